@@ -1,0 +1,117 @@
+package hal
+
+import (
+	"context"
+	"crypto"
+	"fmt"
+)
+
+// KeyType names an asymmetric key the way settings and reports spell it.
+type KeyType string
+
+// The key types a client certificate may have.
+const (
+	RSA2048   KeyType = "RSA-2048"
+	RSA3072   KeyType = "RSA-3072"
+	RSA4096   KeyType = "RSA-4096"
+	ECDSAP256 KeyType = "P-256"
+	ECDSAP384 KeyType = "P-384"
+)
+
+// TPMState is the condition of the TPM in a person's words.
+type TPMState string
+
+// The states a TPM can be in, as far as Sealpost cares.
+const (
+	TPMReady     TPMState = "ready"
+	TPMReplaced  TPMState = "cleared or replaced"
+	TPMRestarted TPMState = "restarted"
+	TPMLockedOut TPMState = "locked out"
+	TPMAbsent    TPMState = "absent"
+	TPMFailed    TPMState = "failed"
+)
+
+// Advice says what the technician does next about a TPM in this state; it is
+// empty where there is nothing to do.
+func (s TPMState) Advice() string {
+	switch s {
+	case TPMReplaced:
+		return "import the certificate again"
+	case TPMRestarted:
+		return "wait a moment and try again"
+	case TPMLockedOut:
+		return "leave the box powered on until the TPM unlocks by itself"
+	case TPMAbsent:
+		return "check that the TPM is fitted and that keys.tpm in the settings names it"
+	case TPMFailed:
+		return "switch the box off and on; if it stays so, the TPM must be replaced"
+	}
+	return ""
+}
+
+// TPMFault is the error of every TPM operation that failed because of the
+// state the TPM is in, as opposed to what it was asked.
+type TPMFault struct {
+	State TPMState
+	Op    string // what was tried, such as "sign"
+	Err   error
+}
+
+func (f *TPMFault) Error() string {
+	text := fmt.Sprintf("%s: TPM %s", f.Op, f.State)
+	if advice := f.State.Advice(); advice != "" {
+		text += ": " + advice
+	}
+	if f.Err != nil {
+		text += " (" + f.Err.Error() + ")"
+	}
+	return text
+}
+
+func (f *TPMFault) Unwrap() error { return f.Err }
+
+// TPMObject is a key or a sealed secret in the form in which it is stored
+// outside the TPM. Its private part is encrypted by the TPM under the storage
+// root key, so it is of no use to any other TPM.
+type TPMObject struct {
+	Root    []byte `json:"root"`    // TPM2B_PUBLIC of the storage root key
+	Public  []byte `json:"public"`  // TPM2B_PUBLIC of the object
+	Private []byte `json:"private"` // TPM2B_PRIVATE of the object
+}
+
+// TPMCapabilities is what a probe found out about the chip.
+type TPMCapabilities struct {
+	Manufacturer string    // such as "IFX"
+	Firmware     string    // vendor's firmware version
+	Keys         []KeyType // types the TPM can hold and sign with
+}
+
+// TPM is the box's security chip. Every method is safe for concurrent use,
+// reopens a TPM that was restarted, and fails with a *TPMFault when the state
+// of the TPM is what stands in the way.
+type TPM interface {
+	// State asks the TPM how it is.
+	State(ctx context.Context) TPMState
+
+	// Capabilities probes what the TPM can hold.
+	Capabilities(ctx context.Context) (TPMCapabilities, error)
+
+	// ImportKey wraps an RSA or ECDSA private key for this TPM. The caller
+	// still holds key and wipes it. It fails with an error that wraps
+	// errors.ErrUnsupported where the chip cannot hold the key's type.
+	ImportKey(ctx context.Context, key crypto.Signer) (TPMObject, error)
+
+	// CreateKey has the TPM make a key that has never been outside of it.
+	CreateKey(ctx context.Context, t KeyType) (TPMObject, error)
+
+	// LoadKey gives a signer whose private operations happen inside the TPM.
+	// It does not touch the TPM: the key is loaded when it first signs, and
+	// again whenever the TPM has lost it.
+	LoadKey(obj TPMObject) (crypto.Signer, error)
+
+	// Seal encrypts at most 128 bytes so that only this TPM gives them back.
+	Seal(ctx context.Context, secret []byte) (TPMObject, error)
+
+	// Unseal gives back what Seal was given.
+	Unseal(ctx context.Context, obj TPMObject) ([]byte, error)
+}
