@@ -1,0 +1,122 @@
+package body
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestABufferGivesBackWhatItWasGiven(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, size := range []int{0, 1, firstChunk - 1, firstChunk, firstChunk + 1, 3*lastChunk + 17} {
+		want := make([]byte, size)
+		for i := range want {
+			want[i] = byte(random.Uint32())
+		}
+		budget := NewBudget(16 << 20)
+		b := budget.NewBuffer()
+		if _, err := io.Copy(b, iotest.HalfReader(bytes.NewReader(want))); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if got, _ := io.ReadAll(b.Open()); !bytes.Equal(got, want) || b.Size() != int64(size) {
+				t.Errorf("%d bytes came back as %d", size, len(got))
+			}
+		}
+		b.Release()
+		if budget.Used() != 0 {
+			t.Errorf("%d bytes of the budget are lost", budget.Used())
+		}
+	}
+}
+
+func TestTheBudgetHoldsForAllBuffersTogether(t *testing.T) {
+	budget := NewBudget(2 * firstChunk)
+	first, second, third := budget.NewBuffer(), budget.NewBuffer(), budget.NewBuffer()
+	for _, b := range []*Buffer{first, second} {
+		if _, err := b.Write([]byte("small")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := third.Write([]byte("small")); !errors.Is(err, ErrBudget) {
+		t.Fatalf("got %v", err)
+	}
+	first.Release()
+	if _, err := third.Write([]byte("small")); err != nil {
+		t.Fatalf("after memory was given back: %v", err)
+	}
+}
+
+func normalise(t *testing.T, content string) (string, *Normaliser) {
+	t.Helper()
+	var out bytes.Buffer
+	n := NewNormaliser(&out)
+	if _, err := io.Copy(n, iotest.OneByteReader(strings.NewReader(content))); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), n
+}
+
+func TestEveryLineEndsInCRLF(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                  "",
+		"a\r\nb\r\n":        "a\r\nb\r\n",
+		"a\nb\n":            "a\r\nb\r\n",
+		"a\rb\r":            "a\r\nb\r\n",
+		"a\r\rb":            "a\r\n\r\nb\r\n",
+		"a\n\r\nb":          "a\r\n\r\nb\r\n",
+		"a\n.\nb":           "a\r\n.\r\nb\r\n",
+		"a\r\n.\rQUIT\r\nb": "a\r\n.\r\nQUIT\r\nb\r\n",
+		"no end":            "no end\r\n",
+	} {
+		if got, _ := normalise(t, given); got != want {
+			t.Errorf("%q became %q, want %q", given, got, want)
+		}
+	}
+}
+
+func TestHopsAreCountedInTheHeaderOnly(t *testing.T) {
+	header := "Received: a\r\n by b\r\nrEcEiVeD:c\nSubject: Received: no\r\nX-Received: no\r\n\r\n"
+	if _, n := normalise(t, header+"Received: not a field\r\n"); n.Hops() != 2 {
+		t.Errorf("counted %d", n.Hops())
+	}
+}
+
+func TestEightBitContentIsNoticed(t *testing.T) {
+	for content, want := range map[string]bool{"Grüße\r\n": true, "x\xff\r\n": true, "plain\r\n": false} {
+		if _, n := normalise(t, content); n.EightBit() != want {
+			t.Errorf("%q: got %v", content, n.EightBit())
+		}
+	}
+}
+
+func FuzzNormaliser(f *testing.F) {
+	f.Add([]byte("a\r\n\n\r.\r\nb"), 3)
+	f.Fuzz(func(t *testing.T, content []byte, split int) {
+		var whole, parts bytes.Buffer
+		a, b := NewNormaliser(&whole), NewNormaliser(&parts)
+		at := min(max(split, 0), len(content))
+		a.Write(content)
+		b.Write(content[:at])
+		b.Write(content[at:])
+		a.Close()
+		b.Close()
+		if !bytes.Equal(whole.Bytes(), parts.Bytes()) || a.Hops() != b.Hops() {
+			t.Errorf("%q split at %d gives %q, whole %q", content, at, parts.Bytes(), whole.Bytes())
+		}
+		bare := bytes.ReplaceAll(whole.Bytes(), crlf, nil)
+		if bytes.ContainsAny(bare, "\r\n") {
+			t.Errorf("%q leaves a bare line ending: %q", content, whole.Bytes())
+		}
+		if whole.Len() > 0 && !bytes.HasSuffix(whole.Bytes(), crlf) {
+			t.Errorf("%q has no end: %q", content, whole.Bytes())
+		}
+	})
+}

@@ -1,0 +1,117 @@
+package body
+
+import (
+	"bytes"
+	"io"
+)
+
+// Normaliser passes a message's content on with every line ended by CRLF. A
+// bare CR or LF would be refused by Exchange Online (550 5.6.11), and is what
+// SMTP smuggling is made of (RFC 5321 section 2.3.8 forbids both).
+type Normaliser struct {
+	dst       io.Writer
+	cr        bool // a CR is held back until it is known what follows
+	lineStart bool
+	eightBit  bool
+	fields    fieldCounter
+}
+
+// NewNormaliser gives a normaliser that writes to dst.
+func NewNormaliser(dst io.Writer) *Normaliser {
+	return &Normaliser{dst: dst, lineStart: true}
+}
+
+var crlf = []byte("\r\n")
+
+// Write takes the next part of the content, split anywhere.
+func (n *Normaliser) Write(p []byte) (int, error) {
+	total := len(p)
+	for len(p) > 0 {
+		if n.cr {
+			n.cr = false
+			if p[0] == '\n' {
+				p = p[1:]
+			}
+			if err := n.endLine(); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		run := bytes.IndexAny(p, "\r\n")
+		if run < 0 {
+			run = len(p)
+		}
+		if err := n.text(p[:run]); err != nil {
+			return 0, err
+		}
+		p = p[run:]
+		if len(p) == 0 {
+			break
+		}
+		n.cr = p[0] == '\r'
+		p = p[1:]
+		if !n.cr {
+			if err := n.endLine(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return total, nil
+}
+
+// Close ends the last line where the client did not.
+func (n *Normaliser) Close() error {
+	if n.cr || !n.lineStart {
+		n.cr = false
+		return n.endLine()
+	}
+	return nil
+}
+
+// EightBit tells whether an octet above 127 went through.
+func (n *Normaliser) EightBit() bool { return n.eightBit }
+
+// Hops is the number of Received fields in the header, for the detection of
+// loops (RFC 5321 section 6.3).
+func (n *Normaliser) Hops() int { return n.fields.received }
+
+func (n *Normaliser) text(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	n.lineStart = false
+	n.fields.text(p)
+	n.eightBit = n.eightBit || bytes.IndexFunc(p, func(r rune) bool { return r > 127 }) >= 0
+	_, err := n.dst.Write(p)
+	return err
+}
+
+func (n *Normaliser) endLine() error {
+	n.lineStart = true
+	n.fields.endLine()
+	_, err := n.dst.Write(crlf)
+	return err
+}
+
+// fieldCounter counts the Received fields of a header.
+type fieldCounter struct {
+	received int
+	inBody   bool
+	name     []byte // the beginning of the current line
+}
+
+var receivedField = []byte("received:")
+
+func (c *fieldCounter) text(p []byte) {
+	if missing := len(receivedField) - len(c.name); !c.inBody && missing > 0 {
+		c.name = append(c.name, p[:min(missing, len(p))]...)
+	}
+}
+
+func (c *fieldCounter) endLine() {
+	if !c.inBody && bytes.EqualFold(c.name, receivedField) {
+		c.received++
+	}
+	c.inBody = c.inBody || len(c.name) == 0
+	c.name = c.name[:0]
+}

@@ -1,0 +1,132 @@
+package reply
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Bounds on what a server may say. RFC 5321 section 4.5.3.1.5 allows 512
+// octets a line; real servers go a little over it.
+const (
+	MaxLine  = 2048 // octets, line ending included
+	MaxLines = 128
+)
+
+// Errors of Read. After any of them the connection is of no further use.
+var (
+	ErrLineTooLong  = fmt.Errorf("a reply line longer than %d octets", MaxLine)
+	ErrTooManyLines = fmt.Errorf("a reply of more than %d lines", MaxLines)
+	ErrMalformed    = errors.New("not an SMTP reply")
+)
+
+// Read reads one reply, over as many lines as it takes. Each line is shown to
+// seen as it was received, without its line ending. An error of r is returned
+// as it is.
+func Read(r *bufio.Reader, seen func(line string)) (Reply, error) {
+	var result Reply
+	var text []string
+	for range MaxLines {
+		line, err := readLine(r)
+		if err != nil {
+			return Reply{}, err
+		}
+		seen(line)
+		code, rest, more, err := splitLine(line)
+		if err != nil {
+			return Reply{}, err
+		}
+		if result.Code != 0 && code != result.Code {
+			return Reply{}, fmt.Errorf("%w: code %d continued with %d", ErrMalformed, result.Code, code)
+		}
+		result.Code = code
+		status, rest := cutStatus(code, rest)
+		if !status.IsZero() {
+			result.Status = status
+		}
+		text = append(text, rest)
+		if !more {
+			result.Text = strings.Join(text, "\n")
+			return result, nil
+		}
+	}
+	return Reply{}, ErrTooManyLines
+}
+
+func readLine(r *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if len(line)+len(part) > MaxLine {
+			return "", ErrLineTooLong
+		}
+		line = append(line, part...)
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return strings.TrimRight(string(line), "\r\n"), nil
+	}
+}
+
+func splitLine(line string) (code int, text string, more bool, err error) {
+	if len(line) < 3 {
+		return 0, "", false, fmt.Errorf("%w: %q", ErrMalformed, line)
+	}
+	code, err = strconv.Atoi(line[:3])
+	if err != nil || code < 200 || code > 599 {
+		return 0, "", false, fmt.Errorf("%w: %q", ErrMalformed, clip(line))
+	}
+	if len(line) == 3 {
+		return code, "", false, nil
+	}
+	if line[3] != ' ' && line[3] != '-' {
+		return 0, "", false, fmt.Errorf("%w: %q", ErrMalformed, clip(line))
+	}
+	return code, printable(line[4:]), line[3] == '-', nil
+}
+
+// cutStatus takes a leading enhanced status code off text. One whose class
+// contradicts the reply code is left in the text (RFC 2034 section 4).
+func cutStatus(code int, text string) (Status, string) {
+	word, rest, _ := strings.Cut(text, " ")
+	parts := strings.Split(word, ".")
+	if len(parts) != 3 {
+		return Status{}, text
+	}
+	var numbers [3]int
+	for i, part := range parts {
+		n, err := strconv.ParseUint(part, 10, 16)
+		if err != nil || n > 999 {
+			return Status{}, text
+		}
+		numbers[i] = int(n)
+	}
+	if numbers[0] != code/100 {
+		return Status{}, text
+	}
+	return Status{numbers[0], numbers[1], numbers[2]}, rest
+}
+
+// printable keeps a peer's control characters out of logs, of terminals and
+// of the reply that is passed on to a LAN client.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+func clip(s string) string {
+	const limit = 80
+	if len(s) <= limit {
+		return s
+	}
+	return s[:limit] + "…"
+}
