@@ -1,0 +1,57 @@
+package settings
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Error is one fault of a settings text, in a sentence that ends in its cure.
+type Error struct {
+	Line    int    `json:"line,omitempty"` // counted from 1; 0 where no line is at fault
+	Key     string `json:"key,omitempty"`  // such as "lan.allow"; empty for a fault of the whole text
+	Message string `json:"message"`
+}
+
+func (e Error) Error() string {
+	if e.Line == 0 {
+		return e.Message
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.Message)
+}
+
+// Errors is every fault that could be found in one text, in the order of its
+// lines.
+type Errors []Error
+
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i := range e {
+		lines[i] = e[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap lets errors.As find a single Error.
+func (e Errors) Unwrap() []error {
+	all := make([]error, len(e))
+	for i := range e {
+		all[i] = e[i]
+	}
+	return all
+}
+
+// has tells whether key is already known to be at fault.
+func (e Errors) has(key string) bool {
+	return slices.ContainsFunc(e, func(known Error) bool { return known.Key == key })
+}
+
+// result is e as an error, sorted by line, or nil where there is no fault.
+func (e Errors) result() error {
+	if len(e) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(e, func(a, b Error) int { return cmp.Compare(a.Line, b.Line) })
+	return e
+}

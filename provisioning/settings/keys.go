@@ -1,0 +1,127 @@
+package settings
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+func joinKey(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// keyLines maps every key and section of a well-formed text, dotted, to the
+// line it stands on.
+func keyLines(text []byte) map[string]int {
+	lines := map[string]int{}
+	var p unstable.Parser
+	section := ""
+	p.Reset(text)
+	for p.NextExpression() {
+		switch e := p.Expression(); e.Kind {
+		case unstable.Table, unstable.ArrayTable:
+			section = noteKey(&p, lines, "", e)
+		case unstable.KeyValue:
+			noteKeyValue(&p, lines, section, e)
+		}
+	}
+	return lines
+}
+
+func noteKeyValue(p *unstable.Parser, lines map[string]int, section string, e *unstable.Node) {
+	key := noteKey(p, lines, section, e)
+	if value := e.Value(); value.Kind == unstable.InlineTable {
+		for it := value.Children(); it.Next(); {
+			if it.Node().Kind == unstable.KeyValue {
+				noteKeyValue(p, lines, key, it.Node())
+			}
+		}
+	}
+}
+
+// noteKey records the line of each part of e's dotted key and returns the
+// whole of it.
+func noteKey(p *unstable.Parser, lines map[string]int, section string, e *unstable.Node) string {
+	key := section
+	for it := e.Key(); it.Next(); {
+		key = joinKey(key, string(it.Node().Data))
+		if _, seen := lines[key]; !seen {
+			lines[key] = p.Shape(it.Node().Raw).Start.Line
+		}
+	}
+	return key
+}
+
+// fieldNamed finds the field of a section by its TOML name.
+func fieldNamed(section reflect.Value, name string) (reflect.Value, bool) {
+	for i := range section.NumField() {
+		if section.Type().Field(i).Tag.Get("toml") == name {
+			return section.Field(i), true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+func isSection(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+// knownKeys lists every key and section of the schema below prefix.
+func knownKeys(prefix string, t reflect.Type) []string {
+	var keys []string
+	for i := range t.NumField() {
+		field := t.Field(i)
+		key := joinKey(prefix, field.Tag.Get("toml"))
+		keys = append(keys, key)
+		if isSection(field.Type) {
+			keys = append(keys, knownKeys(key, field.Type)...)
+		}
+	}
+	return keys
+}
+
+// adviceFor says what to do about a key that does not exist.
+func adviceFor(unknown string) string {
+	all := knownKeys("", reflect.TypeFor[Settings]())
+	name := unknown[strings.LastIndexByte(unknown, '.')+1:]
+	nearest, best := "", len(unknown)/3+2
+	for _, key := range all {
+		distance := levenshtein(strings.ToLower(unknown), key)
+		// The right key under the wrong section is near, however long the section's name.
+		if key[strings.LastIndexByte(key, '.')+1:] == name {
+			distance = min(distance, 1)
+		}
+		if distance < best {
+			nearest, best = key, distance
+		}
+	}
+	if nearest != "" {
+		return fmt.Sprintf("did you mean %s?", nearest)
+	}
+	return "remove it; there is nothing of that name to set"
+}
+
+func levenshtein(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

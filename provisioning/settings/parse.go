@@ -1,0 +1,212 @@
+package settings
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// MaxText is the largest settings text, in bytes.
+const MaxText = 64 << 10
+
+// Parse reads a sealpost.toml. Its error is of type [Errors] and names every
+// fault at once, except that a text that is not TOML stops at the first.
+func Parse(text []byte) (Settings, error) {
+	s := Default()
+	text, err := plainText(text)
+	if err != nil {
+		return Settings{}, err
+	}
+	var tree map[string]any
+	if err := toml.Unmarshal(text, &tree); err != nil {
+		return Settings{}, Errors{syntaxError(err)}
+	}
+	r := reader{lines: keyLines(text)}
+	r.section("", tree, reflect.ValueOf(&s).Elem())
+	for _, e := range s.check() {
+		if !r.errs.has(e.Key) {
+			e.Line = r.lineOf(e.Key)
+			r.errs = append(r.errs, e)
+		}
+	}
+	if err := r.errs.result(); err != nil {
+		return Settings{}, err
+	}
+	return s, nil
+}
+
+// plainText takes off the byte order mark that Windows editors put in front.
+func plainText(text []byte) ([]byte, error) {
+	if len(text) > MaxText {
+		return nil, Errors{{Message: fmt.Sprintf("the settings are larger than %s: this is not a sealpost.toml", Size(MaxText))}}
+	}
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, Errors{{Line: 1, Message: "the settings are saved as UTF-16 (\"Unicode\"): save them again as UTF-8"}}
+	}
+	return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), nil
+}
+
+func syntaxError(err error) Error {
+	e := Error{Message: "the settings are not TOML: " + printable(strings.TrimPrefix(err.Error(), "toml: "))}
+	var at *toml.DecodeError
+	if errors.As(err, &at) {
+		e.Line, _ = at.Position()
+		e.Key = printable(strings.Join(at.Key(), "."))
+	}
+	e.Message += ": correct this line, written like key = \"text\", and check again"
+	return e
+}
+
+// printable keeps what a settings file holds from steering a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
+// reader fills a Settings from a TOML tree and gathers what it could not use.
+type reader struct {
+	lines map[string]int
+	errs  Errors
+}
+
+// lineOf is the line of key, or of the nearest section around it.
+func (r *reader) lineOf(key string) int {
+	for key != "" {
+		if line, ok := r.lines[key]; ok {
+			return line
+		}
+		key = key[:max(0, strings.LastIndexByte(key, '.'))]
+	}
+	return 0
+}
+
+func (r *reader) fault(key, format string, args ...any) {
+	r.errs = append(r.errs, Error{Line: r.lineOf(key), Key: printable(key), Message: fmt.Sprintf(format, args...)})
+}
+
+// section assigns every entry of tree to the field of target that carries its
+// name.
+func (r *reader) section(path string, tree map[string]any, target reflect.Value) {
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		key := joinKey(path, name)
+		field, ok := fieldNamed(target, name)
+		if !ok {
+			r.fault(key, "unknown key %s: %s", printable(key), adviceFor(key))
+			continue
+		}
+		if isSection(field.Type()) {
+			if sub, ok := tree[name].(map[string]any); ok {
+				r.section(key, sub, field)
+			} else {
+				r.fault(key, "%s is a section: write it as [%s] with its keys on the lines below", key, key)
+			}
+			continue
+		}
+		if err := assign(field, tree[name]); err != nil {
+			r.fault(key, "%s: %v", key, err)
+		}
+	}
+}
+
+// assign gives field the value; on an error field keeps what it had.
+func assign(field reflect.Value, value any) error {
+	if field.Kind() == reflect.Slice {
+		return assignList(field, value)
+	}
+	fresh := reflect.New(field.Type())
+	if err := decode(fresh.Interface(), value); err != nil {
+		return err
+	}
+	field.Set(fresh.Elem())
+	return nil
+}
+
+func assignList(field reflect.Value, value any) error {
+	list, ok := value.([]any)
+	if !ok {
+		return errors.New("must be a list: put the value in brackets, like [\"…\"]")
+	}
+	fresh := reflect.MakeSlice(field.Type(), len(list), len(list))
+	for i, item := range list {
+		if err := assign(fresh.Index(i), item); err != nil {
+			return err
+		}
+	}
+	field.Set(fresh)
+	return nil
+}
+
+// decode fills the value that target points at.
+func decode(target, value any) error {
+	switch t := target.(type) {
+	case *int:
+		n, ok := value.(int64)
+		if !ok || n < math.MinInt32 || n > math.MaxInt32 {
+			return errors.New("must be a whole number, without quotes")
+		}
+		*t = int(n)
+		return nil
+	case *bool:
+		b, ok := value.(bool)
+		if !ok {
+			return errors.New("must be true or false, without quotes")
+		}
+		*t = b
+		return nil
+	case *Size:
+		// A bare number is a number of bytes.
+		if n, ok := value.(int64); ok {
+			value = strconv.FormatInt(n, 10)
+		}
+	}
+	text, err := cleanString(value)
+	if err != nil {
+		return err
+	}
+	return decodeText(target, text)
+}
+
+func decodeText(target any, text string) (err error) {
+	switch t := target.(type) {
+	case *string:
+		*t = text
+	case *netip.Prefix:
+		*t, err = parsePrefix(text)
+	case *netip.AddrPort:
+		*t, err = parseNameServer(text)
+	case encoding.TextUnmarshaler:
+		err = t.UnmarshalText([]byte(text))
+	default:
+		err = fmt.Errorf("no way to read a %T", target)
+	}
+	return err
+}
+
+// cleanString refuses the invisible characters that come with pasted names.
+func cleanString(value any) (string, error) {
+	text, ok := value.(string)
+	if !ok {
+		return "", errors.New("must be text in quotes, like \"…\"")
+	}
+	for _, c := range text {
+		if !unicode.IsPrint(c) {
+			return "", fmt.Errorf("%+q holds the invisible character %U: delete the value and type it by hand", text, c)
+		}
+	}
+	return text, nil
+}

@@ -1,0 +1,186 @@
+// Package settings is the technician's side of the box: the schema of
+// sealpost.toml, its defaults, and every check that needs nothing but the text.
+//
+// It turns bytes into a value or into errors with line numbers. It knows no
+// file, clock, network or TPM, and must not ask whether what the settings name
+// exists: that is preflight's work.
+package settings
+
+import "net/netip"
+
+// Settings is one sealpost.toml, complete: what the text leaves out has its
+// default.
+type Settings struct {
+	Site     Site     `toml:"site"`
+	LAN      LAN      `toml:"lan"`
+	Limits   Limits   `toml:"limits"`
+	Senders  Senders  `toml:"senders"`
+	Upstream Upstream `toml:"upstream"`
+	Keys     Keys     `toml:"keys"`
+	Spool    Spool    `toml:"spool"`
+	State    State    `toml:"state"`
+	Control  Control  `toml:"control"`
+	Journal  Journal  `toml:"journal"`
+}
+
+// Site says where the box stands and who looks after it.
+type Site struct {
+	// Name of the site, for people. Default: empty.
+	Name string `toml:"name"`
+	// Alert is the mail address that hears of trouble. Default: empty, nobody.
+	Alert Address `toml:"alert"`
+}
+
+// LAN is what the devices at the site see.
+type LAN struct {
+	// SMTP lists listen addresses for plain SMTP with STARTTLS, as
+	// "[address]:port". Default: ":25" and ":587".
+	SMTP []Listen `toml:"smtp"`
+	// SMTPS lists listen addresses for TLS from the first byte. Default: ":465".
+	SMTPS []Listen `toml:"smtps"`
+	// Allow lists the networks that may send. Default: empty, meaning the
+	// box's own subnets.
+	Allow []netip.Prefix `toml:"allow"`
+	// Hostname is the name the box greets with. Default: empty, meaning the
+	// machine's host name.
+	Hostname Host `toml:"hostname"`
+}
+
+// Limits bounds everything on the LAN side that could grow.
+type Limits struct {
+	// MessageSize is the largest message, in bytes. Default: 150 MiB, which is
+	// Exchange Online's own bound.
+	MessageSize Size `toml:"message_size"`
+	// Recipients is the most recipients of one message. Default: 500.
+	Recipients int `toml:"recipients"`
+	// Line is the longest line of a message, in bytes. Default: 16 KiB.
+	Line Size `toml:"line"`
+	// Connections is the most LAN connections at once. Default: 200.
+	Connections int `toml:"connections"`
+	// ConnectionsPerClient is the most connections at once from one address.
+	// Default: 20.
+	ConnectionsPerClient int `toml:"connections_per_client"`
+	// Memory is the most RAM for messages in flight, in bytes. Default: 256 MiB.
+	Memory Size `toml:"memory"`
+	// Session is the longest LAN session. Default: 1h.
+	Session Duration `toml:"session"`
+	// Idle is the longest silence of a LAN client. Default: 5m.
+	Idle Duration `toml:"idle"`
+	// Transactions is the most messages in one LAN session. Default: 10000.
+	Transactions int `toml:"transactions"`
+}
+
+// Senders says in whose name mail may leave.
+type Senders struct {
+	// AcceptedDomains are the tenant's accepted domains, in lower case.
+	// Required with the connector.
+	AcceptedDomains []Domain `toml:"accepted_domains"`
+	// Default is the sender where a device gives none or a foreign one; it is
+	// in an accepted domain. Default: empty, such mail is refused.
+	Default Address `toml:"default"`
+}
+
+// Upstream is the way out to Microsoft 365.
+type Upstream struct {
+	// Method is how mail leaves. Default: "connector".
+	Method Method `toml:"method"`
+	// Hold is how long a client waits for Exchange Online's answer before its
+	// message goes to the spool. Default: 5s.
+	Hold Duration `toml:"hold"`
+	// Connections is the most connections to the upstream at once. Default: 4.
+	Connections int `toml:"connections"`
+	// DNS lists name servers as "ip:port". Default: empty, meaning the system's.
+	DNS []netip.AddrPort `toml:"dns"`
+	// Timeout bounds one whole delivery attempt. Default: 10m.
+	Timeout Duration `toml:"timeout"`
+	// Connector holds what only the method "connector" needs.
+	Connector Connector `toml:"connector"`
+}
+
+// Connector is the tenant's host that takes mail on a client certificate.
+type Connector struct {
+	// Host is a name or an address. Default: empty, meaning the MX of the
+	// first accepted domain.
+	Host Host `toml:"host"`
+	// Port is its TCP port. Default: 25.
+	Port int `toml:"port"`
+	// CAFile is a PEM file of the roots that may vouch for Host. Default:
+	// empty, meaning the roots in the binary.
+	CAFile string `toml:"ca_file"`
+}
+
+// Keys says where private keys live.
+type Keys struct {
+	// TPM is the TPM's address. Default: "/dev/tpmrm0".
+	TPM TPMAddress `toml:"tpm"`
+	// Protection is what guards the connector key. Default: "tpm".
+	Protection Protection `toml:"protection"`
+}
+
+// Spool bounds the messages kept on flash.
+type Spool struct {
+	// Size of the ring in bytes, at least 8 MiB. Default: 512 MiB.
+	Size Size `toml:"size"`
+}
+
+// State names the one file or block device the box keeps everything on.
+type State struct {
+	// Path of the file or block device. Default: "box.state".
+	Path string `toml:"path"`
+}
+
+// Control is how the other sealpost commands reach a running relay.
+type Control struct {
+	// Socket is a Unix socket's path. Default: empty, meaning the state path
+	// with ".sock" behind it; see [Settings.ControlSocket].
+	Socket string `toml:"socket"`
+}
+
+// Journal is the shape of the log.
+type Journal struct {
+	// Format is "text" or "json". Default: "text".
+	Format Format `toml:"format"`
+	// Conversation also logs the SMTP dialogue with the upstream. Default: false.
+	Conversation bool `toml:"conversation"`
+}
+
+// MinSpoolSize is the smallest spool, in bytes.
+const MinSpoolSize Size = 8 << 20
+
+// Default returns the settings of an empty file. They lack the accepted
+// domains, so they do not pass [Settings.Validate] by themselves.
+func Default() Settings {
+	return Settings{
+		LAN: LAN{SMTP: []Listen{":25", ":587"}, SMTPS: []Listen{":465"}},
+		Limits: Limits{
+			MessageSize:          150 << 20,
+			Recipients:           500,
+			Line:                 16 << 10,
+			Connections:          200,
+			ConnectionsPerClient: 20,
+			Memory:               256 << 20,
+			Session:              hours(1),
+			Idle:                 minutes(5),
+			Transactions:         10000,
+		},
+		Upstream: Upstream{
+			Method:      MethodConnector,
+			Hold:        seconds(5),
+			Connections: 4,
+			Timeout:     minutes(10),
+			Connector:   Connector{Port: 25},
+		},
+		Keys:    Keys{TPM: "/dev/tpmrm0", Protection: ProtectionTPM},
+		Spool:   Spool{Size: 512 << 20},
+		State:   State{Path: "box.state"},
+		Journal: Journal{Format: FormatText},
+	}
+}
+
+// ControlSocket is the path of the control socket, with its default filled in.
+func (s Settings) ControlSocket() string {
+	if s.Control.Socket != "" {
+		return s.Control.Socket
+	}
+	return s.State.Path + ".sock"
+}

@@ -1,0 +1,336 @@
+package settings
+
+import (
+	"errors"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+const minimal = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
+
+const everything = `
+[site]
+name = "Contoso Leeds"
+alert = "alerts@msp.example"
+
+[lan]
+smtp = [":2525", "127.0.0.1:25", "[::1]:25"]
+smtps = []
+allow = ["192.168.10.0/24", "fd00::/8"]
+hostname = "Relay.Contoso.com"
+
+[limits]
+message_size = "35MB"
+recipients = 100
+line = 2000
+connections = 10
+connections_per_client = 2
+memory = "64MiB"
+session = "30m"
+idle = "1m30s"
+transactions = 5
+
+[senders]
+accepted_domains = ["Contoso.com", "contoso.co.uk"]
+default = "Printer@CONTOSO.co.uk"
+
+[upstream]
+method = "connector"
+hold = "2s"
+connections = 3
+dns = ["192.168.10.1:53", "[fd00::1]:5353"]
+timeout = "5m"
+connector = { host = "127.0.0.1", port = 2526, ca_file = "/etc/ca.pem" }
+
+[keys]
+tpm = "unix:/run/swtpm.sock"
+protection = "file"
+
+[spool]
+size = "8MiB"
+
+[state]
+path = "/dev/mmcblk0p3"
+
+[control]
+socket = "/run/sealpost.sock"
+
+[journal]
+format = "json"
+conversation = true
+`
+
+func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
+	got, err := Parse([]byte(everything))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Settings{
+		Site: Site{Name: "Contoso Leeds", Alert: "alerts@msp.example"},
+		LAN: LAN{
+			SMTP:     []Listen{":2525", "127.0.0.1:25", "[::1]:25"},
+			SMTPS:    []Listen{},
+			Allow:    []netip.Prefix{netip.MustParsePrefix("192.168.10.0/24"), netip.MustParsePrefix("fd00::/8")},
+			Hostname: "relay.contoso.com",
+		},
+		Limits: Limits{
+			MessageSize: 35e6, Recipients: 100, Line: 2000, Connections: 10, ConnectionsPerClient: 2,
+			Memory: 64 << 20, Session: minutes(30), Idle: seconds(90), Transactions: 5,
+		},
+		Senders: Senders{AcceptedDomains: []Domain{"contoso.com", "contoso.co.uk"}, Default: "Printer@contoso.co.uk"},
+		Upstream: Upstream{
+			Method: MethodConnector, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
+			DNS:       []netip.AddrPort{netip.MustParseAddrPort("192.168.10.1:53"), netip.MustParseAddrPort("[fd00::1]:5353")},
+			Connector: Connector{Host: "127.0.0.1", Port: 2526, CAFile: "/etc/ca.pem"},
+		},
+		Keys:    Keys{TPM: "unix:/run/swtpm.sock", Protection: ProtectionFile},
+		Spool:   Spool{Size: 8 << 20},
+		State:   State{Path: "/dev/mmcblk0p3"},
+		Control: Control{Socket: "/run/sealpost.sock"},
+		Journal: Journal{Format: FormatJSON, Conversation: true},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// Every key must appear in the text above, or the test above proves too little.
+func TestTheFullExampleNamesEveryKey(t *testing.T) {
+	lines := keyLines([]byte(everything))
+	for _, key := range knownKeys("", reflect.TypeFor[Settings]()) {
+		if lines[key] == 0 {
+			t.Errorf("%s is not in the example", key)
+		}
+	}
+}
+
+func TestWhatTheTextLeavesOutHasItsDefault(t *testing.T) {
+	got, err := Parse([]byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Senders.AcceptedDomains = []Domain{"contoso.com"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got.ControlSocket() != "box.state.sock" {
+		t.Errorf("control socket %q", got.ControlSocket())
+	}
+	if got.Upstream.Hold.Duration != 5*time.Second || got.Limits.MessageSize != 150<<20 {
+		t.Errorf("hold %v, message size %v", got.Upstream.Hold, got.Limits.MessageSize)
+	}
+}
+
+func TestTheDesignsExampleIsAccepted(t *testing.T) {
+	const text = `[site]
+name = "Contoso Leeds"
+alert = "alerts@msp.example"
+[lan]
+smtp  = [":25", ":587"]          # plain + STARTTLS
+smtps = [":465"]
+allow = ["192.168.10.0/24"]
+hostname = "relay.contoso.com"
+[senders]
+accepted_domains = ["contoso.com"]
+default = "printer@contoso.com"
+[upstream]
+method = "connector"
+hold = "5s"
+[upstream.connector]
+host = "contoso-com.mail.protection.outlook.com"
+port = 25
+ca_file = ""
+[keys]
+tpm = "/dev/tpmrm0"
+protection = "tpm"
+[spool]
+size = "512MiB"
+[state]
+path = "box.state"
+`
+	for _, form := range []string{text, strings.ReplaceAll(text, "\n", "\r\n"), "\xef\xbb\xbf" + text} {
+		if _, err := Parse([]byte(form)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestEachMistakeIsNamedWithItsLineAndItsCure(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"misspelt key", "[lan]\n\n\n\n\n\nalow = []\n", "line 7: unknown key lan.alow: did you mean lan.allow?"},
+		{"misspelt section", "[lna]\nallow = []\n", "line 1: unknown key lna: did you mean lan?"},
+		{"wrong case", "[LAN]\n", "line 1: unknown key LAN: did you mean lan?"},
+		{"key without its section", "hold = \"5s\"\n", "line 1: unknown key hold: did you mean upstream.hold?"},
+		{"key of another section", "[lan]\nhold = \"5s\"\n", "line 2: unknown key lan.hold: did you mean upstream.hold?"},
+		{"unknown key like nothing", "[site]\nxylophone = 1\n", "line 2: unknown key site.xylophone: remove it; there is nothing of that name to set"},
+		{"dotted key", "lan.alow = []\n", "line 1: unknown key lan.alow: did you mean lan.allow?"},
+		{"inline table", "[upstream]\nconnector = { host = \"a.example\",\n prt = 25 }\n", "line 3: unknown key upstream.connector.prt: did you mean upstream.connector.port?"},
+		{"section as value", "lan = 5\n", "line 1: lan is a section: write it as [lan] with its keys on the lines below"},
+		{"section as list of tables", "[[lan]]\n", "line 1: lan is a section: write it as [lan] with its keys on the lines below"},
+		{"not TOML", "[site]\nname = Contoso\n", "line 2: the settings are not TOML: "},
+		{"key twice", "[site]\nname = \"a\"\nname = \"b\"\n", "line 3: the settings are not TOML: "},
+		{"number as text", "[limits]\nrecipients = \"500\"\n", "line 2: limits.recipients: must be a whole number, without quotes"},
+		{"number too large", "[limits]\nrecipients = 5000000000\n", "line 2: limits.recipients: must be a whole number"},
+		{"text as number", "[site]\nname = 5\n", "line 2: site.name: must be text in quotes"},
+		{"truth as text", "[journal]\nconversation = \"yes\"\n", "line 2: journal.conversation: must be true or false, without quotes"},
+		{"list as text", "[lan]\nallow = \"192.168.0.0/24\"\n", "line 2: lan.allow: must be a list"},
+		{"address for a network", "[lan]\nallow = [\"192.168.0.7\"]\n", "line 2: lan.allow: \"192.168.0.7\" has no prefix length: write \"192.168.0.7/32\""},
+		{"network with host bits", "[lan]\nallow = [\"192.168.0.7/24\"]\n", "line 2: lan.allow: \"192.168.0.7/24\" is an address within a network: write \"192.168.0.0/24\""},
+		{"whole internet", "[lan]\nallow = [\"0.0.0.0/0\"]\n", "line 2: lan.allow: \"0.0.0.0/0\" would let the whole internet send"},
+		{"mapped network", "[lan]\nallow = [\"::ffff:10.0.0.0/104\"]\n", "write it like \"192.168.10.0/24\""},
+		{"no network", "[lan]\nallow = [\"office\"]\n", "line 2: lan.allow: \"office\" is not a network"},
+		{"listener without port", "[lan]\nsmtp = [\"25\"]\n", "line 2: lan.smtp: \"25\" is not an address to listen on"},
+		{"listener on port 65536", "[lan]\nsmtp = [\":65536\"]\n", "line 2: lan.smtp: \":65536\" is not an address to listen on"},
+		{"listener twice", "[lan]\nsmtp = [\":25\"]\nsmtps = [\":25\"]\n", "line 3: lan.smtps lists \":25\" a second time"},
+		{"no listener", "[lan]\nsmtp = []\nsmtps = []\n", "line 2: lan.smtp and lan.smtps are both empty"},
+		{"host name is an address", "[lan]\nhostname = \"10.0.0.1\"\n", "line 2: lan.hostname is an address"},
+		{"host name with underscore", "[lan]\nhostname = \"my_box\"\n", "line 2: lan.hostname: \"my_box\" is not a host name"},
+		{"invisible character", "[lan]\nhostname = \"relay.contoso.com\u200e\"\n", "line 2: lan.hostname: \"relay.contoso.com\\u200e\" holds the invisible character U+200E"},
+		{"alert not an address", "[site]\nalert = \"Bob <bob@msp.example>\"\n", "line 2: site.alert: \"Bob <bob@msp.example>\" is not a mail address"},
+		{"size without number", "[spool]\nsize = \"MiB\"\n", "line 2: spool.size: \"MiB\" is not a size"},
+		{"size unit unknown", "[spool]\nsize = \"512 megs\"\n", "line 2: spool.size: \"512 megs\" is not a size: write it like \"512MiB\""},
+		{"size overflows", "[spool]\nsize = \"99999999999TiB\"\n", "line 2: spool.size: \"99999999999TiB\" is more than any disk holds"},
+		{"spool too small", "[spool]\nsize = \"1MiB\"\n", "line 2: spool.size is 1MiB: write at least 8MiB"},
+		{"duration without unit", "[upstream]\nhold = \"5\"\n", "line 2: upstream.hold: \"5\" is not a length of time: write it like \"5s\""},
+		{"duration negative", "[upstream]\nhold = \"-5s\"\n", "line 2: upstream.hold must be more than zero"},
+		{"limit zero", "[limits]\nmemory = 0\n", "line 2: limits.memory must be more than zero"},
+		{"method of a later release", "[upstream]\nmethod = \"submission\"\n", "line 2: upstream.method: \"submission\" is not in this release"},
+		{"method unknown", "[upstream]\nmethod = \"pigeon\"\n", "line 2: upstream.method: \"pigeon\" is not a way out"},
+		{"name server without port", "[upstream]\ndns = [\"10.0.0.1\"]\n", "line 2: upstream.dns: \"10.0.0.1\" is not a name server: write it like"},
+		{"port zero", "[upstream.connector]\nport = 0\n", "line 2: upstream.connector.port is 0"},
+		{"tpm", "[keys]\ntpm = \"tpmrm0\"\n", "line 2: keys.tpm: \"tpmrm0\" is not a TPM's address"},
+		{"tpm without port", "[keys]\ntpm = \"tcp:localhost\"\n", "line 2: keys.tpm: \"tcp:localhost\" is not a TPM's address"},
+		{"protection", "[keys]\nprotection = \"none\"\n", "line 2: keys.protection: \"none\" is not a protection: write \"tpm\" or \"file\""},
+		{"format", "[journal]\nformat = \"xml\"\n", "line 2: journal.format: \"xml\" is not a journal format"},
+		{"state path", "[state]\npath = \"\"\n", "line 2: state.path is empty"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse([]byte(c.text + "\n" + minimal))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if !strings.HasPrefix(err.Error(), c.want) && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got  %s\nwant %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one error for one mistake: %s", err)
+			}
+		})
+	}
+}
+
+func TestSenderMistakesAreNamed(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"nothing at all", "", "senders.accepted_domains is empty: list the tenant's accepted domains"},
+		{"empty section", "[senders]\n", "line 1: senders.accepted_domains is empty"},
+		{"foreign default", "[senders]\naccepted_domains = [\"contoso.com\"]\ndefault = \"a@sub.contoso.com\"\n",
+			"line 3: senders.default is in sub.contoso.com, which is not among senders.accepted_domains"},
+		{"single label", "[senders]\naccepted_domains = [\"contoso\"]\n", "line 2: senders.accepted_domains: \"contoso\" is not a domain"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := Parse([]byte(c.text)); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAllMistakesAreReportedAtOnceInTheOrderOfTheirLines(t *testing.T) {
+	_, err := Parse([]byte("[spool]\nsize = \"1MiB\"\n[lan]\nalow = []\nallow = [\"x\"]\n[senders]\naccepted_domains = [\"!\"]\n"))
+	var all Errors
+	if !errors.As(err, &all) {
+		t.Fatalf("%T is not Errors", err)
+	}
+	var keys []string
+	for i, e := range all {
+		keys = append(keys, e.Key)
+		if i > 0 && e.Line < all[i-1].Line {
+			t.Errorf("line %d after line %d", e.Line, all[i-1].Line)
+		}
+	}
+	want := []string{"spool.size", "lan.alow", "lan.allow", "senders.accepted_domains"}
+	if !reflect.DeepEqual(keys, want) {
+		t.Errorf("got %v, want %v", keys, want)
+	}
+	var one Error
+	if !errors.As(err, &one) || one.Line != 2 {
+		t.Errorf("first single error %+v", one)
+	}
+}
+
+func TestWhatIsNoSettingsTextIsSaidSo(t *testing.T) {
+	if _, err := Parse(make([]byte, MaxText+1)); err == nil || !strings.Contains(err.Error(), "larger than 64KiB") {
+		t.Errorf("too large: %v", err)
+	}
+	if _, err := Parse([]byte("\xff\xfe[\x00l\x00")); err == nil || !strings.Contains(err.Error(), "UTF-16") {
+		t.Errorf("UTF-16: %v", err)
+	}
+}
+
+func TestErrorsCarryNoControlCharacters(t *testing.T) {
+	for _, text := range []string{
+		"\"\\u001b[2J\" = 1\n" + minimal,
+		"[\"\\u001b[2J\"]\n" + minimal,
+		"[site]\nname = \"\\u001b[2J\"\n" + minimal,
+		"[lan]\nhostname = \"\\u001b\"\n" + minimal,
+		"\x1b = 1\n",
+	} {
+		_, err := Parse([]byte(text))
+		if err == nil {
+			t.Errorf("%q accepted", text)
+		} else if strings.ContainsAny(err.Error(), "\x1b") {
+			t.Errorf("%q steers the terminal", err)
+		}
+	}
+}
+
+func TestSizesAreBinaryOrDecimalAndPrintAsTheyAreRead(t *testing.T) {
+	for text, want := range map[string]Size{
+		"0": 0, "1": 1, "512MiB": 512 << 20, "500MB": 500e6, "16 KiB": 16 << 10, "3kB": 3000, "2TiB": 2 << 40, "7B": 7,
+	} {
+		var got, again Size
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+		if err := again.UnmarshalText([]byte(got.String())); err != nil || again != got {
+			t.Errorf("%q prints as %q", text, got)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(minimal))
+	f.Add([]byte(everything))
+	f.Add([]byte("[lan]\nalow = [[[]]]\n"))
+	f.Add([]byte("a.b.c.d = {e = {f = 1979-05-27}}\n[[site]]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Parse(text)
+		if err != nil {
+			var all Errors
+			if !errors.As(err, &all) || len(all) == 0 || err.Error() == "" {
+				t.Fatalf("an error without words: %#v", err)
+			}
+			return
+		}
+		if err := s.Validate(); err != nil {
+			t.Fatalf("accepted settings do not validate: %v", err)
+		}
+		written, err := toml.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse(written)
+		if err != nil {
+			t.Fatalf("accepted settings, written out, are refused: %v\n%s", err, written)
+		}
+		if rewritten, _ := toml.Marshal(again); string(rewritten) != string(written) {
+			t.Fatalf("%s\nbecame\n%s", written, rewritten)
+		}
+	})
+}

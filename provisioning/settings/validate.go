@@ -1,0 +1,84 @@
+package settings
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Validate checks what no single value can tell: that the values are in range
+// and fit together. Its error is of type [Errors], without line numbers.
+func (s Settings) Validate() error {
+	return s.check().result()
+}
+
+func (s Settings) check() Errors {
+	var errs Errors
+	fault := func(key, format string, args ...any) {
+		errs = append(errs, Error{Key: key, Message: key + " " + fmt.Sprintf(format, args...)})
+	}
+	s.checkRanges(fault)
+	s.checkListeners(fault)
+	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
+		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
+	}
+	if s.Upstream.Method == MethodConnector && len(s.Senders.AcceptedDomains) == 0 {
+		fault("senders.accepted_domains", "is empty: list the tenant's accepted domains, like [\"contoso.com\"]")
+	}
+	if d := s.Senders.Default.Domain(); d != "" && len(s.Senders.AcceptedDomains) > 0 &&
+		!slices.Contains(s.Senders.AcceptedDomains, d) {
+		fault("senders.default", "is in %s, which is not among senders.accepted_domains: add the domain there or use another sender", d)
+	}
+	if s.State.Path == "" {
+		fault("state.path", "is empty: name a file or a block device")
+	}
+	return errs
+}
+
+func (s Settings) checkRanges(fault func(key, format string, args ...any)) {
+	for _, c := range []struct {
+		key   string
+		value int64
+	}{
+		{"limits.message_size", int64(s.Limits.MessageSize)},
+		{"limits.recipients", int64(s.Limits.Recipients)},
+		{"limits.line", int64(s.Limits.Line)},
+		{"limits.connections", int64(s.Limits.Connections)},
+		{"limits.connections_per_client", int64(s.Limits.ConnectionsPerClient)},
+		{"limits.memory", int64(s.Limits.Memory)},
+		{"limits.session", int64(s.Limits.Session.Duration)},
+		{"limits.idle", int64(s.Limits.Idle.Duration)},
+		{"limits.transactions", int64(s.Limits.Transactions)},
+		{"upstream.hold", int64(s.Upstream.Hold.Duration)},
+		{"upstream.connections", int64(s.Upstream.Connections)},
+		{"upstream.timeout", int64(s.Upstream.Timeout.Duration)},
+	} {
+		if c.value <= 0 {
+			fault(c.key, "must be more than zero: leave it out for the default")
+		}
+	}
+	if p := s.Upstream.Connector.Port; p < 1 || p > 65535 {
+		fault("upstream.connector.port", "is %d: write a port from 1 to 65535, usually 25", p)
+	}
+	if s.Spool.Size < MinSpoolSize {
+		fault("spool.size", "is %s: write at least %s", s.Spool.Size, MinSpoolSize)
+	}
+}
+
+func (s Settings) checkListeners(fault func(key, format string, args ...any)) {
+	if len(s.LAN.SMTP)+len(s.LAN.SMTPS) == 0 {
+		fault("lan.smtp", "and lan.smtps are both empty, so no device could send: list at least one address, like \":25\"")
+	}
+	seen := map[Listen]bool{}
+	for _, group := range []struct {
+		key       string
+		addresses []Listen
+	}{{"lan.smtp", s.LAN.SMTP}, {"lan.smtps", s.LAN.SMTPS}} {
+		for _, address := range group.addresses {
+			if seen[address] {
+				fault(group.key, "lists %q a second time: name each address once in lan.smtp and lan.smtps", address)
+			}
+			seen[address] = true
+		}
+	}
+}
