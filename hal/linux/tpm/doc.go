@@ -1,0 +1,14 @@
+// Package tpm reaches a TPM 2.0 and implements hal.TPM with it.
+//
+// It knows the TPM's commands, its storage root key, its sessions and its
+// faults. It must not know what a key is for, where an object is stored, or
+// what a certificate is.
+//
+// Trust. Objects carry the public part of the storage root key they were
+// wrapped for. Using one salts the session with that stored public, so that a
+// bus interposer who answers with a root of his own is found out. ImportKey,
+// CreateKey and Seal have nothing stored to compare with: they trust the root
+// the TPM shows at that moment, which is why the first import belongs in
+// trusted hands. The session defends the bus against listening and tampering;
+// whoever holds the whole running box can still use the key.
+package tpm

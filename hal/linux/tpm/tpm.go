@@ -1,0 +1,186 @@
+package tpm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"sealpost/hal"
+)
+
+const (
+	defaultTimeout = 30 * time.Second
+
+	// keyMakingFactor stretches the timeout where the TPM looks for primes,
+	// as the kernel does for TPM2_Create (5 minutes).
+	keyMakingFactor = 10
+
+	// retryAfter is how long a failed connect answers for later attempts.
+	retryAfter = time.Second
+)
+
+// TPM is one TPM 2.0. It connects when it is first needed and again whenever
+// the connection was lost.
+type TPM struct {
+	address address
+	timeout time.Duration
+
+	turn   chan struct{} // holds a token while an operation owns the fields below
+	link   *link
+	closed bool
+	away   *hal.TPMFault // why the last connect failed
+	since  time.Time
+
+	mu       sync.Mutex
+	expected []byte // root of the last object loaded or made
+}
+
+var _ hal.TPM = (*TPM)(nil)
+
+// Option changes how a TPM is reached.
+type Option func(*TPM)
+
+// WithTimeout sets how long one operation may take before the connection is
+// given up, 30 s by default. Making a key may take ten times as long.
+func WithTimeout(d time.Duration) Option {
+	return func(t *TPM) { t.timeout = d }
+}
+
+// New names a TPM by its address: "/dev/tpmrm0" or another absolute path of a
+// device, "unix:/path" or "tcp:host:port". It fails only on a malformed
+// address; whether a TPM is there shows at first use.
+func New(address string, opts ...Option) (*TPM, error) {
+	parsed, err := parseAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	t := &TPM{address: parsed, timeout: defaultTimeout, turn: make(chan struct{}, 1)}
+	for _, opt := range opts {
+		opt(t)
+	}
+	return t, nil
+}
+
+// errClosed is what every operation ends in after Close.
+var errClosed = errors.New("the connection to the TPM was closed by this program")
+
+// Close waits for the operation under way and lets the TPM go, with all that
+// was loaded into it.
+func (t *TPM) Close() error {
+	t.turn <- struct{}{}
+	defer func() { <-t.turn }()
+	t.closed = true
+	if t.link != nil {
+		t.link.release()
+		t.drop()
+	}
+	return nil
+}
+
+// operation is what one caller wants of the TPM; run may be called twice.
+type operation struct {
+	name   string
+	limit  time.Duration
+	run    func(*link) error
+	secret []byte // cleared when the operation is over
+}
+
+// do runs op when its turn comes. Where ctx ends first the caller is let go
+// and the TPM finishes the command alone: breaking off in the middle would
+// cost the connection.
+func (t *TPM) do(ctx context.Context, op operation) error {
+	select {
+	case t.turn <- struct{}{}:
+	case <-ctx.Done():
+		clear(op.secret)
+		return fmt.Errorf("%s: waiting for the TPM, which is busy: %w", op.name, ctx.Err())
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-t.turn }()
+		defer clear(op.secret)
+		done <- t.attempt(op)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%s: waiting for the TPM's answer: %w", op.name, ctx.Err())
+	}
+}
+
+// attempt runs op, and once more on a fresh connection where the TPM has
+// forgotten what it was working with.
+func (t *TPM) attempt(op operation) error {
+	err := t.once(op)
+	if isLost(err) {
+		err = t.once(op)
+	}
+	return asFault(op.name, err)
+}
+
+func (t *TPM) once(op operation) error {
+	if t.closed {
+		return errClosed
+	}
+	deadline := time.Now().Add(op.limit)
+	if err := t.connect(deadline); err != nil {
+		return err
+	}
+	t.link.deadline = deadline
+	err := op.run(t.link)
+	if breaksLink(err) {
+		t.drop()
+	}
+	if errors.Is(err, errStalled) {
+		t.stayAway(asFault(op.name, err))
+	}
+	return err
+}
+
+func (t *TPM) connect(deadline time.Time) error {
+	if t.link != nil {
+		return nil
+	}
+	if t.away != nil && time.Since(t.since) < retryAfter {
+		return t.away
+	}
+	t.away = nil
+	link, err := openLink(t.address, deadline)
+	if err != nil {
+		err = asFault("connect", err)
+		t.stayAway(err)
+		return err
+	}
+	t.link = link
+	return nil
+}
+
+// stayAway remembers a fault so that callers do not queue up behind a TPM that
+// is not there.
+func (t *TPM) stayAway(err error) {
+	if fault, ok := errors.AsType[*hal.TPMFault](err); ok {
+		t.away, t.since = fault, time.Now()
+	}
+}
+
+func (t *TPM) drop() {
+	if t.link != nil {
+		t.link.channel.close()
+		t.link = nil
+	}
+}
+
+func (t *TPM) expect(root []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.expected = root
+}
+
+func (t *TPM) expectedRoot() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.expected
+}
