@@ -1,0 +1,121 @@
+package journal
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/reply"
+)
+
+// Started records that the relay runs.
+func (j *Journal) Started(version, method string) {
+	j.event(slog.LevelInfo, "relay started", slog.String("version", version), slog.String("method", method))
+}
+
+// Stopped records the end of the relay.
+func (j *Journal) Stopped() {
+	j.event(slog.LevelInfo, "relay stopped",
+		slog.Int64("received", j.Counters.Received.Load()),
+		slog.Int64("delivered", j.Counters.Delivered.Load()))
+}
+
+// Identity records with what the box identifies itself upstream: the
+// certificate's name and how its key is protected; both are empty where there
+// is no certificate.
+func (j *Journal) Identity(name, protection string) {
+	if name == "" {
+		j.event(slog.LevelWarn, "no client certificate",
+			slog.String("advice", "run: sealpost certificate import --pfx FILE"))
+		return
+	}
+	j.event(slog.LevelInfo, "client certificate", slog.String("name", name), slog.String("key", protection))
+}
+
+// TPM records the named state of the TPM.
+func (j *Journal) TPM(state, advice string) {
+	level := slog.LevelInfo
+	if advice != "" {
+		level = slog.LevelWarn
+	}
+	j.event(level, "TPM", slog.String("state", state), slog.String("advice", advice))
+}
+
+// Listening records an open listener.
+func (j *Journal) Listening(address, protocol string) {
+	j.event(slog.LevelInfo, "listening", slog.String("address", address), slog.String("protocol", protocol))
+}
+
+// ClientRefused records a connection that was turned away before it could say
+// anything.
+func (j *Journal) ClientRefused(client netip.Addr, answer reply.Reply) {
+	j.event(slog.LevelWarn, "client refused", clientAttr(client), answerAttr(answer))
+}
+
+// SessionEnded records a LAN session that came to its end, with how many
+// messages it brought.
+func (j *Journal) SessionEnded(client netip.Addr, messages int, lasted time.Duration) {
+	j.event(levelConversation, "session ended", clientAttr(client), slog.Int("messages", messages), tookAttr(lasted))
+}
+
+// ListenerFault records what the LAN listener's library had to say.
+func (j *Journal) ListenerFault(text string) {
+	j.event(slog.LevelWarn, "listener", slog.String("fault", text))
+}
+
+// SenderReplaced records that a message leaves under another sender.
+func (j *Journal) SenderReplaced(id string, given, used envelope.Address) {
+	j.event(slog.LevelInfo, "sender replaced", idAttr(id), slog.String("given", given.Path()), slog.String("used", used.Path()))
+}
+
+// Received records a message that was read in full from a client.
+func (j *Journal) Received(e envelope.Envelope) {
+	j.Counters.Received.Add(1)
+	j.event(slog.LevelInfo, "received", idAttr(e.ID), clientAttr(e.Client), slog.String("hello", e.Hello),
+		slog.String("protocol", e.Protocol), slog.String("from", e.Sender.Path()),
+		slog.Int("recipients", len(e.Recipients)), slog.Int64("octets", e.Size))
+}
+
+// NotReceived records a message that broke off or was over a limit.
+func (j *Journal) NotReceived(id string, client netip.Addr, answer reply.Reply) {
+	j.event(slog.LevelWarn, "not received", idAttr(id), clientAttr(client), answerAttr(answer))
+}
+
+// Answered records what the upstream said to one recipient.
+func (j *Journal) Answered(id string, recipient envelope.Address, answer reply.Reply) {
+	level := slog.LevelInfo
+	if !answer.Positive() {
+		level = slog.LevelWarn
+	}
+	j.event(level, "recipient", idAttr(id), slog.String("to", recipient.Path()), answerAttr(answer))
+}
+
+// Delivered records that the upstream took a message, and by which connection.
+func (j *Journal) Delivered(id string, c Connection, answer reply.Reply, lasted time.Duration) {
+	j.Counters.Delivered.Add(1)
+	j.event(slog.LevelInfo, "delivered", idAttr(id), answerAttr(answer), tookAttr(lasted), c.attr())
+}
+
+// Refused records a message that was answered with a permanent refusal.
+func (j *Journal) Refused(id string, answer reply.Reply, lasted time.Duration) {
+	j.Counters.Refused.Add(1)
+	j.event(slog.LevelWarn, "refused", idAttr(id), answerAttr(answer), tookAttr(lasted))
+}
+
+// Deferred records a message that the client was told to offer again later.
+func (j *Journal) Deferred(id string, answer reply.Reply, cause error, lasted time.Duration) {
+	j.Counters.Deferred.Add(1)
+	attrs := []slog.Attr{idAttr(id), answerAttr(answer), tookAttr(lasted)}
+	if cause != nil {
+		attrs = append(attrs, slog.String("cause", cause.Error()))
+	}
+	j.event(slog.LevelWarn, "deferred", attrs...)
+}
+
+func idAttr(id string) slog.Attr              { return slog.String("id", id) }
+func clientAttr(client netip.Addr) slog.Attr  { return slog.String("client", client.Unmap().String()) }
+func answerAttr(answer reply.Reply) slog.Attr { return slog.String("answer", answer.String()) }
+func tookAttr(d time.Duration) slog.Attr {
+	return slog.String("took", d.Round(time.Millisecond).String())
+}

@@ -1,0 +1,139 @@
+// Package journal records what happens to mail, one method for each event, so
+// that the log, the live monitor and the counters agree by construction.
+//
+// It knows the events and how they are written. It must never be given
+// content, passwords or tokens, and it decides nothing.
+package journal
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Level of the lines of the conversation with the upstream. They are always
+// kept in memory and written to the log where the settings ask for them.
+const levelConversation = slog.LevelDebug
+
+// Counters are running totals since the start.
+type Counters struct {
+	Received   atomic.Int64 // messages taken in full from clients
+	Delivered  atomic.Int64 // messages the upstream took
+	Refused    atomic.Int64 // messages answered 5yz after DATA
+	Deferred   atomic.Int64 // messages answered 4yz after DATA
+	Signatures atomic.Int64 // made with the client certificate's key
+}
+
+// Journal takes events from every part of the relay, at the same time.
+type Journal struct {
+	Counters Counters
+
+	log    slog.Handler
+	recent *ring
+}
+
+// New gives a journal that writes to log and keeps the newest events in
+// memory. Every event's attributes are bounded before they reach either.
+func New(log slog.Handler) *Journal {
+	return &Journal{log: log, recent: newRing(keptEvents)}
+}
+
+// Discard gives a journal that writes nowhere.
+func Discard() *Journal { return New(slog.DiscardHandler) }
+
+func (j *Journal) event(level slog.Level, name string, attrs ...slog.Attr) {
+	record := slog.NewRecord(time.Now(), level, name, 0)
+	for _, attr := range attrs {
+		record.AddAttrs(bounded(attr))
+	}
+	j.recent.add(record)
+	ctx := context.Background()
+	if j.log.Enabled(ctx, level) {
+		_ = j.log.Handle(ctx, record)
+	}
+}
+
+// bounded cuts what a stranger may have made long.
+func bounded(attr slog.Attr) slog.Attr {
+	const limit = 512
+	if attr.Value.Kind() == slog.KindString && len(attr.Value.String()) > limit {
+		attr.Value = slog.StringValue(attr.Value.String()[:limit] + "…")
+	}
+	return attr
+}
+
+// keptEvents is how many events stay in memory; at their bound of a few
+// hundred bytes each, about 2 MiB.
+const keptEvents = 4096
+
+// ring keeps the newest events and wakes those who follow them.
+type ring struct {
+	mu      sync.Mutex
+	records []slog.Record
+	next    uint64 // number of the event to come
+	changed chan struct{}
+}
+
+func newRing(size int) *ring {
+	return &ring{records: make([]slog.Record, size), changed: make(chan struct{})}
+}
+
+func (r *ring) add(record slog.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.records[r.next%uint64(len(r.records))] = record
+	r.next++
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// since gives the kept events from number on, the number that follows them,
+// and a channel that is closed when there are more.
+func (r *ring) since(number uint64) (records []slog.Record, next uint64, changed <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if size := uint64(len(r.records)); r.next > size && number < r.next-size {
+		number = r.next - size
+	}
+	for ; number < r.next; number++ {
+		records = append(records, r.records[number%uint64(len(r.records))])
+	}
+	return records, r.next, r.changed
+}
+
+// Replay writes the kept events to sink, oldest first.
+func (j *Journal) Replay(ctx context.Context, sink slog.Handler) error {
+	records, _, _ := j.recent.since(0)
+	return handleAll(ctx, sink, records)
+}
+
+// Follow writes the kept events to sink and goes on with new ones until ctx
+// ends or sink fails. A follower too slow for the ring misses the oldest.
+func (j *Journal) Follow(ctx context.Context, sink slog.Handler) error {
+	for number := uint64(0); ; {
+		records, next, changed := j.recent.since(number)
+		if err := handleAll(ctx, sink, records); err != nil {
+			return err
+		}
+		number = next
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+func handleAll(ctx context.Context, sink slog.Handler, records []slog.Record) error {
+	for _, record := range records {
+		if !sink.Enabled(ctx, record.Level) {
+			continue
+		}
+		if err := sink.Handle(ctx, record); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package journal
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Connection is what is known of one connection to the upstream: the record
+// that each delivery over it carries.
+type Connection struct {
+	ID      string // tells connections apart in the journal
+	Host    string // name that was asked for and verified
+	Address string // IP address and port that were reached
+
+	TLS     string // protocol version, such as "TLS 1.3"
+	Cipher  string
+	Peer    string // subject of the server's certificate
+	Issuer  string
+	Resumed bool // the TLS session was taken up again without a signature
+
+	Requested   bool     // the server asked for a certificate
+	Authorities []string // the CAs it named as acceptable; empty means any
+	Shown       string   // subject of the certificate shown; empty if none was
+	Key         string   // how the key of that certificate is protected
+}
+
+// Certificate says in one line whether our certificate was asked for and
+// shown.
+func (c Connection) Certificate() string {
+	switch {
+	case !c.Requested:
+		return "certificate requested: no"
+	case c.Shown == "":
+		return "certificate requested: yes, shown: none"
+	case c.Resumed:
+		return fmt.Sprintf("certificate requested: yes, shown: %s (in the session resumed), key: %s", c.Shown, c.Key)
+	}
+	return fmt.Sprintf("certificate requested: yes, shown: %s, key: %s", c.Shown, c.Key)
+}
+
+func (c Connection) attr() slog.Attr {
+	return slog.Group("upstream",
+		slog.String("connection", c.ID), slog.String("host", c.Host), slog.String("address", c.Address),
+		slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
+		slog.String("peer", c.Peer), slog.String("issuer", c.Issuer),
+		slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
+		slog.String("shown", c.Shown), slog.String("key", c.Key))
+}
+
+// Connected records a connection on which mail may now be sent.
+func (j *Journal) Connected(c Connection, lasted time.Duration) {
+	j.event(slog.LevelInfo, "upstream connected", tookAttr(lasted), c.attr())
+}
+
+// ConnectFailed records a connection that did not come about.
+func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) {
+	j.event(slog.LevelWarn, "upstream not connected", slog.String("host", host),
+		slog.String("cause", cause.Error()), tookAttr(lasted))
+}
+
+// Signed records a signature with the client certificate's key.
+func (j *Journal) Signed(connection, protection string, cause error, lasted time.Duration) {
+	attrs := []slog.Attr{slog.String("connection", connection), slog.String("key", protection), tookAttr(lasted)}
+	if cause != nil {
+		j.event(slog.LevelError, "signature failed", append(attrs, slog.String("cause", cause.Error()))...)
+		return
+	}
+	total := j.Counters.Signatures.Add(1)
+	j.event(slog.LevelInfo, "signature", append(attrs, slog.Int64("total", total))...)
+}
+
+// Conversation is the SMTP dialogue on one connection, line by line.
+type Conversation struct {
+	journal    *Journal
+	connection string
+}
+
+// Conversation begins the record of a dialogue.
+func (j *Journal) Conversation(connection string) Conversation {
+	return Conversation{j, connection}
+}
+
+// Sent records a line of ours; content is described in brackets, never given.
+func (c Conversation) Sent(line string) { c.line(">", line) }
+
+// Heard records a line of the server's.
+func (c Conversation) Heard(line string) { c.line("<", line) }
+
+func (c Conversation) line(direction, line string) {
+	c.journal.event(levelConversation, "smtp", slog.String("connection", c.connection),
+		slog.String("line", direction+" "+line))
+}

@@ -1,0 +1,103 @@
+// Package report reads Exchange Online's answers for people: what an answer
+// means, and what to do about it.
+//
+// It knows the answers that Exchange Online is known to give. It is pure, and
+// it must not know messages, queues or connections.
+package report
+
+import (
+	"strings"
+
+	"sealpost/relay/reply"
+)
+
+// Kind says what sort of fault an answer stands for.
+type Kind string
+
+// The kinds of answers, by what helps.
+const (
+	Wait          Kind = "wait"           // a little, with fewer connections
+	WaitLong      Kind = "wait long"      // the address is throttled
+	WaitReset     Kind = "wait for reset" // a daily limit
+	Configuration Kind = "configuration"  // somebody must change something
+	Message       Kind = "message"        // this message only
+	Blocked       Kind = "blocked"        // stop, and never hammer
+)
+
+// Reading is an answer in plain words.
+type Reading struct {
+	Kind  Kind
+	Cause string
+	Cure  string
+}
+
+// Words is the reading as one sentence for a client or a log.
+func (r Reading) Words() string { return r.Cause + ": " + r.Cure }
+
+// Read finds the reading of a known answer.
+func Read(answer reply.Reply) (Reading, bool) {
+	for _, known := range answers {
+		if known.fits(answer) {
+			return known.reading, true
+		}
+	}
+	return Reading{}, false
+}
+
+// answer is one that Exchange Online is known for: by its status, or where
+// the status says too little by a word of its text.
+type answer struct {
+	code    int
+	first   reply.Status
+	last    int // the last detail of a range; zero means first's only
+	word    string
+	reading Reading
+}
+
+func (a answer) fits(r reply.Reply) bool {
+	if r.Code != a.code {
+		return false
+	}
+	if a.word != "" {
+		return strings.Contains(strings.ToLower(r.Text), strings.ToLower(a.word))
+	}
+	s := r.Status
+	return s.Subject == a.first.Subject && s.Detail >= a.first.Detail && s.Detail <= max(a.last, a.first.Detail)
+}
+
+func status(class, subject, detail int) reply.Status {
+	return reply.Status{Class: class, Subject: subject, Detail: detail}
+}
+
+// answers is searched in order.
+var answers = []answer{
+	{432, status(4, 3, 2), 0, "", Reading{Wait, "too many connections at once", "wait; the box must use fewer"}},
+	{451, status(4, 7, 500), 699, "", Reading{WaitLong, "Exchange Online is throttling this site's address", "wait; sending more makes it worse"}},
+	{421, status(4, 3, 2), 0, "", Reading{Wait, "Exchange Online is busy", "wait"}},
+	{550, status(5, 7, 64), 0, "", Reading{Configuration, "no connector of the tenant matches this box",
+		"check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete: sealpost certificate show"}},
+	{550, status(5, 7, 68), 0, "", Reading{Configuration, "the tenant rejects direct send",
+		"use the connector method, or allow direct send in the tenant"}},
+	{535, status(5, 7, 139), 0, "", Reading{Configuration, "SMTP AUTH is off for the tenant or the mailbox",
+		"switch it on: Set-CASMailbox -SmtpClientAuthenticationDisabled $false"}},
+	{535, status(5, 7, 3), 0, "", loginRefused},
+	{535, status(5, 7, 57), 0, "", loginRefused},
+	{550, status(5, 7, 30), 0, "", Reading{Configuration, "passwords are no longer accepted", "use the connector or OAuth"}},
+	{554, status(5, 2, 252), 0, "", sendAsDenied},
+	{554, reply.Status{}, 0, "SendAsDenied", sendAsDenied},
+	{550, status(5, 7, 60), 0, "", sendAsDenied},
+	{554, reply.Status{}, 0, "SubmissionQuotaExceeded", dailyLimit},
+	{550, status(5, 1, 90), 0, "", dailyLimit},
+	{550, status(5, 7, 233), 0, "", dailyLimit},
+	{550, status(5, 1, 8), 0, "bad outbound sender", Reading{Blocked, "Exchange Online has blocked the sending account",
+		"release it under Restricted entities in the Defender portal, and find out what it sent"}},
+	{550, status(5, 6, 11), 0, "", Reading{Message, "the message holds bare line feeds", "report this as a fault of Sealpost"}},
+	{550, status(5, 7, 606), 0, "", Reading{Configuration, "Exchange Online has banned this site's address",
+		"ask for its removal at the Office 365 delist portal"}},
+}
+
+var (
+	loginRefused = Reading{Configuration, "Exchange Online refused the login", "check the app registration, its consent and the mailbox's permissions"}
+	sendAsDenied = Reading{Message, "the mailbox may not send as this sender", "give it Send As: Add-RecipientPermission, or set senders.default"}
+	dailyLimit   = Reading{WaitReset, "the daily limit of recipients is reached", "it resets within 24 hours"}
+)

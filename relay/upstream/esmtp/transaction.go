@@ -1,0 +1,198 @@
+package esmtp
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/reply"
+)
+
+// Offer opens a transaction and gives the server's answers to MAIL and to each
+// RCPT, in the envelope's order. Where MAIL is refused no recipient was asked
+// for an answer that counts, and each has MAIL's.
+func (c *Client) Offer(ctx context.Context, e envelope.Envelope) (mail reply.Reply, recipients []reply.Reply, err error) {
+	lines := []string{c.mailLine(e)}
+	for _, recipient := range e.Recipients {
+		lines = append(lines, "RCPT TO:"+recipient.Path())
+	}
+	replies, err := c.converse(ctx, lines)
+	if len(replies) > 0 {
+		mail = replies[0]
+	}
+	if err != nil {
+		return mail, nil, err
+	}
+	if mail.Positive() {
+		return mail, replies[1:], nil
+	}
+	recipients = make([]reply.Reply, len(e.Recipients))
+	for i := range recipients {
+		recipients[i] = mail
+	}
+	return mail, recipients, nil
+}
+
+func (c *Client) mailLine(e envelope.Envelope) string {
+	line := "MAIL FROM:" + e.Sender.Path()
+	if c.Offers("SIZE") {
+		line += fmt.Sprintf(" SIZE=%d", e.Size)
+	}
+	if e.EightBit && c.Offers("8BITMIME") {
+		line += " BODY=8BITMIME"
+	}
+	return line
+}
+
+// converse gets a reply to each line: all lines sent ahead where the server
+// offers PIPELINING (RFC 2920), else one by one and no further than a refused
+// MAIL.
+func (c *Client) converse(ctx context.Context, lines []string) ([]reply.Reply, error) {
+	step := 1
+	if c.Offers("PIPELINING") {
+		step = len(lines)
+	}
+	var replies []reply.Reply
+	for len(replies) < len(lines) {
+		group := lines[len(replies) : len(replies)+step]
+		if err := c.say(ctx, group...); err != nil {
+			return replies, err
+		}
+		for _, line := range group {
+			r, err := c.hear(ctx, line[:4])
+			if err == nil {
+				err = final(line[:4], r)
+			}
+			if err != nil {
+				return replies, err
+			}
+			replies = append(replies, r)
+		}
+		if !replies[0].Positive() {
+			break
+		}
+	}
+	return replies, nil
+}
+
+// Content sends the message to the recipients that were accepted and gives
+// the server's answer. It uses BDAT where the server offers CHUNKING (RFC
+// 3030), which saves a round trip and the dots.
+func (c *Client) Content(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+	send := c.data
+	if c.Offers("CHUNKING") {
+		send = c.chunk
+	}
+	r, err := send(ctx, content)
+	if err != nil {
+		return reply.Reply{}, err
+	}
+	return r, final("the content", r)
+}
+
+// final refuses an answer that settles nothing (3yz).
+func final(command string, r reply.Reply) error {
+	if r.Positive() || r.Transient() || r.Permanent() {
+		return nil
+	}
+	return &Refusal{command, r}
+}
+
+func (c *Client) chunk(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+	c.observer.Sent(fmt.Sprintf("BDAT %d LAST", content.Size()))
+	fmt.Fprintf(c.w, "BDAT %d LAST\r\n", content.Size())
+	if err := c.pour(ctx, content, c.w); err != nil {
+		return c.lastWords(ctx, err)
+	}
+	return c.hear(ctx, "BDAT")
+}
+
+func (c *Client) data(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+	r, err := c.command(ctx, "DATA")
+	if err != nil || r.Transient() || r.Permanent() {
+		return r, err
+	}
+	if r.Code != 354 {
+		return r, &Refusal{"DATA", r}
+	}
+	if err := c.pour(ctx, content, &dotStuffer{w: c.w, lineStart: true}); err != nil {
+		return c.lastWords(ctx, err)
+	}
+	if err := c.say(ctx, "."); err != nil {
+		return c.lastWords(ctx, err)
+	}
+	return c.hear(ctx, "DATA")
+}
+
+// pour writes the content, granting the patience anew for each block.
+func (c *Client) pour(ctx context.Context, content envelope.Content, dst io.Writer) error {
+	c.observer.Sent(fmt.Sprintf("[%d octets of content]", content.Size()))
+	source := content.Open()
+	for {
+		n, err := c.pourBlock(ctx, dst, source)
+		if err != nil {
+			return fmt.Errorf("sending the content: %w", err)
+		}
+		if n == 0 {
+			return nil
+		}
+	}
+}
+
+func (c *Client) pourBlock(ctx context.Context, dst io.Writer, source io.Reader) (int64, error) {
+	release, err := c.guard(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	const block = 64 << 10
+	n, err := io.Copy(dst, io.LimitReader(source, block))
+	if err == nil {
+		err = c.w.Flush()
+	}
+	return n, err
+}
+
+// lastWords looks for a reply that explains why sending failed: a server that
+// has had enough says so before it hangs up.
+func (c *Client) lastWords(ctx context.Context, sending error) (reply.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(c.patience, time.Second))
+	defer cancel()
+	r, err := c.hear(ctx, "the content")
+	if err != nil || r.Positive() {
+		return reply.Reply{}, sending
+	}
+	return r, nil
+}
+
+// dotStuffer doubles a dot at the start of a line (RFC 5321 section 4.5.2).
+// Lines must end in CRLF.
+type dotStuffer struct {
+	w         *bufio.Writer
+	lineStart bool
+}
+
+func (d *dotStuffer) Write(p []byte) (int, error) {
+	total := len(p)
+	for len(p) > 0 {
+		if d.lineStart && p[0] == '.' {
+			if err := d.w.WriteByte('.'); err != nil {
+				return 0, err
+			}
+		}
+		end := bytes.IndexByte(p, '\n') + 1
+		d.lineStart = end > 0
+		if end == 0 {
+			end = len(p)
+		}
+		if _, err := d.w.Write(p[:end]); err != nil {
+			return 0, err
+		}
+		p = p[end:]
+	}
+	return total, nil
+}

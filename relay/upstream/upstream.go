@@ -1,0 +1,40 @@
+// Package upstream holds what all ways out of the box have in common: the
+// result of a delivery attempt and the words for one that could not be made.
+//
+// It is values only. It must not know a protocol's commands or what becomes
+// of the message afterwards.
+package upstream
+
+import (
+	"sealpost/relay/journal"
+	"sealpost/relay/reply"
+)
+
+// Result is what the far side said to one message.
+type Result struct {
+	Answers    []reply.Reply // one for each recipient, in the envelope's order
+	Taken      bool          // the far side took the content for recipients answered 2yz
+	Connection journal.Connection
+}
+
+// Unavailable is the error of an attempt that nobody got an answer from that
+// counts: the message may be offered again later.
+type Unavailable struct {
+	Status reply.Status // what it says by RFC 3463, class 4
+	Reason string       // for the technician: what is wrong and what to do
+	Err    error
+}
+
+func (u *Unavailable) Error() string {
+	if u.Err == nil {
+		return u.Reason
+	}
+	return u.Reason + " (" + u.Err.Error() + ")"
+}
+
+func (u *Unavailable) Unwrap() error { return u.Err }
+
+// Reply is what a client hears in place of an answer from the far side.
+func (u *Unavailable) Reply() reply.Reply {
+	return reply.Reply{Code: 451, Status: u.Status, Text: u.Reason}
+}
