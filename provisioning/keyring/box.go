@@ -1,0 +1,65 @@
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
+
+	"sealpost/hal"
+)
+
+// Labels keep a box that holds a key from being opened as a secret.
+const (
+	keyLabel    = "sealpost key\x00"
+	secretLabel = "sealpost secret\x00"
+)
+
+var errBox = errors.New("the encrypted part is damaged or belongs to something else")
+
+// lock encrypts clear with a fresh data key that only tpm gives back.
+// associated is authenticated beside it.
+func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.TPMObject, []byte, error) {
+	dataKey := make([]byte, chacha20poly1305.KeySize)
+	defer clear(dataKey)
+	if _, err := rand.Read(dataKey); err != nil {
+		return nil, nil, fmt.Errorf("making a data key: %w", err)
+	}
+	sealed, err := tpm.Seal(ctx, dataKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("sealing a data key: %w", err)
+	}
+	aead, err := chacha20poly1305.New(dataKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encrypting: %w", err)
+	}
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(clearText)+aead.Overhead())
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, nil, fmt.Errorf("making a nonce: %w", err)
+	}
+	return &sealed, aead.Seal(nonce, nonce, clearText, associated), nil
+}
+
+// unlock gives back what lock was given; the caller wipes it.
+func unlock(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, associated []byte) ([]byte, error) {
+	if sealed == nil || len(box) < chacha20poly1305.NonceSize {
+		return nil, errBox
+	}
+	dataKey, err := tpm.Unseal(ctx, *sealed)
+	if err != nil {
+		return nil, fmt.Errorf("unsealing a data key: %w", err)
+	}
+	defer clear(dataKey)
+	aead, err := chacha20poly1305.New(dataKey)
+	if err != nil {
+		return nil, errBox
+	}
+	nonce, encrypted := box[:aead.NonceSize()], box[aead.NonceSize():]
+	clearText, err := aead.Open(nil, nonce, encrypted, associated)
+	if err != nil {
+		return nil, errBox
+	}
+	return clearText, nil
+}
