@@ -1,0 +1,265 @@
+// Package simflash is a Flash that forgets, tears and fails as real flash
+// does: everything is done in memory and decided by a seed, so that what went
+// wrong once goes wrong again.
+//
+// Its model is hal.Flash at its worst. It knows sectors, versions and fates,
+// and must not know what is stored on it.
+package simflash
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+
+	"sealpost/hal"
+)
+
+// SectorSize is what survives a power cut whole or not at all, in bytes.
+const SectorSize = 512
+
+var (
+	// ErrPowerCut is the error of the call during which the power was cut, and
+	// of every one after it.
+	ErrPowerCut = errors.New("simulated power cut")
+	// ErrIO is the error of a call that was told to fail.
+	ErrIO = errors.New("simulated input/output error")
+)
+
+// Fate is what becomes of one write or flush.
+type Fate int
+
+// The fates there are.
+const (
+	// Done as asked.
+	Done Fate = iota
+	// Cut loses power while the call runs.
+	Cut
+	// Failed returns ErrIO, and any part of the work may have been done.
+	Failed
+	// Short writes the first half and returns ErrIO; a flush fails instead.
+	Short
+	// Lost lets a flush return nil with nothing made durable. A write is done.
+	Lost
+)
+
+type sector [SectorSize]byte
+
+// Flash is a simulated disk. It is safe for concurrent use.
+type Flash struct {
+	size int64
+
+	mu sync.Mutex
+	// parent is the dead flash whose durable sectors this one inherits.
+	parent  *Flash
+	durable map[int64]*sector
+	// pending holds, oldest first, what was written to a sector and not flushed.
+	pending map[int64][]*sector
+	// ghosts are sectors that a failed flush dropped but the page cache shows.
+	ghosts map[int64]*sector
+	fates  map[int]Fate
+	bad    map[int64]bool
+	counts Counts
+	dead   bool
+	seed   uint64
+	random *rand.Rand
+}
+
+var _ hal.Flash = (*Flash)(nil)
+
+// Counts is what a flash was asked to do.
+type Counts struct {
+	Writes, Flushes int
+	Bytes           int64 // written
+}
+
+// New makes a flash of size bytes, all zero and durable.
+func New(size int64, seed uint64) *Flash {
+	return &Flash{
+		size:    size,
+		durable: map[int64]*sector{},
+		pending: map[int64][]*sector{},
+		ghosts:  map[int64]*sector{},
+		fates:   map[int]Fate{},
+		bad:     map[int64]bool{},
+		seed:    seed,
+		random:  rand.New(rand.NewPCG(seed, uint64(size))),
+	}
+}
+
+// At gives a fate to one call. Writes and flushes are counted together, from 1.
+func (f *Flash) At(call int, fate Fate) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fates[call] = fate
+}
+
+// Counts tells what the flash was asked to do so far; Writes plus Flushes is
+// the number of the last call, as in At.
+func (f *Flash) Counts() Counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.counts
+}
+
+// FailReads makes every read that touches these bytes fail with ErrIO.
+func (f *Flash) FailReads(off, length int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for n := off / SectorSize; n*SectorSize < off+length; n++ {
+		f.bad[n] = true
+	}
+}
+
+// FlipBit spoils one bit of what is stored, durably.
+func (f *Flash) FlipBit(bit int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := bit / 8 / SectorSize
+	spoilt := *f.view(n)
+	spoilt[bit/8%SectorSize] ^= 1 << (bit % 8)
+	f.durable[n] = &spoilt
+	delete(f.pending, n)
+	delete(f.ghosts, n)
+}
+
+// Size implements [hal.Flash].
+func (f *Flash) Size() int64 { return f.size }
+
+// ReadAt implements [hal.Flash]; it sees writes that are not yet durable.
+func (f *Flash) ReadAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return 0, ErrPowerCut
+	}
+	if err := f.checkBounds(p, off); err != nil {
+		return 0, err
+	}
+	for n := 0; n < len(p); {
+		at := off + int64(n)
+		if f.bad[at/SectorSize] {
+			return n, fmt.Errorf("reading sector %d: %w", at/SectorSize, ErrIO)
+		}
+		n += copy(p[n:], f.view(at / SectorSize)[at%SectorSize:])
+	}
+	return len(p), nil
+}
+
+// WriteAt implements [hal.Flash].
+func (f *Flash) WriteAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return 0, ErrPowerCut
+	}
+	if err := f.checkBounds(p, off); err != nil {
+		return 0, err
+	}
+	f.counts.Writes++
+	f.counts.Bytes += int64(len(p))
+	switch fate := f.fate(); fate {
+	case Cut:
+		f.write(p, off, func() bool { return true })
+		f.dead = true
+		return 0, ErrPowerCut
+	case Failed:
+		f.write(p, off, f.coin)
+		return 0, ErrIO
+	case Short:
+		f.write(p[:len(p)/2], off, func() bool { return true })
+		return len(p) / 2, ErrIO
+	}
+	f.write(p, off, func() bool { return true })
+	return len(p), nil
+}
+
+// Flush implements [hal.Flash].
+func (f *Flash) Flush() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return ErrPowerCut
+	}
+	f.counts.Flushes++
+	switch f.fate() {
+	case Cut:
+		f.dead = true
+		return ErrPowerCut
+	case Failed, Short:
+		f.failFlush()
+		return ErrIO
+	case Lost:
+		return nil
+	}
+	for n, versions := range f.pending {
+		f.durable[n] = versions[len(versions)-1]
+	}
+	clear(f.pending)
+	return nil
+}
+
+// failFlush does to each pending sector what Linux does: it is written, or
+// forgotten, or forgotten but still shown by the page cache as if written.
+func (f *Flash) failFlush() {
+	for _, n := range slices.Sorted(maps.Keys(f.pending)) {
+		versions := f.pending[n]
+		last := versions[len(versions)-1]
+		switch f.random.IntN(3) {
+		case 0:
+			f.durable[n] = last
+		case 1:
+			f.ghosts[n] = last
+		}
+	}
+	clear(f.pending)
+}
+
+func (f *Flash) fate() Fate { return f.fates[f.counts.Writes+f.counts.Flushes] }
+
+func (f *Flash) coin() bool { return f.random.IntN(2) == 0 }
+
+func (f *Flash) checkBounds(p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > f.size {
+		return fmt.Errorf("%d bytes at %d of %d: %w", len(p), off, f.size, io.ErrUnexpectedEOF)
+	}
+	return nil
+}
+
+// view is the sector as a reader sees it.
+func (f *Flash) view(n int64) *sector {
+	if versions := f.pending[n]; len(versions) > 0 {
+		return versions[len(versions)-1]
+	}
+	if ghost := f.ghosts[n]; ghost != nil {
+		return ghost
+	}
+	return f.stored(n)
+}
+
+// stored is the sector as it is on the medium.
+func (f *Flash) stored(n int64) *sector {
+	for ; f != nil; f = f.parent {
+		if s := f.durable[n]; s != nil {
+			return s
+		}
+	}
+	return &sector{}
+}
+
+// write gives each sector it touches a new pending version, where reaches says
+// that the sector is reached at all.
+func (f *Flash) write(p []byte, off int64, reaches func() bool) {
+	for n := 0; n < len(p); {
+		at := off + int64(n)
+		version := *f.view(at / SectorSize)
+		n += copy(version[at%SectorSize:], p[n:])
+		if reaches() {
+			f.pending[at/SectorSize] = append(f.pending[at/SectorSize], &version)
+			delete(f.ghosts, at/SectorSize)
+		}
+	}
+}

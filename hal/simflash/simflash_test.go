@@ -1,0 +1,213 @@
+package simflash
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func write(t *testing.T, f *Flash, text string, off int64) {
+	t.Helper()
+	_, err := f.WriteAt(bytes.Repeat([]byte(text), SectorSize), off)
+	must(t, err)
+}
+
+func content(t *testing.T, f *Flash) string {
+	t.Helper()
+	p := make([]byte, f.Size())
+	_, err := f.ReadAt(p, 0)
+	must(t, err)
+	return string(p)
+}
+
+// initials is the first byte of each sector, a dot for zero, a question mark
+// for a torn one.
+func initials(t *testing.T, f *Flash) string {
+	t.Helper()
+	var s []byte
+	for sector := range slices.Chunk([]byte(content(t, f)), SectorSize) {
+		switch {
+		case !bytes.Equal(sector, bytes.Repeat(sector[:1], len(sector))):
+			s = append(s, '?')
+		case sector[0] == 0:
+			s = append(s, '.')
+		default:
+			s = append(s, sector[0])
+		}
+	}
+	return string(s)
+}
+
+func TestEverySubsetOfUnflushedSectorsSurvivesSomewhere(t *testing.T) {
+	f := New(4*SectorSize, 1)
+	write(t, f, "a", 0)
+	must(t, f.Flush())
+	write(t, f, "b", 0)
+	write(t, f, "c", 0)
+	write(t, f, "d", 2*SectorSize)
+	whole, torn := map[string]bool{}, 0
+	for after := range f.PowerCut(200) {
+		if got := initials(t, after); bytes.ContainsRune([]byte(got), '?') {
+			torn++
+		} else {
+			whole[got] = true
+		}
+	}
+	for _, want := range []string{"a...", "b...", "c...", "a.d.", "b.d.", "c.d."} {
+		if !whole[want] {
+			t.Errorf("%s never came", want)
+		}
+		delete(whole, want)
+	}
+	if len(whole) > 0 || torn == 0 {
+		t.Errorf("impossible %v; torn %d times", whole, torn)
+	}
+}
+
+func TestManyUnflushedSectorsComeAsNoneAllAndRandomSubsets(t *testing.T) {
+	f := New(64*SectorSize, 1)
+	write(t, f, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 0)
+	seen := map[string]int{}
+	for after := range f.PowerCut(20) {
+		seen[initials(t, after)]++
+	}
+	if len(seen) != 20 || seen[string(bytes.Repeat([]byte("."), 64))] != 1 || seen[string(bytes.Repeat([]byte("x"), 64))] != 1 {
+		t.Errorf("%d different of 20", len(seen))
+	}
+}
+
+func TestTheSameSeedGivesTheSameDisaster(t *testing.T) {
+	run := func(seed uint64) (all []string) {
+		f := New(32*SectorSize, seed)
+		f.At(2, Failed)
+		write(t, f, "abcdefghijklmnop", 0)
+		if err := f.Flush(); !errors.Is(err, ErrIO) {
+			t.Fatal(err)
+		}
+		write(t, f, "ABCDEFGHIJKLMNOP", 0)
+		for after := range f.PowerCut(10) {
+			all = append(all, content(t, after))
+		}
+		return all
+	}
+	first, again, other := run(7), run(7), run(8)
+	same := true
+	for i := range first {
+		if first[i] != again[i] {
+			t.Fatal("one seed, two disasters")
+		}
+		same = same && first[i] == other[i]
+	}
+	if same {
+		t.Error("two seeds, one disaster")
+	}
+}
+
+func TestWhatWasFlushedSurvivesAndADeadFlashDoesNothing(t *testing.T) {
+	f := New(2*SectorSize, 1)
+	write(t, f, "a", 0)
+	must(t, f.Flush())
+	f.At(3, Cut)
+	if _, err := f.WriteAt([]byte("b"), SectorSize); !errors.Is(err, ErrPowerCut) {
+		t.Errorf("cut write: %v", err)
+	}
+	if _, err := f.WriteAt([]byte("b"), 0); !errors.Is(err, ErrPowerCut) {
+		t.Errorf("write after the cut: %v", err)
+	}
+	if _, err := f.ReadAt(make([]byte, 1), 0); !errors.Is(err, ErrPowerCut) {
+		t.Errorf("read after the cut: %v", err)
+	}
+	if err := f.Flush(); !errors.Is(err, ErrPowerCut) {
+		t.Errorf("flush after the cut: %v", err)
+	}
+	for after := range f.PowerCut(8) {
+		if got := initials(t, after); got[0] != 'a' {
+			t.Errorf("flushed sector is %q", got)
+		}
+		write(t, after, "c", 0)
+		for again := range after.PowerCut(8) {
+			if got := initials(t, again); got[0] == '.' || got[0] == 'b' {
+				t.Errorf("after a second cut: %q", got)
+			}
+		}
+	}
+}
+
+func TestALostFlushPromisesTooMuch(t *testing.T) {
+	f := New(SectorSize, 1)
+	f.At(2, Lost)
+	write(t, f, "a", 0)
+	must(t, f.Flush())
+	seen := map[string]bool{}
+	for after := range f.PowerCut(8) {
+		seen[initials(t, after)] = true
+	}
+	if !seen["."] || !seen["a"] {
+		t.Errorf("only %v", seen)
+	}
+}
+
+func TestAFailedFlushMayShowWhatItForgot(t *testing.T) {
+	ghosts := 0
+	for seed := range uint64(50) {
+		f := New(SectorSize, seed)
+		f.At(2, Failed)
+		write(t, f, "a", 0)
+		if err := f.Flush(); !errors.Is(err, ErrIO) {
+			t.Fatal(err)
+		}
+		shown := initials(t, f)
+		must(t, f.Flush())
+		for after := range f.PowerCut(8) {
+			if shown == "a" && initials(t, after) == "." {
+				ghosts++
+			}
+		}
+	}
+	if ghosts == 0 {
+		t.Error("no ghost in fifty failed flushes")
+	}
+}
+
+func TestShortAndFailedWritesSayHowFarTheyCame(t *testing.T) {
+	f := New(8*SectorSize, 1)
+	f.At(1, Short)
+	f.At(2, Failed)
+	n, err := f.WriteAt(bytes.Repeat([]byte("a"), 4*SectorSize), 0)
+	if n != 2*SectorSize || !errors.Is(err, ErrIO) || initials(t, f) != "aa......" {
+		t.Errorf("short: %d, %v, %s", n, err, initials(t, f))
+	}
+	if n, err := f.WriteAt([]byte("b"), 0); n != 0 || !errors.Is(err, ErrIO) {
+		t.Errorf("failed: %d, %v", n, err)
+	}
+	if c := f.Counts(); c != (Counts{Writes: 2, Bytes: 4*SectorSize + 1}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestBitsRotAndSectorsGoBad(t *testing.T) {
+	f := New(2*SectorSize, 1)
+	f.FlipBit(8*SectorSize + 3)
+	if got := content(t, f); got[SectorSize] != 8 || got[0] != 0 {
+		t.Error("wrong bit")
+	}
+	f.FailReads(SectorSize+5, 1)
+	if _, err := f.ReadAt(make([]byte, 2*SectorSize), 0); !errors.Is(err, ErrIO) {
+		t.Errorf("bad sector: %v", err)
+	}
+	if _, err := f.ReadAt(make([]byte, SectorSize), 0); err != nil {
+		t.Errorf("good sector: %v", err)
+	}
+	if _, err := f.WriteAt([]byte("x"), f.Size()); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("beyond the end: %v", err)
+	}
+}
