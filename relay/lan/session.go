@@ -1,0 +1,167 @@
+package lan
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"sealpost/relay/body"
+	"sealpost/relay/envelope"
+	"sealpost/relay/reply"
+)
+
+// mostHops is where a message counts as looping (RFC 5321 section 6.3).
+const mostHops = 50
+
+// session is one client's session from EHLO on; its methods are SMTP's verbs.
+type session struct {
+	server       *Server
+	conn         *clientConn
+	smtp         *smtp.Conn
+	secure       bool
+	transactions int
+
+	// With BDAT, go-smtp runs Data beside the other verbs.
+	mu sync.Mutex
+	transaction
+}
+
+// transaction is what was said of the message to come.
+type transaction struct {
+	given    envelope.Address // the sender as the client gave it
+	envelope envelope.Envelope
+}
+
+// Mail begins a transaction.
+func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+	s.transactions++
+	if s.transactions > s.server.config.Limits.Transactions {
+		s.conn.endAfterReply()
+		return refusal(reply.New(421, 7, 0, "too many messages in one session, connect again"))
+	}
+	var sender envelope.Address
+	if from != "" {
+		var err error
+		if sender, err = envelope.ParseAddress(from); err != nil {
+			return refusal(reply.New(553, 1, 7, "the sender cannot be relayed: %v", err))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.transaction = transaction{given: sender, envelope: envelope.Envelope{
+		ID:       rand.Text()[:12],
+		Client:   s.conn.client,
+		Hello:    s.smtp.Hostname(),
+		Protocol: s.protocol(),
+		Sender:   s.server.policy.Sender(sender),
+	}}
+	return nil
+}
+
+// Rcpt adds a recipient.
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	recipient, err := envelope.ParseAddress(to)
+	if err != nil {
+		return refusal(reply.New(553, 1, 3, "the recipient cannot be relayed: %v", err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.envelope.Recipients = append(s.envelope.Recipients, recipient)
+	return nil
+}
+
+// Data takes the message and keeps the client waiting until it is safe.
+func (s *session) Data(r io.Reader) error {
+	s.conn.busy.Store(true)
+	defer s.conn.busy.Store(false)
+	s.mu.Lock()
+	given, e := s.given, s.envelope
+	s.mu.Unlock()
+	content := s.server.config.Budget.NewBuffer()
+	defer content.Release()
+	if answer, ok := s.receive(&e, content, r); !ok {
+		s.server.journal.NotReceived(e.ID, e.Client, answer)
+		return refusal(answer)
+	}
+	s.conn.messages.Add(1)
+	s.server.journal.Received(e)
+	if given != e.Sender {
+		s.server.journal.SenderReplaced(e.ID, given, e.Sender)
+	}
+	return refusal(s.server.acceptor.Accept(s.server.context, e, content))
+}
+
+// receive reads the content behind our trace field and completes the envelope.
+// Where that cannot be done it gives the answer for the client.
+func (s *session) receive(e *envelope.Envelope, content *body.Buffer, r io.Reader) (reply.Reply, bool) {
+	e.Received = time.Now()
+	normaliser := body.NewNormaliser(content)
+	_, err := io.WriteString(normaliser, traceField(*e, s.server.config.Hostname))
+	if err == nil {
+		_, err = io.Copy(normaliser, r)
+	}
+	if err == nil {
+		err = normaliser.Close()
+	}
+	if err != nil {
+		return notReceived(err), false
+	}
+	if normaliser.Hops() > mostHops {
+		return reply.New(554, 4, 6, "the message has passed %d hosts already and seems to go round in circles", normaliser.Hops()-1), false
+	}
+	e.Received = time.Now()
+	e.Size, e.EightBit = content.Size(), normaliser.EightBit()
+	return reply.Reply{}, true
+}
+
+func notReceived(err error) reply.Reply {
+	var limit *smtp.SMTPError
+	switch {
+	case errors.Is(err, body.ErrBudget):
+		return reply.New(452, 3, 1, "no memory for this message now, try again later")
+	case errors.Is(err, smtp.ErrTooLongLine):
+		return reply.New(500, 5, 2, "a line of the message is too long")
+	case errors.As(err, &limit):
+		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message)
+	}
+	return reply.New(451, 4, 2, "the message broke off: %v", err)
+}
+
+// Reset gives up the transaction under way.
+func (s *session) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.transaction = transaction{}
+}
+
+// Logout is the end of the session.
+func (s *session) Logout() error { return nil }
+
+// protocol is the session's keyword for the trace field (RFC 3848).
+func (s *session) protocol() string {
+	if s.secure {
+		return "ESMTPS"
+	}
+	return "ESMTP"
+}
+
+// refusal gives an answer of ours to go-smtp, which sends any *smtp.SMTPError
+// as it is, positive ones too.
+func refusal(r reply.Reply) error {
+	return &smtp.SMTPError{
+		Code:         r.Code,
+		EnhancedCode: smtp.EnhancedCode{r.Status.Class, r.Status.Subject, r.Status.Detail},
+		Message:      r.Text,
+	}
+}
+
+// traceField is our Received field (RFC 5321 section 4.4).
+func traceField(e envelope.Envelope, hostname string) string {
+	return fmt.Sprintf("Received: from %s (%s)\r\n\tby %s (Sealpost) with %s id %s;\r\n\t%s\r\n",
+		traceName(e.Hello), addressLiteral(e.Client), hostname, e.Protocol, e.ID, e.Received.Format(time.RFC1123Z))
+}

@@ -1,0 +1,129 @@
+package lan
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sealpost/relay/journal"
+	"sealpost/relay/reply"
+)
+
+// sessions are the connections that are open.
+type sessions struct {
+	limits   Limits
+	journal  *journal.Journal
+	partings slots
+
+	mu       sync.Mutex
+	open     map[*clientConn]struct{}
+	clients  map[netip.Addr]int
+	draining bool
+}
+
+func newSessions(limits Limits, j *journal.Journal) *sessions {
+	const partings = 32
+	return &sessions{limits: limits, journal: j, partings: make(slots, partings),
+		open: make(map[*clientConn]struct{}), clients: make(map[netip.Addr]int)}
+}
+
+// admit opens a session, or gives the answer for a client that is one too many.
+func (s *sessions) admit(conn net.Conn, client netip.Addr) (*clientConn, reply.Reply, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.draining:
+		return nil, reply.New(421, 3, 2, "the relay is stopping, try again later"), false
+	case len(s.open) >= s.limits.Connections:
+		return nil, reply.New(421, 3, 2, "too many connections, try again later"), false
+	case s.clients[client] >= s.limits.PerClient:
+		return nil, reply.New(421, 7, 0, "too many connections from %s, try again later", client), false
+	}
+	c := &clientConn{Conn: conn, sessions: s, client: client, begun: time.Now()}
+	s.open[c] = struct{}{}
+	s.clients[client]++
+	return c, reply.Reply{}, true
+}
+
+func (s *sessions) leave(c *clientConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+	if s.clients[c.client]--; s.clients[c.client] == 0 {
+		delete(s.clients, c.client)
+	}
+}
+
+// drain ends every session at its next command, idle ones at once.
+func (s *sessions) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	for c := range s.open {
+		c.endAfterReply()
+		if !c.busy.Load() {
+			_ = c.Conn.SetReadDeadline(time.Now())
+		}
+	}
+}
+
+func (s *sessions) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		_ = c.Conn.Close()
+	}
+}
+
+// clientConn is a client's connection with the session's time limits on it.
+type clientConn struct {
+	net.Conn
+	sessions *sessions
+	client   netip.Addr
+	begun    time.Time
+	messages atomic.Int64
+	busy     atomic.Bool // a message is being taken
+	ending   atomic.Bool
+	left     sync.Once
+}
+
+// endAfterReply has the client hear the reply to come and nothing after it.
+func (c *clientConn) endAfterReply() { c.ending.Store(true) }
+
+func (c *clientConn) ended() bool { return c.ending.Load() && !c.busy.Load() }
+
+func (c *clientConn) Read(p []byte) (int, error) {
+	if c.ended() {
+		return 0, io.EOF
+	}
+	deadline := time.Now().Add(c.sessions.limits.Idle)
+	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
+		deadline = end
+	}
+	if err := c.Conn.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	// drain may have come between the first look and the deadline.
+	if c.ended() {
+		return 0, io.EOF
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *clientConn) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.sessions.limits.Idle)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *clientConn) Close() error {
+	c.left.Do(func() {
+		c.sessions.leave(c)
+		c.sessions.journal.SessionEnded(c.client, int(c.messages.Load()), time.Since(c.begun))
+	})
+	return c.Conn.Close()
+}

@@ -1,0 +1,131 @@
+package parts
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"time"
+
+	"software.sslmate.com/src/go-pkcs12"
+)
+
+// Authority is a certificate authority for one test run.
+type Authority struct {
+	Certificate *x509.Certificate
+	key         crypto.Signer
+	chain       [][]byte // DER from this authority up, the root left out
+}
+
+// NewAuthority makes a root.
+func NewAuthority(name string) (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	root := &Authority{key: key}
+	root.Certificate, err = root.sign(authorityTemplate(name), nil, key.Public())
+	return root, err
+}
+
+// Intermediate makes an authority below this one.
+func (a *Authority) Intermediate(name string) (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := a.sign(authorityTemplate(name), a.Certificate, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &Authority{certificate, key, append([][]byte{certificate.Raw}, a.chain...)}, nil
+}
+
+// Pool is a pool of this authority alone.
+func (a *Authority) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.Certificate)
+	return pool
+}
+
+// PEM is the authority's certificate as a file would hold it.
+func (a *Authority) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate.Raw})
+}
+
+// Issue makes a certificate for key, valid for all uses from yesterday for a
+// year, and lets the caller change it before it is signed.
+func (a *Authority) Issue(key crypto.Signer, change func(*x509.Certificate), names ...string) (tls.Certificate, error) {
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: names[0]},
+		DNSNames:    names,
+		NotBefore:   time.Now().AddDate(0, 0, -1),
+		NotAfter:    time.Now().AddDate(1, 0, 0),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if change != nil {
+		change(template)
+	}
+	leaf, err := a.sign(template, a.Certificate, key.Public())
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: append([][]byte{leaf.Raw}, a.chain...), PrivateKey: key, Leaf: leaf}, nil
+}
+
+// IssueP256 is Issue with a new P-256 key.
+func (a *Authority) IssueP256(change func(*x509.Certificate), names ...string) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return a.Issue(key, change, names...)
+}
+
+// PFX is a certificate with its key and chain as a PKCS#12 file.
+func PFX(certificate tls.Certificate, password string) ([]byte, error) {
+	var chain []*x509.Certificate
+	for _, der := range certificate.Certificate[1:] {
+		parsed, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, parsed)
+	}
+	return pkcs12.Modern.Encode(certificate.PrivateKey, certificate.Leaf, chain, password)
+}
+
+func authorityTemplate(name string) *x509.Certificate {
+	return &x509.Certificate{
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             time.Now().AddDate(0, 0, -1),
+		NotAfter:              time.Now().AddDate(10, 0, 0),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+}
+
+// sign signs with this authority's key; a root signs itself.
+func (a *Authority) sign(template, issuer *x509.Certificate, key crypto.PublicKey) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	if issuer == nil {
+		issuer = template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("signing %s: %w", template.Subject, err)
+	}
+	return x509.ParseCertificate(der)
+}

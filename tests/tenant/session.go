@@ -1,0 +1,243 @@
+package tenant
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// session is one connection to the tenant.
+type session struct {
+	tenant  *Tenant
+	conn    net.Conn
+	r       *bufio.Reader
+	state   *tls.ConnectionState
+	message Message
+	chunks  []byte
+}
+
+func (t *Tenant) serve(conn net.Conn) {
+	s := &session{tenant: t, conn: conn}
+	s.r = bufio.NewReader(io.TeeReader(conn, clearWriter{t}))
+	if !s.answer("CONNECT", "", "220 stand-in.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
+		return
+	}
+	for {
+		line, err := s.r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		verb, argument, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		if !s.verb(strings.ToUpper(verb), argument) {
+			return
+		}
+	}
+}
+
+// clearWriter records what is said outside TLS.
+type clearWriter struct{ tenant *Tenant }
+
+func (c clearWriter) Write(p []byte) (int, error) {
+	c.tenant.mu.Lock()
+	defer c.tenant.mu.Unlock()
+	return c.tenant.clear.Write(p)
+}
+
+// answer says the script's answer or else ours; it is false where the
+// connection has to end.
+func (s *session) answer(verb, argument, ours string) bool {
+	text := s.tenant.scripted(verb, argument)
+	switch text {
+	case "":
+		text = ours
+	case HangUp:
+		return false
+	case Stall:
+		s.tenant.stall()
+		return false
+	}
+	_, err := io.WriteString(s.conn, text+"\r\n")
+	return err == nil && !strings.HasPrefix(text, "421")
+}
+
+func (s *session) verb(verb, argument string) bool {
+	switch verb {
+	case "EHLO":
+		return s.answer(verb, argument, s.hello())
+	case "STARTTLS":
+		return s.startTLS()
+	case "MAIL":
+		s.message = Message{Sender: path(argument)}
+		return s.answer(verb, argument, "250 2.1.0 Sender OK")
+	case "RCPT":
+		return s.recipient(argument)
+	case "DATA":
+		return s.data()
+	case "BDAT":
+		return s.chunk(argument)
+	case "RSET":
+		s.message, s.chunks = Message{}, nil
+		return s.answer(verb, argument, "250 2.0.0 Resetting")
+	case "QUIT":
+		s.answer(verb, argument, "221 2.0.0 Service closing transmission channel")
+		return false
+	}
+	return s.answer(verb, argument, "500 5.3.3 Unrecognized command")
+}
+
+func (s *session) hello() string {
+	lines := []string{"stand-in.mail.protection.outlook.example Hello"}
+	for _, extension := range s.tenant.config.Extensions {
+		lines = append(lines, extension)
+	}
+	if s.state == nil && !slices.Contains(s.tenant.config.Extensions, "NO STARTTLS") {
+		lines = append(lines, "STARTTLS")
+	}
+	return "250-" + strings.Join(lines[:len(lines)-1], "\r\n250-") + "\r\n250 " + lines[len(lines)-1]
+}
+
+func (s *session) startTLS() bool {
+	if !s.answer("STARTTLS", "", "220 2.0.0 SMTP server ready") {
+		return false
+	}
+	conn := tls.Server(s.conn, s.tenant.tls)
+	if err := conn.Handshake(); err != nil {
+		return false
+	}
+	state := conn.ConnectionState()
+	s.conn, s.r, s.state = conn, bufio.NewReader(conn), &state
+	return true
+}
+
+// recipient keeps the relay rule.
+func (s *session) recipient(argument string) bool {
+	ours := "250 2.1.5 Recipient OK"
+	switch {
+	case s.state == nil:
+		ours = "530 5.7.0 Must issue a STARTTLS command first"
+	case !s.attributed():
+		ours = "550 5.7.64 TenantAttribution; Relay Access Denied"
+	}
+	text := s.tenant.scripted("RCPT", argument)
+	if text == "" && strings.HasPrefix(ours, "250") || strings.HasPrefix(text, "250") {
+		s.message.Recipients = append(s.message.Recipients, path(argument))
+	}
+	return s.answer("RCPT", argument, ours)
+}
+
+// attributed tells whether both halves of the relay rule hold: the
+// certificate's or the envelope sender's domain is an accepted one, and the
+// certificate matches the connector.
+func (s *session) attributed() bool {
+	if len(s.state.PeerCertificates) == 0 {
+		return false
+	}
+	certificate := s.state.PeerCertificates[0]
+	names := append([]string{certificate.Subject.CommonName}, certificate.DNSNames...)
+	accepted := s.tenant.config.AcceptedDomains
+	_, domain, _ := strings.Cut(s.message.Sender, "@")
+	ours := slices.Contains(accepted, domain) || slices.ContainsFunc(names, func(name string) bool {
+		return slices.ContainsFunc(accepted, func(d string) bool { return name == d || strings.HasSuffix(name, "."+d) })
+	})
+	return ours && slices.Contains(names, s.tenant.config.Connector)
+}
+
+func (s *session) data() bool {
+	if len(s.message.Recipients) == 0 {
+		return s.answer("DATA", "", "503 5.5.2 Need rcpt command")
+	}
+	if text := s.tenant.scripted("DATA", ""); text != "" {
+		return s.answer("DATA", "", text)
+	}
+	if _, err := io.WriteString(s.conn, "354 Start mail input; end with <CRLF>.<CRLF>\r\n"); err != nil {
+		return false
+	}
+	var content bytes.Buffer
+	for {
+		line, err := s.r.ReadBytes('\n')
+		if err != nil || s.midway(content.Len() == 0) {
+			return false
+		}
+		if string(line) == ".\r\n" {
+			return s.take(content.Bytes())
+		}
+		content.Write(bytes.TrimPrefix(line, []byte(".")))
+	}
+}
+
+func (s *session) chunk(argument string) bool {
+	size, last, _ := strings.Cut(argument, " ")
+	n, err := strconv.Atoi(size)
+	if err != nil {
+		return s.answer("BDAT", argument, "501 5.5.4 Bad size")
+	}
+	if s.midway(len(s.chunks) == 0) {
+		return false
+	}
+	part := make([]byte, n)
+	if _, err := io.ReadFull(s.r, part); err != nil {
+		return false
+	}
+	if len(s.message.Recipients) == 0 {
+		return s.answer("BDAT", argument, "503 5.5.2 Need rcpt command")
+	}
+	s.chunks = append(s.chunks, part...)
+	if !strings.EqualFold(last, "LAST") {
+		return s.answer("BDAT", argument, "250 2.0.0 Continue")
+	}
+	content := s.chunks
+	s.chunks = nil
+	return s.take(content)
+}
+
+// midway gives the script its chance while content arrives.
+func (s *session) midway(first bool) bool {
+	if !first {
+		return false
+	}
+	switch s.tenant.scripted("MIDWAY", "") {
+	case HangUp:
+		return true
+	case Stall:
+		s.tenant.stall()
+		return true
+	}
+	return false
+}
+
+// take keeps the message unless the script refuses it.
+func (s *session) take(content []byte) bool {
+	if text := s.tenant.scripted("CONTENT", ""); text != "" {
+		return s.answer("CONTENT", "", text)
+	}
+	s.message.Content = bytes.Clone(content)
+	s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume
+	s.message.Client = first(s.state.PeerCertificates)
+	s.tenant.mu.Lock()
+	s.tenant.messages = append(s.tenant.messages, s.message)
+	number := len(s.tenant.messages)
+	s.tenant.mu.Unlock()
+	_, err := fmt.Fprintf(s.conn, "250 2.6.0 <%d@stand-in> Queued mail for delivery\r\n", number)
+	return err == nil
+}
+
+func first(certificates []*x509.Certificate) *x509.Certificate {
+	if len(certificates) == 0 {
+		return nil
+	}
+	return certificates[0]
+}
+
+// path takes the mailbox out of "FROM:<a@b> SIZE=1".
+func path(argument string) string {
+	_, rest, _ := strings.Cut(argument, "<")
+	mailbox, _, _ := strings.Cut(rest, ">")
+	return mailbox
+}
