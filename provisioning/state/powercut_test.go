@@ -1,0 +1,189 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"sealpost/hal/simflash"
+)
+
+const updates = 5
+
+// script runs the updates until the power fails or the store refuses, and
+// tells how many were acknowledged and how many were begun.
+func script(a *area) (acknowledged, begun int) {
+	store := Open(a)
+	for n := 1; n <= updates; n++ {
+		begun = n
+		if setIn(store, n) == nil {
+			acknowledged = n
+		}
+	}
+	return acknowledged, begun
+}
+
+// calls is how many writes and flushes the script takes when all goes well.
+func calls(t *testing.T) int {
+	t.Helper()
+	a := newArea(1)
+	if acknowledged, _ := script(a); acknowledged != updates {
+		t.Fatal("the script does not run")
+	}
+	return a.Counts().Writes + a.Counts().Flushes
+}
+
+// oneOf loads and tells which update it is, from first to last.
+func oneOf(t *testing.T, a *area, first, last int) int {
+	t.Helper()
+	sections, err := Open(a).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := max(0, first); n <= last; n++ {
+		if string(sections["config"]) == text(n) {
+			return n
+		}
+	}
+	t.Fatalf("neither of updates %d to %d: %.40q", first, last, sections["config"])
+	return 0
+}
+
+// cutAgain changes the settings of a box that came back from a power cut, and
+// cuts the power again at each step of that.
+func cutAgain(t *testing.T, after *simflash.Flash) {
+	t.Helper()
+	now := oneOf(t, on(after), 0, updates)
+	next := updates + 1
+	call := 0
+	for again := range after.PowerCut(8) {
+		call++
+		again.At(call, simflash.Cut)
+		err := set(on(again), next)
+		for last := range again.PowerCut(8) {
+			a := on(last)
+			if got := load(t, a); got != text(next) && (err == nil || got != text(now)) {
+				t.Fatalf("second cut at call %d: %.40q", call, got)
+			}
+			if err := set(a, next+1); err != nil || load(t, a) != text(next+1) {
+				t.Fatalf("after the second cut: %v", err)
+			}
+		}
+	}
+}
+
+func TestAPowerCutAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
+	for call := 1; call <= calls(t)+1; call++ {
+		a := newArea(uint64(call))
+		a.At(call, simflash.Cut)
+		acknowledged, begun := script(a)
+		for after := range a.PowerCut(64) {
+			oneOf(t, on(after), acknowledged, min(begun, acknowledged+1))
+			cutAgain(t, after)
+		}
+	}
+}
+
+func TestAnErrorAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
+	for call := 1; call <= calls(t); call++ {
+		for _, fate := range []simflash.Fate{simflash.Failed, simflash.Short} {
+			for seed := range uint64(10) {
+				t.Run(fmt.Sprintf("call %d fate %d seed %d", call, fate, seed), func(t *testing.T) {
+					a := newArea(seed)
+					a.At(call, fate)
+					acknowledged, _ := script(a)
+					if acknowledged == updates {
+						t.Fatal("the error was swallowed")
+					}
+					oneOf(t, a, acknowledged, acknowledged+1)
+					for after := range a.PowerCut(64) {
+						oneOf(t, on(after), acknowledged, acknowledged+1)
+						cutAgain(t, after)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestAfterAFailedWriteTheStoreRefusesToTrustTheFlash(t *testing.T) {
+	a := newArea(1)
+	store := Open(a)
+	if err := setIn(store, 1); err != nil {
+		t.Fatal(err)
+	}
+	c := a.Counts()
+	a.At(c.Writes+c.Flushes+2, simflash.Failed)
+	if err := setIn(store, 2); !errors.Is(err, simflash.ErrIO) {
+		t.Fatalf("got %v", err)
+	}
+	before := a.Counts()
+	if err := setIn(store, 3); !errors.Is(err, simflash.ErrIO) || a.Counts() != before {
+		t.Errorf("next update: %v", err)
+	}
+	if err := store.Erase(t.Context()); !errors.Is(err, simflash.ErrIO) || a.Counts() != before {
+		t.Errorf("erase: %v", err)
+	}
+}
+
+// One flush that lied costs at most the update that trusted it, also when the
+// power goes during the update after that.
+func TestALostFlushCostsAtMostOneUpdate(t *testing.T) {
+	all := calls(t)
+	for lost := 1; lost <= all; lost++ {
+		for cut := lost + 1; cut <= all+1; cut++ {
+			a := newArea(uint64(lost*100 + cut))
+			a.At(lost, simflash.Lost)
+			a.At(cut, simflash.Cut)
+			acknowledged, begun := script(a)
+			for after := range a.PowerCut(64) {
+				oneOf(t, on(after), acknowledged-1, min(begun, acknowledged+1))
+			}
+		}
+	}
+}
+
+// A process that was killed leaves a copy that everyone sees and no flush
+// covered: the next update must not overwrite the only durable one first.
+func TestAKilledProcessDoesNotCostTheSettings(t *testing.T) {
+	for call := 1; call <= 4; call++ {
+		a := newArea(uint64(call))
+		if err := set(a, 1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.WriteAt(encodeSlot(3, []byte(`{"config":"MQ=="}`)), 0); err != nil {
+			t.Fatal(err)
+		}
+		c := a.Counts()
+		a.At(c.Writes+c.Flushes+call, simflash.Cut)
+		err := set(a, 2)
+		for after := range a.PowerCut(64) {
+			if got := load(t, on(after)); got != text(2) && (err == nil || got != text(1) && got != "1") {
+				t.Fatalf("%.40q", got)
+			}
+		}
+	}
+}
+
+func TestAPowerCutWhileErasingLeavesTheSettingsOrNothing(t *testing.T) {
+	for before := range 4 {
+		for call := 1; call <= 5; call++ {
+			a := newArea(uint64(call))
+			for n := 1; n <= before; n++ {
+				if err := set(a, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := a.Counts()
+			a.At(c.Writes+c.Flushes+call, simflash.Cut)
+			err := Open(a).Erase(t.Context())
+			for after := range a.PowerCut(64) {
+				got := load(t, on(after))
+				if got != "" && (err == nil || got != text(before)) {
+					t.Fatalf("after %d updates, cut at call %d: %.40q", before, call, got)
+				}
+				cutAgain(t, after)
+			}
+		}
+	}
+}

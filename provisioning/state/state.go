@@ -1,0 +1,185 @@
+// Package state keeps the settings area at the front of the state: two slots,
+// of which the newest valid one wins.
+//
+// It knows slots, generations and named sections of bytes. It must not know
+// what a section means, where the area lies, or what lies behind it.
+//
+// A write goes to the older slot, so the newest whole one is never touched. The
+// first write of all goes to both: from then on one spoilt slot costs at most
+// the last change.
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"sealpost/hal"
+)
+
+// SlotSize and AreaSize are the layout of every state, in bytes: two slots at
+// its very front. The spool ring begins at AreaSize.
+const (
+	SlotSize = 1 << 20
+	AreaSize = 2 * SlotSize
+)
+
+// ErrDamaged is wrapped by the error of a Load or Update that found no whole
+// copy of the settings.
+var ErrDamaged = errors.New("both copies of the settings are damaged: erase them and set the box up again; if this comes back, replace the flash")
+
+// ErrNewer is wrapped by the error of a Load or Update that found settings of
+// a later format.
+var ErrNewer = errors.New("the settings were written by a newer Sealpost: install that version again, or erase them and set the box up again")
+
+// Area is the flash that holds the two slots, one half of it each.
+type Area interface {
+	hal.Flash
+	// Lock excludes every other user of the area until unlock is called. It
+	// waits until ctx is done.
+	Lock(ctx context.Context) (unlock func() error, err error)
+}
+
+// Sections are the named parts of what is stored. They may hold secrets, so
+// printing them gives their names and sizes only.
+type Sections map[string][]byte
+
+func (s Sections) String() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		parts = append(parts, fmt.Sprintf("%q: %d bytes", name, len(s[name])))
+	}
+	return "sections {" + strings.Join(parts, ", ") + "}"
+}
+
+// GoString keeps %#v from printing the content.
+func (s Sections) GoString() string { return s.String() }
+
+// LogValue keeps slog from printing the content.
+func (s Sections) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// Store reads and changes the sections in an area. It is safe for concurrent
+// use, also by several processes, as far as the area's lock is.
+type Store struct {
+	area   Area
+	failed error // the first write that failed; guarded by the area's lock
+}
+
+// Open gives the store in an area. It reads nothing yet.
+func Open(area Area) *Store { return &Store{area: area} }
+
+// Load gives what was last stored whole; nothing, where nothing ever was.
+func (s *Store) Load(ctx context.Context) (sections Sections, err error) {
+	err = s.locked(ctx, "reading", func() error {
+		current, err := readSlots(s.area)
+		if err != nil {
+			return err
+		}
+		sections, err = decodeSections(current.newest().payload)
+		return err
+	})
+	return sections, err
+}
+
+// Update lets change alter the sections and stores them. An error of change
+// leaves the area as it was. Any other error leaves the old or the new
+// sections, whole.
+func (s *Store) Update(ctx context.Context, change func(Sections) error) error {
+	return s.locked(ctx, "changing", func() error {
+		current, err := readSlots(s.area)
+		if err != nil {
+			return err
+		}
+		sections, err := decodeSections(current.newest().payload)
+		if err != nil {
+			return err
+		}
+		if err := change(sections); err != nil {
+			return err
+		}
+		payload, err := json.Marshal(sections)
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(payload, current.newest().payload) {
+			// The copy that is there may be one that a killed process left unflushed.
+			return s.guarded(s.area.Flush)
+		}
+		return s.write(current, payload)
+	})
+}
+
+// write stores payload in the older slot, and in both if neither is valid.
+func (s *Store) write(current slots, payload []byte) error {
+	if limit := slotSize(s.area) - headerSize; int64(len(payload)) > limit {
+		return fmt.Errorf("they would need %d bytes and %d fit: remove certificates or texts that are not needed", len(payload), limit)
+	}
+	return s.guarded(func() error {
+		generation := current.newest().generation + 1
+		if err := writeSlot(s.area, current.older(), generation, payload); err != nil {
+			return err
+		}
+		if current.newest().condition != valid {
+			return writeSlot(s.area, 1-current.older(), generation+1, payload)
+		}
+		return nil
+	})
+}
+
+// Erase takes the area back to the state before the first write, overwriting
+// both slots. It works on a damaged area, and on that of a newer Sealpost.
+func (s *Store) Erase(ctx context.Context) error {
+	return s.locked(ctx, "erasing", func() error {
+		// Damage and newer formats still tell which slot is older, and it goes
+		// first: a power cut in between must not bring it back.
+		current, _ := readSlots(s.area)
+		return s.guarded(func() error {
+			if err := eraseSlot(s.area, current.older()); err != nil {
+				return err
+			}
+			return eraseSlot(s.area, 1-current.older())
+		})
+	})
+}
+
+// guarded runs a write and allows no other after one that failed: nothing is
+// known any more of what the page cache shows, until the box has restarted.
+func (s *Store) guarded(write func() error) error {
+	if s.failed != nil {
+		return fmt.Errorf("an earlier write failed: switch the box off and on; if it fails again, replace the flash (%w)", s.failed)
+	}
+	s.failed = write()
+	return s.failed
+}
+
+func (s *Store) locked(ctx context.Context, doing string, work func() error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s the stored settings: %w", doing, err)
+		}
+	}()
+	unlock, err := s.area.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	return work()
+}
+
+// decodeSections reads a payload; none at all is no sections.
+func decodeSections(payload []byte) (Sections, error) {
+	sections := Sections{}
+	if len(payload) == 0 {
+		return sections, nil
+	}
+	if err := json.Unmarshal(payload, &sections); err != nil || sections == nil {
+		return nil, fmt.Errorf("%w (whole, but not readable)", ErrDamaged)
+	}
+	return sections, nil
+}

@@ -1,0 +1,325 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"sealpost/hal/simflash"
+)
+
+// area is a simulated flash with a lock.
+type area struct {
+	*simflash.Flash
+	held chan struct{}
+}
+
+const testSlot = 2048
+
+func on(flash *simflash.Flash) *area { return &area{flash, make(chan struct{}, 1)} }
+
+func newArea(seed uint64) *area { return on(simflash.New(2*testSlot, seed)) }
+
+func (a *area) Lock(ctx context.Context) (func() error, error) {
+	select {
+	case a.held <- struct{}{}:
+		return func() error { <-a.held; return nil }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// text is the content after the n-th update: long enough for several sectors,
+// and nothing like that of its neighbours.
+func text(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strings.Repeat(fmt.Sprintf("<%d>", n*7919), 60+20*(n%3))
+}
+
+func set(a Area, n int) error { return setIn(Open(a), n) }
+
+func setIn(s *Store, n int) error {
+	return s.Update(context.Background(), func(sections Sections) error {
+		sections["config"] = []byte(text(n))
+		return nil
+	})
+}
+
+func load(t *testing.T, a Area) string {
+	t.Helper()
+	sections, err := Open(a).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(sections["config"])
+}
+
+func TestWhatIsStoredIsLoaded(t *testing.T) {
+	a := newArea(1)
+	if sections, err := Open(a).Load(t.Context()); err != nil || sections == nil || len(sections) != 0 {
+		t.Errorf("factory state: %v, %v", sections, err)
+	}
+	for n := 1; n < 6; n++ {
+		if err := set(a, n); err != nil {
+			t.Fatal(err)
+		}
+		if got := load(t, a); got != text(n) {
+			t.Errorf("update %d: %q", n, got)
+		}
+	}
+	err := Open(a).Update(t.Context(), func(s Sections) error {
+		s["key"], s["none"] = []byte{0, 255}, nil
+		delete(s, "config")
+		return nil
+	})
+	got, _ := Open(a).Load(t.Context())
+	if err != nil || len(got) != 2 || !bytes.Equal(got["key"], []byte{0, 255}) || len(got["none"]) != 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestTheDefaultLayoutIsTwoSlotsOfOneMebibyte(t *testing.T) {
+	a := on(simflash.New(AreaSize, 1))
+	if err := set(a, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{0, SlotSize} {
+		header := make([]byte, 8)
+		if _, err := a.ReadAt(header, off); err != nil || string(header) != "SEALPOST" {
+			t.Errorf("slot at %d: %q, %v", off, header, err)
+		}
+	}
+}
+
+func TestARefusedChangeWritesNothing(t *testing.T) {
+	a := newArea(1)
+	if err := set(a, 1); err != nil {
+		t.Fatal(err)
+	}
+	before := a.Counts()
+	refused := errors.New("no")
+	err := Open(a).Update(t.Context(), func(s Sections) error {
+		s["config"] = nil
+		return refused
+	})
+	if !errors.Is(err, refused) || a.Counts() != before || load(t, a) != text(1) {
+		t.Errorf("%v, %+v", err, a.Counts())
+	}
+}
+
+func TestAnUpdateThatChangesNothingSparesTheFlash(t *testing.T) {
+	a := newArea(1)
+	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
+		t.Fatal(err)
+	}
+	before := a.Counts().Writes
+	if err := set(a, 2); err != nil || a.Counts().Writes != before {
+		t.Errorf("%v, %d writes", err, a.Counts().Writes-before)
+	}
+}
+
+func TestSettingsThatDoNotFitAreRefusedAndTheOldOnesKept(t *testing.T) {
+	a := newArea(1)
+	if err := set(a, 1); err != nil {
+		t.Fatal(err)
+	}
+	err := Open(a).Update(t.Context(), func(s Sections) error {
+		s["big"] = make([]byte, testSlot)
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "1536 fit") || load(t, a) != text(1) {
+		t.Errorf("got %v", err)
+	}
+	if err := set(a, 2); err != nil {
+		t.Errorf("a refusal stopped later updates: %v", err)
+	}
+	if _, err := Open(on(simflash.New(1024, 1))).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "too small") {
+		t.Errorf("tiny area: %v", err)
+	}
+}
+
+func TestUpdatesAtOnceAreAllKept(t *testing.T) {
+	a := newArea(1)
+	one, other := Open(a), Open(a)
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			store := one
+			if i%2 == 0 {
+				store = other
+			}
+			err := store.Update(t.Context(), func(s Sections) error {
+				n, _ := strconv.Atoi(string(s["count"]))
+				s["count"] = []byte(strconv.Itoa(n + 1))
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if got, err := one.Load(t.Context()); err != nil || string(got["count"]) != "40" {
+		t.Errorf("%s, %v", got["count"], err)
+	}
+}
+
+func TestALockThatIsNotGivenIsAnErrorNotAWait(t *testing.T) {
+	a := newArea(1)
+	a.held <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(a).Load(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("load: %v", err)
+	}
+	err := Open(a).Update(ctx, func(Sections) error { t.Error("changed without the lock"); return nil })
+	if !errors.Is(err, context.Canceled) || a.Counts() != (simflash.Counts{}) {
+		t.Errorf("update: %v", err)
+	}
+}
+
+func TestAnyOneFlippedBitCostsAtMostTheLastChange(t *testing.T) {
+	for _, updates := range []int{1, 2, 3, 4} {
+		a := newArea(1)
+		for n := 1; n <= updates; n++ {
+			if err := set(a, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		previous := max(1, updates-1)
+		for bit := int64(0); bit < 2*testSlot*8; bit += 1 {
+			a.FlipBit(bit)
+			sections, err := Open(a).Load(t.Context())
+			if got := string(sections["config"]); err != nil || got != text(updates) && got != text(previous) {
+				t.Fatalf("bit %d after %d updates: %.20q, %v", bit, updates, got, err)
+			}
+			a.FlipBit(bit)
+		}
+	}
+}
+
+func TestDamageOfBothCopiesIsSaidAndCuredByErasing(t *testing.T) {
+	a := newArea(1)
+	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
+		t.Fatal(err)
+	}
+	a.FlipBit(headerSize * 8)
+	a.FlipBit((testSlot + headerSize) * 8)
+	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrDamaged) {
+		t.Errorf("load: %v", err)
+	}
+	if err := set(a, 3); !errors.Is(err, ErrDamaged) {
+		t.Errorf("update: %v", err)
+	}
+	if err := Open(a).Erase(t.Context()); err != nil || load(t, a) != "" {
+		t.Errorf("erase: %v", err)
+	}
+	if err := set(a, 3); err != nil || load(t, a) != text(3) {
+		t.Errorf("after erasing: %v", err)
+	}
+}
+
+func TestASlotThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
+	a := newArea(1)
+	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
+		t.Fatal(err)
+	}
+	a.FailReads(0, 1)
+	if got := load(t, a); got != text(2) && got != text(1) {
+		t.Errorf("one bad slot: %q", got)
+	}
+	a.FailReads(testSlot, 1)
+	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrDamaged) || !errors.Is(err, simflash.ErrIO) {
+		t.Errorf("two bad slots: %v", err)
+	}
+	blankButOne := newArea(1)
+	blankButOne.FailReads(0, 1)
+	if _, err := Open(blankButOne).Load(t.Context()); !errors.Is(err, ErrDamaged) {
+		t.Errorf("one bad slot, one blank: %v", err)
+	}
+}
+
+func TestSettingsOfANewerSealpostAreLeftAlone(t *testing.T) {
+	a := newArea(1)
+	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
+		t.Fatal(err)
+	}
+	image := encodeSlot(9, []byte("{}"))
+	image[8] = formatVersion + 1
+	sum := checksum(image, image[headerSize:])
+	copy(image[checksumAt:], sum[:])
+	if _, err := a.WriteAt(image, testSlot); err != nil {
+		t.Fatal(err)
+	}
+	before := a.Counts()
+	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "written by a newer Sealpost") {
+		t.Errorf("load: %v", err)
+	}
+	if err := set(a, 3); !errors.Is(err, ErrNewer) || a.Counts() != before {
+		t.Errorf("update: %v", err)
+	}
+	// A version number that is merely spoilt is damage of that slot alone.
+	a.FlipBit((testSlot+8)*8 + 7)
+	if got := load(t, a); got != text(2) && got != text(1) {
+		t.Errorf("spoilt version: %.20q", got)
+	}
+}
+
+func TestErasingLeavesNoByteBehind(t *testing.T) {
+	a := newArea(1)
+	if err := errors.Join(set(a, 1), set(a, 2), Open(a).Erase(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	content := make([]byte, a.Size())
+	if _, err := a.ReadAt(content, 0); err != nil || !bytes.Equal(content, make([]byte, a.Size())) {
+		t.Errorf("something is left, or %v", err)
+	}
+}
+
+func TestPrintingSectionsShowsNoContent(t *testing.T) {
+	s := Sections{"secret": []byte("hunter2"), "config": nil}
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("loaded", "sections", s)
+	for _, printed := range []string{fmt.Sprintf("%v %+v %s %#v", s, s, s, s), log.String()} {
+		if strings.Contains(printed, "hunter2") || strings.Contains(printed, "aHVudGVyMg") || strings.Contains(printed, "104 117") {
+			t.Errorf("the secret is in %s", printed)
+		}
+		if !strings.Contains(printed, "7 bytes") {
+			t.Errorf("no size in %s", printed)
+		}
+	}
+}
+
+func FuzzSlots(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(make([]byte, 2*testSlot))
+	f.Add(encodeSlot(1, []byte(`{"config":"AAEC"}`)))
+	f.Add(append(make([]byte, testSlot), encodeSlot(3, []byte(`null`))...))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		a := newArea(1)
+		if _, err := a.WriteAt(content[:min(len(content), 2*testSlot)], 0); err != nil {
+			t.Fatal(err)
+		}
+		sections, err := Open(a).Load(t.Context())
+		if err != nil {
+			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewer) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if updated := set(a, 1); updated != nil {
+			t.Fatalf("loaded %v, but: %v", sections, updated)
+		}
+		if got := load(t, a); got != text(1) {
+			t.Fatalf("got %q", got)
+		}
+	})
+}
