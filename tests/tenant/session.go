@@ -94,10 +94,8 @@ func (s *session) verb(verb, argument string) bool {
 
 func (s *session) hello() string {
 	lines := []string{"stand-in.mail.protection.outlook.example Hello"}
-	for _, extension := range s.tenant.config.Extensions {
-		lines = append(lines, extension)
-	}
-	if s.state == nil && !slices.Contains(s.tenant.config.Extensions, "NO STARTTLS") {
+	lines = append(lines, s.tenant.config.Extensions...)
+	if s.state == nil && !s.tenant.config.NoSTARTTLS {
 		lines = append(lines, "STARTTLS")
 	}
 	return "250-" + strings.Join(lines[:len(lines)-1], "\r\n250-") + "\r\n250 " + lines[len(lines)-1]

@@ -44,6 +44,7 @@ type Config struct {
 	AcceptedDomains []string
 	Connector       string // TlsSenderCertificateName; a leading "*." is a wildcard
 	Extensions      []string
+	NoSTARTTLS      bool
 	MinTLS, MaxTLS  uint16
 	Script          Script
 }

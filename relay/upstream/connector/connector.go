@@ -19,6 +19,7 @@ import (
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
+	"sealpost/relay/upstream/esmtp"
 )
 
 // Identity is what the box shows to Exchange Online.
@@ -87,7 +88,7 @@ func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content en
 	final, err := link.client.Content(ctx, content)
 	if err != nil {
 		c.pool.drop(link)
-		return upstream.Result{}, c.unavailable(err)
+		return upstream.Result{}, c.unavailable(&onHost{link.record.Host, err})
 	}
 	for i, answer := range answers {
 		if answer.Positive() {
@@ -95,7 +96,7 @@ func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content en
 		}
 	}
 	result.Taken = final.Positive()
-	c.release(link, final)
+	c.pool.give(link)
 	return result, nil
 }
 
@@ -109,35 +110,19 @@ func (c *Connector) offer(ctx context.Context, e envelope.Envelope) (*link, []re
 			return nil, nil, err
 		}
 		mail, answers, err := link.client.Offer(ctx, e)
-		if err == nil && mail.Code != serviceClosing {
+		if err == nil {
 			return link, answers, nil
 		}
 		c.pool.drop(link)
-		stale := link.used && (mail.Code == 0 || mail.Code == serviceClosing)
-		if stale && ctx.Err() == nil {
-			continue
+		stale := link.used && (mail.Code == 0 || mail.Code == esmtp.ServiceClosing)
+		if !stale || ctx.Err() != nil {
+			return nil, nil, &onHost{link.record.Host, err}
 		}
-		if err == nil {
-			err = &refusedConnection{link.record.Host, mail}
-		}
-		return nil, nil, &onHost{link.record.Host, err}
 	}
 }
-
-// serviceClosing is the code of a server that is about to hang up (RFC 5321
-// section 3.8).
-const serviceClosing = 421
 
 func (c *Connector) giveUp(ctx context.Context, l *link) {
 	if err := l.client.Reset(ctx); err != nil {
-		c.pool.drop(l)
-		return
-	}
-	c.pool.give(l)
-}
-
-func (c *Connector) release(l *link, final reply.Reply) {
-	if final.Code == serviceClosing {
 		c.pool.drop(l)
 		return
 	}

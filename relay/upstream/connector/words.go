@@ -32,15 +32,6 @@ type afterHandshake struct{ err error }
 func (a *afterHandshake) Error() string { return a.err.Error() }
 func (a *afterHandshake) Unwrap() error { return a.err }
 
-// refusedConnection is the error of a server that hangs up instead of opening
-// a transaction.
-type refusedConnection struct {
-	host  string
-	reply reply.Reply
-}
-
-func (r *refusedConnection) Error() string { return r.reply.String() }
-
 // Statuses of RFC 3463 and RFC 5248 for what can be in the way.
 var (
 	statusConfiguration = reply.Status{Class: 4, Subject: 3, Detail: 5}
@@ -153,15 +144,11 @@ func doubt(err error) string {
 }
 
 func refusalWords(host string, err error) (reply.Status, string) {
-	var answer reply.Reply
-	if refused := (*refusedConnection)(nil); errors.As(err, &refused) {
-		answer = refused.reply
-	} else if refusal := (*esmtp.Refusal)(nil); errors.As(err, &refusal) {
-		answer = refusal.Reply
-	} else {
+	refusal := (*esmtp.Refusal)(nil)
+	if !errors.As(err, &refusal) {
 		return reply.Status{}, ""
 	}
-	return statusBroken, fmt.Sprintf("%s said: %s", host, answer)
+	return statusBroken, fmt.Sprintf("%s said: %s", host, refusal.Reply)
 }
 
 func protocolWords(host string, err error) (reply.Status, string) {

@@ -32,6 +32,9 @@ type Observer interface {
 	Heard(line string)
 }
 
+// ServiceClosing is the code with which a server announces that it hangs up.
+const ServiceClosing = 421
+
 // Refusal is the error of a command that the server answered with anything
 // but what the conversation needs to go on.
 type Refusal struct {

@@ -13,7 +13,8 @@ import (
 )
 
 // Offer opens a transaction and gives the server's answers to MAIL and to each
-// RCPT, in the envelope's order. Where MAIL is refused no recipient was asked
+// RCPT, in the envelope's order; mail is given with an error too, if it was
+// read. Where MAIL is refused no recipient was asked
 // for an answer that counts, and each has MAIL's.
 func (c *Client) Offer(ctx context.Context, e envelope.Envelope) (mail reply.Reply, recipients []reply.Reply, err error) {
 	lines := []string{c.mailLine(e)}
@@ -64,13 +65,13 @@ func (c *Client) converse(ctx context.Context, lines []string) ([]reply.Reply, e
 		}
 		for _, line := range group {
 			r, err := c.hear(ctx, line[:4])
-			if err == nil {
-				err = final(line[:4], r)
-			}
 			if err != nil {
 				return replies, err
 			}
 			replies = append(replies, r)
+			if err := final(line[:4], r); err != nil {
+				return replies, err
+			}
 		}
 		if !replies[0].Positive() {
 			break
@@ -94,12 +95,13 @@ func (c *Client) Content(ctx context.Context, content envelope.Content) (reply.R
 	return r, final("the content", r)
 }
 
-// final refuses an answer that settles nothing (3yz).
+// final refuses an answer that settles nothing: an intermediate one (3yz), or
+// that of a server about to hang up (RFC 5321 section 3.8).
 func final(command string, r reply.Reply) error {
-	if r.Positive() || r.Transient() || r.Permanent() {
-		return nil
+	if r.Code/100 == 3 || r.Code == ServiceClosing {
+		return &Refusal{command, r}
 	}
-	return &Refusal{command, r}
+	return nil
 }
 
 func (c *Client) chunk(ctx context.Context, content envelope.Content) (reply.Reply, error) {
