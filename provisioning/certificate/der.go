@@ -1,0 +1,119 @@
+package certificate
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"math/big"
+)
+
+// maxIterations bounds the key derivation rounds that one file may ask for in
+// the parts that are not encrypted themselves: some ten seconds of work on a
+// Raspberry Pi. Common exports ask for 2,000 to 600,000.
+const maxIterations = 10_000_000
+
+var (
+	errBER       = errors.New("this PFX is BER-encoded, which the box cannot read: import it on a Windows machine and export it again from there")
+	errNotPFX    = errors.New("this is not a PFX: choose the file that was exported with its private key, usually named .pfx or .p12")
+	errTooCostly = fmt.Errorf("this PFX asks for more than %d rounds of key derivation: export it again with the usual settings", maxIterations)
+)
+
+// checkPFX names what can be told of a file without its password, and refuses
+// one that would keep the processor busy for minutes.
+func checkPFX(data []byte) error {
+	switch {
+	case len(data) == 0:
+		return errors.New("the file is empty: copy it again")
+	case len(data) > MaxInput:
+		return fmt.Errorf("the file is larger than %d KiB, so it is not a PFX for one certificate: choose another file", MaxInput>>10)
+	case bytes.Contains(data, []byte("-----BEGIN ")):
+		return errors.New("this is PEM text and not a PFX: export certificate and private key together as PKCS #12 (.pfx)")
+	case bytes.HasPrefix(data, []byte{0x30, 0x80}):
+		return errBER
+	}
+	if _, err := x509.ParseCertificate(data); err == nil {
+		return errors.New("this is a certificate without a private key: export it again as PKCS #12 (.pfx), with the private key")
+	}
+	length, err := derLength(data)
+	if err != nil {
+		return err
+	}
+	if length > len(data) {
+		return fmt.Errorf("this PFX is cut short, %d of %d bytes: copy it again", len(data), length)
+	}
+	var outer asn1.RawValue
+	if _, err := asn1.Unmarshal(data, &outer); err != nil {
+		return errNotPFX
+	}
+	// Every PFX is of version 3 (RFC 7292, 4).
+	if !bytes.HasPrefix(outer.Bytes, []byte{asn1.TagInteger, 1, 3}) {
+		return errNotPFX
+	}
+	if rounds := countRounds(data, 0); rounds.Cmp(big.NewInt(maxIterations)) > 0 {
+		return errTooCostly
+	}
+	return nil
+}
+
+// derLength is the length that the outermost SEQUENCE says it has, with its
+// header.
+func derLength(data []byte) (int, error) {
+	if data[0] != 0x30 {
+		return 0, errNotPFX
+	}
+	if len(data) < 6 {
+		return 0, fmt.Errorf("this PFX is cut short after %d bytes: copy it again", len(data))
+	}
+	if data[1] < 0x80 {
+		return 2 + int(data[1]), nil
+	}
+	octets := int(data[1] & 0x7f)
+	if octets > 3 {
+		return 0, errNotPFX
+	}
+	length := 0
+	for _, b := range data[2 : 2+octets] {
+		length = length<<8 | int(b)
+	}
+	return 2 + octets + length, nil
+}
+
+// countRounds adds up the iteration counts within der: in every structure of
+// PKCS #12 and PKCS #5 that has one, and in no other part of a PFX, it is the
+// INTEGER right behind the salt, an OCTET STRING.
+func countRounds(der []byte, depth int) *big.Int {
+	// The decoder looks no deeper than this.
+	const maxDepth = 32
+	sum := new(big.Int)
+	salt := false
+	for len(der) > 0 && depth < maxDepth {
+		var value asn1.RawValue
+		rest, err := asn1.Unmarshal(der, &value)
+		if err != nil {
+			break
+		}
+		isInteger := value.Class == asn1.ClassUniversal && value.Tag == asn1.TagInteger
+		switch {
+		case isInteger && salt && len(value.Bytes) > 0 && value.Bytes[0] < 0x80:
+			sum.Add(sum, new(big.Int).SetBytes(value.Bytes))
+		case value.IsCompound, holdsSequence(value):
+			sum.Add(sum, countRounds(value.Bytes, depth+1))
+		}
+		// The decoder of PBKDF2 salts looks at the tag and not at the class.
+		salt = value.Tag == asn1.TagOctetString
+		der = rest
+	}
+	return sum
+}
+
+// holdsSequence tells an OCTET STRING that wraps DER from one of random bytes.
+func holdsSequence(value asn1.RawValue) bool {
+	if value.Class != asn1.ClassUniversal || value.Tag != asn1.TagOctetString {
+		return false
+	}
+	var inner asn1.RawValue
+	rest, err := asn1.Unmarshal(value.Bytes, &inner)
+	return err == nil && len(rest) == 0 && inner.Tag == asn1.TagSequence
+}

@@ -1,0 +1,114 @@
+// Package certificate reads what a certification authority or a technician
+// hands over, PKCS #12 and PEM, makes requests, and says of a certificate what
+// a person must know before Exchange Online sees it.
+//
+// It knows bytes, certificates and keys in memory. It must not know disks, TPMs
+// or the network, and it asks no clock: the time is a parameter.
+package certificate
+
+import (
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"software.sslmate.com/src/go-pkcs12"
+)
+
+// MaxInput is the largest PFX or PEM text that is read, in bytes.
+const MaxInput = 1 << 20
+
+// Bundle is what a PFX holds. It prints without its key.
+type Bundle struct {
+	// Leaf is the certificate that belongs to Key.
+	Leaf *x509.Certificate
+	// Chain is Leaf and the intermediates above it, in order, without the
+	// self-signed root.
+	Chain []*x509.Certificate
+	// Extra are the certificates that have no place in the chain.
+	Extra []*x509.Certificate
+	// Key is of one of the types in hal; see [WipeKey].
+	Key crypto.Signer
+}
+
+func (b Bundle) String() string {
+	if b.Leaf == nil {
+		return "empty bundle"
+	}
+	return fmt.Sprintf("bundle for %s: a chain of %d, %d extra, private key not shown",
+		printable(b.Leaf.Subject.String()), len(b.Chain), len(b.Extra))
+}
+
+// GoString keeps %#v from printing the key.
+func (b Bundle) GoString() string { return b.String() }
+
+// LogValue keeps slog from printing the key.
+func (b Bundle) LogValue() slog.Value { return slog.StringValue(b.String()) }
+
+// ErrPassword is wrapped by the error of a PFX that the password does not open.
+var ErrPassword = errors.New("the password does not open this PFX: ask whoever exported it for the password, and mind capital letters")
+
+var (
+	errNoKey      = errors.New("this PFX holds certificates but no private key: export it again with the private key")
+	errTwoKeys    = errors.New("this PFX holds more than one private key: export the one certificate for the box alone")
+	errNoCert     = errors.New("this PFX holds a private key but no certificate: export the certificate together with its key")
+	errNoMAC      = errors.New("this PFX has no integrity check: export it again with a password and without the option -nomac")
+	errKeyUnknown = errors.New("the private key in this PFX is of a type the box cannot use: " + keyTypeAdvice)
+	errCharacters = errors.New("the password holds characters no PFX can have: export the PFX again with a password of letters and digits")
+)
+
+// ParsePFX opens a PKCS #12 file (RFC 7292) of at most [MaxInput] bytes. Every
+// error is a sentence for the technician; none holds the password or a key.
+// What a file asks for in key derivation is bounded, see [maxIterations].
+func ParsePFX(data []byte, password string) (Bundle, error) {
+	if err := checkPFX(data); err != nil {
+		return Bundle{}, err
+	}
+	key, first, others, err := pkcs12.DecodeChain(data, password)
+	if err != nil {
+		return Bundle{}, explain(err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return Bundle{}, errKeyUnknown
+	}
+	if _, err := KeyType(signer.Public()); err != nil {
+		return Bundle{}, err
+	}
+	chain, extra, err := Order(append([]*x509.Certificate{first}, others...), signer.Public())
+	if err != nil {
+		return Bundle{}, err
+	}
+	return Bundle{Leaf: chain[0], Chain: chain, Extra: extra, Key: signer}, nil
+}
+
+// explain turns what the decoder says into what the technician does. The
+// decoder names most of its causes in text only.
+func explain(err error) error {
+	if errors.Is(err, pkcs12.ErrIncorrectPassword) || errors.Is(err, pkcs12.ErrDecryption) ||
+		strings.Contains(err.Error(), pkcs12.ErrDecryption.Error()) {
+		return ErrPassword
+	}
+	if unsupported, ok := errors.AsType[pkcs12.NotImplementedError](err); ok {
+		return fmt.Errorf("this PFX uses something the box cannot read (%s): export it again with TripleDES-SHA1 or AES256-SHA256", printable(string(unsupported)))
+	}
+	for _, known := range []struct {
+		text  string
+		cause error
+	}{
+		{"private key missing", errNoKey},
+		{"exactly one key bag", errTwoKeys},
+		{"certificate missing", errNoCert},
+		{"no MAC in data", errNoMAC},
+		{"parsing PKCS#8 private key", errKeyUnknown},
+		{"cannot be encoded in UCS-2", errCharacters},
+		{"indefinite length", errBER},
+	} {
+		if strings.Contains(err.Error(), known.text) {
+			return known.cause
+		}
+	}
+	return fmt.Errorf("this PFX is damaged or unusual: copy it again, or export it again (%s)", printable(err.Error()))
+}

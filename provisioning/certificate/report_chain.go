@@ -1,0 +1,71 @@
+package certificate
+
+import (
+	"crypto/x509"
+	"errors"
+	"time"
+)
+
+// examineChain tells whether what is sent leads up to one of the roots, and
+// what is missing if not.
+func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) {
+	for i, cert := range chain[1:] {
+		if !issued(cert, chain[i]) {
+			r.find(Problem, "certificate %d of the chain did not issue the one before it: import the certificate again with its chain", i+2)
+			return
+		}
+	}
+	top := chain[len(chain)-1]
+	err := verify(chain, now, roots)
+	switch _, unknown := errors.AsType[x509.UnknownAuthorityError](err); {
+	case err == nil:
+		r.Public = true
+		r.find(OK, "the chain of %d is complete and leads to a public root", len(chain))
+	case isSelfSigned(chain[0]):
+		r.find(Problem, "the certificate is self-signed, and Exchange Online takes those of public certification authorities only: get one from such an authority")
+	case isSelfSigned(top):
+		r.find(Problem, "the chain leads to %q, which is not a public root: Exchange Online takes certificates of public certification authorities only", printable(top.Subject.String()))
+	case unknown:
+		r.missingIssuer(top)
+	default:
+		r.find(Problem, "the chain does not verify (%s): get the certificate again with its whole chain", printable(err.Error()))
+	}
+}
+
+func (r *Report) missingIssuer(top *x509.Certificate) {
+	r.MissingIssuer = printable(top.Issuer.String())
+	source := "ask the certification authority for it"
+	for _, url := range top.IssuingCertificateURL {
+		r.IssuerURLs = append(r.IssuerURLs, printable(url))
+	}
+	if len(r.IssuerURLs) > 0 {
+		source = "it can be had from " + r.IssuerURLs[0]
+	}
+	r.find(Problem, "the chain ends before %q, which is not a public root: if that is an intermediate, add it and import again (%s); if it is a private root, get a certificate from a public authority", r.MissingIssuer, source)
+}
+
+// verify builds a path from the leaf to a root by the chain alone. It looks at
+// a moment within the leaf's life, as expiry is reported by itself.
+func verify(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) error {
+	if now.After(chain[0].NotAfter) {
+		now = chain[0].NotAfter
+	}
+	if now.Before(chain[0].NotBefore) {
+		now = chain[0].NotBefore
+	}
+	if roots == nil {
+		// To Verify nil would mean the machine's own roots.
+		roots = x509.NewCertPool()
+	}
+	intermediates := x509.NewCertPool()
+	for _, cert := range chain[1:] {
+		intermediates.AddCert(cert)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: intermediates,
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	return err
+}

@@ -1,0 +1,39 @@
+package certificate
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// printable keeps names chosen by others from steering a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
+// String is the report as a short block of lines, the gravest findings marked.
+func (r Report) String() string {
+	var b strings.Builder
+	if r.Subject != "" || r.Issuer != "" {
+		const day = "2006-01-02"
+		fmt.Fprintf(&b, "certificate  %s\n", r.Subject)
+		fmt.Fprintf(&b, "issued by    %s\n", r.Issuer)
+		fmt.Fprintf(&b, "names        %s\n", strings.Join(r.Names, ", "))
+		fmt.Fprintf(&b, "valid        %s to %s\n", r.NotBefore.Format(day), r.NotAfter.Format(day))
+		fmt.Fprintf(&b, "key          %s, protected by %s\n", r.KeyType, r.Protection)
+		fmt.Fprintf(&b, "chain        %s\n", strings.Join(r.Chain, " <- "))
+	}
+	for _, f := range r.Findings {
+		mark := string(f.Level)
+		if f.Level == Problem {
+			mark = "PROBLEM"
+		}
+		fmt.Fprintf(&b, "%-12s %s\n", mark, f.Text)
+	}
+	return b.String()
+}
