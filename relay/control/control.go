@@ -1,0 +1,145 @@
+// Package control is the socket by which other commands look into a running
+// relay: HTTP on a Unix socket that only the relay's own user may open.
+//
+// It knows requests and streams. It must not know mail, or decide anything.
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"sealpost/relay/journal"
+)
+
+// Journal gives its events to a handler: those it kept, and those to come.
+type Journal interface {
+	Replay(ctx context.Context, sink slog.Handler) error
+	Follow(ctx context.Context, sink slog.Handler) error
+}
+
+// Query says which events are wanted, and how.
+type Query struct {
+	Follow       bool // go on with new events
+	Conversation bool // with the SMTP dialogue
+	JSON         bool // one object a line
+}
+
+// Server answers on the control socket.
+type Server struct {
+	http *http.Server
+}
+
+// Listen opens the socket at path. One that a relay left behind when it was
+// killed is replaced; one that is in use is not.
+func Listen(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("a relay is running already, it answers on %s: stop it first", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("replacing the control socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the control socket: %w: set control.socket to a shorter or another path", err)
+	}
+	const ownerOnly = 0o600
+	if err := os.Chmod(path, ownerOnly); err != nil {
+		return nil, errors.Join(fmt.Errorf("protecting the control socket: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// New gives a server that looks into j.
+func New(j Journal) *Server {
+	const request = 10 * time.Second
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /journal", func(w http.ResponseWriter, r *http.Request) {
+		var query Query
+		if err := json.Unmarshal([]byte(r.URL.Query().Get("query")), &query); err != nil {
+			http.Error(w, "bad query", http.StatusBadRequest)
+			return
+		}
+		_ = stream(r.Context(), j, query, &flusher{w, http.NewResponseController(w)})
+	})
+	return &Server{&http.Server{Handler: mux, ReadHeaderTimeout: request, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}}
+}
+
+func stream(ctx context.Context, j Journal, query Query, w io.Writer) error {
+	sink := journal.Text(w, query.Conversation)
+	if query.JSON {
+		sink = journal.JSON(w, query.Conversation)
+	}
+	if query.Follow {
+		return j.Follow(ctx, sink)
+	}
+	return j.Replay(ctx, sink)
+}
+
+// flusher sends each line on its way at once, and gives up on a reader that
+// does not read.
+type flusher struct {
+	io.Writer
+	controller *http.ResponseController
+}
+
+func (f *flusher) Write(p []byte) (int, error) {
+	const patience = 10 * time.Second
+	_ = f.controller.SetWriteDeadline(time.Now().Add(patience))
+	n, err := f.Writer.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, f.controller.Flush()
+}
+
+// Serve answers until Close.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close ends the server and the streams it feeds.
+func (s *Server) Close() error { return s.http.Close() }
+
+// ReadJournal gives the events of the relay that answers on the socket. The
+// caller closes the stream.
+func ReadJournal(ctx context.Context, socket string, query Query) (io.ReadCloser, error) {
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+		DisableKeepAlives: true,
+	}}
+	wanted, err := json.Marshal(query)
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		"http://relay/journal?query="+url.QueryEscape(string(wanted)), nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("no relay answers on %s: start it with: sealpost relay (%w)", socket, errors.Unwrap(err))
+	}
+	if response.StatusCode != http.StatusOK {
+		_ = response.Body.Close()
+		return nil, fmt.Errorf("the relay on %s answered %s", socket, response.Status)
+	}
+	return response.Body, nil
+}

@@ -1,0 +1,98 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"sealpost/relay/journal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func serve(t *testing.T, j *journal.Journal) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := New(j)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(listener); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { _ = server.Close(); serving.Wait() })
+	return socket
+}
+
+func TestARunningRelaysJournalCanBeFollowed(t *testing.T) {
+	j := journal.Discard()
+	socket := serve(t, j)
+	j.Started("before", "connector")
+	j.Conversation("C1").Sent("EHLO relay")
+	stream, err := ReadJournal(context.Background(), socket, Query{Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	lines := bufio.NewScanner(stream)
+	for _, want := range []string{"version=before", "version=after"} {
+		if !lines.Scan() || !strings.Contains(lines.Text(), want) {
+			t.Errorf("read %q, want %q", lines.Text(), want)
+		}
+		j.Started("after", "connector")
+	}
+}
+
+func TestTheConversationIsShownWhenAskedFor(t *testing.T) {
+	j := journal.Discard()
+	socket := serve(t, j)
+	j.Conversation("C1").Sent("EHLO relay")
+	for _, query := range []Query{{}, {Conversation: true}, {Conversation: true, JSON: true}} {
+		stream, err := ReadJournal(context.Background(), socket, query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(stream)
+		shown := lines.Scan() && strings.Contains(lines.Text(), "EHLO relay")
+		if shown != query.Conversation || shown && strings.HasPrefix(lines.Text(), "{") != query.JSON {
+			t.Errorf("%+v: read %q", query, lines.Text())
+		}
+		_ = stream.Close()
+	}
+}
+
+func TestASocketInUseIsLeftAloneAndADeadOneReplaced(t *testing.T) {
+	socket := serve(t, journal.Discard())
+	if _, err := Listen(socket); err == nil || !strings.Contains(err.Error(), "running already") {
+		t.Errorf("a second relay: %v", err)
+	}
+	dead := filepath.Join(t.TempDir(), "dead")
+	if err := os.WriteFile(dead, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := Listen(dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if info, _ := os.Stat(dead); info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket's mode is %v", info.Mode())
+	}
+}
+
+func TestWithoutARelayTheWordsSayHowToStartIt(t *testing.T) {
+	_, err := ReadJournal(context.Background(), filepath.Join(t.TempDir(), "none"), Query{})
+	if err == nil || !strings.Contains(err.Error(), "start it with: sealpost relay") {
+		t.Errorf("got %v", err)
+	}
+}
