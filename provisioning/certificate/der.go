@@ -9,15 +9,21 @@ import (
 	"math/big"
 )
 
-// maxIterations bounds the key derivation rounds that one file may ask for in
-// the parts that are not encrypted themselves: some ten seconds of work on a
-// Raspberry Pi. Common exports ask for 2,000 to 600,000.
-const maxIterations = 10_000_000
+// What a file may ask of the processor in the parts that are not encrypted
+// themselves: together some ten seconds' work on a Raspberry Pi.
+const (
+	// maxIterations bounds the rounds of key derivation; common exports ask for
+	// 2,000 to 600,000.
+	maxIterations = 10_000_000
+	// maxKeySize bounds a private key, in bytes; one for RSA-4096 has 2,400.
+	maxKeySize = 16 << 10
+)
 
 var (
 	errBER       = errors.New("this PFX is BER-encoded, which the box cannot read: import it on a Windows machine and export it again from there")
 	errNotPFX    = errors.New("this is not a PFX: choose the file that was exported with its private key, usually named .pfx or .p12")
 	errTooCostly = fmt.Errorf("this PFX asks for more than %d rounds of key derivation: export it again with the usual settings", maxIterations)
+	errKeySize   = fmt.Errorf("this PFX holds a private key of more than %d KiB: %s", maxKeySize>>10, keyTypeAdvice)
 )
 
 // checkPFX names what can be told of a file without its password, and refuses
@@ -51,8 +57,13 @@ func checkPFX(data []byte) error {
 	if !bytes.HasPrefix(outer.Bytes, []byte{asn1.TagInteger, 1, 3}) {
 		return errNotPFX
 	}
-	if rounds := countRounds(data, 0); rounds.Cmp(big.NewInt(maxIterations)) > 0 {
+	var c cost
+	c.add(data, 0)
+	switch {
+	case c.rounds.Cmp(big.NewInt(maxIterations)) > 0:
 		return errTooCostly
+	case c.largest > maxKeySize:
+		return errKeySize
 	}
 	return nil
 }
@@ -80,32 +91,39 @@ func derLength(data []byte) (int, error) {
 	return 2 + octets + length, nil
 }
 
-// countRounds adds up the iteration counts within der: in every structure of
-// PKCS #12 and PKCS #5 that has one, and in no other part of a PFX, it is the
-// INTEGER right behind the salt, an OCTET STRING.
-func countRounds(der []byte, depth int) *big.Int {
+// cost is what opening a file will ask of the processor.
+type cost struct {
+	rounds  big.Int // iteration counts, added up
+	largest int     // size of the largest number, or string that may hold one
+}
+
+// add walks through der. In every structure of PKCS #12 and PKCS #5 that has an
+// iteration count, and in no other part of a PFX, the count is the INTEGER
+// right behind the salt, an OCTET STRING.
+func (c *cost) add(der []byte, depth int) {
 	// The decoder looks no deeper than this.
 	const maxDepth = 32
-	sum := new(big.Int)
 	salt := false
 	for len(der) > 0 && depth < maxDepth {
 		var value asn1.RawValue
 		rest, err := asn1.Unmarshal(der, &value)
 		if err != nil {
-			break
+			return
 		}
-		isInteger := value.Class == asn1.ClassUniversal && value.Tag == asn1.TagInteger
+		isUniversal := value.Class == asn1.ClassUniversal
 		switch {
-		case isInteger && salt && len(value.Bytes) > 0 && value.Bytes[0] < 0x80:
-			sum.Add(sum, new(big.Int).SetBytes(value.Bytes))
-		case value.IsCompound, holdsSequence(value):
-			sum.Add(sum, countRounds(value.Bytes, depth+1))
+		case value.IsCompound || holdsSequence(value):
+			c.add(value.Bytes, depth+1)
+		case isUniversal && (value.Tag == asn1.TagInteger || value.Tag == asn1.TagOctetString):
+			c.largest = max(c.largest, len(value.Bytes))
+			if salt && value.Tag == asn1.TagInteger && len(value.Bytes) > 0 && value.Bytes[0] < 0x80 {
+				c.rounds.Add(&c.rounds, new(big.Int).SetBytes(value.Bytes))
+			}
 		}
 		// The decoder of PBKDF2 salts looks at the tag and not at the class.
 		salt = value.Tag == asn1.TagOctetString
 		der = rest
 	}
-	return sum
 }
 
 // holdsSequence tells an OCTET STRING that wraps DER from one of random bytes.

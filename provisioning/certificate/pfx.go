@@ -61,7 +61,8 @@ var (
 
 // ParsePFX opens a PKCS #12 file (RFC 7292) of at most [MaxInput] bytes. Every
 // error is a sentence for the technician; none holds the password or a key.
-// What a file asks for in key derivation is bounded, see [maxIterations].
+// What a file may cost is bounded before it is opened; only what an encrypted
+// part hides cannot be seen until its password has opened it.
 func ParsePFX(data []byte, password string) (Bundle, error) {
 	if err := checkPFX(data); err != nil {
 		return Bundle{}, err

@@ -1,0 +1,314 @@
+package certificate
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/hal"
+)
+
+var day = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// issue makes a certificate of the name for pub, by parent and its key; one
+// that is self-signed where there is no parent.
+func issue(t *testing.T, template *x509.Certificate, name string, pub crypto.PublicKey, parent *x509.Certificate, signer crypto.Signer) *x509.Certificate {
+	t.Helper()
+	template.SerialNumber = big.NewInt(1)
+	template.Subject = pkix.Name{CommonName: name}
+	if template.NotBefore.IsZero() {
+		template.NotBefore = day.Add(-24 * time.Hour)
+	}
+	if template.NotAfter.IsZero() {
+		template.NotAfter = day.Add(90 * 24 * time.Hour)
+	}
+	if parent == nil {
+		parent = template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, pub, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return must(x509.ParseCertificate(der))
+}
+
+// authority is a root and an intermediate below it.
+type authority struct {
+	root, intermediate *x509.Certificate
+	key                crypto.Signer // of both
+	roots              *x509.CertPool
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	other := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	ca := func() *x509.Certificate {
+		return &x509.Certificate{IsCA: true, BasicConstraintsValid: true, NotBefore: day.AddDate(-5, 0, 0), NotAfter: day.AddDate(5, 0, 0)}
+	}
+	root := issue(t, ca(), "Test Root", other.Public(), nil, other)
+	a := authority{root: root, intermediate: issue(t, ca(), "Test Issuer", key.Public(), root, other), key: key, roots: x509.NewCertPool()}
+	a.roots.AddCert(root)
+	return a
+}
+
+func (a authority) leaf(t *testing.T, template x509.Certificate, name string) *x509.Certificate {
+	t.Helper()
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	return issue(t, &template, name, key.Public(), a.intermediate, a.key)
+}
+
+func findings(r Report, level Level) string {
+	var texts []string
+	for _, f := range r.Findings {
+		if f.Level == level {
+			texts = append(texts, f.Text)
+		}
+	}
+	return strings.Join(texts, "\n")
+}
+
+func TestAGoodCertificateHasNoProblemAndNamesWhatTheConnectorNeeds(t *testing.T) {
+	a := newAuthority(t)
+	leaf := a.leaf(t, x509.Certificate{
+		DNSNames:    []string{"relay.contoso.com", "Mail.Contoso.com"},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, "relay.contoso.com")
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, "tpm")
+	if r.Worst() != OK || !r.Public || !r.ClientAuth || !r.ServerAuth || r.DaysLeft != 90 || r.KeyType != string(hal.ECDSAP256) {
+		t.Errorf("%s\n%+v", r, r)
+	}
+	if !slices.Equal(r.Names, []string{"relay.contoso.com", "mail.contoso.com"}) {
+		t.Errorf("names %v", r.Names)
+	}
+	for _, want := range []string{"TlsSenderCertificateName is relay.contoso.com", "90 days", "lives in the TPM", "Test Issuer"} {
+		if !strings.Contains(r.String(), want) {
+			t.Errorf("no %q in\n%s", want, r)
+		}
+	}
+	var back Report
+	if err := json.Unmarshal(must(json.Marshal(r)), &back); err != nil || back.String() != r.String() {
+		t.Errorf("JSON loses something: %v\n%s", err, back)
+	}
+}
+
+func TestNamesAreComparedWithAcceptedDomains(t *testing.T) {
+	a := newAuthority(t)
+	for _, c := range []struct {
+		name, domain string
+		covered      bool
+	}{
+		{"relay.contoso.com", "contoso.com", true},
+		{"contoso.com", "contoso.com", true},
+		{"*.contoso.com", "contoso.com", true},
+		{"*.contoso.com", "Contoso.COM", true},
+		{"*.mail.contoso.com", "contoso.com", true},
+		{"relay.contoso.com", "leeds.contoso.com", false},
+		{"notcontoso.com", "contoso.com", false},
+		{"contoso.com.evil.example", "contoso.com", false},
+	} {
+		leaf := a.leaf(t, x509.Certificate{DNSNames: []string{c.name}}, "")
+		r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{c.domain}, a.roots, "tpm")
+		if (r.Domains[0].Name == c.name) != c.covered || (r.Worst() == Problem) == c.covered {
+			t.Errorf("%s for %s: %+v\n%s", c.name, c.domain, r.Domains, r)
+		}
+	}
+	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "")
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com", "fabrikam.com"}, a.roots, "tpm")
+	if findings(r, Problem) != "" || !strings.Contains(findings(r, Note), "fabrikam.com") {
+		t.Errorf("second domain: %s", r)
+	}
+	nameless := a.leaf(t, x509.Certificate{}, "Contoso Relay")
+	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, "tpm")
+	if !strings.Contains(findings(r, Problem), "holds no DNS name") {
+		t.Errorf("no name: %s", r)
+	}
+}
+
+func TestFactsOfTimeUsageKeyAndProtectionAreSaid(t *testing.T) {
+	a := newAuthority(t)
+	const soon = 10 * 24 * time.Hour
+	for _, c := range []struct {
+		name       string
+		template   x509.Certificate
+		protection string
+		level      Level
+		want       string
+	}{
+		{"expires soon", x509.Certificate{NotAfter: day.Add(soon)}, "tpm", Note, "expires on 1 December 2026, 10 days from now: get a new one"},
+		{"expired", x509.Certificate{NotBefore: day.Add(-2 * soon), NotAfter: day.Add(-time.Hour)}, "tpm", Problem, "expired on 21 November 2026: get a new one"},
+		{"not yet", x509.Certificate{NotBefore: day.Add(soon)}, "tpm", Problem, "not valid before 1 December 2026 and the box's clock says 21 November 2026: check the clock"},
+		{"server only", x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, "tpm", Note, "does not name client authentication"},
+		{"no signatures", x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, "tpm", Problem, "forbids digital signatures"},
+		{"key in a file", x509.Certificate{}, "file", Note, "whoever takes the box can copy it"},
+		{"key elsewhere", x509.Certificate{}, "smartcard", Note, "\"smartcard\""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.template.DNSNames = []string{"relay.contoso.com"}
+			leaf := a.leaf(t, c.template, "")
+			r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, c.protection)
+			if r.Worst() != c.level || !strings.Contains(findings(r, c.level), c.want) {
+				t.Errorf("want %s %q in\n%s", c.level, c.want, r)
+			}
+			if !r.Public {
+				t.Errorf("the chain is not found whole:\n%s", r)
+			}
+		})
+	}
+}
+
+func TestWhatIsWrongWithAChainIsSaid(t *testing.T) {
+	a, private := newAuthority(t), newAuthority(t)
+	names := x509.Certificate{DNSNames: []string{"relay.contoso.com"}, IssuingCertificateURL: []string{"http://ca.example/issuer\x1b.crt"}}
+	leaf, privateLeaf := a.leaf(t, names, ""), private.leaf(t, names, "")
+	key := must(rsa.GenerateKey(rand.Reader, 1024))
+	small := issue(t, &x509.Certificate{DNSNames: names.DNSNames}, "", key.Public(), a.intermediate, a.key)
+	forged := must(x509.ParseCertificate(private.intermediate.Raw))
+	forged.RawSubject, forged.SubjectKeyId = a.intermediate.RawSubject, a.intermediate.SubjectKeyId
+	for _, c := range []struct {
+		name  string
+		chain []*x509.Certificate
+		want  string
+	}{
+		{"nothing", nil, "there is no certificate: import"},
+		{"intermediate missing", []*x509.Certificate{leaf}, "ends before \"CN=Test Issuer\""},
+		{"where it can be had", []*x509.Certificate{leaf}, "http://ca.example/issuer\ufffd.crt"},
+		{"out of order", []*x509.Certificate{leaf, a.root, a.intermediate}, "certificate 2 of the chain did not issue the one before it"},
+		{"private root sent", []*x509.Certificate{privateLeaf, private.intermediate, private.root}, "\"CN=Test Root\", which is not a public root"},
+		{"private root not sent", []*x509.Certificate{privateLeaf, private.intermediate}, "if it is a private root, get a certificate from a public authority"},
+		{"self-signed", []*x509.Certificate{private.root}, "is self-signed"},
+		{"small key", []*x509.Certificate{small, a.intermediate}, "RSA-1024, which the box cannot use"},
+		{"forged", []*x509.Certificate{leaf, forged}, "ends before"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := Examine(c.chain, day, nil, a.roots, "tpm")
+			if !strings.Contains(findings(r, Problem), c.want) {
+				t.Errorf("want %q in\n%s", c.want, r)
+			}
+		})
+	}
+	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, "tpm"); r.Public {
+		t.Error("without roots a chain leads to a root")
+	}
+}
+
+func TestAChainIsOrderedAndWhatIsForeignIsSetAside(t *testing.T) {
+	a, other := newAuthority(t), newAuthority(t)
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	old := issue(t, &x509.Certificate{NotAfter: day}, "old", key.Public(), a.intermediate, a.key)
+	leaf := issue(t, &x509.Certificate{}, "new", key.Public(), a.intermediate, a.key)
+	chain, extra, err := Order([]*x509.Certificate{a.root, other.intermediate, old, a.intermediate, leaf}, key.Public())
+	if err != nil || !slices.Equal(chain, []*x509.Certificate{leaf, a.intermediate}) || !slices.Equal(extra, []*x509.Certificate{other.intermediate, old}) {
+		t.Errorf("chain %d, extra %d, %v", len(chain), len(extra), err)
+	}
+	alone := selfSigned(t, "self", key, time.Hour)
+	if chain, _, err := Order([]*x509.Certificate{alone}, key.Public()); err != nil || len(chain) != 1 {
+		t.Errorf("a self-signed leaf was dropped: %v", err)
+	}
+	if _, _, err := Order([]*x509.Certificate{leaf}, "no key"); err == nil {
+		t.Error("a string passed for a key")
+	}
+}
+
+func TestPEMChainsAreReadAndWritten(t *testing.T) {
+	text := fixture(t, "chain.pem")
+	chain, err := ParsePEM(append([]byte("From: the authority\r\n\r\n"), text...))
+	if err != nil || len(chain) != 4 {
+		t.Fatalf("%d certificates, %v", len(chain), err)
+	}
+	again, err := ParsePEM(EncodePEM(chain))
+	if err != nil || len(again) != 4 || !again[3].Equal(chain[3]) {
+		t.Errorf("%d certificates, %v", len(again), err)
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"nothing":    {nil, "no PEM certificate: ask"},
+		"DER":        {chain[0].Raw, "no PEM certificate"},
+		"too large":  {make([]byte, MaxInput+1), "larger than 1024 KiB"},
+		"broken":     {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}), "certificate 1 in the file cannot be read"},
+		"a key only": {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}}), "no PEM certificate"},
+	} {
+		if _, err := ParsePEM(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestARequestCarriesTheNamesAndTheKey(t *testing.T) {
+	key := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
+	text, err := Request(key, []string{"Relay.contoso.com", "*.contoso.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil || request.CheckSignature() != nil || request.Subject.CommonName != "relay.contoso.com" ||
+		!slices.Equal(request.DNSNames, []string{"relay.contoso.com", "*.contoso.com"}) || !key.PublicKey.Equal(request.PublicKey) {
+		t.Errorf("%+v, %v", request, err)
+	}
+	long := strings.Repeat("a", 60) + ".contoso.com"
+	block, _ = pem.Decode(must(Request(key, []string{long})))
+	if request := must(x509.ParseCertificateRequest(block.Bytes)); request.Subject.CommonName != "" || request.DNSNames[0] != long {
+		t.Errorf("long name: %v", request.Subject)
+	}
+	for _, names := range [][]string{nil, {""}, {"relay"}, {"relay.contoso.com\u200e"}, {"a b.example"}, {"*.*.example.com"}} {
+		if _, err := Request(key, names); err == nil {
+			t.Errorf("%q accepted", names)
+		}
+	}
+}
+
+func TestKeyTypesAreNamed(t *testing.T) {
+	for want, key := range map[hal.KeyType]crypto.Signer{
+		hal.RSA2048:   must(rsa.GenerateKey(rand.Reader, 2048)),
+		hal.RSA3072:   must(rsa.GenerateKey(rand.Reader, 3072)),
+		hal.ECDSAP256: must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)),
+		hal.ECDSAP384: must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)),
+	} {
+		if got, err := KeyType(key.Public()); err != nil || got != want {
+			t.Errorf("%s, want %s: %v", got, want, err)
+		}
+	}
+}
+
+func TestNothingPrintedSteersTheTerminal(t *testing.T) {
+	a := newAuthority(t)
+	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "\x1b[2J")
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, "tpm")
+	if strings.Contains(fmt.Sprint(r, r.Subject, r.Chain, Bundle{Leaf: leaf}), "\x1b") {
+		t.Errorf("%q", r.String())
+	}
+}
+
+func FuzzParsePEM(f *testing.F) {
+	f.Add(fixture(f, "chain.pem"))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		certs, err := ParsePEM(data)
+		if err != nil {
+			return
+		}
+		chain, extra, err := Order(certs, certs[0].PublicKey)
+		if err == nil && len(chain)+len(extra) > len(certs) {
+			t.Fatalf("%d and %d of %d", len(chain), len(extra), len(certs))
+		}
+		if err == nil && Examine(chain, day, []string{"contoso.com"}, nil, "tpm").Subject == "" && chain[0].Subject.String() != "" {
+			t.Fatal("a report without its subject")
+		}
+	})
+}
