@@ -19,6 +19,7 @@ var (
 	errOtherRoot   = errors.New("the storage root key is not the one this object was wrapped for")
 	errBlob        = errors.New("the TPM refuses the object")
 	errForeignRoot = errors.New("the object at TPM handle 0x81000001 is not a storage key: clear the TPM")
+	errOwned       = errors.New("the TPM's owner password is set: clear the TPM")
 	errUnverified  = errors.New("the TPM's signature does not verify")
 )
 
@@ -42,7 +43,13 @@ func isLost(err error) bool {
 		return true
 	}
 	// A handle or session that now belongs to something else.
-	return errors.Is(code, tpm2.TPMRCHandle) || errors.Is(code, tpm2.TPMRCAuthFail)
+	return errors.Is(code, tpm2.TPMRCHandle) || isUnproven(code)
+}
+
+// isUnproven tells whether the session's proof was refused. Where a fresh
+// session does not cure it, the TPM does not hold the root key it shows.
+func isUnproven(code tpm2.TPMRC) bool {
+	return errors.Is(code, tpm2.TPMRCAuthFail) || errors.Is(code, tpm2.TPMRCBadAuth)
 }
 
 // breaksLink tells whether the connection is of no more use after err.
@@ -61,10 +68,12 @@ func breaksLink(err error) bool {
 func stateOf(err error) hal.TPMState {
 	code, isCode := errors.AsType[tpm2.TPMRC](err)
 	switch {
-	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, errClosed), errors.Is(err, errForeignRoot):
+	case isRequest(err):
 		return hal.TPMReady
 	case errors.Is(err, errOtherRoot), errors.Is(err, errBlob):
 		return hal.TPMReplaced
+	case isCode && isUnproven(code):
+		return hal.TPMFailed
 	case isLost(err):
 		return hal.TPMRestarted
 	case isAbsence(err):
@@ -77,6 +86,17 @@ func stateOf(err error) hal.TPMState {
 		return hal.TPMFailed
 	}
 	return hal.TPMReady
+}
+
+// isRequest recognises errors that say what was wrong with the request, or that
+// name their own cure.
+func isRequest(err error) bool {
+	for _, request := range []error{errors.ErrUnsupported, errClosed, errForeignRoot, errOwned} {
+		if errors.Is(err, request) {
+			return true
+		}
+	}
+	return false
 }
 
 // isAbsence recognises a TPM that could not be reached at all.

@@ -135,6 +135,9 @@ func (l *link) ensureRoot() error {
 		PrimaryHandle: tpm2.TPMRHOwner,
 		InPublic:      tpm2.New2B(tpm2.ECCSRKTemplate),
 	}.Execute(l)
+	if errors.Is(err, tpm2.TPMRCBadAuth) {
+		return errOwned
+	}
 	if err != nil {
 		return fmt.Errorf("creating the storage root key: %w", err)
 	}
@@ -248,8 +251,8 @@ func (l *link) flush(handle tpm2.TPMHandle) error {
 	return nil
 }
 
-// release frees what this connection holds in the TPM, as far as it goes.
-func (l *link) release() {
+// flushAll frees what this connection holds in the TPM, as far as it goes.
+func (l *link) flushAll() {
 	for _, key := range l.loaded {
 		_ = l.flush(key.handle.Handle)
 	}

@@ -17,6 +17,10 @@ const (
 	// as the kernel does for TPM2_Create (5 minutes).
 	keyMakingFactor = 10
 
+	// idleLimit is how long an unused connection is kept where it keeps others
+	// out: a software TPM serves one client at a time.
+	idleLimit = 200 * time.Millisecond
+
 	// retryAfter is how long a failed connect answers for later attempts.
 	retryAfter = time.Second
 )
@@ -29,6 +33,7 @@ type TPM struct {
 
 	turn   chan struct{} // holds a token while an operation owns the fields below
 	link   *link
+	idle   *time.Timer // lets an unused link go
 	closed bool
 	away   *hal.TPMFault // why the last connect failed
 	since  time.Time
@@ -57,6 +62,8 @@ func New(address string, opts ...Option) (*TPM, error) {
 		return nil, err
 	}
 	t := &TPM{address: parsed, timeout: defaultTimeout, turn: make(chan struct{}, 1)}
+	t.idle = time.AfterFunc(idleLimit, t.letGo)
+	t.idle.Stop()
 	for _, opt := range opts {
 		opt(t)
 	}
@@ -72,11 +79,29 @@ func (t *TPM) Close() error {
 	t.turn <- struct{}{}
 	defer func() { <-t.turn }()
 	t.closed = true
-	if t.link != nil {
-		t.link.release()
-		t.drop()
-	}
+	t.idle.Stop()
+	t.release()
 	return nil
+}
+
+// letGo gives the TPM up unless an operation has begun, which will see to it
+// when it ends.
+func (t *TPM) letGo() {
+	select {
+	case t.turn <- struct{}{}:
+		t.release()
+		<-t.turn
+	default:
+	}
+}
+
+func (t *TPM) release() {
+	if t.link == nil {
+		return
+	}
+	t.link.deadline = time.Now().Add(t.timeout)
+	t.link.flushAll()
+	t.drop()
 }
 
 // operation is what one caller wants of the TPM; run may be called twice.
@@ -114,9 +139,13 @@ func (t *TPM) do(ctx context.Context, op operation) error {
 // attempt runs op, and once more on a fresh connection where the TPM has
 // forgotten what it was working with.
 func (t *TPM) attempt(op operation) error {
+	t.idle.Stop()
 	err := t.once(op)
 	if isLost(err) {
 		err = t.once(op)
+	}
+	if t.link != nil && !t.link.channel.managed() {
+		t.idle.Reset(idleLimit)
 	}
 	return asFault(op.name, err)
 }

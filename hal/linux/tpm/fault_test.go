@@ -1,0 +1,370 @@
+package tpm_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/tpm"
+	"sealpost/tests/parts"
+)
+
+// eventually waits until try succeeds.
+func eventually(t *testing.T, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still failing: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func TestALoadedKeySignsAfterTheTPMRestarted(t *testing.T) {
+	for name, start := range map[string]func(testing.TB) *parts.Swtpm{
+		"unix": parts.StartSwtpm, "tcp": parts.StartSwtpmTCP,
+	} {
+		t.Run(name, func(t *testing.T) {
+			box := start(t)
+			chip := open(t, box.Address())
+			_, signer := importKey(t, chip, hal.ECDSAP256)
+			sealed, err := chip.Seal(t.Context(), []byte("still here"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if err := errors.Join(sign(signer), box.Stop(), box.Start(), sign(signer), box.Stop(), box.Start()); err != nil {
+					t.Fatal(err)
+				}
+				if got, err := chip.Unseal(t.Context(), sealed); err != nil || string(got) != "still here" {
+					t.Fatalf("unsealing: %q, %v", got, err)
+				}
+			}
+		})
+	}
+}
+
+// fail answers a command's first execution with a bare response code instead.
+func fail(command tpm2.TPMCC, code tpm2.TPMRC) func(sent, response []byte) []byte {
+	var once sync.Once
+	return func(sent, response []byte) []byte {
+		if tpm2.TPMCC(binary.BigEndian.Uint32(sent[6:10])) == command {
+			once.Do(func() {
+				response = binary.BigEndian.AppendUint32([]byte{0x80, 1, 0, 0, 0, 10}, uint32(code))
+			})
+		}
+		return response
+	}
+}
+
+func TestALossInsideTheTPMIsMendedOnce(t *testing.T) {
+	box := parts.StartSwtpm(t)
+	first := open(t, box.Address())
+	obj, _ := importKey(t, first, hal.ECDSAP256)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		command tpm2.TPMCC
+		code    tpm2.TPMRC
+	}{
+		"the key is gone":              {tpm2.TPMCCSign, tpm2.TPMRCReferenceH0},
+		"the session is gone":          {tpm2.TPMCCSign, tpm2.TPMRCReferenceS0},
+		"the session is someone's":     {tpm2.TPMCCSign, tpm2.TPMRCAuthFail | 0x900},
+		"the TPM was reset":            {tpm2.TPMCCLoad, tpm2.TPMRCInitialize},
+		"the slots are full":           {tpm2.TPMCCLoad, tpm2.TPMRCObjectMemory},
+		"the TPM asks for another try": {tpm2.TPMCCStartAuthSession, tpm2.TPMRCRetry},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			chip := open(t, interpose(t, box, fail(test.command, test.code)))
+			signer, err := chip.LoadKey(obj)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := sign(signer); err != nil {
+				t.Error(err)
+			}
+			if err := chip.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestAFailureCodeForAnObjectDoesNotCondemnTheChip(t *testing.T) {
+	box := parts.StartSwtpm(t)
+	first := open(t, box.Address())
+	obj, _ := importKey(t, first, hal.ECDSAP256)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dead := binary.BigEndian.AppendUint32([]byte{0x80, 1, 0, 0, 0, 10}, uint32(tpm2.TPMRCFailure))
+	tests := map[string]struct {
+		edit func(sent, response []byte) []byte
+		want hal.TPMState
+	}{
+		"for the object alone": {fail(tpm2.TPMCCLoad, tpm2.TPMRCFailure), hal.TPMReplaced},
+		"for everything":       {func(_, _ []byte) []byte { return dead }, hal.TPMFailed},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			chip := open(t, interpose(t, box, test.edit))
+			signer, err := chip.LoadKey(obj)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantFault(t, sign(signer), test.want)
+			if err := chip.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestAClearedTPMIsToldFromAReadyOne(t *testing.T) {
+	box := parts.StartSwtpm(t)
+	chip := open(t, box.Address())
+	obj, signer := importKey(t, chip, hal.ECDSAP256)
+	sealed, err := chip.Seal(t.Context(), []byte("gone"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := chip.State(t.Context()); state != hal.TPMReady {
+		t.Errorf("before: state %s", state)
+	}
+	if err := box.Clear(); err != nil {
+		t.Fatal(err)
+	}
+	wantFault(t, sign(signer), hal.TPMReplaced)
+	_, err = chip.Unseal(t.Context(), sealed)
+	wantFault(t, err, hal.TPMReplaced)
+	if state := chip.State(t.Context()); state != hal.TPMReplaced {
+		t.Errorf("after: state %s", state)
+	}
+
+	// The cure is the one the advice names.
+	again, signer := importKey(t, chip, hal.ECDSAP256)
+	if err := sign(signer); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(again.Root, obj.Root) {
+		t.Error("the cleared TPM has its old root")
+	}
+	if state := chip.State(t.Context()); state != hal.TPMReady {
+		t.Errorf("after importing again: state %s", state)
+	}
+}
+
+func TestAKeyWrappedForOneTPMIsRefusedByAnother(t *testing.T) {
+	mine, other := open(t, parts.StartSwtpm(t).Address()), open(t, parts.StartSwtpm(t).Address())
+	obj, _ := importKey(t, mine, hal.ECDSAP256)
+	sealed, err := mine.Seal(t.Context(), []byte("mine"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromOther, _ := importKey(t, other, hal.ECDSAP256)
+	for name, root := range map[string][]byte{"honest root": obj.Root, "root made to fit": fromOther.Root} {
+		t.Run(name, func(t *testing.T) {
+			foreign, foreignSealed := obj, sealed
+			foreign.Root, foreignSealed.Root = root, root
+			signer, err := other.LoadKey(foreign)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantFault(t, sign(signer), hal.TPMReplaced)
+			_, err = other.Unseal(t.Context(), foreignSealed)
+			wantFault(t, err, hal.TPMReplaced)
+		})
+	}
+}
+
+func TestAnAbsentTPMIsNamedAndItsReturnIsNoticed(t *testing.T) {
+	box := parts.StartSwtpm(t)
+	chip := open(t, box.Address())
+	_, signer := importKey(t, chip, hal.ECDSAP256)
+	if err := box.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	wantFault(t, sign(signer), hal.TPMAbsent)
+	if state := chip.State(t.Context()); state != hal.TPMAbsent {
+		t.Errorf("state %s", state)
+	}
+	_, err := chip.Capabilities(t.Context())
+	wantFault(t, err, hal.TPMAbsent)
+	if err := box.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return sign(signer) })
+}
+
+func TestATPMThatWasNeverThereStopsNothing(t *testing.T) {
+	for name, address := range map[string]string{
+		"device":      filepath.Join(t.TempDir(), "tpmrm0"),
+		"unix socket": "unix:" + filepath.Join(os.TempDir(), "no-such-tpm"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			chip := open(t, address)
+			if state := chip.State(t.Context()); state != hal.TPMAbsent {
+				t.Errorf("state %s", state)
+			}
+			_, err := chip.ImportKey(t.Context(), privateKeys()[hal.ECDSAP256])
+			wantFault(t, err, hal.TPMAbsent)
+		})
+	}
+}
+
+// loadElsewhere gives a signer over chip for a key of another TPM.
+func loadElsewhere(t *testing.T, chip *tpm.TPM) crypto.Signer {
+	t.Helper()
+	obj, _ := importKey(t, open(t, parts.StartSwtpm(t).Address()), hal.ECDSAP256)
+	signer, err := chip.LoadKey(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
+func TestATPMThatAcceptsAndNeverAnswersEndsWithinTheTimeout(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	address := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	chip := open(t, address, tpm.WithTimeout(timeout))
+	signer := loadElsewhere(t, chip)
+	start := time.Now()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			fault, ok := errors.AsType[*hal.TPMFault](sign(signer))
+			if !ok || fault.State != hal.TPMFailed {
+				t.Error("the stall is not named")
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(start); took > 5*timeout {
+		t.Errorf("20 signers waited %s for a timeout of %s", took, timeout)
+	}
+}
+
+func TestACallerIsLetGoWhenItsContextEnds(t *testing.T) {
+	address := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	chip := open(t, address, tpm.WithTimeout(2*time.Second))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	for name, call := range map[string]func() error{
+		"import":  func() error { _, err := chip.ImportKey(ctx, privateKeys()[hal.ECDSAP256]); return err },
+		"seal":    func() error { _, err := chip.Seal(ctx, []byte("x")); return err },
+		"queuing": func() error { _, err := chip.Capabilities(ctx); return err },
+	} {
+		if err := call(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: error %v, want the context's", name, err)
+		}
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("the callers were held for %s", took)
+	}
+}
+
+func TestATPMThatLiesEndsInAFault(t *testing.T) {
+	// Fixed seed: a failure must come again.
+	random := rand.New(rand.NewChaCha8([32]byte{1}))
+	noise := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(random.Uint32())
+		}
+		return b
+	}
+	framed := func(code uint32, body []byte) []byte {
+		b := []byte{0x80, 0x01}
+		b = binary.BigEndian.AppendUint32(b, uint32(10+len(body)))
+		b = binary.BigEndian.AppendUint32(b, code)
+		return append(b, body...)
+	}
+	answers := map[string][]byte{
+		"a giant length":       {0x80, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"a length of nothing":  {0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0},
+		"success and no more":  framed(0, nil),
+		"an unknown code":      framed(0xffffffff, nil),
+		"noise as a response":  framed(0, noise(200)),
+		"noise, a little":      framed(0, noise(3)),
+		"noise without header": noise(4096),
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			address := serve(t, func(conn net.Conn) {
+				for {
+					if _, err := readMessage(conn); err != nil {
+						return
+					}
+					if _, err := conn.Write(answer); err != nil {
+						return
+					}
+				}
+			})
+			chip := open(t, address, tpm.WithTimeout(2*time.Second))
+			if err := sign(loadElsewhere(t, chip)); err == nil {
+				t.Error("signing went through")
+			}
+			if _, err := chip.Capabilities(t.Context()); err == nil {
+				t.Error("probing went through")
+			}
+			if state := chip.State(t.Context()); state == hal.TPMReady {
+				t.Error("it is called ready")
+			}
+		})
+	}
+}
+
+func TestATamperedAnswerGivesNoSignature(t *testing.T) {
+	box := parts.StartSwtpm(t)
+	first := open(t, box.Address())
+	obj, _ := importKey(t, first, hal.RSA2048)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	chip := open(t, interpose(t, box, func(sent, response []byte) []byte {
+		if tpm2.TPMCC(binary.BigEndian.Uint32(sent[6:10])) == tpm2.TPMCCRSADecrypt {
+			response[40] ^= 1
+		}
+		return response
+	}))
+	signer, err := chip.LoadKey(obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFault(t, sign(signer), hal.TPMFailed)
+}
+
+func TestAfterCloseNothingWorksAndNothingHangs(t *testing.T) {
+	chip := open(t, parts.StartSwtpm(t).Address())
+	_, signer := importKey(t, chip, hal.ECDSAP256)
+	if err := chip.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := sign(signer); err == nil {
+		t.Error("signing went through")
+	}
+	if err := chip.Close(); err != nil {
+		t.Error(err)
+	}
+}
