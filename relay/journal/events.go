@@ -42,6 +42,17 @@ func (j *Journal) TPM(state, advice string) {
 	j.event(level, "TPM", slog.String("state", state), slog.String("advice", advice))
 }
 
+// Serving records the networks whose clients the relay serves.
+func (j *Journal) Serving(networks []string) {
+	j.event(slog.LevelInfo, "serving", slog.Any("networks", networks))
+}
+
+// LANCertificate records why the box cannot show its own certificate on the
+// LAN and uses a passing one.
+func (j *Journal) LANCertificate(cause error) {
+	j.event(slog.LevelWarn, "passing certificate on the LAN", slog.String("cause", cause.Error()))
+}
+
 // Listening records an open listener.
 func (j *Journal) Listening(address, protocol string) {
 	j.event(slog.LevelInfo, "listening", slog.String("address", address), slog.String("protocol", protocol))

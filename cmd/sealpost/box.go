@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/flash"
+	"sealpost/hal/linux/tpm"
+	"sealpost/provisioning/identity"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/settings"
+	"sealpost/provisioning/state"
+)
+
+// box is the parts that the settings name, opened.
+type box struct {
+	settings settings.Settings
+	device   *flash.Device
+	store    *state.Store
+	tpm      *tpm.TPM
+}
+
+// readSettings reads and checks the settings file.
+func readSettings(o *options) (settings.Settings, error) {
+	text, err := readFile(o.config, settings.MaxText)
+	if errors.Is(err, fs.ErrNotExist) {
+		return settings.Settings{}, fmt.Errorf("there are no settings at %s: name them with --config FILE", o.config)
+	}
+	if err != nil {
+		return settings.Settings{}, err
+	}
+	s, err := settings.Parse(text)
+	if err != nil {
+		return settings.Settings{}, fmt.Errorf("the settings in %s cannot be used:\n%w", o.config, err)
+	}
+	if o.state != "" {
+		s.State.Path = o.state
+	}
+	return s, nil
+}
+
+// readFile reads a file of at most limit bytes and one over, so that the
+// reader's own size check still sees what is too large.
+func readFile(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return data, nil
+}
+
+// openBox opens the state, makes it where there is none yet, and gets ready to
+// reach the TPM.
+func openBox(o *options) (*box, error) {
+	s, err := readSettings(o)
+	if err != nil {
+		return nil, err
+	}
+	device, err := openState(s)
+	if err != nil {
+		return nil, err
+	}
+	area, err := device.Region(0, state.AreaSize)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s is too small for the settings: %w", s.State.Path, err), device.Close())
+	}
+	chip, err := tpm.New(string(s.Keys.TPM))
+	if err != nil {
+		return nil, errors.Join(err, device.Close())
+	}
+	return &box{s, device, state.Open(area), chip}, nil
+}
+
+func openState(s settings.Settings) (*flash.Device, error) {
+	device, err := flash.Open(s.State.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := flash.Create(s.State.Path, state.AreaSize+int64(s.Spool.Size)); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("making the state file: %w", err)
+		}
+		device, err = flash.Open(s.State.Path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the state: %w", err)
+	}
+	return device, nil
+}
+
+func (b *box) close() error {
+	return errors.Join(b.tpm.Close(), b.device.Close())
+}
+
+// protector protects keys as the settings ask for.
+func (b *box) protector() identity.Protector {
+	if b.settings.Keys.Protection == settings.ProtectionFile {
+		return func(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
+			return keyring.ProtectInFile(key, binding)
+		}
+	}
+	return func(ctx context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
+		return keyring.Protect(ctx, b.tpm, key, binding)
+	}
+}
+
+// sealer protects secrets as the settings ask for.
+func (b *box) sealer() identity.Sealer {
+	sealer := identity.Sealer{
+		Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
+			return keyring.SealSecret(ctx, b.tpm, name, secret)
+		},
+		Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
+			return keyring.OpenSecret(ctx, b.tpm, name, stored)
+		},
+	}
+	if b.settings.Keys.Protection == settings.ProtectionFile {
+		sealer.Seal = func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
+			return keyring.SecretInFile(name, secret), nil
+		}
+	}
+	return sealer
+}
+
+var _ hal.TPM = (*tpm.TPM)(nil)
+
+// print writes a value as JSON or in its own words.
+func (o *options) print(w io.Writer, value fmt.Stringer) error {
+	if !o.json {
+		_, err := fmt.Fprintln(w, value)
+		return err
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"sealpost/hal"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/identity"
+)
+
+// tpmPatience bounds what a command waits for a TPM; the slowest chips take
+// some seconds to make an RSA key.
+const tpmPatience = 2 * time.Minute
+
+func certificateCommand(o *options) *cobra.Command {
+	c := group("certificate", "The client certificate that is shown to Exchange Online")
+	c.AddCommand(importCommand(o), showCommand(o), requestCommand(o))
+	return c
+}
+
+func importCommand(o *options) *cobra.Command {
+	var pfx, passwordFile, pem string
+	c := leaf("import (--pfx FILE [--password-file FILE] | --pem FILE)", "Import a certificate with its key, or the one that answers a request", 0,
+		func(c *cobra.Command, _ []string) error {
+			switch {
+			case (pfx == "") == (pem == ""):
+				return &usageError{errors.New("name either --pfx FILE or --pem FILE")}
+			case pem != "":
+				return o.withBox(c, func(ctx context.Context, b *box) error { return completeRequest(ctx, o, c, b, pem) })
+			}
+			return importPFX(o, c, pfx, passwordFile)
+		})
+	c.Flags().StringVar(&pfx, "pfx", "", "the PKCS#12 `file` with certificate, chain and key")
+	c.Flags().StringVar(&passwordFile, "password-file", "", "a `file` whose first line is the PFX's password; without it the password is asked for")
+	c.Flags().StringVar(&pem, "pem", "", "the PEM `file` of certificate and chain that answers 'sealpost certificate request'")
+	return c
+}
+
+// withBox opens the box for one command with a limit on the TPM's time.
+func (o *options) withBox(c *cobra.Command, do func(context.Context, *box) error) error {
+	b, err := openBox(o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), tpmPatience)
+	defer cancel()
+	return errors.Join(do(ctx, b), b.close())
+}
+
+// importPFX reads the file before anything is opened or made, so that a bad
+// one changes nothing.
+func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
+	if _, err := readSettings(o); err != nil {
+		return err
+	}
+	data, err := readFile(path, certificate.MaxInput)
+	if err != nil {
+		return err
+	}
+	password, err := readPassword(c, passwordFile)
+	if err != nil {
+		return err
+	}
+	bundle, err := certificate.ParsePFX(data, password)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return o.withBox(c, func(ctx context.Context, b *box) error {
+		if err := usable(bundle.Leaf); err != nil {
+			return err
+		}
+		client, err := identity.Import(ctx, b.store, b.protector(), bundle)
+		if err != nil {
+			return err
+		}
+		return o.print(c.OutOrStdout(), examine(b, client))
+	})
+}
+
+// usable refuses a certificate that no server would take any more.
+func usable(leaf *x509.Certificate) error {
+	if now := time.Now(); now.After(leaf.NotAfter) {
+		return fmt.Errorf("the certificate expired on %s: import a newer one, or correct this machine's clock if it is wrong (it says %s)",
+			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
+	}
+	return nil
+}
+
+// readPassword takes the first line of a file, asks at a terminal without
+// echo, or takes the first line of standard input.
+func readPassword(c *cobra.Command, path string) (string, error) {
+	const limit = 4096
+	if path != "" {
+		data, err := readFile(path, limit)
+		if err != nil {
+			return "", err
+		}
+		line, _, _ := bytes.Cut(data, []byte("\n"))
+		return strings.TrimSuffix(string(line), "\r"), nil
+	}
+	if file, ok := c.InOrStdin().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		fmt.Fprint(c.ErrOrStderr(), "Password of the PFX: ")
+		password, err := term.ReadPassword(int(file.Fd()))
+		fmt.Fprintln(c.ErrOrStderr())
+		if err != nil {
+			return "", fmt.Errorf("asking for the password: %w", err)
+		}
+		return string(password), nil
+	}
+	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), limit)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *box, path string) error {
+	data, err := readFile(path, certificate.MaxInput)
+	if err != nil {
+		return err
+	}
+	certificates, err := certificate.ParsePEM(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	client, err := identity.Complete(ctx, b.store, b.tpm, certificates)
+	if err != nil {
+		return err
+	}
+	return o.print(c.OutOrStdout(), examine(b, client))
+}
+
+func showCommand(o *options) *cobra.Command {
+	return leaf("show", "Say what the imported certificate means for the connector", 0, func(c *cobra.Command, _ []string) error {
+		return o.withBox(c, func(ctx context.Context, b *box) error {
+			client, err := identity.Load(ctx, b.store)
+			if err != nil {
+				return err
+			}
+			return o.print(c.OutOrStdout(), examine(b, client))
+		})
+	})
+}
+
+func examine(b *box, client identity.Client) certificate.Report {
+	var domains []string
+	for _, domain := range b.settings.Senders.AcceptedDomains {
+		domains = append(domains, string(domain))
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	return certificate.Examine(client.Chain, time.Now(), domains, roots, string(client.Key.Protection))
+}
+
+// request is a PKCS#10 request as it is printed.
+type request struct {
+	PEM string `json:"pem"`
+}
+
+func (r request) String() string { return strings.TrimSpace(r.PEM) }
+
+func requestCommand(o *options) *cobra.Command {
+	var names []string
+	var keyType string
+	c := leaf("request --name NAME", "Make a key in the TPM and print the request for its certificate", 0, func(c *cobra.Command, _ []string) error {
+		if len(names) == 0 {
+			return &usageError{errors.New("name the certificate's host with --name, such as relay.contoso.com")}
+		}
+		return o.withBox(c, func(ctx context.Context, b *box) error {
+			pem, err := identity.Request(ctx, b.store, b.tpm, hal.KeyType(keyType), names)
+			if err != nil {
+				return err
+			}
+			return o.print(c.OutOrStdout(), request{string(pem)})
+		})
+	})
+	c.Flags().StringSliceVar(&names, "name", nil, "a `name` for the certificate; the first is its common name")
+	c.Flags().StringVar(&keyType, "key", string(hal.RSA2048), "the key's `type`: RSA-2048, RSA-3072, P-256 or P-384")
+	return c
+}

@@ -1,0 +1,95 @@
+// Command sealpost is the box's program: the mail relay, and the commands that
+// set it up and look into it. It only wires the packages together.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	_ "golang.org/x/crypto/x509roots/fallback" // the box has no certificate bundle
+)
+
+// Exit statuses, the same for every command.
+const (
+	exitDone = iota
+	exitFailed
+	exitUsage
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run carries out one command line and gives the exit status.
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	root := command()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(errs, "sealpost:", err)
+	if usage := (*usageError)(nil); errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is the error of a command line that cannot be carried out.
+type usageError struct{ err error }
+
+func (u *usageError) Error() string { return u.err.Error() + " (see sealpost --help)" }
+func (u *usageError) Unwrap() error { return u.err }
+
+// options are what every command takes.
+type options struct {
+	config string
+	state  string
+	json   bool
+}
+
+func command() *cobra.Command {
+	o := &options{}
+	root := group("sealpost", "A mail relay for Microsoft 365 whose key stays in the TPM")
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentFlags().StringVar(&o.config, "config", "sealpost.toml", "the settings `file`")
+	root.PersistentFlags().StringVar(&o.state, "state", "", "the state `file` or block device, instead of the settings' state.path")
+	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), versionCommand(o))
+	return root
+}
+
+// group makes a command that has only subcommands.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return &usageError{fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])}
+		}
+		_ = c.Help()
+		return &usageError{fmt.Errorf("%s needs a command", c.CommandPath())}
+	}}
+}
+
+// leaf makes a command that does something with exactly n arguments.
+func leaf(use, short string, n int, do func(c *cobra.Command, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, RunE: do, Args: func(c *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(c, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}}
+}

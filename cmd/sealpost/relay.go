@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sealpost/provisioning/settings"
+	"sealpost/relay/control"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/journal"
+	"sealpost/relay/lan"
+)
+
+const (
+	// stopPatience is how long messages under way may take to finish when the
+	// relay is stopped.
+	stopPatience = 20 * time.Second
+	// tpmWatch is how often the TPM is asked how it is.
+	tpmWatch = 15 * time.Second
+)
+
+func relayCommand(o *options) *cobra.Command {
+	return leaf("relay", "Run the mail relay", 0, func(c *cobra.Command, _ []string) error {
+		b, err := openBox(o)
+		if err != nil {
+			return err
+		}
+		r := &relay{box: b, journal: journal.New(logHandler(b.settings.Journal, c.ErrOrStderr()))}
+		return errors.Join(r.run(c.Context()), b.close())
+	})
+}
+
+func logHandler(s settings.Journal, w io.Writer) slog.Handler {
+	if s.Format == settings.FormatJSON {
+		return journal.JSON(w, s.Conversation)
+	}
+	return journal.Text(w, s.Conversation)
+}
+
+// relay is a running relay.
+type relay struct {
+	box     *box
+	journal *journal.Journal
+	serving sync.WaitGroup
+}
+
+// run opens everything before it serves anyone, so that a relay that cannot
+// start as it was told does not start at all.
+func (r *relay) run(ctx context.Context) error {
+	socket, err := control.Listen(r.box.settings.ControlSocket())
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	way, err := r.connector(ctx)
+	if err != nil {
+		return err
+	}
+	defer way.Close()
+	server, err := r.lanServer(ctx, dispatch.New(way, r.journal, r.box.settings.Upstream.Timeout.Duration))
+	if err != nil {
+		return err
+	}
+	doors, err := openDoors(r.box.settings.LAN, server)
+	defer doors.close()
+	if err != nil {
+		return err
+	}
+	return r.serve(ctx, server, doors, socket)
+}
+
+// serve runs until ctx ends or a listener fails.
+func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, socket net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	looking := control.New(r.journal)
+	r.serving.Go(func() { _ = looking.Serve(socket) })
+	r.serving.Go(func() { r.watchTPM(ctx) })
+	for _, d := range doors {
+		r.serving.Go(func() {
+			if err := d.serve(d.Listener); err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+		})
+	}
+	r.journal.Started(version, string(r.box.settings.Upstream.Method))
+	<-ctx.Done()
+	return r.stop(context.Cause(ctx), server, looking)
+}
+
+func (r *relay) stop(cause error, server *lan.Server, looking *control.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	r.journal.Stopped()
+	err = errors.Join(err, looking.Close())
+	r.serving.Wait()
+	if errors.Is(cause, context.Canceled) {
+		return err
+	}
+	return errors.Join(cause, err)
+}
+
+// watchTPM records each change of the TPM's state.
+func (r *relay) watchTPM(ctx context.Context) {
+	if r.box.settings.Keys.Protection != settings.ProtectionTPM {
+		return
+	}
+	ticker := time.NewTicker(tpmWatch)
+	defer ticker.Stop()
+	for last := ""; ; {
+		asking, cancel := context.WithTimeout(ctx, tpmWatch)
+		state := r.box.tpm.State(asking)
+		cancel()
+		if string(state) != last && ctx.Err() == nil {
+			r.journal.TPM(string(state), state.Advice())
+			last = string(state)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"sealpost/hal/linux/netif"
+	"sealpost/provisioning/identity"
+	"sealpost/relay/body"
+	"sealpost/relay/envelope"
+	"sealpost/relay/lan"
+	"sealpost/relay/policy"
+	"sealpost/relay/upstream/connector"
+	"sealpost/relay/upstream/dns"
+)
+
+const (
+	// unsealPatience is how long the start waits for the TPM.
+	unsealPatience = 15 * time.Second
+	// upstreamPatience is the longest wait for one reply; RFC 5321 section
+	// 4.5.3.2 would allow minutes, but a client is waiting too.
+	upstreamPatience = time.Minute
+)
+
+// connector is the way out that the settings describe.
+func (r *relay) connector(ctx context.Context) (*connector.Connector, error) {
+	s := r.box.settings
+	shown, err := r.identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := caPool(s.Upstream.Connector.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	hostname, err := r.hostname()
+	if err != nil {
+		return nil, err
+	}
+	return connector.New(connector.Config{
+		Hello:       hostname,
+		Host:        string(s.Upstream.Connector.Host),
+		Domain:      string(s.Senders.AcceptedDomains[0]),
+		Port:        s.Upstream.Connector.Port,
+		Roots:       roots,
+		Identity:    shown,
+		Connections: s.Upstream.Connections,
+		Patience:    min(upstreamPatience, s.Upstream.Timeout.Duration),
+		Resolver:    dns.Resolver(s.Upstream.DNS),
+	}, r.journal), nil
+}
+
+// identity is the imported certificate; nil where there is none, as a
+// connector may go by the site's address instead.
+func (r *relay) identity(ctx context.Context) (*connector.Identity, error) {
+	client, err := identity.Load(ctx, r.box.store)
+	if errors.Is(err, identity.ErrNone) {
+		r.journal.Identity("", "")
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	signer, err := client.Signer(r.box.tpm)
+	if err != nil {
+		return nil, fmt.Errorf("opening the key of the client certificate: %w", err)
+	}
+	shown := &connector.Identity{Chain: client.DER(), Key: signer, Name: commonName(client.Chain[0]), Label: string(client.Key.Protection)}
+	r.journal.Identity(shown.Name, shown.Label)
+	return shown, nil
+}
+
+// commonName is what the connector in the tenant is named after.
+func commonName(leaf *x509.Certificate) string {
+	if leaf.Subject.CommonName == "" && len(leaf.DNSNames) > 0 {
+		return "DNS=" + leaf.DNSNames[0]
+	}
+	return "CN=" + leaf.Subject.CommonName
+}
+
+// caPool gives the certificates of a PEM file; nil means the usual roots.
+func caPool(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	const limit = 1 << 20
+	text, err := readFile(path, limit)
+	if err != nil {
+		return nil, fmt.Errorf("upstream.connector.ca_file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("upstream.connector.ca_file: %s holds no PEM certificate", path)
+	}
+	return pool, nil
+}
+
+func (r *relay) hostname() (string, error) {
+	if name := r.box.settings.LAN.Hostname; name != "" {
+		return string(name), nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("finding this machine's name: %w: set lan.hostname", err)
+	}
+	return name, nil
+}
+
+func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Server, error) {
+	s := r.box.settings
+	hostname, err := r.hostname()
+	if err != nil {
+		return nil, err
+	}
+	judge, err := r.policy()
+	if err != nil {
+		return nil, err
+	}
+	own, err := r.lanCertificate(ctx, hostname)
+	if err != nil {
+		return nil, err
+	}
+	return lan.New(lan.Config{
+		Hostname: hostname,
+		TLS:      lan.TLS(own),
+		Budget:   body.NewBudget(int64(s.Limits.Memory)),
+		Limits: lan.Limits{
+			MessageSize:  int64(s.Limits.MessageSize),
+			Recipients:   s.Limits.Recipients,
+			Line:         int(s.Limits.Line),
+			Connections:  s.Limits.Connections,
+			PerClient:    s.Limits.ConnectionsPerClient,
+			Transactions: s.Limits.Transactions,
+			Session:      s.Limits.Session.Duration,
+			Idle:         s.Limits.Idle.Duration,
+		},
+	}, judge, acceptor, r.journal), nil
+}
+
+// lanCertificate is the box's own certificate; a TPM that is away costs the
+// devices a familiar certificate, not their mail.
+func (r *relay) lanCertificate(ctx context.Context, hostname string) (tls.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, unsealPatience)
+	defer cancel()
+	own, err := identity.LAN(ctx, r.box.store, r.box.sealer(), hostname)
+	if err == nil {
+		return own, nil
+	}
+	r.journal.LANCertificate(err)
+	return identity.Throwaway(hostname)
+}
+
+func (r *relay) policy() (policy.Policy, error) {
+	s := r.box.settings
+	networks := s.LAN.Allow
+	if len(networks) == 0 {
+		var err error
+		if networks, err = netif.Subnets(); err != nil {
+			return policy.Policy{}, err
+		}
+	}
+	p := policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.Senders.Default)}
+	for _, domain := range s.Senders.AcceptedDomains {
+		p.AcceptedDomains = append(p.AcceptedDomains, string(domain))
+	}
+	r.journal.Serving(texts(networks))
+	return p, nil
+}
+
+func texts(networks []netip.Prefix) []string {
+	var result []string
+	for _, network := range networks {
+		result = append(result, network.String())
+	}
+	return result
+}

@@ -1,0 +1,192 @@
+// Package identity keeps the certificates by which the box is known: the
+// client certificate it shows to Exchange Online, and its own on the LAN.
+//
+// It brings certificates, protected keys and the settings area together. It
+// must not know how a TPM is reached, where the settings area lies, or what a
+// connection looks like.
+package identity
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"sealpost/hal"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+// Sections of the settings area that this package owns.
+const (
+	sectionConnector = "connector"
+	sectionRequest   = "connector request"
+	sectionLAN       = "lan"
+)
+
+// ErrNone is returned where the box has no client certificate yet.
+var ErrNone = errors.New("this box has no client certificate yet: import one with: sealpost certificate import --pfx FILE")
+
+// ErrNoRequest is returned where a certificate comes without the request that
+// it answers.
+var ErrNoRequest = errors.New("no certificate was requested on this box: import a PFX, or make a request first with: sealpost certificate request --name NAME")
+
+// Store is the settings area.
+type Store interface {
+	Load(ctx context.Context) (state.Sections, error)
+	Update(ctx context.Context, change func(state.Sections) error) error
+}
+
+// Protector brings a key under the protection that the settings ask for.
+// binding is the certificate's digest.
+type Protector func(ctx context.Context, key crypto.Signer, binding []byte) (keyring.Key, error)
+
+// Client is the certificate shown to Exchange Online.
+type Client struct {
+	Chain []*x509.Certificate // leaf first
+	Key   keyring.Key
+}
+
+// record is the stored form.
+type record struct {
+	Chain [][]byte    `json:"chain"` // DER
+	Key   keyring.Key `json:"key"`
+}
+
+// Signer gives the key for use. It does not touch the TPM yet.
+func (c Client) Signer(tpm hal.TPM) (crypto.Signer, error) {
+	return keyring.Open(tpm, c.Key, binding(c.Chain[0]))
+}
+
+// DER gives the chain as TLS sends it.
+func (c Client) DER() [][]byte {
+	var chain [][]byte
+	for _, certificate := range c.Chain {
+		chain = append(chain, certificate.Raw)
+	}
+	return chain
+}
+
+// Load gives the stored client certificate, or ErrNone.
+func Load(ctx context.Context, store Store) (Client, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return Client{}, fmt.Errorf("reading the settings area: %w", err)
+	}
+	stored, there := sections[sectionConnector]
+	if !there {
+		return Client{}, ErrNone
+	}
+	return decode(stored)
+}
+
+// Import protects the key of an opened PFX and stores it with its chain; the
+// key in memory is wiped, whatever becomes of the import. Nothing is stored
+// unless all of it is.
+func Import(ctx context.Context, store Store, protect Protector, bundle certificate.Bundle) (Client, error) {
+	defer certificate.WipeKey(bundle.Key)
+	key, err := protect(ctx, bundle.Key, binding(bundle.Leaf))
+	if err != nil {
+		return Client{}, fmt.Errorf("protecting the private key: %w", err)
+	}
+	return save(ctx, store, Client{Chain: bundle.Chain, Key: key})
+}
+
+// Request has the TPM make a key, stores it until the certificate comes, and
+// gives the PKCS#10 request for it in PEM (RFC 2986).
+func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType, names []string) ([]byte, error) {
+	key, err := keyring.Generate(ctx, tpm, keyType)
+	if err != nil {
+		return nil, fmt.Errorf("making a key in the TPM: %w", err)
+	}
+	signer, err := keyring.Open(tpm, key, nil)
+	if err != nil {
+		return nil, err
+	}
+	request, err := certificate.Request(signer, names)
+	if err != nil {
+		return nil, fmt.Errorf("signing the request: %w", err)
+	}
+	return request, update(ctx, store, func(sections state.Sections) error {
+		return put(sections, sectionRequest, key)
+	})
+}
+
+// Complete stores the certificate that answers the request.
+func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate) (Client, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return Client{}, fmt.Errorf("reading the settings area: %w", err)
+	}
+	pending, there := sections[sectionRequest]
+	if !there {
+		return Client{}, ErrNoRequest
+	}
+	var key keyring.Key
+	if err := json.Unmarshal(pending, &key); err != nil {
+		return Client{}, fmt.Errorf("reading the key of the request: %w", err)
+	}
+	signer, err := keyring.Open(tpm, key, nil)
+	if err != nil {
+		return Client{}, fmt.Errorf("opening the key of the request: %w", err)
+	}
+	chain, _, err := certificate.Order(certificates, signer.Public())
+	if err != nil {
+		return Client{}, err
+	}
+	return save(ctx, store, Client{Chain: chain, Key: key})
+}
+
+// save stores a client certificate; a request that was pending is settled.
+func save(ctx context.Context, store Store, client Client) (Client, error) {
+	err := update(ctx, store, func(sections state.Sections) error {
+		delete(sections, sectionRequest)
+		return put(sections, sectionConnector, record{client.DER(), client.Key})
+	})
+	return client, err
+}
+
+func update(ctx context.Context, store Store, change func(state.Sections) error) error {
+	if err := store.Update(ctx, change); err != nil {
+		return fmt.Errorf("writing the settings area: %w", err)
+	}
+	return nil
+}
+
+func put(sections state.Sections, name string, value any) error {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encoding the section %q: %w", name, err)
+	}
+	sections[name] = encoded
+	return nil
+}
+
+func decode(stored []byte) (Client, error) {
+	var r record
+	if err := json.Unmarshal(stored, &r); err != nil {
+		return Client{}, fmt.Errorf("reading the stored certificate: %w", err)
+	}
+	client := Client{Key: r.Key}
+	for _, der := range r.Chain {
+		parsed, err := x509.ParseCertificate(der)
+		if err != nil {
+			return Client{}, fmt.Errorf("reading the stored certificate: %w", err)
+		}
+		client.Chain = append(client.Chain, parsed)
+	}
+	if len(client.Chain) == 0 {
+		return Client{}, errors.New("the stored certificate is empty: import it again")
+	}
+	return client, nil
+}
+
+// binding ties a sealed key to its certificate.
+func binding(leaf *x509.Certificate) []byte {
+	digest := sha256.Sum256(leaf.Raw)
+	return digest[:]
+}

@@ -1,0 +1,139 @@
+package identity
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"sealpost/hal"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+// Sealer protects and opens a secret as the settings ask for.
+type Sealer struct {
+	Seal func(ctx context.Context, name string, secret []byte) (keyring.Secret, error)
+	Open func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error)
+}
+
+// lanRecord is the stored form of the box's own certificate.
+type lanRecord struct {
+	Certificate []byte         `json:"certificate"` // DER
+	Key         keyring.Secret `json:"key"`         // PKCS#8
+}
+
+// LAN gives the box's own certificate for STARTTLS on the LAN: the stored one
+// while it is for this host name, else a new one that is stored first, so that
+// a device which pins certificates sees the same one after each restart.
+func LAN(ctx context.Context, store Store, sealer Sealer, hostname string) (tls.Certificate, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("reading the settings area: %w", err)
+	}
+	if stored, there := sections[sectionLAN]; there {
+		var r lanRecord
+		if err := json.Unmarshal(stored, &r); err != nil {
+			return tls.Certificate{}, fmt.Errorf("reading the LAN certificate: %w", err)
+		}
+		leaf, err := x509.ParseCertificate(r.Certificate)
+		if err != nil || leaf.VerifyHostname(hostname) != nil {
+			return makeLAN(ctx, store, sealer, hostname)
+		}
+		own, err := openLAN(ctx, sealer, r, leaf)
+		if !sealedElsewhere(err) {
+			return own, err
+		}
+	}
+	return makeLAN(ctx, store, sealer, hostname)
+}
+
+// sealedElsewhere tells whether the TPM that sealed the key is gone for good.
+func sealedElsewhere(err error) bool {
+	fault := (*hal.TPMFault)(nil)
+	return errors.As(err, &fault) && fault.State == hal.TPMReplaced
+}
+
+func openLAN(ctx context.Context, sealer Sealer, r lanRecord, leaf *x509.Certificate) (tls.Certificate, error) {
+	der, err := sealer.Open(ctx, sectionLAN, r.Key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("opening the LAN key: %w", err)
+	}
+	defer clear(der)
+	key, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("reading the LAN key: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{r.Certificate}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+func makeLAN(ctx context.Context, store Store, sealer Sealer, hostname string) (tls.Certificate, error) {
+	// Old printers know RSA and nothing else.
+	const bits = 2048
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("making the LAN key: %w", err)
+	}
+	certificate, err := selfSigned(key, key.Public(), hostname)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("encoding the LAN key: %w", err)
+	}
+	defer clear(der)
+	sealed, err := sealer.Seal(ctx, sectionLAN, der)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("sealing the LAN key: %w", err)
+	}
+	return certificate, update(ctx, store, func(sections state.Sections) error {
+		return put(sections, sectionLAN, lanRecord{certificate.Certificate[0], sealed})
+	})
+}
+
+// Throwaway gives a certificate that lasts until the next start, for a box
+// whose own cannot be opened.
+func Throwaway(hostname string) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("making a key: %w", err)
+	}
+	return selfSigned(key, key.Public(), hostname)
+}
+
+// selfSigned makes a certificate whose dates no device's wrong clock and no
+// box's early start can fall out of.
+func selfSigned(key any, public any, hostname string) (tls.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("making a serial number: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: hostname},
+		DNSNames:     []string{hostname},
+		NotBefore:    time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC),
+		NotAfter:     time.Date(2049, 12, 31, 0, 0, 0, 0, time.UTC),
+		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("signing the box's own certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("reading the box's own certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
