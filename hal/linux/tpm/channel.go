@@ -33,11 +33,7 @@ type channel interface {
 
 func (a address) open(deadline time.Time) (channel, error) {
 	if a.network == "device" {
-		fd, err := unix.Open(a.target, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: a.target, Err: err}
-		}
-		return &device{fd: fd, path: a.target}, nil
+		return openDevice(a.target)
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
@@ -95,26 +91,56 @@ type device struct {
 	path string
 }
 
+func openDevice(path string) (channel, error) {
+	var info unix.Stat_t
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err == nil {
+		err = unix.Fstat(fd, &info)
+	}
+	if err == nil && info.Mode&unix.S_IFMT != unix.S_IFCHR {
+		// Commands must not be written into somebody's file.
+		_ = unix.Close(fd)
+		err = errors.New("it is not a character device")
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &device{fd: fd, path: path}, nil
+}
+
 func (d *device) exchange(command []byte, deadline time.Time) ([]byte, error) {
-	if _, err := unix.Write(d.fd, command); err != nil {
+	n, err := unix.Write(d.fd, command)
+	if err == nil && n < len(command) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		return nil, &os.PathError{Op: "write", Path: d.path, Err: err}
 	}
-	if err := d.await(deadline); err != nil {
-		return nil, &os.PathError{Op: "poll", Path: d.path, Err: err}
-	}
 	response := make([]byte, maxResponse)
-	n, err := unix.Read(d.fd, response)
-	if err != nil {
-		return nil, &os.PathError{Op: "read", Path: d.path, Err: err}
+	for have, size := 0, responseHeader; ; {
+		if err := d.await(deadline); err != nil {
+			return nil, &os.PathError{Op: "poll", Path: d.path, Err: err}
+		}
+		n, err := unix.Read(d.fd, response[have:])
+		if err != nil {
+			return nil, &os.PathError{Op: "read", Path: d.path, Err: err}
+		}
+		if n == 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		have += n
+		if have >= responseHeader {
+			if size, err = responseSize(response); err != nil {
+				return nil, err
+			}
+		}
+		if have > size {
+			return nil, fmt.Errorf("%w: %d bytes instead of %d", errGarbled, have, size)
+		}
+		if have == size && have >= responseHeader {
+			return response[:have], nil
+		}
 	}
-	size, err := responseSize(response[:n])
-	if err != nil {
-		return nil, err
-	}
-	if size != n {
-		return nil, fmt.Errorf("%w: %d bytes instead of %d", errGarbled, n, size)
-	}
-	return response[:n], nil
 }
 
 func (d *device) await(deadline time.Time) error {

@@ -34,7 +34,7 @@ func (t *TPM) ImportKey(ctx context.Context, key crypto.Signer) (hal.TPMObject, 
 		obj, err = l.importKey(w)
 		return err
 	}})
-	return t.made(obj, err)
+	return t.made(&obj, err)
 }
 
 // CreateKey implements hal.TPM.
@@ -57,16 +57,17 @@ func (t *TPM) CreateKey(ctx context.Context, keyType hal.KeyType) (hal.TPMObject
 		}
 		return l.tryKey(obj)
 	}})
-	return t.made(obj, err)
+	return t.made(&obj, err)
 }
 
 // made gives a new object out, and remembers its root as the one to see again.
-func (t *TPM) made(obj hal.TPMObject, err error) (hal.TPMObject, error) {
+// After an error obj is not read: the operation may still be writing it.
+func (t *TPM) made(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
 	if err != nil {
 		return hal.TPMObject{}, err
 	}
 	t.expect(obj.Root)
-	return obj, nil
+	return *obj, nil
 }
 
 // supports fails with errors.ErrUnsupported where the chip cannot hold a type.

@@ -204,6 +204,28 @@ func lockOut(t *testing.T, conn transport.TPMCloser) hal.TPMObject {
 	return obj
 }
 
+func TestWhatACrashedProgramLeftLoadedIsNotInTheWay(t *testing.T) {
+	box := parts.StartSwtpm(t)
+	chip := open(t, box.Address())
+	obj, _ := importKey(t, chip, hal.ECDSAP256)
+	if err := chip.Close(); err != nil {
+		t.Fatal(err)
+	}
+	crashed := raw(t, box)
+	for range 2 {
+		loadRaw(t, crashed, obj)
+	}
+	if _, _, err := tpm2.HMACSession(crashed, tpm2.TPMAlgSHA256, 16); err != nil {
+		t.Fatal(err)
+	}
+	chip = open(t, box.Address())
+	for _, keyType := range []hal.KeyType{hal.ECDSAP256, hal.ECDSAP384} {
+		if _, signer := importKey(t, chip, keyType); sign(signer) != nil {
+			t.Errorf("%s: %v", keyType, sign(signer))
+		}
+	}
+}
+
 func TestATPMThatBelongsToSomeoneElseIsNamed(t *testing.T) {
 	own := func(conn transport.TPM) error {
 		_, err := tpm2.HierarchyChangeAuth{

@@ -1,0 +1,94 @@
+package tpm
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"sealpost/hal"
+)
+
+// script is a TPM that answers whatever it is asked with what it was given:
+// success and a body of at most 255 bytes, each with its length before it.
+type script struct{ left []byte }
+
+func (s *script) exchange([]byte, time.Time) ([]byte, error) {
+	if len(s.left) == 0 {
+		return nil, io.EOF
+	}
+	n := min(int(s.left[0]), len(s.left)-1)
+	tag := []byte{0x80, 0x01}
+	response := binary.BigEndian.AppendUint32(tag, uint32(responseHeader+n))
+	response = append(response, 0, 0, 0, 0)
+	response = append(response, s.left[1:1+n]...)
+	s.left = s.left[1+n:]
+	return response, nil
+}
+
+func (s *script) managed() bool { return false }
+func (s *script) close()        {}
+
+func body(b []byte) []byte { return append([]byte{byte(len(b))}, b...) }
+
+func FuzzNoAnswerOfATPMMakesUsPanic(f *testing.F) {
+	root := tpm2.ECCSRKTemplate
+	curve := elliptic.P256().Params()
+	root.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
+		X: tpm2.TPM2BECCParameter{Buffer: curve.Gx.FillBytes(make([]byte, 32))},
+		Y: tpm2.TPM2BECCParameter{Buffer: curve.Gy.FillBytes(make([]byte, 32))},
+	})
+	encoded := tpm2.Marshal(tpm2.New2B(root))
+	name, err := tpm2.ObjectName(&root)
+	if err != nil {
+		f.Fatal(err)
+	}
+	noHandles := body([]byte{0, 0, 0, 0, 1, 0, 0, 0, 0})
+	readPublic := body(append(append([]byte{}, encoded...), append(tpm2.Marshal(*name), 0, 0)...))
+	session := body(append([]byte{2, 0, 0, 0, 0, 16}, make([]byte, 16)...))
+	var honest []byte
+	for _, answer := range [][]byte{noHandles, noHandles, noHandles, readPublic, session} {
+		honest = append(honest, answer...)
+	}
+	f.Add(honest)
+	f.Add(append(honest, body([]byte{0x80, 0, 0, 0, 0, 0, 0, 4, 0, 2, 1, 2, 0, 0, 1, 0, 0})...))
+	f.Add(append(honest, body([]byte{0, 0, 0, 6, 0, 0, 1, 5, 0, 0, 0, 1})...))
+	f.Add([]byte{0})
+
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	w, err := newWrappable(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	obj := hal.TPMObject{Root: encoded, Public: tpm2.Marshal(tpm2.New2B(w.public)), Private: []byte{0, 1, 1}}
+	request, err := newSignature(key.Public(), make([]byte, 32), crypto.SHA256)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, answers []byte) {
+		for _, use := range []func(*link) error{
+			func(l *link) error { _, err := l.capabilities(); return err },
+			func(l *link) error { _, err := l.sign(obj, request); return err },
+			func(l *link) error { _, err := l.unseal(obj); return err },
+			func(l *link) error { _, err := l.create(sealedData, []byte{1}); return err },
+			func(l *link) error { _, err := l.importKey(w); return err },
+		} {
+			l := &link{channel: &script{answers}}
+			if l.setUp() != nil {
+				continue
+			}
+			if err := use(l); err != nil && asFault("use", err).Error() == "" {
+				t.Error("an error without words")
+			}
+		}
+	})
+}
