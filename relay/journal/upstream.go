@@ -44,7 +44,7 @@ func (c Connection) attr() slog.Attr {
 		slog.String("connection", c.ID), slog.String("host", c.Host), slog.String("address", c.Address),
 		slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
 		slog.String("peer", c.Peer), slog.String("issuer", c.Issuer),
-		slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
+		slog.String("certificate", c.Certificate()), slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
 		slog.String("shown", c.Shown), slog.String("key", c.Key))
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -87,6 +88,16 @@ func (a *Authority) IssueP256(change func(*x509.Certificate), names ...string) (
 		return tls.Certificate{}, err
 	}
 	return a.Issue(key, change, names...)
+}
+
+// IssueRSA2048 is Issue with a new RSA key of 2048 bits.
+func (a *Authority) IssueRSA2048(names ...string) (tls.Certificate, error) {
+	const bits = 2048
+	key, err := rsa.GenerateKey(rand.Reader, bits)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return a.Issue(key, nil, names...)
 }
 
 // PFX is a certificate with its key and chain as a PKCS#12 file.
