@@ -48,6 +48,9 @@ const (
 
 type sector [SectorSize]byte
 
+// blank is every sector that was never written.
+var blank sector
+
 // Flash is a simulated disk. It is safe for concurrent use.
 type Flash struct {
 	size int64
@@ -223,7 +226,7 @@ func (f *Flash) fate() Fate { return f.fates[f.counts.Writes+f.counts.Flushes] }
 func (f *Flash) coin() bool { return f.random.IntN(2) == 0 }
 
 func (f *Flash) checkBounds(p []byte, off int64) error {
-	if off < 0 || off+int64(len(p)) > f.size {
+	if off < 0 || off > f.size-int64(len(p)) {
 		return fmt.Errorf("%d bytes at %d of %d: %w", len(p), off, f.size, io.ErrUnexpectedEOF)
 	}
 	return nil
@@ -247,7 +250,7 @@ func (f *Flash) stored(n int64) *sector {
 			return s
 		}
 	}
-	return &sector{}
+	return &blank
 }
 
 // write gives each sector it touches a new pending version, where reaches says
