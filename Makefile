@@ -1,0 +1,54 @@
+# Sealpost. The two commands to begin with: make run, make test.
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# What the tests and the demonstration need beside Go.
+RUN_PARTS  := swtpm
+TEST_PARTS := $(RUN_PARTS) gcc libc6-dev git openssl postfix swaks python3 curl gdb dnsmasq-base
+
+.PHONY: run test build lint fuzz clean
+
+# Relays a message here and now; with CONFIG=my.toml, relays to your tenant.
+run: dist/sealpost
+ifdef CONFIG
+	dist/sealpost relay --config '$(CONFIG)'
+else
+	@tests/install $(RUN_PARTS)
+	@go run ./tests/demo -program dist/sealpost -dir .run
+endif
+
+.PHONY: dist/sealpost
+dist/sealpost:
+	@$(GOBUILD) -o $@ ./cmd/sealpost
+
+test:
+	@tests/install $(TEST_PARTS)
+	@$(MAKE) --no-print-directory lint
+	go test -race -timeout 18m ./...
+	@$(MAKE) --no-print-directory build
+
+# The box's program for each target, with its size.
+build:
+	@GOOS=linux GOARCH=arm64 $(GOBUILD) -o dist/sealpost-linux-arm64 ./cmd/sealpost
+	@GOOS=linux GOARCH=arm GOARM=7 $(GOBUILD) -o dist/sealpost-linux-armv7 ./cmd/sealpost
+	@GOOS=linux GOARCH=amd64 $(GOBUILD) -o dist/sealpost-linux-amd64 ./cmd/sealpost
+	@cd dist && stat -c '%n  %s bytes' sealpost-linux-arm64 sealpost-linux-armv7 sealpost-linux-amd64
+
+lint:
+	@unformatted=$$(gofmt -l cmd hal relay provisioning tests); \
+	if [ -n "$$unformatted" ]; then echo "gofmt is wanted for:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	@tests/vulncheck $(GOVULNCHECK)
+
+# Every fuzzer for FUZZTIME; what they find is kept under testdata.
+FUZZTIME := 60s
+fuzz:
+	@tests/fuzz $(FUZZTIME)
+
+clean:
+	rm -rf dist .run

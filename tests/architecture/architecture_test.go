@@ -1,0 +1,127 @@
+// Package architecture holds the rules by which Sealpost's packages may import
+// each other.
+package architecture
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Package is what the rules need of a package.
+type Package struct {
+	ImportPath string
+	Imports    []string
+}
+
+const module = "sealpost/"
+
+// rules name what packages may import of ours, longest prefix first; nothing
+// else. A trailing slash stands for everything below.
+var rules = []struct {
+	prefix string
+	may    []string
+}{
+	{"hal/linux/", []string{"hal"}},
+	{"hal/simflash", []string{"hal"}},
+	{"hal", nil},
+
+	{"relay/envelope", nil},
+	{"relay/reply", nil},
+	{"relay/body", nil},
+	{"relay/policy", []string{"relay/envelope"}},
+	{"relay/report", []string{"relay/reply"}},
+	{"relay/journal", []string{"relay/envelope", "relay/reply"}},
+	{"relay/control", []string{"relay/journal"}},
+	{"relay/lan", []string{"relay/envelope", "relay/reply", "relay/body", "relay/journal"}},
+	{"relay/dispatch", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/report", "relay/upstream"}},
+	{"relay/upstream/dns", nil},
+	{"relay/upstream/esmtp", []string{"relay/envelope", "relay/reply"}},
+	{"relay/upstream/", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp"}},
+	{"relay/upstream", []string{"relay/reply", "relay/journal"}},
+
+	{"provisioning/settings", nil},
+	{"provisioning/state", []string{"hal"}},
+	{"provisioning/certificate", []string{"hal"}},
+	{"provisioning/keyring", []string{"hal"}},
+	{"provisioning/", []string{"hal", "provisioning/"}},
+
+	{"cmd/", []string{"hal", "hal/", "relay/", "provisioning/"}},
+	{"tests/", []string{"tests/"}},
+}
+
+// pure packages do no I/O and read no clock.
+var pure = []string{"relay/envelope", "relay/policy", "relay/report", "provisioning/settings"}
+
+// impure standard packages reach outside the process.
+var impure = []string{"os", "net", "net/http", "os/exec", "syscall", "log/slog"}
+
+func packages(t *testing.T) []Package {
+	t.Helper()
+	output, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	if err != nil {
+		t.Fatalf("listing the packages: %v", err)
+	}
+	var all []Package
+	for decoder := json.NewDecoder(bytes.NewReader(output)); ; {
+		var p Package
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+func matches(path, prefix string) bool {
+	return path == prefix || strings.HasSuffix(prefix, "/") && strings.HasPrefix(path, prefix)
+}
+
+func TestImportsRunOneWay(t *testing.T) {
+	for _, p := range packages(t) {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		ruled := slices.IndexFunc(rules, func(r struct {
+			prefix string
+			may    []string
+		}) bool {
+			return matches(path, r.prefix)
+		})
+		if ruled < 0 {
+			t.Errorf("no rule says what %s may import", path)
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, isOurs := strings.CutPrefix(imported, module)
+			if isOurs && !slices.ContainsFunc(rules[ruled].may, func(may string) bool { return matches(ours, may) }) {
+				t.Errorf("%s must not import %s", path, ours)
+			}
+		}
+	}
+}
+
+func TestPurePackagesReachNothingOutside(t *testing.T) {
+	for _, p := range packages(t) {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		for _, imported := range p.Imports {
+			if slices.Contains(pure, path) && slices.Contains(impure, imported) {
+				t.Errorf("%s is pure and must not import %s", path, imported)
+			}
+		}
+	}
+}
+
+func TestOnlyTheJournalWritesLogs(t *testing.T) {
+	for _, p := range packages(t) {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		if slices.Contains(p.Imports, "log") {
+			t.Errorf("%s imports log", path)
+		}
+	}
+}
