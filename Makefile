@@ -8,7 +8,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # What the tests and the demonstration need beside Go.
 RUN_PARTS  := swtpm
-TEST_PARTS := $(RUN_PARTS) gcc libc6-dev git openssl postfix swaks python3 curl gdb dnsmasq-base
+TEST_PARTS := $(RUN_PARTS) gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base
 
 .PHONY: run test build lint fuzz clean
 

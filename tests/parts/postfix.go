@@ -1,0 +1,248 @@
+package parts
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const postfixStartLimit = 30 * time.Second
+
+// PostfixConfig is what a Postfix server is told.
+type PostfixConfig struct {
+	Certificate tls.Certificate   // the server's own
+	ClientCA    *x509.Certificate // vouches for clients
+	Client      *x509.Certificate // the one client that may relay; nil means nobody
+	TLS         string            // smtpd_tls_mandatory_protocols, such as "=TLSv1.2"; empty means any
+	TLSRequired bool              // every client must show a certificate
+}
+
+// Postfix is a real Postfix server that relays only for a client whose
+// certificate it verified, and gives what it relayed to smtp-sink, which keeps
+// each message in a file.
+type Postfix struct {
+	Port int
+	dir  string
+	sink *exec.Cmd
+}
+
+// NewPostfix starts a server in dir, which must lie where other users may
+// reach it. It has to be root's, as Postfix gives up its rights by itself.
+func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
+	if _, err := exec.LookPath("postfix"); err != nil {
+		return nil, fmt.Errorf("the program postfix is missing: install the Debian package postfix: %w", err)
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("Postfix can be started by root only: run the tests as root, such as in a container")
+	}
+	p := &Postfix{dir: dir}
+	for _, sub := range []string{"queue", "data", "kept"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	sinkPort, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	if p.Port, err = freePort(); err != nil {
+		return nil, err
+	}
+	if err := p.startSink(sinkPort); err != nil {
+		return nil, err
+	}
+	if err := p.configure(config, sinkPort); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	if output, err := p.command("start").CombinedOutput(); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting Postfix: %w\n%s%s", err, output, p.Log()), p.Close())
+	}
+	return p, p.await()
+}
+
+func (p *Postfix) command(what string) *exec.Cmd { return exec.Command("postfix", "-c", p.dir, what) }
+
+func (p *Postfix) startSink(port int) error {
+	kept := filepath.Join(p.dir, "kept")
+	if output, err := exec.Command("chown", "postfix", kept, filepath.Join(p.dir, "data")).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, output)
+	}
+	p.sink = exec.Command("smtp-sink", "-u", "postfix", "-d", filepath.Join(kept, "%s."), fmt.Sprintf("127.0.0.1:%d", port), "100")
+	if err := p.sink.Start(); err != nil {
+		return fmt.Errorf("starting smtp-sink: %w", err)
+	}
+	return nil
+}
+
+func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
+	chain := pemOf(config.Certificate.Certificate...)
+	key, err := x509.MarshalPKCS8PrivateKey(config.Certificate.PrivateKey)
+	if err != nil {
+		return err
+	}
+	client := "none none\n"
+	if config.Client != nil {
+		client = fmt.Sprintf("%s relay\n", fingerprint(config.Client.Raw))
+	}
+	ask := "smtpd_tls_ask_ccert = yes"
+	if config.TLSRequired {
+		ask = "smtpd_tls_req_ccert = yes"
+	}
+	protocols := config.TLS
+	if protocols == "" {
+		protocols = ">=TLSv1.2"
+	}
+	main := fmt.Sprintf(mainCF, p.dir, ask, protocols, sinkPort)
+	return errors.Join(
+		p.write("main.cf", main),
+		p.write("master.cf", fmt.Sprintf(masterCF, p.Port)),
+		p.write("clients", client),
+		p.write("server.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))+string(chain)),
+		p.write("client-ca.pem", string(pemOf(config.ClientCA.Raw))),
+	)
+}
+
+func (p *Postfix) write(name, text string) error {
+	return os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644)
+}
+
+const mainCF = `compatibility_level = 3.6
+queue_directory = %[1]s/queue
+data_directory = %[1]s/data
+maillog_file = %[1]s/log
+maillog_file_prefixes = %[1]s
+myhostname = mail.contoso.example
+mydestination =
+local_recipient_maps =
+alias_maps =
+mynetworks_style = host
+mynetworks =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = %[1]s/server.pem
+smtpd_tls_CAfile = %[1]s/client-ca.pem
+%[2]s
+smtpd_tls_received_header = yes
+smtpd_tls_loglevel = 1
+smtpd_tls_protocols = %[3]s
+smtpd_tls_fingerprint_digest = sha256
+smtpd_tls_session_cache_database = internal:smtpd
+relay_clientcerts = texthash:%[1]s/clients
+smtpd_relay_restrictions = permit_tls_clientcerts, reject_unauth_destination
+smtpd_recipient_restrictions =
+smtpd_client_connection_rate_limit = 0
+smtpd_client_connection_count_limit = 0
+message_size_limit = 200000000
+relayhost = [127.0.0.1]:%[4]d
+smtp_tls_security_level = none
+smtp_tls_session_cache_database =
+`
+
+const masterCF = `%d inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+relay unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
+postlog unix-dgram n - n - 1 postlogd
+`
+
+func (p *Postfix) await() error {
+	for deadline := time.Now().Add(postfixStartLimit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Port)); err == nil {
+			return conn.Close()
+		}
+	}
+	return errors.Join(fmt.Errorf("Postfix did not start:\n%s", p.Log()), p.Close())
+}
+
+// Log is what Postfix has logged so far.
+func (p *Postfix) Log() string {
+	text, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+	return string(text)
+}
+
+// Messages waits until n messages have arrived behind Postfix and gives their
+// whole text.
+func (p *Postfix) Messages(n int) ([]string, error) {
+	const patience = time.Minute
+	var texts []string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		files, err := filepath.Glob(filepath.Join(p.dir, "kept", "*"))
+		if err != nil {
+			return nil, err
+		}
+		texts = texts[:0]
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			// smtp-sink writes a message as it arrives and ends it with a blank line.
+			if strings.HasSuffix(string(text), "\n\n") {
+				texts = append(texts, string(text))
+			}
+		}
+		if len(texts) >= n {
+			return texts, nil
+		}
+	}
+	return texts, fmt.Errorf("%d of %d messages arrived:\n%s", len(texts), n, p.Log())
+}
+
+// Close ends the server and its sink.
+func (p *Postfix) Close() error {
+	_ = p.command("stop").Run()
+	if p.sink == nil {
+		return nil
+	}
+	_ = p.sink.Process.Kill()
+	_ = p.sink.Wait()
+	return nil
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("finding a free port: %w", err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+func pemOf(certificates ...[]byte) []byte {
+	var text []byte
+	for _, der := range certificates {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return text
+}
+
+// fingerprint is a certificate's digest as Postfix writes it.
+func fingerprint(der []byte) string {
+	digest := sha256.Sum256(der)
+	return strings.ToUpper(strings.ReplaceAll(fmt.Sprintf("% x", digest), " ", ":"))
+}
