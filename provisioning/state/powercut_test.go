@@ -87,8 +87,9 @@ func TestAPowerCutAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
 func TestAnErrorAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
 	for call := 1; call <= calls(t); call++ {
 		for _, fate := range []simflash.Fate{simflash.Failed, simflash.Short} {
-			for seed := range uint64(10) {
+			for seed := range uint64(4) {
 				t.Run(fmt.Sprintf("call %d fate %d seed %d", call, fate, seed), func(t *testing.T) {
+					t.Parallel()
 					a := newArea(seed)
 					a.At(call, fate)
 					acknowledged, _ := script(a)

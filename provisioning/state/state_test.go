@@ -187,22 +187,34 @@ func TestALockThatIsNotGivenIsAnErrorNotAWait(t *testing.T) {
 }
 
 func TestAnyOneFlippedBitCostsAtMostTheLastChange(t *testing.T) {
-	for _, updates := range []int{1, 2, 3, 4} {
-		a := newArea(1)
-		for n := 1; n <= updates; n++ {
-			if err := set(a, n); err != nil {
+	for _, updates := range []int{1, 4} {
+		t.Run(fmt.Sprintf("after %d updates", updates), func(t *testing.T) {
+			t.Parallel()
+			a := newArea(1)
+			for n := 1; n <= updates; n++ {
+				if err := set(a, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			slots, err := readSlots(a)
+			if err != nil {
 				t.Fatal(err)
 			}
-		}
-		previous := max(1, updates-1)
-		for bit := int64(0); bit < 2*testSlot*8; bit += 1 {
-			a.FlipBit(bit)
-			sections, err := Open(a).Load(t.Context())
-			if got := string(sections["config"]); err != nil || got != text(updates) && got != text(previous) {
-				t.Fatalf("bit %d after %d updates: %.20q, %v", bit, updates, got, err)
+			store := Open(a)
+			for bit := int64(0); bit < 2*testSlot*8; bit++ {
+				// Bits that nothing looks at need not all be tried.
+				at, used := bit/8%testSlot, int64(headerSize+len(slots[bit/8/testSlot].payload))
+				if (at >= 64 && at < headerSize || at >= used) && bit%97 != 0 {
+					continue
+				}
+				a.FlipBit(bit)
+				sections, err := store.Load(t.Context())
+				if got := string(sections["config"]); err != nil || got != text(updates) && got != text(max(1, updates-1)) {
+					t.Fatalf("bit %d: %.20q, %v", bit, got, err)
+				}
+				a.FlipBit(bit)
 			}
-			a.FlipBit(bit)
-		}
+		})
 	}
 }
 
