@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"io"
 	"testing"
 	"time"
@@ -91,4 +92,37 @@ func FuzzNoAnswerOfATPMMakesUsPanic(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestASignatureThatDoesNotVerifyIsNotReturned(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := make([]byte, 32)
+	request, err := newSignature(key.Public(), digest, crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	obj := hal.TPMObject{Root: []byte("root"), Private: []byte("loaded")}
+	l := &link{
+		root:    &storageRoot{encoded: obj.Root},
+		session: tpm2.PasswordAuth(nil),
+		loaded:  []loadedKey{{id: string(obj.Private)}},
+	}
+	good, err := key.Sign(rand.Reader, digest, crypto.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := append([]byte{}, good...)
+	bad[len(bad)-1] ^= 1
+	for _, test := range []struct {
+		made []byte
+		want error
+	}{{good, nil}, {bad, errUnverified}, {nil, errUnverified}} {
+		request.make = func(*link, tpm2.AuthHandle) ([]byte, error) { return test.made, nil }
+		if got, err := l.sign(obj, request); !errors.Is(err, test.want) || test.want != nil && got != nil {
+			t.Errorf("signature %x: got %x, error %v, want %v", test.made, got, err, test.want)
+		}
+	}
 }

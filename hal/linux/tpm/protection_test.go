@@ -118,6 +118,12 @@ func TestTheKeyAndTheSecretNeverTravelInTheClear(t *testing.T) {
 	if !bytes.Contains(bus, obj.Public[2:]) {
 		t.Error("the wiretap did not hear the object's public part")
 	}
+	// An unsalted session's keys follow from what is on the bus.
+	start := []byte{0, 0, 0x01, 0x76} // TPM_CC_StartAuthSession
+	sessions, salted := bytes.Count(bus, start), bytes.Count(bus, append(start, 0x81, 0, 0, 1))
+	if sessions == 0 || salted != sessions {
+		t.Errorf("%d of %d sessions are salted with the storage root key", salted, sessions)
+	}
 	for name, clear := range map[string][]byte{"sealed secret": secret, "private key": scalar} {
 		if bytes.Contains(bus, clear) {
 			t.Errorf("the %s was on the bus", name)
