@@ -63,14 +63,7 @@ func (a *Authority) PEM() []byte {
 // Issue makes a certificate for key, valid for all uses from yesterday for a
 // year, and lets the caller change it before it is signed.
 func (a *Authority) Issue(key crypto.Signer, change func(*x509.Certificate), names ...string) (tls.Certificate, error) {
-	template := &x509.Certificate{
-		Subject:     pkix.Name{CommonName: names[0]},
-		DNSNames:    names,
-		NotBefore:   time.Now().AddDate(0, 0, -1),
-		NotAfter:    time.Now().AddDate(1, 0, 0),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
+	template := leafTemplate(names)
 	if change != nil {
 		change(template)
 	}
@@ -111,6 +104,23 @@ func PFX(certificate tls.Certificate, password string) ([]byte, error) {
 		chain = append(chain, parsed)
 	}
 	return pkcs12.Modern.Encode(certificate.PrivateKey, certificate.Leaf, chain, password)
+}
+
+// Certify issues a certificate for a key that is not at hand, as an answer to
+// a request.
+func (a *Authority) Certify(key crypto.PublicKey, names ...string) (*x509.Certificate, error) {
+	return a.sign(leafTemplate(names), a.Certificate, key)
+}
+
+func leafTemplate(names []string) *x509.Certificate {
+	return &x509.Certificate{
+		Subject:     pkix.Name{CommonName: names[0]},
+		DNSNames:    names,
+		NotBefore:   time.Now().AddDate(0, 0, -1),
+		NotAfter:    time.Now().AddDate(1, 0, 0),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
 }
 
 func authorityTemplate(name string) *x509.Certificate {

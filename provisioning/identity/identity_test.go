@@ -1,0 +1,191 @@
+package identity
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/tpm"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+	"sealpost/tests/parts"
+)
+
+// memory is a Store that may be told to fail.
+type memory struct {
+	sections state.Sections
+	broken   error
+}
+
+func (m *memory) Load(context.Context) (state.Sections, error) { return maps.Clone(m.sections), nil }
+
+func (m *memory) Update(_ context.Context, change func(state.Sections) error) error {
+	sections := maps.Clone(m.sections)
+	if sections == nil {
+		sections = state.Sections{}
+	}
+	if err := errors.Join(change(sections), m.broken); err != nil {
+		return err
+	}
+	m.sections = sections
+	return nil
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+var authority = must(parts.NewAuthority("Test CA"))
+
+func bundle(t *testing.T) certificate.Bundle {
+	t.Helper()
+	issued := must(authority.IssueP256(nil, "relay.contoso.com"))
+	return must(certificate.ParsePFX(must(parts.PFX(issued, "x")), "x"))
+}
+
+func inFile(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
+	return keyring.ProtectInFile(key, binding)
+}
+
+func newTPM(t *testing.T) *tpm.TPM {
+	t.Helper()
+	chip := must(tpm.New(parts.StartSwtpm(t).Address()))
+	t.Cleanup(func() { _ = chip.Close() })
+	return chip
+}
+
+func TestAnImportedCertificateIsThereAtTheNextStart(t *testing.T) {
+	store := &memory{}
+	ctx := context.Background()
+	if _, err := Load(ctx, store); !errors.Is(err, ErrNone) {
+		t.Errorf("an empty store gives %v", err)
+	}
+	imported := bundle(t)
+	public := imported.Leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if _, err := Import(ctx, store, inFile, imported); err != nil {
+		t.Fatal(err)
+	}
+	client, err := Load(ctx, store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := client.Signer(nil)
+	if err != nil || !public.Equal(signer.Public()) || len(client.DER()) != 1 {
+		t.Errorf("got %v with %d certificates, %v", signer, len(client.DER()), err)
+	}
+}
+
+func TestAFailedImportChangesNothingAndWipesTheKey(t *testing.T) {
+	ctx := context.Background()
+	store := &memory{}
+	if _, err := Import(ctx, store, inFile, bundle(t)); err != nil {
+		t.Fatal(err)
+	}
+	before := string(store.sections[sectionConnector])
+	noTPM := func(context.Context, crypto.Signer, []byte) (keyring.Key, error) {
+		return keyring.Key{}, &hal.TPMFault{State: hal.TPMAbsent, Op: "import"}
+	}
+	if _, err := Import(ctx, store, noTPM, bundle(t)); err == nil || !strings.Contains(err.Error(), "TPM absent") {
+		t.Errorf("without a TPM: %v", err)
+	}
+	store.broken = errors.New("EIO")
+	if _, err := Import(ctx, store, inFile, bundle(t)); err == nil || !strings.Contains(err.Error(), "EIO") {
+		t.Errorf("on broken flash: %v", err)
+	}
+	if string(store.sections[sectionConnector]) != before {
+		t.Error("the stored certificate was changed")
+	}
+}
+
+func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
+	ctx := context.Background()
+	store, chip := &memory{}, newTPM(t)
+	if _, err := Complete(ctx, store, chip, nil); !errors.Is(err, ErrNoRequest) {
+		t.Errorf("without a request: %v", err)
+	}
+	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	request := must(x509.ParseCertificateRequest(block.Bytes))
+	if err := request.CheckSignature(); err != nil || request.Subject.CommonName != "relay.contoso.com" {
+		t.Errorf("the request is for %s: %v", request.Subject, err)
+	}
+	other := must(authority.IssueP256(nil, "relay.contoso.com"))
+	if _, err := Complete(ctx, store, chip, []*x509.Certificate{other.Leaf}); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
+		t.Errorf("another key's certificate: %v", err)
+	}
+	answer := must(authority.Certify(request.PublicKey, "relay.contoso.com"))
+	client, err := Complete(ctx, store, chip, []*x509.Certificate{authority.Certificate, answer})
+	if err != nil || client.Key.Protection != keyring.TPMResident || len(client.Chain) != 1 {
+		t.Fatalf("got %v, %v", client, err)
+	}
+	if _, pending := store.sections[sectionRequest]; pending {
+		t.Error("the request is still pending")
+	}
+}
+
+func fileSealer() Sealer {
+	return Sealer{
+		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
+			return keyring.SecretInFile(name, secret), nil
+		},
+		Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
+			return keyring.OpenSecret(ctx, nil, name, stored)
+		},
+	}
+}
+
+func TestTheLANCertificateStaysTheSameUntilTheNameChanges(t *testing.T) {
+	ctx, store := context.Background(), &memory{}
+	first := must(LAN(ctx, store, fileSealer(), "box.example"))
+	again := must(LAN(ctx, store, fileSealer(), "box.example"))
+	renamed := must(LAN(ctx, store, fileSealer(), "other.example"))
+	if !first.Leaf.Equal(again.Leaf) {
+		t.Error("it changed by itself")
+	}
+	if first.Leaf.Equal(renamed.Leaf) || renamed.Leaf.VerifyHostname("other.example") != nil {
+		t.Error("it did not follow the name")
+	}
+	if _, err := tls.X509KeyPair(pemPair(t, again)); err != nil {
+		t.Errorf("key and certificate do not fit: %v", err)
+	}
+}
+
+func pemPair(t *testing.T, c tls.Certificate) (certificatePEM, keyPEM []byte) {
+	t.Helper()
+	der := must(x509.MarshalPKCS8PrivateKey(c.PrivateKey))
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func TestATPMInAnotherStateCostsTheLANCertificateOnlyWhereItIsLost(t *testing.T) {
+	ctx, store := context.Background(), &memory{}
+	must(LAN(ctx, store, fileSealer(), "box.example"))
+	for state, kept := range map[hal.TPMState]bool{hal.TPMAbsent: true, hal.TPMReplaced: false} {
+		before := string(store.sections[sectionLAN])
+		sealer := fileSealer()
+		sealer.Open = func(context.Context, string, keyring.Secret) ([]byte, error) {
+			return nil, &hal.TPMFault{State: state, Op: "unseal"}
+		}
+		_, err := LAN(ctx, store, sealer, "box.example")
+		if (err != nil) != kept || (string(store.sections[sectionLAN]) == before) != kept {
+			t.Errorf("TPM %s: %v, kept: %v", state, err, string(store.sections[sectionLAN]) == before)
+		}
+	}
+	if passing := must(Throwaway("box.example")); passing.Leaf.VerifyHostname("box.example") != nil {
+		t.Error("the passing certificate is for another name")
+	}
+}
