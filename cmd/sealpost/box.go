@@ -9,8 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
-	"sealpost/hal"
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/tpm"
 	"sealpost/provisioning/identity"
@@ -131,12 +131,10 @@ func (b *box) sealer() identity.Sealer {
 	return sealer
 }
 
-var _ hal.TPM = (*tpm.TPM)(nil)
-
 // print writes a value as JSON or in its own words.
 func (o *options) print(w io.Writer, value fmt.Stringer) error {
 	if !o.json {
-		_, err := fmt.Fprintln(w, value)
+		_, err := fmt.Fprintln(w, strings.TrimSuffix(value.String(), "\n"))
 		return err
 	}
 	encoder := json.NewEncoder(w)

@@ -18,6 +18,7 @@ import (
 	"sealpost/hal"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
+	"sealpost/provisioning/keyring"
 )
 
 // tpmPatience bounds what a command waits for a TPM; the slowest chips take
@@ -77,10 +78,10 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	if err := usable(bundle.Path); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	return o.withBox(c, func(ctx context.Context, b *box) error {
-		if err := usable(bundle.Leaf); err != nil {
-			return err
-		}
 		client, err := identity.Import(ctx, b.store, b.protector(), bundle)
 		if err != nil {
 			return err
@@ -89,13 +90,23 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	})
 }
 
-// usable refuses a certificate that no server would take any more.
-func usable(leaf *x509.Certificate) error {
-	if now := time.Now(); now.After(leaf.NotAfter) {
+// usable refuses a certificate that Exchange Online could make nothing of.
+func usable(path certificate.Path) error {
+	leaf, now := path.Chain[0], time.Now()
+	if now.After(leaf.NotAfter) {
 		return fmt.Errorf("the certificate expired on %s: import a newer one, or correct this machine's clock if it is wrong (it says %s)",
 			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
 	}
-	return nil
+	return path.Whole(now, publicRoots())
+}
+
+// publicRoots are the roots that Exchange Online may be taken to trust.
+func publicRoots() *x509.CertPool {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return x509.NewCertPool()
+	}
+	return roots
 }
 
 // readPassword takes the first line of a file, asks at a terminal without
@@ -135,7 +146,7 @@ func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *box, 
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	client, err := identity.Complete(ctx, b.store, b.tpm, certificates)
+	client, err := identity.Complete(ctx, b.store, b.tpm, certificates, usable)
 	if err != nil {
 		return err
 	}
@@ -159,11 +170,12 @@ func examine(b *box, client identity.Client) certificate.Report {
 	for _, domain := range b.settings.Senders.AcceptedDomains {
 		domains = append(domains, string(domain))
 	}
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
+	protection := client.Key.Protection
+	guard := certificate.Guard{Label: string(protection), Meaning: protection.Explain(), Level: certificate.OK}
+	if protection == keyring.File {
+		guard.Level = certificate.Note
 	}
-	return certificate.Examine(client.Chain, time.Now(), domains, roots, string(client.Key.Protection))
+	return certificate.Examine(client.Chain, time.Now(), domains, publicRoots(), guard)
 }
 
 // request is a PKCS#10 request as it is printed.

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ParsePEM reads the certificates of a PEM text of at most [MaxInput] bytes, in
@@ -42,27 +43,66 @@ func EncodePEM(chain []*x509.Certificate) []byte {
 	return text.Bytes()
 }
 
-// Order finds the certificate that belongs to key and the chain above it, leaf
-// first. A self-signed root at its end is left out, because the other side has
-// its own; extra is what belongs elsewhere.
-func Order(certs []*x509.Certificate, key crypto.PublicKey) (chain, extra []*x509.Certificate, err error) {
+// Path is a certificate with what came along to vouch for it.
+type Path struct {
+	Chain []*x509.Certificate // what is sent: leaf first, without a self-signed root
+	Root  *x509.Certificate   // the self-signed root above the chain; nil where none came along
+	Extra []*x509.Certificate // what has no place in the chain
+}
+
+// Order finds the certificate that belongs to key and the chain above it. A
+// self-signed root is kept apart, because the other side has its own.
+func Order(certs []*x509.Certificate, key crypto.PublicKey) (Path, error) {
 	leaf, err := leafFor(certs, key)
 	if err != nil {
-		return nil, nil, err
+		return Path{}, err
 	}
+	var p Path
 	placed := map[*x509.Certificate]bool{}
 	for at := leaf; at != nil; at = issuerOf(at, certs, placed) {
 		placed[at] = true
-		if at == leaf || !isSelfSigned(at) {
-			chain = append(chain, at)
+		if at != leaf && isSelfSigned(at) {
+			p.Root = at
+			break
 		}
+		p.Chain = append(p.Chain, at)
 	}
 	for _, cert := range certs {
 		if !placed[cert] {
-			extra = append(extra, cert)
+			p.Extra = append(p.Extra, cert)
 		}
 	}
-	return chain, extra, nil
+	return p, nil
+}
+
+// Whole fails where the chain does not lead up to a root, one of roots or the
+// one that came along: Exchange Online would not know whose mail it is.
+func (p Path) Whole(now time.Time, roots *x509.CertPool) error {
+	anchors := x509.NewCertPool()
+	if roots != nil {
+		anchors = roots.Clone()
+	}
+	if p.Root != nil {
+		anchors.AddCert(p.Root)
+	}
+	if isSelfSigned(p.Chain[0]) {
+		anchors.AddCert(p.Chain[0])
+	}
+	err := verify(p.Chain, now, anchors)
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown {
+		return err
+	}
+	return fmt.Errorf("the chain is broken: the certificate of %q is missing or not the right one: export again with all certificates in the certification path, of a private authority with its root", printable(p.gap().Issuer.String()))
+}
+
+// gap is the first certificate whose issuer is not there.
+func (p Path) gap() *x509.Certificate {
+	for i, cert := range p.Chain[1:] {
+		if p.Chain[i].CheckSignatureFrom(cert) != nil {
+			return p.Chain[i]
+		}
+	}
+	return p.Chain[len(p.Chain)-1]
 }
 
 // leafFor finds the certificate of key; of several, such as a renewal beside

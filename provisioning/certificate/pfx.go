@@ -22,13 +22,9 @@ const MaxInput = 1 << 20
 
 // Bundle is what a PFX holds. It prints without its key.
 type Bundle struct {
-	// Leaf is the certificate that belongs to Key.
+	Path
+	// Leaf is the certificate that belongs to Key, the first of the chain.
 	Leaf *x509.Certificate
-	// Chain is Leaf and the intermediates above it, in order, without the
-	// self-signed root.
-	Chain []*x509.Certificate
-	// Extra are the certificates that have no place in the chain.
-	Extra []*x509.Certificate
 	// Key is of one of the types in hal; see [WipeKey].
 	Key crypto.Signer
 }
@@ -78,11 +74,11 @@ func ParsePFX(data []byte, password string) (Bundle, error) {
 	if _, err := KeyType(signer.Public()); err != nil {
 		return Bundle{}, err
 	}
-	chain, extra, err := Order(append([]*x509.Certificate{first}, others...), signer.Public())
+	path, err := Order(append([]*x509.Certificate{first}, others...), signer.Public())
 	if err != nil {
 		return Bundle{}, err
 	}
-	return Bundle{Leaf: chain[0], Chain: chain, Extra: extra, Key: signer}, nil
+	return Bundle{Path: path, Leaf: path.Chain[0], Key: signer}, nil
 }
 
 // explain turns what the decoder says into what the technician does. The

@@ -53,13 +53,19 @@ type Report struct {
 	Findings   []Finding `json:"findings"`
 }
 
+// Guard is what protects the private key, in words for people.
+type Guard struct {
+	Label   string
+	Meaning string
+	Level   Level
+}
+
 // renewalNotice is how many days before its end a certificate is warned of.
 const renewalNotice = 30
 
 // Examine gathers the facts about a chain, leaf first, at the time now. roots
-// are those that Exchange Online may be taken to trust; protection is where
-// the key lives, "tpm" or "file".
-func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string, roots *x509.CertPool, protection string) Report {
+// are those that Exchange Online may be taken to trust.
+func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string, roots *x509.CertPool, guard Guard) Report {
 	if len(chain) == 0 {
 		return Report{Findings: []Finding{{Problem, "there is no certificate: import a PFX, or make a request and complete it"}}}
 	}
@@ -68,7 +74,7 @@ func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string,
 		Subject:    printable(leaf.Subject.String()),
 		Issuer:     printable(leaf.Issuer.String()),
 		Names:      matchableNames(leaf),
-		Protection: protection,
+		Protection: guard.Label,
 		NotBefore:  leaf.NotBefore,
 		NotAfter:   leaf.NotAfter,
 	}
@@ -79,7 +85,7 @@ func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string,
 	r.examineChain(chain, now, roots)
 	r.examineValidity(now)
 	r.examineUsage(leaf)
-	r.examineKey(leaf)
+	r.examineKey(leaf, guard)
 	return r
 }
 
@@ -186,18 +192,11 @@ func (r *Report) examineUsage(leaf *x509.Certificate) {
 	}
 }
 
-func (r *Report) examineKey(leaf *x509.Certificate) {
+func (r *Report) examineKey(leaf *x509.Certificate, guard Guard) {
 	t, err := KeyType(leaf.PublicKey)
 	if err != nil {
 		r.find(Problem, "%v", err)
 	}
 	r.KeyType = string(t)
-	switch r.Protection {
-	case "tpm":
-		r.find(OK, "the private key lives in the TPM and cannot be copied")
-	case "file":
-		r.find(Note, "the private key is kept in the state file, where whoever takes the box can copy it: set keys.protection to \"tpm\" and import again, if the TPM can hold the key")
-	default:
-		r.find(Note, "the private key's protection is %q", r.Protection)
-	}
+	r.find(guard.Level, "%s: %s", guard.Label, guard.Meaning)
 }

@@ -20,6 +20,8 @@ import (
 	"sealpost/hal"
 )
 
+var guard = Guard{"tpm-resident", "it never leaves the TPM", OK}
+
 var day = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
 // issue makes a certificate of the name for pub, by parent and its key; one
@@ -87,14 +89,14 @@ func TestAGoodCertificateHasNoProblemAndNamesWhatTheConnectorNeeds(t *testing.T)
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, "relay.contoso.com")
-	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, "tpm")
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
 	if r.Worst() != OK || !r.Public || !r.ClientAuth || !r.ServerAuth || r.DaysLeft != 90 || r.KeyType != string(hal.ECDSAP256) {
 		t.Errorf("%s\n%+v", r, r)
 	}
 	if !slices.Equal(r.Names, []string{"relay.contoso.com", "mail.contoso.com"}) {
 		t.Errorf("names %v", r.Names)
 	}
-	for _, want := range []string{"TlsSenderCertificateName is relay.contoso.com", "90 days", "lives in the TPM", "Test Issuer"} {
+	for _, want := range []string{"TlsSenderCertificateName is relay.contoso.com", "90 days", "never leaves the TPM", "Test Issuer"} {
 		if !strings.Contains(r.String(), want) {
 			t.Errorf("no %q in\n%s", want, r)
 		}
@@ -121,18 +123,18 @@ func TestNamesAreComparedWithAcceptedDomains(t *testing.T) {
 		{"contoso.com.evil.example", "contoso.com", false},
 	} {
 		leaf := a.leaf(t, x509.Certificate{DNSNames: []string{c.name}}, "")
-		r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{c.domain}, a.roots, "tpm")
+		r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{c.domain}, a.roots, guard)
 		if (r.Domains[0].Name == c.name) != c.covered || (r.Worst() == Problem) == c.covered {
 			t.Errorf("%s for %s: %+v\n%s", c.name, c.domain, r.Domains, r)
 		}
 	}
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "")
-	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com", "fabrikam.com"}, a.roots, "tpm")
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com", "fabrikam.com"}, a.roots, guard)
 	if findings(r, Problem) != "" || !strings.Contains(findings(r, Note), "fabrikam.com") {
 		t.Errorf("second domain: %s", r)
 	}
 	nameless := a.leaf(t, x509.Certificate{}, "Contoso Relay")
-	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, "tpm")
+	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
 	if !strings.Contains(findings(r, Problem), "holds no DNS name") {
 		t.Errorf("no name: %s", r)
 	}
@@ -142,24 +144,23 @@ func TestFactsOfTimeUsageKeyAndProtectionAreSaid(t *testing.T) {
 	a := newAuthority(t)
 	const soon = 10 * 24 * time.Hour
 	for _, c := range []struct {
-		name       string
-		template   x509.Certificate
-		protection string
-		level      Level
-		want       string
+		name     string
+		template x509.Certificate
+		guard    Guard
+		level    Level
+		want     string
 	}{
-		{"expires soon", x509.Certificate{NotAfter: day.Add(soon)}, "tpm", Note, "expires on 1 December 2026, 10 days from now: get a new one"},
-		{"expired", x509.Certificate{NotBefore: day.Add(-2 * soon), NotAfter: day.Add(-time.Hour)}, "tpm", Problem, "expired on 21 November 2026: get a new one"},
-		{"not yet", x509.Certificate{NotBefore: day.Add(soon)}, "tpm", Problem, "not valid before 1 December 2026 and the box's clock says 21 November 2026: check the clock"},
-		{"server only", x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, "tpm", Note, "does not name client authentication"},
-		{"no signatures", x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, "tpm", Problem, "forbids digital signatures"},
-		{"key in a file", x509.Certificate{}, "file", Note, "whoever takes the box can copy it"},
-		{"key elsewhere", x509.Certificate{}, "smartcard", Note, "\"smartcard\""},
+		{"expires soon", x509.Certificate{NotAfter: day.Add(soon)}, guard, Note, "expires on 1 December 2026, 10 days from now: get a new one"},
+		{"expired", x509.Certificate{NotBefore: day.Add(-2 * soon), NotAfter: day.Add(-time.Hour)}, guard, Problem, "expired on 21 November 2026: get a new one"},
+		{"not yet", x509.Certificate{NotBefore: day.Add(soon)}, guard, Problem, "not valid before 1 December 2026 and the box's clock says 21 November 2026: check the clock"},
+		{"server only", x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, guard, Note, "does not name client authentication"},
+		{"no signatures", x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, guard, Problem, "forbids digital signatures"},
+		{"key in a file", x509.Certificate{}, Guard{"file", "whoever takes the box can copy it", Note}, Note, "file: whoever takes the box can copy it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.template.DNSNames = []string{"relay.contoso.com"}
 			leaf := a.leaf(t, c.template, "")
-			r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, c.protection)
+			r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, c.guard)
 			if r.Worst() != c.level || !strings.Contains(findings(r, c.level), c.want) {
 				t.Errorf("want %s %q in\n%s", c.level, c.want, r)
 			}
@@ -194,14 +195,41 @@ func TestWhatIsWrongWithAChainIsSaid(t *testing.T) {
 		{"forged", []*x509.Certificate{leaf, forged}, "ends before"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := Examine(c.chain, day, nil, a.roots, "tpm")
+			r := Examine(c.chain, day, nil, a.roots, guard)
 			if !strings.Contains(findings(r, Problem), c.want) {
 				t.Errorf("want %q in\n%s", c.want, r)
 			}
 		})
 	}
-	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, "tpm"); r.Public {
+	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, guard); r.Public {
 		t.Error("without roots a chain leads to a root")
+	}
+}
+
+func TestAChainThatLeadsToNoRootIsBroken(t *testing.T) {
+	a, private := newAuthority(t), newAuthority(t)
+	names := x509.Certificate{DNSNames: []string{"relay.contoso.com"}}
+	leaf, privateLeaf := a.leaf(t, names, ""), private.leaf(t, names, "")
+	impostor := must(x509.ParseCertificate(private.intermediate.Raw))
+	impostor.RawSubject, impostor.SubjectKeyId = a.intermediate.RawSubject, a.intermediate.SubjectKeyId
+	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	for name, c := range map[string]struct {
+		path   Path
+		broken string
+	}{
+		"public, whole":                 {Path{Chain: []*x509.Certificate{leaf, a.intermediate}}, ""},
+		"private, with its root":        {Path{Chain: []*x509.Certificate{privateLeaf, private.intermediate}, Root: private.root}, ""},
+		"self-signed":                   {Path{Chain: []*x509.Certificate{selfSigned(t, "self", key, time.Hour)}}, ""},
+		"public, intermediate missing":  {Path{Chain: []*x509.Certificate{leaf}}, "CN=Test Issuer"},
+		"intermediate of the wrong key": {Path{Chain: []*x509.Certificate{leaf, impostor}}, "CN=Test Issuer"},
+		"private, root missing":         {Path{Chain: []*x509.Certificate{privateLeaf, private.intermediate}}, "CN=Test Root"},
+		"private, root of another":      {Path{Chain: []*x509.Certificate{privateLeaf, private.intermediate}, Root: a.root}, "CN=Test Root"},
+		"private, intermediate missing": {Path{Chain: []*x509.Certificate{privateLeaf}, Root: private.root}, "CN=Test Issuer"},
+	} {
+		err := c.path.Whole(day, a.roots)
+		if (err != nil) != (c.broken != "") || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("the certificate of %q is missing", c.broken)) {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
 
@@ -210,15 +238,15 @@ func TestAChainIsOrderedAndWhatIsForeignIsSetAside(t *testing.T) {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	old := issue(t, &x509.Certificate{NotAfter: day}, "old", key.Public(), a.intermediate, a.key)
 	leaf := issue(t, &x509.Certificate{}, "new", key.Public(), a.intermediate, a.key)
-	chain, extra, err := Order([]*x509.Certificate{a.root, other.intermediate, old, a.intermediate, leaf}, key.Public())
-	if err != nil || !slices.Equal(chain, []*x509.Certificate{leaf, a.intermediate}) || !slices.Equal(extra, []*x509.Certificate{other.intermediate, old}) {
-		t.Errorf("chain %d, extra %d, %v", len(chain), len(extra), err)
+	p, err := Order([]*x509.Certificate{a.root, other.intermediate, old, a.intermediate, leaf}, key.Public())
+	if err != nil || !slices.Equal(p.Chain, []*x509.Certificate{leaf, a.intermediate}) || p.Root != a.root || !slices.Equal(p.Extra, []*x509.Certificate{other.intermediate, old}) {
+		t.Errorf("got %+v, %v", p, err)
 	}
 	alone := selfSigned(t, "self", key, time.Hour)
-	if chain, _, err := Order([]*x509.Certificate{alone}, key.Public()); err != nil || len(chain) != 1 {
+	if p, err := Order([]*x509.Certificate{alone}, key.Public()); err != nil || len(p.Chain) != 1 {
 		t.Errorf("a self-signed leaf was dropped: %v", err)
 	}
-	if _, _, err := Order([]*x509.Certificate{leaf}, "no key"); err == nil {
+	if _, err := Order([]*x509.Certificate{leaf}, "no key"); err == nil {
 		t.Error("a string passed for a key")
 	}
 }
@@ -289,7 +317,7 @@ func TestKeyTypesAreNamed(t *testing.T) {
 func TestNothingPrintedSteersTheTerminal(t *testing.T) {
 	a := newAuthority(t)
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "\x1b[2J")
-	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, "tpm")
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
 	if strings.Contains(fmt.Sprint(r, r.Subject, r.Chain, Bundle{Leaf: leaf}), "\x1b") {
 		t.Errorf("%q", r.String())
 	}
@@ -303,11 +331,14 @@ func FuzzParsePEM(f *testing.F) {
 		if err != nil {
 			return
 		}
-		chain, extra, err := Order(certs, certs[0].PublicKey)
-		if err == nil && len(chain)+len(extra) > len(certs) {
-			t.Fatalf("%d and %d of %d", len(chain), len(extra), len(certs))
+		p, err := Order(certs, certs[0].PublicKey)
+		if err == nil && len(p.Chain)+len(p.Extra) > len(certs) {
+			t.Fatalf("%d and %d of %d", len(p.Chain), len(p.Extra), len(certs))
 		}
-		if err == nil && Examine(chain, day, []string{"contoso.com"}, nil, "tpm").Subject == "" && chain[0].Subject.String() != "" {
+		if err == nil {
+			_ = p.Whole(day, nil)
+		}
+		if err == nil && Examine(p.Chain, day, []string{"contoso.com"}, nil, guard).Subject == "" && p.Chain[0].Subject.String() != "" {
 			t.Fatal("a report without its subject")
 		}
 	})

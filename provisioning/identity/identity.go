@@ -116,8 +116,9 @@ func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType,
 	})
 }
 
-// Complete stores the certificate that answers the request.
-func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate) (Client, error) {
+// Complete stores the certificate that answers the request, if judge has
+// nothing against it.
+func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, judge func(certificate.Path) error) (Client, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
 		return Client{}, fmt.Errorf("reading the settings area: %w", err)
@@ -134,11 +135,14 @@ func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x50
 	if err != nil {
 		return Client{}, fmt.Errorf("opening the key of the request: %w", err)
 	}
-	chain, _, err := certificate.Order(certificates, signer.Public())
+	path, err := certificate.Order(certificates, signer.Public())
 	if err != nil {
 		return Client{}, err
 	}
-	return save(ctx, store, Client{Chain: chain, Key: key})
+	if err := judge(path); err != nil {
+		return Client{}, err
+	}
+	return save(ctx, store, Client{Chain: path.Chain, Key: key})
 }
 
 // save stores a client certificate; a request that was pending is settled.

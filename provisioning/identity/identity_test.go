@@ -108,10 +108,12 @@ func TestAFailedImportChangesNothingAndWipesTheKey(t *testing.T) {
 	}
 }
 
+func anything(certificate.Path) error { return nil }
+
 func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
 	ctx := context.Background()
 	store, chip := &memory{}, newTPM(t)
-	if _, err := Complete(ctx, store, chip, nil); !errors.Is(err, ErrNoRequest) {
+	if _, err := Complete(ctx, store, chip, nil, anything); !errors.Is(err, ErrNoRequest) {
 		t.Errorf("without a request: %v", err)
 	}
 	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"})
@@ -124,11 +126,16 @@ func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
 		t.Errorf("the request is for %s: %v", request.Subject, err)
 	}
 	other := must(authority.IssueP256(nil, "relay.contoso.com"))
-	if _, err := Complete(ctx, store, chip, []*x509.Certificate{other.Leaf}); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
+	if _, err := Complete(ctx, store, chip, []*x509.Certificate{other.Leaf}, anything); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
 		t.Errorf("another key's certificate: %v", err)
 	}
 	answer := must(authority.Certify(request.PublicKey, "relay.contoso.com"))
-	client, err := Complete(ctx, store, chip, []*x509.Certificate{authority.Certificate, answer})
+	answers := []*x509.Certificate{authority.Certificate, answer}
+	refused := errors.New("too old")
+	if _, err := Complete(ctx, store, chip, answers, func(certificate.Path) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("judged unfit: %v", err)
+	}
+	client, err := Complete(ctx, store, chip, answers, anything)
 	if err != nil || client.Key.Protection != keyring.TPMResident || len(client.Chain) != 1 {
 		t.Fatalf("got %v, %v", client, err)
 	}

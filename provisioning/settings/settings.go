@@ -76,7 +76,7 @@ type Senders struct {
 	// Required with the connector.
 	AcceptedDomains []Domain `toml:"accepted_domains"`
 	// Default is the sender where a device gives none or a foreign one; it is
-	// in an accepted domain. Default: empty, such mail is refused.
+	// in an accepted domain. Default: empty, such a sender is left as it is.
 	Default Address `toml:"default"`
 }
 
