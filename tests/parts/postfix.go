@@ -19,11 +19,11 @@ const postfixStartLimit = 30 * time.Second
 
 // PostfixConfig is what a Postfix server is told.
 type PostfixConfig struct {
-	Certificate tls.Certificate   // the server's own
-	ClientCA    *x509.Certificate // vouches for clients
-	Client      *x509.Certificate // the one client that may relay; nil means nobody
-	TLS         string            // smtpd_tls_mandatory_protocols, such as "=TLSv1.2"; empty means any
-	TLSRequired bool              // every client must show a certificate
+	Certificate tls.Certificate     // the server's own
+	ClientCA    *x509.Certificate   // vouches for clients
+	Clients     []*x509.Certificate // those that may relay once they are verified
+	TLS         string              // smtpd_tls_protocols, such as "TLSv1.2"; empty means 1.2 and later
+	TLSRequired bool                // there is no TLS without a verified certificate
 }
 
 // Postfix is a real Postfix server that relays only for a client whose
@@ -89,13 +89,13 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	if err != nil {
 		return err
 	}
-	client := "none none\n"
-	if config.Client != nil {
-		client = fmt.Sprintf("%s relay\n", fingerprint(config.Client.Raw))
+	var clients strings.Builder
+	for _, client := range config.Clients {
+		fmt.Fprintf(&clients, "%s permit_tls_all_clientcerts\n", fingerprint(client.Raw))
 	}
-	ask := "smtpd_tls_ask_ccert = yes"
+	ask := "smtpd_tls_security_level = may\nsmtpd_tls_ask_ccert = yes"
 	if config.TLSRequired {
-		ask = "smtpd_tls_req_ccert = yes"
+		ask = "smtpd_tls_security_level = encrypt\nsmtpd_tls_req_ccert = yes"
 	}
 	protocols := config.TLS
 	if protocols == "" {
@@ -105,7 +105,7 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	return errors.Join(
 		p.write("main.cf", main),
 		p.write("master.cf", fmt.Sprintf(masterCF, p.Port)),
-		p.write("clients", client),
+		p.write("clients", clients.String()),
 		p.write("server.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))+string(chain)),
 		p.write("client-ca.pem", string(pemOf(config.ClientCA.Raw))),
 	)
@@ -128,24 +128,23 @@ mynetworks_style = host
 mynetworks =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-smtpd_tls_security_level = may
 smtpd_tls_chain_files = %[1]s/server.pem
 smtpd_tls_CAfile = %[1]s/client-ca.pem
 %[2]s
 smtpd_tls_received_header = yes
 smtpd_tls_loglevel = 1
 smtpd_tls_protocols = %[3]s
+smtpd_tls_mandatory_protocols = %[3]s
 smtpd_tls_fingerprint_digest = sha256
-smtpd_tls_session_cache_database = internal:smtpd
-relay_clientcerts = texthash:%[1]s/clients
-smtpd_relay_restrictions = permit_tls_clientcerts, reject_unauth_destination
+smtpd_relay_restrictions = check_ccert_access texthash:%[1]s/clients, reject_unauth_destination
 smtpd_recipient_restrictions =
 smtpd_client_connection_rate_limit = 0
 smtpd_client_connection_count_limit = 0
 message_size_limit = 200000000
 relayhost = [127.0.0.1]:%[4]d
 smtp_tls_security_level = none
-smtp_tls_session_cache_database =
+smtp_line_length_limit = 0
+local_header_rewrite_clients =
 `
 
 const masterCF = `%d inet n - n - - smtpd

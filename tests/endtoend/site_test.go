@@ -1,0 +1,293 @@
+// Package endtoend holds the program to its promises on real parts: the built
+// sealpost as a process, a software TPM, Postfix, and the mail clients that
+// people use. A stand-in plays the tenant only where it has to misbehave.
+//
+// It knows command lines, SMTP and the journal. It must not look into the
+// program's packages.
+package endtoend
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"sealpost/tests/box"
+	"sealpost/tests/parts"
+	"sealpost/tests/tenant"
+)
+
+const (
+	relayName = "relay.contoso.com" // in the client certificate
+	password  = "correct horse battery"
+	sender    = "printer@contoso.com"
+	recipient = "alice@fabrikam.example"
+)
+
+// program is the sealpost file that all tests run.
+var program string
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "sealpost")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		program, err = box.Build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// authority vouches for relays and servers alike.
+var authority = sync.OnceValue(func() *parts.Authority { return must(parts.NewAuthority("Test CA")) })
+
+// clientCertificate is a P-256 certificate for the relay, with its whole chain.
+func clientCertificate(t *testing.T, from *parts.Authority) tls.Certificate {
+	t.Helper()
+	certificate, err := from.IssueP256(nil, relayName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return withRoot(certificate, from)
+}
+
+func withRoot(certificate tls.Certificate, root *parts.Authority) tls.Certificate {
+	certificate.Certificate = append(certificate.Certificate, root.Certificate.Raw)
+	return certificate
+}
+
+// told is what a site's settings say; what is empty has a value that suits
+// most tests.
+type told struct {
+	host, allow, protection string
+	port                    int // of the upstream
+	domains                 string
+	limits, upstream        string // further lines of these sections
+}
+
+// site is a box with a TPM of its own.
+type site struct {
+	t     *testing.T
+	told  told
+	dir   string
+	tpm   *parts.Swtpm
+	box   *box.Box
+	relay *box.Relay
+}
+
+// newSite makes a box that was told its settings and nothing else.
+func newSite(t *testing.T, settings told) *site {
+	t.Helper()
+	s := &site{t: t, told: settings, dir: folder(t), tpm: parts.StartSwtpm(t)}
+	s.write("ca.pem", authority().PEM())
+	s.write("password", []byte(password+"\n"))
+	var err error
+	if s.box, err = box.New(program, s.dir, s.settings()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	return s
+}
+
+// relaySite is a box that has imported the certificate and relays.
+func relaySite(t *testing.T, settings told, certificate tls.Certificate) *site {
+	t.Helper()
+	s := newSite(t, settings)
+	s.importPFX(certificate)
+	s.start()
+	return s
+}
+
+// folder is a folder with a path short enough for a socket, which other users
+// may enter, as Postfix's do.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "site")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func (s *site) settings() string {
+	or := func(value, usual string) string {
+		if value == "" {
+			return usual
+		}
+		return value
+	}
+	return fmt.Sprintf(`[lan]
+smtp = ["127.0.0.1:0"]
+smtps = []
+allow = [%q]
+hostname = "relay.contoso.com"
+
+[limits]
+connections_per_client = 50
+%s
+
+[senders]
+accepted_domains = ["contoso.com"]
+
+[upstream]
+%s
+
+[upstream.connector]
+host = %q
+port = %d
+ca_file = %q
+
+[keys]
+tpm = %q
+protection = %q
+
+[spool]
+size = "8MiB"
+
+[state]
+path = "STATE"
+
+[journal]
+format = "json"
+`, or(s.told.allow, "127.0.0.0/8"), s.told.limits, s.told.upstream, s.told.host, s.told.port,
+		s.path("ca.pem"), s.tpm.Address(), or(s.told.protection, "tpm"))
+}
+
+func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *site) write(name string, data []byte) {
+	s.t.Helper()
+	if err := os.WriteFile(s.path(name), data, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// run carries out a command of the program, whatever it says.
+func (s *site) run(args ...string) box.Result {
+	s.t.Helper()
+	result, err := s.box.Run(args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return result
+}
+
+// importPFX imports a certificate as a technician does, and gives what the
+// command printed.
+func (s *site) importPFX(certificate tls.Certificate) string {
+	s.t.Helper()
+	pfx, err := parts.PFX(certificate, password)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.write("relay.pfx", pfx)
+	result := s.run("certificate", "import", "--pfx", "relay.pfx", "--password-file", "password")
+	if result.Status != 0 {
+		s.t.Fatalf("the import ended with %d: %s", result.Status, result.Err)
+	}
+	return result.Out
+}
+
+func (s *site) start() {
+	s.t.Helper()
+	var err error
+	if s.relay, err = s.box.StartRelay(); err == nil {
+		err = s.relay.Await(`"event":"listening"`)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// stop ends the relay, which has to end well.
+func (s *site) stop() {
+	s.t.Helper()
+	if s.relay == nil || !s.relay.Running() {
+		return
+	}
+	if err := s.relay.Stop(); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// address is where the relay listens.
+func (s *site) address() string {
+	s.t.Helper()
+	events := s.relay.Log.Events("listening")
+	if len(events) == 0 {
+		s.t.Fatalf("the relay does not listen:\n%s", s.relay.Log)
+	}
+	return events[0]["address"].(string)
+}
+
+// startPostfix starts a Postfix that relays for these clients.
+func startPostfix(t *testing.T, config parts.PostfixConfig) *parts.Postfix {
+	t.Helper()
+	if config.Certificate.Leaf == nil {
+		config.Certificate = serverCertificate(t)
+	}
+	config.ClientCA = authority().Certificate
+	postfix, err := parts.NewPostfix(folder(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := postfix.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return postfix
+}
+
+// startTenant starts a stand-in that relays for the relay's certificate.
+func startTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
+	t.Helper()
+	if config.Certificate.Leaf == nil {
+		config.Certificate = serverCertificate(t)
+	}
+	config.ClientCAs = authority().Pool()
+	config.AcceptedDomains = []string{"contoso.com"}
+	config.Connector = relayName
+	standIn, err := tenant.Start(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return standIn
+}
+
+func serverCertificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	certificate, err := authority().IssueP256(nil, "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate
+}
+
+func pemOf(certificates ...*x509.Certificate) []byte {
+	var text strings.Builder
+	for _, certificate := range certificates {
+		_ = pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
+	}
+	return []byte(text.String())
+}
