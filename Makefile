@@ -32,11 +32,18 @@ test:
 	@$(MAKE) --no-print-directory build
 
 # The box's program for each target, with its size.
-build:
-	@GOOS=linux GOARCH=arm64 $(GOBUILD) -o dist/sealpost-linux-arm64 ./cmd/sealpost
-	@GOOS=linux GOARCH=arm GOARM=7 $(GOBUILD) -o dist/sealpost-linux-armv7 ./cmd/sealpost
-	@GOOS=linux GOARCH=amd64 $(GOBUILD) -o dist/sealpost-linux-amd64 ./cmd/sealpost
-	@cd dist && stat -c '%n  %s bytes' sealpost-linux-arm64 sealpost-linux-armv7 sealpost-linux-amd64
+DIST    := dist
+TARGETS := linux-arm64 linux-armv7 linux-amd64
+build: $(TARGETS:%=$(DIST)/sealpost-%)
+	@stat -c '%n  %s bytes' $^
+
+$(DIST)/sealpost-linux-arm64: export GOARCH = arm64
+$(DIST)/sealpost-linux-armv7: export GOARCH = arm
+$(DIST)/sealpost-linux-armv7: export GOARM = 7
+$(DIST)/sealpost-linux-amd64: export GOARCH = amd64
+.PHONY: $(TARGETS:%=$(DIST)/sealpost-%)
+$(TARGETS:%=$(DIST)/sealpost-%):
+	@GOOS=linux $(GOBUILD) -o $@ ./cmd/sealpost
 
 lint:
 	@unformatted=$$(gofmt -l cmd hal relay provisioning tests); \

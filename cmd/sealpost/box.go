@@ -61,14 +61,16 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// openBox opens the state, makes it where there is none yet, and gets ready to
-// reach the TPM.
-func openBox(o *options) (*box, error) {
+// opener opens the state.
+type opener func(settings.Settings) (*flash.Device, error)
+
+// openBox opens the state and gets ready to reach the TPM.
+func openBox(o *options, open opener) (*box, error) {
 	s, err := readSettings(o)
 	if err != nil {
 		return nil, err
 	}
-	device, err := openState(s)
+	device, err := open(s)
 	if err != nil {
 		return nil, err
 	}
@@ -83,18 +85,28 @@ func openBox(o *options) (*box, error) {
 	return &box{s, device, state.Open(area), chip}, nil
 }
 
-func openState(s settings.Settings) (*flash.Device, error) {
+// existingState opens a state that is there already.
+func existingState(s settings.Settings) (*flash.Device, error) {
 	device, err := flash.Open(s.State.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := flash.Create(s.State.Path, state.AreaSize+int64(s.Spool.Size)); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("making the state file: %w", err)
-		}
-		device, err = flash.Open(s.State.Path)
+		return nil, fmt.Errorf("there is no state yet, an import or the relay makes it: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the state: %w", err)
 	}
 	return device, nil
+}
+
+// anyState opens the state, and makes it first where there is none yet.
+func anyState(s settings.Settings) (*flash.Device, error) {
+	device, err := existingState(s)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return device, err
+	}
+	if err := flash.Create(s.State.Path, state.AreaSize+int64(s.Spool.Size)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("making the state file: %w", err)
+	}
+	return existingState(s)
 }
 
 func (b *box) close() error {

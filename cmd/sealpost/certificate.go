@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func importCommand(o *options) *cobra.Command {
 			case (pfx == "") == (pem == ""):
 				return &usageError{errors.New("name either --pfx FILE or --pem FILE")}
 			case pem != "":
-				return o.withBox(c, func(ctx context.Context, b *box) error { return completeRequest(ctx, o, c, b, pem) })
+				return o.withBox(c, existingState, func(ctx context.Context, b *box) error { return completeRequest(ctx, o, c, b, pem) })
 			}
 			return importPFX(o, c, pfx, passwordFile)
 		})
@@ -50,8 +51,8 @@ func importCommand(o *options) *cobra.Command {
 }
 
 // withBox opens the box for one command with a limit on the TPM's time.
-func (o *options) withBox(c *cobra.Command, do func(context.Context, *box) error) error {
-	b, err := openBox(o)
+func (o *options) withBox(c *cobra.Command, open opener, do func(context.Context, *box) error) error {
+	b, err := openBox(o, open)
 	if err != nil {
 		return err
 	}
@@ -81,7 +82,7 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err := usable(bundle.Path); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return o.withBox(c, func(ctx context.Context, b *box) error {
+	return o.withBox(c, anyState, func(ctx context.Context, b *box) error {
 		client, err := identity.Import(ctx, b.store, b.protector(), bundle)
 		if err != nil {
 			return err
@@ -155,13 +156,17 @@ func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *box, 
 
 func showCommand(o *options) *cobra.Command {
 	return leaf("show", "Say what the imported certificate means for the connector", 0, func(c *cobra.Command, _ []string) error {
-		return o.withBox(c, func(ctx context.Context, b *box) error {
+		err := o.withBox(c, existingState, func(ctx context.Context, b *box) error {
 			client, err := identity.Load(ctx, b.store)
 			if err != nil {
 				return err
 			}
 			return o.print(c.OutOrStdout(), examine(b, client))
 		})
+		if errors.Is(err, fs.ErrNotExist) {
+			return identity.ErrNone
+		}
+		return err
 	})
 }
 
@@ -192,7 +197,7 @@ func requestCommand(o *options) *cobra.Command {
 		if len(names) == 0 {
 			return &usageError{errors.New("name the certificate's host with --name, such as relay.contoso.com")}
 		}
-		return o.withBox(c, func(ctx context.Context, b *box) error {
+		return o.withBox(c, anyState, func(ctx context.Context, b *box) error {
 			pem, err := identity.Request(ctx, b.store, b.tpm, hal.KeyType(keyType), names)
 			if err != nil {
 				return err

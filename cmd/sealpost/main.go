@@ -40,7 +40,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintln(errs, "sealpost:", err)
+	fmt.Fprintln(errs, "sealpost:", cure(err))
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		return exitUsage
 	}
@@ -69,7 +69,7 @@ func command() *cobra.Command {
 	root.PersistentFlags().StringVar(&o.state, "state", "", "the state `file` or block device, instead of the settings' state.path")
 	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), versionCommand(o))
+	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), stateCommand(o), versionCommand(o))
 	return root
 }
 

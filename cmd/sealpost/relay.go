@@ -28,7 +28,7 @@ const (
 
 func relayCommand(o *options) *cobra.Command {
 	return leaf("relay", "Run the mail relay", 0, func(c *cobra.Command, _ []string) error {
-		b, err := openBox(o)
+		b, err := openBox(o, anyState)
 		if err != nil {
 			return err
 		}

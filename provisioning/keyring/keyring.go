@@ -23,17 +23,17 @@ const (
 	File        Protection = "file"
 )
 
-// Explain says in one sentence for people what a protection is worth.
+// Explain says in one clause for people what a protection of a key is worth.
 func (p Protection) Explain() string {
 	switch p {
 	case TPMResident:
-		return "It stays inside this box's TPM and cannot be copied out of the box; whoever holds the whole running box can still use it."
+		return "it stays inside this box's TPM and cannot be copied out of the box; whoever holds the whole running box can still use it"
 	case TPMSealed:
-		return "It is stored encrypted so that only this box's TPM can open it, but it lies in the clear in the box's memory while the box runs."
+		return "the TPM cannot hold a key of this type, so it is stored encrypted: only this box's TPM can open it, but it lies in the clear in the box's memory while the box runs"
 	case File:
-		return "It is stored in the clear: whoever copies the box's storage has it."
+		return "it is stored in the clear: whoever copies the box's storage has it"
 	}
-	return fmt.Sprintf("The protection %.40q is not known to this version of Sealpost.", string(p))
+	return fmt.Sprintf("the protection %.40q is not known to this version of Sealpost", string(p))
 }
 
 // Key is the stored form of a private key. Printed it shows its protection and

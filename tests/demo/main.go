@@ -182,6 +182,7 @@ path = "STATE"
 	for line := range strings.Lines(result.Out) {
 		fmt.Print("                   | ", line)
 	}
+	fmt.Println("                   (The problem is a real one: Exchange Online would not take a throwaway CA. The stand-in does.)")
 	return nil
 }
 

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// sealpost carries out a command line in a folder with these settings.
+func sealpost(t *testing.T, settings string, args ...string) (status int, out, errs string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if settings != "" {
+		if err := os.WriteFile("sealpost.toml", []byte(settings), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	status = run(context.Background(), args, strings.NewReader(""), &stdout, &stderr)
+	return status, stdout.String(), stderr.String()
+}
+
+const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\n[spool]\nsize = \"8MiB\"\n"
+
+func TestEveryCommandLineEndsWithItsStatusAndWords(t *testing.T) {
+	for _, c := range []struct {
+		args     string
+		settings string
+		status   int
+		words    string
+	}{
+		{"version", "", exitDone, "sealpost development for linux/"},
+		{"version --json", "", exitDone, `"version": "development"`},
+		{"--help", "", exitDone, "certificate"},
+		{"", "", exitUsage, "sealpost needs a command"},
+		{"certificate", "", exitUsage, "sealpost certificate needs a command"},
+		{"certificate polish", "", exitUsage, `sealpost certificate has no command "polish"`},
+		{"version now", "", exitUsage, "accepts 0 arg(s), received 1"},
+		{"version --loud", "", exitUsage, "unknown flag: --loud"},
+		{"config check sealpost.toml", good, exitDone, "the settings are in order"},
+		{"config check sealpost.toml --json", good, exitDone, `"errors": null`},
+		{"config check sealpost.toml", "[lan]\nalow = []\n", exitFailed, "line 2: unknown key lan.alow: did you mean lan.allow?"},
+		{"config check sealpost.toml --json", "[lan]\nalow = []\n", exitFailed, `"line": 2`},
+		{"config check none.toml", "", exitFailed, "no such file"},
+		{"relay", "", exitFailed, "there are no settings at sealpost.toml: name them with --config FILE"},
+		{"relay", "[lan]\nalow = []\n", exitFailed, "the settings in sealpost.toml cannot be used"},
+		{"journal", good, exitFailed, "start it with: sealpost relay"},
+		{"certificate show", good, exitFailed, "import one with: sealpost certificate import --pfx FILE"},
+		{"certificate import", good, exitUsage, "name either --pfx FILE or --pem FILE"},
+		{"certificate import --pfx none.pfx", good, exitFailed, "no such file"},
+		{"certificate import --pem none.pem", good, exitFailed, "no such file"},
+		{"certificate request", good, exitUsage, "name the certificate's host with --name"},
+		{"certificate request --name relay.contoso.com", good, exitFailed, "TPM absent"},
+		{"state erase", good, exitUsage, "say --yes if you mean it"},
+		{"state erase --yes", good, exitFailed, "there is no state yet"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			status, out, errs := sealpost(t, c.settings, strings.Fields(c.args)...)
+			if status != c.status || !strings.Contains(out+errs, c.words) {
+				t.Errorf("status %d, said:\n%s%s", status, out, errs)
+			}
+			if strings.Contains(c.args, "--json") && !json.Valid([]byte(out)) {
+				t.Errorf("not JSON: %s", out)
+			}
+		})
+	}
+}
+
+func TestADamagedStateNamesTheCommandThatHelps(t *testing.T) {
+	t.Chdir(t.TempDir())
+	noise := bytes.Repeat([]byte("noise"), 4<<20)
+	for path, text := range map[string][]byte{"sealpost.toml": []byte(good), "box.state": noise} {
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out, errs bytes.Buffer
+	show := func() int {
+		errs.Reset()
+		return run(context.Background(), []string{"certificate", "show"}, strings.NewReader(""), &out, &errs)
+	}
+	if status := show(); status != exitFailed || !strings.Contains(errs.String(), "sealpost state erase --yes") {
+		t.Errorf("status %d: %s", status, errs.String())
+	}
+	if status := run(context.Background(), []string{"state", "erase", "--yes"}, strings.NewReader(""), &out, &errs); status != exitDone {
+		t.Errorf("erasing: status %d: %s", status, errs.String())
+	}
+	if show(); !strings.Contains(errs.String(), "no client certificate yet") {
+		t.Errorf("after erasing: %s", errs.String())
+	}
+}
+
+func TestLookingMakesNoState(t *testing.T) {
+	sealpost(t, good, "certificate", "show")
+	if _, err := os.Stat("box.state"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheStateIsMadeOnceAtItsFullSize(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("sealpost.toml", []byte(good), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		run(context.Background(), []string{"certificate", "request", "--name", "relay.contoso.com", "--state", filepath.Join(".", "other.state")}, strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{})
+		info, err := os.Stat("other.state")
+		if err != nil || info.Size() != 10<<20 {
+			t.Errorf("got %v, %v", info, err)
+		}
+	}
+}
