@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -36,4 +37,26 @@ func (s *site) swaks(more ...string) (string, error) {
 	}
 	return call(s.t, "swaks", append([]string{"--server", host, "--port", port, "--helo", "printer",
 		"--from", sender, "--to", recipient}, more...)...)
+}
+
+// smtplib sends a message by Python's smtplib and gives what Python has to say.
+func (s *site) smtplib(message string, recipients ...string) (string, error) {
+	s.t.Helper()
+	s.write("message", []byte(message))
+	return call(s.t, "python3", append([]string{"testdata/send.py", s.address(), s.path("message"), sender}, recipients...)...)
+}
+
+// smtpSource sends many messages over as many sessions at once.
+func (s *site) smtpSource(sessions, messages int) (string, error) {
+	s.t.Helper()
+	return call(s.t, "smtp-source", "-s", strconv.Itoa(sessions), "-m", strconv.Itoa(messages),
+		"-f", sender, "-t", recipient, s.address())
+}
+
+// mustDeliver sends a message that has to arrive.
+func (s *site) mustDeliver() {
+	s.t.Helper()
+	if output, err := s.swaks(); err != nil {
+		s.t.Fatalf("the message was not taken: %v\n%s\n%s", err, output, s.relay.Log)
+	}
 }

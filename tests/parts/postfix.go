@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -24,15 +25,17 @@ type PostfixConfig struct {
 	Clients     []*x509.Certificate // those that may relay once they are verified
 	TLS         string              // smtpd_tls_protocols, such as "TLSv1.2"; empty means 1.2 and later
 	TLSRequired bool                // there is no TLS without a verified certificate
+	Without     string              // EHLO keywords that are not offered, such as "chunking"
 }
 
 // Postfix is a real Postfix server that relays only for a client whose
 // certificate it verified, and gives what it relayed to smtp-sink, which keeps
 // each message in a file.
 type Postfix struct {
-	Port int
-	dir  string
-	sink *exec.Cmd
+	Port   int
+	dir    string
+	sink   *exec.Cmd
+	server *exec.Cmd // nil while stopped
 }
 
 // NewPostfix starts a server in dir, which must lie where other users may
@@ -63,13 +66,41 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 	if err := p.configure(config, sinkPort); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	if output, err := p.command("start").CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting Postfix: %w\n%s%s", err, output, p.Log()), p.Close())
+	if err := p.start(); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
-	return p, p.await()
+	return p, nil
 }
 
 func (p *Postfix) command(what string) *exec.Cmd { return exec.Command("postfix", "-c", p.dir, what) }
+
+func (p *Postfix) start() error {
+	p.server = p.command("start-fg")
+	// The master insists on a session of its own.
+	p.server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := p.server.Start(); err != nil {
+		p.server = nil
+		return fmt.Errorf("starting Postfix: %w", err)
+	}
+	return p.await()
+}
+
+func (p *Postfix) stop() error {
+	if p.server == nil {
+		return nil
+	}
+	output, err := p.command("abort").CombinedOutput()
+	if err != nil {
+		_ = syscall.Kill(-p.server.Process.Pid, syscall.SIGKILL)
+		err = fmt.Errorf("stopping Postfix: %w\n%s%s", err, output, p.Log())
+	}
+	_ = p.server.Wait()
+	p.server = nil
+	return err
+}
+
+// Restart makes it forget every connection and every TLS session.
+func (p *Postfix) Restart() error { return errors.Join(p.stop(), p.start()) }
 
 func (p *Postfix) startSink(port int) error {
 	kept := filepath.Join(p.dir, "kept")
@@ -101,7 +132,7 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	if protocols == "" {
 		protocols = ">=TLSv1.2"
 	}
-	main := fmt.Sprintf(mainCF, p.dir, ask, protocols, sinkPort)
+	main := fmt.Sprintf(mainCF, p.dir, ask, protocols, sinkPort, config.Without)
 	return errors.Join(
 		p.write("main.cf", main),
 		p.write("master.cf", fmt.Sprintf(masterCF, p.Port)),
@@ -140,6 +171,7 @@ smtpd_relay_restrictions = check_ccert_access texthash:%[1]s/clients, reject_una
 smtpd_recipient_restrictions =
 smtpd_client_connection_rate_limit = 0
 smtpd_client_connection_count_limit = 0
+smtpd_discard_ehlo_keywords = %[5]s
 message_size_limit = 200000000
 relayhost = [127.0.0.1]:%[4]d
 smtp_tls_security_level = none
@@ -175,7 +207,7 @@ func (p *Postfix) await() error {
 			return conn.Close()
 		}
 	}
-	return errors.Join(fmt.Errorf("Postfix did not start:\n%s", p.Log()), p.Close())
+	return fmt.Errorf("Postfix did not start:\n%s", p.Log())
 }
 
 // Log is what Postfix has logged so far.
@@ -214,13 +246,12 @@ func (p *Postfix) Messages(n int) ([]string, error) {
 
 // Close ends the server and its sink.
 func (p *Postfix) Close() error {
-	_ = p.command("stop").Run()
-	if p.sink == nil {
-		return nil
+	err := p.stop()
+	if p.sink != nil {
+		_ = p.sink.Process.Kill()
+		_ = p.sink.Wait()
 	}
-	_ = p.sink.Process.Kill()
-	_ = p.sink.Wait()
-	return nil
+	return err
 }
 
 func freePort() (int, error) {
