@@ -193,6 +193,14 @@ func TestAnAnswerReachesTheClientWordForWord(t *testing.T) {
 	}
 }
 
+func TestAnAnswersLinesFitWhatAClientCanTake(t *testing.T) {
+	_, address := start(t, &desk{answer: reply.New(550, 1, 1, "%s\n%s", strings.Repeat("é", 1000), "short")}, nil)
+	got := send(t, dial(t, address), "a@contoso.com")
+	if len(got) > 600 || !strings.HasSuffix(got, "é ... short") {
+		t.Errorf("heard %d octets: %q", len(got), got)
+	}
+}
+
 func TestAClientOutsideTheNetworksIsRefusedAtOnce(t *testing.T) {
 	_, address := start(t, &desk{}, nil)
 	_, port, _ := net.SplitHostPort(address)

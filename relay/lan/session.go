@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -156,8 +157,21 @@ func refusal(r reply.Reply) error {
 	return &smtp.SMTPError{
 		Code:         r.Code,
 		EnhancedCode: smtp.EnhancedCode{r.Status.Class, r.Status.Subject, r.Status.Detail},
-		Message:      r.Text,
+		Message:      fitting(r.Text),
 	}
+}
+
+// fitting cuts each line of a reply's text to what a client must be able to
+// take (RFC 5321 section 4.5.3.1.5), code and status allowed for.
+func fitting(text string) string {
+	const most = 490
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		if len(line) > most {
+			lines[i] = strings.ToValidUTF8(line[:most], "") + " ..."
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // traceField is our Received field (RFC 5321 section 4.4).
