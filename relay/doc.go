@@ -3,7 +3,7 @@
 //
 //  1. A device connects. The doorman in lan looks at its address: a client
 //     outside the networks of policy hears 554 and is gone, one too many hears
-//     421. Nothing has been read from it yet.
+//  421. Nothing has been read from it yet.
 //  2. lan greets it and holds the SMTP session by go-smtp, within limits on
 //     lines, silence, length, messages and recipients. STARTTLS shows the
 //     box's own certificate.

@@ -70,6 +70,12 @@ func (j *Journal) SessionEnded(client netip.Addr, messages int, lasted time.Dura
 	j.event(levelConversation, "session ended", clientAttr(client), slog.Int("messages", messages), tookAttr(lasted))
 }
 
+// TLSFirst records a client that began with TLS on a port meant for STARTTLS.
+func (j *Journal) TLSFirst(client netip.Addr) {
+	j.event(slog.LevelWarn, "TLS hello on a plain port", clientAttr(client),
+		slog.String("advice", "its next attempt will be answered in TLS; better set the device to STARTTLS, or to the smtps port"))
+}
+
 // ListenerFault records what the LAN listener's library had to say.
 func (j *Journal) ListenerFault(text string) {
 	j.event(slog.LevelWarn, "listener", slog.String("fault", text))

@@ -15,6 +15,7 @@ type doorman struct {
 	net.Listener
 	server   *Server
 	turnAway func(net.Conn, reply.Reply)
+	dress    func(*clientConn) net.Conn // in TLS, where it begins with that
 }
 
 // Accept waits for the next client that may come in.
@@ -34,7 +35,7 @@ func (d *doorman) Accept() (net.Conn, error) {
 			d.refuse(conn, client, answer)
 			continue
 		}
-		return admitted, nil
+		return d.dress(admitted), nil
 	}
 }
 

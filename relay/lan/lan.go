@@ -88,14 +88,13 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 // Serve takes SMTP clients from l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtp")
-	return s.smtp.Serve(&doorman{Listener: l, server: s, turnAway: s.decline})
+	return s.smtp.Serve(&doorman{Listener: l, server: s, turnAway: s.decline, dress: s.asBefore})
 }
 
 // ServeTLS takes clients that begin with TLS from l until Shutdown (RFC 8314).
 func (s *Server) ServeTLS(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtps")
-	door := &doorman{Listener: l, server: s, turnAway: hangUp}
-	return s.smtp.Serve(tls.NewListener(door, s.config.TLS))
+	return s.smtp.Serve(&doorman{Listener: l, server: s, turnAway: hangUp, dress: s.inTLS})
 }
 
 // Shutdown closes the listeners and the idle sessions, lets messages under way

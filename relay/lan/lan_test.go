@@ -252,6 +252,50 @@ func TestASilentOrEndlessSessionIsEnded(t *testing.T) {
 	}
 }
 
+func TestADeviceSetToSSLWorksFromItsSecondAttemptOnAndBack(t *testing.T) {
+	_, address := start(t, &desk{}, func(c *Config) { c.Limits.Idle = 100 * time.Millisecond })
+	attempt := func() error {
+		conn := tls.Client(dial(t, address), &tls.Config{InsecureSkipVerify: true})
+		if err := conn.Handshake(); err != nil {
+			return err
+		}
+		if got := send(t, conn, "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
+			t.Errorf("heard %q", got)
+		}
+		return conn.Close()
+	}
+	if err := attempt(); err == nil {
+		t.Error("the first attempt met TLS on a plain port")
+	}
+	if err := attempt(); err != nil {
+		t.Errorf("the second attempt: %v", err)
+	}
+	// The device is set to plain SMTP again: it waits for a greeting.
+	if all, _ := io.ReadAll(dial(t, address)); strings.HasPrefix(string(all), "220") {
+		t.Errorf("heard %q at once", all)
+	}
+	if line, _ := bufio.NewReader(dial(t, address)).ReadString('\n'); !strings.HasPrefix(line, "220") {
+		t.Errorf("then heard %q", line)
+	}
+}
+
+func TestTheTLSPortSpeaksTLSFromTheFirstByte(t *testing.T) {
+	d := &desk{}
+	s, _ := start(t, d, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.ServeTLS(l) }()
+	conn := tls.Client(dial(t, l.Addr().String()), &tls.Config{InsecureSkipVerify: true})
+	if got := send(t, conn, "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
+		t.Errorf("heard %q", got)
+	}
+	if envelopes, _ := d.messages(); len(envelopes) != 1 || envelopes[0].Protocol != "ESMTPS" {
+		t.Errorf("got %+v", envelopes)
+	}
+}
+
 func TestAMessageOverTheMemoryBudgetIsPutOff(t *testing.T) {
 	_, address := start(t, &desk{}, func(c *Config) { c.Budget = body.NewBudget(100) })
 	if got := send(t, dial(t, address), "a@contoso.com"); !strings.HasPrefix(got, "452 4.3.1 ") {

@@ -21,13 +21,14 @@ type sessions struct {
 	mu       sync.Mutex
 	open     map[*clientConn]struct{}
 	clients  map[netip.Addr]int
+	tlsFirst map[netip.Addr]struct{} // clients that begin with TLS on any port
 	draining bool
 }
 
 func newSessions(limits Limits, j *journal.Journal) *sessions {
 	const partings = 32
 	return &sessions{limits: limits, journal: j, partings: make(slots, partings),
-		open: make(map[*clientConn]struct{}), clients: make(map[netip.Addr]int)}
+		open: make(map[*clientConn]struct{}), clients: make(map[netip.Addr]int), tlsFirst: make(map[netip.Addr]struct{})}
 }
 
 // admit opens a session, or gives the answer for a client that is one too many.
@@ -88,6 +89,8 @@ type clientConn struct {
 	busy     atomic.Bool // a message is being taken
 	ending   atomic.Bool
 	left     sync.Once
+	tls      bool // it is to begin with TLS
+	heard    bool // something was read from it
 }
 
 // endAfterReply has the client hear the reply to come and nothing after it.
@@ -99,7 +102,7 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	if c.ended() {
 		return 0, io.EOF
 	}
-	deadline := time.Now().Add(c.sessions.limits.Idle)
+	deadline := time.Now().Add(c.patience())
 	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
 		deadline = end
 	}
@@ -110,7 +113,11 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	if c.ended() {
 		return 0, io.EOF
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if !c.heard {
+		return c.firstHeard(p[:n], err)
+	}
+	return n, err
 }
 
 func (c *clientConn) Write(p []byte) (int, error) {
