@@ -253,7 +253,7 @@ func TestASilentOrEndlessSessionIsEnded(t *testing.T) {
 }
 
 func TestADeviceSetToSSLWorksFromItsSecondAttemptOnAndBack(t *testing.T) {
-	_, address := start(t, &desk{}, func(c *Config) { c.Limits.Idle = 100 * time.Millisecond })
+	_, address := start(t, &desk{}, func(c *Config) { c.Limits.Idle = time.Second })
 	attempt := func() error {
 		conn := tls.Client(dial(t, address), &tls.Config{InsecureSkipVerify: true})
 		if err := conn.Handshake(); err != nil {
