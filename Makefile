@@ -18,7 +18,8 @@ ifdef CONFIG
 	dist/sealpost relay --config '$(CONFIG)'
 else
 	@tests/install $(RUN_PARTS)
-	@go run ./tests/demo -program dist/sealpost -dir .run
+	@go build -o dist/demo ./tests/demo
+	@dist/demo -program dist/sealpost -dir .run
 endif
 
 .PHONY: dist/sealpost

@@ -134,5 +134,5 @@ func idAttr(id string) slog.Attr              { return slog.String("id", id) }
 func clientAttr(client netip.Addr) slog.Attr  { return slog.String("client", client.Unmap().String()) }
 func answerAttr(answer reply.Reply) slog.Attr { return slog.String("answer", answer.String()) }
 func tookAttr(d time.Duration) slog.Attr {
-	return slog.String("took", d.Round(time.Millisecond).String())
+	return slog.String("took", d.Round(100*time.Microsecond).String())
 }

@@ -9,13 +9,24 @@ import (
 // conversation, the lines of the SMTP dialogue with the upstream are written
 // too.
 func Text(w io.Writer, conversation bool) slog.Handler {
-	return slog.NewTextHandler(w, options(conversation))
+	o := options(conversation)
+	o.ReplaceAttr = func(groups []string, attr slog.Attr) slog.Attr {
+		if len(groups) > 0 && saidByCertificate[attr.Key] {
+			return slog.Attr{}
+		}
+		return inPlainWords(groups, attr)
+	}
+	return slog.NewTextHandler(w, o)
 }
 
 // JSON gives a handler that writes one JSON object an event and line.
 func JSON(w io.Writer, conversation bool) slog.Handler {
 	return slog.NewJSONHandler(w, options(conversation))
 }
+
+// saidByCertificate are fields of a connection that its certificate line says
+// in words; for a reader once is enough.
+var saidByCertificate = map[string]bool{"requested": true, "shown": true, "key": true}
 
 func options(conversation bool) *slog.HandlerOptions {
 	level := slog.LevelInfo

@@ -98,6 +98,8 @@ func (b *Box) StartRelay() (*Relay, error) {
 	command.Dir = b.Dir
 	r := &Relay{Log: &Log{}, ended: make(chan struct{})}
 	command.Stderr = r.Log
+	// A Ctrl-C at the terminal is for whoever runs the box, not for the box.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		return nil, err
 	}

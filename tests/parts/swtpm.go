@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -115,6 +116,8 @@ func (s *Swtpm) Start() error {
 		"--tpmstate", "dir="+s.dir,
 		"--server", s.serverFlag(),
 		"--flags", "startup-clear,not-need-init")
+	// A Ctrl-C at the terminal is for whoever runs the TPM, not for the TPM.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	output := &strings.Builder{}
 	s.cmd.Stdout, s.cmd.Stderr = output, output
 	if err := s.cmd.Start(); err != nil {
