@@ -7,6 +7,7 @@
 package endtoend
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -75,10 +76,11 @@ func withRoot(certificate tls.Certificate, root *parts.Authority) tls.Certificat
 // told is what a site's settings say; what is empty has a value that suits
 // most tests.
 type told struct {
-	host, allow, protection string
-	port                    int // of the upstream
-	domains                 string
-	limits, upstream        string // further lines of these sections
+	host             string // of the upstream; empty means the MX
+	port             int    // of the upstream
+	allow            string
+	protection       string
+	limits, upstream string // lines of these sections
 }
 
 // site is a box with a TPM of its own.
@@ -130,12 +132,7 @@ func folder(t *testing.T) string {
 }
 
 func (s *site) settings() string {
-	or := func(value, usual string) string {
-		if value == "" {
-			return usual
-		}
-		return value
-	}
+	told := s.told
 	return fmt.Sprintf(`[lan]
 smtp = ["127.0.0.1:0"]
 smtps = []
@@ -143,7 +140,6 @@ allow = [%q]
 hostname = "relay.contoso.com"
 
 [limits]
-connections_per_client = 50
 %s
 
 [senders]
@@ -169,8 +165,8 @@ path = "STATE"
 
 [journal]
 format = "json"
-`, or(s.told.allow, "127.0.0.0/8"), s.told.limits, s.told.upstream, s.told.host, s.told.port,
-		s.path("ca.pem"), s.tpm.Address(), or(s.told.protection, "tpm"))
+`, cmp.Or(told.allow, "127.0.0.0/8"), cmp.Or(told.limits, "connections_per_client = 50"), told.upstream,
+		told.host, cmp.Or(told.port, 25), s.path("ca.pem"), s.tpm.Address(), cmp.Or(told.protection, "tpm"))
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
@@ -215,6 +211,23 @@ func (s *site) start() {
 		err = s.relay.Await(`"event":"listening"`)
 	}
 	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// relayTo starts the relay anew with another upstream port.
+func (s *site) relayTo(port int) {
+	s.t.Helper()
+	s.stop()
+	s.told.port = port
+	s.configure()
+	s.start()
+}
+
+// configure writes the settings as they are to be told now.
+func (s *site) configure() {
+	s.t.Helper()
+	if err := s.box.Configure(s.settings()); err != nil {
 		s.t.Fatal(err)
 	}
 }
