@@ -61,8 +61,7 @@ func TestEveryKeyTypeCarriesMailUnderTLS12AndTLS13(t *testing.T) {
 			for version, postfix := range servers {
 				s.relayTo(postfix.Port)
 				s.mustDeliver()
-				delivered := s.relay.Log.Events("delivered")
-				upstream, _ := delivered[0]["upstream"].(map[string]any)
+				upstream, _ := s.events("delivered", 1)[0]["upstream"].(map[string]any)
 				if upstream["tls"] != "TLS "+version || upstream["key"] != k.protection || upstream["shown"] != "CN="+relayName {
 					t.Errorf("delivered by %v", upstream)
 				}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sealpost/tests/box"
 	"sealpost/tests/parts"
@@ -207,10 +208,7 @@ func (s *site) importPFX(certificate tls.Certificate) string {
 func (s *site) start() {
 	s.t.Helper()
 	var err error
-	if s.relay, err = s.box.StartRelay(); err == nil {
-		err = s.relay.Await(`"event":"listening"`)
-	}
-	if err != nil {
+	if s.relay, err = s.box.StartRelay(); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -246,11 +244,22 @@ func (s *site) stop() {
 // address is where the relay listens.
 func (s *site) address() string {
 	s.t.Helper()
-	events := s.relay.Log.Events("listening")
-	if len(events) == 0 {
-		s.t.Fatalf("the relay does not listen:\n%s", s.relay.Log)
+	return s.events("listening", 1)[0]["address"].(string)
+}
+
+// events waits until the journal has n events of that name, and gives them.
+func (s *site) events(name string, n int) []box.Event {
+	s.t.Helper()
+	const patience = 20 * time.Second
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		events := s.relay.Log.Events(name)
+		if len(events) >= n {
+			return events
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the journal has %d of %d events %q:\n%s", len(events), n, name, s.relay.Log)
+		}
 	}
-	return events[0]["address"].(string)
 }
 
 // startPostfix starts a Postfix that relays for these clients.
@@ -285,6 +294,7 @@ func startTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(standIn.Close)
 	return standIn
 }
 
