@@ -61,7 +61,7 @@ func (r *relay) connector(ctx context.Context) (*connector.Connector, error) {
 func (r *relay) identity(ctx context.Context) (*connector.Identity, error) {
 	client, err := identity.Load(ctx, r.box.store)
 	if errors.Is(err, identity.ErrNone) {
-		r.journal.Identity("", "")
+		r.journal.NoIdentity()
 		return nil, nil
 	}
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *relay) identity(ctx context.Context) (*connector.Identity, error) {
 		return nil, fmt.Errorf("opening the key of the client certificate: %w", err)
 	}
 	shown := &connector.Identity{Chain: client.DER(), Key: signer, Name: commonName(client.Chain[0]), Label: string(client.Key.Protection)}
-	r.journal.Identity(shown.Name, shown.Label)
+	r.journal.Identity(shown.Name, shown.Label, client.Chain[0].NotAfter)
 	return shown, nil
 }
 

@@ -22,15 +22,15 @@ func (j *Journal) Stopped() {
 }
 
 // Identity records with what the box identifies itself upstream: the
-// certificate's name and how its key is protected; both are empty where there
-// is no certificate.
-func (j *Journal) Identity(name, protection string) {
-	if name == "" {
-		j.event(slog.LevelWarn, "no client certificate",
-			slog.String("advice", "run: sealpost certificate import --pfx FILE"))
-		return
-	}
-	j.event(slog.LevelInfo, "client certificate", slog.String("name", name), slog.String("key", protection))
+// certificate's name, how its key is protected, and when it expires.
+func (j *Journal) Identity(name, protection string, expires time.Time) {
+	j.event(slog.LevelInfo, "client certificate", slog.String("name", name), slog.String("key", protection),
+		slog.String("expires", expires.Format(time.DateOnly)))
+}
+
+// NoIdentity records that the box has no certificate to show upstream.
+func (j *Journal) NoIdentity() {
+	j.event(slog.LevelWarn, "no client certificate", slog.String("advice", "run: sealpost certificate import --pfx FILE"))
 }
 
 // TPM records the named state of the TPM.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -122,6 +123,27 @@ func TestOnlyTheJournalWritesLogs(t *testing.T) {
 		path := strings.TrimPrefix(p.ImportPath, module)
 		if slices.Contains(p.Imports, "log") {
 			t.Errorf("%s imports log", path)
+		}
+	}
+}
+
+func TestEveryDependencyHasItsReason(t *testing.T) {
+	output, err := exec.Command("go", "list", "-m", "-f", "{{.Path}}", "all").Output()
+	if err != nil {
+		t.Fatalf("listing the modules: %v", err)
+	}
+	needed, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons, err := os.ReadFile("../../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range strings.FieldsSeq(string(output)) {
+		inUse := bytes.Contains(needed, []byte(path+" v"))
+		if inUse && !bytes.Contains(reasons, []byte(strings.TrimPrefix(path, "github.com/"))) {
+			t.Errorf("docs/dependencies.md does not say what %s is for", path)
 		}
 	}
 }
