@@ -32,6 +32,7 @@ var rules = []struct {
 	{"hal/simflash", []string{"hal"}},
 	{"hal", nil},
 
+	{"relay", nil},
 	{"relay/envelope", nil},
 	{"relay/reply", nil},
 	{"relay/body", nil},

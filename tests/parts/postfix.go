@@ -142,8 +142,11 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	)
 }
 
+// write makes a file look old: Postfix reads one that was just written again
+// and again until it has come to rest, which takes two seconds.
 func (p *Postfix) write(name, text string) error {
-	return os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644)
+	path, old := filepath.Join(p.dir, name), time.Now().Add(-time.Minute)
+	return errors.Join(os.WriteFile(path, []byte(text), 0o644), os.Chtimes(path, old, old))
 }
 
 const mainCF = `compatibility_level = 3.6
