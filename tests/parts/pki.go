@@ -48,6 +48,22 @@ func (a *Authority) Intermediate(name string) (*Authority, error) {
 	return &Authority{certificate, key, append([][]byte{certificate.Raw}, a.chain...)}, nil
 }
 
+// Impostor makes an authority below this one that has the name and the key
+// identifier of another, yet not its key.
+func (a *Authority) Impostor(other *Authority) (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := authorityTemplate(other.Certificate.Subject.CommonName)
+	template.SubjectKeyId = other.Certificate.SubjectKeyId
+	certificate, err := a.sign(template, a.Certificate, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &Authority{certificate, key, append([][]byte{certificate.Raw}, a.chain...)}, nil
+}
+
 // Pool is a pool of this authority alone.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
