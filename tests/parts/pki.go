@@ -90,6 +90,27 @@ func (a *Authority) Issue(key crypto.Signer, change func(*x509.Certificate), nam
 	return tls.Certificate{Certificate: append([][]byte{leaf.Raw}, a.chain...), PrivateKey: key, Leaf: leaf}, nil
 }
 
+// Answer signs a PKCS#10 request in PEM for the names it asks for, and gives
+// the certificate, alone and in PEM with its chain, the root left out.
+func (a *Authority) Answer(request []byte) (*x509.Certificate, []byte, error) {
+	block, _ := pem.Decode(request)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+		return nil, nil, fmt.Errorf("not a certificate request in PEM: %.100q", request)
+	}
+	asked, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading a certificate request: %w", err)
+	}
+	if err := asked.CheckSignature(); err != nil {
+		return nil, nil, fmt.Errorf("checking the signature of a certificate request: %w", err)
+	}
+	leaf, err := a.sign(leafTemplate(asked.DNSNames), a.Certificate, asked.PublicKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	return leaf, pemOf(append([][]byte{leaf.Raw}, a.chain...)...), nil
+}
+
 // IssueP256 is Issue with a new P-256 key.
 func (a *Authority) IssueP256(change func(*x509.Certificate), names ...string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

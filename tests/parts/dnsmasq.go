@@ -1,0 +1,73 @@
+package parts
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Dnsmasq is a real name server on a free port of 127.0.0.1 that knows what it
+// was told and asks nobody else.
+type Dnsmasq struct {
+	Address string // "127.0.0.1:port", UDP and TCP
+	cmd     *exec.Cmd
+	output  *strings.Builder
+}
+
+// NewDnsmasq starts a name server with records in the form of its own options,
+// such as "mx-host=contoso.com,mail.contoso.com,0".
+func NewDnsmasq(records ...string) (*Dnsmasq, error) {
+	program, err := exec.LookPath("dnsmasq")
+	if err != nil {
+		return nil, fmt.Errorf("the program dnsmasq is missing: install the Debian package dnsmasq-base: %w", err)
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	arguments := []string{"--no-daemon", "--conf-file=/dev/null", "--pid-file=", "--user=", "--no-resolv", "--no-hosts",
+		"--bind-interfaces", "--listen-address=127.0.0.1", "--port=" + strconv.Itoa(port)}
+	for _, record := range records {
+		arguments = append(arguments, "--"+record)
+	}
+	d := &Dnsmasq{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), output: &strings.Builder{}}
+	d.cmd = exec.Command(program, arguments...)
+	d.cmd.Stdout, d.cmd.Stderr = d.output, d.output
+	if err := d.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting dnsmasq: %w", err)
+	}
+	if err := d.await(); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("%w: %s", err, d.output)
+	}
+	return d, nil
+}
+
+// await waits until the server listens.
+func (d *Dnsmasq) await() error {
+	const startLimit = 10 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	var dialer net.Dialer
+	for {
+		conn, err := dialer.DialContext(ctx, "tcp", d.Address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("dnsmasq does not answer: %w", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Close ends the server.
+func (d *Dnsmasq) Close() {
+	_ = d.cmd.Process.Kill()
+	_ = d.cmd.Wait()
+}
