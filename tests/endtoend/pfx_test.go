@@ -143,13 +143,16 @@ func chained(certificate tls.Certificate, chain ...*parts.Authority) tls.Certifi
 
 func expired(t *testing.T) tls.Certificate {
 	t.Helper()
-	certificate, err := authority().IssueP256(func(c *x509.Certificate) {
-		c.NotBefore, c.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
-	}, relayName)
+	certificate, err := authority().IssueP256(lastYear, relayName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return withRoot(certificate, authority())
+}
+
+// lastYear gives a certificate a life that ended yesterday.
+func lastYear(c *x509.Certificate) {
+	c.NotBefore, c.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
 }
 
 // pfxWithoutKey is what an export without the private key gives.

@@ -281,8 +281,16 @@ func startPostfix(t *testing.T, config parts.PostfixConfig) *parts.Postfix {
 	return postfix
 }
 
-// startTenant starts a stand-in that relays for the relay's certificate.
+// startTenant starts a stand-in that relays for the relay's certificate, and
+// ends it with the test.
 func startTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
+	t.Helper()
+	standIn := newTenant(t, config)
+	t.Cleanup(standIn.Close)
+	return standIn
+}
+
+func newTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
 	t.Helper()
 	if config.Certificate.Leaf == nil {
 		config.Certificate = serverCertificate(t)
@@ -294,7 +302,6 @@ func startTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(standIn.Close)
 	return standIn
 }
 

@@ -1,0 +1,153 @@
+package endtoend
+
+import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/tests/parts"
+	"sealpost/tests/tenant"
+)
+
+// liar is a tenant that misbehaves, and what a client is told of it.
+type liar struct {
+	name  string
+	be    func(*tenant.Config)
+	words string
+	event string
+}
+
+// says makes a tenant answer one verb in its own way.
+func says(verb, answer string) func(*tenant.Config) {
+	return func(c *tenant.Config) {
+		c.Script = func(asked, _ string) string {
+			if asked == verb {
+				return answer
+			}
+			return ""
+		}
+	}
+}
+
+// shows makes a tenant show another certificate.
+func shows(certificate tls.Certificate) func(*tenant.Config) {
+	return func(c *tenant.Config) { c.Certificate = certificate }
+}
+
+func both(first, second func(*tenant.Config)) func(*tenant.Config) {
+	return func(c *tenant.Config) { first(c); second(c) }
+}
+
+func withoutChunking(c *tenant.Config) { c.Extensions = []string{"PIPELINING", "8BITMIME"} }
+
+const (
+	notConnected = "upstream not connected"
+	deferred     = "deferred"
+)
+
+func liars(t *testing.T) []liar {
+	t.Helper()
+	long := strings.Repeat("x", 100_000)
+	foreign := must(must(parts.NewAuthority("Foreign CA")).IssueP256(nil, "localhost"))
+	return []liar{
+		{"no STARTTLS", func(c *tenant.Config) { c.NoSTARTTLS = true }, "does not offer STARTTLS; mail is never sent in clear", notConnected},
+		{"STARTTLS refused", says("STARTTLS", "454 4.7.0 TLS not available"), "localhost said: 454 4.7.0 TLS not available", notConnected},
+		{"words in clear behind STARTTLS", says("STARTTLS", "220 go\r\n250 stay"), "sent clear text after agreeing to STARTTLS", notConnected},
+		{"an expired certificate", shows(must(authority().IssueP256(lastYear, "localhost"))), "it has expired", notConnected},
+		{"another name's certificate", shows(must(authority().IssueP256(nil, "elsewhere.example"))), "it is for another name", notConnected},
+		{"a foreign authority's certificate", shows(foreign), "its issuer is unknown", notConnected},
+		{"TLS 1.1", func(c *tenant.Config) { c.MinTLS, c.MaxTLS = tls.VersionTLS10, tls.VersionTLS11 }, "TLS 1.2 or later is needed", notConnected},
+		{"hanging up amid BDAT", says("MIDWAY", tenant.HangUp), "broke off", deferred},
+		{"hanging up amid DATA", both(withoutChunking, says("MIDWAY", tenant.HangUp)), "broke off", deferred},
+		{"hanging up after the content", says("CONTENT", tenant.HangUp), "broke off", deferred},
+		{"a greeting of 100,000 characters", says("CONNECT", "220 "+long), "does not speak SMTP", notConnected},
+		{"an answer to MAIL of 100,000 characters", says("MAIL", "250 "+long), "does not speak SMTP", deferred},
+		{"a last answer of 100,000 characters", says("CONTENT", "250 "+long), "does not speak SMTP", deferred},
+		{"an answer without end", says("EHLO", strings.Repeat("250-more\r\n", 10_000)+"250 end"), "does not speak SMTP", notConnected},
+		{"another protocol", says("CONNECT", "HTTP/1.1 400 Bad Request"), "does not speak SMTP", notConnected},
+		{"silence instead of a greeting", says("CONNECT", tenant.Stall), "did not answer in time", notConnected},
+		{"silence instead of TLS", says("STARTTLS", tenant.Stall), "did not answer in time", notConnected},
+		{"silence amid BDAT", says("MIDWAY", tenant.Stall), "did not answer in time", deferred},
+		{"silence amid DATA", both(withoutChunking, says("MIDWAY", tenant.Stall)), "did not answer in time", deferred},
+		{"silence after the content", says("CONTENT", tenant.Stall), "did not answer in time", deferred},
+	}
+}
+
+// TestALiarCostsTheRelayNothingAndTheClientHearsWhatIsWrong has one relay meet
+// every liar, with the honest tenant in between.
+func TestALiarCostsTheRelayNothingAndTheClientHearsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	honest := tenant.Config{}
+	tenants := &host{t: t}
+	tenants.become(honest)
+	s := relaySite(t, told{host: "localhost", port: tenants.port(), upstream: `timeout = "2s"`}, clientCertificate(t, authority()))
+	s.mustDeliver()
+	usual := s.descriptors()
+	for _, liar := range liars(t) {
+		t.Run(liar.name, func(t *testing.T) {
+			config := honest
+			liar.be(&config)
+			tenants.become(config)
+			events := len(s.relay.Log.Events(liar.event))
+			output, err := s.swaks("--body", "the secret recipe")
+			if err == nil || !strings.Contains(output, "<** 451 4.") || !strings.Contains(output, liar.words) {
+				t.Errorf("swaks ended with %v:\n%.3000s", err, output)
+			}
+			s.events(liar.event, events+1)
+			for _, private := range []string{"MAIL", sender, recipient, "secret"} {
+				if strings.Contains(tenants.now.InClear(), private) {
+					t.Errorf("said in clear: %q", tenants.now.InClear())
+				}
+			}
+			if n := len(tenants.now.Messages()); n > 0 && liar.event == notConnected {
+				t.Errorf("the liar has got %d messages", n)
+			}
+			tenants.become(honest)
+			s.mustDeliver()
+			s.awaitDescriptors(t, usual)
+		})
+	}
+}
+
+// host is the one address at which tenants take turns.
+type host struct {
+	t   *testing.T
+	now *tenant.Tenant
+}
+
+func (h *host) port() int { return h.now.Address().Port }
+
+func (h *host) become(config tenant.Config) {
+	h.t.Helper()
+	if h.now != nil {
+		config.Address = h.now.Address().String()
+		h.now.Close()
+	} else {
+		h.t.Cleanup(func() { h.now.Close() })
+	}
+	h.now = newTenant(h.t, config)
+}
+
+// descriptors is how many files and connections the relay has open.
+func (s *site) descriptors() int {
+	s.t.Helper()
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.relay.PID()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return len(open)
+}
+
+// awaitDescriptors waits until the relay has no more open than usual.
+func (s *site) awaitDescriptors(t *testing.T, usual int) {
+	t.Helper()
+	const patience = 10 * time.Second
+	for deadline := time.Now().Add(patience); s.descriptors() > usual; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the relay has %d descriptors open, and %d usually", s.descriptors(), usual)
+		}
+	}
+}
