@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"sealpost/hal"
 	"sealpost/provisioning/certificate"
@@ -108,34 +103,6 @@ func publicRoots() *x509.CertPool {
 		return x509.NewCertPool()
 	}
 	return roots
-}
-
-// readPassword takes the first line of a file, asks at a terminal without
-// echo, or takes the first line of standard input.
-func readPassword(c *cobra.Command, path string) (string, error) {
-	const limit = 4096
-	if path != "" {
-		data, err := readFile(path, limit)
-		if err != nil {
-			return "", err
-		}
-		line, _, _ := bytes.Cut(data, []byte("\n"))
-		return strings.TrimSuffix(string(line), "\r"), nil
-	}
-	if file, ok := c.InOrStdin().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		fmt.Fprint(c.ErrOrStderr(), "Password of the PFX: ")
-		password, err := term.ReadPassword(int(file.Fd()))
-		fmt.Fprintln(c.ErrOrStderr())
-		if err != nil {
-			return "", fmt.Errorf("asking for the password: %w", err)
-		}
-		return string(password), nil
-	}
-	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), limit)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("reading the password: %w", err)
-	}
-	return strings.TrimRight(line, "\r\n"), nil
 }
 
 func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *box, path string) error {

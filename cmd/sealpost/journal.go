@@ -17,12 +17,14 @@ func journalCommand(o *options) *cobra.Command {
 			return err
 		}
 		query.JSON = o.json
-		stream, err := control.ReadJournal(c.Context(), s.ControlSocket(), query)
+		ctx, stop := untilStopped(c.Context())
+		defer stop()
+		stream, err := control.ReadJournal(ctx, s.ControlSocket(), query)
 		if err != nil {
 			return err
 		}
 		defer stream.Close()
-		if _, err := io.Copy(c.OutOrStdout(), stream); err != nil && c.Context().Err() == nil {
+		if _, err := io.Copy(c.OutOrStdout(), stream); err != nil && ctx.Err() == nil {
 			return errors.Join(errors.New("the relay stopped, or its journal broke off"), err)
 		}
 		return nil

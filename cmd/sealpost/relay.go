@@ -33,7 +33,9 @@ func relayCommand(o *options) *cobra.Command {
 			return err
 		}
 		r := &relay{box: b, journal: journal.New(logHandler(b.settings.Journal, c.ErrOrStderr()))}
-		return errors.Join(r.run(c.Context()), b.close())
+		ctx, stop := untilStopped(c.Context())
+		defer stop()
+		return errors.Join(r.run(ctx), b.close())
 	})
 }
 

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// passwordLimit is the longest password, in bytes.
+const passwordLimit = 4096
+
+// readPassword takes the first line of a file, asks at a terminal without
+// echo, or takes the first line of standard input.
+func readPassword(c *cobra.Command, path string) (string, error) {
+	if path != "" {
+		data, err := readFile(path, passwordLimit)
+		line, _, _ := bytes.Cut(data, []byte("\n"))
+		return strings.TrimSuffix(string(line), "\r"), err
+	}
+	if file, ok := c.InOrStdin().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		return askPassword(c, int(file.Fd()))
+	}
+	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), passwordLimit)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+// askPassword asks without echo, and leaves the terminal as it was also when
+// it is interrupted.
+func askPassword(c *cobra.Command, fd int) (string, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", fmt.Errorf("asking for the password: %w", err)
+	}
+	defer func() { _ = term.Restore(fd, before) }()
+	ctx, stop := untilStopped(c.Context())
+	defer stop()
+	fmt.Fprint(c.ErrOrStderr(), "Password of the PFX: ")
+	defer fmt.Fprintln(c.ErrOrStderr())
+	type answer struct {
+		password []byte
+		err      error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		password, err := term.ReadPassword(fd)
+		answered <- answer{password, err}
+	}()
+	select {
+	case a := <-answered:
+		if a.err != nil {
+			return "", fmt.Errorf("asking for the password: %w", a.err)
+		}
+		return string(a.password), nil
+	case <-ctx.Done():
+		return "", errors.New("interrupted: nothing was imported")
+	}
+}
