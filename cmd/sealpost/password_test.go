@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// terminal gives both ends of a pseudo-terminal.
+func terminal(t *testing.T) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(person.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = program.Close(); _ = person.Close() })
+	return person, program
+}
+
+func echoes(t *testing.T, file *os.File) bool {
+	t.Helper()
+	modes, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return modes.Lflag&unix.ECHO != 0
+}
+
+func awaitEcho(t *testing.T, file *os.File, wanted bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); echoes(t, file) != wanted; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the terminal's echo did not become %v", wanted)
+		}
+	}
+}
+
+func TestAPasswordIsAskedForWithoutEchoAndTheTerminalGivenBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		act   func(person *os.File)
+		want  string
+		fails string
+	}{
+		"answered":    {func(person *os.File) { _, _ = person.WriteString("correct horse\n") }, "correct horse", ""},
+		"interrupted": {func(*os.File) { _ = syscall.Kill(os.Getpid(), syscall.SIGINT) }, "", "interrupted: nothing was imported"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			person, program := terminal(t)
+			command := &cobra.Command{}
+			command.SetContext(t.Context())
+			command.SetIn(program)
+			command.SetErr(&bytes.Buffer{})
+			var acting sync.WaitGroup
+			acting.Go(func() {
+				awaitEcho(t, program, false)
+				c.act(person)
+			})
+			got, err := readPassword(command, "")
+			if got != c.want || (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+				t.Errorf("got %q, %v", got, err)
+			}
+			acting.Wait()
+			awaitEcho(t, program, true)
+			_, _ = person.WriteString("\n") // lets an interrupted reader go
+		})
+	}
+}
+
+func TestAPasswordIsTheFirstLineOfAFileOrOfStandardInput(t *testing.T) {
+	for given, want := range map[string]string{"x y\nrest": "x y", "dos\r\n": "dos", "no end": "no end", "\n": "", "": ""} {
+		path := t.TempDir() + "/password"
+		if err := os.WriteFile(path, []byte(given), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := &cobra.Command{}
+		command.SetIn(strings.NewReader(given))
+		fromFile, err := readPassword(command, path)
+		if err != nil || fromFile != want {
+			t.Errorf("%q in a file: got %q, %v", given, fromFile, err)
+		}
+		fromInput, err := readPassword(command, "")
+		if err != nil || fromInput != want {
+			t.Errorf("%q on standard input: got %q, %v", given, fromInput, err)
+		}
+	}
+}
