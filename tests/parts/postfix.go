@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-const postfixStartLimit = 30 * time.Second
+const postfixLimit = 30 * time.Second
 
 // PostfixConfig is what a Postfix server is told.
 type PostfixConfig struct {
@@ -96,7 +96,27 @@ func (p *Postfix) stop() error {
 	}
 	_ = p.server.Wait()
 	p.server = nil
-	return err
+	return errors.Join(err, p.awaitSilence())
+}
+
+// awaitSilence waits for the master's children, which listen on for a moment
+// when it has ended.
+func (p *Postfix) awaitSilence() error {
+	for deadline := time.Now().Add(postfixLimit); p.listens(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("Postfix still listens after its end:\n%s", p.Log())
+		}
+	}
+	return nil
+}
+
+func (p *Postfix) listens() bool {
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Port))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // Restart makes it forget every connection and every TLS session.
@@ -205,12 +225,12 @@ postlog unix-dgram n - n - 1 postlogd
 `
 
 func (p *Postfix) await() error {
-	for deadline := time.Now().Add(postfixStartLimit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Port)); err == nil {
-			return conn.Close()
+	for deadline := time.Now().Add(postfixLimit); !p.listens(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("Postfix did not start:\n%s", p.Log())
 		}
 	}
-	return fmt.Errorf("Postfix did not start:\n%s", p.Log())
+	return nil
 }
 
 // Log is what Postfix has logged so far.
