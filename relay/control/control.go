@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 
 	"sealpost/relay/journal"
@@ -42,22 +43,43 @@ type Server struct {
 // Listen opens the socket at path. One that a relay left behind when it was
 // killed is replaced; one that is in use is not.
 func Listen(path string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("a relay is running already, it answers on %s: stop it first", path)
+	if err := makeWay(path); err != nil {
+		return nil, err
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("replacing the control socket: %w", err)
-	}
+	const othersNothing = 0o177
+	before := syscall.Umask(othersNothing)
+	defer syscall.Umask(before)
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the control socket: %w: set control.socket to a shorter or another path", err)
 	}
-	const ownerOnly = 0o600
-	if err := os.Chmod(path, ownerOnly); err != nil {
-		return nil, errors.Join(fmt.Errorf("protecting the control socket: %w", err), listener.Close())
-	}
 	return listener, nil
+}
+
+// makeWay removes a socket that nobody answers on, and nothing else.
+func makeWay(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for the control socket: %w", err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is there and is not a socket: set control.socket to another path", path)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("a relay is running already, it answers on %s: stop it first", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("asking who answers on the control socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("replacing the control socket: %w", err)
+	}
+	return nil
 }
 
 // New gives a server that looks into j.

@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,9 +78,12 @@ func TestASocketInUseIsLeftAloneAndADeadOneReplaced(t *testing.T) {
 		t.Errorf("a second relay: %v", err)
 	}
 	dead := filepath.Join(t.TempDir(), "dead")
-	if err := os.WriteFile(dead, nil, 0o600); err != nil {
+	left, err := net.Listen("unix", dead)
+	if err != nil {
 		t.Fatal(err)
 	}
+	left.(*net.UnixListener).SetUnlinkOnClose(false)
+	_ = left.Close()
 	listener, err := Listen(dead)
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +91,19 @@ func TestASocketInUseIsLeftAloneAndADeadOneReplaced(t *testing.T) {
 	defer listener.Close()
 	if info, _ := os.Stat(dead); info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket's mode is %v", info.Mode())
+	}
+}
+
+func TestAFileAtTheSocketsPathIsNotTouched(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box.state")
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "is not a socket") {
+		t.Errorf("got %v", err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
+		t.Errorf("the file is %q, %v", text, err)
 	}
 }
 

@@ -113,7 +113,7 @@ const scan content = "Subject: scan\r\n\r\n.leading dot\r\n..two\r\nend\r\n"
 func always([]reply.Reply) bool { return true }
 
 func (s *site) deliver(e envelope.Envelope) (upstream.Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 	defer cancel()
 	return s.connector.Deliver(ctx, e, scan, always)
 }
@@ -349,6 +349,42 @@ type brokenKey struct{ crypto.Signer }
 
 func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 	return nil, errors.New("TPM absent: check that it is fitted")
+}
+
+func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) { c.Patience = 100 * time.Millisecond })
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "CONTENT" {
+			time.Sleep(400 * time.Millisecond)
+		}
+		return ""
+	})
+	if result, err := s.deliver(message("1")); err != nil || !result.Taken {
+		t.Errorf("got %+v, %v", result, err)
+	}
+}
+
+func TestAReplyTooManyIsNotTakenForTheNextOne(t *testing.T) {
+	for _, verb := range []string{"CONTENT", "RCPT"} {
+		s := newSite(t, nil, nil)
+		s.tenant.Behave(func(said, _ string) string {
+			if said == verb {
+				return "250 2.0.0 yes\r\n250 2.0.0 and yes"
+			}
+			return ""
+		})
+		_, first := s.deliver(message("1"))
+		s.tenant.Behave(func(said, _ string) string {
+			if said == "CONTENT" {
+				return "550 5.7.1 refused"
+			}
+			return ""
+		})
+		second, err := s.deliver(message("2"))
+		if err != nil || second.Taken || second.Answers[0].Code != 550 {
+			t.Errorf("%s answered twice: first %v, then %+v, %v", verb, first, second, err)
+		}
+	}
 }
 
 func TestTheMXIsFoundByDNS(t *testing.T) {

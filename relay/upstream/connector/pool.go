@@ -65,8 +65,12 @@ func (p *pool) newestIdle() *link {
 	return nil
 }
 
-// give takes a connection back for later use.
+// give takes a connection back for later use, if it is still fit for that.
 func (p *pool) give(l *link) {
+	if !l.client.Usable() {
+		p.drop(l)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	<-p.slots

@@ -152,7 +152,7 @@ func refusalWords(host string, err error) (reply.Status, string) {
 }
 
 func protocolWords(host string, err error) (reply.Status, string) {
-	for _, fault := range []error{reply.ErrLineTooLong, reply.ErrTooManyLines, reply.ErrMalformed} {
+	for _, fault := range []error{reply.ErrLineTooLong, reply.ErrTooManyLines, reply.ErrMalformed, esmtp.ErrUnsolicited} {
 		if errors.Is(err, fault) {
 			return statusProtocol, fmt.Sprintf("%s does not speak SMTP: %v", host, fault)
 		}

@@ -46,6 +46,15 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s was answered %s", r.Command, r.Reply)
 }
 
+// ErrUnsolicited is the error of a server that says more than it was asked:
+// from then on no reply could be told from the next.
+var ErrUnsolicited = errors.New("the server sent a reply that nothing had asked for")
+
+// finalPatience is how long the reply to the content is waited for: a server
+// may be scanning it, and giving up early makes duplicates (RFC 5321 section
+// 4.5.3.2.6). The context bounds it further.
+const finalPatience = 10 * time.Minute
+
 // ErrEarlyData is the error of a server that talks on in clear text after it
 // agreed to STARTTLS: somebody may be putting words into its mouth.
 var ErrEarlyData = errors.New("the server sent clear text after agreeing to STARTTLS")
@@ -59,6 +68,7 @@ type Client struct {
 	observer   Observer
 	patience   time.Duration
 	extensions map[string]string
+	broken     bool // a write failed: what the server has of it is not known
 }
 
 // Dialogue begins a conversation on conn by reading the server's greeting.
@@ -104,6 +114,9 @@ func (c *Client) Offers(keyword string) bool {
 	_, offered := c.extensions[keyword]
 	return offered
 }
+
+// Usable tells whether another transaction may be opened.
+func (c *Client) Usable() bool { return !c.broken && c.r.Buffered() == 0 }
 
 // StartTLS goes over to TLS and forgets what was said before (RFC 3207). An
 // error of the handshake is returned as crypto/tls gave it, wrapped.
@@ -159,7 +172,10 @@ func (c *Client) command(ctx context.Context, line string) (reply.Reply, error) 
 
 // say sends command lines in one go.
 func (c *Client) say(ctx context.Context, lines ...string) error {
-	release, err := c.guard(ctx)
+	if c.r.Buffered() > 0 {
+		return ErrUnsolicited
+	}
+	release, err := c.guard(ctx, c.patience)
 	if err != nil {
 		return err
 	}
@@ -178,7 +194,11 @@ func (c *Client) say(ctx context.Context, lines ...string) error {
 
 // hear reads the reply to what was said.
 func (c *Client) hear(ctx context.Context, to string) (reply.Reply, error) {
-	release, err := c.guard(ctx)
+	return c.hearWithin(ctx, to, c.patience)
+}
+
+func (c *Client) hearWithin(ctx context.Context, to string, patience time.Duration) (reply.Reply, error) {
+	release, err := c.guard(ctx, patience)
 	if err != nil {
 		return reply.Reply{}, err
 	}
@@ -194,8 +214,8 @@ func (c *Client) hear(ctx context.Context, to string) (reply.Reply, error) {
 }
 
 // guard bounds the next reads and writes by the patience and by ctx.
-func (c *Client) guard(ctx context.Context) (release func(), err error) {
-	deadline := time.Now().Add(c.patience)
+func (c *Client) guard(ctx context.Context, patience time.Duration) (release func(), err error) {
+	deadline := time.Now().Add(patience)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}

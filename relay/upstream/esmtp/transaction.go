@@ -14,8 +14,8 @@ import (
 
 // Offer opens a transaction and gives the server's answers to MAIL and to each
 // RCPT, in the envelope's order; mail is given with an error too, if it was
-// read. Where MAIL is refused no recipient was asked
-// for an answer that counts, and each has MAIL's.
+// read. Where MAIL is refused no recipient was asked for an answer that
+// counts, and each has MAIL's.
 func (c *Client) Offer(ctx context.Context, e envelope.Envelope) (mail reply.Reply, recipients []reply.Reply, err error) {
 	lines := []string{c.mailLine(e)}
 	for _, recipient := range e.Recipients {
@@ -105,12 +105,15 @@ func final(command string, r reply.Reply) error {
 }
 
 func (c *Client) chunk(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+	if !c.Usable() {
+		return reply.Reply{}, ErrUnsolicited
+	}
 	c.observer.Sent(fmt.Sprintf("BDAT %d LAST", content.Size()))
 	fmt.Fprintf(c.w, "BDAT %d LAST\r\n", content.Size())
 	if err := c.pour(ctx, content, c.w); err != nil {
 		return c.lastWords(ctx, err)
 	}
-	return c.hear(ctx, "BDAT")
+	return c.hearWithin(ctx, "the content", finalPatience)
 }
 
 func (c *Client) data(ctx context.Context, content envelope.Content) (reply.Reply, error) {
@@ -127,7 +130,7 @@ func (c *Client) data(ctx context.Context, content envelope.Content) (reply.Repl
 	if err := c.say(ctx, "."); err != nil {
 		return c.lastWords(ctx, err)
 	}
-	return c.hear(ctx, "DATA")
+	return c.hearWithin(ctx, "the content", finalPatience)
 }
 
 // pour writes the content, granting the patience anew for each block.
@@ -146,7 +149,7 @@ func (c *Client) pour(ctx context.Context, content envelope.Content, dst io.Writ
 }
 
 func (c *Client) pourBlock(ctx context.Context, dst io.Writer, source io.Reader) (int64, error) {
-	release, err := c.guard(ctx)
+	release, err := c.guard(ctx, c.patience)
 	if err != nil {
 		return 0, err
 	}
@@ -162,6 +165,7 @@ func (c *Client) pourBlock(ctx context.Context, dst io.Writer, source io.Reader)
 // lastWords looks for a reply that explains why sending failed: a server that
 // has had enough says so before it hangs up.
 func (c *Client) lastWords(ctx context.Context, sending error) (reply.Reply, error) {
+	c.broken = true
 	ctx, cancel := context.WithTimeout(ctx, min(c.patience, time.Second))
 	defer cancel()
 	r, err := c.hear(ctx, "the content")
