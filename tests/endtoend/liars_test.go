@@ -85,7 +85,7 @@ func TestALiarCostsTheRelayNothingAndTheClientHearsWhatIsWrong(t *testing.T) {
 	tenants.become(honest)
 	s := relaySite(t, told{host: "localhost", port: tenants.port(), upstream: `timeout = "2s"`}, clientCertificate(t, authority()))
 	s.mustDeliver()
-	usual := s.descriptors()
+	usual := s.settledDescriptors()
 	for _, liar := range liars(t) {
 		t.Run(liar.name, func(t *testing.T) {
 			config := honest
@@ -139,6 +139,21 @@ func (s *site) descriptors() int {
 		s.t.Fatal(err)
 	}
 	return len(open)
+}
+
+// settledDescriptors is their number once it has been the same for a while: the
+// relay lets the TPM and its clients go a moment after they were of use.
+func (s *site) settledDescriptors() int {
+	s.t.Helper()
+	const calm = 50
+	settled := s.descriptors()
+	for same := 0; same < calm; time.Sleep(10 * time.Millisecond) {
+		now := s.descriptors()
+		if same++; now != settled {
+			settled, same = now, 0
+		}
+	}
+	return settled
 }
 
 // awaitDescriptors waits until the relay has no more open than usual.
