@@ -66,10 +66,11 @@ func (s *site) core() []byte {
 }
 
 func TestThePrivateKeyIsFoundNeitherInTheStateNorInTheMemoryOfARelayThatUsedIt(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"RSA-2048", "P-256"} {
 		for _, protection := range []string{"tpm", "file"} {
+			// One after the other, as each core fills more than a gigabyte of disk.
 			t.Run(kind+" protected by "+protection, func(t *testing.T) {
-				t.Parallel()
 				certificate, s := usedRelay(t, kind, protection)
 				var wanted needles
 				for name, secret := range secrets(t, certificate.PrivateKey.(crypto.Signer)) {
