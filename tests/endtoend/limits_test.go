@@ -41,7 +41,7 @@ func TestEachLimitHasItsCodeAndItsWords(t *testing.T) {
 		event  string // that the journal has to have
 	}{
 		{"recipients", `recipients = 3`, "delivered"},
-		{"command", `line = "1000B"`, ""},
+		{"command", `recipients = 3`, ""},
 		{"line", `line = "1000B"`, "not received"},
 		{"declared", `message_size = "5000B"`, ""},
 		{"undeclared", `message_size = "5000B"`, "not received"},
