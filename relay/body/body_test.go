@@ -54,7 +54,7 @@ func TestTheBudgetHoldsForAllBuffersTogether(t *testing.T) {
 func normalise(t *testing.T, content string) (string, *Normaliser) {
 	t.Helper()
 	var out bytes.Buffer
-	n := NewNormaliser(&out)
+	n := NewNormaliser(&out, 1000)
 	if _, err := io.Copy(n, iotest.OneByteReader(strings.NewReader(content))); err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +82,19 @@ func TestEveryLineEndsInCRLF(t *testing.T) {
 	}
 }
 
+func TestALineOverTheLimitIsFoundHoweverItComes(t *testing.T) {
+	for _, c := range []struct {
+		length int
+		fails  bool
+	}{{10, false}, {11, true}} {
+		n := NewNormaliser(io.Discard, 10)
+		_, err := io.Copy(n, iotest.OneByteReader(strings.NewReader("short\r\n"+strings.Repeat("x", c.length)+"\r\n")))
+		if errors.Is(err, ErrLongLine) != c.fails {
+			t.Errorf("%d octets: %v", c.length, err)
+		}
+	}
+}
+
 func TestHopsAreCountedInTheHeaderOnly(t *testing.T) {
 	header := "Received: a\r\n by b\r\nrEcEiVeD:c\nSubject: Received: no\r\nX-Received: no\r\n\r\n"
 	if _, n := normalise(t, header+"Received: not a field\r\n"); n.Hops() != 2 {
@@ -101,7 +114,7 @@ func FuzzNormaliser(f *testing.F) {
 	f.Add([]byte("a\r\n\n\r.\r\nb"), 3)
 	f.Fuzz(func(t *testing.T, content []byte, split int) {
 		var whole, parts bytes.Buffer
-		a, b := NewNormaliser(&whole), NewNormaliser(&parts)
+		a, b := NewNormaliser(&whole, 1<<20), NewNormaliser(&parts, 1<<20)
 		at := min(max(split, 0), len(content))
 		a.Write(content)
 		b.Write(content[:at])

@@ -2,6 +2,7 @@ package body
 
 import (
 	"bytes"
+	"errors"
 	"io"
 )
 
@@ -10,15 +11,21 @@ import (
 // SMTP smuggling is made of (RFC 5321 section 2.3.8 forbids both).
 type Normaliser struct {
 	dst       io.Writer
+	longest   int  // octets of a line, its ending left out
+	length    int  // octets of the current line so far
 	cr        bool // a CR is held back until it is known what follows
 	lineStart bool
 	eightBit  bool
 	fields    fieldCounter
 }
 
-// NewNormaliser gives a normaliser that writes to dst.
-func NewNormaliser(dst io.Writer) *Normaliser {
-	return &Normaliser{dst: dst, lineStart: true}
+// ErrLongLine is returned for a line over the limit.
+var ErrLongLine = errors.New("a line is too long")
+
+// NewNormaliser gives a normaliser that writes to dst and takes lines of at
+// most longest octets, the line ending left out.
+func NewNormaliser(dst io.Writer, longest int) *Normaliser {
+	return &Normaliser{dst: dst, longest: longest, lineStart: true}
 }
 
 var crlf = []byte("\r\n")
@@ -80,6 +87,9 @@ func (n *Normaliser) text(p []byte) error {
 		return nil
 	}
 	n.lineStart = false
+	if n.length += len(p); n.length > n.longest {
+		return ErrLongLine
+	}
 	n.fields.text(p)
 	n.eightBit = n.eightBit || bytes.IndexFunc(p, func(r rune) bool { return r > 127 }) >= 0
 	_, err := n.dst.Write(p)
@@ -87,7 +97,7 @@ func (n *Normaliser) text(p []byte) error {
 }
 
 func (n *Normaliser) endLine() error {
-	n.lineStart = true
+	n.lineStart, n.length = true, 0
 	n.fields.endLine()
 	_, err := n.dst.Write(crlf)
 	return err

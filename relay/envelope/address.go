@@ -62,8 +62,8 @@ func (a Address) Path() string {
 func isDomain(s string) bool {
 	if literal, ok := strings.CutPrefix(s, "["); ok {
 		literal, ok = strings.CutSuffix(literal, "]")
-		_, err := netip.ParseAddr(strings.TrimPrefix(literal, "IPv6:"))
-		return ok && err == nil
+		address, err := netip.ParseAddr(strings.TrimPrefix(literal, "IPv6:"))
+		return ok && err == nil && address.Zone() == ""
 	}
 	for _, label := range strings.Split(s, ".") {
 		if len(label) > 63 || !madeOf(label, labelCharacters) {

@@ -32,7 +32,7 @@ func TestWhatIsNoAddressIsRefused(t *testing.T) {
 		"", "printer", "@contoso.com", "a@", "a@b@contoso.com", "a@contoso..com", "a@con toso.com",
 		"ä@contoso.com", "a@contösö.com", "a\r\nRCPT TO:<x@y>@contoso.com", "a@b>\r\nDATA",
 		strings.Repeat("a", 65) + "@contoso.com", "a@" + strings.Repeat("b.", 128) + "com",
-		"a@" + strings.Repeat("b", 64) + ".com", "a@[192.168.1", "a@[not-an-address]",
+		"a@" + strings.Repeat("b", 64) + ".com", "a@[192.168.1", "a@[not-an-address]", "a@[fe80::1%eth0]",
 	} {
 		if address, err := ParseAddress(given); err == nil {
 			t.Errorf("%q was taken as %q", given, address)

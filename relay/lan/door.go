@@ -1,6 +1,7 @@
 package lan
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -15,37 +16,73 @@ type doorman struct {
 	net.Listener
 	server   *Server
 	turnAway func(net.Conn, reply.Reply)
-	dress    func(*clientConn) net.Conn // in TLS, where it begins with that
+	dress    func(*clientConn) net.Conn // in TLS, where it begins with that; may wait for it
+	entered  chan net.Conn
+	failed   chan error
 }
 
-// Accept waits for the next client that may come in.
+func (s *Server) door(l net.Listener, turnAway func(net.Conn, reply.Reply), dress func(*clientConn) net.Conn) *doorman {
+	d := &doorman{l, s, turnAway, dress, make(chan net.Conn), make(chan error)}
+	go d.receive()
+	return d
+}
+
+// Accept gives the next client that came in.
 func (d *doorman) Accept() (net.Conn, error) {
+	select {
+	case conn := <-d.entered:
+		return conn, nil
+	case err, open := <-d.failed:
+		if !open {
+			err = net.ErrClosed
+		}
+		return nil, err
+	}
+}
+
+// receive judges clients as they come, until the listener is closed.
+func (d *doorman) receive() {
+	defer close(d.failed)
 	for {
 		conn, err := d.Listener.Accept()
-		if err != nil {
-			return nil, err
+		if errors.Is(err, net.ErrClosed) {
+			return
 		}
-		client := peer(conn)
-		if !d.server.policy.MayRelay(client) {
-			d.refuse(conn, client, reply.New(554, 7, 1, "%s does not relay for %s: add its network to lan.allow", d.server.config.Hostname, client.Unmap()))
+		if err == nil {
+			d.judge(conn)
 			continue
 		}
-		admitted, answer, ok := d.server.sessions.admit(conn, client)
-		if !ok {
-			d.refuse(conn, client, answer)
-			continue
+		select {
+		case d.failed <- err:
+		case <-d.server.context.Done():
 		}
-		return d.dress(admitted), nil
 	}
+}
+
+func (d *doorman) judge(conn net.Conn) {
+	client := peer(conn)
+	if !d.server.policy.MayRelay(client) {
+		d.refuse(conn, client, reply.New(554, 7, 1, "%s does not relay for %s: add its network to lan.allow", d.server.config.Hostname, client.Unmap()))
+		return
+	}
+	admitted, answer, ok := d.server.sessions.admit(conn, client)
+	if !ok {
+		d.refuse(conn, client, answer)
+		return
+	}
+	go func() {
+		select {
+		case d.entered <- d.dress(admitted):
+		case <-d.server.context.Done():
+			_ = admitted.Close()
+		}
+	}()
 }
 
 func (d *doorman) refuse(conn net.Conn, client netip.Addr, answer reply.Reply) {
 	d.server.journal.ClientRefused(client, answer)
 	d.turnAway(conn, answer)
 }
-
-// partingTime is how long a client that is turned away may take to read why.
-const partingTime = time.Second
 
 // decline says why, without keeping other clients waiting.
 func (s *Server) decline(conn net.Conn, answer reply.Reply) {
@@ -57,14 +94,9 @@ func (s *Server) decline(conn net.Conn, answer reply.Reply) {
 		defer s.sessions.partings.Release()
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(partingTime))
-		if _, err := io.WriteString(conn, answer.String()+"\r\n"); err != nil {
-			return
+		if _, err := io.WriteString(conn, answer.String()+"\r\n"); err == nil {
+			part(conn)
 		}
-		// Unread input at the close would make the kernel take our words back.
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.CloseWrite()
-		}
-		_, _ = io.CopyN(io.Discard, conn, 64<<10)
 	}()
 }
 

@@ -41,13 +41,17 @@ type Policy interface {
 type Limits struct {
 	MessageSize  int64         // octets of a message
 	Recipients   int           // of a message
-	Line         int           // octets of a line, command or text
+	Line         int           // octets of a line of a message
 	Connections  int           // open at once
 	PerClient    int           // of those, from one address
 	Transactions int           // messages in a session
 	Session      time.Duration // the longest session
 	Idle         time.Duration // the longest silence of a client
 }
+
+// commandLine is the longest command line that is read at all, in octets; RFC
+// 5321 section 4.5.3.1.4 asks for 512.
+const commandLine = 64 << 10
 
 // Config is what a server needs to know.
 type Config struct {
@@ -80,7 +84,9 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 	s.smtp.TLSConfig = config.TLS
 	s.smtp.MaxMessageBytes = config.Limits.MessageSize
 	s.smtp.MaxRecipients = config.Limits.Recipients
-	s.smtp.MaxLineLength = config.Limits.Line
+	// The limit on a message's lines is the normaliser's: go-smtp hangs up on a
+	// longer line, often before the client has read why.
+	s.smtp.MaxLineLength = max(2*config.Limits.Line, commandLine)
 	s.smtp.ErrorLog = faultLog{j}
 	return s
 }
@@ -88,13 +94,13 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 // Serve takes SMTP clients from l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtp")
-	return s.smtp.Serve(&doorman{Listener: l, server: s, turnAway: s.decline, dress: s.asBefore})
+	return s.smtp.Serve(s.door(l, s.decline, s.asBefore))
 }
 
 // ServeTLS takes clients that begin with TLS from l until Shutdown (RFC 8314).
 func (s *Server) ServeTLS(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtps")
-	return s.smtp.Serve(&doorman{Listener: l, server: s, turnAway: hangUp, dress: s.inTLS})
+	return s.smtp.Serve(s.door(l, hangUp, s.inTLS))
 }
 
 // Shutdown closes the listeners and the idle sessions, lets messages under way
@@ -115,18 +121,6 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	conn := underlying(c.Conn())
 	_, secure := c.TLSConnectionState()
 	return &session{server: s, conn: conn, smtp: c, secure: secure}, nil
-}
-
-// underlying finds our connection below TLS.
-func underlying(conn net.Conn) *clientConn {
-	for {
-		switch c := conn.(type) {
-		case *clientConn:
-			return c
-		case *tls.Conn:
-			conn = c.NetConn()
-		}
-	}
 }
 
 // faultLog gives the journal what go-smtp would print.

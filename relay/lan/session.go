@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -30,6 +31,7 @@ type session struct {
 	// With BDAT, go-smtp runs Data beside the other verbs.
 	mu sync.Mutex
 	transaction
+	aborted atomic.Bool // a transfer by BDAT was given up
 }
 
 // transaction is what was said of the message to come.
@@ -44,6 +46,10 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 	if s.transactions > s.server.config.Limits.Transactions {
 		s.conn.endAfterReply()
 		return refusal(reply.New(421, 7, 0, "too many messages in one session, connect again"))
+	}
+	if s.aborted.Load() {
+		s.conn.endAfterReply()
+		return refusal(reply.New(421, 3, 0, "the transfer before was given up, connect again"))
 	}
 	var sender envelope.Address
 	if from != "" {
@@ -85,7 +91,11 @@ func (s *session) Data(r io.Reader) error {
 	s.mu.Unlock()
 	content := s.server.config.Budget.NewBuffer()
 	defer content.Release()
-	if answer, ok := s.receive(&e, content, r); !ok {
+	answer, ok := s.receive(&e, content, r)
+	if _, chunked := r.(*io.PipeReader); chunked {
+		answer, ok = s.afterChunks(answer, ok)
+	}
+	if !ok {
 		s.server.journal.NotReceived(e.ID, e.Client, answer)
 		return refusal(answer)
 	}
@@ -97,14 +107,27 @@ func (s *session) Data(r io.Reader) error {
 	return refusal(s.server.acceptor.Accept(s.server.context, e, content))
 }
 
+// afterChunks makes up for what go-smtp does with BDAT: a chunk that ends early
+// passes for a whole one, and the end of a transfer that was given up may pass
+// for the answer to the next message, so there must be no next one.
+func (s *session) afterChunks(answer reply.Reply, ok bool) (reply.Reply, bool) {
+	if ok && s.conn.brokenOff(s.secure) {
+		answer, ok = notReceived(io.ErrUnexpectedEOF), false
+	}
+	if !ok {
+		s.aborted.Store(true)
+	}
+	return answer, ok
+}
+
 // receive reads the content behind our trace field and completes the envelope.
 // Where that cannot be done it gives the answer for the client.
 func (s *session) receive(e *envelope.Envelope, content *body.Buffer, r io.Reader) (reply.Reply, bool) {
 	e.Received = time.Now()
-	normaliser := body.NewNormaliser(content)
-	_, err := io.WriteString(normaliser, traceField(*e, s.server.config.Hostname))
+	normaliser := body.NewNormaliser(content, s.server.config.Limits.Line)
+	_, err := io.WriteString(content, traceField(*e, s.server.config.Hostname))
 	if err == nil {
-		_, err = io.Copy(normaliser, r)
+		_, err = io.Copy(normaliser, unfolded(r))
 	}
 	if err == nil {
 		err = normaliser.Close()
@@ -112,8 +135,8 @@ func (s *session) receive(e *envelope.Envelope, content *body.Buffer, r io.Reade
 	if err != nil {
 		return notReceived(err), false
 	}
-	if normaliser.Hops() > mostHops {
-		return reply.New(554, 4, 6, "the message has passed %d hosts already and seems to go round in circles", normaliser.Hops()-1), false
+	if normaliser.Hops() >= mostHops {
+		return reply.New(554, 4, 6, "the message has passed %d hosts already and seems to go round in circles", normaliser.Hops()), false
 	}
 	e.Received = time.Now()
 	e.Size, e.EightBit = content.Size(), normaliser.EightBit()
@@ -125,7 +148,7 @@ func notReceived(err error) reply.Reply {
 	switch {
 	case errors.Is(err, body.ErrBudget):
 		return reply.New(452, 3, 1, "no memory for this message now, try again later")
-	case errors.Is(err, smtp.ErrTooLongLine):
+	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):
 		return reply.New(500, 5, 2, "a line of the message is too long")
 	case errors.As(err, &limit):
 		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message)

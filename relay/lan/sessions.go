@@ -1,11 +1,9 @@
 package lan
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sealpost/relay/journal"
@@ -77,60 +75,4 @@ func (s *sessions) closeAll() {
 	for c := range s.open {
 		_ = c.Conn.Close()
 	}
-}
-
-// clientConn is a client's connection with the session's time limits on it.
-type clientConn struct {
-	net.Conn
-	sessions *sessions
-	client   netip.Addr
-	begun    time.Time
-	messages atomic.Int64
-	busy     atomic.Bool // a message is being taken
-	ending   atomic.Bool
-	left     sync.Once
-	tls      bool // it is to begin with TLS
-	heard    bool // something was read from it
-}
-
-// endAfterReply has the client hear the reply to come and nothing after it.
-func (c *clientConn) endAfterReply() { c.ending.Store(true) }
-
-func (c *clientConn) ended() bool { return c.ending.Load() && !c.busy.Load() }
-
-func (c *clientConn) Read(p []byte) (int, error) {
-	if c.ended() {
-		return 0, io.EOF
-	}
-	deadline := time.Now().Add(c.patience())
-	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
-		deadline = end
-	}
-	if err := c.Conn.SetReadDeadline(deadline); err != nil {
-		return 0, err
-	}
-	// drain may have come between the first look and the deadline.
-	if c.ended() {
-		return 0, io.EOF
-	}
-	n, err := c.Conn.Read(p)
-	if !c.heard {
-		return c.firstHeard(p[:n], err)
-	}
-	return n, err
-}
-
-func (c *clientConn) Write(p []byte) (int, error) {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(c.sessions.limits.Idle)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *clientConn) Close() error {
-	c.left.Do(func() {
-		c.sessions.leave(c)
-		c.sessions.journal.SessionEnded(c.client, int(c.messages.Load()), time.Since(c.begun))
-	})
-	return c.Conn.Close()
 }

@@ -2,7 +2,6 @@ package lan
 
 import (
 	"crypto/tls"
-	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -10,16 +9,19 @@ import (
 
 // A device set to "SSL" begins with TLS on whatever port it was given, while
 // an SMTP server is the first to speak. Its hello is recognised when our
-// greeting has spoilt the attempt already; the box remembers the device, and
-// answers it in TLS from its next attempt on.
+// greeting has spoilt the attempt already; from then on the box lets clients
+// of that address speak first, for a moment.
 
-// helloPatience is how long a device that began with TLS the last time may
-// take to do so again, before it is taken for one that does not any more.
-const helloPatience = 5 * time.Second
+// tlsHandshake is the first octet of a TLS hello (RFC 8446 section 5.1).
+const tlsHandshake = 0x16
 
-// asBefore begins with TLS where the client did so the last time.
+// helloPatience is how long a client of an address that has begun with TLS
+// before may take to do so.
+const helloPatience = time.Second
+
+// asBefore begins with TLS where the client does.
 func (s *Server) asBefore(c *clientConn) net.Conn {
-	if s.sessions.beginsWithTLS(c.client) {
+	if s.sessions.haveBegunWithTLS(c.client) && c.peekHello() {
 		return s.inTLS(c)
 	}
 	return c
@@ -30,49 +32,31 @@ func (s *Server) inTLS(c *clientConn) net.Conn {
 	return tls.Server(c, s.config.TLS)
 }
 
-func (s *sessions) beginsWithTLS(client netip.Addr) bool {
+// peekHello tells whether a TLS hello comes in time.
+func (c *clientConn) peekHello() bool {
+	first := make([]byte, 1)
+	_ = c.Conn.SetReadDeadline(time.Now().Add(helloPatience))
+	n, _ := c.Conn.Read(first)
+	c.peeked = first[:n]
+	return n == 1 && first[0] == tlsHandshake
+}
+
+// beginsWithTLS remembers the client's address.
+func (c *clientConn) beginsWithTLS() {
+	const most = 1024
+	s := c.sessions
+	s.mu.Lock()
+	if len(s.tlsFirst) >= most {
+		clear(s.tlsFirst)
+	}
+	s.tlsFirst[c.client] = struct{}{}
+	s.mu.Unlock()
+	s.journal.TLSFirst(c.client)
+}
+
+func (s *sessions) haveBegunWithTLS(client netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, known := s.tlsFirst[client]
 	return known
-}
-
-func (s *sessions) rememberTLS(client netip.Addr) {
-	const most = 1024
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.tlsFirst) >= most {
-		clear(s.tlsFirst)
-	}
-	s.tlsFirst[client] = struct{}{}
-}
-
-func (s *sessions) forgetTLS(client netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.tlsFirst, client)
-}
-
-// patience is how long the client may be silent.
-func (c *clientConn) patience() time.Duration {
-	if c.tls && !c.heard {
-		return min(helloPatience, c.sessions.limits.Idle)
-	}
-	return c.sessions.limits.Idle
-}
-
-// firstHeard looks at what a client says first, or at its silence.
-func (c *clientConn) firstHeard(p []byte, err error) (int, error) {
-	const handshake = 0x16 // the record type of a TLS hello (RFC 8446 section 5.1)
-	hello := len(p) > 0 && p[0] == handshake
-	c.heard = len(p) > 0
-	switch {
-	case c.tls && !hello:
-		c.sessions.forgetTLS(c.client)
-	case !c.tls && hello:
-		c.sessions.rememberTLS(c.client)
-		c.sessions.journal.TLSFirst(c.client)
-		return 0, io.EOF
-	}
-	return len(p), err
 }

@@ -1,9 +1,21 @@
 package lan
 
 import (
+	"bufio"
+	"io"
 	"net/netip"
 	"strings"
 )
+
+// unfolded keeps content that begins with white space, which is no header,
+// from becoming a continuation of our trace field.
+func unfolded(content io.Reader) io.Reader {
+	r := bufio.NewReader(content)
+	if first, err := r.Peek(1); err == nil && (first[0] == ' ' || first[0] == '\t') {
+		return io.MultiReader(strings.NewReader("\r\n"), r)
+	}
+	return r
+}
 
 // traceName is a client's EHLO argument as it may stand in a header: whatever
 // could end the field or open a comment makes it "unknown".

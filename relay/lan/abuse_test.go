@@ -1,0 +1,96 @@
+package lan
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/relay/body"
+	"sealpost/relay/reply"
+)
+
+const beginning = "EHLO x\r\nMAIL FROM:<a@contoso.com>\r\nRCPT TO:<b@fabrikam.example>\r\n"
+
+func TestHalfAMessageIsNeverTaken(t *testing.T) {
+	for _, part := range []string{"DATA\r\nhalf a mess", "BDAT 5000\r\nhalf a chunk", "BDAT 5000 LAST\r\nhalf a chunk", "BDAT 4\r\nhalfBDAT 9 LAST\r\n a chu"} {
+		d := &desk{}
+		s, address := start(t, d, nil)
+		for _, secure := range []bool{false, true} {
+			conn := dial(t, address)
+			if secure {
+				conn = startTLS(t, conn)
+			}
+			_, _ = io.WriteString(conn, beginning+part)
+			_ = conn.Close()
+		}
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if envelopes, contents := d.messages(); len(envelopes) != 0 {
+			t.Errorf("%q was taken as %q", part, contents)
+		}
+	}
+}
+
+// startTLS goes over to TLS and hangs up without a farewell when it is closed.
+func startTLS(t *testing.T, conn net.Conn) net.Conn {
+	t.Helper()
+	r := bufio.NewReader(conn)
+	for _, line := range []string{"", "EHLO x\r\n", "STARTTLS\r\n"} {
+		_, _ = io.WriteString(conn, line)
+		if _, err := reply.Read(r, func(string) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+}
+
+func TestContentCannotContinueOurTraceField(t *testing.T) {
+	d := &desk{}
+	_, address := start(t, d, nil)
+	conn := dial(t, address)
+	_, _ = io.WriteString(conn, beginning+"DATA\r\n\tby forged.example\r\n.\r\nQUIT\r\n")
+	_, _ = io.ReadAll(conn)
+	if _, contents := d.messages(); len(contents) != 1 || !strings.HasSuffix(contents[0], "\r\n\r\n\tby forged.example\r\n") {
+		t.Errorf("got %q", contents)
+	}
+}
+
+func TestAClientThatIsStillSendingHearsWhyItIsHungUpOn(t *testing.T) {
+	_, address := start(t, &desk{}, nil)
+	conn := dial(t, address)
+	_, _ = io.WriteString(conn, "EHLO x\r\n"+strings.Repeat("A", 8<<20))
+	all, _ := io.ReadAll(conn)
+	if !strings.Contains(string(all), "\n500 5.4.0 ") {
+		t.Errorf("heard %q", all)
+	}
+}
+
+func TestABudgetIsWholeAgainWhenClientsHangUp(t *testing.T) {
+	budget := body.NewBudget(1 << 20)
+	s, address := start(t, &desk{}, func(c *Config) { c.Budget = budget })
+	for _, last := range []string{"DATA\r\nhalf a mess", "BDAT 5000\r\nhalf a chunk", "BDAT 0\r\nRSET\r\n"} {
+		conn := dial(t, address)
+		_, _ = io.WriteString(conn, beginning+last)
+		r := bufio.NewReader(conn)
+		for range 11 {
+			if _, err := r.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = conn.Close()
+	}
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); budget.Used() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are still taken", budget.Used())
+		}
+	}
+}
