@@ -29,7 +29,7 @@ dist/sealpost:
 test:
 	@tests/install $(TEST_PARTS)
 	@$(MAKE) --no-print-directory lint
-	go test -race -timeout 18m ./...
+	go test -race -count=1 -timeout 18m ./...
 	@$(MAKE) --no-print-directory build
 
 # The box's program for each target, with its size.
