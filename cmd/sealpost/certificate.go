@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -160,12 +161,24 @@ func (r request) String() string { return strings.TrimSpace(r.PEM) }
 func requestCommand(o *options) *cobra.Command {
 	var names []string
 	var keyType string
+	var replace bool
 	c := leaf("request --name NAME", "Make a key in the TPM and print the request for its certificate", 0, func(c *cobra.Command, _ []string) error {
 		if len(names) == 0 {
 			return &usageError{errors.New("name the certificate's host with --name, such as relay.contoso.com")}
 		}
+		if !slices.Contains(keyTypes, hal.KeyType(keyType)) {
+			return &usageError{fmt.Errorf("there is no key type %q: choose RSA-2048, RSA-3072, P-256 or P-384", keyType)}
+		}
 		return o.withBox(c, anyState, func(ctx context.Context, b *box) error {
+			if replace {
+				if err := identity.Abandon(ctx, b.store); err != nil {
+					return err
+				}
+			}
 			pem, err := identity.Request(ctx, b.store, b.tpm, hal.KeyType(keyType), names)
+			if errors.Is(err, errors.ErrUnsupported) {
+				return fmt.Errorf("%w: choose another type with --key, RSA-2048 and P-256 are held by every TPM", err)
+			}
 			if err != nil {
 				return err
 			}
@@ -174,5 +187,9 @@ func requestCommand(o *options) *cobra.Command {
 	})
 	c.Flags().StringSliceVar(&names, "name", nil, "a `name` for the certificate; the first is its common name")
 	c.Flags().StringVar(&keyType, "key", string(hal.RSA2048), "the key's `type`: RSA-2048, RSA-3072, P-256 or P-384")
+	c.Flags().BoolVar(&replace, "replace", false, "give up a request that is pending, and its key")
 	return c
 }
+
+// keyTypes are those that a TPM may be asked to make.
+var keyTypes = []hal.KeyType{hal.RSA2048, hal.RSA3072, hal.ECDSAP256, hal.ECDSAP384}

@@ -56,6 +56,7 @@ func TestEveryCommandLineEndsWithItsStatusAndWords(t *testing.T) {
 		{"certificate import --pfx none.pfx", good, exitFailed, "no such file"},
 		{"certificate import --pem none.pem", good, exitFailed, "no such file"},
 		{"certificate request", good, exitUsage, "name the certificate's host with --name"},
+		{"certificate request --name relay.contoso.com --key foo", good, exitUsage, "choose RSA-2048, RSA-3072, P-256 or P-384"},
 		{"certificate request --name relay.contoso.com", good, exitFailed, "TPM absent"},
 		{"state erase", good, exitUsage, "say --yes if you mean it"},
 		{"state erase --yes", good, exitFailed, "there is no state yet"},

@@ -21,6 +21,10 @@ const passwordLimit = 4096
 func readPassword(c *cobra.Command, path string) (string, error) {
 	if path != "" {
 		data, err := readFile(path, passwordLimit)
+		if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+			return "", fmt.Errorf("%s is written in UTF-16: save it as UTF-8", path)
+		}
+		data = bytes.TrimPrefix(data, []byte("\ufeff"))
 		line, _, _ := bytes.Cut(data, []byte("\n"))
 		return strings.TrimSuffix(string(line), "\r"), err
 	}

@@ -104,3 +104,16 @@ func TestAPasswordIsTheFirstLineOfAFileOrOfStandardInput(t *testing.T) {
 		}
 	}
 }
+
+func TestAPasswordFileOfWindowsIsUnderstood(t *testing.T) {
+	path := t.TempDir() + "/password"
+	for given, want := range map[string]string{"\ufeffsecret\r\n": "secret", "\xff\xfes\x00": ""} {
+		if err := os.WriteFile(path, []byte(given), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := readPassword(&cobra.Command{}, path)
+		if got != want || (err != nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "save it as UTF-8") {
+			t.Errorf("%q: got %q, %v", given, got, err)
+		}
+	}
+}

@@ -31,6 +31,9 @@ const (
 // ErrNone is returned where the box has no client certificate yet.
 var ErrNone = errors.New("this box has no client certificate yet: import one with: sealpost certificate import --pfx FILE")
 
+// ErrPending is returned where a request would throw away the key of another.
+var ErrPending = errors.New("a certificate was requested on this box already and has not come yet: import it with: sealpost certificate import --pem FILE, or give that request and its key up with --replace")
+
 // ErrNoRequest is returned where a certificate comes without the request that
 // it answers.
 var ErrNoRequest = errors.New("no certificate was requested on this box: import a PFX, or make a request first with: sealpost certificate request --name NAME")
@@ -59,7 +62,14 @@ type record struct {
 
 // Signer gives the key for use. It does not touch the TPM yet.
 func (c Client) Signer(tpm hal.TPM) (crypto.Signer, error) {
-	return keyring.Open(tpm, c.Key, binding(c.Chain[0]))
+	signer, err := keyring.Open(tpm, c.Key, binding(c.Chain[0]))
+	if err != nil {
+		return nil, err
+	}
+	if public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(c.Chain[0].PublicKey) {
+		return nil, errors.New("the stored key is not the certificate's: import the certificate again")
+	}
+	return signer, nil
 }
 
 // DER gives the chain as TLS sends it.
@@ -93,15 +103,32 @@ func Import(ctx context.Context, store Store, protect Protector, bundle certific
 	if err != nil {
 		return Client{}, fmt.Errorf("protecting the private key: %w", err)
 	}
-	return save(ctx, store, Client{Chain: bundle.Chain, Key: key})
+	client := Client{Chain: bundle.Chain, Key: key}
+	return client, update(ctx, store, client.put)
+}
+
+// Abandon gives up the request that is pending, and its key.
+func Abandon(ctx context.Context, store Store) error {
+	return update(ctx, store, func(sections state.Sections) error {
+		delete(sections, sectionRequest)
+		return nil
+	})
 }
 
 // Request has the TPM make a key, stores it until the certificate comes, and
-// gives the PKCS#10 request for it in PEM (RFC 2986).
+// gives the PKCS#10 request for it in PEM (RFC 2986). It fails with ErrPending
+// where a certificate is still to come.
 func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType, names []string) ([]byte, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the settings area: %w", err)
+	}
+	if _, pending := sections[sectionRequest]; pending {
+		return nil, ErrPending
+	}
 	key, err := keyring.Generate(ctx, tpm, keyType)
 	if err != nil {
-		return nil, fmt.Errorf("making a key in the TPM: %w", err)
+		return nil, err
 	}
 	signer, err := keyring.Open(tpm, key, nil)
 	if err != nil {
@@ -112,6 +139,9 @@ func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType,
 		return nil, fmt.Errorf("signing the request: %w", err)
 	}
 	return request, update(ctx, store, func(sections state.Sections) error {
+		if _, pending := sections[sectionRequest]; pending {
+			return ErrPending
+		}
 		return put(sections, sectionRequest, key)
 	})
 }
@@ -142,16 +172,15 @@ func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x50
 	if err := judge(path); err != nil {
 		return Client{}, err
 	}
-	return save(ctx, store, Client{Chain: path.Chain, Key: key})
+	client := Client{Chain: path.Chain, Key: key}
+	return client, update(ctx, store, func(sections state.Sections) error {
+		delete(sections, sectionRequest)
+		return client.put(sections)
+	})
 }
 
-// save stores a client certificate; a request that was pending is settled.
-func save(ctx context.Context, store Store, client Client) (Client, error) {
-	err := update(ctx, store, func(sections state.Sections) error {
-		delete(sections, sectionRequest)
-		return put(sections, sectionConnector, record{client.DER(), client.Key})
-	})
-	return client, err
+func (c Client) put(sections state.Sections) error {
+	return put(sections, sectionConnector, record{c.DER(), c.Key})
 }
 
 func update(ctx context.Context, store Store, change func(state.Sections) error) error {

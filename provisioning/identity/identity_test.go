@@ -120,6 +120,12 @@ func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}); !errors.Is(err, ErrPending) {
+		t.Errorf("a second request: %v", err)
+	}
+	if _, err := Import(ctx, store, inFile, bundle(t)); err != nil {
+		t.Errorf("a PFX in the meantime: %v", err)
+	}
 	block, _ := pem.Decode(text)
 	request := must(x509.ParseCertificateRequest(block.Bytes))
 	if err := request.CheckSignature(); err != nil || request.Subject.CommonName != "relay.contoso.com" {
@@ -141,6 +147,19 @@ func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
 	}
 	if _, pending := store.sections[sectionRequest]; pending {
 		t.Error("the request is still pending")
+	}
+	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
+	if err := Abandon(ctx, store); err != nil {
+		t.Error(err)
+	}
+	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
+}
+
+func TestAKeyThatIsNotTheCertificatesIsNotUsed(t *testing.T) {
+	one, other := bundle(t), bundle(t)
+	key := must(keyring.ProtectInFile(other.Key, binding(one.Leaf)))
+	if _, err := (Client{Chain: one.Chain, Key: key}).Signer(nil); err == nil || !strings.Contains(err.Error(), "import the certificate again") {
+		t.Errorf("got %v", err)
 	}
 }
 

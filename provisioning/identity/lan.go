@@ -2,8 +2,6 @@ package identity
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/tls"
@@ -77,17 +75,11 @@ func openLAN(ctx context.Context, sealer Sealer, r lanRecord, leaf *x509.Certifi
 }
 
 func makeLAN(ctx context.Context, store Store, sealer Sealer, hostname string) (tls.Certificate, error) {
-	// Old printers know RSA and nothing else.
-	const bits = 2048
-	key, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("making the LAN key: %w", err)
-	}
-	certificate, err := selfSigned(key, key.Public(), hostname)
+	certificate, err := Throwaway(hostname)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	der, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("encoding the LAN key: %w", err)
 	}
@@ -101,19 +93,16 @@ func makeLAN(ctx context.Context, store Store, sealer Sealer, hostname string) (
 	})
 }
 
-// Throwaway gives a certificate that lasts until the next start, for a box
-// whose own cannot be opened.
+// Throwaway gives a new certificate that is stored nowhere, for a box whose
+// own cannot be opened. Its dates are such that no device's wrong clock and no
+// box's early start can fall out of them.
 func Throwaway(hostname string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	// Old printers know RSA and nothing else.
+	const bits = 2048
+	key, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("making a key: %w", err)
+		return tls.Certificate{}, fmt.Errorf("making the LAN key: %w", err)
 	}
-	return selfSigned(key, key.Public(), hostname)
-}
-
-// selfSigned makes a certificate whose dates no device's wrong clock and no
-// box's early start can fall out of.
-func selfSigned(key any, public any, hostname string) (tls.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("making a serial number: %w", err)
@@ -127,7 +116,7 @@ func selfSigned(key any, public any, hostname string) (tls.Certificate, error) {
 		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, public, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("signing the box's own certificate: %w", err)
 	}
