@@ -26,6 +26,7 @@ const (
 	TPMReady     TPMState = "ready"
 	TPMReplaced  TPMState = "cleared or replaced"
 	TPMRestarted TPMState = "restarted"
+	TPMBusy      TPMState = "busy"
 	TPMLockedOut TPMState = "locked out"
 	TPMAbsent    TPMState = "absent"
 	TPMFailed    TPMState = "failed"

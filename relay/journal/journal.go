@@ -8,6 +8,7 @@ package journal
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,15 +58,35 @@ func (j *Journal) event(level slog.Level, name string, attrs ...slog.Attr) {
 
 // bounded cuts what a stranger may have made long.
 func bounded(attr slog.Attr) slog.Attr {
-	const limit = 512
-	if attr.Value.Kind() == slog.KindString && len(attr.Value.String()) > limit {
-		attr.Value = slog.StringValue(attr.Value.String()[:limit] + "…")
+	switch value := attr.Value.Any().(type) {
+	case string:
+		attr.Value = slog.StringValue(clip(value))
+	case []string:
+		texts := make([]string, len(value))
+		for i, text := range value {
+			texts[i] = clip(text)
+		}
+		attr.Value = slog.AnyValue(texts)
+	case []slog.Attr:
+		members := make([]slog.Attr, len(value))
+		for i, member := range value {
+			members[i] = bounded(member)
+		}
+		attr.Value = slog.GroupValue(members...)
 	}
 	return attr
 }
 
-// keptEvents is how many events stay in memory; at their bound of a few
-// hundred bytes each, about 2 MiB.
+func clip(text string) string {
+	const limit = 512
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
+}
+
+// keptEvents is how many events stay in memory: about 2 MiB of ordinary ones,
+// some 40 MiB were every text in every one as long as it may be.
 const keptEvents = 4096
 
 // ring keeps the newest events and wakes those who follow them.

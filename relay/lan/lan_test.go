@@ -267,6 +267,12 @@ func TestADeviceSetToSSLWorksFromItsSecondAttemptOnBesideOthers(t *testing.T) {
 	if err := overTLS(); err == nil {
 		t.Error("the first attempt met TLS on a plain port")
 	}
+	// The box reads the hello a moment after the device gave up.
+	for deadline := time.Now().Add(10 * time.Second); overTLS() != nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("the device was not remembered")
+		}
+	}
 	for range 2 {
 		if err := overTLS(); err != nil {
 			t.Errorf("a later attempt: %v", err)

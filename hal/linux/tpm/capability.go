@@ -107,6 +107,10 @@ func (t *TPM) State(ctx context.Context) hal.TPMState {
 	if fault, ok := errors.AsType[*hal.TPMFault](err); ok {
 		return fault.State
 	}
+	if ctx.Err() != nil {
+		// Making an RSA key keeps a chip busy for longer than most would wait.
+		return hal.TPMBusy
+	}
 	if err != nil {
 		return hal.TPMFailed
 	}

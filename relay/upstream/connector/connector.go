@@ -78,7 +78,7 @@ func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content en
 	judge func([]reply.Reply) bool) (upstream.Result, error) {
 	link, answers, err := c.offer(ctx, e)
 	if err != nil {
-		return upstream.Result{}, c.unavailable(err)
+		return upstream.Result{}, c.unavailable(ctx, err)
 	}
 	result := upstream.Result{Answers: answers, Connection: link.record}
 	if !judge(answers) {
@@ -88,7 +88,7 @@ func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content en
 	final, err := link.client.Content(ctx, content)
 	if err != nil {
 		c.pool.drop(link)
-		return upstream.Result{}, c.unavailable(&onHost{link.record.Host, err})
+		return upstream.Result{}, c.unavailable(ctx, &onHost{link.record.Host, err})
 	}
 	for i, answer := range answers {
 		if answer.Positive() {

@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -273,120 +271,6 @@ func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
 	}
 }
 
-func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
-
-func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
-	script := func(at, answer string) func(*tenant.Config) {
-		return func(c *tenant.Config) {
-			c.Script = func(verb, _ string) string {
-				if verb == at {
-					return answer
-				}
-				return ""
-			}
-		}
-	}
-	for name, c := range map[string]struct {
-		tenant func(*tenant.Config)
-		config func(*Config)
-		words  string
-	}{
-		"no STARTTLS":          {func(c *tenant.Config) { c.NoSTARTTLS = true }, nil, "4.7.5 " + mx + " does not offer STARTTLS; mail is never sent in clear"},
-		"STARTTLS refused":     {script("STARTTLS", "454 4.7.0 TLS not available"), nil, "4.4.2 " + mx + " said: 454 4.7.0 TLS not available"},
-		"clear text after it":  {script("STARTTLS", "220 go ahead\r\n250 forged"), nil, "tampering"},
-		"hangs up before TLS":  {script("STARTTLS", tenant.HangUp), nil, "4.4.2"},
-		"expired certificate":  {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(expired, mx)) }, nil, "it has expired or is not valid yet; check the box's clock too"},
-		"wrong name":           {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, "mx.evil.example")) }, nil, "it is for another name"},
-		"unknown issuer":       {nil, func(c *Config) { c.Roots = must(parts.NewAuthority("Other")).Pool() }, "its issuer is unknown"},
-		"TLS 1.1":              {func(c *tenant.Config) { c.MinTLS, c.MaxTLS = tls.VersionTLS10, tls.VersionTLS11 }, nil, "TLS 1.2 or later is needed"},
-		"closes at once":       {script("CONNECT", tenant.HangUp), nil, "4.4.2 the connection to " + mx + " broke off"},
-		"closes midway":        {script("MIDWAY", tenant.HangUp), nil, "4.4.2"},
-		"stalls at once":       {script("CONNECT", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time"},
-		"stalls midway":        {script("MIDWAY", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time"},
-		"stalls at the end":    {script("CONTENT", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time"},
-		"100,000 characters":   {script("CONNECT", "220 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
-		"the same under TLS":   {script("RCPT", "250 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
-		"endless reply":        {script("EHLO", strings.Repeat("250-x\r\n", 1000)+"250 x"), nil, "more than 128 lines"},
-		"not SMTP":             {script("CONNECT", "SSH-2.0-OpenSSH_9.2"), nil, "does not speak SMTP: not an SMTP reply"},
-		"busy":                 {script("CONNECT", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
-		"busy at MAIL":         {script("MAIL", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
-		"an answer of no kind": {script("CONTENT", "354 go on"), nil, "said: 354 go on"},
-		"nobody there":         {nil, func(c *Config) { c.Port = 1 }, "4.4.1 cannot reach " + mx + ": check the internet line and that outbound port 25 is open"},
-		"unknown name":         {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " is not known to DNS"},
-		"MX elsewhere": {nil, func(c *Config) {
-			c.Host, c.Domain, c.Resolver = "", "contoso.com", resolver{mx: []string{"mx.filter.example"}}
-		}, `4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host`},
-		"the key fails": {nil, func(c *Config) { c.Identity.Key = brokenKey{c.Identity.Key} }, "4.3.5 the key of the client certificate cannot be used: TPM absent"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t, c.tenant, func(config *Config) {
-				config.Patience = 300 * time.Millisecond
-				if c.config != nil {
-					c.config(config)
-				}
-			})
-			_, err := s.deliver(message("1"))
-			u := (*upstream.Unavailable)(nil)
-			if !errors.As(err, &u) {
-				t.Fatalf("got %v", err)
-			}
-			if answer := u.Reply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
-				t.Errorf("the client hears %q, want %q (%v)", answer, c.words, err)
-			}
-			if clear := s.tenant.InClear(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
-				t.Errorf("said in clear: %q", clear)
-			}
-			if len(s.tenant.Messages()) != 0 && name != "stalls at the end" {
-				t.Error("the tenant took the message")
-			}
-		})
-	}
-}
-
-// brokenKey is a key whose TPM has gone.
-type brokenKey struct{ crypto.Signer }
-
-func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
-	return nil, errors.New("TPM absent: check that it is fitted")
-}
-
-func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Patience = 100 * time.Millisecond })
-	s.tenant.Behave(func(verb, _ string) string {
-		if verb == "CONTENT" {
-			time.Sleep(400 * time.Millisecond)
-		}
-		return ""
-	})
-	if result, err := s.deliver(message("1")); err != nil || !result.Taken {
-		t.Errorf("got %+v, %v", result, err)
-	}
-}
-
-func TestAReplyTooManyIsNotTakenForTheNextOne(t *testing.T) {
-	for _, verb := range []string{"CONTENT", "RCPT"} {
-		s := newSite(t, nil, nil)
-		s.tenant.Behave(func(said, _ string) string {
-			if said == verb {
-				return "250 2.0.0 yes\r\n250 2.0.0 and yes"
-			}
-			return ""
-		})
-		_, first := s.deliver(message("1"))
-		s.tenant.Behave(func(said, _ string) string {
-			if said == "CONTENT" {
-				return "550 5.7.1 refused"
-			}
-			return ""
-		})
-		second, err := s.deliver(message("2"))
-		if err != nil || second.Taken || second.Answers[0].Code != 550 {
-			t.Errorf("%s answered twice: first %v, then %+v, %v", verb, first, second, err)
-		}
-	}
-}
-
 func TestTheMXIsFoundByDNS(t *testing.T) {
 	for _, host := range []string{mx, "contoso-com.r-v1.mx.microsoft"} {
 		s := newSite(t, func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, host)) },
@@ -395,25 +279,5 @@ func TestTheMXIsFoundByDNS(t *testing.T) {
 		if err != nil || result.Connection.Host != host {
 			t.Errorf("%s: got %+v, %v", host, result, err)
 		}
-	}
-}
-
-func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
-	s := newSite(t, func(c *tenant.Config) {
-		c.Script = func(verb, _ string) string {
-			if verb == "MAIL" {
-				return tenant.Stall
-			}
-			return ""
-		}
-	}, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
-	begun := time.Now()
-	if _, err := s.connector.Deliver(ctx, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
-		t.Errorf("got %v", err)
-	}
-	if lasted := time.Since(begun); lasted > 3*time.Second {
-		t.Errorf("it took %v", lasted)
 	}
 }

@@ -1,13 +1,11 @@
 package connector
 
 import (
-	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"io"
-	"sync"
 	"time"
 
 	"sealpost/relay/journal"
@@ -88,60 +86,4 @@ func (k *observedKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts
 	}
 	k.handshake.connector.journal.Signed(k.handshake.record.ID, k.handshake.record.Key, err, time.Since(begun))
 	return signature, err
-}
-
-// sessions keeps TLS sessions for resumption, which saves a signature of 70 to
-// 250 ms on a TPM. While there is none to resume, connections are opened one
-// at a time, so that a burst waits for the first instead of signing as often
-// as there are connections.
-type sessions struct {
-	tls.ClientSessionCache
-	turn chan struct{}
-
-	mu     sync.Mutex
-	warm   bool
-	origin journal.Connection // what the session's full handshake showed
-}
-
-func newSessions() *sessions {
-	const hosts = 8
-	return &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(hosts), turn: make(chan struct{}, 1)}
-}
-
-// Put implements tls.ClientSessionCache.
-func (s *sessions) Put(key string, state *tls.ClientSessionState) {
-	s.mu.Lock()
-	s.warm = state != nil
-	s.mu.Unlock()
-	s.ClientSessionCache.Put(key, state)
-}
-
-// enter waits for the turn to open a connection.
-func (s *sessions) enter(ctx context.Context) (leave func(), err error) {
-	select {
-	case s.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	release := func() { <-s.turn }
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.warm {
-		release()
-		return func() {}, nil
-	}
-	return release, nil
-}
-
-// remember notes what a full handshake showed, and gives it to a connection
-// that resumes it: the server knows us by what it saw then.
-func (s *sessions) remember(record *journal.Connection) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !record.Resumed {
-		s.origin = *record
-		return
-	}
-	record.Requested, record.Authorities = s.origin.Requested, s.origin.Authorities
-	record.Shown, record.Key = s.origin.Shown, s.origin.Key
 }

@@ -16,8 +16,11 @@ import (
 	"sealpost/relay/upstream/esmtp"
 )
 
-// connectPatience is how long one address may take to answer a TCP connect.
-const connectPatience = 10 * time.Second
+// How long one address may take to answer a TCP connect, and all of a host's.
+const (
+	connectPatience = 10 * time.Second
+	hostPatience    = 30 * time.Second
+)
 
 // open connects, goes over to TLS and greets: what it returns may carry mail.
 func (c *Connector) open(ctx context.Context) (*link, error) {
@@ -25,7 +28,13 @@ func (c *Connector) open(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
+	l, err := c.openAny(ctx)
+	leave(err)
+	return l, err
+}
+
+// openAny opens the first of the mail hosts that can be used.
+func (c *Connector) openAny(ctx context.Context) (*link, error) {
 	begun := time.Now()
 	hosts, err := c.hosts(ctx)
 	if err != nil {
@@ -81,7 +90,10 @@ func (c *Connector) secure(ctx context.Context, conn net.Conn, record *journal.C
 	}
 	// With TLS 1.3 a server that refuses our certificate says so only now.
 	if err := client.Hello(ctx, c.config.Hello); err != nil {
-		return nil, &afterHandshake{err}
+		if record.Shown != "" {
+			err = &afterShowing{err}
+		}
+		return nil, err
 	}
 	shake.complete(state)
 	return client, nil
@@ -90,6 +102,8 @@ func (c *Connector) secure(ctx context.Context, conn net.Conn, record *journal.C
 // dial tries the host's addresses in turn, IPv4 first: Exchange Online takes
 // IPv6 only from addresses with reverse DNS, which few sites have.
 func (c *Connector) dial(ctx context.Context, host string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, hostPatience)
+	defer cancel()
 	addresses, err := c.addresses(ctx, host)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package connector
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -39,7 +38,7 @@ func (p *pool) take(ctx context.Context) (*link, error) {
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for one of %d connections: %w", cap(p.slots), ctx.Err())
+		return nil, errBusy
 	}
 	if l := p.newestIdle(); l != nil {
 		return l, nil

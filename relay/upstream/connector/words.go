@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,13 +10,17 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/esmtp"
 )
 
-var errNoTLS = errors.New("the server does not offer STARTTLS")
+var (
+	errNoTLS = errors.New("the server does not offer STARTTLS")
+	errBusy  = errors.New("all connections to the tenant are busy, try again later")
+)
 
 // onHost says with which host something failed.
 type onHost struct {
@@ -26,11 +31,12 @@ type onHost struct {
 func (o *onHost) Error() string { return o.host + ": " + o.err.Error() }
 func (o *onHost) Unwrap() error { return o.err }
 
-// afterHandshake marks what failed where TLS 1.3 servers refuse a certificate.
-type afterHandshake struct{ err error }
+// afterShowing marks what failed where TLS 1.3 servers refuse the certificate
+// that they were shown.
+type afterShowing struct{ err error }
 
-func (a *afterHandshake) Error() string { return a.err.Error() }
-func (a *afterHandshake) Unwrap() error { return a.err }
+func (a *afterShowing) Error() string { return a.err.Error() }
+func (a *afterShowing) Unwrap() error { return a.err }
 
 // Statuses of RFC 3463 and RFC 5248 for what can be in the way.
 var (
@@ -38,18 +44,24 @@ var (
 	statusUnreachable   = reply.Status{Class: 4, Subject: 4, Detail: 1}
 	statusBroken        = reply.Status{Class: 4, Subject: 4, Detail: 2}
 	statusNoRoute       = reply.Status{Class: 4, Subject: 4, Detail: 4}
+	statusCongested     = reply.Status{Class: 4, Subject: 4, Detail: 5}
 	statusProtocol      = reply.Status{Class: 4, Subject: 5, Detail: 0}
 	statusSecurity      = reply.Status{Class: 4, Subject: 7, Detail: 5}
 )
 
 // unavailable puts what went wrong into words for the technician.
-func (c *Connector) unavailable(err error) *upstream.Unavailable {
-	host := c.config.Host
+func (c *Connector) unavailable(ctx context.Context, err error) *upstream.Unavailable {
+	host := cmp.Or(c.config.Host, "the tenant")
 	if at := (*onHost)(nil); errors.As(err, &at) {
 		host = at.host
 	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, errBusy) {
+		return &upstream.Unavailable{Status: statusBroken, Err: err,
+			Reason: host + " did not answer in time: if it is the line that is slow, raise upstream.timeout"}
+	}
+	// What a server said comes before TLS, whose errors are known by their text.
 	for _, read := range []func(string, error) (reply.Status, string){
-		keyWords, lookupWords, tlsWords, refusalWords, protocolWords, networkWords,
+		keyWords, busyWords, lookupWords, refusalWords, protocolWords, tlsWords, networkWords,
 	} {
 		if status, reason := read(host, err); reason != "" {
 			return &upstream.Unavailable{Status: status, Reason: reason, Err: err}
@@ -68,6 +80,13 @@ func (k *keyFault) Unwrap() error { return k.err }
 func keyWords(_ string, err error) (reply.Status, string) {
 	if fault := (*keyFault)(nil); errors.As(err, &fault) {
 		return statusConfiguration, "the key of the client certificate cannot be used: " + fault.Error()
+	}
+	return reply.Status{}, ""
+}
+
+func busyWords(_ string, err error) (reply.Status, string) {
+	if errors.Is(err, errBusy) {
+		return statusCongested, errBusy.Error()
 	}
 	return reply.Status{}, ""
 }
@@ -91,7 +110,7 @@ func tlsWords(host string, err error) (reply.Status, string) {
 	var (
 		verification *tls.CertificateVerificationError
 		record       tls.RecordHeaderError
-		after        *afterHandshake
+		after        *afterShowing
 	)
 	switch {
 	case errors.Is(err, errNoTLS):
@@ -106,7 +125,7 @@ func tlsWords(host string, err error) (reply.Status, string) {
 		return statusSecurity, fmt.Sprintf("%s refused our client certificate (%s): check that it is valid and complete: sealpost certificate show", host, lastPart(err))
 	case strings.Contains(err.Error(), "tls: "):
 		return statusSecurity, fmt.Sprintf("no TLS connection with %s, TLS 1.2 or later is needed (%s)%s", host, lastPart(err), inClear)
-	case errors.As(err, &after) && !errors.As(err, new(*esmtp.Refusal)):
+	case errors.As(err, &after) && (errors.Is(err, esmtp.ErrClosed) || errors.Is(err, syscall.ECONNRESET)):
 		return statusSecurity, fmt.Sprintf("%s hung up after seeing our client certificate: check it with: sealpost certificate show", host)
 	}
 	return reply.Status{}, ""

@@ -46,6 +46,9 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s was answered %s", r.Command, r.Reply)
 }
 
+// ErrClosed is the error of a server that hangs up where it owes a reply.
+var ErrClosed = errors.New("the server closed the connection")
+
 // ErrUnsolicited is the error of a server that says more than it was asked:
 // from then on no reply could be told from the next.
 var ErrUnsolicited = errors.New("the server sent a reply that nothing had asked for")
@@ -205,7 +208,7 @@ func (c *Client) hearWithin(ctx context.Context, to string, patience time.Durati
 	defer release()
 	r, err := reply.Read(c.r, c.observer.Heard)
 	if errors.Is(err, io.EOF) {
-		err = errors.New("the server closed the connection")
+		err = ErrClosed
 	}
 	if err != nil {
 		return reply.Reply{}, fmt.Errorf("waiting for the reply to %s: %w", to, err)
