@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"sealpost/tests/parts"
-	"sealpost/tests/tenant"
 )
 
 func TestABurstOf100MessagesCostsAtMost3Signatures(t *testing.T) {
@@ -25,7 +24,9 @@ func TestABurstOf100MessagesCostsAtMost3Signatures(t *testing.T) {
 	}
 	standIn := func(version uint16) func(t *testing.T) (int, func() int) {
 		return func(t *testing.T) (int, func() int) {
-			server := startTenant(t, tenant.Config{MaxTLS: version})
+			config := tenantConfig(t)
+			config.MaxTLS = version
+			server := startTenant(t, config)
 			return server.Address().Port, func() int { return len(server.Messages()) }
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"sealpost/tests/dialogue"
-	"sealpost/tests/tenant"
 )
 
 // dial connects to the relay from an address of this machine.
@@ -51,7 +50,7 @@ func TestEachLimitHasItsCodeAndItsWords(t *testing.T) {
 	} {
 		t.Run(c.limits+" "+c.script, func(t *testing.T) {
 			t.Parallel()
-			upstream := startTenant(t, tenant.Config{})
+			upstream := startTenant(t, tenantConfig(t))
 			s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, limits: c.limits}, clientCertificate(t, authority()))
 			if err := dialogue.Play(s.dial("127.0.0.1"), "testdata/"+c.script+".dialogue"); err != nil {
 				t.Errorf("%v\n%s", err, s.relay.Log)

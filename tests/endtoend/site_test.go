@@ -281,27 +281,20 @@ func startPostfix(t *testing.T, config parts.PostfixConfig) *parts.Postfix {
 	return postfix
 }
 
-// startTenant starts a stand-in that relays for the relay's certificate, and
-// ends it with the test.
-func startTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
+// tenantConfig is a tenant that relays for the relay's certificate.
+func tenantConfig(t *testing.T) tenant.Config {
 	t.Helper()
-	standIn := newTenant(t, config)
-	t.Cleanup(standIn.Close)
-	return standIn
+	return tenant.Config{Certificate: serverCertificate(t), ClientCAs: authority().Pool(),
+		AcceptedDomains: []string{"contoso.com"}, Connector: relayName}
 }
 
-func newTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
+func startTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
 	t.Helper()
-	if config.Certificate.Leaf == nil {
-		config.Certificate = serverCertificate(t)
-	}
-	config.ClientCAs = authority().Pool()
-	config.AcceptedDomains = []string{"contoso.com"}
-	config.Connector = relayName
 	standIn, err := tenant.Start(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(standIn.Close)
 	return standIn
 }
 

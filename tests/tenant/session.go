@@ -16,6 +16,8 @@ import (
 // session is one connection to the tenant.
 type session struct {
 	tenant  *Tenant
+	config  Config
+	tls     *tls.Config
 	conn    net.Conn
 	r       *bufio.Reader
 	state   *tls.ConnectionState
@@ -24,7 +26,9 @@ type session struct {
 }
 
 func (t *Tenant) serve(conn net.Conn) {
-	s := &session{tenant: t, conn: conn}
+	t.mu.Lock()
+	s := &session{tenant: t, config: t.config, tls: t.tls, conn: conn}
+	t.mu.Unlock()
 	s.r = bufio.NewReader(io.TeeReader(conn, clearWriter{t}))
 	if !s.answer("CONNECT", "", "220 stand-in.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
 		return
@@ -94,8 +98,8 @@ func (s *session) verb(verb, argument string) bool {
 
 func (s *session) hello() string {
 	lines := []string{"stand-in.mail.protection.outlook.example Hello"}
-	lines = append(lines, s.tenant.config.Extensions...)
-	if s.state == nil && !s.tenant.config.NoSTARTTLS {
+	lines = append(lines, s.config.Extensions...)
+	if s.state == nil && !s.config.NoSTARTTLS {
 		lines = append(lines, "STARTTLS")
 	}
 	return "250-" + strings.Join(lines[:len(lines)-1], "\r\n250-") + "\r\n250 " + lines[len(lines)-1]
@@ -105,7 +109,7 @@ func (s *session) startTLS() bool {
 	if !s.answer("STARTTLS", "", "220 2.0.0 SMTP server ready") {
 		return false
 	}
-	conn := tls.Server(s.conn, s.tenant.tls)
+	conn := tls.Server(s.conn, s.tls)
 	if err := conn.Handshake(); err != nil {
 		return false
 	}
@@ -139,12 +143,12 @@ func (s *session) attributed() bool {
 	}
 	certificate := s.state.PeerCertificates[0]
 	names := append([]string{certificate.Subject.CommonName}, certificate.DNSNames...)
-	accepted := s.tenant.config.AcceptedDomains
+	accepted := s.config.AcceptedDomains
 	_, domain, _ := strings.Cut(s.message.Sender, "@")
 	ours := slices.Contains(accepted, domain) || slices.ContainsFunc(names, func(name string) bool {
 		return slices.ContainsFunc(accepted, func(d string) bool { return name == d || strings.HasSuffix(name, "."+d) })
 	})
-	return ours && slices.Contains(names, s.tenant.config.Connector)
+	return ours && slices.Contains(names, s.config.Connector)
 }
 
 func (s *session) data() bool {

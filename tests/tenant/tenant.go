@@ -55,12 +55,12 @@ var Extensions = []string{"SIZE 157286400", "PIPELINING", "DSN", "ENHANCEDSTATUS
 // Tenant is a running stand-in.
 type Tenant struct {
 	listener net.Listener
-	config   Config
-	tls      *tls.Config
 	closed   chan struct{}
 	running  sync.WaitGroup
 
 	mu          sync.Mutex
+	config      Config
+	tls         *tls.Config
 	script      Script
 	messages    []Message
 	connections map[net.Conn]struct{}
@@ -73,32 +73,40 @@ func Start(config Config) (*Tenant, error) {
 	if config.Address == "" {
 		config.Address = "127.0.0.1:0"
 	}
+	listener, err := net.Listen("tcp", config.Address)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tenant{
+		listener:    listener,
+		closed:      make(chan struct{}),
+		connections: make(map[net.Conn]struct{}),
+	}
+	t.Become(config)
+	t.running.Go(t.accept)
+	return t, nil
+}
+
+// Become puts another server in this one's place: it drops the connections,
+// knows no TLS session, and is what config says but for the address.
+func (t *Tenant) Become(config Config) {
 	if config.Extensions == nil {
 		config.Extensions = Extensions
 	}
 	if config.MinTLS == 0 {
 		config.MinTLS = tls.VersionTLS12
 	}
-	listener, err := net.Listen("tcp", config.Address)
-	if err != nil {
-		return nil, err
+	t.mu.Lock()
+	t.config, t.script = config, config.Script
+	t.tls = &tls.Config{
+		Certificates: []tls.Certificate{config.Certificate},
+		ClientAuth:   tls.VerifyClientCertIfGiven,
+		ClientCAs:    config.ClientCAs,
+		MinVersion:   config.MinTLS,
+		MaxVersion:   config.MaxTLS,
 	}
-	t := &Tenant{
-		listener: listener,
-		config:   config,
-		tls: &tls.Config{
-			Certificates: []tls.Certificate{config.Certificate},
-			ClientAuth:   tls.VerifyClientCertIfGiven,
-			ClientCAs:    config.ClientCAs,
-			MinVersion:   config.MinTLS,
-			MaxVersion:   config.MaxTLS,
-		},
-		closed:      make(chan struct{}),
-		script:      config.Script,
-		connections: make(map[net.Conn]struct{}),
-	}
-	t.running.Go(t.accept)
-	return t, nil
+	t.mu.Unlock()
+	t.DropConnections()
 }
 
 // Address is where the tenant listens.
