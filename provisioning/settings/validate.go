@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 )
 
@@ -18,6 +19,7 @@ func (s Settings) check() Errors {
 		errs = append(errs, Error{Key: key, Message: key + " " + fmt.Sprintf(format, args...)})
 	}
 	s.checkRanges(fault)
+	s.checkLimits(fault)
 	s.checkListeners(fault)
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
@@ -31,6 +33,9 @@ func (s Settings) check() Errors {
 	}
 	if s.State.Path == "" {
 		fault("state.path", "is empty: name a file or a block device")
+	}
+	if s.Control.Socket != "" && filepath.Clean(s.Control.Socket) == filepath.Clean(s.State.Path) {
+		fault("control.socket", "is the same as state.path: name another file")
 	}
 	return errs
 }
@@ -62,6 +67,17 @@ func (s Settings) checkRanges(fault func(key, format string, args ...any)) {
 	}
 	if s.Spool.Size < MinSpoolSize {
 		fault("spool.size", "is %s: write at least %s", s.Spool.Size, MinSpoolSize)
+	}
+}
+
+// checkLimits compares limits with each other and with what mail needs.
+func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
+	const shortest, longest = 998, 1 << 20 // RFC 5321 section 4.5.3.1.6 allows lines of 998
+	if line := s.Limits.Line; line > 0 && (line < shortest || line > longest) {
+		fault("limits.line", "is %s: write a size from %dB to %s", line, shortest, Size(longest))
+	}
+	if s.Limits.Memory > 0 && s.Limits.MessageSize > s.Limits.Memory {
+		fault("limits.message_size", "is %s and limits.memory is %s, so the largest messages could never be taken: lower the one or raise the other", s.Limits.MessageSize, s.Limits.Memory)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,8 +18,8 @@ import (
 
 // Package is what the rules need of a package.
 type Package struct {
-	ImportPath string
-	Imports    []string
+	ImportPath, Dir  string
+	GoFiles, Imports []string
 }
 
 const module = "sealpost/"
@@ -65,7 +67,7 @@ var impure = []string{"os", "net", "net/http", "os/exec", "syscall", "log/slog"}
 
 func packages(t *testing.T) []Package {
 	t.Helper()
-	output, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	output, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", module+"...").Output()
 	if err != nil {
 		t.Fatalf("listing the packages: %v", err)
 	}
@@ -119,11 +121,28 @@ func TestPurePackagesReachNothingOutside(t *testing.T) {
 	}
 }
 
+// logging is the use of a logger, as opposed to being printable by one.
+var logging = regexp.MustCompile(`\bslog\.(Default|Info|Warn|Error|Debug|Log|New)\w*\(`)
+
 func TestOnlyTheJournalWritesLogs(t *testing.T) {
 	for _, p := range packages(t) {
 		path := strings.TrimPrefix(p.ImportPath, module)
 		if slices.Contains(p.Imports, "log") {
 			t.Errorf("%s imports log", path)
+		}
+		if path == "relay/journal" {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			text, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, use := range logging.FindAllString(string(text), -1) {
+				if use != "slog.NewLogLogger(" {
+					t.Errorf("%s/%s uses %s", path, file, use)
+				}
+			}
 		}
 	}
 }
