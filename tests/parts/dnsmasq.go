@@ -1,13 +1,11 @@
 package parts
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"os/exec"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Dnsmasq is a real name server on a free port of 127.0.0.1 that knows what it
@@ -40,30 +38,11 @@ func NewDnsmasq(records ...string) (*Dnsmasq, error) {
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting dnsmasq: %w", err)
 	}
-	if err := d.await(); err != nil {
+	if err := await("dnsmasq did not start", func() bool { return listens(port) }); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("%w: %s", err, d.output)
 	}
 	return d, nil
-}
-
-// await waits until the server listens.
-func (d *Dnsmasq) await() error {
-	const startLimit = 10 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
-	defer cancel()
-	var dialer net.Dialer
-	for {
-		conn, err := dialer.DialContext(ctx, "tcp", d.Address)
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("dnsmasq does not answer: %w", err)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
 }
 
 // Close ends the server.

@@ -17,8 +17,6 @@ import (
 	"time"
 )
 
-const postfixLimit = 30 * time.Second
-
 // PostfixConfig is what a Postfix server is told.
 type PostfixConfig struct {
 	Certificate tls.Certificate     // the server's own
@@ -62,7 +60,7 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 		return nil, err
 	}
 	if err := p.startSink(sinkPort); err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.Close())
 	}
 	if err := p.configure(config, sinkPort); err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -83,7 +81,10 @@ func (p *Postfix) start() error {
 		p.server = nil
 		return fmt.Errorf("starting Postfix: %w", err)
 	}
-	return p.await()
+	if err := await("Postfix did not start", func() bool { return listens(p.Port) }); err != nil {
+		return fmt.Errorf("%w:\n%s", err, p.Log())
+	}
+	return nil
 }
 
 func (p *Postfix) stop() error {
@@ -97,27 +98,8 @@ func (p *Postfix) stop() error {
 	}
 	_ = p.server.Wait()
 	p.server = nil
-	return errors.Join(err, p.awaitSilence())
-}
-
-// awaitSilence waits for the master's children, which listen on for a moment
-// when it has ended.
-func (p *Postfix) awaitSilence() error {
-	for deadline := time.Now().Add(postfixLimit); p.listens(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("Postfix still listens after its end:\n%s", p.Log())
-		}
-	}
-	return nil
-}
-
-func (p *Postfix) listens() bool {
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Port))
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
+	// Its children listen on for a moment after the master has ended.
+	return errors.Join(err, await("Postfix did not end", func() bool { return !listens(p.Port) }))
 }
 
 // Restart makes it forget every connection and every TLS session.
@@ -132,7 +114,7 @@ func (p *Postfix) startSink(port int) error {
 	if err := p.sink.Start(); err != nil {
 		return fmt.Errorf("starting smtp-sink: %w", err)
 	}
-	return nil
+	return await("smtp-sink did not start", func() bool { return listens(port) })
 }
 
 func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
@@ -225,15 +207,6 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 `
 
-func (p *Postfix) await() error {
-	for deadline := time.Now().Add(postfixLimit); !p.listens(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("Postfix did not start:\n%s", p.Log())
-		}
-	}
-	return nil
-}
-
 // Log is what Postfix has logged so far.
 func (p *Postfix) Log() string {
 	text, _ := os.ReadFile(filepath.Join(p.dir, "log"))
@@ -276,6 +249,26 @@ func (p *Postfix) Close() error {
 		_ = p.sink.Wait()
 	}
 	return err
+}
+
+// await waits until a condition holds.
+func await(failure string, holds func() bool) error {
+	const patience = 30 * time.Second
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s within %s", failure, patience)
+		}
+	}
+	return nil
+}
+
+func listens(port int) bool {
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // freePort finds a port below those that the kernel gives to outgoing
