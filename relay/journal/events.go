@@ -48,9 +48,9 @@ func (j *Journal) Serving(networks []string) {
 }
 
 // LANCertificate records why the box cannot show its own certificate on the
-// LAN and uses a passing one.
+// LAN and uses a temporary one.
 func (j *Journal) LANCertificate(cause error) {
-	j.event(slog.LevelWarn, "passing certificate on the LAN", slog.String("cause", cause.Error()))
+	j.event(slog.LevelWarn, "temporary certificate on the LAN", slog.String("cause", cause.Error()))
 }
 
 // Listening records an open listener.
