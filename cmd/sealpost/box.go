@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"sealpost/hal"
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/tpm"
 	"sealpost/provisioning/identity"
@@ -107,6 +108,23 @@ func anyState(s settings.Settings) (*flash.Device, error) {
 		return nil, fmt.Errorf("making the state file: %w", err)
 	}
 	return existingState(s)
+}
+
+// probe asks the TPM at address how it is and what it can do.
+func probe(ctx context.Context, address string) (found chip, err error) {
+	t, err := tpm.New(address)
+	if err != nil {
+		return chip{}, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	found = chip{Address: address, State: t.State(ctx)}
+	found.Advice = found.State.Advice()
+	if found.State != hal.TPMReady {
+		return found, nil
+	}
+	can, err := t.Capabilities(ctx)
+	found.Manufacturer, found.Firmware, found.Keys = can.Manufacturer, can.Firmware, can.Keys
+	return found, err
 }
 
 func (b *box) close() error {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sealpost/tests/parts"
 )
 
 // sealpost carries out a command line in a folder with these settings.
@@ -26,7 +28,7 @@ func sealpost(t *testing.T, settings string, args ...string) (status int, out, e
 	return status, stdout.String(), stderr.String()
 }
 
-const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\n[spool]\nsize = \"8MiB\"\n"
+const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\ntpm = \"unix:/nowhere/tpm\"\n[spool]\nsize = \"8MiB\"\n"
 
 func TestEveryCommandLineEndsWithItsStatusAndWords(t *testing.T) {
 	for _, c := range []struct {
@@ -58,6 +60,7 @@ func TestEveryCommandLineEndsWithItsStatusAndWords(t *testing.T) {
 		{"certificate request", good, exitUsage, "name the certificate's host with --name"},
 		{"certificate request --name relay.contoso.com --key foo", good, exitUsage, "choose RSA-2048, RSA-3072, P-256 or P-384"},
 		{"certificate request --name relay.contoso.com", good, exitFailed, "TPM absent"},
+		{"tpm", good, exitDone, "TPM at unix:/nowhere/tpm: absent: check that the TPM is fitted"},
 		{"state erase", good, exitUsage, "say --yes if you mean it"},
 		{"state erase --yes", good, exitFailed, "there is no state yet"},
 	} {
@@ -94,6 +97,14 @@ func TestADamagedStateNamesTheCommandThatHelps(t *testing.T) {
 	}
 	if show(); !strings.Contains(errs.String(), "no client certificate yet") {
 		t.Errorf("after erasing: %s", errs.String())
+	}
+}
+
+func TestATPMSaysWhatItCanHold(t *testing.T) {
+	settings := strings.Replace(good, "unix:/nowhere/tpm", parts.StartSwtpm(t).Address(), 1)
+	status, out, errs := sealpost(t, settings, "tpm")
+	if status != exitDone || !strings.Contains(out, ": ready\n") || !strings.Contains(out, "RSA-2048, RSA-3072, P-256, P-384") {
+		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 }
 

@@ -33,16 +33,6 @@ func ParsePEM(data []byte) ([]*x509.Certificate, error) {
 	return chain, nil
 }
 
-// EncodePEM writes certificates in the form that ParsePEM reads.
-func EncodePEM(chain []*x509.Certificate) []byte {
-	var text bytes.Buffer
-	for _, cert := range chain {
-		// A bytes.Buffer takes everything.
-		_ = pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
-	}
-	return text.Bytes()
-}
-
 // Path is a certificate with what came along to vouch for it.
 type Path struct {
 	Chain []*x509.Certificate // what is sent: leaf first, without a self-signed root

@@ -89,17 +89,6 @@ func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string,
 	return r
 }
 
-// Worst is the gravest level among the findings.
-func (r Report) Worst() Level {
-	worst := OK
-	for _, f := range r.Findings {
-		if f.Level == Problem || worst == OK {
-			worst = f.Level
-		}
-	}
-	return worst
-}
-
 func (r *Report) find(level Level, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{level, fmt.Sprintf(format, args...)})
 }
