@@ -5,17 +5,18 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"sealpost/tests/tenant"
 )
 
 func TestATransferGivenUpIsNeverTakenForTheNextMessagesAnswer(t *testing.T) {
-	upstream := startTenant(t, tenant.Config{Script: func(verb, argument string) string {
+	t.Parallel()
+	config := tenantConfig(t)
+	config.Script = func(verb, argument string) string {
 		if verb == "RCPT" && strings.Contains(argument, "unknown") {
 			return "550 5.1.1 User unknown"
 		}
 		return ""
-	}})
+	}
+	upstream := startTenant(t, config)
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	const mail, chunk = "MAIL FROM:<" + sender + ">\r\n", "BDAT 3 LAST\r\nx\r\n"
 	const known, unknown = mail + "RCPT TO:<" + recipient + ">\r\n", mail + "RCPT TO:<unknown@fabrikam.example>\r\n"
@@ -29,5 +30,7 @@ func TestATransferGivenUpIsNeverTakenForTheNextMessagesAnswer(t *testing.T) {
 		if _, answers, ok := strings.Cut(last, "<unknown@fabrikam.example>"); ok && strings.Contains(answers, "taken by") {
 			t.Fatalf("the client heard that the message to nobody was taken:\n%s", all)
 		}
+	}	if len(upstream.Messages()) == 0 {
+		t.Error("no message was taken at all, so nothing was shown")
 	}
 }
