@@ -30,7 +30,8 @@ func TestATransferGivenUpIsNeverTakenForTheNextMessagesAnswer(t *testing.T) {
 		if _, answers, ok := strings.Cut(last, "<unknown@fabrikam.example>"); ok && strings.Contains(answers, "taken by") {
 			t.Fatalf("the client heard that the message to nobody was taken:\n%s", all)
 		}
-	}	if len(upstream.Messages()) == 0 {
+	}
+	if len(upstream.Messages()) == 0 {
 		t.Error("no message was taken at all, so nothing was shown")
 	}
 }
