@@ -40,16 +40,15 @@ func (c *Connector) openAny(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, host := range hosts {
-		var l *link
-		l, err = c.openHost(ctx, host)
-		if err == nil {
+	for _, host := range hosts {
+		l, fault := c.openHost(ctx, host)
+		if fault == nil {
 			c.journal.Connected(l.record, time.Since(begun))
 			return l, nil
 		}
-		err = &onHost{host, err}
+		err = &onHost{host, fault}
 		c.journal.ConnectFailed(host, err, time.Since(begun))
-		if i == len(hosts)-1 || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			break
 		}
 	}
