@@ -1,0 +1,197 @@
+package esmtp
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/reply"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// afterDot marks a reply that is given to the end of the content, not to the
+// next line.
+const afterDot = "after the dot: "
+
+// server plays the server's side: it answers each line with the next of its
+// replies, and keeps what it was told.
+type server struct {
+	conn    net.Conn
+	replies []string
+	told    []string
+	playing sync.WaitGroup
+}
+
+// meet gives a client that has heard the greeting and the answer to EHLO, and
+// the server that goes on with the replies.
+func meet(t *testing.T, extensions string, replies ...string) (*Client, *server) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	s := &server{conn: theirs, replies: append([]string{"250-mx\r\n250-" + strings.ReplaceAll(extensions, " ", "\r\n250-") + "\r\n250 HELP"}, replies...)}
+	s.playing.Go(s.play)
+	c, err := Dialogue(context.Background(), ours, silent{}, 2*time.Second)
+	if err == nil {
+		err = c.Hello(context.Background(), "relay.contoso.com")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		s.playing.Wait()
+	})
+	return c, s
+}
+
+func (s *server) play() {
+	defer s.conn.Close()
+	if _, err := io.WriteString(s.conn, "220 mx ESMTP\r\n"); err != nil {
+		return
+	}
+	lines := bufio.NewScanner(s.conn)
+	for _, r := range s.replies {
+		r, later := strings.CutPrefix(r, afterDot)
+		for more := true; more; more = later && s.told[len(s.told)-1] != "." {
+			if !lines.Scan() {
+				return
+			}
+			s.told = append(s.told, lines.Text())
+		}
+		if _, err := io.WriteString(s.conn, r+"\r\n"); err != nil {
+			return
+		}
+	}
+	for lines.Scan() {
+		s.told = append(s.told, lines.Text())
+	}
+}
+
+// heard is what the server was told after EHLO; the client has to be closed.
+func (s *server) heard(c *Client) []string {
+	c.Close()
+	s.playing.Wait()
+	return s.told[1:]
+}
+
+type silent struct{}
+
+func (silent) Sent(string)  {}
+func (silent) Heard(string) {}
+
+type content string
+
+func (c content) Open() io.Reader { return strings.NewReader(string(c)) }
+func (c content) Size() int64     { return int64(len(c)) }
+
+var letter = envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c d@x.example"}, Size: 12, EightBit: true}
+
+func TestATransactionSaysWhatTheServersExtensionsAllow(t *testing.T) {
+	for extensions, mail := range map[string]string{
+		"SIZE 8BITMIME": "MAIL FROM:<a@contoso.com> SIZE=12 BODY=8BITMIME",
+		"SIZE":          "MAIL FROM:<a@contoso.com> SIZE=12",
+		"NONE":          "MAIL FROM:<a@contoso.com>",
+	} {
+		c, s := meet(t, extensions, "250 ok", "250 ok", "250 ok")
+		if _, _, err := c.Offer(context.Background(), letter); err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{mail, "RCPT TO:<b@x.example>", `RCPT TO:<"c d"@x.example>`}; !slices.Equal(s.heard(c), want) {
+			t.Errorf("%s: the server was told %q", extensions, s.told)
+		}
+	}
+}
+
+func TestARefusedSenderIsNotFollowedByRecipients(t *testing.T) {
+	c, s := meet(t, "NONE", "550 5.7.1 no")
+	mail, recipients, err := c.Offer(context.Background(), letter)
+	if err != nil || mail.Code != 550 || len(recipients) != 2 || recipients[1] != mail {
+		t.Errorf("got %v, %v, %v", mail, recipients, err)
+	}
+	if told := s.heard(c); len(told) != 1 {
+		t.Errorf("the server was told %q", told)
+	}
+}
+
+func TestContentByDATAIsDotStuffedAndEnded(t *testing.T) {
+	c, s := meet(t, "NONE", "354 go on", afterDot+"250 2.0.0 taken")
+	answer, err := c.Content(context.Background(), content("a\r\n.b\r\n..\r\n\r\n"))
+	if err != nil || answer != (reply.Reply{Code: 250, Status: reply.Status{Class: 2}, Text: "taken"}) {
+		t.Errorf("got %v, %v", answer, err)
+	}
+	if want := []string{"DATA", "a", "..b", "...", "", "."}; !slices.Equal(s.heard(c), want) {
+		t.Errorf("the server was told %q", s.told)
+	}
+}
+
+func TestAnAnswerThatSettlesNothingIsNoSuccess(t *testing.T) {
+	for name, replies := range map[string][]string{
+		"DATA answered as if all were done": {"250 2.0.0 taken"},
+		"content answered with go on":       {"354 go on", afterDot + "354 go on"},
+		"content answered with hanging up":  {"354 go on", afterDot + "421 4.3.2 closing"},
+	} {
+		c, _ := meet(t, "NONE", replies...)
+		refusal := (*Refusal)(nil)
+		if answer, err := c.Content(context.Background(), content("")); !errors.As(err, &refusal) {
+			t.Errorf("%s: got %v, %v", name, answer, err)
+		}
+	}
+}
+
+func TestARefusedDATAIsTheServersAnswer(t *testing.T) {
+	c, _ := meet(t, "NONE", "554 5.5.1 no valid recipients")
+	answer, err := c.Content(context.Background(), content("x\r\n"))
+	if err != nil || answer.Code != 554 || !c.Usable() {
+		t.Errorf("got %v, %v", answer, err)
+	}
+}
+
+func TestAServerThatHasHadEnoughIsHeardAndNotUsedAgain(t *testing.T) {
+	ours, theirs := net.Pipe()
+	var enough sync.WaitGroup
+	enough.Go(func() {
+		r := bufio.NewReader(theirs)
+		_, _ = io.WriteString(theirs, "220 mx\r\n")
+		_, _ = r.ReadString('\n')
+		_, _ = io.WriteString(theirs, "250-mx\r\n250 CHUNKING\r\n")
+		_, _ = r.ReadString('\n')
+		_, _ = io.WriteString(theirs, "552 5.3.4 too large for us\r\n")
+	})
+	// The server stops reading, so sending runs into the patience.
+	c, err := Dialogue(context.Background(), ours, silent{}, 100*time.Millisecond)
+	if err == nil {
+		err = c.Hello(context.Background(), "relay")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := c.Content(context.Background(), content(strings.Repeat("x", 1<<20)))
+	if err != nil || answer.Code != 552 || c.Usable() {
+		t.Errorf("got %v, %v, usable: %v", answer, err, c.Usable())
+	}
+	c.Close()
+	_ = theirs.Close()
+	enough.Wait()
+}
+
+func TestACancelledContextEndsTheWait(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	defer ours.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	begun := time.Now()
+	if _, err := Dialogue(ctx, ours, silent{}, time.Minute); err == nil || time.Since(begun) > 10*time.Second {
+		t.Errorf("got %v after %v", err, time.Since(begun))
+	}
+}
