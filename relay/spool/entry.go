@@ -1,0 +1,265 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+)
+
+// Entry is a message being written. It is for one goroutine; either Commit or
+// Abort ends it.
+type Entry struct {
+	spool    *Spool
+	id       ID
+	message  *message
+	client   uint64
+	buffer   []byte // the piece in the making
+	envelope int
+	written  int64 // bytes of envelope and content so far
+	pieces   uint32
+	promised int64 // bytes of flash held for what is still to come
+	held     int64 // bytes held of the client's share
+	err      error
+}
+
+// cost is what a message of so many bytes may take on flash, with the padding
+// of the frames it is in.
+func (g geometry) cost(bytes int64) int64 {
+	pieces := bytes/int64(g.piece) + 1
+	return bytes + pieces*int64(tagSize+2*recordSize[pieceRecord]) +
+		2*int64(recordSize[endRecord]) + frameOverhead + pageSize + bytes/gatherBytes*pageSize
+}
+
+// Create begins a message of that client. declared is how many bytes of
+// content will come, as far as that is known: they are held for it. It fails
+// with ErrFull, ErrShare, ErrPoisoned or ErrTooLong.
+func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, error) {
+	if len(envelope) > MaxEnvelope {
+		return nil, fmt.Errorf("an envelope of %d bytes: %w", len(envelope), ErrTooLong)
+	}
+	e := &Entry{spool: s, client: client, envelope: len(envelope)}
+	total := int64(len(envelope)) + max(declared, 0)
+	s.mu.Lock()
+	err := s.usable()
+	if err == nil {
+		err = e.hold(s.geometry.cost(total), total)
+	}
+	if err == nil {
+		e.id = s.index.next
+		s.index.next++
+		e.message = &message{client: client}
+		s.index.messages[e.id] = e.message
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	e.buffer = make([]byte, 0, min(total, int64(s.geometry.piece)))
+	if err := e.append(envelope); err != nil {
+		e.Abort()
+		return nil, err
+	}
+	return e, nil
+}
+
+// hold promises the entry more flash and more of its client's share. The
+// caller holds mu.
+func (e *Entry) hold(flash, share int64) error {
+	s := e.spool
+	if s.limits.Share > 0 && s.index.clients[e.client]+share > s.limits.Share {
+		return ErrShare
+	}
+	if s.promised+s.flying+flash > s.space() {
+		return ErrFull
+	}
+	s.promised += flash
+	e.promised += flash
+	s.index.clients[e.client] += share
+	e.held += share
+	return nil
+}
+
+// space is how much the frames of messages may still take, in bytes. The
+// caller holds mu.
+func (s *Spool) space() int64 {
+	free := s.geometry.count - s.used - reserveForMessages
+	if free < 0 {
+		return 0
+	}
+	waste := int64(s.geometry.piece + pageSize)
+	return max(0, s.room-waste) + int64(free)*(s.geometry.segment-pageSize-waste)
+}
+
+// Write adds content. It waits only while the flash is behind by more than a
+// batch. It fails with ErrFull or ErrShare where more comes than was declared
+// and there is no room for it, and with ErrPoisoned.
+func (e *Entry) Write(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	if e.err = e.extend(int64(len(p))); e.err == nil {
+		e.err = e.append(p)
+	}
+	if e.err != nil {
+		return 0, e.err
+	}
+	return len(p), nil
+}
+
+// extend holds what n more bytes need beyond what is held already.
+func (e *Entry) extend(n int64) error {
+	s := e.spool
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	over := e.written + n - e.held
+	if over <= 0 {
+		return nil
+	}
+	return e.hold(s.geometry.cost(e.held+over)-s.geometry.cost(e.held), over)
+}
+
+func (e *Entry) append(p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), e.spool.geometry.piece-len(e.buffer))
+		e.buffer = append(e.buffer, p[:n]...)
+		e.written += int64(n)
+		p = p[n:]
+		if len(e.buffer) < e.spool.geometry.piece {
+			continue
+		}
+		if err := e.submit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// submit hands a piece to the writer, and waits for it where it is behind.
+func (e *Entry) submit() error {
+	s := e.spool
+	s.mu.Lock()
+	if err := s.usable(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	g := s.group
+	e.addPiece(g)
+	due, behind := g.bytes >= gatherBytes, g.bytes >= 2*gatherBytes
+	s.mu.Unlock()
+	if due {
+		s.kick()
+	}
+	if behind {
+		<-g.done
+		return e.outcome(g)
+	}
+	return nil
+}
+
+// addPiece moves the buffer into the group. The caller holds mu.
+func (e *Entry) addPiece(g *group) {
+	if len(e.buffer) == 0 {
+		return
+	}
+	e.add(g, record{kind: pieceRecord, id: e.id, index: e.pieces, data: e.buffer, length: uint32(len(e.buffer))})
+	e.pieces++
+	e.buffer = make([]byte, 0, min(max(0, e.held-e.written), int64(e.spool.geometry.piece)))
+}
+
+func (e *Entry) add(g *group, r record) {
+	n := int64(r.frameSize())
+	g.add(r)
+	e.spool.flying += n
+	used := min(n, e.promised)
+	e.promised -= used
+	e.spool.promised -= used
+}
+
+// outcome tells what became of the entry's records in a group that is done.
+func (e *Entry) outcome(g *group) error {
+	s := e.spool
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.index.messages[e.id] != nil:
+		return s.poison
+	case g.err != nil:
+		return g.err
+	}
+	return ErrFull
+}
+
+// Commit returns once the message is durable; it is in the queue from then on.
+// Where ctx ends first the message is removed again as soon as that is known.
+func (e *Entry) Commit(ctx context.Context) (ID, error) {
+	if e.err != nil {
+		e.Abort()
+		return 0, e.err
+	}
+	s := e.spool
+	s.mu.Lock()
+	if e.err = s.usable(); e.err != nil {
+		s.mu.Unlock()
+		e.Abort()
+		return 0, e.err
+	}
+	g := s.group
+	e.addPiece(g)
+	e.add(g, record{kind: endRecord, id: e.id, client: e.client, size: e.written - int64(e.envelope), index: e.pieces, envelope: uint32(e.envelope)})
+	g.urgent = true
+	s.mu.Unlock()
+	s.kick()
+	select {
+	case <-g.done:
+		return e.finish(g)
+	case <-ctx.Done():
+		e.err = fmt.Errorf("waiting for the spool's flash: %w", ctx.Err())
+		go func() {
+			<-g.done
+			if id, err := e.finish(g); err == nil {
+				_ = s.Remove(id)
+			}
+		}()
+		return 0, e.err
+	}
+}
+
+func (e *Entry) finish(g *group) (ID, error) {
+	s := e.spool
+	s.mu.Lock()
+	done := e.message.state != open
+	e.letGo()
+	s.mu.Unlock()
+	if done {
+		e.err = ErrNotFound
+		return e.id, nil
+	}
+	err := e.outcome(g)
+	e.Abort()
+	return 0, err
+}
+
+// Abort gives the message up. It may be called more than once, and after
+// Commit, where it does nothing.
+func (e *Entry) Abort() {
+	s := e.spool
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.message.state == open {
+		s.index.drop(e.id)
+	}
+	e.letGo()
+	e.buffer = nil
+	if e.err == nil {
+		e.err = ErrNotFound
+	}
+}
+
+// letGo gives back what was held. The caller holds mu.
+func (e *Entry) letGo() {
+	s := e.spool
+	s.promised -= e.promised
+	if s.index.clients[e.client] -= e.held; s.index.clients[e.client] == 0 {
+		delete(s.index.clients, e.client)
+	}
+	e.promised, e.held = 0, 0
+}

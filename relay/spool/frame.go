@@ -1,0 +1,196 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// ref is where a piece lies. The zero ref is that of a piece not seen yet.
+type ref struct {
+	at      int64
+	length  uint32 // of the plaintext
+	counter uint32
+}
+
+func (r ref) sealed() int { return int(r.length) + tagSize }
+
+// frame is one write, all of it durable or none of it promised.
+type frame struct {
+	at       int64
+	size     int // bytes, a multiple of a page
+	counter  uint32
+	run      run
+	records  []record
+	pieces   []ref // one for each record; zero where it is not a piece
+	oneCopy  bool  // the other copy of the manifest is damaged
+	manifest int   // bytes of the sealed manifest
+}
+
+func roundUp(n int) int { return (n + pageSize - 1) &^ (pageSize - 1) }
+
+// frameOverhead is what a frame takes for no record, padding apart.
+const frameOverhead = 2 * (prefixSize + tagSize)
+
+// appendFrame seals records into b, and tells where the pieces lie.
+func (k *keys) appendFrame(b []byte, r run, at int64, counter uint32, records []record) ([]byte, []ref) {
+	var manifest []byte
+	size := frameOverhead
+	for i := range records {
+		manifest = records[i].append(manifest)
+		size += records[i].frameSize()
+	}
+	size = roundUp(size)
+	prefix := append(make([]byte, 0, prefixSize), frameMagic...)
+	prefix = binary.LittleEndian.AppendUint32(prefix, uint32(size/pageSize))
+	prefix = binary.LittleEndian.AppendUint64(prefix, r.epoch)
+	prefix = binary.LittleEndian.AppendUint32(prefix, counter)
+	prefix = binary.LittleEndian.AppendUint32(prefix, uint32(len(manifest)+tagSize))
+	aead := k.aeads[r.suite]
+	b = append(b, prefix...)
+	b = aead.Seal(b, nonce(r.epoch, counter), manifest, manifestData(at, prefix))
+	refs := make([]ref, len(records))
+	for i := range records {
+		if p := &records[i]; p.kind == pieceRecord {
+			counter++
+			refs[i] = ref{at + int64(len(b)), p.length, counter}
+			b = aead.Seal(b, nonce(r.epoch, counter), p.data, pieceData(refs[i].at, p.id, p.index))
+		}
+	}
+	sealed := b[prefixSize : prefixSize+len(manifest)+tagSize]
+	b = append(b, make([]byte, size-len(b)-len(sealed)-prefixSize)...)
+	return append(append(b, sealed...), prefix...), refs
+}
+
+// readFrame takes the frame that starts at off in the segment, by whichever
+// copy of its manifest can be read.
+func (k *keys) readFrame(segment []byte, base int64, off int, r run) (frame, bool) {
+	if f, ok := k.openManifest(segment, base, off, off, r); ok {
+		_, second := k.openManifest(segment, base, off, off+f.size-prefixSize, r)
+		f.oneCopy = !second
+		return f, true
+	}
+	end := min(len(segment), off+maxFrame)
+	for after := off + pageSize; after <= end; after += pageSize {
+		if f, ok := k.openManifest(segment, base, off, after-prefixSize, r); ok && f.size == after-off {
+			f.oneCopy = true
+			return f, true
+		}
+	}
+	return frame{}, false
+}
+
+// openManifest reads the copy whose prefix lies at prefixAt: at the start of
+// the frame, or at its end and then with the manifest before it.
+func (k *keys) openManifest(segment []byte, base int64, off, prefixAt int, r run) (frame, bool) {
+	prefix := segment[prefixAt : prefixAt+prefixSize]
+	if !bytes.HasPrefix(prefix, frameMagic) || binary.LittleEndian.Uint64(prefix[8:]) != r.epoch {
+		return frame{}, false
+	}
+	pages, n := binary.LittleEndian.Uint32(prefix[4:]), binary.LittleEndian.Uint32(prefix[20:])
+	if pages == 0 || pages > maxFrame/pageSize || n < tagSize || n > maxFrame {
+		return frame{}, false
+	}
+	f := frame{at: base + int64(off), size: int(pages) * pageSize, run: r, manifest: int(n), counter: binary.LittleEndian.Uint32(prefix[16:])}
+	start := prefixAt + prefixSize
+	if prefixAt != off {
+		start = prefixAt - f.manifest
+	}
+	if off+f.size > len(segment) || 2*(prefixSize+f.manifest) > f.size || start < off {
+		return frame{}, false
+	}
+	sealed := bytes.Clone(segment[start : start+f.manifest])
+	plain, err := k.unseal(r, f.counter, sealed, manifestData(f.at, prefix))
+	if err != nil {
+		return frame{}, false
+	}
+	if f.records, err = parseManifest(plain); err != nil {
+		return frame{}, false
+	}
+	return f, f.place()
+}
+
+// place finds the pieces, which follow the first manifest in order.
+func (f *frame) place() bool {
+	f.pieces = make([]ref, len(f.records))
+	next, counter := f.at+prefixSize+int64(f.manifest), f.counter
+	for i := range f.records {
+		if f.records[i].kind == pieceRecord {
+			counter++
+			f.pieces[i] = ref{next, f.records[i].length, counter}
+			next += int64(f.pieces[i].sealed())
+		}
+	}
+	return next <= f.at+int64(f.size-prefixSize-f.manifest)
+}
+
+// nextCounter is the first that the frame has not used.
+func (f *frame) nextCounter() uint32 {
+	n := f.counter + 1
+	for _, p := range f.pieces {
+		if p.at != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// visitor is told what a segment holds, in order.
+type visitor struct {
+	run     func(r run)
+	frame   func(f *frame, segment []byte, last bool)
+	damaged func(at, length int64)
+}
+
+// scan walks one segment whose first header is r. It returns where its last
+// frame ends: what follows was never promised.
+func (k *keys) scan(segment []byte, g geometry, base int64, r run, v visitor) int {
+	v.run(r)
+	var held *frame
+	release := func(last bool) {
+		if held != nil {
+			v.frame(held, segment, last)
+			held = nil
+		}
+	}
+	off := pageSize
+	for off < len(segment) {
+		if f, ok := k.readFrame(segment, base, off, r); ok {
+			release(false)
+			held = &f
+			off += f.size
+			continue
+		}
+		next := k.resync(segment, g, base, off, r)
+		if next < 0 {
+			break
+		}
+		if next > off {
+			release(false)
+			v.damaged(base+int64(off), int64(next-off))
+			off = next
+		}
+		if h, err := k.readHeader(segment[off:off+pageSize], g, base+int64(off)); err == nil && h.epoch > r.epoch {
+			release(true)
+			r = h
+			v.run(r)
+			off += pageSize
+		}
+	}
+	release(true)
+	return off
+}
+
+// resync finds the next page from off on where a newer run starts, or a frame
+// of this one that can be read; -1 where there is none.
+func (k *keys) resync(segment []byte, g geometry, base int64, off int, r run) int {
+	for ; off < len(segment); off += pageSize {
+		page := segment[off : off+pageSize]
+		if h, err := k.readHeader(page, g, base+int64(off)); err == nil && h.epoch > r.epoch {
+			return off
+		}
+		if _, ok := k.openManifest(segment, base, off, off, r); ok {
+			return off
+		}
+	}
+	return -1
+}

@@ -1,0 +1,265 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// Message is what is known of a message without reading it.
+type Message struct {
+	ID      ID
+	Client  uint64
+	Size    int64 // bytes of content
+	Noted   bool  // it has a note
+	Damaged bool  // it was set aside: it can only be removed
+}
+
+// Messages gives those in the queue when it is called, in the order in which
+// they were begun.
+func (s *Spool) Messages() iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		s.mu.Lock()
+		ids := slices.Sorted(maps.Keys(s.index.messages))
+		s.mu.Unlock()
+		for _, id := range ids {
+			if m, err := s.Message(id); err == nil && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// Message tells of one, or ErrNotFound.
+func (s *Spool) Message(id ID) (Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.index.messages[id]
+	if m == nil || m.state != queued {
+		return Message{}, ErrNotFound
+	}
+	noted := m.noteAt != 0 || s.lazy.notes[id] != nil || pending(s.writing, id) != nil
+	return Message{id, m.client, m.size, noted, m.aside}, nil
+}
+
+// pending is the note of a message among records on their way.
+func pending(records []record, id ID) []byte {
+	for i := len(records) - 1; i >= 0; i-- {
+		if records[i].kind == noteRecord && records[i].id == id {
+			return records[i].data
+		}
+	}
+	return nil
+}
+
+// piece is where a piece lies now, and the run it was sealed in.
+func (s *Spool) piece(id ID, index uint32) (ref, run, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.index.messages[id]
+	if m == nil || m.state == removed {
+		return ref{}, run{}, ErrNotFound
+	}
+	if m.aside {
+		return ref{}, run{}, ErrDamaged
+	}
+	r := m.piece(index)
+	return r, s.runAt(r.at), nil
+}
+
+// runAt is the run of what lies at that place. The caller holds mu.
+func (s *Spool) runAt(at int64) run {
+	found := run{}
+	for _, r := range s.runs[s.index.segmentOf(at)] {
+		if r.at <= at {
+			found = r
+		}
+	}
+	return found
+}
+
+// readPiece reads a piece and holds it against its tag. A message may be moved
+// meanwhile: then it is read where it lies now.
+func (s *Spool) readPiece(id ID, index uint32) ([]byte, error) {
+	at, r, err := s.piece(id, index)
+	for err == nil {
+		var plain []byte
+		if plain, err = s.unsealAt(at, r, pieceData(at.at, id, index)); err == nil {
+			return plain, nil
+		}
+		now, run, gone := s.piece(id, index)
+		if gone != nil {
+			return nil, gone
+		}
+		if now == at {
+			return nil, fmt.Errorf("reading %d bytes at %d: %w", at.length, at.at, err)
+		}
+		at, r, err = now, run, nil
+	}
+	return nil, err
+}
+
+func (s *Spool) unsealAt(at ref, r run, data []byte) ([]byte, error) {
+	if at.at == 0 || s.keys.aeads[r.suite] == nil {
+		return nil, errSeal
+	}
+	sealed := make([]byte, at.sealed())
+	if _, err := s.flash.ReadAt(sealed, at.at); err != nil {
+		return nil, err
+	}
+	return s.keys.unseal(r, at.counter, sealed, data)
+}
+
+// maxDamage is how many damages are remembered.
+const maxDamage = 1000
+
+// setAside takes a damaged message out of the queue and keeps why.
+func (s *Spool) setAside(id ID, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.index.messages[id]
+	if m == nil || m.aside {
+		return
+	}
+	m.aside = true
+	if len(s.damage) < maxDamage {
+		s.damage = append(s.damage, Damage{ID: id, At: m.first.at, Reason: reason.Error()})
+	}
+}
+
+// Damages lists what was found damaged by Open and since.
+func (s *Spool) Damages() []Damage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.damage)
+}
+
+// Content reads a message's content; every byte it gives was verified. Where
+// the flash gives something else, the message is set aside and Read fails with
+// ErrDamaged.
+func (s *Spool) Content(id ID) (io.ReadCloser, error) {
+	return s.stream(id, func(m *message) (skip, size int64) { return int64(m.envelope), m.size })
+}
+
+// Envelope gives the envelope of a message as it was given to Create.
+func (s *Spool) Envelope(id ID) ([]byte, error) {
+	r, err := s.stream(id, func(m *message) (skip, size int64) { return 0, int64(m.envelope) })
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+func (s *Spool) stream(id ID, part func(*message) (skip, size int64)) (*reader, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.index.messages[id]
+	switch {
+	case m == nil || m.state != queued:
+		return nil, ErrNotFound
+	case m.aside:
+		return nil, ErrDamaged
+	}
+	r := &reader{spool: s, id: id}
+	r.skip, r.left = part(m)
+	return r, nil
+}
+
+// reader holds one piece at a time.
+type reader struct {
+	spool *Spool
+	id    ID
+	next  uint32
+	skip  int64 // bytes before the part that is wanted
+	left  int64 // bytes of that part not read yet
+	plain []byte
+	err   error
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	for r.err == nil && r.left > 0 && len(r.plain) == 0 {
+		r.err = r.fill()
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.plain[:min(int64(len(r.plain)), r.left)])
+	r.plain = r.plain[n:]
+	r.left -= int64(n)
+	return n, nil
+}
+
+func (r *reader) fill() error {
+	plain, err := r.spool.readPiece(r.id, r.next)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if err != nil {
+		r.spool.setAside(r.id, err)
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+	}
+	r.next++
+	cut := min(r.skip, int64(len(plain)))
+	r.skip -= cut
+	r.plain = plain[cut:]
+	return nil
+}
+
+// Close implements [io.Closer].
+func (r *reader) Close() error {
+	r.err, r.plain = io.ErrClosedPipe, nil
+	return nil
+}
+
+// NoteOf gives the newest note of a message; nil where it has none.
+func (s *Spool) NoteOf(id ID) ([]byte, error) {
+	for {
+		s.mu.Lock()
+		m := s.index.messages[id]
+		if m == nil || m.state != queued {
+			s.mu.Unlock()
+			return nil, ErrNotFound
+		}
+		note := s.lazy.notes[id]
+		if note == nil {
+			note = pending(s.writing, id)
+		}
+		at, nth := m.noteAt, int(m.noteNth)
+		r := s.runAt(at)
+		s.mu.Unlock()
+		if note != nil || at == 0 {
+			return slices.Clone(note), nil
+		}
+		if note, err := s.noteAt(at, nth, r); err == nil {
+			return note, nil
+		} else if !s.moved(id, at) {
+			return nil, fmt.Errorf("reading the note of message %d: %w", id, err)
+		}
+	}
+}
+
+func (s *Spool) moved(id ID, at int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.index.messages[id]
+	return m == nil || m.noteAt != at
+}
+
+func (s *Spool) noteAt(at int64, nth int, r run) ([]byte, error) {
+	page := at - at%s.geometry.segment
+	b := make([]byte, min(int64(s.geometry.frame), page+s.geometry.segment-at))
+	if _, err := s.flash.ReadAt(b, at); err != nil {
+		return nil, err
+	}
+	f, ok := s.keys.readFrame(b, at, 0, r)
+	if !ok || nth >= len(f.records) || f.records[nth].kind != noteRecord {
+		return nil, errSeal
+	}
+	return f.records[nth].data, nil
+}
