@@ -79,13 +79,25 @@ func disturbed(flash hal.Flash, w *world, run script) error {
 	return errors.Join(err, s.Close())
 }
 
-// recovered opens what a crash left and holds it against the model.
+// recovered opens what a crash left and holds it against the model. A crash
+// alone damages nothing.
 func recovered(flash hal.Flash, w *world) error {
-	s, _, err := Open(flash, testKey, Limits{})
-	if err != nil {
-		return fmt.Errorf("opening: %w", err)
+	damaged, err := held(flash, w)
+	for _, d := range damaged {
+		if d.Reason == reasonUnreadable || d.Reason == reasonIncomplete {
+			err = fmt.Errorf("damage where there was only a crash: %v", d)
+		}
 	}
-	return errors.Join(w.check(s, false), s.Close())
+	return err
+}
+
+// held opens a ring and holds what is on it against the model.
+func held(flash hal.Flash, w *world) ([]Damage, error) {
+	s, recovery, err := Open(flash, testKey, Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("opening: %w", err)
+	}
+	return recovery.Damaged, errors.Join(w.check(s, false), s.Close())
 }
 
 func TestNothingAnsweredIsLostWhereverThePowerIsCut(t *testing.T) {
@@ -153,11 +165,13 @@ func TestAfterAnErrorOfTheFlashNothingIsPromisedAndNothingLost(t *testing.T) {
 			if err := disturbed(flash, w, letters); !errors.Is(err, simflash.ErrIO) {
 				t.Fatalf("call %d failed and the answer was %v", call, err)
 			}
-			if err := recovered(flash, w.clone()); err != nil {
+			if _, err := held(flash, w.clone()); err != nil {
 				t.Fatalf("restarted after call %d failed: %v", call, err)
 			}
 			for after := range flash.PowerCut(20) {
-				if err := recovered(after, w.clone()); err != nil {
+				// A flush that failed may show frames that are not there, and the
+				// start before the cut may have gone on behind them.
+				if _, err := held(after, w.clone()); err != nil {
 					t.Fatalf("power cut after call %d failed: %v", call, err)
 				}
 			}

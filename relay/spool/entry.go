@@ -18,6 +18,7 @@ type Entry struct {
 	pieces   uint32
 	promised int64 // bytes of flash held for what is still to come
 	held     int64 // bytes held of the client's share
+	handed   bool  // to the writer, end and all: what becomes of it is not ours to say
 	err      error
 }
 
@@ -205,48 +206,48 @@ func (e *Entry) Commit(ctx context.Context) (ID, error) {
 	g := s.group
 	e.addPiece(g)
 	e.add(g, record{kind: endRecord, id: e.id, client: e.client, size: e.written - int64(e.envelope), index: e.pieces, envelope: uint32(e.envelope)})
-	g.urgent = true
+	g.urgent, e.handed = true, true
 	s.mu.Unlock()
 	s.kick()
 	select {
 	case <-g.done:
 		return e.finish(g)
 	case <-ctx.Done():
-		e.err = fmt.Errorf("waiting for the spool's flash: %w", ctx.Err())
 		go func() {
 			<-g.done
 			if id, err := e.finish(g); err == nil {
 				_ = s.Remove(id)
 			}
 		}()
-		return 0, e.err
+		return 0, fmt.Errorf("waiting for the spool's flash: %w", ctx.Err())
 	}
 }
 
+// finish tells what became of a message whose group is done.
 func (e *Entry) finish(g *group) (ID, error) {
 	s := e.spool
+	err := e.outcome(g)
 	s.mu.Lock()
-	done := e.message.state != open
+	defer s.mu.Unlock()
+	e.err = ErrNotFound
 	e.letGo()
-	s.mu.Unlock()
-	if done {
-		e.err = ErrNotFound
+	if e.message.state != open {
 		return e.id, nil
 	}
-	err := e.outcome(g)
-	e.Abort()
+	s.index.drop(e.id)
 	return 0, err
 }
 
-// Abort gives the message up. It may be called more than once, and after
-// Commit, where it does nothing.
+// Abort gives the message up. It may be called more than once; after Commit it
+// does nothing.
 func (e *Entry) Abort() {
 	s := e.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.message.state == open {
-		s.index.drop(e.id)
+	if e.handed {
+		return
 	}
+	s.index.drop(e.id)
 	e.letGo()
 	e.buffer = nil
 	if e.err == nil {

@@ -79,11 +79,15 @@ type Spool struct {
 // key has KeySize bytes. It fails with ErrKey or ErrForeign, leaving the
 // region as it was, where the ring is not one it can read.
 func Open(flash hal.Flash, key []byte, limits Limits) (*Spool, Recovery, error) {
-	g, err := geometryOf(flash.Size())
+	k, err := newKeys(key)
 	if err != nil {
 		return nil, Recovery{}, err
 	}
-	k, err := newKeys(key)
+	return openWith(flash, k, limits)
+}
+
+func openWith(flash hal.Flash, k *keys, limits Limits) (*Spool, Recovery, error) {
+	g, err := geometryOf(flash.Size())
 	if err != nil {
 		return nil, Recovery{}, err
 	}

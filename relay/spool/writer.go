@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Segments that stay free: messages leave two, notes one, so that there is
@@ -115,14 +116,13 @@ func (r *record) reserve() int {
 	return reserveForMessages
 }
 
-// wanted skips the records at the front whose message was given up.
+// wanted leaves out the records of messages that were given up.
 func (s *Spool) wanted(records []record) []record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(records) > 0 && records[0].kind != memoRecord && s.index.messages[records[0].id] == nil {
-		records = records[1:]
-	}
-	return records
+	return slices.DeleteFunc(records, func(r record) bool {
+		return r.kind != memoRecord && s.index.messages[r.id] == nil
+	})
 }
 
 // postpone keeps what found no room: notes, removals and the memo for later.

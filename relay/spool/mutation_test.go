@@ -1,0 +1,173 @@
+package spool
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"maps"
+	"testing"
+
+	"sealpost/hal"
+	"sealpost/hal/simflash"
+)
+
+// A suite that finds nothing proves something only if it would find what is
+// there to find. Each of these breaks one rule of FORMAT.md; the same model and
+// the same crashes as everywhere else must notice.
+
+func TestTheSuiteNoticesADroppedFlush(t *testing.T) {
+	noticed := 0
+	total := calls(t, letters, nothing)
+	for call := 3; call <= total; call++ {
+		flash, w := simflash.New(testRing, uint64(call)), newWorld()
+		flash.At(call, simflash.Lost)
+		flash.At(call+1, simflash.Cut)
+		_ = disturbed(flash, w, letters)
+		for after := range flash.PowerCut(50) {
+			if recovered(after, w.clone()) != nil {
+				noticed++
+				break
+			}
+		}
+	}
+	if noticed < 5 {
+		t.Errorf("noticed only %d times in %d calls", noticed, total)
+	}
+}
+
+// blind deciphers AES-256-GCM without asking whether the tag is right.
+type blind struct {
+	cipher.AEAD
+	block cipher.Block
+}
+
+func (b blind) Open(dst, nonce, sealed, _ []byte) ([]byte, error) {
+	if len(sealed) < tagSize {
+		return nil, errSeal
+	}
+	plain := sealed[:len(sealed)-tagSize]
+	counter := append(append([]byte{}, nonce...), 0, 0, 0, 2)
+	at := len(dst)
+	dst = append(dst, plain...)
+	cipher.NewCTR(b.block, counter).XORKeyStream(dst[at:], dst[at:])
+	return dst, nil
+}
+
+// blindKeys swaps the ciphers in the table where newKeys puts them. The table
+// is there for the two real ones, so production has no switch to turn.
+func blindKeys(t *testing.T) *keys {
+	k, err := newKeys(testKey)
+	must(t, err)
+	content, err := hkdf.Key(sha256.New, testKey, nil, "sealpost spool content", KeySize)
+	must(t, err)
+	block, err := aes.NewCipher(content)
+	must(t, err)
+	k.aeads[aes256GCM] = blind{k.aeads[aes256GCM], block}
+	k.aeads[chaCha20Poly1305] = k.aeads[aes256GCM]
+	return k
+}
+
+func TestTheSuiteNoticesASkippedChecksum(t *testing.T) {
+	unchecked := func(flash hal.Flash, w *world) error {
+		s, _, err := openWith(flash, blindKeys(t), Limits{})
+		if err != nil {
+			return err
+		}
+		return errors.Join(w.check(s, false), s.Close())
+	}
+	noticed := 0
+	total := calls(t, letters, nothing)
+	for call := 4; call <= total; call++ {
+		flash, w := simflash.New(testRing, uint64(call)), newWorld()
+		flash.At(call, simflash.Cut)
+		s, _, err := openWith(flash, blindKeys(t), Limits{})
+		must(t, err)
+		_ = letters(w, s)
+		_ = s.Close()
+		for after := range flash.PowerCut(50) {
+			if unchecked(after, w.clone()) != nil {
+				noticed++
+				break
+			}
+		}
+	}
+	if noticed < 3 {
+		t.Errorf("noticed only %d times in %d calls", noticed, total)
+	}
+}
+
+func TestTheSuiteNoticesAReusedEpoch(t *testing.T) {
+	flash, w := simflash.New(testRing, 1), newWorld()
+	must(t, disturbed(flash, w, letters))
+	s, _, err := Open(flash, testKey, Limits{})
+	must(t, err)
+	must(t, w.adopt(s))
+	// The highest epoch lies prepared in the next segment; the one below is
+	// that of the run just left. The writer waits for its first wake.
+	s.tail.epoch -= 2
+	must(t, errors.Join(letters(w, s), s.Close()))
+	if recovered(flash, w) == nil {
+		t.Error("a reused epoch went unnoticed")
+	}
+}
+
+// spy watches what is sealed under which nonce.
+type spy struct {
+	cipher.AEAD
+	seen  map[string][sha256.Size]byte
+	twice *int
+}
+
+func (s spy) Seal(dst, nonce, plain, data []byte) []byte {
+	sum := sha256.Sum256(append(append([]byte{}, plain...), data...))
+	if before, known := s.seen[string(nonce)]; known && before != sum {
+		*s.twice++
+	}
+	s.seen[string(nonce)] = sum
+	return s.AEAD.Seal(dst, nonce, plain, data)
+}
+
+func spyKeys(t *testing.T, seen map[string][sha256.Size]byte, twice *int) *keys {
+	k, err := newKeys(testKey)
+	must(t, err)
+	for suite, aead := range k.aeads {
+		k.aeads[suite] = spy{aead, maps.Clone(seen), twice}
+	}
+	return k
+}
+
+// noncesAcross lives, crashes at a call, lives again from each state that may
+// be left, and counts nonces that sealed two different things.
+func noncesAcross(t *testing.T, call int, between func(*Spool)) (twice int) {
+	flash := simflash.New(testRing, uint64(call))
+	flash.At(call, simflash.Cut)
+	k := spyKeys(t, map[string][sha256.Size]byte{}, &twice)
+	if s, _, err := openWith(flash, k, Limits{}); err == nil {
+		_ = letters(newWorld(), s)
+		_ = s.Close()
+	}
+	seen := k.aeads[fastest()].(spy).seen
+	for after := range flash.PowerCut(40) {
+		s, _, err := openWith(after, spyKeys(t, seen, &twice), Limits{})
+		must(t, err)
+		between(s)
+		_, _ = newWorld().commit(s, 1, 1234)
+		_ = s.Close()
+	}
+	return twice
+}
+
+func TestNoNonceSealsTwoThingsWhereverThePowerIsCut(t *testing.T) {
+	reused := 0
+	for call := 1; call <= calls(t, letters, nothing); call++ {
+		if n := noncesAcross(t, call, func(*Spool) {}); n > 0 {
+			t.Errorf("cut at call %d: %d nonces came twice", call, n)
+		}
+		reused += noncesAcross(t, call, func(s *Spool) { s.tail.epoch -= min(s.tail.epoch, 2) })
+	}
+	if reused == 0 {
+		t.Error("an epoch used twice went unnoticed")
+	}
+}
