@@ -133,39 +133,60 @@ func spyKeys(t *testing.T, seen map[string][sha256.Size]byte, twice *int) *keys 
 	k, err := newKeys(testKey)
 	must(t, err)
 	for suite, aead := range k.aeads {
-		k.aeads[suite] = spy{aead, maps.Clone(seen), twice}
+		k.aeads[suite] = spy{aead, cloned(seen), twice}
 	}
 	return k
 }
 
-// noncesAcross lives, crashes at a call, lives again from each state that may
-// be left, and counts nonces that sealed two different things.
-func noncesAcross(t *testing.T, call int, between func(*Spool)) (twice int) {
+func cloned(seen map[string][sha256.Size]byte) map[string][sha256.Size]byte {
+	c := map[string][sha256.Size]byte{}
+	maps.Copy(c, seen)
+	return c
+}
+
+// noncesAcross lives three times: it crashes at a call of the first life, soon
+// after the start of the second, and counts nonces that sealed two different
+// things in any line of lives.
+func noncesAcross(t *testing.T, run script, call, limit int, between func(*Spool)) (twice int) {
+	live := func(flash *simflash.Flash, seen map[string][sha256.Size]byte, run script) map[string][sha256.Size]byte {
+		k := spyKeys(t, seen, &twice)
+		if s, _, err := openWith(flash, k, Limits{}); err == nil {
+			between(s)
+			_ = run(newWorld(), s)
+			_ = s.Close()
+		}
+		return k.aeads[fastest()].(spy).seen
+	}
+	one := func(w *world, s *Spool) error {
+		_, err := w.commit(s, 1, 1234+len(s.index.messages))
+		return err
+	}
 	flash := simflash.New(testRing, uint64(call))
 	flash.At(call, simflash.Cut)
-	k := spyKeys(t, map[string][sha256.Size]byte{}, &twice)
-	if s, _, err := openWith(flash, k, Limits{}); err == nil {
-		_ = letters(newWorld(), s)
-		_ = s.Close()
-	}
-	seen := k.aeads[fastest()].(spy).seen
-	for after := range flash.PowerCut(40) {
-		s, _, err := openWith(after, spyKeys(t, seen, &twice), Limits{})
-		must(t, err)
-		between(s)
-		_, _ = newWorld().commit(s, 1, 1234)
-		_ = s.Close()
+	first := live(flash, nil, run)
+	for after := range flash.PowerCut(limit) {
+		after.At(2+call%4, simflash.Cut)
+		second := live(after, first, one)
+		for again := range after.PowerCut(limit) {
+			live(again, second, one)
+		}
 	}
 	return twice
 }
 
 func TestNoNonceSealsTwoThingsWhereverThePowerIsCut(t *testing.T) {
 	reused := 0
-	for call := 1; call <= calls(t, letters, nothing); call++ {
-		if n := noncesAcross(t, call, func(*Spool) {}); n > 0 {
-			t.Errorf("cut at call %d: %d nonces came twice", call, n)
+	total := calls(t, letters, nothing)
+	for call := 1; call <= total; call++ {
+		if n := noncesAcross(t, letters, call, 8, func(*Spool) {}); n > 0 {
+			t.Errorf("letters cut at call %d: %d nonces came twice", call, n)
 		}
-		reused += noncesAcross(t, call, func(s *Spool) { s.tail.epoch -= min(s.tail.epoch, 2) })
+		reused += noncesAcross(t, letters, call, 2, func(s *Spool) { s.tail.epoch -= min(s.tail.epoch, 2) })
+	}
+	for call := 1; call <= calls(t, scans, nothing); call++ {
+		if n := noncesAcross(t, scans, call, 4, func(*Spool) {}); n > 0 {
+			t.Errorf("scans cut at call %d: %d nonces came twice", call, n)
+		}
 	}
 	if reused == 0 {
 		t.Error("an epoch used twice went unnoticed")

@@ -49,6 +49,8 @@ type replay struct {
 	last     int   // the newest segment that holds a frame
 	end      int64 // where the last frame in it ends
 	epoch    uint64
+	newest   int         // the segment that shows the highest epoch
+	behind   int64       // where its last frame or header ends
 	torn     map[ID]bool // messages with a piece in a torn frame
 }
 
@@ -73,9 +75,7 @@ func (s *Spool) recover() (Recovery, error) {
 	}
 	segment := make([]byte, s.geometry.segment)
 	for _, r := range first {
-		if err := p.segment(segment, r); err != nil {
-			return p.recovery, err
-		}
+		p.segment(segment, r)
 	}
 	p.finish(first)
 	p.recovery.Cipher = first[len(first)-1].suite.String()
@@ -91,10 +91,7 @@ func (p *replay) headers() ([]run, error) {
 	page := make([]byte, pageSize)
 	for i := range s.geometry.count {
 		at := int64(i) * s.geometry.segment
-		if _, err := s.flash.ReadAt(page, at); err != nil {
-			p.report(Damage{At: at, Reason: err.Error()})
-			continue
-		}
+		p.read(page, at)
 		r, err := s.keys.readHeader(page, s.geometry, at)
 		switch {
 		case err == nil:
@@ -144,21 +141,31 @@ func blank(b []byte) bool {
 
 func (p *replay) report(d Damage) { p.recovery.Damaged = append(p.recovery.Damaged, d) }
 
-// segment replays one segment into the index.
-func (p *replay) segment(segment []byte, r run) error {
-	s := p.spool
-	number := s.index.segmentOf(r.at)
-	if _, err := s.flash.ReadAt(segment, r.at); err != nil {
-		// Page by page, so that a bad sector costs what lies in it alone.
-		for off := 0; off < len(segment); off += pageSize {
-			page := segment[off : off+pageSize]
-			if _, err := s.flash.ReadAt(page, r.at+int64(off)); err != nil {
-				clear(page)
-				p.report(Damage{At: r.at + int64(off), Reason: err.Error()})
-			}
+// sectorSize is the least that is lost to a bad spot, in bytes.
+const sectorSize = 512
+
+// read fills b. What cannot be read is reported and left zero, sector by
+// sector, so that a bad one costs what lies in it alone.
+func (p *replay) read(b []byte, at int64) {
+	flash := p.spool.flash
+	if _, err := flash.ReadAt(b, at); err == nil {
+		return
+	}
+	for off := 0; off < len(b); off += sectorSize {
+		sector := b[off : off+sectorSize]
+		if _, err := flash.ReadAt(sector, at+int64(off)); err != nil {
+			clear(sector)
+			p.report(Damage{At: at + int64(off), Reason: err.Error()})
 		}
 	}
-	frames := 0
+}
+
+// segment replays one segment into the index.
+func (p *replay) segment(segment []byte, r run) {
+	s := p.spool
+	number := s.index.segmentOf(r.at)
+	p.read(segment, r.at)
+	frames, before := 0, p.epoch
 	end := s.keys.scan(segment, s.geometry, r.at, r, visitor{
 		run: func(r run) {
 			p.epoch = max(p.epoch, r.epoch)
@@ -175,7 +182,9 @@ func (p *replay) segment(segment []byte, r run) error {
 	if frames > 0 || p.last < 0 {
 		p.last, p.end = number, int64(end)
 	}
-	return nil
+	if p.epoch > before {
+		p.newest, p.behind = number, int64(end)
+	}
 }
 
 // frame replays one frame. The last of a run may be torn: its pieces are held
@@ -231,6 +240,11 @@ func (p *replay) finish(first []run) {
 		}
 	}
 	s.damage = slices.Clone(p.recovery.Damaged)
+	if p.end == s.geometry.segment {
+		// The highest epoch is shown by the header prepared for the next
+		// segment: it may only go when a higher one is durable.
+		p.last, p.end = p.newest, p.behind
+	}
 	s.tail = tail{segment: p.last, off: p.end, epoch: p.epoch}
 	s.head, s.used = (p.last+1)%s.geometry.count, s.geometry.count
 	s.room = max(0, s.geometry.segment-s.tail.off-pageSize)

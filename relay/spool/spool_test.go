@@ -228,6 +228,17 @@ func TestOneBadSectorCostsOneMessage(t *testing.T) {
 	must(t, s.Close())
 }
 
+func TestABadSectorInAHeaderCostsNothing(t *testing.T) {
+	flash, w := simflash.New(testRing, 1), newWorld()
+	must(t, disturbed(flash, w, letters))
+	flash.FailReads(0, 1)
+	s, recovery := mustOpen(t, flash, Limits{})
+	must(t, w.check(s, false))
+	if len(recovery.Damaged) == 0 {
+		t.Error("the bad sector was not reported")
+	}
+}
+
 func TestOneFlippedBitNeverGivesAWrongBodyAndCostsOneMessage(t *testing.T) {
 	flash := simflash.New(testRing, 1)
 	s, _ := mustOpen(t, flash, Limits{})

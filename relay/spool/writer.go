@@ -256,6 +256,13 @@ func (s *Spool) advance(reserve int) error {
 	if s.free() <= reserve {
 		return ErrFull
 	}
+	if s.tail.off < s.geometry.segment {
+		// The next segment's header may show the highest epoch; it is not
+		// overwritten before a higher one is durable here.
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
 	next := (s.tail.segment + 1) % s.geometry.count
 	ready := s.tail.ready
 	s.tail.segment, s.tail.off, s.tail.begun, s.tail.ready = next, 0, false, nil
