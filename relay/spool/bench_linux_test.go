@@ -3,6 +3,7 @@ package spool
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -82,5 +83,29 @@ func BenchmarkCommit(b *testing.B) {
 			b.ReportMetric(float64(flash.bytes.Load())/float64(b.N), "flashB/op")
 			b.ReportMetric(float64(flash.flushes.Load())/float64(b.N), "flushes/op")
 		})
+	}
+}
+
+// BenchmarkOpen recovers a full ring of small messages, and tells what it
+// leaves in memory.
+func BenchmarkOpen(b *testing.B) {
+	flash := newFileFlash(b, 1<<30)
+	s, _ := mustOpen(b, flash, Limits{})
+	body := bytes.Repeat([]byte("m"), 4<<10)
+	var full error
+	for full == nil {
+		full = sameBatch(s, 100, len(body))
+	}
+	if !errors.Is(full, ErrFull) {
+		b.Fatal(full)
+	}
+	must(b, s.Close())
+	for b.Loop() {
+		before := heapInUse()
+		s, recovery := mustOpen(b, flash, Limits{})
+		b.ReportMetric(float64(recovery.Messages), "messages")
+		b.ReportMetric(float64(heapInUse()-before)/float64(recovery.Messages), "B/message")
+		b.ReportMetric(recovery.Took.Seconds(), "s/recovery")
+		must(b, s.Close())
 	}
 }

@@ -87,17 +87,18 @@ func commitOne(s *Spool, client uint64, body []byte) error {
 	return err
 }
 
+func heapInUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 func TestAQueuedMessageTakesLessThan300BytesOfMemory(t *testing.T) {
 	const n = 100_000
 	g, err := geometryOf(1 << 30)
 	must(t, err)
-	heap := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := heap()
+	before := heapInUse()
 	x := newIndex(g)
 	for id := range ID(n) {
 		x.messages[id] = &message{}
@@ -106,7 +107,7 @@ func TestAQueuedMessageTakesLessThan300BytesOfMemory(t *testing.T) {
 		x.apply(&record{kind: endRecord, id: id, client: uint64(id % 100), size: 4096, index: 1, envelope: 104}, at, 1, ref{})
 		x.apply(&record{kind: noteRecord, id: id, data: make([]byte, 50)}, at, 2, ref{})
 	}
-	each := (heap() - before) / n
+	each := (heapInUse() - before) / n
 	t.Logf("%d bytes a message", each)
 	if each >= 300 || len(x.messages) != n {
 		t.Errorf("%d bytes a message", each)

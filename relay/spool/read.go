@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -252,10 +253,21 @@ func (s *Spool) moved(id ID, at int64) bool {
 }
 
 func (s *Spool) noteAt(at int64, nth int, r run) ([]byte, error) {
-	page := at - at%s.geometry.segment
-	b := make([]byte, min(int64(s.geometry.frame), page+s.geometry.segment-at))
+	left := s.geometry.segment - at%s.geometry.segment
+	b := make([]byte, pageSize)
 	if _, err := s.flash.ReadAt(b, at); err != nil {
 		return nil, err
+	}
+	// The prefix is only a hint of how much to read: it is not verified yet.
+	size := int64(binary.LittleEndian.Uint32(b[4:])) * pageSize
+	if size == 0 || size > min(left, int64(s.geometry.frame)) {
+		size = min(left, int64(s.geometry.frame))
+	}
+	if size > pageSize {
+		b = make([]byte, size)
+		if _, err := s.flash.ReadAt(b, at); err != nil {
+			return nil, err
+		}
 	}
 	f, ok := s.keys.readFrame(b, at, 0, r)
 	if !ok || nth >= len(f.records) || f.records[nth].kind != noteRecord {
