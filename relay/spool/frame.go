@@ -123,17 +123,6 @@ func (f *frame) place() bool {
 	return next <= f.at+int64(f.size-prefixSize-f.manifest)
 }
 
-// nextCounter is the first that the frame has not used.
-func (f *frame) nextCounter() uint32 {
-	n := f.counter + 1
-	for _, p := range f.pieces {
-		if p.at != 0 {
-			n++
-		}
-	}
-	return n
-}
-
 // visitor is told what a segment holds, in order.
 type visitor struct {
 	run     func(r run)

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ func (p *replay) headers() ([]run, error) {
 func (p *replay) factoryNew() error {
 	s := p.spool
 	p.recovery.Damaged = nil
-	b := make([]byte, maxSegment)
+	b := make([]byte, minSegment)
 	for at := int64(pageSize); at < s.flash.Size(); at += int64(len(b)) {
 		b = b[:min(int64(len(b)), s.flash.Size()-at)]
 		if _, err := s.flash.ReadAt(b, at); err != nil {
@@ -131,12 +132,7 @@ func (p *replay) factoryNew() error {
 }
 
 func blank(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+	return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
 func (p *replay) report(d Damage) { p.recovery.Damaged = append(p.recovery.Damaged, d) }
