@@ -89,6 +89,9 @@ func (k *keys) headerPage(g geometry, r run) []byte {
 
 // readHeader takes the newest valid copy in a page that lies at at.
 func (k *keys) readHeader(page []byte, g geometry, at int64) (run, error) {
+	if !bytes.HasPrefix(page, headerMagic) && !bytes.HasPrefix(page[headerCopy:], headerMagic) {
+		return run{}, errHeader
+	}
 	first, err := k.parseHeader(page, g, at)
 	second, err2 := k.parseHeader(page[headerCopy:], g, at)
 	switch {
