@@ -106,7 +106,7 @@ func TestNothingAnsweredIsLostWhereverThePowerIsCut(t *testing.T) {
 		name        string
 		run         script
 		once, twice int // states tried after a first and after a second cut
-	}{{"letters", letters, 3600, 3}, {"scans", scans, 60, 2}} {
+	}{{"letters", letters, perCut, 3}, {"scans", scans, perCut / 60, 2}} {
 		for part := range 2 {
 			t.Run(fmt.Sprint(c.name, part), func(t *testing.T) {
 				t.Parallel()
@@ -118,7 +118,7 @@ func TestNothingAnsweredIsLostWhereverThePowerIsCut(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		t.Logf("%d crash states", states.Load())
-		if states.Load() < 100_000 {
+		if states.Load() < leastStates {
 			t.Errorf("only %d crash states were tried", states.Load())
 		}
 	})

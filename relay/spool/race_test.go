@@ -1,0 +1,7 @@
+//go:build race
+
+package spool
+
+// The race detector makes each state some ten times slower, and looks for
+// something else.
+const perCut, leastStates = 200, 5_000
