@@ -30,6 +30,8 @@ test:
 	@tests/install $(TEST_PARTS)
 	@$(MAKE) --no-print-directory lint
 	go test -race -count=1 -timeout 18m ./...
+	@# The race detector leaves time for a part of the spool's crash states only.
+	go test -count=1 -timeout 5m ./relay/spool
 	@$(MAKE) --no-print-directory build
 
 # The box's program for each target, with its size.

@@ -38,6 +38,7 @@ var rules = []struct {
 	{"relay/envelope", nil},
 	{"relay/reply", nil},
 	{"relay/body", nil},
+	{"relay/spool", []string{"hal"}},
 	{"relay/policy", []string{"relay/envelope"}},
 	{"relay/report", []string{"relay/reply"}},
 	{"relay/journal", []string{"relay/envelope", "relay/reply"}},
