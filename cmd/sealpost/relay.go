@@ -32,7 +32,11 @@ func relayCommand(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r := &relay{box: b, journal: journal.New(logHandler(b.settings.Journal, c.ErrOrStderr()))}
+		name, err := hostname(b.settings.LAN)
+		if err != nil {
+			return errors.Join(err, b.close())
+		}
+		r := &relay{box: b, hostname: name, journal: journal.New(logHandler(b.settings.Journal, c.ErrOrStderr()))}
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
 		return errors.Join(r.run(ctx), b.close())
@@ -48,9 +52,10 @@ func logHandler(s settings.Journal, w io.Writer) slog.Handler {
 
 // relay is a running relay.
 type relay struct {
-	box     *box
-	journal *journal.Journal
-	serving sync.WaitGroup
+	box      *box
+	hostname string
+	journal  *journal.Journal
+	serving  sync.WaitGroup
 }
 
 // run opens everything before it serves anyone, so that a relay that cannot

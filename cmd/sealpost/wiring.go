@@ -12,6 +12,7 @@ import (
 
 	"sealpost/hal/linux/netif"
 	"sealpost/provisioning/identity"
+	"sealpost/provisioning/settings"
 	"sealpost/relay/body"
 	"sealpost/relay/envelope"
 	"sealpost/relay/lan"
@@ -39,12 +40,8 @@ func (r *relay) connector(ctx context.Context) (*connector.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	hostname, err := r.hostname()
-	if err != nil {
-		return nil, err
-	}
 	return connector.New(connector.Config{
-		Hello:       hostname,
+		Hello:       r.hostname,
 		Host:        string(s.Upstream.Connector.Host),
 		Domain:      string(s.Senders.AcceptedDomains[0]),
 		Port:        s.Upstream.Connector.Port,
@@ -101,9 +98,10 @@ func caPool(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func (r *relay) hostname() (string, error) {
-	if name := r.box.settings.LAN.Hostname; name != "" {
-		return string(name), nil
+// hostname is the box's name, on both sides.
+func hostname(s settings.LAN) (string, error) {
+	if s.Hostname != "" {
+		return string(s.Hostname), nil
 	}
 	name, err := os.Hostname()
 	if err != nil {
@@ -114,20 +112,16 @@ func (r *relay) hostname() (string, error) {
 
 func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Server, error) {
 	s := r.box.settings
-	hostname, err := r.hostname()
-	if err != nil {
-		return nil, err
-	}
 	judge, err := r.policy()
 	if err != nil {
 		return nil, err
 	}
-	own, err := r.lanCertificate(ctx, hostname)
+	own, err := r.lanCertificate(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return lan.New(lan.Config{
-		Hostname: hostname,
+		Hostname: r.hostname,
 		TLS:      lan.TLS(own),
 		Budget:   body.NewBudget(int64(s.Limits.Memory)),
 		Limits: lan.Limits{
@@ -145,15 +139,15 @@ func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Serv
 
 // lanCertificate is the box's own certificate; a TPM that is away costs the
 // devices a familiar certificate, not their mail.
-func (r *relay) lanCertificate(ctx context.Context, hostname string) (tls.Certificate, error) {
+func (r *relay) lanCertificate(ctx context.Context) (tls.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, unsealPatience)
 	defer cancel()
-	own, err := identity.LAN(ctx, r.box.store, r.box.sealer(), hostname)
+	own, err := identity.LAN(ctx, r.box.store, r.box.sealer(), r.hostname)
 	if err == nil {
 		return own, nil
 	}
 	r.journal.LANCertificate(err)
-	return identity.Throwaway(hostname)
+	return identity.Throwaway(r.hostname)
 }
 
 func (r *relay) policy() (policy.Policy, error) {

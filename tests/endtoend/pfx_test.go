@@ -159,7 +159,7 @@ func lastYear(c *x509.Certificate) {
 func pfxWithoutKey(t *testing.T, certificate tls.Certificate) []byte {
 	t.Helper()
 	dir := folder(t)
-	if err := os.WriteFile(dir+"/certificate.pem", pemOf(certificate.Leaf, authority().Certificate), 0o600); err != nil {
+	if err := os.WriteFile(dir+"/certificate.pem", parts.PEM(certificate.Leaf.Raw, authority().Certificate.Raw), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	output, err := call(t, "openssl", "pkcs12", "-export", "-nokeys", "-in", dir+"/certificate.pem",
@@ -176,7 +176,7 @@ func pemWithKey(t *testing.T, certificate tls.Certificate) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(pemOf(certificate.Leaf), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	return append(parts.PEM(certificate.Leaf.Raw), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 }
 
 // noise is the same at every run, as a random first byte may look like DER's.

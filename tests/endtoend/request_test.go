@@ -52,7 +52,7 @@ func (s *site) requested(key string) (*x509.Certificate, []byte) {
 func TestAnAnswerThatDoesNotFitTheRequestIsRefusedInASentence(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, told{host: "localhost"})
-	s.write("other.pem", pemOf(clientCertificate(t, authority()).Leaf, authority().Certificate))
+	s.write("other.pem", parts.PEM(clientCertificate(t, authority()).Leaf.Raw, authority().Certificate.Raw))
 	refuses := func(words string) {
 		t.Helper()
 		before := s.read("box.state")

@@ -9,12 +9,9 @@ package endtoend
 import (
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -305,12 +302,4 @@ func serverCertificate(t *testing.T) tls.Certificate {
 		t.Fatal(err)
 	}
 	return certificate
-}
-
-func pemOf(certificates ...*x509.Certificate) []byte {
-	var text strings.Builder
-	for _, certificate := range certificates {
-		_ = pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})
-	}
-	return []byte(text.String())
 }

@@ -73,7 +73,16 @@ func (a *Authority) Pool() *x509.CertPool {
 
 // PEM is the authority's certificate as a file would hold it.
 func (a *Authority) PEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate.Raw})
+	return PEM(a.Certificate.Raw)
+}
+
+// PEM is certificates, given in DER, as a file would hold them.
+func PEM(certificates ...[]byte) []byte {
+	var text []byte
+	for _, der := range certificates {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return text
 }
 
 // Issue makes a certificate for key, valid for all uses from yesterday for a
@@ -108,7 +117,7 @@ func (a *Authority) Answer(request []byte) (*x509.Certificate, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return leaf, pemOf(append([][]byte{leaf.Raw}, a.chain...)...), nil
+	return leaf, PEM(append([][]byte{leaf.Raw}, a.chain...)...), nil
 }
 
 // IssueP256 is Issue with a new P-256 key.

@@ -118,7 +118,7 @@ func (p *Postfix) startSink(port int) error {
 }
 
 func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
-	chain := pemOf(config.Certificate.Certificate...)
+	chain := PEM(config.Certificate.Certificate...)
 	key, err := x509.MarshalPKCS8PrivateKey(config.Certificate.PrivateKey)
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 		p.write("master.cf", fmt.Sprintf(masterCF, p.Port)),
 		p.write("clients", clients.String()),
 		p.write("server.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))+string(chain)),
-		p.write("client-ca.pem", string(pemOf(config.ClientCA.Raw))),
+		p.write("client-ca.pem", string(PEM(config.ClientCA.Raw))),
 	)
 }
 
@@ -285,14 +285,6 @@ func freePort() (int, error) {
 		failure = err
 	}
 	return 0, fmt.Errorf("finding a free port: %w", failure)
-}
-
-func pemOf(certificates ...[]byte) []byte {
-	var text []byte
-	for _, der := range certificates {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	return text
 }
 
 // fingerprint is a certificate's digest as Postfix writes it.
