@@ -1,8 +1,10 @@
-// Package report reads Exchange Online's answers for people: what an answer
-// means, and what to do about it.
+// Package report tells people what became of their mail: it reads Exchange
+// Online's answers, what each means and what to do about it, and writes the
+// notification that a sender gets (RFC 3464).
 //
-// It knows the answers that Exchange Online is known to give. It is pure, and
-// it must not know messages, queues or connections.
+// It knows the answers that Exchange Online is known to give, and nobody's
+// words are let out of their place in a notification. It is pure, and it must
+// not know queues or connections, nor how a notification travels.
 package report
 
 import (

@@ -1,0 +1,78 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/reply"
+)
+
+// intact tells how what was parsed differs from what was to be told.
+func intact(n Notification, p parsed) error {
+	if len(p.header) != 8 || len(p.message) != 2 || len(p.each) != len(n.Outcomes) {
+		return fmt.Errorf("%d fields, %d of the message, %d recipients of %d", len(p.header), len(p.message), len(p.each), len(n.Outcomes))
+	}
+	for i, o := range n.Outcomes {
+		got := p.each[i]
+		want := map[string]string{"Action": string(n.Action), "Status": n.statusOf(o).String()}
+		if address, err := envelope.ParseAddress(string(o.Recipient)); err == nil {
+			want["Final-Recipient"] = "rfc822; " + strings.Trim(address.Path(), "<>")
+		}
+		for field, value := range want {
+			if len(got[field]) != 1 || got.Get(field) != value {
+				return fmt.Errorf("recipient %d has %s %q, want %q", i, field, got[field], value)
+			}
+		}
+		fields := 3
+		for _, there := range []bool{o.Host != "", o.Answer.Code != 0, !o.Tried.IsZero(), n.Action == Delayed && !n.RetryUntil.IsZero()} {
+			if there {
+				fields++
+			}
+		}
+		if len(got) != fields {
+			return fmt.Errorf("recipient %d has %d fields, want %d: %v", i, len(got), fields, got)
+		}
+		if diagnosis := got.Get("Diagnostic-Code"); o.Answer.Code != 0 && !strings.HasPrefix(diagnosis, fmt.Sprintf("smtp; %d", o.Answer.Code)) {
+			return fmt.Errorf("recipient %d has the answer %q", i, diagnosis)
+		}
+	}
+	return nil
+}
+
+func FuzzNotification(f *testing.F) {
+	f.Add(true, 550, 5, 1, "User unknown", "anna@fabrikam.com", "mx.fabrikam.com", "Contoso Leeds", "given up after 5 days", []byte(originalHeader))
+	f.Add(false, 451, 4, 7, "a\r\nAction: relayed\r\n\r\n--=_7K2M-1--\r\n", `scan "to" mail@[IPv6:::1]`, "mx\r\nX: y", "Müller\u202e", "", []byte("--=_7K2M-1: x\n--=_7K2M-1--:\n\n"))
+	f.Add(true, 0, 0, 0, "", "x\r\nStatus: 2.0.0@y", "", "", "\x00", []byte("Subject: =?utf-8?Q?=0D=0A?=\r \xff\n"+strings.Repeat("x", 3000)))
+	f.Fuzz(func(t *testing.T, failed bool, code, class, detail int, answer, recipient, host, site, reason string, header []byte) {
+		n := delay()
+		if failed {
+			n = failure()
+		}
+		n.Site, n.Reason = site, reason
+		n.Outcomes = append(n.Outcomes, Outcome{
+			Recipient: envelope.Address(recipient),
+			Answer:    reply.Reply{Code: code, Text: answer},
+			Status:    reply.Status{Class: class, Detail: detail},
+			Host:      host,
+		})
+		n.Sender = envelope.Address(recipient)
+		var out bytes.Buffer
+		err := n.Write(&out, bytes.NewReader(header))
+		p, err2 := parse(out.Bytes())
+		if err := errors.Join(err, err2, plain(out.Bytes())); err != nil {
+			t.Fatalf("%v in\n%s", err, out.Bytes())
+		}
+		if err := intact(n, p); err != nil {
+			t.Errorf("%v in\n%s", err, out.Bytes())
+		}
+		// What is shown of the header is its beginning, line endings apart.
+		same := strings.NewReplacer("\r", "", "\n", "", " ", "")
+		if shown := same.Replace(p.original); !strings.HasPrefix(same.Replace(string(header)), shown) {
+			t.Errorf("the header became %q", p.original)
+		}
+	})
+}

@@ -1,0 +1,415 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	"net/mail"
+	"net/textproto"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/reply"
+)
+
+const originalHeader = "Received: from scanner ([192.168.10.20]) by relay.contoso.com\r\n" +
+	"From: Scanner <scanner@contoso.com>\r\n" +
+	"Subject: =?utf-8?Q?Angebot_f=C3=BCr?=\r\n Fabrikam\r\n"
+
+func failure() Notification {
+	arrived := time.Date(2026, 3, 2, 14, 5, 0, 0, time.UTC)
+	return Notification{
+		Action: Failed, Reporter: "relay.contoso.com", Site: "Contoso Leeds",
+		From: "postmaster@contoso.com", To: "scanner@contoso.com", Sender: "scanner@contoso.com",
+		ID: "7K2M", Unique: "7K2M-1", Arrived: arrived, Now: arrived.Add(time.Minute),
+		Outcomes: []Outcome{
+			{
+				Recipient: "anna@fabrikam.com", Host: "contoso-com.mail.protection.outlook.com",
+				Answer: reply.New(550, 7, 64, "TenantAttribution; Relay Access Denied [DB5PEPF00014B8A.eurprd02.prod.outlook.com]"),
+				Status: reply.Status{Class: 5, Subject: 7, Detail: 64}, Tried: arrived.Add(30 * time.Second),
+			},
+			{
+				Recipient: "scan to mail@fabrikam.com", Host: "contoso-com.mail.protection.outlook.com",
+				Answer: reply.New(550, 1, 10, "RESOLVER.ADR.RecipientNotFound; Recipient not found"),
+				Status: reply.Status{Class: 5, Subject: 1, Detail: 10}, Tried: arrived.Add(30 * time.Second),
+			},
+		},
+	}
+}
+
+func delay() Notification {
+	n := failure()
+	n.Action, n.Reason = Delayed, "the mail server of contoso.com could not be reached"
+	n.RetryUntil = n.Arrived.AddDate(0, 0, 5)
+	n.To = "alerts@msp.example"
+	n.Outcomes = []Outcome{{Recipient: "anna@fabrikam.com", Status: reply.Status{Class: 4, Subject: 4, Detail: 1}}}
+	return n
+}
+
+// parsed is a notification as a mail program takes it apart.
+type parsed struct {
+	header   mail.Header
+	text     string
+	message  textproto.MIMEHeader
+	each     []textproto.MIMEHeader
+	original string
+}
+
+func parse(raw []byte) (parsed, error) {
+	var p parsed
+	m, err := mail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		return p, err
+	}
+	p.header = m.Header
+	kind, parameters, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/report" || parameters["report-type"] != "delivery-status" {
+		return p, fmt.Errorf("%s: %w", m.Header.Get("Content-Type"), err)
+	}
+	parts := multipart.NewReader(m.Body, parameters["boundary"])
+	var contents []string
+	for _, want := range []string{"text/plain; charset=utf-8", "message/delivery-status", "text/rfc822-headers"} {
+		part, err := parts.NextRawPart()
+		if err != nil {
+			return p, fmt.Errorf("part %s: %w", want, err)
+		}
+		if got := part.Header.Get("Content-Type"); got != want || len(part.Header) != 2 {
+			return p, fmt.Errorf("part %v, want %s", part.Header, want)
+		}
+		var from io.Reader = part
+		if part.Header.Get("Content-Transfer-Encoding") == "quoted-printable" {
+			from = quotedprintable.NewReader(part)
+		}
+		content, err := io.ReadAll(from)
+		if err != nil {
+			return p, fmt.Errorf("part %s: %w", want, err)
+		}
+		contents = append(contents, string(content))
+	}
+	if _, err := parts.NextRawPart(); !errors.Is(err, io.EOF) {
+		return p, fmt.Errorf("behind the last part: %w", err)
+	}
+	p.text, p.original = contents[0], contents[2]
+	p.message, p.each, err = groups(contents[1])
+	return p, err
+}
+
+// groups takes a delivery status apart.
+func groups(status string) (message textproto.MIMEHeader, each []textproto.MIMEHeader, err error) {
+	reader := textproto.NewReader(bufio.NewReader(strings.NewReader(status)))
+	for {
+		group, err := reader.ReadMIMEHeader()
+		if len(group) > 0 {
+			each = append(each, group)
+		}
+		if errors.Is(err, io.EOF) && len(each) > 1 {
+			return each[0], each[1:], nil
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("group %d: %w", len(each), err)
+		}
+	}
+}
+
+func write(t *testing.T, n Notification, original string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := n.Write(&out, strings.NewReader(original)); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func mustParse(t *testing.T, n Notification, original string) parsed {
+	t.Helper()
+	raw := write(t, n, original)
+	if err := plain(raw); err != nil {
+		t.Errorf("%v in\n%s", err, raw)
+	}
+	p, err := parse(raw)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, raw)
+	}
+	return p
+}
+
+// plain tells what no mail server need take: anything but ASCII in CRLF lines
+// of at most 998 octets.
+func plain(raw []byte) error {
+	text, whole := bytes.CutSuffix(raw, []byte("\r\n"))
+	if !whole {
+		return errors.New("the last line has no end")
+	}
+	for line := range bytes.SplitSeq(text, []byte("\r\n")) {
+		if len(line) > 998 {
+			return fmt.Errorf("a line of %d octets", len(line))
+		}
+		if i := bytes.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }); i >= 0 {
+			return fmt.Errorf("octet %#x in %q", line[i], line)
+		}
+	}
+	return nil
+}
+
+func TestAPersonCanReadTheNotification(t *testing.T) {
+	for file, n := range map[string]Notification{"failed.eml": failure(), "delayed.eml": delay()} {
+		want, err := os.ReadFile("testdata/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := bytes.ReplaceAll(write(t, n, originalHeader+"\r\nthe body"), []byte("\r\n"), []byte("\n"))
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s is now\n%s", file, got)
+		}
+	}
+}
+
+func TestAMachineFindsEveryRecipientsFate(t *testing.T) {
+	p := mustParse(t, failure(), originalHeader)
+	if got := p.message; len(got) != 2 || got.Get("Reporting-MTA") != "dns; relay.contoso.com" || got.Get("Arrival-Date") != "Mon, 02 Mar 2026 14:05:00 +0000" {
+		t.Errorf("of the message: %v", got)
+	}
+	if len(p.each) != 2 {
+		t.Fatalf("%d recipients", len(p.each))
+	}
+	for field, want := range map[string]string{
+		"Final-Recipient":   `rfc822; "scan to mail"@fabrikam.com`,
+		"Action":            "failed",
+		"Status":            "5.1.10",
+		"Remote-MTA":        "dns; contoso-com.mail.protection.outlook.com",
+		"Diagnostic-Code":   "smtp; 550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found",
+		"Last-Attempt-Date": "Mon, 02 Mar 2026 14:05:30 +0000",
+	} {
+		if got := p.each[1].Get(field); got != want {
+			t.Errorf("%s: %s, want %s", field, got, want)
+		}
+	}
+	if len(p.each[1]) != 6 {
+		t.Errorf("more than asked for: %v", p.each[1])
+	}
+}
+
+func TestADelayTellsUntilWhenAndClaimsNoAttemptThatWasNotMade(t *testing.T) {
+	got := mustParse(t, delay(), originalHeader).each[0]
+	if got.Get("Action") != "delayed" || got.Get("Status") != "4.4.1" || got.Get("Will-Retry-Until") != "Sat, 07 Mar 2026 14:05:00 +0000" || len(got) != 4 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestNoRobotAnswersANotification(t *testing.T) {
+	header := mustParse(t, failure(), originalHeader).header
+	for field, want := range map[string]string{
+		"Auto-Submitted": "auto-replied", "Mime-Version": "1.0", "Message-Id": "<7K2M-1@relay.contoso.com>",
+		"From": "<postmaster@contoso.com>", "To": "<scanner@contoso.com>", "Date": "Mon, 02 Mar 2026 14:06:00 +0000",
+	} {
+		if got := header.Get(field); got != want {
+			t.Errorf("%s: %s, want %s", field, got, want)
+		}
+	}
+}
+
+func TestTheSubjectSaysWhatHappenedToWhich(t *testing.T) {
+	other := failure()
+	other.To = "alerts@msp.example"
+	null := other
+	null.Sender = ""
+	for want, n := range map[string]Notification{
+		"Undeliverable: your message of 2 March 2026, 14:05 UTC":                     failure(),
+		"Undeliverable: message from scanner@contoso.com of 2 March 2026, 14:05 UTC": other,
+		"Undeliverable: message without a sender of 2 March 2026, 14:05 UTC":         null,
+		"Delayed: message from scanner@contoso.com of 2 March 2026, 14:05 UTC":       delay(),
+	} {
+		if got := mustParse(t, n, originalHeader).header.Get("Subject"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestAnAnswerIsPutInPlainWords(t *testing.T) {
+	for _, c := range []struct {
+		action Action
+		answer reply.Reply
+		want   string
+	}{
+		{Failed, reply.New(550, 7, 68, "TenantInboundAttribution"), "The tenant rejects direct send: use the connector method"},
+		{Delayed, reply.New(451, 7, 500, "Server busy"), "throttling this site's address: wait"},
+		{Failed, reply.New(550, 1, 1, "User unknown"), "There is no such mailbox: check how the address is written"},
+		{Failed, reply.New(550, 1, 2, "Bad domain"), "There is no such domain"},
+		{Failed, reply.New(552, 2, 2, "Over quota"), "The recipient's mailbox is full: ask"},
+		{Failed, reply.New(552, 3, 4, "Too big"), "too large for the recipient: send it in smaller parts"},
+		{Failed, reply.New(554, 7, 1, "Spam"), "does not allow this message: show the words below"},
+		{Failed, reply.Reply{Code: 550, Text: "Go away"}, "The server refused the message for this recipient: check the address"},
+		{Failed, reply.New(450, 0, 0, "Later"), "The server put the message off: if this goes on"},
+		{Delayed, reply.New(452, 2, 2, "Over quota"), "The recipient's mailbox is full. The server said"},
+		{Failed, reply.Reply{}, "No mail server gave an answer about this recipient."},
+	} {
+		n := failure()
+		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "anna@fabrikam.com", Answer: c.answer}}
+		text := mustParse(t, n, originalHeader).text
+		unwrapped := strings.ReplaceAll(text, "\r\n    ", " ")
+		if !strings.Contains(unwrapped, c.want) || c.answer.Code != 0 && !strings.Contains(unwrapped, "The server said: "+c.answer.String()) {
+			t.Errorf("no %q in\n%s", c.want, text)
+		}
+	}
+}
+
+func TestTheSenderRecognisesTheMessage(t *testing.T) {
+	n := failure()
+	n.Site = "Müller & Söhne"
+	for header, want := range map[string]string{
+		originalHeader: "Subject:   Angebot für Fabrikam\r\n",
+		"subject : =?x-unknown?Q?a?=\r\nX: y\r\n":        "Subject:   =?x-unknown?Q?a?=\r\n",
+		"Subject: a =?utf-8?Q?=0D=0ABcc:_=E2=80=AEx?=\r": "Subject:   a Bcc: x\r\n",
+		"From: x\r\n": "Müller & Söhne (relay.contoso.com)",
+	} {
+		text := mustParse(t, n, header).text
+		if !strings.Contains(strings.ReplaceAll(text, "\r\n(", " ("), want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+func TestManyRecipientsAreAllReportedAndFiftyTold(t *testing.T) {
+	n := failure()
+	n.Outcomes = nil
+	for i := range 120 {
+		n.Outcomes = append(n.Outcomes, Outcome{Recipient: envelope.Address(fmt.Sprintf("r%d@fabrikam.com", i)), Answer: reply.New(550, 1, 1, "no")})
+	}
+	p := mustParse(t, n, originalHeader)
+	if len(p.each) != 120 || p.each[119].Get("Final-Recipient") != "rfc822; r119@fabrikam.com" {
+		t.Errorf("%d recipients are reported", len(p.each))
+	}
+	if told := strings.Count(p.text, "@fabrikam.com"); told != 50 || !strings.Contains(p.text, "... and 70 more") {
+		t.Errorf("%d recipients are told of in\n%s", told, p.text)
+	}
+}
+
+func TestOnlyTheHeaderOfTheOriginalIsShown(t *testing.T) {
+	for name, c := range map[string]struct{ original, want string }{
+		"with a body":                {"A: 1\r\nB: 2\r\n\r\nC: body", "A: 1\r\nB: 2\r\n"},
+		"with a folded field":        {"A: 1\r\n\t2\r\n 3\r\n\r\n", "A: 1\r\n\t2\r\n 3\r\n"},
+		"with line feeds only":       {"A: 1\n B\n\nbody", "A: 1\r\n B\r\n"},
+		"without an empty line":      {"A: 1\r\nsecret words\r\nB: 2\r\n", "A: 1\r\n"},
+		"without a header":           {"secret: no\rx", "secret: no x\r\n"},
+		"with a body that is folded": {" secret", ""},
+		"with a field without name":  {": secret", ""},
+		"of nothing":                 {"", ""},
+		"with a line without an end": {"A: 1", "A: 1\r\n"},
+		"with octets above 127":      {"Subject: f\xfcr \xe2\x82\xac\r\n", "Subject: f\xfcr \xe2\x82\xac\r\n"},
+		"with NUL":                   {"Subject: a\x00b\r\n", "Subject: a\x00b\r\n"},
+		"with trailing spaces":       {"A: 1  \r\nB: \xff \r\n", "A: 1  \r\nB: \xff \r\n"},
+		"with a line of 5000":        {"A: " + strings.Repeat("x", 5000) + "\r\n", "A: " + strings.Repeat("x", 5000) + "\r\n"},
+		"with our boundary":          {"--=_7K2M-1: x\r\n--=_7K2M-1--:\r\n", "--=_7K2M-1: x\r\n--=_7K2M-1--:\r\n"},
+		"with one endless line":      {"A: " + strings.Repeat("x", 2*MaxHeader), ""},
+	} {
+		if got := mustParse(t, failure(), c.original).original; got != c.want {
+			t.Errorf("a message %s shows %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestAHeaderWithoutEndIsCutAfterAWholeLine(t *testing.T) {
+	line := "X-Filler: " + strings.Repeat("y", 90) + "\n"
+	got := mustParse(t, failure(), strings.Repeat(line, 2000)).original
+	if len(got) > MaxHeader || len(got) < MaxHeader-2*len(line) || strings.ReplaceAll(got, strings.ReplaceAll(line, "\n", "\r\n"), "") != "" {
+		t.Errorf("%d octets, ending in %q", len(got), got[len(got)-120:])
+	}
+}
+
+func TestNothingAStrangerSaysLeavesItsField(t *testing.T) {
+	const evil = "x\r\nAction: delivered\r\n\r\nStatus: 2.0.0\n--=_7K2M-1\r\nBcc: a@b\r\x00\x1b[2J \u2028 \u202e ö"
+	n := failure()
+	n.Site, n.ID, n.Reason, n.Reporter, n.Sender = evil, evil, evil, "relay."+evil, envelope.Address(evil)
+	for i := range n.Outcomes {
+		o := &n.Outcomes[i]
+		o.Answer.Text, o.Host = evil+strings.Repeat(evil, 100), evil
+	}
+	n.Outcomes[1].Recipient = envelope.Address(evil)
+	p := mustParse(t, n, "Subject: "+evil+"\r\n")
+	if len(p.each) != 2 || len(p.message) != 2 {
+		t.Errorf("the report became %v %v", p.message, p.each)
+	}
+	for i, group := range p.each {
+		if len(group) != 6 || len(group["Action"]) != 1 || group.Get("Action") != "failed" || group.Get("Status")[:3] == "2.0" {
+			t.Errorf("recipient %d became %v", i, group)
+		}
+	}
+	if len(p.header) != 8 || strings.ContainsAny(p.text, "\x1b\x00\u202e\u2028") {
+		t.Errorf("the header became %v", p.header)
+	}
+}
+
+func TestAStatusThatCannotBeIsNotPassedOn(t *testing.T) {
+	for _, c := range []struct {
+		action Action
+		given  reply.Status
+		want   string
+	}{
+		{Failed, reply.Status{}, "5.0.0"},
+		{Delayed, reply.Status{}, "4.0.0"},
+		{Failed, reply.Status{Class: 4, Subject: 4, Detail: 7}, "4.4.7"},
+		{Delayed, reply.Status{Class: 5, Subject: 1, Detail: 1}, "4.0.0"},
+		{Failed, reply.Status{Class: 2, Subject: 1, Detail: 5}, "5.0.0"},
+		{Failed, reply.Status{Class: 5, Subject: -1, Detail: 0}, "5.0.0"},
+		{Failed, reply.Status{Class: 5, Subject: 1, Detail: 1000}, "5.0.0"},
+	} {
+		n := failure()
+		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "a@b", Status: c.given}}
+		if got := mustParse(t, n, "").each[0].Get("Status"); got != c.want {
+			t.Errorf("%s, %v: %s, want %s", c.action, c.given, got, c.want)
+		}
+	}
+}
+
+func TestWhatCannotBeANotificationIsRefusedBeforeAByteIsWritten(t *testing.T) {
+	spoil := func(how func(n *Notification)) Notification {
+		n := failure()
+		how(&n)
+		return n
+	}
+	for name, c := range map[string]struct {
+		n        Notification
+		original io.Reader
+	}{
+		"to nobody":              {spoil(func(n *Notification) { n.To = "" }), strings.NewReader("")},
+		"from nobody":            {spoil(func(n *Notification) { n.From = "a\r\nb@c" }), strings.NewReader("")},
+		"without a recipient":    {spoil(func(n *Notification) { n.Outcomes = nil }), strings.NewReader("")},
+		"without a name":         {spoil(func(n *Notification) { n.Unique = "!" }), strings.NewReader("")},
+		"an original unreadable": {failure(), iotest.ErrReader(io.ErrUnexpectedEOF)},
+	} {
+		var out bytes.Buffer
+		if err := c.n.Write(&out, c.original); err == nil || out.Len() != 0 {
+			t.Errorf("%s: %v after %d bytes", name, err, out.Len())
+		}
+	}
+}
+
+// limited takes so many octets and no more.
+type limited int
+
+func (l *limited) Write(p []byte) (int, error) {
+	if *l -= limited(len(p)); *l < 0 {
+		return 0, io.ErrShortWrite
+	}
+	return len(p), nil
+}
+
+func TestAWriterThatFailsIsTold(t *testing.T) {
+	long := strings.Repeat("X: y\r\n", 2000)
+	whole := len(write(t, failure(), long))
+	for room := 0; room < whole; room += 500 {
+		l := limited(room)
+		if err := failure().Write(&l, strings.NewReader(long)); !errors.Is(err, io.ErrShortWrite) {
+			t.Errorf("room for %d of %d octets: %v", room, whole, err)
+		}
+	}
+}
