@@ -144,8 +144,8 @@ func (b *box) protector() identity.Protector {
 }
 
 // sealer protects secrets as the settings ask for.
-func (b *box) sealer() identity.Sealer {
-	sealer := identity.Sealer{
+func (b *box) sealer() keyring.Sealer {
+	sealer := keyring.Sealer{
 		Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
 			return keyring.SealSecret(ctx, b.tpm, name, secret)
 		},

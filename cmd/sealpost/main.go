@@ -75,7 +75,7 @@ func command() *cobra.Command {
 	root.PersistentFlags().StringVar(&o.state, "state", "", "the state `file` or block device, instead of the settings' state.path")
 	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), stateCommand(o), tpmCommand(o), versionCommand(o))
+	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), queueCommand(o), spoolCommand(o), stateCommand(o), tpmCommand(o), versionCommand(o))
 	return root
 }
 

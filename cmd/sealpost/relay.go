@@ -52,10 +52,14 @@ func logHandler(s settings.Journal, w io.Writer) slog.Handler {
 
 // relay is a running relay.
 type relay struct {
-	box      *box
-	hostname string
-	journal  *journal.Journal
-	serving  sync.WaitGroup
+	box        *box
+	hostname   string
+	journal    *journal.Journal
+	dispatcher *dispatch.Dispatcher
+	serving    sync.WaitGroup
+
+	mu      sync.Mutex
+	storage *storage // nil while there is none
 }
 
 // run opens everything before it serves anyone, so that a relay that cannot
@@ -71,7 +75,9 @@ func (r *relay) run(ctx context.Context) error {
 		return err
 	}
 	defer way.Close()
-	server, err := r.lanServer(ctx, dispatch.New(way, r.journal, r.box.settings.Upstream.Timeout.Duration))
+	r.dispatcher = dispatch.New(r.dispatching(ctx), way, r.journal)
+	defer r.closeQueue()
+	server, err := r.lanServer(ctx, intake{r.dispatcher})
 	if err != nil {
 		return err
 	}
@@ -87,9 +93,11 @@ func (r *relay) run(ctx context.Context) error {
 func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, socket net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	looking := control.New(r.journal)
+	looking := control.New(r.journal, calls(r))
+	r.openQueue(ctx)
 	r.serving.Go(func() { _ = looking.Serve(socket) })
 	r.serving.Go(func() { r.watchTPM(ctx) })
+	r.serving.Go(func() { r.watchSpool(ctx, cancel) })
 	for _, d := range doors {
 		r.serving.Go(func() {
 			if err := d.serve(d.Listener); err != nil && ctx.Err() == nil {
@@ -105,6 +113,8 @@ func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, sock
 func (r *relay) stop(cause error, server *lan.Server, looking *control.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
+	// Clients that wait for the tenant must not hold up the stop.
+	r.dispatcher.Stop()
 	err := server.Shutdown(ctx)
 	r.journal.Stopped()
 	err = errors.Join(err, looking.Close())

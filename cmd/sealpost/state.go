@@ -27,12 +27,12 @@ func (e erased) String() string {
 
 func eraseCommand(o *options) *cobra.Command {
 	var sure bool
-	c := leaf("erase --yes", "Erase the client certificate, its key, and everything else that was stored", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("erase --yes", "Erase the client certificate, its key, all kept mail, and everything else that was stored", 0, func(c *cobra.Command, _ []string) error {
 		if !sure {
-			return &usageError{errors.New("this erases the client certificate and its key for good: say --yes if you mean it")}
+			return &usageError{errors.New("this erases the client certificate, its key and all kept mail for good: say --yes if you mean it")}
 		}
 		return o.withBox(c, existingState, func(ctx context.Context, b *box) error {
-			if err := b.store.Erase(ctx); err != nil {
+			if err := errors.Join(b.store.Erase(ctx), b.blankSpool(ctx)); err != nil {
 				return err
 			}
 			return o.print(c.OutOrStdout(), erased{b.settings.State.Path})

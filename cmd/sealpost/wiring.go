@@ -13,7 +13,6 @@ import (
 	"sealpost/hal/linux/netif"
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/settings"
-	"sealpost/relay/body"
 	"sealpost/relay/envelope"
 	"sealpost/relay/lan"
 	"sealpost/relay/policy"
@@ -123,7 +122,6 @@ func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Serv
 	return lan.New(lan.Config{
 		Hostname: r.hostname,
 		TLS:      lan.TLS(own),
-		Budget:   body.NewBudget(int64(s.Limits.Memory)),
 		Limits: lan.Limits{
 			MessageSize:  int64(s.Limits.MessageSize),
 			Recipients:   s.Limits.Recipients,

@@ -163,8 +163,8 @@ func TestAKeyThatIsNotTheCertificatesIsNotUsed(t *testing.T) {
 	}
 }
 
-func fileSealer() Sealer {
-	return Sealer{
+func fileSealer() keyring.Sealer {
+	return keyring.Sealer{
 		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
 			return keyring.SecretInFile(name, secret), nil
 		},

@@ -18,12 +18,6 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// Sealer protects and opens a secret as the settings ask for.
-type Sealer struct {
-	Seal func(ctx context.Context, name string, secret []byte) (keyring.Secret, error)
-	Open func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error)
-}
-
 // lanRecord is the stored form of the box's own certificate.
 type lanRecord struct {
 	Certificate []byte         `json:"certificate"` // DER
@@ -33,7 +27,7 @@ type lanRecord struct {
 // LAN gives the box's own certificate for STARTTLS on the LAN: the stored one
 // while it is for this host name, else a new one that is stored first, so that
 // a device which pins certificates sees the same one after each restart.
-func LAN(ctx context.Context, store Store, sealer Sealer, hostname string) (tls.Certificate, error) {
+func LAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname string) (tls.Certificate, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("reading the settings area: %w", err)
@@ -61,7 +55,7 @@ func sealedElsewhere(err error) bool {
 	return errors.As(err, &fault) && fault.State == hal.TPMReplaced
 }
 
-func openLAN(ctx context.Context, sealer Sealer, r lanRecord, leaf *x509.Certificate) (tls.Certificate, error) {
+func openLAN(ctx context.Context, sealer keyring.Sealer, r lanRecord, leaf *x509.Certificate) (tls.Certificate, error) {
 	der, err := sealer.Open(ctx, sectionLAN, r.Key)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("opening the LAN key: %w", err)
@@ -74,7 +68,7 @@ func openLAN(ctx context.Context, sealer Sealer, r lanRecord, leaf *x509.Certifi
 	return tls.Certificate{Certificate: [][]byte{r.Certificate}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-func makeLAN(ctx context.Context, store Store, sealer Sealer, hostname string) (tls.Certificate, error) {
+func makeLAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname string) (tls.Certificate, error) {
 	certificate, err := Throwaway(hostname)
 	if err != nil {
 		return tls.Certificate{}, err

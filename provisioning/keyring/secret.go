@@ -8,6 +8,12 @@ import (
 	"sealpost/hal"
 )
 
+// Sealer protects and opens secrets as the box's settings ask for.
+type Sealer struct {
+	Seal func(ctx context.Context, name string, secret []byte) (Secret, error)
+	Open func(ctx context.Context, name string, stored Secret) ([]byte, error)
+}
+
 // SealSecret encrypts a secret of any size so that only this TPM opens it, and
 // only under the same name.
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {

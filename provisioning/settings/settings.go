@@ -16,6 +16,7 @@ type Settings struct {
 	Limits   Limits   `toml:"limits"`
 	Senders  Senders  `toml:"senders"`
 	Upstream Upstream `toml:"upstream"`
+	Retry    Retry    `toml:"retry"`
 	Keys     Keys     `toml:"keys"`
 	Spool    Spool    `toml:"spool"`
 	State    State    `toml:"state"`
@@ -60,7 +61,8 @@ type Limits struct {
 	// ConnectionsPerClient is the most connections at once from one address.
 	// Default: 20.
 	ConnectionsPerClient int `toml:"connections_per_client"`
-	// Memory is the most RAM for messages in flight, in bytes. Default: 256 MiB.
+	// Memory is the most RAM for messages in flight, in bytes; what does not fit
+	// goes through the spool. Default: 256 MiB.
 	Memory Size `toml:"memory"`
 	// Session is the longest LAN session. Default: 1h.
 	Session Duration `toml:"session"`
@@ -91,8 +93,14 @@ type Upstream struct {
 	Connections int `toml:"connections"`
 	// DNS lists name servers as "ip:port". Default: empty, meaning the system's.
 	DNS []netip.AddrPort `toml:"dns"`
-	// Timeout bounds one whole delivery attempt. Default: 10m.
+	// Timeout bounds one delivery attempt, beside the time that a large message
+	// takes on a slow line. Default: 10m.
 	Timeout Duration `toml:"timeout"`
+	// MessagesPerMinute is the most messages sent in a minute. Default: 0, no
+	// bound but what the upstream's answers teach.
+	MessagesPerMinute int `toml:"messages_per_minute"`
+	// RecipientsPerDay is the most recipients in 24 hours. Default: 0, no bound.
+	RecipientsPerDay int `toml:"recipients_per_day"`
 	// Connector holds what only the method "connector" needs.
 	Connector Connector `toml:"connector"`
 }
@@ -109,6 +117,18 @@ type Connector struct {
 	CAFile string `toml:"ca_file"`
 }
 
+// Retry says how often a message that was not taken is tried again.
+type Retry struct {
+	// First is the first pause between two attempts. Default: 1m.
+	First Duration `toml:"first"`
+	// Longest is what the pauses grow to. Default: 1h.
+	Longest Duration `toml:"longest"`
+	// Age is after how long a message is given up. Default: 5d.
+	Age Duration `toml:"age"`
+	// Warning is after how long its sender hears of the delay. Default: 4h.
+	Warning Duration `toml:"warning"`
+}
+
 // Keys says where private keys live.
 type Keys struct {
 	// TPM is the TPM's address. Default: "/dev/tpmrm0".
@@ -121,6 +141,9 @@ type Keys struct {
 type Spool struct {
 	// Size of the ring in bytes, at least 8 MiB. Default: 512 MiB.
 	Size Size `toml:"size"`
+	// ClientShare is how much of the ring one client's mail may take, in percent.
+	// Default: 50.
+	ClientShare int `toml:"client_share"`
 }
 
 // State names the one file or block device the box keeps everything on.
@@ -170,8 +193,9 @@ func Default() Settings {
 			Timeout:     minutes(10),
 			Connector:   Connector{Port: 25},
 		},
+		Retry:   Retry{First: minutes(1), Longest: hours(1), Age: hours(5 * 24), Warning: hours(4)},
 		Keys:    Keys{TPM: "/dev/tpmrm0", Protection: ProtectionTPM},
-		Spool:   Spool{Size: 512 << 20},
+		Spool:   Spool{Size: 512 << 20, ClientShare: 50},
 		State:   State{Path: "box.state"},
 		Journal: Journal{Format: FormatText},
 	}

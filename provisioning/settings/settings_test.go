@@ -45,7 +45,15 @@ hold = "2s"
 connections = 3
 dns = ["192.168.10.1:53", "[fd00::1]:5353"]
 timeout = "5m"
+messages_per_minute = 30
+recipients_per_day = 10000
 connector = { host = "127.0.0.1", port = 2526, ca_file = "/etc/ca.pem" }
+
+[retry]
+first = "30s"
+longest = "20m"
+age = "3d"
+warning = "90m"
 
 [keys]
 tpm = "unix:/run/swtpm.sock"
@@ -53,6 +61,7 @@ protection = "file"
 
 [spool]
 size = "8MiB"
+client_share = 25
 
 [state]
 path = "/dev/mmcblk0p3"
@@ -85,11 +94,13 @@ func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
 		Senders: Senders{AcceptedDomains: []Domain{"contoso.com", "contoso.co.uk"}, Default: "Printer@contoso.co.uk"},
 		Upstream: Upstream{
 			Method: MethodConnector, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
+			MessagesPerMinute: 30, RecipientsPerDay: 10000,
 			DNS:       []netip.AddrPort{netip.MustParseAddrPort("192.168.10.1:53"), netip.MustParseAddrPort("[fd00::1]:5353")},
 			Connector: Connector{Host: "127.0.0.1", Port: 2526, CAFile: "/etc/ca.pem"},
 		},
+		Retry:   Retry{First: seconds(30), Longest: minutes(20), Age: hours(72), Warning: minutes(90)},
 		Keys:    Keys{TPM: "unix:/run/swtpm.sock", Protection: ProtectionFile},
-		Spool:   Spool{Size: 8 << 20},
+		Spool:   Spool{Size: 8 << 20, ClientShare: 25},
 		State:   State{Path: "/dev/mmcblk0p3"},
 		Control: Control{Socket: "/run/sealpost.sock"},
 		Journal: Journal{Format: FormatJSON, Conversation: true},
@@ -201,7 +212,12 @@ func TestEachMistakeIsNamedWithItsLineAndItsCure(t *testing.T) {
 		{"duration negative", "[upstream]\nhold = \"-5s\"\n", "line 2: upstream.hold must be more than zero"},
 		{"limit zero", "[limits]\nmemory = 0\n", "line 2: limits.memory must be more than zero"},
 		{"line too short", "[limits]\nline = \"1B\"\n", "line 2: limits.line is 1B: write a size from 998B to 1MiB"},
-		{"message over the memory", "[limits]\nmessage_size = \"1GiB\"\n", "line 2: limits.message_size is 1GiB and limits.memory is 256MiB"},
+		{"message over the memory", "[limits]\nmessage_size = \"1GiB\"\n", "line 2: limits.message_size is 1GiB, limits.memory is 256MiB and half of spool.size 256MiB"},
+		{"pauses that shrink", "[retry]\nfirst = \"2h\"\n", "retry.longest is shorter than retry.first"},
+		{"a share of nothing", "[spool]\nclient_share = 0\n", "line 2: spool.client_share is 0"},
+		{"a rate below none", "[upstream]\nmessages_per_minute = -1\n", "line 2: upstream.messages_per_minute is -1"},
+		{"a day below none", "[upstream]\nrecipients_per_day = -1\n", "line 2: upstream.recipients_per_day is -1"},
+		{"recipients beyond a note", "[limits]\nrecipients = 20000\n", "line 2: limits.recipients is 20000"},
 		{"socket over the state", "[control]\nsocket = \"./box.state\"\n", "line 2: control.socket is the same as state.path"},
 		{"method of a later release", "[upstream]\nmethod = \"submission\"\n", "line 2: upstream.method: \"submission\" is not in this release"},
 		{"method unknown", "[upstream]\nmethod = \"pigeon\"\n", "line 2: upstream.method: \"pigeon\" is not a way out"},

@@ -57,6 +57,10 @@ func (s Settings) checkRanges(fault func(key, format string, args ...any)) {
 		{"upstream.hold", int64(s.Upstream.Hold.Duration)},
 		{"upstream.connections", int64(s.Upstream.Connections)},
 		{"upstream.timeout", int64(s.Upstream.Timeout.Duration)},
+		{"retry.first", int64(s.Retry.First.Duration)},
+		{"retry.longest", int64(s.Retry.Longest.Duration)},
+		{"retry.age", int64(s.Retry.Age.Duration)},
+		{"retry.warning", int64(s.Retry.Warning.Duration)},
 	} {
 		if c.value <= 0 {
 			fault(c.key, "must be more than zero: leave it out for the default")
@@ -76,8 +80,24 @@ func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 	if line := s.Limits.Line; line > 0 && (line < shortest || line > longest) {
 		fault("limits.line", "is %s: write a size from %dB to %s", line, shortest, Size(longest))
 	}
-	if s.Limits.Memory > 0 && s.Limits.MessageSize > s.Limits.Memory {
-		fault("limits.message_size", "is %s and limits.memory is %s, so the largest messages could never be taken: lower the one or raise the other", s.Limits.MessageSize, s.Limits.Memory)
+	if largest := s.Spool.Size / 2; s.Limits.MessageSize > max(s.Limits.Memory, largest) {
+		fault("limits.message_size", "is %s, limits.memory is %s and half of spool.size %s, so the largest messages could never be taken: lower the first or raise one of the others", s.Limits.MessageSize, s.Limits.Memory, largest)
+	}
+	if s.Retry.Longest.Duration < s.Retry.First.Duration {
+		fault("retry.longest", "is shorter than retry.first: raise it")
+	}
+	if share := s.Spool.ClientShare; share < 1 || share > 100 {
+		fault("spool.client_share", "is %d: write a percentage from 1 to 100", share)
+	}
+	if s.Upstream.MessagesPerMinute < 0 {
+		fault("upstream.messages_per_minute", "is %d: write 0 for no bound", s.Upstream.MessagesPerMinute)
+	}
+	if s.Upstream.RecipientsPerDay < 0 {
+		fault("upstream.recipients_per_day", "is %d: write 0 for no bound", s.Upstream.RecipientsPerDay)
+	}
+	const most = 16000 // what becomes of each recipient must fit into one note of the spool
+	if s.Limits.Recipients > most {
+		fault("limits.recipients", "is %d: write at most %d", s.Limits.Recipients, most)
 	}
 }
 

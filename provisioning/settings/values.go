@@ -9,18 +9,24 @@ import (
 	"time"
 )
 
-// Duration is a length of time, written as "5s", "10m" or "1h30m".
+// Duration is a length of time, written as "5s", "10m", "1h30m" or "5d".
 type Duration struct{ time.Duration }
 
 func hours(n int) Duration   { return Duration{time.Duration(n) * time.Hour} }
 func minutes(n int) Duration { return Duration{time.Duration(n) * time.Minute} }
 func seconds(n int) Duration { return Duration{time.Duration(n) * time.Second} }
 
-// UnmarshalText reads the form that [time.ParseDuration] takes.
+// UnmarshalText reads the form that [time.ParseDuration] takes, or whole days.
 func (d *Duration) UnmarshalText(text []byte) error {
+	if number, ok := strings.CutSuffix(string(text), "d"); ok {
+		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
+			*d = hours(24 * int(n))
+			return nil
+		}
+	}
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is not a length of time: write it like \"5s\", \"10m\" or \"1h\"", text)
+		return fmt.Errorf("%q is not a length of time: write it like \"5s\", \"10m\", \"1h\" or \"5d\"", text)
 	}
 	d.Duration = parsed
 	return nil

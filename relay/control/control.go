@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +35,9 @@ type Query struct {
 	Conversation bool // with the SMTP dialogue
 	JSON         bool // one object a line
 }
+
+// Call does something with a running relay and writes what came of it.
+type Call func(ctx context.Context, arguments url.Values, w io.Writer) error
 
 // Server answers on the control socket.
 type Server struct {
@@ -82,8 +86,8 @@ func makeWay(path string) error {
 	return nil
 }
 
-// New gives a server that looks into j.
-func New(j Journal) *Server {
+// New gives a server that looks into j and carries out calls by their names.
+func New(j Journal, calls map[string]Call) *Server {
 	const request = 10 * time.Second
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /journal", func(w http.ResponseWriter, r *http.Request) {
@@ -92,10 +96,28 @@ func New(j Journal) *Server {
 			http.Error(w, "bad query", http.StatusBadRequest)
 			return
 		}
-		_ = stream(r.Context(), j, query, &flusher{w, http.NewResponseController(w)})
+		_ = stream(r.Context(), j, query, &flusher{Writer: w, controller: http.NewResponseController(w)})
 	})
+	for name, call := range calls {
+		mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
+			carryOut(call, w, r)
+		})
+	}
 	return &Server{&http.Server{Handler: mux, ReadHeaderTimeout: request, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}}
+}
+
+// carryOut gives the call's error as the answer, as long as nothing else was
+// said; later it can only break off.
+func carryOut(call Call, w http.ResponseWriter, r *http.Request) {
+	out := &flusher{Writer: w, controller: http.NewResponseController(w)}
+	err := call(r.Context(), r.URL.Query(), out)
+	switch {
+	case err != nil && out.written:
+		panic(http.ErrAbortHandler)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+	}
 }
 
 func stream(ctx context.Context, j Journal, query Query, w io.Writer) error {
@@ -114,10 +136,12 @@ func stream(ctx context.Context, j Journal, query Query, w io.Writer) error {
 type flusher struct {
 	io.Writer
 	controller *http.ResponseController
+	written    bool
 }
 
 func (f *flusher) Write(p []byte) (int, error) {
 	const patience = 10 * time.Second
+	f.written = true
 	_ = f.controller.SetWriteDeadline(time.Now().Add(patience))
 	n, err := f.Writer.Write(p)
 	if err != nil {
@@ -137,31 +161,45 @@ func (s *Server) Serve(l net.Listener) error {
 // Close ends the server and the streams it feeds.
 func (s *Server) Close() error { return s.http.Close() }
 
+// ErrNoRelay is wrapped by the error of a request that no relay answers.
+var ErrNoRelay = errors.New("no relay answers: start it with: sealpost relay")
+
 // ReadJournal gives the events of the relay that answers on the socket. The
 // caller closes the stream.
 func ReadJournal(ctx context.Context, socket string, query Query) (io.ReadCloser, error) {
+	wanted, err := json.Marshal(query)
+	if err != nil {
+		return nil, err
+	}
+	return ask(ctx, socket, http.MethodGet, "/journal", url.Values{"query": {string(wanted)}})
+}
+
+// Do has the relay that answers on the socket carry out a call, and gives what
+// it writes. The caller closes the stream.
+func Do(ctx context.Context, socket, call string, arguments url.Values) (io.ReadCloser, error) {
+	return ask(ctx, socket, http.MethodPost, "/"+call, arguments)
+}
+
+func ask(ctx context.Context, socket, method, path string, arguments url.Values) (io.ReadCloser, error) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 		DisableKeepAlives: true,
 	}}
-	wanted, err := json.Marshal(query)
-	if err != nil {
-		return nil, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		"http://relay/journal?query="+url.QueryEscape(string(wanted)), nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://relay"+path+"?"+arguments.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("no relay answers on %s: start it with: sealpost relay (%w)", socket, errors.Unwrap(err))
+		return nil, fmt.Errorf("%w (on %s: %w)", ErrNoRelay, socket, errors.Unwrap(err))
 	}
-	if response.StatusCode != http.StatusOK {
-		_ = response.Body.Close()
-		return nil, fmt.Errorf("the relay on %s answered %s", socket, response.Status)
+	if response.StatusCode == http.StatusOK {
+		return response.Body, nil
 	}
-	return response.Body, nil
+	defer response.Body.Close()
+	const most = 4096
+	words, _ := io.ReadAll(io.LimitReader(response.Body, most))
+	return nil, errors.New(strings.TrimSpace(string(words)))
 }

@@ -3,7 +3,10 @@ package control
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +20,47 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var calls = map[string]Call{
+	"say": func(_ context.Context, arguments url.Values, w io.Writer) error {
+		_, err := io.WriteString(w, arguments.Get("words"))
+		return err
+	},
+	"refuse": func(context.Context, url.Values, io.Writer) error { return errors.New("there is no such message") },
+	"break": func(_ context.Context, _ url.Values, w io.Writer) error {
+		_, _ = io.WriteString(w, "half")
+		return errors.New("gone")
+	},
+}
+
+func TestACallsWordsAndItsErrorsComeBack(t *testing.T) {
+	socket := serve(t, journal.Discard())
+	stream, err := Do(context.Background(), socket, "say", url.Values{"words": {"a b&c"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if words, err := io.ReadAll(stream); string(words) != "a b&c" || err != nil {
+		t.Errorf("got %q, %v", words, err)
+	}
+	if _, err := Do(context.Background(), socket, "refuse", nil); err == nil || err.Error() != "there is no such message" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Do(context.Background(), socket+"x", "say", nil); !errors.Is(err, ErrNoRelay) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestACallThatBreaksOffIsNotTakenForWhole(t *testing.T) {
+	stream, err := Do(context.Background(), serve(t, journal.Discard()), "break", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if words, err := io.ReadAll(stream); err == nil {
+		t.Errorf("%q passed for the whole", words)
+	}
+}
+
 func serve(t *testing.T, j *journal.Journal) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
@@ -24,7 +68,7 @@ func serve(t *testing.T, j *journal.Journal) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := New(j)
+	server := New(j, calls)
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); err != nil {

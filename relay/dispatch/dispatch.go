@@ -1,24 +1,25 @@
 // Package dispatch decides what becomes of a message that a client has given
-// in full, and what the client hears.
+// in full, and when.
 //
 // It works by cut-through: a message is offered to the upstream while the
-// client waits, and the client's 250 is the upstream's. Nothing is kept, so
-// nothing can be lost. It knows answers and what they mean; it must not know
-// listeners, TLS or keys.
+// client waits. Where that takes too long or the upstream takes no mail, the
+// message is kept in the queue, the client hears 250, and the message is tried
+// again until it is delivered, refused, or too old. It knows answers and what
+// follows from them; it must not know listeners, TLS, keys or how the queue
+// lies on flash.
 package dispatch
 
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
+	"sync"
 	"time"
 
+	"sealpost/relay/body"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
+	"sealpost/relay/queue"
 	"sealpost/relay/reply"
-	"sealpost/relay/report"
 	"sealpost/relay/upstream"
 )
 
@@ -29,115 +30,262 @@ type Upstream interface {
 		judge func(answers []reply.Reply) bool) (upstream.Result, error)
 }
 
-// Dispatcher hands messages to the upstream.
+// Retry says how often a message is tried again.
+type Retry struct {
+	First   time.Duration // the first pause between two attempts
+	Longest time.Duration // to which the pauses grow
+	Age     time.Duration // after which a message is given up
+	Warning time.Duration // after which its sender hears of the delay
+}
+
+// Config is what a dispatcher needs to know.
+type Config struct {
+	Hold    time.Duration // how long a client waits for the upstream
+	Timeout time.Duration // of an attempt, beside the time that its octets take
+	Limits  Limits
+	Retry   Retry
+	Memory  *body.Budget // for messages in flight
+	Notify  Notify
+}
+
+// Dispatcher hands messages to the upstream, now or later.
 type Dispatcher struct {
+	config   Config
 	upstream Upstream
 	journal  *journal.Journal
-	timeout  time.Duration
+	wake     chan struct{}
+	context  context.Context // of the attempts
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	queue    *queue.Queue
+	noQueue  error // why there is none
+	live     *lane[*message]
+	backlog  *backlog
+	gate     gate
+	ledger   *ledger
+	active   map[*attempt]struct{}
+	taken    int64            // messages that the upstream took, ever
+	suspects map[string]int64 // taken, when a message first met a fault of the whole upstream
+	turn     int              // of live mail and the backlog
+	stopping bool
 }
 
-// New gives a dispatcher that lets one attempt take at most timeout.
-func New(u Upstream, j *journal.Journal, timeout time.Duration) *Dispatcher {
-	return &Dispatcher{upstream: u, journal: j, timeout: timeout}
-}
-
-// Accept offers the message upstream and gives the client's answer: 250 only
-// after the upstream took it for every recipient.
-func (d *Dispatcher) Accept(ctx context.Context, e envelope.Envelope, content envelope.Content) reply.Reply {
-	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel()
-	result, err := d.upstream.Deliver(ctx, e, content, allAccepted)
-	if err != nil {
-		answer := unavailable(err)
-		d.journal.Deferred(e.ID, answer, err, time.Since(begun))
-		return answer
+// New gives a dispatcher that sends, and keeps nothing before it has a queue.
+func New(config Config, u Upstream, j *journal.Journal) *Dispatcher {
+	d := &Dispatcher{config: config, upstream: u, journal: j,
+		wake:     make(chan struct{}, 1),
+		noQueue:  errNoSpool,
+		live:     newLane[*message](),
+		backlog:  newBacklog(),
+		gate:     gate{retry: config.Retry},
+		ledger:   newLedger(config.Limits),
+		active:   make(map[*attempt]struct{}),
+		suspects: make(map[string]int64),
 	}
-	for i, answer := range result.Answers {
-		d.journal.Answered(e.ID, e.Recipients[i], answer)
-	}
-	answer := clientAnswer(e, result)
-	switch {
-	case answer.Positive():
-		d.journal.Delivered(e.ID, result.Connection, answer, time.Since(begun))
-	case answer.Permanent():
-		d.journal.Refused(e.ID, answer, time.Since(begun))
-	default:
-		d.journal.Deferred(e.ID, answer, nil, time.Since(begun))
-	}
-	return answer
+	d.context, d.cancel = context.WithCancel(context.Background())
+	d.running.Go(d.run)
+	return d
 }
 
-// allAccepted is the judgment without a spool. The client hears one answer for
-// all its recipients: were the content sent to some of them, a refusal would
-// make the client send to those again, and a 250 would lose the others.
-func allAccepted(answers []reply.Reply) bool {
-	return !slices.ContainsFunc(answers, func(r reply.Reply) bool { return !r.Positive() })
-}
-
-func unavailable(err error) reply.Reply {
-	if u := (*upstream.Unavailable)(nil); errors.As(err, &u) {
-		return u.Reply()
+// Attach gives the dispatcher its queue, with the mail of earlier runs in it.
+func (d *Dispatcher) Attach(q *queue.Queue) {
+	d.mu.Lock()
+	d.queue, d.noQueue = q, nil
+	d.ledger.restore(q.Memo())
+	for t := range q.Tickets() {
+		d.backlog.push(t)
 	}
-	return reply.New(451, 3, 0, "the message cannot be passed on now, try again later")
+	d.mu.Unlock()
+	d.kick()
 }
 
-// clientAnswer makes one answer of the recipients' answers.
-func clientAnswer(e envelope.Envelope, result upstream.Result) reply.Reply {
-	host := result.Connection.Host
-	worst := slices.MaxFunc(result.Answers, func(a, b reply.Reply) int { return weight(a) - weight(b) })
-	switch {
-	case result.Taken && worst.Positive():
-		return reply.New(250, 0, 0, "taken by %s: %s", host, worst)
-	case unanimous(result.Answers):
-		worst.Text = fmt.Sprintf("%s said: %s", host, worst)
-	default:
-		worst.Text = fmt.Sprintf("sent to nobody, because %s did not accept every recipient\n%s", host, apart(e, result.Answers))
-	}
-	if worst.Positive() {
-		return reply.New(451, 3, 0, "%s accepted the recipients, but the message was not sent", host)
-	}
-	return explain(worst, result.Answers)
+// Without says why there is no queue, for those whose mail cannot be kept.
+func (d *Dispatcher) Without(cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.noQueue = cause
 }
 
-// weight orders answers by how much they ask of the client.
-func weight(r reply.Reply) int {
-	switch {
-	case r.Permanent():
-		return 2
-	case r.Transient():
-		return 1
-	}
-	return 0
+// storage is the queue; nil with the reason where there is none.
+func (d *Dispatcher) storage() (*queue.Queue, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.queue, d.noQueue
 }
 
-func unanimous(answers []reply.Reply) bool {
-	return !slices.ContainsFunc(answers, func(r reply.Reply) bool { return r != answers[0] })
-}
-
-// apart tells the client which recipient was answered how, as far as a person
-// would read.
-func apart(e envelope.Envelope, answers []reply.Reply) string {
-	const most = 20
-	var lines []string
-	for i, answer := range answers {
-		if !answer.Positive() {
-			lines = append(lines, fmt.Sprintf("%s: %s", e.Recipients[i].Path(), answer))
+// Stop begins no further attempt. Those who wait for one have their messages
+// kept at once.
+func (d *Dispatcher) Stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopping = true
+	d.releaseWaiting()
+	for a := range d.active {
+		if a.message != nil {
+			a.message.stopWaiting()
 		}
 	}
-	if more := len(lines) - most; more > 0 {
-		lines = append(lines[:most], fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(lines, "\n")
 }
 
-// explain adds our reading of an answer that Exchange Online is known for.
-func explain(answer reply.Reply, answers []reply.Reply) reply.Reply {
-	for _, given := range answers {
-		if reading, known := report.Read(given); known && !given.Positive() {
-			answer.Text += "\n" + reading.Words()
+// Close ends the attempts under way, those that are not finished when ctx ends
+// by force, and saves what must outlive a restart.
+func (d *Dispatcher) Close(ctx context.Context) error {
+	d.Stop()
+	stop := context.AfterFunc(ctx, d.cancel)
+	d.kick()
+	d.running.Wait()
+	stop()
+	d.cancel()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.queue == nil || !d.ledger.worthSaving() {
+		return nil
+	}
+	return d.queue.SetMemo(d.ledger.save())
+}
+
+func (d *Dispatcher) kick() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run starts attempts until Stop.
+func (d *Dispatcher) run() {
+	for {
+		wait, more := d.start(time.Now())
+		if !more {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-d.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// start begins every attempt that may begin now, and tells when to look again.
+func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
+	const longest = time.Minute
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopping {
+		return 0, false
+	}
+	d.backlog.wake(now)
+	for len(d.active) < d.ledger.slots(now) {
+		if !d.gate.ready(now) {
+			return min(longest, max(d.gate.until.Sub(now), 0)+time.Millisecond), true
+		}
+		if pause := d.ledger.wait(now); pause > 0 {
+			return min(longest, pause), true
+		}
+		a := d.next(now)
+		if a == nil {
 			break
 		}
+		d.begin(a)
 	}
-	return answer
+	if len(d.backlog.later) > 0 {
+		return min(longest, max(d.backlog.later[0].due.Sub(now), 0)+time.Millisecond), true
+	}
+	return longest, true
 }
+
+// begin sets an attempt off. While the gate is closed it is a probe, and
+// nothing else goes out beside it. The caller holds mu.
+func (d *Dispatcher) begin(a *attempt) {
+	d.gate.probing = d.gate.closed()
+	a.probe = d.gate.probing
+	d.active[a] = struct{}{}
+	if a.message != nil {
+		a.message.started = true
+		a.message.use()
+	}
+	d.running.Go(func() {
+		d.make(a)
+		d.end(a)
+	})
+}
+
+// next picks what goes out next: live mail and the backlog in turn. The caller
+// holds mu.
+func (d *Dispatcher) next(now time.Time) *attempt {
+	d.turn++
+	if d.turn%2 == 0 {
+		if a := d.nextLive(now); a != nil {
+			return a
+		}
+		return d.nextKept(now)
+	}
+	if a := d.nextKept(now); a != nil {
+		return a
+	}
+	return d.nextLive(now)
+}
+
+func (d *Dispatcher) nextLive(now time.Time) *attempt {
+	m, some := d.live.pop()
+	if !some {
+		return nil
+	}
+	return &attempt{begun: now, message: m, large: m.envelope.Size >= large}
+}
+
+// nextKept leaves one connection to small mail, where there is more than one.
+func (d *Dispatcher) nextKept(now time.Time) *attempt {
+	busy := 0
+	for a := range d.active {
+		if a.large {
+			busy++
+		}
+	}
+	const largeTurn = 8
+	t, some := d.backlog.pop(busy < max(1, d.ledger.slots(now)-1), d.turn%largeTurn < 2)
+	if !some {
+		return nil
+	}
+	return &attempt{begun: now, ticket: t, large: t.Size >= large}
+}
+
+// end makes room for the next attempt.
+func (d *Dispatcher) end(a *attempt) {
+	d.mu.Lock()
+	delete(d.active, a)
+	if a.probe {
+		d.gate.probing = false
+	}
+	d.mu.Unlock()
+	if a.message != nil {
+		a.message.release()
+	}
+	d.kick()
+}
+
+// releaseWaiting tells every client's message that waits for its turn to be
+// kept. The caller holds mu.
+func (d *Dispatcher) releaseWaiting() {
+	for m, some := d.live.pop(); some; m, some = d.live.pop() {
+		m.stopWaiting()
+	}
+}
+
+// Failed is the fault of the queue's flash, after which the box must start
+// anew; nil while there is none.
+func (d *Dispatcher) Failed() error {
+	q, _ := d.storage()
+	if q == nil {
+		return nil
+	}
+	if err := q.Fault(); err != nil {
+		return err
+	}
+	return nil
+}
+
+var errStopping = errors.New("the relay is stopping")

@@ -22,6 +22,7 @@ type Envelope struct {
 	Size       int64      // octets of the content as it will be sent
 	EightBit   bool       // the content holds octets above 127
 	Received   time.Time  // when the client gave the last octet
+	Report     bool       // a notification of the box's own; none is ever sent about it
 }
 
 // Content is a message's header and body with CRLF line endings, before any

@@ -130,6 +130,72 @@ func (j *Journal) Deferred(id string, answer reply.Reply, cause error, lasted ti
 	j.event(slog.LevelWarn, "deferred", attrs...)
 }
 
+// Kept records a message that was answered 250 because it lies in the spool.
+func (j *Journal) Kept(id, why string) {
+	j.Counters.Kept.Add(1)
+	j.event(slog.LevelInfo, "kept", idAttr(id), slog.String("why", why))
+}
+
+// Retrying records when a kept message is tried again, and what was said last.
+func (j *Journal) Retrying(id, last string, attempts int, next time.Time) {
+	j.event(slog.LevelInfo, "retrying", idAttr(id), slog.Int("attempts", attempts),
+		slog.String("next", next.Format(time.RFC3339)), slog.String("last", last))
+}
+
+// GivenUp records a recipient of a kept message that will not get it.
+func (j *Journal) GivenUp(id string, recipient envelope.Address, words string) {
+	j.Counters.GivenUp.Add(1)
+	j.event(slog.LevelWarn, "given up", idAttr(id), slog.String("to", recipient.Path()), slog.String("words", words))
+}
+
+// Expired records a kept message that grew too old.
+func (j *Journal) Expired(id, words string) {
+	j.event(slog.LevelWarn, "expired", idAttr(id), slog.String("last", words))
+}
+
+// Notified records a notification about a message, which is a message itself.
+func (j *Journal) Notified(id, notification, action string, to envelope.Address) {
+	j.event(slog.LevelInfo, "notified", idAttr(id), slog.String("notification", notification),
+		slog.String("action", action), slog.String("to", to.Path()))
+}
+
+// NobodyToTell records that what became of a message can be told to nobody.
+func (j *Journal) NobodyToTell(id string) {
+	j.event(slog.LevelWarn, "nobody to tell", idAttr(id), slog.String("advice", "set site.alert to an address that hears of such mail"))
+}
+
+// Dropped records a message that a person took out of the queue.
+func (j *Journal) Dropped(id string) {
+	j.event(slog.LevelWarn, "dropped by hand", idAttr(id))
+}
+
+// Damaged records a kept message that the flash gives back no more. The
+// number is the spool's; id is empty where it cannot be read.
+func (j *Journal) Damaged(number uint64, id string, cause error) {
+	j.event(slog.LevelError, "damaged", slog.Uint64("number", number), idAttr(id), slog.String("cause", cause.Error()))
+}
+
+// SpoolOpened records what was found in the spool.
+func (j *Journal) SpoolOpened(messages int, octets int64, cipher string, lasted time.Duration) {
+	j.event(slog.LevelInfo, "spool opened", slog.Int("messages", messages), slog.Int64("octets", octets),
+		slog.String("cipher", cipher), tookAttr(lasted))
+}
+
+// SpoolDamage records something in the spool that is not what was written.
+func (j *Journal) SpoolDamage(words string) {
+	j.event(slog.LevelError, "spool damaged", slog.String("what", words))
+}
+
+// SpoolClosed records why mail cannot be kept.
+func (j *Journal) SpoolClosed(cause error) {
+	j.event(slog.LevelError, "no spool", slog.String("cause", cause.Error()))
+}
+
+// SpoolFault records something that could not be written to the spool.
+func (j *Journal) SpoolFault(cause error) {
+	j.event(slog.LevelError, "spool", slog.String("cause", cause.Error()))
+}
+
 func idAttr(id string) slog.Attr              { return slog.String("id", id) }
 func clientAttr(client netip.Addr) slog.Attr  { return slog.String("client", client.Unmap().String()) }
 func answerAttr(answer reply.Reply) slog.Attr { return slog.String("answer", answer.String()) }

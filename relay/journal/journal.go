@@ -24,6 +24,8 @@ type Counters struct {
 	Delivered  atomic.Int64 // messages the upstream took
 	Refused    atomic.Int64 // messages answered 5yz after DATA
 	Deferred   atomic.Int64 // messages answered 4yz after DATA
+	Kept       atomic.Int64 // messages answered 250 from the spool
+	GivenUp    atomic.Int64 // recipients of kept messages that will not get theirs
 	Signatures atomic.Int64 // made with the client certificate's key
 }
 

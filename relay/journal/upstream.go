@@ -59,6 +59,18 @@ func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) 
 		slog.String("cause", cause.Error()), tookAttr(lasted))
 }
 
+// UpstreamHeld records that the upstream as a whole takes no mail for now, and
+// when it is asked again.
+func (j *Journal) UpstreamHeld(kind, words string, until time.Time) {
+	j.event(slog.LevelError, "upstream held", slog.String("kind", kind), slog.String("words", words),
+		slog.String("until", until.Format(time.RFC3339)))
+}
+
+// UpstreamResumed records that the upstream takes mail again.
+func (j *Journal) UpstreamResumed() {
+	j.event(slog.LevelInfo, "upstream resumed")
+}
+
 // Signed records a signature with the client certificate's key.
 func (j *Journal) Signed(connection, protection string, cause error, lasted time.Duration) {
 	attrs := []slog.Attr{slog.String("connection", connection), slog.String("key", protection), tookAttr(lasted)}

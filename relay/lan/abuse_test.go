@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"sealpost/relay/body"
 	"sealpost/relay/reply"
 )
 
@@ -71,9 +70,9 @@ func TestAClientThatIsStillSendingHearsWhyItIsHungUpOn(t *testing.T) {
 	}
 }
 
-func TestABudgetIsWholeAgainWhenClientsHangUp(t *testing.T) {
-	budget := body.NewBudget(1 << 20)
-	s, address := start(t, &desk{}, func(c *Config) { c.Budget = budget })
+func TestWhatClientsBeginAndDoNotFinishIsAbandoned(t *testing.T) {
+	d := &desk{}
+	s, address := start(t, d, nil)
 	for _, last := range []string{"DATA\r\nhalf a mess", "BDAT 5000\r\nhalf a chunk", "BDAT 0\r\nRSET\r\n"} {
 		conn := dial(t, address)
 		_, _ = io.WriteString(conn, beginning+last)
@@ -88,9 +87,14 @@ func TestABudgetIsWholeAgainWhenClientsHangUp(t *testing.T) {
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); budget.Used() != 0; time.Sleep(time.Millisecond) {
+	open := func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.begun
+	}
+	for deadline := time.Now().Add(5 * time.Second); open() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes are still taken", budget.Used())
+			t.Fatalf("%d are still open", open())
 		}
 	}
 }

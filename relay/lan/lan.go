@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -19,16 +20,28 @@ import (
 
 	"github.com/emersion/go-smtp"
 
-	"sealpost/relay/body"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
 )
 
-// Acceptor takes over a message that was received in full. Its answer is the
-// client's: a 2yz means that the message is safe.
+// Acceptor takes messages over.
 type Acceptor interface {
-	Accept(ctx context.Context, e envelope.Envelope, content envelope.Content) reply.Reply
+	// Admit tells whether a message of so many octets may come, 0 where the
+	// client did not say. An answer that is not positive is the client's.
+	Admit(e envelope.Envelope, octets int64) reply.Reply
+	// Begin makes ready for a message's content.
+	Begin(e envelope.Envelope, octets int64) Incoming
+}
+
+// Incoming is a message that is being received. Accept or Abandon ends it.
+type Incoming interface {
+	// Write takes content. A *reply.Error is the client's answer.
+	io.Writer
+	// Accept takes over the message, now complete. Its answer is the client's:
+	// a 2yz means that the message is safe.
+	Accept(ctx context.Context, e envelope.Envelope) reply.Reply
+	Abandon()
 }
 
 // Policy judges clients and senders.
@@ -58,7 +71,6 @@ type Config struct {
 	Hostname string      // our name in greetings and trace fields
 	TLS      *tls.Config // the box's own certificate
 	Limits   Limits
-	Budget   *body.Budget // memory for messages in flight
 }
 
 // Server listens for clients.

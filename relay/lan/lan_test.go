@@ -15,7 +15,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"sealpost/relay/body"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/policy"
@@ -33,12 +32,49 @@ type desk struct {
 	contents []string
 	answer   reply.Reply
 	hold     chan struct{} // closed when the desk may answer; nil means at once
+	full     bool          // no message may come
+	size     int           // octets of the largest form; 0 is any
+	begun    int           // forms neither accepted nor abandoned
 }
 
-func (d *desk) Accept(ctx context.Context, e envelope.Envelope, content envelope.Content) reply.Reply {
-	text, _ := io.ReadAll(content.Open())
+func (d *desk) Admit(envelope.Envelope, int64) reply.Reply {
+	if d.full {
+		return reply.New(452, 3, 1, "no room")
+	}
+	return reply.New(250, 0, 0, "")
+}
+
+func (d *desk) Begin(envelope.Envelope, int64) Incoming {
 	d.mu.Lock()
-	d.taken, d.contents = append(d.taken, e), append(d.contents, string(text))
+	defer d.mu.Unlock()
+	d.begun++
+	return &form{desk: d}
+}
+
+// form is a message on the desk. The desk takes forms of up to its size.
+type form struct {
+	desk *desk
+	text strings.Builder
+}
+
+func (f *form) Write(p []byte) (int, error) {
+	if f.desk.size > 0 && f.text.Len()+len(p) > f.desk.size {
+		return 0, &reply.Error{Reply: reply.New(452, 3, 1, "no room for more")}
+	}
+	return f.text.Write(p)
+}
+
+func (f *form) Abandon() {
+	f.desk.mu.Lock()
+	defer f.desk.mu.Unlock()
+	f.desk.begun--
+}
+
+func (f *form) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
+	d := f.desk
+	d.mu.Lock()
+	d.taken, d.contents = append(d.taken, e), append(d.contents, f.text.String())
+	d.begun--
 	d.mu.Unlock()
 	if d.hold != nil {
 		select {
@@ -77,7 +113,7 @@ func start(t *testing.T, d *desk, change func(*Config)) (*Server, string) {
 		d.answer = reply.New(250, 0, 0, "taken")
 	}
 	config := Config{
-		Hostname: "relay.contoso.com", Limits: testLimits, Budget: body.NewBudget(1 << 20),
+		Hostname: "relay.contoso.com", Limits: testLimits,
 		TLS: &tls.Config{Certificates: []tls.Certificate{ownCertificate()}},
 	}
 	if change != nil {
@@ -300,10 +336,20 @@ func TestTheTLSPortSpeaksTLSFromTheFirstByte(t *testing.T) {
 	}
 }
 
-func TestAMessageOverTheMemoryBudgetIsPutOff(t *testing.T) {
-	_, address := start(t, &desk{}, func(c *Config) { c.Budget = body.NewBudget(100) })
+func TestAMessageThatFindsNoRoomOnItsWayIsPutOff(t *testing.T) {
+	d := &desk{size: 150}
+	_, address := start(t, d, nil)
 	if got := send(t, dial(t, address), "a@contoso.com"); !strings.HasPrefix(got, "452 4.3.1 ") {
 		t.Errorf("heard %q", got)
+	}
+}
+
+func TestAMessageForWhichThereIsNoRoomIsPutOffBeforeItIsSent(t *testing.T) {
+	_, address := start(t, &desk{full: true}, nil)
+	conn := dial(t, address)
+	_, _ = io.WriteString(conn, "EHLO x\r\nMAIL FROM:<a@contoso.com> SIZE=1000\r\nQUIT\r\n")
+	if all, _ := io.ReadAll(conn); !strings.Contains(string(all), "\n452 4.3.1 no room") {
+		t.Errorf("heard %q", all)
 	}
 }
 

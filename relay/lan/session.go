@@ -37,11 +37,12 @@ type session struct {
 // transaction is what was said of the message to come.
 type transaction struct {
 	given    envelope.Address // the sender as the client gave it
+	octets   int64            // of the content as announced; 0 is not at all
 	envelope envelope.Envelope
 }
 
 // Mail begins a transaction.
-func (s *session) Mail(from string, _ *smtp.MailOptions) error {
+func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	s.transactions++
 	if s.transactions > s.server.config.Limits.Transactions {
 		s.conn.endAfterReply()
@@ -58,15 +59,20 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 			return refusal(reply.New(553, 1, 7, "the sender cannot be relayed: %v", err))
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.transaction = transaction{given: sender, envelope: envelope.Envelope{
+	e := envelope.Envelope{
 		ID:       rand.Text()[:12],
 		Client:   s.conn.client,
 		Hello:    s.smtp.Hostname(),
 		Protocol: s.protocol(),
 		Sender:   s.server.policy.Sender(sender),
-	}}
+	}
+	if answer := s.server.acceptor.Admit(e, options.Size); !answer.Positive() {
+		s.server.journal.NotReceived(e.ID, e.Client, answer)
+		return refusal(answer)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.transaction = transaction{given: sender, octets: options.Size, envelope: e}
 	return nil
 }
 
@@ -87,15 +93,16 @@ func (s *session) Data(r io.Reader) error {
 	s.conn.busy.Store(true)
 	defer s.conn.busy.Store(false)
 	s.mu.Lock()
-	given, e := s.given, s.envelope
+	given, e, octets := s.given, s.envelope, s.octets
 	s.mu.Unlock()
-	content := s.server.config.Budget.NewBuffer()
-	defer content.Release()
+	e.Received = time.Now()
+	content := s.server.acceptor.Begin(e, octets)
 	answer, ok := s.receive(&e, content, r)
 	if _, chunked := r.(*io.PipeReader); chunked {
 		answer, ok = s.afterChunks(answer, ok)
 	}
 	if !ok {
+		content.Abandon()
 		s.server.journal.NotReceived(e.ID, e.Client, answer)
 		return refusal(answer)
 	}
@@ -104,7 +111,7 @@ func (s *session) Data(r io.Reader) error {
 	if given != e.Sender {
 		s.server.journal.SenderReplaced(e.ID, given, e.Sender)
 	}
-	return refusal(s.server.acceptor.Accept(s.server.context, e, content))
+	return refusal(content.Accept(s.server.context, e))
 }
 
 // afterChunks makes up for what go-smtp does with BDAT: a chunk that ends early
@@ -122,10 +129,10 @@ func (s *session) afterChunks(answer reply.Reply, ok bool) (reply.Reply, bool) {
 
 // receive reads the content behind our trace field and completes the envelope.
 // Where that cannot be done it gives the answer for the client.
-func (s *session) receive(e *envelope.Envelope, content *body.Buffer, r io.Reader) (reply.Reply, bool) {
-	e.Received = time.Now()
-	normaliser := body.NewNormaliser(content, s.server.config.Limits.Line)
-	_, err := io.WriteString(content, traceField(*e, s.server.config.Hostname))
+func (s *session) receive(e *envelope.Envelope, content Incoming, r io.Reader) (reply.Reply, bool) {
+	counted := &counter{Writer: content}
+	normaliser := body.NewNormaliser(counted, s.server.config.Limits.Line)
+	_, err := io.WriteString(counted, traceField(*e, s.server.config.Hostname))
 	if err == nil {
 		_, err = io.Copy(normaliser, unfolded(r))
 	}
@@ -139,15 +146,30 @@ func (s *session) receive(e *envelope.Envelope, content *body.Buffer, r io.Reade
 		return reply.New(554, 4, 6, "the message has passed %d hosts already and seems to go round in circles", normaliser.Hops()), false
 	}
 	e.Received = time.Now()
-	e.Size, e.EightBit = content.Size(), normaliser.EightBit()
+	e.Size, e.EightBit = counted.octets, normaliser.EightBit()
 	return reply.Reply{}, true
 }
 
+// counter counts what is written.
+type counter struct {
+	io.Writer
+	octets int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	c.octets += int64(n)
+	return n, err
+}
+
 func notReceived(err error) reply.Reply {
-	var limit *smtp.SMTPError
+	var (
+		limit    *smtp.SMTPError
+		declined *reply.Error
+	)
 	switch {
-	case errors.Is(err, body.ErrBudget):
-		return reply.New(452, 3, 1, "no memory for this message now, try again later")
+	case errors.As(err, &declined):
+		return declined.Reply
 	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):
 		return reply.New(500, 5, 2, "a line of the message is too long")
 	case errors.As(err, &limit):

@@ -60,3 +60,8 @@ func (r Reply) String() string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// Error is a reply on its way to a client as an error.
+type Error struct{ Reply Reply }
+
+func (e *Error) Error() string { return e.Reply.String() }

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/flash"
+	"sealpost/provisioning/identity"
+	"sealpost/relay/body"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/envelope"
+	"sealpost/relay/lan"
+	"sealpost/relay/queue"
+	"sealpost/relay/spool"
+)
+
+// intake gives the LAN's messages to the dispatcher.
+type intake struct{ *dispatch.Dispatcher }
+
+// Begin implements lan.Acceptor.
+func (i intake) Begin(e envelope.Envelope, octets int64) lan.Incoming {
+	return i.Dispatcher.Begin(e, octets)
+}
+
+func (r *relay) dispatching(ctx context.Context) dispatch.Config {
+	s := r.box.settings
+	return dispatch.Config{
+		Hold:    s.Upstream.Hold.Duration,
+		Timeout: s.Upstream.Timeout.Duration,
+		Limits: dispatch.Limits{
+			Connections: s.Upstream.Connections,
+			PerMinute:   s.Upstream.MessagesPerMinute,
+			PerDay:      s.Upstream.RecipientsPerDay,
+		},
+		Retry: dispatch.Retry{
+			First:   s.Retry.First.Duration,
+			Longest: s.Retry.Longest.Duration,
+			Age:     s.Retry.Age.Duration,
+			Warning: s.Retry.Warning.Duration,
+		},
+		Memory: body.NewBudget(int64(s.Limits.Memory)),
+		Notify: r.notifying(ctx),
+	}
+}
+
+// notifying says how senders are told. Exchange Online relays for the null
+// reverse-path only where the certificate's own domain is an accepted one.
+func (r *relay) notifying(ctx context.Context) dispatch.Notify {
+	s := r.box.settings
+	domain := string(s.Senders.AcceptedDomains[0])
+	n := dispatch.Notify{
+		Reporter: r.hostname,
+		Site:     s.Site.Name,
+		From:     envelope.Address("mailer-daemon@" + domain),
+		Sender:   envelope.Address(s.Senders.Default),
+		Alert:    envelope.Address(s.Site.Alert),
+	}
+	if n.Sender == "" {
+		n.Sender = n.From
+	}
+	client, err := identity.Load(ctx, r.box.store)
+	if err != nil {
+		return n
+	}
+	for _, name := range append(client.Chain[0].DNSNames, client.Chain[0].Subject.CommonName) {
+		for _, accepted := range s.Senders.AcceptedDomains {
+			name = strings.ToLower(strings.TrimPrefix(name, "*."))
+			if name == string(accepted) || strings.HasSuffix(name, "."+string(accepted)) {
+				n.NullSender = true
+			}
+		}
+	}
+	return n
+}
+
+// openQueue opens the spool before anyone is served. Where the TPM is away, or
+// another command is at the spool, it is tried again later.
+func (r *relay) openQueue(ctx context.Context) {
+	opened, err := r.box.openSpool(ctx)
+	if err == nil {
+		r.attach(opened)
+		return
+	}
+	r.journal.SpoolClosed(err)
+	r.dispatcher.Without(err)
+	if passes(err) {
+		r.serving.Go(func() { r.openLater(ctx, err) })
+	}
+}
+
+// passes tells whether a fault may pass without anybody's help.
+func passes(err error) bool {
+	fault := (*hal.TPMFault)(nil)
+	return errors.As(err, &fault) && fault.State != hal.TPMReplaced || errors.Is(err, flash.ErrInUse)
+}
+
+func (r *relay) openLater(ctx context.Context, last error) {
+	const pause = 5 * time.Second
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		opened, err := r.box.openSpool(ctx)
+		if err == nil {
+			r.attach(opened)
+			return
+		}
+		if err.Error() != last.Error() && ctx.Err() == nil {
+			r.journal.SpoolClosed(err)
+			r.dispatcher.Without(err)
+			last = err
+		}
+		if !passes(err) {
+			return
+		}
+	}
+}
+
+func (r *relay) attach(opened *storage) {
+	r.mu.Lock()
+	r.storage = opened
+	r.mu.Unlock()
+	found := opened.recovery
+	for _, damage := range found.Damaged {
+		r.journal.SpoolDamage(damage.String())
+	}
+	r.dispatcher.Attach(opened.queue())
+	r.journal.SpoolOpened(found.Messages, found.Bytes, found.Cipher, found.Took)
+}
+
+// watchSpool ends the relay when the flash has failed: only a new start can
+// tell what is on it. Until then every message that needs it hears 451.
+func (r *relay) watchSpool(ctx context.Context, cancel context.CancelCauseFunc) {
+	const often = time.Second
+	ticker := time.NewTicker(often)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := r.dispatcher.Failed(); err != nil {
+			r.journal.SpoolFault(err)
+			cancel(err)
+			return
+		}
+	}
+}
+
+// closeQueue ends what is on its way out and closes the spool.
+func (r *relay) closeQueue() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	if err := r.dispatcher.Close(ctx); err != nil {
+		r.journal.SpoolFault(err)
+	}
+	if opened := r.opened(); opened != nil {
+		if err := opened.close(); err != nil {
+			r.journal.SpoolFault(err)
+		}
+	}
+}
+
+func (r *relay) opened() *storage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.storage
+}
+
+// relay is the keeper of its own queue.
+var _ keeper = (*relay)(nil)
+
+func (r *relay) Queue() (*queue.Queue, error) { return r.dispatcher.Queue() }
+func (r *relay) Status() dispatch.Status      { return r.dispatcher.Status() }
+func (r *relay) RetryAll() error              { return r.dispatcher.RetryAll() }
+func (r *relay) Retry(id queue.ID) error      { return r.dispatcher.Retry(id) }
+func (r *relay) Drop(item queue.Item) error   { return r.dispatcher.Drop(item) }
+func (r *relay) Spool() *spool.Spool {
+	if opened := r.opened(); opened != nil {
+		return opened.Spool
+	}
+	return nil
+}

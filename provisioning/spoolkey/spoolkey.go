@@ -1,0 +1,78 @@
+// Package spoolkey keeps the key under which the spool lies encrypted: made
+// once, at the first start, and sealed in the settings area.
+//
+// It knows the settings area and how a secret is sealed. It must not know the
+// spool, mail, or how a TPM is reached.
+package spoolkey
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"sealpost/hal"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+// section of the settings area, and the secret's name.
+const section = "spool"
+
+// ErrReplaced is returned where the key was sealed by another TPM.
+var ErrReplaced = errors.New("the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from, or give the mail up with: sealpost spool format --yes")
+
+// Store is the settings area.
+type Store interface {
+	Load(ctx context.Context) (state.Sections, error)
+	Update(ctx context.Context, change func(state.Sections) error) error
+}
+
+// Open gives the spool's key of size bytes, a new one if there is none yet; the
+// caller wipes it. It asks the TPM once.
+func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]byte, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the settings area: %w", err)
+	}
+	stored, there := sections[section]
+	if !there {
+		return Renew(ctx, store, sealer, size)
+	}
+	var sealed keyring.Secret
+	if err := json.Unmarshal(stored, &sealed); err != nil {
+		return nil, fmt.Errorf("reading the spool's key: %w", err)
+	}
+	key, err := sealer.Open(ctx, section, sealed)
+	if fault := (*hal.TPMFault)(nil); errors.As(err, &fault) && fault.State == hal.TPMReplaced {
+		return nil, fmt.Errorf("%w (%w)", ErrReplaced, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the spool's key: %w", err)
+	}
+	return key, nil
+}
+
+// Renew makes a new key and stores it in place of the old one, whose spool
+// nobody can read from then on. The caller wipes it.
+func Renew(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]byte, error) {
+	key := make([]byte, size)
+	_, _ = rand.Read(key)
+	sealed, err := sealer.Seal(ctx, section, key)
+	if err != nil {
+		return nil, fmt.Errorf("sealing the spool's key: %w", err)
+	}
+	encoded, err := json.Marshal(sealed)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the spool's key: %w", err)
+	}
+	err = store.Update(ctx, func(sections state.Sections) error {
+		sections[section] = encoded
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("storing the spool's key: %w", err)
+	}
+	return key, nil
+}

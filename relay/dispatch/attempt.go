@@ -1,0 +1,224 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/queue"
+	"sealpost/relay/reply"
+	"sealpost/relay/report"
+	"sealpost/relay/upstream"
+)
+
+// attempt is one try to deliver one message: that of a client who waits, or
+// one of the queue's.
+type attempt struct {
+	begun   time.Time
+	message *message
+	ticket  queue.Ticket
+	large   bool
+	probe   bool // it goes out to see whether the upstream takes mail again
+}
+
+// trial is what an attempt works on.
+type trial struct {
+	envelope envelope.Envelope
+	progress queue.Progress
+	owed     []int // recipients, by their place in the envelope
+	content  *watched
+	verdict  verdict
+	own      bool // what stands for the whole upstream is this message's own fault
+	result   upstream.Result
+	err      error
+	lasted   time.Duration
+}
+
+func (d *Dispatcher) make(a *attempt) {
+	if a.message != nil {
+		d.tryLive(a)
+		return
+	}
+	d.tryKept(a)
+}
+
+// tryLive offers a message whose client waits.
+func (d *Dispatcher) tryLive(a *attempt) {
+	m := a.message
+	q, _ := d.storage()
+	t := &trial{envelope: m.envelope, content: &watched{Content: m.memory, moved: &m.moved}}
+	for i := range m.envelope.Recipients {
+		t.owed = append(t.owed, i)
+	}
+	d.try(t, func(answers []reply.Reply) bool { return m.judge(answers, q) })
+	d.settleLive(m, q, t)
+}
+
+// judge says whether content is sent. Where only some were accepted, the
+// message must be safe first: the others are still owed it, or an explanation.
+func (m *message) judge(answers []reply.Reply, q *queue.Queue) bool {
+	accepted := 0
+	for _, answer := range answers {
+		if answer.Positive() {
+			accepted++
+		}
+	}
+	if accepted == 0 || accepted == len(answers) {
+		return accepted > 0
+	}
+	return m.keep(q) == nil
+}
+
+// tryKept tries a message of the queue.
+func (d *Dispatcher) tryKept(a *attempt) {
+	q, _ := d.storage()
+	e, progress, err := q.Load(a.ticket.ID)
+	if err != nil {
+		d.unreadable(a.ticket, err)
+		return
+	}
+	now := time.Now()
+	if progress.Next.After(now) {
+		d.postpone(a.ticket, progress.Next)
+		return
+	}
+	t := &trial{envelope: e, progress: progress, content: &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)}}
+	for i := range e.Recipients {
+		if !progress.Settled.Has(i) {
+			t.owed = append(t.owed, i)
+		}
+	}
+	d.try(t, anyAccepted)
+	d.settleKept(q, a.ticket, t)
+}
+
+func anyAccepted(answers []reply.Reply) bool {
+	for _, answer := range answers {
+		if answer.Positive() {
+			return true
+		}
+	}
+	return false
+}
+
+// slowest is the rate, in octets a second, that an attempt must keep up.
+const slowest = 4 << 10
+
+// try makes the attempt and draws its lessons for the upstream as a whole.
+func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
+	begun := time.Now()
+	allowed := d.config.Timeout + time.Duration(t.envelope.Size/slowest)*time.Second
+	ctx, cancel := context.WithTimeout(d.context, allowed)
+	defer cancel()
+	e := t.envelope
+	e.Recipients = nil
+	for _, i := range t.owed {
+		e.Recipients = append(e.Recipients, t.envelope.Recipients[i])
+	}
+	d.count(len(e.Recipients))
+	t.result, t.err = d.upstream.Deliver(ctx, e, t.content, judge)
+	t.lasted = time.Since(begun)
+	if t.err != nil {
+		d.unanswered(t)
+		return
+	}
+	for i, answer := range t.result.Answers {
+		d.journal.Answered(e.ID, e.Recipients[i], answer)
+	}
+	t.verdict = read(t.result)
+	d.answered(t)
+}
+
+// count enters an attempt in the ledger.
+func (d *Dispatcher) count(recipients int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ledger.sent(time.Now(), recipients)
+	if d.queue != nil && d.ledger.due() {
+		_ = d.queue.SetMemo(d.ledger.save())
+	}
+}
+
+// unanswered draws the lesson of an attempt that got no answer that counts.
+func (d *Dispatcher) unanswered(t *trial) {
+	if t.content.broken() != nil || d.context.Err() != nil {
+		return
+	}
+	words, kind := t.err.Error(), unreachable
+	answer := reply.Reply{}
+	if u := (*upstream.Unavailable)(nil); errors.As(t.err, &u) {
+		words, answer = u.Reason, u.Answer
+	}
+	if reading, known := report.Read(answer); known && reading.Kind != report.Message {
+		kind = reading.Kind
+		words += ": " + reading.Words()
+	}
+	d.shut(kind, words, answer)
+}
+
+// answered draws the lesson of the far side's answers.
+func (d *Dispatcher) answered(t *trial) {
+	v := &t.verdict
+	t.own = v.hold != nil && d.ownFault(t)
+	if v.hold != nil && !t.own {
+		d.shut(v.hold.Kind, v.held.String()+": "+v.hold.Words(), v.held)
+		return
+	}
+	d.mu.Lock()
+	if v.count(delivered) > 0 {
+		d.taken++
+	}
+	opened := d.gate.open()
+	d.mu.Unlock()
+	if opened {
+		d.journal.UpstreamResumed()
+	}
+}
+
+// ownFault tells whether an answer that stands for the whole upstream is the
+// message's own: it met such an answer before, and others were taken since.
+func (d *Dispatcher) ownFault(t *trial) bool {
+	const most = 1000
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kind := t.verdict.hold.Kind
+	if kind != report.Configuration && kind != report.Blocked {
+		return false
+	}
+	if t.envelope.Sender == "" && t.envelope.Report {
+		// Only the certificate's own domain vouches for the null reverse-path.
+		return true
+	}
+	before, known := d.suspects[t.envelope.ID]
+	if !known && len(d.suspects) < most {
+		d.suspects[t.envelope.ID] = d.taken
+	}
+	return known && d.taken > before
+}
+
+// shut holds all mail back for a while, and learns from the answer.
+func (d *Dispatcher) shut(kind report.Kind, words string, answer reply.Reply) {
+	const tooManyConnections = 432
+	d.mu.Lock()
+	if d.queue == nil {
+		// Nothing can be held, so each client's message is a trial of its own.
+		d.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	switch {
+	case answer.Code == tooManyConnections:
+		d.ledger.tooMany(now, len(d.active))
+	case kind == report.WaitLong:
+		d.ledger.throttled(now)
+	}
+	news := d.gate.shut(now, kind, words)
+	until := d.gate.until
+	d.releaseWaiting()
+	d.mu.Unlock()
+	if news {
+		d.journal.UpstreamHeld(string(kind), words, until)
+	}
+}

@@ -1,0 +1,100 @@
+package dispatch
+
+import (
+	"errors"
+	"time"
+
+	"sealpost/relay/queue"
+	"sealpost/relay/spool"
+)
+
+// Status is how the upstream and the queue are at this moment.
+type Status struct {
+	Held       string    `json:"held,omitempty"`   // the kind of fault for which mail is held back
+	Reason     string    `json:"reason,omitempty"` // in words
+	Since      time.Time `json:"since,omitzero"`
+	Next       time.Time `json:"next,omitzero"`   // when the upstream is asked again
+	Due        int       `json:"due"`             // messages that wait for their turn
+	Later      int       `json:"later"`           // messages that wait for their time
+	Active     int       `json:"active"`          // attempts under way
+	Slots      int       `json:"slots"`           // attempts that may run at once
+	Recipients int       `json:"recipients"`      // of the last 24 hours
+	Spool      string    `json:"spool,omitempty"` // why mail cannot be kept
+}
+
+// Status tells how things are.
+func (d *Dispatcher) Status() Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	s := Status{Held: string(d.gate.kind), Reason: d.gate.reason, Due: d.backlog.due(), Later: len(d.backlog.later),
+		Active: len(d.active), Slots: d.ledger.slots(now), Recipients: d.ledger.day.total(now)}
+	if d.gate.closed() {
+		s.Since, s.Next = d.gate.since, d.gate.until
+	}
+	if d.noQueue != nil {
+		s.Spool = d.noQueue.Error()
+	}
+	return s
+}
+
+// RetryAll has every message tried now, and the upstream asked at once.
+func (d *Dispatcher) RetryAll() error {
+	q, err := d.storage()
+	if q == nil {
+		return err
+	}
+	d.mu.Lock()
+	waiting := append(later(nil), d.backlog.later...)
+	d.mu.Unlock()
+	for _, p := range waiting {
+		if err := q.MakeDue(p.ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) {
+			return err
+		}
+	}
+	d.mu.Lock()
+	d.backlog.wakeAll()
+	d.mu.Unlock()
+	d.askNow()
+	return nil
+}
+
+// Retry has one message tried now.
+func (d *Dispatcher) Retry(id queue.ID) error {
+	q, err := d.storage()
+	if q == nil {
+		return err
+	}
+	if err := q.MakeDue(id); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.backlog.wakeOne(id)
+	d.mu.Unlock()
+	d.askNow()
+	return nil
+}
+
+// askNow ends the pause before the upstream is asked again.
+func (d *Dispatcher) askNow() {
+	d.mu.Lock()
+	d.gate.until = time.Now()
+	d.mu.Unlock()
+	d.kick()
+}
+
+// Drop takes a message out of the queue for good. Nobody is told.
+func (d *Dispatcher) Drop(item queue.Item) error {
+	q, err := d.storage()
+	if q == nil {
+		return err
+	}
+	if err := q.Remove(item.Number); err != nil {
+		return err
+	}
+	d.journal.Dropped(item.ID)
+	return nil
+}
+
+// Queue is the mail that is kept; the error says why there is none.
+func (d *Dispatcher) Queue() (*queue.Queue, error) { return d.storage() }

@@ -1,0 +1,77 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/spool"
+)
+
+// Item is a message of the queue as people and programs see it.
+type Item struct {
+	ID         string             `json:"id"` // as in the journal; the spool's number where it cannot be read
+	Number     ID                 `json:"number"`
+	Client     string             `json:"client,omitempty"`
+	Sender     envelope.Address   `json:"from"`
+	Recipients []envelope.Address `json:"to"`
+	Settled    []envelope.Address `json:"settled,omitempty"` // recipients that are owed nothing more
+	Octets     int64              `json:"octets"`
+	Received   time.Time          `json:"received,omitzero"`
+	Attempts   int                `json:"attempts"`
+	Next       time.Time          `json:"next,omitzero"`
+	Last       string             `json:"last,omitempty"` // what was said last
+	Report     bool               `json:"notification,omitempty"`
+	Damage     string             `json:"damage,omitempty"` // why it can only be dropped
+}
+
+// Items gives the messages in the order in which they came.
+func (q *Queue) Items() iter.Seq[Item] {
+	return func(yield func(Item) bool) {
+		for t := range q.Tickets() {
+			item, err := q.item(t)
+			if err == nil && !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+// Find gives the message of that name, or spool.ErrNotFound.
+func (q *Queue) Find(name string) (Item, error) {
+	for item := range q.Items() {
+		if item.ID == name {
+			return item, nil
+		}
+	}
+	return Item{}, fmt.Errorf("%s: %w", name, spool.ErrNotFound)
+}
+
+func (q *Queue) item(t Ticket) (Item, error) {
+	e, p, err := q.Load(t.ID)
+	if errors.Is(err, spool.ErrNotFound) {
+		return Item{}, err
+	}
+	if err != nil {
+		return Item{ID: fmt.Sprint(t.ID), Number: t.ID, Octets: t.Size, Damage: err.Error()}, nil
+	}
+	item := Item{ID: e.ID, Number: t.ID, Sender: e.Sender, Octets: t.Size, Received: e.Received, Attempts: p.Attempts,
+		Next: p.Next, Last: p.Last, Report: e.Report}
+	if e.Client.IsValid() {
+		item.Client = e.Client.Unmap().String()
+	}
+	for i, r := range e.Recipients {
+		if p.Settled.Has(i) {
+			item.Settled = append(item.Settled, r)
+		} else {
+			item.Recipients = append(item.Recipients, r)
+		}
+	}
+	return item, nil
+}
+
+// Text gives a message's content for a person to read.
+func (q *Queue) Text(item Item) io.Reader { return q.Content(item.Number, item.Octets).Open() }

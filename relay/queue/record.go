@@ -1,0 +1,77 @@
+package queue
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/spool"
+)
+
+// record is an envelope on flash. Names are short, as each message has them.
+type record struct {
+	ID         string             `json:"id"`
+	Client     netip.Addr         `json:"c"`
+	Hello      string             `json:"h,omitempty"`
+	Protocol   string             `json:"p,omitempty"`
+	Sender     envelope.Address   `json:"f"`
+	Recipients []envelope.Address `json:"t"`
+	EightBit   bool               `json:"8,omitempty"`
+	Received   int64              `json:"r"` // Unix time in ms
+	Report     bool               `json:"n,omitempty"`
+}
+
+func recordOf(e envelope.Envelope) record {
+	return record{e.ID, e.Client, e.Hello, e.Protocol, e.Sender, e.Recipients, e.EightBit, e.Received.UnixMilli(), e.Report}
+}
+
+func (r record) envelope(size int64) envelope.Envelope {
+	return envelope.Envelope{ID: r.ID, Client: r.Client, Hello: r.Hello, Protocol: r.Protocol, Sender: r.Sender,
+		Recipients: r.Recipients, Size: size, EightBit: r.EightBit, Received: time.UnixMilli(r.Received), Report: r.Report}
+}
+
+// Progress is what has become of a message so far.
+type Progress struct {
+	Attempts int       `json:"attempts,omitempty"` // that the far side answered
+	Next     time.Time `json:"next,omitzero"`      // not to be tried before
+	Warned   bool      `json:"warned,omitempty"`   // its sender knows of the delay
+	Settled  Set       `json:"settled,omitempty"`  // recipients that are owed nothing more
+	Last     string    `json:"last,omitempty"`     // what was said last, for people
+}
+
+// Set holds recipients by their place in the envelope, eight to a byte.
+type Set []byte
+
+// Add gives the set with one more.
+func (s Set) Add(i int) Set {
+	for len(s) <= i/8 {
+		s = append(s, 0)
+	}
+	s[i/8] |= 1 << (i % 8)
+	return s
+}
+
+// Has tells whether the set holds i.
+func (s Set) Has(i int) bool { return i/8 < len(s) && s[i/8]&(1<<(i%8)) != 0 }
+
+// MostRecipients is how many recipients of one message a Set may tell apart
+// and still fit into a note.
+const MostRecipients = 16000
+
+func (p Progress) encode() ([]byte, error) {
+	const most = 512
+	if len(p.Last) > most {
+		p.Last = strings.ToValidUTF8(p.Last[:most], "") + "…"
+	}
+	note, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the progress: %w", err)
+	}
+	if len(note) > spool.MaxNote {
+		return nil, fmt.Errorf("a progress of %d bytes: %w", len(note), spool.ErrTooLong)
+	}
+	return note, nil
+}
