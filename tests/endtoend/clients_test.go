@@ -5,6 +5,7 @@ import (
 	"net"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -53,10 +54,41 @@ func (s *site) smtpSource(sessions, messages int) (string, error) {
 		"-f", sender, "-t", recipient, s.address())
 }
 
-// mustDeliver sends a message that has to arrive.
+// mustDeliver sends a message that has to be taken while the client waits.
 func (s *site) mustDeliver() {
 	s.t.Helper()
-	if output, err := s.swaks(); err != nil {
-		s.t.Fatalf("the message was not taken: %v\n%s\n%s", err, output, s.relay.Log)
+	output, err := s.swaks()
+	if err != nil || !strings.Contains(output, "<-  250 2.0.0 taken by ") {
+		s.t.Errorf("swaks ended with %v: %s\n%s", err, output, s.relay.Log)
+	}
+}
+
+// mustKeep sends a message that cannot be passed on now, for a reason that both
+// the client and the journal are given.
+func (s *site) mustKeep(words string, more ...string) {
+	s.t.Helper()
+	kept := len(s.relay.Log.Events("kept"))
+	output, err := s.swaks(more...)
+	if err != nil || !strings.Contains(output, " is safe in the spool and will be sent: ") || !strings.Contains(output, words) {
+		s.t.Errorf("swaks ended with %v:\n%.3000s", err, output)
+	}
+	event := s.events("kept", kept+1)[kept]
+	if why, _ := event["why"].(string); !strings.Contains(why, words) {
+		s.t.Errorf("the journal says %v", event)
+	}
+}
+
+// awaitEmpty waits until nothing is kept any more.
+func (s *site) awaitEmpty() {
+	s.t.Helper()
+	const patience = 60 * time.Second
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		result := s.run("queue", "list")
+		if result.Status == 0 && strings.HasPrefix(result.Out, "nothing is kept") {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the queue is not empty: %+v\n%s", result, s.relay.Log)
+		}
 	}
 }

@@ -79,7 +79,13 @@ type told struct {
 	allow            string
 	protection       string
 	limits, upstream string // lines of these sections
+	retry, site      string // likewise
+	spool            string // size of the ring
 }
+
+// soon is how often mail is tried again where a test waits for it.
+const soon = `first = "1s"
+longest = "3s"`
 
 // site is a box with a TPM of its own.
 type site struct {
@@ -131,7 +137,10 @@ func folder(t *testing.T) string {
 
 func (s *site) settings() string {
 	told := s.told
-	return fmt.Sprintf(`[lan]
+	return fmt.Sprintf(`[site]
+%s
+
+[lan]
 smtp = ["127.0.0.1:0"]
 smtps = []
 allow = [%q]
@@ -151,20 +160,24 @@ host = %q
 port = %d
 ca_file = %q
 
+[retry]
+%s
+
 [keys]
 tpm = %q
 protection = %q
 
 [spool]
-size = "8MiB"
+size = %q
 
 [state]
 path = "STATE"
 
 [journal]
 format = "json"
-`, cmp.Or(told.allow, "127.0.0.0/8"), cmp.Or(told.limits, "connections_per_client = 50"), told.upstream,
-		told.host, cmp.Or(told.port, 25), s.path("ca.pem"), s.tpm.Address(), cmp.Or(told.protection, "tpm"))
+`, told.site, cmp.Or(told.allow, "127.0.0.0/8"), cmp.Or(told.limits, "connections_per_client = 50"), told.upstream,
+		told.host, cmp.Or(told.port, 25), s.path("ca.pem"),
+		cmp.Or(told.retry, soon), s.tpm.Address(), cmp.Or(told.protection, "tpm"), cmp.Or(told.spool, "8MiB"))
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }

@@ -28,16 +28,20 @@ func try(t *testing.T, change func() error) {
 	}
 }
 
-// mustDefer sends a message that cannot be passed on, for a reason that both
-// the client and the journal are given.
+// mustDefer sends a message that can neither be passed on nor kept.
 func (s *site) mustDefer(words string) {
 	s.t.Helper()
-	failed := len(s.relay.Log.Events("signature failed"))
 	output, err := s.swaks()
 	if err == nil || !strings.Contains(output, "<** 451 4.3.5") || !strings.Contains(output, words) {
 		s.t.Errorf("swaks ended with %v:\n%s", err, output)
 	}
-	event := s.events("signature failed", failed+1)[failed]
+	s.mustFailToSign(words)
+}
+
+// mustFailToSign waits for the journal to say why there was no signature.
+func (s *site) mustFailToSign(words string) {
+	s.t.Helper()
+	event := s.events("signature failed", 1)[0]
 	if cause, _ := event["cause"].(string); !strings.Contains(cause, words) {
 		s.t.Errorf("the journal says %v", event)
 	}
@@ -46,10 +50,10 @@ func (s *site) mustDefer(words string) {
 // awaitDelivery sends until a message is taken.
 func (s *site) awaitDelivery() {
 	s.t.Helper()
-	const patience = 10 * time.Second
+	const patience = 15 * time.Second
 	for deadline := time.Now().Add(patience); ; {
 		output, err := s.swaks()
-		if err == nil {
+		if err == nil && strings.Contains(output, "taken by") {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -114,15 +118,17 @@ func TestWithoutItsTPMTheRelaySaysSoAndWaits(t *testing.T) {
 	try(t, s.tpm.Stop)
 	try(t, postfix.Restart)
 	for range 3 {
-		s.mustDefer(absent)
+		s.mustKeep(absent)
 	}
+	s.mustFailToSign(absent)
 	s.mustIdle()
 	s.awaitTPM("absent")
 	if !s.relay.Running() {
 		t.Fatalf("the relay has ended:\n%s", s.relay.Log)
 	}
 	try(t, s.tpm.Start)
-	s.awaitDelivery()
+	s.awaitEmpty()
+	s.mustDeliver()
 	s.events("signature", 2)
 }
 
@@ -133,13 +139,26 @@ func TestAfterTheTPMWasClearedTheCertificateIsImportedAgain(t *testing.T) {
 	s.mustDeliver()
 	try(t, s.tpm.Clear)
 	try(t, postfix.Restart)
-	s.mustDefer(replaced)
+	s.mustKeep(replaced)
+	s.mustFailToSign(replaced)
 	s.mustIdle()
 	s.awaitTPM("cleared or replaced")
 	s.stop()
 	s.importPFX(certificate)
 	s.start()
 	s.mustDeliver()
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "give the mail up with: sealpost spool format --yes") {
+		t.Errorf("the journal says %v", event)
+	}
+	s.stop()
+	if result := s.run("spool", "format", "--yes"); result.Status != 0 {
+		t.Fatalf("the format ended with %+v", result)
+	}
+	s.start()
+	s.mustDeliver()
+	if events := s.relay.Log.Events("no spool"); len(events) > 0 {
+		t.Errorf("the journal says %v", events)
+	}
 }
 
 func TestARelayStartedWithoutItsTPMWorksOnceItIsThere(t *testing.T) {
