@@ -57,7 +57,7 @@ func TestEachOfSeveralRecipientsGetsWhatIsOwedAlsoAfterAKill(t *testing.T) {
 		t.Errorf("the tenant gave it to %s", got)
 	}
 	bounce := messages[1]
-	if bounce.Sender != "" || !slices.Equal(bounce.Recipients, []string{sender}) || !strings.Contains(string(bounce.Content), "Final-Recipient: rfc822;unknown@fabrikam.example") {
+	if bounce.Sender != "" || !slices.Equal(bounce.Recipients, []string{sender}) || !strings.Contains(string(bounce.Content), "Final-Recipient: rfc822; unknown@fabrikam.example") {
 		t.Errorf("the sender was told, as %q to %v:\n%s", bounce.Sender, bounce.Recipients, bounce.Content)
 	}
 	// Who is owed what is durable two seconds later.
