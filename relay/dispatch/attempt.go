@@ -131,11 +131,11 @@ func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
 	d.answered(t)
 }
 
-// count enters an attempt in the ledger.
+// count enters an attempt's recipients in the ledger.
 func (d *Dispatcher) count(recipients int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ledger.sent(time.Now(), recipients)
+	d.ledger.addressed(time.Now(), recipients)
 	if d.queue != nil && d.ledger.due() {
 		_ = d.queue.SetMemo(d.ledger.save())
 	}

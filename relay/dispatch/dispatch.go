@@ -203,6 +203,7 @@ func (d *Dispatcher) begin(a *attempt) {
 	d.gate.probing = d.gate.closed()
 	a.probe = d.gate.probing
 	d.active[a] = struct{}{}
+	d.ledger.began(a.begun)
 	if a.message != nil {
 		a.message.started = true
 		a.message.use()

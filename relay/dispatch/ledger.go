@@ -75,9 +75,11 @@ func (l *ledger) wait(now time.Time) time.Duration {
 	return 0
 }
 
-// sent counts a message that the far side was given.
-func (l *ledger) sent(now time.Time, recipients int) {
-	l.minute.add(now, 1)
+// began counts a message that goes out.
+func (l *ledger) began(now time.Time) { l.minute.add(now, 1) }
+
+// addressed counts the recipients of a message that goes out.
+func (l *ledger) addressed(now time.Time, recipients int) {
 	l.day.add(now, recipients)
 	l.unsaved += recipients
 }

@@ -1,0 +1,159 @@
+package dispatch
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/reply"
+	"sealpost/relay/upstream"
+)
+
+func TestAnAnswerForTheWholeUpstreamHoldsAllMailUntilItIsCured(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer reply.Reply
+		kind   string
+		tries  [2]int        // in the first day, at least and at most
+		cured  time.Duration // until all is delivered, at most
+	}{
+		{"no connector matches", denied, "configuration", [2]int{80, 150}, 20 * time.Minute},
+		{"direct send rejected", reply.New(550, 7, 68, "TenantInboundAttribution"), "configuration", [2]int{80, 150}, 20 * time.Minute},
+		{"banned address", reply.New(550, 7, 606, "banned"), "configuration", [2]int{80, 150}, 20 * time.Minute},
+		{"blocked sender", reply.New(550, 1, 8, "Access denied, bad outbound sender"), "blocked", [2]int{20, 32}, 75 * time.Minute},
+		{"daily limit", reply.New(554, 2, 0, "STOREDRV.Submission.Exception:SubmissionQuotaExceededException"), "wait for reset", [2]int{20, 32}, 75 * time.Minute},
+		{"throttled", slowly, "wait long", [2]int{24, 60}, 75 * time.Minute},
+		{"too many connections", crowded, "wait", [2]int{200, 600}, 7 * time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, nil, func(w *world) {
+				w.far.answer = says(c.answer)
+				for range 10 {
+					if answer := w.send(1, 100); !strings.Contains(answer.Text, "safe in the spool") {
+						t.Fatalf("answered %s", answer)
+					}
+				}
+				time.Sleep(day)
+				if n := len(w.far.offered()); n < c.tries[0] || n > c.tries[1] {
+					t.Errorf("asked %d times in a day", n)
+				}
+				if status := w.d.Status(); status.Held != c.kind || w.kept() != 10 {
+					t.Errorf("held for %q, %d kept", status.Held, w.kept())
+				}
+				if events := w.events("upstream held"); len(events) != 1 || events[0]["kind"] != c.kind || !strings.Contains(events[0]["words"].(string), ": ") {
+					t.Errorf("the journal has %v", events)
+				}
+				w.far.answer = nil
+				time.Sleep(c.cured)
+				if len(w.far.got()) != 10 || w.kept() != 0 {
+					t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+				}
+			})
+		})
+	}
+}
+
+func TestAServerThatTurnsUsAwayAtTheDoorIsReadToo(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.down = func(envelope.Envelope) error {
+			return &upstream.Unavailable{Reason: "mx said: " + crowded.String(), Answer: crowded, Status: crowded.Status}
+		}
+		w.send(1, 100)
+		if status := w.d.Status(); status.Held != "wait" || !strings.Contains(status.Reason, "too many connections at once") || status.Slots != 1 {
+			t.Errorf("status %+v", status)
+		}
+	})
+}
+
+func TestOneMessagesOwnFaultDoesNotHoldTheOthersForEver(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.answer = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
+			if e.ID == "M1" {
+				return denied
+			}
+			return ok
+		}
+		w.send(1, 100)
+		time.Sleep(10 * time.Minute)
+		for range 200 {
+			w.send(2, 100)
+			time.Sleep(time.Minute)
+		}
+		if n := len(w.far.got()); n < 199 {
+			t.Errorf("%d of 200 arrived", n)
+		}
+		if n := len(w.events("upstream held")); n > 3 {
+			t.Errorf("the upstream was held %d times", n)
+		}
+		if w.kept() != 1 {
+			t.Errorf("%d kept", w.kept())
+		}
+	})
+}
+
+func TestTooManyConnectionsAreFewerNextTimeAndSlowlyMoreAgain(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.delay = func(envelope.Envelope) time.Duration { return time.Second }
+		w.far.answer = func(envelope.Envelope, envelope.Address) reply.Reply {
+			w.far.mu.Lock()
+			defer w.far.mu.Unlock()
+			if w.far.open > 2 {
+				return crowded
+			}
+			return ok
+		}
+		for i := range 40 {
+			go w.sendAs("burst", i, 100)
+		}
+		time.Sleep(5 * time.Minute)
+		if len(w.far.got()) != 40 || w.kept() != 0 {
+			t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+		}
+		if slots := w.d.Status().Slots; slots > 3 {
+			t.Errorf("%d connections are used still", slots)
+		}
+		time.Sleep(time.Hour)
+		if slots := w.d.Status().Slots; slots != 4 {
+			t.Errorf("an hour later %d connections may be used", slots)
+		}
+	})
+}
+
+func TestNoMoreThanTheKnownRateIsSent(t *testing.T) {
+	inWorld(t, func(c *Config) { c.Limits.PerMinute = 30 }, func(w *world) {
+		for range 100 {
+			w.send(1, 100)
+		}
+		time.Sleep(10 * time.Minute)
+		offers := w.far.offered()
+		if len(w.far.got()) != 100 {
+			t.Fatalf("%d arrived", len(w.far.got()))
+		}
+		for i := range offers {
+			if i+31 < len(offers) && offers[i+31].at.Sub(offers[i].at) < time.Minute-time.Second {
+				t.Fatalf("messages %d to %d went out within %s", i, i+31, offers[i+31].at.Sub(offers[i].at))
+			}
+		}
+	})
+}
+
+func TestTheDaysRecipientsAreCountedAcrossARestart(t *testing.T) {
+	inWorld(t, func(c *Config) { c.Limits.PerDay = 100 }, func(w *world) {
+		for range 30 {
+			w.send(1, 100, "a@x.example", "b@x.example")
+		}
+		w.restart()
+		for range 30 {
+			w.send(1, 100, "a@x.example", "b@x.example")
+		}
+		time.Sleep(2 * time.Hour)
+		if n := len(w.far.got()); n != 50 {
+			t.Errorf("%d messages of 2 recipients went out", n)
+		}
+		time.Sleep(25 * time.Hour)
+		if n := len(w.far.got()); n != 60 || w.kept() != 0 {
+			t.Errorf("%d arrived on the next day, %d kept", n, w.kept())
+		}
+	})
+}

@@ -1,0 +1,314 @@
+package dispatch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sealpost/hal"
+	"sealpost/hal/simflash"
+	"sealpost/relay/body"
+	"sealpost/relay/envelope"
+	"sealpost/relay/journal"
+	"sealpost/relay/queue"
+	"sealpost/relay/reply"
+	"sealpost/relay/spool"
+	"sealpost/relay/upstream"
+)
+
+var (
+	ok      = reply.New(250, 1, 5, "OK")
+	taken   = reply.New(250, 6, 0, "Queued mail for delivery")
+	unknown = reply.New(550, 1, 1, "User unknown")
+	grey    = reply.New(451, 7, 1, "greylisted")
+	denied  = reply.New(550, 7, 64, "TenantAttribution; Relay Access Denied")
+	crowded = reply.New(432, 3, 2, "Concurrent connections limit exceeded")
+	slowly  = reply.New(451, 7, 500, "Server busy")
+)
+
+// heard is a message as the far side got it.
+type heard struct {
+	at         time.Time
+	envelope   envelope.Envelope
+	content    string
+	recipients []envelope.Address // who were answered 2yz
+}
+
+// farSide is an upstream that does what its fields say; nil ones do nothing.
+type farSide struct {
+	mu       sync.Mutex
+	answer   func(e envelope.Envelope, to envelope.Address) reply.Reply // to RCPT
+	final    func(e envelope.Envelope) reply.Reply                      // to the content
+	down     func(e envelope.Envelope) error
+	delay    func(e envelope.Envelope) time.Duration // before the content
+	rate     int64                                   // octets a second; 0 is at once
+	messages []heard
+	offers   []heard
+	open     int
+	mostOpen int
+}
+
+func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, judge func([]reply.Reply) bool) (upstream.Result, error) {
+	f.enter(e)
+	defer f.leave()
+	if f.down != nil {
+		if err := f.down(e); err != nil {
+			return upstream.Result{}, err
+		}
+	}
+	if f.delay != nil {
+		if err := sleep(ctx, f.delay(e)); err != nil {
+			return upstream.Result{}, err
+		}
+	}
+	result := upstream.Result{Connection: journal.Connection{Host: "mx"}}
+	for _, to := range e.Recipients {
+		result.Answers = append(result.Answers, f.say(e, to))
+	}
+	if !judge(slices.Clone(result.Answers)) {
+		return result, nil
+	}
+	text, err := f.read(ctx, content)
+	if err != nil {
+		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", Err: err}
+	}
+	return f.finish(e, result, text), nil
+}
+
+func (f *farSide) say(e envelope.Envelope, to envelope.Address) reply.Reply {
+	if f.answer != nil {
+		if answer := f.answer(e, to); answer.Code != 0 {
+			return answer
+		}
+	}
+	return ok
+}
+
+func (f *farSide) finish(e envelope.Envelope, result upstream.Result, text string) upstream.Result {
+	answer := taken
+	if f.final != nil {
+		if said := f.final(e); said.Code != 0 {
+			answer = said
+		}
+	}
+	h := heard{at: time.Now(), envelope: e, content: text}
+	for i, said := range result.Answers {
+		if said.Positive() {
+			result.Answers[i] = answer
+			h.recipients = append(h.recipients, e.Recipients[i])
+		}
+	}
+	if result.Taken = answer.Positive(); result.Taken {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.messages = append(f.messages, h)
+	}
+	return result
+}
+
+// read takes the content at the far side's rate.
+func (f *farSide) read(ctx context.Context, content envelope.Content) (string, error) {
+	var text bytes.Buffer
+	r, block := content.Open(), int64(256<<10)
+	for {
+		n, err := io.CopyN(&text, r, block)
+		if f.rate > 0 && n > 0 {
+			if err := sleep(ctx, time.Duration(n)*time.Second/time.Duration(f.rate)); err != nil {
+				return "", err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return text.String(), nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *farSide) enter(e envelope.Envelope) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.offers = append(f.offers, heard{at: time.Now(), envelope: e})
+	f.open++
+	f.mostOpen = max(f.mostOpen, f.open)
+}
+
+func (f *farSide) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open--
+}
+
+// got gives the messages that were taken so far.
+func (f *farSide) got() []heard {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.messages)
+}
+
+func (f *farSide) offered() []heard {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.offers)
+}
+
+// unreachableHost is the error of an upstream that is not there.
+func unreachableHost(envelope.Envelope) error {
+	return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 1}, Reason: "cannot reach mx", Err: errors.New("secret detail")}
+}
+
+const day = 24 * time.Hour
+
+var usual = Config{
+	Hold:    5 * time.Second,
+	Timeout: 10 * time.Minute,
+	Limits:  Limits{Connections: 4},
+	Retry:   Retry{First: time.Minute, Longest: time.Hour, Age: 5 * day, Warning: 4 * time.Hour},
+	Notify:  Notify{Reporter: "relay.contoso.com", From: "mailer-daemon@contoso.com", Sender: "box@contoso.com", NullSender: true},
+}
+
+// world is a dispatcher between clients and a far side, with its spool on
+// simulated flash.
+type world struct {
+	t     *testing.T
+	far   *farSide
+	flash *simflash.Flash
+	spool *spool.Spool
+	log   *syncBuffer
+	d     *Dispatcher
+	count int
+}
+
+type syncBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// inWorld runs do where time passes only while everybody waits.
+func inWorld(t *testing.T, change func(*Config), do func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		config := usual
+		config.Memory = body.NewBudget(64 << 20)
+		if change != nil {
+			change(&config)
+		}
+		w := &world{t: t, far: &farSide{}, flash: simflash.New(16<<20, 1), log: &syncBuffer{}}
+		w.open(config)
+		defer func() { w.close() }()
+		do(w)
+	})
+}
+
+var flashKey = bytes.Repeat([]byte{7}, spool.KeySize)
+
+func (w *world) open(config Config) {
+	w.t.Helper()
+	opened, _, err := spool.Open(hal.Flash(w.flash), flashKey, spool.Limits{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.spool = opened
+	w.d = New(config, w.far, journal.New(journal.JSON(w.log, false)))
+	w.d.Attach(queue.New(opened))
+}
+
+func (w *world) close() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := errors.Join(w.d.Close(ctx), w.spool.Close()); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// restart ends the dispatcher and starts another on the same flash.
+func (w *world) restart() {
+	w.t.Helper()
+	config := w.d.config
+	w.close()
+	w.open(config)
+}
+
+// send gives a message of a client and waits for the answer.
+func (w *world) send(client int, size int, to ...envelope.Address) reply.Reply {
+	w.t.Helper()
+	w.count++
+	return w.sendAs(fmt.Sprintf("M%d", w.count), client, size, to...)
+}
+
+func (w *world) sendAs(id string, client, size int, to ...envelope.Address) reply.Reply {
+	if len(to) == 0 {
+		to = []envelope.Address{"a@x.example"}
+	}
+	e := envelope.Envelope{ID: id, Client: netip.AddrFrom4([4]byte{10, 0, 0, byte(client)}), Sender: "printer@contoso.com",
+		Recipients: to, Received: time.Now()}
+	if answer := w.d.Admit(e, int64(size)); !answer.Positive() {
+		return answer
+	}
+	in := w.d.Begin(e, int64(size))
+	content := strings.NewReader("Subject: " + id + "\r\n\r\n" + strings.Repeat("x", size))
+	n, err := io.Copy(in, content)
+	if failure := (*reply.Error)(nil); errors.As(err, &failure) {
+		in.Abandon()
+		return failure.Reply
+	}
+	e.Size, e.Received = n, time.Now()
+	return in.Accept(context.Background(), e)
+}
+
+// kept is how many messages lie in the spool.
+func (w *world) kept() int { return w.spool.Stat().Messages }
+
+// events gives the journal's events of that name.
+func (w *world) events(name string) []map[string]any {
+	var events []map[string]any
+	for line := range strings.Lines(w.log.String()) {
+		var event map[string]any
+		if json.Unmarshal([]byte(line), &event) == nil && event["event"] == name {
+			events = append(events, event)
+		}
+	}
+	return events
+}
+
+// ids gives the names of messages in their order.
+func ids(messages []heard) string {
+	var names []string
+	for _, m := range messages {
+		names = append(names, m.envelope.ID)
+	}
+	return strings.Join(names, " ")
+}
