@@ -9,8 +9,9 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 # What the tests and the demonstration need beside Go.
 RUN_PARTS  := swtpm
 TEST_PARTS := $(RUN_PARTS) gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base
+BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
-.PHONY: run test build lint fuzz clean
+.PHONY: run test build lint fuzz bench clean
 
 # Relays a message here and now; with CONFIG=my.toml, relays to your tenant.
 run: dist/sealpost
@@ -59,6 +60,12 @@ lint:
 FUZZTIME := 60s
 fuzz:
 	@tests/fuzz $(FUZZTIME)
+
+# Sealpost against Postfix on one disk, such as make bench BENCH='-only down'.
+bench: dist/sealpost
+	@tests/install $(BENCH_PARTS)
+	@go build -o dist/bench ./tests/bench
+	@dist/bench -program dist/sealpost $(BENCH)
 
 clean:
 	rm -rf dist .run

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The mail that is sent. The upstream is closed where nothing listens on its
+// port; nobody else is in this network.
+const (
+	host       = "127.0.0.1"
+	closedPort = 10027
+	sender     = "printer@contoso.com"
+	recipient  = "alice@fabrikam.example"
+)
+
+// work is a load and the state of the upstream that it meets.
+type work struct {
+	size     int // of a message, in bytes
+	clients  int // at once
+	messages int
+	healthy  bool
+}
+
+func (w work) String() string {
+	size, upstream := fmt.Sprintf("%d KiB", w.size>>10), "down"
+	if w.size >= 1<<20 {
+		size = fmt.Sprintf("%d MiB", w.size>>20)
+	}
+	if w.healthy {
+		upstream = "healthy"
+	}
+	return fmt.Sprintf("upstream %s, %s, %d client%s", upstream, size, w.clients, strings.Repeat("s", min(1, w.clients-1)))
+}
+
+// works gives the runs to do.
+func works(o options) []work {
+	const small = 4 << 10
+	var all []work
+	for _, healthy := range []bool{true, false} {
+		for _, w := range []work{
+			{small, 1, o.messages, healthy},
+			{small, 20, o.messages, healthy},
+			{small, 100, o.messages, healthy},
+			{1 << 20, 10, large(o.messages), healthy},
+		} {
+			if strings.Contains(w.String(), o.only) {
+				all = append(all, w)
+			}
+		}
+	}
+	return all
+}
+
+// large is how many messages of 1 MiB stand for so many small ones.
+func large(messages int) int { return max(10, messages/10) }
+
+// send has smtp-source send messages to port. It fails unless each was
+// answered 250.
+func (w work) send(ctx context.Context, port, messages int) error {
+	const patience = 3 * time.Minute
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	output, err := exec.CommandContext(ctx, "smtp-source", "-s", strconv.Itoa(min(w.clients, messages)), "-m", strconv.Itoa(messages),
+		"-l", strconv.Itoa(w.size), "-f", sender, "-t", recipient, fmt.Sprintf("%s:%d", host, port)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("sending: smtp-source: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(string(output)))
+	}
+	return nil
+}
+
+// await waits until something holds.
+func await(ctx context.Context, what string, holds func() (bool, error)) error {
+	const patience = time.Minute
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took over %s", patience))
+	defer cancel()
+	for {
+		held, err := holds()
+		if held || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s: %w", what, context.Cause(ctx))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
