@@ -42,7 +42,8 @@ func (b *bench) recover(ctx context.Context, o options) (err error) {
 		return err
 	}
 	b.sealpost.relay.Kill()
-	return b.comeBack(empty)
+	kept := strings.Count(b.sealpost.relay.Log.String(), `"event":"kept"`)
+	return b.comeBack(kept, empty)
 }
 
 // store runs the spool's own benchmark, without the rest of the relay, on the
@@ -84,7 +85,7 @@ func (b *bench) fill(ctx context.Context) error {
 
 // comeBack starts the relay on the ring as it was left, with nothing of it in
 // the page cache.
-func (b *bench) comeBack(empty int64) error {
+func (b *bench) comeBack(kept int, empty int64) error {
 	const everything = "3"
 	if _, err := b.disk.settled(); err != nil {
 		return err
@@ -106,6 +107,9 @@ func (b *bench) comeBack(empty int64) error {
 		return fmt.Errorf("the journal does not say that the spool was opened:\n%.2000s", b.sealpost.relay.Log)
 	}
 	messages, _ := opened[0]["messages"].(float64)
+	if int(messages) < kept || kept == 0 {
+		return fmt.Errorf("%d messages were answered 250 and %.0f are there", kept, messages)
+	}
 	fmt.Printf(`  the relay, from exec to "relay started": %.2f s, of which the spool: %v; %.0f messages, %v octets
   its memory (VmRSS): %.1f MiB, %.1f MiB with an empty ring: %.0f bytes for each queued message
 `, took.Seconds(), opened[0]["took"], messages, opened[0]["octets"],
