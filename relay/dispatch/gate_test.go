@@ -28,7 +28,7 @@ func TestAnAnswerForTheWholeUpstreamHoldsAllMailUntilItIsCured(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, nil, func(w *world) {
-				w.far.answer = says(c.answer)
+				w.far.be(func(f *farSide) { f.answer = says(c.answer) })
 				for range 10 {
 					if answer := w.send(1, 100); !strings.Contains(answer.Text, "safe in the spool") {
 						t.Fatalf("answered %s", answer)
@@ -44,7 +44,7 @@ func TestAnAnswerForTheWholeUpstreamHoldsAllMailUntilItIsCured(t *testing.T) {
 				if events := w.events("upstream held"); len(events) != 1 || events[0]["kind"] != c.kind || !strings.Contains(events[0]["words"].(string), ": ") {
 					t.Errorf("the journal has %v", events)
 				}
-				w.far.answer = nil
+				w.far.be(func(f *farSide) { f.answer = nil })
 				time.Sleep(c.cured)
 				if len(w.far.got()) != 10 || w.kept() != 0 {
 					t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
@@ -94,7 +94,7 @@ func TestOneMessagesOwnFaultDoesNotHoldTheOthersForEver(t *testing.T) {
 
 func TestTooManyConnectionsAreFewerNextTimeAndSlowlyMoreAgain(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.delay = func(envelope.Envelope) time.Duration { return time.Second }
+		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return time.Second } })
 		w.far.answer = func(envelope.Envelope, envelope.Address) reply.Reply {
 			w.far.mu.Lock()
 			defer w.far.mu.Unlock()

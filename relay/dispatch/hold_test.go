@@ -29,7 +29,7 @@ func TestWhileTheUpstreamTakesMailFlashIsNotTouched(t *testing.T) {
 
 func TestAClientWaitsNoLongerThanTheHoldAndTheAttemptGoesOn(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.delay = func(envelope.Envelope) time.Duration { return 20 * time.Second }
+		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return 20 * time.Second } })
 		begun := time.Now()
 		answer := w.send(1, 100)
 		if waited := time.Since(begun).Round(time.Second); waited != 5*time.Second || !strings.Contains(answer.String(), "250 2.0.0 M1 is safe in the spool") {
@@ -59,7 +59,7 @@ func TestAClientWaitsLongerWhileALargeBodyIsOnItsWay(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, nil, func(w *world) {
-				w.far.rate = c.rate
+				w.far.be(func(f *farSide) { f.rate = c.rate })
 				before := w.flash.Counts()
 				begun := time.Now()
 				answer := w.send(1, c.size)
@@ -79,7 +79,7 @@ func TestAClientWaitsLongerWhileALargeBodyIsOnItsWay(t *testing.T) {
 
 func TestWhereTheUpstreamIsKnownToBeDownNobodyWaits(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		for range 20 {
 			begun := time.Now()
 			answer := w.send(1, 100)
@@ -98,7 +98,7 @@ func TestWhereTheUpstreamIsKnownToBeDownNobodyWaits(t *testing.T) {
 
 func TestWhereEveryAttemptHangsNobodyWaitsForAnother(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.delay = func(envelope.Envelope) time.Duration { return 5 * time.Minute }
+		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return 5 * time.Minute } })
 		for range 4 {
 			go w.sendAs("hanging", 1, 100)
 		}
@@ -131,11 +131,13 @@ func TestTheMemoryForMessagesInFlightIsGivenBack(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		for i, behave := range []func(){
 			func() {},
-			func() { w.far.delay = func(envelope.Envelope) time.Duration { return time.Minute } },
-			func() { w.far.delay, w.far.down = nil, unreachableHost },
 			func() {
-				w.far.down = nil
-				w.far.answer = func(envelope.Envelope, envelope.Address) reply.Reply { return unknown }
+				w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return time.Minute } })
+			},
+			func() { w.far.be(func(f *farSide) { f.delay, f.down = nil, unreachableHost }) },
+			func() {
+				w.far.be(func(f *farSide) { f.down = nil })
+				w.far.be(func(f *farSide) { f.answer = func(envelope.Envelope, envelope.Address) reply.Reply { return unknown } })
 			},
 		} {
 			behave()
@@ -152,7 +154,7 @@ func TestTheMemoryForMessagesInFlightIsGivenBack(t *testing.T) {
 
 func TestAFullSpoolLetsMailThroughAndRefusesWhatItCannotKeep(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		full := 0
 		for range 30 {
 			answer := w.send(1, 1<<20)
@@ -167,7 +169,7 @@ func TestAFullSpoolLetsMailThroughAndRefusesWhatItCannotKeep(t *testing.T) {
 			t.Fatalf("%d refused, %d kept", full, w.kept())
 		}
 		kept := w.kept()
-		w.far.down = nil
+		w.far.be(func(f *farSide) { f.down = nil })
 		time.Sleep(time.Hour)
 		if len(w.far.got()) != kept || w.kept() != 0 {
 			t.Errorf("%d of %d arrived, %d are kept", len(w.far.got()), kept, w.kept())
@@ -180,7 +182,7 @@ func TestAFullSpoolLetsMailThroughAndRefusesWhatItCannotKeep(t *testing.T) {
 
 func TestAStopKeepsWhatClientsWaitFor(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.delay = func(envelope.Envelope) time.Duration { return time.Hour }
+		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return time.Hour } })
 		answers := make(chan reply.Reply, 10)
 		for i := range 10 {
 			go func() { answers <- w.sendAs(fmt.Sprint("W", i), i, 100) }()
@@ -193,7 +195,7 @@ func TestAStopKeepsWhatClientsWaitFor(t *testing.T) {
 				t.Errorf("answered %s", answer)
 			}
 		}
-		w.far.delay = nil
+		w.far.be(func(f *farSide) { f.delay = nil })
 		w.restart()
 		time.Sleep(time.Minute)
 		if len(w.far.got()) != 10 || w.kept() != 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,13 +14,12 @@ import (
 
 // late refuses after a first answer of 4yz, so that the client has its 250.
 func late(answer reply.Reply) func(envelope.Envelope, envelope.Address) reply.Reply {
-	first := true
+	var begun atomic.Bool
 	return func(e envelope.Envelope, _ envelope.Address) reply.Reply {
 		switch {
 		case e.Report:
 			return ok
-		case first:
-			first = false
+		case begun.CompareAndSwap(false, true):
 			return grey
 		}
 		return answer
@@ -28,7 +28,9 @@ func late(answer reply.Reply) func(envelope.Envelope, envelope.Address) reply.Re
 
 func TestARefusalAfter250BecomesABounceInPlainWords(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.answer = late(reply.New(554, 2, 252, "SendAsDenied; printer@contoso.com not allowed to send as"))
+		w.far.be(func(f *farSide) {
+			f.answer = late(reply.New(554, 2, 252, "SendAsDenied; printer@contoso.com not allowed to send as"))
+		})
 		w.send(1, 100)
 		time.Sleep(5 * time.Minute)
 		got := w.far.got()
@@ -52,7 +54,7 @@ func TestARefusalAfter250BecomesABounceInPlainWords(t *testing.T) {
 
 func TestARefusalWhileTheClientWaitsIsTheClientsAndNoBounce(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.answer = says(unknown)
+		w.far.be(func(f *farSide) { f.answer = says(unknown) })
 		if answer := w.send(1, 100, "a@x.example", "b@x.example"); !strings.Contains(answer.String(), "550 5.1.1 mx said: 550 5.1.1 User unknown") {
 			t.Errorf("answered %s", answer)
 		}
@@ -170,12 +172,12 @@ func TestTheSenderIsWarnedOnceAfterFourHoursAndToldAfterFiveDays(t *testing.T) {
 
 func TestAfterALongOutageOldMailIsStillOfferedOnce(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		w.send(1, 100)
 		w.restart()
 		w.send(1, 100)
 		time.Sleep(4 * day)
-		w.far.down = nil
+		w.far.be(func(f *farSide) { f.down = nil })
 		time.Sleep(time.Hour)
 		if len(w.far.got()) != 2 {
 			t.Errorf("%d arrived", len(w.far.got()))
@@ -185,14 +187,14 @@ func TestAfterALongOutageOldMailIsStillOfferedOnce(t *testing.T) {
 
 func TestAMessageThatFlashHasLostIsReportedToItsSender(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		w.send(1, 300_000)
 		w.send(1, 100)
 		// One bit of the first message's content, found by where little else is.
 		for off := int64(100_000); off < 200_000; off += 10_000 {
 			w.flash.FlipBit(8 * off)
 		}
-		w.far.down = nil
+		w.far.be(func(f *farSide) { f.down = nil })
 		time.Sleep(time.Hour)
 		var told, arrived bool
 		for _, h := range w.far.got() {
@@ -210,24 +212,20 @@ func TestAMessageThatFlashHasLostIsReportedToItsSender(t *testing.T) {
 
 func TestABounceThatFindsNoRoomIsMadeLater(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		for w.send(1, 700_000).Code == 250 {
 		}
 		for w.send(1, 1000).Code == 250 {
 		}
 		kept := w.kept()
-		w.far.down = nil
-		refusals := 0
-		w.far.answer = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
-			if e.Report {
-				return ok
-			}
-			if refusals < 3 {
-				refusals++
+		var refusals atomic.Int32
+		refuseThree := func(e envelope.Envelope, _ envelope.Address) reply.Reply {
+			if !e.Report && refusals.Add(1) <= 3 {
 				return unknown
 			}
 			return ok
 		}
+		w.far.be(func(f *farSide) { f.down, f.answer = nil, refuseThree })
 		time.Sleep(day)
 		reports := 0
 		for _, h := range w.far.got() {

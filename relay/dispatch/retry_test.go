@@ -21,7 +21,7 @@ func says(answer reply.Reply) func(envelope.Envelope, envelope.Address) reply.Re
 
 func TestPausesGrowFromAMinuteToAnHour(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.answer = says(grey)
+		w.far.be(func(f *farSide) { f.answer = says(grey) })
 		if answer := w.send(1, 100); !strings.Contains(answer.Text, "will be sent: 451 4.7.1 greylisted") {
 			t.Fatalf("answered %s", answer)
 		}
@@ -41,7 +41,7 @@ func TestPausesGrowFromAMinuteToAnHour(t *testing.T) {
 
 func TestARestartKeepsThePauses(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.answer = says(grey)
+		w.far.be(func(f *farSide) { f.answer = says(grey) })
 		w.send(1, 100)
 		time.Sleep(3 * time.Hour)
 		before := len(w.far.offered())
@@ -50,7 +50,7 @@ func TestARestartKeepsThePauses(t *testing.T) {
 		if after := len(w.far.offered()); after > before+1 {
 			t.Errorf("tried %d times at once after the restart", after-before)
 		}
-		w.far.answer = nil
+		w.far.be(func(f *farSide) { f.answer = nil })
 		time.Sleep(2 * time.Hour)
 		if len(w.far.got()) != 1 {
 			t.Errorf("%d arrived", len(w.far.got()))
@@ -60,9 +60,10 @@ func TestARestartKeepsThePauses(t *testing.T) {
 
 func TestOnlyThoseStillOwedAreTriedAgainAlsoAfterARestart(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		busy := true
+		var busy atomic.Bool
+		busy.Store(true)
 		w.far.answer = func(_ envelope.Envelope, to envelope.Address) reply.Reply {
-			if to == "busy@x.example" && busy {
+			if to == "busy@x.example" && busy.Load() {
 				return grey
 			}
 			return ok
@@ -71,7 +72,7 @@ func TestOnlyThoseStillOwedAreTriedAgainAlsoAfterARestart(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		w.restart()
 		time.Sleep(10 * time.Minute)
-		busy = false
+		busy.Store(false)
 		time.Sleep(2 * time.Hour)
 		got := w.far.got()
 		if len(got) != 2 || !slices.Equal(got[0].recipients, []envelope.Address{"a@x.example", "c@x.example"}) || !slices.Equal(got[1].recipients, []envelope.Address{"busy@x.example"}) {
@@ -87,7 +88,7 @@ func TestOnlyThoseStillOwedAreTriedAgainAlsoAfterARestart(t *testing.T) {
 
 func TestAnUpstreamThatIsBackIsNoticedWithinMinutesAndGetsEverything(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		for i := range 50 {
 			w.send(i%5, 1000)
 		}
@@ -95,7 +96,7 @@ func TestAnUpstreamThatIsBackIsNoticedWithinMinutesAndGetsEverything(t *testing.
 		if n := len(w.far.offered()); n < 24 || n > 24*20 {
 			t.Errorf("the dead host was asked %d times in a day", n)
 		}
-		w.far.down = nil
+		w.far.be(func(f *farSide) { f.down = nil })
 		back := time.Now()
 		time.Sleep(7 * time.Minute)
 		if got := w.far.got(); len(got) != 50 || w.kept() != 0 {
@@ -111,8 +112,8 @@ func TestAnUpstreamThatIsBackIsNoticedWithinMinutesAndGetsEverything(t *testing.
 
 func TestAMessageOnWhichTheServerHangsUpDoesNotStopTheOthers(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.final = func(e envelope.Envelope) reply.Reply { return taken }
-		w.far.rate = 1 << 20
+		w.far.be(func(f *farSide) { f.final = func(e envelope.Envelope) reply.Reply { return taken } })
+		w.far.be(func(f *farSide) { f.rate = 1 << 20 })
 		poison := atomic.Bool{}
 		poison.Store(true)
 		w.far.down = func(e envelope.Envelope) error {
@@ -139,13 +140,13 @@ func TestAMessageOnWhichTheServerHangsUpDoesNotStopTheOthers(t *testing.T) {
 
 func TestOneChattyClientDoesNotStarveTheOthers(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		for range 200 {
 			w.send(1, 100)
 		}
 		w.sendAs("scan", 2, 100)
-		w.far.down = nil
-		w.far.delay = func(envelope.Envelope) time.Duration { return time.Second }
+		w.far.be(func(f *farSide) { f.down = nil })
+		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return time.Second } })
 		time.Sleep(time.Hour)
 		got := w.far.got()
 		place := slices.IndexFunc(got, func(h heard) bool { return h.envelope.ID == "scan" })
@@ -157,14 +158,14 @@ func TestOneChattyClientDoesNotStarveTheOthers(t *testing.T) {
 
 func TestAClientsMailKeepsItsOrder(t *testing.T) {
 	inWorld(t, func(c *Config) { c.Limits.Connections = 1 }, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		var want []string
 		for range 20 {
 			w.send(1, 100)
 			want = append(want, fmt.Sprint("M", w.count))
 		}
 		time.Sleep(time.Hour)
-		w.far.down = nil
+		w.far.be(func(f *farSide) { f.down = nil })
 		time.Sleep(time.Hour)
 		if got := ids(w.far.got()); got != strings.Join(want, " ") {
 			t.Errorf("arrived: %s", got)
@@ -174,15 +175,15 @@ func TestAClientsMailKeepsItsOrder(t *testing.T) {
 
 func TestSmallMailPassesALargeScan(t *testing.T) {
 	inWorld(t, func(c *Config) { c.Limits.Connections = 2 }, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		for range 3 {
 			w.send(1, 3<<20)
 		}
 		for range 10 {
 			w.send(1, 1000)
 		}
-		w.far.down = nil
-		w.far.rate = 10 << 10
+		w.far.be(func(f *farSide) { f.down = nil })
+		w.far.be(func(f *farSide) { f.rate = 10 << 10 })
 		time.Sleep(10 * time.Minute)
 		got := w.far.got()
 		small := 0
@@ -203,12 +204,12 @@ func TestSmallMailPassesALargeScan(t *testing.T) {
 
 func TestLiveMailIsNotStuckBehindABacklog(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.down = unreachableHost
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		for range 300 {
 			w.send(1, 100)
 		}
-		w.far.down = nil
-		w.far.delay = func(envelope.Envelope) time.Duration { return time.Second }
+		w.far.be(func(f *farSide) { f.down = nil })
+		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return time.Second } })
 		time.Sleep(20 * time.Second)
 		if w.kept() == 0 {
 			t.Fatal("there is no backlog")
@@ -222,7 +223,7 @@ func TestLiveMailIsNotStuckBehindABacklog(t *testing.T) {
 
 func TestADroppedMessageIsNotSentAndARetriedOneAtOnce(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.answer = says(grey)
+		w.far.be(func(f *farSide) { f.answer = says(grey) })
 		w.send(1, 100)
 		w.send(1, 100)
 		time.Sleep(10 * time.Hour)
@@ -241,7 +242,7 @@ func TestADroppedMessageIsNotSentAndARetriedOneAtOnce(t *testing.T) {
 		if err := w.d.Drop(first); err != nil {
 			t.Error(err)
 		}
-		w.far.answer = nil
+		w.far.be(func(f *farSide) { f.answer = nil })
 		if err := w.d.Retry(second.Number); err != nil {
 			t.Error(err)
 		}
@@ -257,12 +258,12 @@ func TestADroppedMessageIsNotSentAndARetriedOneAtOnce(t *testing.T) {
 
 func TestRetryAllAsksAHeldUpstreamAtOnce(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		w.far.answer = says(denied)
+		w.far.be(func(f *farSide) { f.answer = says(denied) })
 		for range 5 {
 			w.send(1, 100)
 		}
 		time.Sleep(10 * time.Hour)
-		w.far.answer = nil
+		w.far.be(func(f *farSide) { f.answer = nil })
 		if err := w.d.RetryAll(); err != nil {
 			t.Error(err)
 		}

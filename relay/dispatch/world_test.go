@@ -44,60 +44,72 @@ type heard struct {
 	recipients []envelope.Address // who were answered 2yz
 }
 
-// farSide is an upstream that does what its fields say; nil ones do nothing.
+// farSide is an upstream that keeps what it is given.
 type farSide struct {
-	mu       sync.Mutex
-	answer   func(e envelope.Envelope, to envelope.Address) reply.Reply // to RCPT
-	final    func(e envelope.Envelope) reply.Reply                      // to the content
-	down     func(e envelope.Envelope) error
-	delay    func(e envelope.Envelope) time.Duration // before the content
-	rate     int64                                   // octets a second; 0 is at once
+	mu sync.Mutex
+	behaviour
 	messages []heard
 	offers   []heard
 	open     int
 	mostOpen int
 }
 
+// behaviour is what a farSide does; what is nil or zero it does not.
+type behaviour struct {
+	answer func(e envelope.Envelope, to envelope.Address) reply.Reply // to RCPT
+	final  func(e envelope.Envelope) reply.Reply                      // to the content
+	down   func(e envelope.Envelope) error
+	delay  func(e envelope.Envelope) time.Duration // before the content
+	rate   int64                                   // octets a second; 0 is at once
+}
+
+// be changes what the far side does from the next message on.
+func (f *farSide) be(change func(*farSide)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
 func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, judge func([]reply.Reply) bool) (upstream.Result, error) {
-	f.enter(e)
+	b := f.enter(e)
 	defer f.leave()
-	if f.down != nil {
-		if err := f.down(e); err != nil {
+	if b.down != nil {
+		if err := b.down(e); err != nil {
 			return upstream.Result{}, err
 		}
 	}
-	if f.delay != nil {
-		if err := sleep(ctx, f.delay(e)); err != nil {
+	if b.delay != nil {
+		if err := sleep(ctx, b.delay(e)); err != nil {
 			return upstream.Result{}, err
 		}
 	}
 	result := upstream.Result{Connection: journal.Connection{Host: "mx"}}
 	for _, to := range e.Recipients {
-		result.Answers = append(result.Answers, f.say(e, to))
+		result.Answers = append(result.Answers, b.say(e, to))
 	}
 	if !judge(slices.Clone(result.Answers)) {
 		return result, nil
 	}
-	text, err := f.read(ctx, content)
+	text, err := b.read(ctx, content)
 	if err != nil {
 		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", Err: err}
 	}
-	return f.finish(e, result, text), nil
+	return f.finish(e, b, result, text), nil
 }
 
-func (f *farSide) say(e envelope.Envelope, to envelope.Address) reply.Reply {
-	if f.answer != nil {
-		if answer := f.answer(e, to); answer.Code != 0 {
+func (b behaviour) say(e envelope.Envelope, to envelope.Address) reply.Reply {
+	if b.answer != nil {
+		if answer := b.answer(e, to); answer.Code != 0 {
 			return answer
 		}
 	}
 	return ok
 }
 
-func (f *farSide) finish(e envelope.Envelope, result upstream.Result, text string) upstream.Result {
+func (f *farSide) finish(e envelope.Envelope, b behaviour, result upstream.Result, text string) upstream.Result {
 	answer := taken
-	if f.final != nil {
-		if said := f.final(e); said.Code != 0 {
+	if b.final != nil {
+		if said := b.final(e); said.Code != 0 {
 			answer = said
 		}
 	}
@@ -117,13 +129,13 @@ func (f *farSide) finish(e envelope.Envelope, result upstream.Result, text strin
 }
 
 // read takes the content at the far side's rate.
-func (f *farSide) read(ctx context.Context, content envelope.Content) (string, error) {
+func (b behaviour) read(ctx context.Context, content envelope.Content) (string, error) {
 	var text bytes.Buffer
 	r, block := content.Open(), int64(256<<10)
 	for {
 		n, err := io.CopyN(&text, r, block)
-		if f.rate > 0 && n > 0 {
-			if err := sleep(ctx, time.Duration(n)*time.Second/time.Duration(f.rate)); err != nil {
+		if b.rate > 0 && n > 0 {
+			if err := sleep(ctx, time.Duration(n)*time.Second/time.Duration(b.rate)); err != nil {
 				return "", err
 			}
 		}
@@ -145,12 +157,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (f *farSide) enter(e envelope.Envelope) {
+func (f *farSide) enter(e envelope.Envelope) behaviour {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.offers = append(f.offers, heard{at: time.Now(), envelope: e})
 	f.open++
 	f.mostOpen = max(f.mostOpen, f.open)
+	return f.behaviour
 }
 
 func (f *farSide) leave() {
