@@ -91,7 +91,8 @@ func (l *ledger) tooMany(now time.Time, open int) {
 
 // throttled learns that the messages of the last minute were too many.
 func (l *ledger) throttled(now time.Time) {
-	l.rate = learned{max(1, l.minute.total(now)/2), now}
+	const least = 10
+	l.rate = learned{max(least, l.minute.total(now)/2), now}
 }
 
 // memo is what of the ledger must outlive a restart.

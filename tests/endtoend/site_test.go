@@ -76,6 +76,7 @@ func withRoot(certificate tls.Certificate, root *parts.Authority) tls.Certificat
 type told struct {
 	host             string // of the upstream; empty means the MX
 	port             int    // of the upstream
+	listen           string
 	allow            string
 	protection       string
 	limits, upstream string // lines of these sections
@@ -141,7 +142,7 @@ func (s *site) settings() string {
 %s
 
 [lan]
-smtp = ["127.0.0.1:0"]
+smtp = [%q]
 smtps = []
 allow = [%q]
 hostname = "relay.contoso.com"
@@ -175,7 +176,7 @@ path = "STATE"
 
 [journal]
 format = "json"
-`, told.site, cmp.Or(told.allow, "127.0.0.0/8"), cmp.Or(told.limits, "connections_per_client = 50"), told.upstream,
+`, told.site, cmp.Or(told.listen, "127.0.0.1:0"), cmp.Or(told.allow, "127.0.0.0/8"), cmp.Or(told.limits, "connections_per_client = 50"), told.upstream,
 		told.host, cmp.Or(told.port, 25), s.path("ca.pem"),
 		cmp.Or(told.retry, soon), s.tpm.Address(), cmp.Or(told.protection, "tpm"), cmp.Or(told.spool, "8MiB"))
 }

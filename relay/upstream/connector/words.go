@@ -64,7 +64,7 @@ func (c *Connector) unavailable(ctx context.Context, err error) *upstream.Unavai
 		keyWords, busyWords, lookupWords, refusalWords, protocolWords, tlsWords, networkWords,
 	} {
 		if status, reason := read(host, err); reason != "" {
-			return &upstream.Unavailable{Status: status, Reason: reason, Err: err}
+			return &upstream.Unavailable{Status: status, Reason: reason, Answer: refusedWith(err), Err: err}
 		}
 	}
 	return &upstream.Unavailable{Status: statusBroken, Reason: fmt.Sprintf("the connection to %s broke off", host), Err: err}
@@ -168,6 +168,14 @@ func refusalWords(host string, err error) (reply.Status, string) {
 		return reply.Status{}, ""
 	}
 	return statusBroken, fmt.Sprintf("%s said: %s", host, refusal.Reply)
+}
+
+// refusedWith is the answer by which the server would not go on.
+func refusedWith(err error) reply.Reply {
+	if refusal := (*esmtp.Refusal)(nil); errors.As(err, &refusal) {
+		return refusal.Reply
+	}
+	return reply.Reply{}
 }
 
 func protocolWords(host string, err error) (reply.Status, string) {
