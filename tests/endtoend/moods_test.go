@@ -1,10 +1,13 @@
 package endtoend
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"sealpost/tests/box"
 	"sealpost/tests/tenant"
@@ -133,4 +136,26 @@ func (s *site) diary() string {
 		}
 	}
 	return b.String()
+}
+
+func TestAFlappingTenantGetsEverything(t *testing.T) {
+	t.Parallel()
+	upstream := startTenant(t, tenantConfig(t))
+	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, upstream: `hold = "300ms"`}, clientCertificate(t, authority()))
+	ctx, stop := context.WithTimeout(context.Background(), 8*time.Second)
+	defer stop()
+	var busy sync.WaitGroup
+	l := &ledger{offered: map[string]bool{}, answered: map[string]bool{}}
+	busy.Go(func() { l.load(ctx, 1, s.address()) })
+	flap(ctx, upstream)
+	busy.Wait()
+	upstream.Behave(nil)
+	s.awaitEmpty()
+	l.check(t, upstream)
+	held, resumed := len(s.relay.Log.Events("upstream held")), len(s.relay.Log.Events("upstream resumed"))
+	if held == 0 || resumed == 0 {
+		t.Errorf("held %d times, resumed %d times", held, resumed)
+	}
+	t.Logf("flapping: held %d times, resumed %d times, %d attempts put off for the message's own sake",
+		held, resumed, len(s.relay.Log.Events("retrying")))
 }
