@@ -96,11 +96,11 @@ func (s *sealpost) resume() (err error) {
 	if s.relay, err = s.box.StartRelay(); err != nil {
 		return err
 	}
-	listening := s.relay.Log.Events("listening")
-	if len(listening) == 0 {
-		return fmt.Errorf("the journal does not say where the relay listens:\n%s", s.relay.Log)
+	// It may say so a moment after it has started.
+	if err := s.relay.Await(`"event":"listening"`); err != nil {
+		return err
 	}
-	s.listens, err = netip.ParseAddrPort(fmt.Sprint(listening[0]["address"]))
+	s.listens, err = netip.ParseAddrPort(fmt.Sprint(s.relay.Log.Events("listening")[0]["address"]))
 	return err
 }
 
