@@ -9,12 +9,15 @@
 //     box's own certificate.
 //  3. MAIL gives the message its name, and policy its sender: a device that
 //     gives none, or one of a foreign domain, sends as the default sender.
+//     dispatch is asked whether a message of that size may come at all.
 //  4. DATA or BDAT: the content streams through the normaliser in body, which
-//     ends every line in CRLF, into a buffer that draws on one memory budget
-//     for all messages. A trace field (Received) comes first.
-//  5. lan hands envelope and content to dispatch, and the client waits.
-//  6. dispatch offers both to the upstream at once: cut-through. There is no
-//     spool yet, so nothing is kept that could be lost.
+//     ends every line in CRLF, to dispatch: into a buffer that draws on one
+//     memory budget for all messages, and where that is used up into the spool.
+//     A trace field (Received) comes first.
+//  5. The message is complete, and the client waits for its answer.
+//  6. dispatch offers it to the upstream at once: cut-through. Where the
+//     upstream is known to be down, or too much was sent already by what the
+//     ledger says, it goes on with step 12 instead.
 //  7. upstream/connector takes an open connection from its pool, or opens one:
 //     MX lookup by upstream/dns unless the host is fixed, IPv4 first, greeting,
 //     EHLO, STARTTLS. The server's certificate must verify for the host's name,
@@ -25,13 +28,23 @@
 //  8. upstream/esmtp says MAIL and every RCPT, in one go where the server
 //     offers PIPELINING. A kept connection that the server closed meanwhile is
 //     replaced silently.
-//  9. dispatch judges the answers before any content is sent: a client hears
-//     one answer for all its recipients, so if one was refused, nobody gets
-//     the message and the client is told which and why.
+//  9. dispatch judges the answers before any content is sent. Where only some
+//     recipients were accepted the message is committed to the spool first: the
+//     others are still owed it, or an explanation.
 //  10. The content goes out, by BDAT where the server offers CHUNKING.
-//  11. The server's 250 becomes the client's. Its refusal becomes the client's,
-//     with report's reading of it. Whatever else went wrong is a 451 in words
-//     for the technician; the client still has the message and tries again.
-//  12. journal has recorded each step: to the log, to memory for those who ask
+//  11. The server's 250 becomes the client's, and flash was never touched. Its
+//     refusal becomes the client's too, with report's reading of it.
+//  12. Where no answer comes within the hold time, or one that asks for
+//     patience, queue writes envelope and content to the spool, and the client
+//     hears 250 once both are durable. An attempt under way goes on; if it
+//     succeeds it is not repeated.
+//  13. A kept message is tried again after growing pauses, each client's in
+//     their order and the clients in turn. While the upstream as a whole takes
+//     no mail the gate keeps all of it back, and one message at a time goes out
+//     to see. Who of the recipients has it is noted in the spool.
+//  14. It is delivered and removed from the spool; or it is refused, or grows too
+//     old, and report makes a notification of that for its sender (RFC 3464),
+//     which is a message like any other from here on.
+//  15. journal has recorded each step: to the log, to memory for those who ask
 //     through control, and to the counters.
 package relay

@@ -80,7 +80,7 @@ func (d *Dispatcher) tryKept(a *attempt) {
 		return
 	}
 	now := time.Now()
-	if progress.Next.After(now) {
+	if progress.Next.After(now) && !d.tooFar(progress.Next, now) {
 		d.postpone(a.ticket, progress.Next)
 		return
 	}
@@ -92,6 +92,11 @@ func (d *Dispatcher) tryKept(a *attempt) {
 	}
 	d.try(t, anyAccepted)
 	d.settleKept(q, a.ticket, t)
+}
+
+// tooFar recognises a time that was noted by a clock set wrong.
+func (d *Dispatcher) tooFar(next, now time.Time) bool {
+	return next.Sub(now) > 2*d.config.Retry.Longest
 }
 
 func anyAccepted(answers []reply.Reply) bool {
@@ -192,10 +197,14 @@ func (d *Dispatcher) ownFault(t *trial) bool {
 		return true
 	}
 	before, known := d.suspects[t.envelope.ID]
-	if !known && len(d.suspects) < most {
-		d.suspects[t.envelope.ID] = d.taken
+	if known {
+		return d.taken > before
 	}
-	return known && d.taken > before
+	if len(d.suspects) == most {
+		clear(d.suspects)
+	}
+	d.suspects[t.envelope.ID] = d.taken
+	return false
 }
 
 // shut holds all mail back for a while, and learns from the answer.

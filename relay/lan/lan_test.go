@@ -337,7 +337,7 @@ func TestTheTLSPortSpeaksTLSFromTheFirstByte(t *testing.T) {
 }
 
 func TestAMessageThatFindsNoRoomOnItsWayIsPutOff(t *testing.T) {
-	d := &desk{size: 150}
+	d := &desk{size: 100}
 	_, address := start(t, d, nil)
 	if got := send(t, dial(t, address), "a@contoso.com"); !strings.HasPrefix(got, "452 4.3.1 ") {
 		t.Errorf("heard %q", got)

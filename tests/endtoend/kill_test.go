@@ -2,9 +2,11 @@ package endtoend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/textproto"
 	"os"
 	"strconv"
 	"sync"
@@ -67,12 +69,23 @@ type ledger struct {
 	mu       sync.Mutex
 	offered  map[string]bool
 	answered map[string]bool
+	refused  map[int]int // by their codes
+}
+
+func newLedger() *ledger {
+	return &ledger{offered: map[string]bool{}, answered: map[string]bool{}, refused: map[int]int{}}
 }
 
 func (l *ledger) note(messages map[string]bool, name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	messages[name] = true
+}
+
+func (l *ledger) refuse(code int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused[code]++
 }
 
 // load sends from one client until ctx ends, through every end of the relay.
@@ -89,6 +102,9 @@ func (l *ledger) load(ctx context.Context, client int, relay string) {
 			l.note(l.offered, name)
 			if err = device.send(numbered(name, size)); err == nil {
 				l.note(l.answered, name)
+			}
+			if refusal := (*textproto.Error)(nil); errors.As(err, &refusal) {
+				l.refuse(refusal.Code)
 			}
 			wait(ctx, rand.N(20*time.Millisecond))
 		}
@@ -120,7 +136,7 @@ func TestNothingAnswered250IsLostWhenTheRelayIsKilledAgainAndAgain(t *testing.T)
 	relay := s.address()
 	ctx, stop := context.WithCancel(context.Background())
 	var busy sync.WaitGroup
-	l := &ledger{offered: map[string]bool{}, answered: map[string]bool{}}
+	l := newLedger()
 	for client := range 20 {
 		busy.Go(func() { l.load(ctx, client, relay) })
 	}
@@ -159,7 +175,7 @@ func (l *ledger) check(t *testing.T, upstream *tenant.Tenant) (answered int) {
 			t.Errorf("message %s was answered 250 and is lost", name)
 		}
 	}
-	t.Logf("%d messages offered, %d answered 250, %d arrived, %d of them again",
-		len(l.offered), len(l.answered), len(arrived), duplicates)
+	t.Logf("%d messages offered, %d answered 250, %v refused, %d arrived, %d of them again",
+		len(l.offered), len(l.answered), l.refused, len(arrived), duplicates)
 	return len(l.answered)
 }

@@ -145,7 +145,7 @@ func TestAFlappingTenantGetsEverything(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 8*time.Second)
 	defer stop()
 	var busy sync.WaitGroup
-	l := &ledger{offered: map[string]bool{}, answered: map[string]bool{}}
+	l := newLedger()
 	busy.Go(func() { l.load(ctx, 1, s.address()) })
 	flap(ctx, upstream)
 	busy.Wait()
