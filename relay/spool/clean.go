@@ -1,5 +1,10 @@
 package spool
 
+import (
+	"errors"
+	"slices"
+)
+
 // dropDead frees the oldest segments that hold nothing any more. Oldest first:
 // a removal never goes before what it removes. The caller holds mu.
 func (s *Spool) dropDead() {
@@ -13,8 +18,7 @@ func (s *Spool) dropDead() {
 // short and that gains something.
 func (s *Spool) clean() {
 	for s.worthMoving() {
-		records := s.oldest()
-		if len(records) == 0 || s.put(records) != nil {
+		if !s.moveHead() {
 			return
 		}
 	}
@@ -28,13 +32,50 @@ func (s *Spool) worthMoving() bool {
 		(s.index.live[s.head] <= s.geometry.segment/2 || free == 0)
 }
 
-// oldest reads up to a frame of what lives in the oldest segment.
-func (s *Spool) oldest() []record {
+// moveHead moves the oldest segment, frame by frame, as long as that is worth
+// it; false means that it moved nothing.
+func (s *Spool) moveHead() bool {
+	segment, living := s.livingInHead()
+	moved := false
+	for len(living) > 0 && s.worthMoving() {
+		n := s.frameful(living)
+		records := s.load(living[:n], segment)
+		living = living[n:]
+		if len(records) > 0 && s.put(records) != nil {
+			return false
+		}
+		moved = moved || len(records) > 0
+	}
+	return moved
+}
+
+// frameful tells how many of the records go into one frame, at least one.
+func (s *Spool) frameful(records []record) int {
+	size := frameOverhead
+	for n := range records {
+		size += records[n].frameSize()
+		if records[n].kind == noteRecord {
+			size += 2 * int(records[n].length)
+		}
+		if size > s.geometry.frame && n > 0 {
+			return n
+		}
+	}
+	return len(records)
+}
+
+// load reads what is to be moved and leaves out what needs to be moved no
+// more. What is removed already is not moved: were its end written again
+// behind its removal, it would rise.
+func (s *Spool) load(listed []record, segment int) []record {
 	var records []record
-	for _, r := range s.livingInHead() {
+	for _, r := range s.still(listed, segment) {
 		switch r.kind {
 		case pieceRecord:
 			data, err := s.readPiece(r.id, r.index)
+			if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+				continue
+			}
 			if err != nil {
 				s.giveUp(r.id, err)
 				continue
@@ -49,54 +90,56 @@ func (s *Spool) oldest() []record {
 		}
 		records = append(records, r)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	kept := records[:0]
-	for _, r := range records {
-		if m := s.index.messages[r.id]; r.kind == memoRecord || m != nil && m.state != removed {
-			kept = append(kept, r)
-		}
-	}
-	return kept
+	return s.still(records, segment)
 }
 
-// livingInHead lists what to move, without its bytes. What is removed already
-// is not moved: were its end written again behind its removal, it would rise.
-func (s *Spool) livingInHead() []record {
+// still leaves out what does not live in the segment any more.
+func (s *Spool) still(records []record, segment int) []record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var records []record
-	size := frameOverhead
-	in := func(at int64) bool { return at != 0 && s.index.segmentOf(at) == s.head }
-	add := func(r record, data int) {
-		if size += r.frameSize() + data; size <= s.geometry.frame {
-			r.moved = true
-			records = append(records, r)
+	return slices.DeleteFunc(records, func(r record) bool { return !s.index.livesIn(segment, &r) })
+}
+
+// livingInHead lists what to move out of the oldest segment, without its
+// bytes. It goes through the whole index, so once for a segment.
+func (s *Spool) livingInHead() (segment int, living []record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.index
+	add := func(r record) {
+		if r.moved = true; x.livesIn(s.head, &r) {
+			living = append(living, r)
 		}
 	}
-	if s.index.memoAt == s.head {
-		add(record{kind: memoRecord, data: s.index.memo}, 0)
-	}
-	for id, m := range s.index.messages {
-		if m.state == removed || m.aside {
-			continue
-		}
-		if size > s.geometry.frame {
-			break
-		}
+	add(record{kind: memoRecord, data: x.memo})
+	for id, m := range x.messages {
 		for i := range uint32(len(m.more) + 1) {
-			if p := m.piece(i); in(p.at) {
-				add(record{kind: pieceRecord, id: id, index: i, length: p.length}, 0)
-			}
+			add(record{kind: pieceRecord, id: id, index: i, length: m.piece(i).length})
 		}
-		if m.state == queued && int(m.endAt) == s.head {
-			add(record{kind: endRecord, id: id, client: m.client, size: m.size, index: m.pieces, envelope: m.envelope}, 0)
-		}
-		if m.state == queued && in(m.noteAt) {
-			add(record{kind: noteRecord, id: id}, 2*int(m.noteSize))
-		}
+		add(record{kind: endRecord, id: id, client: m.client, size: m.size, index: m.pieces, envelope: m.envelope})
+		add(record{kind: noteRecord, id: id, length: m.noteSize})
 	}
-	return records
+	return s.head, living
+}
+
+// livesIn tells whether that record of a message, or the memo, lies in the
+// segment and is still wanted.
+func (x *index) livesIn(segment int, r *record) bool {
+	if r.kind == memoRecord {
+		return x.memoAt == segment
+	}
+	m := x.messages[r.id]
+	if m == nil || m.state == removed || m.aside {
+		return false
+	}
+	in := func(at int64) bool { return at != 0 && x.segmentOf(at) == segment }
+	switch r.kind {
+	case pieceRecord:
+		return in(m.piece(r.index).at)
+	case endRecord:
+		return m.state == queued && int(m.endAt) == segment
+	}
+	return m.state == queued && in(m.noteAt)
 }
 
 // giveUp sets a message aside that cannot be read in order to be moved, and

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -31,8 +32,9 @@ func (g geometry) cost(bytes int64) int64 {
 }
 
 // Create begins a message of that client. declared is how many bytes of
-// content will come, as far as that is known: they are held for it. It fails
-// with ErrFull, ErrShare, ErrPoisoned or ErrTooLong.
+// content will come, as far as that is known: they are held for it. Where the
+// ring is full and removals are on their way to flash, it waits for them. It
+// fails with ErrFull, ErrShare, ErrPoisoned, ErrClosed or ErrTooLong.
 func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, error) {
 	if len(envelope) > MaxEnvelope {
 		return nil, fmt.Errorf("an envelope of %d bytes: %w", len(envelope), ErrTooLong)
@@ -40,10 +42,7 @@ func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, 
 	e := &Entry{spool: s, client: client, envelope: len(envelope)}
 	total := int64(len(envelope)) + max(declared, 0)
 	s.mu.Lock()
-	err := s.usable()
-	if err == nil {
-		err = e.hold(s.geometry.cost(total), total)
-	}
+	err := e.hold(s.geometry.cost(total), total)
 	if err == nil {
 		e.id = s.index.next
 		s.index.next++
@@ -62,10 +61,30 @@ func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, 
 	return e, nil
 }
 
-// hold promises the entry more flash and more of its client's share. The
-// caller holds mu.
+// patience is how many rounds of the writer an entry waits for room: the one
+// under way may be past the removals, and the next writes them and cleans up.
+const patience = 2
+
+// hold promises the entry more flash and more of its client's share. Where
+// room is only just becoming free it waits for that. The caller holds mu,
+// which is let go meanwhile.
 func (e *Entry) hold(flash, share int64) error {
 	s := e.spool
+	for range patience {
+		if err := e.claim(flash, share); !errors.Is(err, ErrFull) || !s.busy && len(s.lazy.removed) == 0 {
+			return err
+		}
+		s.awaitRound()
+	}
+	return e.claim(flash, share)
+}
+
+// claim is hold without the wait. The caller holds mu.
+func (e *Entry) claim(flash, share int64) error {
+	s := e.spool
+	if err := s.usable(); err != nil {
+		return err
+	}
 	if s.limits.Share > 0 && s.index.clients[e.client]+share > s.limits.Share {
 		return ErrShare
 	}
@@ -91,7 +110,7 @@ func (s *Spool) space() int64 {
 }
 
 // Write adds content. It waits only while the flash is behind by more than a
-// batch. It fails with ErrFull or ErrShare where more comes than was declared
+// batch, and for room as Create does. It fails with ErrFull or ErrShare where more comes than was declared
 // and there is no room for it, and with ErrPoisoned.
 func (e *Entry) Write(p []byte) (int, error) {
 	if e.err != nil {

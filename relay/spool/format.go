@@ -150,7 +150,7 @@ type record struct {
 	index    uint32 // piece: its number; end: the number of pieces
 	envelope uint32 // end: bytes of the envelope
 	data     []byte // piece: its plaintext; note and memo: theirs
-	length   uint32 // piece: bytes of its plaintext
+	length   uint32 // piece: bytes of its plaintext; note to be moved: its bytes
 	moved    bool   // written again to free its segment; not on flash
 }
 

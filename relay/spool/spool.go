@@ -60,6 +60,8 @@ type Spool struct {
 	tail    tail // of the writer alone once it runs
 
 	mu       sync.Mutex
+	round    chan struct{} // closed when the writer has written and cleaned up
+	busy     bool          // the writer is in a round
 	index    *index
 	head     int // the oldest segment in use
 	used     int // segments in use, the tail's among them
@@ -97,6 +99,7 @@ func openWith(flash hal.Flash, k *keys, limits Limits) (*Spool, Recovery, error)
 		geometry: g,
 		limits:   limits,
 		wake:     make(chan struct{}, 1),
+		round:    make(chan struct{}),
 		stopped:  make(chan struct{}),
 		index:    newIndex(g),
 		runs:     make([][]run, g.count),

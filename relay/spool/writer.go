@@ -39,9 +39,12 @@ func (s *Spool) write() {
 	}
 }
 
+// finished ends a round, and tells whether it was the last.
 func (s *Spool) finished() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(s.round)
+	s.round, s.busy = make(chan struct{}), false
 	if s.closing {
 		s.group.err = ErrClosed
 		close(s.group.done)
@@ -50,10 +53,23 @@ func (s *Spool) finished() bool {
 	return s.closing
 }
 
+// awaitRound waits until the writer has written what waits and cleaned up
+// behind it, or has ended a round that had begun before. The caller holds mu,
+// which is let go meanwhile.
+func (s *Spool) awaitRound() {
+	round := s.round
+	s.group.urgent = true
+	s.mu.Unlock()
+	s.kick()
+	<-round
+	s.mu.Lock()
+}
+
 // take begins a new group and gives the one before it, if that is due.
 func (s *Spool) take() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.busy = true
 	g := s.group
 	if !g.urgent && g.bytes < gatherBytes {
 		return nil
