@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"syscall"
 
 	"sealpost/hal"
 )
@@ -27,6 +28,8 @@ var (
 	ErrPowerCut = errors.New("simulated power cut")
 	// ErrIO is the error of a call that was told to fail.
 	ErrIO = errors.New("simulated input/output error")
+	// ErrNoSpace is the error of a call that found no space. It is ENOSPC.
+	ErrNoSpace = fmt.Errorf("simulated: %w", syscall.ENOSPC)
 )
 
 // Fate is what becomes of one write or flush.
@@ -42,6 +45,9 @@ const (
 	Failed
 	// Short writes the first half and returns ErrIO; a flush fails instead.
 	Short
+	// NoSpace returns ErrNoSpace: of a write some sectors at the front were
+	// written; of a flush any, as where space is found only when it is needed.
+	NoSpace
 	// Lost lets a flush return nil with nothing made durable. A write is done.
 	Lost
 )
@@ -175,6 +181,10 @@ func (f *Flash) WriteAt(p []byte, off int64) (int, error) {
 	case Short:
 		f.write(p[:len(p)/2], off, func() bool { return true })
 		return len(p) / 2, ErrIO
+	case NoSpace:
+		n := f.random.IntN(len(p)/SectorSize+1) * SectorSize
+		f.write(p[:n], off, func() bool { return true })
+		return n, ErrNoSpace
 	}
 	f.write(p, off, func() bool { return true })
 	return len(p), nil
@@ -195,6 +205,9 @@ func (f *Flash) Flush() error {
 	case Failed, Short:
 		f.failFlush()
 		return ErrIO
+	case NoSpace:
+		f.failFlush()
+		return ErrNoSpace
 	case Lost:
 		return nil
 	}

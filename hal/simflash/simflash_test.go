@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -191,6 +192,28 @@ func TestShortAndFailedWritesSayHowFarTheyCame(t *testing.T) {
 	}
 	if c := f.Counts(); c != (Counts{Writes: 2, Bytes: 4*SectorSize + 1}) {
 		t.Errorf("%+v", c)
+	}
+}
+
+func TestWithoutSpaceTheFrontOfAWriteIsThereAndAFlushMayForget(t *testing.T) {
+	reached, forgot := map[string]bool{}, false
+	for seed := range uint64(50) {
+		f := New(2*SectorSize, seed)
+		f.At(1, NoSpace)
+		f.At(2, NoSpace)
+		n, err := f.WriteAt(bytes.Repeat([]byte("a"), 2*SectorSize), 0)
+		shown := initials(t, f)
+		if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) || n != SectorSize*bytes.Count([]byte(shown), []byte("a")) {
+			t.Fatalf("%d, %v, %s", n, err, shown)
+		}
+		reached[shown] = true
+		if err := f.Flush(); !errors.Is(err, ErrNoSpace) {
+			t.Fatal(err)
+		}
+		forgot = forgot || initials(t, f) != shown
+	}
+	if len(reached) != 3 || !reached[".."] || !reached["a."] || !reached["aa"] || !forgot {
+		t.Errorf("reached %v, forgot %t", reached, forgot)
 	}
 }
 

@@ -158,11 +158,13 @@ func cutAgain(t *testing.T, flash *simflash.Flash, w *world, random *rand.Rand, 
 }
 
 func TestAfterAnErrorOfTheFlashNothingIsPromisedAndNothingLost(t *testing.T) {
-	for _, fate := range []simflash.Fate{simflash.Failed, simflash.Short} {
+	for fate, want := range map[simflash.Fate]error{
+		simflash.Failed: simflash.ErrIO, simflash.Short: simflash.ErrIO, simflash.NoSpace: simflash.ErrNoSpace,
+	} {
 		for call := 2; call <= calls(t, letters, nothing); call++ {
 			flash, w := simflash.New(testRing, uint64(call)), newWorld()
 			flash.At(call, fate)
-			if err := disturbed(flash, w, letters); !errors.Is(err, simflash.ErrIO) {
+			if err := disturbed(flash, w, letters); !errors.Is(err, want) {
 				t.Fatalf("call %d failed and the answer was %v", call, err)
 			}
 			if _, err := held(flash, w.clone()); err != nil {
