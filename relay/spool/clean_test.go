@@ -39,7 +39,7 @@ func TestRoomThatIsJustBecomingFreeIsWaitedFor(t *testing.T) {
 						t.Fatalf("right after the removals: %v", err)
 					}
 				}
-				must(t, errors.Join(w.check(s, false), s.Close()))
+				must(t, errors.Join(w.check(s, ""), s.Close()))
 			})
 		})
 	}
@@ -112,5 +112,5 @@ func TestAMessageRemovedWhileItsSegmentIsMovedIsNoDamage(t *testing.T) {
 	if damage := s.Damages(); len(met) > 0 || len(damage) > 0 {
 		t.Errorf("met nothing %t, damage %v", len(met) > 0, damage)
 	}
-	must(t, w.check(s, false))
+	must(t, w.check(s, ""))
 }

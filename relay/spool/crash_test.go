@@ -97,7 +97,7 @@ func held(flash hal.Flash, w *world) ([]Damage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening: %w", err)
 	}
-	return recovery.Damaged, errors.Join(w.check(s, false), s.Close())
+	return recovery.Damaged, errors.Join(w.check(s, ""), s.Close())
 }
 
 func TestNothingAnsweredIsLostWhereverThePowerIsCut(t *testing.T) {

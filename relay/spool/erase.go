@@ -1,22 +1,74 @@
 package spool
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"slices"
 
 	"sealpost/hal"
 )
 
-// Erase blanks a region for a new ring.
+// Erase blanks a region, whatever is in it, so that Open makes a new ring of
+// it. The new ring needs a new key, best put in the old one's place before: one
+// that sealed here would seal two things under one nonce. No Spool may be open
+// on the region. After a power cut the old key opens what is left of the old
+// ring, or Open fails with ErrKey or ErrForeign until Erase has run to its end.
 func Erase(flash hal.Flash) error {
-	zeros := make([]byte, 1<<20)
-	for off := int64(0); off < flash.Size(); off += int64(len(zeros)) {
-		zeros = zeros[:min(int64(len(zeros)), flash.Size()-off)]
-		if _, err := flash.WriteAt(zeros, off); err != nil {
-			return fmt.Errorf("blanking the spool at %d: %w", off, err)
+	g, err := geometryOf(flash.Size())
+	if err != nil {
+		return err
+	}
+	order := oldestFirst(flash, g)
+	for _, segment := range order {
+		if err := blankOut(flash, segment*g.segment, pageSize); err != nil {
+			return err
+		}
+	}
+	return blankOut(flash, 0, flash.Size())
+}
+
+// oldestFirst orders the segments by the highest epoch in each: were a removal
+// erased before its message, a power cut would bring that back. A page that
+// cannot be read shows none.
+func oldestFirst(flash hal.Flash, g geometry) []int64 {
+	order := make([]int64, g.count)
+	epochs := make([]uint64, g.count)
+	page := make([]byte, pageSize)
+	for i := range order {
+		order[i] = int64(i)
+		for at := order[i] * g.segment; at < (order[i]+1)*g.segment; at += pageSize {
+			if _, err := flash.ReadAt(page, at); err == nil {
+				epochs[i] = max(epochs[i], shownEpoch(page), shownEpoch(page[headerCopy:]))
+			}
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int64) int { return cmp.Compare(epochs[a], epochs[b]) })
+	return order
+}
+
+// shownEpoch is the epoch of a header under whatever key; 0 is none.
+func shownEpoch(header []byte) uint64 {
+	sum := crc32.Checksum(header[:headerSize-4], castagnoli)
+	if !bytes.HasPrefix(header, headerMagic) || binary.LittleEndian.Uint32(header[headerSize-4:]) != sum {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(header[32:])
+}
+
+// blankOut makes zeros durable.
+func blankOut(flash hal.Flash, at, length int64) error {
+	zeros := make([]byte, min(length, minSegment))
+	for end := at + length; at < end; at += int64(len(zeros)) {
+		zeros = zeros[:min(int64(len(zeros)), end-at)]
+		if _, err := flash.WriteAt(zeros, at); err != nil {
+			return fmt.Errorf("erasing %d bytes at %d: %w", len(zeros), at, err)
 		}
 	}
 	if err := flash.Flush(); err != nil {
-		return fmt.Errorf("blanking the spool: %w", err)
+		return fmt.Errorf("erasing the spool: flushing: %w", err)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func TestTheSuiteNoticesASkippedChecksum(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(w.check(s, false), s.Close())
+		return errors.Join(w.check(s, ""), s.Close())
 	}
 	noticed := 0
 	total := calls(t, letters, nothing)

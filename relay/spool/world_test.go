@@ -146,67 +146,61 @@ func (w *world) adopt(s *Spool) error {
 	return nil
 }
 
-// check holds what a spool has against the model. spoilt tells that one bit
-// was flipped: then at most one message may be missing, if it was reported.
-func (w *world) check(s *Spool, spoilt bool) error {
+// check holds what a spool has against the model: all that it answered for is
+// there and nothing else, but for one message if that is damaged. The damaged
+// one is reported, and not there.
+func (w *world) check(s *Spool, damaged string) error {
 	found := map[string]bool{}
-	lost := 0
 	for m := range s.Messages() {
-		if m.Damaged {
-			lost++
-			continue
-		}
 		envelope, err := s.Envelope(m.ID)
-		if errors.Is(err, ErrDamaged) && spoilt {
-			lost++
+		var body []byte
+		if err == nil {
+			body, err = readAll(s, m.ID)
+		}
+		if errors.Is(err, ErrDamaged) && damaged != "" && m.ID == w.ids[damaged] {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("envelope of %d: %w", m.ID, err)
+			return fmt.Errorf("reading %d: %w", m.ID, err)
 		}
 		name := string(envelope)
-		body, err := readAll(s, m.ID)
-		if errors.Is(err, ErrDamaged) && spoilt {
-			lost++
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("content of %q: %w", name, err)
-		}
 		want, offered := w.offered[name]
 		if !offered || !bytes.Equal(body, want) || found[name] {
 			return fmt.Errorf("%q: %d bytes that were never offered, or twice", name, len(body))
 		}
-		if w.gone[name] && !spoilt {
+		if w.gone[name] {
 			return fmt.Errorf("%q rose after its removal was flushed", name)
 		}
 		found[name] = true
 		w.ids[name] = m.ID
-		if err := w.checkNote(s, name, m.ID, spoilt); err != nil {
+		if err := w.checkNote(s, name, m.ID); err != nil {
 			return err
 		}
 	}
-	missing := 0
 	for name := range w.answered {
-		if !found[name] && !w.asked[name] {
-			missing++
+		if !found[name] && !w.asked[name] && name != damaged {
+			return fmt.Errorf("%q is lost; reported %v", name, s.Damages())
 		}
 	}
-	if lost > 0 && !spoilt || missing > 0 && (!spoilt || missing > 1 || len(s.Damages()) == 0) {
-		return fmt.Errorf("%d messages lost, %d set aside, reported %v", missing, lost, s.Damages())
+	if damaged != "" && (found[damaged] || !reported(s.Damages(), w.ids[damaged])) {
+		return fmt.Errorf("%q is damaged; there %t, reported %v", damaged, found[damaged], s.Damages())
 	}
-	if !spoilt && !slices.Contains(w.memos, string(s.Memo())) {
+	if !slices.Contains(w.memos, string(s.Memo())) {
 		return fmt.Errorf("the memo is %q, not of %q", s.Memo(), w.memos)
 	}
 	return nil
 }
 
-func (w *world) checkNote(s *Spool, name string, id ID, spoilt bool) error {
+func reported(damages []Damage, id ID) bool {
+	return slices.ContainsFunc(damages, func(d Damage) bool { return d.ID == id })
+}
+
+func (w *world) checkNote(s *Spool, name string, id ID) error {
 	note, err := s.NoteOf(id)
 	if err != nil {
 		return fmt.Errorf("note of %q: %w", name, err)
 	}
-	if !spoilt && !slices.Contains(append([]string{""}, w.notes[name]...), string(note)) {
+	if !slices.Contains(append([]string{""}, w.notes[name]...), string(note)) {
 		return fmt.Errorf("the note of %q is %q, not of %q", name, note, w.notes[name])
 	}
 	return nil
