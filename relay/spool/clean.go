@@ -97,7 +97,9 @@ func (s *Spool) load(listed []record, segment int) []record {
 func (s *Spool) still(records []record, segment int) []record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(records, func(r record) bool { return !s.index.livesIn(segment, &r) })
+	return slices.DeleteFunc(records, func(r record) bool {
+		return !s.index.livesIn(segment, s.index.messages[r.id], &r)
+	})
 }
 
 // livingInHead lists what to move out of the oldest segment, without its
@@ -106,29 +108,28 @@ func (s *Spool) livingInHead() (segment int, living []record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.index
-	add := func(r record) {
-		if r.moved = true; x.livesIn(s.head, &r) {
+	add := func(m *message, r record) {
+		if r.moved = true; x.livesIn(s.head, m, &r) {
 			living = append(living, r)
 		}
 	}
-	add(record{kind: memoRecord, data: x.memo})
+	add(nil, record{kind: memoRecord, data: x.memo})
 	for id, m := range x.messages {
 		for i := range uint32(len(m.more) + 1) {
-			add(record{kind: pieceRecord, id: id, index: i, length: m.piece(i).length})
+			add(m, record{kind: pieceRecord, id: id, index: i, length: m.piece(i).length})
 		}
-		add(record{kind: endRecord, id: id, client: m.client, size: m.size, index: m.pieces, envelope: m.envelope})
-		add(record{kind: noteRecord, id: id, length: m.noteSize})
+		add(m, record{kind: endRecord, id: id, client: m.client, size: m.size, index: m.pieces, envelope: m.envelope})
+		add(m, record{kind: noteRecord, id: id, length: m.noteSize})
 	}
 	return s.head, living
 }
 
-// livesIn tells whether that record of a message, or the memo, lies in the
-// segment and is still wanted.
-func (x *index) livesIn(segment int, r *record) bool {
+// livesIn tells whether that record of m, or the memo, lies in the segment and
+// is still wanted.
+func (x *index) livesIn(segment int, m *message, r *record) bool {
 	if r.kind == memoRecord {
 		return x.memoAt == segment
 	}
-	m := x.messages[r.id]
 	if m == nil || m.state == removed || m.aside {
 		return false
 	}

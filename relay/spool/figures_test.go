@@ -148,39 +148,3 @@ func TestVerifyFindsWhatNobodyHasReadYetAndStatCounts(t *testing.T) {
 		t.Errorf("%+v", stat)
 	}
 }
-
-func FuzzReader(f *testing.F) {
-	flash, w := simflash.New(testRing, 1), newWorld()
-	if err := disturbed(flash, w, letters); err != nil {
-		f.Fatal(err)
-	}
-	whole := make([]byte, 128<<10)
-	if _, err := flash.ReadAt(whole, 0); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(whole[:8192], int64(4096))
-	f.Add(whole[4096:12288], int64(8192))
-	f.Add([]byte("SPF1"), int64(4096))
-	f.Add(whole[:100], int64(262144))
-	f.Fuzz(func(t *testing.T, bytes []byte, at int64) {
-		flash := simflash.New(testRing, 1)
-		_, err := flash.WriteAt(whole, 0)
-		must(t, err)
-		if at >= 0 && at <= testRing-int64(len(bytes)) {
-			_, err := flash.WriteAt(bytes, at)
-			must(t, err)
-		}
-		s, _, err := Open(flash, testKey, Limits{})
-		if err != nil {
-			return
-		}
-		defer s.Close()
-		for m := range s.Messages() {
-			envelope, err := s.Envelope(m.ID)
-			body, err2 := readAll(s, m.ID)
-			if err == nil && err2 == nil && string(body) != string(w.offered[string(envelope)]) {
-				t.Errorf("message %d was never written", m.ID)
-			}
-		}
-	})
-}
