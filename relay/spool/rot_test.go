@@ -76,7 +76,7 @@ func TestOneFlippedBitCostsTheMessageItIsInAndNothingElse(t *testing.T) {
 	owner := owners(t, ring, w)
 	random, spoilt := rand.New(rand.NewPCG(1, 5)), make(memory, testRing)
 	inMessages := 0
-	for flips := 0; flips < 10_000; {
+	for flips := 0; flips < bitFlips; {
 		bit := random.Int64N(int64(len(ring)) * 8)
 		damaged := owner[bit/8]
 		// Half of the flips are for what lies between the messages.
