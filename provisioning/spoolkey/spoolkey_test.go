@@ -1,0 +1,79 @@
+package spoolkey
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"sealpost/hal"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+// area is a settings area in memory.
+type area struct{ sections state.Sections }
+
+func (a *area) Load(context.Context) (state.Sections, error) { return a.sections, nil }
+
+func (a *area) Update(_ context.Context, change func(state.Sections) error) error {
+	return change(a.sections)
+}
+
+var ctx = context.Background()
+
+// counting seals in the clear and counts how often it is asked.
+func counting(opened *int, fault error) keyring.Sealer {
+	return keyring.Sealer{
+		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
+			return keyring.SecretInFile(name, secret), nil
+		},
+		Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
+			*opened++
+			if fault != nil {
+				return nil, fault
+			}
+			return keyring.OpenSecret(ctx, nil, name, stored)
+		},
+	}
+}
+
+func TestTheKeyIsMadeOnceAndOpenedOnceAStart(t *testing.T) {
+	a, opened := &area{state.Sections{}}, 0
+	first, err := Open(ctx, a, counting(&opened, nil), 32)
+	if err != nil || len(first) != 32 || bytes.Equal(first, make([]byte, 32)) || opened != 0 {
+		t.Fatalf("%d bytes, %v, asked %d times", len(first), err, opened)
+	}
+	again, err := Open(ctx, a, counting(&opened, nil), 32)
+	if err != nil || !bytes.Equal(again, first) || opened != 1 {
+		t.Errorf("another key, or %v, asked %d times", err, opened)
+	}
+	renewed, err := Renew(ctx, a, counting(&opened, nil), 32)
+	if err != nil || bytes.Equal(renewed, first) {
+		t.Errorf("the same key, or %v", err)
+	}
+}
+
+func TestAKeyThatCannotBeOpenedIsNeverReplacedByItself(t *testing.T) {
+	a, opened := &area{state.Sections{}}, 0
+	first, err := Open(ctx, a, counting(&opened, nil), 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		state    hal.TPMState
+		replaced bool
+	}{{hal.TPMReplaced, true}, {hal.TPMAbsent, false}} {
+		_, err := Open(ctx, a, counting(&opened, &hal.TPMFault{State: c.state, Err: errors.New("no")}), 32)
+		if err == nil || errors.Is(err, ErrReplaced) != c.replaced {
+			t.Errorf("%s: got %v", c.state, err)
+		}
+	}
+	if again, err := Open(ctx, a, counting(&opened, nil), 32); err != nil || !bytes.Equal(again, first) {
+		t.Errorf("the key is lost: %v", err)
+	}
+	a.sections[section] = []byte("{torn")
+	if _, err := Open(ctx, a, counting(&opened, nil), 32); err == nil {
+		t.Error("a torn section passed for a key")
+	}
+}

@@ -1,0 +1,169 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/hal/simflash"
+	"sealpost/relay/envelope"
+	"sealpost/relay/spool"
+)
+
+var key = bytes.Repeat([]byte{1}, spool.KeySize)
+
+func open(t *testing.T, flash *simflash.Flash) (*Queue, *spool.Spool) {
+	t.Helper()
+	s, _, err := spool.Open(flash, key, spool.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return New(s), s
+}
+
+func put(t *testing.T, q *Queue, e envelope.Envelope, content string) Ticket {
+	t.Helper()
+	draft, err := q.Begin(e, int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(draft, content); err != nil {
+		t.Fatal(err)
+	}
+	ticket, err := draft.Commit(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ticket
+}
+
+func sample(id string) envelope.Envelope {
+	return envelope.Envelope{ID: id, Client: netip.MustParseAddr("192.168.1.7"), Hello: "printer", Protocol: "ESMTPS",
+		Sender: `"odd name"@contoso.com`, Recipients: []envelope.Address{"a@x.example", "b@[IPv6:::1]"}, EightBit: true,
+		Received: time.UnixMilli(1795300000123), Report: true}
+}
+
+func TestAnEnvelopeComesBackAsItWasGiven(t *testing.T) {
+	flash := simflash.New(16<<20, 1)
+	q, s := open(t, flash)
+	want := sample("ONE")
+	ticket := put(t, q, want, "hello")
+	want.Size = 5
+	progress := Progress{Attempts: 3, Next: time.UnixMilli(1795300099000).UTC(), Warned: true, Settled: Set(nil).Add(1), Last: "451 busy"}
+	if err := q.Save(ticket.ID, progress); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		e, p, err := q.Load(ticket.ID)
+		if err != nil || !reflect.DeepEqual(e, want) {
+			t.Errorf("got %+v, %v\nwant %+v", e, err, want)
+		}
+		if p.Next = p.Next.UTC(); !reflect.DeepEqual(p, progress) {
+			t.Errorf("got %+v\nwant %+v", p, progress)
+		}
+		if text, err := io.ReadAll(q.Content(ticket.ID, e.Size).Open()); string(text) != "hello" || err != nil {
+			t.Errorf("got %q, %v", text, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		q, s = open(t, flash)
+	}
+}
+
+func TestTicketsComeInTheirOrderAndTellClientsApart(t *testing.T) {
+	q, _ := open(t, simflash.New(16<<20, 1))
+	for i := range 5 {
+		e := sample(fmt.Sprint("M", i))
+		e.Client = netip.AddrFrom4([4]byte{10, 0, 0, byte(i % 2)})
+		put(t, q, e, "x")
+	}
+	var last ID
+	clients := map[uint64]int{}
+	for ticket := range q.Tickets() {
+		if ticket.ID <= last || ticket.Size != 1 {
+			t.Errorf("%+v after %d", ticket, last)
+		}
+		last = ticket.ID
+		clients[ticket.Client]++
+	}
+	if len(clients) != 2 || clients[ClientOf(netip.MustParseAddr("::ffff:10.0.0.0"))] != 3 {
+		t.Errorf("clients: %v", clients)
+	}
+}
+
+func TestAMessageIsFoundByItsNameAndShowsWhoIsStillOwedIt(t *testing.T) {
+	q, _ := open(t, simflash.New(16<<20, 1))
+	put(t, q, sample("ONE"), "x")
+	ticket := put(t, q, sample("TWO"), "y")
+	if err := q.Save(ticket.ID, Progress{Settled: Set(nil).Add(0)}); err != nil {
+		t.Fatal(err)
+	}
+	item, err := q.Find("TWO")
+	if err != nil || item.Number != ticket.ID || item.Client != "192.168.1.7" || len(item.Recipients) != 1 || item.Settled[0] != "a@x.example" {
+		t.Errorf("got %+v, %v", item, err)
+	}
+	if err := q.Remove(ticket.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := q.Find("TWO"); !errors.Is(err, spool.ErrNotFound) || !strings.HasPrefix(err.Error(), "TWO: ") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := q.Load(ticket.ID); !errors.Is(err, spool.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := io.ReadAll(q.Content(ticket.ID, 1).Open()); !errors.Is(err, spool.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestADraftThatIsGivenUpIsNoMessage(t *testing.T) {
+	q, s := open(t, simflash.New(16<<20, 1))
+	draft, err := q.Begin(sample("ONE"), 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(draft, strings.Repeat("x", 100_000)); err != nil {
+		t.Fatal(err)
+	}
+	draft.Abort()
+	if n := s.Stat().Messages; n != 0 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+func TestAProgressOfTheMostRecipientsFitsIntoANote(t *testing.T) {
+	var all Set
+	for i := range MostRecipients {
+		all = all.Add(i)
+	}
+	note, err := Progress{Attempts: 1 << 20, Next: time.Now(), Warned: true, Settled: all, Last: strings.Repeat(`"`, 5000)}.encode()
+	if err != nil || len(note) > spool.MaxNote {
+		t.Errorf("%d bytes, %v", len(note), err)
+	}
+	if _, err := (Progress{Settled: make(Set, spool.MaxNote)}).encode(); !errors.Is(err, spool.ErrTooLong) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestASetHoldsWhatWasAddedAndNothingElse(t *testing.T) {
+	var s Set
+	for i := range 500 {
+		if i%3 == 0 {
+			s = s.Add(i)
+		}
+	}
+	for i := range 1000 {
+		if s.Has(i) != (i < 500 && i%3 == 0) {
+			t.Errorf("%d: %v", i, s.Has(i))
+		}
+	}
+}
