@@ -71,9 +71,9 @@ func (p *postfix) startSink(ctx context.Context) error {
 	return await(ctx, "smtp-sink listens", listens(sinkPort))
 }
 
-// mainCF is Debian's Postfix told whom to serve and where to send. 100 clients
-// of one address are served at once, and nothing slows them on purpose; all
-// else is as it comes.
+// mainCF is Debian's Postfix told whom to serve and where to send, and nothing
+// else: its limits of processes and of connections allow 100 clients as they
+// come.
 const mainCF = `compatibility_level = 3.6
 queue_directory = %[1]s
 data_directory = %[2]s/data
@@ -87,10 +87,6 @@ mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_client_connection_rate_limit = 0
-smtpd_client_connection_count_limit = 0
-in_flow_delay = 0
-default_process_limit = 120
 relayhost = [127.0.0.1]:%[3]d
 `
 

@@ -84,7 +84,7 @@ Upstream healthy: Postfix passes mail on to smtp-sink in clear. Sealpost passes 
 certificate whose key is in a (software) TPM, to a stand-in for Exchange Online written in Go that shares the
 two cores; and it answers 250 only when the stand-in has the message, Postfix when its own queue has it.
 Upstream down: its port refuses connections. All mail stays in the queue.
-Postfix: as Debian brings it, but for 120 processes, no limit of connections per client and in_flow_delay = 0.
+Postfix: as Debian brings it.
 Sealpost: as it comes, but for a ring of 1 GiB, all of it for one client, and 120 connections per client.
 `)
 }
