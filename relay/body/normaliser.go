@@ -2,6 +2,7 @@ package body
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -32,38 +33,78 @@ var crlf = []byte("\r\n")
 
 // Write takes the next part of the content, split anywhere.
 func (n *Normaliser) Write(p []byte) (int, error) {
+	n.eightBit = n.eightBit || hasEightBit(p)
 	total := len(p)
 	for len(p) > 0 {
-		if n.cr {
-			n.cr = false
-			if p[0] == '\n' {
-				p = p[1:]
-			}
-			if err := n.endLine(); err != nil {
+		if fine := n.wholeLines(p); fine > 0 {
+			if _, err := n.dst.Write(p[:fine]); err != nil {
 				return 0, err
 			}
+			p = p[fine:]
 			continue
 		}
-		run := bytes.IndexAny(p, "\r\n")
-		if run < 0 {
-			run = len(p)
-		}
-		if err := n.text(p[:run]); err != nil {
+		rest, err := n.mend(p)
+		if err != nil {
 			return 0, err
 		}
-		p = p[run:]
-		if len(p) == 0 {
-			break
-		}
-		n.cr = p[0] == '\r'
-		p = p[1:]
-		if !n.cr {
-			if err := n.endLine(); err != nil {
-				return 0, err
-			}
-		}
+		p = rest
 	}
 	return total, nil
+}
+
+// wholeLines tells how much of p is lines that need nothing done to them.
+func (n *Normaliser) wholeLines(p []byte) (fine int) {
+	if n.cr || !n.lineStart {
+		return 0
+	}
+	for {
+		cr := bytes.IndexByte(p[fine:], '\r')
+		if cr < 0 || cr > n.longest || fine+cr+1 >= len(p) || p[fine+cr+1] != '\n' ||
+			bytes.IndexByte(p[fine:fine+cr], '\n') >= 0 {
+			return fine
+		}
+		n.fields.text(p[fine : fine+cr])
+		n.fields.endLine()
+		fine += cr + len(crlf)
+	}
+}
+
+// mend writes p up to the next line ending or to its end, with what is wrong
+// put right, and gives what is left.
+func (n *Normaliser) mend(p []byte) (rest []byte, err error) {
+	if n.cr {
+		n.cr = false
+		if p[0] == '\n' {
+			p = p[1:]
+		}
+		return p, n.endLine()
+	}
+	run := bytes.IndexAny(p, "\r\n")
+	if run < 0 {
+		return nil, n.text(p)
+	}
+	if err := n.text(p[:run]); err != nil {
+		return nil, err
+	}
+	if n.cr = p[run] == '\r'; n.cr {
+		return p[run+1:], nil
+	}
+	return p[run+1:], n.endLine()
+}
+
+func hasEightBit(p []byte) bool {
+	for len(p) >= 8 {
+		if binary.NativeEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return true
+		}
+		p = p[8:]
+	}
+	for _, octet := range p {
+		if octet > 127 {
+			return true
+		}
+	}
+	return false
 }
 
 // Close ends the last line where the client did not.
@@ -91,7 +132,6 @@ func (n *Normaliser) text(p []byte) error {
 		return ErrLongLine
 	}
 	n.fields.text(p)
-	n.eightBit = n.eightBit || bytes.IndexFunc(p, func(r rune) bool { return r > 127 }) >= 0
 	_, err := n.dst.Write(p)
 	return err
 }

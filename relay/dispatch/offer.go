@@ -149,8 +149,11 @@ func notKept(err error, why string) reply.Reply {
 func (d *Dispatcher) put(t queue.Ticket) {
 	d.mu.Lock()
 	d.backlog.push(t)
+	ready := d.gate.ready(time.Now())
 	d.mu.Unlock()
-	d.kick()
+	if ready {
+		d.kick()
+	}
 }
 
 func (d *Dispatcher) kept(e envelope.Envelope, why string) reply.Reply {

@@ -60,9 +60,13 @@ func (j *Journal) event(level slog.Level, name string, attrs ...slog.Attr) {
 
 // bounded cuts what a stranger may have made long.
 func bounded(attr slog.Attr) slog.Attr {
+	if attr.Value.Kind() == slog.KindString {
+		if text := attr.Value.String(); len(text) > clipped {
+			attr.Value = slog.StringValue(clip(text))
+		}
+		return attr
+	}
 	switch value := attr.Value.Any().(type) {
-	case string:
-		attr.Value = slog.StringValue(clip(value))
 	case []string:
 		texts := make([]string, len(value))
 		for i, text := range value {
@@ -79,12 +83,14 @@ func bounded(attr slog.Attr) slog.Attr {
 	return attr
 }
 
+// clipped is the length to which texts are cut, in octets.
+const clipped = 512
+
 func clip(text string) string {
-	const limit = 512
-	if len(text) <= limit {
+	if len(text) <= clipped {
 		return text
 	}
-	return strings.ToValidUTF8(text[:limit], "") + "…"
+	return strings.ToValidUTF8(text[:clipped], "") + "…"
 }
 
 // keptEvents is how many events stay in memory: about 2 MiB of ordinary ones,
@@ -95,12 +101,12 @@ const keptEvents = 4096
 type ring struct {
 	mu      sync.Mutex
 	records []slog.Record
-	next    uint64 // number of the event to come
-	changed chan struct{}
+	next    uint64        // number of the event to come
+	changed chan struct{} // made for the first who waits
 }
 
 func newRing(size int) *ring {
-	return &ring{records: make([]slog.Record, size), changed: make(chan struct{})}
+	return &ring{records: make([]slog.Record, size)}
 }
 
 func (r *ring) add(record slog.Record) {
@@ -108,8 +114,10 @@ func (r *ring) add(record slog.Record) {
 	defer r.mu.Unlock()
 	r.records[r.next%uint64(len(r.records))] = record
 	r.next++
-	close(r.changed)
-	r.changed = make(chan struct{})
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
 }
 
 // since gives the kept events from number on, the number that follows them,
@@ -122,6 +130,9 @@ func (r *ring) since(number uint64) (records []slog.Record, next uint64, changed
 	}
 	for ; number < r.next; number++ {
 		records = append(records, r.records[number%uint64(len(r.records))])
+	}
+	if r.changed == nil {
+		r.changed = make(chan struct{})
 	}
 	return records, r.next, r.changed
 }

@@ -70,13 +70,19 @@ func (d *doorman) judge(conn net.Conn) {
 		d.refuse(conn, client, answer)
 		return
 	}
-	go func() {
-		select {
-		case d.entered <- d.dress(admitted):
-		case <-d.server.context.Done():
-			_ = admitted.Close()
-		}
-	}()
+	if d.server.sessions.haveBegunWithTLS(client) {
+		go d.enter(admitted) // dressing may take its time
+		return
+	}
+	d.enter(admitted)
+}
+
+func (d *doorman) enter(admitted *clientConn) {
+	select {
+	case d.entered <- d.dress(admitted):
+	case <-d.server.context.Done():
+		_ = admitted.Close()
+	}
 }
 
 func (d *doorman) refuse(conn net.Conn, client netip.Addr, answer reply.Reply) {

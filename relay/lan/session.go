@@ -97,8 +97,9 @@ func (s *session) Data(r io.Reader) error {
 	s.mu.Unlock()
 	e.Received = time.Now()
 	content := s.server.acceptor.Begin(e, octets)
-	answer, ok := s.receive(&e, content, r)
-	if _, chunked := r.(*io.PipeReader); chunked {
+	from, chunked := s.source(r)
+	answer, ok := s.receive(&e, content, from)
+	if chunked {
 		answer, ok = s.afterChunks(answer, ok)
 	}
 	if !ok {
@@ -112,6 +113,15 @@ func (s *session) Data(r io.Reader) error {
 		s.server.journal.SenderReplaced(e.ID, given, e.Sender)
 	}
 	return refusal(content.Accept(s.server.context, e))
+}
+
+// source is where the content comes from: by DATA in clear text our own reader
+// takes it off the connection.
+func (s *session) source(r io.Reader) (from source, chunked bool) {
+	if _, chunked = r.(*io.PipeReader); !chunked && !s.secure {
+		return s.conn.content(s.server.config.Limits.MessageSize), false
+	}
+	return passed(r), chunked
 }
 
 // afterChunks makes up for what go-smtp does with BDAT: a chunk that ends early
@@ -129,12 +139,12 @@ func (s *session) afterChunks(answer reply.Reply, ok bool) (reply.Reply, bool) {
 
 // receive reads the content behind our trace field and completes the envelope.
 // Where that cannot be done it gives the answer for the client.
-func (s *session) receive(e *envelope.Envelope, content Incoming, r io.Reader) (reply.Reply, bool) {
+func (s *session) receive(e *envelope.Envelope, content Incoming, from source) (reply.Reply, bool) {
 	counted := &counter{Writer: content}
 	normaliser := body.NewNormaliser(counted, s.server.config.Limits.Line)
 	_, err := io.WriteString(counted, traceField(*e, s.server.config.Hostname))
 	if err == nil {
-		_, err = io.Copy(normaliser, unfolded(r))
+		err = from(&unfolder{Writer: normaliser})
 	}
 	if err == nil {
 		err = normaliser.Close()

@@ -28,7 +28,7 @@ func (s *Server) asBefore(c *clientConn) net.Conn {
 }
 
 func (s *Server) inTLS(c *clientConn) net.Conn {
-	c.tls = true
+	c.tls, c.raw = true, true
 	return tls.Server(c, s.config.TLS)
 }
 
@@ -37,7 +37,7 @@ func (c *clientConn) peekHello() bool {
 	first := make([]byte, 1)
 	_ = c.Conn.SetReadDeadline(time.Now().Add(helloPatience))
 	n, _ := c.Conn.Read(first)
-	c.peeked = first[:n]
+	c.pending = first[:n]
 	return n == 1 && first[0] == tlsHandshake
 }
 

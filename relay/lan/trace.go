@@ -1,20 +1,28 @@
 package lan
 
 import (
-	"bufio"
 	"io"
 	"net/netip"
 	"strings"
 )
 
-// unfolded keeps content that begins with white space, which is no header,
+// unfolder keeps content that begins with white space, which is no header,
 // from becoming a continuation of our trace field.
-func unfolded(content io.Reader) io.Reader {
-	r := bufio.NewReader(content)
-	if first, err := r.Peek(1); err == nil && (first[0] == ' ' || first[0] == '\t') {
-		return io.MultiReader(strings.NewReader("\r\n"), r)
+type unfolder struct {
+	io.Writer
+	begun bool
+}
+
+func (u *unfolder) Write(p []byte) (int, error) {
+	if !u.begun && len(p) > 0 {
+		u.begun = true
+		if p[0] == ' ' || p[0] == '\t' {
+			if _, err := io.WriteString(u.Writer, "\r\n"); err != nil {
+				return 0, err
+			}
+		}
 	}
-	return r
+	return u.Writer.Write(p)
 }
 
 // traceName is a client's EHLO argument as it may stand in a header: whatever
