@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 )
 
@@ -86,8 +87,18 @@ func (b *Buffer) room() (*[]byte, error) {
 		return nil, ErrBudget
 	}
 	b.taken += int64(size)
-	b.chunks = append(b.chunks, make([]byte, 0, size))
+	b.chunks = append(b.chunks, newChunk(size))
 	return &b.chunks[len(b.chunks)-1], nil
+}
+
+// firstChunks are used again and again: most messages need no other.
+var firstChunks = sync.Pool{New: func() any { return new([firstChunk]byte) }}
+
+func newChunk(size int) []byte {
+	if size == firstChunk {
+		return firstChunks.Get().(*[firstChunk]byte)[:0]
+	}
+	return make([]byte, 0, size)
 }
 
 // Size is the number of bytes written.
@@ -95,6 +106,9 @@ func (b *Buffer) Size() int64 { return b.size }
 
 // Open gives a reader from the first byte on.
 func (b *Buffer) Open() io.Reader {
+	if len(b.chunks) == 1 {
+		return bytes.NewReader(b.chunks[0])
+	}
 	readers := make([]io.Reader, len(b.chunks))
 	for i, chunk := range b.chunks {
 		readers[i] = bytes.NewReader(chunk)
@@ -105,5 +119,8 @@ func (b *Buffer) Open() io.Reader {
 // Release gives the memory back. No reader may be in use any more.
 func (b *Buffer) Release() {
 	b.budget.used.Add(-b.taken)
+	if len(b.chunks) > 0 {
+		firstChunks.Put((*[firstChunk]byte)(b.chunks[0][:firstChunk]))
+	}
 	b.chunks, b.taken, b.size = nil, 0, 0
 }

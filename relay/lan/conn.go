@@ -68,9 +68,9 @@ func (c *clientConn) read(p []byte) (int, error) {
 		return c.fetch(p)
 	}
 	if len(c.pending) == 0 {
-		const size = 4 << 10
+		const commands = 4 << 10
 		if c.block == nil {
-			c.block = make([]byte, size)
+			c.block = make([]byte, commands)
 		}
 		n, err := c.fetch(c.block)
 		if c.pending = c.block[:n]; n == 0 {
