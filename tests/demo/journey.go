@@ -23,28 +23,32 @@ type event struct {
 	Took       string
 	Cause      string
 	Key        string
+	Why        string
+	Words      string
 	Upstream   struct {
 		Host, Address, TLS, Cipher, Peer, Certificate string
 	}
 }
 
-// tell prints each message's journey as the journal gives it, and calls arrived
-// when one has come to its end.
-func tell(journal io.Reader, arrived func()) {
+// teller prints each message's journey as the journal gives it.
+type teller struct {
+	kept map[string]bool // messages whose printer has its answer already
+}
+
+// tell reads the journal to its end, and calls each after each event.
+func (t *teller) tell(journal io.Reader, each func(name string)) {
 	lines := bufio.NewScanner(journal)
 	for lines.Scan() {
 		var e event
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
 			continue
 		}
-		e.print()
-		if e.Event == "delivered" || e.Event == "refused" || e.Event == "deferred" {
-			arrived()
-		}
+		t.print(e)
+		each(e.Event)
 	}
 }
 
-func (e event) print() {
+func (t *teller) print(e event) {
 	switch e.Event {
 	case "received":
 		e.line("printer -> box", "from %s %s, %d recipient(s), %d octets", e.Hello, e.From, e.Recipients, e.Octets)
@@ -52,8 +56,18 @@ func (e event) print() {
 		e.line("TPM", "signed the handshake in %s, key: %s", e.Took, e.Key)
 	case "upstream connected":
 		e.line("box -> tenant", "%s at %s, certificate of %s verified, %s", e.Upstream.Host, e.Upstream.Address, e.Upstream.Peer, e.Upstream.Cipher)
+	case "kept":
+		t.kept[e.ID] = true
+		e.line("box -> flash", "%s, durable and encrypted", e.ID)
+		e.line("printer hears", "250 safe in the spool: %s", e.Why)
+	case "upstream resumed":
+		e.line("box -> tenant", "the tenant takes mail again")
 	case "delivered":
 		e.line("box -> tenant", "%s, %s", e.Upstream.Certificate, e.Upstream.TLS)
+		if t.kept[e.ID] {
+			e.line("tenant said", "%s", e.Answer)
+			return
+		}
 		e.line("printer hears", "%s (after %s)", e.Answer, e.Took)
 	case "refused", "deferred":
 		e.line("printer hears", "%s (after %s)", e.Answer, e.Took)

@@ -30,7 +30,7 @@ const (
 func main() {
 	program := flag.String("program", "dist/sealpost", "the sealpost `file`")
 	dir := flag.String("dir", ".run", "the `folder` to work in; what an earlier run left there is removed")
-	once := flag.Bool("once", false, "end after the first message")
+	once := flag.Bool("once", false, "end after the play")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -162,6 +162,9 @@ ca_file = %q
 [keys]
 tpm = %q
 
+[retry]
+first = "12s"
+
 [spool]
 size = "8MiB"
 
@@ -194,8 +197,8 @@ func (s *stage) startRelay(_, _ string) (err error) {
 	return err
 }
 
-// show follows the relay's journal, sends one message, and goes on telling the
-// journeys of those that others send.
+// show follows the relay's journal through the play, and goes on telling the
+// journeys of messages that others send.
 func (s *stage) show(ctx context.Context, once bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -208,22 +211,22 @@ func (s *stage) show(ctx context.Context, once bool) error {
 	if err := journal.Start(); err != nil {
 		return err
 	}
-	fmt.Print("\nA printer sends a scan.\n\n")
-	if err := printerSends(); err != nil {
-		return err
-	}
-	told := 0
-	tell(events, func() {
-		if told++; told > 1 {
-			return
-		}
+	p := play{stage: s, end: func() {
 		if once {
 			cancel()
 			return
 		}
 		fmt.Printf("\n%s\n", s.invitation())
-	})
+	}}
+	if err := p.begin(); err != nil {
+		return err
+	}
+	t := teller{kept: map[string]bool{}}
+	t.tell(events, p.follow)
 	_ = journal.Wait()
+	if p.err != nil {
+		return p.err
+	}
 	if !s.relay.Running() {
 		return fmt.Errorf("the relay ended by itself:\n%s", s.relay.Log)
 	}
