@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -65,6 +66,7 @@ func TestAPasswordIsAskedForWithoutEchoAndTheTerminalGivenBack(t *testing.T) {
 		"interrupted": {func(*os.File) { _ = syscall.Kill(os.Getpid(), syscall.SIGINT) }, "", "interrupted: nothing was imported"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			others := goleak.IgnoreCurrent()
 			person, program := terminal(t)
 			command := &cobra.Command{}
 			command.SetContext(t.Context())
@@ -81,7 +83,10 @@ func TestAPasswordIsAskedForWithoutEchoAndTheTerminalGivenBack(t *testing.T) {
 			}
 			acting.Wait()
 			awaitEcho(t, program, true)
-			_, _ = person.WriteString("\n") // lets an interrupted reader go
+			// An interrupted reader goes only now; before that its descriptor must
+			// not be given to another terminal.
+			_, _ = person.WriteString("\n")
+			goleak.VerifyNone(t, others)
 		})
 	}
 }

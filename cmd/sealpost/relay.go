@@ -107,15 +107,17 @@ func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, sock
 	}
 	r.journal.Started(version, string(r.box.settings.Upstream.Method))
 	<-ctx.Done()
-	return r.stop(context.Cause(ctx), server, looking)
+	return r.stop(context.Cause(ctx), server, doors, looking)
 }
 
-func (r *relay) stop(cause error, server *lan.Server, looking *control.Server) error {
+func (r *relay) stop(cause error, server *lan.Server, doors doors, looking *control.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
 	// Clients that wait for the tenant must not hold up the stop.
 	r.dispatcher.Stop()
 	err := server.Shutdown(ctx)
+	// The server does not know a door that it was not opened at yet.
+	doors.close()
 	r.journal.Stopped()
 	err = errors.Join(err, looking.Close())
 	r.serving.Wait()

@@ -87,15 +87,16 @@ func formatCommand(o *options) *cobra.Command {
 	return c
 }
 
-// formatSpool blanks the ring before the key goes, so that a power cut between
-// the two leaves a spool that opens.
+// formatSpool throws the key away before it blanks the ring, so that nothing
+// is ever written anew under a key that was in use: a power cut between the two
+// leaves a spool that says that it has to be formatted.
 func (b *box) formatSpool(ctx context.Context) error {
-	if err := b.blankSpool(ctx); err != nil {
-		return err
-	}
 	key, err := spoolkey.Renew(ctx, b.store, b.sealer(), spool.KeySize)
 	clear(key)
-	return err
+	if err != nil {
+		return err
+	}
+	return b.blankSpool(ctx)
 }
 
 func (b *box) blankSpool(ctx context.Context) error {

@@ -76,7 +76,7 @@ func (d *Dispatcher) tryKept(a *attempt) {
 	q, _ := d.storage()
 	e, progress, err := q.Load(a.ticket.ID)
 	if err != nil {
-		d.unreadable(a.ticket, err)
+		d.unreadable(q, a.ticket, err)
 		return
 	}
 	now := time.Now()

@@ -167,13 +167,15 @@ func (d *Dispatcher) postpone(t queue.Ticket, due time.Time) {
 	d.backlog.postpone(t, due)
 }
 
-// unreadable sets aside a ticket whose message cannot be read. One that is
-// gone was dropped by a person.
-func (d *Dispatcher) unreadable(ticket queue.Ticket, err error) {
+// unreadable gives up a message of which not even the envelope can be read:
+// nobody can be told, and it would stand in the ring's way. One that is gone was
+// dropped by a person.
+func (d *Dispatcher) unreadable(q *queue.Queue, ticket queue.Ticket, err error) {
 	if errors.Is(err, spool.ErrNotFound) {
 		return
 	}
 	d.journal.Damaged(uint64(ticket.ID), "", err)
+	d.done(q, ticket, envelope.Envelope{})
 }
 
 // damaged tells the sender of a message that the flash has lost.

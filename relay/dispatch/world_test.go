@@ -210,6 +210,8 @@ type world struct {
 	log   *syncBuffer
 	d     *Dispatcher
 	count int
+
+	poisoned bool // the flash has failed, and the spool cannot be closed well
 }
 
 type syncBuffer struct {
@@ -262,7 +264,7 @@ func (w *world) close() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := errors.Join(w.d.Close(ctx), w.spool.Close()); err != nil {
+	if err := errors.Join(w.d.Close(ctx), w.spool.Close()); err != nil && !w.poisoned {
 		w.t.Error(err)
 	}
 }
