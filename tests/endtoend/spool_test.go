@@ -1,11 +1,11 @@
 package endtoend
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -196,10 +196,11 @@ func TestAMessageOf150MBPassesThrough64MiBOfMemory(t *testing.T) {
 		scanner.close()
 		upstream.Behave(nil)
 		s.awaitEmpty()
-		messages := upstream.Messages()[arrived:]
-		last := messages[len(messages)-1]
-		if name, whole := named(last.Content); name != "scan" || !whole || !bytes.HasSuffix(last.Content, []byte(message[len(message)-1000:])) {
-			t.Errorf("with the tenant down (%v) %d octets arrived", down, len(last.Content))
+		if !slices.ContainsFunc(upstream.Messages()[arrived:], func(m tenant.Message) bool {
+			name, whole := named(m.Content)
+			return name == "scan" && whole && len(m.Content) > len(message)
+		}) {
+			t.Errorf("with the tenant down (%v) the scan did not arrive", down)
 		}
 	}
 	t.Logf("the relay took at most %s of memory", s.peak())
