@@ -47,18 +47,17 @@ func (d *Dispatcher) make(a *attempt) {
 // tryLive offers a message whose client waits.
 func (d *Dispatcher) tryLive(a *attempt) {
 	m := a.message
-	q, _ := d.storage()
 	t := &trial{envelope: m.envelope, content: &watched{Content: m.memory, moved: &m.moved}}
 	for i := range m.envelope.Recipients {
 		t.owed = append(t.owed, i)
 	}
-	d.try(t, func(answers []reply.Reply) bool { return m.judge(answers, q) })
-	d.settleLive(m, q, t)
+	d.try(t, func(answers []reply.Reply) bool { return d.judge(m, answers) })
+	d.settleLive(m, t)
 }
 
 // judge says whether content is sent. Where only some were accepted, the
 // message must be safe first: the others are still owed it, or an explanation.
-func (m *message) judge(answers []reply.Reply, q *queue.Queue) bool {
+func (d *Dispatcher) judge(m *message, answers []reply.Reply) bool {
 	accepted := 0
 	for _, answer := range answers {
 		if answer.Positive() {
@@ -68,6 +67,7 @@ func (m *message) judge(answers []reply.Reply, q *queue.Queue) bool {
 	if accepted == 0 || accepted == len(answers) {
 		return accepted > 0
 	}
+	q, _ := d.storage()
 	return m.keep(q) == nil
 }
 

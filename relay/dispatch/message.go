@@ -49,19 +49,23 @@ func (m *message) stopWaiting() {
 	}
 }
 
-// conclude gives the client's final answer, unless the message was kept: then
-// the client has its answer.
+// conclude ends a message for which nothing remains to be done, unless it was
+// kept: then that is to be followed up. The client hears the answer if it has
+// none yet.
 func (m *message) conclude(answer reply.Reply) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.kept {
 		return false
 	}
-	m.say(answer)
+	if m.answer.Code == 0 {
+		m.say(answer)
+	}
 	return true
 }
 
-// settle gives the client's answer if it has none yet.
+// settle gives the client's answer if it has none yet. The answer is made under
+// the message's mutex, so that it says what is.
 func (m *message) settle(answer func() reply.Reply) reply.Reply {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,13 +108,6 @@ func (m *message) keep(q *queue.Queue) error {
 }
 
 var errNoSpool = errors.New("the spool is not open")
-
-// isKept tells whether the message lies in the spool.
-func (m *message) isKept() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.kept
-}
 
 // use and release count those who need the content in memory.
 func (m *message) use() { m.users.Add(1) }

@@ -67,8 +67,8 @@ func (d *Dispatcher) stuck(now time.Time) bool {
 
 // await waits for the upstream's answer as long as there is hope for it.
 func (d *Dispatcher) await(ctx context.Context, m *message) reply.Reply {
-	begun, hold := time.Now(), d.hold()
-	timer := time.NewTimer(hold)
+	begun := time.Now()
+	timer := time.NewTimer(d.config.Hold)
 	defer timer.Stop()
 	for {
 		select {
@@ -79,11 +79,12 @@ func (d *Dispatcher) await(ctx context.Context, m *message) reply.Reply {
 		case <-m.leave:
 			return d.setAside(ctx, m, d.reason())
 		case <-timer.C:
-			more := m.patience(begun, time.Now(), hold)
+			more := m.patience(begun, time.Now(), d.hold())
 			if more <= 0 {
 				return d.setAside(ctx, m, "the upstream is slow to answer")
 			}
-			timer.Reset(more)
+			// A queue may come meanwhile.
+			timer.Reset(min(more, max(d.config.Hold, time.Second)))
 		}
 	}
 }
@@ -127,7 +128,8 @@ func (d *Dispatcher) setAside(ctx context.Context, m *message, why string) reply
 		}
 	}
 	return m.settle(func() reply.Reply {
-		if err != nil {
+		// The attempt may have found the room that was not there a moment ago.
+		if !m.kept {
 			return d.declinedAs(m.envelope, notKept(err, why))
 		}
 		if !started {
@@ -163,10 +165,5 @@ func (d *Dispatcher) kept(e envelope.Envelope, why string) reply.Reply {
 
 func (d *Dispatcher) declinedAs(e envelope.Envelope, answer reply.Reply) reply.Reply {
 	d.journal.Deferred(e.ID, answer, nil, time.Since(e.Received))
-	return answer
-}
-
-func (d *Dispatcher) declined(t *trial, answer reply.Reply) reply.Reply {
-	d.journal.Deferred(t.envelope.ID, answer, t.err, t.lasted)
 	return answer
 }

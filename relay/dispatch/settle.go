@@ -12,14 +12,14 @@ import (
 )
 
 // settleLive follows from an attempt whose client may still be waiting.
-func (d *Dispatcher) settleLive(m *message, q *queue.Queue, t *trial) {
+func (d *Dispatcher) settleLive(m *message, t *trial) {
 	if answer, final := t.finalAnswer(); final && m.conclude(answer) {
 		d.recordFinal(t, answer)
 		return
 	}
-	err := m.keep(q)
-	if !m.isKept() {
-		m.settle(func() reply.Reply { return d.declined(t, unkept(t, err)) })
+	q, _ := d.storage()
+	if answer := unkept(t, m.keep(q)); m.conclude(answer) {
+		d.journal.Deferred(t.envelope.ID, answer, t.err, t.lasted)
 		return
 	}
 	m.settle(func() reply.Reply { return d.kept(m.envelope, t.words()) })
