@@ -20,7 +20,6 @@ type attempt struct {
 	message *message
 	ticket  queue.Ticket
 	large   bool
-	probe   bool // it goes out to see whether the upstream takes mail again
 }
 
 // trial is what an attempt works on.
@@ -33,6 +32,7 @@ type trial struct {
 	own      bool // what stands for the whole upstream is this message's own fault
 	result   upstream.Result
 	err      error
+	begun    time.Time
 	lasted   time.Duration
 }
 
@@ -113,7 +113,7 @@ const slowest = 4 << 10
 
 // try makes the attempt and draws its lessons for the upstream as a whole.
 func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
-	begun := time.Now()
+	t.begun = time.Now()
 	allowed := d.config.Timeout + time.Duration(t.envelope.Size/slowest)*time.Second
 	ctx, cancel := context.WithTimeout(d.context, allowed)
 	defer cancel()
@@ -124,7 +124,7 @@ func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
 	}
 	d.count(len(e.Recipients))
 	t.result, t.err = d.upstream.Deliver(ctx, e, t.content, judge)
-	t.lasted = time.Since(begun)
+	t.lasted = time.Since(t.begun)
 	if t.err != nil {
 		d.unanswered(t)
 		return
@@ -160,16 +160,27 @@ func (d *Dispatcher) unanswered(t *trial) {
 		kind = reading.Kind
 		words += ": " + reading.Words()
 	}
-	d.shut(kind, words, answer)
+	if t.own = t.ready() && d.ownFault(t); !t.own {
+		d.shut(t, kind, words, answer)
+	}
+}
+
+// ready tells of an attempt without an answer whether the far side broke off
+// over this message.
+func (t *trial) ready() bool {
+	u := (*upstream.Unavailable)(nil)
+	return errors.As(t.err, &u) && u.Ready
 }
 
 // answered draws the lesson of the far side's answers.
 func (d *Dispatcher) answered(t *trial) {
 	v := &t.verdict
-	t.own = v.hold != nil && d.ownFault(t)
-	if v.hold != nil && !t.own {
-		d.shut(v.hold.Kind, v.held.String()+": "+v.hold.Words(), v.held)
-		return
+	if v.hold != nil {
+		fixed := v.hold.Kind == report.Configuration || v.hold.Kind == report.Blocked
+		if t.own = fixed && d.ownFault(t); !t.own {
+			d.shut(t, v.hold.Kind, v.held.String()+": "+v.hold.Words(), v.held)
+			return
+		}
 	}
 	d.mu.Lock()
 	if v.count(delivered) > 0 {
@@ -182,14 +193,14 @@ func (d *Dispatcher) answered(t *trial) {
 	}
 }
 
-// ownFault tells whether an answer that stands for the whole upstream is the
-// message's own: it met such an answer before, and others were taken since.
+// ownFault tells whether what stands for the whole upstream is the message's
+// own fault: it met the like before, and others were taken since. While none is
+// taken nothing is.
 func (d *Dispatcher) ownFault(t *trial) bool {
 	const most = 1000
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	kind := t.verdict.hold.Kind
-	if kind != report.Configuration && kind != report.Blocked {
+	if d.gate.closed() {
 		return false
 	}
 	if t.envelope.Sender == "" && t.envelope.Report {
@@ -208,7 +219,7 @@ func (d *Dispatcher) ownFault(t *trial) bool {
 }
 
 // shut holds all mail back for a while, and learns from the answer.
-func (d *Dispatcher) shut(kind report.Kind, words string, answer reply.Reply) {
+func (d *Dispatcher) shut(t *trial, kind report.Kind, words string, answer reply.Reply) {
 	const tooManyConnections = 432
 	d.mu.Lock()
 	if d.queue == nil {
@@ -223,7 +234,7 @@ func (d *Dispatcher) shut(kind report.Kind, words string, answer reply.Reply) {
 	case kind == report.WaitLong:
 		d.ledger.throttled(now)
 	}
-	news := d.gate.shut(now, kind, words)
+	news := d.gate.shut(t.begun, now, kind, words)
 	until := d.gate.until
 	d.releaseWaiting()
 	d.mu.Unlock()

@@ -180,7 +180,7 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 	d.backlog.wake(now)
 	for len(d.active) < d.ledger.slots(now) {
 		if !d.gate.ready(now) {
-			return min(longest, max(d.gate.until.Sub(now), 0)+time.Millisecond), true
+			return d.gate.wait(now, longest), true
 		}
 		if pause := d.ledger.wait(now); pause > 0 {
 			return min(longest, pause), true
@@ -200,8 +200,9 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 // begin sets an attempt off. While the gate is closed it is a probe, and
 // nothing else goes out beside it. The caller holds mu.
 func (d *Dispatcher) begin(a *attempt) {
-	d.gate.probing = d.gate.closed()
-	a.probe = d.gate.probing
+	if d.gate.closed() {
+		d.gate.probe = a
+	}
 	d.active[a] = struct{}{}
 	d.ledger.began(a.begun)
 	if a.message != nil {
@@ -258,8 +259,8 @@ func (d *Dispatcher) nextKept(now time.Time) *attempt {
 func (d *Dispatcher) end(a *attempt) {
 	d.mu.Lock()
 	delete(d.active, a)
-	if a.probe {
-		d.gate.probing = false
+	if d.gate.probe == a {
+		d.gate.probe = nil
 	}
 	d.mu.Unlock()
 	if a.message != nil {

@@ -18,8 +18,8 @@ type gate struct {
 	reason   string
 	since    time.Time
 	until    time.Time
-	failures int // in a row
-	probing  bool
+	failures int      // in a row
+	probe    *attempt // the message that went through to see
 }
 
 // closed tells whether mail is held back.
@@ -27,7 +27,16 @@ func (g *gate) closed() bool { return g.kind != "" }
 
 // ready tells whether a message may go through now, be it to see.
 func (g *gate) ready(now time.Time) bool {
-	return !g.closed() || !g.probing && !now.Before(g.until)
+	return !g.closed() || g.probe == nil && !now.Before(g.until)
+}
+
+// wait is how long it takes until a message may go through, where none may
+// now. While one is on its way its end is waited for, which wakes by itself.
+func (g *gate) wait(now time.Time, longest time.Duration) time.Duration {
+	if g.probe != nil {
+		return longest
+	}
+	return min(longest, max(g.until.Sub(now), 0)+time.Millisecond)
 }
 
 // pauses gives the first and the longest pause for a kind of fault. Trying to
@@ -44,27 +53,32 @@ func (g *gate) pauses(kind report.Kind) (first, longest time.Duration) {
 	return g.retry.Longest, g.retry.Longest
 }
 
-// shut closes the gate, or keeps it closed for longer. It tells whether the
-// reason is news.
-func (g *gate) shut(now time.Time, kind report.Kind, reason string) (news bool) {
-	news = kind != g.kind || reason != g.reason
+// shut closes the gate, or keeps it closed for longer, after an attempt that
+// has begun at that time. Of those that were under way when the gate closed
+// only one counts, so that the pauses do not grow with the connections. It
+// tells whether the reason is news.
+func (g *gate) shut(begun, now time.Time, kind report.Kind, reason string) (news bool) {
+	failures := g.failures
 	if kind != g.kind {
-		g.failures = 0
+		failures = 0
+	}
+	first, longest := g.pauses(kind)
+	until := now.Add(pause(first, longest, failures))
+	if g.closed() && !begun.After(g.since) && (kind == g.kind || until.Before(g.until)) {
+		return false
 	}
 	if !g.closed() {
 		g.since = now
 	}
-	first, longest := g.pauses(kind)
-	g.kind, g.reason, g.probing = kind, reason, false
-	g.until = now.Add(pause(first, longest, g.failures))
-	g.failures++
+	news = kind != g.kind || reason != g.reason
+	g.kind, g.reason, g.until, g.failures = kind, reason, until, failures+1
 	return news
 }
 
 // open lets mail through again. It tells whether that is news.
 func (g *gate) open() (news bool) {
 	news = g.closed()
-	g.kind, g.reason, g.failures, g.probing = "", "", 0, false
+	g.kind, g.reason, g.failures, g.probe = "", "", 0, nil
 	return news
 }
 

@@ -2,6 +2,8 @@ package dispatch
 
 import (
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,6 +156,160 @@ func TestTheDaysRecipientsAreCountedAcrossARestart(t *testing.T) {
 		time.Sleep(25 * time.Hour)
 		if n := len(w.far.got()); n != 60 || w.kept() != 0 {
 			t.Errorf("%d arrived on the next day, %d kept", n, w.kept())
+		}
+	})
+}
+
+func TestTheDispatcherSleepsWhileAProbeIsUnderWay(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.be(func(f *farSide) { f.down = unreachableHost })
+		w.send(1, 100)
+		w.far.be(func(f *farSide) {
+			f.down = nil
+			f.delay = func(envelope.Envelope) time.Duration { return 5 * time.Minute }
+		})
+		time.Sleep(time.Minute)
+		if wait, _ := w.d.start(time.Now()); wait < 10*time.Second {
+			t.Errorf("it looks again after %s", wait)
+		}
+	})
+}
+
+func TestAttemptsUnderWayWhenTheUpstreamIsLostCountAsOneFailure(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.be(func(f *farSide) {
+			f.down = func(e envelope.Envelope) error { time.Sleep(time.Second); return unreachableHost(e) }
+		})
+		for i := range 4 {
+			go w.sendAs("lost", i, 100)
+		}
+		time.Sleep(2 * time.Second)
+		if pause := time.Until(w.d.Status().Next); pause > 12*time.Second {
+			t.Errorf("the first pause is %s", pause)
+		}
+	})
+}
+
+func TestOnlyOneProbeGoesOutThoughOlderAttemptsFailBesideIt(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		var mu sync.Mutex
+		asked := 0
+		w.far.down = func(e envelope.Envelope) error {
+			mu.Lock()
+			asked++
+			n := asked
+			mu.Unlock()
+			switch {
+			case n == 1:
+				time.Sleep(time.Second)
+			case n <= 4:
+				time.Sleep(30 * time.Second)
+			default:
+				time.Sleep(3 * time.Minute)
+			}
+			return unreachableHost(e)
+		}
+		for i := range 4 {
+			go w.sendAs("lost", i, 100)
+		}
+		time.Sleep(150 * time.Second)
+		w.far.mu.Lock()
+		defer w.far.mu.Unlock()
+		if w.far.open != 1 {
+			t.Errorf("%d probes are under way", w.far.open)
+		}
+	})
+}
+
+func TestARefusalOfItsOwnDoesNotOpenTheGate(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.be(func(f *farSide) { f.answer = says(denied) })
+		for range 20 {
+			w.send(1, 100)
+		}
+		// Probes make suspects of most.
+		time.Sleep(3 * time.Hour)
+		var let atomic.Bool
+		w.far.be(func(f *farSide) {
+			f.answer = func(envelope.Envelope, envelope.Address) reply.Reply {
+				if let.CompareAndSwap(false, true) {
+					return ok
+				}
+				return denied
+			}
+		})
+		time.Sleep(time.Hour)
+		before := len(w.far.offered())
+		time.Sleep(day)
+		if n := len(w.far.offered()) - before; n > 200 {
+			t.Errorf("asked %d times in a day", n)
+		}
+		if n := len(w.events("upstream resumed")); n > 2 {
+			t.Errorf("resumed %d times without a message taken", n)
+		}
+		w.far.be(func(f *farSide) { f.answer = nil })
+		time.Sleep(2 * time.Hour)
+		if w.kept() != 0 {
+			t.Errorf("%d kept", w.kept())
+		}
+	})
+}
+
+func TestABounceWaitsForTheCureLikeOtherMail(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		first := late(unknown)
+		w.far.be(func(f *farSide) {
+			f.answer = func(e envelope.Envelope, to envelope.Address) reply.Reply {
+				if e.Report {
+					return grey
+				}
+				return first(e, to)
+			}
+		})
+		w.send(1, 100)
+		time.Sleep(10 * time.Minute)
+		w.far.be(func(f *farSide) { f.answer = says(denied) })
+		w.sendAs("other", 2, 100)
+		time.Sleep(day)
+		if events := w.events("nobody to tell"); len(events) > 0 {
+			t.Errorf("the bounce was given up: %v", events)
+		}
+		w.far.be(func(f *farSide) { f.answer = nil })
+		time.Sleep(2 * time.Hour)
+		if len(w.far.got()) != 2 || w.kept() != 0 {
+			t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+		}
+	})
+}
+
+func TestOneMessageOnWhichTheServerHangsUpDoesNotStopItsClientsOthers(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.down = func(e envelope.Envelope) error {
+			if e.ID == "M1" {
+				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", Ready: true}
+			}
+			return nil
+		}
+		for range 10 {
+			w.send(1, 100)
+		}
+		time.Sleep(2 * time.Hour)
+		if n := len(w.far.got()); n != 9 {
+			t.Errorf("%d of 9 arrived", n)
+		}
+		for range 24 {
+			if answer := w.send(1, 100); !strings.Contains(answer.Text, "taken by") {
+				t.Errorf("answered %s", answer)
+			}
+			time.Sleep(time.Hour)
+		}
+		time.Sleep(6 * day)
+		for range 3 {
+			w.send(1, 100)
+			time.Sleep(2 * time.Hour)
+		}
+		if w.kept() != 0 {
+			t.Errorf("%d kept", w.kept())
 		}
 	})
 }

@@ -176,11 +176,11 @@ func TestAfterALongOutageOldMailIsStillOfferedOnce(t *testing.T) {
 		w.send(1, 100)
 		w.restart()
 		w.send(1, 100)
-		time.Sleep(4 * day)
+		time.Sleep(6 * day)
 		w.far.be(func(f *farSide) { f.down = nil })
 		time.Sleep(time.Hour)
-		if len(w.far.got()) != 2 {
-			t.Errorf("%d arrived", len(w.far.got()))
+		if got := ids(w.far.got()); len(w.far.got()) != 2 || !strings.Contains(got, "M1") || !strings.Contains(got, "M2") {
+			t.Errorf("arrived: %s", got)
 		}
 	})
 }

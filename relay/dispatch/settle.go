@@ -126,7 +126,7 @@ func (d *Dispatcher) done(q *queue.Queue, ticket queue.Ticket, e envelope.Envelo
 // whole is at fault and the gate keeps it back, else after a pause of its own.
 func (d *Dispatcher) again(q *queue.Queue, ticket queue.Ticket, t *trial) {
 	now := time.Now()
-	if now.Sub(t.envelope.Received) > d.config.Retry.Age && d.expire(q, ticket, t) {
+	if d.tooOld(t, now) && d.expire(q, ticket, t) {
 		return
 	}
 	t.progress.Last = t.words()
@@ -136,7 +136,7 @@ func (d *Dispatcher) again(q *queue.Queue, ticket queue.Ticket, t *trial) {
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.backlog.putBack(ticket, t.err != nil)
+		d.backlog.putBack(ticket, t.err != nil && !t.ready())
 		return
 	}
 	t.progress.Next = now.Add(pause(d.config.Retry.First, d.config.Retry.Longest, t.progress.Attempts))
@@ -150,9 +150,22 @@ func (d *Dispatcher) again(q *queue.Queue, ticket queue.Ticket, t *trial) {
 // upstreamsFault tells whether the message itself had no part in its failure.
 func (t *trial) upstreamsFault() bool {
 	if t.err != nil {
-		return !t.content.begun()
+		return !t.content.begun() && !t.own
 	}
 	return t.verdict.hold != nil && !t.own
+}
+
+// tooOld tells whether a message is to be given up for its age. One that grew
+// old while the upstream took no mail is offered once more when it does: its
+// notification could not leave either.
+func (d *Dispatcher) tooOld(t *trial, now time.Time) bool {
+	if now.Sub(t.envelope.Received) <= d.config.Retry.Age {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	outage := t.upstreamsFault() && d.gate.closed()
+	return !outage || d.gate.since.Sub(t.envelope.Received) > d.config.Retry.Age
 }
 
 func (d *Dispatcher) save(q *queue.Queue, id queue.ID, p queue.Progress) {

@@ -92,7 +92,7 @@ func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content enve
 	}
 	text, err := b.read(ctx, content)
 	if err != nil {
-		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", Err: err}
+		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", Ready: true, Err: err}
 	}
 	return f.finish(e, b, result, text), nil
 }

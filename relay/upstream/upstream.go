@@ -23,6 +23,7 @@ type Unavailable struct {
 	Status reply.Status // what it says by RFC 3463, class 4
 	Reason string       // for the technician: what is wrong and what to do
 	Answer reply.Reply  // the far side's, where it refused to go on at all; else zero
+	Ready  bool         // the far side was ready for mail, and broke off over this message
 	Err    error
 }
 

@@ -88,7 +88,7 @@ func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content en
 	final, err := link.client.Content(ctx, content)
 	if err != nil {
 		c.pool.drop(link)
-		return upstream.Result{}, c.unavailable(ctx, &onHost{link.record.Host, err})
+		return upstream.Result{}, c.unavailable(ctx, &onHost{link.record.Host, &overMessage{err}})
 	}
 	for i, answer := range answers {
 		if answer.Positive() {
@@ -116,7 +116,7 @@ func (c *Connector) offer(ctx context.Context, e envelope.Envelope) (*link, []re
 		c.pool.drop(link)
 		stale := link.used && (mail.Code == 0 || mail.Code == esmtp.ServiceClosing)
 		if !stale || ctx.Err() != nil {
-			return nil, nil, &onHost{link.record.Host, err}
+			return nil, nil, &onHost{link.record.Host, &overMessage{err}}
 		}
 	}
 }

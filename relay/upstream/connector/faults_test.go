@@ -195,3 +195,21 @@ func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
 		t.Errorf("it took %v", lasted)
 	}
 }
+
+func TestAServerThatBreaksOffOverAMessageIsToldFromOneThatIsNotReady(t *testing.T) {
+	for verb, ready := range map[string]bool{"CONNECT": false, "EHLO": false, "MAIL": true, "RCPT": true, "CONTENT": true} {
+		s := newSite(t, func(c *tenant.Config) {
+			c.Script = func(said, _ string) string {
+				if said == verb {
+					return tenant.HangUp
+				}
+				return ""
+			}
+		}, nil)
+		_, err := s.deliver(message("1"))
+		u := (*upstream.Unavailable)(nil)
+		if !errors.As(err, &u) || u.Ready != ready {
+			t.Errorf("hanging up at %s: ready %v, %v", verb, !ready, err)
+		}
+	}
+}

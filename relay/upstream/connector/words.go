@@ -31,6 +31,13 @@ type onHost struct {
 func (o *onHost) Error() string { return o.host + ": " + o.err.Error() }
 func (o *onHost) Unwrap() error { return o.err }
 
+// overMessage marks what failed when a connection was open and a message was
+// offered over it.
+type overMessage struct{ err error }
+
+func (o *overMessage) Error() string { return o.err.Error() }
+func (o *overMessage) Unwrap() error { return o.err }
+
 // afterShowing marks what failed where TLS 1.3 servers refuse the certificate
 // that they were shown.
 type afterShowing struct{ err error }
@@ -51,12 +58,14 @@ var (
 
 // unavailable puts what went wrong into words for the technician.
 func (c *Connector) unavailable(ctx context.Context, err error) *upstream.Unavailable {
+	over := (*overMessage)(nil)
+	ready := errors.As(err, &over)
 	host := cmp.Or(c.config.Host, "the tenant")
 	if at := (*onHost)(nil); errors.As(err, &at) {
 		host = at.host
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, errBusy) {
-		return &upstream.Unavailable{Status: statusBroken, Err: err,
+		return &upstream.Unavailable{Status: statusBroken, Ready: ready, Err: err,
 			Reason: host + " did not answer in time: if it is the line that is slow, raise upstream.timeout"}
 	}
 	// What a server said comes before TLS, whose errors are known by their text.
@@ -64,10 +73,10 @@ func (c *Connector) unavailable(ctx context.Context, err error) *upstream.Unavai
 		keyWords, busyWords, lookupWords, refusalWords, protocolWords, tlsWords, networkWords,
 	} {
 		if status, reason := read(host, err); reason != "" {
-			return &upstream.Unavailable{Status: status, Reason: reason, Answer: refusedWith(err), Err: err}
+			return &upstream.Unavailable{Status: status, Reason: reason, Answer: refusedWith(err), Ready: ready, Err: err}
 		}
 	}
-	return &upstream.Unavailable{Status: statusBroken, Reason: fmt.Sprintf("the connection to %s broke off", host), Err: err}
+	return &upstream.Unavailable{Status: statusBroken, Reason: fmt.Sprintf("the connection to %s broke off", host), Ready: ready, Err: err}
 }
 
 // keyFault is the error of our own key, such as that of a TPM; its text is
