@@ -74,14 +74,21 @@ func (d *Dispatcher) judge(m *message, answers []reply.Reply) bool {
 // tryKept tries a message of the queue.
 func (d *Dispatcher) tryKept(a *attempt) {
 	q, _ := d.storage()
+	if t := d.untoldDamage(a.ticket.ID); t != nil {
+		d.notSent(a)
+		d.tellDamage(q, a.ticket, t)
+		return
+	}
 	e, progress, err := q.Load(a.ticket.ID)
 	if err != nil {
+		d.notSent(a)
 		d.unreadable(q, a.ticket, err)
 		return
 	}
 	now := time.Now()
-	if progress.Next.After(now) && !d.tooFar(progress.Next, now) {
-		d.postpone(a.ticket, progress.Next)
+	if due := d.due(q, progress, now); due.After(now) {
+		d.notSent(a)
+		d.postpone(a.ticket, due)
 		return
 	}
 	t := &trial{envelope: e, progress: progress, content: &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)}}
@@ -94,9 +101,24 @@ func (d *Dispatcher) tryKept(a *attempt) {
 	d.settleKept(q, a.ticket, t)
 }
 
-// tooFar recognises a time that was noted by a clock set wrong.
-func (d *Dispatcher) tooFar(next, now time.Time) bool {
-	return next.Sub(now) > 2*d.config.Retry.Longest
+// due is when a message of the queue may be tried. A time that was noted by a
+// clock set wrong does not count, and later none that is set counts any more.
+func (d *Dispatcher) due(q *queue.Queue, p queue.Progress, now time.Time) time.Time {
+	if q.Fault() != nil {
+		// A delivery that cannot be recorded would be made again after the restart.
+		return now.Add(d.config.Retry.First)
+	}
+	if pause := p.Next.Sub(now); pause < 2*d.config.Retry.Longest {
+		return now.Add(pause)
+	}
+	return now
+}
+
+// notSent takes an attempt back that sent nothing.
+func (d *Dispatcher) notSent(a *attempt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ledger.notSent(a.begun)
 }
 
 func anyAccepted(answers []reply.Reply) bool {

@@ -66,9 +66,10 @@ type Dispatcher struct {
 	gate     gate
 	ledger   *ledger
 	active   map[*attempt]struct{}
-	taken    int64            // messages that the upstream took, ever
-	suspects map[string]int64 // taken, when a message first met a fault of the whole upstream
-	turn     int              // of live mail and the backlog
+	taken    int64               // messages that the upstream took, ever
+	suspects map[string]int64    // taken, when a message first met a fault of the whole upstream
+	untold   map[queue.ID]*trial // damaged messages whose senders could not be told yet
+	turn     int                 // of live mail and the backlog
 	stopping bool
 }
 
@@ -83,6 +84,7 @@ func New(config Config, u Upstream, j *journal.Journal) *Dispatcher {
 		ledger:   newLedger(config.Limits),
 		active:   make(map[*attempt]struct{}),
 		suspects: make(map[string]int64),
+		untold:   make(map[queue.ID]*trial),
 	}
 	d.context, d.cancel = context.WithCancel(context.Background())
 	d.running.Go(d.run)

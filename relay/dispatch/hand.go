@@ -45,18 +45,9 @@ func (d *Dispatcher) RetryAll() error {
 		return err
 	}
 	d.mu.Lock()
-	waiting := append(later(nil), d.backlog.later...)
+	waiting := d.backlog.takeLater(func(queue.Ticket) bool { return true })
 	d.mu.Unlock()
-	for _, p := range waiting {
-		if err := q.MakeDue(p.ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) {
-			return err
-		}
-	}
-	d.mu.Lock()
-	d.backlog.wakeAll()
-	d.mu.Unlock()
-	d.askNow()
-	return nil
+	return d.makeDue(q, waiting)
 }
 
 // Retry has one message tried now.
@@ -65,14 +56,24 @@ func (d *Dispatcher) Retry(id queue.ID) error {
 	if q == nil {
 		return err
 	}
-	if err := q.MakeDue(id); err != nil {
-		return err
-	}
 	d.mu.Lock()
-	d.backlog.wakeOne(id)
+	waiting := d.backlog.takeLater(func(t queue.Ticket) bool { return t.ID == id })
 	d.mu.Unlock()
+	return d.makeDue(q, waiting)
+}
+
+// makeDue ends the pauses of messages that were taken off the schedule for it:
+// what an attempt notes must not be overwritten with what was there before.
+func (d *Dispatcher) makeDue(q *queue.Queue, waiting []queue.Ticket) error {
+	var failed error
+	for _, t := range waiting {
+		if err := q.MakeDue(t.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
+			failed = err
+		}
+		d.put(t)
+	}
 	d.askNow()
-	return nil
+	return failed
 }
 
 // askNow ends the pause before the upstream is asked again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"sealpost/relay/body"
 	"sealpost/relay/envelope"
@@ -17,7 +18,7 @@ import (
 // answer is not positive it is the client's.
 func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
 	d.mu.Lock()
-	needed := d.gate.closed()
+	needed := d.gate.closed() && d.hopeless(time.Now()) != ""
 	q := d.queue
 	d.mu.Unlock()
 	if !needed || q == nil {

@@ -111,23 +111,21 @@ func (b *backlog) wake(now time.Time) {
 	}
 }
 
-// wakeAll makes everything due.
-func (b *backlog) wakeAll() {
-	for _, p := range b.later {
-		b.push(p.ticket)
-	}
+// takeLater takes off the schedule what waits for its time and is wanted, the
+// next one due first.
+func (b *backlog) takeLater(wanted func(queue.Ticket) bool) []queue.Ticket {
+	var taken []queue.Ticket
+	waiting := b.later
 	b.later = nil
-}
-
-// wakeOne makes one message due.
-func (b *backlog) wakeOne(id queue.ID) {
-	for i, p := range b.later {
-		if p.ticket.ID == id {
-			heap.Remove(&b.later, i)
-			b.push(p.ticket)
-			return
+	for len(waiting) > 0 {
+		p := heap.Pop(&waiting).(postponed)
+		if wanted(p.ticket) {
+			taken = append(taken, p.ticket)
+		} else {
+			b.later = append(b.later, p)
 		}
 	}
+	return taken
 }
 
 // pop gives the next ticket: small mail first, but not for ever.

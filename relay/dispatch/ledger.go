@@ -42,7 +42,8 @@ type learned struct {
 
 // at is the limit at that time: half as much again after each step.
 func (l learned) at(now time.Time, most int) int {
-	if l.Limit == 0 {
+	// A time to come was noted by a clock set wrong.
+	if l.Limit == 0 || l.Since.Sub(now) > openingStep {
 		return most
 	}
 	limit := l.Limit
@@ -77,6 +78,9 @@ func (l *ledger) wait(now time.Time) time.Duration {
 
 // began counts a message that goes out.
 func (l *ledger) began(now time.Time) { l.minute.add(now, 1) }
+
+// notSent takes back what was counted by began.
+func (l *ledger) notSent(begun time.Time) { l.minute.remove(begun) }
 
 // addressed counts the recipients of a message that goes out.
 func (l *ledger) addressed(now time.Time, recipients int) {
@@ -159,6 +163,14 @@ func (w *window) advance(now time.Time) {
 func (w *window) add(now time.Time, n int) {
 	w.advance(now)
 	w.Counts[w.Last%int64(len(w.Counts))] += n
+}
+
+// remove takes back one that was added then.
+func (w *window) remove(then time.Time) {
+	slot, size := then.UnixNano()/int64(w.Slot), int64(len(w.Counts))
+	if slot > w.Last-size && slot <= w.Last && w.Counts[slot%size] > 0 {
+		w.Counts[slot%size]--
+	}
 }
 
 func (w *window) total(now time.Time) int {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
 	"sealpost/relay/report"
+	"sealpost/relay/spool"
 )
 
 // Notify says how senders are told of what became of their mail.
@@ -27,13 +29,14 @@ type Notify struct {
 // It is false where the notification finds no room; the recipients are then
 // still owed something.
 func (d *Dispatcher) bounce(q *queue.Queue, t *trial, places []int, reason string) bool {
+	told := t.envelope.Report && d.redirect(q, t) || !t.envelope.Report && d.notify(q, report.Failed, t, places, reason)
+	if !told {
+		return false
+	}
 	for _, n := range places {
 		d.journal.GivenUp(t.envelope.ID, t.envelope.Recipients[t.owed[n]], t.wordsFor(n, reason))
 	}
-	if t.envelope.Report {
-		return d.redirect(q, t)
-	}
-	return d.notify(q, report.Failed, t, places, reason)
+	return true
 }
 
 // addressee is who is told about a message, and the notification's
@@ -66,12 +69,17 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, t *trial, plac
 		n.Outcomes = append(n.Outcomes, t.outcome(i, now))
 	}
 	var text bytes.Buffer
-	if err := n.Write(&text, t.original()); err != nil {
-		d.journal.SpoolFault(err)
-		return false
+	err := n.Write(&text, t.content.Content.Open())
+	if err != nil {
+		// The original is damaged; what became of it can be told all the same.
+		err = n.Write(&text, bytes.NewReader(nil))
 	}
 	e := envelope.Envelope{ID: unique, Sender: sender, Recipients: []envelope.Address{to}, Received: now, Report: true}
-	if !d.enqueue(q, e, &text, int64(text.Len())) {
+	if err == nil {
+		err = d.enqueue(q, e, &text, int64(text.Len()))
+	}
+	if err != nil {
+		d.journal.SpoolFault(err)
 		return false
 	}
 	d.journal.Notified(t.envelope.ID, unique, string(action), to)
@@ -91,7 +99,13 @@ func (d *Dispatcher) redirect(q *queue.Queue, t *trial) bool {
 	if t.own {
 		e.Sender = d.config.Notify.Sender
 	}
-	if !d.enqueue(q, e, t.content.Content.Open(), e.Size) {
+	err := d.enqueue(q, e, t.content.Content.Open(), e.Size)
+	if errors.Is(err, spool.ErrDamaged) {
+		d.journal.NobodyToTell(t.envelope.ID)
+		return true
+	}
+	if err != nil {
+		d.journal.SpoolFault(err)
 		return false
 	}
 	d.journal.Notified(t.envelope.ID, e.ID, "redirected", alert)
@@ -99,31 +113,21 @@ func (d *Dispatcher) redirect(q *queue.Queue, t *trial) bool {
 }
 
 // enqueue commits a message of our own and puts it on the schedule.
-func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Reader, size int64) bool {
+func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Reader, size int64) error {
 	draft, err := q.Begin(e, size)
-	if err == nil {
-		if _, err = io.Copy(draft, content); err != nil {
-			draft.Abort()
-		}
-	}
-	var ticket queue.Ticket
-	if err == nil {
-		ticket, err = draft.Commit(context.Background())
-	}
 	if err != nil {
-		d.journal.SpoolFault(err)
-		return false
+		return err
+	}
+	if _, err := io.Copy(draft, content); err != nil {
+		draft.Abort()
+		return err
+	}
+	ticket, err := draft.Commit(context.Background())
+	if err != nil {
+		return err
 	}
 	d.put(ticket)
-	return true
-}
-
-// original is the message's content, as far as it can still be read.
-func (t *trial) original() io.Reader {
-	if t.content.broken() != nil {
-		return bytes.NewReader(nil)
-	}
-	return t.content.Content.Open()
+	return nil
 }
 
 // outcome is what became of the n-th recipient that was owed the message.

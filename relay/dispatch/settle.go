@@ -198,9 +198,30 @@ func (d *Dispatcher) damaged(q *queue.Queue, ticket queue.Ticket, t *trial, err 
 	}
 	d.journal.Damaged(uint64(ticket.ID), t.envelope.ID, err)
 	t.err, t.result.Answers = err, nil
-	if d.bounce(q, t, t.all(), "the message was damaged in the relay's storage, please send it again") {
-		d.done(q, ticket, t.envelope)
+	d.tellDamage(q, ticket, t)
+}
+
+// tellDamage tells the sender, now or when there is room for it. The message is
+// removed in any case: the spool gives it no more, and a full ring cannot go
+// round while it is there. What is known of it is kept in memory meanwhile.
+func (d *Dispatcher) tellDamage(q *queue.Queue, ticket queue.Ticket, t *trial) {
+	told := d.bounce(q, t, t.all(), "the message was damaged in the relay's storage, please send it again")
+	d.done(q, ticket, t.envelope)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if told {
+		delete(d.untold, ticket.ID)
+		return
 	}
+	d.untold[ticket.ID] = t
+	d.backlog.postpone(ticket, time.Now().Add(d.config.Retry.First))
+}
+
+// untoldDamage is a damaged message whose sender knows nothing of it yet.
+func (d *Dispatcher) untoldDamage(id queue.ID) *trial {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.untold[id]
 }
 
 // expire gives a message up for its age, if its sender can be told.
