@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -71,8 +72,8 @@ func TestASpoolThatOpensLateKeepsWhatClientsWaitFor(t *testing.T) {
 		w.openWithoutQueue()
 		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return 3 * time.Minute } })
 		answers := make(chan reply.Reply, 6)
-		for range 6 {
-			go func() { answers <- w.send(1, 100) }()
+		for i := range 6 {
+			go func() { answers <- w.sendAs(fmt.Sprint("W", i), i, 100) }()
 		}
 		time.Sleep(time.Minute)
 		if len(answers) > 0 {
