@@ -225,9 +225,13 @@ func (e *Entry) Commit(ctx context.Context) (ID, error) {
 	g := s.group
 	e.addPiece(g)
 	e.add(g, record{kind: endRecord, id: e.id, client: e.client, size: e.written - int64(e.envelope), index: e.pieces, envelope: uint32(e.envelope)})
-	g.urgent, e.handed = true, true
+	g.commits++
+	e.handed = true
+	first, due := g.commits == 1, g.due(s.company.expected)
 	s.mu.Unlock()
-	s.kick()
+	if first || due {
+		s.kick()
+	}
 	select {
 	case <-g.done:
 		return e.finish(g)

@@ -10,7 +10,8 @@ const gatherBytes = 256 << 10
 type group struct {
 	records []record
 	bytes   int64
-	urgent  bool // somebody waits, or the lazy ones have waited long enough
+	commits int
+	urgent  bool // it is not to wait for more
 	done    chan struct{}
 	err     error // set before done is closed
 }
@@ -20,6 +21,11 @@ func newGroup() *group { return &group{done: make(chan struct{})} }
 func (g *group) add(r record) {
 	g.records = append(g.records, r)
 	g.bytes += int64(r.frameSize())
+}
+
+// due tells whether the group is to be written, if so many commits are expected.
+func (g *group) due(expected int) bool {
+	return g.urgent || g.bytes >= gatherBytes || g.commits >= expected
 }
 
 // lazy is what travels with the next group, whoever asks for that.

@@ -39,9 +39,12 @@ const (
 	MaxMemo     = 4096
 )
 
-// LazyDelay is the longest that a note, a removal or a memo waits for company
-// on its way to flash.
-const LazyDelay = 2 * time.Second
+// A note, a removal or a memo waits for company on its way to flash until it
+// has waited for LazyDelay or there are LazyRemovals removals.
+const (
+	LazyDelay    = 2 * time.Second
+	LazyRemovals = 64
+)
 
 // Limits bounds what one client may take.
 type Limits struct {
@@ -67,6 +70,7 @@ type Spool struct {
 	used     int // segments in use, the tail's among them
 	runs     [][]run
 	group    *group
+	company  company
 	lazy     lazy
 	writing  []record // on their way to flash
 	promised int64    // bytes that open entries may still write
@@ -104,6 +108,7 @@ func openWith(flash hal.Flash, k *keys, limits Limits) (*Spool, Recovery, error)
 		index:    newIndex(g),
 		runs:     make([][]run, g.count),
 		group:    newGroup(),
+		company:  company{expected: 1},
 		lazy:     newLazy(),
 	}
 	recovery, err := s.recover()
@@ -148,6 +153,12 @@ func (s *Spool) usable() error {
 	return nil
 }
 
+// hurry has the group written as it is. The caller holds mu.
+func (s *Spool) hurry() {
+	s.group.urgent = true
+	s.kick()
+}
+
 func (s *Spool) kick() {
 	select {
 	case s.wake <- struct{}{}:
@@ -173,7 +184,8 @@ func (s *Spool) Note(id ID, note []byte) error {
 }
 
 // Remove ends a message's life at once; it stays so after a power cut once the
-// next batch is written, after LazyDelay at the latest, or when Sync returns.
+// next batch is written, after LazyDelay or LazyRemovals at the latest, or when
+// Sync returns.
 func (s *Spool) Remove(id ID) error {
 	return s.later(func() error {
 		m := s.index.messages[id]
@@ -220,12 +232,15 @@ func (s *Spool) later(do func() error) error {
 	if err := do(); err != nil {
 		return err
 	}
-	s.lazy.arm(func() {
-		s.mu.Lock()
-		s.group.urgent = true
-		s.mu.Unlock()
-		s.kick()
-	})
+	if len(s.lazy.removed) >= LazyRemovals {
+		s.hurry()
+	} else {
+		s.lazy.arm(func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.hurry()
+		})
+	}
 	return nil
 }
 
@@ -237,9 +252,8 @@ func (s *Spool) Sync(ctx context.Context) error {
 		return err
 	}
 	g := s.group
-	g.urgent = true
+	s.hurry()
 	s.mu.Unlock()
-	s.kick()
 	select {
 	case <-g.done:
 		return g.err

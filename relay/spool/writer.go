@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Segments that stay free: messages leave two, notes one, so that there is
@@ -58,9 +59,8 @@ func (s *Spool) finished() bool {
 // which is let go meanwhile.
 func (s *Spool) awaitRound() {
 	round := s.round
-	s.group.urgent = true
+	s.hurry()
 	s.mu.Unlock()
-	s.kick()
 	<-round
 	s.mu.Lock()
 }
@@ -70,13 +70,37 @@ func (s *Spool) take() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = true
+	s.awaitCompany()
 	g := s.group
-	if !g.urgent && g.bytes < gatherBytes {
+	if !g.due(1) {
 		return nil
 	}
 	g.records = append(g.records, s.lazy.records()...)
 	s.writing, s.group = g.records, newGroup()
 	return g
+}
+
+// awaitCompany waits for as many commits as there may be, or until none comes
+// for a while. The caller holds mu, which is let go meanwhile.
+func (s *Spool) awaitCompany() {
+	g := s.group
+	if g.commits == 0 {
+		return
+	}
+	for alone := false; !alone && !g.due(s.company.expected); {
+		before := g.commits
+		s.mu.Unlock()
+		select {
+		case <-s.wake:
+		case <-time.After(companyWait):
+			alone = true
+		}
+		s.mu.Lock()
+		alone = alone && g.commits == before
+	}
+	if !g.urgent && g.bytes < gatherBytes {
+		s.company.met(g.commits)
+	}
 }
 
 func (s *Spool) settle(g *group, err error) {
