@@ -101,26 +101,21 @@ func TestAClientMaySeeForTheOthersWhetherAHeldUpstreamIsBack(t *testing.T) {
 		w.far.be(func(f *farSide) { f.answer = says(grey) })
 		for w.send(1, 700_000).Code == 250 {
 		}
-		time.Sleep(12 * time.Hour)
-		w.far.be(func(f *farSide) {
-			f.answer = nil
-			f.down = func(e envelope.Envelope) error {
-				if e.Client.As4()[3] == 1 {
-					return unreachableHost(e)
-				}
-				return nil
-			}
-		})
-		w.send(1, 100)
-		for ready := false; !ready; time.Sleep(time.Second) {
+		nothingDueFor := func(pause time.Duration) bool {
 			w.d.mu.Lock()
-			ready = w.d.gate.closed() && w.d.gate.ready(time.Now().Add(time.Second)) && w.d.backlog.due() == 0
-			w.d.mu.Unlock()
+			defer w.d.mu.Unlock()
+			return w.d.backlog.due() == 0 && time.Until(w.d.backlog.later[0].due) > pause
 		}
+		for time.Sleep(12 * time.Hour); !nothingDueFor(time.Minute); {
+			time.Sleep(time.Second)
+		}
+		w.far.be(func(f *farSide) { f.answer, f.down = nil, unreachableHost })
+		w.send(1, 100)
+		w.far.be(func(f *farSide) { f.down = nil })
+		time.Sleep(30 * time.Second)
 		if answer := w.send(2, 700_000); !strings.Contains(answer.Text, "taken by mx") {
 			t.Errorf("answered %s", answer)
 		}
-		w.far.be(func(f *farSide) { f.down = nil })
 		time.Sleep(2 * time.Hour)
 		if w.kept() != 0 {
 			t.Errorf("%d kept", w.kept())

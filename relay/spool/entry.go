@@ -200,6 +200,8 @@ func (e *Entry) outcome(g *group) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case errors.Is(g.err, ErrClosed):
+		return g.err
 	case s.index.messages[e.id] != nil:
 		return s.poison
 	case g.err != nil:

@@ -326,3 +326,30 @@ func TestReadingGivesEOFAndStopsAfterClose(t *testing.T) {
 		t.Error("a closed reader reads")
 	}
 }
+
+func TestACommitThatTheWriterDidNotSeeBeforeItStoppedFails(t *testing.T) {
+	s, _, err := Open(simflash.New(8<<20, 1), bytes.Repeat([]byte{1}, KeySize), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The writer has taken its last group and has not yet said that it is done.
+	s.closing = false
+	e, err := s.Create(1, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	committed := make(chan error)
+	go func() {
+		_, err := e.Commit(context.Background())
+		committed <- err
+	}()
+	<-s.wake
+	s.closing = true
+	s.finished()
+	if err := <-committed; !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
