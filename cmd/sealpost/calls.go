@@ -42,9 +42,9 @@ func listQueue(k keeper, w io.Writer) error {
 	if err := out.Encode(k.Status()); err != nil {
 		return err
 	}
-	q, err := k.Queue()
+	q, _ := k.Queue()
 	if q == nil {
-		return err
+		return nil // the status says why
 	}
 	for item := range q.Items() {
 		if err := out.Encode(item); err != nil {
@@ -157,7 +157,7 @@ func (o offline) Status() dispatch.Status {
 
 func (o offline) RetryAll() error {
 	for ticket := range o.storage.queue().Tickets() {
-		if err := o.Retry(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) {
+		if err := o.Retry(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
 			return err
 		}
 	}

@@ -94,7 +94,8 @@ func (r *relay) openQueue(ctx context.Context) {
 // passes tells whether a fault may pass without anybody's help.
 func passes(err error) bool {
 	fault := (*hal.TPMFault)(nil)
-	return errors.As(err, &fault) && fault.State != hal.TPMReplaced || errors.Is(err, flash.ErrInUse)
+	return errors.As(err, &fault) && fault.State != hal.TPMReplaced ||
+		errors.Is(err, flash.ErrInUse) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (r *relay) openLater(ctx context.Context, last error) {

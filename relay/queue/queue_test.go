@@ -145,9 +145,11 @@ func TestAProgressOfTheMostRecipientsFitsIntoANote(t *testing.T) {
 	for i := range MostRecipients {
 		all = all.Add(i)
 	}
-	note, err := Progress{Attempts: 1 << 20, Next: time.Now(), Warned: true, Settled: all, Last: strings.Repeat(`"`, 5000)}.encode()
-	if err != nil || len(note) > spool.MaxNote {
-		t.Errorf("%d bytes, %v", len(note), err)
+	for _, words := range []string{`"`, "<", "\x01"} {
+		note, err := Progress{Attempts: 1 << 20, Next: time.Now(), Warned: true, Settled: all, Last: strings.Repeat(words, 5000)}.encode()
+		if err != nil || len(note) > spool.MaxNote {
+			t.Errorf("%q: %d bytes, %v", words, len(note), err)
+		}
 	}
 	if _, err := (Progress{Settled: make(Set, spool.MaxNote)}).encode(); !errors.Is(err, spool.ErrTooLong) {
 		t.Errorf("got %v", err)

@@ -70,6 +70,11 @@ func (p Progress) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the progress: %w", err)
 	}
+	if len(note) > spool.MaxNote && p.Last != "" {
+		// Who has the message counts for more than the words.
+		p.Last = ""
+		return p.encode()
+	}
 	if len(note) > spool.MaxNote {
 		return nil, fmt.Errorf("a progress of %d bytes: %w", len(note), spool.ErrTooLong)
 	}
