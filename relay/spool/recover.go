@@ -193,7 +193,8 @@ func (p *replay) frame(f *frame, segment []byte, last bool) {
 	base := f.run.at - f.run.at%x.segment
 	for i := range f.records {
 		r := &f.records[i]
-		if r.kind == pieceRecord || r.kind == endRecord {
+		// What was moved comes behind a note that stayed where it was.
+		if r.kind == pieceRecord || r.kind == endRecord || r.kind == noteRecord {
 			if x.messages[r.id] == nil {
 				x.messages[r.id] = &message{}
 			}

@@ -353,3 +353,46 @@ func TestACommitThatTheWriterDidNotSeeBeforeItStoppedFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestANoteOutlivesThatItsMessageIsMovedBehindIt(t *testing.T) {
+	flash := simflash.New(8<<20, 1)
+	put := func(s *Spool, size int) ID {
+		t.Helper()
+		e, err := s.Create(1, int64(size), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		id, err := e.Commit(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	kept := ID(0)
+	for round := range 60 {
+		s, _, err := Open(flash, bytes.Repeat([]byte{1}, KeySize), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case round == 0:
+			kept = put(s, 100)
+		case round == 5:
+			err = s.Note(kept, []byte("one recipient has it"))
+		case round > 5:
+			var note []byte
+			if note, err = s.NoteOf(kept); string(note) != "one recipient has it" {
+				t.Fatalf("restart %d: the note is %q, %v", round, note, err)
+			}
+		}
+		if err == nil {
+			err = s.Remove(put(s, 300_000))
+		}
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
