@@ -62,7 +62,7 @@ type promises struct {
 }
 
 func TestInAStormEverybodyGetsWhatWasPromisedOnce(t *testing.T) {
-	for seed := range uint64(24) {
+	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			change := func(c *Config) { c.Memory = body.NewBudget(3 << 20) }
 			inWorld(t, change, func(w *world) { w.weather(rand.New(rand.NewPCG(seed, 1))) })
