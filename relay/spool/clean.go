@@ -49,7 +49,7 @@ func (s *Spool) moveHead() bool {
 	return moved
 }
 
-// frameful tells how many of the records go into one frame, at least one.
+// frameful tells how many of the records to move in one frame, at least one.
 func (s *Spool) frameful(records []record) int {
 	size := frameOverhead
 	for n := range records {
@@ -57,7 +57,7 @@ func (s *Spool) frameful(records []record) int {
 		if records[n].kind == noteRecord {
 			size += 2 * int(records[n].length)
 		}
-		if size > s.geometry.frame && n > 0 {
+		if int64(size) > s.geometry.gather && n > 0 {
 			return n
 		}
 	}
@@ -72,7 +72,7 @@ func (s *Spool) load(listed []record, segment int) []record {
 	for _, r := range s.still(listed, segment) {
 		switch r.kind {
 		case pieceRecord:
-			data, err := s.readPiece(r.id, r.index)
+			data, err := s.readPiece(r.id, r.index, nil)
 			if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 				continue
 			}

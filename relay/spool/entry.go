@@ -28,7 +28,7 @@ type Entry struct {
 func (g geometry) cost(bytes int64) int64 {
 	pieces := bytes/int64(g.piece) + 1
 	return bytes + pieces*int64(tagSize+2*recordSize[pieceRecord]) +
-		2*int64(recordSize[endRecord]) + frameOverhead + pageSize + bytes/gatherBytes*pageSize
+		2*int64(recordSize[endRecord]) + frameOverhead + pageSize + bytes/g.gather*pageSize
 }
 
 // Create begins a message of that client. declared is how many bytes of
@@ -48,12 +48,12 @@ func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, 
 		s.index.next++
 		e.message = &message{client: client}
 		s.index.messages[e.id] = e.message
+		e.buffer = s.buffer(total)
 	}
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	e.buffer = make([]byte, 0, min(total, int64(s.geometry.piece)))
 	if err := e.append(envelope); err != nil {
 		e.Abort()
 		return nil, err
@@ -110,8 +110,9 @@ func (s *Spool) space() int64 {
 }
 
 // Write adds content. It waits only while the flash is behind by more than a
-// batch, and for room as Create does. It fails with ErrFull or ErrShare where more comes than was declared
-// and there is no room for it, and with ErrPoisoned.
+// batch, and for room as Create does. It fails with ErrFull or ErrShare where
+// more comes than was declared and there is no room for it, and with
+// ErrPoisoned.
 func (e *Entry) Write(p []byte) (int, error) {
 	if e.err != nil {
 		return 0, e.err
@@ -153,7 +154,7 @@ func (e *Entry) append(p []byte) error {
 	return nil
 }
 
-// submit hands a piece to the writer, and waits for it where it is behind.
+// submit hands a piece to the writer, and waits where that has enough to do.
 func (e *Entry) submit() error {
 	s := e.spool
 	s.mu.Lock()
@@ -161,16 +162,17 @@ func (e *Entry) submit() error {
 		s.mu.Unlock()
 		return err
 	}
+	if s.index.messages[e.id] == nil {
+		s.mu.Unlock()
+		return ErrFull
+	}
 	g := s.group
 	e.addPiece(g)
-	due, behind := g.bytes >= gatherBytes, g.bytes >= 2*gatherBytes
+	full := g.full()
 	s.mu.Unlock()
-	if due {
+	if full {
 		s.kick()
-	}
-	if behind {
-		<-g.done
-		return e.outcome(g)
+		<-g.taken
 	}
 	return nil
 }
@@ -182,7 +184,7 @@ func (e *Entry) addPiece(g *group) {
 	}
 	e.add(g, record{kind: pieceRecord, id: e.id, index: e.pieces, data: e.buffer, length: uint32(len(e.buffer))})
 	e.pieces++
-	e.buffer = make([]byte, 0, min(max(0, e.held-e.written), int64(e.spool.geometry.piece)))
+	e.buffer = e.spool.buffer(max(0, e.held-e.written))
 }
 
 func (e *Entry) add(g *group, r record) {

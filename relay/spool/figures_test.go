@@ -33,8 +33,8 @@ func TestFlashIsHardlyWrittenMoreThanTheMailItself(t *testing.T) {
 		{1, 100, 4 << 10, 2.25, 1.02},
 		{20, 20, 4 << 10, 1.3, 0.2},
 		{100, 5, 4 << 10, 1.15, 0.1},
-		{1, 10, 1 << 20, 1.05, 6},
-		{10, 3, 1 << 20, 1.05, 6},
+		{1, 10, 1 << 20, 1.05, 1.5},
+		{10, 3, 1 << 20, 1.05, 1},
 	} {
 		t.Run(fmt.Sprintf("%d clients, %d bytes", c.clients, c.size), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

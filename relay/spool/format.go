@@ -20,7 +20,7 @@ const (
 	minSegment    = 256 << 10
 	maxSegment    = 4 << 20
 	minSegments   = 4
-	maxFrame      = 1 << 20
+	maxFrame      = maxSegment - pageSize
 	maxPiece      = 64 << 10
 )
 
@@ -35,8 +35,8 @@ var (
 type geometry struct {
 	segment int64 // bytes
 	count   int
-	frame   int // the most one frame may take, in bytes
-	piece   int // the most content in one piece, in bytes
+	gather  int64 // bytes of uncommitted content that are written without waiting for more
+	piece   int   // the most content in one piece, in bytes
 }
 
 func geometryOf(size int64) (geometry, error) {
@@ -47,7 +47,7 @@ func geometryOf(size int64) (geometry, error) {
 	g := geometry{
 		segment: segment,
 		count:   int(size / segment),
-		frame:   int(min(maxFrame, segment/2)),
+		gather:  segment / 2,
 		piece:   int(min(maxPiece, segment/16)),
 	}
 	if g.count < minSegments {

@@ -3,6 +3,7 @@ package spool
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // ref is where a piece lies. The zero ref is that of a piece not seen yet.
@@ -46,7 +47,7 @@ func (k *keys) appendFrame(b []byte, r run, at int64, counter uint32, records []
 	prefix = binary.LittleEndian.AppendUint32(prefix, counter)
 	prefix = binary.LittleEndian.AppendUint32(prefix, uint32(len(manifest)+tagSize))
 	aead := k.aeads[r.suite]
-	b = append(b, prefix...)
+	b = append(slices.Grow(b, size), prefix...)
 	b = aead.Seal(b, nonce(r.epoch, counter), manifest, manifestData(at, prefix))
 	refs := make([]ref, len(records))
 	for i := range records {
@@ -83,6 +84,19 @@ func (k *keys) readFrame(segment []byte, base int64, off int, r run) (frame, boo
 // the frame, or at its end and then with the manifest before it.
 func (k *keys) openManifest(segment []byte, base int64, off, prefixAt int, r run) (frame, bool) {
 	prefix := segment[prefixAt : prefixAt+prefixSize]
+	f, ok := parsePrefix(prefix, base+int64(off), r)
+	start := prefixAt + prefixSize
+	if prefixAt != off {
+		start = prefixAt - f.manifest
+	}
+	if !ok || off+f.size > len(segment) || start < off {
+		return frame{}, false
+	}
+	return f, k.unsealManifest(&f, prefix, bytes.Clone(segment[start:start+f.manifest]))
+}
+
+// parsePrefix tells what a frame at at claims to be.
+func parsePrefix(prefix []byte, at int64, r run) (frame, bool) {
 	if !bytes.HasPrefix(prefix, frameMagic) || binary.LittleEndian.Uint64(prefix[8:]) != r.epoch {
 		return frame{}, false
 	}
@@ -90,23 +104,18 @@ func (k *keys) openManifest(segment []byte, base int64, off, prefixAt int, r run
 	if pages == 0 || pages > maxFrame/pageSize || n < tagSize || n > maxFrame {
 		return frame{}, false
 	}
-	f := frame{at: base + int64(off), size: int(pages) * pageSize, run: r, manifest: int(n), counter: binary.LittleEndian.Uint32(prefix[16:])}
-	start := prefixAt + prefixSize
-	if prefixAt != off {
-		start = prefixAt - f.manifest
-	}
-	if off+f.size > len(segment) || 2*(prefixSize+f.manifest) > f.size || start < off {
-		return frame{}, false
-	}
-	sealed := bytes.Clone(segment[start : start+f.manifest])
-	plain, err := k.unseal(r, f.counter, sealed, manifestData(f.at, prefix))
+	f := frame{at: at, size: int(pages) * pageSize, run: r, manifest: int(n), counter: binary.LittleEndian.Uint32(prefix[16:])}
+	return f, 2*(prefixSize+f.manifest) <= f.size
+}
+
+// unsealManifest takes the frame's records from its manifest, in place.
+func (k *keys) unsealManifest(f *frame, prefix, sealed []byte) bool {
+	plain, err := k.unseal(f.run, f.counter, sealed, manifestData(f.at, prefix))
 	if err != nil {
-		return frame{}, false
+		return false
 	}
-	if f.records, err = parseManifest(plain); err != nil {
-		return frame{}, false
-	}
-	return f, f.place()
+	f.records, err = parseManifest(plain)
+	return err == nil && f.place()
 }
 
 // place finds the pieces, which follow the first manifest in order.

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -82,13 +81,13 @@ func (s *Spool) runAt(at int64) run {
 	return found
 }
 
-// readPiece reads a piece and holds it against its tag. A message may be moved
-// meanwhile: then it is read where it lies now.
-func (s *Spool) readPiece(id ID, index uint32) ([]byte, error) {
+// readPiece reads a piece, into b if that is large enough, and holds it against
+// its tag. A message may be moved meanwhile: then it is read where it lies now.
+func (s *Spool) readPiece(id ID, index uint32, b []byte) ([]byte, error) {
 	at, r, err := s.piece(id, index)
 	for err == nil {
 		var plain []byte
-		if plain, err = s.unsealAt(at, r, pieceData(at.at, id, index)); err == nil {
+		if plain, err = s.unsealAt(at, r, pieceData(at.at, id, index), b); err == nil {
 			return plain, nil
 		}
 		now, run, gone := s.piece(id, index)
@@ -103,11 +102,11 @@ func (s *Spool) readPiece(id ID, index uint32) ([]byte, error) {
 	return nil, err
 }
 
-func (s *Spool) unsealAt(at ref, r run, data []byte) ([]byte, error) {
+func (s *Spool) unsealAt(at ref, r run, data, b []byte) ([]byte, error) {
 	if at.at == 0 || s.keys.aeads[r.suite] == nil {
 		return nil, errSeal
 	}
-	sealed := make([]byte, at.sealed())
+	sealed := slices.Grow(b[:0], at.sealed())[:at.sealed()]
 	if _, err := s.flash.ReadAt(sealed, at.at); err != nil {
 		return nil, err
 	}
@@ -171,13 +170,14 @@ func (s *Spool) stream(id ID, part func(*message) (skip, size int64)) (*reader, 
 
 // reader holds one piece at a time.
 type reader struct {
-	spool *Spool
-	id    ID
-	next  uint32
-	skip  int64 // bytes before the part that is wanted
-	left  int64 // bytes of that part not read yet
-	plain []byte
-	err   error
+	spool  *Spool
+	id     ID
+	next   uint32
+	skip   int64 // bytes before the part that is wanted
+	left   int64 // bytes of that part not read yet
+	buffer []byte
+	plain  []byte // of the piece in buffer, what is not read yet
+	err    error
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -197,7 +197,7 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 func (r *reader) fill() error {
-	plain, err := r.spool.readPiece(r.id, r.next)
+	plain, err := r.spool.readPiece(r.id, r.next, r.buffer)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		return err
 	}
@@ -206,6 +206,7 @@ func (r *reader) fill() error {
 		return fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
 	r.next++
+	r.buffer = plain
 	cut := min(r.skip, int64(len(plain)))
 	r.skip -= cut
 	r.plain = plain[cut:]
@@ -214,7 +215,7 @@ func (r *reader) fill() error {
 
 // Close implements [io.Closer].
 func (r *reader) Close() error {
-	r.err, r.plain = io.ErrClosedPipe, nil
+	r.err, r.plain, r.buffer = io.ErrClosedPipe, nil, nil
 	return nil
 }
 
@@ -252,24 +253,29 @@ func (s *Spool) moved(id ID, at int64) bool {
 	return m == nil || m.noteAt != at
 }
 
+// noteAt reads a note out of its frame's manifest, the second copy where the
+// first is damaged.
 func (s *Spool) noteAt(at int64, nth int, r run) ([]byte, error) {
-	left := s.geometry.segment - at%s.geometry.segment
-	b := make([]byte, pageSize)
-	if _, err := s.flash.ReadAt(b, at); err != nil {
+	prefix := make([]byte, prefixSize)
+	if _, err := s.flash.ReadAt(prefix, at); err != nil {
 		return nil, err
 	}
-	// The prefix is only a hint of how much to read: it is not verified yet.
-	size := int64(binary.LittleEndian.Uint32(b[4:])) * pageSize
-	if size == 0 || size > min(left, int64(s.geometry.frame)) {
-		size = min(left, int64(s.geometry.frame))
-	}
-	if size > pageSize {
-		b = make([]byte, size)
-		if _, err := s.flash.ReadAt(b, at); err != nil {
+	left := s.geometry.segment - at%s.geometry.segment
+	f, ok := parsePrefix(prefix, at, r)
+	if ok = ok && int64(f.size) <= left; ok {
+		sealed := make([]byte, f.manifest)
+		if _, err := s.flash.ReadAt(sealed, at+prefixSize); err != nil {
 			return nil, err
 		}
+		ok = s.keys.unsealManifest(&f, prefix, sealed)
 	}
-	f, ok := s.keys.readFrame(b, at, 0, r)
+	if !ok {
+		rest := make([]byte, left)
+		if _, err := s.flash.ReadAt(rest, at); err != nil {
+			return nil, err
+		}
+		f, ok = s.keys.readFrame(rest, at, 0, r)
+	}
 	if !ok || nth >= len(f.records) || f.records[nth].kind != noteRecord {
 		return nil, errSeal
 	}

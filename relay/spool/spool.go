@@ -71,6 +71,7 @@ type Spool struct {
 	runs     [][]run
 	group    *group
 	company  company
+	spare    [][]byte // buffers of whole pieces, to be used again
 	lazy     lazy
 	writing  []record // on their way to flash
 	promised int64    // bytes that open entries may still write
@@ -107,7 +108,7 @@ func openWith(flash hal.Flash, k *keys, limits Limits) (*Spool, Recovery, error)
 		stopped:  make(chan struct{}),
 		index:    newIndex(g),
 		runs:     make([][]run, g.count),
-		group:    newGroup(),
+		group:    newGroup(g.gather),
 		company:  company{expected: 1},
 		lazy:     newLazy(),
 	}

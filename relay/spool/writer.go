@@ -48,8 +48,9 @@ func (s *Spool) finished() bool {
 	s.round, s.busy = make(chan struct{}), false
 	if s.closing {
 		s.group.err = ErrClosed
+		close(s.group.taken)
 		close(s.group.done)
-		s.group = newGroup()
+		s.group = newGroup(s.geometry.gather)
 	}
 	return s.closing
 }
@@ -76,7 +77,8 @@ func (s *Spool) take() *group {
 		return nil
 	}
 	g.records = append(g.records, s.lazy.records()...)
-	s.writing, s.group = g.records, newGroup()
+	s.writing, s.group = g.records, newGroup(s.geometry.gather)
+	close(g.taken)
 	return g
 }
 
@@ -98,7 +100,7 @@ func (s *Spool) awaitCompany() {
 		s.mu.Lock()
 		alone = alone && g.commits == before
 	}
-	if !g.urgent && g.bytes < gatherBytes {
+	if !g.urgent && !g.full() {
 		s.company.met(g.commits)
 	}
 }
@@ -108,6 +110,7 @@ func (s *Spool) settle(g *group, err error) {
 	defer s.mu.Unlock()
 	s.flying -= g.bytes
 	s.writing = nil
+	s.keepBuffers(g.records)
 	g.err, g.records = err, nil
 	close(g.done)
 }
@@ -191,7 +194,7 @@ func (s *Spool) postpone(r *record) {
 
 // fit tells how many of the records one frame in the tail's segment can take.
 func (s *Spool) fit(records []record) int {
-	limit := min(s.geometry.segment-s.tail.off, int64(s.geometry.frame))
+	limit := s.geometry.segment - s.tail.off
 	if !s.tail.begun {
 		limit -= pageSize
 	}
