@@ -27,6 +27,10 @@ func unkept(t *trial, err error) reply.Reply {
 	} else {
 		answer = clientAnswer(t)
 	}
+	if t.verdict.hold != nil && answer.Permanent() {
+		// The site's fault is no reason for a device to give its message up.
+		answer = reply.New(451, answer.Status.Subject, answer.Status.Detail, "%s", answer.Text)
+	}
 	if err != nil && !errors.Is(err, errNoSpool) {
 		answer.Text += "\nit cannot be kept here either: " + err.Error()
 	}
