@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func TestASitesFaultWithNowhereToKeepMailIsNoReasonForADeviceToGiveUp(t *testing
 		if answer := w.send(1, 100); !strings.HasPrefix(answer.String(), "451 4.7.64 mx said: 550 5.7.64 Tenant") || !strings.Contains(answer.Text, "no connector of the tenant matches") {
 			t.Errorf("answered %s", answer)
 		}
-		if err := w.d.Close(t.Context()); err != nil {
+		if err := w.d.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 		w.d = kept
