@@ -23,8 +23,8 @@ func TestAsManyCommitsAreExpectedAsCameTogetherBefore(t *testing.T) {
 		{"one client", company{expected: 1}, []int{1, 1, 1}, []int{1, 1, 1}},
 		{"two clients", company{expected: 1}, []int{2, 1, 2}, []int{1, 1, 1}},
 		{"a crowd comes", company{expected: 1}, []int{3, 3, 5, 4, 5}, []int{2, 3, 4, 5, 6}},
-		{"one fails to come", company{expected: 6}, []int{5, 5, 90, 5, 6}, []int{5, 5, 5, 6, 7}},
-		{"the crowd goes", company{expected: 20}, []int{1, 1, 1, 1, 1}, []int{10, 5, 3, 2, 1}},
+		{"one fails to come", company{expected: 6}, []int{5, 5, 40, 5, 6}, []int{5, 5, 5, 6, 7}},
+		{"the crowd goes", company{expected: 20}, []int{1, 1, 1, 1, 1, 1, 1, 1}, []int{15, 11, 8, 6, 4, 3, 2, 1}},
 		{"more than anybody waits for", company{expected: companyMost}, []int{companyMost, 90}, []int{companyMost, companyMost}},
 	} {
 		var got []int
