@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -131,6 +132,8 @@ func (r *relay) attach(opened *storage) {
 		r.journal.SpoolDamage(damage.String())
 	}
 	r.dispatcher.Attach(opened.queue())
+	// Recovery reads the whole ring; what it took must not count for ever.
+	debug.FreeOSMemory()
 	r.journal.SpoolOpened(found.Messages, found.Bytes, found.Cipher, found.Took)
 }
 
