@@ -14,8 +14,8 @@ const (
 )
 
 // company is how many commits are written together, if so many come. It grows
-// by one when they did, and goes a quarter of the way back to those that came when they did
-// not. One or two clients that commit in turn never wait.
+// by one when they did, and goes a quarter of the way back to those that came
+// when they did not. One or two clients that commit in turn never wait.
 type company struct {
 	expected int
 	rest     int // commits until it may grow again
