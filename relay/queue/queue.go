@@ -184,11 +184,7 @@ func (b broken) Read([]byte) (int, error) { return 0, b.err }
 // Room fails with the spool's error where a message of that client and size
 // would find no room now.
 func (q *Queue) Room(client netip.Addr, size int64) error {
-	entry, err := q.spool.Create(ClientOf(client), size, nil)
-	if err == nil {
-		entry.Abort()
-	}
-	return err
+	return q.spool.Room(ClientOf(client), size)
 }
 
 // Fault is not nil once the flash failed; see spool.ErrPoisoned.

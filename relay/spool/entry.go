@@ -61,6 +61,16 @@ func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, 
 	return e, nil
 }
 
+// Room fails as Create would for a message of that client and so many bytes.
+func (s *Spool) Room(client uint64, bytes int64) error {
+	e := &Entry{spool: s, client: client}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := e.hold(s.geometry.cost(bytes), bytes)
+	e.letGo()
+	return err
+}
+
 // patience is how many rounds of the writer an entry waits for room: the one
 // under way may be past the removals, and the next writes them and cleans up.
 const patience = 2
