@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,16 @@ type trial struct {
 	lasted   time.Duration
 }
 
+func newTrial(e envelope.Envelope, p queue.Progress, content *watched) *trial {
+	t := &trial{envelope: e, progress: p, content: content}
+	for i := range e.Recipients {
+		if !p.Settled.Has(i) {
+			t.owed = append(t.owed, i)
+		}
+	}
+	return t
+}
+
 func (d *Dispatcher) make(a *attempt) {
 	if a.message != nil {
 		d.tryLive(a)
@@ -47,10 +58,7 @@ func (d *Dispatcher) make(a *attempt) {
 // tryLive offers a message whose client waits.
 func (d *Dispatcher) tryLive(a *attempt) {
 	m := a.message
-	t := &trial{envelope: m.envelope, content: &watched{Content: m.memory, moved: &m.moved}}
-	for i := range m.envelope.Recipients {
-		t.owed = append(t.owed, i)
-	}
+	t := newTrial(m.envelope, queue.Progress{}, &watched{Content: m.memory, moved: &m.moved})
 	d.try(t, func(answers []reply.Reply) bool { return d.judge(m, answers) })
 	d.settleLive(m, t)
 }
@@ -58,22 +66,17 @@ func (d *Dispatcher) tryLive(a *attempt) {
 // judge says whether content is sent. Where only some were accepted, the
 // message must be safe first: the others are still owed it, or an explanation.
 func (d *Dispatcher) judge(m *message, answers []reply.Reply) bool {
-	accepted := 0
-	for _, answer := range answers {
-		if answer.Positive() {
-			accepted++
-		}
+	refused := func(answer reply.Reply) bool { return !answer.Positive() }
+	if some := anyAccepted(answers); !some || !slices.ContainsFunc(answers, refused) {
+		return some
 	}
-	if accepted == 0 || accepted == len(answers) {
-		return accepted > 0
-	}
-	q, _ := d.storage()
+	q, _ := d.Queue()
 	return m.keep(q) == nil
 }
 
 // tryKept tries a message of the queue.
 func (d *Dispatcher) tryKept(a *attempt) {
-	q, _ := d.storage()
+	q, _ := d.Queue()
 	if t := d.untoldDamage(a.ticket.ID); t != nil {
 		d.notSent(a)
 		d.tellDamage(q, a.ticket, t)
@@ -91,12 +94,7 @@ func (d *Dispatcher) tryKept(a *attempt) {
 		d.postpone(a.ticket, due)
 		return
 	}
-	t := &trial{envelope: e, progress: progress, content: &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)}}
-	for i := range e.Recipients {
-		if !progress.Settled.Has(i) {
-			t.owed = append(t.owed, i)
-		}
-	}
+	t := newTrial(e, progress, &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)})
 	d.try(t, anyAccepted)
 	d.settleKept(q, a.ticket, t)
 }
@@ -122,12 +120,7 @@ func (d *Dispatcher) notSent(a *attempt) {
 }
 
 func anyAccepted(answers []reply.Reply) bool {
-	for _, answer := range answers {
-		if answer.Positive() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(answers, reply.Reply.Positive)
 }
 
 // slowest is the rate, in octets a second, that an attempt must keep up.
@@ -200,7 +193,7 @@ func (d *Dispatcher) answered(t *trial) {
 	if v.hold != nil {
 		fixed := v.hold.Kind == report.Configuration || v.hold.Kind == report.Blocked
 		if t.own = fixed && d.ownFault(t); !t.own {
-			d.shut(t, v.hold.Kind, v.held.String()+": "+v.hold.Words(), v.held)
+			d.shut(t, v.hold.Kind, v.holdWords(), v.held)
 			return
 		}
 	}

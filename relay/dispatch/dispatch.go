@@ -110,8 +110,8 @@ func (d *Dispatcher) Without(cause error) {
 	d.noQueue = cause
 }
 
-// storage is the queue; nil with the reason where there is none.
-func (d *Dispatcher) storage() (*queue.Queue, error) {
+// Queue is the mail that is kept; nil with the reason where there is none.
+func (d *Dispatcher) Queue() (*queue.Queue, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.queue, d.noQueue
@@ -194,7 +194,7 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 		d.begin(a)
 	}
 	if len(d.backlog.later) > 0 {
-		return min(longest, max(d.backlog.later[0].due.Sub(now), 0)+time.Millisecond), true
+		return lookAgain(now, d.backlog.later[0].due, longest), true
 	}
 	return longest, true
 }
@@ -282,14 +282,11 @@ func (d *Dispatcher) releaseWaiting() {
 // Failed is the fault of the queue's flash, after which the box must start
 // anew; nil while there is none.
 func (d *Dispatcher) Failed() error {
-	q, _ := d.storage()
+	q, _ := d.Queue()
 	if q == nil {
 		return nil
 	}
-	if err := q.Fault(); err != nil {
-		return err
-	}
-	return nil
+	return q.Fault()
 }
 
 var errStopping = errors.New("the relay is stopping")

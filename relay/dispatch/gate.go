@@ -36,7 +36,12 @@ func (g *gate) wait(now time.Time, longest time.Duration) time.Duration {
 	if g.probe != nil {
 		return longest
 	}
-	return min(longest, max(g.until.Sub(now), 0)+time.Millisecond)
+	return lookAgain(now, g.until, longest)
+}
+
+// lookAgain is how long it takes until something is due for certain.
+func lookAgain(now, due time.Time, longest time.Duration) time.Duration {
+	return min(longest, max(due.Sub(now), 0)+time.Millisecond)
 }
 
 // pauses gives the first and the longest pause for a kind of fault. Trying to

@@ -40,7 +40,7 @@ func (d *Dispatcher) Status() Status {
 
 // RetryAll has every message tried now, and the upstream asked at once.
 func (d *Dispatcher) RetryAll() error {
-	q, err := d.storage()
+	q, err := d.Queue()
 	if q == nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (d *Dispatcher) RetryAll() error {
 
 // Retry has one message tried now.
 func (d *Dispatcher) Retry(id queue.ID) error {
-	q, err := d.storage()
+	q, err := d.Queue()
 	if q == nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (d *Dispatcher) askNow() {
 
 // Drop takes a message out of the queue for good. Nobody is told.
 func (d *Dispatcher) Drop(item queue.Item) error {
-	q, err := d.storage()
+	q, err := d.Queue()
 	if q == nil {
 		return err
 	}
@@ -96,6 +96,3 @@ func (d *Dispatcher) Drop(item queue.Item) error {
 	d.journal.Dropped(item.ID)
 	return nil
 }
-
-// Queue is the mail that is kept; the error says why there is none.
-func (d *Dispatcher) Queue() (*queue.Queue, error) { return d.storage() }

@@ -73,7 +73,7 @@ func (in *Incoming) stream(p []byte) (int, error) {
 
 // spill moves what is in memory into the spool.
 func (in *Incoming) spill() error {
-	q, _ := in.dispatcher.storage()
+	q, _ := in.dispatcher.Queue()
 	if q == nil {
 		return &reply.Error{Reply: reply.New(452, 3, 1, "no memory for this message now, try again later")}
 	}

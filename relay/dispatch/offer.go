@@ -92,7 +92,7 @@ func (d *Dispatcher) await(ctx context.Context, m *message) reply.Reply {
 // hold is how long a client waits. Without a queue nothing else can be done
 // for it, so it waits as long as an attempt may take.
 func (d *Dispatcher) hold() time.Duration {
-	if q, _ := d.storage(); q == nil {
+	if q, _ := d.Queue(); q == nil {
 		return d.config.Timeout
 	}
 	return d.config.Hold

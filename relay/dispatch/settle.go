@@ -17,7 +17,7 @@ func (d *Dispatcher) settleLive(m *message, t *trial) {
 		d.recordFinal(t, answer)
 		return
 	}
-	q, _ := d.storage()
+	q, _ := d.Queue()
 	if answer := unkept(t, m.keep(q)); m.conclude(answer) {
 		d.journal.Deferred(t.envelope.ID, answer, t.err, t.lasted)
 		return
@@ -73,7 +73,7 @@ func (d *Dispatcher) settleKept(q *queue.Queue, ticket queue.Ticket, t *trial) {
 			t.progress.Settled = t.progress.Settled.Add(t.owed[n])
 		}
 	}
-	if t.settled() {
+	if len(t.left()) == 0 {
 		d.done(q, ticket, t.envelope)
 		return
 	}
@@ -91,23 +91,13 @@ func (t *trial) fate(n int) fate {
 	return t.verdict.fates[n]
 }
 
-// settled tells whether every recipient is owed nothing more.
-func (t *trial) settled() bool {
-	for _, i := range t.owed {
-		if !t.progress.Settled.Has(i) {
-			return false
-		}
-	}
-	return true
-}
-
 // words is what the attempt came to, for people.
 func (t *trial) words() string {
 	if t.err != nil {
 		return unavailable(t.err).Text
 	}
 	if t.verdict.hold != nil {
-		return t.verdict.held.String() + ": " + t.verdict.hold.Words()
+		return t.verdict.holdWords()
 	}
 	return explain(t.verdict.worst(), t.verdict.answers).String()
 }
@@ -205,7 +195,7 @@ func (d *Dispatcher) damaged(q *queue.Queue, ticket queue.Ticket, t *trial, err 
 // removed in any case: the spool gives it no more, and a full ring cannot go
 // round while it is there. What is known of it is kept in memory meanwhile.
 func (d *Dispatcher) tellDamage(q *queue.Queue, ticket queue.Ticket, t *trial) {
-	told := d.bounce(q, t, t.all(), "the message was damaged in the relay's storage, please send it again")
+	told := d.bounce(q, t, t.left(), "the message was damaged in the relay's storage, please send it again")
 	d.done(q, ticket, t.envelope)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -233,15 +223,6 @@ func (d *Dispatcher) expire(q *queue.Queue, ticket queue.Ticket, t *trial) bool 
 	d.journal.Expired(t.envelope.ID, t.words())
 	d.done(q, ticket, t.envelope)
 	return true
-}
-
-// all gives the places of all recipients that were owed the message.
-func (t *trial) all() []int {
-	places := make([]int, len(t.owed))
-	for n := range t.owed {
-		places[n] = n
-	}
-	return places
 }
 
 // left gives the places of those that are still owed it.

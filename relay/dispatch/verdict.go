@@ -66,6 +66,9 @@ func (v verdict) count(f fate) int {
 	return n
 }
 
+// holdWords says why the upstream as a whole takes no mail; there must be a hold.
+func (v verdict) holdWords() string { return v.held.String() + ": " + v.hold.Words() }
+
 // deliveredWith is the answer by which the content was taken.
 func (v verdict) deliveredWith() (answer reply.Reply, some bool) {
 	for i, f := range v.fates {
