@@ -31,8 +31,8 @@ func calls(k keeper) map[string]control.Call {
 		"queue/show":   func(_ context.Context, a url.Values, w io.Writer) error { return showMessage(k, a.Get("id"), w) },
 		"queue/retry":  func(_ context.Context, a url.Values, w io.Writer) error { return retryMessage(k, a.Get("id"), w) },
 		"queue/drop":   func(_ context.Context, a url.Values, w io.Writer) error { return dropMessage(k, a.Get("id"), w) },
-		"spool/stat":   func(_ context.Context, _ url.Values, w io.Writer) error { return statSpool(k, w) },
-		"spool/verify": func(_ context.Context, _ url.Values, w io.Writer) error { return verifySpool(k, w) },
+		"spool/stat":   func(_ context.Context, _ url.Values, w io.Writer) error { return onSpool(k, w, statSpool) },
+		"spool/verify": func(_ context.Context, _ url.Values, w io.Writer) error { return onSpool(k, w, verifySpool) },
 	}
 }
 
@@ -122,21 +122,20 @@ func dropMessage(k keeper, id string, w io.Writer) error {
 	return json.NewEncoder(w).Encode(d)
 }
 
-func statSpool(k keeper, w io.Writer) error {
-	s := k.Spool()
-	if s == nil {
-		_, err := k.Queue()
-		return err
+// onSpool does something with the spool, or says why there is none.
+func onSpool(k keeper, w io.Writer, do func(*spool.Spool, io.Writer) error) error {
+	if s := k.Spool(); s != nil {
+		return do(s, w)
 	}
+	_, err := k.Queue()
+	return err
+}
+
+func statSpool(s *spool.Spool, w io.Writer) error {
 	return json.NewEncoder(w).Encode(stat{s.Stat()})
 }
 
-func verifySpool(k keeper, w io.Writer) error {
-	s := k.Spool()
-	if s == nil {
-		_, err := k.Queue()
-		return err
-	}
+func verifySpool(s *spool.Spool, w io.Writer) error {
 	v := verified{Messages: s.Stat().Messages}
 	for _, damage := range s.Verify() {
 		v.Damages = append(v.Damages, damage.String())

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
-	"strings"
+	"slices"
 	"time"
 
 	"sealpost/hal"
 	"sealpost/hal/linux/flash"
-	"sealpost/provisioning/identity"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/settings"
 	"sealpost/relay/body"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/envelope"
@@ -26,7 +27,7 @@ func (i intake) Begin(e envelope.Envelope, octets int64) lan.Incoming {
 	return i.Dispatcher.Begin(e, octets)
 }
 
-func (r *relay) dispatching(ctx context.Context) dispatch.Config {
+func (r *relay) dispatching() dispatch.Config {
 	s := r.box.settings
 	return dispatch.Config{
 		Hold:    s.Upstream.Hold.Duration,
@@ -43,13 +44,13 @@ func (r *relay) dispatching(ctx context.Context) dispatch.Config {
 			Warning: s.Retry.Warning.Duration,
 		},
 		Memory: body.NewBudget(int64(s.Limits.Memory)),
-		Notify: r.notifying(ctx),
+		Notify: r.notifying(),
 	}
 }
 
 // notifying says how senders are told. Exchange Online relays for the null
 // reverse-path only where the certificate's own domain is an accepted one.
-func (r *relay) notifying(ctx context.Context) dispatch.Notify {
+func (r *relay) notifying() dispatch.Notify {
 	s := r.box.settings
 	domain := string(s.Senders.AcceptedDomains[0])
 	n := dispatch.Notify{
@@ -62,18 +63,9 @@ func (r *relay) notifying(ctx context.Context) dispatch.Notify {
 	if n.Sender == "" {
 		n.Sender = n.From
 	}
-	client, err := identity.Load(ctx, r.box.store)
-	if err != nil {
-		return n
-	}
-	for _, name := range append(client.Chain[0].DNSNames, client.Chain[0].Subject.CommonName) {
-		for _, accepted := range s.Senders.AcceptedDomains {
-			name = strings.ToLower(strings.TrimPrefix(name, "*."))
-			if name == string(accepted) || strings.HasSuffix(name, "."+string(accepted)) {
-				n.NullSender = true
-			}
-		}
-	}
+	n.NullSender = r.leaf != nil && slices.ContainsFunc(s.Senders.AcceptedDomains, func(accepted settings.Domain) bool {
+		return certificate.NameWithin(r.leaf, string(accepted)) != ""
+	})
 	return n
 }
 

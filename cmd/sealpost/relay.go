@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -55,6 +56,7 @@ type relay struct {
 	box        *box
 	hostname   string
 	journal    *journal.Journal
+	leaf       *x509.Certificate // the client certificate; nil where there is none
 	dispatcher *dispatch.Dispatcher
 	serving    sync.WaitGroup
 
@@ -75,7 +77,7 @@ func (r *relay) run(ctx context.Context) error {
 		return err
 	}
 	defer way.Close()
-	r.dispatcher = dispatch.New(r.dispatching(ctx), way, r.journal)
+	r.dispatcher = dispatch.New(r.dispatching(), way, r.journal)
 	defer r.closeQueue()
 	server, err := r.lanServer(ctx, intake{r.dispatcher})
 	if err != nil {

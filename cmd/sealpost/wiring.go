@@ -67,8 +67,9 @@ func (r *relay) identity(ctx context.Context) (*connector.Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the key of the client certificate: %w", err)
 	}
-	shown := &connector.Identity{Chain: client.DER(), Key: signer, Name: commonName(client.Chain[0]), Label: string(client.Key.Protection)}
-	r.journal.Identity(shown.Name, shown.Label, client.Chain[0].NotAfter)
+	r.leaf = client.Chain[0]
+	shown := &connector.Identity{Chain: client.DER(), Key: signer, Name: commonName(r.leaf), Label: string(client.Key.Protection)}
+	r.journal.Identity(shown.Name, shown.Label, r.leaf.NotAfter)
 	return shown, nil
 }
 

@@ -134,6 +134,12 @@ func (r *Report) examineNames(acceptedDomains []string) {
 	}
 }
 
+// NameWithin is the first name of the certificate that lies in an accepted
+// domain as Exchange Online sees it; empty where none does.
+func NameWithin(leaf *x509.Certificate, domain string) string {
+	return nameWithin(matchableNames(leaf), strings.ToLower(domain))
+}
+
 // nameWithin is the first name that is domain, its wildcard, or lies below it.
 func nameWithin(names []string, domain string) string {
 	for _, name := range names {

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
+
+	"sealpost/tests/parts"
 )
 
 const (
@@ -160,11 +160,5 @@ func (p *postfix) stop() error {
 
 // listens tells whether somebody takes connections on port.
 func listens(port int) func() (bool, error) {
-	return func() (bool, error) {
-		conn, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil, nil
-	}
+	return func() (bool, error) { return parts.Listens(port), nil }
 }

@@ -38,7 +38,7 @@ func NewDnsmasq(records ...string) (*Dnsmasq, error) {
 	if err := d.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting dnsmasq: %w", err)
 	}
-	if err := await("dnsmasq did not start", func() bool { return listens(port) }); err != nil {
+	if err := await("dnsmasq did not start", func() bool { return Listens(port) }); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("%w: %s", err, d.output)
 	}

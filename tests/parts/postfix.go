@@ -81,7 +81,7 @@ func (p *Postfix) start() error {
 		p.server = nil
 		return fmt.Errorf("starting Postfix: %w", err)
 	}
-	if err := await("Postfix did not start", func() bool { return listens(p.Port) }); err != nil {
+	if err := await("Postfix did not start", func() bool { return Listens(p.Port) }); err != nil {
 		return fmt.Errorf("%w:\n%s", err, p.Log())
 	}
 	return nil
@@ -99,7 +99,7 @@ func (p *Postfix) stop() error {
 	_ = p.server.Wait()
 	p.server = nil
 	// Its children listen on for a moment after the master has ended.
-	return errors.Join(err, await("Postfix did not end", func() bool { return !listens(p.Port) }))
+	return errors.Join(err, await("Postfix did not end", func() bool { return !Listens(p.Port) }))
 }
 
 // Restart makes it forget every connection and every TLS session.
@@ -114,7 +114,7 @@ func (p *Postfix) startSink(port int) error {
 	if err := p.sink.Start(); err != nil {
 		return fmt.Errorf("starting smtp-sink: %w", err)
 	}
-	return await("smtp-sink did not start", func() bool { return listens(port) })
+	return await("smtp-sink did not start", func() bool { return Listens(port) })
 }
 
 func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
@@ -262,7 +262,8 @@ func await(failure string, holds func() bool) error {
 	return nil
 }
 
-func listens(port int) bool {
+// Listens tells whether somebody takes connections on a port of this machine.
+func Listens(port int) bool {
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return false
