@@ -60,6 +60,9 @@ func (b *box) openSpool(ctx context.Context) (*storage, error) {
 	defer clear(key)
 	share := ring.Size() / 100 * int64(b.settings.Spool.ClientShare)
 	opened, recovery, err := spool.Open(ring, key, spool.Limits{Share: share})
+	if errors.Is(err, spool.ErrForeign) || errors.Is(err, spool.ErrKey) {
+		err = fmt.Errorf("%w (to give up what is there and begin anew: sealpost spool format --yes)", err)
+	}
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}

@@ -1,6 +1,7 @@
 package endtoend
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -254,6 +255,30 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 	if n := len(upstream.Messages()); n != 2 {
 		t.Errorf("%d messages arrived", n)
 	}
+	s.mustSay(0, "0 messages", "spool", "stat")
+}
+
+func TestARingThatSomethingElseWroteOverNamesItsCure(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, told{host: "localhost", protection: "file"})
+	s.start()
+	s.stop()
+	state, err := os.OpenFile(s.box.State, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	const ring, length = 2 << 20, 8 << 20
+	if _, err := state.WriteAt(bytes.Repeat([]byte("junk"), length/4), ring); err != nil {
+		t.Fatal(err)
+	}
+	s.mustSay(1, "begin anew: sealpost spool format --yes", "spool", "stat")
+	s.start()
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "sealpost spool format --yes") {
+		t.Errorf("the journal says %v", event)
+	}
+	s.stop()
+	s.mustSay(0, "the spool is empty", "spool", "format", "--yes")
 	s.mustSay(0, "0 messages", "spool", "stat")
 }
 
