@@ -7,6 +7,7 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -52,6 +53,8 @@ type Protector func(ctx context.Context, key crypto.Signer, binding []byte) (key
 type Client struct {
 	Chain []*x509.Certificate // leaf first
 	Key   keyring.Key
+
+	answers []byte // the stored request that it came for; nil for none
 }
 
 // record is the stored form.
@@ -94,17 +97,25 @@ func Load(ctx context.Context, store Store) (Client, error) {
 	return decode(stored)
 }
 
-// Import protects the key of an opened PFX and stores it with its chain; the
-// key in memory is wiped, whatever becomes of the import. Nothing is stored
-// unless all of it is.
-func Import(ctx context.Context, store Store, protect Protector, bundle certificate.Bundle) (Client, error) {
+// Protect brings the key of an opened PFX under protection; the key in memory
+// is wiped, whatever becomes of it. Nothing is stored yet.
+func Protect(ctx context.Context, protect Protector, bundle certificate.Bundle) (Client, error) {
 	defer certificate.WipeKey(bundle.Key)
 	key, err := protect(ctx, bundle.Key, binding(bundle.Leaf))
 	if err != nil {
 		return Client{}, fmt.Errorf("protecting the private key: %w", err)
 	}
-	client := Client{Chain: bundle.Chain, Key: key}
-	return client, update(ctx, store, client.put)
+	return Client{Chain: bundle.Chain, Key: key}, nil
+}
+
+// Import protects the key of an opened PFX and stores it with its chain.
+// Nothing is stored unless all of it is.
+func Import(ctx context.Context, store Store, protect Protector, bundle certificate.Bundle) (Client, error) {
+	client, err := Protect(ctx, protect, bundle)
+	if err != nil {
+		return Client{}, err
+	}
+	return client, update(ctx, store, client.Put)
 }
 
 // Abandon gives up the request that is pending, and its key.
@@ -149,6 +160,16 @@ func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType,
 // Complete stores the certificate that answers the request, if judge has
 // nothing against it.
 func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, judge func(certificate.Path) error) (Client, error) {
+	client, err := Answer(ctx, store, tpm, certificates, judge)
+	if err != nil {
+		return Client{}, err
+	}
+	return client, update(ctx, store, client.Put)
+}
+
+// Answer joins the certificate that answers the request with the request's
+// key, if judge has nothing against it. Nothing is stored yet.
+func Answer(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, judge func(certificate.Path) error) (Client, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
 		return Client{}, fmt.Errorf("reading the settings area: %w", err)
@@ -172,14 +193,15 @@ func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x50
 	if err := judge(path); err != nil {
 		return Client{}, err
 	}
-	client := Client{Chain: path.Chain, Key: key}
-	return client, update(ctx, store, func(sections state.Sections) error {
-		delete(sections, sectionRequest)
-		return client.put(sections)
-	})
+	return Client{Chain: path.Chain, Key: key, answers: pending}, nil
 }
 
-func (c Client) put(sections state.Sections) error {
+// Put makes the client certificate the box's own, with the request that it
+// answers out of the way.
+func (c Client) Put(sections state.Sections) error {
+	if c.answers != nil && bytes.Equal(c.answers, sections[sectionRequest]) {
+		delete(sections, sectionRequest)
+	}
 	return put(sections, sectionConnector, record{c.DER(), c.Key})
 }
 

@@ -13,7 +13,7 @@ func keys(prefix string, t reflect.Type) []string {
 	for i := range t.NumField() {
 		field := t.Field(i)
 		name := prefix + field.Tag.Get("toml")
-		if field.Type.Kind() == reflect.Struct && field.Type != reflect.TypeFor[Duration]() {
+		if isSection(field.Type) {
 			names = append(names, keys(name+".", field.Type)...)
 			continue
 		}

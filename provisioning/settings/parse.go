@@ -174,6 +174,10 @@ func decode(target, value any) error {
 			value = strconv.FormatInt(n, 10)
 		}
 	}
+	if t, ok := target.(*PEM); ok {
+		text, _ := value.(string)
+		return t.UnmarshalText([]byte(text))
+	}
 	text, err := cleanString(value)
 	if err != nil {
 		return err
@@ -187,6 +191,8 @@ func decodeText(target any, text string) (err error) {
 		*t = text
 	case *netip.Prefix:
 		*t, err = parsePrefix(text)
+	case *netip.Addr:
+		*t, err = parseAddress(text)
 	case *netip.AddrPort:
 		*t, err = parseNameServer(text)
 	case encoding.TextUnmarshaler:

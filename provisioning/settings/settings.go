@@ -12,6 +12,7 @@ import "net/netip"
 // default.
 type Settings struct {
 	Site     Site     `toml:"site"`
+	Network  Network  `toml:"network"`
 	LAN      LAN      `toml:"lan"`
 	Limits   Limits   `toml:"limits"`
 	Senders  Senders  `toml:"senders"`
@@ -30,6 +31,25 @@ type Site struct {
 	Name string `toml:"name"`
 	// Alert is the mail address that hears of trouble. Default: empty, nobody.
 	Alert Address `toml:"alert"`
+}
+
+// Network is how the appliance reaches the site's network. It means nothing
+// where Sealpost runs beside other programs on a machine of its own.
+type Network struct {
+	// Address is the box's own address with its prefix length, as
+	// "192.168.10.25/24". Default: empty, meaning DHCP.
+	Address HostAddress `toml:"address"`
+	// Gateway is the router's address. Default: empty, none; with DHCP the
+	// lease's.
+	Gateway netip.Addr `toml:"gateway"`
+	// DNS lists name servers. Default: empty, meaning the lease's.
+	DNS []netip.Addr `toml:"dns"`
+	// NTP lists time servers. Default: empty, meaning the lease's and then
+	// public ones.
+	NTP []Host `toml:"ntp"`
+	// Name is how the box is called on the network, also as NAME.local.
+	// Default: "sealpost".
+	Name Host `toml:"name"`
 }
 
 // LAN is what the devices at the site see.
@@ -115,6 +135,8 @@ type Connector struct {
 	// CAFile is a PEM file of the roots that may vouch for Host. Default:
 	// empty, meaning the roots in the binary.
 	CAFile string `toml:"ca_file"`
+	// CA is the text of such a file, for a box that has no files. Default: empty.
+	CA PEM `toml:"ca"`
 }
 
 // Retry says how often a message that was not taken is tried again.
@@ -174,7 +196,8 @@ const MinSpoolSize Size = 8 << 20
 // domains, so they do not pass [Settings.Validate] by themselves.
 func Default() Settings {
 	return Settings{
-		LAN: LAN{SMTP: []Listen{":25", ":587"}, SMTPS: []Listen{":465"}},
+		Network: Network{Name: "sealpost"},
+		LAN:     LAN{SMTP: []Listen{":25", ":587"}, SMTPS: []Listen{":465"}},
 		Limits: Limits{
 			MessageSize:          150 << 20,
 			Recipients:           500,

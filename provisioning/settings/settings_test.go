@@ -18,6 +18,13 @@ const everything = `
 name = "Contoso Leeds"
 alert = "alerts@msp.example"
 
+[network]
+address = "192.168.10.25/24"
+gateway = "192.168.10.1"
+dns = ["192.168.10.1", "fd00::1"]
+ntp = ["ntp.contoso.com", "192.168.10.1"]
+name = "mailbox"
+
 [lan]
 smtp = [":2525", "127.0.0.1:25", "[::1]:25"]
 smtps = []
@@ -47,7 +54,7 @@ dns = ["192.168.10.1:53", "[fd00::1]:5353"]
 timeout = "5m"
 messages_per_minute = 30
 recipients_per_day = 10000
-connector = { host = "127.0.0.1", port = 2526, ca_file = "/etc/ca.pem" }
+connector = { host = "127.0.0.1", port = 2526, ca_file = "", ca = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }
 
 [retry]
 first = "30s"
@@ -81,6 +88,13 @@ func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
 	}
 	want := Settings{
 		Site: Site{Name: "Contoso Leeds", Alert: "alerts@msp.example"},
+		Network: Network{
+			Address: HostAddress{netip.MustParsePrefix("192.168.10.25/24")},
+			Gateway: netip.MustParseAddr("192.168.10.1"),
+			DNS:     []netip.Addr{netip.MustParseAddr("192.168.10.1"), netip.MustParseAddr("fd00::1")},
+			NTP:     []Host{"ntp.contoso.com", "192.168.10.1"},
+			Name:    "mailbox",
+		},
 		LAN: LAN{
 			SMTP:     []Listen{":2525", "127.0.0.1:25", "[::1]:25"},
 			SMTPS:    []Listen{},
@@ -96,7 +110,7 @@ func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
 			Method: MethodConnector, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
 			MessagesPerMinute: 30, RecipientsPerDay: 10000,
 			DNS:       []netip.AddrPort{netip.MustParseAddrPort("192.168.10.1:53"), netip.MustParseAddrPort("[fd00::1]:5353")},
-			Connector: Connector{Host: "127.0.0.1", Port: 2526, CAFile: "/etc/ca.pem"},
+			Connector: Connector{Host: "127.0.0.1", Port: 2526, CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
 		},
 		Retry:   Retry{First: seconds(30), Longest: minutes(20), Age: hours(72), Warning: minutes(90)},
 		Keys:    Keys{TPM: "unix:/run/swtpm.sock", Protection: ProtectionFile},
@@ -222,6 +236,16 @@ func TestEachMistakeIsNamedWithItsLineAndItsCure(t *testing.T) {
 		{"method of a later release", "[upstream]\nmethod = \"submission\"\n", "line 2: upstream.method: \"submission\" is not in this release"},
 		{"method unknown", "[upstream]\nmethod = \"pigeon\"\n", "line 2: upstream.method: \"pigeon\" is not a way out"},
 		{"name server without port", "[upstream]\ndns = [\"10.0.0.1\"]\n", "line 2: upstream.dns: \"10.0.0.1\" is not a name server: write it like"},
+		{"own address without its network", "[network]\naddress = \"10.0.0.7\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.7\" is not an address with its prefix length"},
+		{"a network for the own address", "[network]\naddress = \"10.0.0.0/24\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.0/24\" is no address that a machine can have"},
+		{"everybody for the own address", "[network]\naddress = \"10.0.0.255/24\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.255/24\" is no address"},
+		{"own address without name servers", "[network]\naddress = \"10.0.0.7/24\"\n", "network.dns is empty"},
+		{"router elsewhere", "[network]\naddress = \"10.0.0.7/24\"\ngateway = \"10.0.1.1\"\ndns = [\"10.0.0.1\"]\n", "line 3: network.gateway is 10.0.1.1, which is not another machine in 10.0.0.0/24"},
+		{"router with DHCP", "[network]\ngateway = \"10.0.1.1\"\n", "line 2: network.gateway goes with network.address"},
+		{"router of no address", "[network]\naddress = \"10.0.0.7/24\"\ngateway = \"router\"\ndns = [\"10.0.0.1\"]\n", "line 3: network.gateway: \"router\" is not an address of a machine"},
+		{"name with a domain", "[network]\nname = \"box.local\"\n", "line 2: network.name has a dot in it"},
+		{"authority that is no PEM", "[upstream.connector]\nca = \"/etc/ca.pem\"\n", "line 2: upstream.connector.ca: does not hold certificates in PEM"},
+		{"two authorities", "[upstream.connector]\nca_file = \"/etc/ca.pem\"\nca = \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\"\n", "line 3: upstream.connector.ca and upstream.connector.ca_file are both given"},
 		{"port zero", "[upstream.connector]\nport = 0\n", "line 2: upstream.connector.port is 0"},
 		{"tpm", "[keys]\ntpm = \"tpmrm0\"\n", "line 2: keys.tpm: \"tpmrm0\" is not a TPM's address"},
 		{"tpm without port", "[keys]\ntpm = \"tcp:localhost\"\n", "line 2: keys.tpm: \"tcp:localhost\" is not a TPM's address"},

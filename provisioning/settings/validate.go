@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Validate checks what no single value can tell: that the values are in range
@@ -21,6 +22,7 @@ func (s Settings) check() Errors {
 	s.checkRanges(fault)
 	s.checkLimits(fault)
 	s.checkListeners(fault)
+	s.checkNetwork(fault)
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
@@ -30,6 +32,9 @@ func (s Settings) check() Errors {
 	if d := s.Senders.Default.Domain(); d != "" && len(s.Senders.AcceptedDomains) > 0 &&
 		!slices.Contains(s.Senders.AcceptedDomains, d) {
 		fault("senders.default", "is in %s, which is not among senders.accepted_domains: add the domain there or use another sender", d)
+	}
+	if s.Upstream.Connector.CA != "" && s.Upstream.Connector.CAFile != "" {
+		fault("upstream.connector.ca", "and upstream.connector.ca_file are both given: leave one of them out")
 	}
 	if s.State.Path == "" {
 		fault("state.path", "is empty: name a file or a block device")
@@ -116,5 +121,25 @@ func (s Settings) checkListeners(fault func(key, format string, args ...any)) {
 			}
 			seen[address] = true
 		}
+	}
+}
+
+// checkNetwork refuses what would leave a box without a network.
+func (s Settings) checkNetwork(fault func(key, format string, args ...any)) {
+	n := s.Network
+	if strings.Contains(string(n.Name), ".") {
+		fault("network.name", "has a dot in it: write one word, like \"sealpost\"")
+	}
+	if !n.Address.IsValid() {
+		if n.Gateway.IsValid() {
+			fault("network.gateway", "goes with network.address, and with DHCP the router names itself: leave it out, or give both")
+		}
+		return
+	}
+	if n.Gateway.IsValid() && (!n.Address.Contains(n.Gateway) || n.Gateway == n.Address.Addr()) {
+		fault("network.gateway", "is %s, which is not another machine in %s: write the router's address there", n.Gateway, n.Address.Masked())
+	}
+	if len(n.DNS) == 0 {
+		fault("network.dns", "is empty: with an address of its own the box must be told at least one name server")
 	}
 }

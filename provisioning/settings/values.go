@@ -113,6 +113,18 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
+// parseAddress reads an address; "" is none.
+func parseAddress(text string) (netip.Addr, error) {
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%q is not an address of a machine: write it like \"192.168.10.1\"", text)
+	}
+	return a, nil
+}
+
 func parseNameServer(text string) (netip.AddrPort, error) {
 	server, err := netip.ParseAddrPort(text)
 	if err != nil || server.Port() == 0 {

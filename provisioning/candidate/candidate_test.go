@@ -1,0 +1,206 @@
+package candidate
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/identity"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+	"sealpost/tests/parts"
+)
+
+const (
+	before = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
+	after  = before + "[network]\nname = \"other\"\n"
+)
+
+// memory is a Store that counts its writes and may be told to fail.
+type memory struct {
+	sections state.Sections
+	writes   int
+	broken   error
+}
+
+func (m *memory) Load(context.Context) (state.Sections, error) { return maps.Clone(m.sections), nil }
+
+func (m *memory) Update(_ context.Context, change func(state.Sections) error) error {
+	sections := maps.Clone(m.sections)
+	if sections == nil {
+		sections = state.Sections{}
+	}
+	if err := errors.Join(change(sections), m.broken); err != nil {
+		return err
+	}
+	m.sections, m.writes = sections, m.writes+1
+	return nil
+}
+
+func checker(m *memory) Checker {
+	return Checker{
+		Store: m,
+		Protect: func(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
+			return keyring.ProtectInFile(key, binding)
+		},
+		Judge: func(certificate.Path) error { return nil },
+	}
+}
+
+func pfx(t *testing.T, password string) []byte {
+	t.Helper()
+	authority, err := parts.NewAuthority("Test CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued, err := authority.IssueP256(nil, "relay.contoso.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := parts.PFX(issued, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func commit(t *testing.T, m *memory, c Candidate) {
+	t.Helper()
+	if err := checker(m).Commit(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func running(t *testing.T, m *memory) Running {
+	t.Helper()
+	r, err := Load(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestSettingsCertificateAndPINAreCommittedInOneWrite(t *testing.T) {
+	m, number := &memory{}, "4711"
+	commit(t, m, Candidate{Settings: before, PFX: pfx(t, "secret"), Password: "secret", PIN: &number, Origin: "a"})
+	if m.writes != 1 {
+		t.Errorf("%d writes", m.writes)
+	}
+	if got := running(t, m); got != (Running{Settings: before, Locked: true}) {
+		t.Errorf("running %+v", got)
+	}
+	client, err := identity.Load(t.Context(), m)
+	if err != nil || client.Chain[0].Subject.CommonName != "relay.contoso.com" {
+		t.Errorf("certificate %v, %v", client.Chain, err)
+	}
+	for digits, want := range map[string]bool{"4711": true, "4712": false} {
+		if opens, err := Opens(t.Context(), m, digits); err != nil || opens != want {
+			t.Errorf("%s opens: %v, %v", digits, opens, err)
+		}
+	}
+	if applied, err := Applied(t.Context(), m, "a"); err != nil || !applied {
+		t.Errorf("applied: %v, %v", applied, err)
+	}
+}
+
+func TestACandidateWithAnyFaultChangesNothingAndEachFaultIsNamed(t *testing.T) {
+	good, short := pfx(t, "secret"), "12"
+	for _, c := range []struct {
+		name      string
+		candidate Candidate
+		want      []string
+	}{
+		{"nothing", Candidate{}, []string{"nothing to change"}},
+		{"settings", Candidate{Settings: "[lan]\n", PFX: good, Password: "secret"}, []string{"senders.accepted_domains"}},
+		{"password", Candidate{Settings: before, PFX: good, Password: "guess"}, []string{"password"}},
+		{"all at once", Candidate{Settings: "x", PFX: good[:100], PIN: &short}, []string{"not TOML", "PFX", "4 to 16 digits"}},
+		{"two certificates", Candidate{PFX: good, PEM: []byte("x")}, []string{"leave one of them out"}},
+		{"PEM without a request", Candidate{PEM: []byte("x")}, []string{"PEM"}},
+	} {
+		m := &memory{sections: state.Sections{sectionSettings: []byte(before)}}
+		for what, do := range map[string]func(context.Context, Candidate) error{"check": checker(m).Check, "commit": checker(m).Commit} {
+			err := do(t.Context(), c.candidate)
+			for _, want := range c.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%s, %s: got %v, want %q", c.name, what, err, want)
+				}
+			}
+		}
+		if m.writes != 0 {
+			t.Errorf("%s: written", c.name)
+		}
+	}
+}
+
+func TestACheckWritesNothing(t *testing.T) {
+	m := &memory{}
+	if err := checker(m).Check(t.Context(), Candidate{Settings: before, PFX: pfx(t, "secret"), Password: "secret"}); err != nil || m.writes != 0 {
+		t.Errorf("%v, %d writes", err, m.writes)
+	}
+}
+
+func TestATrialThatNobodyConfirmsIsRolledBack(t *testing.T) {
+	m := &memory{}
+	commit(t, m, Candidate{Settings: before, Trial: true})
+	if running(t, m).Trial {
+		t.Error("the first settings of all have nothing to go back to, and are on trial")
+	}
+	commit(t, m, Candidate{Settings: after, Trial: true})
+	commit(t, m, Candidate{Settings: after + "#", Trial: true})
+	if got := running(t, m); got != (Running{Settings: after + "#", Trial: true}) {
+		t.Fatalf("on trial: %+v", got)
+	}
+	if rolled, err := RollBack(t.Context(), m); err != nil || !rolled {
+		t.Fatalf("%v, %v", rolled, err)
+	}
+	if got := running(t, m); got != (Running{Settings: before}) {
+		t.Errorf("rolled back to %+v", got)
+	}
+	if rolled, err := RollBack(t.Context(), m); err != nil || rolled {
+		t.Errorf("a second time: %v, %v", rolled, err)
+	}
+}
+
+func TestAConfirmedTrialStays(t *testing.T) {
+	m := &memory{}
+	commit(t, m, Candidate{Settings: before})
+	commit(t, m, Candidate{Settings: after, Trial: true})
+	if err := Confirm(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if rolled, err := RollBack(t.Context(), m); err != nil || rolled || running(t, m).Settings != after {
+		t.Errorf("%v, %v, %+v", rolled, err, running(t, m))
+	}
+}
+
+func TestTheFactoryStateIsSaid(t *testing.T) {
+	if _, err := Load(t.Context(), &memory{}); !errors.Is(err, ErrFactory) {
+		t.Error(err)
+	}
+}
+
+func TestTheListOfOriginsIsBounded(t *testing.T) {
+	m := &memory{}
+	for i := range 2 * mostOrigins {
+		commit(t, m, Candidate{Settings: before, Origin: fmt.Sprint(i)})
+	}
+	sections, _ := m.Load(t.Context())
+	if known := origins(sections); len(known) != mostOrigins || known[mostOrigins-1] != fmt.Sprint(2*mostOrigins-1) {
+		t.Errorf("%d origins, the last %s", len(known), known[len(known)-1])
+	}
+}
+
+func TestNoVerbPrintsACandidatesSecrets(t *testing.T) {
+	number := "4711"
+	c := Candidate{Settings: before, Password: "hunter2", PIN: &number}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if text := fmt.Sprintf(verb, c) + fmt.Sprintf(verb, c.Password); strings.Contains(text, "hunter2") || strings.Contains(text, number) {
+			t.Errorf("%s prints %s", verb, text)
+		}
+	}
+}
