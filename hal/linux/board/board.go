@@ -1,0 +1,104 @@
+// Package board is what a kind of machine is made of: which device holds the
+// state, which line the technician's cable is on, where the lamp is.
+//
+// It knows facts that were written down when the machine's image was made, and
+// what the device tree says. It must not know what the parts are used for.
+package board
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Where the image keeps what init reads.
+const (
+	FactsPath   = "/etc/sealpost/board.toml"
+	ModulesPath = "/etc/sealpost/modules"
+	// LaterPath lists the modules that mail can do without.
+	LaterPath = "/etc/sealpost/modules.later"
+)
+
+// Facts are a board's board.toml.
+type Facts struct {
+	Name  string `toml:"name"`
+	State string `toml:"state"` // the state device
+	TPM   string `toml:"tpm"`
+	// Lines are the serial lines for the technician, 115200 baud, 8N1.
+	Lines []string `toml:"lines"`
+	// LED is a pattern for the brightness file of the state lamp.
+	LED string `toml:"led"`
+	// Button is a pattern for the input devices that may have the reset button,
+	// Key its code (linux/input-event-codes.h).
+	Button string `toml:"button"`
+	Key    uint16 `toml:"key"`
+	// Watchdog is the device of the watchdog timer.
+	Watchdog string `toml:"watchdog"`
+	// UDC is the USB device controller for the serial gadget; empty for none.
+	UDC string `toml:"udc"`
+	// Helper is the command line of a program of the board's own; empty for none.
+	Helper []string `toml:"helper"`
+}
+
+// Load reads a board's facts.
+func Load(path string) (Facts, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return Facts{}, fmt.Errorf("reading the board's facts: %w", err)
+	}
+	defer file.Close()
+	var facts Facts
+	decoder := toml.NewDecoder(file)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&facts); err != nil {
+		return Facts{}, fmt.Errorf("reading the board's facts in %s: %w", path, err)
+	}
+	if facts.State == "" || facts.TPM == "" {
+		return Facts{}, fmt.Errorf("%s does not name state and tpm", path)
+	}
+	return facts, nil
+}
+
+// Model is what the device tree calls the board; empty where it does not.
+func Model() string { return treeText("/proc/device-tree/model") }
+
+// Serial is the board's serial number: the device tree's or, as not every
+// board has one, the hardware address of its first network card.
+func Serial() (string, error) {
+	if number := treeText("/proc/device-tree/serial-number"); number != "" {
+		return number, nil
+	}
+	cards, err := net.Interfaces()
+	if err != nil {
+		return "", fmt.Errorf("looking for a serial number: %w", err)
+	}
+	for _, card := range cards {
+		if len(card.HardwareAddr) == 6 {
+			return strings.ReplaceAll(card.HardwareAddr.String(), ":", ""), nil
+		}
+	}
+	return "", errors.New("this board has neither a serial number nor a network card")
+}
+
+// treeText is a string property of the device tree, which ends in a zero byte.
+func treeText(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(string(text), "\x00\n")
+}
+
+// First gives the first path that matches a pattern; empty for none.
+func First(pattern string) string {
+	found, _ := filepath.Glob(pattern)
+	if len(found) == 0 {
+		return ""
+	}
+	return found[0]
+}

@@ -1,0 +1,125 @@
+package confine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The confined process is this test's own program, started again: nobody gets
+// out of it, the test neither.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("CONFINED_TO"); dir != "" {
+		fmt.Println(attempts(dir))
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// attempts confines the process and then tries everything it must not.
+func attempts(dir string) error {
+	mine, secret := filepath.Join(dir, "mine"), filepath.Join(dir, "secret")
+	memory, err := inMemory()
+	if err != nil {
+		return err
+	}
+	if err := Enforce(Rights{ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}}); err != nil {
+		return err
+	}
+	var wrong []error
+	check := func(what string, err error, may bool) {
+		if (err == nil) != may {
+			wrong = append(wrong, fmt.Errorf("%s: %v", what, err))
+		}
+	}
+	open := func(path string, flags int) error {
+		file, err := os.OpenFile(path, flags, 0o600)
+		if err == nil {
+			err = file.Close()
+		}
+		return err
+	}
+	check("its own file", open(mine, os.O_RDWR), true)
+	check("what it may read", open(filepath.Join(dir, "readable"), os.O_RDONLY), true)
+	check("writing what it may read", open(filepath.Join(dir, "readable"), os.O_WRONLY), false)
+	check("reading another file", open(secret, os.O_RDONLY), false)
+	check("reading /etc/passwd", open("/etc/passwd", os.O_RDONLY), false)
+	check("making a file", open(filepath.Join(dir, "new"), os.O_WRONLY|os.O_CREATE), false)
+	check("making a folder", os.Mkdir(filepath.Join(dir, "folder"), 0o700), false)
+	check("linking", os.Link(mine, filepath.Join(dir, "link")), false)
+	check("removing", os.Remove(secret), false)
+	check("renaming", os.Rename(secret, mine), false)
+	check("executing", exec.Command("/bin/true").Run(), false)
+	check("executing itself", exec.Command("/proc/self/exe").Run(), false)
+	check("executing from memory", execute(memory), false)
+	return errors.Join(wrong...)
+}
+
+// inMemory is this program again, in no file system.
+func inMemory() (*os.File, error) {
+	fd, err := unix.MemfdCreate("program", 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "program")
+	program, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
+	_, err = program.WriteTo(file)
+	return file, err
+}
+
+// execute starts the program in file without a look at any path.
+func execute(file *os.File) error {
+	command := exec.Command("/dev/fd/3", "-test.list=none")
+	command.ExtraFiles = []*os.File{file}
+	return command.Run()
+}
+
+func confined(t *testing.T, dir string) string {
+	t.Helper()
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), "CONFINED_TO="+dir)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return string(output)
+}
+
+func TestAConfinedProcessHasItsOwnFilesAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"mine", "readable", "secret"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.TrimSpace(confined(t, dir)); got != "<nil>" {
+		t.Error(got)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 3 {
+		t.Errorf("it left %v", left)
+	}
+}
+
+// Unconfined the same attempts succeed, so they are worth something.
+func TestTheAttemptsToExecuteAreNoEmptyOnes(t *testing.T) {
+	memory, err := inMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := execute(memory); err != nil {
+		t.Error(err)
+	}
+	if err := exec.Command("/bin/true").Run(); err != nil {
+		t.Error(err)
+	}
+}

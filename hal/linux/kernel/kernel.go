@@ -1,0 +1,121 @@
+// Package kernel is what PID 1 does for the kernel and asks of it: the
+// pseudo file systems, modules, the host name, and the way down.
+//
+// It knows system calls and paths under /proc, /sys and /dev. It must not know
+// what the machine is for.
+package kernel
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// mounts are the pseudo file systems a machine needs; none is on flash.
+var mounts = []struct {
+	kind, target, options string
+	flags                 uintptr
+}{
+	{"proc", "/proc", "", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+	{"sysfs", "/sys", "", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+	{"devtmpfs", "/dev", "mode=0755", unix.MS_NOSUID | unix.MS_NOEXEC},
+	{"tmpfs", "/run", "mode=0755,size=4m", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+}
+
+// Mount mounts the pseudo file systems. One that is there already stays.
+func Mount() error {
+	for _, m := range mounts {
+		if err := os.MkdirAll(m.target, 0o755); err != nil {
+			return fmt.Errorf("making the mount point %s: %w", m.target, err)
+		}
+		if err := unix.Mount(m.kind, m.target, m.kind, m.flags, m.options); err != nil && !errors.Is(err, unix.EBUSY) {
+			return fmt.Errorf("mounting %s on %s: %w", m.kind, m.target, err)
+		}
+	}
+	return nil
+}
+
+// LoadModules loads the modules that the file list names, one path a line, in
+// its order. A missing list is an empty one: a kernel may have everything
+// built in. It goes on past a module that fails, for the rest may do without.
+func LoadModules(list string) error {
+	file, err := os.Open(list)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the list of modules: %w", err)
+	}
+	defer file.Close()
+	var errs []error
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if path := strings.TrimSpace(lines.Text()); path != "" {
+			errs = append(errs, loadModule(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func loadModule(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("loading a kernel module: %w", err)
+	}
+	defer file.Close()
+	if err := unix.FinitModule(int(file.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("loading the kernel module %s: %w", path, err)
+	}
+	return nil
+}
+
+// SetHostname names the machine.
+func SetHostname(name string) error {
+	if err := unix.Sethostname([]byte(name)); err != nil {
+		return fmt.Errorf("setting the host name %q: %w", name, err)
+	}
+	return nil
+}
+
+// Set writes a value to a control file under /proc or /sys.
+func Set(path, value string) error {
+	if err := os.WriteFile(path, []byte(value), 0); err != nil {
+		return fmt.Errorf("setting %s to %s: %w", path, value, err)
+	}
+	return nil
+}
+
+// AwaitFile waits until path is there, as drivers take their time; patience
+// bounds it.
+func AwaitFile(path string, patience time.Duration) error {
+	const step = 5 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; time.Sleep(step) {
+		_, err := os.Stat(path)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// Restart restarts the machine at once, with nothing written out: whoever has
+// promised something has flushed it.
+func Restart() error {
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
+		return fmt.Errorf("restarting the machine: %w", err)
+	}
+	return nil
+}
+
+// Uptime is the time since the kernel started.
+func Uptime() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0
+	}
+	return time.Duration(now.Nano())
+}

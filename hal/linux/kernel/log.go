@@ -1,0 +1,36 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+)
+
+// longestRecord is what the kernel takes as one record, in bytes.
+const longestRecord = 900
+
+// OpenLog gives a writer of the kernel's own log, which lies in RAM and goes to
+// the kernel's console, if it has one. Each line becomes a record, cut at the
+// kernel's limit.
+func OpenLog() (io.WriteCloser, error) {
+	// The kernel would drop what PID 1 has to say in a hurry.
+	_ = Set("/proc/sys/kernel/printk_devkmsg", "on")
+	file, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the kernel's log: %w", err)
+	}
+	return kernelLog{file}, nil
+}
+
+type kernelLog struct{ *os.File }
+
+func (l kernelLog) Write(p []byte) (int, error) {
+	for line := range bytes.Lines(p) {
+		line = bytes.TrimRight(line, "\n")
+		if _, err := l.File.Write(line[:min(len(line), longestRecord)]); err != nil {
+			return 0, fmt.Errorf("writing to the kernel's log: %w", err)
+		}
+	}
+	return len(p), nil
+}

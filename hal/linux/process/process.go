@@ -1,0 +1,159 @@
+// Package process keeps child processes running: it starts them, captures what
+// they say in RAM, and starts them again with a growing pause when they end.
+//
+// It knows command lines, signals and exit statuses. It must not know what a
+// child does, or judge its health: whoever does calls [Child.Kill].
+package process
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// firstPause and longestPause bound the wait before a child that ended is
+	// started again; one that ran for steady begins with the first pause anew.
+	firstPause   = 250 * time.Millisecond
+	longestPause = 30 * time.Second
+	steady       = time.Minute
+	// stopPatience is how long a child that was told to stop may take.
+	stopPatience = 25 * time.Second
+	// keptOutput is how much of a child's last words is kept, in bytes.
+	keptOutput = 64 << 10
+)
+
+// Child is how one child process is started.
+type Child struct {
+	Name string
+	Args []string // the program's path first
+	// User and Group it runs as; 0 is root.
+	User, Group uint32
+	// Capabilities it keeps without being root.
+	Capabilities []uintptr
+	Env          []string
+	// Ended hears of each end and of the pause before the next start.
+	Ended func(End)
+	// Started hears of each start.
+	Started func(pid int)
+
+	mu      sync.Mutex
+	process *os.Process
+	output  tail
+}
+
+// End is how a run of a child ended.
+type End struct {
+	Words string // "exit status 1", "signal: killed", or why it did not start
+	Last  string // the end of what it said
+	Pause time.Duration
+}
+
+// Run keeps the child running until ctx ends; then it asks it to stop, and
+// kills it if it does not.
+func (c *Child) Run(ctx context.Context) {
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {
+		begun := time.Now()
+		words := c.once(ctx)
+		if time.Since(begun) > steady {
+			pause = firstPause
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.Ended(End{words, c.output.String(), pause})
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// once runs the child to its end and says how that was.
+func (c *Child) once(ctx context.Context) string {
+	command := exec.Command(c.Args[0], c.Args[1:]...)
+	command.Env = c.Env
+	c.output.reset()
+	command.Stdout, command.Stderr = &c.output, &c.output
+	command.SysProcAttr = &syscall.SysProcAttr{
+		// What comes from a terminal is for the parent alone.
+		Setsid:      true,
+		AmbientCaps: c.Capabilities,
+		Credential:  &syscall.Credential{Uid: c.User, Gid: c.Group},
+	}
+	release, err := start(command)
+	if err != nil {
+		return fmt.Sprintf("it did not start: %v", err)
+	}
+	defer release()
+	c.set(command.Process)
+	defer c.set(nil)
+	c.Started(command.Process.Pid)
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		_ = command.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(stopPatience):
+			_ = command.Process.Kill()
+			<-ended
+		}
+	}
+	return command.ProcessState.String()
+}
+
+func (c *Child) set(p *os.Process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.process = p
+}
+
+// Signal sends a signal to the child, if it runs.
+func (c *Child) Signal(s os.Signal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.process != nil {
+		_ = c.process.Signal(s)
+	}
+}
+
+// Kill ends the child's run without asking it.
+func (c *Child) Kill() { c.Signal(syscall.SIGKILL) }
+
+// Restart asks the child to end its run, after which a new one begins.
+func (c *Child) Restart() { c.Signal(syscall.SIGTERM) }
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	if over := len(t.text) - keptOutput; over > 0 {
+		t.text = append(t.text[:0], t.text[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = t.text[:0]
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
+}

@@ -1,0 +1,116 @@
+package process
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// watch runs a shell script as a child and gives its ends.
+func watch(t *testing.T, script string) (child *Child, starts chan int, ends chan End) {
+	t.Helper()
+	starts, ends = make(chan int, 100), make(chan End, 100)
+	child = &Child{Name: "test", Args: []string{"/bin/sh", "-c", script},
+		Started: func(pid int) { starts <- pid }, Ended: func(e End) { ends <- e }}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { child.Run(ctx); close(done) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return child, starts, ends
+}
+
+func await[T any](t *testing.T, c chan T) T {
+	t.Helper()
+	select {
+	case value := <-c:
+		return value
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing happened in 10 s")
+		panic("unreachable")
+	}
+}
+
+func TestAChildThatEndsIsStartedAgainAfterAGrowingPause(t *testing.T) {
+	_, _, ends := watch(t, "echo last words; exit 3")
+	first, second := await(t, ends), await(t, ends)
+	if first.Words != "exit status 3" || !strings.Contains(first.Last, "last words") {
+		t.Errorf("it ended with %+v", first)
+	}
+	if second.Pause != 2*first.Pause {
+		t.Errorf("pauses %v, %v", first.Pause, second.Pause)
+	}
+}
+
+func TestAKilledChildIsStartedAgain(t *testing.T) {
+	child, starts, ends := watch(t, "exec sleep 100")
+	first := await(t, starts)
+	child.Kill()
+	if end := await(t, ends); end.Words != "signal: killed" {
+		t.Errorf("it ended with %+v", end)
+	}
+	if second := await(t, starts); second == first {
+		t.Error("the same process")
+	}
+}
+
+func TestAChildThatCannotStartIsSaidSo(t *testing.T) {
+	ends := make(chan End, 10)
+	child := &Child{Name: "test", Args: []string{"/no/such/program"}, Ended: func(e End) { ends <- e }}
+	ctx, cancel := context.WithCancel(t.Context())
+	go child.Run(ctx)
+	defer cancel()
+	if end := await(t, ends); !strings.Contains(end.Words, "/no/such/program") {
+		t.Errorf("%+v", end)
+	}
+}
+
+func TestOnlyTheEndOfAChildsWordsIsKept(t *testing.T) {
+	_, _, ends := watch(t, "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end; exit 1")
+	if end := await(t, ends); len(end.Last) > keptOutput || !strings.HasSuffix(end.Last, "end\n") {
+		t.Errorf("%d bytes kept", len(end.Last))
+	}
+}
+
+// A subreaper (prctl(2)) is left its descendants' orphans, as PID 1 is.
+func TestOrphansAreReapedAndOurOwnAreNot(t *testing.T) {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
+	go ReapOrphans(t.Context())
+	for range 20 {
+		// The orphan must not hold the pipe open.
+		command := exec.Command("/bin/sh", "-c", "sleep 0.05 >/dev/null & echo $!; exit 7")
+		var out strings.Builder
+		command.Stdout = &out
+		if err := Run(command); command.ProcessState == nil || command.ProcessState.ExitCode() != 7 {
+			t.Fatalf("our own child's end was taken by the reaper: %v", err)
+		}
+		orphan := "/proc/" + strings.TrimSpace(out.String())
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			if _, err := os.Stat(orphan); err != nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is still there", orphan)
+			}
+		}
+	}
+}
+
+func TestARestartAsksTheChildToEnd(t *testing.T) {
+	child, starts, ends := watch(t, "exec sleep 100")
+	await(t, starts)
+	child.Restart()
+	if end := await(t, ends); end.Words != "signal: terminated" {
+		t.Errorf("it ended with %+v", end)
+	}
+}
