@@ -1,0 +1,193 @@
+// Package clock sets the machine's clock from time servers that it has reasons
+// to believe, and says whether anyone may rely on it.
+//
+// It knows NTP (RFC 5905), the kernel's clock, and a time that was known to be
+// past. It must not know where that time is kept, or what waits for the clock.
+//
+// Whether the clock is right is the kernel's own flag (STA_UNSYNC, adjtimex(2)),
+// so that any process can ask without being told.
+package clock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/beevik/ntp"
+	"golang.org/x/sys/unix"
+)
+
+// Public time servers, for a network that names none of its own.
+var Public = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
+
+const (
+	// queryTimeout bounds one question to one server.
+	queryTimeout = 5 * time.Second
+	// mostServers bounds how many are asked at once.
+	mostServers = 8
+	// firstPause and longestPause bound the pauses until a time is found, and
+	// after that it is looked after once in each period.
+	firstPause, longestPause = 2 * time.Second, time.Minute
+	period                   = time.Hour
+	// noteEvery is how often the time is noted, at most.
+	noteEvery = 24 * time.Hour
+)
+
+// Answer is what a time server said.
+type Answer struct {
+	Server string
+	Offset time.Duration // what to add to the machine's clock
+	Err    error
+}
+
+// Ask asks the servers, all at once.
+func Ask(servers []string) []Answer {
+	servers = servers[:min(len(servers), mostServers)]
+	answers := make(chan Answer, len(servers))
+	for _, server := range servers {
+		go func() {
+			response, err := ntp.QueryWithOptions(server, ntp.QueryOptions{Timeout: queryTimeout})
+			if err == nil {
+				err = response.Validate()
+			}
+			if err != nil {
+				answers <- Answer{Server: server, Err: err}
+				return
+			}
+			answers <- Answer{Server: server, Offset: response.ClockOffset}
+		}()
+	}
+	var all []Answer
+	for range servers {
+		all = append(all, <-answers)
+	}
+	return all
+}
+
+// Trusted tells whether the kernel's clock was set by somebody who knew.
+func Trusted() bool {
+	var timex unix.Timex
+	_, err := unix.Adjtimex(&timex)
+	return err == nil && timex.Status&unix.STA_UNSYNC == 0
+}
+
+// Trust tells the kernel that its clock is right. The kernel doubts it again by
+// itself after some hours.
+func Trust() error {
+	timex := unix.Timex{Modes: unix.ADJ_STATUS | unix.ADJ_MAXERROR | unix.ADJ_ESTERROR}
+	if _, err := unix.Adjtimex(&timex); err != nil {
+		return fmt.Errorf("telling the kernel that its clock is right: %w", err)
+	}
+	return nil
+}
+
+// Step adds to the clock what it lacks.
+func Step(offset time.Duration) error { return Set(time.Now().Add(offset)) }
+
+// Set sets the clock.
+func Set(t time.Time) error {
+	now := unix.NsecToTimespec(t.UnixNano())
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &now); err != nil {
+		return fmt.Errorf("setting the clock to %s: %w", t.UTC().Format(time.RFC3339), err)
+	}
+	return nil
+}
+
+// Keeper keeps the machine's clock.
+type Keeper struct {
+	// Past is a time that is known to be over; the clock is never set to before.
+	Past time.Time
+	// Servers names those of the site's network, the most trusted first; where
+	// they do not help, the public ones are asked.
+	Servers func() []string
+	// Note hears of a time that will be past at the next start; seldom, as it
+	// goes to flash.
+	Note func(time.Time)
+	// Set and Doubt hear of each step of the clock and of each reason not to
+	// believe any server, once.
+	Stepped func(offset time.Duration, servers string)
+	Doubt   func(error)
+	// Again asks the servers at once, such as when the network is there.
+	Again <-chan struct{}
+}
+
+// Run keeps the clock until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	if time.Now().Before(k.Past) {
+		if err := Set(k.Past); err != nil {
+			k.Doubt(err)
+		}
+	}
+	var noted time.Time
+	var doubt string
+	for pause, trusted := firstPause, false; ; {
+		offset, from, err := k.find()
+		if err == nil {
+			err = k.adopt(offset, from, trusted)
+		}
+		switch {
+		case err == nil:
+			trusted, doubt, pause = true, "", period
+			if time.Since(noted) > noteEvery {
+				noted = time.Now()
+				k.Note(noted)
+			}
+		case trusted:
+			// A crystal keeps its time for longer than a kernel trusts it.
+			_ = Trust()
+		default:
+			pause = min(2*pause, longestPause)
+		}
+		if err != nil && err.Error() != doubt {
+			doubt = err.Error()
+			k.Doubt(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.Again:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// find asks the site's servers, and the public ones if they do not help.
+func (k *Keeper) find() (time.Duration, string, error) {
+	own := k.Servers()
+	offset, from, err := judge(time.Now(), k.Past, Ask(own))
+	if err == nil {
+		return offset, from, nil
+	}
+	offset, from, otherErr := judge(time.Now(), k.Past, Ask(Public))
+	if otherErr == nil {
+		return offset, from, nil
+	}
+	if len(own) == 0 {
+		err = otherErr
+	}
+	return 0, "", err
+}
+
+// adopt makes a believed time the machine's.
+func (k *Keeper) adopt(offset time.Duration, from string, trusted bool) error {
+	const negligible = 100 * time.Millisecond
+	if offset.Abs() > negligible {
+		if err := Step(offset); err != nil {
+			return err
+		}
+	}
+	if err := Trust(); err != nil {
+		return err
+	}
+	if now := time.Now(); now.After(k.Past) {
+		k.Past = now
+	}
+	if !trusted || offset.Abs() > time.Second {
+		k.Stepped(offset, from)
+	}
+	return nil
+}
+
+// errNoServer is returned where nobody answered.
+var errNoServer = errors.New("no time server answers: name one that this network reaches in network.ntp, or set the clock on the console")

@@ -1,0 +1,99 @@
+package clock
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// agreement is how far apart two servers may be that agree.
+	agreement = 10 * time.Second
+	// slack is how far before the past a server may be, as the past was noted
+	// by a clock that drifted.
+	slack = 5 * time.Minute
+	// shelf is the longest that a box is taken to have lain switched off on one
+	// server's word; beyond, witnesses are wanted.
+	shelf     = 3 * 365 * 24 * time.Hour
+	witnesses = 3
+)
+
+// judge gives the offset of the largest group of servers that agree, if it can
+// be believed: more than half of those that answered, not in the past, and not
+// absurdly far in the future for so few.
+func judge(now, past time.Time, answers []Answer) (time.Duration, string, error) {
+	var said []Answer
+	var silent []string
+	for _, a := range answers {
+		if a.Err != nil {
+			silent = append(silent, fmt.Sprintf("%s: %v", a.Server, a.Err))
+			continue
+		}
+		said = append(said, a)
+	}
+	if len(said) == 0 {
+		if len(silent) == 0 {
+			return 0, "", errNoServer
+		}
+		return 0, "", fmt.Errorf("%w (%s)", errNoServer, strings.Join(silent, "; "))
+	}
+	group := largest(said)
+	at := now.Add(group[0].Offset)
+	switch from := names(group); {
+	case 2*len(group) <= len(said):
+		return 0, "", fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, said))
+	case at.Before(past.Add(-slack)):
+		return 0, "", fmt.Errorf("%s says it is %s, but it was %s before: correct that server or network.ntp", from, day(at), day(past))
+	case at.After(past.Add(shelf)) && len(group) < witnesses:
+		return 0, "", fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", from, day(at), day(past), witnesses)
+	default:
+		return group[0].Offset, from, nil
+	}
+}
+
+// largest gives the largest group of answers that agree with its middle one,
+// which comes first.
+func largest(said []Answer) []Answer {
+	var best []Answer
+	for _, center := range said {
+		group := []Answer{center}
+		for _, other := range said {
+			if other.Server != center.Server && (other.Offset-center.Offset).Abs() <= agreement {
+				group = append(group, other)
+			}
+		}
+		if len(group) > len(best) {
+			best = group
+		}
+	}
+	return best
+}
+
+func names(group []Answer) string {
+	var all []string
+	for _, a := range group {
+		all = append(all, a.Server)
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+func claims(now time.Time, said []Answer) string {
+	var all []string
+	for _, a := range said {
+		all = append(all, a.Server+": "+day(now.Add(a.Offset)))
+	}
+	return strings.Join(all, "; ")
+}
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+// Plausible refuses a time that a person cannot have meant.
+func Plausible(past, t time.Time) error {
+	if t.Before(past.Add(-slack)) || t.After(past.Add(10*shelf)) {
+		return errors.New("that time is before " + day(past) + " or decades after it: write the time in UTC, as 2026-11-21 09:30")
+	}
+	return nil
+}
