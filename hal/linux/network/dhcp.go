@@ -1,0 +1,292 @@
+//go:build linux
+
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+)
+
+// Times of the exchange with a server. Three attempts of growing patience make
+// about ten seconds.
+const (
+	attempts   = 3
+	patience   = 1500 * time.Millisecond // for the first attempt, doubled for each next
+	reboot     = 2                       // attempts to have a lease confirmed
+	firstPause = 2 * time.Second         // between exchanges that failed, doubled each time
+	maxPause   = 60 * time.Second
+)
+
+var (
+	errNoAnswer = errors.New("no DHCP server answers")
+	errNak      = errors.New("the DHCP server does not let the box have its former address")
+)
+
+// held is a lease in force, with its times on the monotonic clock.
+type held struct {
+	lease
+	renewAt, rebindAt, expires time.Time
+}
+
+func (h *held) inForce() bool { return time.Now().Before(h.expires) }
+
+// renewing says whether T2 is still to come.
+func (h *held) renewing() bool { return time.Now().Before(h.rebindAt) }
+
+func (h *held) stageEnds() time.Time {
+	if h.renewing() {
+		return h.rebindAt
+	}
+	return h.expires
+}
+
+func (h *held) take(l lease) {
+	now := time.Now()
+	*h = held{lease: l, renewAt: now.Add(l.renew), rebindAt: now.Add(l.rebind), expires: now.Add(l.life)}
+}
+
+func (h *held) clear() { *h = held{} }
+
+// lease is the session by DHCP (RFC 2131, section 4.4).
+func (s *session) lease(ctx context.Context) error {
+	if err := s.port.raise(); err != nil {
+		return err
+	}
+	if s.held.inForce() {
+		if err := s.confirm(ctx); err != nil {
+			return err
+		}
+	} else if err := s.drop(); err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		step := s.keep
+		if !s.held.inForce() {
+			step = s.acquire
+		}
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm asks for the lease of before the cable was out (INIT-REBOOT). Where
+// no server answers, the lease stays as long as its gateway is there, which
+// shows that this is the same network (RFC 4436).
+func (s *session) confirm(ctx context.Context) error {
+	request, err := s.message(dhcpv4.MessageTypeRequest, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(s.held.address.Addr().AsSlice())))
+	if err != nil {
+		return err
+	}
+	granted, err := s.exchange(ctx, request, dhcpv4.MessageTypeAck, nclient4.WithRetry(reboot))
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil:
+		return s.bind(granted)
+	case !errors.Is(err, errNoAnswer):
+		return s.drop()
+	}
+	if s.held.gateway.IsValid() {
+		gateway, err := s.port.owner(ctx, s.held.address.Addr(), s.held.gateway)
+		if err != nil {
+			return err
+		}
+		if gateway != nil {
+			s.held.renewAt = time.Now()
+			return nil
+		}
+	}
+	return s.drop()
+}
+
+// acquire asks for a lease until there is one. After the first failure the box
+// gives itself a link-local address meanwhile.
+func (s *session) acquire(ctx context.Context) error {
+	now := state{method: MethodNone}
+	now.dns, now.ntp = s.names(nil, nil)
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		granted, err := s.discover(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			return s.bind(granted)
+		}
+		if now.method == MethodNone {
+			own, err := s.linkLocal(ctx)
+			if err != nil {
+				return err
+			}
+			if own.IsValid() {
+				now.method = MethodLinkLocal
+			}
+		}
+		now.trouble = noLease(s.port.name, err)
+		s.say(now)
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+func noLease(port string, err error) string {
+	if errors.Is(err, errNoAnswer) {
+		return "No DHCP server answers on " + port + ", so that the box has an address for this cable only. Check that the cable leads to the right network and that its DHCP server is on and has free addresses, or set a static address."
+	}
+	return fmt.Sprintf("There is no address by DHCP: %v. Or set a static address.", err)
+}
+
+func (s *session) discover(ctx context.Context) (lease, error) {
+	discover, err := s.message(dhcpv4.MessageTypeDiscover)
+	if err != nil {
+		return lease{}, err
+	}
+	offer, err := s.exchange(ctx, discover, dhcpv4.MessageTypeOffer, nclient4.WithRetry(attempts))
+	if err != nil {
+		return lease{}, err
+	}
+	request, err := s.message(dhcpv4.MessageTypeRequest,
+		dhcpv4.WithTransactionID(discover.TransactionID),
+		dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(offer.address.Addr().AsSlice())),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(offer.server.AsSlice())))
+	if err != nil {
+		return lease{}, err
+	}
+	return s.exchange(ctx, request, dhcpv4.MessageTypeAck, nclient4.WithRetry(attempts))
+}
+
+// keep renews the lease until it is lost or ctx ends.
+func (s *session) keep(ctx context.Context) error {
+	for sleep(ctx, time.Until(s.held.renewAt)) {
+		granted, err := s.extend(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			return s.bind(granted)
+		case errors.Is(err, errNak) || !s.held.inForce():
+			return s.drop()
+		}
+		s.tell(fmt.Sprintf("The DHCP server %s does not renew the address %s: %v. Check that the server is on, or set a static address.", s.held.server, s.held.address.Addr(), err))
+		pause := min(time.Until(s.held.stageEnds())/2, maxPause)
+		s.held.renewAt = time.Now().Add(max(pause, time.Second))
+	}
+	return nil
+}
+
+// extend asks the lease's own server up to T2 (RENEWING), then every server
+// (REBINDING), and no longer than the lease lasts.
+func (s *session) extend(ctx context.Context) (lease, error) {
+	ctx, cancel := context.WithDeadline(ctx, s.held.stageEnds())
+	defer cancel()
+	own := s.held.address.Addr().AsSlice()
+	request, err := s.message(dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(own))
+	if err != nil {
+		return lease{}, err
+	}
+	options := []nclient4.ClientOpt{nclient4.WithRetry(attempts)}
+	if s.held.renewing() {
+		options = append(options,
+			nclient4.WithUnicast(&net.UDPAddr{IP: own, Port: nclient4.ClientPort}),
+			nclient4.WithServerAddr(&net.UDPAddr{IP: s.held.server.AsSlice(), Port: nclient4.ServerPort}))
+	}
+	return s.exchange(ctx, request, dhcpv4.MessageTypeAck, options...)
+}
+
+// message makes a message to a server with what every message holds.
+func (s *session) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, error) {
+	modifiers := []dhcpv4.Modifier{
+		dhcpv4.WithHwAddr(s.port.mac),
+		dhcpv4.WithMessageType(kind),
+		dhcpv4.WithOption(dhcpv4.OptMaxMessageSize(nclient4.MaxMessageSize)),
+		dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionClasslessStaticRoute, dhcpv4.OptionRouter,
+			dhcpv4.OptionDomainNameServer, dhcpv4.OptionNTPServers, dhcpv4.OptionInterfaceMTU,
+			dhcpv4.OptionIPAddressLeaseTime, dhcpv4.OptionRenewTimeValue, dhcpv4.OptionRebindingTimeValue),
+	}
+	if s.config.Hostname != "" {
+		modifiers = append(modifiers, dhcpv4.WithOption(dhcpv4.OptHostName(s.config.Hostname)))
+	}
+	message, err := dhcpv4.New(append(modifiers, more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("making a DHCP message: %w", err)
+	}
+	return message, nil
+}
+
+// exchange sends a message and gives the first lease in an answer of the wanted
+// kind. A socket is open for the exchange only: it sees all traffic of the port.
+func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted dhcpv4.MessageType, options ...nclient4.ClientOpt) (lease, error) {
+	options = append([]nclient4.ClientOpt{nclient4.WithTimeout(patience), nclient4.WithHWAddr(s.port.mac)}, options...)
+	client, err := nclient4.New(s.port.name, options...)
+	if err != nil {
+		return lease{}, fmt.Errorf("opening a socket for DHCP: %w", err)
+	}
+	defer client.Close()
+
+	var granted lease
+	refusal := errNoAnswer
+	_, err = client.SendAndRead(ctx, client.RemoteAddr(), message, func(answer *dhcpv4.DHCPv4) bool {
+		chosen := message.ServerIdentifier()
+		switch {
+		case chosen != nil && !chosen.Equal(answer.ServerIdentifier()):
+			return false
+		case answer.MessageType() == wanted:
+			granted, refusal = readLease(answer)
+			return refusal == nil
+		case answer.MessageType() == dhcpv4.MessageTypeNak && wanted == dhcpv4.MessageTypeAck:
+			refusal = errNak
+			return true
+		}
+		return false
+	})
+	if err == nil || errors.Is(err, nclient4.ErrNoResponse) {
+		return granted, refusal
+	}
+	return lease{}, fmt.Errorf("%w: %v", errNoAnswer, err)
+}
+
+// bind puts a granted lease in force.
+func (s *session) bind(granted lease) error {
+	s.held.take(granted)
+	if err := s.port.configure(granted.address, granted.routes...); err != nil {
+		return err
+	}
+	dns, _ := s.names(granted.dns, nil)
+	if err := writeResolvConf(s.resolvConf, dns); err != nil {
+		return err
+	}
+	trouble := granted.doubt
+	if trouble == "" && len(dns) == 0 {
+		trouble = fmt.Sprintf("The DHCP server %s names no DNS server. Add it there (option 6), or set one in the settings.", granted.server)
+	}
+	s.tell(trouble)
+	return nil
+}
+
+// tell makes the lease in force known.
+func (s *session) tell(trouble string) {
+	now := state{method: MethodDHCP, gateway: s.held.gateway, server: s.held.server, expires: s.held.expires, trouble: trouble}
+	now.dns, now.ntp = s.names(s.held.dns, s.held.ntp)
+	s.say(now)
+}
+
+// drop gives up the lease and its address.
+func (s *session) drop() error {
+	s.held.clear()
+	if err := s.port.configure(netip.Prefix{}); err != nil {
+		return err
+	}
+	now := state{method: MethodNone}
+	now.dns, now.ntp = s.names(nil, nil)
+	s.say(now)
+	return writeResolvConf(s.resolvConf, now.dns)
+}

@@ -1,0 +1,213 @@
+//go:build linux
+
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// restart is the pause after the kernel refused something, such as an address.
+const restart = 10 * time.Second
+
+// Run keeps the port as the settings say until ctx ends, and gives nil then.
+// The addresses stay. It fails where the kernel does not report on its links.
+func (m *Manager) Run(ctx context.Context) error {
+	kernel, err := listen()
+	if err != nil {
+		return err
+	}
+	defer kernel.close()
+	if err := raise("lo"); err != nil {
+		return err
+	}
+
+	r := runner{manager: m}
+	defer r.stop()
+	for {
+		if err := r.follow(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case update, ok := <-kernel.links:
+			if !ok {
+				return errors.New("the kernel's reports on links ended")
+			}
+			r.noticeLoss(update)
+		case _, ok := <-kernel.addresses:
+			if !ok {
+				return errors.New("the kernel's reports on addresses ended")
+			}
+		case <-m.applied:
+			r.stop()
+		case err := <-r.ended:
+			r.stop()
+			m.say(state{method: MethodNone, trouble: fmt.Sprintf("The network cannot be set up: %v. It is tried again in %v; correct the network settings, or restart the box.", err, restart)})
+			r.retry = time.After(restart)
+		case <-r.retry:
+			r.retry = nil
+		}
+	}
+}
+
+// runner keeps one session for as long as port, cable and settings stay.
+type runner struct {
+	manager *Manager
+	held    *held // survives sessions
+	port    port
+	carrier bool
+	cancel  context.CancelFunc // nil while no session runs
+	done    chan struct{}
+	ended   chan error
+	retry   <-chan time.Time
+}
+
+// noticeLoss ends the session at a loss of link, even where the link is back
+// before anyone looks.
+func (r *runner) noticeLoss(update netlink.LinkUpdate) {
+	if int(update.Index) == r.port.index && r.carrier && !hasCarrier(update.Link) {
+		r.stop()
+	}
+}
+
+// follow looks at the port and begins the session that fits it.
+func (r *runner) follow(ctx context.Context) error {
+	found, carrier, err := find(r.manager.options.Interface)
+	if err != nil {
+		return err
+	}
+	var addresses []netip.Prefix
+	if found.index != 0 {
+		if addresses, err = found.addresses(); err != nil {
+			return err
+		}
+	}
+	if found.index != r.port.index || found.name != r.port.name || carrier != r.carrier {
+		r.stop()
+	}
+	if found.index != r.port.index {
+		r.held = &held{}
+		r.manager.say(state{method: MethodNone})
+	}
+	r.port, r.carrier = found, carrier
+	r.manager.update(func() {
+		r.manager.port, r.manager.carrier, r.manager.addresses = found, carrier, addresses
+	})
+	if r.cancel == nil && r.retry == nil && found.index != 0 {
+		r.start(ctx)
+	}
+	return nil
+}
+
+func (r *runner) start(ctx context.Context) {
+	r.manager.mu.Lock()
+	config := r.manager.config
+	r.manager.mu.Unlock()
+
+	s := &session{port: r.port, config: config, resolvConf: r.manager.options.ResolvConf, say: r.manager.say, held: r.held}
+	method := s.lease
+	switch {
+	case !r.carrier:
+		method = s.dark
+	case config.Address.IsValid():
+		method = s.static
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	r.done, r.ended = make(chan struct{}), make(chan error, 1)
+	go func(done chan struct{}, ended chan error) {
+		defer close(done)
+		if err := method(ctx); err != nil && ctx.Err() == nil {
+			ended <- err
+		}
+	}(r.done, r.ended)
+}
+
+// stop ends the session and waits for its end.
+func (r *runner) stop() {
+	r.retry = nil
+	if r.cancel != nil {
+		r.cancel()
+		<-r.done
+		r.cancel, r.ended = nil, nil
+	}
+}
+
+// session is what the methods work with while port, cable and settings stay.
+type session struct {
+	port       port
+	config     Config
+	resolvConf string
+	say        func(state)
+	held       *held
+}
+
+// dark is the session without a link: it raises the port so that a link can
+// come, and gives up a lease that ends meanwhile.
+func (s *session) dark(ctx context.Context) error {
+	if err := s.port.raise(); err != nil {
+		return err
+	}
+	if !s.held.inForce() || !sleep(ctx, time.Until(s.held.expires)) {
+		return nil
+	}
+	return s.drop()
+}
+
+// names gives the DNS and NTP servers in force: the settings', or the lease's.
+func (s *session) names(dns []netip.Addr, ntp []string) ([]netip.Addr, []string) {
+	if len(s.config.DNS) > 0 {
+		dns = s.config.DNS
+	}
+	if len(s.config.NTP) > 0 {
+		ntp = s.config.NTP
+	}
+	return slices.Clone(dns), slices.Clone(ntp)
+}
+
+// sleep waits and reports whether the time passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// kernel is a subscription to what the kernel says of links and addresses.
+type kernel struct {
+	done      chan struct{}
+	links     chan netlink.LinkUpdate
+	addresses chan netlink.AddrUpdate
+}
+
+func listen() (*kernel, error) {
+	k := &kernel{done: make(chan struct{}), links: make(chan netlink.LinkUpdate), addresses: make(chan netlink.AddrUpdate)}
+	if err := netlink.LinkSubscribe(k.links, k.done); err != nil {
+		return nil, fmt.Errorf("asking the kernel to report on links: %w", err)
+	}
+	if err := netlink.AddrSubscribe(k.addresses, k.done); err != nil {
+		close(k.done)
+		return nil, fmt.Errorf("asking the kernel to report on addresses: %w", err)
+	}
+	return k, nil
+}
+
+// close ends the subscription and waits for its end.
+func (k *kernel) close() {
+	close(k.done)
+	for range k.links {
+	}
+	for range k.addresses {
+	}
+}

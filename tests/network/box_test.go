@@ -1,0 +1,67 @@
+package networktest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"sealpost/hal/linux/network"
+)
+
+// asBox makes the test program be the box: its value is the resolver's file.
+const asBox = "SEALPOST_TEST_BOX"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(asBox); path != "" {
+		if err := box(path, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// box runs the port eth0 with settings from input until input ends, and prints
+// the status at each change.
+func box(resolvConf string, input io.Reader, output io.Writer) error {
+	manager := network.New(network.Options{Interface: "eth0", ResolvConf: resolvConf})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	configs := make(chan network.Config)
+	go func() {
+		defer close(configs)
+		for decoder := json.NewDecoder(input); ; {
+			var config network.Config
+			if decoder.Decode(&config) != nil {
+				return
+			}
+			configs <- config
+		}
+	}()
+	manager.Apply(<-configs)
+	ran := make(chan error, 1)
+	go func() { ran <- manager.Run(ctx) }()
+	for encoder := json.NewEncoder(output); ; {
+		select {
+		case <-manager.Changes():
+			if err := encoder.Encode(manager.Status()); err != nil {
+				return err
+			}
+		case config, ok := <-configs:
+			if !ok {
+				cancel()
+				return errors.Join(<-ran, goleak.Find())
+			}
+			manager.Apply(config)
+		case err := <-ran:
+			return fmt.Errorf("the network ended: %w", err)
+		}
+	}
+}
