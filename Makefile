@@ -8,10 +8,12 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 # What the tests and the demonstration need beside Go.
 RUN_PARTS  := swtpm
-TEST_PARTS := $(RUN_PARTS) gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base
+IMAGE_PARTS := kmod cpio
+BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm
+TEST_PARTS := $(BOOT_PARTS) dosfstools exfatprogs gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
-.PHONY: run test build lint fuzz bench clean
+.PHONY: run test build lint fuzz bench image boot clean
 
 # Relays a message here and now; with CONFIG=my.toml, relays to your tenant.
 run: dist/sealpost
@@ -50,7 +52,7 @@ $(TARGETS:%=$(DIST)/sealpost-%):
 	@GOOS=linux $(GOBUILD) -o $@ ./cmd/sealpost
 
 lint:
-	@unformatted=$$(gofmt -l cmd hal relay provisioning tests); \
+	@unformatted=$$(gofmt -l board cmd hal relay provisioning tests); \
 	if [ -n "$$unformatted" ]; then echo "gofmt is wanted for:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
@@ -66,6 +68,11 @@ bench: dist/sealpost
 	@tests/install $(BENCH_PARTS)
 	@go build -o dist/bench ./tests/bench
 	@dist/bench -program dist/sealpost $(BENCH)
+
+# The appliance for QEMU: a kernel, and an initramfs that holds the program.
+image: $(DIST)/sealpost-linux-arm64
+	@tests/install $(IMAGE_PARTS)
+	@board/qemu/image $< $(DIST)/qemu
 
 clean:
 	rm -rf dist .run

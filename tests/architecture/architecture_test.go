@@ -58,6 +58,7 @@ var rules = []struct {
 	{"provisioning/", []string{"hal", "provisioning/"}},
 
 	{"cmd/", []string{"hal", "hal/", "relay/", "provisioning/"}},
+	{"board/", nil},
 	{"tests/", []string{"tests/"}},
 }
 
