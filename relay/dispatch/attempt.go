@@ -94,7 +94,7 @@ func (d *Dispatcher) tryKept(a *attempt) {
 		d.postpone(a.ticket, due)
 		return
 	}
-	t := newTrial(e, progress, &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)})
+	t := newTrial(d.redated(e), progress, &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)})
 	d.try(t, anyAccepted)
 	d.settleKept(q, a.ticket, t)
 }

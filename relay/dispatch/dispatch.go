@@ -70,6 +70,7 @@ type Dispatcher struct {
 	suspects map[string]int64    // taken, when a message first met a fault of the whole upstream
 	untold   map[queue.ID]*trial // damaged messages whose senders could not be told yet
 	turn     int                 // of live mail and the backlog
+	clockSet time.Time           // when the clock could be relied on
 	stopping bool
 }
 
@@ -81,6 +82,7 @@ func New(config Config, u Upstream, j *journal.Journal) *Dispatcher {
 		live:     newLane[*message](),
 		backlog:  newBacklog(),
 		gate:     gate{retry: config.Retry},
+		clockSet: time.Now(),
 		ledger:   newLedger(config.Limits),
 		active:   make(map[*attempt]struct{}),
 		suspects: make(map[string]int64),

@@ -15,6 +15,7 @@ const unreachable report.Kind = "unreachable"
 type gate struct {
 	retry    Retry
 	kind     report.Kind // empty while the gate is open
+	barred   bool        // until somebody unbars it
 	reason   string
 	since    time.Time
 	until    time.Time
@@ -27,13 +28,13 @@ func (g *gate) closed() bool { return g.kind != "" }
 
 // ready tells whether a message may go through now, be it to see.
 func (g *gate) ready(now time.Time) bool {
-	return !g.closed() || g.probe == nil && !now.Before(g.until)
+	return !g.closed() || !g.barred && g.probe == nil && !now.Before(g.until)
 }
 
 // wait is how long it takes until a message may go through, where none may
 // now. While one is on its way its end is waited for, which wakes by itself.
 func (g *gate) wait(now time.Time, longest time.Duration) time.Duration {
-	if g.probe != nil {
+	if g.probe != nil || g.barred {
 		return longest
 	}
 	return lookAgain(now, g.until, longest)

@@ -43,7 +43,7 @@ type Incoming struct {
 // Begin makes ready for a message's content. expected is how many octets the
 // client announced, or 0.
 func (d *Dispatcher) Begin(e envelope.Envelope, expected int64) *Incoming {
-	return &Incoming{dispatcher: d, envelope: e, expected: expected, memory: d.config.Memory.NewBuffer()}
+	return &Incoming{dispatcher: d, envelope: d.dated(e), expected: expected, memory: d.config.Memory.NewBuffer()}
 }
 
 // Write implements io.Writer. Its error is a *reply.Error where the content
@@ -106,7 +106,7 @@ func (in *Incoming) Abandon() {
 func (in *Incoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
 	d := in.dispatcher
 	if in.draft == nil {
-		return d.offer(ctx, newMessage(e, in.memory))
+		return d.offer(ctx, newMessage(d.dated(e), in.memory))
 	}
 	ticket, err := in.draft.Commit(ctx)
 	if err != nil {

@@ -163,7 +163,15 @@ func (d *Dispatcher) kept(e envelope.Envelope, why string) reply.Reply {
 	return reply.New(250, 0, 0, "%s is safe in the spool and will be sent: %s", e.ID, why)
 }
 
+// lasted is how long ago a message came, where that is known.
+func lasted(e envelope.Envelope) time.Duration {
+	if e.Received.IsZero() {
+		return 0
+	}
+	return time.Since(e.Received)
+}
+
 func (d *Dispatcher) declinedAs(e envelope.Envelope, answer reply.Reply) reply.Reply {
-	d.journal.Deferred(e.ID, answer, nil, time.Since(e.Received))
+	d.journal.Deferred(e.ID, answer, nil, lasted(e))
 	return answer
 }

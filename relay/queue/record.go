@@ -20,17 +20,25 @@ type record struct {
 	Sender     envelope.Address   `json:"f"`
 	Recipients []envelope.Address `json:"t"`
 	EightBit   bool               `json:"8,omitempty"`
-	Received   int64              `json:"r"` // Unix time in ms
+	Received   int64              `json:"r"` // Unix time in ms; 0 for unknown
 	Report     bool               `json:"n,omitempty"`
 }
 
 func recordOf(e envelope.Envelope) record {
-	return record{e.ID, e.Client, e.Hello, e.Protocol, e.Sender, e.Recipients, e.EightBit, e.Received.UnixMilli(), e.Report}
+	r := record{e.ID, e.Client, e.Hello, e.Protocol, e.Sender, e.Recipients, e.EightBit, 0, e.Report}
+	if !e.Received.IsZero() {
+		r.Received = e.Received.UnixMilli()
+	}
+	return r
 }
 
 func (r record) envelope(size int64) envelope.Envelope {
-	return envelope.Envelope{ID: r.ID, Client: r.Client, Hello: r.Hello, Protocol: r.Protocol, Sender: r.Sender,
-		Recipients: r.Recipients, Size: size, EightBit: r.EightBit, Received: time.UnixMilli(r.Received), Report: r.Report}
+	e := envelope.Envelope{ID: r.ID, Client: r.Client, Hello: r.Hello, Protocol: r.Protocol, Sender: r.Sender,
+		Recipients: r.Recipients, Size: size, EightBit: r.EightBit, Report: r.Report}
+	if r.Received != 0 {
+		e.Received = time.UnixMilli(r.Received)
+	}
+	return e
 }
 
 // Progress is what has become of a message so far.
