@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"sealpost/hal"
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/tpm"
+	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/settings"
@@ -28,8 +30,57 @@ type box struct {
 	tpm      *tpm.TPM
 }
 
-// readSettings reads and checks the settings file.
+// readSettings reads and checks the settings, and puts in what the command line
+// says.
 func readSettings(o *options) (settings.Settings, error) {
+	read := settingsFile
+	if o.config == "" {
+		read = storedSettings
+	}
+	s, err := read(o)
+	if err != nil {
+		return settings.Settings{}, err
+	}
+	s.State.Path = cmp.Or(o.state, s.State.Path)
+	s.Keys.TPM = cmp.Or(settings.TPMAddress(o.tpm), s.Keys.TPM)
+	s.Control.Socket = cmp.Or(o.control, s.Control.Socket)
+	return s, nil
+}
+
+// storedSettings reads the settings from the state, as the appliance keeps them.
+func storedSettings(o *options) (s settings.Settings, err error) {
+	device, err := existingState(settings.Settings{State: settings.State{Path: o.state}})
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+	store, err := storeIn(device)
+	if err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
+	defer cancel()
+	running, err := candidate.Load(ctx, store)
+	if err != nil {
+		return s, err
+	}
+	if s, err = settings.Parse([]byte(running.Settings)); err != nil {
+		return s, fmt.Errorf("the stored settings cannot be used by this version: set the box up again:\n%w", err)
+	}
+	return s, nil
+}
+
+// storeIn is the settings area at the front of a state.
+func storeIn(device *flash.Device) (*state.Store, error) {
+	area, err := device.Region(0, state.AreaSize)
+	if err != nil {
+		return nil, fmt.Errorf("the state is too small for the settings: %w", err)
+	}
+	return state.Open(area), nil
+}
+
+// settingsFile reads the settings file.
+func settingsFile(o *options) (settings.Settings, error) {
 	text, err := readFile(o.config, settings.MaxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return settings.Settings{}, fmt.Errorf("there are no settings at %s: name them with --config FILE", o.config)
@@ -40,9 +91,6 @@ func readSettings(o *options) (settings.Settings, error) {
 	s, err := settings.Parse(text)
 	if err != nil {
 		return settings.Settings{}, fmt.Errorf("the settings in %s cannot be used:\n%w", o.config, err)
-	}
-	if o.state != "" {
-		s.State.Path = o.state
 	}
 	return s, nil
 }
@@ -75,15 +123,15 @@ func openBox(o *options, open opener) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
-	area, err := device.Region(0, state.AreaSize)
+	store, err := storeIn(device)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s is too small for the settings: %w", s.State.Path, err), device.Close())
+		return nil, errors.Join(err, device.Close())
 	}
 	chip, err := tpm.New(string(s.Keys.TPM))
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
-	return &box{s, device, state.Open(area), chip}, nil
+	return &box{s, device, store, chip}, nil
 }
 
 // existingState opens a state that is there already.

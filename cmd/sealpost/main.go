@@ -61,9 +61,12 @@ func (u *usageError) Unwrap() error { return u.err }
 
 // options are what every command takes.
 type options struct {
-	config string
+	config string // empty: the settings lie in the state
 	state  string
 	json   bool
+	// What a board knows of itself goes before what the settings say.
+	tpm     string
+	control string
 }
 
 func command() *cobra.Command {
@@ -71,8 +74,10 @@ func command() *cobra.Command {
 	root := group("sealpost", "A mail relay for Microsoft 365 whose key stays in the TPM")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.PersistentFlags().StringVar(&o.config, "config", "sealpost.toml", "the settings `file`")
+	root.PersistentFlags().StringVar(&o.config, "config", "sealpost.toml", "the settings `file`; empty: those in the state")
 	root.PersistentFlags().StringVar(&o.state, "state", "", "the state `file` or block device, instead of the settings' state.path")
+	root.PersistentFlags().StringVar(&o.tpm, "tpm", "", "the TPM's `address`, instead of the settings' keys.tpm")
+	root.PersistentFlags().StringVar(&o.control, "control", "", "the control `socket`, instead of the settings' control.socket")
 	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), queueCommand(o), spoolCommand(o), stateCommand(o), tpmCommand(o), versionCommand(o))

@@ -28,7 +28,8 @@ const (
 )
 
 func relayCommand(o *options) *cobra.Command {
-	return leaf("relay", "Run the mail relay", 0, func(c *cobra.Command, _ []string) error {
+	var appliance bool
+	c := leaf("relay", "Run the mail relay", 0, func(c *cobra.Command, _ []string) error {
 		b, err := openBox(o, anyState)
 		if err != nil {
 			return err
@@ -37,11 +38,13 @@ func relayCommand(o *options) *cobra.Command {
 		if err != nil {
 			return errors.Join(err, b.close())
 		}
-		r := &relay{box: b, hostname: name, journal: journal.New(logHandler(b.settings.Journal, c.ErrOrStderr()))}
+		r := &relay{box: b, hostname: name, appliance: appliance, journal: journal.New(logHandler(b.settings.Journal, c.ErrOrStderr()))}
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
 		return errors.Join(r.run(ctx), b.close())
 	})
+	c.Flags().BoolVar(&appliance, "appliance", false, "be the box's only service: confined to state and TPM, waiting for the clock, serving the box itself")
+	return c
 }
 
 func logHandler(s settings.Journal, w io.Writer) slog.Handler {
@@ -55,6 +58,7 @@ func logHandler(s settings.Journal, w io.Writer) slog.Handler {
 type relay struct {
 	box        *box
 	hostname   string
+	appliance  bool // under PID 1, which looks after the rest
 	journal    *journal.Journal
 	leaf       *x509.Certificate // the client certificate; nil where there is none
 	dispatcher *dispatch.Dispatcher
@@ -72,6 +76,11 @@ func (r *relay) run(ctx context.Context) error {
 		return err
 	}
 	defer socket.Close()
+	if r.appliance {
+		if err := r.box.confine(); err != nil {
+			return err
+		}
+	}
 	way, err := r.connector(ctx)
 	if err != nil {
 		return err
@@ -95,7 +104,12 @@ func (r *relay) run(ctx context.Context) error {
 func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, socket net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	looking := control.New(r.journal, calls(r))
+	answered := calls(r)
+	answered["health"] = r.health
+	looking := control.New(r.journal, answered)
+	if r.appliance {
+		r.awaitClock(ctx)
+	}
 	r.openQueue(ctx)
 	r.serving.Go(func() { _ = looking.Serve(socket) })
 	r.serving.Go(func() { r.watchTPM(ctx) })

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"sealpost/hal/linux/netif"
@@ -35,7 +37,7 @@ func (r *relay) connector(ctx context.Context) (*connector.Connector, error) {
 	if err != nil {
 		return nil, err
 	}
-	roots, err := caPool(s.Upstream.Connector.CAFile)
+	roots, err := caPool(s.Upstream.Connector)
 	if err != nil {
 		return nil, err
 	}
@@ -81,19 +83,23 @@ func commonName(leaf *x509.Certificate) string {
 	return "CN=" + leaf.Subject.CommonName
 }
 
-// caPool gives the certificates of a PEM file; nil means the usual roots.
-func caPool(path string) (*x509.CertPool, error) {
-	if path == "" {
-		return nil, nil
+// caPool gives the roots that the settings name; nil means the usual ones.
+func caPool(c settings.Connector) (*x509.CertPool, error) {
+	text, from := []byte(c.CA), "upstream.connector.ca"
+	if c.CAFile != "" {
+		const limit = 1 << 20
+		var err error
+		if text, err = readFile(c.CAFile, limit); err != nil {
+			return nil, fmt.Errorf("upstream.connector.ca_file: %w", err)
+		}
+		from = c.CAFile
 	}
-	const limit = 1 << 20
-	text, err := readFile(path, limit)
-	if err != nil {
-		return nil, fmt.Errorf("upstream.connector.ca_file: %w", err)
+	if len(text) == 0 {
+		return nil, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("upstream.connector.ca_file: %s holds no PEM certificate", path)
+		return nil, fmt.Errorf("%s holds no certificate in PEM", from)
 	}
 	return pool, nil
 }
@@ -112,7 +118,7 @@ func hostname(s settings.LAN) (string, error) {
 
 func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Server, error) {
 	s := r.box.settings
-	judge, err := r.policy()
+	judge, err := r.policy(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -149,21 +155,42 @@ func (r *relay) lanCertificate(ctx context.Context) (tls.Certificate, error) {
 	return identity.Throwaway(r.hostname)
 }
 
-func (r *relay) policy() (policy.Policy, error) {
-	s := r.box.settings
-	networks := s.LAN.Allow
-	if len(networks) == 0 {
-		var err error
-		if networks, err = netif.Subnets(); err != nil {
-			return policy.Policy{}, err
+// judge is the policy at this moment: the box's own subnets change.
+type judge struct {
+	atomic.Pointer[policy.Policy]
+}
+
+// MayRelay implements lan.Policy.
+func (j *judge) MayRelay(client netip.Addr) bool { return j.Load().MayRelay(client) }
+
+// Sender implements lan.Policy.
+func (j *judge) Sender(given envelope.Address) envelope.Address { return j.Load().Sender(given) }
+
+// policy serves the networks that the settings name, or else those that the
+// machine is in, as they change.
+func (r *relay) policy(ctx context.Context) (*judge, error) {
+	s, now := r.box.settings, &judge{}
+	adopt := func(networks []netip.Prefix) {
+		if r.appliance {
+			networks = append(slices.Clone(networks), loopback...)
 		}
+		p := &policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.Senders.Default)}
+		for _, domain := range s.Senders.AcceptedDomains {
+			p.AcceptedDomains = append(p.AcceptedDomains, string(domain))
+		}
+		now.Store(p)
+		r.journal.Serving(texts(networks))
 	}
-	p := policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.Senders.Default)}
-	for _, domain := range s.Senders.AcceptedDomains {
-		p.AcceptedDomains = append(p.AcceptedDomains, string(domain))
+	if len(s.LAN.Allow) > 0 {
+		adopt(s.LAN.Allow)
+		return now, nil
 	}
-	r.journal.Serving(texts(networks))
-	return p, nil
+	networks, err := netif.Subnets()
+	if err != nil {
+		return nil, err
+	}
+	adopt(networks)
+	return now, nil
 }
 
 func texts(networks []netip.Prefix) []string {
