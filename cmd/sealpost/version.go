@@ -4,12 +4,22 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 // version is set by the linker: the release, or the commit it was built from.
 var version = "development"
+
+// builtAt is set by the linker: when the version was made, RFC 3339.
+var builtAt = "2026-11-01T00:00:00Z"
+
+// built is a time that is over for certain, whatever the clock says.
+func built() time.Time {
+	t, _ := time.Parse(time.RFC3339, builtAt)
+	return t
+}
 
 // build is what was built.
 type build struct {

@@ -41,6 +41,7 @@ type Child struct {
 	// Started hears of each start.
 	Started func(pid int)
 
+	running sync.Mutex // for the whole of a Run
 	mu      sync.Mutex
 	process *os.Process
 	output  tail
@@ -54,8 +55,10 @@ type End struct {
 }
 
 // Run keeps the child running until ctx ends; then it asks it to stop, and
-// kills it if it does not.
+// kills it if it does not. Of two Runs the second waits for the first.
 func (c *Child) Run(ctx context.Context) {
+	c.running.Lock()
+	defer c.running.Unlock()
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {
 		begun := time.Now()
 		words := c.once(ctx)
@@ -121,6 +124,20 @@ func (c *Child) Signal(s os.Signal) {
 	defer c.mu.Unlock()
 	if c.process != nil {
 		_ = c.process.Signal(s)
+	}
+}
+
+// Await waits until no Run is under way; false says that patience ended first.
+func (c *Child) Await(patience time.Duration) bool {
+	const step = 20 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; time.Sleep(step) {
+		if c.running.TryLock() {
+			c.running.Unlock()
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
 	}
 }
 

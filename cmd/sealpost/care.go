@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"sealpost/hal/linux/clock"
+	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/network"
+	"sealpost/hal/linux/watchdog"
+	"sealpost/provisioning/state"
+	"sealpost/relay/control"
+	"sealpost/relay/spool"
+)
+
+const (
+	// cures is how long a relay may be of no use before it is killed, givesUp
+	// how long until the whole machine is restarted.
+	cures   = 20 * time.Second
+	givesUp = 2 * time.Minute
+)
+
+// startNetwork brings the port up and follows what becomes of it.
+func (m *machine) startNetwork(ctx context.Context) {
+	m.network = network.New(network.Options{ResolvConf: resolvConf})
+	go func() { m.try("network", m.network.Run(ctx)) }()
+	go func() {
+		var last string
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-m.network.Changes():
+			}
+			last = m.followNetwork(last)
+		}
+	}()
+}
+
+// followNetwork records a change and has the time servers of the new network
+// asked.
+func (m *machine) followNetwork(last string) string {
+	s := m.network.Status()
+	var addresses []string
+	for _, a := range s.Addresses {
+		addresses = append(addresses, a.String())
+	}
+	now := fmt.Sprint(s.Method, addresses, s.Trouble)
+	if now == last {
+		return last
+	}
+	m.journal.Network(s.Method, addresses, s.Trouble)
+	select {
+	case m.clockAt <- struct{}{}:
+	default:
+	}
+	return now
+}
+
+// startCare starts what looks after the machine while it serves.
+func (m *machine) startCare(ctx context.Context) {
+	clockKeeper := &clock.Keeper{
+		Past:    m.past(ctx),
+		Servers: func() []string { return m.network.Status().NTP },
+		Note:    m.notePast,
+		Stepped: func(offset time.Duration, from string) {
+			m.setDoubt("")
+			m.journal.ClockStepped(offset, from)
+		},
+		Doubt: func(err error) {
+			m.setDoubt(err.Error())
+			m.journal.ClockDoubted(err)
+		},
+		Again: m.clockAt,
+	}
+	go clockKeeper.Run(ctx)
+	go m.watch(ctx)
+}
+
+// watch feeds the watchdog while the box is of use.
+func (m *machine) watch(ctx context.Context) {
+	keeper := &watchdog.Keeper{
+		Well:  m.well,
+		Cures: cures,
+		Cure: func(wrong error) {
+			m.journal.Unwell(wrong, "the relay is killed")
+			m.relay.Kill()
+		},
+		GivesUp: givesUp,
+		GiveUp: func(wrong error) {
+			m.journal.Unwell(wrong, "the box restarts")
+			if keeper := m.facts.Watchdog; keeper == "" {
+				m.try("restart", kernel.Restart())
+			}
+		},
+	}
+	if m.facts.Watchdog != "" {
+		err := kernel.AwaitFile(m.facts.Watchdog, devicePatience)
+		var device io.Writer
+		if err == nil {
+			device, err = watchdog.Open(m.facts.Watchdog)
+		}
+		m.try("watchdog", err)
+		keeper.Device = device
+	}
+	keeper.Run(ctx)
+}
+
+// well says why the box is not of use; a box that was never set up cannot be.
+func (m *machine) well(ctx context.Context) error {
+	m.mu.Lock()
+	serving := m.serving != nil
+	m.mu.Unlock()
+	var err error
+	if serving {
+		err = m.askRelay(ctx)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unwell = ""
+	if err != nil {
+		m.unwell = err.Error()
+	}
+	return err
+}
+
+func (m *machine) askRelay(ctx context.Context) error {
+	answer, err := control.Do(ctx, relaySocket, "health", nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	_, err = io.Copy(io.Discard, answer)
+	return err
+}
+
+// erase takes the state back to what it was before its first use.
+func (m *machine) erase(ctx context.Context) error {
+	if m.store == nil {
+		return errors.New("there is no state")
+	}
+	ring, err := m.device.Region(state.AreaSize, m.device.Size()-state.AreaSize)
+	if err != nil {
+		return err
+	}
+	unlock, err := ring.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(m.store.Erase(ctx), spool.Erase(ring), unlock())
+}
+

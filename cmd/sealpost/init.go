@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"sealpost/hal/linux/board"
+	"sealpost/hal/linux/flash"
+	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/network"
+	"sealpost/hal/linux/process"
+	"sealpost/provisioning/settings"
+	"sealpost/provisioning/state"
+	"sealpost/relay/control"
+	"sealpost/relay/journal"
+)
+
+// Where PID 1 keeps what the processes of the box share; all of it is RAM.
+const (
+	relayDir    = "/run/relay"
+	relaySocket = relayDir + "/control.sock"
+	initSocket  = "/run/init.sock"
+	resolvConf  = "/etc/resolv.conf"
+)
+
+// relayUser is the relay's user and group, who owns the state and the TPM and
+// nothing else.
+const relayUser = 1000
+
+// devicePatience is how long a device that the board must have may take.
+const devicePatience = 10 * time.Second
+
+func initCommand() *cobra.Command {
+	c := leaf("init", "Be the first process of an appliance", 0, func(c *cobra.Command, _ []string) error {
+		if os.Getpid() != 1 {
+			return &usageError{errors.New("this is what the kernel of an appliance runs first; on any other machine use: sealpost relay")}
+		}
+		return runInit(c.Context())
+	})
+	c.Hidden = true
+	return c
+}
+
+// machine is the box as its first process sees it.
+type machine struct {
+	facts   board.Facts
+	serial  string
+	journal *journal.Journal
+	network *network.Manager
+	device  *flash.Device
+	store   *state.Store
+	begun   time.Time
+	clockAt chan struct{} // asks the time servers at once
+
+	relay *process.Child
+
+	mu       sync.Mutex
+	settings *settings.Settings // nil in the factory state
+	serving  context.CancelFunc // ends the relay; nil while there is none
+	trial    *time.Timer        // until the settings go back; nil without one
+	ends     int                // of relays that nobody asked to end
+	last     string             // why the last one did
+	unwell   string
+	doubt    string // why the clock is not trusted
+}
+
+// runInit brings the machine up and never returns: a first process that ends is
+// a panic, after which the kernel restarts the machine.
+func runInit(ctx context.Context) error {
+	if err := kernel.Mount(); err != nil {
+		return err
+	}
+	log, err := kernel.OpenLog()
+	if err != nil {
+		return err
+	}
+	facts, err := board.Load(board.FactsPath)
+	if err != nil {
+		return err
+	}
+	m := &machine{facts: facts, begun: time.Now(), clockAt: make(chan struct{}, 1), journal: journal.New(journal.Text(log, false))}
+	m.try("modules", kernel.LoadModules(board.ModulesPath))
+	go process.ReapOrphans(ctx)
+	m.startHelper(ctx)
+	if err := m.openState(ctx); err != nil {
+		// Without its state the box can still say so on its console.
+		m.try("state", err)
+	}
+	m.serial, err = board.Serial()
+	m.try("serial number", err)
+	m.journal.BoardStarted(facts.Name, m.serial, version)
+	m.startNetwork(ctx)
+	m.startServing(ctx)
+	m.startLines(ctx)
+	m.try("modules", kernel.LoadModules(board.LaterPath))
+	m.startCare(ctx)
+	return m.answer()
+}
+
+// try records a fault that the box goes on without.
+func (m *machine) try(part string, err error) {
+	if err != nil {
+		m.journal.MachineFault(part, err)
+	}
+}
+
+func (m *machine) startHelper(ctx context.Context) {
+	if len(m.facts.Helper) == 0 {
+		return
+	}
+	go m.child("helper", m.facts.Helper).Run(ctx)
+}
+
+// child is a process whose ends are recorded.
+func (m *machine) child(name string, args []string) *process.Child {
+	return &process.Child{
+		Name:    name,
+		Args:    args,
+		Started: func(pid int) { m.journal.ProcessStarted(name, pid, kernel.Uptime()) },
+		Ended:   func(e process.End) { m.journal.ProcessEnded(name, e.Words, e.Last, e.Pause) },
+	}
+}
+
+// openState opens the settings area, and gives the relay the device.
+func (m *machine) openState(ctx context.Context) error {
+	if err := kernel.AwaitFile(m.facts.State, devicePatience); err != nil {
+		return fmt.Errorf("the state device: %w", err)
+	}
+	if err := os.Chown(m.facts.State, relayUser, relayUser); err != nil {
+		return fmt.Errorf("giving the relay the state: %w", err)
+	}
+	device, err := flash.Open(m.facts.State)
+	if err != nil {
+		return err
+	}
+	m.device = device
+	m.store, err = storeIn(device)
+	if err != nil {
+		return err
+	}
+	return m.rollBack(ctx)
+}
+
+// startServing starts the relay if the box was set up.
+func (m *machine) startServing(ctx context.Context) {
+	if err := errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)); err != nil {
+		m.try("relay", err)
+	}
+	m.relay = m.child("relay", append([]string{m.self(), "relay", "--appliance"}, m.boardFlags()...))
+	m.relay.User, m.relay.Group = relayUser, relayUser
+	m.relay.Capabilities = []uintptr{unix.CAP_NET_BIND_SERVICE}
+	m.relay.Env = []string{"GOMEMLIMIT=" + memoryLimit()}
+	recordEnd := m.relay.Ended
+	m.relay.Ended = func(e process.End) {
+		m.mu.Lock()
+		m.ends, m.last = m.ends+1, lastLine(e)
+		m.mu.Unlock()
+		recordEnd(e)
+	}
+	m.handOverTPM()
+	m.reload(ctx)
+}
+
+// memoryLimit leaves half of the machine to the kernel and the other processes.
+func memoryLimit() string {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return "off"
+	}
+	return fmt.Sprint(uint64(info.Totalram) * uint64(info.Unit) / 2)
+}
+
+// handOverTPM gives the relay the TPM. One that comes late is handed over then,
+// to a new relay: a confined one cannot be given more.
+func (m *machine) handOverTPM() {
+	if !filepath.IsAbs(m.facts.TPM) {
+		return
+	}
+	const soon = 3 * time.Second
+	if kernel.AwaitFile(m.facts.TPM, soon) == nil {
+		m.try("TPM", os.Chown(m.facts.TPM, relayUser, relayUser))
+		return
+	}
+	m.try("TPM", fmt.Errorf("there is no %s: check that the TPM is fitted", m.facts.TPM))
+	go func() {
+		for kernel.AwaitFile(m.facts.TPM, time.Hour) != nil {
+		}
+		m.try("TPM", os.Chown(m.facts.TPM, relayUser, relayUser))
+		m.relay.Restart()
+	}()
+}
+
+// self is the path of this program.
+func (m *machine) self() string { return "/proc/self/exe" }
+
+// boardFlags tell every command of the box where its parts are.
+func (m *machine) boardFlags() []string {
+	return []string{"--config=", "--state=" + m.facts.State, "--tpm=" + m.facts.TPM, "--control=" + relaySocket}
+}
+
+// answer serves the calls of the box's other processes, for ever.
+func (m *machine) answer() error {
+	socket, err := control.Listen(initSocket)
+	if err != nil {
+		return err
+	}
+	return control.New(m.journal, m.calls()).Serve(socket)
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sealpost/hal/linux/clock"
+	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/network"
+	"sealpost/hal/linux/process"
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/settings"
+	"sealpost/provisioning/state"
+)
+
+// trialTime is how long settings on trial wait to be confirmed.
+const trialTime = 2 * time.Minute
+
+// sectionClock holds the last time that was known, in the settings area.
+const sectionClock = "clock"
+
+// reload puts the stored settings into force: the network first, then a new
+// relay that reads them too.
+func (m *machine) reload(ctx context.Context) {
+	stored, err := m.stored(ctx)
+	if err != nil && !errors.Is(err, candidate.ErrFactory) {
+		m.try("settings", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.settings = stored
+	m.network.Apply(networkOf(orDefault(stored)))
+	m.try("host name", kernel.SetHostname(string(orDefault(stored).Network.Name)))
+	switch {
+	case stored == nil && m.serving != nil:
+		m.serving()
+		m.serving = nil
+	case stored != nil && m.serving == nil:
+		serving, stop := context.WithCancel(ctx)
+		m.serving = stop
+		go m.relay.Run(serving)
+	case stored != nil:
+		m.relay.Restart()
+	}
+}
+
+// stored reads the settings that the box is to go by; nil with ErrFactory.
+func (m *machine) stored(ctx context.Context) (*settings.Settings, error) {
+	if m.store == nil {
+		return nil, errors.New("there is no state")
+	}
+	running, err := candidate.Load(ctx, m.store)
+	if err != nil {
+		return nil, err
+	}
+	s, err := settings.Parse([]byte(running.Settings))
+	if err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// orDefault are the settings in force; those of an empty file in the factory
+// state.
+func orDefault(s *settings.Settings) settings.Settings {
+	if s == nil {
+		return settings.Default()
+	}
+	return *s
+}
+
+func networkOf(s settings.Settings) network.Config {
+	c := network.Config{Address: s.Network.Address.Prefix, Gateway: s.Network.Gateway, DNS: s.Network.DNS, Hostname: string(s.Network.Name)}
+	for _, server := range s.Network.NTP {
+		c.NTP = append(c.NTP, string(server))
+	}
+	return c
+}
+
+// applied takes over settings that were just committed. On trial they go back
+// unless somebody confirms them in time.
+func (m *machine) applied(ctx context.Context) error {
+	running, err := candidate.Load(ctx, m.store)
+	if err != nil && !errors.Is(err, candidate.ErrFactory) {
+		return err
+	}
+	m.mu.Lock()
+	m.endTrial()
+	if running.Trial {
+		m.trial = time.AfterFunc(trialTime, func() { m.try("settings", m.giveBack(context.Background())) })
+	}
+	m.mu.Unlock()
+	if running.Trial {
+		m.journal.SettingsApplied(trialTime)
+	} else {
+		m.journal.SettingsApplied(0)
+	}
+	m.reload(context.WithoutCancel(ctx))
+	return nil
+}
+
+// endTrial stops the clock of a trial. The caller holds mu.
+func (m *machine) endTrial() {
+	if m.trial != nil {
+		m.trial.Stop()
+		m.trial = nil
+	}
+}
+
+// confirm makes settings on trial stay.
+func (m *machine) confirm(ctx context.Context) error {
+	m.mu.Lock()
+	m.endTrial()
+	m.mu.Unlock()
+	return candidate.Confirm(ctx, m.store)
+}
+
+// giveBack takes settings on trial out of force.
+func (m *machine) giveBack(ctx context.Context) error {
+	if err := m.rollBack(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.endTrial()
+	m.mu.Unlock()
+	m.reload(ctx)
+	return nil
+}
+
+// rollBack gives up settings on trial, such as those that a power cut found.
+func (m *machine) rollBack(ctx context.Context) error {
+	rolled, err := candidate.RollBack(ctx, m.store)
+	if rolled {
+		m.journal.SettingsRolledBack()
+	}
+	return err
+}
+
+// lastLine is the last thing that a process said, or how it ended.
+func lastLine(e process.End) string {
+	lines := strings.Split(strings.TrimSpace(e.Last), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return last
+	}
+	return e.Words
+}
+
+// past is the latest time that is known to be over.
+func (m *machine) past(ctx context.Context) time.Time {
+	known := built()
+	if m.store == nil {
+		return known
+	}
+	sections, err := m.store.Load(ctx)
+	if err != nil {
+		return known
+	}
+	if noted, err := time.Parse(time.RFC3339, string(sections[sectionClock])); err == nil && noted.After(known) {
+		return noted
+	}
+	return known
+}
+
+// notePast stores a time for the next start.
+func (m *machine) notePast(t time.Time) {
+	if m.store == nil {
+		return
+	}
+	m.try("clock", m.store.Update(context.Background(), func(sections state.Sections) error {
+		sections[sectionClock] = []byte(t.UTC().Format(time.RFC3339))
+		return nil
+	}))
+}
+
+// setClock takes the time from a person.
+func (m *machine) setClock(t time.Time) error {
+	if err := clock.Plausible(m.past(context.Background()), t); err != nil {
+		return err
+	}
+	step := time.Until(t)
+	if err := errors.Join(clock.Set(t), clock.Trust()); err != nil {
+		return err
+	}
+	m.setDoubt("")
+	m.journal.ClockStepped(step, "the console")
+	m.notePast(t)
+	return nil
+}
+
+func (m *machine) setDoubt(words string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.doubt = words
+}
+
+// restart restarts the whole machine, after the relay has stopped in order.
+func (m *machine) restart(by string) error {
+	m.journal.Restarting(by)
+	m.mu.Lock()
+	if m.serving != nil {
+		m.serving()
+		m.serving = nil
+	}
+	m.mu.Unlock()
+	if !m.relay.Await(stopPatience) {
+		m.try("relay", errors.New("it did not stop in time, and is cut off"))
+	}
+	return kernel.Restart()
+}
+
+// reset erases everything that was stored and restarts the machine.
+func (m *machine) reset(ctx context.Context, by string) error {
+	m.journal.FactoryReset(by)
+	m.mu.Lock()
+	if m.serving != nil {
+		m.serving()
+		m.serving = nil
+	}
+	m.mu.Unlock()
+	m.relay.Kill()
+	m.relay.Await(stopPatience)
+	if err := m.erase(ctx); err != nil {
+		return fmt.Errorf("erasing what was stored: %w", err)
+	}
+	return kernel.Restart()
+}
