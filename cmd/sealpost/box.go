@@ -41,10 +41,15 @@ func readSettings(o *options) (settings.Settings, error) {
 	if err != nil {
 		return settings.Settings{}, err
 	}
+	o.override(&s)
+	return s, nil
+}
+
+// override puts in what the command line says.
+func (o *options) override(s *settings.Settings) {
 	s.State.Path = cmp.Or(o.state, s.State.Path)
 	s.Keys.TPM = cmp.Or(settings.TPMAddress(o.tpm), s.Keys.TPM)
 	s.Control.Socket = cmp.Or(o.control, s.Control.Socket)
-	return s, nil
 }
 
 // storedSettings reads the settings from the state, as the appliance keeps them.
