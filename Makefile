@@ -75,5 +75,11 @@ image: $(DIST)/sealpost-linux-arm64
 	@tests/install $(IMAGE_PARTS)
 	@board/qemu/image $< $(DIST)/qemu
 
+# Starts it, with its serial console in this terminal.
+boot: image
+	@tests/install $(BOOT_PARTS)
+	@go build -o $(DIST)/boot ./tests/boot
+	@$(DIST)/boot -image $(DIST)/qemu
+
 clean:
 	rm -rf dist .run

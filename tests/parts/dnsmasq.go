@@ -23,7 +23,7 @@ func NewDnsmasq(records ...string) (*Dnsmasq, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the program dnsmasq is missing: install the Debian package dnsmasq-base: %w", err)
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}

@@ -52,11 +52,11 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 			return nil, err
 		}
 	}
-	sinkPort, err := freePort()
+	sinkPort, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
-	if p.Port, err = freePort(); err != nil {
+	if p.Port, err = FreePort(); err != nil {
 		return nil, err
 	}
 	if err := p.startSink(sinkPort); err != nil {
@@ -272,9 +272,9 @@ func Listens(port int) bool {
 	return true
 }
 
-// freePort finds a port below those that the kernel gives to outgoing
+// FreePort finds a port below those that the kernel gives to outgoing
 // connections, which could take it before the server does.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	const lowest, highest, attempts = 20000, 32000, 100
 	var failure error
 	for range attempts {

@@ -1,0 +1,97 @@
+package machine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// control is a connection to QEMU's machine protocol (QMP).
+type control struct {
+	conn    net.Conn
+	replies chan reply
+	done    chan struct{} // closed when nothing more comes
+
+	mu sync.Mutex // held during a command
+}
+
+type reply struct {
+	Event  string
+	Return json.RawMessage
+	Error  *struct{ Desc string }
+}
+
+// dialControl waits for QEMU to listen at path, unless it has ended, and calls
+// event for everything that QEMU reports by itself.
+func dialControl(path string, ended <-chan struct{}, event func(name string)) (*control, error) {
+	for deadline := time.Now().Add(patience); ; {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			c := &control{conn: conn, replies: make(chan reply, 1), done: make(chan struct{})}
+			go c.read(event)
+			if err := c.execute("qmp_capabilities", nil); err != nil {
+				c.close()
+				return nil, err
+			}
+			return c, nil
+		}
+		select {
+		case <-ended:
+			return nil, errors.New("QEMU ended at once")
+		case <-time.After(glance):
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("QEMU does not listen: %w", err)
+		}
+	}
+}
+
+func (c *control) read(event func(name string)) {
+	defer close(c.done)
+	for decoder := json.NewDecoder(c.conn); ; {
+		var r reply
+		if decoder.Decode(&r) != nil {
+			return
+		}
+		switch {
+		case r.Event != "":
+			event(r.Event)
+		case r.Return != nil || r.Error != nil: // and not the greeting
+			c.replies <- r
+		}
+	}
+}
+
+// execute carries out one command.
+func (c *control) execute(command string, arguments any) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	message := map[string]any{"execute": command}
+	if arguments != nil {
+		message["arguments"] = arguments
+	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
+	if err := json.NewEncoder(c.conn).Encode(message); err != nil {
+		return fmt.Errorf("telling QEMU %s: %w", command, err)
+	}
+	select {
+	case r := <-c.replies:
+		if r.Error != nil {
+			return fmt.Errorf("telling QEMU %s: %s", command, r.Error.Desc)
+		}
+		return nil
+	case <-c.done:
+		return fmt.Errorf("telling QEMU %s: it has ended", command)
+	case <-time.After(patience):
+		_ = c.conn.Close() // a late answer must not pass for that of the next command
+		return fmt.Errorf("telling QEMU %s: no answer within %s", command, patience)
+	}
+}
+
+func (c *control) close() {
+	_ = c.conn.Close()
+	<-c.done
+}

@@ -1,0 +1,58 @@
+package machine
+
+import (
+	"fmt"
+	"time"
+)
+
+type object = map[string]any
+
+// Execute gives QEMU a command of its machine protocol (QMP).
+func (m *Machine) Execute(command string, arguments map[string]any) error {
+	return m.session().control.execute(command, arguments)
+}
+
+// Press presses a key of the keyboard, named as in QEMU's QKeyCode. The button
+// of the box is "f12".
+func (m *Machine) Press(key string) error { return m.key(key, true) }
+
+// Release lets go of a key.
+func (m *Machine) Release(key string) error { return m.key(key, false) }
+
+func (m *Machine) key(key string, down bool) error {
+	event := object{"type": "key", "data": object{"down": down, "key": object{"type": "qcode", "data": key}}}
+	return m.Execute("input-send-event", object{"events": []object{event}})
+}
+
+// Unplug pulls the network cable.
+func (m *Machine) Unplug() error { return m.Execute("set_link", object{"name": "nic", "up": false}) }
+
+// Plug puts the network cable back.
+func (m *Machine) Plug() error { return m.Execute("set_link", object{"name": "nic", "up": true}) }
+
+// Insert puts in a USB stick with the content of the file image, which the box
+// may write to. The name tells sticks apart.
+func (m *Machine) Insert(name, image string) error {
+	if err := m.Execute("blockdev-add", object{"driver": "raw", "node-name": name,
+		"file": object{"driver": "file", "filename": image}}); err != nil {
+		return err
+	}
+	return m.Execute("device_add", object{"driver": "usb-storage", "id": name + "-stick", "drive": name, "removable": true})
+}
+
+// Remove pulls a USB stick out, whatever the box is doing with it.
+func (m *Machine) Remove(name string) error {
+	if err := m.Execute("device_del", object{"id": name + "-stick"}); err != nil {
+		return err
+	}
+	// QEMU lets go of the image a moment later.
+	for deadline := time.Now().Add(patience); ; time.Sleep(glance) {
+		err := m.Execute("blockdev-del", object{"node-name": name})
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("removing the stick %s: %w", name, err)
+		}
+	}
+}

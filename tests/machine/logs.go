@@ -1,0 +1,71 @@
+package machine
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// KernelLog is what the kernel has said since the last start of the box, what
+// programs wrote to /dev/kmsg included.
+func (m *Machine) KernelLog() string {
+	m.mu.Lock()
+	last := m.starts[len(m.starts)-1]
+	m.mu.Unlock()
+	return m.read(earlyLog)[last.early:] + m.read(consoleLog)[last.console:]
+}
+
+// AwaitLog waits until the kernel's log since the last start holds the words.
+func (m *Machine) AwaitLog(words string) error {
+	return m.await(fmt.Sprintf("the kernel's log did not say %q", words), func() bool { return strings.Contains(m.KernelLog(), words) })
+}
+
+// logTime is the time at the beginning of a line of the kernel's log.
+var logTime = regexp.MustCompile(`^\[ *(\d+\.\d+)\]`)
+
+// Said is AwaitLog, and tells how long after the kernel's start it was said.
+func (m *Machine) Said(words string) (time.Duration, error) {
+	if err := m.AwaitLog(words); err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(m.KernelLog()) {
+		if found := logTime.FindStringSubmatch(line); found != nil && strings.Contains(line, words) {
+			return seconds(found[1])
+		}
+	}
+	return 0, fmt.Errorf("the kernel's log does not say when it said %q:\n%s", words, m.KernelLog())
+}
+
+// Light is a change of the lamp.
+type Light struct {
+	At time.Duration // since the kernel's start; exact to some 30 ms
+	On bool
+}
+
+// Lamp gives every change of the lamp, of all starts of the box in turn. The
+// first one of a start is the lamp as it was found.
+func (m *Machine) Lamp() ([]Light, error) {
+	var lights []Light
+	for line := range strings.Lines(m.read(lampLog)) {
+		at, brightness, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if !ok || !strings.HasSuffix(line, "\n") {
+			break // the line is still being written, or the power was cut
+		}
+		when, err := seconds(at)
+		if err != nil {
+			return nil, err
+		}
+		lights = append(lights, Light{when, brightness != "0"})
+	}
+	return lights, nil
+}
+
+func seconds(text string) (time.Duration, error) {
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0, fmt.Errorf("reading a time of the box: %w", err)
+	}
+	return time.Duration(value * float64(time.Second)), nil
+}

@@ -1,0 +1,63 @@
+package machine
+
+import (
+	"fmt"
+	"strings"
+)
+
+const qemu = "qemu-system-aarch64"
+
+// Files in the machine's folder.
+const (
+	earlyLog   = "early"  // the kernel's log up to where its console works
+	consoleLog = "kernel" // and from there on
+	lampLog    = "lamp"   // a line for each change of the lamp
+)
+
+// arguments wire the board as board/qemu/board.toml says.
+func (m *Machine) arguments() []string {
+	arguments := []string{
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", fmt.Sprint(m.config.Memory),
+		"-kernel", m.config.Image + "/vmlinuz", "-initrd", m.config.Image + "/initramfs",
+		"-append", "console=hvc0 loglevel=7 panic=5",
+		"-qmp", "unix:" + m.path("control") + ",server=on,wait=off",
+		"-chardev", "socket,id=console,server=on,wait=off,path=" + m.path("console"), "-serial", "chardev:console",
+		"-device", "virtio-serial-device",
+		"-chardev", "file,id=kernel,append=on,path=" + m.path(consoleLog), "-device", "virtconsole,chardev=kernel",
+		"-device", "qemu-xhci", "-device", "usb-kbd",
+		"-device", "i6300esb", "-action", "watchdog=reset",
+	}
+	for _, log := range []string{earlyLog, lampLog} {
+		arguments = append(arguments, "-chardev", "file,append=on,id="+log+",path="+m.path(log),
+			"-device", "virtserialport,name="+log+",chardev="+log)
+	}
+	if m.config.TPM != nil {
+		// Without reconnect QEMU would do without the TPM from its first end on.
+		arguments = append(arguments, "-chardev", "socket,id=tpm,reconnect=1,path="+strings.TrimPrefix(m.config.TPM.Address(), "unix:"),
+			"-device", "virtserialport,name=tpm,chardev=tpm")
+	}
+	return append(append(arguments, m.disk()...), m.network()...)
+}
+
+// disk is the state device. The box hears of errors, as from a card; QEMU would
+// rather stop it.
+func (m *Machine) disk() []string {
+	file := m.config.StateFile
+	if m.config.Flash != nil {
+		file = "nbd+unix:///?socket=" + m.config.Flash.Address()
+	}
+	return []string{"-drive", "if=none,id=state,format=raw,werror=report,rerror=report,file=" + file,
+		"-device", "virtio-blk-device,drive=state"}
+}
+
+func (m *Machine) network() []string {
+	back := "user,id=lan"
+	if m.config.Network.Tap != "" {
+		back = "tap,id=lan,script=no,downscript=no,ifname=" + m.config.Network.Tap
+	}
+	for port, host := range m.config.Network.Forward {
+		back += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, port)
+	}
+	return []string{"-netdev", back, "-device", "virtio-net-device,id=nic,netdev=lan,mac=" + m.config.MAC}
+}

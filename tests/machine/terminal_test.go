@@ -1,0 +1,53 @@
+package machine
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// dialogue is a terminal at a console that asks for a name once and greets it.
+func dialogue(t *testing.T) *Terminal {
+	t.Helper()
+	near, far := net.Pipe()
+	go func() {
+		defer far.Close()
+		_ = far.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(far, "Sealpost\r\nname> ")
+		name, _ := bufio.NewReader(far).ReadString('\r')
+		_, _ = io.WriteString(far, "hello "+strings.TrimSuffix(name, "\r")+"\r\n")
+	}()
+	terminal := NewTerminal(near)
+	t.Cleanup(func() { _ = terminal.Close() })
+	return terminal
+}
+
+func TestAScriptIsFollowedOrFailsWithTheWholeTranscript(t *testing.T) {
+	for _, test := range []struct{ name, script, failure string }{
+		{"followed", "# a comment\n\nexpect Sealpost\n  expect name>\nsend Contoso Leeds\nexpect hello Contoso Leeds\n", ""},
+		{"empty line sent", "send\nexpect hello \n", ""},
+		{"not said", "expect name>\nsend x\nexpect goodbye\n", "line 3 of the script, expect goodbye"},
+		{"said before", "expect name>\nsend x\nexpect Sealpost\n", "line 3"},
+		{"not a step", "wait name>\n", "not a step of a script"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			terminal := dialogue(t)
+			err := terminal.Play(test.script)
+			if test.failure == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), test.failure) {
+				t.Fatalf("failed with %v, expected %s", err, test.failure)
+			}
+			if strings.Contains(test.script, "send x") && !strings.Contains(err.Error(), "Sealpost\r\nname> hello x") {
+				t.Errorf("the transcript is not whole: %v", err)
+			}
+		})
+	}
+}
