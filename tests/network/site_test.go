@@ -47,9 +47,15 @@ func newSite(t *testing.T) *site {
 		s.ip("netns", "add", namespace)
 		t.Cleanup(func() { s.ip("netns", "del", namespace) })
 	}
+	s.connect()
+	return s
+}
+
+// connect puts the port into the box, with the cable in.
+func (s *site) connect() {
+	s.t.Helper()
 	s.ip("-n", s.box, "link", "add", "eth0", "type", "veth", "peer", "name", "lan0", "netns", s.lan)
 	s.plugIn()
-	return s
 }
 
 func (s *site) ip(arguments ...string) string {

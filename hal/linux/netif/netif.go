@@ -1,16 +1,28 @@
-// Package netif knows the machine's network interfaces.
+//go:build linux
+
+// Package netif knows the machine's network interfaces, and tells when their
+// addresses change.
 //
-// It must not know what the networks are used for.
+// It must not know what the networks are used for, and it changes nothing.
 package netif
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
 )
 
-// Subnets gives the networks that the machine's own addresses lie in, the
-// loopback network included.
+// linkLocal is every IPv6 address of a link (RFC 4291, section 2.4), whatever
+// length the kernel gives its own.
+var linkLocal = netip.MustParsePrefix("fe80::/10")
+
+// Subnets gives the networks that the machine's own addresses lie in, each
+// once and in order, the loopback network and the links' own included.
 func Subnets() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -22,7 +34,44 @@ func Subnets() ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the interface address %s: %w", address, err)
 		}
+		if linkLocal.Contains(prefix.Addr()) {
+			prefix = linkLocal
+		}
 		subnets = append(subnets, prefix.Masked())
 	}
-	return subnets, nil
+	slices.SortFunc(subnets, netip.Prefix.Compare)
+	return slices.Compact(subnets), nil
+}
+
+// Watch calls changed with the [Subnets] now and each time they have changed,
+// one call at a time, until ctx ends, and gives nil then. It needs no rights.
+func Watch(ctx context.Context, changed func([]netip.Prefix)) error {
+	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
+	if err := netlink.AddrSubscribe(updates, done); err != nil {
+		return fmt.Errorf("asking the kernel to report on addresses: %w", err)
+	}
+	defer func() {
+		close(done)
+		for range updates { // until the subscription has ended
+		}
+	}()
+	var known []netip.Prefix
+	for {
+		subnets, err := Subnets()
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(subnets, known) {
+			known = subnets
+			changed(slices.Clone(subnets))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-updates:
+			if !ok {
+				return errors.New("the kernel's reports on addresses ended")
+			}
+		}
+	}
 }

@@ -102,6 +102,7 @@ func (s *session) confirm(ctx context.Context) error {
 		}
 		if gateway != nil {
 			s.held.renewAt = time.Now()
+			s.tell(s.unrenewed(errNoAnswer))
 			return nil
 		}
 	}
@@ -176,11 +177,15 @@ func (s *session) keep(ctx context.Context) error {
 		case errors.Is(err, errNak) || !s.held.inForce():
 			return s.drop()
 		}
-		s.tell(fmt.Sprintf("The DHCP server %s does not renew the address %s: %v. Check that the server is on, or set a static address.", s.held.server, s.held.address.Addr(), err))
+		s.tell(s.unrenewed(err))
 		pause := min(time.Until(s.held.stageEnds())/2, maxPause)
 		s.held.renewAt = time.Now().Add(max(pause, time.Second))
 	}
 	return nil
+}
+
+func (s *session) unrenewed(err error) string {
+	return fmt.Sprintf("The DHCP server %s does not renew the address %s: %v. Check that the server is on, or set a static address.", s.held.server, s.held.address.Addr(), err)
 }
 
 // extend asks the lease's own server up to T2 (RENEWING), then every server

@@ -28,6 +28,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 
+	signal(m.changes) // for who waits to hear of the beginning
 	r := runner{manager: m}
 	defer r.stop()
 	for {
@@ -150,12 +151,12 @@ type session struct {
 }
 
 // dark is the session without a link: it raises the port so that a link can
-// come, and gives up a lease that ends meanwhile.
+// come, and gives up what does not outlast it, as a lease that ends meanwhile.
 func (s *session) dark(ctx context.Context) error {
 	if err := s.port.raise(); err != nil {
 		return err
 	}
-	if !s.held.inForce() || !sleep(ctx, time.Until(s.held.expires)) {
+	if s.config.Address.IsValid() || s.held.inForce() && !sleep(ctx, time.Until(s.held.expires)) {
 		return nil
 	}
 	return s.drop()

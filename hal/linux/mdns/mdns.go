@@ -1,0 +1,180 @@
+//go:build linux
+
+// Package mdns answers for one name of the domain local on one interface
+// (RFC 6762), so that a technician finds the box as sealpost-1234.local.
+//
+// It knows multicast questions and answers. It must not know how the box comes
+// to its addresses. It asks nothing and claims nothing: a device of the same
+// name goes on answering beside the box.
+package mdns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+const (
+	port = 5353
+	// maxMessage is the size of a message in octets (RFC 6762, section 17).
+	maxMessage = 9000
+	// spacing is between two multicasts of one record (RFC 6762, section 6).
+	spacing = time.Second
+	// hops marks what was sent on this link (RFC 6762, section 11).
+	hops = 255
+)
+
+// Run answers for name, such as "sealpost-1234", on the interface of that name
+// with the newest list that came by addresses, and announces each list. It
+// gives nil when ctx ends, and an error where the interface cannot be used or
+// is gone.
+func Run(ctx context.Context, interfaceName, name string, addresses <-chan []netip.Prefix) error {
+	host, err := dnsmessage.NewName(name + ".local.")
+	if err != nil {
+		return fmt.Errorf("answering for the name %q: %w", name, err)
+	}
+	link, err := net.InterfaceByName(interfaceName)
+	if err != nil {
+		return fmt.Errorf("answering for names on %s: %w", interfaceName, err)
+	}
+	four, err := listen4(ctx, link)
+	if err != nil {
+		return err
+	}
+	doors := []*door{four}
+	// A kernel without IPv6 leaves IPv4.
+	if six, err := listen6(ctx, link); err == nil {
+		doors = append(doors, six)
+	}
+	return serve(ctx, doors, &responder{name: host}, addresses)
+}
+
+func serve(ctx context.Context, doors []*door, r *responder, addresses <-chan []netip.Prefix) error {
+	ended := make(chan error, len(doors))
+	var serving sync.WaitGroup
+	for _, d := range doors {
+		serving.Go(func() { ended <- d.serve(r) })
+	}
+	defer serving.Wait()
+	defer func() {
+		for _, d := range doors {
+			_ = d.conn.Close()
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			return fmt.Errorf("answering for names: %w", err)
+		case list, ok := <-addresses:
+			if !ok {
+				addresses = nil
+				continue
+			}
+			r.set(list)
+			for _, d := range doors {
+				d.announce(r)
+			}
+		}
+	}
+}
+
+// door is a socket of one IP version that hears the group's questions.
+type door struct {
+	conn  net.PacketConn
+	group *net.UDPAddr
+
+	mu   sync.Mutex
+	sent time.Time // when the group last heard of the name
+}
+
+func listen4(ctx context.Context, link *net.Interface) (*door, error) {
+	group := &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: port}
+	conn, err := listen(ctx, "udp4", group.String())
+	if err != nil {
+		return nil, err
+	}
+	p := ipv4.NewPacketConn(conn)
+	if err := errors.Join(p.JoinGroup(link, group), p.SetMulticastInterface(link), p.SetMulticastTTL(hops), p.SetTTL(hops)); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("joining the group %s on %s: %w", group.IP, link.Name, err)
+	}
+	return &door{conn: conn, group: group}, nil
+}
+
+func listen6(ctx context.Context, link *net.Interface) (*door, error) {
+	group := &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: port, Zone: link.Name}
+	conn, err := listen(ctx, "udp6", group.String())
+	if err != nil {
+		return nil, err
+	}
+	p := ipv6.NewPacketConn(conn)
+	if err := errors.Join(p.JoinGroup(link, group), p.SetMulticastInterface(link), p.SetMulticastHopLimit(hops), p.SetHopLimit(hops)); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("joining the group %s on %s: %w", group.IP, link.Name, err)
+	}
+	return &door{conn: conn, group: group}, nil
+}
+
+// listen opens a socket bound to the group, which hears nothing sent to one
+// host and so nothing from beyond the link.
+func listen(ctx context.Context, network, group string) (net.PacketConn, error) {
+	config := net.ListenConfig{Control: shareAddress}
+	conn, err := config.ListenPacket(ctx, network, group)
+	if err != nil {
+		return nil, fmt.Errorf("opening a socket for %s: %w", group, err)
+	}
+	return conn, nil
+}
+
+// serve answers questions until the socket is closed or broken.
+func (d *door) serve(r *responder) error {
+	buffer := make([]byte, maxMessage)
+	for {
+		n, from, err := d.conn.ReadFrom(buffer)
+		if err != nil {
+			return err
+		}
+		sender, ok := from.(*net.UDPAddr)
+		if !ok {
+			continue
+		}
+		answer, alone := r.answer(buffer[:n], sender.Port)
+		// An answer that cannot be sent now is asked for again.
+		switch {
+		case answer == nil:
+		case alone:
+			_, _ = d.conn.WriteTo(answer, sender)
+		case d.due():
+			_, _ = d.conn.WriteTo(answer, d.group)
+		}
+	}
+}
+
+// due says whether the group may hear of the name again, and notes that it does.
+func (d *door) due() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.sent) < spacing {
+		return false
+	}
+	d.sent = time.Now()
+	return true
+}
+
+// announce tells the group of new addresses (RFC 6762, section 8.4). Where the
+// link does not carry it, those who want to know will ask.
+func (d *door) announce(r *responder) {
+	if message := r.announcement(); message != nil {
+		_, _ = d.conn.WriteTo(message, d.group)
+	}
+}

@@ -1,0 +1,112 @@
+//go:build linux
+
+package mdns
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+const (
+	lifetime       = 120 // of an address record in seconds (RFC 6762, section 10)
+	legacyLifetime = 10  // for a resolver that speaks plain DNS (section 6.7)
+	maxQuestions   = 32
+	// topBit of a class asks for an answer to the asker alone in a question, and
+	// says that the record replaces those known before in an answer.
+	topBit = 1 << 15
+)
+
+// responder makes the messages. It is safe for concurrent use.
+type responder struct {
+	name dnsmessage.Name
+
+	mu        sync.Mutex
+	addresses []netip.Addr
+}
+
+func (r *responder) set(prefixes []netip.Prefix) {
+	addresses := make([]netip.Addr, 0, len(prefixes))
+	for _, prefix := range prefixes {
+		addresses = append(addresses, prefix.Addr().WithZone(""))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addresses = addresses
+}
+
+// answer gives the answer to a message that came from a port, nil for none, and
+// whether it is for the asker alone rather than for the group.
+func (r *responder) answer(message []byte, from int) (answer []byte, alone bool) {
+	var parser dnsmessage.Parser
+	header, err := parser.Start(message)
+	if err != nil || header.Response || header.OpCode != 0 {
+		return nil, false
+	}
+	for range maxQuestions {
+		question, err := parser.Question()
+		if err != nil {
+			return nil, false
+		}
+		alone = question.Class&topBit != 0
+		question.Class &^= topBit
+		if !r.asked(question) {
+			continue
+		}
+		if from != port {
+			header = dnsmessage.Header{ID: header.ID, Response: true, Authoritative: true}
+			return r.message(header, question.Type, legacyLifetime, &question), true
+		}
+		header = dnsmessage.Header{Response: true, Authoritative: true}
+		return r.message(header, question.Type, lifetime, nil), alone
+	}
+	return nil, false
+}
+
+func (r *responder) asked(q dnsmessage.Question) bool {
+	class := q.Class == dnsmessage.ClassINET || q.Class == dnsmessage.ClassANY
+	kind := q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeAAAA || q.Type == dnsmessage.TypeALL
+	return class && kind && strings.EqualFold(q.Name.String(), r.name.String())
+}
+
+// announcement gives all addresses unasked, nil where there is none.
+func (r *responder) announcement() []byte {
+	return r.message(dnsmessage.Header{Response: true, Authoritative: true}, dnsmessage.TypeALL, lifetime, nil)
+}
+
+// message makes an answer with the addresses of the wanted type, nil where
+// there is none. A plain resolver wants its question back, and no top bit.
+func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, ttl uint32, question *dnsmessage.Question) []byte {
+	m := dnsmessage.Message{Header: header}
+	class := dnsmessage.ClassINET | topBit
+	if question != nil {
+		class = dnsmessage.ClassINET
+		m.Questions = []dnsmessage.Question{*question}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, address := range r.addresses {
+		kind, body := record(address)
+		if wanted == kind || wanted == dnsmessage.TypeALL {
+			m.Answers = append(m.Answers, dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: r.name, Type: kind, Class: class, TTL: ttl}, Body: body})
+		}
+	}
+	if len(m.Answers) == 0 {
+		return nil
+	}
+	packed, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	return packed
+}
+
+func record(address netip.Addr) (dnsmessage.Type, dnsmessage.ResourceBody) {
+	if address.Is4() {
+		return dnsmessage.TypeA, &dnsmessage.AResource{A: address.As4()}
+	}
+	return dnsmessage.TypeAAAA, &dnsmessage.AAAAResource{AAAA: address.As16()}
+}

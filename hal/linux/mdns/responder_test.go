@@ -1,0 +1,135 @@
+//go:build linux
+
+package mdns
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+func newResponder() *responder {
+	r := &responder{name: dnsmessage.MustNewName("sealpost-1234.local.")}
+	r.set([]netip.Prefix{netip.MustParsePrefix("10.1.0.9/24"), netip.MustParsePrefix("fe80::9/64"), netip.MustParsePrefix("fd00::9/64")})
+	return r
+}
+
+func question(t testing.TB, name string, kind dnsmessage.Type, class dnsmessage.Class) []byte {
+	t.Helper()
+	m := dnsmessage.Message{Header: dnsmessage.Header{ID: 77}, Questions: []dnsmessage.Question{
+		{Name: dnsmessage.MustNewName("printer.local."), Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET},
+		{Name: dnsmessage.MustNewName(name), Type: kind, Class: class},
+	}}
+	packed, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed
+}
+
+func read(t *testing.T, packed []byte) (dnsmessage.Message, []string) {
+	t.Helper()
+	var m dnsmessage.Message
+	if err := m.Unpack(packed); err != nil {
+		t.Fatal(err)
+	}
+	var addresses []string
+	for _, answer := range m.Answers {
+		switch body := answer.Body.(type) {
+		case *dnsmessage.AResource:
+			addresses = append(addresses, netip.AddrFrom4(body.A).String())
+		case *dnsmessage.AAAAResource:
+			addresses = append(addresses, netip.AddrFrom16(body.AAAA).String())
+		}
+	}
+	return m, addresses
+}
+
+func TestTheNameLeadsToTheAddressesOfTheWantedKind(t *testing.T) {
+	for kind, want := range map[dnsmessage.Type][]string{
+		dnsmessage.TypeA:    {"10.1.0.9"},
+		dnsmessage.TypeAAAA: {"fe80::9", "fd00::9"},
+		dnsmessage.TypeALL:  {"10.1.0.9", "fe80::9", "fd00::9"},
+	} {
+		packed, alone := newResponder().answer(question(t, "SEALPOST-1234.Local.", kind, dnsmessage.ClassINET), port)
+		m, addresses := read(t, packed)
+		if !slices.Equal(addresses, want) || alone {
+			t.Errorf("%v gives %v, alone: %v", kind, addresses, alone)
+		}
+		first := m.Answers[0].Header
+		if m.ID != 0 || !m.Response || !m.Authoritative || len(m.Questions) != 0 || first.Class&topBit == 0 || first.TTL != lifetime {
+			t.Errorf("the answer of RFC 6762, sections 6 and 18, is %+v", m)
+		}
+	}
+}
+
+func TestWhoAsksForItsOwnAnswerGetsIt(t *testing.T) {
+	packed, alone := newResponder().answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET|topBit), port)
+	if packed == nil || !alone {
+		t.Errorf("%v, alone: %v", packed, alone)
+	}
+}
+
+func TestAPlainResolverGetsAPlainAnswer(t *testing.T) {
+	packed, alone := newResponder().answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), 40000)
+	m, _ := read(t, packed)
+	first := m.Answers[0].Header
+	if !alone || m.ID != 77 || len(m.Questions) != 1 || first.Class != dnsmessage.ClassINET || first.TTL != legacyLifetime {
+		t.Errorf("alone: %v, %+v", alone, m)
+	}
+}
+
+func TestTheBoxIsSilentOnWhatItWasNotAsked(t *testing.T) {
+	response := question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)
+	response[2] |= 0x80
+	for name, message := range map[string][]byte{
+		"another name":  question(t, "sealpost-9999.local.", dnsmessage.TypeA, dnsmessage.ClassINET),
+		"another type":  question(t, "sealpost-1234.local.", dnsmessage.TypeMX, dnsmessage.ClassINET),
+		"another class": question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassCHAOS),
+		"an answer":     response,
+		"nothing":       nil,
+		"a torn one":    question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)[:30],
+	} {
+		if answer, _ := newResponder().answer(message, port); answer != nil {
+			t.Errorf("%s is answered: %x", name, answer)
+		}
+	}
+	none := newResponder()
+	none.set(nil)
+	if answer, _ := none.answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
+		t.Errorf("without an address the box answers %x", answer)
+	}
+	if none.announcement() != nil {
+		t.Error("without an address the box announces one")
+	}
+}
+
+func TestAFloodOfQuestionsIsNotMultipliedToTheGroup(t *testing.T) {
+	d := &door{}
+	if !d.due() || d.due() {
+		t.Error("the group hears of the name twice at once, or never")
+	}
+	d.sent = time.Now().Add(-spacing)
+	if !d.due() {
+		t.Error("the group does not hear of the name again")
+	}
+}
+
+func FuzzOnlyAQuestionForTheNameIsAnswered(f *testing.F) {
+	f.Add(question(f, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
+	f.Add(question(f, "sealpost-1234.local.", dnsmessage.TypeALL, dnsmessage.ClassINET|topBit), 40000)
+	f.Add(question(f, "printer.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
+	f.Fuzz(func(t *testing.T, message []byte, from int) {
+		answer, alone := newResponder().answer(message, from)
+		if answer == nil {
+			return
+		}
+		m, addresses := read(t, answer)
+		if len(addresses) == 0 || !m.Response || len(answer) > 512 || from != port && !alone {
+			t.Errorf("%+v, alone: %v", m, alone)
+		}
+	})
+}

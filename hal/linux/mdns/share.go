@@ -1,0 +1,19 @@
+//go:build linux
+
+package mdns
+
+import (
+	"cmp"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// shareAddress lets other programs of the machine answer for names too.
+func shareAddress(_, _ string, raw syscall.RawConn) error {
+	var callErr error
+	err := raw.Control(func(fd uintptr) {
+		callErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	})
+	return cmp.Or(err, callErr)
+}

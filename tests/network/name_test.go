@@ -1,0 +1,113 @@
+package networktest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"sealpost/hal/linux/mdns"
+	"sealpost/hal/linux/netif"
+)
+
+// ask sends a plain question for the box's name to the group and gives the
+// address in the first answer, empty where none comes.
+func ask(t *testing.T, conn net.PacketConn) string {
+	t.Helper()
+	question := dnsmessage.Message{Header: dnsmessage.Header{ID: 7}, Questions: []dnsmessage.Question{{
+		Name: dnsmessage.MustNewName("SealPost-1234.local."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
+	packed, err := question.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.WriteTo(packed, &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: 5353}); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 1500)
+	n, _, err := conn.ReadFrom(buffer)
+	if err != nil {
+		return ""
+	}
+	var answer dnsmessage.Message
+	if err := answer.Unpack(buffer[:n]); err != nil || answer.ID != 7 || len(answer.Answers) == 0 {
+		t.Fatalf("the answer is %+v, %v", answer, err)
+	}
+	return netip.AddrFrom4(answer.Answers[0].Body.(*dnsmessage.AResource).A).String()
+}
+
+func TestTheBoxIsFoundByItsNameWhateverItsAddress(t *testing.T) {
+	s := newSite(t)
+	s.address("10.1.0.1/24")
+	s.ip("-n", s.box, "link", "set", "eth0", "up")
+	s.ip("-n", s.lan, "route", "add", "224.0.0.0/4", "dev", "lan0")
+
+	ctx, cancel := context.WithCancel(context.Background())
+	addresses := make(chan []netip.Prefix)
+	ended := inside(s.box, func() error { return mdns.Run(ctx, "eth0", "sealpost-1234", addresses) })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("answering for the name ended with %v", err)
+		}
+	})
+	var conn net.PacketConn
+	err := <-inside(s.lan, func() (err error) {
+		conn, err = net.ListenPacket("udp4", "10.1.0.1:0")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+
+	for _, address := range []string{"10.1.0.9/24", "10.1.0.10/24"} {
+		prefix := netip.MustParsePrefix(address)
+		s.ip("-n", s.box, "address", "flush", "dev", "eth0", "scope", "global")
+		s.ip("-n", s.box, "address", "add", address, "dev", "eth0")
+		addresses <- []netip.Prefix{prefix}
+		for begun := time.Now(); ask(t, conn) != prefix.Addr().String(); {
+			if time.Since(begun) > limit {
+				t.Fatalf("the name does not lead to %s", prefix.Addr())
+			}
+		}
+	}
+}
+
+func TestAChangeOfAddressesIsTold(t *testing.T) {
+	s := newSite(t)
+	s.ip("-n", s.box, "link", "set", "eth0", "up")
+	ctx, cancel := context.WithCancel(context.Background())
+	told := make(chan []netip.Prefix, 100)
+	ended := inside(s.box, func() error {
+		return netif.Watch(ctx, func(subnets []netip.Prefix) { told <- subnets })
+	})
+	await := func(subnet string, there bool) {
+		t.Helper()
+		for patience := time.After(limit); ; {
+			select {
+			case subnets := <-told:
+				if slices.Contains(subnets, netip.MustParsePrefix(subnet)) == there {
+					return
+				}
+			case <-patience:
+				t.Fatalf("it was not told that %s is there: %v", subnet, there)
+			}
+		}
+	}
+	await("fe80::/10", true)
+	s.ip("-n", s.box, "address", "add", "10.1.0.9/24", "dev", "eth0")
+	await("10.1.0.0/24", true)
+	s.ip("-n", s.box, "address", "del", "10.1.0.9/24", "dev", "eth0")
+	await("10.1.0.0/24", false)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("watching ended with %v", err)
+	}
+}
