@@ -99,6 +99,35 @@ func TestARefusedRenewalBringsTheNewAddressInPlaceOfTheOld(t *testing.T) {
 	}
 }
 
+// confirms says whether the message is of the state INIT-REBOOT (RFC 2131,
+// section 4.3.2).
+func confirms(m *dhcpv4.DHCPv4) bool {
+	return m.MessageType() == dhcpv4.MessageTypeRequest && m.ServerIdentifier() == nil && m.RequestedIPAddress() != nil
+}
+
+func TestAFlickerOfTheCableIsNotMissed(t *testing.T) {
+	s := newSite(t)
+	s.address("10.1.0.1/24")
+	confirmed := make(chan net.IP, 100)
+	s.serve(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+		if confirms(m) {
+			confirmed <- m.RequestedIPAddress()
+		}
+		return grant(m, "10.1.0.9", "10.1.0.1", time.Hour)
+	})
+	s.switchOn(network.Config{})
+	s.await("a lease", leased("10.1.0.0/24"))
+	s.ip("-n", s.lan, "-batch", s.flicker())
+	select {
+	case own := <-confirmed:
+		if own.String() != "10.1.0.9" {
+			t.Errorf("the box asks to have %s confirmed", own)
+		}
+	case <-time.After(limit):
+		t.Fatal("the lease was not confirmed")
+	}
+}
+
 func TestALeaseStaysWhenTheServerIsAwayButTheGatewayIsThere(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")

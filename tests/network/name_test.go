@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 
 	"sealpost/hal/linux/mdns"
 	"sealpost/hal/linux/netif"
@@ -80,12 +81,19 @@ func TestTheBoxIsFoundByItsNameWhateverItsAddress(t *testing.T) {
 	}
 }
 
-func TestAChangeOfAddressesIsTold(t *testing.T) {
+// nobody is a user without rights.
+const nobody = 65534
+
+func TestAChangeOfAddressesIsToldToAProcessWithoutRights(t *testing.T) {
 	s := newSite(t)
 	s.ip("-n", s.box, "link", "set", "eth0", "up")
 	ctx, cancel := context.WithCancel(context.Background())
 	told := make(chan []netip.Prefix, 100)
 	ended := inside(s.box, func() error {
+		// Of this thread alone, as syscall.Setresuid is of the whole process.
+		if _, _, failure := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); failure != 0 {
+			return failure
+		}
 		return netif.Watch(ctx, func(subnets []netip.Prefix) { told <- subnets })
 	})
 	await := func(subnet string, there bool) {

@@ -70,6 +70,17 @@ func (s *site) ip(arguments ...string) string {
 func (s *site) plugIn()  { s.ip("-n", s.lan, "link", "set", "lan0", "up") }
 func (s *site) plugOut() { s.ip("-n", s.lan, "link", "set", "lan0", "down") }
 
+// flicker gives a file of commands for ip that take the cable out and put it
+// back in at once.
+func (s *site) flicker() string {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "flicker")
+	if err := os.WriteFile(path, []byte("link set lan0 down\nlink set lan0 up\n"), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
 // address gives the LAN's end of the cable one more address.
 func (s *site) address(prefix string) {
 	s.t.Helper()

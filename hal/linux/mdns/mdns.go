@@ -35,7 +35,7 @@ const (
 // Run answers for name, such as "sealpost-1234", on the interface of that name
 // with the newest list that came by addresses, and announces each list. It
 // gives nil when ctx ends, and an error where the interface cannot be used or
-// is gone.
+// is gone; nothing reads addresses then.
 func Run(ctx context.Context, interfaceName, name string, addresses <-chan []netip.Prefix) error {
 	host, err := dnsmessage.NewName(name + ".local.")
 	if err != nil {

@@ -102,6 +102,12 @@ func (m *Manager) Apply(config Config) {
 	}
 }
 
+func (m *Manager) settings() Config {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.config
+}
+
 // Changes gives one value after one or more changes of the status. It is for
 // one reader.
 func (m *Manager) Changes() <-chan struct{} { return m.changes }

@@ -24,6 +24,12 @@ type port struct {
 	mac   net.HardwareAddr
 }
 
+// cable is the state of a port's link.
+type cable struct {
+	in     bool
+	losses string // the kernel's count, which shows one that was over before anyone looked
+}
+
 // route leads to a network by a gateway.
 type route struct {
 	to  netip.Prefix
@@ -31,21 +37,28 @@ type route struct {
 	mtu int // octets; 0: the link's
 }
 
+// sysClassNet is where the kernel shows the interfaces of the reader's namespace.
+const sysClassNet = "/sys/class/net"
+
 // find gives the port of that name, or the first wired one where name is
-// empty, and whether it has a link. The port is zero where there is none.
-func find(name string) (port, bool, error) {
+// empty, and its cable. The port is zero where there is none.
+func find(name string) (port, cable, error) {
 	links, err := whole(netlink.LinkList)
 	if err != nil {
-		return port{}, false, fmt.Errorf("listing the network interfaces: %w", err)
+		return port{}, cable{}, fmt.Errorf("listing the network interfaces: %w", err)
 	}
 	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
+	interfaces := os.DirFS(sysClassNet)
 	for _, link := range links {
 		at := link.Attrs()
-		if at.Name == name || name == "" && wired(os.DirFS("/sys/class/net"), at.Name) {
-			return port{index: at.Index, name: at.Name, mac: at.HardwareAddr}, hasCarrier(link), nil
+		if at.Name == name || name == "" && wired(interfaces, at.Name) {
+			// Where the kernel does not count, a loss is seen while it lasts.
+			losses, _ := fs.ReadFile(interfaces, at.Name+"/carrier_down_count")
+			return port{index: at.Index, name: at.Name, mac: at.HardwareAddr},
+				cable{in: at.RawFlags&unix.IFF_LOWER_UP != 0, losses: string(losses)}, nil
 		}
 	}
-	return port{}, false, nil
+	return port{}, cable{}, nil
 }
 
 // wired says whether the kernel shows an interface as a device that is an
@@ -61,10 +74,6 @@ func wired(interfaces fs.FS, name string) bool {
 		return err == nil
 	}
 	return has("device") && !has("wireless") && !has("phy80211")
-}
-
-func hasCarrier(link netlink.Link) bool {
-	return link.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
 }
 
 func raise(name string) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -38,17 +39,15 @@ func (m *Manager) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case update, ok := <-kernel.links:
+		case _, ok := <-kernel.links:
 			if !ok {
 				return errors.New("the kernel's reports on links ended")
 			}
-			r.noticeLoss(update)
 		case _, ok := <-kernel.addresses:
 			if !ok {
 				return errors.New("the kernel's reports on addresses ended")
 			}
 		case <-m.applied:
-			r.stop()
 		case err := <-r.ended:
 			r.stop()
 			m.say(state{method: MethodNone, trouble: fmt.Sprintf("The network cannot be set up: %v. It is tried again in %v; correct the network settings, or restart the box.", err, restart)})
@@ -64,24 +63,18 @@ type runner struct {
 	manager *Manager
 	held    *held // survives sessions
 	port    port
-	carrier bool
+	cable   cable
+	config  Config
 	cancel  context.CancelFunc // nil while no session runs
 	done    chan struct{}
 	ended   chan error
 	retry   <-chan time.Time
 }
 
-// noticeLoss ends the session at a loss of link, even where the link is back
-// before anyone looks.
-func (r *runner) noticeLoss(update netlink.LinkUpdate) {
-	if int(update.Index) == r.port.index && r.carrier && !hasCarrier(update.Link) {
-		r.stop()
-	}
-}
-
-// follow looks at the port and begins the session that fits it.
+// follow looks at port, cable and settings, and begins the session that fits
+// them where they are not those of the running one.
 func (r *runner) follow(ctx context.Context) error {
-	found, carrier, err := find(r.manager.options.Interface)
+	found, cable, err := find(r.manager.options.Interface)
 	if err != nil {
 		return err
 	}
@@ -91,16 +84,17 @@ func (r *runner) follow(ctx context.Context) error {
 			return err
 		}
 	}
-	if found.index != r.port.index || found.name != r.port.name || carrier != r.carrier {
+	config := r.manager.settings()
+	if found.index != r.port.index || found.name != r.port.name || cable != r.cable || !reflect.DeepEqual(config, r.config) {
 		r.stop()
 	}
 	if found.index != r.port.index {
 		r.held = &held{}
 		r.manager.say(state{method: MethodNone})
 	}
-	r.port, r.carrier = found, carrier
+	r.port, r.cable, r.config = found, cable, config
 	r.manager.update(func() {
-		r.manager.port, r.manager.carrier, r.manager.addresses = found, carrier, addresses
+		r.manager.port, r.manager.carrier, r.manager.addresses = found, cable.in, addresses
 	})
 	if r.cancel == nil && r.retry == nil && found.index != 0 {
 		r.start(ctx)
@@ -109,16 +103,12 @@ func (r *runner) follow(ctx context.Context) error {
 }
 
 func (r *runner) start(ctx context.Context) {
-	r.manager.mu.Lock()
-	config := r.manager.config
-	r.manager.mu.Unlock()
-
-	s := &session{port: r.port, config: config, resolvConf: r.manager.options.ResolvConf, say: r.manager.say, held: r.held}
+	s := &session{port: r.port, config: r.config, resolvConf: r.manager.options.ResolvConf, say: r.manager.say, held: r.held}
 	method := s.lease
 	switch {
-	case !r.carrier:
+	case !r.cable.in:
 		method = s.dark
-	case config.Address.IsValid():
+	case r.config.Address.IsValid():
 		method = s.static
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
