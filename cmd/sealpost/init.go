@@ -31,6 +31,9 @@ const (
 	resolvConf  = "/etc/resolv.conf"
 )
 
+// program is where the kernel finds this program in the initramfs.
+const program = "/init"
+
 // relayUser is the relay's user and group, who owns the state and the TPM and
 // nothing else.
 const relayUser = 1000
@@ -154,7 +157,7 @@ func (m *machine) startServing(ctx context.Context) {
 	if err := errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)); err != nil {
 		m.try("relay", err)
 	}
-	m.relay = m.child("relay", append([]string{m.self(), "relay", "--appliance"}, m.boardFlags()...))
+	m.relay = m.child("relay", append([]string{program, "relay", "--appliance"}, m.boardFlags()...))
 	m.relay.User, m.relay.Group = relayUser, relayUser
 	m.relay.Capabilities = []uintptr{unix.CAP_NET_BIND_SERVICE}
 	m.relay.Env = []string{"GOMEMLIMIT=" + memoryLimit()}
@@ -197,9 +200,6 @@ func (m *machine) handOverTPM() {
 		m.relay.Restart()
 	}()
 }
-
-// self is the path of this program.
-func (m *machine) self() string { return "/proc/self/exe" }
 
 // boardFlags tell every command of the box where its parts are.
 func (m *machine) boardFlags() []string {
