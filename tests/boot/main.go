@@ -52,7 +52,7 @@ func boot(image, dir string) (err error) {
 		return err
 	}
 	box, err := machine.Start(machine.Config{Image: image, StateFile: state, TPM: tpm,
-		Network: machine.Network{Forward: map[int]int{smtp: hostSMTP}}})
+		Network: machine.Network{Forward: map[int]int{smtp: hostSMTP}, Outside: true}})
 	if err != nil {
 		return err
 	}

@@ -66,11 +66,11 @@ func (c *control) read(event func(name string)) {
 }
 
 // execute carries out one command.
-func (c *control) execute(command string, arguments any) error {
+func (c *control) execute(command string, arguments map[string]any) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	message := map[string]any{"execute": command}
-	if arguments != nil {
+	if len(arguments) > 0 {
 		message["arguments"] = arguments
 	}
 	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))

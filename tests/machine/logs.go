@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -18,8 +19,13 @@ func (m *Machine) KernelLog() string {
 }
 
 // AwaitLog waits until the kernel's log since the last start holds the words.
-func (m *Machine) AwaitLog(words string) error {
-	return m.await(fmt.Sprintf("the kernel's log did not say %q", words), func() bool { return strings.Contains(m.KernelLog(), words) })
+func (m *Machine) AwaitLog(words string) error { return m.AwaitLogTimes(1, words) }
+
+// AwaitLogTimes waits until the kernel's log since the last start holds the
+// words n times.
+func (m *Machine) AwaitLogTimes(n int, words string) error {
+	return m.await(fmt.Sprintf("the kernel's log did not say %q %d times", words, n),
+		func() bool { return strings.Count(m.KernelLog(), words) >= n })
 }
 
 // logTime is the time at the beginning of a line of the kernel's log.
@@ -60,6 +66,17 @@ func (m *Machine) Lamp() ([]Light, error) {
 		lights = append(lights, Light{when, brightness != "0"})
 	}
 	return lights, nil
+}
+
+// AwaitLamp is Lamp, once it gives at least n changes.
+func (m *Machine) AwaitLamp(n int) ([]Light, error) {
+	var lights []Light
+	var failure error
+	err := m.await(fmt.Sprintf("the lamp did not change %d times", n), func() bool {
+		lights, failure = m.Lamp()
+		return failure != nil || len(lights) >= n
+	})
+	return lights, errors.Join(err, failure)
 }
 
 func seconds(text string) (time.Duration, error) {

@@ -45,11 +45,14 @@ type Config struct {
 }
 
 // Network is what the network cable is plugged into: QEMU's own small network,
-// in which the host is 10.0.2.2, unless a tap device is named.
+// which leads nowhere, unless a tap device is named.
 type Network struct {
 	// Forward gives TCP ports of the box a port of 127.0.0.1; 0 means any that
 	// is free, see [Machine.Address].
 	Forward map[int]int
+	// Outside lets the box reach the host, at 10.0.2.2, and all that the host
+	// reaches, name servers included.
+	Outside bool
 	// Tap is the tap device to use, and Namespace the network namespace it is
 	// in; empty means the caller's.
 	Tap, Namespace string

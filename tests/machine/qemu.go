@@ -52,9 +52,12 @@ func (m *Machine) disk() []string {
 }
 
 func (m *Machine) network() []string {
-	back := "user,id=lan"
-	if m.config.Network.Tap != "" {
+	back := "user,id=lan,restrict=on"
+	switch {
+	case m.config.Network.Tap != "":
 		back = "tap,id=lan,script=no,downscript=no,ifname=" + m.config.Network.Tap
+	case m.config.Network.Outside:
+		back = "user,id=lan"
 	}
 	for port, host := range m.config.Network.Forward {
 		back += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, port)
