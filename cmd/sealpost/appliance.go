@@ -69,16 +69,25 @@ func (r *relay) health(ctx context.Context, _ url.Values, w io.Writer) error {
 	return err
 }
 
-// answers tells whether a listener greets whoever connects.
-func answers(ctx context.Context, address settings.Listen) error {
+// dialable is how this machine itself reaches a listener.
+func dialable(address settings.Listen) (string, error) {
 	host, port, err := net.SplitHostPort(string(address))
 	if err != nil {
-		return fmt.Errorf("the listener %s: %w", address, err)
+		return "", fmt.Errorf("the listener %s: %w", address, err)
 	}
 	if ip, err := netip.ParseAddr(host); err != nil || ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	return net.JoinHostPort(host, port), nil
+}
+
+// answers tells whether a listener greets whoever connects.
+func answers(ctx context.Context, address settings.Listen) error {
+	target, err := dialable(address)
+	if err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", target)
 	if err != nil {
 		return fmt.Errorf("the listener %s: %w", address, err)
 	}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"sealpost/hal/linux/clock"
 	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/mdns"
 	"sealpost/hal/linux/network"
 	"sealpost/hal/linux/watchdog"
 	"sealpost/provisioning/state"
@@ -27,6 +29,8 @@ const (
 func (m *machine) startNetwork(ctx context.Context) {
 	m.network = network.New(network.Options{ResolvConf: resolvConf})
 	go func() { m.try("network", m.network.Run(ctx)) }()
+	addresses := make(chan []netip.Prefix, 1)
+	go m.answerForName(ctx, addresses)
 	go func() {
 		var last string
 		for {
@@ -35,14 +39,41 @@ func (m *machine) startNetwork(ctx context.Context) {
 				return
 			case <-m.network.Changes():
 			}
-			last = m.followNetwork(last)
+			last = m.followNetwork(last, addresses)
 		}
 	}()
 }
 
-// followNetwork records a change and has the time servers of the new network
-// asked.
-func (m *machine) followNetwork(last string) string {
+// answerForName has the box found as its name in the domain local, while there
+// is a network.
+func (m *machine) answerForName(ctx context.Context, addresses <-chan []netip.Prefix) {
+	const pause = 5 * time.Second
+	var last string
+	for ctx.Err() == nil {
+		if port := m.network.Status().Interface; port != "" {
+			err := mdns.Run(ctx, port, m.name(), addresses)
+			if err != nil && err.Error() != last {
+				last = err.Error()
+				m.try("mDNS", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// name is what the box is called on the network.
+func (m *machine) name() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return string(orDefault(m.settings).Network.Name)
+}
+
+// followNetwork records a change, tells who goes by the addresses, and has the
+// time servers of the new network asked.
+func (m *machine) followNetwork(last string, follow chan []netip.Prefix) string {
 	s := m.network.Status()
 	var addresses []string
 	for _, a := range s.Addresses {
@@ -53,6 +84,11 @@ func (m *machine) followNetwork(last string) string {
 		return last
 	}
 	m.journal.Network(s.Method, addresses, s.Trouble)
+	select {
+	case <-follow: // the older list is of no use any more
+	default:
+	}
+	follow <- s.Addresses
 	select {
 	case m.clockAt <- struct{}{}:
 	default:
@@ -152,4 +188,3 @@ func (m *machine) erase(ctx context.Context) error {
 	}
 	return errors.Join(m.store.Erase(ctx), spool.Erase(ring), unlock())
 }
-

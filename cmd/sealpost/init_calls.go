@@ -53,7 +53,9 @@ func (m *machine) calls() map[string]control.Call {
 			return finish(w, m.setClock(t))
 		},
 		"restart": func(_ context.Context, a url.Values, w io.Writer) error { return finish(w, m.restart(a.Get("by"))) },
-		"reset":   func(ctx context.Context, a url.Values, w io.Writer) error { return finish(w, m.reset(ctx, a.Get("by"))) },
+		"reset": func(ctx context.Context, a url.Values, w io.Writer) error {
+			return finish(w, m.reset(ctx, a.Get("by")))
+		},
 	}
 }
 

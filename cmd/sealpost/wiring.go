@@ -170,7 +170,12 @@ func (j *judge) Sender(given envelope.Address) envelope.Address { return j.Load(
 // machine is in, as they change.
 func (r *relay) policy(ctx context.Context) (*judge, error) {
 	s, now := r.box.settings, &judge{}
+	var known []netip.Prefix
 	adopt := func(networks []netip.Prefix) {
+		if slices.Equal(networks, known) {
+			return
+		}
+		known = networks
 		if r.appliance {
 			networks = append(slices.Clone(networks), loopback...)
 		}
@@ -190,6 +195,11 @@ func (r *relay) policy(ctx context.Context) (*judge, error) {
 		return nil, err
 	}
 	adopt(networks)
+	r.serving.Go(func() {
+		if err := netif.Watch(ctx, adopt); err != nil && ctx.Err() == nil {
+			r.journal.MachineFault("network", err)
+		}
+	})
 	return now, nil
 }
 

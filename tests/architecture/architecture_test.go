@@ -48,6 +48,7 @@ var rules = []struct {
 	{"relay/dispatch", []string{"relay/envelope", "relay/reply", "relay/body", "relay/spool", "relay/queue", "relay/journal", "relay/report", "relay/upstream"}},
 	{"relay/upstream/dns", nil},
 	{"relay/upstream/esmtp", []string{"relay/envelope", "relay/reply"}},
+	{"relay/upstream/reach", []string{"relay/upstream/esmtp"}},
 	{"relay/upstream/", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp"}},
 	{"relay/upstream", []string{"relay/reply", "relay/journal"}},
 

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sealpost/hal/linux/clock"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/identity"
+	"sealpost/provisioning/preflight"
+	"sealpost/relay/control"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/envelope"
+	"sealpost/relay/journal"
+	"sealpost/relay/reply"
+	"sealpost/relay/upstream"
+	"sealpost/relay/upstream/dns"
+)
+
+func checkCommand(o *options) *cobra.Command {
+	return leaf("check", "Say what would keep mail from arriving, before any is sent", 0, func(c *cobra.Command, _ []string) error {
+		return o.withBox(c, anyState, func(ctx context.Context, b *box) error {
+			problems := 0
+			for finding := range preflight.Run(c.Context(), b.checks()) {
+				if finding.Level == certificate.Problem {
+					problems++
+				}
+				if err := o.printLine(c.OutOrStdout(), finding); err != nil {
+					return err
+				}
+			}
+			if problems > 0 {
+				return fmt.Errorf("%d of these stand in the way of mail", problems)
+			}
+			return nil
+		})
+	})
+}
+
+// printLine prints one of several values, as JSON one a line.
+func (o *options) printLine(w io.Writer, value fmt.Stringer) error {
+	if o.json {
+		return json.NewEncoder(w).Encode(value)
+	}
+	_, err := fmt.Fprintln(w, value)
+	return err
+}
+
+// checks are made in the order in which a message would meet what they look at.
+func (b *box) checks() []preflight.Check {
+	checks := []preflight.Check{
+		{Name: "network", Look: lookAtNetwork},
+		{Name: "clock", Look: lookAtClock},
+		{Name: "TPM", Look: func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.tpm.State(ctx)) }},
+		{Name: "certificate", Look: b.lookAtCertificate},
+		{Name: "relay", Look: b.lookAtRelay},
+		{Name: "spool", Look: b.lookAtSpool},
+		{Name: "domains", Look: b.lookAtDomains},
+		{Name: "upstream", Look: b.lookAtUpstream},
+	}
+	if _, err := askMachine(context.Background()); err != nil {
+		return checks[1:] // the network is not ours to judge
+	}
+	return checks
+}
+
+// askMachine asks the first process of an appliance how the machine is.
+func askMachine(ctx context.Context) (machineStatus, error) {
+	return ask[machineStatus](ctx, initSocket, "status")
+}
+
+// ask has whoever answers on the socket carry out a call that gives one value.
+func ask[T any](ctx context.Context, socket, call string) (value T, err error) {
+	answer, err := control.Do(ctx, socket, call, url.Values{})
+	if err != nil {
+		return value, err
+	}
+	defer answer.Close()
+	err = json.NewDecoder(answer).Decode(&value)
+	return value, err
+}
+
+func lookAtNetwork(ctx context.Context) []preflight.Finding {
+	s, err := askMachine(ctx)
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return preflight.Network(s.Network.Method, s.Network.Addresses, s.Network.Trouble)
+}
+
+func lookAtClock(ctx context.Context) []preflight.Finding {
+	s, err := askMachine(ctx)
+	if err != nil {
+		// On a machine of its own the clock is the system's business.
+		return preflight.Clock(true, "")
+	}
+	return preflight.Clock(clock.Trusted(), s.Clock.Doubt)
+}
+
+func (b *box) lookAtCertificate(ctx context.Context) []preflight.Finding {
+	client, err := identity.Load(ctx, b.store)
+	if errors.Is(err, identity.ErrNone) {
+		return preflight.NoCertificate()
+	}
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return preflight.Certificate(examine(b, client))
+}
+
+func (b *box) lookAtRelay(ctx context.Context) []preflight.Finding {
+	status, err := ask[dispatch.Status](ctx, b.settings.ControlSocket(), "queue/list")
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return preflight.Held(status.Reason)
+}
+
+func (b *box) lookAtSpool(ctx context.Context) []preflight.Finding {
+	found, err := ask[stat](ctx, b.settings.ControlSocket(), "spool/stat")
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return preflight.Spool(found.Messages, found.Room, found.Size)
+}
+
+func (b *box) lookAtDomains(ctx context.Context) []preflight.Finding {
+	var findings []preflight.Finding
+	resolver := dns.Resolver(b.settings.Upstream.DNS)
+	for _, domain := range b.settings.Senders.AcceptedDomains {
+		records, err := resolver.LookupMX(ctx, string(domain))
+		var hosts []string
+		for _, mx := range records {
+			hosts = append(hosts, strings.TrimSuffix(mx.Host, "."))
+		}
+		findings = append(findings, preflight.MX(string(domain), hosts, err)...)
+	}
+	return findings
+}
+
+// lookAtUpstream goes as far as a message would, up to its content.
+func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
+	name, err := hostname(b.settings.LAN)
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	r := &relay{box: b, hostname: name, journal: journal.New(journal.Text(io.Discard, false))}
+	way, err := r.connector(ctx)
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	defer way.Close()
+	n := r.notifying()
+	e := envelope.Envelope{ID: "check", Sender: n.Sender, Recipients: []envelope.Address{n.Sender}}
+	if n.Alert != "" {
+		e.Recipients[0] = n.Alert
+	}
+	result, err := way.Deliver(ctx, e, nothing{}, func([]reply.Reply) bool { return false })
+	if fault := (*upstream.Unavailable)(nil); errors.As(err, &fault) {
+		err = fault
+	}
+	var refused string
+	if err == nil && !result.Answers[0].Positive() {
+		refused = result.Answers[0].String()
+	}
+	return preflight.Upstream(result.Connection.Certificate(), refused, err)
+}
+
+// nothing is the content of a message that is not sent.
+type nothing struct{}
+
+func (nothing) Size() int64     { return 0 }
+func (nothing) Open() io.Reader { return strings.NewReader("") }

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
+	"sealpost/relay/upstream/dns"
+	"sealpost/relay/upstream/reach"
+)
+
+// submissionHost is Exchange Online's for every tenant.
+const submissionHost = "smtp.office365.com"
+
+// ways prints what preflight.Ways says.
+type ways struct{ preflight.Ways }
+
+func (w ways) String() string {
+	return fmt.Sprintf("host      %s\nport 25   %s\nTLS       %s\nport 587  %s\nadvice    %s",
+		w.Host, w.Port25.Words, w.STARTTLS.Words, w.Port587.Words, w.Advice)
+}
+
+func probeCommand(o *options) *cobra.Command {
+	var domain, host, caFile string
+	var port int
+	c := leaf("probe --domain DOMAIN", "Try the ways out of this network, before anything is set up", 0, func(c *cobra.Command, _ []string) error {
+		if domain == "" && host == "" {
+			return &usageError{errors.New("name an accepted domain with --domain, or the tenant's host with --host")}
+		}
+		roots, err := caPool(settings.Connector{CAFile: caFile})
+		if err != nil {
+			return err
+		}
+		found, err := probeWays(c.Context(), domain, reach.Host{Name: host, Port: port, Roots: roots, Resolver: dns.Resolver(nil)})
+		if err != nil {
+			return err
+		}
+		return o.printLine(c.OutOrStdout(), ways{found})
+	})
+	c.Flags().StringVar(&domain, "domain", "", "an accepted `domain`, whose MX is the tenant's host")
+	c.Flags().StringVar(&host, "host", "", "the tenant's `host`, instead of the MX")
+	c.Flags().IntVar(&port, "port", 25, "its `port`")
+	c.Flags().StringVar(&caFile, "ca-file", "", "a PEM `file` of roots to trust instead of the public ones")
+	return c
+}
+
+func probeWays(ctx context.Context, domain string, h reach.Host) (preflight.Ways, error) {
+	if h.Name == "" {
+		records, err := h.Resolver.LookupMX(ctx, domain)
+		if err != nil || len(records) == 0 {
+			return preflight.Ways{}, fmt.Errorf("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
+		}
+		h.Name = strings.ToLower(strings.TrimSuffix(records[0].Host, "."))
+	}
+	h.Hello = helloName()
+	ways := preflight.Ways{Host: h.Name}
+	submission := h
+	submission.Name, submission.Port = submissionHost, 587
+	seen := make(chan reach.Seen, 1)
+	go func() { seen <- reach.Look(ctx, submission) }()
+	describe(&ways, reach.Look(ctx, h), h.Port)
+	other := <-seen
+	ways.Port587 = preflight.Reach{OK: other.Greeted, Words: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
+	ways.Advice = ways.Advise()
+	return ways, nil
+}
+
+// helloName is our name before we have one.
+func helloName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// describe puts what was seen of the tenant's host into words.
+func describe(w *preflight.Ways, s reach.Seen, port int) {
+	w.Port25 = preflight.Reach{OK: s.Greeted, Words: words(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
+	if !s.Greeted {
+		w.STARTTLS.Words = "not tried"
+		return
+	}
+	w.STARTTLS = preflight.Reach{OK: s.Verified, Words: words(s.Verified, "its certificate is good", s.Err)}
+	if s.Unknown {
+		w.Authority = preflight.Authority(s.Chain)
+		// Of a whole chain the last one is the authority's own.
+		if last := s.Chain[len(s.Chain)-1]; last.IsCA && slices.Equal(last.RawIssuer, last.RawSubject) {
+			w.AuthorityPEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: last.Raw}))
+		}
+	}
+}
+
+func words(ok bool, good string, err error) string {
+	if ok || err == nil {
+		return good
+	}
+	return err.Error()
+}

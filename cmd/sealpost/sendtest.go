@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/spf13/cobra"
+
+	"sealpost/provisioning/settings"
+	"sealpost/relay/control"
+	"sealpost/relay/envelope"
+)
+
+// testPatience is how long a test message's journey is followed.
+const testPatience = 90 * time.Second
+
+func sendTestCommand(o *options) *cobra.Command {
+	var to string
+	c := leaf("send-test --to ADDRESS", "Send a test message through the running relay, and follow it", 0, func(c *cobra.Command, _ []string) error {
+		var recipient settings.Address
+		if err := recipient.UnmarshalText([]byte(to)); err != nil || to == "" {
+			return &usageError{errors.New("name who is to get it with --to, such as --to alerts@msp.example")}
+		}
+		s, err := readSettings(o)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(c.Context(), testPatience)
+		defer cancel()
+		// Who follows from before the message misses none of its journey.
+		stream, err := control.ReadJournal(ctx, s.ControlSocket(), control.Query{Follow: true, JSON: true})
+		if err != nil {
+			return err
+		}
+		defer stream.Close()
+		sent := testMessage{hello: "test-" + strings.ToLower(rand.Text()[:8]) + ".localhost", to: envelope.Address(recipient), settings: s}
+		answered := make(chan error, 1)
+		go func() { answered <- sent.send(ctx) }()
+		return follow(stream, sent.hello, answered, func(s step) error { return o.printLine(c.OutOrStdout(), s) })
+	})
+	c.Flags().StringVar(&to, "to", "", "the `address` that is to get it")
+	return c
+}
+
+// testMessage is what is sent to see whether mail arrives.
+type testMessage struct {
+	hello    string // by which the journal tells it from other mail
+	to       envelope.Address
+	settings settings.Settings
+}
+
+// from is the sender that devices without one get.
+func (m testMessage) from() string {
+	if m.settings.Senders.Default != "" {
+		return string(m.settings.Senders.Default)
+	}
+	return "sealpost-test@" + string(m.settings.Senders.AcceptedDomains[0])
+}
+
+// send gives the message to the relay as a device would.
+func (m testMessage) send(ctx context.Context) error {
+	address, err := ownListener(m.settings.LAN)
+	if err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("the relay's own listener: %w", err)
+	}
+	client := smtp.NewClient(conn)
+	defer client.Close()
+	if err := client.Hello(m.hello); err != nil {
+		return fmt.Errorf("the relay turns this machine away: %w: put it among lan.allow", err)
+	}
+	if err := client.SendMail(m.from(), []string{string(m.to)}, strings.NewReader(m.text())); err != nil {
+		return fmt.Errorf("the relay answered: %w", err)
+	}
+	return client.Quit()
+}
+
+func (m testMessage) text() string {
+	site := m.settings.Site.Name
+	if site == "" {
+		site = "a site without a name"
+	}
+	lines := []string{
+		"From: " + m.from(), "To: " + string(m.to), "Subject: Sealpost test message", "Date: " + time.Now().Format(time.RFC1123Z),
+		"Message-ID: <" + m.hello + ">", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "",
+		"This is a test message of the Sealpost box at " + printableLine(site) + ".",
+		"It came the way that the mail of the printers there comes.", "",
+	}
+	return strings.Join(lines, "\r\n")
+}
+
+// printableLine keeps a name from being more than a part of a line.
+func printableLine(name string) string { return strings.Join(strings.Fields(name), " ") }
+
+// ownListener is where this machine reaches the relay in clear text.
+func ownListener(s settings.LAN) (string, error) {
+	if len(s.SMTP) == 0 {
+		return "", errors.New("lan.smtp is empty, so nothing can be sent in clear text: test with a device that speaks TLS")
+	}
+	return dialable(s.SMTP[0])
+}

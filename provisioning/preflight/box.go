@@ -1,0 +1,109 @@
+package preflight
+
+import (
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"sealpost/hal"
+	"sealpost/provisioning/certificate"
+)
+
+// Network judges how the box is on the network; trouble is in words already.
+func Network(method string, addresses []netip.Prefix, trouble string) []Finding {
+	var all []string
+	for _, a := range addresses {
+		all = append(all, a.String())
+	}
+	switch {
+	case trouble != "":
+		return problem("%s", trouble)
+	case len(all) == 0:
+		return problem("the box has no address: check the cable, and that a DHCP server is there or an address is set")
+	}
+	return ok("%s by %s", strings.Join(all, ", "), method)
+}
+
+// Clock judges whether the clock can be relied on.
+func Clock(trusted bool, doubt string) []Finding {
+	switch {
+	case trusted:
+		return ok("it is set")
+	case doubt != "":
+		return problem("it is not set yet, and no mail leaves until it is: %s", doubt)
+	}
+	return problem("it is not set yet, and no mail leaves until it is: wait a minute, or set it by hand")
+}
+
+// TPM judges the state of the TPM.
+func TPM(state hal.TPMState) []Finding {
+	if state == hal.TPMReady {
+		return ok("ready")
+	}
+	return problem("%s: %s", state, state.Advice())
+}
+
+// Certificate gives the findings of an examination.
+func Certificate(report certificate.Report) []Finding {
+	findings := ok("%s, until %s, key %s", report.Subject, report.NotAfter.Format("2006-01-02"), report.Protection)
+	for _, f := range report.Findings {
+		if f.Level != certificate.OK {
+			findings = append(findings, Finding{Level: f.Level, Words: f.Text})
+		}
+	}
+	return findings
+}
+
+// NoCertificate judges a box that has none to show.
+func NoCertificate() []Finding {
+	return note("there is none: the tenant's connector must then go by this site's public address; otherwise import one")
+}
+
+// Spool judges the place for mail that cannot leave at once.
+func Spool(messages int, room, size int64) []Finding {
+	free := fmt.Sprintf("%d messages wait, room for %d MiB", messages, room>>20)
+	if room < size/10 {
+		return problem("%s of %d MiB: find out why mail does not leave, with the queue", free, size>>20)
+	}
+	return ok("%s", free)
+}
+
+// Held judges whether mail leaves.
+func Held(reason string) []Finding {
+	if reason == "" {
+		return ok("it takes mail and passes it on")
+	}
+	return note("it takes mail and keeps it for now: %s", reason)
+}
+
+// MX judges the mail hosts of an accepted domain.
+func MX(domain string, hosts []string, err error) []Finding {
+	switch {
+	case err != nil:
+		return problem("%s: no name server gives its mail host: %v: check network.dns and the spelling of the domain", domain, err)
+	case len(hosts) == 0:
+		return problem("%s has no mail host: check the spelling of the domain", domain)
+	}
+	return ok("%s: mail goes to %s", domain, strings.Join(hosts, ", "))
+}
+
+// Upstream judges what the tenant said to a sender and a recipient, with no
+// message sent.
+func Upstream(certificate string, refused string, err error) []Finding {
+	switch {
+	case err != nil:
+		return problem("%v", err)
+	case refused != "":
+		return problem("it does not take our mail: %s (%s)", refused, certificate)
+	}
+	return ok("it would take our mail (%s)", certificate)
+}
+
+// Authority names who vouches for a chain, for a person to judge.
+func Authority(chain []*x509.Certificate) string {
+	if len(chain) == 0 {
+		return ""
+	}
+	return chain[len(chain)-1].Issuer.String()
+}

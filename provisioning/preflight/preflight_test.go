@@ -1,0 +1,92 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sealpost/hal"
+	"sealpost/provisioning/certificate"
+)
+
+func TestEachFaultIsNamedWithItsCure(t *testing.T) {
+	address := []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}
+	for _, c := range []struct {
+		findings []Finding
+		level    certificate.Level
+		words    string
+	}{
+		{Network("dhcp", address, ""), certificate.OK, "10.0.0.5/24 by dhcp"},
+		{Network("none", nil, ""), certificate.Problem, "check the cable"},
+		{Network("link-local", address, "no DHCP server answers"), certificate.Problem, "no DHCP server answers"},
+		{Clock(true, "old doubt"), certificate.OK, "it is set"},
+		{Clock(false, ""), certificate.Problem, "set it by hand"},
+		{Clock(false, "a says 2036"), certificate.Problem, "a says 2036"},
+		{TPM(hal.TPMReady), certificate.OK, "ready"},
+		{TPM(hal.TPMAbsent), certificate.Problem, "check that the TPM is fitted"},
+		{NoCertificate(), certificate.Note, "import one"},
+		{Spool(3, 400<<20, 500<<20), certificate.OK, "3 messages wait"},
+		{Spool(900, 1<<20, 500<<20), certificate.Problem, "find out why"},
+		{Held(""), certificate.OK, "passes it on"},
+		{Held("the tenant is busy"), certificate.Note, "the tenant is busy"},
+		{MX("contoso.com", []string{"mx"}, nil), certificate.OK, "mail goes to mx"},
+		{MX("contoso.com", nil, nil), certificate.Problem, "spelling"},
+		{MX("contoso.com", nil, errors.New("timeout")), certificate.Problem, "network.dns"},
+		{Upstream("shown: CN=a", "", nil), certificate.OK, "shown: CN=a"},
+		{Upstream("shown: none", "550 5.7.64", nil), certificate.Problem, "550 5.7.64"},
+		{Upstream("", "", errors.New("port 25 is blocked")), certificate.Problem, "port 25 is blocked"},
+		{Problem(errors.New("no such file")), certificate.Problem, "no such file"},
+	} {
+		if len(c.findings) != 1 || c.findings[0].Level != c.level || !strings.Contains(c.findings[0].Words, c.words) {
+			t.Errorf("got %v, want %s with %q", c.findings, c.level, c.words)
+		}
+	}
+}
+
+func TestACertificatesProblemsAreAmongTheFindings(t *testing.T) {
+	findings := Certificate(certificate.Report{Subject: "CN=a", Findings: []certificate.Finding{
+		{Level: certificate.OK, Text: "fine"}, {Level: certificate.Problem, Text: "expired"}}})
+	if len(findings) != 2 || findings[1].Words != "expired" || findings[1].Level != certificate.Problem {
+		t.Errorf("%v", findings)
+	}
+}
+
+func TestACheckThatHangsIsSaidSoAndTheNextBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var got []string
+		begun := time.Now()
+		for f := range Run(ctx, []Check{
+			{"hanging", func(context.Context) []Finding { <-ctx.Done(); return nil }},
+			{"next", func(context.Context) []Finding { return ok("well") }},
+		}) {
+			got = append(got, f.String())
+		}
+		if len(got) != 2 || !strings.Contains(got[0], "did not end") || !strings.Contains(got[1], "well") || time.Since(begun) != patience {
+			t.Errorf("after %v: %q", time.Since(begun), got)
+		}
+	})
+}
+
+func TestTheAdviceNamesTheWayThatWouldWork(t *testing.T) {
+	yes := Reach{OK: true}
+	for _, c := range []struct {
+		ways Ways
+		want string
+	}{
+		{Ways{Port25: yes, STARTTLS: yes}, "connector: "},
+		{Ways{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
+		{Ways{Port25: yes}, "mail inspection"},
+		{Ways{Host: "mx", Port587: yes}, "open port 25 to mx"},
+		{Ways{}, "neither"},
+	} {
+		if got := c.ways.Advise(); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %s", c.ways, got)
+		}
+	}
+}
