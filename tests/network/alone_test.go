@@ -84,6 +84,12 @@ func TestAStaticAddressIsUsedAndItsNeighboursAreLookedAt(t *testing.T) {
 		t.Errorf("the resolver's file is %q, %v", file, err)
 	}
 
+	s.apply(network.Config{Address: config.Address})
+	s.await("words on the missing gateway", func(s network.Status) bool { return strings.Contains(s.Trouble, "name no gateway") })
+	if routes := s.ip("-n", s.box, "route"); strings.Contains(routes, "default") {
+		t.Errorf("the former gateway is still in use: %s", routes)
+	}
+
 	for _, c := range []struct{ address, gateway, words string }{
 		{"10.1.0.10/24", "10.1.0.77", "gateway 10.1.0.77 does not answer"},
 		{"10.1.0.11/24", "10.2.0.1", "gateway 10.2.0.1 lies outside the box's subnet 10.1.0.0/24"},
