@@ -19,13 +19,24 @@ type Dnsmasq struct {
 // NewDnsmasq starts a name server with records in the form of its own options,
 // such as "mx-host=contoso.com,mail.contoso.com,0".
 func NewDnsmasq(records ...string) (*Dnsmasq, error) {
-	program, err := exec.LookPath("dnsmasq")
-	if err != nil {
-		return nil, fmt.Errorf("the program dnsmasq is missing: install the Debian package dnsmasq-base: %w", err)
-	}
 	port, err := FreePort()
 	if err != nil {
 		return nil, err
+	}
+	return newDnsmasq(port, records)
+}
+
+// NewDNS is NewDnsmasq on the port of the protocol, for whoever has a network of
+// their own.
+func NewDNS(records ...string) (*Dnsmasq, error) {
+	const domain = 53
+	return newDnsmasq(domain, records)
+}
+
+func newDnsmasq(port int, records []string) (*Dnsmasq, error) {
+	program, err := exec.LookPath("dnsmasq")
+	if err != nil {
+		return nil, fmt.Errorf("the program dnsmasq is missing: install the Debian package dnsmasq-base: %w", err)
 	}
 	arguments := []string{"--no-daemon", "--conf-file=/dev/null", "--pid-file=", "--user=", "--no-resolv", "--no-hosts",
 		"--bind-interfaces", "--listen-address=127.0.0.1", "--port=" + strconv.Itoa(port)}

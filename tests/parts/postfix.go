@@ -25,6 +25,7 @@ type PostfixConfig struct {
 	TLS         string              // smtpd_tls_protocols, such as "TLSv1.2"; empty means 1.2 and later
 	TLSRequired bool                // there is no TLS without a verified certificate
 	Without     string              // EHLO keywords that are not offered, such as "chunking"
+	Port        int                 // 0 means any that is free
 }
 
 // Postfix is a real Postfix server that relays only for a client whose
@@ -56,8 +57,10 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Port, err = FreePort(); err != nil {
-		return nil, err
+	if p.Port = config.Port; p.Port == 0 {
+		if p.Port, err = FreePort(); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.startSink(sinkPort); err != nil {
 		return nil, errors.Join(err, p.Close())
