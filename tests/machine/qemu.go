@@ -23,7 +23,9 @@ func (m *Machine) arguments() []string {
 		"-append", "console=hvc0 loglevel=7 panic=5",
 		"-qmp", "unix:" + m.path("control") + ",server=on,wait=off",
 		"-chardev", "socket,id=console,server=on,wait=off,path=" + m.path("console"), "-serial", "chardev:console",
-		"-device", "virtio-serial-device",
+		// Over PCI, as the queues of memory-mapped devices are so long that the
+		// guest's buffers for each serial port take 4 MB.
+		"-device", "virtio-serial-pci,max_ports=8",
 		"-chardev", "file,id=kernel,append=on,path=" + m.path(consoleLog), "-device", "virtconsole,chardev=kernel",
 		"-device", "qemu-xhci", "-device", "usb-kbd",
 		"-device", "i6300esb", "-action", "watchdog=reset",
@@ -48,7 +50,7 @@ func (m *Machine) disk() []string {
 		file = "nbd+unix:///?socket=" + m.config.Flash.Address()
 	}
 	return []string{"-drive", "if=none,id=state,format=raw,werror=report,rerror=report,file=" + file,
-		"-device", "virtio-blk-device,drive=state"}
+		"-device", "virtio-blk-pci,drive=state"}
 }
 
 func (m *Machine) network() []string {
@@ -62,5 +64,5 @@ func (m *Machine) network() []string {
 	for port, host := range m.config.Network.Forward {
 		back += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, port)
 	}
-	return []string{"-netdev", back, "-device", "virtio-net-device,id=nic,netdev=lan,mac=" + m.config.MAC}
+	return []string{"-netdev", back, "-device", "virtio-net-pci,romfile=,id=nic,netdev=lan,mac=" + m.config.MAC}
 }
