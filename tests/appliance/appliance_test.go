@@ -3,6 +3,8 @@
 package appliance
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,17 +14,37 @@ import (
 	"sealpost/tests/machine"
 	"sealpost/tests/nbd"
 	"sealpost/tests/parts"
+	"sealpost/tests/site"
 )
 
 // image is the folder with the box's image.
 const image = "../../dist/qemu"
 
+// program is sealpost for this machine, which sets up a box's disk before the
+// box has it.
+const program = "../../dist/sealpost"
+
 func TestMain(m *testing.M) {
-	if output, err := exec.Command("make", "--no-print-directory", "-C", "../..", "image").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "making the image: %v\n%s", err, output)
-		os.Exit(1)
+	status, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		status = 1
 	}
-	os.Exit(m.Run())
+	os.Exit(status)
+}
+
+// run makes the image while there is a network outside, and then leaves it.
+func run(m *testing.M) (int, error) {
+	if !site.Isolated() {
+		if output, err := exec.Command("make", "--no-print-directory", "-C", "../..", "image", "dist/sealpost").CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("making the image: %w\n%s", err, output)
+		}
+	}
+	status, outside, err := site.Isolate()
+	if outside || err != nil {
+		return status, err
+	}
+	return m.Run(), nil
 }
 
 // stateSize is that of the box's disk, in bytes.
@@ -35,9 +57,16 @@ type box struct {
 	tpm   *parts.Swtpm
 }
 
-// start powers on a box that is new from the factory, with its SMTP port
-// forwarded, and takes it away with the test.
+// start powers on a box that is new from the factory.
 func start(t *testing.T) *box {
+	t.Helper()
+	b := newBox(t)
+	b.powerOn(t)
+	return b
+}
+
+// newBox is a box that is still switched off, and goes with the test.
+func newBox(t *testing.T) *box {
 	t.Helper()
 	// t.TempDir would carry the test's name, too long for a socket's path.
 	dir, err := os.MkdirTemp("", "disk")
@@ -54,8 +83,55 @@ func start(t *testing.T) *box {
 			t.Error(err)
 		}
 	})
+	return b
+}
+
+// candidate is what a box is set up with, as the program reads it.
+type candidate struct {
+	Settings string `json:"settings"`
+	PFX      []byte `json:"pfx,omitempty"`
+	Password string `json:"password,omitempty"`
+}
+
+// setUp gives a box that is switched off its settings and its certificate, by
+// the program's own hand on its disk and its TPM.
+func (b *box) setUp(t *testing.T, c candidate) {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(disk, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(disk, stateSize); err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply := exec.Command(program, "apply", "--config=", "--state="+disk, "--tpm="+b.tpm.Address())
+	apply.Stdin = bytes.NewReader(wanted)
+	if output, err := apply.CombinedOutput(); err != nil {
+		t.Fatalf("setting the box up: %v\n%s", err, output)
+	}
+	const area = 2 << 20 // of the settings, at the front
+	content, err := os.ReadFile(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.flash.Flash.WriteAt(content[:area], 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.flash.Flash.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// powerOn switches the box on for the first time, with its SMTP port forwarded.
+func (b *box) powerOn(t *testing.T) {
+	t.Helper()
+	var err error
 	b.Machine, err = machine.Start(machine.Config{Image: image, Flash: b.flash, TPM: b.tpm,
-		Network: machine.Network{Forward: map[int]int{25: 0}}})
+		Network: machine.Network{Outside: true, Forward: map[int]int{25: 0}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,5 +140,4 @@ func start(t *testing.T) *box {
 			t.Error(err)
 		}
 	})
-	return b
 }

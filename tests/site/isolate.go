@@ -14,11 +14,14 @@ import (
 // inside is set in the environment of a program that Isolate has started.
 const inside = "SEALPOST_TEST_ISOLATED"
 
+// Isolated tells whether the program runs in a network of its own already.
+func Isolated() bool { return os.Getenv(inside) != "" }
+
 // Isolate runs the program again in a network of its own, where every port is
 // free and nothing from outside is reached, and gives that run's exit status.
 // In that run it gives false at once.
 func Isolate() (status int, outside bool, err error) {
-	if os.Getenv(inside) != "" {
+	if Isolated() {
 		return 0, false, settle()
 	}
 	command := exec.Command("/proc/self/exe", os.Args[1:]...)

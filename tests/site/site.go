@@ -80,6 +80,8 @@ func (s *Site) openTenant() (err error) {
 	if err != nil {
 		return err
 	}
+	// Of a private authority the box wants the root too.
+	client.Certificate = append(client.Certificate, s.Authority.Certificate.Raw)
 	if s.PFX, err = parts.PFX(client, s.Password); err != nil {
 		return err
 	}
