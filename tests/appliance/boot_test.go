@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,8 @@ const (
 	noTPM      = "check that the TPM is fitted"
 	stickThere = "Attached SCSI removable disk"
 	stickGone  = "USB disconnect"
+	noLink     = "There is no link on eth0."
+	linked     = "names no gateway" // what the box says of QEMU's closed network
 )
 
 // awaitLog waits until the box's log says all of the words.
@@ -28,7 +29,7 @@ func (b *box) awaitLog(t *testing.T, words ...string) {
 	}
 }
 
-func TestTheBoxStartsInTimeAndFindsItsParts(t *testing.T) {
+func TestTheBoxStartsAndFindsItsParts(t *testing.T) {
 	b := start(t)
 	b.awaitLog(t, pid1, started, serial, addressed)
 	begun, err := b.Said(pid1)
@@ -83,19 +84,23 @@ func TestWhatIsPluggedInWhileTheBoxRunsIsSeen(t *testing.T) {
 	if _, err := b.AwaitLamp(1); err != nil {
 		t.Fatal(err)
 	}
-	for round := range 2 {
-		name := fmt.Sprintf("stick%d", round)
-		if err := b.Insert(name, stick); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.AwaitLogTimes(round+1, stickThere); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Remove(name); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.AwaitLogTimes(round+1, stickGone); err != nil {
-			t.Fatal(err)
-		}
+	for _, name := range []string{"first", "second"} {
+		b.becomes(t, stickThere, func() error { return b.Insert(name, stick) })
+		b.becomes(t, stickGone, func() error { return b.Remove(name) })
+	}
+	b.awaitLog(t, linked)
+	b.becomes(t, noLink, b.Unplug)
+	b.becomes(t, linked, b.Plug)
+}
+
+// becomes does something and waits until the box says the words once more.
+func (b *box) becomes(t *testing.T, words string, do func() error) {
+	t.Helper()
+	seen := strings.Count(b.KernelLog(), words)
+	if err := do(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.AwaitLogTimes(seen+1, words); err != nil {
+		t.Fatal(err)
 	}
 }

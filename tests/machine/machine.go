@@ -45,7 +45,7 @@ type Config struct {
 }
 
 // Network is what the network cable is plugged into: QEMU's own small network,
-// which leads nowhere, unless a tap device is named.
+// which leads nowhere and names no gateway, unless a tap device is named.
 type Network struct {
 	// Forward gives TCP ports of the box a port of 127.0.0.1; 0 means any that
 	// is free, see [Machine.Address].
