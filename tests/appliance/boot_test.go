@@ -16,7 +16,7 @@ const (
 	stickThere = "Attached SCSI removable disk"
 	stickGone  = "USB disconnect"
 	noLink     = "There is no link on eth0."
-	linked     = "names no gateway" // what the box says of QEMU's closed network
+	linked     = `trouble=""`
 )
 
 // awaitLog waits until the box's log says all of the words.
