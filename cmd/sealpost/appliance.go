@@ -52,6 +52,9 @@ func (r *relay) awaitClock(ctx context.Context) {
 	})
 }
 
+// healthPatience is how long a listener may take to greet.
+const healthPatience = 3 * time.Second
+
 // health answers whether the relay is of use, for whoever can restart it. A
 // relay that has no spool and says so to its clients is: a restart would not
 // cure it.
@@ -59,6 +62,8 @@ func (r *relay) health(ctx context.Context, _ url.Values, w io.Writer) error {
 	if err := r.dispatcher.Failed(); err != nil {
 		return fmt.Errorf("the spool: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	defer cancel()
 	r.dispatcher.Status() // answers unless the dispatcher is stuck
 	for _, address := range r.box.settings.LAN.SMTP {
 		if err := answers(ctx, address); err != nil {
@@ -92,9 +97,7 @@ func answers(ctx context.Context, address settings.Listen) error {
 		return fmt.Errorf("the listener %s: %w", address, err)
 	}
 	defer conn.Close()
-	if deadline, some := ctx.Deadline(); some {
-		_ = conn.SetDeadline(deadline)
-	}
+	_ = conn.SetDeadline(time.Now().Add(healthPatience))
 	greeting := make([]byte, len("220 "))
 	if _, err := io.ReadFull(conn, greeting); err != nil {
 		return fmt.Errorf("the listener %s does not answer: %w", address, err)

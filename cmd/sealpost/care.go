@@ -163,7 +163,23 @@ func (m *machine) well(ctx context.Context) error {
 	return err
 }
 
+// awaitRelay records when a relay that was started answers its clients.
+func (m *machine) awaitRelay(ctx context.Context) {
+	const step = 50 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, givesUp)
+	defer cancel()
+	for ctx.Err() == nil {
+		if m.askRelay(ctx) == nil {
+			m.journal.RelayServes(kernel.Uptime())
+			return
+		}
+		time.Sleep(step)
+	}
+}
+
 func (m *machine) askRelay(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*healthPatience)
+	defer cancel()
 	answer, err := control.Do(ctx, relaySocket, "health", nil)
 	if err != nil {
 		return err

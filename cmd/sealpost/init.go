@@ -161,7 +161,11 @@ func (m *machine) startServing(ctx context.Context) {
 	m.relay.User, m.relay.Group = relayUser, relayUser
 	m.relay.Capabilities = []uintptr{unix.CAP_NET_BIND_SERVICE}
 	m.relay.Env = []string{"GOMEMLIMIT=" + memoryLimit()}
-	recordEnd := m.relay.Ended
+	recordStart, recordEnd := m.relay.Started, m.relay.Ended
+	m.relay.Started = func(pid int) {
+		recordStart(pid)
+		go m.awaitRelay(ctx)
+	}
 	m.relay.Ended = func(e process.End) {
 		m.mu.Lock()
 		m.ends, m.last = m.ends+1, lastLine(e)

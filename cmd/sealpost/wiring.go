@@ -177,7 +177,7 @@ func (r *relay) policy(ctx context.Context) (*judge, error) {
 		}
 		known = networks
 		if r.appliance {
-			networks = append(slices.Clone(networks), loopback...)
+			networks = union(networks, loopback)
 		}
 		p := &policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.Senders.Default)}
 		for _, domain := range s.Senders.AcceptedDomains {
@@ -201,6 +201,17 @@ func (r *relay) policy(ctx context.Context) (*judge, error) {
 		}
 	})
 	return now, nil
+}
+
+// union is the networks of both lists, each once.
+func union(a, b []netip.Prefix) []netip.Prefix {
+	all := slices.Clone(a)
+	for _, network := range b {
+		if !slices.Contains(all, network) {
+			all = append(all, network)
+		}
+	}
+	return all
 }
 
 func texts(networks []netip.Prefix) []string {

@@ -27,6 +27,11 @@ func (j *Journal) ProcessEnded(name, words, last string, pause time.Duration) {
 		slog.String("last", lastOf(last)), slog.String("again in", pause.String()))
 }
 
+// RelayServes records that a relay answers its clients, and when.
+func (j *Journal) RelayServes(uptime time.Duration) {
+	j.event(slog.LevelInfo, "relay serves", slog.String("uptime", uptime.Round(time.Millisecond).String()))
+}
+
 // lastOf is the end of what a process said, as long as a text may be.
 func lastOf(text string) string { return text[max(0, len(text)-clipped):] }
 

@@ -107,5 +107,32 @@ func TestABoxThatWasSetUpRelaysFromItsFirstSecondsOn(t *testing.T) {
 	if !strings.Contains(texts[0], `Client CN "relay.contoso.com"`) || !strings.Contains(texts[0], "verified OK") {
 		t.Errorf("Postfix says of the certificate:\n%s", texts[0])
 	}
+}
+
+// serves is when the box's relay answered its clients.
+const serves = `event="relay serves"`
+
+func TestABoxServesSoonAfterThePowerIsBack(t *testing.T) {
+	s, b := openSite(t), newBox(t)
+	b.setUp(t, fullyFor(s))
+	b.powerOn(t)
+	b.awaitLog(t, serves)
+	if err := b.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.PowerOn(); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitBanner(t)
+	b.awaitLog(t, pid1, serves)
+	begun, err := b.Said(pid1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := b.Said(serves)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("PID 1 after %s, the banner %s later", begun, at-begun)
 	t.Log(b.KernelLog())
 }

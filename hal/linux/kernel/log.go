@@ -14,8 +14,11 @@ const longestRecord = 900
 // the kernel's console, if it has one. Each line becomes a record, cut at the
 // kernel's limit.
 func OpenLog() (io.WriteCloser, error) {
-	// The kernel would drop what PID 1 has to say in a hurry.
-	_ = Set("/proc/sys/kernel/printk_devkmsg", "on")
+	// The kernel would drop what PID 1 has to say in a hurry. It wants the end
+	// of the line too.
+	if err := Set("/proc/sys/kernel/printk_devkmsg", "on\n"); err != nil {
+		return nil, err
+	}
 	file, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the kernel's log: %w", err)
@@ -27,7 +30,9 @@ type kernelLog struct{ *os.File }
 
 func (l kernelLog) Write(p []byte) (int, error) {
 	for line := range bytes.Lines(p) {
-		line = bytes.TrimRight(line, "\n")
+		if line = bytes.TrimRight(line, "\n"); len(line) == 0 {
+			continue
+		}
 		if _, err := l.File.Write(line[:min(len(line), longestRecord)]); err != nil {
 			return 0, fmt.Errorf("writing to the kernel's log: %w", err)
 		}
