@@ -11,7 +11,6 @@ import (
 	"sealpost/hal/linux/clock"
 	"sealpost/hal/linux/kernel"
 	"sealpost/hal/linux/mdns"
-	"sealpost/hal/linux/network"
 	"sealpost/hal/linux/watchdog"
 	"sealpost/provisioning/state"
 	"sealpost/relay/control"
@@ -27,7 +26,6 @@ const (
 
 // startNetwork brings the port up and follows what becomes of it.
 func (m *machine) startNetwork(ctx context.Context) {
-	m.network = network.New(network.Options{ResolvConf: resolvConf})
 	go func() { m.try("network", m.network.Run(ctx)) }()
 	addresses := make(chan []netip.Prefix, 1)
 	go m.answerForName(ctx, addresses)
@@ -163,6 +161,21 @@ func (m *machine) well(ctx context.Context) error {
 	return err
 }
 
+// awaitServing keeps what mail can do without from slowing its start down.
+func (m *machine) awaitServing() {
+	const longest = 2 * time.Second
+	m.mu.Lock()
+	serving := m.serving != nil
+	m.mu.Unlock()
+	if !serving {
+		return
+	}
+	select {
+	case <-m.served:
+	case <-time.After(longest):
+	}
+}
+
 // awaitRelay records when a relay that was started answers its clients.
 func (m *machine) awaitRelay(ctx context.Context) {
 	const step = 50 * time.Millisecond
@@ -171,6 +184,7 @@ func (m *machine) awaitRelay(ctx context.Context) {
 	for ctx.Err() == nil {
 		if m.askRelay(ctx) == nil {
 			m.journal.RelayServes(kernel.Uptime())
+			m.firstServed.Do(func() { close(m.served) })
 			return
 		}
 		time.Sleep(step)

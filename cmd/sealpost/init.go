@@ -63,7 +63,9 @@ type machine struct {
 	begun   time.Time
 	clockAt chan struct{} // asks the time servers at once
 
-	relay *process.Child
+	relay       *process.Child
+	served      chan struct{} // closed when a relay answered for the first time
+	firstServed sync.Once
 
 	mu       sync.Mutex
 	settings *settings.Settings // nil in the factory state
@@ -89,19 +91,23 @@ func runInit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m := &machine{facts: facts, begun: time.Now(), clockAt: make(chan struct{}, 1), journal: journal.New(journal.Text(log, false))}
-	m.try("modules", kernel.LoadModules(board.ModulesPath))
+	m := &machine{facts: facts, begun: time.Now(), clockAt: make(chan struct{}, 1), served: make(chan struct{}), journal: journal.New(journal.Text(log, false))}
 	go process.ReapOrphans(ctx)
 	m.startHelper(ctx)
+	modules := make(chan error, 1)
+	go func() { modules <- kernel.LoadModules(board.ModulesPath) }()
+	m.network = network.New(network.Options{ResolvConf: resolvConf})
 	if err := m.openState(ctx); err != nil {
 		// Without its state the box can still say so on its console.
 		m.try("state", err)
 	}
+	m.startServing(ctx)
+	m.try("modules", <-modules)
 	m.serial, err = board.Serial()
 	m.try("serial number", err)
 	m.journal.BoardStarted(facts.Name, m.serial, version)
 	m.startNetwork(ctx)
-	m.startServing(ctx)
+	m.awaitServing()
 	m.startLines(ctx)
 	m.try("modules", kernel.LoadModules(board.LaterPath))
 	m.startCare(ctx)

@@ -110,10 +110,10 @@ func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, sock
 	if r.appliance {
 		r.awaitClock(ctx)
 	}
-	r.openQueue(ctx)
 	r.serving.Go(func() { _ = looking.Serve(socket) })
 	r.serving.Go(func() { r.watchTPM(ctx) })
 	r.serving.Go(func() { r.watchSpool(ctx, cancel) })
+	// Who comes before the spool is open waits for it, if need be.
 	for _, d := range doors {
 		r.serving.Go(func() {
 			if err := d.serve(d.Listener); err != nil && ctx.Err() == nil {
@@ -121,6 +121,7 @@ func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, sock
 			}
 		})
 	}
+	r.openQueue(ctx)
 	r.journal.Started(version, string(r.box.settings.Upstream.Method))
 	<-ctx.Done()
 	return r.stop(context.Cause(ctx), server, doors, looking)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -122,10 +123,8 @@ func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Serv
 	if err != nil {
 		return nil, err
 	}
-	own, err := r.lanCertificate(ctx)
-	if err != nil {
-		return nil, err
-	}
+	own := sync.OnceValues(func() (*tls.Certificate, error) { return r.lanCertificate(ctx) })
+	r.serving.Go(func() { _, _ = own() })
 	return lan.New(lan.Config{
 		Hostname: r.hostname,
 		TLS:      lan.TLS(own),
@@ -144,15 +143,15 @@ func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Serv
 
 // lanCertificate is the box's own certificate; a TPM that is away costs the
 // devices a familiar certificate, not their mail.
-func (r *relay) lanCertificate(ctx context.Context) (tls.Certificate, error) {
+func (r *relay) lanCertificate(ctx context.Context) (*tls.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, unsealPatience)
 	defer cancel()
 	own, err := identity.LAN(ctx, r.box.store, r.box.sealer(), r.hostname)
-	if err == nil {
-		return own, nil
+	if err != nil {
+		r.journal.LANCertificate(err)
+		own, err = identity.Throwaway(r.hostname)
 	}
-	r.journal.LANCertificate(err)
-	return identity.Throwaway(r.hostname)
+	return &own, err
 }
 
 // judge is the policy at this moment: the box's own subnets change.

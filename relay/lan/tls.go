@@ -5,11 +5,14 @@ import "crypto/tls"
 // TLS is how the box speaks TLS with devices, showing its own certificate. It
 // takes what old devices can do: without TLS they would send in clear text,
 // which is worse.
-func TLS(own tls.Certificate) *tls.Config {
+//
+// own gives the certificate, and may take its time over it: a device that wants
+// TLS waits, the others do not.
+func TLS(own func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
-		Certificates: []tls.Certificate{own},
-		MinVersion:   tls.VersionTLS10,
-		CipherSuites: cipherSuites(),
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() },
+		MinVersion:     tls.VersionTLS10,
+		CipherSuites:   cipherSuites(),
 	}
 }
 
