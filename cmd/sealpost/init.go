@@ -67,14 +67,15 @@ type machine struct {
 	served      chan struct{} // closed when a relay answered for the first time
 	firstServed sync.Once
 
-	mu       sync.Mutex
-	settings *settings.Settings // nil in the factory state
-	serving  context.CancelFunc // ends the relay; nil while there is none
-	trial    *time.Timer        // until the settings go back; nil without one
-	ends     int                // of relays that nobody asked to end
-	last     string             // why the last one did
-	unwell   string
-	doubt    string // why the clock is not trusted
+	mu        sync.Mutex
+	settings  *settings.Settings // nil in the factory state
+	serving   context.CancelFunc // ends the relay; nil while there is none
+	trial     *time.Timer        // until the settings go back; nil without one
+	trialEnds time.Time
+	ends      int    // of relays that nobody asked to end
+	last      string // why the last one did
+	unwell    string
+	doubt     string // why the clock is not trusted
 }
 
 // runInit brings the machine up and never returns: a first process that ends is

@@ -26,6 +26,7 @@ type machineStatus struct {
 	Clock   clockStatus    `json:"clock"`
 	Factory bool           `json:"factory,omitempty"` // never set up
 	Trial   bool           `json:"trial,omitempty"`   // settings wait to be confirmed
+	Left    time.Duration  `json:"left,omitempty"`    // until they go back, in nanoseconds
 	Unwell  string         `json:"unwell,omitempty"`  // why the relay is of no use
 	Ends    int            `json:"ends,omitempty"`    // of relays that nobody asked to end
 	Last    string         `json:"last,omitempty"`    // the last words of the last of them
@@ -75,6 +76,9 @@ func (m *machine) status() machineStatus {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.Factory, s.Trial = m.settings == nil, m.trial != nil
+	if s.Trial {
+		s.Left = max(time.Second, time.Until(m.trialEnds))
+	}
 	s.Unwell, s.Ends, s.Last = m.unwell, m.ends, m.last
 	if !s.Clock.Trusted {
 		s.Clock.Doubt = m.doubt

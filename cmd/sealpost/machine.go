@@ -90,6 +90,7 @@ func (m *machine) applied(ctx context.Context) error {
 	m.mu.Lock()
 	m.endTrial()
 	if running.Trial {
+		m.trialEnds = time.Now().Add(trialTime)
 		m.trial = time.AfterFunc(trialTime, func() { m.try("settings", m.giveBack(context.Background())) })
 	}
 	m.mu.Unlock()

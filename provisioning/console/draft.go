@@ -1,0 +1,145 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"sealpost/provisioning/settings"
+)
+
+// draft is a settings text in the making. It keeps the keys that the dialogue
+// does not ask for.
+type draft struct{ tree map[string]any }
+
+// parseDraft reads the text of a sealpost.toml.
+func parseDraft(text string) (draft, error) {
+	d := draft{map[string]any{}}
+	if err := toml.Unmarshal([]byte(strings.TrimPrefix(text, "\ufeff")), &d.tree); err != nil {
+		return d, fmt.Errorf("reading the settings: %w", err)
+	}
+	return d, nil
+}
+
+// text writes the draft as TOML.
+func (d draft) text() (string, error) {
+	prune(d.tree)
+	text, err := toml.Marshal(d.tree)
+	if err != nil {
+		return "", fmt.Errorf("writing the settings: %w", err)
+	}
+	return string(text), nil
+}
+
+// prune takes away the sections that nothing is left in.
+func prune(tree map[string]any) {
+	for name, value := range tree {
+		if table, isTable := value.(map[string]any); isTable {
+			if prune(table); len(table) == 0 {
+				delete(tree, name)
+			}
+		}
+	}
+}
+
+// section finds the table that a dotted key is in, and the key's last part.
+func (d draft) section(key string) (table map[string]any, name string) {
+	table = d.tree
+	for {
+		first, rest, dotted := strings.Cut(key, ".")
+		if !dotted {
+			return table, first
+		}
+		next, isTable := table[first].(map[string]any)
+		if !isTable {
+			next = map[string]any{}
+			table[first] = next
+		}
+		table, key = next, rest
+	}
+}
+
+// get gives a value as text, a list with commas; empty where there is none.
+func (d draft) get(key string) string {
+	table, name := d.section(key)
+	switch value := table[name].(type) {
+	case nil:
+		return ""
+	case []any:
+		words := make([]string, len(value))
+		for i := range value {
+			words[i] = fmt.Sprint(value[i])
+		}
+		return strings.Join(words, ", ")
+	default:
+		return fmt.Sprint(value)
+	}
+}
+
+// put sets a text; an empty one leaves the key to its default.
+func (d draft) put(key, value string) error {
+	if value == "" {
+		return d.change(key, nil)
+	}
+	return d.change(key, value)
+}
+
+// putList sets a list of what stands between commas or spaces.
+func (d draft) putList(key, values string) error {
+	var list []any
+	for _, value := range strings.FieldsFunc(values, func(r rune) bool { return r == ',' || r == ';' || r == ' ' }) {
+		list = append(list, value)
+	}
+	if list == nil {
+		return d.change(key, nil)
+	}
+	return d.change(key, list)
+}
+
+// change sets a value, or gives what the settings have against it and leaves
+// what was before.
+func (d draft) change(key string, value any) error {
+	table, name := d.section(key)
+	before, there := table[name]
+	if value == nil {
+		delete(table, name)
+	} else {
+		table[name] = value
+	}
+	err := d.faults(key)
+	if err == nil {
+		return nil
+	}
+	table, name = d.section(key) // an empty one was pruned
+	delete(table, name)
+	if there {
+		table[name] = before
+	}
+	return err
+}
+
+// faults are what is wrong with the value of a key; what the rest of the text
+// lacks is not asked yet.
+func (d draft) faults(key string) error {
+	text, err := d.text()
+	if err != nil {
+		return err
+	}
+	_, err = settings.Parse([]byte(text))
+	var all settings.Errors
+	if !errors.As(err, &all) {
+		return err
+	}
+	var words []string
+	for _, fault := range all {
+		if fault.Key == key || fault.Key == "" {
+			words = append(words, fault.Message)
+		}
+	}
+	if words == nil {
+		return nil
+	}
+	return useless(strings.Join(words, "\n"))
+}

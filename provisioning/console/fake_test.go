@@ -1,0 +1,192 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
+)
+
+// fakeBox is a box that is made of variables. It keeps the promises that the
+// console relies on: what has a fault is not committed, and a trial ends.
+type fakeBox struct {
+	mu        sync.Mutex
+	running   candidate.Running
+	before    string // the settings that a trial goes back to
+	pin       string
+	commits   []candidate.Candidate
+	trialEnds time.Time
+	ways      preflight.Ways
+	requests  []Request
+	targets   []Target
+	tests     []string
+	queue     []Item
+	done      []string // what else it was told to do
+}
+
+const (
+	fakePassword = "correct horse"
+	fakePFX      = "a PFX as the fake box knows it"
+	fakePEM      = "-----BEGIN CERTIFICATE-----\nZmFrZQ==\n-----END CERTIFICATE-----\n"
+	fakeRequest  = "-----BEGIN CERTIFICATE REQUEST-----\nZmFrZQ==\n-----END CERTIFICATE REQUEST-----\n"
+)
+
+func newFakeBox() *fakeBox {
+	well := preflight.Reach{OK: true, Words: "mail.contoso.com answers on port 25"}
+	return &fakeBox{ways: preflight.Ways{
+		Host: "mail.contoso.com", Port25: well,
+		STARTTLS: preflight.Reach{OK: true, Words: "its certificate is good"},
+		Port587:  preflight.Reach{Words: "connecting to smtp.office365.com: i/o timeout"},
+		Advice:   "connector: the tenant's host is reached on port 25, and its certificate is good",
+	}}
+}
+
+func (b *fakeBox) Status(context.Context) (Status, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Status{Model: "Raspberry Pi 4", Serial: "10000000abcd", Version: "1.0", Uptime: 90 * time.Second, Network: Network{
+		Method: "dhcp", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.10.25/24")},
+		Gateway: netip.MustParseAddr("192.168.10.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.10.1")}}}
+	b.endTrial()
+	if b.running.Trial {
+		s.TrialLeft = time.Until(b.trialEnds)
+	}
+	return s, nil
+}
+
+func (b *fakeBox) endTrial() {
+	if b.running.Trial && !time.Now().Before(b.trialEnds) {
+		b.running.Settings, b.running.Trial = b.before, false
+	}
+}
+
+func (b *fakeBox) Running(context.Context) (candidate.Running, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.endTrial()
+	if b.running.Settings == "" {
+		return b.running, candidate.ErrFactory
+	}
+	return b.running, nil
+}
+
+func (b *fakeBox) Unlock(_ context.Context, digits string) (bool, error) { return digits == b.pin, nil }
+
+func (b *fakeBox) Check(_ context.Context, c candidate.Candidate) error {
+	var faults []error
+	if c.Settings != "" {
+		_, err := settings.Parse([]byte(c.Settings))
+		faults = append(faults, err)
+	}
+	if c.PFX != nil && (string(c.PFX) != fakePFX || c.Password != fakePassword) {
+		faults = append(faults, errors.New("the password of the PFX is wrong: type it again"))
+	}
+	if c.PEM != nil && !strings.HasPrefix(string(c.PEM), "-----BEGIN CERTIFICATE-----") {
+		faults = append(faults, errors.New("this is no certificate in PEM: paste the certificate"))
+	}
+	return errors.Join(faults...)
+}
+
+func (b *fakeBox) Commit(ctx context.Context, c candidate.Candidate) error {
+	if err := b.Check(ctx, c); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c.PFX = append([]byte(nil), c.PFX...) // the console clears its own
+	b.commits = append(b.commits, c)
+	if c.Trial && b.running.Settings != "" {
+		b.before, b.running.Trial, b.trialEnds = b.running.Settings, true, time.Now().Add(2*time.Minute)
+	}
+	if c.Settings != "" {
+		b.running.Settings = c.Settings
+	}
+	if c.PIN != nil {
+		b.pin, b.running.Locked = *c.PIN, *c.PIN != ""
+	}
+	return nil
+}
+
+func (b *fakeBox) Confirm(context.Context) error {
+	b.running.Trial = false
+	return nil
+}
+
+func (b *fakeBox) GiveBack(context.Context) error {
+	b.running.Settings, b.running.Trial = b.before, false
+	return nil
+}
+
+func (b *fakeBox) Probe(_ context.Context, t Target) (preflight.Ways, error) {
+	b.targets = append(b.targets, t)
+	if t.Domain == "contosso.com" {
+		return preflight.Ways{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
+	}
+	ways := b.ways
+	if t.CA != "" {
+		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Words = "", true, "its certificate is good"
+		ways.Advice = ways.Advise()
+	}
+	return ways, nil
+}
+
+func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error] {
+	return func(yield func(preflight.Finding, error) bool) {
+		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Words: "192.168.10.25/24 by dhcp"}, nil) &&
+			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Words: "it is for server authentication only; whether Exchange Online minds is not known, and so far it does not"}, nil) &&
+			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Words: "it would take our mail"}, nil)
+	}
+}
+
+func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[Step, error] {
+	b.tests = append(b.tests, to)
+	return func(yield func(Step, error) bool) {
+		_ = yield(Step{"received", "the box has it: 7, 412 octets"}, nil) &&
+			yield(Step{"connected", "mail.contoso.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
+			yield(Step{"delivered", "250 2.0.0 Ok: queued as 4F1 (after 0.4s)"}, nil)
+	}
+}
+
+func (b *fakeBox) Certificate(context.Context) (string, error) {
+	return "certificate  CN=relay.contoso.com\nkey          RSA-2048, protected by tpm\n", nil
+}
+
+func (b *fakeBox) Request(_ context.Context, r Request) (string, error) {
+	b.requests = append(b.requests, r)
+	return fakeRequest, nil
+}
+
+func (b *fakeBox) Messages(context.Context) ([]string, error) {
+	return []string{"03:11:47 7 delivered: 250 2.0.0 Ok"}, nil
+}
+
+func (b *fakeBox) Queue(context.Context) (Queue, error) {
+	if len(b.queue) == 0 {
+		return Queue{Words: "nothing is kept"}, nil
+	}
+	return Queue{Words: "messages are kept: the tenant is busy", Items: b.queue}, nil
+}
+
+func (b *fakeBox) tell(words string) error {
+	b.done = append(b.done, words)
+	return nil
+}
+
+func (b *fakeBox) Retry(context.Context) error             { return b.tell("retry") }
+func (b *fakeBox) Drop(_ context.Context, id string) error { return b.tell("drop " + id) }
+func (b *fakeBox) Logs(context.Context) ([]string, error) {
+	return []string{"event=\"relay started\""}, nil
+}
+func (b *fakeBox) Restart(context.Context) error      { return b.tell("restart") }
+func (b *fakeBox) FactoryReset(context.Context) error { return b.tell("reset") }
+func (b *fakeBox) SetClock(_ context.Context, t time.Time) error {
+	return b.tell("clock " + t.Format(time.RFC3339))
+}

@@ -1,0 +1,316 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sealpost/provisioning/candidate"
+)
+
+// menu offers what may be done to a box that was set up, once.
+func (s *session) menu(ctx context.Context) error {
+	s.t.Print("\n")
+	choices := []choice{
+		{"status", s.status},
+		{"last messages", s.lines(s.box.Messages, "No message yet.")},
+		{"queue", s.queue},
+		{"certificate", s.certificate},
+		{"network", s.changeNetwork},
+		{"settings", s.settings},
+		{"preflight", s.preflight},
+		{"test message", s.testFromMenu},
+		{"logs", s.lines(s.box.Logs, "The log is empty.")},
+		{"clock", s.clock},
+		{"PIN", s.changePIN},
+		{"restart", s.restart},
+		{"factory reset", s.reset},
+	}
+	const perRow = 3
+	rows := (len(choices) + perRow - 1) / perRow
+	for row := range rows {
+		var line strings.Builder
+		for i := row; i < len(choices); i += rows {
+			fmt.Fprintf(&line, "  %2d  %-18s", i+1, choices[i].name)
+		}
+		s.t.Say("%s", strings.TrimRight(line.String(), " "))
+	}
+	var chosen choice
+	err := s.insist(ctx, func() (err error) {
+		if err := s.sayTrial(ctx); err != nil {
+			return err
+		}
+		s.t.Print("Menu: ")
+		answer, err := s.t.Line(ctx)
+		if err == nil {
+			chosen, err = s.pick(append(choices, s.trialChoices()...), answer)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return chosen.do(ctx)
+}
+
+// pick finds what an answer in the menu means.
+func (s *session) pick(choices []choice, answer string) (choice, error) {
+	for i, c := range choices {
+		if answer == fmt.Sprint(i+1) || strings.EqualFold(answer, c.name) {
+			return c, nil
+		}
+	}
+	if answer == "" {
+		return choice{}, useless("")
+	}
+	return choice{}, useless("Type the number or the name of one of these.")
+}
+
+// sayTrial shows how long settings on trial wait to be confirmed.
+func (s *session) sayTrial(ctx context.Context) error {
+	status, err := s.box.Status(ctx)
+	if err != nil {
+		return nil // the choice "status" says why
+	}
+	switch {
+	case status.TrialLeft > 0:
+		s.t.Say("The new settings are on trial. Type \"confirm\" within %s minutes or they go back; \"back\" takes them back now.", minutes(status.TrialLeft))
+	case s.onTrial:
+		s.t.Say("Nobody confirmed the new settings: those before are in force again.")
+	}
+	s.onTrial = status.TrialLeft > 0
+	return nil
+}
+
+// trialChoices are what can be said about settings on trial.
+func (s *session) trialChoices() []choice {
+	if !s.onTrial {
+		return nil
+	}
+	return []choice{
+		{"confirm", func(ctx context.Context) error {
+			return s.endTrial(ctx, "Confirmed: the new settings stay.", s.box.Confirm)
+		}},
+		{"back", func(ctx context.Context) error {
+			return s.endTrial(ctx, "The settings before are in force again.", s.box.GiveBack)
+		}},
+	}
+}
+
+func (s *session) endTrial(ctx context.Context, success string, do func(context.Context) error) error {
+	done, err := s.carryOut(ctx, success, do)
+	if done {
+		s.onTrial = false
+	}
+	return err
+}
+
+func (s *session) status(ctx context.Context) error {
+	var status Status
+	done, err := s.during(ctx, func(ctx context.Context) (err error) {
+		status, err = s.box.Status(ctx)
+		return err
+	})
+	if err != nil || !done {
+		return err
+	}
+	s.t.Item("  box", fmt.Sprintf("%s, serial number %s, Sealpost %s", orElse(status.Model, "unknown"), status.Serial, status.Version))
+	s.t.Item("  up", status.Uptime.Round(time.Second).String())
+	s.showNetwork(status.Network)
+	s.t.Item("  clock", orElse(status.Clock, "it is set: "+time.Now().UTC().Format("2006-01-02 15:04:05")+" UTC"))
+	s.t.Item("  relay", orElse(status.Relay, "works"))
+	return nil
+}
+
+// lines shows what the box gives, or what it means that there is nothing.
+func (s *session) lines(get func(context.Context) ([]string, error), empty string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		done, err := s.during(ctx, func(ctx context.Context) error {
+			lines, err := get(ctx)
+			for _, line := range lines {
+				s.t.hang("    ", ascii(line))
+			}
+			if err == nil && len(lines) == 0 {
+				s.t.Say("%s", empty)
+			}
+			return err
+		})
+		if done {
+			return nil
+		}
+		return err
+	}
+}
+
+func (s *session) queue(ctx context.Context) error {
+	var q Queue
+	done, err := s.during(ctx, func(ctx context.Context) (err error) {
+		q, err = s.box.Queue(ctx)
+		return err
+	})
+	if err != nil || !done {
+		return err
+	}
+	for i, item := range q.Items {
+		s.t.Item(fmt.Sprintf("  %d", i+1), item.Words)
+	}
+	s.t.Say("%s", sentence(errors.New(q.Words)))
+	if len(q.Items) == 0 {
+		return nil
+	}
+	return s.choose(ctx, "Queue", "1", []choice{
+		{"leave it", func(context.Context) error { return nil }},
+		{"try all now", func(ctx context.Context) error {
+			_, err := s.carryOut(ctx, "Every message is tried now.", s.box.Retry)
+			return err
+		}},
+		{"drop one", func(ctx context.Context) error { return s.drop(ctx, q.Items) }},
+	})
+}
+
+// drop throws one message away.
+func (s *session) drop(ctx context.Context, items []Item) error {
+	var item choice
+	var numbers []choice
+	for _, i := range items {
+		numbers = append(numbers, choice{i.ID, func(ctx context.Context) error { return s.box.Drop(ctx, i.ID) }})
+	}
+	err := s.ask(ctx, question{"Number of the message", "", func(answer string) (err error) {
+		item, err = s.pick(numbers, answer)
+		return err
+	}})
+	if err != nil {
+		return err
+	}
+	return s.sure(ctx, "It is thrown away for good, and nobody is told.", "yes", "Dropped.", item.do)
+}
+
+// sure does what cannot be undone, once the words were typed.
+func (s *session) sure(ctx context.Context, warning, words, success string, do func(context.Context) error) error {
+	s.t.Say("%s", warning)
+	err := s.ask(ctx, question{fmt.Sprintf("Type \"%s\" to do it; Ctrl-C goes back", words), "", func(answer string) error {
+		if answer != words {
+			return useless("Nothing was done yet.")
+		}
+		return nil
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = s.carryOut(ctx, success, do)
+	return err
+}
+
+// inForce gives the settings as a draft, for a change of them.
+func (s *session) inForce(ctx context.Context) (*setup, error) {
+	running, err := s.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d, err := parseDraft(running.Settings)
+	if err != nil {
+		s.t.Say("%s", sentence(err))
+		return nil, errBack
+	}
+	return &setup{session: s, draft: d}, nil
+}
+
+// changeNetwork commits another network on trial: a change can cut its author
+// off.
+func (s *session) changeNetwork(ctx context.Context) error {
+	u, err := s.inForce(ctx)
+	if err != nil {
+		return err
+	}
+	before, err := u.draft.text()
+	if err != nil {
+		return err
+	}
+	if err := u.network(ctx); err != nil {
+		return err
+	}
+	text, err := u.draft.text()
+	if err != nil {
+		return err
+	}
+	if text == before {
+		s.t.Say("That is as it was; nothing was changed.")
+		return nil
+	}
+	_, err = s.commit(ctx, candidate.Candidate{Settings: text, Trial: true})
+	return err
+}
+
+// settings shows the settings in force, and takes others.
+func (s *session) settings(ctx context.Context) error {
+	running, err := s.running(ctx)
+	if err != nil {
+		return err
+	}
+	// As they are, so that they can be copied from here.
+	s.t.Print("\n" + harmless(running.Settings) + "\n")
+	return s.choose(ctx, "Settings", "1", []choice{
+		{"leave them", func(context.Context) error { return nil }},
+		{"paste others", func(ctx context.Context) error {
+			var text string
+			err := s.insist(ctx, func() (err error) {
+				text, err = s.pasteTOML(ctx)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			_, err = s.commit(ctx, candidate.Candidate{Settings: text, Trial: true})
+			return err
+		}},
+	})
+}
+
+func (s *session) testFromMenu(ctx context.Context) error {
+	u, err := s.inForce(ctx)
+	if err != nil {
+		return err
+	}
+	return s.test(ctx, u.draft.get("site.alert"))
+}
+
+func (s *session) clock(ctx context.Context) error {
+	const form = "2006-01-02 15:04:05"
+	s.t.Say("The box says it is %s UTC. It asks time servers by itself; set it by hand where it reaches none.", time.Now().UTC().Format(form))
+	var t time.Time
+	err := s.ask(ctx, question{"Time in UTC, such as " + time.Now().UTC().Format(form) + "; Ctrl-C goes back", "", func(answer string) (err error) {
+		if t, err = time.Parse(form, answer); err != nil {
+			err = useless("That is not a time: type year-month-day hour:minute:second, all in figures.")
+		}
+		return err
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = s.carryOut(ctx, "The clock is set.", func(ctx context.Context) error { return s.box.SetClock(ctx, t) })
+	return err
+}
+
+func (s *session) changePIN(ctx context.Context) error {
+	digits, err := s.newPIN(ctx)
+	if err != nil {
+		return err
+	}
+	words := "The PIN is to be taken away."
+	if digits != "" {
+		words = "This console is to ask for the new PIN from now on."
+	}
+	s.t.Say("%s", words)
+	_, err = s.commit(ctx, candidate.Candidate{PIN: &digits})
+	return err
+}
+
+func (s *session) restart(ctx context.Context) error {
+	return s.sure(ctx, "The box restarts; mail waits for about a minute.", "yes", "It restarts.", s.box.Restart)
+}
+
+func (s *session) reset(ctx context.Context) error {
+	return s.sure(ctx, "Settings, certificate, key and all mail that waits here are erased for good.", "erase everything", "It is erased, and the box restarts.", s.box.FactoryReset)
+}

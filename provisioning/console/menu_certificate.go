@@ -1,0 +1,55 @@
+package console
+
+import (
+	"context"
+
+	"sealpost/provisioning/candidate"
+)
+
+// certificate offers what may be done about the client certificate.
+func (s *session) certificate(ctx context.Context) error {
+	return s.choose(ctx, "Certificate", "1", []choice{
+		{"show it", s.showCertificate},
+		{"paste a PFX in base64, and type its password", s.importPFX},
+		{"make a request in the TPM, and print it", func(ctx context.Context) error {
+			u, err := s.inForce(ctx)
+			if err != nil {
+				return err
+			}
+			text, err := u.draft.text()
+			if err != nil {
+				return err
+			}
+			return s.printRequest(ctx, text, u.draft.get("senders.accepted_domains"))
+		}},
+		{"paste the certificate that answers a request", func(ctx context.Context) error {
+			pem, err := s.askAnswer(ctx)
+			if err != nil {
+				return err
+			}
+			_, err = s.commit(ctx, candidate.Candidate{PEM: pem})
+			return err
+		}},
+	})
+}
+
+func (s *session) showCertificate(ctx context.Context) error {
+	_, err := s.during(ctx, func(ctx context.Context) error {
+		words, err := s.box.Certificate(ctx)
+		if err == nil {
+			s.t.hang("             ", ascii(words))
+		}
+		return err
+	})
+	return err
+}
+
+func (s *session) importPFX(ctx context.Context) error {
+	c, err := s.askPFX(ctx)
+	if err != nil {
+		return err
+	}
+	defer clear(c.PFX)
+	_, err = s.commit(ctx, c)
+	return err
+}

@@ -1,0 +1,127 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const (
+	// largestPaste bounds a paste, in bytes.
+	largestPaste = 1 << 20
+	// pastePatience is how long a paste may pause in the middle.
+	pastePatience = 2 * time.Minute
+	// pasteEnds is the pause after a whole block that says that there is no
+	// other.
+	pasteEnds = 2 * time.Second
+)
+
+// Paste reads lines until one that is a single dot, or until nothing follows a
+// line that ends a block. They are not shown: a key may be among them. The
+// caller clears what it gets.
+func (t *Terminal) Paste(ctx context.Context) ([]byte, error) {
+	var p paste
+	patience := idleTime
+	for {
+		k, err := t.key(ctx, patience)
+		switch {
+		case errors.Is(err, errIdle) && patience == pasteEnds:
+			return p.end()
+		case errors.Is(err, errIdle) && patience == pastePatience:
+			clear(p.text)
+			return nil, useless(fmt.Sprintf("The paste stopped in the middle and was not taken: nothing came for %s minutes. Paste it again.", minutes(pastePatience)))
+		case err != nil:
+			clear(p.text)
+			return nil, err
+		case k == keyInterrupt || k == keyEnd:
+			clear(p.text)
+			return nil, t.interrupted(ctx)
+		}
+		patience = pastePatience
+		switch line := p.take(k); {
+		case line == ".":
+			p.text = p.text[:max(0, len(p.text)-len(".\n"))]
+			return p.end()
+		case strings.HasPrefix(line, "-----END ") || strings.HasPrefix(line, "END PFX"):
+			patience = pasteEnds
+		}
+	}
+}
+
+// paste is what was pasted so far.
+type paste struct {
+	text []byte
+	line []byte // the beginning of the present line, which may be a marker
+	over bool   // more came than is taken
+}
+
+// take adds a key, and gives the beginning of a line that it ends.
+func (p *paste) take(k byte) (ended string) {
+	const marker = 80
+	switch {
+	case k < ' ' && k != keyEnter && k != '\t':
+		return ""
+	case k == keyEnter:
+		ended = strings.TrimSpace(string(p.line))
+		p.line = p.line[:0]
+	case len(p.line) < marker:
+		p.line = append(p.line, k)
+	}
+	if p.over = p.over || len(p.text) == largestPaste; !p.over {
+		p.text = grow(p.text, k)
+	}
+	return ended
+}
+
+func (p *paste) end() ([]byte, error) {
+	if p.over {
+		clear(p.text)
+		return nil, useless("That was more than 1 MiB and was not taken. Check what is in the clipboard.")
+	}
+	return p.text, nil
+}
+
+// grow appends a byte, and leaves no copy of a key behind where it has to move.
+func grow(text []byte, b byte) []byte {
+	if len(text) < cap(text) {
+		return append(text, b)
+	}
+	const first = 16 << 10
+	larger := make([]byte, len(text), max(first, 2*cap(text)))
+	copy(larger, text)
+	clear(text)
+	return append(larger, b)
+}
+
+// unarmour gives the PFX of a paste: base64 with or without lines of whatever
+// kind around it, as certutil and openssl write them.
+func unarmour(text []byte) ([]byte, error) {
+	var digits []byte
+	defer func() { clear(digits) }()
+	begun, ended := false, false
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		switch words := strings.Trim(string(line), "-"); {
+		case strings.HasPrefix(words, "BEGIN "):
+			begun = true
+		case strings.HasPrefix(words, "END "):
+			ended = true
+		default:
+			digits = append(digits, line...)
+		}
+	}
+	if begun && !ended {
+		return nil, useless("The PFX ends in the middle: its END line did not come. It was not taken and nothing was changed. Paste it again, from the BEGIN line to the END line.")
+	}
+	pfx := make([]byte, base64.StdEncoding.DecodedLen(len(digits)))
+	n, err := base64.StdEncoding.Decode(pfx, digits)
+	if err != nil || n == 0 {
+		clear(pfx)
+		return nil, useless("That is no whole PFX in base64, and nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 FILE.pfx (macOS, Linux), and paste all of it.")
+	}
+	return pfx[:n], nil
+}

@@ -1,0 +1,170 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the dialogues as they are now")
+
+// cable is a serial line: the console at one end, the test at the other.
+type cable struct {
+	keys chan []byte // closed to pull it out
+	rest []byte
+
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+func newCable() *cable { return &cable{keys: make(chan []byte)} }
+
+func (c *cable) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		keys, more := <-c.keys
+		if !more {
+			return 0, io.EOF
+		}
+		c.rest = keys
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *cable) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.said.Write(p)
+}
+
+// heard waits until the console waits, and gives what it has said since.
+func (c *cable) heard() string {
+	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	words := strings.ReplaceAll(c.said.String(), "\r\n", "\n")
+	c.said.Reset()
+	return words
+}
+
+// plug connects a technician with a console, until pull.
+func plug(ctx context.Context, console *Console) (line *cable, pull func() error) {
+	line = newCable()
+	ended := make(chan error, 1)
+	go func() { ended <- console.Run(ctx, line) }()
+	return line, func() error {
+		close(line.keys)
+		return <-ended
+	}
+}
+
+// typed are the places in a dialogue where the technician types.
+var typed = regexp.MustCompile(`«([^»]*)»`)
+
+// keysOf is what is typed for a mark in a dialogue:
+//
+//	«Contoso Leeds»     these words, and Enter
+//	«?4711»             the same, where it must not be shown
+//	«^C»                Ctrl-C
+//	«~16m»              nothing, for 16 minutes
+//	«paste pfx»         the fake box's PFX; likewise authority, settings
+func keysOf(mark string) string {
+	switch mark {
+	case "^C":
+		return "\x03"
+	case "paste pfx":
+		return "BEGIN PFX\r" + base64.StdEncoding.EncodeToString([]byte(fakePFX)) + "\rEND PFX\r"
+	case "paste half a pfx":
+		return "BEGIN PFX\r" + base64.StdEncoding.EncodeToString([]byte(fakePFX))[:20] + "\r.\r"
+	case "paste certificate":
+		return strings.ReplaceAll(fakePEM, "\n", "\r\n")
+	case "paste settings":
+		return "[senders]\naccepted_domains = [\"contoso.com\"]\n[limits]\nrecipients = 30\n.\n"
+	case "paste wrong settings":
+		return "[senders]\naccepted_domain = [\"contoso.com\"]\n.\n"
+	}
+	return strings.TrimPrefix(mark, "?") + "\r"
+}
+
+// hold holds a dialogue with the technician's part of a script, and gives it
+// as it went.
+func hold(ctx context.Context, box *fakeBox, script string) (transcript string, err error) {
+	line, pull := plug(ctx, New(box))
+	var b strings.Builder
+	b.WriteString(line.heard())
+	for _, mark := range typed.FindAllStringSubmatch(script, -1) {
+		pause, passes := strings.CutPrefix(mark[1], "~")
+		if passes {
+			d, err := time.ParseDuration(pause)
+			if err != nil {
+				return "", err
+			}
+			time.Sleep(d)
+		} else {
+			line.keys <- []byte(keysOf(mark[1]))
+		}
+		if strings.HasPrefix(mark[1], "paste") {
+			time.Sleep(pasteEnds + time.Second)
+		}
+		if mark[1] == "^C" {
+			time.Sleep(time.Second)
+		}
+		said := line.heard()
+		shown := strings.TrimPrefix(mark[1], "?")
+		words, echoed := strings.CutPrefix(said, shown+"\n")
+		switch {
+		case passes, strings.HasPrefix(mark[1], "paste"):
+			b.WriteString("«" + mark[1] + "»\n" + said)
+		case echoed && shown != "", shown == "" && !strings.HasPrefix(mark[1], "?"):
+			b.WriteString("«" + shown + "»\n" + words)
+		default:
+			b.WriteString("«" + mark[1] + "»" + said)
+		}
+	}
+	if err := pull(); err != ErrGone {
+		return "", err
+	}
+	return b.String() + "\n", nil
+}
+
+// play holds the dialogue of a script file and compares it with the file.
+func play(t *testing.T, box *fakeBox, name string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".dialogue")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := string(text)
+	synctest.Test(t, func(t *testing.T) {
+		got, err := hold(t.Context(), box, script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(got) {
+			if plain := typed.ReplaceAllString(line, ""); len(plain) > columns+1 {
+				t.Errorf("too wide for a terminal: %q", line)
+			}
+		}
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if got != script {
+			t.Errorf("%s went otherwise (go test -run %s -update shows how in git diff):\n%s", path, t.Name(), got)
+		}
+	})
+}

@@ -1,0 +1,301 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/pin"
+	"sealpost/provisioning/preflight"
+)
+
+// setup is what a technician wants a box to become, so far.
+type setup struct {
+	*session
+	draft     draft
+	candidate candidate.Candidate
+	ways      preflight.Ways // of the host that is wanted; empty where nothing was found
+}
+
+// step is one question of several; Ctrl-C leads back to the one before.
+type step func(context.Context) error
+
+// setUp leads from the factory state to a test message.
+func (s *session) setUp(ctx context.Context) error {
+	s.t.Print("\n")
+	s.t.Say("This box was never set up. Enter takes what stands in [brackets], Ctrl-C goes one question back. Nothing takes effect until you type apply at the end.")
+	d, err := parseDraft("")
+	if err != nil {
+		return err
+	}
+	u := &setup{session: s, draft: d}
+	defer u.forget()
+	return s.choose(ctx, "How", "1", []choice{
+		{"step by step", func(ctx context.Context) error {
+			return u.follow(ctx, u.site, u.network, u.domains, u.method, u.host, u.chooseCertificate, u.sender, u.alert, u.pin, u.apply)
+		}},
+		{"paste a whole sealpost.toml", func(ctx context.Context) error {
+			return u.follow(ctx, u.pasteSettings, u.chooseCertificate, u.pin, u.apply)
+		}},
+	})
+}
+
+// follow takes the steps in turn.
+func (u *setup) follow(ctx context.Context, steps ...step) error {
+	for i := 0; i < len(steps); i++ {
+		err := steps[i](ctx)
+		if errors.Is(err, errBack) && i > 0 {
+			i -= 2
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget drops what was entered.
+func (u *setup) forget() {
+	clear(u.candidate.PFX)
+	u.candidate = candidate.Candidate{}
+}
+
+func (u *setup) site(ctx context.Context) error {
+	u.t.Print("\n")
+	return u.askFor(ctx, "Name of the site", u.draft.get("site.name"), func(name string) error { return u.draft.put("site.name", name) })
+}
+
+func (u *setup) domains(ctx context.Context) error {
+	const key = "senders.accepted_domains"
+	u.t.Print("\n")
+	u.t.Say("The tenant's accepted domains, such as contoso.com; several with commas. The first one tells where mail goes.")
+	return u.ask(ctx, question{"Accepted domains", u.draft.get(key), func(domains string) error { return u.draft.putList(key, domains) }})
+}
+
+func (u *setup) sender(ctx context.Context) error {
+	u.t.Print("\n")
+	u.t.Say("Mail without a sender, or with a foreign one, leaves as the default sender.")
+	return u.askFor(ctx, "Default sender", u.draft.get("senders.default"), func(a string) error { return u.draft.put("senders.default", a) })
+}
+
+func (u *setup) alert(ctx context.Context) error {
+	return u.askFor(ctx, "Mail address that hears of trouble", u.draft.get("site.alert"), func(a string) error { return u.draft.put("site.alert", a) })
+}
+
+// pin asks for the PIN twice, as it is not shown.
+func (u *setup) pin(ctx context.Context) error {
+	u.t.Print("\n")
+	digits, err := u.newPIN(ctx)
+	if err == nil && digits != "" {
+		u.candidate.PIN = &digits
+	} else if err == nil {
+		u.candidate.PIN = nil
+	}
+	return err
+}
+
+// newPIN asks for a PIN; "" is none.
+func (s *session) newPIN(ctx context.Context) (digits string, err error) {
+	err = s.insist(ctx, func() error {
+		s.t.Print("PIN for this console, 4 to 16 digits, not shown [none]: ")
+		if digits, err = s.t.Secret(ctx); err != nil || digits == "" || digits == none {
+			digits = strings.TrimSuffix(digits, none)
+			return err
+		}
+		if _, err := pin.Seal(digits); err != nil {
+			return useless(sentence(err) + ".")
+		}
+		s.t.Print("The same PIN again: ")
+		again, err := s.t.Secret(ctx)
+		if err == nil && again != digits {
+			return useless("These were not the same.")
+		}
+		return err
+	})
+	return digits, err
+}
+
+// pasteSettings takes a whole sealpost.toml.
+func (u *setup) pasteSettings(ctx context.Context) error {
+	return u.insist(ctx, func() error {
+		text, err := u.pasteTOML(ctx)
+		if err != nil {
+			return err
+		}
+		d, err := parseDraft(text)
+		if err != nil {
+			return useless(sentence(err))
+		}
+		u.draft = d
+		return nil
+	})
+}
+
+// pasteTOML takes the text of settings that are in order.
+func (s *session) pasteTOML(ctx context.Context) (string, error) {
+	s.t.Print("\n")
+	s.t.Say("Paste the sealpost.toml now; it is not shown. Then type a single dot on a line and Enter.")
+	text, err := s.t.Paste(ctx)
+	if err != nil {
+		return "", err
+	}
+	done, err := s.during(ctx, func(ctx context.Context) error {
+		return s.box.Check(ctx, candidate.Candidate{Settings: string(text)})
+	})
+	if err == nil && !done {
+		err = useless("Nothing was changed. Correct it, and paste it again.")
+	}
+	return string(text), err
+}
+
+// apply shows what was entered and commits it; what follows shows that it
+// works.
+func (u *setup) apply(ctx context.Context) error {
+	text, err := u.draft.text()
+	if err != nil {
+		return err
+	}
+	u.candidate.Settings = text
+	u.t.Print("\n")
+	u.summary()
+	applied, err := u.commit(ctx, u.candidate)
+	if err != nil {
+		return err
+	}
+	if !applied {
+		return errBack
+	}
+	u.forget()
+	if err := u.preflight(ctx); err != nil && !errors.Is(err, errBack) {
+		return err
+	}
+	if err := u.test(ctx, u.draft.get("site.alert")); err != nil && !errors.Is(err, errBack) {
+		return err
+	}
+	return nil
+}
+
+func (u *setup) summary() {
+	u.t.Say("This is what you entered:")
+	shown := "none for now"
+	switch {
+	case u.candidate.PFX != nil:
+		shown = "the PFX that you pasted"
+	case u.candidate.PEM != nil:
+		shown = "the answer to the request"
+	}
+	lock := none
+	if u.candidate.PIN != nil {
+		lock = "set"
+	}
+	d := u.draft
+	address := orElse(d.get("network.address"), "by DHCP")
+	if gateway := d.get("network.gateway"); gateway != "" {
+		address += ", gateway " + gateway
+	}
+	if dns := d.get("network.dns"); dns != "" {
+		address += ", DNS " + dns
+	}
+	for _, row := range [][2]string{
+		{"site", orElse(d.get("site.name"), none)},
+		{"network", address},
+		{"domains", d.get("senders.accepted_domains")},
+		{"way out", "connector at " + orElse(d.get("upstream.connector.host"), "the MX of the first domain")},
+		{"certificate", shown},
+		{"sender", orElse(d.get("senders.default"), none)},
+		{"alerts to", orElse(d.get("site.alert"), "nobody")},
+		{"PIN", lock},
+	} {
+		u.t.Item("  "+row[0], row[1])
+	}
+}
+
+// commit puts a candidate in force once the technician has typed "apply".
+func (s *session) commit(ctx context.Context, c candidate.Candidate) (applied bool, err error) {
+	err = s.ask(ctx, question{`Type "apply" to put this in force; Ctrl-C goes back`, "", func(answer string) error {
+		if answer != "apply" {
+			return useless("Nothing was changed yet.")
+		}
+		return nil
+	}})
+	if err != nil {
+		return false, err
+	}
+	s.t.Say("One moment ...")
+	return s.carryOut(ctx, "It is in force.", func(ctx context.Context) error { return s.box.Commit(ctx, c) })
+}
+
+// carryOut does what must not be called off halfway.
+func (s *session) carryOut(ctx context.Context, success string, do func(context.Context) error) (done bool, err error) {
+	done, err = s.during(ctx, func(ctx context.Context) error { return do(context.WithoutCancel(ctx)) })
+	if done {
+		s.t.Say("%s", success)
+	}
+	return done, err
+}
+
+// preflight shows what would keep mail from arriving.
+func (s *session) preflight(ctx context.Context) error {
+	s.t.Print("\n")
+	s.t.Say("Looking for what would keep mail from arriving; Ctrl-C stops it.")
+	problems := 0
+	done, err := s.during(ctx, func(ctx context.Context) error {
+		for finding, err := range s.box.Preflight(ctx) {
+			if err != nil {
+				return err
+			}
+			if finding.Level == certificate.Problem {
+				problems++
+			}
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Words)
+		}
+		return nil
+	})
+	switch {
+	case err != nil || !done:
+	case problems > 0:
+		s.t.Say("Problems: %d. Each says what to do; then look again, from the menu.", problems)
+	default:
+		s.t.Say("Nothing stands in the way.")
+	}
+	return err
+}
+
+// mark is how a finding begins that is not as it should be.
+func mark(l certificate.Level) string {
+	switch l {
+	case certificate.Problem:
+		return "PROBLEM: "
+	case certificate.Note:
+		return "Note: "
+	}
+	return ""
+}
+
+// test sends a test message and shows its journey.
+func (s *session) test(ctx context.Context, alert string) error {
+	s.t.Print("\n")
+	var to string
+	err := s.askFor(ctx, "Send a test message to", alert, func(address string) error {
+		if to = address; to != "" && !strings.Contains(to, "@") {
+			return useless("Type a mail address, such as alerts@msp.example.")
+		}
+		return nil
+	})
+	if err != nil || to == "" {
+		return err
+	}
+	_, err = s.during(ctx, func(ctx context.Context) error {
+		for step, err := range s.box.SendTest(ctx, to) {
+			if err != nil {
+				return err
+			}
+			s.t.Item("  "+step.Name, step.Words)
+		}
+		return nil
+	})
+	return err
+}

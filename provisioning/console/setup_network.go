@@ -1,0 +1,188 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sealpost/provisioning/preflight"
+)
+
+// network asks whether DHCP is to stay.
+func (u *setup) network(ctx context.Context) error {
+	var status Status
+	u.t.Print("\n")
+	_, err := u.during(ctx, func(ctx context.Context) (err error) {
+		status, err = u.box.Status(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	u.showNetwork(status.Network)
+	preset := "1"
+	if u.draft.get("network.address") != "" {
+		preset = "2"
+	}
+	return u.choose(ctx, "Network", preset, []choice{
+		{"by DHCP, as it is", func(context.Context) error { return u.byDHCP() }},
+		{"an address of its own", func(ctx context.Context) error { return u.byHand(ctx, status.Network) }},
+	})
+}
+
+func (s *session) showNetwork(n Network) {
+	if n.Trouble != "" {
+		s.t.Say("%s", n.Trouble)
+	}
+	if len(n.Addresses) == 0 {
+		return
+	}
+	s.t.Item("  address", list(n.Addresses)+" by "+n.Method)
+	if n.Gateway.IsValid() {
+		s.t.Item("  gateway", n.Gateway.String())
+	}
+	s.t.Item("  DNS", orElse(list(n.DNS), none))
+}
+
+// list writes values with commas.
+func list[T fmt.Stringer](values []T) string {
+	words := make([]string, len(values))
+	for i := range values {
+		words[i] = values[i].String()
+	}
+	return strings.Join(words, ", ")
+}
+
+func (u *setup) byDHCP() error {
+	return errors.Join(u.draft.put("network.gateway", ""), u.draft.put("network.address", ""), u.draft.put("network.dns", ""))
+}
+
+// byHand asks for a fixed address, and proposes the one that the box has.
+func (u *setup) byHand(ctx context.Context, now Network) error {
+	var address, gateway string
+	for _, a := range now.Addresses {
+		if address == "" && a.Addr().Is4() && !a.Addr().IsLinkLocalUnicast() {
+			address = a.String()
+		}
+	}
+	if now.Gateway.IsValid() {
+		gateway = now.Gateway.String()
+	}
+	// An address of before must not be held against the gateway of now.
+	if err := u.byDHCP(); err != nil {
+		return err
+	}
+	return u.follow(ctx,
+		func(ctx context.Context) error {
+			return u.ask(ctx, question{"Address with prefix length", orElse(u.draft.get("network.address"), address), func(a string) error {
+				return u.draft.put("network.address", a)
+			}})
+		},
+		func(ctx context.Context) error {
+			return u.askFor(ctx, "Gateway", gateway, func(a string) error { return u.draft.put("network.gateway", a) })
+		},
+		func(ctx context.Context) error {
+			return u.ask(ctx, question{"DNS servers", list(now.DNS), func(a string) error { return u.draft.putList("network.dns", a) }})
+		})
+}
+
+// method says which way out would work, and takes one of this release.
+func (u *setup) method(ctx context.Context) error {
+	if err := u.probe(ctx); err != nil {
+		return err
+	}
+	const only = "connector"
+	return u.ask(ctx, question{"Way out", only, func(method string) error {
+		if method == only {
+			method = ""
+		}
+		return u.draft.put("upstream.method", method)
+	}})
+}
+
+// probe tries the ways out of the site. That none was found keeps nobody from
+// going on.
+func (u *setup) probe(ctx context.Context) error {
+	domain, _, _ := strings.Cut(u.draft.get("senders.accepted_domains"), ",")
+	target := Target{domain, u.draft.get("upstream.connector.host"), u.draft.get("upstream.connector.ca")}
+	u.t.Print("\n")
+	u.t.Say("Trying the ways out of this network; Ctrl-C stops it.")
+	u.ways = preflight.Ways{}
+	done, err := u.during(ctx, func(ctx context.Context) (err error) {
+		u.ways, err = u.box.Probe(ctx, target)
+		return err
+	})
+	if errors.Is(err, errBack) {
+		u.t.Say("Stopped; you can go on without.")
+		return nil
+	}
+	if !done {
+		return err
+	}
+	w := u.ways
+	u.t.Item("  host", w.Host)
+	u.t.Item("  port 25", verdict(w.Port25))
+	u.t.Item("  TLS", verdict(w.STARTTLS))
+	u.t.Item("  port 587", verdict(w.Port587))
+	u.t.Item("  advice", w.Advice)
+	return nil
+}
+
+func verdict(r preflight.Reach) string {
+	if r.OK {
+		return "works: " + r.Words
+	}
+	return "does not work: " + r.Words
+}
+
+// host asks where the tenant takes mail; the MX needs no mention in the
+// settings.
+func (u *setup) host(ctx context.Context) error {
+	const key, mx = "upstream.connector.host", "MX"
+	u.t.Print("\n")
+	preset := orElse(u.draft.get(key), orElse(u.ways.Host, mx))
+	before := u.draft.get(key)
+	err := u.ask(ctx, question{"The tenant's mail host", preset, func(host string) error {
+		if host == mx || before == "" && host == u.ways.Host {
+			host = ""
+		}
+		return u.draft.put(key, host)
+	}})
+	if err != nil {
+		return err
+	}
+	if u.draft.get(key) != before {
+		if err := u.probe(ctx); err != nil {
+			return err
+		}
+	}
+	if u.ways.Authority == "" {
+		return nil
+	}
+	return u.authority(ctx)
+}
+
+// authority offers to trust who vouches for the host, where nobody known does.
+func (u *setup) authority(ctx context.Context) error {
+	u.t.Print("\n")
+	u.t.Say("The certificate of %s comes from an authority that this box does not know: %s. Exchange Online's never does. If it is your own host, paste that authority's certificate; otherwise something stands between.", u.ways.Host, u.ways.Authority)
+	return u.choose(ctx, "Authority", "1", []choice{
+		{"paste its certificate", u.pasteAuthority},
+		{"go on without; no mail leaves", func(context.Context) error { return nil }},
+	})
+}
+
+func (u *setup) pasteAuthority(ctx context.Context) error {
+	err := u.insist(ctx, func() error {
+		text, err := u.pasteCertificate(ctx)
+		if err != nil {
+			return err
+		}
+		return u.draft.put("upstream.connector.ca", strings.TrimSpace(string(text))+"\n")
+	})
+	if err != nil {
+		return err
+	}
+	return u.probe(ctx)
+}
