@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -62,6 +63,7 @@ type relay struct {
 	journal    *journal.Journal
 	leaf       *x509.Certificate // the client certificate; nil where there is none
 	dispatcher *dispatch.Dispatcher
+	own        func() (*tls.Certificate, error) // the box's own certificate; waits for it
 	serving    sync.WaitGroup
 
 	mu      sync.Mutex
@@ -122,6 +124,7 @@ func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, sock
 		})
 	}
 	r.openQueue(ctx)
+	_, _ = r.own()
 	r.journal.Started(version, string(r.box.settings.Upstream.Method))
 	<-ctx.Done()
 	return r.stop(context.Cause(ctx), server, doors, looking)

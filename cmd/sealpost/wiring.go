@@ -123,11 +123,11 @@ func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Serv
 	if err != nil {
 		return nil, err
 	}
-	own := sync.OnceValues(func() (*tls.Certificate, error) { return r.lanCertificate(ctx) })
-	r.serving.Go(func() { _, _ = own() })
+	r.own = sync.OnceValues(func() (*tls.Certificate, error) { return r.lanCertificate(ctx) })
+	r.serving.Go(func() { _, _ = r.own() })
 	return lan.New(lan.Config{
 		Hostname: r.hostname,
-		TLS:      lan.TLS(own),
+		TLS:      lan.TLS(r.own),
 		Limits: lan.Limits{
 			MessageSize:  int64(s.Limits.MessageSize),
 			Recipients:   s.Limits.Recipients,
