@@ -108,11 +108,13 @@ func runInit(ctx context.Context) error {
 	m.try("serial number", err)
 	m.journal.BoardStarted(facts.Name, m.serial, version)
 	m.startNetwork(ctx)
+	failed := make(chan error, 1)
+	go func() { failed <- m.answer() }()
 	m.awaitServing()
 	m.startLines(ctx)
 	m.try("modules", kernel.LoadModules(board.LaterPath))
 	m.startCare(ctx)
-	return m.answer()
+	return <-failed
 }
 
 // try records a fault that the box goes on without.
