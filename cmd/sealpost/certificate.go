@@ -138,6 +138,15 @@ func showCommand(o *options) *cobra.Command {
 	})
 }
 
+// judges are the roots that the far side may be taken to trust: those of a
+// host of one's own are its own.
+func (b *box) judges() *x509.CertPool {
+	if own, err := caPool(b.settings.Upstream.Connector); err == nil && own != nil {
+		return own
+	}
+	return publicRoots()
+}
+
 func examine(b *box, client identity.Client) certificate.Report {
 	var domains []string
 	for _, domain := range b.settings.Senders.AcceptedDomains {
@@ -148,7 +157,7 @@ func examine(b *box, client identity.Client) certificate.Report {
 	if protection == keyring.File {
 		guard.Level = certificate.Note
 	}
-	return certificate.Examine(client.Chain, time.Now(), domains, publicRoots(), guard)
+	return certificate.Examine(client.Chain, time.Now(), domains, b.judges(), guard)
 }
 
 // request is a PKCS#10 request as it is printed.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -115,8 +116,28 @@ func (b *box) lookAtCertificate(ctx context.Context) []preflight.Finding {
 	return preflight.Certificate(examine(b, client))
 }
 
+// startPatience is how long a relay that was just started may take.
+const startPatience = 20 * time.Second
+
+// askSoon asks the relay, again for a while where it may only just have been
+// started.
+func askSoon[T any](ctx context.Context, b *box, call string) (T, error) {
+	const pause = 200 * time.Millisecond
+	deadline := time.Now().Add(startPatience)
+	if _, err := askMachine(ctx); err != nil {
+		deadline = time.Time{} // nobody starts one by itself here
+	}
+	for {
+		value, err := ask[T](ctx, b.settings.ControlSocket(), call)
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return value, err
+		}
+		time.Sleep(pause)
+	}
+}
+
 func (b *box) lookAtRelay(ctx context.Context) []preflight.Finding {
-	status, err := ask[dispatch.Status](ctx, b.settings.ControlSocket(), "queue/list")
+	status, err := askSoon[dispatch.Status](ctx, b, "queue/list")
 	if err != nil {
 		return preflight.Problem(err)
 	}
@@ -124,7 +145,7 @@ func (b *box) lookAtRelay(ctx context.Context) []preflight.Finding {
 }
 
 func (b *box) lookAtSpool(ctx context.Context) []preflight.Finding {
-	found, err := ask[stat](ctx, b.settings.ControlSocket(), "spool/stat")
+	found, err := askSoon[stat](ctx, b, "spool/stat")
 	if err != nil {
 		return preflight.Problem(err)
 	}
@@ -164,7 +185,7 @@ func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
 	}
 	result, err := way.Deliver(ctx, e, nothing{}, func([]reply.Reply) bool { return false })
 	if fault := (*upstream.Unavailable)(nil); errors.As(err, &fault) {
-		err = fault
+		err = errors.New(fault.Reason)
 	}
 	var refused string
 	if err == nil && !result.Answers[0].Positive() {

@@ -13,6 +13,7 @@ import (
 
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
+	"sealpost/relay/upstream/connector"
 	"sealpost/relay/upstream/dns"
 	"sealpost/relay/upstream/reach"
 )
@@ -61,7 +62,7 @@ func probeWays(ctx context.Context, domain string, h reach.Host) (preflight.Ways
 		h.Name = strings.ToLower(strings.TrimSuffix(records[0].Host, "."))
 	}
 	h.Hello = helloName()
-	ways := preflight.Ways{Host: h.Name}
+	ways := preflight.Ways{Host: h.Name, ByMX: connector.IsExchangeOnline(h.Name)}
 	submission := h
 	submission.Name, submission.Port = submissionHost, 587
 	seen := make(chan reach.Seen, 1)

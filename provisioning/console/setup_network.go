@@ -136,15 +136,15 @@ func verdict(r preflight.Reach) string {
 	return "does not work: " + r.Words
 }
 
-// host asks where the tenant takes mail; the MX needs no mention in the
-// settings.
+// host asks where the tenant takes mail; an MX that the relay would go by needs
+// no mention in the settings.
 func (u *setup) host(ctx context.Context) error {
 	const key, mx = "upstream.connector.host", "MX"
 	u.t.Print("\n")
 	preset := orElse(u.draft.get(key), orElse(u.ways.Host, mx))
 	before := u.draft.get(key)
 	err := u.ask(ctx, question{"The tenant's mail host", preset, func(host string) error {
-		if host == mx || before == "" && host == u.ways.Host {
+		if host == mx || before == "" && host == u.ways.Host && u.ways.ByMX {
 			host = ""
 		}
 		return u.draft.put(key, host)

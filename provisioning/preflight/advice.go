@@ -10,9 +10,11 @@ type Reach struct {
 
 // Ways are the ways out of a site that were tried.
 type Ways struct {
-	Host     string `json:"host"` // the tenant's mail host
-	Port25   Reach  `json:"port25"`
-	STARTTLS Reach  `json:"starttls"`
+	Host string `json:"host"` // the tenant's mail host
+	// ByMX tells that the relay would go to the host for the MX alone.
+	ByMX     bool  `json:"by_mx,omitempty"`
+	Port25   Reach `json:"port25"`
+	STARTTLS Reach `json:"starttls"`
 	// Authority is who vouches for the host where nobody known does, with its
 	// certificate in PEM if the host showed it.
 	Authority    string `json:"authority,omitempty"`

@@ -71,18 +71,18 @@ const firstStart = `
 	send
 	expect mail host [mail.contoso.com]:
 	send
-	expect comes from an authority that this box does not know
+	expect not know: CN=Test CA
 	expect Authority [1]:
 	send
-	AUTHORITY
+	<the authority>
 	expect Certificate [1]:
 	send
 	expect Paste the PFX in base64 now
-	PFX
+	<the PFX>
 	# One typing mistake belongs to it.
 	expect Password of the PFX
 	send correct hors
-	expect The password of the PFX is wrong
+	expect The password does not open this PFX
 	send correct horse
 	expect It is in order.
 	expect Default sender
@@ -107,7 +107,7 @@ func TestATechnicianSetsABoxUpOverTheSerialLine(t *testing.T) {
 	b.powerOn(t)
 	terminal := b.plugIn(t)
 	play(t, terminal, firstStart,
-		"AUTHORITY", pasted(string(parts.PEM(s.Authority.Certificate.Raw))), "PFX", pasted(base64PFX(s.PFX)))
+		"<the authority>", pasted(string(parts.PEM(s.Authority.Certificate.Raw))), "<the PFX>", pasted(base64PFX(s.PFX)))
 	texts, err := s.Postfix.Messages(1)
 	if err != nil {
 		t.Fatal(err)

@@ -150,7 +150,7 @@ func (c *Connector) hosts(ctx context.Context) ([]string, error) {
 	var hosts []string
 	for _, mx := range records {
 		host := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
-		if isExchangeOnline(host) {
+		if IsExchangeOnline(host) {
 			hosts = append(hosts, host)
 		}
 	}
@@ -169,7 +169,9 @@ var exchangeOnline = []string{
 	".mail.protection.office365.us", ".mail.protection.partner.outlook.cn",
 }
 
-func isExchangeOnline(host string) bool {
+// IsExchangeOnline tells a mail host that is believed to be Exchange Online's
+// for nothing but its name.
+func IsExchangeOnline(host string) bool {
 	return slices.ContainsFunc(exchangeOnline, func(domain string) bool { return strings.HasSuffix(host, domain) })
 }
 
