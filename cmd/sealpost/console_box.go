@@ -7,11 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 
+	"sealpost/hal/linux/board"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/console"
@@ -24,16 +28,26 @@ import (
 // the relay, and commands of this program.
 type consoleBox struct{ options *options }
 
+// errNoMachine is the error of a call on a machine of its own.
 var errNoMachine = errors.New("this is not an appliance: only a box that was started by sealpost init can tell or do this")
 
-// machineCall has the first process carry out a call.
-func machineCall[T any](ctx context.Context, call string, arguments url.Values) (value T, err error) {
-	const patience = 30 * time.Second
+// machineCall has the first process carry out a call. While that is still
+// starting it waits.
+func machineCall[T any](ctx context.Context, patience time.Duration, call string, arguments url.Values) (value T, err error) {
+	const pause = 250 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	answer, err := control.Do(ctx, initSocket, call, arguments)
-	if errors.Is(err, control.ErrNoRelay) {
+	if err != nil && !onAppliance() {
 		return value, errNoMachine
+	}
+	for errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		select {
+		case <-ctx.Done():
+			return value, fmt.Errorf("the box's first process does not answer: restart the box: %w", err)
+		case <-time.After(pause):
+		}
+		answer, err = control.Do(ctx, initSocket, call, arguments)
 	}
 	if err != nil {
 		return value, err
@@ -45,9 +59,17 @@ func machineCall[T any](ctx context.Context, call string, arguments url.Values) 
 	return value, nil
 }
 
-// order has the first process do something.
+// onAppliance tells whether this machine was started from an appliance's image.
+func onAppliance() bool {
+	_, err := os.Stat(board.FactsPath)
+	return err == nil
+}
+
+// order has the first process do something. Who stops waiting calls it off, so
+// the patience is long enough to erase a slow disk.
 func order(ctx context.Context, call string, arguments url.Values) error {
-	_, err := machineCall[struct{}](ctx, call, arguments)
+	const patience = 5 * time.Minute
+	_, err := machineCall[struct{}](ctx, patience, call, arguments)
 	return err
 }
 
@@ -55,7 +77,8 @@ func order(ctx context.Context, call string, arguments url.Values) error {
 var byConsole = url.Values{"by": {"the console"}}
 
 func (b consoleBox) Status(ctx context.Context) (console.Status, error) {
-	s, err := machineCall[machineStatus](ctx, "status", nil)
+	const patience = 10 * time.Second
+	s, err := machineCall[machineStatus](ctx, patience, "status", nil)
 	if err != nil {
 		return console.Status{}, err
 	}
@@ -66,7 +89,9 @@ func (b consoleBox) Status(ctx context.Context) (console.Status, error) {
 	if !s.Clock.Trusted {
 		status.Clock = cmp.Or(s.Clock.Doubt, "it is not set yet: wait a minute, or set it by hand")
 	}
-	if s.Ends > 0 {
+	if s.Factory {
+		status.Relay = "it does not run: this box is not set up, or cannot read its settings"
+	} else if s.Ends > 0 {
 		status.Relay = strings.TrimPrefix(fmt.Sprintf("%s; it ended by itself %d times, at last with: %s", s.Unwell, s.Ends, s.Last), "; ")
 	}
 	return status, nil
@@ -124,7 +149,7 @@ func (b consoleBox) Commit(ctx context.Context, c candidate.Candidate) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("it is stored, but not in force yet: %w: restart the box", err)
+		return fmt.Errorf("it is stored, but not in force yet: restart the box: %w", err)
 	}
 	b.awaitRelay(ctx)
 	return nil
@@ -170,6 +195,7 @@ func (b consoleBox) Preflight(ctx context.Context) iter.Seq2[preflight.Finding, 
 			if err != nil && problems {
 				return
 			}
+			finding.Words = consoleWords.Replace(finding.Words)
 			problems = problems || finding.Level == certificate.Problem
 			if !yield(finding, err) {
 				return

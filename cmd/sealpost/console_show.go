@@ -39,9 +39,9 @@ func (b consoleBox) Messages(ctx context.Context) ([]string, error) {
 func (b consoleBox) Logs(ctx context.Context) ([]string, error) {
 	const most = 40
 	asItIs := func(line []byte) string { return string(line) }
-	machine, none := journalLines(ctx, initSocket, most, control.Query{}, asItIs)
+	machine, unknown := journalLines(ctx, initSocket, most, control.Query{}, asItIs)
 	relay, err := journalLines(ctx, b.options.control, most, control.Query{}, asItIs)
-	if none != nil && err != nil {
+	if unknown != nil && err != nil {
 		return nil, err
 	}
 	return append(machine, relay...), nil

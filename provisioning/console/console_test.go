@@ -1,6 +1,8 @@
 package console
 
 import (
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -17,5 +19,37 @@ func TestATechnicianSetsUpABoxFromTheFactoryToATestMessage(t *testing.T) {
 	}
 	if len(box.tests) != 1 || box.tests[0] != "alerts@msp.example" {
 		t.Errorf("test messages to %q", box.tests)
+	}
+}
+
+// manual is where a technician reads how the first start goes.
+const manual = "../../docs/console.md"
+
+func TestTheManualShowsTheFirstStartAsItGoes(t *testing.T) {
+	script, err := os.ReadFile("testdata/first-start.dialogue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	screen := typed.ReplaceAllStringFunc(string(script), func(mark string) string {
+		if strings.HasPrefix(mark, "«?") || strings.HasPrefix(mark, "«paste") {
+			return ""
+		}
+		return strings.Trim(mark, "«»")
+	})
+	screen, _, _ = strings.Cut(screen, "Menu: ")
+	text, err := os.ReadFile(manual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fence = "```\n"
+	before, rest, _ := strings.Cut(string(text), fence)
+	_, after, _ := strings.Cut(rest, fence)
+	want := before + fence + strings.Trim(screen, "\n") + "\nMenu:\n" + fence + after
+	if *update {
+		if err := os.WriteFile(manual, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(text) != want {
+		t.Errorf("%s shows another dialogue than the test: go test -update ./provisioning/console writes it", manual)
 	}
 }

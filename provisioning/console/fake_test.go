@@ -131,6 +131,7 @@ func (b *fakeBox) Probe(_ context.Context, t Target) (preflight.Ways, error) {
 		return preflight.Ways{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
 	}
 	ways := b.ways
+	ways.Host = orElse(t.Host, ways.Host)
 	if t.CA != "" {
 		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Words = "", true, "its certificate is good"
 		ways.Advice = ways.Advise()

@@ -54,7 +54,11 @@ func list[T fmt.Stringer](values []T) string {
 	return strings.Join(words, ", ")
 }
 
+// byDHCP leaves name servers that were set beside DHCP as they are.
 func (u *setup) byDHCP() error {
+	if u.draft.get("network.address") == "" {
+		return nil
+	}
 	return errors.Join(u.draft.put("network.gateway", ""), u.draft.put("network.address", ""), u.draft.put("network.dns", ""))
 }
 
@@ -69,21 +73,18 @@ func (u *setup) byHand(ctx context.Context, now Network) error {
 	if now.Gateway.IsValid() {
 		gateway = now.Gateway.String()
 	}
-	// An address of before must not be held against the gateway of now.
-	if err := u.byDHCP(); err != nil {
-		return err
-	}
 	return u.follow(ctx,
 		func(ctx context.Context) error {
-			return u.ask(ctx, question{"Address with prefix length", orElse(u.draft.get("network.address"), address), func(a string) error {
-				return u.draft.put("network.address", a)
-			}})
+			const key = "network.address"
+			return u.ask(ctx, question{"Address with prefix length", orElse(u.draft.get(key), address), func(a string) error { return u.draft.put(key, a) }})
 		},
 		func(ctx context.Context) error {
-			return u.askFor(ctx, "Gateway", gateway, func(a string) error { return u.draft.put("network.gateway", a) })
+			const key = "network.gateway"
+			return u.askFor(ctx, "Gateway", orElse(u.draft.get(key), gateway), func(a string) error { return u.draft.put(key, a) })
 		},
 		func(ctx context.Context) error {
-			return u.ask(ctx, question{"DNS servers", list(now.DNS), func(a string) error { return u.draft.putList("network.dns", a) }})
+			const key = "network.dns"
+			return u.ask(ctx, question{"DNS servers", orElse(u.draft.get(key), list(now.DNS)), func(a string) error { return u.draft.putList(key, a) }})
 		})
 }
 
@@ -173,6 +174,8 @@ func (u *setup) authority(ctx context.Context) error {
 	})
 }
 
+// pasteAuthority takes the certificate of a host that is not Exchange Online's;
+// such a host must be named in the settings, also where it is the MX.
 func (u *setup) pasteAuthority(ctx context.Context) error {
 	err := u.insist(ctx, func() error {
 		text, err := u.pasteCertificate(ctx)
@@ -181,6 +184,9 @@ func (u *setup) pasteAuthority(ctx context.Context) error {
 		}
 		return u.draft.put("upstream.connector.ca", strings.TrimSpace(string(text))+"\n")
 	})
+	if err == nil {
+		err = u.draft.put("upstream.connector.host", u.ways.Host)
+	}
 	if err != nil {
 		return err
 	}

@@ -124,19 +124,25 @@ func (t *Terminal) byteWithin(ctx context.Context, patience time.Duration) (byte
 	if t.failed.Load() {
 		return 0, ErrGone
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
+	var b byte
+	more := true
 	select {
-	case b, more := <-t.keys:
-		if !more {
-			return 0, ErrGone
+	case b, more = <-t.keys: // mostly there already, in a paste
+	default:
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case b, more = <-t.keys:
+		case <-timer.C:
+			return 0, errIdle
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		}
-		return b, nil
-	case <-timer.C:
-		return 0, errIdle
-	case <-ctx.Done():
-		return 0, ctx.Err()
 	}
+	if !more {
+		return 0, ErrGone
+	}
+	return b, nil
 }
 
 // key gives the next key that means something: one of the keys above, a tab or

@@ -1,0 +1,303 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/preflight"
+)
+
+const fakeSettings = "[limits]\nrecipients = 30\n[senders]\naccepted_domains = [\"contoso.com\"]\n[site]\nalert = \"alerts@msp.example\"\n"
+
+// setUpBox is a fake box that was set up.
+func setUpBox() *fakeBox {
+	box := newFakeBox()
+	box.running.Settings = fakeSettings
+	return box
+}
+
+// typeAll types what a technician does after the other, and gives what the
+// console said.
+func (c *cable) typeAll(keys ...string) string {
+	var said strings.Builder
+	for _, k := range keys {
+		c.keys <- []byte(k)
+		said.WriteString(c.heard())
+	}
+	return said.String()
+}
+
+func TestTheMenuDoesWhatItSays(t *testing.T) {
+	box := setUpBox()
+	box.queue = []Item{{"7", "7, from printer to alice"}, {"8", "8, from printer to bob"}}
+	play(t, box, "menu")
+	want := []string{"retry", "drop 8", "clock 2026-11-22T10:15:00Z", "restart", "reset"}
+	if fmt.Sprint(box.done) != fmt.Sprint(want) {
+		t.Errorf("did %q", box.done)
+	}
+	if len(box.commits) != 2 || *box.commits[0].PIN != "4711" || *box.commits[1].PIN != "" {
+		t.Errorf("%d commits", len(box.commits))
+	}
+}
+
+func TestANetworkThatNobodyConfirmsGoesBack(t *testing.T) {
+	box := setUpBox()
+	play(t, box, "trial")
+	if len(box.commits) != 3 || !strings.Contains(box.commits[0].Settings, "192.168.10.30/24") || !box.commits[0].Trial {
+		t.Fatalf("%d commits", len(box.commits))
+	}
+	if !strings.Contains(box.commits[0].Settings, "recipients = 30") {
+		t.Errorf("a setting that was not asked for is gone:\n%s", box.commits[0].Settings)
+	}
+	if !strings.Contains(box.running.Settings, "192.168.10.32/24") || box.running.Trial {
+		t.Errorf("in force:\n%s", box.running.Settings)
+	}
+}
+
+func TestAWholeSettingsFileIsTakenWithARequestInTheTPM(t *testing.T) {
+	box := newFakeBox()
+	play(t, box, "paste")
+	if len(box.requests) != 1 || box.requests[0].Name != "relay.contoso.com" || !strings.Contains(box.requests[0].Settings, "contoso.com") {
+		t.Errorf("requests %v", box.requests)
+	}
+	if len(box.commits) != 1 || string(box.commits[0].PEM) != fakePEM || !strings.Contains(box.commits[0].Settings, "recipients = 30") {
+		t.Errorf("commits %v", box.commits)
+	}
+}
+
+func TestAnAuthorityThatNobodyKnowsIsNamedAndCanBePasted(t *testing.T) {
+	box := newFakeBox()
+	box.ways.STARTTLS = preflight.Reach{Words: "certificate signed by unknown authority"}
+	box.ways.Authority = "CN=Contoso Root"
+	box.ways.Advice = box.ways.Advise()
+	play(t, box, "authority")
+	if len(box.commits) != 1 || !strings.Contains(box.commits[0].Settings, "ca = ") || !strings.Contains(box.commits[0].Settings, "host = 'mail.contoso.com'") {
+		t.Errorf("commits %v", box.commits)
+	}
+	if last := box.targets[len(box.targets)-1]; last.CA != fakePEM || last.Host != "mail.contoso.com" {
+		t.Errorf("tried at last: %+v", last)
+	}
+}
+
+func TestWhatWasNotAppliedIsForgottenWithTheCableAndTheTechnician(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := newFakeBox()
+		console := New(box)
+		line, pull := plug(t.Context(), console)
+		line.typeAll("\r", "1\r", "Contoso Leeds\r", "1\r")
+		if err := pull(); !errors.Is(err, ErrGone) {
+			t.Fatal(err)
+		}
+		line, pull = plug(t.Context(), console)
+		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
+			t.Errorf("after the cable was pulled: %s", said)
+		}
+		line.typeAll("Contoso Leeds\r")
+		time.Sleep(idleTime)
+		if said := line.heard(); !strings.Contains(said, "forgotten") {
+			t.Errorf("after a while: %s", said)
+		}
+		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
+			t.Errorf("to the next: %s", said)
+		}
+		_ = pull()
+	})
+}
+
+func TestTheConsoleAsksForItsPINAgainAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := setUpBox()
+		box.running.Locked, box.pin = true, "4711"
+		line, pull := plug(t.Context(), New(box))
+		if said := line.typeAll("\r", "4711\r"); !strings.Contains(said, "PIN: ") || !strings.Contains(said, "Menu: ") {
+			t.Errorf("%s", said)
+		}
+		time.Sleep(idleTime)
+		if said := line.typeAll("\r"); !strings.HasSuffix(said, "PIN: ") {
+			t.Errorf("%s", said)
+		}
+		_ = pull()
+	})
+}
+
+func TestWrongPINsCostMoreAndMoreTimeAlsoAcrossCables(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := setUpBox()
+		box.running.Locked, box.pin = true, "4711"
+		console := New(box)
+		begun := time.Now()
+		for range 25 {
+			line, pull := plug(t.Context(), console)
+			said := line.typeAll("\r", "0000\r")
+			for !strings.Contains(said, "not the PIN") {
+				time.Sleep(time.Second)
+				said = line.typeAll("0000\r")
+			}
+			_ = pull()
+		}
+		// 10 free, then 1, 2, 4 … 256 s, then 5 minutes each.
+		if took := time.Since(begun); took < 33*time.Minute || took > 40*time.Minute {
+			t.Errorf("25 guesses took %s", took)
+		}
+		line, pull := plug(t.Context(), console)
+		if said := line.typeAll("\r"); !strings.Contains(said, "There were 25 wrong PINs. The next is taken in 5:00 minutes.") {
+			t.Errorf("%s", said)
+		}
+		time.Sleep(longestPause + time.Second)
+		if said := line.typeAll("4711\r"); !strings.Contains(said, "Menu: ") {
+			t.Errorf("the right one: %s", said)
+		}
+		_ = pull()
+	})
+}
+
+func TestAMegabyteOfNoiseDoesNothingAndIsNotEchoedBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, keys := range map[string][]byte{
+			"noise": noise(1 << 20), "letters": bytes.Repeat([]byte("A"), 1<<20), "Enter": bytes.Repeat([]byte("\r"), 1<<20),
+			"Ctrl-C": bytes.Repeat([]byte("\x03"), 1<<20), "lines": bytes.Repeat([]byte("x\r"), 1<<19),
+		} {
+			for _, box := range []*fakeBox{newFakeBox(), setUpBox()} {
+				line, pull := plug(t.Context(), New(box))
+				line.keys <- keys
+				time.Sleep(time.Minute)
+				if said := line.heard(); len(said) > 64<<10 {
+					t.Errorf("%s: answered with %d bytes", name, len(said))
+				}
+				_ = pull()
+				if len(box.commits)+len(box.done) > 0 {
+					t.Errorf("%s: %d commits, %q", name, len(box.commits), box.done)
+				}
+			}
+		}
+	})
+}
+
+// loop is a line whose other end gives back whatever it hears.
+type loop struct {
+	*cable
+	heard int
+}
+
+func (l *loop) Write(p []byte) (int, error) {
+	l.heard += len(p)
+	select {
+	case l.keys <- bytes.Clone(p):
+	default: // its buffer is full
+	}
+	return len(p), nil
+}
+
+func TestALineThatGivesEverythingBackMakesNoStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, box := range []*fakeBox{newFakeBox(), setUpBox()} {
+			line := &loop{cable: &cable{keys: make(chan []byte, 1000)}}
+			line.keys <- []byte("\r")
+			ended := make(chan error, 1)
+			go func() { ended <- New(box).Run(t.Context(), line) }()
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if line.heard > 1<<20 || len(box.commits)+len(box.done) > 0 {
+				t.Errorf("%d bytes in an hour, %d commits, %q", line.heard, len(box.commits), box.done)
+			}
+			close(line.keys)
+			<-ended
+		}
+	})
+}
+
+// stuckBox takes for ever to look for what keeps mail from arriving.
+type stuckBox struct{ *fakeBox }
+
+func (stuckBox) Certificate(ctx context.Context) (string, error) {
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+func TestCtrlCAndTheCableEndWhatTakesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line, pull := plug(t.Context(), New(stuckBox{setUpBox()}))
+		line.typeAll("\r", "certificate\r", "1\r")
+		if said := line.typeAll("\x03"); !strings.HasSuffix(said, "Menu: ") {
+			t.Errorf("%s", said)
+		}
+		line.typeAll("certificate\r", "1\r")
+		if err := pull(); !errors.Is(err, ErrGone) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestABoxThatCannotTellItsSettingsOpensNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line, pull := plug(t.Context(), New(brokenBox{newFakeBox()}))
+		said := line.typeAll("\r")
+		if !strings.Contains(said, "The flash failed: replace it") || strings.Contains(said, "Menu") {
+			t.Errorf("%s", said)
+		}
+		_ = pull()
+	})
+}
+
+// brokenBox cannot read its state.
+type brokenBox struct{ *fakeBox }
+
+func (brokenBox) Running(context.Context) (candidate.Running, error) {
+	return candidate.Running{}, errors.New("the flash failed: replace it")
+}
+
+// streams are a line whose two directions are apart.
+type streams struct {
+	io.Reader
+	io.Writer
+}
+
+func FuzzConsole(f *testing.F) {
+	f.Add([]byte("\r1\rLeeds\r1\rcontoso.com\r\r\r3\r\r\r\rapply\r\r1\r"), false)
+	f.Add([]byte("\r5\r2\r192.168.10.30/24\r\r\rapply\rconfirm\r"), true)
+	f.Add([]byte("\r3\r13\rerase everything\r4\r2\rBEGIN PFX\rAAAA\rEND PFX\r"), true)
+	f.Add([]byte("\r2\r[senders]\raccepted_domains = [\"contoso.com\"]\r.\r3\r\rapply\r"), false)
+	f.Fuzz(func(t *testing.T, keys []byte, wasSetUp bool) {
+		synctest.Test(t, func(t *testing.T) {
+			box := newFakeBox()
+			if wasSetUp {
+				box = setUpBox()
+			}
+			line, pull := plug(t.Context(), New(box))
+			go func() {
+				// A key after the other, as the console drops what comes while it is busy.
+				for _, k := range keys {
+					line.keys <- []byte{k}
+					time.Sleep(10 * time.Millisecond)
+				}
+			}()
+			time.Sleep(time.Duration(len(keys)+1) * 10 * time.Millisecond)
+			line.heard()
+			if err := pull(); !errors.Is(err, ErrGone) {
+				t.Error(err)
+			}
+			if len(box.commits) > 0 && !bytes.Contains(bytes.Map(printed, keys), []byte("apply")) {
+				t.Errorf("%d commits of %q", len(box.commits), keys)
+			}
+			if strings.Contains(strings.Join(box.done, " "), "reset") && !bytes.Contains(bytes.Map(printed, keys), []byte("erase everything")) {
+				t.Errorf("a reset of %q", keys)
+			}
+		})
+	})
+}
+
+// printed drops what a line does not show.
+func printed(r rune) rune {
+	if r < ' ' {
+		return -1
+	}
+	return r
+}

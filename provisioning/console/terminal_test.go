@@ -1,0 +1,251 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// reading gives what one reading of a terminal comes to when keys are typed.
+func reading[T any](t *testing.T, read func(*Terminal, context.Context) (T, error), keys ...string) (value T, said string, err error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		line := newCable()
+		terminal := NewTerminal(line)
+		defer terminal.Close()
+		go func() {
+			for _, k := range keys {
+				line.keys <- []byte(k)
+			}
+			close(line.keys)
+		}()
+		value, err = read(terminal, t.Context())
+		said = line.heard()
+	})
+	return value, said, err
+}
+
+func TestALineIsEditedAsTechniciansAreUsedTo(t *testing.T) {
+	for _, c := range []struct{ keys, want, shown string }{
+		{"Leeds\r", "Leeds", "Leeds\n"},
+		{"Leeds\n", "Leeds", "Leeds\n"},
+		{"Leedz\x08s\r", "Leeds", "Leedz\b \bs\n"},
+		{"Leedz\x7fs\r", "Leeds", "Leedz\b \bs\n"},
+		{"\x08\x08Leeds\r", "Leeds", "Leeds\n"},
+		{"York\x15Leeds\r", "Leeds", "York" + strings.Repeat("\b \b", 4) + "Leeds\n"},
+		{"K\u00f6\x08oln\r", "Koln", "K\u00f6\b \boln\n"},
+		{"\x00\x01\x1cLe\x02e\x0bds\x1e\r", "Leeds", "Leeds\n"},
+		{"Le\x1b[Aeds\x1b[3~\x1bOP\r", "Leeds", "Leeds\n"},
+		{"  Leeds \r", "Leeds", "  Leeds \n"},
+		{"\r", "", "\n"},
+	} {
+		got, shown, err := reading(t, (*Terminal).Line, c.keys)
+		if got != c.want || shown != c.shown || err != nil {
+			t.Errorf("%q: %q, shown %q, %v", c.keys, got, shown, err)
+		}
+	}
+}
+
+func TestEachKindOfLineEndIsOneEnter(t *testing.T) {
+	for _, end := range []string{"\r", "\n", "\r\n"} {
+		both := func(t *Terminal, ctx context.Context) (string, error) {
+			first, err := t.Line(ctx)
+			second, again := t.Line(ctx)
+			return first + "|" + second, errors.Join(err, again)
+		}
+		if got, _, err := reading(t, both, "one"+end+"two"+end); got != "one|two" || err != nil {
+			t.Errorf("%q: %q, %v", end, got, err)
+		}
+	}
+}
+
+func TestASecretIsNotShown(t *testing.T) {
+	got, shown, err := reading(t, (*Terminal).Secret, "corretc\x08\x08ct\x15correct horse\r")
+	if got != "correct horse" || shown != "\n" || err != nil {
+		t.Errorf("%q, shown %q, %v", got, shown, err)
+	}
+}
+
+func TestWhatIsNoAnswerIsSaidSo(t *testing.T) {
+	for _, c := range []struct {
+		keys string
+		want string
+	}{
+		{strings.Repeat("A", longestLine+1) + "\r", "more than 4096 characters"},
+		{"K\xf6ln\r", "not UTF-8"},
+	} {
+		var words useless
+		if _, _, err := reading(t, (*Terminal).Line, c.keys); !errors.As(err, &words) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.20q: %v", c.keys, err)
+		}
+	}
+}
+
+func TestTheEndOfALineEndsTheReading(t *testing.T) {
+	for _, keys := range []string{"", "half a li", "\x1b["} {
+		if _, _, err := reading(t, (*Terminal).Line, keys); !errors.Is(err, ErrGone) {
+			t.Errorf("%q: %v", keys, err)
+		}
+		if _, _, err := reading(t, (*Terminal).Paste, keys); !errors.Is(err, ErrGone) {
+			t.Errorf("paste of %q: %v", keys, err)
+		}
+	}
+}
+
+func TestCtrlCDropsTheRestOfWhatIsOnItsWay(t *testing.T) {
+	both := func(t *Terminal, ctx context.Context) (string, error) {
+		if _, err := t.Line(ctx); !errors.Is(err, errBack) {
+			return "", err
+		}
+		return t.Line(ctx)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		line := newCable()
+		terminal := NewTerminal(line)
+		defer terminal.Close()
+		go func() {
+			line.keys <- []byte("MIIK\x03MIIK\rMIIK\r")
+			time.Sleep(time.Second)
+			line.keys <- []byte("Leeds\r")
+			close(line.keys)
+		}()
+		if got, err := both(terminal, t.Context()); got != "Leeds" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestAPasteEndsWithADotOrAfterABlock(t *testing.T) {
+	for _, c := range []struct{ keys, want string }{
+		{"a = 1\rb = 2\r.\r", "a = 1\nb = 2\n"},
+		{"a\t= 1\r\n.\r\n", "a\t= 1\n"},
+		{".\r", ""},
+		{strings.Repeat("A", 9000) + "\r.\r", strings.Repeat("A", 9000) + "\n"},
+	} {
+		if got, shown, err := reading(t, (*Terminal).Paste, c.keys); string(got) != c.want || shown != "" || err != nil {
+			t.Errorf("%.20q: %.20q, shown %q, %v", c.keys, got, shown, err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		line := newCable()
+		terminal := NewTerminal(line)
+		defer terminal.Close()
+		go func() {
+			line.keys <- []byte(fakePEM)
+			time.Sleep(pasteEnds / 2)
+			line.keys <- []byte(fakePEM)
+		}()
+		if got, err := terminal.Paste(t.Context()); string(got) != fakePEM+fakePEM || err != nil {
+			t.Errorf("two certificates: %q, %v", got, err)
+		}
+		close(line.keys)
+		synctest.Wait()
+	})
+}
+
+func TestAPasteThatStopsInTheMiddleIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line := newCable()
+		terminal := NewTerminal(line)
+		defer terminal.Close()
+		go func() { line.keys <- []byte("-----BEGIN CERTIFICATE-----\rMIIK") }()
+		begun := time.Now()
+		_, err := terminal.Paste(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "stopped in the middle") || time.Since(begun) != pastePatience {
+			t.Errorf("after %s: %v", time.Since(begun), err)
+		}
+		close(line.keys)
+		synctest.Wait()
+	})
+}
+
+func TestAPasteWithoutEndIsNotKept(t *testing.T) {
+	var p paste
+	for range 3 * largestPaste {
+		p.take('A')
+		p.take('\n')
+	}
+	if len(p.text) > largestPaste || cap(p.text) > 2*largestPaste || len(p.line) > 100 {
+		t.Errorf("%d bytes of text, %d of a line", cap(p.text), len(p.line))
+	}
+	if _, err := p.end(); err == nil || !strings.Contains(err.Error(), "more than 1 MiB") {
+		t.Error(err)
+	}
+}
+
+func TestAPFXIsReadFromEveryToolsText(t *testing.T) {
+	const base64 = "YSBQRlggYXMgdGhlIGZha2Ug\nYm94IGtub3dzIGl0"
+	for _, c := range []struct{ text, want string }{
+		{base64, fakePFX},
+		{strings.ReplaceAll(base64, "\n", ""), fakePFX},
+		{"BEGIN PFX\n" + base64 + "\nEND PFX\n", fakePFX},
+		{"-----BEGIN CERTIFICATE-----\n" + base64 + "\n-----END CERTIFICATE-----\n", fakePFX}, // certutil -encode
+		{"-----BEGIN PKCS12-----\n" + base64 + "\n-----END PKCS12-----\n", fakePFX},
+		{"BEGIN PFX\n" + base64 + "\n", "its END line did not come"},
+		{base64[:30], "no whole PFX"},
+		{"", "no whole PFX"},
+		{"\x30\x82", "no whole PFX"},
+	} {
+		got, err := unarmour([]byte(c.text))
+		if string(got) != c.want && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%q: %q, %v", c.text, got, err)
+		}
+	}
+}
+
+func TestWordsFitEveryTerminal(t *testing.T) {
+	line := &cable{}
+	terminal := &Terminal{out: line}
+	terminal.Say("%s", "caf\u00e9 \u2026 \x1b[2Jx\u202e "+strings.Repeat("word ", 40)+strings.Repeat("y", 200))
+	terminal.Item("  upstream", strings.Repeat("word ", 40)+"\nsecond")
+	for text := range strings.Lines(line.said.String()) {
+		text, ends := strings.CutSuffix(text, "\r\n")
+		if len(text) > columns || !ends {
+			t.Errorf("%d columns: %q", len(text), text)
+		}
+		if i := strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
+			t.Errorf("not ASCII: %q", text)
+		}
+	}
+}
+
+func FuzzTerminal(f *testing.F) {
+	f.Add([]byte("Leeds\r\nhunter2\r\n-----BEGIN X-----\r\nA\r\n-----END X-----\r\n.\r\n"))
+	f.Add([]byte("\x1b[A\x7f\x15\x03\x04\xff\x00.\n\n.\n"))
+	f.Fuzz(func(t *testing.T, keys []byte) {
+		out := &bytes.Buffer{}
+		terminal := NewTerminal(streams{bytes.NewReader(keys), out})
+		defer terminal.Close()
+		for i := 0; ; i++ {
+			var err error
+			switch i % 3 {
+			case 0:
+				_, err = terminal.Line(t.Context())
+			case 1:
+				_, err = terminal.Secret(t.Context())
+			case 2:
+				_, err = terminal.Paste(t.Context())
+			}
+			if errors.Is(err, ErrGone) {
+				break
+			}
+		}
+		if out.Len() > 4*len(keys)+16 {
+			t.Errorf("%d bytes were answered with %d", len(keys), out.Len())
+		}
+	})
+}
+
+// noise is what a line in a room full of machines says.
+func noise(size int) []byte {
+	random := rand.NewChaCha8([32]byte{1})
+	p := make([]byte, size)
+	_, _ = random.Read(p)
+	return p
+}
