@@ -42,6 +42,7 @@ const (
 func newFakeBox() *fakeBox {
 	well := preflight.Reach{OK: true, Words: "mail.contoso.com answers on port 25"}
 	return &fakeBox{ways: preflight.Ways{
+		ByMX: true,
 		Host: "mail.contoso.com", Port25: well,
 		STARTTLS: preflight.Reach{OK: true, Words: "its certificate is good"},
 		Port587:  preflight.Reach{Words: "connecting to smtp.office365.com: i/o timeout"},

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -111,13 +112,24 @@ func New(j Journal, calls map[string]Call) *Server {
 // said; later it can only break off.
 func carryOut(call Call, w http.ResponseWriter, r *http.Request) {
 	out := &flusher{Writer: w, controller: http.NewResponseController(w)}
-	err := call(r.Context(), r.URL.Query(), out)
+	err := guarded(func() error { return call(r.Context(), r.URL.Query(), out) })
 	switch {
 	case err != nil && out.written:
 		panic(http.ErrAbortHandler)
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 	}
+}
+
+// guarded makes a fault of ours an error that its finder can report, where
+// net/http would hang up without a word.
+func guarded(call func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("a fault in this program, please report it: %v\n%s", fault, debug.Stack())
+		}
+	}()
+	return call()
 }
 
 func stream(ctx context.Context, j Journal, query Query, w io.Writer) error {

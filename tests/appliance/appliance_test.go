@@ -136,6 +136,9 @@ func (b *box) powerOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the kernel's log:\n%s", b.KernelLog())
+		}
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
