@@ -67,6 +67,8 @@ type machine struct {
 	served      chan struct{} // closed when a relay answered for the first time
 	firstServed sync.Once
 
+	stick sync.Mutex // held while a stick is being looked at
+
 	mu        sync.Mutex
 	settings  *settings.Settings // nil in the factory state
 	serving   context.CancelFunc // ends the relay; nil while there is none
@@ -112,6 +114,7 @@ func runInit(ctx context.Context) error {
 	go func() { failed <- m.answer() }()
 	m.awaitServing()
 	m.startLines(ctx)
+	m.startSticks(ctx)
 	m.try("modules", kernel.LoadModules(board.LaterPath))
 	m.startCare(ctx)
 	return <-failed

@@ -1,0 +1,129 @@
+// Package usb notices USB sticks and mounts the file systems on them.
+//
+// It knows /sys/block, mount(2), and that a stick can be pulled at any moment.
+// It must not know what the files on a stick are for.
+package usb
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	sysBlock = "/sys/block"
+	// glance is the time between two looks at what is plugged in.
+	glance = 500 * time.Millisecond
+)
+
+// Stick is a USB mass storage device with a medium in it.
+type Stick struct {
+	Name string // of the disk, such as "sda"
+	// sequence tells it from the one that was at its place before (diskseq).
+	sequence string
+}
+
+// Watch calls inserted, in a goroutine of its own, for each stick that is in or
+// comes in, until ctx ends. The context that it is given ends when the stick is
+// pulled.
+func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
+	ticker := time.NewTicker(glance)
+	defer ticker.Stop()
+	in := map[string]context.CancelFunc{}
+	defer func() {
+		for _, pulled := range in {
+			pulled()
+		}
+	}()
+	for ctx.Err() == nil {
+		now := sticks(sysBlock)
+		for key, pulled := range in {
+			if !slices.ContainsFunc(now, func(s Stick) bool { return s.key() == key }) {
+				pulled()
+				delete(in, key)
+			}
+		}
+		for _, s := range now {
+			if _, known := in[s.key()]; known {
+				continue
+			}
+			stick, pulled := context.WithCancel(ctx)
+			in[s.key()] = pulled
+			go inserted(stick, s)
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s Stick) key() string { return s.Name + " " + s.sequence }
+
+// sticks lists what is plugged in, by a folder like /sys/block.
+func sticks(blocks string) []Stick {
+	entries, err := os.ReadDir(blocks)
+	if err != nil {
+		return nil
+	}
+	var found []Stick
+	for _, entry := range entries {
+		dir := filepath.Join(blocks, entry.Name())
+		target, err := filepath.EvalSymlinks(dir)
+		if err != nil || !strings.Contains(target, "/usb") || !strings.HasPrefix(entry.Name(), "sd") {
+			continue
+		}
+		// A card reader without a card is a disk of size 0.
+		if size := attribute(dir, "size"); size == "" || size == "0" {
+			continue
+		}
+		found = append(found, Stick{entry.Name(), attribute(dir, "diskseq")})
+	}
+	return found
+}
+
+// Devices gives what may hold a file system on a disk: its partitions in their
+// order or, where it has none, the disk itself.
+func Devices(disk string) ([]string, error) {
+	// Opening it waits until the kernel has looked for partitions.
+	device, err := os.Open("/dev/" + disk)
+	if err != nil {
+		return nil, fmt.Errorf("the stick cannot be read: put it in again, or take another one: %w", err)
+	}
+	if err := device.Close(); err != nil {
+		return nil, err
+	}
+	return devices(filepath.Join(sysBlock, disk), disk), nil
+}
+
+func devices(dir, disk string) []string {
+	var numbers []int
+	paths, _ := filepath.Glob(filepath.Join(dir, disk+"*", "partition"))
+	for _, path := range paths {
+		if number, err := strconv.Atoi(attribute(filepath.Dir(path), "partition")); err == nil {
+			numbers = append(numbers, number)
+		}
+	}
+	if len(numbers) == 0 {
+		return []string{"/dev/" + disk}
+	}
+	slices.Sort(numbers)
+	var found []string
+	for _, number := range numbers {
+		found = append(found, "/dev/"+disk+strconv.Itoa(number))
+	}
+	return found
+}
+
+func attribute(dir, name string) string {
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
