@@ -206,7 +206,7 @@ func (m *machine) askRelay(ctx context.Context) error {
 // erase takes the state back to what it was before its first use.
 func (m *machine) erase(ctx context.Context) error {
 	if m.store == nil {
-		return errors.New("there is no state")
+		return errNoState
 	}
 	ring, err := m.device.Region(state.AreaSize, m.device.Size()-state.AreaSize)
 	if err != nil {

@@ -146,7 +146,7 @@ func (m *machine) child(name string, args []string) *process.Child {
 
 // openState opens the settings area, and gives the relay the device.
 func (m *machine) openState(ctx context.Context) error {
-	if err := kernel.AwaitFile(m.facts.State, devicePatience); err != nil {
+	if err := kernel.AwaitDevice(m.facts.State, devicePatience); err != nil {
 		return fmt.Errorf("the state device: %w", err)
 	}
 	if err := os.Chown(m.facts.State, relayUser, relayUser); err != nil {

@@ -22,6 +22,10 @@ const trialTime = 2 * time.Minute
 // sectionClock holds the last time that was known, in the settings area.
 const sectionClock = "clock"
 
+// errNoState is what everything that needs the state ends in where it cannot be
+// opened.
+var errNoState = errors.New("the storage of this box cannot be used: switch it off and on; if it stays so, replace the storage")
+
 // reload puts the stored settings into force: the network first, then a new
 // relay that reads them too.
 func (m *machine) reload(ctx context.Context) {
@@ -50,7 +54,7 @@ func (m *machine) reload(ctx context.Context) {
 // stored reads the settings that the box is to go by; nil with ErrFactory.
 func (m *machine) stored(ctx context.Context) (*settings.Settings, error) {
 	if m.store == nil {
-		return nil, errors.New("there is no state")
+		return nil, errNoState
 	}
 	running, err := candidate.Load(ctx, m.store)
 	if err != nil {
@@ -83,6 +87,9 @@ func networkOf(s settings.Settings) network.Config {
 // applied takes over settings that were just committed. On trial they go back
 // unless somebody confirms them in time.
 func (m *machine) applied(ctx context.Context) error {
+	if m.store == nil {
+		return errNoState
+	}
 	running, err := candidate.Load(ctx, m.store)
 	if err != nil && !errors.Is(err, candidate.ErrFactory) {
 		return err
@@ -113,6 +120,9 @@ func (m *machine) endTrial() {
 
 // confirm makes settings on trial stay.
 func (m *machine) confirm(ctx context.Context) error {
+	if m.store == nil {
+		return errNoState
+	}
 	m.mu.Lock()
 	m.endTrial()
 	m.mu.Unlock()
@@ -133,6 +143,9 @@ func (m *machine) giveBack(ctx context.Context) error {
 
 // rollBack gives up settings on trial, such as those that a power cut found.
 func (m *machine) rollBack(ctx context.Context) error {
+	if m.store == nil {
+		return errNoState
+	}
 	rolled, err := candidate.RollBack(ctx, m.store)
 	if rolled {
 		m.journal.SettingsRolledBack()

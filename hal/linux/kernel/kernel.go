@@ -102,6 +102,21 @@ func AwaitFile(path string, patience time.Duration) error {
 	}
 }
 
+// AwaitDevice waits until the device at path can be read: its file is there a
+// little before it can.
+func AwaitDevice(path string, patience time.Duration) error {
+	const step = 5 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; time.Sleep(step) {
+		device, err := os.Open(path)
+		if err == nil {
+			return device.Close()
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
 // Restart restarts the machine at once, with nothing written out: whoever has
 // promised something has flushed it.
 func Restart() error {
