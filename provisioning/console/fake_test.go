@@ -40,10 +40,8 @@ const (
 )
 
 func newFakeBox() *fakeBox {
-	well := preflight.Reach{OK: true, Words: "mail.contoso.com answers on port 25"}
 	return &fakeBox{ways: preflight.Ways{
-		ByMX: true,
-		Host: "mail.contoso.com", Port25: well,
+		Host: "contoso-com.mail.protection.outlook.com", ByMX: true, Port25: preflight.Reach{OK: true},
 		STARTTLS: preflight.Reach{OK: true, Words: "its certificate is good"},
 		Port587:  preflight.Reach{Words: "connecting to smtp.office365.com: i/o timeout"},
 		Advice:   "connector: the tenant's host is reached on port 25, and its certificate is good",
@@ -132,7 +130,10 @@ func (b *fakeBox) Probe(_ context.Context, t Target) (preflight.Ways, error) {
 		return preflight.Ways{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
 	}
 	ways := b.ways
-	ways.Host = orElse(t.Host, ways.Host)
+	if t.Host != "" {
+		ways.Host, ways.ByMX = t.Host, false
+	}
+	ways.Port25.Words = ways.Host + " answers on port 25"
 	if t.CA != "" {
 		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Words = "", true, "its certificate is good"
 		ways.Advice = ways.Advise()
@@ -152,7 +153,7 @@ func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[Step, error] 
 	b.tests = append(b.tests, to)
 	return func(yield func(Step, error) bool) {
 		_ = yield(Step{"received", "the box has it: 7, 412 octets"}, nil) &&
-			yield(Step{"connected", "mail.contoso.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
+			yield(Step{"connected", "contoso-com.mail.protection.outlook.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
 			yield(Step{"delivered", "250 2.0.0 Ok: queued as 4F1 (after 0.4s)"}, nil)
 	}
 }

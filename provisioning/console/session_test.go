@@ -76,7 +76,7 @@ func TestAWholeSettingsFileIsTakenWithARequestInTheTPM(t *testing.T) {
 func TestAnAuthorityThatNobodyKnowsIsNamedAndCanBePasted(t *testing.T) {
 	box := newFakeBox()
 	box.ways.STARTTLS = preflight.Reach{Words: "certificate signed by unknown authority"}
-	box.ways.Authority = "CN=Contoso Root"
+	box.ways.Authority, box.ways.Host, box.ways.ByMX = "CN=Contoso Root", "mail.contoso.com", false
 	box.ways.Advice = box.ways.Advise()
 	play(t, box, "authority")
 	if len(box.commits) != 1 || !strings.Contains(box.commits[0].Settings, "ca = ") || !strings.Contains(box.commits[0].Settings, "host = 'mail.contoso.com'") {
@@ -161,21 +161,27 @@ func TestWrongPINsCostMoreAndMoreTimeAlsoAcrossCables(t *testing.T) {
 
 func TestAMegabyteOfNoiseDoesNothingAndIsNotEchoedBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for name, keys := range map[string][]byte{
-			"noise": noise(1 << 20), "letters": bytes.Repeat([]byte("A"), 1<<20), "Enter": bytes.Repeat([]byte("\r"), 1<<20),
-			"Ctrl-C": bytes.Repeat([]byte("\x03"), 1<<20), "lines": bytes.Repeat([]byte("x\r"), 1<<19),
+		for _, c := range []struct {
+			name string
+			keys []byte
+			box  *fakeBox
+		}{
+			{"noise", noise(1 << 20), newFakeBox()},
+			{"noise in the menu", noise(1 << 20), setUpBox()},
+			{"letters", bytes.Repeat([]byte("A"), 1<<20), setUpBox()},
+			{"Enter", bytes.Repeat([]byte("\r"), 1<<20), setUpBox()},
+			{"Ctrl-C", bytes.Repeat([]byte("\x03"), 1<<20), newFakeBox()},
+			{"lines", bytes.Repeat([]byte("x\r"), 1<<19), newFakeBox()},
 		} {
-			for _, box := range []*fakeBox{newFakeBox(), setUpBox()} {
-				line, pull := plug(t.Context(), New(box))
-				line.keys <- keys
-				time.Sleep(time.Minute)
-				if said := line.heard(); len(said) > 64<<10 {
-					t.Errorf("%s: answered with %d bytes", name, len(said))
-				}
-				_ = pull()
-				if len(box.commits)+len(box.done) > 0 {
-					t.Errorf("%s: %d commits, %q", name, len(box.commits), box.done)
-				}
+			line, pull := plug(t.Context(), New(c.box))
+			line.keys <- c.keys
+			time.Sleep(time.Minute)
+			if said := line.heard(); len(said) > 64<<10 {
+				t.Errorf("%s: answered with %d bytes", c.name, len(said))
+			}
+			_ = pull()
+			if len(c.box.commits)+len(c.box.done) > 0 {
+				t.Errorf("%s: %d commits, %q", c.name, len(c.box.commits), c.box.done)
 			}
 		}
 	})

@@ -143,8 +143,9 @@ func (u *setup) host(ctx context.Context) error {
 	const key, mx = "upstream.connector.host", "MX"
 	u.t.Print("\n")
 	preset := orElse(u.draft.get(key), orElse(u.ways.Host, mx))
-	before := u.draft.get(key)
+	before, wanted := u.draft.get(key), ""
 	err := u.ask(ctx, question{"The tenant's mail host", preset, func(host string) error {
+		wanted = host
 		if host == mx || before == "" && host == u.ways.Host && u.ways.ByMX {
 			host = ""
 		}
@@ -153,7 +154,7 @@ func (u *setup) host(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if u.draft.get(key) != before {
+	if wanted != u.ways.Host && (wanted != mx || before != "") {
 		if err := u.probe(ctx); err != nil {
 			return err
 		}
@@ -174,8 +175,6 @@ func (u *setup) authority(ctx context.Context) error {
 	})
 }
 
-// pasteAuthority takes the certificate of a host that is not Exchange Online's;
-// such a host must be named in the settings, also where it is the MX.
 func (u *setup) pasteAuthority(ctx context.Context) error {
 	err := u.insist(ctx, func() error {
 		text, err := u.pasteCertificate(ctx)
@@ -184,9 +183,6 @@ func (u *setup) pasteAuthority(ctx context.Context) error {
 		}
 		return u.draft.put("upstream.connector.ca", strings.TrimSpace(string(text))+"\n")
 	})
-	if err == nil {
-		err = u.draft.put("upstream.connector.host", u.ways.Host)
-	}
 	if err != nil {
 		return err
 	}
