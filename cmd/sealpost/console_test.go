@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sealpost/provisioning/console"
+	"sealpost/provisioning/identity"
+	"sealpost/relay/control"
 )
 
 // cable gives the technician's end of a new serial line, and puts its other
@@ -92,5 +94,13 @@ func TestWhatIsNoSerialLineIsRefused(t *testing.T) {
 	}
 	if err := serve(t.Context(), console.New(consoleBox{&options{}}), path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheConsoleNamesNoCommandThatNobodyThereCanType(t *testing.T) {
+	for _, err := range []error{identity.ErrPending, identity.ErrNoRequest, identity.ErrNone, control.ErrNoRelay} {
+		if words := inConsoleWords(fmt.Errorf("making a request: %w", err)).Error(); strings.Contains(words, "sealpost") || !strings.Contains(words, "making a request: ") {
+			t.Errorf("%v: %s", err, words)
+		}
 	}
 }

@@ -12,8 +12,26 @@ import (
 
 // menu offers what may be done to a box that was set up, once.
 func (s *session) menu(ctx context.Context) error {
-	s.t.Print("\n")
-	choices := []choice{
+	choices := s.choices()
+	s.showMenu(choices)
+	var chosen choice
+	err := s.insist(ctx, func() error {
+		s.sayTrial(ctx)
+		s.t.Print("Menu: ")
+		answer, err := s.t.Line(ctx)
+		if err == nil {
+			chosen, err = s.pick(append(choices, s.trialChoices()...), answer)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return chosen.do(ctx)
+}
+
+func (s *session) choices() []choice {
+	return []choice{
 		{"status", s.status},
 		{"last messages", s.lines(s.box.Messages, "No message yet.")},
 		{"queue", s.queue},
@@ -28,8 +46,13 @@ func (s *session) menu(ctx context.Context) error {
 		{"restart", s.restart},
 		{"factory reset", s.reset},
 	}
+}
+
+// showMenu shows the choices in columns.
+func (s *session) showMenu(choices []choice) {
 	const perRow = 3
 	rows := (len(choices) + perRow - 1) / perRow
+	s.t.Print("\n")
 	for row := range rows {
 		var line strings.Builder
 		for i := row; i < len(choices); i += rows {
@@ -37,22 +60,6 @@ func (s *session) menu(ctx context.Context) error {
 		}
 		s.t.Say("%s", strings.TrimRight(line.String(), " "))
 	}
-	var chosen choice
-	err := s.insist(ctx, func() (err error) {
-		if err := s.sayTrial(ctx); err != nil {
-			return err
-		}
-		s.t.Print("Menu: ")
-		answer, err := s.t.Line(ctx)
-		if err == nil {
-			chosen, err = s.pick(append(choices, s.trialChoices()...), answer)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return chosen.do(ctx)
 }
 
 // pick finds what an answer in the menu means.
@@ -69,19 +76,17 @@ func (s *session) pick(choices []choice, answer string) (choice, error) {
 }
 
 // sayTrial shows how long settings on trial wait to be confirmed.
-func (s *session) sayTrial(ctx context.Context) error {
+func (s *session) sayTrial(ctx context.Context) {
 	status, err := s.box.Status(ctx)
-	if err != nil {
-		return nil // the choice "status" says why
-	}
 	switch {
+	case err != nil:
+		return // the choice "status" says why
 	case status.TrialLeft > 0:
 		s.t.Say("The new settings are on trial. Type \"confirm\" within %s minutes or they go back; \"back\" takes them back now.", minutes(status.TrialLeft))
 	case s.onTrial:
 		s.t.Say("Nobody confirmed the new settings: those before are in force again.")
 	}
 	s.onTrial = status.TrialLeft > 0
-	return nil
 }
 
 // trialChoices are what can be said about settings on trial.
