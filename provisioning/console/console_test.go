@@ -50,6 +50,6 @@ func TestTheManualShowsTheFirstStartAsItGoes(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if string(text) != want {
-		t.Errorf("%s shows another dialogue than the test: go test -update ./provisioning/console writes it", manual)
+		t.Errorf("%s shows another dialogue than the test: go test -update, in this folder, writes it", manual)
 	}
 }

@@ -253,6 +253,25 @@ func TestABoxThatCannotTellItsSettingsOpensNothing(t *testing.T) {
 	})
 }
 
+func TestSettingsThatAreStoredAndNotInForceAreNotAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line, pull := plug(t.Context(), New(lateBox{newFakeBox()}))
+		line.typeAll("\r", "2\r")
+		line.typeAll(keysOf("paste settings"), "3\r", "\r")
+		if said := line.typeAll("apply\r"); !strings.Contains(said, "Not in force yet: restart the box") || !strings.HasSuffix(said, "Menu: ") {
+			t.Errorf("%s", said)
+		}
+		_ = pull()
+	})
+}
+
+// lateBox stores what it is given, and goes by it after a restart only.
+type lateBox struct{ *fakeBox }
+
+func (b lateBox) Commit(ctx context.Context, c candidate.Candidate) error {
+	return errors.Join(b.fakeBox.Commit(ctx, c), errors.New("not in force yet: restart the box"))
+}
+
 // brokenBox cannot read its state.
 type brokenBox struct{ *fakeBox }
 

@@ -166,7 +166,7 @@ func (u *setup) apply(ctx context.Context) error {
 		return err
 	}
 	if !applied {
-		return errBack
+		return u.unapplied(ctx)
 	}
 	u.forget()
 	if err := u.preflight(ctx); err != nil && !errors.Is(err, errBack) {
@@ -176,6 +176,15 @@ func (u *setup) apply(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// unapplied leads back to the questions, unless what was entered is stored.
+func (u *setup) unapplied(ctx context.Context) error {
+	running, err := u.running(ctx)
+	if err == nil && running.Settings == "" {
+		err = errBack
+	}
+	return err
 }
 
 func (u *setup) summary() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"sealpost/provisioning/bundle"
 	"sealpost/provisioning/candidate"
 )
 
@@ -34,7 +35,7 @@ func (u *setup) forgetCertificate() {
 }
 
 func (u *setup) fromStick(context.Context) error {
-	u.t.Say("Put the PFX on a stick formatted with FAT32 or exFAT, beside a sealpost.toml, and plug it in once this box is set up. Until then go on without one.")
+	u.t.Say("Make a folder named %s on a stick formatted as FAT32 or exFAT. Put the PFX into it, and its password into password.txt beside it. Plug the stick in once this box is set up; go on without a certificate until then.", bundle.Folder)
 	return errAgain
 }
 
