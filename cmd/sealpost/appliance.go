@@ -18,11 +18,11 @@ import (
 
 // readable is what a relay without a file system of its own must read: Go's
 // resolver and listener do.
-var readable = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/proc/sys/net/core/somaxconn"}
+var readable = []string{"/etc/hosts", "/etc/nsswitch.conf", "/proc/sys/net/core/somaxconn"}
 
 // confine leaves the relay its state and its TPM.
 func (b *box) confine() error {
-	rights := confine.Rights{ReadWrite: []string{b.settings.State.Path}, Read: readable}
+	rights := confine.Rights{ReadWrite: []string{b.settings.State.Path}, Read: readable, ReadIn: []string{networkDir}}
 	if tpm := string(b.settings.Keys.TPM); filepath.IsAbs(tpm) {
 		rights.ReadWrite = append(rights.ReadWrite, tpm)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,7 +29,8 @@ const (
 	relayDir    = "/run/relay"
 	relaySocket = relayDir + "/control.sock"
 	initSocket  = "/run/init.sock"
-	resolvConf  = "/etc/resolv.conf"
+	networkDir  = "/run/network" // the relay may read what is there
+	resolvConf  = networkDir + "/resolv.conf"
 )
 
 // program is where the kernel finds this program in the initramfs.
@@ -86,6 +88,9 @@ func runInit(ctx context.Context) error {
 	if err := kernel.Mount(); err != nil {
 		return err
 	}
+	if err := linkResolvConf(); err != nil {
+		return err
+	}
 	log, err := kernel.OpenLog()
 	if err != nil {
 		return err
@@ -118,6 +123,17 @@ func runInit(ctx context.Context) error {
 	m.try("modules", kernel.LoadModules(board.LaterPath))
 	m.startCare(ctx)
 	return <-failed
+}
+
+// linkResolvConf has the resolver find its file where it may change.
+func linkResolvConf() error {
+	if err := os.MkdirAll(networkDir, 0o755); err != nil {
+		return fmt.Errorf("making a place for the resolver's file: %w", err)
+	}
+	if err := os.Symlink(resolvConf, "/etc/resolv.conf"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("linking the resolver's file: %w", err)
+	}
+	return nil
 }
 
 // try records a fault that the box goes on without.

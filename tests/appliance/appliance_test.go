@@ -55,6 +55,7 @@ type box struct {
 	*machine.Machine
 	flash *nbd.Server
 	tpm   *parts.Swtpm
+	ports []int // of the box that this machine reaches
 }
 
 // start powers on a box that is new from the factory.
@@ -74,7 +75,7 @@ func newBox(t *testing.T) *box {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	b := &box{tpm: parts.StartSwtpm(t)}
+	b := &box{tpm: parts.StartSwtpm(t), ports: []int{25}}
 	if b.flash, err = nbd.Serve(nbd.NewFlash(stateSize, 1), filepath.Join(dir, "s")); err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +127,16 @@ func (b *box) setUp(t *testing.T, c candidate) {
 	}
 }
 
-// powerOn switches the box on for the first time, with its SMTP port forwarded.
+// powerOn switches the box on for the first time.
 func (b *box) powerOn(t *testing.T) {
 	t.Helper()
+	forward := map[int]int{}
+	for _, port := range b.ports {
+		forward[port] = 0
+	}
 	var err error
 	b.Machine, err = machine.Start(machine.Config{Image: image, Flash: b.flash, TPM: b.tpm,
-		Network: machine.Network{Outside: true, Forward: map[int]int{25: 0}}})
+		Network: machine.Network{Outside: true, Forward: forward}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sealpost/tests/box"
+	"sealpost/tests/load"
 	"sealpost/tests/tenant"
 )
 
@@ -145,17 +146,24 @@ func TestAFlappingTenantGetsEverything(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 8*time.Second)
 	defer stop()
 	var busy sync.WaitGroup
-	l := newLedger()
-	busy.Go(func() { l.load(ctx, 1, s.address()) })
-	flap(ctx, upstream)
+	l := load.NewLedger()
+	busy.Go(func() { l.Load(ctx, 1, s.address(), "127.0.1.2") })
+	load.Flap(ctx, upstream)
 	busy.Wait()
 	upstream.Behave(nil)
 	s.awaitEmpty()
-	l.check(t, upstream)
+	l.Check(t, upstream)
 	held, resumed := len(s.relay.Log.Events("upstream held")), len(s.relay.Log.Events("upstream resumed"))
 	if held == 0 || resumed == 0 {
 		t.Errorf("held %d times, resumed %d times", held, resumed)
 	}
 	t.Logf("flapping: held %d times, resumed %d times, %d attempts put off for the message's own sake",
 		held, resumed, len(s.relay.Log.Events("retrying")))
+}
+
+func when(condition bool, answer string) string {
+	if condition {
+		return answer
+	}
+	return ""
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sealpost/tests/load"
 	"sealpost/tests/parts"
 	"sealpost/tests/tenant"
 )
@@ -102,13 +103,13 @@ func TestAFloodFromOneClientStopsNobodyElseAndNothingIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flood := must(talk(s.address(), "127.0.0.2"))
-	defer flood.close()
+	flood := must(load.Talk(s.address(), "127.0.0.2"))
+	defer flood.Close()
 	answered := map[string]bool{}
 	var refusal error
 	for n := 0; refusal == nil && n < 10_000; n++ {
 		name := fmt.Sprint("flood-", n)
-		if refusal = flood.send(numbered(name, 20_000)); refusal == nil {
+		if refusal = flood.Send(load.Numbered(name, 20_000)); refusal == nil {
 			answered[name] = true
 		}
 	}
@@ -116,26 +117,26 @@ func TestAFloodFromOneClientStopsNobodyElseAndNothingIsLost(t *testing.T) {
 		t.Errorf("the flooder hears: %v", refusal)
 	}
 	for n := range 50 {
-		other := must(talk(s.address(), fmt.Sprintf("127.0.0.%d", 3+n%5)))
+		other := must(load.Talk(s.address(), fmt.Sprintf("127.0.0.%d", 3+n%5)))
 		name := fmt.Sprint("other-", n)
-		if err := other.send(numbered(name, 20_000)); err != nil {
+		if err := other.Send(load.Numbered(name, 20_000)); err != nil {
 			t.Errorf("%s hears: %v", name, err)
 		}
 		answered[name] = true
-		other.close()
+		other.Close()
 	}
 	if after := must(os.Stat(s.box.State)); after.Size() != before.Size() {
 		t.Errorf("the state had %d bytes, now %d", before.Size(), after.Size())
 	}
 	upstream.Behave(nil)
 	s.awaitEmpty()
-	again := must(talk(s.address(), "127.0.0.2"))
-	defer again.close()
-	if err := again.send(numbered("after", 20_000)); err != nil {
+	again := must(load.Talk(s.address(), "127.0.0.2"))
+	defer again.Close()
+	if err := again.Send(load.Numbered("after", 20_000)); err != nil {
 		t.Errorf("after the flood the flooder hears: %v", err)
 	}
 	for _, message := range upstream.Messages() {
-		name, whole := named(message.Content)
+		name, whole := load.Named(message.Content)
 		if !whole {
 			t.Errorf("%q arrived torn", name)
 		}
@@ -182,7 +183,7 @@ func TestAMessageOf150MBPassesThrough64MiBOfMemory(t *testing.T) {
 	s.importPFX(clientCertificate(t, authority()))
 	s.narrow(64 << 20)
 	s.start()
-	message := numbered("scan", 150_000_000)
+	message := load.Numbered("scan", 150_000_000)
 	for _, down := range []bool{false, true} {
 		arrived := len(upstream.Messages())
 		if down {
@@ -190,15 +191,15 @@ func TestAMessageOf150MBPassesThrough64MiBOfMemory(t *testing.T) {
 			upstream.DropConnections()
 			s.mustKeep("")
 		}
-		scanner := must(talk(s.address(), "127.0.0.2"))
-		if err := scanner.send(message); err != nil {
+		scanner := must(load.Talk(s.address(), "127.0.0.2"))
+		if err := scanner.Send(message); err != nil {
 			t.Fatalf("with the tenant down (%v) the scanner hears: %v", down, err)
 		}
-		scanner.close()
+		scanner.Close()
 		upstream.Behave(nil)
 		s.awaitEmpty()
 		if !slices.ContainsFunc(upstream.Messages()[arrived:], func(m tenant.Message) bool {
-			name, whole := named(m.Content)
+			name, whole := load.Named(m.Content)
 			return name == "scan" && whole && len(m.Content) > len(message)
 		}) {
 			t.Errorf("with the tenant down (%v) the scan did not arrive", down)

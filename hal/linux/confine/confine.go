@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
+	llsyscall "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +21,9 @@ import (
 type Rights struct {
 	ReadWrite []string
 	Read      []string
+	// ReadIn are folders of which every file may be read, also one that comes
+	// later or takes another's place.
+	ReadIn []string
 }
 
 // Enforce confines every thread of the process, and what it may start:
@@ -33,6 +37,9 @@ func Enforce(r Rights) error {
 	}
 	if paths := existing(r.Read); len(paths) > 0 {
 		rules = append(rules, landlock.ROFiles(paths...))
+	}
+	if paths := existing(r.ReadIn); len(paths) > 0 {
+		rules = append(rules, landlock.PathAccess(readFiles, paths...))
 	}
 	// The oldest version that does must be there; newer ones bar more.
 	if err := landlock.V1.RestrictPaths(rules...); err != nil {
@@ -50,6 +57,9 @@ func Enforce(r Rights) error {
 	}
 	return nil
 }
+
+// readFiles leaves out the lists of folders.
+const readFiles = llsyscall.AccessFSReadFile
 
 func existing(paths []string) []string {
 	var there []string

@@ -1,13 +1,17 @@
 package confine
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +33,7 @@ func attempts(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := Enforce(Rights{ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}}); err != nil {
+	if err := Enforce(Rights{ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")}}); err != nil {
 		return err
 	}
 	var wrong []error
@@ -47,6 +51,9 @@ func attempts(dir string) error {
 	}
 	check("its own file", open(mine, os.O_RDWR), true)
 	check("what it may read", open(filepath.Join(dir, "readable"), os.O_RDONLY), true)
+	check("what took another file's place", waitFor(filepath.Join(dir, "changing", "later")), true)
+	check("writing there", open(filepath.Join(dir, "changing", "later"), os.O_WRONLY), false)
+	check("making a file there", open(filepath.Join(dir, "changing", "mine"), os.O_WRONLY|os.O_CREATE), false)
 	check("writing what it may read", open(filepath.Join(dir, "readable"), os.O_WRONLY), false)
 	check("reading another file", open(secret, os.O_RDONLY), false)
 	check("reading /etc/passwd", open("/etc/passwd", os.O_RDONLY), false)
@@ -59,6 +66,19 @@ func attempts(dir string) error {
 	check("executing itself", exec.Command("/proc/self/exe").Run(), false)
 	check("executing from memory", execute(memory), false)
 	return errors.Join(wrong...)
+}
+
+// waitFor reads a file that somebody outside makes.
+func waitFor(path string) error {
+	fmt.Println("confined")
+	for range 1000 {
+		_, err := os.ReadFile(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fs.ErrNotExist
 }
 
 // inMemory is this program again, in no file system.
@@ -88,11 +108,26 @@ func confined(t *testing.T, dir string) string {
 	t.Helper()
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), "CONFINED_TO="+dir)
-	output, err := command.CombinedOutput()
+	command.Stderr = os.Stderr
+	output, err := command.StdoutPipe()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, output)
+		t.Fatal(err)
 	}
-	return string(output)
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := bufio.NewReader(output)
+	if line, err := said.ReadString('\n'); err != nil || line != "confined\n" {
+		t.Fatalf("it said %q, %v", line, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "changing", "later"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(said)
+	if err := errors.Join(err, command.Wait()); err != nil {
+		t.Fatalf("%v\n%s", err, rest)
+	}
+	return string(rest)
 }
 
 func TestAConfinedProcessHasItsOwnFilesAndNothingElse(t *testing.T) {
@@ -102,10 +137,13 @@ func TestAConfinedProcessHasItsOwnFilesAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Mkdir(filepath.Join(dir, "changing"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if got := strings.TrimSpace(confined(t, dir)); got != "<nil>" {
 		t.Error(got)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 3 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 4 {
 		t.Errorf("it left %v", left)
 	}
 }

@@ -1,4 +1,9 @@
-package endtoend
+// Package load is a site full of devices that never tire, and remembers what
+// each of them was told.
+//
+// It knows SMTP as a device speaks it, and messages that prove themselves whole.
+// It must not know what is between the devices and the tenant.
+package load
 
 import (
 	"crypto/sha256"
@@ -10,28 +15,43 @@ import (
 	"time"
 )
 
-// talker is a device that sends one message after the other over one session.
-type talker struct {
+// Sender and Recipient of every message.
+const (
+	Sender    = "printer@contoso.com"
+	Recipient = "alice@fabrikam.example"
+)
+
+// Talker is a device that sends one message after the other over one session.
+type Talker struct {
 	conn net.Conn
 	text *textproto.Conn
 }
 
-// talk opens a session with the relay from an address of this machine.
-func talk(relay, from string) (*talker, error) {
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+// Talk opens a session with the relay from an address of this machine; empty
+// means any.
+func Talk(relay, from string) (*Talker, error) {
+	dialer := net.Dialer{Timeout: 10 * time.Second}
+	if from != "" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
 	conn, err := dialer.Dial("tcp", relay)
 	if err != nil {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
-	t := &talker{conn, textproto.NewConn(conn)}
-	if _, _, err := t.text.ReadResponse(220); err != nil {
+	t := &Talker{conn, textproto.NewConn(conn)}
+	_, _, err = t.text.ReadResponse(220)
+	if err == nil {
+		err = t.say(250, "EHLO device")
+	}
+	if err != nil {
+		t.Close()
 		return nil, err
 	}
-	return t, t.say(250, "EHLO device")
+	return t, nil
 }
 
-func (t *talker) say(code int, format string, args ...any) error {
+func (t *Talker) say(code int, format string, args ...any) error {
 	id, err := t.text.Cmd(format, args...)
 	if err != nil {
 		return err
@@ -42,12 +62,12 @@ func (t *talker) say(code int, format string, args ...any) error {
 	return err
 }
 
-// send gives one message, and an error unless it was answered 250.
-func (t *talker) send(message string) error {
+// Send gives one message, and an error unless it was answered 250.
+func (t *Talker) Send(message string) error {
 	for _, step := range []struct {
 		code int
 		line string
-	}{{250, "MAIL FROM:<" + sender + ">"}, {250, "RCPT TO:<" + recipient + ">"}, {354, "DATA"}} {
+	}{{250, "MAIL FROM:<" + Sender + ">"}, {250, "RCPT TO:<" + Recipient + ">"}, {354, "DATA"}} {
 		if err := t.say(step.code, "%s", step.line); err != nil {
 			return err
 		}
@@ -63,11 +83,12 @@ func (t *talker) send(message string) error {
 	return err
 }
 
-func (t *talker) close() { _ = t.conn.Close() }
+// Close hangs up.
+func (t *Talker) Close() { _ = t.conn.Close() }
 
-// numbered is a message of about size octets that proves itself: its body ends
+// Numbered is a message of about size octets that proves itself: its body ends
 // with its digest.
-func numbered(name string, size int) string {
+func Numbered(name string, size int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Subject: %s\r\n\r\n", name)
 	random := rand.New(rand.NewPCG(uint64(size), uint64(len(name))))
@@ -78,9 +99,9 @@ func numbered(name string, size int) string {
 	return b.String()
 }
 
-// named finds the number of a message that arrived whole; the relay's trace
+// Named finds the number of a message that arrived whole; the relay's trace
 // field stands before it.
-func named(content []byte) (name string, whole bool) {
+func Named(content []byte) (name string, whole bool) {
 	text := string(content)
 	at := strings.Index(text, "Subject: ")
 	const digest = 2*sha256.Size + len("\r\n")
