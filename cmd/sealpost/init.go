@@ -120,6 +120,7 @@ func runInit(ctx context.Context) error {
 	m.startLines(ctx)
 	m.startSticks(ctx)
 	m.try("modules", kernel.LoadModules(board.LaterPath))
+	go m.startGadget(ctx)
 	m.startCare(ctx)
 	return <-failed
 }
