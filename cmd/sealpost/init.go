@@ -16,6 +16,7 @@ import (
 	"sealpost/hal/linux/board"
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/led"
 	"sealpost/hal/linux/network"
 	"sealpost/hal/linux/process"
 	"sealpost/provisioning/settings"
@@ -79,7 +80,8 @@ type machine struct {
 	ends      int    // of relays that nobody asked to end
 	last      string // why the last one did
 	unwell    string
-	doubt     string // why the clock is not trusted
+	doubt     string        // why the clock is not trusted
+	lamp      led.Condition // only what the stick, the button and the queue say
 }
 
 // runInit brings the machine up and never returns: a first process that ends is
@@ -114,6 +116,8 @@ func runInit(ctx context.Context) error {
 	m.serial, err = board.Serial()
 	m.try("serial number", err)
 	m.journal.BoardStarted(facts.Name, m.serial, version)
+	m.startLamp(ctx)
+	m.startButton(ctx)
 	m.startNetwork(ctx)
 	failed := make(chan error, 1)
 	go func() { failed <- m.answer() }()
@@ -121,6 +125,7 @@ func runInit(ctx context.Context) error {
 	m.startLines(ctx)
 	m.startSticks(ctx)
 	m.try("modules", kernel.LoadModules(board.LaterPath))
+	go m.startGadget(ctx)
 	m.startCare(ctx)
 	return <-failed
 }

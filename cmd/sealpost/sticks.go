@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sealpost/hal/linux/led"
 	"sealpost/hal/linux/process"
 	"sealpost/hal/linux/usb"
 )
@@ -20,29 +21,50 @@ import (
 // stickPatience bounds everything that is done with a stick.
 const stickPatience = 2 * time.Minute
 
+// doneShown is how long the lamp tells of a stick that is done with.
+const doneShown = time.Minute
+
 // startSticks takes each stick that is in or comes in, one at a time.
 func (m *machine) startSticks(ctx context.Context) {
 	go usb.Watch(ctx, func(in context.Context, s usb.Stick) {
 		m.stick.Lock()
 		defer m.stick.Unlock()
-		if in.Err() == nil {
-			m.takeStick(ctx, s)
+		if in.Err() != nil {
+			return
 		}
+		m.lampStick(led.StickWorking)
+		said := led.StickRefused
+		if v := m.takeStick(ctx, s); len(v.Faults) == 0 {
+			said = led.StickDone
+			// A stick that stays in does not hide for ever how mail is.
+			var cancel context.CancelFunc
+			in, cancel = context.WithTimeout(in, doneShown)
+			defer cancel()
+		}
+		m.lampStick(said)
+		<-in.Done()
+		m.lampStick(nil)
 	})
+}
+
+// lampStick has the lamp tell of the stick; nil is the end of it.
+func (m *machine) lampStick(p *led.Pattern) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lamp.Stick = p
 }
 
 // takeStick has a child look at a stick, and puts into force what it committed.
 // A child that hangs in the kernel is left behind.
-func (m *machine) takeStick(ctx context.Context, s usb.Stick) {
+func (m *machine) takeStick(ctx context.Context, s usb.Stick) (v stickVerdict) {
 	ctx, cancel := context.WithTimeout(ctx, stickPatience)
 	defer cancel()
 	child, err := m.startStick(ctx, s)
 	if err != nil {
 		m.try("stick", err)
-		return
+		return stickVerdict{Faults: faultsOf(err)}
 	}
-	defer child.Close()
-	var v stickVerdict
+	defer child.close()
 	if err := child.Decode(&v); err != nil {
 		v.Faults = []string{fmt.Sprintf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%v)", err)}
 	}
@@ -54,13 +76,23 @@ func (m *machine) takeStick(ctx context.Context, s usb.Stick) {
 	if err := child.Decode(&written); err == nil && written.Trouble != "" {
 		m.try("stick", errors.New(written.Trouble))
 	}
+	_ = child.await()
+	return v
 }
 
 // stickChild is a process that says JSON.
 type stickChild struct {
 	*json.Decoder
-	io.Closer
+	says *os.File
 }
+
+// await waits until the child has ended, or until nothing is waited for.
+func (c stickChild) await() error {
+	_, err := io.Copy(io.Discard, c.says)
+	return err
+}
+
+func (c stickChild) close() { _ = c.says.Close() }
 
 // startStick starts a child in a mount namespace of its own. What it says can be
 // waited for until ctx ends.

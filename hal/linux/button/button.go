@@ -1,0 +1,140 @@
+// Package button is a key of an input device that does something only when it
+// is held for long.
+//
+// It knows the kernel's input events (linux/input.h), and that devices come
+// late and go. It must not know what the key does.
+package button
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// glance is the time between two looks for devices.
+const glance = time.Second
+
+const keyEvent = 1 // EV_KEY
+
+// An event is a time, as long as the processor has it, a type, a code, and a
+// value.
+const (
+	sizeOfTime  = int(unsafe.Sizeof(unix.Timeval{}))
+	sizeOfEvent = sizeOfTime + 8
+)
+
+// Button is a key of any of several input devices.
+type Button struct {
+	Devices string // a pattern of names
+	Key     uint16 // its code (linux/input-event-codes.h)
+	Hold    time.Duration
+	// Pressed hears of the key going down and up. A device that goes away has
+	// let go of its keys.
+	Pressed func(down bool)
+	// Held hears that it was down for the time of Hold, once for each press.
+	Held func()
+
+	mu   sync.Mutex
+	held *time.Timer // nil while the key is up
+}
+
+// Run follows the devices, those that come later too, until ctx ends.
+func (b *Button) Run(ctx context.Context) {
+	ticker := time.NewTicker(glance)
+	defer ticker.Stop()
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	var mu sync.Mutex
+	open := map[string]bool{}
+	for ctx.Err() == nil {
+		paths, _ := filepath.Glob(b.Devices)
+		for _, path := range paths {
+			mu.Lock()
+			known := open[path]
+			open[path] = true
+			mu.Unlock()
+			if known {
+				continue
+			}
+			reading.Go(func() {
+				b.follow(ctx, path)
+				mu.Lock()
+				defer mu.Unlock()
+				delete(open, path)
+			})
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+// follow reads a device until it is gone or ctx ends.
+func (b *Button) follow(ctx context.Context, path string) {
+	device, err := os.Open(path)
+	if err != nil {
+		return // it is tried again at the next look
+	}
+	defer device.Close()
+	defer context.AfterFunc(ctx, func() { _ = device.Close() })()
+	down := false
+	defer func() {
+		if down {
+			b.press(false)
+		}
+	}()
+	const events = 64
+	for buffer := make([]byte, events*sizeOfEvent); ; {
+		n, err := device.Read(buffer)
+		if err != nil {
+			return
+		}
+		for event := range eventsIn(buffer[:n]) {
+			// A value of 2 is the repeat of a key that is down.
+			if event.kind == keyEvent && event.code == b.Key && event.value != 2 && down != (event.value == 1) {
+				down = !down
+				b.press(down)
+			}
+		}
+	}
+}
+
+// event is what happened to one key.
+type event struct {
+	kind, code uint16
+	value      int32
+}
+
+// eventsIn reads whole events; a part of one is left out.
+func eventsIn(data []byte) func(yield func(event) bool) {
+	return func(yield func(event) bool) {
+		for ; len(data) >= sizeOfEvent; data = data[sizeOfEvent:] {
+			at := data[sizeOfTime:]
+			e := event{binary.NativeEndian.Uint16(at), binary.NativeEndian.Uint16(at[2:]), int32(binary.NativeEndian.Uint32(at[4:]))}
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// press takes a change of the key, of whichever device.
+func (b *Button) press(down bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held != nil {
+		b.held.Stop()
+		b.held = nil
+	}
+	if down {
+		b.held = time.AfterFunc(b.Hold, b.Held)
+	}
+	b.Pressed(down)
+}

@@ -1,0 +1,124 @@
+package button
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const key = 88
+
+// keyboard is an input device in the shape of a named pipe.
+type keyboard struct{ *os.File }
+
+func plugIn(t *testing.T, dir string) keyboard {
+	t.Helper()
+	path := filepath.Join(dir, "event0")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pipe.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return keyboard{pipe}
+}
+
+func (k keyboard) sends(t *testing.T, kind, code uint16, value int32) {
+	t.Helper()
+	data := make([]byte, sizeOfEvent)
+	binary.NativeEndian.PutUint16(data[sizeOfTime:], kind)
+	binary.NativeEndian.PutUint16(data[sizeOfTime+2:], code)
+	binary.NativeEndian.PutUint32(data[sizeOfTime+4:], uint32(value))
+	if _, err := k.Write(data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// watch gives what becomes of a button that is to be held for so long.
+func watch(t *testing.T, dir string, hold time.Duration) (pressed <-chan bool, held <-chan struct{}) {
+	t.Helper()
+	presses, holds := make(chan bool, 10), make(chan struct{}, 10)
+	b := &Button{Devices: filepath.Join(dir, "event*"), Key: key, Hold: hold,
+		Pressed: func(down bool) { presses <- down }, Held: func() { holds <- struct{}{} }}
+	go b.Run(t.Context())
+	return presses, holds
+}
+
+func await[T any](t *testing.T, from <-chan T) (value T) {
+	t.Helper()
+	select {
+	case value = <-from:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing came")
+	}
+	return value
+}
+
+func TestAButtonThatIsHeldForLongDoesItsWorkOnce(t *testing.T) {
+	dir := t.TempDir()
+	pressed, held := watch(t, dir, 20*time.Millisecond)
+	k := plugIn(t, dir) // after the watch has begun
+	k.sends(t, keyEvent, key, 1)
+	k.sends(t, keyEvent, key, 2) // the repeat
+	if !await(t, pressed) {
+		t.Error("it went up")
+	}
+	await(t, held)
+	k.sends(t, keyEvent, key, 0)
+	if await(t, pressed) || len(held) > 0 {
+		t.Error("it was held twice")
+	}
+}
+
+func TestAButtonThatIsLetGoDoesNothing(t *testing.T) {
+	dir := t.TempDir()
+	k := plugIn(t, dir)
+	pressed, held := watch(t, dir, time.Hour)
+	k.sends(t, keyEvent, key+1, 1) // another key
+	k.sends(t, 4, key, 1)          // and no key at all
+	k.sends(t, keyEvent, key, 1)
+	k.sends(t, keyEvent, key, 0)
+	if !await(t, pressed) || await(t, pressed) || len(held) > 0 {
+		t.Error("not pressed once and let go")
+	}
+}
+
+func TestADeviceThatIsPulledLetsGoOfItsKeys(t *testing.T) {
+	dir := t.TempDir()
+	pressed, held := watch(t, dir, time.Hour)
+	k := plugIn(t, dir)
+	k.sends(t, keyEvent, key, 1)
+	await(t, pressed)
+	if err := errors.Join(os.Remove(filepath.Join(dir, "event0")), k.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if await(t, pressed) || len(held) > 0 {
+		t.Error("the key is still down")
+	}
+}
+
+func FuzzEvents(f *testing.F) {
+	f.Add(make([]byte, sizeOfEvent+1))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		found := 0
+		for range eventsIn(slices.Clone(data)) {
+			found++
+		}
+		if found != len(data)/sizeOfEvent {
+			t.Errorf("%d events in %d bytes", found, len(data))
+		}
+	})
+}

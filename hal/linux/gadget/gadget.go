@@ -1,0 +1,70 @@
+// Package gadget makes the box a serial line for whoever plugs a USB cable from
+// it into a PC, by CDC ACM, for which no PC needs a driver.
+//
+// It knows configfs and USB descriptors. It must not know who talks on the line.
+package gadget
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Line is the box's end of the cable.
+const Line = "/dev/ttyGS0"
+
+const configfs = "/sys/kernel/config"
+
+// Linux Foundation's identity of a serial gadget, by which PCs know it.
+const (
+	vendor  = "0x1d6b"
+	product = "0x0104" // Multifunction Composite Gadget
+)
+
+// Start makes the line on a USB device controller, named as under
+// /sys/class/udc.
+func Start(controller, serial string) error {
+	if err := unix.Mount("configfs", configfs, "configfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("mounting configfs on %s: %w", configfs, err)
+	}
+	return start(filepath.Join(configfs, "usb_gadget"), controller, serial)
+}
+
+// start describes the gadget in a folder like configfs's, and binds it.
+func start(gadgets, controller, serial string) error {
+	dir := filepath.Join(gadgets, "sealpost")
+	const configuration, function = "configs/c.1", "functions/acm.usb0"
+	for _, folder := range []string{"", "strings/0x409", configuration, configuration + "/strings/0x409", function} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+			return fmt.Errorf("making the USB serial line: %w", err)
+		}
+	}
+	for _, a := range []struct{ name, value string }{
+		{"idVendor", vendor},
+		{"idProduct", product},
+		{"strings/0x409/manufacturer", "Sealpost"},
+		{"strings/0x409/product", "Sealpost console"},
+		{"strings/0x409/serialnumber", serial},
+		{configuration + "/strings/0x409/configuration", "Console"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, a.name), []byte(a.value), 0o644); err != nil {
+			return fmt.Errorf("describing the USB serial line: %w", err)
+		}
+	}
+	link := filepath.Join(dir, configuration, "acm.usb0")
+	if err := os.Symlink(filepath.Join(dir, function), link); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("making the USB serial line: %w", err)
+	}
+	bound := filepath.Join(dir, "UDC")
+	if now, err := os.ReadFile(bound); err == nil && strings.TrimSpace(string(now)) == controller {
+		return nil
+	}
+	if err := os.WriteFile(bound, []byte(controller), 0o644); err != nil {
+		return fmt.Errorf("binding the USB serial line to %s: %w", controller, err)
+	}
+	return nil
+}

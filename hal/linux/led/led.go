@@ -1,0 +1,71 @@
+// Package led is the one lamp of the box, which speaks in patterns.
+//
+// It knows patterns, and the brightness file of a light under /sys/class/leds.
+// It must not know how the box comes to be in the state that it shows.
+package led
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Lamp is a light that may come late, and go.
+type Lamp struct {
+	files string // a pattern
+	file  string // the one in use; empty until it is found
+	next  chan *Pattern
+}
+
+// New is the lamp whose brightness file the pattern of names matches.
+func New(files string) *Lamp { return &Lamp{files: files, next: make(chan *Pattern)} }
+
+// Show has the lamp show a pattern from its beginning, until another is shown.
+// It waits for [Lamp.Run].
+func (l *Lamp) Show(ctx context.Context, p *Pattern) {
+	select {
+	case l.next <- p:
+	case <-ctx.Done():
+	}
+}
+
+// Run shows what it is told until ctx ends.
+func (l *Lamp) Run(ctx context.Context) {
+	var shown *Pattern
+	step := 0
+	var turn <-chan time.Time // of the next step
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case shown = <-l.next:
+			step = 0
+		case <-turn:
+			step = (step + 1) % len(shown.steps)
+		}
+		l.light(step%2 == 0)
+		turn = time.After(shown.steps[step])
+	}
+}
+
+// light switches the light. One that is not there cannot be, and is looked for
+// again at the next step.
+func (l *Lamp) light(on bool) {
+	value := []byte("0")
+	if on {
+		value = []byte("255") // the kernel makes the light's most of it
+	}
+	if l.file != "" && os.WriteFile(l.file, value, 0) == nil {
+		return
+	}
+	l.file = ""
+	found, _ := filepath.Glob(l.files)
+	if len(found) == 0 {
+		return
+	}
+	l.file = found[0]
+	// What the kernel has the light show by itself would get in between.
+	_ = os.WriteFile(filepath.Join(filepath.Dir(l.file), "trigger"), []byte("none"), 0)
+	_ = os.WriteFile(l.file, value, 0)
+}

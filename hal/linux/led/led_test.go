@@ -1,0 +1,106 @@
+package led
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestThePageAboutTheLampSaysWhatTheLampShows(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/lamp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows strings.Builder
+	for _, p := range Patterns {
+		rows.WriteString("| " + p.Looks + " | " + p.Means + " |\n")
+	}
+	if want := "|---|---|\n" + rows.String() + "\n"; !strings.Contains(string(page), want) {
+		t.Errorf("docs/lamp.md should have the table\n%s", want)
+	}
+}
+
+func TestTheLampSaysFirstWhatAHandIsAtWorkOn(t *testing.T) {
+	everything := Condition{ButtonHeld: true, Stick: StickRefused, Factory: true, Starting: true, Unwell: true}
+	for _, step := range []struct {
+		want *Pattern
+		then func(*Condition)
+	}{
+		{Resetting, func(c *Condition) { c.ButtonHeld = false }},
+		{StickRefused, func(c *Condition) { c.Stick = nil }},
+		{Unwell, func(c *Condition) { c.Unwell = false }},
+		{Factory, func(c *Condition) { c.Factory = false }},
+		{Starting, func(c *Condition) { c.Starting = false }},
+		{Well, func(*Condition) {}},
+	} {
+		if got := Judge(everything); got != step.want {
+			t.Errorf("of %+v the lamp says %q, expected %q", everything, got.Means, step.want.Means)
+		}
+		step.then(&everything)
+	}
+}
+
+func TestNoTwoPatternsBlinkAlike(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range Patterns {
+		var shape strings.Builder
+		for _, step := range p.steps {
+			shape.WriteString(step.String() + " ")
+		}
+		if seen[shape.String()] || (p != Well && len(p.steps)%2 != 0) {
+			t.Errorf("%s: %s", p.Looks, shape.String())
+		}
+		seen[shape.String()] = true
+	}
+}
+
+func TestTheHeldButtonBlinksFasterForTenSeconds(t *testing.T) {
+	whole := time.Duration(0)
+	for i, step := range Resetting.steps {
+		whole += step
+		if i > 0 && step > Resetting.steps[i-1] {
+			t.Errorf("step %d is slower than the one before", i)
+		}
+	}
+	if whole < 10*time.Second || whole > 11*time.Second {
+		t.Errorf("it takes %s", whole)
+	}
+}
+
+func TestALampThatComesLateShowsThePattern(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "green", "brightness")
+	shows := func(want string) {
+		t.Helper()
+		if text, err := os.ReadFile(file); err != nil || string(text) != want {
+			t.Errorf("the lamp is at %q, %v, expected %q", text, err, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		lamp := New(filepath.Join(dir, "*", "brightness"))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go lamp.Run(ctx)
+		lamp.Show(ctx, Factory)
+		if err := errors.Join(os.Mkdir(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		shows("0")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		shows("255")
+		lamp.Show(ctx, Well)
+		for range 5 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			shows("255")
+		}
+	})
+}

@@ -1,0 +1,74 @@
+package led
+
+import "time"
+
+// Pattern is how the lamp shows one thing.
+type Pattern struct {
+	Means string // what it says of the box
+	Looks string // how a person would describe it
+	// steps are how long the lamp is on, off, on, and so forth, over and over.
+	steps []time.Duration
+}
+
+// What the lamp can show.
+var (
+	Starting = &Pattern{"the box starts", "blinks fast, about three times a second",
+		[]time.Duration{150 * ms, 150 * ms}}
+	Factory = &Pattern{"the box was never set up", "blinks slowly, once in two seconds",
+		[]time.Duration{time.Second, time.Second}}
+	Well = &Pattern{"mail flows", "on",
+		[]time.Duration{time.Second}}
+	Unwell = &Pattern{"mail is held, or the box is not well", "two short flashes, then a pause",
+		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 1500 * ms}}
+	StickWorking = &Pattern{"a stick is being read", "flickers",
+		[]time.Duration{60 * ms, 60 * ms}}
+	StickDone = &Pattern{"the stick is done with, pull it", "three long flashes, then a pause",
+		[]time.Duration{600 * ms, 300 * ms, 600 * ms, 300 * ms, 600 * ms, 1200 * ms}}
+	StickRefused = &Pattern{"nothing of the stick was taken", "five short flashes, then a pause, until it is pulled",
+		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 1200 * ms}}
+	Resetting = &Pattern{"the reset button is held; after 10 seconds everything is erased", "blinks faster and faster",
+		faster()}
+)
+
+// Patterns are all of them, in the order in which they are told.
+var Patterns = []*Pattern{Starting, Factory, Well, Unwell, StickWorking, StickDone, StickRefused, Resetting}
+
+const ms = time.Millisecond
+
+// faster is 10 s of blinking that speeds up from 1 s to 60 ms.
+func faster() []time.Duration {
+	var steps []time.Duration
+	const whole, slowest, fastest = 10 * time.Second, 500 * ms, 30 * ms
+	for done := time.Duration(0); done < whole; {
+		step := slowest - (slowest-fastest)*(done/ms)/(whole/ms)
+		steps = append(steps, step, step)
+		done += 2 * step
+	}
+	return steps
+}
+
+// Condition is what the box would have the lamp say.
+type Condition struct {
+	ButtonHeld bool
+	Stick      *Pattern // nil, or one of the stick's three
+	Factory    bool
+	Starting   bool
+	Unwell     bool // or mail is held
+}
+
+// Judge chooses what the lamp shows: what a hand is at work on first.
+func Judge(c Condition) *Pattern {
+	switch {
+	case c.ButtonHeld:
+		return Resetting
+	case c.Stick != nil:
+		return c.Stick
+	case c.Unwell:
+		return Unwell
+	case c.Factory:
+		return Factory
+	case c.Starting:
+		return Starting
+	}
+	return Well
+}
