@@ -1,0 +1,32 @@
+#!/bin/sh
+# Makes the image of the card. Buildroot calls it as
+#
+#     buildroot/post-image.sh IMAGES BOARD
+set -eu
+
+images=$1
+here=$(dirname "$0")
+firmware=$images/rpi-firmware
+card=$images/card
+
+rm -rf "$card"
+mkdir -p "$card/choice" "$card/slot/overlays"
+cp "$here/autoboot.txt" "$card/choice/"
+if [ -f "$firmware/bootcode.bin" ]; then
+    # The Pi 3's ROM loads this from the first partition, and wants to see a
+    # config.txt beside it.
+    cp "$firmware/bootcode.bin" "$card/choice/"
+    : > "$card/choice/config.txt"
+fi
+
+cp "$firmware"/*.elf "$firmware"/*.dat "$firmware/config.txt" "$firmware/cmdline.txt" "$card/slot/"
+cp "$images"/*.dtb "$card/slot/"
+cp "$images/$(sed -n 's/^kernel=//p' "$firmware/config.txt")" "$card/slot/"
+sed -n 's/^dtoverlay=\([^,]*\).*/\1/p' "$firmware/config.txt" | while read -r overlay; do
+    cp "$firmware/overlays/$overlay.dtbo" "$card/slot/overlays/"
+done
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+genimage --config "$here/genimage.cfg" --rootpath "$card" --tmppath "$scratch" \
+    --inputpath "$images" --outputpath "$images"

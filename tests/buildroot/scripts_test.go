@@ -1,0 +1,149 @@
+package buildroot
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// put writes the files of a folder, by path.
+func put(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// run runs a script of the tree.
+func run(script string, environment []string, args ...string) (string, error) {
+	command := exec.Command(filepath.Join(tree, script), args...)
+	command.Env = append(os.Environ(), environment...)
+	output, err := command.CombinedOutput()
+	return string(output), err
+}
+
+func TestASymbolThatTheKernelDidNotTakeIsNamed(t *testing.T) {
+	const config = "CONFIG_TCG_TPM=y\nCONFIG_PANIC_TIMEOUT=10\nCONFIG_LSM=\"landlock\"\n# CONFIG_MODULES is not set\nCONFIG_SWAP=y\n"
+	for _, c := range []struct{ name, fragment, fault string }{
+		{"all is as asked", "# The TPM.\nCONFIG_TCG_TPM=y\n\nCONFIG_PANIC_TIMEOUT=10\nCONFIG_LSM=\"landlock\"\n", ""},
+		{"off, and said to be", "# CONFIG_MODULES is not set\n", ""},
+		{"off, as the kernel does not know it", "# CONFIG_NETFILTER is not set\n", ""},
+		{"dropped", "CONFIG_TCG_TPM=y\nCONFIG_TCG_TIS_SPI=y\n", ":2: CONFIG_TCG_TIS_SPI should be y and is n"},
+		{"a module", "CONFIG_TCG_TPM=m\n", "CONFIG_TCG_TPM should be m and is y"},
+		{"another number", "CONFIG_PANIC_TIMEOUT=100\n", "CONFIG_PANIC_TIMEOUT should be 100 and is 10"},
+		{"another text", "CONFIG_LSM=\"landlock,yama\"\n", "CONFIG_LSM should be"},
+		{"on against the wish", "# CONFIG_SWAP is not set\n", "CONFIG_SWAP should be n and is y"},
+		{"asked for in vain", "CONFIG_MODULES=y\n", "CONFIG_MODULES should be y and is n"},
+		{"without its prefix", "CONFIG_TCG_TPM=y\nTCG_TIS_SPI=y\n", "says nothing about a symbol: TCG_TIS_SPI=y"},
+		{"of comments only", "# The TPM.\n", "ask for nothing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			put(t, dir, map[string]string{"config": config, "fragment": c.fragment})
+			output, err := run("check-fragments", nil, filepath.Join(dir, "config"), filepath.Join(dir, "fragment"))
+			if (err == nil) != (c.fault == "") || !strings.Contains(output, c.fault) {
+				t.Errorf("want %q, got %v\n%s", c.fault, err, output)
+			}
+		})
+	}
+}
+
+func TestAKernelThatWasNotConfiguredIsNoticed(t *testing.T) {
+	for _, files := range []map[string]string{{"fragment": "CONFIG_A=y\n"}, {"fragment": "CONFIG_A=y\n", "config": ""}} {
+		dir := t.TempDir()
+		put(t, dir, files)
+		if output, err := run("check-fragments", nil, filepath.Join(dir, "config"), filepath.Join(dir, "fragment")); err == nil {
+			t.Errorf("%v passed: %s", files, output)
+		}
+	}
+}
+
+// fragmentsOf are the fragments of a board, base first.
+func fragmentsOf(t *testing.T, name string) string {
+	t.Helper()
+	base := "bcm2711"
+	if name == "rpi3" {
+		base = "bcm2837"
+	}
+	var all strings.Builder
+	for _, fragment := range []string{base, "raspberrypi", "system", "safety"} {
+		all.WriteString(read(t, tree, "fragments", fragment+".config"))
+	}
+	return all.String()
+}
+
+// Buildroot's target, as the two scripts find it after a build.
+func target(t *testing.T, name, kernel string) (dir string, environment []string) {
+	t.Helper()
+	dir = t.TempDir()
+	put(t, dir, map[string]string{
+		"target/init":                "the program",
+		"target/etc/passwd":          "root:x:0:0::/root:/bin/sh\n",
+		"target/usr/lib/libc.so":     "a library",
+		"target/run/lock/.empty":     "",
+		"target/tmp/.empty":          "",
+		"target/dev/.empty":          "",
+		"build/linux-custom/.config": kernel,
+		".config":                    read(t, tree, "configs", "sealpost_"+name+"_defconfig"),
+	})
+	if err := os.Symlink("../usr/lib/os-release", filepath.Join(dir, "target/etc/os-release")); err != nil {
+		t.Fatal(err)
+	}
+	return dir, []string{"BR2_CONFIG=" + filepath.Join(dir, ".config"), "BUILD_DIR=" + filepath.Join(dir, "build")}
+}
+
+func TestTheRootFileSystemHoldsTheProgramAndTheFactsAlone(t *testing.T) {
+	for _, name := range names {
+		dir, environment := target(t, name, fragmentsOf(t, name))
+		root := filepath.Join(dir, "target")
+		for _, script := range []string{"post-build.sh", "post-fakeroot.sh"} {
+			if output, err := run(script, environment, root, name); err != nil {
+				t.Fatalf("%s: %v\n%s", script, err, output)
+			}
+		}
+		var left []string
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				left = append(left, strings.TrimPrefix(path, root))
+			}
+			return err
+		})
+		if want := []string{"/dev/null", "/etc/sealpost/board.toml", "/init"}; err != nil || !slices.Equal(left, want) {
+			t.Errorf("%s: %v, want %v (%v)", name, left, want, err)
+		}
+		if read(t, root, "etc/sealpost/board.toml") != read(t, boards, name, "board.toml") {
+			t.Errorf("%s has the facts of another board", name)
+		}
+	}
+}
+
+func TestAnImageWithoutTheProgramIsNotMade(t *testing.T) {
+	dir, environment := target(t, "cm4", fragmentsOf(t, "cm4"))
+	if err := os.Remove(filepath.Join(dir, "target/init")); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := run("post-fakeroot.sh", environment, filepath.Join(dir, "target"), "cm4"); err == nil || !strings.Contains(output, "no init") {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+func TestABuildWhoseKernelCannotDoWhatIsAskedFails(t *testing.T) {
+	for _, name := range names {
+		kernel := strings.Replace(fragmentsOf(t, name), "CONFIG_TCG_TIS_SPI=y\n", "", 1)
+		dir, environment := target(t, name, kernel)
+		output, err := run("post-build.sh", environment, filepath.Join(dir, "target"), name)
+		if err == nil || !strings.Contains(output, "CONFIG_TCG_TIS_SPI should be y and is n") {
+			t.Errorf("%s: %v\n%s", name, err, output)
+		}
+	}
+}
