@@ -58,7 +58,7 @@ func (d *Dispatcher) make(a *attempt) {
 // tryLive offers a message whose client waits.
 func (d *Dispatcher) tryLive(a *attempt) {
 	m := a.message
-	t := newTrial(m.envelope, queue.Progress{}, &watched{Content: m.memory, moved: &m.moved})
+	t := newTrial(d.redated(m.envelope), queue.Progress{}, &watched{Content: m.memory, moved: &m.moved})
 	d.try(t, func(answers []reply.Reply) bool { return d.judge(m, answers) })
 	d.settleLive(m, t)
 }

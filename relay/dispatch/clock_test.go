@@ -70,3 +70,23 @@ func TestAMessageOfASetClockKeepsItsAgeThoughTheNextStartAwaitsIt(t *testing.T) 
 		}
 	})
 }
+
+func TestAMessageThatWaitedForTheClockAndTheSpoolIsNotTooOldForThem(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.openWithoutQueue()
+		w.far.be(func(f *farSide) { f.answer = says(grey) })
+		w.d.AwaitClock("nobody knows what time it is")
+		answered := make(chan int)
+		go func() { answered <- w.send(1, 100).Code }()
+		time.Sleep(time.Second)
+		w.attach()
+		w.d.ClockSet()
+		if code := <-answered; code != 250 {
+			t.Errorf("the client heard %d", code)
+		}
+		time.Sleep(time.Hour)
+		if expired := w.events("expired"); len(expired) != 0 {
+			t.Errorf("given up for its age: %v", expired)
+		}
+	})
+}

@@ -103,9 +103,9 @@ func (l *Ledger) Load(ctx context.Context, client int, relay, from string) {
 	}
 }
 
-// Await waits until everything that was answered 250 has arrived, or has not
-// for that long.
-func (l *Ledger) Await(upstream *tenant.Tenant, patience time.Duration) {
+// Await waits until everything that was answered 250 has arrived; false says
+// that patience ended first.
+func (l *Ledger) Await(upstream *tenant.Tenant, patience time.Duration) bool {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		arrived := map[string]bool{}
 		for _, message := range upstream.Messages() {
@@ -113,9 +113,10 @@ func (l *Ledger) Await(upstream *tenant.Tenant, patience time.Duration) {
 			arrived[name] = true
 		}
 		if l.within(arrived) {
-			return
+			return true
 		}
 	}
+	return false
 }
 
 func (l *Ledger) within(arrived map[string]bool) bool {
