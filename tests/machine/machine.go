@@ -244,10 +244,15 @@ func (m *Machine) AwaitStart(n int) error {
 
 // Console plugs the technician's cable into the serial console. There is one
 // socket: the cable must be closed before the next one is plugged in.
-func (m *Machine) Console() (net.Conn, error) {
-	conn, err := net.DialTimeout("unix", m.path("console"), patience)
+func (m *Machine) Console() (net.Conn, error) { return m.cable("console") }
+
+// USBCable plugs a PC's USB cable into the box, as Console does the serial one.
+func (m *Machine) USBCable() (net.Conn, error) { return m.cable("cable") }
+
+func (m *Machine) cable(socket string) (net.Conn, error) {
+	conn, err := net.DialTimeout("unix", m.path(socket), patience)
 	if err != nil {
-		return nil, fmt.Errorf("plugging in the serial cable: %w", err)
+		return nil, fmt.Errorf("plugging in the cable: %w", err)
 	}
 	return conn, nil
 }

@@ -30,6 +30,8 @@ func (m *Machine) arguments() []string {
 		"-device", "qemu-xhci", "-device", "usb-kbd",
 		"-device", "i6300esb", "-action", "watchdog=reset",
 	}
+	arguments = append(arguments, "-chardev", "socket,id=cable,server=on,wait=off,path="+m.path("cable"),
+		"-device", "virtserialport,name=cable,chardev=cable")
 	for _, log := range []string{earlyLog, lampLog} {
 		arguments = append(arguments, "-chardev", "file,append=on,id="+log+",path="+m.path(log),
 			"-device", "virtserialport,name="+log+",chardev="+log)

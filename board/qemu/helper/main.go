@@ -1,6 +1,6 @@
 // Command helper stands for what a real board does in hardware: it carries the
 // TPM's commands to the software TPM beside QEMU, shows the lamp to the test
-// that watches it, and completes the kernel log.
+// that watches it, is the far end of the USB cable, and completes the kernel log.
 //
 // It knows the kernel's TPM proxy, the virtio serial ports that QEMU gives the
 // board, and the lamp's file. It must not know what the box does with them, and
@@ -18,6 +18,7 @@ import (
 func main() {
 	go copyEarlyLog()
 	go mirrorLamp()
+	go carryCable()
 	err := bridgeTPM()
 	_ = os.WriteFile("/dev/kmsg", []byte("board-helper: "+err.Error()+"\n"), 0)
 	os.Exit(1)
