@@ -14,7 +14,7 @@ BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm
 TEST_PARTS := $(BOOT_PARTS) dosfstools exfatprogs mtools gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
-.PHONY: run test build lint fuzz bench image boot clean
+.PHONY: run test build lint fuzz bench soak image boot clean
 
 # Relays a message here and now; with CONFIG=my.toml, relays to your tenant.
 run: dist/sealpost
@@ -69,6 +69,12 @@ bench: dist/sealpost
 	@tests/install $(BENCH_PARTS)
 	@go build -o dist/bench ./tests/bench
 	@dist/bench -program dist/sealpost $(BENCH)
+
+# Cuts the power of the whole box again and again, such as make soak CUTS=300.
+CUTS := 100
+soak:
+	@tests/install $(TEST_PARTS)
+	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run PowerIsCut ./tests/appliance
 
 # The appliance for QEMU: a kernel, and an initramfs that holds the program.
 image: $(DIST)/sealpost-linux-arm64
