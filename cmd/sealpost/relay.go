@@ -73,6 +73,8 @@ type relay struct {
 // run opens everything before it serves anyone, so that a relay that cannot
 // start as it was told does not start at all.
 func (r *relay) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	socket, err := control.Listen(r.box.settings.ControlSocket())
 	if err != nil {
 		return err
@@ -99,13 +101,11 @@ func (r *relay) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.serve(ctx, server, doors, socket)
+	return r.serve(ctx, cancel, server, doors, socket)
 }
 
 // serve runs until ctx ends or a listener fails.
-func (r *relay) serve(ctx context.Context, server *lan.Server, doors doors, socket net.Listener) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+func (r *relay) serve(ctx context.Context, cancel context.CancelCauseFunc, server *lan.Server, doors doors, socket net.Listener) error {
 	answered := calls(r)
 	answered["health"] = r.health
 	looking := control.New(r.journal, answered)

@@ -1,7 +1,9 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"time"
 )
 
@@ -22,6 +24,19 @@ func (m *Machine) Release(key string) error { return m.key(key, false) }
 func (m *Machine) key(key string, down bool) error {
 	event := object{"type": "key", "data": object{"down": down, "key": object{"type": "qcode", "data": key}}}
 	return m.Execute("input-send-event", object{"events": []object{event}})
+}
+
+// Fault sends a signal, such as "STOP", to the box's process of that name, such
+// as "relay".
+func (m *Machine) Fault(signal, process string) error {
+	conn, err := net.Dial("unix", m.path("faults"))
+	if err != nil {
+		return fmt.Errorf("causing a fault: %w", err)
+	}
+	_, err = fmt.Fprintf(conn, "%s %s\n", signal, process)
+	// QEMU throws away what the box has not read when the other end goes.
+	time.Sleep(200 * time.Millisecond)
+	return errors.Join(err, conn.Close())
 }
 
 // Unplug pulls the network cable.

@@ -15,7 +15,7 @@ func (m *Machine) KernelLog() string {
 	m.mu.Lock()
 	last := m.starts[len(m.starts)-1]
 	m.mu.Unlock()
-	return m.read(earlyLog)[last.early:] + m.read(consoleLog)[last.console:]
+	return m.read(kernelLog)[last:]
 }
 
 // AwaitLog waits until the kernel's log since the last start holds the words.

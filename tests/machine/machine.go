@@ -79,8 +79,8 @@ type power struct {
 	control *control
 }
 
-// start is how long the logs were when the machine started.
-type start struct{ early, console int }
+// start is how long the log was when the machine started.
+type start int
 
 // Start makes a machine and powers it on.
 func Start(config Config) (*Machine, error) {
@@ -226,7 +226,7 @@ func (m *Machine) event(name string) {
 func (m *Machine) noteStart() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.starts = append(m.starts, start{len(m.read(earlyLog)), len(m.read(consoleLog))})
+	m.starts = append(m.starts, start(len(m.read(kernelLog))))
 }
 
 // Starts tells how often the box has started: by power, by itself, or by its

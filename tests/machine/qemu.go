@@ -9,8 +9,8 @@ const qemu = "qemu-system-aarch64"
 
 // Files in the machine's folder.
 const (
-	earlyLog   = "early"  // the kernel's log up to where its console works
-	consoleLog = "kernel" // and from there on
+	kernelLog  = "log"    // the kernel's
+	consoleLog = "kernel" // of it, what its console shows: its last words, if it panics
 	lampLog    = "lamp"   // a line for each change of the lamp
 )
 
@@ -32,10 +32,12 @@ func (m *Machine) arguments() []string {
 	}
 	arguments = append(arguments, "-chardev", "socket,id=cable,server=on,wait=off,path="+m.path("cable"),
 		"-device", "virtserialport,name=cable,chardev=cable")
-	for _, log := range []string{earlyLog, lampLog} {
+	for _, log := range []string{kernelLog, lampLog} {
 		arguments = append(arguments, "-chardev", "file,append=on,id="+log+",path="+m.path(log),
 			"-device", "virtserialport,name="+log+",chardev="+log)
 	}
+	arguments = append(arguments, "-chardev", "socket,id=faults,server=on,wait=off,path="+m.path("faults"),
+		"-device", "virtserialport,name=faults,chardev=faults")
 	if m.config.TPM != nil {
 		// Without reconnect QEMU would do without the TPM from its first end on.
 		arguments = append(arguments, "-chardev", "socket,id=tpm,reconnect=1,path="+strings.TrimPrefix(m.config.TPM.Address(), "unix:"),

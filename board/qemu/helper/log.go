@@ -2,41 +2,38 @@ package main
 
 import (
 	"errors"
-	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// enabled is the kernel's last line that its console did not show.
-const enabled = "console [hvc0] enabled"
-
-// copyEarlyLog gives the port "early" what the kernel had to say before the
-// driver of its console was loaded, which the driver leaves out.
-func copyEarlyLog() {
-	device, err := findPort("early")
+// copyLog gives the port "log" all that the kernel says: its console leaves out
+// what came before that console's driver, and falls silent under load.
+func copyLog() {
+	device, err := findPort("log")
 	if err != nil {
 		return // QEMU was started without anybody to read it
 	}
-	records, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	port, err := unix.Open(device, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
-	defer unix.Close(records)
-	var early strings.Builder
+	records, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
 	const longest = 8192 // CONSOLE_EXT_LOG_MAX
-	for record := make([]byte, longest); !strings.Contains(early.String(), enabled); {
+	for record := make([]byte, longest); ; {
 		n, err := unix.Read(records, record)
-		if errors.Is(err, unix.EPIPE) {
+		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EINTR) {
 			continue // it was overwritten before it was read
 		}
 		if err != nil {
-			break
+			return
 		}
-		early.WriteString(line(string(record[:n])))
+		_, _ = unix.Write(port, []byte(line(string(record[:n]))))
 	}
-	_ = os.WriteFile(device, []byte(early.String()), 0)
 }
 
 // line is a record of /dev/kmsg, "priority,sequence,microseconds,flags;text",

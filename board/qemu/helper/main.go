@@ -1,6 +1,6 @@
 // Command helper stands for what a real board does in hardware: it carries the
 // TPM's commands to the software TPM beside QEMU, shows the lamp to the test
-// that watches it, is the far end of the USB cable, and completes the kernel log.
+// that watches it, is the far end of the USB cable, and passes on the kernel log.
 //
 // It knows the kernel's TPM proxy, the virtio serial ports that QEMU gives the
 // board, and the lamp's file. It must not know what the box does with them, and
@@ -16,8 +16,9 @@ import (
 )
 
 func main() {
-	go copyEarlyLog()
+	go copyLog()
 	go mirrorLamp()
+	go causeFaults()
 	go carryCable()
 	err := bridgeTPM()
 	_ = os.WriteFile("/dev/kmsg", []byte("board-helper: "+err.Error()+"\n"), 0)

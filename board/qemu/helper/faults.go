@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// signals are the faults that may be asked for.
+var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "QUIT": syscall.SIGQUIT}
+
+// causeFaults stands for what goes wrong by itself on a real board: it takes
+// lines such as "STOP relay" from the port "faults", and sends the signal to
+// the process whose first argument that is; "init" is the first process.
+func causeFaults() {
+	device, err := findPort("faults")
+	if err != nil {
+		return
+	}
+	port, err := unix.Open(device, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	const longest = 100
+	for line := make([]byte, longest); ; {
+		n, err := unix.Read(port, line)
+		if err != nil || n <= 0 {
+			time.Sleep(20 * time.Millisecond) // nobody is at the other end
+			continue
+		}
+		signal, name, _ := strings.Cut(strings.TrimSpace(string(line[:n])), " ")
+		for _, pid := range processes(name) {
+			_ = syscall.Kill(pid, signals[signal])
+		}
+	}
+}
+
+// processes finds those with this first argument.
+func processes(name string) []int {
+	if name == "init" {
+		return []int{1}
+	}
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	var found []int
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		arguments := bytes.Split(text, []byte{0})
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil && len(arguments) > 1 && string(arguments[1]) == name {
+			found = append(found, pid)
+		}
+	}
+	return found
+}

@@ -1,0 +1,139 @@
+package appliance
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/tests/nbd"
+	"sealpost/tests/site"
+)
+
+// running is a box that was set up and serves.
+func running(t *testing.T, s *site.Site) *box {
+	t.Helper()
+	b := newBox(t)
+	b.setUp(t, fullyFor(s))
+	b.powerOn(t)
+	b.awaitLog(t, serves, "clock set")
+	return b
+}
+
+// relays checks that the box takes a message and that it arrives, the n-th of
+// all.
+func (b *box) relays(t *testing.T, s *site.Site, n int) {
+	t.Helper()
+	b.awaitBanner(t)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		err := b.send("after the fault")
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Postfix.Messages(n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestARelayThatIsKilledOrHangsIsStartedAgainAndDelivers(t *testing.T) {
+	s := openSite(t)
+	b := running(t, s)
+	for i, fault := range []struct{ signal, words string }{
+		{"KILL", `how="signal: killed"`},
+		{"STOP", `cure="the relay is killed"`},
+	} {
+		begun := time.Now()
+		if err := b.Fault(fault.signal, "relay"); err != nil {
+			t.Fatal(err)
+		}
+		b.awaitLog(t, fault.words)
+		if err := b.AwaitLogTimes(i+2, serves); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: serving again after %.1f s", fault.signal, time.Since(begun).Seconds())
+		b.relays(t, s, i+1)
+	}
+	if b.Starts() != 1 {
+		t.Errorf("the box restarted for it")
+	}
+}
+
+func TestABoxWhoseFirstProcessEndsRestarts(t *testing.T) {
+	s := openSite(t)
+	b := running(t, s)
+	if err := b.Fault("QUIT", "init"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.AwaitStart(2); err != nil {
+		t.Fatal(err)
+	}
+	b.relays(t, s, 1)
+}
+
+func TestASpoolPoisonedByAWriteThatFailedIsOpenedAnewAndDelivers(t *testing.T) {
+	s := openInconstant(t)
+	b := newBox(t)
+	b.setUp(t, candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password})
+	b.powerOn(t)
+	b.awaitLog(t, serves, "clock set")
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "CONNECT" {
+			return "421 4.3.2 Service not active"
+		}
+		return ""
+	})
+	if err := b.send("before"); err != nil {
+		t.Fatal(err)
+	}
+	b.flash.Flash.FailFlushes(1)
+	if err := b.send("while the flash fails"); err == nil || !strings.Contains(err.Error(), "451") {
+		t.Errorf("the client heard %v", err)
+	}
+	if err := b.AwaitLogTimes(2, serves); err != nil {
+		t.Fatal(err)
+	}
+	s.tenant.Behave(nil)
+	for deadline := time.Now().Add(time.Minute); len(s.tenant.Messages()) == 0; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("what was kept before is not delivered")
+		}
+	}
+	if err := b.send("after"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhereTheFlashTakesNothingMoreTheBoxSaysSoAndRefusesSafely(t *testing.T) {
+	s := openInconstant(t)
+	b := newBox(t)
+	b.setUp(t, candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password})
+	b.powerOn(t)
+	b.awaitLog(t, serves, "clock set")
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "CONNECT" {
+			return "421 4.3.2 Service not active"
+		}
+		return ""
+	})
+	b.flash.Flash.FailWrites(nbd.Always)
+	b.flash.Flash.FailFlushes(nbd.Always)
+	for i := range 3 {
+		b.awaitBanner(t)
+		if err := b.send("nowhere to keep it"); err == nil || !strings.Contains(err.Error(), "451") {
+			t.Errorf("try %d: the client heard %v", i, err)
+		}
+		time.Sleep(2 * time.Second)
+	}
+	terminal := b.plugIn(t)
+	play(t, terminal, "send\nexpect Menu:\nsend 1\nexpect relay\nexpect Menu:\n")
+	t.Log(terminal.Transcript())
+	s.tenant.Behave(nil)
+	for deadline := time.Now().Add(2 * time.Minute); b.send("by cut-through") != nil; time.Sleep(time.Second) {
+		if time.Now().After(deadline) {
+			t.Fatal("mail does not even pass while the tenant takes it")
+		}
+	}
+}
