@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyLog gives the port "log" all that the kernel says: its console leaves out
-// what came before that console's driver, and falls silent under load.
+// copyLog gives the port "log" all that the kernel says. A console of the
+// kernel's own would hold up whoever writes to the log, and leave out what came
+// before its driver.
 func copyLog() {
 	device, err := findPort("log")
 	if err != nil {
