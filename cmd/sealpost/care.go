@@ -126,7 +126,7 @@ func (m *machine) watch(ctx context.Context) {
 		GivesUp: givesUp,
 		GiveUp: func(wrong error) {
 			m.journal.Unwell(wrong, "the box restarts")
-			if keeper := m.facts.Watchdog; keeper == "" {
+			if m.facts.Watchdog == "" {
 				m.try("restart", kernel.Restart())
 			}
 		},

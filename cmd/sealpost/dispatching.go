@@ -9,6 +9,7 @@ import (
 
 	"sealpost/hal"
 	"sealpost/hal/linux/flash"
+	"sealpost/hal/linux/kernel"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/body"
@@ -43,9 +44,19 @@ func (r *relay) dispatching() dispatch.Config {
 			Age:     s.Retry.Age.Duration,
 			Warning: s.Retry.Warning.Duration,
 		},
-		Memory: body.NewBudget(int64(s.Limits.Memory)),
+		Memory: body.NewBudget(r.memory()),
 		Notify: r.notifying(),
 	}
+}
+
+// memory is what messages in flight may take, in bytes. On an appliance it is a
+// quarter of the machine's at most: what does not fit goes through the spool.
+func (r *relay) memory() int64 {
+	most := int64(r.box.settings.Limits.Memory)
+	if total := kernel.Memory(); r.appliance && total > 0 {
+		most = min(most, total/4)
+	}
+	return most
 }
 
 // notifying says how senders are told. Exchange Online relays for the null

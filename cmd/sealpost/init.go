@@ -211,11 +211,11 @@ func (m *machine) startServing(ctx context.Context) {
 
 // memoryLimit leaves half of the machine to the kernel and the other processes.
 func memoryLimit() string {
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
+	total := kernel.Memory()
+	if total == 0 {
 		return "off"
 	}
-	return fmt.Sprint(uint64(info.Totalram) * uint64(info.Unit) / 2)
+	return fmt.Sprint(total / 2)
 }
 
 // handOverTPM gives the relay the TPM. One that comes late is handed over then,

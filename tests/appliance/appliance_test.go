@@ -55,7 +55,8 @@ type box struct {
 	*machine.Machine
 	flash *nbd.Server
 	tpm   *parts.Swtpm
-	ports []int // of the box that this machine reaches
+	ports []int  // of the box that this machine reaches
+	rtc   string // what its clock says when it is switched on
 }
 
 // start powers on a box that is new from the factory.
@@ -135,7 +136,7 @@ func (b *box) powerOn(t *testing.T) {
 		forward[port] = 0
 	}
 	var err error
-	b.Machine, err = machine.Start(machine.Config{Image: image, Flash: b.flash, TPM: b.tpm,
+	b.Machine, err = machine.Start(machine.Config{Image: image, Flash: b.flash, TPM: b.tpm, RTC: b.rtc,
 		Network: machine.Network{Outside: true, Forward: forward}})
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,7 @@ type Config struct {
 	// the box has none.
 	TPM     *parts.Swtpm
 	Memory  int    // MiB; 0 means 128
+	RTC     string // what the clock of the board says at its start, as in QEMU's -rtc base=; empty means the truth
 	MAC     string // stands for the serial number too; empty means 52:54:00:12:34:56
 	Network Network
 }

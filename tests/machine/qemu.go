@@ -37,6 +37,9 @@ func (m *Machine) arguments() []string {
 	}
 	arguments = append(arguments, "-chardev", "socket,id=faults,server=on,wait=off,path="+m.path("faults"),
 		"-device", "virtserialport,name=faults,chardev=faults")
+	if m.config.RTC != "" {
+		arguments = append(arguments, "-rtc", "base="+m.config.RTC)
+	}
 	if m.config.TPM != nil {
 		// Without reconnect QEMU would do without the TPM from its first end on.
 		arguments = append(arguments, "-chardev", "socket,id=tpm,reconnect=1,path="+strings.TrimPrefix(m.config.TPM.Address(), "unix:"),

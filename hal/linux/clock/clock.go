@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/beevik/ntp"
@@ -36,9 +37,10 @@ const (
 
 // Answer is what a time server said.
 type Answer struct {
-	Server string
-	Offset time.Duration // what to add to the machine's clock
-	Err    error
+	Server  string
+	Address string        // where the name led; two names of one address are one witness
+	Offset  time.Duration // what to add to the machine's clock
+	Err     error
 }
 
 // Ask asks the servers, all at once.
@@ -46,23 +48,33 @@ func Ask(servers []string) []Answer {
 	servers = servers[:min(len(servers), mostServers)]
 	answers := make(chan Answer, len(servers))
 	for _, server := range servers {
-		go func() {
-			response, err := ntp.QueryWithOptions(server, ntp.QueryOptions{Timeout: queryTimeout})
-			if err == nil {
-				err = response.Validate()
-			}
-			if err != nil {
-				answers <- Answer{Server: server, Err: err}
-				return
-			}
-			answers <- Answer{Server: server, Offset: response.ClockOffset}
-		}()
+		go func() { answers <- askOne(server) }()
 	}
 	var all []Answer
 	for range servers {
 		all = append(all, <-answers)
 	}
 	return all
+}
+
+func askOne(server string) Answer {
+	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupHost(ctx, server)
+	if err != nil {
+		return Answer{Server: server, Err: err}
+	}
+	a := Answer{Server: server, Address: addresses[0]}
+	response, err := ntp.QueryWithOptions(a.Address, ntp.QueryOptions{Timeout: queryTimeout})
+	if err == nil {
+		err = response.Validate()
+	}
+	if err != nil {
+		a.Err = err
+		return a
+	}
+	a.Offset = response.ClockOffset
+	return a
 }
 
 // Trusted tells whether the kernel's clock was set by somebody who knew.

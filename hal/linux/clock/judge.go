@@ -46,7 +46,7 @@ func judge(now, past time.Time, answers []Answer) (time.Duration, string, error)
 		return 0, "", fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, said))
 	case at.Before(past.Add(-slack)):
 		return 0, "", fmt.Errorf("%s says it is %s, but it was %s before: correct that server or network.ntp", from, day(at), day(past))
-	case at.After(past.Add(shelf)) && len(group) < witnesses:
+	case at.After(past.Add(shelf)) && independent(group) < witnesses:
 		return 0, "", fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", from, day(at), day(past), witnesses)
 	default:
 		return group[0].Offset, from, nil
@@ -69,6 +69,15 @@ func largest(said []Answer) []Answer {
 		}
 	}
 	return best
+}
+
+// independent counts the addresses that answered.
+func independent(group []Answer) int {
+	addresses := map[string]bool{}
+	for _, a := range group {
+		addresses[a.Address] = true
+	}
+	return len(addresses)
 }
 
 func names(group []Answer) string {

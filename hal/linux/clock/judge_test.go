@@ -9,7 +9,12 @@ import (
 
 func TestWhichTimeIsBelieved(t *testing.T) {
 	past := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	at := func(server string, t time.Time) Answer { return Answer{Server: server, Offset: t.Sub(past)} }
+	at := func(server string, t time.Time) Answer {
+		return Answer{Server: server, Address: server, Offset: t.Sub(past)}
+	}
+	alias := func(server string, t time.Time) Answer {
+		return Answer{Server: server, Address: "10.0.0.1", Offset: t.Sub(past)}
+	}
 	truth := past.Add(20 * 24 * time.Hour)
 	later := truth.AddDate(10, 0, 0)
 	for _, c := range []struct {
@@ -26,6 +31,7 @@ func TestWhichTimeIsBelieved(t *testing.T) {
 		{"ten years back", []Answer{at("a", truth.AddDate(-10, 0, 0))}, "but it was 2026-11-01", true},
 		{"1970", []Answer{at("a", time.Unix(0, 0))}, "1970-01-01", true},
 		{"a box ten years on a shelf", []Answer{at("a", later), at("b", later), at("c", later)}, "a, b, c", false},
+		{"one liar with three names", []Answer{alias("a", later), alias("b", later), alias("c", later)}, "name 3 servers", true},
 		{"a little before the past", []Answer{at("a", past.Add(-time.Minute))}, "a", false},
 		{"nobody", nil, "no time server answers", true},
 		{"silence", []Answer{{Server: "a", Err: errors.New("i/o timeout")}}, "a: i/o timeout", true},

@@ -126,6 +126,15 @@ func Restart() error {
 	return nil
 }
 
+// Memory is how much the machine has, in bytes; 0 where it does not say.
+func Memory() int64 {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return 0
+	}
+	return int64(info.Totalram) * int64(info.Unit)
+}
+
 // Uptime is the time since the kernel started.
 func Uptime() time.Duration {
 	var now unix.Timespec
