@@ -18,7 +18,7 @@ const root = "../.."
 func build(t *testing.T, tree string, environment ...string) []byte {
 	t.Helper()
 	dist := t.TempDir()
-	command := exec.Command("make", "--no-print-directory", "-C", tree, "build", "DIST="+dist, "TARGETS=linux-arm64", "VERSION=v0-test")
+	command := exec.Command("make", "--no-print-directory", "-C", tree, "build", "DIST="+dist, "TARGETS=linux-arm64", "VERSION=v0-test", "BUILT=2026-11-01T00:00:00Z")
 	command.Env = append(os.Environ(), environment...)
 	if output, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
