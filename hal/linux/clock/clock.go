@@ -29,7 +29,7 @@ const (
 	mostServers = 8
 	// firstPause and longestPause bound the pauses until a time is found, and
 	// after that it is looked after once in each period.
-	firstPause, longestPause = 2 * time.Second, time.Minute
+	firstPause, longestPause = 2 * time.Second, 10 * time.Second
 	period                   = time.Hour
 	// noteEvery is how often the time is noted, at most.
 	noteEvery = 24 * time.Hour
