@@ -91,6 +91,11 @@ func (s *inconstant) settings(c configuration, turn int) string {
 			site.MailHost, s.tenant.Address().Port, parts.PEM(s.Authority.Certificate.Raw))
 }
 
+// first is what a box at the site begins with.
+func (s *inconstant) first() candidate {
+	return candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password}
+}
+
 // setting tells which configuration's settings a running box goes by.
 func (b *box) setting() int {
 	conn, err := net.Dial("tcp", b.Address(extra))
@@ -107,7 +112,7 @@ func (b *box) setting() int {
 // the tenant in any mood, while a stick is being applied, and soon after.
 func TestNothingAnswered250IsLostWhenThePowerIsCutAgainAndAgain(t *testing.T) {
 	s, b := openInconstant(t), newBox(t)
-	b.setUp(t, candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password})
+	b.setUp(t, s.first())
 	b.ports = []int{25, extra}
 	b.powerOn(t)
 	ctx, stop := context.WithCancel(t.Context())

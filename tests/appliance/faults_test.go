@@ -10,13 +10,27 @@ import (
 )
 
 // running is a box that was set up and serves.
-func running(t *testing.T, s *site.Site) *box {
+func running(t *testing.T, c candidate) *box {
 	t.Helper()
 	b := newBox(t)
-	b.setUp(t, fullyFor(s))
+	b.setUp(t, c)
 	b.powerOn(t)
 	b.awaitLog(t, serves, "clock set")
 	return b
+}
+
+// runningAlone is such a box whose tenant takes no mail.
+func runningAlone(t *testing.T) (*inconstant, *box) {
+	t.Helper()
+	s := openInconstant(t)
+	b := running(t, s.first())
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "CONNECT" {
+			return "421 4.3.2 Service not active"
+		}
+		return ""
+	})
+	return s, b
 }
 
 // relays checks that the box takes a message and that it arrives, the n-th of
@@ -46,7 +60,7 @@ func (b *box) keeps(t *testing.T) {
 
 func TestARelayThatIsKilledOrHangsIsStartedAgainAndDelivers(t *testing.T) {
 	s := openSite(t)
-	b := running(t, s)
+	b := running(t, fullyFor(s))
 	for i, signal := range []string{"KILL", "STOP"} {
 		begun := time.Now()
 		if err := b.Fault(signal, "relay"); err != nil {
@@ -67,7 +81,7 @@ func TestARelayThatIsKilledOrHangsIsStartedAgainAndDelivers(t *testing.T) {
 
 func TestABoxWhoseFirstProcessEndsRestarts(t *testing.T) {
 	s := openSite(t)
-	b := running(t, s)
+	b := running(t, fullyFor(s))
 	if err := b.Fault("QUIT", "init"); err != nil {
 		t.Fatal(err)
 	}
@@ -78,17 +92,7 @@ func TestABoxWhoseFirstProcessEndsRestarts(t *testing.T) {
 }
 
 func TestASpoolPoisonedByAWriteThatFailedIsOpenedAnewAndDelivers(t *testing.T) {
-	s := openInconstant(t)
-	b := newBox(t)
-	b.setUp(t, candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password})
-	b.powerOn(t)
-	b.awaitLog(t, serves, "clock set")
-	s.tenant.Behave(func(verb, _ string) string {
-		if verb == "CONNECT" {
-			return "421 4.3.2 Service not active"
-		}
-		return ""
-	})
+	s, b := runningAlone(t)
 	b.keeps(t)
 	b.flash.Flash.FailFlushes(1)
 	if err := b.send("while the flash fails"); err == nil || !strings.Contains(err.Error(), "451") {
@@ -104,17 +108,7 @@ func TestASpoolPoisonedByAWriteThatFailedIsOpenedAnewAndDelivers(t *testing.T) {
 }
 
 func TestWhereTheFlashTakesNothingMoreTheBoxSaysSoAndRefusesSafely(t *testing.T) {
-	s := openInconstant(t)
-	b := newBox(t)
-	b.setUp(t, candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password})
-	b.powerOn(t)
-	b.awaitLog(t, serves, "clock set")
-	s.tenant.Behave(func(verb, _ string) string {
-		if verb == "CONNECT" {
-			return "421 4.3.2 Service not active"
-		}
-		return ""
-	})
+	s, b := runningAlone(t)
 	b.flash.Flash.FailWrites(nbd.Always)
 	b.flash.Flash.FailFlushes(nbd.Always)
 	for i := range 3 {
