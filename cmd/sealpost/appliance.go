@@ -13,6 +13,7 @@ import (
 
 	"sealpost/hal/linux/clock"
 	"sealpost/hal/linux/confine"
+	"sealpost/hal/linux/kernel"
 	"sealpost/provisioning/settings"
 )
 
@@ -20,10 +21,12 @@ import (
 // resolver and listener do.
 var readable = []string{"/etc/hosts", "/etc/nsswitch.conf", "/proc/sys/net/core/somaxconn"}
 
-// confine leaves the relay its state and its TPM.
+// confine leaves the relay its state and its TPM, which may still be coming:
+// later it could not be given any more.
 func (b *box) confine() error {
 	rights := confine.Rights{ReadWrite: []string{b.settings.State.Path}, Read: readable, ReadIn: []string{networkDir}}
 	if tpm := string(b.settings.Keys.TPM); filepath.IsAbs(tpm) {
+		_ = kernel.AwaitDevice(tpm, tpmComes+time.Second)
 		rights.ReadWrite = append(rights.ReadWrite, tpm)
 	}
 	return confine.Enforce(rights)
@@ -65,13 +68,21 @@ func (r *relay) health(ctx context.Context, _ url.Values, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, healthPatience)
 	defer cancel()
 	r.dispatcher.Status() // answers unless the dispatcher is stuck
-	for _, address := range r.box.settings.LAN.SMTP {
-		if err := answers(ctx, address); err != nil {
-			return err
-		}
+	if err := greeted(ctx, r.box.settings.LAN.SMTP); err != nil {
+		return err
 	}
 	_, err := io.WriteString(w, "{}\n")
 	return err
+}
+
+// greeted connects to each listener and tells whether all of them greet.
+func greeted(ctx context.Context, listeners []settings.Listen) error {
+	for _, address := range listeners {
+		if err := greets(ctx, address); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dialable is how this machine itself reaches a listener.
@@ -86,8 +97,8 @@ func dialable(address settings.Listen) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// answers tells whether a listener greets whoever connects.
-func answers(ctx context.Context, address settings.Listen) error {
+// greets tells whether a listener greets whoever connects.
+func greets(ctx context.Context, address settings.Listen) error {
 	target, err := dialable(address)
 	if err != nil {
 		return err

@@ -176,13 +176,16 @@ func (m *machine) awaitServing() {
 	}
 }
 
-// awaitRelay records when a relay that was started answers its clients.
+// awaitRelay records when a relay that was started greets its clients.
 func (m *machine) awaitRelay(ctx context.Context) {
-	const step = 50 * time.Millisecond
+	const step = 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, givesUp)
 	defer cancel()
+	m.mu.Lock()
+	listeners := orDefault(m.settings).LAN.SMTP
+	m.mu.Unlock()
 	for ctx.Err() == nil {
-		if m.askRelay(ctx) == nil {
+		if greeted(ctx, listeners) == nil {
 			m.journal.RelayServes(kernel.Uptime())
 			m.firstServed.Do(func() { close(m.served) })
 			return

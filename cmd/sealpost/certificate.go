@@ -99,6 +99,7 @@ func usable(path certificate.Path) error {
 
 // publicRoots are the roots that Exchange Online may be taken to trust.
 func publicRoots() *x509.CertPool {
+	ownRoots()
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return x509.NewCertPool()

@@ -83,7 +83,7 @@ func (b consoleBox) Status(ctx context.Context) (console.Status, error) {
 		return console.Status{}, err
 	}
 	status := console.Status{
-		Model: cmp.Or(s.Model, s.Board), Serial: s.Serial, Version: s.Version, Uptime: s.Uptime, TrialLeft: s.Left, Relay: s.Unwell,
+		Model: cmp.Or(s.Model, s.Board), Serial: s.Serial, Version: s.Version, Uptime: s.Uptime, Memory: s.Memory, Free: s.Free, TrialLeft: s.Left, Relay: s.Unwell,
 		Network: console.Network{Method: s.Network.Method, Addresses: s.Network.Addresses, Gateway: s.Network.Gateway, DNS: s.Network.DNS, Trouble: s.Network.Trouble},
 	}
 	if !s.Clock.Trusted {

@@ -41,8 +41,12 @@ const program = "/init"
 // nothing else.
 const relayUser = 1000
 
-// devicePatience is how long a device that the board must have may take.
-const devicePatience = 10 * time.Second
+// devicePatience is how long a device that the board must have may take,
+// tpmComes how long the relay's start waits for the TPM.
+const (
+	devicePatience = 10 * time.Second
+	tpmComes       = 3 * time.Second
+)
 
 func initCommand() *cobra.Command {
 	c := leaf("init", "Be the first process of an appliance", 0, func(c *cobra.Command, _ []string) error {
@@ -205,7 +209,7 @@ func (m *machine) startServing(ctx context.Context) {
 		m.mu.Unlock()
 		recordEnd(e)
 	}
-	m.handOverTPM()
+	go m.handOverTPM()
 	m.reload(ctx)
 }
 
@@ -218,24 +222,24 @@ func memoryLimit() string {
 	return fmt.Sprint(total / 2)
 }
 
-// handOverTPM gives the relay the TPM. One that comes late is handed over then,
-// to a new relay: a confined one cannot be given more.
+// handOverTPM gives the relay the TPM. For one that comes late there must be a
+// new relay: a confined one cannot be given more.
 func (m *machine) handOverTPM() {
 	if !filepath.IsAbs(m.facts.TPM) {
 		return
 	}
-	const soon = 3 * time.Second
-	if kernel.AwaitFile(m.facts.TPM, soon) == nil {
-		m.try("TPM", os.Chown(m.facts.TPM, relayUser, relayUser))
-		return
+	err := kernel.AwaitFile(m.facts.TPM, tpmComes)
+	late := err != nil
+	if late {
+		m.try("TPM", fmt.Errorf("there is no %s: check that the TPM is fitted", m.facts.TPM))
 	}
-	m.try("TPM", fmt.Errorf("there is no %s: check that the TPM is fitted", m.facts.TPM))
-	go func() {
-		for kernel.AwaitFile(m.facts.TPM, time.Hour) != nil {
-		}
-		m.try("TPM", os.Chown(m.facts.TPM, relayUser, relayUser))
+	for err != nil {
+		err = kernel.AwaitFile(m.facts.TPM, time.Hour)
+	}
+	m.try("TPM", os.Chown(m.facts.TPM, relayUser, relayUser))
+	if late {
 		m.relay.Restart()
-	}()
+	}
 }
 
 // boardFlags tell every command of the box where its parts are.

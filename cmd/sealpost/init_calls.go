@@ -22,6 +22,8 @@ type machineStatus struct {
 	Serial  string         `json:"serial"`
 	Version string         `json:"version"`
 	Uptime  time.Duration  `json:"uptime"` // in nanoseconds
+	Memory  int64          `json:"memory"` // in bytes
+	Free    int64          `json:"free"`   // of it, in bytes
 	Network network.Status `json:"network"`
 	Clock   clockStatus    `json:"clock"`
 	Factory bool           `json:"factory,omitempty"` // never set up
@@ -71,7 +73,7 @@ func finish(w io.Writer, err error) error {
 func (m *machine) status() machineStatus {
 	s := machineStatus{
 		Board: m.facts.Name, Model: board.Model(), Serial: m.serial, Version: version, Uptime: kernel.Uptime(),
-		Network: m.network.Status(), Clock: clockStatus{Trusted: clock.Trusted()},
+		Memory: kernel.Memory(), Free: kernel.FreeMemory(), Network: m.network.Status(), Clock: clockStatus{Trusted: clock.Trusted()},
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -12,8 +12,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	_ "golang.org/x/crypto/x509roots/fallback" // the box has no certificate bundle
 )
 
 // Exit statuses, the same for every command.

@@ -96,6 +96,7 @@ func caPool(c settings.Connector) (*x509.CertPool, error) {
 		from = c.CAFile
 	}
 	if len(text) == 0 {
+		ownRoots()
 		return nil, nil
 	}
 	pool := x509.NewCertPool()

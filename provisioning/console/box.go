@@ -63,7 +63,10 @@ type Box interface {
 type Status struct {
 	Model, Serial, Version string
 	Uptime                 time.Duration
-	Network                Network
+	// Memory is how much the box has, Free how much of it a program could still
+	// have, in bytes; zero where it is not known.
+	Memory, Free int64
+	Network      Network
 	// Clock says why the clock is not trusted; empty if it is.
 	Clock string
 	// Relay says why the relay is of no use; empty if it is.

@@ -51,7 +51,7 @@ func newFakeBox() *fakeBox {
 func (b *fakeBox) Status(context.Context) (Status, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Status{Model: "Raspberry Pi 4", Serial: "10000000abcd", Version: "1.0", Uptime: 90 * time.Second, Network: Network{
+	s := Status{Model: "Raspberry Pi 4", Serial: "10000000abcd", Version: "1.0", Uptime: 90 * time.Second, Memory: 1 << 30, Free: 900 << 20, Network: Network{
 		Method: "dhcp", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.10.25/24")},
 		Gateway: netip.MustParseAddr("192.168.10.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.10.1")}}}
 	b.endTrial()

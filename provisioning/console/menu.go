@@ -123,6 +123,9 @@ func (s *session) status(ctx context.Context) error {
 	}
 	s.t.Item("  box", fmt.Sprintf("%s, serial number %s, Sealpost %s", orElse(status.Model, "unknown"), status.Serial, status.Version))
 	s.t.Item("  up", status.Uptime.Round(time.Second).String())
+	if status.Memory > 0 {
+		s.t.Item("  memory", fmt.Sprintf("%d of %d MiB free", status.Free>>20, status.Memory>>20))
+	}
 	s.showNetwork(status.Network)
 	s.t.Item("  clock", orElse(status.Clock, "it is set: "+time.Now().UTC().Format("2006-01-02 15:04:05")+" UTC"))
 	s.t.Item("  relay", orElse(status.Relay, "works"))

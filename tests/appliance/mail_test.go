@@ -111,28 +111,3 @@ func TestABoxThatWasSetUpRelaysFromItsFirstSecondsOn(t *testing.T) {
 
 // serves is when the box's relay answered its clients.
 const serves = `event="relay serves"`
-
-func TestABoxServesSoonAfterThePowerIsBack(t *testing.T) {
-	s, b := openSite(t), newBox(t)
-	b.setUp(t, fullyFor(s))
-	b.powerOn(t)
-	b.awaitLog(t, serves)
-	if err := b.Cut(); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.PowerOn(); err != nil {
-		t.Fatal(err)
-	}
-	b.awaitBanner(t)
-	b.awaitLog(t, pid1, serves)
-	begun, err := b.Said(pid1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := b.Said(serves)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("PID 1 after %s, the banner %s later", begun, at-begun)
-	t.Log(b.KernelLog())
-}

@@ -26,7 +26,7 @@ const (
 	// patience is how long QEMU and the box may take over anything.
 	patience = time.Minute
 	// glance is the time between two looks at what is waited for.
-	glance = 5 * time.Millisecond
+	glance = 20 * time.Millisecond
 )
 
 // Config is what a machine is made of.

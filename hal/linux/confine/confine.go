@@ -41,9 +41,9 @@ func Enforce(r Rights) error {
 	if paths := existing(r.ReadIn); len(paths) > 0 {
 		rules = append(rules, landlock.PathAccess(readFiles, paths...))
 	}
-	// The oldest version that does must be there; newer ones bar more.
-	if err := landlock.V1.RestrictPaths(rules...); err != nil {
-		return fmt.Errorf("confining the process to its files: %w", err)
+	// A kernel that knows none of it must not pass for one that confines.
+	if _, err := llsyscall.LandlockGetABIVersion(); err != nil {
+		return fmt.Errorf("this kernel cannot confine a process to its files: one with CONFIG_SECURITY_LANDLOCK is needed: %w", err)
 	}
 	if err := landlock.V11.BestEffort().RestrictPaths(rules...); err != nil {
 		return fmt.Errorf("confining the process to its files: %w", err)

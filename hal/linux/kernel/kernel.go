@@ -135,6 +135,23 @@ func Memory() int64 {
 	return int64(info.Totalram) * int64(info.Unit)
 }
 
+// FreeMemory is how much of the machine's memory a program could still have, in
+// bytes; 0 where it does not say.
+func FreeMemory() int64 {
+	file, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var kibibytes int64
+		if n, _ := fmt.Sscanf(lines.Text(), "MemAvailable: %d kB", &kibibytes); n == 1 {
+			return kibibytes << 10
+		}
+	}
+	return 0
+}
+
 // Uptime is the time since the kernel started.
 func Uptime() time.Duration {
 	var now unix.Timespec
