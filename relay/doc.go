@@ -18,13 +18,13 @@
 //  6. dispatch offers it to the upstream at once: cut-through. Where the
 //     upstream is known to be down, or too much was sent already by what the
 //     ledger says, it goes on with step 12 instead.
-//  7. upstream/connector takes an open connection from its pool, or opens one:
-//     MX lookup by upstream/dns unless the host is fixed, IPv4 first, greeting,
-//     EHLO, STARTTLS. The server's certificate must verify for the host's name,
-//     with TLS 1.2 or later. The client certificate is shown with its whole
-//     chain, and its key signs in the TPM. While there is no TLS session to
-//     resume, connections are opened one at a time, so that a burst costs one
-//     signature.
+//  7. upstream/transport takes an open connection from its pool, or opens one
+//     to a host that upstream/connector names: the MX, by upstream/dns, unless
+//     the host is fixed. IPv4 first, greeting, EHLO, STARTTLS. The server's
+//     certificate must verify for the host's name, with TLS 1.2 or later. The
+//     client certificate is shown with its whole chain, and its key signs in
+//     the TPM. While there is no TLS session to resume, connections are opened
+//     one at a time, so that a burst costs one signature.
 //  8. upstream/esmtp says MAIL and every RCPT, in one go where the server
 //     offers PIPELINING. A kept connection that the server closed meanwhile is
 //     replaced silently.

@@ -23,6 +23,9 @@ type Connection struct {
 	Authorities []string // the CAs it named as acceptable; empty means any
 	Shown       string   // subject of the certificate shown; empty if none was
 	Key         string   // how the key of that certificate is protected
+
+	Account   string // mailbox that logged in; empty without a login
+	Mechanism string // of SASL, by which it did
 }
 
 // Certificate says in one line whether our certificate was asked for and
@@ -45,7 +48,8 @@ func (c Connection) attr() slog.Attr {
 		slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
 		slog.String("peer", c.Peer), slog.String("issuer", c.Issuer),
 		slog.String("certificate", c.Certificate()), slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
-		slog.String("shown", c.Shown), slog.String("key", c.Key))
+		slog.String("shown", c.Shown), slog.String("key", c.Key),
+		slog.String("account", c.Account), slog.String("mechanism", c.Mechanism))
 }
 
 // Connected records a connection on which mail may now be sent.

@@ -49,7 +49,8 @@ var rules = []struct {
 	{"relay/upstream/dns", nil},
 	{"relay/upstream/esmtp", []string{"relay/envelope", "relay/reply"}},
 	{"relay/upstream/reach", []string{"relay/upstream/esmtp"}},
-	{"relay/upstream/", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp"}},
+	{"relay/upstream/transport", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp"}},
+	{"relay/upstream/connector", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp", "relay/upstream/transport"}},
 	{"relay/upstream", []string{"relay/reply", "relay/journal"}},
 
 	{"provisioning/settings", nil},

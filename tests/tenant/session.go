@@ -23,12 +23,14 @@ type session struct {
 	state   *tls.ConnectionState
 	message Message
 	chunks  []byte
+	over    bool
 }
 
 func (t *Tenant) serve(conn net.Conn) {
 	t.mu.Lock()
 	s := &session{tenant: t, config: t.config, tls: t.tls, conn: conn}
 	t.mu.Unlock()
+	defer s.end()
 	s.r = bufio.NewReader(io.TeeReader(conn, clearWriter{t}))
 	if !s.answer("CONNECT", "", "220 stand-in.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
 		return
@@ -42,6 +44,17 @@ func (t *Tenant) serve(conn net.Conn) {
 		if !s.verb(strings.ToUpper(verb), argument) {
 			return
 		}
+	}
+}
+
+// end is the session's end, which a client that said QUIT may rely on as soon
+// as it hears the answer.
+func (s *session) end() {
+	s.tenant.mu.Lock()
+	defer s.tenant.mu.Unlock()
+	if !s.over {
+		s.over = true
+		s.tenant.open--
 	}
 }
 
@@ -90,6 +103,7 @@ func (s *session) verb(verb, argument string) bool {
 		s.message, s.chunks = Message{}, nil
 		return s.answer(verb, argument, "250 2.0.0 Resetting")
 	case "QUIT":
+		s.end()
 		s.answer(verb, argument, "221 2.0.0 Service closing transmission channel")
 		return false
 	}

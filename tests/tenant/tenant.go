@@ -65,6 +65,8 @@ type Tenant struct {
 	messages    []Message
 	connections map[net.Conn]struct{}
 	opened      int
+	open        int // sessions that have not ended
+	mostOpen    int
 	clear       strings.Builder
 }
 
@@ -140,6 +142,13 @@ func (t *Tenant) Connections() int {
 	return t.opened
 }
 
+// MostOpen is how many sessions were open at once, at most.
+func (t *Tenant) MostOpen() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mostOpen
+}
+
 // DropConnections closes what is open, as a server that restarts does.
 func (t *Tenant) DropConnections() {
 	t.mu.Lock()
@@ -166,6 +175,8 @@ func (t *Tenant) accept() {
 		t.mu.Lock()
 		t.connections[conn] = struct{}{}
 		t.opened++
+		t.open++
+		t.mostOpen = max(t.mostOpen, t.open)
 		t.mu.Unlock()
 		t.running.Go(func() {
 			t.serve(conn)

@@ -8,11 +8,17 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"crypto"
+	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"sealpost/relay/envelope"
@@ -20,6 +26,7 @@ import (
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/esmtp"
+	"sealpost/relay/upstream/transport"
 )
 
 // Identity is what the box shows to Exchange Online.
@@ -49,82 +56,117 @@ type Config struct {
 	Resolver    Resolver
 }
 
-// idleAfter is how long a connection is kept for the next message.
-const idleAfter = 30 * time.Second
-
-// Connector delivers messages over a few connections that it keeps for reuse.
-type Connector struct {
-	config   Config
-	journal  *journal.Journal
-	sessions *sessions
-	pool     *pool
-}
+// Connector delivers messages as the tenant's own server, which its certificate
+// makes it.
+type Connector struct{ transport *transport.Transport }
 
 // New gives a connector; it opens no connection yet.
 func New(config Config, j *journal.Journal) *Connector {
-	c := &Connector{config: config, journal: j, sessions: newSessions()}
-	c.pool = newPool(config.Connections, idleAfter, c.open)
-	return c
+	return &Connector{transport.New(transport.Config{
+		Hello:       config.Hello,
+		FarSide:     cmp.Or(config.Host, "the tenant"),
+		Settings:    "senders.accepted_domains and upstream.connector.host",
+		Port:        config.Port,
+		Roots:       config.Roots,
+		Connections: config.Connections,
+		Patience:    config.Patience,
+		Resolver:    config.Resolver,
+	}, way{config}, j)}
 }
 
 // Close ends the connections that are idle. Messages on their way are left to
 // finish; their connections close after them.
-func (c *Connector) Close() { c.pool.close() }
+func (c *Connector) Close() { c.transport.Close() }
 
 // Deliver offers one message. Once every recipient was answered, judge decides
 // whether the content is sent to those accepted. The error is always an
 // *upstream.Unavailable: nobody got the message then, as far as can be known.
 func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
 	judge func([]reply.Reply) bool) (upstream.Result, error) {
-	link, answers, err := c.offer(ctx, e)
-	if err != nil {
-		return upstream.Result{}, c.unavailable(ctx, err)
-	}
-	result := upstream.Result{Answers: answers, Connection: link.record}
-	if !judge(answers) {
-		c.giveUp(ctx, link)
-		return result, nil
-	}
-	final, err := link.client.Content(ctx, content)
-	if err != nil {
-		c.pool.drop(link)
-		return upstream.Result{}, c.unavailable(ctx, &onHost{link.record.Host, &overMessage{err}})
-	}
-	for i, answer := range answers {
-		if answer.Positive() {
-			answers[i] = final
-		}
-	}
-	result.Taken = final.Positive()
-	c.pool.give(link)
-	return result, nil
+	return c.transport.Deliver(ctx, "", e, content, judge)
 }
 
-// offer opens a transaction on a connection. One that was kept may have been
-// closed by the server meanwhile; that says nothing about the message, and the
-// next one is tried.
-func (c *Connector) offer(ctx context.Context, e envelope.Envelope) (*link, []reply.Reply, error) {
-	for {
-		link, err := c.pool.take(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		mail, answers, err := link.client.Offer(ctx, e)
-		if err == nil {
-			return link, answers, nil
-		}
-		c.pool.drop(link)
-		stale := link.used && (mail.Code == 0 || mail.Code == esmtp.ServiceClosing)
-		if !stale || ctx.Err() != nil {
-			return nil, nil, &onHost{link.record.Host, &overMessage{err}}
-		}
-	}
+// way is what a connector has of its own: the tenant's MX, and our certificate.
+type way struct{ config Config }
+
+// Introduce implements transport.Way.
+func (w way) Introduce(record *journal.Connection, _ string) transport.Introduction {
+	return &introduction{w.config, record}
 }
 
-func (c *Connector) giveUp(ctx context.Context, l *link) {
-	if err := l.client.Reset(ctx); err != nil {
-		c.pool.drop(l)
-		return
+// introduction shows the certificate on one connection.
+type introduction struct {
+	config Config
+	record *journal.Connection
+}
+
+// Certificate implements transport.Introduction.
+func (i *introduction) Certificate() *tls.Certificate {
+	identity := i.config.Identity
+	if identity == nil {
+		return &tls.Certificate{}
 	}
-	c.pool.give(l)
+	i.record.Shown, i.record.Key = identity.Name, identity.Label
+	return &tls.Certificate{Certificate: identity.Chain, PrivateKey: identity.Key}
+}
+
+// Greet implements transport.Introduction. With TLS 1.3 a server that refuses
+// our certificate says so only now.
+func (i *introduction) Greet(ctx context.Context, client *esmtp.Client) error {
+	err := client.Hello(ctx, i.config.Hello)
+	if err != nil && i.record.Shown != "" {
+		return &afterShowing{err}
+	}
+	return err
+}
+
+// Hosts implements transport.Way.
+func (w way) Hosts(ctx context.Context) ([]string, error) {
+	if w.config.Host != "" {
+		return []string{w.config.Host}, nil
+	}
+	records, err := w.config.Resolver.LookupMX(ctx, w.config.Domain)
+	if err != nil {
+		return nil, fmt.Errorf("looking up the MX of %s: %w", w.config.Domain, err)
+	}
+	var hosts []string
+	for _, mx := range records {
+		host := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
+		if IsExchangeOnline(host) {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) == 0 {
+		return nil, &foreignMX{w.config.Domain, records}
+	}
+	const most = 3
+	return hosts[:min(len(hosts), most)], nil
+}
+
+// exchangeOnline are the domains of Exchange Online's mail hosts, sovereign
+// clouds included. An MX elsewhere is a filter in front of the tenant, which
+// would not know our connector, or a forged answer: DNS proves nothing.
+var exchangeOnline = []string{
+	".mail.protection.outlook.com", ".mx.microsoft",
+	".mail.protection.office365.us", ".mail.protection.partner.outlook.cn",
+}
+
+// IsExchangeOnline tells a mail host that is believed to be Exchange Online's
+// for nothing but its name.
+func IsExchangeOnline(host string) bool {
+	return slices.ContainsFunc(exchangeOnline, func(domain string) bool { return strings.HasSuffix(host, domain) })
+}
+
+// foreignMX is the error of a domain whose mail does not go to Exchange Online.
+type foreignMX struct {
+	domain  string
+	records []*net.MX
+}
+
+func (f *foreignMX) Error() string {
+	names := "none"
+	if len(f.records) > 0 {
+		names = strconv.Quote(strings.TrimSuffix(f.records[0].Host, "."))
+	}
+	return fmt.Sprintf("the MX of %s is %s, not an Exchange Online host: set upstream.connector.host to the tenant's own host", f.domain, names)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,10 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const mx = "contoso-com.mail.protection.outlook.com"
 
 // resolver is a Resolver that knows what a test tells it.
-type resolver struct {
-	mx      []string
-	unknown bool
-}
+type resolver struct{ mx []string }
 
 func (n resolver) LookupMX(_ context.Context, domain string) ([]*net.MX, error) {
 	var records []*net.MX
@@ -43,9 +41,6 @@ func (n resolver) LookupMX(_ context.Context, domain string) ([]*net.MX, error) 
 }
 
 func (n resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
-	if n.unknown {
-		return nil, &net.DNSError{Name: host, Err: "no such host", IsNotFound: true}
-	}
 	return []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1")}, nil
 }
 
@@ -168,98 +163,6 @@ func TestTheConversationCanBeReadWithoutTheContent(t *testing.T) {
 	}
 }
 
-func TestABurstCostsOneSignature(t *testing.T) {
-	for name, version := range map[string]uint16{"TLS 1.3": tls.VersionTLS13, "TLS 1.2": tls.VersionTLS12} {
-		s := newSite(t, func(c *tenant.Config) { c.MaxTLS = version }, nil)
-		var burst sync.WaitGroup
-		for i := range 100 {
-			burst.Go(func() {
-				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Taken {
-					t.Errorf("message %d: %+v, %v", i, result, err)
-				}
-			})
-		}
-		burst.Wait()
-		if signatures := s.journal.Counters.Signatures.Load(); signatures != 1 || len(s.tenant.Messages()) != 100 {
-			t.Errorf("%s: %d messages cost %d signatures", name, len(s.tenant.Messages()), signatures)
-		}
-		if opened := s.tenant.Connections(); opened > 4 {
-			t.Errorf("%s: %d connections were opened", name, opened)
-		}
-	}
-}
-
-func TestAResumedConnectionSaysWhatItsSessionHadShown(t *testing.T) {
-	s := newSite(t, nil, nil)
-	if _, err := s.deliver(message("1")); err != nil {
-		t.Fatal(err)
-	}
-	s.tenant.DropConnections()
-	result, err := s.deliver(message("2"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := result.Connection
-	if !c.Resumed || !c.Requested || c.Shown != "CN=relay.contoso.com" || !s.tenant.Messages()[1].Resumed {
-		t.Errorf("the record is %+v", c)
-	}
-}
-
-func TestAKeptConnectionThatTheServerClosedCostsNothing(t *testing.T) {
-	for name, spoil := range map[string]func(*site){
-		"closed": func(s *site) { s.tenant.DropConnections() },
-		"421": func(s *site) {
-			first := true
-			s.tenant.Behave(func(verb, _ string) string {
-				if verb == "MAIL" && first {
-					first = false
-					return "421 4.3.2 Service not available, closing transmission channel"
-				}
-				return ""
-			})
-		},
-	} {
-		s := newSite(t, nil, nil)
-		if _, err := s.deliver(message("1")); err != nil {
-			t.Fatal(err)
-		}
-		spoil(s)
-		if result, err := s.deliver(message("2")); err != nil || !result.Taken || s.tenant.Connections() != 2 {
-			t.Errorf("%s: got %+v, %v over %d connections", name, result, err, s.tenant.Connections())
-		}
-	}
-}
-
-func TestRecipientsAreToldApart(t *testing.T) {
-	for _, extensions := range [][]string{nil, {}} {
-		s := newSite(t, func(c *tenant.Config) { c.Extensions = extensions }, nil)
-		s.tenant.Behave(func(verb, argument string) string {
-			switch {
-			case verb == "RCPT" && strings.Contains(argument, "unknown"):
-				return "550 5.1.1 User unknown"
-			case verb == "RCPT" && strings.Contains(argument, "busy"):
-				return "451 4.7.1 greylisted"
-			}
-			return ""
-		})
-		e := message("1", "alice@fabrikam.example", "unknown@fabrikam.example", "busy@fabrikam.example")
-		ctx := context.Background()
-		result, err := s.connector.Deliver(ctx, e, scan, func(answers []reply.Reply) bool {
-			return answers[0].Code == 250 && answers[1].Code == 550 && answers[2].Code == 451
-		})
-		if err != nil || !result.Taken || result.Answers[0].Status.Subject != 6 || result.Answers[1].Code != 550 || result.Answers[2].Code != 451 {
-			t.Errorf("got %+v, %v", result, err)
-		}
-		result, err = s.connector.Deliver(ctx, e, scan, func([]reply.Reply) bool { return false })
-		if err != nil || result.Taken || len(s.tenant.Messages()) != 1 {
-			t.Errorf("judged unfit, yet got %+v, %v", result, err)
-		}
-		if _, err := s.deliver(message("2")); err != nil || s.tenant.Connections() != 1 {
-			t.Errorf("after a transaction given up: %v, %d connections", err, s.tenant.Connections())
-		}
-	}
-}
-
 func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Identity = nil })
 	result, err := s.deliver(message("1"))
@@ -268,6 +171,17 @@ func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
 	}
 	if c := result.Connection; !c.Requested || c.Shown != "" || c.Certificate() != "certificate requested: yes, shown: none" {
 		t.Errorf("the record is %+v", c)
+	}
+}
+
+func TestAForeignMXIsNotBelieved(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) {
+		c.Host, c.Domain, c.Resolver = "", "contoso.com", resolver{mx: []string{"mx.filter.example"}}
+	})
+	_, err := s.deliver(message("1"))
+	u := (*upstream.Unavailable)(nil)
+	if !errors.As(err, &u) || !strings.HasPrefix(u.Reply().String(), `451 4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host`) {
+		t.Errorf("got %v", err)
 	}
 }
 

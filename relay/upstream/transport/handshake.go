@@ -1,4 +1,4 @@
-package connector
+package transport
 
 import (
 	"crypto"
@@ -13,21 +13,18 @@ import (
 
 // handshake is one TLS handshake and what it lets us know.
 type handshake struct {
-	connector *Connector
+	transport *Transport
+	own       Introduction
 	record    *journal.Connection
 	fault     error // why our key could not sign; crypto/tls keeps only its text
-}
-
-func (c *Connector) handshake(record *journal.Connection) *handshake {
-	return &handshake{connector: c, record: record}
 }
 
 func (h *handshake) config() *tls.Config {
 	return &tls.Config{
 		ServerName:           h.record.Host,
-		RootCAs:              h.connector.config.Roots,
+		RootCAs:              h.transport.config.Roots,
 		MinVersion:           tls.VersionTLS12,
-		ClientSessionCache:   h.connector.sessions,
+		ClientSessionCache:   h.transport.sessions,
 		GetClientCertificate: h.show,
 	}
 }
@@ -38,24 +35,21 @@ func (h *handshake) config() *tls.Config {
 func (h *handshake) show(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	h.record.Requested = true
 	h.record.Authorities = names(request.AcceptableCAs)
-	identity := h.connector.config.Identity
-	if identity == nil {
-		return &tls.Certificate{}, nil
+	shown := h.own.Certificate()
+	if key, ok := shown.PrivateKey.(crypto.Signer); ok {
+		shown.PrivateKey = &observedKey{key, h}
 	}
-	h.record.Shown, h.record.Key = identity.Name, identity.Label
-	return &tls.Certificate{
-		Certificate: identity.Chain,
-		PrivateKey:  &observedKey{identity.Key, h},
-	}, nil
+	return shown, nil
 }
 
+// complete notes what a connection that may carry mail has shown.
 func (h *handshake) complete(state tls.ConnectionState) {
 	h.record.TLS = tls.VersionName(state.Version)
 	h.record.Cipher = tls.CipherSuiteName(state.CipherSuite)
 	h.record.Peer = state.PeerCertificates[0].Subject.String()
 	h.record.Issuer = state.PeerCertificates[0].Issuer.String()
 	h.record.Resumed = state.DidResume
-	h.connector.sessions.remember(h.record)
+	h.transport.sessions.remember(h.record)
 }
 
 // names decodes the distinguished names that a server lists, as many as a
@@ -84,6 +78,6 @@ func (k *observedKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts
 	if err != nil {
 		k.handshake.fault = &keyFault{err}
 	}
-	k.handshake.connector.journal.Signed(k.handshake.record.ID, k.handshake.record.Key, err, time.Since(begun))
+	k.handshake.transport.journal.Signed(k.handshake.record.ID, k.handshake.record.Key, err, time.Since(begun))
 	return signature, err
 }

@@ -1,8 +1,9 @@
-package connector
+package transport
 
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type sessions struct {
 	warm     bool
 	origins  map[string]journal.Connection // what each host's full handshake showed
 	failure  error                         // of the last turn, if it failed
+	failed   string                        // the account it failed for
 	failedAt time.Time
 }
 
@@ -40,8 +42,8 @@ func (s *sessions) Put(key string, state *tls.ClientSessionState) {
 
 // enter waits for the turn to open a connection. Who was waiting while another
 // failed shares that failure, so that a dead host costs a crowd of clients no
-// more time than one of them.
-func (s *sessions) enter(ctx context.Context) (leave func(error), err error) {
+// more time than one of them; but not what is another account's own.
+func (s *sessions) enter(ctx context.Context, account string) (leave func(error), err error) {
 	since := time.Now()
 	select {
 	case s.turn <- struct{}{}:
@@ -54,18 +56,23 @@ func (s *sessions) enter(ctx context.Context) (leave func(error), err error) {
 	case s.warm:
 		<-s.turn
 		return func(error) {}, nil
-	case s.failedAt.After(since):
+	case s.failedAt.After(since) && (s.failed == account || !ownFault(s.failure)):
 		<-s.turn
 		return nil, s.failure
 	}
 	return func(failure error) {
 		if failure != nil && ctx.Err() == nil {
 			s.mu.Lock()
-			s.failure, s.failedAt = failure, time.Now()
+			s.failure, s.failed, s.failedAt = failure, account, time.Now()
 			s.mu.Unlock()
 		}
 		<-s.turn
 	}, nil
+}
+
+func ownFault(err error) bool {
+	own := (*AccountFault)(nil)
+	return errors.As(err, &own)
 }
 
 // remember notes what a full handshake showed, and gives it to a connection

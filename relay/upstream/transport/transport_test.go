@@ -1,0 +1,266 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/journal"
+	"sealpost/relay/reply"
+	"sealpost/relay/upstream"
+	"sealpost/relay/upstream/esmtp"
+	"sealpost/tests/parts"
+	"sealpost/tests/tenant"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const mx = "contoso-com.mail.protection.outlook.com"
+
+// certified is a Way that shows a certificate and has nothing else to say.
+type certified struct {
+	key   crypto.Signer
+	chain [][]byte
+}
+
+func (c *certified) Hosts(context.Context) ([]string, error)        { return []string{mx}, nil }
+func (c *certified) Words(string, error) (s reply.Status, r string) { return s, r }
+func (c *certified) Introduce(record *journal.Connection, account string) Introduction {
+	record.Account = account
+	return shown{c, record}
+}
+
+type shown struct {
+	*certified
+	record *journal.Connection
+}
+
+func (s shown) Certificate() *tls.Certificate {
+	s.record.Shown, s.record.Key = "CN=relay.contoso.com", "file"
+	return &tls.Certificate{Certificate: s.chain, PrivateKey: s.key}
+}
+
+func (s shown) Greet(ctx context.Context, client *esmtp.Client) error {
+	return client.Hello(ctx, "relay")
+}
+
+// resolver is a Resolver that knows every name, or none.
+type resolver struct{ unknown bool }
+
+func (n resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	if n.unknown {
+		return nil, &net.DNSError{Name: host, Err: "no such host", IsNotFound: true}
+	}
+	return []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1")}, nil
+}
+
+type content string
+
+func (c content) Open() io.Reader { return strings.NewReader(string(c)) }
+func (c content) Size() int64     { return int64(len(c)) }
+
+// site is a tenant, a transport to it, and what was recorded between them.
+type site struct {
+	tenant    *tenant.Tenant
+	transport *Transport
+	way       *certified
+	journal   *journal.Journal
+	log       *bytes.Buffer
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+var authority = sync.OnceValue(func() *parts.Authority { return must(parts.NewAuthority("Test CA")) })
+
+func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Config)) *site {
+	t.Helper()
+	tc := tenant.Config{
+		Certificate:     must(authority().IssueP256(nil, mx)),
+		ClientCAs:       authority().Pool(),
+		AcceptedDomains: []string{"contoso.com"},
+		Connector:       "relay.contoso.com",
+	}
+	if changeTenant != nil {
+		changeTenant(&tc)
+	}
+	s := &site{tenant: must(tenant.Start(tc)), log: &bytes.Buffer{}}
+	t.Cleanup(s.tenant.Close)
+	s.journal = journal.New(journal.JSON(s.log, true))
+	own := must(authority().IssueP256(nil, "relay.contoso.com"))
+	s.way = &certified{own.PrivateKey.(crypto.Signer), own.Certificate}
+	config := Config{
+		Hello: "relay.contoso.com", FarSide: "the tenant", Port: s.tenant.Address().Port, Roots: authority().Pool(),
+		Connections: 4, Patience: 5 * time.Second, Resolver: resolver{},
+	}
+	if change != nil {
+		change(&config)
+	}
+	s.transport = New(config, s.way, s.journal)
+	t.Cleanup(s.transport.Close)
+	return s
+}
+
+func message(id string, recipients ...envelope.Address) envelope.Envelope {
+	if recipients == nil {
+		recipients = []envelope.Address{"alice@fabrikam.example"}
+	}
+	return envelope.Envelope{ID: id, Sender: "printer@contoso.com", Recipients: recipients, Size: int64(len(scan))}
+}
+
+const scan content = "Subject: scan\r\n\r\n.leading dot\r\n..two\r\nend\r\n"
+
+func always([]reply.Reply) bool { return true }
+
+func (s *site) deliver(e envelope.Envelope) (upstream.Result, error) {
+	return s.deliverAs("", e)
+}
+
+func (s *site) deliverAs(account string, e envelope.Envelope) (upstream.Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+	defer cancel()
+	return s.transport.Deliver(ctx, account, e, scan, always)
+}
+
+func TestABurstCostsOneSignature(t *testing.T) {
+	for name, version := range map[string]uint16{"TLS 1.3": tls.VersionTLS13, "TLS 1.2": tls.VersionTLS12} {
+		s := newSite(t, func(c *tenant.Config) { c.MaxTLS = version }, nil)
+		var burst sync.WaitGroup
+		for i := range 100 {
+			burst.Go(func() {
+				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Taken {
+					t.Errorf("message %d: %+v, %v", i, result, err)
+				}
+			})
+		}
+		burst.Wait()
+		if signatures := s.journal.Counters.Signatures.Load(); signatures != 1 || len(s.tenant.Messages()) != 100 {
+			t.Errorf("%s: %d messages cost %d signatures", name, len(s.tenant.Messages()), signatures)
+		}
+		if opened := s.tenant.Connections(); opened > 4 {
+			t.Errorf("%s: %d connections were opened", name, opened)
+		}
+	}
+}
+
+func TestAResumedConnectionSaysWhatItsSessionHadShown(t *testing.T) {
+	s := newSite(t, nil, nil)
+	if _, err := s.deliver(message("1")); err != nil {
+		t.Fatal(err)
+	}
+	s.tenant.DropConnections()
+	result, err := s.deliver(message("2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := result.Connection
+	if !c.Resumed || !c.Requested || c.Shown != "CN=relay.contoso.com" || !s.tenant.Messages()[1].Resumed {
+		t.Errorf("the record is %+v", c)
+	}
+}
+
+func TestAKeptConnectionThatTheServerClosedCostsNothing(t *testing.T) {
+	for name, spoil := range map[string]func(*site){
+		"closed": func(s *site) { s.tenant.DropConnections() },
+		"421": func(s *site) {
+			first := true
+			s.tenant.Behave(func(verb, _ string) string {
+				if verb == "MAIL" && first {
+					first = false
+					return "421 4.3.2 Service not available, closing transmission channel"
+				}
+				return ""
+			})
+		},
+	} {
+		s := newSite(t, nil, nil)
+		if _, err := s.deliver(message("1")); err != nil {
+			t.Fatal(err)
+		}
+		spoil(s)
+		if result, err := s.deliver(message("2")); err != nil || !result.Taken || s.tenant.Connections() != 2 {
+			t.Errorf("%s: got %+v, %v over %d connections", name, result, err, s.tenant.Connections())
+		}
+	}
+}
+
+func TestRecipientsAreToldApart(t *testing.T) {
+	for _, extensions := range [][]string{nil, {}} {
+		s := newSite(t, func(c *tenant.Config) { c.Extensions = extensions }, nil)
+		s.tenant.Behave(func(verb, argument string) string {
+			switch {
+			case verb == "RCPT" && strings.Contains(argument, "unknown"):
+				return "550 5.1.1 User unknown"
+			case verb == "RCPT" && strings.Contains(argument, "busy"):
+				return "451 4.7.1 greylisted"
+			}
+			return ""
+		})
+		e := message("1", "alice@fabrikam.example", "unknown@fabrikam.example", "busy@fabrikam.example")
+		ctx := context.Background()
+		result, err := s.transport.Deliver(ctx, "", e, scan, func(answers []reply.Reply) bool {
+			return answers[0].Code == 250 && answers[1].Code == 550 && answers[2].Code == 451
+		})
+		if err != nil || !result.Taken || result.Answers[0].Status.Subject != 6 || result.Answers[1].Code != 550 || result.Answers[2].Code != 451 {
+			t.Errorf("got %+v, %v", result, err)
+		}
+		result, err = s.transport.Deliver(ctx, "", e, scan, func([]reply.Reply) bool { return false })
+		if err != nil || result.Taken || len(s.tenant.Messages()) != 1 {
+			t.Errorf("judged unfit, yet got %+v, %v", result, err)
+		}
+		if _, err := s.deliver(message("2")); err != nil || s.tenant.Connections() != 1 {
+			t.Errorf("after a transaction given up: %v, %d connections", err, s.tenant.Connections())
+		}
+	}
+}
+
+func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) { c.Connections, c.PerAccount = 3, 2 })
+	var mu sync.Mutex
+	begun, meet := 0, make(chan struct{})
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb != "CONTENT" {
+			return ""
+		}
+		mu.Lock()
+		if begun++; begun == 2 {
+			close(meet)
+		}
+		mu.Unlock()
+		select {
+		case <-meet:
+		case <-time.After(2 * time.Second):
+		}
+		return ""
+	})
+	var burst sync.WaitGroup
+	for i := range 24 {
+		account := []string{"a@contoso.com", "b@contoso.com", "c@contoso.com"}[i%3]
+		burst.Go(func() {
+			result, err := s.deliverAs(account, message(fmt.Sprint(i)))
+			if err != nil || !result.Taken || result.Connection.Account != account {
+				t.Errorf("%s: %+v, %v", account, result, err)
+			}
+		})
+	}
+	burst.Wait()
+	if most := s.tenant.MostOpen(); most > 3 || most < 2 {
+		t.Errorf("%d connections were open at once", most)
+	}
+}
