@@ -1,0 +1,111 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// DeviceCode is what a person needs to sign the box in from a browser
+// elsewhere (RFC 8628, 3.3).
+type DeviceCode struct {
+	UserCode        string
+	VerificationURL string
+	Expires         time.Time
+}
+
+// Bounds on what an issuer may ask for.
+const (
+	defaultCodeLife = 15 * time.Minute
+	longestCodeLife = 30 * time.Minute
+	defaultInterval = 5  // seconds (RFC 8628, 3.2)
+	longestInterval = 60 // seconds
+)
+
+// Login signs the box in: show gets the code for a person to enter, and Login
+// returns when that has happened and the refresh token is durable. The token
+// is for Keeper.Prime. It takes minutes; the context breaks it off, and leaves
+// an earlier sign-in as it was.
+func (d *Delegated) Login(ctx context.Context, show func(DeviceCode)) (Token, error) {
+	code, err := d.issuer.deviceCode(ctx)
+	if err != nil {
+		return Token{}, brokenOff(ctx, err)
+	}
+	show(DeviceCode{UserCode: code.UserCode, VerificationURL: code.VerificationURI, Expires: code.Expiry})
+	token, refresh, err := d.issuer.awaitLogin(ctx, code)
+	if err != nil {
+		return Token{}, brokenOff(ctx, err)
+	}
+	if refresh.Empty() {
+		return Token{}, &Fault{Kind: Configuration, Words: "the sign-in gave no refresh token, so it would end within the hour: add offline_access to the scopes"}
+	}
+	if err := d.take(ctx); err != nil {
+		return Token{}, brokenOff(ctx, err)
+	}
+	defer d.give()
+	if err := d.save(ctx, refresh); err != nil {
+		return Token{}, err
+	}
+	d.unsaved, d.replaced = Secret{}, Secret{}
+	return token, nil
+}
+
+func brokenOff(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("the sign-in was broken off before it was done, and nothing was changed; start it again: %w", context.Cause(ctx))
+}
+
+// deviceCode asks for a code (RFC 8628, 3.1), and keeps to the bounds what
+// x/oauth2 believes unseen.
+func (i *Issuer) deviceCode(ctx context.Context) (*oauth2.DeviceAuthResponse, error) {
+	if i.config.DeviceURL == "" {
+		return nil, &Fault{Kind: Configuration, Words: "there is no device code URL: copy it from the endpoints of the app registration"}
+	}
+	x, ctx := i.exchange(ctx)
+	code, err := i.public().DeviceAuth(ctx)
+	if err != nil {
+		return nil, x.fault()
+	}
+	page, err := url.Parse(code.VerificationURI)
+	if err != nil || page.Scheme != "https" || page.Host == "" || clean(code.VerificationURI) != code.VerificationURI ||
+		code.UserCode == "" || clean(code.UserCode) != code.UserCode || code.DeviceCode == "" {
+		return nil, &Fault{Kind: Configuration, Words: i.host + " gave no code to sign in with (RFC 8628): check the device code URL"}
+	}
+	now := time.Now()
+	if code.Expiry.IsZero() {
+		code.Expiry = now.Add(defaultCodeLife)
+	}
+	if latest := now.Add(longestCodeLife); code.Expiry.After(latest) {
+		code.Expiry = latest
+	}
+	if code.Interval <= 0 {
+		code.Interval = defaultInterval
+	}
+	code.Interval = min(code.Interval, longestInterval)
+	return code, nil
+}
+
+// awaitLogin polls until the person is done. A line that fails meanwhile is
+// no reason to end, only to ask less often (RFC 8628, 3.5).
+func (i *Issuer) awaitLogin(ctx context.Context, code *oauth2.DeviceAuthResponse) (Token, Secret, error) {
+	for {
+		x, polled := i.exchange(ctx)
+		token, refresh, err := x.token(i.public().DeviceAccessToken(polled, code))
+		if err == nil || ctx.Err() != nil {
+			return token, refresh, err
+		}
+		if !time.Now().Before(code.Expiry) {
+			return Token{}, Secret{}, &Fault{Kind: Configuration, Code: "expired_token", Words: newCode}
+		}
+		if fault := (*Fault)(nil); errors.As(err, &fault) && fault.Kind == Configuration {
+			return Token{}, Secret{}, err
+		}
+		code.Interval = min(2*code.Interval, longestInterval)
+	}
+}

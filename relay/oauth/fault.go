@@ -1,0 +1,168 @@
+package oauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// Kind says what helps against a fault.
+type Kind string
+
+// The kinds of faults.
+const (
+	Configuration Kind = "configuration" // somebody must change something
+	Wait          Kind = "wait"          // it may pass by itself
+)
+
+// Fault is why there is no token. It holds nothing secret, and of what the
+// issuer wrote nothing but codes that are known.
+type Fault struct {
+	Kind Kind
+	// Code is Entra ID's, such as AADSTS700027, or else that of RFC 6749 (5.2);
+	// empty where the issuer gave none that is known.
+	Code  string
+	Words string // what is wrong and what to do, for a technician
+	// RetryAfter is how long it makes no sense to ask again; zero if nobody said.
+	RetryAfter time.Duration
+	Err        error // of the box's own parts, such as its key; else nil
+
+	grant bool // what was shown as grant was refused (invalid_grant)
+}
+
+func (f *Fault) Error() string {
+	text := f.Words
+	if f.Code != "" {
+		text += " (" + f.Code + ")"
+	}
+	if f.Err != nil {
+		text += ": " + f.Err.Error()
+	}
+	return text
+}
+
+func (f *Fault) Unwrap() error { return f.Err }
+
+const (
+	longestRetryAfter = time.Hour
+	// skewWorthWords is less than any issuer holds against an assertion.
+	skewWorthWords = time.Minute
+)
+
+// refusal reads an answer without a token.
+func refusal(host string, a answer, now time.Time) *Fault {
+	var said struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+		Codes       []int  `json:"error_codes"`
+	}
+	// What is no JSON is known by its status.
+	_ = json.Unmarshal(a.body, &said)
+	found, code := readSaid(said.Error, entraCodes(said.Codes, said.Description))
+	if found.words == "" || found.vague && busy(a.status) {
+		found = readStatus(host, a)
+	}
+	fault := &Fault{Kind: found.kind, Code: code, Words: found.words, RetryAfter: retryAfter(a.header, now),
+		grant: said.Error == "invalid_grant"}
+	if found.clock {
+		fault.Words += skew(a.header, now)
+	}
+	return fault
+}
+
+var entraCode = regexp.MustCompile(`AADSTS(\d{4,9})`)
+
+// entraCodes are Entra ID's own: a list, or where that is missing the first in
+// its description.
+func entraCodes(codes []int, description string) []int {
+	if len(codes) > 0 {
+		return codes
+	}
+	if found := entraCode.FindStringSubmatch(description); found != nil {
+		if code, err := strconv.Atoi(found[1]); err == nil {
+			return []int{code}
+		}
+	}
+	return nil
+}
+
+// readSaid finds the reading of what the issuer said in the form of RFC 6749.
+func readSaid(code string, entra []int) (reading, string) {
+	for _, number := range entra {
+		if known, ok := entraReadings[number]; ok {
+			return known, "AADSTS" + strconv.Itoa(number)
+		}
+	}
+	known, ok := oauthReadings[code]
+	if !ok {
+		known, code = reading{}, ""
+	}
+	known.vague = true
+	if len(entra) > 0 && entra[0] > 0 && entra[0] < 1e9 {
+		number := strconv.Itoa(entra[0])
+		code = "AADSTS" + number
+		if !ok {
+			known.kind, known.words = Configuration, "Entra ID refused the box for a reason that Sealpost does not know"
+		}
+		known.words += "; look it up at https://login.microsoftonline.com/error?code=" + number
+	}
+	return known, code
+}
+
+func busy(status int) bool { return status == http.StatusTooManyRequests || status >= 500 }
+
+// readStatus is for an answer that is not in the form of RFC 6749.
+func readStatus(host string, a answer) reading {
+	at := fmt.Sprintf("%s answered with HTTP status %d", host, a.status)
+	switch body := bytes.TrimSpace(a.body); {
+	case a.status == http.StatusTooManyRequests:
+		return reading{kind: Wait, words: at + ", as it was asked too often: wait"}
+	case a.status >= 500:
+		return reading{kind: Wait, words: at + ", a fault of its own: wait; if it lasts, look at status.cloud.microsoft"}
+	case a.status >= 300 && a.status < 400:
+		return reading{kind: Configuration, words: at + ", which points elsewhere: check the token URL, and that no portal stands between the box and the internet"}
+	case a.status >= 400:
+		return reading{kind: Configuration, words: at + " and no error of OAuth: check the tenant in the token URL"}
+	case len(body) == 0:
+		return reading{kind: Wait, words: host + " gave an empty answer: wait; if it lasts, check the token URL"}
+	case body[0] == '<':
+		return reading{kind: Configuration, words: host + " answered with a web page in place of a token: check the token URL, and that no portal stands between the box and the internet"}
+	}
+	return reading{kind: Wait, words: host + " gave an answer that is no token (RFC 6749): wait; if it lasts, check the token URL"}
+}
+
+// retryAfter reads Retry-After (RFC 9110, 10.2.3). A time is taken by the
+// issuer's clock, as ours may be wrong.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	field := header.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(field, 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, longestRetryAfter)
+	}
+	at, err := http.ParseTime(field)
+	if err != nil {
+		return 0
+	}
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = date
+	}
+	return min(max(at.Sub(now), 0), longestRetryAfter)
+}
+
+// skew says how far our clock is from the issuer's, where that is far.
+func skew(header http.Header, now time.Time) string {
+	date, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		return ""
+	}
+	switch off := now.Sub(date).Round(time.Second); {
+	case off >= skewWorthWords:
+		return fmt.Sprintf("; it is %v ahead of the issuer's", off)
+	case off <= -skewWorthWords:
+		return fmt.Sprintf("; it is %v behind the issuer's", -off)
+	}
+	return "; it agrees with the issuer's now"
+}

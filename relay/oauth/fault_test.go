@@ -1,0 +1,316 @@
+package oauth
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// asking asks a server for a token by a client secret.
+func asking(t *testing.T, server *httptest.Server, change func(*Config)) error {
+	t.Helper()
+	_, err := must(ask(t, server, change).ClientSecret(NewSecret("hush"))).Token(t.Context())
+	return err
+}
+
+func wantFault(t *testing.T, err error, kind Kind, code string, words ...string) *Fault {
+	t.Helper()
+	fault := (*Fault)(nil)
+	if !errors.As(err, &fault) {
+		t.Fatalf("%v, want a fault", err)
+	}
+	if fault.Kind != kind || fault.Code != code {
+		t.Errorf("%s fault %q, want %s %q", fault.Kind, fault.Code, kind, code)
+	}
+	for _, word := range words {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q lacks %q", err, word)
+		}
+	}
+	return fault
+}
+
+func TestEachCodeOfEntraIDIsNamedWithItsCure(t *testing.T) {
+	cases := []struct {
+		code  int
+		oauth string
+		kind  Kind
+		name  string
+		words string
+	}{
+		{7000215, "invalid_client", Configuration, "AADSTS7000215", "the secret's value, not its ID"},
+		{7000222, "invalid_client", Configuration, "AADSTS7000222", "has expired: make a new one"},
+		{7000218, "invalid_client", Configuration, "AADSTS7000218", "Allow public client flows"},
+		{700025, "invalid_client", Configuration, "AADSTS700025", "public client"},
+		{700016, "unauthorized_client", Configuration, "AADSTS700016", "check the client ID"},
+		{7000112, "unauthorized_client", Configuration, "AADSTS7000112", "enable it"},
+		{700027, "invalid_client", Configuration, "AADSTS700027", "upload the certificate"},
+		{1000502, "invalid_client", Configuration, "AADSTS1000502", "clock"},
+		{700024, "invalid_client", Configuration, "AADSTS700024", "check the box's clock"},
+		{50027, "invalid_request", Configuration, "AADSTS50027", "check the client ID"},
+		{50012, "invalid_client", Configuration, "AADSTS50012", "upload the certificate"},
+		{700023, "invalid_scope", Configuration, "AADSTS700023", "/.default"},
+		{70011, "invalid_scope", Configuration, "AADSTS70011", "/.default"},
+		{500011, "invalid_resource", Configuration, "AADSTS500011", "check the scope"},
+		{65001, "invalid_grant", Configuration, "AADSTS65001", "grant consent"},
+		{90002, "invalid_request", Configuration, "AADSTS90002", "check the tenant"},
+		{900023, "invalid_request", Configuration, "AADSTS900023", "neither an ID nor a domain"},
+		{50034, "invalid_grant", Configuration, "AADSTS50034", "account of this tenant"},
+		{50057, "invalid_grant", Configuration, "AADSTS50057", "disabled"},
+		{50105, "invalid_grant", Configuration, "AADSTS50105", "assign it"},
+		{50076, "invalid_grant", Configuration, "AADSTS50076", "multifactor"},
+		{50079, "invalid_grant", Configuration, "AADSTS50079", "register for multifactor"},
+		{53003, "invalid_grant", Configuration, "AADSTS53003", "Conditional Access"},
+		{530035, "invalid_grant", Configuration, "AADSTS530035", "security defaults"},
+		{50173, "invalid_grant", Configuration, "AADSTS50173", "sign in again"},
+		{70008, "invalid_grant", Configuration, "AADSTS70008", "sign in again"},
+		{700082, "invalid_grant", Configuration, "AADSTS700082", "sign in again"},
+		{70043, "invalid_grant", Configuration, "AADSTS70043", "sign-in frequency"},
+		{70016, "authorization_pending", Wait, "AADSTS70016", "not been entered yet"},
+		{70018, "invalid_grant", Configuration, "AADSTS70018", "mistyped"},
+		{70019, "expired_token", Configuration, "AADSTS70019", "not entered in time"},
+		{50196, "invalid_request", Wait, "AADSTS50196", "too often"},
+		{90055, "invalid_request", Wait, "AADSTS90055", "throttles"},
+		{50033, "invalid_request", Wait, "AADSTS50033", "wait"},
+		{90006, "temporarily_unavailable", Wait, "AADSTS90006", "wait"},
+		{90024, "temporarily_unavailable", Wait, "AADSTS90024", "wait"},
+		{90033, "temporarily_unavailable", Wait, "AADSTS90033", "wait"},
+		{999, "invalid_grant", Configuration, "AADSTS999", "error?code=999"},
+		{999, "unheard_of", Configuration, "AADSTS999", "does not know; look it up"},
+	}
+	var answers []said
+	known := map[int]bool{}
+	for _, c := range cases {
+		answers, known[c.code] = append(answers, entra(c.code, c.oauth)), true
+	}
+	server := serve(t, inTurn(answers...))
+	for _, c := range cases {
+		wantFault(t, asking(t, server.Server, nil), c.kind, c.name, c.words)
+	}
+	for code := range entraReadings {
+		if !known[code] {
+			t.Errorf("code %d is not in this table", code)
+		}
+	}
+}
+
+func TestEachErrorOfOAuthIsNamedWithItsCure(t *testing.T) {
+	cases := map[string]struct {
+		kind  Kind
+		words string
+	}{
+		"invalid_client":          {Configuration, "check the client ID"},
+		"invalid_grant":           {Configuration, "sign in again"},
+		"invalid_request":         {Configuration, "check the token URL"},
+		"invalid_scope":           {Configuration, "scope"},
+		"invalid_resource":        {Configuration, "scope"},
+		"unauthorized_client":     {Configuration, "app registration"},
+		"unsupported_grant_type":  {Configuration, "does not offer this way"},
+		"consent_required":        {Configuration, "grant consent"},
+		"interaction_required":    {Configuration, "sign in again"},
+		"login_required":          {Configuration, "sign in again"},
+		"temporarily_unavailable": {Wait, "wait"},
+		"server_error":            {Wait, "wait"},
+		"authorization_pending":   {Wait, "not been entered yet"},
+		"slow_down":               {Wait, "wait"},
+		"access_denied":           {Configuration, "declined"},
+		"authorization_declined":  {Configuration, "declined"},
+		"bad_verification_code":   {Configuration, "start the sign-in again"},
+		"expired_token":           {Configuration, "start the sign-in again"},
+	}
+	for code := range oauthReadings {
+		c, listed := cases[code]
+		if !listed {
+			t.Errorf("code %s is not in this table", code)
+		}
+		server := serve(t, inTurn(said{status: 400, body: `{"error":"` + code + `"}`}))
+		wantFault(t, asking(t, server.Server, nil), c.kind, code, c.words)
+	}
+}
+
+func TestAnAnswerThatIsNoTokenIsNamedInWords(t *testing.T) {
+	const page = "<!DOCTYPE html><html><title>Sign in to the guest network</title></html>"
+	for name, c := range map[string]struct {
+		said
+		kind  Kind
+		code  string
+		words string
+	}{
+		"a web page":              {ok(page), Configuration, "", "web page"},
+		"a web page called text":  {said{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
+		"nothing":                 {ok(""), Wait, "", "empty answer"},
+		"half of an answer":       {ok(`{"access_token":"ab`), Wait, "", "no token"},
+		"an answer without token": {ok(`{"token_type":"Bearer"}`), Wait, "", "no token"},
+		"a token of another type": {ok(`{"access_token":"a","token_type":"pop"}`), Configuration, "", "bearer"},
+		"a token with a newline":  {ok(`{"access_token":"a\r\nMAIL FROM:<x>","token_type":"Bearer"}`), Configuration, "", "bearer"},
+		"a token that is too big": {ok(`{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`), Configuration, "", "bearer"},
+		"an expired token":        {ok(`{"access_token":"a","expires_in":-5}`), Wait, "", "expired already"},
+		"an error with 200":       {ok(`{"error":"invalid_client"}`), Configuration, "invalid_client", "client ID"},
+		"ten megabytes":           {ok(strings.Repeat(" ", 10<<20)), Configuration, "", "more than 64 KiB"},
+		"a redirect":              {said{302, map[string]string{"Location": "https://portal.example/"}, ""}, Configuration, "", "points elsewhere"},
+		"a redirect with a form":  {said{307, map[string]string{"Location": "/elsewhere"}, ""}, Configuration, "", "points elsewhere"},
+		"not found":               {said{404, nil, page}, Configuration, "", "check the tenant"},
+		"a fault of its own":      {said{500, nil, page}, Wait, "", "500"},
+		"maintenance":             {said{503, nil, ""}, Wait, "", "503"},
+		"a busy issuer's error":   {said{503, nil, `{"error":"invalid_request"}`}, Wait, "invalid_request", "503"},
+		"too many requests":       {said{429, nil, ""}, Wait, "", "too often"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := serve(t, inTurn(c.said))
+			wantFault(t, asking(t, server.Server, nil), c.kind, c.code, c.words)
+			if asked := len(server.asked()); asked != 1 {
+				t.Errorf("asked %d times", asked)
+			}
+		})
+	}
+}
+
+func TestAnIssuersWishToBeLeftAloneIsHonouredWithinBounds(t *testing.T) {
+	const date = "Sun, 22 Nov 2026 10:00:00 GMT"
+	for field, want := range map[string]time.Duration{
+		"120":                           2 * time.Minute,
+		"2000000000":                    time.Hour,
+		"-1":                            0,
+		"soon":                          0,
+		"99999999999999999999":          0,
+		"Sun, 22 Nov 2026 10:05:00 GMT": 5 * time.Minute,
+		"Sun, 22 Nov 2026 09:00:00 GMT": 0,
+		"Sun, 22 Nov 2099 10:05:00 GMT": time.Hour,
+	} {
+		server := serve(t, inTurn(said{503, map[string]string{"Retry-After": field, "Date": date}, ""}))
+		if got := wantFault(t, asking(t, server.Server, nil), Wait, "").RetryAfter; got != want {
+			t.Errorf("Retry-After: %s is read as %v, want %v", field, got, want)
+		}
+	}
+}
+
+func TestAClockThatIsOffIsMeasuredByTheIssuers(t *testing.T) {
+	for off, want := range map[time.Duration]string{
+		-3 * time.Hour: "clock; it is 3h0m",
+		3 * time.Hour:  "clock; it is ",
+		0:              "it agrees with the issuer's",
+	} {
+		refused := entra(700024, "invalid_client")
+		refused.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
+		server := serve(t, inTurn(refused))
+		fault := wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700024", want)
+		if ahead := strings.Contains(fault.Words, "ahead of"); ahead != (off < 0) {
+			t.Errorf("the issuer is at %v: %s", off, fault.Words)
+		}
+	}
+}
+
+func TestACodeInTheDescriptionAloneIsFound(t *testing.T) {
+	server := serve(t, inTurn(said{400, nil, `{"error":"invalid_client","error_description":"AADSTS700027: Client assertion failed"}`}))
+	wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700027")
+}
+
+// hijacked answers with octets that need not be HTTP.
+func hijacked(octets string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		defer conn.Close()
+		io.WriteString(conn, octets)
+	}
+}
+
+func TestAConnectionThatFailsIsNamedInWords(t *testing.T) {
+	hang := func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, `{"access_token":`)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}
+	soon := func(c *Config) { c.Timeout = 200 * time.Millisecond }
+	for name, c := range map[string]struct {
+		handle http.HandlerFunc
+		change func(*Config)
+		kind   Kind
+		words  string
+	}{
+		"slow octets":      {hang, soon, Wait, "no whole answer within 200ms"},
+		"cut off":          {hijacked("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"access_token\":"), nil, Wait, "cut off"},
+		"hung up":          {hijacked(""), nil, Wait, "cut off"},
+		"no HTTP":          {hijacked("220 mail.example ESMTP\r\n"), nil, Configuration, "HTTP as it should"},
+		"endless headers":  {hijacked("HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), nil, Configuration, "HTTP as it should"},
+		"an unknown root":  {nil, func(c *Config) { c.Roots = nil }, Configuration, "its issuer is unknown"},
+		"the wrong name":   {nil, func(c *Config) { c.TokenURL = strings.Replace(c.TokenURL, "127.0.0.1", "localhost", 1) }, Configuration, "for another name"},
+		"a closed port":    {nil, func(c *Config) { c.TokenURL = "https://" + closedPort(t) }, Wait, "refused the connection"},
+		"a name unknown":   {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", nobodyKnows(t) }, Configuration, "not known to DNS"},
+		"DNS out of reach": {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", silent }, Wait, "no answer from DNS"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			handle := c.handle
+			if handle == nil {
+				handle = func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }
+			}
+			wantFault(t, asking(t, serveHTTP(t, handle), c.change), c.kind, "", c.words)
+		})
+	}
+}
+
+func TestLessThanTLS12IsRefused(t *testing.T) {
+	old := httptest.NewUnstartedServer(nil)
+	old.Config.ErrorLog = quiet
+	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	old.StartTLS()
+	defer old.Close()
+	wantFault(t, asking(t, old, nil), Configuration, "", "TLS 1.2 or later")
+
+	clear := httptest.NewServer(nil)
+	defer clear.Close()
+	err := asking(t, clear, func(c *Config) {
+		c.TokenURL, c.DeviceURL = strings.Replace(c.TokenURL, "http:", "https:", 1), ""
+	})
+	wantFault(t, err, Configuration, "", "does not speak TLS")
+}
+
+func closedPort(t *testing.T) string {
+	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+var silent = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("no network")
+}}
+
+// nobodyKnows asks a name server that knows no name.
+func nobodyKnows(t *testing.T) *net.Resolver {
+	server := must(net.ListenPacket("udp", "127.0.0.1:0"))
+	done := make(chan struct{})
+	t.Cleanup(func() { server.Close(); <-done })
+	go func() {
+		defer close(done)
+		message := make([]byte, 1500)
+		for {
+			n, from, err := server.ReadFrom(message)
+			if err != nil {
+				return
+			}
+			// A response (RFC 1035, 4.1.1) with RCODE 3, a name error.
+			message[2], message[3] = message[2]|0x80, 3
+			server.WriteTo(message[:n], from)
+		}
+	}()
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+}
+
+func TestTheCallersOwnEndIsNoFault(t *testing.T) {
+	server := serve(t, inTurn(issued("access", "", 3600)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush"))).Token(ctx)
+	if fault := (*Fault)(nil); errors.As(err, &fault) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Token() = %v", err)
+	}
+}

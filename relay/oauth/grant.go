@@ -1,0 +1,91 @@
+package oauth
+
+import (
+	"context"
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+)
+
+// Token is an access token (RFC 6749, 1.4), for whoever bears it (RFC 6750).
+type Token struct {
+	Bearer  Secret
+	Expires time.Time // by our clock, with its monotonic reading
+}
+
+// Grant is a way to get an access token (RFC 6749, 1.3).
+type Grant interface {
+	// Name says for people what the box identifies itself with.
+	Name() string
+	// Token asks for a token. An error is a *Fault, unless the context ended.
+	Token(ctx context.Context) (Token, error)
+}
+
+// clientCredentials is the grant of RFC 6749, 4.4: the box acts as itself.
+type clientCredentials struct {
+	issuer *Issuer
+	name   string
+	// prove gives what shows that it is the box: a secret, or parameters.
+	prove func() (Secret, url.Values, error)
+}
+
+// ClientSecret is the grant by a secret that the issuer knows too.
+func (i *Issuer) ClientSecret(secret Secret) (Grant, error) {
+	if secret.Empty() {
+		return nil, errors.New("the client secret is empty: make one under Certificates & secrets of the app registration, and enter its value")
+	}
+	return &clientCredentials{i, "client secret", func() (Secret, url.Values, error) {
+		return secret, nil, nil
+	}}, nil
+}
+
+// Certificate is the grant by an assertion (RFC 7523, 2.2) signed with the key
+// of a certificate, in DER, that the issuer knows. The key is RSA.
+func (i *Issuer) Certificate(key crypto.Signer, leaf []byte, algorithm Algorithm) (Grant, error) {
+	certificate, err := x509.ParseCertificate(leaf)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate for the token issuer: %w", err)
+	}
+	public, isRSA := key.Public().(*rsa.PublicKey)
+	if !isRSA {
+		return nil, fmt.Errorf("the token issuer takes signatures of an RSA key only, and this is one of type %T: import an RSA certificate, or use a client secret", key.Public())
+	}
+	if !public.Equal(certificate.PublicKey) {
+		return nil, errors.New("the certificate for the token issuer belongs to another key: import the certificate again")
+	}
+	signer, err := newSigner(key, leaf, algorithm)
+	if err != nil {
+		return nil, err
+	}
+	return &clientCredentials{i, "certificate", func() (Secret, url.Values, error) {
+		assertion, err := signer.assert(i.config.ClientID, i.config.Audience, time.Now())
+		return Secret{}, url.Values{
+			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+			"client_assertion":      {assertion.Reveal()},
+		}, err
+	}}, nil
+}
+
+func (c *clientCredentials) Name() string { return c.name }
+
+func (c *clientCredentials) Token(ctx context.Context) (Token, error) {
+	secret, params, err := c.prove()
+	if err != nil {
+		return Token{}, &Fault{Kind: Configuration, Words: "the key of the client certificate cannot be used", Err: err}
+	}
+	config := clientcredentials.Config{
+		ClientID: c.issuer.config.ClientID, ClientSecret: secret.Reveal(),
+		TokenURL: c.issuer.config.TokenURL, Scopes: c.issuer.config.Scopes,
+		EndpointParams: params, AuthStyle: oauth2.AuthStyleInParams,
+	}
+	x, ctx := c.issuer.exchange(ctx)
+	token, _, err := x.token(config.Token(ctx))
+	return token, err
+}

@@ -1,0 +1,290 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// numbered gives token-1, token-2, ... that last an hour.
+func numbered(life time.Duration) *source {
+	return &source{token: func(_ context.Context, n int) (Token, error) {
+		return lasting(fmt.Sprint("token-", n), life), nil
+	}}
+}
+
+func wantToken(t *testing.T, k *Keeper, want string) Token {
+	t.Helper()
+	token, err := k.Token(t.Context())
+	if err != nil || token.Bearer.Reveal() != want {
+		t.Fatalf("Token() = %q, %v; want %q", token.Bearer.Reveal(), err, want)
+	}
+	return token
+}
+
+func TestAHundredCallersCostOneRequestAndOneSignature(t *testing.T) {
+	server := serve(t, inTurn(issued("access", "", 3600)))
+	box := newIdentity(t)
+	var callers sync.WaitGroup
+	var started sync.WaitGroup
+	started.Add(100)
+	box.before = started.Wait
+	k := keeping(t, must(ask(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
+	for range 100 {
+		callers.Go(func() {
+			started.Done()
+			if token, err := k.Token(t.Context()); err != nil || token.Bearer.Reveal() != "access" {
+				t.Errorf("Token() = %q, %v", token.Bearer.Reveal(), err)
+			}
+		})
+	}
+	callers.Wait()
+	if asked, signed := len(server.asked()), box.signed.Load(); asked != 1 || signed != 1 {
+		t.Errorf("%d requests and %d signatures, want one each", asked, signed)
+	}
+}
+
+func TestATokenIsRenewedBeforeItsEndWhileItIsStillGivenOut(t *testing.T) {
+	for _, c := range []struct{ life, renew time.Duration }{
+		{time.Hour, 55 * time.Minute},
+		{4 * time.Minute, 2 * time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			grant := numbered(c.life)
+			k := keeping(t, grant)
+			wantToken(t, k, "token-1")
+			pass(c.renew - time.Second)
+			wantToken(t, k, "token-1")
+			pass(time.Second)
+			if grant.asked.Load() != 1 {
+				t.Fatalf("renewed though nobody wanted it")
+			}
+			wantToken(t, k, "token-1")
+			synctest.Wait()
+			wantToken(t, k, "token-2")
+		})
+	}
+}
+
+func TestAnExpiredTokenIsNeverGivenOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeping(t, numbered(time.Hour))
+		wantToken(t, k, "token-1")
+		pass(time.Hour)
+		wantToken(t, k, "token-2")
+	})
+}
+
+func TestAValidTokenServesWhileTheIssuerFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fault := &Fault{Kind: Wait, Words: "down"}
+		k := keeping(t, &source{token: func(_ context.Context, n int) (Token, error) {
+			if n > 1 {
+				return Token{}, fault
+			}
+			return lasting("token-1", time.Hour), nil
+		}})
+		for range 59 {
+			wantToken(t, k, "token-1")
+			pass(time.Minute)
+		}
+		pass(time.Minute)
+		got := (*Fault)(nil)
+		if _, err := k.Token(t.Context()); !errors.As(err, &got) || got.Words != "down" {
+			t.Errorf("after its end: %v", err)
+		}
+	})
+}
+
+func TestAFailingIssuerIsAskedAtGrowingPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		k := keeping(t, &source{token: func(context.Context, int) (Token, error) {
+			at = append(at, time.Now())
+			return Token{}, &Fault{Kind: Wait, Words: "down"}
+		}})
+		for range 3600 {
+			fault := (*Fault)(nil)
+			if _, err := k.Token(t.Context()); !errors.As(err, &fault) || fault.RetryAfter <= 0 {
+				t.Fatalf("Token() = %v, want a fault that says when to ask again", err)
+			}
+			pass(time.Second)
+		}
+		if len(at) < 15 || len(at) > 25 {
+			t.Errorf("asked %d times in an hour", len(at))
+		}
+		if first, last := at[1].Sub(at[0]), at[len(at)-1].Sub(at[len(at)-2]); first < 4*time.Second || first > 8*time.Second ||
+			last < 4*time.Minute || last > 6*time.Minute+time.Second {
+			t.Errorf("the pauses grew from %v to %v", first, last)
+		}
+	})
+}
+
+func TestTheIssuerIsLeftAloneForAsLongAsItAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		grant := &source{token: func(_ context.Context, n int) (Token, error) {
+			if n == 1 {
+				return Token{}, &Fault{Kind: Wait, Words: "busy", RetryAfter: 20 * time.Minute}
+			}
+			return lasting("token", time.Hour), nil
+		}}
+		k := keeping(t, grant)
+		for range 20 {
+			if _, err := k.Token(t.Context()); err == nil {
+				t.Fatal("a token though the issuer asked for patience")
+			}
+			pass(time.Minute)
+		}
+		wantToken(t, k, "token")
+	})
+}
+
+func TestARefusedTokenIsReplacedOnceAndNeverInALoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		grant := numbered(time.Hour)
+		k := keeping(t, grant)
+		first := wantToken(t, k, "token-1")
+		k.Refuse(first)
+		k.Refuse(first)
+		second := wantToken(t, k, "token-2")
+		k.Refuse(first)
+		wantToken(t, k, "token-2")
+		for range 50 {
+			k.Refuse(second)
+			wantToken(t, k, "token-2")
+		}
+		pass(forcedPause)
+		k.Refuse(second)
+		wantToken(t, k, "token-3")
+		if asked := grant.asked.Load(); asked != 3 {
+			t.Errorf("asked %d times", asked)
+		}
+	})
+}
+
+func TestATokenThatComesBackThoughRefusedCausesNoLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		grant := &source{token: func(context.Context, int) (Token, error) { return lasting("same", time.Hour), nil }}
+		k := keeping(t, grant)
+		for range 50 {
+			k.Refuse(wantToken(t, k, "same"))
+		}
+		if asked := grant.asked.Load(); asked != 2 {
+			t.Errorf("asked %d times", asked)
+		}
+	})
+}
+
+func TestARefusedTokenIsNotGivenOutWhileNoOtherCanBeHad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeping(t, &source{token: func(_ context.Context, n int) (Token, error) {
+			if n == 2 {
+				return Token{}, &Fault{Kind: Wait, Words: "down"}
+			}
+			return lasting(fmt.Sprint("token-", n), time.Hour), nil
+		}})
+		k.Refuse(wantToken(t, k, "token-1"))
+		if token, err := k.Token(t.Context()); err == nil {
+			t.Errorf("got %q again", token.Bearer.Reveal())
+		}
+		pass(time.Minute)
+		wantToken(t, k, "token-3")
+	})
+}
+
+func TestEachCallerWaitsNoLongerThanItWants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		grant := &source{token: func(context.Context, int) (Token, error) {
+			<-release
+			return lasting("token", time.Hour), nil
+		}}
+		k := keeping(t, grant)
+		begun := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if _, err := k.Token(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 3*time.Second {
+			t.Errorf("Token() = %v after %v", err, time.Since(begun))
+		}
+		close(release)
+		wantToken(t, k, "token")
+		if asked := grant.asked.Load(); asked != 1 {
+			t.Errorf("asked %d times: the request did not outlast who waited for it", asked)
+		}
+	})
+}
+
+func TestCloseEndsTheRequestUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := NewKeeper(&source{token: func(ctx context.Context, _ int) (Token, error) {
+			<-ctx.Done()
+			return Token{}, ctx.Err()
+		}}, nil)
+		var waited error
+		go func() { _, waited = k.Token(t.Context()) }()
+		synctest.Wait()
+		k.Close()
+		synctest.Wait()
+		if !errors.Is(waited, context.Canceled) {
+			t.Errorf("who waited got %v", waited)
+		}
+		if _, err := k.Token(t.Context()); !errors.Is(err, errClosed) {
+			t.Errorf("Token() after Close = %v", err)
+		}
+	})
+}
+
+func TestAPrimedKeeperAsksNobodyAndForgetsItsFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		grant := &source{token: func(context.Context, int) (Token, error) {
+			return Token{}, &Fault{Kind: Configuration, Words: "nobody signed in"}
+		}}
+		k := keeping(t, grant)
+		if _, err := k.Token(t.Context()); err == nil {
+			t.Fatal("a token of nobody")
+		}
+		k.Prime(lasting("fresh", time.Hour))
+		wantToken(t, k, "fresh")
+		if asked := grant.asked.Load(); asked != 1 {
+			t.Errorf("asked %d times", asked)
+		}
+	})
+}
+
+// witness is an Observer that counts.
+type witness struct {
+	good, bad atomic.Int32
+	grant     atomic.Value
+}
+
+func (w *witness) Requested(grant string, _ time.Duration, err error) {
+	w.grant.Store(grant)
+	if err != nil {
+		w.bad.Add(1)
+		return
+	}
+	w.good.Add(1)
+}
+
+func TestTheObserverIsToldOfEachRequest(t *testing.T) {
+	server := serve(t, func(_ url.Values, n int) said {
+		return []said{entra(7000215, "invalid_client"), issued("access", "", 3600)}[n]
+	})
+	secret := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush")))
+	w := new(witness)
+	for range 2 {
+		k := NewKeeper(secret, w)
+		k.Token(t.Context())
+		k.Token(t.Context())
+		k.Close()
+	}
+	if w.good.Load() != 1 || w.bad.Load() != 1 || w.grant.Load() != "client secret" {
+		t.Errorf("told of %d good and %d bad requests by %v", w.good.Load(), w.bad.Load(), w.grant.Load())
+	}
+}

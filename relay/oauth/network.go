@@ -1,0 +1,97 @@
+package oauth
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// unreachable says why no whole answer came. The error itself is left out: in
+// one of net/http may be what the far side wrote.
+func unreachable(host string, timeout time.Duration, err error) *Fault {
+	for _, read := range []func(string, error) (Kind, string){lookupWords, tlsWords, answerWords, lineWords} {
+		if kind, words := read(host, err); words != "" {
+			return &Fault{Kind: kind, Words: words}
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return &Fault{Kind: Wait, Words: fmt.Sprintf("%s gave no whole answer within %v: check the line, and that the site lets the box out to port 443", host, timeout)}
+	}
+	return &Fault{Kind: Wait, Words: "the connection to " + host + " broke off: check the line; the box tries again"}
+}
+
+func lookupWords(host string, err error) (Kind, string) {
+	dns := (*net.DNSError)(nil)
+	switch {
+	case !errors.As(err, &dns):
+		return "", ""
+	case dns.IsNotFound:
+		return Configuration, fmt.Sprintf("the name %s is not known to DNS: check the token URL and the box's name servers", host)
+	}
+	return Wait, fmt.Sprintf("no answer from DNS about %s: check the network and its name servers", host)
+}
+
+func tlsWords(host string, err error) (Kind, string) {
+	var (
+		verification *tls.CertificateVerificationError
+		record       tls.RecordHeaderError
+		alert        tls.AlertError
+	)
+	switch {
+	case errors.As(err, &verification):
+		return Configuration, fmt.Sprintf("the certificate of %s is not trusted: %s", host, doubt(verification.Err))
+	case errors.As(err, &record):
+		return Configuration, host + " does not speak TLS on that port: check the token URL"
+	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
+		return Configuration, "no TLS connection with " + host + ", TLS 1.2 or later is needed: check the token URL, and except this box from a firewall that inspects TLS"
+	}
+	return "", ""
+}
+
+// doubt says why the server's certificate was not accepted.
+func doubt(err error) string {
+	var (
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		unknown x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &name):
+		return "it is for another name; check the token URL"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "it has expired or is not valid yet; check the box's clock"
+	case errors.As(err, &unknown):
+		return "its issuer is unknown; behind a firewall that inspects TLS, except this box"
+	}
+	return "it does not verify; behind a firewall that inspects TLS, except this box"
+}
+
+func answerWords(host string, err error) (Kind, string) {
+	switch {
+	case errors.Is(err, errTooLong):
+		return Configuration, fmt.Sprintf("%s gave an answer of more than %d KiB, which is no token: check the token URL", host, maxAnswer>>10)
+	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "malformed MIME"), strings.Contains(err.Error(), "server response headers exceeded"):
+		return Configuration, host + " does not answer in HTTP as it should: check the token URL"
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return Wait, "the answer of " + host + " was cut off: check the line; the box tries again"
+	}
+	return "", ""
+}
+
+func lineWords(host string, err error) (Kind, string) {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return Wait, host + " refused the connection: check that the site lets the box out to port 443, and the token URL"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return Wait, "there is no way to " + host + ": check the cable, the box's address and its gateway"
+	}
+	return "", ""
+}
