@@ -33,11 +33,14 @@ func (f *flash) Save(ctx context.Context, refresh Secret) error {
 			return err
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.kept = refresh.Reveal()
 	f.saves = append(f.saves, f.kept)
-	return ctx.Err()
+	return nil
 }
 
 // rotating issues access-N with refresh-N for those of its refresh tokens that
@@ -337,6 +340,57 @@ func TestAnIssuersIntervalAndExpiryAreKeptWithinBounds(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestASignInThatCannotBeStoredIsNone(t *testing.T) {
+	store := &flash{kept: "of before", save: func(string) error { return errFlash }}
+	login(t, codes(aCode, issued("access", "refresh", 3600)), store, func(t *testing.T, _ []DeviceCode, token Token, err error, _ time.Duration) {
+		wantFault(t, err, Configuration, "", "check the box's flash")
+		if !token.Bearer.Empty() || store.kept != "of before" {
+			t.Errorf("got %q, and flash holds %q", token.Bearer.Reveal(), store.kept)
+		}
+	})
+}
+
+func TestARefreshThatBeganBeforeASignInDoesNotUndoIt(t *testing.T) {
+	server := serve(t, func(form url.Values, n int) said {
+		switch {
+		case form.Has("refresh_token"):
+			return issued("access", "of the refresh", 3600)
+		case form.Has("device_code"):
+			return issued("access", "of the sign-in", 3600)
+		}
+		return ok(aCode)
+	})
+	issuer := ask(t, server.Server, nil)
+	synctest.Test(t, func(t *testing.T) {
+		saving, release := make(chan struct{}), make(chan struct{})
+		store := &flash{kept: "of before"}
+		store.save = func(refresh string) error {
+			if refresh == "of the refresh" {
+				close(saving)
+				<-release
+			}
+			return nil
+		}
+		d := issuer.Delegated(store)
+		var both sync.WaitGroup
+		both.Go(func() { must(d.Token(t.Context())) })
+		<-saving
+		both.Go(func() { must(d.Login(t.Context(), func(DeviceCode) {})) })
+		pass(10 * time.Second)
+		close(release)
+		both.Wait()
+		if store.kept != "of the sign-in" {
+			t.Errorf("flash holds %q", store.kept)
+		}
+	})
+}
+
+func TestASignInWithoutAnURLIsToldWhereToFindIt(t *testing.T) {
+	server := serve(t, inTurn(ok("")))
+	_, err := ask(t, server.Server, func(c *Config) { c.DeviceURL = "" }).Delegated(new(flash)).Login(t.Context(), func(DeviceCode) {})
+	wantFault(t, err, Configuration, "", "endpoints of the app registration")
 }
 
 func TestASignInThatIsBrokenOffSaysSo(t *testing.T) {

@@ -76,6 +76,10 @@ func (i *Issuer) send(ctx context.Context, request *http.Request) (answer, error
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err == nil {
+		// A server that sees us hang up may still end its answer in good form.
+		err = ctx.Err()
+	}
 	if err != nil {
 		return answer{}, err
 	}

@@ -126,7 +126,7 @@ func readStatus(host string, a answer) reading {
 	case a.status >= 300 && a.status < 400:
 		return reading{kind: Configuration, words: at + ", which points elsewhere: check the token URL, and that no portal stands between the box and the internet"}
 	case a.status >= 400:
-		return reading{kind: Configuration, words: at + " and no error of OAuth: check the tenant in the token URL"}
+		return reading{kind: Configuration, words: at + " and no error of OAuth: check the tenant in the token URL, and that no firewall answers in its place"}
 	case len(body) == 0:
 		return reading{kind: Wait, words: host + " gave an empty answer: wait; if it lasts, check the token URL"}
 	case body[0] == '<':

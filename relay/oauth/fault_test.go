@@ -3,13 +3,18 @@ package oauth
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -256,6 +261,25 @@ func TestAConnectionThatFailsIsNamedInWords(t *testing.T) {
 	}
 }
 
+func TestAFaultOfTheLineIsNamedInWords(t *testing.T) {
+	expired := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}
+	strange := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.NameMismatch}}
+	for _, c := range []struct {
+		err   error
+		kind  Kind
+		words string
+	}{
+		{syscall.ENETUNREACH, Wait, "check the cable"},
+		{syscall.EHOSTUNREACH, Wait, "check the cable"},
+		{syscall.ECONNRESET, Wait, "broke off"},
+		{os.ErrDeadlineExceeded, Wait, "no whole answer"},
+		{expired, Configuration, "check the box's clock"},
+		{strange, Configuration, "does not verify"},
+	} {
+		wantFault(t, unreachable("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.words)
+	}
+}
+
 func TestLessThanTLS12IsRefused(t *testing.T) {
 	old := httptest.NewUnstartedServer(nil)
 	old.Config.ErrorLog = quiet
@@ -270,6 +294,27 @@ func TestLessThanTLS12IsRefused(t *testing.T) {
 		c.TokenURL, c.DeviceURL = strings.Replace(c.TokenURL, "http:", "https:", 1), ""
 	})
 	wantFault(t, err, Configuration, "", "does not speak TLS")
+}
+
+// late answers with a body that ends in good form when its reader hangs up.
+type late struct{ ctx context.Context }
+
+func (l late) Read([]byte) (int, error) { <-l.ctx.Done(); return 0, io.EOF }
+func (late) Close() error               { return nil }
+
+type lateTransport struct{}
+
+func (lateTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Body: late{r.Context()}, Request: r}, nil
+}
+
+func TestAnAnswerThatEndsAsTimeIsUpIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer := must(New(Config{TokenURL: "https://a.example/t", ClientID: clientID}))
+		issuer.transport = lateTransport{}
+		_, _, err := issuer.refresh(t.Context(), NewSecret("before"))
+		wantFault(t, err, Wait, "", "no whole answer within 30s")
+	})
 }
 
 func closedPort(t *testing.T) string {

@@ -250,9 +250,14 @@ func TestAPrimedKeeperAsksNobodyAndForgetsItsFailures(t *testing.T) {
 			t.Fatal("a token of nobody")
 		}
 		k.Prime(lasting("fresh", time.Hour))
-		wantToken(t, k, "fresh")
+		fresh := wantToken(t, k, "fresh")
 		if asked := grant.asked.Load(); asked != 1 {
-			t.Errorf("asked %d times", asked)
+			t.Errorf("asked %d times though there was a token", asked)
+		}
+		k.Refuse(fresh)
+		k.Token(t.Context())
+		if asked := grant.asked.Load(); asked != 2 {
+			t.Errorf("asked %d times: a failure of before the sign-in still counts", asked)
 		}
 	})
 }

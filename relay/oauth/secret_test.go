@@ -54,8 +54,9 @@ func TestASecretIsNeverPrintedWhereverItIs(t *testing.T) {
 		Token{Bearer: s}, shows{Token{Bearer: s}, &s, hides{s}}, grant, NewKeeper(grant, nil)} {
 		wantHidden(t, printed(v), text)
 	}
-	if !strings.Contains(fmt.Sprint(s), "[redacted]") || s.String() != "[redacted]" || s.Reveal() != text {
-		t.Errorf("it prints as %v, and reveals %q", s, s.Reveal())
+	if got := fmt.Sprintf("%v %+v %#v %s %d %x", s, s, s, s, s, s); got != strings.TrimSpace(strings.Repeat("[redacted] ", 6)) ||
+		s.String() != "[redacted]" || s.Reveal() != text {
+		t.Errorf("it prints as %s, and reveals %q", got, s.Reveal())
 	}
 }
 
