@@ -40,6 +40,7 @@ var rules = []struct {
 	{"relay/body", nil},
 	{"relay/spool", []string{"hal"}},
 	{"relay/policy", []string{"relay/envelope"}},
+	{"relay/oauth", nil},
 	{"relay/report", []string{"relay/envelope", "relay/reply"}},
 	{"relay/journal", []string{"relay/envelope", "relay/reply"}},
 	{"relay/control", []string{"relay/journal"}},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +20,7 @@ func copyLog() {
 	if err != nil {
 		return
 	}
-	records, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	records, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return
 	}
@@ -30,11 +29,6 @@ func copyLog() {
 		n, err := unix.Read(records, record)
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EINTR) {
 			continue // it was overwritten before it was read
-		}
-		if errors.Is(err, unix.EAGAIN) {
-			// A kernel at rest wakes no reader before it has more to say.
-			time.Sleep(20 * time.Millisecond)
-			continue
 		}
 		if err != nil {
 			return

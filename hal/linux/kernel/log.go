@@ -33,7 +33,10 @@ func (l kernelLog) Write(p []byte) (int, error) {
 		if line = bytes.TrimRight(line, "\n"); len(line) == 0 {
 			continue
 		}
-		if _, err := l.File.Write(line[:min(len(line), longestRecord)]); err != nil {
+		// Without its end the kernel shows a record to nobody before the next one
+		// comes: it might yet be continued.
+		record := append(bytes.Clone(line[:min(len(line), longestRecord)]), '\n')
+		if _, err := l.File.Write(record); err != nil {
 			return 0, fmt.Errorf("writing to the kernel's log: %w", err)
 		}
 	}
