@@ -1,11 +1,11 @@
 // Package esmtp is the client's side of one SMTP conversation: greeting, EHLO,
-// STARTTLS, a transaction, and the next one (RFC 5321, 1870, 2920, 3030, 3207,
-// 6152).
+// STARTTLS, a login, a transaction, and the next one (RFC 5321, 1870, 2920,
+// 3030, 3207, 4954, 6152).
 //
 // It knows the protocol, bounds what a server may say and how long it may
-// take, and shows every line to an observer, content left out. It must not
-// know which server it talks to, whose certificate is shown, or what a reply
-// means for the message.
+// take, and shows every line to an observer, content and secrets left out. It
+// must not know which server it talks to, whose certificate is shown, who logs
+// in, or what a reply means for the message.
 //
 // It stands in place of go-smtp's client, which sends neither PIPELINING nor
 // BDAT, lets a reply grow without end, and shows the content to its log.
@@ -26,7 +26,7 @@ import (
 )
 
 // Observer hears the conversation line by line, without line endings. What
-// stands for content is described, never shown.
+// stands for content or for a secret is described, never shown.
 type Observer interface {
 	Sent(line string)
 	Heard(line string)
@@ -71,10 +71,13 @@ type Client struct {
 	observer   Observer
 	patience   time.Duration
 	extensions map[string]string
-	broken     bool // a write failed: what the server has of it is not known
+	verified   bool   // under TLS, by a certificate that was verified
+	secret     string // of the login, as it was said
+	broken     bool   // a write failed: what the server has of it is not known
 }
 
-// Dialogue begins a conversation on conn by reading the server's greeting.
+// Dialogue begins a conversation on conn by reading the server's greeting. A
+// *tls.Conn has made its handshake.
 // Patience is the longest that any one reply, or the progress of any one
 // write, is waited for; a context that ends sooner ends the wait.
 func Dialogue(ctx context.Context, conn net.Conn, observer Observer, patience time.Duration) (*Client, error) {
@@ -92,6 +95,8 @@ func Dialogue(ctx context.Context, conn net.Conn, observer Observer, patience ti
 
 func (c *Client) use(conn net.Conn) {
 	c.conn, c.r, c.w = conn, bufio.NewReader(conn), bufio.NewWriterSize(conn, 32<<10)
+	secured, ok := conn.(*tls.Conn)
+	c.verified = ok && len(secured.ConnectionState().VerifiedChains) > 0
 }
 
 // Hello says EHLO and remembers the extensions that the server offers.
@@ -175,6 +180,11 @@ func (c *Client) command(ctx context.Context, line string) (reply.Reply, error) 
 
 // say sends command lines in one go.
 func (c *Client) say(ctx context.Context, lines ...string) error {
+	return c.sayAs(ctx, lines, lines)
+}
+
+// sayAs shows the observer other lines than the server.
+func (c *Client) sayAs(ctx context.Context, shown, lines []string) error {
 	if c.r.Buffered() > 0 {
 		return ErrUnsolicited
 	}
@@ -183,8 +193,8 @@ func (c *Client) say(ctx context.Context, lines ...string) error {
 		return err
 	}
 	defer release()
-	for _, line := range lines {
-		c.observer.Sent(line)
+	for i, line := range lines {
+		c.observer.Sent(shown[i])
 		if _, err := c.w.WriteString(line + "\r\n"); err != nil {
 			return fmt.Errorf("sending to the server: %w", err)
 		}
@@ -206,13 +216,14 @@ func (c *Client) hearWithin(ctx context.Context, to string, patience time.Durati
 		return reply.Reply{}, err
 	}
 	defer release()
-	r, err := reply.Read(c.r, c.observer.Heard)
+	r, err := reply.Read(c.r, func(line string) { c.observer.Heard(c.redacted(line)) })
 	if errors.Is(err, io.EOF) {
 		err = ErrClosed
 	}
 	if err != nil {
 		return reply.Reply{}, fmt.Errorf("waiting for the reply to %s: %w", to, err)
 	}
+	r.Text = c.redacted(r.Text)
 	return r, nil
 }
 

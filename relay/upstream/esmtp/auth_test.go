@@ -1,0 +1,174 @@
+package esmtp
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/tests/parts"
+)
+
+// recorder is an Observer that keeps what it hears.
+type recorder struct{ lines []string }
+
+func (r *recorder) Sent(line string)  { r.lines = append(r.lines, "> "+line) }
+func (r *recorder) Heard(line string) { r.lines = append(r.lines, "< "+line) }
+
+// secretive is a SASL mechanism with one response and an answer to challenges.
+type secretive struct {
+	initial    []byte
+	challenges []string
+}
+
+func (s *secretive) Start() (string, []byte, error) { return "XOAUTH2", s.initial, nil }
+func (s *secretive) Next(challenge []byte) ([]byte, error) {
+	s.challenges = append(s.challenges, string(challenge))
+	return nil, nil
+}
+
+// connected gives the two ends of a connection that holds some octets.
+func connected(t *testing.T) (ours, theirs net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if ours, err = net.Dial("tcp", listener.Addr().String()); err == nil {
+		theirs, err = listener.Accept()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ours, theirs
+}
+
+// meetUnderTLS gives a client under TLS that has said EHLO.
+func meetUnderTLS(t *testing.T, skip bool, observer Observer, replies ...string) (*Client, *server) {
+	t.Helper()
+	authority, err := parts.NewAuthority("Test CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := authority.IssueP256(nil, "mx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := connected(t)
+	s := &server{conn: tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{certificate}}),
+		replies: append([]string{"250-mx\r\n250 AUTH login XOAUTH2"}, replies...)}
+	s.playing.Go(s.play)
+	conn := tls.Client(ours, &tls.Config{ServerName: "mx", RootCAs: authority.Pool(), InsecureSkipVerify: skip})
+	ctx := context.Background()
+	err = conn.HandshakeContext(ctx)
+	c := (*Client)(nil)
+	if err == nil {
+		c, err = Dialogue(ctx, conn, observer, 2*time.Second)
+	}
+	if err == nil {
+		err = c.Hello(ctx, "relay")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		s.playing.Wait()
+	})
+	return c, s
+}
+
+func TestALoginIsMadeOnlyWithAServerThatWasVerified(t *testing.T) {
+	plain, heardPlain := meet(t, "AUTH", "235 ok")
+	skipped, heardSkipped := meetUnderTLS(t, true, silent{}, "235 ok")
+	for _, c := range []struct {
+		client *Client
+		server *server
+	}{{plain, heardPlain}, {skipped, heardSkipped}} {
+		if err := c.client.Auth(context.Background(), &secretive{initial: []byte("x")}); !errors.Is(err, ErrNotVerified) {
+			t.Errorf("got %v", err)
+		}
+		if told := c.server.heard(c.client); len(told) != 0 {
+			t.Errorf("the server was told %q", told)
+		}
+	}
+}
+
+func TestALoginsSecretIsForTheServerOnly(t *testing.T) {
+	secret := base64.StdEncoding.EncodeToString([]byte("the secret"))
+	seen := &recorder{}
+	c, s := meetUnderTLS(t, false, seen, "500 5.3.3 Unrecognized command AUTH XOAUTH2 "+secret, "235 2.7.0 ok")
+	if got := c.Mechanisms(); !slices.Equal(got, []string{"LOGIN", "XOAUTH2"}) {
+		t.Errorf("the server offers %q", got)
+	}
+	refusal := (*Refusal)(nil)
+	if err := c.Auth(context.Background(), &secretive{initial: []byte("the secret")}); !errors.As(err, &refusal) || strings.Contains(err.Error(), secret) {
+		t.Errorf("got %v", err)
+	}
+	if err := c.Auth(context.Background(), &secretive{initial: []byte("the secret")}); err != nil {
+		t.Error(err)
+	}
+	if told := s.heard(c); !slices.Equal(told, []string{"AUTH XOAUTH2 " + secret, "AUTH XOAUTH2 " + secret}) {
+		t.Errorf("the server was told %q", told)
+	}
+	text := strings.Join(seen.lines, "\n")
+	if strings.Contains(text, secret) || strings.Count(text, "> AUTH XOAUTH2 [redacted]") != 2 {
+		t.Errorf("the observer saw\n%s", text)
+	}
+}
+
+func TestTheReasonOfARefusedLoginIsHeardBeforeItsCode(t *testing.T) {
+	c, s := meetUnderTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
+	m := &secretive{initial: []byte("x")}
+	refusal := (*Refusal)(nil)
+	if err := c.Auth(context.Background(), m); !errors.As(err, &refusal) || refusal.Reply.Code != 535 || refusal.Command != "AUTH XOAUTH2" {
+		t.Errorf("got %v", err)
+	}
+	if !slices.Equal(m.challenges, []string{`{"status":"401"}`}) {
+		t.Errorf("the mechanism was given %q", m.challenges)
+	}
+	if err := c.Auth(context.Background(), m); err != nil {
+		t.Errorf("the next login: %v", err)
+	}
+	if told := s.heard(c); len(told) != 3 || told[1] != "" {
+		t.Errorf("the server was told %q", told)
+	}
+}
+
+func TestALoginHasBounds(t *testing.T) {
+	for name, c := range map[string]struct {
+		initial string
+		replies []string
+	}{
+		"a response without end":    {strings.Repeat("x", maxResponse), []string{"235 ok"}},
+		"a challenge not in base64": {"x", []string{"334 ***", "235 ok"}},
+		"challenges without end":    {"x", slices.Repeat([]string{"334 "}, 100)},
+		"a challenge without end":   {"x", []string{"334 " + strings.Repeat("QUJD", 10_000), "235 ok"}},
+	} {
+		client, s := meetUnderTLS(t, false, silent{}, c.replies...)
+		if err := client.Auth(context.Background(), &secretive{initial: []byte(c.initial)}); err == nil {
+			t.Errorf("%s is taken for a login", name)
+		}
+		if told := s.heard(client); len(told) > 1+maxChallenges {
+			t.Errorf("%s: the server was told %d lines", name, len(told))
+		}
+	}
+}
+
+func TestALoginWithoutInitialResponseWaitsForTheChallenge(t *testing.T) {
+	for command, initial := range map[string][]byte{"AUTH XOAUTH2": nil, "AUTH XOAUTH2 =": {}} {
+		c, s := meetUnderTLS(t, false, silent{}, "334 ", "235 ok")
+		if err := c.Auth(context.Background(), &secretive{initial: initial}); err != nil {
+			t.Error(err)
+		}
+		if told := s.heard(c); !slices.Equal(told, []string{command, ""}) {
+			t.Errorf("the server was told %q", told)
+		}
+	}
+}
