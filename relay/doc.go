@@ -25,6 +25,10 @@
 //     client certificate is shown with its whole chain, and its key signs in
 //     the TPM. While there is no TLS session to resume, connections are opened
 //     one at a time, so that a burst costs one signature.
+//     By upstream/submission it is the submission host instead, no certificate
+//     is shown, and a mailbox logs in with an access token (SASL XOAUTH2). A
+//     message as whose sender it may not send leaves as the default sender's,
+//     which header writes into it, where the site says so.
 //  8. upstream/esmtp says MAIL and every RCPT, in one go where the server
 //     offers PIPELINING. A kept connection that the server closed meanwhile is
 //     replaced silently.

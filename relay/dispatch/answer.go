@@ -50,7 +50,7 @@ func clientAnswer(t *trial) reply.Reply {
 	if worst.Positive() {
 		return reply.New(451, 3, 0, "%s accepted the recipients, but the message was not sent", host)
 	}
-	return explain(worst, t.result.Answers)
+	return t.explain(worst, t.result.Answers)
 }
 
 func unanimous(answers []reply.Reply) bool {
@@ -74,9 +74,9 @@ func apart(t *trial) string {
 }
 
 // explain adds our reading of an answer that Exchange Online is known for.
-func explain(answer reply.Reply, answers []reply.Reply) reply.Reply {
+func (t *trial) explain(answer reply.Reply, answers []reply.Reply) reply.Reply {
 	for _, given := range answers {
-		if reading, known := report.Read(given); known && !given.Positive() {
+		if reading, known := report.ReadFor(given, t.envelope.Sender, t.result.Trustee); known && !given.Positive() {
 			answer.Text += "\n" + reading.Words()
 			break
 		}

@@ -170,6 +170,9 @@ func (d *Dispatcher) unanswered(t *trial) {
 	answer := reply.Reply{}
 	if u := (*upstream.Unavailable)(nil); errors.As(t.err, &u) {
 		words, answer = u.Reason, u.Answer
+		if u.Configuration {
+			kind = report.Configuration
+		}
 	}
 	if reading, known := report.Read(answer); known && reading.Kind != report.Message {
 		kind = reading.Kind

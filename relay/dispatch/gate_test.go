@@ -68,6 +68,22 @@ func TestAServerThatTurnsUsAwayAtTheDoorIsReadToo(t *testing.T) {
 	})
 }
 
+func TestWhatSaysThatItIsTheConfigurationIsHeldAsThat(t *testing.T) {
+	inWorld(t, nil, func(w *world) {
+		w.far.down = func(envelope.Envelope) error {
+			return &upstream.Unavailable{Reason: "no access token", Configuration: true, Status: reply.Status{Class: 4, Subject: 7}}
+		}
+		w.send(1, 100)
+		if status := w.d.Status(); status.Held != "configuration" || status.Reason != "no access token" {
+			t.Errorf("status %+v", status)
+		}
+		time.Sleep(day)
+		if n := len(w.far.offered()); n < 80 || n > 150 {
+			t.Errorf("asked %d times in a day", n)
+		}
+	})
+}
+
 func TestOneMessagesOwnFaultDoesNotHoldTheOthersForEver(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.far.answer = func(e envelope.Envelope, _ envelope.Address) reply.Reply {

@@ -132,7 +132,8 @@ func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Rea
 
 // outcome is what became of the n-th recipient that was owed the message.
 func (t *trial) outcome(n int, now time.Time) report.Outcome {
-	o := report.Outcome{Recipient: t.envelope.Recipients[t.owed[n]], Tried: now, Host: t.result.Connection.Host}
+	o := report.Outcome{Recipient: t.envelope.Recipients[t.owed[n]], Tried: now,
+		Host: t.result.Connection.Host, Trustee: t.result.Trustee}
 	if t.err == nil {
 		o.Answer, o.Status = t.result.Answers[n], t.result.Answers[n].Status
 		return o
@@ -144,7 +145,7 @@ func (t *trial) outcome(n int, now time.Time) report.Outcome {
 func (t *trial) wordsFor(n int, reason string) string {
 	if t.err == nil && n < len(t.result.Answers) {
 		answer := t.result.Answers[n]
-		return explain(answer, []reply.Reply{answer}).String()
+		return t.explain(answer, []reply.Reply{answer}).String()
 	}
 	return reason
 }

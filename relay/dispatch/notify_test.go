@@ -52,6 +52,27 @@ func TestARefusalAfter250BecomesABounceInPlainWords(t *testing.T) {
 	})
 }
 
+func TestASenderDeniedHearsTheLineThatGrantsIt(t *testing.T) {
+	denied := reply.New(554, 2, 252, "SendAsDenied; relay@contoso.com not allowed to send as")
+	const line = "Add-RecipientPermission -Identity printer@contoso.com -Trustee relay@contoso.com -AccessRights SendAs"
+	inWorld(t, nil, func(w *world) {
+		w.far.be(func(f *farSide) { f.answer, f.trustee = says(denied), "relay@contoso.com" })
+		if answer := w.send(1, 100); answer.Code != 554 || !strings.HasSuffix(answer.Text, line) {
+			t.Errorf("answered %s", answer)
+		}
+		w.far.be(func(f *farSide) { f.answer = late(denied) })
+		w.send(1, 100)
+		time.Sleep(5 * time.Minute)
+		got := w.far.got()
+		if len(got) != 1 || !strings.Contains(strings.ReplaceAll(got[0].content, "=\r\n", ""), "    "+line+"\r\n") {
+			t.Errorf("the bounces are %+v", got)
+		}
+		if events := w.events("given up"); len(events) != 1 || !strings.HasSuffix(events[0]["words"].(string), line) {
+			t.Errorf("the journal has %v", events)
+		}
+	})
+}
+
 func TestARefusalWhileTheClientWaitsIsTheClientsAndNoBounce(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.far.be(func(f *farSide) { f.answer = says(unknown) })

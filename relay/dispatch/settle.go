@@ -99,7 +99,7 @@ func (t *trial) words() string {
 	if t.verdict.hold != nil {
 		return t.verdict.holdWords()
 	}
-	return explain(t.verdict.worst(), t.verdict.answers).String()
+	return t.explain(t.verdict.worst(), t.verdict.answers).String()
 }
 
 // done ends a message's stay in the queue.

@@ -61,6 +61,8 @@ type behaviour struct {
 	down   func(e envelope.Envelope) error
 	delay  func(e envelope.Envelope) time.Duration // before the content
 	rate   int64                                   // octets a second; 0 is at once
+
+	trustee string // whom the right to send as a sender is given
 }
 
 // be changes what the far side does from the next message on.
@@ -83,7 +85,7 @@ func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content enve
 			return upstream.Result{}, err
 		}
 	}
-	result := upstream.Result{Connection: journal.Connection{Host: "mx"}}
+	result := upstream.Result{Connection: journal.Connection{Host: "mx"}, Trustee: b.trustee}
 	for _, to := range e.Recipients {
 		result.Answers = append(result.Answers, b.say(e, to))
 	}

@@ -30,6 +30,7 @@ type Outcome struct {
 	Answer    reply.Reply  // the far side's words; zero Code where there was none
 	Status    reply.Status // RFC 3463; what is none counts as 5.0.0, or 4.0.0 where delayed
 	Host      string       // who answered; empty where nobody was reached
+	Trustee   string       // who needs the right to send as the sender; empty where nobody logged in
 	Tried     time.Time    // the last attempt; zero where none was made
 }
 

@@ -127,24 +127,32 @@ func (n Notification) tell(b *strings.Builder, o Outcome) {
 		if o.Host != "" {
 			by += " " + host(o.Host)
 		}
-		writeLine(b, wrap(indent, indent, n.explain(o.Answer)))
+		n.explain(b, indent, o)
 		writeLine(b, wrap(indent, indent, by+" said: "+words(o.Answer.String())))
 	}
 	writeLine(b, "")
 }
 
-// explain is the answer in plain words, with what to do. What general advises
-// is for a message that has failed.
-func (n Notification) explain(answer reply.Reply) string {
-	reading, known := Read(answer)
+// explain is the answer in plain words, with what to do; a command is not
+// broken, so that it can be copied. What general advises is for a message that
+// has failed.
+func (n Notification) explain(b *strings.Builder, indent string, o Outcome) {
+	reading, known := ReadFor(o.Answer, n.Sender, o.Trustee)
 	if !known {
-		reading = general(answer)
+		reading = general(o.Answer)
 	}
-	plain := reading.Words()
+	plain := reading.Cause + ": " + reading.Cure
 	if !known && n.Action == Delayed {
 		plain = reading.Cause
 	}
-	return strings.ToUpper(plain[:1]) + plain[1:] + "."
+	end := "."
+	if reading.Command != "" {
+		end = ":"
+	}
+	writeLine(b, wrap(indent, indent, strings.ToUpper(plain[:1])+plain[1:]+end))
+	if reading.Command != "" {
+		writeLine(b, indent+reading.Command)
+	}
 }
 
 // general reads an answer that is not one of Exchange Online's own by what
@@ -157,23 +165,23 @@ func general(answer reply.Reply) Reading {
 	}{
 		{1, 1, noMailbox},
 		{1, 10, noMailbox}, // RFC 7505: the domain takes no mail
-		{1, 2, Reading{Message, "there is no such domain", "check what stands behind the @, and send it again"}},
-		{2, 2, Reading{Message, "the recipient's mailbox is full", "ask the recipient to make room, then send it again"}},
+		{1, 2, Reading{Kind: Message, Cause: "there is no such domain", Cure: "check what stands behind the @, and send it again"}},
+		{2, 2, Reading{Kind: Message, Cause: "the recipient's mailbox is full", Cure: "ask the recipient to make room, then send it again"}},
 		{2, 3, tooLarge},
 		{3, 4, tooLarge},
-		{7, -1, Reading{Message, "the recipient's side does not allow this message", "show the words below to whoever looks after its mail"}},
+		{7, -1, Reading{Kind: Message, Cause: "the recipient's side does not allow this message", Cure: "show the words below to whoever looks after its mail"}},
 	} {
 		if s.Subject == g.subject && (s.Detail == g.detail || g.detail < 0) {
 			return g.reading
 		}
 	}
 	if answer.Transient() {
-		return Reading{Wait, "the server put the message off", "if this goes on, show the words below to whoever looks after the relay"}
+		return Reading{Kind: Wait, Cause: "the server put the message off", Cure: "if this goes on, show the words below to whoever looks after the relay"}
 	}
-	return Reading{Message, "the server refused the message for this recipient", "check the address; if it is right, show the words below to whoever looks after the relay"}
+	return Reading{Kind: Message, Cause: "the server refused the message for this recipient", Cure: "check the address; if it is right, show the words below to whoever looks after the relay"}
 }
 
 var (
-	noMailbox = Reading{Message, "there is no such mailbox", "check how the address is written, and send it again"}
-	tooLarge  = Reading{Message, "the message is too large for the recipient", "send it in smaller parts, or scan it at a lower resolution"}
+	noMailbox = Reading{Kind: Message, Cause: "there is no such mailbox", Cure: "check how the address is written, and send it again"}
+	tooLarge  = Reading{Kind: Message, Cause: "the message is too large for the recipient", Cure: "send it in smaller parts, or scan it at a lower resolution"}
 )

@@ -8,8 +8,10 @@
 package report
 
 import (
+	"fmt"
 	"strings"
 
+	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
 )
 
@@ -28,13 +30,19 @@ const (
 
 // Reading is an answer in plain words.
 type Reading struct {
-	Kind  Kind
-	Cause string
-	Cure  string
+	Kind    Kind
+	Cause   string
+	Cure    string
+	Command string // the cure's line for Exchange Online PowerShell; empty where it has none
 }
 
 // Words is the reading as one sentence for a client or a log.
-func (r Reading) Words() string { return r.Cause + ": " + r.Cure }
+func (r Reading) Words() string {
+	if r.Command == "" {
+		return r.Cause + ": " + r.Cure
+	}
+	return r.Cause + ": " + r.Cure + ": " + r.Command
+}
 
 // Read finds the reading of a known answer.
 func Read(answer reply.Reply) (Reading, bool) {
@@ -44,6 +52,35 @@ func Read(answer reply.Reply) (Reading, bool) {
 		}
 	}
 	return Reading{}, false
+}
+
+// ReadFor finds the reading of a known answer to a message of that sender. The
+// trustee is who needs the right to send as the sender, where somebody logged
+// in; its cure is then filled in.
+func ReadFor(answer reply.Reply, sender envelope.Address, trustee string) (Reading, bool) {
+	reading, known := Read(answer)
+	if known && reading == sendAsDenied && sender != "" && trustee != "" {
+		reading.Cure = "set senders.default, or give it Send As in Exchange Online PowerShell"
+		reading.Command = fmt.Sprintf("Add-RecipientPermission -Identity %s -Trustee %s -AccessRights SendAs",
+			argument(string(sender)), argument(trustee))
+	}
+	return reading, known
+}
+
+// DeniesSender tells whether an answer says that a mailbox may not send as the
+// message's sender.
+func DeniesSender(answer reply.Reply) bool {
+	reading, known := Read(answer)
+	return known && reading == sendAsDenied
+}
+
+// argument is a text as PowerShell takes it for one argument: a sender is
+// named by a stranger, and the line is meant to be pasted.
+func argument(text string) string {
+	if keep(text, letters+"@._-") == text && !strings.HasPrefix(text, "-") && !strings.HasPrefix(text, "@") {
+		return text
+	}
+	return "'" + strings.ReplaceAll(words(text), "'", "''") + "'"
 }
 
 // answer is one that Exchange Online is known for: by its status, or where
@@ -73,33 +110,36 @@ func status(class, subject, detail int) reply.Status {
 
 // answers is searched in order.
 var answers = []answer{
-	{432, status(4, 3, 2), 0, "", Reading{Wait, "too many connections at once", "wait; the box must use fewer"}},
-	{451, status(4, 7, 500), 699, "", Reading{WaitLong, "Exchange Online is throttling this site's address", "wait; sending more makes it worse"}},
-	{421, status(4, 3, 2), 0, "", Reading{Wait, "Exchange Online is busy", "wait"}},
-	{550, status(5, 7, 64), 0, "", Reading{Configuration, "no connector of the tenant matches this box",
-		"check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete: sealpost certificate show"}},
-	{550, status(5, 7, 68), 0, "", Reading{Configuration, "the tenant rejects direct send",
-		"use the connector method, or allow direct send in the tenant"}},
-	{535, status(5, 7, 139), 0, "", Reading{Configuration, "SMTP AUTH is off for the tenant or the mailbox",
-		"switch it on: Set-CASMailbox -SmtpClientAuthenticationDisabled $false"}},
-	{535, status(5, 7, 3), 0, "", loginRefused},
-	{535, status(5, 7, 57), 0, "", loginRefused},
-	{550, status(5, 7, 30), 0, "", Reading{Configuration, "passwords are no longer accepted", "use the connector or OAuth"}},
+	{432, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
+	{451, status(4, 7, 500), 699, "", Reading{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
+	{421, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
+	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete: sealpost certificate show"}},
+	{550, status(5, 7, 68), 0, "", Reading{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
+	{535, reply.Status{}, 0, "disabled for the tenant", Reading{Kind: Configuration, Cause: "SMTP AUTH is off for the tenant",
+		Cure: "switch it on for the mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
+	{535, reply.Status{}, 0, "disabled for the mailbox", Reading{Kind: Configuration, Cause: "SMTP AUTH is off for the mailbox",
+		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
+	{535, reply.Status{}, 0, "SmtpClientAuthentication is disabled", Reading{Kind: Configuration, Cause: "SMTP AUTH is off for the tenant or the mailbox",
+		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
+	{535, status(5, 7, 139), 0, "", Reading{Kind: Configuration, Cause: "the tenant's security defaults or a Conditional Access policy refused the login",
+		Cure: "see the sign-in logs in Entra ID, and except the mailbox or the app from the policy that they name"}},
+	{535, status(5, 7, 0), 999, "", loginRefused},
+	{535, reply.Status{}, 0, "", loginRefused},
+	{530, status(5, 7, 57), 0, "", loginRefused},
+	{550, status(5, 7, 30), 0, "", Reading{Kind: Configuration, Cause: "passwords are no longer accepted", Cure: "use the connector or OAuth"}},
 	{554, status(5, 2, 252), 0, "", sendAsDenied},
 	{554, reply.Status{}, 0, "SendAsDenied", sendAsDenied},
 	{550, status(5, 7, 60), 0, "", sendAsDenied},
 	{554, reply.Status{}, 0, "SubmissionQuotaExceeded", dailyLimit},
 	{550, status(5, 1, 90), 0, "", dailyLimit},
 	{550, status(5, 7, 233), 0, "", dailyLimit},
-	{550, status(5, 1, 8), 0, "bad outbound sender", Reading{Blocked, "Exchange Online has blocked the sending account",
-		"release it under Restricted entities in the Defender portal, and find out what it sent"}},
-	{550, status(5, 6, 11), 0, "", Reading{Message, "the message holds bare line feeds", "report this as a fault of Sealpost"}},
-	{550, status(5, 7, 606), 0, "", Reading{Configuration, "Exchange Online has banned this site's address",
-		"ask for its removal at the Office 365 delist portal"}},
+	{550, status(5, 1, 8), 0, "bad outbound sender", Reading{Kind: Blocked, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
+	{550, status(5, 6, 11), 0, "", Reading{Kind: Message, Cause: "the message holds bare line feeds", Cure: "report this as a fault of Sealpost"}},
+	{550, status(5, 7, 606), 0, "", Reading{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at the Office 365 delist portal"}},
 }
 
 var (
-	loginRefused = Reading{Configuration, "Exchange Online refused the login", "check the app registration, its consent and the mailbox's permissions"}
-	sendAsDenied = Reading{Message, "the mailbox may not send as this sender", "give it Send As: Add-RecipientPermission, or set senders.default"}
-	dailyLimit   = Reading{WaitReset, "the daily limit of recipients is reached", "it resets within 24 hours"}
+	loginRefused = Reading{Kind: Configuration, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
+	sendAsDenied = Reading{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
+	dailyLimit   = Reading{Kind: WaitReset, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
 )

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
 )
 
@@ -18,6 +19,10 @@ func TestExchangeOnlinesAnswersAreRead(t *testing.T) {
 		"550 5.7.64 TenantAttribution; Relay Access Denied":                                       Configuration,
 		"550 5.7.68 TenantInboundAttribution; direct send not allowed":                            Configuration,
 		"535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled":           Configuration,
+		"535 5.7.139 Authentication unsuccessful, the request did not meet the criteria":          Configuration,
+		"535 Authentication failed":                                                               Configuration,
+		"535 5.7.8 Error: authentication failed":                                                  Configuration,
+		"530 5.7.57 Client not authenticated to send mail":                                        Configuration,
 		"535 5.7.3 Authentication unsuccessful":                                                   Configuration,
 		"535 5.7.57 Client not authenticated to send mail":                                        Configuration,
 		"550 5.7.30 Basic authentication is not supported":                                        Configuration,
@@ -49,5 +54,40 @@ func TestAnUnknownAnswerIsNotGuessedAt(t *testing.T) {
 		if reading, known := Read(answer); known {
 			t.Errorf("%s was read as %+v", answer, reading)
 		}
+	}
+}
+
+func TestWhoseSMTPAUTHIsOffIsToldApart(t *testing.T) {
+	const off = "Authentication unsuccessful, SmtpClientAuthentication is disabled for the "
+	for text, cause := range map[string]string{
+		off + "Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.":  "SMTP AUTH is off for the tenant",
+		off + "Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.": "SMTP AUTH is off for the mailbox",
+	} {
+		if reading, _ := Read(reply.New(535, 7, 139, "%s", text)); reading.Cause != cause {
+			t.Errorf("%s: read as %+v", text, reading)
+		}
+	}
+}
+
+func TestTheCureOfASenderDeniedIsALineToPaste(t *testing.T) {
+	denied := reply.New(554, 2, 252, "SendAsDenied")
+	for _, c := range []struct {
+		sender        envelope.Address
+		trustee, want string
+	}{
+		{"ups@contoso.com", "relay@contoso.com", "Add-RecipientPermission -Identity ups@contoso.com -Trustee relay@contoso.com -AccessRights SendAs"},
+		{"o'hara@contoso.com", "Sealpost relay", "Add-RecipientPermission -Identity 'o''hara@contoso.com' -Trustee 'Sealpost relay' -AccessRights SendAs"},
+		{"x;Remove-Mailbox@contoso.com", "-Confirm", "Add-RecipientPermission -Identity 'x;Remove-Mailbox@contoso.com' -Trustee '-Confirm' -AccessRights SendAs"},
+		{"$(a)@contoso.com", "@x", "Add-RecipientPermission -Identity '$(a)@contoso.com' -Trustee '@x' -AccessRights SendAs"},
+		{"", "relay@contoso.com", ""},
+		{"ups@contoso.com", "", ""},
+	} {
+		reading, known := ReadFor(denied, c.sender, c.trustee)
+		if !known || reading.Kind != Message || reading.Command != c.want || !strings.HasSuffix(reading.Words(), c.want) {
+			t.Errorf("%s: %+v, want %s", c.sender, reading, c.want)
+		}
+	}
+	if !DeniesSender(denied) || DeniesSender(reply.New(554, 2, 0, "SubmissionQuotaExceededException")) {
+		t.Error("a denied sender is not told from others")
 	}
 }

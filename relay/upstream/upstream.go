@@ -15,6 +15,7 @@ type Result struct {
 	Answers    []reply.Reply // one for each recipient, in the envelope's order
 	Taken      bool          // the far side took the content for recipients answered 2yz
 	Connection journal.Connection
+	Trustee    string // who needs the right to send as the sender; empty where nobody logged in
 }
 
 // Unavailable is the error of an attempt that nobody got an answer from that

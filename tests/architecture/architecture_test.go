@@ -38,6 +38,7 @@ var rules = []struct {
 	{"relay/envelope", nil},
 	{"relay/reply", nil},
 	{"relay/body", nil},
+	{"relay/header", nil},
 	{"relay/spool", []string{"hal"}},
 	{"relay/policy", []string{"relay/envelope"}},
 	{"relay/oauth", nil},
@@ -52,6 +53,7 @@ var rules = []struct {
 	{"relay/upstream/reach", []string{"relay/upstream/esmtp"}},
 	{"relay/upstream/transport", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp"}},
 	{"relay/upstream/connector", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp", "relay/upstream/transport"}},
+	{"relay/upstream/submission", []string{"relay/envelope", "relay/reply", "relay/header", "relay/journal", "relay/report", "relay/upstream", "relay/upstream/esmtp", "relay/upstream/transport"}},
 	{"relay/upstream", []string{"relay/reply", "relay/journal"}},
 
 	{"provisioning/settings", nil},

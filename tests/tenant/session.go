@@ -23,6 +23,8 @@ type session struct {
 	state   *tls.ConnectionState
 	message Message
 	chunks  []byte
+	user    string // the mailbox that has logged in
+	seated  bool   // it counts among the mailbox's connections
 	over    bool
 }
 
@@ -32,6 +34,9 @@ func (t *Tenant) serve(conn net.Conn) {
 	t.mu.Unlock()
 	defer s.end()
 	s.r = bufio.NewReader(io.TeeReader(conn, clearWriter{t}))
+	if s.config.TLSFirst && !s.goOver() {
+		return
+	}
 	if !s.answer("CONNECT", "", "220 stand-in.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
 		return
 	}
@@ -55,6 +60,9 @@ func (s *session) end() {
 	if !s.over {
 		s.over = true
 		s.tenant.open--
+		if s.seated {
+			s.mailbox().seats--
+		}
 	}
 }
 
@@ -80,8 +88,9 @@ func (s *session) answer(verb, argument, ours string) bool {
 		s.tenant.stall()
 		return false
 	}
+	text, last := strings.CutSuffix(text, HangUp)
 	_, err := io.WriteString(s.conn, text+"\r\n")
-	return err == nil && !strings.HasPrefix(text, "421")
+	return err == nil && !last && !strings.HasPrefix(text, "421")
 }
 
 func (s *session) verb(verb, argument string) bool {
@@ -90,9 +99,10 @@ func (s *session) verb(verb, argument string) bool {
 		return s.answer(verb, argument, s.hello())
 	case "STARTTLS":
 		return s.startTLS()
+	case "AUTH":
+		return s.login(argument)
 	case "MAIL":
-		s.message = Message{Sender: path(argument)}
-		return s.answer(verb, argument, "250 2.1.0 Sender OK")
+		return s.mail(argument)
 	case "RCPT":
 		return s.recipient(argument)
 	case "DATA":
@@ -116,6 +126,9 @@ func (s *session) hello() string {
 	if s.state == nil && !s.config.NoSTARTTLS {
 		lines = append(lines, "STARTTLS")
 	}
+	if s.state != nil && s.config.Submission != nil {
+		lines = append(lines, "AUTH "+strings.Join(s.mechanisms(), " "))
+	}
 	return "250-" + strings.Join(lines[:len(lines)-1], "\r\n250-") + "\r\n250 " + lines[len(lines)-1]
 }
 
@@ -123,6 +136,11 @@ func (s *session) startTLS() bool {
 	if !s.answer("STARTTLS", "", "220 2.0.0 SMTP server ready") {
 		return false
 	}
+	return s.goOver()
+}
+
+// goOver is the handshake.
+func (s *session) goOver() bool {
 	conn := tls.Server(s.conn, s.tls)
 	if err := conn.Handshake(); err != nil {
 		return false
@@ -132,13 +150,25 @@ func (s *session) startTLS() bool {
 	return true
 }
 
-// recipient keeps the relay rule.
+func (s *session) mail(argument string) bool {
+	ours := s.admit()
+	s.message = Message{}
+	if ours == "" {
+		ours = "250 2.1.0 Sender OK"
+		s.message = Message{Sender: path(argument), User: s.user}
+	}
+	return s.answer("MAIL", argument, ours)
+}
+
+// recipient keeps the relay rule, or the rule of submission.
 func (s *session) recipient(argument string) bool {
 	ours := "250 2.1.5 Recipient OK"
 	switch {
 	case s.state == nil:
 		ours = "530 5.7.0 Must issue a STARTTLS command first"
-	case !s.attributed():
+	case s.config.Submission != nil && s.message.User == "":
+		ours = "503 5.5.2 Need mail command"
+	case s.config.Submission == nil && !s.attributed():
 		ours = "550 5.7.64 TenantAttribution; Relay Access Denied"
 	}
 	text := s.tenant.scripted("RCPT", argument)
@@ -232,6 +262,9 @@ func (s *session) midway(first bool) bool {
 func (s *session) take(content []byte) bool {
 	if text := s.tenant.scripted("CONTENT", ""); text != "" {
 		return s.answer("CONTENT", "", text)
+	}
+	if refusal := s.submit(content); refusal != "" {
+		return s.answer("CONTENT", "", refusal)
 	}
 	s.message.Content = bytes.Clone(content)
 	s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume

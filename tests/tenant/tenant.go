@@ -1,6 +1,7 @@
-// Package tenant is a stand-in for Exchange Online's side of a connector: a
-// small SMTP server that demands a client certificate, keeps the relay rule
-// (Microsoft's of 2023-11-01), and can be told to misbehave in any way.
+// Package tenant is a stand-in for Exchange Online's side of a connector, or of
+// message submission: a small SMTP server that demands a client certificate and
+// keeps the relay rule (Microsoft's of 2023-11-01), or demands a login by OAuth
+// and keeps a mailbox's limits, and can be told to misbehave in any way.
 //
 // It knows what Exchange Online is documented to answer. It stands in only
 // where the real service cannot run; real Postfix has tests of its own.
@@ -18,6 +19,7 @@ import (
 // Message is one that the tenant took.
 type Message struct {
 	Sender     string
+	User       string // the mailbox that had logged in
 	Recipients []string
 	Content    []byte
 	Client     *x509.Certificate // as shown and verified; nil if none was
@@ -27,7 +29,7 @@ type Message struct {
 
 // Special answers a Script may give.
 const (
-	HangUp = "\x00hang up" // close the connection
+	HangUp = "\x00hang up" // close the connection, behind an answer or in its place
 	Stall  = "\x00stall"   // never answer
 )
 
@@ -38,13 +40,16 @@ type Script func(verb, argument string) string
 
 // Config is what a tenant is like.
 type Config struct {
-	Address         string // to listen on; empty means a free port of 127.0.0.1
+	Address         string       // to listen on; empty means a free port of 127.0.0.1
+	Listener        net.Listener // in place of Address, where a test has its own network
 	Certificate     tls.Certificate
 	ClientCAs       *x509.CertPool
 	AcceptedDomains []string
 	Connector       string // TlsSenderCertificateName; a leading "*." is a wildcard
 	Extensions      []string
 	NoSTARTTLS      bool
+	TLSFirst        bool        // as on port 465
+	Submission      *Submission // in place of a connector
 	MinTLS, MaxTLS  uint16
 	Script          Script
 }
@@ -68,6 +73,9 @@ type Tenant struct {
 	open        int // sessions that have not ended
 	mostOpen    int
 	clear       strings.Builder
+	logins      []Login
+	denials     []Denial
+	mailboxes   map[string]*mailbox
 }
 
 // Start makes a tenant that runs until Close.
@@ -75,14 +83,18 @@ func Start(config Config) (*Tenant, error) {
 	if config.Address == "" {
 		config.Address = "127.0.0.1:0"
 	}
-	listener, err := net.Listen("tcp", config.Address)
-	if err != nil {
-		return nil, err
+	listener := config.Listener
+	if listener == nil {
+		var err error
+		if listener, err = net.Listen("tcp", config.Address); err != nil {
+			return nil, err
+		}
 	}
 	t := &Tenant{
 		listener:    listener,
 		closed:      make(chan struct{}),
 		connections: make(map[net.Conn]struct{}),
+		mailboxes:   make(map[string]*mailbox),
 	}
 	t.Become(config)
 	t.running.Go(t.accept)

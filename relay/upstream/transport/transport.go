@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sealpost/relay/envelope"
@@ -105,7 +106,7 @@ func (t *Transport) Deliver(ctx context.Context, account string, e envelope.Enve
 	}
 	result := upstream.Result{Answers: answers, Connection: link.record}
 	if !judge(answers) {
-		t.giveUp(ctx, link)
+		t.giveUp(ctx, link, answers)
 		return result, nil
 	}
 	final, err := link.client.Content(ctx, content)
@@ -119,7 +120,7 @@ func (t *Transport) Deliver(ctx context.Context, account string, e envelope.Enve
 		}
 	}
 	result.Taken = final.Positive()
-	t.pool.give(link)
+	t.giveBack(link, final)
 	return result, nil
 }
 
@@ -144,9 +145,21 @@ func (t *Transport) offer(ctx context.Context, account string, e envelope.Envelo
 	}
 }
 
-func (t *Transport) giveUp(ctx context.Context, l *link) {
+// giveUp ends a transaction in which no content is sent.
+func (t *Transport) giveUp(ctx context.Context, l *link, answers []reply.Reply) {
 	if err := l.client.Reset(ctx); err != nil {
 		t.pool.drop(l)
+		return
+	}
+	t.giveBack(l, answers...)
+}
+
+// giveBack keeps the connection for the next message, unless the far side said
+// that it has too many.
+func (t *Transport) giveBack(l *link, answers ...reply.Reply) {
+	const tooMany = 432
+	if slices.ContainsFunc(answers, func(r reply.Reply) bool { return r.Code == tooMany }) {
+		t.pool.quit(l)
 		return
 	}
 	t.pool.give(l)

@@ -73,13 +73,15 @@ func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavai
 	if errors.As(err, &at) {
 		host = at.host
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, errBusy) {
-		u.Reason = host + " did not answer in time: if it is the line that is slow, raise upstream.timeout"
-		return u
+	late := func(host string, err error) (status reply.Status, reason string) {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, errBusy) {
+			return statusBroken, host + " did not answer in time: if it is the line that is slow, raise upstream.timeout"
+		}
+		return status, ""
 	}
 	// What a server said comes before TLS, whose errors are known by their text.
 	for _, read := range []func(string, error) (reply.Status, string){
-		t.way.Words, keyWords, busyWords, t.lookupWords, refusalWords, protocolWords, t.tlsWords, t.networkWords,
+		t.way.Words, late, keyWords, busyWords, t.lookupWords, refusalWords, protocolWords, t.tlsWords, t.networkWords,
 	} {
 		if status, reason := read(host, err); reason != "" {
 			u.Status, u.Reason, u.Answer = status, reason, refusedWith(err)

@@ -1,0 +1,196 @@
+package submission
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sealpost/relay/journal"
+	"sealpost/relay/reply"
+	"sealpost/relay/upstream/esmtp"
+	"sealpost/relay/upstream/transport"
+)
+
+// way is what a submission has of its own: the host, and the login.
+type way struct{ *Submission }
+
+// Hosts implements transport.Way.
+func (w way) Hosts(context.Context) ([]string, error) { return []string{w.config.Host}, nil }
+
+// Introduce implements transport.Way.
+func (w way) Introduce(record *journal.Connection, account string) transport.Introduction {
+	return &login{w.Submission, record, account}
+}
+
+// login is one connection's.
+type login struct {
+	*Submission
+	record  *journal.Connection
+	account string
+}
+
+// Certificate implements transport.Introduction.
+func (l *login) Certificate() *tls.Certificate { return &tls.Certificate{} }
+
+// Greet implements transport.Introduction: it logs in. A token that the server
+// does not take is tried once more as a new one; where that is not taken either
+// the fault is another's than the token's, and until a login succeeds none is
+// tried twice.
+func (l *login) Greet(ctx context.Context, client *esmtp.Client) error {
+	if err := client.Hello(ctx, l.config.Hello); err != nil {
+		return err
+	}
+	if l.record.Mechanism = choose(client.Mechanisms()); l.record.Mechanism == "" {
+		return &noMechanism{client.Mechanisms()}
+	}
+	token, err := l.token(ctx)
+	if err != nil {
+		return err
+	}
+	refusal := l.try(ctx, client, token)
+	if !refusesToken(refusal) || l.refuse(token) {
+		return refusal
+	}
+	another, err := l.token(ctx)
+	if err != nil {
+		return err
+	}
+	if another == token {
+		return refusal
+	}
+	err = l.try(ctx, client, another)
+	switch {
+	case refusesToken(err):
+		l.refuse(another)
+	case hungUp(err):
+		return fmt.Errorf("%w: %w", transport.ErrAgain, err)
+	}
+	return err
+}
+
+func (l *login) token(ctx context.Context) (Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.config.Patience)
+	defer cancel()
+	token, err := l.config.Tokens.Token(ctx)
+	if err != nil {
+		return "", &noToken{err}
+	}
+	return token, nil
+}
+
+// try logs in with the token.
+func (l *login) try(ctx context.Context, client *esmtp.Client, token Token) error {
+	mechanism := newBearer(l.record.Mechanism, l.account, token, l.config.Host, l.config.Port)
+	err := client.Auth(ctx, mechanism)
+	if refusal := (*esmtp.Refusal)(nil); errors.As(err, &refusal) {
+		return l.refusal(refusal, mechanism.words(token))
+	}
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	delete(l.refused, l.account)
+	l.mu.Unlock()
+	l.record.Account = l.account
+	return nil
+}
+
+// refuse gives the token back. It tells whether the mailbox was refused another
+// one before, with no login in between.
+func (l *login) refuse(token Token) bool {
+	l.config.Tokens.Refuse(token)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.refused[l.account]
+	l.refused[l.account] = token
+	return before != "" && before != token
+}
+
+// refusal is the error of a login that the server would not have. For good it
+// is the mailbox's, which another may not share.
+func (l *login) refusal(r *esmtp.Refusal, reason string) error {
+	err := &loginRefused{refusal: r, account: l.account, reason: reason}
+	if r.Reply.Permanent() {
+		return &transport.AccountFault{Err: err}
+	}
+	return err
+}
+
+// loginRefused is the error of a login that the server would not have.
+type loginRefused struct {
+	refusal *esmtp.Refusal
+	account string
+	reason  string // the server's, from before its answer
+}
+
+func (l *loginRefused) Error() string {
+	text := fmt.Sprintf("the login of %s was refused: %s", l.account, l.refusal.Reply)
+	if l.reason != "" {
+		text += " (" + l.reason + ")"
+	}
+	return text
+}
+
+func (l *loginRefused) Unwrap() error { return l.refusal }
+
+// Configuration tells that the login will be refused until somebody changes
+// something.
+func (l *loginRefused) Configuration() bool { return l.refusal.Reply.Permanent() }
+
+// refusesToken tells whether a new token may fare better. 5.7.139 is about the
+// mailbox's settings, whatever the token.
+func refusesToken(err error) bool {
+	const credentialsInvalid, disabled = 535, 139
+	refused := (*loginRefused)(nil)
+	if !errors.As(err, &refused) {
+		return false
+	}
+	r := refused.refusal.Reply
+	return r.Code == credentialsInvalid && r.Status != reply.Status{Class: 5, Subject: 7, Detail: disabled}
+}
+
+// hungUp tells whether a connection ended where a login had to be answered.
+func hungUp(err error) bool {
+	refusal := (*esmtp.Refusal)(nil)
+	return err != nil && (!errors.As(err, &refusal) || refusal.Reply.Code == esmtp.ServiceClosing)
+}
+
+// noMechanism is the error of a host that offers no login with a token.
+type noMechanism struct{ offered []string }
+
+func (n *noMechanism) Error() string {
+	if len(n.offered) == 0 {
+		return "no login is offered"
+	}
+	return "no login by OAuth is offered, only " + strings.Join(n.offered, ", ")
+}
+
+// Configuration tells that no login is possible until somebody changes
+// something.
+func (n *noMechanism) Configuration() bool { return true }
+
+// Statuses of RFC 3463 and RFC 4954 for what can be in this way out's way.
+var (
+	statusConfiguration = reply.Status{Class: 4, Subject: 3, Detail: 5}
+	statusNoLogin       = reply.Status{Class: 4, Subject: 7, Detail: 0}
+)
+
+// Words implements transport.Way.
+func (w way) Words(host string, err error) (reply.Status, string) {
+	var (
+		token   *noToken
+		offered *noMechanism
+		refused *loginRefused
+	)
+	switch {
+	case errors.As(err, &token):
+		return statusNoLogin, token.Error()
+	case errors.As(err, &offered):
+		return statusConfiguration, fmt.Sprintf("%s: %v: check upstream.submission.host and its port", host, offered)
+	case errors.As(err, &refused):
+		return statusNoLogin, fmt.Sprintf("%s: %v", host, refused)
+	}
+	return reply.Status{}, ""
+}

@@ -1,0 +1,171 @@
+package submission
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"sealpost/tests/tenant"
+)
+
+const unsuccessful = "535 5.7.3 Authentication unsuccessful [LO4P123CA0001.GBRP123.PROD.OUTLOOK.COM]"
+
+// refusing is a judge that refuses the first so many tokens.
+func refusing(tokens int, answer string) func(*tenant.Config) {
+	return func(c *tenant.Config) {
+		c.Submission.Judge = func(_, token string) string {
+			var n int
+			if _, err := fmt.Sscanf(token, "very-secret-token-%d", &n); err != nil || n <= tokens {
+				return answer
+			}
+			return ""
+		}
+	}
+}
+
+func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer      string
+		connections int
+	}{
+		"on the same connection":          {unsuccessful, 1},
+		"on another after a closed one":   {unsuccessful + tenant.HangUp, 2},
+		"on another, with other words":    {"535 5.7.57 Client not authenticated to send mail" + tenant.HangUp, 2},
+		"on the same with an old refusal": {"535 Authentication failed", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, refusing(1, c.answer), nil)
+			result, err := s.deliver(message("1", printer), scan)
+			if err != nil || !result.Taken || s.vault.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
+				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.vault.issued, s.tenant.Connections())
+			}
+			if found := secrets(s.log.String()); found != nil {
+				t.Errorf("the journal has %q", found)
+			}
+		})
+	}
+}
+
+func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		words  string
+		tries  []int // logins, after each message
+	}{
+		"the token":             {unsuccessful, "4.7.0 " + host + ": the login of " + printer + " was refused: " + unsuccessful + " (status 401, schemes Bearer, scope https://outlook.office.com/)", []int{2, 3, 4}},
+		"the server closing":    {unsuccessful + tenant.HangUp, "was refused: " + unsuccessful, []int{2, 3, 4}},
+		"SMTP AUTH":             {"535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.", "SmtpClientAuthentication is disabled", []int{1, 2, 3}},
+		"passwords":             {"550 5.7.30 Basic authentication is not supported for Client Submission.", "Basic authentication is not supported", []int{1, 2, 3}},
+		"the token, with echos": {"535 5.7.3 very-secret no", "was refused", []int{2, 3, 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, refusing(1000, c.answer), nil)
+			for _, tries := range c.tries {
+				_, err := s.deliver(message("1", printer), scan)
+				u := unavailable(t, err)
+				if !u.Configuration || !u.Ready || !strings.Contains(u.Reply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.Answer.Code)) {
+					t.Errorf("got %+v", u)
+				}
+				if n := len(s.tenant.Logins()); n != tries {
+					t.Errorf("tried to log in %d times, want %d", n, tries)
+				}
+			}
+			s.tenant.Become(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{Judge: welcome}})
+			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Taken {
+				t.Errorf("after the cure: %+v, %v", result, err)
+			}
+		})
+	}
+}
+
+func TestATokenThatExpiresInABurstIsReplacedForEveryConnection(t *testing.T) {
+	s := newSite(t, nil, nil)
+	for round := range 3 {
+		var burst sync.WaitGroup
+		for i := range 12 {
+			burst.Go(func() {
+				if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Taken {
+					t.Errorf("%+v, %v", result, err)
+				}
+			})
+		}
+		burst.Wait()
+		config := tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{}}
+		refusing(round+1, unsuccessful)(&config)
+		s.tenant.Become(config)
+	}
+	if s.vault.issued != 3 {
+		t.Errorf("%d tokens were issued", s.vault.issued)
+	}
+}
+
+func TestALoginThatTheServerForgetsIsMadeAgain(t *testing.T) {
+	s := newSite(t, nil, nil)
+	if _, err := s.deliver(message("1", printer), scan); err != nil {
+		t.Fatal(err)
+	}
+	first := true
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "MAIL" && first {
+			first = false
+			return "530 5.7.57 Client not authenticated to send mail"
+		}
+		return ""
+	})
+	if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Taken || len(s.tenant.Logins()) != 2 {
+		t.Errorf("%+v, %v after %d logins", result, err, len(s.tenant.Logins()))
+	}
+}
+
+// needsConsent is the error of a token for which somebody has to do something.
+type needsConsent struct{}
+
+func (needsConsent) Error() string       { return "AADSTS65001: the app has no consent: grant it" }
+func (needsConsent) Configuration() bool { return true }
+
+func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
+	for _, c := range []struct {
+		err           error
+		words         string
+		configuration bool
+	}{
+		{needsConsent{}, "4.7.0 no access token for the login: AADSTS65001: the app has no consent: grant it", true},
+		{fmt.Errorf("asking for it: %w", needsConsent{}), "grant it", true},
+		{errors.New("login.microsoftonline.com cannot be reached"), "no access token for the login: login.microsoftonline.com cannot be reached", false},
+	} {
+		s := newSite(t, nil, nil)
+		s.vault.err = c.err
+		_, err := s.deliver(message("1", printer), scan)
+		if u := unavailable(t, err); u.Configuration != c.configuration || u.Ready || !strings.Contains(u.Reply().String(), c.words) {
+			t.Errorf("got %+v", u)
+		}
+		if len(s.tenant.Logins()) != 0 || strings.Contains(s.tenant.InClear(), "MAIL") {
+			t.Error("it was tried without a token")
+		}
+	}
+}
+
+func TestAHostThatOffersNoLoginByOAuthIsNamed(t *testing.T) {
+	for words, change := range map[string]func(*tenant.Config){
+		"no login by OAuth is offered, only LOGIN, PLAIN: check upstream.submission.host and its port": func(c *tenant.Config) { c.Submission.Mechanisms = []string{"LOGIN", "PLAIN"} },
+		"no login is offered: check upstream.submission.host and its port":                             func(c *tenant.Config) { c.Submission = nil },
+		"does not offer STARTTLS; mail is never sent in clear":                                         func(c *tenant.Config) { c.NoSTARTTLS = true },
+	} {
+		s := newSite(t, change, nil)
+		_, err := s.deliver(message("1", printer), scan)
+		u := unavailable(t, err)
+		if !strings.Contains(u.Reason, words) || s.vault.issued != 0 || u.Configuration == (words[:4] == "does") {
+			t.Errorf("got %+v with %d tokens", u, s.vault.issued)
+		}
+	}
+}
+
+func TestAServerThatPutsALoginOffIsTriedAgainLater(t *testing.T) {
+	s := newSite(t, refusing(1000, "454 4.7.0 Temporary authentication failure"), nil)
+	_, err := s.deliver(message("1", printer), scan)
+	if u := unavailable(t, err); u.Configuration || u.Ready || u.Answer.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
+		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
+	}
+}

@@ -1,0 +1,75 @@
+package submission
+
+import (
+	"strings"
+	"testing"
+
+	"sealpost/relay/envelope"
+	"sealpost/tests/tenant"
+)
+
+const ups = "ups@contoso.com"
+
+const alarm content = "From: \"UPS, cellar\" <" + ups + ">\r\nSubject: on battery\r\n\r\n20 minutes\r\n"
+
+func TestADeniedSenderIsTheMessagesOwnFault(t *testing.T) {
+	for name, c := range map[string]struct {
+		config  func(*Config)
+		trustee string
+	}{
+		"the mailbox":          {nil, printer},
+		"the app":              {func(c *Config) { c.Trustee = "Sealpost" }, "Sealpost"},
+		"the default sender's": {func(c *Config) { c.Default = ups }, printer},
+		"the default, too":     {func(c *Config) { c.Default = "nobody@contoso.com" }, printer},
+	} {
+		s := newSite(t, nil, c.config)
+		result, err := s.deliver(message("1", ups), alarm)
+		if err != nil || result.Taken || result.Trustee != c.trustee || len(s.tenant.Messages()) != 0 {
+			t.Fatalf("%s: %+v, %v", name, result, err)
+		}
+		if answer := result.Answers[0]; answer.Code != 554 || answer.Status.Detail != 252 || !strings.Contains(answer.Text, ups) {
+			t.Errorf("%s: answered %s", name, answer)
+		}
+	}
+}
+
+func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
+	for name, answer := range map[string]string{"at the end": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
+		s := newSite(t, nil, func(c *Config) { c.Default = printer })
+		s.tenant.Behave(func(verb, argument string) string {
+			if verb == "MAIL" && strings.Contains(argument, ups) {
+				return answer
+			}
+			return ""
+		})
+		result, err := s.deliver(message("1", ups), alarm)
+		if err != nil || !result.Taken {
+			t.Fatalf("%s: %+v, %v", name, result, err)
+		}
+		got := s.tenant.Messages()
+		const want = "From: \"UPS, cellar\" <" + printer + ">\r\nReply-To: " + ups + "\r\nSubject: on battery\r\n\r\n20 minutes\r\n"
+		if len(got) != 1 || got[0].Sender != printer || string(got[0].Content) != want {
+			t.Errorf("%s: the tenant got %+v, %q", name, got, got[0].Content)
+		}
+		if log := s.log.String(); !strings.Contains(log, `"event":"sender replaced","id":"1","given":"<`+ups) {
+			t.Errorf("%s: the journal has\n%s", name, log)
+		}
+	}
+}
+
+func TestAMailboxSendsAsThoseItMay(t *testing.T) {
+	s := newSite(t, func(c *tenant.Config) {
+		c.Submission.SendAs = func(user, sender string) bool { return sender == ups }
+	}, nil)
+	if result, err := s.deliver(message("1", ups), alarm); err != nil || !result.Taken || s.tenant.Messages()[0].User != printer {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
+func TestAHeaderThatCannotBeChangedLeavesTheMessageRefused(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) { c.Default = envelope.Address(printer) })
+	long := content("X: " + strings.Repeat("x", 2<<20) + "\r\n" + string(alarm))
+	if result, err := s.deliver(message("1", ups), long); err != nil || result.Taken || result.Answers[0].Status.Detail != 252 {
+		t.Errorf("%+v, %v", result, err)
+	}
+}

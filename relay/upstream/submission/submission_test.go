@@ -1,0 +1,299 @@
+package submission
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sealpost/relay/envelope"
+	"sealpost/relay/journal"
+	"sealpost/relay/reply"
+	"sealpost/relay/upstream"
+	"sealpost/relay/upstream/transport"
+	"sealpost/tests/parts"
+	"sealpost/tests/tenant"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	host    = "smtp.office365.com"
+	printer = "printer@contoso.com"
+)
+
+type resolver struct{}
+
+func (resolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
+}
+
+type content string
+
+func (c content) Open() io.Reader { return strings.NewReader(string(c)) }
+func (c content) Size() int64     { return int64(len(c)) }
+
+// vault gives a token until it is refused.
+type vault struct {
+	mu      sync.Mutex
+	current Token
+	issued  int
+	err     error
+}
+
+func (v *vault) Token(context.Context) (Token, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.err != nil {
+		return "", v.err
+	}
+	if v.current == "" {
+		v.issued++
+		v.current = Token(fmt.Sprintf("very-secret-token-%d", v.issued))
+	}
+	return v.current, nil
+}
+
+func (v *vault) Refuse(token Token) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.current == token {
+		v.current = ""
+	}
+}
+
+// site is a tenant, a submission to it, and what was recorded between them.
+type site struct {
+	tenant     *tenant.Tenant
+	submission *Submission
+	vault      *vault
+	log        *buffer
+}
+
+// buffer is a log that can be read while it is written.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+var authority = sync.OnceValue(func() *parts.Authority { return must(parts.NewAuthority("Test CA")) })
+
+// welcome is a judge to whom every login is good.
+func welcome(_, _ string) string { return "" }
+
+func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Config)) *site {
+	t.Helper()
+	tc := tenant.Config{
+		Certificate: must(authority().IssueP256(nil, host)),
+		Submission:  &tenant.Submission{Judge: welcome},
+	}
+	if changeTenant != nil {
+		changeTenant(&tc)
+	}
+	s := &site{tenant: must(tenant.Start(tc)), vault: &vault{}, log: &buffer{}}
+	t.Cleanup(s.tenant.Close)
+	config := Config{
+		Hello: "relay.contoso.com", Host: host, Port: s.tenant.Address().Port, Roots: authority().Pool(),
+		Connections: 6, Patience: 5 * time.Second, Resolver: resolver{}, Tokens: s.vault,
+		User: func(envelope.Address) envelope.Address { return printer },
+	}
+	if change != nil {
+		change(&config)
+	}
+	s.submission = New(config, journal.New(journal.JSON(s.log, true)))
+	t.Cleanup(s.submission.Close)
+	return s
+}
+
+const scan content = "From: \"Hall\" <" + printer + ">\r\nSubject: scan\r\n\r\n.leading dot\r\nend\r\n"
+
+func message(id string, sender envelope.Address) envelope.Envelope {
+	return envelope.Envelope{ID: id, Sender: sender, Recipients: []envelope.Address{"alice@fabrikam.example"}, Size: scan.Size()}
+}
+
+func someAccepted(answers []reply.Reply) bool {
+	return slices.ContainsFunc(answers, reply.Reply.Positive)
+}
+
+func (s *site) deliver(e envelope.Envelope, text content) (upstream.Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+	defer cancel()
+	return s.submission.Deliver(ctx, e, text, someAccepted)
+}
+
+// secrets finds tokens, as they are and as they are said.
+func secrets(text string) []string {
+	var found []string
+	for _, said := range []string{"secret-token", base64.StdEncoding.EncodeToString([]byte("user=" + printer + "\x01auth"))[:30]} {
+		if strings.Contains(text, said) {
+			found = append(found, said)
+		}
+	}
+	return found
+}
+
+func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
+	for name, c := range map[string]struct {
+		tenant    func(*tenant.Config)
+		config    func(*Config)
+		mechanism string
+	}{
+		"XOAUTH2":     {nil, nil, "XOAUTH2"},
+		"OAUTHBEARER": {func(c *tenant.Config) { c.Submission.Mechanisms = []string{"PLAIN", "OAUTHBEARER"} }, nil, "OAUTHBEARER"},
+		"both":        {func(c *tenant.Config) { c.Submission.Mechanisms = []string{"OAUTHBEARER", "XOAUTH2"} }, nil, "XOAUTH2"},
+		"port 465":    {func(c *tenant.Config) { c.TLSFirst = true }, func(c *Config) { c.Security = transport.Immediate }, "XOAUTH2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, c.tenant, c.config)
+			for range 2 {
+				result, err := s.deliver(message("1", printer), scan)
+				if err != nil || !result.Taken || result.Trustee != printer {
+					t.Fatalf("got %+v, %v", result, err)
+				}
+				if r := result.Connection; r.Account != printer || r.Mechanism != c.mechanism || !strings.HasPrefix(r.TLS, "TLS 1.") || r.Shown != "" {
+					t.Errorf("the record is %+v", r)
+				}
+			}
+			logins := s.tenant.Logins()
+			if len(logins) != 1 || logins[0] != (tenant.Login{Mechanism: c.mechanism, User: printer, Token: "very-secret-token-1"}) || s.vault.issued != 1 {
+				t.Errorf("logged in as %+v", logins)
+			}
+			if got := s.tenant.Messages(); len(got) != 2 || got[0].User != printer || string(got[0].Content) != string(scan) {
+				t.Errorf("the tenant got %+v", got)
+			}
+			if clear := s.tenant.InClear(); strings.Contains(clear, "AUTH") {
+				t.Errorf("said in clear: %q", clear)
+			}
+			if found := secrets(s.log.String()); found != nil || !strings.Contains(s.log.String(), "> AUTH "+c.mechanism+" [redacted]") {
+				t.Errorf("the journal has %q\n%s", found, s.log)
+			}
+		})
+	}
+}
+
+func TestEachMailboxHasConnectionsOfItsOwn(t *testing.T) {
+	const ups = "ups@contoso.com"
+	s := newSite(t, nil, func(c *Config) {
+		c.Connections = 4
+		c.User = func(sender envelope.Address) envelope.Address {
+			if sender == ups {
+				return ups
+			}
+			return printer
+		}
+	})
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "CONTENT" {
+			time.Sleep(20 * time.Millisecond)
+		}
+		return ""
+	})
+	var burst sync.WaitGroup
+	for i := range 30 {
+		sender := envelope.Address([]string{ups, printer, printer}[i%3])
+		burst.Go(func() {
+			text := content(strings.ReplaceAll(string(scan), printer, string(sender)))
+			result, err := s.deliver(message(fmt.Sprint(i), sender), text)
+			if err != nil || !result.Taken || result.Connection.Account != string(sender) {
+				t.Errorf("%s: %+v, %v", sender, result, err)
+			}
+		})
+	}
+	burst.Wait()
+	if got := s.submission.Account(message("1", ups)); got != ups {
+		t.Errorf("the mailbox of %s is %s", ups, got)
+	}
+	if most := s.tenant.MostOpen(); most > 4 || s.vault.issued != 1 {
+		t.Errorf("%d connections at once, %d tokens", most, s.vault.issued)
+	}
+}
+
+func TestAMailboxHasNoMoreThanThreeConnections(t *testing.T) {
+	s := newSite(t, func(c *tenant.Config) { c.Submission.Connections = 3 }, nil)
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "CONTENT" {
+			time.Sleep(20 * time.Millisecond)
+		}
+		return ""
+	})
+	var burst sync.WaitGroup
+	for i := range 30 {
+		burst.Go(func() {
+			if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Taken {
+				t.Errorf("%d: %+v, %v", i, result, err)
+			}
+		})
+	}
+	burst.Wait()
+	if most := s.tenant.MostOpen(); most != 3 || len(s.tenant.Denials()) != 0 {
+		t.Errorf("%d connections at once, denied %v", most, s.tenant.Denials())
+	}
+}
+
+func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
+	s := newSite(t, nil, nil)
+	s.tenant.Behave(func(verb, _ string) string {
+		if verb == "MAIL" {
+			return "432 4.3.2 Concurrent connections limit exceeded"
+		}
+		return ""
+	})
+	for n := range 2 {
+		result, err := s.deliver(message("1", printer), scan)
+		if err != nil || result.Taken || result.Answers[0].Code != 432 {
+			t.Errorf("got %+v, %v", result, err)
+		}
+		if s.tenant.Connections() != n+1 {
+			t.Errorf("%d connections after %d messages", s.tenant.Connections(), n+1)
+		}
+	}
+}
+
+func TestATokenDoesNotShowHoweverItIsPrinted(t *testing.T) {
+	token := Token("very-secret-token")
+	text := fmt.Sprintf("%v %s %q %x %#v %+v %d", token, token, token, token, token, []Token{token}, token) + token.LogValue().String() + string(must(token.MarshalText()))
+	if found := secrets(text); found != nil || strings.Contains(text, "76657279") {
+		t.Error(text)
+	}
+}
+
+func unavailable(t *testing.T, err error) *upstream.Unavailable {
+	t.Helper()
+	u := (*upstream.Unavailable)(nil)
+	if !errors.As(err, &u) {
+		t.Fatalf("got %v", err)
+	}
+	if found := secrets(err.Error()); found != nil {
+		t.Errorf("the error has %q: %v", found, err)
+	}
+	return u
+}
