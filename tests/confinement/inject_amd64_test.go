@@ -128,6 +128,12 @@ func (t *thread) call(number uintptr, arguments ...uintptr) (uintptr, error) {
 	return uintptr(regs.Rax), nil
 }
 
+// try is call where the value is of no account.
+func (t *thread) try(number uintptr, arguments ...uintptr) error {
+	_, err := t.call(number, arguments...)
+	return err
+}
+
 // proceed lets the thread go on to the next beginning or end of a system call.
 // Signals that come meanwhile, such as the runtime's own, are of no account.
 func (t *thread) proceed() error {
@@ -145,8 +151,7 @@ func (t *thread) proceed() error {
 // release lets the thread go on as if nothing had happened.
 func (t *thread) release() error {
 	defer runtime.UnlockOSThread()
-	_, err := t.call(unix.SYS_MUNMAP, t.page, pageSize)
-	return errors.Join(err, unix.PtraceSetRegs(t.tid, &t.found), unix.PtraceDetach(t.tid))
+	return errors.Join(t.try(unix.SYS_MUNMAP, t.page, pageSize), unix.PtraceSetRegs(t.tid, &t.found), unix.PtraceDetach(t.tid))
 }
 
 // open has the thread open a file, and close it again.
@@ -160,8 +165,7 @@ func (t *thread) open(path string, flags int) error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	_, err = t.call(unix.SYS_CLOSE, fd)
-	return err
+	return t.try(unix.SYS_CLOSE, fd)
 }
 
 // at has the thread make a system call on a path below its working folder.
@@ -170,8 +174,7 @@ func (t *thread) at(number uintptr, path string, more ...uintptr) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.call(number, append([]uintptr{cwd, name}, more...)...)
-	return err
+	return t.try(number, append([]uintptr{cwd, name}, more...)...)
 }
 
 // between has the thread make a system call on two paths.
@@ -184,8 +187,7 @@ func (t *thread) between(number uintptr, from, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.call(number, cwd, a, cwd, b, 0)
-	return err
+	return t.try(number, cwd, a, cwd, b, 0)
 }
 
 // cwd is AT_FDCWD.
