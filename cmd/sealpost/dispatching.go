@@ -35,7 +35,7 @@ func (r *relay) dispatching() dispatch.Config {
 		Timeout: s.Upstream.Timeout.Duration,
 		Limits: dispatch.Limits{
 			Connections: s.Upstream.Connections,
-			PerMinute:   s.Upstream.MessagesPerMinute,
+			Rate:        dispatch.Rate{Messages: s.Upstream.MessagesPerMinute},
 			PerDay:      s.Upstream.RecipientsPerDay,
 		},
 		Retry: dispatch.Retry{

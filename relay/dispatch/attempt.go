@@ -21,6 +21,7 @@ type attempt struct {
 	message *message
 	ticket  queue.Ticket
 	large   bool
+	nothing bool // nothing was sent
 }
 
 // trial is what an attempt works on.
@@ -78,19 +79,19 @@ func (d *Dispatcher) judge(m *message, answers []reply.Reply) bool {
 func (d *Dispatcher) tryKept(a *attempt) {
 	q, _ := d.Queue()
 	if t := d.untoldDamage(a.ticket.ID); t != nil {
-		d.notSent(a)
+		a.nothing = true
 		d.tellDamage(q, a.ticket, t)
 		return
 	}
 	e, progress, err := q.Load(a.ticket.ID)
 	if err != nil {
-		d.notSent(a)
+		a.nothing = true
 		d.unreadable(q, a.ticket, err)
 		return
 	}
 	now := time.Now()
 	if due := d.due(q, progress, now); due.After(now) {
-		d.notSent(a)
+		a.nothing = true
 		d.postpone(a.ticket, due)
 		return
 	}
@@ -110,13 +111,6 @@ func (d *Dispatcher) due(q *queue.Queue, p queue.Progress, now time.Time) time.T
 		return now.Add(pause)
 	}
 	return now
-}
-
-// notSent takes an attempt back that sent nothing.
-func (d *Dispatcher) notSent(a *attempt) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.ledger.notSent(a.begun)
 }
 
 func anyAccepted(answers []reply.Reply) bool {

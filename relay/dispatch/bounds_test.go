@@ -14,7 +14,7 @@ import (
 )
 
 func TestMailThatIsNotDueDoesNotUseUpTheRate(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Limits.PerMinute = 30 }, func(w *world) {
+	inWorld(t, func(c *Config) { c.Limits.Rate.Messages = 30 }, func(w *world) {
 		w.far.be(func(f *farSide) { f.answer = says(grey) })
 		for range 90 {
 			w.send(1, 100)

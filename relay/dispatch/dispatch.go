@@ -208,7 +208,7 @@ func (d *Dispatcher) begin(a *attempt) {
 		d.gate.probe = a
 	}
 	d.active[a] = struct{}{}
-	d.ledger.began(a.begun)
+	d.ledger.began()
 	if a.message != nil {
 		a.message.started = true
 		a.message.use()
@@ -263,6 +263,11 @@ func (d *Dispatcher) nextKept(now time.Time) *attempt {
 func (d *Dispatcher) end(a *attempt) {
 	d.mu.Lock()
 	delete(d.active, a)
+	if a.nothing {
+		d.ledger.notSent()
+	} else {
+		d.ledger.ended(time.Now())
+	}
 	if d.gate.probe == a {
 		d.gate.probe = nil
 	}

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -8,8 +9,14 @@ import (
 // Limits are the far side's, as far as they are known beforehand; 0 is none.
 type Limits struct {
 	Connections int // at once
-	PerMinute   int // messages
+	Rate        Rate
 	PerDay      int // recipients
+}
+
+// Rate is so many messages in any stretch of time that long; none is a minute.
+type Rate struct {
+	Messages int
+	Per      time.Duration
 }
 
 // ledger counts what was sent and says whether more may be. What the far side
@@ -20,14 +27,18 @@ type ledger struct {
 
 	connections learned
 	rate        learned
-	minute      window
+	sending     int    // messages that are on their way
+	recent      window // messages that came to their end
 	day         window
 	unsaved     int // recipients since the memo was written
 }
 
+// newLedger counts messages over one slot more than the rate is given for: the
+// first one is over only in part.
 func newLedger(limits Limits) *ledger {
+	const slots = 60
 	return &ledger{limits: limits,
-		minute: window{Slot: time.Second, Counts: make([]int, 60)},
+		recent: window{Slot: cmp.Or(limits.Rate.Per, time.Minute) / slots, Counts: make([]int, slots+1)},
 		day:    window{Slot: time.Hour, Counts: make([]int, 24)}}
 }
 
@@ -65,10 +76,13 @@ const forgotten = 10_000
 // slots is how many attempts may run at once.
 func (l *ledger) slots(now time.Time) int { return max(1, l.connections.at(now, l.limits.Connections)) }
 
-// wait is how long it takes until one more message may be sent.
+// wait is how long it takes until one more message may be sent. The far side
+// counts a message at some time while it is on its way: so it counts here for
+// as long as it is, and then from its end on.
 func (l *ledger) wait(now time.Time) time.Duration {
-	if limit := l.rate.at(now, l.limits.PerMinute); limit > 0 && l.minute.total(now) >= limit {
-		return l.minute.relief(now)
+	if limit := l.rate.at(now, l.limits.Rate.Messages); limit > 0 && l.sent(now) >= limit {
+		// The end of a message wakes by itself.
+		return cmp.Or(l.recent.relief(now), time.Second)
 	}
 	if l.limits.PerDay > 0 && l.day.total(now) >= l.limits.PerDay {
 		return l.day.relief(now)
@@ -76,11 +90,20 @@ func (l *ledger) wait(now time.Time) time.Duration {
 	return 0
 }
 
+// sent is how many messages count against the rate.
+func (l *ledger) sent(now time.Time) int { return l.recent.total(now) + l.sending }
+
 // began counts a message that goes out.
-func (l *ledger) began(now time.Time) { l.minute.add(now, 1) }
+func (l *ledger) began() { l.sending++ }
+
+// ended counts a message that has gone out, or tried to.
+func (l *ledger) ended(now time.Time) {
+	l.sending--
+	l.recent.add(now, 1)
+}
 
 // notSent takes back what was counted by began.
-func (l *ledger) notSent(begun time.Time) { l.minute.remove(begun) }
+func (l *ledger) notSent() { l.sending-- }
 
 // addressed counts the recipients of a message that goes out.
 func (l *ledger) addressed(now time.Time, recipients int) {
@@ -93,10 +116,10 @@ func (l *ledger) tooMany(now time.Time, open int) {
 	l.connections = learned{max(1, min(open, l.slots(now))-1), now}
 }
 
-// throttled learns that the messages of the last minute were too many.
+// throttled learns that the messages sent lately were too many.
 func (l *ledger) throttled(now time.Time) {
 	const least = 10
-	l.rate = learned{max(least, l.minute.total(now)/2), now}
+	l.rate = learned{max(least, l.sent(now)/2), now}
 }
 
 // memo is what of the ledger must outlive a restart.
@@ -163,14 +186,6 @@ func (w *window) advance(now time.Time) {
 func (w *window) add(now time.Time, n int) {
 	w.advance(now)
 	w.Counts[w.Last%int64(len(w.Counts))] += n
-}
-
-// remove takes back one that was added then.
-func (w *window) remove(then time.Time) {
-	slot, size := then.UnixNano()/int64(w.Slot), int64(len(w.Counts))
-	if slot > w.Last-size && slot <= w.Last && w.Counts[slot%size] > 0 {
-		w.Counts[slot%size]--
-	}
 }
 
 func (w *window) total(now time.Time) int {

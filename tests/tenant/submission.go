@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"net/mail"
 	"slices"
@@ -18,9 +19,10 @@ type Submission struct {
 	Judge func(user, token string) string
 	// SendAs tells whether a mailbox may send as another sender; nil is never.
 	SendAs      func(user, sender string) bool
-	Connections int // at once
-	PerMinute   int // messages
-	PerDay      int // recipients
+	Connections int           // at once
+	PerMinute   int           // messages
+	Minute      time.Duration // as far as PerMinute goes; none is a minute
+	PerDay      int           // recipients
 }
 
 // Login is an attempt to log in.
@@ -147,7 +149,7 @@ func (s *session) admit() string {
 		box.seats++
 		s.seated = true
 	}
-	box.begun = slices.DeleteFunc(box.begun, func(at time.Time) bool { return now.Sub(at) >= time.Minute })
+	box.begun = slices.DeleteFunc(box.begun, func(at time.Time) bool { return now.Sub(at) >= cmp.Or(limits.Minute, time.Minute) })
 	if limits.PerMinute > 0 && len(box.begun) >= limits.PerMinute {
 		return s.deny(tooManyMessages)
 	}

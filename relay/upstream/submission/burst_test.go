@@ -1,0 +1,132 @@
+package submission
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sealpost/hal/simflash"
+	"sealpost/relay/body"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/queue"
+	"sealpost/relay/reply"
+	"sealpost/relay/spool"
+	"sealpost/tests/tenant"
+)
+
+// minute is a minute's part in a test.
+const minute = 200 * time.Millisecond
+
+// limited is a mailbox with Exchange Online's limits.
+func limited(c *tenant.Config) {
+	c.Submission.Connections, c.Submission.PerMinute, c.Submission.Minute = 3, 30, minute
+}
+
+// dispatcher puts a dispatcher with a spool before the submission.
+func (s *site) dispatcher(t *testing.T, limits dispatch.Limits) *dispatch.Dispatcher {
+	t.Helper()
+	kept, _, err := spool.Open(simflash.New(16<<20, 1), bytes.Repeat([]byte{7}, spool.KeySize), spool.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := dispatch.New(dispatch.Config{
+		Hold: 100 * time.Millisecond, Timeout: 10 * time.Second, Limits: limits, Memory: body.NewBudget(64 << 20),
+		Retry:  dispatch.Retry{First: minute / 5, Longest: 2 * minute, Age: time.Hour, Warning: time.Hour},
+		Notify: dispatch.Notify{Reporter: "relay.contoso.com", From: printer, Sender: printer, Alert: printer},
+	}, s.submission, s.submission.journal)
+	d.Attach(queue.New(kept))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := d.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := kept.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// burst has clients send so many messages at once, and gives their answers.
+func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
+	var clients sync.WaitGroup
+	answers := make([]reply.Reply, messages)
+	for i := range answers {
+		clients.Go(func() {
+			e := message(fmt.Sprint(i), printer)
+			e.Client, e.Received = netip.AddrFrom4([4]byte{10, 0, 0, byte(i % 20)}), time.Now()
+			text := strings.ReplaceAll(string(scan), "Subject: scan", fmt.Sprintf("Subject: scan %d", i))
+			in := d.Begin(e, int64(len(text)))
+			if _, err := io.WriteString(in, text); err != nil {
+				return
+			}
+			e.Size = int64(len(text))
+			answers[i] = in.Accept(context.Background(), e)
+		})
+	}
+	clients.Wait()
+	return answers
+}
+
+func TestABurstKeepsToTheLimitsOfTheMailboxAndLosesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits      dispatch.Limits
+		connections int // of the mailbox, as the box is told
+		learns      bool
+	}{
+		"that are known":       {dispatch.Limits{Connections: 3, Rate: dispatch.Rate{Messages: 30, Per: minute}}, 3, false},
+		"that it has to learn": {dispatch.Limits{Connections: 6, Rate: dispatch.Rate{Per: minute}}, 6, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, limited, func(config *Config) { config.PerMailbox = c.connections })
+			d := s.dispatcher(t, c.limits)
+			const messages = 500
+			for i, answer := range burst(d, messages) {
+				if answer.Code != 250 {
+					t.Errorf("message %d was answered %s", i, answer)
+				}
+			}
+			for end := time.Now().Add(time.Minute); len(s.tenant.Messages()) < messages && time.Now().Before(end); {
+				time.Sleep(10 * time.Millisecond)
+			}
+			subjects := map[string]int{}
+			for _, m := range s.tenant.Messages() {
+				_, rest, _ := strings.Cut(string(m.Content), "Subject: ")
+				subject, _, _ := strings.Cut(rest, "\r\n")
+				subjects[subject]++
+			}
+			if len(subjects) != messages || len(s.tenant.Messages()) != messages {
+				t.Errorf("%d messages arrived, %d of them different", len(s.tenant.Messages()), len(subjects))
+			}
+			if s.vault.issued != 1 {
+				t.Errorf("%d tokens were asked for", s.vault.issued)
+			}
+			checkDenials(t, s.tenant.Denials(), c.learns)
+		})
+	}
+}
+
+// checkDenials finds each limit met once at most: by what was under way then.
+func checkDenials(t *testing.T, denials []tenant.Denial, learns bool) {
+	t.Helper()
+	first := map[string]time.Time{}
+	for _, denial := range denials {
+		if first[denial.Answer].IsZero() {
+			first[denial.Answer] = denial.At
+		}
+		if since := denial.At.Sub(first[denial.Answer]); !learns || since > minute/2 {
+			t.Errorf("%s after the first: %s", since, denial.Answer)
+		}
+	}
+	if learns && len(first) != 2 {
+		t.Errorf("the limits met are %v", first)
+	}
+}
