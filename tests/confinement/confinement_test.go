@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ const relayUser = 1000
 // taken is a relay as an appliance runs it.
 type taken struct {
 	dir, state, address string
-	pid                 int
+	pid                 atomic.Int64
 }
 
 // settings are those of a relay that nobody sends to.
@@ -79,7 +80,7 @@ func startRelay(t *testing.T) *taken {
 	child := &process.Child{
 		Name: "relay", Args: append([]string{program, "relay", "--appliance"}, flags...),
 		User: relayUser, Group: relayUser, Capabilities: []uintptr{unix.CAP_NET_BIND_SERVICE},
-		Started: func(pid int) { r.pid = pid },
+		Started: func(pid int) { r.pid.Store(int64(pid)) },
 		Ended:   func(e process.End) { t.Errorf("the relay ended, %s: %s", e.Words, e.Last) },
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -172,7 +173,7 @@ func TestARelayThatWasTakenOverHasItsStateAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	inside, err := seize(r.pid)
+	inside, err := seize(int(r.pid.Load()))
 	if err != nil {
 		t.Fatal(err)
 	}
