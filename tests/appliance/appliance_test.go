@@ -93,6 +93,7 @@ type candidate struct {
 	Settings string `json:"settings"`
 	PFX      []byte `json:"pfx,omitempty"`
 	Password string `json:"password,omitempty"`
+	PIN      string `json:"pin,omitempty"`
 }
 
 // setUp gives a box that is switched off its settings and its certificate, by

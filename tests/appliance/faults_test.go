@@ -91,6 +91,20 @@ func TestABoxWhoseFirstProcessEndsRestarts(t *testing.T) {
 	b.relays(t, s, 1)
 }
 
+func TestABoxWhoseFirstProcessHangsIsRestartedByTheWatchdog(t *testing.T) {
+	s := openSite(t)
+	b := running(t, fullyFor(s))
+	if err := b.Fault("FREEZE", "init"); err != nil {
+		t.Fatal(err)
+	}
+	frozen := time.Now()
+	if err := b.AwaitStart(2); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("restarted %.1f s after the first process hung", time.Since(frozen).Seconds())
+	b.relays(t, s, 1)
+}
+
 func TestASpoolPoisonedByAWriteThatFailedIsOpenedAnewAndDelivers(t *testing.T) {
 	s, b := runningAlone(t)
 	b.keeps(t)

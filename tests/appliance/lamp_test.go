@@ -17,6 +17,7 @@ var (
 	factory = flashes{1, time.Second}
 	done    = flashes{3, 600 * time.Millisecond}
 	refused = flashes{5, 150 * time.Millisecond}
+	held    = flashes{2, 150 * time.Millisecond}
 )
 
 // about compares lengths of light as far as a slow machine allows.
@@ -65,6 +66,35 @@ func (b *box) awaitLamp(t *testing.T, f flashes) {
 			t.Fatalf("the lamp did not flash %d times for %s, but %v\n%s", f.n, f.length, lights[max(0, len(lights)-40):], b.KernelLog())
 		}
 	}
+}
+
+// awaitSteady waits until the lamp has been on for longer than any pattern lasts.
+func (b *box) awaitSteady(t *testing.T) {
+	t.Helper()
+	const longest = 3 * time.Second
+	since, known := time.Now(), -1
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		lights, err := b.Lamp()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(lights) != known {
+			since, known = time.Now(), len(lights)
+		}
+		if known > 0 && lights[known-1].On && time.Since(since) > longest {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the lamp does not stay on: %v", lights[max(0, known-20):])
+		}
+	}
+}
+
+func TestTheLampTellsThatMailFlowsAndThatItIsHeld(t *testing.T) {
+	_, b := runningAlone(t)
+	b.awaitSteady(t)
+	b.keeps(t)
+	b.awaitLamp(t, held)
 }
 
 // button is the key that stands for the box's.

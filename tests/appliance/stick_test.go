@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sealpost/tests/site"
 )
@@ -99,14 +100,19 @@ func (s stick) result(t *testing.T) string {
 	return tool(t, "mtype", "-i", s.image, "::sealpost/result.txt")
 }
 
-// stickFor holds all that a box needs to become the site's.
-func stickFor(t *testing.T, s *site.Site) stick {
-	t.Helper()
-	return newStick(t, map[string]string{
+// filesFor are all that a box needs to become the site's.
+func filesFor(s *site.Site) map[string]string {
+	return map[string]string{
 		"sealpost/sealpost.toml": settingsFor(s),
 		"sealpost/contoso.pfx":   string(s.PFX),
 		"sealpost/password.txt":  s.Password + "\r\n",
-	})
+	}
+}
+
+// stickFor holds them.
+func stickFor(t *testing.T, s *site.Site) stick {
+	t.Helper()
+	return newStick(t, filesFor(s))
 }
 
 // take has the box look at a stick, pulls it once the lamp says what became of
@@ -204,4 +210,48 @@ func TestAStickThatIsRefusedChangesNothingAndSaysWhy(t *testing.T) {
 		t.Error("no result")
 	}
 	b.awaitBanner(t)
+}
+
+func TestAnExFATStickSetsUpTheBoxToo(t *testing.T) {
+	s, b := openSite(t), start(t)
+	large := exFATStick(t, filesFor(s))
+	b.show(t, "large", large, done)
+	content, err := os.ReadFile(large.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(content, []byte("The box has taken this over.")) {
+		t.Error("the result is not on the stick")
+	}
+	b.relays(t, s, 1)
+}
+
+func TestAStickThatCannotBeWrittenToIsTakenAndSaidSo(t *testing.T) {
+	s, b := openSite(t), start(t)
+	if err := b.InsertProtected("protected", stickFor(t, s).image); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitLamp(t, done)
+	b.awaitLog(t, "write-protected")
+	b.relays(t, s, 1)
+}
+
+func TestAStickPulledInTheMiddleLeavesTheBoxAsItWasOrWholly(t *testing.T) {
+	s, b := openSite(t), start(t)
+	b.awaitLog(t, "console on /dev/ttyGS0")
+	for i, wait := range []time.Duration{0, 100, 300, 600, 1000, 1500} {
+		name := fmt.Sprintf("pulled%d", i)
+		if err := stickFor(t, s).insert(b, name); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.AwaitLogTimes(i+1, stickThere); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(wait * time.Millisecond)
+		if err := b.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.show(t, "left", stickFor(t, s), done)
+	b.relays(t, s, 1)
 }

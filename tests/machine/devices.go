@@ -27,7 +27,7 @@ func (m *Machine) key(key string, down bool) error {
 }
 
 // Fault sends a signal, such as "STOP", to the box's process of that name, such
-// as "relay".
+// as "relay"; "FREEZE" has the kernel run it no more.
 func (m *Machine) Fault(signal, process string) error {
 	conn, err := net.Dial("unix", m.path("faults"))
 	if err != nil {
@@ -48,8 +48,17 @@ func (m *Machine) Plug() error { return m.Execute("set_link", object{"name": "ni
 // Insert puts in a USB stick with the content of the file image, which the box
 // may write to. The name tells sticks apart.
 func (m *Machine) Insert(name, image string) error {
-	if err := m.Execute("blockdev-add", object{"driver": "raw", "node-name": name,
-		"file": object{"driver": "file", "filename": image}}); err != nil {
+	return m.insert(name, object{"driver": "raw", "node-name": name, "file": object{"driver": "file", "filename": image}})
+}
+
+// InsertProtected is Insert with the stick's write protection on.
+func (m *Machine) InsertProtected(name, image string) error {
+	return m.insert(name, object{"driver": "raw", "node-name": name, "read-only": true,
+		"file": object{"driver": "file", "filename": image, "read-only": true}})
+}
+
+func (m *Machine) insert(name string, medium object) error {
+	if err := m.Execute("blockdev-add", medium); err != nil {
 		return err
 	}
 	return m.Execute("device_add", object{"driver": "usb-storage", "id": name + "-stick", "drive": name, "removable": true})

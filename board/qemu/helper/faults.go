@@ -17,7 +17,8 @@ var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "STOP": syscall
 
 // causeFaults stands for what goes wrong by itself on a real board: it takes
 // lines such as "STOP relay" from the port "faults", and sends the signal to
-// the process whose first argument that is; "init" is the first process.
+// the process whose first argument that is; "init" is the first process, which
+// no signal stops, but "FREEZE init" does.
 func causeFaults() {
 	device, err := findPort("faults")
 	if err != nil {
@@ -36,8 +37,37 @@ func causeFaults() {
 		}
 		signal, name, _ := strings.Cut(strings.TrimSpace(string(line[:n])), " ")
 		for _, pid := range processes(name) {
+			if signal == "FREEZE" {
+				note(freeze(pid))
+				continue
+			}
 			_ = syscall.Kill(pid, signals[signal])
 		}
+	}
+}
+
+// freeze has the kernel run a process no more.
+func freeze(pid int) error {
+	const group = "/run/cgroup/frozen"
+	if err := os.MkdirAll("/run/cgroup", 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("cgroup2", "/run/cgroup", "cgroup2", 0, ""); err != nil {
+		return os.NewSyscallError("mounting the control groups", err)
+	}
+	if err := os.Mkdir(group, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(group+"/cgroup.procs", []byte(strconv.Itoa(pid)), 0); err != nil {
+		return err
+	}
+	return os.WriteFile(group+"/cgroup.freeze", []byte("1"), 0)
+}
+
+// note leaves an error in the kernel's log.
+func note(err error) {
+	if err != nil {
+		_ = os.WriteFile("/dev/kmsg", []byte("board-helper: "+err.Error()+"\n"), 0)
 	}
 }
 

@@ -1,0 +1,107 @@
+package appliance
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/tests/machine"
+	"sealpost/tests/site"
+)
+
+const (
+	pin      = "24681357"
+	wrongPIN = "11111111"
+	menu     = "Menu:"
+)
+
+// garbage is what a line carries that is set to another speed, or has a machine
+// at its other end that takes the box for a modem.
+func garbage(octets int) string {
+	noise := make([]byte, octets)
+	source := rand.NewChaCha8([32]byte{'n', 'o', 'i', 's', 'e'})
+	_, _ = source.Read(noise)
+	return string(noise)
+}
+
+// rustle puts noise on the line as fast as the box reads it.
+func rustle(t *testing.T, terminal *machine.Terminal, noise string) {
+	t.Helper()
+	const some = 16 << 10
+	begun, size := time.Now(), len(noise)
+	for noise != "" {
+		n := min(some, len(noise))
+		if err := terminal.Type(noise[:n]); err != nil {
+			t.Fatalf("the box stopped reading: %v", errors.Unwrap(err))
+		}
+		noise = noise[n:]
+	}
+	t.Logf("%d octets of noise took the box %.1f s", size, time.Since(begun).Seconds())
+}
+
+// unlocked is a terminal at a locked box that was given its PIN.
+func (b *box) unlocked(t *testing.T) *machine.Terminal {
+	t.Helper()
+	terminal := b.plugIn(t)
+	play(t, terminal, "send\nexpect PIN:\nsend "+pin+"\nexpect "+menu)
+	return terminal
+}
+
+// showsOwn checks that the box still has the site's certificate and uses it.
+func (b *box) showsOwn(t *testing.T, s *site.Site, n int) {
+	t.Helper()
+	b.relays(t, s, n)
+	texts, err := s.Postfix.Messages(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := texts[n-1]; !strings.Contains(last, `Client CN "relay.contoso.com"`) || !strings.Contains(last, "verified OK") {
+		t.Errorf("Postfix says of the certificate:\n%s", last)
+	}
+}
+
+func TestNoiseAndMistakesOnTheSerialLineChangeNothing(t *testing.T) {
+	s, b := openSite(t), newBox(t)
+	locked := fullyFor(s)
+	locked.PIN = pin
+	b.setUp(t, locked)
+	b.powerOn(t)
+	b.awaitLog(t, serves, "console on /dev/ttyAMA0")
+	terminal := b.plugIn(t)
+
+	const megabyte = 1 << 20
+	noise := garbage(megabyte)
+	rustle(t, terminal, noise)
+	play(t, terminal, "send\nexpect PIN:")
+	for range 10 {
+		play(t, terminal, "send "+wrongPIN+"\nexpect That is not the PIN.")
+	}
+	play(t, terminal, "expect wrong PINs. The next is taken in\nexpect PIN:\nsend "+pin+"\nexpect "+menu)
+
+	rustle(t, terminal, noise[:megabyte/16])
+	// Whatever the noise had chosen, Ctrl-C leaves it.
+	if err := terminal.Type("\x03\x03\x03"); err != nil {
+		t.Fatal(err)
+	}
+	play(t, terminal, "send\nexpect "+menu)
+
+	half := base64PFX(s.PFX)
+	half = half[:len(half)/2]
+	const paste = "send 4\nexpect Certificate [1]:\nsend 2\nexpect Paste the PFX in base64 now\n"
+	play(t, terminal, paste+pasted(half)+"\nsend .\nexpect PFX")
+	if err := terminal.Type("\x03"); err != nil {
+		t.Fatal(err)
+	}
+	play(t, terminal, "expect "+menu)
+	play(t, terminal, paste+pasted(half))
+	if err := terminal.Close(); err != nil { // the cable is pulled in the middle of it
+		t.Fatal(err)
+	}
+	b.unlocked(t)
+	b.showsOwn(t, s, 1)
+	if strings.Contains(terminal.Transcript(), pin) {
+		t.Error("the line shows the PIN")
+	}
+}
