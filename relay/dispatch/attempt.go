@@ -18,6 +18,7 @@ import (
 // one of the queue's.
 type attempt struct {
 	begun   time.Time
+	account *account
 	message *message
 	ticket  queue.Ticket
 	large   bool
@@ -29,6 +30,7 @@ type trial struct {
 	envelope envelope.Envelope
 	progress queue.Progress
 	owed     []int // recipients, by their place in the envelope
+	account  *account
 	content  *watched
 	verdict  verdict
 	own      bool // what stands for the whole upstream is this message's own fault
@@ -38,8 +40,8 @@ type trial struct {
 	lasted   time.Duration
 }
 
-func newTrial(e envelope.Envelope, p queue.Progress, content *watched) *trial {
-	t := &trial{envelope: e, progress: p, content: content}
+func (a *attempt) trial(e envelope.Envelope, p queue.Progress, content *watched) *trial {
+	t := &trial{envelope: e, progress: p, content: content, account: a.account}
 	for i := range e.Recipients {
 		if !p.Settled.Has(i) {
 			t.owed = append(t.owed, i)
@@ -59,7 +61,7 @@ func (d *Dispatcher) make(a *attempt) {
 // tryLive offers a message whose client waits.
 func (d *Dispatcher) tryLive(a *attempt) {
 	m := a.message
-	t := newTrial(d.redated(m.envelope), queue.Progress{}, &watched{Content: m.memory, moved: &m.moved})
+	t := a.trial(d.redated(m.envelope), queue.Progress{}, &watched{Content: m.memory, moved: &m.moved})
 	d.try(t, func(answers []reply.Reply) bool { return d.judge(m, answers) })
 	d.settleLive(m, t)
 }
@@ -95,7 +97,10 @@ func (d *Dispatcher) tryKept(a *attempt) {
 		d.postpone(a.ticket, due)
 		return
 	}
-	t := newTrial(d.redated(e), progress, &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)})
+	if !d.assign(a, e) {
+		return
+	}
+	t := a.trial(d.redated(e), progress, &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)})
 	d.try(t, anyAccepted)
 	d.settleKept(q, a.ticket, t)
 }
@@ -111,6 +116,33 @@ func (d *Dispatcher) due(q *queue.Queue, p queue.Progress, now time.Time) time.T
 		return now.Add(pause)
 	}
 	return now
+}
+
+// assign has an attempt count against the account that is known only now that
+// the message was read. It is false where that must wait: the ticket is then
+// back on the schedule.
+func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
+	name := d.upstream.Account(e)
+	if name == "" {
+		return true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.owners[a.ticket.ID] = name
+	now := time.Now()
+	own := d.ledger.of(name, now)
+	if own == a.account {
+		return true
+	}
+	if !own.may(now) {
+		a.nothing = true
+		d.backlog.putBack(a.ticket, true)
+		return false
+	}
+	a.account.notSent()
+	a.account = own
+	own.began()
+	return true
 }
 
 func anyAccepted(answers []reply.Reply) bool {
@@ -131,7 +163,7 @@ func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
 	for _, i := range t.owed {
 		e.Recipients = append(e.Recipients, t.envelope.Recipients[i])
 	}
-	d.count(len(e.Recipients))
+	d.count(t.account, len(e.Recipients))
 	t.result, t.err = d.upstream.Deliver(ctx, e, t.content, judge)
 	t.lasted = time.Since(t.begun)
 	if t.err != nil {
@@ -146,12 +178,13 @@ func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
 }
 
 // count enters an attempt's recipients in the ledger.
-func (d *Dispatcher) count(recipients int) {
+func (d *Dispatcher) count(a *account, recipients int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ledger.addressed(time.Now(), recipients)
+	now := time.Now()
+	a.addressed(now, recipients)
 	if d.queue != nil && d.ledger.due() {
-		_ = d.queue.SetMemo(d.ledger.save())
+		_ = d.queue.SetMemo(d.ledger.save(now))
 	}
 }
 
@@ -242,9 +275,9 @@ func (d *Dispatcher) shut(t *trial, kind report.Kind, words string, answer reply
 	now := time.Now()
 	switch {
 	case answer.Code == tooManyConnections:
-		d.ledger.tooMany(now, len(d.active))
+		t.account.tooMany(now)
 	case kind == report.WaitLong:
-		d.ledger.throttled(now)
+		t.account.throttled(now)
 	}
 	news := d.gate.shut(t.begun, now, kind, words)
 	until := d.gate.until

@@ -26,6 +26,9 @@ import (
 // Upstream is a way out of the box. Deliver's judge is asked once every
 // recipient was answered, and says whether the content is to be sent.
 type Upstream interface {
+	// Account names whose limits a message counts against; where the upstream
+	// knows only its own it is empty.
+	Account(e envelope.Envelope) string
 	Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
 		judge func(answers []reply.Reply) bool) (upstream.Result, error)
 }
@@ -68,6 +71,7 @@ type Dispatcher struct {
 	active   map[*attempt]struct{}
 	taken    int64               // messages that the upstream took, ever
 	suspects map[string]int64    // taken, when a message first met a fault of the whole upstream
+	owners   map[queue.ID]string // accounts of kept messages, as far as they are known and named
 	untold   map[queue.ID]*trial // damaged messages whose senders could not be told yet
 	turn     int                 // of live mail and the backlog
 	clockSet time.Time           // when the clock could be relied on
@@ -86,6 +90,7 @@ func New(config Config, u Upstream, j *journal.Journal) *Dispatcher {
 		ledger:   newLedger(config.Limits),
 		active:   make(map[*attempt]struct{}),
 		suspects: make(map[string]int64),
+		owners:   make(map[queue.ID]string),
 		untold:   make(map[queue.ID]*trial),
 	}
 	d.context, d.cancel = context.WithCancel(context.Background())
@@ -97,7 +102,7 @@ func New(config Config, u Upstream, j *journal.Journal) *Dispatcher {
 func (d *Dispatcher) Attach(q *queue.Queue) {
 	d.mu.Lock()
 	d.queue, d.noQueue = q, nil
-	d.ledger.restore(q.Memo())
+	d.ledger.restore(q.Memo(), time.Now())
 	for t := range q.Tickets() {
 		d.backlog.push(t)
 	}
@@ -147,7 +152,7 @@ func (d *Dispatcher) Close(ctx context.Context) error {
 	if d.queue == nil || !d.ledger.worthSaving() {
 		return nil
 	}
-	return d.queue.SetMemo(d.ledger.save())
+	return d.queue.SetMemo(d.ledger.save(time.Now()))
 }
 
 func (d *Dispatcher) kick() {
@@ -186,19 +191,20 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 		if !d.gate.ready(now) {
 			return d.gate.wait(now, longest), true
 		}
-		if pause := d.ledger.wait(now); pause > 0 {
-			return min(longest, pause), true
-		}
 		a := d.next(now)
 		if a == nil {
 			break
 		}
 		d.begin(a)
 	}
-	if len(d.backlog.later) > 0 {
-		return lookAgain(now, d.backlog.later[0].due, longest), true
+	wait = longest
+	if pause := d.ledger.relief(now); pause > 0 {
+		wait = min(wait, pause)
 	}
-	return longest, true
+	if len(d.backlog.later) > 0 {
+		wait = min(wait, lookAgain(now, d.backlog.later[0].due, longest))
+	}
+	return wait, true
 }
 
 // begin sets an attempt off. While the gate is closed it is a probe, and
@@ -208,7 +214,7 @@ func (d *Dispatcher) begin(a *attempt) {
 		d.gate.probe = a
 	}
 	d.active[a] = struct{}{}
-	d.ledger.began()
+	a.account.began()
 	if a.message != nil {
 		a.message.started = true
 		a.message.use()
@@ -236,11 +242,11 @@ func (d *Dispatcher) next(now time.Time) *attempt {
 }
 
 func (d *Dispatcher) nextLive(now time.Time) *attempt {
-	m, some := d.live.pop()
+	m, some := d.live.pop(func(m *message) bool { return d.ledger.of(m.account, now).may(now) })
 	if !some {
 		return nil
 	}
-	return &attempt{begun: now, message: m, large: m.envelope.Size >= large}
+	return &attempt{begun: now, account: d.ledger.of(m.account, now), message: m, large: m.envelope.Size >= large}
 }
 
 // nextKept leaves one connection to small mail, where there is more than one.
@@ -252,11 +258,12 @@ func (d *Dispatcher) nextKept(now time.Time) *attempt {
 		}
 	}
 	const largeTurn = 8
-	t, some := d.backlog.pop(busy < max(1, d.ledger.slots(now)-1), d.turn%largeTurn < 2)
+	may := func(t queue.Ticket) bool { return d.ledger.of(d.owners[t.ID], now).may(now) }
+	t, some := d.backlog.pop(may, busy < max(1, d.ledger.slots(now)-1), d.turn%largeTurn < 2)
 	if !some {
 		return nil
 	}
-	return &attempt{begun: now, ticket: t, large: t.Size >= large}
+	return &attempt{begun: now, account: d.ledger.of(d.owners[t.ID], now), ticket: t, large: t.Size >= large}
 }
 
 // end makes room for the next attempt.
@@ -264,9 +271,9 @@ func (d *Dispatcher) end(a *attempt) {
 	d.mu.Lock()
 	delete(d.active, a)
 	if a.nothing {
-		d.ledger.notSent()
+		a.account.notSent()
 	} else {
-		d.ledger.ended(time.Now())
+		a.account.ended(time.Now())
 	}
 	if d.gate.probe == a {
 		d.gate.probe = nil
@@ -281,7 +288,8 @@ func (d *Dispatcher) end(a *attempt) {
 // releaseWaiting tells every client's message that waits for its turn to be
 // kept. The caller holds mu.
 func (d *Dispatcher) releaseWaiting() {
-	for m, some := d.live.pop(); some; m, some = d.live.pop() {
+	for d.live.size > 0 {
+		m, _ := d.live.pop(func(*message) bool { return true })
 		m.stopWaiting()
 	}
 }

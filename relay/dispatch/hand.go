@@ -28,7 +28,7 @@ func (d *Dispatcher) Status() Status {
 	defer d.mu.Unlock()
 	now := time.Now()
 	s := Status{Held: string(d.gate.kind), Reason: d.gate.reason, Due: d.backlog.due(), Later: len(d.backlog.later),
-		Active: len(d.active), Slots: d.ledger.slots(now), Recipients: d.ledger.day.total(now)}
+		Active: len(d.active), Slots: d.ledger.slots(now), Recipients: d.ledger.recipients(now)}
 	if d.gate.closed() {
 		s.Since, s.Next = d.gate.since, d.gate.until
 	}

@@ -17,8 +17,9 @@ import (
 // content is sent; octets may be 0 where the client did not say. Where the
 // answer is not positive it is the client's.
 func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
+	account := d.upstream.Account(e)
 	d.mu.Lock()
-	needed := d.gate.closed() && d.hopeless(time.Now()) != ""
+	needed := d.gate.closed() && d.hopeless(account, time.Now()) != ""
 	q := d.queue
 	d.mu.Unlock()
 	if !needed || q == nil {
@@ -106,7 +107,7 @@ func (in *Incoming) Abandon() {
 func (in *Incoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
 	d := in.dispatcher
 	if in.draft == nil {
-		return d.offer(ctx, newMessage(d.dated(e), in.memory))
+		return d.offer(ctx, newMessage(d.dated(e), d.upstream.Account(e), in.memory))
 	}
 	ticket, err := in.draft.Commit(ctx)
 	if err != nil {

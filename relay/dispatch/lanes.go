@@ -38,13 +38,14 @@ func (l *lane[T]) pushFront(client uint64, one T) {
 	waiting[0] = one
 }
 
-// pop gives the next one of the client whose turn it is.
-func (l *lane[T]) pop() (first T, some bool) {
-	if l.size == 0 {
+// pop gives the next one of the first client in turn whose next one may go.
+func (l *lane[T]) pop(may func(T) bool) (first T, some bool) {
+	turn := slices.IndexFunc(l.turns, func(client uint64) bool { return may(l.waiting[client][0]) })
+	if turn < 0 {
 		return first, false
 	}
-	client := l.turns[0]
-	l.turns = l.turns[1:]
+	client := l.turns[turn]
+	l.turns = slices.Delete(l.turns, turn, turn+1)
 	waiting := l.waiting[client]
 	first = waiting[0]
 	if len(waiting) == 1 {
@@ -128,16 +129,18 @@ func (b *backlog) takeLater(wanted func(queue.Ticket) bool) []queue.Ticket {
 	return taken
 }
 
-// pop gives the next ticket: small mail first, but not for ever.
-func (b *backlog) pop(largeMay, largeFirst bool) (queue.Ticket, bool) {
-	if largeMay && largeFirst && b.large.size > 0 {
-		return b.large.pop()
+// pop gives the next ticket that may go: small mail first, but not for ever.
+func (b *backlog) pop(may func(queue.Ticket) bool, largeMay, largeFirst bool) (queue.Ticket, bool) {
+	if largeMay && largeFirst {
+		if t, some := b.large.pop(may); some {
+			return t, true
+		}
 	}
-	if t, some := b.small.pop(); some {
+	if t, some := b.small.pop(may); some {
 		return t, true
 	}
 	if largeMay {
-		return b.large.pop()
+		return b.large.pop(may)
 	}
 	return queue.Ticket{}, false
 }

@@ -3,14 +3,19 @@ package dispatch
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
+
+	"sealpost/relay/spool"
 )
 
 // Limits are the far side's, as far as they are known beforehand; 0 is none.
 type Limits struct {
-	Connections int // at once
-	Rate        Rate
-	PerDay      int // recipients
+	Connections int  // at once, in all
+	PerAccount  int  // of them for one account
+	Rate        Rate // of one account
+	PerDay      int  // recipients of one account
 }
 
 // Rate is so many messages in any stretch of time that long; none is a minute.
@@ -19,110 +24,73 @@ type Rate struct {
 	Per      time.Duration
 }
 
-// ledger counts what was sent and says whether more may be. What the far side
-// answers teaches it lower limits than those it was given; they open again
-// step by step.
+// ledger keeps the accounts that messages count against, by the names that the
+// upstream gives them.
 type ledger struct {
-	limits Limits
-
-	connections learned
-	rate        learned
-	sending     int    // messages that are on their way
-	recent      window // messages that came to their end
-	day         window
-	unsaved     int // recipients since the memo was written
+	limits   Limits
+	accounts map[string]*account
 }
 
-// newLedger counts messages over one slot more than the rate is given for: the
-// first one is over only in part.
 func newLedger(limits Limits) *ledger {
-	const slots = 60
-	return &ledger{limits: limits,
-		recent: window{Slot: cmp.Or(limits.Rate.Per, time.Minute) / slots, Counts: make([]int, slots+1)},
-		day:    window{Slot: time.Hour, Counts: make([]int, 24)}}
+	return &ledger{limits: limits, accounts: make(map[string]*account)}
 }
 
-// openingStep is how long a learned limit stays before it is raised a step.
-const openingStep = 10 * time.Minute
+// mostAccounts are kept at once; what goes beyond shares the one without a name.
+const mostAccounts = 64
 
-// learned is a limit that an answer taught; a zero Limit is none.
-type learned struct {
-	Limit int       `json:"limit,omitempty"`
-	Since time.Time `json:"since,omitzero"`
-}
-
-// at is the limit at that time: half as much again after each step.
-func (l learned) at(now time.Time, most int) int {
-	// A time to come was noted by a clock set wrong.
-	if l.Limit == 0 || l.Since.Sub(now) > openingStep {
-		return most
+// of gives the account of that name, which keeps its place as long as it counts
+// anything.
+func (l *ledger) of(name string, now time.Time) *account {
+	if known := l.accounts[name]; known != nil {
+		return known
 	}
-	limit := l.Limit
-	for since := l.Since; since.Add(openingStep).Before(now) && (most == 0 || limit < most); since = since.Add(openingStep) {
-		limit += (limit + 1) / 2
-		if limit > forgotten {
-			return most
+	if name != "" && len(l.accounts) >= mostAccounts {
+		maps.DeleteFunc(l.accounts, func(_ string, a *account) bool { return !a.used(now) })
+		if len(l.accounts) >= mostAccounts {
+			return l.of("", now)
 		}
 	}
-	if most > 0 {
-		return min(limit, most)
+	l.accounts[name] = newAccount(l.limits)
+	return l.accounts[name]
+}
+
+// slots is how many attempts may run at once, in all: what the accounts in use
+// allow together.
+func (l *ledger) slots(now time.Time) int {
+	slots := 0
+	for _, a := range l.accounts {
+		if a.used(now) {
+			slots += a.slots(now)
+		}
 	}
-	return limit
-}
-
-// forgotten is where a learned limit is no limit any more.
-const forgotten = 10_000
-
-// slots is how many attempts may run at once.
-func (l *ledger) slots(now time.Time) int { return max(1, l.connections.at(now, l.limits.Connections)) }
-
-// wait is how long it takes until one more message may be sent. The far side
-// counts a message at some time while it is on its way: so it counts here for
-// as long as it is, and then from its end on.
-func (l *ledger) wait(now time.Time) time.Duration {
-	if limit := l.rate.at(now, l.limits.Rate.Messages); limit > 0 && l.sent(now) >= limit {
-		// The end of a message wakes by itself.
-		return cmp.Or(l.recent.relief(now), time.Second)
+	if slots == 0 {
+		slots = newAccount(l.limits).slots(now)
 	}
-	if l.limits.PerDay > 0 && l.day.total(now) >= l.limits.PerDay {
-		return l.day.relief(now)
+	return min(slots, max(1, l.limits.Connections))
+}
+
+// relief is how long it takes until the next account that must wait may send; 0
+// where none must.
+func (l *ledger) relief(now time.Time) time.Duration {
+	relief := time.Duration(0)
+	for _, a := range l.accounts {
+		if wait := a.wait(now); wait > 0 && (relief == 0 || wait < relief) {
+			relief = wait
+		}
 	}
-	return 0
+	return relief
 }
 
-// sent is how many messages count against the rate.
-func (l *ledger) sent(now time.Time) int { return l.recent.total(now) + l.sending }
-
-// began counts a message that goes out.
-func (l *ledger) began() { l.sending++ }
-
-// ended counts a message that has gone out, or tried to.
-func (l *ledger) ended(now time.Time) {
-	l.sending--
-	l.recent.add(now, 1)
+// recipients are those of the last day.
+func (l *ledger) recipients(now time.Time) int {
+	total := 0
+	for _, a := range l.accounts {
+		total += a.day.total(now)
+	}
+	return total
 }
 
-// notSent takes back what was counted by began.
-func (l *ledger) notSent() { l.sending-- }
-
-// addressed counts the recipients of a message that goes out.
-func (l *ledger) addressed(now time.Time, recipients int) {
-	l.day.add(now, recipients)
-	l.unsaved += recipients
-}
-
-// tooMany learns that so many connections were more than may be.
-func (l *ledger) tooMany(now time.Time, open int) {
-	l.connections = learned{max(1, min(open, l.slots(now))-1), now}
-}
-
-// throttled learns that the messages sent lately were too many.
-func (l *ledger) throttled(now time.Time) {
-	const least = 10
-	l.rate = learned{max(least, l.sent(now)/2), now}
-}
-
-// memo is what of the ledger must outlive a restart.
+// memo is what of an account must outlive a restart.
 type memo struct {
 	Connections learned `json:"connections,omitzero"`
 	Rate        learned `json:"rate,omitzero"`
@@ -132,79 +100,55 @@ type memo struct {
 // due tells whether enough was counted to be saved. Without a limit on the day
 // nobody needs the counts, and flash is not touched.
 func (l *ledger) due() bool {
-	return l.limits.PerDay > 0 && l.unsaved > l.limits.PerDay/100
+	for _, a := range l.accounts {
+		if l.limits.PerDay > 0 && a.unsaved > l.limits.PerDay/100 {
+			return true
+		}
+	}
+	return false
 }
 
 // worthSaving tells whether a restart would forget something.
 func (l *ledger) worthSaving() bool {
-	return l.limits.PerDay > 0 && l.unsaved > 0 || l.connections.Limit > 0 || l.rate.Limit > 0
+	for _, a := range l.accounts {
+		if l.limits.PerDay > 0 && a.unsaved > 0 || a.connections.Limit > 0 || a.rate.Limit > 0 {
+			return true
+		}
+	}
+	return false
 }
 
-func (l *ledger) save() []byte {
-	text, err := json.Marshal(memo{l.connections, l.rate, l.day})
-	if err != nil {
-		return nil
+// save gives the memos by the accounts' names: those with the most recipients
+// first, as many as the spool takes.
+func (l *ledger) save(now time.Time) []byte {
+	names := slices.SortedFunc(maps.Keys(l.accounts), func(a, b string) int {
+		return cmp.Or(l.accounts[b].day.total(now)-l.accounts[a].day.total(now), cmp.Compare(a, b))
+	})
+	memos, saved := make(map[string]memo), []byte(nil)
+	for _, name := range names {
+		a := l.accounts[name]
+		a.unsaved = 0
+		memos[name] = memo{a.connections, a.rate, a.day}
+		text, err := json.Marshal(memos)
+		if err != nil || len(text) > spool.MaxMemo {
+			break
+		}
+		saved = text
 	}
-	l.unsaved = 0
-	return text
+	return saved
 }
 
 // restore takes up what a run before has saved. What cannot be read is
 // counted anew.
-func (l *ledger) restore(text []byte) {
-	var m memo
-	if len(text) == 0 || json.Unmarshal(text, &m) != nil || len(m.Day.Counts) != len(l.day.Counts) || m.Day.Slot != l.day.Slot {
+func (l *ledger) restore(text []byte, now time.Time) {
+	var memos map[string]memo
+	if len(text) == 0 || json.Unmarshal(text, &memos) != nil {
 		return
 	}
-	l.connections, l.rate, l.day = m.Connections, m.Rate, m.Day
-}
-
-// window counts over the last len(Counts) slots of time.
-type window struct {
-	Slot   time.Duration `json:"slot"`
-	Last   int64         `json:"last"` // the slot counted in last, since 1970
-	Counts []int         `json:"counts"`
-}
-
-// advance forgets the slots that have passed. Where the clock was set back by
-// more than the window, what was counted counts from now on.
-func (w *window) advance(now time.Time) {
-	slot, size := now.UnixNano()/int64(w.Slot), int64(len(w.Counts))
-	if slot+size < w.Last {
-		total := 0
-		for i, n := range w.Counts {
-			total, w.Counts[i] = total+n, 0
-		}
-		w.Last, w.Counts[slot%size] = slot, total
-	}
-	for passed := min(slot-w.Last, size); passed > 0; passed-- {
-		w.Counts[(slot-passed+1)%size] = 0
-	}
-	w.Last = max(w.Last, slot)
-}
-
-func (w *window) add(now time.Time, n int) {
-	w.advance(now)
-	w.Counts[w.Last%int64(len(w.Counts))] += n
-}
-
-func (w *window) total(now time.Time) int {
-	w.advance(now)
-	total := 0
-	for _, n := range w.Counts {
-		total += n
-	}
-	return total
-}
-
-// relief is how long it takes until the oldest count is forgotten.
-func (w *window) relief(now time.Time) time.Duration {
-	w.advance(now)
-	size := int64(len(w.Counts))
-	for age := size - 1; age >= 0; age-- {
-		if w.Counts[(w.Last-age+size)%size] > 0 {
-			return time.Unix(0, (w.Last-age+size)*int64(w.Slot)).Sub(now)
+	for name, m := range memos {
+		a := l.of(name, now)
+		if len(m.Day.Counts) == len(a.day.Counts) && m.Day.Slot == a.day.Slot {
+			a.connections, a.rate, a.day = m.Connections, m.Rate, m.Day
 		}
 	}
-	return 0
 }

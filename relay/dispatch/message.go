@@ -17,6 +17,7 @@ import (
 // message is one that a client waits for.
 type message struct {
 	envelope envelope.Envelope
+	account  string
 	moved    atomic.Int64  // when the upstream last took some content, Unix time in ns
 	leave    chan struct{} // holds one where waiting on is of no use
 	answered chan struct{} // closed when answer is final
@@ -32,8 +33,8 @@ type message struct {
 	answer reply.Reply
 }
 
-func newMessage(e envelope.Envelope, memory *body.Buffer) *message {
-	m := &message{envelope: e, memory: memory, leave: make(chan struct{}, 1), answered: make(chan struct{})}
+func newMessage(e envelope.Envelope, account string, memory *body.Buffer) *message {
+	m := &message{envelope: e, account: account, memory: memory, leave: make(chan struct{}, 1), answered: make(chan struct{})}
 	m.use()
 	return m
 }

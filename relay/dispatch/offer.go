@@ -26,7 +26,7 @@ func (d *Dispatcher) offer(ctx context.Context, m *message) reply.Reply {
 func (d *Dispatcher) join(m *message, now time.Time) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	why := d.hopeless(now)
+	why := d.hopeless(m.account, now)
 	// Without a queue waiting is all there is to do.
 	if why != "" && d.queue != nil {
 		return why
@@ -38,15 +38,15 @@ func (d *Dispatcher) join(m *message, now time.Time) string {
 	return ""
 }
 
-// hopeless says why the upstream will not take a message within the hold time.
-// The caller holds mu.
-func (d *Dispatcher) hopeless(now time.Time) string {
+// hopeless says why the upstream will not take a message of that account within
+// the hold time. The caller holds mu.
+func (d *Dispatcher) hopeless(account string, now time.Time) string {
 	switch {
 	case d.stopping:
 		return errStopping.Error()
 	case d.gate.closed() && (!d.gate.ready(now) || d.backlog.due() > 0 || d.live.size > 0):
 		return d.gate.reason
-	case d.ledger.wait(now) > d.config.Hold:
+	case d.ledger.of(account, now).wait(now) > d.config.Hold:
 		return "as many messages were sent as may be for now"
 	case len(d.active) >= d.ledger.slots(now) && d.stuck(now):
 		return "the upstream is slow to answer"

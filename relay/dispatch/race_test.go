@@ -99,7 +99,7 @@ func TestASpoolThatOpensLateKeepsWhatClientsWaitFor(t *testing.T) {
 
 func TestAMessageIsEitherKeptOrDeclined(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		m := newMessage(envelope.Envelope{ID: "M1", Recipients: []envelope.Address{"a@x.example"}, Received: time.Now()}, w.d.config.Memory.NewBuffer())
+		m := newMessage(envelope.Envelope{ID: "M1", Recipients: []envelope.Address{"a@x.example"}, Received: time.Now()}, "", w.d.config.Memory.NewBuffer())
 		if err := m.keep(w.d.queue); err != nil {
 			t.Fatal(err)
 		}

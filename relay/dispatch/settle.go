@@ -110,6 +110,7 @@ func (d *Dispatcher) done(q *queue.Queue, ticket queue.Ticket, e envelope.Envelo
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.suspects, e.ID)
+	delete(d.owners, ticket.ID)
 }
 
 // again puts a message back on the schedule: at once where the upstream as a
@@ -175,6 +176,9 @@ func (d *Dispatcher) postpone(t queue.Ticket, due time.Time) {
 // dropped by a person.
 func (d *Dispatcher) unreadable(q *queue.Queue, ticket queue.Ticket, err error) {
 	if errors.Is(err, spool.ErrNotFound) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.owners, ticket.ID)
 		return
 	}
 	d.journal.Damaged(uint64(ticket.ID), "", err)

@@ -24,7 +24,7 @@ func storm(r *rand.Rand, f *farSide) {
 		}
 		return h >> 32
 	}
-	f.behaviour = behaviour{}
+	f.behaviour = behaviour{account: f.account}
 	f.answer = func(e envelope.Envelope, to envelope.Address) reply.Reply {
 		if of(e.ID+string(to))%3 == 0 {
 			return picked
@@ -64,8 +64,18 @@ type promises struct {
 func TestInAStormEverybodyGetsWhatWasPromisedOnce(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			change := func(c *Config) { c.Memory = body.NewBudget(3 << 20) }
-			inWorld(t, change, func(w *world) { w.weather(rand.New(rand.NewPCG(seed, 1))) })
+			change := func(c *Config) {
+				c.Memory = body.NewBudget(3 << 20)
+				if seed%2 == 1 {
+					c.Limits = Limits{Connections: 4, PerAccount: 2, Rate: Rate{Messages: 3}}
+				}
+			}
+			inWorld(t, change, func(w *world) {
+				if seed%2 == 1 {
+					w.far.account = ofClient
+				}
+				w.weather(rand.New(rand.NewPCG(seed, 1)))
+			})
 		})
 	}
 }
@@ -103,7 +113,7 @@ func (w *world) weather(r *rand.Rand) {
 		clients.Wait()
 		time.Sleep(time.Duration(r.IntN(200)) * time.Minute)
 	}
-	w.far.be(func(f *farSide) { f.behaviour = behaviour{} })
+	w.far.be(func(f *farSide) { f.behaviour = behaviour{account: f.account} })
 	time.Sleep(day)
 	w.settleAccounts(given.all)
 }
@@ -133,6 +143,9 @@ func (w *world) settleAccounts(given map[string][]envelope.Address) {
 				w.t.Errorf("%s to %s came to %d ends", id, to, n)
 			}
 		}
+	}
+	if owners := len(w.d.owners); owners != 0 {
+		w.t.Errorf("%d owners of messages that are gone", owners)
 	}
 	if used, kept := w.d.config.Memory.Used(), w.kept(); used != 0 || kept != 0 {
 		w.t.Errorf("%d bytes of memory are taken, %d messages kept", used, kept)

@@ -62,6 +62,7 @@ type behaviour struct {
 	delay  func(e envelope.Envelope) time.Duration // before the content
 	rate   int64                                   // octets a second; 0 is at once
 
+	account func(e envelope.Envelope) string
 	trustee string // whom the right to send as a sender is given
 }
 
@@ -70,6 +71,15 @@ func (f *farSide) be(change func(*farSide)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(f)
+}
+
+func (f *farSide) Account(e envelope.Envelope) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.account == nil {
+		return ""
+	}
+	return f.account(e)
 }
 
 func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, judge func([]reply.Reply) bool) (upstream.Result, error) {

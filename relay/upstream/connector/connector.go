@@ -78,6 +78,9 @@ func New(config Config, j *journal.Journal) *Connector {
 // finish; their connections close after them.
 func (c *Connector) Close() { c.transport.Close() }
 
+// Account is empty: Exchange Online's limits on a connector are the site's.
+func (c *Connector) Account(envelope.Envelope) string { return "" }
+
 // Deliver offers one message. Once every recipient was answered, judge decides
 // whether the content is sent to those accepted. The error is always an
 // *upstream.Unavailable: nobody got the message then, as far as can be known.

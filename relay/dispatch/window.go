@@ -1,0 +1,53 @@
+package dispatch
+
+import "time"
+
+// window counts over the last len(Counts) slots of time.
+type window struct {
+	Slot   time.Duration `json:"slot"`
+	Last   int64         `json:"last"` // the slot counted in last, since 1970
+	Counts []int         `json:"counts"`
+}
+
+// advance forgets the slots that have passed. Where the clock was set back by
+// more than the window, what was counted counts from now on.
+func (w *window) advance(now time.Time) {
+	slot, size := now.UnixNano()/int64(w.Slot), int64(len(w.Counts))
+	if slot+size < w.Last {
+		total := 0
+		for i, n := range w.Counts {
+			total, w.Counts[i] = total+n, 0
+		}
+		w.Last, w.Counts[slot%size] = slot, total
+	}
+	for passed := min(slot-w.Last, size); passed > 0; passed-- {
+		w.Counts[(slot-passed+1)%size] = 0
+	}
+	w.Last = max(w.Last, slot)
+}
+
+func (w *window) add(now time.Time, n int) {
+	w.advance(now)
+	w.Counts[w.Last%int64(len(w.Counts))] += n
+}
+
+func (w *window) total(now time.Time) int {
+	w.advance(now)
+	total := 0
+	for _, n := range w.Counts {
+		total += n
+	}
+	return total
+}
+
+// relief is how long it takes until the oldest count is forgotten.
+func (w *window) relief(now time.Time) time.Duration {
+	w.advance(now)
+	size := int64(len(w.Counts))
+	for age := size - 1; age >= 0; age-- {
+		if w.Counts[(w.Last-age+size)%size] > 0 {
+			return time.Unix(0, (w.Last-age+size)*int64(w.Slot)).Sub(now)
+		}
+	}
+	return 0
+}
