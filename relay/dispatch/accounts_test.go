@@ -66,8 +66,8 @@ func TestAMailboxAtItsLimitLeavesTheOthersTheirs(t *testing.T) {
 				t.Errorf("restarted: %v: at once came %v", restarted, count)
 			}
 			time.Sleep(2 * time.Minute)
-			if n := len(w.far.got()); n != 85 || w.kept() != 0 || len(w.d.owners) != 0 {
-				t.Errorf("restarted: %v: %d arrived, %d kept, %d owners", restarted, n, w.kept(), len(w.d.owners))
+			if n := len(w.far.got()); n != 85 || w.kept() != 0 || w.owners() != 0 {
+				t.Errorf("restarted: %v: %d arrived, %d kept, %d owners", restarted, n, w.kept(), w.owners())
 			}
 			if apart := between(w.far.offered(), "1@contoso.com", 30); apart < time.Minute && !restarted {
 				t.Errorf("31 messages of one mailbox went out within %s", apart)

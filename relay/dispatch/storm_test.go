@@ -144,7 +144,7 @@ func (w *world) settleAccounts(given map[string][]envelope.Address) {
 			}
 		}
 	}
-	if owners := len(w.d.owners); owners != 0 {
+	if owners := w.owners(); owners != 0 {
 		w.t.Errorf("%d owners of messages that are gone", owners)
 	}
 	if used, kept := w.d.config.Memory.Used(), w.kept(); used != 0 || kept != 0 {

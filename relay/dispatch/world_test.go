@@ -319,6 +319,13 @@ func (w *world) sendAs(id string, client, size int, to ...envelope.Address) repl
 // kept is how many messages lie in the spool.
 func (w *world) kept() int { return w.spool.Stat().Messages }
 
+// owners is of how many kept messages the account is known.
+func (w *world) owners() int {
+	w.d.mu.Lock()
+	defer w.d.mu.Unlock()
+	return len(w.d.owners)
+}
+
 // events gives the journal's events of that name.
 func (w *world) events(name string) []map[string]any {
 	var events []map[string]any

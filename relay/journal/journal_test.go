@@ -49,14 +49,14 @@ func TestTheConversationIsLoggedOnlyWhenAskedFor(t *testing.T) {
 func TestADeliveryCarriesTheWholeRecordOfItsConnection(t *testing.T) {
 	var log bytes.Buffer
 	c := Connection{ID: "C1", Host: "mx", Address: "192.0.2.1:25", TLS: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Peer: "CN=mx",
-		Issuer: "CN=ca", Requested: true, Authorities: []string{"CN=ca"}, Shown: "CN=relay", Key: "tpm-resident"}
+		Issuer: "CN=ca", Requested: true, Authorities: []string{"CN=ca"}, Shown: "CN=relay", Key: "tpm-resident", Account: "a@contoso.com", Mechanism: "XOAUTH2"}
 	New(JSON(&log, false)).Delivered("1", c, reply.New(250, 0, 0, "taken"), 1500*time.Millisecond)
 	var event struct {
 		Event, ID, Answer, Took string
 		Upstream                struct {
-			Connection, Host, Address, TLS, Cipher, Peer, Issuer, Shown, Key string
-			Requested                                                        bool
-			Authorities                                                      []string
+			Connection, Host, Address, TLS, Cipher, Peer, Issuer, Shown, Key, Account, Mechanism string
+			Requested                                                                            bool
+			Authorities                                                                          []string
 		}
 	}
 	if err := json.Unmarshal(log.Bytes(), &event); err != nil {
@@ -64,7 +64,7 @@ func TestADeliveryCarriesTheWholeRecordOfItsConnection(t *testing.T) {
 	}
 	u := event.Upstream
 	if event.Event != "delivered" || event.Took != "1.5s" || u.Host != "mx" || u.Address != "192.0.2.1:25" || u.TLS != "TLS 1.3" ||
-		!u.Requested || u.Shown != "CN=relay" || u.Key != "tpm-resident" || len(u.Authorities) != 1 {
+		!u.Requested || u.Shown != "CN=relay" || u.Key != "tpm-resident" || u.Account != "a@contoso.com" || u.Mechanism != "XOAUTH2" || len(u.Authorities) != 1 {
 		t.Errorf("got %+v", event)
 	}
 }

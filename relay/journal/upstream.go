@@ -43,13 +43,17 @@ func (c Connection) Certificate() string {
 }
 
 func (c Connection) attr() slog.Attr {
-	return slog.Group("upstream",
+	attrs := []any{
 		slog.String("connection", c.ID), slog.String("host", c.Host), slog.String("address", c.Address),
 		slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
 		slog.String("peer", c.Peer), slog.String("issuer", c.Issuer),
 		slog.String("certificate", c.Certificate()), slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
 		slog.String("shown", c.Shown), slog.String("key", c.Key),
-		slog.String("account", c.Account), slog.String("mechanism", c.Mechanism))
+	}
+	if c.Account != "" {
+		attrs = append(attrs, slog.String("account", c.Account), slog.String("mechanism", c.Mechanism))
+	}
+	return slog.Group("upstream", attrs...)
 }
 
 // Connected records a connection on which mail may now be sent.

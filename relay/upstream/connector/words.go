@@ -9,7 +9,6 @@ import (
 
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream/esmtp"
-	"sealpost/relay/upstream/transport"
 )
 
 // afterShowing marks what failed where TLS 1.3 servers refuse the certificate
@@ -34,26 +33,28 @@ func (way) Words(host string, err error) (reply.Status, string) {
 	switch {
 	case errors.As(err, &mx):
 		return statusConfiguration, mx.Error()
-	case refusesCertificate(err):
-		return statusSecurity, fmt.Sprintf("%s refused our client certificate (%s): check that it is valid and complete: sealpost certificate show", host, transport.LastPart(err))
+	case refusal(err) != "":
+		return statusSecurity, fmt.Sprintf("%s refused our client certificate (%s): check that it is valid and complete: sealpost certificate show", host, refusal(err))
 	case errors.As(err, &after) && (errors.Is(err, esmtp.ErrClosed) || errors.Is(err, syscall.ECONNRESET)):
 		return statusSecurity, fmt.Sprintf("%s hung up after seeing our client certificate: check it with: sealpost certificate show", host)
 	}
 	return reply.Status{}, ""
 }
 
-// refusesCertificate recognises the alerts by which a server turns down a
-// client certificate (RFC 8446 section 6.2).
-func refusesCertificate(err error) bool {
+// refusal gives the alert by which a server turns down a client certificate
+// (RFC 8446 section 6.2); empty where err is none. crypto/tls has only words
+// for them.
+func refusal(err error) string {
 	remote := (*net.OpError)(nil)
 	if !errors.As(err, &remote) || remote.Op != "remote error" {
-		return false
+		return ""
 	}
+	words := strings.TrimPrefix(remote.Err.Error(), "tls: ")
 	for _, alert := range []string{"bad certificate", "unsupported certificate", "revoked certificate",
 		"expired certificate", "unknown certificate", "certificate required"} {
-		if strings.Contains(remote.Err.Error(), "tls: "+alert) {
-			return true
+		if strings.HasPrefix(words, alert) {
+			return words
 		}
 	}
-	return false
+	return ""
 }

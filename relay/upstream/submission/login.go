@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
@@ -50,7 +51,7 @@ func (l *login) Greet(ctx context.Context, client *esmtp.Client) error {
 		return err
 	}
 	refusal := l.try(ctx, client, token)
-	if !refusesToken(refusal) || l.refuse(token) {
+	if !refusesToken(refusal) || !l.refuse(token) {
 		return refusal
 	}
 	another, err := l.token(ctx)
@@ -97,15 +98,29 @@ func (l *login) try(ctx context.Context, client *esmtp.Client, token Token) erro
 	return nil
 }
 
-// refuse gives the token back. It tells whether the mailbox was refused another
-// one before, with no login in between.
+// lastRefusal is a token that a mailbox was refused by, with no login since.
+type lastRefusal struct {
+	token Token
+	at    time.Time // when one was last given back for the mailbox's sake
+}
+
+// refuse gives the token back, and tells whether a new one may fare better: not
+// where the mailbox was refused another one before. A token may be good for
+// other mailboxes, so this one has it replaced only now and then.
 func (l *login) refuse(token Token) bool {
-	l.config.Tokens.Refuse(token)
+	const often = 5 * time.Minute
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	before := l.refused[l.account]
-	l.refused[l.account] = token
-	return before != "" && before != token
+	before, known := l.refused[l.account]
+	due, at := !known || time.Since(before.at) >= often, before.at
+	if due {
+		at = time.Now()
+	}
+	l.refused[l.account] = lastRefusal{token, at}
+	l.mu.Unlock()
+	if due {
+		l.config.Tokens.Refuse(token)
+	}
+	return !known || before.token == token
 }
 
 // refusal is the error of a login that the server would not have. For good it

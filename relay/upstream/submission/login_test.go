@@ -6,7 +6,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode"
 
+	"sealpost/relay/envelope"
 	"sealpost/tests/tenant"
 )
 
@@ -71,6 +73,9 @@ func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
 				if n := len(s.tenant.Logins()); n != tries {
 					t.Errorf("tried to log in %d times, want %d", n, tries)
 				}
+			}
+			if tokens := min(2, c.tries[0]); s.vault.issued != tokens {
+				t.Errorf("%d tokens were asked for", s.vault.issued)
 			}
 			s.tenant.Become(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{Judge: welcome}})
 			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Taken {
@@ -168,4 +173,46 @@ func TestAServerThatPutsALoginOffIsTriedAgainLater(t *testing.T) {
 	if u := unavailable(t, err); u.Configuration || u.Ready || u.Answer.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
 		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
 	}
+}
+
+func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
+	s := newSite(t, func(c *tenant.Config) {
+		c.Submission.Judge = func(user, _ string) string {
+			if user == ups {
+				return unsuccessful
+			}
+			return ""
+		}
+	}, func(c *Config) { c.User = func(sender envelope.Address) envelope.Address { return sender } })
+	var burst sync.WaitGroup
+	for i := range 20 {
+		burst.Go(func() {
+			e, text := message(fmt.Sprint(i), printer), scan
+			if i%2 == 0 {
+				e.Sender, text = ups, alarm
+			}
+			result, err := s.deliver(e, text)
+			if taken := err == nil && result.Taken; taken != (e.Sender == printer) {
+				t.Errorf("%s: %+v, %v", e.Sender, result, err)
+			}
+		})
+	}
+	burst.Wait()
+}
+
+func FuzzTheReasonOfARefusal(f *testing.F) {
+	f.Add([]byte(`{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/"}`))
+	f.Add([]byte(`{"status":401}`))
+	f.Add([]byte("{\"status\":\"very-secret-token\\u001b[2J\"}"))
+	const token = "very-secret-token"
+	f.Fuzz(func(t *testing.T, challenge []byte) {
+		b := newBearer(xoauth2, printer, token, host, 587)
+		if response, err := b.Next(challenge); len(response) != 0 || err != nil {
+			t.Errorf("the answer is %q, %v", response, err)
+		}
+		words := b.words(token)
+		if len(words) > 400 || strings.Contains(words, token) || strings.ContainsFunc(words, unicode.IsControl) {
+			t.Errorf("%q reads as %q", challenge, words)
+		}
+	})
 }

@@ -85,11 +85,14 @@ func (b *bearer) words(token Token) string {
 // token.
 func plain(text string, token Token) string {
 	const most = 100
+	if token != "" {
+		text = strings.ReplaceAll(text, string(token), redacted)
+	}
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
 			return '?'
 		}
 		return r
-	}, strings.ReplaceAll(text, string(token), redacted))
+	}, text)
 	return text[:min(len(text), most)]
 }

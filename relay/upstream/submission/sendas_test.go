@@ -57,6 +57,14 @@ func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 	}
 }
 
+func TestADeniedAuthorIsReplacedThoughTheEnvelopeHasTheDefaultSender(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) { c.Default = printer })
+	result, err := s.deliver(message("1", printer), alarm)
+	if err != nil || !result.Taken || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
 func TestAMailboxSendsAsThoseItMay(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Submission.SendAs = func(user, sender string) bool { return sender == ups }

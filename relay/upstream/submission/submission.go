@@ -62,12 +62,12 @@ type Submission struct {
 	transport *transport.Transport
 
 	mu      sync.Mutex
-	refused map[string]Token // the last one refused to each mailbox whose last login failed
+	refused map[string]lastRefusal // by mailbox
 }
 
 // New gives a submission; it opens no connection yet.
 func New(config Config, j *journal.Journal) *Submission {
-	s := &Submission{config: config, journal: j, refused: make(map[string]Token)}
+	s := &Submission{config: config, journal: j, refused: make(map[string]lastRefusal)}
 	s.transport = transport.New(transport.Config{
 		Hello:       config.Hello,
 		FarSide:     config.Host,
@@ -99,7 +99,7 @@ func (s *Submission) Deliver(ctx context.Context, e envelope.Envelope, content e
 	account := s.Account(e)
 	result, err := s.transport.Deliver(ctx, account, e, content, judge)
 	result.Trustee = cmp.Or(s.config.Trustee, account)
-	if err != nil || !deniesSender(result) || s.config.Default == "" || s.config.Default == e.Sender {
+	if err != nil || !deniesSender(result) || s.config.Default == "" {
 		return result, err
 	}
 	return s.deliverAsDefault(ctx, e, content, judge, result)
@@ -112,8 +112,8 @@ func deniesSender(result upstream.Result) bool {
 }
 
 // deliverAsDefault sends the message anew with the default sender in its
-// envelope and header. Where that is denied too, the first denial stands: it
-// names the sender that people know.
+// envelope and header; the header alone may be what was denied. Where that is
+// denied too, the first denial stands: it names the sender that people know.
 func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, content envelope.Content,
 	judge func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
 	as := e

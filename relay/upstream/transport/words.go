@@ -142,7 +142,7 @@ func (t *Transport) tlsWords(host string, err error) (reply.Status, string) {
 	case errors.As(err, &record):
 		return statusSecurity, host + " does not speak TLS after agreeing to STARTTLS" + inClear
 	case strings.Contains(err.Error(), "tls: "):
-		return statusSecurity, fmt.Sprintf("no TLS connection with %s, TLS 1.2 or later is needed (%s)%s", host, LastPart(err), inClear)
+		return statusSecurity, fmt.Sprintf("no TLS connection with %s, TLS 1.2 or later is needed (%s)%s", host, lastPart(err), inClear)
 	}
 	return reply.Status{}, ""
 }
@@ -205,8 +205,8 @@ func (t *Transport) networkWords(host string, err error) (reply.Status, string) 
 	return reply.Status{}, ""
 }
 
-// LastPart is the innermost of an error's words.
-func LastPart(err error) string {
+// lastPart is the innermost of an error's words.
+func lastPart(err error) string {
 	parts := strings.Split(err.Error(), ": ")
 	return parts[len(parts)-1]
 }
