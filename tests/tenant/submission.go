@@ -28,12 +28,6 @@ type Submission struct {
 // Login is an attempt to log in.
 type Login struct{ Mechanism, User, Token string }
 
-// Denial is an answer by which a limit was defended.
-type Denial struct {
-	At     time.Time
-	Answer string
-}
-
 // The answers to who goes over a limit.
 const (
 	tooManyConnections = "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending"
@@ -57,8 +51,8 @@ func (t *Tenant) Logins() []Login {
 	return slices.Clone(t.logins)
 }
 
-// Denials gives what the limits were defended with so far.
-func (t *Tenant) Denials() []Denial {
+// Denials gives the answers by which limits were defended so far.
+func (t *Tenant) Denials() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.denials)
@@ -159,7 +153,7 @@ func (s *session) admit() string {
 
 // deny notes that a limit was defended. The caller holds the tenant's mu.
 func (s *session) deny(answer string) string {
-	s.tenant.denials = append(s.tenant.denials, Denial{time.Now(), answer})
+	s.tenant.denials = append(s.tenant.denials, answer)
 	return answer
 }
 

@@ -74,7 +74,7 @@ type Tenant struct {
 	mostOpen    int
 	clear       strings.Builder
 	logins      []Login
-	denials     []Denial
+	denials     []string
 	mailboxes   map[string]*mailbox
 }
 

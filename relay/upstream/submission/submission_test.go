@@ -19,6 +19,7 @@ import (
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
+	"sealpost/relay/report"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/transport"
 	"sealpost/tests/parts"
@@ -274,6 +275,19 @@ func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
 		}
 		if s.tenant.Connections() != n+1 {
 			t.Errorf("%d connections after %d messages", s.tenant.Connections(), n+1)
+		}
+	}
+}
+
+func TestAMailboxThatIsOverItsDayIsToldToWaitForTheNext(t *testing.T) {
+	s := newSite(t, func(c *tenant.Config) { c.Submission.PerDay = 1 }, nil)
+	for n, taken := range []bool{true, false} {
+		result, err := s.deliver(message(fmt.Sprint(n), printer), scan)
+		if err != nil || result.Taken != taken {
+			t.Fatalf("%d: %+v, %v", n, result, err)
+		}
+		if reading, _ := report.Read(result.Answers[0]); !taken && reading.Kind != report.WaitReset {
+			t.Errorf("%s is read as %+v", result.Answers[0], reading)
 		}
 	}
 }
