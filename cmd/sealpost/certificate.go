@@ -142,7 +142,7 @@ func showCommand(o *options) *cobra.Command {
 // judges are the roots that the far side may be taken to trust: those of a
 // host of one's own are its own.
 func (b *box) judges() *x509.CertPool {
-	if own, err := caPool(b.settings.Upstream.Connector); err == nil && own != nil {
+	if own, err := caPool("upstream.connector", b.settings.Upstream.Connector.Roots); err == nil && own != nil {
 		return own
 	}
 	return publicRoots()
@@ -150,7 +150,7 @@ func (b *box) judges() *x509.CertPool {
 
 func examine(b *box, client identity.Client) certificate.Report {
 	var domains []string
-	for _, domain := range b.settings.Senders.AcceptedDomains {
+	for _, domain := range b.settings.AcceptedDomains() {
 		domains = append(domains, string(domain))
 	}
 	protection := client.Key.Protection

@@ -155,7 +155,7 @@ func (b *box) lookAtSpool(ctx context.Context) []preflight.Finding {
 func (b *box) lookAtDomains(ctx context.Context) []preflight.Finding {
 	var findings []preflight.Finding
 	resolver := dns.Resolver(b.settings.Upstream.DNS)
-	for _, domain := range b.settings.Senders.AcceptedDomains {
+	for _, domain := range b.settings.AcceptedDomains() {
 		records, err := resolver.LookupMX(ctx, string(domain))
 		var hosts []string
 		for _, mx := range records {
@@ -173,7 +173,7 @@ func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
 		return preflight.Problem(err)
 	}
 	r := &relay{box: b, hostname: name, journal: journal.New(journal.Text(io.Discard, false))}
-	way, err := r.connector(ctx)
+	way, err := r.wayOut(ctx)
 	if err != nil {
 		return preflight.Problem(err)
 	}

@@ -28,9 +28,12 @@ func (i intake) Begin(e envelope.Envelope, octets int64) lan.Incoming {
 	return i.Dispatcher.Begin(e, octets)
 }
 
+// mailboxConnections is how many connections Exchange Online allows a mailbox.
+const mailboxConnections = 3
+
 func (r *relay) dispatching() dispatch.Config {
 	s := r.box.settings
-	return dispatch.Config{
+	config := dispatch.Config{
 		Hold:    s.Upstream.Hold.Duration,
 		Timeout: s.Upstream.Timeout.Duration,
 		Limits: dispatch.Limits{
@@ -47,6 +50,10 @@ func (r *relay) dispatching() dispatch.Config {
 		Memory: body.NewBudget(r.memory()),
 		Notify: r.notifying(),
 	}
+	if s.Upstream.Method == settings.MethodSubmission {
+		config.Limits.PerAccount = mailboxConnections
+	}
+	return config
 }
 
 // memory is what messages in flight may take, in bytes. On an appliance it is a
@@ -60,16 +67,21 @@ func (r *relay) memory() int64 {
 }
 
 // notifying says how senders are told. Exchange Online relays for the null
-// reverse-path only where the certificate's own domain is an accepted one.
+// reverse-path only where the certificate's own domain is an accepted one, and
+// lets a mailbox that logs in write in its own name without further rights.
 func (r *relay) notifying() dispatch.Notify {
 	s := r.box.settings
-	domain := string(s.Senders.AcceptedDomains[0])
 	n := dispatch.Notify{
 		Reporter: r.hostname,
 		Site:     s.Site.Name,
-		From:     envelope.Address("mailer-daemon@" + domain),
-		Sender:   envelope.Address(s.Senders.Default),
+		From:     envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0])),
+		Sender:   envelope.Address(s.DefaultSender()),
 		Alert:    envelope.Address(s.Site.Alert),
+	}
+	if s.Upstream.Method == settings.MethodSubmission {
+		n.From = envelope.Address(s.Upstream.Submission.User)
+		n.Sender = n.From
+		return n
 	}
 	if n.Sender == "" {
 		n.Sender = n.From

@@ -36,7 +36,7 @@ func probeCommand(o *options) *cobra.Command {
 		if domain == "" && host == "" {
 			return &usageError{errors.New("name an accepted domain with --domain, or the tenant's host with --host")}
 		}
-		roots, err := caPool(settings.Connector{CAFile: caFile})
+		roots, err := caPool("upstream.connector", settings.Roots{CAFile: caFile})
 		if err != nil {
 			return err
 		}

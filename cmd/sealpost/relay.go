@@ -85,7 +85,7 @@ func (r *relay) run(ctx context.Context) error {
 			return err
 		}
 	}
-	way, err := r.connector(ctx)
+	way, err := r.wayOut(ctx)
 	if err != nil {
 		return err
 	}

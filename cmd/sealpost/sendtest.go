@@ -57,10 +57,10 @@ type testMessage struct {
 
 // from is the sender that devices without one get.
 func (m testMessage) from() string {
-	if m.settings.Senders.Default != "" {
-		return string(m.settings.Senders.Default)
+	if sender := m.settings.DefaultSender(); sender != "" {
+		return string(sender)
 	}
-	return "sealpost-test@" + string(m.settings.Senders.AcceptedDomains[0])
+	return "sealpost-test@" + string(m.settings.AcceptedDomains()[0])
 }
 
 // send gives the message to the relay as a device would.

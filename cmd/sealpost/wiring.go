@@ -20,7 +20,6 @@ import (
 	"sealpost/relay/lan"
 	"sealpost/relay/policy"
 	"sealpost/relay/upstream/connector"
-	"sealpost/relay/upstream/dns"
 )
 
 const (
@@ -30,30 +29,6 @@ const (
 	// 4.5.3.2 would allow minutes, but a client is waiting too.
 	upstreamPatience = time.Minute
 )
-
-// connector is the way out that the settings describe.
-func (r *relay) connector(ctx context.Context) (*connector.Connector, error) {
-	s := r.box.settings
-	shown, err := r.identity(ctx)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := caPool(s.Upstream.Connector)
-	if err != nil {
-		return nil, err
-	}
-	return connector.New(connector.Config{
-		Hello:       r.hostname,
-		Host:        string(s.Upstream.Connector.Host),
-		Domain:      string(s.Senders.AcceptedDomains[0]),
-		Port:        s.Upstream.Connector.Port,
-		Roots:       roots,
-		Identity:    shown,
-		Connections: s.Upstream.Connections,
-		Patience:    min(upstreamPatience, s.Upstream.Timeout.Duration),
-		Resolver:    dns.Resolver(s.Upstream.DNS),
-	}, r.journal), nil
-}
 
 // identity is the imported certificate; nil where there is none, as a
 // connector may go by the site's address instead.
@@ -82,28 +57,6 @@ func commonName(leaf *x509.Certificate) string {
 		return "DNS=" + leaf.DNSNames[0]
 	}
 	return "CN=" + leaf.Subject.CommonName
-}
-
-// caPool gives the roots that the settings name; nil means the usual ones.
-func caPool(c settings.Connector) (*x509.CertPool, error) {
-	text, from := []byte(c.CA), "upstream.connector.ca"
-	if c.CAFile != "" {
-		const limit = 1 << 20
-		var err error
-		if text, err = readFile(c.CAFile, limit); err != nil {
-			return nil, fmt.Errorf("upstream.connector.ca_file: %w", err)
-		}
-		from = c.CAFile
-	}
-	if len(text) == 0 {
-		ownRoots()
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", from)
-	}
-	return pool, nil
 }
 
 // hostname is the box's name, on both sides.
@@ -179,8 +132,8 @@ func (r *relay) policy(ctx context.Context) (*judge, error) {
 		if r.appliance {
 			networks = union(networks, loopback)
 		}
-		p := &policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.Senders.Default)}
-		for _, domain := range s.Senders.AcceptedDomains {
+		p := &policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.DefaultSender())}
+		for _, domain := range s.AcceptedDomains() {
 			p.AcceptedDomains = append(p.AcceptedDomains, string(domain))
 		}
 		now.Store(p)

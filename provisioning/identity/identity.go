@@ -1,5 +1,6 @@
 // Package identity keeps the certificates by which the box is known: the
-// client certificate it shows to Exchange Online, and its own on the LAN.
+// client certificate it shows to Exchange Online, its own on the LAN, and its
+// own as an OAuth client.
 //
 // It brings certificates, protected keys and the settings area together. It
 // must not know how a TPM is reached, where the settings area lies, or what a
@@ -24,9 +25,10 @@ import (
 
 // Sections of the settings area that this package owns.
 const (
-	sectionConnector = "connector"
-	sectionRequest   = "connector request"
-	sectionLAN       = "lan"
+	sectionConnector   = "connector"
+	sectionRequest     = "connector request"
+	sectionLAN         = "lan"
+	sectionApplication = "application"
 )
 
 // ErrNone is returned where the box has no client certificate yet.
@@ -69,10 +71,16 @@ func (c Client) Signer(tpm hal.TPM) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(c.Chain[0].PublicKey) {
+	if !belongs(signer, c.Chain[0]) {
 		return nil, errors.New("the stored key is not the certificate's: import the certificate again")
 	}
 	return signer, nil
+}
+
+// belongs tells whether a key is the certificate's.
+func belongs(key crypto.Signer, certificate *x509.Certificate) bool {
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(certificate.PublicKey)
 }
 
 // DER gives the chain as TLS sends it.

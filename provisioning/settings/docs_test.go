@@ -10,8 +10,7 @@ import (
 // keys lists the dotted names of every setting below a struct type.
 func keys(prefix string, t reflect.Type) []string {
 	var names []string
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for _, field := range fields(t) {
 		name := prefix + field.Tag.Get("toml")
 		if isSection(field.Type) {
 			names = append(names, keys(name+".", field.Type)...)

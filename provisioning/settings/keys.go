@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -58,11 +59,17 @@ func noteKey(p *unstable.Parser, lines map[string]int, section string, e *unstab
 	return key
 }
 
+// fields are those of a section, with what it shares with others in place of
+// the part that is shared.
+func fields(section reflect.Type) []reflect.StructField {
+	return slices.DeleteFunc(reflect.VisibleFields(section), func(f reflect.StructField) bool { return f.Anonymous })
+}
+
 // fieldNamed finds the field of a section by its TOML name.
 func fieldNamed(section reflect.Value, name string) (reflect.Value, bool) {
-	for i := range section.NumField() {
-		if section.Type().Field(i).Tag.Get("toml") == name {
-			return section.Field(i), true
+	for _, field := range fields(section.Type()) {
+		if field.Tag.Get("toml") == name {
+			return section.FieldByIndex(field.Index), true
 		}
 	}
 	return reflect.Value{}, false
@@ -75,8 +82,7 @@ func isSection(t reflect.Type) bool {
 // knownKeys lists every key and section of the schema below prefix.
 func knownKeys(prefix string, t reflect.Type) []string {
 	var keys []string
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for _, field := range fields(t) {
 		key := joinKey(prefix, field.Tag.Get("toml"))
 		keys = append(keys, key)
 		if isSection(field.Type) {

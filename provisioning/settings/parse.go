@@ -23,7 +23,6 @@ const MaxText = 64 << 10
 // Parse reads a sealpost.toml. Its error is of type [Errors] and names every
 // fault at once, except that a text that is not TOML stops at the first.
 func Parse(text []byte) (Settings, error) {
-	s := Default()
 	text, err := plainText(text)
 	if err != nil {
 		return Settings{}, err
@@ -32,6 +31,7 @@ func Parse(text []byte) (Settings, error) {
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return Settings{}, Errors{syntaxError(err)}
 	}
+	s := defaults(tree)
 	r := reader{lines: keyLines(text)}
 	r.section("", tree, reflect.ValueOf(&s).Elem())
 	for _, e := range s.check() {
@@ -44,6 +44,15 @@ func Parse(text []byte) (Settings, error) {
 		return Settings{}, err
 	}
 	return s, nil
+}
+
+// defaults are those of the method that the text names.
+func defaults(tree map[string]any) Settings {
+	s := Default()
+	if upstream, _ := tree["upstream"].(map[string]any); upstream["method"] == string(MethodSubmission) {
+		s.Upstream.boundAsMailbox()
+	}
+	return s
 }
 
 // plainText takes off the byte order mark that Windows editors put in front.

@@ -95,10 +95,10 @@ type Limits struct {
 // Senders says in whose name mail may leave.
 type Senders struct {
 	// AcceptedDomains are the tenant's accepted domains, in lower case.
-	// Required with the connector.
+	// Required with the method "connector".
 	AcceptedDomains []Domain `toml:"accepted_domains"`
 	// Default is the sender where a device gives none or a foreign one; it is
-	// in an accepted domain. Default: empty, such a sender is left as it is.
+	// in an accepted domain. Default: empty; see [Settings.DefaultSender].
 	Default Address `toml:"default"`
 }
 
@@ -109,20 +109,27 @@ type Upstream struct {
 	// Hold is how long a client waits for Exchange Online's answer before its
 	// message goes to the spool. Default: 5s.
 	Hold Duration `toml:"hold"`
-	// Connections is the most connections to the upstream at once. Default: 4.
+	// Connections is the most connections to the upstream at once. Default: 4;
+	// with the method "submission" 3.
 	Connections int `toml:"connections"`
 	// DNS lists name servers as "ip:port". Default: empty, meaning the system's.
 	DNS []netip.AddrPort `toml:"dns"`
 	// Timeout bounds one delivery attempt, beside the time that a large message
 	// takes on a slow line. Default: 10m.
 	Timeout Duration `toml:"timeout"`
-	// MessagesPerMinute is the most messages sent in a minute. Default: 0, no
-	// bound but what the upstream's answers teach.
+	// MessagesPerMinute is the most messages sent in a minute; 0 is no bound but
+	// what the upstream's answers teach. Default: 0; with the method
+	// "submission" 30.
 	MessagesPerMinute int `toml:"messages_per_minute"`
-	// RecipientsPerDay is the most recipients in 24 hours. Default: 0, no bound.
+	// RecipientsPerDay is the most recipients in 24 hours; 0 is no bound.
+	// Default: 0; with the method "submission" 10000.
 	RecipientsPerDay int `toml:"recipients_per_day"`
 	// Connector holds what only the method "connector" needs.
 	Connector Connector `toml:"connector"`
+	// Submission holds what only the method "submission" needs, and OAuth how
+	// it gets its access token.
+	Submission Submission `toml:"submission"`
+	OAuth      OAuth      `toml:"oauth"`
 }
 
 // Connector is the tenant's host that takes mail on a client certificate.
@@ -132,8 +139,13 @@ type Connector struct {
 	Host Host `toml:"host"`
 	// Port is its TCP port. Default: 25.
 	Port int `toml:"port"`
-	// CAFile is a PEM file of the roots that may vouch for Host. Default:
-	// empty, meaning the roots in the binary.
+	Roots
+}
+
+// Roots are who may vouch for a server.
+type Roots struct {
+	// CAFile is a PEM file of root certificates. Default: empty, meaning the
+	// roots in the binary.
 	CAFile string `toml:"ca_file"`
 	// CA is the text of such a file, for a box that has no files. Default: empty.
 	CA PEM `toml:"ca"`
@@ -155,7 +167,7 @@ type Retry struct {
 type Keys struct {
 	// TPM is the TPM's address. Default: "/dev/tpmrm0".
 	TPM TPMAddress `toml:"tpm"`
-	// Protection is what guards the connector key. Default: "tpm".
+	// Protection is what guards private keys and secrets. Default: "tpm".
 	Protection Protection `toml:"protection"`
 }
 
@@ -215,6 +227,8 @@ func Default() Settings {
 			Connections: 4,
 			Timeout:     minutes(10),
 			Connector:   Connector{Port: 25},
+			Submission:  Submission{Host: "smtp.office365.com", Port: 587, SendAs: SendAsBounce},
+			OAuth:       OAuth{Grant: GrantCertificate, Key: KeyOwn, Algorithm: AlgorithmPS256},
 		},
 		Retry:   Retry{First: minutes(1), Longest: hours(1), Age: hours(5 * 24), Warning: hours(4)},
 		Keys:    Keys{TPM: "/dev/tpmrm0", Protection: ProtectionTPM},

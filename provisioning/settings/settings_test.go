@@ -56,6 +56,28 @@ messages_per_minute = 30
 recipients_per_day = 10000
 connector = { host = "127.0.0.1", port = 2526, ca_file = "", ca = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }
 
+[upstream.submission]
+host = "SMTP.contoso.com"
+port = 465
+user = "Relay@Contoso.com"
+own_mailbox = ["Scanner@Contoso.com", "@Contoso.co.uk"]
+send_as = "default"
+ca_file = "/etc/smtp.pem"
+ca = ""
+
+[upstream.oauth]
+tenant = "Contoso.onmicrosoft.com"
+client_id = "sealpost"
+grant = "device"
+key = "connector"
+token_url = "https://issuer.contoso.com/token"
+device_url = "https://issuer.contoso.com/device"
+scopes = ["mail.send", "offline_access"]
+audience = "https://issuer.contoso.com"
+algorithm = "RS256"
+ca_file = ""
+ca = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"
+
 [retry]
 first = "30s"
 longest = "20m"
@@ -110,7 +132,17 @@ func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
 			Method: MethodConnector, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
 			MessagesPerMinute: 30, RecipientsPerDay: 10000,
 			DNS:       []netip.AddrPort{netip.MustParseAddrPort("192.168.10.1:53"), netip.MustParseAddrPort("[fd00::1]:5353")},
-			Connector: Connector{Host: "127.0.0.1", Port: 2526, CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+			Connector: Connector{Host: "127.0.0.1", Port: 2526, Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}},
+			Submission: Submission{
+				Host: "smtp.contoso.com", Port: 465, User: "Relay@contoso.com", SendAs: SendAsDefault,
+				OwnMailbox: []SenderPattern{"Scanner@contoso.com", "@contoso.co.uk"}, Roots: Roots{CAFile: "/etc/smtp.pem"},
+			},
+			OAuth: OAuth{
+				Tenant: "contoso.onmicrosoft.com", ClientID: "sealpost", Grant: GrantDevice, Key: KeyConnector,
+				TokenURL: "https://issuer.contoso.com/token", DeviceURL: "https://issuer.contoso.com/device",
+				Scopes: []string{"mail.send", "offline_access"}, Audience: "https://issuer.contoso.com", Algorithm: AlgorithmRS256,
+				Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"},
+			},
 		},
 		Retry:   Retry{First: seconds(30), Longest: minutes(20), Age: hours(72), Warning: minutes(90)},
 		Keys:    Keys{TPM: "unix:/run/swtpm.sock", Protection: ProtectionFile},
@@ -233,7 +265,7 @@ func TestEachMistakeIsNamedWithItsLineAndItsCure(t *testing.T) {
 		{"a day below none", "[upstream]\nrecipients_per_day = -1\n", "line 2: upstream.recipients_per_day is -1"},
 		{"recipients beyond a note", "[limits]\nrecipients = 20000\n", "line 2: limits.recipients is 20000"},
 		{"socket over the state", "[control]\nsocket = \"./box.state\"\n", "line 2: control.socket is the same as state.path"},
-		{"method of a later release", "[upstream]\nmethod = \"submission\"\n", "line 2: upstream.method: \"submission\" is not in this release"},
+		{"method of a later release", "[upstream]\nmethod = \"direct\"\n", "line 2: upstream.method: \"direct\" is not in this release"},
 		{"method unknown", "[upstream]\nmethod = \"pigeon\"\n", "line 2: upstream.method: \"pigeon\" is not a way out"},
 		{"name server without port", "[upstream]\ndns = [\"10.0.0.1\"]\n", "line 2: upstream.dns: \"10.0.0.1\" is not a name server: write it like"},
 		{"own address without its network", "[network]\naddress = \"10.0.0.7\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.7\" is not an address with its prefix length"},
@@ -350,6 +382,7 @@ func TestSizesAreBinaryOrDecimalAndPrintAsTheyAreRead(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(minimal))
 	f.Add([]byte(everything))
+	f.Add([]byte(submitting))
 	f.Add([]byte("[lan]\nalow = [[[]]]\n"))
 	f.Add([]byte("a.b.c.d = {e = {f = 1979-05-27}}\n[[site]]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {

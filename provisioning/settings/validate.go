@@ -33,8 +33,18 @@ func (s Settings) check() Errors {
 		!slices.Contains(s.Senders.AcceptedDomains, d) {
 		fault("senders.default", "is in %s, which is not among senders.accepted_domains: add the domain there or use another sender", d)
 	}
-	if s.Upstream.Connector.CA != "" && s.Upstream.Connector.CAFile != "" {
-		fault("upstream.connector.ca", "and upstream.connector.ca_file are both given: leave one of them out")
+	s.checkSubmission(fault)
+	for _, c := range []struct {
+		section string
+		Roots
+	}{
+		{"upstream.connector", s.Upstream.Connector.Roots},
+		{"upstream.submission", s.Upstream.Submission.Roots},
+		{"upstream.oauth", s.Upstream.OAuth.Roots},
+	} {
+		if c.CA != "" && c.CAFile != "" {
+			fault(c.section+".ca", "and %s.ca_file are both given: leave one of them out", c.section)
+		}
 	}
 	if s.State.Path == "" {
 		fault("state.path", "is empty: name a file or a block device")

@@ -90,6 +90,17 @@ func (j *Journal) Signed(connection, protection string, cause error, lasted time
 	j.event(slog.LevelInfo, "signature", append(attrs, slog.Int64("total", total))...)
 }
 
+// TokenRequested records a request for an access token, and with what the box
+// identified itself.
+func (j *Journal) TokenRequested(grant string, cause error, lasted time.Duration) {
+	attrs := []slog.Attr{slog.String("grant", grant), tookAttr(lasted)}
+	if cause != nil {
+		j.event(slog.LevelError, "no access token", append(attrs, slog.String("cause", cause.Error()))...)
+		return
+	}
+	j.event(slog.LevelInfo, "access token", attrs...)
+}
+
 // Conversation is the SMTP dialogue on one connection, line by line.
 type Conversation struct {
 	journal    *Journal

@@ -1,0 +1,102 @@
+// Package credential keeps what the box must still have after a power cut to
+// get access tokens: the client secret that somebody entered, and the refresh
+// token of a sign-in. Both lie sealed in the settings area.
+//
+// It knows the settings area and how a secret is sealed. It must not know how a
+// token is asked for, or how a TPM is reached.
+package credential
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+// Kind is a kind of credential; it names its section of the settings area too.
+type Kind string
+
+// The kinds there are.
+const (
+	ClientSecret Kind = "client secret"
+	RefreshToken Kind = "refresh token"
+)
+
+// MaxSize is the largest credential, in bytes.
+const MaxSize = 64 << 10
+
+// ErrNone is returned where there is no credential of the kind for the
+// application; that of another application counts as none.
+var ErrNone = errors.New("there is none stored for this application")
+
+// Store is the settings area. Update is atomic, and flushed when it returns.
+type Store interface {
+	Load(ctx context.Context) (state.Sections, error)
+	Update(ctx context.Context, change func(state.Sections) error) error
+}
+
+// Application is whose credentials they are.
+type Application struct {
+	Issuer   string // its token endpoint
+	ClientID string
+}
+
+// Vault keeps the credentials of one application.
+type Vault struct {
+	Store       Store
+	Sealer      keyring.Sealer
+	Application Application
+}
+
+// name binds a sealed credential to its application: it opens under no other.
+func (v Vault) name(kind Kind) string {
+	return fmt.Sprintf("%s of %q at %q", kind, v.Application.ClientID, v.Application.Issuer)
+}
+
+// Load gives a credential, or ErrNone; the caller wipes it.
+func (v Vault) Load(ctx context.Context, kind Kind) ([]byte, error) {
+	sections, err := v.Store.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the settings area: %w", err)
+	}
+	stored, there := sections[string(kind)]
+	if !there {
+		return nil, ErrNone
+	}
+	var sealed keyring.Secret
+	if err := json.Unmarshal(stored, &sealed); err != nil {
+		return nil, fmt.Errorf("reading the stored %s: it is damaged, enter it again: %w", kind, err)
+	}
+	if sealed.Name != v.name(kind) {
+		return nil, ErrNone
+	}
+	return v.Sealer.Open(ctx, v.name(kind), sealed)
+}
+
+// Save puts a credential in place of the one before, whatever application that
+// was for. When it returns without an error the new one is durable; a power cut
+// before that leaves the old one or the new one, whole.
+func (v Vault) Save(ctx context.Context, kind Kind, secret []byte) error {
+	if len(secret) == 0 || len(secret) > MaxSize {
+		return fmt.Errorf("the %s has %d bytes, and between 1 and %d are possible: check what was entered", kind, len(secret), MaxSize)
+	}
+	sealed, err := v.Sealer.Seal(ctx, v.name(kind), secret)
+	if err != nil {
+		return err
+	}
+	encoded, err := json.Marshal(sealed)
+	if err != nil {
+		return fmt.Errorf("encoding the %s: %w", kind, err)
+	}
+	err = v.Store.Update(ctx, func(sections state.Sections) error {
+		sections[string(kind)] = encoded
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("storing the %s: %w", kind, err)
+	}
+	return nil
+}

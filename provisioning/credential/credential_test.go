@@ -1,0 +1,165 @@
+package credential
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/tpm"
+	"sealpost/hal/simflash"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+	"sealpost/tests/parts"
+)
+
+// area is a settings area on a simulated flash that one goroutine uses.
+type area struct{ *simflash.Flash }
+
+func (area) Lock(context.Context) (func() error, error) { return func() error { return nil }, nil }
+
+func newFlash() *simflash.Flash { return simflash.New(32<<10, 1) }
+
+var application = Application{"https://issuer.example/token", "box"}
+
+func inFile() keyring.Sealer {
+	return keyring.Sealer{
+		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
+			return keyring.SecretInFile(name, secret), nil
+		},
+		Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
+			return keyring.OpenSecret(ctx, nil, name, stored)
+		},
+	}
+}
+
+func vaultOn(flash *simflash.Flash) Vault {
+	return Vault{Store: state.Open(area{flash}), Sealer: inFile(), Application: application}
+}
+
+func stored(t *testing.T, v Vault, kind Kind) string {
+	t.Helper()
+	secret, err := v.Load(t.Context(), kind)
+	if err != nil && !errors.Is(err, ErrNone) {
+		t.Fatal(err)
+	}
+	return string(secret)
+}
+
+func save(t *testing.T, v Vault, kind Kind, secret string) {
+	t.Helper()
+	if err := v.Save(t.Context(), kind, []byte(secret)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEachKindOfCredentialIsKeptByItself(t *testing.T) {
+	v := vaultOn(newFlash())
+	if got := stored(t, v, RefreshToken); got != "" {
+		t.Errorf("a new box has %q", got)
+	}
+	save(t, v, ClientSecret, "s1")
+	save(t, v, RefreshToken, "r1")
+	save(t, v, RefreshToken, "r2")
+	if stored(t, v, ClientSecret) != "s1" || stored(t, v, RefreshToken) != "r2" {
+		t.Errorf("got %q and %q", stored(t, v, ClientSecret), stored(t, v, RefreshToken))
+	}
+}
+
+func TestACredentialIsNotUsedForAnotherApplication(t *testing.T) {
+	v := vaultOn(newFlash())
+	save(t, v, RefreshToken, "r1")
+	for _, other := range []Application{
+		{"https://issuer.example/other", "box"}, {"https://issuer.example/token", "other"}, {"", `box" at "https://issuer.example/token`},
+	} {
+		foreign := v
+		foreign.Application = other
+		if _, err := foreign.Load(t.Context(), RefreshToken); !errors.Is(err, ErrNone) {
+			t.Errorf("%v got %v", other, err)
+		}
+	}
+	if stored(t, v, RefreshToken) != "r1" {
+		t.Error("its own application has lost it")
+	}
+}
+
+func TestARefreshTokenThatWasSavedOutlastsAPowerCutAtAnyTime(t *testing.T) {
+	const calls = 6
+	for call := 1; call <= calls; call++ {
+		flash := newFlash()
+		save(t, vaultOn(flash), RefreshToken, "r1")
+		c := flash.Counts()
+		flash.At(c.Writes+c.Flushes+call, simflash.Cut)
+		err := vaultOn(flash).Save(t.Context(), RefreshToken, []byte("r2"))
+		if call == calls && err != nil {
+			t.Fatalf("a save takes more than %d calls: %v", calls-1, err)
+		}
+		for after := range flash.PowerCut(32) {
+			if got := stored(t, vaultOn(after), RefreshToken); got != "r2" && (err == nil || got != "r1") {
+				t.Fatalf("cut at call %d: %q is left", call, got)
+			}
+		}
+	}
+}
+
+func TestACredentialSealedByOneTPMIsRefusedByAnother(t *testing.T) {
+	sealedBy := func() keyring.Sealer {
+		chip, err := tpm.New(parts.StartSwtpm(t).Address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = chip.Close() })
+		return keyring.Sealer{
+			Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
+				return keyring.SealSecret(ctx, chip, name, secret)
+			},
+			Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
+				return keyring.OpenSecret(ctx, chip, name, stored)
+			},
+		}
+	}
+	v := vaultOn(newFlash())
+	v.Sealer = sealedBy()
+	const secret = "a refresh token, longer than what a TPM seals by itself: " +
+		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+	save(t, v, RefreshToken, secret)
+	if stored(t, v, RefreshToken) != secret {
+		t.Error("its own TPM gave something else back")
+	}
+	sections, err := v.Store.Load(t.Context())
+	if err != nil || strings.Contains(string(sections[string(RefreshToken)]), "refresh token, longer") {
+		t.Errorf("it lies there in the clear, or %v", err)
+	}
+	v.Sealer = sealedBy()
+	_, err = v.Load(t.Context(), RefreshToken)
+	if fault := (*hal.TPMFault)(nil); !errors.As(err, &fault) || fault.State != hal.TPMReplaced {
+		t.Errorf("another TPM: %v", err)
+	}
+}
+
+func TestNothingAndTooMuchAreNotSaved(t *testing.T) {
+	v := vaultOn(newFlash())
+	for _, secret := range []string{"", strings.Repeat("hidden", MaxSize/6+1)} {
+		err := v.Save(t.Context(), ClientSecret, []byte(secret))
+		if err == nil || strings.Contains(err.Error(), "hidden") || stored(t, v, ClientSecret) != "" {
+			t.Errorf("%d bytes: %v", len(secret), err)
+		}
+	}
+}
+
+func TestADamagedCredentialIsSaidToBeOne(t *testing.T) {
+	v := vaultOn(newFlash())
+	for _, text := range []string{"", "{", "[]", `"x"`, `{"name":5}`} {
+		err := v.Store.Update(t.Context(), func(sections state.Sections) error {
+			sections[string(ClientSecret)] = []byte(text)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Load(t.Context(), ClientSecret); err == nil || !strings.Contains(err.Error(), "enter it again") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

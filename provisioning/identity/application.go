@@ -1,0 +1,131 @@
+package identity
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"sealpost/hal"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+// Generator makes an RSA key under the protection that the settings ask for. It
+// belongs to no certificate yet.
+type Generator func(ctx context.Context) (keyring.Key, error)
+
+// Application is the box's own certificate as an OAuth client: the token issuer
+// is told of it, and knows the box by signatures of its key.
+type Application struct {
+	Certificate *x509.Certificate
+	Key         keyring.Key
+}
+
+// applicationRecord is the stored form.
+type applicationRecord struct {
+	Certificate []byte      `json:"certificate"` // DER
+	Key         keyring.Key `json:"key"`
+}
+
+// Signer gives the key for use. It does not touch the TPM yet.
+func (a Application) Signer(tpm hal.TPM) (crypto.Signer, error) {
+	signer, err := keyring.Open(tpm, a.Key, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !belongs(signer, a.Certificate) {
+		return nil, errors.New("the stored key is not that of the box's own certificate: make another with: sealpost tenant certificate --replace")
+	}
+	return signer, nil
+}
+
+// OwnApplication gives the box's own certificate as an OAuth client: the stored
+// one, or else one that is made, under a name for people, and stored first.
+func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Generator, name string) (Application, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return Application{}, fmt.Errorf("reading the settings area: %w", err)
+	}
+	if stored, there := sections[sectionApplication]; there {
+		return decodeApplication(stored)
+	}
+	made, err := makeApplication(ctx, tpm, generate, name)
+	if err != nil {
+		return Application{}, err
+	}
+	err = update(ctx, store, func(sections state.Sections) (err error) {
+		// Whoever was first may have shown theirs to the issuer already.
+		if stored, there := sections[sectionApplication]; there {
+			made, err = decodeApplication(stored)
+			return err
+		}
+		return made.put(sections)
+	})
+	return made, err
+}
+
+// RenewApplication makes a new certificate and key in place of what is stored;
+// the issuer does not know the box any more until it is told of it.
+func RenewApplication(ctx context.Context, store Store, tpm hal.TPM, generate Generator, name string) (Application, error) {
+	made, err := makeApplication(ctx, tpm, generate, name)
+	if err != nil {
+		return Application{}, err
+	}
+	return made, update(ctx, store, made.put)
+}
+
+func (a Application) put(sections state.Sections) error {
+	return put(sections, sectionApplication, applicationRecord{a.Certificate.Raw, a.Key})
+}
+
+func decodeApplication(stored []byte) (Application, error) {
+	var r applicationRecord
+	err := json.Unmarshal(stored, &r)
+	if err == nil {
+		var leaf *x509.Certificate
+		if leaf, err = x509.ParseCertificate(r.Certificate); err == nil {
+			return Application{leaf, r.Key}, nil
+		}
+	}
+	return Application{}, fmt.Errorf("reading the box's own certificate: it is damaged, make another with: sealpost tenant certificate --replace: %w", err)
+}
+
+func makeApplication(ctx context.Context, tpm hal.TPM, generate Generator, name string) (Application, error) {
+	key, err := generate(ctx)
+	if err != nil {
+		return Application{}, fmt.Errorf("making the key of the box's own certificate: %w", err)
+	}
+	signer, err := keyring.Open(tpm, key, nil)
+	if err != nil {
+		return Application{}, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return Application{}, fmt.Errorf("making a serial number: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: name},
+		// The box may not know the time yet; the issuer, which does, can end
+		// the certificate whenever it likes.
+		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		NotAfter:  time.Date(2049, 12, 31, 0, 0, 0, 0, time.UTC),
+		KeyUsage:  x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, signer.Public(), signer)
+	if err != nil {
+		return Application{}, fmt.Errorf("signing the box's own certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return Application{}, fmt.Errorf("reading the box's own certificate: %w", err)
+	}
+	return Application{leaf, key}, nil
+}

@@ -1,0 +1,83 @@
+package identity
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"strings"
+	"testing"
+
+	"sealpost/hal"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+func rsaInFile(context.Context) (keyring.Key, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return keyring.Key{}, err
+	}
+	return keyring.ProtectInFile(key, nil)
+}
+
+func TestTheBoxStaysTheSameApplicationUntilItIsTold(t *testing.T) {
+	ctx, store := context.Background(), &memory{}
+	first := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
+	if err := first.Certificate.CheckSignature(first.Certificate.SignatureAlgorithm, first.Certificate.RawTBSCertificate, first.Certificate.Signature); err != nil {
+		t.Errorf("its own key did not sign it: %v", err)
+	}
+	again := must(OwnApplication(ctx, store, nil, rsaInFile, "other.contoso.com"))
+	if !again.Certificate.Equal(first.Certificate) {
+		t.Error("it changed by itself")
+	}
+	renewed := must(RenewApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
+	if renewed.Certificate.Equal(first.Certificate) || !must(OwnApplication(ctx, store, nil, rsaInFile, "")).Certificate.Equal(renewed.Certificate) {
+		t.Error("it did not change when it was told to")
+	}
+}
+
+func TestOfTwoThatMakeTheApplicationsKeyAtOnceOneIsKept(t *testing.T) {
+	ctx, store := context.Background(), &memory{}
+	var first Application
+	slow := func(ctx context.Context) (keyring.Key, error) {
+		first = must(OwnApplication(ctx, store, nil, rsaInFile, "first"))
+		return rsaInFile(ctx)
+	}
+	if second := must(OwnApplication(ctx, store, nil, slow, "second")); !second.Certificate.Equal(first.Certificate) {
+		t.Error("the issuer may know the one, and the box signs by the other")
+	}
+}
+
+func TestTheApplicationsKeyIsBornInTheTPMAndSignsThere(t *testing.T) {
+	ctx, store, chip := context.Background(), &memory{}, newTPM(t)
+	generate := func(ctx context.Context) (keyring.Key, error) { return keyring.Generate(ctx, chip, hal.RSA2048) }
+	must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
+	own := must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
+	if own.Key.Protection != keyring.TPMResident {
+		t.Errorf("the key is %s", own.Key.Protection)
+	}
+	signer := must(own.Signer(chip))
+	digest := sha256.Sum256([]byte("an assertion"))
+	options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	signature := must(signer.Sign(rand.Reader, digest[:], options))
+	if err := rsa.VerifyPSS(own.Certificate.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, options); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnApplicationThatIsDamagedIsNotReplacedByItself(t *testing.T) {
+	ctx, store := context.Background(), &memory{}
+	own := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
+	own.Key = must(rsaInFile(ctx))
+	if _, err := own.Signer(nil); err == nil || !strings.Contains(err.Error(), "--replace") {
+		t.Errorf("another's key: %v", err)
+	}
+	for _, text := range []string{"{", "{}", `{"certificate":"AAAA"}`} {
+		store.sections = state.Sections{sectionApplication: []byte(text)}
+		if _, err := OwnApplication(ctx, store, nil, rsaInFile, ""); err == nil || !strings.Contains(err.Error(), "--replace") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
