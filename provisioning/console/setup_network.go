@@ -95,8 +95,11 @@ func (u *setup) method(ctx context.Context) error {
 	}
 	const only = "connector"
 	return u.ask(ctx, question{"Way out", only, func(method string) error {
-		if method == only {
+		switch method {
+		case only:
 			method = ""
+		case "submission":
+			return useless("These questions lead to a connector. For submission begin anew and paste a whole sealpost.toml.")
 		}
 		return u.draft.put("upstream.method", method)
 	}})
