@@ -48,15 +48,8 @@ func (c *Console) Run(ctx context.Context, line io.ReadWriter) error {
 
 // run greets whoever presses Enter, and leads them through.
 func (s *session) run(ctx context.Context) error {
-	s.t.Print("\nSealpost. Press Enter to begin. ")
-	for {
-		_, err := s.t.Line(ctx)
-		if words := useless(""); err != nil && !errors.As(err, &words) && !errors.Is(err, errIdle) && !errors.Is(err, errBack) {
-			return err
-		}
-		if err == nil {
-			break
-		}
+	if err := s.awaitSomebody(ctx); err != nil {
+		return err
 	}
 	running, err := s.running(ctx)
 	if err != nil {
@@ -79,6 +72,22 @@ func (s *session) run(ctx context.Context) error {
 			err = s.menu(ctx)
 		}
 		if err != nil && !errors.Is(err, errBack) {
+			return err
+		}
+	}
+}
+
+// awaitSomebody waits for Enter, through whatever else the line says.
+func (s *session) awaitSomebody(ctx context.Context) error {
+	const invitation = "\nSealpost. Press Enter to begin. "
+	s.t.Print(invitation)
+	for {
+		_, err := s.t.Line(ctx)
+		var words useless
+		switch {
+		case errors.Is(err, errBack):
+			s.t.Print(invitation) // the line is quiet again
+		case err == nil || !errors.As(err, &words) && !errors.Is(err, errIdle):
 			return err
 		}
 	}

@@ -18,6 +18,9 @@ const (
 	// pasteEnds is the pause after a whole block that says that there is no
 	// other.
 	pasteEnds = 2 * time.Second
+	// pasteStops is the pause after which an Enter is a person's who wonders, as
+	// after a cable was pulled in the middle.
+	pasteStops = 5 * time.Second
 )
 
 // Paste reads lines until one that is a single dot, or until nothing follows a
@@ -25,7 +28,7 @@ const (
 // caller clears what it gets.
 func (t *Terminal) Paste(ctx context.Context) ([]byte, error) {
 	var p paste
-	patience := idleTime
+	patience, last := idleTime, time.Now()
 	for {
 		k, err := t.key(ctx, patience)
 		switch {
@@ -42,6 +45,12 @@ func (t *Terminal) Paste(ctx context.Context) ([]byte, error) {
 			return nil, t.interrupted(ctx)
 		}
 		patience = pastePatience
+		switch empty := k == keyEnter && len(p.line) == 0; {
+		case !empty:
+			last = time.Now()
+		case time.Since(last) > pasteStops:
+			t.Say("This is in the middle of a paste: paste the rest of it, or give it up with Ctrl-C.")
+		}
 		switch line := p.take(k); {
 		case line == ".":
 			p.text = p.text[:max(0, len(p.text)-len(".\n"))]

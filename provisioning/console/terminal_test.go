@@ -165,6 +165,31 @@ func TestAPasteThatStopsInTheMiddleIsNotTaken(t *testing.T) {
 	})
 }
 
+func TestWhoPressesEnterInTheMiddleOfAPasteIsToldSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		line := newCable()
+		terminal := NewTerminal(line)
+		defer terminal.Close()
+		go func() {
+			line.keys <- []byte("\r-----BEGIN CERTIFICATE-----\rMIIK\r\r") // an empty line belongs to it
+			for range 3 {
+				time.Sleep(pasteStops)
+				line.keys <- []byte("\r")
+			}
+			line.keys <- []byte{keyInterrupt}
+		}()
+		if _, err := terminal.Paste(t.Context()); !errors.Is(err, errBack) {
+			t.Error(err)
+		}
+		heard := line.heard()
+		if said := strings.Count(heard, "in the middle of a paste"); said != 2 {
+			t.Errorf("it was said %d times: %q", said, heard)
+		}
+		close(line.keys)
+		synctest.Wait()
+	})
+}
+
 func TestAPasteWithoutEndIsNotKept(t *testing.T) {
 	var p paste
 	for range 3 * largestPaste {

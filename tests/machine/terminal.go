@@ -54,7 +54,41 @@ func (t *Terminal) Transcript() string {
 }
 
 // Expect waits for the words behind those that were last waited for.
-func (t *Terminal) Expect(words string) error {
+func (t *Terminal) Expect(words string) error { return t.expect(words, patience) }
+
+// PressUntil waits until the screen stands still, and presses Enter now and then
+// until the console says the words, as somebody does who does not know what it
+// waits for.
+func (t *Terminal) PressUntil(words string) error {
+	const often = 2 * time.Second
+	t.awaitSilence()
+	for deadline := time.Now().Add(patience); ; {
+		if err := t.Send(""); err != nil {
+			return err
+		}
+		err := t.expect(words, often)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
+// awaitSilence forgets what is said until nothing is said for a while.
+func (t *Terminal) awaitSilence() {
+	const still = time.Second
+	for {
+		t.mu.Lock()
+		silent := t.heard == ""
+		t.heard = ""
+		t.mu.Unlock()
+		if silent {
+			return
+		}
+		time.Sleep(still)
+	}
+}
+
+func (t *Terminal) expect(words string, patience time.Duration) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(glance) {
 		t.mu.Lock()
 		_, rest, found := strings.Cut(t.heard, words)
