@@ -67,7 +67,7 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err != nil {
 		return err
 	}
-	password, err := readPassword(c, passwordFile)
+	password, err := readPassword(c, "Password of the PFX", passwordFile)
 	if err != nil {
 		return err
 	}

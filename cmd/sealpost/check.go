@@ -20,7 +20,6 @@ import (
 	"sealpost/relay/dispatch"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
-	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/dns"
 )
@@ -183,7 +182,7 @@ func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
 	if n.Alert != "" {
 		e.Recipients[0] = n.Alert
 	}
-	result, err := way.Deliver(ctx, e, nothing{}, func([]reply.Reply) bool { return false })
+	result, err := way.Deliver(ctx, e, plainContent(""), noContent)
 	if fault := (*upstream.Unavailable)(nil); errors.As(err, &fault) {
 		err = errors.New(fault.Reason)
 	}
@@ -194,8 +193,11 @@ func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
 	return preflight.Upstream(result.Connection.Certificate(), refused, err)
 }
 
-// nothing is the content of a message that is not sent.
-type nothing struct{}
+// plainContent is the content of a message; empty for one that is not sent.
+type plainContent string
 
-func (nothing) Size() int64     { return 0 }
-func (nothing) Open() io.Reader { return strings.NewReader("") }
+// Size implements envelope.Content.
+func (p plainContent) Size() int64 { return int64(len(p)) }
+
+// Open implements envelope.Content.
+func (p plainContent) Open() io.Reader { return strings.NewReader(string(p)) }

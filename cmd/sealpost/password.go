@@ -17,8 +17,9 @@ import (
 const passwordLimit = 4096
 
 // readPassword takes the first line of a file, asks at a terminal without
-// echo, or takes the first line of standard input.
-func readPassword(c *cobra.Command, path string) (string, error) {
+// echo, or takes the first line of standard input. What it is stands in the
+// question.
+func readPassword(c *cobra.Command, what, path string) (string, error) {
 	if path != "" {
 		data, err := readFile(path, passwordLimit)
 		if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
@@ -29,26 +30,26 @@ func readPassword(c *cobra.Command, path string) (string, error) {
 		return strings.TrimSuffix(string(line), "\r"), err
 	}
 	if file, ok := c.InOrStdin().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		return askPassword(c, int(file.Fd()))
+		return askPassword(c, what, int(file.Fd()))
 	}
 	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), passwordLimit)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("reading the password: %w", err)
+		return "", fmt.Errorf("reading what was to be entered: %w", err)
 	}
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
 // askPassword asks without echo, and leaves the terminal as it was also when
 // it is interrupted.
-func askPassword(c *cobra.Command, fd int) (string, error) {
+func askPassword(c *cobra.Command, what string, fd int) (string, error) {
 	before, err := term.GetState(fd)
 	if err != nil {
-		return "", fmt.Errorf("asking for the password: %w", err)
+		return "", fmt.Errorf("asking without echo: %w", err)
 	}
 	defer func() { _ = term.Restore(fd, before) }()
 	ctx, stop := untilStopped(c.Context())
 	defer stop()
-	fmt.Fprint(c.ErrOrStderr(), "Password of the PFX: ")
+	fmt.Fprintf(c.ErrOrStderr(), "%s: ", what)
 	defer fmt.Fprintln(c.ErrOrStderr())
 	type answer struct {
 		password []byte
@@ -62,10 +63,10 @@ func askPassword(c *cobra.Command, fd int) (string, error) {
 	select {
 	case a := <-answered:
 		if a.err != nil {
-			return "", fmt.Errorf("asking for the password: %w", a.err)
+			return "", fmt.Errorf("asking without echo: %w", a.err)
 		}
 		return string(a.password), nil
 	case <-ctx.Done():
-		return "", errors.New("interrupted: nothing was imported")
+		return "", errors.New("interrupted: nothing was changed")
 	}
 }

@@ -63,7 +63,7 @@ func TestAPasswordIsAskedForWithoutEchoAndTheTerminalGivenBack(t *testing.T) {
 		fails string
 	}{
 		"answered":    {func(person *os.File) { _, _ = person.WriteString("correct horse\n") }, "correct horse", ""},
-		"interrupted": {func(*os.File) { _ = syscall.Kill(os.Getpid(), syscall.SIGINT) }, "", "interrupted: nothing was imported"},
+		"interrupted": {func(*os.File) { _ = syscall.Kill(os.Getpid(), syscall.SIGINT) }, "", "interrupted: nothing was changed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			others := goleak.IgnoreCurrent()
@@ -77,7 +77,7 @@ func TestAPasswordIsAskedForWithoutEchoAndTheTerminalGivenBack(t *testing.T) {
 				awaitEcho(t, program, false)
 				c.act(person)
 			})
-			got, err := readPassword(command, "")
+			got, err := readPassword(command, "Password of the PFX", "")
 			if got != c.want || (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("got %q, %v", got, err)
 			}
@@ -99,11 +99,11 @@ func TestAPasswordIsTheFirstLineOfAFileOrOfStandardInput(t *testing.T) {
 		}
 		command := &cobra.Command{}
 		command.SetIn(strings.NewReader(given))
-		fromFile, err := readPassword(command, path)
+		fromFile, err := readPassword(command, "Password of the PFX", path)
 		if err != nil || fromFile != want {
 			t.Errorf("%q in a file: got %q, %v", given, fromFile, err)
 		}
-		fromInput, err := readPassword(command, "")
+		fromInput, err := readPassword(command, "Password of the PFX", "")
 		if err != nil || fromInput != want {
 			t.Errorf("%q on standard input: got %q, %v", given, fromInput, err)
 		}
@@ -116,7 +116,7 @@ func TestAPasswordFileOfWindowsIsUnderstood(t *testing.T) {
 		if err := os.WriteFile(path, []byte(given), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := readPassword(&cobra.Command{}, path)
+		got, err := readPassword(&cobra.Command{}, "Password of the PFX", path)
 		if got != want || (err != nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "save it as UTF-8") {
 			t.Errorf("%q: got %q, %v", given, got, err)
 		}

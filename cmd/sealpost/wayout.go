@@ -56,14 +56,26 @@ func (r *relay) connector(ctx context.Context) (wayOut, error) {
 // 3.3).
 const immediateTLS = 465
 
+// submission is the way out with a token that is kept fresh.
 func (r *relay) submission() (wayOut, error) {
-	s := r.box.settings
-	to := s.Upstream.Submission
-	roots, err := caPool("upstream.submission", to.Roots)
+	grant, err := r.box.grant(r.hostname)
 	if err != nil {
 		return nil, err
 	}
-	grant, err := r.box.grant(r.hostname)
+	keeper := oauth.NewKeeper(grant, observer{r.journal})
+	way, err := r.submitting(bearers{keeper})
+	if err != nil {
+		keeper.Close()
+		return nil, err
+	}
+	return keeping{way, keeper}, nil
+}
+
+// submitting is a submission on these tokens.
+func (r *relay) submitting(tokens submission.Tokens) (*submission.Submission, error) {
+	s := r.box.settings
+	to := s.Upstream.Submission
+	roots, err := caPool("upstream.submission", to.Roots)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +88,7 @@ func (r *relay) submission() (wayOut, error) {
 		PerMailbox:  mailboxConnections,
 		Patience:    min(upstreamPatience, s.Upstream.Timeout.Duration),
 		Resolver:    dns.Resolver(s.Upstream.DNS),
+		Tokens:      tokens,
 		User: func(sender envelope.Address) envelope.Address {
 			return envelope.Address(to.Mailbox(string(sender)))
 		},
@@ -86,9 +99,7 @@ func (r *relay) submission() (wayOut, error) {
 	if to.SendAs == settings.SendAsDefault {
 		config.Default = envelope.Address(s.DefaultSender())
 	}
-	keeper := oauth.NewKeeper(grant, observer{r.journal})
-	config.Tokens = bearers{keeper}
-	return keeping{submission.New(config, r.journal), keeper}, nil
+	return submission.New(config, r.journal), nil
 }
 
 // keeping is a submission with the keeper of its token.

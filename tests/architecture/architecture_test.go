@@ -60,6 +60,8 @@ var rules = []struct {
 	{"provisioning/state", []string{"hal"}},
 	{"provisioning/certificate", []string{"hal"}},
 	{"provisioning/keyring", []string{"hal"}},
+	{"provisioning/tenant", []string{"provisioning/settings", "provisioning/certificate", "provisioning/preflight"}},
+	{"provisioning/credential", []string{"provisioning/keyring", "provisioning/state"}},
 	{"provisioning/", []string{"hal", "provisioning/"}},
 
 	{"cmd/", []string{"hal", "hal/", "relay/", "provisioning/"}},
@@ -68,7 +70,7 @@ var rules = []struct {
 }
 
 // pure packages do no I/O and read no clock.
-var pure = []string{"relay/envelope", "relay/policy", "relay/report", "provisioning/settings"}
+var pure = []string{"relay/envelope", "relay/policy", "relay/report", "provisioning/settings", "provisioning/tenant"}
 
 // impure standard packages reach outside the process.
 var impure = []string{"os", "net", "net/http", "os/exec", "syscall", "log/slog"}

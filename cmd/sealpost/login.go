@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"rsc.io/qr"
+
+	"sealpost/hal"
+	"sealpost/provisioning/settings"
+	"sealpost/relay/oauth"
+)
+
+// invitation is what a person needs to sign the box in.
+type invitation struct {
+	URL     string    `json:"url"`
+	Code    string    `json:"code"`
+	Expires time.Time `json:"expires"`
+	Mailbox string    `json:"mailbox"`
+	picture string
+}
+
+func (i invitation) String() string {
+	return fmt.Sprintf("%sTo sign this box in, open in a browser anywhere\n\n    %s\n\nand enter the code\n\n    %s\n\nbefore %s. Sign in as %s. Waiting ...",
+		i.picture, i.URL, i.Code, i.Expires.Format("15:04"), i.Mailbox)
+}
+
+// signedIn says that a sign-in is done.
+type signedIn struct {
+	User string `json:"user,omitempty"` // empty where the token does not say
+}
+
+func (s signedIn) String() string {
+	if s.User == "" {
+		return "The box is signed in."
+	}
+	return "The box is signed in as " + s.User + "."
+}
+
+func loginCommand(o *options) *cobra.Command {
+	return leaf("login", "Sign the box in with a device code", 0, func(c *cobra.Command, _ []string) error {
+		ctx, stop := untilStopped(c.Context())
+		defer stop()
+		b, err := openBox(o, anyState)
+		if err != nil {
+			return err
+		}
+		return errors.Join(o.login(ctx, c.OutOrStdout(), b), b.close())
+	})
+}
+
+func (o *options) login(ctx context.Context, out io.Writer, b *box) error {
+	if err := b.needsGrant(settings.GrantDevice); err != nil {
+		return err
+	}
+	if err := b.canSeal(ctx); err != nil {
+		return err
+	}
+	issuer, err := b.issuer()
+	if err != nil {
+		return err
+	}
+	token, err := issuer.Delegated(refreshTokens{b.vault()}).Login(ctx, func(code oauth.DeviceCode) {
+		shown := invitation{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.settings.Upstream.Submission.User)}
+		if showsBlocks(out) {
+			shown.picture = picture(code.VerificationURL)
+		}
+		_ = o.printLine(out, shown)
+	})
+	if err != nil {
+		return err
+	}
+	// An opaque token is as good.
+	claims, _ := token.Claims()
+	return o.printLine(out, signedIn{claims.User})
+}
+
+// canSeal asks the TPM before a person is asked to sign in for nothing.
+func (b *box) canSeal(ctx context.Context) error {
+	if b.settings.Keys.Protection == settings.ProtectionFile {
+		return nil
+	}
+	if state := b.tpm.State(ctx); state != hal.TPMReady && state != hal.TPMReplaced {
+		return fmt.Errorf("the TPM, which has to seal the sign-in, is %s: %s", state, state.Advice())
+	}
+	return nil
+}
+
+// showsBlocks tells a terminal that can show the block characters of a picture.
+func showsBlocks(out io.Writer) bool {
+	file, isFile := out.(*os.File)
+	return isFile && term.IsTerminal(int(file.Fd())) && speaksUTF8(os.Getenv)
+}
+
+// speaksUTF8 goes by the locale, as POSIX orders its variables.
+func speaksUTF8(environment func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if locale := strings.ToUpper(environment(name)); locale != "" {
+			return strings.HasSuffix(locale, "UTF-8") || strings.HasSuffix(locale, "UTF8")
+		}
+	}
+	return false
+}
+
+// picture is a QR code of half blocks, two modules a character; empty where the
+// text is too long for one.
+func picture(text string) string {
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return ""
+	}
+	const margin = 4 // modules, that a reader needs (ISO/IEC 18004)
+	var b strings.Builder
+	for y := -margin; y < code.Size+margin; y += 2 {
+		b.WriteString("\x1b[30;107m") // black on white, whatever the terminal's colours
+		for x := -margin; x < code.Size+margin; x++ {
+			b.WriteRune([]rune(" ▄▀█")[2*dark(code, x, y)+dark(code, x, y+1)])
+		}
+		b.WriteString("\x1b[0m\n")
+	}
+	return b.String() + "\n"
+}
+
+func dark(code *qr.Code, x, y int) int {
+	if code.Black(x, y) {
+		return 1
+	}
+	return 0
+}

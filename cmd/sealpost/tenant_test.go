@@ -1,0 +1,231 @@
+package main
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"rsc.io/qr"
+
+	"sealpost/tests/tenant"
+)
+
+// refusing is an issuer that gives Entra ID's code.
+func refusing(code int) func(string, url.Values) (int, any) {
+	return func(string, url.Values) (int, any) {
+		return http.StatusBadRequest, map[string]any{"error": "invalid_client", "error_codes": []int{code}, "error_description": "AADSTS: hidden words"}
+	}
+}
+
+// granting is an issuer that gives a token with the claims.
+func granting(claims map[string]any) func(string, url.Values) (int, any) {
+	return func(string, url.Values) (int, any) { return http.StatusOK, bearing(claimed(claims), "") }
+}
+
+func TestVerifyNamesTheFirstStepThatIsMissing(t *testing.T) {
+	judged := func(answer string) func(*cloud) {
+		return func(c *cloud) {
+			c.tenant.Become(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
+				Submission: &tenant.Submission{Judge: func(string, string) string { return answer }}})
+		}
+	}
+	for _, c := range []struct {
+		name, oauth string
+		change      func(*cloud)
+		step, words string // no step where nothing is missing
+	}{
+		{"nothing", "", nil, "", ""},
+		{"the secret", `grant = "secret"`, nil, "credential", "sealpost tenant secret"},
+		{"the sign-in", `grant = "device"`, nil, "credential", "sealpost tenant login"},
+		{"the connector's certificate", `key = "connector"`, nil, "credential", "sealpost certificate import"},
+		{"the issuer", "", func(c *cloud) { c.issuer.Close() }, "issuer", "localhost refused the connection"},
+		{"the upload", "", func(c *cloud) { c.answer = refusing(700027) }, "token", "upload the certificate"},
+		{"the right scope", "", func(c *cloud) { c.answer = granting(map[string]any{"aud": "https://graph.microsoft.com"}) }, "audience", "https://graph.microsoft.com"},
+		{"the role", "", func(c *cloud) { c.answer = granting(map[string]any{"aud": "https://outlook.office365.com"}) }, "permission", "SMTP.SendAsApp"},
+		{"the service principal", "", judged("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
+		{"SMTP AUTH", "", judged("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
+		{"Send As", "\n[senders]\ndefault = \"printer@contoso.com\"", nil, "message", "Add-RecipientPermission -Identity printer@contoso.com -Trustee " + boxUser},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cloud := newCloud(t)
+			if c.change != nil {
+				c.change(cloud)
+			}
+			configure(t, cloud.settings(c.oauth))
+			status, out, errs := say("", "tenant", "verify", "--to", "alerts@msp.example")
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			last := lines[len(lines)-1]
+			if c.step == "" {
+				if status != exitDone || len(cloud.tenant.Messages()) != 1 || strings.Contains(out, "problem") {
+					t.Fatalf("status %d: %s%s", status, out, errs)
+				}
+				return
+			}
+			if status != exitFailed || !strings.HasPrefix(last, "problem") || !strings.Contains(last, " "+c.step+" ") || !strings.Contains(last, c.words) {
+				t.Errorf("status %d: %s%s", status, out, errs)
+			}
+			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `missing is "`+c.step+`"`) || strings.Contains(out, "hidden") {
+				t.Errorf("it says %s%s", out, errs)
+			}
+			status, out, _ = say("", "tenant", "verify", "--json")
+			for line := range strings.Lines(out) {
+				if !json.Valid([]byte(line)) {
+					t.Errorf("status %d, not JSON: %s", status, line)
+				}
+			}
+		})
+	}
+}
+
+func TestTheCertificateToUploadIsOfTheKeyThatSigns(t *testing.T) {
+	c := newCloud(t)
+	configure(t, c.settings(""))
+	status, out, errs := say("", "tenant", "certificate")
+	block, _ := pem.Decode([]byte(out))
+	if status != exitDone || block == nil {
+		t.Fatalf("status %d: %s%s", status, out, errs)
+	}
+	if _, out, errs := say("", "tenant", "verify"); !strings.Contains(out, "logged in by XOAUTH2") {
+		t.Fatalf("%s%s", out, errs)
+	}
+	leaf := must(x509.ParseCertificate(block.Bytes))
+	assertion := c.forms()[0].Get("client_assertion")
+	signed := assertion[:strings.LastIndexByte(assertion, '.')]
+	signature := must(base64.RawURLEncoding.DecodeString(assertion[len(signed)+1:]))
+	digest := sha256.Sum256([]byte(signed))
+	if err := rsa.VerifyPSS(leaf.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, nil); err != nil {
+		t.Error(err)
+	}
+	if _, again, _ := say("", "tenant", "certificate"); again != out {
+		t.Error("the next time it is another")
+	}
+	if _, replaced, _ := say("", "tenant", "certificate", "--replace"); replaced == out {
+		t.Error("it is not replaced when that is asked for")
+	}
+}
+
+func TestAClientSecretThatWasEnteredIsShownToTheIssuerAlone(t *testing.T) {
+	c := newCloud(t)
+	configure(t, c.settings(`grant = "secret"`))
+	const secret = "very~secret.value"
+	if err := os.WriteFile("secret.txt", []byte(secret+"\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for input, args := range map[string][]string{secret + "\n": {"tenant", "secret"}, "": {"tenant", "secret", "--secret-file", "secret.txt"}} {
+		if status, out, errs := say(input, args...); status != exitDone || strings.Contains(out+errs, secret) {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+		if status, out, errs := say("", "tenant", "verify"); status != exitDone || strings.Contains(out+errs, secret) {
+			t.Errorf("status %d: %s%s", status, out, errs)
+		}
+	}
+	for _, form := range c.forms() {
+		if form.Get("client_secret") != secret {
+			t.Errorf("the issuer was shown %q", form.Get("client_secret"))
+		}
+	}
+}
+
+func TestASignInIsShownToAPersonAndOutlastsTheProgram(t *testing.T) {
+	c := newCloud(t)
+	const refresh = "very-secret-refresh-token"
+	person := claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser})
+	c.answer = func(path string, form url.Values) (int, any) {
+		if path == "/device" {
+			return http.StatusOK, map[string]any{"device_code": "hidden-code", "user_code": "ABCD-EFGH",
+				"verification_uri": "https://microsoft.com/devicelogin", "expires_in": 900, "interval": 1}
+		}
+		return http.StatusOK, bearing(person, refresh)
+	}
+	configure(t, c.settings(`grant = "device"`))
+	status, out, errs := say("", "tenant", "login")
+	if status != exitDone || !strings.Contains(out, "https://microsoft.com/devicelogin") || !strings.Contains(out, "ABCD-EFGH") || !strings.Contains(out, "signed in as "+boxUser) {
+		t.Fatalf("status %d: %s%s", status, out, errs)
+	}
+	if strings.ContainsAny(out, "█▀▄\x1b") {
+		t.Errorf("a picture for who is no terminal: %s", out)
+	}
+	if strings.Contains(out+errs, "hidden-code") || strings.Contains(out+errs, refresh) || strings.Contains(out+errs, person) {
+		t.Errorf("it shows a secret: %s%s", out, errs)
+	}
+	if status, out, errs := say("", "tenant", "verify"); status != exitDone {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	forms := c.forms()
+	if last := forms[len(forms)-1]; last.Get("refresh_token") != refresh {
+		t.Errorf("the token was asked for with %v", last)
+	}
+}
+
+func TestACommandThatTheSettingsHaveNoUseForSaysSo(t *testing.T) {
+	c := newCloud(t)
+	configure(t, c.settings(""))
+	for _, args := range [][]string{{"tenant", "login"}, {"tenant", "secret"}} {
+		if status, _, errs := say("x\n", args...); status != exitFailed || !strings.Contains(errs, `upstream.oauth.grant is "certificate"`) {
+			t.Errorf("%v: status %d: %s", args, status, errs)
+		}
+	}
+	configure(t, good)
+	for _, args := range [][]string{{"tenant", "login"}, {"tenant", "secret"}, {"tenant", "certificate"}, {"tenant", "verify"}} {
+		if status, out, errs := say("x\n", args...); status != exitFailed || !strings.Contains(out+errs, `upstream.method is "connector"`) {
+			t.Errorf("%v: status %d: %s%s", args, status, out, errs)
+		}
+	}
+}
+
+func TestTheScriptUploadsTheCertificateThatSigns(t *testing.T) {
+	configure(t, "[upstream]\nmethod = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n[upstream.oauth]\nclient_id = \""+boxClient+"\"\n[lan]\nhostname = \"relay.contoso.com\"\n[keys]\nprotection = \"file\"\n[spool]\nsize = \"8MiB\"\n")
+	_, certificate, _ := say("", "tenant", "certificate")
+	block, _ := pem.Decode([]byte(certificate))
+	status, out, errs := say("", "tenant", "script")
+	if status != exitDone || block == nil || !strings.Contains(out, "'"+base64.StdEncoding.EncodeToString(block.Bytes)+"'") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	if status, out, errs := say("", "tenant", "register", "--site", "Leeds"); status != exitDone || !strings.Contains(out, "-DisplayName 'Sealpost Leeds'") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+}
+
+func TestAPictureIsTheQRCodeOfItsText(t *testing.T) {
+	const text = "https://microsoft.com/devicelogin"
+	code := must(qr.Encode(text, qr.L))
+	rows := strings.Split(strings.TrimSuffix(picture(text), "\n\n"), "\n")
+	for i, row := range rows {
+		cells := []rune(strings.TrimSuffix(strings.TrimPrefix(row, "\x1b[30;107m"), "\x1b[0m"))
+		if len(cells) != code.Size+8 {
+			t.Fatalf("row %d has %d cells for %d modules", i, len(cells), code.Size)
+		}
+		for j, cell := range cells {
+			upper, lower := code.Black(j-4, 2*i-4), code.Black(j-4, 2*i-3)
+			if strings.ContainsRune("▀█", cell) != upper || strings.ContainsRune("▄█", cell) != lower {
+				t.Fatalf("row %d, cell %d is %q", i, j, cell)
+			}
+		}
+	}
+	if len(rows) > 24 {
+		t.Errorf("%d rows do not fit on a terminal", len(rows))
+	}
+}
+
+func TestOnlyATerminalOfUTF8GetsAPicture(t *testing.T) {
+	for _, c := range []struct {
+		all, ctype, lang string
+		want             bool
+	}{
+		{"", "", "en_GB.UTF-8", true}, {"", "C.utf8", "C", true}, {"C", "en_GB.UTF-8", "en_GB.UTF-8", false}, {"", "", "", false}, {"", "", "de_DE.ISO-8859-1", false},
+	} {
+		environment := map[string]string{"LC_ALL": c.all, "LC_CTYPE": c.ctype, "LANG": c.lang}
+		if got := speaksUTF8(func(name string) string { return environment[name] }); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

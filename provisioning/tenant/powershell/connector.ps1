@@ -1,0 +1,21 @@
+# Sealpost: what the tenant must be told of %WHAT%.
+# Run this in PowerShell, as an Exchange administrator of the tenant; it may be
+# run again. The module, if it is missing:
+#   Install-Module ExchangeOnlineManagement -Scope CurrentUser
+
+$ErrorActionPreference = 'Stop'
+$name = %NAME%
+
+Connect-ExchangeOnline -ShowBanner:$false
+$rules = @{
+  ConnectorType                = 'OnPremises'
+  SenderDomains                = '*'
+  RequireTls                   = $true
+  RestrictDomainsToCertificate = $false
+  TlsSenderCertificateName     = %CERTIFICATE%
+  Enabled                      = $true
+}
+if (Get-InboundConnector | Where-Object { $_.Name -eq $name }) { Set-InboundConnector -Identity $name @rules }
+else { New-InboundConnector -Name $name @rules | Out-Null }
+
+Write-Host 'Done. Exchange Online may take an hour to heed it. Then run: sealpost check'

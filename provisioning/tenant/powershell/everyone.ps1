@@ -1,0 +1,1 @@
+$mailboxes += (Get-Mailbox -ResultSize Unlimited | Where-Object { $_.PrimarySmtpAddress -like %PATTERN% }).PrimarySmtpAddress

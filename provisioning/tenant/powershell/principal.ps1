@@ -1,0 +1,9 @@
+
+# The application in Exchange Online, and its right to those mailboxes.
+if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $client })) {
+  New-ServicePrincipal -AppId $client -ObjectId $principal.Id -DisplayName $name | Out-Null
+}
+foreach ($mailbox in $mailboxes) {
+  Add-MailboxPermission -Identity $mailbox -User $principal.Id -AccessRights FullAccess -AutoMapping $false -WarningAction SilentlyContinue | Out-Null
+  Add-RecipientPermission -Identity $mailbox -Trustee $principal.Id -AccessRights SendAs -Confirm:$false -WarningAction SilentlyContinue | Out-Null
+}

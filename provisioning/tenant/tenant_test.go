@@ -1,0 +1,160 @@
+package tenant
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/settings"
+)
+
+var update = flag.Bool("update", false, "write the scripts as they are now")
+
+const guid = "8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10"
+
+const submitting = `[site]
+name = "Contoso Leeds"
+[upstream]
+method = "submission"
+[upstream.submission]
+user = "relay@contoso.com"
+OWN
+[upstream.oauth]
+client_id = "` + guid + `"
+`
+
+func site(t *testing.T, text, own, oauth string) Site {
+	t.Helper()
+	s, err := settings.Parse([]byte(strings.Replace(text, "OWN", own, 1) + oauth))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Site{Settings: s}
+}
+
+func TestTheScriptsAreAsTheyWereRead(t *testing.T) {
+	signing := site(t, submitting, `own_mailbox = ["scanner@contoso.com", "@contoso.co.uk"]`, "[senders]\naccepted_domains = [\"contoso.com\"]\ndefault = \"printer@contoso.com\"\n")
+	signing.Certificate = []byte("not a certificate, but its bytes")
+	connector := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
+	connector.ConnectorName = "relay.contoso.com"
+	for name, s := range map[string]Site{
+		"certificate": signing,
+		"secret":      site(t, submitting, "", "grant = \"secret\"\n"),
+		"device":      site(t, submitting, "", "grant = \"device\"\n"),
+		"connector":   connector,
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := s.Script()
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, name, got)
+		})
+	}
+	compare(t, "register", Register("Contoso Leeds"))
+}
+
+func compare(t *testing.T, name, got string) {
+	t.Helper()
+	if place := regexp.MustCompile(`%[A-Z]+%`).FindString(got); place != "" {
+		t.Errorf("%s was not filled in", place)
+	}
+	golden := filepath.Join("testdata", name+".ps1")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(golden); err != nil || got != string(want) {
+		t.Errorf("the script is not that of %s (-update writes it anew), %v:\n%s", golden, err, got)
+	}
+}
+
+func TestNothingThatIsPastedBreaksOut(t *testing.T) {
+	for _, name := range []string{
+		"'; Remove-Mailbox x; '", "’; Remove-Mailbox x; ‘", "‚x‛", "a\nRemove-Mailbox x", "a\r# x", "$(Remove-Mailbox x)", "a`'b",
+		"\u200eleft\u202eright\u2028line\u00adsoft\x00", "%CLIENT%", "#>",
+	} {
+		s := site(t, submitting, "", "")
+		s.Settings.Site.Name = name
+		got, err := s.Script()
+		if err != nil {
+			t.Fatal(err)
+		}
+		safe(t, name, got)
+		safe(t, name, Register(name))
+	}
+}
+
+// safe walks a script as PowerShell reads it, and fails where a name has
+// brought in anything but text.
+func safe(t *testing.T, name, script string) {
+	t.Helper()
+	if strings.ContainsAny(script, "\r\x00\u200e\u202e\u2028\u00ad") {
+		t.Errorf("%q brings what cannot be seen", name)
+	}
+	for line := range strings.Lines(script) {
+		code, in := "", false
+		for _, r := range strings.TrimPrefix(line, "# ") {
+			if strings.ContainsRune("'‘’‚‛", r) {
+				in = !in // doubled within, it goes out and in again
+			} else if !in {
+				code += string(r)
+			}
+		}
+		if !strings.HasPrefix(line, "#") && (in && !strings.Contains(line, `"`) || strings.Contains(code, "Remove-Mailbox")) {
+			t.Errorf("%q breaks out in %s", name, line)
+		}
+	}
+}
+
+func TestNoScriptIsMadeForWhatItCannotSetUp(t *testing.T) {
+	if _, err := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "").Script(); err != ErrNoName {
+		t.Errorf("a connector without a certificate: %v", err)
+	}
+	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOther {
+		t.Errorf("another issuer: %v", err)
+	}
+}
+
+func TestTheFirstMissingStepIsNamedWithItsCure(t *testing.T) {
+	app, person := site(t, submitting, "", ""), site(t, submitting, "", "grant = \"device\"\n")
+	other := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\nscopes = [\"mail\"]\n")
+	good := Token{Audience: []string{"https://outlook.office365.com/"}, Roles: []string{"SMTP.SendAsApp"}, Object: "4711"}
+	signedIn := Token{Audience: []string{"https://outlook.office.com"}, Scopes: []string{"SMTP.Send"}, User: "relay@contoso.com"}
+	refused := Answer{Code: 535, Status: "5.7.3", Text: "535 5.7.3 Authentication unsuccessful"}
+	const mailbox = "relay@contoso.com"
+	for _, c := range []struct {
+		name  string
+		got   interface{ String() string }
+		level certificate.Level
+		words string
+	}{
+		{"a good audience", app.Audience(good), certificate.OK, "for Exchange Online"},
+		{"another audience", app.Audience(Token{Audience: []string{"https://graph.microsoft.com\x1b"}}), certificate.Problem, "is for https://graph.microsoft.com, not for Exchange Online: leave upstream.oauth.scopes out"},
+		{"no audience", app.Audience(Token{}), certificate.Problem, "is for (none)"},
+		{"an opaque token", app.Audience(Token{Opaque: true}), certificate.OK, "does not say"},
+		{"another service", other.Permission(Token{}), certificate.OK, "another service's"},
+		{"the role", app.Permission(good), certificate.OK, "SMTP.SendAsApp"},
+		{"no role", app.Permission(Token{Roles: []string{"Mail.Send"}}), certificate.Problem, "has the roles Mail.Send and not SMTP.SendAsApp: add that application permission"},
+		{"the scope", person.Permission(signedIn), certificate.OK, "SMTP.Send, for relay@contoso.com"},
+		{"no scope", person.Permission(good), certificate.Problem, "has the scopes (none) and not SMTP.Send"},
+		{"no service principal", app.Login(good, mailbox, refused), certificate.Problem, "New-ServicePrincipal -AppId '" + guid + "' -ObjectId '4711' -DisplayName 'Sealpost'; Add-MailboxPermission -Identity 'relay@contoso.com' -User '4711' -AccessRights FullAccess;"},
+		{"an object unknown", app.Login(Token{Opaque: true}, mailbox, refused), certificate.Problem, "-User ID -AccessRights FullAccess; ID is the Object ID under Enterprise applications"},
+		{"somebody else signed in", person.Login(Token{User: "bob@contoso.com"}, mailbox, refused), certificate.Problem, "bob@contoso.com signed in: sign in as the mailbox"},
+		{"the right one signed in", person.Login(signedIn, mailbox, refused), certificate.Problem, "licensed and not blocked"},
+		{"SMTP AUTH off", app.Login(good, mailbox, Answer{Code: 535, Status: "5.7.139", Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}), certificate.Problem, "Set-CASMailbox -Identity 'relay@contoso.com' -SmtpClientAuthenticationDisabled $false"},
+		{"what is known", app.Login(good, mailbox, Answer{Code: 550, Text: "550 5.7.30", Words: "use OAuth"}), certificate.Problem, "use OAuth"},
+		{"what is not known", other.Login(good, mailbox, refused), certificate.Problem, "check the host and the mailbox"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.got.String(); !strings.HasPrefix(got, string(c.level)+" ") || !strings.Contains(got, c.words) || strings.Contains(got, "\x1b") {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}
