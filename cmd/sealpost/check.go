@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
 	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/envelope"
@@ -64,6 +66,11 @@ func (b *box) checks() []preflight.Check {
 		{Name: "spool", Look: b.lookAtSpool},
 		{Name: "domains", Look: b.lookAtDomains},
 		{Name: "upstream", Look: b.lookAtUpstream},
+	}
+	if b.settings.Upstream.Method == settings.MethodSubmission {
+		// Neither the connector's certificate nor an MX has a part in it.
+		checks = slices.DeleteFunc(checks, func(c preflight.Check) bool { return c.Name == "certificate" || c.Name == "domains" })
+		checks[len(checks)-1].Look = b.lookAtMailbox
 	}
 	if _, err := askMachine(context.Background()); err != nil {
 		return checks[1:] // the network is not ours to judge
@@ -172,7 +179,7 @@ func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
 		return preflight.Problem(err)
 	}
 	r := &relay{box: b, hostname: name, journal: journal.New(journal.Text(io.Discard, false))}
-	way, err := r.wayOut(ctx)
+	way, err := r.connector(ctx)
 	if err != nil {
 		return preflight.Problem(err)
 	}

@@ -18,9 +18,9 @@ func (s step) String() string { return fmt.Sprintf("%-12s %s", s.Step, s.Words) 
 
 // passage is what a journey needs of an event of the journal.
 type passage struct {
-	Event, ID, Hello, Answer, Took, Why, Key, Cause, Words, Last string
-	Octets                                                       int64
-	Upstream                                                     struct{ Host, Address, TLS, Cipher, Certificate string }
+	Event, ID, Hello, Answer, Took, Why, Key, Cause, Words, Last, Grant string
+	Octets                                                              int64
+	Upstream                                                            struct{ Host, Address, TLS, Cipher, Certificate, Account string }
 }
 
 // steps puts an event into words; an event that does not concern the message is
@@ -30,9 +30,17 @@ func (p passage) step() (s step, last bool) {
 	case "received":
 		return step{"received", fmt.Sprintf("the box has it: %s, %d octets", p.ID, p.Octets)}, false
 	case "upstream connected":
-		return step{"connected", fmt.Sprintf("%s at %s, %s, %s", p.Upstream.Host, p.Upstream.Address, p.Upstream.TLS, p.Upstream.Certificate)}, false
+		shown := p.Upstream.Certificate
+		if p.Upstream.Account != "" {
+			shown = "logged in as " + p.Upstream.Account
+		}
+		return step{"connected", fmt.Sprintf("%s at %s, %s, %s", p.Upstream.Host, p.Upstream.Address, p.Upstream.TLS, shown)}, false
 	case "upstream not connected":
 		return step{"no answer", p.Cause}, false
+	case "access token":
+		return step{"token", "granted on the " + p.Grant + " in " + p.Took}, false
+	case "no access token":
+		return step{"no token", p.Cause}, false
 	case "signature":
 		return step{"signed", "the key " + p.Key + " signed in " + p.Took}, false
 	case "delivered":

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -255,7 +256,35 @@ func TestABoxWithoutItsSecretKeepsItsMailAndSaysWhatToDo(t *testing.T) {
 	if status, out, errs := say("", "check"); status != exitFailed || !strings.Contains(out, cure) {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
+	if status, out, errs := say("", "check"); status != exitFailed || strings.Contains(out, "connector") {
+		t.Errorf("status %d, it speaks of a connector: %s%s", status, out, errs)
+	}
 	if asked := len(c.forms()) + len(c.tenant.Logins()); asked > 0 {
 		t.Errorf("somebody was asked %d times with nothing to show", asked)
+	}
+}
+
+func TestTheChecksGoAsFarAsTheMailbox(t *testing.T) {
+	c := newCloud(t)
+	configure(t, strings.Replace(c.settings(""), "unix:/nowhere/tpm", parts.StartSwtpm(t).Address(), 1))
+	startRelay(t)
+	if status, out, errs := say("", "check"); status != exitDone || !strings.Contains(out, boxUser+" logged in by XOAUTH2") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	if sent := len(c.tenant.Messages()); sent > 0 {
+		t.Errorf("%d messages were sent", sent)
+	}
+}
+
+func TestATestMessageGoesThroughTheMailbox(t *testing.T) {
+	c := newCloud(t)
+	listener := must(net.Listen("tcp", "127.0.0.1:0"))
+	free := listener.Addr().String()
+	_ = listener.Close()
+	configure(t, strings.Replace(c.settings(""), "127.0.0.1:0", free, 1))
+	startRelay(t)
+	status, out, errs := say("", "send-test", "--to", "alerts@msp.example")
+	if status != exitDone || !strings.Contains(out, "logged in as "+boxUser) || !strings.Contains(out, "delivered") {
+		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 }
