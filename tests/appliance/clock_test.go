@@ -5,17 +5,18 @@ import (
 	"testing"
 	"time"
 
+	"sealpost/tests/lab"
 	"sealpost/tests/parts"
 	"sealpost/tests/site"
 )
 
 // arrivesOnlyThen checks that a message which the box kept for want of the time
 // leaves when the time servers tell the truth, and not before.
-func (b *box) arrivesOnlyThen(t *testing.T, s *site.Site, tellTruth func()) {
+func arrivesOnlyThen(t *testing.T, b *lab.Box, s *site.Site, tellTruth func()) {
 	t.Helper()
-	b.powerOn(t)
-	b.awaitLog(t, serves, "clock not trusted")
-	b.keeps(t)
+	b.SwitchOn(t)
+	b.AwaitWords(t, lab.Serves, "clock not trusted")
+	b.Keeps(t)
 	time.Sleep(2 * time.Second)
 	if texts, err := s.Postfix.Messages(0); err != nil || len(texts) > 0 {
 		t.Errorf("%d messages left a box that does not know the time, %v", len(texts), err)
@@ -33,20 +34,20 @@ func (b *box) arrivesOnlyThen(t *testing.T, s *site.Site, tellTruth func()) {
 	if err := b.Plug(); err != nil {
 		t.Fatal(err)
 	}
-	b.awaitLog(t, "clock set")
+	b.AwaitWords(t, "clock set")
 	if _, err := s.Postfix.Messages(1); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestABoxInTheYear1970KeepsMailUntilATimeServerAnswers(t *testing.T) {
-	s, b := openSite(t), newBox(t)
-	b.setUp(t, fullyFor(s))
-	b.rtc = "1970-01-01T00:00:00"
+	s, b := lab.OpenSite(t), lab.New(t)
+	b.SetUp(t, lab.FullyFor(s))
+	b.RTC = "1970-01-01T00:00:00"
 	if err := s.Time.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b.arrivesOnlyThen(t, s, func() {
+	arrivesOnlyThen(t, b, s, func() {
 		var err error
 		if s.Time, err = parts.NewNTP("127.0.0.1:123"); err != nil {
 			t.Fatal(err)
@@ -55,8 +56,8 @@ func TestABoxInTheYear1970KeepsMailUntilATimeServerAnswers(t *testing.T) {
 }
 
 func TestATimeServerThatLiesByTenYearsIsNotBelieved(t *testing.T) {
-	s, b := openSite(t), newBox(t)
-	b.setUp(t, fullyFor(s))
+	s, b := lab.OpenSite(t), lab.New(t)
+	b.SetUp(t, lab.FullyFor(s))
 	s.Time.Lie(10 * 365 * 24 * time.Hour)
-	b.arrivesOnlyThen(t, s, func() { s.Time.Lie(0) })
+	arrivesOnlyThen(t, b, s, func() { s.Time.Lie(0) })
 }

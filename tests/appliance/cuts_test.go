@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sealpost/tests/lab"
 	"sealpost/tests/load"
 	"sealpost/tests/parts"
 	"sealpost/tests/site"
@@ -51,7 +52,7 @@ type inconstant struct {
 
 func openInconstant(t *testing.T) *inconstant {
 	t.Helper()
-	s := &inconstant{Site: openSite(t)}
+	s := &inconstant{Site: lab.OpenSite(t)}
 	server, err := s.Authority.IssueP256(nil, site.MailHost)
 	if err != nil {
 		t.Fatal(err)
@@ -92,12 +93,12 @@ func (s *inconstant) settings(c configuration, turn int) string {
 }
 
 // first is what a box at the site begins with.
-func (s *inconstant) first() candidate {
-	return candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password}
+func (s *inconstant) first() lab.Candidate {
+	return lab.Candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password}
 }
 
 // setting tells which configuration's settings a running box goes by.
-func (b *box) setting() int {
+func setting(b *lab.Box) int {
 	conn, err := net.Dial("tcp", b.Address(extra))
 	if err != nil {
 		return 0
@@ -111,10 +112,10 @@ func (b *box) setting() int {
 // A power cut comes at a random moment: while the box starts, under load with
 // the tenant in any mood, while a stick is being applied, and soon after.
 func TestNothingAnswered250IsLostWhenThePowerIsCutAgainAndAgain(t *testing.T) {
-	s, b := openInconstant(t), newBox(t)
-	b.setUp(t, s.first())
-	b.ports = []int{25, extra}
-	b.powerOn(t)
+	s, b := openInconstant(t), lab.New(t)
+	b.SetUp(t, s.first())
+	b.Ports = []int{25, extra}
+	b.SwitchOn(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var busy sync.WaitGroup
@@ -135,47 +136,47 @@ func TestNothingAnswered250IsLostWhenThePowerIsCutAgainAndAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if rand.N(4) > 0 { // else the next cut comes while it starts
-			b.awaitBanner(t)
+			b.AwaitBanner(t)
 			longest = max(longest, time.Since(begun))
 		}
 	}
-	b.awaitBanner(t)
+	b.AwaitBanner(t)
 	s.checkWhole(t, b)
 	stop()
 	busy.Wait()
 	s.tenant.Behave(nil)
 	devices.Await(s.tenant, time.Minute)
 	if t.Failed() || !devices.Await(s.tenant, time.Second) {
-		terminal := b.plugIn(t)
+		terminal := b.PlugIn(t)
 		t.Log(terminal.Play("send\nexpect Menu:\nsend 3\nexpect Menu:\nsend 2\nexpect Menu:\n"), terminal.Transcript())
 	}
 	if answered := devices.Check(t, s.tenant); answered < 5*cuts() {
 		t.Errorf("only %d messages were answered 250: the box was hardly under load", answered)
 	}
-	t.Logf("%d power cuts; the longest wait for the banner was %.1f s; the flash was given %+v", cuts(), longest.Seconds(), b.flash.Flash.Counts())
+	t.Logf("%d power cuts; the longest wait for the banner was %.1f s; the flash was given %+v", cuts(), longest.Seconds(), b.Flash.Flash.Counts())
 }
 
 // turn lets the box run for a random while, in one turn of three with the other
 // configuration on a stick.
-func (s *inconstant) turn(t *testing.T, b *box, turn int) {
+func (s *inconstant) turn(t *testing.T, b *lab.Box, turn int) {
 	t.Helper()
 	if turn%3 != 0 {
 		time.Sleep(rand.N(3 * time.Second))
 		return
 	}
-	b.awaitBanner(t)
+	b.AwaitBanner(t)
 	s.checkWhole(t, b)
-	c := s.both[1-b.setting()]
-	other := newStick(t, map[string]string{
+	c := s.both[1-setting(b)]
+	other := lab.NewStick(t, map[string]string{
 		"sealpost/sealpost.toml": s.settings(c, turn), "sealpost/own.pfx": string(c.pfx), "sealpost/password.txt": s.Password})
-	if err := b.Insert(fmt.Sprintf("stick%d", turn), other.image); err != nil {
+	if err := b.Insert(fmt.Sprintf("stick%d", turn), other.Image); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(rand.N(5 * time.Second))
 }
 
 // checkWhole checks that settings and certificate are of one configuration.
-func (s *inconstant) checkWhole(t *testing.T, b *box) {
+func (s *inconstant) checkWhole(t *testing.T, b *lab.Box) {
 	t.Helper()
 	before, shown := len(s.tenant.Messages()), ""
 	for deadline := time.Now().Add(time.Minute); shown == ""; time.Sleep(50 * time.Millisecond) {
@@ -186,7 +187,7 @@ func (s *inconstant) checkWhole(t *testing.T, b *box) {
 			t.Fatal("no mail arrives")
 		}
 	}
-	if want := s.both[b.setting()].name; shown != want {
+	if want := s.both[setting(b)].name; shown != want {
 		t.Errorf("the box has the settings of %s and shows the certificate of %s", want, shown)
 	}
 }

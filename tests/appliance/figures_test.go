@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"sealpost/tests/lab"
 )
 
 // memoryLine is what the console's status says of the memory.
@@ -13,13 +15,13 @@ var memoryLine = regexp.MustCompile(`memory +(\d+ of \d+ MiB free)`)
 
 // greetsAfter is how long after the start of its first process a box greeted
 // its clients.
-func (b *box) greetsAfter(t *testing.T) time.Duration {
+func greetsAfter(t *testing.T, b *lab.Box) time.Duration {
 	t.Helper()
-	begun, err := b.Said(pid1)
+	begun, err := b.Said(lab.PID1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := b.Said(serves)
+	at, err := b.Said(lab.Serves)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,13 +29,13 @@ func (b *box) greetsAfter(t *testing.T) time.Duration {
 }
 
 func TestABoxTellsHowSoonItServesAndWhatMemoryIsLeft(t *testing.T) {
-	s, b := openSite(t), newBox(t)
-	b.setUp(t, fullyFor(s))
-	b.powerOn(t)
+	s, b := lab.OpenSite(t), lab.New(t)
+	b.SetUp(t, lab.FullyFor(s))
+	b.SwitchOn(t)
 	const starts = 5
 	var times []time.Duration
 	for len(times) < starts {
-		times = append(times, b.greetsAfter(t))
+		times = append(times, greetsAfter(t, b))
 		if err := b.Cut(); err != nil {
 			t.Fatal(err)
 		}
@@ -43,10 +45,10 @@ func TestABoxTellsHowSoonItServesAndWhatMemoryIsLeft(t *testing.T) {
 	}
 	slices.Sort(times)
 	t.Logf("from the first process to the banner, in %d starts: %s to %s, median %s", starts, times[0], times[starts-1], times[starts/2])
-	b.awaitLog(t, serves, "console on /dev/ttyGS0")
-	b.relays(t, s, 1)
-	terminal := b.plugIn(t)
-	play(t, terminal, `
+	b.AwaitWords(t, lab.Serves, "console on /dev/ttyGS0")
+	b.Relays(t, s, 1)
+	terminal := b.PlugIn(t)
+	lab.Play(t, terminal, `
 		send
 		expect Menu:
 		send 1
@@ -58,7 +60,7 @@ func TestABoxTellsHowSoonItServesAndWhatMemoryIsLeft(t *testing.T) {
 	}
 	t.Logf("with every process running and a message relayed: %s", free[1])
 	for _, part := range []string{"vmlinuz", "initramfs"} {
-		info, err := os.Stat(image + "/" + part)
+		info, err := os.Stat(lab.Image + "/" + part)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package appliance
+package technician
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"sealpost/tests/lab"
 	"sealpost/tests/machine"
 	"sealpost/tests/site"
 )
@@ -42,9 +43,9 @@ func rustle(t *testing.T, terminal *machine.Terminal, noise string) {
 }
 
 // showsOwn checks that the box still has the site's certificate and uses it.
-func (b *box) showsOwn(t *testing.T, s *site.Site, n int) {
+func showsOwn(t *testing.T, b *lab.Box, s *site.Site, n int) {
 	t.Helper()
-	b.relays(t, s, n)
+	b.Relays(t, s, n)
 	texts, err := s.Postfix.Messages(n)
 	if err != nil {
 		t.Fatal(err)
@@ -55,13 +56,13 @@ func (b *box) showsOwn(t *testing.T, s *site.Site, n int) {
 }
 
 func TestNoiseAndMistakesOnTheSerialLineChangeNothing(t *testing.T) {
-	s, b := openSite(t), newBox(t)
-	locked := fullyFor(s)
+	s, b := lab.OpenSite(t), lab.New(t)
+	locked := lab.FullyFor(s)
 	locked.PIN = pin
-	b.setUp(t, locked)
-	b.powerOn(t)
-	b.awaitLog(t, serves, "console on /dev/ttyAMA0")
-	terminal := b.plugIn(t)
+	b.SetUp(t, locked)
+	b.SwitchOn(t)
+	b.AwaitWords(t, lab.Serves, "console on /dev/ttyAMA0")
+	terminal := b.PlugIn(t)
 
 	const megabyte = 1 << 20
 	noise := garbage(megabyte)
@@ -71,12 +72,12 @@ func TestNoiseAndMistakesOnTheSerialLineChangeNothing(t *testing.T) {
 	}
 	guessing := time.Now()
 	for range 10 {
-		play(t, terminal, "send "+wrongPIN+"\nexpect That is not the PIN.\nexpect PIN:")
+		lab.Play(t, terminal, "send "+wrongPIN+"\nexpect That is not the PIN.\nexpect PIN:")
 	}
 	if cost := time.Since(guessing); cost < 10*time.Second {
 		t.Errorf("ten wrong PINs cost no more than %s", cost)
 	}
-	play(t, terminal, "send "+pin+"\nexpect "+menu)
+	lab.Play(t, terminal, "send "+pin+"\nexpect "+menu)
 	if strings.Contains(terminal.Transcript(), pin) {
 		t.Error("the line shows the PIN")
 	}
@@ -91,19 +92,19 @@ func TestNoiseAndMistakesOnTheSerialLineChangeNothing(t *testing.T) {
 	half = half[:len(half)/2]
 	half = half[:strings.LastIndexByte(half, '\n')] // a cable is seldom pulled within a line
 	const paste = "send 4\nexpect Certificate [1]:\nsend 2\nexpect Paste the PFX in base64 now\n"
-	play(t, terminal, paste+pasted(half)+"\nsend .\nexpect PFX")
+	lab.Play(t, terminal, paste+pasted(half)+"\nsend .\nexpect PFX")
 	if err := terminal.Type("\x03"); err != nil {
 		t.Fatal(err)
 	}
-	play(t, terminal, "expect "+menu)
-	play(t, terminal, paste+pasted(half))
+	lab.Play(t, terminal, "expect "+menu)
+	lab.Play(t, terminal, paste+pasted(half))
 	if err := terminal.Close(); err != nil { // the cable is pulled in the middle of it
 		t.Fatal(err)
 	}
-	terminal = b.plugIn(t)
+	terminal = b.PlugIn(t)
 	if err := errors.Join(terminal.PressUntil("in the middle of a paste"), terminal.Type("\x03")); err != nil {
 		t.Fatal(err)
 	}
-	play(t, terminal, "expect "+menu)
-	b.showsOwn(t, s, 1)
+	lab.Play(t, terminal, "expect "+menu)
+	showsOwn(t, b, s, 1)
 }

@@ -1,14 +1,15 @@
-package appliance
+package technician
 
 import (
 	"testing"
 
+	"sealpost/tests/lab"
 	"sealpost/tests/machine"
 )
 
 func TestTheConsoleIsThereOverAUSBCableToo(t *testing.T) {
-	b := start(t)
-	b.awaitLog(t, "console on /dev/ttyGS0")
+	b := lab.Start(t)
+	b.AwaitWords(t, "console on /dev/ttyGS0")
 	cable, err := b.USBCable()
 	if err != nil {
 		t.Fatal(err)

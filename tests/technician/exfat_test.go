@@ -1,4 +1,4 @@
-package appliance
+package technician
 
 import (
 	"encoding/binary"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"sealpost/tests/lab"
 )
 
 // exFAT is a fresh exFAT file system (Microsoft's specification, 1.00) to which
@@ -112,15 +114,15 @@ func sum(p []byte, leaveOut bool) uint16 {
 }
 
 // exFATStick is a stick formatted as exFAT with files in its folder sealpost.
-func exFATStick(t *testing.T, files map[string]string) stick {
+func exFATStick(t *testing.T, files map[string]string) lab.Stick {
 	t.Helper()
 	const size, folder, file = 64 << 20, 0x10, 0x20
-	s := stick{filepath.Join(t.TempDir(), "stick")}
-	if err := errors.Join(os.WriteFile(s.image, nil, 0o600), os.Truncate(s.image, size)); err != nil {
+	s := lab.Stick{Image: filepath.Join(t.TempDir(), "stick")}
+	if err := errors.Join(os.WriteFile(s.Image, nil, 0o600), os.Truncate(s.Image, size)); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "mkfs.exfat", s.image)
-	disk, err := os.ReadFile(s.image)
+	lab.Tool(t, "mkfs.exfat", s.Image)
+	disk, err := os.ReadFile(s.Image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,9 +139,9 @@ func exFATStick(t *testing.T, files map[string]string) stick {
 		at += entrySize
 	}
 	copy(root[at:], entries("sealpost", folder, cluster, length))
-	if err := os.WriteFile(s.image, disk, 0o600); err != nil {
+	if err := os.WriteFile(s.Image, disk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "fsck.exfat", "-n", s.image)
+	lab.Tool(t, "fsck.exfat", "-n", s.Image)
 	return s
 }

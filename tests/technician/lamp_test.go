@@ -1,9 +1,10 @@
-package appliance
+package technician
 
 import (
 	"testing"
 	"time"
 
+	"sealpost/tests/lab"
 	"sealpost/tests/machine"
 )
 
@@ -48,7 +49,7 @@ func (f flashes) shows(lights []machine.Light, first int) bool {
 }
 
 // awaitLamp waits until the lamp, from now on, shows the flashes.
-func (b *box) awaitLamp(t *testing.T, f flashes) {
+func awaitLamp(t *testing.T, b *lab.Box, f flashes) {
 	t.Helper()
 	before, err := b.Lamp()
 	if err != nil {
@@ -69,7 +70,7 @@ func (b *box) awaitLamp(t *testing.T, f flashes) {
 }
 
 // awaitSteady waits until the lamp has been on for longer than any pattern lasts.
-func (b *box) awaitSteady(t *testing.T) {
+func awaitSteady(t *testing.T, b *lab.Box) {
 	t.Helper()
 	const longest = 3 * time.Second
 	since, known := time.Now(), -1
@@ -91,20 +92,23 @@ func (b *box) awaitSteady(t *testing.T) {
 }
 
 func TestTheLampTellsThatMailFlowsAndThatItIsHeld(t *testing.T) {
-	_, b := runningAlone(t)
-	b.awaitSteady(t)
-	b.keeps(t)
-	b.awaitLamp(t, held)
+	s := lab.OpenSite(t)
+	away := lab.FullyFor(s)
+	away.Settings += "port = 1\n" // where nobody listens
+	b := lab.Running(t, away)
+	awaitSteady(t, b)
+	b.Keeps(t)
+	awaitLamp(t, b, held)
 }
 
 // button is the key that stands for the box's.
 const button = "f12"
 
 func TestTheResetButtonErasesTheBoxOnlyWhenItIsHeld(t *testing.T) {
-	s, b := openSite(t), newBox(t)
-	b.setUp(t, fullyFor(s))
-	b.powerOn(t)
-	b.awaitBanner(t)
+	s, b := lab.OpenSite(t), lab.New(t)
+	b.SetUp(t, lab.FullyFor(s))
+	b.SwitchOn(t)
+	b.AwaitBanner(t)
 	// The button is on the keyboard, as the lamp is.
 	if _, err := b.AwaitLamp(1); err != nil {
 		t.Fatal(err)
@@ -117,7 +121,7 @@ func TestTheResetButtonErasesTheBoxOnlyWhenItIsHeld(t *testing.T) {
 	if err := b.Release(button); err != nil {
 		t.Fatal(err)
 	}
-	b.awaitBanner(t)
+	b.AwaitBanner(t)
 	pressed := time.Now()
 	if err := b.Press(button); err != nil {
 		t.Fatal(err)
@@ -132,9 +136,9 @@ func TestTheResetButtonErasesTheBoxOnlyWhenItIsHeld(t *testing.T) {
 	if err := b.Release(button); err != nil {
 		t.Fatal(err)
 	}
-	b.awaitLog(t, started)
-	b.awaitLamp(t, factory)
-	if greeting := b.greeting(); greeting != "" {
+	b.AwaitWords(t, lab.Started)
+	awaitLamp(t, b, factory)
+	if greeting := b.Greeting(); greeting != "" {
 		t.Errorf("the box still says %q", greeting)
 	}
 }

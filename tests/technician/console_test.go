@@ -1,4 +1,4 @@
-package appliance
+package technician
 
 import (
 	"encoding/base64"
@@ -9,32 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"sealpost/tests/machine"
+	"sealpost/tests/lab"
 	"sealpost/tests/parts"
 )
 
 // screens makes the test write what a technician sees to docs.
 var screens = flag.Bool("screens", false, "write the console's screens to docs/screens")
-
-// plugIn is a technician's terminal program on the box's serial line.
-func (b *box) plugIn(t *testing.T) *machine.Terminal {
-	t.Helper()
-	cable, err := b.Console()
-	if err != nil {
-		t.Fatal(err)
-	}
-	terminal := machine.NewTerminal(cable)
-	t.Cleanup(func() { _ = terminal.Close() })
-	return terminal
-}
-
-// play follows a script, in which names stand for what the site has.
-func play(t *testing.T, terminal *machine.Terminal, script string, names ...string) {
-	t.Helper()
-	if err := terminal.Play(strings.NewReplacer(names...).Replace(script)); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // pasted is text as a script sends it, line by line.
 func pasted(text string) string {
@@ -102,11 +82,11 @@ const firstStart = `
 `
 
 func TestATechnicianSetsABoxUpOverTheSerialLine(t *testing.T) {
-	s, b := openSite(t), newBox(t)
+	s, b := lab.OpenSite(t), lab.New(t)
 	begun := time.Now()
-	b.powerOn(t)
-	terminal := b.plugIn(t)
-	play(t, terminal, firstStart,
+	b.SwitchOn(t)
+	terminal := b.PlugIn(t)
+	lab.Play(t, terminal, firstStart,
 		"<the authority>", pasted(string(parts.PEM(s.Authority.Certificate.Raw))), "<the PFX>", pasted(base64PFX(s.PFX)))
 	texts, err := s.Postfix.Messages(1)
 	if err != nil {
