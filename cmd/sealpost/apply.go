@@ -93,7 +93,7 @@ func (o *options) checker(wanted candidate.Candidate) (k candidate.Checker, done
 		return k, nil, errors.Join(err, device.Close())
 	}
 	b := &box{s, device, store, chip}
-	return candidate.Checker{Store: store, TPM: chip, Protect: b.protector(), Judge: usable}, b.close, nil
+	return candidate.Checker{Store: store, TPM: chip, Protect: b.protector(), Sealer: b.sealer(), Judge: usable}, b.close, nil
 }
 
 // faultsOf gives each fault of a joined error, as a person is to read them.

@@ -18,6 +18,7 @@ import (
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/tenant"
 	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/envelope"
@@ -198,6 +199,19 @@ func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
 		refused = result.Answers[0].String()
 	}
 	return preflight.Upstream(result.Connection.Certificate(), refused, err)
+}
+
+// lookAtMailbox walks the way to the mailbox, and gives the step at which it
+// ends.
+func (b *box) lookAtMailbox(ctx context.Context) []preflight.Finding {
+	w := &walk{box: b, site: tenant.Site{Settings: b.settings}}
+	var last preflight.Finding
+	for last = range preflight.Run(ctx, w.steps()) {
+		if last.Level == certificate.Problem {
+			return preflight.Problem(fmt.Errorf("%s: %s", last.Name, last.Words))
+		}
+	}
+	return passed("%s", last.Words)
 }
 
 // plainContent is the content of a message; empty for one that is not sent.

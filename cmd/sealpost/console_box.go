@@ -141,7 +141,7 @@ func (b consoleBox) Commit(ctx context.Context, c candidate.Candidate) error {
 	if err := b.apply(ctx, c); err != nil {
 		return err
 	}
-	if c.Settings == "" && c.PFX == nil && c.PEM == nil {
+	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.ClientSecret == "" {
 		return nil // a PIN alone concerns nobody else
 	}
 	err := order(ctx, "applied", nil)

@@ -189,7 +189,7 @@ func resultText(v stickVerdict, serial string, now time.Time) []byte {
 	case v.Applied:
 		line("The box has taken this over.")
 		line("")
-		line("Next: pull the stick, and take the PFX and the password off it: the box has")
+		line("Next: pull the stick, and take PFX, password and secret off it: the box has")
 		line("its own copy. Have a device send a test message. If the lamp is not on steadily")
 		line("after a minute, the serial console says why.")
 	case v.Before:

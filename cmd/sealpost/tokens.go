@@ -38,9 +38,7 @@ func (b *box) issuer() (*oauth.Issuer, error) {
 
 // vault keeps the credentials of the application that the settings name.
 func (b *box) vault() credential.Vault {
-	from := b.settings.Issuer()
-	return credential.Vault{Store: b.store, Sealer: b.sealer(),
-		Application: credential.Application{Issuer: string(from.TokenURL), ClientID: from.ClientID}}
+	return credential.Vault{Store: b.store, Sealer: b.sealer(), Application: credential.Of(b.settings)}
 }
 
 // grant is what the settings have the box show for an access token. The box's

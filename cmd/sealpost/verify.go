@@ -46,19 +46,6 @@ func verifyCommand(o *options) *cobra.Command {
 	return c
 }
 
-// lookAtMailbox walks the way to the mailbox, and gives the step at which it
-// ends.
-func (b *box) lookAtMailbox(ctx context.Context) []preflight.Finding {
-	w := &walk{box: b, site: tenant.Site{Settings: b.settings}}
-	var last preflight.Finding
-	for last = range preflight.Run(ctx, w.steps()) {
-		if last.Level == certificate.Problem {
-			return preflight.Problem(fmt.Errorf("%s: %s", last.Name, last.Words))
-		}
-	}
-	return passed("%s", last.Words)
-}
-
 // walk is the way to the mailbox as far as it was gone.
 type walk struct {
 	box    *box

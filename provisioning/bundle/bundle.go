@@ -1,9 +1,11 @@
 // Package bundle reads what a technician put on a USB stick for a box: a folder
-// sealpost with settings, a certificate, and the certificate's password.
+// sealpost with settings, a certificate, the certificate's password, and the
+// client secret of an application.
 //
 //	sealpost/sealpost.toml
 //	sealpost/contoso.pfx         or .p12; or .pem or .crt, the answer to a request
 //	sealpost/password.txt        the PFX's password in its first line
+//	sealpost/secret.txt          the client secret in its first line
 //	sealpost/<serial number>/…   the same for one box, which then reads nothing else
 //
 // It knows names, sizes and what a file may be. It must not know how a stick is
@@ -32,7 +34,8 @@ const Folder = "sealpost"
 const (
 	settingsName = "sealpost.toml"
 	passwordName = "password.txt"
-	// maxPassword is the largest password file, in bytes.
+	secretName   = "secret.txt"
+	// maxPassword is the largest file with a password or a secret, in bytes.
 	maxPassword = 4096
 	// mostEntries is how many files and folders a folder may hold.
 	mostEntries = 1000
@@ -47,13 +50,13 @@ type Bundle struct {
 	// Folder is where the files lie on the stick.
 	Folder string
 
-	settings, certificate, password string // paths on the stick; empty for none
+	settings, certificate, password, secret string // paths on the stick; empty for none
 }
 
 // Files are the paths of what was read.
 func (b Bundle) Files() []string {
 	var files []string
-	for _, file := range []string{b.settings, b.certificate, b.password} {
+	for _, file := range []string{b.settings, b.certificate, b.password, b.secret} {
 		if file != "" {
 			files = append(files, file)
 		}

@@ -41,22 +41,32 @@ func (r *reader) read(b *Bundle, others []string) {
 		b.certificate = pem
 	}
 	if pfx != "" {
-		r.readPassword(b)
+		b.password, b.Password = r.line("password files", passwordName)
 	}
-	if b.settings == "" && b.certificate == "" && len(r.faults) == 0 {
+	b.secret, b.ClientSecret = r.line("secret files", secretName)
+	if b.secret != "" && b.ClientSecret == "" && len(r.faults) == 0 {
+		r.fault("%s: its first line is empty: write the client secret's value there", printable(b.secret))
+	}
+	if b.settings == "" && b.certificate == "" && b.secret == "" && len(r.faults) == 0 {
 		r.nothing(others)
 	}
-	// A password has no part in it: a digest of it could be guessed at.
-	b.Origin = candidate.Digest(text, pfxData, pemData)
+	// A password has no part in it: a digest of it could be guessed at. A
+	// client secret, which a machine made up, could not.
+	parts := [][]byte{text, pfxData, pemData}
+	if b.ClientSecret != "" {
+		parts = append(parts, []byte(b.ClientSecret))
+	}
+	b.Origin = candidate.Digest(parts...)
 }
 
-func (r *reader) readPassword(b *Bundle) {
-	name, text := r.one("password files", maxPassword, func(name string) bool { return strings.EqualFold(name, passwordName) })
+// line reads the first line of the file of that name.
+func (r *reader) line(what, name string) (string, candidate.Password) {
+	found, text := r.one(what, maxPassword, func(n string) bool { return strings.EqualFold(n, name) })
 	line, err := firstLine(text)
 	if err != nil {
-		r.fault("%s: %w", printable(name), err)
+		r.fault("%s: %w", printable(found), err)
 	}
-	b.password, b.Password = name, candidate.Password(line)
+	return found, candidate.Password(line)
 }
 
 // nothing says why there is nothing to read.

@@ -2,7 +2,7 @@
 // configuration in the sense of RFC 6241 section 8.3, checked as a whole and
 // committed as a whole, in one write of the settings area.
 //
-// It brings settings, certificate and PIN together. It must not know where they
+// It brings settings, certificate, client secret and PIN together. It must not know where they
 // came from, a cable or a stick, nor the network, files or processes.
 //
 // A change of the network can cut its own author off. It is committed on trial
@@ -21,7 +21,9 @@ import (
 
 	"sealpost/hal"
 	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/credential"
 	"sealpost/provisioning/identity"
+	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/pin"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
@@ -55,6 +57,8 @@ type Candidate struct {
 	Password Password `json:"password,omitempty"` // the PFX's
 	PEM      []byte   `json:"pem,omitempty"`      // the certificate that answers a request
 	PIN      *string  `json:"pin,omitempty"`      // the console's; "" takes it away
+	// ClientSecret is that of the application in the settings.
+	ClientSecret Password `json:"client_secret,omitempty"`
 	// Origin is the digest of what the candidate was read from, so that it is
 	// not applied twice; see [Applied].
 	Origin string `json:"origin,omitempty"`
@@ -80,6 +84,7 @@ type Checker struct {
 	Store   Store
 	TPM     hal.TPM
 	Protect identity.Protector
+	Sealer  keyring.Sealer
 	// Judge refuses a certificate that the tenant could make nothing of.
 	Judge func(certificate.Path) error
 }
@@ -90,6 +95,7 @@ type checked struct {
 	bundle *certificate.Bundle
 	answer *identity.Client
 	pin    []byte
+	secret *credential.Sealed
 }
 
 // Check says everything that stands against the candidate, and changes nothing.
@@ -104,7 +110,7 @@ func (k Checker) Check(ctx context.Context, c Candidate) error {
 func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 	found := checked{Candidate: c}
 	var faults []error
-	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.PIN == nil {
+	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.PIN == nil && c.ClientSecret == "" {
 		faults = append(faults, ErrNothing)
 	}
 	if c.Settings != "" {
@@ -123,7 +129,34 @@ func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 		found.pin, err = pin.Seal(*c.PIN)
 		faults = append(faults, err)
 	}
+	if c.ClientSecret != "" {
+		_, err := k.vault(ctx, c)
+		faults = append(faults, err)
+	}
 	return found, errors.Join(faults...)
+}
+
+// vault keeps the client secret of the application that the box is to be.
+func (k Checker) vault(ctx context.Context, c Candidate) (credential.Vault, error) {
+	text := c.Settings
+	if text == "" {
+		running, err := Load(ctx, k.Store)
+		if err != nil {
+			return credential.Vault{}, err
+		}
+		text = running.Settings
+	}
+	s, err := settings.Parse([]byte(text))
+	switch {
+	case err != nil && c.Settings != "":
+		return credential.Vault{}, nil // which is said of the settings
+	case err != nil:
+		return credential.Vault{}, err
+	case s.Upstream.Method != settings.MethodSubmission || s.Upstream.OAuth.Grant != settings.GrantSecret:
+		return credential.Vault{}, fmt.Errorf("there is a client secret, and the settings make no use of one: leave it out, or set upstream.method to %q and upstream.oauth.grant to %q",
+			settings.MethodSubmission, settings.GrantSecret)
+	}
+	return credential.Vault{Sealer: k.Sealer, Application: credential.Of(s)}, nil
 }
 
 func (k Checker) readPFX(c Candidate, found *checked) error {
@@ -163,7 +196,21 @@ func (k Checker) Commit(ctx context.Context, c Candidate) error {
 		}
 		client = &imported
 	}
+	if c.ClientSecret != "" {
+		if found.secret, err = k.sealSecret(ctx, c); err != nil {
+			return err
+		}
+	}
 	return k.Store.Update(ctx, func(sections state.Sections) error { return found.put(sections, client) })
+}
+
+func (k Checker) sealSecret(ctx context.Context, c Candidate) (*credential.Sealed, error) {
+	vault, err := k.vault(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := vault.Seal(ctx, credential.ClientSecret, []byte(c.ClientSecret))
+	return &sealed, err
 }
 
 // put writes what the candidate changes into the sections.
@@ -175,6 +222,11 @@ func (c checked) put(sections state.Sections, client *identity.Client) error {
 	}
 	if client != nil {
 		if err := client.Put(sections); err != nil {
+			return err
+		}
+	}
+	if c.secret != nil {
+		if err := c.secret.Put(sections); err != nil {
 			return err
 		}
 	}

@@ -48,6 +48,14 @@ func checker(m *memory) Checker {
 		Protect: func(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
 			return keyring.ProtectInFile(key, binding)
 		},
+		Sealer: keyring.Sealer{
+			Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
+				return keyring.SecretInFile(name, secret), nil
+			},
+			Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
+				return keyring.OpenSecret(ctx, nil, name, stored)
+			},
+		},
 		Judge: func(certificate.Path) error { return nil },
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 
 	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 )
 
@@ -42,6 +43,12 @@ type Store interface {
 type Application struct {
 	Issuer   string // its token endpoint
 	ClientID string
+}
+
+// Of gives the application that settings name.
+func Of(s settings.Settings) Application {
+	o := s.Issuer()
+	return Application{Issuer: string(o.TokenURL), ClientID: o.ClientID}
 }
 
 // Vault keeps the credentials of one application.
@@ -80,23 +87,40 @@ func (v Vault) Load(ctx context.Context, kind Kind) ([]byte, error) {
 // was for. When it returns without an error the new one is durable; a power cut
 // before that leaves the old one or the new one, whole.
 func (v Vault) Save(ctx context.Context, kind Kind, secret []byte) error {
-	if len(secret) == 0 || len(secret) > MaxSize {
-		return fmt.Errorf("the %s has %d bytes, and between 1 and %d are possible: check what was entered", kind, len(secret), MaxSize)
-	}
-	sealed, err := v.Sealer.Seal(ctx, v.name(kind), secret)
+	sealed, err := v.Seal(ctx, kind, secret)
 	if err != nil {
 		return err
 	}
-	encoded, err := json.Marshal(sealed)
-	if err != nil {
-		return fmt.Errorf("encoding the %s: %w", kind, err)
-	}
-	err = v.Store.Update(ctx, func(sections state.Sections) error {
-		sections[string(kind)] = encoded
-		return nil
-	})
-	if err != nil {
+	if err := v.Store.Update(ctx, sealed.Put); err != nil {
 		return fmt.Errorf("storing the %s: %w", kind, err)
 	}
+	return nil
+}
+
+// Sealed is a credential that is ready to be stored with other things.
+type Sealed struct {
+	kind    Kind
+	encoded []byte
+}
+
+// Seal makes a credential ready; nothing is stored yet.
+func (v Vault) Seal(ctx context.Context, kind Kind, secret []byte) (Sealed, error) {
+	if len(secret) == 0 || len(secret) > MaxSize {
+		return Sealed{}, fmt.Errorf("the %s has %d bytes, and between 1 and %d are possible: check what was entered", kind, len(secret), MaxSize)
+	}
+	sealed, err := v.Sealer.Seal(ctx, v.name(kind), secret)
+	if err != nil {
+		return Sealed{}, err
+	}
+	encoded, err := json.Marshal(sealed)
+	if err != nil {
+		return Sealed{}, fmt.Errorf("encoding the %s: %w", kind, err)
+	}
+	return Sealed{kind, encoded}, nil
+}
+
+// Put makes the credential the box's own, in place of the one before.
+func (s Sealed) Put(sections state.Sections) error {
+	sections[string(s.kind)] = s.encoded
 	return nil
 }

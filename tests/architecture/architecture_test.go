@@ -61,7 +61,7 @@ var rules = []struct {
 	{"provisioning/certificate", []string{"hal"}},
 	{"provisioning/keyring", []string{"hal"}},
 	{"provisioning/tenant", []string{"provisioning/settings", "provisioning/certificate", "provisioning/preflight"}},
-	{"provisioning/credential", []string{"provisioning/keyring", "provisioning/state"}},
+	{"provisioning/credential", []string{"provisioning/keyring", "provisioning/settings", "provisioning/state"}},
 	{"provisioning/", []string{"hal", "provisioning/"}},
 
 	{"cmd/", []string{"hal", "hal/", "relay/", "provisioning/"}},
