@@ -31,13 +31,20 @@ func (m *machine) startNetwork(ctx context.Context) {
 	go m.answerForName(ctx, addresses)
 	go func() {
 		var last string
+		// A port and its link take some seconds to come up, which is no fault.
+		const comesUp = 5 * time.Second
+		settled := time.After(comesUp)
 		for {
 			select {
 			case <-ctx.Done():
 				return
+			case <-settled:
+				settled = nil
 			case <-m.network.Changes():
 			}
-			last = m.followNetwork(last, addresses)
+			if settled == nil || m.network.Status().Trouble == "" {
+				last = m.followNetwork(last, addresses)
+			}
 		}
 	}()
 }

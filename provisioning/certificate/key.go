@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"regexp"
 	"strings"
+	"sync"
 
 	"sealpost/hal"
 )
@@ -43,8 +44,11 @@ func KeyType(pub crypto.PublicKey) (hal.KeyType, error) {
 	return "", fmt.Errorf("the key is of the type %s, which the box cannot use: %s", kind, keyTypeAdvice)
 }
 
-// hostName is a DNS name that a certificate can be asked for, or a wildcard.
-var hostName = regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+// hostName is a DNS name that a certificate can be asked for, or a wildcard;
+// compiled when it is first used, for every start of a small board would wait.
+var hostName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
+})
 
 // Request makes a PKCS #10 request (RFC 2986) in PEM, for names of which the
 // first also becomes the common name. It is signed by signer alone, so the key
@@ -56,7 +60,7 @@ func Request(signer crypto.Signer, names []string) ([]byte, error) {
 	var request x509.CertificateRequest
 	for _, name := range names {
 		name = strings.ToLower(name)
-		if len(name) > 253 || !hostName.MatchString(name) {
+		if len(name) > 253 || !hostName().MatchString(name) {
 			return nil, fmt.Errorf("%q cannot stand in a certificate: write a name like relay.contoso.com", name)
 		}
 		request.DNSNames = append(request.DNSNames, name)

@@ -98,7 +98,7 @@ func matchableNames(leaf *x509.Certificate) []string {
 	var names []string
 	for _, name := range append([]string{leaf.Subject.CommonName}, leaf.DNSNames...) {
 		name = strings.ToLower(name)
-		if hostName.MatchString(name) && !slices.Contains(names, name) {
+		if hostName().MatchString(name) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

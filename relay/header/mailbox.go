@@ -3,6 +3,7 @@ package header
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // mailbox is the first one of a field.
@@ -17,17 +18,21 @@ type mailbox struct {
 const word = `(?:"(?:[^"\\\x00-\x1f]|\\[^\x00-\x1f])*"|[^\x00-\x20"(),:;<>@\[\]\\\x7f]+)`
 
 var (
-	named = regexp.MustCompile(`^[ \t]*(` + word + `(?:[ \t]*` + word + `)*)?[ \t]*<([^<>\s]*)>`)
-	bare  = regexp.MustCompile(`^[ \t]*([^\s<>,;:"()]+)`)
+	named = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[ \t]*(` + word + `(?:[ \t]*` + word + `)*)?[ \t]*<([^<>\s]*)>`)
+	})
+	bare = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^[ \t]*([^\s<>,;:"()]+)`)
+	})
 )
 
 // parseMailbox reads the first mailbox of a field's value. What it does not
 // understand it leaves out.
 func parseMailbox(value []byte) mailbox {
-	if m := named.FindSubmatch(value); m != nil {
+	if m := named().FindSubmatch(value); m != nil {
 		return mailbox{name: strings.Join(strings.FieldsFunc(string(m[1]), isTabOrControl), " "), address: string(m[2])}
 	}
-	if m := bare.FindSubmatch(value); m != nil {
+	if m := bare().FindSubmatch(value); m != nil {
 		return mailbox{address: string(m[1])}
 	}
 	return mailbox{}
@@ -37,9 +42,11 @@ func isTabOrControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 // addressed is an address that stands in a field as it is: what else is allowed
 // there is too rare to be worth its dangers.
-var addressed = regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+/=?^_{|}~.` + "`" + `-]{1,64}@[A-Za-z0-9_.-]{1,255}$`)
+var addressed = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+/=?^_{|}~.` + "`" + `-]{1,64}@[A-Za-z0-9_.-]{1,255}$`)
+})
 
-func isAddress(text string) bool { return addressed.MatchString(text) }
+func isAddress(text string) bool { return addressed().MatchString(text) }
 
 // field writes a field of one mailbox, its address on a line of its own where
 // the name is long. A name too long for a line is left out.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -74,7 +75,9 @@ func refusal(host string, a answer, now time.Time) *Fault {
 	return fault
 }
 
-var entraCode = regexp.MustCompile(`AADSTS(\d{4,9})`)
+var entraCode = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`AADSTS(\d{4,9})`)
+})
 
 // entraCodes are Entra ID's own: a list, or where that is missing the first in
 // its description.
@@ -82,7 +85,7 @@ func entraCodes(codes []int, description string) []int {
 	if len(codes) > 0 {
 		return codes
 	}
-	if found := entraCode.FindStringSubmatch(description); found != nil {
+	if found := entraCode().FindStringSubmatch(description); found != nil {
 		if code, err := strconv.Atoi(found[1]); err == nil {
 			return []int{code}
 		}
