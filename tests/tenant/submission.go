@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
+	"io"
 	"net/mail"
 	"slices"
 	"strings"
@@ -84,6 +85,16 @@ func (s *session) login(argument string) bool {
 		return s.answer("AUTH", argument, "500 5.3.3 Unrecognized command")
 	case !slices.Contains(s.mechanisms(), mechanism):
 		return s.answer("AUTH", argument, "504 5.7.4 Unrecognized authentication type")
+	case initial == "":
+		// A response that the command had no room for (RFC 4954 section 4).
+		if _, err := io.WriteString(s.conn, "334 \r\n"); err != nil {
+			return false
+		}
+		line, err := s.r.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		initial = strings.TrimRight(line, "\r\n")
 	}
 	text, err := base64.StdEncoding.DecodeString(initial)
 	user, token, ok := credentials(mechanism, string(text))

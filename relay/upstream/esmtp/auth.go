@@ -16,8 +16,10 @@ import (
 var ErrNotVerified = errors.New("a login is made only under TLS, with a server whose certificate was verified")
 
 // Bounds on a login. RFC 4954 section 4 takes 12288 octets for enough of a
-// response in base64; a challenge is bounded as every reply is.
+// response in base64; a challenge is bounded as every reply is. A command has no
+// more octets than RFC 5321 section 4.5.3.1.4 says, with its end.
 const (
+	maxCommand    = 512
 	maxResponse   = 12288
 	maxChallenges = 4
 )
@@ -32,8 +34,6 @@ func (c *Client) Mechanisms() []string {
 
 // Auth logs in by a SASL mechanism (RFC 4954 section 4). The error is a
 // *Refusal where the server would not have it; another login may be tried then.
-// An initial response goes with the command, however long: that is how the
-// servers that want long ones document it.
 func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 	if !c.verified {
 		return ErrNotVerified
@@ -60,12 +60,19 @@ func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 }
 
 // begin says AUTH; a nil response is not sent, an empty one as RFC 4954 has it.
+// One for which the command has no room waits until it is asked for: Gmail and
+// Dovecot do not take a longer command.
 func (c *Client) begin(ctx context.Context, command string, initial []byte) (reply.Reply, error) {
 	switch {
 	case initial == nil:
 		return c.command(ctx, command)
 	case len(initial) == 0:
 		return c.command(ctx, command+" =")
+	case len(command+" ")+base64.StdEncoding.EncodedLen(len(initial))+len("\r\n") > maxCommand:
+		if r, err := c.command(ctx, command); err != nil || r.Code != 334 {
+			return r, err
+		}
+		return c.respond(ctx, "", initial)
 	}
 	return c.respond(ctx, command+" ", initial)
 }

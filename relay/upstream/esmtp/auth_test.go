@@ -1,6 +1,7 @@
 package esmtp
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -146,7 +147,7 @@ func TestALoginHasBounds(t *testing.T) {
 		initial string
 		replies []string
 	}{
-		"a response without end":    {strings.Repeat("x", maxResponse), []string{"235 ok"}},
+		"a response without end":    {strings.Repeat("x", maxResponse), []string{"334 ", "235 ok"}},
 		"a challenge not in base64": {"x", []string{"334 ***", "235 ok"}},
 		"challenges without end":    {"x", slices.Repeat([]string{"334 "}, 100)},
 		"a challenge without end":   {"x", []string{"334 " + strings.Repeat("QUJD", 10_000), "235 ok"}},
@@ -169,6 +170,39 @@ func TestALoginWithoutInitialResponseWaitsForTheChallenge(t *testing.T) {
 		}
 		if told := s.heard(c); !slices.Equal(told, []string{command, ""}) {
 			t.Errorf("the server was told %q", told)
+		}
+	}
+}
+
+func TestAnInitialResponseGoesWithTheCommandAsFarAsThatHasRoom(t *testing.T) {
+	const room = 512 - len("AUTH XOAUTH2 \r\n")
+	for _, c := range []struct {
+		length  int // in base64
+		replies []string
+		alone   bool // the command
+	}{
+		{room / 4 * 4, []string{"235 ok"}, false},
+		{room/4*4 + 4, []string{"334 ", "235 ok"}, true},
+		{4096, []string{"334 ", "235 ok"}, true},
+		{4096, []string{"504 5.5.4 no"}, true},
+	} {
+		initial := bytes.Repeat([]byte("x"), c.length/4*3)
+		encoded := base64.StdEncoding.EncodeToString(initial)
+		seen := &recorder{}
+		client, s := meetUnderTLS(t, false, seen, c.replies...)
+		err := client.Auth(context.Background(), &secretive{initial: initial})
+		if refusal := (*Refusal)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &refusal) || len(c.replies) == 2 && err != nil {
+			t.Errorf("%d octets: got %v", c.length, err)
+		}
+		want := []string{"AUTH XOAUTH2 " + encoded}
+		if c.alone {
+			want = []string{"AUTH XOAUTH2", encoded}[:len(c.replies)]
+		}
+		if told := s.heard(client); !slices.Equal(told, want) {
+			t.Errorf("%d octets: the server was told %.80q", c.length, told)
+		}
+		if text := strings.Join(seen.lines, "\n"); strings.Contains(text, encoded) {
+			t.Errorf("the observer saw %.80s", text)
 		}
 	}
 }
