@@ -34,7 +34,7 @@ type PostfixConfig struct {
 type Postfix struct {
 	Port   int
 	dir    string
-	sink   *exec.Cmd
+	sink   *sink
 	server *exec.Cmd // nil while stopped
 }
 
@@ -48,24 +48,24 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 		return nil, errors.New("Postfix can be started by root only: run the tests as root, such as in a container")
 	}
 	p := &Postfix{dir: dir}
-	for _, sub := range []string{"queue", "data", "kept"} {
+	for _, sub := range []string{"queue", "data"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
 		}
 	}
-	sinkPort, err := FreePort()
-	if err != nil {
-		return nil, err
+	if output, err := exec.Command("chown", "postfix", filepath.Join(dir, "data")).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, output)
 	}
+	var err error
 	if p.Port = config.Port; p.Port == 0 {
 		if p.Port, err = FreePort(); err != nil {
 			return nil, err
 		}
 	}
-	if err := p.startSink(sinkPort); err != nil {
-		return nil, errors.Join(err, p.Close())
+	if p.sink, err = startSink(filepath.Join(dir, "kept")); err != nil {
+		return nil, err
 	}
-	if err := p.configure(config, sinkPort); err != nil {
+	if err := p.configure(config, p.sink.port); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	if err := p.start(); err != nil {
@@ -107,18 +107,6 @@ func (p *Postfix) stop() error {
 
 // Restart makes it forget every connection and every TLS session.
 func (p *Postfix) Restart() error { return errors.Join(p.stop(), p.start()) }
-
-func (p *Postfix) startSink(port int) error {
-	kept := filepath.Join(p.dir, "kept")
-	if output, err := exec.Command("chown", "postfix", kept, filepath.Join(p.dir, "data")).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, output)
-	}
-	p.sink = exec.Command("smtp-sink", "-u", "postfix", "-d", filepath.Join(kept, "%s."), fmt.Sprintf("127.0.0.1:%d", port), "100")
-	if err := p.sink.Start(); err != nil {
-		return fmt.Errorf("starting smtp-sink: %w", err)
-	}
-	return await("smtp-sink did not start", func() bool { return Listens(port) })
-}
 
 func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	chain := PEM(config.Certificate.Certificate...)
@@ -219,38 +207,17 @@ func (p *Postfix) Log() string {
 // Messages waits until n messages have arrived behind Postfix and gives their
 // whole text.
 func (p *Postfix) Messages(n int) ([]string, error) {
-	const patience = time.Minute
-	var texts []string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		files, err := filepath.Glob(filepath.Join(p.dir, "kept", "*"))
-		if err != nil {
-			return nil, err
-		}
-		texts = texts[:0]
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				return nil, err
-			}
-			// smtp-sink writes a message as it arrives and ends it with a blank line.
-			if strings.HasSuffix(string(text), "\n\n") {
-				texts = append(texts, string(text))
-			}
-		}
-		if len(texts) >= n {
-			return texts, nil
-		}
+	texts, err := p.sink.messages(n)
+	if err != nil {
+		err = fmt.Errorf("%w:\n%s", err, p.Log())
 	}
-	return texts, fmt.Errorf("%d of %d messages arrived:\n%s", len(texts), n, p.Log())
+	return texts, err
 }
 
 // Close ends the server and its sink.
 func (p *Postfix) Close() error {
 	err := p.stop()
-	if p.sink != nil {
-		_ = p.sink.Process.Kill()
-		_ = p.sink.Wait()
-	}
+	p.sink.close()
 	return err
 }
 

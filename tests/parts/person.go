@@ -1,0 +1,79 @@
+package parts
+
+import (
+	"crypto/tls"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+var (
+	formAction = regexp.MustCompile(`<form[^>]*\saction="([^"]*)"`)
+	formInput  = regexp.MustCompile(`<input[^>]*\sname="([^"]*)"[^>]*>`)
+	inputValue = regexp.MustCompile(`\svalue="([^"]*)"`)
+)
+
+// SignIn does what a person does with a device code: opens the page, enters the
+// code, says who it is, and agrees.
+func (i *Issuer) SignIn(page, code, account string) error {
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: i.config.Roots}}
+	defer transport.CloseIdleConnections()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return err
+	}
+	browser := &http.Client{Transport: transport, Jar: jar, Timeout: 20 * time.Second}
+	known := map[string]string{"user_code": code, "login": account, "password": "any"}
+	at, text, err := read(browser.Get(page))
+	const forms = 6
+	for range forms {
+		if err != nil {
+			return fmt.Errorf("signing in: %w", err)
+		}
+		if strings.Contains(text, "<h1>Sign-in Success</h1>") {
+			return nil
+		}
+		action := formAction.FindStringSubmatch(text)
+		if action == nil {
+			break
+		}
+		target, err := at.Parse(html.UnescapeString(action[1]))
+		if err != nil {
+			return fmt.Errorf("signing in: %w", err)
+		}
+		at, text, err = read(browser.PostForm(target.String(), fill(text, known)))
+		if err != nil {
+			return fmt.Errorf("signing in: %w", err)
+		}
+	}
+	return fmt.Errorf("signing in ended at %s with:\n%.3000s", at, text)
+}
+
+// fill gives the form's fields, with what the person knows.
+func fill(text string, known map[string]string) url.Values {
+	form := url.Values{}
+	for _, input := range formInput.FindAllStringSubmatch(text, -1) {
+		if value, ok := known[input[1]]; ok {
+			form.Set(input[1], value)
+		} else if value := inputValue.FindStringSubmatch(input[0]); value != nil {
+			form.Set(input[1], html.UnescapeString(value[1]))
+		}
+	}
+	return form
+}
+
+func read(response *http.Response, err error) (*url.URL, string, error) {
+	if err != nil {
+		return nil, "", err
+	}
+	defer response.Body.Close()
+	const most = 1 << 20
+	text, err := io.ReadAll(io.LimitReader(response.Body, most))
+	return response.Request.URL, string(text), err
+}

@@ -1,0 +1,82 @@
+package parts
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// sink is smtp-sink, the end of the line behind a server: it keeps each message
+// in a file.
+type sink struct {
+	port    int
+	dir     string
+	program *exec.Cmd
+}
+
+// startSink starts a sink that keeps messages in a folder, which must lie where
+// other users may reach it.
+func startSink(dir string) (*sink, error) {
+	if _, err := exec.LookPath("smtp-sink"); err != nil {
+		return nil, fmt.Errorf("the program smtp-sink is missing: install the Debian package postfix: %w", err)
+	}
+	if os.Geteuid() != 0 {
+		return nil, errors.New("smtp-sink can be started by root only: run the tests as root, such as in a container")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	port, err := FreePort()
+	if err != nil {
+		return nil, err
+	}
+	if output, err := exec.Command("chown", "postfix", dir).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, output)
+	}
+	s := &sink{port: port, dir: dir}
+	s.program = exec.Command("smtp-sink", "-u", "postfix", "-d", filepath.Join(dir, "%s."), fmt.Sprintf("127.0.0.1:%d", port), "100")
+	if err := s.program.Start(); err != nil {
+		return nil, fmt.Errorf("starting smtp-sink: %w", err)
+	}
+	if err := await("smtp-sink did not start", func() bool { return Listens(port) }); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// messages waits until n messages have arrived and gives their whole text.
+func (s *sink) messages(n int) ([]string, error) {
+	const patience = time.Minute
+	var texts []string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		files, err := filepath.Glob(filepath.Join(s.dir, "*"))
+		if err != nil {
+			return nil, err
+		}
+		texts = texts[:0]
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			// smtp-sink writes a message as it arrives and ends it with a blank line.
+			if strings.HasSuffix(string(text), "\n\n") {
+				texts = append(texts, string(text))
+			}
+		}
+		if len(texts) >= n {
+			return texts, nil
+		}
+	}
+	return texts, fmt.Errorf("%d of %d messages arrived", len(texts), n)
+}
+
+func (s *sink) close() {
+	_ = s.program.Process.Kill()
+	_ = s.program.Wait()
+}
