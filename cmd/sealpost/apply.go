@@ -14,6 +14,7 @@ import (
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/state"
 )
 
 // largestCandidate bounds a candidate as JSON, in which binary parts grow by a
@@ -60,7 +61,7 @@ func applyCommand(o *options) *cobra.Command {
 }
 
 func (o *options) apply(ctx context.Context, wanted candidate.Candidate, check bool) error {
-	checker, done, err := o.checker(wanted)
+	checker, done, err := o.checker(ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -72,8 +73,8 @@ func (o *options) apply(ctx context.Context, wanted candidate.Candidate, check b
 }
 
 // checker judges and commits in the state, under the TPM, that the command
-// line names, or else the settings that are wanted.
-func (o *options) checker(wanted candidate.Candidate) (k candidate.Checker, done func() error, err error) {
+// line names, or else the settings that are wanted or stay in force.
+func (o *options) checker(ctx context.Context, wanted candidate.Candidate) (k candidate.Checker, done func() error, err error) {
 	// What cannot be read is for the check to say.
 	s, err := settings.Parse([]byte(wanted.Settings))
 	if err != nil {
@@ -88,12 +89,30 @@ func (o *options) checker(wanted candidate.Candidate) (k candidate.Checker, done
 	if err != nil {
 		return k, nil, errors.Join(err, device.Close())
 	}
+	if wanted.Settings == "" {
+		s = o.inForce(ctx, store, s)
+	}
 	chip, err := tpm.New(string(s.Keys.TPM))
 	if err != nil {
 		return k, nil, errors.Join(err, device.Close())
 	}
 	b := &box{s, device, store, chip}
 	return candidate.Checker{Store: store, TPM: chip, Protect: b.protector(), Sealer: b.sealer(), Judge: usable}, b.close, nil
+}
+
+// inForce gives the settings in the store, or others where there are none that
+// can be read.
+func (o *options) inForce(ctx context.Context, store *state.Store, others settings.Settings) settings.Settings {
+	running, err := candidate.Load(ctx, store)
+	if err != nil {
+		return others
+	}
+	s, err := settings.Parse([]byte(running.Settings))
+	if err != nil {
+		return others
+	}
+	o.override(&s)
+	return s
 }
 
 // faultsOf gives each fault of a joined error, as a person is to read them.

@@ -84,9 +84,14 @@ func output(ctx context.Context, args []string, input io.Reader) ([]byte, error)
 // linesOf gives each JSON value that a command prints as soon as it does, and
 // at last its error.
 func linesOf[T any](ctx context.Context, args []string, input string) iter.Seq2[T, error] {
+	return linesWithin[T](ctx, childPatience, args, input)
+}
+
+// linesWithin is linesOf for a command that takes another time.
+func linesWithin[T any](ctx context.Context, patience time.Duration, args []string, input string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var nothing T
-		ctx, cancel := context.WithTimeout(ctx, childPatience)
+		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		c, err := child(ctx, args, strings.NewReader(input))
 		if err != nil {
@@ -134,7 +139,7 @@ func failure(ctx context.Context, err error, words []byte) error {
 	case err == nil:
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("it did not end within %s: try again, or restart the box", childPatience)
+		return errors.New("it did not end in time: try again, or restart the box")
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case len(words) == 0:
@@ -148,6 +153,10 @@ var consoleWords = strings.NewReplacer(
 	identity.ErrPending.Error(), "a certificate was requested on this box already and has not come yet: paste it, or make another request and give that one up",
 	identity.ErrNoRequest.Error(), "no certificate was requested on this box: paste a PFX, or make a request first",
 	identity.ErrNone.Error(), "this box has no client certificate yet: paste a PFX, or make a request",
+	"sealpost tenant secret", "tenant in the menu",
+	"sealpost tenant login", "tenant in the menu",
+	"sealpost tenant script", "tenant in the menu",
+	"sealpost tenant verify", "tenant in the menu",
 	control.ErrNoRelay.Error(), "the relay does not answer: wait a minute, then see the status and the logs",
 )
 

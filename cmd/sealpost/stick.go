@@ -145,7 +145,7 @@ func (o *options) commitBundle(ctx context.Context, b bundle.Bundle, faults erro
 	if faults != nil {
 		return errors.Join(faults, b.Check(usable))
 	}
-	checker, done, err := o.checker(b.Candidate)
+	checker, done, err := o.checker(ctx, b.Candidate)
 	if err != nil {
 		return err
 	}

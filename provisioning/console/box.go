@@ -42,6 +42,15 @@ type Box interface {
 	// in PEM.
 	Request(ctx context.Context, r Request) (string, error)
 
+	// TenantScript gives the PowerShell that tells the tenant of the box.
+	TenantScript(ctx context.Context) (string, error)
+	// TenantCertificate gives the certificate that signs for tokens, in PEM.
+	TenantCertificate(ctx context.Context) (string, error)
+	// SignIn tells where a person signs the box in, and ends when that is done.
+	SignIn(ctx context.Context) iter.Seq2[Step, error]
+	// VerifyTenant walks the way to the mailbox up to the first problem.
+	VerifyTenant(ctx context.Context) iter.Seq2[preflight.Finding, error]
+
 	// Messages tells what became of the last messages, a line each.
 	Messages(ctx context.Context) ([]string, error)
 	// Queue lists the mail that waits.
@@ -99,7 +108,7 @@ type Request struct {
 	Replace bool
 }
 
-// Step is one step of a message's journey, in words.
+// Step is one step of a message's journey or of a sign-in, in words.
 type Step struct {
 	Name  string
 	Words string

@@ -167,6 +167,27 @@ func (b *fakeBox) Request(_ context.Context, r Request) (string, error) {
 	return fakeRequest, nil
 }
 
+func (b *fakeBox) TenantScript(context.Context) (string, error) {
+	return "# Sealpost: what the tenant must be told.\n$name = 'Sealpost'\n", nil
+}
+
+func (b *fakeBox) TenantCertificate(context.Context) (string, error) { return fakePEM, nil }
+
+func (b *fakeBox) SignIn(context.Context) iter.Seq2[Step, error] {
+	return func(yield func(Step, error) bool) {
+		_ = yield(Step{"page", "https://microsoft.com/devicelogin"}, nil) &&
+			yield(Step{"code", "ABCD-EFGH"}, nil) &&
+			yield(Step{"signed in", "as relay@contoso.com"}, nil)
+	}
+}
+
+func (b *fakeBox) VerifyTenant(context.Context) iter.Seq2[preflight.Finding, error] {
+	return func(yield func(preflight.Finding, error) bool) {
+		_ = yield(preflight.Finding{Name: "credential", Level: certificate.OK, Words: "a client secret is stored"}, nil) &&
+			yield(preflight.Finding{Name: "token", Level: certificate.Problem, Words: "the client secret has expired: make a new one"}, nil)
+	}
+}
+
 func (b *fakeBox) Messages(context.Context) ([]string, error) {
 	return []string{"03:11:47 7 delivered: 250 2.0.0 Ok"}, nil
 }

@@ -45,6 +45,7 @@ func (s *session) choices() []choice {
 		{"PIN", s.changePIN},
 		{"restart", s.restart},
 		{"factory reset", s.reset},
+		{"tenant", s.ofTenant},
 	}
 }
 

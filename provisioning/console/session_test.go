@@ -13,6 +13,7 @@ import (
 
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
 )
 
 const fakeSettings = "[limits]\nrecipients = 30\n[senders]\naccepted_domains = [\"contoso.com\"]\n[site]\nalert = \"alerts@msp.example\"\n"
@@ -45,6 +46,30 @@ func TestTheMenuDoesWhatItSays(t *testing.T) {
 	}
 	if len(box.commits) != 2 || *box.commits[0].PIN != "4711" || *box.commits[1].PIN != "" {
 		t.Errorf("%d commits", len(box.commits))
+	}
+}
+
+func TestAMailboxIsSetUpWithAClientSecretThatIsNotShown(t *testing.T) {
+	box := newFakeBox()
+	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Words: "i/o timeout"}, preflight.Reach{Words: "not tried"}
+	box.ways.Port587 = preflight.Reach{OK: true, Words: "smtp.office365.com answers"}
+	box.ways.Advice = box.ways.Advise()
+	play(t, box, "submission")
+	if len(box.commits) != 2 || box.commits[0].ClientSecret != "very~secret" || box.commits[1].ClientSecret != "other~secret" || box.commits[1].Settings != "" {
+		t.Fatalf("commits %v", box.commits)
+	}
+	s, err := settings.Parse([]byte(box.commits[0].Settings))
+	if err != nil || s.Upstream.Submission.User != "relay@contoso.com" || s.Upstream.OAuth.Grant != settings.GrantSecret || s.Upstream.OAuth.Tenant != "" {
+		t.Errorf("%v:\n%s", err, box.commits[0].Settings)
+	}
+}
+
+func TestWhoChangesToSubmissionSignsTheBoxInAtTheEnd(t *testing.T) {
+	box := newFakeBox()
+	play(t, box, "device")
+	s, err := settings.Parse([]byte(box.running.Settings))
+	if err != nil || s.Upstream.OAuth.Grant != settings.GrantDevice || s.Upstream.OAuth.Tenant != "contoso.onmicrosoft.com" {
+		t.Errorf("%v:\n%s", err, box.running.Settings)
 	}
 }
 

@@ -34,7 +34,7 @@ func (s *session) setUp(ctx context.Context) error {
 	defer u.forget()
 	return s.choose(ctx, "How", "1", []choice{
 		{"step by step", func(ctx context.Context) error {
-			return u.follow(ctx, u.site, u.network, u.domains, u.method, u.host, u.chooseCertificate, u.sender, u.alert, u.pin, u.apply)
+			return u.followAll(ctx, u.stepByStep)
 		}},
 		{"paste a whole sealpost.toml", func(ctx context.Context) error {
 			return u.follow(ctx, u.pasteSettings, u.chooseCertificate, u.pin, u.apply)
@@ -44,8 +44,13 @@ func (s *session) setUp(ctx context.Context) error {
 
 // follow takes the steps in turn.
 func (u *setup) follow(ctx context.Context, steps ...step) error {
-	for i := 0; i < len(steps); i++ {
-		err := steps[i](ctx)
+	return u.followAll(ctx, func() []step { return steps })
+}
+
+// followAll takes steps in turn of which an answer may change those to come.
+func (u *setup) followAll(ctx context.Context, steps func() []step) error {
+	for i := 0; i < len(steps()); i++ {
+		err := steps()[i](ctx)
 		if errors.Is(err, errBack) && i > 0 {
 			i -= 2
 			continue
@@ -169,6 +174,9 @@ func (u *setup) apply(ctx context.Context) error {
 		return u.unapplied(ctx)
 	}
 	u.forget()
+	if err := u.tellTenant(ctx); err != nil && !errors.Is(err, errBack) {
+		return err
+	}
 	if err := u.preflight(ctx); err != nil && !errors.Is(err, errBack) {
 		return err
 	}
@@ -189,13 +197,6 @@ func (u *setup) unapplied(ctx context.Context) error {
 
 func (u *setup) summary() {
 	u.t.Say("This is what you entered:")
-	shown := "none for now"
-	switch {
-	case u.candidate.PFX != nil:
-		shown = "the PFX that you pasted"
-	case u.candidate.PEM != nil:
-		shown = "the answer to the request"
-	}
 	lock := none
 	if u.candidate.PIN != nil {
 		lock = "set"
@@ -208,13 +209,14 @@ func (u *setup) summary() {
 	if dns := d.get("network.dns"); dns != "" {
 		address += ", DNS " + dns
 	}
+	way, shown := u.wayOut()
 	for _, row := range [][2]string{
 		{"site", orElse(d.get("site.name"), none)},
 		{"network", address},
 		{"domains", d.get("senders.accepted_domains")},
-		{"way out", "connector at " + orElse(d.get("upstream.connector.host"), "the MX of the first domain")},
-		{"certificate", shown},
-		{"sender", orElse(d.get("senders.default"), none)},
+		way,
+		shown,
+		{"sender", orElse(d.get("senders.default"), orElse(u.loginMailbox(), none))},
 		{"alerts to", orElse(d.get("site.alert"), "nobody")},
 		{"PIN", lock},
 	} {

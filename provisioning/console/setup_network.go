@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
 )
 
 // network asks whether DHCP is to stay.
@@ -93,13 +94,11 @@ func (u *setup) method(ctx context.Context) error {
 	if err := u.probe(ctx); err != nil {
 		return err
 	}
-	const only = "connector"
-	return u.ask(ctx, question{"Way out", only, func(method string) error {
-		switch method {
-		case only:
-			method = ""
-		case "submission":
-			return useless("These questions lead to a connector. For submission begin anew and paste a whole sealpost.toml.")
+	preset := orElse(u.draft.get("upstream.method"), u.ways.Method())
+	return u.ask(ctx, question{"Way out", preset, func(method string) error {
+		if method == string(settings.MethodConnector) {
+			method = "" // the default
+			u.candidate.ClientSecret = ""
 		}
 		return u.draft.put("upstream.method", method)
 	}})

@@ -1,6 +1,10 @@
 package preflight
 
-import "fmt"
+import (
+	"fmt"
+
+	"sealpost/provisioning/settings"
+)
 
 // Reach is how far a look at a host came.
 type Reach struct {
@@ -23,6 +27,14 @@ type Ways struct {
 	Advice       string `json:"advice"`
 }
 
+// Method is the one to propose.
+func (w Ways) Method() string {
+	if !w.Port25.OK && w.Port587.OK {
+		return string(settings.MethodSubmission)
+	}
+	return string(settings.MethodConnector)
+}
+
 // Advise says which method would work from here.
 func (w Ways) Advise() string {
 	switch {
@@ -33,7 +45,7 @@ func (w Ways) Advise() string {
 	case w.Port25.OK:
 		return "the tenant's host is reached on port 25, but TLS with it fails: something between stands in the way, such as a firewall's mail inspection; have it switched off for this box"
 	case w.Port587.OK:
-		return "port 25 to the tenant is blocked, as many providers do, while port 587 is open: have the provider or the firewall open port 25 to " + w.Host
+		return "port 25 to the tenant is blocked, as many providers do, while port 587 is open: have the provider or the firewall open port 25 to " + w.Host + ", or choose submission"
 	}
 	return "neither port 25 nor port 587 is reached: check the cable, the gateway and the firewall of this site"
 }

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
+)
+
+// TestMain lets this test's program be the children that a console starts.
+func TestMain(m *testing.M) {
+	const child = "SEALPOST_TEST_CHILD"
+	if os.Getenv(child) != "" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	_ = os.Setenv(child, "yes")
+	os.Exit(m.Run())
+}
+
+// consoleOf gives the console's box with these settings in its state.
+func consoleOf(t *testing.T, settings string) consoleBox {
+	t.Helper()
+	configure(t, settings)
+	say("", "tenant", "verify") // makes the state
+	box := consoleBox{&options{state: "box.state", control: "box.state.sock", tpm: "unix:/nowhere/tpm"}}
+	if err := box.Commit(t.Context(), candidate.Candidate{Settings: settings}); err != nil {
+		t.Fatal(err)
+	}
+	return box
+}
+
+// walked is what the console says of the way to the mailbox.
+func walked(t *testing.T, box consoleBox) (words string, whole bool) {
+	t.Helper()
+	whole = true
+	for finding, err := range box.VerifyTenant(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		words += finding.Name + " " + finding.Words + "\n"
+		if finding.Level == certificate.Problem {
+			whole = false
+			break
+		}
+	}
+	return words, whole
+}
+
+func TestTheConsoleSignsTheBoxIn(t *testing.T) {
+	c := newCloud(t)
+	c.answer = func(path string, _ url.Values) (int, any) {
+		if path == "/device" {
+			return http.StatusOK, map[string]any{"device_code": "hidden", "user_code": "ABCD-EFGH",
+				"verification_uri": "https://microsoft.com/devicelogin", "expires_in": 900, "interval": 1}
+		}
+		return http.StatusOK, bearing(claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser}), "refresh")
+	}
+	box := consoleOf(t, c.settings(`grant = "device"`))
+	if words, whole := walked(t, box); whole || !strings.Contains(words, "tenant in the menu") {
+		t.Errorf("before: %s", words)
+	}
+	var said strings.Builder
+	for step, err := range box.SignIn(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		said.WriteString(step.Name + " " + step.Words + "\n")
+	}
+	if want := "page https://microsoft.com/devicelogin\ncode ABCD-EFGH\nas " + boxUser + "\nsigned in The box is signed in as " + boxUser + ".\n"; said.String() != want {
+		t.Errorf("it says %s", said.String())
+	}
+	if words, whole := walked(t, box); !whole {
+		t.Errorf("after: %s", words)
+	}
+}
+
+func TestTheConsoleTakesAClientSecretAndPrintsWhatTheTenantNeeds(t *testing.T) {
+	c := newCloud(t)
+	box := consoleOf(t, c.settings(`grant = "secret"`))
+	if err := box.Commit(t.Context(), candidate.Candidate{ClientSecret: "very~secret"}); err != nil {
+		t.Fatal(err)
+	}
+	if words, whole := walked(t, box); !whole {
+		t.Errorf("after the secret: %s", words)
+	}
+	if got := c.forms()[0].Get("client_secret"); got != "very~secret" {
+		t.Errorf("the issuer was shown %q", got)
+	}
+	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "not Entra ID") {
+		t.Errorf("a script for another issuer: %v", err)
+	}
+	box = consoleOf(t, c.settings(""))
+	if pem, err := box.TenantCertificate(t.Context()); err != nil || !strings.HasPrefix(pem, "-----BEGIN CERTIFICATE-----") {
+		t.Errorf("%v: %s", err, pem)
+	}
+}

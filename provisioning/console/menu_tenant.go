@@ -1,0 +1,81 @@
+package console
+
+import (
+	"context"
+	"strings"
+
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
+)
+
+// ofTenant offers what there is to do about the Microsoft side.
+func (s *session) ofTenant(ctx context.Context) error {
+	return s.choose(ctx, "Tenant", "1", []choice{
+		{"walk the way to the mailbox, and name the first step that is missing", s.verifyTenant},
+		{"print the PowerShell that tells the tenant of this box", s.printScript},
+		{"print the certificate that signs for tokens, to upload it", s.printApplication},
+		{"type the client secret", s.newClientSecret},
+		{"sign in with a device code", s.signIn},
+	})
+}
+
+// printScript prints the PowerShell as it is, so that it can be copied from
+// here.
+func (s *session) printScript(ctx context.Context) error { return s.printed(ctx, s.box.TenantScript) }
+
+func (s *session) printApplication(ctx context.Context) error {
+	return s.printed(ctx, s.box.TenantCertificate)
+}
+
+func (s *session) printed(ctx context.Context, get func(context.Context) (string, error)) error {
+	_, err := s.during(ctx, func(ctx context.Context) error {
+		text, err := get(ctx)
+		if err == nil {
+			s.t.Print("\n" + strings.TrimSpace(harmless(text)) + "\n\n")
+		}
+		return err
+	})
+	return err
+}
+
+func (s *session) newClientSecret(ctx context.Context) error {
+	secret, err := s.askClientSecret(ctx)
+	if err != nil || secret == "" {
+		return err
+	}
+	_, err = s.commit(ctx, candidate.Candidate{ClientSecret: secret})
+	return err
+}
+
+// signIn shows where a person signs the box in, and waits for that.
+func (s *session) signIn(ctx context.Context) error {
+	s.t.Print("\n")
+	s.t.Say("Open the page in a browser anywhere, and enter the code; Ctrl-C stops it.")
+	_, err := s.during(ctx, func(ctx context.Context) error {
+		for step, err := range s.box.SignIn(ctx) {
+			if err != nil {
+				return err
+			}
+			s.t.Item("  "+step.Name, step.Words)
+		}
+		return nil
+	})
+	return err
+}
+
+func (s *session) verifyTenant(ctx context.Context) error {
+	_, err := s.during(ctx, func(ctx context.Context) error {
+		for finding, err := range s.box.VerifyTenant(ctx) {
+			if err != nil {
+				return err
+			}
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Words)
+			if finding.Level == certificate.Problem {
+				return nil
+			}
+		}
+		s.t.Say("Nothing is missing.")
+		return nil
+	})
+	return err
+}
