@@ -89,8 +89,9 @@ func (s Site) Permission(t Token) preflight.Finding {
 	}
 	if s.Settings.Upstream.OAuth.Grant == settings.GrantDevice {
 		const scope = "SMTP.Send"
-		if slices.Contains(t.Scopes, scope) {
-			return ok("the token has the scope %s, for %s", scope, clean(t.User))
+		// Entra ID leaves out of a scope whose it is; others do not.
+		if slices.ContainsFunc(t.Scopes, func(has string) bool { return has == scope || strings.HasSuffix(has, "/"+scope) }) {
+			return ok("the token has the scope %s, for %s", scope, orElse(clean(t.User), "who signed in"))
 		}
 		return problem("the token has the scopes %s and not %s: leave upstream.oauth.scopes out of the settings, and sign in again: sealpost tenant login", list(t.Scopes), scope)
 	}

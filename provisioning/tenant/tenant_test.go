@@ -142,6 +142,8 @@ func TestTheFirstMissingStepIsNamedWithItsCure(t *testing.T) {
 		{"the role", app.Permission(good), certificate.OK, "SMTP.SendAsApp"},
 		{"no role", app.Permission(Token{Roles: []string{"Mail.Send"}}), certificate.Problem, "has the roles Mail.Send and not SMTP.SendAsApp: add that application permission"},
 		{"the scope", person.Permission(signedIn), certificate.OK, "SMTP.Send, for relay@contoso.com"},
+		{"the scope in full", person.Permission(Token{Scopes: []string{"https://outlook.office.com/SMTP.Send"}}), certificate.OK, "SMTP.Send, for who signed in"},
+		{"a scope like it", person.Permission(Token{Scopes: []string{"NoSMTP.Send"}}), certificate.Problem, "and not SMTP.Send"},
 		{"no scope", person.Permission(good), certificate.Problem, "has the scopes (none) and not SMTP.Send"},
 		{"no service principal", app.Login(good, mailbox, refused), certificate.Problem, "New-ServicePrincipal -AppId '" + guid + "' -ObjectId '4711' -DisplayName 'Sealpost'; Add-MailboxPermission -Identity 'relay@contoso.com' -User '4711' -AccessRights FullAccess;"},
 		{"an object unknown", app.Login(Token{Opaque: true}, mailbox, refused), certificate.Problem, "-User ID -AccessRights FullAccess; ID is the Object ID under Enterprise applications"},
