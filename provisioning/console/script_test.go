@@ -91,6 +91,9 @@ func keysOf(mark string) string {
 		return strings.ReplaceAll(fakePEM, "\n", "\r\n")
 	case "paste settings":
 		return "[senders]\naccepted_domains = [\"contoso.com\"]\n[limits]\nrecipients = 30\n.\n"
+	case "paste settings for a secret":
+		return "[upstream]\nmethod = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n[upstream.oauth]\n" +
+			"client_id = \"8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10\"\ngrant = \"secret\"\n.\n"
 	case "paste wrong settings":
 		return "[senders]\naccepted_domain = [\"contoso.com\"]\n.\n"
 	}

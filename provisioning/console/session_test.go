@@ -64,6 +64,14 @@ func TestAMailboxIsSetUpWithAClientSecretThatIsNotShown(t *testing.T) {
 	}
 }
 
+func TestPastedSettingsLeaveOpenOnlyWhatTheirWayOutNeeds(t *testing.T) {
+	box := newFakeBox()
+	play(t, box, "paste-submission")
+	if len(box.commits) != 1 || box.commits[0].ClientSecret != "very~secret" || box.commits[0].PFX != nil {
+		t.Errorf("commits %v", box.commits)
+	}
+}
+
 func TestWhoChangesToSubmissionSignsTheBoxInAtTheEnd(t *testing.T) {
 	box := newFakeBox()
 	play(t, box, "device")

@@ -37,7 +37,7 @@ func (s *session) setUp(ctx context.Context) error {
 			return u.followAll(ctx, u.stepByStep)
 		}},
 		{"paste a whole sealpost.toml", func(ctx context.Context) error {
-			return u.follow(ctx, u.pasteSettings, u.chooseCertificate, u.pin, u.apply)
+			return u.followAll(ctx, u.byPaste)
 		}},
 	})
 }
@@ -213,7 +213,7 @@ func (u *setup) summary() {
 	for _, row := range [][2]string{
 		{"site", orElse(d.get("site.name"), none)},
 		{"network", address},
-		{"domains", d.get("senders.accepted_domains")},
+		{"domains", orElse(d.get("senders.accepted_domains"), "that of the mailbox")},
 		way,
 		shown,
 		{"sender", orElse(d.get("senders.default"), orElse(u.loginMailbox(), none))},

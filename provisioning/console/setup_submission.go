@@ -32,6 +32,24 @@ func (u *setup) stepByStep() []step {
 	return append(steps, u.sender, u.alert, u.pin, u.apply)
 }
 
+// byPaste are the questions that a pasted sealpost.toml leaves open.
+func (u *setup) byPaste() []step {
+	steps := []step{u.pasteSettings}
+	switch {
+	case !u.submits() || u.draft.get("upstream.oauth.key") == string(settings.KeyConnector):
+		steps = append(steps, u.chooseCertificate)
+	case u.draft.get("upstream.oauth.grant") == string(settings.GrantSecret):
+		steps = append(steps, u.clientSecret)
+	}
+	return append(steps, u.pin, u.apply)
+}
+
+func (u *setup) clientSecret(ctx context.Context) (err error) {
+	u.t.Print("\n")
+	u.candidate.ClientSecret, err = u.askClientSecret(ctx)
+	return err
+}
+
 func (u *setup) mailbox(ctx context.Context) error {
 	const key = "upstream.submission.user"
 	u.forgetCertificate()

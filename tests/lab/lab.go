@@ -30,9 +30,10 @@ const Image = "../../dist/qemu"
 // box has it.
 const program = "../../dist/sealpost"
 
-// Main is what a package of tests on boxes does as its TestMain.
-func Main(m *testing.M) {
-	status, err := run(m)
+// Main is what a package of tests on boxes does as its TestMain. The network
+// outside is there for prepare only.
+func Main(m *testing.M, prepare ...func() error) {
+	status, err := run(m, append(prepare, makeImage))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		status = 1
@@ -40,11 +41,14 @@ func Main(m *testing.M) {
 	os.Exit(status)
 }
 
-// run makes the image while there is a network outside, and then leaves it.
-func run(m *testing.M) (int, error) {
-	if !site.Isolated() {
-		if err := makeImage(); err != nil {
-			return 0, fmt.Errorf("making the image: %w", err)
+// run prepares while there is a network outside, and then leaves it.
+func run(m *testing.M, prepare []func() error) (int, error) {
+	for _, prepare := range prepare {
+		if site.Isolated() {
+			break
+		}
+		if err := prepare(); err != nil {
+			return 0, err
 		}
 	}
 	status, outside, err := site.Isolate()
@@ -69,7 +73,7 @@ func makeImage() error {
 	}
 	output, err := exec.Command("make", "--no-print-directory", "-C", "../..", "image", "dist/sealpost").CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, output)
+		return fmt.Errorf("making the image: %w\n%s", err, output)
 	}
 	return nil
 }

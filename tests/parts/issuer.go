@@ -115,17 +115,29 @@ func (i *Issuer) KeyID() string { return "issuer" }
 // Key is the public half of that key.
 func (i *Issuer) Key() crypto.PublicKey { return i.key.Public() }
 
+// PrepareIssuer fetches what issuers are made of, for whoever has no network
+// when one is started.
+func PrepareIssuer() error {
+	_, err := issuerProgram()
+	return err
+}
+
+// issuerProgram is the folder of the program.
+func issuerProgram() (string, error) {
+	files, err := fs.Sub(issuerFiles, "issuer")
+	if err != nil {
+		return "", err
+	}
+	return installed("issuer", files)
+}
+
 // Start runs the program. What it knew of sign-ins is gone.
 func (i *Issuer) Start() error {
 	node, err := exec.LookPath("node")
 	if err != nil {
 		return fmt.Errorf("the program node is missing: install the Debian package nodejs: %w", err)
 	}
-	files, err := fs.Sub(issuerFiles, "issuer")
-	if err != nil {
-		return err
-	}
-	dir, err := installed("issuer", files)
+	dir, err := issuerProgram()
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sealpost/tests/lab"
+	"sealpost/tests/parts"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) { lab.Main(m, parts.PrepareIssuer) }
