@@ -73,9 +73,10 @@ func (t *Terminal) PressUntil(words string) error {
 	}
 }
 
-// awaitSilence forgets what is said until nothing is said for a while.
+// awaitSilence forgets what is said until nothing is said for longer than a box
+// drops what it hears.
 func (t *Terminal) awaitSilence() {
-	const still = time.Second
+	const still = 6 * time.Second
 	for {
 		t.mu.Lock()
 		silent := t.heard == ""
