@@ -77,15 +77,14 @@ func (t *Terminal) PressUntil(words string) error {
 // drops what it hears.
 func (t *Terminal) awaitSilence() {
 	const still = 6 * time.Second
-	for {
+	for said := true; said; {
 		t.mu.Lock()
-		silent := t.heard == ""
 		t.heard = ""
 		t.mu.Unlock()
-		if silent {
-			return
-		}
 		time.Sleep(still)
+		t.mu.Lock()
+		said = t.heard != ""
+		t.mu.Unlock()
 	}
 }
 
