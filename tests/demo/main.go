@@ -185,7 +185,7 @@ path = "STATE"
 	for line := range strings.Lines(result.Out) {
 		fmt.Print("                   | ", line)
 	}
-	fmt.Println("                   (The problem is a real one: Exchange Online would not take a throwaway CA. The stand-in does.)")
+	fmt.Println("                   (Here the throwaway CA is trusted, as the settings name it. Exchange Online takes public ones only.)")
 	return nil
 }
 
