@@ -36,7 +36,8 @@ type Child struct {
 	// Capabilities it keeps without being root.
 	Capabilities []uintptr
 	Env          []string
-	// Ended hears of each end and of the pause before the next start.
+	// Ended hears of each end that was not asked for by [Child.Restart], and of
+	// the pause before the next start.
 	Ended func(End)
 	// Started hears of each start.
 	Started func(pid int)
@@ -44,6 +45,7 @@ type Child struct {
 	running sync.Mutex // for the whole of a Run
 	mu      sync.Mutex
 	process *os.Process
+	again   chan struct{} // has a value once the run at hand is to be followed by another
 	output  tail
 }
 
@@ -59,19 +61,28 @@ type End struct {
 func (c *Child) Run(ctx context.Context) {
 	c.running.Lock()
 	defer c.running.Unlock()
-	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {
+	for pause := firstPause; ctx.Err() == nil; {
 		begun := time.Now()
 		words := c.once(ctx)
-		if time.Since(begun) > steady {
-			pause = firstPause
-		}
 		if ctx.Err() != nil {
 			return
+		}
+		select {
+		case <-c.again:
+			pause = firstPause
+			continue
+		default:
+		}
+		if time.Since(begun) > steady {
+			pause = firstPause
 		}
 		c.Ended(End{words, c.output.String(), pause})
 		select {
 		case <-ctx.Done():
+		case <-c.again: // whoever changed what it failed by does not wait
+			pause = firstPause
 		case <-time.After(pause):
+			pause = min(2*pause, longestPause)
 		}
 	}
 }
@@ -88,13 +99,12 @@ func (c *Child) once(ctx context.Context) string {
 		AmbientCaps: c.Capabilities,
 		Credential:  &syscall.Credential{Uid: c.User, Gid: c.Group},
 	}
-	release, err := start(command)
+	release, err := c.begin(command)
 	if err != nil {
 		return fmt.Sprintf("it did not start: %v", err)
 	}
 	defer release()
-	c.set(command.Process)
-	defer c.set(nil)
+	defer c.forget()
 	c.Started(command.Process.Pid)
 	ended := make(chan error, 1)
 	go func() { ended <- command.Wait() }()
@@ -112,10 +122,21 @@ func (c *Child) once(ctx context.Context) string {
 	return command.ProcessState.String()
 }
 
-func (c *Child) set(p *os.Process) {
+// begin starts a run. No signal falls between its start and our knowing of it.
+func (c *Child) begin(command *exec.Cmd) (release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.process = p
+	c.again = make(chan struct{}, 1)
+	if release, err = start(command); err == nil {
+		c.process = command.Process
+	}
+	return release, err
+}
+
+func (c *Child) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.process = nil
 }
 
 // Signal sends a signal to the child, if it runs.
@@ -144,8 +165,19 @@ func (c *Child) Await(patience time.Duration) bool {
 // Kill ends the child's run without asking it.
 func (c *Child) Kill() { c.Signal(syscall.SIGKILL) }
 
-// Restart asks the child to end its run, after which a new one begins.
-func (c *Child) Restart() { c.Signal(syscall.SIGTERM) }
+// Restart asks the child to end its run, after which a new one begins at once;
+// so does one that waits for its pause to pass.
+func (c *Child) Restart() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case c.again <- struct{}{}:
+	default: // it is asked already, or was never started
+	}
+	if c.process != nil {
+		_ = c.process.Signal(syscall.SIGTERM)
+	}
+}
 
 // tail keeps the end of what is written to it.
 type tail struct {

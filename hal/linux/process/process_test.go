@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +62,32 @@ func TestAKilledChildIsStartedAgain(t *testing.T) {
 	}
 }
 
+func TestARestartThatWasAskedForIsNoEndToHearOf(t *testing.T) {
+	child, starts, ends := watch(t, "exec sleep 100")
+	for range 5 {
+		await(t, starts)
+		child.Restart()
+	}
+	await(t, starts)
+	if len(ends) != 0 {
+		t.Errorf("told of %+v", <-ends)
+	}
+	child.Kill()
+	if end := await(t, ends); end.Pause != firstPause {
+		t.Errorf("the pause grew to %v", end.Pause)
+	}
+}
+
+func TestARestartEndsThePauseOfAChildThatFailed(t *testing.T) {
+	child, _, ends := watch(t, "exit 1")
+	for await(t, ends).Pause < 2*time.Second {
+	}
+	child.Restart()
+	if next := await(t, ends); next.Pause != firstPause {
+		t.Errorf("after it the pause is %v", next.Pause)
+	}
+}
+
 func TestAChildThatCannotStartIsSaidSo(t *testing.T) {
 	ends := make(chan End, 10)
 	child := &Child{Name: "test", Args: []string{"/no/such/program"}, Ended: func(e End) { ends <- e }}
@@ -107,10 +134,15 @@ func TestOrphansAreReapedAndOurOwnAreNot(t *testing.T) {
 }
 
 func TestARestartAsksTheChildToEnd(t *testing.T) {
-	child, starts, ends := watch(t, "exec sleep 100")
+	asked := filepath.Join(t.TempDir(), "asked")
+	child, starts, _ := watch(t, "trap 'touch "+asked+"; exit' TERM; echo ready >&2; while :; do sleep 0.01; done")
 	await(t, starts)
+	for child.output.String() == "" {
+		time.Sleep(time.Millisecond)
+	}
 	child.Restart()
-	if end := await(t, ends); end.Words != "signal: terminated" {
-		t.Errorf("it ended with %+v", end)
+	await(t, starts)
+	if _, err := os.Stat(asked); err != nil {
+		t.Error(err)
 	}
 }
