@@ -116,7 +116,7 @@ type Keeper struct {
 	// Note hears of a time that will be past at the next start; seldom, as it
 	// goes to flash.
 	Note func(time.Time)
-	// Set and Doubt hear of each step of the clock and of each reason not to
+	// Stepped and Doubt hear of each step of the clock and of each reason not to
 	// believe any server, once.
 	Stepped func(offset time.Duration, servers string)
 	Doubt   func(error)
@@ -145,9 +145,11 @@ func (k *Keeper) Run(ctx context.Context) {
 				noted = time.Now()
 				k.Note(noted)
 			}
-		case trusted:
-			// A crystal keeps its time for longer than a kernel trusts it.
+		case trusted || Trusted():
+			// A crystal keeps its time for longer than a kernel trusts it, also one
+			// that was set by hand.
 			_ = Trust()
+			pause = max(pause, longestPause)
 		default:
 			pause = min(2*pause, longestPause)
 		}
