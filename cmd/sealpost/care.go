@@ -26,7 +26,7 @@ const (
 
 // startNetwork brings the port up and follows what becomes of it.
 func (m *machine) startNetwork(ctx context.Context) {
-	go func() { m.try("network", m.network.Run(ctx)) }()
+	go m.keepNetwork(ctx)
 	addresses := make(chan []netip.Prefix, 1)
 	go m.answerForName(ctx, addresses)
 	go func() {
@@ -49,6 +49,19 @@ func (m *machine) startNetwork(ctx context.Context) {
 	}()
 }
 
+// keepNetwork begins anew where the kernel stops reporting on its links: a box
+// without a network could only be cured by hand.
+func (m *machine) keepNetwork(ctx context.Context) {
+	const pause = 5 * time.Second
+	for ctx.Err() == nil {
+		m.try("network", m.network.Run(ctx))
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
 // answerForName has the box found as its name in the domain local, while there
 // is a network.
 func (m *machine) answerForName(ctx context.Context, addresses <-chan []netip.Prefix) {
@@ -56,7 +69,7 @@ func (m *machine) answerForName(ctx context.Context, addresses <-chan []netip.Pr
 	var last string
 	for ctx.Err() == nil {
 		if port := m.network.Status().Interface; port != "" {
-			err := mdns.Run(ctx, port, m.name(), addresses)
+			err := mdns.Run(ctx, port, m.name, addresses)
 			if err != nil && err.Error() != last {
 				last = err.Error()
 				m.try("mDNS", err)
@@ -133,19 +146,16 @@ func (m *machine) watch(ctx context.Context) {
 		GivesUp: givesUp,
 		GiveUp: func(wrong error) {
 			m.journal.Unwell(wrong, "the box restarts")
-			if m.facts.Watchdog == "" {
-				m.try("restart", kernel.Restart())
-			}
+			// The watchdog is for a machine that cannot do so itself any more.
+			m.try("restart", kernel.Restart())
 		},
 	}
 	if m.facts.Watchdog != "" {
 		err := kernel.AwaitFile(m.facts.Watchdog, devicePatience)
-		var device io.Writer
 		if err == nil {
-			device, err = watchdog.Open(m.facts.Watchdog)
+			keeper.Device, err = watchdog.Open(m.facts.Watchdog)
 		}
 		m.try("watchdog", err)
-		keeper.Device = device
 	}
 	keeper.Run(ctx)
 }

@@ -51,7 +51,7 @@ func TestTheBoxIsFoundByItsNameWhateverItsAddress(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	addresses := make(chan []netip.Prefix)
-	ended := inside(s.box, func() error { return mdns.Run(ctx, "eth0", "sealpost-1234", addresses) })
+	ended := inside(s.box, func() error { return mdns.Run(ctx, "eth0", func() string { return "sealpost-1234" }, addresses) })
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

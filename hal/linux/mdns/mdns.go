@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
@@ -32,15 +31,11 @@ const (
 	hops = 255
 )
 
-// Run answers for name, such as "sealpost-1234", on the interface of that name
-// with the newest list that came by addresses, and announces each list. It
-// gives nil when ctx ends, and an error where the interface cannot be used or
-// is gone; nothing reads addresses then.
-func Run(ctx context.Context, interfaceName, name string, addresses <-chan []netip.Prefix) error {
-	host, err := dnsmessage.NewName(name + ".local.")
-	if err != nil {
-		return fmt.Errorf("answering for the name %q: %w", name, err)
-	}
+// Run answers for what name gives at that time, such as "sealpost-1234", on the
+// interface of that name with the newest list that came by addresses, and
+// announces each list. It gives nil when ctx ends, and an error where the
+// interface cannot be used or is gone; nothing reads addresses then.
+func Run(ctx context.Context, interfaceName string, name func() string, addresses <-chan []netip.Prefix) error {
 	link, err := net.InterfaceByName(interfaceName)
 	if err != nil {
 		return fmt.Errorf("answering for names on %s: %w", interfaceName, err)
@@ -54,7 +49,7 @@ func Run(ctx context.Context, interfaceName, name string, addresses <-chan []net
 	if six, err := listen6(ctx, link); err == nil {
 		doors = append(doors, six)
 	}
-	return serve(ctx, doors, &responder{name: host}, addresses)
+	return serve(ctx, doors, &responder{name: name}, addresses)
 }
 
 func serve(ctx context.Context, doors []*door, r *responder, addresses <-chan []netip.Prefix) error {

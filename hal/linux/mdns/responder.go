@@ -21,11 +21,13 @@ const (
 
 // responder makes the messages. It is safe for concurrent use.
 type responder struct {
-	name dnsmessage.Name
+	name func() string // without the domain; it may change
 
 	mu        sync.Mutex
 	addresses []netip.Addr
 }
+
+func (r *responder) host() string { return r.name() + ".local." }
 
 func (r *responder) set(prefixes []netip.Prefix) {
 	addresses := make([]netip.Addr, 0, len(prefixes))
@@ -68,7 +70,7 @@ func (r *responder) answer(message []byte, from int) (answer []byte, alone bool)
 func (r *responder) asked(q dnsmessage.Question) bool {
 	class := q.Class == dnsmessage.ClassINET || q.Class == dnsmessage.ClassANY
 	kind := q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeAAAA || q.Type == dnsmessage.TypeALL
-	return class && kind && strings.EqualFold(q.Name.String(), r.name.String())
+	return class && kind && strings.EqualFold(q.Name.String(), r.host())
 }
 
 // announcement gives all addresses unasked, nil where there is none.
@@ -79,6 +81,10 @@ func (r *responder) announcement() []byte {
 // message makes an answer with the addresses of the wanted type, nil where
 // there is none. A plain resolver wants its question back, and no top bit.
 func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, ttl uint32, question *dnsmessage.Question) []byte {
+	name, err := dnsmessage.NewName(r.host())
+	if err != nil {
+		return nil
+	}
 	m := dnsmessage.Message{Header: header}
 	class := dnsmessage.ClassINET | topBit
 	if question != nil {
@@ -91,7 +97,7 @@ func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, tt
 		kind, body := record(address)
 		if wanted == kind || wanted == dnsmessage.TypeALL {
 			m.Answers = append(m.Answers, dnsmessage.Resource{
-				Header: dnsmessage.ResourceHeader{Name: r.name, Type: kind, Class: class, TTL: ttl}, Body: body})
+				Header: dnsmessage.ResourceHeader{Name: name, Type: kind, Class: class, TTL: ttl}, Body: body})
 		}
 	}
 	if len(m.Answers) == 0 {

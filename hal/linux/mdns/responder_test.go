@@ -12,7 +12,7 @@ import (
 )
 
 func newResponder() *responder {
-	r := &responder{name: dnsmessage.MustNewName("sealpost-1234.local.")}
+	r := &responder{name: func() string { return "sealpost-1234" }}
 	r.set([]netip.Prefix{netip.MustParsePrefix("10.1.0.9/24"), netip.MustParsePrefix("fe80::9/64"), netip.MustParsePrefix("fd00::9/64")})
 	return r
 }
@@ -132,4 +132,17 @@ func FuzzOnlyAQuestionForTheNameIsAnswered(f *testing.F) {
 			t.Errorf("%+v, alone: %v", m, alone)
 		}
 	})
+}
+
+func TestABoxThatIsRenamedAnswersForItsNewName(t *testing.T) {
+	r, name := newResponder(), "sealpost-1234"
+	r.name = func() string { return name }
+	name = "mail-relay"
+	if answer, _ := r.answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
+		t.Error("it still answers for the old one")
+	}
+	answer, _ := r.answer(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
+	if m, addresses := read(t, answer); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {
+		t.Errorf("got %+v", m)
+	}
 }

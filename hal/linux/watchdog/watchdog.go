@@ -23,14 +23,15 @@ const (
 )
 
 // Open opens the device and sets its timeout. From then on the machine
-// restarts unless it is fed: there is no taking it back.
+// restarts unless it is fed: there is no taking it back. One that keeps a
+// timeout of its own is given beside the error, for it has to be fed too.
 func Open(path string) (io.Writer, error) {
 	device, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the watchdog: %w", err)
 	}
 	if err := unix.IoctlSetPointerInt(int(device.Fd()), unix.WDIOC_SETTIMEOUT, int(Timeout/time.Second)); err != nil {
-		return nil, fmt.Errorf("setting the watchdog's timeout: %w", err)
+		return device, fmt.Errorf("setting the watchdog's timeout: %w", err)
 	}
 	return device, nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,5 +55,15 @@ func TestAMachineThatStaysUnwellIsFedNoMore(t *testing.T) {
 	_, cures, gaveUp := keep(t, func(after time.Duration) bool { return after >= 10*time.Minute }, time.Hour)
 	if len(cures) != 5 || gaveUp < 12*time.Minute || gaveUp > 12*time.Minute+2*interval {
 		t.Errorf("cures %v, given up after %v", cures, gaveUp)
+	}
+}
+
+func TestAWatchdogWhoseTimeoutCannotBeSetIsStillGivenToBeFed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "watchdog") // an ordinary file knows no such call
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if device, err := Open(path); device == nil || err == nil {
+		t.Errorf("%v, %v", device, err)
 	}
 }
