@@ -6,7 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/url"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -14,6 +18,7 @@ import (
 	"sealpost/hal"
 	"sealpost/hal/linux/flash"
 	"sealpost/provisioning/spoolkey"
+	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/journal"
 	"sealpost/relay/spool"
@@ -40,6 +45,30 @@ func TestAQueueThatIsAwaySaysWhyInTheList(t *testing.T) {
 		if err := calls(r)[name](context.Background(), map[string][]string{"id": {"X"}}, &out); err == nil || !strings.Contains(err.Error(), "TPM absent") {
 			t.Errorf("%s says %v", name, err)
 		}
+	}
+}
+
+func TestAnAnswerWithoutEndTakesNoMemoryWithoutEnd(t *testing.T) {
+	socket, err := control.Listen(filepath.Join(t.TempDir(), "control.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var written atomic.Int64
+	server := control.New(journal.Discard(), map[string]control.Call{"queue/list": func(_ context.Context, _ url.Values, w io.Writer) error {
+		for piece := []byte(`{"held":"`); ; piece = bytes.Repeat([]byte("x"), 64<<10) {
+			n, err := w.Write(piece)
+			if written.Add(int64(n)) > 4*largestAnswer || err != nil {
+				return err
+			}
+		}
+	}})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(socket) }()
+	_, err = ask[dispatch.Status](t.Context(), socket.Addr().String(), "queue/list")
+	_ = server.Close()
+	<-served
+	if err == nil || written.Load() > 2*largestAnswer {
+		t.Errorf("%d bytes were taken, then %v", written.Load(), err)
 	}
 }
 

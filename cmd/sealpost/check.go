@@ -91,7 +91,9 @@ func ask[T any](ctx context.Context, socket, call string) (value T, err error) {
 		return value, err
 	}
 	defer answer.Close()
-	err = json.NewDecoder(answer).Decode(&value)
+	// The first process asks too, and a relay that was taken over must not take
+	// its memory.
+	err = json.NewDecoder(io.LimitReader(answer, largestAnswer)).Decode(&value)
 	return value, err
 }
 

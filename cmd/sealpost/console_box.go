@@ -159,7 +159,9 @@ func (b consoleBox) Commit(ctx context.Context, c candidate.Candidate) error {
 // whoever asks it next.
 func (b consoleBox) awaitRelay(ctx context.Context) {
 	const patience, pause = 20 * time.Second, 250 * time.Millisecond
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(pause) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for ; ctx.Err() == nil; time.Sleep(pause) {
 		if answer, err := control.Do(ctx, b.options.control, "health", nil); err == nil {
 			_ = answer.Close()
 			return
@@ -229,6 +231,9 @@ func (b consoleBox) Request(ctx context.Context, r console.Request) (string, err
 
 // atRelay has the relay carry out a call.
 func (b consoleBox) atRelay(ctx context.Context, call, id string, read func(*json.Decoder) error) error {
+	const patience = time.Minute
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	answer, err := control.Do(ctx, b.options.control, call, url.Values{"id": {id}})
 	if err != nil {
 		return inConsoleWords(err)

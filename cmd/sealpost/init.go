@@ -74,7 +74,8 @@ type machine struct {
 	served      chan struct{} // closed when a relay answered for the first time
 	firstServed sync.Once
 
-	stick sync.Mutex // held while a stick is being looked at
+	stick    sync.Mutex // held while a stick is being looked at
+	changing sync.Mutex // held while settings come into force or go back
 
 	mu        sync.Mutex
 	settings  *settings.Settings // nil in the factory state
@@ -199,9 +200,13 @@ func (m *machine) startServing(ctx context.Context) {
 	m.relay.Capabilities = []uintptr{unix.CAP_NET_BIND_SERVICE}
 	m.relay.Env = []string{"GOMEMLIMIT=" + memoryLimit()}
 	recordStart, recordEnd := m.relay.Started, m.relay.Ended
+	forgetLast := func() {}
 	m.relay.Started = func(pid int) {
 		recordStart(pid)
-		go m.awaitRelay(ctx)
+		forgetLast()
+		var awaiting context.Context
+		awaiting, forgetLast = context.WithCancel(ctx)
+		go m.awaitRelay(awaiting)
 	}
 	m.relay.Ended = func(e process.End) {
 		m.mu.Lock()

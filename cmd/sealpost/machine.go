@@ -90,17 +90,16 @@ func (m *machine) applied(ctx context.Context) error {
 	if m.store == nil {
 		return errNoState
 	}
+	m.changing.Lock()
+	defer m.changing.Unlock()
 	running, err := candidate.Load(ctx, m.store)
 	if err != nil && !errors.Is(err, candidate.ErrFactory) {
 		return err
 	}
-	m.mu.Lock()
 	m.endTrial()
 	if running.Trial {
-		m.trialEnds = time.Now().Add(trialTime)
-		m.trial = time.AfterFunc(trialTime, func() { m.try("settings", m.giveBack(context.Background())) })
+		m.beginTrial()
 	}
-	m.mu.Unlock()
 	if running.Trial {
 		m.journal.SettingsApplied(trialTime)
 	} else {
@@ -110,8 +109,33 @@ func (m *machine) applied(ctx context.Context) error {
 	return nil
 }
 
-// endTrial stops the clock of a trial. The caller holds mu.
+// beginTrial has settings on trial go back in time. The caller holds changing.
+func (m *machine) beginTrial() {
+	ends := time.Now().Add(trialTime)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trialEnds = ends
+	m.trial = time.AfterFunc(trialTime, func() { m.try("settings", m.trialOver(ends)) })
+}
+
+// trialOver takes back settings that nobody confirmed, unless that trial ended,
+// or another began, while this waited for its turn.
+func (m *machine) trialOver(ends time.Time) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	m.mu.Lock()
+	over := m.trial != nil && m.trialEnds.Equal(ends)
+	m.mu.Unlock()
+	if !over {
+		return nil
+	}
+	return m.takeBack(context.Background())
+}
+
+// endTrial stops the clock of a trial.
 func (m *machine) endTrial() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.trial != nil {
 		m.trial.Stop()
 		m.trial = nil
@@ -123,21 +147,29 @@ func (m *machine) confirm(ctx context.Context) error {
 	if m.store == nil {
 		return errNoState
 	}
-	m.mu.Lock()
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	if err := candidate.Confirm(ctx, m.store); err != nil {
+		return err // the trial goes on, and what it is of goes back in time
+	}
 	m.endTrial()
-	m.mu.Unlock()
-	return candidate.Confirm(ctx, m.store)
+	return nil
 }
 
 // giveBack takes settings on trial out of force.
 func (m *machine) giveBack(ctx context.Context) error {
+	m.changing.Lock()
+	defer m.changing.Unlock()
+	return m.takeBack(ctx)
+}
+
+// takeBack is giveBack for who holds changing.
+func (m *machine) takeBack(ctx context.Context) error {
 	if err := m.rollBack(ctx); err != nil {
 		return err
 	}
-	m.mu.Lock()
 	m.endTrial()
-	m.mu.Unlock()
-	m.reload(ctx)
+	m.reload(context.WithoutCancel(ctx))
 	return nil
 }
 
@@ -213,31 +245,35 @@ func (m *machine) setDoubt(words string) {
 // restart restarts the whole machine, after the relay has stopped in order.
 func (m *machine) restart(by string) error {
 	m.journal.Restarting(by)
-	m.mu.Lock()
-	if m.serving != nil {
-		m.serving()
-		m.serving = nil
-	}
-	m.mu.Unlock()
+	m.stopServing()
 	if !m.relay.Await(stopPatience) {
 		m.try("relay", errors.New("it did not stop in time, and is cut off"))
 	}
 	return kernel.Restart()
 }
 
-// reset erases everything that was stored and restarts the machine.
+// reset erases everything that was stored and restarts the machine. Settings
+// on trial stay where it fails: who resets a box has reached it.
 func (m *machine) reset(ctx context.Context, by string) error {
 	m.journal.FactoryReset(by)
+	m.endTrial()
+	m.stopServing()
+	m.relay.Kill()
+	m.relay.Await(stopPatience)
+	if err := m.erase(ctx); err != nil {
+		// What was not erased goes on: nobody else would start the relay again.
+		m.reload(context.WithoutCancel(ctx))
+		return fmt.Errorf("erasing what was stored, try again: %w", err)
+	}
+	return kernel.Restart()
+}
+
+// stopServing asks the relay to end, and nobody to start it again.
+func (m *machine) stopServing() {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.serving != nil {
 		m.serving()
 		m.serving = nil
 	}
-	m.mu.Unlock()
-	m.relay.Kill()
-	m.relay.Await(stopPatience)
-	if err := m.erase(ctx); err != nil {
-		return fmt.Errorf("erasing what was stored: %w", err)
-	}
-	return kernel.Restart()
 }
