@@ -82,6 +82,9 @@ type told struct {
 	limits, upstream string // lines of these sections
 	retry, site      string // likewise
 	spool            string // size of the ring
+	tpm              string // in place of the site's own
+	journal          string // lines of this section
+	more             string // sections
 }
 
 // soon is how often mail is tried again where a test waits for it.
@@ -176,9 +179,13 @@ path = "STATE"
 
 [journal]
 format = "json"
+%s
+
+%s
 `, told.site, cmp.Or(told.listen, "127.0.0.1:0"), cmp.Or(told.allow, "127.0.0.0/8"), cmp.Or(told.limits, "connections_per_client = 50"), told.upstream,
 		told.host, cmp.Or(told.port, 25), s.path("ca.pem"),
-		cmp.Or(told.retry, soon), s.tpm.Address(), cmp.Or(told.protection, "tpm"), cmp.Or(told.spool, "8MiB"))
+		cmp.Or(told.retry, soon), cmp.Or(told.tpm, s.tpm.Address()), cmp.Or(told.protection, "tpm"), cmp.Or(told.spool, "8MiB"),
+		told.journal, told.more)
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }

@@ -38,14 +38,14 @@ type Dovecot struct {
 // it and have a path short enough for a socket's. It has to be root's, as
 // Dovecot gives up its rights by itself.
 func NewDovecot(dir string, config DovecotConfig) (*Dovecot, error) {
-	program, err := exec.LookPath("dovecot")
-	if err != nil {
+	if _, err := exec.LookPath("dovecot"); err != nil {
 		return nil, fmt.Errorf("the program dovecot is missing: install the Debian packages dovecot-core and dovecot-submissiond: %w", err)
 	}
 	if os.Geteuid() != 0 {
 		return nil, errors.New("Dovecot can be started by root only: run the tests as root, such as in a container")
 	}
 	d := &Dovecot{dir: dir}
+	var err error
 	if d.Port, err = FreePort(); err != nil {
 		return nil, err
 	}
@@ -58,18 +58,28 @@ func NewDovecot(dir string, config DovecotConfig) (*Dovecot, error) {
 	if err := d.configure(config); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	d.server = exec.Command(program, "-F", "-c", filepath.Join(dir, "dovecot.conf"))
+	if err := d.start(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Dovecot) start() error {
+	d.server = exec.Command("dovecot", "-F", "-c", filepath.Join(d.dir, "dovecot.conf"))
 	// A Ctrl-C at the terminal is for whoever runs the server, not for the server.
 	d.server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := d.server.Start(); err != nil {
 		d.server = nil
-		return nil, errors.Join(fmt.Errorf("starting Dovecot: %w", err), d.Close())
+		return fmt.Errorf("starting Dovecot: %w", err)
 	}
 	if err := await("Dovecot did not start", func() bool { return Listens(d.Port) }); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w:\n%s", err, d.Log()), d.Close())
+		return fmt.Errorf("%w:\n%s", err, d.Log())
 	}
-	return d, nil
+	return nil
 }
+
+// Restart makes it drop every connection.
+func (d *Dovecot) Restart() error { return errors.Join(d.stop(), d.start()) }
 
 func (d *Dovecot) configure(config DovecotConfig) error {
 	private, err := x509.MarshalPKCS8PrivateKey(config.Certificate.PrivateKey)
@@ -153,18 +163,24 @@ func (d *Dovecot) Messages(n int) ([]string, error) {
 	return texts, err
 }
 
-// Close ends the server and its sink.
-func (d *Dovecot) Close() error {
-	d.sink.close()
+func (d *Dovecot) stop() error {
 	if d.server == nil {
 		return nil
 	}
-	// It ends its children when it is asked to end.
 	err := d.server.Process.Signal(syscall.SIGTERM)
 	_ = d.server.Wait()
+	// Those of its children that serve a client go on.
+	_ = syscall.Kill(-d.server.Process.Pid, syscall.SIGKILL)
 	d.server = nil
 	if err != nil {
 		return fmt.Errorf("stopping Dovecot: %w", err)
 	}
 	return await("Dovecot did not end", func() bool { return !Listens(d.Port) })
+}
+
+// Close ends the server and its sink.
+func (d *Dovecot) Close() error {
+	err := d.stop()
+	d.sink.close()
+	return err
 }

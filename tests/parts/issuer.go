@@ -45,12 +45,13 @@ type IssuerConfig struct {
 }
 
 // Conduct is what tokens are like. The zero value is as Exchange Online wants
-// them.
+// them, and keeps to one use of each refresh token.
 type Conduct struct {
 	Audience string
 	Roles    []string      // of applications
 	Life     time.Duration // of a token; none is an hour
 	Stated   time.Duration // what the issuer says of it; none is the truth
+	Grace    bool          // a refresh token that was used goes on to be taken
 }
 
 // Audience is Exchange Online's for tokens.
@@ -215,7 +216,7 @@ func (c Conduct) told() map[string]any {
 	if c.Stated == 0 {
 		c.Stated = c.Life
 	}
-	return map[string]any{"audience": c.Audience, "roles": c.Roles, "life": c.Life.Seconds(), "stated": c.Stated.Seconds()}
+	return map[string]any{"audience": c.Audience, "roles": c.Roles, "life": c.Life.Seconds(), "stated": c.Stated.Seconds(), "grace": c.Grace}
 }
 
 // Behave changes what tokens are like from now on.

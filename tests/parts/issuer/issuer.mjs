@@ -88,6 +88,11 @@ const provider = new Provider(`https://localhost:${port}`, {
   },
 });
 
+const { consume } = provider.RefreshToken.prototype;
+provider.RefreshToken.prototype.consume = function consumed() {
+  return conduct.grace ? undefined : consume.call(this);
+};
+
 provider.use(async (ctx, next) => {
   await next();
   if (ctx.method !== 'POST' || ![config.tokenPath, config.devicePath].includes(ctx.path)) return;
