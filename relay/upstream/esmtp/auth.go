@@ -34,6 +34,8 @@ func (c *Client) Mechanisms() []string {
 
 // Auth logs in by a SASL mechanism (RFC 4954 section 4). The error is a
 // *Refusal where the server would not have it; another login may be tried then.
+// A mechanism that has a method Secret() string tells by it what of its response
+// is not to be seen where the server says it again.
 func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 	if !c.verified {
 		return ErrNotVerified
@@ -41,6 +43,9 @@ func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 	name, initial, err := mechanism.Start()
 	if err != nil {
 		return fmt.Errorf("beginning the login: %w", err)
+	}
+	if m, some := mechanism.(interface{ Secret() string }); some {
+		c.secret = m.Secret()
 	}
 	command := "AUTH " + name
 	r, err := c.begin(ctx, command, initial)
@@ -98,7 +103,7 @@ func (c *Client) respond(ctx context.Context, before string, response []byte) (r
 	}
 	shown := before
 	if secret != "" {
-		c.secret, shown = secret, before+redaction
+		c.response, shown = secret, before+redaction
 	}
 	if err := c.sayAs(ctx, []string{shown}, []string{before + secret}); err != nil {
 		return reply.Reply{}, err
@@ -106,11 +111,13 @@ func (c *Client) respond(ctx context.Context, before string, response []byte) (r
 	return c.hear(ctx, "AUTH")
 }
 
-// redacted is what a server said, without our secret: some repeat a command
-// that they do not know.
+// redacted is what a server said, without our secrets: some repeat a command
+// that they do not know, or a token that they do not take.
 func (c *Client) redacted(text string) string {
-	if c.secret == "" {
-		return text
+	for _, secret := range []string{c.response, c.secret} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, redaction)
+		}
 	}
-	return strings.ReplaceAll(text, c.secret, redaction)
+	return text
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -121,6 +122,20 @@ func TestALoginsSecretIsForTheServerOnly(t *testing.T) {
 	text := strings.Join(seen.lines, "\n")
 	if strings.Contains(text, secret) || strings.Count(text, "> AUTH XOAUTH2 [redacted]") != 2 {
 		t.Errorf("the observer saw\n%s", text)
+	}
+}
+
+// bearing is a mechanism with a secret in its response.
+type bearing struct{ secretive }
+
+func (*bearing) Secret() string { return "the token" }
+
+func TestASecretThatTheServerSaysAgainIsNotShown(t *testing.T) {
+	seen := &recorder{}
+	c, _ := meetUnderTLS(t, false, seen, "535-5.7.3 not the token\r\n535 5.7.3 that you have shown: the token.")
+	err := c.Auth(context.Background(), &bearing{secretive{initial: []byte("user=x auth=the token")}})
+	if text := fmt.Sprint(err, seen.lines); strings.Contains(text, "the token") || strings.Count(text, "[redacted]") < 3 {
+		t.Errorf("shown is %s", text)
 	}
 }
 

@@ -72,7 +72,8 @@ type Client struct {
 	patience   time.Duration
 	extensions map[string]string
 	verified   bool   // under TLS, by a certificate that was verified
-	secret     string // of the login, as it was said
+	response   string // of the login, in base64; nobody else is to see it
+	secret     string // of the login, that is in the response
 	broken     bool   // a write failed: what the server has of it is not known
 }
 

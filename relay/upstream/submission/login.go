@@ -86,7 +86,7 @@ func (l *login) try(ctx context.Context, client *esmtp.Client, token Token) erro
 	mechanism := newBearer(l.record.Mechanism, l.account, token, l.config.Host, l.config.Port)
 	err := client.Auth(ctx, mechanism)
 	if refusal := (*esmtp.Refusal)(nil); errors.As(err, &refusal) {
-		return l.refusal(refusal, mechanism.words(token))
+		return l.refusal(refusal, mechanism.words())
 	}
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ const xoauth2 = "XOAUTH2"
 // reason for a refusal in a challenge.
 type bearer struct {
 	sasl.Client
+	token  Token
 	dummy  []byte // what answers the challenge
 	reason []byte
 }
@@ -32,10 +33,10 @@ func choose(offered []string) string {
 // newBearer gives the mechanism that was chosen.
 func newBearer(chosen, user string, token Token, host string, port int) *bearer {
 	if chosen == xoauth2 {
-		return &bearer{Client: &xoauth2Client{user, token}}
+		return &bearer{token: token, Client: &xoauth2Client{user, token}}
 	}
 	// RFC 7628 section 3.2.3: the answer to the reason is one octet.
-	return &bearer{dummy: []byte{1}, Client: sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{
+	return &bearer{token: token, dummy: []byte{1}, Client: sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{
 		Username: gs2Escape.Replace(user), Token: string(token), Host: host, Port: port})}
 }
 
@@ -47,6 +48,9 @@ func (b *bearer) Next(challenge []byte) ([]byte, error) {
 	b.reason = challenge
 	return b.dummy, nil
 }
+
+// Secret is the token, for the client's record of the dialogue.
+func (b *bearer) Secret() string { return string(b.token) }
 
 // xoauth2Client begins as Microsoft describes it for SMTP:
 // learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
@@ -64,7 +68,7 @@ func (x *xoauth2Client) Next([]byte) ([]byte, error) { return nil, nil }
 
 // words puts the server's reason for a refusal into words; they are empty where
 // it gave none.
-func (b *bearer) words(token Token) string {
+func (b *bearer) words() string {
 	var reason struct{ Status, Schemes, Scope string }
 	if len(b.reason) == 0 {
 		return ""
@@ -75,7 +79,7 @@ func (b *bearer) words(token Token) string {
 	var parts []string
 	for _, p := range []struct{ name, value string }{{"status", reason.Status}, {"schemes", reason.Schemes}, {"scope", reason.Scope}} {
 		if p.value != "" {
-			parts = append(parts, fmt.Sprintf("%s %s", p.name, plain(p.value, token)))
+			parts = append(parts, fmt.Sprintf("%s %s", p.name, plain(p.value, b.token)))
 		}
 	}
 	return strings.Join(parts, ", ")
