@@ -18,6 +18,10 @@ import (
 	"sealpost/relay/upstream/submission"
 )
 
+// issuerPatience is for one request to the issuer. It ends well before an attempt
+// to deliver does, which would only know that it has waited.
+const issuerPatience = 30 * time.Second
+
 // issuer is the one of access tokens that the settings describe.
 func (b *box) issuer() (*oauth.Issuer, error) {
 	from := b.settings.Issuer()
@@ -33,6 +37,7 @@ func (b *box) issuer() (*oauth.Issuer, error) {
 		Scopes:    from.Scopes,
 		Roots:     roots,
 		Resolver:  dns.Resolver(b.settings.Upstream.DNS),
+		Timeout:   min(issuerPatience, b.settings.Upstream.Timeout.Duration/2),
 	})
 }
 
