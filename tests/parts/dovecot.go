@@ -167,10 +167,9 @@ func (d *Dovecot) stop() error {
 	if d.server == nil {
 		return nil
 	}
-	err := d.server.Process.Signal(syscall.SIGTERM)
+	// Asked to end, it waits for the clients that it serves.
+	err := syscall.Kill(-d.server.Process.Pid, syscall.SIGKILL)
 	_ = d.server.Wait()
-	// Those of its children that serve a client go on.
-	_ = syscall.Kill(-d.server.Process.Pid, syscall.SIGKILL)
 	d.server = nil
 	if err != nil {
 		return fmt.Errorf("stopping Dovecot: %w", err)
