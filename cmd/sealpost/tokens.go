@@ -55,19 +55,19 @@ func (b *box) grant(name string) (oauth.Grant, error) {
 	}
 	switch b.settings.Upstream.OAuth.Grant {
 	case settings.GrantDevice:
-		return issuer.Delegated(refreshTokens{b.vault()}), nil
+		return patient{issuer.Delegated(refreshTokens{b.vault()})}, nil
 	case settings.GrantSecret:
-		return stored{"client secret", func(ctx context.Context) (oauth.Grant, error) {
+		return patient{stored{"client secret", func(ctx context.Context) (oauth.Grant, error) {
 			secret, err := b.clientSecret(ctx)
 			if err != nil {
 				return nil, err
 			}
 			return issuer.ClientSecret(secret)
-		}}, nil
+		}}}, nil
 	}
-	return stored{"certificate", func(ctx context.Context) (oauth.Grant, error) {
+	return patient{stored{"certificate", func(ctx context.Context) (oauth.Grant, error) {
 		return b.signed(ctx, issuer, name)
-	}}, nil
+	}}}, nil
 }
 
 // clientSecret is the one that was entered for the application.
@@ -140,11 +140,20 @@ func (s stored) Token(ctx context.Context) (oauth.Token, error) {
 	if err == nil {
 		return grant.Token(ctx)
 	}
-	fault := &oauth.Fault{Kind: oauth.Configuration, Words: "the box has nothing to show for an access token", Err: err}
-	if passes(err) {
-		fault.Kind = oauth.Wait
+	return oauth.Token{}, &oauth.Fault{Kind: oauth.Configuration, Words: "the box has nothing to show for an access token", Err: err}
+}
+
+// patient is a grant that asks nobody for help where a part of the box, such as
+// its TPM, is only busy.
+type patient struct{ oauth.Grant }
+
+// Token implements oauth.Grant.
+func (p patient) Token(ctx context.Context) (oauth.Token, error) {
+	token, err := p.Grant.Token(ctx)
+	if fault := (*oauth.Fault)(nil); errors.As(err, &fault) && passes(fault.Err) {
+		err = &oauth.Fault{Kind: oauth.Wait, Words: "the box cannot show just now what it is known by; it tries again", Err: fault.Err}
 	}
-	return oauth.Token{}, fault
+	return token, err
 }
 
 // refreshTokens is the vault as OAuth needs it.

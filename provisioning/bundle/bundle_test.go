@@ -103,10 +103,12 @@ func TestEveryFaultIsNamedWithItsFileAndItsCure(t *testing.T) {
 		stick fstest.MapFS
 		words []string
 	}{
-		"no folder":          {fstest.MapFS{"sealpost.toml": content(good)}, []string{"no folder named sealpost: make one"}},
-		"a file as folder":   {fstest.MapFS{"sealpost": content(good)}, []string{"sealpost: this is no folder: make"}},
-		"an empty folder":    {fstest.MapFS{"sealpost/result.txt": content("x")}, []string{"neither sealpost.toml nor a .pfx: put"}},
-		"the hidden ending":  {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good)}, []string{"sealpost/sealpost.toml.txt", "take .txt away"}},
+		"no folder":         {fstest.MapFS{"sealpost.toml": content(good)}, []string{"no folder named sealpost: make one"}},
+		"a file as folder":  {fstest.MapFS{"sealpost": content(good)}, []string{"sealpost: this is no folder: make"}},
+		"an empty folder":   {fstest.MapFS{"sealpost/result.txt": content("x")}, []string{"neither sealpost.toml nor a .pfx: put"}},
+		"the hidden ending": {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good)}, []string{"sealpost/sealpost.toml.txt", "take .txt away"}},
+		"the same beside a PFX": {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good), "sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("correct horse")},
+			[]string{"sealpost/sealpost.toml.txt", "take .txt away"}},
 		"other boxes' alone": {fstest.MapFS{"sealpost/aa/sealpost.toml": content(good), "sealpost/bb/sealpost.toml": content(good)}, []string{"(aa, bb)", "serial number"}},
 		"two for this box": {fstest.MapFS{"sealpost/10000000abcdef12/sealpost.toml": content(good), "sealpost/10000000-ABCDEF12/sealpost.toml": content(good)},
 			[]string{"sealpost/10000000-ABCDEF12, sealpost/10000000abcdef12", "leave one of them"}},

@@ -47,6 +47,9 @@ func (r *reader) read(b *Bundle, others []string) {
 	if b.secret != "" && b.ClientSecret == "" && len(r.faults) == 0 {
 		r.fault("%s: its first line is empty: write the client secret's value there", printable(b.secret))
 	}
+	if b.settings == "" {
+		r.hiddenEnding()
+	}
 	if b.settings == "" && b.certificate == "" && b.secret == "" && len(r.faults) == 0 {
 		r.nothing(others)
 	}
@@ -69,13 +72,17 @@ func (r *reader) line(what, name string) (string, candidate.Password) {
 	return found, candidate.Password(line)
 }
 
-// nothing says why there is nothing to read.
-func (r *reader) nothing(others []string) {
+// hiddenEnding refuses settings that Windows shows under the right name: without
+// them the certificate beside them would be taken alone.
+func (r *reader) hiddenEnding() {
 	const twice = settingsName + ".txt"
 	if slices.ContainsFunc(r.entries, func(e fs.DirEntry) bool { return strings.EqualFold(e.Name(), twice) }) {
-		r.fault("%s: the name must be %s: Windows hides the ends of names, have it show them and take .txt away", path.Join(r.folder, twice), settingsName)
-		return
+		r.fault("%s: the name must be %s: Windows hides the ends of names, have it show them and take .txt away", printable(path.Join(r.folder, twice)), settingsName)
 	}
+}
+
+// nothing says why there is nothing to read.
+func (r *reader) nothing(others []string) {
 	if len(others) > 0 {
 		const some = 10
 		r.fault("%s: there are folders for other boxes (%s) and none for this one: make a folder named as this box's serial number, and put %s and the PFX into it",

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/flash"
+	"sealpost/relay/oauth"
+)
+
+// broken is a store whose state cannot be had.
+type broken struct{ err error }
+
+func (b broken) Load(context.Context) (oauth.Secret, error) { return oauth.Secret{}, b.err }
+func (b broken) Save(context.Context, oauth.Secret) error   { return b.err }
+
+func TestNobodyIsAskedToSignInAgainWhereTheTPMIsOnlyBusy(t *testing.T) {
+	issuer, err := oauth.New(oauth.Config{TokenURL: "https://127.0.0.1:1/token", ClientID: boxClient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		err  error
+		kind oauth.Kind
+	}{
+		"a busy TPM":      {&hal.TPMFault{State: hal.TPMBusy, Op: "unseal"}, oauth.Wait},
+		"a restarted TPM": {&hal.TPMFault{State: hal.TPMRestarted, Op: "unseal"}, oauth.Wait},
+		"a busy state":    {flash.ErrInUse, oauth.Wait},
+		"another TPM":     {&hal.TPMFault{State: hal.TPMReplaced, Op: "unseal"}, oauth.Configuration},
+		"damage":          {errors.New("it is damaged"), oauth.Configuration},
+	} {
+		for _, grant := range []oauth.Grant{
+			issuer.Delegated(broken{c.err}),
+			stored{"certificate", func(context.Context) (oauth.Grant, error) { return nil, c.err }},
+		} {
+			_, err := patient{grant}.Token(t.Context())
+			if fault := (*oauth.Fault)(nil); !errors.As(err, &fault) || fault.Kind != c.kind || !errors.Is(err, c.err) {
+				t.Errorf("%s, by %s: %v", name, grant.Name(), err)
+			}
+		}
+	}
+}
