@@ -155,11 +155,24 @@ func (o *options) commitBundle(ctx context.Context, b bundle.Bundle, faults erro
 	case before:
 		err = errAppliedBefore
 	default:
-		if err = b.Check(usable); err == nil {
+		if err = errors.Join(b.Check(usable), comesFirst(ctx, checker.Store, b)); err == nil {
 			err = checker.Commit(ctx, b.Candidate)
 		}
 	}
 	return errors.Join(err, done())
+}
+
+// comesFirst refuses what a box cannot work by as long as it has no settings:
+// taken alone it would look like a box that was set up.
+func comesFirst(ctx context.Context, store candidate.Store, b bundle.Bundle) error {
+	if b.Settings != "" {
+		return nil
+	}
+	_, err := candidate.Load(ctx, store)
+	if errors.Is(err, candidate.ErrFactory) {
+		return fmt.Errorf("%s: this box was never set up, and there are no settings: put sealpost.toml there too, or set the box up over its serial console first", b.Folder)
+	}
+	return err
 }
 
 // trustedTime is the time, or none where the box does not know it.

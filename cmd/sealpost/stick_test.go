@@ -1,0 +1,23 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"sealpost/hal/linux/flash"
+	"sealpost/provisioning/state"
+)
+
+func TestACertificateAloneSetsNoBoxUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box.state")
+	if err := flash.Create(path, 2*state.AreaSize); err != nil {
+		t.Fatal(err)
+	}
+	stick := fstest.MapFS{"sealpost/contoso.pem": {Data: []byte("x")}}
+	v := (&options{state: path, tpm: "/no/such/tpm"}).takeFiles(t.Context(), stick, "525400123456")
+	if said := strings.Join(v.Faults, "\n"); v.Applied || !strings.Contains(said, "sealpost: this box was never set up") {
+		t.Errorf("the stick is %s", v)
+	}
+}
