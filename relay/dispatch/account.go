@@ -102,6 +102,9 @@ func (a *account) addressed(now time.Time, recipients int) {
 	a.unsaved += recipients
 }
 
+// notAddressed takes back what was counted by addressed at that time.
+func (a *account) notAddressed(at time.Time, recipients int) { a.day.takeBack(at, recipients) }
+
 // tooMany learns that as many connections as there are were more than may be.
 func (a *account) tooMany(now time.Time) {
 	a.connections = learned{max(1, min(a.sending, a.slots(now))-1), now}

@@ -63,6 +63,7 @@ func (d *Dispatcher) tryLive(a *attempt) {
 	m := a.message
 	t := a.trial(d.redated(m.envelope), queue.Progress{}, &watched{Content: m.memory, moved: &m.moved})
 	d.try(t, func(answers []reply.Reply) bool { return d.judge(m, answers) })
+	a.nothing = t.unoffered()
 	d.settleLive(m, t)
 }
 
@@ -102,6 +103,7 @@ func (d *Dispatcher) tryKept(a *attempt) {
 	}
 	t := a.trial(d.redated(e), progress, &watched{Content: q.Content(a.ticket.ID, e.Size), moved: new(atomic.Int64)})
 	d.try(t, anyAccepted)
+	a.nothing = t.unoffered()
 	d.settleKept(q, a.ticket, t)
 }
 
@@ -163,9 +165,12 @@ func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
 	for _, i := range t.owed {
 		e.Recipients = append(e.Recipients, t.envelope.Recipients[i])
 	}
-	d.count(t.account, len(e.Recipients))
+	d.count(t.account, t.begun, len(e.Recipients))
 	t.result, t.err = d.upstream.Deliver(ctx, e, t.content, judge)
 	t.lasted = time.Since(t.begun)
+	if t.unoffered() {
+		d.uncount(t.account, t.begun, len(e.Recipients))
+	}
 	if t.err != nil {
 		d.unanswered(t)
 		return
@@ -178,14 +183,20 @@ func (d *Dispatcher) try(t *trial, judge func([]reply.Reply) bool) {
 }
 
 // count enters an attempt's recipients in the ledger.
-func (d *Dispatcher) count(a *account, recipients int) {
+func (d *Dispatcher) count(a *account, now time.Time, recipients int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
 	a.addressed(now, recipients)
 	if d.queue != nil && d.ledger.due() {
 		_ = d.queue.SetMemo(d.ledger.save(now))
 	}
+}
+
+// uncount takes them out again: they were named to nobody.
+func (d *Dispatcher) uncount(a *account, at time.Time, recipients int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a.notAddressed(at, recipients)
 }
 
 // unanswered draws the lesson of an attempt that got no answer that counts.
@@ -216,6 +227,9 @@ func (t *trial) ready() bool {
 	u := (*upstream.Unavailable)(nil)
 	return errors.As(t.err, &u) && u.Ready
 }
+
+// unoffered tells that the far side never heard of the message.
+func (t *trial) unoffered() bool { return t.err != nil && !t.ready() }
 
 // answered draws the lesson of the far side's answers.
 func (d *Dispatcher) answered(t *trial) {

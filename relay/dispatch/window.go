@@ -31,6 +31,14 @@ func (w *window) add(now time.Time, n int) {
 	w.Counts[w.Last%int64(len(w.Counts))] += n
 }
 
+// takeBack undoes an add of that time, unless that is forgotten already.
+func (w *window) takeBack(at time.Time, n int) {
+	slot, size := at.UnixNano()/int64(w.Slot), int64(len(w.Counts))
+	if slot <= w.Last && slot > w.Last-size {
+		w.Counts[slot%size] = max(0, w.Counts[slot%size]-n)
+	}
+}
+
 func (w *window) total(now time.Time) int {
 	w.advance(now)
 	total := 0
