@@ -17,8 +17,13 @@ import (
 // way is what a submission has of its own: the host, and the login.
 type way struct{ *Submission }
 
-// Hosts implements transport.Way.
-func (w way) Hosts(context.Context) ([]string, error) { return []string{w.config.Host}, nil }
+// Hosts implements transport.Way. Without a token the host need not be bothered.
+func (w way) Hosts(ctx context.Context) ([]string, error) {
+	if _, err := w.token(ctx); err != nil {
+		return nil, err
+	}
+	return []string{w.config.Host}, nil
+}
 
 // Introduce implements transport.Way.
 func (w way) Introduce(record *journal.Connection, account string) transport.Introduction {
@@ -71,10 +76,10 @@ func (l *login) Greet(ctx context.Context, client *esmtp.Client) error {
 	return err
 }
 
-func (l *login) token(ctx context.Context) (Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.config.Patience)
+func (s *Submission) token(ctx context.Context) (Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.config.Patience)
 	defer cancel()
-	token, err := l.config.Tokens.Token(ctx)
+	token, err := s.config.Tokens.Token(ctx)
 	if err != nil {
 		return "", &noToken{err}
 	}
