@@ -27,9 +27,8 @@ const (
 )
 
 // Login signs the box in: show gets the code for a person to enter, and Login
-// returns when that has happened and the refresh token is durable. The token
-// is for Keeper.Prime. It takes minutes; the context breaks it off, and leaves
-// an earlier sign-in as it was.
+// returns when that has happened and the refresh token is durable. It takes
+// minutes; the context breaks it off, and leaves an earlier sign-in as it was.
 func (d *Delegated) Login(ctx context.Context, show func(DeviceCode)) (Token, error) {
 	code, err := d.issuer.deviceCode(ctx)
 	if err != nil {

@@ -182,10 +182,3 @@ func (k *Keeper) Refuse(token Token) {
 	}
 	k.refused, k.forced = true, now
 }
-
-// Prime takes a token that a sign-in has just given.
-func (k *Keeper) Prime(token Token) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.keep(token)
-}

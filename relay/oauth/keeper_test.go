@@ -240,28 +240,6 @@ func TestCloseEndsTheRequestUnderWay(t *testing.T) {
 	})
 }
 
-func TestAPrimedKeeperAsksNobodyAndForgetsItsFailures(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		grant := &source{token: func(context.Context, int) (Token, error) {
-			return Token{}, &Fault{Kind: Configuration, Words: "nobody signed in"}
-		}}
-		k := keeping(t, grant)
-		if _, err := k.Token(t.Context()); err == nil {
-			t.Fatal("a token of nobody")
-		}
-		k.Prime(lasting("fresh", time.Hour))
-		fresh := wantToken(t, k, "fresh")
-		if asked := grant.asked.Load(); asked != 1 {
-			t.Errorf("asked %d times though there was a token", asked)
-		}
-		k.Refuse(fresh)
-		k.Token(t.Context())
-		if asked := grant.asked.Load(); asked != 2 {
-			t.Errorf("asked %d times: a failure of before the sign-in still counts", asked)
-		}
-	})
-}
-
 // witness is an Observer that counts.
 type witness struct {
 	good, bad atomic.Int32

@@ -129,6 +129,8 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 		return denied, nil
 	}
 	result.Trustee = cmp.Or(s.config.Trustee, account)
-	s.journal.SenderReplaced(e.ID, e.Sender, as.Sender)
+	if result.Taken {
+		s.journal.SenderReplaced(e.ID, e.Sender, as.Sender)
+	}
 	return result, err
 }
