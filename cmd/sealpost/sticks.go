@@ -69,7 +69,8 @@ func (m *machine) takeStick(ctx context.Context, s usb.Stick) (v stickVerdict) {
 		v.Faults = []string{fmt.Sprintf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%v)", err)}
 	}
 	if v.Applied {
-		m.try("settings", m.applied(ctx))
+		// The stick may have used up its time: what it brought is stored.
+		m.try("settings", m.applied(context.WithoutCancel(ctx)))
 	}
 	m.journal.Stick(v.String())
 	var written resultWritten
