@@ -118,6 +118,9 @@ func (b consoleBox) Running(ctx context.Context) (running candidate.Running, err
 		running, err = candidate.Load(ctx, store)
 		return err
 	})
+	if err != nil && !errors.Is(err, candidate.ErrFactory) {
+		err = inConsoleWords(err)
+	}
 	return running, err
 }
 
@@ -209,7 +212,7 @@ func (b consoleBox) Preflight(ctx context.Context) iter.Seq2[preflight.Finding, 
 func (b consoleBox) SendTest(ctx context.Context, to string) iter.Seq2[console.Step, error] {
 	return func(yield func(console.Step, error) bool) {
 		for s, err := range linesOf[step](ctx, b.command("send-test", "--json", "--to="+to), "") {
-			if !yield(console.Step{Name: s.Step, Words: s.Words}, err) {
+			if !yield(console.Step{Name: s.Step, Words: consoleWords.Replace(s.Words)}, err) {
 				return
 			}
 		}

@@ -15,6 +15,7 @@ import (
 
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/identity"
+	"sealpost/provisioning/state"
 	"sealpost/relay/control"
 )
 
@@ -153,6 +154,14 @@ var consoleWords = strings.NewReplacer(
 	identity.ErrPending.Error(), "a certificate was requested on this box already and has not come yet: paste it, or make another request and give that one up",
 	identity.ErrNoRequest.Error(), "no certificate was requested on this box: paste a PFX, or make a request first",
 	identity.ErrNone.Error(), "this box has no client certificate yet: paste a PFX, or make a request",
+	state.ErrDamaged.Error(), "both copies of the settings are damaged: hold the box's button for 10 seconds to reset it, and set it up again; if this comes back, replace the flash",
+	state.ErrNewer.Error(), "the settings were written by a newer Sealpost: install that version again, or hold the box's button for 10 seconds to reset it, and set it up again",
+	"sealpost certificate show", "certificate in the menu",
+	"sealpost certificate import", "certificate in the menu",
+	"sealpost check", "preflight in the menu",
+	"sealpost spool format --yes", "factory reset in the menu",
+	"sealpost state erase --yes", "factory reset in the menu",
+	"sealpost tenant certificate --replace", "factory reset in the menu",
 	"sealpost tenant secret", "tenant in the menu",
 	"sealpost tenant login", "tenant in the menu",
 	"sealpost tenant script", "tenant in the menu",

@@ -31,7 +31,7 @@ func (b consoleBox) Messages(ctx context.Context) ([]string, error) {
 		if s.Step == "" {
 			return ""
 		}
-		return fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Step, s.Words)
+		return fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Step, consoleWords.Replace(s.Words))
 	})
 }
 
@@ -90,7 +90,7 @@ func (b consoleBox) Queue(ctx context.Context) (q console.Queue, err error) {
 				q.Items = append(q.Items, console.Item{ID: item.ID, Words: describeItem(item)})
 			}
 		}
-		q.Words = summary(status, count)
+		q.Words = consoleWords.Replace(summary(status, count))
 		return nil
 	})
 	return q, err

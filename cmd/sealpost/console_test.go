@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"sealpost/provisioning/console"
 	"sealpost/provisioning/identity"
+	"sealpost/provisioning/state"
 	"sealpost/relay/control"
 )
 
@@ -97,10 +99,27 @@ func TestWhatIsNoSerialLineIsRefused(t *testing.T) {
 	}
 }
 
+func TestWhoseSettingsAreDamagedIsLedToTheButton(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box.state")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), 2*state.AreaSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (consoleBox{&options{state: path}}).Running(t.Context()); err == nil || !strings.Contains(err.Error(), "hold the box's button") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTheConsoleNamesNoCommandThatNobodyThereCanType(t *testing.T) {
 	for _, err := range []error{identity.ErrPending, identity.ErrNoRequest, identity.ErrNone, control.ErrNoRelay} {
 		if words := inConsoleWords(fmt.Errorf("making a request: %w", err)).Error(); strings.Contains(words, "sealpost") || !strings.Contains(words, "making a request: ") {
 			t.Errorf("%v: %s", err, words)
+		}
+	}
+	// Those that words of the relay and of the checks name.
+	for _, command := range []string{"certificate show", "certificate import", "check", "spool format --yes", "state erase --yes",
+		"tenant certificate --replace", "tenant login", "tenant script", "tenant secret", "tenant verify"} {
+		if words := inConsoleWords(fmt.Errorf("it failed: sealpost %s", command)).Error(); !strings.HasSuffix(words, " in the menu") {
+			t.Errorf("%s: %s", command, words)
 		}
 	}
 }
