@@ -28,7 +28,10 @@ const (
 func (m *machine) startNetwork(ctx context.Context) {
 	go m.keepNetwork(ctx)
 	addresses := make(chan []netip.Prefix, 1)
-	go m.answerForName(ctx, addresses)
+	go func() {
+		m.awaitServing()
+		m.answerForName(ctx, addresses)
+	}()
 	go func() {
 		var last string
 		// A port and its link take some seconds to come up, which is no fault.

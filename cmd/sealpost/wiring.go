@@ -78,7 +78,6 @@ func (r *relay) lanServer(ctx context.Context, acceptor lan.Acceptor) (*lan.Serv
 		return nil, err
 	}
 	r.own = sync.OnceValues(func() (*tls.Certificate, error) { return r.lanCertificate(ctx) })
-	r.serving.Go(func() { _, _ = r.own() })
 	return lan.New(lan.Config{
 		Hostname: r.hostname,
 		TLS:      lan.TLS(r.own),
