@@ -149,11 +149,23 @@ func (m *machine) confirm(ctx context.Context) error {
 	}
 	m.changing.Lock()
 	defer m.changing.Unlock()
+	if !m.onTrial() {
+		return errNoTrial
+	}
 	if err := candidate.Confirm(ctx, m.store); err != nil {
 		return err // the trial goes on, and what it is of goes back in time
 	}
 	m.endTrial()
 	return nil
+}
+
+// errNoTrial is the error of a confirmation that came too late.
+var errNoTrial = errors.New("nothing is on trial any more: see under settings which are in force, and make the change again if it is not among them")
+
+func (m *machine) onTrial() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.trial != nil
 }
 
 // giveBack takes settings on trial out of force.

@@ -51,6 +51,9 @@ func TestATrialThatCannotBeConfirmedGoesOn(t *testing.T) {
 	if err := m.confirm(t.Context()); err != nil || m.trial != nil {
 		t.Errorf("after %v the trial is %v", err, m.trial)
 	}
+	if err := m.confirm(t.Context()); !errors.Is(err, errNoTrial) {
+		t.Errorf("a confirmation too late gave %v", err)
+	}
 }
 
 func TestTheEndOfOneTrialLeavesTheNextAlone(t *testing.T) {
