@@ -56,8 +56,12 @@ func (m *machine) startNetwork(ctx context.Context) {
 // without a network could only be cured by hand.
 func (m *machine) keepNetwork(ctx context.Context) {
 	const pause = 5 * time.Second
+	var last string
 	for ctx.Err() == nil {
-		m.try("network", m.network.Run(ctx))
+		if err := m.network.Run(ctx); err != nil && err.Error() != last {
+			last = err.Error()
+			m.try("network", err)
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):

@@ -51,16 +51,22 @@ func (m *machine) reload(ctx context.Context) {
 	}
 }
 
-// stored reads the settings that the box is to go by; nil with ErrFactory.
-func (m *machine) stored(ctx context.Context) (*settings.Settings, error) {
+// storedText is that of the settings that the box is to go by, or ErrFactory.
+func (m *machine) storedText(ctx context.Context) (string, error) {
 	if m.store == nil {
-		return nil, errNoState
+		return "", errNoState
 	}
 	running, err := candidate.Load(ctx, m.store)
+	return running.Settings, err
+}
+
+// stored reads the settings that the box is to go by; nil with ErrFactory.
+func (m *machine) stored(ctx context.Context) (*settings.Settings, error) {
+	text, err := m.storedText(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := settings.Parse([]byte(running.Settings))
+	s, err := settings.Parse([]byte(text))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +104,7 @@ func (m *machine) applied(ctx context.Context) error {
 	}
 	m.endTrial()
 	if running.Trial {
-		m.beginTrial()
+		m.beginTrial(running.Settings)
 	}
 	if running.Trial {
 		m.journal.SettingsApplied(trialTime)
@@ -110,17 +116,17 @@ func (m *machine) applied(ctx context.Context) error {
 }
 
 // beginTrial has settings on trial go back in time. The caller holds changing.
-func (m *machine) beginTrial() {
+func (m *machine) beginTrial(text string) {
 	ends := time.Now().Add(trialTime)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.trialEnds = ends
-	m.trial = time.AfterFunc(trialTime, func() { m.try("settings", m.trialOver(ends)) })
+	m.trial = time.AfterFunc(trialTime, func() { m.try("settings", m.trialOver(text, ends)) })
 }
 
 // trialOver takes back settings that nobody confirmed, unless that trial ended,
 // or another began, while this waited for its turn.
-func (m *machine) trialOver(ends time.Time) error {
+func (m *machine) trialOver(text string, ends time.Time) error {
 	m.changing.Lock()
 	defer m.changing.Unlock()
 	m.mu.Lock()
@@ -129,7 +135,12 @@ func (m *machine) trialOver(ends time.Time) error {
 	if !over {
 		return nil
 	}
-	return m.takeBack(context.Background())
+	ctx := context.Background()
+	if stored, err := m.storedText(ctx); err == nil && stored != text {
+		m.beginTrial(stored) // who has just committed these is about to say so
+		return nil
+	}
+	return m.takeBack(ctx)
 }
 
 // endTrial stops the clock of a trial.
