@@ -44,6 +44,7 @@ func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 	if err != nil {
 		return fmt.Errorf("beginning the login: %w", err)
 	}
+	c.response = ""
 	if m, some := mechanism.(interface{ Secret() string }); some {
 		c.secret = m.Secret()
 	}
@@ -103,7 +104,10 @@ func (c *Client) respond(ctx context.Context, before string, response []byte) (r
 	}
 	shown := before
 	if secret != "" {
-		c.response, shown = secret, before+redaction
+		shown = before + redaction
+	}
+	if len(secret) > len(c.response) { // what answers a challenge holds no secret
+		c.response = secret
 	}
 	if err := c.sayAs(ctx, []string{shown}, []string{before + secret}); err != nil {
 		return reply.Reply{}, err

@@ -139,6 +139,21 @@ func TestASecretThatTheServerSaysAgainIsNotShown(t *testing.T) {
 	}
 }
 
+// polite is a mechanism that answers a challenge by one octet (RFC 7628).
+type polite struct{ secretive }
+
+func (*polite) Next([]byte) ([]byte, error) { return []byte{1}, nil }
+
+func TestAResponseThatTheServerSaysAgainLaterIsNotShown(t *testing.T) {
+	response := base64.StdEncoding.EncodeToString([]byte("user=x auth=the token"))
+	seen := &recorder{}
+	c, _ := meetUnderTLS(t, false, seen, "334 ", "535 5.7.3 you said "+response)
+	err := c.Auth(context.Background(), &polite{secretive{initial: []byte("user=x auth=the token")}})
+	if text := fmt.Sprint(err, seen.lines); strings.Contains(text, response) {
+		t.Errorf("shown is %s", text)
+	}
+}
+
 func TestTheReasonOfARefusedLoginIsHeardBeforeItsCode(t *testing.T) {
 	c, s := meetUnderTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
 	m := &secretive{initial: []byte("x")}
