@@ -174,6 +174,15 @@ func (r refreshTokens) Save(ctx context.Context, refresh oauth.Secret) error {
 	return r.vault.Save(ctx, credential.RefreshToken, []byte(refresh.Reveal()))
 }
 
+// Succeed implements oauth.Store.
+func (r refreshTokens) Succeed(ctx context.Context, before, refresh oauth.Secret) error {
+	err := r.vault.Replace(ctx, credential.RefreshToken, []byte(before.Reveal()), []byte(refresh.Reveal()))
+	if errors.Is(err, credential.ErrOther) || errors.Is(err, credential.ErrNone) {
+		return nil
+	}
+	return err
+}
+
 // observer has the journal record what the issuer was asked.
 type observer struct{ journal *journal.Journal }
 

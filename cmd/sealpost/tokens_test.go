@@ -15,6 +15,9 @@ type broken struct{ err error }
 
 func (b broken) Load(context.Context) (oauth.Secret, error) { return oauth.Secret{}, b.err }
 func (b broken) Save(context.Context, oauth.Secret) error   { return b.err }
+func (b broken) Succeed(context.Context, oauth.Secret, oauth.Secret) error {
+	return b.err
+}
 
 func TestNobodyIsAskedToSignInAgainWhereTheTPMIsOnlyBusy(t *testing.T) {
 	issuer, err := oauth.New(oauth.Config{TokenURL: "https://127.0.0.1:1/token", ClientID: boxClient})

@@ -7,7 +7,9 @@
 package credential
 
 import (
+	"bytes"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,22 +67,29 @@ func (v Vault) name(kind Kind) string {
 
 // Load gives a credential, or ErrNone; the caller wipes it.
 func (v Vault) Load(ctx context.Context, kind Kind) ([]byte, error) {
+	secret, _, err := v.open(ctx, kind)
+	return secret, err
+}
+
+// open gives a credential, and the form in which it is stored.
+func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err error) {
 	sections, err := v.Store.Load(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading the settings area: %w", err)
+		return nil, nil, fmt.Errorf("reading the settings area: %w", err)
 	}
 	stored, there := sections[string(kind)]
 	if !there {
-		return nil, ErrNone
+		return nil, nil, ErrNone
 	}
 	var sealed keyring.Secret
 	if err := json.Unmarshal(stored, &sealed); err != nil {
-		return nil, fmt.Errorf("reading the stored %s: it is damaged, enter it again: %w", kind, err)
+		return nil, nil, fmt.Errorf("reading the stored %s: it is damaged, enter it again: %w", kind, err)
 	}
 	if sealed.Name != v.name(kind) {
-		return nil, ErrNone
+		return nil, nil, ErrNone
 	}
-	return v.Sealer.Open(ctx, v.name(kind), sealed)
+	secret, err = v.Sealer.Open(ctx, v.name(kind), sealed)
+	return secret, stored, err
 }
 
 // Save puts a credential in place of the one before, whatever application that
@@ -92,6 +101,37 @@ func (v Vault) Save(ctx context.Context, kind Kind, secret []byte) error {
 		return err
 	}
 	if err := v.Store.Update(ctx, sealed.Put); err != nil {
+		return fmt.Errorf("storing the %s: %w", kind, err)
+	}
+	return nil
+}
+
+// ErrOther is returned by Replace where another credential is stored than the
+// one to be replaced.
+var ErrOther = errors.New("another one was stored meanwhile")
+
+// Replace is Save in place of one certain credential, or ErrOther.
+func (v Vault) Replace(ctx context.Context, kind Kind, before, secret []byte) error {
+	opened, stored, err := v.open(ctx, kind)
+	if err != nil {
+		return err
+	}
+	same := subtle.ConstantTimeCompare(opened, before) == 1
+	clear(opened)
+	if !same {
+		return ErrOther
+	}
+	sealed, err := v.Seal(ctx, kind, secret)
+	if err != nil {
+		return err
+	}
+	err = v.Store.Update(ctx, func(sections state.Sections) error {
+		if !bytes.Equal(sections[string(kind)], stored) {
+			return ErrOther
+		}
+		return sealed.Put(sections)
+	})
+	if err != nil {
 		return fmt.Errorf("storing the %s: %w", kind, err)
 	}
 	return nil

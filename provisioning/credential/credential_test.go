@@ -67,6 +67,36 @@ func TestEachKindOfCredentialIsKeptByItself(t *testing.T) {
 	}
 }
 
+// between changes the area before an Update, as another process may.
+type between struct {
+	*state.Store
+	change func()
+}
+
+func (b between) Update(ctx context.Context, change func(state.Sections) error) error {
+	b.change()
+	return b.Store.Update(ctx, change)
+}
+
+func TestACredentialIsReplacedOnlyWhereItIsStillTheOne(t *testing.T) {
+	v := vaultOn(newFlash())
+	save(t, v, RefreshToken, "r1")
+	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r2")); err != nil || stored(t, v, RefreshToken) != "r2" {
+		t.Errorf("%v, and there is %q", err, stored(t, v, RefreshToken))
+	}
+	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r3")); !errors.Is(err, ErrOther) || stored(t, v, RefreshToken) != "r2" {
+		t.Errorf("one from before: %v, and there is %q", err, stored(t, v, RefreshToken))
+	}
+	racing := v
+	racing.Store = between{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
+	if err := racing.Replace(t.Context(), RefreshToken, []byte("r2"), []byte("r3")); !errors.Is(err, ErrOther) || stored(t, v, RefreshToken) != "new" {
+		t.Errorf("one of the same moment: %v, and there is %q", err, stored(t, v, RefreshToken))
+	}
+	if err := v.Replace(t.Context(), ClientSecret, nil, []byte("s1")); !errors.Is(err, ErrNone) {
+		t.Errorf("none at all: %v", err)
+	}
+}
+
 func TestACredentialIsNotUsedForAnotherApplication(t *testing.T) {
 	v := vaultOn(newFlash())
 	save(t, v, RefreshToken, "r1")

@@ -16,6 +16,9 @@ type Store interface {
 	Load(ctx context.Context) (Secret, error)
 	// Save replaces it, whole or not at all, and returns when that is durable.
 	Save(ctx context.Context, refresh Secret) error
+	// Succeed is Save for what came in the place of before. Where another than
+	// that is stored it is of a new sign-in, made elsewhere, and stays.
+	Succeed(ctx context.Context, before, refresh Secret) error
 }
 
 // saveTimeout bounds a write to flash, which nothing else ends.
@@ -104,7 +107,7 @@ func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 		}
 		return []Secret{stored}, nil
 	}
-	if err := d.save(ctx, d.unsaved); err != nil {
+	if err := d.succession(ctx, stored, d.unsaved); err != nil {
 		return nil, err
 	}
 	both := []Secret{d.unsaved, stored}
@@ -121,19 +124,23 @@ func (d *Delegated) succeed(ctx context.Context, stored, next Secret) error {
 	if next.Equal(stored) {
 		return nil
 	}
-	err := d.save(ctx, next)
+	err := d.succession(ctx, stored, next)
 	if err != nil {
 		d.unsaved, d.replaced = next, stored
 	}
 	return err
 }
 
-// save outlasts the context: the issuer has answered already, and who stops
+func (d *Delegated) succession(ctx context.Context, stored, next Secret) error {
+	return durably(ctx, func(ctx context.Context) error { return d.store.Succeed(ctx, stored, next) })
+}
+
+// durably outlasts the context: the issuer has answered already, and who stops
 // waiting should not cost the box its sign-in.
-func (d *Delegated) save(ctx context.Context, refresh Secret) error {
+func durably(ctx context.Context, save func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	if err := d.store.Save(ctx, refresh); err != nil {
+	if err := save(ctx); err != nil {
 		return &Fault{Kind: Configuration, Words: "the new refresh token cannot be stored, so the access token that came with it is not used: check the box's flash", Err: err}
 	}
 	return nil

@@ -43,6 +43,16 @@ func (f *flash) Save(ctx context.Context, refresh Secret) error {
 	return nil
 }
 
+func (f *flash) Succeed(ctx context.Context, before, refresh Secret) error {
+	f.mu.Lock()
+	other := f.kept != before.Reveal()
+	f.mu.Unlock()
+	if other {
+		return nil
+	}
+	return f.Save(ctx, refresh)
+}
+
 // rotating issues access-N with refresh-N for those of its refresh tokens that
 // it still accepts.
 func rotating(accepts func(refresh string) bool) func(url.Values, int) said {
@@ -187,6 +197,18 @@ func TestAnIssuerThatRevokesTheOldTokenAtOnceAsksForASignInAfterACut(t *testing.
 	after := cutPower(t, server)
 	_, err := ask(t, server.Server, nil).Delegated(after).Token(t.Context())
 	wantFault(t, err, Configuration, "AADSTS700082", "sign in again")
+}
+
+func TestARefreshLeavesASignInThatWasMadeMeanwhile(t *testing.T) {
+	store := &flash{kept: "refresh-0"}
+	server := serve(t, rotating(func(string) bool {
+		_ = store.Save(t.Context(), NewSecret("of a new sign-in")) // by another process
+		return true
+	}))
+	token, err := ask(t, server.Server, nil).Delegated(store).Token(t.Context())
+	if err != nil || token.Bearer.Empty() || store.kept != "of a new sign-in" {
+		t.Errorf("Token() = %q, %v, and flash holds %q", token.Bearer.Reveal(), err, store.kept)
+	}
 }
 
 func TestWhoNeverSignedInIsToldTo(t *testing.T) {

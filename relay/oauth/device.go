@@ -46,7 +46,7 @@ func (d *Delegated) Login(ctx context.Context, show func(DeviceCode)) (Token, er
 		return Token{}, brokenOff(ctx, err)
 	}
 	defer d.give()
-	if err := d.save(ctx, refresh); err != nil {
+	if err := durably(ctx, func(ctx context.Context) error { return d.store.Save(ctx, refresh) }); err != nil {
 		return Token{}, err
 	}
 	d.unsaved, d.replaced = Secret{}, Secret{}
