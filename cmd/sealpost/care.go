@@ -205,10 +205,12 @@ func (m *machine) awaitRelay(ctx context.Context) {
 	const step = 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, givesUp)
 	defer cancel()
-	m.mu.Lock()
-	listeners := orDefault(m.settings).LAN.SMTP
-	m.mu.Unlock()
+	// Nobody greets before there is a control socket.
+	_ = kernel.AwaitFile(relaySocket, givesUp)
 	for ctx.Err() == nil {
+		m.mu.Lock()
+		listeners := orDefault(m.settings).LAN.SMTP
+		m.mu.Unlock()
 		if greeted(ctx, listeners) == nil {
 			m.journal.RelayServes(kernel.Uptime())
 			m.firstServed.Do(func() { close(m.served) })

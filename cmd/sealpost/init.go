@@ -112,11 +112,10 @@ func runInit(ctx context.Context) error {
 	modules := make(chan error, 1)
 	go func() { modules <- kernel.LoadModules(board.ModulesPath) }()
 	m.network = network.New(network.Options{ResolvConf: resolvConf})
-	if err := m.openState(ctx); err != nil {
-		// Without its state the box can still say so on its console.
-		m.try("state", err)
-	}
-	m.startServing(ctx)
+	m.startRelay(ctx)
+	// Without its state the box can still say so on its console.
+	m.try("state", m.openState(ctx))
+	m.begin(ctx)
 	m.try("modules", <-modules)
 	m.serial, err = board.Serial()
 	m.try("serial number", err)
@@ -170,13 +169,10 @@ func (m *machine) child(name string, args []string) *process.Child {
 	}
 }
 
-// openState opens the settings area, and gives the relay the device.
+// openState opens the settings area.
 func (m *machine) openState(ctx context.Context) error {
 	if err := kernel.AwaitDevice(m.facts.State, devicePatience); err != nil {
 		return fmt.Errorf("the state device: %w", err)
-	}
-	if err := os.Chown(m.facts.State, relayUser, relayUser); err != nil {
-		return fmt.Errorf("giving the relay the state: %w", err)
 	}
 	device, err := flash.Open(m.facts.State)
 	if err != nil {
@@ -190,8 +186,10 @@ func (m *machine) openState(ctx context.Context) error {
 	return m.rollBack(ctx)
 }
 
-// startServing starts the relay if the box was set up.
-func (m *machine) startServing(ctx context.Context) {
+// startRelay starts the relay before there is anything to serve with: what a
+// program does at its start takes as long as the devices do. It waits for its
+// state.
+func (m *machine) startRelay(ctx context.Context) {
 	if err := errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)); err != nil {
 		m.try("relay", err)
 	}
@@ -214,8 +212,24 @@ func (m *machine) startServing(ctx context.Context) {
 		m.mu.Unlock()
 		recordEnd(e)
 	}
+	m.mu.Lock()
+	m.serve(ctx)
+	m.mu.Unlock()
 	go m.handOverTPM()
-	m.reload(ctx)
+}
+
+// begin hands the state over to the relay that waits for it, unless the box was
+// never set up.
+func (m *machine) begin(ctx context.Context) {
+	if m.adopt(ctx) == nil {
+		m.mu.Lock()
+		m.serving()
+		m.serving = nil
+		m.mu.Unlock()
+	}
+	if m.store != nil {
+		m.try("state", os.Chown(m.facts.State, relayUser, relayUser))
+	}
 }
 
 // memoryLimit leaves half of the machine to the kernel and the other processes.

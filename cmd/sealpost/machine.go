@@ -29,6 +29,23 @@ var errNoState = errors.New("the storage of this box cannot be used: switch it o
 // reload puts the stored settings into force: the network first, then a new
 // relay that reads them too.
 func (m *machine) reload(ctx context.Context) {
+	stored := m.adopt(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case stored == nil && m.serving != nil:
+		m.serving()
+		m.serving = nil
+	case stored != nil && m.serving == nil:
+		m.serve(ctx)
+	case stored != nil:
+		m.relay.Restart()
+	}
+}
+
+// adopt reads the settings that are stored now and has the machine go by them;
+// nil in the factory state.
+func (m *machine) adopt(ctx context.Context) *settings.Settings {
 	stored, err := m.stored(ctx)
 	if err != nil && !errors.Is(err, candidate.ErrFactory) {
 		m.try("settings", err)
@@ -38,17 +55,14 @@ func (m *machine) reload(ctx context.Context) {
 	m.settings = stored
 	m.network.Apply(networkOf(orDefault(stored)))
 	m.try("host name", kernel.SetHostname(string(orDefault(stored).Network.Name)))
-	switch {
-	case stored == nil && m.serving != nil:
-		m.serving()
-		m.serving = nil
-	case stored != nil && m.serving == nil:
-		serving, stop := context.WithCancel(ctx)
-		m.serving = stop
-		go m.relay.Run(serving)
-	case stored != nil:
-		m.relay.Restart()
-	}
+	return stored
+}
+
+// serve runs the relay. The caller holds mu.
+func (m *machine) serve(ctx context.Context) {
+	serving, stop := context.WithCancel(ctx)
+	m.serving = stop
+	go m.relay.Run(serving)
 }
 
 // storedText is that of the settings that the box is to go by, or ErrFactory.

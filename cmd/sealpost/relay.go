@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sealpost/hal/linux/kernel"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
@@ -31,6 +32,10 @@ const (
 func relayCommand(o *options) *cobra.Command {
 	var appliance bool
 	c := leaf("relay", "Run the mail relay", 0, func(c *cobra.Command, _ []string) error {
+		if appliance {
+			// The first process hands it over once it has looked at it.
+			_ = kernel.AwaitDevice(o.state, devicePatience)
+		}
 		b, err := openBox(o, anyState)
 		if err != nil {
 			return err
