@@ -77,16 +77,17 @@ type machine struct {
 	stick    sync.Mutex // held while a stick is being looked at
 	changing sync.Mutex // held while settings come into force or go back
 
-	mu        sync.Mutex
-	settings  *settings.Settings // nil in the factory state
-	serving   context.CancelFunc // ends the relay; nil while there is none
-	trial     *time.Timer        // until the settings go back; nil without one
-	trialEnds time.Time
-	ends      int    // of relays that nobody asked to end
-	last      string // why the last one did
-	unwell    string
-	doubt     string        // why the clock is not trusted
-	lamp      led.Condition // only what the stick, the button and the queue say
+	mu         sync.Mutex
+	settings   *settings.Settings // nil in the factory state
+	unreadable bool               // the stored settings were, when last looked at
+	serving    context.CancelFunc // ends the relay; nil while there is none
+	trial      *time.Timer        // until the settings go back; nil without one
+	trialEnds  time.Time
+	ends       int    // of relays that nobody asked to end
+	last       string // why the last one did
+	unwell     string
+	doubt      string        // why the clock is not trusted
+	lamp       led.Condition // only what the stick, the button and the queue say
 }
 
 // runInit brings the machine up and never returns: a first process that ends is

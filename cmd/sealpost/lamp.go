@@ -38,7 +38,7 @@ func (m *machine) condition() led.Condition {
 	defer m.mu.Unlock()
 	c := m.lamp
 	c.Factory = m.settings == nil
-	c.Unwell = c.Unwell || m.unwell != "" || m.store == nil
+	c.Unwell = c.Unwell || m.unwell != "" || m.unreadable
 	if m.serving == nil {
 		return c
 	}

@@ -33,6 +33,8 @@ func (m *machine) reload(ctx context.Context) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
+	case m.unreadable && m.serving != nil:
+		// The relay that has read them before does better than none.
 	case stored == nil && m.serving != nil:
 		m.serving()
 		m.serving = nil
@@ -44,14 +46,18 @@ func (m *machine) reload(ctx context.Context) {
 }
 
 // adopt reads the settings that are stored now and has the machine go by them;
-// nil in the factory state.
+// nil in the factory state. Where they cannot be read those before stay.
 func (m *machine) adopt(ctx context.Context) *settings.Settings {
 	stored, err := m.stored(ctx)
-	if err != nil && !errors.Is(err, candidate.ErrFactory) {
+	unreadable := err != nil && !errors.Is(err, candidate.ErrFactory)
+	if unreadable {
 		m.try("settings", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.unreadable = unreadable; unreadable && m.settings != nil {
+		return m.settings
+	}
 	m.settings = stored
 	m.network.Apply(networkOf(orDefault(stored)))
 	m.try("host name", kernel.SetHostname(string(orDefault(stored).Network.Name)))

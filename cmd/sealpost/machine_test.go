@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sealpost/hal/linux/flash"
+	"sealpost/hal/linux/led"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/state"
 )
@@ -105,5 +106,14 @@ func TestTheEndOfATrialSparesWhatWasCommittedInThatMoment(t *testing.T) {
 	}
 	if stored, err := m.storedText(t.Context()); err != nil || stored != texts[2] {
 		t.Errorf("stored are %q, %v", stored, err)
+	}
+}
+
+func TestABoxThatCannotReadItsSettingsIsNotTakenForANewOne(t *testing.T) {
+	if shown := led.Judge((&machine{}).condition()); shown != led.Factory {
+		t.Errorf("a new box shows that %s", shown.Means)
+	}
+	if shown := led.Judge((&machine{unreadable: true}).condition()); shown != led.Unwell {
+		t.Errorf("the lamp says that %s", shown.Means)
 	}
 }
