@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"time"
 
 	"sealpost/hal/linux/clock"
@@ -205,13 +206,12 @@ func (m *machine) awaitRelay(ctx context.Context) {
 	const step = 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, givesUp)
 	defer cancel()
-	// Nobody greets before there is a control socket.
-	_ = kernel.AwaitFile(relaySocket, givesUp)
 	for ctx.Err() == nil {
 		m.mu.Lock()
 		listeners := orDefault(m.settings).LAN.SMTP
 		m.mu.Unlock()
-		if greeted(ctx, listeners) == nil {
+		// Without a control socket there is nobody yet who could greet.
+		if _, err := os.Stat(relaySocket); err == nil && greeted(ctx, listeners) == nil {
 			m.journal.RelayServes(kernel.Uptime())
 			m.firstServed.Do(func() { close(m.served) })
 			return
