@@ -43,6 +43,10 @@ const mostOrigins = 64
 // ErrNothing is returned where there is nothing to commit.
 var ErrNothing = errors.New("there is nothing to change")
 
+// ErrOvertaken is returned where the settings are not those any more that the
+// author of others has seen.
+var ErrOvertaken = errors.New("somebody else has changed the settings meanwhile, such as with a stick: look at the settings that are in force now, and make the change again if it is not among them")
+
 // Store is the settings area.
 type Store interface {
 	Load(ctx context.Context) (state.Sections, error)
@@ -64,6 +68,9 @@ type Candidate struct {
 	Origin string `json:"origin,omitempty"`
 	// Trial keeps what was before, until [Confirm] or [RollBack].
 	Trial bool `json:"trial,omitempty"`
+	// Base is the [Version] of the settings that the author of these has seen;
+	// over others they are not committed. Without it they replace any.
+	Base string `json:"base,omitempty"`
 }
 
 // Password is a secret that does not print.
@@ -244,6 +251,9 @@ func (c checked) put(sections state.Sections, client *identity.Client) error {
 
 func (c checked) putSettings(sections state.Sections) error {
 	before, there := sections[sectionSettings]
+	if c.Base != "" && c.Base != Version(string(before)) {
+		return ErrOvertaken
+	}
 	_, trying := sections[sectionTrial]
 	switch {
 	case !c.Trial || !there:
@@ -254,6 +264,9 @@ func (c checked) putSettings(sections state.Sections) error {
 	sections[sectionSettings] = []byte(c.Settings)
 	return nil
 }
+
+// Version names the text of settings; that of the factory state is empty.
+func Version(text string) string { return Digest([]byte(text)) }
 
 // Digest names the content that a candidate was read from.
 func Digest(parts ...[]byte) string {

@@ -100,6 +100,9 @@ func (b *fakeBox) Commit(ctx context.Context, c candidate.Candidate) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if c.Base != "" && c.Base != candidate.Version(b.running.Settings) {
+		return candidate.ErrOvertaken
+	}
 	c.PFX = append([]byte(nil), c.PFX...) // the console clears its own
 	b.commits = append(b.commits, c)
 	if c.Trial && b.running.Settings != "" {

@@ -223,7 +223,7 @@ func (s *session) inForce(ctx context.Context) (*setup, error) {
 		s.t.Say("%s", sentence(err))
 		return nil, errBack
 	}
-	return &setup{session: s, draft: d}, nil
+	return &setup{session: s, draft: d, candidate: candidate.Candidate{Base: candidate.Version(running.Settings)}}, nil
 }
 
 // changeNetwork commits another network on trial: a change can cut its author
@@ -248,7 +248,7 @@ func (s *session) changeNetwork(ctx context.Context) error {
 		s.t.Say("That is as it was; nothing was changed.")
 		return nil
 	}
-	_, err = s.commit(ctx, candidate.Candidate{Settings: text, Trial: true})
+	_, err = s.commit(ctx, candidate.Candidate{Settings: text, Trial: true, Base: u.candidate.Base})
 	return err
 }
 
@@ -271,7 +271,7 @@ func (s *session) settings(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			_, err = s.commit(ctx, candidate.Candidate{Settings: text, Trial: true})
+			_, err = s.commit(ctx, candidate.Candidate{Settings: text, Trial: true, Base: candidate.Version(running.Settings)})
 			return err
 		}},
 	})

@@ -298,6 +298,37 @@ func TestSettingsThatAreStoredAndNotInForceAreNotAskedForAgain(t *testing.T) {
 	})
 }
 
+func TestAStickThatCameMeanwhileIsNotOverwritten(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		box   *fakeBox
+		paste []string // up to the question for "apply"
+	}{
+		{"by the first settings", newFakeBox(), []string{"\r", "2\r", keysOf("paste settings"), "3\r", "\r"}},
+		{"by others from the menu", setUpBox(), []string{"\r", "6\r", "2\r", keysOf("paste settings")}},
+		{"by another network", setUpBox(), []string{"\r", "5\r", "2\r", "192.168.10.30/24\r", "\r", "\r"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				line, pull := plug(t.Context(), New(c.box))
+				if said := line.typeAll(c.paste...); !strings.HasSuffix(said, `Type "apply" to put this in force; Ctrl-C goes back: `) {
+					t.Fatalf("%s", said)
+				}
+				c.box.mu.Lock()
+				c.box.running.Settings = fakeSettings + "# by a stick\n"
+				c.box.mu.Unlock()
+				if said := line.typeAll("apply\r"); !strings.Contains(said, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(said, "Menu: ") {
+					t.Errorf("%s", said)
+				}
+				if len(c.box.commits) != 0 {
+					t.Errorf("commits %v", c.box.commits)
+				}
+				_ = pull()
+			})
+		})
+	}
+}
+
 // lateBox stores what it is given, and goes by it after a restart only.
 type lateBox struct{ *fakeBox }
 

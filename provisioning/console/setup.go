@@ -30,7 +30,7 @@ func (s *session) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u := &setup{session: s, draft: d}
+	u := &setup{session: s, draft: d, candidate: candidate.Candidate{Base: candidate.Version("")}}
 	defer u.forget()
 	return s.choose(ctx, "How", "1", []choice{
 		{"step by step", func(ctx context.Context) error {
