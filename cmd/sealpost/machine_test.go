@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,5 +117,23 @@ func TestABoxThatCannotReadItsSettingsIsNotTakenForANewOne(t *testing.T) {
 	}
 	if shown := led.Judge((&machine{unreadable: true}).condition()); shown != led.Unwell {
 		t.Errorf("the lamp says that %s", shown.Means)
+	}
+}
+
+func TestAStickWhoseProcessWasEndedRightAfterItsCommitIsPutIntoForce(t *testing.T) {
+	m, _ := withState(t)
+	silent := func() *json.Decoder { return json.NewDecoder(strings.NewReader("")) }
+	if v := m.verdict(t.Context(), silent(), ""); v.Applied || len(v.Faults) != 1 {
+		t.Errorf("before its commit: %v", v)
+	}
+	c := candidate.Candidate{Settings: "[senders]\naccepted_domains = [\"contoso.com\"]\n", Origin: "a"}
+	if err := (candidate.Checker{Store: m.store}).Commit(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if v := m.verdict(t.Context(), silent(), ""); !v.Applied || len(v.Faults) != 0 {
+		t.Errorf("after its commit: %v", v)
+	}
+	if v := m.verdict(t.Context(), silent(), "a"); v.Applied {
+		t.Errorf("a stick that changed nothing after one that did: %v", v)
 	}
 }

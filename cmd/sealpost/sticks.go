@@ -16,6 +16,8 @@ import (
 	"sealpost/hal/linux/led"
 	"sealpost/hal/linux/process"
 	"sealpost/hal/linux/usb"
+	"sealpost/provisioning/bundle"
+	"sealpost/provisioning/candidate"
 )
 
 // stickPatience bounds everything that is done with a stick.
@@ -56,7 +58,8 @@ func (m *machine) lampStick(p *led.Pattern) {
 
 // takeStick has a child look at a stick, and puts into force what it committed.
 // A child that hangs in the kernel is left behind.
-func (m *machine) takeStick(ctx context.Context, s usb.Stick) (v stickVerdict) {
+func (m *machine) takeStick(ctx context.Context, s usb.Stick) stickVerdict {
+	before := m.lastBundle(ctx)
 	ctx, cancel := context.WithTimeout(ctx, stickPatience)
 	defer cancel()
 	child, err := m.startStick(ctx, s)
@@ -65,9 +68,7 @@ func (m *machine) takeStick(ctx context.Context, s usb.Stick) (v stickVerdict) {
 		return stickVerdict{Faults: faultsOf(err)}
 	}
 	defer child.close()
-	if err := child.Decode(&v); err != nil {
-		v.Faults = []string{fmt.Sprintf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%v)", err)}
-	}
+	v := m.verdict(ctx, child.Decoder, before)
 	if v.Applied {
 		// The stick may have used up its time: what it brought is stored.
 		m.try("settings", m.applied(context.WithoutCancel(ctx)))
@@ -79,6 +80,30 @@ func (m *machine) takeStick(ctx context.Context, s usb.Stick) (v stickVerdict) {
 	}
 	_ = child.await()
 	return v
+}
+
+// verdict is what a child says became of its stick. One that was ended between
+// its commit and its word has changed the box all the same.
+func (m *machine) verdict(ctx context.Context, child *json.Decoder, before string) (v stickVerdict) {
+	err := child.Decode(&v)
+	switch {
+	case err == nil:
+		return v
+	case m.lastBundle(context.WithoutCancel(ctx)) != before:
+		return stickVerdict{Applied: true, Files: []string{bundle.Folder}}
+	}
+	return stickVerdict{Faults: []string{fmt.Sprintf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%v)", err)}}
+}
+
+// lastBundle names the bundle that was committed last; a state that cannot be
+// read has none.
+func (m *machine) lastBundle(ctx context.Context) string {
+	if m.store == nil {
+		return ""
+	}
+	origin, err := candidate.LastOrigin(ctx, m.store)
+	m.try("stick", err)
+	return origin
 }
 
 // stickChild is a process that says JSON.
@@ -103,7 +128,8 @@ func (m *machine) startStick(ctx context.Context, s usb.Stick) (stickChild, erro
 		return stickChild{}, err
 	}
 	if deadline, some := ctx.Deadline(); some {
-		err = says.SetReadDeadline(deadline)
+		const mercy = 5 * time.Second // until a child that was ended is gone
+		err = says.SetReadDeadline(deadline.Add(mercy))
 	}
 	if err != nil {
 		return stickChild{}, errors.Join(err, says.Close(), end.Close())

@@ -174,6 +174,19 @@ func TestATrialThatNobodyConfirmsIsRolledBack(t *testing.T) {
 	}
 }
 
+func TestSettingsThatTheirAuthorHasNotSeenAreNotReplaced(t *testing.T) {
+	var m memory
+	commit(t, &m, Candidate{Settings: before, Base: Version("")})
+	if err := checker(&m).Commit(t.Context(), Candidate{Settings: after, Base: Version("")}); !errors.Is(err, ErrOvertaken) {
+		t.Errorf("over settings that came meanwhile: %v", err)
+	}
+	if got := running(t, &m).Settings; got != before || m.writes != 1 {
+		t.Errorf("%d writes, in force:\n%s", m.writes, got)
+	}
+	commit(t, &m, Candidate{Settings: after, Base: Version(before)})
+	commit(t, &m, Candidate{Settings: before})
+}
+
 func TestAConfirmedTrialStays(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})
@@ -200,6 +213,10 @@ func TestTheListOfOriginsIsBounded(t *testing.T) {
 	sections, _ := m.Load(t.Context())
 	if known := origins(sections); len(known) != mostOrigins || known[mostOrigins-1] != fmt.Sprint(2*mostOrigins-1) {
 		t.Errorf("%d origins, the last %s", len(known), known[len(known)-1])
+	}
+	commit(t, m, Candidate{Settings: after})
+	if last, err := LastOrigin(t.Context(), m); err != nil || last != fmt.Sprint(2*mostOrigins-1) {
+		t.Errorf("the last: %q, %v", last, err)
 	}
 }
 

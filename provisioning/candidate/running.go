@@ -43,6 +43,19 @@ func Applied(ctx context.Context, store Store, origin string) (bool, error) {
 	return err == nil && slices.Contains(origins(sections), origin), err
 }
 
+// LastOrigin is the origin of the candidate that was committed last of those
+// that had one; empty where none was.
+func LastOrigin(ctx context.Context, store Store) (string, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return "", err
+	}
+	if known := origins(sections); len(known) > 0 {
+		return known[len(known)-1], nil
+	}
+	return "", nil
+}
+
 // Confirm ends a trial: its settings stay.
 func Confirm(ctx context.Context, store Store) error {
 	return store.Update(ctx, func(sections state.Sections) error {
