@@ -19,6 +19,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"sealpost/hal"
 )
@@ -164,13 +165,24 @@ func (s *Store) locked(ctx context.Context, doing string, work func() error) (er
 			err = fmt.Errorf("%s the stored settings: %w", doing, err)
 		}
 	}()
-	unlock, err := s.area.Lock(ctx)
+	waiting, cancel := context.WithTimeoutCause(ctx, lockPatience, errStuck)
+	defer cancel()
+	unlock, err := s.area.Lock(waiting)
 	if err != nil {
+		if cause := context.Cause(waiting); errors.Is(cause, errStuck) {
+			err = fmt.Errorf("%w (%w)", cause, err)
+		}
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	return work()
 }
+
+// lockPatience is how long another user of the area is waited for; none needs
+// it for longer than a few writes and what the TPM does.
+const lockPatience = time.Minute
+
+var errStuck = errors.New("another process has had them for too long: switch the box off and on")
 
 // decodeSections reads a payload; none at all is no sections.
 func decodeSections(payload []byte) (Sections, error) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"sealpost/hal/simflash"
 )
@@ -184,6 +186,21 @@ func TestALockThatIsNotGivenIsAnErrorNotAWait(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || a.Counts() != (simflash.Counts{}) {
 		t.Errorf("update: %v", err)
 	}
+}
+
+func TestWhoHoldsTheLockForEverIsNotWaitedForForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newArea(1)
+		a.held <- struct{}{}
+		begun := time.Now()
+		_, err := Open(a).Load(t.Context())
+		if !errors.Is(err, errStuck) || !strings.Contains(err.Error(), "switch the box off and on") {
+			t.Errorf("load: %v", err)
+		}
+		if waited := time.Since(begun); waited != lockPatience {
+			t.Errorf("waited %s", waited)
+		}
+	})
 }
 
 func TestAnyOneFlippedBitCostsAtMostTheLastChange(t *testing.T) {

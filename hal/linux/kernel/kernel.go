@@ -93,27 +93,34 @@ func Set(path, value string) error {
 // AwaitFile waits until path is there, as drivers take their time; patience
 // bounds it.
 func AwaitFile(path string, patience time.Duration) error {
-	const step = 5 * time.Millisecond
-	for deadline := time.Now().Add(patience); ; time.Sleep(step) {
+	return await(patience, func() error {
 		_, err := os.Stat(path)
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // AwaitDevice waits until the device at path can be read: its file is there a
 // little before it can.
 func AwaitDevice(path string, patience time.Duration) error {
-	const step = 5 * time.Millisecond
-	for deadline := time.Now().Add(patience); ; time.Sleep(step) {
+	return await(patience, func() error {
 		device, err := os.Open(path)
-		if err == nil {
-			return device.Close()
-		}
-		if time.Now().After(deadline) {
+		if err != nil {
 			return err
 		}
+		return device.Close()
+	})
+}
+
+// await tries until there is no error, less and less often.
+func await(patience time.Duration, try func() error) error {
+	const first, last = 5 * time.Millisecond, time.Second
+	for begun := time.Now(); ; {
+		err := try()
+		waited := time.Since(begun)
+		if err == nil || waited > patience {
+			return err
+		}
+		time.Sleep(min(max(waited/20, first), last))
 	}
 }
 
