@@ -38,7 +38,7 @@ func (s TPMState) Advice() string {
 	switch s {
 	case TPMReplaced:
 		return "import the certificate again"
-	case TPMRestarted:
+	case TPMRestarted, TPMBusy:
 		return "wait a moment and try again"
 	case TPMLockedOut:
 		return "leave the box powered on until the TPM unlocks by itself"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -115,5 +114,5 @@ func greets(ctx context.Context, address settings.Listen) error {
 	}
 	// Any reply is an answer, also that too many are connected.
 	_, err = io.WriteString(conn, "QUIT\r\n")
-	return errors.Join(err)
+	return err
 }

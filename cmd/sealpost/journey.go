@@ -23,7 +23,7 @@ type passage struct {
 	Upstream                                                            struct{ Host, Address, TLS, Cipher, Certificate, Account string }
 }
 
-// steps puts an event into words; an event that does not concern the message is
+// step puts an event into words; an event that does not concern the message is
 // no step.
 func (p passage) step() (s step, last bool) {
 	switch p.Event {
@@ -64,8 +64,9 @@ var errNotTaken = errors.New("the message was not taken")
 // follow prints the journey of the message that came with this hello, to its
 // end or until the answer to its sender was an error.
 func follow(journal io.Reader, hello string, answered <-chan error, print func(step) error) error {
-	passages := make(chan passage)
-	go read(journal, passages)
+	passages, over := make(chan passage), make(chan struct{})
+	defer close(over)
+	go read(journal, passages, over)
 	var id string
 	for {
 		select {
@@ -101,13 +102,18 @@ func follow(journal io.Reader, hello string, answered <-chan error, print func(s
 	}
 }
 
-// read gives the events of a journal until it ends.
-func read(journal io.Reader, passages chan<- passage) {
+// read gives the events of a journal until it ends, or nobody wants them.
+func read(journal io.Reader, passages chan<- passage, over <-chan struct{}) {
 	defer close(passages)
 	for lines := bufio.NewScanner(journal); lines.Scan(); {
 		var p passage
-		if json.Unmarshal(lines.Bytes(), &p) == nil {
-			passages <- p
+		if json.Unmarshal(lines.Bytes(), &p) != nil {
+			continue
+		}
+		select {
+		case passages <- p:
+		case <-over:
+			return
 		}
 	}
 }

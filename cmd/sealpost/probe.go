@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -56,10 +57,12 @@ func probeCommand(o *options) *cobra.Command {
 func probeWays(ctx context.Context, domain string, h reach.Host) (preflight.Ways, error) {
 	if h.Name == "" {
 		records, err := h.Resolver.LookupMX(ctx, domain)
-		if err != nil || len(records) == 0 {
+		if err != nil {
 			return preflight.Ways{}, fmt.Errorf("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
 		}
-		h.Name = strings.ToLower(strings.TrimSuffix(records[0].Host, "."))
+		if h.Name = mailHost(records); h.Name == "" {
+			return preflight.Ways{}, fmt.Errorf("%s takes no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
+		}
 	}
 	h.Hello = helloName()
 	ways := preflight.Ways{Host: h.Name, ByMX: connector.IsExchangeOnline(h.Name)}
@@ -72,6 +75,15 @@ func probeWays(ctx context.Context, domain string, h reach.Host) (preflight.Ways
 	ways.Port587 = preflight.Reach{OK: other.Greeted, Words: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
 	ways.Advice = ways.Advise()
 	return ways, nil
+}
+
+// mailHost is the most preferred host; empty where there is none, which a null
+// MX says on purpose (RFC 7505).
+func mailHost(records []*net.MX) string {
+	if len(records) == 0 {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSuffix(records[0].Host, "."))
 }
 
 // helloName is our name before we have one.

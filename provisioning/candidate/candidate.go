@@ -2,8 +2,9 @@
 // configuration in the sense of RFC 6241 section 8.3, checked as a whole and
 // committed as a whole, in one write of the settings area.
 //
-// It brings settings, certificate, client secret and PIN together. It must not know where they
-// came from, a cable or a stick, nor the network, files or processes.
+// It brings settings, certificate, client secret and PIN together. It must not
+// know where they came from, a cable or a stick, nor the network, files or
+// processes.
 //
 // A change of the network can cut its own author off. It is committed on trial
 // (section 8.4, the confirmed commit): what was before is kept beside it, and
@@ -40,8 +41,8 @@ const (
 // mostOrigins is how many bundles are remembered as applied.
 const mostOrigins = 64
 
-// ErrNothing is returned where there is nothing to commit.
-var ErrNothing = errors.New("there is nothing to change")
+// errNothing is returned where there is nothing to commit.
+var errNothing = errors.New("there is nothing to change")
 
 // ErrOvertaken is returned where the settings are not those any more that the
 // author of others has seen.
@@ -118,7 +119,7 @@ func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 	found := checked{Candidate: c}
 	var faults []error
 	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.PIN == nil && c.ClientSecret == "" {
-		faults = append(faults, ErrNothing)
+		faults = append(faults, errNothing)
 	}
 	if c.Settings != "" {
 		_, err := settings.Parse([]byte(c.Settings))

@@ -130,7 +130,7 @@ func unarmour(text []byte) ([]byte, error) {
 	n, err := base64.StdEncoding.Decode(pfx, digits)
 	if err != nil || n == 0 {
 		clear(pfx)
-		return nil, useless("That is no whole PFX in base64, and nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 FILE.pfx (macOS, Linux), and paste all of it.")
+		return nil, useless("That is no whole PFX in base64, and nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 < FILE.pfx (macOS, Linux), and paste all of it.")
 	}
 	return pfx[:n], nil
 }

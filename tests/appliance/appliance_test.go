@@ -1,5 +1,5 @@
 // Package appliance tests the whole box, from its power plug on: that it starts,
-// lab.Serves, knows the time, and comes through every fault.
+// serves, knows the time, and comes through every fault.
 package appliance
 
 import (

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package mdns answers for one name of the domain local on one interface
-// (RFC 6762), so that a technician finds the box as sealpost-1234.local.
+// (RFC 6762), so that a technician finds the box as sealpost.local.
 //
 // It knows multicast questions and answers. It must not know how the box comes
 // to its addresses. It asks nothing and claims nothing: a device of the same
@@ -31,7 +31,7 @@ const (
 	hops = 255
 )
 
-// Run answers for what name gives at that time, such as "sealpost-1234", on the
+// Run answers for what name gives at that time, such as "sealpost", on the
 // interface of that name with the newest list that came by addresses, and
 // announces each list. It gives nil when ctx ends, and an error where the
 // interface cannot be used or is gone; nothing reads addresses then.

@@ -16,9 +16,8 @@ var kinds = []struct{ name, options string }{
 	{"exfat", ""},
 }
 
-// ErrFormat is wrapped where the kernel found no file system that a stick may
-// have.
-var ErrFormat = errors.New("it holds no FAT32 or exFAT file system, or a damaged one: format the stick as FAT32 and copy the files again")
+// errFormat is the error of a stick without a file system that a stick may have.
+var errFormat = errors.New("it holds no FAT32 or exFAT file system, or a damaged one: format the stick as FAT32 and copy the files again")
 
 const readOnly = unix.MS_RDONLY | noHarm
 
@@ -46,7 +45,7 @@ func Mount(device, dir string) (*Volume, error) {
 			return nil, fmt.Errorf("the stick cannot be read: try again, or take another stick: %w", err)
 		}
 	}
-	return nil, ErrFormat
+	return nil, errFormat
 }
 
 // Unmount lets go of the stick, also of one that is gone.

@@ -47,8 +47,8 @@ type Seen struct {
 	Err     error // what ended the look early, or stands against the certificate
 }
 
-// ErrNoTLS is the error of a host that offers no STARTTLS (RFC 3207).
-var ErrNoTLS = errors.New("it offers no STARTTLS")
+// errNoTLS is the error of a host that offers no STARTTLS (RFC 3207).
+var errNoTLS = errors.New("it offers no STARTTLS")
 
 // Look looks at the host. Nothing of a message is said.
 func Look(ctx context.Context, h Host) Seen {
@@ -77,7 +77,7 @@ func (s *Seen) hold(ctx context.Context, client *esmtp.Client, h Host) error {
 	}
 	s.Greeted = true
 	if !client.Offers("STARTTLS") {
-		return ErrNoTLS
+		return errNoTLS
 	}
 	_, err := client.StartTLS(ctx, &tls.Config{
 		ServerName: h.Name,
