@@ -22,7 +22,7 @@ func New(box Box) *Console { return &Console{box: box} }
 
 // session is what one technician has begun.
 type session struct {
-	t       *Terminal
+	t       *terminal
 	box     Box
 	console *Console
 	onTrial bool // settings were, when last seen
@@ -31,7 +31,7 @@ type session struct {
 // Run talks over the line until it fails, with ErrGone, or ctx ends. One Run
 // at a time; the next begins anew. The caller closes the line after it.
 func (c *Console) Run(ctx context.Context, line io.ReadWriter) error {
-	t := NewTerminal(line)
+	t := newTerminal(line)
 	defer t.Close()
 	for {
 		s := &session{t: t, box: c.box, console: c}

@@ -26,7 +26,7 @@ const (
 // Paste reads lines until one that is a single dot, or until nothing follows a
 // line that ends a block. They are not shown: a key may be among them. The
 // caller clears what it gets.
-func (t *Terminal) Paste(ctx context.Context) ([]byte, error) {
+func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 	var p paste
 	patience, last := idleTime, time.Now()
 	for {

@@ -37,9 +37,9 @@ const (
 	keyDelete    = 0x7f
 )
 
-// Terminal is the line discipline: it turns what comes over a line into
+// terminal is the line discipline: it turns what comes over a line into
 // answers, and words into lines.
-type Terminal struct {
+type terminal struct {
 	out     io.Writer
 	keys    chan byte // closed when the line cannot be read any more
 	closed  chan struct{}
@@ -58,19 +58,19 @@ const (
 	inSequence
 )
 
-// NewTerminal reads the line until it fails; the caller closes the line after
+// newTerminal reads the line until it fails; the caller closes the line after
 // the terminal.
-func NewTerminal(line io.ReadWriter) *Terminal {
+func newTerminal(line io.ReadWriter) *terminal {
 	const ahead = 4096
-	t := &Terminal{out: line, keys: make(chan byte, ahead), closed: make(chan struct{})}
+	t := &terminal{out: line, keys: make(chan byte, ahead), closed: make(chan struct{})}
 	go t.read(line)
 	return t
 }
 
 // Close stops taking what the line says.
-func (t *Terminal) Close() { close(t.closed) }
+func (t *terminal) Close() { close(t.closed) }
 
-func (t *Terminal) read(line io.Reader) {
+func (t *terminal) read(line io.Reader) {
 	defer close(t.keys)
 	const some = 1024
 	for buffer := make([]byte, some); ; {
@@ -90,17 +90,17 @@ func (t *Terminal) read(line io.Reader) {
 }
 
 // Print writes words as they are.
-func (t *Terminal) Print(words string) {
+func (t *terminal) Print(words string) {
 	if _, err := io.WriteString(t.out, strings.ReplaceAll(words, "\n", "\r\n")); err != nil {
 		t.failed.Store(true)
 	}
 }
 
 // Say writes words as lines of a width that every terminal shows.
-func (t *Terminal) Say(format string, args ...any) { t.hang("", ascii(fmt.Sprintf(format, args...))) }
+func (t *terminal) Say(format string, args ...any) { t.hang("", ascii(fmt.Sprintf(format, args...))) }
 
 // Item writes words behind a label.
-func (t *Terminal) Item(label, words string) {
+func (t *terminal) Item(label, words string) {
 	const width = 15
 	first := true
 	for line := range strings.SplitSeq(ascii(words), "\n") {
@@ -113,14 +113,14 @@ func (t *Terminal) Item(label, words string) {
 	}
 }
 
-func (t *Terminal) hang(indent, words string) {
+func (t *terminal) hang(indent, words string) {
 	for _, line := range wrap(words, indent) {
 		t.Print(strings.TrimRight(line, " ") + "\n")
 	}
 }
 
 // byteWithin gives the next byte as it comes.
-func (t *Terminal) byteWithin(ctx context.Context, patience time.Duration) (byte, error) {
+func (t *terminal) byteWithin(ctx context.Context, patience time.Duration) (byte, error) {
 	if t.failed.Load() {
 		return 0, ErrGone
 	}
@@ -147,7 +147,7 @@ func (t *Terminal) byteWithin(ctx context.Context, patience time.Duration) (byte
 
 // key gives the next key that means something: one of the keys above, a tab or
 // a byte of text.
-func (t *Terminal) key(ctx context.Context, patience time.Duration) (byte, error) {
+func (t *terminal) key(ctx context.Context, patience time.Duration) (byte, error) {
 	for {
 		b, err := t.byteWithin(ctx, patience)
 		if err != nil {
@@ -168,7 +168,7 @@ func (t *Terminal) key(ctx context.Context, patience time.Duration) (byte, error
 }
 
 // inEscape tells whether a byte belongs to a control sequence.
-func (t *Terminal) inEscape(b byte) bool {
+func (t *terminal) inEscape(b byte) bool {
 	switch {
 	case b == keyEscape:
 		t.escape = introduced
@@ -191,16 +191,16 @@ type useless string
 func (u useless) Error() string { return string(u) }
 
 // Line reads one answer, and shows it as it is typed.
-func (t *Terminal) Line(ctx context.Context) (string, error) { return t.edit(ctx, t.Print) }
+func (t *terminal) Line(ctx context.Context) (string, error) { return t.edit(ctx, t.Print) }
 
 // Secret reads one answer, and shows nothing.
-func (t *Terminal) Secret(ctx context.Context) (string, error) {
+func (t *terminal) Secret(ctx context.Context) (string, error) {
 	return t.edit(ctx, func(string) {})
 }
 
 // edit reads a line. What is longer than a line may be is neither kept nor
 // shown.
-func (t *Terminal) edit(ctx context.Context, show func(string)) (string, error) {
+func (t *terminal) edit(ctx context.Context, show func(string)) (string, error) {
 	line := make([]byte, 0, longestLine)
 	defer func() { clear(line) }()
 	long := false
@@ -234,7 +234,7 @@ func (t *Terminal) edit(ctx context.Context, show func(string)) (string, error) 
 
 // interrupted drops what comes behind Ctrl-C until the line is quiet, such as
 // the rest of a paste.
-func (t *Terminal) interrupted(ctx context.Context) error {
+func (t *terminal) interrupted(ctx context.Context) error {
 	const quiet, longest = 200 * time.Millisecond, 5 * time.Second
 	for begun := time.Now(); time.Since(begun) < longest; {
 		if _, err := t.byteWithin(ctx, quiet); errors.Is(err, errIdle) {
@@ -259,7 +259,7 @@ func answer(line []byte, long bool) (string, error) {
 
 // During has something done that takes time, and drops what is typed
 // meanwhile; Ctrl-C and a line that is gone call it off.
-func (t *Terminal) During(ctx context.Context, do func(context.Context) error) error {
+func (t *terminal) During(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watching, stopped := context.WithCancel(context.Background())
@@ -291,7 +291,7 @@ func (t *Terminal) During(ctx context.Context, do func(context.Context) error) e
 }
 
 // Pause lets time pass, and drops what is typed meanwhile.
-func (t *Terminal) Pause(ctx context.Context, d time.Duration) error {
+func (t *terminal) Pause(ctx context.Context, d time.Duration) error {
 	return t.During(ctx, func(ctx context.Context) error {
 		timer := time.NewTimer(d)
 		defer timer.Stop()

@@ -12,11 +12,11 @@ import (
 )
 
 // reading gives what one reading of a terminal comes to when keys are typed.
-func reading[T any](t *testing.T, read func(*Terminal, context.Context) (T, error), keys ...string) (value T, said string, err error) {
+func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, error), keys ...string) (value T, said string, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
-		terminal := NewTerminal(line)
+		terminal := newTerminal(line)
 		defer terminal.Close()
 		go func() {
 			for _, k := range keys {
@@ -44,7 +44,7 @@ func TestALineIsEditedAsTechniciansAreUsedTo(t *testing.T) {
 		{"  Leeds \r", "Leeds", "  Leeds \n"},
 		{"\r", "", "\n"},
 	} {
-		got, shown, err := reading(t, (*Terminal).Line, c.keys)
+		got, shown, err := reading(t, (*terminal).Line, c.keys)
 		if got != c.want || shown != c.shown || err != nil {
 			t.Errorf("%q: %q, shown %q, %v", c.keys, got, shown, err)
 		}
@@ -53,7 +53,7 @@ func TestALineIsEditedAsTechniciansAreUsedTo(t *testing.T) {
 
 func TestEachKindOfLineEndIsOneEnter(t *testing.T) {
 	for _, end := range []string{"\r", "\n", "\r\n"} {
-		both := func(t *Terminal, ctx context.Context) (string, error) {
+		both := func(t *terminal, ctx context.Context) (string, error) {
 			first, err := t.Line(ctx)
 			second, again := t.Line(ctx)
 			return first + "|" + second, errors.Join(err, again)
@@ -65,7 +65,7 @@ func TestEachKindOfLineEndIsOneEnter(t *testing.T) {
 }
 
 func TestASecretIsNotShown(t *testing.T) {
-	got, shown, err := reading(t, (*Terminal).Secret, "corretc\x08\x08ct\x15correct horse\r")
+	got, shown, err := reading(t, (*terminal).Secret, "corretc\x08\x08ct\x15correct horse\r")
 	if got != "correct horse" || shown != "\n" || err != nil {
 		t.Errorf("%q, shown %q, %v", got, shown, err)
 	}
@@ -80,7 +80,7 @@ func TestWhatIsNoAnswerIsSaidSo(t *testing.T) {
 		{"K\xf6ln\r", "not UTF-8"},
 	} {
 		var words useless
-		if _, _, err := reading(t, (*Terminal).Line, c.keys); !errors.As(err, &words) || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &words) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.20q: %v", c.keys, err)
 		}
 	}
@@ -88,17 +88,17 @@ func TestWhatIsNoAnswerIsSaidSo(t *testing.T) {
 
 func TestTheEndOfALineEndsTheReading(t *testing.T) {
 	for _, keys := range []string{"", "half a li", "\x1b["} {
-		if _, _, err := reading(t, (*Terminal).Line, keys); !errors.Is(err, ErrGone) {
+		if _, _, err := reading(t, (*terminal).Line, keys); !errors.Is(err, ErrGone) {
 			t.Errorf("%q: %v", keys, err)
 		}
-		if _, _, err := reading(t, (*Terminal).Paste, keys); !errors.Is(err, ErrGone) {
+		if _, _, err := reading(t, (*terminal).Paste, keys); !errors.Is(err, ErrGone) {
 			t.Errorf("paste of %q: %v", keys, err)
 		}
 	}
 }
 
 func TestCtrlCDropsTheRestOfWhatIsOnItsWay(t *testing.T) {
-	both := func(t *Terminal, ctx context.Context) (string, error) {
+	both := func(t *terminal, ctx context.Context) (string, error) {
 		if _, err := t.Line(ctx); !errors.Is(err, errBack) {
 			return "", err
 		}
@@ -106,7 +106,7 @@ func TestCtrlCDropsTheRestOfWhatIsOnItsWay(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
-		terminal := NewTerminal(line)
+		terminal := newTerminal(line)
 		defer terminal.Close()
 		go func() {
 			line.keys <- []byte("MIIK\x03MIIK\rMIIK\r")
@@ -128,13 +128,13 @@ func TestAPasteEndsWithADotOrAfterABlock(t *testing.T) {
 		{".\r", ""},
 		{strings.Repeat("A", 9000) + "\r.\r", strings.Repeat("A", 9000) + "\n"},
 	} {
-		if got, shown, err := reading(t, (*Terminal).Paste, c.keys); string(got) != c.want || shown != "" || err != nil {
+		if got, shown, err := reading(t, (*terminal).Paste, c.keys); string(got) != c.want || shown != "" || err != nil {
 			t.Errorf("%.20q: %.20q, shown %q, %v", c.keys, got, shown, err)
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
-		terminal := NewTerminal(line)
+		terminal := newTerminal(line)
 		defer terminal.Close()
 		go func() {
 			line.keys <- []byte(fakePEM)
@@ -152,7 +152,7 @@ func TestAPasteEndsWithADotOrAfterABlock(t *testing.T) {
 func TestAPasteThatStopsInTheMiddleIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
-		terminal := NewTerminal(line)
+		terminal := newTerminal(line)
 		defer terminal.Close()
 		go func() { line.keys <- []byte("-----BEGIN CERTIFICATE-----\rMIIK") }()
 		begun := time.Now()
@@ -168,7 +168,7 @@ func TestAPasteThatStopsInTheMiddleIsNotTaken(t *testing.T) {
 func TestWhoPressesEnterInTheMiddleOfAPasteIsToldSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
-		terminal := NewTerminal(line)
+		terminal := newTerminal(line)
 		defer terminal.Close()
 		go func() {
 			line.keys <- []byte("\r-----BEGIN CERTIFICATE-----\rMIIK\r\r") // an empty line belongs to it
@@ -226,7 +226,7 @@ func TestAPFXIsReadFromEveryToolsText(t *testing.T) {
 
 func TestWordsFitEveryTerminal(t *testing.T) {
 	line := &cable{}
-	terminal := &Terminal{out: line}
+	terminal := &terminal{out: line}
 	terminal.Say("%s", "caf\u00e9 \u2026 \x1b[2Jx\u202e "+strings.Repeat("word ", 40)+strings.Repeat("y", 200))
 	terminal.Item("  upstream", strings.Repeat("word ", 40)+"\nsecond")
 	for text := range strings.Lines(line.said.String()) {
@@ -245,7 +245,7 @@ func FuzzTerminal(f *testing.F) {
 	f.Add([]byte("\x1b[A\x7f\x15\x03\x04\xff\x00.\n\n.\n"))
 	f.Fuzz(func(t *testing.T, keys []byte) {
 		out := &bytes.Buffer{}
-		terminal := NewTerminal(streams{bytes.NewReader(keys), out})
+		terminal := newTerminal(streams{bytes.NewReader(keys), out})
 		defer terminal.Close()
 		for i := 0; ; i++ {
 			var err error

@@ -35,36 +35,36 @@ const (
 	noteEvery = 24 * time.Hour
 )
 
-// Answer is what a time server said.
-type Answer struct {
+// answer is what a time server said.
+type answer struct {
 	Server  string
 	Address string        // where the name led; two names of one address are one witness
 	Offset  time.Duration // what to add to the machine's clock
 	Err     error
 }
 
-// Ask asks the servers, all at once.
-func Ask(servers []string) []Answer {
+// ask asks the servers, all at once.
+func ask(servers []string) []answer {
 	servers = servers[:min(len(servers), mostServers)]
-	answers := make(chan Answer, len(servers))
+	answers := make(chan answer, len(servers))
 	for _, server := range servers {
 		go func() { answers <- askOne(server) }()
 	}
-	var all []Answer
+	var all []answer
 	for range servers {
 		all = append(all, <-answers)
 	}
 	return all
 }
 
-func askOne(server string) Answer {
+func askOne(server string) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, server)
 	if err != nil {
-		return Answer{Server: server, Err: err}
+		return answer{Server: server, Err: err}
 	}
-	a := Answer{Server: server, Address: addresses[0]}
+	a := answer{Server: server, Address: addresses[0]}
 	response, err := ntp.QueryWithOptions(a.Address, ntp.QueryOptions{Timeout: queryTimeout})
 	if err == nil {
 		err = response.Validate()
@@ -169,11 +169,11 @@ func (k *Keeper) Run(ctx context.Context) {
 // find asks the site's servers, and the public ones if they do not help.
 func (k *Keeper) find() (time.Duration, string, error) {
 	own := k.Servers()
-	offset, from, err := judge(time.Now(), k.Past, Ask(own))
+	offset, from, err := judge(time.Now(), k.Past, ask(own))
 	if err == nil {
 		return offset, from, nil
 	}
-	offset, from, otherErr := judge(time.Now(), k.Past, Ask(Public))
+	offset, from, otherErr := judge(time.Now(), k.Past, ask(Public))
 	if otherErr == nil {
 		return offset, from, nil
 	}

@@ -23,8 +23,8 @@ const (
 // judge gives the offset of the largest group of servers that agree, if it can
 // be believed: more than half of those that answered, not in the past, and not
 // absurdly far in the future for so few.
-func judge(now, past time.Time, answers []Answer) (time.Duration, string, error) {
-	var said []Answer
+func judge(now, past time.Time, answers []answer) (time.Duration, string, error) {
+	var said []answer
 	var silent []string
 	for _, a := range answers {
 		if a.Err != nil {
@@ -55,10 +55,10 @@ func judge(now, past time.Time, answers []Answer) (time.Duration, string, error)
 
 // largest gives the largest group of answers that agree with its middle one,
 // which comes first.
-func largest(said []Answer) []Answer {
-	var best []Answer
+func largest(said []answer) []answer {
+	var best []answer
 	for _, center := range said {
-		group := []Answer{center}
+		group := []answer{center}
 		for _, other := range said {
 			if other.Server != center.Server && (other.Offset-center.Offset).Abs() <= agreement {
 				group = append(group, other)
@@ -72,7 +72,7 @@ func largest(said []Answer) []Answer {
 }
 
 // independent counts the addresses that answered.
-func independent(group []Answer) int {
+func independent(group []answer) int {
 	addresses := map[string]bool{}
 	for _, a := range group {
 		addresses[a.Address] = true
@@ -80,7 +80,7 @@ func independent(group []Answer) int {
 	return len(addresses)
 }
 
-func names(group []Answer) string {
+func names(group []answer) string {
 	var all []string
 	for _, a := range group {
 		all = append(all, a.Server)
@@ -89,7 +89,7 @@ func names(group []Answer) string {
 	return strings.Join(all, ", ")
 }
 
-func claims(now time.Time, said []Answer) string {
+func claims(now time.Time, said []answer) string {
 	var all []string
 	for _, a := range said {
 		all = append(all, a.Server+": "+day(now.Add(a.Offset)))
