@@ -1,16 +1,10 @@
 package report
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
-	"net/mail"
-	"net/textproto"
 	"os"
 	"strings"
 	"testing"
@@ -55,71 +49,6 @@ func delay() Notification {
 	return n
 }
 
-// parsed is a notification as a mail program takes it apart.
-type parsed struct {
-	header   mail.Header
-	text     string
-	message  textproto.MIMEHeader
-	each     []textproto.MIMEHeader
-	original string
-}
-
-func parse(raw []byte) (parsed, error) {
-	var p parsed
-	m, err := mail.ReadMessage(bytes.NewReader(raw))
-	if err != nil {
-		return p, err
-	}
-	p.header = m.Header
-	kind, parameters, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
-	if err != nil || kind != "multipart/report" || parameters["report-type"] != "delivery-status" {
-		return p, fmt.Errorf("%s: %w", m.Header.Get("Content-Type"), err)
-	}
-	parts := multipart.NewReader(m.Body, parameters["boundary"])
-	var contents []string
-	for _, want := range []string{"text/plain; charset=utf-8", "message/delivery-status", "text/rfc822-headers"} {
-		part, err := parts.NextRawPart()
-		if err != nil {
-			return p, fmt.Errorf("part %s: %w", want, err)
-		}
-		if got := part.Header.Get("Content-Type"); got != want || len(part.Header) != 2 {
-			return p, fmt.Errorf("part %v, want %s", part.Header, want)
-		}
-		var from io.Reader = part
-		if part.Header.Get("Content-Transfer-Encoding") == "quoted-printable" {
-			from = quotedprintable.NewReader(part)
-		}
-		content, err := io.ReadAll(from)
-		if err != nil {
-			return p, fmt.Errorf("part %s: %w", want, err)
-		}
-		contents = append(contents, string(content))
-	}
-	if _, err := parts.NextRawPart(); !errors.Is(err, io.EOF) {
-		return p, fmt.Errorf("behind the last part: %w", err)
-	}
-	p.text, p.original = contents[0], contents[2]
-	p.message, p.each, err = groups(contents[1])
-	return p, err
-}
-
-// groups takes a delivery status apart.
-func groups(status string) (message textproto.MIMEHeader, each []textproto.MIMEHeader, err error) {
-	reader := textproto.NewReader(bufio.NewReader(strings.NewReader(status)))
-	for {
-		group, err := reader.ReadMIMEHeader()
-		if len(group) > 0 {
-			each = append(each, group)
-		}
-		if errors.Is(err, io.EOF) && len(each) > 1 {
-			return each[0], each[1:], nil
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("group %d: %w", len(each), err)
-		}
-	}
-}
-
 func write(t *testing.T, n Notification, original string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -140,24 +69,6 @@ func mustParse(t *testing.T, n Notification, original string) parsed {
 		t.Fatalf("%v in\n%s", err, raw)
 	}
 	return p
-}
-
-// plain tells what no mail server need take: anything but ASCII in CRLF lines
-// of at most 998 octets.
-func plain(raw []byte) error {
-	text, whole := bytes.CutSuffix(raw, []byte("\r\n"))
-	if !whole {
-		return errors.New("the last line has no end")
-	}
-	for line := range bytes.SplitSeq(text, []byte("\r\n")) {
-		if len(line) > 998 {
-			return fmt.Errorf("a line of %d octets", len(line))
-		}
-		if i := bytes.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }); i >= 0 {
-			return fmt.Errorf("octet %#x in %q", line[i], line)
-		}
-	}
-	return nil
 }
 
 func TestAPersonCanReadTheNotification(t *testing.T) {
@@ -290,38 +201,6 @@ func TestManyRecipientsAreAllReportedAndFiftyTold(t *testing.T) {
 	}
 	if told := strings.Count(p.text, "@fabrikam.com"); told != 50 || !strings.Contains(p.text, "... and 70 more") {
 		t.Errorf("%d recipients are told of in\n%s", told, p.text)
-	}
-}
-
-func TestOnlyTheHeaderOfTheOriginalIsShown(t *testing.T) {
-	for name, c := range map[string]struct{ original, want string }{
-		"with a body":                {"A: 1\r\nB: 2\r\n\r\nC: body", "A: 1\r\nB: 2\r\n"},
-		"with a folded field":        {"A: 1\r\n\t2\r\n 3\r\n\r\n", "A: 1\r\n\t2\r\n 3\r\n"},
-		"with line feeds only":       {"A: 1\n B\n\nbody", "A: 1\r\n B\r\n"},
-		"without an empty line":      {"A: 1\r\nsecret words\r\nB: 2\r\n", "A: 1\r\n"},
-		"without a header":           {"secret: no\rx", "secret: no x\r\n"},
-		"with a body that is folded": {" secret", ""},
-		"with a field without name":  {": secret", ""},
-		"of nothing":                 {"", ""},
-		"with a line without an end": {"A: 1", "A: 1\r\n"},
-		"with octets above 127":      {"Subject: f\xfcr \xe2\x82\xac\r\n", "Subject: f\xfcr \xe2\x82\xac\r\n"},
-		"with NUL":                   {"Subject: a\x00b\r\n", "Subject: a\x00b\r\n"},
-		"with trailing spaces":       {"A: 1  \r\nB: \xff \r\n", "A: 1  \r\nB: \xff \r\n"},
-		"with a line of 5000":        {"A: " + strings.Repeat("x", 5000) + "\r\n", "A: " + strings.Repeat("x", 5000) + "\r\n"},
-		"with our boundary":          {"--=_7K2M-1: x\r\n--=_7K2M-1--:\r\n", "--=_7K2M-1: x\r\n--=_7K2M-1--:\r\n"},
-		"with one endless line":      {"A: " + strings.Repeat("x", 2*MaxHeader), ""},
-	} {
-		if got := mustParse(t, failure(), c.original).original; got != c.want {
-			t.Errorf("a message %s shows %q, want %q", name, got, c.want)
-		}
-	}
-}
-
-func TestAHeaderWithoutEndIsCutAfterAWholeLine(t *testing.T) {
-	line := "X-Filler: " + strings.Repeat("y", 90) + "\n"
-	got := mustParse(t, failure(), strings.Repeat(line, 2000)).original
-	if len(got) > MaxHeader || len(got) < MaxHeader-2*len(line) || strings.ReplaceAll(got, strings.ReplaceAll(line, "\n", "\r\n"), "") != "" {
-		t.Errorf("%d octets, ending in %q", len(got), got[len(got)-120:])
 	}
 }
 

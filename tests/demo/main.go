@@ -140,8 +140,8 @@ func (s *stage) startTenant(_, dir string) error {
 		os.WriteFile(filepath.Join(dir, "ca.pem"), authority.PEM(), 0o600))
 }
 
-func (s *stage) importCertificate(program, dir string) (err error) {
-	s.box, err = box.New(program, dir, fmt.Sprintf(`[site]
+// settings are those of the box in the demonstration.
+const settings = `[site]
 name = "demonstration"
 
 [lan]
@@ -170,7 +170,10 @@ size = "8MiB"
 
 [state]
 path = "STATE"
-`, listen, s.tenant.Address().Port, filepath.Join(dir, "ca.pem"), s.tpm.Address()))
+`
+
+func (s *stage) importCertificate(program, dir string) (err error) {
+	s.box, err = box.New(program, dir, fmt.Sprintf(settings, listen, s.tenant.Address().Port, filepath.Join(dir, "ca.pem"), s.tpm.Address()))
 	if err != nil {
 		return err
 	}

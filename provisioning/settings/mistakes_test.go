@@ -1,0 +1,155 @@
+package settings
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestEachMistakeIsNamedWithItsLineAndItsCure(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"misspelt key", "[lan]\n\n\n\n\n\nalow = []\n", "line 7: unknown key lan.alow: did you mean lan.allow?"},
+		{"misspelt section", "[lna]\nallow = []\n", "line 1: unknown key lna: did you mean lan?"},
+		{"wrong case", "[LAN]\n", "line 1: unknown key LAN: did you mean lan?"},
+		{"key without its section", "hold = \"5s\"\n", "line 1: unknown key hold: did you mean upstream.hold?"},
+		{"key of another section", "[lan]\nhold = \"5s\"\n", "line 2: unknown key lan.hold: did you mean upstream.hold?"},
+		{"unknown key like nothing", "[site]\nxylophone = 1\n", "line 2: unknown key site.xylophone: remove it; there is nothing of that name to set"},
+		{"dotted key", "lan.alow = []\n", "line 1: unknown key lan.alow: did you mean lan.allow?"},
+		{"inline table", "[upstream]\nconnector = { host = \"a.example\",\n prt = 25 }\n", "line 3: unknown key upstream.connector.prt: did you mean upstream.connector.port?"},
+		{"section as value", "lan = 5\n", "line 1: lan is a section: write it as [lan] with its keys on the lines below"},
+		{"section as list of tables", "[[lan]]\n", "line 1: lan is a section: write it as [lan] with its keys on the lines below"},
+		{"not TOML", "[site]\nname = Contoso\n", "line 2: the settings are not TOML: "},
+		{"key twice", "[site]\nname = \"a\"\nname = \"b\"\n", "line 3: the settings are not TOML: "},
+		{"number as text", "[limits]\nrecipients = \"500\"\n", "line 2: limits.recipients: must be a whole number, without quotes"},
+		{"number too large", "[limits]\nrecipients = 5000000000\n", "line 2: limits.recipients: must be a whole number"},
+		{"text as number", "[site]\nname = 5\n", "line 2: site.name: must be text in quotes"},
+		{"truth as text", "[journal]\nconversation = \"yes\"\n", "line 2: journal.conversation: must be true or false, without quotes"},
+		{"list as text", "[lan]\nallow = \"192.168.0.0/24\"\n", "line 2: lan.allow: must be a list"},
+		{"address for a network", "[lan]\nallow = [\"192.168.0.7\"]\n", "line 2: lan.allow: \"192.168.0.7\" has no prefix length: write \"192.168.0.7/32\""},
+		{"network with host bits", "[lan]\nallow = [\"192.168.0.7/24\"]\n", "line 2: lan.allow: \"192.168.0.7/24\" is an address within a network: write \"192.168.0.0/24\""},
+		{"whole internet", "[lan]\nallow = [\"0.0.0.0/0\"]\n", "line 2: lan.allow: \"0.0.0.0/0\" would let the whole internet send"},
+		{"mapped network", "[lan]\nallow = [\"::ffff:10.0.0.0/104\"]\n", "write it like \"192.168.10.0/24\""},
+		{"no network", "[lan]\nallow = [\"office\"]\n", "line 2: lan.allow: \"office\" is not a network"},
+		{"listener without port", "[lan]\nsmtp = [\"25\"]\n", "line 2: lan.smtp: \"25\" is not an address to listen on"},
+		{"listener on port 65536", "[lan]\nsmtp = [\":65536\"]\n", "line 2: lan.smtp: \":65536\" is not an address to listen on"},
+		{"listener twice", "[lan]\nsmtp = [\":25\"]\nsmtps = [\":25\"]\n", "line 3: lan.smtps lists \":25\" a second time"},
+		{"no listener", "[lan]\nsmtp = []\nsmtps = []\n", "line 2: lan.smtp and lan.smtps are both empty"},
+		{"host name is an address", "[lan]\nhostname = \"10.0.0.1\"\n", "line 2: lan.hostname is an address"},
+		{"host name with underscore", "[lan]\nhostname = \"my_box\"\n", "line 2: lan.hostname: \"my_box\" is not a host name"},
+		{"invisible character", "[lan]\nhostname = \"relay.contoso.com\u200e\"\n", "line 2: lan.hostname: \"relay.contoso.com\\u200e\" holds the invisible character U+200E"},
+		{"alert not an address", "[site]\nalert = \"Bob <bob@msp.example>\"\n", "line 2: site.alert: \"Bob <bob@msp.example>\" is not a mail address"},
+		{"size without number", "[spool]\nsize = \"MiB\"\n", "line 2: spool.size: \"MiB\" is not a size"},
+		{"size unit unknown", "[spool]\nsize = \"512 megs\"\n", "line 2: spool.size: \"512 megs\" is not a size: write it like \"512MiB\""},
+		{"size overflows", "[spool]\nsize = \"99999999999TiB\"\n", "line 2: spool.size: \"99999999999TiB\" is more than any disk holds"},
+		{"spool too small", "[spool]\nsize = \"1MiB\"\n", "line 2: spool.size is 1MiB: write at least 8MiB"},
+		{"duration without unit", "[upstream]\nhold = \"5\"\n", "line 2: upstream.hold: \"5\" is not a length of time: write it like \"5s\""},
+		{"duration negative", "[upstream]\nhold = \"-5s\"\n", "line 2: upstream.hold must be more than zero"},
+		{"limit zero", "[limits]\nmemory = 0\n", "line 2: limits.memory must be more than zero"},
+		{"line too short", "[limits]\nline = \"1B\"\n", "line 2: limits.line is 1B: write a size from 998B to 1MiB"},
+		{"message over the memory", "[limits]\nmessage_size = \"1GiB\"\n", "line 2: limits.message_size is 1GiB, limits.memory is 256MiB and half of spool.size 256MiB"},
+		{"pauses that shrink", "[retry]\nfirst = \"2h\"\n", "retry.longest is shorter than retry.first"},
+		{"a share of nothing", "[spool]\nclient_share = 0\n", "line 2: spool.client_share is 0"},
+		{"a rate below none", "[upstream]\nmessages_per_minute = -1\n", "line 2: upstream.messages_per_minute is -1"},
+		{"a day below none", "[upstream]\nrecipients_per_day = -1\n", "line 2: upstream.recipients_per_day is -1"},
+		{"recipients beyond a note", "[limits]\nrecipients = 20000\n", "line 2: limits.recipients is 20000"},
+		{"socket over the state", "[control]\nsocket = \"./box.state\"\n", "line 2: control.socket is the same as state.path"},
+		{"method of a later release", "[upstream]\nmethod = \"direct\"\n", "line 2: upstream.method: \"direct\" is not in this release"},
+		{"method unknown", "[upstream]\nmethod = \"pigeon\"\n", "line 2: upstream.method: \"pigeon\" is not a way out"},
+		{"name server without port", "[upstream]\ndns = [\"10.0.0.1\"]\n", "line 2: upstream.dns: \"10.0.0.1\" is not a name server: write it like"},
+		{"own address without its network", "[network]\naddress = \"10.0.0.7\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.7\" is not an address with its prefix length"},
+		{"a network for the own address", "[network]\naddress = \"10.0.0.0/24\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.0/24\" is no address that a machine can have"},
+		{"everybody for the own address", "[network]\naddress = \"10.0.0.255/24\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.255/24\" is no address"},
+		{"own address without name servers", "[network]\naddress = \"10.0.0.7/24\"\n", "network.dns is empty"},
+		{"router elsewhere", "[network]\naddress = \"10.0.0.7/24\"\ngateway = \"10.0.1.1\"\ndns = [\"10.0.0.1\"]\n", "line 3: network.gateway is 10.0.1.1, which is not another machine in 10.0.0.0/24"},
+		{"router with DHCP", "[network]\ngateway = \"10.0.1.1\"\n", "line 2: network.gateway goes with network.address"},
+		{"router of no address", "[network]\naddress = \"10.0.0.7/24\"\ngateway = \"router\"\ndns = [\"10.0.0.1\"]\n", "line 3: network.gateway: \"router\" is not an address of a machine"},
+		{"name with a domain", "[network]\nname = \"box.local\"\n", "line 2: network.name has a dot in it"},
+		{"authority that is no PEM", "[upstream.connector]\nca = \"/etc/ca.pem\"\n", "line 2: upstream.connector.ca: does not hold certificates in PEM"},
+		{"two authorities", "[upstream.connector]\nca_file = \"/etc/ca.pem\"\nca = \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\"\n", "line 3: upstream.connector.ca and upstream.connector.ca_file are both given"},
+		{"port zero", "[upstream.connector]\nport = 0\n", "line 2: upstream.connector.port is 0"},
+		{"tpm", "[keys]\ntpm = \"tpmrm0\"\n", "line 2: keys.tpm: \"tpmrm0\" is not a TPM's address"},
+		{"tpm without port", "[keys]\ntpm = \"tcp:localhost\"\n", "line 2: keys.tpm: \"tcp:localhost\" is not a TPM's address"},
+		{"protection", "[keys]\nprotection = \"none\"\n", "line 2: keys.protection: \"none\" is not a protection: write \"tpm\" or \"file\""},
+		{"format", "[journal]\nformat = \"xml\"\n", "line 2: journal.format: \"xml\" is not a journal format"},
+		{"state path", "[state]\npath = \"\"\n", "line 2: state.path is empty"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse([]byte(c.text + "\n" + minimal))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if !strings.HasPrefix(err.Error(), c.want) && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got  %s\nwant %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one error for one mistake: %s", err)
+			}
+		})
+	}
+}
+
+func TestSenderMistakesAreNamed(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"nothing at all", "", "senders.accepted_domains is empty: list the tenant's accepted domains"},
+		{"empty section", "[senders]\n", "line 1: senders.accepted_domains is empty"},
+		{"foreign default", "[senders]\naccepted_domains = [\"contoso.com\"]\ndefault = \"a@sub.contoso.com\"\n",
+			"line 3: senders.default is in sub.contoso.com, which is not among senders.accepted_domains"},
+		{"single label", "[senders]\naccepted_domains = [\"contoso\"]\n", "line 2: senders.accepted_domains: \"contoso\" is not a domain"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := Parse([]byte(c.text)); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAllMistakesAreReportedAtOnceInTheOrderOfTheirLines(t *testing.T) {
+	_, err := Parse([]byte("[spool]\nsize = \"1MiB\"\n[lan]\nalow = []\nallow = [\"x\"]\n[senders]\naccepted_domains = [\"!\"]\n"))
+	var all Errors
+	if !errors.As(err, &all) {
+		t.Fatalf("%T is not Errors", err)
+	}
+	var keys []string
+	for i, e := range all {
+		keys = append(keys, e.Key)
+		if i > 0 && e.Line < all[i-1].Line {
+			t.Errorf("line %d after line %d", e.Line, all[i-1].Line)
+		}
+	}
+	want := []string{"spool.size", "lan.alow", "lan.allow", "senders.accepted_domains"}
+	if !reflect.DeepEqual(keys, want) {
+		t.Errorf("got %v, want %v", keys, want)
+	}
+	var one Error
+	if !errors.As(err, &one) || one.Line != 2 {
+		t.Errorf("first single error %+v", one)
+	}
+}
+
+func TestWhatIsNoSettingsTextIsSaidSo(t *testing.T) {
+	if _, err := Parse(make([]byte, MaxText+1)); err == nil || !strings.Contains(err.Error(), "larger than 64KiB") {
+		t.Errorf("too large: %v", err)
+	}
+	if _, err := Parse([]byte("\xff\xfe[\x00l\x00")); err == nil || !strings.Contains(err.Error(), "UTF-16") {
+		t.Errorf("UTF-16: %v", err)
+	}
+}
+
+func TestErrorsCarryNoControlCharacters(t *testing.T) {
+	for _, text := range []string{
+		"\"\\u001b[2J\" = 1\n" + minimal,
+		"[\"\\u001b[2J\"]\n" + minimal,
+		"[site]\nname = \"\\u001b[2J\"\n" + minimal,
+		"[lan]\nhostname = \"\\u001b\"\n" + minimal,
+		"\x1b = 1\n",
+	} {
+		_, err := Parse([]byte(text))
+		if err == nil {
+			t.Errorf("%q accepted", text)
+		} else if strings.ContainsAny(err.Error(), "\x1b") {
+			t.Errorf("%q steers the terminal", err)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	"net/mail"
+	"net/textproto"
+	"strings"
+)
+
+// parsed is a notification as a mail program takes it apart.
+type parsed struct {
+	header   mail.Header
+	text     string
+	message  textproto.MIMEHeader
+	each     []textproto.MIMEHeader
+	original string
+}
+
+func parse(raw []byte) (parsed, error) {
+	var p parsed
+	m, err := mail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		return p, err
+	}
+	p.header = m.Header
+	kind, parameters, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/report" || parameters["report-type"] != "delivery-status" {
+		return p, fmt.Errorf("%s: %w", m.Header.Get("Content-Type"), err)
+	}
+	parts := multipart.NewReader(m.Body, parameters["boundary"])
+	var contents []string
+	for _, want := range []string{"text/plain; charset=utf-8", "message/delivery-status", "text/rfc822-headers"} {
+		part, err := parts.NextRawPart()
+		if err != nil {
+			return p, fmt.Errorf("part %s: %w", want, err)
+		}
+		if got := part.Header.Get("Content-Type"); got != want || len(part.Header) != 2 {
+			return p, fmt.Errorf("part %v, want %s", part.Header, want)
+		}
+		var from io.Reader = part
+		if part.Header.Get("Content-Transfer-Encoding") == "quoted-printable" {
+			from = quotedprintable.NewReader(part)
+		}
+		content, err := io.ReadAll(from)
+		if err != nil {
+			return p, fmt.Errorf("part %s: %w", want, err)
+		}
+		contents = append(contents, string(content))
+	}
+	if _, err := parts.NextRawPart(); !errors.Is(err, io.EOF) {
+		return p, fmt.Errorf("behind the last part: %w", err)
+	}
+	p.text, p.original = contents[0], contents[2]
+	p.message, p.each, err = groups(contents[1])
+	return p, err
+}
+
+// groups takes a delivery status apart.
+func groups(status string) (message textproto.MIMEHeader, each []textproto.MIMEHeader, err error) {
+	reader := textproto.NewReader(bufio.NewReader(strings.NewReader(status)))
+	for {
+		group, err := reader.ReadMIMEHeader()
+		if len(group) > 0 {
+			each = append(each, group)
+		}
+		if errors.Is(err, io.EOF) && len(each) > 1 {
+			return each[0], each[1:], nil
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("group %d: %w", len(each), err)
+		}
+	}
+}
+
+// plain tells what no mail server need take: anything but ASCII in CRLF lines
+// of at most 998 octets.
+func plain(raw []byte) error {
+	text, whole := bytes.CutSuffix(raw, []byte("\r\n"))
+	if !whole {
+		return errors.New("the last line has no end")
+	}
+	for line := range bytes.SplitSeq(text, []byte("\r\n")) {
+		if len(line) > 998 {
+			return fmt.Errorf("a line of %d octets", len(line))
+		}
+		if i := bytes.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }); i >= 0 {
+			return fmt.Errorf("octet %#x in %q", line[i], line)
+		}
+	}
+	return nil
+}
