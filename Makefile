@@ -11,7 +11,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 RUN_PARTS  := swtpm
 IMAGE_PARTS := kmod cpio
 BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm
-TEST_PARTS := $(BOOT_PARTS) dosfstools exfatprogs mtools gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
+TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 dosfstools exfatprogs mtools gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
 .PHONY: run test build lint fuzz bench soak image boot clean
