@@ -1,10 +1,14 @@
 package settings
 
 import (
+	"cmp"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/pelletier/go-toml/v2"
 )
 
 // keys lists the dotted names of every setting below a struct type.
@@ -34,5 +38,44 @@ func TestEverySettingIsInTheDocumentationAndNoOther(t *testing.T) {
 	}
 	if rows := strings.Count(string(text), "\n| `"); rows != len(known) {
 		t.Errorf("docs/settings.md has %d rows for %d settings", rows, len(known))
+	}
+}
+
+func TestTheDefaultsInTheDocumentationAreThoseOfTheProgram(t *testing.T) {
+	page, err := os.ReadFile("../../docs/settings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connector, submission := Default(), Default()
+	submission.Upstream.boundAsMailbox()
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)`(?:; with submission `([^`]+)`)? \\|").FindAllStringSubmatch(string(page), -1)
+	if len(rows) < 35 {
+		t.Errorf("only %d defaults were found: are they still written as they were?", len(rows))
+	}
+	for _, row := range rows {
+		isDefault(t, connector, row[1], row[2])
+		isDefault(t, submission, row[1], cmp.Or(row[3], row[2]))
+	}
+}
+
+// isDefault tells that a value, in TOML, is what a setting has in s.
+func isDefault(t *testing.T, s Settings, key, value string) {
+	t.Helper()
+	field, known := reflect.ValueOf(s), true
+	for name := range strings.SplitSeq(key, ".") {
+		if field, known = fieldNamed(field, name); !known {
+			t.Fatalf("there is no setting %s", key)
+		}
+	}
+	var tree map[string]any
+	if err := toml.Unmarshal([]byte("value = "+value), &tree); err != nil {
+		t.Fatal(err)
+	}
+	told := reflect.New(field.Type()).Elem()
+	if err := assign(told, tree["value"]); err != nil {
+		t.Fatalf("%s = %s: %v", key, value, err)
+	}
+	if none := field.Kind() == reflect.Slice && field.Len()+told.Len() == 0; !none && !reflect.DeepEqual(told.Interface(), field.Interface()) {
+		t.Errorf("%s is %v by default, and not %s", key, field, value)
 	}
 }
