@@ -150,7 +150,11 @@ func (b *box) lookAtRelay(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return preflight.Problem(err)
 	}
-	return preflight.Held(status.Reason)
+	found := preflight.Held(status.Reason)
+	for _, own := range status.Accounts {
+		found = append(found, preflight.Held(own.Account+": "+own.Reason)...)
+	}
+	return found
 }
 
 func (b *box) lookAtSpool(ctx context.Context) []preflight.Finding {

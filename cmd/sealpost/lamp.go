@@ -67,7 +67,7 @@ func (m *machine) mailIsHeld(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*healthPatience)
 	defer cancel()
 	status, err := ask[dispatch.Status](ctx, relaySocket, "queue/list")
-	return err == nil && (status.Held != "" || status.Spool != "")
+	return err == nil && (status.Held != "" || len(status.Accounts) > 0 || status.Spool != "")
 }
 
 // startButton resets the box when its button is held for long.

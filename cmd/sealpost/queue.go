@@ -166,10 +166,16 @@ func summary(s dispatch.Status, count int) string {
 	case s.Held == "stopped":
 		text += "; " + s.Reason
 	case s.Held != "":
-		text += fmt.Sprintf("; held since %s: %s; asked again at %s",
-			s.Since.Local().Format(time.TimeOnly), s.Reason, s.Next.Local().Format(time.TimeOnly))
+		text += "; held since " + heldWords(s.Hold)
+	}
+	for _, own := range s.Accounts {
+		text += fmt.Sprintf("; the mail of %s is held since %s", own.Account, heldWords(own))
 	}
 	return text
+}
+
+func heldWords(h dispatch.Hold) string {
+	return fmt.Sprintf("%s: %s; asked again at %s", h.Since.Local().Format(time.TimeOnly), h.Reason, h.Next.Local().Format(time.TimeOnly))
 }
 
 func (d done) String() string {

@@ -6,10 +6,13 @@ import (
 )
 
 // account counts what was sent for one mailbox, or where the upstream knows none
-// for all, and says whether more may be. What the far side answers teaches it
+// for all, and says whether more may be. Only one with a name has a gate that
+// ever closes. What the far side answers teaches it
 // lower limits than those it was given; they open again step by step.
 type account struct {
+	name   string
 	limits Limits
+	gate   gate
 
 	connections learned
 	rate        learned
@@ -21,9 +24,9 @@ type account struct {
 
 // newAccount counts messages over one slot more than the rate is given for: the
 // first one is over only in part.
-func newAccount(limits Limits) *account {
+func newAccount(name string, limits Limits, retry Retry) *account {
 	const slots = 60
-	return &account{limits: limits,
+	return &account{name: name, limits: limits, gate: newGate(retry),
 		recent: window{Slot: cmp.Or(limits.Rate.Per, time.Minute) / slots, Counts: make([]int, slots+1)},
 		day:    window{Slot: time.Hour, Counts: make([]int, 24)}}
 }
@@ -65,7 +68,18 @@ func (a *account) slots(now time.Time) int {
 }
 
 // may tells whether one more message may be sent now.
-func (a *account) may(now time.Time) bool { return a.sending < a.slots(now) && a.wait(now) == 0 }
+func (a *account) may(now time.Time) bool {
+	return a.gate.ready(now) && a.sending < a.slots(now) && a.wait(now) == 0
+}
+
+// relief is how long it takes until one that must wait may send, unless the end
+// of a message brings that about.
+func (a *account) relief(now time.Time) time.Duration {
+	if a.gate.closed() {
+		return max(a.wait(now), a.gate.until.Sub(now))
+	}
+	return a.wait(now)
+}
 
 // wait is how long it takes until one more message may be sent. The far side
 // counts a message at some time while it is on its way: so it counts here for
@@ -118,5 +132,5 @@ func (a *account) throttled(now time.Time) {
 
 // used tells whether it counts anything, or has learned something.
 func (a *account) used(now time.Time) bool {
-	return a.sending+a.recent.total(now)+a.day.total(now)+a.connections.Limit+a.rate.Limit > 0
+	return a.gate.closed() || a.sending+a.recent.total(now)+a.day.total(now)+a.connections.Limit+a.rate.Limit > 0
 }

@@ -108,7 +108,7 @@ func TestWhatOneMailboxLearnsIsNotTheOthers(t *testing.T) {
 }
 
 func TestTheLedgerIsBoundedInMemoryAndOnFlash(t *testing.T) {
-	l, now := newLedger(Limits{Connections: 3, PerDay: 10_000}), time.Now()
+	l, now := newLedger(Limits{Connections: 3, PerDay: 10_000}, usual.Retry), time.Now()
 	for i := range 10 * mostAccounts {
 		a := l.of(fmt.Sprintf("%s%d@contoso.com", strings.Repeat("x", 60), i), now)
 		for hour := range 24 {
@@ -122,7 +122,7 @@ func TestTheLedgerIsBoundedInMemoryAndOnFlash(t *testing.T) {
 	if len(text) == 0 || len(text) > spool.MaxMemo {
 		t.Fatalf("a memo of %d octets", len(text))
 	}
-	again := newLedger(l.limits)
+	again := newLedger(l.limits, l.retry)
 	again.restore(text, now)
 	if len(again.accounts) < 8 || again.recipients(now) == 0 {
 		t.Errorf("%d accounts come back, with %d recipients", len(again.accounts), again.recipients(now))

@@ -130,7 +130,7 @@ func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.owners[a.ticket.ID] = name
+	d.backlog.own(a.ticket.ID, name)
 	now := time.Now()
 	own := d.ledger.of(name, now)
 	if own == a.account {
@@ -143,6 +143,7 @@ func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
 	}
 	a.account.notSent()
 	a.account = own
+	own.gate.enter(a)
 	own.began()
 	return true
 }
@@ -204,21 +205,43 @@ func (d *Dispatcher) unanswered(t *trial) {
 	if t.content.broken() != nil || d.context.Err() != nil {
 		return
 	}
-	words, kind := t.err.Error(), unreachable
-	answer := reply.Reply{}
+	kind, scope := unreachable, report.Whole
+	u := (*upstream.Unavailable)(nil)
+	if errors.As(t.err, &u) && u.Configuration {
+		kind = report.Configuration
+	}
+	if u != nil && u.Account {
+		scope = report.Account
+	}
+	if reading, known := t.denial(); known {
+		kind, scope = reading.Kind, max(scope, reading.Scope)
+	}
+	g := d.gateOf(t, scope)
+	if t.own = (t.ready() || scope == report.Account) && d.ownFault(t, g); !t.own {
+		d.shut(t, g, kind, t.words(), t.answer())
+	}
+}
+
+// answer is the one by which the far side would not go on at all, if any.
+func (t *trial) answer() reply.Reply {
 	if u := (*upstream.Unavailable)(nil); errors.As(t.err, &u) {
-		words, answer = u.Reason, u.Answer
-		if u.Configuration {
-			kind = report.Configuration
-		}
+		return u.Answer
 	}
-	if reading, known := report.Read(answer); known && reading.Kind != report.Message {
-		kind = reading.Kind
-		words += ": " + reading.Words()
+	return reply.Reply{}
+}
+
+// denial is what that answer means, where it is known and not about a message.
+func (t *trial) denial() (report.Reading, bool) {
+	reading, known := report.Read(t.answer())
+	return reading, known && reading.Kind != report.Message
+}
+
+// gateOf is the gate that a fault of that scope closes.
+func (d *Dispatcher) gateOf(t *trial, s report.Scope) *gate {
+	if s == report.Account && t.account.name != "" {
+		return &t.account.gate
 	}
-	if t.own = t.ready() && d.ownFault(t); !t.own {
-		d.shut(t, kind, words, answer)
-	}
+	return &d.gate
 }
 
 // ready tells of an attempt without an answer whether the far side broke off
@@ -235,50 +258,38 @@ func (t *trial) unoffered() bool { return t.err != nil && !t.ready() }
 func (d *Dispatcher) answered(t *trial) {
 	v := &t.verdict
 	if v.hold != nil {
+		g := d.gateOf(t, v.hold.Scope)
 		fixed := v.hold.Kind == report.Configuration || v.hold.Kind == report.Blocked
-		if t.own = fixed && d.ownFault(t); !t.own {
-			d.shut(t, v.hold.Kind, v.holdWords(), v.held)
+		if t.own = fixed && d.ownFault(t, g); !t.own {
+			d.shut(t, g, v.hold.Kind, v.holdWords(), v.held)
 			return
 		}
 	}
+	taken := v.count(delivered) > 0
 	d.mu.Lock()
-	if v.count(delivered) > 0 {
-		d.taken++
-	}
-	opened := d.gate.open()
+	opened, ownOpened := d.gate.passed(taken), t.account.gate.passed(taken)
 	d.mu.Unlock()
 	if opened {
-		d.journal.UpstreamResumed()
+		d.journal.UpstreamResumed("")
+	}
+	if ownOpened {
+		d.journal.UpstreamResumed(t.account.name)
 	}
 }
 
-// ownFault tells whether what stands for the whole upstream is the message's
-// own fault: it met the like before, and others were taken since. While none is
-// taken nothing is.
-func (d *Dispatcher) ownFault(t *trial) bool {
-	const most = 1000
+// ownFault tells whether what would close the gate is the message's own fault.
+func (d *Dispatcher) ownFault(t *trial, g *gate) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.gate.closed() {
-		return false
-	}
 	if t.envelope.Sender == "" && t.envelope.Report {
 		// Only the certificate's own domain vouches for the null reverse-path.
-		return true
+		return !g.closed()
 	}
-	before, known := d.suspects[t.envelope.ID]
-	if known {
-		return d.taken > before
-	}
-	if len(d.suspects) == most {
-		clear(d.suspects)
-	}
-	d.suspects[t.envelope.ID] = d.taken
-	return false
+	return g.blames(t.envelope.ID)
 }
 
-// shut holds all mail back for a while, and learns from the answer.
-func (d *Dispatcher) shut(t *trial, kind report.Kind, words string, answer reply.Reply) {
+// shut holds the mail of a gate back for a while, and learns from the answer.
+func (d *Dispatcher) shut(t *trial, g *gate, kind report.Kind, words string, answer reply.Reply) {
 	const tooManyConnections = 432
 	d.mu.Lock()
 	if d.queue == nil {
@@ -293,11 +304,18 @@ func (d *Dispatcher) shut(t *trial, kind report.Kind, words string, answer reply
 	case kind == report.WaitLong:
 		t.account.throttled(now)
 	}
-	news := d.gate.shut(t.begun, now, kind, words)
-	until := d.gate.until
-	d.releaseWaiting()
+	news := g.shut(t.begun, now, kind, words)
+	until, resumed, account := g.until, false, ""
+	if g != &d.gate {
+		// Who says that of one account takes the others' mail.
+		resumed, account = d.gate.open(), t.account.name
+	}
+	d.releaseWaiting(func(m *message) bool { return account == "" || m.account == account })
 	d.mu.Unlock()
+	if resumed {
+		d.journal.UpstreamResumed("")
+	}
 	if news {
-		d.journal.UpstreamHeld(string(kind), words, until)
+		d.journal.UpstreamHeld(account, string(kind), words, until)
 	}
 }

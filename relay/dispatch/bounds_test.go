@@ -125,7 +125,7 @@ func TestAClientMaySeeForTheOthersWhetherAHeldUpstreamIsBack(t *testing.T) {
 
 func TestATimeNotedOnFlashIsKeptThoughTheClockIsSetBack(t *testing.T) {
 	now := time.Now()
-	a := newAccount(Limits{Connections: 4})
+	a := newAccount("", Limits{Connections: 4}, usual.Retry)
 	a.connections = learned{1, now.Add(10 * 365 * day)}
 	if n := a.slots(now); n != 4 {
 		t.Errorf("what is said to have been learned in ten years allows %d connections", n)

@@ -17,7 +17,7 @@ func (d *Dispatcher) AwaitClock(reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.gate.bar(noClock, reason)
-	d.journal.UpstreamHeld(string(noClock), reason, time.Time{})
+	d.journal.UpstreamHeld("", string(noClock), reason, time.Time{})
 }
 
 // ClockSet lets mail go out.
@@ -26,7 +26,7 @@ func (d *Dispatcher) ClockSet() {
 	d.clockSet = time.Now()
 	d.gate.unbar()
 	d.mu.Unlock()
-	d.journal.UpstreamResumed()
+	d.journal.UpstreamResumed("")
 	d.kick()
 }
 

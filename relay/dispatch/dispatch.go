@@ -69,9 +69,6 @@ type Dispatcher struct {
 	gate     gate
 	ledger   *ledger
 	active   map[*attempt]struct{}
-	taken    int64               // messages that the upstream took, ever
-	suspects map[string]int64    // taken, when a message first met a fault of the whole upstream
-	owners   map[queue.ID]string // accounts of kept messages, as far as they are known and named
 	untold   map[queue.ID]*trial // damaged messages whose senders could not be told yet
 	turn     int                 // of live mail and the backlog
 	clockSet time.Time           // when the clock could be relied on
@@ -85,12 +82,10 @@ func New(config Config, u Upstream, j *journal.Journal) *Dispatcher {
 		noQueue:  errNoSpool,
 		live:     newLane[*message](),
 		backlog:  newBacklog(),
-		gate:     gate{retry: config.Retry},
+		gate:     newGate(config.Retry),
 		clockSet: time.Now(),
-		ledger:   newLedger(config.Limits),
+		ledger:   newLedger(config.Limits, config.Retry),
 		active:   make(map[*attempt]struct{}),
-		suspects: make(map[string]int64),
-		owners:   make(map[queue.ID]string),
 		untold:   make(map[queue.ID]*trial),
 	}
 	d.context, d.cancel = context.WithCancel(context.Background())
@@ -130,7 +125,7 @@ func (d *Dispatcher) Stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stopping = true
-	d.releaseWaiting()
+	d.releaseWaiting(func(*message) bool { return true })
 	for a := range d.active {
 		if a.message != nil {
 			a.message.stopWaiting()
@@ -207,12 +202,11 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 	return wait, true
 }
 
-// begin sets an attempt off. While the gate is closed it is a probe, and
-// nothing else goes out beside it. The caller holds mu.
+// begin sets an attempt off. While a gate is closed it is a probe, and nothing
+// else goes through beside it. The caller holds mu.
 func (d *Dispatcher) begin(a *attempt) {
-	if d.gate.closed() {
-		d.gate.probe = a
-	}
+	d.gate.enter(a)
+	a.account.gate.enter(a)
 	d.active[a] = struct{}{}
 	a.account.began()
 	if a.message != nil {
@@ -258,12 +252,12 @@ func (d *Dispatcher) nextKept(now time.Time) *attempt {
 		}
 	}
 	const largeTurn = 8
-	may := func(t queue.Ticket) bool { return d.ledger.of(d.owners[t.ID], now).may(now) }
+	may := func(t queue.Ticket) bool { return d.ledger.of(d.backlog.owners[t.ID], now).may(now) }
 	t, some := d.backlog.pop(may, busy < max(1, d.ledger.slots(now)-1), d.turn%largeTurn < 2)
 	if !some {
 		return nil
 	}
-	return &attempt{begun: now, account: d.ledger.of(d.owners[t.ID], now), ticket: t, large: t.Size >= large}
+	return &attempt{begun: now, account: d.ledger.of(d.backlog.owners[t.ID], now), ticket: t, large: t.Size >= large}
 }
 
 // end makes room for the next attempt.
@@ -275,9 +269,8 @@ func (d *Dispatcher) end(a *attempt) {
 	} else {
 		a.account.ended(time.Now())
 	}
-	if d.gate.probe == a {
-		d.gate.probe = nil
-	}
+	d.gate.leave(a)
+	a.account.gate.leave(a)
 	d.mu.Unlock()
 	if a.message != nil {
 		a.message.release()
@@ -285,11 +278,10 @@ func (d *Dispatcher) end(a *attempt) {
 	d.kick()
 }
 
-// releaseWaiting tells every client's message that waits for its turn to be
-// kept. The caller holds mu.
-func (d *Dispatcher) releaseWaiting() {
-	for d.live.size > 0 {
-		m, _ := d.live.pop(func(*message) bool { return true })
+// releaseWaiting tells the clients' messages that wait for their turn, and are
+// meant, to be kept. The caller holds mu.
+func (d *Dispatcher) releaseWaiting(meant func(*message) bool) {
+	for m, some := d.live.pop(meant); some; m, some = d.live.pop(meant) {
 		m.stopWaiting()
 	}
 }

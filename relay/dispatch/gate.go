@@ -10,8 +10,8 @@ import (
 // unreachable is the kind of a far side that gave no answer that counts.
 const unreachable report.Kind = "unreachable"
 
-// gate holds back all mail while the upstream as a whole takes none. When it
-// is time, one message goes through to see.
+// gate holds back all mail of the upstream, or of one account, while none of it
+// is taken. When it is time, one message goes through to see.
 type gate struct {
 	retry    Retry
 	kind     report.Kind // empty while the gate is open
@@ -21,7 +21,12 @@ type gate struct {
 	until    time.Time
 	failures int      // in a row
 	probe    *attempt // the message that went through to see
+
+	taken    int64            // messages that went through, ever
+	suspects map[string]int64 // taken, when a message first met what would close the gate
 }
+
+func newGate(retry Retry) gate { return gate{retry: retry, suspects: make(map[string]int64)} }
 
 // closed tells whether mail is held back.
 func (g *gate) closed() bool { return g.kind != "" }
@@ -38,6 +43,47 @@ func (g *gate) wait(now time.Time, longest time.Duration) time.Duration {
 		return longest
 	}
 	return lookAgain(now, g.until, longest)
+}
+
+// enter has a message that comes to a closed gate go through to see.
+func (g *gate) enter(a *attempt) {
+	if g.closed() {
+		g.probe = a
+	}
+}
+
+// leave ends what a message was there to see.
+func (g *gate) leave(a *attempt) {
+	if g.probe == a {
+		g.probe = nil
+	}
+}
+
+// passed notes that a message went through, and was taken where it says so. It
+// tells whether the gate opens by that.
+func (g *gate) passed(taken bool) (opens bool) {
+	if taken {
+		g.taken++
+	}
+	return g.open()
+}
+
+// blames tells whether what would close the gate is that message's own fault: it
+// met the like before, and others were taken since. While none is taken nothing
+// is.
+func (g *gate) blames(id string) bool {
+	const most = 1000
+	if g.closed() {
+		return false
+	}
+	if before, known := g.suspects[id]; known {
+		return g.taken > before
+	}
+	if len(g.suspects) == most {
+		clear(g.suspects)
+	}
+	g.suspects[id] = g.taken
+	return false
 }
 
 // lookAgain is how long it takes until something is due for certain.

@@ -10,16 +10,31 @@ import (
 
 // Status is how the upstream and the queue are at this moment.
 type Status struct {
-	Held       string    `json:"held,omitempty"`   // the kind of fault for which mail is held back
-	Reason     string    `json:"reason,omitempty"` // in words
-	Since      time.Time `json:"since,omitzero"`
-	Next       time.Time `json:"next,omitzero"`   // when the upstream is asked again
-	Due        int       `json:"due"`             // messages that wait for their turn
-	Later      int       `json:"later"`           // messages that wait for their time
-	Active     int       `json:"active"`          // attempts under way
-	Slots      int       `json:"slots"`           // attempts that may run at once
-	Recipients int       `json:"recipients"`      // of the last 24 hours
-	Spool      string    `json:"spool,omitempty"` // why mail cannot be kept
+	Hold
+	Accounts   []Hold `json:"accounts,omitempty"` // whose mail alone is held back, where there is any
+	Due        int    `json:"due"`                // messages that wait for their turn
+	Later      int    `json:"later"`              // messages that wait for their time
+	Active     int    `json:"active"`             // attempts under way
+	Slots      int    `json:"slots"`              // attempts that may run at once
+	Recipients int    `json:"recipients"`         // of the last 24 hours
+	Spool      string `json:"spool,omitempty"`    // why mail cannot be kept
+}
+
+// Hold is why mail is held back; a zero one is none.
+type Hold struct {
+	Account string    `json:"account,omitempty"` // whose; empty for all mail
+	Held    string    `json:"held,omitempty"`    // the kind of fault
+	Reason  string    `json:"reason,omitempty"`  // in words
+	Since   time.Time `json:"since,omitzero"`
+	Next    time.Time `json:"next,omitzero"` // when the upstream is asked again
+}
+
+// hold tells of a closed gate.
+func (g *gate) hold(account string) Hold {
+	if !g.closed() {
+		return Hold{}
+	}
+	return Hold{account, string(g.kind), g.reason, g.since, g.until}
 }
 
 // Status tells how things are.
@@ -27,10 +42,13 @@ func (d *Dispatcher) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	s := Status{Held: string(d.gate.kind), Reason: d.gate.reason, Due: d.backlog.due(), Later: len(d.backlog.later),
+	s := Status{Hold: d.gate.hold(""), Due: d.backlog.due(), Later: len(d.backlog.later),
 		Active: len(d.active), Slots: d.ledger.slots(now), Recipients: d.ledger.recipients(now)}
-	if d.gate.closed() {
-		s.Since, s.Next = d.gate.since, d.gate.until
+	for _, a := range d.ledger.held() {
+		if d.backlog.owned[a.name] == 0 {
+			continue
+		}
+		s.Accounts = append(s.Accounts, a.gate.hold(a.name))
 	}
 	if d.noQueue != nil {
 		s.Spool = d.noQueue.Error()
@@ -70,7 +88,7 @@ func (d *Dispatcher) makeDue(q *queue.Queue, waiting []queue.Ticket) error {
 		if err := q.MakeDue(t.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
 			failed = err
 		}
-		d.put(t)
+		d.put(t, "")
 	}
 	d.askNow()
 	return failed
@@ -78,8 +96,12 @@ func (d *Dispatcher) makeDue(q *queue.Queue, waiting []queue.Ticket) error {
 
 // askNow ends the pause before the upstream is asked again.
 func (d *Dispatcher) askNow() {
+	now := time.Now()
 	d.mu.Lock()
-	d.gate.until = time.Now()
+	d.gate.until = now
+	for _, a := range d.ledger.held() {
+		a.gate.until = now
+	}
 	d.mu.Unlock()
 	d.kick()
 }

@@ -19,7 +19,8 @@ import (
 func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
 	account := d.upstream.Account(e)
 	d.mu.Lock()
-	needed := d.gate.closed() && d.hopeless(account, time.Now()) != ""
+	now := time.Now()
+	needed := d.closed(d.ledger.of(account, now)) != nil && d.hopeless(account, now) != ""
 	q := d.queue
 	d.mu.Unlock()
 	if !needed || q == nil {
@@ -113,7 +114,7 @@ func (in *Incoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply
 	if err != nil {
 		return d.declinedAs(e, cannotKeep(err))
 	}
-	d.put(ticket)
+	d.put(ticket, d.upstream.Account(e))
 	return d.kept(e, "it is too large for memory")
 }
 

@@ -12,62 +12,69 @@ import (
 // connections, so that small mail passes a large scan.
 const large = 1 << 20
 
-// lane holds what is due, client by client: each client's in their order, and
-// the clients in turn, so that a chatty one starves nobody.
+// party is whose mail takes turns: a client's, and of that each account's apart,
+// so that an account which must wait holds up no other.
+type party struct {
+	client  uint64
+	account string
+}
+
+// lane holds what is due, party by party: each one's in their order, and the
+// parties in turn, so that a chatty client starves nobody.
 type lane[T comparable] struct {
-	turns   []uint64 // clients, the next one first
-	waiting map[uint64][]T
+	turns   []party // the next one first
+	waiting map[party][]T
 	size    int
 }
 
-func newLane[T comparable]() *lane[T] { return &lane[T]{waiting: make(map[uint64][]T)} }
+func newLane[T comparable]() *lane[T] { return &lane[T]{waiting: make(map[party][]T)} }
 
-func (l *lane[T]) push(client uint64, one T) {
-	if len(l.waiting[client]) == 0 {
-		l.turns = append(l.turns, client)
+func (l *lane[T]) push(p party, one T) {
+	if len(l.waiting[p]) == 0 {
+		l.turns = append(l.turns, p)
 	}
-	l.waiting[client] = append(l.waiting[client], one)
+	l.waiting[p] = append(l.waiting[p], one)
 	l.size++
 }
 
 // pushFront gives one its turn back.
-func (l *lane[T]) pushFront(client uint64, one T) {
-	l.push(client, one)
-	waiting := l.waiting[client]
+func (l *lane[T]) pushFront(p party, one T) {
+	l.push(p, one)
+	waiting := l.waiting[p]
 	copy(waiting[1:], waiting)
 	waiting[0] = one
 }
 
-// pop gives the next one of the first client in turn whose next one may go.
+// pop gives the next one of the first party in turn whose next one may go.
 func (l *lane[T]) pop(may func(T) bool) (first T, some bool) {
-	turn := slices.IndexFunc(l.turns, func(client uint64) bool { return may(l.waiting[client][0]) })
+	turn := slices.IndexFunc(l.turns, func(p party) bool { return may(l.waiting[p][0]) })
 	if turn < 0 {
 		return first, false
 	}
-	client := l.turns[turn]
+	p := l.turns[turn]
 	l.turns = slices.Delete(l.turns, turn, turn+1)
-	waiting := l.waiting[client]
+	waiting := l.waiting[p]
 	first = waiting[0]
 	if len(waiting) == 1 {
-		delete(l.waiting, client)
+		delete(l.waiting, p)
 	} else {
-		l.waiting[client] = waiting[1:]
-		l.turns = append(l.turns, client)
+		l.waiting[p] = waiting[1:]
+		l.turns = append(l.turns, p)
 	}
 	l.size--
 	return first, true
 }
 
 // remove takes one out of its turn.
-func (l *lane[T]) remove(client uint64, one T) {
-	i := slices.Index(l.waiting[client], one)
+func (l *lane[T]) remove(p party, one T) {
+	i := slices.Index(l.waiting[p], one)
 	if i < 0 {
 		return
 	}
 	l.size--
-	if l.waiting[client] = slices.Delete(l.waiting[client], i, i+1); len(l.waiting[client]) == 0 {
-		delete(l.waiting, client)
-		l.turns = slices.DeleteFunc(l.turns, func(c uint64) bool { return c == client })
+	if l.waiting[p] = slices.Delete(l.waiting[p], i, i+1); len(l.waiting[p]) == 0 {
+		delete(l.waiting, p)
+		l.turns = slices.DeleteFunc(l.turns, func(each party) bool { return each == p })
 	}
 }
 
@@ -75,30 +82,56 @@ func (l *lane[T]) remove(client uint64, one T) {
 type backlog struct {
 	small, large *lane[queue.Ticket]
 	later        later
+	owners       map[queue.ID]string // accounts, as far as they are known and named
+	owned        map[string]int      // messages, by account
 }
 
 func newBacklog() *backlog {
-	return &backlog{small: newLane[queue.Ticket](), large: newLane[queue.Ticket]()}
+	return &backlog{small: newLane[queue.Ticket](), large: newLane[queue.Ticket](), owners: make(map[queue.ID]string), owned: make(map[string]int)}
 }
+
+// own notes the account of a message; one without a name is none.
+func (b *backlog) own(id queue.ID, account string) {
+	if account == "" || b.owners[id] == account {
+		return
+	}
+	b.disown(id)
+	b.owners[id] = account
+	b.owned[account]++
+}
+
+// disown forgets the account of a message that is gone.
+func (b *backlog) disown(id queue.ID) {
+	account, known := b.owners[id]
+	if !known {
+		return
+	}
+	delete(b.owners, id)
+	if b.owned[account]--; b.owned[account] == 0 {
+		delete(b.owned, account)
+	}
+}
+
+func (b *backlog) party(t queue.Ticket) party { return party{t.Client, b.owners[t.ID]} }
 
 func (b *backlog) push(t queue.Ticket) {
 	if t.Size >= large {
-		b.large.push(t.Client, t)
+		b.large.push(b.party(t), t)
 		return
 	}
-	b.small.push(t.Client, t)
+	b.small.push(b.party(t), t)
 }
 
-// putBack returns a ticket that was popped: to the front, so that its client's
+// putBack returns a ticket that was popped: to the front, so that its party's
 // order is kept, or behind others that may fare better.
 func (b *backlog) putBack(t queue.Ticket, front bool) {
 	switch {
 	case !front:
 		b.push(t)
 	case t.Size >= large:
-		b.large.pushFront(t.Client, t)
+		b.large.pushFront(b.party(t), t)
 	default:
-		b.small.pushFront(t.Client, t)
+		b.small.pushFront(b.party(t), t)
 	}
 }
 

@@ -28,11 +28,12 @@ type Rate struct {
 // upstream gives them.
 type ledger struct {
 	limits   Limits
+	retry    Retry
 	accounts map[string]*account
 }
 
-func newLedger(limits Limits) *ledger {
-	return &ledger{limits: limits, accounts: make(map[string]*account)}
+func newLedger(limits Limits, retry Retry) *ledger {
+	return &ledger{limits: limits, retry: retry, accounts: make(map[string]*account)}
 }
 
 // mostAccounts are kept at once; what goes beyond shares the one without a name.
@@ -50,7 +51,7 @@ func (l *ledger) of(name string, now time.Time) *account {
 			return l.of("", now)
 		}
 	}
-	l.accounts[name] = newAccount(l.limits)
+	l.accounts[name] = newAccount(name, l.limits, l.retry)
 	return l.accounts[name]
 }
 
@@ -64,7 +65,7 @@ func (l *ledger) slots(now time.Time) int {
 		}
 	}
 	if slots == 0 {
-		slots = newAccount(l.limits).slots(now)
+		slots = newAccount("", l.limits, l.retry).slots(now)
 	}
 	return min(slots, max(1, l.limits.Connections))
 }
@@ -74,11 +75,22 @@ func (l *ledger) slots(now time.Time) int {
 func (l *ledger) relief(now time.Time) time.Duration {
 	relief := time.Duration(0)
 	for _, a := range l.accounts {
-		if wait := a.wait(now); wait > 0 && (relief == 0 || wait < relief) {
+		if wait := a.relief(now); wait > 0 && (relief == 0 || wait < relief) {
 			relief = wait
 		}
 	}
 	return relief
+}
+
+// held are the accounts whose gates are closed, by their names.
+func (l *ledger) held() []*account {
+	var held []*account
+	for _, name := range slices.Sorted(maps.Keys(l.accounts)) {
+		if a := l.accounts[name]; a.gate.closed() {
+			held = append(held, a)
+		}
+	}
+	return held
 }
 
 // recipients are those of the last day.

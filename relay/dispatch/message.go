@@ -39,8 +39,8 @@ func newMessage(e envelope.Envelope, account string, memory *body.Buffer) *messa
 	return m
 }
 
-// client is whose turn the message takes.
-func (m *message) client() uint64 { return queue.ClientOf(m.envelope.Client) }
+// party is whose turn the message takes.
+func (m *message) party() party { return party{queue.ClientOf(m.envelope.Client), m.account} }
 
 // stopWaiting tells whoever waits that the message had better be kept.
 func (m *message) stopWaiting() {

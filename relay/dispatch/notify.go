@@ -126,7 +126,7 @@ func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Rea
 	if err != nil {
 		return err
 	}
-	d.put(ticket)
+	d.put(ticket, d.upstream.Account(e))
 	return nil
 }
 

@@ -34,19 +34,24 @@ func (d *Dispatcher) join(m *message, now time.Time) string {
 	if d.stopping {
 		return errStopping.Error()
 	}
-	d.live.push(m.client(), m)
+	d.live.push(m.party(), m)
 	return ""
 }
 
 // hopeless says why the upstream will not take a message of that account within
 // the hold time. The caller holds mu.
 func (d *Dispatcher) hopeless(account string, now time.Time) string {
-	switch {
-	case d.stopping:
+	own := d.ledger.of(account, now)
+	if d.stopping {
 		return errStopping.Error()
-	case d.gate.closed() && (!d.gate.ready(now) || d.backlog.due() > 0 || d.live.size > 0):
-		return d.gate.reason
-	case d.ledger.of(account, now).wait(now) > d.config.Hold:
+	}
+	for _, g := range []*gate{&d.gate, &own.gate} {
+		if g.closed() && (!g.ready(now) || d.backlog.due() > 0 || d.live.size > 0) {
+			return g.reason
+		}
+	}
+	switch {
+	case own.wait(now) > d.config.Hold:
 		return "as many messages were sent as may be for now"
 	case len(d.active) >= d.ledger.slots(now) && d.stuck(now):
 		return "the upstream is slow to answer"
@@ -77,7 +82,7 @@ func (d *Dispatcher) await(ctx context.Context, m *message) reply.Reply {
 		case <-ctx.Done():
 			return d.setAside(ctx, m, errStopping.Error())
 		case <-m.leave:
-			return d.setAside(ctx, m, d.reason())
+			return d.setAside(ctx, m, d.reason(m.account))
 		case <-timer.C:
 			more := m.patience(begun, time.Now(), d.hold())
 			if more <= 0 {
@@ -98,14 +103,27 @@ func (d *Dispatcher) hold() time.Duration {
 	return d.config.Hold
 }
 
-// reason is why mail is kept at this moment.
-func (d *Dispatcher) reason() string {
+// reason is why an account's mail is kept at this moment.
+func (d *Dispatcher) reason(account string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.gate.closed() {
-		return d.gate.reason
+	if g := d.closed(d.ledger.of(account, time.Now())); g != nil {
+		return g.reason
 	}
 	return errStopping.Error()
+}
+
+// closed is the gate that keeps an account's mail back, of two the one that has
+// for longer; nil where none does. The caller holds mu.
+func (d *Dispatcher) closed(a *account) *gate {
+	whole, own := &d.gate, &a.gate
+	switch {
+	case !own.closed() && !whole.closed():
+		return nil
+	case !own.closed(), whole.closed() && whole.since.Before(own.since):
+		return whole
+	}
+	return own
 }
 
 // setAside keeps the message and answers the client with 250. An attempt that
@@ -114,7 +132,7 @@ func (d *Dispatcher) setAside(ctx context.Context, m *message, why string) reply
 	d.mu.Lock()
 	started, q, cause := m.started, d.queue, d.noQueue
 	if !started {
-		d.live.remove(m.client(), m)
+		d.live.remove(m.party(), m)
 	}
 	d.mu.Unlock()
 	err := m.keep(q)
@@ -133,7 +151,7 @@ func (d *Dispatcher) setAside(ctx context.Context, m *message, why string) reply
 			return d.declinedAs(m.envelope, notKept(err, why))
 		}
 		if !started {
-			d.put(m.ticket)
+			d.put(m.ticket, m.account)
 		}
 		return d.kept(m.envelope, why)
 	})
@@ -147,9 +165,11 @@ func notKept(err error, why string) reply.Reply {
 	return answer
 }
 
-// put puts a message that lies in the queue on the schedule.
-func (d *Dispatcher) put(t queue.Ticket) {
+// put puts a message that lies in the queue on the schedule; its account has no
+// name where it is not known.
+func (d *Dispatcher) put(t queue.Ticket, account string) {
 	d.mu.Lock()
+	d.backlog.own(t.ID, account)
 	d.backlog.push(t)
 	ready := d.gate.ready(time.Now())
 	d.mu.Unlock()

@@ -94,7 +94,11 @@ func (t *trial) fate(n int) fate {
 // words is what the attempt came to, for people.
 func (t *trial) words() string {
 	if t.err != nil {
-		return unavailable(t.err).Text
+		words := unavailable(t.err).Text
+		if reading, known := t.denial(); known {
+			words += ": " + reading.Words()
+		}
+		return words
 	}
 	if t.verdict.hold != nil {
 		return t.verdict.holdWords()
@@ -109,8 +113,11 @@ func (d *Dispatcher) done(q *queue.Queue, ticket queue.Ticket, e envelope.Envelo
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.suspects, e.ID)
-	delete(d.owners, ticket.ID)
+	delete(d.gate.suspects, e.ID)
+	if own := d.ledger.accounts[d.backlog.owners[ticket.ID]]; own != nil {
+		delete(own.gate.suspects, e.ID)
+	}
+	d.backlog.disown(ticket.ID)
 }
 
 // again puts a message back on the schedule: at once where the upstream as a
@@ -153,10 +160,13 @@ func (d *Dispatcher) tooOld(t *trial, now time.Time) bool {
 	if now.Sub(t.envelope.Received) <= d.config.Retry.Age {
 		return false
 	}
+	to, sender := d.addressee(t.envelope)
+	told := d.upstream.Account(envelope.Envelope{Sender: sender, Recipients: []envelope.Address{to}, Report: true})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	outage := t.upstreamsFault() && d.gate.closed()
-	return !outage || d.gate.since.Sub(t.envelope.Received) > d.config.Retry.Age
+	g := d.closed(d.ledger.of(told, now))
+	outage := t.upstreamsFault() && g != nil
+	return !outage || g.since.Sub(t.envelope.Received) > d.config.Retry.Age
 }
 
 func (d *Dispatcher) save(q *queue.Queue, id queue.ID, p queue.Progress) {
@@ -178,7 +188,7 @@ func (d *Dispatcher) unreadable(q *queue.Queue, ticket queue.Ticket, err error) 
 	if errors.Is(err, spool.ErrNotFound) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		delete(d.owners, ticket.ID)
+		d.backlog.disown(ticket.ID)
 		return
 	}
 	d.journal.Damaged(uint64(ticket.ID), "", err)

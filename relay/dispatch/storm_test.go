@@ -15,7 +15,7 @@ import (
 
 // storm is a far side that does a while this and a while that.
 func storm(r *rand.Rand, f *farSide) {
-	answers := []reply.Reply{{}, {}, {}, unknown, grey, denied, crowded, slowly}
+	answers := []reply.Reply{{}, {}, {}, unknown, grey, denied, crowded, slowly, reached}
 	picked, seed := answers[r.IntN(len(answers))], r.Uint64()
 	of := func(text string) uint64 {
 		h := seed
@@ -31,7 +31,7 @@ func storm(r *rand.Rand, f *farSide) {
 		}
 		return ok
 	}
-	switch r.IntN(6) {
+	switch r.IntN(7) {
 	case 0:
 		f.down = unreachableHost
 	case 1:
@@ -52,6 +52,8 @@ func storm(r *rand.Rand, f *farSide) {
 		}
 	case 4:
 		f.rate = 100_000
+	case 5:
+		f.down = noLogin("1@contoso.com")
 	}
 }
 
@@ -144,13 +146,13 @@ func (w *world) settleAccounts(given map[string][]envelope.Address) {
 			}
 		}
 	}
-	if owners := w.owners(); owners != 0 {
+	if owners := w.owners(); owners != 0 || len(w.d.backlog.owned) != 0 {
 		w.t.Errorf("%d owners of messages that are gone", owners)
 	}
 	if used, kept := w.d.config.Memory.Used(), w.kept(); used != 0 || kept != 0 {
 		w.t.Errorf("%d bytes of memory are taken, %d messages kept", used, kept)
 	}
-	if s := w.d.Status(); s.Held != "" || s.Active+s.Due+s.Later > 0 {
+	if s := w.d.Status(); s.Held != "" || len(s.Accounts) > 0 || s.Active+s.Due+s.Later > 0 {
 		w.t.Errorf("it ends as %+v", s)
 	}
 }

@@ -34,6 +34,7 @@ var (
 	denied  = reply.New(550, 7, 64, "TenantAttribution; Relay Access Denied")
 	crowded = reply.New(432, 3, 2, "Concurrent connections limit exceeded")
 	slowly  = reply.New(451, 7, 500, "Server busy")
+	reached = reply.New(554, 2, 0, "STOREDRV.Submission.Exception:SubmissionQuotaExceededException")
 )
 
 // heard is a message as the far side got it.
@@ -323,7 +324,7 @@ func (w *world) kept() int { return w.spool.Stat().Messages }
 func (w *world) owners() int {
 	w.d.mu.Lock()
 	defer w.d.mu.Unlock()
-	return len(w.d.owners)
+	return len(w.d.backlog.owners)
 }
 
 // events gives the journal's events of that name.

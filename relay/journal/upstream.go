@@ -67,16 +67,23 @@ func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) 
 		slog.String("cause", cause.Error()), tookAttr(lasted))
 }
 
-// UpstreamHeld records that the upstream as a whole takes no mail for now, and
-// when it is asked again.
-func (j *Journal) UpstreamHeld(kind, words string, until time.Time) {
-	j.event(slog.LevelError, "upstream held", slog.String("kind", kind), slog.String("words", words),
-		slog.String("until", until.Format(time.RFC3339)))
+// UpstreamHeld records that the upstream takes no mail for now, of that account
+// or where it has no name of any, and when it is asked again.
+func (j *Journal) UpstreamHeld(account, kind, words string, until time.Time) {
+	j.event(slog.LevelError, "upstream held", append(accountAttr(account), slog.String("kind", kind), slog.String("words", words),
+		slog.String("until", until.Format(time.RFC3339)))...)
 }
 
-// UpstreamResumed records that the upstream takes mail again.
-func (j *Journal) UpstreamResumed() {
-	j.event(slog.LevelInfo, "upstream resumed")
+// UpstreamResumed records that the upstream takes that mail again.
+func (j *Journal) UpstreamResumed(account string) {
+	j.event(slog.LevelInfo, "upstream resumed", accountAttr(account)...)
+}
+
+func accountAttr(name string) []slog.Attr {
+	if name == "" {
+		return nil
+	}
+	return []slog.Attr{slog.String("account", name)}
 }
 
 // Signed records a signature with the client certificate's key.

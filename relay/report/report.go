@@ -28,9 +28,19 @@ const (
 	Blocked       Kind = "blocked"        // stop, and never hammer
 )
 
+// Scope says whose mail an answer keeps back.
+type Scope int
+
+// The scopes of what is not about one message, the narrower last.
+const (
+	Whole   Scope = iota // all mail
+	Account              // that of the mailbox that logged in
+)
+
 // Reading is an answer in plain words.
 type Reading struct {
 	Kind    Kind
+	Scope   Scope
 	Cause   string
 	Cure    string
 	Command string // the cure's line for Exchange Online PowerShell; empty where it has none
@@ -110,18 +120,18 @@ func status(class, subject, detail int) reply.Status {
 
 // answers is searched in order.
 var answers = []answer{
-	{432, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
+	{432, status(4, 3, 2), 0, "", Reading{Kind: Wait, Scope: Account, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
 	{451, status(4, 7, 500), 699, "", Reading{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
 	{421, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
 	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete: sealpost certificate show"}},
 	{550, status(5, 7, 68), 0, "", Reading{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
-	{535, reply.Status{}, 0, "disabled for the tenant", Reading{Kind: Configuration, Cause: "SMTP AUTH is off for the tenant",
+	{535, reply.Status{}, 0, "disabled for the tenant", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant",
 		Cure: "switch it on for the mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, reply.Status{}, 0, "disabled for the mailbox", Reading{Kind: Configuration, Cause: "SMTP AUTH is off for the mailbox",
+	{535, reply.Status{}, 0, "disabled for the mailbox", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the mailbox",
 		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, reply.Status{}, 0, "SmtpClientAuthentication is disabled", Reading{Kind: Configuration, Cause: "SMTP AUTH is off for the tenant or the mailbox",
+	{535, reply.Status{}, 0, "SmtpClientAuthentication is disabled", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant or the mailbox",
 		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, status(5, 7, 139), 0, "", Reading{Kind: Configuration, Cause: "the tenant's security defaults or a Conditional Access policy refused the login",
+	{535, status(5, 7, 139), 0, "", Reading{Kind: Configuration, Scope: Account, Cause: "the tenant's security defaults or a Conditional Access policy refused the login",
 		Cure: "see the sign-in logs in Entra ID, and except the mailbox or the app from the policy that they name"}},
 	{535, status(5, 7, 0), 999, "", loginRefused},
 	{535, reply.Status{}, 0, "", loginRefused},
@@ -133,13 +143,13 @@ var answers = []answer{
 	{554, reply.Status{}, 0, "SubmissionQuotaExceeded", dailyLimit},
 	{550, status(5, 1, 90), 0, "", dailyLimit},
 	{550, status(5, 7, 233), 0, "", dailyLimit},
-	{550, status(5, 1, 8), 0, "bad outbound sender", Reading{Kind: Blocked, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
+	{550, status(5, 1, 8), 0, "bad outbound sender", Reading{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
 	{550, status(5, 6, 11), 0, "", Reading{Kind: Message, Cause: "the message holds bare line feeds", Cure: "report this as a fault of Sealpost"}},
 	{550, status(5, 7, 606), 0, "", Reading{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at the Office 365 delist portal"}},
 }
 
 var (
-	loginRefused = Reading{Kind: Configuration, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
+	loginRefused = Reading{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
 	sendAsDenied = Reading{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
-	dailyLimit   = Reading{Kind: WaitReset, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
+	dailyLimit   = Reading{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
 )

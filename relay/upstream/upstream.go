@@ -25,6 +25,8 @@ type Unavailable struct {
 	Reason string       // for the technician: what is wrong and what to do
 	Answer reply.Reply  // the far side's, where it refused to go on at all; else zero
 	Ready  bool         // the far side was ready for mail, and broke off over this message
+	// Account tells that the fault is that of the message's account alone.
+	Account bool
 	// Configuration tells that nothing will go out before somebody changes
 	// something, though no answer says so.
 	Configuration bool

@@ -67,7 +67,7 @@ func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
 			for _, tries := range c.tries {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
-				if !u.Configuration || !u.Ready || !strings.Contains(u.Reply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.Answer.Code)) {
+				if !u.Configuration || !u.Account || !strings.Contains(u.Reply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.Answer.Code)) {
 					t.Errorf("got %+v", u)
 				}
 				if n := len(s.tenant.Logins()); n != tries {

@@ -55,7 +55,7 @@ func (t *Transport) openAny(ctx context.Context, account string) (*link, error) 
 		}
 		err = &onHost{host, fault}
 		t.journal.ConnectFailed(host, err, time.Since(begun))
-		if ctx.Err() != nil || ownFault(err) {
+		if ctx.Err() != nil || ofAccount(err) {
 			break
 		}
 	}

@@ -56,7 +56,7 @@ func (s *sessions) enter(ctx context.Context, account string) (leave func(error)
 	case s.warm:
 		<-s.turn
 		return func(error) {}, nil
-	case s.failedAt.After(since) && (s.failed == account || !ownFault(s.failure)):
+	case s.failedAt.After(since) && (s.failed == account || !ofAccount(s.failure)):
 		<-s.turn
 		return nil, s.failure
 	}
@@ -70,7 +70,7 @@ func (s *sessions) enter(ctx context.Context, account string) (leave func(error)
 	}, nil
 }
 
-func ownFault(err error) bool {
+func ofAccount(err error) bool {
 	own := (*AccountFault)(nil)
 	return errors.As(err, &own)
 }
