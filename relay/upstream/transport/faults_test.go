@@ -96,10 +96,10 @@ func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 }
 
 func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Patience = 100 * time.Millisecond })
+	s := newSite(t, nil, func(c *Config) { c.Patience = 500 * time.Millisecond })
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
-			time.Sleep(400 * time.Millisecond)
+			time.Sleep(2 * time.Second)
 		}
 		return ""
 	})
