@@ -13,7 +13,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
+	"sync"
 )
 
 // Content is a message that can be read more than once.
@@ -34,8 +36,8 @@ var ErrTooLarge = errors.New("the header is too large to be changed")
 
 // ReplaceAuthor gives the message with address as its author. The name that the
 // author had is kept, and the address becomes its Reply-To where it has none:
-// that of the From field, or else former, which may be empty. A Sender field
-// goes, since it named who sent for the author.
+// that of the From field, or where that has none former, which may be empty. A
+// Sender field goes, since it named who sent for the author.
 func ReplaceAuthor(content Content, address, former string) (Content, error) {
 	s := scan{r: bufio.NewReader(content.Open())}
 	if err := s.header(); err != nil {
@@ -43,8 +45,11 @@ func ReplaceAuthor(content Content, address, former string) (Content, error) {
 	}
 	author := parseMailbox(s.from)
 	fields := field("From", author.name, address)
-	if reply := cmp.Or(author.address, former); !s.replyTo && isAddress(reply) {
+	if reply := cmp.Or(author.address, usable(former)); !s.replyTo && reply != "" {
 		fields += field("Reply-To", "", reply)
+	}
+	if s.headless {
+		fields += "\r\n"
 	}
 	edits := s.edits
 	if len(edits) == 0 {
@@ -71,7 +76,16 @@ type scan struct {
 	replyTo bool
 	authors int    // From fields so far
 	name    string // of the field at hand, in lower case
+
+	headless bool // the message begins with its text
 }
+
+// inHeader knows the lines of a header: a field, a folded one, or the first of a
+// mailbox file. Any other is text already, though devices leave out the empty
+// line before it.
+var inHeader = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[!-9;-~]*[ \t]*:|[ \t]|From )`)
+})
 
 // header reads up to the end of the header.
 func (s *scan) header() error {
@@ -83,13 +97,20 @@ func (s *scan) header() error {
 		if s.at += int64(len(line)); s.at > maxHeader {
 			return ErrTooLarge
 		}
-		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+		first := s.at == int64(len(line))
+		if !inHeader().Match(line) || first && isFolded(line) {
+			s.headless = first && isText(line)
 			return nil
 		}
 		if err := s.take(line); err != nil {
 			return err
 		}
 	}
+}
+
+// isText tells a line that nobody could take for a field, or for an empty one.
+func isText(line []byte) bool {
+	return isFolded(line) || len(bytes.TrimRight(line, "\r\n")) > 0 && !bytes.Contains(line, []byte(":"))
 }
 
 // line reads one line.
@@ -107,9 +128,11 @@ func (s *scan) line() ([]byte, error) {
 	}
 }
 
+func isFolded(line []byte) bool { return len(line) > 0 && (line[0] == ' ' || line[0] == '\t') }
+
 // take judges one line of the header, which ends at s.at.
 func (s *scan) take(line []byte) error {
-	folded := line[0] == ' ' || line[0] == '\t'
+	folded := isFolded(line)
 	if !folded {
 		name, _, _ := bytes.Cut(line, []byte(":"))
 		s.name = strings.ToLower(string(bytes.TrimRight(name, " \t")))

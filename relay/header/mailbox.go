@@ -9,7 +9,7 @@ import (
 // mailbox is the first one of a field.
 type mailbox struct {
 	name    string // as it was written; empty where there is none
-	address string
+	address string // as it may stand in a field again; empty where there is none such
 }
 
 // word is one of a display name (RFC 5322 section 3.2.5): quoted, or of what
@@ -30,10 +30,10 @@ var (
 // understand it leaves out.
 func parseMailbox(value []byte) mailbox {
 	if m := named().FindSubmatch(value); m != nil {
-		return mailbox{name: strings.Join(strings.FieldsFunc(string(m[1]), isTabOrControl), " "), address: string(m[2])}
+		return mailbox{name: strings.Join(strings.FieldsFunc(string(m[1]), isTabOrControl), " "), address: usable(string(m[2]))}
 	}
 	if m := bare().FindSubmatch(value); m != nil {
-		return mailbox{address: string(m[1])}
+		return mailbox{address: usable(string(m[1]))}
 	}
 	return mailbox{}
 }
@@ -46,7 +46,13 @@ var addressed = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+/=?^_{|}~.` + "`" + `-]{1,64}@[A-Za-z0-9_.-]{1,255}$`)
 })
 
-func isAddress(text string) bool { return addressed().MatchString(text) }
+// usable is an address that may stand in a field, or nothing.
+func usable(address string) string {
+	if addressed().MatchString(address) {
+		return address
+	}
+	return ""
+}
 
 // field writes a field of one mailbox, its address on a line of its own where
 // the name is long. A name too long for a line is left out.
