@@ -63,6 +63,9 @@ func compare(t *testing.T, name, got string) {
 	if place := regexp.MustCompile(`%[A-Z]+%`).FindString(got); place != "" {
 		t.Errorf("%s was not filled in", place)
 	}
+	if code := regexp.MustCompile(`(?m)^(#.*)?\n`).ReplaceAllString(got, ""); !strings.HasPrefix(code, ". {\n") || !strings.HasSuffix(code, "\n}\n") {
+		t.Errorf("pasted line by line it goes on after a fault:\n%s", code)
+	}
 	golden := filepath.Join("testdata", name+".ps1")
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

@@ -1,8 +1,8 @@
 
 # The certificate whose key signs for the box, beside those that are known.
 $certificate = %CERTIFICATE%
-$known = @((Get-MgApplication -ApplicationId $app.Id -Property 'id,keyCredentials').KeyCredentials | Where-Object { $_.Key })
-if (-not ($known | Where-Object { [Convert]::ToBase64String($_.Key) -eq $certificate })) {
+$known = @((Get-MgApplication -ApplicationId $app.Id -Property 'id,keyCredentials').KeyCredentials | Where-Object { $_ })
+if (-not ($known | Where-Object { $_.Key -and [Convert]::ToBase64String($_.Key) -eq $certificate })) {
   $new = @{ Type = 'AsymmetricX509Cert'; Usage = 'Verify'; DisplayName = $name; Key = [Convert]::FromBase64String($certificate) }
   Update-MgApplication -ApplicationId $app.Id -KeyCredentials ($known + $new)
 }

@@ -1,2 +1,3 @@
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then run: sealpost tenant verify'
+Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost tenant verify'
+}

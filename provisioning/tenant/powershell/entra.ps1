@@ -3,6 +3,8 @@
 # already stays, so it may be run again. The modules, if they are missing:
 #   Install-Module Microsoft.Graph.Applications, ExchangeOnlineManagement -Scope CurrentUser
 
+# In one block, so that it stops at the first fault even where it is pasted.
+. {
 $ErrorActionPreference = 'Stop'
 $name = %NAME%
 $client = %CLIENT%

@@ -1,1 +1,2 @@
-$mailboxes += (Get-Mailbox -ResultSize Unlimited | Where-Object { $_.PrimarySmtpAddress -like %PATTERN% }).PrimarySmtpAddress
+# All mailboxes of a domain, as own_mailbox has it.
+$mailboxes += @(Get-Mailbox -ResultSize Unlimited | ForEach-Object { $_.PrimarySmtpAddress } | Where-Object { $_ -like %PATTERN% })

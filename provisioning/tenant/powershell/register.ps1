@@ -3,6 +3,8 @@
 # register applications. The modules, if they are missing:
 #   Install-Module Microsoft.Graph.Applications -Scope CurrentUser
 
+# In one block, so that it stops at the first fault even where it is pasted.
+. {
 $ErrorActionPreference = 'Stop'
 Connect-MgGraph -Scopes 'Application.ReadWrite.All' -NoWelcome
 $app = New-MgApplication -DisplayName %NAME% -SignInAudience 'AzureADMyOrg'
@@ -11,3 +13,4 @@ Write-Host ''
 Write-Host '[upstream.oauth]'
 Write-Host ('tenant = "' + (Get-MgContext).TenantId + '"')
 Write-Host ('client_id = "' + $app.AppId + '"')
+}

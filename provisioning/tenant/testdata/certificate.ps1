@@ -3,6 +3,8 @@
 # already stays, so it may be run again. The modules, if they are missing:
 #   Install-Module Microsoft.Graph.Applications, ExchangeOnlineManagement -Scope CurrentUser
 
+# In one block, so that it stops at the first fault even where it is pasted.
+. {
 $ErrorActionPreference = 'Stop'
 $name = 'Sealpost Contoso Leeds'
 $client = '8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10'
@@ -16,8 +18,8 @@ if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client }
 
 # The certificate whose key signs for the box, beside those that are known.
 $certificate = 'bm90IGEgY2VydGlmaWNhdGUsIGJ1dCBpdHMgYnl0ZXM='
-$known = @((Get-MgApplication -ApplicationId $app.Id -Property 'id,keyCredentials').KeyCredentials | Where-Object { $_.Key })
-if (-not ($known | Where-Object { [Convert]::ToBase64String($_.Key) -eq $certificate })) {
+$known = @((Get-MgApplication -ApplicationId $app.Id -Property 'id,keyCredentials').KeyCredentials | Where-Object { $_ })
+if (-not ($known | Where-Object { $_.Key -and [Convert]::ToBase64String($_.Key) -eq $certificate })) {
   $new = @{ Type = 'AsymmetricX509Cert'; Usage = 'Verify'; DisplayName = $name; Key = [Convert]::FromBase64String($certificate) }
   Update-MgApplication -ApplicationId $app.Id -KeyCredentials ($known + $new)
 }
@@ -33,7 +35,8 @@ if (-not ($given | Where-Object { $_.AppRoleId -eq $role.Id })) {
 # The mailboxes in Exchange Online that log in.
 Connect-ExchangeOnline -ShowBanner:$false
 $mailboxes = @('relay@contoso.com', 'scanner@contoso.com')
-$mailboxes += (Get-Mailbox -ResultSize Unlimited | Where-Object { $_.PrimarySmtpAddress -like '*@contoso.co.uk' }).PrimarySmtpAddress
+# All mailboxes of a domain, as own_mailbox has it.
+$mailboxes += @(Get-Mailbox -ResultSize Unlimited | ForEach-Object { $_.PrimarySmtpAddress } | Where-Object { $_ -like '*@contoso.co.uk' })
 
 # The application in Exchange Online, and its right to those mailboxes.
 if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $client })) {
@@ -52,4 +55,5 @@ foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClient
 # in own_mailbox.
 Add-RecipientPermission -Identity 'printer@contoso.com' -Trustee 'relay@contoso.com' -AccessRights SendAs -Confirm:$false -WarningAction SilentlyContinue | Out-Null
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then run: sealpost tenant verify'
+Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost tenant verify'
+}

@@ -3,6 +3,8 @@
 # run again. The module, if it is missing:
 #   Install-Module ExchangeOnlineManagement -Scope CurrentUser
 
+# In one block, so that it stops at the first fault even where it is pasted.
+. {
 $ErrorActionPreference = 'Stop'
 $name = 'Sealpost'
 
@@ -18,4 +20,5 @@ $rules = @{
 if (Get-InboundConnector | Where-Object { $_.Name -eq $name }) { Set-InboundConnector -Identity $name @rules }
 else { New-InboundConnector -Name $name @rules | Out-Null }
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then run: sealpost check'
+Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost check'
+}

@@ -3,6 +3,8 @@
 # already stays, so it may be run again. The modules, if they are missing:
 #   Install-Module Microsoft.Graph.Applications, ExchangeOnlineManagement -Scope CurrentUser
 
+# In one block, so that it stops at the first fault even where it is pasted.
+. {
 $ErrorActionPreference = 'Stop'
 $name = 'Sealpost Contoso Leeds'
 $client = '8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10'
@@ -26,4 +28,5 @@ $mailboxes = @('relay@contoso.com')
 # is set for the tenant.
 foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false -WarningAction SilentlyContinue }
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then run: sealpost tenant verify'
+Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost tenant verify'
+}

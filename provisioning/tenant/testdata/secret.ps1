@@ -3,6 +3,8 @@
 # already stays, so it may be run again. The modules, if they are missing:
 #   Install-Module Microsoft.Graph.Applications, ExchangeOnlineManagement -Scope CurrentUser
 
+# In one block, so that it stops at the first fault even where it is pasted.
+. {
 $ErrorActionPreference = 'Stop'
 $name = 'Sealpost Contoso Leeds'
 $client = '8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10'
@@ -14,12 +16,13 @@ if (-not $app) { throw "No app registration of this tenant has the client ID ${c
 $principal = Get-MgServicePrincipal -Filter "appId eq '$client'"
 if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client }
 
-# The client secret. It is shown once: enter it with sealpost tenant secret.
+# The client secret. It is shown once: enter it with: sealpost tenant secret
 $known = (Get-MgApplication -ApplicationId $app.Id -Property 'id,passwordCredentials').PasswordCredentials
 if (-not ($known | Where-Object { $_.DisplayName -eq $name -and $_.EndDateTime -gt (Get-Date) })) {
   $secret = Add-MgApplicationPassword -ApplicationId $app.Id -PasswordCredential @{ DisplayName = $name; EndDateTime = (Get-Date).AddYears(1) }
   Write-Host ('The client secret, valid until ' + $secret.EndDateTime + ': ' + $secret.SecretText)
 }
+else { Write-Host ('There is a client secret ' + $name + ' already, which cannot be shown again. If it was not entered, delete it under Certificates & secrets of the app registration, and run this again.') }
 
 # The permission to send, and an administrator's consent to it.
 $exchange = Get-MgServicePrincipal -Filter "appId eq '00000002-0000-0ff1-ce00-000000000000'"
@@ -46,4 +49,5 @@ foreach ($mailbox in $mailboxes) {
 # is set for the tenant.
 foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false -WarningAction SilentlyContinue }
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then run: sealpost tenant verify'
+Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost tenant verify'
+}
