@@ -13,7 +13,8 @@ import (
 const loginPatience = 40 * time.Minute
 
 func (b consoleBox) TenantScript(ctx context.Context) (string, error) {
-	return textOf(ctx, b.command("tenant", "script"), "")
+	text, err := textOf(ctx, b.command("tenant", "script"), "")
+	return consoleWords.Replace(text), err
 }
 
 func (b consoleBox) TenantCertificate(ctx context.Context) (string, error) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -97,5 +98,14 @@ func TestTheConsoleTakesAClientSecretAndPrintsWhatTheTenantNeeds(t *testing.T) {
 	box = consoleOf(t, c.settings(""))
 	if pem, err := box.TenantCertificate(t.Context()); err != nil || !strings.HasPrefix(pem, "-----BEGIN CERTIFICATE-----") {
 		t.Errorf("%v: %s", err, pem)
+	}
+}
+
+func TestTheConsolesScriptNamesNoCommandThatCannotBeTypedThere(t *testing.T) {
+	urls := regexp.MustCompile(`(?m)^(token|device)_url.*$`)
+	box := consoleOf(t, urls.ReplaceAllString(newCloud(t).settings(`grant = "secret"`), ""))
+	script, err := box.TenantScript(t.Context())
+	if err != nil || !strings.Contains(script, "Connect-ExchangeOnline") || !strings.Contains(script, "tenant in the menu") || strings.Contains(script, "sealpost ") {
+		t.Errorf("%v: %s", err, script)
 	}
 }

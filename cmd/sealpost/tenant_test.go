@@ -53,6 +53,15 @@ func TestVerifyNamesTheFirstStepThatIsMissing(t *testing.T) {
 		{"the role", "", func(c *cloud) { c.answer = granting(map[string]any{"aud": "https://outlook.office365.com"}) }, "permission", "SMTP.SendAsApp"},
 		{"the service principal", "", judged("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
 		{"SMTP AUTH", "", judged("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
+		{"a server at leisure", "", func(c *cloud) {
+			c.tenant.Behave(func(verb, _ string) string {
+				if verb == "EHLO" {
+					return "421 4.3.2 Service not active"
+				}
+				return ""
+			})
+		}, "login", "localhost said: 421 4.3.2 Service not active (Exchange Online is busy: wait)"},
+		{"patience", "", judged("454 4.7.0 Temporary authentication failure"), "login", "wait, and try again"},
 		{"Send As", "\n[senders]\ndefault = \"printer@contoso.com\"", nil, "message", "Add-RecipientPermission -Identity printer@contoso.com -Trustee " + boxUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,6 +92,22 @@ func TestVerifyNamesTheFirstStepThatIsMissing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestVerifyNamesTheMailboxWhoseLoginWasRefused(t *testing.T) {
+	cloud := newCloud(t)
+	cloud.tenant.Become(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{Judge: func(user, _ string) string {
+		if user == boxUser {
+			return ""
+		}
+		return "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."
+	}}})
+	own := "own_mailbox = [\"@contoso.com\"]\n[senders]\ndefault = \"printer@contoso.com\"\n[upstream.oauth]"
+	configure(t, strings.Replace(cloud.settings(""), "[upstream.oauth]", own, 1))
+	status, out, errs := say("", "tenant", "verify", "--to", "alerts@msp.example")
+	if status != exitFailed || !strings.Contains(errs, `"message"`) || !strings.Contains(out, "Set-CASMailbox -Identity 'printer@contoso.com'") {
+		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 }
 

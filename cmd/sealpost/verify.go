@@ -188,21 +188,25 @@ func (w *walk) message(ctx context.Context) []preflight.Finding {
 	return passed("sent to %s as %s: %s", w.to, m.from(), result.Answers[0])
 }
 
-// refused judges an attempt that did not come to an answer.
+// refused judges an attempt that did not come to an answer. Only of a login that
+// was refused can be said what it takes.
 func (w *walk) refused(err error) []preflight.Finding {
 	fault := (*upstream.Unavailable)(nil)
 	if !errors.As(err, &fault) {
 		return preflight.Problem(err)
 	}
-	if fault.Answer.Code == 0 {
-		return preflight.Problem(errors.New(fault.Reason))
+	reading, known := report.Read(fault.Answer)
+	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
+		answer := tenant.Answer{Code: fault.Answer.Code, Status: fault.Answer.Status.String(), Text: fault.Answer.String()}
+		if known {
+			answer.Words = reading.Words()
+		}
+		return []preflight.Finding{w.site.Login(w.claims, login.Account, answer)}
 	}
-	reading, _ := report.Read(fault.Answer)
-	answer := tenant.Answer{Code: fault.Answer.Code, Status: fault.Answer.Status.String(), Text: fault.Answer.String()}
-	if reading.Cause != "" {
-		answer.Words = reading.Words()
+	if known {
+		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, reading.Words()))
 	}
-	return []preflight.Finding{w.site.Login(w.claims, string(w.box.settings.Upstream.Submission.User), answer)}
+	return preflight.Problem(errors.New(fault.Reason))
 }
 
 // inWords is an answer with what it is known to mean.

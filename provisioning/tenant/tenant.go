@@ -110,6 +110,8 @@ func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
 	switch {
 	case a.Code == badCredentials && strings.Contains(a.Text, "SmtpClientAuthentication is disabled"):
 		return problem("%sSMTP AUTH is off for the mailbox or the tenant: Set-CASMailbox -Identity %s -SmtpClientAuthenticationDisabled $false", refused, quote(mailbox))
+	case a.Code/100 == 4:
+		return problem("%s%s", refused, orElse(a.Words, "wait, and try again"))
 	case a.Code != badCredentials || a.Status != "5.7.3" || !s.forExchange():
 		return problem("%s%s", refused, orElse(a.Words, "look the answer up, and check the host and the mailbox in upstream.submission"))
 	case device && !strings.EqualFold(t.User, mailbox) && !t.Opaque:

@@ -131,39 +131,39 @@ func (l *login) refuse(token Token) bool {
 // refusal is the error of a login that the server would not have. For good it
 // is the mailbox's, which another may not share.
 func (l *login) refusal(r *esmtp.Refusal, reason string) error {
-	err := &loginRefused{refusal: r, account: l.account, reason: reason}
+	err := &LoginRefused{Account: l.account, refusal: r, reason: reason}
 	if r.Reply.Permanent() {
 		return &transport.AccountFault{Err: err}
 	}
 	return err
 }
 
-// loginRefused is the error of a login that the server would not have.
-type loginRefused struct {
+// LoginRefused is the error of a login that the server would not have.
+type LoginRefused struct {
+	Account string // the mailbox
 	refusal *esmtp.Refusal
-	account string
 	reason  string // the server's, from before its answer
 }
 
-func (l *loginRefused) Error() string {
-	text := fmt.Sprintf("the login of %s was refused: %s", l.account, l.refusal.Reply)
+func (l *LoginRefused) Error() string {
+	text := fmt.Sprintf("the login of %s was refused: %s", l.Account, l.refusal.Reply)
 	if l.reason != "" {
 		text += " (" + l.reason + ")"
 	}
 	return text
 }
 
-func (l *loginRefused) Unwrap() error { return l.refusal }
+func (l *LoginRefused) Unwrap() error { return l.refusal }
 
 // Configuration tells that the login will be refused until somebody changes
 // something.
-func (l *loginRefused) Configuration() bool { return l.refusal.Reply.Permanent() }
+func (l *LoginRefused) Configuration() bool { return l.refusal.Reply.Permanent() }
 
 // refusesToken tells whether a new token may fare better. 5.7.139 is about the
 // mailbox's settings, whatever the token.
 func refusesToken(err error) bool {
 	const credentialsInvalid, disabled = 535, 139
-	refused := (*loginRefused)(nil)
+	refused := (*LoginRefused)(nil)
 	if !errors.As(err, &refused) {
 		return false
 	}
@@ -202,7 +202,7 @@ func (w way) Words(host string, err error) (reply.Status, string) {
 	var (
 		token   *noToken
 		offered *noMechanism
-		refused *loginRefused
+		refused *LoginRefused
 	)
 	switch {
 	case errors.As(err, &token):
