@@ -103,6 +103,10 @@ func (l *login) try(ctx context.Context, client *esmtp.Client, token Token) erro
 	return nil
 }
 
+// maxRefused mailboxes are remembered: senders with mailboxes of their own are
+// named by the LAN. A mailbox that is forgotten only gets one login more.
+const maxRefused = 1000
+
 // lastRefusal is a token that a mailbox was refused by, with no login since.
 type lastRefusal struct {
 	token Token
@@ -119,6 +123,9 @@ func (l *login) refuse(token Token) bool {
 	due, at := !known || time.Since(before.at) >= often, before.at
 	if due {
 		at = time.Now()
+	}
+	if !known && len(l.refused) >= maxRefused {
+		clear(l.refused)
 	}
 	l.refused[l.account] = lastRefusal{token, at}
 	l.mu.Unlock()

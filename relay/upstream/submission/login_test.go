@@ -200,6 +200,16 @@ func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
 	burst.Wait()
 }
 
+func TestSendersWithoutEndThatAreRefusedTakeNoMemoryWithoutEnd(t *testing.T) {
+	s := newSite(t, nil, nil).submission
+	for i := range 10 * maxRefused {
+		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).refuse("very-secret-token-1")
+	}
+	if n := len(s.refused); n > maxRefused {
+		t.Errorf("%d refusals are kept", n)
+	}
+}
+
 func FuzzTheReasonOfARefusal(f *testing.F) {
 	f.Add([]byte(`{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/"}`))
 	f.Add([]byte(`{"status":401}`))
