@@ -152,6 +152,10 @@ func (k *Keeper) fail(err error) {
 	pause = pause*4/5 + rand.N(pause*2/5+1)
 	if fault := (*Fault)(nil); errors.As(err, &fault) {
 		pause = max(pause, fault.RetryAfter)
+		if k.refused && fault.Kind == Wait {
+			// Other mailboxes may still be served by it.
+			k.refused, k.renewAt = false, time.Now()
+		}
 	}
 	k.failures++
 	k.failure, k.until = err, time.Now().Add(pause)
@@ -171,8 +175,8 @@ func (k *Keeper) held(now time.Time) error {
 
 // Refuse tells that the mail server refused a token: the next Token gets a new
 // one. That is so once for each token, and once within a minute, so that who
-// asks again cannot loop; until then the token is given out as it is, for the
-// mail server to judge again.
+// asks again cannot loop; until then, and while the issuer cannot give another,
+// the token is given out as it is, for the mail server to judge again.
 func (k *Keeper) Refuse(token Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

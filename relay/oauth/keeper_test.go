@@ -181,17 +181,45 @@ func TestATokenThatComesBackThoughRefusedCausesNoLoop(t *testing.T) {
 	})
 }
 
-func TestARefusedTokenIsNotGivenOutWhileNoOtherCanBeHad(t *testing.T) {
+// failingOnce issues token-1 and then, after the fault, token-3.
+func failingOnce(fault *Fault) *source {
+	return &source{token: func(_ context.Context, n int) (Token, error) {
+		if n == 2 {
+			return Token{}, fault
+		}
+		return lasting(fmt.Sprint("token-", n), time.Hour), nil
+	}}
+}
+
+func TestATokenThatOneMailboxWasRefusedByServesTheOthersWhileTheIssuerIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keeping(t, &source{token: func(_ context.Context, n int) (Token, error) {
-			if n == 2 {
-				return Token{}, &Fault{Kind: Wait, Words: "down"}
-			}
-			return lasting(fmt.Sprint("token-", n), time.Hour), nil
-		}})
+		grant := failingOnce(&Fault{Kind: Wait, Words: "down"})
+		k := keeping(t, grant)
 		k.Refuse(wantToken(t, k, "token-1"))
 		if token, err := k.Token(t.Context()); err == nil {
 			t.Errorf("got %q again", token.Bearer.Reveal())
+		}
+		for range 20 {
+			wantToken(t, k, "token-1")
+		}
+		if asked := grant.asked.Load(); asked != 2 {
+			t.Errorf("asked %d times", asked)
+		}
+		pass(time.Minute)
+		wantToken(t, k, "token-1")
+		synctest.Wait()
+		wantToken(t, k, "token-3")
+	})
+}
+
+func TestARefusedTokenIsNotGivenOutWhereTheIssuerSaysWhatIsWrong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := keeping(t, failingOnce(&Fault{Kind: Configuration, Words: "the application is disabled"}))
+		k.Refuse(wantToken(t, k, "token-1"))
+		for range 2 {
+			if token, err := k.Token(t.Context()); err == nil {
+				t.Errorf("got %q again", token.Bearer.Reveal())
+			}
 		}
 		pass(time.Minute)
 		wantToken(t, k, "token-3")

@@ -28,7 +28,8 @@ type Tokens interface {
 	// Configuration() bool tells by it whether somebody must change something
 	// before there can be one.
 	Token(ctx context.Context) (Token, error)
-	// Refuse tells that the server did not take the token: it is not given again.
+	// Refuse tells that the server did not take the token: another is given,
+	// where one can be had.
 	Refuse(token Token)
 }
 
