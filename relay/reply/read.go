@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Bounds on what a server may say. RFC 5321 section 4.5.3.1.5 allows 512
@@ -112,11 +113,11 @@ func cutStatus(code int, text string) (Status, string) {
 	return Status{numbers[0], numbers[1], numbers[2]}, rest
 }
 
-// printable keeps a peer's control characters out of logs, of terminals and
-// of the reply that is passed on to a LAN client.
+// printable keeps a peer's control characters and marks of direction out of
+// logs, of terminals and of the reply that is passed on to a LAN client.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

@@ -55,6 +55,19 @@ func TestALyingServerIsCaughtWithinBounds(t *testing.T) {
 	}
 }
 
+func TestAReplyHoldsNothingThatSteersATerminal(t *testing.T) {
+	for given, want := range map[string]string{
+		"\x1b[2J":               " [2J",
+		"\u009b2J":              " 2J", // CSI in one character (ECMA-48)
+		"a\u202eb\u2028c":       "a b c",
+		"Zugriff für\u00a0Büro": "Zugriff für Büro",
+	} {
+		if r, err := read("550 " + given + "\r\n"); err != nil || r.Text != want {
+			t.Errorf("%q reads as %q, %v", given, r.Text, err)
+		}
+	}
+}
+
 func TestAReplyPrintsOnOneLine(t *testing.T) {
 	got := Reply{550, Status{5, 1, 1}, "no such\nuser"}.String()
 	if want := "550 5.1.1 no such user"; got != want {
