@@ -76,13 +76,12 @@ func (i *Issuer) deviceCode(ctx context.Context) (*oauth2.DeviceAuthResponse, er
 		code.UserCode == "" || clean(code.UserCode) != code.UserCode || code.DeviceCode == "" {
 		return nil, &Fault{Kind: Configuration, Words: i.host + " gave no code to sign in with (RFC 8628): check the device code URL"}
 	}
-	now := time.Now()
-	if code.Expiry.IsZero() {
-		code.Expiry = now.Add(defaultCodeLife)
+	left := time.Until(code.Expiry)
+	if left <= 0 { // none was named, or more than a Duration holds
+		left = defaultCodeLife
 	}
-	if latest := now.Add(longestCodeLife); code.Expiry.After(latest) {
-		code.Expiry = latest
-	}
+	// x/oauth2 goes by the clock on the wall, which may be set meanwhile.
+	code.Expiry = time.Now().Add(min(left, longestCodeLife))
 	if code.Interval <= 0 {
 		code.Interval = defaultInterval
 	}
