@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"time"
 
 	"sealpost/hal"
@@ -199,6 +200,9 @@ func (b bearers) Token(ctx context.Context) (submission.Token, error) {
 	token, err := b.keeper.Token(ctx)
 	if fault := (*oauth.Fault)(nil); errors.As(err, &fault) {
 		return "", noToken{fault}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "", fmt.Errorf("the box's key or the token issuer takes too long: look which, with sealpost tenant verify: %w", err)
 	}
 	return submission.Token(token.Bearer.Reveal()), err
 }

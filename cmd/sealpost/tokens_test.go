@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"sealpost/hal"
 	"sealpost/hal/linux/flash"
@@ -43,5 +45,25 @@ func TestNobodyIsAskedToSignInAgainWhereTheTPMIsOnlyBusy(t *testing.T) {
 				t.Errorf("%s, by %s: %v", name, grant.Name(), err)
 			}
 		}
+	}
+}
+
+// silent is a grant by which nothing comes.
+type silent struct{}
+
+func (silent) Name() string { return "silent" }
+func (silent) Token(ctx context.Context) (oauth.Token, error) {
+	<-ctx.Done()
+	return oauth.Token{}, ctx.Err()
+}
+
+func TestATokenThatDoesNotComeInTimeIsSaidWithWhatToDo(t *testing.T) {
+	keeper := oauth.NewKeeper(silent{}, nil)
+	defer keeper.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err := bearers{keeper}.Token(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "sealpost tenant verify") {
+		t.Errorf("got %v", err)
 	}
 }
