@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -92,13 +91,4 @@ func treeText(path string) string {
 		return ""
 	}
 	return strings.TrimRight(string(text), "\x00\n")
-}
-
-// First gives the first path that matches a pattern; empty for none.
-func First(pattern string) string {
-	found, _ := filepath.Glob(pattern)
-	if len(found) == 0 {
-		return ""
-	}
-	return found[0]
 }

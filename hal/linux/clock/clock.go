@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Public time servers, for a network that names none of its own.
-var Public = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
+// public time servers, for a network that names none of its own.
+var public = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
 
 const (
 	// queryTimeout bounds one question to one server.
@@ -93,9 +93,6 @@ func Trust() error {
 	}
 	return nil
 }
-
-// Step adds to the clock what it lacks.
-func Step(offset time.Duration) error { return Set(time.Now().Add(offset)) }
 
 // Set sets the clock.
 func Set(t time.Time) error {
@@ -173,7 +170,7 @@ func (k *Keeper) find() (time.Duration, string, error) {
 	if err == nil {
 		return offset, from, nil
 	}
-	offset, from, otherErr := judge(time.Now(), k.Past, ask(Public))
+	offset, from, otherErr := judge(time.Now(), k.Past, ask(public))
 	if otherErr == nil {
 		return offset, from, nil
 	}
@@ -187,7 +184,7 @@ func (k *Keeper) find() (time.Duration, string, error) {
 func (k *Keeper) adopt(offset time.Duration, from string, trusted bool) error {
 	const negligible = 100 * time.Millisecond
 	if offset.Abs() > negligible {
-		if err := Step(offset); err != nil {
+		if err := Set(time.Now().Add(offset)); err != nil {
 			return err
 		}
 	}

@@ -82,8 +82,8 @@ func SetHostname(name string) error {
 	return nil
 }
 
-// Set writes a value to a control file under /proc or /sys.
-func Set(path, value string) error {
+// set writes a value to a control file under /proc or /sys.
+func set(path, value string) error {
 	if err := os.WriteFile(path, []byte(value), 0); err != nil {
 		return fmt.Errorf("setting %s to %s: %w", path, value, err)
 	}

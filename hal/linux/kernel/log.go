@@ -16,7 +16,7 @@ const longestRecord = 900
 func OpenLog() (io.WriteCloser, error) {
 	// The kernel would drop what PID 1 has to say in a hurry. It wants the end
 	// of the line too.
-	if err := Set("/proc/sys/kernel/printk_devkmsg", "on\n"); err != nil {
+	if err := set("/proc/sys/kernel/printk_devkmsg", "on\n"); err != nil {
 		return nil, err
 	}
 	file, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
