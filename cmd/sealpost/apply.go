@@ -46,7 +46,11 @@ func applyCommand(o *options) *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), tpmPatience)
 		defer cancel()
-		err := o.apply(ctx, wanted, check)
+		do := candidate.Checker.Commit
+		if check {
+			do = candidate.Checker.Check
+		}
+		err := o.apply(ctx, wanted, do)
 		if printed := o.print(c.OutOrStdout(), applied{faultsOf(err)}); printed != nil {
 			return printed
 		}
@@ -60,16 +64,12 @@ func applyCommand(o *options) *cobra.Command {
 	return c
 }
 
-func (o *options) apply(ctx context.Context, wanted candidate.Candidate, check bool) error {
+func (o *options) apply(ctx context.Context, wanted candidate.Candidate, do func(candidate.Checker, context.Context, candidate.Candidate) error) error {
 	checker, done, err := o.checker(ctx, wanted)
 	if err != nil {
 		return err
 	}
-	do := checker.Commit
-	if check {
-		do = checker.Check
-	}
-	return errors.Join(do(ctx, wanted), done())
+	return errors.Join(do(checker, ctx, wanted), done())
 }
 
 // checker judges and commits in the state, under the TPM, that the command

@@ -73,6 +73,7 @@ func (m testMessage) send(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the relay's own listener: %w", err)
 	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	client := smtp.NewClient(conn)
 	defer client.Close()
 	if err := client.Hello(m.hello); err != nil {
