@@ -73,6 +73,9 @@ func (b *box) checks(ctx context.Context) []preflight.Check {
 		checks = slices.DeleteFunc(checks, func(c preflight.Check) bool { return c.Name == "certificate" || c.Name == "domains" })
 		checks[len(checks)-1].Look = b.lookAtMailbox
 	}
+	if b.settings.Keys.Protection == settings.ProtectionFile {
+		checks = slices.DeleteFunc(checks, func(c preflight.Check) bool { return c.Name == "TPM" })
+	}
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
