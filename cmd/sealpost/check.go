@@ -182,6 +182,12 @@ func (b *box) lookAtDomains(ctx context.Context) []preflight.Finding {
 		}
 		findings = append(findings, preflight.MX(string(domain), hosts, err)...)
 	}
+	for i, f := range findings {
+		// A fixed host does without the MX.
+		if f.Level == certificate.Problem && b.settings.Upstream.Connector.Host != "" {
+			findings[i].Level = certificate.Note
+		}
+	}
 	return findings
 }
 

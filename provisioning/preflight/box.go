@@ -81,7 +81,7 @@ func Held(reason string) []Finding {
 func MX(domain string, hosts []string, err error) []Finding {
 	switch {
 	case err != nil:
-		return problem("%s: no name server gives its mail host: %v: check network.dns and the spelling of the domain", domain, err)
+		return problem("%s: no name server gives its mail host: %v: check the name servers, in network.dns or upstream.dns, and the spelling of the domain", domain, err)
 	case len(hosts) == 0:
 		return problem("%s has no mail host: check the spelling of the domain", domain)
 	}
