@@ -106,7 +106,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	own := must(authority().IssueP256(nil, "relay.contoso.com"))
 	s.way = &certified{own.PrivateKey.(crypto.Signer), own.Certificate}
 	config := Config{
-		Hello: "relay.contoso.com", FarSide: "the tenant", Port: s.tenant.Address().Port, Roots: authority().Pool(),
+		Hello: "relay.contoso.com", FarSide: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Connections: 4, Patience: 5 * time.Second, Resolver: resolver{},
 	}
 	if change != nil {

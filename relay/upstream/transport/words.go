@@ -81,14 +81,14 @@ func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavai
 	}
 	// What a server said comes before TLS, whose errors are known by their text.
 	for _, read := range []func(string, error) (reply.Status, string){
-		t.way.Words, late, keyWords, busyWords, t.lookupWords, refusalWords, protocolWords, t.tlsWords, t.networkWords,
+		t.way.Words, late, keyWords, busyWords, t.lookupWords, refusalWords, t.protocolWords, t.tlsWords, t.networkWords,
 	} {
 		if status, reason := read(host, err); reason != "" {
 			u.Status, u.Reason, u.Answer = status, reason, refusedWith(err)
 			return u
 		}
 	}
-	u.Reason = fmt.Sprintf("the connection to %s broke off", host)
+	u.Reason = fmt.Sprintf("the connection to %s broke off: check the line, and %s", host, uninspected)
 	return u
 }
 
@@ -126,29 +126,37 @@ func (t *Transport) lookupWords(_ string, err error) (reply.Status, string) {
 
 func (t *Transport) tlsWords(host string, err error) (reply.Status, string) {
 	const inClear = "; mail is never sent in clear"
+	cure := inClear + ": " + t.elsewhere()
 	var (
 		verification *tls.CertificateVerificationError
 		record       tls.RecordHeaderError
 	)
 	switch {
 	case errors.Is(err, errNoTLS):
-		return statusSecurity, host + " does not offer STARTTLS" + inClear
+		return statusSecurity, host + " does not offer STARTTLS" + cure
 	case errors.Is(err, esmtp.ErrEarlyData):
-		return statusSecurity, host + " sent clear text after agreeing to STARTTLS: somebody may be tampering with the connection"
+		return statusSecurity, host + " sent clear text after agreeing to STARTTLS: somebody may be tampering with the connection: " + uninspected
 	case errors.As(err, &verification):
-		return statusSecurity, fmt.Sprintf("the certificate of %s is not trusted: %s%s", host, doubt(verification.Err), inClear)
+		return statusSecurity, fmt.Sprintf("the certificate of %s is not trusted: %s%s", host, t.doubt(verification.Err), inClear)
 	case errors.As(err, &record) && t.config.Security == Immediate:
-		return statusSecurity, fmt.Sprintf("%s does not speak TLS on port %d%s", host, t.config.Port, inClear)
+		return statusSecurity, fmt.Sprintf("%s does not speak TLS on port %d%s", host, t.config.Port, cure)
 	case errors.As(err, &record):
-		return statusSecurity, host + " does not speak TLS after agreeing to STARTTLS" + inClear
+		return statusSecurity, host + " does not speak TLS after agreeing to STARTTLS" + cure
 	case strings.Contains(err.Error(), "tls: "):
-		return statusSecurity, fmt.Sprintf("no TLS connection with %s, TLS 1.2 or later is needed (%s)%s", host, lastPart(err), inClear)
+		return statusSecurity, fmt.Sprintf("no TLS connection with %s, TLS 1.2 or later is needed (%s)%s", host, lastPart(err), cure)
 	}
 	return reply.Status{}, ""
 }
 
+// uninspected is what helps where a firewall meddles with SMTP.
+const uninspected = "have no firewall inspect the mail of this box"
+
+// elsewhere is what helps where the host, or who answers in its place, is not
+// the one that is meant.
+func (t *Transport) elsewhere() string { return "check " + t.config.Settings + ", and " + uninspected }
+
 // doubt says why a server's certificate was not accepted.
-func doubt(err error) string {
+func (t *Transport) doubt(err error) string {
 	var (
 		name    x509.HostnameError
 		invalid x509.CertificateInvalidError
@@ -156,7 +164,7 @@ func doubt(err error) string {
 	)
 	switch {
 	case errors.As(err, &name):
-		return "it is for another name"
+		return "it is for another name; check " + t.config.Settings
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "it has expired or is not valid yet; check the box's clock too"
 	case errors.As(err, &unknown):
@@ -181,10 +189,10 @@ func refusedWith(err error) reply.Reply {
 	return reply.Reply{}
 }
 
-func protocolWords(host string, err error) (reply.Status, string) {
+func (t *Transport) protocolWords(host string, err error) (reply.Status, string) {
 	for _, fault := range []error{reply.ErrLineTooLong, reply.ErrTooManyLines, reply.ErrMalformed, esmtp.ErrUnsolicited} {
 		if errors.Is(err, fault) {
-			return statusProtocol, fmt.Sprintf("%s does not speak SMTP: %v", host, fault)
+			return statusProtocol, fmt.Sprintf("%s does not speak SMTP: %v: %s", host, fault, t.elsewhere())
 		}
 	}
 	return reply.Status{}, ""
@@ -198,7 +206,7 @@ func (t *Transport) networkWords(host string, err error) (reply.Status, string) 
 	case connecting:
 		return statusUnreachable, fmt.Sprintf("cannot reach %s: check the internet line and that outbound port %d is open", host, t.config.Port)
 	case timeout:
-		return statusBroken, host + " did not answer in time"
+		return statusBroken, host + " did not answer in time: check the line, and " + uninspected
 	case errors.Is(err, context.Canceled):
 		return statusBroken, "the relay is stopping"
 	}
