@@ -118,6 +118,10 @@ func (c *Client) respond(ctx context.Context, before string, response []byte) (r
 // redacted is what a server said, without our secrets: some repeat a command
 // that they do not know, or a token that they do not take.
 func (c *Client) redacted(text string) string {
+	challenge, challenged := strings.CutPrefix(text, "334 ")
+	if decoded, err := base64.StdEncoding.DecodeString(challenge); challenged && err == nil && c.secret != "" && strings.Contains(string(decoded), c.secret) {
+		return "334 " + redaction
+	}
 	for _, secret := range []string{c.response, c.secret} {
 		if secret != "" {
 			text = strings.ReplaceAll(text, secret, redaction)

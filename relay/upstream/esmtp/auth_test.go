@@ -139,6 +139,19 @@ func TestASecretThatTheServerSaysAgainIsNotShown(t *testing.T) {
 	}
 }
 
+func TestASecretInAChallengeIsNotShown(t *testing.T) {
+	reason := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","token":"the token"}`))
+	seen := &recorder{}
+	c, _ := meetUnderTLS(t, false, seen, "334 "+reason, "535 5.7.3 no")
+	m := &bearing{secretive{initial: []byte("user=x auth=the token")}}
+	if err := c.Auth(context.Background(), m); err == nil || strings.Contains(fmt.Sprint(err, seen.lines), reason) {
+		t.Errorf("shown is %v, %q", err, seen.lines)
+	}
+	if len(m.challenges) != 1 || !strings.Contains(m.challenges[0], "401") {
+		t.Errorf("the mechanism was given %q", m.challenges)
+	}
+}
+
 // polite is a mechanism that answers a challenge by one octet (RFC 7628).
 type polite struct{ secretive }
 

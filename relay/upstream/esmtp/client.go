@@ -228,7 +228,8 @@ func (c *Client) hearWithin(ctx context.Context, to string, patience time.Durati
 	return r, nil
 }
 
-// guard bounds the next reads and writes by the patience and by ctx.
+// guard bounds the next reads and writes by the patience and by ctx. When release
+// returns, ctx has no more say.
 func (c *Client) guard(ctx context.Context, patience time.Duration) (release func(), err error) {
 	deadline := time.Now().Add(patience)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
@@ -237,6 +238,14 @@ func (c *Client) guard(ctx context.Context, patience time.Duration) (release fun
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("setting a time limit: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	return func() { stop() }, nil
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = c.conn.SetDeadline(time.Unix(1, 0))
+	})
+	return func() {
+		if !stop() {
+			<-ended
+		}
+	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -194,4 +195,42 @@ func TestACancelledContextEndsTheWait(t *testing.T) {
 	if _, err := Dialogue(ctx, ours, silent{}, time.Minute); err == nil || time.Since(begun) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(begun))
 	}
+}
+
+// slowToEnd is a connection on which the end of a wait takes effect late.
+type slowToEnd struct {
+	net.Conn
+	release chan struct{}
+	last    time.Time
+}
+
+func (s *slowToEnd) SetDeadline(at time.Time) error {
+	if at.Before(time.Now()) {
+		<-s.release
+	}
+	s.last = at
+	return nil
+}
+
+func TestAContextThatEndsAtLastDoesNotEndTheNextWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &slowToEnd{release: make(chan struct{})}
+		c := &Client{conn: conn}
+		ctx, cancel := context.WithCancel(t.Context())
+		release, err := c.guard(ctx, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		synctest.Wait()
+		time.AfterFunc(time.Second, func() { close(conn.release) })
+		release()
+		if _, err := c.guard(t.Context(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if conn.last.Before(time.Now()) {
+			t.Errorf("the next wait ends at %v", conn.last)
+		}
+	})
 }
