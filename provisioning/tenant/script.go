@@ -115,15 +115,24 @@ func (s Site) mailboxes() string {
 	return fill(partExchange, "%MAILBOXES%", strings.Join(named, ", ")) + everyone
 }
 
-func (s Site) name() string { return quote(displayName(s.Settings.Site.Name)) }
+// name is that of the box's own things in the tenant. Two boxes of sites without
+// a name must not replace each other's connector.
+func (s Site) name() string {
+	return quote(displayName(cmp.Or(s.Settings.Site.Name, s.ConnectorName)))
+}
 
 // what names the site in a comment, which only a line's end could end.
 func (s Site) what() string {
 	return clean(cmp.Or(s.Settings.Site.Name, "this box"))
 }
 
-// displayName is what the tenant's administrators see.
-func displayName(site string) string { return strings.TrimSpace("Sealpost " + site) }
+// displayName is what the tenant's administrators see. New-InboundConnector takes
+// 64 characters.
+func displayName(site string) string {
+	const most = 64
+	name := []rune("Sealpost " + clean(site))
+	return strings.TrimSpace(string(name[:min(len(name), most)]))
+}
 
 // fill puts values in their places, in one pass: nothing in a value is a place.
 func fill(part string, pairs ...string) string { return strings.NewReplacer(pairs...).Replace(part) }

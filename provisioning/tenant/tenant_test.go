@@ -115,6 +115,23 @@ func safe(t *testing.T, name, script string) {
 	}
 }
 
+func TestConnectorsOfBoxesWithoutASiteNameDoNotReplaceEachOther(t *testing.T) {
+	one := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
+	one.ConnectorName = "leeds.contoso.com"
+	if got, err := one.Script(); err != nil || !strings.Contains(got, "$name = 'Sealpost leeds.contoso.com'") {
+		t.Errorf("%v: %s", err, got)
+	}
+}
+
+func TestANameIsNoLongerThanAConnectorsMayBe(t *testing.T) {
+	for _, name := range []string{strings.Repeat("n", 300), strings.Repeat("ü'", 150)} {
+		got := regexp.MustCompile(`-DisplayName '(.*)' -Sign`).FindStringSubmatch(Register(name))
+		if len(got) != 2 || len([]rune(strings.ReplaceAll(got[1], "''", "'"))) != 64 {
+			t.Errorf("the name is %q", got)
+		}
+	}
+}
+
 func TestNoScriptIsMadeForWhatItCannotSetUp(t *testing.T) {
 	if _, err := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "").Script(); err != ErrNoName {
 		t.Errorf("a connector without a certificate: %v", err)

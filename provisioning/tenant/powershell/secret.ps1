@@ -5,4 +5,4 @@ if (-not ($known | Where-Object { $_.DisplayName -eq $name -and $_.EndDateTime -
   $secret = Add-MgApplicationPassword -ApplicationId $app.Id -PasswordCredential @{ DisplayName = $name; EndDateTime = (Get-Date).AddYears(1) }
   Write-Host ('The client secret, valid until ' + $secret.EndDateTime + ': ' + $secret.SecretText)
 }
-else { Write-Host ('There is a client secret ' + $name + ' already, which cannot be shown again. If it was not entered, delete it under Certificates & secrets of the app registration, and run this again.') }
+else { Write-Host ('There is a client secret ' + $name + ' already, which cannot be shown again. If it was entered in no box, delete it under Certificates & secrets of the app registration, and run this again.') }

@@ -6,7 +6,7 @@
 # In one block, so that it stops at the first fault even where it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
-$name = 'Sealpost'
+$name = 'Sealpost relay.contoso.com'
 
 Connect-ExchangeOnline -ShowBanner:$false
 $rules = @{
