@@ -197,7 +197,7 @@ func (b *box) lookAtUpstream(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return preflight.Problem(err)
 	}
-	r := &relay{box: b, hostname: name, journal: journal.New(journal.Text(io.Discard, false))}
+	r := &relay{box: b, hostname: name, journal: journal.Discard()}
 	way, err := r.connector(ctx)
 	if err != nil {
 		return preflight.Problem(err)

@@ -202,10 +202,6 @@ func (m *Machine) Close() error {
 	return errors.Join(m.failure, os.RemoveAll(m.dir))
 }
 
-// Ended is closed when the machine has lost power, by Cut or because the box
-// has switched itself off.
-func (m *Machine) Ended() <-chan struct{} { return m.session().ended }
-
 // event is called for what QEMU reports by itself.
 func (m *Machine) event(name string) {
 	if name != "RESET" {
