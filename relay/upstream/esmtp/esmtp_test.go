@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -121,6 +122,23 @@ func TestARefusedSenderIsNotFollowedByRecipients(t *testing.T) {
 	}
 	if told := s.heard(c); len(told) != 1 {
 		t.Errorf("the server was told %q", told)
+	}
+}
+
+func TestThousandsOfRecipientsAreNamedAsTheServerAnswers(t *testing.T) {
+	var e envelope.Envelope
+	for i := range 2000 {
+		e.Recipients = append(e.Recipients, envelope.Address(fmt.Sprintf("r%d@x.example", i)))
+	}
+	replies := slices.Repeat([]string{"250 2.1.0 OK"}, 1+len(e.Recipients))
+	replies[len(replies)-1] = "550 5.1.1 User unknown"
+	c, _ := meet(t, "PIPELINING", replies...)
+	mail, answers, err := c.Offer(t.Context(), e)
+	if err != nil || !mail.Positive() || len(answers) != len(e.Recipients) {
+		t.Fatalf("%s and %d answers, %v", mail, len(answers), err)
+	}
+	if first, last := answers[0], answers[len(answers)-1]; first.Code != 250 || last.Code != 550 {
+		t.Errorf("from %s to %s", first, last)
 	}
 }
 

@@ -49,17 +49,19 @@ func (c *Client) mailLine(e envelope.Envelope) string {
 	return line
 }
 
-// converse gets a reply to each line: all lines sent ahead where the server
-// offers PIPELINING (RFC 2920), else one by one and no further than a refused
-// MAIL.
+// converse gets a reply to each line: many sent ahead where the server offers
+// PIPELINING (RFC 2920), else one by one. It goes no further than a refused MAIL.
 func (c *Client) converse(ctx context.Context, lines []string) ([]reply.Reply, error) {
+	// The replies to so many fit into any connection's buffers: a server that
+	// waits for us to read reads nothing itself (RFC 2920, 3.1).
+	const ahead = 100
 	step := 1
 	if c.Offers("PIPELINING") {
-		step = len(lines)
+		step = ahead
 	}
 	var replies []reply.Reply
 	for len(replies) < len(lines) {
-		group := lines[len(replies) : len(replies)+step]
+		group := lines[len(replies):min(len(replies)+step, len(lines))]
 		if err := c.say(ctx, group...); err != nil {
 			return replies, err
 		}
