@@ -27,11 +27,11 @@ const (
 
 // startNetwork brings the port up and follows what becomes of it.
 func (m *machine) startNetwork(ctx context.Context) {
-	go m.keepNetwork(ctx)
+	go m.keep(ctx, "network", m.network.Run)
 	addresses := make(chan []netip.Prefix, 1)
 	go func() {
 		m.awaitServing()
-		m.answerForName(ctx, addresses)
+		m.keep(ctx, "mDNS", func(ctx context.Context) error { return m.answerForName(ctx, addresses) })
 	}()
 	go func() {
 		var last string
@@ -53,35 +53,25 @@ func (m *machine) startNetwork(ctx context.Context) {
 	}()
 }
 
-// keepNetwork begins anew where the kernel stops reporting on its links: a box
-// without a network could only be cured by hand.
-func (m *machine) keepNetwork(ctx context.Context) {
-	const pause = 5 * time.Second
-	var last string
-	for ctx.Err() == nil {
-		if err := m.network.Run(ctx); err != nil && err.Error() != last {
-			last = err.Error()
-			m.try("network", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-	}
-}
-
 // answerForName has the box found as its name in the domain local, while there
 // is a network.
-func (m *machine) answerForName(ctx context.Context, addresses <-chan []netip.Prefix) {
+func (m *machine) answerForName(ctx context.Context, addresses <-chan []netip.Prefix) error {
+	port := m.network.Status().Interface
+	if port == "" {
+		return nil
+	}
+	return mdns.Run(ctx, port, m.name, addresses)
+}
+
+// keep begins a part anew whenever it ends, as nobody could by hand, and records
+// each new reason once.
+func (m *machine) keep(ctx context.Context, part string, run func(context.Context) error) {
 	const pause = 5 * time.Second
 	var last string
 	for ctx.Err() == nil {
-		if port := m.network.Status().Interface; port != "" {
-			err := mdns.Run(ctx, port, m.name, addresses)
-			if err != nil && err.Error() != last {
-				last = err.Error()
-				m.try("mDNS", err)
-			}
+		if err := run(ctx); err != nil && err.Error() != last {
+			last = err.Error()
+			m.try(part, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -223,10 +223,7 @@ func (m *machine) startRelay(ctx context.Context) {
 // never set up.
 func (m *machine) begin(ctx context.Context) {
 	if m.adopt(ctx) == nil {
-		m.mu.Lock()
-		m.serving()
-		m.serving = nil
-		m.mu.Unlock()
+		m.stopServing()
 	}
 	if m.store != nil {
 		m.try("state", os.Chown(m.facts.State, relayUser, relayUser))
