@@ -2,25 +2,19 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
-	"sealpost/provisioning/keyring"
 )
-
-// tpmPatience bounds what a command waits for a TPM; the slowest chips take
-// some seconds to make an RSA key.
-const tpmPatience = 2 * time.Minute
 
 func certificateCommand(o *options) *cobra.Command {
 	c := group("certificate", "The client certificate that is shown to Exchange Online")
@@ -36,7 +30,7 @@ func importCommand(o *options) *cobra.Command {
 			case (pfx == "") == (pem == ""):
 				return &usageError{errors.New("name either --pfx FILE or --pem FILE")}
 			case pem != "":
-				return o.withBox(c, existingState, func(ctx context.Context, b *box) error { return completeRequest(ctx, o, c, b, pem) })
+				return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error { return completeRequest(ctx, o, c, b, pem) })
 			}
 			return importPFX(o, c, pfx, passwordFile)
 		})
@@ -46,24 +40,13 @@ func importCommand(o *options) *cobra.Command {
 	return c
 }
 
-// withBox opens the box for one command with a limit on the TPM's time.
-func (o *options) withBox(c *cobra.Command, open opener, do func(context.Context, *box) error) error {
-	b, err := openBox(o, open)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(c.Context(), tpmPatience)
-	defer cancel()
-	return errors.Join(do(ctx, b), b.close())
-}
-
 // importPFX reads the file before anything is opened or made, so that a bad
 // one changes nothing.
 func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
-	if _, err := readSettings(o); err != nil {
+	if _, err := o.Settings(); err != nil {
 		return err
 	}
-	data, err := readFile(path, certificate.MaxInput)
+	data, err := wire.ReadFile(path, certificate.MaxInput)
 	if err != nil {
 		return err
 	}
@@ -75,40 +58,20 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := usable(bundle.Path); err != nil {
+	if err := wire.Usable(bundle.Path); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return o.withBox(c, anyState, func(ctx context.Context, b *box) error {
-		client, err := identity.Import(ctx, b.store, b.protector(), bundle)
+	return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
+		client, err := identity.Import(ctx, b.Store, b.Protector(), bundle)
 		if err != nil {
 			return err
 		}
-		return o.print(c.OutOrStdout(), examine(b, client))
+		return o.print(c.OutOrStdout(), b.Examine(client))
 	})
 }
 
-// usable refuses a certificate that Exchange Online could make nothing of.
-func usable(path certificate.Path) error {
-	leaf, now := path.Chain[0], time.Now()
-	if now.After(leaf.NotAfter) {
-		return fmt.Errorf("the certificate expired on %s: import a newer one, or correct this machine's clock if it is wrong (it says %s)",
-			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
-	}
-	return path.Whole(now, publicRoots())
-}
-
-// publicRoots are the roots that Exchange Online may be taken to trust.
-func publicRoots() *x509.CertPool {
-	ownRoots()
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		return x509.NewCertPool()
-	}
-	return roots
-}
-
-func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *box, path string) error {
-	data, err := readFile(path, certificate.MaxInput)
+func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *wire.Box, path string) error {
+	data, err := wire.ReadFile(path, certificate.MaxInput)
 	if err != nil {
 		return err
 	}
@@ -116,21 +79,21 @@ func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *box, 
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	client, err := identity.Complete(ctx, b.store, b.tpm, certificates, usable)
+	client, err := identity.Complete(ctx, b.Store, b.TPM, certificates, wire.Usable)
 	if err != nil {
 		return err
 	}
-	return o.print(c.OutOrStdout(), examine(b, client))
+	return o.print(c.OutOrStdout(), b.Examine(client))
 }
 
 func showCommand(o *options) *cobra.Command {
 	return leaf("show", "Say what the imported certificate means for the connector", 0, func(c *cobra.Command, _ []string) error {
-		err := o.withBox(c, existingState, func(ctx context.Context, b *box) error {
-			client, err := identity.Load(ctx, b.store)
+		err := o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
+			client, err := identity.Load(ctx, b.Store)
 			if err != nil {
 				return err
 			}
-			return o.print(c.OutOrStdout(), examine(b, client))
+			return o.print(c.OutOrStdout(), b.Examine(client))
 		})
 		if errors.Is(err, fs.ErrNotExist) {
 			return identity.ErrNone
@@ -138,35 +101,6 @@ func showCommand(o *options) *cobra.Command {
 		return err
 	})
 }
-
-// judges are the roots that the far side may be taken to trust: those of a
-// host of one's own are its own.
-func (b *box) judges() *x509.CertPool {
-	if own, err := caPool("upstream.connector", b.settings.Upstream.Connector.Roots); err == nil && own != nil {
-		return own
-	}
-	return publicRoots()
-}
-
-func examine(b *box, client identity.Client) certificate.Report {
-	var domains []string
-	for _, domain := range b.settings.AcceptedDomains() {
-		domains = append(domains, string(domain))
-	}
-	protection := client.Key.Protection
-	guard := certificate.Guard{Label: string(protection), Meaning: protection.Explain(), Level: certificate.OK}
-	if protection == keyring.File {
-		guard.Level = certificate.Note
-	}
-	return certificate.Examine(client.Chain, time.Now(), domains, b.judges(), guard)
-}
-
-// request is a PKCS#10 request as it is printed.
-type request struct {
-	PEM string `json:"pem"`
-}
-
-func (r request) String() string { return strings.TrimSpace(r.PEM) }
 
 func requestCommand(o *options) *cobra.Command {
 	var names []string
@@ -179,20 +113,20 @@ func requestCommand(o *options) *cobra.Command {
 		if !slices.Contains(keyTypes, hal.KeyType(keyType)) {
 			return &usageError{fmt.Errorf("there is no key type %q: choose RSA-2048, RSA-3072, P-256 or P-384", keyType)}
 		}
-		return o.withBox(c, anyState, func(ctx context.Context, b *box) error {
+		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
 			if replace {
-				if err := identity.Abandon(ctx, b.store); err != nil {
+				if err := identity.Abandon(ctx, b.Store); err != nil {
 					return err
 				}
 			}
-			pem, err := identity.Request(ctx, b.store, b.tpm, hal.KeyType(keyType), names)
+			pem, err := identity.Request(ctx, b.Store, b.TPM, hal.KeyType(keyType), names)
 			if errors.Is(err, errors.ErrUnsupported) {
 				return fmt.Errorf("%w: choose another type with --key, RSA-2048 and P-256 are held by every TPM", err)
 			}
 			if err != nil {
 				return err
 			}
-			return o.print(c.OutOrStdout(), request{string(pem)})
+			return o.print(c.OutOrStdout(), operator.PEM{PEM: string(pem)})
 		})
 	})
 	c.Flags().StringSliceVar(&names, "name", nil, "a `name` for the certificate; the first is its common name")

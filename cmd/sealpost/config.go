@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/provisioning/settings"
 )
 
@@ -20,7 +21,7 @@ func (v verdict) String() string { return v.File + ": the settings are in order"
 func configCommand(o *options) *cobra.Command {
 	config := group("config", "The settings file")
 	config.AddCommand(leaf("check FILE", "Check a settings file without using it", 1, func(c *cobra.Command, args []string) error {
-		text, err := readFile(args[0], settings.MaxText)
+		text, err := wire.ReadFile(args[0], settings.MaxText)
 		if err != nil {
 			return err
 		}

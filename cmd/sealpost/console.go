@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.bug.st/serial"
 
+	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/provisioning/console"
 )
 
@@ -22,12 +23,12 @@ const standardStreams = "-"
 func consoleCommand(o *options) *cobra.Command {
 	var line string
 	c := leaf("console --line DEVICE", "Talk with a technician on a serial line", 0, func(c *cobra.Command, _ []string) error {
-		if o.state == "" {
+		if o.State == "" {
 			return &usageError{errors.New("name the state with --state")}
 		}
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
-		dialogue := console.New(consoleBox{o})
+		dialogue := console.New(operator.Local{Options: o.Options, By: "the console"})
 		if line == standardStreams {
 			err := dialogue.Run(ctx, streams{c.InOrStdin(), c.OutOrStdout()})
 			if errors.Is(err, console.ErrGone) {
@@ -82,7 +83,7 @@ type serialLine struct {
 
 // Write writes all of p, or gives up.
 func (l *serialLine) Write(p []byte) (int, error) {
-	const patience = time.Minute
+	const timeout = time.Minute
 	written := make(chan error, 1)
 	go func(rest []byte) {
 		for len(rest) > 0 {
@@ -98,7 +99,7 @@ func (l *serialLine) Write(p []byte) (int, error) {
 	select {
 	case err := <-written:
 		return len(p), err
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		l.stuck = true
 		return 0, errors.New("nobody reads from the line")
 	}

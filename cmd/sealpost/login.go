@@ -7,70 +7,45 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"rsc.io/qr"
 
+	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/oauth"
 )
 
-// invitation is what a person needs to sign the box in.
-type invitation struct {
-	URL     string    `json:"url"`
-	Code    string    `json:"code"`
-	Expires time.Time `json:"expires"`
-	Mailbox string    `json:"mailbox"`
-	picture string
-}
-
-func (i invitation) String() string {
-	return fmt.Sprintf("%sTo sign this box in, open in a browser anywhere\n\n    %s\n\nand enter the code\n\n    %s\n\nbefore %s. Sign in as %s. Waiting ...",
-		i.picture, i.URL, i.Code, i.Expires.Format("15:04"), i.Mailbox)
-}
-
-// signedIn says that a sign-in is done.
-type signedIn struct {
-	User string `json:"user,omitempty"` // empty where the token does not say
-}
-
-func (s signedIn) String() string {
-	if s.User == "" {
-		return "The box is signed in."
-	}
-	return "The box is signed in as " + s.User + "."
-}
-
 func loginCommand(o *options) *cobra.Command {
 	return leaf("login", "Sign the box in with a device code", 0, func(c *cobra.Command, _ []string) error {
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
-		b, err := openBox(o, anyState)
+		b, err := o.Open(wire.AnyState)
 		if err != nil {
 			return err
 		}
-		return errors.Join(o.login(ctx, c.OutOrStdout(), b), b.close())
+		return errors.Join(o.login(ctx, c.OutOrStdout(), b), b.Close())
 	})
 }
 
-func (o *options) login(ctx context.Context, out io.Writer, b *box) error {
-	if err := b.needsGrant(settings.GrantDevice); err != nil {
+func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
+	if err := b.NeedsGrant(settings.GrantDevice); err != nil {
 		return err
 	}
-	if err := b.canSeal(ctx); err != nil {
+	if err := canSeal(ctx, b); err != nil {
 		return err
 	}
-	issuer, err := b.issuer()
+	issuer, err := b.Issuer()
 	if err != nil {
 		return err
 	}
-	token, err := issuer.Delegated(refreshTokens{b.vault()}).Login(ctx, func(code oauth.DeviceCode) {
-		shown := invitation{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.settings.Upstream.Submission.User)}
+	token, err := issuer.Delegated(wire.RefreshTokens{Vault: b.Vault()}).Login(ctx, func(code oauth.DeviceCode) {
+		shown := operator.Invitation{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.Settings.Upstream.Submission.User)}
 		if showsBlocks(out) {
-			shown.picture = picture(code.VerificationURL)
+			shown.Picture = picture(code.VerificationURL)
 		}
 		_ = o.printLine(out, shown)
 	})
@@ -79,15 +54,15 @@ func (o *options) login(ctx context.Context, out io.Writer, b *box) error {
 	}
 	// An opaque token is as good.
 	claims, _ := token.Claims()
-	return o.printLine(out, signedIn{claims.User})
+	return o.printLine(out, operator.SignedIn{User: claims.User})
 }
 
 // canSeal asks the TPM before a person is asked to sign in for nothing.
-func (b *box) canSeal(ctx context.Context) error {
-	if b.settings.Keys.Protection == settings.ProtectionFile {
+func canSeal(ctx context.Context, b *wire.Box) error {
+	if b.Settings.Keys.Protection == settings.ProtectionFile {
 		return nil
 	}
-	if state := b.tpm.State(ctx); state != hal.TPMReady && state != hal.TPMReplaced {
+	if state := b.TPM.State(ctx); state != hal.TPMReady && state != hal.TPMReplaced {
 		return fmt.Errorf("the TPM, which has to seal the sign-in, is %s: %s", state, state.Advice())
 	}
 	return nil

@@ -1,17 +1,24 @@
 // Command sealpost is the box's program: the mail relay, and the commands that
-// set it up and look into it. It only wires the packages together.
+// set it up and look into it. It parses command lines, calls the packages that
+// do the work, and prints what they give in the words of a command line.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/fault"
 )
 
 // Exit statuses, the same for every command.
@@ -39,7 +46,8 @@ func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // run carries out one command line and gives the exit status.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
-	root := command()
+	o := &options{}
+	root := command(o)
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -48,8 +56,14 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintln(errs, "sealpost:", cure(err))
-	if usage := (*usageError)(nil); errors.As(err, &usage) {
+	usage := (*usageError)(nil)
+	isUsage := errors.As(err, &usage)
+	if o.json && !isUsage {
+		fmt.Fprintf(errs, "%s\n", fault.Encode(err))
+	} else {
+		fmt.Fprintln(errs, "sealpost:", words.Say(err))
+	}
+	if isUsage {
 		return exitUsage
 	}
 	return exitFailed
@@ -63,24 +77,20 @@ func (u *usageError) Unwrap() error { return u.err }
 
 // options are what every command takes.
 type options struct {
-	config string // empty: the settings lie in the state
-	state  string
-	json   bool
-	// What a board knows of itself goes before what the settings say.
-	tpm     string
-	control string
+	wire.Options
+	json bool
 }
 
-func command() *cobra.Command {
-	o := &options{}
+func command(o *options) *cobra.Command {
 	root := group("sealpost", "A mail relay for Microsoft 365 whose key stays in the TPM")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.PersistentFlags().StringVar(&o.config, "config", "sealpost.toml", "the settings `file`; empty: those in the state")
-	root.PersistentFlags().StringVar(&o.state, "state", "", "the state `file` or block device, instead of the settings' state.path")
-	root.PersistentFlags().StringVar(&o.tpm, "tpm", "", "the TPM's `address`, instead of the settings' keys.tpm")
-	root.PersistentFlags().StringVar(&o.control, "control", "", "the control `socket`, instead of the settings' control.socket")
-	root.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON")
+	flags := root.PersistentFlags()
+	flags.StringVar(&o.Config, "config", "sealpost.toml", "the settings `file`; empty: those in the state")
+	flags.StringVar(&o.State, "state", "", "the state `file` or block device, instead of the settings' state.path")
+	flags.StringVar(&o.TPM, "tpm", "", "the TPM's `address`, instead of the settings' keys.tpm")
+	flags.StringVar(&o.Control, "control", "", "the control `socket`, instead of the settings' control.socket")
+	flags.BoolVar(&o.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), queueCommand(o), spoolCommand(o), stateCommand(o), tpmCommand(o), versionCommand(o), initCommand(), applyCommand(o), stickCommand(o), checkCommand(o), probeCommand(o), sendTestCommand(o), consoleCommand(o), tenantCommand(o))
 	return root
@@ -105,4 +115,39 @@ func leaf(use, short string, n int, do func(c *cobra.Command, args []string) err
 		}
 		return nil
 	}}
+}
+
+// tpmTimeout bounds what a command waits for a TPM; the slowest chips take
+// some seconds to make an RSA key.
+const tpmTimeout = 2 * time.Minute
+
+// withBox opens the box for one command with a limit on the TPM's time.
+func (o *options) withBox(c *cobra.Command, open wire.Opener, do func(context.Context, *wire.Box) error) error {
+	b, err := o.Open(open)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), tpmTimeout)
+	defer cancel()
+	return errors.Join(do(ctx, b), b.Close())
+}
+
+// print writes a value as JSON or in its own words.
+func (o *options) print(w io.Writer, value fmt.Stringer) error {
+	if !o.json {
+		_, err := fmt.Fprintln(w, strings.TrimSuffix(value.String(), "\n"))
+		return err
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// printLine prints one of several values, as JSON one a line.
+func (o *options) printLine(w io.Writer, value fmt.Stringer) error {
+	if o.json {
+		return json.NewEncoder(w).Encode(value)
+	}
+	_, err := fmt.Fprintln(w, value)
+	return err
 }

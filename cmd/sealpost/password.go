@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 
+	"sealpost/cmd/sealpost/internal/wire"
+
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -21,7 +23,7 @@ const passwordLimit = 4096
 // question.
 func readPassword(c *cobra.Command, what, path string) (string, error) {
 	if path != "" {
-		data, err := readFile(path, passwordLimit)
+		data, err := wire.ReadFile(path, passwordLimit)
 		if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
 			return "", fmt.Errorf("%s is written in UTF-16: save it as UTF-8", path)
 		}

@@ -1,32 +1,34 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/relay/control"
-	"sealpost/relay/dispatch"
 	"sealpost/relay/queue"
+	"sealpost/relay/server"
 )
 
 func queueCommand(o *options) *cobra.Command {
 	c := group("queue", "The mail that is kept until the tenant takes it")
 	c.AddCommand(
 		leaf("list", "Show what is kept, and why", 0, func(c *cobra.Command, _ []string) error {
-			return o.call(c, "queue/list", "", o.printQueue)
+			return o.withRelay(c, func(ctx context.Context, r control.Relay) error { return o.printQueue(ctx, c, r) })
 		}),
 		leaf("show ID", "Show one message: its envelope, what was said about it, its header", 1, func(c *cobra.Command, args []string) error {
-			return o.call(c, "queue/show", args[0], printAs[shown](o))
+			return ask(o, c, func(ctx context.Context, r control.Relay) (shown, error) {
+				m, err := r.Show(ctx, args[0])
+				return shown{m}, err
+			})
 		}),
 		retryCommand(o), dropCommand(o))
 	return c
@@ -37,7 +39,10 @@ func retryCommand(o *options) *cobra.Command {
 		if len(args) > 1 {
 			return &usageError{errors.New("retry takes one ID, or none for all")}
 		}
-		return o.call(c, "queue/retry", strings.Join(args, ""), printAs[done](o))
+		return ask(o, c, func(ctx context.Context, r control.Relay) (done, error) {
+			d, err := r.Retry(ctx, strings.Join(args, ""))
+			return done{d}, err
+		})
 	}}
 }
 
@@ -47,87 +52,85 @@ func dropCommand(o *options) *cobra.Command {
 		if !sure {
 			return &usageError{errors.New("this throws the message away for good: say --yes if you mean it")}
 		}
-		return o.call(c, "queue/drop", args[0], printAs[done](o))
+		return ask(o, c, func(ctx context.Context, r control.Relay) (done, error) {
+			d, err := r.Drop(ctx, args[0])
+			return done{d}, err
+		})
 	})
 	c.Flags().BoolVar(&sure, "yes", false, "yes, throw it away")
 	return c
 }
 
-// call has the running relay do something, or does it here where none runs,
-// and prints what came of it.
-func (o *options) call(c *cobra.Command, name, id string, print func(c *cobra.Command, answer io.Reader) error) error {
-	s, err := readSettings(o)
+// ask has the relay give a value, and prints it.
+func ask[T fmt.Stringer](o *options, c *cobra.Command, get func(context.Context, control.Relay) (T, error)) error {
+	return o.withRelay(c, func(ctx context.Context, r control.Relay) error {
+		value, err := get(ctx, r)
+		if err != nil {
+			return err
+		}
+		return o.print(c.OutOrStdout(), value)
+	})
+}
+
+// withRelay does something with the running relay, or with the state of one
+// that does not run.
+func (o *options) withRelay(c *cobra.Command, do func(context.Context, control.Relay) error) error {
+	s, err := o.Settings()
 	if err != nil {
 		return err
 	}
 	ctx, stop := untilStopped(c.Context())
 	defer stop()
-	arguments := url.Values{"id": {id}}
-	answer, err := control.Do(ctx, s.ControlSocket(), name, arguments)
-	if errors.Is(err, control.ErrNoRelay) {
-		answer, err = o.callHere(ctx, name, arguments)
+	client := control.Client{Socket: s.ControlSocket()}
+	if _, err := client.Status(ctx); !errors.Is(err, control.ErrNoRelay) {
+		return do(ctx, client)
 	}
+	b, err := o.Open(wire.ExistingState)
 	if err != nil {
 		return err
 	}
-	defer answer.Close()
-	return print(c, answer)
-}
-
-// callHere carries out a call on a state that no relay uses.
-func (o *options) callHere(ctx context.Context, name string, arguments url.Values) (io.ReadCloser, error) {
-	b, err := openBox(o, existingState)
+	storage, err := b.OpenSpool(ctx)
 	if err != nil {
-		return nil, err
+		return errors.Join(err, b.Close())
 	}
-	storage, err := b.openSpool(ctx)
+	return errors.Join(do(ctx, server.Offline{Storage: storage}), storage.Close(), b.Close())
+}
+
+// printQueue prints a message a line, and then the status; as JSON the status
+// comes first.
+func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Relay) error {
+	status, err := r.Status(ctx)
 	if err != nil {
-		return nil, errors.Join(err, b.close())
+		return err
 	}
-	var answer bytes.Buffer
-	err = calls(offline{storage})[name](ctx, arguments, &answer)
-	return io.NopCloser(&answer), errors.Join(err, storage.close(), b.close())
-}
-
-// printAs prints an answer of one value.
-func printAs[T fmt.Stringer](o *options) func(*cobra.Command, io.Reader) error {
-	return func(c *cobra.Command, answer io.Reader) error {
-		var value T
-		if err := json.NewDecoder(answer).Decode(&value); err != nil {
-			return fmt.Errorf("reading the relay's answer: %w", err)
-		}
-		return o.print(c.OutOrStdout(), value)
-	}
-}
-
-// printQueue prints a status and then a message a line.
-func (o *options) printQueue(c *cobra.Command, answer io.Reader) error {
+	out := json.NewEncoder(c.OutOrStdout())
 	if o.json {
-		_, err := io.Copy(c.OutOrStdout(), answer)
-		return err
-	}
-	decoder := json.NewDecoder(answer)
-	var status dispatch.Status
-	if err := decoder.Decode(&status); err != nil {
-		return fmt.Errorf("reading the relay's answer: %w", err)
+		if err := out.Encode(status); err != nil {
+			return err
+		}
 	}
 	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 	count := 0
-	for ; ; count++ {
-		var item queue.Item
-		err := decoder.Decode(&item)
-		if errors.Is(err, io.EOF) {
-			break
+	for item, err := range r.Messages(ctx) {
+		if err == nil && o.json {
+			err = out.Encode(item)
 		}
 		if err != nil {
-			return fmt.Errorf("reading the relay's answer: %w", err)
+			return err
+		}
+		if o.json {
+			continue
 		}
 		if count == 0 {
 			fmt.Fprintln(table, "ID\tAGE\tOCTETS\tFROM\tTO\tTRIES\tNEXT\tLAST")
 		}
+		count++
 		fmt.Fprintln(table, row(item, time.Now()))
 	}
-	fmt.Fprintf(table, "%s\n", summary(status, count))
+	if o.json {
+		return nil
+	}
+	fmt.Fprintf(table, "%s\n", operator.Summary(status, count))
 	return table.Flush()
 }
 
@@ -153,34 +156,15 @@ func row(item queue.Item, now time.Time) string {
 		item.Sender.Path(), to, item.Attempts, next, last)
 }
 
-func summary(s dispatch.Status, count int) string {
-	text := fmt.Sprintf("%d kept", count)
-	if count == 1 {
-		text = "1 message kept"
-	} else if count == 0 {
-		text = "nothing is kept"
-	}
-	switch {
-	case s.Spool != "":
-		text = "mail cannot be kept: " + s.Spool
-	case s.Held == "stopped":
-		text += "; " + s.Reason
-	case s.Held != "":
-		text += "; held since " + heldWords(s.Hold)
-	}
-	for _, own := range s.Accounts {
-		text += fmt.Sprintf("; the mail of %s is held since %s", own.Account, heldWords(own))
-	}
-	return text
-}
-
-func heldWords(h dispatch.Hold) string {
-	return fmt.Sprintf("%s: %s; asked again at %s", h.Since.Local().Format(time.TimeOnly), h.Reason, h.Next.Local().Format(time.TimeOnly))
-}
+// done prints what a call has changed.
+type done struct{ control.Done }
 
 func (d done) String() string {
-	return strings.TrimPrefix(strings.TrimSuffix(d.ID+": "+d.Done+" (it was for "+strings.Join(d.To, ", ")+")", " (it was for )"), ": ")
+	return strings.TrimPrefix(strings.TrimSuffix(d.ID+": "+d.Done.Done+" (it was for "+strings.Join(d.To, ", ")+")", " (it was for )"), ": ")
 }
+
+// shown prints a message.
+type shown struct{ control.Message }
 
 func (s shown) String() string {
 	var b strings.Builder
@@ -204,15 +188,4 @@ func (s shown) String() string {
 	}
 	b.WriteString("\n" + s.Header)
 	return b.String()
-}
-
-// header is a message's header section, made harmless for a terminal.
-func header(text []byte) string {
-	head, _, _ := bytes.Cut(text, []byte("\r\n\r\n"))
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(string(head), "?"))
 }

@@ -8,7 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"sealpost/provisioning/spoolkey"
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/relay/control"
 	"sealpost/relay/spool"
 )
 
@@ -16,18 +17,59 @@ func spoolCommand(o *options) *cobra.Command {
 	c := group("spool", "The ring on flash that holds the queue")
 	c.AddCommand(
 		leaf("stat", "Show how full it is", 0, func(c *cobra.Command, _ []string) error {
-			return o.call(c, "spool/stat", "", printAs[stat](o))
+			return ask(o, c, func(ctx context.Context, r control.Relay) (stat, error) {
+				s, err := r.SpoolStat(ctx)
+				return stat{s}, err
+			})
 		}),
 		leaf("verify", "Read every message from beginning to end", 0, func(c *cobra.Command, _ []string) error {
-			return o.call(c, "spool/verify", "", printAs[verified](o))
+			return ask(o, c, func(ctx context.Context, r control.Relay) (verified, error) {
+				v, err := r.SpoolVerify(ctx)
+				return verified{v}, err
+			})
 		}),
 		leaf("dump", "Print the ring record by record, contents left out; beside a running relay its end may be cut short", 0,
-			func(c *cobra.Command, _ []string) error { return dumpSpool(o, c) }),
-		formatCommand(o))
+			func(c *cobra.Command, _ []string) error {
+				return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error { return b.DumpSpool(ctx, c.OutOrStdout()) })
+			}),
+		sure(o, "format --yes", "Give up all kept mail and begin anew under a new key",
+			"this throws all kept mail away for good: say --yes if you mean it", "yes, throw it away",
+			func(ctx context.Context, b *wire.Box) (fmt.Stringer, error) {
+				return formatted{b.Settings.State.Path}, b.FormatSpool(ctx)
+			}))
 	return c
 }
 
-// stat is the spool at a glance.
+func stateCommand(o *options) *cobra.Command {
+	c := group("state", "The state file or device")
+	c.AddCommand(sure(o, "erase --yes", "Erase the client certificate, its key, all kept mail, and everything else that was stored",
+		"this erases the client certificate, its key and all kept mail for good: say --yes if you mean it", "yes, erase it",
+		func(ctx context.Context, b *wire.Box) (fmt.Stringer, error) {
+			return erased{b.Settings.State.Path}, errors.Join(b.Store.Erase(ctx), b.BlankSpool(ctx))
+		}))
+	return c
+}
+
+// sure makes a command that cannot be undone, and wants --yes.
+func sure(o *options, use, short, warning, yes string, do func(context.Context, *wire.Box) (fmt.Stringer, error)) *cobra.Command {
+	var said bool
+	c := leaf(use, short, 0, func(c *cobra.Command, _ []string) error {
+		if !said {
+			return &usageError{errors.New(warning)}
+		}
+		return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
+			outcome, err := do(ctx, b)
+			if err != nil {
+				return err
+			}
+			return o.print(c.OutOrStdout(), outcome)
+		})
+	})
+	c.Flags().BoolVar(&said, "yes", false, yes)
+	return c
+}
+
+// stat prints how full the spool is.
 type stat struct{ spool.Stat }
 
 func (s stat) String() string {
@@ -35,32 +77,14 @@ func (s stat) String() string {
 		s.Messages, s.Clients, s.Bytes, s.Damaged, s.Size, s.Segments, s.Free, s.Room)
 }
 
-// verified is what reading everything came to.
-type verified struct {
-	Messages int      `json:"messages"`
-	Damages  []string `json:"damages"`
-}
+// verified prints what reading the whole spool came to.
+type verified struct{ control.Verification }
 
 func (v verified) String() string {
 	if len(v.Damages) == 0 {
 		return fmt.Sprintf("%d messages, all of them whole", v.Messages)
 	}
 	return fmt.Sprintf("%d messages; damage:\n%s", v.Messages, strings.Join(v.Damages, "\n"))
-}
-
-func dumpSpool(o *options, c *cobra.Command) error {
-	return o.withBox(c, existingState, func(ctx context.Context, b *box) error {
-		ring, err := b.ring()
-		if err != nil {
-			return err
-		}
-		key, err := spoolkey.Open(ctx, b.store, b.sealer(), spool.KeySize)
-		if err != nil {
-			return err
-		}
-		defer clear(key)
-		return spool.Dump(c.OutOrStdout(), ring, ring.Size(), key)
-	})
 }
 
 // formatted is printed when the ring is empty again.
@@ -70,39 +94,11 @@ type formatted struct {
 
 func (f formatted) String() string { return f.State + ": the spool is empty, under a new key" }
 
-func formatCommand(o *options) *cobra.Command {
-	var sure bool
-	c := leaf("format --yes", "Give up all kept mail and begin anew under a new key", 0, func(c *cobra.Command, _ []string) error {
-		if !sure {
-			return &usageError{errors.New("this throws all kept mail away for good: say --yes if you mean it")}
-		}
-		return o.withBox(c, existingState, func(ctx context.Context, b *box) error {
-			if err := b.formatSpool(ctx); err != nil {
-				return err
-			}
-			return o.print(c.OutOrStdout(), formatted{b.settings.State.Path})
-		})
-	})
-	c.Flags().BoolVar(&sure, "yes", false, "yes, throw it away")
-	return c
+// erased is printed when the settings area is empty again.
+type erased struct {
+	State string `json:"state"`
 }
 
-// formatSpool throws the key away before it blanks the ring, so that nothing
-// is ever written anew under a key that was in use: a power cut between the two
-// leaves a spool that says that it has to be formatted.
-func (b *box) formatSpool(ctx context.Context) error {
-	key, err := spoolkey.Renew(ctx, b.store, b.sealer(), spool.KeySize)
-	clear(key)
-	if err != nil {
-		return err
-	}
-	return b.blankSpool(ctx)
-}
-
-func (b *box) blankSpool(ctx context.Context) error {
-	ring, unlock, err := b.lockedRing(ctx)
-	if err != nil {
-		return err
-	}
-	return errors.Join(spool.Erase(ring), unlock())
+func (e erased) String() string {
+	return e.State + ": erased; import the client certificate again"
 }

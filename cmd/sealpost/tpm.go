@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sealpost/hal"
+	"sealpost/hal/linux/tpm"
 )
 
 // chip is what a person wants to know of the TPM.
@@ -34,16 +36,33 @@ func (c chip) String() string {
 
 func tpmCommand(o *options) *cobra.Command {
 	return leaf("tpm", "Say how the TPM is, and which keys it can hold", 0, func(c *cobra.Command, _ []string) error {
-		s, err := readSettings(o)
+		s, err := o.Settings()
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), tpmPatience)
+		ctx, cancel := context.WithTimeout(c.Context(), tpmTimeout)
 		defer cancel()
-		found, err := probe(ctx, string(s.Keys.TPM))
+		found, err := lookAtTPM(ctx, string(s.Keys.TPM))
 		if err != nil {
 			return err
 		}
 		return o.print(c.OutOrStdout(), found)
 	})
+}
+
+// lookAtTPM asks the TPM at address how it is and what it can do.
+func lookAtTPM(ctx context.Context, address string) (found chip, err error) {
+	t, err := tpm.New(address)
+	if err != nil {
+		return chip{}, err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+	found = chip{Address: address, State: t.State(ctx)}
+	found.Advice = found.State.Advice()
+	if found.State != hal.TPMReady {
+		return found, nil
+	}
+	can, err := t.Capabilities(ctx)
+	found.Manufacturer, found.Firmware, found.Keys = can.Manufacturer, can.Firmware, can.Keys
+	return found, err
 }

@@ -7,12 +7,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
 	"time"
 
 	"sealpost/hal"
+	"sealpost/hal/fault"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
 )
@@ -41,7 +41,7 @@ func (a Application) Signer(tpm hal.TPM) (crypto.Signer, error) {
 		return nil, err
 	}
 	if !belongs(signer, a.Certificate) {
-		return nil, errors.New("the stored key is not that of the box's own certificate: make another with: sealpost tenant certificate --replace")
+		return nil, fault.New(fault.ApplicationDamaged, "the stored key is not that of the box's own certificate")
 	}
 	return signer, nil
 }
@@ -94,7 +94,7 @@ func decodeApplication(stored []byte) (Application, error) {
 			return Application{leaf, r.Key}, nil
 		}
 	}
-	return Application{}, fmt.Errorf("reading the box's own certificate: it is damaged, make another with: sealpost tenant certificate --replace: %w", err)
+	return Application{}, fault.New(fault.ApplicationDamaged, "the box's own certificate is damaged").Wrap(err)
 }
 
 func makeApplication(ctx context.Context, tpm hal.TPM, generate Generator, name string) (Application, error) {

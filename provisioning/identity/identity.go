@@ -18,6 +18,7 @@ import (
 	"fmt"
 
 	"sealpost/hal"
+	"sealpost/hal/fault"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
@@ -32,14 +33,14 @@ const (
 )
 
 // ErrNone is returned where the box has no client certificate yet.
-var ErrNone = errors.New("this box has no client certificate yet: import one with: sealpost certificate import --pfx FILE")
+var ErrNone = fault.New(fault.NoCertificate, "this box has no client certificate yet")
 
 // ErrPending is returned where a request would throw away the key of another.
-var ErrPending = errors.New("a certificate was requested on this box already and has not come yet: import it with: sealpost certificate import --pem FILE, or give that request and its key up with --replace")
+var ErrPending = fault.New(fault.RequestPending, "a certificate was requested on this box already and has not come yet")
 
 // ErrNoRequest is returned where a certificate comes without the request that
 // it answers.
-var ErrNoRequest = errors.New("no certificate was requested on this box: import a PFX, or make a request first with: sealpost certificate request --name NAME")
+var ErrNoRequest = fault.New(fault.NoRequest, "no certificate was requested on this box")
 
 // Store is the settings area.
 type Store interface {

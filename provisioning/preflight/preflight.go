@@ -11,6 +11,7 @@ import (
 	"iter"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/certificate"
 )
 
@@ -19,9 +20,25 @@ type Finding struct {
 	Name  string            `json:"name"` // of the check, such as "clock"
 	Level certificate.Level `json:"level"`
 	Words string            `json:"words"`
+	// Code and Facts are those of the fault behind it, if there is one with a
+	// code: by them a front end adds what to do.
+	Code  fault.Code  `json:"code,omitempty"`
+	Facts fault.Facts `json:"facts,omitempty"`
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%-8s %-12s %s", f.Level, f.Name, f.Words) }
+
+// Coded gives the finding the code of a fault.
+func (f Finding) Coded(code fault.Code) Finding {
+	f.Code = code
+	return f
+}
+
+// Said gives the finding in the words of a front end, with the cure behind.
+func (f Finding) Said(words fault.Words) Finding {
+	f.Words = words.Append(f.Words, f.Code, f.Facts)
+	return f
+}
 
 // Check is one look at the world.
 type Check struct {
@@ -78,4 +95,10 @@ func problem(format string, args ...any) []Finding {
 }
 
 // Problem is the finding of a fact that could not be looked up.
-func Problem(err error) []Finding { return problem("%v", err) }
+func Problem(err error) []Finding {
+	var findings []Finding
+	for _, f := range fault.List(err) {
+		findings = append(findings, Finding{Level: certificate.Problem, Words: f.Text, Code: f.Code, Facts: f.Facts})
+	}
+	return findings
+}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 
 	"sealpost/hal"
+	"sealpost/hal/fault"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
 )
@@ -21,7 +22,7 @@ import (
 const section = "spool"
 
 // ErrReplaced is returned where the key was sealed by another TPM.
-var ErrReplaced = errors.New("the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from, or give the mail up with: sealpost spool format --yes")
+var ErrReplaced = fault.New(fault.SpoolOtherTPM, "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from, or give the mail up")
 
 // Store is the settings area.
 type Store interface {

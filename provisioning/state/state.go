@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"sealpost/hal"
+	"sealpost/hal/fault"
 )
 
 // SlotSize and AreaSize are the layout of every state, in bytes: two slots at
@@ -33,11 +34,11 @@ const (
 
 // ErrDamaged is wrapped by the error of a Load or Update that found no whole
 // copy of the settings.
-var ErrDamaged = errors.New("both copies of the settings are damaged: erase them and set the box up again; if this comes back, replace the flash")
+var ErrDamaged = fault.New(fault.StateDamaged, "both copies of the settings are damaged")
 
 // ErrNewer is wrapped by the error of a Load or Update that found settings of
 // a later format.
-var ErrNewer = errors.New("the settings were written by a newer Sealpost: install that version again, or erase them and set the box up again")
+var ErrNewer = fault.New(fault.StateNewer, "the settings were written by a newer Sealpost: install that version again")
 
 // Area is the flash that holds the two slots, one half of it each.
 type Area interface {

@@ -57,6 +57,16 @@ type Site struct {
 	// ConnectorName is the name of the client certificate by which the
 	// connector knows the box; empty where there is none.
 	ConnectorName string
+	// Steps are those that follow on the box, in the words of who prints the
+	// script.
+	Steps Steps
+}
+
+// Steps say how a person does on the box what a script cannot.
+type Steps struct {
+	Secret string // enter the client secret
+	Verify string // look whether all that a mailbox needs is there
+	Check  string // look whether all that a connector needs is there
 }
 
 // Register gives the PowerShell that registers an application for a site of
@@ -72,7 +82,7 @@ func (s Site) Script() (string, error) {
 	if s.ConnectorName == "" {
 		return "", ErrNoName
 	}
-	return fill(partConnector, "%WHAT%", s.what(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName)), nil
+	return fill(partConnector, "%WHAT%", s.what(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName), "%DONE%", done(s.Steps.Check)), nil
 }
 
 func (s Site) submission() (string, error) {
@@ -85,7 +95,7 @@ func (s Site) submission() (string, error) {
 	case settings.GrantCertificate:
 		parts = append(parts, fill(partCertificate, "%CERTIFICATE%", quote(base64.StdEncoding.EncodeToString(s.Certificate))), partRole)
 	case settings.GrantSecret:
-		parts = append(parts, partSecret, partRole)
+		parts = append(parts, fill(partSecret, "%SECRET%", clean(s.Steps.Secret)), partRole)
 	case settings.GrantDevice:
 		parts = append(parts, partDevice)
 	}
@@ -98,7 +108,12 @@ func (s Site) submission() (string, error) {
 	if sender := string(s.Settings.DefaultSender()); !strings.EqualFold(to.Mailbox(sender), sender) {
 		parts = append(parts, fill(partSendAs, "%SENDER%", quote(sender), "%MAILBOX%", quote(string(to.User))))
 	}
-	return strings.Join(append(parts, partDone), ""), nil
+	return strings.Join(append(parts, fill(partDone, "%DONE%", done(s.Steps.Verify))), ""), nil
+}
+
+// done says what comes after the script.
+func done(next string) string {
+	return quote("Done. Exchange Online may take an hour to heed it. Then look whether all is there: " + next)
 }
 
 // mailboxes lists those that log in.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
@@ -93,13 +94,13 @@ func (s Site) Permission(t Token) preflight.Finding {
 		if slices.ContainsFunc(t.Scopes, func(has string) bool { return has == scope || strings.HasSuffix(has, "/"+scope) }) {
 			return ok("the token has the scope %s, for %s", scope, orElse(clean(t.User), "who signed in"))
 		}
-		return problem("the token has the scopes %s and not %s: leave upstream.oauth.scopes out of the settings, and sign in again: sealpost tenant login", list(t.Scopes), scope)
+		return problem("the token has the scopes %s and not %s: leave upstream.oauth.scopes out of the settings, and sign in again", list(t.Scopes), scope).Coded(fault.TokenScope)
 	}
 	const role = "SMTP.SendAsApp"
 	if slices.Contains(t.Roles, role) {
 		return ok("the token has the role %s", role)
 	}
-	return problem("the token has the roles %s and not %s: add that application permission of Office 365 Exchange Online to the app registration and grant admin consent; the script of sealpost tenant script does both", list(t.Roles), role)
+	return problem("the token has the roles %s and not %s: add that application permission of Office 365 Exchange Online to the app registration and grant admin consent", list(t.Roles), role).Coded(fault.TokenRole)
 }
 
 // Login judges a refused login to a mailbox.
@@ -115,9 +116,9 @@ func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
 	case a.Code != badCredentials || a.Status != "5.7.3" || !s.forExchange():
 		return problem("%s%s", refused, orElse(a.Words, "look the answer up, and check the host and the mailbox in upstream.submission"))
 	case device && !strings.EqualFold(t.User, mailbox) && !t.Opaque:
-		return problem("%s%s signed in: sign in as the mailbox (sealpost tenant login), or give that account Full Access to it", refused, orElse(clean(t.User), "another account"))
+		return problem("%s%s signed in: sign in as the mailbox, or give that account Full Access to it", refused, orElse(clean(t.User), "another account")).Coded(fault.SignInOther)
 	case device:
-		return problem("%scheck that the mailbox is licensed and not blocked, and sign in again: sealpost tenant login", refused)
+		return problem("%scheck that the mailbox is licensed and not blocked, and sign in again", refused).Coded(fault.SignInRefused)
 	}
 	object := "ID"
 	where := "; ID is the Object ID under Enterprise applications"

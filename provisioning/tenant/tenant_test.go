@@ -33,7 +33,7 @@ func site(t *testing.T, text, own, oauth string) Site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Site{Settings: s}
+	return Site{Settings: s, Steps: Steps{Secret: "enter it with: sealpost tenant secret", Verify: "sealpost tenant verify", Check: "sealpost check"}}
 }
 
 func TestTheScriptsAreAsTheyWereRead(t *testing.T) {

@@ -2,62 +2,90 @@ package control
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
-	"io"
+	"fmt"
+	"iter"
 	"net"
-	"net/url"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/journal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var calls = map[string]Call{
-	"say": func(_ context.Context, arguments url.Values, w io.Writer) error {
-		_, err := io.WriteString(w, arguments.Get("words"))
-		return err
-	},
-	"refuse": func(context.Context, url.Values, io.Writer) error { return errors.New("there is no such message") },
-	"break": func(_ context.Context, _ url.Values, w io.Writer) error {
-		_, _ = io.WriteString(w, "half")
-		return errors.New("gone")
-	},
-}
+// The calls of the tests' server.
+const (
+	say     Call[string, string] = "say"
+	refuse  Call[None, None]     = "refuse"
+	breaks  Call[None, int]      = "break"
+	endless Call[None, string]   = "endless"
+)
 
-func TestACallsWordsAndItsErrorsComeBack(t *testing.T) {
+var errRefused = fault.New(fault.NoState, "there is no such message")
+
+func TestCall_BringsBackItsAnswerAndTheCodeOfItsError(t *testing.T) {
 	socket := serve(t, journal.Discard())
-	stream, err := Do(context.Background(), socket, "say", url.Values{"words": {"a b&c"}})
-	if err != nil {
-		t.Fatal(err)
+	if answer, err := say.Do(t.Context(), socket, "a b&c"); answer != "a b&c" || err != nil {
+		t.Errorf("got %q, %v", answer, err)
 	}
-	defer stream.Close()
-	if words, err := io.ReadAll(stream); string(words) != "a b&c" || err != nil {
-		t.Errorf("got %q, %v", words, err)
-	}
-	if _, err := Do(context.Background(), socket, "refuse", nil); err == nil || err.Error() != "there is no such message" {
+	if _, err := refuse.Do(t.Context(), socket, None{}); err == nil || err.Error() != "X1: there is no such message" || !errors.Is(err, errRefused) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Do(context.Background(), socket+"x", "say", nil); !errors.Is(err, ErrNoRelay) {
+	if _, err := say.Do(t.Context(), socket+"x", "a"); !errors.Is(err, ErrNoRelay) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestACallThatBreaksOffIsNotTakenForWhole(t *testing.T) {
-	stream, err := Do(context.Background(), serve(t, journal.Discard()), "break", nil)
+func TestStream_ThatBreaksOffIsNotTakenForWhole(t *testing.T) {
+	var got []int
+	var failed error
+	for value, err := range breaks.Stream(t.Context(), serve(t, journal.Discard()), None{}) {
+		if failed = err; err == nil {
+			got = append(got, value)
+		}
+	}
+	if len(got) != 2 || failed == nil {
+		t.Errorf("%v passed for the whole: %v", got, failed)
+	}
+}
+
+func TestCall_TakesBoundedMemoryForAnAnswerWithoutEnd(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stream.Close()
-	if words, err := io.ReadAll(stream); err == nil {
-		t.Errorf("%q passed for the whole", words)
+	var written atomic.Int64
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for piece := []byte(`"`); ; piece = bytes.Repeat([]byte("x"), 64<<10) {
+			n, err := w.Write(piece)
+			if written.Add(int64(n)) > 4*maxAnswer || err != nil {
+				return
+			}
+		}
+	})}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(listener) })
+	_, one := endless.Do(t.Context(), socket, None{})
+	many := error(nil)
+	for _, err := range endless.Stream(t.Context(), socket, None{}) {
+		many = err
+	}
+	_ = server.Close()
+	serving.Wait()
+	if one == nil || many == nil || written.Load() > 4*maxAnswer {
+		t.Errorf("%d bytes were taken, then %v and %v", written.Load(), one, many)
 	}
 }
 
@@ -68,7 +96,14 @@ func serve(t *testing.T, j *journal.Journal) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := New(j, calls)
+	server := New(j)
+	Handle(server, say, func(_ context.Context, words string) (string, error) { return words, nil })
+	Handle(server, refuse, func(context.Context, None) (None, error) { return None{}, fmt.Errorf("X1: %w", errRefused) })
+	HandleStream(server, breaks, func(context.Context, None) iter.Seq2[int, error] {
+		return func(yield func(int, error) bool) {
+			_ = yield(1, nil) && yield(2, nil) && yield(0, errors.New("gone"))
+		}
+	})
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); err != nil {
@@ -151,9 +186,9 @@ func TestAFileAtTheSocketsPathIsNotTouched(t *testing.T) {
 	}
 }
 
-func TestWithoutARelayTheWordsSayHowToStartIt(t *testing.T) {
+func TestReadJournal_SaysThatNoRelayAnswers(t *testing.T) {
 	_, err := ReadJournal(context.Background(), filepath.Join(t.TempDir(), "none"), Query{})
-	if err == nil || !strings.Contains(err.Error(), "start it with: sealpost relay") {
+	if !errors.Is(err, ErrNoRelay) {
 		t.Errorf("got %v", err)
 	}
 }

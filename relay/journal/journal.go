@@ -46,8 +46,8 @@ func New(log slog.Handler) *Journal {
 // Discard gives a journal that writes nowhere.
 func Discard() *Journal { return New(slog.DiscardHandler) }
 
-func (j *Journal) event(level slog.Level, name string, attrs ...slog.Attr) {
-	record := slog.NewRecord(time.Now(), level, name, 0)
+func (j *Journal) event(level slog.Level, name Event, attrs ...slog.Attr) {
+	record := slog.NewRecord(time.Now(), level, string(name), 0)
 	for _, attr := range attrs {
 		record.AddAttrs(bounded(attr))
 	}

@@ -7,29 +7,29 @@ import (
 
 // BoardStarted records that PID 1 runs, and on what.
 func (j *Journal) BoardStarted(board, serial, version string) {
-	j.event(slog.LevelInfo, "board started", slog.String("board", board), slog.String("serial", serial), slog.String("version", version))
+	j.event(slog.LevelInfo, EventBoardStarted, slog.String("board", board), slog.String("serial", serial), slog.String("version", version))
 }
 
 // MachineFault records a part of the machine that does not do as it should.
 func (j *Journal) MachineFault(part string, cause error) {
-	j.event(slog.LevelError, "fault", slog.String("part", part), slog.String("cause", cause.Error()))
+	j.event(slog.LevelError, EventFault, withCause(cause, slog.String("part", part))...)
 }
 
 // ProcessStarted records a child process.
 func (j *Journal) ProcessStarted(name string, pid int, uptime time.Duration) {
-	j.event(slog.LevelInfo, "process started", slog.String("name", name), slog.Int("pid", pid), slog.String("uptime", uptime.Round(time.Millisecond).String()))
+	j.event(slog.LevelInfo, EventProcessStarted, slog.String("name", name), slog.Int("pid", pid), slog.String("uptime", uptime.Round(time.Millisecond).String()))
 }
 
 // ProcessEnded records the end of a child process, the last it said, and when
 // it is started again.
 func (j *Journal) ProcessEnded(name, words, last string, pause time.Duration) {
-	j.event(slog.LevelError, "process ended", slog.String("name", name), slog.String("how", words),
+	j.event(slog.LevelError, EventProcessEnded, slog.String("name", name), slog.String("how", words),
 		slog.String("last", lastOf(last)), slog.String("again in", pause.String()))
 }
 
 // RelayServes records that a relay answers its clients, and when.
 func (j *Journal) RelayServes(uptime time.Duration) {
-	j.event(slog.LevelInfo, "relay serves", slog.String("uptime", uptime.Round(time.Millisecond).String()))
+	j.event(slog.LevelInfo, EventRelayServes, slog.String("uptime", uptime.Round(time.Millisecond).String()))
 }
 
 // lastOf is the end of what a process said, as long as a text may be.
@@ -37,7 +37,7 @@ func lastOf(text string) string { return text[max(0, len(text)-clipped):] }
 
 // Unwell records why the box is not of use, and what is done about it.
 func (j *Journal) Unwell(wrong error, cure string) {
-	j.event(slog.LevelError, "unwell", slog.String("wrong", wrong.Error()), slog.String("cure", cure))
+	j.event(slog.LevelError, EventUnwell, slog.String("wrong", wrong.Error()), slog.String("cure", cure))
 }
 
 // SettingsApplied records that new settings are in force; where trial is above
@@ -47,11 +47,11 @@ func (j *Journal) SettingsApplied(trial time.Duration) {
 	if trial > 0 {
 		attrs = append(attrs, slog.String("trial", trial.String()))
 	}
-	j.event(slog.LevelInfo, "settings applied", attrs...)
+	j.event(slog.LevelInfo, EventSettingsApplied, attrs...)
 }
 
 // SettingsRolledBack records that settings on trial were not confirmed.
-func (j *Journal) SettingsRolledBack() { j.event(slog.LevelWarn, "settings rolled back") }
+func (j *Journal) SettingsRolledBack() { j.event(slog.LevelWarn, EventSettingsRolledBack) }
 
 // Network records how the box is on the network.
 func (j *Journal) Network(method string, addresses []string, trouble string) {
@@ -59,30 +59,30 @@ func (j *Journal) Network(method string, addresses []string, trouble string) {
 	if trouble != "" {
 		level = slog.LevelWarn
 	}
-	j.event(level, "network", slog.String("method", method), slog.Any("addresses", addresses), slog.String("trouble", trouble))
+	j.event(level, EventNetwork, slog.String("method", method), slog.Any("addresses", addresses), slog.String("trouble", trouble))
 }
 
 // ClockStepped records that the clock was set.
 func (j *Journal) ClockStepped(offset time.Duration, from string) {
-	j.event(slog.LevelInfo, "clock set", slog.String("step", offset.Round(time.Millisecond).String()), slog.String("from", from))
+	j.event(slog.LevelInfo, EventClockSet, slog.String("step", offset.Round(time.Millisecond).String()), slog.String("from", from))
 }
 
 // ClockDoubted records why no time that was offered is believed.
 func (j *Journal) ClockDoubted(cause error) {
-	j.event(slog.LevelWarn, "clock not trusted", slog.String("cause", cause.Error()))
+	j.event(slog.LevelWarn, EventClockNotTrusted, withCause(cause)...)
 }
 
 // FactoryReset records that everything stored is being erased, and who asked.
 func (j *Journal) FactoryReset(by string) {
-	j.event(slog.LevelWarn, "factory reset", slog.String("by", by))
+	j.event(slog.LevelWarn, EventFactoryReset, slog.String("by", by))
 }
 
 // Restarting records that the box restarts, and who asked.
 func (j *Journal) Restarting(by string) {
-	j.event(slog.LevelWarn, "restarting", slog.String("by", by))
+	j.event(slog.LevelWarn, EventRestarting, slog.String("by", by))
 }
 
 // Stick records what became of a USB stick.
 func (j *Journal) Stick(result string) {
-	j.event(slog.LevelInfo, "stick", slog.String("result", result))
+	j.event(slog.LevelInfo, EventStick, slog.String("result", result))
 }

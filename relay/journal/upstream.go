@@ -58,25 +58,25 @@ func (c Connection) attr() slog.Attr {
 
 // Connected records a connection on which mail may now be sent.
 func (j *Journal) Connected(c Connection, lasted time.Duration) {
-	j.event(slog.LevelInfo, "upstream connected", tookAttr(lasted), c.attr())
+	j.event(slog.LevelInfo, EventUpstreamConnected, tookAttr(lasted), c.attr())
 }
 
 // ConnectFailed records a connection that did not come about.
 func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) {
-	j.event(slog.LevelWarn, "upstream not connected", slog.String("host", host),
+	j.event(slog.LevelWarn, EventUpstreamNotConnected, slog.String("host", host),
 		slog.String("cause", cause.Error()), tookAttr(lasted))
 }
 
 // UpstreamHeld records that the upstream takes no mail for now, of that account
 // or where it has no name of any, and when it is asked again.
 func (j *Journal) UpstreamHeld(account, kind, words string, until time.Time) {
-	j.event(slog.LevelError, "upstream held", append(accountAttr(account), slog.String("kind", kind), slog.String("words", words),
+	j.event(slog.LevelError, EventUpstreamHeld, append(accountAttr(account), slog.String("kind", kind), slog.String("words", words),
 		slog.String("until", until.Format(time.RFC3339)))...)
 }
 
 // UpstreamResumed records that the upstream takes that mail again.
 func (j *Journal) UpstreamResumed(account string) {
-	j.event(slog.LevelInfo, "upstream resumed", accountAttr(account)...)
+	j.event(slog.LevelInfo, EventUpstreamResumed, accountAttr(account)...)
 }
 
 func accountAttr(name string) []slog.Attr {
@@ -90,11 +90,11 @@ func accountAttr(name string) []slog.Attr {
 func (j *Journal) Signed(connection, protection string, cause error, lasted time.Duration) {
 	attrs := []slog.Attr{slog.String("connection", connection), slog.String("key", protection), tookAttr(lasted)}
 	if cause != nil {
-		j.event(slog.LevelError, "signature failed", append(attrs, slog.String("cause", cause.Error()))...)
+		j.event(slog.LevelError, EventSignatureFailed, withCause(cause, attrs...)...)
 		return
 	}
 	total := j.Counters.Signatures.Add(1)
-	j.event(slog.LevelInfo, "signature", append(attrs, slog.Int64("total", total))...)
+	j.event(slog.LevelInfo, EventSignature, append(attrs, slog.Int64("total", total))...)
 }
 
 // TokenRequested records a request for an access token, and with what the box
@@ -102,10 +102,10 @@ func (j *Journal) Signed(connection, protection string, cause error, lasted time
 func (j *Journal) TokenRequested(grant string, cause error, lasted time.Duration) {
 	attrs := []slog.Attr{slog.String("grant", grant), tookAttr(lasted)}
 	if cause != nil {
-		j.event(slog.LevelError, "no access token", append(attrs, slog.String("cause", cause.Error()))...)
+		j.event(slog.LevelError, EventNoAccessToken, withCause(cause, attrs...)...)
 		return
 	}
-	j.event(slog.LevelInfo, "access token", attrs...)
+	j.event(slog.LevelInfo, EventAccessToken, attrs...)
 }
 
 // Conversation is the SMTP dialogue on one connection, line by line.
@@ -126,6 +126,6 @@ func (c Conversation) Sent(line string) { c.line(">", line) }
 func (c Conversation) Heard(line string) { c.line("<", line) }
 
 func (c Conversation) line(direction, line string) {
-	c.journal.event(levelConversation, "smtp", slog.String("connection", c.connection),
+	c.journal.event(levelConversation, EventSMTP, slog.String("connection", c.connection),
 		slog.String("line", direction+" "+line))
 }

@@ -123,7 +123,7 @@ var answers = []answer{
 	{432, status(4, 3, 2), 0, "", Reading{Kind: Wait, Scope: Account, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
 	{451, status(4, 7, 500), 699, "", Reading{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
 	{421, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
-	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete: sealpost certificate show"}},
+	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete"}},
 	{550, status(5, 7, 68), 0, "", Reading{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
 	{535, reply.Status{}, 0, "disabled for the tenant", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant",
 		Cure: "switch it on for the mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sealpost/hal/fault"
 )
 
 // ErrInUse is wrapped by the error of a lock that another process held until
 // the context was done.
-var ErrInUse = errors.New("in use by another sealpost process: stop that one, or wait until it is done")
+var ErrInUse = fault.New(fault.StateInUse, "in use by another process of Sealpost")
 
 // lockPoll is how often a lock held elsewhere is tried: the kernel's waiting
 // form could not be cancelled.

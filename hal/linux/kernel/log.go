@@ -10,15 +10,21 @@ import (
 // longestRecord is what the kernel takes as one record, in bytes.
 const longestRecord = 900
 
+// UnlimitLog has the kernel take every line of its log from PID 1: it drops
+// what comes in a hurry otherwise. Where the kernel's command line has decided
+// on that (printk.devkmsg) it cannot be changed, and a line may be lost.
+func UnlimitLog() error {
+	const path, unlimited = "/proc/sys/kernel/printk_devkmsg", "on\n" // it wants the end of the line too
+	if now, err := os.ReadFile(path); err == nil && string(now) == unlimited {
+		return nil // writing it again is refused where the command line has set it
+	}
+	return set(path, unlimited)
+}
+
 // OpenLog gives a writer of the kernel's own log, which lies in RAM and goes to
 // the kernel's console, if it has one. Each line becomes a record, cut at the
 // kernel's limit.
 func OpenLog() (io.WriteCloser, error) {
-	// The kernel would drop what PID 1 has to say in a hurry. It wants the end
-	// of the line too.
-	if err := set("/proc/sys/kernel/printk_devkmsg", "on\n"); err != nil {
-		return nil, err
-	}
 	file, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the kernel's log: %w", err)

@@ -20,5 +20,5 @@ $rules = @{
 if (Get-InboundConnector | Where-Object { $_.Name -eq $name }) { Set-InboundConnector -Identity $name @rules }
 else { New-InboundConnector -Name $name @rules | Out-Null }
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost check'
+Write-Host %DONE%
 }

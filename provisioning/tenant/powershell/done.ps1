@@ -1,3 +1,3 @@
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost tenant verify'
+Write-Host %DONE%
 }

@@ -1,5 +1,5 @@
 
-# The client secret. It is shown once: enter it with: sealpost tenant secret
+# The client secret. It is shown once: %SECRET%
 $known = (Get-MgApplication -ApplicationId $app.Id -Property 'id,passwordCredentials').PasswordCredentials
 if (-not ($known | Where-Object { $_.DisplayName -eq $name -and $_.EndDateTime -gt (Get-Date) })) {
   $secret = Add-MgApplicationPassword -ApplicationId $app.Id -PasswordCredential @{ DisplayName = $name; EndDateTime = (Get-Date).AddYears(1) }

@@ -34,9 +34,9 @@ func (way) Words(host string, err error) (reply.Status, string) {
 	case errors.As(err, &mx):
 		return statusConfiguration, mx.Error()
 	case refusal(err) != "":
-		return statusSecurity, fmt.Sprintf("%s refused our client certificate (%s): check that it is valid and complete: sealpost certificate show", host, refusal(err))
+		return statusSecurity, fmt.Sprintf("%s refused our client certificate (%s): check that it is valid and complete", host, refusal(err))
 	case errors.As(err, &after) && (errors.Is(err, esmtp.ErrClosed) || errors.Is(err, syscall.ECONNRESET)):
-		return statusSecurity, fmt.Sprintf("%s hung up after seeing our client certificate: check it with: sealpost certificate show", host)
+		return statusSecurity, fmt.Sprintf("%s hung up after seeing our client certificate: check that it is valid and complete", host)
 	}
 	return reply.Status{}, ""
 }

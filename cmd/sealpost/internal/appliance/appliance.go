@@ -1,0 +1,186 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"sealpost/cmd/sealpost/internal/machine"
+	"sealpost/hal/linux/board"
+	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/network"
+	"sealpost/hal/linux/process"
+	"sealpost/provisioning/candidate"
+	"sealpost/relay/control"
+	"sealpost/relay/journal"
+)
+
+// Where PID 1 keeps what the processes of the box share; all of it is RAM.
+const (
+	relayDir    = "/run/relay"
+	relaySocket = relayDir + "/control.sock"
+	resolvConf  = NetworkDir + "/resolv.conf"
+)
+
+// NetworkDir is what the relay may read of the network.
+const NetworkDir = "/run/network"
+
+// program is where the kernel finds this program in the initramfs.
+const program = "/init"
+
+// DeviceTimeout is how long a device that the board must have may take.
+const DeviceTimeout = 10 * time.Second
+
+// Build is what PID 1 says of its program.
+type Build struct {
+	Version string
+	Made    time.Time // a time that is over for certain, whatever the clock says
+}
+
+// Appliance is the box as its PID 1 sees it.
+type Appliance struct {
+	*group
+	build  Build
+	facts  board.Facts
+	serial string
+
+	storage       *storage
+	configuration *configuration
+	commit        *candidate.ConfirmedCommit
+	relay         *relayProcess
+	network       *networkPort
+	clock         *timekeeper
+	health        *health
+	lamp          *lamp
+}
+
+// Run brings the machine up and does not return before ctx ends, unless the
+// machine lacks what no box can do without. See the package comment for the
+// order.
+func Run(ctx context.Context, build Build) error {
+	if err := kernel.Mount(); err != nil {
+		return err
+	}
+	log, unlogged := openLog()
+	facts, err := board.Load(board.FactsPath)
+	if err != nil {
+		return err
+	}
+	a := &Appliance{group: newGroup(ctx, journal.New(journal.Text(log, false))), build: build, facts: facts}
+	defer a.stop()
+	a.try("kernel log", unlogged)
+	a.try("resolver", linkResolvConf())
+	a.start(process.ReapOrphans)
+	if len(facts.Helper) > 0 {
+		a.start(a.child("helper", facts.Helper).Run)
+	}
+	modules := make(chan error, 1)
+	a.start(func(context.Context) { modules <- kernel.LoadModules(board.ModulesPath) })
+
+	a.relay = newRelayProcess(a.group, a.child("relay", append([]string{program, "relay", "--appliance"}, a.boardFlags()...)))
+	a.network = newNetworkPort(a.group, network.New(network.Options{ResolvConf: resolvConf}))
+	a.relay.launch()
+	a.start(func(ctx context.Context) { a.relay.handOverTPM(ctx, facts.TPM) })
+
+	a.storage = openStorage(facts.State)
+	if a.storage.fault != nil {
+		a.try("state", a.storage.fault)
+	}
+	a.configuration = newConfiguration(a.group, a.storage, a.relay, a.network)
+	a.commit = candidate.NewConfirmedCommit(candidate.ConfirmedCommitConfig{
+		Store: a.storage.candidateStore(), NoStore: a.storage.err(), Applier: a.configuration, Recorder: recorder{a.group},
+	})
+	if a.storage.fault == nil {
+		a.try("settings", a.commit.Start(ctx))
+	}
+	a.configuration.adopt(ctx)
+	a.try("state", a.storage.handOver())
+
+	a.try("modules", <-modules)
+	a.serial, err = board.Serial()
+	a.try("serial number", err)
+	a.journal.BoardStarted(facts.Name, a.serial, build.Version)
+	a.clock = newTimekeeper(a.group, a.storage, build.Made)
+	a.health = newHealth(a.group, a.relay)
+	a.lamp = newLamp(a.group, facts, a.configuration, a.relay, a.health)
+	a.network.start(a.configuration.hostname, a.relay.awaitFirstBanner, a.clock.askAgain)
+	a.keep("control socket", a.answer)
+
+	a.relay.awaitFirstBanner()
+	a.lamp.startButton(func() { a.try("reset", a.FactoryReset(ctx, "button")) })
+	for _, line := range facts.Lines {
+		a.startConsole(line)
+	}
+	a.startSticks()
+	a.try("modules", kernel.LoadModules(board.LaterPath))
+	a.start(a.startGadget)
+	a.clock.start(func() []string { return a.network.status().NTP })
+	a.health.start(facts.Watchdog)
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// openLog gives the kernel's log, or else the console. An error says what is
+// not as it should be with the log.
+func openLog() (io.Writer, error) {
+	unlimited := kernel.UnlimitLog()
+	log, err := kernel.OpenLog()
+	if err != nil {
+		return os.Stderr, errors.Join(unlimited, err)
+	}
+	return log, unlimited
+}
+
+// linkResolvConf has the resolver find its file where it may change.
+func linkResolvConf() error {
+	if err := os.MkdirAll(NetworkDir, 0o755); err != nil {
+		return fmt.Errorf("making a place for the resolver's file: %w", err)
+	}
+	if err := os.Symlink(resolvConf, "/etc/resolv.conf"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("linking the resolver's file: %w", err)
+	}
+	return nil
+}
+
+// child is a process whose starts and ends are logged.
+func (a *Appliance) child(name string, args []string) *process.Child {
+	return &process.Child{
+		Name:    name,
+		Args:    args,
+		Started: func(pid int) { a.journal.ProcessStarted(name, pid, kernel.Uptime()) },
+		Ended:   func(e process.End) { a.journal.ProcessEnded(name, e.Words, e.Last, e.Pause) },
+	}
+}
+
+// boardFlags tell every command of the box where its parts are.
+func (a *Appliance) boardFlags() []string {
+	return []string{"--config=", "--state=" + a.facts.State, "--tpm=" + a.facts.TPM, "--control=" + relaySocket}
+}
+
+// answer serves the calls of the box's other processes.
+func (a *Appliance) answer(ctx context.Context) error {
+	socket, err := control.Listen(machine.Socket)
+	if err != nil {
+		return err
+	}
+	server := control.New(a.journal)
+	machine.Handle(server, a)
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	return server.Serve(socket)
+}
+
+// recorder logs what becomes of settings.
+type recorder struct{ *group }
+
+// SettingsApplied implements candidate.Recorder.
+func (r recorder) SettingsApplied(trial time.Duration) { r.journal.SettingsApplied(trial) }
+
+// SettingsRolledBack implements candidate.Recorder.
+func (r recorder) SettingsRolledBack() { r.journal.SettingsRolledBack() }
+
+// RollbackFailed implements candidate.Recorder.
+func (r recorder) RollbackFailed(err error) { r.try("settings", err) }

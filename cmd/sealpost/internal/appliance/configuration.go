@@ -1,0 +1,142 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/network"
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/settings"
+)
+
+// relayControl starts and stops the relay.
+type relayControl interface {
+	serve()   // starts it, and keeps it running
+	unserve() // ends it, and starts it no more
+	restart()
+	serving() bool
+	listen(addresses []string) // tells where it will listen
+}
+
+// networkControl brings the network up as the settings say.
+type networkControl interface {
+	apply(network.Config)
+}
+
+// configuration is the settings in force: it reads what is stored, and has the
+// network and the relay go by it.
+type configuration struct {
+	*group
+	storage *storage
+	relay   relayControl
+	network networkControl
+
+	mu         sync.Mutex
+	settings   *settings.Settings // nil in the factory state
+	unreadable bool               // the stored settings were, when last read
+}
+
+func newConfiguration(g *group, s *storage, r relayControl, n networkControl) *configuration {
+	return &configuration{group: g, storage: s, relay: r, network: n}
+}
+
+// Reload implements candidate.Applier: the network first, then a new relay that
+// reads the settings too.
+func (c *configuration) Reload(ctx context.Context) {
+	stored := c.read(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.unreadable && c.relay.serving():
+		// The relay that has read them before does better than none.
+	case stored == nil:
+		c.relay.unserve()
+	case !c.relay.serving():
+		c.relay.serve()
+	default:
+		c.relay.restart()
+	}
+}
+
+// adopt reads the settings at the start, and ends the relay that was launched
+// ahead where there are none.
+func (c *configuration) adopt(ctx context.Context) {
+	if c.read(ctx) == nil {
+		c.relay.unserve()
+	}
+}
+
+// read reads the stored settings and has the network go by them; nil in the
+// factory state. Where they cannot be read those before stay.
+func (c *configuration) read(ctx context.Context) *settings.Settings {
+	stored, err := c.stored(ctx)
+	unreadable := err != nil && !errors.Is(err, candidate.ErrFactory)
+	if unreadable && c.storage.fault == nil {
+		c.try("settings", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unreadable = unreadable; unreadable && c.settings != nil {
+		return c.settings
+	}
+	c.settings = stored
+	now := orDefault(stored)
+	var addresses []string
+	for _, address := range now.LAN.SMTP {
+		addresses = append(addresses, string(address))
+	}
+	c.relay.listen(addresses)
+	c.network.apply(networkOf(now))
+	c.try("host name", kernel.SetHostname(string(now.Network.Name)))
+	return stored
+}
+
+// stored reads the settings that the box is to go by, or candidate.ErrFactory.
+func (c *configuration) stored(ctx context.Context) (*settings.Settings, error) {
+	if c.storage.fault != nil {
+		return nil, c.storage.fault
+	}
+	running, err := candidate.Load(ctx, c.storage.store)
+	if err != nil {
+		return nil, err
+	}
+	s, err := settings.Parse([]byte(running.Settings))
+	if err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// hostname is what the box is called on the network.
+func (c *configuration) hostname() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(orDefault(c.settings).Network.Name)
+}
+
+// condition tells whether the box was never set up, and whether its settings
+// could not be read.
+func (c *configuration) condition() (factory, unreadable bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.settings == nil, c.unreadable
+}
+
+// orDefault are the settings in force; those of an empty file in the factory
+// state.
+func orDefault(s *settings.Settings) settings.Settings {
+	if s == nil {
+		return settings.Default()
+	}
+	return *s
+}
+
+func networkOf(s settings.Settings) network.Config {
+	c := network.Config{Address: s.Network.Address.Prefix, Gateway: s.Network.Gateway, DNS: s.Network.DNS, Hostname: string(s.Network.Name)}
+	for _, server := range s.Network.NTP {
+		c.NTP = append(c.NTP, string(server))
+	}
+	return c
+}

@@ -1,0 +1,34 @@
+package appliance
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"sealpost/hal/linux/gadget"
+	"sealpost/hal/linux/kernel"
+)
+
+// startConsole puts the dialogue on one of the technician's lines.
+func (a *Appliance) startConsole(line string) {
+	child := a.child("console on "+line, append([]string{program, "console", "--line", line}, a.boardFlags()...))
+	a.start(child.Run)
+}
+
+// startGadget makes the line for a USB cable, whose controller's driver may
+// come late.
+func (a *Appliance) startGadget(context.Context) {
+	if a.facts.UDC == "" {
+		return
+	}
+	const timeout = time.Minute
+	if err := kernel.AwaitFile(filepath.Join("/sys/class/udc", a.facts.UDC), timeout); err != nil {
+		a.try("USB serial line", err)
+		return
+	}
+	if err := gadget.Start(a.facts.UDC, a.serial); err != nil {
+		a.try("USB serial line", err)
+		return
+	}
+	a.startConsole(gadget.Line)
+}

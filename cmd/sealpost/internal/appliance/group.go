@@ -1,0 +1,74 @@
+package appliance
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sealpost/relay/journal"
+)
+
+// group owns the goroutines of PID 1: each is started by it and ends when its
+// context does. It is the only place in this package that starts one.
+type group struct {
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	journal *journal.Journal
+}
+
+func newGroup(ctx context.Context, j *journal.Journal) *group {
+	g := &group{journal: j}
+	g.ctx, g.cancel = context.WithCancel(ctx)
+	return g
+}
+
+// start runs a component until it ends by itself or the group is stopped.
+func (g *group) start(run func(ctx context.Context)) { g.running.Go(func() { run(g.ctx) }) }
+
+// keep restarts a component when it exits, and logs each new error once.
+func (g *group) keep(part string, run func(ctx context.Context) error) {
+	const pause = 5 * time.Second
+	g.start(func(ctx context.Context) {
+		var last string
+		for ctx.Err() == nil {
+			if err := run(ctx); err != nil && ctx.Err() == nil && err.Error() != last {
+				last = err.Error()
+				g.try(part, err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	})
+}
+
+// every calls look at once and then after each period.
+func (g *group) every(period time.Duration, look func(ctx context.Context)) {
+	g.start(func(ctx context.Context) {
+		ticker := time.NewTicker(period)
+		defer ticker.Stop()
+		for {
+			look(ctx)
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+		}
+	})
+}
+
+// try logs an error that the box goes on without.
+func (g *group) try(part string, err error) {
+	if err != nil {
+		g.journal.MachineFault(part, err)
+	}
+}
+
+// stop ends every component and waits for it.
+func (g *group) stop() {
+	g.cancel()
+	g.running.Wait()
+}

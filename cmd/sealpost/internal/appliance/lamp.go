@@ -1,0 +1,87 @@
+package appliance
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sealpost/hal/linux/board"
+	"sealpost/hal/linux/button"
+	"sealpost/hal/linux/led"
+)
+
+// resetHold is how long the button is held to reset the box.
+const resetHold = 10 * time.Second
+
+// lamp has the LED tell how the box is, and heeds the button.
+type lamp struct {
+	*group
+	facts         board.Facts
+	configuration *configuration
+	relay         *relayProcess
+	health        *health
+
+	mu    sync.Mutex
+	shown led.Condition // only what the stick, the button and the queue say
+}
+
+// newLamp starts the lamp, if the board has one.
+func newLamp(g *group, facts board.Facts, c *configuration, r *relayProcess, h *health) *lamp {
+	l := &lamp{group: g, facts: facts, configuration: c, relay: r, health: h}
+	if facts.LED == "" {
+		return l
+	}
+	device := led.New(facts.LED)
+	g.start(device.Run)
+	const queueInterval, pollInterval = 3 * time.Second, 100 * time.Millisecond
+	g.every(queueInterval, func(ctx context.Context) {
+		held := r.holdsMail(ctx)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.shown.Unwell = held
+	})
+	var pattern *led.Pattern
+	g.every(pollInterval, func(ctx context.Context) {
+		if now := led.Judge(l.condition()); now != pattern {
+			device.Show(ctx, now)
+			pattern = now
+		}
+	})
+	return l
+}
+
+// condition is what the lamp is to tell.
+func (l *lamp) condition() led.Condition {
+	factory, unreadable := l.configuration.condition()
+	problem := l.health.problem()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.shown
+	c.Factory = factory
+	c.Unwell = c.Unwell || problem != "" || unreadable
+	c.Starting = l.relay.serving() && l.relay.starting()
+	return c
+}
+
+// showStick has the lamp tell of a stick; nil ends it.
+func (l *lamp) showStick(p *led.Pattern) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shown.Stick = p
+}
+
+// startButton calls reset when the button is held for long.
+func (l *lamp) startButton(reset func()) {
+	if l.facts.Button == "" {
+		return
+	}
+	b := &button.Button{Devices: l.facts.Button, Key: l.facts.Key, Hold: resetHold,
+		Pressed: func(down bool) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.shown.ButtonHeld = down
+		},
+		Held: reset,
+	}
+	l.group.start(b.Run)
+}

@@ -1,0 +1,218 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/process"
+	"sealpost/relay/control"
+	"sealpost/relay/server"
+)
+
+// relayUser is the relay's user and group, who owns the state and the TPM and
+// nothing else.
+const relayUser = 1000
+
+// relayProcess is the relay as PID 1 sees it: a child that runs with the least
+// rights, and is started again whenever it ends.
+type relayProcess struct {
+	*group
+	child       *process.Child
+	firstBanner chan struct{} // closed when a relay greeted for the first time
+
+	mu        sync.Mutex
+	end       context.CancelFunc // ends the relay; nil while none is to run
+	addresses []string           // where it will listen
+	exits     int                // that nobody asked for
+	lastExit  string             // what the last one of them said
+	greeted   bool               // firstBanner is closed
+	unwatch   context.CancelFunc // ends the wait for the banner of the last start
+}
+
+func newRelayProcess(g *group, child *process.Child) *relayProcess {
+	r := &relayProcess{group: g, child: child, firstBanner: make(chan struct{}), unwatch: func() {}}
+	child.User, child.Group = relayUser, relayUser
+	child.Capabilities = []uintptr{unix.CAP_NET_BIND_SERVICE}
+	child.Env = []string{"GOMEMLIMIT=" + memoryLimit()}
+	logStart, logEnd := child.Started, child.Ended
+	child.Started = func(pid int) {
+		logStart(pid)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.unwatch()
+		ctx, cancel := context.WithTimeout(r.ctx, rebootAfter)
+		r.unwatch = cancel
+		r.start(func(context.Context) { r.awaitBanner(ctx) })
+	}
+	child.Ended = func(e process.End) {
+		r.mu.Lock()
+		r.exits, r.lastExit = r.exits+1, lastLine(e)
+		r.mu.Unlock()
+		logEnd(e)
+	}
+	return r
+}
+
+// memoryLimit leaves half of the machine to the kernel and the other processes.
+func memoryLimit() string {
+	total := kernel.Memory()
+	if total == 0 {
+		return "off"
+	}
+	return fmt.Sprint(total / 2)
+}
+
+// lastLine is the last thing that a process said, or how it ended.
+func lastLine(e process.End) string {
+	lines := strings.Split(strings.TrimSpace(e.Last), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return last
+	}
+	return e.Words
+}
+
+// launch starts the relay before there is anything to serve with.
+func (r *relayProcess) launch() {
+	r.try("relay", errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)))
+	r.serve()
+}
+
+func (r *relayProcess) serve() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.end != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	r.end = cancel
+	r.start(func(context.Context) { r.child.Run(ctx) })
+}
+
+func (r *relayProcess) unserve() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.end != nil {
+		r.end()
+		r.end = nil
+	}
+}
+
+func (r *relayProcess) serving() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.end != nil
+}
+
+func (r *relayProcess) restart() { r.child.Restart() }
+
+func (r *relayProcess) listen(addresses []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addresses = addresses
+}
+
+// exited tells how often a relay ended by itself, and what the last one said.
+func (r *relayProcess) exited() (times int, last string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.exits, r.lastExit
+}
+
+// awaitBanner logs when a relay that was started greets its clients.
+func (r *relayProcess) awaitBanner(ctx context.Context) {
+	const pollInterval = 20 * time.Millisecond
+	for ctx.Err() == nil {
+		r.mu.Lock()
+		addresses := r.addresses
+		r.mu.Unlock()
+		// Without a control socket there is nobody yet who could greet.
+		if _, err := os.Stat(relaySocket); err == nil && server.Greets(ctx, addresses) == nil {
+			r.journal.RelayServes(kernel.Uptime())
+			r.mu.Lock()
+			if !r.greeted {
+				r.greeted = true
+				close(r.firstBanner)
+			}
+			r.mu.Unlock()
+			return
+		}
+		time.Sleep(pollInterval)
+	}
+}
+
+// awaitFirstBanner keeps what mail can do without from slowing its start down.
+func (r *relayProcess) awaitFirstBanner() {
+	const longest = 2 * time.Second
+	if !r.serving() {
+		return
+	}
+	select {
+	case <-r.firstBanner:
+	case <-time.After(longest):
+	}
+}
+
+// starting tells that no relay has greeted yet.
+func (r *relayProcess) starting() bool {
+	select {
+	case <-r.firstBanner:
+		return false
+	default:
+		return true
+	}
+}
+
+// askTimeout bounds a question to the relay.
+const askTimeout = 2 * server.GreetTimeout
+
+// check asks the relay whether it is of use; one that is not to run is.
+func (r *relayProcess) check(ctx context.Context) error {
+	if !r.serving() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return control.Client{Socket: relaySocket}.Health(ctx)
+}
+
+// holdsMail tells whether the relay answers that it holds mail back; one that
+// does not answer is unhealthy, which [relayProcess.check] says.
+func (r *relayProcess) holdsMail(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	status, err := control.Client{Socket: relaySocket}.Status(ctx)
+	return err == nil && (status.Held != "" || len(status.Accounts) > 0 || status.Spool != "")
+}
+
+// handOverTPM gives the relay the TPM. One that comes late needs a new relay: a
+// confined process cannot be given more.
+func (r *relayProcess) handOverTPM(ctx context.Context, chip string) {
+	if !filepath.IsAbs(chip) {
+		return
+	}
+	err := kernel.AwaitFile(chip, wire.TPMTimeout)
+	late := err != nil
+	if late {
+		r.try("TPM", fmt.Errorf("there is no %s: check that the TPM is fitted", chip))
+	}
+	for err != nil && ctx.Err() == nil {
+		err = kernel.AwaitFile(chip, 10*time.Second)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	r.try("TPM", os.Chown(chip, relayUser, relayUser))
+	if late {
+		r.restart()
+	}
+}

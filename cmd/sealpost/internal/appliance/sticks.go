@@ -1,0 +1,153 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sealpost/hal/fault"
+	"sealpost/hal/linux/led"
+	"sealpost/hal/linux/process"
+	"sealpost/hal/linux/usb"
+	"sealpost/provisioning/bundle"
+	"sealpost/provisioning/candidate"
+)
+
+// StickTimeout bounds everything that is done with a stick.
+const StickTimeout = 2 * time.Minute
+
+// doneShown is how long the lamp tells of a stick that is done with.
+const doneShown = time.Minute
+
+// startSticks takes each stick that is in or comes in, one at a time.
+func (a *Appliance) startSticks() {
+	var one sync.Mutex
+	a.start(func(ctx context.Context) {
+		usb.Watch(ctx, func(in context.Context, s usb.Stick) {
+			one.Lock()
+			defer one.Unlock()
+			if in.Err() != nil {
+				return
+			}
+			a.lamp.showStick(led.StickWorking)
+			pattern := led.StickRefused
+			if v := a.takeStick(ctx, s); len(v.Faults) == 0 {
+				pattern = led.StickDone
+				// A stick that stays in does not hide for ever how mail is.
+				var cancel context.CancelFunc
+				in, cancel = context.WithTimeout(in, doneShown)
+				defer cancel()
+			}
+			a.lamp.showStick(pattern)
+			<-in.Done()
+			a.lamp.showStick(nil)
+		})
+	})
+}
+
+// takeStick has a child look at a stick, and puts into force what it committed.
+// A child that hangs in the kernel is left behind.
+func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
+	before := a.lastBundle(ctx)
+	ctx, cancel := context.WithTimeout(ctx, StickTimeout)
+	defer cancel()
+	child, err := a.startStick(ctx, s)
+	if err != nil {
+		a.try("stick", err)
+		return bundle.Verdict{Faults: fault.List(err)}
+	}
+	defer child.close()
+	v := a.verdict(ctx, child.Decoder, before)
+	if v.Applied {
+		// The stick may have used up its time: what it brought is stored.
+		a.try("settings", a.commit.Applied(context.WithoutCancel(ctx)))
+	}
+	a.journal.Stick(v.String())
+	var written StickResult
+	if err := child.Decode(&written); err == nil && written.Trouble != "" {
+		a.try("stick", errors.New(written.Trouble))
+	}
+	_ = child.await()
+	return v
+}
+
+// StickResult tells whether a stick could take the file with the result.
+type StickResult struct {
+	Trouble string `json:"trouble,omitempty"`
+}
+
+func (r StickResult) String() string { return r.Trouble }
+
+// verdict is what a child says became of its stick. One that was ended between
+// its commit and its word has changed the box all the same.
+func (a *Appliance) verdict(ctx context.Context, child *json.Decoder, before string) (v bundle.Verdict) {
+	err := child.Decode(&v)
+	switch {
+	case err == nil:
+		return v
+	case a.lastBundle(context.WithoutCancel(ctx)) != before:
+		return bundle.Verdict{Applied: true, Files: []string{bundle.Folder}}
+	}
+	return bundle.Verdict{Faults: fault.List(fmt.Errorf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%w)", err))}
+}
+
+// lastBundle names the bundle that was committed last; a state that cannot be
+// read has none.
+func (a *Appliance) lastBundle(ctx context.Context) string {
+	if a.storage.store == nil {
+		return ""
+	}
+	origin, err := candidate.LastOrigin(ctx, a.storage.store)
+	a.try("stick", err)
+	return origin
+}
+
+// stickChild is a process that prints JSON.
+type stickChild struct {
+	*json.Decoder
+	output *os.File
+}
+
+// await waits until the child has ended, or until nothing is waited for.
+func (c stickChild) await() error {
+	_, err := io.Copy(io.Discard, c.output)
+	return err
+}
+
+func (c stickChild) close() { _ = c.output.Close() }
+
+// startStick starts a child in a mount namespace of its own. Its output can be
+// waited for until ctx ends.
+func (a *Appliance) startStick(ctx context.Context, s usb.Stick) (stickChild, error) {
+	output, end, err := os.Pipe()
+	if err != nil {
+		return stickChild{}, err
+	}
+	if deadline, some := ctx.Deadline(); some {
+		const killDelay = 5 * time.Second // until a child that was ended is gone
+		err = output.SetReadDeadline(deadline.Add(killDelay))
+	}
+	if err != nil {
+		return stickChild{}, errors.Join(err, output.Close(), end.Close())
+	}
+	command := exec.CommandContext(ctx, program, append([]string{"stick", "--json", "--disk", s.Name, "--serial", a.serial}, a.boardFlags()...)...)
+	command.Stdout = end
+	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: unix.CLONE_NEWNS}
+	a.start(func(context.Context) {
+		if err := process.Run(command); err != nil {
+			a.try("stick", err)
+		}
+		_ = end.Close()
+	})
+	const maxOutput = 1 << 20
+	return stickChild{json.NewDecoder(io.LimitReader(output, maxOutput)), output}, nil
+}

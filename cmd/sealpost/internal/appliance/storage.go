@@ -1,0 +1,92 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/fault"
+	"sealpost/hal/linux/flash"
+	"sealpost/hal/linux/kernel"
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/state"
+	"sealpost/relay/spool"
+)
+
+// storage is the box's state device, or why there is none.
+type storage struct {
+	path   string
+	device *flash.Device // nil with a fault
+	store  *state.Store  // the settings area; nil with a fault
+	fault  *fault.Fault
+}
+
+// errNoStorage is the fault of a box whose state device cannot be used.
+var errNoStorage = fault.New(fault.NoStorage, "the storage of this box cannot be used")
+
+// openStorage waits for the state device and opens the settings area.
+func openStorage(path string) *storage {
+	s := &storage{path: path}
+	if err := s.open(); err != nil {
+		s.fault = errNoStorage.With("path", path).Wrap(err)
+	}
+	return s
+}
+
+func (s *storage) open() error {
+	if err := kernel.AwaitDevice(s.path, DeviceTimeout); err != nil {
+		return fmt.Errorf("the storage device did not appear: %w", err)
+	}
+	device, err := flash.Open(s.path)
+	if err != nil {
+		return err
+	}
+	store, err := wire.StoreIn(device)
+	if err != nil {
+		return errors.Join(err, device.Close())
+	}
+	s.device, s.store = device, store
+	return nil
+}
+
+// err is the fault as an error; nil where the storage can be used.
+func (s *storage) err() error {
+	if s.fault == nil {
+		return nil
+	}
+	return s.fault
+}
+
+// candidateStore is the store as an interface: nil where there is none.
+func (s *storage) candidateStore() candidate.Store {
+	if s.store == nil {
+		return nil
+	}
+	return s.store
+}
+
+// handOver gives the device to the relay's user.
+func (s *storage) handOver() error {
+	if s.fault != nil {
+		return nil // it was logged already
+	}
+	return os.Chown(s.path, relayUser, relayUser)
+}
+
+// erase takes the state back to what it was before its first use.
+func (s *storage) erase(ctx context.Context) error {
+	if s.fault != nil {
+		return s.fault
+	}
+	ring, err := wire.Ring(s.device)
+	if err != nil {
+		return err
+	}
+	unlock, err := ring.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.store.Erase(ctx), spool.Erase(ring), unlock())
+}

@@ -1,0 +1,207 @@
+// Package diagnose looks why mail would not arrive, or did not: the preflight,
+// the steps to a mailbox, the ways out of a network, and a test message that is
+// followed.
+//
+// It asks the parts and the running relay, and gives findings and steps. It
+// changes nothing, and must not print.
+package diagnose
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"sealpost/cmd/sealpost/internal/machine"
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/linux/clock"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/identity"
+	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
+	"sealpost/provisioning/tenant"
+	"sealpost/relay/control"
+	"sealpost/relay/envelope"
+	"sealpost/relay/journal"
+	"sealpost/relay/upstream"
+	"sealpost/relay/upstream/dns"
+)
+
+// Check gives what would keep mail from arriving.
+func Check(ctx context.Context, b *wire.Box) iter.Seq[preflight.Finding] {
+	return preflight.Run(ctx, checks(ctx, b))
+}
+
+// inspection is a preflight of one box.
+type inspection struct{ *wire.Box }
+
+// checks are made in the order in which a message would meet what they look at.
+func checks(ctx context.Context, box *wire.Box) []preflight.Check {
+	b := inspection{box}
+	checks := []preflight.Check{
+		{Name: "network", Look: checkNetwork},
+		{Name: "clock", Look: checkClock},
+		{Name: "TPM", Look: func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) }},
+		{Name: "certificate", Look: b.checkCertificate},
+		{Name: "relay", Look: b.checkRelay},
+		{Name: "spool", Look: b.checkSpool},
+		{Name: "domains", Look: b.checkDomains},
+		{Name: "upstream", Look: b.checkUpstream},
+	}
+	if b.Settings.Upstream.Method == settings.MethodSubmission {
+		// Neither the connector's certificate nor an MX has a part in it.
+		checks = slices.DeleteFunc(checks, func(c preflight.Check) bool { return c.Name == "certificate" || c.Name == "domains" })
+		checks[len(checks)-1].Look = b.checkMailbox
+	}
+	if b.Settings.Keys.Protection == settings.ProtectionFile {
+		checks = slices.DeleteFunc(checks, func(c preflight.Check) bool { return c.Name == "TPM" })
+	}
+	const timeout = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if _, err := machine.Ask(ctx); err != nil && ctx.Err() == nil {
+		return checks[1:] // the network is not ours to judge
+	}
+	return checks
+}
+
+func checkNetwork(ctx context.Context) []preflight.Finding {
+	s, err := machine.Ask(ctx)
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return preflight.Network(s.Network.Method, s.Network.Addresses, s.Network.Trouble)
+}
+
+func checkClock(ctx context.Context) []preflight.Finding {
+	s, err := machine.Ask(ctx)
+	if err != nil {
+		// On a machine of its own the clock is the system's business.
+		return preflight.Clock(true, "")
+	}
+	return preflight.Clock(clock.Trusted(), s.Clock.Doubt)
+}
+
+func (b inspection) checkCertificate(ctx context.Context) []preflight.Finding {
+	client, err := identity.Load(ctx, b.Store)
+	if errors.Is(err, identity.ErrNone) {
+		return preflight.NoCertificate()
+	}
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return preflight.Certificate(b.Examine(client))
+}
+
+// startTimeout is how long a relay that was just started may take.
+const startTimeout = 20 * time.Second
+
+// askRelay asks the relay, again for a while on an appliance, where it may only
+// just have been started.
+func askRelay[A any](ctx context.Context, b inspection, ask func(control.Client, context.Context) (A, error)) (A, error) {
+	const pause = 200 * time.Millisecond
+	deadline := time.Now().Add(startTimeout)
+	if _, err := machine.Ask(ctx); err != nil {
+		deadline = time.Time{}
+	}
+	for {
+		answer, err := ask(control.Client{Socket: b.Settings.ControlSocket()}, ctx)
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return answer, err
+		}
+		time.Sleep(pause)
+	}
+}
+
+func (b inspection) checkRelay(ctx context.Context) []preflight.Finding {
+	status, err := askRelay(ctx, b, control.Client.Status)
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	found := preflight.Held(status.Reason)
+	for _, own := range status.Accounts {
+		found = append(found, preflight.Held(own.Account+": "+own.Reason)...)
+	}
+	return found
+}
+
+func (b inspection) checkSpool(ctx context.Context) []preflight.Finding {
+	found, err := askRelay(ctx, b, control.Client.SpoolStat)
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return preflight.Spool(found.Messages, found.Room, found.Size)
+}
+
+func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
+	var findings []preflight.Finding
+	resolver := dns.Resolver(b.Settings.Upstream.DNS)
+	for _, domain := range b.Settings.AcceptedDomains() {
+		records, err := resolver.LookupMX(ctx, string(domain))
+		var hosts []string
+		for _, mx := range records {
+			hosts = append(hosts, strings.TrimSuffix(mx.Host, "."))
+		}
+		findings = append(findings, preflight.MX(string(domain), hosts, err)...)
+	}
+	for i, f := range findings {
+		// A fixed host does without the MX.
+		if f.Level == certificate.Problem && b.Settings.Upstream.Connector.Host != "" {
+			findings[i].Level = certificate.Note
+		}
+	}
+	return findings
+}
+
+// checkUpstream goes as far as a message would, up to its content.
+func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
+	name, err := b.Hostname()
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	up, leaf, err := b.Connector(ctx, journal.Discard())
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	defer up.Close()
+	n := b.Notify(name, leaf)
+	e := envelope.Envelope{ID: "check", Sender: n.Sender, Recipients: []envelope.Address{n.Sender}}
+	if n.Alert != "" {
+		e.Recipients[0] = n.Alert
+	}
+	result, err := up.Deliver(ctx, e, plainContent(""), noContent)
+	if fault := (*upstream.Unavailable)(nil); errors.As(err, &fault) {
+		err = errors.New(fault.Reason)
+	}
+	var refused string
+	if err == nil && !result.Answers[0].Positive() {
+		refused = result.Answers[0].String()
+	}
+	return preflight.Upstream(result.Connection.Certificate(), refused, err)
+}
+
+// checkMailbox walks the way to the mailbox, and gives the step at which it
+// ends.
+func (b inspection) checkMailbox(ctx context.Context) []preflight.Finding {
+	w := &verification{Box: b.Box, site: tenant.Site{Settings: b.Settings}}
+	var last preflight.Finding
+	for last = range preflight.Run(ctx, w.steps()) {
+		if last.Level == certificate.Problem {
+			last.Words = last.Name + ": " + last.Words
+			break
+		}
+	}
+	return []preflight.Finding{last}
+}
+
+// plainContent is the content of a message; empty for one that is not sent.
+type plainContent string
+
+// Size implements envelope.Content.
+func (p plainContent) Size() int64 { return int64(len(p)) }
+
+// Open implements envelope.Content.
+func (p plainContent) Open() io.Reader { return strings.NewReader(string(p)) }

@@ -1,0 +1,85 @@
+package diagnose
+
+import (
+	"context"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"sealpost/provisioning/preflight"
+	"sealpost/relay/upstream/connector"
+	"sealpost/relay/upstream/reach"
+)
+
+// submissionHost is Exchange Online's for every tenant.
+const submissionHost = "smtp.office365.com"
+
+// Probe looks how far each delivery method leads from this network to the mail
+// host of a domain, or to h where that has a name.
+func Probe(ctx context.Context, domain string, h reach.Host) (preflight.Ways, error) {
+	if h.Name == "" {
+		records, err := h.Resolver.LookupMX(ctx, domain)
+		if err != nil {
+			return preflight.Ways{}, fmt.Errorf("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
+		}
+		if h.Name = mailHost(records); h.Name == "" {
+			return preflight.Ways{}, fmt.Errorf("%s takes no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
+		}
+	}
+	h.Hello = helloName()
+	ways := preflight.Ways{Host: h.Name, ByMX: connector.IsExchangeOnline(h.Name)}
+	submission := h
+	submission.Name, submission.Port = submissionHost, 587
+	seen := make(chan reach.Seen, 1)
+	go func() { seen <- reach.Look(ctx, submission) }()
+	describe(&ways, reach.Look(ctx, h), h.Port)
+	other := <-seen
+	ways.Port587 = preflight.Reach{OK: other.Greeted, Words: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
+	ways.Advice = ways.Advise()
+	return ways, nil
+}
+
+// mailHost is the most preferred host; empty where there is none, which a null
+// MX says on purpose (RFC 7505).
+func mailHost(records []*net.MX) string {
+	if len(records) == 0 {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSuffix(records[0].Host, "."))
+}
+
+// helloName is our name before we have one.
+func helloName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return name
+}
+
+// describe puts what was seen of the tenant's host into words.
+func describe(w *preflight.Ways, s reach.Seen, port int) {
+	w.Port25 = preflight.Reach{OK: s.Greeted, Words: words(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
+	if !s.Greeted {
+		w.STARTTLS.Words = "not tried"
+		return
+	}
+	w.STARTTLS = preflight.Reach{OK: s.Verified, Words: words(s.Verified, "its certificate is good", s.Err)}
+	if s.Unknown {
+		w.Authority = preflight.Authority(s.Chain)
+		// Of a whole chain the last one is the authority's own.
+		if last := s.Chain[len(s.Chain)-1]; last.IsCA && slices.Equal(last.RawIssuer, last.RawSubject) {
+			w.AuthorityPEM = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: last.Raw}))
+		}
+	}
+}
+
+func words(ok bool, good string, err error) string {
+	if ok || err == nil {
+		return good
+	}
+	return err.Error()
+}

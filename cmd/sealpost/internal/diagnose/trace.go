@@ -1,0 +1,101 @@
+package diagnose
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"sealpost/provisioning/operator"
+	"sealpost/relay/journal"
+)
+
+// StepOf puts an event of the journal into words, and tells whether it ends the
+// life of a message. An event that is no step of a message has no name.
+func StepOf(r journal.Record) (s operator.Step, last bool) {
+	switch r.Event {
+	case journal.EventReceived:
+		return operator.Step{Name: "received", Words: fmt.Sprintf("the box has it: %s, %d octets", r.ID, r.Octets)}, false
+	case journal.EventUpstreamConnected:
+		shown := r.Upstream.Certificate
+		if r.Upstream.Account != "" {
+			shown = "logged in as " + r.Upstream.Account
+		}
+		return operator.Step{Name: "connected", Words: fmt.Sprintf("%s at %s, %s, %s", r.Upstream.Host, r.Upstream.Address, r.Upstream.TLS, shown)}, false
+	case journal.EventUpstreamNotConnected:
+		return operator.Step{Name: "no answer", Words: r.Cause}, false
+	case journal.EventAccessToken:
+		return operator.Step{Name: "token", Words: "granted on the " + r.Grant + " in " + r.Took}, false
+	case journal.EventNoAccessToken:
+		return operator.Step{Name: "no token", Words: r.Cause}, false
+	case journal.EventSignature:
+		return operator.Step{Name: "signed", Words: "the key " + r.Key + " signed in " + r.Took}, false
+	case journal.EventDelivered:
+		return operator.Step{Name: "delivered", Words: r.Answer + " (after " + r.Took + ")"}, true
+	case journal.EventRefused:
+		return operator.Step{Name: "refused", Words: r.Answer}, true
+	case journal.EventDeferred:
+		return operator.Step{Name: "not taken", Words: r.Answer}, true
+	case journal.EventKept:
+		return operator.Step{Name: "kept", Words: "safe in the spool, and will be sent: " + r.Why}, true
+	}
+	return operator.Step{}, false
+}
+
+// errNotTaken is the error of a test message that nobody has.
+var errNotTaken = errors.New("the message was not taken")
+
+// follow gives the steps of the message that came with this hello, to its end
+// or until the answer to its sender was an error.
+func follow(stream io.Reader, hello string, answered <-chan error, step func(operator.Step) error) error {
+	records, over := make(chan journal.Record), make(chan struct{})
+	defer close(over)
+	go read(stream, records, over)
+	var id string
+	for {
+		select {
+		case err := <-answered:
+			if err != nil {
+				return err
+			}
+			answered = nil
+		case r, more := <-records:
+			if !more {
+				return errors.New("the journal ended before the message did: see the queue")
+			}
+			if r.Hello == hello {
+				id = r.ID
+			}
+			if id == "" || r.ID != "" && r.ID != id {
+				continue // before the message, or another's; events without an ID are the upstream's
+			}
+			s, last := StepOf(r)
+			if s.Name == "" {
+				continue
+			}
+			if err := step(s); err != nil {
+				return err
+			}
+			if last && (r.Event == journal.EventRefused || r.Event == journal.EventDeferred) {
+				return errNotTaken
+			}
+			if last {
+				return nil
+			}
+		}
+	}
+}
+
+// read gives the events of a journal until it ends, or nobody wants them.
+func read(stream io.Reader, records chan<- journal.Record, over <-chan struct{}) {
+	defer close(records)
+	for r, err := range journal.Read(stream) {
+		if err != nil {
+			return
+		}
+		select {
+		case records <- r:
+		case <-over:
+			return
+		}
+	}
+}

@@ -1,0 +1,34 @@
+package diagnose
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// told follows the message that came as "test", and gives the steps.
+func told(t *testing.T, journal ...string) (steps []string, err error) {
+	t.Helper()
+	err = follow(strings.NewReader(strings.Join(journal, "\n")), "test", make(chan error), func(s step) error {
+		steps = append(steps, s.Step)
+		return nil
+	})
+	return steps, err
+}
+
+func TestAJourneyIsThatOfOneMessageUpToItsEnd(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	const before, received, others = `{"event":"delivered","id":"A"}`, `{"event":"received","id":"B","hello":"test"}`, `{"event":"refused","id":"C"}`
+	for end, wanted := range map[string]error{"delivered": nil, "kept": nil, "refused": errNotTaken, "deferred": errNotTaken} {
+		last := `{"event":"` + end + `","id":"B"}`
+		steps, err := told(t, before, received, others, `{"event":"signature"}`, "no JSON", last, others, others)
+		if !errors.Is(err, wanted) || len(steps) != 3 || steps[0] != "received" || steps[1] != "signed" {
+			t.Errorf("%s: told %q, and ended in %v", end, steps, err)
+		}
+	}
+	if steps, err := told(t, before, received); err == nil || !strings.Contains(err.Error(), "see the queue") {
+		t.Errorf("a journal that ends early: told %q, and ended in %v", steps, err)
+	}
+}

@@ -1,0 +1,226 @@
+package diagnose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/fault"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/credential"
+	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
+	"sealpost/provisioning/tenant"
+	"sealpost/relay/envelope"
+	"sealpost/relay/journal"
+	"sealpost/relay/oauth"
+	"sealpost/relay/reply"
+	"sealpost/relay/report"
+	"sealpost/relay/upstream"
+	"sealpost/relay/upstream/submission"
+)
+
+// Verify checks each step to the mailbox, in their order; those after the first
+// problem mean nothing. With a recipient it sends a test message in the end.
+func Verify(ctx context.Context, b *wire.Box, to envelope.Address) iter.Seq[preflight.Finding] {
+	v := &verification{Box: b, site: tenant.Site{Settings: b.Settings}, to: to}
+	return preflight.Run(ctx, v.steps())
+}
+
+// verification is the way to the mailbox as far as it was checked.
+type verification struct {
+	*wire.Box
+	site   tenant.Site
+	to     envelope.Address // of the test message; empty for none
+	token  oauth.Token
+	fault  error // why there is no token
+	claims tenant.Token
+}
+
+// steps are in the order in which each needs the one before.
+func (v *verification) steps() []preflight.Check {
+	steps := []preflight.Check{
+		{Name: "settings", Look: v.checkSettings},
+		{Name: "credential", Look: v.credential},
+		{Name: "issuer", Look: v.issuer},
+		{Name: "token", Look: v.issued},
+		{Name: "audience", Look: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Audience(v.claims)} }},
+		{Name: "permission", Look: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Permission(v.claims)} }},
+		{Name: "login", Look: v.login},
+	}
+	if v.to != "" {
+		steps = append(steps, preflight.Check{Name: "message", Look: v.message})
+	}
+	return steps
+}
+
+func passed(format string, args ...any) []preflight.Finding {
+	return []preflight.Finding{{Level: certificate.OK, Words: fmt.Sprintf(format, args...)}}
+}
+
+func (v *verification) checkSettings(context.Context) []preflight.Finding {
+	s := v.Settings
+	if s.Upstream.Method != settings.MethodSubmission {
+		return preflight.Problem(fault.New(fault.WrongMethod, fmt.Sprintf("upstream.method is %q: this is for %q", s.Upstream.Method, settings.MethodSubmission)))
+	}
+	return passed("%s logs in at %s on port %d; token from %s", s.Upstream.Submission.User, s.Upstream.Submission.Host, s.Upstream.Submission.Port, s.Issuer().TokenURL)
+}
+
+// credential looks whether there is something to show for a token, and whether
+// the box can use it.
+func (v *verification) credential(ctx context.Context) []preflight.Finding {
+	there := v.stored(ctx)
+	if there[0].Level == certificate.Problem {
+		return there
+	}
+	v.ask(ctx)
+	if fault := (*oauth.Fault)(nil); errors.As(v.fault, &fault) && fault.Err != nil {
+		return preflight.Problem(fault)
+	}
+	return there
+}
+
+// stored looks for what the settings want to be shown.
+func (v *verification) stored(ctx context.Context) []preflight.Finding {
+	kind, code := credential.ClientSecret, fault.NoClientSecret
+	switch v.Settings.Upstream.OAuth.Grant {
+	case settings.GrantCertificate:
+		leaf, protection, err := v.Application(ctx)
+		if err != nil {
+			return preflight.Problem(err)
+		}
+		return passed("a certificate, %s, key %s", wire.CommonName(leaf), protection)
+	case settings.GrantDevice:
+		kind, code = credential.RefreshToken, fault.NoSignIn
+	}
+	secret, err := v.Vault().Load(ctx, kind)
+	clear(secret)
+	if errors.Is(err, credential.ErrNone) {
+		err = fault.New(code, fmt.Sprintf("this box has no %s for this application", kind))
+	}
+	if err != nil {
+		return preflight.Problem(err)
+	}
+	return passed("a %s is stored", kind)
+}
+
+// ask asks for a token.
+func (v *verification) ask(ctx context.Context) {
+	name, err := v.Hostname()
+	if err != nil {
+		v.fault = err
+		return
+	}
+	grant, err := v.Grant(name)
+	if err == nil {
+		v.token, err = grant.Token(ctx)
+	}
+	v.fault = err
+}
+
+// issuer looks whether the issuer was reached: then it gave a token, or its own
+// code for why not.
+func (v *verification) issuer(context.Context) []preflight.Finding {
+	fault := (*oauth.Fault)(nil)
+	if v.fault != nil && (!errors.As(v.fault, &fault) || fault.Code == "") {
+		return preflight.Problem(v.fault)
+	}
+	return passed("it was reached")
+}
+
+func (v *verification) issued(context.Context) []preflight.Finding {
+	if v.fault != nil {
+		return preflight.Problem(v.fault)
+	}
+	claims, err := v.token.Claims()
+	v.claims = tenant.Token{Opaque: err != nil, Audience: claims.Audience, Roles: claims.Roles, Scopes: claims.Scopes,
+		AppID: claims.AppID, Object: claims.Object, User: claims.User}
+	return passed("granted, until %s", v.token.Expires.Format("15:04"))
+}
+
+// login goes as far as a message to the mailbox itself would, up to its
+// content.
+func (v *verification) login(ctx context.Context) []preflight.Finding {
+	user := envelope.Address(v.Settings.Upstream.Submission.User)
+	result, err := v.deliver(ctx, envelope.Envelope{ID: "verify", Sender: user, Recipients: []envelope.Address{user}}, plainContent(""), noContent)
+	if err != nil {
+		return v.refused(err)
+	}
+	if answer := result.Answers[0]; !answer.Positive() {
+		return preflight.Problem(errors.New(inWords(answer, user, result.Trustee)))
+	}
+	return passed("%s logged in by %s and may send (%s)", result.Connection.Account, result.Connection.Mechanism, result.Connection.TLS)
+}
+
+// message sends a whole message: only that shows whether the mailbox may send
+// as the sender.
+func (v *verification) message(ctx context.Context) []preflight.Finding {
+	m := testMessage{hello: "verify.localhost", to: v.to, settings: v.Settings}
+	e := envelope.Envelope{ID: "verify", Sender: envelope.Address(m.from()), Recipients: []envelope.Address{v.to}}
+	content := plainContent(m.text())
+	e.Size = content.Size()
+	result, err := v.deliver(ctx, e, content, func(answers []reply.Reply) bool { return answers[0].Positive() })
+	if err != nil {
+		return v.refused(err)
+	}
+	if answer := result.Answers[0]; !result.Taken || !answer.Positive() {
+		return preflight.Problem(errors.New(inWords(answer, e.Sender, result.Trustee)))
+	}
+	return passed("sent to %s as %s: %s", v.to, m.from(), result.Answers[0])
+}
+
+// refused judges an attempt that did not come to an answer. Only of a login that
+// was refused can be said what it takes.
+func (v *verification) refused(err error) []preflight.Finding {
+	fault := (*upstream.Unavailable)(nil)
+	if !errors.As(err, &fault) {
+		return preflight.Problem(err)
+	}
+	reading, known := report.Read(fault.Answer)
+	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
+		answer := tenant.Answer{Code: fault.Answer.Code, Status: fault.Answer.Status.String(), Text: fault.Answer.String()}
+		if known {
+			answer.Words = reading.Words()
+		}
+		return []preflight.Finding{v.site.Login(v.claims, login.Account, answer)}
+	}
+	if known {
+		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, reading.Words()))
+	}
+	return preflight.Problem(errors.New(fault.Reason))
+}
+
+// inWords is an answer with what it is known to mean.
+func inWords(answer reply.Reply, sender envelope.Address, trustee string) string {
+	reading, known := report.ReadFor(answer, sender, trustee)
+	if !known {
+		return answer.String()
+	}
+	return fmt.Sprintf("%s (%s)", reading.Words(), answer)
+}
+
+// noContent judges that nothing is sent.
+func noContent([]reply.Reply) bool { return false }
+
+// deliver makes one attempt on the token.
+func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, judge func([]reply.Reply) bool) (upstream.Result, error) {
+	up, err := v.Submission(oneToken{v.token}, journal.Discard())
+	if err != nil {
+		return upstream.Result{}, err
+	}
+	defer up.Close()
+	return up.Deliver(ctx, e, content, judge)
+}
+
+// oneToken is the only one.
+type oneToken struct{ token oauth.Token }
+
+// Token implements submission.Tokens.
+func (o oneToken) Token(context.Context) (submission.Token, error) {
+	return submission.Token(o.token.Bearer.Reveal()), nil
+}
+
+// Refuse implements submission.Tokens.
+func (oneToken) Refuse(submission.Token) {}

@@ -1,0 +1,41 @@
+package operator
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"sealpost/hal/fault"
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/settings"
+)
+
+// MaxCandidate bounds a candidate as JSON, in which binary parts grow by a
+// third.
+const MaxCandidate = 2*certificate.MaxInput + 2*settings.MaxText
+
+// Outcome is what became of a candidate.
+type Outcome struct {
+	Faults []*fault.Fault `json:"faults,omitempty"`
+}
+
+// apply checks or commits a candidate in a process that takes the key's memory
+// with it.
+func (l Local) apply(ctx context.Context, wanted candidate.Candidate, flags ...string) error {
+	text, err := json.Marshal(wanted)
+	if err != nil {
+		return fmt.Errorf("writing the candidate: %w", err)
+	}
+	defer clear(text)
+	for outcome, err := range run[Outcome](ctx, childTimeout, append(l.command("apply"), flags...), bytes.NewReader(text)) {
+		if len(outcome.Faults) > 0 {
+			return fault.Join(outcome.Faults)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package operator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"sealpost/hal/fault"
+)
+
+const (
+	// standardInput is where a command finds what is given to it, without a file.
+	standardInput = "/proc/self/fd/0"
+	// childTimeout is how long a command may take: each check of a preflight has
+	// its own limit.
+	childTimeout = 7 * time.Minute
+	// signInTimeout is longer than any code lives.
+	signInTimeout = 40 * time.Minute
+	// relayTimeout is how long a call of the relay may take.
+	relayTimeout = time.Minute
+	// maxOutput bounds what a command may print, in bytes.
+	maxOutput = 4 << 20
+	// killDelay is how long a command that was ended may hold its output open.
+	killDelay = 5 * time.Second
+)
+
+// command is a command line of this program about this box, which prints JSON
+// and faults in JSON. The settings are those in the state, unless more is said
+// behind.
+func (l Local) command(args ...string) []string {
+	return append(args, "--json", "--config=", "--state="+l.Options.State, "--tpm="+l.Options.TPM, "--control="+l.Options.Control)
+}
+
+// one gives the value that a command prints.
+func one[T any](ctx context.Context, args []string, input string) (value T, err error) {
+	for value, err = range values[T](ctx, childTimeout, args, input) {
+	}
+	return value, err
+}
+
+// values gives each JSON value that a command prints as soon as it does, and at
+// last its error.
+func values[T any](ctx context.Context, timeout time.Duration, args []string, input string) iter.Seq2[T, error] {
+	return run[T](ctx, timeout, args, strings.NewReader(input))
+}
+
+func run[T any](ctx context.Context, timeout time.Duration, args []string, input io.Reader) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		self, err := os.Executable()
+		if err != nil {
+			yield(none, fmt.Errorf("looking for this program: %w", err))
+			return
+		}
+		child := exec.CommandContext(ctx, self, args...)
+		var words bounded
+		child.Stdin, child.Stderr, child.WaitDelay = input, &words, killDelay
+		out, err := child.StdoutPipe()
+		if err == nil {
+			err = child.Start()
+		}
+		if err != nil {
+			yield(none, fmt.Errorf("starting %s: %w", args[0], err))
+			return
+		}
+		for decoder := json.NewDecoder(io.LimitReader(out, maxOutput)); ; {
+			var value T
+			if decoder.Decode(&value) != nil {
+				break // the exit status says how it ended
+			}
+			if !yield(value, nil) {
+				cancel()
+				_ = child.Wait()
+				return
+			}
+		}
+		if err := failure(ctx, child.Wait(), words.text); err != nil {
+			yield(none, err)
+		}
+	}
+}
+
+// bounded keeps the beginning of what is written to it.
+type bounded struct{ text []byte }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	b.text = append(b.text, p[:min(len(p), maxOutput-len(b.text))]...)
+	return len(p), nil
+}
+
+// failure is the error of a command, with the codes of its faults.
+func failure(ctx context.Context, err error, words []byte) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return errors.New("it did not end in time: try again, or restart the box")
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	if said := fault.Decode(words); said != nil {
+		return said
+	}
+	return err
+}

@@ -1,0 +1,216 @@
+// Package operator carries out on this box what a person asks for in
+// provisioning/operator: by the state, by calls of PID 1 and of the relay, and
+// by commands of this program in processes of their own.
+//
+// A command that handles a private key or waits for the far side runs as a
+// child: its memory goes with it, and it can be ended at any time. The package
+// must not know who asks, or word anything for them.
+package operator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"sealpost/cmd/sealpost/internal/machine"
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
+	api "sealpost/provisioning/operator"
+	"sealpost/provisioning/preflight"
+	"sealpost/relay/control"
+)
+
+// Local is the box that this program runs on.
+type Local struct {
+	// Options name the box's parts; the settings are those in the state.
+	Options wire.Options
+	// By says in the journal who asks, such as "the console".
+	By string
+}
+
+var _ api.Box = Local{}
+
+// relay is the relay of the box.
+func (l Local) relay() control.Client { return control.Client{Socket: l.Options.Control} }
+
+// Status implements [api.Box].
+func (l Local) Status(ctx context.Context) (api.Status, error) {
+	s, err := machine.Client{}.Status(ctx)
+	if err != nil {
+		return api.Status{}, err
+	}
+	status := api.Status{
+		Model: cmp.Or(s.Model, s.Board), Serial: s.Serial, Version: s.Version, Uptime: s.Uptime, Memory: s.Memory, Free: s.Free,
+		TrialLeft: s.Remaining, Relay: s.Unhealthy,
+		Network: api.Network{Method: s.Network.Method, Addresses: s.Network.Addresses, Gateway: s.Network.Gateway, DNS: s.Network.DNS, Trouble: s.Network.Trouble},
+	}
+	if s.Storage != nil {
+		status.Storage = s.Storage
+	}
+	if !s.Clock.Trusted {
+		status.Clock = cmp.Or(s.Clock.Doubt, "it is not set yet: wait a minute, or set it by hand")
+	}
+	if s.Factory {
+		status.Relay = "it does not run: this box is not set up, or cannot read its settings"
+	} else if s.Exits > 0 {
+		status.Relay = strings.TrimPrefix(fmt.Sprintf("%s; it ended by itself %d times, at last with: %s", s.Unhealthy, s.Exits, s.LastExit), "; ")
+	}
+	return status, nil
+}
+
+// Running implements [api.Box].
+func (l Local) Running(ctx context.Context) (running candidate.Running, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wire.LockTimeout)
+	defer cancel()
+	err = l.Options.WithStore(func(store candidate.Store) (err error) {
+		running, err = candidate.Load(ctx, store)
+		return err
+	})
+	if errors.Is(err, wire.ErrNoState) {
+		// PID 1 knows why a board's storage is not there.
+		if s, unknown := (machine.Client{}).Status(ctx); unknown == nil && s.Storage != nil {
+			return running, s.Storage
+		}
+	}
+	return running, err
+}
+
+// Unlock implements [api.Box].
+func (l Local) Unlock(ctx context.Context, digits string) (opens bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wire.LockTimeout)
+	defer cancel()
+	err = l.Options.WithStore(func(store candidate.Store) (err error) {
+		opens, err = candidate.Opens(ctx, store, digits)
+		return err
+	})
+	return opens && err == nil, err
+}
+
+// Check implements [api.Box].
+func (l Local) Check(ctx context.Context, c candidate.Candidate) error {
+	return l.apply(ctx, c, "--check")
+}
+
+// Commit implements [api.Box]. On a machine without our PID 1 the next relay
+// takes it over.
+func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
+	if err := l.apply(ctx, c); err != nil {
+		return err
+	}
+	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.ClientSecret == "" {
+		return nil // a PIN alone concerns nobody else
+	}
+	err := machine.Client{}.Applied(ctx)
+	if errors.Is(err, machine.ErrNoAppliance) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("it is stored, but not in force yet: restart the box: %w", err)
+	}
+	l.awaitRelay(ctx)
+	return nil
+}
+
+// awaitRelay gives a new relay the time to start; whether it has is for
+// whoever asks it next.
+func (l Local) awaitRelay(ctx context.Context) {
+	const timeout, pause = 20 * time.Second, 250 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for ; ctx.Err() == nil; time.Sleep(pause) {
+		if l.relay().Health(ctx) == nil {
+			return
+		}
+	}
+}
+
+// Confirm implements [api.Box].
+func (l Local) Confirm(ctx context.Context) error { return machine.Client{}.Confirm(ctx) }
+
+// RollBack implements [api.Box].
+func (l Local) RollBack(ctx context.Context) error { return machine.Client{}.RollBack(ctx) }
+
+// SetClock implements [api.Box].
+func (l Local) SetClock(ctx context.Context, t time.Time) error {
+	return machine.Client{}.SetClock(ctx, t.UTC())
+}
+
+// Restart implements [api.Box].
+func (l Local) Restart(ctx context.Context) error { return machine.Client{}.Restart(ctx, l.By) }
+
+// FactoryReset implements [api.Box].
+func (l Local) FactoryReset(ctx context.Context) error {
+	return machine.Client{}.FactoryReset(ctx, l.By)
+}
+
+// Probe implements [api.Box].
+func (l Local) Probe(ctx context.Context, t api.Target) (ways preflight.Ways, err error) {
+	args := []string{"probe", "--domain=" + t.Domain, "--host=" + t.Host}
+	if t.CA != "" {
+		args = append(args, "--ca-file="+standardInput)
+	}
+	return one[preflight.Ways](ctx, l.command(args...), t.CA)
+}
+
+// Preflight implements [api.Box]. Where there are problems they say it all, and
+// there is no error.
+func (l Local) Preflight(ctx context.Context) iter.Seq2[preflight.Finding, error] {
+	return func(yield func(preflight.Finding, error) bool) {
+		problems := false
+		for finding, err := range values[preflight.Finding](ctx, childTimeout, l.command("check"), "") {
+			if err != nil && problems {
+				return
+			}
+			problems = problems || finding.Level == certificate.Problem
+			if !yield(finding, err) {
+				return
+			}
+		}
+	}
+}
+
+// SendTest implements [api.Box].
+func (l Local) SendTest(ctx context.Context, to string) iter.Seq2[api.Step, error] {
+	return values[api.Step](ctx, childTimeout, l.command("send-test", "--to="+to), "")
+}
+
+// Certificate implements [api.Box].
+func (l Local) Certificate(ctx context.Context) (string, error) {
+	report, err := one[certificate.Report](ctx, l.command("certificate", "show"), "")
+	if err != nil {
+		return "", err
+	}
+	return report.String(), nil
+}
+
+// Request implements [api.Box].
+func (l Local) Request(ctx context.Context, r api.Request) (string, error) {
+	// The settings need not be in force yet, so they go with the request.
+	args := append(l.command("certificate", "request", "--name="+r.Name), "--config="+standardInput)
+	if r.Replace {
+		args = append(args, "--replace")
+	}
+	request, err := one[PEM](ctx, args, r.Settings)
+	return strings.TrimSpace(request.PEM), err
+}
+
+// Retry implements [api.Box].
+func (l Local) Retry(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	_, err := l.relay().Retry(ctx, "")
+	return err
+}
+
+// Drop implements [api.Box].
+func (l Local) Drop(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	_, err := l.relay().Drop(ctx, id)
+	return err
+}

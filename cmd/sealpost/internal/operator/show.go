@@ -1,0 +1,138 @@
+package operator
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"sealpost/cmd/sealpost/internal/diagnose"
+	"sealpost/cmd/sealpost/internal/machine"
+	api "sealpost/provisioning/operator"
+	"sealpost/relay/control"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/journal"
+	"sealpost/relay/queue"
+)
+
+// journalTimeout is how long reading a journal may take.
+const journalTimeout = 30 * time.Second
+
+// Messages implements [api.Box].
+func (l Local) Messages(ctx context.Context) ([]string, error) {
+	const most = 30
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
+	defer cancel()
+	stream, err := control.ReadJournal(ctx, l.Options.Control, control.Query{JSON: true})
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	var lines []string
+	for event, err := range journal.Read(stream) {
+		if err != nil {
+			return lines, err
+		}
+		if s, _ := diagnose.StepOf(event); s.Name != "" && event.ID != "" {
+			lines = append(lines, fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Name, s.Words))
+			lines = lines[max(0, len(lines)-most):]
+		}
+	}
+	return lines, nil
+}
+
+// Logs implements [api.Box]: the last lines of PID 1 and of the relay.
+func (l Local) Logs(ctx context.Context) ([]string, error) {
+	first, unknown := lastLines(ctx, machine.Socket)
+	relay, err := lastLines(ctx, l.Options.Control)
+	if unknown != nil && err != nil {
+		return nil, err
+	}
+	return append(first, relay...), nil
+}
+
+// lastLines gives the end of a journal.
+func lastLines(ctx context.Context, socket string) ([]string, error) {
+	const most, longest = 40, 64 << 10
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
+	defer cancel()
+	stream, err := control.ReadJournal(ctx, socket, control.Query{})
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	var lines []string
+	scanner := bufio.NewScanner(stream)
+	for scanner.Buffer(nil, longest); scanner.Scan(); {
+		lines = append(lines, scanner.Text())
+		lines = lines[max(0, len(lines)-most):]
+	}
+	return lines, scanner.Err()
+}
+
+// Queue implements [api.Box]: it lists the messages that came first.
+func (l Local) Queue(ctx context.Context) (q api.Queue, err error) {
+	const most = 50
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	status, err := l.relay().Status(ctx)
+	if err != nil {
+		return q, err
+	}
+	count := 0
+	for item, err := range l.relay().Messages(ctx) {
+		if err != nil {
+			return q, err
+		}
+		if count++; count <= most {
+			q.Items = append(q.Items, api.Item{ID: item.ID, Words: describe(item)})
+		}
+	}
+	q.Words = Summary(status, count)
+	return q, nil
+}
+
+func describe(item queue.Item) string {
+	var to []string
+	for _, recipient := range item.Recipients[:min(1, len(item.Recipients))] {
+		to = append(to, recipient.Path())
+	}
+	if more := len(item.Recipients) - 1; more > 0 {
+		to = append(to, fmt.Sprintf("%d more", more))
+	}
+	words := fmt.Sprintf("%s, from %s to %s, %d octets, tried %d times", item.ID, item.Sender.Path(), strings.Join(to, " and "), item.Octets, item.Attempts)
+	switch {
+	case item.Damage != "":
+		words += "\ndamaged: " + item.Damage
+	case item.Last != "":
+		words += "\n" + item.Last
+	}
+	return words
+}
+
+// Summary says how many messages are queued, and why.
+func Summary(s dispatch.Status, count int) string {
+	text := fmt.Sprintf("%d kept", count)
+	if count == 1 {
+		text = "1 message kept"
+	} else if count == 0 {
+		text = "nothing is kept"
+	}
+	switch {
+	case s.Spool != "":
+		text = "mail cannot be kept: " + s.Spool
+	case s.Held == "stopped":
+		text += "; " + s.Reason
+	case s.Held != "":
+		text += "; held since " + heldWords(s.Hold)
+	}
+	for _, own := range s.Accounts {
+		text += fmt.Sprintf("; the mail of %s is held since %s", own.Account, heldWords(own))
+	}
+	return text
+}
+
+func heldWords(h dispatch.Hold) string {
+	return fmt.Sprintf("%s: %s; asked again at %s", h.Since.Local().Format(time.TimeOnly), h.Reason, h.Next.Local().Format(time.TimeOnly))
+}

@@ -1,0 +1,96 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	api "sealpost/provisioning/operator"
+	"sealpost/provisioning/preflight"
+)
+
+// PEM is a certificate or a request as a command prints it.
+type PEM struct {
+	PEM        string `json:"pem"`
+	Thumbprint string `json:"thumbprint,omitempty"` // SHA-1, as the Entra admin center shows it
+	Protection string `json:"protection,omitempty"`
+}
+
+func (p PEM) String() string { return strings.TrimSpace(p.PEM) }
+
+// PowerShell is a script as a command prints it.
+type PowerShell struct {
+	PowerShell string `json:"powershell"`
+}
+
+func (p PowerShell) String() string { return p.PowerShell }
+
+// Invitation is what a person needs to sign the box in.
+type Invitation struct {
+	URL     string    `json:"url"`
+	Code    string    `json:"code"`
+	Expires time.Time `json:"expires,omitzero"`
+	Mailbox string    `json:"mailbox"`
+	Picture string    `json:"-"` // of the URL, for a terminal; may be empty
+}
+
+func (i Invitation) String() string {
+	return fmt.Sprintf("%sTo sign this box in, open in a browser anywhere\n\n    %s\n\nand enter the code\n\n    %s\n\nbefore %s. Sign in as %s. Waiting ...",
+		i.Picture, i.URL, i.Code, i.Expires.Format("15:04"), i.Mailbox)
+}
+
+// SignedIn says that a sign-in is done.
+type SignedIn struct {
+	User string `json:"user,omitempty"` // empty where the token does not say
+}
+
+func (s SignedIn) String() string {
+	if s.User == "" {
+		return "The box is signed in."
+	}
+	return "The box is signed in as " + s.User + "."
+}
+
+// TenantScript implements [api.Box].
+func (l Local) TenantScript(ctx context.Context) (string, error) {
+	script, err := one[PowerShell](ctx, l.command("tenant", "script", "--console"), "")
+	return script.PowerShell, err
+}
+
+// TenantCertificate implements [api.Box].
+func (l Local) TenantCertificate(ctx context.Context) (string, error) {
+	certificate, err := one[PEM](ctx, l.command("tenant", "certificate"), "")
+	return certificate.String(), err
+}
+
+// VerifyTenant implements [api.Box].
+func (l Local) VerifyTenant(ctx context.Context) iter.Seq2[preflight.Finding, error] {
+	return values[preflight.Finding](ctx, childTimeout, l.command("tenant", "verify"), "")
+}
+
+// SignIn implements [api.Box].
+func (l Local) SignIn(ctx context.Context) iter.Seq2[api.Step, error] {
+	type line struct {
+		Invitation
+		SignedIn
+	}
+	return func(yield func(api.Step, error) bool) {
+		for said, err := range values[line](ctx, signInTimeout, l.command("tenant", "login"), "") {
+			if err != nil {
+				yield(api.Step{}, err)
+				return
+			}
+			steps := []api.Step{{Name: "page", Words: said.URL}, {Name: "code", Words: said.Code}, {Name: "as", Words: said.Mailbox}}
+			if said.URL == "" {
+				steps = []api.Step{{Name: "signed in", Words: said.SignedIn.String()}}
+			}
+			for _, s := range steps {
+				if !yield(s, nil) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/identity"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/settings"
+	"sealpost/relay/journal"
+	"sealpost/relay/upstream/connector"
+)
+
+// clientIdentity is the imported certificate with its key; nil where there is
+// none, as a connector may go by the site's public address instead.
+func (b *Box) clientIdentity(ctx context.Context, j *journal.Journal) (*connector.Identity, *x509.Certificate, error) {
+	client, err := identity.Load(ctx, b.Store)
+	if errors.Is(err, identity.ErrNone) {
+		j.NoIdentity()
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := client.Signer(b.TPM)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the key of the client certificate: %w", err)
+	}
+	leaf := client.Chain[0]
+	shown := &connector.Identity{Chain: client.DER(), Key: signer, Name: CommonName(leaf), Label: string(client.Key.Protection)}
+	j.Identity(shown.Name, shown.Label, leaf.NotAfter)
+	return shown, leaf, nil
+}
+
+// CommonName is what the connector in the tenant is named after.
+func CommonName(leaf *x509.Certificate) string {
+	if leaf.Subject.CommonName == "" && len(leaf.DNSNames) > 0 {
+		return "DNS=" + leaf.DNSNames[0]
+	}
+	return "CN=" + leaf.Subject.CommonName
+}
+
+// lanCertificate is the box's own certificate; a TPM that is away costs the
+// devices a familiar certificate, not their mail.
+func (b *Box) lanCertificate(ctx context.Context, hostname string, j *journal.Journal) (*tls.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, unsealTimeout)
+	defer cancel()
+	own, err := identity.LAN(ctx, b.Store, b.Sealer(), hostname)
+	if err != nil {
+		j.LANCertificate(err)
+		own, err = identity.Throwaway(hostname)
+	}
+	return &own, err
+}
+
+// Usable refuses a certificate that Exchange Online could make nothing of.
+func Usable(path certificate.Path) error {
+	leaf, now := path.Chain[0], time.Now()
+	if now.After(leaf.NotAfter) {
+		return fmt.Errorf("the certificate expired on %s: import a newer one, or correct this machine's clock if it is wrong (it says %s)",
+			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
+	}
+	return path.Whole(now, publicRoots())
+}
+
+// Examine says what the client certificate means for the connector.
+func (b *Box) Examine(client identity.Client) certificate.Report {
+	var domains []string
+	for _, domain := range b.Settings.AcceptedDomains() {
+		domains = append(domains, string(domain))
+	}
+	protection := client.Key.Protection
+	guard := certificate.Guard{Label: string(protection), Meaning: protection.Explain(), Level: certificate.OK}
+	if protection == keyring.File {
+		guard.Level = certificate.Note
+	}
+	return certificate.Examine(client.Chain, time.Now(), domains, b.trustAnchors(), guard)
+}
+
+// trustAnchors are the roots that we assume the server trusts: a host of one's
+// own trusts its own.
+func (b *Box) trustAnchors() *x509.CertPool {
+	if own, err := CAPool("upstream.connector", b.Settings.Upstream.Connector.Roots); err == nil && own != nil {
+		return own
+	}
+	return publicRoots()
+}
+
+// ConnectorName is the name by which a connector knows the client certificate;
+// empty where it has none in an accepted domain.
+func (b *Box) ConnectorName(ctx context.Context) (string, error) {
+	client, err := identity.Load(ctx, b.Store)
+	if err != nil {
+		return "", err
+	}
+	for _, domain := range b.Settings.AcceptedDomains() {
+		if name := certificate.NameWithin(client.Chain[0], string(domain)); name != "" {
+			return name, nil
+		}
+	}
+	return "", nil
+}
+
+// Application is the certificate whose key signs for tokens, and what protects
+// that key.
+func (b *Box) Application(ctx context.Context) (leaf *x509.Certificate, protection string, err error) {
+	if b.Settings.Upstream.OAuth.Key == settings.KeyConnector {
+		client, err := identity.Load(ctx, b.Store)
+		if err != nil {
+			return nil, "", err
+		}
+		return client.Chain[0], string(client.Key.Protection), nil
+	}
+	name, err := b.Hostname()
+	if err != nil {
+		return nil, "", err
+	}
+	own, err := identity.OwnApplication(ctx, b.Store, b.TPM, b.Generator(), name)
+	if err != nil {
+		return nil, "", err
+	}
+	return own.Certificate, string(own.Key.Protection), nil
+}
+
+// ErrConnectorSigns is returned where the box has no certificate of its own to
+// renew.
+var ErrConnectorSigns = errors.New("upstream.oauth.key is \"connector\", so the client certificate signs: import another one")
+
+// RenewApplication makes another certificate and key that sign for tokens.
+func (b *Box) RenewApplication(ctx context.Context) error {
+	if b.Settings.Upstream.OAuth.Key == settings.KeyConnector {
+		return ErrConnectorSigns
+	}
+	name, err := b.Hostname()
+	if err != nil {
+		return err
+	}
+	_, err = identity.RenewApplication(ctx, b.Store, b.TPM, b.Generator(), name)
+	return err
+}
+
+// NeedsGrant refuses a command that the settings have no use for.
+func (b *Box) NeedsGrant(wanted settings.Grant) error {
+	switch grant := b.Settings.Upstream.OAuth.Grant; {
+	case b.Settings.Upstream.Method != settings.MethodSubmission:
+		return fmt.Errorf("upstream.method is %q, which needs no access token: set it to %q first", b.Settings.Upstream.Method, settings.MethodSubmission)
+	case grant != wanted:
+		return fmt.Errorf("upstream.oauth.grant is %q, which makes no use of this: set it to %q first", grant, wanted)
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package wire
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"sealpost/hal/fault"
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/settings"
+)
+
+// Options say where a command finds its parts. What a board knows of itself
+// goes before what the settings say.
+type Options struct {
+	Config  string // the settings file; empty: the settings lie in the state
+	State   string // the state file or block device; empty: as the settings say
+	TPM     string // the TPM's address; empty: as the settings say
+	Control string // the control socket; empty: as the settings say
+}
+
+// Settings reads and checks the settings, and puts in what the options say.
+func (o Options) Settings() (settings.Settings, error) {
+	read := o.fileSettings
+	if o.Config == "" {
+		read = o.storedSettings
+	}
+	s, err := read()
+	if err != nil {
+		return settings.Settings{}, err
+	}
+	o.override(&s)
+	return s, nil
+}
+
+func (o Options) override(s *settings.Settings) {
+	s.State.Path = cmp.Or(o.State, s.State.Path)
+	s.Keys.TPM = cmp.Or(settings.TPMAddress(o.TPM), s.Keys.TPM)
+	s.Control.Socket = cmp.Or(o.Control, s.Control.Socket)
+}
+
+// storedSettings reads the settings from the state, as the appliance keeps them.
+func (o Options) storedSettings() (s settings.Settings, err error) {
+	err = o.WithStore(func(store candidate.Store) error {
+		ctx, cancel := context.WithTimeout(context.Background(), LockTimeout)
+		defer cancel()
+		running, err := candidate.Load(ctx, store)
+		if err != nil {
+			return err
+		}
+		if s, err = settings.Parse([]byte(running.Settings)); err != nil {
+			return fault.New(fault.SettingsInvalid, "the stored settings cannot be used by this version").Wrap(err)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// WithStore opens the settings area of the state that the options name for one
+// look.
+func (o Options) WithStore(look func(candidate.Store) error) (err error) {
+	device, err := ExistingState(settings.Settings{State: settings.State{Path: o.State}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, device.Close()) }()
+	store, err := StoreIn(device)
+	if err != nil {
+		return err
+	}
+	return look(store)
+}
+
+func (o Options) fileSettings() (settings.Settings, error) {
+	text, err := ReadFile(o.Config, settings.MaxText)
+	if errors.Is(err, fs.ErrNotExist) {
+		return settings.Settings{}, fmt.Errorf("there are no settings at %s: name them with --config FILE", o.Config)
+	}
+	if err != nil {
+		return settings.Settings{}, err
+	}
+	s, err := settings.Parse(text)
+	if err != nil {
+		return settings.Settings{}, fmt.Errorf("the settings in %s cannot be used:\n%w", o.Config, err)
+	}
+	return s, nil
+}
+
+// ReadFile reads a file of at most limit bytes and one over, so that the
+// reader's own size check still sees what is too large.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return data, nil
+}

@@ -1,0 +1,262 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"sealpost/hal/linux/clock"
+	"sealpost/hal/linux/confine"
+	"sealpost/hal/linux/kernel"
+	"sealpost/hal/linux/netif"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/settings"
+	"sealpost/relay/body"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/envelope"
+	"sealpost/relay/journal"
+	"sealpost/relay/lan"
+	"sealpost/relay/policy"
+	"sealpost/relay/server"
+)
+
+// Relay opens the parts of a running relay.
+type Relay struct {
+	*Box
+	Journal *journal.Journal
+	// Appliance tells that PID 1 looks after the rest of the machine: the relay
+	// confines itself, waits for the clock and serves the box itself.
+	Appliance bool
+	// Readable are paths that a confined relay may read, files and directories.
+	Readable []string
+
+	hostname string
+}
+
+var _ server.Parts = (*Relay)(nil)
+
+// Run runs the relay until ctx ends.
+func (r *Relay) Run(ctx context.Context, version string) error {
+	var err error
+	if r.hostname, err = r.Hostname(); err != nil {
+		return err
+	}
+	s := r.Settings
+	config := server.Config{
+		Version:  version,
+		Method:   string(s.Upstream.Method),
+		Hostname: r.hostname,
+		Socket:   s.ControlSocket(),
+		SMTP:     texts(s.LAN.SMTP),
+		SMTPS:    texts(s.LAN.SMTPS),
+		WatchTPM: s.Keys.Protection == settings.ProtectionTPM,
+		Limits: lan.Limits{
+			MessageSize:  int64(s.Limits.MessageSize),
+			Recipients:   s.Limits.Recipients,
+			Line:         int(s.Limits.Line),
+			Connections:  s.Limits.Connections,
+			PerClient:    s.Limits.ConnectionsPerClient,
+			Transactions: s.Limits.Transactions,
+			Session:      s.Limits.Session.Duration,
+			Idle:         s.Limits.Idle.Duration,
+		},
+	}
+	if r.Appliance {
+		config.ClockTrusted = clock.Trusted
+	}
+	return server.Run(ctx, config, r, r.Journal)
+}
+
+func texts[T ~string](all []T) []string {
+	var result []string
+	for _, one := range all {
+		result = append(result, string(one))
+	}
+	return result
+}
+
+// TPMTimeout is how long the start of an appliance's relay waits for the TPM.
+const TPMTimeout = 3 * time.Second
+
+// Confine implements [server.Parts]: it leaves an appliance's relay its state
+// and its TPM. A TPM that appears later could not be added, so it is waited for.
+func (r *Relay) Confine() error {
+	if !r.Appliance {
+		return nil
+	}
+	// Go's resolver and listener read these.
+	read := []string{"/etc/hosts", "/etc/nsswitch.conf", "/proc/sys/net/core/somaxconn"}
+	rights := confine.Rights{ReadWrite: []string{r.Settings.State.Path}, Read: read, ReadIn: r.Readable}
+	if chip := string(r.Settings.Keys.TPM); filepath.IsAbs(chip) {
+		_ = kernel.AwaitDevice(chip, TPMTimeout+time.Second)
+		rights.ReadWrite = append(rights.ReadWrite, chip)
+	}
+	return confine.Enforce(rights)
+}
+
+// Upstream implements [server.Parts].
+func (r *Relay) Upstream(ctx context.Context) (server.Upstream, dispatch.Config, error) {
+	if r.Settings.Upstream.Method == settings.MethodSubmission {
+		up, err := r.submission(r.Journal)
+		return up, r.dispatching(nil), err
+	}
+	up, leaf, err := r.Connector(ctx, r.Journal)
+	return up, r.dispatching(leaf), err
+}
+
+// OpenSpool implements [server.Parts].
+func (r *Relay) OpenSpool(ctx context.Context) (*server.Storage, error) { return r.Box.OpenSpool(ctx) }
+
+// Temporary implements [server.Parts].
+func (*Relay) Temporary(err error) bool { return Temporary(err) }
+
+// Certificate implements [server.Parts].
+func (r *Relay) Certificate(ctx context.Context) (*tls.Certificate, error) {
+	return r.lanCertificate(ctx, r.hostname, r.Journal)
+}
+
+// TPM implements [server.Parts].
+func (r *Relay) TPM(ctx context.Context) (state, advice string) {
+	found := r.Box.TPM.State(ctx)
+	return string(found), found.Advice()
+}
+
+// mailboxConnections is how many connections Exchange Online allows a mailbox.
+const mailboxConnections = 3
+
+func (r *Relay) dispatching(leaf *x509.Certificate) dispatch.Config {
+	s := r.Settings
+	config := dispatch.Config{
+		Hold:    s.Upstream.Hold.Duration,
+		Timeout: s.Upstream.Timeout.Duration,
+		Limits: dispatch.Limits{
+			Connections: s.Upstream.Connections,
+			Rate:        dispatch.Rate{Messages: s.Upstream.MessagesPerMinute},
+			PerDay:      s.Upstream.RecipientsPerDay,
+		},
+		Retry: dispatch.Retry{
+			First:   s.Retry.First.Duration,
+			Longest: s.Retry.Longest.Duration,
+			Age:     s.Retry.Age.Duration,
+			Warning: s.Retry.Warning.Duration,
+		},
+		Memory: body.NewBudget(r.memory()),
+		Notify: r.Notify(r.hostname, leaf),
+	}
+	if s.Upstream.Method == settings.MethodSubmission {
+		config.Limits.PerAccount = mailboxConnections
+	}
+	return config
+}
+
+// memory is what messages in flight may take, in bytes. On an appliance it is a
+// quarter of the machine's at most: what does not fit goes through the spool.
+func (r *Relay) memory() int64 {
+	most := int64(r.Settings.Limits.Memory)
+	if total := kernel.Memory(); r.Appliance && total > 0 {
+		most = min(most, total/4)
+	}
+	return most
+}
+
+// Notify says how senders are told of what became of their mail. Exchange
+// Online relays for the null reverse-path only where the certificate's own
+// domain is an accepted one, and lets a mailbox that logs in write in its own
+// name without further rights.
+func (b *Box) Notify(hostname string, leaf *x509.Certificate) dispatch.Notify {
+	s := b.Settings
+	n := dispatch.Notify{
+		Reporter: hostname,
+		Site:     s.Site.Name,
+		From:     envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0])),
+		Sender:   envelope.Address(s.DefaultSender()),
+		Alert:    envelope.Address(s.Site.Alert),
+	}
+	if s.Upstream.Method == settings.MethodSubmission {
+		n.From = envelope.Address(s.Upstream.Submission.User)
+		n.Sender = n.From
+		return n
+	}
+	if n.Sender == "" {
+		n.Sender = n.From
+	}
+	n.NullSender = leaf != nil && slices.ContainsFunc(s.Senders.AcceptedDomains, func(accepted settings.Domain) bool {
+		return certificate.NameWithin(leaf, string(accepted)) != ""
+	})
+	return n
+}
+
+// currentPolicy is the policy at this moment: the box's own subnets change.
+type currentPolicy struct {
+	atomic.Pointer[policy.Policy]
+}
+
+// MayRelay implements lan.Policy.
+func (c *currentPolicy) MayRelay(client netip.Addr) bool { return c.Load().MayRelay(client) }
+
+// Sender implements lan.Policy.
+func (c *currentPolicy) Sender(given envelope.Address) envelope.Address {
+	return c.Load().Sender(given)
+}
+
+// loopback is the box itself, whose test messages an appliance's relay takes.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// Policy implements [server.Parts]: it serves the networks that the settings
+// name, or else the machine's own subnets, as they change.
+func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
+	s, now := r.Settings, &currentPolicy{}
+	var known []netip.Prefix
+	adopt := func(networks []netip.Prefix) {
+		if slices.Equal(networks, known) {
+			return
+		}
+		known = networks
+		if r.Appliance {
+			networks = union(networks, loopback)
+		}
+		p := &policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.DefaultSender()), AcceptedDomains: texts(s.AcceptedDomains())}
+		now.Store(p)
+		var served []string
+		for _, network := range networks {
+			served = append(served, network.String())
+		}
+		r.Journal.Serving(served)
+	}
+	if len(s.LAN.Allow) > 0 {
+		adopt(s.LAN.Allow)
+		return now, nil, nil
+	}
+	networks, err := netif.Subnets()
+	if err != nil {
+		return nil, nil, err
+	}
+	adopt(networks)
+	return now, func(ctx context.Context) error { return netif.Watch(ctx, adopt) }, nil
+}
+
+// union is the networks of both lists, each once.
+func union(a, b []netip.Prefix) []netip.Prefix {
+	all := slices.Clone(a)
+	for _, network := range b {
+		if !slices.Contains(all, network) {
+			all = append(all, network)
+		}
+	}
+	return all
+}
+
+// LogHandler writes the journal as the settings ask for it.
+func LogHandler(s settings.Journal, w io.Writer) slog.Handler {
+	if s.Format == settings.FormatJSON {
+		return journal.JSON(w, s.Conversation)
+	}
+	return journal.Text(w, s.Conversation)
+}

@@ -1,0 +1,64 @@
+package wire
+
+import (
+	"crypto/x509"
+	"fmt"
+	"sync"
+
+	"sealpost/provisioning/settings"
+
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// useOwnRoots has crypto/x509 go by the roots that come with the program where the
+// machine has none. Reading them takes a small board long, so who verifies
+// nobody does without.
+var useOwnRoots = sync.OnceFunc(func() {
+	pool := x509.NewCertPool()
+	for root := range bundle.Roots() {
+		certificate, err := x509.ParseCertificate(root.Certificate)
+		if err != nil {
+			panic(fmt.Sprintf("a root that comes with the program: %v", err))
+		}
+		if root.Constraint == nil {
+			pool.AddCert(certificate)
+		} else {
+			pool.AddCertWithConstraint(certificate, root.Constraint)
+		}
+	}
+	x509.SetFallbackRoots(pool)
+})
+
+// publicRoots are the public authorities, which Exchange Online is assumed to
+// trust.
+func publicRoots() *x509.CertPool {
+	useOwnRoots()
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return x509.NewCertPool()
+	}
+	return roots
+}
+
+// CAPool gives the roots that a section of the settings names; nil means the
+// usual ones.
+func CAPool(section string, named settings.Roots) (*x509.CertPool, error) {
+	text, from := []byte(named.CA), section+".ca"
+	if named.CAFile != "" {
+		const limit = 1 << 20
+		var err error
+		if text, err = ReadFile(named.CAFile, limit); err != nil {
+			return nil, fmt.Errorf("%s.ca_file: %w", section, err)
+		}
+		from = named.CAFile
+	}
+	if len(text) == 0 {
+		useOwnRoots()
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", from)
+	}
+	return pool, nil
+}

@@ -1,0 +1,103 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/flash"
+	"sealpost/provisioning/spoolkey"
+	"sealpost/relay/server"
+	"sealpost/relay/spool"
+)
+
+// unsealTimeout is how long the start of a relay waits for the TPM.
+const unsealTimeout = 15 * time.Second
+
+func (b *Box) ring() (*flash.Region, error) {
+	ring, err := Ring(b.Device)
+	if err != nil {
+		return nil, fmt.Errorf("%s has no room for a spool: %w", b.Settings.State.Path, err)
+	}
+	return ring, nil
+}
+
+// lockedRing is the ring, kept from every other process until unlock.
+func (b *Box) lockedRing(ctx context.Context) (ring *flash.Region, unlock func() error, err error) {
+	if ring, err = b.ring(); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, LockTimeout)
+	defer cancel()
+	if unlock, err = ring.Lock(ctx); err != nil {
+		return nil, nil, fmt.Errorf("the spool: %w", err)
+	}
+	return ring, unlock, nil
+}
+
+// OpenSpool has the TPM unseal the key and recovers what lies in the ring.
+func (b *Box) OpenSpool(ctx context.Context) (*server.Storage, error) {
+	ring, unlock, err := b.lockedRing(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, unsealTimeout)
+	defer cancel()
+	key, err := spoolkey.Open(ctx, b.Store, b.Sealer(), spool.KeySize)
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	defer clear(key)
+	share := ring.Size() / 100 * int64(b.Settings.Spool.ClientShare)
+	opened, recovery, err := spool.Open(ring, key, spool.Limits{Share: share})
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	return &server.Storage{Spool: opened, Recovery: recovery, Unlock: unlock}, nil
+}
+
+// DumpSpool prints the ring record by record, contents left out.
+func (b *Box) DumpSpool(ctx context.Context, w io.Writer) error {
+	ring, err := b.ring()
+	if err != nil {
+		return err
+	}
+	key, err := spoolkey.Open(ctx, b.Store, b.Sealer(), spool.KeySize)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	return spool.Dump(w, ring, ring.Size(), key)
+}
+
+// FormatSpool replaces the key before it blanks the ring, so that nothing is
+// ever written under a key that was in use: a power cut between the two leaves
+// a spool that says that it has to be formatted.
+func (b *Box) FormatSpool(ctx context.Context) error {
+	key, err := spoolkey.Renew(ctx, b.Store, b.Sealer(), spool.KeySize)
+	clear(key)
+	if err != nil {
+		return err
+	}
+	return b.BlankSpool(ctx)
+}
+
+// BlankSpool erases the ring.
+func (b *Box) BlankSpool(ctx context.Context) error {
+	ring, unlock, err := b.lockedRing(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(spool.Erase(ring), unlock())
+}
+
+// Temporary tells whether a fault of the TPM or the state may pass without
+// anybody's help.
+func Temporary(err error) bool {
+	fault := (*hal.TPMFault)(nil)
+	return errors.As(err, &fault) && fault.State != hal.TPMReplaced ||
+		errors.Is(err, flash.ErrInUse) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -1,0 +1,69 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/flash"
+	"sealpost/relay/oauth"
+)
+
+// broken is a store whose state cannot be had.
+type broken struct{ err error }
+
+func (b broken) Load(context.Context) (oauth.Secret, error) { return oauth.Secret{}, b.err }
+func (b broken) Save(context.Context, oauth.Secret) error   { return b.err }
+func (b broken) Succeed(context.Context, oauth.Secret, oauth.Secret) error {
+	return b.err
+}
+
+func TestNobodyIsAskedToSignInAgainWhereTheTPMIsOnlyBusy(t *testing.T) {
+	issuer, err := oauth.New(oauth.Config{TokenURL: "https://127.0.0.1:1/token", ClientID: boxClient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		err  error
+		kind oauth.Kind
+	}{
+		"a busy TPM":      {&hal.TPMFault{State: hal.TPMBusy, Op: "unseal"}, oauth.Wait},
+		"a restarted TPM": {&hal.TPMFault{State: hal.TPMRestarted, Op: "unseal"}, oauth.Wait},
+		"a busy state":    {flash.ErrInUse, oauth.Wait},
+		"another TPM":     {&hal.TPMFault{State: hal.TPMReplaced, Op: "unseal"}, oauth.Configuration},
+		"damage":          {errors.New("it is damaged"), oauth.Configuration},
+	} {
+		for _, grant := range []oauth.Grant{
+			issuer.Delegated(broken{c.err}),
+			lazyGrant{"certificate", func(context.Context) (oauth.Grant, error) { return nil, c.err }},
+		} {
+			_, err := retryableGrant{grant}.Token(t.Context())
+			if fault := (*oauth.Fault)(nil); !errors.As(err, &fault) || fault.Kind != c.kind || !errors.Is(err, c.err) {
+				t.Errorf("%s, by %s: %v", name, grant.Name(), err)
+			}
+		}
+	}
+}
+
+// silent is a grant by which nothing comes.
+type silent struct{}
+
+func (silent) Name() string { return "silent" }
+func (silent) Token(ctx context.Context) (oauth.Token, error) {
+	<-ctx.Done()
+	return oauth.Token{}, ctx.Err()
+}
+
+func TestATokenThatDoesNotComeInTimeIsSaidWithWhatToDo(t *testing.T) {
+	keeper := oauth.NewKeeper(silent{}, nil)
+	defer keeper.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err := tokenProvider{keeper}.Token(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errSlow) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,35 @@
+package main
+
+import "sealpost/hal/fault"
+
+// words are those of the command line: what to type about each fault.
+var words = fault.Words{
+	fault.NoStorage:          "check that the storage is fitted, and restart the box; if it stays so, replace the storage",
+	fault.NoState:            "an import or the relay makes it; --state names another one",
+	fault.StateInUse:         "stop that one, or wait until it is done",
+	fault.StateDamaged:       "erase them with: sealpost state erase --yes, and set the box up again; if this comes back, replace the flash",
+	fault.StateNewer:         "or erase them with: sealpost state erase --yes, and set the box up again",
+	fault.FactoryState:       "name a settings file with --config FILE, or set the box up over its serial console or with a USB stick",
+	fault.SettingsInvalid:    "install the version again that wrote them, or name a settings file with --config FILE",
+	fault.SettingsChanged:    "",
+	fault.NoTrial:            "",
+	fault.NoCertificate:      "import one with: sealpost certificate import --pfx FILE",
+	fault.CertificateRefused: "see what it lacks with: sealpost certificate show",
+	fault.RequestPending:     "import it with: sealpost certificate import --pem FILE, or give that request and its key up with --replace",
+	fault.NoRequest:          "import a PFX, or make a request first with: sealpost certificate request --name NAME",
+	fault.SpoolForeign:       "to give up what is there and begin anew: sealpost spool format --yes",
+	fault.SpoolOtherTPM:      "sealpost spool format --yes",
+	fault.NoClientSecret:     "enter it with: sealpost tenant secret",
+	fault.NoSignIn:           "sign the box in with: sealpost tenant login",
+	fault.SignInOther:        "sealpost tenant login",
+	fault.SignInRefused:      "sealpost tenant login",
+	fault.TokenScope:         "sealpost tenant login",
+	fault.TokenRole:          "the script does both: sealpost tenant script",
+	fault.TokenSlow:          "look which, with: sealpost tenant verify",
+	fault.ApplicationDamaged: "make another with: sealpost tenant certificate --replace",
+	fault.WrongMethod:        "look with: sealpost check",
+	fault.ConnectorUnmatched: "see which names it has with: sealpost certificate show",
+	fault.NoRelay:            "start it with: sealpost relay",
+	fault.NoAppliance:        "only a box that was started by sealpost init can tell or do this",
+	fault.NoInit:             "restart the box",
+}

@@ -1,0 +1,52 @@
+package fault
+
+// The faults that a person can do something about.
+const (
+	// The state and the settings in it.
+	NoStorage       Code = "no-storage"       // the board's storage device did not appear
+	NoState         Code = "no-state"         // there is no state file or device at the path
+	StateInUse      Code = "state-in-use"     // another process holds the lock
+	StateDamaged    Code = "state-damaged"    // both copies of the settings are damaged
+	StateNewer      Code = "state-newer"      // a newer version wrote the settings in another form
+	FactoryState    Code = "factory-state"    // the box was never set up
+	SettingsInvalid Code = "settings-invalid" // the stored settings cannot be used by this version
+	SettingsChanged Code = "settings-changed" // somebody else has changed the settings meanwhile
+	NoTrial         Code = "no-trial"         // no settings are on trial any more
+
+	// The client certificate.
+	NoCertificate      Code = "no-certificate"
+	CertificateRefused Code = "certificate-refused" // by the server that it was shown to
+	RequestPending     Code = "request-pending"     // a certificate was requested already
+	NoRequest          Code = "no-request"          // no certificate was requested
+
+	// The spool.
+	SpoolForeign   Code = "spool-foreign"    // the ring holds no spool of this box
+	SpoolOtherTPM  Code = "spool-other-tpm"  // the spool was sealed by another TPM
+	SpoolWrongSize Code = "spool-wrong-size" // the state has no room for a spool
+
+	// Access tokens.
+	NoClientSecret     Code = "no-client-secret"
+	NoSignIn           Code = "no-sign-in"          // nobody has signed the box in
+	SignInOther        Code = "sign-in-other"       // another account signed the box in
+	SignInRefused      Code = "sign-in-refused"     // the mailbox refuses the sign-in
+	TokenScope         Code = "token-scope"         // the token has not the scope
+	TokenRole          Code = "token-role"          // the token has not the role
+	TokenSlow          Code = "token-slow"          // the key or the issuer takes too long
+	ApplicationDamaged Code = "application-damaged" // the certificate that signs for tokens, or its key
+	WrongMethod        Code = "wrong-method"        // a command that upstream.method has no use for
+	ConnectorUnmatched Code = "connector-unmatched" // no connector of the tenant matches this box
+
+	// Processes.
+	NoRelay     Code = "no-relay"     // no relay answers
+	NoAppliance Code = "no-appliance" // the machine was not started by sealpost init
+	NoInit      Code = "no-init"      // the first process does not answer
+)
+
+// All are the codes above.
+var All = []Code{
+	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, NoTrial,
+	NoCertificate, CertificateRefused, RequestPending, NoRequest,
+	SpoolForeign, SpoolOtherTPM, SpoolWrongSize,
+	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
+	NoRelay, NoAppliance, NoInit,
+}

@@ -1,0 +1,202 @@
+// Package fault defines what every part of Sealpost reports when something is
+// wrong and a person must act: a code, what is wrong in one clause, the facts
+// behind it, and the cause.
+//
+// A fault does not say what to type. The same fault is read on a command line,
+// on a serial console, in JSON and in a log, and each of them offers other
+// means: a front end has its own [Words], which give the cure for each code.
+// This package must not know any front end, and it imports nothing of
+// Sealpost's.
+package fault
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+)
+
+// Code names one kind of fault. Codes appear in JSON and in the journal, so
+// that programs can match on them: they are never renamed.
+type Code string
+
+// Facts are the values behind a fault, by name, such as "path". They never
+// hold a secret.
+type Facts map[string]string
+
+// Fault is an error with a code. Faults with the same code are the same error
+// to [errors.Is], whatever their facts and causes are.
+type Fault struct {
+	Code  Code   `json:"code,omitempty"`
+	Text  string `json:"text"` // what is wrong, and no more than holds for every reader
+	Facts Facts  `json:"facts,omitempty"`
+	Err   error  `json:"-"` // the cause; nil where Text says it all
+}
+
+// New gives a fault without a cause, as a package declares it.
+func New(code Code, text string) *Fault { return &Fault{Code: code, Text: text} }
+
+// Wrap gives a fault of the same kind with its cause.
+func (f *Fault) Wrap(err error) *Fault {
+	return &Fault{f.Code, f.Text, maps.Clone(f.Facts), err}
+}
+
+// With gives a fault of the same kind with one fact more.
+func (f *Fault) With(name, value string) *Fault {
+	facts := maps.Clone(f.Facts)
+	if facts == nil {
+		facts = Facts{}
+	}
+	facts[name] = value
+	return &Fault{f.Code, f.Text, facts, f.Err}
+}
+
+func (f *Fault) Error() string {
+	switch {
+	case f.Err == nil:
+		return f.Text
+	case f.Text == "":
+		return f.Err.Error()
+	}
+	return f.Text + ": " + f.Err.Error()
+}
+
+func (f *Fault) Unwrap() error { return f.Err }
+
+// Is reports whether target is a fault with the same code.
+func (f *Fault) Is(target error) bool {
+	other, ok := target.(*Fault)
+	return ok && other.Code != "" && other.Code == f.Code
+}
+
+// Mark gives err a code where it has none of its own. Its words stay.
+func Mark(code Code, err error) error {
+	if err == nil || CodeOf(err) != "" {
+		return err
+	}
+	return &Fault{Code: code, Err: err}
+}
+
+// CodeOf gives the code of the first fault in err's chain; empty without one.
+func CodeOf(err error) Code {
+	if f := first(err); f != nil {
+		return f.Code
+	}
+	return ""
+}
+
+// first finds the outermost fault with a code in err's chain.
+func first(err error) *Fault {
+	f := (*Fault)(nil)
+	if !errors.As(err, &f) {
+		return nil
+	}
+	if f.Code == "" {
+		return first(f.Err)
+	}
+	return f
+}
+
+// List gives each fault of a joined error by itself, with the whole text that
+// leads to it; an error without a code gives one fault a line. It is nil
+// without an error.
+func List(err error) []*Fault {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err, joined.Unwrap()) {
+		var all []*Fault
+		for _, each := range joined.Unwrap() {
+			all = append(all, List(each)...)
+		}
+		return all
+	}
+	if f := first(err); f != nil {
+		return []*Fault{{Code: f.Code, Text: err.Error(), Facts: f.Facts}}
+	}
+	var all []*Fault
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
+			all = append(all, &Fault{Text: line})
+		}
+	}
+	return all
+}
+
+// isJoin tells an error of errors.Join from one of fmt.Errorf with several
+// causes, whose words belong together.
+func isJoin(err error, causes []error) bool {
+	var texts []string
+	for _, cause := range causes {
+		texts = append(texts, cause.Error())
+	}
+	return err.Error() == strings.Join(texts, "\n")
+}
+
+// Join gives an error of faults, such as those that another process reported;
+// nil without any.
+func Join(faults []*Fault) error {
+	var all []error
+	for _, f := range faults {
+		all = append(all, f)
+	}
+	return errors.Join(all...)
+}
+
+// document is how faults travel between processes.
+type document struct {
+	Faults []*Fault `json:"faults"`
+}
+
+// Encode gives err as a JSON object that [Decode] reads.
+func Encode(err error) []byte {
+	text, failed := json.Marshal(document{List(err)})
+	if failed != nil { // a fault is strings only
+		panic(failed)
+	}
+	return text
+}
+
+// Decode gives the error that another process encoded, so that [errors.Is]
+// finds its codes. A text that is none of Encode's is an error in these words.
+func Decode(text []byte) error {
+	var d document
+	if json.Unmarshal(text, &d) == nil && len(d.Faults) > 0 {
+		return Join(d.Faults)
+	}
+	if words := strings.TrimSpace(string(text)); words != "" {
+		return errors.New(words)
+	}
+	return nil
+}
+
+// Words are those of one front end: by code, what its reader does next. A cure
+// may name facts, as in "{path}".
+type Words map[Code]string
+
+// Cure gives what the reader does about a fault; empty where the text says all.
+func (w Words) Cure(code Code, facts Facts) string {
+	cure := w[code]
+	for name, value := range facts {
+		cure = strings.ReplaceAll(cure, "{"+name+"}", value)
+	}
+	return cure
+}
+
+// Say gives what is wrong and then the cure, a line for each fault.
+func (w Words) Say(err error) string {
+	var lines []string
+	for _, f := range List(err) {
+		lines = append(lines, w.Append(f.Text, f.Code, f.Facts))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Append puts the cure behind words that say what is wrong.
+func (w Words) Append(words string, code Code, facts Facts) string {
+	if cure := w.Cure(code, facts); cure != "" {
+		return fmt.Sprintf("%s: %s", words, cure)
+	}
+	return words
+}

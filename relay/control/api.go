@@ -1,0 +1,130 @@
+package control
+
+import (
+	"context"
+	"iter"
+
+	"sealpost/relay/dispatch"
+	"sealpost/relay/queue"
+	"sealpost/relay/spool"
+)
+
+// Relay is what can be asked of a relay: of one that runs, by [Client], or of
+// the state of one that does not.
+type Relay interface {
+	// Health says why the relay is of no use; nil where it works.
+	Health(ctx context.Context) error
+	// Status tells how the upstream and the queue are.
+	Status(ctx context.Context) (dispatch.Status, error)
+	// Messages gives the queued messages, the oldest first. Without a queue
+	// there are none, and the status says why.
+	Messages(ctx context.Context) iter.Seq2[queue.Item, error]
+	// Show gives one message with its header.
+	Show(ctx context.Context, id string) (Message, error)
+	// Retry has a message tried now, or every message where id is empty.
+	Retry(ctx context.Context, id string) (Done, error)
+	// Drop removes a message without telling its sender.
+	Drop(ctx context.Context, id string) (Done, error)
+	// SpoolStat tells how full the spool is.
+	SpoolStat(ctx context.Context) (spool.Stat, error)
+	// SpoolVerify reads every message in the spool.
+	SpoolVerify(ctx context.Context) (Verification, error)
+}
+
+// Message is a queued message with the beginning of its content.
+type Message struct {
+	queue.Item
+	Header string `json:"header"` // printable, at most 64 KiB
+}
+
+// Done is what a call has changed.
+type Done struct {
+	Done string   `json:"done"`
+	ID   string   `json:"id,omitempty"`
+	To   []string `json:"to,omitempty"`
+}
+
+// Verification is the result of reading the whole spool.
+type Verification struct {
+	Messages int      `json:"messages"`
+	Damages  []string `json:"damages"`
+}
+
+// None is an empty request or answer.
+type None struct{}
+
+// Selection names a message; an empty ID is every message.
+type Selection struct {
+	ID string `json:"id,omitempty"`
+}
+
+// The calls of [Relay].
+const (
+	callHealth Call[None, None]            = "health"
+	callStatus Call[None, dispatch.Status] = "status"
+	callQueue  Call[None, queue.Item]      = "queue/list"
+	callShow   Call[Selection, Message]    = "queue/show"
+	callRetry  Call[Selection, Done]       = "queue/retry"
+	callDrop   Call[Selection, Done]       = "queue/drop"
+	callStat   Call[None, spool.Stat]      = "spool/stat"
+	callVerify Call[None, Verification]    = "spool/verify"
+)
+
+// HandleRelay has the server answer the calls of [Relay].
+func HandleRelay(s *Server, r Relay) {
+	Handle(s, callHealth, func(ctx context.Context, _ None) (None, error) { return None{}, r.Health(ctx) })
+	Handle(s, callStatus, func(ctx context.Context, _ None) (dispatch.Status, error) { return r.Status(ctx) })
+	HandleStream(s, callQueue, func(ctx context.Context, _ None) iter.Seq2[queue.Item, error] { return r.Messages(ctx) })
+	Handle(s, callShow, func(ctx context.Context, q Selection) (Message, error) { return r.Show(ctx, q.ID) })
+	Handle(s, callRetry, func(ctx context.Context, q Selection) (Done, error) { return r.Retry(ctx, q.ID) })
+	Handle(s, callDrop, func(ctx context.Context, q Selection) (Done, error) { return r.Drop(ctx, q.ID) })
+	Handle(s, callStat, func(ctx context.Context, _ None) (spool.Stat, error) { return r.SpoolStat(ctx) })
+	Handle(s, callVerify, func(ctx context.Context, _ None) (Verification, error) { return r.SpoolVerify(ctx) })
+}
+
+// Client is the relay that answers on a control socket. Its errors are those of
+// the relay, or wrap [ErrNoRelay].
+type Client struct{ Socket string }
+
+var _ Relay = Client{}
+
+// Health implements [Relay].
+func (c Client) Health(ctx context.Context) error {
+	_, err := callHealth.Do(ctx, c.Socket, None{})
+	return err
+}
+
+// Status implements [Relay].
+func (c Client) Status(ctx context.Context) (dispatch.Status, error) {
+	return callStatus.Do(ctx, c.Socket, None{})
+}
+
+// Messages implements [Relay].
+func (c Client) Messages(ctx context.Context) iter.Seq2[queue.Item, error] {
+	return callQueue.Stream(ctx, c.Socket, None{})
+}
+
+// Show implements [Relay].
+func (c Client) Show(ctx context.Context, id string) (Message, error) {
+	return callShow.Do(ctx, c.Socket, Selection{id})
+}
+
+// Retry implements [Relay].
+func (c Client) Retry(ctx context.Context, id string) (Done, error) {
+	return callRetry.Do(ctx, c.Socket, Selection{id})
+}
+
+// Drop implements [Relay].
+func (c Client) Drop(ctx context.Context, id string) (Done, error) {
+	return callDrop.Do(ctx, c.Socket, Selection{id})
+}
+
+// SpoolStat implements [Relay].
+func (c Client) SpoolStat(ctx context.Context) (spool.Stat, error) {
+	return callStat.Do(ctx, c.Socket, None{})
+}
+
+// SpoolVerify implements [Relay].
+func (c Client) SpoolVerify(ctx context.Context) (Verification, error) {
+	return callVerify.Do(ctx, c.Socket, None{})
+}

@@ -1,0 +1,222 @@
+// Package control is the socket by which other processes look into a running
+// relay or PID 1 and have it do things: HTTP on a Unix socket that only the
+// user who runs it may open.
+//
+// Requests and answers are typed on both sides; [Relay] is what a relay can be
+// asked. The package carries calls and decides nothing: it must not know how a
+// relay or a machine works.
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"sealpost/hal/fault"
+	"sealpost/relay/journal"
+)
+
+// Journal gives its events to a handler: those it kept, and those to come.
+type Journal interface {
+	Replay(ctx context.Context, sink slog.Handler) error
+	Follow(ctx context.Context, sink slog.Handler) error
+}
+
+const pathJournal = "journal"
+
+// Bounds on a request: its size in bytes, and the time that it may take to
+// arrive.
+const (
+	maxRequest     = 64 << 10
+	requestTimeout = 10 * time.Second
+)
+
+// Server answers on the control socket.
+type Server struct {
+	http *http.Server
+	mux  *http.ServeMux
+}
+
+// Listen opens the socket at path. One that a relay left behind when it was
+// killed is replaced; one that is in use is not.
+func Listen(path string) (net.Listener, error) {
+	if err := removeDeadSocket(path); err != nil {
+		return nil, err
+	}
+	const ownerOnly = 0o177
+	before := syscall.Umask(ownerOnly)
+	defer syscall.Umask(before)
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the control socket: %w: set control.socket to a shorter or another path", err)
+	}
+	return listener, nil
+}
+
+// removeDeadSocket removes a socket that nobody answers on, and nothing else.
+func removeDeadSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for the control socket: %w", err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is there and is not a socket: set control.socket to another path", path)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("a relay is running already, it answers on %s: stop it first", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("asking who answers on the control socket: %w", err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("replacing the control socket: %w", err)
+	}
+	return nil
+}
+
+// New gives a server that shows the events of j. [Handle] and [HandleStream]
+// add its calls.
+func New(j Journal) *Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /"+pathJournal, func(w http.ResponseWriter, r *http.Request) {
+		query, err := request[Query](w, r)
+		if err != nil {
+			reject(w, err)
+			return
+		}
+		_ = stream(r.Context(), j, query, newFlusher(w))
+	})
+	return &Server{mux: mux, http: &http.Server{Handler: mux, ReadHeaderTimeout: requestTimeout, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}}
+}
+
+// Handle has the server carry out a call.
+func Handle[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) (A, error)) {
+	HandleStream(s, call, func(ctx context.Context, q Q) iter.Seq2[A, error] {
+		return func(yield func(A, error) bool) { yield(do(ctx, q)) }
+	})
+}
+
+// HandleStream has the server carry out a call that gives many values. An error
+// before the first value is the answer; after it the answer breaks off.
+func HandleStream[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) iter.Seq2[A, error]) {
+	s.mux.HandleFunc("POST /"+string(call), func(w http.ResponseWriter, r *http.Request) {
+		q, err := request[Q](w, r)
+		if err != nil {
+			reject(w, err)
+			return
+		}
+		out := newFlusher(w)
+		encoder := json.NewEncoder(out)
+		err = recovered(func() error {
+			for value, err := range do(r.Context(), q) {
+				if err != nil {
+					return err
+				}
+				if err := encoder.Encode(value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		switch {
+		case err != nil && out.written:
+			panic(http.ErrAbortHandler)
+		case err != nil:
+			reject(w, err)
+		}
+	})
+}
+
+// request reads the request of a call to its end: only then net/http notices
+// that a client hangs up.
+func request[Q any](w http.ResponseWriter, r *http.Request) (q Q, err error) {
+	controller := http.NewResponseController(w)
+	_ = controller.SetReadDeadline(time.Now().Add(requestTimeout))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err == nil {
+		err = json.Unmarshal(text, &q)
+	}
+	if err != nil {
+		return q, fmt.Errorf("reading the request: %w", err)
+	}
+	return q, controller.SetReadDeadline(time.Time{})
+}
+
+// reject answers with an error, whose codes the client gets back.
+func reject(w http.ResponseWriter, err error) {
+	w.WriteHeader(http.StatusUnprocessableEntity)
+	_, _ = w.Write(fault.Encode(err))
+}
+
+// recovered makes a panic an error that reaches the caller, where net/http
+// would close the connection without a word.
+func recovered(call func() error) (err error) {
+	defer func() {
+		if bug := recover(); bug != nil {
+			err = fmt.Errorf("a fault in this program, please report it: %v\n%s", bug, debug.Stack())
+		}
+	}()
+	return call()
+}
+
+func stream(ctx context.Context, j Journal, query Query, w io.Writer) error {
+	sink := journal.Text(w, query.Conversation)
+	if query.JSON {
+		sink = journal.JSON(w, query.Conversation)
+	}
+	if query.Follow {
+		return j.Follow(ctx, sink)
+	}
+	return j.Replay(ctx, sink)
+}
+
+// flusher sends each line at once, and gives up on a reader that does not
+// read.
+type flusher struct {
+	io.Writer
+	controller *http.ResponseController
+	written    bool
+}
+
+func newFlusher(w http.ResponseWriter) *flusher {
+	return &flusher{Writer: w, controller: http.NewResponseController(w)}
+}
+
+func (f *flusher) Write(p []byte) (int, error) {
+	const timeout = 10 * time.Second
+	f.written = true
+	_ = f.controller.SetWriteDeadline(time.Now().Add(timeout))
+	n, err := f.Writer.Write(p)
+	if err != nil {
+		return n, err
+	}
+	return n, f.controller.Flush()
+}
+
+// Serve answers until Close.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close ends the server and the streams it feeds.
+func (s *Server) Close() error { return s.http.Close() }

@@ -1,0 +1,122 @@
+package journal
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"iter"
+	"log/slog"
+	"time"
+
+	"sealpost/hal/fault"
+)
+
+// Event names one kind of event. The names appear in every log: they are never
+// changed.
+type Event string
+
+// The events.
+const (
+	EventRelayStarted                 Event = "relay started"
+	EventRelayStopped                 Event = "relay stopped"
+	EventClientCertificate            Event = "client certificate"
+	EventNoClientCertificate          Event = "no client certificate"
+	EventTPM                          Event = "TPM"
+	EventServing                      Event = "serving"
+	EventTemporaryCertificateOnTheLAN Event = "temporary certificate on the LAN"
+	EventListening                    Event = "listening"
+	EventClientRefused                Event = "client refused"
+	EventSessionEnded                 Event = "session ended"
+	EventTLSHelloOnAPlainPort         Event = "TLS hello on a plain port"
+	EventListener                     Event = "listener"
+	EventSenderReplaced               Event = "sender replaced"
+	EventReceived                     Event = "received"
+	EventNotReceived                  Event = "not received"
+	EventRecipient                    Event = "recipient"
+	EventDelivered                    Event = "delivered"
+	EventRefused                      Event = "refused"
+	EventDeferred                     Event = "deferred"
+	EventKept                         Event = "kept"
+	EventRetrying                     Event = "retrying"
+	EventGivenUp                      Event = "given up"
+	EventExpired                      Event = "expired"
+	EventNotified                     Event = "notified"
+	EventNobodyToTell                 Event = "nobody to tell"
+	EventDroppedByHand                Event = "dropped by hand"
+	EventDamaged                      Event = "damaged"
+	EventSpoolOpened                  Event = "spool opened"
+	EventSpoolDamaged                 Event = "spool damaged"
+	EventNoSpool                      Event = "no spool"
+	EventSpool                        Event = "spool"
+	EventBoardStarted                 Event = "board started"
+	EventFault                        Event = "fault"
+	EventProcessStarted               Event = "process started"
+	EventProcessEnded                 Event = "process ended"
+	EventRelayServes                  Event = "relay serves"
+	EventUnwell                       Event = "unwell"
+	EventSettingsApplied              Event = "settings applied"
+	EventSettingsRolledBack           Event = "settings rolled back"
+	EventNetwork                      Event = "network"
+	EventClockSet                     Event = "clock set"
+	EventClockNotTrusted              Event = "clock not trusted"
+	EventFactoryReset                 Event = "factory reset"
+	EventRestarting                   Event = "restarting"
+	EventStick                        Event = "stick"
+	EventUpstreamConnected            Event = "upstream connected"
+	EventUpstreamNotConnected         Event = "upstream not connected"
+	EventUpstreamHeld                 Event = "upstream held"
+	EventUpstreamResumed              Event = "upstream resumed"
+	EventSignatureFailed              Event = "signature failed"
+	EventSignature                    Event = "signature"
+	EventNoAccessToken                Event = "no access token"
+	EventAccessToken                  Event = "access token"
+	EventSMTP                         Event = "smtp"
+)
+
+// Record is an event as it is read back from a journal in JSON. Fields that an
+// event does not have are empty.
+type Record struct {
+	Time     time.Time
+	Event    Event
+	ID       string // of the message
+	Hello    string
+	Octets   int64
+	Answer   string
+	Took     string
+	Why      string
+	Key      string
+	Cause    string
+	Code     fault.Code
+	Grant    string
+	Upstream struct{ Host, Address, TLS, Certificate, Account string }
+}
+
+// Read gives the events of a journal in JSON until it ends, with an error where
+// it breaks off. A line that is no event is passed over.
+func Read(stream io.Reader) iter.Seq2[Record, error] {
+	const maxLine = 64 << 10
+	return func(yield func(Record, error) bool) {
+		lines := bufio.NewScanner(stream)
+		for lines.Buffer(nil, maxLine); lines.Scan(); {
+			var record Record
+			if json.Unmarshal(lines.Bytes(), &record) != nil {
+				continue
+			}
+			if !yield(record, nil) {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(Record{}, err)
+		}
+	}
+}
+
+// withCause adds an error to attributes: its text, and the code of its fault.
+func withCause(cause error, attrs ...slog.Attr) []slog.Attr {
+	attrs = append(attrs, slog.String("cause", cause.Error()))
+	if code := fault.CodeOf(cause); code != "" {
+		attrs = append(attrs, slog.String("code", string(code)))
+	}
+	return attrs
+}

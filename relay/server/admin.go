@@ -1,0 +1,205 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	"sealpost/relay/control"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/queue"
+	"sealpost/relay/spool"
+)
+
+// queueAdmin is who has the queue: a running relay, or a command where none
+// runs.
+type queueAdmin interface {
+	queue() (*queue.Queue, error) // nil with the reason where there is none
+	spool() *spool.Spool          // nil where the queue is
+	retryAll() error
+	retry(id queue.ID) error
+	drop(item queue.Item) error
+}
+
+// Health implements [control.Relay]. A relay that has no spool and says so to
+// its clients is of use: a restart would not cure it.
+func (s *Server) Health(ctx context.Context) error {
+	if err := s.dispatcher.Failed(); err != nil {
+		return fmt.Errorf("the spool: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, GreetTimeout)
+	defer cancel()
+	s.dispatcher.Status() // answers unless the dispatcher is stuck
+	return Greets(ctx, s.config.SMTP)
+}
+
+// Status implements [control.Relay].
+func (s *Server) Status(context.Context) (dispatch.Status, error) { return s.dispatcher.Status(), nil }
+
+// Messages implements [control.Relay].
+func (s *Server) Messages(context.Context) iter.Seq2[queue.Item, error] { return messages(s) }
+
+// Show implements [control.Relay].
+func (s *Server) Show(_ context.Context, id string) (control.Message, error) { return show(s, id) }
+
+// Retry implements [control.Relay].
+func (s *Server) Retry(_ context.Context, id string) (control.Done, error) { return retry(s, id) }
+
+// Drop implements [control.Relay].
+func (s *Server) Drop(_ context.Context, id string) (control.Done, error) { return drop(s, id) }
+
+// SpoolStat implements [control.Relay].
+func (s *Server) SpoolStat(context.Context) (spool.Stat, error) { return stat(s) }
+
+// SpoolVerify implements [control.Relay].
+func (s *Server) SpoolVerify(context.Context) (control.Verification, error) { return verify(s) }
+
+func (s *Server) queue() (*queue.Queue, error) { return s.dispatcher.Queue() }
+func (s *Server) retryAll() error              { return s.dispatcher.RetryAll() }
+func (s *Server) retry(id queue.ID) error      { return s.dispatcher.Retry(id) }
+func (s *Server) drop(item queue.Item) error   { return s.dispatcher.Drop(item) }
+func (s *Server) spool() *spool.Spool {
+	if opened := s.opened(); opened != nil {
+		return opened.Spool
+	}
+	return nil
+}
+
+// Offline is the queue where no relay runs: the next relay finds what it
+// changes. The caller closes the storage.
+type Offline struct{ Storage *Storage }
+
+// Health implements [control.Relay].
+func (o Offline) Health(context.Context) error { return control.ErrNoRelay }
+
+// Status implements [control.Relay].
+func (o Offline) Status(context.Context) (dispatch.Status, error) {
+	return dispatch.Status{Hold: dispatch.Hold{Held: "stopped", Reason: "no relay is running"}, Due: o.Storage.Stat().Messages}, nil
+}
+
+// Messages implements [control.Relay].
+func (o Offline) Messages(context.Context) iter.Seq2[queue.Item, error] { return messages(o) }
+
+// Show implements [control.Relay].
+func (o Offline) Show(_ context.Context, id string) (control.Message, error) { return show(o, id) }
+
+// Retry implements [control.Relay].
+func (o Offline) Retry(_ context.Context, id string) (control.Done, error) { return retry(o, id) }
+
+// Drop implements [control.Relay].
+func (o Offline) Drop(_ context.Context, id string) (control.Done, error) { return drop(o, id) }
+
+// SpoolStat implements [control.Relay].
+func (o Offline) SpoolStat(context.Context) (spool.Stat, error) { return stat(o) }
+
+// SpoolVerify implements [control.Relay].
+func (o Offline) SpoolVerify(context.Context) (control.Verification, error) { return verify(o) }
+
+func (o Offline) queue() (*queue.Queue, error) { return o.Storage.Queue(), nil }
+func (o Offline) spool() *spool.Spool          { return o.Storage.Spool }
+func (o Offline) retry(id queue.ID) error      { return o.Storage.Queue().MakeDue(id) }
+func (o Offline) drop(item queue.Item) error   { return o.Storage.Remove(item.Number) }
+func (o Offline) retryAll() error {
+	for ticket := range o.Storage.Queue().Tickets() {
+		if err := o.retry(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
+			return err
+		}
+	}
+	return nil
+}
+
+func messages(a queueAdmin) iter.Seq2[queue.Item, error] {
+	return func(yield func(queue.Item, error) bool) {
+		q, _ := a.queue()
+		if q == nil {
+			return // the status says why
+		}
+		for item := range q.Items() {
+			if !yield(item, nil) {
+				return
+			}
+		}
+	}
+}
+
+// find gives a message by its name in the journal.
+func find(a queueAdmin, id string) (*queue.Queue, queue.Item, error) {
+	q, err := a.queue()
+	if q == nil {
+		return nil, queue.Item{}, err
+	}
+	item, err := q.Find(id)
+	return q, item, err
+}
+
+func show(a queueAdmin, id string) (control.Message, error) {
+	q, item, err := find(a, id)
+	if err != nil {
+		return control.Message{}, err
+	}
+	const most = 64 << 10
+	text, err := io.ReadAll(io.LimitReader(q.Text(item), most))
+	if err != nil && item.Damage == "" {
+		item.Damage = err.Error()
+	}
+	return control.Message{Item: item, Header: printableHeader(text)}, nil
+}
+
+// printableHeader is the header section of a message, harmless for a terminal.
+func printableHeader(text []byte) string {
+	head, _, _ := bytes.Cut(text, []byte("\r\n\r\n"))
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(string(head), "?"))
+}
+
+func retry(a queueAdmin, id string) (control.Done, error) {
+	if id == "" {
+		return control.Done{Done: "every message is tried now"}, a.retryAll()
+	}
+	_, item, err := find(a, id)
+	if err != nil {
+		return control.Done{}, err
+	}
+	return control.Done{Done: "it is tried now", ID: item.ID}, a.retry(item.Number)
+}
+
+func drop(a queueAdmin, id string) (control.Done, error) {
+	_, item, err := find(a, id)
+	if err != nil {
+		return control.Done{}, err
+	}
+	done := control.Done{Done: "dropped; its sender was not told", ID: item.ID}
+	for _, to := range item.Recipients {
+		done.To = append(done.To, string(to))
+	}
+	return done, a.drop(item)
+}
+
+func stat(a queueAdmin) (spool.Stat, error) {
+	if s := a.spool(); s != nil {
+		return s.Stat(), nil
+	}
+	_, err := a.queue()
+	return spool.Stat{}, err
+}
+
+func verify(a queueAdmin) (control.Verification, error) {
+	s := a.spool()
+	if s == nil {
+		_, err := a.queue()
+		return control.Verification{}, err
+	}
+	v := control.Verification{Messages: s.Stat().Messages}
+	for _, damage := range s.Verify() {
+		v.Damages = append(v.Damages, damage.String())
+	}
+	return v, nil
+}

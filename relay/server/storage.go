@@ -1,0 +1,116 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"sealpost/relay/queue"
+	"sealpost/relay/spool"
+)
+
+// Storage is an open spool, and the lock that keeps other processes off it.
+type Storage struct {
+	*spool.Spool
+	Recovery spool.Recovery
+	Unlock   func() error
+}
+
+// Queue gives the spool as a queue of messages.
+func (s *Storage) Queue() *queue.Queue { return queue.New(s.Spool) }
+
+// Close closes the spool and gives its lock back.
+func (s *Storage) Close() error { return errors.Join(s.Spool.Close(), s.Unlock()) }
+
+// openSpool opens the spool before clients are answered. Where the TPM is away,
+// or another command holds the lock, it is tried again later.
+func (s *Server) openSpool(ctx context.Context) {
+	opened, err := s.parts.OpenSpool(ctx)
+	if err == nil {
+		s.setStorage(opened)
+		return
+	}
+	s.journal.SpoolClosed(err)
+	s.dispatcher.Without(err)
+	if s.parts.Temporary(err) {
+		s.running.Go(func() { s.reopenSpool(ctx, err) })
+	}
+}
+
+func (s *Server) reopenSpool(ctx context.Context, last error) {
+	const pause = 5 * time.Second
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		opened, err := s.parts.OpenSpool(ctx)
+		if err == nil {
+			s.setStorage(opened)
+			return
+		}
+		if err.Error() != last.Error() && ctx.Err() == nil {
+			s.journal.SpoolClosed(err)
+			s.dispatcher.Without(err)
+			last = err
+		}
+		if !s.parts.Temporary(err) {
+			return
+		}
+	}
+}
+
+func (s *Server) setStorage(opened *Storage) {
+	s.mu.Lock()
+	s.storage = opened
+	s.mu.Unlock()
+	found := opened.Recovery
+	for _, damage := range found.Damaged {
+		s.journal.SpoolDamage(damage.String())
+	}
+	s.dispatcher.Attach(opened.Queue())
+	// Recovery reads the whole ring; what it took must not count for ever.
+	debug.FreeOSMemory()
+	s.journal.SpoolOpened(found.Messages, found.Bytes, found.Cipher, found.Took)
+}
+
+// watchSpool ends the relay when the flash has failed: only a new start can
+// tell what is on it. Until then every message that needs the spool hears 451.
+func (s *Server) watchSpool(ctx context.Context, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.dispatcher.Failed(); err != nil {
+			s.journal.SpoolFault(err)
+			cancel(err)
+			return
+		}
+	}
+}
+
+// closeSpool ends the deliveries in progress and closes the spool.
+func (s *Server) closeSpool() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	if err := s.dispatcher.Close(ctx); err != nil {
+		s.journal.SpoolFault(err)
+	}
+	if opened := s.opened(); opened != nil {
+		if err := opened.Close(); err != nil {
+			s.journal.SpoolFault(err)
+		}
+	}
+}
+
+func (s *Server) opened() *Storage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.storage
+}
