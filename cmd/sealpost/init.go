@@ -19,6 +19,7 @@ import (
 	"sealpost/hal/linux/led"
 	"sealpost/hal/linux/network"
 	"sealpost/hal/linux/process"
+	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 	"sealpost/relay/control"
@@ -74,17 +75,15 @@ type machine struct {
 	served      chan struct{} // closed when a relay answered for the first time
 	firstServed sync.Once
 
-	stick    sync.Mutex // held while a stick is being looked at
-	changing sync.Mutex // held while settings come into force or go back
+	stick     sync.Mutex                 // held while a stick is being looked at
+	confirmed *candidate.ConfirmedCommit // puts settings into force; before mu in the lock order
 
 	mu         sync.Mutex
 	settings   *settings.Settings // nil in the factory state
 	unreadable bool               // the stored settings were, when last looked at
 	serving    context.CancelFunc // ends the relay; nil while there is none
-	trial      *time.Timer        // until the settings go back; nil without one
-	trialEnds  time.Time
-	ends       int    // of relays that nobody asked to end
-	last       string // why the last one did
+	ends       int                // of relays that nobody asked to end
+	last       string             // why the last one did
 	unwell     string
 	doubt      string        // why the clock is not trusted
 	lamp       led.Condition // only what the stick, the button and the queue say
@@ -115,7 +114,11 @@ func runInit(ctx context.Context) error {
 	m.network = network.New(network.Options{ResolvConf: resolvConf})
 	m.startRelay(ctx)
 	// Without its state the box can still say so on its console.
-	m.try("state", m.openState(ctx))
+	m.try("state", m.openState())
+	m.confirmed = m.newConfirmedCommit()
+	if m.store != nil {
+		m.try("settings", m.confirmed.Start(ctx))
+	}
 	m.begin(ctx)
 	m.try("modules", <-modules)
 	m.serial, err = board.Serial()
@@ -171,7 +174,7 @@ func (m *machine) child(name string, args []string) *process.Child {
 }
 
 // openState opens the settings area.
-func (m *machine) openState(ctx context.Context) error {
+func (m *machine) openState() error {
 	if err := kernel.AwaitDevice(m.facts.State, devicePatience); err != nil {
 		return fmt.Errorf("the state device: %w", err)
 	}
@@ -181,10 +184,7 @@ func (m *machine) openState(ctx context.Context) error {
 	}
 	m.device = device
 	m.store, err = storeIn(device)
-	if err != nil {
-		return err
-	}
-	return m.rollBack(ctx)
+	return err
 }
 
 // startRelay starts the relay before there is anything to serve with: what a

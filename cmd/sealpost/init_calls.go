@@ -45,9 +45,11 @@ func (m *machine) calls() map[string]control.Call {
 		"status": func(_ context.Context, _ url.Values, w io.Writer) error {
 			return json.NewEncoder(w).Encode(m.status())
 		},
-		"applied":  func(ctx context.Context, _ url.Values, w io.Writer) error { return finish(w, m.applied(ctx)) },
-		"confirm":  func(ctx context.Context, _ url.Values, w io.Writer) error { return finish(w, m.confirm(ctx)) },
-		"giveback": func(ctx context.Context, _ url.Values, w io.Writer) error { return finish(w, m.giveBack(ctx)) },
+		"applied": func(ctx context.Context, _ url.Values, w io.Writer) error { return finish(w, m.confirmed.Applied(ctx)) },
+		"confirm": func(ctx context.Context, _ url.Values, w io.Writer) error { return finish(w, m.confirmed.Confirm(ctx)) },
+		"giveback": func(ctx context.Context, _ url.Values, w io.Writer) error {
+			return finish(w, m.confirmed.RollBack(ctx))
+		},
 		"clock": func(_ context.Context, a url.Values, w io.Writer) error {
 			t, err := time.Parse(time.RFC3339, a.Get("time"))
 			if err != nil {
@@ -75,12 +77,12 @@ func (m *machine) status() machineStatus {
 		Board: m.facts.Name, Model: board.Model(), Serial: m.serial, Version: version, Uptime: kernel.Uptime(),
 		Memory: kernel.Memory(), Free: kernel.FreeMemory(), Network: m.network.Status(), Clock: clockStatus{Trusted: clock.Trusted()},
 	}
+	if s.Trial, s.Left = m.confirmed.Trial(); s.Trial {
+		s.Left = max(time.Second, s.Left)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.Factory, s.Trial = m.settings == nil, m.trial != nil
-	if s.Trial {
-		s.Left = max(time.Second, time.Until(m.trialEnds))
-	}
+	s.Factory = m.settings == nil
 	s.Unwell, s.Ends, s.Last = m.unwell, m.ends, m.last
 	if !s.Clock.Trusted {
 		s.Clock.Doubt = m.doubt

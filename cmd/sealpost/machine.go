@@ -16,9 +16,6 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// trialTime is how long settings on trial wait to be confirmed.
-const trialTime = 2 * time.Minute
-
 // sectionClock holds the last time that was known, in the settings area.
 const sectionClock = "clock"
 
@@ -110,123 +107,27 @@ func networkOf(s settings.Settings) network.Config {
 	return c
 }
 
-// applied takes over settings that were just committed. On trial they go back
-// unless somebody confirms them in time.
-func (m *machine) applied(ctx context.Context) error {
-	if m.store == nil {
-		return errNoState
+// newConfirmedCommit gives the confirmed commit for the settings area, if that
+// could be opened.
+func (m *machine) newConfirmedCommit() *candidate.ConfirmedCommit {
+	config := candidate.ConfirmedCommitConfig{NoStore: errNoState, Applier: settingsApplier{m}, Recorder: settingsRecorder{m}}
+	if m.store != nil {
+		config.Store = m.store
 	}
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	running, err := candidate.Load(ctx, m.store)
-	if err != nil && !errors.Is(err, candidate.ErrFactory) {
-		return err
-	}
-	m.endTrial()
-	if running.Trial {
-		m.beginTrial(running.Settings)
-	}
-	if running.Trial {
-		m.journal.SettingsApplied(trialTime)
-	} else {
-		m.journal.SettingsApplied(0)
-	}
-	m.reload(context.WithoutCancel(ctx))
-	return nil
+	return candidate.NewConfirmedCommit(config)
 }
 
-// beginTrial has settings on trial go back in time. The caller holds changing.
-func (m *machine) beginTrial(text string) {
-	ends := time.Now().Add(trialTime)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.trialEnds = ends
-	m.trial = time.AfterFunc(trialTime, func() { m.try("settings", m.trialOver(text, ends)) })
-}
+// settingsApplier has the machine go by the stored settings.
+type settingsApplier struct{ m *machine }
 
-// trialOver takes back settings that nobody confirmed, unless that trial ended,
-// or another began, while this waited for its turn.
-func (m *machine) trialOver(text string, ends time.Time) error {
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	m.mu.Lock()
-	over := m.trial != nil && m.trialEnds.Equal(ends)
-	m.mu.Unlock()
-	if !over {
-		return nil
-	}
-	ctx := context.Background()
-	if stored, err := m.storedText(ctx); err == nil && stored != text {
-		m.beginTrial(stored) // who has just committed these is about to say so
-		return nil
-	}
-	return m.takeBack(ctx)
-}
+func (a settingsApplier) Reload(ctx context.Context) { a.m.reload(ctx) }
 
-// endTrial stops the clock of a trial.
-func (m *machine) endTrial() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.trial != nil {
-		m.trial.Stop()
-		m.trial = nil
-	}
-}
+// settingsRecorder writes what becomes of settings into the journal.
+type settingsRecorder struct{ m *machine }
 
-// confirm makes settings on trial stay.
-func (m *machine) confirm(ctx context.Context) error {
-	if m.store == nil {
-		return errNoState
-	}
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	if !m.onTrial() {
-		return errNoTrial
-	}
-	if err := candidate.Confirm(ctx, m.store); err != nil {
-		return err // the trial goes on, and what it is of goes back in time
-	}
-	m.endTrial()
-	return nil
-}
-
-// errNoTrial is the error of a confirmation that came too late.
-var errNoTrial = errors.New("nothing is on trial any more: see under settings which are in force, and make the change again if it is not among them")
-
-func (m *machine) onTrial() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.trial != nil
-}
-
-// giveBack takes settings on trial out of force.
-func (m *machine) giveBack(ctx context.Context) error {
-	m.changing.Lock()
-	defer m.changing.Unlock()
-	return m.takeBack(ctx)
-}
-
-// takeBack is giveBack for who holds changing.
-func (m *machine) takeBack(ctx context.Context) error {
-	if err := m.rollBack(ctx); err != nil {
-		return err
-	}
-	m.endTrial()
-	m.reload(context.WithoutCancel(ctx))
-	return nil
-}
-
-// rollBack gives up settings on trial, such as those that a power cut found.
-func (m *machine) rollBack(ctx context.Context) error {
-	if m.store == nil {
-		return errNoState
-	}
-	rolled, err := candidate.RollBack(ctx, m.store)
-	if rolled {
-		m.journal.SettingsRolledBack()
-	}
-	return err
-}
+func (r settingsRecorder) SettingsApplied(trial time.Duration) { r.m.journal.SettingsApplied(trial) }
+func (r settingsRecorder) SettingsRolledBack()                 { r.m.journal.SettingsRolledBack() }
+func (r settingsRecorder) RollbackFailed(err error)            { r.m.try("settings", err) }
 
 // lastLine is the last thing that a process said, or how it ended.
 func lastLine(e process.End) string {
@@ -299,7 +200,7 @@ func (m *machine) restart(by string) error {
 // on trial stay where it fails: who resets a box has reached it.
 func (m *machine) reset(ctx context.Context, by string) error {
 	m.journal.FactoryReset(by)
-	m.endTrial()
+	m.confirmed.Stop()
 	m.stopServing()
 	m.relay.Kill()
 	m.relay.Await(stopPatience)

@@ -71,7 +71,7 @@ func (m *machine) takeStick(ctx context.Context, s usb.Stick) stickVerdict {
 	v := m.verdict(ctx, child.Decoder, before)
 	if v.Applied {
 		// The stick may have used up its time: what it brought is stored.
-		m.try("settings", m.applied(context.WithoutCancel(ctx)))
+		m.try("settings", m.confirmed.Applied(context.WithoutCancel(ctx)))
 	}
 	m.journal.Stick(v.String())
 	var written resultWritten

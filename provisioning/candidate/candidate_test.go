@@ -163,13 +163,13 @@ func TestATrialThatNobodyConfirmsIsRolledBack(t *testing.T) {
 	if got := running(t, m); got != (Running{Settings: after + "#", Trial: true}) {
 		t.Fatalf("on trial: %+v", got)
 	}
-	if rolled, err := RollBack(t.Context(), m); err != nil || !rolled {
+	if rolled, err := rollBack(t.Context(), m); err != nil || !rolled {
 		t.Fatalf("%v, %v", rolled, err)
 	}
 	if got := running(t, m); got != (Running{Settings: before}) {
 		t.Errorf("rolled back to %+v", got)
 	}
-	if rolled, err := RollBack(t.Context(), m); err != nil || rolled {
+	if rolled, err := rollBack(t.Context(), m); err != nil || rolled {
 		t.Errorf("a second time: %v, %v", rolled, err)
 	}
 }
@@ -191,10 +191,10 @@ func TestAConfirmedTrialStays(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})
 	commit(t, m, Candidate{Settings: after, Trial: true})
-	if err := Confirm(t.Context(), m); err != nil {
+	if err := confirm(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if rolled, err := RollBack(t.Context(), m); err != nil || rolled || running(t, m).Settings != after {
+	if rolled, err := rollBack(t.Context(), m); err != nil || rolled || running(t, m).Settings != after {
 		t.Errorf("%v, %v, %+v", rolled, err, running(t, m))
 	}
 }
