@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 
 	"sealpost/provisioning/certificate"
@@ -23,14 +24,28 @@ const (
 
 // memory is a Store that counts its writes and may be told to fail.
 type memory struct {
+	mu       sync.Mutex
 	sections state.Sections
 	writes   int
 	broken   error
 }
 
-func (m *memory) Load(context.Context) (state.Sections, error) { return maps.Clone(m.sections), nil }
+func (m *memory) Load(context.Context) (state.Sections, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.sections), nil
+}
+
+// fail has every Update end in err; nil ends that.
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = err
+}
 
 func (m *memory) Update(_ context.Context, change func(state.Sections) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	sections := maps.Clone(m.sections)
 	if sections == nil {
 		sections = state.Sections{}

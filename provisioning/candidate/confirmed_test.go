@@ -98,14 +98,14 @@ func TestConfirmedCommit_GoesOnWithATrialThatCannotBeConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		pass(time.Minute)
-		m.broken = errFlash
+		m.fail(errFlash)
 		if err := c.Confirm(t.Context()); !errors.Is(err, errFlash) {
 			t.Errorf("said %v", err)
 		}
 		if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout-time.Minute {
 			t.Errorf("on trial %t, %s left", trial, remaining)
 		}
-		m.broken = nil
+		m.fail(nil)
 		pass(time.Minute)
 		if a.inForce != before {
 			t.Errorf("in force %q", a.inForce)
@@ -159,12 +159,12 @@ func TestConfirmedCommit_RestartsTheTrialForSettingsThatAreNotAppliedYet(t *test
 func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
-		m.broken = errFlash
+		m.fail(errFlash)
 		pass(time.Hour)
 		if trial, remaining := c.Trial(); !trial || remaining != 0 || a.inForce != after || len(a.faults) != 1 {
 			t.Errorf("on trial %t, %s left, in force %q, faults %q", trial, remaining, a.inForce, a.faults)
 		}
-		m.broken = nil
+		m.fail(nil)
 		pass(longestRollbackPause)
 		if trial, _ := c.Trial(); trial || a.inForce != before || len(a.faults) != 1 {
 			t.Errorf("on trial %t, in force %q, faults %q", trial, a.inForce, a.faults)
@@ -175,11 +175,11 @@ func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *tes
 func TestConfirmedCommit_RollsBackNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
-		m.broken = errFlash
+		m.fail(errFlash)
 		if err := c.RollBack(t.Context()); !errors.Is(err, errFlash) || a.inForce != after {
 			t.Errorf("said %v, in force %q", err, a.inForce)
 		}
-		m.broken = nil
+		m.fail(nil)
 		if err := c.RollBack(t.Context()); err != nil || a.inForce != before {
 			t.Errorf("said %v, in force %q", err, a.inForce)
 		}
@@ -207,7 +207,7 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		c.Stop()
-		m.broken = errFlash
+		m.fail(errFlash)
 		next := a.confirmedCommit()
 		if err := next.Start(t.Context()); !errors.Is(err, errFlash) {
 			t.Errorf("said %v", err)
@@ -215,7 +215,7 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 		if trial, remaining := next.Trial(); !trial || remaining != 0 {
 			t.Errorf("on trial %t, %s left", trial, remaining)
 		}
-		m.broken = nil
+		m.fail(nil)
 		pass(firstRollbackPause)
 		if trial, _ := next.Trial(); trial || a.inForce != before {
 			t.Errorf("on trial %t, in force %q", trial, a.inForce)
@@ -227,13 +227,13 @@ func TestConfirmedCommit_StartWithoutATrialLeavesNothingBehindOnAnError(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{}
 		commit(t, m, Candidate{Settings: before})
-		m.broken = errFlash
+		m.fail(errFlash)
 		a := &appliance{store: m}
 		c := a.confirmedCommit()
 		if err := c.Start(t.Context()); !errors.Is(err, errFlash) {
 			t.Errorf("said %v", err)
 		}
-		m.broken = nil
+		m.fail(nil)
 		pass(time.Hour)
 		if a.recorded != nil || a.inForce != "" {
 			t.Errorf("recorded %q, in force %q", a.recorded, a.inForce)
