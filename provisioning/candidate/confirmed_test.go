@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 // appliance goes by the settings in a memory and hears what becomes of them.
 type appliance struct {
 	store    Store
+	mu       sync.Mutex
 	inForce  string
 	recorded []string
 	faults   []string
@@ -21,7 +23,16 @@ type appliance struct {
 
 func (a *appliance) Reload(ctx context.Context) {
 	running, _ := Load(ctx, a.store)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.inForce = running.Settings
+}
+
+// text is that of the settings in force.
+func (a *appliance) text() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.inForce
 }
 
 func (a *appliance) SettingsApplied(trial time.Duration) {
@@ -46,8 +57,8 @@ func onTrial(t *testing.T) (*ConfirmedCommit, *appliance, *memory) {
 	if err := c.Applied(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.inForce != after {
-		t.Fatalf("on trial %t, %s left, in force %q", trial, remaining, a.inForce)
+	if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
+		t.Fatalf("on trial %t, %s left, in force %q", trial, remaining, a.text())
 	}
 	return c, a, m
 }
@@ -64,12 +75,12 @@ func TestConfirmedCommit_RollsBackWhatNobodyConfirms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		pass(ConfirmTimeout - time.Nanosecond)
-		if trial, remaining := c.Trial(); !trial || remaining != time.Nanosecond || a.inForce != after {
-			t.Errorf("shortly before: %t, %s left, in force %q", trial, remaining, a.inForce)
+		if trial, remaining := c.Trial(); !trial || remaining != time.Nanosecond || a.text() != after {
+			t.Errorf("shortly before: %t, %s left, in force %q", trial, remaining, a.text())
 		}
 		pass(time.Nanosecond)
-		if trial, _ := c.Trial(); trial || a.inForce != before || running(t, m) != (Running{Settings: before}) {
-			t.Errorf("after it: on trial %t, in force %q, stored %+v", trial, a.inForce, running(t, m))
+		if trial, _ := c.Trial(); trial || a.text() != before || running(t, m) != (Running{Settings: before}) {
+			t.Errorf("after it: on trial %t, in force %q, stored %+v", trial, a.text(), running(t, m))
 		}
 		if want := []string{"applied, trial 2m0s", "rolled back"}; !slices.Equal(a.recorded, want) || a.faults != nil {
 			t.Errorf("recorded %q, %q", a.recorded, a.faults)
@@ -85,8 +96,8 @@ func TestConfirmedCommit_KeepsWhatWasConfirmedInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Hour)
-		if a.inForce != after || running(t, m) != (Running{Settings: after}) {
-			t.Errorf("in force %q, stored %+v", a.inForce, running(t, m))
+		if a.text() != after || running(t, m) != (Running{Settings: after}) {
+			t.Errorf("in force %q, stored %+v", a.text(), running(t, m))
 		}
 		if err := c.Confirm(t.Context()); !errors.Is(err, ErrNoTrial) {
 			t.Errorf("a confirmation too late gave %v", err)
@@ -107,8 +118,8 @@ func TestConfirmedCommit_GoesOnWithATrialThatCannotBeConfirmed(t *testing.T) {
 		}
 		m.fail(nil)
 		pass(time.Minute)
-		if a.inForce != before {
-			t.Errorf("in force %q", a.inForce)
+		if a.text() != before {
+			t.Errorf("in force %q", a.text())
 		}
 	})
 }
@@ -122,12 +133,12 @@ func TestConfirmedCommit_RollsBackTwoTrialsInARowToTheSettingsBeforeTheFirst(t *
 			t.Fatal(err)
 		}
 		pass(ConfirmTimeout - time.Second)
-		if a.inForce != after+"#" {
-			t.Errorf("the first trial's end took the second's settings: in force %q", a.inForce)
+		if a.text() != after+"#" {
+			t.Errorf("the first trial's end took the second's settings: in force %q", a.text())
 		}
 		pass(time.Second)
-		if a.inForce != before {
-			t.Errorf("in force %q", a.inForce)
+		if a.text() != before {
+			t.Errorf("in force %q", a.text())
 		}
 	})
 }
@@ -142,11 +153,11 @@ func TestConfirmedCommit_RestartsTheTrialForSettingsThatAreNotAppliedYet(t *test
 			pass(ConfirmTimeout - time.Second)
 			commit(t, m, second)
 			pass(time.Second)
-			if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.inForce != after {
-				t.Errorf("%s: on trial %t, %s left, in force %q", name, trial, remaining, a.inForce)
+			if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
+				t.Errorf("%s: on trial %t, %s left, in force %q", name, trial, remaining, a.text())
 			}
-			if err := c.Applied(t.Context()); err != nil || a.inForce != second.Settings {
-				t.Errorf("%s: %v, in force %q", name, err, a.inForce)
+			if err := c.Applied(t.Context()); err != nil || a.text() != second.Settings {
+				t.Errorf("%s: %v, in force %q", name, err, a.text())
 			}
 			if trial, _ := c.Trial(); trial != second.Trial {
 				t.Errorf("%s: on trial %t", name, trial)
@@ -161,13 +172,13 @@ func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *tes
 		c, a, m := onTrial(t)
 		m.fail(errFlash)
 		pass(time.Hour)
-		if trial, remaining := c.Trial(); !trial || remaining != 0 || a.inForce != after || len(a.faults) != 1 {
-			t.Errorf("on trial %t, %s left, in force %q, faults %q", trial, remaining, a.inForce, a.faults)
+		if trial, remaining := c.Trial(); !trial || remaining != 0 || a.text() != after || len(a.faults) != 1 {
+			t.Errorf("on trial %t, %s left, in force %q, faults %q", trial, remaining, a.text(), a.faults)
 		}
 		m.fail(nil)
 		pass(longestRollbackPause)
-		if trial, _ := c.Trial(); trial || a.inForce != before || len(a.faults) != 1 {
-			t.Errorf("on trial %t, in force %q, faults %q", trial, a.inForce, a.faults)
+		if trial, _ := c.Trial(); trial || a.text() != before || len(a.faults) != 1 {
+			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
 		}
 	})
 }
@@ -176,12 +187,12 @@ func TestConfirmedCommit_RollsBackNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		m.fail(errFlash)
-		if err := c.RollBack(t.Context()); !errors.Is(err, errFlash) || a.inForce != after {
-			t.Errorf("said %v, in force %q", err, a.inForce)
+		if err := c.RollBack(t.Context()); !errors.Is(err, errFlash) || a.text() != after {
+			t.Errorf("said %v, in force %q", err, a.text())
 		}
 		m.fail(nil)
-		if err := c.RollBack(t.Context()); err != nil || a.inForce != before {
-			t.Errorf("said %v, in force %q", err, a.inForce)
+		if err := c.RollBack(t.Context()); err != nil || a.text() != before {
+			t.Errorf("said %v, in force %q", err, a.text())
 		}
 		if trial, _ := c.Trial(); trial {
 			t.Error("still on trial")
@@ -197,7 +208,7 @@ func TestConfirmedCommit_StartRollsBackWhatAPowerCutFoundOnTrial(t *testing.T) {
 		if err := next.Start(t.Context()); err != nil || running(t, m) != (Running{Settings: before}) {
 			t.Errorf("%v, stored %+v", err, running(t, m))
 		}
-		if a.inForce != after {
+		if a.text() != after {
 			t.Error("Start called the Applier")
 		}
 	})
@@ -217,8 +228,8 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 		}
 		m.fail(nil)
 		pass(firstRollbackPause)
-		if trial, _ := next.Trial(); trial || a.inForce != before {
-			t.Errorf("on trial %t, in force %q", trial, a.inForce)
+		if trial, _ := next.Trial(); trial || a.text() != before {
+			t.Errorf("on trial %t, in force %q", trial, a.text())
 		}
 	})
 }
@@ -235,8 +246,8 @@ func TestConfirmedCommit_StartWithoutATrialLeavesNothingBehindOnAnError(t *testi
 		}
 		m.fail(nil)
 		pass(time.Hour)
-		if a.recorded != nil || a.inForce != "" {
-			t.Errorf("recorded %q, in force %q", a.recorded, a.inForce)
+		if a.recorded != nil || a.text() != "" {
+			t.Errorf("recorded %q, in force %q", a.recorded, a.text())
 		}
 	})
 }
@@ -262,8 +273,8 @@ func TestConfirmedCommit_StopEndsAnAttemptThatWaitsForTheStore(t *testing.T) {
 		pass(ConfirmTimeout)
 		c.Stop()
 		pass(time.Hour)
-		if trial, _ := c.Trial(); trial || a.inForce != after || a.faults != nil {
-			t.Errorf("on trial %t, in force %q, faults %q", trial, a.inForce, a.faults)
+		if trial, _ := c.Trial(); trial || a.text() != after || a.faults != nil {
+			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
 		}
 	})
 }
