@@ -73,14 +73,14 @@ type ConfirmedCommitConfig struct {
 //
 // It is safe for concurrent use. Lock order: applying, which is held while
 // settings come into force or go back, then the store's own lock or those of
-// Applier and Recorder, then mu, which guards trial and under which nothing is
-// called. Trial and the beginning of Stop take mu alone, so they may be called
+// Applier and Recorder, then mu, under which nothing is called. The field trial
+// is written under both and read under either. Trial and the beginning of Stop take mu alone, so they may be called
 // under the locks of an Applier.
 type ConfirmedCommit struct {
 	config   ConfirmedCommitConfig
 	applying sync.Mutex
 	mu       sync.Mutex
-	trial    *trial // nil without one
+	trial    *trial // nil where no time runs
 }
 
 // trial is one run of the clock for settings on trial.
@@ -92,8 +92,10 @@ type trial struct {
 	ctx    context.Context
 	cancel context.CancelFunc // calls off an attempt that waits for the store
 
-	pause  time.Duration // after the next attempt that fails
-	failed string        // the last error of an attempt; empty without one
+	// The fields below are guarded by applying.
+	pause     time.Duration // after the next attempt that fails
+	attempted bool          // a rollback ended in an error, and may be written all the same
+	recorded  string        // the last error of an attempt that was recorded
 }
 
 // NewConfirmedCommit gives a ConfirmedCommit for which no time runs yet.
@@ -127,10 +129,10 @@ func (c *ConfirmedCommit) Start(ctx context.Context) error {
 		return err // nothing is on trial
 	}
 	t := c.begin(running.Settings, 0)
+	t.attempted, t.recorded = true, err.Error()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t.known = unreadable == nil
-	t.failed = err.Error()
 	return err
 }
 
@@ -189,6 +191,9 @@ func (c *ConfirmedCommit) RollBack(ctx context.Context) error {
 	defer c.applying.Unlock()
 	rolled, err := rollBack(ctx, c.config.Store)
 	if err != nil {
+		if c.trial != nil {
+			c.trial.attempted = true
+		}
 		return fmt.Errorf("rolling back the settings on trial: %w", err)
 	}
 	c.rolledBack(ctx, rolled)
@@ -270,8 +275,8 @@ func (c *ConfirmedCommit) expire(t *trial) {
 	}
 	running, err := Load(t.ctx, c.config.Store)
 	if err == nil && t.known && running.Settings != t.text {
-		if t.failed != "" && !running.Trial {
-			// An attempt whose error came after its write.
+		if t.attempted && !running.Trial {
+			// The error of an attempt came after its write.
 			c.rolledBack(t.ctx, true)
 			return
 		}
@@ -286,8 +291,9 @@ func (c *ConfirmedCommit) expire(t *trial) {
 	if t.ctx.Err() != nil {
 		return // Stop waits for this to end
 	}
-	if words := err.Error(); words != t.failed {
-		t.failed = words
+	t.attempted = true
+	if words := err.Error(); words != t.recorded {
+		t.recorded = words
 		c.config.Recorder.RollbackFailed(fmt.Errorf("rolling back the settings on trial, which is tried again: %w", err))
 	}
 	c.mu.Lock()
