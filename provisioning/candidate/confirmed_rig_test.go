@@ -80,6 +80,7 @@ type rig struct {
 	first   *faultyStore // of the first process
 	commit  *ConfirmedCommit
 	model   model
+	latest  *trial // that the first process has had
 	steps   []string
 	commits int
 
@@ -98,6 +99,7 @@ func newRig(seed uint64, v variant) *rig {
 // open starts the first process on the flash, as far as its memory goes.
 func (r *rig) open() {
 	r.first = &faultyStore{Store: r.store()}
+	r.latest = nil
 	r.commit = NewConfirmedCommit(ConfirmedCommitConfig{Store: r.first, Applier: r, Recorder: r})
 }
 
@@ -133,75 +135,6 @@ func (r *rig) SettingsRolledBack() {
 	r.skip = r.variant.noReload
 }
 
-// operation is something that happens to the box, and to the model.
-type operation struct {
-	name  string
-	real  func(context.Context) error
-	model func(*model) error
-}
-
-func (r *rig) committing(name string, c Candidate) operation {
-	r.commits++
-	c.Settings = string(rune('a' + r.random.IntN(4)))
-	if name == "stick" {
-		c.Origin = fmt.Sprint(r.commits)
-	}
-	return operation{name + " " + c.Settings, func(ctx context.Context) error {
-		// As Checker.Commit does once it has found nothing wrong.
-		return r.store().Update(ctx, func(sections state.Sections) error { return checked{Candidate: c}.put(sections, nil) })
-	}, func(m *model) error {
-		m.stored.commit(c.Settings, c.Trial)
-		return nil
-	}}
-}
-
-func (r *rig) applied() operation {
-	return operation{"applied", func(ctx context.Context) error { return r.commit.Applied(ctx) }, (*model).applied}
-}
-
-func (r *rig) confirming() operation {
-	return operation{"confirm", func(ctx context.Context) error {
-		if r.variant.confirm != nil {
-			return r.variant.confirm(ctx, r.commit, r.first)
-		}
-		return r.commit.Confirm(ctx)
-	}, (*model).confirm}
-}
-
-func (r *rig) rollingBack() operation {
-	return operation{"roll back", func(ctx context.Context) error { return r.commit.RollBack(ctx) }, (*model).rollBack}
-}
-
-func (r *rig) passing() operation {
-	lengths := []time.Duration{time.Second, 30 * time.Second, ConfirmTimeout - time.Second, ConfirmTimeout, ConfirmTimeout + time.Second, 7 * time.Minute}
-	d := lengths[r.random.IntN(len(lengths))]
-	return operation{"pass " + d.String(), func(context.Context) error {
-		time.Sleep(d)
-		synctest.Wait()
-		return nil
-	}, func(m *model) error { return m.pass(d) }}
-}
-
-// any is an operation without a fault of its own.
-func (r *rig) any() operation {
-	switch n := r.random.IntN(16); {
-	case n < 4:
-		return r.committing("trial", Candidate{Trial: true})
-	case n < 5:
-		return r.committing("commit", Candidate{})
-	case n < 7:
-		return r.committing("stick", Candidate{})
-	case n < 9:
-		return r.applied()
-	case n < 11:
-		return r.confirming()
-	case n < 12:
-		return r.rollingBack()
-	default:
-		return r.passing()
-	}
-}
-
 // run is one sequence; its error says where box and model part.
 func (r *rig) run(ctx context.Context) error {
 	defer func() { r.commit.Stop() }()
@@ -209,6 +142,9 @@ func (r *rig) run(ctx context.Context) error {
 		return err
 	}
 	for range 4 + r.random.IntN(12) {
+		if t := r.commit.current(); t != nil && r.random.IntN(2) == 0 {
+			r.latest = t
+		}
 		if err := r.step(ctx); err != nil {
 			return err
 		}

@@ -167,6 +167,29 @@ func TestConfirmedCommit_RestartsTheTrialForSettingsThatAreNotAppliedYet(t *test
 	}
 }
 
+func TestConfirmedCommit_LeavesTheNextTrialAloneWhenTheFirstOnesTimerIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		first := c.trial
+		if err := c.Confirm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.expire(first)
+		if a.text() != after || running(t, m).Settings != after {
+			t.Error("it rolled back what was confirmed")
+		}
+		commit(t, m, Candidate{Settings: after + "#", Trial: true})
+		if err := c.Applied(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.expire(first)
+		if trial, _ := c.Trial(); !trial || a.text() != after+"#" {
+			t.Errorf("on trial %t, in force %q", trial, a.text())
+		}
+		c.Stop()
+	})
+}
+
 func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
