@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/led"
@@ -34,80 +33,15 @@ func withState(t *testing.T) (*machine, string) {
 	return m, path
 }
 
-// hold keeps everybody else from the state, as another process does.
-func hold(t *testing.T, path string) (release func() error) {
-	t.Helper()
-	device, err := flash.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = device.Close() })
-	area, err := device.Region(0, state.AreaSize)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if release, err = area.Lock(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return release
-}
-
-func TestATrialThatCannotBeConfirmedGoesOn(t *testing.T) {
-	m, path := withState(t)
-	m.beginTrial("")
-	defer m.endTrial()
-	release := hold(t, path)
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := m.confirm(ended); err == nil || !m.onTrial() {
-		t.Errorf("after %v there is no trial", err)
-	}
-	if err := release(); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.confirm(t.Context()); err != nil || m.onTrial() {
-		t.Errorf("after %v the trial goes on", err)
-	}
-	if err := m.confirm(t.Context()); !errors.Is(err, errNoTrial) {
-		t.Errorf("a confirmation too late gave %v", err)
-	}
-}
-
-func TestTheEndOfOneTrialLeavesTheNextAlone(t *testing.T) {
+func TestAMachineWithoutStorageSaysSoOfEverySettingsCall(t *testing.T) {
 	m := &machine{}
-	m.beginTrial("")
-	first := m.trialEnds
-	m.endTrial()
-	if err := m.trialOver("", first); err != nil {
-		t.Errorf("a trial that was confirmed ended with %v", err)
-	}
-	time.Sleep(time.Microsecond) // trials are known by their times
-	m.beginTrial("")
-	defer m.endTrial()
-	if err := m.trialOver("", first); err != nil || !m.onTrial() {
-		t.Errorf("the next trial ended with the first: %v", err)
-	}
-	if err := m.trialOver("", m.trialEnds); !errors.Is(err, errNoState) {
-		t.Errorf("its own end gave %v", err)
-	}
-}
-
-func TestTheEndOfATrialSparesWhatWasCommittedInThatMoment(t *testing.T) {
-	m, _ := withState(t)
-	const minimal = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
-	texts := []string{minimal, minimal + "# on trial\n", minimal + "# committed just now\n"}
-	for _, text := range texts {
-		if err := (candidate.Checker{Store: m.store}).Commit(t.Context(), candidate.Candidate{Settings: text, Trial: true}); err != nil {
-			t.Fatal(err)
+	m.confirmed = m.newConfirmedCommit()
+	for name, call := range map[string]func(context.Context) error{
+		"applied": m.confirmed.Applied, "confirm": m.confirmed.Confirm, "giveback": m.confirmed.RollBack,
+	} {
+		if err := call(t.Context()); !errors.Is(err, errNoState) {
+			t.Errorf("%s gave %v", name, err)
 		}
-	}
-	m.beginTrial(texts[1])
-	defer m.endTrial()
-	if err := m.trialOver(texts[1], m.trialEnds); err != nil || !m.onTrial() {
-		t.Errorf("it ended the trial of the others: %v", err)
-	}
-	if stored, err := m.storedText(t.Context()); err != nil || stored != texts[2] {
-		t.Errorf("stored are %q, %v", stored, err)
 	}
 }
 

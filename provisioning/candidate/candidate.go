@@ -8,7 +8,7 @@
 //
 // A change of the network can cut its own author off. It is committed on trial
 // (section 8.4, the confirmed commit): what was before is kept beside it, and
-// comes back unless somebody confirms.
+// comes back unless somebody confirms. See [ConfirmedCommit].
 package candidate
 
 import (
@@ -67,7 +67,8 @@ type Candidate struct {
 	// Origin is the digest of what the candidate was read from, so that it is
 	// not applied twice; see [Applied].
 	Origin string `json:"origin,omitempty"`
-	// Trial keeps what was before, until [Confirm] or [RollBack].
+	// Trial keeps what was before, until a [ConfirmedCommit] confirms the
+	// settings or rolls them back.
 	Trial bool `json:"trial,omitempty"`
 	// Base is the [Version] of the settings that the author of these has seen;
 	// over others they are not committed. Without it they replace any.

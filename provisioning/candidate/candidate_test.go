@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 
 	"sealpost/provisioning/certificate"
@@ -23,14 +24,28 @@ const (
 
 // memory is a Store that counts its writes and may be told to fail.
 type memory struct {
+	mu       sync.Mutex
 	sections state.Sections
 	writes   int
 	broken   error
 }
 
-func (m *memory) Load(context.Context) (state.Sections, error) { return maps.Clone(m.sections), nil }
+func (m *memory) Load(context.Context) (state.Sections, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.sections), nil
+}
+
+// fail has every Update end in err; nil ends that.
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = err
+}
 
 func (m *memory) Update(_ context.Context, change func(state.Sections) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	sections := maps.Clone(m.sections)
 	if sections == nil {
 		sections = state.Sections{}
@@ -163,13 +178,13 @@ func TestATrialThatNobodyConfirmsIsRolledBack(t *testing.T) {
 	if got := running(t, m); got != (Running{Settings: after + "#", Trial: true}) {
 		t.Fatalf("on trial: %+v", got)
 	}
-	if rolled, err := RollBack(t.Context(), m); err != nil || !rolled {
+	if rolled, err := rollBack(t.Context(), m); err != nil || !rolled {
 		t.Fatalf("%v, %v", rolled, err)
 	}
 	if got := running(t, m); got != (Running{Settings: before}) {
 		t.Errorf("rolled back to %+v", got)
 	}
-	if rolled, err := RollBack(t.Context(), m); err != nil || rolled {
+	if rolled, err := rollBack(t.Context(), m); err != nil || rolled {
 		t.Errorf("a second time: %v, %v", rolled, err)
 	}
 }
@@ -191,10 +206,10 @@ func TestAConfirmedTrialStays(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})
 	commit(t, m, Candidate{Settings: after, Trial: true})
-	if err := Confirm(t.Context(), m); err != nil {
+	if err := confirm(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if rolled, err := RollBack(t.Context(), m); err != nil || rolled || running(t, m).Settings != after {
+	if rolled, err := rollBack(t.Context(), m); err != nil || rolled || running(t, m).Settings != after {
 		t.Errorf("%v, %v, %+v", rolled, err, running(t, m))
 	}
 }

@@ -56,17 +56,17 @@ func LastOrigin(ctx context.Context, store Store) (string, error) {
 	return "", nil
 }
 
-// Confirm ends a trial: its settings stay.
-func Confirm(ctx context.Context, store Store) error {
+// confirm ends a trial in the store: its settings stay.
+func confirm(ctx context.Context, store Store) error {
 	return store.Update(ctx, func(sections state.Sections) error {
 		delete(sections, sectionTrial)
 		return nil
 	})
 }
 
-// RollBack ends a trial: the settings before it come back. It tells whether
-// there was one.
-func RollBack(ctx context.Context, store Store) (rolled bool, err error) {
+// rollBack ends a trial in the store: the settings before it come back. It
+// tells whether there was one.
+func rollBack(ctx context.Context, store Store) (rolled bool, err error) {
 	err = store.Update(ctx, func(sections state.Sections) error {
 		before, trying := sections[sectionTrial]
 		if rolled = trying; trying {
@@ -75,7 +75,7 @@ func RollBack(ctx context.Context, store Store) (rolled bool, err error) {
 		}
 		return nil
 	})
-	return rolled, err
+	return rolled && err == nil, err
 }
 
 // Opens tells whether digits open the console.

@@ -1,0 +1,331 @@
+package candidate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing/synctest"
+	"time"
+
+	"sealpost/hal/simflash"
+	"sealpost/provisioning/state"
+)
+
+// smallArea is a flash for two slots of two sectors beyond their headers, with
+// a lock.
+type smallArea struct {
+	*simflash.Flash
+	held chan struct{}
+}
+
+const smallAreaSize = 2 * 4 * simflash.SectorSize
+
+func (a *smallArea) Lock(ctx context.Context) (func() error, error) {
+	select {
+	case a.held <- struct{}{}:
+		return func() error { <-a.held; return nil }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// faultyStore is the store of the first process, whose writes may be told to
+// fail.
+type faultyStore struct {
+	Store
+	mu     sync.Mutex
+	faults int
+	stuck  bool
+}
+
+func (s *faultyStore) inject(faults int, stuck bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults, s.stuck = faults, stuck
+}
+
+func (s *faultyStore) Update(ctx context.Context, change func(state.Sections) error) error {
+	s.mu.Lock()
+	fails, stuck := s.faults > 0, s.stuck
+	s.faults = max(0, s.faults-1)
+	s.mu.Unlock()
+	if !fails {
+		return s.Store.Update(ctx, change)
+	}
+	if stuck {
+		if err := s.Store.Update(ctx, change); err != nil {
+			return err
+		}
+	}
+	return errInjected
+}
+
+// variant is a box with a mistake in it. Its nil fields are without.
+type variant struct {
+	start    func(context.Context, *ConfirmedCommit, Store) error
+	confirm  func(context.Context, *ConfirmedCommit, Store) error
+	store    func(Store) Store      // of every process
+	failed   func(*ConfirmedCommit) // hears of a rollback that failed
+	noReload bool                   // after a rollback
+}
+
+// rig is a box on a simulated flash, and the model that it is held to.
+type rig struct {
+	variant variant
+	random  *rand.Rand
+	area    *smallArea
+	first   *faultyStore // of the first process
+	commit  *ConfirmedCommit
+	model   model
+	latest  *trial // that the first process has had
+	steps   []string
+	commits int
+
+	mu      sync.Mutex
+	inForce string
+	skip    bool // the next Reload; a mistake of a variant
+}
+
+func newRig(seed uint64, v variant) *rig {
+	r := &rig{variant: v, random: rand.New(rand.NewPCG(seed, 0)), model: model{now: time.Now()}}
+	r.area = &smallArea{simflash.New(smallAreaSize, seed), make(chan struct{}, 1)}
+	r.open()
+	return r
+}
+
+// open starts the first process on the flash, as far as its memory goes.
+func (r *rig) open() {
+	r.first = &faultyStore{Store: r.store()}
+	r.latest = nil
+	r.commit = NewConfirmedCommit(ConfirmedCommitConfig{Store: r.first, Applier: r, Recorder: r})
+}
+
+// store is that of a process of its own.
+func (r *rig) store() Store {
+	var s Store = state.Open(r.area)
+	if r.variant.store != nil {
+		s = r.variant.store(s)
+	}
+	return s
+}
+
+func (r *rig) Reload(ctx context.Context) {
+	running, _ := Load(ctx, r.first)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.skip {
+		r.inForce = running.Settings
+	}
+	r.skip = false
+}
+
+func (r *rig) SettingsApplied(time.Duration) {}
+func (r *rig) RollbackFailed(error) {
+	if r.variant.failed != nil {
+		r.variant.failed(r.commit)
+	}
+}
+
+func (r *rig) SettingsRolledBack() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.skip = r.variant.noReload
+}
+
+// run is one sequence; its error says where box and model part.
+func (r *rig) run(ctx context.Context) error {
+	defer func() { r.commit.Stop() }()
+	if err := r.start(ctx, r.model.stored); err != nil {
+		return err
+	}
+	for range 4 + r.random.IntN(12) {
+		if t := r.commit.current(); t != nil && r.random.IntN(2) == 0 {
+			r.latest = t
+		}
+		if err := r.step(ctx); err != nil {
+			return err
+		}
+		if err := r.check(ctx); err != nil {
+			return err
+		}
+	}
+	// Nothing outlives its time: one trial, one more for settings that were
+	// committed meanwhile, and the longest pause.
+	r.inject(0, false)
+	rest := 2*ConfirmTimeout + longestRollbackPause
+	if err := r.do(ctx, operation{"rest", func(context.Context) error {
+		time.Sleep(rest)
+		synctest.Wait()
+		return nil
+	}, func(m *model) error { return m.pass(rest) }}); err != nil {
+		return err
+	}
+	if onTrial, _ := r.commit.Trial(); onTrial {
+		return errors.New("a trial outlives its time")
+	}
+	return r.check(ctx)
+}
+
+// step does one operation, with or without a fault.
+func (r *rig) step(ctx context.Context) error {
+	switch n := r.random.IntN(16); {
+	case n < 12:
+		o := r.any()
+		if err := r.do(ctx, o); err != nil {
+			return err
+		}
+		committed := strings.Contains(o.name, " ") && !strings.HasPrefix(o.name, "pass") && !strings.HasPrefix(o.name, "roll")
+		if committed && r.random.IntN(4) > 0 {
+			return r.do(ctx, r.applied())
+		}
+		return nil
+	case n < 13:
+		r.inject(1+r.random.IntN(8), r.random.IntN(2) == 0)
+		return nil
+	case n < 14:
+		return r.cut(ctx, r.model.stored)
+	case n < 15:
+		return r.torn(ctx)
+	default:
+		return r.broken(ctx)
+	}
+}
+
+// do has box and model do the same, and compares what they say.
+func (r *rig) do(ctx context.Context, o operation) error {
+	r.steps = append(r.steps, o.name)
+	err, want := o.real(ctx), o.model(&r.model)
+	if !errors.Is(err, want) {
+		return fmt.Errorf("%s said %v and not %v", o.name, err, want)
+	}
+	return nil
+}
+
+func (r *rig) inject(faults int, stuck bool) {
+	r.steps = append(r.steps, fmt.Sprintf("%d faults, stuck %t", faults, stuck))
+	r.first.inject(faults, stuck)
+	r.model.faults, r.model.stuck = faults, stuck
+}
+
+// nextCall gives a fate to one of the next writes and flushes of the flash.
+func (r *rig) nextCall(fate simflash.Fate) {
+	counts := r.area.Counts()
+	r.area.At(counts.Writes+counts.Flushes+1+r.random.IntN(4), fate)
+}
+
+// torn cuts the power within an operation.
+func (r *rig) torn(ctx context.Context) error {
+	r.nextCall(simflash.Cut)
+	o := r.any()
+	r.steps = append(r.steps, "torn "+o.name)
+	old := r.model.stored
+	err := o.real(ctx)
+	if o.model(&r.model) == nil && err == nil && !strings.HasPrefix(o.name, "pass") {
+		return r.cut(ctx, r.model.stored) // what was acknowledged is kept
+	}
+	return r.cut(ctx, old, r.model.stored)
+}
+
+// broken has a write of the first process fail, after which its store refuses
+// all others until the power is cut.
+func (r *rig) broken(ctx context.Context) error {
+	r.inject(0, false)
+	r.nextCall(simflash.Failed)
+	r.steps = append(r.steps, "broken roll back")
+	old, trial := r.model.stored, r.model.trial
+	err := r.commit.RollBack(ctx)
+	undone := old
+	undone.undo()
+	if err == nil {
+		return errors.Join(r.model.rollBack(), r.cut(ctx, undone))
+	}
+	time.Sleep(time.Hour)
+	synctest.Wait()
+	r.model.now = r.model.now.Add(time.Hour)
+	if after, remaining := r.commit.Trial(); remaining > ConfirmTimeout || trial && !after && r.text() != undone.text {
+		return fmt.Errorf("on a broken flash: on trial %t, %s left, in force %q", after, remaining, r.text())
+	}
+	return r.cut(ctx, old, undone)
+}
+
+// cut cuts the power and boots. The flash then holds one of possible.
+func (r *rig) cut(ctx context.Context, possible ...stored) error {
+	r.steps = append(r.steps, "power cut")
+	r.commit.Stop() // the end of its process
+	left := 1 + r.random.IntN(8)
+	for after := range r.area.PowerCut(8) {
+		r.area = &smallArea{after, make(chan struct{}, 1)}
+		if left--; left == 0 {
+			break
+		}
+	}
+	r.open()
+	return r.start(ctx, possible...)
+}
+
+// start boots the box on a flash that holds one of possible.
+func (r *rig) start(ctx context.Context, possible ...stored) error {
+	found, err := r.stored(ctx)
+	if err != nil {
+		return err
+	}
+	r.model.stored = found
+	known := false
+	for _, p := range possible {
+		known = known || p == found
+	}
+	if !known {
+		return fmt.Errorf("the flash holds %+v, and not one of %+v", found, possible)
+	}
+	r.model.faults = 0
+	if r.random.IntN(4) == 0 {
+		r.inject(1+r.random.IntN(3), r.random.IntN(2) == 0)
+	}
+	err = r.do(ctx, operation{"start", func(ctx context.Context) error {
+		if r.variant.start != nil {
+			return r.variant.start(ctx, r.commit, r.first)
+		}
+		return r.commit.Start(ctx)
+	}, (*model).start})
+	r.Reload(ctx) // who goes by the settings reads them at its own start
+	return err
+}
+
+// stored reads what the flash holds, as a process of its own does.
+func (r *rig) stored(ctx context.Context) (stored, error) {
+	sections, err := state.Open(r.area).Load(ctx)
+	_, trial := sections[sectionTrial]
+	return stored{string(sections[sectionSettings]), string(sections[sectionTrial]), trial}, err
+}
+
+func (r *rig) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inForce
+}
+
+// check compares the box with the model.
+func (r *rig) check(ctx context.Context) error {
+	m := &r.model
+	got, err := r.stored(ctx)
+	if err != nil {
+		return err
+	}
+	if got != m.stored {
+		return fmt.Errorf("stored are %+v and not %+v", got, m.stored)
+	}
+	if got := r.text(); got != m.inForce {
+		return fmt.Errorf("in force is %q and not %q", got, m.inForce)
+	}
+	var left time.Duration
+	if m.trial {
+		left = max(0, m.ends.Sub(m.now))
+	}
+	if trial, remaining := r.commit.Trial(); trial != m.trial || remaining != left {
+		return fmt.Errorf("on trial %t, %s left, and not %t, %s", trial, remaining, m.trial, left)
+	}
+	return nil
+}

@@ -1,0 +1,314 @@
+package candidate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sealpost/provisioning/state"
+)
+
+// appliance goes by the settings in a memory and hears what becomes of them.
+type appliance struct {
+	store    Store
+	mu       sync.Mutex
+	inForce  string
+	recorded []string
+	faults   []string
+}
+
+func (a *appliance) Reload(ctx context.Context) {
+	running, _ := Load(ctx, a.store)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inForce = running.Settings
+}
+
+// text is that of the settings in force.
+func (a *appliance) text() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.inForce
+}
+
+func (a *appliance) SettingsApplied(trial time.Duration) {
+	a.recorded = append(a.recorded, "applied, trial "+trial.String())
+}
+func (a *appliance) SettingsRolledBack()      { a.recorded = append(a.recorded, "rolled back") }
+func (a *appliance) RollbackFailed(err error) { a.faults = append(a.faults, err.Error()) }
+
+func (a *appliance) confirmedCommit() *ConfirmedCommit {
+	return NewConfirmedCommit(ConfirmedCommitConfig{Store: a.store, Applier: a, Recorder: a})
+}
+
+// onTrial is an appliance with the settings after on trial, and before behind
+// them.
+func onTrial(t *testing.T) (*ConfirmedCommit, *appliance, *memory) {
+	t.Helper()
+	m := &memory{}
+	a := &appliance{store: m}
+	c := a.confirmedCommit()
+	commit(t, m, Candidate{Settings: before})
+	commit(t, m, Candidate{Settings: after, Trial: true})
+	if err := c.Applied(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
+		t.Fatalf("on trial %t, %s left, in force %q", trial, remaining, a.text())
+	}
+	return c, a, m
+}
+
+// pass lets time pass until everything that is due has been done.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+var errFlash = errors.New("the flash failed")
+
+func TestConfirmedCommit_RollsBackWhatNobodyConfirms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		pass(ConfirmTimeout - time.Nanosecond)
+		if trial, remaining := c.Trial(); !trial || remaining != time.Nanosecond || a.text() != after {
+			t.Errorf("shortly before: %t, %s left, in force %q", trial, remaining, a.text())
+		}
+		pass(time.Nanosecond)
+		if trial, _ := c.Trial(); trial || a.text() != before || running(t, m) != (Running{Settings: before}) {
+			t.Errorf("after it: on trial %t, in force %q, stored %+v", trial, a.text(), running(t, m))
+		}
+		if want := []string{"applied, trial 2m0s", "rolled back"}; !slices.Equal(a.recorded, want) || a.faults != nil {
+			t.Errorf("recorded %q, %q", a.recorded, a.faults)
+		}
+	})
+}
+
+func TestConfirmedCommit_KeepsWhatWasConfirmedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		pass(ConfirmTimeout - time.Nanosecond)
+		if err := c.Confirm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour)
+		if a.text() != after || running(t, m) != (Running{Settings: after}) {
+			t.Errorf("in force %q, stored %+v", a.text(), running(t, m))
+		}
+		if err := c.Confirm(t.Context()); !errors.Is(err, ErrNoTrial) {
+			t.Errorf("a confirmation too late gave %v", err)
+		}
+	})
+}
+
+func TestConfirmedCommit_GoesOnWithATrialThatCannotBeConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		pass(time.Minute)
+		m.fail(errFlash)
+		if err := c.Confirm(t.Context()); !errors.Is(err, errFlash) {
+			t.Errorf("said %v", err)
+		}
+		if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout-time.Minute {
+			t.Errorf("on trial %t, %s left", trial, remaining)
+		}
+		m.fail(nil)
+		pass(time.Minute)
+		if a.text() != before {
+			t.Errorf("in force %q", a.text())
+		}
+	})
+}
+
+func TestConfirmedCommit_RollsBackTwoTrialsInARowToTheSettingsBeforeTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		pass(time.Minute)
+		commit(t, m, Candidate{Settings: after + "#", Trial: true})
+		if err := c.Applied(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pass(ConfirmTimeout - time.Second)
+		if a.text() != after+"#" {
+			t.Errorf("the first trial's end took the second's settings: in force %q", a.text())
+		}
+		pass(time.Second)
+		if a.text() != before {
+			t.Errorf("in force %q", a.text())
+		}
+	})
+}
+
+func TestConfirmedCommit_RestartsTheTrialForSettingsThatAreNotAppliedYet(t *testing.T) {
+	for name, second := range map[string]Candidate{
+		"on trial": {Settings: after + "#", Trial: true},
+		"a stick":  {Settings: after + "#", Origin: "a"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, a, m := onTrial(t)
+			pass(ConfirmTimeout - time.Second)
+			commit(t, m, second)
+			pass(time.Second)
+			if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
+				t.Errorf("%s: on trial %t, %s left, in force %q", name, trial, remaining, a.text())
+			}
+			if err := c.Applied(t.Context()); err != nil || a.text() != second.Settings {
+				t.Errorf("%s: %v, in force %q", name, err, a.text())
+			}
+			if trial, _ := c.Trial(); trial != second.Trial {
+				t.Errorf("%s: on trial %t", name, trial)
+			}
+			c.Stop()
+		})
+	}
+}
+
+func TestConfirmedCommit_LeavesTheNextTrialAloneWhenTheFirstOnesTimerIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		first := c.trial
+		if err := c.Confirm(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.expire(first)
+		if a.text() != after || running(t, m).Settings != after {
+			t.Error("it rolled back what was confirmed")
+		}
+		commit(t, m, Candidate{Settings: after + "#", Trial: true})
+		if err := c.Applied(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.expire(first)
+		if trial, _ := c.Trial(); !trial || a.text() != after+"#" {
+			t.Errorf("on trial %t, in force %q", trial, a.text())
+		}
+		c.Stop()
+	})
+}
+
+func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		m.fail(errFlash)
+		pass(time.Hour)
+		if trial, remaining := c.Trial(); !trial || remaining != 0 || a.text() != after || len(a.faults) != 1 {
+			t.Errorf("on trial %t, %s left, in force %q, faults %q", trial, remaining, a.text(), a.faults)
+		}
+		m.fail(nil)
+		pass(longestRollbackPause)
+		if trial, _ := c.Trial(); trial || a.text() != before || len(a.faults) != 1 {
+			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
+		}
+	})
+}
+
+func TestConfirmedCommit_RollsBackNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		m.fail(errFlash)
+		if err := c.RollBack(t.Context()); !errors.Is(err, errFlash) || a.text() != after {
+			t.Errorf("said %v, in force %q", err, a.text())
+		}
+		m.fail(nil)
+		if err := c.RollBack(t.Context()); err != nil || a.text() != before {
+			t.Errorf("said %v, in force %q", err, a.text())
+		}
+		if trial, _ := c.Trial(); trial {
+			t.Error("still on trial")
+		}
+	})
+}
+
+func TestConfirmedCommit_StartRollsBackWhatAPowerCutFoundOnTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		c.Stop() // the process is gone
+		next := a.confirmedCommit()
+		if err := next.Start(t.Context()); err != nil || running(t, m) != (Running{Settings: before}) {
+			t.Errorf("%v, stored %+v", err, running(t, m))
+		}
+		if a.text() != after {
+			t.Error("Start called the Applier")
+		}
+	})
+}
+
+func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, a, m := onTrial(t)
+		c.Stop()
+		m.fail(errFlash)
+		next := a.confirmedCommit()
+		if err := next.Start(t.Context()); !errors.Is(err, errFlash) {
+			t.Errorf("said %v", err)
+		}
+		if trial, remaining := next.Trial(); !trial || remaining != 0 {
+			t.Errorf("on trial %t, %s left", trial, remaining)
+		}
+		m.fail(nil)
+		pass(firstRollbackPause)
+		if trial, _ := next.Trial(); trial || a.text() != before {
+			t.Errorf("on trial %t, in force %q", trial, a.text())
+		}
+	})
+}
+
+func TestConfirmedCommit_StartWithoutATrialLeavesNothingBehindOnAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		commit(t, m, Candidate{Settings: before})
+		m.fail(errFlash)
+		a := &appliance{store: m}
+		c := a.confirmedCommit()
+		if err := c.Start(t.Context()); !errors.Is(err, errFlash) {
+			t.Errorf("said %v", err)
+		}
+		m.fail(nil)
+		pass(time.Hour)
+		if a.recorded != nil || a.text() != "" {
+			t.Errorf("recorded %q, in force %q", a.recorded, a.text())
+		}
+	})
+}
+
+// waiting is a Store that another process keeps locked.
+type waiting struct{ *memory }
+
+func (waiting) Update(ctx context.Context, _ func(state.Sections) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestConfirmedCommit_StopEndsAnAttemptThatWaitsForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		a := &appliance{store: waiting{m}}
+		c := a.confirmedCommit()
+		commit(t, m, Candidate{Settings: before})
+		commit(t, m, Candidate{Settings: after, Trial: true})
+		if err := c.Applied(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		pass(ConfirmTimeout)
+		c.Stop()
+		pass(time.Hour)
+		if trial, _ := c.Trial(); trial || a.text() != after || a.faults != nil {
+			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
+		}
+	})
+}
+
+func TestConfirmedCommit_GivesItsErrorWithoutAStore(t *testing.T) {
+	missing := errors.New("no storage")
+	c := NewConfirmedCommit(ConfirmedCommitConfig{NoStore: missing})
+	for name, call := range map[string]func(context.Context) error{"Start": c.Start, "Applied": c.Applied, "Confirm": c.Confirm, "RollBack": c.RollBack} {
+		if err := call(t.Context()); !errors.Is(err, missing) {
+			t.Errorf("%s gave %v", name, err)
+		}
+	}
+	c.Stop()
+}
