@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 )
@@ -23,12 +27,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// consoleOf gives the console's box with these settings in its state.
-func consoleOf(t *testing.T, settings string) consoleBox {
+// boxOf gives the box as an operator sees it, with these settings in its state.
+func boxOf(t *testing.T, settings string) operator.Local {
 	t.Helper()
 	configure(t, settings)
 	say("", "tenant", "verify") // makes the state
-	box := consoleBox{&options{state: "box.state", control: "box.state.sock", tpm: "unix:/nowhere/tpm"}}
+	box := operator.Local{Options: wire.Options{State: "box.state", Control: "box.state.sock", TPM: "unix:/nowhere/tpm"}, By: "the test"}
 	if err := box.Commit(t.Context(), candidate.Candidate{Settings: settings}); err != nil {
 		t.Fatal(err)
 	}
@@ -36,14 +40,14 @@ func consoleOf(t *testing.T, settings string) consoleBox {
 }
 
 // walked is what the console says of the way to the mailbox.
-func walked(t *testing.T, box consoleBox) (words string, whole bool) {
+func walked(t *testing.T, box operator.Local) (words string, whole bool) {
 	t.Helper()
 	whole = true
 	for finding, err := range box.VerifyTenant(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		words += finding.Name + " " + finding.Words + "\n"
+		words += fmt.Sprintln(finding.Name, finding.Words, finding.Code)
 		if finding.Level == certificate.Problem {
 			whole = false
 			break
@@ -61,8 +65,8 @@ func TestTheConsoleSignsTheBoxIn(t *testing.T) {
 		}
 		return http.StatusOK, bearing(claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser}), "refresh")
 	}
-	box := consoleOf(t, c.settings(`grant = "device"`))
-	if words, whole := walked(t, box); whole || !strings.Contains(words, "tenant in the menu") {
+	box := boxOf(t, c.settings(`grant = "device"`))
+	if words, whole := walked(t, box); whole || !strings.Contains(words, string(fault.NoSignIn)) {
 		t.Errorf("before: %s", words)
 	}
 	var said strings.Builder
@@ -82,7 +86,7 @@ func TestTheConsoleSignsTheBoxIn(t *testing.T) {
 
 func TestTheConsoleTakesAClientSecretAndPrintsWhatTheTenantNeeds(t *testing.T) {
 	c := newCloud(t)
-	box := consoleOf(t, c.settings(`grant = "secret"`))
+	box := boxOf(t, c.settings(`grant = "secret"`))
 	if err := box.Commit(t.Context(), candidate.Candidate{ClientSecret: "very~secret"}); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +99,7 @@ func TestTheConsoleTakesAClientSecretAndPrintsWhatTheTenantNeeds(t *testing.T) {
 	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "not Entra ID") {
 		t.Errorf("a script for another issuer: %v", err)
 	}
-	box = consoleOf(t, c.settings(""))
+	box = boxOf(t, c.settings(""))
 	if pem, err := box.TenantCertificate(t.Context()); err != nil || !strings.HasPrefix(pem, "-----BEGIN CERTIFICATE-----") {
 		t.Errorf("%v: %s", err, pem)
 	}
@@ -103,7 +107,7 @@ func TestTheConsoleTakesAClientSecretAndPrintsWhatTheTenantNeeds(t *testing.T) {
 
 func TestTheConsolesScriptNamesNoCommandThatCannotBeTypedThere(t *testing.T) {
 	urls := regexp.MustCompile(`(?m)^(token|device)_url.*$`)
-	box := consoleOf(t, urls.ReplaceAllString(newCloud(t).settings(`grant = "secret"`), ""))
+	box := boxOf(t, urls.ReplaceAllString(newCloud(t).settings(`grant = "secret"`), ""))
 	script, err := box.TenantScript(t.Context())
 	if err != nil || !strings.Contains(script, "Connect-ExchangeOnline") || !strings.Contains(script, "tenant in the menu") || strings.Contains(script, "sealpost ") {
 		t.Errorf("%v: %s", err, script)

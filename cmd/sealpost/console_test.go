@@ -3,19 +3,26 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/fault"
 	"sealpost/provisioning/console"
-	"sealpost/provisioning/identity"
 	"sealpost/provisioning/state"
-	"sealpost/relay/control"
 )
 
 // cable gives the technician's end of a new serial line, and puts its other
@@ -68,11 +75,11 @@ func expect(t *testing.T, end *os.File, words string) {
 func TestTheConsoleComesBackWithItsLine(t *testing.T) {
 	dir := t.TempDir()
 	line := filepath.Join(dir, "line")
-	o := &options{state: filepath.Join(dir, "box.state"), control: filepath.Join(dir, "control")}
+	box := operator.Local{Options: wire.Options{State: filepath.Join(dir, "box.state"), Control: filepath.Join(dir, "control")}}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	first := cable(t, line)
-	go func() { ended <- serve(ctx, console.New(consoleBox{o}), line) }()
+	go func() { ended <- serve(ctx, console.New(box), line) }()
 	expect(t, first, "Press Enter")
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -94,7 +101,7 @@ func TestWhatIsNoSerialLineIsRefused(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := serve(t.Context(), console.New(consoleBox{&options{}}), path); err == nil || !strings.Contains(err.Error(), path) {
+	if err := serve(t.Context(), console.New(operator.Local{}), path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -104,22 +111,83 @@ func TestWhoseSettingsAreDamagedIsLedToTheButton(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), 2*state.AreaSize), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (consoleBox{&options{state: path}}).Running(t.Context()); err == nil || !strings.Contains(err.Error(), "hold the box's button") {
-		t.Errorf("got %v", err)
+	_, err := operator.Local{Options: wire.Options{State: path}}.Running(t.Context())
+	if said := console.Words(err); !strings.Contains(said, "hold the box's button") {
+		t.Errorf("got %v", said)
 	}
 }
 
-func TestTheConsoleNamesNoCommandThatNobodyThereCanType(t *testing.T) {
-	for _, err := range []error{identity.ErrPending, identity.ErrNoRequest, identity.ErrNone, control.ErrNoRelay} {
-		if words := inConsoleWords(fmt.Errorf("making a request: %w", err)).Error(); strings.Contains(words, "sealpost") || !strings.Contains(words, "making a request: ") {
-			t.Errorf("%v: %s", err, words)
+// commandOrFlag is what can be typed only on a command line.
+var commandOrFlag = regexp.MustCompile(`\bsealpost [a-z]|(^|\s)--[a-z]`)
+
+func TestFaults_AreWordedByEachFrontEndInItsOwnWay(t *testing.T) {
+	for _, code := range fault.All {
+		err := fmt.Errorf("making a request: %w", fault.New(code, "it failed").With("path", "box.state"))
+		onConsole, onCommandLine := console.Words(err), words.Say(err)
+		for _, said := range []string{onConsole, onCommandLine} {
+			if !strings.HasPrefix(said, "making a request: it failed") || strings.Contains(said, "{") {
+				t.Errorf("%s: %s", code, said)
+			}
+		}
+		if commandOrFlag.MatchString(onConsole) {
+			t.Errorf("%s: the console names what cannot be typed there: %s", code, onConsole)
+		}
+		if menu := strings.Contains(onCommandLine, "in the menu"); menu {
+			t.Errorf("%s: the command line names a menu: %s", code, onCommandLine)
+		}
+		for front, table := range map[string]fault.Words{"the command line": words, "the console": console.Cures()} {
+			if _, known := table[code]; !known {
+				t.Errorf("%s has no words for %s", front, code)
+			}
+		}
+		var said struct{ Faults []fault.Fault }
+		if err := json.Unmarshal(fault.Encode(err), &said); err != nil || len(said.Faults) != 1 || said.Faults[0].Code != code || said.Faults[0].Facts["path"] != "box.state" {
+			t.Errorf("%s in JSON: %s, %v", code, fault.Encode(err), err)
 		}
 	}
-	// Those that words of the relay and of the checks name.
-	for _, command := range []string{"certificate show", "certificate import", "check", "spool format --yes", "state erase --yes",
-		"tenant certificate --replace", "tenant login", "tenant script", "tenant secret", "tenant verify"} {
-		if words := inConsoleWords(fmt.Errorf("it failed: sealpost %s", command)).Error(); !strings.HasSuffix(words, " in the menu") {
-			t.Errorf("%s: %s", command, words)
+}
+
+func TestFaults_AreNamedByNoCommandBelowTheFrontEnds(t *testing.T) {
+	for _, dir := range []string{"hal", "relay", "provisioning"} {
+		for path, literals := range stringsOf(t, filepath.Join("..", "..", dir)) {
+			for _, text := range literals {
+				if commands.MatchString(text) {
+					t.Errorf("%s names a command: %q", path, text)
+				}
+			}
 		}
 	}
+}
+
+// commands are those of this program, as words name them.
+var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe)\b`)
+
+// stringsOf are the string literals of the Go files below a folder, without
+// those of tests.
+func stringsOf(t *testing.T, folder string) map[string][]string {
+	t.Helper()
+	found := make(map[string][]string)
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if _, isImport := n.(*ast.ImportSpec); isImport {
+				return false
+			}
+			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+				found[path] = append(found[path], literal.Value)
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil || len(found) < 10 {
+		t.Fatalf("%d files, %v", len(found), err)
+	}
+	return found
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"sealpost/hal/fault"
 	"sealpost/tests/parts"
 )
 
@@ -50,7 +51,7 @@ func TestABoxWithoutItsSecretKeepsItsMailAndSaysWhatToDo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, journal)
 	}
 	const cure = "enter it with: sealpost tenant secret"
-	if got := journal.await(t, `event="no access token"`); !strings.Contains(got, cure) {
+	if got := journal.await(t, `event="no access token"`); !strings.Contains(got, "code="+string(fault.NoClientSecret)) {
 		t.Errorf("the journal says %s", got)
 	}
 	if status, out, errs := say("", "check"); status != exitFailed || !strings.Contains(out, cure) {

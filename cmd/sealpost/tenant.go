@@ -12,6 +12,7 @@ import (
 
 	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/provisioning/console"
 	"sealpost/provisioning/credential"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/tenant"

@@ -20,9 +20,8 @@ const (
 	NoRequest          Code = "no-request"          // no certificate was requested
 
 	// The spool.
-	SpoolForeign   Code = "spool-foreign"    // the ring holds no spool of this box
-	SpoolOtherTPM  Code = "spool-other-tpm"  // the spool was sealed by another TPM
-	SpoolWrongSize Code = "spool-wrong-size" // the state has no room for a spool
+	SpoolForeign  Code = "spool-foreign"   // the ring holds no spool of this box
+	SpoolOtherTPM Code = "spool-other-tpm" // the spool was sealed by another TPM
 
 	// Access tokens.
 	NoClientSecret     Code = "no-client-secret"
@@ -46,7 +45,6 @@ const (
 var All = []Code{
 	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, NoTrial,
 	NoCertificate, CertificateRefused, RequestPending, NoRequest,
-	SpoolForeign, SpoolOtherTPM, SpoolWrongSize,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
 	NoRelay, NoAppliance, NoInit,
 }

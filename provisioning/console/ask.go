@@ -113,20 +113,11 @@ func (s *session) during(ctx context.Context, do func(context.Context) error) (d
 	case ends(ctx, err):
 		return false, err
 	}
-	s.t.Say("%s", sentence(err))
+	s.t.Say("%s", inWords(err))
 	return false, nil
 }
 
 // ends tells an error of the dialogue from one of the box.
 func ends(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, errBack) || errors.Is(err, errIdle) || errors.Is(err, ErrGone)
-}
-
-// sentence writes an error as a sentence of its own, or several.
-func sentence(err error) string {
-	words := err.Error()
-	if words == "" {
-		return words
-	}
-	return strings.ToUpper(words[:1]) + words[1:]
 }

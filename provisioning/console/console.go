@@ -6,26 +6,31 @@ import (
 	"io"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/operator"
 )
 
 // Console is the dialogue on one line, one session after the other. It counts
 // wrong PINs over all of them.
 type Console struct {
-	box   Box
+	box   operator.Box
 	wrong int       // PINs on end
 	until time.Time // no PIN is taken before
 }
 
 // New gives a console of a box.
-func New(box Box) *Console { return &Console{box: box} }
+func New(box operator.Box) *Console { return &Console{box: box} }
 
 // session is what one technician has begun.
 type session struct {
 	t       *terminal
-	box     Box
+	box     operator.Box
 	console *Console
 	onTrial bool // settings were, when last seen
+	// noStorage tells that what was stored could not be read when last tried,
+	// for the storage is not there: neither settings nor a PIN can be.
+	noStorage bool
 }
 
 // Run talks over the line until it fails, with ErrGone, or ctx ends. One Run
@@ -52,7 +57,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	running, err := s.running(ctx)
-	if err != nil {
+	if err != nil && !s.noStorage {
 		return err
 	}
 	if running.Locked {
@@ -64,6 +69,8 @@ func (s *session) run(ctx context.Context) error {
 	for {
 		running, err := s.running(ctx)
 		switch {
+		case s.noStorage:
+			err = s.menuOf(ctx, s.choicesWithoutStorage())
 		case err != nil:
 			return err
 		case running.Settings == "":
@@ -99,6 +106,7 @@ func (s *session) running(ctx context.Context) (candidate.Running, error) {
 	var running candidate.Running
 	done, err := s.during(ctx, func(ctx context.Context) (err error) {
 		running, err = s.box.Running(ctx)
+		s.noStorage = fault.CodeOf(err) == fault.NoStorage
 		if errors.Is(err, candidate.ErrFactory) {
 			return nil
 		}
@@ -172,7 +180,7 @@ func (s *session) greet(ctx context.Context) {
 	s.t.Print("\n")
 	status, err := s.box.Status(ctx)
 	if err != nil {
-		s.t.Say("%s", sentence(err))
+		s.t.Say("%s", inWords(err))
 		return
 	}
 	s.t.Say("%s, serial number %s, Sealpost %s", orElse(status.Model, "This box"), status.Serial, status.Version)

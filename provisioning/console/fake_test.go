@@ -11,6 +11,7 @@ import (
 
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
 )
@@ -25,10 +26,10 @@ type fakeBox struct {
 	commits   []candidate.Candidate
 	trialEnds time.Time
 	ways      preflight.Ways
-	requests  []Request
-	targets   []Target
+	requests  []operator.Request
+	targets   []operator.Target
 	tests     []string
-	queue     []Item
+	queue     []operator.Item
 	done      []string // what else it was told to do
 }
 
@@ -48,10 +49,10 @@ func newFakeBox() *fakeBox {
 	}}
 }
 
-func (b *fakeBox) Status(context.Context) (Status, error) {
+func (b *fakeBox) Status(context.Context) (operator.Status, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Status{Model: "Raspberry Pi 4", Serial: "10000000abcd", Version: "1.0", Uptime: 90 * time.Second, Memory: 1 << 30, Free: 900 << 20, Network: Network{
+	s := operator.Status{Model: "Raspberry Pi 4", Serial: "10000000abcd", Version: "1.0", Uptime: 90 * time.Second, Memory: 1 << 30, Free: 900 << 20, Network: operator.Network{
 		Method: "dhcp", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.10.25/24")},
 		Gateway: netip.MustParseAddr("192.168.10.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.10.1")}}}
 	b.endTrial()
@@ -122,12 +123,12 @@ func (b *fakeBox) Confirm(context.Context) error {
 	return nil
 }
 
-func (b *fakeBox) GiveBack(context.Context) error {
+func (b *fakeBox) RollBack(context.Context) error {
 	b.running.Settings, b.running.Trial = b.before, false
 	return nil
 }
 
-func (b *fakeBox) Probe(_ context.Context, t Target) (preflight.Ways, error) {
+func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.Ways, error) {
 	b.targets = append(b.targets, t)
 	if t.Domain == "contosso.com" {
 		return preflight.Ways{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
@@ -152,12 +153,12 @@ func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error]
 	}
 }
 
-func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[Step, error] {
+func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[operator.Step, error] {
 	b.tests = append(b.tests, to)
-	return func(yield func(Step, error) bool) {
-		_ = yield(Step{"received", "the box has it: 7, 412 octets"}, nil) &&
-			yield(Step{"connected", "contoso-com.mail.protection.outlook.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
-			yield(Step{"delivered", "250 2.0.0 Ok: queued as 4F1 (after 0.4s)"}, nil)
+	return func(yield func(operator.Step, error) bool) {
+		_ = yield(operator.Step{Name: "received", Words: "the box has it: 7, 412 octets"}, nil) &&
+			yield(operator.Step{Name: "connected", Words: "contoso-com.mail.protection.outlook.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
+			yield(operator.Step{Name: "delivered", Words: "250 2.0.0 Ok: queued as 4F1 (after 0.4s)"}, nil)
 	}
 }
 
@@ -165,7 +166,7 @@ func (b *fakeBox) Certificate(context.Context) (string, error) {
 	return "certificate  CN=relay.contoso.com\nkey          RSA-2048, protected by tpm\n", nil
 }
 
-func (b *fakeBox) Request(_ context.Context, r Request) (string, error) {
+func (b *fakeBox) Request(_ context.Context, r operator.Request) (string, error) {
 	b.requests = append(b.requests, r)
 	return fakeRequest, nil
 }
@@ -176,11 +177,11 @@ func (b *fakeBox) TenantScript(context.Context) (string, error) {
 
 func (b *fakeBox) TenantCertificate(context.Context) (string, error) { return fakePEM, nil }
 
-func (b *fakeBox) SignIn(context.Context) iter.Seq2[Step, error] {
-	return func(yield func(Step, error) bool) {
-		_ = yield(Step{"page", "https://microsoft.com/devicelogin"}, nil) &&
-			yield(Step{"code", "ABCD-EFGH"}, nil) &&
-			yield(Step{"signed in", "as relay@contoso.com"}, nil)
+func (b *fakeBox) SignIn(context.Context) iter.Seq2[operator.Step, error] {
+	return func(yield func(operator.Step, error) bool) {
+		_ = yield(operator.Step{Name: "page", Words: "https://microsoft.com/devicelogin"}, nil) &&
+			yield(operator.Step{Name: "code", Words: "ABCD-EFGH"}, nil) &&
+			yield(operator.Step{Name: "signed in", Words: "as relay@contoso.com"}, nil)
 	}
 }
 
@@ -195,11 +196,11 @@ func (b *fakeBox) Messages(context.Context) ([]string, error) {
 	return []string{"03:11:47 7 delivered: 250 2.0.0 Ok"}, nil
 }
 
-func (b *fakeBox) Queue(context.Context) (Queue, error) {
+func (b *fakeBox) Queue(context.Context) (operator.Queue, error) {
 	if len(b.queue) == 0 {
-		return Queue{Words: "nothing is kept"}, nil
+		return operator.Queue{Words: "nothing is kept"}, nil
 	}
-	return Queue{Words: "messages are kept: the tenant is busy", Items: b.queue}, nil
+	return operator.Queue{Words: "messages are kept: the tenant is busy", Items: b.queue}, nil
 }
 
 func (b *fakeBox) tell(words string) error {

@@ -2,17 +2,19 @@ package console
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/operator"
 )
 
 // menu offers what may be done to a box that was set up, once.
-func (s *session) menu(ctx context.Context) error {
-	choices := s.choices()
+func (s *session) menu(ctx context.Context) error { return s.menuOf(ctx, s.choices()) }
+
+// menuOf offers choices, once.
+func (s *session) menuOf(ctx context.Context, choices []choice) error {
 	s.showMenu(choices)
 	var chosen choice
 	err := s.insist(ctx, func() error {
@@ -46,6 +48,16 @@ func (s *session) choices() []choice {
 		{"restart", s.restart},
 		{"factory reset", s.reset},
 		{"tenant", s.ofTenant},
+	}
+}
+
+// choicesWithoutStorage are what can be done to a box whose storage is missing.
+func (s *session) choicesWithoutStorage() []choice {
+	return []choice{
+		{"status", s.status},
+		{"logs", s.lines(s.box.Logs, "The log is empty.")},
+		{"clock", s.clock},
+		{"restart", s.restart},
 	}
 }
 
@@ -100,7 +112,7 @@ func (s *session) trialChoices() []choice {
 			return s.endTrial(ctx, "Confirmed: the new settings stay.", s.box.Confirm)
 		}},
 		{"back", func(ctx context.Context) error {
-			return s.endTrial(ctx, "The settings before are in force again.", s.box.GiveBack)
+			return s.endTrial(ctx, "The settings before are in force again.", s.box.RollBack)
 		}},
 	}
 }
@@ -114,7 +126,7 @@ func (s *session) endTrial(ctx context.Context, success string, do func(context.
 }
 
 func (s *session) status(ctx context.Context) error {
-	var status Status
+	var status operator.Status
 	done, err := s.during(ctx, func(ctx context.Context) (err error) {
 		status, err = s.box.Status(ctx)
 		return err
@@ -126,6 +138,9 @@ func (s *session) status(ctx context.Context) error {
 	s.t.Item("  up", status.Uptime.Round(time.Second).String())
 	if status.Memory > 0 {
 		s.t.Item("  memory", fmt.Sprintf("%d of %d MiB free", status.Free>>20, status.Memory>>20))
+	}
+	if status.Storage != nil {
+		s.t.Item("  storage", words.Say(status.Storage))
 	}
 	s.showNetwork(status.Network)
 	s.t.Item("  clock", orElse(status.Clock, "it is set: "+time.Now().UTC().Format("2006-01-02 15:04:05")+" UTC"))
@@ -154,7 +169,7 @@ func (s *session) lines(get func(context.Context) ([]string, error), empty strin
 }
 
 func (s *session) queue(ctx context.Context) error {
-	var q Queue
+	var q operator.Queue
 	done, err := s.during(ctx, func(ctx context.Context) (err error) {
 		q, err = s.box.Queue(ctx)
 		return err
@@ -165,7 +180,7 @@ func (s *session) queue(ctx context.Context) error {
 	for i, item := range q.Items {
 		s.t.Item(fmt.Sprintf("  %d", i+1), item.Words)
 	}
-	s.t.Say("%s", sentence(errors.New(q.Words)))
+	s.t.Say("%s", capitalized(q.Words))
 	if len(q.Items) == 0 {
 		return nil
 	}
@@ -180,7 +195,7 @@ func (s *session) queue(ctx context.Context) error {
 }
 
 // drop throws one message away.
-func (s *session) drop(ctx context.Context, items []Item) error {
+func (s *session) drop(ctx context.Context, items []operator.Item) error {
 	var item choice
 	var numbers []choice
 	for _, i := range items {
@@ -220,7 +235,7 @@ func (s *session) inForce(ctx context.Context) (*setup, error) {
 	}
 	d, err := parseDraft(running.Settings)
 	if err != nil {
-		s.t.Say("%s", sentence(err))
+		s.t.Say("%s", inWords(err))
 		return nil, errBack
 	}
 	return &setup{session: s, draft: d, candidate: candidate.Candidate{Base: candidate.Version(running.Settings)}}, nil

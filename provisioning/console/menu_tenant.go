@@ -69,7 +69,7 @@ func (s *session) verifyTenant(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Words)
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Said(words).Words)
 			if finding.Level == certificate.Problem {
 				return nil
 			}

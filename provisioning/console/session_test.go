@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
 )
@@ -38,7 +39,7 @@ func (c *cable) typeAll(keys ...string) string {
 
 func TestTheMenuDoesWhatItSays(t *testing.T) {
 	box := setUpBox()
-	box.queue = []Item{{"7", "7, from printer to alice"}, {"8", "8, from printer to bob"}}
+	box.queue = []operator.Item{{ID: "7", Words: "7, from printer to alice"}, {ID: "8", Words: "8, from printer to bob"}}
 	play(t, box, "menu")
 	want := []string{"retry", "drop 8", "clock 2026-11-22T10:15:00Z", "restart", "reset"}
 	if fmt.Sprint(box.done) != fmt.Sprint(want) {

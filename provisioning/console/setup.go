@@ -111,7 +111,7 @@ func (s *session) newPIN(ctx context.Context) (digits string, err error) {
 			return err
 		}
 		if _, err := pin.Seal(digits); err != nil {
-			return useless(sentence(err) + ".")
+			return useless(inWords(err) + ".")
 		}
 		s.t.Print("The same PIN again: ")
 		again, err := s.t.Secret(ctx)
@@ -132,7 +132,7 @@ func (u *setup) pasteSettings(ctx context.Context) error {
 		}
 		d, err := parseDraft(text)
 		if err != nil {
-			return useless(sentence(err))
+			return useless(inWords(err))
 		}
 		u.draft = d
 		return nil
@@ -261,7 +261,7 @@ func (s *session) preflight(ctx context.Context) error {
 			if finding.Level == certificate.Problem {
 				problems++
 			}
-			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Words)
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Said(words).Words)
 		}
 		return nil
 	})

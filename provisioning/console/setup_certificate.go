@@ -7,6 +7,7 @@ import (
 
 	"sealpost/provisioning/bundle"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/operator"
 )
 
 // chooseCertificate asks how the client certificate comes to the box.
@@ -127,7 +128,7 @@ func again(err error) error {
 // printRequest makes a request for a host name and prints it.
 func (s *session) printRequest(ctx context.Context, settings, domains string) error {
 	first, _, _ := strings.Cut(domains, ",")
-	r := Request{Settings: settings}
+	r := operator.Request{Settings: settings}
 	err := s.ask(ctx, question{"Host name in the certificate", "relay." + first, func(name string) error {
 		if name == "" || strings.ContainsAny(name, " ,@") || !strings.Contains(name, ".") {
 			return useless("Type one name, such as relay." + first + ".")

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"strings"
 
+	"sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
 )
 
 // network asks whether DHCP is to stay.
 func (u *setup) network(ctx context.Context) error {
-	var status Status
+	var status operator.Status
 	u.t.Print("\n")
 	_, err := u.during(ctx, func(ctx context.Context) (err error) {
 		status, err = u.box.Status(ctx)
@@ -32,7 +33,7 @@ func (u *setup) network(ctx context.Context) error {
 	})
 }
 
-func (s *session) showNetwork(n Network) {
+func (s *session) showNetwork(n operator.Network) {
 	if n.Trouble != "" {
 		s.t.Say("%s", n.Trouble)
 	}
@@ -64,7 +65,7 @@ func (u *setup) byDHCP() error {
 }
 
 // byHand asks for a fixed address, and proposes the one that the box has.
-func (u *setup) byHand(ctx context.Context, now Network) error {
+func (u *setup) byHand(ctx context.Context, now operator.Network) error {
 	var address, gateway string
 	for _, a := range now.Addresses {
 		if address == "" && a.Addr().Is4() && !a.Addr().IsLinkLocalUnicast() {
@@ -108,7 +109,7 @@ func (u *setup) method(ctx context.Context) error {
 // going on.
 func (u *setup) probe(ctx context.Context) error {
 	domain, _, _ := strings.Cut(u.draft.get("senders.accepted_domains"), ",")
-	target := Target{domain, u.draft.get("upstream.connector.host"), u.draft.get("upstream.connector.ca")}
+	target := operator.Target{Domain: domain, Host: u.draft.get("upstream.connector.host"), CA: u.draft.get("upstream.connector.ca")}
 	u.t.Print("\n")
 	u.t.Say("Trying the ways out of this network; Ctrl-C stops it.")
 	u.ways = preflight.Ways{}

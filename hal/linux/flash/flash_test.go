@@ -192,7 +192,7 @@ func TestALockExcludesOtherProcessesAndOtherLocksOfTheRegion(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := r.Lock(ctx)
 		cancel()
-		if !errors.Is(err, ErrInUse) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "in use by another sealpost process") {
+		if !errors.Is(err, ErrInUse) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "in use by another process of Sealpost") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sealpost/hal/fault"
 	"sealpost/hal/linux/led"
 	"sealpost/hal/linux/process"
 	"sealpost/hal/linux/usb"
@@ -22,8 +21,8 @@ import (
 	"sealpost/provisioning/candidate"
 )
 
-// StickTimeout bounds everything that is done with a stick.
-const StickTimeout = 2 * time.Minute
+// stickTimeout bounds everything that is done with a stick.
+const stickTimeout = 2 * time.Minute
 
 // doneShown is how long the lamp tells of a stick that is done with.
 const doneShown = time.Minute
@@ -58,12 +57,12 @@ func (a *Appliance) startSticks() {
 // A child that hangs in the kernel is left behind.
 func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
 	before := a.lastBundle(ctx)
-	ctx, cancel := context.WithTimeout(ctx, StickTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stickTimeout)
 	defer cancel()
 	child, err := a.startStick(ctx, s)
 	if err != nil {
 		a.try("stick", err)
-		return bundle.Verdict{Faults: fault.List(err)}
+		return bundle.Refused(err)
 	}
 	defer child.close()
 	v := a.verdict(ctx, child.Decoder, before)
@@ -72,20 +71,13 @@ func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
 		a.try("settings", a.commit.Applied(context.WithoutCancel(ctx)))
 	}
 	a.journal.Stick(v.String())
-	var written StickResult
+	var written stickResult
 	if err := child.Decode(&written); err == nil && written.Trouble != "" {
 		a.try("stick", errors.New(written.Trouble))
 	}
 	_ = child.await()
 	return v
 }
-
-// StickResult tells whether a stick could take the file with the result.
-type StickResult struct {
-	Trouble string `json:"trouble,omitempty"`
-}
-
-func (r StickResult) String() string { return r.Trouble }
 
 // verdict is what a child says became of its stick. One that was ended between
 // its commit and its word has changed the box all the same.
@@ -97,7 +89,7 @@ func (a *Appliance) verdict(ctx context.Context, child *json.Decoder, before str
 	case a.lastBundle(context.WithoutCancel(ctx)) != before:
 		return bundle.Verdict{Applied: true, Files: []string{bundle.Folder}}
 	}
-	return bundle.Verdict{Faults: fault.List(fmt.Errorf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%w)", err))}
+	return bundle.Refused(fmt.Errorf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%w)", err))
 }
 
 // lastBundle names the bundle that was committed last; a state that cannot be

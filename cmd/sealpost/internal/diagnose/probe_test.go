@@ -59,7 +59,7 @@ func TestAProbeTellsHowFarEachWayLeads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			// No name server is there, so nobody is asked about port 587.
 			resolver := dns.Resolver([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
-			ways, err := probeWays(t.Context(), "", reach.Host{Name: "localhost", Port: c.port, Roots: c.roots, Resolver: resolver})
+			ways, err := Probe(t.Context(), "", reach.Host{Name: "localhost", Port: c.port, Roots: c.roots, Resolver: resolver})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,4 +74,11 @@ func TestAProbeTellsHowFarEachWayLeads(t *testing.T) {
 			}
 		})
 	}
+}
+
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
 }

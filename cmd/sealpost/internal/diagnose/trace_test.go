@@ -5,20 +5,22 @@ import (
 	"strings"
 	"testing"
 
+	"sealpost/provisioning/operator"
+
 	"go.uber.org/goleak"
 )
 
 // told follows the message that came as "test", and gives the steps.
 func told(t *testing.T, journal ...string) (steps []string, err error) {
 	t.Helper()
-	err = follow(strings.NewReader(strings.Join(journal, "\n")), "test", make(chan error), func(s step) error {
-		steps = append(steps, s.Step)
+	err = follow(strings.NewReader(strings.Join(journal, "\n")), "test", make(chan error), func(s operator.Step) error {
+		steps = append(steps, s.Name)
 		return nil
 	})
 	return steps, err
 }
 
-func TestAJourneyIsThatOfOneMessageUpToItsEnd(t *testing.T) {
+func TestFollow_GivesTheStepsOfOneMessageUpToItsEnd(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	const before, received, others = `{"event":"delivered","id":"A"}`, `{"event":"received","id":"B","hello":"test"}`, `{"event":"refused","id":"C"}`
 	for end, wanted := range map[string]error{"delivered": nil, "kept": nil, "refused": errNotTaken, "deferred": errNotTaken} {

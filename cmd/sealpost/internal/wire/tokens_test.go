@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +21,7 @@ func (b broken) Succeed(context.Context, oauth.Secret, oauth.Secret) error {
 }
 
 func TestNobodyIsAskedToSignInAgainWhereTheTPMIsOnlyBusy(t *testing.T) {
-	issuer, err := oauth.New(oauth.Config{TokenURL: "https://127.0.0.1:1/token", ClientID: boxClient})
+	issuer, err := oauth.New(oauth.Config{TokenURL: "https://127.0.0.1:1/token", ClientID: "box"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,170 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sealpost/hal/fault"
+	"sealpost/hal/linux/flash"
+	"sealpost/hal/linux/led"
+	"sealpost/hal/linux/network"
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/settings"
+	"sealpost/provisioning/state"
+	"sealpost/relay/journal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newStorage is a state device that holds nothing.
+func newStorage(t *testing.T) *storage {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "box.state")
+	if err := flash.Create(path, state.AreaSize+1<<20); err != nil {
+		t.Fatal(err)
+	}
+	s := openStorage(path)
+	if s.fault != nil {
+		t.Fatal(s.fault)
+	}
+	t.Cleanup(func() { _ = s.device.Close() })
+	return s
+}
+
+func newTestGroup(t *testing.T) *group {
+	t.Helper()
+	g := newGroup(t.Context(), journal.Discard())
+	t.Cleanup(g.stop)
+	return g
+}
+
+// fakeRelay notes what it is told.
+type fakeRelay struct {
+	told    []string
+	running bool
+}
+
+func (r *fakeRelay) serve()          { r.told, r.running = append(r.told, "serve"), true }
+func (r *fakeRelay) unserve()        { r.told, r.running = append(r.told, "unserve"), false }
+func (r *fakeRelay) restart()        { r.told = append(r.told, "restart") }
+func (r *fakeRelay) serving() bool   { return r.running }
+func (r *fakeRelay) listen([]string) {}
+
+// fakeNetwork keeps what it was given last.
+type fakeNetwork struct{ config network.Config }
+
+func (n *fakeNetwork) apply(c network.Config) { n.config = c }
+
+const minimal = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
+
+func commit(t *testing.T, s *storage, c candidate.Candidate) {
+	t.Helper()
+	if err := (candidate.Checker{Store: s.store}).Commit(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConfiguration_StartsTheRelayWithTheFirstSettingsAndRestartsItWithOthers(t *testing.T) {
+	s, relay, port := newStorage(t), &fakeRelay{}, &fakeNetwork{}
+	c := newConfiguration(newTestGroup(t), s, relay, port)
+	c.adopt(t.Context())
+	if factory, unreadable := c.condition(); !factory || unreadable {
+		t.Error("a new box is not taken for one")
+	}
+	commit(t, s, candidate.Candidate{Settings: minimal})
+	c.Reload(t.Context())
+	commit(t, s, candidate.Candidate{Settings: minimal + "[network]\nname = \"other\"\n"})
+	c.Reload(t.Context())
+	if want := []string{"unserve", "serve", "restart"}; !slices.Equal(relay.told, want) || port.config.Hostname != "other" || c.hostname() != "other" {
+		t.Errorf("the relay was told %q, the network %+v", relay.told, port.config)
+	}
+}
+
+func TestConfiguration_ThatCannotBeReadLeavesTheRunningRelayAlone(t *testing.T) {
+	s, relay := newStorage(t), &fakeRelay{}
+	c := newConfiguration(newTestGroup(t), s, relay, &fakeNetwork{})
+	commit(t, s, candidate.Candidate{Settings: minimal})
+	c.Reload(t.Context())
+	if err := s.store.Update(t.Context(), func(sections state.Sections) error {
+		sections["settings"] = []byte("not TOML at all")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.Reload(t.Context())
+	factory, unreadable := c.condition()
+	if !slices.Equal(relay.told, []string{"serve"}) || factory || !unreadable {
+		t.Errorf("the relay was told %q, factory %v, unreadable %v", relay.told, factory, unreadable)
+	}
+}
+
+func TestStorage_ThatIsMissingIsNamedAndRefusesWhatNeedsIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none")
+	s := &storage{path: path, fault: errNoStorage.With("path", path).Wrap(errors.New("it did not appear"))}
+	if s.candidateStore() != nil || !errors.Is(s.err(), errNoStorage) || s.handOver() != nil || !errors.Is(s.erase(t.Context()), errNoStorage) {
+		t.Errorf("got %v", s.err())
+	}
+	g := newTestGroup(t)
+	made := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	if past := newTimekeeper(g, s, made).past(t.Context()); !past.Equal(made) {
+		t.Errorf("the time that is over is %v", past)
+	}
+	relay := &fakeRelay{}
+	c := newConfiguration(g, s, relay, &fakeNetwork{})
+	c.adopt(t.Context())
+	if !slices.Equal(relay.told, []string{"unserve"}) {
+		t.Errorf("the relay was told %q", relay.told)
+	}
+}
+
+func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
+	g := newTestGroup(t)
+	for shown, c := range map[*led.Pattern]*configuration{
+		led.Factory: {},
+		led.Unwell:  {settings: new(settings.Default()), unreadable: true},
+	} {
+		l := &lamp{configuration: c, relay: newRelayProcess(g, new(Appliance{group: g}).child("relay", nil)), health: &health{}}
+		if got := led.Judge(l.condition()); got != shown {
+			t.Errorf("the lamp says that %s, not that %s", got.Means, shown.Means)
+		}
+	}
+}
+
+func TestVerdict_OfAStickWhoseProcessWasEndedAfterItsCommitIsApplied(t *testing.T) {
+	a := &Appliance{group: newTestGroup(t), storage: newStorage(t)}
+	silent := func() *json.Decoder { return json.NewDecoder(strings.NewReader("")) }
+	if v := a.verdict(t.Context(), silent(), ""); v.Applied || len(v.Faults) != 1 {
+		t.Errorf("before its commit: %v", v)
+	}
+	commit(t, a.storage, candidate.Candidate{Settings: minimal, Origin: "a"})
+	if v := a.verdict(t.Context(), silent(), ""); !v.Applied || len(v.Faults) != 0 {
+		t.Errorf("after its commit: %v", v)
+	}
+	if v := a.verdict(t.Context(), silent(), "a"); v.Applied {
+		t.Errorf("a stick that changed nothing after one that did: %v", v)
+	}
+}
+
+func TestGroup_RestartsAComponentThatExitsAndEndsWithItsContext(t *testing.T) {
+	g := newGroup(t.Context(), journal.Discard())
+	ran := make(chan struct{}, 1)
+	g.keep("part", func(ctx context.Context) error {
+		select {
+		case ran <- struct{}{}:
+		default:
+		}
+		return fault.New(fault.NoState, "it failed")
+	})
+	g.every(time.Hour, func(context.Context) { ran <- struct{}{} })
+	<-ran
+	<-ran
+	g.stop() // waits for both
+}

@@ -1,0 +1,34 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"sealpost/relay/dispatch"
+	"sealpost/relay/journal"
+)
+
+func TestServer_WhoseQueueIsAwaySaysWhyInEachAnswer(t *testing.T) {
+	s := &Server{dispatcher: dispatch.New(dispatch.Config{}, nil, journal.Discard())}
+	defer func() { _ = s.dispatcher.Close(context.Background()) }()
+	s.dispatcher.Without(errors.New("TPM absent: check that it is fitted"))
+	for _, err := range s.Messages(t.Context()) {
+		t.Errorf("the list breaks off: %v", err)
+	}
+	if status, err := s.Status(t.Context()); err != nil || !strings.Contains(status.Spool, "TPM absent: check that it is fitted") {
+		t.Errorf("the status is %+v, %v", status, err)
+	}
+	for name, ask := range map[string]func() error{
+		"show":   func() error { _, err := s.Show(t.Context(), "X"); return err },
+		"retry":  func() error { _, err := s.Retry(t.Context(), "X"); return err },
+		"drop":   func() error { _, err := s.Drop(t.Context(), "X"); return err },
+		"stat":   func() error { _, err := s.SpoolStat(t.Context()); return err },
+		"verify": func() error { _, err := s.SpoolVerify(t.Context()); return err },
+	} {
+		if err := ask(); err == nil || !strings.Contains(err.Error(), "TPM absent") {
+			t.Errorf("%s says %v", name, err)
+		}
+	}
+}
