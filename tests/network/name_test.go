@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sealpost/hal/linux/mdns"
-	"sealpost/hal/linux/netif"
+	"sealpost/hal/linux/network"
 )
 
 // ask sends a plain question for the box's name to the group and gives the
@@ -94,7 +94,7 @@ func TestAChangeOfAddressesIsToldToAProcessWithoutRights(t *testing.T) {
 		if _, _, failure := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); failure != 0 {
 			return failure
 		}
-		return netif.Watch(ctx, func(subnets []netip.Prefix) { told <- subnets })
+		return network.WatchSubnets(ctx, func(subnets []netip.Prefix) { told <- subnets })
 	})
 	await := func(subnet string, there bool) {
 		t.Helper()

@@ -6,7 +6,8 @@
 //
 // It knows links, addresses, routes and leases. It must not know where the
 // settings come from or what the network is used for. It changes the network
-// of the namespace it runs in, so only the first process of a box runs it.
+// of the namespace it runs in, so only the first process of a box runs it. Its
+// [Subnets] and [WatchSubnets] change nothing, and any process may call them.
 package network
 
 import (

@@ -15,7 +15,7 @@ import (
 	"sealpost/hal/linux/clock"
 	"sealpost/hal/linux/confine"
 	"sealpost/hal/linux/kernel"
-	"sealpost/hal/linux/netif"
+	"sealpost/hal/linux/network"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/body"
@@ -234,12 +234,12 @@ func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
 		adopt(s.LAN.Allow)
 		return now, nil, nil
 	}
-	networks, err := netif.Subnets()
+	networks, err := network.Subnets()
 	if err != nil {
 		return nil, nil, err
 	}
 	adopt(networks)
-	return now, func(ctx context.Context) error { return netif.Watch(ctx, adopt) }, nil
+	return now, func(ctx context.Context) error { return network.WatchSubnets(ctx, adopt) }, nil
 }
 
 // union is the networks of both lists, each once.

@@ -1,6 +1,6 @@
 //go:build linux
 
-package netif
+package network
 
 import (
 	"net/netip"

@@ -1,10 +1,6 @@
 //go:build linux
 
-// Package netif knows the machine's network interfaces, and tells when their
-// addresses change.
-//
-// It must not know what the networks are used for, and it changes nothing.
-package netif
+package network
 
 import (
 	"context"
@@ -43,9 +39,9 @@ func Subnets() ([]netip.Prefix, error) {
 	return slices.Compact(subnets), nil
 }
 
-// Watch calls changed with the [Subnets] now and each time they have changed,
+// WatchSubnets calls changed with the [Subnets] now and each time they have changed,
 // one call at a time, until ctx ends, and gives nil then. It needs no rights.
-func Watch(ctx context.Context, changed func([]netip.Prefix)) error {
+func WatchSubnets(ctx context.Context, changed func([]netip.Prefix)) error {
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
 	if err := netlink.AddrSubscribe(updates, done); err != nil {
 		return fmt.Errorf("asking the kernel to report on addresses: %w", err)

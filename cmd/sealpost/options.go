@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sealpost/cmd/sealpost/internal/wire"
+)
+
+// usageError is the error of a command line that cannot be carried out.
+type usageError struct{ err error }
+
+func (u *usageError) Error() string { return u.err.Error() + " (see sealpost --help)" }
+func (u *usageError) Unwrap() error { return u.err }
+
+// options are what every command takes.
+type options struct {
+	wire.Options
+	json bool
+}
+
+// group makes a command that has only subcommands.
+func group(use, short string) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return &usageError{fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])}
+		}
+		_ = c.Help()
+		return &usageError{fmt.Errorf("%s needs a command", c.CommandPath())}
+	}}
+}
+
+// leaf makes a command that does something with exactly n arguments.
+func leaf(use, short string, n int, do func(c *cobra.Command, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, RunE: do, Args: func(c *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(c, args); err != nil {
+			return &usageError{err}
+		}
+		return nil
+	}}
+}
+
+// tpmTimeout bounds what a command waits for a TPM; the slowest chips take
+// some seconds to make an RSA key.
+const tpmTimeout = 2 * time.Minute
+
+// withBox opens the box for one command with a limit on the TPM's time.
+func (o *options) withBox(c *cobra.Command, open wire.Opener, do func(context.Context, *wire.Box) error) error {
+	b, err := o.Open(open)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), tpmTimeout)
+	defer cancel()
+	return errors.Join(do(ctx, b), b.Close())
+}
+
+// print writes a value as JSON or in its own words.
+func (o *options) print(w io.Writer, value fmt.Stringer) error {
+	if !o.json {
+		_, err := fmt.Fprintln(w, strings.TrimSuffix(value.String(), "\n"))
+		return err
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// printLine prints one of several values, as JSON one a line.
+func (o *options) printLine(w io.Writer, value fmt.Stringer) error {
+	if o.json {
+		return json.NewEncoder(w).Encode(value)
+	}
+	_, err := fmt.Fprintln(w, value)
+	return err
+}
+
+// untilStopped gives a context that ends when an operator asks the program to;
+// who asks twice does not want to wait.
+func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}

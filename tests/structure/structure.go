@@ -1,0 +1,192 @@
+// Command structure counts, for each package of the program, its files, its
+// lines, and the links between its files: those that run one way, and those
+// that run back.
+//
+// A file has a link to another of its package where it uses something that is
+// declared there. The files are put into an order in which as few links as
+// possible run back, so that a package without such links can be read from top
+// to bottom. It reads source code only.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Count is what was counted of one package.
+type Count struct {
+	Package            string // its folder, from the root of the tree
+	Files, Lines       int    // without tests
+	Links, Back, Large int    // Large is the lines of its largest file
+}
+
+// Packages counts each package below folders of a tree.
+func Packages(tree string, folders ...string) ([]Count, error) {
+	var counts []Count
+	for _, folder := range folders {
+		err := filepath.WalkDir(filepath.Join(tree, folder), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.IsDir() {
+				return err
+			}
+			c, err := count(path)
+			if err != nil || c.Files == 0 {
+				return err
+			}
+			c.Package, err = filepath.Rel(tree, path)
+			counts = append(counts, c)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return counts, nil
+}
+
+// count counts one package.
+func count(folder string) (Count, error) {
+	set := token.NewFileSet()
+	parsed, err := parser.ParseDir(set, folder, func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, parser.SkipObjectResolution)
+	if err != nil {
+		return Count{}, err
+	}
+	var c Count
+	for _, p := range parsed {
+		var files []*ast.File
+		for _, name := range slices.Sorted(keys(p.Files)) {
+			file := p.Files[name]
+			lines := set.File(file.Pos()).LineCount()
+			c.Files, c.Lines, c.Large = c.Files+1, c.Lines+lines, max(c.Large, lines)
+			files = append(files, file)
+		}
+		links := linksOf(set, files)
+		c.Links += len(links)
+		c.Back += back(links)
+	}
+	return c, nil
+}
+
+func keys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+type link struct{ from, to string }
+
+// nothing imports nothing: other packages have no part in links within one.
+type nothing struct{}
+
+func (nothing) Import(string) (*types.Package, error) { return nil, errors.New("not looked at") }
+
+// linksOf finds the links between files, each once. What depends on other
+// packages is not resolved, and has no link.
+func linksOf(set *token.FileSet, files []*ast.File) []link {
+	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
+	config := types.Config{Importer: nothing{}, Error: func(error) {}}
+	_, _ = config.Check("p", set, files, info)
+	found := make(map[link]bool)
+	for use, object := range info.Uses {
+		if !object.Pos().IsValid() {
+			continue // the language's own
+		}
+		l := link{set.Position(use.Pos()).Filename, set.Position(object.Pos()).Filename}
+		if l.from != l.to {
+			found[l] = true
+		}
+	}
+	var links []link
+	for l := range found {
+		links = append(links, l)
+	}
+	slices.SortFunc(links, func(a, b link) int { return strings.Compare(a.from+"\x00"+a.to, b.from+"\x00"+b.to) })
+	return links
+}
+
+// back counts the links against an order of the files that has few of them, by
+// the heuristic of Eades, Lin and Smyth (1993): what nobody uses goes first,
+// what uses nobody goes last, and between them who uses the most.
+func back(links []link) int {
+	out, in := make(map[string]map[string]bool), make(map[string]map[string]bool)
+	left := make(map[string]bool)
+	for _, l := range links {
+		for _, name := range []string{l.from, l.to} {
+			if !left[name] {
+				left[name], out[name], in[name] = true, make(map[string]bool), make(map[string]bool)
+			}
+		}
+		out[l.from][l.to], in[l.to][l.from] = true, true
+	}
+	var first, last []string
+	take := func(name string) {
+		delete(left, name)
+		for to := range out[name] {
+			delete(in[to], name)
+		}
+		for from := range in[name] {
+			delete(out[from], name)
+		}
+	}
+	for len(left) > 0 {
+		names := slices.Sorted(keys(left))
+		best := names[0]
+		for _, name := range names {
+			if len(out[name]) == 0 {
+				best = name
+				break
+			}
+			if len(out[name])-len(in[name]) > len(out[best])-len(in[best]) {
+				best = name
+			}
+		}
+		if len(out[best]) == 0 {
+			last = append(last, best)
+		} else {
+			first = append(first, best)
+		}
+		take(best)
+	}
+	slices.Reverse(last)
+	place := make(map[string]int)
+	for i, name := range append(first, last...) {
+		place[name] = i
+	}
+	n := 0
+	for _, l := range links {
+		if place[l.from] > place[l.to] {
+			n++
+		}
+	}
+	return n
+}
+
+func main() {
+	counts, err := Packages(".", "cmd", "hal", "provisioning", "relay")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "structure:", err)
+		os.Exit(1)
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "files\tlines\tlargest\tlinks\tback\t package")
+	var all Count
+	for _, c := range counts {
+		fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%d\t %s\n", c.Files, c.Lines, c.Large, c.Links, c.Back, c.Package)
+		all.Files, all.Lines, all.Links, all.Back = all.Files+c.Files, all.Lines+c.Lines, all.Links+c.Links, all.Back+c.Back
+	}
+	fmt.Fprintf(table, "%d\t%d\t\t%d\t%d\t all\n", all.Files, all.Lines, all.Links, all.Back)
+	_ = table.Flush()
+}
