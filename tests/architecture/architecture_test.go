@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
@@ -25,11 +28,12 @@ type Package struct {
 const module = "sealpost/"
 
 // rules name what packages may import of ours, longest prefix first; nothing
-// else. A trailing slash stands for everything below.
+// else, but for hal/fault, by which every package reports. A trailing slash stands for everything below.
 var rules = []struct {
 	prefix string
 	may    []string
 }{
+	{"hal/fault", nil},
 	{"hal/linux/", []string{"hal"}},
 	{"hal/simflash", []string{"hal"}},
 	{"hal", nil},
@@ -44,10 +48,11 @@ var rules = []struct {
 	{"relay/oauth", nil},
 	{"relay/report", []string{"relay/envelope", "relay/reply"}},
 	{"relay/journal", []string{"relay/envelope", "relay/reply"}},
-	{"relay/control", []string{"relay/journal"}},
 	{"relay/lan", []string{"relay/envelope", "relay/reply", "relay/body", "relay/journal"}},
 	{"relay/queue", []string{"relay/envelope", "relay/spool"}},
 	{"relay/dispatch", []string{"relay/envelope", "relay/reply", "relay/body", "relay/spool", "relay/queue", "relay/journal", "relay/report", "relay/upstream"}},
+	{"relay/control", []string{"relay/journal", "relay/dispatch", "relay/queue", "relay/spool"}},
+	{"relay/server", []string{"relay/envelope", "relay/journal", "relay/lan", "relay/dispatch", "relay/control", "relay/queue", "relay/spool"}},
 	{"relay/upstream/dns", nil},
 	{"relay/upstream/esmtp", []string{"relay/envelope", "relay/reply"}},
 	{"relay/upstream/reach", []string{"relay/upstream/esmtp"}},
@@ -60,11 +65,20 @@ var rules = []struct {
 	{"provisioning/state", []string{"hal"}},
 	{"provisioning/certificate", []string{"hal"}},
 	{"provisioning/keyring", []string{"hal"}},
+	{"provisioning/preflight", []string{"hal", "provisioning/settings", "provisioning/certificate"}},
 	{"provisioning/tenant", []string{"provisioning/settings", "provisioning/certificate", "provisioning/preflight"}},
 	{"provisioning/credential", []string{"provisioning/keyring", "provisioning/settings", "provisioning/state"}},
+	{"provisioning/operator", []string{"provisioning/candidate", "provisioning/preflight"}},
+	{"provisioning/bundle", []string{"provisioning/candidate", "provisioning/certificate", "provisioning/settings"}},
+	{"provisioning/console", []string{"provisioning/operator", "provisioning/bundle", "provisioning/candidate", "provisioning/certificate", "provisioning/pin", "provisioning/preflight", "provisioning/settings", "provisioning/tenant"}},
 	{"provisioning/", []string{"hal", "provisioning/"}},
 
-	{"cmd/", []string{"hal", "hal/", "relay/", "provisioning/"}},
+	{"cmd/sealpost/internal/machine", []string{"hal/linux/board", "hal/linux/network", "relay/control"}},
+	{"cmd/sealpost/internal/wire", []string{"hal", "hal/", "relay/", "provisioning/"}},
+	{"cmd/sealpost/internal/diagnose", []string{"hal/linux/clock", "relay/", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
+	{"cmd/sealpost/internal/operator", []string{"relay/control", "relay/dispatch", "relay/journal", "relay/queue", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine", "cmd/sealpost/internal/diagnose"}},
+	{"cmd/sealpost/internal/appliance", []string{"hal", "hal/linux/", "relay/control", "relay/journal", "relay/server", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
+	{"cmd/sealpost", []string{"hal", "hal/", "relay/", "provisioning/", "cmd/sealpost/internal/"}},
 	{"board/", nil},
 	{"tests/", []string{"tests/"}},
 }
@@ -113,7 +127,7 @@ func TestImportsRunOneWay(t *testing.T) {
 		}
 		for _, imported := range p.Imports {
 			ours, isOurs := strings.CutPrefix(imported, module)
-			if isOurs && !slices.ContainsFunc(rules[ruled].may, func(may string) bool { return matches(ours, may) }) {
+			if isOurs && ours != "hal/fault" && !slices.ContainsFunc(rules[ruled].may, func(may string) bool { return matches(ours, may) }) {
 				t.Errorf("%s must not import %s", path, ours)
 			}
 		}
@@ -127,6 +141,105 @@ func TestPurePackagesReachNothingOutside(t *testing.T) {
 			if slices.Contains(pure, path) && slices.Contains(impure, imported) {
 				t.Errorf("%s is pure and must not import %s", path, imported)
 			}
+		}
+	}
+}
+
+// goFiles are the files of a package, parsed.
+func goFiles(t *testing.T, p Package) map[string]*ast.File {
+	t.Helper()
+	files := make(map[string]*ast.File)
+	for _, name := range p.GoFiles {
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = file
+	}
+	return files
+}
+
+func TestPID1_StartsNoGoroutineWithoutAnOwner(t *testing.T) {
+	const pid1, owner = "cmd/sealpost/internal/appliance", "group.go"
+	owned := 0
+	for _, p := range packages(t) {
+		if p.ImportPath != module+pid1 {
+			continue
+		}
+		for name, file := range goFiles(t, p) {
+			ast.Inspect(file, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.GoStmt:
+					t.Errorf("%s: a go statement: start it by the group", name)
+				case *ast.CallExpr:
+					f, ok := n.Fun.(*ast.SelectorExpr)
+					if !ok || f.Sel.Name != "Go" && f.Sel.Name != "AfterFunc" {
+						break
+					}
+					if receiver, ok := f.X.(*ast.Ident); ok && receiver.Name == "context" {
+						break // ends with its context
+					}
+					if name != owner {
+						t.Errorf("%s: %s starts a goroutine: start it by the group", name, f.Sel.Name)
+					}
+					owned++
+				}
+				return true
+			})
+		}
+	}
+	if owned == 0 {
+		t.Error("no goroutine was found in " + owner)
+	}
+}
+
+func TestEventsAndCalls_AreMatchedByTheirTypes(t *testing.T) {
+	events := make(map[string]bool)
+	all := packages(t)
+	for _, p := range all {
+		if p.ImportPath != module+"relay/journal" {
+			continue
+		}
+		for _, file := range goFiles(t, p) {
+			ast.Inspect(file, func(n ast.Node) bool {
+				if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 && strings.HasPrefix(spec.Names[0].Name, "Event") {
+					events[spec.Values[0].(*ast.BasicLit).Value] = true
+				}
+				return true
+			})
+		}
+	}
+	if len(events) < 40 {
+		t.Fatalf("only %d events were found", len(events))
+	}
+	for _, p := range all {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		if path == "relay/journal" || strings.HasPrefix(path, "tests/") || strings.HasPrefix(path, "board/") {
+			continue
+		}
+		if slices.Contains(p.Imports, "net/url") && path != "relay/oauth" && path != "provisioning/settings" {
+			t.Errorf("%s imports net/url: calls are typed, in relay/control", path)
+		}
+		for name, file := range goFiles(t, p) {
+			matched := func(e ast.Expr) {
+				if literal, ok := e.(*ast.BasicLit); ok && events[literal.Value] {
+					t.Errorf("%s/%s matches the event %s by its name", path, name, literal.Value)
+				}
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.BinaryExpr:
+					if n.Op == token.EQL || n.Op == token.NEQ {
+						matched(n.X)
+						matched(n.Y)
+					}
+				case *ast.CaseClause:
+					for _, e := range n.List {
+						matched(e)
+					}
+				}
+				return true
+			})
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,23 +40,24 @@ type inspection struct{ *wire.Box }
 // checks are made in the order in which a message would meet what they look at.
 func checks(ctx context.Context, box *wire.Box) []preflight.Check {
 	b := inspection{box}
-	checks := []preflight.Check{
-		{Name: "network", Look: checkNetwork},
-		{Name: "clock", Look: checkClock},
-		{Name: "TPM", Look: func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) }},
-		{Name: "certificate", Look: b.checkCertificate},
-		{Name: "relay", Look: b.checkRelay},
-		{Name: "spool", Look: b.checkSpool},
-		{Name: "domains", Look: b.checkDomains},
-		{Name: "upstream", Look: b.checkUpstream},
+	submitting, inTPM := b.Settings.Upstream.Method == settings.MethodSubmission, b.Settings.Keys.Protection == settings.ProtectionTPM
+	checks := []preflight.Check{{Name: "network", Look: checkNetwork}, {Name: "clock", Look: checkClock}}
+	add := func(name string, look func(context.Context) []preflight.Finding) {
+		checks = append(checks, preflight.Check{Name: name, Look: look})
 	}
-	if b.Settings.Upstream.Method == settings.MethodSubmission {
-		// Neither the connector's certificate nor an MX has a part in it.
-		checks = slices.DeleteFunc(checks, func(c preflight.Check) bool { return c.Name == "certificate" || c.Name == "domains" })
-		checks[len(checks)-1].Look = b.checkMailbox
+	if inTPM {
+		add("TPM", func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) })
 	}
-	if b.Settings.Keys.Protection == settings.ProtectionFile {
-		checks = slices.DeleteFunc(checks, func(c preflight.Check) bool { return c.Name == "TPM" })
+	if !submitting {
+		add("certificate", b.checkCertificate)
+	}
+	add("relay", b.checkRelay)
+	add("spool", b.checkSpool)
+	if submitting { // neither the connector's certificate nor an MX has a part in it
+		add("upstream", b.checkMailbox)
+	} else {
+		add("domains", b.checkDomains)
+		add("upstream", b.checkUpstream)
 	}
 	const timeout = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
