@@ -100,19 +100,16 @@ func (o *options) checker(ctx context.Context, wanted candidate.Candidate) (k ca
 	return candidate.Checker{Store: store, TPM: chip, Protect: b.protector(), Sealer: b.sealer(), Judge: usable}, b.close, nil
 }
 
-// inForce gives the settings in the store, or others where there are none that
-// can be read.
+// inForce gives the settings in the store, as far as this version can read them,
+// or others where there are none.
 func (o *options) inForce(ctx context.Context, store *state.Store, others settings.Settings) settings.Settings {
-	running, err := candidate.Load(ctx, store)
-	if err != nil {
+	stored, err := candidate.LoadSettings(ctx, store)
+	var unusable *settings.StoredError
+	if err != nil && !errors.As(err, &unusable) {
 		return others
 	}
-	s, err := settings.Parse([]byte(running.Settings))
-	if err != nil {
-		return others
-	}
-	o.override(&s)
-	return s
+	o.override(&stored.Settings)
+	return stored.Settings
 }
 
 // faultsOf gives each fault of a joined error, as a person is to read them.

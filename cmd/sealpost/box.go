@@ -65,14 +65,8 @@ func storedSettings(o *options) (s settings.Settings, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
 	defer cancel()
-	running, err := candidate.Load(ctx, store)
-	if err != nil {
-		return s, err
-	}
-	if s, err = settings.Parse([]byte(running.Settings)); err != nil {
-		return s, fmt.Errorf("the stored settings cannot be used by this version: set the box up again:\n%w", err)
-	}
-	return s, nil
+	stored, err := candidate.LoadSettings(ctx, store)
+	return stored.Settings, err
 }
 
 // storeIn is the settings area at the front of a state.

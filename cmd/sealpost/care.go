@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"sealpost/hal/linux/kernel"
 	"sealpost/hal/linux/mdns"
 	"sealpost/hal/linux/watchdog"
+	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 	"sealpost/relay/control"
 	"sealpost/relay/spool"
@@ -84,7 +86,7 @@ func (m *machine) keep(ctx context.Context, part string, run func(context.Contex
 func (m *machine) name() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return string(orDefault(m.settings).Network.Name)
+	return cmp.Or(m.hostname, string(settings.Default().Network.Name))
 }
 
 // followNetwork records a change, tells who goes by the addresses, and has the

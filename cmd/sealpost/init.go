@@ -79,7 +79,8 @@ type machine struct {
 	confirmed *candidate.ConfirmedCommit // puts settings into force; before mu in the lock order
 
 	mu         sync.Mutex
-	settings   *settings.Settings // nil in the factory state
+	settings   *settings.Settings // nil in the factory state and without any that can be used
+	hostname   string             // as the network knows the box
 	unreadable bool               // the stored settings were, when last looked at
 	serving    context.CancelFunc // ends the relay; nil while there is none
 	ends       int                // of relays that nobody asked to end

@@ -43,22 +43,29 @@ func (m *machine) reload(ctx context.Context) {
 }
 
 // adopt reads the settings that are stored now and has the machine go by them;
-// nil in the factory state. Where they cannot be read those before stay.
+// nil in the factory state, and where this version cannot use them: then only
+// their network is in force. Where they cannot be read those before stay.
 func (m *machine) adopt(ctx context.Context) *settings.Settings {
 	stored, err := m.stored(ctx)
 	unreadable := err != nil && !errors.Is(err, candidate.ErrFactory)
 	if unreadable {
 		m.try("settings", err)
 	}
+	for _, ignored := range stored.Ignored {
+		m.try("settings", ignored)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.unreadable = unreadable; unreadable && m.settings != nil {
 		return m.settings
 	}
-	m.settings = stored
-	m.network.Apply(networkOf(orDefault(stored)))
-	m.try("host name", kernel.SetHostname(string(orDefault(stored).Network.Name)))
-	return stored
+	if m.settings = nil; err == nil {
+		m.settings = &stored.Settings
+	}
+	m.hostname = string(stored.Network.Name)
+	m.network.Apply(networkOf(stored.Settings))
+	m.try("host name", kernel.SetHostname(m.hostname))
+	return m.settings
 }
 
 // serve runs the relay. The caller holds mu.
@@ -68,26 +75,19 @@ func (m *machine) serve(ctx context.Context) {
 	go m.relay.Run(serving)
 }
 
-// storedText is that of the settings that the box is to go by, or ErrFactory.
-func (m *machine) storedText(ctx context.Context) (string, error) {
+// stored reads the settings that the box is to go by. Beside an error come those
+// of an empty file, or what of the stored ones could be read.
+func (m *machine) stored(ctx context.Context) (settings.Stored, error) {
+	nothing := settings.Stored{Settings: settings.Default()}
 	if m.store == nil {
-		return "", errNoState
+		return nothing, errNoState
 	}
-	running, err := candidate.Load(ctx, m.store)
-	return running.Settings, err
-}
-
-// stored reads the settings that the box is to go by; nil with ErrFactory.
-func (m *machine) stored(ctx context.Context) (*settings.Settings, error) {
-	text, err := m.storedText(ctx)
-	if err != nil {
-		return nil, err
+	stored, err := candidate.LoadSettings(ctx, m.store)
+	var unusable *settings.StoredError
+	if err != nil && !errors.As(err, &unusable) {
+		return nothing, err
 	}
-	s, err := settings.Parse([]byte(text))
-	if err != nil {
-		return nil, err
-	}
-	return &s, nil
+	return stored, err
 }
 
 // orDefault are the settings in force; those of an empty file in the factory
