@@ -7,6 +7,7 @@ import (
 	"testing/fstest"
 
 	"sealpost/hal/linux/flash"
+	"sealpost/provisioning/bundle"
 	"sealpost/provisioning/state"
 )
 
@@ -16,7 +17,7 @@ func TestACertificateAloneSetsNoBoxUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	stick := fstest.MapFS{"sealpost/contoso.pem": {Data: []byte("x")}}
-	v := (&options{state: path, tpm: "/no/such/tpm"}).takeFiles(t.Context(), stick, "525400123456")
+	v := bundle.Apply(t.Context(), stick, "525400123456", usable, (&options{state: path, tpm: "/no/such/tpm"}).checker)
 	if said := strings.Join(v.Faults, "\n"); v.Applied || !strings.Contains(said, "sealpost: this box was never set up") {
 		t.Errorf("the stick is %s", v)
 	}

@@ -58,14 +58,14 @@ func (m *machine) lampStick(p *led.Pattern) {
 
 // takeStick has a child look at a stick, and puts into force what it committed.
 // A child that hangs in the kernel is left behind.
-func (m *machine) takeStick(ctx context.Context, s usb.Stick) stickVerdict {
+func (m *machine) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
 	before := m.lastBundle(ctx)
 	ctx, cancel := context.WithTimeout(ctx, stickPatience)
 	defer cancel()
 	child, err := m.startStick(ctx, s)
 	if err != nil {
 		m.try("stick", err)
-		return stickVerdict{Faults: faultsOf(err)}
+		return bundle.Refused(err)
 	}
 	defer child.close()
 	v := m.verdict(ctx, child.Decoder, before)
@@ -84,15 +84,15 @@ func (m *machine) takeStick(ctx context.Context, s usb.Stick) stickVerdict {
 
 // verdict is what a child says became of its stick. One that was ended between
 // its commit and its word has changed the box all the same.
-func (m *machine) verdict(ctx context.Context, child *json.Decoder, before string) (v stickVerdict) {
+func (m *machine) verdict(ctx context.Context, child *json.Decoder, before string) (v bundle.Verdict) {
 	err := child.Decode(&v)
 	switch {
 	case err == nil:
 		return v
 	case m.lastBundle(context.WithoutCancel(ctx)) != before:
-		return stickVerdict{Applied: true, Files: []string{bundle.Folder}}
+		return bundle.Verdict{Applied: true, Files: []string{bundle.Folder}}
 	}
-	return stickVerdict{Faults: []string{fmt.Sprintf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%v)", err)}}
+	return bundle.Verdict{Faults: []string{fmt.Sprintf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%v)", err)}}
 }
 
 // lastBundle names the bundle that was committed last; a state that cannot be

@@ -1,0 +1,138 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/state"
+)
+
+// memory is a settings area.
+type memory struct {
+	sections state.Sections
+	opened   int
+	closed   error // of what ends a checker's use
+}
+
+func (m *memory) Load(context.Context) (state.Sections, error) { return maps.Clone(m.sections), nil }
+
+func (m *memory) Update(_ context.Context, change func(state.Sections) error) error {
+	sections := state.Sections{}
+	maps.Copy(sections, m.sections)
+	if err := change(sections); err != nil {
+		return err
+	}
+	m.sections = sections
+	return nil
+}
+
+func (m *memory) open(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
+	m.opened++
+	return candidate.Checker{Store: m, Judge: anyone}, func() error { return m.closed }, nil
+}
+
+func (m *memory) apply(t *testing.T, stick fstest.MapFS) Verdict {
+	t.Helper()
+	return Apply(t.Context(), stick, serial, anyone, m.open)
+}
+
+func TestApply_CommitsAStickOnceAndSaysSoTheSecondTime(t *testing.T) {
+	var m memory
+	stick := fstest.MapFS{"sealpost/sealpost.toml": content(good)}
+	files := []string{"sealpost/sealpost.toml"}
+	if v := m.apply(t, stick); !v.Applied || !slices.Equal(v.Files, files) || v.String() != "applied: sealpost/sealpost.toml" {
+		t.Errorf("the first time: %+v", v)
+	}
+	if running, err := candidate.Load(t.Context(), &m); err != nil || running.Settings != good || running.Trial {
+		t.Errorf("%v, stored %+v", err, running)
+	}
+	m.closed = errors.New("closing failed")
+	if v := m.apply(t, stick); !v.Before || v.Applied || v.String() != "applied before, nothing was changed: sealpost/sealpost.toml" {
+		t.Errorf("the second time: %+v", v)
+	}
+}
+
+func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
+	var m memory
+	v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n[limits]\nrecipients = \"x\"\n"), "sealpost/a.pfx": content("x"), "sealpost/b.pem": content("x")})
+	if v.Applied || v.Before || len(v.Faults) < 3 || m.opened > 0 || m.sections != nil {
+		t.Errorf("%+v, opened %d times", v, m.opened)
+	}
+	if !strings.HasPrefix(v.String(), "refused, nothing was changed: ") || strings.Contains(v.String(), "\n") {
+		t.Errorf("in words: %s", v)
+	}
+	if v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n")}); len(v.Faults) == 0 || m.sections != nil {
+		t.Errorf("settings with a fault: %+v", v)
+	}
+}
+
+func TestApply_RefusesACertificateForABoxWithoutSettings(t *testing.T) {
+	var m memory
+	v := m.apply(t, fstest.MapFS{"sealpost/contoso.pfx": {Data: pfx(t)}, "sealpost/password.txt": content(password)})
+	if v.Applied || len(v.Faults) != 1 || !strings.HasPrefix(v.Faults[0], "sealpost: this box was never set up") {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestApply_SaysWhatCannotBeOpened(t *testing.T) {
+	open := func(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
+		return candidate.Checker{}, nil, errors.New("there is no state yet")
+	}
+	v := Apply(t.Context(), fstest.MapFS{"sealpost/sealpost.toml": content(good)}, serial, anyone, open)
+	if v.Applied || !slices.Equal(v.Faults, []string{"there is no state yet"}) {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestVerdict_ResultTellsATechnicianWhatBecameOfTheStick(t *testing.T) {
+	at := time.Date(2026, 11, 26, 9, 5, 0, 0, time.UTC)
+	for _, c := range []struct {
+		verdict Verdict
+		at      time.Time
+		want    string
+	}{
+		{Verdict{Applied: true, Files: []string{"sealpost/sealpost.toml", "sealpost/a.pfx"}}, at, `Sealpost: what became of this stick
+
+Box:   10000000abcdef12
+Time:  2026-11-26 09:05:00 UTC
+Read:  sealpost/sealpost.toml
+       sealpost/a.pfx
+
+The box has taken this over.
+
+Next: pull the stick, and take PFX, password and secret off it: the box has
+its own copy. Have a device send a test message. If the lamp is not on steadily
+after a minute, the serial console says why.
+`},
+		{Verdict{Before: true, Files: []string{"sealpost/sealpost.toml"}}, time.Time{}, `Sealpost: what became of this stick
+
+Box:   10000000abcdef12
+Read:  sealpost/sealpost.toml
+
+This box has taken exactly these files over before. Nothing was changed.
+
+Next: pull the stick. If the box is to have other settings, change the files.
+`},
+		{Refused(errors.Join(errors.New("one"), errors.New("two"))), time.Time{}, `Sealpost: what became of this stick
+
+Box:   10000000abcdef12
+
+Nothing was changed, because of:
+1. one
+2. two
+
+Next: correct this on the stick, eject it, and put it into the box again.
+`},
+	} {
+		if got := string(c.verdict.Result(serial, c.at)); got != strings.ReplaceAll(c.want, "\n", "\r\n") {
+			t.Errorf("got\n%s\nand not\n%s", got, c.want)
+		}
+	}
+}
