@@ -10,9 +10,13 @@ import (
 
 	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
 )
 
-// Verdict is what became of a stick. Without Applied and Before it was refused.
+// ResultName is the file in [Folder] that tells what became of a stick.
+const ResultName = "result.txt"
+
+// Verdict is what became of a stick.
 type Verdict struct {
 	Applied bool           `json:"applied,omitempty"` // to this box, now
 	Before  bool           `json:"before,omitempty"`  // applied earlier, so nothing was changed
@@ -20,7 +24,7 @@ type Verdict struct {
 	Faults  []*fault.Fault `json:"faults,omitempty"`
 }
 
-// Refused is the verdict on a stick that could not be read.
+// Refused is the verdict on a stick with faults; a joined error is several.
 func Refused(err error) Verdict { return Verdict{Faults: fault.List(err)} }
 
 func (v Verdict) String() string {
@@ -37,54 +41,51 @@ func (v Verdict) String() string {
 	return "refused, nothing was changed: " + strings.Join(texts, "; ")
 }
 
-// OpenChecker gives who checks and commits a candidate; the caller calls done.
-type OpenChecker func(ctx context.Context, wanted candidate.Candidate) (k candidate.Checker, done func() error, err error)
-
-var errAppliedBefore = errors.New("this was applied before")
+// Opener gives the checker for a candidate, and what ends its use. The parts
+// that it opens may depend on the settings in the candidate.
+type Opener func(context.Context, candidate.Candidate) (k candidate.Checker, done func() error, err error)
 
 // Apply reads what a stick holds for the box of this serial number and commits
-// it, unless it was applied before.
-func Apply(ctx context.Context, stick fs.FS, serial string, open OpenChecker) Verdict {
+// it in one write, unless exactly that was committed before. Files in which
+// anything is wrong change nothing, and the verdict names every fault. Judge
+// refuses a certificate that the tenant could make nothing of.
+func Apply(ctx context.Context, stick fs.FS, serial string, judge func(certificate.Path) error, open Opener) Verdict {
 	b, faults := Read(stick, serial)
-	v := Verdict{Files: b.Files()}
-	err := b.commit(ctx, faults, open)
-	switch {
-	case errors.Is(err, errAppliedBefore):
+	var v Verdict
+	switch before, err := b.commit(ctx, faults, judge, open); {
+	case before:
 		v.Before = true
 	case err != nil:
-		v.Faults = fault.List(err)
+		v = Refused(err)
 	default:
 		v.Applied = true
 	}
+	v.Files = b.Files()
 	return v
 }
 
-// commit commits a bundle in which nothing is wrong.
-func (b Bundle) commit(ctx context.Context, faults error, open OpenChecker) (err error) {
+// commit commits a bundle in which nothing is wrong. It tells whether that was
+// done before.
+func (b Bundle) commit(ctx context.Context, faults error, judge func(certificate.Path) error, open Opener) (before bool, err error) {
+	if faults != nil {
+		return false, errors.Join(faults, b.Check(judge))
+	}
 	checker, done, err := open(ctx, b.Candidate)
 	if err != nil {
-		return errors.Join(faults, err)
+		return false, err
 	}
-	defer func() { err = errors.Join(err, done()) }()
-	if faults != nil {
-		return errors.Join(faults, b.Check(checker.Judge))
+	before, err = candidate.Applied(ctx, checker.Store, b.Origin)
+	if err == nil && !before {
+		if err = errors.Join(b.Check(judge), b.checkFirst(ctx, checker.Store)); err == nil {
+			err = checker.Commit(ctx, b.Candidate)
+		}
 	}
-	before, err := candidate.Applied(ctx, checker.Store, b.Origin)
-	switch {
-	case err != nil:
-		return err
-	case before:
-		return errAppliedBefore
-	}
-	if err := errors.Join(b.Check(checker.Judge), b.comesFirst(ctx, checker.Store)); err != nil {
-		return err
-	}
-	return checker.Commit(ctx, b.Candidate)
+	return before, errors.Join(err, done())
 }
 
-// comesFirst refuses what a box cannot work by as long as it has no settings:
+// checkFirst refuses what a box cannot work by as long as it has no settings:
 // taken alone it would look like a box that was set up.
-func (b Bundle) comesFirst(ctx context.Context, store candidate.Store) error {
+func (b Bundle) checkFirst(ctx context.Context, store candidate.Store) error {
 	if b.Settings != "" {
 		return nil
 	}
@@ -98,17 +99,16 @@ func (b Bundle) comesFirst(ctx context.Context, store candidate.Store) error {
 // words are those of the file with the result, which is read at a PC: what to
 // do about the faults that a stick can meet.
 var words = fault.Words{
-	fault.NoStorage:       "switch the box off, check that its card or storage is fitted firmly, and switch it on; if it stays so, replace the storage",
-	fault.NoState:         "switch the box off and on; if it stays so, replace the storage",
-	fault.StateInUse:      "put the stick in again after a minute",
-	fault.StateDamaged:    "hold the box's button for 10 seconds to reset it, and put the stick in again; if this comes back, replace the flash",
-	fault.StateNewer:      "or hold the box's button for 10 seconds to reset it, and put the stick in again",
-	fault.NoRequest:       "put a PFX on the stick, or make a request on the box's serial console first",
-	fault.SettingsInvalid: "put a sealpost.toml on the stick",
+	fault.NoStorage:    "switch the box off, check that its card or storage is fitted firmly, and switch it on; if it stays so, replace the storage",
+	fault.NoState:      "switch the box off and on; if it stays so, replace the storage",
+	fault.StateInUse:   "put the stick in again after a minute",
+	fault.StateDamaged: "hold the box's button for 10 seconds to reset it, and put the stick in again; if this comes back, replace the flash",
+	fault.StateNewer:   "or hold the box's button for 10 seconds to reset it, and put the stick in again",
+	fault.NoRequest:    "put a PFX on the stick, or make a request on the box's serial console first",
 }
 
-// Result tells a technician at a PC what became of the stick; a zero time is
-// left out.
+// Result is the content of [ResultName], which tells a technician at a PC what
+// became of the stick. A zero time is left out.
 func (v Verdict) Result(serial string, now time.Time) []byte {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }

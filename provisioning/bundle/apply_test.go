@@ -3,6 +3,8 @@ package bundle
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -13,48 +15,132 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// memory is a settings area that nobody else uses.
-type memory state.Sections
-
-func (m memory) Load(context.Context) (state.Sections, error) { return state.Sections(m), nil }
-
-func (m memory) Update(_ context.Context, change func(state.Sections) error) error {
-	return change(state.Sections(m))
+// memory is a settings area.
+type memory struct {
+	sections state.Sections
+	opened   int
+	closed   error // of what ends a checker's use
 }
 
-// boxWith opens a box with this settings area.
-func boxWith(store memory) OpenChecker {
-	return func(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
-		return candidate.Checker{Store: store, Judge: anyone}, func() error { return nil }, nil
+func (m *memory) Load(context.Context) (state.Sections, error) { return maps.Clone(m.sections), nil }
+
+func (m *memory) Update(_ context.Context, change func(state.Sections) error) error {
+	sections := state.Sections{}
+	maps.Copy(sections, m.sections)
+	if err := change(sections); err != nil {
+		return err
+	}
+	m.sections = sections
+	return nil
+}
+
+func (m *memory) open(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
+	m.opened++
+	return candidate.Checker{Store: m, Judge: anyone}, func() error { return m.closed }, nil
+}
+
+func (m *memory) apply(t *testing.T, stick fstest.MapFS) Verdict {
+	t.Helper()
+	return Apply(t.Context(), stick, serial, anyone, m.open)
+}
+
+func TestApply_CommitsAStickOnceAndSaysSoTheSecondTime(t *testing.T) {
+	var m memory
+	stick := fstest.MapFS{"sealpost/sealpost.toml": content(good)}
+	files := []string{"sealpost/sealpost.toml"}
+	if v := m.apply(t, stick); !v.Applied || !slices.Equal(v.Files, files) || v.String() != "applied: sealpost/sealpost.toml" {
+		t.Errorf("the first time: %+v", v)
+	}
+	if running, err := candidate.Load(t.Context(), &m); err != nil || running.Settings != good || running.Trial {
+		t.Errorf("%v, stored %+v", err, running)
+	}
+	m.closed = errors.New("closing failed")
+	if v := m.apply(t, stick); !v.Before || v.Applied || v.String() != "applied before, nothing was changed: sealpost/sealpost.toml" {
+		t.Errorf("the second time: %+v", v)
 	}
 }
 
-const minimal = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
-
-func TestApply_SetsNoBoxUpWithACertificateAlone(t *testing.T) {
-	v := Apply(t.Context(), fstest.MapFS{"sealpost/contoso.pem": content("x")}, "525400123456", boxWith(memory{}))
-	if v.Applied || !strings.Contains(v.String(), "sealpost: this box was never set up") {
-		t.Errorf("the stick is %s", v)
+func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
+	var m memory
+	v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n[limits]\nrecipients = \"x\"\n"), "sealpost/a.pfx": content("x"), "sealpost/b.pem": content("x")})
+	if v.Applied || v.Before || len(v.Faults) < 3 || m.opened > 0 || m.sections != nil {
+		t.Errorf("%+v, opened %d times", v, m.opened)
+	}
+	if !strings.HasPrefix(v.String(), "refused, nothing was changed: ") || strings.Contains(v.String(), "\n") {
+		t.Errorf("in words: %s", v)
+	}
+	if v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n")}); len(v.Faults) == 0 || m.sections != nil {
+		t.Errorf("settings with a fault: %+v", v)
 	}
 }
 
-func TestApply_AppliesAStickOnce(t *testing.T) {
-	stick, box := fstest.MapFS{"sealpost/sealpost.toml": content(minimal)}, boxWith(memory{})
-	if v := Apply(t.Context(), stick, "1", box); !v.Applied || v.String() != "applied: sealpost/sealpost.toml" {
-		t.Errorf("the stick is %s", v)
-	}
-	if v := Apply(t.Context(), stick, "1", box); v.Applied || !v.Before {
-		t.Errorf("a second time it is %s", v)
+func TestApply_RefusesACertificateForABoxWithoutSettings(t *testing.T) {
+	var m memory
+	v := m.apply(t, fstest.MapFS{"sealpost/contoso.pfx": {Data: pfx(t)}, "sealpost/password.txt": content(password)})
+	if v.Applied || len(v.Faults) != 1 || !strings.HasPrefix(v.Faults[0].Text, "sealpost: this box was never set up") {
+		t.Errorf("%+v", v)
 	}
 }
 
-func TestResult_SaysWhatToDoWithWhatThereIsAtTheBox(t *testing.T) {
-	closed := func(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
-		return candidate.Checker{}, nil, fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum"))
+func TestApply_SaysWhatCannotBeOpened(t *testing.T) {
+	open := func(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
+		return candidate.Checker{}, nil, errors.New("there is no state yet")
 	}
-	v := Apply(t.Context(), fstest.MapFS{"sealpost/sealpost.toml": content(minimal)}, "1", closed)
-	said := string(v.Result("1", time.Time{}))
-	if !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") || strings.Contains(said, "Time:") {
+	v := Apply(t.Context(), fstest.MapFS{"sealpost/sealpost.toml": content(good)}, serial, anyone, open)
+	if v.Applied || len(v.Faults) != 1 || v.Faults[0].Text != "there is no state yet" {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestVerdict_ResultTellsATechnicianWhatBecameOfTheStick(t *testing.T) {
+	at := time.Date(2026, 11, 26, 9, 5, 0, 0, time.UTC)
+	for _, c := range []struct {
+		verdict Verdict
+		at      time.Time
+		want    string
+	}{
+		{Verdict{Applied: true, Files: []string{"sealpost/sealpost.toml", "sealpost/a.pfx"}}, at, `Sealpost: what became of this stick
+
+Box:   10000000abcdef12
+Time:  2026-11-26 09:05:00 UTC
+Read:  sealpost/sealpost.toml
+       sealpost/a.pfx
+
+The box has taken this over.
+
+Next: pull the stick, and take PFX, password and secret off it: the box has
+its own copy. Have a device send a test message. If the lamp is not on steadily
+after a minute, the serial console says why.
+`},
+		{Verdict{Before: true, Files: []string{"sealpost/sealpost.toml"}}, time.Time{}, `Sealpost: what became of this stick
+
+Box:   10000000abcdef12
+Read:  sealpost/sealpost.toml
+
+This box has taken exactly these files over before. Nothing was changed.
+
+Next: pull the stick. If the box is to have other settings, change the files.
+`},
+		{Refused(errors.Join(errors.New("one"), errors.New("two"))), time.Time{}, `Sealpost: what became of this stick
+
+Box:   10000000abcdef12
+
+Nothing was changed, because of:
+1. one
+2. two
+
+Next: correct this on the stick, eject it, and put it into the box again.
+`},
+	} {
+		if got := string(c.verdict.Result(serial, c.at)); got != strings.ReplaceAll(c.want, "\n", "\r\n") {
+			t.Errorf("got\n%s\nand not\n%s", got, c.want)
+		}
+	}
+}
+
+func TestVerdict_ResultSaysWhatToDoWithWhatThereIsAtTheBox(t *testing.T) {
+	v := Refused(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
+	if said := string(v.Result(serial, time.Time{})); !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
 		t.Errorf("it says\n%s", said)
 	}
 	for code, cure := range words {

@@ -1,4 +1,4 @@
-// Package bundle reads what a technician put on a USB stick for a box: a folder
+// Package bundle applies what a technician put on a USB stick for a box: a folder
 // sealpost with settings, a certificate, the certificate's password, and the
 // client secret of an application.
 //
@@ -8,8 +8,9 @@
 //	sealpost/secret.txt          the client secret in its first line
 //	sealpost/<serial number>/…   the same for one box, which then reads nothing else
 //
-// It knows names, sizes and what a file may be. It must not know how a stick is
-// reached, what the box has stored, or the time. It reads files of these names
+// It knows names, sizes and what a file may be, and commits what is in order. It
+// must not know how a stick is reached, how the box stores what is committed, or
+// the time. It reads files of these names
 // only, and nothing that a file system of strangers could lead elsewhere.
 package bundle
 

@@ -19,8 +19,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"sealpost/hal"
+	"sealpost/hal/fault"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/credential"
 	"sealpost/provisioning/identity"
@@ -30,12 +32,17 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// Sections of the settings area that this package owns.
+// Sections of the settings area that this package owns. The two with a schema
+// hold the number of [settings.Schema] that the text has which they are named
+// after, in decimal digits. Without one it is 1, which is what versions before
+// the number have written.
 const (
-	sectionSettings = "settings"
-	sectionTrial    = "settings on trial"
-	sectionOrigins  = "origins"
-	sectionPIN      = "console"
+	sectionSettings    = "settings"
+	sectionSchema      = "settings schema"
+	sectionTrial       = "settings on trial" // what they replace
+	sectionTrialSchema = "settings on trial schema"
+	sectionOrigins     = "origins"
+	sectionPIN         = "console"
 )
 
 // mostOrigins is how many bundles are remembered as applied.
@@ -46,7 +53,7 @@ var errNothing = errors.New("there is nothing to change")
 
 // ErrOvertaken is returned where the settings are not those any more that the
 // author of others has seen.
-var ErrOvertaken = errors.New("somebody else has changed the settings meanwhile, such as with a stick: look at the settings that are in force now, and make the change again if it is not among them")
+var ErrOvertaken = fault.New(fault.SettingsChanged, "somebody else has changed the settings meanwhile, such as with a stick: look at the settings that are in force now, and make the change again if it is not among them")
 
 // Store is the settings area.
 type Store interface {
@@ -147,21 +154,20 @@ func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 
 // vault keeps the client secret of the application that the box is to be.
 func (k Checker) vault(ctx context.Context, c Candidate) (credential.Vault, error) {
-	text := c.Settings
-	if text == "" {
-		running, err := Load(ctx, k.Store)
+	var s settings.Settings
+	var err error
+	if c.Settings != "" {
+		if s, err = settings.Parse([]byte(c.Settings)); err != nil {
+			return credential.Vault{}, nil // which is said of the settings
+		}
+	} else {
+		stored, err := LoadSettings(ctx, k.Store)
 		if err != nil {
 			return credential.Vault{}, err
 		}
-		text = running.Settings
+		s = stored.Settings
 	}
-	s, err := settings.Parse([]byte(text))
-	switch {
-	case err != nil && c.Settings != "":
-		return credential.Vault{}, nil // which is said of the settings
-	case err != nil:
-		return credential.Vault{}, err
-	case s.Upstream.Method != settings.MethodSubmission || s.Upstream.OAuth.Grant != settings.GrantSecret:
+	if s.Upstream.Method != settings.MethodSubmission || s.Upstream.OAuth.Grant != settings.GrantSecret {
 		return credential.Vault{}, fmt.Errorf("there is a client secret, and the settings make no use of one: leave it out, or set upstream.method to %q and upstream.oauth.grant to %q",
 			settings.MethodSubmission, settings.GrantSecret)
 	}
@@ -259,12 +265,37 @@ func (c checked) putSettings(sections state.Sections) error {
 	_, trying := sections[sectionTrial]
 	switch {
 	case !c.Trial || !there:
-		delete(sections, sectionTrial)
+		keep(sections)
 	case !trying: // of two trials on end, the settings before the first come back
-		sections[sectionTrial] = before
+		move(sections, sectionTrial, sectionSettings)
+		move(sections, sectionTrialSchema, sectionSchema)
 	}
 	sections[sectionSettings] = []byte(c.Settings)
+	sections[sectionSchema] = strconv.AppendInt(nil, settings.Schema, 10)
 	return nil
+}
+
+// keep ends a trial: its settings stay.
+func keep(sections state.Sections) {
+	delete(sections, sectionTrial)
+	delete(sections, sectionTrialSchema)
+}
+
+// undo ends a trial: the settings before it come back.
+func undo(sections state.Sections) {
+	move(sections, sectionSettings, sectionTrial)
+	move(sections, sectionSchema, sectionTrialSchema)
+}
+
+// move has one section take the place of another; one that is not there leaves
+// nothing.
+func move(sections state.Sections, to, from string) {
+	content, there := sections[from]
+	delete(sections, from)
+	delete(sections, to)
+	if there {
+		sections[to] = content
+	}
 }
 
 // Version names the text of settings; that of the factory state is empty.

@@ -13,6 +13,7 @@ import (
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 	"sealpost/tests/parts"
 )
@@ -114,7 +115,7 @@ func TestSettingsCertificateAndPINAreCommittedInOneWrite(t *testing.T) {
 	if m.writes != 1 {
 		t.Errorf("%d writes", m.writes)
 	}
-	if got := running(t, m); got != (Running{Settings: before, Locked: true}) {
+	if got := running(t, m); got != (Running{Settings: before, Schema: 1, Locked: true}) {
 		t.Errorf("running %+v", got)
 	}
 	client, err := identity.Load(t.Context(), m)
@@ -175,13 +176,13 @@ func TestATrialThatNobodyConfirmsIsRolledBack(t *testing.T) {
 	}
 	commit(t, m, Candidate{Settings: after, Trial: true})
 	commit(t, m, Candidate{Settings: after + "#", Trial: true})
-	if got := running(t, m); got != (Running{Settings: after + "#", Trial: true}) {
+	if got := running(t, m); got != (Running{Settings: after + "#", Schema: 1, Trial: true}) {
 		t.Fatalf("on trial: %+v", got)
 	}
 	if rolled, err := rollBack(t.Context(), m); err != nil || !rolled {
 		t.Fatalf("%v, %v", rolled, err)
 	}
-	if got := running(t, m); got != (Running{Settings: before}) {
+	if got := running(t, m); got != (Running{Settings: before, Schema: 1}) {
 		t.Errorf("rolled back to %+v", got)
 	}
 	if rolled, err := rollBack(t.Context(), m); err != nil || rolled {
@@ -211,6 +212,52 @@ func TestAConfirmedTrialStays(t *testing.T) {
 	}
 	if rolled, err := rollBack(t.Context(), m); err != nil || rolled || running(t, m).Settings != after {
 		t.Errorf("%v, %v, %+v", rolled, err, running(t, m))
+	}
+}
+
+func TestATextAndItsSchemaStayTogether(t *testing.T) {
+	newer := state.Sections{sectionSettings: []byte(before), sectionSchema: []byte("7")}
+	for name, c := range map[string]struct {
+		end  func(context.Context, Store) error
+		want Running
+	}{
+		"confirmed":   {confirm, Running{Settings: after, Schema: settings.Schema}},
+		"rolled back": {func(ctx context.Context, s Store) error { _, err := rollBack(ctx, s); return err }, Running{Settings: before, Schema: 7}},
+	} {
+		m := &memory{sections: maps.Clone(newer)}
+		commit(t, m, Candidate{Settings: after, Trial: true})
+		if got := running(t, m); got != (Running{Settings: after, Schema: settings.Schema, Trial: true}) {
+			t.Errorf("%s: on trial %+v", name, got)
+		}
+		if err := c.end(t.Context(), m); err != nil || running(t, m) != c.want || len(m.sections) != 2 {
+			t.Errorf("%s: %v, %+v in %v", name, err, running(t, m), m.sections)
+		}
+	}
+}
+
+func TestSettingsWithoutASchemaHaveTheFirst(t *testing.T) {
+	for _, number := range []string{"", "x", "-3"} {
+		m := &memory{sections: state.Sections{sectionSettings: []byte(before), sectionSchema: []byte(number)}}
+		if got := running(t, m).Schema; got != 1 {
+			t.Errorf("%q is %d", number, got)
+		}
+	}
+}
+
+func TestLoadSettings_ReadsWhatANewerVersionStored(t *testing.T) {
+	m := &memory{sections: state.Sections{sectionSettings: []byte(before + "[archive]\nkeep = 1\n"), sectionSchema: []byte("2")}}
+	if s, err := LoadSettings(t.Context(), m); err != nil || s.Schema != 2 || len(s.Ignored) != 1 || s.Ignored[0].Key != "archive" {
+		t.Errorf("%v, ignored %v", err, s.Ignored)
+	}
+	if got := running(t, m).Settings; !strings.Contains(got, "archive") {
+		t.Errorf("it is gone from what is stored:\n%s", got)
+	}
+	var refused *settings.StoredError
+	if _, err := LoadSettings(t.Context(), &memory{sections: state.Sections{sectionSettings: []byte("upstream.method = 'quantum'")}}); !errors.As(err, &refused) {
+		t.Errorf("said %v", err)
+	}
+	if _, err := LoadSettings(t.Context(), &memory{}); !errors.Is(err, ErrFactory) {
+		t.Errorf("said %v", err)
 	}
 }
 

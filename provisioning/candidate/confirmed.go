@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"sealpost/hal/fault"
 )
 
 // ConfirmTimeout is how long settings on trial wait for their confirmation
@@ -20,7 +22,7 @@ const (
 )
 
 // ErrNoTrial is returned by a confirmation that came too late.
-var ErrNoTrial = errors.New("nothing is on trial any more: see under settings which are in force, and make the change again if it is not among them")
+var ErrNoTrial = fault.New(fault.NoTrial, "nothing is on trial any more: see under settings which are in force, and make the change again if it is not among them")
 
 // Applier is whoever goes by the stored settings.
 type Applier interface {

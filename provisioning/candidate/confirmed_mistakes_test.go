@@ -43,13 +43,13 @@ var mistakes = map[string]variant{
 	}},
 	"a confirmation is not stored": {store: changed(func(before, after state.Sections) {
 		if trial, there := before[sectionTrial]; there && string(before[sectionSettings]) == string(after[sectionSettings]) {
-			after[sectionTrial] = trial
+			after[sectionTrial], after[sectionTrialSchema] = trial, before[sectionTrialSchema]
 		}
 	})},
-	"the settings of the first of two trials come back": {store: changed(func(before, after state.Sections) {
+	"the settings before the second of two trials come back": {store: changed(func(before, after state.Sections) {
 		_, was := before[sectionTrial]
 		if _, is := after[sectionTrial]; was && is {
-			after[sectionTrial] = before[sectionSettings]
+			after[sectionTrial], after[sectionTrialSchema] = before[sectionSettings], before[sectionSchema]
 		}
 	})},
 	"a boot does not roll back": {start: func(ctx context.Context, _ *ConfirmedCommit, store Store) error {

@@ -9,6 +9,15 @@ import (
 	"sealpost/provisioning/state"
 )
 
+// schemaOf is the stored schema of the version that wrote a text; the first
+// stores none.
+func schemaOf(text string) []byte {
+	if text == "" || text == "a" {
+		return nil
+	}
+	return []byte{'0' + text[0] - 'a'}
+}
+
 // operation is something that happens to the box, and to the model.
 type operation struct {
 	name  string
@@ -23,8 +32,13 @@ func (r *rig) committing(name string, c Candidate) operation {
 		c.Origin = fmt.Sprint(r.commits)
 	}
 	return operation{name + " " + c.Settings, func(ctx context.Context) error {
-		// As Checker.Commit does once it has found nothing wrong.
-		return r.store().Update(ctx, func(sections state.Sections) error { return checked{Candidate: c}.put(sections, nil) })
+		// As Checker.Commit does once it has found nothing wrong, in whatever
+		// version wrote this text.
+		return r.store().Update(ctx, func(sections state.Sections) error {
+			err := checked{Candidate: c}.put(sections, nil)
+			sections[sectionSchema] = schemaOf(c.Settings)
+			return err
+		})
 	}, func(m *model) error {
 		m.stored.commit(c.Settings, c.Trial)
 		return nil

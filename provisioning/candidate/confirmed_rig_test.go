@@ -1,6 +1,7 @@
 package candidate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -298,7 +299,13 @@ func (r *rig) start(ctx context.Context, possible ...stored) error {
 func (r *rig) stored(ctx context.Context) (stored, error) {
 	sections, err := state.Open(r.area).Load(ctx)
 	_, trial := sections[sectionTrial]
-	return stored{string(sections[sectionSettings]), string(sections[sectionTrial]), trial}, err
+	found := stored{string(sections[sectionSettings]), string(sections[sectionTrial]), trial}
+	for text, section := range map[string]string{found.text: sectionSchema, found.before: sectionTrialSchema} {
+		if !bytes.Equal(sections[section], schemaOf(text)) && found.text != found.before {
+			err = fmt.Errorf("%q has %q in %q", text, sections[section], section)
+		}
+	}
+	return found, err
 }
 
 func (r *rig) text() string {

@@ -79,7 +79,7 @@ func TestConfirmedCommit_RollsBackWhatNobodyConfirms(t *testing.T) {
 			t.Errorf("shortly before: %t, %s left, in force %q", trial, remaining, a.text())
 		}
 		pass(time.Nanosecond)
-		if trial, _ := c.Trial(); trial || a.text() != before || running(t, m) != (Running{Settings: before}) {
+		if trial, _ := c.Trial(); trial || a.text() != before || running(t, m) != (Running{Settings: before, Schema: 1}) {
 			t.Errorf("after it: on trial %t, in force %q, stored %+v", trial, a.text(), running(t, m))
 		}
 		if want := []string{"applied, trial 2m0s", "rolled back"}; !slices.Equal(a.recorded, want) || a.faults != nil {
@@ -96,7 +96,7 @@ func TestConfirmedCommit_KeepsWhatWasConfirmedInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Hour)
-		if a.text() != after || running(t, m) != (Running{Settings: after}) {
+		if a.text() != after || running(t, m) != (Running{Settings: after, Schema: 1}) {
 			t.Errorf("in force %q, stored %+v", a.text(), running(t, m))
 		}
 		if err := c.Confirm(t.Context()); !errors.Is(err, ErrNoTrial) {
@@ -228,7 +228,7 @@ func TestConfirmedCommit_StartRollsBackWhatAPowerCutFoundOnTrial(t *testing.T) {
 		c, a, m := onTrial(t)
 		c.Stop() // the process is gone
 		next := a.confirmedCommit()
-		if err := next.Start(t.Context()); err != nil || running(t, m) != (Running{Settings: before}) {
+		if err := next.Start(t.Context()); err != nil || running(t, m) != (Running{Settings: before, Schema: 1}) {
 			t.Errorf("%v, stored %+v", err, running(t, m))
 		}
 		if a.text() != after {

@@ -2,20 +2,24 @@ package candidate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/pin"
+	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 )
 
 // ErrFactory is returned where the box was never set up.
-var ErrFactory = errors.New("the box is in its factory state: set it up over the serial console or with a USB stick")
+var ErrFactory = fault.New(fault.FactoryState, "the box is in its factory state")
 
 // Running is what the box was told and goes by.
 type Running struct {
 	Settings string
+	// Schema is the settings' own, as [settings.ParseStored] takes it.
+	Schema int
 	// Trial tells that the settings are on trial.
 	Trial bool
 	// Locked tells that the console asks for a PIN.
@@ -30,11 +34,32 @@ func Load(ctx context.Context, store Store) (Running, error) {
 	}
 	_, trial := sections[sectionTrial]
 	_, locked := sections[sectionPIN]
-	running := Running{string(sections[sectionSettings]), trial, locked}
+	running := Running{string(sections[sectionSettings]), schemaIn(sections), trial, locked}
 	if running.Settings == "" {
 		return running, ErrFactory
 	}
 	return running, nil
+}
+
+// schemaIn is the schema of the settings; a number that cannot be read is none.
+func schemaIn(sections state.Sections) int {
+	n, err := strconv.Atoi(string(sections[sectionSchema]))
+	if err != nil {
+		return 1
+	}
+	return max(1, n)
+}
+
+// LoadSettings reads the settings that the box goes by. Its error is
+// ErrFactory, the store's, or a *[settings.StoredError]; beside the last one
+// comes what could be read, whose network the box keeps.
+func LoadSettings(ctx context.Context, store Store) (settings.Stored, error) {
+	running, err := Load(ctx, store)
+	if err != nil {
+		return settings.Stored{}, err
+	}
+	stored, err := settings.ParseStored([]byte(running.Settings), running.Schema)
+	return stored, fault.Mark(fault.SettingsInvalid, err)
 }
 
 // Applied tells whether a candidate of this origin was committed before.
@@ -59,7 +84,7 @@ func LastOrigin(ctx context.Context, store Store) (string, error) {
 // confirm ends a trial in the store: its settings stay.
 func confirm(ctx context.Context, store Store) error {
 	return store.Update(ctx, func(sections state.Sections) error {
-		delete(sections, sectionTrial)
+		keep(sections)
 		return nil
 	})
 }
@@ -68,10 +93,8 @@ func confirm(ctx context.Context, store Store) error {
 // tells whether there was one.
 func rollBack(ctx context.Context, store Store) (rolled bool, err error) {
 	err = store.Update(ctx, func(sections state.Sections) error {
-		before, trying := sections[sectionTrial]
-		if rolled = trying; trying {
-			sections[sectionSettings] = before
-			delete(sections, sectionTrial)
+		if _, rolled = sections[sectionTrial]; rolled {
+			undo(sections)
 		}
 		return nil
 	})

@@ -8,6 +8,7 @@ import (
 
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/operator"
+	"sealpost/provisioning/settings"
 )
 
 // menu offers what may be done to a box that was set up, once.
@@ -227,27 +228,46 @@ func (s *session) sure(ctx context.Context, warning, words, success string, do f
 	return err
 }
 
-// inForce gives the settings as a draft, for a change of them.
-func (s *session) inForce(ctx context.Context) (*setup, error) {
+// inForce gives the settings as a draft of this version's schema, for a change
+// of them, and what the draft leaves out.
+func (s *session) inForce(ctx context.Context) (u *setup, dropped settings.Errors, err error) {
 	running, err := s.running(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	d, err := parseDraft(running.Settings)
+	text, dropped, err := settings.EditStored([]byte(running.Settings), running.Schema)
 	if err != nil {
 		s.t.Say("%s", inWords(err))
-		return nil, errBack
+		return nil, nil, errBack
 	}
-	return &setup{session: s, draft: d, candidate: candidate.Candidate{Base: candidate.Version(running.Settings)}}, nil
+	d, err := parseDraft(string(text))
+	if err != nil {
+		s.t.Say("%s", inWords(err))
+		return nil, nil, errBack
+	}
+	return &setup{session: s, draft: d, candidate: candidate.Candidate{Base: candidate.Version(running.Settings)}}, dropped, nil
+}
+
+// sayIgnored names what the settings in force hold beyond this version, and
+// what becomes of it.
+func (s *session) sayIgnored(ignored settings.Errors, fate string) {
+	if len(ignored) == 0 {
+		return
+	}
+	s.t.Say("Another version of Sealpost stored settings that this one does not know. %s", fate)
+	for _, e := range ignored {
+		s.t.hang("    ", "  - "+ascii(e.Message))
+	}
 }
 
 // changeNetwork commits another network on trial: a change can cut its author
 // off.
 func (s *session) changeNetwork(ctx context.Context) error {
-	u, err := s.inForce(ctx)
+	u, dropped, err := s.inForce(ctx)
 	if err != nil {
 		return err
 	}
+	s.sayIgnored(dropped, "A change that you apply here takes them out:")
 	before, err := u.draft.text()
 	if err != nil {
 		return err
@@ -275,6 +295,11 @@ func (s *session) settings(ctx context.Context) error {
 	}
 	// As they are, so that they can be copied from here.
 	s.t.Print("\n" + harmless(running.Settings) + "\n")
+	stored, err := settings.ParseStored([]byte(running.Settings), running.Schema)
+	if err != nil {
+		s.t.Say("%s", inWords(err))
+	}
+	s.sayIgnored(stored.Ignored, "The box works without them, and they stay stored:")
 	return s.choose(ctx, "Settings", "1", []choice{
 		{"leave them", func(context.Context) error { return nil }},
 		{"paste others", func(ctx context.Context) error {
@@ -293,7 +318,7 @@ func (s *session) settings(ctx context.Context) error {
 }
 
 func (s *session) testFromMenu(ctx context.Context) error {
-	u, err := s.inForce(ctx)
+	u, _, err := s.inForce(ctx)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ func (s *session) certificate(ctx context.Context) error {
 		{"show it", s.showCertificate},
 		{"paste a PFX in base64, and type its password", s.importPFX},
 		{"make a request in the TPM, and print it", func(ctx context.Context) error {
-			u, err := s.inForce(ctx)
+			u, _, err := s.inForce(ctx)
 			if err != nil {
 				return err
 			}

@@ -91,6 +91,9 @@ func printable(s string) string {
 type reader struct {
 	lines map[string]int
 	errs  Errors
+	// keepsUnknown has keys that nobody knows gathered apart from what is wrong.
+	keepsUnknown bool
+	unknown      Errors
 }
 
 // lineOf is the line of key, or of the nearest section around it.
@@ -114,6 +117,10 @@ func (r *reader) section(path string, tree map[string]any, target reflect.Value)
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		key := joinKey(path, name)
 		field, ok := fieldNamed(target, name)
+		if !ok && r.keepsUnknown {
+			r.unknown = append(r.unknown, Error{r.lineOf(key), printable(key), printable(key) + " is not known to this version and is ignored"})
+			continue
+		}
 		if !ok {
 			r.fault(key, "unknown key %s: %s", printable(key), adviceFor(key))
 			continue

@@ -70,15 +70,16 @@ func TestASpoolIsOfNoUseUnderAnotherTPMAndTheWordsSaySo(t *testing.T) {
 	own := s.tpm
 	s.tpm = parts.StartSwtpm(t)
 	s.configure()
-	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from, or give the mail up with: sealpost spool format --yes"
+	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from, or give the mail up"
+	const cure = "to give it up: sealpost spool format --yes"
 	for _, command := range [][]string{{"queue", "list"}, {"spool", "stat"}, {"spool", "verify"}, {"spool", "dump"}} {
-		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, words) {
+		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, words) || !strings.Contains(result.Err, cure) {
 			t.Errorf("%v says %+v", command, result)
 		}
 	}
 	s.importPFX(certificate)
 	s.start()
-	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), words) {
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), words) || event["code"] != "spool-other-tpm" {
 		t.Errorf("the journal says %v", event)
 	}
 	upstream.Behave(nil)
@@ -275,7 +276,7 @@ func TestARingThatSomethingElseWroteOverNamesItsCure(t *testing.T) {
 	}
 	s.mustSay(1, "begin anew: sealpost spool format --yes", "spool", "stat")
 	s.start()
-	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "sealpost spool format --yes") {
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "blank it with zeros") || event["code"] != "spool-foreign" {
 		t.Errorf("the journal says %v", event)
 	}
 	s.stop()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"sealpost/hal/fault"
 	"sealpost/hal/linux/kernel"
 	"sealpost/hal/linux/network"
 	"sealpost/provisioning/candidate"
@@ -34,12 +35,13 @@ type configuration struct {
 	network networkControl
 
 	mu         sync.Mutex
-	settings   *settings.Settings // nil in the factory state
+	settings   *settings.Settings // nil in the factory state, and without any that can be used
+	name       string             // of the box on the network
 	unreadable bool               // the stored settings were, when last read
 }
 
 func newConfiguration(g *group, s *storage, r relayControl, n networkControl) *configuration {
-	return &configuration{group: g, storage: s, relay: r, network: n}
+	return &configuration{group: g, storage: s, relay: r, network: n, name: string(settings.Default().Network.Name)}
 }
 
 // Reload implements candidate.Applier: the network first, then a new relay that
@@ -69,51 +71,55 @@ func (c *configuration) adopt(ctx context.Context) {
 }
 
 // read reads the stored settings and has the network go by them; nil in the
-// factory state. Where they cannot be read those before stay.
+// factory state, and where this version cannot use them: then only their
+// network is in force. Where they cannot be read those before stay.
 func (c *configuration) read(ctx context.Context) *settings.Settings {
 	stored, err := c.stored(ctx)
 	unreadable := err != nil && !errors.Is(err, candidate.ErrFactory)
 	if unreadable && c.storage.fault == nil {
 		c.try("settings", err)
 	}
+	for _, ignored := range stored.Ignored {
+		c.try("settings", ignored)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.unreadable = unreadable; unreadable && c.settings != nil {
 		return c.settings
 	}
-	c.settings = stored
-	now := orDefault(stored)
+	if c.settings = nil; err == nil {
+		c.settings = &stored.Settings
+	}
+	c.name = string(stored.Network.Name)
 	var addresses []string
-	for _, address := range now.LAN.SMTP {
+	for _, address := range stored.LAN.SMTP {
 		addresses = append(addresses, string(address))
 	}
 	c.relay.listen(addresses)
-	c.network.apply(networkOf(now))
-	c.try("host name", kernel.SetHostname(string(now.Network.Name)))
-	return stored
+	c.network.apply(networkOf(stored.Settings))
+	c.try("host name", kernel.SetHostname(c.name))
+	return c.settings
 }
 
-// stored reads the settings that the box is to go by, or candidate.ErrFactory.
-func (c *configuration) stored(ctx context.Context) (*settings.Settings, error) {
+// stored reads the settings that the box is to go by. Beside an error come
+// those of an empty file, or what of the stored ones could be read.
+func (c *configuration) stored(ctx context.Context) (settings.Stored, error) {
+	nothing := settings.Stored{Settings: settings.Default()}
 	if c.storage.fault != nil {
-		return nil, c.storage.fault
+		return nothing, c.storage.fault
 	}
-	running, err := candidate.Load(ctx, c.storage.store)
-	if err != nil {
-		return nil, err
+	stored, err := candidate.LoadSettings(ctx, c.storage.store)
+	if err != nil && fault.CodeOf(err) != fault.SettingsInvalid {
+		return nothing, err
 	}
-	s, err := settings.Parse([]byte(running.Settings))
-	if err != nil {
-		return nil, err
-	}
-	return &s, nil
+	return stored, err
 }
 
 // hostname is what the box is called on the network.
 func (c *configuration) hostname() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return string(orDefault(c.settings).Network.Name)
+	return c.name
 }
 
 // condition tells whether the box was never set up, and whether its settings
@@ -122,15 +128,6 @@ func (c *configuration) condition() (factory, unreadable bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.settings == nil, c.unreadable
-}
-
-// orDefault are the settings in force; those of an empty file in the factory
-// state.
-func orDefault(s *settings.Settings) settings.Settings {
-	if s == nil {
-		return settings.Default()
-	}
-	return *s
 }
 
 func networkOf(s settings.Settings) network.Config {

@@ -19,9 +19,6 @@ import (
 // stickDir is where a stick is mounted, for the process alone that reads it.
 const stickDir = "/run/stick"
 
-// resultName is the file on the stick that tells what became of it.
-const resultName = "result.txt"
-
 // stickResult tells whether a stick could take the file with the result.
 type stickResult struct {
 	Trouble string `json:"trouble,omitempty"`
@@ -49,7 +46,7 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 		now = time.Now().UTC()
 	}
 	var result stickResult
-	if err := volume.WriteFile(path.Join(bundle.Folder, resultName), v.Result(serial, now)); err != nil {
+	if err := volume.WriteFile(path.Join(bundle.Folder, bundle.ResultName), v.Result(serial, now)); err != nil {
 		result.Trouble = err.Error()
 	}
 	return errors.Join(print.Encode(result), volume.Unmount())
@@ -62,7 +59,7 @@ func applyVolume(ctx context.Context, o wire.Options, volume *usb.Volume, serial
 		return bundle.Refused(err)
 	}
 	defer files.Close()
-	return bundle.Apply(ctx, files.FS(), serial, o.Checker)
+	return bundle.Apply(ctx, files.FS(), serial, wire.Usable, o.Checker)
 }
 
 // mountBundle mounts the first file system of a disk that has a folder for a

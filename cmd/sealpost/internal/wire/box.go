@@ -203,16 +203,13 @@ func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k can
 	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), Judge: Usable}, b.Close, nil
 }
 
-// inForce gives the settings in the store, or others where none can be read.
+// inForce gives the settings in the store, as far as this version can read them,
+// or others where there are none.
 func (o Options) inForce(ctx context.Context, store *state.Store, others settings.Settings) settings.Settings {
-	running, err := candidate.Load(ctx, store)
-	if err != nil {
+	stored, err := candidate.LoadSettings(ctx, store)
+	if err != nil && fault.CodeOf(err) != fault.SettingsInvalid {
 		return others
 	}
-	s, err := settings.Parse([]byte(running.Settings))
-	if err != nil {
-		return others
-	}
-	o.override(&s)
-	return s
+	o.override(&stored.Settings)
+	return stored.Settings
 }

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 
-	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/settings"
 )
@@ -48,14 +47,9 @@ func (o Options) storedSettings() (s settings.Settings, err error) {
 	err = o.WithStore(func(store candidate.Store) error {
 		ctx, cancel := context.WithTimeout(context.Background(), LockTimeout)
 		defer cancel()
-		running, err := candidate.Load(ctx, store)
-		if err != nil {
-			return err
-		}
-		if s, err = settings.Parse([]byte(running.Settings)); err != nil {
-			return fault.New(fault.SettingsInvalid, "the stored settings cannot be used by this version").Wrap(err)
-		}
-		return nil
+		stored, err := candidate.LoadSettings(ctx, store)
+		s = stored.Settings
+		return err
 	})
 	return s, err
 }

@@ -1,0 +1,79 @@
+package console
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"sealpost/provisioning/settings"
+)
+
+// newerSettings are such as a later version stores.
+const newerSettings = fakeSettings + "colour = \"blue\"\n[archive]\nkeep = \"30d\"\n"
+
+// newerBox is a box whose settings a later version has stored.
+func newerBox() *fakeBox {
+	box := newFakeBox()
+	box.running.Settings, box.running.Schema = newerSettings, settings.Schema+1
+	return box
+}
+
+func TestConsole_NamesTheKeysThatAChangeTakesOutBeforeItIsApplied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := newerBox()
+		line, pull := plug(t.Context(), New(box))
+		said := line.typeAll("\r", "5\r")
+		for _, key := range []string{"takes them out", "site.colour is not known", "archive is not known"} {
+			if !strings.Contains(said, key) {
+				t.Errorf("no word of %q in:\n%s", key, said)
+			}
+		}
+		if said := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(said, "It is in force.") {
+			t.Fatalf("%s", said)
+		}
+		s, err := settings.Parse([]byte(box.commits[0].Settings))
+		if err != nil || s.Limits.Recipients != 30 || s.Network.Address.String() != "192.168.10.30/24" || !box.commits[0].Trial {
+			t.Errorf("%v:\n%s", err, box.commits[0].Settings)
+		}
+		line.typeAll("back\r")
+		if box.running.Settings != newerSettings {
+			t.Errorf("rolled back to:\n%s", box.running.Settings)
+		}
+		_ = pull()
+	})
+}
+
+func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := newerBox()
+		line, pull := plug(t.Context(), New(box))
+		if said := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(said, "nothing was changed") {
+			t.Errorf("%s", said)
+		}
+		said := line.typeAll("6\r")
+		for _, words := range []string{"colour = \"blue\"", "they stay stored", "archive is not known"} {
+			if !strings.Contains(said, words) {
+				t.Errorf("no word of %q in:\n%s", words, said)
+			}
+		}
+		if len(box.commits) > 0 || box.running.Settings != newerSettings {
+			t.Errorf("commits %v", box.commits)
+		}
+		_ = pull()
+	})
+}
+
+func TestConsole_SaysWhatToDoAboutSettingsThatCannotBeUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := newFakeBox()
+		box.running.Settings = "[upstream]\nmethod = \"quantum\"\n"
+		line, pull := plug(t.Context(), New(box))
+		said := strings.Join(strings.Fields(line.typeAll("\r", "5\r")+line.typeAll("6\r")), " ")
+		for _, words := range []string{`"quantum" is not a way out`, "install the version again", "2 paste others"} {
+			if !strings.Contains(said, words) {
+				t.Errorf("no word of %q in:\n%s", words, said)
+			}
+		}
+		_ = pull()
+	})
+}

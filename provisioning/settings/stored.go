@@ -1,0 +1,245 @@
+package settings
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Schema is the number of the schema that this version reads and writes. It is
+// stored beside the settings; settings without a number have schema 1.
+//
+// The number is raised when a key gets another name, another meaning or another
+// form of value, or is taken away, and a migration is added with it. A key that
+// is added needs neither: an older version ignores it.
+const Schema = 1
+
+// migration turns the tree of one schema into that of the next.
+type migration func(tree map[string]any) error
+
+// migrations lead from schema 1 up to Schema, one step each.
+var migrations []migration
+
+// Stored is what this version makes of settings that were stored, by itself or
+// by another version.
+type Stored struct {
+	Settings
+	// Schema is that of the text.
+	Schema int
+	// Ignored names the keys that this version does not know, and those whose
+	// value it does not know and has the default for.
+	Ignored Errors
+}
+
+// StoredError is why stored settings cannot be used.
+type StoredError struct {
+	Schema int
+	Faults Errors
+}
+
+func (e *StoredError) Error() string {
+	by := "the stored settings cannot be used"
+	if e.Schema > Schema {
+		by = fmt.Sprintf("the stored settings are of schema %d, this version reads schema %d, and cannot use them", e.Schema, Schema)
+	}
+	return fmt.Sprintf("%s:\n%v\ninstall the version again that wrote them, or put others in their place over the serial console or with a USB stick", by, e.Faults)
+}
+
+// Unwrap lets errors.As find Errors and a single Error.
+func (e *StoredError) Unwrap() error { return e.Faults }
+
+// ParseStored reads settings as they are stored, of any schema. What a newer
+// version has written must not keep a box from its work: keys that this version
+// does not know are ignored, and a value that it does not know is replaced by
+// the default where that lets nobody do more than the settings allow. Both are
+// named in the result.
+//
+// Its error is of type *[StoredError]. What could be read is returned beside
+// it: the network in it is the one that the box keeps.
+func ParseStored(text []byte, schema int) (Stored, error) {
+	s, _, err := parseStored(text, schema, migrations)
+	return s, err
+}
+
+// EditStored gives stored settings as a text that [Parse] reads, for a person to
+// change: of this version's schema, and without what ParseStored ignores, which
+// it names. A text with nothing of that kind is returned as it is. Its error is
+// of type *[StoredError].
+func EditStored(text []byte, schema int) (edited []byte, dropped Errors, err error) {
+	return editStored(text, schema, migrations)
+}
+
+func editStored(text []byte, schema int, steps []migration) ([]byte, Errors, error) {
+	s, tree, err := parseStored(text, schema, steps)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(s.Ignored) == 0 && s.Schema > len(steps) {
+		return text, nil, nil
+	}
+	removeUnknown(tree, reflect.ValueOf(&s.Settings).Elem())
+	for _, e := range s.Ignored {
+		remove(tree, e.Key)
+	}
+	edited, err := toml.Marshal(tree)
+	if err != nil {
+		return nil, nil, fmt.Errorf("writing the stored settings for a change: %w", err)
+	}
+	return edited, s.Ignored, nil
+}
+
+// removeUnknown takes out of a section's tree what the section has no field for.
+func removeUnknown(tree map[string]any, section reflect.Value) {
+	for name, value := range tree {
+		field, known := fieldNamed(section, name)
+		if !known {
+			delete(tree, name)
+		} else if sub, isTable := value.(map[string]any); isTable && isSection(field.Type()) {
+			removeUnknown(sub, field)
+		}
+	}
+}
+
+// remove takes a dotted key of the schema out of a tree.
+func remove(tree map[string]any, key string) {
+	section, rest, within := strings.Cut(key, ".")
+	if !within {
+		delete(tree, key)
+	} else if sub, isTable := tree[section].(map[string]any); isTable {
+		remove(sub, rest)
+	}
+}
+
+// parseStored also gives the tree, in the schema that the steps lead to.
+func parseStored(text []byte, schema int, steps []migration) (Stored, map[string]any, error) {
+	s := Stored{Settings: Default(), Schema: max(1, schema)}
+	failed := func(faults Errors) error { return &StoredError{s.Schema, faults} }
+	text, err := plainText(text)
+	if err != nil {
+		return s, nil, failed(err.(Errors))
+	}
+	var tree map[string]any
+	if err := toml.Unmarshal(text, &tree); err != nil {
+		return s, nil, failed(Errors{syntaxError(err)})
+	}
+	for n := s.Schema - 1; n < len(steps); n++ {
+		if err := steps[n](tree); err != nil {
+			return s, nil, failed(Errors{{Message: fmt.Sprintf("bringing them from schema %d to %d: %v", n+1, n+2, err)}})
+		}
+	}
+	r := reader{lines: keyLines(text), keepsUnknown: true}
+	s.Settings = defaults(tree)
+	r.section("", tree, reflect.ValueOf(&s.Settings).Elem())
+	l := lenient{settings: &s.Settings, defaults: defaults(tree), ignored: r.unknown}
+	l.sort(r.errs)
+	l.fit(r.lineOf)
+	_, _ = l.ignored.result(), l.faults.result() // sorts them
+	s.Ignored = l.ignored
+	if len(l.faults) > 0 {
+		return s, tree, failed(l.faults)
+	}
+	return s, tree, nil
+}
+
+// lenient tells faults that stored settings can be used with from others.
+type lenient struct {
+	settings        *Settings
+	defaults        Settings
+	ignored, faults Errors
+}
+
+// sort takes the faults of a reader, which left their keys at the default.
+func (l *lenient) sort(faults Errors) {
+	for _, e := range faults {
+		if hasSafeDefault(e.Key, l.settings.Upstream.Method) {
+			l.ignore(e)
+		} else {
+			l.faults = append(l.faults, e)
+		}
+	}
+}
+
+// fit has the values fit together: one that does not gets its default, and
+// where that does not help, its whole section does. The network is not given up
+// as a whole: the box would be found nowhere.
+func (l *lenient) fit(lineOf func(key string) int) {
+	reset := map[string]bool{}
+	for again := true; again; {
+		again = false
+		for _, e := range l.settings.check() {
+			e.Line = lineOf(e.Key)
+			section, _, _ := strings.Cut(e.Key, ".")
+			if l.faults.has(e.Key) || l.faults.has("upstream.method") && section != "network" {
+				continue // without a method nobody can tell what fits
+			}
+			key := e.Key
+			if reset[key] {
+				key = section
+			}
+			if reset[key] || key == "network" || !hasSafeDefault(key, l.settings.Upstream.Method) {
+				l.faults = append(l.faults, e)
+				continue
+			}
+			reset[key], again = true, true
+			setTo(reflect.ValueOf(l.settings).Elem(), reflect.ValueOf(l.defaults), key)
+			e.Key = key
+			l.ignore(e)
+			break // this may have put others right
+		}
+	}
+}
+
+func (l *lenient) ignore(e Error) {
+	if !l.ignored.has(e.Key) {
+		e.Message = fmt.Sprintf("%s has its default instead: %s", e.Key, e.Message)
+		l.ignored = append(l.ignored, e)
+	}
+}
+
+// setTo gives the key's field in section the value that it has in from.
+func setTo(section, from reflect.Value, key string) {
+	for name := range strings.SplitSeq(key, ".") {
+		section, _ = fieldNamed(section, name)
+		from, _ = fieldNamed(from, name)
+	}
+	section.Set(from)
+}
+
+// decisive are the keys that say how and to whom mail leaves, under whose name,
+// who may send it, and whom the box trusts. A default in their place could let
+// somebody do what the settings do not allow, so there is none that is safe.
+var decisive = []string{
+	"lan.allow", "lan.smtp", "lan.smtps",
+	"senders.accepted_domains",
+	"upstream.method",
+	"upstream.connector.host", "upstream.connector.ca_file", "upstream.connector.ca",
+	"upstream.submission.host", "upstream.submission.user", "upstream.submission.own_mailbox",
+	"upstream.submission.ca_file", "upstream.submission.ca",
+	"upstream.oauth.tenant", "upstream.oauth.client_id", "upstream.oauth.grant", "upstream.oauth.key",
+	"upstream.oauth.token_url", "upstream.oauth.device_url", "upstream.oauth.scopes", "upstream.oauth.audience",
+	"upstream.oauth.ca_file", "upstream.oauth.ca",
+}
+
+// usedBy are the sections that only one method reads.
+var usedBy = map[string]Method{
+	"upstream.connector":  MethodConnector,
+	"upstream.submission": MethodSubmission,
+	"upstream.oauth":      MethodSubmission,
+}
+
+// hasSafeDefault tells whether the default may stand in for a key or a whole
+// section.
+func hasSafeDefault(key string, method Method) bool {
+	return !slices.ContainsFunc(decisive, func(d string) bool {
+		for section := range maps.Keys(usedBy) {
+			if strings.HasPrefix(d, section+".") && usedBy[section] != method {
+				return false
+			}
+		}
+		return d == key || strings.HasPrefix(d, key+".")
+	})
+}

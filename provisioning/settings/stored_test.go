@@ -1,0 +1,210 @@
+package settings
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func storedFile(t testing.TB, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "stored", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// keysOf are the keys that errors are about.
+func keysOf(all Errors) (keys []string) {
+	for _, e := range all {
+		keys = append(keys, e.Key)
+	}
+	return keys
+}
+
+func TestParseStored_ReadsWhatTheVersionBeforeWrote(t *testing.T) {
+	text := storedFile(t, "schema-1.toml")
+	for _, schema := range []int{0, 1} { // 0 is a number that is not there
+		s, err := ParseStored(text, schema)
+		if err != nil || s.Ignored != nil || s.Schema != 1 {
+			t.Fatalf("%v, schema %d, ignored %v", err, s.Schema, s.Ignored)
+		}
+		if want, err := Parse(text); err != nil || !reflect.DeepEqual(s.Settings, want) {
+			t.Errorf("%v, read %+v", err, s.Settings)
+		}
+	}
+}
+
+func TestParseStored_ReadsANewerSchemaAndNamesWhatItIgnores(t *testing.T) {
+	s, err := ParseStored(storedFile(t, "schema-2.toml"), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := keysOf(s.Ignored), []string{"lan.greylist", "network.ipv6", "journal.format", "retry.longest", "retry", "archive"}; !sameSet(got, want) {
+		t.Errorf("ignored %q", s.Ignored)
+	}
+	if s.Schema != 2 || s.Network.Address.String() != "192.168.10.25/24" || s.Senders.AcceptedDomains[0] != "contoso.com" || len(s.LAN.Allow) != 1 {
+		t.Errorf("read %+v", s)
+	}
+	// The known pause is longer than the default for the unknown one, so both go.
+	if s.Journal.Format != FormatText || s.Retry != Default().Retry {
+		t.Errorf("journal %+v, retry %+v", s.Journal, s.Retry)
+	}
+}
+
+func sameSet(a, b []string) bool {
+	slices.Sort(a)
+	slices.Sort(b)
+	return slices.Equal(a, b)
+}
+
+func TestParseStored_RefusesAMethodThatItDoesNotKnowAndKeepsTheNetwork(t *testing.T) {
+	s, err := ParseStored(storedFile(t, "schema-2-method.toml"), 2)
+	var refused *StoredError
+	if !errors.As(err, &refused) || !slices.Equal(keysOf(refused.Faults), []string{"upstream.method"}) {
+		t.Fatalf("said %v", err)
+	}
+	for _, words := range []string{"schema 2, this version reads schema 1", `"quantum" is not a way out`, "install the version again that wrote them, or put others in their place"} {
+		if !strings.Contains(err.Error(), words) {
+			t.Errorf("no word of %q in:\n%v", words, err)
+		}
+	}
+	n := s.Network
+	if n.Address.String() != "192.168.10.25/24" || n.Gateway.String() != "192.168.10.1" || len(n.DNS) != 1 || n.Name != "relay-leeds" {
+		t.Errorf("network %+v", n)
+	}
+}
+
+func TestParseStored_PutsADefaultOnlyWhereThatIsSafe(t *testing.T) {
+	const minimal = "senders.accepted_domains = [\"contoso.com\"]\n"
+	submission := "upstream.method = \"submission\"\nupstream.submission.user = \"relay@contoso.com\"\nupstream.oauth.client_id = \"8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10\"\n"
+	for text, ignored := range map[string]string{
+		minimal + "upstream.hold = \"auto\"\n":              "upstream.hold",
+		minimal + "limits.connections = \"auto\"\n":         "limits.connections",
+		minimal + "site = 5\n":                              "site",
+		minimal + "keys.protection = \"enclave\"\n":         "keys.protection",
+		minimal + "network.address = \"slaac\"\n":           "network.address",
+		minimal + "network.gateway = \"192.168.1.1\"\n":     "network.gateway",
+		minimal + "spool.size = \"1MiB\"\n":                 "spool.size",
+		minimal + "upstream.oauth.grant = \"passkey\"\n":    "upstream.oauth.grant", // read by another method only
+		submission + "upstream.oauth.algorithm = \"ES9\"\n": "upstream.oauth.algorithm",
+		submission + "upstream.connector.host = 5\n":        "upstream.connector.host",
+	} {
+		s, err := ParseStored([]byte(text), 2)
+		if err != nil || !slices.Equal(keysOf(s.Ignored), []string{ignored}) || s.Validate() != nil {
+			t.Errorf("%q: %v, ignored %q", text, err, s.Ignored)
+		}
+	}
+	for text, fault := range map[string]string{
+		"": "senders.accepted_domains",
+		minimal + "lan.allow = [\"10.0.0.0/8\", \"vlan:7\"]\n":                            "lan.allow",
+		minimal + "lan.smtp = [\"vsock:25\"]\n":                                           "lan.smtp",
+		minimal + "upstream.connector.host = \"a host\"\n":                                "upstream.connector.host",
+		minimal + "upstream.connector.ca = \"sha256:00\"\n":                               "upstream.connector.ca",
+		submission + "upstream.oauth.grant = \"passkey\"\n":                               "upstream.oauth.grant",
+		submission + "upstream.submission.own_mailbox = [\"*\"]\n":                        "upstream.submission.own_mailbox",
+		minimal + "network.address = \"10.0.0.7/24\"\nnetwork.dns = [\"https://dns/\"]\n": "network.dns",
+		"senders = \"all\"\n":                                                              "senders",
+		"senders.accepted_domains = [\"contoso.com\"\n":                                    "",
+		minimal + strings.Repeat("#", MaxText):                                             "",
+		"upstream.method = \"quantum\"\nnetwork.gateway = \"10.0.0.1\"\nlimits.memory = 0": "upstream.method",
+	} {
+		_, err := ParseStored([]byte(text), 2)
+		var refused *StoredError
+		if !errors.As(err, &refused) || refused.Faults[0].Key != fault {
+			t.Errorf("%.80q: %v", text, err)
+		}
+	}
+}
+
+func TestParseStored_BringsAnOlderSchemaUpToItsOwn(t *testing.T) {
+	renamed := migration(func(tree map[string]any) error {
+		if site, ok := tree["place"]; ok {
+			tree["site"] = site
+			delete(tree, "place")
+		}
+		return nil
+	})
+	failing := migration(func(map[string]any) error { return errors.New("no site: name it") })
+	text := []byte("[place]\nname = \"Leeds\"\n[senders]\naccepted_domains = [\"contoso.com\"]\n")
+	s, _, err := parseStored(text, 1, []migration{renamed})
+	if err != nil || s.Site.Name != "Leeds" || s.Ignored != nil || s.Schema != 1 {
+		t.Errorf("%v, read %+v", err, s)
+	}
+	if s, _, err = parseStored(text, 2, []migration{renamed}); err != nil || !slices.Equal(keysOf(s.Ignored), []string{"place"}) {
+		t.Errorf("a text of the schema after the step: %v, ignored %q", err, s.Ignored)
+	}
+	if _, _, err := parseStored(text, 1, []migration{renamed, failing}); err == nil || !strings.Contains(err.Error(), "from schema 2 to 3: no site") {
+		t.Errorf("a step that fails: %v", err)
+	}
+	edited, dropped, err := editStored(text, 1, []migration{renamed})
+	if again, failed := Parse(edited); err != nil || failed != nil || dropped != nil || again.Site.Name != "Leeds" {
+		t.Errorf("for a change: %v, %v, dropped %q:\n%s", err, failed, dropped, edited)
+	}
+}
+
+func TestSchema_HasAMigrationForEachStep(t *testing.T) {
+	if len(migrations) != Schema-1 {
+		t.Errorf("%d migrations lead to schema %d", len(migrations), Schema)
+	}
+}
+
+func TestEditStored_GivesATextThatParseReadsAndNamesWhatItDrops(t *testing.T) {
+	plain := storedFile(t, "schema-1.toml")
+	if edited, dropped, err := EditStored(plain, 1); err != nil || dropped != nil || string(edited) != string(plain) {
+		t.Errorf("%v, dropped %q:\n%s", err, dropped, edited)
+	}
+	edited, dropped, err := EditStored(storedFile(t, "schema-2.toml"), 2)
+	if err != nil || !sameSet(keysOf(dropped), []string{"lan.greylist", "network.ipv6", "journal.format", "retry.longest", "retry", "archive"}) {
+		t.Errorf("%v, dropped %q", err, dropped)
+	}
+	if s, err := Parse(edited); err != nil || s.Network.Address.String() != "192.168.10.25/24" {
+		t.Errorf("%v:\n%s", err, edited)
+	}
+	var refused *StoredError
+	if _, _, err := EditStored(storedFile(t, "schema-2-method.toml"), 2); !errors.As(err, &refused) {
+		t.Errorf("without a method: %v", err)
+	}
+}
+
+func TestStoredError_NamesMoreThanOneWayOut(t *testing.T) {
+	for _, text := range []string{"not TOML", "[upstream]\nmethod = \"quantum\"\n", ""} {
+		for _, schema := range []int{1, 2} {
+			_, err := ParseStored([]byte(text), schema)
+			if err == nil || strings.Contains(err.Error(), "set the box up again") || !strings.Contains(err.Error(), "install the version again") {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+	}
+}
+
+// What Parse takes is taken as stored too, and what is taken as stored can be
+// edited into what Parse takes.
+func FuzzParseStored(f *testing.F) {
+	for _, name := range []string{"schema-1.toml", "schema-2.toml", "schema-2-method.toml"} {
+		f.Add(storedFile(f, name), 2)
+	}
+	f.Add([]byte("senders.accepted_domains = ['a.example']\n[retry]\nfirst = '9h'\nx.\"y.z\" = 1\n"), 1)
+	f.Fuzz(func(t *testing.T, text []byte, schema int) {
+		strict, refused := Parse(text)
+		s, err := ParseStored(text, schema)
+		if refused == nil && (err != nil || len(s.Ignored) > 0 || !reflect.DeepEqual(s.Settings, strict)) {
+			t.Errorf("stored: %v, ignored %q", err, s.Ignored)
+		}
+		edited, _, failed := EditStored(text, schema)
+		if (failed == nil) != (err == nil) {
+			t.Errorf("read: %v, edited: %v", err, failed)
+		}
+		if failed != nil {
+			return
+		}
+		if again, err := Parse(edited); err != nil || !reflect.DeepEqual(again, s.Settings) {
+			t.Errorf("edited: %v\n%s\nread %+v\nand  %+v", err, edited, again, s.Settings)
+		}
+	})
+}
