@@ -88,6 +88,10 @@ type Box struct {
 	TPM   *parts.Swtpm
 	Ports []int  // of the box that this machine reaches
 	RTC   string // what its clock says when it is switched on
+	// Kernel is more of the kernel's command line.
+	Kernel string
+	// NoDisk leaves the state device out, as a card that has come loose.
+	NoDisk bool
 }
 
 // Start powers on a box that is new from the factory.
@@ -168,7 +172,11 @@ func (b *Box) SwitchOn(t *testing.T) {
 		forward[port] = 0
 	}
 	var err error
-	b.Machine, err = machine.Start(machine.Config{Image: Image, Flash: b.Flash, TPM: b.TPM, RTC: b.RTC,
+	disk := b.Flash
+	if b.NoDisk {
+		disk = nil
+	}
+	b.Machine, err = machine.Start(machine.Config{Image: Image, Flash: disk, TPM: b.TPM, RTC: b.RTC, Kernel: b.Kernel,
 		Network: machine.Network{Outside: true, Forward: forward}})
 	if err != nil {
 		t.Fatal(err)

@@ -32,13 +32,15 @@ const (
 // Config is what a machine is made of.
 type Config struct {
 	Image string // the folder with vmlinuz and initramfs
-	// The state device is a file or, if Flash is set, a disk that can fail.
+	// The state device is a file or, if Flash is set, a disk that can fail;
+	// without either the box has none.
 	StateFile string
 	Flash     *nbd.Server
 	// TPM runs before the machine starts. The machine stops and starts it with
 	// the power and at every reset, until the machine is closed; nil means that
 	// the box has none.
 	TPM     *parts.Swtpm
+	Kernel  string // more of the kernel's command line
 	Memory  int    // MiB; 0 means 128
 	RTC     string // what the clock of the board says at its start, as in QEMU's -rtc base=; empty means the truth
 	MAC     string // stands for the serial number too; empty means 52:54:00:12:34:56

@@ -22,7 +22,7 @@ func (m *Machine) arguments() []string {
 		// A console that is not there keeps the kernel off the technician's line.
 		// Meltdown does not reach this processor; only to hide where it lies the
 		// kernel would have every call flush the emulated TLB.
-		"-append", "console=hvc0 loglevel=7 panic=5 kpti=off",
+		"-append", "console=hvc0 loglevel=7 panic=5 kpti=off " + m.config.Kernel,
 		"-qmp", "unix:" + m.path("control") + ",server=on,wait=off",
 		"-chardev", "socket,id=console,server=on,wait=off,path=" + m.path("console"), "-serial", "chardev:console",
 		// Over PCI, as the queues of memory-mapped devices are so long that the
@@ -56,6 +56,9 @@ func (m *Machine) disk() []string {
 	file := m.config.StateFile
 	if m.config.Flash != nil {
 		file = "nbd+unix:///?socket=" + m.config.Flash.Address()
+	}
+	if file == "" {
+		return nil
 	}
 	return []string{"-drive", "if=none,id=state,format=raw,werror=report,rerror=report,file=" + file,
 		"-device", "virtio-blk-pci,drive=state"}
