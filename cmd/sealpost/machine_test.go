@@ -11,6 +11,7 @@ import (
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/led"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 )
 
@@ -51,6 +52,25 @@ func TestABoxThatCannotReadItsSettingsIsNotTakenForANewOne(t *testing.T) {
 	}
 	if shown := led.Judge((&machine{unreadable: true}).condition()); shown != led.Unwell {
 		t.Errorf("the lamp says that %s", shown.Means)
+	}
+}
+
+func TestMachine_KeepsTheNetworkOfSettingsThatItCannotUse(t *testing.T) {
+	m, path := withState(t)
+	const newer = "[network]\naddress = \"192.168.10.25/24\"\ngateway = \"192.168.10.1\"\ndns = [\"192.168.10.1\"]\nname = \"leeds\"\n[upstream]\nmethod = \"quantum\"\n"
+	if err := m.store.Update(t.Context(), func(sections state.Sections) error {
+		sections["settings"], sections["settings schema"] = []byte(newer), []byte("2")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	stored, err := m.stored(t.Context())
+	var unusable *settings.StoredError
+	if !errors.As(err, &unusable) || stored.Network.Address.String() != "192.168.10.25/24" || stored.Network.Name != "leeds" {
+		t.Errorf("%v, network %+v", err, stored.Network)
+	}
+	if _, err := storedSettings(&options{state: path}); !errors.As(err, &unusable) || !strings.Contains(err.Error(), "install the version again") {
+		t.Errorf("the relay hears %v", err)
 	}
 }
 
