@@ -76,8 +76,8 @@ type ConfirmedCommitConfig struct {
 // It is safe for concurrent use. Lock order: applying, which is held while
 // settings come into force or go back, then the store's own lock or those of
 // Applier and Recorder, then mu, under which nothing is called. The field trial
-// is written under both and read under either. Trial and the beginning of Stop take mu alone, so they may be called
-// under the locks of an Applier.
+// is written under both and read under either. Trial takes mu alone, so it may
+// be called under the locks of an Applier, and by its Reload.
 type ConfirmedCommit struct {
 	config   ConfirmedCommitConfig
 	applying sync.Mutex

@@ -252,8 +252,25 @@ func (r *rig) broken(ctx context.Context) error {
 	return r.cut(ctx, old, undone)
 }
 
-// cut cuts the power and boots. The flash then holds one of possible.
+// cut cuts the power and boots, now and then into another cut. The flash then
+// holds one of possible.
 func (r *rig) cut(ctx context.Context, possible ...stored) error {
+	r.powerOff()
+	if r.random.IntN(4) == 0 {
+		r.steps = append(r.steps, "torn start")
+		r.nextCall(simflash.Cut)
+		_ = r.commit.Start(ctx)
+		for _, p := range possible {
+			p.undo()
+			possible = append(possible, p)
+		}
+		r.powerOff()
+	}
+	return r.start(ctx, possible...)
+}
+
+// powerOff cuts the power, and leaves the box before its start.
+func (r *rig) powerOff() {
 	r.steps = append(r.steps, "power cut")
 	r.commit.Stop() // the end of its process
 	left := 1 + r.random.IntN(8)
@@ -264,7 +281,6 @@ func (r *rig) cut(ctx context.Context, possible ...stored) error {
 		}
 	}
 	r.open()
-	return r.start(ctx, possible...)
 }
 
 // start boots the box on a flash that holds one of possible.

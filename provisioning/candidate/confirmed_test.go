@@ -302,6 +302,44 @@ func TestConfirmedCommit_StopEndsAnAttemptThatWaitsForTheStore(t *testing.T) {
 	})
 }
 
+func TestConfirmedCommit_IsSafeForConcurrentUse(t *testing.T) {
+	m := &memory{}
+	a := &appliance{store: m}
+	c := NewConfirmedCommit(ConfirmedCommitConfig{Store: m, Timeout: 10 * time.Microsecond, Applier: a, Recorder: a})
+	commit(t, m, Candidate{Settings: before})
+	var users sync.WaitGroup
+	for n := range 4 {
+		users.Go(func() {
+			for range 200 {
+				if err := checker(m).Commit(t.Context(), Candidate{Settings: after, Trial: true}); err != nil {
+					t.Error(err)
+				}
+				if err := c.Applied(t.Context()); err != nil {
+					t.Error(err)
+				}
+				c.Trial()
+				switch n {
+				case 0:
+					if err := c.Confirm(t.Context()); err != nil && !errors.Is(err, ErrNoTrial) {
+						t.Error(err)
+					}
+				case 1:
+					if err := c.RollBack(t.Context()); err != nil {
+						t.Error(err)
+					}
+				case 2:
+					c.Stop()
+				}
+			}
+		})
+	}
+	users.Wait()
+	c.Stop()
+	if trial, _ := c.Trial(); trial {
+		t.Error("a trial outlives Stop")
+	}
+}
+
 func TestConfirmedCommit_GivesItsErrorWithoutAStore(t *testing.T) {
 	missing := errors.New("no storage")
 	c := NewConfirmedCommit(ConfirmedCommitConfig{NoStore: missing})

@@ -126,15 +126,16 @@ func parseStored(text []byte, schema int, steps []migration) (Stored, map[string
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return s, nil, failed(Errors{syntaxError(err)})
 	}
-	for n := s.Schema - 1; n < len(steps); n++ {
+	var faults Errors // after one the rest is read all the same, for its network
+	for n := s.Schema - 1; n < len(steps) && faults == nil; n++ {
 		if err := steps[n](tree); err != nil {
-			return s, nil, failed(Errors{{Message: fmt.Sprintf("bringing them from schema %d to %d: %v", n+1, n+2, err)}})
+			faults = Errors{{Message: fmt.Sprintf("bringing them from schema %d to %d: %v", n+1, n+2, err)}}
 		}
 	}
 	r := reader{lines: keyLines(text), keepsUnknown: true}
 	s.Settings = defaults(tree)
 	r.section("", tree, reflect.ValueOf(&s.Settings).Elem())
-	l := lenient{settings: &s.Settings, defaults: defaults(tree), ignored: r.unknown}
+	l := lenient{settings: &s.Settings, defaults: defaults(tree), ignored: r.unknown, faults: faults}
 	l.sort(r.errs)
 	l.fit(r.lineOf)
 	_, _ = l.ignored.result(), l.faults.result() // sorts them
