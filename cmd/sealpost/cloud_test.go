@@ -180,14 +180,14 @@ func (l *log) await(t *testing.T, words string) string {
 
 // startRelay runs the relay of the box that was configured, until the test
 // ends, and gives where it listens.
-func startRelay(t *testing.T) (address string, journal *log) {
+func startRelay(t *testing.T, args ...string) (address string, journal *log) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	journal = &log{}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		run(ctx, []string{"relay"}, strings.NewReader(""), io.Discard, journal)
+		run(ctx, append([]string{"relay"}, args...), strings.NewReader(""), io.Discard, journal)
 	}()
 	t.Cleanup(func() { stop(); <-ended })
 	journal.await(t, "relay started")

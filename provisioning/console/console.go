@@ -112,7 +112,7 @@ func (s *session) running(ctx context.Context) (candidate.Running, error) {
 		}
 		return err
 	})
-	if err == nil && !done {
+	if err == nil && !done && !s.noStorage {
 		err = s.t.Pause(ctx, time.Second)
 	}
 	if err == nil && !done {

@@ -31,6 +31,7 @@ type fakeBox struct {
 	tests     []string
 	queue     []operator.Item
 	done      []string // what else it was told to do
+	broken    error    // why nothing stored can be read
 }
 
 const (
@@ -56,6 +57,7 @@ func (b *fakeBox) Status(context.Context) (operator.Status, error) {
 		Method: "dhcp", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.10.25/24")},
 		Gateway: netip.MustParseAddr("192.168.10.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.10.1")}}}
 	b.endTrial()
+	s.Storage = b.broken
 	if b.running.Trial {
 		s.TrialLeft = time.Until(b.trialEnds)
 	}
@@ -72,6 +74,9 @@ func (b *fakeBox) Running(context.Context) (candidate.Running, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.endTrial()
+	if b.broken != nil {
+		return candidate.Running{}, b.broken
+	}
 	if b.running.Settings == "" {
 		return b.running, candidate.ErrFactory
 	}

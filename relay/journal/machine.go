@@ -50,6 +50,12 @@ func (j *Journal) SettingsApplied(trial time.Duration) {
 	j.event(slog.LevelInfo, EventSettingsApplied, attrs...)
 }
 
+// SettingIgnored records a stored setting that this version does not know, and
+// works without.
+func (j *Journal) SettingIgnored(words string) {
+	j.event(slog.LevelWarn, EventSettingIgnored, slog.String("words", words))
+}
+
 // SettingsRolledBack records that settings on trial were not confirmed.
 func (j *Journal) SettingsRolledBack() { j.event(slog.LevelWarn, EventSettingsRolledBack) }
 

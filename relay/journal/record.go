@@ -55,6 +55,7 @@ const (
 	EventRelayServes                  Event = "relay serves"
 	EventUnwell                       Event = "unwell"
 	EventSettingsApplied              Event = "settings applied"
+	EventSettingIgnored               Event = "setting ignored"
 	EventSettingsRolledBack           Event = "settings rolled back"
 	EventNetwork                      Event = "network"
 	EventClockSet                     Event = "clock set"

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal/fault"
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/led"
@@ -103,6 +104,26 @@ func TestConfiguration_ThatCannotBeReadLeavesTheRunningRelayAlone(t *testing.T) 
 	factory, unreadable := c.condition()
 	if !slices.Equal(relay.told, []string{"serve"}) || factory || !unreadable {
 		t.Errorf("the relay was told %q, factory %v, unreadable %v", relay.told, factory, unreadable)
+	}
+}
+
+func TestConfiguration_KeepsTheNetworkOfSettingsThatItCannotUse(t *testing.T) {
+	s, relay, port := newStorage(t), &fakeRelay{}, &fakeNetwork{}
+	const newer = "[network]\naddress = \"192.168.10.25/24\"\ngateway = \"192.168.10.1\"\ndns = [\"192.168.10.1\"]\nname = \"leeds\"\n[upstream]\nmethod = \"quantum\"\n"
+	if err := s.store.Update(t.Context(), func(sections state.Sections) error {
+		sections["settings"], sections["settings schema"] = []byte(newer), []byte("2")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c := newConfiguration(newTestGroup(t), s, relay, port)
+	c.adopt(t.Context())
+	if port.config.Address.String() != "192.168.10.25/24" || c.hostname() != "leeds" || !slices.Equal(relay.told, []string{"unserve"}) {
+		t.Errorf("the network is %+v, the relay was told %q", port.config, relay.told)
+	}
+	var unusable *settings.StoredError
+	if _, err := (wire.Options{State: s.path}).Settings(); !errors.As(err, &unusable) || fault.CodeOf(err) != fault.SettingsInvalid {
+		t.Errorf("the relay hears %v", err)
 	}
 }
 

@@ -80,7 +80,7 @@ func (c *configuration) read(ctx context.Context) *settings.Settings {
 		c.try("settings", err)
 	}
 	for _, ignored := range stored.Ignored {
-		c.try("settings", ignored)
+		c.journal.SettingIgnored(ignored.Error())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

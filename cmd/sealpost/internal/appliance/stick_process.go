@@ -89,7 +89,7 @@ func mountBundle(disk string) (*usb.Volume, error) {
 			return nil, err
 		}
 	}
-	if readable {
+	if readable || unreadable == nil {
 		return nil, bundle.ErrNone
 	}
 	return nil, unreadable

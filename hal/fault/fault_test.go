@@ -1,0 +1,70 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+)
+
+var (
+	errNone = New(NoCertificate, "there is no certificate")
+	cures   = Words{NoCertificate: "import one", NoState: "make {path}"}
+)
+
+func TestFault_IsFoundByItsCodeWhateverItsFactsAndCauses(t *testing.T) {
+	err := fmt.Errorf("opening: %w", errNone.With("name", "relay").Wrap(fs.ErrNotExist))
+	if !errors.Is(err, errNone) || !errors.Is(err, fs.ErrNotExist) || errors.Is(err, New(NoState, "")) || CodeOf(err) != NoCertificate {
+		t.Errorf("got %v", err)
+	}
+	if errNone.Facts != nil || errNone.Err != nil {
+		t.Error("the fault as declared was changed")
+	}
+	if errors.Is(&Fault{Text: "a"}, &Fault{Text: "b"}) {
+		t.Error("faults without a code are the same")
+	}
+}
+
+func TestFault_KeepsItsCodeOverAProcessBoundary(t *testing.T) {
+	err := errors.Join(fmt.Errorf("opening: %w", errNone.Wrap(fs.ErrNotExist)), errors.New("one\ntwo"), New(NoState, "no state").With("path", "box.state"))
+	got := Decode(Encode(err))
+	if got.Error() != err.Error() || !errors.Is(got, errNone) {
+		t.Errorf("got %v, sent %v", got, err)
+	}
+	if faults := List(got); len(faults) != 4 || faults[3].Facts["path"] != "box.state" || faults[1].Code != "" {
+		t.Errorf("got %v", faults)
+	}
+	for text, want := range map[string]string{"plain words\n": "plain words", "{}": "{}"} {
+		if got := Decode([]byte(text)); got == nil || got.Error() != want {
+			t.Errorf("%q gives %v", text, got)
+		}
+	}
+	if got := Decode(nil); got != nil {
+		t.Errorf("nothing gives %v", got)
+	}
+}
+
+func TestWords_PutTheCureBehindEachFault(t *testing.T) {
+	err := errors.Join(fmt.Errorf("showing: %w", errNone), New(NoState, "no state").With("path", "box.state"), errors.New("something else"))
+	const want = "showing: there is no certificate: import one\nno state: make box.state\nsomething else"
+	if got := cures.Say(err); got != want {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestList_KeepsTheWordsOfSeveralCausesTogether(t *testing.T) {
+	err := fmt.Errorf("%w (%w)", errNone, errors.New("checksum"))
+	if faults := List(err); len(faults) != 1 || faults[0].Text != "there is no certificate (checksum)" || faults[0].Code != NoCertificate {
+		t.Errorf("got %v", faults)
+	}
+}
+
+func TestMark_GivesACodeOnlyWhereThereIsNone(t *testing.T) {
+	if err := Mark(NoState, errNone); CodeOf(err) != NoCertificate {
+		t.Errorf("got %v", CodeOf(err))
+	}
+	plain := errors.New("plain")
+	if err := Mark(NoState, plain); CodeOf(err) != NoState || err.Error() != "plain" || !errors.Is(err, plain) || Mark(NoState, nil) != nil {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,31 @@
+package console
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"sealpost/hal/fault"
+)
+
+func TestConsole_OffersWhatABoxWithoutItsStorageStillCan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := setUpBox()
+		box.broken = fault.New(fault.NoStorage, "the storage device did not appear: open /dev/mmcblk0p4")
+		line, pull := plug(t.Context(), New(box))
+		said := line.typeAll("\r", "status\r", "restart\r", "yes\r")
+		for _, words := range []string{"/dev/mmcblk0p4", "fitted firmly", "1  status", "2  logs", "3  clock", "4  restart", "It restarts."} {
+			if !strings.Contains(strings.Join(strings.Fields(said), " "), strings.Join(strings.Fields(words), " ")) {
+				t.Errorf("no word of %q in:\n%s", words, said)
+			}
+		}
+		if strings.Contains(said, "factory reset") || strings.Contains(said, "sealpost ") {
+			t.Errorf("it offers what cannot be done:\n%s", said)
+		}
+		box.broken = nil
+		if said := line.typeAll("status\r", "\r"); !strings.Contains(said, "factory reset") {
+			t.Errorf("once the storage is there the menu is still\n%s", said)
+		}
+		_ = pull()
+	})
+}
