@@ -42,7 +42,7 @@ func scriptCommand(o *options) *cobra.Command {
 				site.Steps = console.Steps
 			}
 			var err error
-			if b.Settings.Upstream.Method == settings.MethodConnector {
+			if b.Settings.Upstream.Method.Traits().ClientCertificate {
 				site.ConnectorName, err = b.ConnectorName(ctx)
 			} else if b.Settings.Upstream.OAuth.Grant == settings.GrantCertificate {
 				var leaf *x509.Certificate

@@ -167,7 +167,7 @@ func (k Checker) vault(ctx context.Context, c Candidate) (credential.Vault, erro
 		}
 		s = stored.Settings
 	}
-	if s.Upstream.Method != settings.MethodSubmission || s.Upstream.OAuth.Grant != settings.GrantSecret {
+	if !s.Upstream.Method.Traits().Mailbox || s.Upstream.OAuth.Grant != settings.GrantSecret {
 		return credential.Vault{}, fmt.Errorf("there is a client secret, and the settings make no use of one: leave it out, or set upstream.method to %q and upstream.oauth.grant to %q",
 			settings.MethodSubmission, settings.GrantSecret)
 	}

@@ -10,7 +10,7 @@ import (
 
 // submits tells whether the way out is submission.
 func (u *setup) submits() bool {
-	return u.draft.get("upstream.method") == string(settings.MethodSubmission)
+	return settings.Method(u.draft.get("upstream.method")).Traits().Mailbox
 }
 
 // loginMailbox is the mailbox that logs in, if one does.

@@ -21,23 +21,6 @@ func choose[T ~string](into *T, text []byte, what string, words ...T) error {
 	return fmt.Errorf("%q is not %s: write %s", text, what, choice)
 }
 
-// Method is a way out to Microsoft 365.
-type Method string
-
-// The methods of this release.
-const (
-	MethodConnector  Method = "connector"  // an inbound connector, on a client certificate
-	MethodSubmission Method = "submission" // a mailbox, on an access token
-)
-
-// UnmarshalText accepts the methods of this release.
-func (m *Method) UnmarshalText(text []byte) error {
-	if string(text) == "direct" {
-		return fmt.Errorf("%q is not in this release: write \"connector\" or \"submission\"", text)
-	}
-	return choose(m, text, "a way out", MethodConnector, MethodSubmission)
-}
-
 // SendAs is what becomes of a message that was refused for its sender.
 type SendAs string
 

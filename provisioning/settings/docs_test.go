@@ -46,8 +46,8 @@ func TestTheDefaultsInTheDocumentationAreThoseOfTheProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	connector, submission := Default(), Default()
-	submission.Upstream.boundAsMailbox()
+	connector := Default()
+	submission := defaults(map[string]any{"upstream": map[string]any{"method": string(MethodSubmission)}})
 	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)`(?:; with submission `([^`]+)`)? \\|").FindAllStringSubmatch(string(page), -1)
 	if len(rows) < 35 {
 		t.Errorf("only %d defaults were found: are they still written as they were?", len(rows))

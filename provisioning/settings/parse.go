@@ -49,8 +49,10 @@ func Parse(text []byte) (Settings, error) {
 // defaults are those of the method that the text names.
 func defaults(tree map[string]any) Settings {
 	s := Default()
-	if upstream, _ := tree["upstream"].(map[string]any); upstream["method"] == string(MethodSubmission) {
-		s.Upstream.boundAsMailbox()
+	upstream, _ := tree["upstream"].(map[string]any)
+	name, _ := upstream["method"].(string)
+	if l := Method(name).Traits().limits; l.connections > 0 {
+		s.Upstream.Connections, s.Upstream.MessagesPerMinute, s.Upstream.RecipientsPerDay = l.connections, l.messagesPerMinute, l.recipientsPerDay
 	}
 	return s
 }

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -225,22 +224,11 @@ var decisive = []string{
 	"upstream.oauth.ca_file", "upstream.oauth.ca",
 }
 
-// usedBy are the sections that only one method reads.
-var usedBy = map[string]Method{
-	"upstream.connector":  MethodConnector,
-	"upstream.submission": MethodSubmission,
-	"upstream.oauth":      MethodSubmission,
-}
-
 // hasSafeDefault tells whether the default may stand in for a key or a whole
 // section.
 func hasSafeDefault(key string, method Method) bool {
 	return !slices.ContainsFunc(decisive, func(d string) bool {
-		for section := range maps.Keys(usedBy) {
-			if strings.HasPrefix(d, section+".") && usedBy[section] != method {
-				return false
-			}
-		}
-		return d == key || strings.HasPrefix(d, key+".")
+		section := d[:strings.LastIndexByte(d, '.')]
+		return method.reads(section) && (d == key || strings.HasPrefix(d, key+"."))
 	})
 }

@@ -107,7 +107,7 @@ func (s Settings) Issuer() OAuth {
 // AcceptedDomains are senders.accepted_domains, or where those are left out
 // with the method "submission" the mailboxes' domains.
 func (s Settings) AcceptedDomains() []Domain {
-	if len(s.Senders.AcceptedDomains) == 0 && s.Upstream.Method == MethodSubmission {
+	if len(s.Senders.AcceptedDomains) == 0 && s.Upstream.Method.Traits().Mailbox {
 		return s.Upstream.Submission.domains()
 	}
 	return s.Senders.AcceptedDomains
@@ -116,15 +116,10 @@ func (s Settings) AcceptedDomains() []Domain {
 // DefaultSender is senders.default, or where that is left out with the method
 // "submission" the mailbox that logs in.
 func (s Settings) DefaultSender() Address {
-	if s.Senders.Default == "" && s.Upstream.Method == MethodSubmission {
+	if s.Senders.Default == "" && s.Upstream.Method.Traits().Mailbox {
 		return s.Upstream.Submission.User
 	}
 	return s.Senders.Default
-}
-
-// boundAsMailbox sets the limits that Exchange Online keeps for each mailbox.
-func (u *Upstream) boundAsMailbox() {
-	u.Connections, u.MessagesPerMinute, u.RecipientsPerDay = 3, 30, 10000
 }
 
 // checkSubmission asks for what only the method "submission" needs.
@@ -132,7 +127,7 @@ func (s Settings) checkSubmission(fault func(key, format string, args ...any)) {
 	if p := s.Upstream.Submission.Port; p < 1 || p > 65535 {
 		fault("upstream.submission.port", "is %d: write a port from 1 to 65535, usually 587", p)
 	}
-	if s.Upstream.Method != MethodSubmission {
+	if !s.Upstream.Method.Traits().Mailbox {
 		return
 	}
 	if s.Upstream.Submission.Host == "" {

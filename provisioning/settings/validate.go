@@ -26,7 +26,7 @@ func (s Settings) check() Errors {
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
-	if s.Upstream.Method == MethodConnector && len(s.Senders.AcceptedDomains) == 0 {
+	if s.Upstream.Method.Traits().ClientCertificate && len(s.Senders.AcceptedDomains) == 0 {
 		fault("senders.accepted_domains", "is empty: list the tenant's accepted domains, like [\"contoso.com\"]")
 	}
 	if d := s.Senders.Default.Domain(); d != "" && len(s.Senders.AcceptedDomains) > 0 &&

@@ -76,7 +76,7 @@ func Register(site string) string { return fill(partRegister, "%NAME%", quote(di
 // Script gives the PowerShell that tells the tenant of the site. Every value
 // is filled in, in quotes that nothing in it can end.
 func (s Site) Script() (string, error) {
-	if s.Settings.Upstream.Method == settings.MethodSubmission {
+	if s.Settings.Upstream.Method.Traits().Mailbox {
 		return s.submission()
 	}
 	if s.ConnectorName == "" {

@@ -40,7 +40,7 @@ type inspection struct{ *wire.Box }
 // checks are made in the order in which a message would meet what they look at.
 func checks(ctx context.Context, box *wire.Box) []preflight.Check {
 	b := inspection{box}
-	submitting, inTPM := b.Settings.Upstream.Method == settings.MethodSubmission, b.Settings.Keys.Protection == settings.ProtectionTPM
+	traits, inTPM := b.Settings.Upstream.Method.Traits(), b.Settings.Keys.Protection == settings.ProtectionTPM
 	checks := []preflight.Check{{Name: "network", Look: checkNetwork}, {Name: "clock", Look: checkClock}}
 	add := func(name string, look func(context.Context) []preflight.Finding) {
 		checks = append(checks, preflight.Check{Name: name, Look: look})
@@ -48,12 +48,12 @@ func checks(ctx context.Context, box *wire.Box) []preflight.Check {
 	if inTPM {
 		add("TPM", func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) })
 	}
-	if !submitting {
+	if traits.ClientCertificate {
 		add("certificate", b.checkCertificate)
 	}
 	add("relay", b.checkRelay)
 	add("spool", b.checkSpool)
-	if submitting { // neither the connector's certificate nor an MX has a part in it
+	if traits.Mailbox {
 		add("upstream", b.checkMailbox)
 	} else {
 		add("domains", b.checkDomains)

@@ -62,7 +62,7 @@ func passed(format string, args ...any) []preflight.Finding {
 
 func (v *verification) checkSettings(context.Context) []preflight.Finding {
 	s := v.Settings
-	if s.Upstream.Method != settings.MethodSubmission {
+	if !s.Upstream.Method.Traits().Mailbox {
 		return preflight.Problem(fault.New(fault.WrongMethod, fmt.Sprintf("upstream.method is %q: this is for %q", s.Upstream.Method, settings.MethodSubmission)))
 	}
 	return passed("%s logs in at %s on port %d; token from %s", s.Upstream.Submission.User, s.Upstream.Submission.Host, s.Upstream.Submission.Port, s.Issuer().TokenURL)

@@ -147,7 +147,7 @@ func (b *Box) RenewApplication(ctx context.Context) error {
 // NeedsGrant refuses a command that the settings have no use for.
 func (b *Box) NeedsGrant(wanted settings.Grant) error {
 	switch grant := b.Settings.Upstream.OAuth.Grant; {
-	case b.Settings.Upstream.Method != settings.MethodSubmission:
+	case !b.Settings.Upstream.Method.Traits().Mailbox:
 		return fmt.Errorf("upstream.method is %q, which needs no access token: set it to %q first", b.Settings.Upstream.Method, settings.MethodSubmission)
 	case grant != wanted:
 		return fmt.Errorf("upstream.oauth.grant is %q, which makes no use of this: set it to %q first", grant, wanted)

@@ -1,0 +1,71 @@
+package settings
+
+import "fmt"
+
+// Method is a delivery method: how mail leaves for Microsoft 365.
+type Method string
+
+// The methods of this release.
+const (
+	MethodConnector  Method = "connector"  // an inbound connector, on a client certificate
+	MethodSubmission Method = "submission" // a mailbox, on an access token
+)
+
+// Traits are what depends on the delivery method. Whoever needs to know asks
+// for a trait, not for the method: so a method is described in one place.
+type Traits struct {
+	// Mailbox tells that mail leaves through a mailbox that logs in with an
+	// access token (RFC 6409, RFC 7628). Its address and domain stand in where
+	// senders names none.
+	Mailbox bool
+	// ClientCertificate tells that a connector of the tenant knows the box by
+	// its client certificate, and that the mail host is the MX of an accepted
+	// domain unless it is fixed.
+	ClientCertificate bool
+	// ConnectionsPerAccount is how many connections the far side allows for
+	// each account; 0 where it knows none.
+	ConnectionsPerAccount int
+	// limits are the defaults of upstream.connections, messages_per_minute and
+	// recipients_per_day; zero for those of every method.
+	limits struct{ connections, messagesPerMinute, recipientsPerDay int }
+	// sections are those of the settings that only this method reads.
+	sections []string
+}
+
+// methods are the delivery methods with their traits.
+var methods = map[Method]Traits{
+	MethodConnector: {
+		ClientCertificate: true,
+		sections:          []string{"upstream.connector"},
+	},
+	MethodSubmission: {
+		Mailbox:               true,
+		ConnectionsPerAccount: 3, // Exchange Online's, for each mailbox
+		limits:                struct{ connections, messagesPerMinute, recipientsPerDay int }{3, 30, 10000},
+		sections:              []string{"upstream.submission", "upstream.oauth"},
+	},
+}
+
+// Traits gives what depends on the method; nothing for one of another release.
+func (m Method) Traits() Traits { return methods[m] }
+
+// reads tells whether a method makes use of a section, or of one that every
+// method reads.
+func (m Method) reads(section string) bool {
+	for other, traits := range methods {
+		for _, own := range traits.sections {
+			if own == section {
+				return other == m
+			}
+		}
+	}
+	return true
+}
+
+// UnmarshalText accepts the methods of this release.
+func (m *Method) UnmarshalText(text []byte) error {
+	if string(text) == "direct" {
+		return fmt.Errorf("%q is not in this release: write \"connector\" or \"submission\"", text)
+	}
+	return choose(m, text, "a way out", MethodConnector, MethodSubmission)
+}
