@@ -151,7 +151,7 @@ func (o offline) Queue() (*queue.Queue, error) { return o.storage.queue(), nil }
 func (o offline) Spool() *spool.Spool          { return o.storage.Spool }
 
 func (o offline) Status() dispatch.Status {
-	return dispatch.Status{Hold: dispatch.Hold{Held: "stopped", Reason: "no relay is running"}, Due: o.storage.Stat().Messages}
+	return dispatch.Status{HoldStatus: dispatch.HoldStatus{Held: "stopped", Reason: "no relay is running"}, Due: o.storage.Stat().Messages}
 }
 
 func (o offline) RetryAll() error {

@@ -25,9 +25,9 @@ import (
 )
 
 func TestAQueueThatIsAwaySaysWhyInTheList(t *testing.T) {
-	r := &relay{dispatcher: dispatch.New(dispatch.Config{}, nil, journal.Discard())}
+	r := &relay{dispatcher: dispatch.New(dispatch.Config{}, dispatch.Route{}, journal.Discard())}
 	defer func() { _ = r.dispatcher.Close(context.Background()) }()
-	r.dispatcher.Without(errors.New("TPM absent: check that it is fitted"))
+	r.dispatcher.SetQueueError(errors.New("TPM absent: check that it is fitted"))
 	var answer bytes.Buffer
 	if err := calls(r)["queue/list"](context.Background(), nil, &answer); err != nil {
 		t.Errorf("the list breaks off: %v", err)

@@ -14,6 +14,7 @@ import (
 	"sealpost/provisioning/settings"
 	"sealpost/relay/body"
 	"sealpost/relay/dispatch"
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/lan"
 	"sealpost/relay/queue"
@@ -33,12 +34,22 @@ const mailboxConnections = 3
 
 func (r *relay) dispatching() dispatch.Config {
 	s := r.box.settings
-	config := dispatch.Config{
-		Hold:    s.Upstream.Hold.Duration,
-		Timeout: s.Upstream.Timeout.Duration,
-		Limits: dispatch.Limits{
+	return dispatch.Config{
+		ClientWait: s.Upstream.Hold.Duration,
+		Timeout:    s.Upstream.Timeout.Duration,
+		Memory:     body.NewBudget(r.memory()),
+	}
+}
+
+// route is the one that the settings describe.
+func (r *relay) route(u dispatch.Upstream) dispatch.Route {
+	s := r.box.settings
+	route := dispatch.Route{
+		Name:     string(s.Upstream.Method),
+		Upstream: u,
+		Limits: throttle.Limits{
 			Connections: s.Upstream.Connections,
-			Rate:        dispatch.Rate{Messages: s.Upstream.MessagesPerMinute},
+			Rate:        throttle.Rate{Messages: s.Upstream.MessagesPerMinute},
 			PerDay:      s.Upstream.RecipientsPerDay,
 		},
 		Retry: dispatch.Retry{
@@ -47,13 +58,12 @@ func (r *relay) dispatching() dispatch.Config {
 			Age:     s.Retry.Age.Duration,
 			Warning: s.Retry.Warning.Duration,
 		},
-		Memory: body.NewBudget(r.memory()),
 		Notify: r.notifying(),
 	}
 	if s.Upstream.Method == settings.MethodSubmission {
-		config.Limits.PerAccount = mailboxConnections
+		route.Limits.PerAccount = mailboxConnections
 	}
-	return config
+	return route
 }
 
 // memory is what messages in flight may take, in bytes. On an appliance it is a
@@ -101,7 +111,7 @@ func (r *relay) openQueue(ctx context.Context) {
 		return
 	}
 	r.journal.SpoolClosed(err)
-	r.dispatcher.Without(err)
+	r.dispatcher.SetQueueError(err)
 	if passes(err) {
 		r.serving.Go(func() { r.openLater(ctx, err) })
 	}
@@ -129,7 +139,7 @@ func (r *relay) openLater(ctx context.Context, last error) {
 		}
 		if err.Error() != last.Error() && ctx.Err() == nil {
 			r.journal.SpoolClosed(err)
-			r.dispatcher.Without(err)
+			r.dispatcher.SetQueueError(err)
 			last = err
 		}
 		if !passes(err) {
@@ -146,7 +156,7 @@ func (r *relay) attach(opened *storage) {
 	for _, damage := range found.Damaged {
 		r.journal.SpoolDamage(damage.String())
 	}
-	r.dispatcher.Attach(opened.queue())
+	r.dispatcher.SetQueue(opened.queue())
 	// Recovery reads the whole ring; what it took must not count for ever.
 	debug.FreeOSMemory()
 	r.journal.SpoolOpened(found.Messages, found.Bytes, found.Cipher, found.Took)

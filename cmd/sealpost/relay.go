@@ -95,7 +95,7 @@ func (r *relay) run(ctx context.Context) error {
 		return err
 	}
 	defer way.Close()
-	r.dispatcher = dispatch.New(r.dispatching(), way, r.journal)
+	r.dispatcher = dispatch.New(r.dispatching(), r.route(way), r.journal)
 	defer r.closeQueue()
 	server, err := r.lanServer(ctx, intake{r.dispatcher})
 	if err != nil {

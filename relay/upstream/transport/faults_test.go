@@ -208,7 +208,7 @@ func TestAServerThatBreaksOffOverAMessageIsToldFromOneThatIsNotReady(t *testing.
 		}, nil)
 		_, err := s.deliver(message("1"))
 		u := (*upstream.Unavailable)(nil)
-		if !errors.As(err, &u) || u.Ready != ready {
+		if !errors.As(err, &u) || u.DuringTransaction != ready {
 			t.Errorf("hanging up at %s: ready %v, %v", verb, !ready, err)
 		}
 	}
