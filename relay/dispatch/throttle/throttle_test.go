@@ -99,8 +99,10 @@ func TestABlockedBreakerLetsNothingThroughUntilItIsUnblocked(t *testing.T) {
 
 func TestAFaultIsTheMessagesOwnWhereOthersWereTakenSince(t *testing.T) {
 	b, now := NewBreaker(hourly), time.Now()
-	if b.IsMessageFault("M1") || b.IsMessageFault("M1") {
-		t.Error("it is blamed though nothing else was taken")
+	for range 2 {
+		if b.IsMessageFault("M1") {
+			t.Error("it is blamed though nothing else was taken")
+		}
 	}
 	b.Succeeded(true)
 	if !b.IsMessageFault("M1") || b.IsMessageFault("M2") {
