@@ -20,11 +20,11 @@
 //     its throttle allows no more for now, it goes on with step 12 instead.
 //  7. upstream/transport takes an open connection from its pool, or opens one
 //     to a host that upstream/connector names for the destination: the MX, by
-//     upstream/dns, unless the host is fixed. IPv4 first, greeting, EHLO, STARTTLS. The server's
-//     certificate must verify for the host's name, with TLS 1.2 or later. The
-//     client certificate is shown with its whole chain, and its key signs in
-//     the TPM. While there is no TLS session to resume, connections are opened
-//     one at a time, so that a burst costs one signature.
+//     upstream/dns, unless the host is fixed. IPv4 first, greeting, EHLO,
+//     STARTTLS. The server's certificate must verify for the host's name, with
+//     TLS 1.2 or later. The client certificate is shown with its whole chain,
+//     and its key signs in the TPM. While there is no TLS session to resume,
+//     connections are opened one at a time, so that a burst costs one signature.
 //     By upstream/submission it is the submission host instead, no certificate
 //     is shown, and a mailbox logs in with an access token (SASL XOAUTH2). A
 //     message as whose sender it may not send leaves as the default sender's,

@@ -10,12 +10,12 @@ import (
 
 // updateAfterFailure updates the breaker after a delivery that got no usable
 // reply.
-func (d *Dispatcher) updateAfterFailure(t *delivery) {
-	if t.content.err() != nil || d.context.Err() != nil {
+func (d *Dispatcher) updateAfterFailure(dl *delivery) {
+	if dl.content.err() != nil || d.context.Err() != nil {
 		return
 	}
 	kind, scope := throttle.Unreachable, report.Whole
-	if u := t.unavailable(); u != nil {
+	if u := dl.unavailable(); u != nil {
 		if u.Configuration {
 			kind = report.Configuration
 		}
@@ -23,63 +23,63 @@ func (d *Dispatcher) updateAfterFailure(t *delivery) {
 			scope = report.Account
 		}
 	}
-	if reading, isFault := t.route.fault(t.refusal()); isFault {
+	if reading, isFault := dl.route.fault(dl.refusal()); isFault {
 		kind, scope = reading.Kind, max(scope, reading.Scope)
 	}
-	b := t.breakerFor(scope)
-	t.messageFault = (t.brokeOff() || scope == report.Account) && d.isMessageFault(t, b)
-	if !t.messageFault {
-		d.trip(t, b, kind, t.words(), t.refusal())
+	b := dl.breakerFor(scope)
+	dl.messageFault = (dl.brokeOff() || scope == report.Account) && d.isMessageFault(dl, b)
+	if !dl.messageFault {
+		d.trip(dl, b, kind, dl.words(), dl.refusal())
 	}
 }
 
 // updateAfterReplies updates the breakers by the server's replies.
-func (d *Dispatcher) updateAfterReplies(t *delivery) {
-	v := &t.verdict
+func (d *Dispatcher) updateAfterReplies(dl *delivery) {
+	v := &dl.verdict
 	if fault := v.upstreamFault; fault != nil {
-		b := t.breakerFor(fault.Scope)
+		b := dl.breakerFor(fault.Scope)
 		permanent := fault.Kind == report.Configuration || fault.Kind == report.Blocked
-		t.messageFault = permanent && d.isMessageFault(t, b)
-		if !t.messageFault {
-			d.trip(t, b, fault.Kind, v.faultWords(), v.faultReply)
+		dl.messageFault = permanent && d.isMessageFault(dl, b)
+		if !dl.messageFault {
+			d.trip(dl, b, fault.Kind, v.faultWords(), v.faultReply)
 			return
 		}
 	}
 	taken := v.count(delivered) > 0
 	d.mu.Lock()
-	resumed, ownResumed := t.route.breaker.Succeeded(taken), t.account.Breaker.Succeeded(taken)
+	resumed, ownResumed := dl.route.breaker.Succeeded(taken), dl.account.Breaker.Succeeded(taken)
 	d.mu.Unlock()
 	if resumed {
 		d.journal.UpstreamResumed("")
 	}
 	if ownResumed {
-		d.journal.UpstreamResumed(t.account.Name)
+		d.journal.UpstreamResumed(dl.account.Name)
 	}
 }
 
 // breakerFor is the breaker that a fault of that scope trips.
-func (t *delivery) breakerFor(s report.Scope) *throttle.Breaker {
-	if s == report.Account && t.account.Name != "" {
-		return t.account.Breaker
+func (dl *delivery) breakerFor(s report.Scope) *throttle.Breaker {
+	if s == report.Account && dl.account.Name != "" {
+		return dl.account.Breaker
 	}
-	return t.route.breaker
+	return dl.route.breaker
 }
 
 // isMessageFault reports whether a fault that would trip the breaker is the
 // message's own.
-func (d *Dispatcher) isMessageFault(t *delivery, b *throttle.Breaker) bool {
+func (d *Dispatcher) isMessageFault(dl *delivery, b *throttle.Breaker) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if t.envelope.Sender == "" && t.envelope.Report {
+	if dl.envelope.Sender == "" && dl.envelope.Report {
 		// Only the certificate's own domain vouches for the null reverse-path.
 		return !b.Held()
 	}
-	return b.IsMessageFault(t.envelope.ID)
+	return b.IsMessageFault(dl.envelope.ID)
 }
 
 // trip has a breaker hold mail back for a while, and lowers the limits where the
 // reply asks for it.
-func (d *Dispatcher) trip(t *delivery, b *throttle.Breaker, kind report.Kind, words string, answer reply.Reply) {
+func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, words string, answer reply.Reply) {
 	const tooManyConnections = 432
 	d.mu.Lock()
 	if d.queue == nil {
@@ -90,17 +90,17 @@ func (d *Dispatcher) trip(t *delivery, b *throttle.Breaker, kind report.Kind, wo
 	now := time.Now()
 	switch {
 	case answer.Code == tooManyConnections:
-		t.account.TooManyConnections(now)
+		dl.account.TooManyConnections(now)
 	case kind == report.WaitLong:
-		t.account.SlowDown(now)
+		dl.account.SlowDown(now)
 	}
-	news := b.Trip(t.begun, now, kind, words)
+	news := b.Trip(dl.begun, now, kind, words)
 	until, resumed, account := b.Hold().Until, false, ""
-	if b != t.route.breaker {
+	if b != dl.route.breaker {
 		// A server that refuses one account takes the others' mail.
-		resumed, account = t.route.breaker.Reset(), t.account.Name
+		resumed, account = dl.route.breaker.Reset(), dl.account.Name
 	}
-	d.releaseWaiting(func(m *message) bool { return m.route == t.route && (account == "" || m.account == account) })
+	d.releaseWaiting(func(m *message) bool { return m.route == dl.route && (account == "" || m.account == account) })
 	d.mu.Unlock()
 	if resumed {
 		d.journal.UpstreamResumed("")

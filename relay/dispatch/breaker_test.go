@@ -237,7 +237,7 @@ func TestOnlyOneProbeGoesOutThoughOlderAttemptsFailBesideIt(t *testing.T) {
 	})
 }
 
-func TestARefusalOfItsOwnDoesNotOpenTheGate(t *testing.T) {
+func TestARefusalOfItsOwnDoesNotResetTheBreaker(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.far.be(func(f *farSide) { f.answer = says(denied) })
 		for range 20 {

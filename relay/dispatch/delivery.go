@@ -45,13 +45,13 @@ type delivery struct {
 }
 
 func (a *attempt) delivery(e envelope.Envelope, p queue.Progress, content *trackedContent) *delivery {
-	t := &delivery{envelope: e, progress: p, content: content, route: a.route, account: a.account}
+	dl := &delivery{envelope: e, progress: p, content: content, route: a.route, account: a.account}
 	for i := range e.Recipients {
 		if !p.Settled.Has(i) {
-			t.pending = append(t.pending, i)
+			dl.pending = append(dl.pending, i)
 		}
 	}
-	return t
+	return dl
 }
 
 // deliver makes an attempt and does what follows from its result.
@@ -68,8 +68,8 @@ func (d *Dispatcher) deliver(a *attempt) {
 // others must be tried again, or their sender notified.
 func (d *Dispatcher) deliverLive(a *attempt) {
 	m := a.message
-	t := a.delivery(d.withTime(m.envelope), queue.Progress{}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
-	d.send(t, func(answers []reply.Reply) bool {
+	dl := a.delivery(d.withTime(m.envelope), queue.Progress{}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
+	d.send(dl, func(answers []reply.Reply) bool {
 		if !anyPositive(answers) {
 			return false
 		}
@@ -79,8 +79,8 @@ func (d *Dispatcher) deliverLive(a *attempt) {
 		q, _ := d.Queue()
 		return m.keep(q) == nil
 	})
-	a.unused = t.neverOffered()
-	d.finishLive(a, t)
+	a.unused = dl.neverOffered()
+	d.finishLive(a, dl)
 }
 
 func anyPositive(answers []reply.Reply) bool {
@@ -91,8 +91,8 @@ func anyPositive(answers []reply.Reply) bool {
 func (d *Dispatcher) deliverQueued(a *attempt) {
 	q, _ := d.Queue()
 	a.unused = true
-	if t := d.unreportedDamage(a.ticket.ID); t != nil {
-		d.reportDamage(q, a.ticket, t)
+	if dl := d.unreportedDamage(a.ticket.ID); dl != nil {
+		d.reportDamage(q, a.ticket, dl)
 		return
 	}
 	e, progress, err := q.Load(a.ticket.ID)
@@ -108,10 +108,10 @@ func (d *Dispatcher) deliverQueued(a *attempt) {
 	if !d.assign(a, e) {
 		return
 	}
-	t := a.delivery(d.withTime(e), progress, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
-	d.send(t, anyPositive)
-	a.unused = t.neverOffered()
-	d.finishQueued(q, a.ticket, t)
+	dl := a.delivery(d.withTime(e), progress, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
+	d.send(dl, anyPositive)
+	a.unused = dl.neverOffered()
+	d.finishQueued(q, a.ticket, dl)
 }
 
 // due is when a message of the queue may be tried. A time that was noted by a
@@ -156,53 +156,53 @@ func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
 
 // send makes the delivery over its route and updates throttle and breakers by
 // the result.
-func (d *Dispatcher) send(t *delivery, shouldSend func([]reply.Reply) bool) {
+func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
 	// A server that takes less is too slow.
 	const octetsPerSecond = 4 << 10
-	t.begun = time.Now()
-	timeout := d.config.Timeout + time.Duration(t.envelope.Size/octetsPerSecond)*time.Second
+	dl.begun = time.Now()
+	timeout := d.config.Timeout + time.Duration(dl.envelope.Size/octetsPerSecond)*time.Second
 	ctx, cancel := context.WithTimeout(d.context, timeout)
 	defer cancel()
-	e := t.envelope
+	e := dl.envelope
 	e.Recipients = nil
-	for _, i := range t.pending {
-		e.Recipients = append(e.Recipients, t.envelope.Recipients[i])
+	for _, i := range dl.pending {
+		e.Recipients = append(e.Recipients, dl.envelope.Recipients[i])
 	}
 
 	d.mu.Lock()
-	t.account.AddRecipients(t.begun, len(e.Recipients))
-	d.saveMemoWhenDue(t.begun)
+	dl.account.AddRecipients(dl.begun, len(e.Recipients))
+	d.saveMemoWhenDue(dl.begun)
 	d.mu.Unlock()
-	t.result, t.err = t.route.Upstream.Deliver(ctx, e, t.content, shouldSend)
-	t.took = time.Since(t.begun)
-	if t.neverOffered() {
+	dl.result, dl.err = dl.route.Upstream.Deliver(ctx, e, dl.content, shouldSend)
+	dl.took = time.Since(dl.begun)
+	if dl.neverOffered() {
 		d.mu.Lock()
-		t.account.SubtractRecipients(t.begun, len(e.Recipients))
+		dl.account.SubtractRecipients(dl.begun, len(e.Recipients))
 		d.mu.Unlock()
 	}
-	if t.err != nil {
-		d.updateAfterFailure(t)
+	if dl.err != nil {
+		d.updateAfterFailure(dl)
 		return
 	}
-	for i, answer := range t.result.Answers {
+	for i, answer := range dl.result.Answers {
 		d.journal.Answered(e.ID, e.Recipients[i], answer)
 	}
-	t.verdict = t.route.verdict(t.result)
-	d.updateAfterReplies(t)
+	dl.verdict = dl.route.verdict(dl.result)
+	d.updateAfterReplies(dl)
 }
 
 // unavailable is the error of a delivery without a usable reply; nil where it is
 // another.
-func (t *delivery) unavailable() *upstream.Unavailable {
+func (dl *delivery) unavailable() *upstream.Unavailable {
 	u := (*upstream.Unavailable)(nil)
-	errors.As(t.err, &u)
+	errors.As(dl.err, &u)
 	return u
 }
 
 // refusal is the reply by which the server would not go on at all; zero where
 // there is none.
-func (t *delivery) refusal() reply.Reply {
-	if u := t.unavailable(); u != nil {
+func (dl *delivery) refusal() reply.Reply {
+	if u := dl.unavailable(); u != nil {
 		return u.Answer
 	}
 	return reply.Reply{}
@@ -210,10 +210,10 @@ func (t *delivery) refusal() reply.Reply {
 
 // brokeOff reports whether the server broke off over this message, without a
 // usable reply.
-func (t *delivery) brokeOff() bool {
-	u := t.unavailable()
+func (dl *delivery) brokeOff() bool {
+	u := dl.unavailable()
 	return u != nil && u.DuringTransaction
 }
 
 // neverOffered reports whether the server never heard of the message.
-func (t *delivery) neverOffered() bool { return t.err != nil && !t.brokeOff() }
+func (dl *delivery) neverOffered() bool { return dl.err != nil && !dl.brokeOff() }

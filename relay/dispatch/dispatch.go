@@ -15,10 +15,11 @@
 // which have no lock of their own, and which queue there is. message.mu guards
 // what has become of one client's message: its place in the queue and the
 // client's answer. Dispatcher.mu may be taken while message.mu is held, never
-// the other way round. While Dispatcher.mu is held nothing is read from or
-// written to flash, no upstream is called and no other lock is taken but those
-// inside the journal, as every client's answer waits for it. message.mu is held
-// while that one message is committed to flash.
+// the other way round, and two messages are never locked at once. While
+// Dispatcher.mu is held nothing is read from or written to flash, no upstream
+// and no queue is called, nothing is journalled and no other mutex is taken, as
+// every client's answer waits for it. message.mu is held while that one message
+// is committed to flash and while the journal records its client's answer.
 package dispatch
 
 import (

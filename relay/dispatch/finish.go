@@ -13,13 +13,13 @@ import (
 
 // finishLive does what follows from a delivery whose client may still be
 // waiting.
-func (d *Dispatcher) finishLive(a *attempt, t *delivery) {
+func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 	m := a.message
-	if answer, final := t.finalAnswer(); final && m.finish(answer) {
+	if answer, final := dl.finalAnswer(); final && m.finish(answer) {
 		if answer.Positive() {
-			d.journal.Delivered(t.envelope.ID, t.result.Connection, answer, t.took)
+			d.journal.Delivered(dl.envelope.ID, dl.result.Connection, answer, dl.took)
 		} else {
-			d.journal.Refused(t.envelope.ID, answer, t.took)
+			d.journal.Refused(dl.envelope.ID, answer, dl.took)
 		}
 		return
 	}
@@ -36,65 +36,65 @@ func (d *Dispatcher) finishLive(a *attempt, t *delivery) {
 	if errors.Is(err, errNoSpool) {
 		err = reason
 	}
-	if answer := t.deferredAnswer(err); m.finish(answer) {
-		d.journal.Deferred(t.envelope.ID, answer, t.err, t.took)
+	if answer := dl.deferredAnswer(err); m.finish(answer) {
+		d.journal.Deferred(dl.envelope.ID, answer, dl.err, dl.took)
 		return
 	}
-	m.answerWith(func() reply.Reply { return d.kept(m.envelope, t.words()) })
-	d.finishQueued(q, m.ticket, t)
+	m.answerWith(func() reply.Reply { return d.kept(m.envelope, dl.words()) })
+	d.finishQueued(q, m.ticket, dl)
 }
 
 // finishQueued does what follows from a delivery of a message that lies in the
 // queue.
-func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, t *delivery) {
-	if err := t.content.err(); err != nil {
-		d.damaged(q, ticket, t, err)
+func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *delivery) {
+	if err := dl.content.err(); err != nil {
+		d.damaged(q, ticket, dl, err)
 		return
 	}
-	if t.err != nil && d.context.Err() != nil {
+	if dl.err != nil && d.context.Err() != nil {
 		return
 	}
 	var failed []int
-	for n, i := range t.pending {
-		switch t.outcome(n) {
+	for n, i := range dl.pending {
+		switch dl.outcome(n) {
 		case delivered:
-			t.progress.Settled = t.progress.Settled.Add(i)
+			dl.progress.Settled = dl.progress.Settled.Add(i)
 		case refused:
 			failed = append(failed, n)
 		}
 	}
-	if answer, found := t.verdict.deliveredWith(); found {
-		d.journal.Delivered(t.envelope.ID, t.result.Connection, answer, t.took)
+	if answer, found := dl.verdict.deliveredWith(); found {
+		d.journal.Delivered(dl.envelope.ID, dl.result.Connection, answer, dl.took)
 	}
-	if len(failed) > 0 && d.bounce(q, t, failed, "") {
+	if len(failed) > 0 && d.bounce(q, dl, failed, "") {
 		for _, n := range failed {
-			t.progress.Settled = t.progress.Settled.Add(t.pending[n])
+			dl.progress.Settled = dl.progress.Settled.Add(dl.pending[n])
 		}
 	}
-	if len(t.left()) == 0 {
-		d.remove(q, ticket, t.envelope)
+	if len(dl.left()) == 0 {
+		d.remove(q, ticket, dl.envelope)
 		return
 	}
-	d.reschedule(q, ticket, t)
+	d.reschedule(q, ticket, dl)
 }
 
 // outcome is what became of the n-th pending recipient. A notification that the
 // server refuses for a fault of its own is not tried again.
-func (t *delivery) outcome(n int) outcome {
-	if t.err != nil {
+func (dl *delivery) outcome(n int) outcome {
+	if dl.err != nil {
 		return pending
 	}
-	if t.messageFault && t.envelope.Report && t.verdict.outcomes[n] == pending && t.verdict.answers[n].Permanent() {
+	if dl.messageFault && dl.envelope.Report && dl.verdict.outcomes[n] == pending && dl.verdict.answers[n].Permanent() {
 		return refused
 	}
-	return t.verdict.outcomes[n]
+	return dl.verdict.outcomes[n]
 }
 
 // left gives the recipients with nothing final, by their place in pending.
-func (t *delivery) left() []int {
+func (dl *delivery) left() []int {
 	var places []int
-	for n, i := range t.pending {
-		if !t.progress.Settled.Has(i) {
+	for n, i := range dl.pending {
+		if !dl.progress.Settled.Has(i) {
 			places = append(places, n)
 		}
 	}
@@ -117,19 +117,19 @@ func (d *Dispatcher) remove(q *queue.Queue, ticket queue.Ticket, e envelope.Enve
 // reschedule puts a message back on the schedule: at once where the upstream is
 // at fault, as its breaker holds the message back, else after a pause of the
 // message's own. One that is too old is given up.
-func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, t *delivery) {
+func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *delivery) {
 	now := time.Now()
-	if d.tooOld(t, now) && d.expire(q, ticket, t) {
+	if d.tooOld(dl, now) && d.expire(q, ticket, dl) {
 		return
 	}
-	t.progress.Last = t.words()
-	if t.isUpstreamFault() {
-		if len(t.progress.Settled) > 0 {
-			d.save(q, ticket.ID, t.progress)
+	dl.progress.Last = dl.words()
+	if dl.isUpstreamFault() {
+		if len(dl.progress.Settled) > 0 {
+			d.save(q, ticket.ID, dl.progress)
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if t.neverOffered() {
+		if dl.neverOffered() {
 			d.backlog.PushFront(ticket)
 		} else {
 			// Others may fare better.
@@ -137,24 +137,24 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, t *delivery
 		}
 		return
 	}
-	t.progress.Next = now.Add(t.route.Retry.pauses().After(t.progress.Attempts))
-	t.progress.Attempts++
+	dl.progress.Next = now.Add(dl.route.Retry.pauses().After(dl.progress.Attempts))
+	dl.progress.Attempts++
 	// While the upstream takes no mail a warning could not leave either.
-	if !t.progress.Warned && !t.envelope.Report && now.Sub(t.envelope.Received) >= t.route.Retry.Warning {
-		t.progress.Warned = d.notify(q, report.Delayed, t, t.left(), "")
+	if !dl.progress.Warned && !dl.envelope.Report && now.Sub(dl.envelope.Received) >= dl.route.Retry.Warning {
+		dl.progress.Warned = d.notify(q, report.Delayed, dl, dl.left(), "")
 	}
-	d.save(q, ticket.ID, t.progress)
-	d.journal.Retrying(t.envelope.ID, t.progress.Last, t.progress.Attempts, t.progress.Next)
-	d.postpone(ticket, t.progress.Next)
+	d.save(q, ticket.ID, dl.progress)
+	d.journal.Retrying(dl.envelope.ID, dl.progress.Last, dl.progress.Attempts, dl.progress.Next)
+	d.postpone(ticket, dl.progress.Next)
 }
 
 // isUpstreamFault reports whether the message itself had no part in the failure
 // of its delivery.
-func (t *delivery) isUpstreamFault() bool {
-	if t.err != nil {
-		return !t.content.wasRead() && !t.messageFault
+func (dl *delivery) isUpstreamFault() bool {
+	if dl.err != nil {
+		return !dl.content.wasRead() && !dl.messageFault
 	}
-	return t.verdict.upstreamFault != nil && !t.messageFault
+	return dl.verdict.upstreamFault != nil && !dl.messageFault
 }
 
 func (d *Dispatcher) save(q *queue.Queue, id queue.ID, p queue.Progress) {
@@ -166,29 +166,29 @@ func (d *Dispatcher) save(q *queue.Queue, id queue.ID, p queue.Progress) {
 // tooOld reports whether a message is to be given up for its age. One that grew
 // old while the upstream took no mail is offered once more when it does: its
 // notification could not leave either.
-func (d *Dispatcher) tooOld(t *delivery, now time.Time) bool {
-	maxAge := t.route.Retry.Age
-	if now.Sub(t.envelope.Received) <= maxAge {
+func (d *Dispatcher) tooOld(dl *delivery, now time.Time) bool {
+	maxAge := dl.route.Retry.Age
+	if now.Sub(dl.envelope.Received) <= maxAge {
 		return false
 	}
-	to, sender := t.route.addressee(t.envelope)
+	to, sender := dl.route.addressee(dl.envelope)
 	notification := envelope.Envelope{Sender: sender, Recipients: []envelope.Address{to}, Report: true}
 	route := d.routeOf(notification)
 	account := route.Upstream.Account(notification)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	b := route.heldBy(route.throttle.Account(account, now))
-	outage := t.isUpstreamFault() && b != nil
-	return !outage || b.Hold().Since.Sub(t.envelope.Received) > maxAge
+	outage := dl.isUpstreamFault() && b != nil
+	return !outage || b.Hold().Since.Sub(dl.envelope.Received) > maxAge
 }
 
 // expire gives a message up for its age, if its sender can be notified.
-func (d *Dispatcher) expire(q *queue.Queue, ticket queue.Ticket, t *delivery) bool {
-	words := "it could not be delivered in time; the last attempt: " + t.words()
-	if !d.bounce(q, t, t.left(), words) {
+func (d *Dispatcher) expire(q *queue.Queue, ticket queue.Ticket, dl *delivery) bool {
+	words := "it could not be delivered in time; the last attempt: " + dl.words()
+	if !d.bounce(q, dl, dl.left(), words) {
 		return false
 	}
-	d.journal.Expired(t.envelope.ID, t.words())
-	d.remove(q, ticket, t.envelope)
+	d.journal.Expired(dl.envelope.ID, dl.words())
+	d.remove(q, ticket, dl.envelope)
 	return true
 }

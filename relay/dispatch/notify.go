@@ -41,41 +41,41 @@ func (r *Route) addressee(e envelope.Envelope) (to, sender envelope.Address) {
 // bounce notifies the sender that the message was given up for recipients, by
 // their place in pending. It is false where the notification finds no room in
 // the queue; the recipients stay pending then.
-func (d *Dispatcher) bounce(q *queue.Queue, t *delivery, places []int, reason string) bool {
-	notified := t.envelope.Report && d.redirect(q, t) || !t.envelope.Report && d.notify(q, report.Failed, t, places, reason)
+func (d *Dispatcher) bounce(q *queue.Queue, dl *delivery, places []int, reason string) bool {
+	notified := dl.envelope.Report && d.redirect(q, dl) || !dl.envelope.Report && d.notify(q, report.Failed, dl, places, reason)
 	if !notified {
 		return false
 	}
 	for _, n := range places {
 		words := reason
-		if t.err == nil && n < len(t.result.Answers) {
-			answer := t.result.Answers[n]
-			words = t.explain(answer, []reply.Reply{answer}).String()
+		if dl.err == nil && n < len(dl.result.Answers) {
+			answer := dl.result.Answers[n]
+			words = dl.explain(answer, []reply.Reply{answer}).String()
 		}
-		d.journal.GivenUp(t.envelope.ID, t.envelope.Recipients[t.pending[n]], words)
+		d.journal.GivenUp(dl.envelope.ID, dl.envelope.Recipients[dl.pending[n]], words)
 	}
 	return true
 }
 
 // notify puts a notification about the message into the queue. It is false where
 // that has no room.
-func (d *Dispatcher) notify(q *queue.Queue, action report.Action, t *delivery, places []int, reason string) bool {
-	to, sender := t.route.addressee(t.envelope)
+func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, places []int, reason string) bool {
+	to, sender := dl.route.addressee(dl.envelope)
 	if to == "" {
-		d.journal.NobodyToTell(t.envelope.ID)
+		d.journal.NobodyToTell(dl.envelope.ID)
 		return true
 	}
 	now := time.Now()
 	unique := rand.Text()[:12]
-	by := t.route.Notify
-	n := report.Notification{Action: action, Reporter: by.Reporter, From: by.From, To: to, Sender: t.envelope.Sender,
-		Site: by.Site, ID: t.envelope.ID, Unique: unique, Arrived: t.envelope.Received, Now: now,
-		RetryUntil: t.envelope.Received.Add(t.route.Retry.Age), Reason: reason, Read: t.route.Read}
+	by := dl.route.Notify
+	n := report.Notification{Action: action, Reporter: by.Reporter, From: by.From, To: to, Sender: dl.envelope.Sender,
+		Site: by.Site, ID: dl.envelope.ID, Unique: unique, Arrived: dl.envelope.Received, Now: now,
+		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Read: dl.route.Read}
 	for _, i := range places {
-		n.Outcomes = append(n.Outcomes, t.reportOutcome(i, now))
+		n.Outcomes = append(n.Outcomes, dl.reportOutcome(i, now))
 	}
 	var text bytes.Buffer
-	err := n.Write(&text, t.content.Content.Open())
+	err := n.Write(&text, dl.content.Content.Open())
 	if err != nil {
 		// The original is damaged; its sender can be notified all the same.
 		err = n.Write(&text, bytes.NewReader(nil))
@@ -88,46 +88,46 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, t *delivery, p
 		d.journal.SpoolFault(err)
 		return false
 	}
-	d.journal.Notified(t.envelope.ID, unique, string(action), to)
+	d.journal.Notified(dl.envelope.ID, unique, string(action), to)
 	return true
 }
 
 // reportOutcome is what became of the n-th pending recipient, for a
 // notification.
-func (t *delivery) reportOutcome(n int, now time.Time) report.Outcome {
-	o := report.Outcome{Recipient: t.envelope.Recipients[t.pending[n]], Tried: now,
-		Host: t.result.Connection.Host, Trustee: t.result.Trustee}
-	if t.err == nil {
-		o.Answer, o.Status = t.result.Answers[n], t.result.Answers[n].Status
+func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
+	o := report.Outcome{Recipient: dl.envelope.Recipients[dl.pending[n]], Tried: now,
+		Host: dl.result.Connection.Host, Trustee: dl.result.Trustee}
+	if dl.err == nil {
+		o.Answer, o.Status = dl.result.Answers[n], dl.result.Answers[n].Status
 		return o
 	}
-	o.Status = replyFor(t.err).Status
+	o.Status = replyFor(dl.err).Status
 	return o
 }
 
 // redirect sends a notification that its addressee did not take to the alert
 // address instead, once. A notification is never sent about a notification.
-func (d *Dispatcher) redirect(q *queue.Queue, t *delivery) bool {
-	alert := t.route.Notify.Alert
-	if alert == "" || t.envelope.Recipients[0] == alert {
-		d.journal.NobodyToTell(t.envelope.ID)
+func (d *Dispatcher) redirect(q *queue.Queue, dl *delivery) bool {
+	alert := dl.route.Notify.Alert
+	if alert == "" || dl.envelope.Recipients[0] == alert {
+		d.journal.NobodyToTell(dl.envelope.ID)
 		return true
 	}
-	e := t.envelope
+	e := dl.envelope
 	e.ID, e.Recipients, e.Received = rand.Text()[:12], []envelope.Address{alert}, time.Now()
-	if t.messageFault {
-		e.Sender = t.route.Notify.Sender
+	if dl.messageFault {
+		e.Sender = dl.route.Notify.Sender
 	}
-	err := d.enqueue(q, e, t.content.Content.Open(), e.Size)
+	err := d.enqueue(q, e, dl.content.Content.Open(), e.Size)
 	if errors.Is(err, spool.ErrDamaged) {
-		d.journal.NobodyToTell(t.envelope.ID)
+		d.journal.NobodyToTell(dl.envelope.ID)
 		return true
 	}
 	if err != nil {
 		d.journal.SpoolFault(err)
 		return false
 	}
-	d.journal.Notified(t.envelope.ID, e.ID, "redirected", alert)
+	d.journal.Notified(dl.envelope.ID, e.ID, "redirected", alert)
 	return true
 }
 
