@@ -15,16 +15,16 @@
 //     memory budget for all messages, and where that is used up into the spool.
 //     A trace field (Received) comes first.
 //  5. The message is complete, and the client waits for its answer.
-//  6. dispatch offers it to the upstream at once: cut-through. Where the
-//     upstream is known to be down, or too much was sent already by what the
-//     ledger says, it goes on with step 12 instead.
+//  6. dispatch sends it over its route at once: cut-through. Where the route's
+//     circuit breaker holds mail back, as the upstream is known to be down, or
+//     its throttle allows no more for now, it goes on with step 12 instead.
 //  7. upstream/transport takes an open connection from its pool, or opens one
-//     to a host that upstream/connector names: the MX, by upstream/dns, unless
-//     the host is fixed. IPv4 first, greeting, EHLO, STARTTLS. The server's
-//     certificate must verify for the host's name, with TLS 1.2 or later. The
-//     client certificate is shown with its whole chain, and its key signs in
-//     the TPM. While there is no TLS session to resume, connections are opened
-//     one at a time, so that a burst costs one signature.
+//     to a host that upstream/connector names for the destination: the MX, by
+//     upstream/dns, unless the host is fixed. IPv4 first, greeting, EHLO,
+//     STARTTLS. The server's certificate must verify for the host's name, with
+//     TLS 1.2 or later. The client certificate is shown with its whole chain,
+//     and its key signs in the TPM. While there is no TLS session to resume,
+//     connections are opened one at a time, so that a burst costs one signature.
 //     By upstream/submission it is the submission host instead, no certificate
 //     is shown, and a mailbox logs in with an access token (SASL XOAUTH2). A
 //     message as whose sender it may not send leaves as the default sender's,
@@ -32,20 +32,22 @@
 //  8. upstream/esmtp says MAIL and every RCPT, in one go where the server
 //     offers PIPELINING. A kept connection that the server closed meanwhile is
 //     replaced silently.
-//  9. dispatch judges the answers before any content is sent. Where only some
-//     recipients were accepted the message is committed to the spool first: the
-//     others are still owed it, or an explanation.
+//  9. dispatch decides by the replies whether the content is sent. Where only
+//     some recipients were accepted the message is committed to the spool first:
+//     delivery to the others is tried again, or their sender notified.
 //  10. The content goes out, by BDAT where the server offers CHUNKING.
 //  11. The server's 250 becomes the client's, and flash was never touched. Its
 //     refusal becomes the client's too, with report's reading of it.
-//  12. Where no answer comes within the hold time, or one that asks for
-//     patience, queue writes envelope and content to the spool, and the client
-//     hears 250 once both are durable. An attempt under way goes on; if it
-//     succeeds it is not repeated.
-//  13. A kept message is tried again after growing pauses, each client's in
-//     their order and the clients in turn. While the upstream as a whole takes
-//     no mail the gate keeps all of it back, and one message at a time goes out
-//     to see. Who of the recipients has it is noted in the spool.
+//  12. Where no reply comes within the client wait, or a temporary one, queue
+//     writes envelope and content to the spool, and the client hears 250 once
+//     both are durable. An attempt under way goes on; if it succeeds it is not
+//     repeated. Clients whose mail must be kept before the spool is open wait for
+//     it.
+//  13. A message in the queue is tried again after growing pauses: dispatch/
+//     fairqueue keeps each client's in their order and lets the clients take
+//     turns, and dispatch/throttle counts what is sent. While the upstream takes
+//     no mail the breaker holds all of it back, and one message at a time goes
+//     out as a probe. Which recipients have it is noted in the spool.
 //  14. It is delivered and removed from the spool; or it is refused, or grows too
 //     old, and report makes a notification of that for its sender (RFC 3464),
 //     which is a message like any other from here on.

@@ -2,13 +2,12 @@ package dispatch
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
-	"sealpost/relay/spool"
 )
 
 // ofClient gives each client a mailbox of its own, and the box's notifications
@@ -20,8 +19,8 @@ func ofClient(e envelope.Envelope) string {
 	return fmt.Sprintf("%d@contoso.com", e.Client.As4()[3])
 }
 
-func perMailbox(c *Config) {
-	c.Limits = Limits{Connections: 6, PerAccount: 3, Rate: Rate{Messages: 30}, PerDay: 1000}
+func perMailbox(c *setup) {
+	c.Limits = throttle.Limits{Connections: 6, PerAccount: 3, Rate: throttle.Rate{Messages: 30}, PerDay: 1000}
 }
 
 // between is how far the messages of a client are apart at least, so many of
@@ -100,39 +99,9 @@ func TestWhatOneMailboxLearnsIsNotTheOthers(t *testing.T) {
 		w.d.mu.Lock()
 		defer w.d.mu.Unlock()
 		for name, want := range map[string]int{"1@contoso.com": 1, "2@contoso.com": 3} {
-			if slots := w.d.ledger.of(name, time.Now()).slots(time.Now()); slots != want {
+			if slots := w.d.route.throttle.Account(name, time.Now()).Slots(time.Now()); slots != want {
 				t.Errorf("%s may use %d connections", name, slots)
 			}
 		}
 	})
-}
-
-func TestTheLedgerIsBoundedInMemoryAndOnFlash(t *testing.T) {
-	l, now := newLedger(Limits{Connections: 3, PerDay: 10_000}, usual.Retry), time.Now()
-	for i := range 10 * mostAccounts {
-		a := l.of(fmt.Sprintf("%s%d@contoso.com", strings.Repeat("x", 60), i), now)
-		for hour := range 24 {
-			a.addressed(now.Add(time.Duration(hour-23)*time.Hour), 400+i)
-		}
-	}
-	if len(l.accounts) > mostAccounts+1 {
-		t.Errorf("%d accounts", len(l.accounts))
-	}
-	text := l.save(now)
-	if len(text) == 0 || len(text) > spool.MaxMemo {
-		t.Fatalf("a memo of %d octets", len(text))
-	}
-	again := newLedger(l.limits, l.retry)
-	again.restore(text, now)
-	if len(again.accounts) < 8 || again.recipients(now) == 0 {
-		t.Errorf("%d accounts come back, with %d recipients", len(again.accounts), again.recipients(now))
-	}
-	for name, a := range again.accounts {
-		if got, want := a.day.total(now), l.accounts[name].day.total(now); got != want {
-			t.Errorf("%s has %d of %d", name, got, want)
-		}
-	}
-	if later := l.of("new@contoso.com", now.Add(48*time.Hour)); later == l.accounts[""] || len(l.accounts) > mostAccounts {
-		t.Errorf("two days later %d accounts are left", len(l.accounts))
-	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestMailThatIsNotDueDoesNotUseUpTheRate(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Limits.Rate.Messages = 30 }, func(w *world) {
+	inWorld(t, func(c *setup) { c.Limits.Rate.Messages = 30 }, func(w *world) {
 		w.far.be(func(f *farSide) { f.answer = says(grey) })
 		for range 90 {
 			w.send(1, 100)
@@ -84,11 +84,10 @@ func TestWhatCannotBeRecordedIsNotTried(t *testing.T) {
 		if n := len(w.far.got()); n != 0 {
 			t.Errorf("%d arrived, and nobody will know after the restart", n)
 		}
-		config := w.d.config
 		if err := errors.Join(w.d.Close(context.Background()), w.spool.Close()); !errors.Is(err, spool.ErrPoisoned) {
 			t.Errorf("closing: %v", err)
 		}
-		w.open(config)
+		w.open()
 		time.Sleep(10 * time.Minute)
 		if n := len(w.far.got()); n != 5 {
 			t.Errorf("%d arrived after the restart", n)
@@ -104,7 +103,8 @@ func TestAClientMaySeeForTheOthersWhetherAHeldUpstreamIsBack(t *testing.T) {
 		nothingDueFor := func(pause time.Duration) bool {
 			w.d.mu.Lock()
 			defer w.d.mu.Unlock()
-			return w.d.backlog.due() == 0 && time.Until(w.d.backlog.later[0].due) > pause
+			due, _ := w.d.backlog.NextDue()
+			return w.d.backlog.Due() == 0 && time.Until(due) > pause
 		}
 		for time.Sleep(12 * time.Hour); !nothingDueFor(time.Minute); {
 			time.Sleep(time.Second)
@@ -121,15 +121,6 @@ func TestAClientMaySeeForTheOthersWhetherAHeldUpstreamIsBack(t *testing.T) {
 			t.Errorf("%d kept", w.kept())
 		}
 	})
-}
-
-func TestATimeNotedOnFlashIsKeptThoughTheClockIsSetBack(t *testing.T) {
-	now := time.Now()
-	a := newAccount("", Limits{Connections: 4}, usual.Retry)
-	a.connections = learned{1, now.Add(10 * 365 * day)}
-	if n := a.slots(now); n != 4 {
-		t.Errorf("what is said to have been learned in ten years allows %d connections", n)
-	}
 }
 
 func TestARetryByHandForgetsNobodyWhoHasTheMessage(t *testing.T) {

@@ -7,56 +7,56 @@ import (
 	"sealpost/relay/report"
 )
 
-// noClock is the kind of fault that is the box's own: it does not know what
-// time it is, so it can judge no certificate and no message's age.
+// noClock is the kind of fault of a box that does not know the time: it can
+// verify no certificate and tell no message's age.
 const noClock report.Kind = "clock"
 
 // AwaitClock holds all mail back until ClockSet; what comes is kept, and its
 // age counts from then on.
 func (d *Dispatcher) AwaitClock(reason string) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.gate.bar(noClock, reason)
+	d.clockUnknown = true
+	d.route.breaker.Block(time.Now(), noClock, reason)
+	d.mu.Unlock()
 	d.journal.UpstreamHeld("", string(noClock), reason, time.Time{})
 }
 
 // ClockSet lets mail go out.
 func (d *Dispatcher) ClockSet() {
 	d.mu.Lock()
-	d.clockSet = time.Now()
-	d.gate.unbar()
+	d.clockUnknown, d.clockSet = false, time.Now()
+	d.route.breaker.Unblock()
 	d.mu.Unlock()
 	d.journal.UpstreamResumed("")
 	d.kick()
 }
 
-// bar closes the gate whatever the upstream does.
-func (g *gate) bar(kind report.Kind, reason string) {
-	g.barred, g.kind, g.reason, g.since = true, kind, reason, time.Now()
-}
-
-func (g *gate) unbar() {
-	g.barred = false
-	g.open()
-}
-
-// dated takes the time off a message that came while nobody knew it.
-func (d *Dispatcher) dated(e envelope.Envelope) envelope.Envelope {
+// withoutWrongTime clears the time of a message that came while the clock was
+// not set.
+func (d *Dispatcher) withoutWrongTime(e envelope.Envelope) envelope.Envelope {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.gate.barred {
+	if d.clockUnknown {
 		e.Received = time.Time{}
 	}
 	return e
 }
 
-// redated gives a kept message that has no time the earliest that can be
-// known: when this relay could first rely on its clock.
-func (d *Dispatcher) redated(e envelope.Envelope) envelope.Envelope {
+// withTime gives a message without a time the earliest one that is known: when
+// the clock could first be relied on.
+func (d *Dispatcher) withTime(e envelope.Envelope) envelope.Envelope {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e.Received.IsZero() {
 		e.Received = d.clockSet
 	}
 	return e
+}
+
+// since is how long ago a message came; 0 where that is not known.
+func since(e envelope.Envelope) time.Duration {
+	if e.Received.IsZero() {
+		return 0
+	}
+	return time.Since(e.Received)
 }

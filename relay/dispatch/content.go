@@ -8,26 +8,27 @@ import (
 	"sealpost/relay/envelope"
 )
 
-// watched is content that notes when it was last read from, and what went
-// wrong with reading it: such a fault is not the upstream's.
-type watched struct {
+// trackedContent notes when a message's content was last read from, and errors
+// of reading it: they are not the upstream's fault.
+type trackedContent struct {
 	envelope.Content
-	moved *atomic.Int64
-	fault atomic.Pointer[error]
+	lastRead *atomic.Int64 // Unix time in ns; 0 before the first
+	fault    atomic.Pointer[error]
 }
 
 // Open implements envelope.Content.
-func (w *watched) Open() io.Reader { return watchedReader{w, w.Content.Open()} }
+func (c *trackedContent) Open() io.Reader { return trackedReader{c, c.Content.Open()} }
 
-type watchedReader struct {
-	content *watched
+type trackedReader struct {
+	content *trackedContent
 	io.Reader
 }
 
-func (r watchedReader) Read(p []byte) (int, error) {
+// Read implements io.Reader.
+func (r trackedReader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	if n > 0 {
-		r.content.moved.Store(time.Now().UnixNano())
+		r.content.lastRead.Store(time.Now().UnixNano())
 	}
 	if err != nil && err != io.EOF {
 		r.content.fault.Store(&err)
@@ -35,12 +36,12 @@ func (r watchedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// begun tells whether any content was sent.
-func (w *watched) begun() bool { return w.moved.Load() != 0 }
+// wasRead reports whether any content was read to be sent.
+func (c *trackedContent) wasRead() bool { return c.lastRead.Load() != 0 }
 
-// broken is what went wrong with reading; nil where nothing did.
-func (w *watched) broken() error {
-	if err := w.fault.Load(); err != nil {
+// err is the error of reading the content; nil where there was none.
+func (c *trackedContent) err() error {
+	if err := c.fault.Load(); err != nil {
 		return *err
 	}
 	return nil

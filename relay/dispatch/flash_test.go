@@ -60,7 +60,7 @@ func TestAMessageOfWhichNothingCanBeReadStandsInNobodysWay(t *testing.T) {
 func TestASitesFaultWithNowhereToKeepMailIsNoReasonForADeviceToGiveUp(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		kept := w.d
-		w.d = New(kept.config, w.far, kept.journal)
+		w.d = New(w.setup.Config, w.setup.Route, kept.journal)
 		w.far.be(func(f *farSide) { f.answer = says(denied) })
 		if answer := w.send(1, 100); !strings.HasPrefix(answer.String(), "451 4.7.64 mx said: 550 5.7.64 Tenant") || !strings.Contains(answer.Text, "no connector of the tenant matches") {
 			t.Errorf("answered %s", answer)

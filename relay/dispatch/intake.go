@@ -13,43 +13,47 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Admit tells whether a message of that size may come at all, before its
-// content is sent; octets may be 0 where the client did not say. Where the
-// answer is not positive it is the client's.
+// Admit says whether a message of that size may come at all, before its content
+// is sent; octets is the SIZE of MAIL (RFC 1870), 0 where the client gave none.
+// Where the reply is not positive it is the client's answer.
 func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
-	account := d.upstream.Account(e)
+	route := d.routeOf(e)
+	account := route.Upstream.Account(e)
 	d.mu.Lock()
 	now := time.Now()
-	needed := d.closed(d.ledger.of(account, now)) != nil && d.hopeless(account, now) != ""
+	mustKeep := route.heldBy(route.throttle.Account(account, now)) != nil && d.whyKeep(route, account, now) != ""
 	q := d.queue
 	d.mu.Unlock()
-	if !needed || q == nil {
-		return reply.New(250, 0, 0, "")
-	}
-	if err := q.Room(e.Client, octets); err != nil {
-		return cannotKeep(err)
+	if mustKeep && q != nil {
+		if err := q.Room(e.Client, octets); err != nil {
+			return cannotKeep(err)
+		}
 	}
 	return reply.New(250, 0, 0, "")
 }
 
-// Incoming is a message that is being received: in memory while the budget
-// for messages in flight lasts, and streamed into the spool when it does not.
+// Incoming is a message that is being received: in memory while the budget for
+// messages in flight lasts, and streamed into the spool when it does not. It is
+// for one goroutine; Accept or Abandon ends it.
 type Incoming struct {
 	dispatcher *Dispatcher
 	envelope   envelope.Envelope
-	expected   int64
+	expected   int64     // octets
+	deadline   time.Time // of waiting for the queue
 	memory     *body.Buffer
 	draft      *queue.Draft
 }
 
-// Begin makes ready for a message's content. expected is how many octets the
-// client announced, or 0.
+// Begin prepares for a message's content. expected is how many octets the client
+// announced, or 0.
 func (d *Dispatcher) Begin(e envelope.Envelope, expected int64) *Incoming {
-	return &Incoming{dispatcher: d, envelope: d.dated(e), expected: expected, memory: d.config.Memory.NewBuffer()}
+	return &Incoming{dispatcher: d, envelope: d.withoutWrongTime(e), expected: expected,
+		deadline: time.Now().Add(d.config.Timeout), memory: d.config.Memory.NewBuffer()}
 }
 
-// Write implements io.Writer. Its error is a *reply.Error where the content
-// can be put nowhere.
+// Write implements io.Writer. Content that does not fit into memory waits for a
+// spool that is still being made or opened. The error is a *reply.Error, for
+// the client, where the content can be put nowhere.
 func (in *Incoming) Write(p []byte) (int, error) {
 	if in.draft != nil {
 		return in.stream(p)
@@ -58,7 +62,7 @@ func (in *Incoming) Write(p []byte) (int, error) {
 	if !errors.Is(err, body.ErrBudget) {
 		return n, err
 	}
-	if err := in.spill(); err != nil {
+	if err := in.moveToSpool(); err != nil {
 		return n, err
 	}
 	rest, err := in.stream(p[n:])
@@ -73,13 +77,18 @@ func (in *Incoming) stream(p []byte) (int, error) {
 	return n, err
 }
 
-// spill moves what is in memory into the spool.
-func (in *Incoming) spill() error {
-	q, _ := in.dispatcher.Queue()
-	if q == nil {
+// moveToSpool moves what is in memory into the spool, where the rest follows.
+func (in *Incoming) moveToSpool() error {
+	d := in.dispatcher
+	q, reason := d.awaitQueue(d.context, in.deadline)
+	if q == nil && errors.Is(reason, errNoSpool) {
 		return &reply.Error{Reply: reply.New(452, 3, 1, "no memory for this message now, try again later")}
 	}
-	// What is still to come may hold octets above 127; saying so costs nothing.
+	if q == nil {
+		return &reply.Error{Reply: reply.New(451, 3, 0, "no memory for this message now, and it cannot be kept: %v", reason)}
+	}
+	// Content that is still to come may hold octets above 127; to say so costs
+	// nothing.
 	e := in.envelope
 	e.EightBit = true
 	draft, err := q.Begin(e, max(in.expected, in.memory.Size()))
@@ -94,7 +103,7 @@ func (in *Incoming) spill() error {
 	return nil
 }
 
-// Abandon gives up what was received.
+// Abandon discards what was received.
 func (in *Incoming) Abandon() {
 	in.memory.Release()
 	if in.draft != nil {
@@ -102,23 +111,23 @@ func (in *Incoming) Abandon() {
 	}
 }
 
-// Accept takes the message over, and the client's answer is what it gives: a
-// 250 says that the upstream has the message or that it lies durable in the
-// spool.
+// Accept takes responsibility for the message (RFC 5321 section 6.1) and returns
+// the client's answer: a 250 says that the upstream has the message or that it
+// lies durable in the spool.
 func (in *Incoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
 	d := in.dispatcher
 	if in.draft == nil {
-		return d.offer(ctx, newMessage(d.dated(e), d.upstream.Account(e), in.memory))
+		return d.offer(ctx, d.newMessage(d.withoutWrongTime(e), in.memory))
 	}
 	ticket, err := in.draft.Commit(ctx)
 	if err != nil {
-		return d.declinedAs(e, cannotKeep(err))
+		return d.deferred(e, cannotKeep(err))
 	}
-	d.put(ticket, d.upstream.Account(e))
+	d.schedule(ticket, d.routeOf(e).Upstream.Account(e))
 	return d.kept(e, "it is too large for memory")
 }
 
-// cannotKeep puts the spool's refusal into an answer.
+// cannotKeep is the client's answer where the spool takes no message.
 func cannotKeep(err error) reply.Reply {
 	switch {
 	case errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrShare):

@@ -2,91 +2,99 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sealpost/relay/body"
+	"sealpost/relay/dispatch/fairqueue"
 	"sealpost/relay/envelope"
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
 )
 
-// message is one that a client waits for.
+// message is one whose client waits for the answer.
 type message struct {
 	envelope envelope.Envelope
+	route    *Route
 	account  string
-	moved    atomic.Int64  // when the upstream last took some content, Unix time in ns
-	leave    chan struct{} // holds one where waiting on is of no use
+	deadline time.Time     // of waiting for the queue
+	lastRead atomic.Int64  // when the upstream last took some content, Unix time in ns
+	stopWait chan struct{} // holds one value where waiting on is of no use
 	answered chan struct{} // closed when answer is final
 
 	users atomic.Int32 // of memory
 
-	started bool // an attempt is under way; guarded by the dispatcher's mutex
+	started bool // an attempt has begun; guarded by the dispatcher's mutex
 
 	mu     sync.Mutex
 	memory *body.Buffer
 	ticket queue.Ticket
-	kept   bool
+	queued bool
 	answer reply.Reply
 }
 
-func newMessage(e envelope.Envelope, account string, memory *body.Buffer) *message {
-	m := &message{envelope: e, account: account, memory: memory, leave: make(chan struct{}, 1), answered: make(chan struct{})}
+func (d *Dispatcher) newMessage(e envelope.Envelope, memory *body.Buffer) *message {
+	route := d.routeOf(e)
+	m := &message{envelope: e, route: route, account: route.Upstream.Account(e), memory: memory,
+		deadline: time.Now().Add(d.config.Timeout), stopWait: make(chan struct{}, 1), answered: make(chan struct{})}
 	m.use()
 	return m
 }
 
-// party is whose turn the message takes.
-func (m *message) party() party { return party{queue.ClientOf(m.envelope.Client), m.account} }
+// flow is whose turn the message takes.
+func (m *message) flow() fairqueue.Flow {
+	return fairqueue.Flow{Client: queue.ClientOf(m.envelope.Client), Account: m.account}
+}
 
-// stopWaiting tells whoever waits that the message had better be kept.
+// stopWaiting has the message kept in the queue instead of waited for.
 func (m *message) stopWaiting() {
 	select {
-	case m.leave <- struct{}{}:
+	case m.stopWait <- struct{}{}:
 	default:
 	}
 }
 
-// conclude ends a message for which nothing remains to be done, unless it was
-// kept: then that is to be followed up. The client hears the answer if it has
-// none yet.
-func (m *message) conclude(answer reply.Reply) bool {
+// finish ends a message with nothing left to do, and answers its client where
+// that has no answer yet. It is false where the message lies in the queue by
+// now, and must be followed up there.
+func (m *message) finish(answer reply.Reply) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.kept {
+	if m.queued {
 		return false
 	}
-	if m.answer.Code == 0 {
-		m.say(answer)
-	}
+	m.replyOnce(answer)
 	return true
 }
 
-// settle gives the client's answer if it has none yet. The answer is made under
-// the message's mutex, so that it says what is.
-func (m *message) settle(answer func() reply.Reply) reply.Reply {
+// answerWith answers the client where that has no answer yet, and returns the
+// answer. It is made under the message's mutex, so that it is true.
+func (m *message) answerWith(answer func() reply.Reply) reply.Reply {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.answer.Code == 0 {
-		m.say(answer())
+		m.replyOnce(answer())
 	}
 	return m.answer
 }
 
-func (m *message) say(answer reply.Reply) {
-	m.answer = answer
-	close(m.answered)
+// replyOnce answers the client unless it has an answer. The caller holds mu.
+func (m *message) replyOnce(answer reply.Reply) {
+	if m.answer.Code == 0 {
+		m.answer = answer
+		close(m.answered)
+	}
 }
 
-// keep commits the message to the spool, unless that is done or the client's
-// answer is known already.
+// keep commits the message to the queue, unless it lies there already or the
+// client has its answer. It holds mu until the message is durable, as this
+// client's answer depends on that; no other waits for mu.
 func (m *message) keep(q *queue.Queue) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.kept || m.answer.Code != 0 {
+	if m.queued || m.answer.Code != 0 {
 		return nil
 	}
 	if q == nil {
@@ -100,15 +108,13 @@ func (m *message) keep(q *queue.Queue) error {
 		draft.Abort()
 		return err
 	}
-	// Whoever stops waiting must not leave it open whether the message is safe.
+	// A client that disconnects must not leave it open whether the message is safe.
 	if m.ticket, err = draft.Commit(context.Background()); err != nil {
 		return err
 	}
-	m.kept = true
+	m.queued = true
 	return nil
 }
-
-var errNoSpool = errors.New("the spool is not open")
 
 // use and release count those who need the content in memory.
 func (m *message) use() { m.users.Add(1) }
@@ -119,18 +125,19 @@ func (m *message) release() {
 	}
 }
 
-// patience is how long a client goes on waiting: until hold is over, and for a
-// large body while the upstream keeps taking of it, to no more than mostHold.
-func (m *message) patience(begun, now time.Time, hold time.Duration) time.Duration {
-	const mostHold = 30 * time.Second
-	end := begun.Add(hold)
-	if moved := m.moved.Load(); moved > 0 && m.envelope.Size >= large {
-		if still := time.Unix(0, moved).Add(hold); still.After(end) {
-			end = still
+// waitLeft is how long a client that waits since begun waits on: until wait is
+// over, and for a large body while the upstream keeps taking of it, to no more
+// than 30 s.
+func (m *message) waitLeft(begun, now time.Time, wait time.Duration) time.Duration {
+	const longest = 30 * time.Second
+	end := begun.Add(wait)
+	if read := m.lastRead.Load(); read > 0 && m.envelope.Size >= fairqueue.LargeSize {
+		if moving := time.Unix(0, read).Add(wait); moving.After(end) {
+			end = moving
 		}
 	}
-	if most := begun.Add(max(hold, mostHold)); end.After(most) {
-		end = most
+	if last := begun.Add(max(wait, longest)); end.After(last) {
+		end = last
 	}
 	return end.Sub(now)
 }

@@ -15,63 +15,69 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Notify says how senders are told of what became of their mail.
+// Notify says how senders are notified of what became of their mail (RFC 3464).
 type Notify struct {
 	Reporter   string           // our host name
 	Site       string           // the site's name, for people
 	From       envelope.Address // in the header of notifications
 	Sender     envelope.Address // their reverse-path where the null one is not relayed
-	NullSender bool             // the far side relays for the null reverse-path
-	Alert      envelope.Address // who hears what the sender cannot be told; may be empty
+	NullSender bool             // the server relays for the null reverse-path (RFC 5321 section 4.5.5)
+	Alert      envelope.Address // who is notified where the sender cannot be; may be empty
 }
 
-// bounce tells the sender that the message was given up for those recipients.
-// It is false where the notification finds no room; the recipients are then
-// still owed something.
-func (d *Dispatcher) bounce(q *queue.Queue, t *trial, places []int, reason string) bool {
-	told := t.envelope.Report && d.redirect(q, t) || !t.envelope.Report && d.notify(q, report.Failed, t, places, reason)
-	if !told {
+// addressee is who is notified about a message, and the notification's
+// reverse-path. It is empty where there is nobody.
+func (r *Route) addressee(e envelope.Envelope) (to, sender envelope.Address) {
+	n := r.Notify
+	if !n.NullSender {
+		sender = n.Sender
+	}
+	if n.NullSender && e.Sender != "" {
+		return e.Sender, sender
+	}
+	return n.Alert, sender
+}
+
+// bounce notifies the sender that the message was given up for recipients, by
+// their place in pending. It is false where the notification finds no room in
+// the queue; the recipients stay pending then.
+func (d *Dispatcher) bounce(q *queue.Queue, dl *delivery, places []int, reason string) bool {
+	notified := dl.envelope.Report && d.redirect(q, dl) || !dl.envelope.Report && d.notify(q, report.Failed, dl, places, reason)
+	if !notified {
 		return false
 	}
 	for _, n := range places {
-		d.journal.GivenUp(t.envelope.ID, t.envelope.Recipients[t.owed[n]], t.wordsFor(n, reason))
+		words := reason
+		if dl.err == nil && n < len(dl.result.Answers) {
+			answer := dl.result.Answers[n]
+			words = dl.explain(answer, []reply.Reply{answer}).String()
+		}
+		d.journal.GivenUp(dl.envelope.ID, dl.envelope.Recipients[dl.pending[n]], words)
 	}
 	return true
 }
 
-// addressee is who is told about a message, and the notification's
-// reverse-path. It is empty where there is nobody.
-func (d *Dispatcher) addressee(e envelope.Envelope) (to, sender envelope.Address) {
-	c := d.config.Notify
-	if !c.NullSender {
-		sender = c.Sender
-	}
-	if c.NullSender && e.Sender != "" {
-		return e.Sender, sender
-	}
-	return c.Alert, sender
-}
-
-// notify puts a notification about the message into the queue.
-func (d *Dispatcher) notify(q *queue.Queue, action report.Action, t *trial, places []int, reason string) bool {
-	to, sender := d.addressee(t.envelope)
+// notify puts a notification about the message into the queue. It is false where
+// that has no room.
+func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, places []int, reason string) bool {
+	to, sender := dl.route.addressee(dl.envelope)
 	if to == "" {
-		d.journal.NobodyToTell(t.envelope.ID)
+		d.journal.NobodyToTell(dl.envelope.ID)
 		return true
 	}
 	now := time.Now()
 	unique := rand.Text()[:12]
-	c := d.config.Notify
-	n := report.Notification{Action: action, Reporter: c.Reporter, From: c.From, To: to, Sender: t.envelope.Sender,
-		Site: c.Site, ID: t.envelope.ID, Unique: unique, Arrived: t.envelope.Received, Now: now,
-		RetryUntil: t.envelope.Received.Add(d.config.Retry.Age), Reason: reason}
+	by := dl.route.Notify
+	n := report.Notification{Action: action, Reporter: by.Reporter, From: by.From, To: to, Sender: dl.envelope.Sender,
+		Site: by.Site, ID: dl.envelope.ID, Unique: unique, Arrived: dl.envelope.Received, Now: now,
+		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Read: dl.route.Read}
 	for _, i := range places {
-		n.Outcomes = append(n.Outcomes, t.outcome(i, now))
+		n.Outcomes = append(n.Outcomes, dl.reportOutcome(i, now))
 	}
 	var text bytes.Buffer
-	err := n.Write(&text, t.content.Content.Open())
+	err := n.Write(&text, dl.content.Content.Open())
 	if err != nil {
-		// The original is damaged; what became of it can be told all the same.
+		// The original is damaged; its sender can be notified all the same.
 		err = n.Write(&text, bytes.NewReader(nil))
 	}
 	e := envelope.Envelope{ID: unique, Sender: sender, Recipients: []envelope.Address{to}, Received: now, Report: true}
@@ -82,37 +88,50 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, t *trial, plac
 		d.journal.SpoolFault(err)
 		return false
 	}
-	d.journal.Notified(t.envelope.ID, unique, string(action), to)
+	d.journal.Notified(dl.envelope.ID, unique, string(action), to)
 	return true
 }
 
+// reportOutcome is what became of the n-th pending recipient, for a
+// notification.
+func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
+	o := report.Outcome{Recipient: dl.envelope.Recipients[dl.pending[n]], Tried: now,
+		Host: dl.result.Connection.Host, Trustee: dl.result.Trustee}
+	if dl.err == nil {
+		o.Answer, o.Status = dl.result.Answers[n], dl.result.Answers[n].Status
+		return o
+	}
+	o.Status = replyFor(dl.err).Status
+	return o
+}
+
 // redirect sends a notification that its addressee did not take to the alert
-// address instead, once. There is none about a notification.
-func (d *Dispatcher) redirect(q *queue.Queue, t *trial) bool {
-	alert := d.config.Notify.Alert
-	if alert == "" || t.envelope.Recipients[0] == alert {
-		d.journal.NobodyToTell(t.envelope.ID)
+// address instead, once. A notification is never sent about a notification.
+func (d *Dispatcher) redirect(q *queue.Queue, dl *delivery) bool {
+	alert := dl.route.Notify.Alert
+	if alert == "" || dl.envelope.Recipients[0] == alert {
+		d.journal.NobodyToTell(dl.envelope.ID)
 		return true
 	}
-	e := t.envelope
+	e := dl.envelope
 	e.ID, e.Recipients, e.Received = rand.Text()[:12], []envelope.Address{alert}, time.Now()
-	if t.own {
-		e.Sender = d.config.Notify.Sender
+	if dl.messageFault {
+		e.Sender = dl.route.Notify.Sender
 	}
-	err := d.enqueue(q, e, t.content.Content.Open(), e.Size)
+	err := d.enqueue(q, e, dl.content.Content.Open(), e.Size)
 	if errors.Is(err, spool.ErrDamaged) {
-		d.journal.NobodyToTell(t.envelope.ID)
+		d.journal.NobodyToTell(dl.envelope.ID)
 		return true
 	}
 	if err != nil {
 		d.journal.SpoolFault(err)
 		return false
 	}
-	d.journal.Notified(t.envelope.ID, e.ID, "redirected", alert)
+	d.journal.Notified(dl.envelope.ID, e.ID, "redirected", alert)
 	return true
 }
 
-// enqueue commits a message of our own and puts it on the schedule.
+// enqueue commits a message of the box's own to the queue and schedules it.
 func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Reader, size int64) error {
 	draft, err := q.Begin(e, size)
 	if err != nil {
@@ -126,26 +145,6 @@ func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Rea
 	if err != nil {
 		return err
 	}
-	d.put(ticket, d.upstream.Account(e))
+	d.schedule(ticket, d.routeOf(e).Upstream.Account(e))
 	return nil
-}
-
-// outcome is what became of the n-th recipient that was owed the message.
-func (t *trial) outcome(n int, now time.Time) report.Outcome {
-	o := report.Outcome{Recipient: t.envelope.Recipients[t.owed[n]], Tried: now,
-		Host: t.result.Connection.Host, Trustee: t.result.Trustee}
-	if t.err == nil {
-		o.Answer, o.Status = t.result.Answers[n], t.result.Answers[n].Status
-		return o
-	}
-	o.Status = unavailable(t.err).Status
-	return o
-}
-
-func (t *trial) wordsFor(n int, reason string) string {
-	if t.err == nil && n < len(t.result.Answers) {
-		answer := t.result.Answers[n]
-		return t.explain(answer, []reply.Reply{answer}).String()
-	}
-	return reason
 }

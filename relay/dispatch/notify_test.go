@@ -109,16 +109,16 @@ func TestNoBounceIsSentForABounce(t *testing.T) {
 func TestWhatTheSenderCannotBeToldGoesToTheAlertAddress(t *testing.T) {
 	const alert = envelope.Address("alerts@msp.example")
 	for name, c := range map[string]struct {
-		change func(*Config)
+		change func(*setup)
 		report func(e envelope.Envelope) reply.Reply // the answer to a notification
 		from   envelope.Address
 	}{
-		"the null sender is not relayed":          {func(c *Config) { c.Notify.NullSender = false }, nil, "box@contoso.com"},
+		"the null sender is not relayed":          {func(c *setup) { c.Notify.NullSender = false }, nil, "box@contoso.com"},
 		"the sender is not reachable":             {nil, func(e envelope.Envelope) reply.Reply { return refuseSender(e, unknown) }, ""},
 		"the null sender is refused all the same": {nil, refuseNull, "box@contoso.com"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			change := func(config *Config) {
+			change := func(config *setup) {
 				config.Notify.Alert = alert
 				if c.change != nil {
 					c.change(config)

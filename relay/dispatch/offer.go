@@ -6,74 +6,66 @@ import (
 	"fmt"
 	"time"
 
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
-	"sealpost/relay/queue"
 	"sealpost/relay/reply"
 )
 
-// offer gives a message to the upstream while its client waits, and keeps it
-// where that is not to be waited for.
+// offer sends a message while its client waits for the answer, and keeps it in
+// the queue where that takes too long or waiting is of no use.
 func (d *Dispatcher) offer(ctx context.Context, m *message) reply.Reply {
 	defer m.release()
-	if why := d.join(m, time.Now()); why != "" {
-		return d.setAside(ctx, m, why)
+	d.mu.Lock()
+	reason := d.whyKeep(m.route, m.account, time.Now())
+	// Without a queue waiting is all there is to do.
+	wait := reason == "" || d.queue == nil && !d.stopping
+	if wait {
+		d.live.Push(m.flow(), m)
+	}
+	d.mu.Unlock()
+	if !wait {
+		return d.setAside(ctx, m, reason)
 	}
 	d.kick()
 	return d.await(ctx, m)
 }
 
-// join puts the message in its turn, or says why there is no use in waiting.
-func (d *Dispatcher) join(m *message, now time.Time) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	why := d.hopeless(m.account, now)
-	// Without a queue waiting is all there is to do.
-	if why != "" && d.queue != nil {
-		return why
-	}
+// whyKeep says why the upstream will not take a message of that account while
+// its client waits; it is empty where it may. The caller holds mu.
+func (d *Dispatcher) whyKeep(r *Route, account string, now time.Time) string {
 	if d.stopping {
 		return errStopping.Error()
 	}
-	d.live.push(m.party(), m)
-	return ""
-}
-
-// hopeless says why the upstream will not take a message of that account within
-// the hold time. The caller holds mu.
-func (d *Dispatcher) hopeless(account string, now time.Time) string {
-	own := d.ledger.of(account, now)
-	if d.stopping {
-		return errStopping.Error()
-	}
-	for _, g := range []*gate{&d.gate, &own.gate} {
-		if g.closed() && (!g.ready(now) || d.backlog.due() > 0 || d.live.size > 0) {
-			return g.reason
+	own := r.throttle.Account(account, now)
+	for _, b := range []*throttle.Breaker{r.breaker, own.Breaker} {
+		if b.Held() && (!b.Allows(now) || d.backlog.Due() > 0 || d.live.Len() > 0) {
+			return b.Hold().Reason
 		}
 	}
 	switch {
-	case own.wait(now) > d.config.Hold:
+	case own.LimitedFor(now) > d.config.ClientWait:
 		return "as many messages were sent as may be for now"
-	case len(d.active) >= d.ledger.slots(now) && d.stuck(now):
+	case len(d.active) >= r.throttle.Slots(now) && d.allSlow(now):
 		return "the upstream is slow to answer"
 	}
 	return ""
 }
 
-// stuck tells whether every attempt under way takes longer than a client would
-// wait. The caller holds mu.
-func (d *Dispatcher) stuck(now time.Time) bool {
+// allSlow reports whether every attempt under way takes longer than a client
+// would wait. The caller holds mu.
+func (d *Dispatcher) allSlow(now time.Time) bool {
 	for a := range d.active {
-		if now.Sub(a.begun) < d.config.Hold {
+		if now.Sub(a.begun) < d.config.ClientWait {
 			return false
 		}
 	}
 	return true
 }
 
-// await waits for the upstream's answer as long as there is hope for it.
+// await waits for the upstream's answer as long as one may come in time.
 func (d *Dispatcher) await(ctx context.Context, m *message) reply.Reply {
 	begun := time.Now()
-	timer := time.NewTimer(d.config.Hold)
+	timer := time.NewTimer(d.config.ClientWait)
 	defer timer.Stop()
 	for {
 		select {
@@ -81,63 +73,52 @@ func (d *Dispatcher) await(ctx context.Context, m *message) reply.Reply {
 			return m.answer
 		case <-ctx.Done():
 			return d.setAside(ctx, m, errStopping.Error())
-		case <-m.leave:
-			return d.setAside(ctx, m, d.reason(m.account))
+		case <-m.stopWait:
+			return d.setAside(ctx, m, d.heldReason(m))
 		case <-timer.C:
-			more := m.patience(begun, time.Now(), d.hold())
+			more := m.waitLeft(begun, time.Now(), d.clientWait())
 			if more <= 0 {
 				return d.setAside(ctx, m, "the upstream is slow to answer")
 			}
-			// A queue may come meanwhile.
-			timer.Reset(min(more, max(d.config.Hold, time.Second)))
+			// The queue may be set meanwhile, which makes the wait shorter.
+			timer.Reset(min(more, max(d.config.ClientWait, time.Second)))
 		}
 	}
 }
 
-// hold is how long a client waits. Without a queue nothing else can be done
-// for it, so it waits as long as an attempt may take.
-func (d *Dispatcher) hold() time.Duration {
+// clientWait is how long a client waits. Without a queue nothing else can be
+// done for it, so it waits as long as an attempt may take.
+func (d *Dispatcher) clientWait() time.Duration {
 	if q, _ := d.Queue(); q == nil {
 		return d.config.Timeout
 	}
-	return d.config.Hold
+	return d.config.ClientWait
 }
 
-// reason is why an account's mail is kept at this moment.
-func (d *Dispatcher) reason(account string) string {
+// heldReason is why a message whose wait was ended is kept.
+func (d *Dispatcher) heldReason(m *message) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if g := d.closed(d.ledger.of(account, time.Now())); g != nil {
-		return g.reason
+	if b := m.route.heldBy(m.route.throttle.Account(m.account, time.Now())); b != nil {
+		return b.Hold().Reason
 	}
 	return errStopping.Error()
 }
 
-// closed is the gate that keeps an account's mail back, of two the one that has
-// for longer; nil where none does. The caller holds mu.
-func (d *Dispatcher) closed(a *account) *gate {
-	whole, own := &d.gate, &a.gate
-	switch {
-	case !own.closed() && !whole.closed():
-		return nil
-	case !own.closed(), whole.closed() && whole.since.Before(own.since):
-		return whole
-	}
-	return own
-}
-
-// setAside keeps the message and answers the client with 250. An attempt that
-// is under way goes on; where the message cannot be kept its outcome decides.
+// setAside keeps the message in the queue, which it waits for if need be, and
+// answers the client with 250. An attempt that is under way goes on; where the
+// message cannot be kept its result is the answer.
 func (d *Dispatcher) setAside(ctx context.Context, m *message, why string) reply.Reply {
 	d.mu.Lock()
-	started, q, cause := m.started, d.queue, d.noQueue
+	started := m.started
 	if !started {
-		d.live.remove(m.party(), m)
+		d.live.Remove(m.flow(), m)
 	}
 	d.mu.Unlock()
+	q, reason := d.awaitQueue(ctx, m.deadline)
 	err := m.keep(q)
 	if errors.Is(err, errNoSpool) {
-		err = cause
+		err = reason
 	}
 	if err != nil && started {
 		select {
@@ -145,53 +126,28 @@ func (d *Dispatcher) setAside(ctx context.Context, m *message, why string) reply
 		case <-ctx.Done():
 		}
 	}
-	return m.settle(func() reply.Reply {
+	return m.answerWith(func() reply.Reply {
 		// The attempt may have found the room that was not there a moment ago.
-		if !m.kept {
-			return d.declinedAs(m.envelope, notKept(err, why))
+		if !m.queued {
+			answer := cannotKeep(err)
+			answer.Text = fmt.Sprintf("%s; it cannot be sent at once: %s", answer.Text, why)
+			return d.deferred(m.envelope, answer)
 		}
 		if !started {
-			d.put(m.ticket, m.account)
+			d.schedule(m.ticket, m.account)
 		}
 		return d.kept(m.envelope, why)
 	})
 }
 
-// notKept is the client's answer where the upstream takes no mail and the
-// queue takes none either.
-func notKept(err error, why string) reply.Reply {
-	answer := cannotKeep(err)
-	answer.Text = fmt.Sprintf("%s; it cannot be sent at once: %s", answer.Text, why)
-	return answer
-}
-
-// put puts a message that lies in the queue on the schedule; its account has no
-// name where it is not known.
-func (d *Dispatcher) put(t queue.Ticket, account string) {
-	d.mu.Lock()
-	d.backlog.own(t.ID, account)
-	d.backlog.push(t)
-	ready := d.gate.ready(time.Now())
-	d.mu.Unlock()
-	if ready {
-		d.kick()
-	}
-}
-
+// kept is the client's answer to a message that lies durable in the queue.
 func (d *Dispatcher) kept(e envelope.Envelope, why string) reply.Reply {
 	d.journal.Kept(e.ID, why)
 	return reply.New(250, 0, 0, "%s is safe in the spool and will be sent: %s", e.ID, why)
 }
 
-// lasted is how long ago a message came, where that is known.
-func lasted(e envelope.Envelope) time.Duration {
-	if e.Received.IsZero() {
-		return 0
-	}
-	return time.Since(e.Received)
-}
-
-func (d *Dispatcher) declinedAs(e envelope.Envelope, answer reply.Reply) reply.Reply {
-	d.journal.Deferred(e.ID, answer, nil, lasted(e))
+// deferred records that a message was left with its client.
+func (d *Dispatcher) deferred(e envelope.Envelope, answer reply.Reply) reply.Reply {
+	d.journal.Deferred(e.ID, answer, nil, since(e))
 	return answer
 }

@@ -3,10 +3,14 @@ package dispatch
 import (
 	"testing"
 	"time"
+
+	"sealpost/relay/dispatch/throttle"
 )
 
 func TestAnOutageUsesUpNothingOfWhatAMailboxMaySend(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Limits = Limits{Connections: 3, Rate: Rate{Messages: 30}, PerDay: 100} }, func(w *world) {
+	inWorld(t, func(c *setup) {
+		c.Limits = throttle.Limits{Connections: 3, Rate: throttle.Rate{Messages: 30}, PerDay: 100}
+	}, func(w *world) {
 		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		w.send(1, 100)
 		time.Sleep(day / 2)

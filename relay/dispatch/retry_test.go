@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sealpost/relay/dispatch/fairqueue"
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
 	"sealpost/relay/spool"
@@ -157,7 +158,7 @@ func TestOneChattyClientDoesNotStarveTheOthers(t *testing.T) {
 }
 
 func TestAClientsMailKeepsItsOrder(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Limits.Connections = 1 }, func(w *world) {
+	inWorld(t, func(c *setup) { c.Limits.Connections = 1 }, func(w *world) {
 		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		var want []string
 		for range 20 {
@@ -174,7 +175,7 @@ func TestAClientsMailKeepsItsOrder(t *testing.T) {
 }
 
 func TestSmallMailPassesALargeScan(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Limits.Connections = 2 }, func(w *world) {
+	inWorld(t, func(c *setup) { c.Limits.Connections = 2 }, func(w *world) {
 		w.far.be(func(f *farSide) { f.down = unreachableHost })
 		for range 3 {
 			w.send(1, 3<<20)
@@ -188,7 +189,7 @@ func TestSmallMailPassesALargeScan(t *testing.T) {
 		got := w.far.got()
 		small := 0
 		for _, h := range got[:min(11, len(got))] {
-			if h.envelope.Size < large {
+			if h.envelope.Size < fairqueue.LargeSize {
 				small++
 			}
 		}

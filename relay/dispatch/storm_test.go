@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sealpost/relay/body"
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
 )
@@ -66,10 +67,10 @@ type promises struct {
 func TestInAStormEverybodyGetsWhatWasPromisedOnce(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			change := func(c *Config) {
+			change := func(c *setup) {
 				c.Memory = body.NewBudget(3 << 20)
 				if seed%2 == 1 {
-					c.Limits = Limits{Connections: 4, PerAccount: 2, Rate: Rate{Messages: 3}}
+					c.Limits = throttle.Limits{Connections: 4, PerAccount: 2, Rate: throttle.Rate{Messages: 3}}
 				}
 			}
 			inWorld(t, change, func(w *world) {
@@ -146,8 +147,12 @@ func (w *world) settleAccounts(given map[string][]envelope.Address) {
 			}
 		}
 	}
-	if owners := w.owners(); owners != 0 || len(w.d.backlog.owned) != 0 {
-		w.t.Errorf("%d owners of messages that are gone", owners)
+	owned := w.d.backlog.Messages("box@contoso.com")
+	for client := range 4 {
+		owned += w.d.backlog.Messages(fmt.Sprintf("%d@contoso.com", client))
+	}
+	if owners := w.owners(); owners != 0 || owned != 0 {
+		w.t.Errorf("%d owners of messages that are gone, %d messages of theirs", owners, owned)
 	}
 	if used, kept := w.d.config.Memory.Used(), w.kept(); used != 0 || kept != 0 {
 		w.t.Errorf("%d bytes of memory are taken, %d messages kept", used, kept)

@@ -18,6 +18,7 @@ import (
 	"sealpost/hal"
 	"sealpost/hal/simflash"
 	"sealpost/relay/body"
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/queue"
@@ -83,7 +84,7 @@ func (f *farSide) Account(e envelope.Envelope) string {
 	return f.account(e)
 }
 
-func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, judge func([]reply.Reply) bool) (upstream.Result, error) {
+func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
 	b := f.enter(e)
 	defer f.leave()
 	if b.down != nil {
@@ -100,12 +101,12 @@ func (f *farSide) Deliver(ctx context.Context, e envelope.Envelope, content enve
 	for _, to := range e.Recipients {
 		result.Answers = append(result.Answers, b.say(e, to))
 	}
-	if !judge(slices.Clone(result.Answers)) {
+	if !shouldSend(slices.Clone(result.Answers)) {
 		return result, nil
 	}
 	text, err := b.read(ctx, content)
 	if err != nil {
-		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", Ready: true, Err: err}
+		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", DuringTransaction: true, Err: err}
 	}
 	return f.finish(e, b, result, text), nil
 }
@@ -205,12 +206,22 @@ func unreachableHost(envelope.Envelope) error {
 
 const day = 24 * time.Hour
 
-var usual = Config{
-	Hold:    5 * time.Second,
-	Timeout: 10 * time.Minute,
-	Limits:  Limits{Connections: 4},
-	Retry:   Retry{First: time.Minute, Longest: time.Hour, Age: 5 * day, Warning: 4 * time.Hour},
-	Notify:  Notify{Reporter: "relay.contoso.com", From: "mailer-daemon@contoso.com", Sender: "box@contoso.com", NullSender: true},
+// setup is what a dispatcher is made of.
+type setup struct {
+	Config
+	Route
+}
+
+var usual = setup{
+	Config{
+		ClientWait: 5 * time.Second,
+		Timeout:    10 * time.Minute,
+	},
+	Route{
+		Limits: throttle.Limits{Connections: 4},
+		Retry:  Retry{First: time.Minute, Longest: time.Hour, Age: 5 * day, Warning: 4 * time.Hour},
+		Notify: Notify{Reporter: "relay.contoso.com", From: "mailer-daemon@contoso.com", Sender: "box@contoso.com", NullSender: true},
+	},
 }
 
 // world is a dispatcher between clients and a far side, with its spool on
@@ -221,6 +232,7 @@ type world struct {
 	flash *simflash.Flash
 	spool *spool.Spool
 	log   *syncBuffer
+	setup setup
 	d     *Dispatcher
 	count int
 
@@ -245,16 +257,15 @@ func (b *syncBuffer) String() string {
 }
 
 // inWorld runs do where time passes only while everybody waits.
-func inWorld(t *testing.T, change func(*Config), do func(w *world)) {
+func inWorld(t *testing.T, change func(*setup), do func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		config := usual
-		config.Memory = body.NewBudget(64 << 20)
+		w := &world{t: t, far: &farSide{}, flash: simflash.New(16<<20, 1), log: &syncBuffer{}, setup: usual}
+		w.setup.Memory, w.setup.Upstream = body.NewBudget(64<<20), w.far
 		if change != nil {
-			change(&config)
+			change(&w.setup)
 		}
-		w := &world{t: t, far: &farSide{}, flash: simflash.New(16<<20, 1), log: &syncBuffer{}}
-		w.open(config)
+		w.open()
 		defer func() { w.close() }()
 		do(w)
 	})
@@ -262,15 +273,20 @@ func inWorld(t *testing.T, change func(*Config), do func(w *world)) {
 
 var flashKey = bytes.Repeat([]byte{7}, spool.KeySize)
 
-func (w *world) open(config Config) {
+func (w *world) open() {
 	w.t.Helper()
 	opened, _, err := spool.Open(hal.Flash(w.flash), flashKey, spool.Limits{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.spool = opened
-	w.d = New(config, w.far, journal.New(journal.JSON(w.log, false)))
-	w.d.Attach(queue.New(opened))
+	w.start()
+	w.d.SetQueue(queue.New(opened))
+}
+
+// start starts a dispatcher that has no queue yet.
+func (w *world) start() {
+	w.d = New(w.setup.Config, w.setup.Route, journal.New(journal.JSON(w.log, false)))
 }
 
 func (w *world) close() {
@@ -285,9 +301,8 @@ func (w *world) close() {
 // restart ends the dispatcher and starts another on the same flash.
 func (w *world) restart() {
 	w.t.Helper()
-	config := w.d.config
 	w.close()
-	w.open(config)
+	w.open()
 }
 
 // send gives a message of a client and waits for the answer.
@@ -324,7 +339,7 @@ func (w *world) kept() int { return w.spool.Stat().Messages }
 func (w *world) owners() int {
 	w.d.mu.Lock()
 	defer w.d.mu.Unlock()
-	return len(w.d.backlog.owners)
+	return w.d.backlog.Assigned()
 }
 
 // events gives the journal's events of that name.

@@ -23,7 +23,10 @@ import (
 // ID is a message's number in the spool.
 type ID = spool.ID
 
-// Queue is the mail in one spool. It is safe for concurrent use.
+// Queue is the mail in one spool. It is safe for concurrent use, and has no lock
+// beside the spool's own. Of its methods only Commit of a Draft, and Begin,
+// Write and Room where space is just becoming free, wait for flash to be
+// written; Load and content read from it.
 type Queue struct {
 	spool *spool.Spool
 }

@@ -137,7 +137,11 @@ func (n Notification) tell(b *strings.Builder, o Outcome) {
 // broken, so that it can be copied. What general advises is for a message that
 // has failed.
 func (n Notification) explain(b *strings.Builder, indent string, o Outcome) {
-	reading, known := ReadFor(o.Answer, n.Sender, o.Trustee)
+	read := n.Read
+	if read == nil {
+		read = ReadFor
+	}
+	reading, known := read(o.Answer, n.Sender, o.Trustee)
 	if !known {
 		reading = general(o.Answer)
 	}

@@ -64,6 +64,10 @@ func Read(answer reply.Reply) (Reading, bool) {
 	return Reading{}, false
 }
 
+// Reader finds the reading of a known answer to a message of that sender, as
+// ReadFor does for Exchange Online's.
+type Reader func(answer reply.Reply, sender envelope.Address, trustee string) (Reading, bool)
+
 // ReadFor finds the reading of a known answer to a message of that sender. The
 // trustee is who needs the right to send as the sender, where somebody logged
 // in; its cure is then filled in.

@@ -78,7 +78,7 @@ func (o Offline) Health(context.Context) error { return control.ErrNoRelay }
 
 // Status implements [control.Relay].
 func (o Offline) Status(context.Context) (dispatch.Status, error) {
-	return dispatch.Status{Hold: dispatch.Hold{Held: "stopped", Reason: "no relay is running"}, Due: o.Storage.Stat().Messages}, nil
+	return dispatch.Status{HoldStatus: dispatch.HoldStatus{Held: "stopped", Reason: "no relay is running"}, Due: o.Storage.Stat().Messages}, nil
 }
 
 // Messages implements [control.Relay].

@@ -11,9 +11,9 @@ import (
 )
 
 func TestServer_WhoseQueueIsAwaySaysWhyInEachAnswer(t *testing.T) {
-	s := &Server{dispatcher: dispatch.New(dispatch.Config{}, nil, journal.Discard())}
+	s := &Server{dispatcher: dispatch.New(dispatch.Config{}, dispatch.Route{}, journal.Discard())}
 	defer func() { _ = s.dispatcher.Close(context.Background()) }()
-	s.dispatcher.Without(errors.New("TPM absent: check that it is fitted"))
+	s.dispatcher.SetQueueError(errors.New("TPM absent: check that it is fitted"))
 	for _, err := range s.Messages(t.Context()) {
 		t.Errorf("the list breaks off: %v", err)
 	}

@@ -7,7 +7,7 @@
 //
 // Order of a start: the control socket comes first, so that a second relay on
 // the same state fails before it touches anything. The process then gives up
-// its rights, opens the way out and the listeners, and serves. The spool is
+// its rights, opens the route and the listeners, and serves. The spool is
 // opened last, beside the serving listeners: recovery takes its time, and
 // clients that connect before it is open wait for it.
 package server
@@ -31,10 +31,10 @@ import (
 // is told to stop.
 const stopTimeout = 20 * time.Second
 
-// Upstream is the way out, which the server closes.
-type Upstream interface {
-	dispatch.Upstream
-	Close()
+// Route is how mail leaves, and what ends its use.
+type Route struct {
+	dispatch.Route
+	Close func()
 }
 
 // Parts opens what a relay is made of. Each method is called once, in this
@@ -42,8 +42,8 @@ type Upstream interface {
 type Parts interface {
 	// Confine gives up what the process may do beyond relaying.
 	Confine() error
-	// Upstream opens the way out, and gives what the dispatcher goes by.
-	Upstream(ctx context.Context) (Upstream, dispatch.Config, error)
+	// Route opens how mail leaves.
+	Route(ctx context.Context) (Route, error)
 	// Policy gives who may send, and a function that keeps it up to date until
 	// its context ends; nil where nothing changes.
 	Policy() (policy lan.Policy, watch func(context.Context) error, err error)
@@ -69,6 +69,7 @@ type Config struct {
 	SMTP     []string
 	SMTPS    []string
 	Limits   lan.Limits
+	Dispatch dispatch.Config
 	WatchTPM bool // the keys are in the TPM
 	// ClockTrusted tells whether the time is known; mail is held until then. Nil
 	// where the clock is the system's business.
@@ -103,12 +104,12 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 	if err := parts.Confine(); err != nil {
 		return err
 	}
-	up, dispatching, err := parts.Upstream(ctx)
+	route, err := parts.Route(ctx)
 	if err != nil {
 		return err
 	}
-	defer up.Close()
-	s.dispatcher = dispatch.New(dispatching, up, j)
+	defer route.Close()
+	s.dispatcher = dispatch.New(config.Dispatch, route.Route, j)
 	defer s.closeSpool()
 	policy, watch, err := parts.Policy()
 	if err != nil {

@@ -32,7 +32,7 @@ func (s *Server) openSpool(ctx context.Context) {
 		return
 	}
 	s.journal.SpoolClosed(err)
-	s.dispatcher.Without(err)
+	s.dispatcher.SetQueueError(err)
 	if s.parts.Temporary(err) {
 		s.running.Go(func() { s.reopenSpool(ctx, err) })
 	}
@@ -53,7 +53,7 @@ func (s *Server) reopenSpool(ctx context.Context, last error) {
 		}
 		if err.Error() != last.Error() && ctx.Err() == nil {
 			s.journal.SpoolClosed(err)
-			s.dispatcher.Without(err)
+			s.dispatcher.SetQueueError(err)
 			last = err
 		}
 		if !s.parts.Temporary(err) {
@@ -70,7 +70,7 @@ func (s *Server) setStorage(opened *Storage) {
 	for _, damage := range found.Damaged {
 		s.journal.SpoolDamage(damage.String())
 	}
-	s.dispatcher.Attach(opened.Queue())
+	s.dispatcher.SetQueue(opened.Queue())
 	// Recovery reads the whole ring; what it took must not count for ever.
 	debug.FreeOSMemory()
 	s.journal.SpoolOpened(found.Messages, found.Bytes, found.Cipher, found.Took)

@@ -63,6 +63,7 @@ type Spool struct {
 	stopped chan struct{}
 	tail    tail // of the writer alone once it runs
 
+	// mu is never held while flash is read or written.
 	mu       sync.Mutex
 	round    chan struct{} // closed when the writer has written and cleaned up
 	busy     bool          // the writer is in a round

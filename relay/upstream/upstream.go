@@ -21,10 +21,10 @@ type Result struct {
 // Unavailable is the error of an attempt that nobody got an answer from that
 // counts: the message may be offered again later.
 type Unavailable struct {
-	Status reply.Status // what it says by RFC 3463, class 4
-	Reason string       // for the technician: what is wrong and what to do
-	Answer reply.Reply  // the far side's, where it refused to go on at all; else zero
-	Ready  bool         // the far side was ready for mail, and broke off over this message
+	Status            reply.Status // what it says by RFC 3463, class 4
+	Reason            string       // for the technician: what is wrong and what to do
+	Answer            reply.Reply  // the far side's, where it refused to go on at all; else zero
+	DuringTransaction bool         // the server broke off over this message, after it was ready for mail
 	// Account tells that the fault is that of the message's account alone.
 	Account bool
 	// Configuration tells that nothing will go out before somebody changes

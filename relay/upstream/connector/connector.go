@@ -58,11 +58,14 @@ type Config struct {
 
 // Connector delivers messages as the tenant's own server, which its certificate
 // makes it.
-type Connector struct{ transport *transport.Transport }
+type Connector struct {
+	transport *transport.Transport
+	to        transport.Destination // of all mail
+}
 
 // New gives a connector; it opens no connection yet.
 func New(config Config, j *journal.Journal) *Connector {
-	return &Connector{transport.New(transport.Config{
+	return &Connector{to: transport.Destination{Domain: config.Domain}, transport: transport.New(transport.Config{
 		Hello:       config.Hello,
 		FarSide:     cmp.Or(config.Host, "the tenant"),
 		Settings:    "senders.accepted_domains and upstream.connector.host",
@@ -81,12 +84,12 @@ func (c *Connector) Close() { c.transport.Close() }
 // Account is empty: Exchange Online's limits on a connector are the site's.
 func (c *Connector) Account(envelope.Envelope) string { return "" }
 
-// Deliver offers one message. Once every recipient was answered, judge decides
-// whether the content is sent to those accepted. The error is always an
+// Deliver offers one message. Once every recipient was answered, shouldSend
+// decides whether the content is sent to those accepted. The error is always an
 // *upstream.Unavailable: nobody got the message then, as far as can be known.
 func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
-	judge func([]reply.Reply) bool) (upstream.Result, error) {
-	return c.transport.Deliver(ctx, "", e, content, judge)
+	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
+	return c.transport.Deliver(ctx, c.to, e, content, shouldSend)
 }
 
 // way is what a connector has of its own: the tenant's MX, and our certificate.
@@ -123,14 +126,15 @@ func (i *introduction) Greet(ctx context.Context, client *esmtp.Client) error {
 	return err
 }
 
-// Hosts implements transport.Way.
-func (w way) Hosts(ctx context.Context) ([]string, error) {
+// Hosts implements transport.Way: the fixed host, or the MX hosts of the domain
+// that are Exchange Online's.
+func (w way) Hosts(ctx context.Context, to transport.Destination) ([]string, error) {
 	if w.config.Host != "" {
 		return []string{w.config.Host}, nil
 	}
-	records, err := w.config.Resolver.LookupMX(ctx, w.config.Domain)
+	records, err := w.config.Resolver.LookupMX(ctx, to.Domain)
 	if err != nil {
-		return nil, fmt.Errorf("looking up the MX of %s: %w", w.config.Domain, err)
+		return nil, fmt.Errorf("looking up the MX of %s: %w", to.Domain, err)
 	}
 	var hosts []string
 	for _, mx := range records {
@@ -140,7 +144,7 @@ func (w way) Hosts(ctx context.Context) ([]string, error) {
 		}
 	}
 	if len(hosts) == 0 {
-		return nil, &foreignMX{w.config.Domain, records}
+		return nil, &foreignMX{to.Domain, records}
 	}
 	const most = 3
 	return hosts[:min(len(hosts), most)], nil

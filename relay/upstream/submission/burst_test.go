@@ -14,6 +14,7 @@ import (
 	"sealpost/hal/simflash"
 	"sealpost/relay/body"
 	"sealpost/relay/dispatch"
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
 	"sealpost/relay/spool"
@@ -29,18 +30,20 @@ func limited(c *tenant.Config) {
 }
 
 // dispatcher puts a dispatcher with a spool before the submission.
-func (s *site) dispatcher(t *testing.T, limits dispatch.Limits) *dispatch.Dispatcher {
+func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispatcher {
 	t.Helper()
 	kept, _, err := spool.Open(simflash.New(16<<20, 1), bytes.Repeat([]byte{7}, spool.KeySize), spool.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := dispatch.New(dispatch.Config{
-		Hold: 100 * time.Millisecond, Timeout: 10 * time.Second, Limits: limits, Memory: body.NewBudget(64 << 20),
+		ClientWait: 100 * time.Millisecond, Timeout: 10 * time.Second, Memory: body.NewBudget(64 << 20),
+	}, dispatch.Route{
+		Upstream: s.submission, Limits: limits,
 		Retry:  dispatch.Retry{First: minute / 5, Longest: 2 * minute, Age: time.Hour, Warning: time.Hour},
 		Notify: dispatch.Notify{Reporter: "relay.contoso.com", From: printer, Sender: printer, Alert: printer},
-	}, s.submission, s.submission.journal)
-	d.Attach(queue.New(kept))
+	}, s.submission.journal)
+	d.SetQueue(queue.New(kept))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -77,12 +80,12 @@ func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 
 func TestABurstKeepsToTheLimitsOfTheMailboxAndLosesNothing(t *testing.T) {
 	for name, c := range map[string]struct {
-		limits      dispatch.Limits
+		limits      throttle.Limits
 		connections int // of the mailbox, as the box is told
 		learns      int // from so many messages that are under way at once
 	}{
-		"that are known":       {dispatch.Limits{Connections: 3, Rate: dispatch.Rate{Messages: 30, Per: minute}}, 3, 0},
-		"that it has to learn": {dispatch.Limits{Connections: 6, Rate: dispatch.Rate{Per: minute}}, 6, 6},
+		"that are known":       {throttle.Limits{Connections: 3, Rate: throttle.Rate{Messages: 30, Per: minute}}, 3, 0},
+		"that it has to learn": {throttle.Limits{Connections: 6, Rate: throttle.Rate{Per: minute}}, 6, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

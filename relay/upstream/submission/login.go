@@ -17,8 +17,9 @@ import (
 // way is what a submission has of its own: the host, and the login.
 type way struct{ *Submission }
 
-// Hosts implements transport.Way. Without a token the host need not be bothered.
-func (w way) Hosts(ctx context.Context) ([]string, error) {
+// Hosts implements transport.Way: the one host, whatever the destination, once
+// there is a token to log in by.
+func (w way) Hosts(ctx context.Context, _ transport.Destination) ([]string, error) {
 	if _, err := w.token(ctx); err != nil {
 		return nil, err
 	}

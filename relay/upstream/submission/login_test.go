@@ -143,7 +143,7 @@ func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
 		s := newSite(t, nil, nil)
 		s.vault.err = c.err
 		_, err := s.deliver(message("1", printer), scan)
-		if u := unavailable(t, err); u.Configuration != c.configuration || u.Ready || !strings.Contains(u.Reply().String(), c.words) {
+		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.Reply().String(), c.words) {
 			t.Errorf("got %+v", u)
 		}
 		if opened := s.tenant.Connections(); opened != 0 {
@@ -170,7 +170,7 @@ func TestAHostThatOffersNoLoginByOAuthIsNamed(t *testing.T) {
 func TestAServerThatPutsALoginOffIsTriedAgainLater(t *testing.T) {
 	s := newSite(t, refusing(1000, "454 4.7.0 Temporary authentication failure"), nil)
 	_, err := s.deliver(message("1", printer), scan)
-	if u := unavailable(t, err); u.Configuration || u.Ready || u.Answer.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
+	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.Answer.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
 		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
 	}
 }

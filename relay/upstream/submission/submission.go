@@ -69,16 +69,16 @@ type Submission struct {
 func New(config Config, j *journal.Journal) *Submission {
 	s := &Submission{config: config, journal: j, refused: make(map[string]lastRefusal)}
 	s.transport = transport.New(transport.Config{
-		Hello:       config.Hello,
-		FarSide:     config.Host,
-		Settings:    "upstream.submission.host",
-		Port:        config.Port,
-		Security:    config.Security,
-		Roots:       config.Roots,
-		Connections: config.Connections,
-		PerAccount:  cmp.Or(config.PerMailbox, perMailbox),
-		Patience:    config.Patience,
-		Resolver:    config.Resolver,
+		Hello:          config.Hello,
+		FarSide:        config.Host,
+		Settings:       "upstream.submission.host",
+		Port:           config.Port,
+		Security:       config.Security,
+		Roots:          config.Roots,
+		Connections:    config.Connections,
+		PerDestination: cmp.Or(config.PerMailbox, perMailbox),
+		Patience:       config.Patience,
+		Resolver:       config.Resolver,
 	}, way{s}, j)
 	return s
 }
@@ -90,19 +90,19 @@ func (s *Submission) Close() { s.transport.Close() }
 // Account is the mailbox against whose limits a message counts.
 func (s *Submission) Account(e envelope.Envelope) string { return string(s.config.User(e.Sender)) }
 
-// Deliver offers one message. Once every recipient was answered, judge decides
-// whether the content is sent to those accepted; it is asked again where the
-// message is sent anew under the default sender. The error is always an
+// Deliver offers one message. Once every recipient was answered, shouldSend
+// decides whether the content is sent to those accepted; it is asked again where
+// the message is sent anew under the default sender. The error is always an
 // *upstream.Unavailable: nobody got the message then, as far as can be known.
 func (s *Submission) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
-	judge func([]reply.Reply) bool) (upstream.Result, error) {
+	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
 	account := s.Account(e)
-	result, err := s.transport.Deliver(ctx, account, e, content, judge)
+	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, e, content, shouldSend)
 	result.Trustee = cmp.Or(s.config.Trustee, account)
 	if err != nil || !deniesSender(result) || s.config.Default == "" {
 		return result, err
 	}
-	return s.deliverAsDefault(ctx, e, content, judge, result)
+	return s.deliverAsDefault(ctx, e, content, shouldSend, result)
 }
 
 // deniesSender tells whether nobody got the message because the mailbox may not
@@ -115,7 +115,7 @@ func deniesSender(result upstream.Result) bool {
 // envelope and header; the header alone may be what was denied. Where that is
 // denied too, the first denial stands: it names the sender that people know.
 func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, content envelope.Content,
-	judge func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
+	shouldSend func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
 	as := e
 	as.Sender = s.config.Default
 	changed, err := header.ReplaceAuthor(content, string(as.Sender), string(e.Sender))
@@ -124,7 +124,7 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 	}
 	as.Size = changed.Size()
 	account := s.Account(as)
-	result, err := s.transport.Deliver(ctx, account, as, changed, judge)
+	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, as, changed, shouldSend)
 	if err == nil && deniesSender(result) {
 		return denied, nil
 	}

@@ -169,7 +169,7 @@ func TestWaitingForAFreeConnectionIsNotBlamedOnTheHost(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	_, err := s.transport.Deliver(ctx, "", message("2"), scan, always)
+	_, err := s.transport.Deliver(ctx, Destination{}, message("2"), scan, always)
 	if err == nil || !strings.Contains(err.Error(), "all connections to the tenant are busy") {
 		t.Errorf("got %v", err)
 	}
@@ -188,7 +188,7 @@ func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	if _, err := s.transport.Deliver(ctx, "", message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
 		t.Errorf("got %v", err)
 	}
 	if lasted := time.Since(begun); lasted > 3*time.Second {
@@ -208,7 +208,7 @@ func TestAServerThatBreaksOffOverAMessageIsToldFromOneThatIsNotReady(t *testing.
 		}, nil)
 		_, err := s.deliver(message("1"))
 		u := (*upstream.Unavailable)(nil)
-		if !errors.As(err, &u) || u.Ready != ready {
+		if !errors.As(err, &u) || u.DuringTransaction != ready {
 			t.Errorf("hanging up at %s: ready %v, %v", verb, !ready, err)
 		}
 	}

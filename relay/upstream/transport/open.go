@@ -27,27 +27,27 @@ var ErrAgain = errors.New("the server hung up where it might have listened")
 
 // open connects, goes over to TLS and introduces us: what it returns may carry
 // mail.
-func (t *Transport) open(ctx context.Context, account string) (*link, error) {
-	leave, err := t.sessions.enter(ctx, account)
+func (t *Transport) open(ctx context.Context, to Destination) (*link, error) {
+	leave, err := t.sessions.enter(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	l, err := t.openAny(ctx, account)
+	l, err := t.openAny(ctx, to)
 	leave(err)
 	return l, err
 }
 
-// openAny opens the first of the mail hosts that can be used.
-func (t *Transport) openAny(ctx context.Context, account string) (*link, error) {
+// openAny opens the first of the destination's mail hosts that can be used.
+func (t *Transport) openAny(ctx context.Context, to Destination) (*link, error) {
 	begun := time.Now()
-	hosts, err := t.way.Hosts(ctx)
+	hosts, err := t.way.Hosts(ctx, to)
 	if err != nil {
 		return nil, err
 	}
 	for _, host := range hosts {
-		l, fault := t.openHost(ctx, host, account)
+		l, fault := t.openHost(ctx, host, to.Account)
 		if errors.Is(fault, ErrAgain) {
-			l, fault = t.openHost(ctx, host, account)
+			l, fault = t.openHost(ctx, host, to.Account)
 		}
 		if fault == nil {
 			t.journal.Connected(l.record, time.Since(begun))

@@ -14,11 +14,11 @@ import (
 
 // link is one open connection, ready for a transaction.
 type link struct {
-	account string
-	client  *esmtp.Client
-	record  journal.Connection
-	used    bool // it has carried a transaction before
-	expiry  *time.Timer
+	to     Destination
+	client *esmtp.Client
+	record journal.Connection
+	used   bool // it has carried a transaction before
+	expiry *time.Timer
 }
 
 // stale tells whether the answer to MAIL, zero where none came, is that of a
@@ -28,38 +28,38 @@ func (l *link) stale(mail reply.Reply) bool {
 	return l.used && (mail.Code == 0 || mail.Code == esmtp.ServiceClosing || mail.Code == loginRequired && l.record.Account != "")
 }
 
-// pool lends connections, so many at once in all and for one account, and keeps
-// those given back for a while. One counts until its end is known.
+// pool lends connections, so many at once in all and to one destination, and
+// keeps those given back for a while. One counts until its end is known.
 type pool struct {
-	most       int
-	perAccount int
-	keep       time.Duration
-	open       func(ctx context.Context, account string) (*link, error)
+	most           int
+	perDestination int
+	keep           time.Duration
+	open           func(ctx context.Context, to Destination) (*link, error)
 
 	mu     sync.Mutex
-	idle   []*link        // newest last
-	counts map[string]int // connections, by account
+	idle   []*link             // newest last
+	counts map[Destination]int // connections
 	total  int
 	freed  chan struct{} // closed when one is given back or has ended; made for the first who waits
 	closed bool
 }
 
-func newPool(most, perAccount int, keep time.Duration, open func(context.Context, string) (*link, error)) *pool {
-	return &pool{most: most, perAccount: cmp.Or(perAccount, most), keep: keep, open: open, counts: make(map[string]int)}
+func newPool(most, perDestination int, keep time.Duration, open func(context.Context, Destination) (*link, error)) *pool {
+	return &pool{most: most, perDestination: cmp.Or(perDestination, most), keep: keep, open: open, counts: make(map[Destination]int)}
 }
 
-// take lends the account's connection used last, or opens one.
-func (p *pool) take(ctx context.Context, account string) (*link, error) {
+// take lends the destination's connection used last, or opens one.
+func (p *pool) take(ctx context.Context, to Destination) (*link, error) {
 	for {
-		l, room, freed := p.claim(account)
+		l, room, freed := p.claim(to)
 		switch {
-		case l != nil && l.account == account:
+		case l != nil && l.to == to:
 			return l, nil
 		case l != nil:
 			p.quit(l)
 			continue
 		case room:
-			return p.add(ctx, account)
+			return p.add(ctx, to)
 		}
 		select {
 		case <-freed:
@@ -69,20 +69,20 @@ func (p *pool) take(ctx context.Context, account string) (*link, error) {
 	}
 }
 
-// claim gives an idle connection of the account; or room for a new one; or,
+// claim gives an idle connection to the destination; or room for a new one; or,
 // where there would be room but for another's idle one, that; or else what to
 // wait for.
-func (p *pool) claim(account string) (l *link, room bool, freed <-chan struct{}) {
+func (p *pool) claim(to Destination) (l *link, room bool, freed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, l := range slices.Backward(p.idle) {
-		if l.account == account && p.pick(i) {
+		if l.to == to && p.pick(i) {
 			return l, false, nil
 		}
 	}
-	if p.counts[account] < p.perAccount {
+	if p.counts[to] < p.perDestination {
 		if p.total < p.most {
-			p.counts[account]++
+			p.counts[to]++
 			p.total++
 			return nil, true, nil
 		}
@@ -109,13 +109,13 @@ func (p *pool) pick(i int) bool {
 }
 
 // add opens a connection for which there is room.
-func (p *pool) add(ctx context.Context, account string) (*link, error) {
-	l, err := p.open(ctx, account)
+func (p *pool) add(ctx context.Context, to Destination) (*link, error) {
+	l, err := p.open(ctx, to)
 	if err != nil {
-		p.ended(account)
+		p.ended(to)
 		return nil, err
 	}
-	l.account = account
+	l.to = to
 	return l, nil
 }
 
@@ -140,22 +140,22 @@ func (p *pool) give(l *link) {
 // drop takes a connection back that is of no further use.
 func (p *pool) drop(l *link) {
 	l.client.Close()
-	p.ended(l.account)
+	p.ended(l.to)
 }
 
 // quit ends a connection that was not lent.
 func (p *pool) quit(l *link) {
 	l.client.Quit()
-	p.ended(l.account)
+	p.ended(l.to)
 }
 
 // ended makes room for another connection.
-func (p *pool) ended(account string) {
+func (p *pool) ended(to Destination) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total--
-	if p.counts[account]--; p.counts[account] == 0 {
-		delete(p.counts, account)
+	if p.counts[to]--; p.counts[to] == 0 {
+		delete(p.counts, to)
 	}
 	p.wake()
 }

@@ -22,7 +22,7 @@ type sessions struct {
 	warm     bool
 	origins  map[string]journal.Connection // what each host's full handshake showed
 	failure  error                         // of the last turn, if it failed
-	failed   string                        // the account it failed for
+	failed   Destination                   // of that turn
 	failedAt time.Time
 }
 
@@ -42,8 +42,8 @@ func (s *sessions) Put(key string, state *tls.ClientSessionState) {
 
 // enter waits for the turn to open a connection. Who was waiting while another
 // failed shares that failure, so that a dead host costs a crowd of clients no
-// more time than one of them; but not what is another account's own.
-func (s *sessions) enter(ctx context.Context, account string) (leave func(error), err error) {
+// more time than one of them; but not what is another domain's or account's own.
+func (s *sessions) enter(ctx context.Context, to Destination) (leave func(error), err error) {
 	since := time.Now()
 	select {
 	case s.turn <- struct{}{}:
@@ -56,14 +56,14 @@ func (s *sessions) enter(ctx context.Context, account string) (leave func(error)
 	case s.warm:
 		<-s.turn
 		return func(error) {}, nil
-	case s.failedAt.After(since) && (s.failed == account || !ofAccount(s.failure)):
+	case s.failedAt.After(since) && (s.failed == to || s.failed.Domain == to.Domain && !ofAccount(s.failure)):
 		<-s.turn
 		return nil, s.failure
 	}
 	return func(failure error) {
 		if failure != nil && ctx.Err() == nil {
 			s.mu.Lock()
-			s.failure, s.failed, s.failedAt = failure, account, time.Now()
+			s.failure, s.failed, s.failedAt = failure, to, time.Now()
 			s.mu.Unlock()
 		}
 		<-s.turn

@@ -24,14 +24,22 @@ import (
 
 // Way is what one way out has of its own.
 type Way interface {
-	// Hosts names the mail hosts to try, best first.
-	Hosts(ctx context.Context) ([]string, error)
+	// Hosts names the mail hosts of a destination, in the order in which they are
+	// tried (RFC 5321 section 5.1).
+	Hosts(ctx context.Context, to Destination) ([]string, error)
 	// Introduce begins to tell the host of the record whose mail the box
-	// brings, and completes the record. The account is Deliver's.
+	// brings, and completes the record. The account is the Destination's.
 	Introduce(record *journal.Connection, account string) Introduction
 	// Words puts an error of the way's own into words for the technician; the
 	// reason is empty where it is none.
 	Words(host string, err error) (status reply.Status, reason string)
+}
+
+// Destination is where a connection leads, and whose it is. Connections are
+// kept for messages to the same destination only.
+type Destination struct {
+	Domain  string // whose mail hosts are asked for; empty where the Way needs none
+	Account string // who logs in; empty where the Way knows no accounts
 }
 
 // Introduction tells a host whose mail the box brings, on one connection.
@@ -66,9 +74,11 @@ type Config struct {
 	Security    Security       // STARTTLS unless said otherwise
 	Roots       *x509.CertPool // nil means the system's
 	Connections int            // the most that are open at once
-	PerAccount  int            // the most of them for one account; 0 is no other limit
-	Patience    time.Duration  // the longest wait for any one reply
-	Resolver    Resolver
+	// PerDestination is the most that are open at once to one destination; 0 is no
+	// other limit.
+	PerDestination int
+	Patience       time.Duration // the longest wait for any one reply
+	Resolver       Resolver
 }
 
 // idleAfter is how long a connection is kept for the next message.
@@ -86,7 +96,7 @@ type Transport struct {
 // New gives a transport; it opens no connection yet.
 func New(config Config, way Way, j *journal.Journal) *Transport {
 	t := &Transport{config: config, way: way, journal: j, sessions: newSessions()}
-	t.pool = newPool(config.Connections, config.PerAccount, idleAfter, t.open)
+	t.pool = newPool(config.Connections, config.PerDestination, idleAfter, t.open)
 	return t
 }
 
@@ -94,18 +104,18 @@ func New(config Config, way Way, j *journal.Journal) *Transport {
 // finish; their connections close after them.
 func (t *Transport) Close() { t.pool.close() }
 
-// Deliver offers one message over a connection of the account; a way that knows
-// no accounts gives an empty one. Once every recipient was answered, judge
-// decides whether the content is sent to those accepted. The error is always an
+// Deliver offers one message over a connection to the destination. Once every
+// recipient was answered, shouldSend decides whether the content is sent to
+// those accepted. The error is always an
 // *upstream.Unavailable: nobody got the message then, as far as can be known.
-func (t *Transport) Deliver(ctx context.Context, account string, e envelope.Envelope, content envelope.Content,
-	judge func([]reply.Reply) bool) (upstream.Result, error) {
-	link, answers, err := t.offer(ctx, account, e)
+func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Envelope, content envelope.Content,
+	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
+	link, answers, err := t.offer(ctx, to, e)
 	if err != nil {
 		return upstream.Result{}, t.unavailable(ctx, err)
 	}
 	result := upstream.Result{Answers: answers, Connection: link.record}
-	if !judge(answers) {
+	if !shouldSend(answers) {
 		t.giveUp(ctx, link, answers)
 		return result, nil
 	}
@@ -127,9 +137,9 @@ func (t *Transport) Deliver(ctx context.Context, account string, e envelope.Enve
 // offer opens a transaction on a connection. One that was kept may have been
 // closed by the server meanwhile; that says nothing about the message, and the
 // next one is tried.
-func (t *Transport) offer(ctx context.Context, account string, e envelope.Envelope) (*link, []reply.Reply, error) {
+func (t *Transport) offer(ctx context.Context, to Destination, e envelope.Envelope) (*link, []reply.Reply, error) {
 	for {
-		link, err := t.pool.take(ctx, account)
+		link, err := t.pool.take(ctx, to)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,9 +34,18 @@ const mx = "contoso-com.mail.protection.outlook.com"
 type certified struct {
 	key   crypto.Signer
 	chain [][]byte
+
+	mu    sync.Mutex
+	asked []Destination // for the hosts of
 }
 
-func (c *certified) Hosts(context.Context) ([]string, error)        { return []string{mx}, nil }
+func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, to)
+	return []string{mx}, nil
+}
+
 func (c *certified) Words(string, error) (s reply.Status, r string) { return s, r }
 func (c *certified) Introduce(record *journal.Connection, account string) Introduction {
 	record.Account = account
@@ -104,7 +114,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	t.Cleanup(s.tenant.Close)
 	s.journal = journal.New(journal.JSON(s.log, true))
 	own := must(authority().IssueP256(nil, "relay.contoso.com"))
-	s.way = &certified{own.PrivateKey.(crypto.Signer), own.Certificate}
+	s.way = &certified{key: own.PrivateKey.(crypto.Signer), chain: own.Certificate}
 	config := Config{
 		Hello: "relay.contoso.com", FarSide: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Connections: 4, Patience: 5 * time.Second, Resolver: resolver{},
@@ -135,7 +145,7 @@ func (s *site) deliver(e envelope.Envelope) (upstream.Result, error) {
 func (s *site) deliverAs(account string, e envelope.Envelope) (upstream.Result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 	defer cancel()
-	return s.transport.Deliver(ctx, account, e, scan, always)
+	return s.transport.Deliver(ctx, Destination{Account: account}, e, scan, always)
 }
 
 func TestABurstCostsOneSignature(t *testing.T) {
@@ -214,13 +224,13 @@ func TestRecipientsAreToldApart(t *testing.T) {
 		})
 		e := message("1", "alice@fabrikam.example", "unknown@fabrikam.example", "busy@fabrikam.example")
 		ctx := context.Background()
-		result, err := s.transport.Deliver(ctx, "", e, scan, func(answers []reply.Reply) bool {
+		result, err := s.transport.Deliver(ctx, Destination{}, e, scan, func(answers []reply.Reply) bool {
 			return answers[0].Code == 250 && answers[1].Code == 550 && answers[2].Code == 451
 		})
 		if err != nil || !result.Taken || result.Answers[0].Status.Subject != 6 || result.Answers[1].Code != 550 || result.Answers[2].Code != 451 {
 			t.Errorf("got %+v, %v", result, err)
 		}
-		result, err = s.transport.Deliver(ctx, "", e, scan, func([]reply.Reply) bool { return false })
+		result, err = s.transport.Deliver(ctx, Destination{}, e, scan, func([]reply.Reply) bool { return false })
 		if err != nil || result.Taken || len(s.tenant.Messages()) != 1 {
 			t.Errorf("judged unfit, yet got %+v, %v", result, err)
 		}
@@ -231,7 +241,7 @@ func TestRecipientsAreToldApart(t *testing.T) {
 }
 
 func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Connections, c.PerAccount = 3, 2 })
+	s := newSite(t, nil, func(c *Config) { c.Connections, c.PerDestination = 3, 2 })
 	var mu sync.Mutex
 	begun, meet := 0, make(chan struct{})
 	s.tenant.Behave(func(verb, _ string) string {
@@ -262,5 +272,20 @@ func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
 	burst.Wait()
 	if most := s.tenant.MostOpen(); most > 3 || most < 2 {
 		t.Errorf("%d connections were open at once", most)
+	}
+}
+
+func TestAConnectionIsKeptForItsOwnDestinationOnly(t *testing.T) {
+	s := newSite(t, nil, nil)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	here, there := Destination{Domain: "contoso.com"}, Destination{Domain: "fabrikam.example"}
+	for i, to := range []Destination{here, here, there, here, there} {
+		if result, err := s.transport.Deliver(ctx, to, message(fmt.Sprint(i)), scan, always); err != nil || !result.Taken {
+			t.Errorf("to %s: %+v, %v", to.Domain, result, err)
+		}
+	}
+	if !slices.Equal(s.way.asked, []Destination{here, there}) || s.tenant.Connections() != 2 {
+		t.Errorf("the hosts of %v were asked for, %d connections were opened", s.way.asked, s.tenant.Connections())
 	}
 }

@@ -67,7 +67,7 @@ func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavai
 		at   *onHost
 		must fixable
 	)
-	u := &upstream.Unavailable{Status: statusBroken, Ready: errors.As(err, &over), Account: ofAccount(err), Err: err,
+	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &over), Account: ofAccount(err), Err: err,
 		Configuration: errors.As(err, &must) && must.Configuration()}
 	host := t.config.FarSide
 	if errors.As(err, &at) {

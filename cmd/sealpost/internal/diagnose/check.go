@@ -158,21 +158,17 @@ func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 
 // checkUpstream goes as far as a message would, up to its content.
 func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
-	name, err := b.Hostname()
+	route, err := b.Route(ctx, journal.Discard())
 	if err != nil {
 		return preflight.Problem(err)
 	}
-	up, leaf, err := b.Connector(ctx, journal.Discard())
-	if err != nil {
-		return preflight.Problem(err)
-	}
-	defer up.Close()
-	n := b.Notify(name, leaf)
+	defer route.Close()
+	n := route.Notify
 	e := envelope.Envelope{ID: "check", Sender: n.Sender, Recipients: []envelope.Address{n.Sender}}
 	if n.Alert != "" {
 		e.Recipients[0] = n.Alert
 	}
-	result, err := up.Deliver(ctx, e, plainContent(""), noContent)
+	result, err := route.Upstream.Deliver(ctx, e, plainContent(""), noContent)
 	if fault := (*upstream.Unavailable)(nil); errors.As(err, &fault) {
 		err = errors.New(fault.Reason)
 	}

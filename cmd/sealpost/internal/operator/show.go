@@ -125,7 +125,7 @@ func Summary(s dispatch.Status, count int) string {
 	case s.Held == "stopped":
 		text += "; " + s.Reason
 	case s.Held != "":
-		text += "; held since " + heldWords(s.Hold)
+		text += "; held since " + heldWords(s.HoldStatus)
 	}
 	for _, own := range s.Accounts {
 		text += fmt.Sprintf("; the mail of %s is held since %s", own.Account, heldWords(own))
@@ -133,6 +133,6 @@ func Summary(s dispatch.Status, count int) string {
 	return text
 }
 
-func heldWords(h dispatch.Hold) string {
+func heldWords(h dispatch.HoldStatus) string {
 	return fmt.Sprintf("%s: %s; asked again at %s", h.Since.Local().Format(time.TimeOnly), h.Reason, h.Next.Local().Format(time.TimeOnly))
 }

@@ -10,16 +10,16 @@ import (
 
 func TestTheQueueSaysWhoseMailIsHeldAndWhy(t *testing.T) {
 	since := time.Date(2026, 11, 22, 10, 0, 0, 0, time.Local)
-	hold := func(account string) dispatch.Hold {
-		return dispatch.Hold{Account: account, Held: "configuration", Reason: "the login was refused", Since: since, Next: since.Add(time.Minute)}
+	hold := func(account string) dispatch.HoldStatus {
+		return dispatch.HoldStatus{Account: account, Held: "configuration", Reason: "the login was refused", Since: since, Next: since.Add(time.Minute)}
 	}
 	for want, s := range map[string]dispatch.Status{
 		"2 kept":                              {},
-		"2 kept; no relay is running":         {Hold: dispatch.Hold{Held: "stopped", Reason: "no relay is running"}},
+		"2 kept; no relay is running":         {HoldStatus: dispatch.HoldStatus{Held: "stopped", Reason: "no relay is running"}},
 		"mail cannot be kept: the TPM is out": {Spool: "the TPM is out"},
-		"2 kept; held since 10:00:00: the login was refused; asked again at 10:01:00": {Hold: hold("")},
+		"2 kept; held since 10:00:00: the login was refused; asked again at 10:01:00": {HoldStatus: hold("")},
 		"2 kept; the mail of a@contoso.com is held since 10:00:00: the login was refused; asked again at 10:01:00; the mail of b@contoso.com is held": {
-			Accounts: []dispatch.Hold{hold("a@contoso.com"), hold("b@contoso.com")}},
+			Accounts: []dispatch.HoldStatus{hold("a@contoso.com"), hold("b@contoso.com")}},
 	} {
 		if got := Summary(s, 2); !strings.HasPrefix(got, want) {
 			t.Errorf("got %q, want %q", got, want)

@@ -3,7 +3,6 @@ package wire
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -16,7 +15,6 @@ import (
 	"sealpost/hal/linux/confine"
 	"sealpost/hal/linux/kernel"
 	"sealpost/hal/linux/network"
-	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/body"
 	"sealpost/relay/dispatch"
@@ -56,6 +54,11 @@ func (r *Relay) Run(ctx context.Context, version string) error {
 		Socket:   s.ControlSocket(),
 		SMTP:     texts(s.LAN.SMTP),
 		SMTPS:    texts(s.LAN.SMTPS),
+		Dispatch: dispatch.Config{
+			ClientWait: s.Upstream.Hold.Duration,
+			Timeout:    s.Upstream.Timeout.Duration,
+			Memory:     body.NewBudget(r.memory()),
+		},
 		WatchTPM: s.Keys.Protection == settings.ProtectionTPM,
 		Limits: lan.Limits{
 			MessageSize:  int64(s.Limits.MessageSize),
@@ -101,14 +104,9 @@ func (r *Relay) Confine() error {
 	return confine.Enforce(rights)
 }
 
-// Upstream implements [server.Parts].
-func (r *Relay) Upstream(ctx context.Context) (server.Upstream, dispatch.Config, error) {
-	if r.Settings.Upstream.Method == settings.MethodSubmission {
-		up, err := r.submission(r.Journal)
-		return up, r.dispatching(nil), err
-	}
-	up, leaf, err := r.Connector(ctx, r.Journal)
-	return up, r.dispatching(leaf), err
+// Route implements [server.Parts].
+func (r *Relay) Route(ctx context.Context) (server.Route, error) {
+	return r.Box.Route(ctx, r.Journal)
 }
 
 // OpenSpool implements [server.Parts].
@@ -128,34 +126,6 @@ func (r *Relay) TPM(ctx context.Context) (state, advice string) {
 	return string(found), found.Advice()
 }
 
-// mailboxConnections is how many connections Exchange Online allows a mailbox.
-const mailboxConnections = 3
-
-func (r *Relay) dispatching(leaf *x509.Certificate) dispatch.Config {
-	s := r.Settings
-	config := dispatch.Config{
-		Hold:    s.Upstream.Hold.Duration,
-		Timeout: s.Upstream.Timeout.Duration,
-		Limits: dispatch.Limits{
-			Connections: s.Upstream.Connections,
-			Rate:        dispatch.Rate{Messages: s.Upstream.MessagesPerMinute},
-			PerDay:      s.Upstream.RecipientsPerDay,
-		},
-		Retry: dispatch.Retry{
-			First:   s.Retry.First.Duration,
-			Longest: s.Retry.Longest.Duration,
-			Age:     s.Retry.Age.Duration,
-			Warning: s.Retry.Warning.Duration,
-		},
-		Memory: body.NewBudget(r.memory()),
-		Notify: r.Notify(r.hostname, leaf),
-	}
-	if s.Upstream.Method == settings.MethodSubmission {
-		config.Limits.PerAccount = mailboxConnections
-	}
-	return config
-}
-
 // memory is what messages in flight may take, in bytes. On an appliance it is a
 // quarter of the machine's at most: what does not fit goes through the spool.
 func (r *Relay) memory() int64 {
@@ -164,33 +134,6 @@ func (r *Relay) memory() int64 {
 		most = min(most, total/4)
 	}
 	return most
-}
-
-// Notify says how senders are told of what became of their mail. Exchange
-// Online relays for the null reverse-path only where the certificate's own
-// domain is an accepted one, and lets a mailbox that logs in write in its own
-// name without further rights.
-func (b *Box) Notify(hostname string, leaf *x509.Certificate) dispatch.Notify {
-	s := b.Settings
-	n := dispatch.Notify{
-		Reporter: hostname,
-		Site:     s.Site.Name,
-		From:     envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0])),
-		Sender:   envelope.Address(s.DefaultSender()),
-		Alert:    envelope.Address(s.Site.Alert),
-	}
-	if s.Upstream.Method == settings.MethodSubmission {
-		n.From = envelope.Address(s.Upstream.Submission.User)
-		n.Sender = n.From
-		return n
-	}
-	if n.Sender == "" {
-		n.Sender = n.From
-	}
-	n.NullSender = leaf != nil && slices.ContainsFunc(s.Senders.AcceptedDomains, func(accepted settings.Domain) bool {
-		return certificate.NameWithin(leaf, string(accepted)) != ""
-	})
-	return n
 }
 
 // currentPolicy is the policy at this moment: the box's own subnets change.

@@ -1,11 +1,15 @@
 package wire
 
 import (
+	"cmp"
 	"context"
-	"crypto/x509"
+	"slices"
 	"time"
 
+	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
+	"sealpost/relay/dispatch"
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/oauth"
@@ -20,23 +24,53 @@ import (
 // would allow minutes, but a client is waiting too.
 const replyTimeout = time.Minute
 
-// Connector opens delivery by connector, and gives the client certificate that
-// it shows, nil where there is none. It must be closed.
-func (b *Box) Connector(ctx context.Context, j *journal.Journal) (server.Upstream, *x509.Certificate, error) {
+// Route opens how mail leaves by the settings: the one place that tells the
+// delivery methods apart.
+func (b *Box) Route(ctx context.Context, j *journal.Journal) (server.Route, error) {
+	if b.Settings.Upstream.Method.Traits().Mailbox {
+		return b.submissionRoute(j)
+	}
+	return b.connectorRoute(ctx, j)
+}
+
+// route is what every delivery method has in common.
+func (b *Box) route(u dispatch.Upstream, closes func()) server.Route {
+	s := b.Settings
+	return server.Route{Close: closes, Route: dispatch.Route{
+		Name:     string(s.Upstream.Method),
+		Upstream: u,
+		Limits: throttle.Limits{
+			Connections: s.Upstream.Connections,
+			PerAccount:  s.Upstream.Method.Traits().ConnectionsPerAccount,
+			Rate:        throttle.Rate{Messages: s.Upstream.MessagesPerMinute},
+			PerDay:      s.Upstream.RecipientsPerDay,
+		},
+		Retry: dispatch.Retry{
+			First:   s.Retry.First.Duration,
+			Longest: s.Retry.Longest.Duration,
+			Age:     s.Retry.Age.Duration,
+			Warning: s.Retry.Warning.Duration,
+		},
+	}}
+}
+
+// connectorRoute shows the client certificate. Exchange Online relays for the
+// null reverse-path only where the certificate's own domain is an accepted one.
+func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Route, error) {
+	s := b.Settings
 	hostname, err := b.Hostname()
 	if err != nil {
-		return nil, nil, err
+		return server.Route{}, err
 	}
 	shown, leaf, err := b.clientIdentity(ctx, j)
 	if err != nil {
-		return nil, nil, err
+		return server.Route{}, err
 	}
-	s := b.Settings
 	roots, err := CAPool("upstream.connector", s.Upstream.Connector.Roots)
 	if err != nil {
-		return nil, nil, err
+		return server.Route{}, err
 	}
-	return connector.New(connector.Config{
+	up := connector.New(connector.Config{
 		Hello:       hostname,
 		Host:        string(s.Upstream.Connector.Host),
 		Domain:      string(s.AcceptedDomains()[0]),
@@ -46,27 +80,44 @@ func (b *Box) Connector(ctx context.Context, j *journal.Journal) (server.Upstrea
 		Connections: s.Upstream.Connections,
 		Patience:    min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:    dns.Resolver(s.Upstream.DNS),
-	}, j), leaf, nil
+	}, j)
+	r := b.route(up, up.Close)
+	from := envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0]))
+	r.Notify = dispatch.Notify{
+		Reporter: hostname, Site: s.Site.Name, Alert: envelope.Address(s.Site.Alert),
+		From: from, Sender: cmp.Or(envelope.Address(s.DefaultSender()), from),
+		NullSender: leaf != nil && slices.ContainsFunc(s.Senders.AcceptedDomains, func(accepted settings.Domain) bool {
+			return certificate.NameWithin(leaf, string(accepted)) != ""
+		}),
+	}
+	return r, nil
 }
 
-// submission opens delivery by submission, with tokens that are kept fresh. It
-// must be closed.
-func (b *Box) submission(j *journal.Journal) (server.Upstream, error) {
+// submissionRoute logs in with tokens that are kept fresh. A mailbox may write
+// in its own name without further rights, so notifications leave in that.
+func (b *Box) submissionRoute(j *journal.Journal) (server.Route, error) {
+	s := b.Settings
 	hostname, err := b.Hostname()
 	if err != nil {
-		return nil, err
+		return server.Route{}, err
 	}
 	grant, err := b.Grant(hostname)
 	if err != nil {
-		return nil, err
+		return server.Route{}, err
 	}
 	source := oauth.NewKeeper(grant, observer{j})
 	up, err := b.Submission(tokenProvider{source}, j)
 	if err != nil {
 		source.Close()
-		return nil, err
+		return server.Route{}, err
 	}
-	return submissionWithTokens{up, source}, nil
+	r := b.route(up, func() {
+		up.Close()
+		source.Close()
+	})
+	mailbox := envelope.Address(s.Upstream.Submission.User)
+	r.Notify = dispatch.Notify{Reporter: hostname, Site: s.Site.Name, Alert: envelope.Address(s.Site.Alert), From: mailbox, Sender: mailbox}
+	return r, nil
 }
 
 // Submission opens delivery by submission on these tokens. It must be closed.
@@ -87,7 +138,7 @@ func (b *Box) Submission(tokens submission.Tokens, j *journal.Journal) (*submiss
 		Port:        to.Port,
 		Roots:       roots,
 		Connections: s.Upstream.Connections,
-		PerMailbox:  mailboxConnections,
+		PerMailbox:  s.Upstream.Method.Traits().ConnectionsPerAccount,
 		Patience:    min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:    dns.Resolver(s.Upstream.DNS),
 		Tokens:      tokens,
@@ -103,16 +154,4 @@ func (b *Box) Submission(tokens submission.Tokens, j *journal.Journal) (*submiss
 		config.Default = envelope.Address(s.DefaultSender())
 	}
 	return submission.New(config, j), nil
-}
-
-// submissionWithTokens is a submission with the source of its tokens.
-type submissionWithTokens struct {
-	*submission.Submission
-	source *oauth.Keeper
-}
-
-// Close implements server.Upstream.
-func (s submissionWithTokens) Close() {
-	s.Submission.Close()
-	s.source.Close()
 }

@@ -114,7 +114,7 @@ func TestWhereEveryAttemptHangsNobodyWaitsForAnother(t *testing.T) {
 }
 
 func TestAMessageTooLargeForMemoryStreamsIntoTheSpool(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Memory = body.NewBudget(1 << 20) }, func(w *world) {
+	inWorld(t, func(c *setup) { c.Memory = body.NewBudget(1 << 20) }, func(w *world) {
 		answer := w.send(1, 5<<20)
 		if !strings.Contains(answer.String(), "250 2.0.0 M1 is safe in the spool") {
 			t.Fatalf("answered %s", answer)

@@ -139,7 +139,7 @@ func TestTooManyConnectionsAreFewerNextTimeAndSlowlyMoreAgain(t *testing.T) {
 }
 
 func TestNoMoreThanTheKnownRateIsSent(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Limits.Rate.Messages = 30 }, func(w *world) {
+	inWorld(t, func(c *setup) { c.Limits.Rate.Messages = 30 }, func(w *world) {
 		for range 100 {
 			w.send(1, 100)
 		}
@@ -157,7 +157,7 @@ func TestNoMoreThanTheKnownRateIsSent(t *testing.T) {
 }
 
 func TestTheDaysRecipientsAreCountedAcrossARestart(t *testing.T) {
-	inWorld(t, func(c *Config) { c.Limits.PerDay = 100 }, func(w *world) {
+	inWorld(t, func(c *setup) { c.Limits.PerDay = 100 }, func(w *world) {
 		for range 30 {
 			w.send(1, 100, "a@x.example", "b@x.example")
 		}
@@ -237,7 +237,7 @@ func TestOnlyOneProbeGoesOutThoughOlderAttemptsFailBesideIt(t *testing.T) {
 	})
 }
 
-func TestARefusalOfItsOwnDoesNotOpenTheGate(t *testing.T) {
+func TestARefusalOfItsOwnDoesNotResetTheBreaker(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
 		w.far.be(func(f *farSide) { f.answer = says(denied) })
 		for range 20 {
@@ -302,7 +302,7 @@ func TestOneMessageOnWhichTheServerHangsUpDoesNotStopItsClientsOthers(t *testing
 	inWorld(t, nil, func(w *world) {
 		w.far.down = func(e envelope.Envelope) error {
 			if e.ID == "M1" {
-				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", Ready: true}
+				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", DuringTransaction: true}
 			}
 			return nil
 		}

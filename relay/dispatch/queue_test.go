@@ -11,7 +11,6 @@ import (
 
 	"sealpost/hal"
 	"sealpost/relay/envelope"
-	"sealpost/relay/journal"
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
 	"sealpost/relay/spool"
@@ -20,9 +19,8 @@ import (
 // openWithoutQueue starts the dispatcher anew with no spool to keep mail in.
 func (w *world) openWithoutQueue() {
 	w.t.Helper()
-	config := w.d.config
 	w.close()
-	w.d = New(config, w.far, journal.New(journal.JSON(w.log, false)))
+	w.start()
 }
 
 // attach gives it its spool after all.
@@ -33,7 +31,7 @@ func (w *world) attach() {
 		w.t.Fatal(err)
 	}
 	w.spool = opened
-	w.d.Attach(queue.New(opened))
+	w.d.SetQueue(queue.New(opened))
 }
 
 // accept gives the message straight to the dispatcher and waits for the answer
@@ -99,11 +97,11 @@ func TestASpoolThatOpensLateKeepsWhatClientsWaitFor(t *testing.T) {
 
 func TestAMessageIsEitherKeptOrDeclined(t *testing.T) {
 	inWorld(t, nil, func(w *world) {
-		m := newMessage(envelope.Envelope{ID: "M1", Recipients: []envelope.Address{"a@x.example"}, Received: time.Now()}, "", w.d.config.Memory.NewBuffer())
+		m := w.d.newMessage(envelope.Envelope{ID: "M1", Recipients: []envelope.Address{"a@x.example"}, Received: time.Now()}, w.d.config.Memory.NewBuffer())
 		if err := m.keep(w.d.queue); err != nil {
 			t.Fatal(err)
 		}
-		if m.conclude(reply.New(451, 3, 0, "no room")) {
+		if m.finish(reply.New(451, 3, 0, "no room")) {
 			t.Error("a kept message was declined")
 		}
 		_ = w.d.queue.Remove(m.ticket.ID)

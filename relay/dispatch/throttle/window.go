@@ -1,16 +1,16 @@
-package dispatch
+package throttle
 
 import "time"
 
 // window counts over the last len(Counts) slots of time.
 type window struct {
 	Slot   time.Duration `json:"slot"`
-	Last   int64         `json:"last"` // the slot counted in last, since 1970
+	Last   int64         `json:"last"` // the slot of the last count, in slots since 1970
 	Counts []int         `json:"counts"`
 }
 
-// advance forgets the slots that have passed. Where the clock was set back by
-// more than the window, what was counted counts from now on.
+// advance clears the slots that have passed. Where the clock was set back by
+// more than the window, everything counted so far moves to the current slot.
 func (w *window) advance(now time.Time) {
 	slot, size := now.UnixNano()/int64(w.Slot), int64(len(w.Counts))
 	if slot+size < w.Last {
@@ -31,8 +31,8 @@ func (w *window) add(now time.Time, n int) {
 	w.Counts[w.Last%int64(len(w.Counts))] += n
 }
 
-// takeBack undoes an add of that time, unless that is forgotten already.
-func (w *window) takeBack(at time.Time, n int) {
+// subtract undoes an add of that time, unless its slot has passed.
+func (w *window) subtract(at time.Time, n int) {
 	slot, size := at.UnixNano()/int64(w.Slot), int64(len(w.Counts))
 	if slot <= w.Last && slot > w.Last-size {
 		w.Counts[slot%size] = max(0, w.Counts[slot%size]-n)
@@ -48,8 +48,8 @@ func (w *window) total(now time.Time) int {
 	return total
 }
 
-// relief is how long it takes until the oldest count is forgotten.
-func (w *window) relief(now time.Time) time.Duration {
+// retryAfter is how long it takes until the oldest count leaves the window.
+func (w *window) retryAfter(now time.Time) time.Duration {
 	w.advance(now)
 	size := int64(len(w.Counts))
 	for age := size - 1; age >= 0; age-- {

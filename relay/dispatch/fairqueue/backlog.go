@@ -1,0 +1,162 @@
+package fairqueue
+
+import (
+	"container/heap"
+	"time"
+
+	"sealpost/relay/queue"
+)
+
+// LargeSize is from where on a message counts as large, in octets: large mail
+// never takes all connections, so that small mail passes a large scan.
+const LargeSize = 1 << 20
+
+// Backlog is the schedule of the mail in the spool: what is due, small and
+// large apart, and what waits for its time.
+type Backlog struct {
+	small, large *FairQueue[queue.Ticket]
+	later        delayed
+	accounts     map[queue.ID]string // as far as they are known and named
+	messages     map[string]int      // by account
+}
+
+// NewBacklog returns an empty schedule.
+func NewBacklog() *Backlog {
+	return &Backlog{small: New[queue.Ticket](), large: New[queue.Ticket](),
+		accounts: make(map[queue.ID]string), messages: make(map[string]int)}
+}
+
+// SetAccount notes the account of a message; an empty name is none.
+func (b *Backlog) SetAccount(id queue.ID, account string) {
+	if account == "" || b.accounts[id] == account {
+		return
+	}
+	b.ClearAccount(id)
+	b.accounts[id] = account
+	b.messages[account]++
+}
+
+// ClearAccount forgets the account of a message that has left the spool.
+func (b *Backlog) ClearAccount(id queue.ID) {
+	account, known := b.accounts[id]
+	if !known {
+		return
+	}
+	delete(b.accounts, id)
+	if b.messages[account]--; b.messages[account] == 0 {
+		delete(b.messages, account)
+	}
+}
+
+// Account is that of SetAccount; empty where none is known.
+func (b *Backlog) Account(id queue.ID) string { return b.accounts[id] }
+
+// Messages is how many messages are known to be the account's.
+func (b *Backlog) Messages(account string) int { return b.messages[account] }
+
+// Assigned is how many messages have a known account.
+func (b *Backlog) Assigned() int { return len(b.accounts) }
+
+// queueOf returns the queue for tickets of that size.
+func (b *Backlog) queueOf(t queue.Ticket) *FairQueue[queue.Ticket] {
+	if t.Size >= LargeSize {
+		return b.large
+	}
+	return b.small
+}
+
+func (b *Backlog) flow(t queue.Ticket) Flow { return Flow{t.Client, b.accounts[t.ID]} }
+
+// Push adds a ticket that is due at the end of its flow.
+func (b *Backlog) Push(t queue.Ticket) { b.queueOf(t).Push(b.flow(t), t) }
+
+// PushFront returns a ticket to the front of its flow, whose order it keeps.
+func (b *Backlog) PushFront(t queue.Ticket) { b.queueOf(t).PushFront(b.flow(t), t) }
+
+// Pop takes the next ticket that is allowed to go: small mail first, unless
+// largeFirst. Large mail goes only where withLarge says so.
+func (b *Backlog) Pop(allowed func(queue.Ticket) bool, withLarge, largeFirst bool) (queue.Ticket, bool) {
+	if withLarge && largeFirst {
+		if t, found := b.large.Pop(allowed); found {
+			return t, true
+		}
+	}
+	if t, found := b.small.Pop(allowed); found {
+		return t, true
+	}
+	if withLarge {
+		return b.large.Pop(allowed)
+	}
+	return queue.Ticket{}, false
+}
+
+// Due is how many messages wait for nothing but their turn.
+func (b *Backlog) Due() int { return b.small.Len() + b.large.Len() }
+
+// Later is how many messages wait for their time.
+func (b *Backlog) Later() int { return len(b.later) }
+
+// NextDue is when the first message that waits for its time is due.
+func (b *Backlog) NextDue() (due time.Time, found bool) {
+	if len(b.later) == 0 {
+		return time.Time{}, false
+	}
+	return b.later[0].due, true
+}
+
+// Postpone keeps a ticket until it is due.
+func (b *Backlog) Postpone(t queue.Ticket, due time.Time) {
+	heap.Push(&b.later, delayedTicket{t, due})
+}
+
+// Advance queues the tickets whose time has come by now.
+func (b *Backlog) Advance(now time.Time) {
+	for len(b.later) > 0 && !b.later[0].due.After(now) {
+		b.Push(heap.Pop(&b.later).(delayedTicket).ticket)
+	}
+}
+
+// TakeLater removes the wanted ones of the tickets that wait for their time, and
+// returns them in the order in which they would be due.
+func (b *Backlog) TakeLater(wanted func(queue.Ticket) bool) []queue.Ticket {
+	var taken []queue.Ticket
+	waiting := b.later
+	b.later = nil
+	for len(waiting) > 0 {
+		d := heap.Pop(&waiting).(delayedTicket)
+		if wanted(d.ticket) {
+			taken = append(taken, d.ticket)
+		} else {
+			b.later = append(b.later, d)
+		}
+	}
+	return taken
+}
+
+type delayedTicket struct {
+	ticket queue.Ticket
+	due    time.Time
+}
+
+// delayed is a heap, the first one due at its root.
+type delayed []delayedTicket
+
+// Len implements heap.Interface.
+func (d delayed) Len() int { return len(d) }
+
+// Less implements heap.Interface.
+func (d delayed) Less(i, j int) bool { return d[i].due.Before(d[j].due) }
+
+// Swap implements heap.Interface.
+func (d delayed) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+
+// Push implements heap.Interface.
+func (d *delayed) Push(x any) { *d = append(*d, x.(delayedTicket)) }
+
+// Pop implements heap.Interface.
+func (d *delayed) Pop() any {
+	last := len(*d) - 1
+	x := (*d)[last]
+	*d = (*d)[:last]
+	return x
+}

@@ -1,0 +1,111 @@
+package dispatch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sealpost/hal/simflash"
+	"sealpost/relay/body"
+	"sealpost/relay/dispatch/throttle"
+	"sealpost/relay/queue"
+	"sealpost/relay/reply"
+	"sealpost/relay/spool"
+)
+
+// The clock of this test is the real one: a goroutine that waits for a mutex
+// would stop that of synctest.
+func TestAMemoThatHangsOnFlashHoldsUpNoClient(t *testing.T) {
+	opened, _, err := spool.Open(simflash.New(16<<20, 1), flashKey, spool.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, far: &farSide{}, spool: opened, log: &syncBuffer{}, setup: usual}
+	w.setup.Memory, w.setup.Upstream = body.NewBudget(64<<20), w.far
+	w.setup.Limits = throttle.Limits{Connections: 4, PerDay: 100}
+	w.start()
+	var (
+		mu    sync.Mutex
+		memos [][]byte
+	)
+	release, written := make(chan struct{}), make(chan struct{}, 1)
+	w.d.setMemo = func(q *queue.Queue, memo []byte) error {
+		select {
+		case written <- struct{}{}:
+		default:
+		}
+		<-release
+		mu.Lock()
+		defer mu.Unlock()
+		memos = append(memos, memo)
+		return q.SetMemo(memo)
+	}
+	w.d.SetQueue(queue.New(opened))
+
+	const clients = 20
+	answers := make(chan reply.Reply, clients)
+	go func() {
+		for i := range clients {
+			answers <- w.sendAs(fmt.Sprint("M", i), i, 100, "a@x.example", "b@x.example")
+		}
+	}()
+	for i := range clients {
+		select {
+		case answer := <-answers:
+			if !strings.Contains(answer.Text, "taken by mx") {
+				t.Errorf("answered %s", answer)
+			}
+		case <-time.After(10 * time.Second):
+			close(release)
+			t.Fatalf("client %d waits for the memo", i)
+		}
+	}
+	select {
+	case <-written:
+	default:
+		t.Error("no memo was written")
+	}
+	close(release)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := w.d.Close(ctx); err != nil {
+		t.Error(err)
+	}
+	before := 0
+	for _, memo := range memos {
+		if n := recipientsIn(t, memo); n < before {
+			t.Errorf("a memo of %d recipients was written after one of %d", n, before)
+		} else {
+			before = n
+		}
+	}
+	if last := opened.Memo(); before != 2*clients || !bytes.Equal(last, memos[len(memos)-1]) {
+		t.Errorf("the last memo counts %d recipients: %s", before, last)
+	}
+	if err := opened.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// recipientsIn is how many recipients a memo counts.
+func recipientsIn(t *testing.T, memo []byte) int {
+	t.Helper()
+	var accounts map[string]struct {
+		Day struct{ Counts []int }
+	}
+	if err := json.Unmarshal(memo, &accounts); err != nil {
+		t.Fatal(err)
+	}
+	total := 0
+	for _, account := range accounts {
+		for _, n := range account.Day.Counts {
+			total += n
+		}
+	}
+	return total
+}

@@ -1,0 +1,182 @@
+// Package throttle decides how much may be sent over a route: it counts
+// connections, messages and recipients against the server's limits, lowers the
+// limits when the server asks for it, and holds mail back while the server
+// takes none (a circuit breaker).
+//
+// It knows accounts by their names and attempts as opaque values. It must not
+// know messages, queues or how mail is sent. Nothing in it has a lock: one
+// mutex of the caller guards a Throttle and everything that belongs to it.
+package throttle
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Limits are the server's, as far as they are known beforehand; 0 is none.
+type Limits struct {
+	Connections int  // at once, in all
+	PerAccount  int  // of them for one account
+	Rate        Rate // of one account
+	PerDay      int  // recipients of one account in 24 hours
+}
+
+// Rate is so many messages in any period of that length.
+type Rate struct {
+	Messages int
+	Per      time.Duration // 0 is a minute
+}
+
+// Throttle keeps the accounts that messages count against.
+type Throttle struct {
+	limits   Limits
+	retry    Pauses
+	maxMemo  int // octets
+	accounts map[string]*Account
+}
+
+// New returns a throttle that has counted nothing. retry is for the breakers of
+// its accounts; maxMemo bounds what Memo returns, in octets.
+func New(limits Limits, retry Pauses, maxMemo int) *Throttle {
+	return &Throttle{limits: limits, retry: retry, maxMemo: maxMemo, accounts: make(map[string]*Account)}
+}
+
+// maxAccounts are kept at once; any more share the account without a name.
+const maxAccounts = 64
+
+// Account returns the account of that name, which stays as long as it counts
+// anything.
+func (t *Throttle) Account(name string, now time.Time) *Account {
+	if known := t.accounts[name]; known != nil {
+		return known
+	}
+	if name != "" && len(t.accounts) >= maxAccounts {
+		maps.DeleteFunc(t.accounts, func(_ string, a *Account) bool { return !a.inUse(now) })
+		if len(t.accounts) >= maxAccounts {
+			return t.Account("", now)
+		}
+	}
+	t.accounts[name] = newAccount(name, t.limits, t.retry)
+	return t.accounts[name]
+}
+
+// Forget drops what the breaker of that account knows of a message.
+func (t *Throttle) Forget(account, id string) {
+	if known := t.accounts[account]; known != nil {
+		known.Breaker.Forget(id)
+	}
+}
+
+// Slots is how many attempts may run at once: what the accounts in use allow
+// together.
+func (t *Throttle) Slots(now time.Time) int {
+	slots := 0
+	for _, a := range t.accounts {
+		if a.inUse(now) {
+			slots += a.Slots(now)
+		}
+	}
+	if slots == 0 {
+		slots = newAccount("", t.limits, t.retry).Slots(now)
+	}
+	return min(slots, max(1, t.limits.Connections))
+}
+
+// RetryAfter is how long it takes until the next account that is limited or
+// held back may send; 0 where none is.
+func (t *Throttle) RetryAfter(now time.Time) time.Duration {
+	first := time.Duration(0)
+	for _, a := range t.accounts {
+		if wait := a.RetryAfter(now); wait > 0 && (first == 0 || wait < first) {
+			first = wait
+		}
+	}
+	return first
+}
+
+// Held returns the accounts whose mail is held back, by their names.
+func (t *Throttle) Held() []*Account {
+	var held []*Account
+	for _, name := range slices.Sorted(maps.Keys(t.accounts)) {
+		if a := t.accounts[name]; a.Breaker.Held() {
+			held = append(held, a)
+		}
+	}
+	return held
+}
+
+// Recipients is how many recipients were counted in the last 24 hours.
+func (t *Throttle) Recipients(now time.Time) int {
+	total := 0
+	for _, a := range t.accounts {
+		total += a.day.total(now)
+	}
+	return total
+}
+
+// memo is what of an account must outlive a restart.
+type memo struct {
+	Connections adaptiveLimit `json:"connections,omitzero"`
+	Rate        adaptiveLimit `json:"rate,omitzero"`
+	Day         window        `json:"day"`
+}
+
+// MemoDue reports whether enough was counted since the last Memo to write a new
+// one. Without a limit for the day nobody needs the counts, and flash is spared.
+func (t *Throttle) MemoDue() bool {
+	for _, a := range t.accounts {
+		if t.limits.PerDay > 0 && a.unsaved > t.limits.PerDay/100 {
+			return true
+		}
+	}
+	return false
+}
+
+// MemoNeeded reports whether a restart without a new memo would lose counts or
+// lowered limits.
+func (t *Throttle) MemoNeeded() bool {
+	for _, a := range t.accounts {
+		if t.limits.PerDay > 0 && a.unsaved > 0 || a.connections.Limit > 0 || a.rate.Limit > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Memo is what must outlive a restart, in JSON, for Restore: the accounts with
+// the most recipients first, as many as fit.
+func (t *Throttle) Memo(now time.Time) []byte {
+	names := slices.SortedFunc(maps.Keys(t.accounts), func(a, b string) int {
+		return cmp.Or(t.accounts[b].day.total(now)-t.accounts[a].day.total(now), cmp.Compare(a, b))
+	})
+	memos, saved := make(map[string]memo), []byte(nil)
+	for _, name := range names {
+		a := t.accounts[name]
+		a.unsaved = 0
+		memos[name] = memo{a.connections, a.rate, a.day}
+		text, err := json.Marshal(memos)
+		if err != nil || len(text) > t.maxMemo {
+			break
+		}
+		saved = text
+	}
+	return saved
+}
+
+// Restore takes up the memo of an earlier run. Accounts that cannot be read
+// begin at zero.
+func (t *Throttle) Restore(text []byte, now time.Time) {
+	var memos map[string]memo
+	if len(text) == 0 || json.Unmarshal(text, &memos) != nil {
+		return
+	}
+	for name, m := range memos {
+		a := t.Account(name, now)
+		if len(m.Day.Counts) == len(a.day.Counts) && m.Day.Slot == a.day.Slot {
+			a.connections, a.rate, a.day = m.Connections, m.Rate, m.Day
+		}
+	}
+}
