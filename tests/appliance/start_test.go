@@ -14,7 +14,7 @@ func TestPID1_GoesOnWhereTheKernelsCommandLineFixesItsLog(t *testing.T) {
 		b.SwitchOn(t)
 		b.AwaitWords(t, lab.Started)
 		terminal := b.PlugIn(t)
-		lab.Play(t, terminal, "send\nexpect This box was never set up\n")
+		lab.Play(t, terminal, "expect Press Enter to begin\nsend\nexpect This box was never set up\n")
 		if b.Starts() != 1 {
 			t.Errorf("%s: the box started %d times", kernel, b.Starts())
 		}
@@ -28,10 +28,11 @@ func TestBox_WithoutItsStorageSaysWhichAndOffersWhatItStillCan(t *testing.T) {
 	b.AwaitWords(t, lab.Started)
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, `
+	expect Press Enter to begin
 	send
 	expect The storage of this box cannot be used: the storage device did not appear
 	expect /dev/vda
-	expect check that its card or storage is fitted firmly
+	expect storage is fitted firmly
 	expect status
 	expect restart
 	expect Menu:
