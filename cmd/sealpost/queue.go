@@ -130,7 +130,8 @@ func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Re
 	if o.json {
 		return nil
 	}
-	fmt.Fprintf(table, "%s\n", operator.Summary(status, count))
+	summary, codes := operator.Summary(status, count)
+	fmt.Fprintln(table, words.AppendAll(summary, codes))
 	return table.Flush()
 }
 

@@ -45,6 +45,7 @@ const (
 var All = []Code{
 	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, NoTrial,
 	NoCertificate, CertificateRefused, RequestPending, NoRequest,
+	SpoolForeign, SpoolOtherTPM,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
 	NoRelay, NoAppliance, NoInit,
 }

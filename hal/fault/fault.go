@@ -193,6 +193,15 @@ func (w Words) Say(err error) string {
 	return strings.Join(lines, "\n")
 }
 
+// AppendAll puts the cures of several faults behind words that say what is
+// wrong with all of them.
+func (w Words) AppendAll(words string, codes []Code) string {
+	for _, code := range codes {
+		words = w.Append(words, code, nil)
+	}
+	return words
+}
+
 // Append puts the cure behind words that say what is wrong.
 func (w Words) Append(words string, code Code, facts Facts) string {
 	if cure := w.Cure(code, facts); cure != "" {

@@ -181,7 +181,7 @@ func (s *session) queue(ctx context.Context) error {
 	for i, item := range q.Items {
 		s.t.Item(fmt.Sprintf("  %d", i+1), item.Words)
 	}
-	s.t.Say("%s", capitalized(q.Words))
+	s.t.Say("%s", capitalized(words.AppendAll(q.Words, q.Codes)))
 	if len(q.Items) == 0 {
 		return nil
 	}

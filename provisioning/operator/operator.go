@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/preflight"
 )
@@ -130,6 +131,8 @@ func (s Step) String() string { return fmt.Sprintf("%-12s %s", s.Name, s.Words) 
 // Queue is the mail that waits.
 type Queue struct {
 	Words string // how much, and why
+	// Codes are those of the faults in Words, by which a front end says what to do.
+	Codes []fault.Code
 	Items []Item
 }
 

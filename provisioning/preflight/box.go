@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sealpost/hal"
+	"sealpost/hal/fault"
 	"sealpost/provisioning/certificate"
 )
 
@@ -70,11 +71,13 @@ func Spool(messages int, room, size int64) []Finding {
 }
 
 // Held judges whether mail leaves.
-func Held(reason string) []Finding {
+func Held(reason string, code fault.Code) []Finding {
 	if reason == "" {
 		return ok("it takes mail and passes it on")
 	}
-	return note("it takes mail and keeps it for now: %s", reason)
+	found := note("it takes mail and keeps it for now: %s", reason)
+	found[0].Code = code
+	return found
 }
 
 // MX judges the mail hosts of an accepted domain.

@@ -1,11 +1,14 @@
 package dispatch
 
 import (
+	"errors"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/reply"
 	"sealpost/relay/report"
+	"sealpost/relay/upstream"
 )
 
 // updateAfterFailure updates the breaker after a delivery that got no usable
@@ -80,6 +83,7 @@ func (d *Dispatcher) isMessageFault(dl *delivery, b *throttle.Breaker) bool {
 // trip has a breaker hold mail back for a while, and lowers the limits where the
 // reply asks for it.
 func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, words string, answer reply.Reply) {
+	code := dl.code(answer)
 	const tooManyConnections = 432
 	d.mu.Lock()
 	if d.queue == nil {
@@ -94,7 +98,7 @@ func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, w
 	case kind == report.WaitLong:
 		dl.account.SlowDown(now)
 	}
-	news := b.Trip(dl.begun, now, kind, words)
+	news := b.Trip(dl.begun, now, kind, words, code)
 	until, resumed, account := b.Hold().Until, false, ""
 	if b != dl.route.breaker {
 		// A server that refuses one account takes the others' mail.
@@ -106,6 +110,18 @@ func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, w
 		d.journal.UpstreamResumed("")
 	}
 	if news {
-		d.journal.UpstreamHeld(account, string(kind), words, until)
+		d.journal.UpstreamHeld(account, string(kind), words, code, until)
 	}
+}
+
+// code is that of the fault behind an attempt: what the server's reply is known
+// for, or the upstream's own.
+func (dl *delivery) code(answer reply.Reply) fault.Code {
+	if reading, known := dl.route.fault(answer); known && reading.Code != "" {
+		return reading.Code
+	}
+	if u := (*upstream.Unavailable)(nil); errors.As(dl.err, &u) && u.Code != "" {
+		return u.Code
+	}
+	return fault.CodeOf(dl.err)
 }

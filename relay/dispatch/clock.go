@@ -18,7 +18,7 @@ func (d *Dispatcher) AwaitClock(reason string) {
 	d.clockUnknown = true
 	d.route.breaker.Block(time.Now(), noClock, reason)
 	d.mu.Unlock()
-	d.journal.UpstreamHeld("", string(noClock), reason, time.Time{})
+	d.journal.UpstreamHeld("", string(noClock), reason, "", time.Time{})
 }
 
 // ClockSet lets mail go out.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/queue"
 	"sealpost/relay/spool"
@@ -12,22 +13,24 @@ import (
 // Status is the state of the upstream and the queue at one moment.
 type Status struct {
 	HoldStatus
-	Accounts   []HoldStatus `json:"accounts,omitempty"` // those whose mail alone is held back
-	Due        int          `json:"due"`                // messages that wait for their turn
-	Later      int          `json:"later"`              // messages that wait for their time
-	Active     int          `json:"active"`             // attempts under way
-	Slots      int          `json:"slots"`              // attempts that may run at once
-	Recipients int          `json:"recipients"`         // of the last 24 hours
-	Spool      string       `json:"spool,omitempty"`    // why mail cannot be kept; empty where it can
+	Accounts   []HoldStatus `json:"accounts,omitempty"`   // those whose mail alone is held back
+	Due        int          `json:"due"`                  // messages that wait for their turn
+	Later      int          `json:"later"`                // messages that wait for their time
+	Active     int          `json:"active"`               // attempts under way
+	Slots      int          `json:"slots"`                // attempts that may run at once
+	Recipients int          `json:"recipients"`           // of the last 24 hours
+	Spool      string       `json:"spool,omitempty"`      // why mail cannot be kept; empty where it can
+	SpoolCode  fault.Code   `json:"spool_code,omitempty"` // of that fault, where it has one
 }
 
 // HoldStatus says why mail is held back; it is zero where none is.
 type HoldStatus struct {
-	Account string    `json:"account,omitempty"` // whose; empty for all mail
-	Held    string    `json:"held,omitempty"`    // the kind of fault
-	Reason  string    `json:"reason,omitempty"`  // in words
-	Since   time.Time `json:"since,omitzero"`
-	Next    time.Time `json:"next,omitzero"` // when the upstream is asked again
+	Account string     `json:"account,omitempty"` // whose; empty for all mail
+	Held    string     `json:"held,omitempty"`    // the kind of fault
+	Reason  string     `json:"reason,omitempty"`  // in words
+	Code    fault.Code `json:"code,omitempty"`    // of the fault, where it has one
+	Since   time.Time  `json:"since,omitzero"`
+	Next    time.Time  `json:"next,omitzero"` // when the upstream is asked again
 }
 
 func holdStatus(account string, b *throttle.Breaker) HoldStatus {
@@ -35,7 +38,7 @@ func holdStatus(account string, b *throttle.Breaker) HoldStatus {
 		return HoldStatus{}
 	}
 	h := b.Hold()
-	return HoldStatus{account, string(h.Kind), h.Reason, h.Since, h.Until}
+	return HoldStatus{account, string(h.Kind), h.Reason, h.Code, h.Since, h.Until}
 }
 
 // Status is the state at this moment.
@@ -51,7 +54,7 @@ func (d *Dispatcher) Status() Status {
 		}
 	}
 	if d.queueErr != nil {
-		s.Spool = d.queueErr.Error()
+		s.Spool, s.SpoolCode = d.queueErr.Error(), fault.CodeOf(d.queueErr)
 	}
 	return s
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"sealpost/hal/fault"
 )
 
 // Connection is what is known of one connection to the upstream: the record
@@ -69,9 +71,12 @@ func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) 
 
 // UpstreamHeld records that the upstream takes no mail for now, of that account
 // or where it has no name of any, and when it is asked again.
-func (j *Journal) UpstreamHeld(account, kind, words string, until time.Time) {
-	j.event(slog.LevelError, EventUpstreamHeld, append(accountAttr(account), slog.String("kind", kind), slog.String("words", words),
-		slog.String("until", until.Format(time.RFC3339)))...)
+func (j *Journal) UpstreamHeld(account, kind, words string, code fault.Code, until time.Time) {
+	attrs := append(accountAttr(account), slog.String("kind", kind), slog.String("words", words))
+	if code != "" {
+		attrs = append(attrs, slog.String("code", string(code)))
+	}
+	j.event(slog.LevelError, EventUpstreamHeld, append(attrs, slog.String("until", until.Format(time.RFC3339)))...)
 }
 
 // UpstreamResumed records that the upstream takes that mail again.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strings"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
 )
@@ -43,7 +44,8 @@ type Reading struct {
 	Scope   Scope
 	Cause   string
 	Cure    string
-	Command string // the cure's line for Exchange Online PowerShell; empty where it has none
+	Code    fault.Code // of the fault, where a front end has more to say about it
+	Command string     // the cure's line for Exchange Online PowerShell; empty where it has none
 }
 
 // Words is the reading as one sentence for a client or a log.
@@ -127,7 +129,7 @@ var answers = []answer{
 	{432, status(4, 3, 2), 0, "", Reading{Kind: Wait, Scope: Account, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
 	{451, status(4, 7, 500), 699, "", Reading{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
 	{421, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
-	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete"}},
+	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Code: fault.ConnectorUnmatched, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete"}},
 	{550, status(5, 7, 68), 0, "", Reading{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
 	{535, reply.Status{}, 0, "disabled for the tenant", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant",
 		Cure: "switch it on for the mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},

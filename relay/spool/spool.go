@@ -25,7 +25,7 @@ var (
 	ErrFull     = errors.New("the spool is full: it takes mail again when some of what it holds is delivered; check the upstream")
 	ErrShare    = errors.New("this client has used up its share of the spool: its mail is taken again when some of it is delivered")
 	ErrPoisoned = errors.New("the spool's flash failed and nothing more is written to it: restart the box, and replace the flash if it happens again")
-	ErrKey      = fault.New(fault.SpoolForeign, "the spool was written under another TPM or key: put it back into the box it came from, or format it and lose the mail in it")
+	ErrKey      = fault.New(fault.SpoolOtherTPM, "the spool was written under another TPM or key: put it back into the box it came from, or format it and lose the mail in it")
 	ErrForeign  = fault.New(fault.SpoolForeign, "the region holds something that is no spool of this kind: choose another region, or blank it with zeros")
 	ErrNotFound = errors.New("the spool holds no such message: it was delivered or given up")
 	ErrDamaged  = errors.New("the message is damaged on flash and was set aside: ask its sender to send it again, then remove it")

@@ -6,6 +6,7 @@
 package upstream
 
 import (
+	"sealpost/hal/fault"
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
 )
@@ -30,6 +31,7 @@ type Unavailable struct {
 	// Configuration tells that nothing will go out before somebody changes
 	// something, though no answer says so.
 	Configuration bool
+	Code          fault.Code // of the fault, where it has one beside those in Err
 	Err           error
 }
 

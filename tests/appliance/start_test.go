@@ -51,7 +51,6 @@ func TestBox_WithoutItsStorageSaysWhichAndOffersWhatItStillCan(t *testing.T) {
 	send restart
 	expect Type "yes"
 	send yes
-	expect It restarts.
 `)
 	if err := b.AwaitStart(2); err != nil {
 		t.Error(err)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -29,12 +30,14 @@ type Stick struct {
 }
 
 // Watch calls inserted, in a goroutine of its own, for each stick that is in or
-// comes in, until ctx ends. The context that it is given ends when the stick is
-// pulled.
+// comes in, until ctx ends, and then waits for them. The context that it is given
+// ends when the stick is pulled.
 func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
 	ticker := time.NewTicker(glance)
 	defer ticker.Stop()
 	in := map[string]context.CancelFunc{}
+	var handling sync.WaitGroup
+	defer handling.Wait()
 	defer func() {
 		for _, pulled := range in {
 			pulled()
@@ -54,7 +57,7 @@ func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
 			}
 			stick, pulled := context.WithCancel(ctx)
 			in[s.key()] = pulled
-			go inserted(stick, s)
+			handling.Go(func() { inserted(stick, s) })
 		}
 		select {
 		case <-ctx.Done():

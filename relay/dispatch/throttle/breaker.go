@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/report"
 )
 
@@ -38,6 +39,7 @@ type Breaker struct {
 	kind     report.Kind // why mail is held back; empty while it is not
 	blocked  bool        // held back until Unblock, whatever the server says
 	reason   string
+	code     fault.Code
 	since    time.Time
 	until    time.Time
 	failures int // in a row
@@ -55,7 +57,8 @@ func NewBreaker(retry Pauses) *Breaker {
 // Hold says why mail is held back.
 type Hold struct {
 	Kind   report.Kind
-	Reason string // in words, for people
+	Reason string     // in words, for people
+	Code   fault.Code // of the fault, where it has one
 	Since  time.Time
 	Until  time.Time // when the server is asked again
 }
@@ -65,7 +68,7 @@ func (b *Breaker) Hold() Hold {
 	if !b.Held() {
 		return Hold{}
 	}
-	return Hold{b.kind, b.reason, b.since, b.until}
+	return Hold{b.kind, b.reason, b.code, b.since, b.until}
 }
 
 // Held reports whether mail is held back.
@@ -154,7 +157,7 @@ func (b *Breaker) pauses(kind report.Kind) Pauses {
 // began at that time. Of the attempts that were under way when mail was first
 // held back only one counts, so that the pause does not grow with the number of
 // connections. It reports whether the reason is a new one.
-func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string) (news bool) {
+func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string, code fault.Code) (news bool) {
 	failures := b.failures
 	if kind != b.kind {
 		failures = 0
@@ -167,7 +170,7 @@ func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string) (n
 		b.since = now
 	}
 	news = kind != b.kind || reason != b.reason
-	b.kind, b.reason, b.until, b.failures = kind, reason, until, failures+1
+	b.kind, b.reason, b.code, b.until, b.failures = kind, reason, code, until, failures+1
 	return news
 }
 
@@ -175,7 +178,7 @@ func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string) (n
 // now.
 func (b *Breaker) Reset() (resumed bool) {
 	resumed = b.Held()
-	b.kind, b.reason, b.failures, b.probe = "", "", 0, nil
+	b.kind, b.reason, b.code, b.failures, b.probe = "", "", "", 0, nil
 	return resumed
 }
 
@@ -184,7 +187,7 @@ func (b *Breaker) ProbeNow(now time.Time) { b.until = now }
 
 // Block holds mail back until Unblock, whatever the server says.
 func (b *Breaker) Block(now time.Time, kind report.Kind, reason string) {
-	b.blocked, b.kind, b.reason, b.since = true, kind, reason, now
+	b.blocked, b.kind, b.reason, b.code, b.since = true, kind, reason, "", now
 }
 
 // Unblock ends Block, and lets mail through.

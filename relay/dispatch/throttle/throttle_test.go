@@ -60,7 +60,7 @@ func TestABreakerLetsOneProbeThroughWhenItsPauseIsOver(t *testing.T) {
 	if !b.Allows(now) || b.Held() {
 		t.Fatal("a new breaker holds mail back")
 	}
-	if !b.Trip(now, now, report.Configuration, "no connector") || b.Allows(now) {
+	if !b.Trip(now, now, report.Configuration, "no connector", "") || b.Allows(now) {
 		t.Fatalf("tripped, it holds %+v", b.Hold())
 	}
 	later := b.Hold().Until
@@ -108,7 +108,7 @@ func TestAFaultIsTheMessagesOwnWhereOthersWereTakenSince(t *testing.T) {
 	if !b.IsMessageFault("M1") || b.IsMessageFault("M2") {
 		t.Error("with another taken the fault is M1's own, and M2's not yet")
 	}
-	b.Trip(now, now, report.Blocked, "blocked")
+	b.Trip(now, now, report.Blocked, "blocked", "")
 	if b.IsMessageFault("M1") {
 		t.Error("while mail is held back no message is blamed")
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream/esmtp"
 )
@@ -25,20 +26,20 @@ var (
 )
 
 // Words implements transport.Way.
-func (way) Words(host string, err error) (reply.Status, string) {
+func (way) Words(host string, err error) (reply.Status, string, fault.Code) {
 	var (
 		mx    *foreignMX
 		after *afterShowing
 	)
 	switch {
 	case errors.As(err, &mx):
-		return statusConfiguration, mx.Error()
+		return statusConfiguration, mx.Error(), ""
 	case refusal(err) != "":
-		return statusSecurity, fmt.Sprintf("%s refused our client certificate (%s): check that it is valid and complete", host, refusal(err))
+		return statusSecurity, fmt.Sprintf("%s refused our client certificate (%s): check that it is valid and complete", host, refusal(err)), fault.CertificateRefused
 	case errors.As(err, &after) && (errors.Is(err, esmtp.ErrClosed) || errors.Is(err, syscall.ECONNRESET)):
-		return statusSecurity, fmt.Sprintf("%s hung up after seeing our client certificate: check that it is valid and complete", host)
+		return statusSecurity, fmt.Sprintf("%s hung up after seeing our client certificate: check that it is valid and complete", host), fault.CertificateRefused
 	}
-	return reply.Status{}, ""
+	return reply.Status{}, "", ""
 }
 
 // refusal gives the alert by which a server turns down a client certificate

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream/esmtp"
@@ -206,7 +207,7 @@ var (
 )
 
 // Words implements transport.Way.
-func (w way) Words(host string, err error) (reply.Status, string) {
+func (w way) Words(host string, err error) (reply.Status, string, fault.Code) {
 	var (
 		token   *noToken
 		offered *noMechanism
@@ -214,11 +215,11 @@ func (w way) Words(host string, err error) (reply.Status, string) {
 	)
 	switch {
 	case errors.As(err, &token):
-		return statusNoLogin, token.Error()
+		return statusNoLogin, token.Error(), fault.CodeOf(token)
 	case errors.As(err, &offered):
-		return statusConfiguration, fmt.Sprintf("%s: %v: check upstream.submission.host and its port", host, offered)
+		return statusConfiguration, fmt.Sprintf("%s: %v: check upstream.submission.host and its port", host, offered), ""
 	case errors.As(err, &refused):
-		return statusNoLogin, fmt.Sprintf("%s: %v", host, refused)
+		return statusNoLogin, fmt.Sprintf("%s: %v", host, refused), ""
 	}
-	return reply.Status{}, ""
+	return reply.Status{}, "", ""
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
@@ -32,7 +33,7 @@ type Way interface {
 	Introduce(record *journal.Connection, account string) Introduction
 	// Words puts an error of the way's own into words for the technician; the
 	// reason is empty where it is none.
-	Words(host string, err error) (status reply.Status, reason string)
+	Words(host string, err error) (status reply.Status, reason string, code fault.Code)
 }
 
 // Destination is where a connection leads, and whose it is. Connections are

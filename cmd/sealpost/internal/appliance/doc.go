@@ -34,9 +34,10 @@
 //
 // # Locks
 //
-// Each component has one mutex and calls no other component under it, with one
-// exception: configuration.Reload runs under the lock of the confirmed commit,
-// so that of two changes the later one stays in force. The order is the
-// confirmed commit, then configuration, then relayProcess; network, lamp and
-// clock are leaves.
+// Each component has one mutex, which guards its own fields. Two are held while
+// another component is called: that of the confirmed commit during
+// configuration.Reload, so that of two changes the later one stays in force, and
+// that of configuration while it tells the relay and the network. The order is
+// the confirmed commit, then configuration, then relayProcess or the network;
+// lamp, health and clock call nobody under theirs.
 package appliance

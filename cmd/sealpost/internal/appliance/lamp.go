@@ -54,12 +54,13 @@ func newLamp(g *group, facts board.Facts, c *configuration, r *relayProcess, h *
 func (l *lamp) condition() led.Condition {
 	factory, unreadable := l.configuration.condition()
 	problem := l.health.problem()
+	starting := l.relay.serving() && l.relay.starting()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.shown
 	c.Factory = factory
 	c.Unwell = c.Unwell || problem != "" || unreadable
-	c.Starting = l.relay.serving() && l.relay.starting()
+	c.Starting = starting
 	return c
 }
 

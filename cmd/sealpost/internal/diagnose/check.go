@@ -121,9 +121,9 @@ func (b inspection) checkRelay(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return preflight.Problem(err)
 	}
-	found := preflight.Held(status.Reason)
+	found := preflight.Held(status.Reason, status.Code)
 	for _, own := range status.Accounts {
-		found = append(found, preflight.Held(own.Account+": "+own.Reason)...)
+		found = append(found, preflight.Held(own.Account+": "+own.Reason, own.Code)...)
 	}
 	return found
 }

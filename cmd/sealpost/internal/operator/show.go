@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"sealpost/cmd/sealpost/internal/diagnose"
 	"sealpost/cmd/sealpost/internal/machine"
+	"sealpost/hal/fault"
 	api "sealpost/provisioning/operator"
 	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
@@ -89,7 +91,7 @@ func (l Local) Queue(ctx context.Context) (q api.Queue, err error) {
 			q.Items = append(q.Items, api.Item{ID: item.ID, Words: describe(item)})
 		}
 	}
-	q.Words = Summary(status, count)
+	q.Words, q.Codes = Summary(status, count)
 	return q, nil
 }
 
@@ -111,9 +113,10 @@ func describe(item queue.Item) string {
 	return words
 }
 
-// Summary says how many messages are queued, and why.
-func Summary(s dispatch.Status, count int) string {
-	text := fmt.Sprintf("%d kept", count)
+// Summary says how many messages are queued, and why, with the codes of the
+// faults behind it.
+func Summary(s dispatch.Status, count int) (text string, codes []fault.Code) {
+	text = fmt.Sprintf("%d kept", count)
 	if count == 1 {
 		text = "1 message kept"
 	} else if count == 0 {
@@ -130,7 +133,17 @@ func Summary(s dispatch.Status, count int) string {
 	for _, own := range s.Accounts {
 		text += fmt.Sprintf("; the mail of %s is held since %s", own.Account, heldWords(own))
 	}
-	return text
+	for _, code := range []fault.Code{s.SpoolCode, s.Code} {
+		if code != "" {
+			codes = append(codes, code)
+		}
+	}
+	for _, own := range s.Accounts {
+		if own.Code != "" && !slices.Contains(codes, own.Code) {
+			codes = append(codes, own.Code)
+		}
+	}
+	return text, codes
 }
 
 func heldWords(h dispatch.HoldStatus) string {
