@@ -27,7 +27,7 @@ func pages(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	all := make(map[string]string)
-	for _, file := range append(files, filepath.Join(tree, "README.md")) {
+	for _, file := range append(files, filepath.Join(tree, "README.md"), filepath.Join(tree, architecture)) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,494 @@
+package docs
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// architecture is the page about the code, by its path in the tree.
+const architecture = "ARCHITECTURE.md"
+
+const module = "sealpost/"
+
+// source is what the page may name of the tree.
+type source struct {
+	packages map[string]symbols // by import path, without the module's name
+	tests    map[string]bool    // the test functions of all packages
+	files    func(path string) bool
+}
+
+// symbols are what a package declares: "Func", "Type" and "Type.Member", where
+// a member is a method or a field.
+type symbols map[string]bool
+
+// read parses the tree. The paths are those of the packages, as the page has
+// to describe them.
+func read(t *testing.T) source {
+	t.Helper()
+	command := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles", "./cmd/...", "./hal/...", "./provisioning/...", "./relay/...", "./board/...")
+	command.Dir = tree
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("listing the packages: %v", err)
+	}
+	s := source{packages: make(map[string]symbols), tests: make(map[string]bool), files: func(path string) bool {
+		_, err := os.Stat(filepath.Join(tree, path))
+		return err == nil
+	}}
+	for decoder := json.NewDecoder(bytes.NewReader(output)); ; {
+		var p struct {
+			ImportPath, Dir string
+			GoFiles         []string
+		}
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		declared := make(symbols)
+		for _, name := range p.GoFiles {
+			declared.add(parse(t, filepath.Join(p.Dir, name)))
+		}
+		s.packages[strings.TrimPrefix(p.ImportPath, module)] = declared
+	}
+	err = filepath.WalkDir(tree, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, declaration := range parse(t, path).Decls {
+			if f, ok := declaration.(*ast.FuncDecl); ok && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Test") {
+				s.tests[f.Name.Name] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func parse(t *testing.T, path string) *ast.File {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// add adds what a file declares.
+func (s symbols) add(file *ast.File) {
+	for _, declaration := range file.Decls {
+		switch d := declaration.(type) {
+		case *ast.FuncDecl:
+			name := d.Name.Name
+			if d.Recv != nil {
+				name = typeName(d.Recv.List[0].Type) + "." + name
+			}
+			s[name] = true
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				s.addSpec(spec)
+			}
+		}
+	}
+}
+
+func (s symbols) addSpec(spec ast.Spec) {
+	switch spec := spec.(type) {
+	case *ast.ValueSpec:
+		for _, name := range spec.Names {
+			s[name.Name] = true
+		}
+	case *ast.TypeSpec:
+		s[spec.Name.Name] = true
+		var members *ast.FieldList
+		switch t := spec.Type.(type) {
+		case *ast.StructType:
+			members = t.Fields
+		case *ast.InterfaceType:
+			members = t.Methods
+		default:
+			return
+		}
+		for _, member := range members.List {
+			for _, name := range member.Names {
+				s[spec.Name.Name+"."+name.Name] = true
+			}
+		}
+	}
+}
+
+// typeName is the name of a receiver's type.
+func typeName(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return typeName(e.X)
+	case *ast.IndexExpr:
+		return typeName(e.X)
+	case *ast.IndexListExpr:
+		return typeName(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
+}
+
+var (
+	codeForm   = regexp.MustCompile("`([^`\n]+)`")
+	symbolForm = regexp.MustCompile(`^((?:\w+/)*\w+)\.([A-Za-z]\w*(?:\.[A-Za-z]\w*)?)(?:\(\))?$`)
+	testForm   = regexp.MustCompile(`^Test[A-Z]\w*$`)
+	pathForm   = regexp.MustCompile(`^[\w.-]+(/[\w.-]+)+/?$`)
+	fileName   = regexp.MustCompile(`\.(go|md|toml|txt|sh|config|json)$`)
+)
+
+// wrong names each piece of code on the page that the tree does not have: of
+// the forms pkg.Func, pkg.Type and pkg.Type.Member, a test, or a path. A package
+// goes by its last element, or by as many as tell it from others.
+func (s source) wrong(page string) []string {
+	var found []string
+	line := 0
+	for text := range strings.Lines(page) {
+		line++
+		for _, match := range codeForm.FindAllStringSubmatch(text, -1) {
+			if err := s.check(match[1]); err != nil {
+				found = append(found, fmt.Sprintf("line %d: %v", line, err))
+			}
+		}
+	}
+	return found
+}
+
+// check says why a piece of code is not of this tree.
+func (s source) check(code string) error {
+	switch symbol := symbolForm.FindStringSubmatch(code); {
+	case symbol != nil && !fileName.MatchString(code):
+		return s.checkSymbol(symbol[1], symbol[2])
+	case testForm.MatchString(code) && !s.tests[code]:
+		return fmt.Errorf("there is no test %s", code)
+	case pathForm.MatchString(code) && !s.files(code):
+		return fmt.Errorf("there is no %s", code)
+	}
+	return nil
+}
+
+func (s source) checkSymbol(pkg, name string) error {
+	var named []string
+	for full := range s.packages {
+		if full == pkg || strings.HasSuffix(full, "/"+pkg) {
+			named = append(named, full)
+		}
+	}
+	switch {
+	case len(named) == 0:
+		return fmt.Errorf("%s.%s: there is no package %s", pkg, name, pkg)
+	case len(named) > 1:
+		slices.Sort(named)
+		return fmt.Errorf("%s.%s: %s is each of %s", pkg, name, pkg, strings.Join(named, ", "))
+	case !s.packages[named[0]][name]:
+		return fmt.Errorf("%s.%s: %s declares no such thing", pkg, name, named[0])
+	}
+	return nil
+}
+
+// paragraph is one of the page's about a package, which begins with its path.
+var paragraph = regexp.MustCompile("(?m)^\\*\\*`([^`]+)`\\*\\*((?:.+\n)*)")
+
+// undescribed says which packages the page lacks a paragraph for, or has a
+// wrong one.
+func (s source) undescribed(page string) []string {
+	var found []string
+	described := make(map[string]int)
+	for _, match := range paragraph.FindAllStringSubmatch(page, -1) {
+		name, text := match[1], match[2]
+		described[name]++
+		if s.packages[name] == nil {
+			found = append(found, "there is no package "+name)
+		} else if !strings.Contains(text, "must not") {
+			found = append(found, name+": the paragraph does not say what the package must not know")
+		}
+	}
+	for name := range s.packages {
+		if described[name] != 1 {
+			found = append(found, fmt.Sprintf("%s has %d paragraphs", name, described[name]))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// section is the text below a heading, up to the next of the same level.
+func section(page, heading string) string {
+	_, rest, _ := strings.Cut(page, "\n"+heading+"\n")
+	level, _, _ := strings.Cut(heading, " ")
+	text, _, _ := strings.Cut(rest, "\n"+level+" ")
+	return text
+}
+
+// parts are the sections of a section, by their headings.
+func parts(text string) map[string]string {
+	all := make(map[string]string)
+	for _, part := range strings.Split("\n"+text, "\n### ")[1:] {
+		heading, body, _ := strings.Cut(part, "\n")
+		all[heading] = body
+	}
+	return all
+}
+
+// steps are the items of the numbered list in a text, with what belongs to them.
+func steps(text string) []string {
+	return regexp.MustCompile(`(?m)^\d+\. .*\n(?:   +.*\n)*`).FindAllString(text+"\n", -1)
+}
+
+// idle names each walk that is too short or too long, and each step of one that
+// names no function.
+func idle(walks string) []string {
+	var found []string
+	for heading, text := range parts(walks) {
+		all := steps(text)
+		if len(all) < 10 || len(all) > 20 {
+			found = append(found, fmt.Sprintf("%s: %d steps", heading, len(all)))
+		}
+		for _, step := range all {
+			if !slices.ContainsFunc(codeForm.FindAllStringSubmatch(step, -1), func(match []string) bool {
+				return symbolForm.MatchString(match[1]) && !fileName.MatchString(match[1])
+			}) {
+				found = append(found, fmt.Sprintf("%s: no function in %q", heading, step))
+			}
+		}
+	}
+	return found
+}
+
+// unproven names each recipe that names no file or no test.
+func unproven(recipes string) []string {
+	var found []string
+	for heading, text := range parts(recipes) {
+		var files, tests int
+		for _, match := range codeForm.FindAllStringSubmatch(text, -1) {
+			if testForm.MatchString(match[1]) {
+				tests++
+			} else if pathForm.MatchString(match[1]) {
+				files++
+			}
+		}
+		if len(steps(text)) == 0 || files == 0 || tests == 0 {
+			found = append(found, fmt.Sprintf("%s: %d steps, %d files, %d tests", heading, len(steps(text)), files, tests))
+		}
+	}
+	return found
+}
+
+// arriving are names that the page has and the tree not yet: they come with
+// relay/dispatch/throttle, and with what decides once by the delivery method.
+// They count as declared while the tree has no throttle, and are to be deleted
+// once it has.
+var arriving = map[string][]string{
+	"relay/dispatch/throttle":  {"Breaker.Allows", "Account.Allows"},
+	"relay/dispatch/fairqueue": {"FairQueue.Push", "Backlog"},
+	"relay/dispatch": {
+		"Incoming.moveToSpool", "Dispatcher.whyKeep", "Dispatcher.send", "Dispatcher.deliverLive", "Dispatcher.deliverQueued", "Dispatcher.nextQueued",
+		"Dispatcher.updateAfterReplies", "Dispatcher.updateAfterFailure", "Dispatcher.finishLive", "Dispatcher.finishQueued",
+		"Dispatcher.reschedule", "Dispatcher.remove", "Route", "Route.verdict", "message.finish",
+	},
+	"cmd/sealpost/internal/wire":      {"Box.Route", "Box.route", "Box.connectorRoute", "Relay.Route"},
+	"provisioning/settings":           {"methods", "Traits"},
+	"provisioning/settings/method.go": nil,
+}
+
+// readWithArriving is the tree as the page describes it.
+func readWithArriving(t *testing.T) source {
+	t.Helper()
+	s := read(t)
+	if s.packages["relay/dispatch/throttle"] != nil {
+		return s
+	}
+	there := s.files
+	s.files = func(path string) bool {
+		_, arrives := arriving[path]
+		return arrives || there(path)
+	}
+	for pkg, names := range arriving {
+		if len(names) > 0 && s.packages[pkg] == nil {
+			s.packages[pkg] = make(symbols)
+		}
+		for _, name := range names {
+			s.packages[pkg][name] = true
+		}
+	}
+	return s
+}
+
+func TestArchitecture_NamesOnlyWhatTheTreeHas(t *testing.T) {
+	s, page := readWithArriving(t), text(t, architecture)
+	for _, wrong := range s.wrong(page) {
+		t.Errorf("%s, %s", architecture, wrong)
+	}
+	named := 0
+	for _, match := range codeForm.FindAllStringSubmatch(page, -1) {
+		if symbolForm.MatchString(match[1]) {
+			named++
+		}
+	}
+	if named < 200 {
+		t.Errorf("only %d names were found: are they still written as they were?", named)
+	}
+}
+
+func TestArchitecture_DescribesEveryPackageOnce(t *testing.T) {
+	for _, wrong := range readWithArriving(t).undescribed(text(t, architecture)) {
+		t.Errorf("%s: %s", architecture, wrong)
+	}
+}
+
+func TestArchitecture_WalksAreStepsOfFunctionsAndRecipesEndInATest(t *testing.T) {
+	page := text(t, architecture)
+	walks, recipes := section(page, "## Walks"), section(page, "## Recipes")
+	if len(parts(walks)) < 4 || len(parts(recipes)) < 6 {
+		t.Errorf("%d walks and %d recipes were found", len(parts(walks)), len(parts(recipes)))
+	}
+	for _, wrong := range slices.Concat(idle(walks), unproven(recipes)) {
+		t.Errorf("%s: %s", architecture, wrong)
+	}
+}
+
+func text(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(tree, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// sample is a small tree.
+func sample(t *testing.T) source {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "spool.go", `package spool
+		type Spool struct{ mu, other int; Named }
+		type Named interface{ Name() string }
+		type List[T any] struct{}
+		type Call[Q, A any] string
+		const Size, Limit = 1, 2
+		var words = 3
+		func Open() {}
+		func (s *Spool) write() {}
+		func (List[T]) Len() int { return 0 }
+		func (c Call[Q, A]) Do() {}
+	`, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := make(symbols)
+	declared.add(file)
+	return source{
+		packages: map[string]symbols{"relay/spool": declared, "a/operator": {"Box": true}, "b/operator": {"Local": true}, "hal": {"TPM": true}},
+		tests:    map[string]bool{"TestOpen": true},
+		files:    func(name string) bool { return path.Dir(name) == "relay/spool" },
+	}
+}
+
+func TestArchitecture_TheCheckTellsWhatIsThereFromWhatIsNot(t *testing.T) {
+	s := sample(t)
+	for code, want := range map[string]string{
+		"spool.Open":              "",
+		"relay/spool.Open":        "",
+		"spool.Spool":             "",
+		"spool.Spool.write":       "",
+		"spool.Spool.mu":          "",
+		"spool.Spool.other":       "",
+		"spool.Named.Name":        "",
+		"spool.List.Len":          "",
+		"spool.Call.Do":           "",
+		"spool.Limit":             "",
+		"spool.words":             "",
+		"a/operator.Box":          "",
+		"hal.TPM":                 "",
+		"spool.open":              "relay/spool declares no such thing",
+		"spool.write":             "relay/spool declares no such thing",
+		"spool.Spool.Open":        "relay/spool declares no such thing",
+		"spool.Spool.Name":        "relay/spool declares no such thing",
+		"spool.Named.Other":       "relay/spool declares no such thing",
+		"spool.List.Cap":          "relay/spool declares no such thing",
+		"pool.Open":               "there is no package pool",
+		"other/spool.Open":        "there is no package other/spool",
+		"time.AfterFunc":          "there is no package time",
+		"Spool.write":             "there is no package Spool",
+		"mailSpool.write":         "there is no package mailSpool",
+		"spool.Open()":            "",
+		"spool.Close()":           "relay/spool declares no such thing",
+		"operator.Box":            "operator is each of a/operator, b/operator",
+		"a/operator.Local":        "a/operator declares no such thing",
+		"TestOpen":                "",
+		"TestClose":               "there is no test TestClose",
+		"relay/spool/spool.go":    "",
+		"relay/spool/":            "",
+		"relay/spools/spool.go":   "there is no relay/spools/spool.go",
+		"sealpost.toml":           "",
+		"/dev/tpmrm0":             "",
+		"sealpost journal --json": "",
+		"restart":                 "",
+	} {
+		found := s.wrong("first\n\nthe `" + code + "` of it\n")
+		switch {
+		case want == "" && len(found) > 0:
+			t.Errorf("%s: %v", code, found)
+		case want != "" && (len(found) != 1 || !strings.HasPrefix(found[0], "line 3: ") || !strings.HasSuffix(found[0], want)):
+			t.Errorf("%s: found %q, want %q", code, found, want)
+		}
+	}
+}
+
+func TestArchitecture_TheCheckFindsWhatAPageLacks(t *testing.T) {
+	const good = "**`relay/spool`** keeps. It must not\nknow.\n\n**`a/operator`** must not.\n\n**`b/operator`** must not.\n\n**`hal`** must not.\n"
+	s := sample(t)
+	for page, want := range map[string]string{
+		good:                                   "[]",
+		good + "\n**`hal`** must not again.\n": "[hal has 2 paragraphs]",
+		good + "\n**`gone`** must not.\n":      "[there is no package gone]",
+		strings.Replace(good, "**`a/operator`**", "`a/operator`", 1):    "[a/operator has 0 paragraphs]",
+		strings.Replace(good, "It must not\nknow", "It\n\nmust not", 1): "[relay/spool: the paragraph does not say what the package must not know]",
+	} {
+		if got := fmt.Sprint(s.undescribed(page)); got != want {
+			t.Errorf("%s\nfound %s, want %s", page, got, want)
+		}
+	}
+	step := "1. One\n   calls `spool.Open`.\n"
+	for walk, want := range map[string]int{
+		"### W\n\n" + strings.Repeat(step, 10):                                0,
+		"### W\n\n" + strings.Repeat(step, 9):                                 1,
+		"### W\n\n" + strings.Repeat(step, 21):                                1,
+		"### W\n\n" + strings.Repeat(step, 10) + "11. It reads `box.toml`.\n": 1,
+		"### W\n\n" + strings.Repeat("1. Nothing.\n", 10):                     10,
+	} {
+		if got := idle(walk); len(got) != want {
+			t.Errorf("%s\nfound %q", walk, got)
+		}
+	}
+	for recipe, want := range map[string]int{
+		"### R\n\n1. In `relay/spool/spool.go`.\n2. `TestOpen`.\n": 0,
+		"### R\n\n1. In `relay/spool/spool.go`.\n":                 1,
+		"### R\n\n1. `TestOpen`.\n":                                1,
+		"### R\n\nIn `relay/spool/spool.go`; `TestOpen`.\n":        1,
+	} {
+		if got := unproven(recipe); len(got) != want {
+			t.Errorf("%s\nfound %q", recipe, got)
+		}
+	}
+}
