@@ -295,48 +295,8 @@ func unproven(recipes string) []string {
 	return found
 }
 
-// arriving are names that the page has and the tree not yet: they come with
-// relay/dispatch/throttle, and with what decides once by the delivery method.
-// They count as declared while the tree has no throttle, and are to be deleted
-// once it has.
-var arriving = map[string][]string{
-	"relay/dispatch/throttle":  {"Breaker.Allows", "Account.Allows"},
-	"relay/dispatch/fairqueue": {"FairQueue.Push", "Backlog"},
-	"relay/dispatch": {
-		"Incoming.moveToSpool", "Dispatcher.whyKeep", "Dispatcher.send", "Dispatcher.deliverLive", "Dispatcher.deliverQueued", "Dispatcher.nextQueued",
-		"Dispatcher.updateAfterReplies", "Dispatcher.updateAfterFailure", "Dispatcher.finishLive", "Dispatcher.finishQueued",
-		"Dispatcher.reschedule", "Dispatcher.remove", "Route", "Route.verdict", "message.finish",
-	},
-	"cmd/sealpost/internal/wire":      {"Box.Route", "Box.route", "Box.connectorRoute", "Relay.Route"},
-	"provisioning/settings":           {"methods", "Traits"},
-	"provisioning/settings/method.go": nil,
-}
-
-// readWithArriving is the tree as the page describes it.
-func readWithArriving(t *testing.T) source {
-	t.Helper()
-	s := read(t)
-	if s.packages["relay/dispatch/throttle"] != nil {
-		return s
-	}
-	there := s.files
-	s.files = func(path string) bool {
-		_, arrives := arriving[path]
-		return arrives || there(path)
-	}
-	for pkg, names := range arriving {
-		if len(names) > 0 && s.packages[pkg] == nil {
-			s.packages[pkg] = make(symbols)
-		}
-		for _, name := range names {
-			s.packages[pkg][name] = true
-		}
-	}
-	return s
-}
-
 func TestArchitecture_NamesOnlyWhatTheTreeHas(t *testing.T) {
-	s, page := readWithArriving(t), text(t, architecture)
+	s, page := read(t), text(t, architecture)
 	for _, wrong := range s.wrong(page) {
 		t.Errorf("%s, %s", architecture, wrong)
 	}
@@ -352,7 +312,7 @@ func TestArchitecture_NamesOnlyWhatTheTreeHas(t *testing.T) {
 }
 
 func TestArchitecture_DescribesEveryPackageOnce(t *testing.T) {
-	for _, wrong := range readWithArriving(t).undescribed(text(t, architecture)) {
+	for _, wrong := range read(t).undescribed(text(t, architecture)) {
 		t.Errorf("%s: %s", architecture, wrong)
 	}
 }
