@@ -27,44 +27,48 @@ type Call[Q, A any] string
 
 // Do has whoever answers on the socket carry out the call.
 func (c Call[Q, A]) Do(ctx context.Context, socket string, request Q) (answer A, err error) {
-	body, err := ask(ctx, socket, string(c), request)
-	if err != nil {
-		return answer, err
+	for value, err := range c.Stream(ctx, socket, request) {
+		return value, err
 	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&answer); err != nil {
-		return answer, fmt.Errorf("reading the answer to %s: %w", c, err)
-	}
-	return answer, nil
+	return answer, fmt.Errorf("reading the answer to %s: %w", c, io.ErrUnexpectedEOF)
 }
 
 // Stream has whoever answers on the socket carry out a call that gives many
 // values. It ends with an error where the answer broke off.
 func (c Call[Q, A]) Stream(ctx context.Context, socket string, request Q) iter.Seq2[A, error] {
 	return func(yield func(A, error) bool) {
-		var none A
-		body, err := ask(ctx, socket, string(c), request)
+		var value A
+		err := exchange(ctx, socket, string(c), request, func(decode func(any) error) (more bool, err error) {
+			value = *new(A)
+			if err := decode(&value); err != nil {
+				return false, err
+			}
+			return yield(value, nil), nil
+		})
 		if err != nil {
-			yield(none, err)
-			return
-		}
-		defer body.Close()
-		limited := &io.LimitedReader{R: body}
-		for decoder := json.NewDecoder(limited); ; {
-			limited.N = maxAnswer
-			var value A
-			err := decoder.Decode(&value)
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if err != nil {
-				err = fmt.Errorf("reading the answer to %s: %w", c, err)
-			}
-			if !yield(value, err) || err != nil {
-				return
-			}
+			yield(*new(A), err)
 		}
 	}
+}
+
+// exchange sends a request, and has each value of the answer decoded by next
+// until there is none, or until next wants no more.
+func exchange(ctx context.Context, socket, call string, request any, next func(decode func(any) error) (more bool, err error)) error {
+	body, err := ask(ctx, socket, call, request)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	limited := &io.LimitedReader{R: body}
+	for decoder, more := json.NewDecoder(limited), true; more; {
+		limited.N = maxAnswer
+		if more, err = next(decoder.Decode); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("reading the answer to %s: %w", call, err)
+		}
+	}
+	return nil
 }
 
 // Query says which events are wanted, and how.

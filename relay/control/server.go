@@ -95,8 +95,8 @@ func removeDeadSocket(path string) error {
 func New(j Journal) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /"+pathJournal, func(w http.ResponseWriter, r *http.Request) {
-		query, err := request[Query](w, r)
-		if err != nil {
+		var query Query
+		if err := read(w, r, &query); err != nil {
 			reject(w, err)
 			return
 		}
@@ -108,33 +108,42 @@ func New(j Journal) *Server {
 
 // Handle has the server carry out a call.
 func Handle[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) (A, error)) {
-	HandleStream(s, call, func(ctx context.Context, q Q) iter.Seq2[A, error] {
-		return func(yield func(A, error) bool) { yield(do(ctx, q)) }
+	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
+		answer, err := do(ctx, *q.(*Q))
+		if err != nil {
+			return err
+		}
+		return send(answer)
 	})
 }
 
 // HandleStream has the server carry out a call that gives many values. An error
 // before the first value is the answer; after it the answer breaks off.
 func HandleStream[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) iter.Seq2[A, error]) {
-	s.mux.HandleFunc("POST /"+string(call), func(w http.ResponseWriter, r *http.Request) {
-		q, err := request[Q](w, r)
-		if err != nil {
+	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
+		for value, err := range do(ctx, *q.(*Q)) {
+			if err == nil {
+				err = send(value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// handle has do carry out a call whose request is decoded into what newRequest
+// gives. It has no type parameters, as there are many calls.
+func (s *Server) handle(name string, newRequest func() any, do func(ctx context.Context, request any, send func(any) error) error) {
+	s.mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
+		request := newRequest()
+		if err := read(w, r, request); err != nil {
 			reject(w, err)
 			return
 		}
 		out := newFlusher(w)
-		encoder := json.NewEncoder(out)
-		err = recovered(func() error {
-			for value, err := range do(r.Context(), q) {
-				if err != nil {
-					return err
-				}
-				if err := encoder.Encode(value); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		err := recovered(func() error { return do(r.Context(), request, json.NewEncoder(out).Encode) })
 		switch {
 		case err != nil && out.written:
 			panic(http.ErrAbortHandler)
@@ -144,19 +153,19 @@ func HandleStream[Q, A any](s *Server, call Call[Q, A], do func(context.Context,
 	})
 }
 
-// request reads the request of a call to its end: only then net/http notices
-// that a client hangs up.
-func request[Q any](w http.ResponseWriter, r *http.Request) (q Q, err error) {
+// read reads the request of a call to its end: only then net/http notices that
+// a client hangs up.
+func read(w http.ResponseWriter, r *http.Request, request any) error {
 	controller := http.NewResponseController(w)
 	_ = controller.SetReadDeadline(time.Now().Add(requestTimeout))
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err == nil {
-		err = json.Unmarshal(text, &q)
+		err = json.Unmarshal(text, request)
 	}
 	if err != nil {
-		return q, fmt.Errorf("reading the request: %w", err)
+		return fmt.Errorf("reading the request: %w", err)
 	}
-	return q, controller.SetReadDeadline(time.Time{})
+	return controller.SetReadDeadline(time.Time{})
 }
 
 // reject answers with an error, whose codes the client gets back.

@@ -1,5 +1,7 @@
 // Package appliance is PID 1 of a box: it brings the machine up, keeps the
-// relay and the consoles running, and puts settings into force.
+// relay and the consoles running, and puts settings into force. It also holds
+// what PID 1 does with a USB stick, which runs in a process of its own
+// (ApplyStick).
 //
 // It owns the order of the start, the processes and the machine's devices. It
 // must not relay mail, word anything for a person, or end: when PID 1 ends the

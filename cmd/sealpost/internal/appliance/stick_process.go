@@ -31,14 +31,14 @@ type stickResult struct {
 func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, stickTimeout)
 	defer cancel()
-	print := json.NewEncoder(out)
+	verdicts := json.NewEncoder(out)
 	volume, err := mountBundle(disk)
 	if err != nil {
-		return print.Encode(bundle.Refused(err))
+		return verdicts.Encode(bundle.Refused(err))
 	}
 	v := applyVolume(ctx, o, volume, serial)
 	// PID 1 can put the settings into force before the slow stick is written to.
-	if err := print.Encode(v); err != nil {
+	if err := verdicts.Encode(v); err != nil {
 		return errors.Join(err, volume.Unmount())
 	}
 	var now time.Time
@@ -49,7 +49,7 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 	if err := volume.WriteFile(path.Join(bundle.Folder, bundle.ResultName), v.Result(serial, now)); err != nil {
 		result.Trouble = err.Error()
 	}
-	return errors.Join(print.Encode(result), volume.Unmount())
+	return errors.Join(verdicts.Encode(result), volume.Unmount())
 }
 
 // applyVolume leaves no file open, so that the volume can be unmounted.

@@ -29,13 +29,12 @@ func (l Local) apply(ctx context.Context, wanted candidate.Candidate, flags ...s
 		return fmt.Errorf("writing the candidate: %w", err)
 	}
 	defer clear(text)
-	for outcome, err := range run[Outcome](ctx, childTimeout, append(l.command("apply"), flags...), bytes.NewReader(text)) {
-		if len(outcome.Faults) > 0 {
-			return fault.Join(outcome.Faults)
-		}
-		if err != nil {
-			return err
-		}
+	var outcome Outcome
+	err = run(ctx, childTimeout, append(l.command("apply"), flags...), bytes.NewReader(text), func(decode func(any) error) bool {
+		return decode(&outcome) == nil
+	})
+	if len(outcome.Faults) > 0 {
+		return fault.Join(outcome.Faults)
 	}
-	return nil
+	return err
 }

@@ -48,45 +48,51 @@ func one[T any](ctx context.Context, args []string, input string) (value T, err 
 // values gives each JSON value that a command prints as soon as it does, and at
 // last its error.
 func values[T any](ctx context.Context, timeout time.Duration, args []string, input string) iter.Seq2[T, error] {
-	return run[T](ctx, timeout, args, strings.NewReader(input))
-}
-
-func run[T any](ctx context.Context, timeout time.Duration, args []string, input io.Reader) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		var none T
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		self, err := os.Executable()
-		if err != nil {
-			yield(none, fmt.Errorf("looking for this program: %w", err))
-			return
-		}
-		child := exec.CommandContext(ctx, self, args...)
-		var words bounded
-		child.Stdin, child.Stderr, child.WaitDelay = input, &words, killDelay
-		out, err := child.StdoutPipe()
-		if err == nil {
-			err = child.Start()
-		}
-		if err != nil {
-			yield(none, fmt.Errorf("starting %s: %w", args[0], err))
-			return
-		}
-		for decoder := json.NewDecoder(io.LimitReader(out, maxOutput)); ; {
+		err := run(ctx, timeout, args, strings.NewReader(input), func(decode func(any) error) bool {
 			var value T
-			if decoder.Decode(&value) != nil {
-				break // the exit status says how it ended
-			}
-			if !yield(value, nil) {
-				cancel()
-				_ = child.Wait()
-				return
-			}
-		}
-		if err := failure(ctx, child.Wait(), words.text); err != nil {
-			yield(none, err)
+			return decode(&value) == nil && yield(value, nil)
+		})
+		if err != nil {
+			yield(*new(T), err)
 		}
 	}
+}
+
+// run runs a command and has next decode each value that it prints, until there
+// is none or next wants no more: then the command is ended, without an error.
+func run(ctx context.Context, timeout time.Duration, args []string, input io.Reader, next func(decode func(any) error) (more bool)) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("looking for this program: %w", err)
+	}
+	child := exec.CommandContext(ctx, self, args...)
+	var words bounded
+	child.Stdin, child.Stderr, child.WaitDelay = input, &words, killDelay
+	out, err := child.StdoutPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", args[0], err)
+	}
+	ended := false // its output is; the exit status says how
+	decoder := json.NewDecoder(io.LimitReader(out, maxOutput))
+	for more := true; more; {
+		more = next(func(value any) error {
+			err := decoder.Decode(value)
+			ended = err != nil
+			return err
+		})
+	}
+	if !ended {
+		cancel()
+		_ = child.Wait()
+		return nil
+	}
+	return failure(ctx, child.Wait(), words.text)
 }
 
 // bounded keeps the beginning of what is written to it.
