@@ -1,6 +1,8 @@
 # Sealpost. The two commands to begin with: make run, make test.
+# make help lists the others.
 
-VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# A release, and the commit it was built from as build metadata (semver.org).
+VERSION := $(shell cat VERSION)+$(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILT   := $(shell git log -1 --format=%cI 2>/dev/null || echo 2026-11-01T00:00:00Z)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.builtAt=$(BUILT)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
@@ -14,7 +16,19 @@ BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm
 TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 dosfstools exfatprogs mtools gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
-.PHONY: run test build lint fuzz bench soak image boot clean
+.PHONY: help run test build lint fuzz bench soak image boot clean
+
+help:
+	@echo 'make run                 relay a message here and now; CONFIG=my.toml: relay to your tenant'
+	@echo 'make test                every test; installs what it needs'
+	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
+	@echo 'make build               the program for each target, into dist/'
+	@echo 'make image, make boot    the appliance for QEMU, and its start with a console here'
+	@echo 'make fuzz FUZZTIME=60s   every fuzzer'
+	@echo 'make bench               Sealpost beside Postfix under the same load'
+	@echo 'make soak CUTS=100       cuts the power of a whole box again and again'
+	@echo 'make clean               removes what the others made'
+
 
 # Relays a message here and now; with CONFIG=my.toml, relays to your tenant.
 run: dist/sealpost

@@ -58,7 +58,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 func command(o *options) *cobra.Command {
 	root := group("sealpost", "A mail relay for Microsoft 365 whose key stays in the TPM")
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.CompletionOptions.DisableDefaultCmd = true
 	flags := root.PersistentFlags()
 	flags.StringVar(&o.Config, "config", "sealpost.toml", "the settings `file`; empty: those in the state")
 	flags.StringVar(&o.State, "state", "", "the state `file` or block device, instead of the settings' state.path")

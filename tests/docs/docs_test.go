@@ -22,12 +22,16 @@ const tree = "../.."
 // pages are those for people, by their paths in the tree.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(tree, "docs", "*.md"))
+	inDocs, err := filepath.Glob(filepath.Join(tree, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	atRoot, err := filepath.Glob(filepath.Join(tree, "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := make(map[string]string)
-	for _, file := range append(files, filepath.Join(tree, "README.md"), filepath.Join(tree, architecture)) {
+	for _, file := range append(inDocs, atRoot...) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
