@@ -6,8 +6,6 @@ VERSION := $(shell cat VERSION)+$(shell git describe --always --dirty 2>/dev/nul
 BUILT   := $(shell git log -1 --format=%cI 2>/dev/null || echo 2026-11-01T00:00:00Z)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.builtAt=$(BUILT)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 # What the tests and the demonstration need beside Go.
 RUN_PARTS  := swtpm
@@ -71,8 +69,10 @@ lint:
 	@unformatted=$$(gofmt -l board cmd hal relay provisioning tests); \
 	if [ -n "$$unformatted" ]; then echo "gofmt is wanted for:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
-	go run $(STATICCHECK) ./...
-	@tests/vulncheck $(GOVULNCHECK)
+	go tool staticcheck ./...
+	@tests/install shellcheck
+	shellcheck tests/install tests/vulncheck tests/fuzz .ci/run board/qemu/image
+	@tests/vulncheck
 
 # Every fuzzer for FUZZTIME; what they find is kept under testdata.
 FUZZTIME := 60s

@@ -47,7 +47,9 @@ func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
 	return []string{mx}, nil
 }
 
-func (c *certified) Words(string, error) (s reply.Status, r string, code fault.Code) { return s, r, code }
+func (c *certified) Words(string, error) (s reply.Status, r string, code fault.Code) {
+	return s, r, code
+}
 func (c *certified) Introduce(record *journal.Connection, account string) Introduction {
 	record.Account = account
 	return shown{c, record}
