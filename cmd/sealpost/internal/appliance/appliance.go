@@ -74,17 +74,17 @@ func Run(ctx context.Context, build Build) error {
 	defer a.stop()
 	a.try("kernel log", unlogged)
 	a.try("resolver", linkResolvConf())
-	a.start(process.ReapOrphans)
+	a.spawn(process.ReapOrphans)
 	if len(facts.Helper) > 0 {
-		a.start(a.child("helper", facts.Helper).Run)
+		a.spawn(a.child("helper", facts.Helper).Run)
 	}
 	modules := make(chan error, 1)
-	a.start(func(context.Context) { modules <- kernel.LoadModules(board.ModulesPath) })
+	a.spawn(func(context.Context) { modules <- kernel.LoadModules(board.ModulesPath) })
 
 	a.relay = newRelayProcess(a.group, a.child("relay", append([]string{program, "relay", "--appliance"}, a.boardFlags()...)))
 	a.network = newNetworkPort(a.group, network.New(network.Options{ResolvConf: resolvConf}))
 	a.relay.launch()
-	a.start(func(ctx context.Context) { a.relay.handOverTPM(ctx, facts.TPM) })
+	a.spawn(func(ctx context.Context) { a.relay.handOverTPM(ctx, facts.TPM) })
 
 	a.storage = openStorage(facts.State)
 	if a.storage.fault != nil {
@@ -117,7 +117,7 @@ func Run(ctx context.Context, build Build) error {
 	}
 	a.startSticks()
 	a.try("modules", kernel.LoadModules(board.LaterPath))
-	a.start(a.startGadget)
+	a.spawn(a.startGadget)
 	a.clock.start(func() []string { return a.network.status().NTP })
 	a.health.start(facts.Watchdog)
 	<-ctx.Done()

@@ -45,7 +45,7 @@ func (t *timekeeper) start(servers func() []string) {
 		},
 		Again: t.again,
 	}
-	t.group.start(keeper.Run)
+	t.spawn(keeper.Run)
 }
 
 // askAgain has the time servers asked at once, such as those of a new network.

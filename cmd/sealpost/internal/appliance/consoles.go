@@ -12,7 +12,7 @@ import (
 // startConsole puts the dialogue on one of the technician's lines.
 func (a *Appliance) startConsole(line string) {
 	child := a.child("console on "+line, append([]string{program, "console", "--line", line}, a.boardFlags()...))
-	a.start(child.Run)
+	a.spawn(child.Run)
 }
 
 // startGadget makes the line for a USB cable, whose controller's driver may

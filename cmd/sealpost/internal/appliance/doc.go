@@ -15,7 +15,7 @@
 //  1. Run mounts the pseudo file systems: nothing works without /proc and /dev.
 //  2. It opens the kernel's log, which is the journal's way out, and reads what
 //     the image says of its board.
-//  3. group.start collects orphaned processes; the board's helper, if it has
+//  3. process.ReapOrphans collects orphaned processes; the board's helper, if it has
 //     one, starts now, since it may bring the TPM.
 //  4. Kernel modules load beside everything else.
 //  5. relayProcess.launch starts the relay's process before there is anything

@@ -23,13 +23,13 @@ func newGroup(ctx context.Context, j *journal.Journal) *group {
 	return g
 }
 
-// start runs a component until it ends by itself or the group is stopped.
-func (g *group) start(run func(ctx context.Context)) { g.running.Go(func() { run(g.ctx) }) }
+// spawn runs a component until it ends by itself or the group is stopped.
+func (g *group) spawn(run func(ctx context.Context)) { g.running.Go(func() { run(g.ctx) }) }
 
 // keep restarts a component when it exits, and logs each new error once.
 func (g *group) keep(part string, run func(ctx context.Context) error) {
 	const pause = 5 * time.Second
-	g.start(func(ctx context.Context) {
+	g.spawn(func(ctx context.Context) {
 		var last string
 		for ctx.Err() == nil {
 			if err := run(ctx); err != nil && ctx.Err() == nil && err.Error() != last {
@@ -46,7 +46,7 @@ func (g *group) keep(part string, run func(ctx context.Context) error) {
 
 // every calls look at once and then after each period.
 func (g *group) every(period time.Duration, look func(ctx context.Context)) {
-	g.start(func(ctx context.Context) {
+	g.spawn(func(ctx context.Context) {
 		ticker := time.NewTicker(period)
 		defer ticker.Stop()
 		for {

@@ -43,7 +43,7 @@ func (h *health) start(device string) {
 			h.try("restart", kernel.Restart())
 		},
 	}
-	h.group.start(func(ctx context.Context) {
+	h.spawn(func(ctx context.Context) {
 		if device != "" {
 			err := kernel.AwaitFile(device, DeviceTimeout)
 			if err == nil {

@@ -32,7 +32,7 @@ func newLamp(g *group, facts board.Facts, c *configuration, r *relayProcess, h *
 		return l
 	}
 	device := led.New(facts.LED)
-	g.start(device.Run)
+	g.spawn(device.Run)
 	const queueInterval, pollInterval = 3 * time.Second, 100 * time.Millisecond
 	g.every(queueInterval, func(ctx context.Context) {
 		held := r.holdsMail(ctx)
@@ -84,5 +84,5 @@ func (l *lamp) startButton(reset func()) {
 		},
 		Held: reset,
 	}
-	l.group.start(b.Run)
+	l.spawn(b.Run)
 }

@@ -30,7 +30,7 @@ func (n *networkPort) status() network.Status { return n.manager.Status() }
 // box's name once mail needs the processor no more.
 func (n *networkPort) start(name func() string, awaitMail, changed func()) {
 	n.keep("network", n.manager.Run)
-	n.group.start(func(context.Context) {
+	n.spawn(func(context.Context) {
 		awaitMail()
 		n.keep("mDNS", func(ctx context.Context) error {
 			port := n.status().Interface
@@ -40,7 +40,7 @@ func (n *networkPort) start(name func() string, awaitMail, changed func()) {
 			return mdns.Run(ctx, port, name, n.addresses)
 		})
 	})
-	n.group.start(func(ctx context.Context) { n.follow(ctx, changed) })
+	n.spawn(func(ctx context.Context) { n.follow(ctx, changed) })
 }
 
 // follow logs what becomes of the network.

@@ -52,7 +52,7 @@ func newRelayProcess(g *group, child *process.Child) *relayProcess {
 		r.unwatch()
 		ctx, cancel := context.WithTimeout(r.ctx, rebootAfter)
 		r.unwatch = cancel
-		r.start(func(context.Context) { r.awaitBanner(ctx) })
+		r.spawn(func(context.Context) { r.awaitBanner(ctx) })
 	}
 	child.Ended = func(e process.End) {
 		r.mu.Lock()
@@ -95,7 +95,7 @@ func (r *relayProcess) serve() {
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.end = cancel
-	r.start(func(context.Context) { r.child.Run(ctx) })
+	r.spawn(func(context.Context) { r.child.Run(ctx) })
 }
 
 func (r *relayProcess) unserve() {

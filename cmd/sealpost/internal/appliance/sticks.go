@@ -30,7 +30,7 @@ const doneShown = time.Minute
 // startSticks takes each stick that is in or comes in, one at a time.
 func (a *Appliance) startSticks() {
 	var one sync.Mutex
-	a.start(func(ctx context.Context) {
+	a.spawn(func(ctx context.Context) {
 		usb.Watch(ctx, func(in context.Context, s usb.Stick) {
 			one.Lock()
 			defer one.Unlock()
@@ -134,7 +134,7 @@ func (a *Appliance) startStick(ctx context.Context, s usb.Stick) (stickChild, er
 	command := exec.CommandContext(ctx, program, append([]string{"stick", "--json", "--disk", s.Name, "--serial", a.serial}, a.boardFlags()...)...)
 	command.Stdout = end
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: unix.CLONE_NEWNS}
-	a.start(func(context.Context) {
+	a.spawn(func(context.Context) {
 		if err := process.Run(command); err != nil {
 			a.try("stick", err)
 		}
