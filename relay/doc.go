@@ -1,7 +1,7 @@
 // Package relay is the way of a message through the box. It holds no code: the
 // packages below it do the work, and this is their order.
 //
-//  1. A device connects. The doorman in lan looks at its address. A client
+//  1. A device connects. Admission in lan looks at its address. A client
 //     outside the networks of policy hears 554 and is gone; one too many is
 //     told to come back, with a 421. Nothing has been read from either yet.
 //  2. lan greets it and holds the SMTP session by go-smtp, within limits on

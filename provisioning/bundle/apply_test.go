@@ -36,7 +36,7 @@ func (m *memory) Update(_ context.Context, change func(state.Sections) error) er
 
 func (m *memory) open(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
 	m.opened++
-	return candidate.Checker{Store: m, Judge: anyone}, func() error { return m.closed }, nil
+	return candidate.Checker{Store: m, Usable: anyone}, func() error { return m.closed }, nil
 }
 
 func (m *memory) apply(t *testing.T, stick fstest.MapFS) Verdict {

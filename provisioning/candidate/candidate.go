@@ -101,8 +101,8 @@ type Checker struct {
 	TPM     hal.TPM
 	Protect identity.Protector
 	Sealer  keyring.Sealer
-	// Judge refuses a certificate that the tenant could make nothing of.
-	Judge func(certificate.Path) error
+	// Usable refuses a certificate that the tenant could make nothing of.
+	Usable func(certificate.Path) error
 }
 
 // checked is a candidate whose every part was found good.
@@ -180,7 +180,7 @@ func (k Checker) readPFX(c Candidate, found *checked) error {
 		return err
 	}
 	found.bundle = &bundle
-	return k.Judge(bundle.Path)
+	return k.Usable(bundle.Path)
 }
 
 func (k Checker) readPEM(ctx context.Context, c Candidate, found *checked) error {
@@ -188,7 +188,7 @@ func (k Checker) readPEM(ctx context.Context, c Candidate, found *checked) error
 	if err != nil {
 		return err
 	}
-	client, err := identity.Answer(ctx, k.Store, k.TPM, certificates, k.Judge)
+	client, err := identity.Answer(ctx, k.Store, k.TPM, certificates, k.Usable)
 	found.answer = &client
 	return err
 }

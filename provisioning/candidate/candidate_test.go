@@ -72,7 +72,7 @@ func checker(m *memory) Checker {
 				return keyring.OpenSecret(ctx, nil, name, stored)
 			},
 		},
-		Judge: func(certificate.Path) error { return nil },
+		Usable: func(certificate.Path) error { return nil },
 	}
 }
 

@@ -23,7 +23,7 @@ type question struct {
 // ask asks until an answer can be used. An answer of nobody who reads, such as
 // noise or another box's console, is answered slower and slower.
 func (s *session) ask(ctx context.Context, q question) error {
-	return s.insist(ctx, func() error {
+	return s.askUntilValid(ctx, func() error {
 		s.t.Print(ascii(q.prompt))
 		if q.preset != "" {
 			s.t.Print(" [" + ascii(q.preset) + "]")
@@ -37,7 +37,7 @@ func (s *session) ask(ctx context.Context, q question) error {
 			answer = q.preset
 		}
 		if answer == "" {
-			return useless("")
+			return invalidInput("")
 		}
 		return q.use(answer)
 	})
@@ -56,12 +56,12 @@ func (s *session) askFor(ctx context.Context, prompt, preset string, use func(st
 	}})
 }
 
-// insist tries until the answer is of use.
-func (s *session) insist(ctx context.Context, try func() error) error {
+// askUntilValid tries until the answer is of use.
+func (s *session) askUntilValid(ctx context.Context, try func() error) error {
 	const patient, longest = 5, 10 * time.Second
 	for wrong := 0; ; wrong++ {
 		err := try()
-		var words useless
+		var words invalidInput
 		if !errors.As(err, &words) {
 			return err
 		}
@@ -95,7 +95,7 @@ func (s *session) choose(ctx context.Context, prompt, preset string, choices []c
 				return nil
 			}
 		}
-		return useless("Type a number from 1 to " + strconv.Itoa(len(choices)) + ".")
+		return invalidInput("Type a number from 1 to " + strconv.Itoa(len(choices)) + ".")
 	}})
 	if err != nil {
 		return err
@@ -103,9 +103,9 @@ func (s *session) choose(ctx context.Context, prompt, preset string, choices []c
 	return chosen.do(ctx)
 }
 
-// during has something done that takes time. Its error becomes words: only
+// runCancellable has something done that takes time. Its error becomes words: only
 // what ends the question at hand is given back.
-func (s *session) during(ctx context.Context, do func(context.Context) error) (done bool, err error) {
+func (s *session) runCancellable(ctx context.Context, do func(context.Context) error) (done bool, err error) {
 	err = s.t.During(ctx, do)
 	switch {
 	case err == nil:

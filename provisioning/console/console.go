@@ -90,7 +90,7 @@ func (s *session) awaitSomebody(ctx context.Context) error {
 	s.t.Print(invitation)
 	for {
 		_, err := s.t.Line(ctx)
-		var words useless
+		var words invalidInput
 		switch {
 		case errors.Is(err, errBack):
 			s.t.Print(invitation) // the line is quiet again
@@ -104,7 +104,7 @@ func (s *session) awaitSomebody(ctx context.Context) error {
 // cannot tell them says why, and the session ends.
 func (s *session) running(ctx context.Context) (candidate.Running, error) {
 	var running candidate.Running
-	done, err := s.during(ctx, func(ctx context.Context) (err error) {
+	done, err := s.runCancellable(ctx, func(ctx context.Context) (err error) {
 		running, err = s.box.Running(ctx)
 		s.noStorage = fault.CodeOf(err) == fault.NoStorage
 		if errors.Is(err, candidate.ErrFactory) {
@@ -131,7 +131,7 @@ const (
 // unlock asks for the PIN until it is right.
 func (s *session) unlock(ctx context.Context) error {
 	c := s.console
-	return s.insist(ctx, func() error {
+	return s.askUntilValid(ctx, func() error {
 		if left := time.Until(c.until); left > 0 {
 			s.t.Say("There were %d wrong PINs. The next is taken in %s minutes.", c.wrong, minutes(left))
 			if err := s.t.Pause(ctx, left); err != nil {
@@ -144,7 +144,7 @@ func (s *session) unlock(ctx context.Context) error {
 			return err
 		}
 		right := false
-		done, err := s.during(ctx, func(ctx context.Context) (err error) {
+		done, err := s.runCancellable(ctx, func(ctx context.Context) (err error) {
 			right, err = s.box.Unlock(ctx, digits)
 			return err
 		})
@@ -155,10 +155,10 @@ func (s *session) unlock(ctx context.Context) error {
 			c.wrong = 0
 			return nil
 		case !done || digits == "":
-			return useless("")
+			return invalidInput("")
 		}
 		c.count()
-		return useless("That is not the PIN. Who has lost it resets the box with its button.")
+		return invalidInput("That is not the PIN. Who has lost it resets the box with its button.")
 	})
 }
 

@@ -141,5 +141,5 @@ func (d draft) faults(key string) error {
 	if words == nil {
 		return nil
 	}
-	return useless(strings.Join(words, "\n"))
+	return invalidInput(strings.Join(words, "\n"))
 }

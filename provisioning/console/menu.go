@@ -18,7 +18,7 @@ func (s *session) menu(ctx context.Context) error { return s.menuOf(ctx, s.choic
 func (s *session) menuOf(ctx context.Context, choices []choice) error {
 	s.showMenu(choices)
 	var chosen choice
-	err := s.insist(ctx, func() error {
+	err := s.askUntilValid(ctx, func() error {
 		s.sayTrial(ctx)
 		s.t.Print("Menu: ")
 		answer, err := s.t.Line(ctx)
@@ -84,9 +84,9 @@ func (s *session) pick(choices []choice, answer string) (choice, error) {
 		}
 	}
 	if answer == "" {
-		return choice{}, useless("")
+		return choice{}, invalidInput("")
 	}
-	return choice{}, useless("Type the number or the name of one of these.")
+	return choice{}, invalidInput("Type the number or the name of one of these.")
 }
 
 // sayTrial shows how long settings on trial wait to be confirmed.
@@ -128,7 +128,7 @@ func (s *session) endTrial(ctx context.Context, success string, do func(context.
 
 func (s *session) status(ctx context.Context) error {
 	var status operator.Status
-	done, err := s.during(ctx, func(ctx context.Context) (err error) {
+	done, err := s.runCancellable(ctx, func(ctx context.Context) (err error) {
 		status, err = s.box.Status(ctx)
 		return err
 	})
@@ -152,7 +152,7 @@ func (s *session) status(ctx context.Context) error {
 // lines shows what the box gives, or what it means that there is nothing.
 func (s *session) lines(get func(context.Context) ([]string, error), empty string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		done, err := s.during(ctx, func(ctx context.Context) error {
+		done, err := s.runCancellable(ctx, func(ctx context.Context) error {
 			lines, err := get(ctx)
 			for _, line := range lines {
 				s.t.hang("    ", ascii(line))
@@ -171,7 +171,7 @@ func (s *session) lines(get func(context.Context) ([]string, error), empty strin
 
 func (s *session) queue(ctx context.Context) error {
 	var q operator.Queue
-	done, err := s.during(ctx, func(ctx context.Context) (err error) {
+	done, err := s.runCancellable(ctx, func(ctx context.Context) (err error) {
 		q, err = s.box.Queue(ctx)
 		return err
 	})
@@ -217,7 +217,7 @@ func (s *session) sure(ctx context.Context, warning, words, success string, do f
 	s.t.Say("%s", warning)
 	err := s.ask(ctx, question{fmt.Sprintf("Type \"%s\" to do it; Ctrl-C goes back", words), "", func(answer string) error {
 		if answer != words {
-			return useless("Nothing was done yet.")
+			return invalidInput("Nothing was done yet.")
 		}
 		return nil
 	}})
@@ -304,7 +304,7 @@ func (s *session) settings(ctx context.Context) error {
 		{"leave them", func(context.Context) error { return nil }},
 		{"paste others", func(ctx context.Context) error {
 			var text string
-			err := s.insist(ctx, func() (err error) {
+			err := s.askUntilValid(ctx, func() (err error) {
 				text, err = s.pasteTOML(ctx)
 				return err
 			})
@@ -331,7 +331,7 @@ func (s *session) clock(ctx context.Context) error {
 	var t time.Time
 	err := s.ask(ctx, question{"Time in UTC, such as " + time.Now().UTC().Format(form) + "; Ctrl-C goes back", "", func(answer string) (err error) {
 		if t, err = time.Parse(form, answer); err != nil {
-			err = useless("That is not a time: type year-month-day hour:minute:second, all in figures.")
+			err = invalidInput("That is not a time: type year-month-day hour:minute:second, all in figures.")
 		}
 		return err
 	}})

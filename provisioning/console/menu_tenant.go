@@ -28,7 +28,7 @@ func (s *session) printApplication(ctx context.Context) error {
 }
 
 func (s *session) printed(ctx context.Context, get func(context.Context) (string, error)) error {
-	_, err := s.during(ctx, func(ctx context.Context) error {
+	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		text, err := get(ctx)
 		if err == nil {
 			s.t.Print("\n" + strings.TrimSpace(harmless(text)) + "\n\n")
@@ -51,7 +51,7 @@ func (s *session) newClientSecret(ctx context.Context) error {
 func (s *session) signIn(ctx context.Context) error {
 	s.t.Print("\n")
 	s.t.Say("Open the page in a browser anywhere, and enter the code; Ctrl-C stops it.")
-	_, err := s.during(ctx, func(ctx context.Context) error {
+	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		for step, err := range s.box.SignIn(ctx) {
 			if err != nil {
 				return err
@@ -64,7 +64,7 @@ func (s *session) signIn(ctx context.Context) error {
 }
 
 func (s *session) verifyTenant(ctx context.Context) error {
-	_, err := s.during(ctx, func(ctx context.Context) error {
+	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		for finding, err := range s.box.VerifyTenant(ctx) {
 			if err != nil {
 				return err

@@ -13,8 +13,8 @@ import (
 const (
 	// largestPaste bounds a paste, in bytes.
 	largestPaste = 1 << 20
-	// pastePatience is how long a paste may pause in the middle.
-	pastePatience = 2 * time.Minute
+	// pasteTimeout is how long a paste may pause in the middle.
+	pasteTimeout = 2 * time.Minute
 	// pasteEnds is the pause after a whole block that says that there is no
 	// other.
 	pasteEnds = 2 * time.Second
@@ -28,15 +28,15 @@ const (
 // caller clears what it gets.
 func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 	var p paste
-	patience, last := idleTime, time.Now()
+	timeout, last := idleTime, time.Now()
 	for {
-		k, err := t.key(ctx, patience)
+		k, err := t.key(ctx, timeout)
 		switch {
-		case errors.Is(err, errIdle) && patience == pasteEnds:
+		case errors.Is(err, errIdle) && timeout == pasteEnds:
 			return p.end()
-		case errors.Is(err, errIdle) && patience == pastePatience:
+		case errors.Is(err, errIdle) && timeout == pasteTimeout:
 			clear(p.text)
-			return nil, useless(fmt.Sprintf("The paste stopped in the middle and was not taken: nothing came for %s minutes. Paste it again.", minutes(pastePatience)))
+			return nil, invalidInput(fmt.Sprintf("The paste stopped in the middle and was not taken: nothing came for %s minutes. Paste it again.", minutes(pasteTimeout)))
 		case err != nil:
 			clear(p.text)
 			return nil, err
@@ -44,7 +44,7 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 			clear(p.text)
 			return nil, t.interrupted(ctx)
 		}
-		patience = pastePatience
+		timeout = pasteTimeout
 		switch empty := k == keyEnter && len(p.line) == 0; {
 		case !empty:
 			last = time.Now()
@@ -56,7 +56,7 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 			p.text = p.text[:max(0, len(p.text)-len(".\n"))]
 			return p.end()
 		case strings.HasPrefix(line, "-----END ") || strings.HasPrefix(line, "END PFX"):
-			patience = pasteEnds
+			timeout = pasteEnds
 		}
 	}
 }
@@ -89,7 +89,7 @@ func (p *paste) take(k byte) (ended string) {
 func (p *paste) end() ([]byte, error) {
 	if p.over {
 		clear(p.text)
-		return nil, useless("That was more than 1 MiB and was not taken. Check what is in the clipboard.")
+		return nil, invalidInput("That was more than 1 MiB and was not taken. Check what is in the clipboard.")
 	}
 	return p.text, nil
 }
@@ -124,13 +124,13 @@ func unarmour(text []byte) ([]byte, error) {
 		}
 	}
 	if begun && !ended {
-		return nil, useless("The PFX ends in the middle: its END line did not come. It was not taken and nothing was changed. Paste it again, from the BEGIN line to the END line.")
+		return nil, invalidInput("The PFX ends in the middle: its END line did not come. It was not taken and nothing was changed. Paste it again, from the BEGIN line to the END line.")
 	}
 	pfx := make([]byte, base64.StdEncoding.DecodedLen(len(digits)))
 	n, err := base64.StdEncoding.Decode(pfx, digits)
 	if err != nil || n == 0 {
 		clear(pfx)
-		return nil, useless("That is no whole PFX in base64, and nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 < FILE.pfx (macOS, Linux), and paste all of it.")
+		return nil, invalidInput("That is no whole PFX in base64, and nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 < FILE.pfx (macOS, Linux), and paste all of it.")
 	}
 	return pfx[:n], nil
 }

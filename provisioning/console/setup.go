@@ -104,19 +104,19 @@ func (u *setup) pin(ctx context.Context) error {
 
 // newPIN asks for a PIN; "" is none.
 func (s *session) newPIN(ctx context.Context) (digits string, err error) {
-	err = s.insist(ctx, func() error {
+	err = s.askUntilValid(ctx, func() error {
 		s.t.Print("PIN for this console, 4 to 16 digits, not shown [none]: ")
 		if digits, err = s.t.Secret(ctx); err != nil || digits == "" || digits == none {
 			digits = strings.TrimSuffix(digits, none)
 			return err
 		}
 		if _, err := pin.Seal(digits); err != nil {
-			return useless(inWords(err) + ".")
+			return invalidInput(inWords(err) + ".")
 		}
 		s.t.Print("The same PIN again: ")
 		again, err := s.t.Secret(ctx)
 		if err == nil && again != digits {
-			return useless("These were not the same.")
+			return invalidInput("These were not the same.")
 		}
 		return err
 	})
@@ -125,14 +125,14 @@ func (s *session) newPIN(ctx context.Context) (digits string, err error) {
 
 // pasteSettings takes a whole sealpost.toml.
 func (u *setup) pasteSettings(ctx context.Context) error {
-	return u.insist(ctx, func() error {
+	return u.askUntilValid(ctx, func() error {
 		text, err := u.pasteTOML(ctx)
 		if err != nil {
 			return err
 		}
 		d, err := parseDraft(text)
 		if err != nil {
-			return useless(inWords(err))
+			return invalidInput(inWords(err))
 		}
 		u.draft = d
 		return nil
@@ -147,11 +147,11 @@ func (s *session) pasteTOML(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	done, err := s.during(ctx, func(ctx context.Context) error {
+	done, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		return s.box.Check(ctx, candidate.Candidate{Settings: string(text)})
 	})
 	if err == nil && !done {
-		err = useless("Nothing was changed. Correct it, and paste it again.")
+		err = invalidInput("Nothing was changed. Correct it, and paste it again.")
 	}
 	return string(text), err
 }
@@ -228,7 +228,7 @@ func (u *setup) summary() {
 func (s *session) commit(ctx context.Context, c candidate.Candidate) (applied bool, err error) {
 	err = s.ask(ctx, question{`Type "apply" to put this in force; Ctrl-C goes back`, "", func(answer string) error {
 		if answer != "apply" {
-			return useless("Nothing was changed yet.")
+			return invalidInput("Nothing was changed yet.")
 		}
 		return nil
 	}})
@@ -241,7 +241,7 @@ func (s *session) commit(ctx context.Context, c candidate.Candidate) (applied bo
 
 // carryOut does what must not be called off halfway.
 func (s *session) carryOut(ctx context.Context, success string, do func(context.Context) error) (done bool, err error) {
-	done, err = s.during(ctx, func(ctx context.Context) error { return do(context.WithoutCancel(ctx)) })
+	done, err = s.runCancellable(ctx, func(ctx context.Context) error { return do(context.WithoutCancel(ctx)) })
 	if done {
 		s.t.Say("%s", success)
 	}
@@ -253,7 +253,7 @@ func (s *session) preflight(ctx context.Context) error {
 	s.t.Print("\n")
 	s.t.Say("Looking for what would keep mail from arriving; Ctrl-C stops it.")
 	problems := 0
-	done, err := s.during(ctx, func(ctx context.Context) error {
+	done, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		for finding, err := range s.box.Preflight(ctx) {
 			if err != nil {
 				return err
@@ -292,14 +292,14 @@ func (s *session) test(ctx context.Context, alert string) error {
 	var to string
 	err := s.askFor(ctx, "Send a test message to", alert, func(address string) error {
 		if to = address; to != "" && !strings.Contains(to, "@") {
-			return useless("Type a mail address, such as alerts@msp.example.")
+			return invalidInput("Type a mail address, such as alerts@msp.example.")
 		}
 		return nil
 	})
 	if err != nil || to == "" {
 		return err
 	}
-	_, err = s.during(ctx, func(ctx context.Context) error {
+	_, err = s.runCancellable(ctx, func(ctx context.Context) error {
 		for step, err := range s.box.SendTest(ctx, to) {
 			if err != nil {
 				return err

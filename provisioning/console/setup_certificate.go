@@ -59,7 +59,7 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 			clear(c.PFX)
 		}
 	}()
-	err = s.insist(ctx, func() error {
+	err = s.askUntilValid(ctx, func() error {
 		s.t.Say("Paste the PFX in base64 now; it is not shown. It ends with its END line, or with a single dot on a line.")
 		text, err := s.t.Paste(ctx)
 		if err != nil {
@@ -72,7 +72,7 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 	if err != nil {
 		return c, err
 	}
-	err = s.insist(ctx, func() error {
+	err = s.askUntilValid(ctx, func() error {
 		s.t.Print("Password of the PFX, not shown; Ctrl-C goes back: ")
 		password, err := s.t.Secret(ctx)
 		if err != nil {
@@ -87,9 +87,9 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 // check has the box look at a candidate; what it has against it is in words,
 // for another answer.
 func (s *session) check(ctx context.Context, c candidate.Candidate) error {
-	done, err := s.during(ctx, func(ctx context.Context) error { return s.box.Check(ctx, c) })
+	done, err := s.runCancellable(ctx, func(ctx context.Context) error { return s.box.Check(ctx, c) })
 	if err == nil && !done {
-		err = useless("It was not taken, and nothing was changed.")
+		err = invalidInput("It was not taken, and nothing was changed.")
 	} else if err == nil {
 		s.t.Say("It is in order.")
 	}
@@ -131,7 +131,7 @@ func (s *session) printRequest(ctx context.Context, settings, domains string) er
 	r := operator.Request{Settings: settings}
 	err := s.ask(ctx, question{"Host name in the certificate", "relay." + first, func(name string) error {
 		if name == "" || strings.ContainsAny(name, " ,@") || !strings.Contains(name, ".") {
-			return useless("Type one name, such as relay." + first + ".")
+			return invalidInput("Type one name, such as relay." + first + ".")
 		}
 		r.Name = name
 		return nil
@@ -164,7 +164,7 @@ func (s *session) printRequest(ctx context.Context, settings, domains string) er
 
 // askAnswer asks for the certificate that answers the request.
 func (s *session) askAnswer(ctx context.Context) (pem []byte, err error) {
-	err = s.insist(ctx, func() error {
+	err = s.askUntilValid(ctx, func() error {
 		if pem, err = s.pasteCertificate(ctx); err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 func (u *setup) network(ctx context.Context) error {
 	var status operator.Status
 	u.t.Print("\n")
-	_, err := u.during(ctx, func(ctx context.Context) (err error) {
+	_, err := u.runCancellable(ctx, func(ctx context.Context) (err error) {
 		status, err = u.box.Status(ctx)
 		return err
 	})
@@ -113,7 +113,7 @@ func (u *setup) probe(ctx context.Context) error {
 	u.t.Print("\n")
 	u.t.Say("Trying the ways out of this network; Ctrl-C stops it.")
 	u.ways = preflight.Ways{}
-	done, err := u.during(ctx, func(ctx context.Context) (err error) {
+	done, err := u.runCancellable(ctx, func(ctx context.Context) (err error) {
 		u.ways, err = u.box.Probe(ctx, target)
 		return err
 	})
@@ -179,7 +179,7 @@ func (u *setup) authority(ctx context.Context) error {
 }
 
 func (u *setup) pasteAuthority(ctx context.Context) error {
-	err := u.insist(ctx, func() error {
+	err := u.askUntilValid(ctx, func() error {
 		text, err := u.pasteCertificate(ctx)
 		if err != nil {
 			return err

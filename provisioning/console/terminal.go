@@ -120,7 +120,7 @@ func (t *terminal) hang(indent, words string) {
 }
 
 // byteWithin gives the next byte as it comes.
-func (t *terminal) byteWithin(ctx context.Context, patience time.Duration) (byte, error) {
+func (t *terminal) byteWithin(ctx context.Context, timeout time.Duration) (byte, error) {
 	if t.failed.Load() {
 		return 0, ErrGone
 	}
@@ -129,7 +129,7 @@ func (t *terminal) byteWithin(ctx context.Context, patience time.Duration) (byte
 	select {
 	case b, more = <-t.keys: // mostly there already, in a paste
 	default:
-		timer := time.NewTimer(patience)
+		timer := time.NewTimer(timeout)
 		defer timer.Stop()
 		select {
 		case b, more = <-t.keys:
@@ -147,9 +147,9 @@ func (t *terminal) byteWithin(ctx context.Context, patience time.Duration) (byte
 
 // key gives the next key that means something: one of the keys above, a tab or
 // a byte of text.
-func (t *terminal) key(ctx context.Context, patience time.Duration) (byte, error) {
+func (t *terminal) key(ctx context.Context, timeout time.Duration) (byte, error) {
 	for {
-		b, err := t.byteWithin(ctx, patience)
+		b, err := t.byteWithin(ctx, timeout)
 		if err != nil {
 			return 0, err
 		}
@@ -185,10 +185,10 @@ func (t *terminal) inEscape(b byte) bool {
 	return true
 }
 
-// useless is an answer that cannot be used, in words for its author.
-type useless string
+// invalidInput is an answer that cannot be used, in words for its author.
+type invalidInput string
 
-func (u useless) Error() string { return string(u) }
+func (u invalidInput) Error() string { return string(u) }
 
 // Line reads one answer, and shows it as it is typed.
 func (t *terminal) Line(ctx context.Context) (string, error) { return t.edit(ctx, t.Print) }
@@ -250,9 +250,9 @@ func (t *terminal) interrupted(ctx context.Context) error {
 func answer(line []byte, long bool) (string, error) {
 	switch {
 	case long:
-		return "", useless(fmt.Sprintf("That line has more than %d characters and was not taken. Type it shorter.", longestLine))
+		return "", invalidInput(fmt.Sprintf("That line has more than %d characters and was not taken. Type it shorter.", longestLine))
 	case !utf8.Valid(line):
-		return "", useless("That line holds characters that are not UTF-8. Use plain letters, or set the terminal program to UTF-8.")
+		return "", invalidInput("That line holds characters that are not UTF-8. Use plain letters, or set the terminal program to UTF-8.")
 	}
 	return strings.TrimSpace(string(line)), nil
 }

@@ -79,7 +79,7 @@ func TestWhatIsNoAnswerIsSaidSo(t *testing.T) {
 		{strings.Repeat("A", longestLine+1) + "\r", "more than 4096 characters"},
 		{"K\xf6ln\r", "not UTF-8"},
 	} {
-		var words useless
+		var words invalidInput
 		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &words) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.20q: %v", c.keys, err)
 		}
@@ -157,7 +157,7 @@ func TestAPasteThatStopsInTheMiddleIsNotTaken(t *testing.T) {
 		go func() { line.keys <- []byte("-----BEGIN CERTIFICATE-----\rMIIK") }()
 		begun := time.Now()
 		_, err := terminal.Paste(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "stopped in the middle") || time.Since(begun) != pastePatience {
+		if err == nil || !strings.Contains(err.Error(), "stopped in the middle") || time.Since(begun) != pasteTimeout {
 			t.Errorf("after %s: %v", time.Since(begun), err)
 		}
 		close(line.keys)

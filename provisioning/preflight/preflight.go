@@ -47,15 +47,15 @@ type Check struct {
 	Look func(context.Context) []Finding
 }
 
-// patience is how long one check may take.
-const patience = 45 * time.Second
+// checkTimeout is how long one check may take.
+const checkTimeout = 45 * time.Second
 
 // Run makes the checks in turn. One that does not end in time is a problem
 // itself, and the next begins.
 func Run(ctx context.Context, checks []Check) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
 		for _, check := range checks {
-			for _, finding := range check.within(ctx, patience) {
+			for _, finding := range check.within(ctx, checkTimeout) {
 				finding.Name = check.Name
 				if !yield(finding) {
 					return
@@ -68,8 +68,8 @@ func Run(ctx context.Context, checks []Check) iter.Seq[Finding] {
 	}
 }
 
-func (c Check) within(ctx context.Context, patience time.Duration) []Finding {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (c Check) within(ctx context.Context, timeout time.Duration) []Finding {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	found := make(chan []Finding, 1)
 	go func() { found <- c.Look(ctx) }()
@@ -77,7 +77,7 @@ func (c Check) within(ctx context.Context, patience time.Duration) []Finding {
 	case findings := <-found:
 		return findings
 	case <-ctx.Done():
-		return problem("this check did not end within %s: try again; if it stays so, restart the box", patience)
+		return problem("this check did not end within %s: try again; if it stays so, restart the box", timeout)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestACheckThatHangsIsSaidSoAndTheNextBegins(t *testing.T) {
 		}) {
 			got = append(got, f.String())
 		}
-		if len(got) != 2 || !strings.Contains(got[0], "did not end") || !strings.Contains(got[1], "well") || time.Since(begun) != patience {
+		if len(got) != 2 || !strings.Contains(got[0], "did not end") || !strings.Contains(got[1], "well") || time.Since(begun) != checkTimeout {
 			t.Errorf("after %v: %q", time.Since(begun), got)
 		}
 	})

@@ -106,13 +106,13 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 // Serve takes SMTP clients from l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtp")
-	return s.smtp.Serve(s.door(l, s.decline, s.asBefore))
+	return s.smtp.Serve(s.admit(l, s.rejectWithReply, s.wrapAsBefore))
 }
 
 // ServeTLS takes clients that begin with TLS from l until Shutdown (RFC 8314).
 func (s *Server) ServeTLS(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtps")
-	return s.smtp.Serve(s.door(l, hangUp, s.inTLS))
+	return s.smtp.Serve(s.admit(l, hangUp, s.inTLS))
 }
 
 // Shutdown closes the listeners and the idle sessions, lets messages under way

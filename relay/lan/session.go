@@ -212,13 +212,13 @@ func refusal(r reply.Reply) error {
 	return &smtp.SMTPError{
 		Code:         r.Code,
 		EnhancedCode: smtp.EnhancedCode{r.Status.Class, r.Status.Subject, r.Status.Detail},
-		Message:      fitting(r.Text),
+		Message:      fitLine(r.Text),
 	}
 }
 
-// fitting cuts each line of a reply's text to what a client must be able to
+// fitLine cuts each line of a reply's text to what a client must be able to
 // take (RFC 5321 section 4.5.3.1.5), code and status allowed for.
-func fitting(text string) string {
+func fitLine(text string) string {
 	const most = 490
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {

@@ -12,9 +12,9 @@ import (
 
 // sessions are the connections that are open.
 type sessions struct {
-	limits   Limits
-	journal  *journal.Journal
-	partings slots
+	limits      Limits
+	journal     *journal.Journal
+	rejectSlots slots
 
 	mu       sync.Mutex
 	open     map[*clientConn]struct{}
@@ -24,8 +24,8 @@ type sessions struct {
 }
 
 func newSessions(limits Limits, j *journal.Journal) *sessions {
-	const partings = 32
-	return &sessions{limits: limits, journal: j, partings: make(slots, partings),
+	const mostRejects = 32
+	return &sessions{limits: limits, journal: j, rejectSlots: make(slots, mostRejects),
 		open: make(map[*clientConn]struct{}), clients: make(map[netip.Addr]int), tlsFirst: make(map[netip.Addr]struct{})}
 }
 

@@ -19,8 +19,8 @@ const tlsHandshake = 0x16
 // before may take to do so.
 const helloPatience = time.Second
 
-// asBefore begins with TLS where the client does.
-func (s *Server) asBefore(c *clientConn) net.Conn {
+// wrapAsBefore begins with TLS where the client does.
+func (s *Server) wrapAsBefore(c *clientConn) net.Conn {
 	if s.sessions.haveBegunWithTLS(c.client) && c.peekHello() {
 		return s.inTLS(c)
 	}

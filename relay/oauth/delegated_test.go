@@ -228,7 +228,7 @@ func TestClosingTheKeeperLetsARefreshTokenBeSaved(t *testing.T) {
 	store := &flash{kept: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
-	k := NewKeeper(ask(t, server.Server, nil).Delegated(store), nil)
+	k := NewTokenSource(ask(t, server.Server, nil).Delegated(store), nil)
 	go k.Token(t.Context())
 	<-saving
 	closed := make(chan struct{})

@@ -51,7 +51,7 @@ func TestASecretIsNeverPrintedWhereverItIs(t *testing.T) {
 	s := NewSecret(text)
 	grant := must(must(New(Config{TokenURL: "https://a.example/t", ClientID: "c"})).ClientSecret(s))
 	for _, v := range []any{s, &s, []Secret{s}, map[string]Secret{"a": s}, [1]hides{{s}}, hides{s},
-		Token{Bearer: s}, shows{Token{Bearer: s}, &s, hides{s}}, grant, NewKeeper(grant, nil)} {
+		Token{Bearer: s}, shows{Token{Bearer: s}, &s, hides{s}}, grant, NewTokenSource(grant, nil)} {
 		wantHidden(t, printed(v), text)
 	}
 	if got := fmt.Sprintf("%v %+v %#v %s %d %x", s, s, s, s, s, s); got != strings.TrimSpace(strings.Repeat("[redacted] ", 6)) ||
@@ -94,7 +94,7 @@ func TestNoErrorHoldsASecret(t *testing.T) {
 				echo(w, sent)
 			})
 			for _, grant := range grants(t, server) {
-				k := NewKeeper(grant, nil)
+				k := NewTokenSource(grant, nil)
 				_, err := k.Token(t.Context())
 				k.Close()
 				if err == nil || sent == "" {

@@ -5,7 +5,7 @@ type reading struct {
 	kind  Kind
 	words string
 	clock bool // the words speak of the box's clock last
-	vague bool // a status that asks for patience says more
+	vague bool // a status that asks to wait says more
 }
 
 const (

@@ -200,8 +200,8 @@ func lasting(text string, life time.Duration) Token {
 }
 
 // keeping gives a keeper that ends with the test, or with its bubble.
-func keeping(t *testing.T, grant Grant) *Keeper {
-	k := NewKeeper(grant, nil)
+func keeping(t *testing.T, grant Grant) *TokenSource {
+	k := NewTokenSource(grant, nil)
 	t.Cleanup(k.Close)
 	return k
 }

@@ -152,6 +152,6 @@ func (s *Spool) giveUp(id ID, err error) {
 	if m := s.index.messages[id]; m != nil && m.state == queued {
 		m.state = removed
 		s.lazy.removed[id] = struct{}{}
-		s.hurry()
+		s.flushNow()
 	}
 }

@@ -71,16 +71,16 @@ func (s *Spool) Room(client uint64, bytes int64) error {
 	return err
 }
 
-// patience is how many rounds of the writer an entry waits for room: the one
+// maxRounds is how many rounds of the writer an entry waits for room: the one
 // under way may be past the removals, and the next writes them and cleans up.
-const patience = 2
+const maxRounds = 2
 
 // hold promises the entry more flash and more of its client's share. Where
 // room is only just becoming free it waits for that. The caller holds mu,
 // which is let go meanwhile.
 func (e *Entry) hold(flash, share int64) error {
 	s := e.spool
-	for range patience {
+	for range maxRounds {
 		if err := e.claim(flash, share); !errors.Is(err, ErrFull) || !s.busy && len(s.lazy.removed) == 0 {
 			return err
 		}
@@ -241,7 +241,7 @@ func (e *Entry) Commit(ctx context.Context) (ID, error) {
 	e.add(g, record{kind: endRecord, id: e.id, client: e.client, size: e.written - int64(e.envelope), index: e.pieces, envelope: uint32(e.envelope)})
 	g.commits++
 	e.handed = true
-	first, due := g.commits == 1, g.due(s.company.expected)
+	first, due := g.commits == 1, g.due(s.commits.expected)
 	s.mu.Unlock()
 	if first || due {
 		s.kick()

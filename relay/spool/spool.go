@@ -40,7 +40,7 @@ const (
 	MaxMemo     = 4096
 )
 
-// A note, a removal or a memo waits for company on its way to flash until it
+// A note, a removal or a memo waits for others on its way to flash until it
 // has waited for LazyDelay or there are LazyRemovals removals.
 const (
 	LazyDelay    = 2 * time.Second
@@ -72,7 +72,7 @@ type Spool struct {
 	used     int // segments in use, the tail's among them
 	runs     [][]run
 	group    *group
-	company  company
+	commits  groupCommit
 	spare    [][]byte // buffers of whole pieces, to be used again
 	lazy     lazy
 	writing  []record // on their way to flash
@@ -111,7 +111,7 @@ func openWith(flash hal.Flash, k *keys, limits Limits) (*Spool, Recovery, error)
 		index:    newIndex(g),
 		runs:     make([][]run, g.count),
 		group:    newGroup(g.gather),
-		company:  company{expected: 1},
+		commits:  groupCommit{expected: 1},
 		lazy:     newLazy(),
 	}
 	recovery, err := s.recover()
@@ -156,8 +156,8 @@ func (s *Spool) usable() error {
 	return nil
 }
 
-// hurry has the group written as it is. The caller holds mu.
-func (s *Spool) hurry() {
+// flushNow has the group written as it is. The caller holds mu.
+func (s *Spool) flushNow() {
 	s.group.urgent = true
 	s.kick()
 }
@@ -236,12 +236,12 @@ func (s *Spool) later(do func() error) error {
 		return err
 	}
 	if len(s.lazy.removed) >= LazyRemovals {
-		s.hurry()
+		s.flushNow()
 	} else {
 		s.lazy.arm(func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.hurry()
+			s.flushNow()
 		})
 	}
 	return nil
@@ -255,7 +255,7 @@ func (s *Spool) Sync(ctx context.Context) error {
 		return err
 	}
 	g := s.group
-	s.hurry()
+	s.flushNow()
 	s.mu.Unlock()
 	select {
 	case <-g.done:

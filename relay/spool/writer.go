@@ -60,7 +60,7 @@ func (s *Spool) finished() bool {
 // which is let go meanwhile.
 func (s *Spool) awaitRound() {
 	round := s.round
-	s.hurry()
+	s.flushNow()
 	s.mu.Unlock()
 	<-round
 	s.mu.Lock()
@@ -89,19 +89,19 @@ func (s *Spool) awaitCompany() {
 	if g.commits == 0 {
 		return
 	}
-	for alone := false; !alone && !g.due(s.company.expected); {
+	for alone := false; !alone && !g.due(s.commits.expected); {
 		before := g.commits
 		s.mu.Unlock()
 		select {
 		case <-s.wake:
-		case <-time.After(companyWait):
+		case <-time.After(groupWait):
 			alone = true
 		}
 		s.mu.Lock()
 		alone = alone && g.commits == before
 	}
 	if !g.urgent && !g.full() {
-		s.company.met(g.commits)
+		s.commits.observe(g.commits)
 	}
 }
 

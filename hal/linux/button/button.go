@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// glance is the time between two looks for devices.
-const glance = time.Second
+// pollInterval is the time between two looks for devices.
+const pollInterval = time.Second
 
 const keyEvent = 1 // EV_KEY
 
@@ -46,7 +46,7 @@ type Button struct {
 
 // Run follows the devices, those that come later too, until ctx ends.
 func (b *Button) Run(ctx context.Context) {
-	ticker := time.NewTicker(glance)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	var reading sync.WaitGroup
 	defer reading.Wait()

@@ -103,8 +103,8 @@ func Set(t time.Time) error {
 	return nil
 }
 
-// Keeper keeps the machine's clock.
-type Keeper struct {
+// Syncer keeps the machine's clock.
+type Syncer struct {
 	// Past is a time that is known to be over; the clock is never set to before.
 	Past time.Time
 	// Servers names those of the site's network, the most trusted first; where
@@ -122,7 +122,7 @@ type Keeper struct {
 }
 
 // Run keeps the clock until ctx ends.
-func (k *Keeper) Run(ctx context.Context) {
+func (k *Syncer) Run(ctx context.Context) {
 	if time.Now().Before(k.Past) {
 		if err := Set(k.Past); err != nil {
 			k.Doubt(err)
@@ -164,7 +164,7 @@ func (k *Keeper) Run(ctx context.Context) {
 }
 
 // find asks the site's servers, and the public ones if they do not help.
-func (k *Keeper) find() (time.Duration, string, error) {
+func (k *Syncer) find() (time.Duration, string, error) {
 	own := k.Servers()
 	offset, from, err := judge(time.Now(), k.Past, ask(own))
 	if err == nil {
@@ -181,7 +181,7 @@ func (k *Keeper) find() (time.Duration, string, error) {
 }
 
 // adopt makes a believed time the machine's.
-func (k *Keeper) adopt(offset time.Duration, from string, trusted bool) error {
+func (k *Syncer) adopt(offset time.Duration, from string, trusted bool) error {
 	const negligible = 100 * time.Millisecond
 	if offset.Abs() > negligible {
 		if err := Set(time.Now().Add(offset)); err != nil {

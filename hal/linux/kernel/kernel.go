@@ -90,10 +90,10 @@ func set(path, value string) error {
 	return nil
 }
 
-// AwaitFile waits until path is there, as drivers take their time; patience
+// AwaitFile waits until path is there, as drivers take their time; timeout
 // bounds it.
-func AwaitFile(path string, patience time.Duration) error {
-	return await(patience, func() error {
+func AwaitFile(path string, timeout time.Duration) error {
+	return await(timeout, func() error {
 		_, err := os.Stat(path)
 		return err
 	})
@@ -101,8 +101,8 @@ func AwaitFile(path string, patience time.Duration) error {
 
 // AwaitDevice waits until the device at path can be read: its file is there a
 // little before it can.
-func AwaitDevice(path string, patience time.Duration) error {
-	return await(patience, func() error {
+func AwaitDevice(path string, timeout time.Duration) error {
+	return await(timeout, func() error {
 		device, err := os.Open(path)
 		if err != nil {
 			return err
@@ -112,12 +112,12 @@ func AwaitDevice(path string, patience time.Duration) error {
 }
 
 // await tries until there is no error, less and less often.
-func await(patience time.Duration, try func() error) error {
+func await(timeout time.Duration, try func() error) error {
 	const first, last = 5 * time.Millisecond, time.Second
 	for begun := time.Now(); ; {
 		err := try()
 		waited := time.Since(begun)
-		if err == nil || waited > patience {
+		if err == nil || waited > timeout {
 			return err
 		}
 		time.Sleep(min(max(waited/20, first), last))

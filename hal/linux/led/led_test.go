@@ -38,7 +38,7 @@ func TestTheLampSaysFirstWhatAHandIsAtWorkOn(t *testing.T) {
 		{Starting, func(c *Condition) { c.Starting = false }},
 		{Well, func(*Condition) {}},
 	} {
-		if got := Judge(everything); got != step.want {
+		if got := PatternFor(everything); got != step.want {
 			t.Errorf("of %+v the lamp says %q, expected %q", everything, got.Means, step.want.Means)
 		}
 		step.then(&everything)

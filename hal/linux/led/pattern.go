@@ -56,8 +56,8 @@ type Condition struct {
 	Unwell     bool // or mail is held
 }
 
-// Judge chooses what the lamp shows: what a hand is at work on first.
-func Judge(c Condition) *Pattern {
+// PatternFor chooses what the lamp shows: what a hand is at work on first.
+func PatternFor(c Condition) *Pattern {
 	switch {
 	case c.ButtonHeld:
 		return Resetting

@@ -14,14 +14,14 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 )
 
-// Times of the exchange with a server. Three attempts of growing patience make
+// Times of the exchange with a server. Three attempts with growing timeouts make
 // about ten seconds.
 const (
-	attempts   = 3
-	patience   = 1500 * time.Millisecond // for the first attempt, doubled for each next
-	reboot     = 2                       // attempts to have a lease confirmed
-	firstPause = 2 * time.Second         // between exchanges that failed, doubled each time
-	maxPause   = 60 * time.Second
+	attempts     = 3
+	firstTimeout = 1500 * time.Millisecond // for the first attempt, doubled for each next
+	reboot       = 2                       // attempts to have a lease confirmed
+	firstPause   = 2 * time.Second         // between exchanges that failed, doubled each time
+	maxPause     = 60 * time.Second
 )
 
 var (
@@ -230,7 +230,7 @@ func (s *session) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dh
 // exchange sends a message and gives the first lease in an answer of the wanted
 // kind. A socket is open for the exchange only: it sees all traffic of the port.
 func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted dhcpv4.MessageType, options ...nclient4.ClientOpt) (lease, error) {
-	options = append([]nclient4.ClientOpt{nclient4.WithTimeout(patience), nclient4.WithHWAddr(s.port.mac)}, options...)
+	options = append([]nclient4.ClientOpt{nclient4.WithTimeout(firstTimeout), nclient4.WithHWAddr(s.port.mac)}, options...)
 	client, err := nclient4.New(s.port.name, options...)
 	if err != nil {
 		return lease{}, fmt.Errorf("opening a socket for DHCP: %w", err)

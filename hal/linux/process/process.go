@@ -21,8 +21,8 @@ const (
 	firstPause   = 250 * time.Millisecond
 	longestPause = 30 * time.Second
 	steady       = time.Minute
-	// stopPatience is how long a child that was told to stop may take.
-	stopPatience = 25 * time.Second
+	// stopTimeout is how long a child that was told to stop may take.
+	stopTimeout = 25 * time.Second
 	// keptOutput is how much of a child's last words is kept, in bytes.
 	keptOutput = 64 << 10
 )
@@ -114,7 +114,7 @@ func (c *Child) once(ctx context.Context) string {
 		_ = command.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
-		case <-time.After(stopPatience):
+		case <-time.After(stopTimeout):
 			_ = command.Process.Kill()
 			<-ended
 		}
@@ -148,10 +148,10 @@ func (c *Child) Signal(s os.Signal) {
 	}
 }
 
-// Await waits until no Run is under way; false says that patience ended first.
-func (c *Child) Await(patience time.Duration) bool {
+// Await waits until no Run is under way; false says that the timeout ended first.
+func (c *Child) Await(timeout time.Duration) bool {
 	const step = 20 * time.Millisecond
-	for deadline := time.Now().Add(patience); ; time.Sleep(step) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(step) {
 		if c.running.TryLock() {
 			c.running.Unlock()
 			return true

@@ -18,8 +18,8 @@ import (
 
 const (
 	sysBlock = "/sys/block"
-	// glance is the time between two looks at what is plugged in.
-	glance = 500 * time.Millisecond
+	// pollInterval is the time between two looks at what is plugged in.
+	pollInterval = 500 * time.Millisecond
 )
 
 // Stick is a USB mass storage device with a medium in it.
@@ -33,7 +33,7 @@ type Stick struct {
 // comes in, until ctx ends, and then waits for them. The context that it is given
 // ends when the stick is pulled.
 func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
-	ticker := time.NewTicker(glance)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	in := map[string]context.CancelFunc{}
 	var handling sync.WaitGroup

@@ -1,8 +1,8 @@
-// Package watchdog is the timer in hardware that restarts a machine which
-// nobody vouches for any more.
+// Package watchdog feeds the hardware timer that restarts a machine which is no
+// longer healthy.
 //
-// It knows the device, and how long a machine may be unwell. It must not know
-// what being well means: it is told.
+// It knows the device, and how long a machine may be unhealthy. It must not know
+// what healthy means: its caller says so.
 package watchdog
 
 import (
@@ -18,13 +18,13 @@ import (
 const (
 	// Timeout is what the hardware is set to; the Raspberry Pi's goes up to 15 s.
 	Timeout = 15 * time.Second
-	// interval is how often the machine is looked at.
+	// interval is how often health is checked.
 	interval = 4 * time.Second
 )
 
 // Open opens the device and sets its timeout. From then on the machine
-// restarts unless it is fed: there is no taking it back. One that keeps a
-// timeout of its own is given beside the error, for it has to be fed too.
+// restarts unless it is fed; it cannot be disarmed. A device that keeps a
+// timeout of its own is returned beside the error, since it must be fed too.
 func Open(path string) (io.Writer, error) {
 	device, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -36,43 +36,42 @@ func Open(path string) (io.Writer, error) {
 	return device, nil
 }
 
-// Keeper feeds the watchdog for as long as the machine is well, or may yet
-// become so.
-type Keeper struct {
+// Feeder feeds the watchdog while the machine is healthy, or may still recover.
+type Feeder struct {
 	Device io.Writer // nil where the machine has none
-	// Well says what is wrong with the machine; nil is nothing. It has a
+	// Healthy says what is wrong with the machine; nil is nothing. It has a
 	// deadline of [Timeout]/2.
-	Well func(context.Context) error
-	// Cure is tried each time that the machine was unwell for Cures.
-	Cure  func(wrong error)
-	Cures time.Duration
-	// GiveUp is called once, when the machine was unwell for GivesUp: from then
-	// on it is not fed.
-	GiveUp  func(wrong error)
-	GivesUp time.Duration
+	Healthy func(context.Context) error
+	// Restart is called each time the machine was unhealthy for RestartAfter.
+	Restart      func(wrong error)
+	RestartAfter time.Duration
+	// Reboot is called once, when the machine was unhealthy for RebootAfter: from
+	// then on the watchdog is not fed.
+	Reboot      func(wrong error)
+	RebootAfter time.Duration
 }
 
-// Run looks and feeds until ctx ends.
-func (k *Keeper) Run(ctx context.Context) {
+// Run checks health and feeds the watchdog until ctx ends.
+func (f *Feeder) Run(ctx context.Context) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	var illSince, cured time.Time
+	var since, restarted time.Time
 	for {
-		wrong := k.look(ctx)
+		wrong := f.check(ctx)
 		now := time.Now()
 		switch {
 		case wrong == nil:
-			illSince, cured = time.Time{}, time.Time{}
-		case illSince.IsZero():
-			illSince, cured = now, now
-		case now.Sub(illSince) >= k.GivesUp:
-			k.GiveUp(wrong)
+			since, restarted = time.Time{}, time.Time{}
+		case since.IsZero():
+			since, restarted = now, now
+		case now.Sub(since) >= f.RebootAfter:
+			f.Reboot(wrong)
 			return
-		case now.Sub(cured) >= k.Cures:
-			cured = now
-			k.Cure(wrong)
+		case now.Sub(restarted) >= f.RestartAfter:
+			restarted = now
+			f.Restart(wrong)
 		}
-		k.feed()
+		f.feed()
 		select {
 		case <-ctx.Done():
 			return
@@ -81,15 +80,15 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-func (k *Keeper) look(ctx context.Context) error {
+func (f *Feeder) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, Timeout/2)
 	defer cancel()
-	return k.Well(ctx)
+	return f.Healthy(ctx)
 }
 
 // feed needs no error: a device that cannot be fed restarts the machine.
-func (k *Keeper) feed() {
-	if k.Device != nil {
-		_, _ = k.Device.Write([]byte{0})
+func (f *Feeder) feed() {
+	if f.Device != nil {
+		_, _ = f.Device.Write([]byte{0})
 	}
 }

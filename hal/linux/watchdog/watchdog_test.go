@@ -18,16 +18,16 @@ func keep(t *testing.T, ill func(after time.Duration) bool, howLong time.Duratio
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var device bytes.Buffer
-		keeper := Keeper{
+		keeper := Feeder{
 			Device: &device,
-			Well: func(context.Context) error {
+			Healthy: func(context.Context) error {
 				if ill(time.Since(begun)) {
 					return errors.New("unwell")
 				}
 				return nil
 			},
-			Cure: func(error) { cures = append(cures, time.Since(begun)) }, Cures: 20 * time.Second,
-			GiveUp: func(error) { gaveUp = time.Since(begun) }, GivesUp: 2 * time.Minute,
+			Restart: func(error) { cures = append(cures, time.Since(begun)) }, RestartAfter: 20 * time.Second,
+			Reboot: func(error) { gaveUp = time.Since(begun) }, RebootAfter: 2 * time.Minute,
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), howLong)
 		defer cancel()

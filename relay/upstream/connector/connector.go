@@ -45,15 +45,15 @@ type Resolver interface {
 
 // Config is what a connector needs to know.
 type Config struct {
-	Hello       string         // our name in EHLO
-	Host        string         // fixed host; empty means the MX of Domain
-	Domain      string         // an accepted domain of the tenant
-	Port        int            // 25 unless a test says otherwise
-	Roots       *x509.CertPool // nil means the system's
-	Identity    *Identity      // nil shows no certificate
-	Connections int            // the most that are open at once
-	Patience    time.Duration  // the longest wait for any one reply
-	Resolver    Resolver
+	Hello        string         // our name in EHLO
+	Host         string         // fixed host; empty means the MX of Domain
+	Domain       string         // an accepted domain of the tenant
+	Port         int            // 25 unless a test says otherwise
+	Roots        *x509.CertPool // nil means the system's
+	Identity     *Identity      // nil shows no certificate
+	Connections  int            // the most that are open at once
+	ReplyTimeout time.Duration  // the longest wait for any one reply
+	Resolver     Resolver
 }
 
 // Connector delivers messages as the tenant's own server, which its certificate
@@ -66,14 +66,14 @@ type Connector struct {
 // New gives a connector; it opens no connection yet.
 func New(config Config, j *journal.Journal) *Connector {
 	return &Connector{to: transport.Destination{Domain: config.Domain}, transport: transport.New(transport.Config{
-		Hello:       config.Hello,
-		FarSide:     cmp.Or(config.Host, "the tenant"),
-		Settings:    "senders.accepted_domains and upstream.connector.host",
-		Port:        config.Port,
-		Roots:       config.Roots,
-		Connections: config.Connections,
-		Patience:    config.Patience,
-		Resolver:    config.Resolver,
+		Hello:        config.Hello,
+		FarSide:      cmp.Or(config.Host, "the tenant"),
+		Settings:     "senders.accepted_domains and upstream.connector.host",
+		Port:         config.Port,
+		Roots:        config.Roots,
+		Connections:  config.Connections,
+		ReplyTimeout: config.ReplyTimeout,
+		Resolver:     config.Resolver,
 	}, way{config}, j)}
 }
 
@@ -96,18 +96,18 @@ func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content en
 type way struct{ config Config }
 
 // Introduce implements transport.Way.
-func (w way) Introduce(record *journal.Connection, _ string) transport.Introduction {
-	return &introduction{w.config, record}
+func (w way) Introduce(record *journal.Connection, _ string) transport.Handshake {
+	return &handshake{w.config, record}
 }
 
-// introduction shows the certificate on one connection.
-type introduction struct {
+// handshake shows the certificate on one connection.
+type handshake struct {
 	config Config
 	record *journal.Connection
 }
 
 // Certificate implements transport.Introduction.
-func (i *introduction) Certificate() *tls.Certificate {
+func (i *handshake) Certificate() *tls.Certificate {
 	identity := i.config.Identity
 	if identity == nil {
 		return &tls.Certificate{}
@@ -116,9 +116,9 @@ func (i *introduction) Certificate() *tls.Certificate {
 	return &tls.Certificate{Certificate: identity.Chain, PrivateKey: identity.Key}
 }
 
-// Greet implements transport.Introduction. With TLS 1.3 a server that refuses
+// Authenticate implements transport.Introduction. With TLS 1.3 a server that refuses
 // our certificate says so only now.
-func (i *introduction) Greet(ctx context.Context, client *esmtp.Client) error {
+func (i *handshake) Authenticate(ctx context.Context, client *esmtp.Client) error {
 	err := client.Hello(ctx, i.config.Hello)
 	if err != nil && i.record.Shown != "" {
 		return &afterShowing{err}

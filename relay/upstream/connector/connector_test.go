@@ -84,7 +84,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	config := Config{
 		Hello: "relay.contoso.com", Host: mx, Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Identity:    &Identity{Chain: own.Certificate, Key: own.PrivateKey.(crypto.Signer), Name: "CN=relay.contoso.com", Label: "file"},
-		Connections: 4, Patience: 5 * time.Second, Resolver: resolver{},
+		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},
 	}
 	if change != nil {
 		change(&config)

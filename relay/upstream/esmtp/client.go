@@ -69,7 +69,7 @@ type Client struct {
 	r          *bufio.Reader
 	w          *bufio.Writer
 	observer   Observer
-	patience   time.Duration
+	timeout    time.Duration
 	extensions map[string]string
 	verified   bool   // under TLS, by a certificate that was verified
 	response   string // of the login, in base64; nobody else is to see it
@@ -79,10 +79,10 @@ type Client struct {
 
 // Dialogue begins a conversation on conn by reading the server's greeting. A
 // *tls.Conn has made its handshake.
-// Patience is the longest that any one reply, or the progress of any one
+// Timeout is the longest that any one reply, or the progress of any one
 // write, is waited for; a context that ends sooner ends the wait.
-func Dialogue(ctx context.Context, conn net.Conn, observer Observer, patience time.Duration) (*Client, error) {
-	c := &Client{observer: observer, patience: patience}
+func Dialogue(ctx context.Context, conn net.Conn, observer Observer, timeout time.Duration) (*Client, error) {
+	c := &Client{observer: observer, timeout: timeout}
 	c.use(conn)
 	greeting, err := c.hear(ctx, "greeting")
 	if err != nil {
@@ -140,7 +140,7 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) (tls.Connecti
 	if c.r.Buffered() > 0 {
 		return tls.ConnectionState{}, ErrEarlyData
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	conn := tls.Client(c.conn, config)
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -162,7 +162,7 @@ func (c *Client) Reset(ctx context.Context) error {
 
 // Quit says goodbye without waiting for long, and closes the connection.
 func (c *Client) Quit() {
-	ctx, cancel := context.WithTimeout(context.Background(), min(c.patience, time.Second))
+	ctx, cancel := context.WithTimeout(context.Background(), min(c.timeout, time.Second))
 	defer cancel()
 	_, _ = c.command(ctx, "QUIT")
 	c.Close()
@@ -189,7 +189,7 @@ func (c *Client) sayAs(ctx context.Context, shown, lines []string) error {
 	if c.r.Buffered() > 0 {
 		return ErrUnsolicited
 	}
-	release, err := c.guard(ctx, c.patience)
+	release, err := c.guard(ctx, c.timeout)
 	if err != nil {
 		return err
 	}
@@ -208,11 +208,11 @@ func (c *Client) sayAs(ctx context.Context, shown, lines []string) error {
 
 // hear reads the reply to what was said.
 func (c *Client) hear(ctx context.Context, to string) (reply.Reply, error) {
-	return c.hearWithin(ctx, to, c.patience)
+	return c.hearWithin(ctx, to, c.timeout)
 }
 
-func (c *Client) hearWithin(ctx context.Context, to string, patience time.Duration) (reply.Reply, error) {
-	release, err := c.guard(ctx, patience)
+func (c *Client) hearWithin(ctx context.Context, to string, timeout time.Duration) (reply.Reply, error) {
+	release, err := c.guard(ctx, timeout)
 	if err != nil {
 		return reply.Reply{}, err
 	}
@@ -228,10 +228,10 @@ func (c *Client) hearWithin(ctx context.Context, to string, patience time.Durati
 	return r, nil
 }
 
-// guard bounds the next reads and writes by the patience and by ctx. When release
+// guard bounds the next reads and writes by the timeout and by ctx. When release
 // returns, ctx has no more say.
-func (c *Client) guard(ctx context.Context, patience time.Duration) (release func(), err error) {
-	deadline := time.Now().Add(patience)
+func (c *Client) guard(ctx context.Context, timeout time.Duration) (release func(), err error) {
+	deadline := time.Now().Add(timeout)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}

@@ -135,7 +135,7 @@ func (c *Client) data(ctx context.Context, content envelope.Content) (reply.Repl
 	return c.hearWithin(ctx, "the content", finalPatience)
 }
 
-// pour writes the content, granting the patience anew for each block.
+// pour writes the content, with the whole timeout for each block.
 func (c *Client) pour(ctx context.Context, content envelope.Content, dst io.Writer) error {
 	c.observer.Sent(fmt.Sprintf("[%d octets of content]", content.Size()))
 	source := content.Open()
@@ -151,7 +151,7 @@ func (c *Client) pour(ctx context.Context, content envelope.Content, dst io.Writ
 }
 
 func (c *Client) pourBlock(ctx context.Context, dst io.Writer, source io.Reader) (int64, error) {
-	release, err := c.guard(ctx, c.patience)
+	release, err := c.guard(ctx, c.timeout)
 	if err != nil {
 		return 0, err
 	}
@@ -168,7 +168,7 @@ func (c *Client) pourBlock(ctx context.Context, dst io.Writer, source io.Reader)
 // has had enough says so before it hangs up.
 func (c *Client) lastWords(ctx context.Context, sending error) (reply.Reply, error) {
 	c.broken = true
-	ctx, cancel := context.WithTimeout(ctx, min(c.patience, time.Second))
+	ctx, cancel := context.WithTimeout(ctx, min(c.timeout, time.Second))
 	defer cancel()
 	r, err := c.hear(ctx, "the content")
 	if err != nil || r.Positive() {

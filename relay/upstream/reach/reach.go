@@ -98,11 +98,11 @@ func (s *Seen) hold(ctx context.Context, client *esmtp.Client, h Host) error {
 	}
 	// A host that wants our certificate may break off without one.
 	s.TLS = true
-	return s.judge(h)
+	return s.verify(h)
 }
 
-// judge verifies the chain as a delivery would.
-func (s *Seen) judge(h Host) error {
+// verify verifies the chain as a delivery would.
+func (s *Seen) verify(h Host) error {
 	options := x509.VerifyOptions{DNSName: h.Name, Roots: h.Roots, Intermediates: x509.NewCertPool()}
 	for _, c := range s.Chain[1:] {
 		options.Intermediates.AddCert(c)

@@ -28,7 +28,7 @@ func (w way) Hosts(ctx context.Context, _ transport.Destination) ([]string, erro
 }
 
 // Introduce implements transport.Way.
-func (w way) Introduce(record *journal.Connection, account string) transport.Introduction {
+func (w way) Introduce(record *journal.Connection, account string) transport.Handshake {
 	return &login{w.Submission, record, account}
 }
 
@@ -42,11 +42,11 @@ type login struct {
 // Certificate implements transport.Introduction.
 func (l *login) Certificate() *tls.Certificate { return &tls.Certificate{} }
 
-// Greet implements transport.Introduction: it logs in. A token that the server
+// Authenticate implements transport.Introduction: it logs in. A token that the server
 // does not take is tried once more as a new one; where that is not taken either
 // the fault is another's than the token's, and until a login succeeds none is
 // tried twice.
-func (l *login) Greet(ctx context.Context, client *esmtp.Client) error {
+func (l *login) Authenticate(ctx context.Context, client *esmtp.Client) error {
 	if err := client.Hello(ctx, l.config.Hello); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (l *login) Greet(ctx context.Context, client *esmtp.Client) error {
 }
 
 func (s *Submission) token(ctx context.Context) (Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.config.Patience)
+	ctx, cancel := context.WithTimeout(ctx, s.config.ReplyTimeout)
 	defer cancel()
 	token, err := s.config.Tokens.Token(ctx)
 	if err != nil {

@@ -32,16 +32,16 @@ type Resolver interface {
 
 // Config is what a submission needs to know.
 type Config struct {
-	Hello       string // our name in EHLO
-	Host        string // smtp.office365.com, or a sovereign cloud's
-	Port        int    // 587, or 465 with Immediate
-	Security    transport.Security
-	Roots       *x509.CertPool // nil means the system's
-	Connections int            // the most that are open at once
-	PerMailbox  int            // the most of them for one mailbox; 0 is 3, as Exchange Online allows
-	Patience    time.Duration  // the longest wait for any one reply
-	Resolver    Resolver
-	Tokens      Tokens
+	Hello        string // our name in EHLO
+	Host         string // smtp.office365.com, or a sovereign cloud's
+	Port         int    // 587, or 465 with Immediate
+	Security     transport.Security
+	Roots        *x509.CertPool // nil means the system's
+	Connections  int            // the most that are open at once
+	PerMailbox   int            // the most of them for one mailbox; 0 is 3, as Exchange Online allows
+	ReplyTimeout time.Duration  // the longest wait for any one reply
+	Resolver     Resolver
+	Tokens       Tokens
 	// User is the mailbox that logs in for a sender, the null reverse-path too.
 	User func(sender envelope.Address) envelope.Address
 	// Trustee is the application that needs Send As; empty where it is the
@@ -77,7 +77,7 @@ func New(config Config, j *journal.Journal) *Submission {
 		Roots:          config.Roots,
 		Connections:    config.Connections,
 		PerDestination: cmp.Or(config.PerMailbox, perMailbox),
-		Patience:       config.Patience,
+		ReplyTimeout:   config.ReplyTimeout,
 		Resolver:       config.Resolver,
 	}, way{s}, j)
 	return s

@@ -124,7 +124,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	t.Cleanup(s.tenant.Close)
 	config := Config{
 		Hello: "relay.contoso.com", Host: host, Port: s.tenant.Address().Port, Roots: authority().Pool(),
-		Connections: 6, Patience: 5 * time.Second, Resolver: resolver{}, Tokens: s.vault,
+		Connections: 6, ReplyTimeout: 5 * time.Second, Resolver: resolver{}, Tokens: s.vault,
 		User: func(envelope.Address) envelope.Address { return printer },
 	}
 	if change != nil {

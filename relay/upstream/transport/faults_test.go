@@ -62,7 +62,7 @@ func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, c.tenant, func(config *Config) {
-				config.Patience = 300 * time.Millisecond
+				config.ReplyTimeout = 300 * time.Millisecond
 				if c.config != nil {
 					c.config(config)
 				}
@@ -96,7 +96,7 @@ func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 }
 
 func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Patience = 500 * time.Millisecond })
+	s := newSite(t, nil, func(c *Config) { c.ReplyTimeout = 500 * time.Millisecond })
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
 			time.Sleep(2 * time.Second)
@@ -139,7 +139,7 @@ func TestACrowdWaitsForADeadHostNoLongerThanOneClient(t *testing.T) {
 			}
 			return ""
 		}
-	}, func(c *Config) { c.Patience, c.Connections = 200*time.Millisecond, 20 })
+	}, func(c *Config) { c.ReplyTimeout, c.Connections = 200*time.Millisecond, 20 })
 	var crowd sync.WaitGroup
 	for range 20 {
 		crowd.Go(func() {

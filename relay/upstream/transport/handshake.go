@@ -14,7 +14,7 @@ import (
 // handshake is one TLS handshake and what it lets us know.
 type handshake struct {
 	transport *Transport
-	own       Introduction
+	own       Handshake
 	record    *journal.Connection
 	fault     error // why our key could not sign; crypto/tls keeps only its text
 }

@@ -89,7 +89,7 @@ func (t *Transport) introduce(ctx context.Context, conn net.Conn, record *journa
 	if err != nil {
 		return nil, errors.Join(shake.fault, err)
 	}
-	if err := own.Greet(ctx, client); err != nil {
+	if err := own.Authenticate(ctx, client); err != nil {
 		return nil, err
 	}
 	shake.complete(state)
@@ -99,7 +99,7 @@ func (t *Transport) introduce(ctx context.Context, conn net.Conn, record *journa
 // startTLS goes over to TLS by the command.
 func (t *Transport) startTLS(ctx context.Context, conn net.Conn, config *tls.Config, id string) (*esmtp.Client, tls.ConnectionState, error) {
 	var none tls.ConnectionState
-	client, err := esmtp.Dialogue(ctx, conn, t.journal.Conversation(id), t.config.Patience)
+	client, err := esmtp.Dialogue(ctx, conn, t.journal.Conversation(id), t.config.ReplyTimeout)
 	if err != nil {
 		return nil, none, err
 	}
@@ -116,12 +116,12 @@ func (t *Transport) startTLS(ctx context.Context, conn net.Conn, config *tls.Con
 // tlsFirst begins with TLS.
 func (t *Transport) tlsFirst(ctx context.Context, conn net.Conn, config *tls.Config, id string) (*esmtp.Client, tls.ConnectionState, error) {
 	secured := tls.Client(conn, config)
-	limited, cancel := context.WithTimeout(ctx, t.config.Patience)
+	limited, cancel := context.WithTimeout(ctx, t.config.ReplyTimeout)
 	defer cancel()
 	if err := secured.HandshakeContext(limited); err != nil {
 		return nil, tls.ConnectionState{}, fmt.Errorf("TLS handshake: %w", err)
 	}
-	client, err := esmtp.Dialogue(ctx, secured, t.journal.Conversation(id), t.config.Patience)
+	client, err := esmtp.Dialogue(ctx, secured, t.journal.Conversation(id), t.config.ReplyTimeout)
 	return client, secured.ConnectionState(), err
 }
 

@@ -30,7 +30,7 @@ type Way interface {
 	Hosts(ctx context.Context, to Destination) ([]string, error)
 	// Introduce begins to tell the host of the record whose mail the box
 	// brings, and completes the record. The account is the Destination's.
-	Introduce(record *journal.Connection, account string) Introduction
+	Introduce(record *journal.Connection, account string) Handshake
 	// Words puts an error of the way's own into words for the technician; the
 	// reason is empty where it is none.
 	Words(host string, err error) (status reply.Status, reason string, code fault.Code)
@@ -43,13 +43,13 @@ type Destination struct {
 	Account string // who logs in; empty where the Way knows no accounts
 }
 
-// Introduction tells a host whose mail the box brings, on one connection.
-type Introduction interface {
+// Handshake tells a host whose mail the box brings, on one connection.
+type Handshake interface {
 	// Certificate answers the server's request for one; a *tls.Certificate that
 	// is empty shows none. Its key must be a crypto.Signer.
 	Certificate() *tls.Certificate
-	// Greet says EHLO under TLS and what else has to come before mail.
-	Greet(ctx context.Context, client *esmtp.Client) error
+	// Authenticate says EHLO under TLS and what else has to come before mail.
+	Authenticate(ctx context.Context, client *esmtp.Client) error
 }
 
 // Resolver finds the addresses of hosts; *net.Resolver is one.
@@ -78,7 +78,7 @@ type Config struct {
 	// PerDestination is the most that are open at once to one destination; 0 is no
 	// other limit.
 	PerDestination int
-	Patience       time.Duration // the longest wait for any one reply
+	ReplyTimeout   time.Duration // the longest wait for any one reply
 	Resolver       Resolver
 }
 
@@ -131,7 +131,7 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 		}
 	}
 	result.Taken = final.Positive()
-	t.giveBack(link, final)
+	t.release(link, final)
 	return result, nil
 }
 
@@ -162,12 +162,12 @@ func (t *Transport) giveUp(ctx context.Context, l *link, answers []reply.Reply) 
 		t.pool.drop(l)
 		return
 	}
-	t.giveBack(l, answers...)
+	t.release(l, answers...)
 }
 
-// giveBack keeps the connection for the next message, unless the far side said
+// release keeps the connection for the next message, unless the far side said
 // that it has too many.
-func (t *Transport) giveBack(l *link, answers ...reply.Reply) {
+func (t *Transport) release(l *link, answers ...reply.Reply) {
 	const tooMany = 432
 	if slices.ContainsFunc(answers, func(r reply.Reply) bool { return r.Code == tooMany }) {
 		t.pool.quit(l)

@@ -50,7 +50,7 @@ func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
 func (c *certified) Words(string, error) (s reply.Status, r string, code fault.Code) {
 	return s, r, code
 }
-func (c *certified) Introduce(record *journal.Connection, account string) Introduction {
+func (c *certified) Introduce(record *journal.Connection, account string) Handshake {
 	record.Account = account
 	return shown{c, record}
 }
@@ -65,7 +65,7 @@ func (s shown) Certificate() *tls.Certificate {
 	return &tls.Certificate{Certificate: s.chain, PrivateKey: s.key}
 }
 
-func (s shown) Greet(ctx context.Context, client *esmtp.Client) error {
+func (s shown) Authenticate(ctx context.Context, client *esmtp.Client) error {
 	return client.Hello(ctx, "relay")
 }
 
@@ -120,7 +120,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	s.way = &certified{key: own.PrivateKey.(crypto.Signer), chain: own.Certificate}
 	config := Config{
 		Hello: "relay.contoso.com", FarSide: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
-		Connections: 4, Patience: 5 * time.Second, Resolver: resolver{},
+		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},
 	}
 	if change != nil {
 		change(&config)

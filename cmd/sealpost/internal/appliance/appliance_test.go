@@ -153,7 +153,7 @@ func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
 		led.Unwell:  {settings: new(settings.Default()), unreadable: true},
 	} {
 		l := &lamp{configuration: c, relay: newRelayProcess(g, new(Appliance{group: g}).child("relay", nil)), health: &health{}}
-		if got := led.Judge(l.condition()); got != shown {
+		if got := led.PatternFor(l.condition()); got != shown {
 			t.Errorf("the lamp says that %s, not that %s", got.Means, shown.Means)
 		}
 	}

@@ -31,7 +31,7 @@ func newTimekeeper(g *group, s *storage, made time.Time) *timekeeper {
 
 // start asks the time servers, whose names come from the network.
 func (t *timekeeper) start(servers func() []string) {
-	keeper := &clock.Keeper{
+	syncer := &clock.Syncer{
 		Past:    t.past(t.ctx),
 		Servers: servers,
 		Note:    t.note,
@@ -45,7 +45,7 @@ func (t *timekeeper) start(servers func() []string) {
 		},
 		Again: t.again,
 	}
-	t.spawn(keeper.Run)
+	t.spawn(syncer.Run)
 }
 
 // askAgain has the time servers asked at once, such as those of a new network.

@@ -29,15 +29,15 @@ func newHealth(g *group, r *relayProcess) *health { return &health{group: g, rel
 
 // start watches the relay, and arms the watchdog at this device, if any.
 func (h *health) start(device string) {
-	keeper := &watchdog.Keeper{
-		Well:  h.check,
-		Cures: restartRelayAfter,
-		Cure: func(wrong error) {
+	feeder := &watchdog.Feeder{
+		Healthy:      h.check,
+		RestartAfter: restartRelayAfter,
+		Restart: func(wrong error) {
 			h.journal.Unwell(wrong, "the relay is killed")
 			h.relay.child.Kill()
 		},
-		GivesUp: rebootAfter,
-		GiveUp: func(wrong error) {
+		RebootAfter: rebootAfter,
+		Reboot: func(wrong error) {
 			h.journal.Unwell(wrong, "the box restarts")
 			// The watchdog is for a machine that cannot do so itself any more.
 			h.try("restart", kernel.Restart())
@@ -47,11 +47,11 @@ func (h *health) start(device string) {
 		if device != "" {
 			err := kernel.AwaitFile(device, DeviceTimeout)
 			if err == nil {
-				keeper.Device, err = watchdog.Open(device)
+				feeder.Device, err = watchdog.Open(device)
 			}
 			h.try("watchdog", err)
 		}
-		keeper.Run(ctx)
+		feeder.Run(ctx)
 	})
 }
 

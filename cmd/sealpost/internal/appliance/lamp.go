@@ -42,7 +42,7 @@ func newLamp(g *group, facts board.Facts, c *configuration, r *relayProcess, h *
 	})
 	var pattern *led.Pattern
 	g.every(pollInterval, func(ctx context.Context) {
-		if now := led.Judge(l.condition()); now != pattern {
+		if now := led.PatternFor(l.condition()); now != pattern {
 			device.Show(ctx, now)
 			pattern = now
 		}

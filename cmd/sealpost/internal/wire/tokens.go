@@ -171,12 +171,12 @@ func (o observer) Requested(grant string, took time.Duration, err error) {
 // errSlow is the error of a token that did not come in time.
 var errSlow = fault.New(fault.TokenSlow, "the box's key or the token issuer takes too long")
 
-// tokenProvider gives the keeper's tokens to the way out.
-type tokenProvider struct{ keeper *oauth.Keeper }
+// tokenProvider gives the source's tokens to delivery by submission.
+type tokenProvider struct{ source *oauth.TokenSource }
 
 // Token implements submission.Tokens.
 func (b tokenProvider) Token(ctx context.Context) (submission.Token, error) {
-	token, err := b.keeper.Token(ctx)
+	token, err := b.source.Token(ctx)
 	if fault := (*oauth.Fault)(nil); errors.As(err, &fault) {
 		return "", noToken{fault}
 	}
@@ -188,7 +188,7 @@ func (b tokenProvider) Token(ctx context.Context) (submission.Token, error) {
 
 // Refuse implements submission.Tokens.
 func (b tokenProvider) Refuse(token submission.Token) {
-	b.keeper.Refuse(oauth.Token{Bearer: oauth.NewSecret(string(token))})
+	b.source.Refuse(oauth.Token{Bearer: oauth.NewSecret(string(token))})
 }
 
 // noToken tells the way out what helps.

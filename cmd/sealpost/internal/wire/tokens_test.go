@@ -57,7 +57,7 @@ func (silent) Token(ctx context.Context) (oauth.Token, error) {
 }
 
 func TestATokenThatDoesNotComeInTimeIsSaidWithWhatToDo(t *testing.T) {
-	keeper := oauth.NewKeeper(silent{}, nil)
+	keeper := oauth.NewTokenSource(silent{}, nil)
 	defer keeper.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()

@@ -71,15 +71,15 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 		return server.Route{}, err
 	}
 	up := connector.New(connector.Config{
-		Hello:       hostname,
-		Host:        string(s.Upstream.Connector.Host),
-		Domain:      string(s.AcceptedDomains()[0]),
-		Port:        s.Upstream.Connector.Port,
-		Roots:       roots,
-		Identity:    shown,
-		Connections: s.Upstream.Connections,
-		Patience:    min(replyTimeout, s.Upstream.Timeout.Duration),
-		Resolver:    dns.Resolver(s.Upstream.DNS),
+		Hello:        hostname,
+		Host:         string(s.Upstream.Connector.Host),
+		Domain:       string(s.AcceptedDomains()[0]),
+		Port:         s.Upstream.Connector.Port,
+		Roots:        roots,
+		Identity:     shown,
+		Connections:  s.Upstream.Connections,
+		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
+		Resolver:     dns.Resolver(s.Upstream.DNS),
 	}, j)
 	r := b.route(up, up.Close)
 	from := envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0]))
@@ -105,7 +105,7 @@ func (b *Box) submissionRoute(j *journal.Journal) (server.Route, error) {
 	if err != nil {
 		return server.Route{}, err
 	}
-	source := oauth.NewKeeper(grant, observer{j})
+	source := oauth.NewTokenSource(grant, observer{j})
 	up, err := b.Submission(tokenProvider{source}, j)
 	if err != nil {
 		source.Close()
@@ -133,15 +133,15 @@ func (b *Box) Submission(tokens submission.Tokens, j *journal.Journal) (*submiss
 		return nil, err
 	}
 	config := submission.Config{
-		Hello:       hostname,
-		Host:        string(to.Host),
-		Port:        to.Port,
-		Roots:       roots,
-		Connections: s.Upstream.Connections,
-		PerMailbox:  s.Upstream.Method.Traits().ConnectionsPerAccount,
-		Patience:    min(replyTimeout, s.Upstream.Timeout.Duration),
-		Resolver:    dns.Resolver(s.Upstream.DNS),
-		Tokens:      tokens,
+		Hello:        hostname,
+		Host:         string(to.Host),
+		Port:         to.Port,
+		Roots:        roots,
+		Connections:  s.Upstream.Connections,
+		PerMailbox:   s.Upstream.Method.Traits().ConnectionsPerAccount,
+		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
+		Resolver:     dns.Resolver(s.Upstream.DNS),
+		Tokens:       tokens,
 		User: func(sender envelope.Address) envelope.Address {
 			return envelope.Address(to.Mailbox(string(sender)))
 		},

@@ -10,27 +10,27 @@ import (
 	"sealpost/relay/reply"
 )
 
-// doorman lets in the clients that may come in, and turns the others away
-// before they can say anything.
-type doorman struct {
+// admission accepts the clients that may send, and rejects the others before
+// they can say anything.
+type admission struct {
 	net.Listener
 	server   *Server
-	turnAway func(net.Conn, reply.Reply)
-	dress    func(*clientConn) net.Conn // in TLS, where it begins with that; may wait for it
-	entered  chan net.Conn
+	reject   func(net.Conn, reply.Reply)
+	wrapTLS  func(*clientConn) net.Conn // in TLS, where the client begins with that; may wait for it
+	admitted chan net.Conn
 	failed   chan error
 }
 
-func (s *Server) door(l net.Listener, turnAway func(net.Conn, reply.Reply), dress func(*clientConn) net.Conn) *doorman {
-	d := &doorman{l, s, turnAway, dress, make(chan net.Conn), make(chan error)}
+func (s *Server) admit(l net.Listener, reject func(net.Conn, reply.Reply), wrapTLS func(*clientConn) net.Conn) *admission {
+	d := &admission{l, s, reject, wrapTLS, make(chan net.Conn), make(chan error)}
 	go d.receive()
 	return d
 }
 
-// Accept gives the next client that came in.
-func (d *doorman) Accept() (net.Conn, error) {
+// Accept returns the next admitted client.
+func (d *admission) Accept() (net.Conn, error) {
 	select {
-	case conn := <-d.entered:
+	case conn := <-d.admitted:
 		return conn, nil
 	case err, open := <-d.failed:
 		if !open {
@@ -40,8 +40,8 @@ func (d *doorman) Accept() (net.Conn, error) {
 	}
 }
 
-// receive judges clients as they come, until the listener is closed.
-func (d *doorman) receive() {
+// receive checks clients as they connect, until the listener is closed.
+func (d *admission) receive() {
 	defer close(d.failed)
 	for {
 		conn, err := d.Listener.Accept()
@@ -49,7 +49,7 @@ func (d *doorman) receive() {
 			return
 		}
 		if err == nil {
-			d.judge(conn)
+			d.check(conn)
 			continue
 		}
 		select {
@@ -59,7 +59,7 @@ func (d *doorman) receive() {
 	}
 }
 
-func (d *doorman) judge(conn net.Conn) {
+func (d *admission) check(conn net.Conn) {
 	client := peer(conn)
 	if !d.server.policy.MayRelay(client) {
 		d.refuse(conn, client, reply.New(554, 7, 1, "%s does not relay for %s: add its network to lan.allow", d.server.config.Hostname, client.Unmap()))
@@ -71,33 +71,33 @@ func (d *doorman) judge(conn net.Conn) {
 		return
 	}
 	if d.server.sessions.haveBegunWithTLS(client) {
-		go d.enter(admitted) // dressing may take its time
+		go d.enter(admitted) // wrapping may wait for the client
 		return
 	}
 	d.enter(admitted)
 }
 
-func (d *doorman) enter(admitted *clientConn) {
+func (d *admission) enter(admitted *clientConn) {
 	select {
-	case d.entered <- d.dress(admitted):
+	case d.admitted <- d.wrapTLS(admitted):
 	case <-d.server.context.Done():
 		_ = admitted.Close()
 	}
 }
 
-func (d *doorman) refuse(conn net.Conn, client netip.Addr, answer reply.Reply) {
+func (d *admission) refuse(conn net.Conn, client netip.Addr, answer reply.Reply) {
 	d.server.journal.ClientRefused(client, answer)
-	d.turnAway(conn, answer)
+	d.reject(conn, answer)
 }
 
-// decline says why, without keeping other clients waiting.
-func (s *Server) decline(conn net.Conn, answer reply.Reply) {
-	if !s.sessions.partings.TryAcquire() {
+// rejectWithReply says why, without keeping other clients waiting.
+func (s *Server) rejectWithReply(conn net.Conn, answer reply.Reply) {
+	if !s.sessions.rejectSlots.TryAcquire() {
 		hangUp(conn, answer)
 		return
 	}
 	go func() {
-		defer s.sessions.partings.Release()
+		defer s.sessions.rejectSlots.Release()
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(partingTime))
 		if _, err := io.WriteString(conn, answer.String()+"\r\n"); err == nil {

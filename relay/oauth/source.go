@@ -26,12 +26,12 @@ const (
 	forcedPause = time.Minute
 )
 
-var errClosed = errors.New("the access token's keeper is closed")
+var errClosed = errors.New("the source of access tokens is closed")
 
-// Keeper keeps one access token fresh. It asks for one when it is wanted, and
+// TokenSource keeps one access token fresh. It asks for one when it is wanted, and
 // never for two at once. Time is counted from the issuer's expires_in by our
 // monotonic clock: a clock that is set does not disturb it.
-type Keeper struct {
+type TokenSource struct {
 	grant    Grant
 	observer Observer
 	ctx      context.Context // of all requests
@@ -56,15 +56,15 @@ type request struct {
 	err   error
 }
 
-// NewKeeper gives the keeper of a grant's token. The observer may be nil.
-func NewKeeper(grant Grant, observer Observer) *Keeper {
+// NewTokenSource gives the source of a grant's token. The observer may be nil.
+func NewTokenSource(grant Grant, observer Observer) *TokenSource {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Keeper{grant: grant, observer: observer, ctx: ctx, close: cancel}
+	return &TokenSource{grant: grant, observer: observer, ctx: ctx, close: cancel}
 }
 
 // Close ends what is under way and waits for it, and for a refresh token that
 // is just being saved.
-func (k *Keeper) Close() {
+func (k *TokenSource) Close() {
 	k.mu.Lock()
 	k.close()
 	k.mu.Unlock()
@@ -72,9 +72,9 @@ func (k *Keeper) Close() {
 }
 
 // Token gives a valid token, at once where there is one: a token near its end
-// is renewed meanwhile. The error is a *Fault unless the context or the keeper
+// is renewed meanwhile. The error is a *Fault unless the context or the source
 // has ended; its RetryAfter says when the issuer will be asked again.
-func (k *Keeper) Token(ctx context.Context) (Token, error) {
+func (k *TokenSource) Token(ctx context.Context) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return Token{}, fmt.Errorf("waiting for an access token: %w", err)
 	}
@@ -91,7 +91,7 @@ func (k *Keeper) Token(ctx context.Context) (Token, error) {
 }
 
 // seek gives a token, or why there is none, or the request to wait for.
-func (k *Keeper) seek(now time.Time) (Token, *request, error) {
+func (k *TokenSource) seek(now time.Time) (Token, *request, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	usable := !k.token.Bearer.Empty() && !k.refused && now.Before(k.token.Expires)
@@ -115,7 +115,7 @@ func (k *Keeper) seek(now time.Time) (Token, *request, error) {
 }
 
 // ask makes one request, whoever waits for it or has stopped to.
-func (k *Keeper) ask(r *request) {
+func (k *TokenSource) ask(r *request) {
 	begun := time.Now()
 	token, err := k.grant.Token(k.ctx)
 	if k.observer != nil {
@@ -135,7 +135,7 @@ func (k *Keeper) ask(r *request) {
 }
 
 // keep takes a token as the one to use.
-func (k *Keeper) keep(token Token) {
+func (k *TokenSource) keep(token Token) {
 	life := time.Until(token.Expires)
 	k.token, k.refused = token, false
 	k.renewAt = token.Expires.Add(-min(renewBefore, life/2))
@@ -144,7 +144,7 @@ func (k *Keeper) keep(token Token) {
 
 // fail sets the time until the issuer is asked again. Jitter keeps boxes that
 // lost the same issuer from coming back in step.
-func (k *Keeper) fail(err error) {
+func (k *TokenSource) fail(err error) {
 	pause := longestPause
 	if k.failures < 16 {
 		pause = min(longestPause, firstPause<<k.failures)
@@ -163,7 +163,7 @@ func (k *Keeper) fail(err error) {
 
 // held is the last failure, with the time that is left until the issuer is
 // asked again.
-func (k *Keeper) held(now time.Time) error {
+func (k *TokenSource) held(now time.Time) error {
 	fault := (*Fault)(nil)
 	if !errors.As(k.failure, &fault) {
 		return k.failure
@@ -177,7 +177,7 @@ func (k *Keeper) held(now time.Time) error {
 // one. That is so once for each token, and once within a minute, so that who
 // asks again cannot loop; until then, and while the issuer cannot give another,
 // the token is given out as it is, for the mail server to judge again.
-func (k *Keeper) Refuse(token Token) {
+func (k *TokenSource) Refuse(token Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()

@@ -19,7 +19,7 @@ func numbered(life time.Duration) *source {
 	}}
 }
 
-func wantToken(t *testing.T, k *Keeper, want string) Token {
+func wantToken(t *testing.T, k *TokenSource, want string) Token {
 	t.Helper()
 	token, err := k.Token(t.Context())
 	if err != nil || token.Bearer.Reveal() != want {
@@ -250,7 +250,7 @@ func TestEachCallerWaitsNoLongerThanItWants(t *testing.T) {
 
 func TestCloseEndsTheRequestUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := NewKeeper(&source{token: func(ctx context.Context, _ int) (Token, error) {
+		k := NewTokenSource(&source{token: func(ctx context.Context, _ int) (Token, error) {
 			<-ctx.Done()
 			return Token{}, ctx.Err()
 		}}, nil)
@@ -290,7 +290,7 @@ func TestTheObserverIsToldOfEachRequest(t *testing.T) {
 	secret := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush")))
 	w := new(witness)
 	for range 2 {
-		k := NewKeeper(secret, w)
+		k := NewTokenSource(secret, w)
 		k.Token(t.Context())
 		k.Token(t.Context())
 		k.Close()

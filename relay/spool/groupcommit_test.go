@@ -16,20 +16,20 @@ import (
 func TestAsManyCommitsAreExpectedAsCameTogetherBefore(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		company  company
+		company  groupCommit
 		groups   []int
 		expected []int // after each group
 	}{
-		{"one client", company{expected: 1}, []int{1, 1, 1}, []int{1, 1, 1}},
-		{"two clients", company{expected: 1}, []int{2, 1, 2}, []int{1, 1, 1}},
-		{"a crowd comes", company{expected: 1}, []int{3, 3, 5, 4, 5}, []int{2, 3, 4, 5, 6}},
-		{"one fails to come", company{expected: 6}, []int{5, 5, 40, 5, 6}, []int{5, 5, 5, 6, 7}},
-		{"the crowd goes", company{expected: 20}, []int{1, 1, 1, 1, 1, 1, 1, 1}, []int{15, 11, 8, 6, 4, 3, 2, 1}},
-		{"more than anybody waits for", company{expected: companyMost}, []int{companyMost, 90}, []int{companyMost, companyMost}},
+		{"one client", groupCommit{expected: 1}, []int{1, 1, 1}, []int{1, 1, 1}},
+		{"two clients", groupCommit{expected: 1}, []int{2, 1, 2}, []int{1, 1, 1}},
+		{"a crowd comes", groupCommit{expected: 1}, []int{3, 3, 5, 4, 5}, []int{2, 3, 4, 5, 6}},
+		{"one fails to come", groupCommit{expected: 6}, []int{5, 5, 40, 5, 6}, []int{5, 5, 5, 6, 7}},
+		{"the crowd goes", groupCommit{expected: 20}, []int{1, 1, 1, 1, 1, 1, 1, 1}, []int{15, 11, 8, 6, 4, 3, 2, 1}},
+		{"more than anybody waits for", groupCommit{expected: groupMost}, []int{groupMost, 90}, []int{groupMost, groupMost}},
 	} {
 		var got []int
 		for _, commits := range c.groups {
-			c.company.met(commits)
+			c.company.observe(commits)
 			got = append(got, c.company.expected)
 		}
 		if !slices.Equal(got, c.expected) {
