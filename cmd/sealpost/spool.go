@@ -45,7 +45,7 @@ func stateCommand(o *options) *cobra.Command {
 	c.AddCommand(sure(o, "erase --yes", "Erase the client certificate, its key, all kept mail, and everything else that was stored",
 		"this erases the client certificate, its key and all kept mail for good: say --yes if you mean it", "yes, erase it",
 		func(ctx context.Context, b *wire.Box) (fmt.Stringer, error) {
-			return erased{b.Settings.State.Path}, errors.Join(b.Store.Erase(ctx), b.BlankSpool(ctx))
+			return erased{b.Settings.State.Path}, b.Erase(ctx)
 		}))
 	return c
 }

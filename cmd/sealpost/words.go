@@ -6,7 +6,7 @@ import "sealpost/hal/fault"
 var words = fault.Words{
 	fault.NoStorage:          "check that the storage is fitted, and restart the box; if it stays so, replace the storage",
 	fault.NoState:            "an import or the relay makes it; --state names another one",
-	fault.StateInUse:         "stop that one, or wait until it is done",
+	fault.StateInUse:         "stop that one first, or wait until its command is done",
 	fault.StateDamaged:       "erase them with: sealpost state erase --yes, and set the box up again; if this comes back, replace the flash",
 	fault.StateNewer:         "or erase them with: sealpost state erase --yes, and set the box up again",
 	fault.FactoryState:       "name a settings file with --config FILE, or set the box up over its serial console or with a USB stick",
@@ -18,7 +18,7 @@ var words = fault.Words{
 	fault.RequestPending:     "import it with: sealpost certificate import --pem FILE, or give that request and its key up with --replace",
 	fault.NoRequest:          "import a PFX, or make a request first with: sealpost certificate request --name NAME",
 	fault.SpoolForeign:       "to give up what is there and begin anew: sealpost spool format --yes",
-	fault.SpoolOtherTPM:      "to give it up: sealpost spool format --yes",
+	fault.SpoolOtherTPM:      "or give the mail up with: sealpost spool format --yes",
 	fault.NoClientSecret:     "enter it with: sealpost tenant secret",
 	fault.NoSignIn:           "sign the box in with: sealpost tenant login",
 	fault.SignInOther:        "sign in with: sealpost tenant login",

@@ -3,7 +3,12 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
+	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -66,5 +71,31 @@ func TestMark_GivesACodeOnlyWhereThereIsNone(t *testing.T) {
 	plain := errors.New("plain")
 	if err := Mark(NoState, plain); CodeOf(err) != NoState || err.Error() != "plain" || !errors.Is(err, plain) || Mark(NoState, nil) != nil {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAll_HasEveryCode(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "codes.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	declared := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Values) != 1 {
+			return true
+		}
+		literal, ok := spec.Values[0].(*ast.BasicLit)
+		if !ok {
+			return true
+		}
+		declared++
+		if code, err := strconv.Unquote(literal.Value); err != nil || !slices.Contains(All, Code(code)) {
+			t.Errorf("All lacks %s", literal.Value)
+		}
+		return true
+	})
+	if declared != len(All) || declared < 20 {
+		t.Errorf("%d codes are declared, All has %d", declared, len(All))
 	}
 }

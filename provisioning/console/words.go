@@ -25,7 +25,7 @@ var words = fault.Words{
 	fault.RequestPending:     "paste it, or make another request and give that one up",
 	fault.NoRequest:          "paste a PFX, or make a request first",
 	fault.SpoolForeign:       "to give up what is there and begin anew, choose factory reset in the menu",
-	fault.SpoolOtherTPM:      "to give it up, choose factory reset in the menu",
+	fault.SpoolOtherTPM:      "or give the mail up: choose factory reset in the menu",
 	fault.NoClientSecret:     "type it under tenant in the menu",
 	fault.NoSignIn:           "sign the box in under tenant in the menu",
 	fault.SignInOther:        "sign in under tenant in the menu",

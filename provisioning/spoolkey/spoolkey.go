@@ -22,7 +22,7 @@ import (
 const section = "spool"
 
 // ErrReplaced is returned where the key was sealed by another TPM.
-var ErrReplaced = fault.New(fault.SpoolOtherTPM, "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from, or give the mail up")
+var ErrReplaced = fault.New(fault.SpoolOtherTPM, "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from")
 
 // Store is the settings area.
 type Store interface {

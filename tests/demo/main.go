@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -74,7 +75,7 @@ func build(program, dir string) (*stage, error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := removeLast(dir); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -88,6 +89,31 @@ func build(program, dir string) (*stage, error) {
 		}
 	}
 	return s, nil
+}
+
+// removeLast removes what the last run has left, and nothing else: the folder
+// also holds the box of make boot. A run that is still going keeps its own.
+func removeLast(dir string) error {
+	if conn, err := net.DialTimeout("tcp", listen, time.Second); err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("something answers on %s already: end the other make run or make boot first", listen)
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if entry.Name() == "box" {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *stage) strike() {

@@ -70,8 +70,8 @@ func TestASpoolIsOfNoUseUnderAnotherTPMAndTheWordsSaySo(t *testing.T) {
 	own := s.tpm
 	s.tpm = parts.StartSwtpm(t)
 	s.configure()
-	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from, or give the mail up"
-	const cure = "to give it up: sealpost spool format --yes"
+	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from"
+	const cure = "or give the mail up with: sealpost spool format --yes"
 	for _, command := range [][]string{{"queue", "list"}, {"spool", "stat"}, {"spool", "verify"}, {"spool", "dump"}} {
 		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, words) || !strings.Contains(result.Err, cure) {
 			t.Errorf("%v says %+v", command, result)
@@ -232,8 +232,10 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 	kept := s.relay.Log.Events("kept")
 	id := func(n int) string { return kept[n]["id"].(string) }
 	for _, running := range []bool{true, false} {
+		when := "now"
 		if !running {
 			s.stop()
+			when = "as soon as a relay runs"
 		}
 		s.mustSay(0, "4 kept", "queue", "list")
 		s.mustSay(0, `"from":"`+sender+`"`, "queue", "list", "--json")
@@ -241,8 +243,8 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 		s.mustSay(0, "owed to     <"+recipient+">", "queue", "show", id(0))
 		s.mustSay(1, "NONE: the spool holds no such message", "queue", "show", "NONE")
 		s.mustSay(2, "say --yes", "queue", "drop", id(0))
-		s.mustSay(0, "it is tried now", "queue", "retry", id(0))
-		s.mustSay(0, "every message is tried now", "queue", "retry")
+		s.mustSay(0, "it is tried "+when, "queue", "retry", id(0))
+		s.mustSay(0, "every message is tried "+when, "queue", "retry")
 		s.mustSay(0, "4 messages of 1 clients", "spool", "stat")
 		s.mustSay(0, "4 messages, all of them whole", "spool", "verify")
 		s.mustSay(0, "envelope", "spool", "dump")
@@ -258,6 +260,28 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 		t.Errorf("%d messages arrived", n)
 	}
 	s.mustSay(0, "0 messages", "spool", "stat")
+}
+
+func TestErasing_BesideARunningRelayChangesNothing(t *testing.T) {
+	t.Parallel()
+	upstream := startTenant(t, tenantConfig(t))
+	upstream.Behave(answers("CONNECT", tenant.HangUp))
+	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
+	s.mustKeep("broke off")
+	for _, command := range [][]string{{"spool", "format", "--yes"}, {"state", "erase", "--yes"}} {
+		s.mustSay(1, "nothing was changed", command...)
+	}
+	s.stop()
+	upstream.Behave(nil)
+	s.start()
+	s.awaitEmpty()
+	if got := upstream.Messages(); len(got) != 1 {
+		t.Errorf("%d messages arrived: the spool's key or the certificate is gone", len(got))
+	}
+	s.mustSay(0, "relay.contoso.com", "certificate", "show")
+	s.stop()
+	s.mustSay(0, "erased", "state", "erase", "--yes")
+	s.mustSay(1, "no client certificate", "certificate", "show")
 }
 
 func TestARingThatSomethingElseWroteOverNamesItsCure(t *testing.T) {
@@ -276,7 +300,7 @@ func TestARingThatSomethingElseWroteOverNamesItsCure(t *testing.T) {
 	}
 	s.mustSay(1, "begin anew: sealpost spool format --yes", "spool", "stat")
 	s.start()
-	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "blank it with zeros") || event["code"] != "spool-foreign" {
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "is no spool of this version") || event["code"] != "spool-foreign" {
 		t.Errorf("the journal says %v", event)
 	}
 	s.stop()

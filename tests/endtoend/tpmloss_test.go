@@ -147,7 +147,7 @@ func TestAfterTheTPMWasClearedTheCertificateIsImportedAgain(t *testing.T) {
 	s.importPFX(certificate)
 	s.start()
 	s.mustDeliver()
-	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "give the mail up") || event["code"] != "spool-other-tpm" {
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "put the storage back into the box it came from") || event["code"] != "spool-other-tpm" {
 		t.Errorf("the journal says %v", event)
 	}
 	s.stop()

@@ -73,23 +73,33 @@ func (b *Box) DumpSpool(ctx context.Context, w io.Writer) error {
 	return spool.Dump(w, ring, ring.Size(), key)
 }
 
-// FormatSpool replaces the key before it blanks the ring, so that nothing is
-// ever written under a key that was in use: a power cut between the two leaves
-// a spool that says that it has to be formatted.
+// FormatSpool gives up the queued mail and the key. It replaces the key before
+// it blanks the ring, so that nothing is ever written under a key that was in
+// use: a power cut between the two leaves a spool that says that it has to be
+// formatted.
 func (b *Box) FormatSpool(ctx context.Context) error {
-	key, err := spoolkey.Renew(ctx, b.Store, b.Sealer(), spool.KeySize)
-	clear(key)
-	if err != nil {
+	return b.erase(ctx, func() error {
+		key, err := spoolkey.Renew(ctx, b.Store, b.Sealer(), spool.KeySize)
+		clear(key)
 		return err
-	}
-	return b.BlankSpool(ctx)
+	})
 }
 
-// BlankSpool erases the ring.
-func (b *Box) BlankSpool(ctx context.Context) error {
+// Erase gives up everything that was stored.
+func (b *Box) Erase(ctx context.Context) error {
+	return b.erase(ctx, func() error { return b.Store.Erase(ctx) })
+}
+
+// erase blanks the ring after what comes first has succeeded. It takes the
+// ring's lock before anything is given up: where a relay holds it, nothing is
+// changed.
+func (b *Box) erase(ctx context.Context, first func() error) error {
 	ring, unlock, err := b.lockedRing(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("nothing was changed: %w", err)
+	}
+	if err := first(); err != nil {
+		return errors.Join(err, unlock())
 	}
 	return errors.Join(spool.Erase(ring), unlock())
 }
