@@ -54,6 +54,8 @@ func (f *Fault) With(name, value string) *Fault {
 
 func (f *Fault) Error() string {
 	switch {
+	case f == nil:
+		return "an unknown fault"
 	case f.Err == nil:
 		return f.Text
 	case f.Text == "":
@@ -62,12 +64,18 @@ func (f *Fault) Error() string {
 	return f.Text + ": " + f.Err.Error()
 }
 
-func (f *Fault) Unwrap() error { return f.Err }
+// Unwrap gives the cause.
+func (f *Fault) Unwrap() error {
+	if f == nil {
+		return nil
+	}
+	return f.Err
+}
 
 // Is reports whether target is a fault with the same code.
 func (f *Fault) Is(target error) bool {
 	other, ok := target.(*Fault)
-	return ok && other.Code != "" && other.Code == f.Code
+	return ok && f != nil && other != nil && other.Code != "" && other.Code == f.Code
 }
 
 // Mark gives err a code where it has none of its own. Its words stay.
@@ -86,16 +94,25 @@ func CodeOf(err error) Code {
 	return ""
 }
 
-// first finds the outermost fault with a code in err's chain.
+// first finds the outermost fault with a code in err's tree, which it walks as
+// [errors.Is] does.
 func first(err error) *Fault {
-	f := (*Fault)(nil)
-	if !errors.As(err, &f) {
-		return nil
+	if f, ok := err.(*Fault); ok && f != nil && f.Code != "" {
+		return f
 	}
-	if f.Code == "" {
-		return first(f.Err)
+	switch wrapping := err.(type) {
+	case interface{ Unwrap() error }:
+		if cause := wrapping.Unwrap(); cause != nil {
+			return first(cause)
+		}
+	case interface{ Unwrap() []error }:
+		for _, cause := range wrapping.Unwrap() {
+			if f := first(cause); f != nil {
+				return f
+			}
+		}
 	}
-	return f
+	return nil
 }
 
 // List gives each fault of a joined error by itself, with the whole text that
@@ -121,6 +138,9 @@ func List(err error) []*Fault {
 			all = append(all, &Fault{Text: line})
 		}
 	}
+	if all == nil {
+		all = []*Fault{{Text: "an error without words"}}
+	}
 	return all
 }
 
@@ -135,11 +155,14 @@ func isJoin(err error, causes []error) bool {
 }
 
 // Join gives an error of faults, such as those that another process reported;
-// nil without any.
+// nil without any. What that process sent is not trusted: a fault that says
+// nothing is left out.
 func Join(faults []*Fault) error {
 	var all []error
 	for _, f := range faults {
-		all = append(all, f)
+		if f != nil && f.Text != "" {
+			all = append(all, f)
+		}
 	}
 	return errors.Join(all...)
 }
@@ -162,8 +185,11 @@ func Encode(err error) []byte {
 // finds its codes. A text that is none of Encode's is an error in these words.
 func Decode(text []byte) error {
 	var d document
-	if json.Unmarshal(text, &d) == nil && len(d.Faults) > 0 {
-		return Join(d.Faults)
+	if json.Unmarshal(text, &d) == nil {
+		if err := Join(d.Faults); err != nil {
+			return err
+		}
+		return errors.New("it failed without saying why")
 	}
 	if words := strings.TrimSpace(string(text)); words != "" {
 		return errors.New(words)
@@ -177,11 +203,11 @@ type Words map[Code]string
 
 // Cure gives what the reader does about a fault; empty where the text says all.
 func (w Words) Cure(code Code, facts Facts) string {
-	cure := w[code]
+	var pairs []string
 	for name, value := range facts {
-		cure = strings.ReplaceAll(cure, "{"+name+"}", value)
+		pairs = append(pairs, "{"+name+"}", value)
 	}
-	return cure
+	return strings.NewReplacer(pairs...).Replace(w[code])
 }
 
 // Say gives what is wrong and then the cure, a line for each fault.
@@ -196,10 +222,16 @@ func (w Words) Say(err error) string {
 // AppendAll puts the cures of several faults behind words that say what is
 // wrong with all of them.
 func (w Words) AppendAll(words string, codes []Code) string {
+	var cures []string
 	for _, code := range codes {
-		words = w.Append(words, code, nil)
+		if cure := w.Cure(code, nil); cure != "" {
+			cures = append(cures, cure)
+		}
 	}
-	return words
+	if len(cures) == 0 {
+		return words
+	}
+	return fmt.Sprintf("%s (%s)", words, strings.Join(cures, "; "))
 }
 
 // Append puts the cure behind words that say what is wrong.

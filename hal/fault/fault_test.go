@@ -39,10 +39,23 @@ func TestFault_KeepsItsCodeOverAProcessBoundary(t *testing.T) {
 	if faults := List(got); len(faults) != 4 || faults[3].Facts["path"] != "box.state" || faults[1].Code != "" {
 		t.Errorf("got %v", faults)
 	}
-	for text, want := range map[string]string{"plain words\n": "plain words", "{}": "{}"} {
+	for text, want := range map[string]string{"plain words\n": "plain words", "{}": "it failed without saying why", `{"faults":[null,{}]}`: "it failed without saying why"} {
 		if got := Decode([]byte(text)); got == nil || got.Error() != want {
 			t.Errorf("%q gives %v", text, got)
 		}
+	}
+	if got := Decode([]byte(`{"faults":[null,{"text":"a","code":"no-state"},{}]}`)); got == nil || got.Error() != "a" || CodeOf(got) != NoState {
+		t.Errorf("faults between empty ones give %v", got)
+	}
+	var typedNil *Fault
+	if CodeOf(typedNil) != "" || typedNil.Error() == "" || errors.Is(typedNil, errNone) {
+		t.Error("a nil fault is taken for one")
+	}
+	if err := fmt.Errorf("both: %w", errors.Join(errors.New("plain"), errNone)); CodeOf(err) != NoCertificate {
+		t.Errorf("behind an error without one the code is %q", CodeOf(err))
+	}
+	if faults := List(errors.New("")); len(faults) != 1 || faults[0].Text == "" {
+		t.Errorf("an error without words gives %v", faults)
 	}
 	if got := Decode(nil); got != nil {
 		t.Errorf("nothing gives %v", got)

@@ -103,7 +103,7 @@ var words = fault.Words{
 	fault.NoState:      "switch the box off and on; if it stays so, replace the storage",
 	fault.StateInUse:   "put the stick in again after a minute",
 	fault.StateDamaged: "hold the box's button for 10 seconds to reset it, and put the stick in again; if this comes back, replace the flash",
-	fault.StateNewer:   "or hold the box's button for 10 seconds to reset it, and put the stick in again",
+	fault.StateNewer:   "install that version again, or hold the box's button for 10 seconds to reset it, and put the stick in again",
 	fault.NoRequest:    "put a PFX on the stick, or make a request on the box's serial console first",
 }
 

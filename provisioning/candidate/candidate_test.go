@@ -207,7 +207,10 @@ func TestAConfirmedTrialStays(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})
 	commit(t, m, Candidate{Settings: after, Trial: true})
-	if err := confirm(t.Context(), m); err != nil {
+	if err := confirm(t.Context(), m, before); !errors.Is(err, ErrOvertaken) || !running(t, m).Trial {
+		t.Errorf("settings that nobody has seen in force are confirmed: %v", err)
+	}
+	if err := confirm(t.Context(), m, after); err != nil {
 		t.Fatal(err)
 	}
 	if rolled, err := rollBack(t.Context(), m); err != nil || rolled || running(t, m).Settings != after {
@@ -221,7 +224,7 @@ func TestATextAndItsSchemaStayTogether(t *testing.T) {
 		end  func(context.Context, Store) error
 		want Running
 	}{
-		"confirmed":   {confirm, Running{Settings: after, Schema: settings.Schema}},
+		"confirmed":   {func(ctx context.Context, s Store) error { return confirm(ctx, s, after) }, Running{Settings: after, Schema: settings.Schema}},
 		"rolled back": {func(ctx context.Context, s Store) error { _, err := rollBack(ctx, s); return err }, Running{Settings: before, Schema: 7}},
 	} {
 		m := &memory{sections: maps.Clone(newer)}

@@ -22,7 +22,7 @@ const (
 )
 
 // ErrNoTrial is returned by a confirmation that came too late.
-var ErrNoTrial = fault.New(fault.NoTrial, "nothing is on trial any more: see under settings which are in force, and make the change again if it is not among them")
+var ErrNoTrial = fault.New(fault.NoTrial, "nothing is on trial any more")
 
 // Applier is whoever goes by the stored settings.
 type Applier interface {
@@ -163,19 +163,23 @@ func (c *ConfirmedCommit) Applied(ctx context.Context) error {
 	return nil
 }
 
-// Confirm makes the settings on trial stay, or returns ErrNoTrial. Any other
-// error is the store's: then the trial goes on, and its settings are rolled
-// back in time.
+// Confirm makes the settings on trial stay, or returns ErrNoTrial. It fails with
+// ErrOvertaken where another process has committed other settings, which nobody
+// has seen in force yet. Any other error is the store's. With both the trial
+// goes on, and its settings are rolled back in time.
 func (c *ConfirmedCommit) Confirm(ctx context.Context) error {
 	if c.config.Store == nil {
 		return c.config.NoStore
 	}
 	c.applying.Lock()
 	defer c.applying.Unlock()
-	if onTrial, _ := c.Trial(); !onTrial {
+	c.mu.Lock()
+	t := c.trial
+	c.mu.Unlock()
+	if t == nil || !t.known {
 		return ErrNoTrial
 	}
-	if err := confirm(ctx, c.config.Store); err != nil {
+	if err := confirm(ctx, c.config.Store, t.text); err != nil {
 		return fmt.Errorf("confirming the settings on trial: %w", err)
 	}
 	c.end()

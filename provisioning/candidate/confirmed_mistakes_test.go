@@ -39,7 +39,17 @@ var mistakes = map[string]variant{
 		if trial, _ := c.Trial(); !trial {
 			return ErrNoTrial
 		}
-		return confirm(ctx, store)
+		return confirm(ctx, store, c.current().text)
+	}},
+	"what another process has just committed is confirmed unseen": {confirm: func(ctx context.Context, c *ConfirmedCommit, store Store) error {
+		if t := c.current(); t != nil && t.known {
+			running, err := Load(ctx, store)
+			if err != nil {
+				return err
+			}
+			t.text = running.Settings
+		}
+		return c.Confirm(ctx)
 	}},
 	"a confirmation is not stored": {store: changed(func(before, after state.Sections) {
 		if trial, there := before[sectionTrial]; there && string(before[sectionSettings]) == string(after[sectionSettings]) {

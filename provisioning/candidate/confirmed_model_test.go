@@ -87,6 +87,9 @@ func (m *model) confirm() error {
 	if !m.trial {
 		return ErrNoTrial
 	}
+	if m.stored.text != m.text {
+		return ErrOvertaken
+	}
 	err := m.write((*stored).keep)
 	m.trial = err != nil
 	return err

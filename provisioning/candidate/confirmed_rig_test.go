@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -49,6 +50,12 @@ func (s *faultyStore) inject(faults int, stuck bool) {
 }
 
 func (s *faultyStore) Update(ctx context.Context, change func(state.Sections) error) error {
+	// A change that is refused writes nothing, so it meets no fault.
+	if sections, err := s.Load(ctx); err == nil {
+		if err := change(maps.Clone(sections)); err != nil {
+			return err
+		}
+	}
 	s.mu.Lock()
 	fails, stuck := s.faults > 0, s.stuck
 	s.faults = max(0, s.faults-1)

@@ -81,9 +81,13 @@ func LastOrigin(ctx context.Context, store Store) (string, error) {
 	return "", nil
 }
 
-// confirm ends a trial in the store: its settings stay.
-func confirm(ctx context.Context, store Store) error {
+// confirm ends a trial of this text in the store: its settings stay. It fails
+// with ErrOvertaken where another process has committed others since.
+func confirm(ctx context.Context, store Store, text string) error {
 	return store.Update(ctx, func(sections state.Sections) error {
+		if string(sections[sectionSettings]) != text {
+			return ErrOvertaken
+		}
 		keep(sections)
 		return nil
 	})

@@ -5,12 +5,21 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
+// joinKey gives a dotted key. A name that TOML wants quoted is quoted, so that
+// "lan.allow" as one name is not the key allow of the section lan.
 func joinKey(path, name string) string {
+	bare := func(r rune) bool {
+		return r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+	}
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !bare(r) }) {
+		name = strconv.Quote(name)
+	}
 	if path == "" {
 		return name
 	}

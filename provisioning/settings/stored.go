@@ -82,7 +82,7 @@ func editStored(text []byte, schema int, steps []migration) ([]byte, Errors, err
 	}
 	removeUnknown(tree, reflect.ValueOf(&s.Settings).Elem())
 	for _, e := range s.Ignored {
-		remove(tree, e.Key)
+		remove(tree, e.Key) // of the unknown ones nothing is left
 	}
 	edited, err := toml.Marshal(tree)
 	if err != nil {
@@ -135,6 +135,9 @@ func parseStored(text []byte, schema int, steps []migration) (Stored, map[string
 	s.Settings = defaults(tree)
 	r.section("", tree, reflect.ValueOf(&s.Settings).Elem())
 	l := lenient{settings: &s.Settings, defaults: defaults(tree), ignored: r.unknown, faults: faults}
+	if s.Schema > len(steps)+1 {
+		l.guard(r)
+	}
 	l.sort(r.errs)
 	l.fit(r.lineOf)
 	_, _ = l.ignored.result(), l.faults.result() // sorts them
@@ -150,6 +153,28 @@ type lenient struct {
 	settings        *Settings
 	defaults        Settings
 	ignored, faults Errors
+}
+
+// guarded are decisive keys whose absence lets somebody do more: without them
+// every subnet of the box may send, and mail leaves by the default method.
+var guarded = []string{"lan.allow", "upstream.method"}
+
+// guard refuses settings of a newer schema in which a guarded key is missing
+// while its section has a key that is not known: a newer version may have given
+// the key another name.
+func (l *lenient) guard(r reader) {
+	for _, key := range guarded {
+		if _, set := r.lines[key]; set {
+			continue
+		}
+		section := key[:strings.LastIndexByte(key, '.')]
+		for _, e := range r.unknown {
+			if e.Key[:max(0, strings.LastIndexByte(e.Key, '.'))] == section {
+				e.Message = fmt.Sprintf("%s is not known to this version, and %s, for which it may stand, is not set", e.Key, key)
+				l.faults = append(l.faults, e)
+			}
+		}
+	}
 }
 
 // sort takes the faults of a reader, which left their keys at the default.

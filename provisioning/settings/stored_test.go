@@ -208,3 +208,35 @@ func FuzzParseStored(f *testing.F) {
 		}
 	})
 }
+
+func TestStored_AKeyOfAnotherNameNeverWidensWhoMaySend(t *testing.T) {
+	const known = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
+	for name, c := range map[string]struct {
+		text   string
+		schema int
+		allow  int // networks
+		usable bool
+	}{
+		"a quoted key with a dot":   {"\"lan.allow\" = 1\n" + known + "[lan]\nallow = [\"10.1.0.0/16\"]\n", Schema + 1, 1, true},
+		"another key beside allow":  {known + "[lan]\nallow = [\"10.1.0.0/16\"]\ngreylist = true\n", Schema + 1, 1, true},
+		"another key without allow": {known + "[lan]\nnetworks = [\"10.1.0.0/16\"]\n", Schema + 1, 0, false},
+		"allow in another spelling": {known + "[lan]\nAllow = [\"10.1.0.0/16\"]\n", Schema + 1, 0, false},
+		"another key for method":    {known + "[upstream]\nway = \"submission\"\n", Schema + 1, 0, false},
+		"our own schema":            {known + "[lan]\ngreylist = true\n", Schema, 0, true},
+	} {
+		stored, err := ParseStored([]byte(c.text), c.schema)
+		if (err == nil) != c.usable || len(stored.LAN.Allow) != c.allow {
+			t.Errorf("%s: %v, allow %v", name, err, stored.LAN.Allow)
+		}
+		if !c.usable {
+			continue
+		}
+		edited, _, err := EditStored([]byte(c.text), c.schema)
+		if err != nil {
+			t.Errorf("%s: editing: %v", name, err)
+		}
+		if again, err := Parse(edited); err != nil || len(again.LAN.Allow) != c.allow {
+			t.Errorf("%s: edited to %v, %v\n%s", name, again.LAN.Allow, err, edited)
+		}
+	}
+}

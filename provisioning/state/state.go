@@ -38,7 +38,7 @@ var ErrDamaged = fault.New(fault.StateDamaged, "both copies of the settings are 
 
 // ErrNewer is wrapped by the error of a Load or Update that found settings of
 // a later format.
-var ErrNewer = fault.New(fault.StateNewer, "the settings were written by a newer Sealpost: install that version again")
+var ErrNewer = fault.New(fault.StateNewer, "the settings were written by a newer Sealpost")
 
 // Area is the flash that holds the two slots, one half of it each.
 type Area interface {

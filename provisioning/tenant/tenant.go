@@ -94,7 +94,7 @@ func (s Site) Permission(t Token) preflight.Finding {
 		if slices.ContainsFunc(t.Scopes, func(has string) bool { return has == scope || strings.HasSuffix(has, "/"+scope) }) {
 			return ok("the token has the scope %s, for %s", scope, orElse(clean(t.User), "who signed in"))
 		}
-		return problem("the token has the scopes %s and not %s: leave upstream.oauth.scopes out of the settings, and sign in again", list(t.Scopes), scope).Coded(fault.TokenScope)
+		return problem("the token has the scopes %s and not %s: leave upstream.oauth.scopes out of the settings", list(t.Scopes), scope).Coded(fault.TokenScope)
 	}
 	const role = "SMTP.SendAsApp"
 	if slices.Contains(t.Roles, role) {
@@ -116,9 +116,9 @@ func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
 	case a.Code != badCredentials || a.Status != "5.7.3" || !s.forExchange():
 		return problem("%s%s", refused, orElse(a.Words, "look the answer up, and check the host and the mailbox in upstream.submission"))
 	case device && !strings.EqualFold(t.User, mailbox) && !t.Opaque:
-		return problem("%s%s signed in: sign in as the mailbox, or give that account Full Access to it", refused, orElse(clean(t.User), "another account")).Coded(fault.SignInOther)
+		return problem("%s%s signed in: give that account Full Access to the mailbox", refused, orElse(clean(t.User), "another account")).Coded(fault.SignInOther)
 	case device:
-		return problem("%scheck that the mailbox is licensed and not blocked, and sign in again", refused).Coded(fault.SignInRefused)
+		return problem("%scheck that the mailbox is licensed and not blocked", refused).Coded(fault.SignInRefused)
 	}
 	object := "ID"
 	where := "; ID is the Object ID under Enterprise applications"

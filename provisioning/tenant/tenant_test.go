@@ -167,7 +167,7 @@ func TestTheFirstMissingStepIsNamedWithItsCure(t *testing.T) {
 		{"no scope", person.Permission(good), certificate.Problem, "has the scopes (none) and not SMTP.Send"},
 		{"no service principal", app.Login(good, mailbox, refused), certificate.Problem, "New-ServicePrincipal -AppId '" + guid + "' -ObjectId '4711' -DisplayName 'Sealpost'; Add-MailboxPermission -Identity 'relay@contoso.com' -User '4711' -AccessRights FullAccess;"},
 		{"an object unknown", app.Login(Token{Opaque: true}, mailbox, refused), certificate.Problem, "-User ID -AccessRights FullAccess; ID is the Object ID under Enterprise applications"},
-		{"somebody else signed in", person.Login(Token{User: "bob@contoso.com"}, mailbox, refused), certificate.Problem, "bob@contoso.com signed in: sign in as the mailbox"},
+		{"somebody else signed in", person.Login(Token{User: "bob@contoso.com"}, mailbox, refused), certificate.Problem, "bob@contoso.com signed in: give that account Full Access"},
 		{"the right one signed in", person.Login(signedIn, mailbox, refused), certificate.Problem, "licensed and not blocked"},
 		{"SMTP AUTH off", app.Login(good, mailbox, Answer{Code: 535, Status: "5.7.139", Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}), certificate.Problem, "Set-CASMailbox -Identity 'relay@contoso.com' -SmtpClientAuthenticationDisabled $false"},
 		{"what is known", app.Login(good, mailbox, Answer{Code: 550, Text: "550 5.7.30", Words: "use OAuth"}), certificate.Problem, "use OAuth"},

@@ -54,12 +54,15 @@ func Listen(path string) (net.Listener, error) {
 	if err := removeDeadSocket(path); err != nil {
 		return nil, err
 	}
-	const ownerOnly = 0o177
-	before := syscall.Umask(ownerOnly)
-	defer syscall.Umask(before)
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the control socket: %w: set control.socket to a shorter or another path", err)
+	}
+	// The usual umask lets nobody else connect before this either. To set it here
+	// would change the mode of files that other goroutines make meanwhile.
+	const ownerOnly = 0o600
+	if err := os.Chmod(path, ownerOnly); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the control socket: %w", err), listener.Close())
 	}
 	return listener, nil
 }
@@ -102,7 +105,7 @@ func New(j Journal) *Server {
 		}
 		_ = stream(r.Context(), j, query, newFlusher(w))
 	})
-	return &Server{mux: mux, http: &http.Server{Handler: mux, ReadHeaderTimeout: requestTimeout, MaxHeaderBytes: 16 << 10,
+	return &Server{mux: mux, http: &http.Server{Handler: mux, ReadHeaderTimeout: requestTimeout, IdleTimeout: requestTimeout, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}}
 }
 

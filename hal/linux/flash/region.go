@@ -61,11 +61,20 @@ func (r *Region) WriteAt(p []byte, off int64) (int, error) {
 // Flush implements [hal.Flash]; it covers the whole device.
 func (r *Region) Flush() error { return r.device.Flush() }
 
+// lockTimeout is the error of a lock that was not had in time. The end of the
+// context is a cause that nobody needs to read.
+type lockTimeout struct {
+	error
+	cause error
+}
+
+func (l *lockTimeout) Unwrap() []error { return []error{l.error, l.cause} }
+
 // Lock excludes every other process, and every other Lock of this Region, until
 // unlock is called or the process ends. It waits until ctx is done and then
 // fails with an error that wraps [ErrInUse].
 func (r *Region) Lock(ctx context.Context) (unlock func() error, err error) {
-	inUse := func() error { return fmt.Errorf("%s is %w (%w)", r.device.file.Name(), ErrInUse, ctx.Err()) }
+	inUse := func() error { return &lockTimeout{fmt.Errorf("%s is %w", r.device.file.Name(), ErrInUse), ctx.Err()} }
 	select {
 	case r.held <- struct{}{}:
 	case <-ctx.Done():

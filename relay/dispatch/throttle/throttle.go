@@ -147,15 +147,18 @@ func (t *Throttle) MemoNeeded() bool {
 }
 
 // Memo is what must outlive a restart, in JSON, for Restore: the accounts with
-// the most recipients first, as many as fit.
+// the most recipients first, as many as fit. Those that do not fit count as
+// saved too: another memo could not hold them either.
 func (t *Throttle) Memo(now time.Time) []byte {
 	names := slices.SortedFunc(maps.Keys(t.accounts), func(a, b string) int {
 		return cmp.Or(t.accounts[b].day.total(now)-t.accounts[a].day.total(now), cmp.Compare(a, b))
 	})
+	for _, a := range t.accounts {
+		a.unsaved = 0
+	}
 	memos, saved := make(map[string]memo), []byte(nil)
 	for _, name := range names {
 		a := t.accounts[name]
-		a.unsaved = 0
 		memos[name] = memo{a.connections, a.rate, a.day}
 		text, err := json.Marshal(memos)
 		if err != nil || len(text) > t.maxMemo {

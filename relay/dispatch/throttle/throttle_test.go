@@ -118,3 +118,17 @@ func TestAFaultIsTheMessagesOwnWhereOthersWereTakenSince(t *testing.T) {
 		t.Error("a forgotten message is blamed")
 	}
 }
+
+func TestThrottle_AsksForNoMemoAgainWhereNotAllFitIntoOne(t *testing.T) {
+	const perDay, maxMemo = 10_000, 4096
+	th, now := New(Limits{Connections: 3, PerDay: perDay}, Pauses{time.Second, time.Minute}, maxMemo), time.Now()
+	for i := range 60 {
+		th.Account(fmt.Sprintf("scanner-%02d-on-the-second-floor@contoso.com", i), now).AddRecipients(now, perDay/50)
+	}
+	if !th.MemoDue() {
+		t.Fatal("nothing is to be saved")
+	}
+	if memo := th.Memo(now); len(memo) == 0 || len(memo) > maxMemo || th.MemoDue() {
+		t.Errorf("a memo of %d octets; another is due: %v", len(memo), th.MemoDue())
+	}
+}

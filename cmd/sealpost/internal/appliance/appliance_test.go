@@ -146,6 +146,21 @@ func TestStorage_ThatIsMissingIsNamedAndRefusesWhatNeedsIt(t *testing.T) {
 	}
 }
 
+func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
+	g := newTestGroup(t)
+	r := newRelayProcess(g, new(Appliance{group: g}).child("relay", []string{"/bin/true"}))
+	r.child.User, r.child.Group, r.child.Capabilities = 0, 0, nil
+	r.forbid()
+	if r.serve(); r.serving() {
+		t.Error("settings that are applied meanwhile start it")
+	}
+	r.allow()
+	if r.serve(); !r.serving() {
+		t.Error("after a reset that failed it is not started")
+	}
+	r.unserve()
+}
+
 func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
 	g := newTestGroup(t)
 	for shown, c := range map[*led.Pattern]*configuration{

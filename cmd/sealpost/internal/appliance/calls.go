@@ -68,11 +68,12 @@ func (a *Appliance) Restart(_ context.Context, by string) error {
 func (a *Appliance) FactoryReset(ctx context.Context, by string) error {
 	a.journal.FactoryReset(by)
 	a.commit.Stop()
-	a.relay.unserve()
+	a.relay.forbid() // also while another process has settings applied
 	a.relay.child.Kill()
 	a.relay.child.Await(stopTimeout)
 	if err := a.storage.erase(ctx); err != nil {
 		// What was not erased goes on: nobody else would start the relay again.
+		a.relay.allow()
 		a.configuration.Reload(context.WithoutCancel(ctx))
 		return fmt.Errorf("erasing what was stored, try again: %w", err)
 	}

@@ -32,6 +32,7 @@ type relayProcess struct {
 
 	mu        sync.Mutex
 	end       context.CancelFunc // ends the relay; nil while none is to run
+	forbidden bool               // none may run: the box is being reset
 	addresses []string           // where it will listen
 	exits     int                // that nobody asked for
 	lastExit  string             // what the last one of them said
@@ -90,7 +91,7 @@ func (r *relayProcess) launch() {
 func (r *relayProcess) serve() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.end != nil {
+	if r.end != nil || r.forbidden {
 		return
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -105,6 +106,20 @@ func (r *relayProcess) unserve() {
 		r.end()
 		r.end = nil
 	}
+}
+
+// forbid ends the relay, and lets none run before allow.
+func (r *relayProcess) forbid() {
+	r.mu.Lock()
+	r.forbidden = true
+	r.mu.Unlock()
+	r.unserve()
+}
+
+func (r *relayProcess) allow() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forbidden = false
 }
 
 func (r *relayProcess) serving() bool {

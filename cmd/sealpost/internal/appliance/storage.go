@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal/fault"
@@ -75,6 +76,9 @@ func (s *storage) handOver() error {
 	return os.Chown(s.path, relayUser, relayUser)
 }
 
+// eraseTimeout is how long erasing may take, the wait for the lock included.
+const eraseTimeout = 4 * time.Minute
+
 // erase takes the state back to what it was before its first use.
 func (s *storage) erase(ctx context.Context) error {
 	if s.fault != nil {
@@ -84,6 +88,8 @@ func (s *storage) erase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
+	defer cancel()
 	unlock, err := ring.Lock(ctx)
 	if err != nil {
 		return err

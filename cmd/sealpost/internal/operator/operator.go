@@ -110,7 +110,7 @@ func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("it is stored, but not in force yet: restart the box: %w", err)
+		return fmt.Errorf("it is stored, but not in force yet: %w", err)
 	}
 	l.awaitRelay(ctx)
 	return nil

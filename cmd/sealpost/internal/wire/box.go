@@ -91,6 +91,9 @@ var ErrNoState = fault.New(fault.NoState, "there is no state yet")
 
 // ExistingState opens a state that is there already.
 func ExistingState(s settings.Settings) (*flash.Device, error) {
+	if s.State.Path == "" {
+		return nil, errors.New("name the state with --state")
+	}
 	device, err := flash.Open(s.State.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoState.With("path", s.State.Path).Wrap(err)
