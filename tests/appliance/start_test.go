@@ -3,6 +3,7 @@ package appliance
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"sealpost/tests/lab"
 )
@@ -70,8 +71,12 @@ func TestBox_KeepsMailOfTheFirstSecondsOfItsFirstStart(t *testing.T) {
 	})
 	b := lab.New(t)
 	b.SetUp(t, s.first())
+	b.Flash.Flash.SlowFlushes(time.Second) // the ring is being made for some seconds
 	b.SwitchOn(t)
 	b.AwaitBanner(t)
+	if strings.Contains(b.KernelLog(), `event="spool opened"`) {
+		t.Error("the ring was made before the first client came")
+	}
 	if err := b.Send("while the ring is being made"); err != nil {
 		t.Errorf("the client heard %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // SectorSize is what survives a power cut whole or not at all, in bytes.
@@ -29,6 +30,7 @@ type Flash struct {
 	// pending holds, oldest first, what was written to a sector and not flushed.
 	pending                       map[int64][][]byte
 	failingWrites, failingFlushes int
+	slow                          time.Duration // which each flush takes
 	readOnly                      bool
 	counts                        Counts
 	random                        *rand.Rand
@@ -68,6 +70,13 @@ func (f *Flash) FailFlushes(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failingFlushes = n
+}
+
+// SlowFlushes has each flush take this long.
+func (f *Flash) SlowFlushes(d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slow = d
 }
 
 // WearOut makes the flash read-only for good, as a card does at the end of its
@@ -139,6 +148,10 @@ func (f *Flash) Flush() error { return f.flush(0, f.Size()) }
 
 // flush makes the earlier writes to these bytes durable.
 func (f *Flash) flush(off, length int64) error {
+	f.mu.Lock()
+	slow := f.slow
+	f.mu.Unlock()
+	time.Sleep(slow)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts.Flushes++
