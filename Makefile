@@ -14,10 +14,11 @@ BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm
 TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 dosfstools exfatprogs mtools gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
-.PHONY: help run test build lint fuzz bench soak image boot clean
+.PHONY: help run check test build lint fuzz bench soak image boot clean
 
 help:
 	@echo 'make run                 relay a message here and now; CONFIG=my.toml: relay to your tenant'
+	@echo 'make check               what to run after each change: no root, no network, nothing to install'
 	@echo 'make test                every test; installs what it needs'
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               the program for each target, into dist/'
@@ -42,6 +43,13 @@ endif
 dist/sealpost:
 	@$(GOBUILD) -o $@ ./cmd/sealpost
 
+# The tests of the code itself. Those that need a software TPM or a server carry
+# the build constraint !quick, or lie in the other folders of tests.
+check: format
+	go vet -tags quick ./...
+	go tool staticcheck -tags quick ./...
+	go test -tags quick ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/architecture ./tests/docs ./tests/nbd ./tests/structure
+
 test:
 	@tests/install $(TEST_PARTS)
 	@$(MAKE) --no-print-directory lint
@@ -65,9 +73,12 @@ $(DIST)/sealpost-linux-amd64: export GOARCH = amd64
 $(TARGETS:%=$(DIST)/sealpost-%):
 	@GOOS=linux $(GOBUILD) -o $@ ./cmd/sealpost
 
-lint:
+.PHONY: format
+format:
 	@unformatted=$$(gofmt -l board cmd hal relay provisioning tests); \
 	if [ -n "$$unformatted" ]; then echo "gofmt is wanted for:"; echo "$$unformatted"; exit 1; fi
+
+lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/install shellcheck

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"sealpost/tests/parts"
 )
 
 // sealpost carries out a command line in a folder with these settings.
@@ -97,14 +95,6 @@ func TestADamagedStateNamesTheCommandThatHelps(t *testing.T) {
 	}
 	if show(); !strings.Contains(errs.String(), "no client certificate yet") {
 		t.Errorf("after erasing: %s", errs.String())
-	}
-}
-
-func TestATPMSaysWhatItCanHold(t *testing.T) {
-	settings := strings.Replace(good, "unix:/nowhere/tpm", parts.StartSwtpm(t).Address(), 1)
-	status, out, errs := sealpost(t, settings, "tpm")
-	if status != exitDone || !strings.Contains(out, ": ready\n") || !strings.Contains(out, "RSA-2048, RSA-3072, P-256, P-384") {
-		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 }
 

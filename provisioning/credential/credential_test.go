@@ -6,12 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"sealpost/hal"
-	"sealpost/hal/linux/tpm"
 	"sealpost/hal/simflash"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
-	"sealpost/tests/parts"
 )
 
 // area is a settings area on a simulated flash that one goroutine uses.
@@ -130,41 +127,6 @@ func TestARefreshTokenThatWasSavedOutlastsAPowerCutAtAnyTime(t *testing.T) {
 				t.Fatalf("cut at call %d: %q is left", call, got)
 			}
 		}
-	}
-}
-
-func TestACredentialSealedByOneTPMIsRefusedByAnother(t *testing.T) {
-	sealedBy := func() keyring.Sealer {
-		chip, err := tpm.New(parts.StartSwtpm(t).Address())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = chip.Close() })
-		return keyring.Sealer{
-			Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
-				return keyring.SealSecret(ctx, chip, name, secret)
-			},
-			Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
-				return keyring.OpenSecret(ctx, chip, name, stored)
-			},
-		}
-	}
-	v := vaultOn(newFlash())
-	v.Sealer = sealedBy()
-	const secret = "a refresh token, longer than what a TPM seals by itself: " +
-		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-	save(t, v, RefreshToken, secret)
-	if stored(t, v, RefreshToken) != secret {
-		t.Error("its own TPM gave something else back")
-	}
-	sections, err := v.Store.Load(t.Context())
-	if err != nil || strings.Contains(string(sections[string(RefreshToken)]), "refresh token, longer") {
-		t.Errorf("it lies there in the clear, or %v", err)
-	}
-	v.Sealer = sealedBy()
-	_, err = v.Load(t.Context(), RefreshToken)
-	if fault := (*hal.TPMFault)(nil); !errors.As(err, &fault) || fault.State != hal.TPMReplaced {
-		t.Errorf("another TPM: %v", err)
 	}
 }
 

@@ -2,13 +2,10 @@ package identity
 
 import (
 	"context"
-	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"testing"
 
-	"sealpost/hal"
 	"sealpost/hal/fault"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
@@ -47,23 +44,6 @@ func TestOfTwoThatMakeTheApplicationsKeyAtOnceOneIsKept(t *testing.T) {
 	}
 	if second := must(OwnApplication(ctx, store, nil, slow, "second")); !second.Certificate.Equal(first.Certificate) {
 		t.Error("the issuer may know the one, and the box signs by the other")
-	}
-}
-
-func TestTheApplicationsKeyIsBornInTheTPMAndSignsThere(t *testing.T) {
-	ctx, store, chip := context.Background(), &memory{}, newTPM(t)
-	generate := func(ctx context.Context) (keyring.Key, error) { return keyring.Generate(ctx, chip, hal.RSA2048) }
-	must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
-	own := must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
-	if own.Key.Protection != keyring.TPMResident {
-		t.Errorf("the key is %s", own.Key.Protection)
-	}
-	signer := must(own.Signer(chip))
-	digest := sha256.Sum256([]byte("an assertion"))
-	options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
-	signature := must(signer.Sign(rand.Reader, digest[:], options))
-	if err := rsa.VerifyPSS(own.Certificate.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, options); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"sealpost/hal"
-	"sealpost/hal/linux/tpm"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
@@ -56,13 +55,6 @@ func bundle(t *testing.T) certificate.Bundle {
 
 func inFile(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
 	return keyring.ProtectInFile(key, binding)
-}
-
-func newTPM(t *testing.T) *tpm.TPM {
-	t.Helper()
-	chip := must(tpm.New(parts.StartSwtpm(t).Address()))
-	t.Cleanup(func() { _ = chip.Close() })
-	return chip
 }
 
 func TestAnImportedCertificateIsThereAtTheNextStart(t *testing.T) {
@@ -109,51 +101,6 @@ func TestAFailedImportChangesNothingAndWipesTheKey(t *testing.T) {
 }
 
 func anything(certificate.Path) error { return nil }
-
-func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
-	ctx := context.Background()
-	store, chip := &memory{}, newTPM(t)
-	if _, err := Complete(ctx, store, chip, nil, anything); !errors.Is(err, ErrNoRequest) {
-		t.Errorf("without a request: %v", err)
-	}
-	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}); !errors.Is(err, ErrPending) {
-		t.Errorf("a second request: %v", err)
-	}
-	if _, err := Import(ctx, store, inFile, bundle(t)); err != nil {
-		t.Errorf("a PFX in the meantime: %v", err)
-	}
-	block, _ := pem.Decode(text)
-	request := must(x509.ParseCertificateRequest(block.Bytes))
-	if err := request.CheckSignature(); err != nil || request.Subject.CommonName != "relay.contoso.com" {
-		t.Errorf("the request is for %s: %v", request.Subject, err)
-	}
-	other := must(authority.IssueP256(nil, "relay.contoso.com"))
-	if _, err := Complete(ctx, store, chip, []*x509.Certificate{other.Leaf}, anything); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
-		t.Errorf("another key's certificate: %v", err)
-	}
-	answer := must(authority.Certify(request.PublicKey, "relay.contoso.com"))
-	answers := []*x509.Certificate{authority.Certificate, answer}
-	refused := errors.New("too old")
-	if _, err := Complete(ctx, store, chip, answers, func(certificate.Path) error { return refused }); !errors.Is(err, refused) {
-		t.Errorf("judged unfit: %v", err)
-	}
-	client, err := Complete(ctx, store, chip, answers, anything)
-	if err != nil || client.Key.Protection != keyring.TPMResident || len(client.Chain) != 1 {
-		t.Fatalf("got %v, %v", client, err)
-	}
-	if _, pending := store.sections[sectionRequest]; pending {
-		t.Error("the request is still pending")
-	}
-	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
-	if err := Abandon(ctx, store); err != nil {
-		t.Error(err)
-	}
-	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
-}
 
 func TestAKeyThatIsNotTheCertificatesIsNotUsed(t *testing.T) {
 	one, other := bundle(t), bundle(t)

@@ -1,3 +1,5 @@
+//go:build !quick
+
 package tpm_test
 
 import (

@@ -31,14 +31,15 @@ import (
 
 // Check gives what would keep mail from arriving.
 func Check(ctx context.Context, b *wire.Box) iter.Seq[preflight.Finding] {
-	return preflight.Run(ctx, checks(ctx, b))
+	return preflight.Run(ctx, checksFor(ctx, b))
 }
 
 // inspection is a preflight of one box.
 type inspection struct{ *wire.Box }
 
-// checks are made in the order in which a message would meet what they look at.
-func checks(ctx context.Context, box *wire.Box) []preflight.Check {
+// checksFor gives the checks of a box, in the order in which a message would meet
+// what they look at.
+func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	b := inspection{box}
 	traits, inTPM := b.Settings.Upstream.Method.Traits(), b.Settings.Keys.Protection == settings.ProtectionTPM
 	checks := []preflight.Check{{Name: "network", Look: checkNetwork}, {Name: "clock", Look: checkClock}}

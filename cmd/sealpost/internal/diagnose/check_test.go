@@ -28,7 +28,7 @@ func TestATPMThatTheSettingsMakeNoUseOfIsNotLookedAt(t *testing.T) {
 	for protection, looked := range map[settings.Protection]bool{settings.ProtectionTPM: true, settings.ProtectionFile: false} {
 		b := &wire.Box{Settings: settings.Default()}
 		b.Settings.Keys.Protection = protection
-		if got := slices.ContainsFunc(checks(t.Context(), b), func(c preflight.Check) bool { return c.Name == "TPM" }); got != looked {
+		if got := slices.ContainsFunc(checksFor(t.Context(), b), func(c preflight.Check) bool { return c.Name == "TPM" }); got != looked {
 			t.Errorf("with keys.protection %q the TPM is looked at: %t", protection, got)
 		}
 	}

@@ -1,0 +1,22 @@
+//go:build !quick
+
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"sealpost/tests/parts"
+)
+
+func TestTheChecksGoAsFarAsTheMailbox(t *testing.T) {
+	c := newCloud(t)
+	configure(t, strings.Replace(c.settings(""), "unix:/nowhere/tpm", parts.StartSwtpm(t).Address(), 1))
+	startRelay(t)
+	if status, out, errs := say("", "check"); status != exitDone || !strings.Contains(out, boxUser+" logged in by XOAUTH2") {
+		t.Errorf("status %d: %s%s", status, out, errs)
+	}
+	if sent := len(c.tenant.Messages()); sent > 0 {
+		t.Errorf("%d messages were sent", sent)
+	}
+}

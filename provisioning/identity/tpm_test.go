@@ -1,0 +1,91 @@
+//go:build !quick
+
+package identity
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"strings"
+	"testing"
+
+	"sealpost/hal"
+	"sealpost/hal/linux/tpm"
+	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/keyring"
+	"sealpost/tests/parts"
+)
+
+func newTPM(t *testing.T) *tpm.TPM {
+	t.Helper()
+	chip := must(tpm.New(parts.StartSwtpm(t).Address()))
+	t.Cleanup(func() { _ = chip.Close() })
+	return chip
+}
+
+func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
+	ctx := context.Background()
+	store, chip := &memory{}, newTPM(t)
+	if _, err := Complete(ctx, store, chip, nil, anything); !errors.Is(err, ErrNoRequest) {
+		t.Errorf("without a request: %v", err)
+	}
+	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}); !errors.Is(err, ErrPending) {
+		t.Errorf("a second request: %v", err)
+	}
+	if _, err := Import(ctx, store, inFile, bundle(t)); err != nil {
+		t.Errorf("a PFX in the meantime: %v", err)
+	}
+	block, _ := pem.Decode(text)
+	request := must(x509.ParseCertificateRequest(block.Bytes))
+	if err := request.CheckSignature(); err != nil || request.Subject.CommonName != "relay.contoso.com" {
+		t.Errorf("the request is for %s: %v", request.Subject, err)
+	}
+	other := must(authority.IssueP256(nil, "relay.contoso.com"))
+	if _, err := Complete(ctx, store, chip, []*x509.Certificate{other.Leaf}, anything); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
+		t.Errorf("another key's certificate: %v", err)
+	}
+	answer := must(authority.Certify(request.PublicKey, "relay.contoso.com"))
+	answers := []*x509.Certificate{authority.Certificate, answer}
+	refused := errors.New("too old")
+	if _, err := Complete(ctx, store, chip, answers, func(certificate.Path) error { return refused }); !errors.Is(err, refused) {
+		t.Errorf("judged unfit: %v", err)
+	}
+	client, err := Complete(ctx, store, chip, answers, anything)
+	if err != nil || client.Key.Protection != keyring.TPMResident || len(client.Chain) != 1 {
+		t.Fatalf("got %v, %v", client, err)
+	}
+	if _, pending := store.sections[sectionRequest]; pending {
+		t.Error("the request is still pending")
+	}
+	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
+	if err := Abandon(ctx, store); err != nil {
+		t.Error(err)
+	}
+	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
+}
+
+func TestTheApplicationsKeyIsBornInTheTPMAndSignsThere(t *testing.T) {
+	ctx, store, chip := context.Background(), &memory{}, newTPM(t)
+	generate := func(ctx context.Context) (keyring.Key, error) { return keyring.Generate(ctx, chip, hal.RSA2048) }
+	must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
+	own := must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
+	if own.Key.Protection != keyring.TPMResident {
+		t.Errorf("the key is %s", own.Key.Protection)
+	}
+	signer := must(own.Signer(chip))
+	digest := sha256.Sum256([]byte("an assertion"))
+	options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	signature := must(signer.Sign(rand.Reader, digest[:], options))
+	if err := rsa.VerifyPSS(own.Certificate.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, options); err != nil {
+		t.Error(err)
+	}
+}
