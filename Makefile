@@ -43,8 +43,8 @@ endif
 dist/sealpost:
 	@$(GOBUILD) -o $@ ./cmd/sealpost
 
-# The tests of the code itself. Those that need a software TPM or a server carry
-# the build constraint !quick, or lie in the other folders of tests.
+# The tests of the code itself. Those that need a software TPM or root carry the
+# build constraint !quick; those that need servers lie in the other folders.
 check: format
 	go vet ./...
 	go tool staticcheck ./...
