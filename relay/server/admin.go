@@ -21,7 +21,7 @@ type queueAdmin interface {
 	queue() (*queue.Queue, error) // nil with the reason where there is none
 	spool() *spool.Spool          // nil where the queue is
 	retryAll() error
-	retries() string // when that is
+	whenRetried() string // for people: when a retry begins
 	retry(id queue.ID) error
 	drop(item queue.Item) error
 }
@@ -60,7 +60,7 @@ func (s *Server) SpoolStat(context.Context) (spool.Stat, error) { return stat(s)
 func (s *Server) SpoolVerify(context.Context) (control.Verification, error) { return verify(s) }
 
 func (s *Server) queue() (*queue.Queue, error) { return s.dispatcher.Queue() }
-func (s *Server) retries() string              { return "now" }
+func (s *Server) whenRetried() string          { return "now" }
 func (s *Server) retryAll() error              { return s.dispatcher.RetryAll() }
 func (s *Server) retry(id queue.ID) error      { return s.dispatcher.Retry(id) }
 func (s *Server) drop(item queue.Item) error   { return s.dispatcher.Drop(item) }
@@ -105,7 +105,7 @@ func (o Offline) queue() (*queue.Queue, error) { return o.Storage.Queue(), nil }
 func (o Offline) spool() *spool.Spool          { return o.Storage.Spool }
 func (o Offline) retry(id queue.ID) error      { return o.Storage.Queue().MakeDue(id) }
 func (o Offline) drop(item queue.Item) error   { return o.Storage.Remove(item.Number) }
-func (o Offline) retries() string              { return "as soon as a relay runs" }
+func (o Offline) whenRetried() string          { return "as soon as a relay runs" }
 func (o Offline) retryAll() error {
 	for ticket := range o.Storage.Queue().Tickets() {
 		if err := o.retry(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
@@ -164,15 +164,15 @@ func printableHeader(text []byte) string {
 }
 
 func retry(a queueAdmin, id string) (control.Done, error) {
-	now := a.retries()
+	when := a.whenRetried()
 	if id == "" {
-		return control.Done{Done: "every message is tried " + now}, a.retryAll()
+		return control.Done{Done: "every message is tried " + when}, a.retryAll()
 	}
 	_, item, err := find(a, id)
 	if err != nil {
 		return control.Done{}, err
 	}
-	return control.Done{Done: "it is tried " + now, ID: item.ID}, a.retry(item.Number)
+	return control.Done{Done: "it is tried " + when, ID: item.ID}, a.retry(item.Number)
 }
 
 func drop(a queueAdmin, id string) (control.Done, error) {
