@@ -34,8 +34,8 @@ run: dist/sealpost
 ifdef CONFIG
 	dist/sealpost relay --config '$(CONFIG)'
 else
-	@tests/install $(RUN_PARTS)
-	@go build -o dist/demo ./tests/demo
+	@tests/tools/install $(RUN_PARTS)
+	@go build -o dist/demo ./tests/tools/demo
 	@dist/demo -program dist/sealpost -dir .run
 endif
 
@@ -48,13 +48,13 @@ dist/sealpost:
 check: format
 	go vet ./...
 	go tool staticcheck ./...
-	go test -tags quick ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/architecture ./tests/docs ./tests/nbd ./tests/structure
+	go test -tags quick ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/suites/architecture ./tests/suites/docs ./tests/rigs/nbd ./tests/tools/structure
 
 test:
-	@tests/install $(TEST_PARTS)
+	@tests/tools/install $(TEST_PARTS)
 	@$(MAKE) --no-print-directory lint
 	@# What waits for whole boxes goes first, and beside what computes.
-	go test -race -count=1 -timeout 18m ./tests/appliance ./relay/... ./hal/... ./provisioning/... ./cmd/... ./tests/technician ./...
+	go test -race -count=1 -timeout 18m ./tests/suites/appliance ./relay/... ./hal/... ./provisioning/... ./cmd/... ./tests/suites/technician ./...
 	@# The race detector leaves time for a part of the spool's crash states only.
 	go test -count=1 -timeout 5m ./relay/spool
 	@$(MAKE) --no-print-directory build
@@ -81,36 +81,36 @@ format:
 lint: format
 	go vet ./...
 	go tool staticcheck ./...
-	@tests/install shellcheck
-	shellcheck tests/install tests/vulncheck tests/fuzz .ci/run board/qemu/image
-	@tests/vulncheck
+	@tests/tools/install shellcheck
+	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image
+	@tests/tools/vulncheck
 
 # Every fuzzer for FUZZTIME; what they find is kept under testdata.
 FUZZTIME := 60s
 fuzz:
-	@tests/fuzz $(FUZZTIME)
+	@tests/tools/fuzz $(FUZZTIME)
 
 # Sealpost against Postfix on one disk, such as make bench BENCH='-only down'.
 bench: dist/sealpost
-	@tests/install $(BENCH_PARTS)
-	@go build -o dist/bench ./tests/bench
+	@tests/tools/install $(BENCH_PARTS)
+	@go build -o dist/bench ./tests/tools/bench
 	@dist/bench -program dist/sealpost $(BENCH)
 
 # Cuts the power of the whole box again and again, such as make soak CUTS=300.
 CUTS := 100
 soak:
-	@tests/install $(TEST_PARTS)
-	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run PowerIsCut ./tests/appliance
+	@tests/tools/install $(TEST_PARTS)
+	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run PowerIsCut ./tests/suites/appliance
 
 # The appliance for QEMU: a kernel, and an initramfs that holds the program.
 image: $(DIST)/sealpost-linux-arm64
-	@tests/install $(IMAGE_PARTS)
+	@tests/tools/install $(IMAGE_PARTS)
 	@board/qemu/image $< $(DIST)/qemu
 
 # Starts it, with its serial console in this terminal.
 boot: image
-	@tests/install $(BOOT_PARTS)
-	@go build -o $(DIST)/boot ./tests/boot
+	@tests/tools/install $(BOOT_PARTS)
+	@go build -o $(DIST)/boot ./tests/tools/boot
 	@$(DIST)/boot -image $(DIST)/qemu
 
 clean:

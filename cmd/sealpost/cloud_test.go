@@ -19,8 +19,8 @@ import (
 
 	"github.com/emersion/go-smtp"
 
-	"sealpost/tests/parts"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 func TestRelay_WorksBySettingsThatAnotherVersionHasStored(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 func TestTheChecksGoAsFarAsTheMailbox(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 
 	"rsc.io/qr"
 
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/tenant"
 )
 
 // refusing is an issuer that gives Entra ID's code.

@@ -15,7 +15,7 @@ import (
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 const (

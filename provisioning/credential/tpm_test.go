@@ -11,7 +11,7 @@ import (
 	"sealpost/hal"
 	"sealpost/hal/linux/tpm"
 	"sealpost/provisioning/keyring"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 func TestACredentialSealedByOneTPMIsRefusedByAnother(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 // memory is a Store that may be told to fail.

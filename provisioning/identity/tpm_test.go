@@ -18,7 +18,7 @@ import (
 	"sealpost/hal/linux/tpm"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/keyring"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 func newTPM(t *testing.T) *tpm.TPM {

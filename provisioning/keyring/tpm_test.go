@@ -16,7 +16,7 @@ import (
 	"sealpost/hal"
 	"sealpost/hal/linux/tpm"
 	"sealpost/provisioning/keyring"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 func open(t *testing.T, s *parts.Swtpm) *tpm.TPM {

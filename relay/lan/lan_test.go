@@ -19,8 +19,8 @@ import (
 	"sealpost/relay/journal"
 	"sealpost/relay/policy"
 	"sealpost/relay/reply"
-	"sealpost/tests/dialogue"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/dialogue"
+	"sealpost/tests/rigs/parts"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -15,7 +15,7 @@ import (
 
 	"sealpost/hal"
 	"sealpost/hal/linux/tpm"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 // terminal makes a pseudo-terminal in raw mode: a character device, like a

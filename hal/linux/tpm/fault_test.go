@@ -21,7 +21,7 @@ import (
 
 	"sealpost/hal"
 	"sealpost/hal/linux/tpm"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 // eventually waits until try succeeds.

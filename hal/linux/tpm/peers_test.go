@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"sealpost/hal"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 // wantFault checks the state an error names; an empty state is any.

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport/linuxudstpm"
 
 	"sealpost/hal"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 // raw is a second client of a software TPM; the first must be closed.

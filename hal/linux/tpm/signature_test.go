@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"sealpost/hal"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 var hashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}

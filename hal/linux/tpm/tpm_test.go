@@ -20,7 +20,7 @@ import (
 
 	"sealpost/hal"
 	"sealpost/hal/linux/tpm"
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 // privateKeys holds one key of each type, made once: RSA takes seconds.

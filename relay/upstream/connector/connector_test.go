@@ -21,8 +21,8 @@ import (
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
-	"sealpost/tests/parts"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

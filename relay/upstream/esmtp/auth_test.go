@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"sealpost/tests/parts"
+	"sealpost/tests/rigs/parts"
 )
 
 // recorder is an Observer that keeps what it hears.

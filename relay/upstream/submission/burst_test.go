@@ -18,7 +18,7 @@ import (
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
 	"sealpost/relay/spool"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/tenant"
 )
 
 // minute is a minute's part in a test.

@@ -9,7 +9,7 @@ import (
 	"unicode"
 
 	"sealpost/relay/envelope"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/tenant"
 )
 
 const unsuccessful = "535 5.7.3 Authentication unsuccessful [LO4P123CA0001.GBRP123.PROD.OUTLOOK.COM]"

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"sealpost/relay/envelope"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/tenant"
 )
 
 const ups = "ups@contoso.com"

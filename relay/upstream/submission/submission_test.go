@@ -22,8 +22,8 @@ import (
 	"sealpost/relay/report"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/transport"
-	"sealpost/tests/parts"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

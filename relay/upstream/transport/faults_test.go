@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"sealpost/relay/upstream"
-	"sealpost/tests/parts"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
 )
 
 func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }

@@ -23,8 +23,8 @@ import (
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/esmtp"
-	"sealpost/tests/parts"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,8 +10,8 @@ import (
 
 	"sealpost/relay/upstream/dns"
 	"sealpost/relay/upstream/reach"
-	"sealpost/tests/parts"
-	"sealpost/tests/tenant"
+	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
 )
 
 func TestTheMailHostIsTheMostPreferredOneAndANullMXIsNone(t *testing.T) {

@@ -1,0 +1,72 @@
+package lab
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sealpost/tests/rigs/site"
+)
+
+// Stick is a USB stick's content, as mtools name it: a file and, behind @@, where
+// in it the file system begins.
+type Stick struct{ Image string }
+
+// Insert puts the stick into the box.
+func (s Stick) Insert(b *Box, name string) error {
+	file, _, _ := strings.Cut(s.Image, "@@")
+	return b.Insert(name, file)
+}
+
+// Tool runs a program that makes or reads sticks.
+func Tool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	output, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, output)
+	}
+	return string(output)
+}
+
+// NewStick is a stick of 64 MiB without partitions, formatted as FAT, with
+// these files.
+func NewStick(t *testing.T, files map[string]string) Stick {
+	t.Helper()
+	s := Stick{filepath.Join(t.TempDir(), "stick")}
+	Tool(t, "mkfs.vfat", "-F", "32", "-C", s.Image, "65536")
+	tree := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(tree, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(files) > 0 {
+		Tool(t, "mcopy", "-s", "-i", s.Image, filepath.Join(tree, "sealpost"), "::")
+	}
+	return s
+}
+
+// FilesFor are all that a box needs to become the site's.
+func FilesFor(s *site.Site) map[string]string {
+	return map[string]string{
+		"sealpost/sealpost.toml": SettingsFor(s),
+		"sealpost/contoso.pfx":   string(s.PFX),
+		"sealpost/password.txt":  s.Password + "\r\n",
+	}
+}
+
+// StickFor holds them.
+func StickFor(t *testing.T, s *site.Site) Stick {
+	t.Helper()
+	return NewStick(t, FilesFor(s))
+}
+
+// Result is what the box wrote onto the stick, which must be out of the box.
+func (s Stick) Result(t *testing.T) string {
+	t.Helper()
+	return Tool(t, "mtype", "-i", s.Image, "::sealpost/result.txt")
+}

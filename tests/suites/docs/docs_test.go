@@ -1,0 +1,215 @@
+// Package docs holds the documentation to the program: what it says can be
+// typed, read and followed.
+//
+// It knows Markdown as far as these pages use it. What a page means is for its
+// reader to judge.
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sealpost/tests/rigs/box"
+)
+
+const tree = "../../.."
+
+// pages are those for people, by their paths in the tree.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	inDocs, err := filepath.Glob(filepath.Join(tree, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	atRoot, err := filepath.Glob(filepath.Join(tree, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]string)
+	for _, file := range append(inDocs, atRoot...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[file] = string(text)
+	}
+	return all
+}
+
+// typed finds what a page shows as typed after a program's name: lines that are
+// set in, and code within a line.
+func typed(page, program string) []string {
+	var found []string
+	for _, match := range regexp.MustCompile("(?m)(?:^    |`)"+program+" ([^`#\n]+)").FindAllStringSubmatch(page, -1) {
+		command, _, _ := strings.Cut(match[1], "  ") // what follows explains it
+		found = append(found, command)
+	}
+	return found
+}
+
+func TestEveryCommandOfTheDocumentationCanBeTyped(t *testing.T) {
+	program, err := box.Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := box.Box{Program: program, Dir: t.TempDir()}
+	seen := make(map[string]bool)
+	for file, page := range pages(t) {
+		for _, command := range typed(page, "sealpost") {
+			for _, alternative := range alternatives(strings.Fields(command)) {
+				path, flags := dissect(alternative)
+				help, err := b.Run(append(slices.Clone(path), "--help")...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(help.Out, "Usage:\n  "+strings.Join(append([]string{"sealpost"}, path...), " ")) {
+					t.Errorf("%s: there is no command sealpost %s", file, command)
+				}
+				for _, flag := range flags {
+					if !strings.Contains(help.Out, "  "+flag+" ") {
+						t.Errorf("%s: sealpost %s has no flag %s", file, command, flag)
+					}
+				}
+				seen[strings.Join(path, " ")] = true
+			}
+		}
+	}
+	if len(seen) < 20 {
+		t.Errorf("only %d commands were found: are they still written as they were?", len(seen))
+	}
+}
+
+// alternatives are the commands of one that names several at once, as in
+// "queue list|show".
+func alternatives(words []string) [][]string {
+	for i, word := range words {
+		if !strings.Contains(word, "|") {
+			continue
+		}
+		var all [][]string
+		for one := range strings.SplitSeq(word, "|") {
+			all = append(all, append(slices.Clone(words[:i]), one))
+		}
+		return all
+	}
+	return [][]string{words}
+}
+
+// dissect tells the names of commands from the flags.
+func dissect(words []string) (path, flags []string) {
+	name := regexp.MustCompile(`^[a-z][a-z-]*$`)
+	for i, word := range words {
+		if strings.HasPrefix(word, "--") {
+			flags = append(flags, word)
+		} else if i == len(path) && name.MatchString(word) {
+			path = append(path, word)
+		}
+	}
+	return path, flags
+}
+
+func TestEveryTargetOfTheDocumentationCanBeMade(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(tree, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, page := range pages(t) {
+		for _, target := range typed(page, "make") {
+			target = strings.Fields(target)[0]
+			if regexp.MustCompile(`^[a-z]+$`).MatchString(target) && !strings.Contains(string(makefile), "\n"+target+":") {
+				t.Errorf("%s: there is no target %s", file, target)
+			}
+		}
+	}
+}
+
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	all := pages(t)
+	for file, page := range all {
+		for _, match := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(page, -1) {
+			target, anchor, _ := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			path := file
+			if target != "" {
+				path = filepath.Join(filepath.Dir(file), target)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+			if anchor != "" && !slices.Contains(anchors(all[path]), anchor) {
+				t.Errorf("%s: %s has no heading #%s", file, path, anchor)
+			}
+		}
+	}
+}
+
+// anchors are the headings of a page as links name them.
+func anchors(page string) []string {
+	var all []string
+	for _, match := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
+		plain := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(match[1]), "")
+		all = append(all, strings.ReplaceAll(plain, " ", "-"))
+	}
+	return all
+}
+
+func TestTheWordsThatPagesExplainAreThoseOfTheProgram(t *testing.T) {
+	said, explained := code(t), 0
+	for file, page := range pages(t) {
+		for _, words := range explainedIn(page) {
+			explained++
+			if !strings.Contains(said, words) {
+				t.Errorf("%s: nothing says %q", file, words)
+			}
+		}
+	}
+	if explained < 30 {
+		t.Errorf("only %d words were found: are they still written as they were?", explained)
+	}
+}
+
+// explainedIn are the pieces of what the tables of words quote, without what is
+// filled in. A piece that is a single word may be another's.
+func explainedIn(page string) []string {
+	var pieces []string
+	for _, table := range regexp.MustCompile(`(?m)^\| words \|.*\n(?:\|.*\n)+`).FindAllString(page, -1) {
+		for row := range strings.Lines(table) {
+			cell := strings.Split(row, "|")[1]
+			for _, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
+				for _, piece := range regexp.MustCompile(`…|: |"|[0-9][0-9.:]*`).Split(quoted[1], -1) {
+					if piece = strings.TrimSpace(piece); strings.Contains(piece, " ") {
+						pieces = append(pieces, piece)
+					}
+				}
+			}
+		}
+	}
+	return pieces
+}
+
+// code is the text of the program.
+func code(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, dir := range []string{"cmd", "hal", "provisioning", "relay"} {
+		err := filepath.WalkDir(filepath.Join(tree, dir), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			all.Write(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all.String()
+}

@@ -1,0 +1,55 @@
+package endtoend
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"testing"
+
+	"sealpost/tests/rigs/parts"
+)
+
+func TestABurstOf100MessagesCostsAtMost3Signatures(t *testing.T) {
+	certificate := clientCertificate(t, authority())
+	postfix := func(protocols string) func(t *testing.T) (int, func() int) {
+		return func(t *testing.T) (int, func() int) {
+			server := startPostfix(t, parts.PostfixConfig{Clients: []*x509.Certificate{certificate.Leaf}, TLS: protocols})
+			return server.Port, func() int {
+				messages, err := server.Messages(100)
+				if err != nil {
+					t.Error(err)
+				}
+				return countContaining(messages, nameOfTheCertificate)
+			}
+		}
+	}
+	standIn := func(version uint16) func(t *testing.T) (int, func() int) {
+		return func(t *testing.T) (int, func() int) {
+			config := tenantConfig(t)
+			config.MaxTLS = version
+			server := startTenant(t, config)
+			return server.Address().Port, func() int { return len(server.Messages()) }
+		}
+	}
+	for name, start := range map[string]func(t *testing.T) (port int, arrived func() int){
+		"Postfix with TLS 1.2":      postfix(">=TLSv1.2, <=TLSv1.2"),
+		"Postfix with TLS 1.3":      postfix(">=TLSv1.3"),
+		"the stand-in with TLS 1.2": standIn(tls.VersionTLS12),
+		"the stand-in with TLS 1.3": standIn(tls.VersionTLS13),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			port, arrived := start(t)
+			s := relaySite(t, told{host: "localhost", port: port}, certificate)
+			if output, err := s.smtpSource(20, 100); err != nil {
+				t.Fatalf("%v: %s\n%s", err, output, s.relay.Log)
+			}
+			if n := arrived(); n != 100 {
+				t.Errorf("%d messages arrived", n)
+			}
+			s.events("delivered", 100)
+			if n := len(s.relay.Log.Events("signature")); n < 1 || n > 3 {
+				t.Errorf("the burst cost %d signatures", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package endtoend
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"strings"
+	"testing"
+
+	"sealpost/tests/rigs/parts"
+)
+
+// keyTypes are the key types and how the software TPM can protect them.
+var keyTypes = []struct {
+	name       string
+	protection string
+	make       func() (crypto.Signer, error)
+}{
+	{"RSA-2048", "tpm-resident", func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }},
+	{"RSA-3072", "tpm-resident", func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 3072) }},
+	{"RSA-4096", "tpm-sealed", func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 4096) }},
+	{"P-256", "tpm-resident", func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }},
+	{"P-384", "tpm-resident", func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) }},
+}
+
+// meaning is what an import says of a protection.
+var meaning = map[string]string{
+	"tpm-resident": "cannot be copied out of the box",
+	"tpm-sealed":   "only this box's TPM can open it, but it lies in the clear in the box's memory",
+}
+
+func TestEveryKeyTypeCarriesMailUnderTLS12AndTLS13(t *testing.T) {
+	t.Parallel()
+	certificates := make(map[string]tls.Certificate)
+	var leaves []*x509.Certificate
+	for _, k := range keyTypes {
+		certificate, err := authority().Issue(must(k.make()), nil, relayName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certificates[k.name] = withRoot(certificate, authority())
+		leaves = append(leaves, certificate.Leaf)
+	}
+	servers := map[string]*parts.Postfix{
+		"1.2": startPostfix(t, parts.PostfixConfig{Clients: leaves, TLS: ">=TLSv1.2, <=TLSv1.2"}),
+		"1.3": startPostfix(t, parts.PostfixConfig{Clients: leaves, TLS: ">=TLSv1.3"}),
+	}
+	for _, k := range keyTypes {
+		t.Run(k.name, func(t *testing.T) {
+			s := newSite(t, told{host: "localhost"})
+			said := s.importPFX(certificates[k.name])
+			for _, words := range []string{k.name, k.protection, meaning[k.protection]} {
+				if !strings.Contains(said, words) {
+					t.Errorf("the import does not say %q:\n%s", words, said)
+				}
+			}
+			for version, postfix := range servers {
+				s.relayTo(postfix.Port)
+				s.mustDeliver()
+				upstream, _ := s.events("delivered", 1)[0]["upstream"].(map[string]any)
+				if upstream["tls"] != "TLS "+version || upstream["key"] != k.protection || upstream["shown"] != "CN="+relayName {
+					t.Errorf("delivered by %v", upstream)
+				}
+			}
+		})
+	}
+	for version, postfix := range servers {
+		messages, err := postfix.Messages(len(keyTypes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := countContaining(messages, nameOfTheCertificate); n != len(keyTypes) {
+			t.Errorf("the Postfix of TLS %s verified %d messages' certificates", version, n)
+		}
+		if n := countContaining(messages, "using TLSv"+version+" with"); n != len(keyTypes) {
+			t.Errorf("the Postfix of TLS %s took %d messages by that version", version, n)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package endtoend
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"sealpost/tests/rigs/dialogue"
+)
+
+// dial connects to the relay from an address of this machine.
+func (s *site) dial(from string) net.Conn {
+	s.t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
+	conn, err := dialer.Dial("tcp", s.address())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// greeted is a connection that the relay has let in.
+func (s *site) greeted(from string) net.Conn {
+	s.t.Helper()
+	conn := s.dial(from)
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	greeting := make([]byte, 4)
+	if _, err := io.ReadFull(conn, greeting); err != nil || string(greeting) != "220 " {
+		s.t.Fatalf("greeted with %q, %v", greeting, err)
+	}
+	return conn
+}
+
+func TestEachLimitHasItsCodeAndItsWords(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		limits string
+		event  string // that the journal has to have
+	}{
+		{"recipients", `recipients = 3`, "delivered"},
+		{"command", `recipients = 3`, ""},
+		{"line", `line = "1000B"`, "not received"},
+		{"declared", `message_size = "5000B"`, ""},
+		{"undeclared", `message_size = "5000B"`, "not received"},
+		{"session", `session = "1s"`, ""},
+		{"session", `idle = "1s"`, ""},
+		{"transactions", `transactions = 2`, ""},
+	} {
+		t.Run(c.limits+" "+c.script, func(t *testing.T) {
+			t.Parallel()
+			upstream := startTenant(t, tenantConfig(t))
+			s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, limits: c.limits}, clientCertificate(t, authority()))
+			if err := dialogue.Play(s.dial("127.0.0.1"), "testdata/"+c.script+".dialogue"); err != nil {
+				t.Errorf("%v\n%s", err, s.relay.Log)
+			}
+			if c.event != "" {
+				s.events(c.event, 1)
+			}
+		})
+	}
+}
+
+func TestAConnectionTooManyIsTurnedAwayUntilAnotherEnds(t *testing.T) {
+	for script, c := range map[string]struct {
+		limits  string
+		holders []string
+	}{
+		"perclient":   {`connections_per_client = 2`, []string{"127.0.0.1", "127.0.0.1", "127.0.0.2"}},
+		"connections": {`connections = 2`, []string{"127.0.0.2", "127.0.0.3"}},
+	} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, told{host: "localhost", limits: c.limits})
+			s.start()
+			var held []net.Conn
+			for _, holder := range c.holders {
+				held = append(held, s.greeted(holder))
+			}
+			if err := dialogue.Play(s.dial("127.0.0.1"), "testdata/"+script+".dialogue"); err != nil {
+				t.Error(err)
+			}
+			s.events("client refused", 1)
+			_, _ = io.WriteString(held[0], "QUIT\r\n")
+			_, _ = io.Copy(io.Discard, held[0])
+			s.greeted("127.0.0.1")
+		})
+	}
+}
+
+func TestAClientOutsideTheAllowedNetworksIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, told{host: "localhost", allow: "127.0.0.1/32"})
+	s.start()
+	if err := dialogue.Play(s.dial("127.0.0.2"), "testdata/stranger.dialogue"); err != nil {
+		t.Error(err)
+	}
+	if event := s.events("client refused", 1)[0]; event["client"] != "127.0.0.2" {
+		t.Errorf("the journal says %v", event)
+	}
+	s.greeted("127.0.0.1")
+}

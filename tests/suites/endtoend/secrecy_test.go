@@ -1,0 +1,132 @@
+package endtoend
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sealpost/tests/rigs/parts"
+)
+
+// secrets are the parts of a private key that must not be found, by name.
+func secrets(t *testing.T, key crypto.Signer) map[string][]byte {
+	t.Helper()
+	found := make(map[string][]byte)
+	put := func(name string, encode func() ([]byte, error)) {
+		der, err := encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[name] = der
+	}
+	put("PKCS#8", func() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(key) })
+	switch key := key.(type) {
+	case *rsa.PrivateKey:
+		found["PKCS#1"] = x509.MarshalPKCS1PrivateKey(key)
+		for name, number := range map[string]*big.Int{"d": key.D, "p": key.Primes[0], "q": key.Primes[1],
+			"dP": key.Precomputed.Dp, "dQ": key.Precomputed.Dq, "qInv": key.Precomputed.Qinv} {
+			found[name] = number.Bytes()
+		}
+	case *ecdsa.PrivateKey:
+		put("SEC 1", func() ([]byte, error) { return x509.MarshalECPrivateKey(key) })
+		put("d", key.Bytes)
+	}
+	return found
+}
+
+// core is the memory of the running relay.
+func (s *site) core() []byte {
+	s.t.Helper()
+	pid := strconv.Itoa(s.relay.PID())
+	output, err := call(s.t, "gcore", "-o", s.path("core"), pid)
+	if err != nil {
+		s.t.Fatalf("gcore: %v: %s", err, output)
+	}
+	file, err := os.Open(s.path("core." + pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer file.Close()
+	// Mapped, as it has the size of the address space that Go sets aside.
+	core, err := syscall.Mmap(int(file.Fd()), 0, int(must(file.Stat()).Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = syscall.Munmap(core) })
+	return core
+}
+
+func TestThePrivateKeyIsFoundNeitherInTheStateNorInTheMemoryOfARelayThatUsedIt(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"RSA-2048", "P-256"} {
+		for _, protection := range []string{"tpm", "file"} {
+			// One after the other, as each core fills more than a gigabyte of disk.
+			t.Run(kind+" protected by "+protection, func(t *testing.T) {
+				certificate, s := usedRelay(t, kind, protection)
+				var wanted needles
+				for name, secret := range secrets(t, certificate.PrivateKey.(crypto.Signer)) {
+					wanted.addSecret(name, secret)
+				}
+				core, state := s.core(), bytes.Join(layers(s.read("box.state")), nil)
+				if !bytes.Contains(core, certificate.Leaf.Raw) || !bytes.Contains(state, certificate.Leaf.Raw) {
+					t.Error("not even the certificate is found in both")
+				}
+				inState, inCore := wanted.in(state), wanted.in(core)
+				// A key in a file is there to be found, which shows that the search finds.
+				there := protection == "file"
+				if len(inState) > 0 != there || len(inCore) > 0 != there {
+					t.Errorf("found in the state: %.300q\nfound in a core of %d bytes: %.300q", inState, len(core), inCore)
+				}
+			})
+		}
+	}
+}
+
+// usedRelay is a relay that has signed with its key.
+func usedRelay(t *testing.T, kind, protection string) (tls.Certificate, *site) {
+	t.Helper()
+	issue := authority().IssueRSA2048
+	if kind == "P-256" {
+		issue = func(names ...string) (tls.Certificate, error) { return authority().IssueP256(nil, names...) }
+	}
+	certificate := withRoot(must(issue(relayName)), authority())
+	postfix := startPostfix(t, parts.PostfixConfig{Clients: []*x509.Certificate{certificate.Leaf}})
+	s := relaySite(t, told{host: "localhost", port: postfix.Port, protection: protection}, certificate)
+	s.mustDeliver()
+	s.events("signature", 1)
+	return certificate, s
+}
+
+func TestTheStateOfOneBoxIsOfNoUseToAnotherTPM(t *testing.T) {
+	t.Parallel()
+	_, s := usedRelay(t, "P-256", "tpm")
+	s.stop()
+	s.tpm = parts.StartSwtpm(t)
+	s.configure()
+	s.start()
+	output, err := s.swaks()
+	if err == nil || !strings.Contains(output, "<** 451 4.3.5") || !strings.Contains(output, "import the certificate again") {
+		t.Errorf("swaks ended with %v:\n%s", err, output)
+	}
+	if cause, _ := s.events("signature failed", 1)[0]["cause"].(string); !strings.Contains(cause, "import the certificate again") {
+		t.Errorf("the journal says %q", cause)
+	}
+}
+
+func (s *site) read(name string) []byte {
+	s.t.Helper()
+	data, err := os.ReadFile(s.path(name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return data
+}

@@ -1,0 +1,110 @@
+package technician
+
+import (
+	"encoding/base64"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/parts"
+)
+
+// screens makes the test write what a technician sees to docs.
+var screens = flag.Bool("screens", false, "write the console's screens to docs/screens")
+
+// pasted is text as a script sends it, line by line.
+func pasted(text string) string {
+	return "send " + strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "\nsend ")
+}
+
+// base64PFX is how an MSP hands over a PFX for a serial line.
+func base64PFX(pfx []byte) string {
+	const line = 64
+	var lines []string
+	for text := base64.StdEncoding.EncodeToString(pfx); text != ""; {
+		n := min(line, len(text))
+		lines, text = append(lines, text[:n]), text[n:]
+	}
+	return strings.Join(lines, "\n") + "\n."
+}
+
+// firstStart is a technician who sets a box up.
+const firstStart = `
+	expect Press Enter to begin
+	send
+	expect This box was never set up
+	expect How [1]:
+	send
+	expect Name of the site
+	send Contoso Leeds
+	expect address      10.0.2.15/24
+	expect Network [1]:
+	send
+	expect Accepted domains:
+	send contoso.com
+	expect port 25      works: mail.contoso.com answers on port 25
+	expect Way out [connector]:
+	send
+	expect mail host [mail.contoso.com]:
+	send
+	expect not know: CN=Test CA
+	expect Authority [1]:
+	send
+	<the authority>
+	expect Certificate [1]:
+	send
+	expect Paste the PFX in base64 now
+	<the PFX>
+	# One typing mistake belongs to it.
+	expect Password of the PFX
+	send correct hors
+	expect The password does not open this PFX
+	send correct horse
+	expect It is in order.
+	expect Default sender
+	send printer@contoso.com
+	expect hears of trouble
+	send alerts@contoso.com
+	expect PIN for this console
+	send
+	expect Type "apply" to put this in force
+	send apply
+	expect It is in force.
+	expect Nothing stands in the way.
+	expect Send a test message to [alerts@contoso.com]:
+	send
+	expect delivered
+	expect Menu:
+`
+
+func TestATechnicianSetsABoxUpOverTheSerialLine(t *testing.T) {
+	s, b := lab.OpenSite(t), lab.New(t)
+	begun := time.Now()
+	b.SwitchOn(t)
+	terminal := b.PlugIn(t)
+	lab.Play(t, terminal, firstStart,
+		"<the authority>", pasted(string(parts.PEM(s.Authority.Certificate.Raw))), "<the PFX>", pasted(base64PFX(s.PFX)))
+	texts, err := s.Postfix.Messages(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("from power-on to the first message delivered: %.1f s", time.Since(begun).Seconds())
+	for _, want := range []string{"Subject: Sealpost test message", `Client CN "relay.contoso.com"`, "verified OK", "Contoso Leeds"} {
+		if !strings.Contains(texts[0], want) {
+			t.Errorf("the message lacks %q:\n%s", want, texts[0])
+		}
+	}
+	if strings.Contains(terminal.Transcript(), "correct horse") {
+		t.Error("the line shows the password")
+	}
+	if *screens {
+		path := filepath.Join("../../../docs/screens", "first-start.txt")
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

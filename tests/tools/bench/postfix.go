@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"sealpost/tests/rigs/parts"
+)
+
+const (
+	postfixPort = 10025
+	sinkPort    = 10026
+)
+
+// postfix is Postfix with its queue on the disk, and smtp-sink behind it.
+type postfix struct {
+	disk   *disk
+	dir    string // configuration and log, on the machine's own file system
+	master *exec.Cmd
+	sink   *exec.Cmd
+}
+
+func (p *postfix) name() string { return "Postfix" }
+
+func (p *postfix) port() int { return postfixPort }
+
+func (p *postfix) pid() int { return p.master.Process.Pid }
+
+func (p *postfix) queue() string { return filepath.Join(p.disk.dir, "queue") }
+
+// start begins with an empty queue.
+func (p *postfix) start(ctx context.Context, healthy bool) error {
+	upstream := closedPort
+	if healthy {
+		upstream = sinkPort
+		if err := p.startSink(ctx); err != nil {
+			return err
+		}
+	}
+	if err := p.configure(upstream); err != nil {
+		return err
+	}
+	p.master = exec.Command("postfix", "-c", p.dir, "start-fg")
+	// The master insists on a session of its own.
+	p.master.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := p.master.Start(); err != nil {
+		p.master = nil
+		return fmt.Errorf("starting Postfix: %w", err)
+	}
+	if err := await(ctx, "Postfix listens", listens(postfixPort)); err != nil {
+		log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+		return fmt.Errorf("%w:\n%s", err, log)
+	}
+	return nil
+}
+
+func (p *postfix) startSink(ctx context.Context) error {
+	const backlog = "1000"
+	p.sink = exec.Command("smtp-sink", "-u", "postfix", fmt.Sprintf("%s:%d", host, sinkPort), backlog)
+	if err := p.sink.Start(); err != nil {
+		p.sink = nil
+		return fmt.Errorf("starting smtp-sink: %w", err)
+	}
+	return await(ctx, "smtp-sink listens", listens(sinkPort))
+}
+
+// mainCF is Debian's Postfix told whom to serve and where to send, and nothing
+// else: its limits of processes and of connections allow 100 clients as they
+// come.
+const mainCF = `compatibility_level = 3.6
+queue_directory = %[1]s
+data_directory = %[2]s/data
+maillog_file = %[2]s/log
+maillog_file_prefixes = %[2]s
+myhostname = mail.contoso.com
+mydestination =
+local_recipient_maps =
+alias_maps =
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+smtpd_relay_restrictions = permit_mynetworks, reject
+relayhost = [127.0.0.1]:%[3]d
+`
+
+// stockServices is master.cf as the package brings it.
+const stockServices = "/usr/share/postfix/master.cf.dist"
+
+func (p *postfix) configure(upstream int) error {
+	data := filepath.Join(p.dir, "data")
+	services, err := os.ReadFile(stockServices)
+	if err != nil {
+		return fmt.Errorf("reading master.cf of the Debian package postfix: %w", err)
+	}
+	if err := errors.Join(os.MkdirAll(p.queue(), 0o755), os.RemoveAll(p.dir), os.MkdirAll(data, 0o755),
+		os.WriteFile(filepath.Join(p.dir, "main.cf"), fmt.Appendf(nil, mainCF, p.queue(), p.dir, upstream), 0o644),
+		os.WriteFile(filepath.Join(p.dir, "master.cf"), services, 0o644)); err != nil {
+		return err
+	}
+	for _, command := range [][]string{
+		{"chown", "postfix", data},
+		{"postconf", "-c", p.dir, "-F", "*/*/chroot=n"},
+		{"postconf", "-c", p.dir, "-MX", "smtp/inet"},
+		{"postconf", "-c", p.dir, "-Me", fmt.Sprintf("%d/inet=%[1]d inet n - n - - smtpd", postfixPort)},
+		{"postconf", "-c", p.dir, "-Me", "postlog/unix-dgram=postlog unix-dgram n - n - 1 postlogd"},
+	} {
+		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("configuring Postfix: %s: %w: %s", strings.Join(command, " "), err, output)
+		}
+	}
+	return nil
+}
+
+// rested tells whether nothing is left to do: all mail is on its way again, or
+// waits for a second attempt.
+func (p *postfix) rested() (bool, error) {
+	for _, queue := range []string{"maildrop", "incoming", "active"} {
+		files := 0
+		err := filepath.WalkDir(filepath.Join(p.queue(), queue), func(_ string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.Type().IsRegular() {
+				files++
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // it has just been sent
+			}
+			return err
+		})
+		if err != nil || files > 0 {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (p *postfix) stop() error {
+	var err error
+	if p.master != nil {
+		var output []byte
+		if output, err = exec.Command("postfix", "-c", p.dir, "abort").CombinedOutput(); err != nil {
+			err = fmt.Errorf("stopping Postfix: %w: %s", err, output)
+			_ = p.master.Process.Kill()
+		}
+		_ = p.master.Wait()
+		p.master = nil
+	}
+	if p.sink != nil {
+		_ = p.sink.Process.Kill()
+		_ = p.sink.Wait()
+		p.sink = nil
+	}
+	return err
+}
+
+// listens tells whether somebody takes connections on port.
+func listens(port int) func() (bool, error) {
+	return func() (bool, error) { return parts.Listens(port), nil }
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"sealpost/tests/rigs/box"
+	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
+)
+
+const password = "correct horse"
+
+// sealpost is Sealpost with its state on the disk, its key in a software TPM,
+// and a stand-in for the tenant behind it.
+type sealpost struct {
+	disk     *disk
+	program  string
+	dir      string // everything but the state, on the machine's own file system
+	tpm      *parts.Swtpm
+	standIn  tenant.Config
+	upstream *tenant.Tenant // nil while down
+	box      *box.Box
+	relay    *box.Relay
+	listens  netip.AddrPort
+}
+
+// newSealpost makes the TPM and the certificates.
+func newSealpost(program, dir string, d *disk) (*sealpost, error) {
+	s := &sealpost{disk: d, program: program, dir: dir}
+	authority, err := parts.NewAuthority("Throwaway CA")
+	if err != nil {
+		return nil, err
+	}
+	own, err := authority.IssueP256(nil, "relay.contoso.com")
+	if err != nil {
+		return nil, err
+	}
+	own.Certificate = append(own.Certificate, authority.Certificate.Raw)
+	pfx, err := parts.PFX(own, password)
+	if err != nil {
+		return nil, err
+	}
+	server, err := authority.IssueP256(nil, "localhost")
+	if err != nil {
+		return nil, err
+	}
+	s.standIn = tenant.Config{Certificate: server, ClientCAs: authority.Pool(),
+		AcceptedDomains: []string{"contoso.com"}, Connector: "relay.contoso.com"}
+	if err := errors.Join(os.MkdirAll(dir, 0o700),
+		os.WriteFile(filepath.Join(dir, "relay.pfx"), pfx, 0o600),
+		os.WriteFile(filepath.Join(dir, "password"), []byte(password+"\n"), 0o600),
+		os.WriteFile(filepath.Join(dir, "ca.pem"), authority.PEM(), 0o600)); err != nil {
+		return nil, err
+	}
+	s.tpm, err = parts.NewSwtpm(filepath.Join(dir, "tpm"))
+	return s, err
+}
+
+func (s *sealpost) name() string { return "Sealpost" }
+
+func (s *sealpost) port() int { return int(s.listens.Port()) }
+
+func (s *sealpost) pid() int { return s.relay.PID() }
+
+// start begins with an empty ring.
+func (s *sealpost) start(_ context.Context, healthy bool) error {
+	host, port := host, closedPort
+	if healthy {
+		var err error
+		if s.upstream, err = tenant.Start(s.standIn); err != nil {
+			return err
+		}
+		host, port = "localhost", s.upstream.Address().Port
+	}
+	var err error
+	if s.box, err = box.New(s.program, s.dir, s.settings(host, port)); err != nil {
+		return err
+	}
+	result, err := s.box.Run("certificate", "import", "--pfx", "relay.pfx", "--password-file", "password")
+	if err != nil {
+		return err
+	}
+	if result.Status != 0 {
+		return fmt.Errorf("importing the certificate: %s", result.Err)
+	}
+	return s.resume()
+}
+
+// resume starts the relay on what the disk holds.
+func (s *sealpost) resume() (err error) {
+	if s.relay, err = s.box.StartRelay(); err != nil {
+		return err
+	}
+	// It may say so a moment after it has started.
+	if err := s.relay.Await(`"event":"listening"`); err != nil {
+		return err
+	}
+	s.listens, err = netip.ParseAddrPort(fmt.Sprint(s.relay.Log.Events("listening")[0]["address"]))
+	return err
+}
+
+// settings are those that come with the program, but for the size of the ring
+// and what one address may take.
+func (s *sealpost) settings(host string, port int) string {
+	return fmt.Sprintf(`[lan]
+smtp = ["127.0.0.1:0"]
+smtps = []
+allow = ["127.0.0.0/8"]
+hostname = "relay.contoso.com"
+
+[limits]
+connections_per_client = 120
+
+[senders]
+accepted_domains = ["contoso.com"]
+
+[upstream.connector]
+host = %q
+port = %d
+ca_file = %q
+
+[keys]
+tpm = %q
+
+[spool]
+size = "1GiB"
+client_share = 100
+
+[state]
+path = %q
+
+[control]
+socket = %q
+
+[journal]
+format = "json"
+`, host, port, filepath.Join(s.dir, "ca.pem"), s.tpm.Address(), filepath.Join(s.disk.dir, "box.state"), filepath.Join(s.dir, "socket"))
+}
+
+// rested tells whether nothing is left to do. What Sealpost answers for has
+// been delivered or lies in the spool.
+func (s *sealpost) rested() (bool, error) { return true, nil }
+
+func (s *sealpost) stop() error {
+	var err error
+	if s.relay != nil && s.relay.Running() {
+		err = s.relay.Stop()
+	}
+	if s.upstream != nil {
+		s.upstream.Close()
+		s.upstream = nil
+	}
+	return err
+}
+
+func (s *sealpost) close() error { return errors.Join(s.stop(), s.tpm.Close()) }

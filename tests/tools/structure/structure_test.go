@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestBack_CountsOnlyLinksThatNoOrderAvoids(t *testing.T) {
+	for want, links := range map[int][]link{
+		0: {{"main", "command"}, {"main", "options"}, {"command", "options"}},
+		1: {{"a", "b"}, {"b", "a"}, {"a", "c"}},
+		2: {{"a", "b"}, {"b", "a"}, {"c", "d"}, {"d", "c"}, {"a", "d"}},
+	} {
+		if got := back(links); got != want {
+			t.Errorf("%v: %d links run back, want %d", links, got, want)
+		}
+	}
+}
+
+func TestPackages_KeepTheirStructure(t *testing.T) {
+	counts, err := Packages("../../..", "cmd", "hal", "provisioning", "relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(counts) < 40 {
+		t.Fatalf("only %d packages were found", len(counts))
+	}
+	for _, c := range counts {
+		if c.Package == "cmd/sealpost" && (c.Lines > 1500 || c.Back > 10) {
+			t.Errorf("cmd/sealpost has %d lines and %d links back: what does more than parse, call and print belongs below it", c.Lines, c.Back)
+		}
+		const largest = 400
+		if c.Large > largest {
+			t.Errorf("%s has a file of %d lines", c.Package, c.Large)
+		}
+	}
+}
+
+func TestTree_HoldsNoPrograms(t *testing.T) {
+	const limit = 128 << 10
+	output, err := exec.Command("git", "-C", "../../..", "ls-files", "-z").Output()
+	if err != nil {
+		t.Fatalf("listing the tree: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.Trim(string(output), "\x00"), "\x00") {
+		info, err := os.Stat(filepath.Join("../../..", name))
+		if err == nil && info.Size() > limit {
+			t.Errorf("%s has %d bytes: more than a source file has", name, info.Size())
+		}
+	}
+}
