@@ -10,8 +10,8 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 # What the tests and the demonstration need beside Go.
 RUN_PARTS  := swtpm
 IMAGE_PARTS := kmod cpio
-BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm
-TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 dosfstools exfatprogs mtools gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
+BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm dosfstools mtools
+TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
 .PHONY: help run check test build lint fuzz bench soak image boot clean

@@ -56,6 +56,9 @@ type Network struct {
 	// Outside lets the box reach the host, at 10.0.2.2, and all that the host
 	// reaches, name servers included.
 	Outside bool
+	// Socket is the Unix socket of a network that speaks QEMU's stream protocol,
+	// in place of QEMU's own.
+	Socket string
 	// Tap is the tap device to use, and Namespace the network namespace it is
 	// in; empty means the caller's.
 	Tap, Namespace string

@@ -69,6 +69,8 @@ func (m *Machine) network() []string {
 	switch {
 	case m.config.Network.Tap != "":
 		back = "tap,id=lan,script=no,downscript=no,ifname=" + m.config.Network.Tap
+	case m.config.Network.Socket != "":
+		back = "stream,id=lan,server=off,addr.type=unix,addr.path=" + m.config.Network.Socket
 	case m.config.Network.Outside:
 		back = "user,id=lan"
 	}

@@ -21,9 +21,14 @@ func NewNTP(address string) (*NTP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the time server: %w", err)
 	}
+	return ServeNTP(conn), nil
+}
+
+// ServeNTP starts a time server on conn, which it closes at its end.
+func ServeNTP(conn net.PacketConn) *NTP {
 	n := &NTP{conn: conn}
 	go n.serve()
-	return n, nil
+	return n
 }
 
 // Lie adds an offset to the time that it tells from now on.

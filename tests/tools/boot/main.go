@@ -1,71 +1,86 @@
-// Command boot starts the appliance in QEMU with the serial console in this
-// terminal, as if its cable were plugged in here.
+// Command boot starts the appliance in QEMU with its serial console in this
+// terminal, beside a practice tenant that takes its mail.
 package main
 
 import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
-
-	"golang.org/x/term"
+	"time"
 
 	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/practice"
 )
 
 const (
-	leave    = 0x1d // Ctrl-]
-	smtp     = 25
-	hostSMTP = 2525
+	// smtpAddress is where this machine reaches the box's port 25.
+	smtpAddress = "127.0.0.1:2525"
+	mac         = "52:54:00:12:34:56"
 	// stateSize is that of a new box's state device, in bytes.
 	stateSize = 1 << 30
 )
 
 func main() {
 	image := flag.String("image", "dist/qemu", "the `folder` with vmlinuz and initramfs")
-	dir := flag.String("dir", ".run/box", "the `folder` with the box's state and TPM, made if need be")
+	dir := flag.String("dir", ".run/box", "the `folder` for the box's state and TPM, and the practice tenant's files")
 	flag.Parse()
 	if err := boot(*image, *dir); err != nil {
-		fmt.Fprintln(os.Stderr, "sealpost boot:", err)
+		fmt.Fprintln(os.Stderr, "boot:", err)
 		os.Exit(1)
 	}
 }
 
 func boot(image, dir string) (err error) {
-	fmt.Printf("Ctrl-] pulls the plug. The box's port %d is 127.0.0.1:%d here; delete %s to have it new from the factory.\n", smtp, hostSMTP, dir)
+	if err := portIsFree(); err != nil {
+		return err
+	}
+	// A Unix socket's path must be short, and QEMU runs in this folder.
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	state := filepath.Join(dir, "state")
 	tpm, err := parts.NewSwtpm(filepath.Join(dir, "tpm"))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, tpm.Close()) }()
+	state := filepath.Join(dir, "state")
 	if err := makeState(state); err != nil {
 		return err
 	}
-	box, err := machine.Start(machine.Config{Image: image, StateFile: state, TPM: tpm,
-		Network: machine.Network{Forward: map[int]int{smtp: hostSMTP}, Outside: true}})
+	site, err := practice.Start(filepath.Join(dir, "practice"), mac, smtpAddress)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	explain(dir)
+	box, err := machine.Start(machine.Config{Image: image, StateFile: state, TPM: tpm, MAC: mac, Network: machine.Network{Socket: site.Socket()}})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
-	cable, err := box.Console()
+	line, err := box.Console()
 	if err != nil {
 		return err
 	}
-	defer cable.Close()
-	return attach(cable)
+	defer line.Close()
+	return (&terminal{line: line, box: box, site: site}).run()
 }
 
-// makeState makes the state device, unless it is there.
+// portIsFree reports an error if another program, such as make run, listens
+// where the box's port 25 is to be reached.
+func portIsFree() error {
+	listener, err := net.Listen("tcp", smtpAddress)
+	if err != nil {
+		return fmt.Errorf("%s is in use; end the other make boot or make run first: %w", smtpAddress, err)
+	}
+	return listener.Close()
+}
+
+// makeState creates the state device, unless it exists.
 func makeState(path string) error {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -77,53 +92,25 @@ func makeState(path string) error {
 	return errors.Join(file.Truncate(stateSize), file.Close())
 }
 
-// attach joins this terminal to the cable, until its user leaves or the box
-// switches itself off.
-func attach(cable net.Conn) error {
-	if input := int(os.Stdin.Fd()); term.IsTerminal(input) {
-		old, err := term.MakeRaw(input)
-		if err != nil {
-			return fmt.Errorf("preparing the terminal: %w", err)
+// explain says what to answer to the console's questions.
+func explain(dir string) {
+	if wd, err := os.Getwd(); err == nil {
+		if short, err := filepath.Rel(wd, dir); err == nil {
+			dir = short
 		}
-		defer func() { _ = term.Restore(input, old) }()
 	}
-	// A terminal that is closed must not leave the machine running.
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	left := make(chan error, 2)
-	go func() {
-		_, err := io.Copy(os.Stdout, cable)
-		left <- err
-	}()
-	go func() { left <- forward(cable, os.Stdin) }()
-	defer fmt.Print("\r\n")
-	select {
-	case err := <-left:
-		return err
-	case <-signals:
-		return nil
-	}
-}
+	fmt.Printf(`%s  The box starts in QEMU. This terminal is its serial console.
 
-// forward copies what is typed, up to the key that leaves.
-func forward(cable io.Writer, keys io.Reader) error {
-	for key := make([]byte, 1); ; {
-		if _, err := io.ReadFull(keys, key); err != nil {
-			return ignoreEnd(err)
-		}
-		if key[0] == leave {
-			return nil
-		}
-		if _, err := cable.Write(key); err != nil {
-			return err
-		}
-	}
-}
+A practice tenant runs beside it. Answer the console's questions with Enter, and
+  Accepted domains   %s
+  Authority          Enter, then Ctrl-] a   pastes the tenant's authority
+  PFX in base64      Ctrl-] p               pastes the certificate and its key
+  Password           %s
+  Alert address      alerts@%s
 
-// ignoreEnd takes the end of standard input for leaving.
-func ignoreEnd(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
+  Ctrl-] s   plugs in the practice stick, or pulls it out: it sets the box up too
+  Ctrl-] q   switches the box off
+
+The box's port 25 is %s here. To start with a new box, delete %s.
+`, time.Now().Format(time.TimeOnly), practice.Domain, practice.Password, practice.Domain, smtpAddress, dir)
 }

@@ -1,0 +1,154 @@
+package practice
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"sealpost/tests/rigs/parts"
+)
+
+const (
+	clientName = "relay." + Domain
+	// Password opens the practice PFX.
+	Password = "practice"
+)
+
+// Files are what a technician brings to a site. They lie in Dir and stay the
+// same from one start to the next, as the box keeps what it was given.
+type Files struct {
+	Dir       string
+	Authority []byte // the certificate of the authority, in PEM
+	PFX       []byte
+	server    tls.Certificate
+}
+
+// Names of the files in Dir.
+const (
+	authorityFile = "authority.pem"
+	pfxFile       = "relay.pfx"
+	textFile      = "relay.txt" // the PFX in base64, as certutil -encode writes it
+	serverFile    = "server.pem"
+	stickFile     = "stick.img"
+)
+
+// Stick is the image of a USB stick with the settings, the PFX and its password.
+func (f Files) Stick() string { return filepath.Join(f.Dir, stickFile) }
+
+// PFXText is the PFX in base64 between BEGIN and END lines.
+func (f Files) PFXText() string {
+	const width = 64
+	var text strings.Builder
+	text.WriteString("-----BEGIN CERTIFICATE-----\n")
+	for encoded := base64.StdEncoding.EncodeToString(f.PFX); encoded != ""; {
+		n := min(width, len(encoded))
+		text.WriteString(encoded[:n] + "\n")
+		encoded = encoded[n:]
+	}
+	return text.String() + "-----END CERTIFICATE-----\n"
+}
+
+// Settings are those of a box at the practice site.
+func (f Files) Settings() string {
+	return fmt.Sprintf("[site]\nname = \"Practice\"\nalert = \"alerts@%[1]s\"\n\n[senders]\naccepted_domains = [%[1]q]\ndefault = \"printer@%[1]s\"\n\n"+
+		"[upstream.connector]\nhost = %[2]q\nca = \"\"\"\n%[3]s\"\"\"\n", Domain, MailHost, f.Authority)
+}
+
+// makeFiles reads the files in dir, and makes them if they are not there.
+func makeFiles(dir string) (f Files, err error) {
+	f.Dir = dir
+	if f.Authority, err = os.ReadFile(filepath.Join(dir, authorityFile)); errors.Is(err, fs.ErrNotExist) {
+		return f, f.create()
+	}
+	if err != nil {
+		return f, err
+	}
+	if f.PFX, err = os.ReadFile(filepath.Join(dir, pfxFile)); err != nil {
+		return f, err
+	}
+	server := filepath.Join(dir, serverFile)
+	f.server, err = tls.LoadX509KeyPair(server, server)
+	return f, err
+}
+
+// create issues the certificates and writes the files. The authority is written
+// last: it says that the others are whole.
+func (f *Files) create() error {
+	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
+		return err
+	}
+	authority, err := parts.NewAuthority("Practice CA")
+	if err != nil {
+		return err
+	}
+	if f.server, err = authority.IssueP256(nil, MailHost); err != nil {
+		return err
+	}
+	client, err := authority.IssueRSA2048(clientName)
+	if err != nil {
+		return err
+	}
+	client.Certificate = append(client.Certificate, authority.Certificate.Raw)
+	if f.PFX, err = parts.PFX(client, Password); err != nil {
+		return err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(f.server.PrivateKey)
+	if err != nil {
+		return err
+	}
+	server := append(parts.PEM(f.server.Certificate...), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	f.Authority = authority.PEM()
+	if err := f.makeStick(); err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{{pfxFile, f.PFX}, {textFile, []byte(f.PFXText())}, {serverFile, server}, {authorityFile, f.Authority}} {
+		if err := os.WriteFile(filepath.Join(f.Dir, file.name), file.content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeStick formats the image of a USB stick and copies the files onto it.
+func (f *Files) makeStick() error {
+	folder := filepath.Join(f.Dir, "stick", "sealpost")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{"sealpost.toml": f.Settings(), "practice.pfx": string(f.PFX), "password.txt": Password + "\r\n"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	_ = os.Remove(f.Stick())
+	for _, command := range [][]string{
+		{"mkfs.vfat", "-F", "32", "-C", f.Stick(), "65536"},
+		{"mcopy", "-s", "-i", f.Stick(), folder, "::"},
+	} {
+		program := exec.Command(command[0], command[1:]...)
+		// mkfs.vfat is in a folder that is not on every user's path.
+		program.Path = lookPath(command[0])
+		if output, err := program.CombinedOutput(); err != nil {
+			return fmt.Errorf("making the practice stick: %s: %w\n%s", command[0], err, output)
+		}
+	}
+	return nil
+}
+
+func lookPath(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	return filepath.Join("/usr/sbin", name)
+}

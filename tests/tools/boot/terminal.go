@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+
+	"sealpost/tests/rigs/machine"
+	"sealpost/tests/rigs/practice"
+)
+
+const (
+	escape = 0x1d // Ctrl-]
+	// pollInterval is the time between two looks for new mail at the tenant.
+	pollInterval = 100 * time.Millisecond
+)
+
+// errQuit ends the session on the user's request.
+var errQuit = errors.New("quit")
+
+// terminal connects the user's terminal to the box's serial line.
+type terminal struct {
+	line     net.Conn
+	box      *machine.Machine
+	site     *practice.Site
+	inserted bool // the practice stick
+}
+
+// run copies both ways until the user quits, either side closes, or a signal
+// arrives.
+func (t *terminal) run() error {
+	if input := int(os.Stdin.Fd()); term.IsTerminal(input) {
+		old, err := term.MakeRaw(input)
+		if err != nil {
+			return fmt.Errorf("preparing the terminal: %w", err)
+		}
+		defer func() { _ = term.Restore(input, old) }()
+	}
+	// QEMU must not outlive a closed terminal.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan error, 2)
+	go func() {
+		_, err := io.Copy(os.Stdout, t.line)
+		done <- err
+	}()
+	go func() { done <- t.readKeys(os.Stdin) }()
+	mail := time.NewTicker(pollInterval)
+	defer mail.Stop()
+	defer fmt.Print("\r\n")
+	for shown := 0; ; {
+		select {
+		case err := <-done:
+			if errors.Is(err, errQuit) || errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		case <-signals:
+			return nil
+		case <-mail.C:
+			messages := t.site.Tenant.Messages()
+			for _, m := range messages[shown:] {
+				show(m.Client.Subject.String(), m.Sender, m.Recipients)
+			}
+			shown = len(messages)
+		}
+	}
+}
+
+// show prints that the practice tenant received a message.
+func show(client, sender string, recipients []string) {
+	fmt.Printf("\r\n%s  [practice tenant] received mail from <%s> for %v, client certificate %s\r\n",
+		time.Now().Format(time.TimeOnly), sender, recipients, client)
+}
+
+// readKeys sends what is typed to the box, and carries out the escape commands.
+func (t *terminal) readKeys(keys io.Reader) error {
+	escaped := false
+	for key := make([]byte, 1); ; {
+		if _, err := io.ReadFull(keys, key); err != nil {
+			return err
+		}
+		switch {
+		case escaped:
+			escaped = false
+			if err := t.command(key[0]); err != nil {
+				return err
+			}
+		case key[0] == escape:
+			escaped = true
+		default:
+			if _, err := t.line.Write(key); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// command carries out the escape command of a key; other keys do nothing.
+func (t *terminal) command(key byte) error {
+	switch key {
+	case 'a':
+		return t.paste(string(t.site.Files.Authority))
+	case 'p':
+		return t.paste(t.site.Files.PFXText())
+	case 's':
+		return t.toggleStick()
+	case 'q', escape:
+		return errQuit
+	}
+	return nil
+}
+
+// paste sends text to the box as a terminal program does.
+func (t *terminal) paste(text string) error {
+	_, err := io.WriteString(t.line, text)
+	return err
+}
+
+// toggleStick plugs the practice stick in, or pulls it out.
+func (t *terminal) toggleStick() error {
+	const name = "practice"
+	var err error
+	if t.inserted {
+		err = t.box.Remove(name)
+	} else {
+		err = t.box.Insert(name, t.site.Files.Stick())
+	}
+	if err != nil {
+		return fmt.Errorf("moving the practice stick: %w", err)
+	}
+	t.inserted = !t.inserted
+	fmt.Printf("\r\n[stick %s]\r\n", map[bool]string{true: "plugged in", false: "pulled out"}[t.inserted])
+	return nil
+}
