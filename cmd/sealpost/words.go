@@ -19,6 +19,7 @@ var words = fault.Words{
 	fault.NoRequest:          "import a PFX, or make a request first with: sealpost certificate request --name NAME",
 	fault.SpoolForeign:       "to give up what is there and begin anew: sealpost spool format --yes",
 	fault.SpoolOtherTPM:      "or give the mail up with: sealpost spool format --yes",
+	fault.SpoolOpening:       "wait a minute and try again; until then mail is relayed without it",
 	fault.NoClientSecret:     "enter it with: sealpost tenant secret",
 	fault.NoSignIn:           "sign the box in with: sealpost tenant login",
 	fault.SignInOther:        "or sign in as the mailbox with: sealpost tenant login",

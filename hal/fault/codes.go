@@ -22,6 +22,7 @@ const (
 	// The spool.
 	SpoolForeign  Code = "spool-foreign"   // the ring holds no spool of this box
 	SpoolOtherTPM Code = "spool-other-tpm" // the spool was sealed by another TPM
+	SpoolOpening  Code = "spool-opening"   // the spool is being formatted or read
 
 	// Access tokens.
 	NoClientSecret     Code = "no-client-secret"
@@ -45,7 +46,7 @@ const (
 var All = []Code{
 	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, NoTrial,
 	NoCertificate, CertificateRefused, RequestPending, NoRequest,
-	SpoolForeign, SpoolOtherTPM,
+	SpoolForeign, SpoolOtherTPM, SpoolOpening,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
 	NoRelay, NoAppliance, NoInit,
 }

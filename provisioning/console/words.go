@@ -26,6 +26,7 @@ var words = fault.Words{
 	fault.NoRequest:          "paste a PFX, or make a request first",
 	fault.SpoolForeign:       "to give up what is there and begin anew, choose factory reset in the menu",
 	fault.SpoolOtherTPM:      "or give the mail up: choose factory reset in the menu",
+	fault.SpoolOpening:       "wait a minute and look again; until then mail is relayed without it",
 	fault.NoClientSecret:     "type it under tenant in the menu",
 	fault.NoSignIn:           "sign the box in under tenant in the menu",
 	fault.SignInOther:        "or sign in as the mailbox under tenant in the menu",

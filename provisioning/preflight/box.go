@@ -70,6 +70,12 @@ func Spool(messages int, room, size int64) []Finding {
 	return ok("%s", free)
 }
 
+// SpoolOpening is the finding while a new spool is formatted or an old one read,
+// which takes a minute on slow flash.
+func SpoolOpening() []Finding {
+	return note("it is still being opened; until then mail is relayed, and not kept")
+}
+
 // Held judges whether mail leaves.
 func Held(reason string, code fault.Code) []Finding {
 	if reason == "" {

@@ -2,14 +2,14 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/relay/queue"
 )
 
-var errNoSpool = errors.New("the spool is not open")
+var errNoSpool = fault.New(fault.SpoolOpening, "the spool is not open yet")
 
 // SetQueue gives the dispatcher its queue, with the mail of earlier runs in it.
 func (d *Dispatcher) SetQueue(q *queue.Queue) {

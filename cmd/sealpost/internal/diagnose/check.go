@@ -16,6 +16,7 @@ import (
 
 	"sealpost/cmd/sealpost/internal/machine"
 	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/fault"
 	"sealpost/hal/linux/clock"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
@@ -131,6 +132,9 @@ func (b inspection) checkRelay(ctx context.Context) []preflight.Finding {
 
 func (b inspection) checkSpool(ctx context.Context) []preflight.Finding {
 	found, err := askRelay(ctx, b, control.Client.SpoolStat)
+	if fault.CodeOf(err) == fault.SpoolOpening {
+		return preflight.SpoolOpening()
+	}
 	if err != nil {
 		return preflight.Problem(err)
 	}
