@@ -128,6 +128,8 @@ protection = "file"
 tpm = "unix:/nowhere/tpm"
 [spool]
 size = "8MiB"
+[state]
+path = "box.state"
 `, c.tenant.Address().Port, boxUser, ca, boxClient, c.url("/token"), c.url("/device"), ca, oauth)
 }
 

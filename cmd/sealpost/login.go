@@ -23,7 +23,7 @@ func loginCommand(o *options) *cobra.Command {
 	return leaf("login", "Sign the box in with a device code", 0, func(c *cobra.Command, _ []string) error {
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
-		b, err := o.Open(wire.AnyState)
+		b, err := o.openBox(c, wire.AnyState)
 		if err != nil {
 			return err
 		}

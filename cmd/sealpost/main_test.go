@@ -26,7 +26,7 @@ func sealpost(t *testing.T, settings string, args ...string) (status int, out, e
 	return status, stdout.String(), stderr.String()
 }
 
-const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\ntpm = \"unix:/nowhere/tpm\"\n[spool]\nsize = \"8MiB\"\n"
+const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\ntpm = \"unix:/nowhere/tpm\"\n[spool]\nsize = \"8MiB\"\n[state]\npath = \"box.state\"\n"
 
 func TestEveryCommandLineEndsWithItsStatusAndWords(t *testing.T) {
 	for _, c := range []struct {

@@ -54,9 +54,18 @@ func leaf(use, short string, n int, do func(c *cobra.Command, args []string) err
 // some seconds to make an RSA key.
 const tpmTimeout = 2 * time.Minute
 
+// openBox opens the box, and says so if it created the state.
+func (o *options) openBox(c *cobra.Command, open wire.Opener) (*wire.Box, error) {
+	b, err := o.Open(open)
+	if err == nil && b.Created {
+		fmt.Fprintf(c.ErrOrStderr(), "created %s, %d MiB, for the settings, keys and undelivered mail\n", b.Settings.State.Path, b.Device.Size()>>20)
+	}
+	return b, err
+}
+
 // withBox opens the box for one command with a limit on the TPM's time.
 func (o *options) withBox(c *cobra.Command, open wire.Opener, do func(context.Context, *wire.Box) error) error {
-	b, err := o.Open(open)
+	b, err := o.openBox(c, open)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,11 @@ func relayCommand(o *options) *cobra.Command {
 		}
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
-		r := wire.Relay{Box: b, Journal: journal.New(wire.LogHandler(b.Settings.Journal, c.ErrOrStderr())),
+		log := journal.New(wire.LogHandler(b.Settings.Journal, c.ErrOrStderr()))
+		if b.Created {
+			log.StateCreated(b.Settings.State.Path, b.Device.Size())
+		}
+		r := wire.Relay{Box: b, Journal: log,
 			Appliance: onAppliance, Readable: []string{appliance.NetworkDir}}
 		return errors.Join(r.Run(ctx, version), b.Close())
 	})

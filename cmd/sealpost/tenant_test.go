@@ -208,7 +208,7 @@ func TestACommandThatTheSettingsHaveNoUseForSaysSo(t *testing.T) {
 }
 
 func TestTheScriptUploadsTheCertificateThatSigns(t *testing.T) {
-	configure(t, "[upstream]\nmethod = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n[upstream.oauth]\nclient_id = \""+boxClient+"\"\n[lan]\nhostname = \"relay.contoso.com\"\n[keys]\nprotection = \"file\"\n[spool]\nsize = \"8MiB\"\n")
+	configure(t, "[upstream]\nmethod = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n[upstream.oauth]\nclient_id = \""+boxClient+"\"\n[lan]\nhostname = \"relay.contoso.com\"\n[keys]\nprotection = \"file\"\n[spool]\nsize = \"8MiB\"\n[state]\npath = \"box.state\"\n")
 	_, certificate, _ := say("", "tenant", "certificate")
 	block, _ := pem.Decode([]byte(certificate))
 	status, out, errs := say("", "tenant", "script")

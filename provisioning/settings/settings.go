@@ -182,7 +182,8 @@ type Spool struct {
 
 // State names the one file or block device the box keeps everything on.
 type State struct {
-	// Path of the file or block device. Default: "box.state".
+	// Path of the file or block device. Default: empty, meaning box.state in the
+	// folder that the service manager or the user keeps for state.
 	Path string `toml:"path"`
 }
 
@@ -233,7 +234,6 @@ func Default() Settings {
 		Retry:   Retry{First: minutes(1), Longest: hours(1), Age: hours(5 * 24), Warning: hours(4)},
 		Keys:    Keys{TPM: "/dev/tpmrm0", Protection: ProtectionTPM},
 		Spool:   Spool{Size: 512 << 20, ClientShare: 50},
-		State:   State{Path: "box.state"},
 		Journal: Journal{Format: FormatText},
 	}
 }

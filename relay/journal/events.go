@@ -176,6 +176,11 @@ func (j *Journal) Damaged(number uint64, id string, cause error) {
 	j.event(slog.LevelError, EventDamaged, withCause(cause, slog.Uint64("number", number), idAttr(id))...)
 }
 
+// StateCreated records that there was no state, and where it is now.
+func (j *Journal) StateCreated(path string, octets int64) {
+	j.event(slog.LevelInfo, EventStateCreated, slog.String("path", path), slog.Int64("octets", octets))
+}
+
 // SpoolOpened records what was found in the spool.
 func (j *Journal) SpoolOpened(messages int, octets int64, cipher string, lasted time.Duration) {
 	j.event(slog.LevelInfo, EventSpoolOpened, slog.Int("messages", messages), slog.Int64("octets", octets),

@@ -44,6 +44,7 @@ const (
 	EventNobodyToTell                 Event = "nobody to tell"
 	EventDroppedByHand                Event = "dropped by hand"
 	EventDamaged                      Event = "damaged"
+	EventStateCreated                 Event = "state created"
 	EventSpoolOpened                  Event = "spool opened"
 	EventSpoolDamaged                 Event = "spool damaged"
 	EventNoSpool                      Event = "no spool"

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"sealpost/hal"
@@ -38,6 +39,7 @@ type Box struct {
 	Device   *flash.Device
 	Store    *state.Store
 	TPM      *tpm.TPM
+	Created  bool // the state did not exist before
 }
 
 // Opener opens the state.
@@ -49,6 +51,7 @@ func (o Options) Open(open Opener) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, missing := os.Lstat(s.State.Path)
 	device, err := open(s)
 	if err != nil {
 		return nil, err
@@ -57,7 +60,12 @@ func (o Options) Open(open Opener) (*Box, error) {
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
-	return assemble(s, device, store)
+	b, err := assemble(s, device, store)
+	if err != nil {
+		return nil, err
+	}
+	b.Created = errors.Is(missing, fs.ErrNotExist)
+	return b, nil
 }
 
 // assemble takes the device over, also with an error.
@@ -66,7 +74,7 @@ func assemble(s settings.Settings, device *flash.Device, store *state.Store) (*B
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
-	return &Box{s, device, store, chip}, nil
+	return &Box{Settings: s, Device: device, Store: store, TPM: chip}, nil
 }
 
 // Close closes the TPM and the state.
@@ -109,6 +117,11 @@ func AnyState(s settings.Settings) (*flash.Device, error) {
 	device, err := ExistingState(s)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return device, err
+	}
+	if path, err := DefaultState(); err == nil && path == s.State.Path {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, fmt.Errorf("creating the folder for the state: %w", err)
+		}
 	}
 	if err := flash.Create(s.State.Path, state.AreaSize+int64(s.Spool.Size)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making the state file: %w", err)

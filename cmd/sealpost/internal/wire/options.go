@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/settings"
@@ -32,14 +33,41 @@ func (o Options) Settings() (settings.Settings, error) {
 	if err != nil {
 		return settings.Settings{}, err
 	}
-	o.override(&s)
+	if err := o.override(&s); err != nil {
+		return settings.Settings{}, err
+	}
 	return s, nil
 }
 
-func (o Options) override(s *settings.Settings) {
+func (o Options) override(s *settings.Settings) (err error) {
 	s.State.Path = cmp.Or(o.State, s.State.Path)
+	if s.State.Path == "" {
+		if s.State.Path, err = DefaultState(); err != nil {
+			return err
+		}
+	}
 	s.Keys.TPM = cmp.Or(settings.TPMAddress(o.TPM), s.Keys.TPM)
 	s.Control.Socket = cmp.Or(o.Control, s.Control.Socket)
+	return nil
+}
+
+// DefaultState is the path of the state where neither the settings nor the
+// options name one: in the folder that systemd keeps for the service
+// (systemd.exec(5), StateDirectory=), else in the user's state folder (XDG Base
+// Directory Specification).
+func DefaultState() (string, error) {
+	const name = "box.state"
+	if dirs := filepath.SplitList(os.Getenv("STATE_DIRECTORY")); len(dirs) > 0 && filepath.IsAbs(dirs[0]) {
+		return filepath.Join(dirs[0], name), nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sealpost", name), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a folder for the state: %w: set state.path, or name the state with --state", err)
+	}
+	return filepath.Join(home, ".local", "state", "sealpost", name), nil
 }
 
 // storedSettings reads the settings from the state, as the appliance keeps them.
