@@ -14,18 +14,20 @@ BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm dosfstools mtools
 TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
-.PHONY: help run check test build lint fuzz bench soak image boot clean
+.PHONY: help run check test build lint fuzz bench soak image boot parts licenses clean
 
 help:
 	@echo 'make run                 relay a message here and now; CONFIG=my.toml: relay to your tenant'
 	@echo 'make check               what to run after each change: no root, no network, nothing to install'
 	@echo 'make test                every test; installs what it needs'
+	@echo 'make parts               installs what make test needs, and no more'
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               the program for each target, into dist/'
 	@echo 'make image, make boot    the appliance for QEMU, and its start with a console here'
 	@echo 'make fuzz FUZZTIME=60s   every fuzzer'
 	@echo 'make bench               Sealpost beside Postfix under the same load'
 	@echo 'make soak CUTS=100       cuts the power of a whole box again and again'
+	@echo 'make licenses            cmd/sealpost/licenses.txt, after a change of go.mod'
 	@echo 'make clean               removes what the others made'
 
 
@@ -50,8 +52,11 @@ check: format
 	go tool staticcheck ./...
 	go test -tags quick ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/suites/architecture ./tests/suites/docs ./tests/rigs/nbd ./tests/tools/structure
 
-test:
+# The Debian packages that the tests use.
+parts:
 	@tests/tools/install $(TEST_PARTS)
+
+test: parts
 	@$(MAKE) --no-print-directory lint
 	@# What waits for whole boxes goes first, and beside what computes.
 	go test -race -count=1 -timeout 18m ./tests/suites/appliance ./relay/... ./hal/... ./provisioning/... ./cmd/... ./tests/suites/technician ./...
@@ -112,6 +117,11 @@ boot: image
 	@tests/tools/install $(BOOT_PARTS)
 	@go build -o $(DIST)/boot ./tests/tools/boot
 	@$(DIST)/boot -image $(DIST)/qemu
+
+# The licenses of everything that is linked, which sealpost licenses prints.
+licenses:
+	@go run ./tests/tools/licenses > licenses.new
+	@mv licenses.new cmd/sealpost/licenses.txt
 
 clean:
 	rm -rf dist .run

@@ -1,0 +1,21 @@
+package main
+
+import (
+	_ "embed"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// licenses are those of everything that is linked into the program; make
+// licenses writes them.
+//
+//go:embed licenses.txt
+var licenses string
+
+func licensesCommand() *cobra.Command {
+	return leaf("licenses", "Print the licenses of what Sealpost is built from", 0, func(c *cobra.Command, _ []string) error {
+		_, err := io.WriteString(c.OutOrStdout(), licenses)
+		return err
+	})
+}
