@@ -124,6 +124,7 @@ func (t *Terminal) Type(keys string) error {
 //
 //	expect Name of the site     waits for these words
 //	send Contoso Leeds          types them and Enter; alone, Enter
+//	type <Ctrl-]>q              types these keys, and no Enter
 //	# a comment
 func (t *Terminal) Play(script string) error {
 	number := 0
@@ -147,6 +148,8 @@ func (t *Terminal) step(line string) error {
 		return t.Expect(words)
 	case "send":
 		return t.Send(words)
+	case "type":
+		return t.Type(strings.ReplaceAll(words, "<Ctrl-]>", "\x1d"))
 	}
 	return errors.New("not a step of a script")
 }

@@ -21,7 +21,7 @@ const (
 	smtpAddress = "127.0.0.1:2525"
 	mac         = "52:54:00:12:34:56"
 	// stateSize is that of a new box's state device, in bytes.
-	stateSize = 1 << 30
+	stateSize = 128 << 20
 )
 
 func main() {

@@ -55,7 +55,9 @@ func (t *terminal) run() error {
 	mail := time.NewTicker(pollInterval)
 	defer mail.Stop()
 	defer fmt.Print("\r\n")
-	for shown := 0; ; {
+	shown := 0
+	defer func() { t.showMail(&shown) }()
+	for {
 		select {
 		case err := <-done:
 			if errors.Is(err, errQuit) || errors.Is(err, io.EOF) {
@@ -65,19 +67,20 @@ func (t *terminal) run() error {
 		case <-signals:
 			return nil
 		case <-mail.C:
-			messages := t.site.Tenant.Messages()
-			for _, m := range messages[shown:] {
-				show(m.Client.Subject.String(), m.Sender, m.Recipients)
-			}
-			shown = len(messages)
+			t.showMail(&shown)
 		}
 	}
 }
 
-// show prints that the practice tenant received a message.
-func show(client, sender string, recipients []string) {
-	fmt.Printf("\r\n%s  [practice tenant] received mail from <%s> for %v, client certificate %s\r\n",
-		time.Now().Format(time.TimeOnly), sender, recipients, client)
+// showMail prints what the practice tenant has received beyond the messages
+// shown so far.
+func (t *terminal) showMail(shown *int) {
+	messages := t.site.Tenant.Messages()
+	for _, m := range messages[*shown:] {
+		fmt.Printf("\r\n%s  [practice tenant] received mail from <%s> for %v, client certificate %s\r\n",
+			time.Now().Format(time.TimeOnly), m.Sender, m.Recipients, m.Client.Subject)
+	}
+	*shown = len(messages)
 }
 
 // readKeys sends what is typed to the box, and carries out the escape commands.

@@ -1,0 +1,122 @@
+package technician
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/machine"
+)
+
+// practiceStart is what docs/first-start.md shows: a person who follows what
+// make boot says.
+const practiceStart = `
+	expect Press Enter to begin
+	send
+	expect How [1]:
+	send
+	expect Name of the site
+	send
+	expect Network [1]:
+	send
+	expect Accepted domains:
+	send practice.example
+	expect Way out [connector]:
+	send
+	expect mail host [mail.practice.example]:
+	send
+	expect Authority [1]:
+	send
+	expect Paste the certificate
+	type <Ctrl-]>a
+	expect Certificate [1]:
+	send
+	expect Paste the PFX
+	type <Ctrl-]>p
+	expect Password of the PFX
+	send practice
+	expect It is in order.
+	expect Default sender
+	send printer@practice.example
+	expect hears of trouble
+	send alerts@practice.example
+	expect PIN for this console
+	send
+	expect Type "apply"
+	send apply
+	expect It is in force.
+	expect it would take our mail
+	expect Nothing stands in the way.
+	expect Send a test message to [alerts@practice.example]:
+	send
+	expect delivered
+	expect Menu:
+	type <Ctrl-]>q
+`
+
+func TestMakeBoot_EndsInADeliveredMessage(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "boot")
+	if output, err := exec.Command("go", "build", "-o", program, "sealpost/tests/tools/boot").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	// t.TempDir would carry the test's name, too long for a socket's path.
+	dir, err := os.MkdirTemp("", "boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	begun := time.Now()
+	boot, terminal := startBoot(t, program, dir)
+	if err := terminal.Play(practiceStart); err != nil {
+		t.Fatal(err)
+	}
+	if err := boot.Wait(); err != nil {
+		t.Errorf("make boot ended with %v", err)
+	}
+	if received := "[practice tenant] received mail from <printer@practice.example>"; !strings.Contains(terminal.Transcript(), received) {
+		t.Errorf("the transcript lacks %q:\n%s", received, terminal.Transcript())
+	}
+	t.Logf("from the command to the end: %.1f s", time.Since(begun).Seconds())
+	if *screens {
+		path := filepath.Join("../../../docs/screens", "practice.txt")
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// startBoot starts the program of make boot on one end of a socket, as its
+// terminal, and gives the other end.
+func startBoot(t *testing.T, program, dir string) (*exec.Cmd, *machine.Terminal) {
+	t.Helper()
+	ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, ours := os.NewFile(uintptr(ends[0]), "its terminal"), os.NewFile(uintptr(ends[1]), "our terminal")
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ours.Close()
+	boot := exec.Command(program, "-image", lab.Image, "-dir", dir)
+	boot.Stdin, boot.Stdout, boot.Stderr = theirs, theirs, theirs
+	boot.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := boot.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = theirs.Close()
+	terminal := machine.NewTerminal(conn)
+	t.Cleanup(func() {
+		_ = boot.Process.Signal(syscall.SIGTERM)
+		_ = boot.Wait()
+		_ = terminal.Close()
+	})
+	return boot, terminal
+}
