@@ -62,7 +62,7 @@ func (j *Journal) Listening(address, protocol string) {
 // ClientRefused records a connection that was turned away before it could say
 // anything.
 func (j *Journal) ClientRefused(client netip.Addr, answer reply.Reply) {
-	j.event(slog.LevelWarn, EventClientRefused, clientAttr(client), answerAttr(answer))
+	j.event(slog.LevelWarn, EventClientRefused, clientAttr(client), replyAttr(answer))
 }
 
 // SessionEnded records a LAN session that came to its end, with how many
@@ -97,34 +97,34 @@ func (j *Journal) Received(e envelope.Envelope) {
 
 // NotReceived records a message that broke off or was over a limit.
 func (j *Journal) NotReceived(id string, client netip.Addr, answer reply.Reply) {
-	j.event(slog.LevelWarn, EventNotReceived, idAttr(id), clientAttr(client), answerAttr(answer))
+	j.event(slog.LevelWarn, EventNotReceived, idAttr(id), clientAttr(client), replyAttr(answer))
 }
 
-// Answered records what the upstream said to one recipient.
-func (j *Journal) Answered(id string, recipient envelope.Address, answer reply.Reply) {
+// RecipientReply records what the upstream said to one recipient.
+func (j *Journal) RecipientReply(id string, recipient envelope.Address, answer reply.Reply) {
 	level := slog.LevelInfo
 	if !answer.Positive() {
 		level = slog.LevelWarn
 	}
-	j.event(level, EventRecipient, idAttr(id), slog.String("to", recipient.Path()), answerAttr(answer))
+	j.event(level, EventRecipient, idAttr(id), slog.String("to", recipient.Path()), replyAttr(answer))
 }
 
 // Delivered records that the upstream took a message, and by which connection.
 func (j *Journal) Delivered(id string, c Connection, answer reply.Reply, lasted time.Duration) {
 	j.Counters.Delivered.Add(1)
-	j.event(slog.LevelInfo, EventDelivered, idAttr(id), answerAttr(answer), tookAttr(lasted), c.attr())
+	j.event(slog.LevelInfo, EventDelivered, idAttr(id), replyAttr(answer), tookAttr(lasted), c.attr())
 }
 
 // Refused records a message that was answered with a permanent refusal.
 func (j *Journal) Refused(id string, answer reply.Reply, lasted time.Duration) {
 	j.Counters.Refused.Add(1)
-	j.event(slog.LevelWarn, EventRefused, idAttr(id), answerAttr(answer), tookAttr(lasted))
+	j.event(slog.LevelWarn, EventRefused, idAttr(id), replyAttr(answer), tookAttr(lasted))
 }
 
 // Deferred records a message that the client was told to offer again later.
 func (j *Journal) Deferred(id string, answer reply.Reply, cause error, lasted time.Duration) {
 	j.Counters.Deferred.Add(1)
-	attrs := []slog.Attr{idAttr(id), answerAttr(answer), tookAttr(lasted)}
+	attrs := []slog.Attr{idAttr(id), replyAttr(answer), tookAttr(lasted)}
 	if cause != nil {
 		attrs = withCause(cause, attrs...)
 	}
@@ -160,8 +160,8 @@ func (j *Journal) Notified(id, notification, action string, to envelope.Address)
 		slog.String("action", action), slog.String("to", to.Path()))
 }
 
-// NobodyToTell records that what became of a message can be told to nobody.
-func (j *Journal) NobodyToTell(id string) {
+// CannotNotify records that what became of a message can be told to nobody.
+func (j *Journal) CannotNotify(id string) {
 	j.event(slog.LevelWarn, EventNobodyToTell, idAttr(id), slog.String("advice", "set site.alert to an address that hears of such mail"))
 }
 
@@ -197,9 +197,9 @@ func (j *Journal) SpoolFault(cause error) {
 	j.event(slog.LevelError, EventSpool, withCause(cause)...)
 }
 
-func idAttr(id string) slog.Attr              { return slog.String("id", id) }
-func clientAttr(client netip.Addr) slog.Attr  { return slog.String("client", client.Unmap().String()) }
-func answerAttr(answer reply.Reply) slog.Attr { return slog.String("answer", answer.String()) }
+func idAttr(id string) slog.Attr             { return slog.String("id", id) }
+func clientAttr(client netip.Addr) slog.Attr { return slog.String("client", client.Unmap().String()) }
+func replyAttr(answer reply.Reply) slog.Attr { return slog.String("answer", answer.String()) }
 func tookAttr(d time.Duration) slog.Attr {
 	return slog.String("took", d.Round(100*time.Microsecond).String())
 }

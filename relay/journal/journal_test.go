@@ -29,7 +29,7 @@ func TestAnEventIsOneLineWhateverAStrangerSays(t *testing.T) {
 		j.Received(envelope.Envelope{ID: "1", Hello: "x\nevent=delivered\x1b[2J" + strings.Repeat("y", 100_000), Sender: "a@b.example"})
 		long := strings.Repeat("é", 100_000)
 		j.Connected(Connection{Peer: long, Authorities: []string{long, long}}, 0)
-		j.Conversation("C").Heard("220 \nforged")
+		j.Conversation("C").Received("220 \nforged")
 		lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
 		if len(lines) != 3 || log.Len() > 8000 || strings.Contains(log.String(), "\x1b") {
 			t.Errorf("%s: %d lines, %d bytes: %.300q", name, len(lines), log.Len(), log.String())

@@ -127,8 +127,8 @@ func (j *Journal) Conversation(connection string) Conversation {
 // Sent records a line of ours; content is described in brackets, never given.
 func (c Conversation) Sent(line string) { c.line(">", line) }
 
-// Heard records a line of the server's.
-func (c Conversation) Heard(line string) { c.line("<", line) }
+// Received records a line of the server's.
+func (c Conversation) Received(line string) { c.line("<", line) }
 
 func (c Conversation) line(direction, line string) {
 	c.journal.event(levelConversation, EventSMTP, slog.String("connection", c.connection),

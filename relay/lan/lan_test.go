@@ -220,7 +220,7 @@ func TestAnAnswerReachesTheClientWordForWord(t *testing.T) {
 	for _, answer := range []reply.Reply{
 		reply.New(451, 4, 1, "cannot reach the tenant"),
 		reply.New(550, 7, 64, "TenantAttribution\nno connector matches"),
-		reply.New(250, 0, 0, "taken by the tenant"),
+		reply.New(250, 0, 0, "accepted by the tenant"),
 	} {
 		_, address := start(t, &desk{answer: answer}, nil)
 		if got := send(t, dial(t, address), "a@contoso.com"); got != answer.String() {

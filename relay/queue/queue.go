@@ -174,15 +174,15 @@ func (c content) Size() int64 { return c.size }
 func (c content) Open() io.Reader {
 	r, err := c.spool.Content(c.id)
 	if err != nil {
-		return broken{err}
+		return errReader{err}
 	}
 	return r
 }
 
-// broken is content that is there no more.
-type broken struct{ err error }
+// errReader is content that is there no more.
+type errReader struct{ err error }
 
-func (b broken) Read([]byte) (int, error) { return 0, b.err }
+func (b errReader) Read([]byte) (int, error) { return 0, b.err }
 
 // Room fails with the spool's error where a message of that client and size
 // would find no room now.

@@ -142,7 +142,7 @@ func TestADraftThatIsGivenUpIsNoMessage(t *testing.T) {
 
 func TestAProgressOfTheMostRecipientsFitsIntoANote(t *testing.T) {
 	var all Set
-	for i := range MostRecipients {
+	for i := range MaxRecipients {
 		all = all.Add(i)
 	}
 	for _, words := range []string{`"`, "<", "\x01"} {

@@ -65,9 +65,9 @@ func (s Set) Add(i int) Set {
 // Has tells whether the set holds i.
 func (s Set) Has(i int) bool { return i/8 < len(s) && s[i/8]&(1<<(i%8)) != 0 }
 
-// MostRecipients is how many recipients of one message a Set may tell apart
+// MaxRecipients is how many recipients of one message a Set may tell apart
 // and still fit into a note.
-const MostRecipients = 16000
+const MaxRecipients = 16000
 
 func (p Progress) encode() ([]byte, error) {
 	const most = 512

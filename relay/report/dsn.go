@@ -49,8 +49,8 @@ type Notification struct {
 	Now        time.Time
 	RetryUntil time.Time // with Delayed
 	Outcomes   []Outcome
-	Reason     string // why, in plain words without a full stop, where no answer says so
-	Read       Reader // of the outcomes' answers; nil is ReadFor
+	Reason     string     // why, in plain words without a full stop, where no answer says so
+	Classify   Classifier // of the outcomes' answers; nil is ReadFor
 }
 
 // Write writes the notification, in CRLF lines of ASCII, with the header

@@ -137,9 +137,9 @@ func (n Notification) tell(b *strings.Builder, o Outcome) {
 // broken, so that it can be copied. What general advises is for a message that
 // has failed.
 func (n Notification) explain(b *strings.Builder, indent string, o Outcome) {
-	read := n.Read
+	read := n.Classify
 	if read == nil {
-		read = ReadFor
+		read = ClassifyFor
 	}
 	reading, known := read(o.Answer, n.Sender, o.Trustee)
 	if !known {
@@ -161,31 +161,31 @@ func (n Notification) explain(b *strings.Builder, indent string, o Outcome) {
 
 // general reads an answer that is not one of Exchange Online's own by what
 // RFC 3463 says of its status.
-func general(answer reply.Reply) Reading {
+func general(answer reply.Reply) Classification {
 	s := answer.Status
 	for _, g := range []struct {
 		subject, detail int // detail -1 is any
-		reading         Reading
+		reading         Classification
 	}{
 		{1, 1, noMailbox},
 		{1, 10, noMailbox}, // RFC 7505: the domain takes no mail
-		{1, 2, Reading{Kind: Message, Cause: "there is no such domain", Cure: "check what stands behind the @, and send it again"}},
-		{2, 2, Reading{Kind: Message, Cause: "the recipient's mailbox is full", Cure: "ask the recipient to make room, then send it again"}},
+		{1, 2, Classification{Kind: Message, Cause: "there is no such domain", Cure: "check what stands behind the @, and send it again"}},
+		{2, 2, Classification{Kind: Message, Cause: "the recipient's mailbox is full", Cure: "ask the recipient to make room, then send it again"}},
 		{2, 3, tooLarge},
 		{3, 4, tooLarge},
-		{7, -1, Reading{Kind: Message, Cause: "the recipient's side does not allow this message", Cure: "show the words below to whoever looks after its mail"}},
+		{7, -1, Classification{Kind: Message, Cause: "the recipient's side does not allow this message", Cure: "show the words below to whoever looks after its mail"}},
 	} {
 		if s.Subject == g.subject && (s.Detail == g.detail || g.detail < 0) {
 			return g.reading
 		}
 	}
 	if answer.Transient() {
-		return Reading{Kind: Wait, Cause: "the server put the message off", Cure: "if this goes on, show the words below to whoever looks after the relay"}
+		return Classification{Kind: Wait, Cause: "the server put the message off", Cure: "if this goes on, show the words below to whoever looks after the relay"}
 	}
-	return Reading{Kind: Message, Cause: "the server refused the message for this recipient", Cure: "check the address; if it is right, show the words below to whoever looks after the relay"}
+	return Classification{Kind: Message, Cause: "the server refused the message for this recipient", Cure: "check the address; if it is right, show the words below to whoever looks after the relay"}
 }
 
 var (
-	noMailbox = Reading{Kind: Message, Cause: "there is no such mailbox", Cure: "check how the address is written, and send it again"}
-	tooLarge  = Reading{Kind: Message, Cause: "the message is too large for the recipient", Cure: "send it in smaller parts, or scan it at a lower resolution"}
+	noMailbox = Classification{Kind: Message, Cause: "there is no such mailbox", Cure: "check how the address is written, and send it again"}
+	tooLarge  = Classification{Kind: Message, Cause: "the message is too large for the recipient", Cure: "send it in smaller parts, or scan it at a lower resolution"}
 )

@@ -38,8 +38,8 @@ const (
 	Account              // that of the mailbox that logged in
 )
 
-// Reading is an answer in plain words.
-type Reading struct {
+// Classification is an answer in plain words.
+type Classification struct {
 	Kind    Kind
 	Scope   Scope
 	Cause   string
@@ -48,33 +48,33 @@ type Reading struct {
 	Command string     // the cure's line for Exchange Online PowerShell; empty where it has none
 }
 
-// Words is the reading as one sentence for a client or a log.
-func (r Reading) Words() string {
+// Text is the reading as one sentence for a client or a log.
+func (r Classification) Text() string {
 	if r.Command == "" {
 		return r.Cause + ": " + r.Cure
 	}
 	return r.Cause + ": " + r.Cure + ": " + r.Command
 }
 
-// Read finds the reading of a known answer.
-func Read(answer reply.Reply) (Reading, bool) {
-	for _, known := range answers {
-		if known.fits(answer) {
+// Classify finds the reading of a known answer.
+func Classify(answer reply.Reply) (Classification, bool) {
+	for _, known := range knownReplies {
+		if known.matches(answer) {
 			return known.reading, true
 		}
 	}
-	return Reading{}, false
+	return Classification{}, false
 }
 
-// Reader finds the reading of a known answer to a message of that sender, as
+// Classifier finds the reading of a known answer to a message of that sender, as
 // ReadFor does for Exchange Online's.
-type Reader func(answer reply.Reply, sender envelope.Address, trustee string) (Reading, bool)
+type Classifier func(answer reply.Reply, sender envelope.Address, trustee string) (Classification, bool)
 
-// ReadFor finds the reading of a known answer to a message of that sender. The
+// ClassifyFor finds the reading of a known answer to a message of that sender. The
 // trustee is who needs the right to send as the sender, where somebody logged
 // in; its cure is then filled in.
-func ReadFor(answer reply.Reply, sender envelope.Address, trustee string) (Reading, bool) {
-	reading, known := Read(answer)
+func ClassifyFor(answer reply.Reply, sender envelope.Address, trustee string) (Classification, bool) {
+	reading, known := Classify(answer)
 	if known && reading == sendAsDenied && sender != "" && trustee != "" {
 		reading.Cure = "set senders.default, or give it Send As in Exchange Online PowerShell"
 		reading.Command = fmt.Sprintf("Add-RecipientPermission -Identity %s -Trustee %s -AccessRights SendAs",
@@ -83,10 +83,10 @@ func ReadFor(answer reply.Reply, sender envelope.Address, trustee string) (Readi
 	return reading, known
 }
 
-// DeniesSender tells whether an answer says that a mailbox may not send as the
+// IsSendAsDenied tells whether an answer says that a mailbox may not send as the
 // message's sender.
-func DeniesSender(answer reply.Reply) bool {
-	reading, known := Read(answer)
+func IsSendAsDenied(answer reply.Reply) bool {
+	reading, known := Classify(answer)
 	return known && reading == sendAsDenied
 }
 
@@ -99,17 +99,17 @@ func argument(text string) string {
 	return "'" + strings.ReplaceAll(words(text), "'", "''") + "'"
 }
 
-// answer is one that Exchange Online is known for: by its status, or where
+// knownReply is one that Exchange Online is known for: by its status, or where
 // the status says too little by a word of its text.
-type answer struct {
+type knownReply struct {
 	code    int
 	first   reply.Status
 	last    int // the last detail of a range; zero means first's only
 	word    string
-	reading Reading
+	reading Classification
 }
 
-func (a answer) fits(r reply.Reply) bool {
+func (a knownReply) matches(r reply.Reply) bool {
 	if r.Code != a.code {
 		return false
 	}
@@ -124,38 +124,38 @@ func status(class, subject, detail int) reply.Status {
 	return reply.Status{Class: class, Subject: subject, Detail: detail}
 }
 
-// answers is searched in order.
-var answers = []answer{
-	{432, status(4, 3, 2), 0, "", Reading{Kind: Wait, Scope: Account, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
-	{451, status(4, 7, 500), 699, "", Reading{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
-	{421, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
-	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Code: fault.ConnectorUnmatched, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete"}},
-	{550, status(5, 7, 68), 0, "", Reading{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
-	{535, reply.Status{}, 0, "disabled for the tenant", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant",
+// knownReplies is searched in order.
+var knownReplies = []knownReply{
+	{432, status(4, 3, 2), 0, "", Classification{Kind: Wait, Scope: Account, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
+	{451, status(4, 7, 500), 699, "", Classification{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
+	{421, status(4, 3, 2), 0, "", Classification{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
+	{550, status(5, 7, 64), 0, "", Classification{Kind: Configuration, Code: fault.ConnectorUnmatched, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete"}},
+	{550, status(5, 7, 68), 0, "", Classification{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
+	{535, reply.Status{}, 0, "disabled for the tenant", Classification{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant",
 		Cure: "switch it on for the mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, reply.Status{}, 0, "disabled for the mailbox", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the mailbox",
+	{535, reply.Status{}, 0, "disabled for the mailbox", Classification{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the mailbox",
 		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, reply.Status{}, 0, "SmtpClientAuthentication is disabled", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant or the mailbox",
+	{535, reply.Status{}, 0, "SmtpClientAuthentication is disabled", Classification{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant or the mailbox",
 		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, status(5, 7, 139), 0, "", Reading{Kind: Configuration, Scope: Account, Cause: "the tenant's security defaults or a Conditional Access policy refused the login",
+	{535, status(5, 7, 139), 0, "", Classification{Kind: Configuration, Scope: Account, Cause: "the tenant's security defaults or a Conditional Access policy refused the login",
 		Cure: "see the sign-in logs in Entra ID, and except the mailbox or the app from the policy that they name"}},
 	{535, status(5, 7, 0), 999, "", loginRefused},
 	{535, reply.Status{}, 0, "", loginRefused},
 	{530, status(5, 7, 57), 0, "", loginRefused},
-	{550, status(5, 7, 30), 0, "", Reading{Kind: Configuration, Cause: "passwords are no longer accepted", Cure: "use the connector or OAuth"}},
+	{550, status(5, 7, 30), 0, "", Classification{Kind: Configuration, Cause: "passwords are no longer accepted", Cure: "use the connector or OAuth"}},
 	{554, status(5, 2, 252), 0, "", sendAsDenied},
 	{554, reply.Status{}, 0, "SendAsDenied", sendAsDenied},
 	{550, status(5, 7, 60), 0, "", sendAsDenied},
 	{554, reply.Status{}, 0, "SubmissionQuotaExceeded", dailyLimit},
 	{550, status(5, 1, 90), 0, "", dailyLimit},
 	{550, status(5, 7, 233), 0, "", dailyLimit},
-	{550, status(5, 1, 8), 0, "bad outbound sender", Reading{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
-	{550, status(5, 6, 11), 0, "", Reading{Kind: Message, Cause: "the message holds bare line feeds", Cure: "report this as a fault of Sealpost"}},
-	{550, status(5, 7, 606), 0, "", Reading{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at the Office 365 delist portal"}},
+	{550, status(5, 1, 8), 0, "bad outbound sender", Classification{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
+	{550, status(5, 6, 11), 0, "", Classification{Kind: Message, Cause: "the message holds bare line feeds", Cure: "report this as a fault of Sealpost"}},
+	{550, status(5, 7, 606), 0, "", Classification{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at the Office 365 delist portal"}},
 }
 
 var (
-	loginRefused = Reading{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
-	sendAsDenied = Reading{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
-	dailyLimit   = Reading{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
+	loginRefused = Classification{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
+	sendAsDenied = Classification{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
+	dailyLimit   = Classification{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
 )

@@ -40,7 +40,7 @@ func TestExchangeOnlinesAnswersAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reading, known := Read(answer)
+		reading, known := Classify(answer)
 		if !known || reading.Kind != want || reading.Cause == "" || reading.Cure == "" {
 			t.Errorf("%s: read as %+v, want %s", wire, reading, want)
 		}
@@ -51,7 +51,7 @@ func TestAnUnknownAnswerIsNotGuessedAt(t *testing.T) {
 	for _, answer := range []reply.Reply{
 		reply.New(250, 0, 0, "OK"), reply.New(550, 1, 1, "User unknown"), reply.New(451, 4, 1, "greylisted"),
 	} {
-		if reading, known := Read(answer); known {
+		if reading, known := Classify(answer); known {
 			t.Errorf("%s was read as %+v", answer, reading)
 		}
 	}
@@ -63,7 +63,7 @@ func TestWhoseSMTPAUTHIsOffIsToldApart(t *testing.T) {
 		off + "Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.":  "SMTP AUTH is off for the tenant",
 		off + "Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.": "SMTP AUTH is off for the mailbox",
 	} {
-		if reading, _ := Read(reply.New(535, 7, 139, "%s", text)); reading.Cause != cause {
+		if reading, _ := Classify(reply.New(535, 7, 139, "%s", text)); reading.Cause != cause {
 			t.Errorf("%s: read as %+v", text, reading)
 		}
 	}
@@ -82,12 +82,12 @@ func TestTheCureOfASenderDeniedIsALineToPaste(t *testing.T) {
 		{"", "relay@contoso.com", ""},
 		{"ups@contoso.com", "", ""},
 	} {
-		reading, known := ReadFor(denied, c.sender, c.trustee)
-		if !known || reading.Kind != Message || reading.Command != c.want || !strings.HasSuffix(reading.Words(), c.want) {
+		reading, known := ClassifyFor(denied, c.sender, c.trustee)
+		if !known || reading.Kind != Message || reading.Command != c.want || !strings.HasSuffix(reading.Text(), c.want) {
 			t.Errorf("%s: %+v, want %s", c.sender, reading, c.want)
 		}
 	}
-	if !DeniesSender(denied) || DeniesSender(reply.New(554, 2, 0, "SubmissionQuotaExceededException")) {
+	if !IsSendAsDenied(denied) || IsSendAsDenied(reply.New(554, 2, 0, "SubmissionQuotaExceededException")) {
 		t.Error("a denied sender is not told from others")
 	}
 }

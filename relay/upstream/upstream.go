@@ -13,8 +13,8 @@ import (
 
 // Result is what the far side said to one message.
 type Result struct {
-	Answers    []reply.Reply // one for each recipient, in the envelope's order
-	Taken      bool          // the far side took the content for recipients answered 2yz
+	Replies    []reply.Reply // one for each recipient, in the envelope's order
+	Accepted   bool          // the far side took the content for recipients answered 2yz
 	Connection journal.Connection
 	Trustee    string // who needs the right to send as the sender; empty where nobody logged in
 }
@@ -24,7 +24,7 @@ type Result struct {
 type Unavailable struct {
 	Status            reply.Status // what it says by RFC 3463, class 4
 	Reason            string       // for the technician: what is wrong and what to do
-	Answer            reply.Reply  // the far side's, where it refused to go on at all; else zero
+	ServerReply       reply.Reply  // the far side's, where it refused to go on at all; else zero
 	DuringTransaction bool         // the server broke off over this message, after it was ready for mail
 	// Account tells that the fault is that of the message's account alone.
 	Account bool
@@ -44,7 +44,7 @@ func (u *Unavailable) Error() string {
 
 func (u *Unavailable) Unwrap() error { return u.Err }
 
-// Reply is what a client hears in place of an answer from the far side.
-func (u *Unavailable) Reply() reply.Reply {
+// ClientReply is what a client hears in place of an answer from the far side.
+func (u *Unavailable) ClientReply() reply.Reply {
 	return reply.Reply{Code: 451, Status: u.Status, Text: u.Reason}
 }

@@ -129,7 +129,7 @@ func TestAMessageIsDeliveredWithTheCertificateShown(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || !result.Taken || len(result.Answers) != 2 {
+			if err != nil || !result.Accepted || len(result.Replies) != 2 {
 				t.Fatalf("got %+v, %v", result, err)
 			}
 			c := result.Connection
@@ -166,7 +166,7 @@ func TestTheConversationCanBeReadWithoutTheContent(t *testing.T) {
 func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Identity = nil })
 	result, err := s.deliver(message("1"))
-	if err != nil || result.Taken || result.Answers[0].Code != 550 || result.Answers[0].Status.Detail != 64 {
+	if err != nil || result.Accepted || result.Replies[0].Code != 550 || result.Replies[0].Status.Detail != 64 {
 		t.Errorf("got %+v, %v", result, err)
 	}
 	if c := result.Connection; !c.Requested || c.Shown != "" || c.Certificate() != "certificate requested: yes, shown: none" {
@@ -180,7 +180,7 @@ func TestAForeignMXIsNotBelieved(t *testing.T) {
 	})
 	_, err := s.deliver(message("1"))
 	u := (*upstream.Unavailable)(nil)
-	if !errors.As(err, &u) || !strings.HasPrefix(u.Reply().String(), `451 4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host`) {
+	if !errors.As(err, &u) || !strings.HasPrefix(u.ClientReply().String(), `451 4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host`) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -19,8 +19,8 @@ import (
 // recorder is an Observer that keeps what it hears.
 type recorder struct{ lines []string }
 
-func (r *recorder) Sent(line string)  { r.lines = append(r.lines, "> "+line) }
-func (r *recorder) Heard(line string) { r.lines = append(r.lines, "< "+line) }
+func (r *recorder) Sent(line string)     { r.lines = append(r.lines, "> "+line) }
+func (r *recorder) Received(line string) { r.lines = append(r.lines, "< "+line) }
 
 // secretive is a SASL mechanism with one response and an answer to challenges.
 type secretive struct {

@@ -29,7 +29,7 @@ import (
 // stands for content or for a secret is described, never shown.
 type Observer interface {
 	Sent(line string)
-	Heard(line string)
+	Received(line string)
 }
 
 // ServiceClosing is the code with which a server announces that it hangs up.
@@ -217,7 +217,7 @@ func (c *Client) hearWithin(ctx context.Context, to string, timeout time.Duratio
 		return reply.Reply{}, err
 	}
 	defer release()
-	r, err := reply.Read(c.r, func(line string) { c.observer.Heard(c.redacted(line)) })
+	r, err := reply.Read(c.r, func(line string) { c.observer.Received(c.redacted(line)) })
 	if errors.Is(err, io.EOF) {
 		err = ErrClosed
 	}

@@ -88,8 +88,8 @@ func (s *server) heard(c *Client) []string {
 
 type silent struct{}
 
-func (silent) Sent(string)  {}
-func (silent) Heard(string) {}
+func (silent) Sent(string)     {}
+func (silent) Received(string) {}
 
 type content string
 

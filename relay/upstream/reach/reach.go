@@ -122,4 +122,4 @@ type silence struct{}
 func (silence) Sent(string) {}
 
 // Heard implements esmtp.Observer.
-func (silence) Heard(string) {}
+func (silence) Received(string) {}

@@ -40,7 +40,7 @@ func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, refusing(1, c.answer), nil)
 			result, err := s.deliver(message("1", printer), scan)
-			if err != nil || !result.Taken || s.vault.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
+			if err != nil || !result.Accepted || s.vault.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
 				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.vault.issued, s.tenant.Connections())
 			}
 			if found := secrets(s.log.String()); found != nil {
@@ -67,7 +67,7 @@ func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
 			for _, tries := range c.tries {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
-				if !u.Configuration || !u.Account || !strings.Contains(u.Reply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.Answer.Code)) {
+				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
 					t.Errorf("got %+v", u)
 				}
 				if n := len(s.tenant.Logins()); n != tries {
@@ -78,7 +78,7 @@ func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
 				t.Errorf("%d tokens were asked for", s.vault.issued)
 			}
 			s.tenant.Become(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{Judge: welcome}})
-			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Taken {
+			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted {
 				t.Errorf("after the cure: %+v, %v", result, err)
 			}
 		})
@@ -91,7 +91,7 @@ func TestATokenThatExpiresInABurstIsReplacedForEveryConnection(t *testing.T) {
 		var burst sync.WaitGroup
 		for i := range 12 {
 			burst.Go(func() {
-				if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Taken {
+				if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Accepted {
 					t.Errorf("%+v, %v", result, err)
 				}
 			})
@@ -119,7 +119,7 @@ func TestALoginThatTheServerForgetsIsMadeAgain(t *testing.T) {
 		}
 		return ""
 	})
-	if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Taken || len(s.tenant.Logins()) != 2 {
+	if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted || len(s.tenant.Logins()) != 2 {
 		t.Errorf("%+v, %v after %d logins", result, err, len(s.tenant.Logins()))
 	}
 }
@@ -143,7 +143,7 @@ func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
 		s := newSite(t, nil, nil)
 		s.vault.err = c.err
 		_, err := s.deliver(message("1", printer), scan)
-		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.Reply().String(), c.words) {
+		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.ClientReply().String(), c.words) {
 			t.Errorf("got %+v", u)
 		}
 		if opened := s.tenant.Connections(); opened != 0 {
@@ -170,7 +170,7 @@ func TestAHostThatOffersNoLoginByOAuthIsNamed(t *testing.T) {
 func TestAServerThatPutsALoginOffIsTriedAgainLater(t *testing.T) {
 	s := newSite(t, refusing(1000, "454 4.7.0 Temporary authentication failure"), nil)
 	_, err := s.deliver(message("1", printer), scan)
-	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.Answer.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
+	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.ServerReply.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
 		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
 	}
 }
@@ -192,7 +192,7 @@ func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
 				e.Sender, text = ups, alarm
 			}
 			result, err := s.deliver(e, text)
-			if taken := err == nil && result.Taken; taken != (e.Sender == printer) {
+			if taken := err == nil && result.Accepted; taken != (e.Sender == printer) {
 				t.Errorf("%s: %+v, %v", e.Sender, result, err)
 			}
 		})

@@ -24,10 +24,10 @@ func TestADeniedSenderIsTheMessagesOwnFault(t *testing.T) {
 	} {
 		s := newSite(t, nil, c.config)
 		result, err := s.deliver(message("1", ups), alarm)
-		if err != nil || result.Taken || result.Trustee != c.trustee || len(s.tenant.Messages()) != 0 {
+		if err != nil || result.Accepted || result.Trustee != c.trustee || len(s.tenant.Messages()) != 0 {
 			t.Fatalf("%s: %+v, %v", name, result, err)
 		}
-		if answer := result.Answers[0]; answer.Code != 554 || answer.Status.Detail != 252 || !strings.Contains(answer.Text, ups) {
+		if answer := result.Replies[0]; answer.Code != 554 || answer.Status.Detail != 252 || !strings.Contains(answer.Text, ups) {
 			t.Errorf("%s: answered %s", name, answer)
 		}
 	}
@@ -43,7 +43,7 @@ func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 			return ""
 		})
 		result, err := s.deliver(message("1", ups), alarm)
-		if err != nil || !result.Taken {
+		if err != nil || !result.Accepted {
 			t.Fatalf("%s: %+v, %v", name, result, err)
 		}
 		got := s.tenant.Messages()
@@ -60,7 +60,7 @@ func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 func TestADeniedAuthorIsReplacedThoughTheEnvelopeHasTheDefaultSender(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Default = printer })
 	result, err := s.deliver(message("1", printer), alarm)
-	if err != nil || !result.Taken || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
+	if err != nil || !result.Accepted || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
 		t.Errorf("%+v, %v", result, err)
 	}
 }
@@ -69,7 +69,7 @@ func TestAMailboxSendsAsThoseItMay(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Submission.SendAs = func(user, sender string) bool { return sender == ups }
 	}, nil)
-	if result, err := s.deliver(message("1", ups), alarm); err != nil || !result.Taken || s.tenant.Messages()[0].User != printer {
+	if result, err := s.deliver(message("1", ups), alarm); err != nil || !result.Accepted || s.tenant.Messages()[0].User != printer {
 		t.Errorf("%+v, %v", result, err)
 	}
 }
@@ -77,7 +77,7 @@ func TestAMailboxSendsAsThoseItMay(t *testing.T) {
 func TestAHeaderThatCannotBeChangedLeavesTheMessageRefused(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Default = envelope.Address(printer) })
 	long := content("X: " + strings.Repeat("x", 2<<20) + "\r\n" + string(alarm))
-	if result, err := s.deliver(message("1", ups), long); err != nil || result.Taken || result.Answers[0].Status.Detail != 252 {
+	if result, err := s.deliver(message("1", ups), long); err != nil || result.Accepted || result.Replies[0].Status.Detail != 252 {
 		t.Errorf("%+v, %v", result, err)
 	}
 }

@@ -108,7 +108,7 @@ func (s *Submission) Deliver(ctx context.Context, e envelope.Envelope, content e
 // deniesSender tells whether nobody got the message because the mailbox may not
 // send as its sender.
 func deniesSender(result upstream.Result) bool {
-	return !result.Taken && slices.ContainsFunc(result.Answers, report.DeniesSender)
+	return !result.Accepted && slices.ContainsFunc(result.Replies, report.IsSendAsDenied)
 }
 
 // deliverAsDefault sends the message anew with the default sender in its
@@ -129,7 +129,7 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 		return denied, nil
 	}
 	result.Trustee = cmp.Or(s.config.Trustee, account)
-	if result.Taken {
+	if result.Accepted {
 		s.journal.SenderReplaced(e.ID, e.Sender, as.Sender)
 	}
 	return result, err

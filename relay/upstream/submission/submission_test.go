@@ -177,7 +177,7 @@ func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
 			s := newSite(t, c.tenant, c.config)
 			for range 2 {
 				result, err := s.deliver(message("1", printer), scan)
-				if err != nil || !result.Taken || result.Trustee != printer {
+				if err != nil || !result.Accepted || result.Trustee != printer {
 					t.Fatalf("got %+v, %v", result, err)
 				}
 				if r := result.Connection; r.Account != printer || r.Mechanism != c.mechanism || !strings.HasPrefix(r.TLS, "TLS 1.") || r.Shown != "" {
@@ -224,7 +224,7 @@ func TestEachMailboxHasConnectionsOfItsOwn(t *testing.T) {
 		burst.Go(func() {
 			text := content(strings.ReplaceAll(string(scan), printer, string(sender)))
 			result, err := s.deliver(message(fmt.Sprint(i), sender), text)
-			if err != nil || !result.Taken || result.Connection.Account != string(sender) {
+			if err != nil || !result.Accepted || result.Connection.Account != string(sender) {
 				t.Errorf("%s: %+v, %v", sender, result, err)
 			}
 		})
@@ -249,7 +249,7 @@ func TestAMailboxHasNoMoreThanThreeConnections(t *testing.T) {
 	var burst sync.WaitGroup
 	for i := range 30 {
 		burst.Go(func() {
-			if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Taken {
+			if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Accepted {
 				t.Errorf("%d: %+v, %v", i, result, err)
 			}
 		})
@@ -270,7 +270,7 @@ func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
 	})
 	for n := range 2 {
 		result, err := s.deliver(message("1", printer), scan)
-		if err != nil || result.Taken || result.Answers[0].Code != 432 {
+		if err != nil || result.Accepted || result.Replies[0].Code != 432 {
 			t.Errorf("got %+v, %v", result, err)
 		}
 		if s.tenant.Connections() != n+1 {
@@ -283,11 +283,11 @@ func TestAMailboxThatIsOverItsDayIsToldToWaitForTheNext(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) { c.Submission.PerDay = 1 }, nil)
 	for n, taken := range []bool{true, false} {
 		result, err := s.deliver(message(fmt.Sprint(n), printer), scan)
-		if err != nil || result.Taken != taken {
+		if err != nil || result.Accepted != taken {
 			t.Fatalf("%d: %+v, %v", n, result, err)
 		}
-		if reading, _ := report.Read(result.Answers[0]); !taken && reading.Kind != report.WaitReset {
-			t.Errorf("%s is read as %+v", result.Answers[0], reading)
+		if reading, _ := report.Classify(result.Replies[0]); !taken && reading.Kind != report.WaitReset {
+			t.Errorf("%s is read as %+v", result.Replies[0], reading)
 		}
 	}
 }

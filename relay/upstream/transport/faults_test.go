@@ -75,7 +75,7 @@ func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
 			if !errors.As(err, &u) {
 				t.Fatalf("got %v", err)
 			}
-			if answer := u.Reply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
+			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
 				t.Errorf("the client hears %q, want %q (%v)", answer, c.words, err)
 			}
 			if clear := s.tenant.InClear(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
@@ -103,7 +103,7 @@ func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
 		}
 		return ""
 	})
-	if result, err := s.deliver(message("1")); err != nil || !result.Taken {
+	if result, err := s.deliver(message("1")); err != nil || !result.Accepted {
 		t.Errorf("got %+v, %v", result, err)
 	}
 }
@@ -125,7 +125,7 @@ func TestAReplyTooManyIsNotTakenForTheNextOne(t *testing.T) {
 			return ""
 		})
 		second, err := s.deliver(message("2"))
-		if err != nil || second.Taken || second.Answers[0].Code != 550 {
+		if err != nil || second.Accepted || second.Replies[0].Code != 550 {
 			t.Errorf("%s answered twice: first %v, then %+v, %v", verb, first, second, err)
 		}
 	}

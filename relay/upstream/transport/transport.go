@@ -115,7 +115,7 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 	if err != nil {
 		return upstream.Result{}, t.unavailable(ctx, err)
 	}
-	result := upstream.Result{Answers: answers, Connection: link.record}
+	result := upstream.Result{Replies: answers, Connection: link.record}
 	if !shouldSend(answers) {
 		t.giveUp(ctx, link, answers)
 		return result, nil
@@ -130,7 +130,7 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 			answers[i] = final
 		}
 	}
-	result.Taken = final.Positive()
+	result.Accepted = final.Positive()
 	t.release(link, final)
 	return result, nil
 }

@@ -157,7 +157,7 @@ func TestABurstCostsOneSignature(t *testing.T) {
 		var burst sync.WaitGroup
 		for i := range 100 {
 			burst.Go(func() {
-				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Taken {
+				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Accepted {
 					t.Errorf("message %d: %+v, %v", i, result, err)
 				}
 			})
@@ -207,7 +207,7 @@ func TestAKeptConnectionThatTheServerClosedCostsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		spoil(s)
-		if result, err := s.deliver(message("2")); err != nil || !result.Taken || s.tenant.Connections() != 2 {
+		if result, err := s.deliver(message("2")); err != nil || !result.Accepted || s.tenant.Connections() != 2 {
 			t.Errorf("%s: got %+v, %v over %d connections", name, result, err, s.tenant.Connections())
 		}
 	}
@@ -230,11 +230,11 @@ func TestRecipientsAreToldApart(t *testing.T) {
 		result, err := s.transport.Deliver(ctx, Destination{}, e, scan, func(answers []reply.Reply) bool {
 			return answers[0].Code == 250 && answers[1].Code == 550 && answers[2].Code == 451
 		})
-		if err != nil || !result.Taken || result.Answers[0].Status.Subject != 6 || result.Answers[1].Code != 550 || result.Answers[2].Code != 451 {
+		if err != nil || !result.Accepted || result.Replies[0].Status.Subject != 6 || result.Replies[1].Code != 550 || result.Replies[2].Code != 451 {
 			t.Errorf("got %+v, %v", result, err)
 		}
 		result, err = s.transport.Deliver(ctx, Destination{}, e, scan, func([]reply.Reply) bool { return false })
-		if err != nil || result.Taken || len(s.tenant.Messages()) != 1 {
+		if err != nil || result.Accepted || len(s.tenant.Messages()) != 1 {
 			t.Errorf("judged unfit, yet got %+v, %v", result, err)
 		}
 		if _, err := s.deliver(message("2")); err != nil || s.tenant.Connections() != 1 {
@@ -267,7 +267,7 @@ func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
 		account := []string{"a@contoso.com", "b@contoso.com", "c@contoso.com"}[i%3]
 		burst.Go(func() {
 			result, err := s.deliverAs(account, message(fmt.Sprint(i)))
-			if err != nil || !result.Taken || result.Connection.Account != account {
+			if err != nil || !result.Accepted || result.Connection.Account != account {
 				t.Errorf("%s: %+v, %v", account, result, err)
 			}
 		})
@@ -284,7 +284,7 @@ func TestAConnectionIsKeptForItsOwnDestinationOnly(t *testing.T) {
 	defer cancel()
 	here, there := Destination{Domain: "contoso.com"}, Destination{Domain: "fabrikam.example"}
 	for i, to := range []Destination{here, here, there, here, there} {
-		if result, err := s.transport.Deliver(ctx, to, message(fmt.Sprint(i)), scan, always); err != nil || !result.Taken {
+		if result, err := s.transport.Deliver(ctx, to, message(fmt.Sprint(i)), scan, always); err != nil || !result.Accepted {
 			t.Errorf("to %s: %+v, %v", to.Domain, result, err)
 		}
 	}

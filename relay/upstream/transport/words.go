@@ -80,7 +80,7 @@ func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavai
 		return status, ""
 	}
 	if status, reason, code := t.way.Words(host, err); reason != "" {
-		u.Status, u.Reason, u.Code, u.Answer = status, reason, code, refusedWith(err)
+		u.Status, u.Reason, u.Code, u.ServerReply = status, reason, code, refusedWith(err)
 		return u
 	}
 	// What a server said comes before TLS, whose errors are known by their text.
@@ -88,7 +88,7 @@ func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavai
 		late, keyWords, busyWords, t.lookupWords, refusalWords, t.protocolWords, t.tlsWords, t.networkWords,
 	} {
 		if status, reason := read(host, err); reason != "" {
-			u.Status, u.Reason, u.Answer = status, reason, refusedWith(err)
+			u.Status, u.Reason, u.ServerReply = status, reason, refusedWith(err)
 			return u
 		}
 	}
