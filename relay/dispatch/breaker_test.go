@@ -302,7 +302,7 @@ func TestBreaker_IgnoresAMessageOnWhichTheServerDisconnects(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		w.upstream.fail = func(e envelope.Envelope) error {
 			if e.ID == "M1" {
-				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", DuringTransaction: true}
+				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "was lost", DuringTransaction: true}
 			}
 			return nil
 		}

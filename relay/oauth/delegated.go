@@ -16,9 +16,9 @@ type Store interface {
 	Load(ctx context.Context) (Secret, error)
 	// Save replaces it, whole or not at all, and returns when that is durable.
 	Save(ctx context.Context, refresh Secret) error
-	// Succeed is Save for what came in the place of before. Where another than
+	// Replace is Save for what came in the place of before. Where another than
 	// that is stored it is of a new sign-in, made elsewhere, and stays.
-	Succeed(ctx context.Context, before, refresh Secret) error
+	Replace(ctx context.Context, before, refresh Secret) error
 }
 
 // saveTimeout bounds a write to flash, which nothing else ends.
@@ -37,7 +37,7 @@ const saveTimeout = 30 * time.Second
 type Delegated struct {
 	issuer *Issuer
 	store  Store
-	turn   chan struct{} // holds a value while one refreshes or signs in
+	lock   chan struct{} // holds a value while one refreshes or signs in
 
 	// unsaved is a successor that could not be saved, and replaced the token it
 	// succeeds. Whoever has the turn may use them.
@@ -46,7 +46,7 @@ type Delegated struct {
 
 // Delegated gives the grant of the sign-in that the store keeps.
 func (i *Issuer) Delegated(store Store) *Delegated {
-	return &Delegated{issuer: i, store: store, turn: make(chan struct{}, 1)}
+	return &Delegated{issuer: i, store: store, lock: make(chan struct{}, 1)}
 }
 
 // Name implements Grant.
@@ -54,23 +54,23 @@ func (d *Delegated) Name() string { return "refresh token" }
 
 // Token implements Grant.
 func (d *Delegated) Token(ctx context.Context) (Token, error) {
-	if err := d.take(ctx); err != nil {
+	if err := d.acquire(ctx); err != nil {
 		return Token{}, err
 	}
-	defer d.give()
+	defer d.release()
 	candidates, err := d.candidates(ctx)
 	if err != nil {
 		return Token{}, err
 	}
 	for n, refresh := range candidates {
 		token, next, err := d.issuer.refresh(ctx, refresh)
-		if refused := (*Fault)(nil); errors.As(err, &refused) && refused.grant && n+1 < len(candidates) {
+		if refused := (*Fault)(nil); errors.As(err, &refused) && refused.invalidGrant && n+1 < len(candidates) {
 			continue
 		}
 		if err != nil {
 			return Token{}, err
 		}
-		if err := d.succeed(ctx, candidates[0], next); err != nil {
+		if err := d.storeNext(ctx, candidates[0], next); err != nil {
 			return Token{}, err
 		}
 		return token, nil
@@ -78,18 +78,18 @@ func (d *Delegated) Token(ctx context.Context) (Token, error) {
 	return Token{}, errNotSignedIn()
 }
 
-// take waits for the turn: a refresh that began before a sign-in must not save
+// acquire waits for the turn: a refresh that began before a sign-in must not save
 // its token over that of the sign-in.
-func (d *Delegated) take(ctx context.Context) error {
+func (d *Delegated) acquire(ctx context.Context) error {
 	select {
-	case d.turn <- struct{}{}:
+	case d.lock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for another use of the sign-in: %w", context.Cause(ctx))
 	}
 }
 
-func (d *Delegated) give() { <-d.turn }
+func (d *Delegated) release() { <-d.lock }
 
 // candidates are the refresh tokens to try, in order. The first is the stored
 // one: a successor left unsaved is saved now, or nobody is asked, so that the
@@ -97,7 +97,7 @@ func (d *Delegated) give() { <-d.turn }
 func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 	stored, err := d.store.Load(ctx)
 	if err != nil {
-		return nil, &Fault{Kind: Configuration, Words: "the stored sign-in cannot be read: check the box's flash, then " + signInAgain, Err: err}
+		return nil, &Fault{Kind: Configuration, Words: "the stored sign-in cannot be read: check the box's flash, then " + signInAgainText, Err: err}
 	}
 	// A stored one that is another than was replaced is of a new sign-in.
 	if d.unsaved.Empty() || !stored.Equal(d.replaced) {
@@ -107,7 +107,7 @@ func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 		}
 		return []Secret{stored}, nil
 	}
-	if err := d.succession(ctx, stored, d.unsaved); err != nil {
+	if err := d.replaceStored(ctx, stored, d.unsaved); err != nil {
 		return nil, err
 	}
 	both := []Secret{d.unsaved, stored}
@@ -119,25 +119,25 @@ func errNotSignedIn() *Fault {
 	return &Fault{Kind: Configuration, Words: "nobody has signed this box in: sign in with a device code"}
 }
 
-// succeed puts the next refresh token in place of the stored one.
-func (d *Delegated) succeed(ctx context.Context, stored, next Secret) error {
+// storeNext puts the next refresh token in place of the stored one.
+func (d *Delegated) storeNext(ctx context.Context, stored, next Secret) error {
 	if next.Equal(stored) {
 		return nil
 	}
-	err := d.succession(ctx, stored, next)
+	err := d.replaceStored(ctx, stored, next)
 	if err != nil {
 		d.unsaved, d.replaced = next, stored
 	}
 	return err
 }
 
-func (d *Delegated) succession(ctx context.Context, stored, next Secret) error {
-	return durably(ctx, func(ctx context.Context) error { return d.store.Succeed(ctx, stored, next) })
+func (d *Delegated) replaceStored(ctx context.Context, stored, next Secret) error {
+	return saveDurably(ctx, func(ctx context.Context) error { return d.store.Replace(ctx, stored, next) })
 }
 
-// durably outlasts the context: the issuer has answered already, and who stops
+// saveDurably outlasts the context: the issuer has answered already, and who stops
 // waiting should not cost the box its sign-in.
-func durably(ctx context.Context, save func(context.Context) error) error {
+func saveDurably(ctx context.Context, save func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
 	if err := save(ctx); err != nil {

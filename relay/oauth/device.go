@@ -21,9 +21,9 @@ type DeviceCode struct {
 // Bounds on what an issuer may ask for.
 const (
 	defaultCodeLife = 15 * time.Minute
-	longestCodeLife = 30 * time.Minute
+	maxCodeLife     = 30 * time.Minute
 	defaultInterval = 5  // seconds (RFC 8628, 3.2)
-	longestInterval = 60 // seconds
+	maxInterval     = 60 // seconds
 )
 
 // Login signs the box in: show gets the code for a person to enter, and Login
@@ -32,28 +32,28 @@ const (
 func (d *Delegated) Login(ctx context.Context, show func(DeviceCode)) (Token, error) {
 	code, err := d.issuer.deviceCode(ctx)
 	if err != nil {
-		return Token{}, brokenOff(ctx, err)
+		return Token{}, aborted(ctx, err)
 	}
 	show(DeviceCode{UserCode: code.UserCode, VerificationURL: code.VerificationURI, Expires: code.Expiry})
-	token, refresh, err := d.issuer.awaitLogin(ctx, code)
+	token, refresh, err := d.issuer.pollToken(ctx, code)
 	if err != nil {
-		return Token{}, brokenOff(ctx, err)
+		return Token{}, aborted(ctx, err)
 	}
 	if refresh.Empty() {
 		return Token{}, &Fault{Kind: Configuration, Words: "the sign-in gave no refresh token, so it would end within the hour: add offline_access to the scopes"}
 	}
-	if err := d.take(ctx); err != nil {
-		return Token{}, brokenOff(ctx, err)
+	if err := d.acquire(ctx); err != nil {
+		return Token{}, aborted(ctx, err)
 	}
-	defer d.give()
-	if err := durably(ctx, func(ctx context.Context) error { return d.store.Save(ctx, refresh) }); err != nil {
+	defer d.release()
+	if err := saveDurably(ctx, func(ctx context.Context) error { return d.store.Save(ctx, refresh) }); err != nil {
 		return Token{}, err
 	}
 	d.unsaved, d.replaced = Secret{}, Secret{}
 	return token, nil
 }
 
-func brokenOff(ctx context.Context, err error) error {
+func aborted(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
@@ -81,17 +81,17 @@ func (i *Issuer) deviceCode(ctx context.Context) (*oauth2.DeviceAuthResponse, er
 		left = defaultCodeLife
 	}
 	// x/oauth2 goes by the clock on the wall, which may be set meanwhile.
-	code.Expiry = time.Now().Add(min(left, longestCodeLife))
+	code.Expiry = time.Now().Add(min(left, maxCodeLife))
 	if code.Interval <= 0 {
 		code.Interval = defaultInterval
 	}
-	code.Interval = min(code.Interval, longestInterval)
+	code.Interval = min(code.Interval, maxInterval)
 	return code, nil
 }
 
-// awaitLogin polls until the person is done. A line that fails meanwhile is
+// pollToken polls until the person is done. A line that fails meanwhile is
 // no reason to end, only to ask less often (RFC 8628, 3.5).
-func (i *Issuer) awaitLogin(ctx context.Context, code *oauth2.DeviceAuthResponse) (Token, Secret, error) {
+func (i *Issuer) pollToken(ctx context.Context, code *oauth2.DeviceAuthResponse) (Token, Secret, error) {
 	for {
 		x, polled := i.exchange(ctx)
 		token, refresh, err := x.token(i.public().DeviceAccessToken(polled, code))
@@ -99,11 +99,11 @@ func (i *Issuer) awaitLogin(ctx context.Context, code *oauth2.DeviceAuthResponse
 			return token, refresh, err
 		}
 		if !time.Now().Before(code.Expiry) {
-			return Token{}, Secret{}, &Fault{Kind: Configuration, Code: "expired_token", Words: newCode}
+			return Token{}, Secret{}, &Fault{Kind: Configuration, Code: "expired_token", Words: newCodeText}
 		}
 		if fault := (*Fault)(nil); errors.As(err, &fault) && fault.Kind == Configuration {
 			return Token{}, Secret{}, err
 		}
-		code.Interval = min(2*code.Interval, longestInterval)
+		code.Interval = min(2*code.Interval, maxInterval)
 	}
 }

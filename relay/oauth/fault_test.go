@@ -21,7 +21,7 @@ import (
 // asking asks a server for a token by a client secret.
 func asking(t *testing.T, server *httptest.Server, change func(*Config)) error {
 	t.Helper()
-	_, err := must(ask(t, server, change).ClientSecret(NewSecret("hush"))).Token(t.Context())
+	_, err := must(newIssuer(t, server, change).ClientSecret(NewSecret("hush"))).Token(t.Context())
 	return err
 }
 
@@ -90,16 +90,16 @@ func TestEachCodeOfEntraIDIsNamedWithItsCure(t *testing.T) {
 		{999, "invalid_grant", Configuration, "AADSTS999", "error?code=999"},
 		{999, "unheard_of", Configuration, "AADSTS999", "does not know; look it up"},
 	}
-	var answers []said
+	var answers []issuerResponse
 	known := map[int]bool{}
 	for _, c := range cases {
-		answers, known[c.code] = append(answers, entra(c.code, c.oauth)), true
+		answers, known[c.code] = append(answers, entraError(c.code, c.oauth)), true
 	}
-	server := serve(t, inTurn(answers...))
+	server := serve(t, respondInTurn(answers...))
 	for _, c := range cases {
 		wantFault(t, asking(t, server.Server, nil), c.kind, c.name, c.words)
 	}
-	for code := range entraReadings {
+	for code := range entraErrors {
 		if !known[code] {
 			t.Errorf("code %d is not in this table", code)
 		}
@@ -130,12 +130,12 @@ func TestEachErrorOfOAuthIsNamedWithItsCure(t *testing.T) {
 		"bad_verification_code":   {Configuration, "start the sign-in again"},
 		"expired_token":           {Configuration, "start the sign-in again"},
 	}
-	for code := range oauthReadings {
+	for code := range oauthErrors {
 		c, listed := cases[code]
 		if !listed {
 			t.Errorf("code %s is not in this table", code)
 		}
-		server := serve(t, inTurn(said{status: 400, body: `{"error":"` + code + `"}`}))
+		server := serve(t, respondInTurn(issuerResponse{status: 400, body: `{"error":"` + code + `"}`}))
 		wantFault(t, asking(t, server.Server, nil), c.kind, code, c.words)
 	}
 }
@@ -143,13 +143,13 @@ func TestEachErrorOfOAuthIsNamedWithItsCure(t *testing.T) {
 func TestAnAnswerThatIsNoTokenIsNamedInWords(t *testing.T) {
 	const page = "<!DOCTYPE html><html><title>Sign in to the guest network</title></html>"
 	for name, c := range map[string]struct {
-		said
+		issuerResponse
 		kind  Kind
 		code  string
 		words string
 	}{
 		"a web page":              {ok(page), Configuration, "", "web page"},
-		"a web page called text":  {said{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
+		"a web page called text":  {issuerResponse{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
 		"nothing":                 {ok(""), Wait, "", "empty answer"},
 		"half of an answer":       {ok(`{"access_token":"ab`), Wait, "", "no token"},
 		"an answer without token": {ok(`{"token_type":"Bearer"}`), Wait, "", "no token"},
@@ -159,16 +159,16 @@ func TestAnAnswerThatIsNoTokenIsNamedInWords(t *testing.T) {
 		"an expired token":        {ok(`{"access_token":"a","expires_in":-5}`), Wait, "", "expired already"},
 		"an error with 200":       {ok(`{"error":"invalid_client"}`), Configuration, "invalid_client", "client ID"},
 		"ten megabytes":           {ok(strings.Repeat(" ", 10<<20)), Configuration, "", "more than 64 KiB"},
-		"a redirect":              {said{302, map[string]string{"Location": "https://portal.example/"}, ""}, Configuration, "", "points elsewhere"},
-		"a redirect with a form":  {said{307, map[string]string{"Location": "/elsewhere"}, ""}, Configuration, "", "points elsewhere"},
-		"not found":               {said{404, nil, page}, Configuration, "", "check the tenant"},
-		"a fault of its own":      {said{500, nil, page}, Wait, "", "500"},
-		"maintenance":             {said{503, nil, ""}, Wait, "", "503"},
-		"a busy issuer's error":   {said{503, nil, `{"error":"invalid_request"}`}, Wait, "invalid_request", "503"},
-		"too many requests":       {said{429, nil, ""}, Wait, "", "too often"},
+		"a redirect":              {issuerResponse{302, map[string]string{"Location": "https://portal.example/"}, ""}, Configuration, "", "points elsewhere"},
+		"a redirect with a form":  {issuerResponse{307, map[string]string{"Location": "/elsewhere"}, ""}, Configuration, "", "points elsewhere"},
+		"not found":               {issuerResponse{404, nil, page}, Configuration, "", "check the tenant"},
+		"a fault of its own":      {issuerResponse{500, nil, page}, Wait, "", "500"},
+		"maintenance":             {issuerResponse{503, nil, ""}, Wait, "", "503"},
+		"a busy issuer's error":   {issuerResponse{503, nil, `{"error":"invalid_request"}`}, Wait, "invalid_request", "503"},
+		"too many requests":       {issuerResponse{429, nil, ""}, Wait, "", "too often"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := serve(t, inTurn(c.said))
+			server := serve(t, respondInTurn(c.issuerResponse))
 			wantFault(t, asking(t, server.Server, nil), c.kind, c.code, c.words)
 			if asked := len(server.asked()); asked != 1 {
 				t.Errorf("asked %d times", asked)
@@ -189,7 +189,7 @@ func TestAnIssuersWishToBeLeftAloneIsHonouredWithinBounds(t *testing.T) {
 		"Sun, 22 Nov 2026 09:00:00 GMT": 0,
 		"Sun, 22 Nov 2099 10:05:00 GMT": time.Hour,
 	} {
-		server := serve(t, inTurn(said{503, map[string]string{"Retry-After": field, "Date": date}, ""}))
+		server := serve(t, respondInTurn(issuerResponse{503, map[string]string{"Retry-After": field, "Date": date}, ""}))
 		if got := wantFault(t, asking(t, server.Server, nil), Wait, "").RetryAfter; got != want {
 			t.Errorf("Retry-After: %s is read as %v, want %v", field, got, want)
 		}
@@ -202,9 +202,9 @@ func TestAClockThatIsOffIsMeasuredByTheIssuers(t *testing.T) {
 		3 * time.Hour:  "clock; it is ",
 		0:              "it agrees with the issuer's",
 	} {
-		refused := entra(700024, "invalid_client")
+		refused := entraError(700024, "invalid_client")
 		refused.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
-		server := serve(t, inTurn(refused))
+		server := serve(t, respondInTurn(refused))
 		fault := wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700024", want)
 		if ahead := strings.Contains(fault.Words, "ahead of"); ahead != (off < 0) {
 			t.Errorf("the issuer is at %v: %s", off, fault.Words)
@@ -213,7 +213,7 @@ func TestAClockThatIsOffIsMeasuredByTheIssuers(t *testing.T) {
 }
 
 func TestACodeInTheDescriptionAloneIsFound(t *testing.T) {
-	server := serve(t, inTurn(said{400, nil, `{"error":"invalid_client","error_description":"AADSTS700027: Client assertion failed"}`}))
+	server := serve(t, respondInTurn(issuerResponse{400, nil, `{"error":"invalid_client","error_description":"AADSTS700027: Client assertion failed"}`}))
 	wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700027")
 }
 
@@ -271,12 +271,12 @@ func TestAFaultOfTheLineIsNamedInWords(t *testing.T) {
 	}{
 		{syscall.ENETUNREACH, Wait, "check the cable"},
 		{syscall.EHOSTUNREACH, Wait, "check the cable"},
-		{syscall.ECONNRESET, Wait, "broke off"},
+		{syscall.ECONNRESET, Wait, "was lost"},
 		{os.ErrDeadlineExceeded, Wait, "no whole answer"},
 		{expired, Configuration, "check the box's clock"},
 		{strange, Configuration, "does not verify"},
 	} {
-		wantFault(t, unreachable("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.words)
+		wantFault(t, connectionFault("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.words)
 	}
 }
 
@@ -351,10 +351,10 @@ func nobodyKnows(t *testing.T) *net.Resolver {
 }
 
 func TestTheCallersOwnEndIsNoFault(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush"))).Token(ctx)
+	_, err := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush"))).Token(ctx)
 	if fault := (*Fault)(nil); errors.As(err, &fault) || !errors.Is(err, context.Canceled) {
 		t.Errorf("Token() = %v", err)
 	}

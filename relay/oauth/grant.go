@@ -32,8 +32,8 @@ type Grant interface {
 type clientCredentials struct {
 	issuer *Issuer
 	name   string
-	// prove gives what shows that it is the box: a secret, or parameters.
-	prove func() (Secret, url.Values, error)
+	// credentials gives what shows that it is the box: a secret, or parameters.
+	credentials func() (Secret, url.Values, error)
 }
 
 // ClientSecret is the grant by a secret that the issuer knows too.
@@ -76,7 +76,7 @@ func (i *Issuer) Certificate(key crypto.Signer, leaf []byte, algorithm Algorithm
 func (c *clientCredentials) Name() string { return c.name }
 
 func (c *clientCredentials) Token(ctx context.Context) (Token, error) {
-	secret, params, err := c.prove()
+	secret, params, err := c.credentials()
 	if err != nil {
 		return Token{}, &Fault{Kind: Configuration, Words: "the key of the client certificate cannot be used", Err: err}
 	}

@@ -18,8 +18,8 @@ import (
 )
 
 func TestAClientSecretIsExchangedForAToken(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
-	grant := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush")))
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
+	grant := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
 	begun := time.Now()
 	token, err := grant.Token(t.Context())
 	if err != nil || token.Bearer.Reveal() != "access" {
@@ -54,9 +54,9 @@ func assertion(t *testing.T, jwt string) (header, claims map[string]any, signed 
 func TestAnAssertionIsSignedByTheBoxesKeyForThisIssuerAndTenMinutes(t *testing.T) {
 	for _, algorithm := range []Algorithm{PS256, RS256} {
 		t.Run(string(algorithm), func(t *testing.T) {
-			server := serve(t, inTurn(issued("access", "", 3600)))
+			server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 			box := newIdentity(t)
-			issuer := ask(t, server.Server, nil)
+			issuer := newIssuer(t, server.Server, nil)
 			grant := must(issuer.Certificate(box, box.leaf, algorithm))
 			if _, err := grant.Token(t.Context()); err != nil {
 				t.Fatal(err)
@@ -96,9 +96,9 @@ func TestAnAssertionIsSignedByTheBoxesKeyForThisIssuerAndTenMinutes(t *testing.T
 }
 
 func TestNoTwoAssertionsAreTheSame(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
-	grant := must(ask(t, server.Server, func(c *Config) { c.Audience = "https://issuer.example/" }).Certificate(box, box.leaf, PS256))
+	grant := must(newIssuer(t, server.Server, func(c *Config) { c.Audience = "https://issuer.example/" }).Certificate(box, box.leaf, PS256))
 	seen := map[any]bool{}
 	for n := range 2 {
 		must(grant.Token(t.Context()))
@@ -114,10 +114,10 @@ func TestNoTwoAssertionsAreTheSame(t *testing.T) {
 }
 
 func TestAKeyThatFailsIsNamedInWords(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
 	box.failing = errors.New("the TPM was cleared: import the certificate again")
-	_, err := must(ask(t, server.Server, nil).Certificate(box, box.leaf, PS256)).Token(t.Context())
+	_, err := must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)).Token(t.Context())
 	if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != Configuration || !errors.Is(err, box.failing) ||
 		!strings.Contains(err.Error(), "import the certificate again") {
 		t.Errorf("Token() = %v", err)

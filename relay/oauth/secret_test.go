@@ -107,7 +107,7 @@ func TestNoErrorHoldsASecret(t *testing.T) {
 }
 
 func grants(t *testing.T, server *httptest.Server) []Grant {
-	issuer, box := ask(t, server, nil), newIdentity(t)
+	issuer, box := newIssuer(t, server, nil), newIdentity(t)
 	return []Grant{
 		must(issuer.ClientSecret(NewSecret("S3cr3t/+Value"))),
 		must(issuer.Certificate(box, box.leaf, PS256)),

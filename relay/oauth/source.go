@@ -19,11 +19,11 @@ const (
 	// renewBefore the end of a token's life, or halfway through a short one.
 	renewBefore = 5 * time.Minute
 	// firstPause after a failure grows to the longest one.
-	firstPause   = 5 * time.Second
-	longestPause = 5 * time.Minute
-	// forcedPause is kept between renewals for refused tokens: a mailbox that
+	firstPause = 5 * time.Second
+	maxPause   = 5 * time.Minute
+	// minForcedInterval is kept between renewals for refused tokens: a mailbox that
 	// may not send refuses every token, and the issuer is not at fault.
-	forcedPause = time.Minute
+	minForcedInterval = time.Minute
 )
 
 var errClosed = errors.New("the source of access tokens is closed")
@@ -41,12 +41,12 @@ type TokenSource struct {
 	mu       sync.Mutex
 	token    Token
 	renewAt  time.Time
-	refused  bool      // the token, by the mail server
+	rejected bool      // the token, by the mail server
 	forced   time.Time // when a token was last believed to be refused
 	request  *request  // under way, or nil
 	failures int       // in a row
 	failure  error     // the last of them
-	until    time.Time // when the issuer may be asked again
+	retryAt  time.Time // when the issuer may be asked again
 }
 
 // request is one that is under way; it has ended when done is closed.
@@ -78,7 +78,7 @@ func (k *TokenSource) Token(ctx context.Context) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return Token{}, fmt.Errorf("waiting for an access token: %w", err)
 	}
-	token, request, err := k.seek(time.Now())
+	token, request, err := k.tokenOrRequest(time.Now())
 	if request == nil {
 		return token, err
 	}
@@ -90,15 +90,15 @@ func (k *TokenSource) Token(ctx context.Context) (Token, error) {
 	}
 }
 
-// seek gives a token, or why there is none, or the request to wait for.
-func (k *TokenSource) seek(now time.Time) (Token, *request, error) {
+// tokenOrRequest gives a token, or why there is none, or the request to wait for.
+func (k *TokenSource) tokenOrRequest(now time.Time) (Token, *request, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	usable := !k.token.Bearer.Empty() && !k.refused && now.Before(k.token.Expires)
+	usable := !k.token.Bearer.Empty() && !k.rejected && now.Before(k.token.Expires)
 	if usable && now.Before(k.renewAt) {
 		return k.token, nil, nil
 	}
-	if k.request == nil && k.ctx.Err() == nil && !now.Before(k.until) {
+	if k.request == nil && k.ctx.Err() == nil && !now.Before(k.retryAt) {
 		r := &request{done: make(chan struct{})}
 		k.request = r
 		k.work.Go(func() { k.ask(r) })
@@ -111,7 +111,7 @@ func (k *TokenSource) seek(now time.Time) (Token, *request, error) {
 	case k.ctx.Err() != nil:
 		return Token{}, nil, errClosed
 	}
-	return Token{}, nil, k.held(now)
+	return Token{}, nil, k.currentFailure(now)
 }
 
 // ask makes one request, whoever waits for it or has stopped to.
@@ -125,64 +125,64 @@ func (k *TokenSource) ask(r *request) {
 	defer k.mu.Unlock()
 	k.request = nil
 	if err == nil {
-		k.keep(token)
+		k.setToken(token)
 		r.token = token
 	} else {
 		k.fail(err)
-		r.err = k.held(time.Now())
+		r.err = k.currentFailure(time.Now())
 	}
 	close(r.done)
 }
 
-// keep takes a token as the one to use.
-func (k *TokenSource) keep(token Token) {
+// setToken takes a token as the one to use.
+func (k *TokenSource) setToken(token Token) {
 	life := time.Until(token.Expires)
-	k.token, k.refused = token, false
+	k.token, k.rejected = token, false
 	k.renewAt = token.Expires.Add(-min(renewBefore, life/2))
-	k.failures, k.failure, k.until = 0, nil, time.Time{}
+	k.failures, k.failure, k.retryAt = 0, nil, time.Time{}
 }
 
 // fail sets the time until the issuer is asked again. Jitter keeps boxes that
 // lost the same issuer from coming back in step.
 func (k *TokenSource) fail(err error) {
-	pause := longestPause
+	pause := maxPause
 	if k.failures < 16 {
-		pause = min(longestPause, firstPause<<k.failures)
+		pause = min(maxPause, firstPause<<k.failures)
 	}
 	pause = pause*4/5 + rand.N(pause*2/5+1)
 	if fault := (*Fault)(nil); errors.As(err, &fault) {
 		pause = max(pause, fault.RetryAfter)
-		if k.refused && fault.Kind == Wait {
+		if k.rejected && fault.Kind == Wait {
 			// Other mailboxes may still be served by it.
-			k.refused, k.renewAt = false, time.Now()
+			k.rejected, k.renewAt = false, time.Now()
 		}
 	}
 	k.failures++
-	k.failure, k.until = err, time.Now().Add(pause)
+	k.failure, k.retryAt = err, time.Now().Add(pause)
 }
 
-// held is the last failure, with the time that is left until the issuer is
+// currentFailure is the last failure, with the time that is left until the issuer is
 // asked again.
-func (k *TokenSource) held(now time.Time) error {
+func (k *TokenSource) currentFailure(now time.Time) error {
 	fault := (*Fault)(nil)
 	if !errors.As(k.failure, &fault) {
 		return k.failure
 	}
 	left := *fault
-	left.RetryAfter = max(k.until.Sub(now), 0)
+	left.RetryAfter = max(k.retryAt.Sub(now), 0)
 	return &left
 }
 
-// Refuse tells that the mail server refused a token: the next Token gets a new
+// Reject tells that the mail server refused a token: the next Token gets a new
 // one. That is so once for each token, and once within a minute, so that who
 // asks again cannot loop; until then, and while the issuer cannot give another,
 // the token is given out as it is, for the mail server to judge again.
-func (k *TokenSource) Refuse(token Token) {
+func (k *TokenSource) Reject(token Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	if k.token.Bearer.Empty() || !k.token.Bearer.Equal(token.Bearer) || !k.forced.IsZero() && now.Sub(k.forced) < forcedPause {
+	if k.token.Bearer.Empty() || !k.token.Bearer.Equal(token.Bearer) || !k.forced.IsZero() && now.Sub(k.forced) < minForcedInterval {
 		return
 	}
-	k.refused, k.forced = true, now
+	k.rejected, k.forced = true, now
 }

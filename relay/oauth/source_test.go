@@ -29,13 +29,13 @@ func wantToken(t *testing.T, k *TokenSource, want string) Token {
 }
 
 func TestAHundredCallersCostOneRequestAndOneSignature(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
 	var callers sync.WaitGroup
 	var started sync.WaitGroup
 	started.Add(100)
 	box.before = started.Wait
-	k := keeping(t, must(ask(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
+	k := keeping(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
 	for range 100 {
 		callers.Go(func() {
 			started.Done()
@@ -150,17 +150,17 @@ func TestARefusedTokenIsReplacedOnceAndNeverInALoop(t *testing.T) {
 		grant := numbered(time.Hour)
 		k := keeping(t, grant)
 		first := wantToken(t, k, "token-1")
-		k.Refuse(first)
-		k.Refuse(first)
+		k.Reject(first)
+		k.Reject(first)
 		second := wantToken(t, k, "token-2")
-		k.Refuse(first)
+		k.Reject(first)
 		wantToken(t, k, "token-2")
 		for range 50 {
-			k.Refuse(second)
+			k.Reject(second)
 			wantToken(t, k, "token-2")
 		}
-		pass(forcedPause)
-		k.Refuse(second)
+		pass(minForcedInterval)
+		k.Reject(second)
 		wantToken(t, k, "token-3")
 		if asked := grant.asked.Load(); asked != 3 {
 			t.Errorf("asked %d times", asked)
@@ -173,7 +173,7 @@ func TestATokenThatComesBackThoughRefusedCausesNoLoop(t *testing.T) {
 		grant := &source{token: func(context.Context, int) (Token, error) { return lasting("same", time.Hour), nil }}
 		k := keeping(t, grant)
 		for range 50 {
-			k.Refuse(wantToken(t, k, "same"))
+			k.Reject(wantToken(t, k, "same"))
 		}
 		if asked := grant.asked.Load(); asked != 2 {
 			t.Errorf("asked %d times", asked)
@@ -195,7 +195,7 @@ func TestATokenThatOneMailboxWasRefusedByServesTheOthersWhileTheIssuerIsAway(t *
 	synctest.Test(t, func(t *testing.T) {
 		grant := failingOnce(&Fault{Kind: Wait, Words: "down"})
 		k := keeping(t, grant)
-		k.Refuse(wantToken(t, k, "token-1"))
+		k.Reject(wantToken(t, k, "token-1"))
 		if token, err := k.Token(t.Context()); err == nil {
 			t.Errorf("got %q again", token.Bearer.Reveal())
 		}
@@ -215,7 +215,7 @@ func TestATokenThatOneMailboxWasRefusedByServesTheOthersWhileTheIssuerIsAway(t *
 func TestARefusedTokenIsNotGivenOutWhereTheIssuerSaysWhatIsWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keeping(t, failingOnce(&Fault{Kind: Configuration, Words: "the application is disabled"}))
-		k.Refuse(wantToken(t, k, "token-1"))
+		k.Reject(wantToken(t, k, "token-1"))
 		for range 2 {
 			if token, err := k.Token(t.Context()); err == nil {
 				t.Errorf("got %q again", token.Bearer.Reveal())
@@ -284,10 +284,10 @@ func (w *witness) Requested(grant string, _ time.Duration, err error) {
 }
 
 func TestTheObserverIsToldOfEachRequest(t *testing.T) {
-	server := serve(t, func(_ url.Values, n int) said {
-		return []said{entra(7000215, "invalid_client"), issued("access", "", 3600)}[n]
+	server := serve(t, func(_ url.Values, n int) issuerResponse {
+		return []issuerResponse{entraError(7000215, "invalid_client"), tokenResponse("access", "", 3600)}[n]
 	})
-	secret := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush")))
+	secret := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
 	w := new(witness)
 	for range 2 {
 		k := NewTokenSource(secret, w)

@@ -59,7 +59,7 @@ func (s *Server) SpoolStat(context.Context) (spool.Stat, error) { return stat(s)
 func (s *Server) SpoolVerify(context.Context) (control.Verification, error) { return verify(s) }
 
 func (s *Server) queue() (*queue.Queue, error) { return s.dispatcher.Queue() }
-func (s *Server) retryTime() string          { return "now" }
+func (s *Server) retryTime() string            { return "now" }
 func (s *Server) retryAll() error              { return s.dispatcher.RetryAll() }
 func (s *Server) retry(id queue.ID) error      { return s.dispatcher.Retry(id) }
 func (s *Server) drop(item queue.Item) error   { return s.dispatcher.Drop(item) }
@@ -104,7 +104,7 @@ func (o Offline) queue() (*queue.Queue, error) { return o.Storage.Queue(), nil }
 func (o Offline) spool() *spool.Spool          { return o.Storage.Spool }
 func (o Offline) retry(id queue.ID) error      { return o.Storage.Queue().MakeDue(id) }
 func (o Offline) drop(item queue.Item) error   { return o.Storage.Remove(item.Number) }
-func (o Offline) retryTime() string          { return "as soon as a relay runs" }
+func (o Offline) retryTime() string            { return "as soon as a relay runs" }
 func (o Offline) retryAll() error {
 	for ticket := range o.Storage.Queue().Tickets() {
 		if err := o.retry(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {

@@ -109,7 +109,7 @@ func TestALoginsSecretIsForTheServerOnly(t *testing.T) {
 	if got := c.Mechanisms(); !slices.Equal(got, []string{"LOGIN", "XOAUTH2"}) {
 		t.Errorf("the server offers %q", got)
 	}
-	refusal := (*Refusal)(nil)
+	refusal := (*UnexpectedReply)(nil)
 	if err := c.Auth(context.Background(), &secretive{initial: []byte("the secret")}); !errors.As(err, &refusal) || strings.Contains(err.Error(), secret) {
 		t.Errorf("got %v", err)
 	}
@@ -170,7 +170,7 @@ func TestAResponseThatTheServerSaysAgainLaterIsNotShown(t *testing.T) {
 func TestTheReasonOfARefusedLoginIsHeardBeforeItsCode(t *testing.T) {
 	c, s := meetUnderTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
 	m := &secretive{initial: []byte("x")}
-	refusal := (*Refusal)(nil)
+	refusal := (*UnexpectedReply)(nil)
 	if err := c.Auth(context.Background(), m); !errors.As(err, &refusal) || refusal.Reply.Code != 535 || refusal.Command != "AUTH XOAUTH2" {
 		t.Errorf("got %v", err)
 	}
@@ -234,7 +234,7 @@ func TestAnInitialResponseGoesWithTheCommandAsFarAsThatHasRoom(t *testing.T) {
 		seen := &recorder{}
 		client, s := meetUnderTLS(t, false, seen, c.replies...)
 		err := client.Auth(context.Background(), &secretive{initial: initial})
-		if refusal := (*Refusal)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &refusal) || len(c.replies) == 2 && err != nil {
+		if refusal := (*UnexpectedReply)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &refusal) || len(c.replies) == 2 && err != nil {
 			t.Errorf("%d octets: got %v", c.length, err)
 		}
 		want := []string{"AUTH XOAUTH2 " + encoded}

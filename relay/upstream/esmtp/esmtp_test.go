@@ -160,7 +160,7 @@ func TestAnAnswerThatSettlesNothingIsNoSuccess(t *testing.T) {
 		"content answered with hanging up":  {"354 go on", afterDot + "421 4.3.2 closing"},
 	} {
 		c, _ := meet(t, "NONE", replies...)
-		refusal := (*Refusal)(nil)
+		refusal := (*UnexpectedReply)(nil)
 		if answer, err := c.Content(context.Background(), content("")); !errors.As(err, &refusal) {
 			t.Errorf("%s: got %v, %v", name, answer, err)
 		}
@@ -235,7 +235,7 @@ func TestAContextThatEndsAtLastDoesNotEndTheNextWait(t *testing.T) {
 		conn := &slowToEnd{release: make(chan struct{})}
 		c := &Client{conn: conn}
 		ctx, cancel := context.WithCancel(t.Context())
-		release, err := c.guard(ctx, time.Minute)
+		release, err := c.setDeadline(ctx, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +243,7 @@ func TestAContextThatEndsAtLastDoesNotEndTheNextWait(t *testing.T) {
 		synctest.Wait()
 		time.AfterFunc(time.Second, func() { close(conn.release) })
 		release()
-		if _, err := c.guard(t.Context(), time.Minute); err != nil {
+		if _, err := c.setDeadline(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)

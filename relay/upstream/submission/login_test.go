@@ -202,10 +202,10 @@ func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
 
 func TestSendersWithoutEndThatAreRefusedTakeNoMemoryWithoutEnd(t *testing.T) {
 	s := newSite(t, nil, nil).submission
-	for i := range 10 * maxRefused {
-		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).refuse("very-secret-token-1")
+	for i := range 10 * maxRejected {
+		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).invalidateToken("very-secret-token-1")
 	}
-	if n := len(s.refused); n > maxRefused {
+	if n := len(s.rejected); n > maxRejected {
 		t.Errorf("%d refusals are kept", n)
 	}
 }
@@ -216,11 +216,11 @@ func FuzzTheReasonOfARefusal(f *testing.F) {
 	f.Add([]byte("{\"status\":\"very-secret-token\\u001b[2J\"}"))
 	const token = "very-secret-token"
 	f.Fuzz(func(t *testing.T, challenge []byte) {
-		b := newBearer(xoauth2, printer, token, host, 587)
+		b := newTokenMechanism(xoauth2, printer, token, host, 587)
 		if response, err := b.Next(challenge); len(response) != 0 || err != nil {
 			t.Errorf("the answer is %q, %v", response, err)
 		}
-		words := b.words()
+		words := b.reasonText()
 		if len(words) > 400 || strings.Contains(words, token) || strings.ContainsFunc(words, unicode.IsControl) {
 			t.Errorf("%q reads as %q", challenge, words)
 		}

@@ -19,8 +19,8 @@ func TestADeniedSenderIsTheMessagesOwnFault(t *testing.T) {
 	}{
 		"the mailbox":          {nil, printer},
 		"the app":              {func(c *Config) { c.Trustee = "Sealpost" }, "Sealpost"},
-		"the default sender's": {func(c *Config) { c.Default = ups }, printer},
-		"the default, too":     {func(c *Config) { c.Default = "nobody@contoso.com" }, printer},
+		"the default sender's": {func(c *Config) { c.DefaultSender = ups }, printer},
+		"the default, too":     {func(c *Config) { c.DefaultSender = "nobody@contoso.com" }, printer},
 	} {
 		s := newSite(t, nil, c.config)
 		result, err := s.deliver(message("1", ups), alarm)
@@ -35,7 +35,7 @@ func TestADeniedSenderIsTheMessagesOwnFault(t *testing.T) {
 
 func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 	for name, answer := range map[string]string{"at the end": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
-		s := newSite(t, nil, func(c *Config) { c.Default = printer })
+		s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 		s.tenant.Behave(func(verb, argument string) string {
 			if verb == "MAIL" && strings.Contains(argument, ups) {
 				return answer
@@ -58,7 +58,7 @@ func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 }
 
 func TestADeniedAuthorIsReplacedThoughTheEnvelopeHasTheDefaultSender(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Default = printer })
+	s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 	result, err := s.deliver(message("1", printer), alarm)
 	if err != nil || !result.Accepted || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
 		t.Errorf("%+v, %v", result, err)
@@ -75,7 +75,7 @@ func TestAMailboxSendsAsThoseItMay(t *testing.T) {
 }
 
 func TestAHeaderThatCannotBeChangedLeavesTheMessageRefused(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Default = envelope.Address(printer) })
+	s := newSite(t, nil, func(c *Config) { c.DefaultSender = envelope.Address(printer) })
 	long := content("X: " + strings.Repeat("x", 2<<20) + "\r\n" + string(alarm))
 	if result, err := s.deliver(message("1", ups), long); err != nil || result.Accepted || result.Replies[0].Status.Detail != 252 {
 		t.Errorf("%+v, %v", result, err)

@@ -65,7 +65,7 @@ func (v *vault) Token(context.Context) (Token, error) {
 	return v.current, nil
 }
 
-func (v *vault) Refuse(token Token) {
+func (v *vault) Reject(token Token) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.current == token {
@@ -171,7 +171,7 @@ func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
 		"XOAUTH2":     {nil, nil, "XOAUTH2"},
 		"OAUTHBEARER": {func(c *tenant.Config) { c.Submission.Mechanisms = []string{"PLAIN", "OAUTHBEARER"} }, nil, "OAUTHBEARER"},
 		"both":        {func(c *tenant.Config) { c.Submission.Mechanisms = []string{"OAUTHBEARER", "XOAUTH2"} }, nil, "XOAUTH2"},
-		"port 465":    {func(c *tenant.Config) { c.TLSFirst = true }, func(c *Config) { c.Security = transport.Immediate }, "XOAUTH2"},
+		"port 465":    {func(c *tenant.Config) { c.TLSFirst = true }, func(c *Config) { c.Security = transport.ImplicitTLS }, "XOAUTH2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, c.tenant, c.config)

@@ -43,11 +43,11 @@ func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
 		"wrong name":           {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, "mx.evil.example")) }, nil, "it is for another name; check upstream.host; mail is never"},
 		"unknown issuer":       {nil, func(c *Config) { c.Roots = must(parts.NewAuthority("Other")).Pool() }, "its issuer is unknown"},
 		"TLS 1.1":              {func(c *tenant.Config) { c.MinTLS, c.MaxTLS = tls.VersionTLS10, tls.VersionTLS11 }, nil, "TLS 1.2 or later is needed (protocol version not supported); mail is never sent in clear: check upstream.host"},
-		"closes at once":       {script("CONNECT", tenant.HangUp), nil, "4.4.2 the connection to " + mx + " broke off: check the line"},
+		"closes at once":       {script("CONNECT", tenant.HangUp), nil, "4.4.2 the connection to " + mx + " was lost: check the internet connection"},
 		"closes midway":        {script("MIDWAY", tenant.HangUp), nil, "4.4.2"},
-		"stalls at once":       {script("CONNECT", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time: check the line"},
-		"stalls midway":        {script("MIDWAY", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time"},
-		"stalls at the end":    {script("CONTENT", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time"},
+		"stalls at once":       {script("CONNECT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time: check the internet connection"},
+		"stalls midway":        {script("MIDWAY", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
+		"stalls at the end":    {script("CONTENT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
 		"100,000 characters":   {script("CONNECT", "220 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
 		"the same under TLS":   {script("RCPT", "250 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
 		"endless reply":        {script("EHLO", strings.Repeat("250-x\r\n", 1000)+"250 x"), nil, "more than 128 lines"},
@@ -143,7 +143,7 @@ func TestACrowdWaitsForADeadHostNoLongerThanOneClient(t *testing.T) {
 	var crowd sync.WaitGroup
 	for range 20 {
 		crowd.Go(func() {
-			if _, err := s.deliver(message("1")); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+			if _, err := s.deliver(message("1")); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -188,7 +188,7 @@ func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
 		t.Errorf("got %v", err)
 	}
 	if lasted := time.Since(begun); lasted > 3*time.Second {

@@ -47,10 +47,10 @@ func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
 	return []string{mx}, nil
 }
 
-func (c *certified) Words(string, error) (s reply.Status, r string, code fault.Code) {
+func (c *certified) Describe(string, error) (s reply.Status, r string, code fault.Code) {
 	return s, r, code
 }
-func (c *certified) Introduce(record *journal.Connection, account string) Handshake {
+func (c *certified) NewHandshake(record *journal.Connection, account string) Handshake {
 	record.Account = account
 	return shown{c, record}
 }
@@ -119,7 +119,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	own := must(authority().IssueP256(nil, "relay.contoso.com"))
 	s.way = &certified{key: own.PrivateKey.(crypto.Signer), chain: own.Certificate}
 	config := Config{
-		Hello: "relay.contoso.com", FarSide: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
+		Hello: "relay.contoso.com", HostName: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},
 	}
 	if change != nil {

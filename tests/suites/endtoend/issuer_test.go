@@ -45,7 +45,7 @@ func TestMailOutlivesEveryMoodOfTheIssuerAndTheWordsSayWhatIsWrong(t *testing.T)
 		{"10 MB", "localhost gave an answer of more than 64 KiB, which is no token: check the token URL", func() {
 			issuer.behave(answering(http.StatusOK, `{"access_token":"`+strings.Repeat("x", 10<<20)+`"}`))
 		}},
-		{"an answer without end", "localhost gave no whole answer within 1s: check the line, and that the site lets the box out to port 443", func() { issuer.behave(slow) }},
+		{"an answer without end", "localhost gave no whole answer within 1s: check the internet connection, and that the site lets the box out to port 443", func() { issuer.behave(slow) }},
 		{"another name", "the certificate of localhost is not trusted: it is for another name; check the token URL", func() { issuer.shows(elsewhere) }},
 	} {
 		t.Run(mood.name, func(t *testing.T) {

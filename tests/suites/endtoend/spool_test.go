@@ -65,7 +65,7 @@ func TestASpoolIsOfNoUseUnderAnotherTPMAndTheWordsSaySo(t *testing.T) {
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
 	certificate := clientCertificate(t, authority())
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, certificate)
-	s.mustKeep("broke off")
+	s.mustKeep("was lost")
 	s.stop()
 	own := s.tpm
 	s.tpm = parts.StartSwtpm(t)
@@ -227,7 +227,7 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	for range 4 {
-		s.mustKeep("broke off")
+		s.mustKeep("was lost")
 	}
 	kept := s.relay.Log.Events("kept")
 	id := func(n int) string { return kept[n]["id"].(string) }
@@ -267,7 +267,7 @@ func TestErasing_BesideARunningRelayChangesNothing(t *testing.T) {
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
-	s.mustKeep("broke off")
+	s.mustKeep("was lost")
 	for _, command := range [][]string{{"spool", "format", "--yes"}, {"state", "erase", "--yes"}} {
 		s.mustSay(1, "nothing was changed", command...)
 	}

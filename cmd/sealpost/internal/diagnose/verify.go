@@ -222,5 +222,5 @@ func (o oneToken) Token(context.Context) (submission.Token, error) {
 	return submission.Token(o.token.Bearer.Reveal()), nil
 }
 
-// Refuse implements submission.Tokens.
-func (oneToken) Refuse(submission.Token) {}
+// Reject implements submission.Tokens.
+func (oneToken) Reject(submission.Token) {}
