@@ -95,10 +95,10 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 // reportOutcome returns the outcome of the n-th pending recipient for a
 // notification.
 func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
-	o := report.Outcome{Recipient: dl.envelope.Recipients[dl.pending[n]], Tried: now,
+	o := report.Outcome{Recipient: dl.envelope.Recipients[dl.pending[n]], LastAttempt: now,
 		Host: dl.result.Connection.Host, Trustee: dl.result.Trustee}
 	if dl.err == nil {
-		o.Answer, o.Status = dl.result.Replies[n], dl.result.Replies[n].Status
+		o.Reply, o.Status = dl.result.Replies[n], dl.result.Replies[n].Status
 		return o
 	}
 	o.Status = replyFor(dl.err).Status

@@ -73,7 +73,7 @@ func shown(a *fakeIssuer) []string {
 	return all
 }
 
-func TestARefreshTokenIsDurableBeforeItsAccessTokenIsGivenOut(t *testing.T) {
+func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
@@ -93,7 +93,7 @@ func TestARefreshTokenIsDurableBeforeItsAccessTokenIsGivenOut(t *testing.T) {
 	}
 }
 
-func TestARefreshTokenThatStaysTheSameIsNotSavedAgain(t *testing.T) {
+func TestDelegated_DoesNotSaveAnUnchangedToken(t *testing.T) {
 	for name, refresh := range map[string]string{"repeated": "refresh-0", "left out": ""} {
 		server := serve(t, respondInTurn(tokenResponse("access", refresh, 3600)))
 		store := &flash{kept: "refresh-0"}
@@ -105,7 +105,7 @@ func TestARefreshTokenThatStaysTheSameIsNotSavedAgain(t *testing.T) {
 
 var errFlash = errors.New("the flash is read-only")
 
-func TestAnAccessTokenWhoseRefreshTokenCannotBeSavedIsNotUsed(t *testing.T) {
+func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
@@ -128,7 +128,7 @@ func TestAnAccessTokenWhoseRefreshTokenCannotBeSavedIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestAfterAFailedSaveTheOldTokenIsTriedWhereTheNewOneIsRefused(t *testing.T) {
+func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 	server := serve(t, rotating(func(refresh string) bool { return refresh == "refresh-0" }))
 	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
@@ -144,7 +144,7 @@ func TestAfterAFailedSaveTheOldTokenIsTriedWhereTheNewOneIsRefused(t *testing.T)
 	}
 }
 
-func TestANewSignInBeatsATokenThatCouldNotBeSaved(t *testing.T) {
+func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
@@ -176,7 +176,7 @@ func cutPower(t *testing.T, server *fakeIssuer) *flash {
 	return &flash{kept: store.kept}
 }
 
-func TestAPowerCutBetweenAnswerAndFlashLeavesTheOldToken(t *testing.T) {
+func TestDelegated_KeepsTheOldTokenAfterAPowerCut(t *testing.T) {
 	server := serve(t, rotating(anything))
 	after := cutPower(t, server)
 	token, err := newIssuer(t, server.Server, nil).Delegated(after).Token(t.Context())
@@ -185,7 +185,7 @@ func TestAPowerCutBetweenAnswerAndFlashLeavesTheOldToken(t *testing.T) {
 	}
 }
 
-func TestAnIssuerThatRevokesTheOldTokenAtOnceAsksForASignInAfterACut(t *testing.T) {
+func TestDelegated_AsksForASignInWhenTheTokenIsRevoked(t *testing.T) {
 	var used []string
 	server := serve(t, rotating(func(refresh string) bool {
 		first := !slices.Contains(used, refresh)
@@ -197,7 +197,7 @@ func TestAnIssuerThatRevokesTheOldTokenAtOnceAsksForASignInAfterACut(t *testing.
 	wantFault(t, err, Configuration, "AADSTS700082", "sign in again")
 }
 
-func TestARefreshLeavesASignInThatWasMadeMeanwhile(t *testing.T) {
+func TestDelegated_KeepsASignInMadeMeanwhile(t *testing.T) {
 	store := &flash{kept: "refresh-0"}
 	server := serve(t, rotating(func(string) bool {
 		_ = store.Save(t.Context(), NewSecret("of a new sign-in")) // by another process
@@ -209,21 +209,21 @@ func TestARefreshLeavesASignInThatWasMadeMeanwhile(t *testing.T) {
 	}
 }
 
-func TestWhoNeverSignedInIsToldTo(t *testing.T) {
+func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 	server := serve(t, rotating(anything))
 	_, err := newIssuer(t, server.Server, nil).Delegated(new(flash)).Token(t.Context())
-	wantFault(t, err, Configuration, "", "nobody has signed this box in")
+	wantFault(t, err, Configuration, "", "the box is not signed in")
 	_, err = newIssuer(t, server.Server, nil).Delegated(&flash{loading: errFlash}).Token(t.Context())
 	if !errors.Is(err, errFlash) {
 		t.Error(err)
 	}
-	wantFault(t, err, Configuration, "", "cannot be read")
+	wantFault(t, err, Configuration, "", "reading the stored sign-in failed")
 	if len(server.asked()) != 0 {
 		t.Error("the issuer was asked all the same")
 	}
 }
 
-func TestClosingTheKeeperLetsARefreshTokenBeSaved(t *testing.T) {
+func TestClose_WaitsForTheRefreshTokenToBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})

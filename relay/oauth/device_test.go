@@ -43,7 +43,7 @@ func login(t *testing.T, answer func(url.Values, int) issuerResponse, store *fla
 	return server
 }
 
-func TestASignInByDeviceCodeEndsInAStoredRefreshTokenAndAnAccessToken(t *testing.T) {
+func TestLogin_StoresTheRefreshToken(t *testing.T) {
 	store := new(flash)
 	polls := []issuerResponse{entraError(pending, "authorization_pending"), {status: 400, body: `{"error":"slow_down"}`},
 		entraError(pending, "authorization_pending"), tokenResponse("access", "refresh", 3600)}
@@ -68,7 +68,7 @@ func TestASignInByDeviceCodeEndsInAStoredRefreshTokenAndAnAccessToken(t *testing
 	}
 }
 
-func TestASignInThatFailsSaysWhyAndChangesNothing(t *testing.T) {
+func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 	polled := func(answer issuerResponse) func(url.Values, int) issuerResponse { return codes(aCode, answer) }
 	for name, c := range map[string]struct {
 		answer func(url.Values, int) issuerResponse
@@ -102,7 +102,7 @@ func TestASignInThatFailsSaysWhyAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestASignInOutlastsAnIssuerThatFailsMeanwhile(t *testing.T) {
+func TestLogin_SurvivesTemporaryFailures(t *testing.T) {
 	store := new(flash)
 	down := issuerResponse{status: 503}
 	login(t, codes(aCode, down, down, tokenResponse("access", "refresh", 3600)), store,
@@ -116,7 +116,7 @@ func TestASignInOutlastsAnIssuerThatFailsMeanwhile(t *testing.T) {
 		})
 }
 
-func TestAnIssuersIntervalAndExpiryAreKeptWithinBounds(t *testing.T) {
+func TestLogin_LimitsIntervalAndExpiry(t *testing.T) {
 	for _, c := range []struct {
 		life, interval string
 		expires, polls time.Duration
@@ -138,14 +138,14 @@ func TestAnIssuersIntervalAndExpiryAreKeptWithinBounds(t *testing.T) {
 	}
 }
 
-func TestAClockThatIsSetMeanwhileEndsNoSignIn(t *testing.T) {
+func TestLogin_IsUnaffectedByAClockStep(t *testing.T) {
 	code := must(newIssuer(t, serve(t, codes(aCode)).Server, nil).deviceCode(t.Context()))
 	if withoutMonotonic := code.Expiry.Round(0); code.Expiry == withoutMonotonic {
 		t.Errorf("the code's end, %v, goes by the clock on the wall", code.Expiry)
 	}
 }
 
-func TestASignInThatCannotBeStoredIsNone(t *testing.T) {
+func TestLogin_FailsWhenTheTokenCannotBeStored(t *testing.T) {
 	store := &flash{kept: "of before", save: func(string) error { return errFlash }}
 	login(t, codes(aCode, tokenResponse("access", "refresh", 3600)), store, func(t *testing.T, _ []DeviceCode, token Token, err error, _ time.Duration) {
 		wantFault(t, err, Configuration, "", "check the box's flash")
@@ -155,7 +155,7 @@ func TestASignInThatCannotBeStoredIsNone(t *testing.T) {
 	})
 }
 
-func TestARefreshThatBeganBeforeASignInDoesNotUndoIt(t *testing.T) {
+func TestLogin_IsNotUndoneByAnEarlierRefresh(t *testing.T) {
 	server := serve(t, func(form url.Values, n int) issuerResponse {
 		switch {
 		case form.Has("refresh_token"):
@@ -190,13 +190,13 @@ func TestARefreshThatBeganBeforeASignInDoesNotUndoIt(t *testing.T) {
 	})
 }
 
-func TestASignInWithoutAnURLIsToldWhereToFindIt(t *testing.T) {
+func TestLogin_ReportsAMissingURL(t *testing.T) {
 	server := serve(t, respondInTurn(ok("")))
 	_, err := newIssuer(t, server.Server, func(c *Config) { c.DeviceURL = "" }).Delegated(new(flash)).Login(t.Context(), func(DeviceCode) {})
 	wantFault(t, err, Configuration, "", "endpoints of the app registration")
 }
 
-func TestASignInThatIsBrokenOffSaysSo(t *testing.T) {
+func TestLogin_ReportsCancellation(t *testing.T) {
 	server := serve(t, codes(aCode, entraError(pending, "authorization_pending")))
 	issuer := newIssuer(t, server.Server, nil)
 	synctest.Test(t, func(t *testing.T) {

@@ -16,22 +16,23 @@ import (
 const (
 	maxResponse = 64 << 10
 	maxToken    = 32 << 10
-	// defaultTokenLife is that of a token whose issuer names none, which RFC 6749
-	// (5.1) allows.
+	// defaultTokenLife applies if the issuer returns no expires_in, which RFC 6749
+	// section 5.1 allows.
 	defaultTokenLife = 5 * time.Minute
 )
 
-var errTooLong = errors.New("the answer is too long")
+var errTooLong = errors.New("response too long")
 
-// httpResponse is what the issuer said, whole and of bounded length.
+// httpResponse is the issuer's response, in full and of limited size.
 type httpResponse struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// exchange is a request by x/oauth2 and what came of it. Its record is what
-// faults are read from: an error of x/oauth2 holds the issuer's whole answer.
+// exchange is a request made by x/oauth2 and its result. Faults are derived
+// from this record, because an error of x/oauth2 contains the issuer's whole
+// response.
 type exchange struct {
 	ctx      context.Context
 	issuer   *Issuer
@@ -40,7 +41,7 @@ type exchange struct {
 	err      error
 }
 
-// exchange gives a record, and the context by which x/oauth2 fills it.
+// exchange returns a record, and the context through which x/oauth2 fills it.
 func (i *Issuer) exchange(ctx context.Context) (*exchange, context.Context) {
 	x := &exchange{ctx: ctx, issuer: i}
 	client := &http.Client{Transport: x, CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -49,8 +50,8 @@ func (i *Issuer) exchange(ctx context.Context) (*exchange, context.Context) {
 	return x, context.WithValue(ctx, oauth2.HTTPClient, client)
 }
 
-// RoundTrip implements http.RoundTripper. It minds the context itself, which
-// x/oauth2 does not give to each request.
+// RoundTrip implements http.RoundTripper. It honours the context itself,
+// because x/oauth2 does not pass it to every request.
 func (x *exchange) RoundTrip(request *http.Request) (*http.Response, error) {
 	x.begun = time.Now()
 	x.response, x.err = x.issuer.send(x.ctx, request)
@@ -77,7 +78,7 @@ func (i *Issuer) send(ctx context.Context, request *http.Request) (httpResponse,
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponse+1))
 	if err == nil {
-		// A server that sees us hang up may still end its answer in good form.
+		// A server may still complete its response after we cancel.
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -89,37 +90,37 @@ func (i *Issuer) send(ctx context.Context, request *http.Request) (httpResponse,
 	return httpResponse{response.StatusCode, response.Header, body}, nil
 }
 
-// token takes what x/oauth2 made of the answer.
+// token converts the result of x/oauth2.
 func (x *exchange) token(t *oauth2.Token, err error) (Token, Secret, error) {
 	if err != nil {
 		return Token{}, Secret{}, x.fault()
 	}
 	if !strings.EqualFold(t.Type(), "Bearer") || !isBearerToken(t.AccessToken) {
 		return Token{}, Secret{}, &Fault{Kind: Configuration,
-			Words: x.issuer.host + " issued a token that is no bearer token (RFC 6750): check the token URL"}
+			Words: x.issuer.host + " issued a token that is not a bearer token (RFC 6750): check the token URL"}
 	}
 	life := defaultTokenLife
 	if !t.Expiry.IsZero() {
-		// x/oauth2 adds the seconds that the issuer named to the time of just now.
+		// x/oauth2 has added expires_in to the current time.
 		life = time.Until(t.Expiry).Round(time.Second)
 	}
 	if life <= 0 {
-		return Token{}, Secret{}, &Fault{Kind: Wait, Words: x.issuer.host + " issued a token that has expired already: wait; if it lasts, check the token URL"}
+		return Token{}, Secret{}, &Fault{Kind: Wait, Words: x.issuer.host + " issued a token that has already expired: wait; if it persists, check the token URL"}
 	}
 	return Token{NewSecret(t.AccessToken), x.begun.Add(life)}, NewSecret(t.RefreshToken), nil
 }
 
-// isBearerToken tells whether a token is made of the characters that RFC 6749 (A.12)
-// allows: no other gets into what is said to a mail server.
+// isBearerToken reports whether a token consists of the characters that RFC
+// 6749 (A.12) allows, so that it cannot inject anything into the SMTP dialogue.
 func isBearerToken(token string) bool {
 	odd := strings.IndexFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
 	return token != "" && len(token) <= maxToken && odd < 0
 }
 
-// fault says why there is no token.
+// fault returns why there is no token.
 func (x *exchange) fault() error {
 	if x.ctx.Err() != nil {
-		return fmt.Errorf("asking %s for an access token: %w", x.issuer.host, context.Cause(x.ctx))
+		return fmt.Errorf("requesting an access token from %s: %w", x.issuer.host, context.Cause(x.ctx))
 	}
 	if x.err != nil {
 		return connectionFault(x.issuer.host, x.issuer.config.Timeout, x.err)

@@ -26,7 +26,7 @@ func answering(status int, kind, retry, date string, body []byte) *Issuer {
 	return i
 }
 
-func FuzzTokenAnswer(f *testing.F) {
+func FuzzTokenResponse(f *testing.F) {
 	const date = "Sun, 22 Nov 2026 10:00:00 GMT"
 	for _, s := range []issuerResponse{tokenResponse("a", "r", 3600), entraError(700024, "invalid_client"), ok("<html>"), ok(""),
 		ok(`{"access_token":"a","expires_in":"3600"}`), {status: 429}, {status: 302}} {
@@ -51,7 +51,7 @@ func FuzzTokenAnswer(f *testing.F) {
 	})
 }
 
-func FuzzDeviceAnswer(f *testing.F) {
+func FuzzDeviceResponse(f *testing.F) {
 	f.Add(100, "application/json", []byte(aCode))
 	f.Add(100, "application/json", []byte(`{"device_code":"a","user_code":"b","verification_url":"https://c/","expires_in":-1,"interval":-1}`))
 	f.Add(300, "text/plain", []byte("error=invalid_client"))

@@ -17,7 +17,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestAClientSecretIsExchangedForAToken(t *testing.T) {
+func TestClientSecret_ObtainsAToken(t *testing.T) {
 	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	grant := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
 	begun := time.Now()
@@ -51,7 +51,7 @@ func assertion(t *testing.T, jwt string) (header, claims map[string]any, signed 
 	return header, claims, sha256.Sum256([]byte(parts[0] + "." + parts[1])), must(base64.RawURLEncoding.DecodeString(parts[2]))
 }
 
-func TestAnAssertionIsSignedByTheBoxesKeyForThisIssuerAndTenMinutes(t *testing.T) {
+func TestCertificate_SignsAnAssertion(t *testing.T) {
 	for _, algorithm := range []Algorithm{PS256, RS256} {
 		t.Run(string(algorithm), func(t *testing.T) {
 			server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
@@ -95,7 +95,7 @@ func TestAnAssertionIsSignedByTheBoxesKeyForThisIssuerAndTenMinutes(t *testing.T
 	}
 }
 
-func TestNoTwoAssertionsAreTheSame(t *testing.T) {
+func TestCertificate_SignsUniqueAssertions(t *testing.T) {
 	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
 	grant := must(newIssuer(t, server.Server, func(c *Config) { c.Audience = "https://issuer.example/" }).Certificate(box, box.leaf, PS256))
@@ -113,7 +113,7 @@ func TestNoTwoAssertionsAreTheSame(t *testing.T) {
 	}
 }
 
-func TestAKeyThatFailsIsNamedInWords(t *testing.T) {
+func TestCertificate_ReportsAKeyError(t *testing.T) {
 	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
 	box.failing = errors.New("the TPM was cleared: import the certificate again")
@@ -127,7 +127,7 @@ func TestAKeyThatFailsIsNamedInWords(t *testing.T) {
 	}
 }
 
-func TestWhatCannotWorkIsRefusedBeforeAnybodyIsAsked(t *testing.T) {
+func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
 	box := newIdentity(t)
 	elliptical := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	other := must(rsa.GenerateKey(rand.Reader, 2048))
@@ -146,7 +146,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnybodyIsAsked(t *testing.T) {
 		}, "device code"},
 		"no secret":         {func() error { _, err := issuer.ClientSecret(Secret{}); return err }, "empty"},
 		"an elliptic key":   {func() error { _, err := issuer.Certificate(elliptical, certified(t, elliptical), PS256); return err }, "RSA"},
-		"another's leaf":    {func() error { _, err := issuer.Certificate(box, certified(t, other), PS256); return err }, "another key"},
+		"another's leaf":    {func() error { _, err := issuer.Certificate(box, certified(t, other), PS256); return err }, "does not match its key"},
 		"no certificate":    {func() error { _, err := issuer.Certificate(box, []byte("x"), PS256); return err }, "reading the certificate"},
 		"another algorithm": {func() error { _, err := issuer.Certificate(box, box.leaf, "none"); return err }, "PS256"},
 	} {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// connectionFault says why no whole answer came. The error itself is left out: in
-// one of net/http may be what the far side wrote.
+// connectionFault describes why there was no complete response. The error
+// itself is omitted: errors of net/http may contain text of the server.
 func connectionFault(host string, timeout time.Duration, err error) *Fault {
 	for _, read := range []func(string, error) (Kind, string){describeLookup, describeTLS, describeResponse, describeNetwork} {
 		if kind, words := read(host, err); words != "" {
@@ -23,7 +23,7 @@ func connectionFault(host string, timeout time.Duration, err error) *Fault {
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return &Fault{Kind: Wait, Words: fmt.Sprintf("%s gave no whole answer within %v: check the internet connection, and that the site lets the box out to port 443", host, timeout)}
+		return &Fault{Kind: Wait, Words: fmt.Sprintf("%s returned no complete response within %v: check the internet connection, and that the site allows outbound port 443", host, timeout)}
 	}
 	return &Fault{Kind: Wait, Words: "the connection to " + host + " was lost: check the internet connection; the box will retry"}
 }
@@ -34,9 +34,9 @@ func describeLookup(host string, err error) (Kind, string) {
 	case !errors.As(err, &dns):
 		return "", ""
 	case dns.IsNotFound:
-		return Configuration, fmt.Sprintf("the name %s is not known to DNS: check the token URL and the box's name servers", host)
+		return Configuration, fmt.Sprintf("the name %s does not exist in DNS: check the token URL and the box's name servers", host)
 	}
-	return Wait, fmt.Sprintf("no answer from DNS about %s: check the network and its name servers", host)
+	return Wait, fmt.Sprintf("no DNS response for %s: check the network and its name servers", host)
 }
 
 func describeTLS(host string, err error) (Kind, string) {
@@ -56,7 +56,7 @@ func describeTLS(host string, err error) (Kind, string) {
 	return "", ""
 }
 
-// describeVerification says why the server's certificate was not accepted.
+// describeVerification explains why the server's certificate was rejected.
 func describeVerification(err error) string {
 	var (
 		name    x509.HostnameError
@@ -77,11 +77,11 @@ func describeVerification(err error) string {
 func describeResponse(host string, err error) (Kind, string) {
 	switch {
 	case errors.Is(err, errTooLong):
-		return Configuration, fmt.Sprintf("%s gave an answer of more than %d KiB, which is no token: check the token URL", host, maxResponse>>10)
+		return Configuration, fmt.Sprintf("%s returned a response of more than %d KiB, which is not a token: check the token URL", host, maxResponse>>10)
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "malformed MIME"), strings.Contains(err.Error(), "server response headers exceeded"):
-		return Configuration, host + " does not answer in HTTP as it should: check the token URL"
+		return Configuration, host + " returned an invalid HTTP response: check the token URL"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return Wait, "the answer of " + host + " was cut off: check the internet connection; the box will retry"
+		return Wait, "the response of " + host + " was cut off: check the internet connection; the box will retry"
 	}
 	return "", ""
 }
@@ -89,9 +89,9 @@ func describeResponse(host string, err error) (Kind, string) {
 func describeNetwork(host string, err error) (Kind, string) {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Wait, host + " refused the connection: check that the site lets the box out to port 443, and the token URL"
+		return Wait, host + " refused the connection: check that the site allows outbound port 443, and the token URL"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return Wait, "there is no way to " + host + ": check the cable, the box's address and its gateway"
+		return Wait, "no route to " + host + ": check the cable, the box's address and its gateway"
 	}
 	return "", ""
 }

@@ -1,11 +1,11 @@
 package oauth
 
-// classification is a code in plain words.
+// classification is the meaning of an error code.
 type classification struct {
 	kind  Kind
 	text  string
-	clock bool // the words speak of the box's clock last
-	vague bool // a status that asks to wait says more
+	clock bool // the text ends with the box's clock
+	vague bool // an HTTP status that asks to wait takes precedence
 }
 
 const (
@@ -18,10 +18,10 @@ const (
 	secretsPageText = "under Certificates & secrets of the app registration"
 )
 
-// entraErrors are of codes in Microsoft's reference of Entra ID's error
-// codes; 700024, 900023 and 1000502 are missing there, and known from
-// Microsoft's own libraries and their issues. Microsoft may change them, so
-// nothing hangs on a code but its words and kind.
+// entraErrors classifies codes of Microsoft's reference of Entra ID error
+// codes; 700024, 900023 and 1000502 are not in it, and known from Microsoft's
+// libraries and their issues. Microsoft may change codes, so only text and kind
+// depend on them.
 var entraErrors = map[int]classification{
 	7000215: {kind: Configuration, text: "the client secret is wrong: enter the secret's value, not its ID, as it was shown once when it was made " + secretsPageText},
 	7000222: {kind: Configuration, text: "the client secret has expired: make a new one " + secretsPageText + " and enter its value, or use a certificate"},
@@ -38,7 +38,7 @@ var entraErrors = map[int]classification{
 	700023: {kind: Configuration, text: checkScopeText},
 	70011:  {kind: Configuration, text: checkScopeText},
 	500011: {kind: Configuration, text: "the tenant does not know the resource that the scope names: check the scope, and that the tenant has Exchange Online"},
-	65001:  {kind: Configuration, text: "nobody has consented to the application's permissions: have an administrator grant consent under API permissions of the app registration"},
+	65001:  {kind: Configuration, text: "the application's permissions have no consent: have an administrator grant consent under API permissions of the app registration"},
 	90002:  {kind: Configuration, text: "there is no such tenant: check the tenant in the token URL, and that it is the URL of the right cloud"},
 	900023: {kind: Configuration, text: "the tenant in the token URL is neither an ID nor a domain: check it"},
 
@@ -51,15 +51,15 @@ var entraErrors = map[int]classification{
 
 	530035: {kind: Configuration, text: "the tenant's security defaults block the sign-in: use a certificate, which needs no sign-in"},
 	50173:  {kind: Configuration, text: "the sign-in was revoked, as after a change of password: " + signInAgainText},
-	70008:  {kind: Configuration, text: "the sign-in has expired, as it was not used for long: " + signInAgainText},
-	700082: {kind: Configuration, text: "the sign-in has expired, as it was not used for long: " + signInAgainText},
+	70008:  {kind: Configuration, text: "the sign-in has expired, because it was not used for a long time: " + signInAgainText},
+	700082: {kind: Configuration, text: "the sign-in has expired, because it was not used for a long time: " + signInAgainText},
 	70043:  {kind: Configuration, text: "the sign-in has expired by the tenant's policy on sign-in frequency: " + signInAgainText + ", or use a certificate, which does not expire so soon"},
 
 	70016: {kind: Wait, text: "the code has not been entered yet: enter it in the browser"},
 	70018: {kind: Configuration, text: "the code was mistyped in the browser: start the sign-in again"},
 	70019: {kind: Configuration, text: newCodeText},
 
-	50196: {kind: Wait, text: "Entra ID was asked for the same token too often: wait"},
+	50196: {kind: Wait, text: "Entra ID received too many requests for the same token: wait"},
 	90055: {kind: Wait, text: "Entra ID throttles this tenant: wait"},
 	50033: {kind: Wait, text: entraBusy},
 	90006: {kind: Wait, text: entraBusy},
@@ -69,8 +69,8 @@ var entraErrors = map[int]classification{
 
 const entraBusy = "Entra ID is unavailable for the moment: wait"
 
-// oauthErrors are of the codes in RFC 6749 (5.2), RFC 8628 (3.5) and Entra
-// ID's additions. What is not here never gets into a fault.
+// oauthErrors classifies the codes of RFC 6749 (5.2), RFC 8628 (3.5) and Entra
+// ID's additions. Other codes never appear in a fault.
 var oauthErrors = map[string]classification{
 	"invalid_client":         {kind: Configuration, text: "the issuer does not accept what the box identifies itself with: check the client ID, and the secret or certificate"},
 	"invalid_grant":          {kind: Configuration, text: "the issuer does not accept the sign-in any more: " + signInAgainText},
@@ -79,15 +79,15 @@ var oauthErrors = map[string]classification{
 	"invalid_resource":       {kind: Configuration, text: checkScopeText},
 	"unauthorized_client":    {kind: Configuration, text: "the application may not get a token this way: check the client ID and the tenant, and what the app registration allows"},
 	"unsupported_grant_type": {kind: Configuration, text: "the issuer does not offer this way to a token: check the token URL, and choose a certificate, a client secret or a sign-in"},
-	"consent_required":       {kind: Configuration, text: "nobody has consented to the application's permissions: have an administrator grant consent under API permissions of the app registration"},
+	"consent_required":       {kind: Configuration, text: "the application's permissions have no consent: have an administrator grant consent under API permissions of the app registration"},
 	"interaction_required":   {kind: Configuration, text: "the issuer wants to see the user again: " + signInAgainText},
 	"login_required":         {kind: Configuration, text: "the issuer wants to see the user again: " + signInAgainText},
 
 	"temporarily_unavailable": {kind: Wait, text: "the issuer is unavailable for the moment: wait"},
-	"server_error":            {kind: Wait, text: "the issuer has a fault of its own: wait"},
+	"server_error":            {kind: Wait, text: "the issuer reports a server error: wait"},
 
 	"authorization_pending":  {kind: Wait, text: "the code has not been entered yet: enter it in the browser"},
-	"slow_down":              {kind: Wait, text: "the issuer was asked too often: wait"},
+	"slow_down":              {kind: Wait, text: "the issuer received too many requests: wait"},
 	"access_denied":          {kind: Configuration, text: declinedText},
 	"authorization_declined": {kind: Configuration, text: declinedText},
 	"bad_verification_code":  {kind: Configuration, text: "the issuer does not know the code: start the sign-in again"},

@@ -1,10 +1,9 @@
-// Package report tells people what became of their mail: it reads Exchange
-// Online's answers, what each means and what to do about it, and writes the
-// notification that a sender gets (RFC 3464).
+// Package report classifies Exchange Online's replies by a table, with cause
+// and cure, and writes delivery status notifications (RFC 3464).
 //
-// It knows the answers that Exchange Online is known to give, and nobody's
-// words are let out of their place in a notification. It is pure, and it must
-// not know queues or connections, nor how a notification travels.
+// It knows Exchange Online's replies, and keeps foreign text within its field
+// of a notification. It is pure. It must not know queues, connections, or how a
+// notification is sent.
 package report
 
 import (
@@ -16,39 +15,39 @@ import (
 	"sealpost/relay/reply"
 )
 
-// Kind says what sort of fault an answer stands for.
+// Kind is the kind of fault that a reply indicates.
 type Kind string
 
-// The kinds of answers, by what helps.
+// The kinds of faults, by remedy.
 const (
-	Wait          Kind = "wait"           // a little, with fewer connections
-	WaitLong      Kind = "wait long"      // the address is throttled
+	Wait          Kind = "wait"           // wait, with fewer connections
+	WaitLong      Kind = "wait long"      // the site's address is throttled
 	WaitReset     Kind = "wait for reset" // a daily limit
-	Configuration Kind = "configuration"  // somebody must change something
-	Message       Kind = "message"        // this message only
-	Blocked       Kind = "blocked"        // stop, and never hammer
+	Configuration Kind = "configuration"  // a configuration change is needed
+	Message       Kind = "message"        // concerns only this message
+	Blocked       Kind = "blocked"        // stop sending; retry rarely
 )
 
-// Scope says whose mail an answer keeps back.
+// Scope is whose mail a reply holds back.
 type Scope int
 
-// The scopes of what is not about one message, the narrower last.
+// The scopes of faults that concern more than one message, the narrower last.
 const (
 	Whole   Scope = iota // all mail
-	Account              // that of the mailbox that logged in
+	Account              // mail of the mailbox that logged in
 )
 
-// Classification is an answer in plain words.
+// Classification is the meaning of a reply.
 type Classification struct {
 	Kind    Kind
 	Scope   Scope
 	Cause   string
 	Cure    string
-	Code    fault.Code // of the fault, where a front end has more to say about it
-	Command string     // the cure's line for Exchange Online PowerShell; empty where it has none
+	Code    fault.Code // fault code, if a front end adds advice
+	Command string     // command of the cure for Exchange Online PowerShell; may be empty
 }
 
-// Text is the reading as one sentence for a client or a log.
+// Text returns cause and cure as one sentence for a client or a log.
 func (r Classification) Text() string {
 	if r.Command == "" {
 		return r.Cause + ": " + r.Cure
@@ -56,68 +55,68 @@ func (r Classification) Text() string {
 	return r.Cause + ": " + r.Cure + ": " + r.Command
 }
 
-// Classify finds the reading of a known answer.
-func Classify(answer reply.Reply) (Classification, bool) {
+// Classify returns the classification of a known reply.
+func Classify(r reply.Reply) (Classification, bool) {
 	for _, known := range knownReplies {
-		if known.matches(answer) {
-			return known.reading, true
+		if known.matches(r) {
+			return known.class, true
 		}
 	}
 	return Classification{}, false
 }
 
-// Classifier finds the reading of a known answer to a message of that sender, as
-// ReadFor does for Exchange Online's.
+// Classifier classifies a reply to a message of that sender, as ClassifyFor
+// does for Exchange Online.
 type Classifier func(answer reply.Reply, sender envelope.Address, trustee string) (Classification, bool)
 
-// ClassifyFor finds the reading of a known answer to a message of that sender. The
-// trustee is who needs the right to send as the sender, where somebody logged
-// in; its cure is then filled in.
-func ClassifyFor(answer reply.Reply, sender envelope.Address, trustee string) (Classification, bool) {
-	reading, known := Classify(answer)
-	if known && reading == sendAsDenied && sender != "" && trustee != "" {
-		reading.Cure = "set senders.default, or give it Send As in Exchange Online PowerShell"
-		reading.Command = fmt.Sprintf("Add-RecipientPermission -Identity %s -Trustee %s -AccessRights SendAs",
-			argument(string(sender)), argument(trustee))
+// ClassifyFor returns the classification of a known reply to a message of that
+// sender. trustee is the account that needs Send As permission, empty without a
+// login; the cure then contains the command.
+func ClassifyFor(r reply.Reply, sender envelope.Address, trustee string) (Classification, bool) {
+	class, known := Classify(r)
+	if known && class == sendAsDenied && sender != "" && trustee != "" {
+		class.Cure = "set senders.default, or give it Send As in Exchange Online PowerShell"
+		class.Command = fmt.Sprintf("Add-RecipientPermission -Identity %s -Trustee %s -AccessRights SendAs",
+			quoteArgument(string(sender)), quoteArgument(trustee))
 	}
-	return reading, known
+	return class, known
 }
 
-// IsSendAsDenied tells whether an answer says that a mailbox may not send as the
-// message's sender.
-func IsSendAsDenied(answer reply.Reply) bool {
-	reading, known := Classify(answer)
-	return known && reading == sendAsDenied
+// IsSendAsDenied reports whether a reply means that a mailbox may not send as
+// the message's sender.
+func IsSendAsDenied(r reply.Reply) bool {
+	class, known := Classify(r)
+	return known && class == sendAsDenied
 }
 
-// argument is a text as PowerShell takes it for one argument: a sender is
-// named by a stranger, and the line is meant to be pasted.
-func argument(text string) string {
-	if keep(text, letters+"@._-") == text && !strings.HasPrefix(text, "-") && !strings.HasPrefix(text, "@") {
+// quoteArgument quotes text as one PowerShell argument: the sender is chosen by
+// a client, and the command is meant to be pasted.
+func quoteArgument(text string) string {
+	if filterCharacters(text, letters+"@._-") == text && !strings.HasPrefix(text, "-") && !strings.HasPrefix(text, "@") {
 		return text
 	}
-	return "'" + strings.ReplaceAll(words(text), "'", "''") + "'"
+	return "'" + strings.ReplaceAll(singleLine(text), "'", "''") + "'"
 }
 
-// knownReply is one that Exchange Online is known for: by its status, or where
-// the status says too little by a word of its text.
+// knownReply matches one of Exchange Online's replies, by its status or, if
+// that is too general, by a part of its text.
 type knownReply struct {
-	code    int
-	first   reply.Status
-	last    int // the last detail of a range; zero means first's only
-	word    string
-	reading Classification
+	code       int
+	status     reply.Status
+	lastDetail int // last detail of a range; zero means only status.Detail
+	text       string
+	class      Classification
 }
 
 func (a knownReply) matches(r reply.Reply) bool {
 	if r.Code != a.code {
 		return false
 	}
-	if a.word != "" {
-		return strings.Contains(strings.ToLower(r.Text), strings.ToLower(a.word))
+	if a.text != "" {
+		return strings.Contains(strings.ToLower(r.Text), strings.ToLower(a.text))
 	}
 	s := r.Status
-	return s.Subject == a.first.Subject && s.Detail >= a.first.Detail && s.Detail <= max(a.last, a.first.Detail)
+	return s.Subject == a.status.Subject && s.Detail >= a.status.Detail && s.Detail <= max(a.lastDetail, a.status.Detail)
 }
 
 func status(class, subject, detail int) reply.Status {

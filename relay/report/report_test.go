@@ -9,7 +9,7 @@ import (
 	"sealpost/relay/reply"
 )
 
-func TestExchangeOnlinesAnswersAreRead(t *testing.T) {
+func TestClassify_KnowsExchangeOnlinesReplies(t *testing.T) {
 	for wire, want := range map[string]Kind{
 		"432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded":                           Wait,
 		"432 4.3.2 Concurrent connections limit exceeded":                                         Wait,
@@ -47,7 +47,7 @@ func TestExchangeOnlinesAnswersAreRead(t *testing.T) {
 	}
 }
 
-func TestAnUnknownAnswerIsNotGuessedAt(t *testing.T) {
+func TestClassify_LeavesUnknownReplies(t *testing.T) {
 	for _, answer := range []reply.Reply{
 		reply.New(250, 0, 0, "OK"), reply.New(550, 1, 1, "User unknown"), reply.New(451, 4, 1, "greylisted"),
 	} {
@@ -57,7 +57,7 @@ func TestAnUnknownAnswerIsNotGuessedAt(t *testing.T) {
 	}
 }
 
-func TestWhoseSMTPAUTHIsOffIsToldApart(t *testing.T) {
+func TestClassify_DistinguishesDisabledSMTPAUTH(t *testing.T) {
 	const off = "Authentication unsuccessful, SmtpClientAuthentication is disabled for the "
 	for text, cause := range map[string]string{
 		off + "Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.":  "SMTP AUTH is off for the tenant",
@@ -69,7 +69,7 @@ func TestWhoseSMTPAUTHIsOffIsToldApart(t *testing.T) {
 	}
 }
 
-func TestTheCureOfASenderDeniedIsALineToPaste(t *testing.T) {
+func TestClassifyFor_ReturnsTheSendAsCommand(t *testing.T) {
 	denied := reply.New(554, 2, 252, "SendAsDenied")
 	for _, c := range []struct {
 		sender        envelope.Address

@@ -111,7 +111,7 @@ func (s *site) deliver(e envelope.Envelope) (upstream.Result, error) {
 	return s.connector.Deliver(ctx, e, scan, always)
 }
 
-func TestAMessageIsDeliveredWithTheCertificateShown(t *testing.T) {
+func TestConnector_SendsTheClientCertificate(t *testing.T) {
 	for name, change := range map[string]func(*tenant.Config){
 		"TLS 1.3":                          nil,
 		"TLS 1.2":                          func(c *tenant.Config) { c.MaxTLS = tls.VersionTLS12 },
@@ -146,7 +146,7 @@ func TestAMessageIsDeliveredWithTheCertificateShown(t *testing.T) {
 	}
 }
 
-func TestTheConversationCanBeReadWithoutTheContent(t *testing.T) {
+func TestConnector_JournalsTheDialogueWithoutContent(t *testing.T) {
 	s := newSite(t, nil, nil)
 	if _, err := s.deliver(message("1")); err != nil {
 		t.Fatal(err)
@@ -163,7 +163,7 @@ func TestTheConversationCanBeReadWithoutTheContent(t *testing.T) {
 	}
 }
 
-func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
+func TestConnector_ReturnsARelayDenial(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Identity = nil })
 	result, err := s.deliver(message("1"))
 	if err != nil || result.Accepted || result.Replies[0].Code != 550 || result.Replies[0].Status.Detail != 64 {
@@ -174,7 +174,7 @@ func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
 	}
 }
 
-func TestAForeignMXIsNotBelieved(t *testing.T) {
+func TestHosts_RejectsAForeignMX(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) {
 		c.Host, c.Domain, c.Resolver = "", "contoso.com", resolver{mx: []string{"mx.filter.example"}}
 	})
@@ -185,7 +185,7 @@ func TestAForeignMXIsNotBelieved(t *testing.T) {
 	}
 }
 
-func TestTheMXIsFoundByDNS(t *testing.T) {
+func TestHosts_LooksUpTheMX(t *testing.T) {
 	for _, host := range []string{mx, "contoso-com.r-v1.mx.microsoft"} {
 		s := newSite(t, func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, host)) },
 			func(c *Config) { c.Host, c.Domain, c.Resolver = "", "contoso.com", resolver{mx: []string{host}} })

@@ -86,7 +86,7 @@ func meetUnderTLS(t *testing.T, skip bool, observer Observer, replies ...string)
 	return c, s
 }
 
-func TestALoginIsMadeOnlyWithAServerThatWasVerified(t *testing.T) {
+func TestAuth_RequiresAVerifiedServer(t *testing.T) {
 	plain, heardPlain := meet(t, "AUTH", "235 ok")
 	skipped, heardSkipped := meetUnderTLS(t, true, silent{}, "235 ok")
 	for _, c := range []struct {
@@ -102,7 +102,7 @@ func TestALoginIsMadeOnlyWithAServerThatWasVerified(t *testing.T) {
 	}
 }
 
-func TestALoginsSecretIsForTheServerOnly(t *testing.T) {
+func TestAuth_RedactsTheSecret(t *testing.T) {
 	secret := base64.StdEncoding.EncodeToString([]byte("the secret"))
 	seen := &recorder{}
 	c, s := meetUnderTLS(t, false, seen, "500 5.3.3 Unrecognized command AUTH XOAUTH2 "+secret, "235 2.7.0 ok")
@@ -130,7 +130,7 @@ type bearing struct{ secretive }
 
 func (*bearing) Secret() string { return "the token" }
 
-func TestASecretThatTheServerSaysAgainIsNotShown(t *testing.T) {
+func TestAuth_RedactsASecretRepeatedByTheServer(t *testing.T) {
 	seen := &recorder{}
 	c, _ := meetUnderTLS(t, false, seen, "535-5.7.3 not the token\r\n535 5.7.3 that you have shown: the token.")
 	err := c.Auth(context.Background(), &bearing{secretive{initial: []byte("user=x auth=the token")}})
@@ -139,7 +139,7 @@ func TestASecretThatTheServerSaysAgainIsNotShown(t *testing.T) {
 	}
 }
 
-func TestASecretInAChallengeIsNotShown(t *testing.T) {
+func TestAuth_RedactsASecretInAChallenge(t *testing.T) {
 	reason := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","token":"the token"}`))
 	seen := &recorder{}
 	c, _ := meetUnderTLS(t, false, seen, "334 "+reason, "535 5.7.3 no")
@@ -157,7 +157,7 @@ type polite struct{ secretive }
 
 func (*polite) Next([]byte) ([]byte, error) { return []byte{1}, nil }
 
-func TestAResponseThatTheServerSaysAgainLaterIsNotShown(t *testing.T) {
+func TestAuth_RedactsAResponseRepeatedLater(t *testing.T) {
 	response := base64.StdEncoding.EncodeToString([]byte("user=x auth=the token"))
 	seen := &recorder{}
 	c, _ := meetUnderTLS(t, false, seen, "334 ", "535 5.7.3 you said "+response)
@@ -167,7 +167,7 @@ func TestAResponseThatTheServerSaysAgainLaterIsNotShown(t *testing.T) {
 	}
 }
 
-func TestTheReasonOfARefusedLoginIsHeardBeforeItsCode(t *testing.T) {
+func TestAuth_ReadsTheReasonBeforeTheReply(t *testing.T) {
 	c, s := meetUnderTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
 	m := &secretive{initial: []byte("x")}
 	refusal := (*UnexpectedReply)(nil)
@@ -185,7 +185,7 @@ func TestTheReasonOfARefusedLoginIsHeardBeforeItsCode(t *testing.T) {
 	}
 }
 
-func TestALoginHasBounds(t *testing.T) {
+func TestAuth_IsLimited(t *testing.T) {
 	for name, c := range map[string]struct {
 		initial string
 		replies []string
@@ -205,7 +205,7 @@ func TestALoginHasBounds(t *testing.T) {
 	}
 }
 
-func TestALoginWithoutInitialResponseWaitsForTheChallenge(t *testing.T) {
+func TestAuth_WaitsForTheChallengeWithoutInitialResponse(t *testing.T) {
 	for command, initial := range map[string][]byte{"AUTH XOAUTH2": nil, "AUTH XOAUTH2 =": {}} {
 		c, s := meetUnderTLS(t, false, silent{}, "334 ", "235 ok")
 		if err := c.Auth(context.Background(), &secretive{initial: initial}); err != nil {
@@ -217,7 +217,7 @@ func TestALoginWithoutInitialResponseWaitsForTheChallenge(t *testing.T) {
 	}
 }
 
-func TestAnInitialResponseGoesWithTheCommandAsFarAsThatHasRoom(t *testing.T) {
+func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 	const room = 512 - len("AUTH XOAUTH2 \r\n")
 	for _, c := range []struct {
 		length  int // in base64

@@ -27,7 +27,7 @@ func refusing(tokens int, answer string) func(*tenant.Config) {
 	}
 }
 
-func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
+func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer      string
 		connections int
@@ -50,7 +50,7 @@ func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
 	}
 }
 
-func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
+func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer string
 		words  string
@@ -85,7 +85,7 @@ func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
 	}
 }
 
-func TestATokenThatExpiresInABurstIsReplacedForEveryConnection(t *testing.T) {
+func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 	s := newSite(t, nil, nil)
 	for round := range 3 {
 		var burst sync.WaitGroup
@@ -106,7 +106,7 @@ func TestATokenThatExpiresInABurstIsReplacedForEveryConnection(t *testing.T) {
 	}
 }
 
-func TestALoginThatTheServerForgetsIsMadeAgain(t *testing.T) {
+func TestLogin_IsRepeatedWhenTheServerForgetsIt(t *testing.T) {
 	s := newSite(t, nil, nil)
 	if _, err := s.deliver(message("1", printer), scan); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ type needsConsent struct{}
 func (needsConsent) Error() string       { return "AADSTS65001: the app has no consent: grant it" }
 func (needsConsent) Configuration() bool { return true }
 
-func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
+func TestLogin_ReportsTheTokenError(t *testing.T) {
 	for _, c := range []struct {
 		err           error
 		words         string
@@ -152,7 +152,7 @@ func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
 	}
 }
 
-func TestAHostThatOffersNoLoginByOAuthIsNamed(t *testing.T) {
+func TestLogin_ReportsAMissingMechanism(t *testing.T) {
 	for words, change := range map[string]func(*tenant.Config){
 		"no login by OAuth is offered, only LOGIN, PLAIN: check upstream.submission.host and its port": func(c *tenant.Config) { c.Submission.Mechanisms = []string{"LOGIN", "PLAIN"} },
 		"no login is offered: check upstream.submission.host and its port":                             func(c *tenant.Config) { c.Submission = nil },
@@ -167,7 +167,7 @@ func TestAHostThatOffersNoLoginByOAuthIsNamed(t *testing.T) {
 	}
 }
 
-func TestAServerThatPutsALoginOffIsTriedAgainLater(t *testing.T) {
+func TestLogin_IsTemporaryFor4yz(t *testing.T) {
 	s := newSite(t, refusing(1000, "454 4.7.0 Temporary authentication failure"), nil)
 	_, err := s.deliver(message("1", printer), scan)
 	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.ServerReply.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
@@ -175,7 +175,7 @@ func TestAServerThatPutsALoginOffIsTriedAgainLater(t *testing.T) {
 	}
 }
 
-func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
+func TestLogin_KeepsOtherMailboxesAfterARejection(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Submission.Judge = func(user, _ string) string {
 			if user == ups {
@@ -200,7 +200,7 @@ func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
 	burst.Wait()
 }
 
-func TestSendersWithoutEndThatAreRefusedTakeNoMemoryWithoutEnd(t *testing.T) {
+func TestLogin_LimitsStoredRejections(t *testing.T) {
 	s := newSite(t, nil, nil).submission
 	for i := range 10 * maxRejected {
 		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).invalidateToken("very-secret-token-1")
@@ -210,7 +210,7 @@ func TestSendersWithoutEndThatAreRefusedTakeNoMemoryWithoutEnd(t *testing.T) {
 	}
 }
 
-func FuzzTheReasonOfARefusal(f *testing.F) {
+func FuzzReasonText(f *testing.F) {
 	f.Add([]byte(`{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/"}`))
 	f.Add([]byte(`{"status":401}`))
 	f.Add([]byte("{\"status\":\"very-secret-token\\u001b[2J\"}"))

@@ -12,7 +12,7 @@ const ups = "ups@contoso.com"
 
 const alarm content = "From: \"UPS, cellar\" <" + ups + ">\r\nSubject: on battery\r\n\r\n20 minutes\r\n"
 
-func TestADeniedSenderIsTheMessagesOwnFault(t *testing.T) {
+func TestSendAs_DenialConcernsTheMessage(t *testing.T) {
 	for name, c := range map[string]struct {
 		config  func(*Config)
 		trustee string
@@ -33,7 +33,7 @@ func TestADeniedSenderIsTheMessagesOwnFault(t *testing.T) {
 	}
 }
 
-func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
+func TestSendAs_ReplacesADeniedSender(t *testing.T) {
 	for name, answer := range map[string]string{"at the end": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
 		s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 		s.tenant.Behave(func(verb, argument string) string {
@@ -57,7 +57,7 @@ func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 	}
 }
 
-func TestADeniedAuthorIsReplacedThoughTheEnvelopeHasTheDefaultSender(t *testing.T) {
+func TestSendAs_ReplacesADeniedAuthor(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 	result, err := s.deliver(message("1", printer), alarm)
 	if err != nil || !result.Accepted || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
@@ -65,7 +65,7 @@ func TestADeniedAuthorIsReplacedThoughTheEnvelopeHasTheDefaultSender(t *testing.
 	}
 }
 
-func TestAMailboxSendsAsThoseItMay(t *testing.T) {
+func TestSendAs_SendsAsAPermittedSender(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Submission.SendAs = func(user, sender string) bool { return sender == ups }
 	}, nil)
@@ -74,7 +74,7 @@ func TestAMailboxSendsAsThoseItMay(t *testing.T) {
 	}
 }
 
-func TestAHeaderThatCannotBeChangedLeavesTheMessageRefused(t *testing.T) {
+func TestSendAs_RefusesAHeaderThatCannotBeChanged(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.DefaultSender = envelope.Address(printer) })
 	long := content("X: " + strings.Repeat("x", 2<<20) + "\r\n" + string(alarm))
 	if result, err := s.deliver(message("1", ups), long); err != nil || result.Accepted || result.Replies[0].Status.Detail != 252 {

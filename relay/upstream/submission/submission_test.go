@@ -162,7 +162,7 @@ func secrets(text string) []string {
 	return found
 }
 
-func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
+func TestSubmission_LogsInAsTheMailbox(t *testing.T) {
 	for name, c := range map[string]struct {
 		tenant    func(*tenant.Config)
 		config    func(*Config)
@@ -201,7 +201,7 @@ func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
 	}
 }
 
-func TestEachMailboxHasConnectionsOfItsOwn(t *testing.T) {
+func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 	const ups = "ups@contoso.com"
 	s := newSite(t, nil, func(c *Config) {
 		c.Connections = 4
@@ -238,7 +238,7 @@ func TestEachMailboxHasConnectionsOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAMailboxHasNoMoreThanThreeConnections(t *testing.T) {
+func TestSubmission_LimitsConnectionsPerMailbox(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) { c.Submission.Connections = 3 }, nil)
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
@@ -260,7 +260,7 @@ func TestAMailboxHasNoMoreThanThreeConnections(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
+func TestSubmission_ClosesAnExcessConnection(t *testing.T) {
 	s := newSite(t, nil, nil)
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "MAIL" {
@@ -279,7 +279,7 @@ func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
 	}
 }
 
-func TestAMailboxThatIsOverItsDayIsToldToWaitForTheNext(t *testing.T) {
+func TestSubmission_ReportsTheDailyLimit(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) { c.Submission.PerDay = 1 }, nil)
 	for n, taken := range []bool{true, false} {
 		result, err := s.deliver(message(fmt.Sprint(n), printer), scan)
@@ -292,7 +292,7 @@ func TestAMailboxThatIsOverItsDayIsToldToWaitForTheNext(t *testing.T) {
 	}
 }
 
-func TestATokenDoesNotShowHoweverItIsPrinted(t *testing.T) {
+func TestToken_IsRedactedWhenPrinted(t *testing.T) {
 	token := Token("very-secret-token")
 	text := fmt.Sprintf("%v %s %q %x %#v %+v %d", token, token, token, token, token, []Token{token}, token) + token.LogValue().String() + string(must(token.MarshalText()))
 	if found := secrets(text); found != nil || strings.Contains(text, "76657279") {

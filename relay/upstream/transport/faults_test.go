@@ -19,7 +19,7 @@ import (
 
 func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
 
-func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
+func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 	script := func(at, answer string) func(*tenant.Config) {
 		return func(c *tenant.Config) {
 			c.Script = func(verb, _ string) string {
@@ -56,7 +56,7 @@ func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
 		"busy at MAIL":         {script("MAIL", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
 		"an answer of no kind": {script("CONTENT", "354 go on"), nil, "said: 354 go on"},
 		"nobody there":         {nil, func(c *Config) { c.Port = 1 }, "4.4.1 cannot reach " + mx + ": check the internet line and that outbound port 1 is open"},
-		"unknown name":         {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " is not known to DNS"},
+		"unknown name":         {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " does not exist in DNS"},
 		"the key fails":        {nil, nil, "4.3.5 the key of the client certificate cannot be used: TPM absent"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 	return nil, errors.New("TPM absent: check that it is fitted")
 }
 
-func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
+func TestTransport_WaitsForASlowFinalReply(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.ReplyTimeout = 500 * time.Millisecond })
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
@@ -108,7 +108,7 @@ func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
 	}
 }
 
-func TestAReplyTooManyIsNotTakenForTheNextOne(t *testing.T) {
+func TestTransport_RejectsAnUnsolicitedReply(t *testing.T) {
 	for _, verb := range []string{"CONTENT", "RCPT"} {
 		s := newSite(t, nil, nil)
 		s.tenant.Behave(func(said, _ string) string {
@@ -131,7 +131,7 @@ func TestAReplyTooManyIsNotTakenForTheNextOne(t *testing.T) {
 	}
 }
 
-func TestACrowdWaitsForADeadHostNoLongerThanOneClient(t *testing.T) {
+func TestSessions_ShareTheFailureOfADeadHost(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Script = func(verb, _ string) string {
 			if verb == "CONNECT" {
@@ -154,7 +154,7 @@ func TestACrowdWaitsForADeadHostNoLongerThanOneClient(t *testing.T) {
 	}
 }
 
-func TestWaitingForAFreeConnectionIsNotBlamedOnTheHost(t *testing.T) {
+func TestPool_ReportsBusyConnections(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Connections = 1 })
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
@@ -176,7 +176,7 @@ func TestWaitingForAFreeConnectionIsNotBlamedOnTheHost(t *testing.T) {
 	first.Wait()
 }
 
-func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
+func TestTransport_TimesOutOnAnEndlessServer(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Script = func(verb, _ string) string {
 			if verb == "MAIL" {
@@ -196,7 +196,7 @@ func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
 	}
 }
 
-func TestAServerThatBreaksOffOverAMessageIsToldFromOneThatIsNotReady(t *testing.T) {
+func TestTransport_DistinguishesLossDuringATransaction(t *testing.T) {
 	for verb, ready := range map[string]bool{"CONNECT": false, "EHLO": false, "MAIL": true, "RCPT": true, "CONTENT": true} {
 		s := newSite(t, func(c *tenant.Config) {
 			c.Script = func(said, _ string) string {

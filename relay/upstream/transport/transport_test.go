@@ -151,7 +151,7 @@ func (s *site) deliverAs(account string, e envelope.Envelope) (upstream.Result, 
 	return s.transport.Deliver(ctx, Destination{Account: account}, e, scan, always)
 }
 
-func TestABurstCostsOneSignature(t *testing.T) {
+func TestSessions_NeedOneSignatureInABurst(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.3": tls.VersionTLS13, "TLS 1.2": tls.VersionTLS12} {
 		s := newSite(t, func(c *tenant.Config) { c.MaxTLS = version }, nil)
 		var burst sync.WaitGroup
@@ -172,7 +172,7 @@ func TestABurstCostsOneSignature(t *testing.T) {
 	}
 }
 
-func TestAResumedConnectionSaysWhatItsSessionHadShown(t *testing.T) {
+func TestSessions_CopyTheOriginToAResumedConnection(t *testing.T) {
 	s := newSite(t, nil, nil)
 	if _, err := s.deliver(message("1")); err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestAResumedConnectionSaysWhatItsSessionHadShown(t *testing.T) {
 	}
 }
 
-func TestAKeptConnectionThatTheServerClosedCostsNothing(t *testing.T) {
+func TestPool_ReplacesAClosedConnection(t *testing.T) {
 	for name, spoil := range map[string]func(*site){
 		"closed": func(s *site) { s.tenant.DropConnections() },
 		"421": func(s *site) {
@@ -213,7 +213,7 @@ func TestAKeptConnectionThatTheServerClosedCostsNothing(t *testing.T) {
 	}
 }
 
-func TestRecipientsAreToldApart(t *testing.T) {
+func TestDeliver_ReturnsAReplyPerRecipient(t *testing.T) {
 	for _, extensions := range [][]string{nil, {}} {
 		s := newSite(t, func(c *tenant.Config) { c.Extensions = extensions }, nil)
 		s.tenant.Behave(func(verb, argument string) string {
@@ -243,7 +243,7 @@ func TestRecipientsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
+func TestPool_SeparatesConnectionsByAccount(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Connections, c.PerDestination = 3, 2 })
 	var mu sync.Mutex
 	begun, meet := 0, make(chan struct{})
@@ -278,7 +278,7 @@ func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
 	}
 }
 
-func TestAConnectionIsKeptForItsOwnDestinationOnly(t *testing.T) {
+func TestPool_ReusesConnectionsForTheSameDestination(t *testing.T) {
 	s := newSite(t, nil, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

@@ -122,9 +122,9 @@ func (t *Transport) describeLookup(_ string, err error) (reply.Status, string) {
 		return reply.Status{}, ""
 	}
 	if dns.IsNotFound {
-		return statusNoRoute, fmt.Sprintf("the name %s is not known to DNS: check %s", dns.Name, t.config.Settings)
+		return statusNoRoute, fmt.Sprintf("the name %s does not exist in DNS: check %s", dns.Name, t.config.Settings)
 	}
-	return statusNoRoute, fmt.Sprintf("no answer from DNS about %s: check the network and its name servers", dns.Name)
+	return statusNoRoute, fmt.Sprintf("no DNS response for %s: check the network and its name servers", dns.Name)
 }
 
 func (t *Transport) describeTLS(host string, err error) (reply.Status, string) {
