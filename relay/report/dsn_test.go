@@ -79,7 +79,7 @@ func TestNotification_HasReadableText(t *testing.T) {
 		}
 		got := bytes.ReplaceAll(write(t, n, originalHeader+"\r\nthe body"), []byte("\r\n"), []byte("\n"))
 		if !bytes.Equal(got, want) {
-			t.Errorf("%s is now\n%s", file, got)
+			t.Errorf("%s got\n%s", file, got)
 		}
 	}
 }
@@ -153,15 +153,15 @@ func TestNotification_ExplainsReplies(t *testing.T) {
 	}{
 		{Failed, reply.New(550, 7, 68, "TenantInboundAttribution"), "The tenant rejects direct send: use the connector method"},
 		{Delayed, reply.New(451, 7, 500, "Server busy"), "throttling this site's address: wait"},
-		{Failed, reply.New(550, 1, 1, "User unknown"), "There is no such mailbox: check how the address is written"},
+		{Failed, reply.New(550, 1, 1, "User unknown"), "There is no such mailbox: check the address"},
 		{Failed, reply.New(550, 1, 2, "Bad domain"), "There is no such domain"},
 		{Failed, reply.New(552, 2, 2, "Over quota"), "The recipient's mailbox is full: ask"},
 		{Failed, reply.New(552, 3, 4, "Too big"), "too large for the recipient: send it in smaller parts"},
-		{Failed, reply.New(554, 7, 1, "Spam"), "does not allow this message: show the words below"},
+		{Failed, reply.New(554, 7, 1, "Spam"), "does not allow this message: show the reply below"},
 		{Failed, reply.Reply{Code: 550, Text: "Go away"}, "The server refused the message for this recipient: check the address"},
-		{Failed, reply.New(450, 0, 0, "Later"), "The server put the message off: if this goes on"},
+		{Failed, reply.New(450, 0, 0, "Later"), "The server deferred the message: if this goes on"},
 		{Delayed, reply.New(452, 2, 2, "Over quota"), "The recipient's mailbox is full. The server said"},
-		{Failed, reply.Reply{}, "No mail server gave an answer about this recipient."},
+		{Failed, reply.Reply{}, "No mail server replied for this recipient."},
 	} {
 		n := failure()
 		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "anna@fabrikam.com", Reply: c.answer}}
