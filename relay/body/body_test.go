@@ -10,7 +10,7 @@ import (
 	"testing/iotest"
 )
 
-func TestABufferGivesBackWhatItWasGiven(t *testing.T) {
+func TestBuffer_ReturnsWhatWasWritten(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, size := range []int{0, 1, firstChunk - 1, firstChunk, firstChunk + 1, 3*lastChunk + 17} {
 		want := make([]byte, size)
@@ -34,7 +34,7 @@ func TestABufferGivesBackWhatItWasGiven(t *testing.T) {
 	}
 }
 
-func TestTheBudgetHoldsForAllBuffersTogether(t *testing.T) {
+func TestBudget_LimitsAllBuffers(t *testing.T) {
 	budget := NewBudget(2 * firstChunk)
 	first, second, third := budget.NewBuffer(), budget.NewBuffer(), budget.NewBuffer()
 	for _, b := range []*Buffer{first, second} {
@@ -64,7 +64,7 @@ func normalise(t *testing.T, content string) (string, *Normaliser) {
 	return out.String(), n
 }
 
-func TestEveryLineEndsInCRLF(t *testing.T) {
+func TestNormaliser_EndsEveryLineInCRLF(t *testing.T) {
 	for given, want := range map[string]string{
 		"":                  "",
 		"a\r\nb\r\n":        "a\r\nb\r\n",
@@ -82,7 +82,7 @@ func TestEveryLineEndsInCRLF(t *testing.T) {
 	}
 }
 
-func TestALineOverTheLimitIsFoundHoweverItComes(t *testing.T) {
+func TestNormaliser_RejectsALongLine(t *testing.T) {
 	for _, c := range []struct {
 		length int
 		fails  bool
@@ -95,14 +95,14 @@ func TestALineOverTheLimitIsFoundHoweverItComes(t *testing.T) {
 	}
 }
 
-func TestHopsAreCountedInTheHeaderOnly(t *testing.T) {
+func TestNormaliser_CountsHopsInTheHeader(t *testing.T) {
 	header := "Received: a\r\n by b\r\nrEcEiVeD:c\nSubject: Received: no\r\nX-Received: no\r\n\r\n"
 	if _, n := normalise(t, header+"Received: not a field\r\n"); n.Hops() != 2 {
 		t.Errorf("counted %d", n.Hops())
 	}
 }
 
-func TestEightBitContentIsNoticed(t *testing.T) {
+func TestNormaliser_DetectsEightBitContent(t *testing.T) {
 	for content, want := range map[string]bool{"Grüße\r\n": true, "x\xff\r\n": true, "plain\r\n": false} {
 		if _, n := normalise(t, content); n.EightBit() != want {
 			t.Errorf("%q: got %v", content, n.EightBit())

@@ -1,8 +1,8 @@
-// Package body holds the content of messages in flight: in memory, within one
-// budget for them all, with the line endings SMTP demands.
+// Package body holds the content of messages in flight in memory, within one
+// budget for all of them, and normalises line endings for SMTP.
 //
-// It knows bytes and lines. It must not know envelopes, clients or where a
-// message goes.
+// It knows bytes and lines. It must not know envelopes, clients or
+// destinations.
 package body
 
 import (
@@ -13,30 +13,30 @@ import (
 	"sync/atomic"
 )
 
-// ErrBudget is returned when the messages in flight take all the memory that
-// they may.
+// ErrBudget is returned when the messages in flight use all the memory of the
+// budget.
 var ErrBudget = errors.New("the memory for messages in flight is used up")
 
-// Chunks double in size from the first to the last, so that a small message
-// takes little and a large one few allocations.
+// Chunks double in size, so that a small message takes little memory and a large
+// one few allocations.
 const (
 	firstChunk = 8 << 10
 	lastChunk  = 1 << 20
 )
 
-// Budget bounds the memory that all messages in flight take together.
+// Budget limits the memory that all messages in flight use together.
 type Budget struct {
 	limit int64
 	used  atomic.Int64
 }
 
-// NewBudget gives a budget of limit bytes.
+// NewBudget returns a budget of limit bytes.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Used is what the buffers hold at this moment, in bytes.
+// Used returns the number of bytes in use.
 func (b *Budget) Used() int64 { return b.used.Load() }
 
-func (b *Budget) take(n int64) bool {
+func (b *Budget) reserve(n int64) bool {
 	if b.used.Add(n) <= b.limit {
 		return true
 	}
@@ -44,20 +44,20 @@ func (b *Budget) take(n int64) bool {
 	return false
 }
 
-// Buffer is the content of one message. It is written once and then read as
-// often as needed; Release gives its memory back to the budget.
+// Buffer is the content of one message. It is written once and can be read many
+// times; Release returns its memory to the budget.
 type Buffer struct {
-	budget *Budget
-	chunks [][]byte
-	size   int64
-	taken  int64
+	budget   *Budget
+	chunks   [][]byte
+	size     int64
+	reserved int64
 }
 
-// NewBuffer gives an empty buffer that draws on the budget.
+// NewBuffer returns an empty buffer that draws on the budget.
 func (b *Budget) NewBuffer() *Buffer { return &Buffer{budget: b} }
 
-// Write appends p. It fails with ErrBudget where the budget does not allow it;
-// the buffer is then of no further use but to be released.
+// Write appends p. It fails with ErrBudget if the budget is used up; the buffer
+// can then only be released.
 func (b *Buffer) Write(p []byte) (int, error) {
 	written := 0
 	for written < len(p) {
@@ -73,7 +73,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// room gives the last chunk, a new one if the former is full.
+// room returns the last chunk, or a new one if it is full.
 func (b *Buffer) room() (*[]byte, error) {
 	size := firstChunk
 	if n := len(b.chunks); n > 0 {
@@ -83,15 +83,15 @@ func (b *Buffer) room() (*[]byte, error) {
 		}
 		size = min(2*cap(*last), lastChunk)
 	}
-	if !b.budget.take(int64(size)) {
+	if !b.budget.reserve(int64(size)) {
 		return nil, ErrBudget
 	}
-	b.taken += int64(size)
+	b.reserved += int64(size)
 	b.chunks = append(b.chunks, newChunk(size))
 	return &b.chunks[len(b.chunks)-1], nil
 }
 
-// firstChunks are used again and again: most messages need no other.
+// firstChunks recycles first chunks: most messages need no other.
 var firstChunks = sync.Pool{New: func() any { return new([firstChunk]byte) }}
 
 func newChunk(size int) []byte {
@@ -101,10 +101,10 @@ func newChunk(size int) []byte {
 	return make([]byte, 0, size)
 }
 
-// Size is the number of bytes written.
+// Size returns the number of bytes written.
 func (b *Buffer) Size() int64 { return b.size }
 
-// Open gives a reader from the first byte on.
+// Open returns a reader of the whole content.
 func (b *Buffer) Open() io.Reader {
 	if len(b.chunks) == 1 {
 		return bytes.NewReader(b.chunks[0])
@@ -116,11 +116,11 @@ func (b *Buffer) Open() io.Reader {
 	return io.MultiReader(readers...)
 }
 
-// Release gives the memory back. No reader may be in use any more.
+// Release frees the memory. No reader may be in use.
 func (b *Buffer) Release() {
-	b.budget.used.Add(-b.taken)
+	b.budget.used.Add(-b.reserved)
 	if len(b.chunks) > 0 {
 		firstChunks.Put((*[firstChunk]byte)(b.chunks[0][:firstChunk]))
 	}
-	b.chunks, b.taken, b.size = nil, 0, 0
+	b.chunks, b.reserved, b.size = nil, 0, 0
 }

@@ -7,14 +7,14 @@ import (
 	"io"
 )
 
-// Normaliser passes a message's content on with every line ended by CRLF. A
-// bare CR or LF would be refused by Exchange Online (550 5.6.11), and is what
-// SMTP smuggling is made of (RFC 5321 section 2.3.8 forbids both).
+// Normaliser copies a message's content with every line ended by CRLF. Exchange
+// Online rejects a bare CR or LF (550 5.6.11), RFC 5321 section 2.3.8 forbids
+// both, and SMTP smuggling relies on them.
 type Normaliser struct {
 	dst       io.Writer
-	longest   int  // octets of a line, its ending left out
+	maxLine   int  // octets of a line, without its ending
 	length    int  // octets of the current line so far
-	cr        bool // a CR is held back until it is known what follows
+	cr        bool // a CR is pending until the next octet is known
 	lineStart bool
 	eightBit  bool
 	fields    fieldCounter
@@ -23,10 +23,10 @@ type Normaliser struct {
 // ErrLongLine is returned for a line over the limit.
 var ErrLongLine = errors.New("a line is too long")
 
-// NewNormaliser gives a normaliser that writes to dst and takes lines of at
-// most longest octets, the line ending left out.
-func NewNormaliser(dst io.Writer, longest int) *Normaliser {
-	return &Normaliser{dst: dst, longest: longest, lineStart: true}
+// NewNormaliser returns a normaliser that writes to dst and accepts lines of at
+// most maxLine octets, without the line ending.
+func NewNormaliser(dst io.Writer, maxLine int) *Normaliser {
+	return &Normaliser{dst: dst, maxLine: maxLine, lineStart: true}
 }
 
 var crlf = []byte("\r\n")
@@ -43,7 +43,7 @@ func (n *Normaliser) Write(p []byte) (int, error) {
 			p = p[fine:]
 			continue
 		}
-		rest, err := n.mend(p)
+		rest, err := n.fixLine(p)
 		if err != nil {
 			return 0, err
 		}
@@ -52,14 +52,14 @@ func (n *Normaliser) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// wholeLines tells how much of p is lines that need nothing done to them.
+// wholeLines returns how much of p consists of lines that need no change.
 func (n *Normaliser) wholeLines(p []byte) (fine int) {
 	if n.cr || !n.lineStart {
 		return 0
 	}
 	for {
 		cr := bytes.IndexByte(p[fine:], '\r')
-		if cr < 0 || cr > n.longest || fine+cr+1 >= len(p) || p[fine+cr+1] != '\n' ||
+		if cr < 0 || cr > n.maxLine || fine+cr+1 >= len(p) || p[fine+cr+1] != '\n' ||
 			bytes.IndexByte(p[fine:fine+cr], '\n') >= 0 {
 			return fine
 		}
@@ -69,9 +69,9 @@ func (n *Normaliser) wholeLines(p []byte) (fine int) {
 	}
 }
 
-// mend writes p up to the next line ending or to its end, with what is wrong
-// put right, and gives what is left.
-func (n *Normaliser) mend(p []byte) (rest []byte, err error) {
+// fixLine writes p up to the next line ending or to its end, with corrected
+// line endings, and returns the rest.
+func (n *Normaliser) fixLine(p []byte) (rest []byte, err error) {
 	if n.cr {
 		n.cr = false
 		if p[0] == '\n' {
@@ -107,7 +107,7 @@ func hasEightBit(p []byte) bool {
 	return false
 }
 
-// Close ends the last line where the client did not.
+// Close ends the last line if necessary.
 func (n *Normaliser) Close() error {
 	if n.cr || !n.lineStart {
 		n.cr = false
@@ -116,11 +116,11 @@ func (n *Normaliser) Close() error {
 	return nil
 }
 
-// EightBit tells whether an octet above 127 went through.
+// EightBit reports whether the content has octets above 127.
 func (n *Normaliser) EightBit() bool { return n.eightBit }
 
-// Hops is the number of Received fields in the header, for the detection of
-// loops (RFC 5321 section 6.3).
+// Hops returns the number of Received fields in the header, for loop detection
+// (RFC 5321 section 6.3).
 func (n *Normaliser) Hops() int { return n.fields.received }
 
 func (n *Normaliser) text(p []byte) error {
@@ -128,7 +128,7 @@ func (n *Normaliser) text(p []byte) error {
 		return nil
 	}
 	n.lineStart = false
-	if n.length += len(p); n.length > n.longest {
+	if n.length += len(p); n.length > n.maxLine {
 		return ErrLongLine
 	}
 	n.fields.text(p)

@@ -9,23 +9,23 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Relay is what can be asked of a relay: of one that runs, by [Client], or of
-// the state of one that does not.
+// Relay is the interface of a relay: a running one, through [Client], or the
+// state of a stopped one.
 type Relay interface {
-	// Health says why the relay is of no use; nil where it works.
+	// Health returns an error if the relay does not work.
 	Health(ctx context.Context) error
-	// Status tells how the upstream and the queue are.
+	// Status returns the state of the upstream and the queue.
 	Status(ctx context.Context) (dispatch.Status, error)
-	// Messages gives the queued messages, the oldest first. Without a queue
-	// there are none, and the status says why.
+	// Messages returns the queued messages, oldest first. Without a queue there
+	// are none, and Status reports the reason.
 	Messages(ctx context.Context) iter.Seq2[queue.Item, error]
-	// Show gives one message with its header.
+	// Show returns one message with its header.
 	Show(ctx context.Context, id string) (Message, error)
-	// Retry has a message tried now, or every message where id is empty.
+	// Retry makes a message due now, or every message if id is empty.
 	Retry(ctx context.Context, id string) (Done, error)
-	// Drop removes a message without telling its sender.
+	// Drop removes a message without notifying its sender.
 	Drop(ctx context.Context, id string) (Done, error)
-	// SpoolStat tells how full the spool is.
+	// SpoolStat returns how full the spool is.
 	SpoolStat(ctx context.Context) (spool.Stat, error)
 	// SpoolVerify reads every message in the spool.
 	SpoolVerify(ctx context.Context) (Verification, error)
@@ -37,7 +37,7 @@ type Message struct {
 	Header string `json:"header"` // printable, at most 64 KiB
 }
 
-// Done is what a call has changed.
+// Done describes what a call has changed.
 type Done struct {
 	Done string   `json:"done"`
 	ID   string   `json:"id,omitempty"`
@@ -50,10 +50,10 @@ type Verification struct {
 	Damages  []string `json:"damages"`
 }
 
-// None is an empty request or answer.
+// None is an empty request or response.
 type None struct{}
 
-// Selection names a message; an empty ID is every message.
+// Selection names a message; an empty ID means every message.
 type Selection struct {
 	ID string `json:"id,omitempty"`
 }
@@ -70,7 +70,7 @@ const (
 	callVerify Call[None, Verification]    = "spool/verify"
 )
 
-// HandleRelay has the server answer the calls of [Relay].
+// HandleRelay makes the server handle the calls of [Relay].
 func HandleRelay(s *Server, r Relay) {
 	Handle(s, callHealth, func(ctx context.Context, _ None) (None, error) { return None{}, r.Health(ctx) })
 	Handle(s, callStatus, func(ctx context.Context, _ None) (dispatch.Status, error) { return r.Status(ctx) })
@@ -82,8 +82,8 @@ func HandleRelay(s *Server, r Relay) {
 	Handle(s, callVerify, func(ctx context.Context, _ None) (Verification, error) { return r.SpoolVerify(ctx) })
 }
 
-// Client is the relay that answers on a control socket. Its errors are those of
-// the relay, or wrap [ErrNoRelay].
+// Client calls the relay on a control socket. Its errors are those of the
+// relay, or wrap [ErrNoRelay].
 type Client struct{ Socket string }
 
 var _ Relay = Client{}

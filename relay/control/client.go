@@ -14,27 +14,27 @@ import (
 	"sealpost/hal/fault"
 )
 
-// maxAnswer bounds one value of an answer, in bytes: PID 1 asks the relay too,
-// and a relay that was taken over must not exhaust its memory.
-const maxAnswer = 4 << 20
+// maxReply limits one value of a response, in bytes: PID 1 calls the relay too,
+// and a compromised relay must not exhaust its memory.
+const maxReply = 4 << 20
 
-// ErrNoRelay is wrapped by the error of a call that nobody answers.
+// ErrNoRelay is wrapped by the error of a call that gets no response.
 var ErrNoRelay = fault.New(fault.NoRelay, "no relay answers")
 
-// Call is one kind of call: its name on the wire, the type of its request, and
-// that of its answer. Both travel as JSON.
+// Call is one kind of call: its name on the wire and the types of its request
+// and its response. Both are encoded as JSON.
 type Call[Q, A any] string
 
-// Do has whoever answers on the socket carry out the call.
+// Do makes the call on the socket.
 func (c Call[Q, A]) Do(ctx context.Context, socket string, request Q) (answer A, err error) {
 	for value, err := range c.Stream(ctx, socket, request) {
 		return value, err
 	}
-	return answer, fmt.Errorf("reading the answer to %s: %w", c, io.ErrUnexpectedEOF)
+	return answer, fmt.Errorf("reading the response to %s: %w", c, io.ErrUnexpectedEOF)
 }
 
-// Stream has whoever answers on the socket carry out a call that gives many
-// values. It ends with an error where the answer broke off.
+// Stream makes a call that returns many values. The last value is an error if
+// the response was cut off.
 func (c Call[Q, A]) Stream(ctx context.Context, socket string, request Q) iter.Seq2[A, error] {
 	return func(yield func(A, error) bool) {
 		var value A
@@ -51,41 +51,41 @@ func (c Call[Q, A]) Stream(ctx context.Context, socket string, request Q) iter.S
 	}
 }
 
-// exchange sends a request, and has each value of the answer decoded by next
-// until there is none, or until next wants no more.
+// exchange sends a request and calls next for each value of the response, until
+// there are no more or next returns false.
 func exchange(ctx context.Context, socket, call string, request any, next func(decode func(any) error) (more bool, err error)) error {
-	body, err := ask(ctx, socket, call, request)
+	body, err := post(ctx, socket, call, request)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	limited := &io.LimitedReader{R: body}
 	for decoder, more := json.NewDecoder(limited), true; more; {
-		limited.N = maxAnswer
+		limited.N = maxReply
 		if more, err = next(decoder.Decode); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return fmt.Errorf("reading the answer to %s: %w", call, err)
+			return fmt.Errorf("reading the response to %s: %w", call, err)
 		}
 	}
 	return nil
 }
 
-// Query says which events are wanted, and how.
+// Query selects journal events and their format.
 type Query struct {
-	Follow       bool `json:"follow,omitempty"`       // go on with new events
-	Conversation bool `json:"conversation,omitempty"` // with the SMTP dialogue
-	JSON         bool `json:"json,omitempty"`         // one object a line
+	Follow       bool `json:"follow,omitempty"`       // continue with new events
+	Conversation bool `json:"conversation,omitempty"` // include the SMTP dialogue
+	JSON         bool `json:"json,omitempty"`         // one object per line
 }
 
-// ReadJournal gives the events of whoever answers on the socket, a line each.
-// The caller closes the stream.
+// ReadJournal returns the journal events of the process on the socket, one per
+// line. The caller closes the stream.
 func ReadJournal(ctx context.Context, socket string, query Query) (io.ReadCloser, error) {
-	return ask(ctx, socket, pathJournal, query)
+	return post(ctx, socket, pathJournal, query)
 }
 
-// ask sends a request and gives the body of the answer.
-func ask(ctx context.Context, socket, path string, request any) (io.ReadCloser, error) {
+// post sends a request and returns the body of the response.
+func post(ctx context.Context, socket, path string, request any) (io.ReadCloser, error) {
 	text, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
@@ -108,9 +108,9 @@ func ask(ctx context.Context, socket, path string, request any) (io.ReadCloser, 
 		return response.Body, nil
 	}
 	defer response.Body.Close()
-	const most = 64 << 10
-	words, _ := io.ReadAll(io.LimitReader(response.Body, most))
-	if err := fault.Decode(words); err != nil {
+	const maxError = 64 << 10
+	encoded, _ := io.ReadAll(io.LimitReader(response.Body, maxError))
+	if err := fault.Decode(encoded); err != nil {
 		return nil, err
 	}
 	return nil, errors.New(response.Status)

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The calls of the tests' server.
+// The calls of the test server.
 const (
 	say     Call[string, string] = "say"
 	refuse  Call[None, None]     = "refuse"
@@ -34,7 +34,7 @@ const (
 
 var errRefused = fault.New(fault.NoState, "there is no such message")
 
-func TestCall_BringsBackItsAnswerAndTheCodeOfItsError(t *testing.T) {
+func TestCall_ReturnsTheResponseAndFaultCode(t *testing.T) {
 	socket := serve(t, journal.Discard())
 	if answer, err := say.Do(t.Context(), socket, "a b&c"); answer != "a b&c" || err != nil {
 		t.Errorf("got %q, %v", answer, err)
@@ -47,7 +47,7 @@ func TestCall_BringsBackItsAnswerAndTheCodeOfItsError(t *testing.T) {
 	}
 }
 
-func TestStream_ThatBreaksOffIsNotTakenForWhole(t *testing.T) {
+func TestStream_FailsWhenCutOff(t *testing.T) {
 	var got []int
 	var failed error
 	for value, err := range breaks.Stream(t.Context(), serve(t, journal.Discard()), None{}) {
@@ -56,11 +56,11 @@ func TestStream_ThatBreaksOffIsNotTakenForWhole(t *testing.T) {
 		}
 	}
 	if len(got) != 2 || failed == nil {
-		t.Errorf("%v passed for the whole: %v", got, failed)
+		t.Errorf("got %v, %v, want 2 values and an error", got, failed)
 	}
 }
 
-func TestCall_TakesBoundedMemoryForAnAnswerWithoutEnd(t *testing.T) {
+func TestCall_LimitsAnEndlessResponse(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -70,7 +70,7 @@ func TestCall_TakesBoundedMemoryForAnAnswerWithoutEnd(t *testing.T) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for piece := []byte(`"`); ; piece = bytes.Repeat([]byte("x"), 64<<10) {
 			n, err := w.Write(piece)
-			if written.Add(int64(n)) > 4*maxAnswer || err != nil {
+			if written.Add(int64(n)) > 4*maxReply || err != nil {
 				return
 			}
 		}
@@ -84,8 +84,8 @@ func TestCall_TakesBoundedMemoryForAnAnswerWithoutEnd(t *testing.T) {
 	}
 	_ = server.Close()
 	serving.Wait()
-	if one == nil || many == nil || written.Load() > 4*maxAnswer {
-		t.Errorf("%d bytes were taken, then %v and %v", written.Load(), one, many)
+	if one == nil || many == nil || written.Load() > 4*maxReply {
+		t.Errorf("got %d bytes written, errors %v and %v", written.Load(), one, many)
 	}
 }
 
@@ -114,7 +114,7 @@ func serve(t *testing.T, j *journal.Journal) string {
 	return socket
 }
 
-func TestARunningRelaysJournalCanBeFollowed(t *testing.T) {
+func TestReadJournal_FollowsNewEvents(t *testing.T) {
 	j := journal.Discard()
 	socket := serve(t, j)
 	j.Started("before", "connector")
@@ -127,13 +127,13 @@ func TestARunningRelaysJournalCanBeFollowed(t *testing.T) {
 	lines := bufio.NewScanner(stream)
 	for _, want := range []string{"version=before", "version=after"} {
 		if !lines.Scan() || !strings.Contains(lines.Text(), want) {
-			t.Errorf("read %q, want %q", lines.Text(), want)
+			t.Errorf("got %q, want %q", lines.Text(), want)
 		}
 		j.Started("after", "connector")
 	}
 }
 
-func TestTheConversationIsShownWhenAskedFor(t *testing.T) {
+func TestReadJournal_ShowsTheConversationOnRequest(t *testing.T) {
 	j := journal.Discard()
 	socket := serve(t, j)
 	j.Conversation("C1").Sent("EHLO relay")
@@ -145,16 +145,16 @@ func TestTheConversationIsShownWhenAskedFor(t *testing.T) {
 		lines := bufio.NewScanner(stream)
 		shown := lines.Scan() && strings.Contains(lines.Text(), "EHLO relay")
 		if shown != query.Conversation || shown && strings.HasPrefix(lines.Text(), "{") != query.JSON {
-			t.Errorf("%+v: read %q", query, lines.Text())
+			t.Errorf("%+v: got %q", query, lines.Text())
 		}
 		_ = stream.Close()
 	}
 }
 
-func TestASocketInUseIsLeftAloneAndADeadOneReplaced(t *testing.T) {
+func TestListen_ReplacesOnlyAStaleSocket(t *testing.T) {
 	socket := serve(t, journal.Discard())
-	if _, err := Listen(socket); err == nil || !strings.Contains(err.Error(), "running already") {
-		t.Errorf("a second relay: %v", err)
+	if _, err := Listen(socket); err == nil || !strings.Contains(err.Error(), "already running") {
+		t.Errorf("second relay: got %v", err)
 	}
 	dead := filepath.Join(t.TempDir(), "dead")
 	left, err := net.Listen("unix", dead)
@@ -169,11 +169,11 @@ func TestASocketInUseIsLeftAloneAndADeadOneReplaced(t *testing.T) {
 	}
 	defer listener.Close()
 	if info, _ := os.Stat(dead); info.Mode().Perm() != 0o600 {
-		t.Errorf("the socket's mode is %v", info.Mode())
+		t.Errorf("got socket mode %v, want 0600", info.Mode())
 	}
 }
 
-func TestAFileAtTheSocketsPathIsNotTouched(t *testing.T) {
+func TestListen_LeavesAnotherFileAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "box.state")
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
@@ -182,11 +182,11 @@ func TestAFileAtTheSocketsPathIsNotTouched(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
-		t.Errorf("the file is %q, %v", text, err)
+		t.Errorf("got file %q, %v", text, err)
 	}
 }
 
-func TestReadJournal_SaysThatNoRelayAnswers(t *testing.T) {
+func TestReadJournal_ReturnsErrNoRelay(t *testing.T) {
 	_, err := ReadJournal(context.Background(), filepath.Join(t.TempDir(), "none"), Query{})
 	if !errors.Is(err, ErrNoRelay) {
 		t.Errorf("got %v", err)

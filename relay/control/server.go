@@ -1,9 +1,8 @@
-// Package control is the socket by which other processes look into a running
-// relay or PID 1 and have it do things: HTTP on a Unix socket that only the
-// user who runs it may open.
+// Package control is the control socket of a running relay or PID 1: HTTP on a
+// Unix socket that only its own user may open.
 //
-// Requests and answers are typed on both sides; [Relay] is what a relay can be
-// asked. The package carries calls and decides nothing: it must not know how a
+// Requests and responses are typed on both sides; [Relay] is the interface of a
+// relay. The package carries calls and decides nothing: it must not know how a
 // relay or a machine works.
 package control
 
@@ -27,7 +26,7 @@ import (
 	"sealpost/relay/journal"
 )
 
-// Journal gives its events to a handler: those it kept, and those to come.
+// Journal passes its events to a handler: past ones, and future ones.
 type Journal interface {
 	Replay(ctx context.Context, sink slog.Handler) error
 	Follow(ctx context.Context, sink slog.Handler) error
@@ -35,21 +34,20 @@ type Journal interface {
 
 const pathJournal = "journal"
 
-// Bounds on a request: its size in bytes, and the time that it may take to
-// arrive.
+// Limits of a request: its size in bytes, and the time to receive it.
 const (
 	maxRequest     = 64 << 10
 	requestTimeout = 10 * time.Second
 )
 
-// Server answers on the control socket.
+// Server serves the control socket.
 type Server struct {
 	http *http.Server
 	mux  *http.ServeMux
 }
 
-// Listen opens the socket at path. One that a relay left behind when it was
-// killed is replaced; one that is in use is not.
+// Listen opens the socket at path. A stale socket is replaced; one in use is
+// not.
 func Listen(path string) (net.Listener, error) {
 	if err := removeDeadSocket(path); err != nil {
 		return nil, err
@@ -58,8 +56,8 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the control socket: %w: set control.socket to a shorter or another path", err)
 	}
-	// The usual umask lets nobody else connect before this either. To set it here
-	// would change the mode of files that other goroutines make meanwhile.
+	// The usual umask excludes others even before this. Setting it here would affect
+	// files that other goroutines create.
 	const ownerOnly = 0o600
 	if err := os.Chmod(path, ownerOnly); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the control socket: %w", err), listener.Close())
@@ -67,25 +65,25 @@ func Listen(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// removeDeadSocket removes a socket that nobody answers on, and nothing else.
+// removeDeadSocket removes a socket on which no process listens.
 func removeDeadSocket(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("looking for the control socket: %w", err)
+		return fmt.Errorf("checking the control socket: %w", err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is there and is not a socket: set control.socket to another path", path)
+		return fmt.Errorf("%s exists and is not a socket: set control.socket to another path", path)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {
 		_ = conn.Close()
-		return fmt.Errorf("a relay is running already, it answers on %s: stop it first", path)
+		return fmt.Errorf("a relay is already running on %s: stop it first", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("asking who answers on the control socket: %w", err)
+		return fmt.Errorf("connecting to the control socket: %w", err)
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("replacing the control socket: %w", err)
@@ -93,8 +91,8 @@ func removeDeadSocket(path string) error {
 	return nil
 }
 
-// New gives a server that shows the events of j. [Handle] and [HandleStream]
-// add its calls.
+// New returns a server that serves the events of j. [Handle] and [HandleStream]
+// add calls.
 func New(j Journal) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /"+pathJournal, func(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +107,7 @@ func New(j Journal) *Server {
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}}
 }
 
-// Handle has the server carry out a call.
+// Handle registers the function that carries out a call.
 func Handle[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) (A, error)) {
 	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
 		answer, err := do(ctx, *q.(*Q))
@@ -120,8 +118,8 @@ func Handle[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) (A
 	})
 }
 
-// HandleStream has the server carry out a call that gives many values. An error
-// before the first value is the answer; after it the answer breaks off.
+// HandleStream registers a function that returns many values. An error before
+// the first value is the response; a later one cuts the response off.
 func HandleStream[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) iter.Seq2[A, error]) {
 	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
 		for value, err := range do(ctx, *q.(*Q)) {
@@ -136,8 +134,8 @@ func HandleStream[Q, A any](s *Server, call Call[Q, A], do func(context.Context,
 	})
 }
 
-// handle has do carry out a call whose request is decoded into what newRequest
-// gives. It has no type parameters, as there are many calls.
+// handle registers do for a call whose request is decoded into the result of
+// newRequest. It has no type parameters because there are many calls.
 func (s *Server) handle(name string, newRequest func() any, do func(ctx context.Context, request any, send func(any) error) error) {
 	s.mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
 		request := newRequest()
@@ -146,7 +144,7 @@ func (s *Server) handle(name string, newRequest func() any, do func(ctx context.
 			return
 		}
 		out := newFlusher(w)
-		err := recovered(func() error { return do(r.Context(), request, json.NewEncoder(out).Encode) })
+		err := recoverPanic(func() error { return do(r.Context(), request, json.NewEncoder(out).Encode) })
 		switch {
 		case err != nil && out.written:
 			panic(http.ErrAbortHandler)
@@ -156,8 +154,8 @@ func (s *Server) handle(name string, newRequest func() any, do func(ctx context.
 	})
 }
 
-// read reads the request of a call to its end: only then net/http notices that
-// a client hangs up.
+// read reads the whole request: net/http detects a disconnected client only
+// then.
 func read(w http.ResponseWriter, r *http.Request, request any) error {
 	controller := http.NewResponseController(w)
 	_ = controller.SetReadDeadline(time.Now().Add(requestTimeout))
@@ -171,18 +169,18 @@ func read(w http.ResponseWriter, r *http.Request, request any) error {
 	return controller.SetReadDeadline(time.Time{})
 }
 
-// reject answers with an error, whose codes the client gets back.
+// reject responds with an error; its fault codes reach the client.
 func reject(w http.ResponseWriter, err error) {
 	w.WriteHeader(http.StatusUnprocessableEntity)
 	_, _ = w.Write(fault.Encode(err))
 }
 
-// recovered makes a panic an error that reaches the caller, where net/http
-// would close the connection without a word.
-func recovered(call func() error) (err error) {
+// recoverPanic turns a panic into an error for the caller; net/http would close
+// the connection silently.
+func recoverPanic(call func() error) (err error) {
 	defer func() {
 		if bug := recover(); bug != nil {
-			err = fmt.Errorf("a fault in this program, please report it: %v\n%s", bug, debug.Stack())
+			err = fmt.Errorf("internal error, please report it: %v\n%s", bug, debug.Stack())
 		}
 	}()
 	return call()
@@ -199,8 +197,7 @@ func stream(ctx context.Context, j Journal, query Query, w io.Writer) error {
 	return j.Replay(ctx, sink)
 }
 
-// flusher sends each line at once, and gives up on a reader that does not
-// read.
+// flusher sends each line at once, and gives up on a client that does not read.
 type flusher struct {
 	io.Writer
 	controller *http.ResponseController
@@ -222,7 +219,7 @@ func (f *flusher) Write(p []byte) (int, error) {
 	return n, f.controller.Flush()
 }
 
-// Serve answers until Close.
+// Serve serves until Close.
 func (s *Server) Serve(l net.Listener) error {
 	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -230,5 +227,5 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Close ends the server and the streams it feeds.
+// Close ends the server and its streams.
 func (s *Server) Close() error { return s.http.Close() }

@@ -10,25 +10,25 @@ import (
 	"sealpost/relay/reply"
 )
 
-// ofClient gives each client a mailbox of its own, and the box's notifications
-// one.
-func ofClient(e envelope.Envelope) string {
+// accountByClient maps each client to its own mailbox, and notifications to one
+// more.
+func accountByClient(e envelope.Envelope) string {
 	if e.Report {
 		return "box@contoso.com"
 	}
 	return fmt.Sprintf("%d@contoso.com", e.Client.As4()[3])
 }
 
-func perMailbox(c *setup) {
+func limitPerMailbox(c *setup) {
 	c.Limits = throttle.Limits{Connections: 6, PerAccount: 3, Rate: throttle.Rate{Messages: 30}, PerDay: 1000}
 }
 
-// between is how far the messages of a client are apart at least, so many of
-// them apart.
-func between(offers []heard, account string, n int) time.Duration {
+// minSpacing returns the shortest time between a message of the account and the
+// n-th after it.
+func minSpacing(offers []transaction, account string, n int) time.Duration {
 	var times []time.Time
 	for _, o := range offers {
-		if ofClient(o.envelope) == account {
+		if accountByClient(o.envelope) == account {
 			times = append(times, o.at)
 		}
 	}
@@ -39,12 +39,12 @@ func between(offers []heard, account string, n int) time.Duration {
 	return least
 }
 
-func TestAMailboxAtItsLimitLeavesTheOthersTheirs(t *testing.T) {
+func TestThrottle_LimitsEachMailboxSeparately(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
-		inWorld(t, perMailbox, func(w *world) {
-			w.far.be(func(f *farSide) { f.account = ofClient })
+		withHarness(t, limitPerMailbox, func(w *harness) {
+			w.upstream.set(func(f *fakeUpstream) { f.account = accountByClient })
 			if restarted {
-				w.far.be(func(f *farSide) { f.down = unreachableHost })
+				w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 			}
 			for range 60 {
 				w.send(1, 100)
@@ -53,54 +53,54 @@ func TestAMailboxAtItsLimitLeavesTheOthersTheirs(t *testing.T) {
 				w.send(2, 100)
 			}
 			if restarted {
-				w.far.be(func(f *farSide) { f.down = nil })
+				w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 				w.restart()
 				time.Sleep(10 * time.Second)
 			}
 			count := map[string]int{}
-			for _, h := range w.far.got() {
-				count[ofClient(h.envelope)]++
+			for _, h := range w.upstream.accepted() {
+				count[accountByClient(h.envelope)]++
 			}
 			if count["1@contoso.com"] != 30 || count["2@contoso.com"] != 25 {
-				t.Errorf("restarted: %v: at once came %v", restarted, count)
+				t.Errorf("restarted %v: got %v delivered at once, want 30 and 25", restarted, count)
 			}
 			time.Sleep(2 * time.Minute)
-			if n := len(w.far.got()); n != 85 || w.kept() != 0 || w.owners() != 0 {
-				t.Errorf("restarted: %v: %d arrived, %d kept, %d owners", restarted, n, w.kept(), w.owners())
+			if n := len(w.upstream.accepted()); n != 85 || w.queued() != 0 || w.assigned() != 0 {
+				t.Errorf("restarted: %v: delivered %d, queued %d, %d owners", restarted, n, w.queued(), w.assigned())
 			}
-			if apart := between(w.far.offered(), "1@contoso.com", 30); apart < time.Minute && !restarted {
-				t.Errorf("31 messages of one mailbox went out within %s", apart)
+			if apart := minSpacing(w.upstream.offered(), "1@contoso.com", 30); apart < time.Minute && !restarted {
+				t.Errorf("got 31 messages of one mailbox within %s, want at least 1m", apart)
 			}
 		})
 	}
 }
 
-func TestWhatOneMailboxLearnsIsNotTheOthers(t *testing.T) {
-	inWorld(t, perMailbox, func(w *world) {
-		w.far.be(func(f *farSide) {
-			f.account = ofClient
+func TestThrottle_AdaptsEachMailboxSeparately(t *testing.T) {
+	withHarness(t, limitPerMailbox, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) {
+			f.account = accountByClient
 			f.delay = func(envelope.Envelope) time.Duration { return time.Second }
-			f.answer = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
-				if ofClient(e) == "1@contoso.com" {
-					return crowded
+			f.rcptReply = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
+				if accountByClient(e) == "1@contoso.com" {
+					return tooManyConnections
 				}
-				return ok
+				return rcptOK
 			}
 		})
 		for i := range 6 {
 			go w.sendAs(fmt.Sprint("burst", i), 1+i%2, 100)
 		}
 		time.Sleep(30 * time.Second)
-		w.far.be(func(f *farSide) { f.answer = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(5 * time.Minute)
-		if slots := w.d.Status().Slots; slots > 5 || w.kept() != 0 {
-			t.Errorf("%d connections may be used, %d kept", slots, w.kept())
+		if slots := w.d.Status().Slots; slots > 5 || w.queued() != 0 {
+			t.Errorf("got %d slots, %d queued, want at most 5 and 0", slots, w.queued())
 		}
 		w.d.mu.Lock()
 		defer w.d.mu.Unlock()
 		for name, want := range map[string]int{"1@contoso.com": 1, "2@contoso.com": 3} {
 			if slots := w.d.route.throttle.Account(name, time.Now()).Slots(time.Now()); slots != want {
-				t.Errorf("%s may use %d connections", name, slots)
+				t.Errorf("%s: got %d slots, want %d", name, slots, want)
 			}
 		}
 	})

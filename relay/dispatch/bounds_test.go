@@ -13,25 +13,25 @@ import (
 	"sealpost/relay/spool"
 )
 
-func TestMailThatIsNotDueDoesNotUseUpTheRate(t *testing.T) {
-	inWorld(t, func(c *setup) { c.Limits.Rate.Messages = 30 }, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer = says(grey) })
+func TestThrottle_IgnoresMailThatIsNotDue(t *testing.T) {
+	withHarness(t, func(c *setup) { c.Limits.Rate.Messages = 30 }, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(greylisted) })
 		for range 90 {
 			w.send(1, 100)
 		}
 		time.Sleep(10 * time.Hour)
 		w.restart()
-		w.far.be(func(f *farSide) { f.answer = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(time.Second)
-		if answer := w.send(2, 100); !strings.Contains(answer.Text, "taken by mx") {
-			t.Errorf("answered %s", answer)
+		if r := w.send(2, 100); !strings.Contains(r.Text, "accepted by mx") {
+			t.Errorf("got reply %s", r)
 		}
 	})
 }
 
-func TestADamagedMessageIsReportedEvenWhereItsNotificationFindsNoRoomAtFirst(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestDispatcher_ReportsDamageOnceTheQueueHasRoom(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		w.send(1, 300_000)
 		for off := int64(100_000); off < 200_000; off += 10_000 {
 			w.flash.FlipBit(8 * off)
@@ -40,64 +40,64 @@ func TestADamagedMessageIsReportedEvenWhereItsNotificationFindsNoRoomAtFirst(t *
 		}
 		for w.send(1, 1000).Code == 250 {
 		}
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(5 * time.Hour)
-		told := 0
-		for _, h := range w.far.got() {
+		notified := 0
+		for _, h := range w.upstream.accepted() {
 			if h.envelope.Report && strings.Contains(h.content, "damaged in the relay") {
-				told++
+				notified++
 			}
 		}
-		if told != 1 || w.kept() != 0 {
-			t.Errorf("told %d times, %d kept: %v", told, w.kept(), w.events("damaged"))
+		if notified != 1 || w.queued() != 0 {
+			t.Errorf("got %d notifications, %d queued, want 1 and 0: %v", notified, w.queued(), w.events("damaged"))
 		}
 	})
 }
 
-func TestADamagedMessageThatIsRefusedIsReportedToo(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer = late(unknown) })
+func TestDispatcher_ReportsRefusedMessageWithDamagedContent(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = deferThenReply(userUnknown) })
 		w.send(1, 300_000)
 		for off := int64(90_000); off < 110_000; off += 1000 {
 			w.flash.FlipBit(8 * off)
 		}
 		time.Sleep(6 * day)
-		if len(w.far.got()) != 1 || w.kept() != 0 {
-			t.Errorf("%d arrived, %d kept\n%s", len(w.far.got()), w.kept(), w.log)
+		if len(w.upstream.accepted()) != 1 || w.queued() != 0 {
+			t.Errorf("delivered %d, queued %d\n%s", len(w.upstream.accepted()), w.queued(), w.log)
 		}
 	})
 }
 
-func TestWhatCannotBeRecordedIsNotTried(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestDispatcher_SendsNothingItCannotRecord(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		for range 5 {
 			w.send(1, 100)
 		}
 		counts := w.flash.Counts()
 		w.flash.At(counts.Writes+counts.Flushes+1, simflash.Failed)
-		if answer := w.send(1, 100); answer.Code != 451 {
-			t.Errorf("answered %s", answer)
+		if r := w.send(1, 100); r.Code != 451 {
+			t.Errorf("got reply %s", r)
 		}
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(10 * time.Minute)
-		if n := len(w.far.got()); n != 0 {
-			t.Errorf("%d arrived, and nobody will know after the restart", n)
+		if n := len(w.upstream.accepted()); n != 0 {
+			t.Errorf("delivered %d, want 0: the deliveries cannot be recorded", n)
 		}
 		if err := errors.Join(w.d.Close(context.Background()), w.spool.Close()); !errors.Is(err, spool.ErrPoisoned) {
-			t.Errorf("closing: %v", err)
+			t.Errorf("Close: got %v, want ErrPoisoned", err)
 		}
 		w.open()
 		time.Sleep(10 * time.Minute)
-		if n := len(w.far.got()); n != 5 {
-			t.Errorf("%d arrived after the restart", n)
+		if n := len(w.upstream.accepted()); n != 5 {
+			t.Errorf("after the restart: delivered %d, want 5", n)
 		}
 	})
 }
 
-func TestAClientMaySeeForTheOthersWhetherAHeldUpstreamIsBack(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer = says(grey) })
+func TestBreaker_ProbesWithALiveMessage(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(greylisted) })
 		for w.send(1, 700_000).Code == 250 {
 		}
 		nothingDueFor := func(pause time.Duration) bool {
@@ -109,28 +109,28 @@ func TestAClientMaySeeForTheOthersWhetherAHeldUpstreamIsBack(t *testing.T) {
 		for time.Sleep(12 * time.Hour); !nothingDueFor(time.Minute); {
 			time.Sleep(time.Second)
 		}
-		w.far.be(func(f *farSide) { f.answer, f.down = nil, unreachableHost })
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply, f.fail = nil, unreachableHost })
 		w.send(1, 100)
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(30 * time.Second)
-		if answer := w.send(2, 700_000); !strings.Contains(answer.Text, "taken by mx") {
-			t.Errorf("answered %s", answer)
+		if r := w.send(2, 700_000); !strings.Contains(r.Text, "accepted by mx") {
+			t.Errorf("got reply %s", r)
 		}
 		time.Sleep(2 * time.Hour)
-		if w.kept() != 0 {
-			t.Errorf("%d kept", w.kept())
+		if w.queued() != 0 {
+			t.Errorf("got %d queued, want 0", w.queued())
 		}
 	})
 }
 
-func TestARetryByHandForgetsNobodyWhoHasTheMessage(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) {
-			f.answer = func(_ envelope.Envelope, to envelope.Address) reply.Reply {
+func TestRetry_KeepsSettledRecipients(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) {
+			f.rcptReply = func(_ envelope.Envelope, to envelope.Address) reply.Reply {
 				if to == "busy@x.example" {
-					return grey
+					return greylisted
 				}
-				return ok
+				return rcptOK
 			}
 		})
 		w.send(1, 100, "a@x.example", "busy@x.example")
@@ -140,7 +140,7 @@ func TestARetryByHandForgetsNobodyWhoHasTheMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return time.Minute } })
+		w.upstream.set(func(f *fakeUpstream) { f.delay = func(envelope.Envelope) time.Duration { return time.Minute } })
 		if err := w.d.Retry(item.Number); err != nil {
 			t.Error(err)
 		}
@@ -151,7 +151,7 @@ func TestARetryByHandForgetsNobodyWhoHasTheMessage(t *testing.T) {
 		}
 		_, p, err := q.Load(item.Number)
 		if err != nil || !p.Settled.Has(0) || p.Settled.Has(1) {
-			t.Errorf("%+v, %v, before %+v", p, err, before)
+			t.Errorf("got %+v, %v, want recipient 0 settled (before: %+v)", p, err, before)
 		}
 	})
 }

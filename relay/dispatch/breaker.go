@@ -26,41 +26,41 @@ func (d *Dispatcher) updateAfterFailure(dl *delivery) {
 			scope = report.Account
 		}
 	}
-	if reading, isFault := dl.route.fault(dl.refusal()); isFault {
-		kind, scope = reading.Kind, max(scope, reading.Scope)
+	if class, isFault := dl.route.fault(dl.rejection()); isFault {
+		kind, scope = class.Kind, max(scope, class.Scope)
 	}
 	b := dl.breakerFor(scope)
-	dl.messageFault = (dl.brokeOff() || scope == report.Account) && d.isMessageFault(dl, b)
+	dl.messageFault = (dl.lostInTransaction() || scope == report.Account) && d.isMessageFault(dl, b)
 	if !dl.messageFault {
-		d.trip(dl, b, kind, dl.words(), dl.refusal())
+		d.trip(dl, b, kind, dl.text(), dl.rejection())
 	}
 }
 
-// updateAfterReplies updates the breakers by the server's replies.
+// updateAfterReplies updates the breakers from the server's replies.
 func (d *Dispatcher) updateAfterReplies(dl *delivery) {
-	v := &dl.verdict
+	v := &dl.evaluation
 	if fault := v.upstreamFault; fault != nil {
 		b := dl.breakerFor(fault.Scope)
 		permanent := fault.Kind == report.Configuration || fault.Kind == report.Blocked
 		dl.messageFault = permanent && d.isMessageFault(dl, b)
 		if !dl.messageFault {
-			d.trip(dl, b, fault.Kind, v.faultWords(), v.faultReply)
+			d.trip(dl, b, fault.Kind, v.faultText(), v.faultReply)
 			return
 		}
 	}
-	taken := v.count(delivered) > 0
+	accepted := v.count(delivered) > 0
 	d.mu.Lock()
-	resumed, ownResumed := dl.route.breaker.Succeeded(taken), dl.account.Breaker.Succeeded(taken)
+	resumed, accountResumed := dl.route.breaker.Succeeded(accepted), dl.account.Breaker.Succeeded(accepted)
 	d.mu.Unlock()
 	if resumed {
 		d.journal.UpstreamResumed("")
 	}
-	if ownResumed {
+	if accountResumed {
 		d.journal.UpstreamResumed(dl.account.Name)
 	}
 }
 
-// breakerFor is the breaker that a fault of that scope trips.
+// breakerFor returns the breaker that a fault of scope s trips.
 func (dl *delivery) breakerFor(s report.Scope) *throttle.Breaker {
 	if s == report.Account && dl.account.Name != "" {
 		return dl.account.Breaker
@@ -68,40 +68,40 @@ func (dl *delivery) breakerFor(s report.Scope) *throttle.Breaker {
 	return dl.route.breaker
 }
 
-// isMessageFault reports whether a fault that would trip the breaker is the
-// message's own.
+// isMessageFault reports whether a fault that would trip breaker b is caused by
+// this message alone.
 func (d *Dispatcher) isMessageFault(dl *delivery, b *throttle.Breaker) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if dl.envelope.Sender == "" && dl.envelope.Report {
-		// Only the certificate's own domain vouches for the null reverse-path.
+		// The null reverse-path has no domain; only the certificate's domain identifies the sender.
 		return !b.Held()
 	}
 	return b.IsMessageFault(dl.envelope.ID)
 }
 
-// trip has a breaker hold mail back for a while, and lowers the limits where the
-// reply asks for it.
-func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, words string, answer reply.Reply) {
-	code := dl.code(answer)
+// trip makes the breaker hold mail back for a while, and lowers the throttle's
+// limits if the reply asks for it.
+func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, reason string, serverReply reply.Reply) {
+	code := dl.faultCode(serverReply)
 	const tooManyConnections = 432
 	d.mu.Lock()
 	if d.queue == nil {
-		// Nothing can be held back, so each client's message is tried by itself.
+		// Without a queue mail cannot be held back: every message is tried.
 		d.mu.Unlock()
 		return
 	}
 	now := time.Now()
 	switch {
-	case answer.Code == tooManyConnections:
+	case serverReply.Code == tooManyConnections:
 		dl.account.TooManyConnections(now)
 	case kind == report.WaitLong:
 		dl.account.SlowDown(now)
 	}
-	news := b.Trip(dl.begun, now, kind, words, code)
+	changed := b.Trip(dl.begun, now, kind, reason, code)
 	until, resumed, account := b.Hold().Until, false, ""
 	if b != dl.route.breaker {
-		// A server that refuses one account takes the others' mail.
+		// A server that refuses one account still accepts mail of the others.
 		resumed, account = dl.route.breaker.Reset(), dl.account.Name
 	}
 	d.releaseWaiting(func(m *message) bool { return m.route == dl.route && (account == "" || m.account == account) })
@@ -109,15 +109,15 @@ func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, w
 	if resumed {
 		d.journal.UpstreamResumed("")
 	}
-	if news {
-		d.journal.UpstreamHeld(account, string(kind), words, code, until)
+	if changed {
+		d.journal.UpstreamHeld(account, string(kind), reason, code, until)
 	}
 }
 
-// code is that of the fault behind an attempt: what the server's reply is known
-// for, or the upstream's own.
-func (dl *delivery) code(answer reply.Reply) fault.Code {
-	if reading, known := dl.route.fault(answer); known && reading.Code != "" {
+// faultCode returns the fault code of a failed delivery: the one in the
+// classification table for the reply, or else the upstream's.
+func (dl *delivery) faultCode(serverReply reply.Reply) fault.Code {
+	if reading, known := dl.route.fault(serverReply); known && reading.Code != "" {
 		return reading.Code
 	}
 	if u := (*upstream.Unavailable)(nil); errors.As(dl.err, &u) && u.Code != "" {

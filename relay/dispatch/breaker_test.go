@@ -12,85 +12,85 @@ import (
 	"sealpost/relay/upstream"
 )
 
-func TestAnAnswerForTheWholeUpstreamHoldsAllMailUntilItIsCured(t *testing.T) {
+func TestBreaker_HoldsAllMailUntilUpstreamRecovers(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		answer reply.Reply
-		kind   string
-		tries  [2]int        // in the first day, at least and at most
-		cured  time.Duration // until all is delivered, at most
+		name     string
+		reply    reply.Reply
+		kind     string
+		attempts [2]int        // in the first day, minimum and maximum
+		recovery time.Duration // maximum until all is delivered
 	}{
-		{"no connector matches", denied, "configuration", [2]int{80, 150}, 20 * time.Minute},
+		{"no connector matches", relayDenied, "configuration", [2]int{80, 150}, 20 * time.Minute},
 		{"direct send rejected", reply.New(550, 7, 68, "TenantInboundAttribution"), "configuration", [2]int{80, 150}, 20 * time.Minute},
 		{"banned address", reply.New(550, 7, 606, "banned"), "configuration", [2]int{80, 150}, 20 * time.Minute},
 		{"blocked sender", reply.New(550, 1, 8, "Access denied, bad outbound sender"), "blocked", [2]int{20, 32}, 75 * time.Minute},
 		{"daily limit", reply.New(554, 2, 0, "STOREDRV.Submission.Exception:SubmissionQuotaExceededException"), "wait for reset", [2]int{20, 32}, 75 * time.Minute},
-		{"throttled", slowly, "wait long", [2]int{24, 60}, 75 * time.Minute},
-		{"too many connections", crowded, "wait", [2]int{200, 600}, 7 * time.Minute},
+		{"throttled", serverBusy, "wait long", [2]int{24, 60}, 75 * time.Minute},
+		{"too many connections", tooManyConnections, "wait", [2]int{200, 600}, 7 * time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
-				w.far.be(func(f *farSide) { f.answer = says(c.answer) })
+			withHarness(t, nil, func(w *harness) {
+				w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(c.reply) })
 				for range 10 {
-					if answer := w.send(1, 100); !strings.Contains(answer.Text, "safe in the spool") {
-						t.Fatalf("answered %s", answer)
+					if r := w.send(1, 100); !strings.Contains(r.Text, "is queued") {
+						t.Fatalf("got reply %s", r)
 					}
 				}
 				time.Sleep(day)
-				if n := len(w.far.offered()); n < c.tries[0] || n > c.tries[1] {
-					t.Errorf("asked %d times in a day", n)
+				if n := len(w.upstream.offered()); n < c.attempts[0] || n > c.attempts[1] {
+					t.Errorf("got %d attempts in a day", n)
 				}
-				if status := w.d.Status(); status.Held != c.kind || w.kept() != 10 {
-					t.Errorf("held for %q, %d kept", status.Held, w.kept())
+				if status := w.d.Status(); status.Held != c.kind || w.queued() != 10 {
+					t.Errorf("got held %q, %d queued, want %q and 10", status.Held, w.queued(), c.kind)
 				}
 				if events := w.events("upstream held"); len(events) != 1 || events[0]["kind"] != c.kind || !strings.Contains(events[0]["words"].(string), ": ") {
-					t.Errorf("the journal has %v", events)
+					t.Errorf("got journal events %v", events)
 				}
-				w.far.be(func(f *farSide) { f.answer = nil })
-				time.Sleep(c.cured)
-				if len(w.far.got()) != 10 || w.kept() != 0 {
-					t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+				w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
+				time.Sleep(c.recovery)
+				if len(w.upstream.accepted()) != 10 || w.queued() != 0 {
+					t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
 				}
 			})
 		})
 	}
 }
 
-func TestAServerThatTurnsUsAwayAtTheDoorIsReadToo(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.down = func(envelope.Envelope) error {
-			return &upstream.Unavailable{Reason: "mx said: " + crowded.String(), Answer: crowded, Status: crowded.Status}
+func TestBreaker_ClassifiesTheReplyOfARejectedSession(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.fail = func(envelope.Envelope) error {
+			return &upstream.Unavailable{Reason: "mx said: " + tooManyConnections.String(), ServerReply: tooManyConnections, Status: tooManyConnections.Status}
 		}
 		w.send(1, 100)
 		if status := w.d.Status(); status.Held != "wait" || !strings.Contains(status.Reason, "too many connections at once") || status.Slots != 1 {
-			t.Errorf("status %+v", status)
+			t.Errorf("got status %+v", status)
 		}
 	})
 }
 
-func TestWhatSaysThatItIsTheConfigurationIsHeldAsThat(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.down = func(envelope.Envelope) error {
+func TestBreaker_HoldsMailForAConfigurationFault(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.fail = func(envelope.Envelope) error {
 			return &upstream.Unavailable{Reason: "no access token", Configuration: true, Status: reply.Status{Class: 4, Subject: 7}}
 		}
 		w.send(1, 100)
 		if status := w.d.Status(); status.Held != "configuration" || status.Reason != "no access token" {
-			t.Errorf("status %+v", status)
+			t.Errorf("got status %+v", status)
 		}
 		time.Sleep(day)
-		if n := len(w.far.offered()); n < 80 || n > 150 {
-			t.Errorf("asked %d times in a day", n)
+		if n := len(w.upstream.offered()); n < 80 || n > 150 {
+			t.Errorf("got %d attempts in a day", n)
 		}
 	})
 }
 
-func TestOneMessagesOwnFaultDoesNotHoldTheOthersForEver(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.answer = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
+func TestBreaker_IgnoresAFaultOfOneMessage(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.rcptReply = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
 			if e.ID == "M1" {
-				return denied
+				return relayDenied
 			}
-			return ok
+			return rcptOK
 		}
 		w.send(1, 100)
 		time.Sleep(10 * time.Minute)
@@ -98,66 +98,66 @@ func TestOneMessagesOwnFaultDoesNotHoldTheOthersForEver(t *testing.T) {
 			w.send(2, 100)
 			time.Sleep(time.Minute)
 		}
-		if n := len(w.far.got()); n < 199 {
-			t.Errorf("%d of 200 arrived", n)
+		if n := len(w.upstream.accepted()); n < 199 {
+			t.Errorf("delivered %d, want 200", n)
 		}
 		if n := len(w.events("upstream held")); n > 3 {
-			t.Errorf("the upstream was held %d times", n)
+			t.Errorf("got %d trips, want at most 3", n)
 		}
-		if w.kept() != 1 {
-			t.Errorf("%d kept", w.kept())
+		if w.queued() != 1 {
+			t.Errorf("got %d queued, want 1", w.queued())
 		}
 	})
 }
 
-func TestTooManyConnectionsAreFewerNextTimeAndSlowlyMoreAgain(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return time.Second } })
-		w.far.answer = func(envelope.Envelope, envelope.Address) reply.Reply {
-			w.far.mu.Lock()
-			defer w.far.mu.Unlock()
-			if w.far.open > 2 {
-				return crowded
+func TestThrottle_LowersAndRaisesConnections(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.delay = func(envelope.Envelope) time.Duration { return time.Second } })
+		w.upstream.rcptReply = func(envelope.Envelope, envelope.Address) reply.Reply {
+			w.upstream.mu.Lock()
+			defer w.upstream.mu.Unlock()
+			if w.upstream.open > 2 {
+				return tooManyConnections
 			}
-			return ok
+			return rcptOK
 		}
 		for i := range 40 {
 			go w.sendAs("burst", i, 100)
 		}
 		time.Sleep(5 * time.Minute)
-		if len(w.far.got()) != 40 || w.kept() != 0 {
-			t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+		if len(w.upstream.accepted()) != 40 || w.queued() != 0 {
+			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
 		}
 		if slots := w.d.Status().Slots; slots > 3 {
-			t.Errorf("%d connections are used still", slots)
+			t.Errorf("got %d slots, want at most 3", slots)
 		}
 		time.Sleep(time.Hour)
 		if slots := w.d.Status().Slots; slots != 4 {
-			t.Errorf("an hour later %d connections may be used", slots)
+			t.Errorf("an hour later: got %d slots, want 4", slots)
 		}
 	})
 }
 
-func TestNoMoreThanTheKnownRateIsSent(t *testing.T) {
-	inWorld(t, func(c *setup) { c.Limits.Rate.Messages = 30 }, func(w *world) {
+func TestThrottle_LimitsRate(t *testing.T) {
+	withHarness(t, func(c *setup) { c.Limits.Rate.Messages = 30 }, func(w *harness) {
 		for range 100 {
 			w.send(1, 100)
 		}
 		time.Sleep(10 * time.Minute)
-		offers := w.far.offered()
-		if len(w.far.got()) != 100 {
-			t.Fatalf("%d arrived", len(w.far.got()))
+		offers := w.upstream.offered()
+		if len(w.upstream.accepted()) != 100 {
+			t.Fatalf("delivered %d, want 100", len(w.upstream.accepted()))
 		}
 		for i := range offers {
 			if i+30 < len(offers) && offers[i+30].at.Sub(offers[i].at) < time.Minute {
-				t.Fatalf("messages %d to %d went out within %s", i, i+30, offers[i+30].at.Sub(offers[i].at))
+				t.Fatalf("messages %d to %d were sent within %s, want at least 1m", i, i+30, offers[i+30].at.Sub(offers[i].at))
 			}
 		}
 	})
 }
 
-func TestTheDaysRecipientsAreCountedAcrossARestart(t *testing.T) {
-	inWorld(t, func(c *setup) { c.Limits.PerDay = 100 }, func(w *world) {
+func TestThrottle_CountsDailyRecipientsAcrossARestart(t *testing.T) {
+	withHarness(t, func(c *setup) { c.Limits.PerDay = 100 }, func(w *harness) {
 		for range 30 {
 			w.send(1, 100, "a@x.example", "b@x.example")
 		}
@@ -166,51 +166,51 @@ func TestTheDaysRecipientsAreCountedAcrossARestart(t *testing.T) {
 			w.send(1, 100, "a@x.example", "b@x.example")
 		}
 		time.Sleep(2 * time.Hour)
-		if n := len(w.far.got()); n != 50 {
-			t.Errorf("%d messages of 2 recipients went out", n)
+		if n := len(w.upstream.accepted()); n != 50 {
+			t.Errorf("delivered %d messages of 2 recipients, want 50", n)
 		}
 		time.Sleep(25 * time.Hour)
-		if n := len(w.far.got()); n != 60 || w.kept() != 0 {
-			t.Errorf("%d arrived on the next day, %d kept", n, w.kept())
+		if n := len(w.upstream.accepted()); n != 60 || w.queued() != 0 {
+			t.Errorf("next day: delivered %d, queued %d, want 60 and 0", n, w.queued())
 		}
 	})
 }
 
-func TestTheDispatcherSleepsWhileAProbeIsUnderWay(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestDispatcher_SleepsWhileAProbeIsActive(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		w.send(1, 100)
-		w.far.be(func(f *farSide) {
-			f.down = nil
+		w.upstream.set(func(f *fakeUpstream) {
+			f.fail = nil
 			f.delay = func(envelope.Envelope) time.Duration { return 5 * time.Minute }
 		})
 		time.Sleep(time.Minute)
 		if wait, _ := w.d.start(time.Now()); wait < 10*time.Second {
-			t.Errorf("it looks again after %s", wait)
+			t.Errorf("got next check after %s, want at least 10s", wait)
 		}
 	})
 }
 
-func TestAttemptsUnderWayWhenTheUpstreamIsLostCountAsOneFailure(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) {
-			f.down = func(e envelope.Envelope) error { time.Sleep(time.Second); return unreachableHost(e) }
+func TestBreaker_CountsConcurrentFailuresOnce(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) {
+			f.fail = func(e envelope.Envelope) error { time.Sleep(time.Second); return unreachableHost(e) }
 		})
 		for i := range 4 {
 			go w.sendAs("lost", i, 100)
 		}
 		time.Sleep(2 * time.Second)
 		if pause := time.Until(w.d.Status().Next); pause > 12*time.Second {
-			t.Errorf("the first pause is %s", pause)
+			t.Errorf("got first pause %s, want at most 12s", pause)
 		}
 	})
 }
 
-func TestOnlyOneProbeGoesOutThoughOlderAttemptsFailBesideIt(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+func TestBreaker_SendsOneProbeAtATime(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
 		var mu sync.Mutex
 		asked := 0
-		w.far.down = func(e envelope.Envelope) error {
+		w.upstream.fail = func(e envelope.Envelope) error {
 			mu.Lock()
 			asked++
 			n := asked
@@ -229,80 +229,80 @@ func TestOnlyOneProbeGoesOutThoughOlderAttemptsFailBesideIt(t *testing.T) {
 			go w.sendAs("lost", i, 100)
 		}
 		time.Sleep(150 * time.Second)
-		w.far.mu.Lock()
-		defer w.far.mu.Unlock()
-		if w.far.open != 1 {
-			t.Errorf("%d probes are under way", w.far.open)
+		w.upstream.mu.Lock()
+		defer w.upstream.mu.Unlock()
+		if w.upstream.open != 1 {
+			t.Errorf("got %d active probes, want 1", w.upstream.open)
 		}
 	})
 }
 
-func TestARefusalOfItsOwnDoesNotResetTheBreaker(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer = says(denied) })
+func TestBreaker_IsNotResetByAMessageFault(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(relayDenied) })
 		for range 20 {
 			w.send(1, 100)
 		}
-		// Probes make suspects of most.
+		// Most messages have been probes, and so met the fault, by then.
 		time.Sleep(3 * time.Hour)
-		var let atomic.Bool
-		w.far.be(func(f *farSide) {
-			f.answer = func(envelope.Envelope, envelope.Address) reply.Reply {
-				if let.CompareAndSwap(false, true) {
-					return ok
+		var accepted atomic.Bool
+		w.upstream.set(func(f *fakeUpstream) {
+			f.rcptReply = func(envelope.Envelope, envelope.Address) reply.Reply {
+				if accepted.CompareAndSwap(false, true) {
+					return rcptOK
 				}
-				return denied
+				return relayDenied
 			}
 		})
 		time.Sleep(time.Hour)
-		before := len(w.far.offered())
+		before := len(w.upstream.offered())
 		time.Sleep(day)
-		if n := len(w.far.offered()) - before; n > 200 {
-			t.Errorf("asked %d times in a day", n)
+		if n := len(w.upstream.offered()) - before; n > 200 {
+			t.Errorf("got %d attempts in a day", n)
 		}
 		if n := len(w.events("upstream resumed")); n > 2 {
-			t.Errorf("resumed %d times without a message taken", n)
+			t.Errorf("got %d resumes without an accepted message, want at most 2", n)
 		}
-		w.far.be(func(f *farSide) { f.answer = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(2 * time.Hour)
-		if w.kept() != 0 {
-			t.Errorf("%d kept", w.kept())
+		if w.queued() != 0 {
+			t.Errorf("got %d queued, want 0", w.queued())
 		}
 	})
 }
 
-func TestABounceWaitsForTheCureLikeOtherMail(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		first := late(unknown)
-		w.far.be(func(f *farSide) {
-			f.answer = func(e envelope.Envelope, to envelope.Address) reply.Reply {
+func TestBreaker_HoldsBouncesToo(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		first := deferThenReply(userUnknown)
+		w.upstream.set(func(f *fakeUpstream) {
+			f.rcptReply = func(e envelope.Envelope, to envelope.Address) reply.Reply {
 				if e.Report {
-					return grey
+					return greylisted
 				}
 				return first(e, to)
 			}
 		})
 		w.send(1, 100)
 		time.Sleep(10 * time.Minute)
-		w.far.be(func(f *farSide) { f.answer = says(denied) })
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(relayDenied) })
 		w.sendAs("other", 2, 100)
 		time.Sleep(day)
 		if events := w.events("nobody to tell"); len(events) > 0 {
-			t.Errorf("the bounce was given up: %v", events)
+			t.Errorf("got %v, want the bounce to wait", events)
 		}
-		w.far.be(func(f *farSide) { f.answer = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(2 * time.Hour)
-		if len(w.far.got()) != 2 || w.kept() != 0 {
-			t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+		if len(w.upstream.accepted()) != 2 || w.queued() != 0 {
+			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }
 
-func TestOneMessageOnWhichTheServerHangsUpDoesNotStopItsClientsOthers(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.down = func(e envelope.Envelope) error {
+func TestBreaker_IgnoresAMessageOnWhichTheServerDisconnects(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.fail = func(e envelope.Envelope) error {
 			if e.ID == "M1" {
-				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "broke off", DuringTransaction: true}
+				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "was lost", DuringTransaction: true}
 			}
 			return nil
 		}
@@ -310,12 +310,12 @@ func TestOneMessageOnWhichTheServerHangsUpDoesNotStopItsClientsOthers(t *testing
 			w.send(1, 100)
 		}
 		time.Sleep(2 * time.Hour)
-		if n := len(w.far.got()); n != 9 {
-			t.Errorf("%d of 9 arrived", n)
+		if n := len(w.upstream.accepted()); n != 9 {
+			t.Errorf("delivered %d, want 9", n)
 		}
 		for range 24 {
-			if answer := w.send(1, 100); !strings.Contains(answer.Text, "taken by") {
-				t.Errorf("answered %s", answer)
+			if r := w.send(1, 100); !strings.Contains(r.Text, "accepted by") {
+				t.Errorf("got reply %s", r)
 			}
 			time.Sleep(time.Hour)
 		}
@@ -324,8 +324,8 @@ func TestOneMessageOnWhichTheServerHangsUpDoesNotStopItsClientsOthers(t *testing
 			w.send(1, 100)
 			time.Sleep(2 * time.Hour)
 		}
-		if w.kept() != 0 {
-			t.Errorf("%d kept", w.kept())
+		if w.queued() != 0 {
+			t.Errorf("got %d queued, want 0", w.queued())
 		}
 	})
 }

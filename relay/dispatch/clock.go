@@ -7,21 +7,21 @@ import (
 	"sealpost/relay/report"
 )
 
-// noClock is the kind of fault of a box that does not know the time: it can
-// verify no certificate and tell no message's age.
-const noClock report.Kind = "clock"
+// clockUnset is the kind of fault while the time is unknown. The box can then
+// neither verify certificates nor tell a message's age.
+const clockUnset report.Kind = "clock"
 
-// AwaitClock holds all mail back until ClockSet; what comes is kept, and its
-// age counts from then on.
+// AwaitClock holds all mail back until ClockSet. Messages are queued, and their
+// age counts from ClockSet on.
 func (d *Dispatcher) AwaitClock(reason string) {
 	d.mu.Lock()
 	d.clockUnknown = true
-	d.route.breaker.Block(time.Now(), noClock, reason)
+	d.route.breaker.Block(time.Now(), clockUnset, reason)
 	d.mu.Unlock()
-	d.journal.UpstreamHeld("", string(noClock), reason, "", time.Time{})
+	d.journal.UpstreamHeld("", string(clockUnset), reason, "", time.Time{})
 }
 
-// ClockSet lets mail go out.
+// ClockSet ends AwaitClock: mail is sent from now on.
 func (d *Dispatcher) ClockSet() {
 	d.mu.Lock()
 	d.clockUnknown, d.clockSet = false, time.Now()
@@ -31,9 +31,9 @@ func (d *Dispatcher) ClockSet() {
 	d.kick()
 }
 
-// withoutWrongTime clears the time of a message that came while the clock was
-// not set.
-func (d *Dispatcher) withoutWrongTime(e envelope.Envelope) envelope.Envelope {
+// clearUnreliableTime clears the arrival time of a message received while the
+// clock was not set.
+func (d *Dispatcher) clearUnreliableTime(e envelope.Envelope) envelope.Envelope {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.clockUnknown {
@@ -42,9 +42,9 @@ func (d *Dispatcher) withoutWrongTime(e envelope.Envelope) envelope.Envelope {
 	return e
 }
 
-// withTime gives a message without a time the earliest one that is known: when
-// the clock could first be relied on.
-func (d *Dispatcher) withTime(e envelope.Envelope) envelope.Envelope {
+// withReceivedTime fills in a missing arrival time with the time at which the
+// clock was set.
+func (d *Dispatcher) withReceivedTime(e envelope.Envelope) envelope.Envelope {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e.Received.IsZero() {
@@ -53,8 +53,8 @@ func (d *Dispatcher) withTime(e envelope.Envelope) envelope.Envelope {
 	return e
 }
 
-// since is how long ago a message came; 0 where that is not known.
-func since(e envelope.Envelope) time.Duration {
+// ageOf returns how long ago a message arrived, or 0 if that is unknown.
+func ageOf(e envelope.Envelope) time.Duration {
 	if e.Received.IsZero() {
 		return 0
 	}

@@ -7,86 +7,86 @@ import (
 	"time"
 )
 
-func TestWhileTheClockIsUnknownMailIsKeptAndNothingLeaves(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.d.AwaitClock("nobody knows what time it is")
+func TestAwaitClock_QueuesAllMail(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.d.AwaitClock("the time is unknown")
 		begun := time.Now()
-		if answer := w.send(1, 100); answer.Code != 250 || !strings.Contains(answer.Text, "nobody knows what time it is") {
-			t.Errorf("the client heard %v", answer)
+		if r := w.send(1, 100); r.Code != 250 || !strings.Contains(r.Text, "the time is unknown") {
+			t.Errorf("got reply %v", r)
 		}
 		if waited := time.Since(begun); waited > time.Second {
-			t.Errorf("the client waited for %v", waited)
+			t.Errorf("got reply after %v, want at once", waited)
 		}
 		if err := w.d.RetryAll(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(day)
-		if offers := w.far.offered(); len(offers) != 0 {
-			t.Fatalf("offered %s", ids(offers))
+		if offers := w.upstream.offered(); len(offers) != 0 {
+			t.Fatalf("got offers %s, want none", ids(offers))
 		}
 		w.d.ClockSet()
 		synctest.Wait()
-		if got := ids(w.far.offered()); got != "M1" {
-			t.Errorf("then offered %q", got)
+		if got := ids(w.upstream.offered()); got != "M1" {
+			t.Errorf("after ClockSet: got offers %q, want M1", got)
 		}
 	})
 }
 
-// The clock itself cannot be set here, so the time before it was stands for
-// the one that it was wrong by: longer than any message's age.
-func TestAMessageFromBeforeTheClockWasSetGrowsOldFromThenOn(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.d.AwaitClock("nobody knows what time it is")
+// The test cannot set the clock back: the time before ClockSet stands for its
+// error, longer than any message's maximum age.
+func TestClockSet_StartsTheAgeOfEarlierMessages(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.d.AwaitClock("the time is unknown")
 		w.send(1, 100)
 		time.Sleep(30 * day)
 		w.restart()
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		w.d.ClockSet()
 		time.Sleep(4 * day)
 		if given := w.events("given up"); len(given) != 0 {
-			t.Fatalf("given up though no time was known: %v", given)
+			t.Fatalf("got %v, want nothing given up while the time is unknown", given)
 		}
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(2 * time.Hour)
-		if got := ids(w.far.offered()); !strings.Contains(got, "M1") || w.kept() != 0 {
-			t.Errorf("offered %q, %d kept", got, w.kept())
+		if got := ids(w.upstream.offered()); !strings.Contains(got, "M1") || w.queued() != 0 {
+			t.Errorf("got offers %q, %d queued, want M1 and 0", got, w.queued())
 		}
 	})
 }
 
-func TestAMessageOfASetClockKeepsItsAgeThoughTheNextStartAwaitsIt(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer = says(grey) })
+func TestAwaitClock_KeepsTheAgeOfMessagesWithATime(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(greylisted) })
 		w.send(1, 100)
 		time.Sleep(4 * day)
 		w.restart()
-		w.d.AwaitClock("nobody knows what time it is")
+		w.d.AwaitClock("the time is unknown")
 		time.Sleep(time.Minute)
 		w.d.ClockSet()
 		time.Sleep(2 * day)
 		expired := w.events("expired")
 		if len(expired) == 0 || expired[0]["id"] != "M1" {
-			t.Errorf("it was not given up after five days: %v", expired)
+			t.Errorf("got %v, want M1 expired after five days", expired)
 		}
 	})
 }
 
-func TestAMessageThatWaitedForTheClockAndTheSpoolIsNotTooOldForThem(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		w.far.be(func(f *farSide) { f.answer = says(grey) })
-		w.d.AwaitClock("nobody knows what time it is")
-		answered := make(chan int)
-		go func() { answered <- w.send(1, 100).Code }()
+func TestAwaitClock_ExpiresNoMessageThatWaitedForTheSpool(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(greylisted) })
+		w.d.AwaitClock("the time is unknown")
+		replied := make(chan int)
+		go func() { replied <- w.send(1, 100).Code }()
 		time.Sleep(time.Second)
-		w.attach()
+		w.attachQueue()
 		w.d.ClockSet()
-		if code := <-answered; code != 250 {
-			t.Errorf("the client heard %d", code)
+		if code := <-replied; code != 250 {
+			t.Errorf("got reply %d, want 250", code)
 		}
 		time.Sleep(time.Hour)
 		if expired := w.events("expired"); len(expired) != 0 {
-			t.Errorf("given up for its age: %v", expired)
+			t.Errorf("got %v, want nothing expired", expired)
 		}
 	})
 }

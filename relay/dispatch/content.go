@@ -8,12 +8,12 @@ import (
 	"sealpost/relay/envelope"
 )
 
-// trackedContent notes when a message's content was last read from, and errors
-// of reading it: they are not the upstream's fault.
+// trackedContent records when content was last read and any read error. A read
+// error is not the upstream's fault.
 type trackedContent struct {
 	envelope.Content
 	lastRead *atomic.Int64 // Unix time in ns; 0 before the first
-	fault    atomic.Pointer[error]
+	readErr  atomic.Pointer[error]
 }
 
 // Open implements envelope.Content.
@@ -31,17 +31,17 @@ func (r trackedReader) Read(p []byte) (int, error) {
 		r.content.lastRead.Store(time.Now().UnixNano())
 	}
 	if err != nil && err != io.EOF {
-		r.content.fault.Store(&err)
+		r.content.readErr.Store(&err)
 	}
 	return n, err
 }
 
-// wasRead reports whether any content was read to be sent.
+// wasRead reports whether any content was read for sending.
 func (c *trackedContent) wasRead() bool { return c.lastRead.Load() != 0 }
 
-// err is the error of reading the content; nil where there was none.
+// err returns the error of reading the content, or nil.
 func (c *trackedContent) err() error {
-	if err := c.fault.Load(); err != nil {
+	if err := c.readErr.Load(); err != nil {
 		return *err
 	}
 	return nil

@@ -14,24 +14,24 @@ import (
 	"sealpost/relay/upstream"
 )
 
-// attempt is a place on the schedule: one try to deliver one message, whose
-// client waits or which lies in the queue.
+// attempt is one slot of the schedule: one try to deliver one message, either
+// live (its client waits) or queued.
 type attempt struct {
-	begun   time.Time
-	route   *Route
-	account *throttle.Account
-	message *message     // nil for one of the queue
-	ticket  queue.Ticket // for one of the queue
-	large   bool
-	unused  bool // the server never heard of the message
+	begun      time.Time
+	route      *Route
+	account    *throttle.Account
+	message    *message     // nil for a queued message
+	ticket     queue.Ticket // for a queued message
+	large      bool
+	notOffered bool // MAIL was never sent for the message
 }
 
-// delivery is what an attempt sends: one message over one route, counted
-// against one account, and then the result.
+// delivery is one message sent over one route, counted against one account, and
+// afterwards the result.
 type delivery struct {
 	envelope envelope.Envelope
 	progress queue.Progress
-	pending  []int // recipients to send to, by their place in the envelope
+	pending  []int // recipients to send to, as indexes into envelope.Recipients
 	route    *Route
 	account  *throttle.Account
 	content  *trackedContent
@@ -39,9 +39,9 @@ type delivery struct {
 	begun        time.Time
 	took         time.Duration
 	result       upstream.Result // where err is nil
-	err          error           // no usable reply
-	verdict      verdict         // where err is nil
-	messageFault bool            // what would hold all mail back is this message's own fault
+	err          error           // the server gave no usable reply
+	evaluation   evaluation      // where err is nil
+	messageFault bool            // only this message causes the fault, so the breaker is not tripped
 }
 
 func (a *attempt) delivery(e envelope.Envelope, p queue.Progress, content *trackedContent) *delivery {
@@ -54,7 +54,7 @@ func (a *attempt) delivery(e envelope.Envelope, p queue.Progress, content *track
 	return dl
 }
 
-// deliver makes an attempt and does what follows from its result.
+// deliver runs an attempt and handles its result.
 func (d *Dispatcher) deliver(a *attempt) {
 	if a.message != nil {
 		d.deliverLive(a)
@@ -63,41 +63,42 @@ func (d *Dispatcher) deliver(a *attempt) {
 	d.deliverQueued(a)
 }
 
-// deliverLive sends a message whose client waits. Where the server accepts only
-// some recipients, the content is sent once the message lies in the queue: the
-// others must be tried again, or their sender notified.
+// deliverLive sends a message whose client waits. If the server accepts only
+// some recipients, the message is queued before the content is sent: the other
+// recipients are retried, or the sender is notified of them.
 func (d *Dispatcher) deliverLive(a *attempt) {
 	m := a.message
-	dl := a.delivery(d.withTime(m.envelope), queue.Progress{}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
-	d.send(dl, func(answers []reply.Reply) bool {
-		if !anyPositive(answers) {
+	dl := a.delivery(d.withReceivedTime(m.envelope), queue.Progress{}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
+	d.send(dl, func(replies []reply.Reply) bool {
+		if !anyPositive(replies) {
 			return false
 		}
-		if !slices.ContainsFunc(answers, func(answer reply.Reply) bool { return !answer.Positive() }) {
+		if !slices.ContainsFunc(replies, func(rcptReply reply.Reply) bool { return !rcptReply.Positive() }) {
 			return true
 		}
 		q, _ := d.Queue()
-		return m.keep(q) == nil
+		return m.enqueue(q) == nil
 	})
-	a.unused = dl.neverOffered()
+	a.notOffered = dl.neverOffered()
 	d.finishLive(a, dl)
 }
 
-func anyPositive(answers []reply.Reply) bool {
-	return slices.ContainsFunc(answers, reply.Reply.Positive)
+func anyPositive(replies []reply.Reply) bool {
+	return slices.ContainsFunc(replies, reply.Reply.Positive)
 }
 
-// deliverQueued sends a message of the queue, unless it has to wait after all.
+// deliverQueued sends a queued message, unless it is not due or its account
+// must wait.
 func (d *Dispatcher) deliverQueued(a *attempt) {
 	q, _ := d.Queue()
-	a.unused = true
+	a.notOffered = true
 	if dl := d.unreportedDamage(a.ticket.ID); dl != nil {
 		d.reportDamage(q, a.ticket, dl)
 		return
 	}
 	e, progress, err := q.Load(a.ticket.ID)
 	if err != nil {
-		d.unreadable(q, a.ticket, err)
+		d.removeUnreadable(q, a.ticket, err)
 		return
 	}
 	now := time.Now()
@@ -108,14 +109,14 @@ func (d *Dispatcher) deliverQueued(a *attempt) {
 	if !d.assign(a, e) {
 		return
 	}
-	dl := a.delivery(d.withTime(e), progress, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
+	dl := a.delivery(d.withReceivedTime(e), progress, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
 	d.send(dl, anyPositive)
-	a.unused = dl.neverOffered()
+	a.notOffered = dl.neverOffered()
 	d.finishQueued(q, a.ticket, dl)
 }
 
-// due is when a message of the queue may be tried. A time that was noted by a
-// clock set wrong does not count.
+// due returns when a queued message may be tried. A time beyond the longest
+// pause was stored while the clock was wrong, and is ignored.
 func (r *Route) due(q *queue.Queue, p queue.Progress, now time.Time) time.Time {
 	if q.Fault() != nil {
 		// A delivery that cannot be recorded would be repeated after the restart.
@@ -127,9 +128,9 @@ func (r *Route) due(q *queue.Queue, p queue.Progress, now time.Time) time.Time {
 	return now
 }
 
-// assign counts an attempt against the account that is known only now that the
-// message was read. It is false where the message must wait for that account:
-// it is then back on the schedule.
+// assign counts the attempt against the message's account, which is known only
+// once the envelope was read. It returns false if that account must wait; the
+// message is then back on the schedule.
 func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
 	name := a.route.Upstream.Account(e)
 	if name == "" {
@@ -139,25 +140,25 @@ func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
 	defer d.mu.Unlock()
 	d.backlog.SetAccount(a.ticket.ID, name)
 	now := time.Now()
-	own := a.route.throttle.Account(name, now)
-	if own == a.account {
+	account := a.route.throttle.Account(name, now)
+	if account == a.account {
 		return true
 	}
-	if !own.Allows(now) {
+	if !account.Allows(now) {
 		d.backlog.PushFront(a.ticket)
 		return false
 	}
 	a.account.Cancel()
-	a.account = own
-	own.Breaker.Begin(a)
-	own.Begin()
+	a.account = account
+	account.Breaker.Begin(a)
+	account.Begin()
 	return true
 }
 
-// send makes the delivery over its route and updates throttle and breakers by
-// the result.
+// send delivers over the route and updates throttle and breakers from the
+// result.
 func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
-	// A server that takes less is too slow.
+	// The slowest server for which the timeout still allows.
 	const octetsPerSecond = 4 << 10
 	dl.begun = time.Now()
 	timeout := d.config.Timeout + time.Duration(dl.envelope.Size/octetsPerSecond)*time.Second
@@ -184,36 +185,36 @@ func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
 		d.updateAfterFailure(dl)
 		return
 	}
-	for i, answer := range dl.result.Answers {
-		d.journal.Answered(e.ID, e.Recipients[i], answer)
+	for i, rcptReply := range dl.result.Replies {
+		d.journal.RecipientReply(e.ID, e.Recipients[i], rcptReply)
 	}
-	dl.verdict = dl.route.verdict(dl.result)
+	dl.evaluation = dl.route.evaluate(dl.result)
 	d.updateAfterReplies(dl)
 }
 
-// unavailable is the error of a delivery without a usable reply; nil where it is
-// another.
+// unavailable returns the error of a delivery without a usable reply, or nil if
+// it failed otherwise.
 func (dl *delivery) unavailable() *upstream.Unavailable {
 	u := (*upstream.Unavailable)(nil)
 	errors.As(dl.err, &u)
 	return u
 }
 
-// refusal is the reply by which the server would not go on at all; zero where
-// there is none.
-func (dl *delivery) refusal() reply.Reply {
+// rejection returns the reply with which the server rejected the session, or
+// the zero Reply.
+func (dl *delivery) rejection() reply.Reply {
 	if u := dl.unavailable(); u != nil {
-		return u.Answer
+		return u.ServerReply
 	}
 	return reply.Reply{}
 }
 
-// brokeOff reports whether the server broke off over this message, without a
-// usable reply.
-func (dl *delivery) brokeOff() bool {
+// lostInTransaction reports whether the connection was lost during this
+// message's transaction, without a usable reply.
+func (dl *delivery) lostInTransaction() bool {
 	u := dl.unavailable()
 	return u != nil && u.DuringTransaction
 }
 
-// neverOffered reports whether the server never heard of the message.
-func (dl *delivery) neverOffered() bool { return dl.err != nil && !dl.brokeOff() }
+// neverOffered reports whether MAIL was never sent for the message.
+func (dl *delivery) neverOffered() bool { return dl.err != nil && !dl.lostInTransaction() }

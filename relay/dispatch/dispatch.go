@@ -1,25 +1,25 @@
-// Package dispatch decides what becomes of a message that a client has sent in
-// full, and when.
+// Package dispatch decides when a message received from a client is sent, and
+// what follows from the result.
 //
 // It works by cut-through: a message is offered to the upstream while the
-// client waits. Where that takes too long or the upstream takes no mail, the
-// message is committed to the queue, the client hears 250, and delivery is
-// tried again until the message is delivered, refused, or too old. The package
+// client waits. If that takes too long or the upstream takes no mail, the
+// message is committed to the queue, the client gets 250, and delivery is
+// retried until the message is delivered, refused, or too old. The package
 // knows replies and what follows from them; it must not know listeners, TLS,
-// keys or how the queue lies on flash.
+// keys or the layout of the queue on flash.
 //
 // # Locks
 //
 // There are two mutexes. Dispatcher.mu guards the schedule (the live queue, the
 // backlog, the active attempts), the routes with their breakers and throttles,
-// which have no lock of their own, and which queue there is. message.mu guards
-// what has become of one client's message: its place in the queue and the
-// client's answer. Dispatcher.mu may be taken while message.mu is held, never
-// the other way round, and two messages are never locked at once. While
-// Dispatcher.mu is held nothing is read from or written to flash, no upstream
-// and no queue is called, nothing is journalled and no other mutex is taken, as
-// every client's answer waits for it. message.mu is held while that one message
-// is committed to flash and while the journal records its client's answer.
+// which have no lock of their own, and the queue. message.mu guards the state
+// of one client's message: whether it is queued, and the client's reply.
+// Dispatcher.mu may be taken while message.mu is held, never the other way
+// round, and two messages are never locked at once. While Dispatcher.mu is
+// held, flash is neither read nor written, no upstream or queue is called,
+// nothing is journalled and no other mutex is taken, because the reply to every
+// client waits for it. message.mu is held while that one message is committed
+// to flash and while the journal records its client's reply.
 package dispatch
 
 import (
@@ -34,10 +34,10 @@ import (
 	"sealpost/relay/queue"
 )
 
-// Config is what a dispatcher needs to know beside its route.
+// Config holds the dispatcher's settings that do not belong to a route.
 type Config struct {
 	ClientWait time.Duration // how long a client waits for the upstream's reply
-	Timeout    time.Duration // of an attempt, beside the time that its octets take
+	Timeout    time.Duration // of an attempt, in addition to the time for its octets
 	Memory     *body.Budget  // for messages in flight
 }
 
@@ -55,21 +55,21 @@ type Dispatcher struct {
 
 	mu           sync.Mutex
 	queue        *queue.Queue
-	queueErr     error         // why there is none
-	queuePending chan struct{} // closed when it is known whether there will be one; nil from then on
+	queueErr     error         // why queue is nil
+	queuePending chan struct{} // closed when the queue is set or has failed; nil from then on
 	live         *fairqueue.FairQueue[*message]
 	backlog      *fairqueue.Backlog
 	active       map[*attempt]struct{}
-	unreported   map[queue.ID]*delivery // damaged messages whose senders are not notified yet
-	turn         int                    // of live mail and the backlog
+	unreported   map[queue.ID]*delivery // damaged messages whose senders have not been notified yet
+	turn         int                    // alternates between live mail and the backlog
 	clockUnknown bool
-	clockSet     time.Time // since when the clock can be relied on
+	clockSet     time.Time // when the clock became reliable
 	savingMemo   bool
 	stopping     bool
 }
 
-// New returns a dispatcher that sends over the route at once, and whose clients
-// wait for SetQueue or SetQueueError where their mail must be kept.
+// New returns a dispatcher that sends over route at once. Clients whose mail
+// must be queued wait for SetQueue or SetQueueError.
 func New(config Config, route Route, j *journal.Journal) *Dispatcher {
 	d := &Dispatcher{config: config, route: route.start(), journal: j,
 		wake:         make(chan struct{}, 1),
@@ -87,8 +87,8 @@ func New(config Config, route Route, j *journal.Journal) *Dispatcher {
 	return d
 }
 
-// Stop begins no further attempt. Messages whose clients wait for one are kept
-// in the queue at once.
+// Stop starts no further attempts. Messages whose clients wait are queued at
+// once.
 func (d *Dispatcher) Stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -102,8 +102,8 @@ func (d *Dispatcher) Stop() {
 	}
 }
 
-// Close waits for the attempts under way, cancels them when ctx ends, and saves
-// what must outlive a restart.
+// Close waits for active attempts, cancels them when ctx ends, and saves the
+// state that must survive a restart.
 func (d *Dispatcher) Close(ctx context.Context) error {
 	d.Stop()
 	stop := context.AfterFunc(ctx, d.cancel)

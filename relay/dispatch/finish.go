@@ -11,15 +11,15 @@ import (
 	"sealpost/relay/spool"
 )
 
-// finishLive does what follows from a delivery whose client may still be
+// finishLive handles the result of a delivery whose client may still be
 // waiting.
 func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 	m := a.message
-	if answer, final := dl.finalAnswer(); final && m.finish(answer) {
-		if answer.Positive() {
-			d.journal.Delivered(dl.envelope.ID, dl.result.Connection, answer, dl.took)
+	if clientReply, final := dl.finalReply(); final && m.finish(clientReply) {
+		if clientReply.Positive() {
+			d.journal.Delivered(dl.envelope.ID, dl.result.Connection, clientReply, dl.took)
 		} else {
-			d.journal.Refused(dl.envelope.ID, answer, dl.took)
+			d.journal.Refused(dl.envelope.ID, clientReply, dl.took)
 		}
 		return
 	}
@@ -27,28 +27,27 @@ func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 	mustWait := d.queuePending != nil
 	d.mu.Unlock()
 	if mustWait {
-		// Others may be sent while this one waits for the queue.
+		// Free the slot for other messages while this one waits for the queue.
 		d.end(a)
 		defer d.kick()
 	}
-	q, reason := d.awaitQueue(d.context, m.deadline)
-	err := m.keep(q)
+	q, queueErr := d.awaitQueue(d.context, m.deadline)
+	err := m.enqueue(q)
 	if errors.Is(err, errNoSpool) {
-		err = reason
+		err = queueErr
 	}
-	if answer := dl.deferredAnswer(err); m.finish(answer) {
-		d.journal.Deferred(dl.envelope.ID, answer, dl.err, dl.took)
+	if clientReply := dl.deferredReply(err); m.finish(clientReply) {
+		d.journal.Deferred(dl.envelope.ID, clientReply, dl.err, dl.took)
 		return
 	}
-	m.answerWith(func() reply.Reply { return d.kept(m.envelope, dl.words()) })
+	m.ensureReply(func() reply.Reply { return d.queuedReply(m.envelope, dl.text()) })
 	d.finishQueued(q, m.ticket, dl)
 }
 
-// finishQueued does what follows from a delivery of a message that lies in the
-// queue.
+// finishQueued handles the result of a delivery of a queued message.
 func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *delivery) {
 	if err := dl.content.err(); err != nil {
-		d.damaged(q, ticket, dl, err)
+		d.giveUpDamaged(q, ticket, dl, err)
 		return
 	}
 	if dl.err != nil && d.context.Err() != nil {
@@ -63,45 +62,47 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 			failed = append(failed, n)
 		}
 	}
-	if answer, found := dl.verdict.deliveredWith(); found {
-		d.journal.Delivered(dl.envelope.ID, dl.result.Connection, answer, dl.took)
+	if deliveryReply, found := dl.evaluation.deliveryReply(); found {
+		d.journal.Delivered(dl.envelope.ID, dl.result.Connection, deliveryReply, dl.took)
 	}
 	if len(failed) > 0 && d.bounce(q, dl, failed, "") {
 		for _, n := range failed {
 			dl.progress.Settled = dl.progress.Settled.Add(dl.pending[n])
 		}
 	}
-	if len(dl.left()) == 0 {
+	if len(dl.unsettled()) == 0 {
 		d.remove(q, ticket, dl.envelope)
 		return
 	}
 	d.reschedule(q, ticket, dl)
 }
 
-// outcome is what became of the n-th pending recipient. A notification that the
-// server refuses for a fault of its own is not tried again.
+// outcome returns the outcome of the n-th pending recipient. A notification
+// that the server refuses permanently is not retried.
 func (dl *delivery) outcome(n int) outcome {
 	if dl.err != nil {
 		return pending
 	}
-	if dl.messageFault && dl.envelope.Report && dl.verdict.outcomes[n] == pending && dl.verdict.answers[n].Permanent() {
+	if dl.messageFault && dl.envelope.Report && dl.evaluation.outcomes[n] == pending && dl.evaluation.replies[n].Permanent() {
 		return refused
 	}
-	return dl.verdict.outcomes[n]
+	return dl.evaluation.outcomes[n]
 }
 
-// left gives the recipients with nothing final, by their place in pending.
-func (dl *delivery) left() []int {
-	var places []int
+// unsettled returns the recipients without a final outcome, as indexes into
+// pending.
+func (dl *delivery) unsettled() []int {
+	var indexes []int
 	for n, i := range dl.pending {
 		if !dl.progress.Settled.Has(i) {
-			places = append(places, n)
+			indexes = append(indexes, n)
 		}
 	}
-	return places
+	return indexes
 }
 
-// remove ends a message's stay in the queue.
+// remove deletes a message from the queue and from everything that refers to
+// it.
 func (d *Dispatcher) remove(q *queue.Queue, ticket queue.Ticket, e envelope.Envelope) {
 	if err := q.Remove(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) {
 		d.journal.SpoolFault(err)
@@ -114,15 +115,15 @@ func (d *Dispatcher) remove(q *queue.Queue, ticket queue.Ticket, e envelope.Enve
 	d.backlog.ClearAccount(ticket.ID)
 }
 
-// reschedule puts a message back on the schedule: at once where the upstream is
-// at fault, as its breaker holds the message back, else after a pause of the
-// message's own. One that is too old is given up.
+// reschedule puts a message back on the schedule: at once if the upstream is at
+// fault, because its breaker holds the message back, else after the message's
+// own pause. A message that is too old is given up.
 func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *delivery) {
 	now := time.Now()
 	if d.tooOld(dl, now) && d.expire(q, ticket, dl) {
 		return
 	}
-	dl.progress.Last = dl.words()
+	dl.progress.Last = dl.text()
 	if dl.isUpstreamFault() {
 		if len(dl.progress.Settled) > 0 {
 			d.save(q, ticket.ID, dl.progress)
@@ -132,7 +133,7 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 		if dl.neverOffered() {
 			d.backlog.PushFront(ticket)
 		} else {
-			// Others may fare better.
+			// Let other messages go first: this one may be the cause.
 			d.backlog.Push(ticket)
 		}
 		return
@@ -141,20 +142,20 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 	dl.progress.Attempts++
 	// While the upstream takes no mail a warning could not leave either.
 	if !dl.progress.Warned && !dl.envelope.Report && now.Sub(dl.envelope.Received) >= dl.route.Retry.Warning {
-		dl.progress.Warned = d.notify(q, report.Delayed, dl, dl.left(), "")
+		dl.progress.Warned = d.notify(q, report.Delayed, dl, dl.unsettled(), "")
 	}
 	d.save(q, ticket.ID, dl.progress)
 	d.journal.Retrying(dl.envelope.ID, dl.progress.Last, dl.progress.Attempts, dl.progress.Next)
 	d.postpone(ticket, dl.progress.Next)
 }
 
-// isUpstreamFault reports whether the message itself had no part in the failure
-// of its delivery.
+// isUpstreamFault reports whether the delivery failed for a reason other than
+// the message.
 func (dl *delivery) isUpstreamFault() bool {
 	if dl.err != nil {
 		return !dl.content.wasRead() && !dl.messageFault
 	}
-	return dl.verdict.upstreamFault != nil && !dl.messageFault
+	return dl.evaluation.upstreamFault != nil && !dl.messageFault
 }
 
 func (d *Dispatcher) save(q *queue.Queue, id queue.ID, p queue.Progress) {
@@ -163,15 +164,15 @@ func (d *Dispatcher) save(q *queue.Queue, id queue.ID, p queue.Progress) {
 	}
 }
 
-// tooOld reports whether a message is to be given up for its age. One that grew
-// old while the upstream took no mail is offered once more when it does: its
-// notification could not leave either.
+// tooOld reports whether a message has exceeded its maximum age. A message that
+// did so during an outage is tried once more afterwards: its notification could
+// not have been sent either.
 func (d *Dispatcher) tooOld(dl *delivery, now time.Time) bool {
 	maxAge := dl.route.Retry.Age
 	if now.Sub(dl.envelope.Received) <= maxAge {
 		return false
 	}
-	to, sender := dl.route.addressee(dl.envelope)
+	to, sender := dl.route.notificationAddress(dl.envelope)
 	notification := envelope.Envelope{Sender: sender, Recipients: []envelope.Address{to}, Report: true}
 	route := d.routeOf(notification)
 	account := route.Upstream.Account(notification)
@@ -182,13 +183,13 @@ func (d *Dispatcher) tooOld(dl *delivery, now time.Time) bool {
 	return !outage || b.Hold().Since.Sub(dl.envelope.Received) > maxAge
 }
 
-// expire gives a message up for its age, if its sender can be notified.
+// expire gives up a message for its age, if its sender can be notified.
 func (d *Dispatcher) expire(q *queue.Queue, ticket queue.Ticket, dl *delivery) bool {
-	words := "it could not be delivered in time; the last attempt: " + dl.words()
-	if !d.bounce(q, dl, dl.left(), words) {
+	reason := "it could not be delivered in time; the last attempt: " + dl.text()
+	if !d.bounce(q, dl, dl.unsettled(), reason) {
 		return false
 	}
-	d.journal.Expired(dl.envelope.ID, dl.words())
+	d.journal.Expired(dl.envelope.ID, dl.text())
 	d.remove(q, ticket, dl.envelope)
 	return true
 }

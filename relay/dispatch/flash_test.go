@@ -11,59 +11,59 @@ import (
 	"sealpost/relay/spool"
 )
 
-func TestAfterAFailedWriteNothingIsPromisedAndTheRelayIsToldToEnd(t *testing.T) {
+func TestDispatcher_QueuesNothingAfterAFailedWrite(t *testing.T) {
 	for _, fate := range []simflash.Fate{simflash.Failed, simflash.Short, simflash.NoSpace} {
-		inWorld(t, nil, func(w *world) {
-			w.far.be(func(f *farSide) { f.down = unreachableHost })
-			if answer := w.send(1, 100); answer.Code != 250 {
-				t.Fatalf("answered %s", answer)
+		withHarness(t, nil, func(w *harness) {
+			w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
+			if r := w.send(1, 100); r.Code != 250 {
+				t.Fatalf("got reply %s", r)
 			}
 			done := w.flash.Counts()
 			for call := range 20 {
 				w.flash.At(done.Writes+done.Flushes+1+call, fate)
 			}
 			for range 3 {
-				if answer := w.send(1, 100); answer.Code != 451 || !strings.Contains(answer.Text, "the spool's flash failed and nothing more is written to it: restart the box") {
-					t.Errorf("answered %s", answer)
+				if r := w.send(1, 100); r.Code != 451 || !strings.Contains(r.Text, "the spool's flash failed and nothing more is written to it: restart the box") {
+					t.Errorf("got reply %s", r)
 				}
 			}
 			if err := w.d.Failed(); !errors.Is(err, spool.ErrPoisoned) {
-				t.Errorf("the relay is told %v", err)
+				t.Errorf("Failed: got %v, want ErrPoisoned", err)
 			}
-			w.far.be(func(f *farSide) { f.down = nil })
+			w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 			time.Sleep(time.Hour)
-			if answer := w.send(1, 100); !strings.Contains(answer.Text, "taken by mx") {
-				t.Errorf("with the upstream back: %s", answer)
+			if r := w.send(1, 100); !strings.Contains(r.Text, "accepted by mx") {
+				t.Errorf("with the upstream back: got reply %s", r)
 			}
 			w.poisoned = true
 		})
 	}
 }
 
-func TestAMessageOfWhichNothingCanBeReadStandsInNobodysWay(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestDispatcher_RemovesUnreadableMessages(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		w.send(1, 100)
 		w.send(2, 100)
 		w.flash.FailReads(0, w.flash.Size())
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
-		if answer := w.send(1, 100); !strings.Contains(answer.Text, "taken by mx") {
-			t.Errorf("answered %s", answer)
+		if r := w.send(1, 100); !strings.Contains(r.Text, "accepted by mx") {
+			t.Errorf("got reply %s", r)
 		}
-		if n := len(w.events("damaged")); n != 2 || w.kept() != 0 {
-			t.Errorf("%d are reported, %d kept", n, w.kept())
+		if n := len(w.events("damaged")); n != 2 || w.queued() != 0 {
+			t.Errorf("got %d damaged events, %d queued, want 2 and 0", n, w.queued())
 		}
 	})
 }
 
-func TestASitesFaultWithNowhereToKeepMailIsNoReasonForADeviceToGiveUp(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+func TestDispatcher_DefersMailForASiteFaultWithoutAQueue(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
 		kept := w.d
 		w.d = New(w.setup.Config, w.setup.Route, kept.journal)
-		w.far.be(func(f *farSide) { f.answer = says(denied) })
-		if answer := w.send(1, 100); !strings.HasPrefix(answer.String(), "451 4.7.64 mx said: 550 5.7.64 Tenant") || !strings.Contains(answer.Text, "no connector of the tenant matches") {
-			t.Errorf("answered %s", answer)
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(relayDenied) })
+		if r := w.send(1, 100); !strings.HasPrefix(r.String(), "451 4.7.64 mx said: 550 5.7.64 Tenant") || !strings.Contains(r.Text, "no connector of the tenant matches") {
+			t.Errorf("got reply %s", r)
 		}
 		if err := w.d.Close(context.Background()); err != nil {
 			t.Error(err)

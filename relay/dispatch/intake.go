@@ -13,28 +13,28 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Admit says whether a message of that size may come at all, before its content
-// is sent; octets is the SIZE of MAIL (RFC 1870), 0 where the client gave none.
-// Where the reply is not positive it is the client's answer.
+// Admit checks whether a message of that size can be accepted, before its
+// content is sent. octets is the SIZE parameter of MAIL (RFC 1870), or 0 if the
+// client gave none. A reply that is not positive is the client's.
 func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
 	route := d.routeOf(e)
 	account := route.Upstream.Account(e)
 	d.mu.Lock()
 	now := time.Now()
-	mustKeep := route.heldBy(route.throttle.Account(account, now)) != nil && d.whyKeep(route, account, now) != ""
+	mustQueue := route.heldBy(route.throttle.Account(account, now)) != nil && d.queueReason(route, account, now) != ""
 	q := d.queue
 	d.mu.Unlock()
-	if mustKeep && q != nil {
+	if mustQueue && q != nil {
 		if err := q.Room(e.Client, octets); err != nil {
-			return cannotKeep(err)
+			return cannotQueueReply(err)
 		}
 	}
 	return reply.New(250, 0, 0, "")
 }
 
-// Incoming is a message that is being received: in memory while the budget for
-// messages in flight lasts, and streamed into the spool when it does not. It is
-// for one goroutine; Accept or Abandon ends it.
+// Incoming is a message being received: in memory while the budget allows it,
+// otherwise streamed into the spool. It is not safe for concurrent use. End it
+// with Accept or Abandon.
 type Incoming struct {
 	dispatcher *Dispatcher
 	envelope   envelope.Envelope
@@ -44,16 +44,16 @@ type Incoming struct {
 	draft      *queue.Draft
 }
 
-// Begin prepares for a message's content. expected is how many octets the client
-// announced, or 0.
+// Begin prepares to receive a message's content. expected is the number of
+// octets that the client announced, or 0.
 func (d *Dispatcher) Begin(e envelope.Envelope, expected int64) *Incoming {
-	return &Incoming{dispatcher: d, envelope: d.withoutWrongTime(e), expected: expected,
+	return &Incoming{dispatcher: d, envelope: d.clearUnreliableTime(e), expected: expected,
 		deadline: time.Now().Add(d.config.Timeout), memory: d.config.Memory.NewBuffer()}
 }
 
 // Write implements io.Writer. Content that does not fit into memory waits for a
-// spool that is still being made or opened. The error is a *reply.Error, for
-// the client, where the content can be put nowhere.
+// spool that is still being created or opened. If the content cannot be stored
+// at all, the error is a *reply.Error for the client.
 func (in *Incoming) Write(p []byte) (int, error) {
 	if in.draft != nil {
 		return in.stream(p)
@@ -72,23 +72,24 @@ func (in *Incoming) Write(p []byte) (int, error) {
 func (in *Incoming) stream(p []byte) (int, error) {
 	n, err := in.draft.Write(p)
 	if err != nil {
-		err = &reply.Error{Reply: cannotKeep(err)}
+		err = &reply.Error{Reply: cannotQueueReply(err)}
 	}
 	return n, err
 }
 
-// moveToSpool moves what is in memory into the spool, where the rest follows.
+// moveToSpool copies the content in memory into the spool; the rest is written
+// there directly.
 func (in *Incoming) moveToSpool() error {
 	d := in.dispatcher
 	q, reason := d.awaitQueue(d.context, in.deadline)
 	if q == nil && errors.Is(reason, errNoSpool) {
-		return &reply.Error{Reply: reply.New(452, 3, 1, "no memory for this message now, try again later")}
+		return &reply.Error{Reply: reply.New(452, 3, 1, "insufficient memory for this message, try again later")}
 	}
 	if q == nil {
-		return &reply.Error{Reply: reply.New(451, 3, 0, "no memory for this message now, and it cannot be kept: %v", reason)}
+		return &reply.Error{Reply: reply.New(451, 3, 0, "insufficient memory for this message, and it cannot be queued: %v", reason)}
 	}
-	// Content that is still to come may hold octets above 127; to say so costs
-	// nothing.
+	// The rest of the content may contain octets above 127; declaring 8BITMIME is
+	// harmless.
 	e := in.envelope
 	e.EightBit = true
 	draft, err := q.Begin(e, max(in.expected, in.memory.Size()))
@@ -98,7 +99,7 @@ func (in *Incoming) moveToSpool() error {
 	}
 	in.memory.Release()
 	if err != nil {
-		return &reply.Error{Reply: cannotKeep(err)}
+		return &reply.Error{Reply: cannotQueueReply(err)}
 	}
 	return nil
 }
@@ -111,29 +112,30 @@ func (in *Incoming) Abandon() {
 	}
 }
 
-// Accept takes responsibility for the message (RFC 5321 section 6.1) and returns
-// the client's answer: a 250 says that the upstream has the message or that it
-// lies durable in the spool.
+// Accept takes responsibility for the message (RFC 5321 section 6.1) and
+// returns the client's reply. 250 means that the upstream has accepted the
+// message or that it is durable in the spool.
 func (in *Incoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
 	d := in.dispatcher
 	if in.draft == nil {
-		return d.offer(ctx, d.newMessage(d.withoutWrongTime(e), in.memory))
+		return d.offer(ctx, d.newMessage(d.clearUnreliableTime(e), in.memory))
 	}
 	ticket, err := in.draft.Commit(ctx)
 	if err != nil {
-		return d.deferred(e, cannotKeep(err))
+		return d.recordDeferred(e, cannotQueueReply(err))
 	}
 	d.schedule(ticket, d.routeOf(e).Upstream.Account(e))
-	return d.kept(e, "it is too large for memory")
+	return d.queuedReply(e, "too large for memory")
 }
 
-// cannotKeep is the client's answer where the spool takes no message.
-func cannotKeep(err error) reply.Reply {
+// cannotQueueReply returns the client's reply when the spool rejects the
+// message with err.
+func cannotQueueReply(err error) reply.Reply {
 	switch {
 	case errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrShare):
 		return reply.New(452, 3, 1, "%v", err)
 	case errors.Is(err, spool.ErrTooLong):
 		return reply.New(452, 5, 3, "%v", err)
 	}
-	return reply.New(451, 3, 0, "the message cannot be kept: %v", err)
+	return reply.New(451, 3, 0, "the message cannot be queued: %v", err)
 }

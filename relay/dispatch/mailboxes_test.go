@@ -10,93 +10,93 @@ import (
 	"sealpost/relay/upstream"
 )
 
-// noLogin is the error of an upstream that lets one account in no more.
-func noLogin(account string) func(envelope.Envelope) error {
+// loginRefused fails deliveries of one account like a refused login.
+func loginRefused(account string) func(envelope.Envelope) error {
 	return func(e envelope.Envelope) error {
-		if ofClient(e) != account {
+		if accountByClient(e) != account {
 			return nil
 		}
 		return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 7}, Reason: "the login of " + account + " was refused",
-			Account: true, Configuration: true, Answer: reply.New(535, 7, 3, "Authentication unsuccessful")}
+			Account: true, Configuration: true, ServerReply: reply.New(535, 7, 3, "Authentication unsuccessful")}
 	}
 }
 
-// only gives an answer to one account.
-func only(account string, answer reply.Reply) func(envelope.Envelope, envelope.Address) reply.Reply {
+// replyForAccount returns a reply to RCPT for one account only.
+func replyForAccount(account string, r reply.Reply) func(envelope.Envelope, envelope.Address) reply.Reply {
 	return func(e envelope.Envelope, _ envelope.Address) reply.Reply {
-		if ofClient(e) == account {
-			return answer
+		if accountByClient(e) == account {
+			return r
 		}
-		return ok
+		return rcptOK
 	}
 }
 
-func TestAMailboxThatIsShutOutKeepsNobodyElsesMailBack(t *testing.T) {
+func TestBreaker_HoldsMailOfOneMailbox(t *testing.T) {
 	const one = "1@contoso.com"
 	for _, c := range []struct {
-		name   string
-		change func(*farSide)
-		kind   string
-		tries  [2]int        // in ten hours, at least and at most
-		cured  time.Duration // until all is delivered, at most
+		name     string
+		change   func(*fakeUpstream)
+		kind     string
+		attempts [2]int        // in ten hours, minimum and maximum
+		recovery time.Duration // maximum until all is delivered
 	}{
-		{"by its login", func(f *farSide) { f.down = noLogin(one) }, "configuration", [2]int{30, 70}, 20 * time.Minute},
-		{"for the day", func(f *farSide) {
-			f.answer = only(one, reached)
+		{"login refused", func(f *fakeUpstream) { f.fail = loginRefused(one) }, "configuration", [2]int{30, 70}, 20 * time.Minute},
+		{"daily limit", func(f *fakeUpstream) {
+			f.rcptReply = replyForAccount(one, quotaExceeded)
 		}, "wait for reset", [2]int{8, 14}, 75 * time.Minute},
-		{"as a spammer", func(f *farSide) {
-			f.answer = only(one, reply.New(550, 1, 8, "Access denied, bad outbound sender"))
+		{"blocked as spammer", func(f *fakeUpstream) {
+			f.rcptReply = replyForAccount(one, reply.New(550, 1, 8, "Access denied, bad outbound sender"))
 		}, "blocked", [2]int{8, 14}, 75 * time.Minute},
-		{"for its many connections", func(f *farSide) { f.answer = only(one, crowded) }, "wait", [2]int{80, 300}, 7 * time.Minute},
+		{"too many connections", func(f *fakeUpstream) { f.rcptReply = replyForAccount(one, tooManyConnections) }, "wait", [2]int{80, 300}, 7 * time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, nil, func(w *world) {
-				w.far.be(func(f *farSide) { f.account = ofClient })
-				w.far.be(c.change)
+			withHarness(t, nil, func(w *harness) {
+				w.upstream.set(func(f *fakeUpstream) { f.account = accountByClient })
+				w.upstream.set(c.change)
 				for range 60 {
-					if answer := w.send(1, 100); !strings.Contains(answer.Text, "safe in the spool") {
-						t.Errorf("of the mailbox: %s", answer)
+					if r := w.send(1, 100); !strings.Contains(r.Text, "is queued") {
+						t.Errorf("mailbox 1: got reply %s", r)
 					}
-					if answer := w.send(2, 100); !strings.HasPrefix(answer.Text, "taken by mx") {
-						t.Errorf("of another: %s", answer)
+					if r := w.send(2, 100); !strings.HasPrefix(r.Text, "accepted by mx") {
+						t.Errorf("mailbox 2: got reply %s", r)
 					}
 					time.Sleep(10 * time.Minute)
 				}
 				status := w.d.Status()
 				if status.Held != "" || len(status.Accounts) != 1 || status.Accounts[0].Account != one || status.Accounts[0].Held != c.kind {
-					t.Errorf("status %+v", status)
+					t.Errorf("got status %+v", status)
 				}
-				if tries := len(w.far.offered()) - 60; tries < c.tries[0] || tries > c.tries[1] {
-					t.Errorf("asked %d times in ten hours", tries)
+				if attempts := len(w.upstream.offered()) - 60; attempts < c.attempts[0] || attempts > c.attempts[1] {
+					t.Errorf("got %d attempts in ten hours", attempts)
 				}
 				if events := w.events("upstream held"); len(events) != 1 || events[0]["account"] != one {
-					t.Errorf("the journal has %v", events)
+					t.Errorf("got journal events %v", events)
 				}
-				w.far.be(func(f *farSide) { f.down, f.answer = nil, nil })
-				time.Sleep(c.cured)
-				if n := len(w.far.got()); n != 120 || w.kept() != 0 || len(w.d.Status().Accounts) != 0 {
-					t.Errorf("%d arrived, %d kept, %+v", n, w.kept(), w.d.Status())
+				w.upstream.set(func(f *fakeUpstream) { f.fail, f.rcptReply = nil, nil })
+				time.Sleep(c.recovery)
+				if n := len(w.upstream.accepted()); n != 120 || w.queued() != 0 || len(w.d.Status().Accounts) != 0 {
+					t.Errorf("delivered %d, queued %d, %+v", n, w.queued(), w.d.Status())
 				}
 			})
 		})
 	}
 }
 
-// ofRecipient gives the mail to each recipient a mailbox of its own.
-func ofRecipient(e envelope.Envelope) string { return string(e.Recipients[0]) }
+// accountByRecipient maps the mail to each recipient to its own mailbox.
+func accountByRecipient(e envelope.Envelope) string { return string(e.Recipients[0]) }
 
-func TestOneClientsMailOfAMailboxThatIsShutOutIsPassedByItsOthers(t *testing.T) {
+func TestBreaker_LetsAClientsOtherMailboxesPass(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
-		inWorld(t, nil, func(w *world) {
-			w.far.be(func(f *farSide) { f.account, f.down = ofRecipient, unreachableHost })
+		withHarness(t, nil, func(w *harness) {
+			w.upstream.set(func(f *fakeUpstream) { f.account, f.fail = accountByRecipient, unreachableHost })
 			for range 20 {
 				w.send(1, 100, "shut@x.example")
 			}
 			for range 20 {
 				w.send(1, 100, "open@x.example")
 			}
-			w.far.be(func(f *farSide) {
-				f.down = func(e envelope.Envelope) error {
+			w.upstream.set(func(f *fakeUpstream) {
+				f.fail = func(e envelope.Envelope) error {
 					if e.Recipients[0] != "shut@x.example" {
 						return nil
 					}
@@ -107,53 +107,53 @@ func TestOneClientsMailOfAMailboxThatIsShutOutIsPassedByItsOthers(t *testing.T) 
 				w.restart()
 			}
 			time.Sleep(10 * time.Minute)
-			if n := len(w.far.got()); n != 20 || w.kept() != 20 {
-				t.Errorf("restarted: %v: %d arrived, %d kept", restarted, n, w.kept())
+			if n := len(w.upstream.accepted()); n != 20 || w.queued() != 20 {
+				t.Errorf("restarted %v: delivered %d, queued %d", restarted, n, w.queued())
 			}
 			if status := w.d.Status(); status.Held != "" || len(status.Accounts) != 1 {
-				t.Errorf("restarted: %v: %+v", restarted, status)
+				t.Errorf("restarted %v: got status %+v", restarted, status)
 			}
-			offered := len(w.far.offered())
+			offered := len(w.upstream.offered())
 			if err := w.d.RetryAll(); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Second)
-			if n := len(w.far.offered()) - offered; n != 1 {
-				t.Errorf("restarted: %v: who had it tried now saw %d tries", restarted, n)
+			if n := len(w.upstream.offered()) - offered; n != 1 {
+				t.Errorf("restarted %v: RetryAll: got %d attempts, want 1", restarted, n)
 			}
 		})
 	}
 }
 
-func TestMailOfAMailboxThatIsShutOutForDaysIsReturnedWhereThatCanBeTold(t *testing.T) {
+func TestDispatcher_ReturnsMailOfAMailboxHeldForDays(t *testing.T) {
 	for name, returned := range map[string]int{"1@contoso.com": 2, "": 0} {
-		inWorld(t, nil, func(w *world) {
-			w.far.be(func(f *farSide) {
-				f.account, f.down = ofClient, noLogin("1@contoso.com")
-				if name == "" { // the box has this mailbox alone
+		withHarness(t, nil, func(w *harness) {
+			w.upstream.set(func(f *fakeUpstream) {
+				f.account, f.fail = accountByClient, loginRefused("1@contoso.com")
+				if name == "" { // the box has only this mailbox
 					f.account = func(envelope.Envelope) string { return "1@contoso.com" }
 				}
 			})
 			w.send(1, 100)
 			time.Sleep(time.Hour)
 			w.send(1, 100)
-			time.Sleep(usual.Retry.Age + 2*time.Hour)
+			time.Sleep(defaultSetup.Retry.Age + 2*time.Hour)
 			reports := 0
-			for _, h := range w.far.got() {
+			for _, h := range w.upstream.accepted() {
 				if h.envelope.Report {
 					reports++
 				}
 			}
-			if reports != returned || w.kept() != 2-returned {
-				t.Errorf("%q: %d were returned, %d kept", name, reports, w.kept())
+			if reports != returned || w.queued() != 2-returned {
+				t.Errorf("%q: got %d returned, %d queued", name, reports, w.queued())
 			}
 			if held := w.d.Status().Accounts; returned == 2 && len(held) != 0 {
-				t.Errorf("with no mail left of it: %+v", held)
+				t.Errorf("without mail of the mailbox: got held %+v, want none", held)
 			}
-			w.far.be(func(f *farSide) { f.down = nil })
+			w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 			time.Sleep(20 * time.Minute)
-			if n := len(w.far.got()); w.kept() != 0 || n != 2 {
-				t.Errorf("%q: %d arrived, %d kept", name, n, w.kept())
+			if n := len(w.upstream.accepted()); w.queued() != 0 || n != 2 {
+				t.Errorf("%q: delivered %d, queued %d", name, n, w.queued())
 			}
 		})
 	}

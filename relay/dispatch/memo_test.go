@@ -18,15 +18,15 @@ import (
 	"sealpost/relay/spool"
 )
 
-// The clock of this test is the real one: a goroutine that waits for a mutex
-// would stop that of synctest.
-func TestAMemoThatHangsOnFlashHoldsUpNoClient(t *testing.T) {
+// This test uses the real clock: a goroutine that waits for a mutex would stop
+// the fake clock of synctest.
+func TestMemo_DelaysNoClientWhileItIsWritten(t *testing.T) {
 	opened, _, err := spool.Open(simflash.New(16<<20, 1), flashKey, spool.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, far: &farSide{}, spool: opened, log: &syncBuffer{}, setup: usual}
-	w.setup.Memory, w.setup.Upstream = body.NewBudget(64<<20), w.far
+	w := &harness{t: t, upstream: &fakeUpstream{}, spool: opened, log: &syncBuffer{}, setup: defaultSetup}
+	w.setup.Memory, w.setup.Upstream = body.NewBudget(64<<20), w.upstream
 	w.setup.Limits = throttle.Limits{Connections: 4, PerDay: 100}
 	w.start()
 	var (
@@ -48,21 +48,21 @@ func TestAMemoThatHangsOnFlashHoldsUpNoClient(t *testing.T) {
 	w.d.SetQueue(queue.New(opened))
 
 	const clients = 20
-	answers := make(chan reply.Reply, clients)
+	replies := make(chan reply.Reply, clients)
 	go func() {
 		for i := range clients {
-			answers <- w.sendAs(fmt.Sprint("M", i), i, 100, "a@x.example", "b@x.example")
+			replies <- w.sendAs(fmt.Sprint("M", i), i, 100, "a@x.example", "b@x.example")
 		}
 	}()
 	for i := range clients {
 		select {
-		case answer := <-answers:
-			if !strings.Contains(answer.Text, "taken by mx") {
-				t.Errorf("answered %s", answer)
+		case r := <-replies:
+			if !strings.Contains(r.Text, "accepted by mx") {
+				t.Errorf("got reply %s", r)
 			}
 		case <-time.After(10 * time.Second):
 			close(release)
-			t.Fatalf("client %d waits for the memo", i)
+			t.Fatalf("client %d got no reply while the memo is written", i)
 		}
 	}
 	select {
@@ -79,20 +79,20 @@ func TestAMemoThatHangsOnFlashHoldsUpNoClient(t *testing.T) {
 	before := 0
 	for _, memo := range memos {
 		if n := recipientsIn(t, memo); n < before {
-			t.Errorf("a memo of %d recipients was written after one of %d", n, before)
+			t.Errorf("got a memo of %d recipients after one of %d", n, before)
 		} else {
 			before = n
 		}
 	}
 	if last := opened.Memo(); before != 2*clients || !bytes.Equal(last, memos[len(memos)-1]) {
-		t.Errorf("the last memo counts %d recipients: %s", before, last)
+		t.Errorf("got last memo with %d recipients, want %d: %s", before, 2*clients, last)
 	}
 	if err := opened.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// recipientsIn is how many recipients a memo counts.
+// recipientsIn returns how many recipients a memo counts.
 func recipientsIn(t *testing.T, memo []byte) int {
 	t.Helper()
 	var accounts map[string]struct {

@@ -14,17 +14,17 @@ import (
 	"sealpost/relay/reply"
 )
 
-// message is one whose client waits for the answer.
+// message is a live message: its client waits for the reply.
 type message struct {
 	envelope envelope.Envelope
 	route    *Route
 	account  string
 	deadline time.Time     // of waiting for the queue
-	lastRead atomic.Int64  // when the upstream last took some content, Unix time in ns
-	stopWait chan struct{} // holds one value where waiting on is of no use
-	answered chan struct{} // closed when answer is final
+	lastRead atomic.Int64  // when content was last sent to the upstream, Unix time in ns
+	stopWait chan struct{} // holds one value once the client should wait no longer
+	replied  chan struct{} // closed once reply is set
 
-	users atomic.Int32 // of memory
+	users atomic.Int32 // references to memory
 
 	started bool // an attempt has begun; guarded by the dispatcher's mutex
 
@@ -32,23 +32,23 @@ type message struct {
 	memory *body.Buffer
 	ticket queue.Ticket
 	queued bool
-	answer reply.Reply
+	reply  reply.Reply
 }
 
 func (d *Dispatcher) newMessage(e envelope.Envelope, memory *body.Buffer) *message {
 	route := d.routeOf(e)
 	m := &message{envelope: e, route: route, account: route.Upstream.Account(e), memory: memory,
-		deadline: time.Now().Add(d.config.Timeout), stopWait: make(chan struct{}, 1), answered: make(chan struct{})}
+		deadline: time.Now().Add(d.config.Timeout), stopWait: make(chan struct{}, 1), replied: make(chan struct{})}
 	m.use()
 	return m
 }
 
-// flow is whose turn the message takes.
+// flow returns the fair queue's flow of the message.
 func (m *message) flow() fairqueue.Flow {
 	return fairqueue.Flow{Client: queue.ClientOf(m.envelope.Client), Account: m.account}
 }
 
-// stopWaiting has the message kept in the queue instead of waited for.
+// stopWaiting ends the client's wait; the message is then queued.
 func (m *message) stopWaiting() {
 	select {
 	case m.stopWait <- struct{}{}:
@@ -56,45 +56,44 @@ func (m *message) stopWaiting() {
 	}
 }
 
-// finish ends a message with nothing left to do, and answers its client where
-// that has no answer yet. It is false where the message lies in the queue by
-// now, and must be followed up there.
-func (m *message) finish(answer reply.Reply) bool {
+// finish sets the client's reply to a message that needs no further delivery.
+// It returns false if the message is queued already and must be finished there.
+func (m *message) finish(clientReply reply.Reply) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.queued {
 		return false
 	}
-	m.replyOnce(answer)
+	m.replyOnce(clientReply)
 	return true
 }
 
-// answerWith answers the client where that has no answer yet, and returns the
-// answer. It is made under the message's mutex, so that it is true.
-func (m *message) answerWith(answer func() reply.Reply) reply.Reply {
+// ensureReply sets the client's reply unless it is set, and returns it.
+// makeReply is called with mu held, so that it sees the final state.
+func (m *message) ensureReply(makeReply func() reply.Reply) reply.Reply {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.answer.Code == 0 {
-		m.replyOnce(answer())
+	if m.reply.Code == 0 {
+		m.replyOnce(makeReply())
 	}
-	return m.answer
+	return m.reply
 }
 
-// replyOnce answers the client unless it has an answer. The caller holds mu.
-func (m *message) replyOnce(answer reply.Reply) {
-	if m.answer.Code == 0 {
-		m.answer = answer
-		close(m.answered)
+// replyOnce sets the client's reply unless it is set. The caller holds mu.
+func (m *message) replyOnce(clientReply reply.Reply) {
+	if m.reply.Code == 0 {
+		m.reply = clientReply
+		close(m.replied)
 	}
 }
 
-// keep commits the message to the queue, unless it lies there already or the
-// client has its answer. It holds mu until the message is durable, as this
-// client's answer depends on that; no other waits for mu.
-func (m *message) keep(q *queue.Queue) error {
+// enqueue commits the message to the queue, unless it is queued or its client
+// has a reply. It holds mu until the message is durable: only this client's
+// reply waits for mu.
+func (m *message) enqueue(q *queue.Queue) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.queued || m.answer.Code != 0 {
+	if m.queued || m.reply.Code != 0 {
 		return nil
 	}
 	if q == nil {
@@ -108,7 +107,7 @@ func (m *message) keep(q *queue.Queue) error {
 		draft.Abort()
 		return err
 	}
-	// A client that disconnects must not leave it open whether the message is safe.
+	// The commit ignores the client's context: its outcome must be known even if the client disconnects.
 	if m.ticket, err = draft.Commit(context.Background()); err != nil {
 		return err
 	}
@@ -116,28 +115,29 @@ func (m *message) keep(q *queue.Queue) error {
 	return nil
 }
 
-// use and release count those who need the content in memory.
+// use adds a reference to the content in memory.
 func (m *message) use() { m.users.Add(1) }
 
+// release drops a reference and frees the content with the last one.
 func (m *message) release() {
 	if m.users.Add(-1) == 0 {
 		m.memory.Release()
 	}
 }
 
-// waitLeft is how long a client that waits since begun waits on: until wait is
-// over, and for a large body while the upstream keeps taking of it, to no more
-// than 30 s.
+// waitLeft returns how much longer a client should wait. A client waits for
+// wait since begun; with a large message, for wait since the last progress, up
+// to 30 s in all.
 func (m *message) waitLeft(begun, now time.Time, wait time.Duration) time.Duration {
-	const longest = 30 * time.Second
+	const maxWait = 30 * time.Second
 	end := begun.Add(wait)
 	if read := m.lastRead.Load(); read > 0 && m.envelope.Size >= fairqueue.LargeSize {
-		if moving := time.Unix(0, read).Add(wait); moving.After(end) {
-			end = moving
+		if lastProgress := time.Unix(0, read).Add(wait); lastProgress.After(end) {
+			end = lastProgress
 		}
 	}
-	if last := begun.Add(max(wait, longest)); end.After(last) {
-		end = last
+	if latest := begun.Add(max(wait, maxWait)); end.After(latest) {
+		end = latest
 	}
 	return end.Sub(now)
 }

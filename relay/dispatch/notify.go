@@ -15,19 +15,19 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Notify says how senders are notified of what became of their mail (RFC 3464).
+// Notify configures the notifications to senders (RFC 3464).
 type Notify struct {
 	Reporter   string           // our host name
-	Site       string           // the site's name, for people
-	From       envelope.Address // in the header of notifications
-	Sender     envelope.Address // their reverse-path where the null one is not relayed
-	NullSender bool             // the server relays for the null reverse-path (RFC 5321 section 4.5.5)
-	Alert      envelope.Address // who is notified where the sender cannot be; may be empty
+	Site       string           // the site's name, shown in the text
+	From       envelope.Address // From field of notifications
+	Sender     envelope.Address // reverse-path of notifications if the null one is not relayed
+	NullSender bool             // the server relays mail with the null reverse-path (RFC 5321 section 4.5.5)
+	Alert      envelope.Address // notified if the sender cannot be; may be empty
 }
 
-// addressee is who is notified about a message, and the notification's
-// reverse-path. It is empty where there is nobody.
-func (r *Route) addressee(e envelope.Envelope) (to, sender envelope.Address) {
+// notificationAddress returns the recipient and the reverse-path of a
+// notification about a message. to is empty if there is no address to notify.
+func (r *Route) notificationAddress(e envelope.Envelope) (to, sender envelope.Address) {
 	n := r.Notify
 	if !n.NullSender {
 		sender = n.Sender
@@ -38,31 +38,31 @@ func (r *Route) addressee(e envelope.Envelope) (to, sender envelope.Address) {
 	return n.Alert, sender
 }
 
-// bounce notifies the sender that the message was given up for recipients, by
-// their place in pending. It is false where the notification finds no room in
-// the queue; the recipients stay pending then.
-func (d *Dispatcher) bounce(q *queue.Queue, dl *delivery, places []int, reason string) bool {
-	notified := dl.envelope.Report && d.redirect(q, dl) || !dl.envelope.Report && d.notify(q, report.Failed, dl, places, reason)
+// bounce notifies the sender that the message was given up for the recipients
+// at indexes into pending. It returns false if the queue has no room for the
+// notification; the recipients then stay pending.
+func (d *Dispatcher) bounce(q *queue.Queue, dl *delivery, indexes []int, reason string) bool {
+	notified := dl.envelope.Report && d.redirectToAlert(q, dl) || !dl.envelope.Report && d.notify(q, report.Failed, dl, indexes, reason)
 	if !notified {
 		return false
 	}
-	for _, n := range places {
-		words := reason
-		if dl.err == nil && n < len(dl.result.Answers) {
-			answer := dl.result.Answers[n]
-			words = dl.explain(answer, []reply.Reply{answer}).String()
+	for _, n := range indexes {
+		text := reason
+		if dl.err == nil && n < len(dl.result.Replies) {
+			rcptReply := dl.result.Replies[n]
+			text = dl.withExplanation(rcptReply, []reply.Reply{rcptReply}).String()
 		}
-		d.journal.GivenUp(dl.envelope.ID, dl.envelope.Recipients[dl.pending[n]], words)
+		d.journal.GivenUp(dl.envelope.ID, dl.envelope.Recipients[dl.pending[n]], text)
 	}
 	return true
 }
 
-// notify puts a notification about the message into the queue. It is false where
-// that has no room.
-func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, places []int, reason string) bool {
-	to, sender := dl.route.addressee(dl.envelope)
+// notify queues a notification about the message. It returns false if the queue
+// has no room.
+func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, indexes []int, reason string) bool {
+	to, sender := dl.route.notificationAddress(dl.envelope)
 	if to == "" {
-		d.journal.NobodyToTell(dl.envelope.ID)
+		d.journal.CannotNotify(dl.envelope.ID)
 		return true
 	}
 	now := time.Now()
@@ -70,14 +70,14 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 	by := dl.route.Notify
 	n := report.Notification{Action: action, Reporter: by.Reporter, From: by.From, To: to, Sender: dl.envelope.Sender,
 		Site: by.Site, ID: dl.envelope.ID, Unique: unique, Arrived: dl.envelope.Received, Now: now,
-		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Read: dl.route.Read}
-	for _, i := range places {
+		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Classify: dl.route.Classify}
+	for _, i := range indexes {
 		n.Outcomes = append(n.Outcomes, dl.reportOutcome(i, now))
 	}
 	var text bytes.Buffer
 	err := n.Write(&text, dl.content.Content.Open())
 	if err != nil {
-		// The original is damaged; its sender can be notified all the same.
+		// The original is damaged: send the notification without its header.
 		err = n.Write(&text, bytes.NewReader(nil))
 	}
 	e := envelope.Envelope{ID: unique, Sender: sender, Recipients: []envelope.Address{to}, Received: now, Report: true}
@@ -92,25 +92,25 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 	return true
 }
 
-// reportOutcome is what became of the n-th pending recipient, for a
+// reportOutcome returns the outcome of the n-th pending recipient for a
 // notification.
 func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
-	o := report.Outcome{Recipient: dl.envelope.Recipients[dl.pending[n]], Tried: now,
+	o := report.Outcome{Recipient: dl.envelope.Recipients[dl.pending[n]], LastAttempt: now,
 		Host: dl.result.Connection.Host, Trustee: dl.result.Trustee}
 	if dl.err == nil {
-		o.Answer, o.Status = dl.result.Answers[n], dl.result.Answers[n].Status
+		o.Reply, o.Status = dl.result.Replies[n], dl.result.Replies[n].Status
 		return o
 	}
 	o.Status = replyFor(dl.err).Status
 	return o
 }
 
-// redirect sends a notification that its addressee did not take to the alert
-// address instead, once. A notification is never sent about a notification.
-func (d *Dispatcher) redirect(q *queue.Queue, dl *delivery) bool {
+// redirectToAlert sends a notification that its recipient did not accept to the
+// alert address, once. No notification is ever sent about a notification.
+func (d *Dispatcher) redirectToAlert(q *queue.Queue, dl *delivery) bool {
 	alert := dl.route.Notify.Alert
 	if alert == "" || dl.envelope.Recipients[0] == alert {
-		d.journal.NobodyToTell(dl.envelope.ID)
+		d.journal.CannotNotify(dl.envelope.ID)
 		return true
 	}
 	e := dl.envelope
@@ -120,7 +120,7 @@ func (d *Dispatcher) redirect(q *queue.Queue, dl *delivery) bool {
 	}
 	err := d.enqueue(q, e, dl.content.Content.Open(), e.Size)
 	if errors.Is(err, spool.ErrDamaged) {
-		d.journal.NobodyToTell(dl.envelope.ID)
+		d.journal.CannotNotify(dl.envelope.ID)
 		return true
 	}
 	if err != nil {
@@ -131,7 +131,8 @@ func (d *Dispatcher) redirect(q *queue.Queue, dl *delivery) bool {
 	return true
 }
 
-// enqueue commits a message of the box's own to the queue and schedules it.
+// enqueue commits a message generated by the relay to the queue and schedules
+// it.
 func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Reader, size int64) error {
 	draft, err := q.Begin(e, size)
 	if err != nil {

@@ -12,110 +12,110 @@ import (
 	"sealpost/relay/reply"
 )
 
-// late refuses after a first answer of 4yz, so that the client has its 250.
-func late(answer reply.Reply) func(envelope.Envelope, envelope.Address) reply.Reply {
+// deferThenReply first replies 4yz, so that the message is queued, and then r.
+func deferThenReply(r reply.Reply) func(envelope.Envelope, envelope.Address) reply.Reply {
 	var begun atomic.Bool
 	return func(e envelope.Envelope, _ envelope.Address) reply.Reply {
 		switch {
 		case e.Report:
-			return ok
+			return rcptOK
 		case begun.CompareAndSwap(false, true):
-			return grey
+			return greylisted
 		}
-		return answer
+		return r
 	}
 }
 
-func TestARefusalAfter250BecomesABounceInPlainWords(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) {
-			f.answer = late(reply.New(554, 2, 252, "SendAsDenied; printer@contoso.com not allowed to send as"))
+func TestBounce_ExplainsARefusalAfter250(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) {
+			f.rcptReply = deferThenReply(reply.New(554, 2, 252, "SendAsDenied; printer@contoso.com not allowed to send as"))
 		})
 		w.send(1, 100)
 		time.Sleep(5 * time.Minute)
-		got := w.far.got()
-		if len(got) != 1 || w.kept() != 0 {
-			t.Fatalf("%d arrived, %d kept\n%s", len(got), w.kept(), w.log)
+		got := w.upstream.accepted()
+		if len(got) != 1 || w.queued() != 0 {
+			t.Fatalf("delivered %d, queued %d\n%s", len(got), w.queued(), w.log)
 		}
 		e, text := got[0].envelope, got[0].content
 		if e.Sender != "" || !slices.Equal(e.Recipients, []envelope.Address{"printer@contoso.com"}) || !e.Report {
-			t.Errorf("the bounce goes from %s to %v", e.Sender.Path(), e.Recipients)
+			t.Errorf("got bounce from %s to %v", e.Sender.Path(), e.Recipients)
 		}
 		for _, words := range []string{"Action: failed", "Status: 5.2.252", "may not send as this sender", "Add-RecipientPermission", "Subject: M1", "Remote-MTA: dns; mx"} {
 			if !strings.Contains(strings.ReplaceAll(text, "=\r\n", ""), words) {
-				t.Errorf("the bounce lacks %q:\n%s", words, text)
+				t.Errorf("bounce lacks %q:\n%s", words, text)
 			}
 		}
 		if strings.Contains(text, "xxxx") {
-			t.Error("the bounce has the body")
+			t.Error("bounce contains the body")
 		}
 	})
 }
 
-func TestASenderDeniedHearsTheLineThatGrantsIt(t *testing.T) {
+func TestReply_NamesTheCommandThatGrantsSendAs(t *testing.T) {
 	denied := reply.New(554, 2, 252, "SendAsDenied; relay@contoso.com not allowed to send as")
 	const line = "Add-RecipientPermission -Identity printer@contoso.com -Trustee relay@contoso.com -AccessRights SendAs"
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer, f.trustee = says(denied), "relay@contoso.com" })
-		if answer := w.send(1, 100); answer.Code != 554 || !strings.HasSuffix(answer.Text, line) {
-			t.Errorf("answered %s", answer)
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply, f.trustee = alwaysReply(denied), "relay@contoso.com" })
+		if r := w.send(1, 100); r.Code != 554 || !strings.HasSuffix(r.Text, line) {
+			t.Errorf("got reply %s", r)
 		}
-		w.far.be(func(f *farSide) { f.answer = late(denied) })
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = deferThenReply(denied) })
 		w.send(1, 100)
 		time.Sleep(5 * time.Minute)
-		got := w.far.got()
+		got := w.upstream.accepted()
 		if len(got) != 1 || !strings.Contains(strings.ReplaceAll(got[0].content, "=\r\n", ""), "    "+line+"\r\n") {
-			t.Errorf("the bounces are %+v", got)
+			t.Errorf("got bounces %+v", got)
 		}
 		if events := w.events("given up"); len(events) != 1 || !strings.HasSuffix(events[0]["words"].(string), line) {
-			t.Errorf("the journal has %v", events)
+			t.Errorf("got journal events %v", events)
 		}
 	})
 }
 
-func TestARefusalWhileTheClientWaitsIsTheClientsAndNoBounce(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer = says(unknown) })
-		if answer := w.send(1, 100, "a@x.example", "b@x.example"); !strings.Contains(answer.String(), "550 5.1.1 mx said: 550 5.1.1 User unknown") {
-			t.Errorf("answered %s", answer)
+func TestRefusal_IsReturnedToAWaitingClient(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(userUnknown) })
+		if r := w.send(1, 100, "a@x.example", "b@x.example"); !strings.Contains(r.String(), "550 5.1.1 mx said: 550 5.1.1 User unknown") {
+			t.Errorf("got reply %s", r)
 		}
 		time.Sleep(time.Hour)
-		if len(w.far.offered()) != 1 || w.kept() != 0 {
-			t.Errorf("offered %d times, %d kept", len(w.far.offered()), w.kept())
+		if len(w.upstream.offered()) != 1 || w.queued() != 0 {
+			t.Errorf("got %d offers, %d queued, want 1 and 0", len(w.upstream.offered()), w.queued())
 		}
 	})
 }
 
-func TestNoBounceIsSentForABounce(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		first := late(unknown)
-		w.far.answer = func(e envelope.Envelope, to envelope.Address) reply.Reply {
+func TestBounce_IsNotSentForABounce(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		first := deferThenReply(userUnknown)
+		w.upstream.rcptReply = func(e envelope.Envelope, to envelope.Address) reply.Reply {
 			if e.Report {
-				return unknown
+				return userUnknown
 			}
 			return first(e, to)
 		}
 		w.send(1, 100)
 		time.Sleep(day)
-		if n := len(w.far.offered()); n != 3 || w.kept() != 0 {
-			t.Errorf("%d offers, %d kept", n, w.kept())
+		if n := len(w.upstream.offered()); n != 3 || w.queued() != 0 {
+			t.Errorf("got %d offers, %d queued, want 3 and 0", n, w.queued())
 		}
 		if len(w.events("nobody to tell")) != 1 {
-			t.Errorf("the journal: %s", w.log)
+			t.Errorf("got journal %s", w.log)
 		}
 	})
 }
 
-func TestWhatTheSenderCannotBeToldGoesToTheAlertAddress(t *testing.T) {
+func TestNotification_IsRedirectedToTheAlertAddress(t *testing.T) {
 	const alert = envelope.Address("alerts@msp.example")
 	for name, c := range map[string]struct {
 		change func(*setup)
-		report func(e envelope.Envelope) reply.Reply // the answer to a notification
+		report func(e envelope.Envelope) reply.Reply // the reply to a notification
 		from   envelope.Address
 	}{
-		"the null sender is not relayed":          {func(c *setup) { c.Notify.NullSender = false }, nil, "box@contoso.com"},
-		"the sender is not reachable":             {nil, func(e envelope.Envelope) reply.Reply { return refuseSender(e, unknown) }, ""},
-		"the null sender is refused all the same": {nil, refuseNull, "box@contoso.com"},
+		"null sender not relayed": {func(c *setup) { c.Notify.NullSender = false }, nil, "box@contoso.com"},
+		"sender unreachable":      {nil, func(e envelope.Envelope) reply.Reply { return rejectPrinter(e, userUnknown) }, ""},
+		"null sender refused":     {nil, rejectNullSender, "box@contoso.com"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			change := func(config *setup) {
@@ -124,9 +124,9 @@ func TestWhatTheSenderCannotBeToldGoesToTheAlertAddress(t *testing.T) {
 					c.change(config)
 				}
 			}
-			inWorld(t, change, func(w *world) {
-				first := late(unknown)
-				w.far.answer = func(e envelope.Envelope, to envelope.Address) reply.Reply {
+			withHarness(t, change, func(w *harness) {
+				first := deferThenReply(userUnknown)
+				w.upstream.rcptReply = func(e envelope.Envelope, to envelope.Address) reply.Reply {
 					if e.Report && c.report != nil {
 						return c.report(e)
 					}
@@ -134,53 +134,53 @@ func TestWhatTheSenderCannotBeToldGoesToTheAlertAddress(t *testing.T) {
 				}
 				w.send(1, 100)
 				time.Sleep(time.Hour)
-				got := w.far.got()
-				if len(got) != 1 || w.kept() != 0 {
-					t.Fatalf("%d arrived, %d kept:\n%s", len(got), w.kept(), w.log)
+				got := w.upstream.accepted()
+				if len(got) != 1 || w.queued() != 0 {
+					t.Fatalf("delivered %d, queued %d:\n%s", len(got), w.queued(), w.log)
 				}
 				if e := got[0].envelope; e.Sender != c.from || e.Recipients[0] != alert || !strings.Contains(got[0].content, "Action: failed") {
-					t.Errorf("from %s to %v:\n%s", e.Sender.Path(), e.Recipients, got[0].content)
+					t.Errorf("got notification from %s to %v:\n%s", e.Sender.Path(), e.Recipients, got[0].content)
 				}
 				if held := w.events("upstream held"); len(held) > 0 {
-					t.Errorf("the bounce held the upstream: %v", held)
+					t.Errorf("got %v, want the breaker not tripped", held)
 				}
 			})
 		})
 	}
 }
 
-func refuseSender(e envelope.Envelope, answer reply.Reply) reply.Reply {
+func rejectPrinter(e envelope.Envelope, r reply.Reply) reply.Reply {
 	if e.Recipients[0] == "printer@contoso.com" {
-		return answer
+		return r
 	}
-	return ok
+	return rcptOK
 }
 
-func refuseNull(e envelope.Envelope) reply.Reply {
+func rejectNullSender(e envelope.Envelope) reply.Reply {
 	if e.Sender == "" {
-		return denied
+		return relayDenied
 	}
-	return ok
+	return rcptOK
 }
 
-func TestTheSenderIsWarnedOnceAfterFourHoursAndToldAfterFiveDays(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.answer = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
+func TestNotification_IsSentForDelayAndExpiry(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.rcptReply = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
 			if e.Report {
-				return ok
+				return rcptOK
 			}
-			return grey
+			return greylisted
 		}
 		begun := time.Now()
 		w.send(1, 100)
 		time.Sleep(3*time.Hour + 50*time.Minute)
-		if len(w.far.got()) != 0 {
+		if len(w.upstream.accepted()) != 0 {
 			t.Errorf("warned after less than four hours")
 		}
 		time.Sleep(6 * day)
-		got := w.far.got()
-		if len(got) != 2 || w.kept() != 0 {
-			t.Fatalf("%d notifications, %d kept", len(got), w.kept())
+		got := w.upstream.accepted()
+		if len(got) != 2 || w.queued() != 0 {
+			t.Fatalf("got %d notifications, %d queued, want 2 and 0", len(got), w.queued())
 		}
 		if after := got[0].at.Sub(begun); after > 6*time.Hour || !strings.Contains(got[0].content, "Action: delayed") {
 			t.Errorf("warned after %s:\n%s", after, got[0].content)
@@ -191,71 +191,71 @@ func TestTheSenderIsWarnedOnceAfterFourHoursAndToldAfterFiveDays(t *testing.T) {
 	})
 }
 
-func TestAfterALongOutageOldMailIsStillOfferedOnce(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestDispatcher_TriesExpiredMailOnceAfterAnOutage(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		w.send(1, 100)
 		w.restart()
 		w.send(1, 100)
 		time.Sleep(6 * day)
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
-		if got := ids(w.far.got()); len(w.far.got()) != 2 || !strings.Contains(got, "M1") || !strings.Contains(got, "M2") {
-			t.Errorf("arrived: %s", got)
+		if got := ids(w.upstream.accepted()); len(w.upstream.accepted()) != 2 || !strings.Contains(got, "M1") || !strings.Contains(got, "M2") {
+			t.Errorf("delivered: %s", got)
 		}
 	})
 }
 
-func TestAMessageThatFlashHasLostIsReportedToItsSender(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestDispatcher_ReportsDamagedMessageToItsSender(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		w.send(1, 300_000)
 		w.send(1, 100)
-		// One bit of the first message's content, found by where little else is.
+		// Damage the first message's content; this range holds little else.
 		for off := int64(100_000); off < 200_000; off += 10_000 {
 			w.flash.FlipBit(8 * off)
 		}
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
-		var told, arrived bool
-		for _, h := range w.far.got() {
-			told = told || h.envelope.Report && strings.Contains(h.content, "damaged in the relay")
+		var notified, arrived bool
+		for _, h := range w.upstream.accepted() {
+			notified = notified || h.envelope.Report && strings.Contains(h.content, "damaged in the relay")
 			arrived = arrived || h.envelope.ID == "M2"
 			if h.envelope.ID == "M1" {
 				t.Error("a damaged message was delivered")
 			}
 		}
-		if !told || !arrived || w.kept() != 0 {
-			t.Errorf("told: %v, the other arrived: %v, %d kept\n%s", told, arrived, w.kept(), w.log)
+		if !notified || !arrived || w.queued() != 0 {
+			t.Errorf("notified: %v, the other arrived: %v, %d queued\n%s", notified, arrived, w.queued(), w.log)
 		}
 	})
 }
 
-func TestABounceThatFindsNoRoomIsMadeLater(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestBounce_IsDelayedWhileTheQueueIsFull(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		for w.send(1, 700_000).Code == 250 {
 		}
 		for w.send(1, 1000).Code == 250 {
 		}
-		kept := w.kept()
+		kept := w.queued()
 		var refusals atomic.Int32
 		refuseThree := func(e envelope.Envelope, _ envelope.Address) reply.Reply {
 			if !e.Report && refusals.Add(1) <= 3 {
-				return unknown
+				return userUnknown
 			}
-			return ok
+			return rcptOK
 		}
-		w.far.be(func(f *farSide) { f.down, f.answer = nil, refuseThree })
+		w.upstream.set(func(f *fakeUpstream) { f.fail, f.rcptReply = nil, refuseThree })
 		time.Sleep(day)
 		reports := 0
-		for _, h := range w.far.got() {
+		for _, h := range w.upstream.accepted() {
 			if h.envelope.Report && bytes.Contains([]byte(h.content), []byte("Action: failed")) {
 				reports++
 			}
 		}
-		if len(w.far.got()) != kept || w.kept() != 0 || reports+len(w.events("delivered")) < kept {
-			t.Errorf("%d of %d arrived, %d bounces, %d kept", len(w.far.got()), kept, reports, w.kept())
+		if len(w.upstream.accepted()) != kept || w.queued() != 0 || reports+len(w.events("delivered")) < kept {
+			t.Errorf("delivered %d of %d, %d bounces, queued %d", len(w.upstream.accepted()), kept, reports, w.queued())
 		}
 	})
 }

@@ -6,47 +6,47 @@ import (
 	"sealpost/relay/upstream"
 )
 
-// outcome is what has become of one recipient's copy.
+// outcome is the state of one recipient, as in RFC 3464.
 type outcome int
 
 const (
-	pending outcome = iota // not taken, and not refused for good
+	pending outcome = iota // neither delivered nor permanently refused
 	delivered
 	refused
 )
 
-// verdict is what the replies to one message come to.
-type verdict struct {
-	outcomes      []outcome // in the order of the answers
-	answers       []reply.Reply
-	upstreamFault *report.Reading // why the upstream takes no mail now; nil where it does
-	faultReply    reply.Reply     // the reply that says so
+// evaluation is what the server's replies mean for one message.
+type evaluation struct {
+	outcomes      []outcome // in the order of replies
+	replies       []reply.Reply
+	upstreamFault *report.Classification // why the upstream takes no mail; nil if it does
+	faultReply    reply.Reply            // the reply with that fault
 }
 
-// verdict reads the replies by the route's table, and where that does not know
-// them by their codes.
-func (r *Route) verdict(result upstream.Result) verdict {
-	v := verdict{answers: result.Answers, outcomes: make([]outcome, len(result.Answers))}
-	for i, answer := range result.Answers {
-		reading, isFault := r.fault(answer)
+// evaluate classifies the replies by the route's table, and replies that it
+// does not know by their code.
+func (r *Route) evaluate(result upstream.Result) evaluation {
+	v := evaluation{replies: result.Replies, outcomes: make([]outcome, len(result.Replies))}
+	for i, rcptReply := range result.Replies {
+		class, isFault := r.fault(rcptReply)
 		switch {
-		case answer.Positive() && result.Taken:
+		case rcptReply.Positive() && result.Accepted:
 			v.outcomes[i] = delivered
-		case answer.Positive():
+		case rcptReply.Positive():
 		case isFault && v.upstreamFault == nil:
-			v.upstreamFault, v.faultReply = &reading, answer
+			v.upstreamFault, v.faultReply = &class, rcptReply
 		case isFault:
-		case answer.Permanent():
+		case rcptReply.Permanent():
 			v.outcomes[i] = refused
 		}
 	}
 	return v
 }
 
-// all reports whether every recipient had this outcome.
-func (v verdict) all(o outcome) bool { return v.count(o) == len(v.outcomes) }
+// all reports whether every recipient has outcome o.
+func (v evaluation) all(o outcome) bool { return v.count(o) == len(v.outcomes) }
 
-func (v verdict) count(o outcome) int {
+func (v evaluation) count(o outcome) int {
 	n := 0
 	for _, each := range v.outcomes {
 		if each == o {
@@ -56,22 +56,22 @@ func (v verdict) count(o outcome) int {
 	return n
 }
 
-// faultWords says why the upstream takes no mail; there must be a fault.
-func (v verdict) faultWords() string { return v.faultReply.String() + ": " + v.upstreamFault.Words() }
+// faultText describes upstreamFault, which must not be nil.
+func (v evaluation) faultText() string { return v.faultReply.String() + ": " + v.upstreamFault.Text() }
 
-// deliveredWith is the reply by which the content was taken.
-func (v verdict) deliveredWith() (answer reply.Reply, found bool) {
+// deliveryReply returns the reply that confirmed delivery.
+func (v evaluation) deliveryReply() (deliveryReply reply.Reply, found bool) {
 	for i, o := range v.outcomes {
 		if o == delivered {
-			return v.answers[i], true
+			return v.replies[i], true
 		}
 	}
 	return reply.Reply{}, false
 }
 
-// worst is the first reply of the worst class: permanent before transient
-// before positive.
-func (v verdict) worst() reply.Reply {
+// worstReply returns the first reply of the most severe class: permanent before
+// transient before positive.
+func (v evaluation) worstReply() reply.Reply {
 	severity := func(r reply.Reply) int {
 		switch {
 		case r.Permanent():
@@ -81,10 +81,10 @@ func (v verdict) worst() reply.Reply {
 		}
 		return 0
 	}
-	worst := v.answers[0]
-	for _, answer := range v.answers[1:] {
-		if severity(answer) > severity(worst) {
-			worst = answer
+	worst := v.replies[0]
+	for _, rcptReply := range v.replies[1:] {
+		if severity(rcptReply) > severity(worst) {
+			worst = rcptReply
 		}
 	}
 	return worst

@@ -14,125 +14,126 @@ import (
 	"sealpost/relay/reply"
 )
 
-var errAbsent = errors.New("TPM absent: check that it is fitted")
+var errTPMAbsent = errors.New("TPM absent: check that it is fitted")
 
-// begin sends a message in the background, and gives its answer.
-func (w *world) begin(id string, client, size int) <-chan reply.Reply {
-	answered := make(chan reply.Reply, 1)
-	go func() { answered <- w.sendAs(id, client, size) }()
+// sendAsync sends a message in the background and returns a channel with its
+// reply.
+func (w *harness) sendAsync(id string, client, size int) <-chan reply.Reply {
+	replied := make(chan reply.Reply, 1)
+	go func() { replied <- w.sendAs(id, client, size) }()
 	synctest.Wait()
-	return answered
+	return replied
 }
 
-// mustWait finds a client without an answer for that long.
-func (w *world) mustWait(answered <-chan reply.Reply, d time.Duration) {
+// expectNoReply fails the test if the client gets a reply within d.
+func (w *harness) expectNoReply(replied <-chan reply.Reply, d time.Duration) {
 	w.t.Helper()
 	select {
-	case answer := <-answered:
-		w.t.Fatalf("answered %s", answer)
+	case r := <-replied:
+		w.t.Fatalf("got reply %s", r)
 	case <-time.After(d):
 	}
 }
 
-func TestAMessageThatMustBeKeptWaitsForTheSpool(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
-		answered := w.begin("M1", 1, 100)
-		w.mustWait(answered, time.Minute)
-		w.attach()
+func TestQueuePending_DelaysAMessageThatMustBeQueued(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
+		replied := w.sendAsync("M1", 1, 100)
+		w.expectNoReply(replied, time.Minute)
+		w.attachQueue()
 		begun := time.Now()
-		if answer := <-answered; time.Since(begun) > aMoment || !strings.Contains(answer.String(), "250 2.0.0 M1 is safe in the spool and will be sent: cannot reach mx") {
-			t.Errorf("answered after %s: %s", time.Since(begun), answer)
+		if r := <-replied; time.Since(begun) > commitDelay || !strings.Contains(r.String(), "250 2.0.0 M1 is queued and will be sent: cannot reach mx") {
+			t.Errorf("got reply after %s: %s", time.Since(begun), r)
 		}
-		w.far.be(func(f *farSide) { f.down = nil })
+		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
-		if len(w.far.got()) != 1 || w.kept() != 0 || w.d.config.Memory.Used() != 0 {
-			t.Errorf("%d arrived, %d kept, %d bytes are taken", len(w.far.got()), w.kept(), w.d.config.Memory.Used())
+		if len(w.upstream.accepted()) != 1 || w.queued() != 0 || w.d.config.Memory.Used() != 0 {
+			t.Errorf("delivered %d, queued %d, %d bytes in use", len(w.upstream.accepted()), w.queued(), w.d.config.Memory.Used())
 		}
 	})
 }
 
-func TestARecipientToBeTriedAgainWaitsForTheSpool(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		w.far.be(func(f *farSide) {
-			f.answer = func(_ envelope.Envelope, to envelope.Address) reply.Reply {
+func TestQueuePending_DelaysAPartlyAcceptedMessage(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		w.upstream.set(func(f *fakeUpstream) {
+			f.rcptReply = func(_ envelope.Envelope, to envelope.Address) reply.Reply {
 				if to == "busy@x.example" {
-					return grey
+					return greylisted
 				}
-				return ok
+				return rcptOK
 			}
 		})
-		answered := make(chan reply.Reply, 1)
-		go func() { answered <- w.sendAs("M1", 1, 100, "a@x.example", "busy@x.example") }()
-		w.mustWait(answered, time.Minute)
-		w.attach()
-		if answer := <-answered; !strings.Contains(answer.Text, "safe in the spool") {
-			t.Errorf("answered %s", answer)
+		replied := make(chan reply.Reply, 1)
+		go func() { replied <- w.sendAs("M1", 1, 100, "a@x.example", "busy@x.example") }()
+		w.expectNoReply(replied, time.Minute)
+		w.attachQueue()
+		if r := <-replied; !strings.Contains(r.Text, "is queued") {
+			t.Errorf("got reply %s", r)
 		}
 		time.Sleep(time.Hour)
-		if got := w.far.got(); len(got) != 1 || len(got[0].recipients) != 1 || w.kept() != 1 {
-			t.Errorf("arrived: %+v, %d kept", got, w.kept())
+		if got := w.upstream.accepted(); len(got) != 1 || len(got[0].recipients) != 1 || w.queued() != 1 {
+			t.Errorf("delivered: %+v, %d queued", got, w.queued())
 		}
 	})
 }
 
-func TestWhoWaitsForTheSpoolHearsWhyThereIsNone(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		defer w.attach()
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
-		answered := w.begin("M1", 1, 100)
-		w.mustWait(answered, time.Minute)
-		w.d.SetQueueError(errAbsent)
+func TestSetQueueError_RepliesToWaitingClients(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		defer w.attachQueue()
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
+		replied := w.sendAsync("M1", 1, 100)
+		w.expectNoReply(replied, time.Minute)
+		w.d.SetQueueError(errTPMAbsent)
 		begun := time.Now()
-		if answer := <-answered; time.Since(begun) > aMoment || answer.Code != 451 || !strings.Contains(answer.Text, "cannot reach mx") || !strings.Contains(answer.Text, errAbsent.Error()) {
-			t.Errorf("answered after %s: %s", time.Since(begun), answer)
+		if r := <-replied; time.Since(begun) > commitDelay || r.Code != 451 || !strings.Contains(r.Text, "cannot reach mx") || !strings.Contains(r.Text, errTPMAbsent.Error()) {
+			t.Errorf("got reply after %s: %s", time.Since(begun), r)
 		}
-		if answer := w.send(1, 100); time.Since(begun) > aMoment || answer.Code != 451 || !strings.Contains(answer.Text, errAbsent.Error()) {
-			t.Errorf("then answered after %s: %s", time.Since(begun), answer)
+		if r := w.send(1, 100); time.Since(begun) > commitDelay || r.Code != 451 || !strings.Contains(r.Text, errTPMAbsent.Error()) {
+			t.Errorf("second message: got reply after %s: %s", time.Since(begun), r)
 		}
 		w.d.SetQueuePending(errors.New("the spool is being made"))
 		if s := w.d.Status(); s.Spool != "the spool is being made" {
-			t.Errorf("status %+v", s)
+			t.Errorf("got status %+v", s)
 		}
-		w.mustWait(w.begin("M2", 1, 100), time.Minute)
+		w.expectNoReply(w.sendAsync("M2", 1, 100), time.Minute)
 	})
 }
 
-func TestNobodyWaitsForTheSpoolLongerThanAnAttemptMayTake(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		defer w.attach()
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
+func TestQueuePending_TimesOut(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		defer w.attachQueue()
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		begun := time.Now()
-		if answer := w.send(1, 100); answer.Code != 451 || time.Since(begun) != usual.Timeout {
-			t.Errorf("answered after %s: %s", time.Since(begun), answer)
+		if r := w.send(1, 100); r.Code != 451 || time.Since(begun) != defaultSetup.Timeout {
+			t.Errorf("got reply after %s: %s", time.Since(begun), r)
 		}
 	})
 }
 
-func TestAStopEndsTheWaitForTheSpool(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		defer w.attach()
-		w.far.be(func(f *farSide) { f.down = unreachableHost })
-		answered := w.begin("M1", 1, 100)
-		w.mustWait(answered, time.Minute)
+func TestStop_EndsTheWaitForTheQueue(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		defer w.attachQueue()
+		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
+		replied := w.sendAsync("M1", 1, 100)
+		w.expectNoReply(replied, time.Minute)
 		begun := time.Now()
 		w.d.Stop()
-		if answer := <-answered; time.Since(begun) > aMoment || answer.Code != 451 {
-			t.Errorf("answered after %s: %s", time.Since(begun), answer)
+		if r := <-replied; time.Since(begun) > commitDelay || r.Code != 451 {
+			t.Errorf("got reply after %s: %s", time.Since(begun), r)
 		}
 	})
 }
 
-func TestThoseWhoWaitForTheSpoolKeepNobodyElseFromSending(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		w.far.be(func(f *farSide) {
-			f.down = func(e envelope.Envelope) error {
+func TestQueuePending_BlocksNoOtherMessage(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		w.upstream.set(func(f *fakeUpstream) {
+			f.fail = func(e envelope.Envelope) error {
 				if strings.HasPrefix(e.ID, "W") {
 					return unreachableHost(e)
 				}
@@ -140,69 +141,69 @@ func TestThoseWhoWaitForTheSpoolKeepNobodyElseFromSending(t *testing.T) {
 			}
 		})
 		var waiting []<-chan reply.Reply
-		for i := range 3 * usual.Limits.Connections {
-			waiting = append(waiting, w.begin(fmt.Sprint("W", i), 1, 100))
+		for i := range 3 * defaultSetup.Limits.Connections {
+			waiting = append(waiting, w.sendAsync(fmt.Sprint("W", i), 1, 100))
 		}
 		begun := time.Now()
-		if answer := w.send(2, 100); time.Since(begun) > aMoment || !strings.Contains(answer.Text, "taken by mx") {
-			t.Errorf("answered after %s: %s", time.Since(begun), answer)
+		if r := w.send(2, 100); time.Since(begun) > commitDelay || !strings.Contains(r.Text, "accepted by mx") {
+			t.Errorf("got reply after %s: %s", time.Since(begun), r)
 		}
-		w.attach()
-		for _, answered := range waiting {
-			if answer := <-answered; !strings.Contains(answer.Text, "safe in the spool") {
-				t.Errorf("answered %s", answer)
+		w.attachQueue()
+		for _, replied := range waiting {
+			if r := <-replied; !strings.Contains(r.Text, "is queued") {
+				t.Errorf("got reply %s", r)
 			}
 		}
 	})
 }
 
-func TestAMessageThatIsSetAsideWaitsForTheSpool(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
+func TestMoveToQueue_WaitsForTheQueue(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
 		m := w.d.newMessage(envelope.Envelope{ID: "M1", Sender: "printer@contoso.com", Recipients: []envelope.Address{"a@x.example"}, Received: time.Now()}, w.d.config.Memory.NewBuffer())
-		answered := make(chan reply.Reply, 1)
+		replied := make(chan reply.Reply, 1)
 		go func() {
 			defer m.release()
-			answered <- w.d.setAside(context.Background(), m, "the upstream is slow to answer")
+			replied <- w.d.moveToQueue(context.Background(), m, "the upstream is slow to reply")
 		}()
-		w.mustWait(answered, time.Minute)
-		w.attach()
-		if answer := <-answered; !strings.Contains(answer.Text, "safe in the spool") {
-			t.Errorf("answered %s", answer)
+		w.expectNoReply(replied, time.Minute)
+		w.attachQueue()
+		if r := <-replied; !strings.Contains(r.Text, "is queued") {
+			t.Errorf("got reply %s", r)
 		}
 		time.Sleep(time.Minute)
-		if len(w.far.got()) != 1 || w.kept() != 0 {
-			t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+		if len(w.upstream.accepted()) != 1 || w.queued() != 0 {
+			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }
 
-func TestContentThatDoesNotFitIntoMemoryWaitsForTheSpool(t *testing.T) {
+func TestIncoming_WaitsForTheSpoolWhenMemoryIsUsedUp(t *testing.T) {
 	const size = 5 << 20
 	for name, c := range map[string]struct {
-		end    func(w *world)
-		answer string
+		end   func(w *harness)
+		reply string
 	}{
-		"that opens":                             {func(w *world) { w.attach() }, "250 2.0.0 M1 is safe in the spool"},
-		"that cannot be had":                     {func(w *world) { w.d.SetQueueError(errAbsent) }, "451 4.3.0 no memory for this message now, and it cannot be kept: TPM absent"},
-		"until the relay ends":                   {func(w *world) { w.d.Stop() }, "452 4.3.1 no memory for this message now"},
-		"for no longer than an attempt may take": {func(*world) { time.Sleep(usual.Timeout) }, "452 4.3.1 no memory for this message now"},
+		"spool opens": {func(w *harness) { w.attachQueue() }, "250 2.0.0 M1 is queued"},
+		"no TPM":      {func(w *harness) { w.d.SetQueueError(errTPMAbsent) }, "451 4.3.0 insufficient memory for this message, and it cannot be queued: TPM absent"},
+		"relay stops": {func(w *harness) { w.d.Stop() }, "452 4.3.1 insufficient memory for this message"},
+		"timeout":     {func(*harness) { time.Sleep(defaultSetup.Timeout) }, "452 4.3.1 insufficient memory for this message"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inWorld(t, func(c *setup) { c.Memory = body.NewBudget(1 << 20) }, func(w *world) {
-				w.openWithoutQueue()
-				answered := w.begin("M1", 1, size)
-				w.mustWait(answered, time.Minute)
+			withHarness(t, func(c *setup) { c.Memory = body.NewBudget(1 << 20) }, func(w *harness) {
+				w.restartWithoutQueue()
+				replied := w.sendAsync("M1", 1, size)
+				w.expectNoReply(replied, time.Minute)
 				c.end(w)
 				begun := time.Now()
-				if answer := <-answered; time.Since(begun) > time.Second || !strings.HasPrefix(answer.String(), c.answer) {
-					t.Errorf("answered after %s: %s", time.Since(begun), answer)
+				if r := <-replied; time.Since(begun) > time.Second || !strings.HasPrefix(r.String(), c.reply) {
+					t.Errorf("got reply after %s: %s", time.Since(begun), r)
 				}
 				if used := w.d.config.Memory.Used(); used != 0 {
-					t.Errorf("%d bytes are taken", used)
+					t.Errorf("got %d bytes in use, want 0", used)
 				}
-				if name != "that opens" {
-					w.attach()
+				if name != "spool opens" {
+					w.attachQueue()
 				}
 			})
 		})

@@ -11,7 +11,7 @@ import (
 
 var errNoSpool = fault.New(fault.SpoolOpening, "the spool is not open yet")
 
-// SetQueue gives the dispatcher its queue, with the mail of earlier runs in it.
+// SetQueue sets the queue and schedules the mail of earlier runs in it.
 func (d *Dispatcher) SetQueue(q *queue.Queue) {
 	memo, tickets := q.Memo(), slices.Collect(q.Tickets())
 	d.mu.Lock()
@@ -25,9 +25,9 @@ func (d *Dispatcher) SetQueue(q *queue.Queue) {
 	d.kick()
 }
 
-// SetQueuePending says that the spool is still being made or opened, and why
-// that takes time: clients whose mail must be kept wait for it, for as long as
-// an attempt may take. It is so from New on until SetQueue or SetQueueError.
+// SetQueuePending states that the spool is still being created or opened;
+// reason is shown in the status. Clients whose mail must be queued wait for it,
+// at most as long as an attempt may take. New starts in this state.
 func (d *Dispatcher) SetQueuePending(reason error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -40,8 +40,8 @@ func (d *Dispatcher) SetQueuePending(reason error) {
 	}
 }
 
-// SetQueueError says why there is no queue. Clients whose mail cannot be sent
-// at once hear 451 with the reason; those that wait for the queue hear it now.
+// SetQueueError states why there is no queue. Clients whose mail cannot be sent
+// at once, and those that wait for the queue, get 451 with the reason.
 func (d *Dispatcher) SetQueueError(reason error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,7 +49,7 @@ func (d *Dispatcher) SetQueueError(reason error) {
 	d.endQueueWait()
 }
 
-// endQueueWait lets the clients go that wait for the queue. The caller holds mu.
+// endQueueWait ends the wait of clients for the queue. The caller holds mu.
 func (d *Dispatcher) endQueueWait() {
 	if d.queuePending != nil {
 		close(d.queuePending)
@@ -57,15 +57,15 @@ func (d *Dispatcher) endQueueWait() {
 	}
 }
 
-// Queue is the mail that is kept; nil with the reason where there is none.
+// Queue returns the queue, or nil and the reason why there is none.
 func (d *Dispatcher) Queue() (*queue.Queue, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.queue, d.queueErr
 }
 
-// awaitQueue is Queue, but waits for it while it is still being made or opened:
-// until the deadline, the end of ctx or Stop.
+// awaitQueue returns Queue, but waits until deadline, the end of ctx or Stop
+// while the queue is pending.
 func (d *Dispatcher) awaitQueue(ctx context.Context, deadline time.Time) (*queue.Queue, error) {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
@@ -86,8 +86,8 @@ func (d *Dispatcher) awaitQueue(ctx context.Context, deadline time.Time) (*queue
 	}
 }
 
-// Failed is the fault of the queue's flash, after which the box must restart;
-// nil while there is none.
+// Failed returns the fault of the queue's flash, after which the box must
+// restart, or nil.
 func (d *Dispatcher) Failed() error {
 	q, _ := d.Queue()
 	if q == nil {
@@ -96,9 +96,9 @@ func (d *Dispatcher) Failed() error {
 	return q.Fault()
 }
 
-// saveMemoWhenDue writes the throttle's memo in the background, as no delivery
-// may wait for flash to be counted. One writer at a time keeps the memos in
-// their order. The caller holds mu.
+// saveMemoWhenDue writes the throttle's memo in the background, so that no
+// delivery waits for flash. One writer at a time keeps the memos in order. The
+// caller holds mu.
 func (d *Dispatcher) saveMemoWhenDue(now time.Time) {
 	t := d.route.throttle
 	if d.queue == nil || d.savingMemo || !t.MemoDue() {
@@ -107,7 +107,7 @@ func (d *Dispatcher) saveMemoWhenDue(now time.Time) {
 	d.savingMemo = true
 	q, text := d.queue, t.Memo(now)
 	d.running.Go(func() {
-		// A failure shows in Failed, or costs counts after a restart.
+		// Failed reports a failed flash; any other error only loses counts at a restart.
 		_ = d.setMemo(q, text)
 		d.mu.Lock()
 		defer d.mu.Unlock()

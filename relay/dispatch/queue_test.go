@@ -16,15 +16,15 @@ import (
 	"sealpost/relay/spool"
 )
 
-// openWithoutQueue starts the dispatcher anew with no spool to keep mail in.
-func (w *world) openWithoutQueue() {
+// restartWithoutQueue restarts the dispatcher without a queue.
+func (w *harness) restartWithoutQueue() {
 	w.t.Helper()
 	w.close()
 	w.start()
 }
 
-// attach gives it its spool after all.
-func (w *world) attach() {
+// attachQueue opens the spool and sets the dispatcher's queue.
+func (w *harness) attachQueue() {
 	w.t.Helper()
 	opened, _, err := spool.Open(hal.Flash(w.flash), flashKey, spool.Limits{})
 	if err != nil {
@@ -34,9 +34,9 @@ func (w *world) attach() {
 	w.d.SetQueue(queue.New(opened))
 }
 
-// accept gives the message straight to the dispatcher and waits for the answer
+// accept passes a message directly to the dispatcher and waits for the reply
 // until ctx ends.
-func (w *world) accept(ctx context.Context, id string, size int) reply.Reply {
+func (w *harness) accept(ctx context.Context, id string, size int) reply.Reply {
 	e := envelope.Envelope{ID: id, Client: netip.MustParseAddr("10.0.0.9"), Sender: "printer@contoso.com",
 		Recipients: []envelope.Address{"a@x.example"}, Received: time.Now()}
 	in := w.d.Begin(e, int64(size))
@@ -48,61 +48,61 @@ func (w *world) accept(ctx context.Context, id string, size int) reply.Reply {
 	return in.Accept(ctx, e)
 }
 
-func TestAnAttemptThatEndsAfterItsClientWasToldOffChangesNothing(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		defer w.attach()
-		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return 20 * time.Second } })
+func TestAttempt_EndsAfterItsClientWasDeferred(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		defer w.attachQueue()
+		w.upstream.set(func(f *fakeUpstream) { f.delay = func(envelope.Envelope) time.Duration { return 20 * time.Second } })
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if answer := w.accept(ctx, "M1", 100); !answer.Transient() {
-			t.Errorf("answered %s", answer)
+		if r := w.accept(ctx, "M1", 100); !r.Transient() {
+			t.Errorf("got reply %s", r)
 		}
 		time.Sleep(time.Minute)
-		if len(w.far.got()) != 1 || w.d.config.Memory.Used() != 0 {
-			t.Errorf("%d arrived, %d bytes are taken", len(w.far.got()), w.d.config.Memory.Used())
+		if len(w.upstream.accepted()) != 1 || w.d.config.Memory.Used() != 0 {
+			t.Errorf("%d arrived, %d bytes in use", len(w.upstream.accepted()), w.d.config.Memory.Used())
 		}
 	})
 }
 
-func TestASpoolThatOpensLateKeepsWhatClientsWaitFor(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
-		w.openWithoutQueue()
-		w.far.be(func(f *farSide) { f.delay = func(envelope.Envelope) time.Duration { return 3 * time.Minute } })
-		answers := make(chan reply.Reply, 6)
+func TestSetQueue_QueuesMessagesOfWaitingClients(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.restartWithoutQueue()
+		w.upstream.set(func(f *fakeUpstream) { f.delay = func(envelope.Envelope) time.Duration { return 3 * time.Minute } })
+		replies := make(chan reply.Reply, 6)
 		for i := range 6 {
-			go func() { answers <- w.sendAs(fmt.Sprint("W", i), i, 100) }()
+			go func() { replies <- w.sendAs(fmt.Sprint("W", i), i, 100) }()
 		}
 		time.Sleep(time.Minute)
-		if len(answers) > 0 {
-			t.Errorf("answered %s", <-answers)
+		if len(replies) > 0 {
+			t.Errorf("got reply %s", <-replies)
 		}
-		w.attach()
+		w.attachQueue()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if len(answers) != 6 {
-			t.Errorf("%d of 6 clients have their answer", len(answers))
+		if len(replies) != 6 {
+			t.Errorf("got %d replies, want 6", len(replies))
 		}
 		time.Sleep(time.Hour)
-		for range len(answers) {
-			if answer := <-answers; !strings.Contains(answer.Text, "safe in the spool") {
-				t.Errorf("answered %s", answer)
+		for range len(replies) {
+			if r := <-replies; !strings.Contains(r.Text, "is queued") {
+				t.Errorf("got reply %s", r)
 			}
 		}
-		if len(w.far.got()) != 6 || w.kept() != 0 {
-			t.Errorf("%d arrived, %d kept", len(w.far.got()), w.kept())
+		if len(w.upstream.accepted()) != 6 || w.queued() != 0 {
+			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }
 
-func TestAMessageIsEitherKeptOrDeclined(t *testing.T) {
-	inWorld(t, nil, func(w *world) {
+func TestMessage_IsNotFinishedOnceQueued(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
 		m := w.d.newMessage(envelope.Envelope{ID: "M1", Recipients: []envelope.Address{"a@x.example"}, Received: time.Now()}, w.d.config.Memory.NewBuffer())
-		if err := m.keep(w.d.queue); err != nil {
+		if err := m.enqueue(w.d.queue); err != nil {
 			t.Fatal(err)
 		}
 		if m.finish(reply.New(451, 3, 0, "no room")) {
-			t.Error("a kept message was declined")
+			t.Error("finish accepted a reply to a queued message")
 		}
 		_ = w.d.queue.Remove(m.ticket.ID)
 	})

@@ -14,73 +14,73 @@ import (
 
 // Upstream sends messages to the servers of one route.
 type Upstream interface {
-	// Account names whose limits a message counts against; it is empty where the
-	// upstream knows no accounts.
+	// Account returns the account whose limits a message counts against, or ""
+	// if the upstream has no accounts.
 	Account(e envelope.Envelope) string
-	// Deliver offers one message. Once every recipient was answered, shouldSend
+	// Deliver offers one message. After the replies to every RCPT, shouldSend
 	// decides whether the content is sent.
 	Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
-		shouldSend func(answers []reply.Reply) bool) (upstream.Result, error)
+		shouldSend func(replies []reply.Reply) bool) (upstream.Result, error)
 }
 
-// Retry says how often delivery of a message is tried again.
+// Retry is the retry schedule of a message.
 type Retry struct {
 	First   time.Duration // the first pause between two attempts
-	Longest time.Duration // to which the pauses grow
+	Longest time.Duration // the pauses double up to this
 	Age     time.Duration // after which a message is given up
 	Warning time.Duration // after which its sender is notified of the delay
 }
 
 func (r Retry) pauses() throttle.Pauses { return throttle.Pauses{First: r.First, Longest: r.Longest} }
 
-// Route is one way out with everything that belongs to it. The caller fills in
-// the exported fields and passes it to New.
+// Route is a delivery method with its limits, retries and notifications. The
+// caller fills in the exported fields and passes it to New.
 type Route struct {
 	Name     string // for people
 	Upstream Upstream
 	Limits   throttle.Limits
 	Retry    Retry
 	Notify   Notify
-	// Read explains what a server's reply means: it is asked with the message's
-	// sender and who needs the right to send as it, or with neither where only
-	// the kind matters. Replies that it does not know count by their code. Nil is
-	// report.ReadFor.
-	Read report.Reader
+	// Classify explains a server's reply. sender and trustee (the account that
+	// needs Send As permission) are empty where only the kind matters. Replies it
+	// does not know count by their code. Nil means report.ClassifyFor.
+	Classify report.Classifier
 
 	// Guarded by Dispatcher.mu.
 	breaker  *throttle.Breaker
 	throttle *throttle.Throttle
 }
 
-// start returns the route as a dispatcher uses it.
+// start returns a copy of the route with its breaker and throttle.
 func (r Route) start() *Route {
-	if r.Read == nil {
-		r.Read = report.ReadFor
+	if r.Classify == nil {
+		r.Classify = report.ClassifyFor
 	}
 	r.breaker = throttle.NewBreaker(r.Retry.pauses())
 	r.throttle = throttle.New(r.Limits, r.Retry.pauses(), spool.MaxMemo)
 	return &r
 }
 
-// fault is what a reply means where it is not about one message alone.
-func (r *Route) fault(answer reply.Reply) (reading report.Reading, isFault bool) {
-	reading, known := r.Read(answer, "", "")
-	return reading, known && reading.Kind != report.Message
+// fault returns the classification of a reply that does not concern one message
+// alone.
+func (r *Route) fault(serverReply reply.Reply) (class report.Classification, isFault bool) {
+	class, known := r.Classify(serverReply, "", "")
+	return class, known && class.Kind != report.Message
 }
 
-// heldBy is the breaker that holds an account's mail back: of the route's and
-// the account's own the one that has for longer, nil where none does. The
-// caller holds Dispatcher.mu.
+// heldBy returns the breaker that holds an account's mail back, the route's or
+// the account's: the one that tripped first, or nil. The caller holds
+// Dispatcher.mu.
 func (r *Route) heldBy(a *throttle.Account) *throttle.Breaker {
-	whole, own := r.breaker, a.Breaker
+	route, account := r.breaker, a.Breaker
 	switch {
-	case !own.Held() && !whole.Held():
+	case !account.Held() && !route.Held():
 		return nil
-	case !own.Held(), whole.Held() && whole.Hold().Since.Before(own.Hold().Since):
-		return whole
+	case !account.Held(), route.Held() && route.Hold().Since.Before(account.Hold().Since):
+		return route
 	}
-	return own
+	return account
 }
 
-// routeOf is the route by which a message leaves.
+// routeOf returns the route of a message.
 func (d *Dispatcher) routeOf(envelope.Envelope) *Route { return d.route }

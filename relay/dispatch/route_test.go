@@ -10,55 +10,54 @@ import (
 	"sealpost/relay/report"
 )
 
-// readElsewhere is the table of another kind of host: what Exchange Online is
-// known for means nothing to it, and what means nothing there holds all mail
-// back here.
-func readElsewhere(answer reply.Reply, _ envelope.Address, _ string) (report.Reading, bool) {
-	switch answer.Code {
+// classifyOtherHost is the table of another kind of host. It does not know
+// Exchange Online's replies, and classifies 450 as Blocked.
+func classifyOtherHost(r reply.Reply, _ envelope.Address, _ string) (report.Classification, bool) {
+	switch r.Code {
 	case 450:
-		return report.Reading{Kind: report.Blocked, Cause: "this host has blocked us", Cure: "ask its postmaster"}, true
+		return report.Classification{Kind: report.Blocked, Cause: "this host has blocked us", Cure: "ask its postmaster"}, true
 	case 550:
-		return report.Reading{Kind: report.Message, Cause: "this host knows no such mailbox", Cure: "check the address"}, true
+		return report.Classification{Kind: report.Message, Cause: "this host knows no such mailbox", Cure: "check the address"}, true
 	}
-	return report.Reading{}, false
+	return report.Classification{}, false
 }
 
-func TestARouteReadsRepliesByItsOwnTable(t *testing.T) {
-	elsewhere := func(c *setup) { c.Read = readElsewhere }
+func TestRoute_ClassifiesRepliesByItsOwnTable(t *testing.T) {
+	elsewhere := func(c *setup) { c.Classify = classifyOtherHost }
 	for _, c := range []struct {
 		name   string
 		change func(*setup)
-		answer reply.Reply
+		reply  reply.Reply
 		held   string
-		words  string // to the client
+		words  string // in the client's reply
 	}{
-		{"blocked there", elsewhere, reply.New(450, 7, 1, "go away"), "blocked", "this host has blocked us: ask its postmaster"},
-		{"unknown here", nil, reply.New(450, 7, 1, "go away"), "", "safe in the spool"},
-		{"of the message there", elsewhere, denied, "", "this host knows no such mailbox: check the address"},
-		{"of the tenant here", nil, denied, "configuration", "no connector of the tenant matches this box"},
+		{"450 by the other table", elsewhere, reply.New(450, 7, 1, "go away"), "blocked", "this host has blocked us: ask its postmaster"},
+		{"450 by the default table", nil, reply.New(450, 7, 1, "go away"), "", "is queued"},
+		{"550 by the other table", elsewhere, relayDenied, "", "this host knows no such mailbox: check the address"},
+		{"550 by the default table", nil, relayDenied, "configuration", "no connector of the tenant matches this box"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			inWorld(t, c.change, func(w *world) {
-				w.far.be(func(f *farSide) { f.answer = says(c.answer) })
-				if answer := w.send(1, 100); !strings.Contains(answer.Text, c.words) {
-					t.Errorf("answered %s", answer)
+			withHarness(t, c.change, func(w *harness) {
+				w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(c.reply) })
+				if r := w.send(1, 100); !strings.Contains(r.Text, c.words) {
+					t.Errorf("got reply %s", r)
 				}
 				if held := w.d.Status().Held; held != c.held {
-					t.Errorf("held for %q", held)
+					t.Errorf("got held %q, want %q", held, c.held)
 				}
 			})
 		})
 	}
 }
 
-func TestANotificationExplainsRepliesByTheRoutesTable(t *testing.T) {
-	inWorld(t, func(c *setup) { c.Read = readElsewhere }, func(w *world) {
-		w.far.be(func(f *farSide) { f.answer = late(unknown) })
+func TestNotification_ExplainsRepliesByTheRoutesTable(t *testing.T) {
+	withHarness(t, func(c *setup) { c.Classify = classifyOtherHost }, func(w *harness) {
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = deferThenReply(userUnknown) })
 		w.send(1, 100)
 		time.Sleep(5 * time.Minute)
-		got := w.far.got()
+		got := w.upstream.accepted()
 		if len(got) != 1 || !strings.Contains(strings.ReplaceAll(got[0].content, "=\r\n", ""), "knows no such mailbox: check the address.") {
-			t.Errorf("the bounces are %+v", got)
+			t.Errorf("got bounces %+v", got)
 		}
 	})
 }

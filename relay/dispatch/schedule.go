@@ -7,7 +7,7 @@ import (
 	"sealpost/relay/queue"
 )
 
-// kick has run look again at what may begin.
+// kick makes run check again which attempts may start.
 func (d *Dispatcher) kick() {
 	select {
 	case d.wake <- struct{}{}:
@@ -31,10 +31,10 @@ func (d *Dispatcher) run() {
 	}
 }
 
-// start begins every attempt that may begin now, and returns how long nothing
-// more can begin unless something wakes run. more is false after Stop.
+// start begins every attempt that may begin now. It returns how long run may
+// sleep unless woken; more is false after Stop.
 func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
-	const longest = time.Minute
+	const maxWait = time.Minute
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopping {
@@ -44,7 +44,7 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 	r := d.route
 	for len(d.active) < r.throttle.Slots(now) {
 		if !r.breaker.Allows(now) {
-			return r.breaker.RetryAfter(now, longest), true
+			return r.breaker.RetryAfter(now, maxWait), true
 		}
 		a := d.next(r, now)
 		if a == nil {
@@ -52,9 +52,9 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 		}
 		d.begin(a)
 	}
-	wait = longest
-	if limited := r.throttle.RetryAfter(now); limited > 0 {
-		wait = min(wait, limited)
+	wait = maxWait
+	if retryAfter := r.throttle.RetryAfter(now); retryAfter > 0 {
+		wait = min(wait, retryAfter)
 	}
 	if due, found := d.backlog.NextDue(); found {
 		wait = min(wait, max(due.Sub(now), 0)+time.Millisecond)
@@ -62,8 +62,8 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 	return wait, true
 }
 
-// next picks what goes out next over a route: live mail and the backlog in
-// turn. It is nil where nothing may go. The caller holds mu.
+// next picks the next attempt of a route, live mail and the backlog in turn, or
+// nil if nothing may be sent. The caller holds mu.
 func (d *Dispatcher) next(r *Route, now time.Time) *attempt {
 	d.turn++
 	pick := []func(*Route, time.Time) *attempt{d.nextQueued, d.nextLive}
@@ -84,7 +84,7 @@ func (d *Dispatcher) nextLive(r *Route, now time.Time) *attempt {
 	return &attempt{begun: now, route: r, account: r.throttle.Account(m.account, now), message: m, large: m.envelope.Size >= fairqueue.LargeSize}
 }
 
-// nextQueued leaves one connection to small mail, where there is more than one.
+// nextQueued reserves one connection for small mail, if there is more than one.
 func (d *Dispatcher) nextQueued(r *Route, now time.Time) *attempt {
 	largeActive := 0
 	for a := range d.active {
@@ -102,8 +102,8 @@ func (d *Dispatcher) nextQueued(r *Route, now time.Time) *attempt {
 	return &attempt{begun: now, route: r, account: r.throttle.Account(d.backlog.Account(t.ID), now), ticket: t, large: t.Size >= fairqueue.LargeSize}
 }
 
-// begin starts an attempt. While a breaker holds mail back it is the probe, and
-// nothing else goes out beside it. The caller holds mu.
+// begin starts an attempt. While a breaker holds mail back, the attempt is its
+// probe and no other is started. The caller holds mu.
 func (d *Dispatcher) begin(a *attempt) {
 	a.route.breaker.Begin(a)
 	a.account.Breaker.Begin(a)
@@ -122,7 +122,7 @@ func (d *Dispatcher) begin(a *attempt) {
 	})
 }
 
-// end makes room for the next attempt. Calling it again does nothing.
+// end removes an attempt and frees its slot. Calling it again does nothing.
 func (d *Dispatcher) end(a *attempt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -130,7 +130,7 @@ func (d *Dispatcher) end(a *attempt) {
 		return
 	}
 	delete(d.active, a)
-	if a.unused {
+	if a.notOffered {
 		a.account.Cancel()
 	} else {
 		a.account.End(time.Now())
@@ -140,16 +140,15 @@ func (d *Dispatcher) end(a *attempt) {
 	d.kick()
 }
 
-// releaseWaiting has the wanted ones of the clients' messages that wait for
-// their turn kept in the queue. The caller holds mu.
+// releaseWaiting ends the wait of the wanted live messages that have not
+// started, so that they are queued. The caller holds mu.
 func (d *Dispatcher) releaseWaiting(wanted func(*message) bool) {
 	for m, found := d.live.Pop(wanted); found; m, found = d.live.Pop(wanted) {
 		m.stopWaiting()
 	}
 }
 
-// schedule puts a message that lies in the queue on the schedule; its account
-// is empty where it is not known.
+// schedule puts a queued message on the schedule; account is empty if unknown.
 func (d *Dispatcher) schedule(t queue.Ticket, account string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

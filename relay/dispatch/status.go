@@ -10,27 +10,28 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Status is the state of the upstream and the queue at one moment.
+// Status is the state of the upstream and the queue.
 type Status struct {
 	HoldStatus
-	Accounts   []HoldStatus `json:"accounts,omitempty"`   // those whose mail alone is held back
-	Due        int          `json:"due"`                  // messages that wait for their turn
-	Later      int          `json:"later"`                // messages that wait for their time
-	Active     int          `json:"active"`               // attempts under way
+	Accounts   []HoldStatus `json:"accounts,omitempty"`   // accounts whose mail is held back separately
+	Due        int          `json:"due"`                  // messages that may be sent now
+	Later      int          `json:"later"`                // messages that wait for their next attempt
+	Active     int          `json:"active"`               // attempts in progress
 	Slots      int          `json:"slots"`                // attempts that may run at once
 	Recipients int          `json:"recipients"`           // of the last 24 hours
-	Spool      string       `json:"spool,omitempty"`      // why mail cannot be kept; empty where it can
-	SpoolCode  fault.Code   `json:"spool_code,omitempty"` // of that fault, where it has one
+	Spool      string       `json:"spool,omitempty"`      // why mail cannot be queued; empty if it can
+	SpoolCode  fault.Code   `json:"spool_code,omitempty"` // fault code of that, if any
 }
 
-// HoldStatus says why mail is held back; it is zero where none is.
+// HoldStatus describes why mail is held back; the zero value means that it is
+// not.
 type HoldStatus struct {
-	Account string     `json:"account,omitempty"` // whose; empty for all mail
+	Account string     `json:"account,omitempty"` // the account concerned; empty for all mail
 	Held    string     `json:"held,omitempty"`    // the kind of fault
-	Reason  string     `json:"reason,omitempty"`  // in words
-	Code    fault.Code `json:"code,omitempty"`    // of the fault, where it has one
+	Reason  string     `json:"reason,omitempty"`  // for people
+	Code    fault.Code `json:"code,omitempty"`    // fault code, if any
 	Since   time.Time  `json:"since,omitzero"`
-	Next    time.Time  `json:"next,omitzero"` // when the upstream is asked again
+	Next    time.Time  `json:"next,omitzero"` // when the next probe is sent
 }
 
 func holdStatus(account string, b *throttle.Breaker) HoldStatus {
@@ -41,7 +42,7 @@ func holdStatus(account string, b *throttle.Breaker) HoldStatus {
 	return HoldStatus{account, string(h.Kind), h.Reason, h.Code, h.Since, h.Until}
 }
 
-// Status is the state at this moment.
+// Status returns the current state.
 func (d *Dispatcher) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -59,31 +60,31 @@ func (d *Dispatcher) Status() Status {
 	return s
 }
 
-// RetryAll has every message tried now, and the upstream asked at once.
+// RetryAll makes every queued message due now, and probes the upstream at once.
 func (d *Dispatcher) RetryAll() error {
 	return d.retry(func(queue.Ticket) bool { return true })
 }
 
-// Retry has one message tried now, and the upstream asked at once.
+// Retry makes one queued message due now, and probes the upstream at once.
 func (d *Dispatcher) Retry(id queue.ID) error {
 	return d.retry(func(t queue.Ticket) bool { return t.ID == id })
 }
 
-// retry ends the pauses of the wanted messages, which leave the schedule
-// meanwhile: the progress that an attempt saves must not be overwritten with an
-// older one.
+// retry ends the pauses of the wanted messages. They leave the schedule
+// meanwhile, so that the progress saved by an attempt is not overwritten with
+// an older one.
 func (d *Dispatcher) retry(wanted func(queue.Ticket) bool) error {
 	q, err := d.Queue()
 	if q == nil {
 		return err
 	}
 	d.mu.Lock()
-	waiting := d.backlog.TakeLater(wanted)
+	postponed := d.backlog.TakeLater(wanted)
 	d.mu.Unlock()
-	var failed error
-	for _, t := range waiting {
+	var lastErr error
+	for _, t := range postponed {
 		if err := q.MakeDue(t.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
-			failed = err
+			lastErr = err
 		}
 		d.schedule(t, "")
 	}
@@ -95,10 +96,10 @@ func (d *Dispatcher) retry(wanted func(queue.Ticket) bool) error {
 	}
 	d.mu.Unlock()
 	d.kick()
-	return failed
+	return lastErr
 }
 
-// Drop removes a message from the queue for good. Nobody is notified.
+// Drop deletes a message from the queue. No notification is sent.
 func (d *Dispatcher) Drop(item queue.Item) error {
 	q, err := d.Queue()
 	if q == nil {

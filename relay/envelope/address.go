@@ -17,11 +17,11 @@ const (
 	maxDomain    = 255
 )
 
-// ParseAddress checks a mailbox whose local part was already unquoted.
+// ParseAddress validates a mailbox whose local part is already unquoted.
 func ParseAddress(s string) (Address, error) {
 	at := strings.LastIndexByte(s, '@')
 	if at <= 0 {
-		return "", errors.New("an address has the form name@domain")
+		return "", errors.New("want name@domain")
 	}
 	local, domain := s[:at], s[at+1:]
 	switch {
@@ -30,23 +30,22 @@ func ParseAddress(s string) (Address, error) {
 	case len(domain) > maxDomain:
 		return "", fmt.Errorf("the domain is longer than %d characters", maxDomain)
 	case strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) >= 0:
-		return "", errors.New("only plain ASCII characters can be relayed in an address")
+		return "", errors.New("only printable ASCII characters are supported")
 	case strings.Contains(local, "@"):
-		return "", errors.New("an address holds one @")
+		return "", errors.New("more than one @")
 	case !isDomain(domain):
 		return "", fmt.Errorf("%q is not a domain", domain)
 	}
 	return Address(s), nil
 }
 
-// Domain is what stands behind the @, in lower case; it is empty for the null
-// reverse-path.
+// Domain returns the domain in lower case, or "" for the null reverse-path.
 func (a Address) Domain() string {
 	return strings.ToLower(string(a[strings.LastIndexByte(string(a), '@')+1:]))
 }
 
-// Path is the address as MAIL and RCPT want it, in angle brackets and with a
-// quoted local part where it needs one (RFC 5321 section 4.1.2).
+// Path returns the address as in MAIL and RCPT, in angle brackets and with the
+// local part quoted if necessary (RFC 5321 section 4.1.2).
 func (a Address) Path() string {
 	if a == "" {
 		return "<>"
@@ -66,7 +65,7 @@ func isDomain(s string) bool {
 		return ok && err == nil && address.Zone() == ""
 	}
 	for _, label := range strings.Split(s, ".") {
-		if len(label) > 63 || !madeOf(label, labelCharacters) {
+		if len(label) > 63 || !consistsOf(label, labelCharacters) {
 			return false
 		}
 	}
@@ -78,17 +77,17 @@ const (
 	atomCharacters  = labelCharacters + "!#$%&'*+/=?^`{|}~"
 )
 
-// isDotString tells whether a local part needs no quotes.
+// isDotString reports whether a local part needs no quotes.
 func isDotString(s string) bool {
 	for _, atom := range strings.Split(s, ".") {
-		if !madeOf(atom, atomCharacters) {
+		if !consistsOf(atom, atomCharacters) {
 			return false
 		}
 	}
 	return true
 }
 
-func madeOf(s, characters string) bool {
+func consistsOf(s, characters string) bool {
 	foreign := func(r rune) bool { return !strings.ContainsRune(characters, r) }
 	return s != "" && strings.IndexFunc(s, foreign) < 0
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAnAddressIsQuotedWhereSMTPWantsIt(t *testing.T) {
+func TestAddress_IsQuotedAsNeeded(t *testing.T) {
 	for given, want := range map[string]string{
 		"printer@contoso.com":     "<printer@contoso.com>",
 		"scan.to.mail@Contoso.de": "<scan.to.mail@Contoso.de>",
@@ -27,7 +27,7 @@ func TestAnAddressIsQuotedWhereSMTPWantsIt(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoAddressIsRefused(t *testing.T) {
+func TestParseAddress_RejectsInvalidAddresses(t *testing.T) {
 	for _, given := range []string{
 		"", "printer", "@contoso.com", "a@", "a@b@contoso.com", "a@contoso..com", "a@con toso.com",
 		"ä@contoso.com", "a@contösö.com", "a\r\nRCPT TO:<x@y>@contoso.com", "a@b>\r\nDATA",
@@ -40,7 +40,7 @@ func TestWhatIsNoAddressIsRefused(t *testing.T) {
 	}
 }
 
-func TestADomainIsComparedInLowerCase(t *testing.T) {
+func TestDomain_IsLowerCase(t *testing.T) {
 	if got := Address("printer@Contoso.COM").Domain(); got != "contoso.com" {
 		t.Errorf("got %q", got)
 	}

@@ -1,9 +1,9 @@
-// Package header changes whom a message says it is from, in its header
-// (RFC 5322 section 3.6.2), where it may not leave under that name.
+// Package header replaces the author in a message's header (RFC 5322 section
+// 3.6.2), when the message must be sent under another sender.
 //
-// It knows fields and mailboxes as they are written in a header, and passes
-// everything else on as it is. It must not know envelopes, who may send as
-// whom, or where a message goes.
+// It knows fields and mailboxes as written in a header, and leaves everything
+// else unchanged. It must not know envelopes, who may send as whom, or where a
+// message is sent.
 package header
 
 import (
@@ -24,20 +24,20 @@ type Content interface {
 	Size() int64
 }
 
-// Bounds on what is read of a header to change it.
+// Limits for changing a header.
 const (
-	maxHeader = 1 << 20 // octets in all
-	maxField  = 8 << 10 // octets of the author's fields together
+	maxHeader = 1 << 20 // octets in total
+	maxField  = 8 << 10 // octets of the author's fields in total
 	maxEdits  = 16
 )
 
-// ErrTooLarge is the error of a header over the bounds.
-var ErrTooLarge = errors.New("the header is too large to be changed")
+// ErrTooLarge is the error of a header that exceeds the limits.
+var ErrTooLarge = errors.New("header too large to change")
 
-// ReplaceAuthor gives the message with address as its author. The name that the
-// author had is kept, and the address becomes its Reply-To where it has none:
-// that of the From field, or where that has none former, which may be empty. A
-// Sender field goes, since it named who sent for the author.
+// ReplaceAuthor returns the message with address as its author. The author's
+// name is kept. If there is no Reply-To, one is added: the address in From, or
+// else former, which may be empty. A Sender field is removed, because it named
+// the sender for the previous author.
 func ReplaceAuthor(content Content, address, former string) (Content, error) {
 	s := scan{r: bufio.NewReader(content.Open())}
 	if err := s.header(); err != nil {
@@ -45,7 +45,7 @@ func ReplaceAuthor(content Content, address, former string) (Content, error) {
 	}
 	author := parseMailbox(s.from)
 	fields := field("From", author.name, address)
-	if reply := cmp.Or(author.address, usable(former)); !s.replyTo && reply != "" {
+	if reply := cmp.Or(author.address, validAddress(former)); !s.replyTo && reply != "" {
 		fields += field("Reply-To", "", reply)
 	}
 	if s.headless {
@@ -56,17 +56,16 @@ func ReplaceAuthor(content Content, address, former string) (Content, error) {
 		edits = []edit{{}}
 	}
 	edits[0].insert = fields
-	return edited{content, edits, content.Size() + int64(len(fields)) - s.dropped}, nil
+	return editedContent{content, edits, content.Size() + int64(len(fields)) - s.dropped}, nil
 }
 
-// edit is a change at an offset of the message: octets dropped, and a text put
-// in their place.
+// edit is a change at an offset: octets removed and text inserted.
 type edit struct {
 	at, drop int64
 	insert   string
 }
 
-// scan reads a header and notes what of it is to go.
+// scan reads a header and records what to remove.
 type scan struct {
 	r       *bufio.Reader
 	at      int64
@@ -75,15 +74,15 @@ type scan struct {
 	from    []byte // the value of the first From field, unfolded
 	replyTo bool
 	authors int    // From fields so far
-	name    string // of the field at hand, in lower case
+	name    string // of the current field, in lower case
 
-	headless bool // the message begins with its text
+	headless bool // the message begins with its body
 }
 
-// inHeader knows the lines of a header: a field, a folded one, or the first of a
-// mailbox file. Any other is text already, though devices leave out the empty
-// line before it.
-var inHeader = sync.OnceValue(func() *regexp.Regexp {
+// headerLine matches the lines of a header: a field, a folded line, or an mbox
+// "From " line. Anything else is body text, because devices omit the empty line
+// before it.
+var headerLine = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(?:[!-9;-~]*[ \t]*:|[ \t]|From )`)
 })
 
@@ -98,17 +97,17 @@ func (s *scan) header() error {
 			return ErrTooLarge
 		}
 		first := s.at == int64(len(line))
-		if !inHeader().Match(line) || first && isFolded(line) {
+		if !headerLine().Match(line) || first && isFolded(line) {
 			s.headless = first && isText(line)
 			return nil
 		}
-		if err := s.take(line); err != nil {
+		if err := s.addLine(line); err != nil {
 			return err
 		}
 	}
 }
 
-// isText tells a line that nobody could take for a field, or for an empty one.
+// isText reports whether a line is neither a field nor empty.
 func isText(line []byte) bool {
 	return isFolded(line) || len(bytes.TrimRight(line, "\r\n")) > 0 && !bytes.Contains(line, []byte(":"))
 }
@@ -130,8 +129,8 @@ func (s *scan) line() ([]byte, error) {
 
 func isFolded(line []byte) bool { return len(line) > 0 && (line[0] == ' ' || line[0] == '\t') }
 
-// take judges one line of the header, which ends at s.at.
-func (s *scan) take(line []byte) error {
+// addLine processes one header line, which ends at s.at.
+func (s *scan) addLine(line []byte) error {
 	folded := isFolded(line)
 	if !folded {
 		name, _, _ := bytes.Cut(line, []byte(":"))
@@ -150,7 +149,7 @@ func (s *scan) take(line []byte) error {
 	return s.drop(int64(len(line)))
 }
 
-// value is what a line adds to its field's.
+// value returns the part of the field's value in a line.
 func value(line []byte, folded bool) []byte {
 	line = bytes.TrimRight(line, "\r\n")
 	if folded {
@@ -160,7 +159,7 @@ func value(line []byte, folded bool) []byte {
 	return after
 }
 
-// drop notes that the line before s.at goes.
+// drop records that the line before s.at is removed.
 func (s *scan) drop(size int64) error {
 	if s.dropped += size; s.dropped > maxField {
 		return ErrTooLarge
@@ -177,34 +176,34 @@ func (s *scan) drop(size int64) error {
 	return nil
 }
 
-// edited is content with changes.
-type edited struct {
+// editedContent is content with edits applied.
+type editedContent struct {
 	Content
 	edits []edit
 	size  int64
 }
 
 // Size implements Content.
-func (e edited) Size() int64 { return e.size }
+func (e editedContent) Size() int64 { return e.size }
 
 // Open implements Content.
-func (e edited) Open() io.Reader {
+func (e editedContent) Open() io.Reader {
 	source, at := e.Content.Open(), int64(0)
 	var parts []io.Reader
 	for _, change := range e.edits {
-		parts = append(parts, io.LimitReader(source, change.at-at), strings.NewReader(change.insert), &skip{source, change.drop})
+		parts = append(parts, io.LimitReader(source, change.at-at), strings.NewReader(change.insert), &skipReader{source, change.drop})
 		at = change.at + change.drop
 	}
 	return io.MultiReader(append(parts, source)...)
 }
 
-// skip reads octets that nobody gets.
-type skip struct {
+// skipReader skips n octets of source.
+type skipReader struct {
 	source io.Reader
 	n      int64
 }
 
-func (s *skip) Read([]byte) (int, error) {
+func (s *skipReader) Read([]byte) (int, error) {
 	n, err := io.CopyN(io.Discard, s.source, s.n)
 	s.n -= n
 	if err == nil {

@@ -34,7 +34,7 @@ func replaced(t *testing.T, message, former string) string {
 	return string(got)
 }
 
-func TestTheAuthorIsReplacedAndKeepsHisNameAndHisReplies(t *testing.T) {
+func TestReplaceAuthor_KeepsNameAndReplyTo(t *testing.T) {
 	const body = "\r\nFrom: not a field\r\n"
 	for given, want := range map[string]string{
 		"From: old@x.example\r\nTo: b@y.example\r\n":                            "From: printer@contoso.com\r\nReply-To: old@x.example\r\nTo: b@y.example\r\n",
@@ -59,7 +59,7 @@ func TestTheAuthorIsReplacedAndKeepsHisNameAndHisReplies(t *testing.T) {
 	}
 }
 
-func TestATextThatNoEmptyLinePartsFromItsHeaderIsLeftAsItIs(t *testing.T) {
+func TestReplaceAuthor_LeavesTextWithoutSeparator(t *testing.T) {
 	for given, want := range map[string]string{
 		"From: old@x.example\r\nThe UPS says\r\nSender: battery\r\nFrom: 230 V\r\n": "From: printer@contoso.com\r\nReply-To: old@x.example\r\nThe UPS says\r\nSender: battery\r\nFrom: 230 V\r\n",
 		"The UPS says: on battery\r\nFrom: 230 V\r\n":                               "From: printer@contoso.com\r\nThe UPS says: on battery\r\nFrom: 230 V\r\n",
@@ -71,7 +71,7 @@ func TestATextThatNoEmptyLinePartsFromItsHeaderIsLeftAsItIs(t *testing.T) {
 	}
 }
 
-func TestAMessageWithoutABodyIsChangedToo(t *testing.T) {
+func TestReplaceAuthor_ChangesAMessageWithoutBody(t *testing.T) {
 	for given, want := range map[string]string{
 		"":                        "From: printer@contoso.com\r\n",
 		"From: old@x.example\r\n": "From: printer@contoso.com\r\nReply-To: old@x.example\r\n",
@@ -82,7 +82,7 @@ func TestAMessageWithoutABodyIsChangedToo(t *testing.T) {
 	}
 }
 
-func TestALongNameIsFoldedAndOneTooLongLeftOut(t *testing.T) {
+func TestReplaceAuthor_FoldsALongName(t *testing.T) {
 	if got := replaced(t, "From: "+strings.Repeat("n", 100)+" <a@x.example>\r\n\r\n", ""); !strings.HasPrefix(got, "From: "+strings.Repeat("n", 100)+"\r\n <"+used+">\r\n") {
 		t.Errorf("got %q", got)
 	}
@@ -91,7 +91,7 @@ func TestALongNameIsFoldedAndOneTooLongLeftOut(t *testing.T) {
 	}
 }
 
-func TestAHeaderOverTheBoundsIsNotChanged(t *testing.T) {
+func TestReplaceAuthor_RejectsALargeHeader(t *testing.T) {
 	for name, header := range map[string]string{
 		"a header without end": strings.Repeat("X: y\r\n", maxHeader),
 		"a line without end":   strings.Repeat("x", 2*maxHeader),
@@ -108,7 +108,7 @@ type broken struct{ text }
 
 func (broken) Open() io.Reader { return iotest.ErrReader(errors.New("flash")) }
 
-func TestWhatCannotBeReadIsNotChanged(t *testing.T) {
+func TestReplaceAuthor_ReturnsReadErrors(t *testing.T) {
 	if _, err := ReplaceAuthor(broken{}, used, ""); err == nil || errors.Is(err, ErrTooLarge) {
 		t.Errorf("got %v", err)
 	}

@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// mailbox is the first one of a field.
+// mailbox is the first mailbox of a field.
 type mailbox struct {
-	name    string // as it was written; empty where there is none
-	address string // as it may stand in a field again; empty where there is none such
+	name    string // as written; may be empty
+	address string // valid for use in a field; may be empty
 }
 
 // word is one of a display name (RFC 5322 section 3.2.5): quoted, or of what
@@ -18,44 +18,44 @@ type mailbox struct {
 const word = `(?:"(?:[^"\\\x00-\x1f]|\\[^\x00-\x1f])*"|[^\x00-\x20"(),:;<>@\[\]\\\x7f]+)`
 
 var (
-	named = sync.OnceValue(func() *regexp.Regexp {
+	namedMailbox = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^[ \t]*(` + word + `(?:[ \t]*` + word + `)*)?[ \t]*<([^<>\s]*)>`)
 	})
-	bare = sync.OnceValue(func() *regexp.Regexp {
+	bareMailbox = sync.OnceValue(func() *regexp.Regexp {
 		return regexp.MustCompile(`^[ \t]*([^\s<>,;:"()]+)`)
 	})
 )
 
-// parseMailbox reads the first mailbox of a field's value. What it does not
-// understand it leaves out.
+// parseMailbox parses the first mailbox of a field's value. Parts that it does
+// not understand are omitted.
 func parseMailbox(value []byte) mailbox {
-	if m := named().FindSubmatch(value); m != nil {
-		return mailbox{name: strings.Join(strings.FieldsFunc(string(m[1]), isTabOrControl), " "), address: usable(string(m[2]))}
+	if m := namedMailbox().FindSubmatch(value); m != nil {
+		return mailbox{name: strings.Join(strings.FieldsFunc(string(m[1]), isControl), " "), address: validAddress(string(m[2]))}
 	}
-	if m := bare().FindSubmatch(value); m != nil {
-		return mailbox{address: usable(string(m[1]))}
+	if m := bareMailbox().FindSubmatch(value); m != nil {
+		return mailbox{address: validAddress(string(m[1]))}
 	}
 	return mailbox{}
 }
 
-func isTabOrControl(r rune) bool { return r < ' ' || r == 0x7f }
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// addressed is an address that stands in a field as it is: what else is allowed
-// there is too rare to be worth its dangers.
-var addressed = sync.OnceValue(func() *regexp.Regexp {
+// addressPattern matches addresses that need no quoting; the others are too
+// rare to be worth the risk.
+var addressPattern = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+/=?^_{|}~.` + "`" + `-]{1,64}@[A-Za-z0-9_.-]{1,255}$`)
 })
 
-// usable is an address that may stand in a field, or nothing.
-func usable(address string) string {
-	if addressed().MatchString(address) {
+// validAddress returns the address if it may be used in a field, else "".
+func validAddress(address string) string {
+	if addressPattern().MatchString(address) {
 		return address
 	}
 	return ""
 }
 
-// field writes a field of one mailbox, its address on a line of its own where
-// the name is long. A name too long for a line is left out.
+// field returns a field with one mailbox; the address is on its own line if the
+// name is long. A name that is too long for a line is omitted.
 func field(title, name, address string) string {
 	const long, tooLong = 60, 500
 	switch {

@@ -5,39 +5,38 @@ import (
 	"log/slog"
 )
 
-// Text gives a handler that writes one readable line an event. With
-// conversation, the lines of the SMTP dialogue with the upstream are written
-// too.
+// Text returns a handler that writes one readable line per event. With
+// conversation, it includes the SMTP dialogue with the upstream.
 func Text(w io.Writer, conversation bool) slog.Handler {
 	o := options(conversation)
 	o.ReplaceAttr = func(groups []string, attr slog.Attr) slog.Attr {
-		if len(groups) > 0 && saidByCertificate[attr.Key] {
+		if len(groups) > 0 && certificateAttrs[attr.Key] {
 			return slog.Attr{}
 		}
-		return inPlainWords(groups, attr)
+		return replaceAttr(groups, attr)
 	}
 	return slog.NewTextHandler(w, o)
 }
 
-// JSON gives a handler that writes one JSON object an event and line.
+// JSON returns a handler that writes one JSON object per event and line.
 func JSON(w io.Writer, conversation bool) slog.Handler {
 	return slog.NewJSONHandler(w, options(conversation))
 }
 
-// saidByCertificate are fields of a connection that its certificate line says
-// in words; for a reader once is enough.
-var saidByCertificate = map[string]bool{"requested": true, "shown": true, "key": true}
+// certificateAttrs are the attributes of a connection that its certificate line
+// already contains; the text log omits them.
+var certificateAttrs = map[string]bool{"requested": true, "shown": true, "key": true}
 
 func options(conversation bool) *slog.HandlerOptions {
 	level := slog.LevelInfo
 	if conversation {
 		level = levelConversation
 	}
-	return &slog.HandlerOptions{Level: level, ReplaceAttr: inPlainWords}
+	return &slog.HandlerOptions{Level: level, ReplaceAttr: replaceAttr}
 }
 
-// inPlainWords names the event's own fields as a reader of a mail log expects.
-func inPlainWords(groups []string, attr slog.Attr) slog.Attr {
+// replaceAttr adjusts the built-in attributes for a mail log.
+func replaceAttr(groups []string, attr slog.Attr) slog.Attr {
 	if len(groups) > 0 {
 		return attr
 	}

@@ -1,8 +1,8 @@
-// Package journal records what happens to mail, one method for each event, so
-// that the log, the live monitor and the counters agree by construction.
+// Package journal records what happens to mail, with one method for each event,
+// so that the log, the live monitor and the counters always agree.
 //
-// It knows the events and how they are written. It must never be given
-// content, passwords or tokens, and it decides nothing.
+// It knows the events and how they are written. It must never be given content,
+// passwords or tokens, and it decides nothing.
 package journal
 
 import (
@@ -14,22 +14,23 @@ import (
 	"time"
 )
 
-// Level of the lines of the conversation with the upstream. They are always
-// kept in memory and written to the log where the settings ask for them.
+// levelConversation is the level of the SMTP dialogue with the upstream. It is
+// always kept in memory, and logged if the settings say so.
 const levelConversation = slog.LevelDebug
 
-// Counters are running totals since the start.
+// Counters are totals since the start.
 type Counters struct {
-	Received   atomic.Int64 // messages taken in full from clients
-	Delivered  atomic.Int64 // messages the upstream took
-	Refused    atomic.Int64 // messages answered 5yz after DATA
-	Deferred   atomic.Int64 // messages answered 4yz after DATA
-	Kept       atomic.Int64 // messages answered 250 from the spool
-	GivenUp    atomic.Int64 // recipients of kept messages that will not get theirs
-	Signatures atomic.Int64 // made with the client certificate's key
+	Received   atomic.Int64 // messages received from clients
+	Delivered  atomic.Int64 // messages delivered to the upstream
+	Refused    atomic.Int64 // messages with a 5yz reply after DATA
+	Deferred   atomic.Int64 // messages with a 4yz reply after DATA
+	Kept       atomic.Int64 // messages queued with a 250 reply
+	GivenUp    atomic.Int64 // recipients of queued messages given up
+	Signatures atomic.Int64 // with the client certificate's key
 }
 
-// Journal takes events from every part of the relay, at the same time.
+// Journal records events from all parts of the relay. It is safe for concurrent
+// use.
 type Journal struct {
 	Counters Counters
 
@@ -37,13 +38,13 @@ type Journal struct {
 	recent *ring
 }
 
-// New gives a journal that writes to log and keeps the newest events in
-// memory. Every event's attributes are bounded before they reach either.
+// New returns a journal that writes to log and keeps the newest events in
+// memory. Attributes are truncated for both.
 func New(log slog.Handler) *Journal {
-	return &Journal{log: log, recent: newRing(keptEvents)}
+	return &Journal{log: log, recent: newRing(ringSize)}
 }
 
-// Discard gives a journal that writes nowhere.
+// Discard returns a journal without a log.
 func Discard() *Journal { return New(slog.DiscardHandler) }
 
 func (j *Journal) event(level slog.Level, name Event, attrs ...slog.Attr) {
@@ -58,10 +59,10 @@ func (j *Journal) event(level slog.Level, name Event, attrs ...slog.Attr) {
 	}
 }
 
-// bounded cuts what a stranger may have made long.
+// bounded truncates attributes that contain foreign text.
 func bounded(attr slog.Attr) slog.Attr {
 	if attr.Value.Kind() == slog.KindString {
-		if text := attr.Value.String(); len(text) > clipped {
+		if text := attr.Value.String(); len(text) > maxText {
 			attr.Value = slog.StringValue(clip(text))
 		}
 		return attr
@@ -83,26 +84,26 @@ func bounded(attr slog.Attr) slog.Attr {
 	return attr
 }
 
-// clipped is the length to which texts are cut, in octets.
-const clipped = 512
+// maxText is the length to which texts are truncated, in octets.
+const maxText = 512
 
 func clip(text string) string {
-	if len(text) <= clipped {
+	if len(text) <= maxText {
 		return text
 	}
-	return strings.ToValidUTF8(text[:clipped], "") + "…"
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
-// keptEvents is how many events stay in memory: about 2 MiB of ordinary ones,
-// some 40 MiB were every text in every one as long as it may be.
-const keptEvents = 4096
+// ringSize is how many events stay in memory: about 2 MiB typically, 40 MiB at
+// most.
+const ringSize = 4096
 
-// ring keeps the newest events and wakes those who follow them.
+// ring keeps the newest events and wakes followers.
 type ring struct {
 	mu      sync.Mutex
 	records []slog.Record
-	next    uint64        // number of the event to come
-	changed chan struct{} // made for the first who waits
+	next    uint64        // number of the next event
+	changed chan struct{} // closed by the next event; nil while nobody waits
 }
 
 func newRing(size int) *ring {
@@ -120,8 +121,8 @@ func (r *ring) add(record slog.Record) {
 	}
 }
 
-// since gives the kept events from number on, the number that follows them,
-// and a channel that is closed when there are more.
+// since returns the events from number on, the next number, and a channel that
+// is closed at the next event.
 func (r *ring) since(number uint64) (records []slog.Record, next uint64, changed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -137,14 +138,14 @@ func (r *ring) since(number uint64) (records []slog.Record, next uint64, changed
 	return records, r.next, r.changed
 }
 
-// Replay writes the kept events to sink, oldest first.
+// Replay writes the events in memory to sink, oldest first.
 func (j *Journal) Replay(ctx context.Context, sink slog.Handler) error {
 	records, _, _ := j.recent.since(0)
 	return handleAll(ctx, sink, records)
 }
 
-// Follow writes the kept events to sink and goes on with new ones until ctx
-// ends or sink fails. A follower too slow for the ring misses the oldest.
+// Follow writes the events in memory to sink and then new ones, until ctx ends
+// or sink fails. A slow follower misses the oldest.
 func (j *Journal) Follow(ctx context.Context, sink slog.Handler) error {
 	for number := uint64(0); ; {
 		records, next, changed := j.recent.since(number)

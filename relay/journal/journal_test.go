@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestAnEventIsOneLineWhateverAStrangerSays(t *testing.T) {
+func TestEvent_IsOneLine(t *testing.T) {
 	for name, format := range map[string]func(*bytes.Buffer) *Journal{
 		"text": func(b *bytes.Buffer) *Journal { return New(Text(b, true)) },
 		"JSON": func(b *bytes.Buffer) *Journal { return New(JSON(b, true)) },
@@ -29,7 +29,7 @@ func TestAnEventIsOneLineWhateverAStrangerSays(t *testing.T) {
 		j.Received(envelope.Envelope{ID: "1", Hello: "x\nevent=delivered\x1b[2J" + strings.Repeat("y", 100_000), Sender: "a@b.example"})
 		long := strings.Repeat("é", 100_000)
 		j.Connected(Connection{Peer: long, Authorities: []string{long, long}}, 0)
-		j.Conversation("C").Heard("220 \nforged")
+		j.Conversation("C").Received("220 \nforged")
 		lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
 		if len(lines) != 3 || log.Len() > 8000 || strings.Contains(log.String(), "\x1b") {
 			t.Errorf("%s: %d lines, %d bytes: %.300q", name, len(lines), log.Len(), log.String())
@@ -37,7 +37,7 @@ func TestAnEventIsOneLineWhateverAStrangerSays(t *testing.T) {
 	}
 }
 
-func TestTheConversationIsLoggedOnlyWhenAskedFor(t *testing.T) {
+func TestConversation_IsLoggedOnRequest(t *testing.T) {
 	var log bytes.Buffer
 	j := New(Text(&log, false))
 	j.Conversation("C").Sent("EHLO x")
@@ -46,7 +46,7 @@ func TestTheConversationIsLoggedOnlyWhenAskedFor(t *testing.T) {
 	}
 }
 
-func TestADeliveryCarriesTheWholeRecordOfItsConnection(t *testing.T) {
+func TestDelivered_RecordsTheConnection(t *testing.T) {
 	var log bytes.Buffer
 	c := Connection{ID: "C1", Host: "mx", Address: "192.0.2.1:25", TLS: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Peer: "CN=mx",
 		Issuer: "CN=ca", Requested: true, Authorities: []string{"CN=ca"}, Shown: "CN=relay", Key: "tpm-resident", Account: "a@contoso.com", Mechanism: "XOAUTH2"}
@@ -69,16 +69,16 @@ func TestADeliveryCarriesTheWholeRecordOfItsConnection(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfTheJournalIsBounded(t *testing.T) {
+func TestJournal_LimitsItsMemory(t *testing.T) {
 	j := Discard()
-	for range 3 * keptEvents {
+	for range 3 * ringSize {
 		j.Started("x", "y")
 	}
 	var log bytes.Buffer
 	if err := j.Replay(context.Background(), Text(&log, false)); err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Count(log.String(), "\n"); lines != keptEvents {
+	if lines := strings.Count(log.String(), "\n"); lines != ringSize {
 		t.Errorf("%d events are kept", lines)
 	}
 }
@@ -101,7 +101,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-func TestAFollowerSeesEveryEventInOrderAndLeavesWhenItLikes(t *testing.T) {
+func TestFollow_ReturnsEventsInOrder(t *testing.T) {
 	j := Discard()
 	ctx, cancel := context.WithCancel(context.Background())
 	var seen lines
@@ -125,7 +125,7 @@ func TestAFollowerSeesEveryEventInOrderAndLeavesWhenItLikes(t *testing.T) {
 	}
 }
 
-func TestSignaturesAreCounted(t *testing.T) {
+func TestSigned_CountsSignatures(t *testing.T) {
 	j := Discard()
 	j.Signed("C", "tpm-resident", nil, time.Millisecond)
 	j.Signed("C", "tpm-resident", errors.New("TPM absent"), time.Millisecond)

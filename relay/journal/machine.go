@@ -5,43 +5,43 @@ import (
 	"time"
 )
 
-// BoardStarted records that PID 1 runs, and on what.
+// BoardStarted records the start of PID 1.
 func (j *Journal) BoardStarted(board, serial, version string) {
 	j.event(slog.LevelInfo, EventBoardStarted, slog.String("board", board), slog.String("serial", serial), slog.String("version", version))
 }
 
-// MachineFault records a part of the machine that does not do as it should.
+// MachineFault records a fault of a part of the machine.
 func (j *Journal) MachineFault(part string, cause error) {
 	j.event(slog.LevelError, EventFault, withCause(cause, slog.String("part", part))...)
 }
 
-// ProcessStarted records a child process.
+// ProcessStarted records the start of a child process.
 func (j *Journal) ProcessStarted(name string, pid int, uptime time.Duration) {
 	j.event(slog.LevelInfo, EventProcessStarted, slog.String("name", name), slog.Int("pid", pid), slog.String("uptime", uptime.Round(time.Millisecond).String()))
 }
 
-// ProcessEnded records the end of a child process, the last it said, and when
-// it is started again.
+// ProcessEnded records the exit of a child process, its last output, and when
+// it is restarted.
 func (j *Journal) ProcessEnded(name, words, last string, pause time.Duration) {
 	j.event(slog.LevelError, EventProcessEnded, slog.String("name", name), slog.String("how", words),
-		slog.String("last", lastOf(last)), slog.String("again in", pause.String()))
+		slog.String("last", tail(last)), slog.String("again in", pause.String()))
 }
 
-// RelayServes records that a relay answers its clients, and when.
+// RelayServes records that the relay serves clients.
 func (j *Journal) RelayServes(uptime time.Duration) {
 	j.event(slog.LevelInfo, EventRelayServes, slog.String("uptime", uptime.Round(time.Millisecond).String()))
 }
 
-// lastOf is the end of what a process said, as long as a text may be.
-func lastOf(text string) string { return text[max(0, len(text)-clipped):] }
+// tail returns the end of a process's output, at most maxText octets.
+func tail(text string) string { return text[max(0, len(text)-maxText):] }
 
-// Unwell records why the box is not of use, and what is done about it.
+// Unwell records a failed health check and what is done about it.
 func (j *Journal) Unwell(wrong error, cure string) {
 	j.event(slog.LevelError, EventUnwell, slog.String("wrong", wrong.Error()), slog.String("cure", cure))
 }
 
-// SettingsApplied records that new settings are in force; where trial is above
-// zero they go back after it unless somebody confirms them.
+// SettingsApplied records that new settings are in force. With a trial above
+// zero they are rolled back unless confirmed in that time.
 func (j *Journal) SettingsApplied(trial time.Duration) {
 	attrs := []slog.Attr{}
 	if trial > 0 {
@@ -50,8 +50,7 @@ func (j *Journal) SettingsApplied(trial time.Duration) {
 	j.event(slog.LevelInfo, EventSettingsApplied, attrs...)
 }
 
-// SettingIgnored records a stored setting that this version does not know, and
-// works without.
+// SettingIgnored records a stored setting unknown to this version.
 func (j *Journal) SettingIgnored(words string) {
 	j.event(slog.LevelWarn, EventSettingIgnored, slog.String("words", words))
 }
@@ -59,7 +58,7 @@ func (j *Journal) SettingIgnored(words string) {
 // SettingsRolledBack records that settings on trial were not confirmed.
 func (j *Journal) SettingsRolledBack() { j.event(slog.LevelWarn, EventSettingsRolledBack) }
 
-// Network records how the box is on the network.
+// Network records the network configuration.
 func (j *Journal) Network(method string, addresses []string, trouble string) {
 	level := slog.LevelInfo
 	if trouble != "" {
@@ -73,22 +72,22 @@ func (j *Journal) ClockStepped(offset time.Duration, from string) {
 	j.event(slog.LevelInfo, EventClockSet, slog.String("step", offset.Round(time.Millisecond).String()), slog.String("from", from))
 }
 
-// ClockDoubted records why no time that was offered is believed.
+// ClockDoubted records why no time source is trusted.
 func (j *Journal) ClockDoubted(cause error) {
 	j.event(slog.LevelWarn, EventClockNotTrusted, withCause(cause)...)
 }
 
-// FactoryReset records that everything stored is being erased, and who asked.
+// FactoryReset records a factory reset and who requested it.
 func (j *Journal) FactoryReset(by string) {
 	j.event(slog.LevelWarn, EventFactoryReset, slog.String("by", by))
 }
 
-// Restarting records that the box restarts, and who asked.
+// Restarting records a restart of the box and who requested it.
 func (j *Journal) Restarting(by string) {
 	j.event(slog.LevelWarn, EventRestarting, slog.String("by", by))
 }
 
-// Stick records what became of a USB stick.
+// Stick records the result of a USB stick.
 func (j *Journal) Stick(result string) {
 	j.event(slog.LevelInfo, EventStick, slog.String("result", result))
 }

@@ -11,8 +11,7 @@ import (
 	"sealpost/hal/fault"
 )
 
-// Event names one kind of event. The names appear in every log: they are never
-// changed.
+// Event names one kind of event. The names appear in logs and never change.
 type Event string
 
 // The events.
@@ -75,8 +74,8 @@ const (
 	EventSMTP                         Event = "smtp"
 )
 
-// Record is an event as it is read back from a journal in JSON. Fields that an
-// event does not have are empty.
+// Record is an event read from a JSON journal. Fields that an event lacks are
+// empty.
 type Record struct {
 	Time     time.Time
 	Event    Event
@@ -93,8 +92,8 @@ type Record struct {
 	Upstream struct{ Host, Address, TLS, Certificate, Account string }
 }
 
-// Read gives the events of a journal in JSON until it ends, with an error where
-// it breaks off. A line that is no event is passed over.
+// Read returns the events of a JSON journal until its end, with an error if it
+// is cut off. Lines that are not events are skipped.
 func Read(stream io.Reader) iter.Seq2[Record, error] {
 	const maxLine = 64 << 10
 	return func(yield func(Record, error) bool) {
@@ -114,7 +113,7 @@ func Read(stream io.Reader) iter.Seq2[Record, error] {
 	}
 }
 
-// withCause adds an error to attributes: its text, and the code of its fault.
+// withCause adds an error's text and fault code to attributes.
 func withCause(cause error, attrs ...slog.Attr) []slog.Attr {
 	attrs = append(attrs, slog.String("cause", cause.Error()))
 	if code := fault.CodeOf(cause); code != "" {

@@ -8,30 +8,30 @@ import (
 	"sealpost/hal/fault"
 )
 
-// Connection is what is known of one connection to the upstream: the record
-// that each delivery over it carries.
+// Connection describes one connection to the upstream; it is part of each
+// delivery's event.
 type Connection struct {
-	ID      string // tells connections apart in the journal
-	Host    string // name that was asked for and verified
-	Address string // IP address and port that were reached
+	ID      string // identifies the connection in the journal
+	Host    string // verified host name
+	Address string // IP address and port
 
 	TLS     string // protocol version, such as "TLS 1.3"
 	Cipher  string
 	Peer    string // subject of the server's certificate
 	Issuer  string
-	Resumed bool // the TLS session was taken up again without a signature
+	Resumed bool // the TLS session was resumed, without a signature
 
-	Requested   bool     // the server asked for a certificate
-	Authorities []string // the CAs it named as acceptable; empty means any
-	Shown       string   // subject of the certificate shown; empty if none was
-	Key         string   // how the key of that certificate is protected
+	Requested   bool     // the server requested a certificate
+	Authorities []string // acceptable CAs named by the server; empty means any
+	Shown       string   // subject of the certificate sent; empty if none
+	Key         string   // how the certificate's key is protected
 
 	Account   string // mailbox that logged in; empty without a login
-	Mechanism string // of SASL, by which it did
+	Mechanism string // SASL mechanism
 }
 
-// Certificate says in one line whether our certificate was asked for and
-// shown.
+// Certificate describes in one line whether our certificate was requested and
+// sent.
 func (c Connection) Certificate() string {
 	switch {
 	case !c.Requested:
@@ -58,19 +58,19 @@ func (c Connection) attr() slog.Attr {
 	return slog.Group("upstream", attrs...)
 }
 
-// Connected records a connection on which mail may now be sent.
+// Connected records a connection that is ready for mail.
 func (j *Journal) Connected(c Connection, lasted time.Duration) {
 	j.event(slog.LevelInfo, EventUpstreamConnected, tookAttr(lasted), c.attr())
 }
 
-// ConnectFailed records a connection that did not come about.
+// ConnectFailed records a failed connection.
 func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) {
 	j.event(slog.LevelWarn, EventUpstreamNotConnected, slog.String("host", host),
 		slog.String("cause", cause.Error()), tookAttr(lasted))
 }
 
-// UpstreamHeld records that the upstream takes no mail for now, of that account
-// or where it has no name of any, and when it is asked again.
+// UpstreamHeld records that mail is held back, of that account or, if empty,
+// all mail, and when the next probe is sent.
 func (j *Journal) UpstreamHeld(account, kind, words string, code fault.Code, until time.Time) {
 	attrs := append(accountAttr(account), slog.String("kind", kind), slog.String("words", words))
 	if code != "" {
@@ -79,7 +79,7 @@ func (j *Journal) UpstreamHeld(account, kind, words string, code fault.Code, unt
 	j.event(slog.LevelError, EventUpstreamHeld, append(attrs, slog.String("until", until.Format(time.RFC3339)))...)
 }
 
-// UpstreamResumed records that the upstream takes that mail again.
+// UpstreamResumed records that the mail is sent again.
 func (j *Journal) UpstreamResumed(account string) {
 	j.event(slog.LevelInfo, EventUpstreamResumed, accountAttr(account)...)
 }
@@ -102,8 +102,7 @@ func (j *Journal) Signed(connection, protection string, cause error, lasted time
 	j.event(slog.LevelInfo, EventSignature, append(attrs, slog.Int64("total", total))...)
 }
 
-// TokenRequested records a request for an access token, and with what the box
-// identified itself.
+// TokenRequested records a request for an access token and its grant.
 func (j *Journal) TokenRequested(grant string, cause error, lasted time.Duration) {
 	attrs := []slog.Attr{slog.String("grant", grant), tookAttr(lasted)}
 	if cause != nil {
@@ -113,22 +112,22 @@ func (j *Journal) TokenRequested(grant string, cause error, lasted time.Duration
 	j.event(slog.LevelInfo, EventAccessToken, attrs...)
 }
 
-// Conversation is the SMTP dialogue on one connection, line by line.
+// Conversation records the SMTP dialogue on one connection.
 type Conversation struct {
 	journal    *Journal
 	connection string
 }
 
-// Conversation begins the record of a dialogue.
+// Conversation starts the record of a dialogue.
 func (j *Journal) Conversation(connection string) Conversation {
 	return Conversation{j, connection}
 }
 
-// Sent records a line of ours; content is described in brackets, never given.
+// Sent records a line sent; content is described in brackets.
 func (c Conversation) Sent(line string) { c.line(">", line) }
 
-// Heard records a line of the server's.
-func (c Conversation) Heard(line string) { c.line("<", line) }
+// Received records a line received.
+func (c Conversation) Received(line string) { c.line("<", line) }
 
 func (c Conversation) line(direction, line string) {
 	c.journal.event(levelConversation, EventSMTP, slog.String("connection", c.connection),

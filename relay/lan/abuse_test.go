@@ -13,30 +13,30 @@ import (
 	"sealpost/relay/reply"
 )
 
-const beginning = "EHLO x\r\nMAIL FROM:<a@contoso.com>\r\nRCPT TO:<b@fabrikam.example>\r\n"
+const mailCommands = "EHLO x\r\nMAIL FROM:<a@contoso.com>\r\nRCPT TO:<b@fabrikam.example>\r\n"
 
-func TestHalfAMessageIsNeverTaken(t *testing.T) {
+func TestSession_RejectsATruncatedMessage(t *testing.T) {
 	for _, part := range []string{"DATA\r\nhalf a mess", "BDAT 5000\r\nhalf a chunk", "BDAT 5000 LAST\r\nhalf a chunk", "BDAT 4\r\nhalfBDAT 9 LAST\r\n a chu"} {
-		d := &desk{}
+		d := &fakeAcceptor{}
 		s, address := start(t, d, nil)
 		for _, secure := range []bool{false, true} {
 			conn := dial(t, address)
 			if secure {
 				conn = startTLS(t, conn)
 			}
-			_, _ = io.WriteString(conn, beginning+part)
+			_, _ = io.WriteString(conn, mailCommands+part)
 			_ = conn.Close()
 		}
 		if err := s.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 		if envelopes, contents := d.messages(); len(envelopes) != 0 {
-			t.Errorf("%q was taken as %q", part, contents)
+			t.Errorf("%q: got message %q, want none", part, contents)
 		}
 	}
 }
 
-// startTLS goes over to TLS and hangs up without a farewell when it is closed.
+// startTLS switches to TLS; closing the connection sends no close_notify.
 func startTLS(t *testing.T, conn net.Conn) net.Conn {
 	t.Helper()
 	r := bufio.NewReader(conn)
@@ -49,33 +49,33 @@ func startTLS(t *testing.T, conn net.Conn) net.Conn {
 	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 }
 
-func TestContentCannotContinueOurTraceField(t *testing.T) {
-	d := &desk{}
+func TestTraceField_IsNotContinuedByContent(t *testing.T) {
+	d := &fakeAcceptor{}
 	_, address := start(t, d, nil)
 	conn := dial(t, address)
-	_, _ = io.WriteString(conn, beginning+"DATA\r\n\tby forged.example\r\n.\r\nQUIT\r\n")
+	_, _ = io.WriteString(conn, mailCommands+"DATA\r\n\tby forged.example\r\n.\r\nQUIT\r\n")
 	_, _ = io.ReadAll(conn)
 	if _, contents := d.messages(); len(contents) != 1 || !strings.HasSuffix(contents[0], "\r\n\r\n\tby forged.example\r\n") {
 		t.Errorf("got %q", contents)
 	}
 }
 
-func TestAClientThatIsStillSendingHearsWhyItIsHungUpOn(t *testing.T) {
-	_, address := start(t, &desk{}, nil)
+func TestClose_LetsASendingClientReadTheReply(t *testing.T) {
+	_, address := start(t, &fakeAcceptor{}, nil)
 	conn := dial(t, address)
 	_, _ = io.WriteString(conn, "EHLO x\r\n"+strings.Repeat("A", 8<<20))
 	all, _ := io.ReadAll(conn)
 	if !strings.Contains(string(all), "\n500 5.4.0 ") {
-		t.Errorf("heard %q", all)
+		t.Errorf("got %q", all)
 	}
 }
 
-func TestWhatClientsBeginAndDoNotFinishIsAbandoned(t *testing.T) {
-	d := &desk{}
+func TestSession_AbandonsUnfinishedMessages(t *testing.T) {
+	d := &fakeAcceptor{}
 	s, address := start(t, d, nil)
 	for _, last := range []string{"DATA\r\nhalf a mess", "BDAT 5000\r\nhalf a chunk", "BDAT 0\r\nRSET\r\n"} {
 		conn := dial(t, address)
-		_, _ = io.WriteString(conn, beginning+last)
+		_, _ = io.WriteString(conn, mailCommands+last)
 		r := bufio.NewReader(conn)
 		for range 11 {
 			if _, err := r.ReadString('\n'); err != nil {
@@ -90,11 +90,11 @@ func TestWhatClientsBeginAndDoNotFinishIsAbandoned(t *testing.T) {
 	open := func() int {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.begun
+		return d.open
 	}
 	for deadline := time.Now().Add(5 * time.Second); open() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d are still open", open())
+			t.Fatalf("got %d open messages, want 0", open())
 		}
 	}
 }

@@ -10,13 +10,13 @@ import (
 	"sealpost/relay/reply"
 )
 
-// admission accepts the clients that may send, and rejects the others before
-// they can say anything.
+// admission is a listener that accepts clients that may relay, and rejects
+// others before they send anything.
 type admission struct {
 	net.Listener
 	server   *Server
 	reject   func(net.Conn, reply.Reply)
-	wrapTLS  func(*clientConn) net.Conn // in TLS, where the client begins with that; may wait for it
+	wrapTLS  func(*clientConn) net.Conn // wraps the connection in TLS if the client begins with it; may wait for it
 	admitted chan net.Conn
 	failed   chan error
 }
@@ -40,7 +40,7 @@ func (d *admission) Accept() (net.Conn, error) {
 	}
 }
 
-// receive checks clients as they connect, until the listener is closed.
+// receive checks clients as they connect, until the listener closes.
 func (d *admission) receive() {
 	defer close(d.failed)
 	for {
@@ -62,22 +62,22 @@ func (d *admission) receive() {
 func (d *admission) check(conn net.Conn) {
 	client := peer(conn)
 	if !d.server.policy.MayRelay(client) {
-		d.refuse(conn, client, reply.New(554, 7, 1, "%s does not relay for %s: add its network to lan.allow", d.server.config.Hostname, client.Unmap()))
+		d.rejectClient(conn, client, reply.New(554, 7, 1, "%s does not relay for %s: add its network to lan.allow", d.server.config.Hostname, client.Unmap()))
 		return
 	}
-	admitted, answer, ok := d.server.sessions.admit(conn, client)
+	admitted, r, ok := d.server.sessions.admit(conn, client)
 	if !ok {
-		d.refuse(conn, client, answer)
+		d.rejectClient(conn, client, r)
 		return
 	}
-	if d.server.sessions.haveBegunWithTLS(client) {
-		go d.enter(admitted) // wrapping may wait for the client
+	if d.server.sessions.isTLSFirst(client) {
+		go d.deliver(admitted) // wrapTLS may wait for the client
 		return
 	}
-	d.enter(admitted)
+	d.deliver(admitted)
 }
 
-func (d *admission) enter(admitted *clientConn) {
+func (d *admission) deliver(admitted *clientConn) {
 	select {
 	case d.admitted <- d.wrapTLS(admitted):
 	case <-d.server.context.Done():
@@ -85,28 +85,29 @@ func (d *admission) enter(admitted *clientConn) {
 	}
 }
 
-func (d *admission) refuse(conn net.Conn, client netip.Addr, answer reply.Reply) {
+func (d *admission) rejectClient(conn net.Conn, client netip.Addr, answer reply.Reply) {
 	d.server.journal.ClientRefused(client, answer)
 	d.reject(conn, answer)
 }
 
-// rejectWithReply says why, without keeping other clients waiting.
+// rejectWithReply sends the reply and closes the connection, without delaying
+// other clients.
 func (s *Server) rejectWithReply(conn net.Conn, answer reply.Reply) {
 	if !s.sessions.rejectSlots.TryAcquire() {
-		hangUp(conn, answer)
+		closeConn(conn, answer)
 		return
 	}
 	go func() {
 		defer s.sessions.rejectSlots.Release()
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(partingTime))
+		_ = conn.SetDeadline(time.Now().Add(lingerTime))
 		if _, err := io.WriteString(conn, answer.String()+"\r\n"); err == nil {
-			part(conn)
+			lingerClose(conn)
 		}
 	}()
 }
 
-func hangUp(conn net.Conn, _ reply.Reply) { _ = conn.Close() }
+func closeConn(conn net.Conn, _ reply.Reply) { _ = conn.Close() }
 
 func peer(conn net.Conn) netip.Addr {
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
@@ -115,7 +116,7 @@ func peer(conn net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// slots counts something of which there may only be so many.
+// slots is a counting semaphore.
 type slots chan struct{}
 
 func (s slots) TryAcquire() bool {

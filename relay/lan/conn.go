@@ -12,29 +12,29 @@ import (
 	"time"
 )
 
-// clientConn is a client's connection with the session's time limits on it.
+// clientConn is a client's connection with the time limits of its session.
 type clientConn struct {
 	net.Conn
-	sessions *sessions
-	client   netip.Addr
-	begun    time.Time
-	messages atomic.Int64
-	busy     atomic.Bool // a message is being taken
-	ending   atomic.Bool // nothing more is to be read but a message under way
-	cut      atomic.Bool // a read has come to the end or failed
-	left     sync.Once
-	pending  []byte    // read from the network, and not handed on yet
-	block    []byte    // what pending lies in
-	raw      bool      // what comes is TLS's
-	quit     bool      // the client said QUIT, and nothing came after it
-	reply    []byte    // lines of a reply whose last one is to come
-	reading  time.Time // the deadline that is set
-	writing  time.Time // likewise
-	tls      bool      // it begins with TLS
-	heard    bool      // something was read from it
+	sessions      *sessions
+	client        netip.Addr
+	begun         time.Time
+	messages      atomic.Int64
+	receiving     atomic.Bool // a message is being received
+	draining      atomic.Bool // only the current message is still read
+	readEnded     atomic.Bool // a read returned EOF or failed
+	closeOnce     sync.Once
+	pending       []byte    // read from the network but not yet returned
+	block         []byte    // backing array of pending
+	raw           bool      // the data is TLS records
+	quit          bool      // the client sent QUIT and nothing after it
+	partialReply  []byte    // lines of a reply before its last one
+	readDeadline  time.Time // the deadline set on the connection
+	writeDeadline time.Time // the deadline set on the connection
+	tls           bool      // implicit TLS
+	hasRead       bool      // something was read
 }
 
-// underlying finds our connection below TLS.
+// underlying returns the clientConn below TLS.
 func underlying(conn net.Conn) *clientConn {
 	for {
 		switch c := conn.(type) {
@@ -46,17 +46,17 @@ func underlying(conn net.Conn) *clientConn {
 	}
 }
 
-// endAfterReply has the client hear the reply to come and nothing after it.
-func (c *clientConn) endAfterReply() { c.ending.Store(true) }
+// endAfterReply ends the session after the next reply.
+func (c *clientConn) endAfterReply() { c.draining.Store(true) }
 
-// Read gives one command line at most, so that whoever reads commands holds
-// nothing of the content that follows them.
+// Read returns at most one command line, so that a command parser never buffers
+// the content that follows.
 func (c *clientConn) Read(p []byte) (int, error) {
 	n, err := c.read(p)
-	if n > 0 && !c.heard {
-		c.heard = true
+	if n > 0 && !c.hasRead {
+		c.hasRead = true
 		if !c.tls && p[0] == tlsHandshake {
-			c.beginsWithTLS()
+			c.recordTLSFirst()
 			return 0, io.EOF
 		}
 	}
@@ -82,7 +82,7 @@ func (c *clientConn) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// line is what may be handed on of what is pending.
+// line returns the part of pending that Read may return.
 func (c *clientConn) line() []byte {
 	end := bytes.IndexByte(c.pending, '\n') + 1
 	if c.raw || end == 0 {
@@ -95,7 +95,7 @@ func (c *clientConn) line() []byte {
 	return line
 }
 
-// next gives what comes next, in block where it has to be read first.
+// next returns the pending data, or reads into block.
 func (c *clientConn) next(block []byte) ([]byte, error) {
 	if part := c.pending; len(part) > 0 {
 		c.pending = nil
@@ -108,11 +108,11 @@ func (c *clientConn) next(block []byte) ([]byte, error) {
 	return block[:n], err
 }
 
-// fetch reads from the network within the time limits of the session.
+// fetch reads from the network within the session's time limits.
 func (c *clientConn) fetch(p []byte) (int, error) {
 	n, err := c.fetchOnce(p)
 	if err != nil {
-		c.cut.Store(true)
+		c.readEnded.Store(true)
 	}
 	return n, err
 }
@@ -122,104 +122,103 @@ func (c *clientConn) fetchOnce(p []byte) (int, error) {
 	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
 		deadline = end
 	}
-	if c.ending.Load() || c.differ(deadline, c.reading) {
+	if c.draining.Load() || c.deadlineDiffers(deadline, c.readDeadline) {
 		if err := c.Conn.SetReadDeadline(deadline); err != nil {
 			return 0, err
 		}
-		c.reading = deadline
+		c.readDeadline = deadline
 	}
-	// Looked at behind the deadline, as drain sets first one and then the other.
-	if c.ending.Load() && !c.busy.Load() {
+	// Checked after the deadline is set, because drain sets the flag first.
+	if c.draining.Load() && !c.receiving.Load() {
 		return 0, io.EOF
 	}
 	return c.Conn.Read(p)
 }
 
-// differ tells whether a deadline is far enough from the one that is set to be
-// set itself, which costs more than it looks.
-func (c *clientConn) differ(deadline, set time.Time) bool {
+// deadlineDiffers reports whether a deadline differs enough from the current
+// one to be set, which is expensive.
+func (c *clientConn) deadlineDiffers(deadline, set time.Time) bool {
 	return deadline.Sub(set).Abs() > min(c.sessions.limits.Idle/16, time.Second)
 }
 
-// Write writes within the time limits of the session. A reply of several lines
-// goes out in one piece: go-smtp would send each line by itself.
+// Write writes within the session's time limits. A multiline reply is sent in
+// one write; go-smtp would send each line separately.
 func (c *clientConn) Write(p []byte) (int, error) {
-	if !c.raw && continues(p) {
-		c.reply = append(c.reply, p...)
+	if !c.raw && isContinuation(p) {
+		c.partialReply = append(c.partialReply, p...)
 		return len(p), nil
 	}
 	deadline := time.Now().Add(c.sessions.limits.Idle)
-	if c.differ(deadline, c.writing) {
+	if c.deadlineDiffers(deadline, c.writeDeadline) {
 		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
 			return 0, err
 		}
-		c.writing = deadline
+		c.writeDeadline = deadline
 	}
-	if len(c.reply) == 0 {
+	if len(c.partialReply) == 0 {
 		return c.Conn.Write(p)
 	}
-	whole := append(c.reply, p...)
-	c.reply = c.reply[:0]
+	whole := append(c.partialReply, p...)
+	c.partialReply = c.partialReply[:0]
 	if _, err := c.Conn.Write(whole); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// continues recognises a line of a reply that is not the last one (RFC 5321
+// isContinuation reports whether a line is not the last of a reply (RFC 5321
 // section 4.2.1).
-func continues(line []byte) bool {
+func isContinuation(line []byte) bool {
 	return len(line) > len("250-\r\n") && line[3] == '-' && line[len(line)-1] == '\n'
 }
 
-// Close ends the session. A client that is still sending gets a moment to read
-// our last words: unread input at the close would make the kernel take them
-// back.
+// Close ends the session. A client that is still sending gets time to read the
+// last reply: with unread input the kernel would discard it.
 func (c *clientConn) Close() error {
 	var err error
-	c.left.Do(func() {
+	c.closeOnce.Do(func() {
 		c.sessions.leave(c)
 		c.sessions.journal.SessionEnded(c.client, int(c.messages.Load()), time.Since(c.begun))
-		if !c.cut.Load() && !c.quit {
-			part(c.Conn)
+		if !c.readEnded.Load() && !c.quit {
+			lingerClose(c.Conn)
 		}
 		err = c.Conn.Close()
 	})
 	return err
 }
 
-// partingTime is how long a client may take to read our last words.
-const partingTime = time.Second
+// lingerTime is how long a client may take to read the last reply.
+const lingerTime = time.Second
 
-// part says that nothing more will come, and waits for the client to see it.
-func part(conn net.Conn) {
+// lingerClose closes the sending side and waits for the client to close.
+func lingerClose(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.CloseWrite()
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(partingTime))
+	_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// farewellTime is how long the end of a TCP connection may come behind the
-// farewell that TLS sends ahead of it.
-const farewellTime = 100 * time.Millisecond
+// tlsEOFDelay is how long after the TLS close_notify the end of the TCP
+// connection may arrive.
+const tlsEOFDelay = 100 * time.Millisecond
 
-// brokenOff tells whether the client has gone, or has said that it sends no
-// more. In TLS it is given a moment to do so.
-func (c *clientConn) brokenOff(secure bool) bool {
-	patience := time.Duration(0)
+// disconnected reports whether the client has closed the connection, or its
+// sending side. With TLS it waits a moment for that.
+func (c *clientConn) disconnected(secure bool) bool {
+	timeout := time.Duration(0)
 	if secure {
-		patience = farewellTime
+		timeout = tlsEOFDelay
 	}
-	for begun := time.Now(); !c.cut.Load() && !c.atEnd(); time.Sleep(time.Millisecond) {
-		if time.Since(begun) >= patience {
+	for begun := time.Now(); !c.readEnded.Load() && !c.atEnd(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) >= timeout {
 			return false
 		}
 	}
 	return true
 }
 
-// atEnd tells whether the next read would find the end of the connection.
+// atEnd reports whether the next read would return EOF.
 func (c *clientConn) atEnd() bool {
 	tcp, ok := c.Conn.(*net.TCPConn)
 	if !ok {
@@ -229,10 +228,10 @@ func (c *clientConn) atEnd() bool {
 	if err != nil {
 		return true
 	}
-	over := false
+	eof := false
 	err = raw.Control(func(fd uintptr) {
 		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		over = n == 0 && err == nil
+		eof = n == 0 && err == nil
 	})
-	return over || err != nil
+	return eof || err != nil
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// source writes a message's content as it comes from the client.
-type source func(w io.Writer) error
+// contentSource writes a message's content as it arrives from the client.
+type contentSource func(w io.Writer) error
 
-// blocks are what content is read in.
+// blocks is a pool of read buffers.
 var blocks = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// passed gives content that go-smtp reads for us.
-func passed(r io.Reader) source {
+// contentFrom returns the content that go-smtp reads.
+func contentFrom(r io.Reader) contentSource {
 	return func(w io.Writer) error {
 		block := blocks.Get().(*[32 << 10]byte)
 		defer blocks.Put(block)
@@ -24,17 +24,16 @@ func passed(r io.Reader) source {
 	}
 }
 
-// dots takes content off a connection in clear text as DATA brings it: up to
-// the line that is a dot alone, and without the dots put before others (RFC
-// 5321 section 4.5.2). Only CRLF ends a line for it, so that nobody can hide a
-// second message behind a bare LF.
+// dotReader reads the content of DATA up to the line with a single dot, and
+// removes dot-stuffing (RFC 5321 section 4.5.2). Only CRLF ends a line, which
+// prevents SMTP smuggling with a bare LF.
 //
-// It stands in place of go-smtp's reader, which goes from octet to octet and
-// never ends a content whose last line ends in CR CR LF.
-type dots struct {
+// It replaces go-smtp's reader, which works octet by octet and never ends
+// content whose last line ends in CR CR LF.
+type dotReader struct {
 	w     io.Writer
-	limit int64 // octets that may still come
-	err   error // the first of w; what comes after it is only read
+	limit int64 // octets still allowed
+	err   error // first write error; later content is discarded
 	state dotState
 }
 
@@ -43,20 +42,20 @@ type dotState int
 const (
 	lineStart dotState = iota
 	inLine
-	afterCR    // in a line
-	afterDot   // that began the line
-	afterDotCR // likewise
+	afterCR    // within a line
+	afterDot   // at the start of a line
+	afterDotCR // at the start of a line
 	ended
 )
 
-// content gives what comes on the connection up to its end, whatever becomes
-// of it, and then lets go-smtp see an end too. It fails with
-// smtp.ErrDataTooLarge where more comes than limit.
-func (c *clientConn) content(limit int64) source {
+// dataContent returns the content up to its end, which is always read in full;
+// go-smtp then sees an empty message. It fails with smtp.ErrDataTooLarge for
+// more than limit octets.
+func (c *clientConn) dataContent(limit int64) contentSource {
 	return func(w io.Writer) error {
 		block := blocks.Get().(*[32 << 10]byte)
 		defer blocks.Put(block)
-		d := &dots{w: w, limit: limit}
+		d := &dotReader{w: w, limit: limit}
 		for {
 			part, err := c.next(block[:])
 			if err == io.EOF {
@@ -65,7 +64,7 @@ func (c *clientConn) content(limit int64) source {
 			if err != nil {
 				return err
 			}
-			if rest := d.take(part); d.state == ended {
+			if rest := d.consume(part); d.state == ended {
 				c.pending = append([]byte(".\r\n"), rest...)
 				return d.err
 			}
@@ -73,10 +72,9 @@ func (c *clientConn) content(limit int64) source {
 	}
 }
 
-// take passes on what part holds of the content, and gives what stands behind
-// its end.
-func (d *dots) take(part []byte) (rest []byte) {
-	begin, at := 0, 0 // what lies between them is content to be passed on
+// consume writes the content in part and returns what follows its end.
+func (d *dotReader) consume(part []byte) (rest []byte) {
+	begin, at := 0, 0 // part[begin:at] is content not yet written
 	for at < len(part) && d.state != ended {
 		octet := part[at]
 		switch {
@@ -90,7 +88,7 @@ func (d *dots) take(part []byte) (rest []byte) {
 		case d.state == afterCR && octet == '\n':
 			at, d.state = at+1, lineStart
 		case d.state == lineStart && octet == '.':
-			d.pass(part[begin:at])
+			d.write(part[begin:at])
 			at, d.state = at+1, afterDot
 			begin = at
 		case d.state == afterDot && octet == '\r':
@@ -100,17 +98,17 @@ func (d *dots) take(part []byte) (rest []byte) {
 			at, d.state = at+1, ended
 			begin = at
 		case d.state == afterDotCR:
-			d.pass([]byte("\r"))
+			d.write([]byte("\r"))
 			d.state = afterCR
 		default:
 			d.state = inLine
 		}
 	}
-	d.pass(part[begin:at])
+	d.write(part[begin:at])
 	return part[at:]
 }
 
-func (d *dots) pass(p []byte) {
+func (d *dotReader) write(p []byte) {
 	if len(p) == 0 || d.err != nil {
 		return
 	}

@@ -15,9 +15,9 @@ import (
 	"sealpost/relay/journal"
 )
 
-// taken reads content that arrives in parts of that size, and gives what
-// stands behind it too.
-func taken(t *testing.T, wire string, size int, limit int64) (content, rest string, err error) {
+// readContent reads content that arrives in parts of that size, and what
+// follows it.
+func readContent(t *testing.T, wire string, size int, limit int64) (content, rest string, err error) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	limits := testLimits
@@ -29,13 +29,13 @@ func taken(t *testing.T, wire string, size int, limit int64) (content, rest stri
 		_ = theirs.Close()
 	}()
 	var b bytes.Buffer
-	err = c.content(limit)(&b)
+	err = c.dataContent(limit)(&b)
 	behind, _ := io.ReadAll(c)
 	return b.String(), string(behind), err
 }
 
-// plainly is RFC 5321 section 4.5.2, octet by octet.
-func plainly(wire string) (content string, rest string, whole bool) {
+// referenceContent implements RFC 5321 section 4.5.2 octet by octet.
+func referenceContent(wire string) (content string, rest string, whole bool) {
 	var b strings.Builder
 	begin := true
 	for len(wire) > 0 {
@@ -57,7 +57,7 @@ func plainly(wire string) (content string, rest string, whole bool) {
 	return b.String(), "", false
 }
 
-func TestContentEndsWithADotAloneOnALineAndNowhereElse(t *testing.T) {
+func TestDotReader_EndsAtASingleDotLine(t *testing.T) {
 	for wire, want := range map[string]string{
 		".\r\nQUIT\r\n":                                     "",
 		"a\r\n.\r\nQUIT\r\n":                                "a\r\n",
@@ -72,7 +72,7 @@ func TestContentEndsWithADotAloneOnALineAndNowhereElse(t *testing.T) {
 		strings.Repeat("x", 100_000) + "\r\n.\r\nQUIT\r\n":  strings.Repeat("x", 100_000) + "\r\n",
 	} {
 		for _, size := range []int{1, 2, 3, 7, 1 << 20} {
-			content, rest, err := taken(t, wire, size, 1<<20)
+			content, rest, err := readContent(t, wire, size, 1<<20)
 			if content != want || rest != ".\r\nQUIT\r\n" || err != nil {
 				t.Errorf("%.60q in parts of %d: got %.60q, then %q, %v", wire, size, content, rest, err)
 			}
@@ -80,21 +80,21 @@ func TestContentEndsWithADotAloneOnALineAndNowhereElse(t *testing.T) {
 	}
 }
 
-func TestContentThatBreaksOffIsNotTakenForWhole(t *testing.T) {
+func TestDotReader_FailsOnTruncatedContent(t *testing.T) {
 	for _, wire := range []string{"", "a", "a\r\n", "a\r\n.", "a\r\n.\r", "a\n.\n", "a\r\n..\r\n"} {
-		if content, _, err := taken(t, wire, 1, 100); err == nil {
+		if content, _, err := readContent(t, wire, 1, 100); err == nil {
 			t.Errorf("%q: got %q, %v", wire, content, err)
 		}
 	}
 }
 
-func TestContentOverTheLimitIsReadToItsEndAndRefused(t *testing.T) {
+func TestDotReader_RejectsContentOverTheLimit(t *testing.T) {
 	const wire = "12345678\r\n.\r\nQUIT\r\n"
-	if _, _, err := taken(t, wire, 3, 10); err != nil {
-		t.Errorf("of exactly the limit: %v", err)
+	if _, _, err := readContent(t, wire, 3, 10); err != nil {
+		t.Errorf("at the limit: got %v", err)
 	}
-	if _, rest, err := taken(t, wire, 3, 9); !errors.Is(err, smtp.ErrDataTooLarge) || rest != ".\r\nQUIT\r\n" {
-		t.Errorf("of one more: %v, then %q", err, rest)
+	if _, rest, err := readContent(t, wire, 3, 9); !errors.Is(err, smtp.ErrDataTooLarge) || rest != ".\r\nQUIT\r\n" {
+		t.Errorf("over the limit: got %v, then %q", err, rest)
 	}
 }
 
@@ -105,15 +105,15 @@ func FuzzContent(f *testing.F) {
 		if size < 1 {
 			size = 1
 		}
-		want, rest, whole := plainly(wire)
-		d := &dots{w: new(bytes.Buffer), limit: 1 << 30}
+		want, rest, whole := referenceContent(wire)
+		d := &dotReader{w: new(bytes.Buffer), limit: 1 << 30}
 		var behind []byte
 		for part := range slices.Chunk([]byte(wire), size) {
 			if d.state == ended {
 				behind = append(behind, part...)
 				continue
 			}
-			behind = append(behind, d.take(part)...)
+			behind = append(behind, d.consume(part)...)
 		}
 		if (d.state == ended) != whole {
 			t.Fatalf("%q: ended: %v", wire, d.state == ended)

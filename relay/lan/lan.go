@@ -1,10 +1,10 @@
-// Package lan takes mail from the site's devices: the SMTP listeners on the
-// LAN side (RFC 5321, with STARTTLS, SIZE, 8BITMIME, PIPELINING, CHUNKING and
+// Package lan receives mail from the site's devices: the SMTP listeners on the
+// LAN (RFC 5321, with STARTTLS, SIZE, 8BITMIME, PIPELINING, CHUNKING and
 // ENHANCEDSTATUSCODES).
 //
-// It knows SMTP, the bounds of a client's session, and an Acceptor that takes
-// a message over. It must not know files, upstreams or who may send: for that
-// it asks a Policy.
+// It knows SMTP, the limits of a client's session, and an Acceptor that takes
+// responsibility for messages. It must not know files, upstreams or who may
+// send: it asks a Policy.
 package lan
 
 import (
@@ -25,55 +25,55 @@ import (
 	"sealpost/relay/reply"
 )
 
-// Acceptor takes messages over.
+// Acceptor takes responsibility for messages.
 type Acceptor interface {
-	// Admit tells whether a message of so many octets may come, 0 where the
-	// client did not say. An answer that is not positive is the client's.
+	// Admit checks whether a message of that size may be sent; octets is 0 if
+	// the client gave no SIZE. A reply that is not positive is the client's.
 	Admit(e envelope.Envelope, octets int64) reply.Reply
-	// Begin makes ready for a message's content.
+	// Begin prepares for a message's content.
 	Begin(e envelope.Envelope, octets int64) Incoming
 }
 
-// Incoming is a message that is being received. Accept or Abandon ends it.
+// Incoming is a message being received. End it with Accept or Abandon.
 type Incoming interface {
-	// Write takes content. A *reply.Error is the client's answer.
+	// Write adds content. A *reply.Error is the client's reply.
 	io.Writer
-	// Accept takes over the message, now complete. Its answer is the client's:
-	// a 2yz means that the message is safe.
+	// Accept takes responsibility for the complete message and returns the
+	// client's reply. 2yz means that the message is delivered or durable.
 	Accept(ctx context.Context, e envelope.Envelope) reply.Reply
 	Abandon()
 }
 
-// Policy judges clients and senders.
+// Policy decides which clients may relay and under which sender.
 type Policy interface {
 	MayRelay(client netip.Addr) bool
 	Sender(given envelope.Address) envelope.Address
 }
 
-// Limits bound what clients may take of the box.
+// Limits limits the resources of clients.
 type Limits struct {
 	MessageSize  int64         // octets of a message
-	Recipients   int           // of a message
+	Recipients   int           // recipients of a message
 	Line         int           // octets of a line of a message
-	Connections  int           // open at once
-	PerClient    int           // of those, from one address
+	Connections  int           // concurrent connections
+	PerClient    int           // concurrent connections from one address
 	Transactions int           // messages in a session
-	Session      time.Duration // the longest session
-	Idle         time.Duration // the longest silence of a client
+	Session      time.Duration // maximum duration of a session
+	Idle         time.Duration // maximum time without input
 }
 
-// commandLine is the longest command line that is read at all, in octets; RFC
-// 5321 section 4.5.3.1.4 asks for 512.
-const commandLine = 64 << 10
+// maxCommandLine is the longest command line that is read, in octets; RFC 5321
+// section 4.5.3.1.4 requires 512.
+const maxCommandLine = 64 << 10
 
-// Config is what a server needs to know.
+// Config is the configuration of a server.
 type Config struct {
-	Hostname string      // our name in greetings and trace fields
-	TLS      *tls.Config // the box's own certificate
+	Hostname string      // in greetings and trace fields
+	TLS      *tls.Config // with the box's own certificate
 	Limits   Limits
 }
 
-// Server listens for clients.
+// Server is the SMTP server for the LAN.
 type Server struct {
 	config   Config
 	policy   Policy
@@ -82,11 +82,11 @@ type Server struct {
 
 	smtp     *smtp.Server
 	sessions *sessions
-	context  context.Context // of the messages that clients are waiting for
+	context  context.Context // of messages being accepted
 	cancel   context.CancelFunc
 }
 
-// New gives a server that listens on nothing yet.
+// New returns a server without listeners.
 func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *Server {
 	s := &Server{config: config, policy: policy, acceptor: acceptor, journal: j,
 		sessions: newSessions(config.Limits, j)}
@@ -96,34 +96,34 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 	s.smtp.TLSConfig = config.TLS
 	s.smtp.MaxMessageBytes = config.Limits.MessageSize
 	s.smtp.MaxRecipients = config.Limits.Recipients
-	// The limit on a message's lines is the normaliser's: go-smtp hangs up on a
-	// longer line, often before the client has read why.
-	s.smtp.MaxLineLength = max(2*config.Limits.Line, commandLine)
+	// The normaliser enforces the limit on message lines: go-smtp disconnects on a
+	// longer line, often before the client has read the reply.
+	s.smtp.MaxLineLength = max(2*config.Limits.Line, maxCommandLine)
 	s.smtp.ErrorLog = faultLog{j}
 	return s
 }
 
-// Serve takes SMTP clients from l until Shutdown.
+// Serve serves SMTP clients on l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtp")
-	return s.smtp.Serve(s.admit(l, s.rejectWithReply, s.wrapAsBefore))
+	return s.smtp.Serve(s.admit(l, s.rejectWithReply, s.wrapTLSIfFirst))
 }
 
-// ServeTLS takes clients that begin with TLS from l until Shutdown (RFC 8314).
+// ServeTLS serves clients with implicit TLS on l until Shutdown (RFC 8314).
 func (s *Server) ServeTLS(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtps")
-	return s.smtp.Serve(s.admit(l, hangUp, s.inTLS))
+	return s.smtp.Serve(s.admit(l, closeConn, s.wrapTLS))
 }
 
-// Shutdown closes the listeners and the idle sessions, lets messages under way
-// finish until ctx ends, and then cuts them off.
+// Shutdown closes the listeners and idle sessions, and lets active messages
+// finish until ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.sessions.drain()
 	err := s.smtp.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		s.cancel()
 		s.sessions.closeAll()
-		return fmt.Errorf("messages were still under way: %w", err)
+		return fmt.Errorf("messages were still being received: %w", err)
 	}
 	s.cancel()
 	return err
@@ -135,7 +135,7 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	return &session{server: s, conn: conn, smtp: c, secure: secure}, nil
 }
 
-// faultLog gives the journal what go-smtp would print.
+// faultLog journals go-smtp's log messages.
 type faultLog struct{ journal *journal.Journal }
 
 func (f faultLog) Printf(format string, v ...any) {

@@ -25,71 +25,71 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// desk is an Acceptor that keeps what it takes.
-type desk struct {
-	mu       sync.Mutex
-	taken    []envelope.Envelope
-	contents []string
-	answer   reply.Reply
-	hold     chan struct{} // closed when the desk may answer; nil means at once
-	full     bool          // no message may come
-	size     int           // octets of the largest form; 0 is any
-	begun    int           // forms neither accepted nor abandoned
+// fakeAcceptor is an Acceptor that records messages.
+type fakeAcceptor struct {
+	mu        sync.Mutex
+	envelopes []envelope.Envelope
+	contents  []string
+	reply     reply.Reply
+	wait      chan struct{} // closed when Accept may return; nil means at once
+	full      bool          // Admit rejects every message
+	size      int           // maximum octets of a message; 0 = no limit
+	open      int           // messages neither accepted nor abandoned
 }
 
-func (d *desk) Admit(envelope.Envelope, int64) reply.Reply {
+func (d *fakeAcceptor) Admit(envelope.Envelope, int64) reply.Reply {
 	if d.full {
 		return reply.New(452, 3, 1, "no room")
 	}
 	return reply.New(250, 0, 0, "")
 }
 
-func (d *desk) Begin(envelope.Envelope, int64) Incoming {
+func (d *fakeAcceptor) Begin(envelope.Envelope, int64) Incoming {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.begun++
-	return &form{desk: d}
+	d.open++
+	return &fakeIncoming{acceptor: d}
 }
 
-// form is a message on the desk. The desk takes forms of up to its size.
-type form struct {
-	desk *desk
-	text strings.Builder
+// fakeIncoming is a message being received by a fakeAcceptor.
+type fakeIncoming struct {
+	acceptor *fakeAcceptor
+	text     strings.Builder
 }
 
-func (f *form) Write(p []byte) (int, error) {
-	if f.desk.size > 0 && f.text.Len()+len(p) > f.desk.size {
+func (f *fakeIncoming) Write(p []byte) (int, error) {
+	if f.acceptor.size > 0 && f.text.Len()+len(p) > f.acceptor.size {
 		return 0, &reply.Error{Reply: reply.New(452, 3, 1, "no room for more")}
 	}
 	return f.text.Write(p)
 }
 
-func (f *form) Abandon() {
-	f.desk.mu.Lock()
-	defer f.desk.mu.Unlock()
-	f.desk.begun--
+func (f *fakeIncoming) Abandon() {
+	f.acceptor.mu.Lock()
+	defer f.acceptor.mu.Unlock()
+	f.acceptor.open--
 }
 
-func (f *form) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
-	d := f.desk
+func (f *fakeIncoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
+	d := f.acceptor
 	d.mu.Lock()
-	d.taken, d.contents = append(d.taken, e), append(d.contents, f.text.String())
-	d.begun--
+	d.envelopes, d.contents = append(d.envelopes, e), append(d.contents, f.text.String())
+	d.open--
 	d.mu.Unlock()
-	if d.hold != nil {
+	if d.wait != nil {
 		select {
-		case <-d.hold:
+		case <-d.wait:
 		case <-ctx.Done():
 			return reply.New(451, 3, 2, "stopping")
 		}
 	}
-	return d.answer
+	return d.reply
 }
 
-func (d *desk) messages() ([]envelope.Envelope, []string) {
+func (d *fakeAcceptor) messages() ([]envelope.Envelope, []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.taken, d.contents
+	return d.envelopes, d.contents
 }
 
 var testLimits = Limits{MessageSize: 20000, Recipients: 3, Line: 1000, Connections: 4, PerClient: 3,
@@ -107,10 +107,10 @@ var ownCertificate = sync.OnceValue(func() tls.Certificate {
 	return certificate
 })
 
-func start(t *testing.T, d *desk, change func(*Config)) (*Server, string) {
+func start(t *testing.T, d *fakeAcceptor, change func(*Config)) (*Server, string) {
 	t.Helper()
-	if d.answer.Code == 0 {
-		d.answer = reply.New(250, 0, 0, "taken")
+	if d.reply.Code == 0 {
+		d.reply = reply.New(250, 0, 0, "taken")
 	}
 	config := Config{
 		Hostname: "relay.contoso.com", Limits: testLimits,
@@ -147,14 +147,14 @@ func dial(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-func TestDevicesAreSpokenToAsTheDialoguesSay(t *testing.T) {
+func TestServer_PlaysTheDialogues(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.dialogue")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no dialogues: %v", err)
 	}
 	for _, script := range scripts {
 		t.Run(filepath.Base(script), func(t *testing.T) {
-			_, address := start(t, &desk{}, nil)
+			_, address := start(t, &fakeAcceptor{}, nil)
 			if err := dialogue.Play(dial(t, address), script); err != nil {
 				t.Error(err)
 			}
@@ -162,33 +162,33 @@ func TestDevicesAreSpokenToAsTheDialoguesSay(t *testing.T) {
 	}
 }
 
-func TestAMessageArrivesWithItsTraceFieldAndNothingElseChanged(t *testing.T) {
-	d := &desk{}
+func TestSession_AddsOnlyTheTraceField(t *testing.T) {
+	d := &fakeAcceptor{}
 	_, address := start(t, d, nil)
 	if err := dialogue.Play(dial(t, address), "testdata/plain.dialogue"); err != nil {
 		t.Fatal(err)
 	}
 	envelopes, contents := d.messages()
 	if len(envelopes) != 1 {
-		t.Fatalf("%d messages arrived", len(envelopes))
+		t.Fatalf("got %d messages, want 1", len(envelopes))
 	}
 	e := envelopes[0]
 	if e.Sender != "printer@contoso.com" || len(e.Recipients) != 1 || e.Recipients[0] != "alice@fabrikam.example" ||
 		e.Client.String() != "127.0.0.1" || e.Size != int64(len(contents[0])) {
-		t.Errorf("the envelope is %+v", e)
+		t.Errorf("got envelope %+v", e)
 	}
 	trace, content, _ := strings.Cut(contents[0], "Subject:")
 	want := "Received: from printer-2 ([127.0.0.1])\r\n\tby relay.contoso.com (Sealpost) with ESMTP id " + e.ID + ";\r\n\t"
 	if !strings.HasPrefix(trace, want) {
-		t.Errorf("the trace field is %q", trace)
+		t.Errorf("got trace field %q", trace)
 	}
 	if content != " scan\r\n\r\n.a line that begins with a dot\r\n" {
-		t.Errorf("the content is %q", content)
+		t.Errorf("got content %q", content)
 	}
 }
 
-func TestAForeignSenderLeavesAsTheDefaultSender(t *testing.T) {
-	d := &desk{}
+func TestSession_ReplacesAForeignSender(t *testing.T) {
+	d := &fakeAcceptor{}
 	_, address := start(t, d, nil)
 	send(t, dial(t, address), "root@localhost")
 	if envelopes, _ := d.messages(); len(envelopes) != 1 || envelopes[0].Sender != "box@contoso.com" {
@@ -196,7 +196,7 @@ func TestAForeignSenderLeavesAsTheDefaultSender(t *testing.T) {
 	}
 }
 
-// send gives one message and returns the answer to it.
+// send sends one message and returns the final reply.
 func send(t *testing.T, conn net.Conn, sender string) string {
 	t.Helper()
 	r := bufio.NewReader(conn)
@@ -216,29 +216,29 @@ func send(t *testing.T, conn net.Conn, sender string) string {
 	return last
 }
 
-func TestAnAnswerReachesTheClientWordForWord(t *testing.T) {
+func TestReply_ReachesTheClientUnchanged(t *testing.T) {
 	for _, answer := range []reply.Reply{
 		reply.New(451, 4, 1, "cannot reach the tenant"),
 		reply.New(550, 7, 64, "TenantAttribution\nno connector matches"),
-		reply.New(250, 0, 0, "taken by the tenant"),
+		reply.New(250, 0, 0, "accepted by the tenant"),
 	} {
-		_, address := start(t, &desk{answer: answer}, nil)
+		_, address := start(t, &fakeAcceptor{reply: answer}, nil)
 		if got := send(t, dial(t, address), "a@contoso.com"); got != answer.String() {
 			t.Errorf("got %q, want %q", got, answer)
 		}
 	}
 }
 
-func TestAnAnswersLinesFitWhatAClientCanTake(t *testing.T) {
-	_, address := start(t, &desk{answer: reply.New(550, 1, 1, "%s\n%s", strings.Repeat("é", 1000), "short")}, nil)
+func TestReply_HasTruncatedLines(t *testing.T) {
+	_, address := start(t, &fakeAcceptor{reply: reply.New(550, 1, 1, "%s\n%s", strings.Repeat("é", 1000), "short")}, nil)
 	got := send(t, dial(t, address), "a@contoso.com")
 	if len(got) > 600 || !strings.HasSuffix(got, "é ... short") {
-		t.Errorf("heard %d octets: %q", len(got), got)
+		t.Errorf("got %d octets: %q", len(got), got)
 	}
 }
 
-func TestAClientOutsideTheNetworksIsRefusedAtOnce(t *testing.T) {
-	_, address := start(t, &desk{}, nil)
+func TestAdmission_RejectsForeignNetworks(t *testing.T) {
+	_, address := start(t, &fakeAcceptor{}, nil)
 	_, port, _ := net.SplitHostPort(address)
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 	conn, err := dialer.Dial("tcp", "127.0.0.1:"+port)
@@ -250,77 +250,77 @@ func TestAClientOutsideTheNetworksIsRefusedAtOnce(t *testing.T) {
 	all, _ := io.ReadAll(conn)
 	want := "554 5.7.1 relay.contoso.com does not relay for 127.0.0.2: add its network to lan.allow\r\n"
 	if string(all) != want {
-		t.Errorf("heard %q", all)
+		t.Errorf("got %q", all)
 	}
 }
 
-func TestOneClientCannotTakeEveryConnection(t *testing.T) {
-	_, address := start(t, &desk{}, nil)
+func TestAdmission_LimitsConnectionsPerClient(t *testing.T) {
+	_, address := start(t, &fakeAcceptor{}, nil)
 	var first net.Conn
 	for i := range testLimits.PerClient {
 		conn := dial(t, address)
 		if line, _ := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "220") {
-			t.Fatalf("connection %d heard %q", i, line)
+			t.Fatalf("connection %d: got %q", i, line)
 		}
 		first = conn
 	}
 	extra := dial(t, address)
 	if all, _ := io.ReadAll(extra); !strings.HasPrefix(string(all), "421 4.7.0 too many connections from 127.0.0.1") {
-		t.Errorf("one too many heard %q", all)
+		t.Errorf("extra connection: got %q", all)
 	}
 	_, _ = io.WriteString(first, "QUIT\r\n")
 	_, _ = io.ReadAll(first)
 	if line, _ := bufio.NewReader(dial(t, address)).ReadString('\n'); !strings.HasPrefix(line, "220") {
-		t.Errorf("after one left, the next heard %q", line)
+		t.Errorf("after one closed: got %q", line)
 	}
 }
 
-func TestASilentOrEndlessSessionIsEnded(t *testing.T) {
+func TestSession_TimesOut(t *testing.T) {
 	for name, change := range map[string]func(*Limits){
 		"silent":  func(l *Limits) { l.Idle = 50 * time.Millisecond },
 		"endless": func(l *Limits) { l.Session = 50 * time.Millisecond },
 	} {
-		_, address := start(t, &desk{}, func(c *Config) { change(&c.Limits) })
+		_, address := start(t, &fakeAcceptor{}, func(c *Config) { change(&c.Limits) })
 		all, err := io.ReadAll(dial(t, address))
 		if err != nil || !strings.Contains(string(all), "\n421 4.4.2 ") {
-			t.Errorf("%s: heard %q, %v", name, all, err)
+			t.Errorf("%s: got %q, %v", name, all, err)
 		}
 	}
 }
 
-func TestADeviceSetToSSLWorksFromItsSecondAttemptOnBesideOthers(t *testing.T) {
-	_, address := start(t, &desk{}, nil)
+func TestTLSFirst_WorksFromTheSecondAttempt(t *testing.T) {
+	_, address := start(t, &fakeAcceptor{}, nil)
 	overTLS := func() error {
 		conn := tls.Client(dial(t, address), &tls.Config{InsecureSkipVerify: true})
 		if err := conn.Handshake(); err != nil {
 			return err
 		}
 		if got := send(t, conn, "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
-			t.Errorf("heard %q", got)
+			t.Errorf("got %q", got)
 		}
 		return conn.Close()
 	}
 	if err := overTLS(); err == nil {
-		t.Error("the first attempt met TLS on a plain port")
+		t.Error("first attempt: TLS handshake succeeded on a plain port")
 	}
-	// The box reads the hello a moment after the device gave up.
+	// The relay reads the ClientHello shortly after the device gave up.
 	for deadline := time.Now().Add(10 * time.Second); overTLS() != nil; {
 		if time.Now().After(deadline) {
-			t.Fatal("the device was not remembered")
+			t.Fatal("device not recognised")
 		}
 	}
 	for range 2 {
 		if err := overTLS(); err != nil {
-			t.Errorf("a later attempt: %v", err)
+			t.Errorf("later attempt: got %v", err)
 		}
 		if got := send(t, dial(t, address), "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
-			t.Errorf("a plain client of the same address heard %q", got)
+			t.Errorf("plain client of the same address: got %q", got)
 		}
 	}
 }
 
-func TestTheTLSPortSpeaksTLSFromTheFirstByte(t *testing.T) {
-	d := &desk{}
+func TestServeTLS_UsesImplicitTLS(t *testing.T) {
+	d := &fakeAcceptor{}
 	s, _ := start(t, d, nil)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -329,32 +329,32 @@ func TestTheTLSPortSpeaksTLSFromTheFirstByte(t *testing.T) {
 	go func() { _ = s.ServeTLS(l) }()
 	conn := tls.Client(dial(t, l.Addr().String()), &tls.Config{InsecureSkipVerify: true})
 	if got := send(t, conn, "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
-		t.Errorf("heard %q", got)
+		t.Errorf("got %q", got)
 	}
 	if envelopes, _ := d.messages(); len(envelopes) != 1 || envelopes[0].Protocol != "ESMTPS" {
 		t.Errorf("got %+v", envelopes)
 	}
 }
 
-func TestAMessageThatFindsNoRoomOnItsWayIsPutOff(t *testing.T) {
-	d := &desk{size: 100}
+func TestSession_DefersAMessageWithoutRoom(t *testing.T) {
+	d := &fakeAcceptor{size: 100}
 	_, address := start(t, d, nil)
 	if got := send(t, dial(t, address), "a@contoso.com"); !strings.HasPrefix(got, "452 4.3.1 ") {
-		t.Errorf("heard %q", got)
+		t.Errorf("got %q", got)
 	}
 }
 
-func TestAMessageForWhichThereIsNoRoomIsPutOffBeforeItIsSent(t *testing.T) {
-	_, address := start(t, &desk{full: true}, nil)
+func TestMail_DefersAMessageWithoutRoom(t *testing.T) {
+	_, address := start(t, &fakeAcceptor{full: true}, nil)
 	conn := dial(t, address)
 	_, _ = io.WriteString(conn, "EHLO x\r\nMAIL FROM:<a@contoso.com> SIZE=1000\r\nQUIT\r\n")
 	if all, _ := io.ReadAll(conn); !strings.Contains(string(all), "\n452 4.3.1 no room") {
-		t.Errorf("heard %q", all)
+		t.Errorf("got %q", all)
 	}
 }
 
-func TestAStopLetsTheMessageUnderWayFinish(t *testing.T) {
-	d := &desk{hold: make(chan struct{})}
+func TestShutdown_LetsTheCurrentMessageFinish(t *testing.T) {
+	d := &fakeAcceptor{wait: make(chan struct{})}
 	s, address := start(t, d, nil)
 	idle := dial(t, address)
 	heard := make(chan string)
@@ -366,18 +366,18 @@ func TestAStopLetsTheMessageUnderWayFinish(t *testing.T) {
 	stopped := make(chan error)
 	go func() { stopped <- s.Shutdown(context.Background()) }()
 	if _, err := io.ReadAll(idle); err != nil {
-		t.Errorf("the idle session: %v", err)
+		t.Errorf("idle session: got %v", err)
 	}
-	close(d.hold)
+	close(d.wait)
 	if got := <-heard; !strings.HasPrefix(got, "250 ") {
-		t.Errorf("heard %q", got)
+		t.Errorf("got %q", got)
 	}
 	if err := <-stopped; err != nil {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("Shutdown: got %v", err)
 	}
 }
 
-func TestATraceFieldCannotBeForged(t *testing.T) {
+func TestTraceName_RejectsHeaderInjection(t *testing.T) {
 	for hello, want := range map[string]string{
 		"printer":              "printer",
 		"[192.168.1.5]":        "[192.168.1.5]",

@@ -10,7 +10,7 @@ import (
 	"sealpost/relay/reply"
 )
 
-// sessions are the connections that are open.
+// sessions tracks the open connections.
 type sessions struct {
 	limits      Limits
 	journal     *journal.Journal
@@ -19,17 +19,17 @@ type sessions struct {
 	mu       sync.Mutex
 	open     map[*clientConn]struct{}
 	clients  map[netip.Addr]int
-	tlsFirst map[netip.Addr]struct{} // clients that begin with TLS on any port
+	tlsFirst map[netip.Addr]struct{} // clients that began with TLS on a plain port
 	draining bool
 }
 
 func newSessions(limits Limits, j *journal.Journal) *sessions {
-	const mostRejects = 32
-	return &sessions{limits: limits, journal: j, rejectSlots: make(slots, mostRejects),
+	const maxRejects = 32
+	return &sessions{limits: limits, journal: j, rejectSlots: make(slots, maxRejects),
 		open: make(map[*clientConn]struct{}), clients: make(map[netip.Addr]int), tlsFirst: make(map[netip.Addr]struct{})}
 }
 
-// admit opens a session, or gives the answer for a client that is one too many.
+// admit opens a session, or returns the reply for a rejected client.
 func (s *sessions) admit(conn net.Conn, client netip.Addr) (*clientConn, reply.Reply, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +63,7 @@ func (s *sessions) drain() {
 	s.draining = true
 	for c := range s.open {
 		c.endAfterReply()
-		if !c.busy.Load() {
+		if !c.receiving.Load() {
 			_ = c.Conn.SetReadDeadline(time.Now())
 		}
 	}

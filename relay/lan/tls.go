@@ -2,12 +2,12 @@ package lan
 
 import "crypto/tls"
 
-// TLS is how the box speaks TLS with devices, showing its own certificate. It
-// takes what old devices can do: without TLS they would send in clear text,
-// which is worse.
+// TLS returns the TLS configuration for devices, with the box's own
+// certificate. It allows what old devices support: without TLS they would send
+// in clear text, which is worse.
 //
-// own gives the certificate, and may take its time over it: a device that wants
-// TLS waits, the others do not.
+// own returns the certificate and may block; only devices that use TLS wait for
+// it.
 func TLS(own func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() },
@@ -16,8 +16,8 @@ func TLS(own func() (*tls.Certificate, error)) *tls.Config {
 	}
 }
 
-// cipherSuites are those that Go prefers and, behind them, the ones without
-// forward secrecy that old devices are limited to; never RC4 or 3DES.
+// cipherSuites returns Go's preferred suites and, after them, suites without
+// forward secrecy for old devices; never RC4 or 3DES.
 func cipherSuites() []uint16 {
 	var ids []uint16
 	for _, suite := range tls.CipherSuites() {

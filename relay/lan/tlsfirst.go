@@ -7,46 +7,45 @@ import (
 	"time"
 )
 
-// A device set to "SSL" begins with TLS on whatever port it was given, while
-// an SMTP server is the first to speak. Its hello is recognised when our
-// greeting has spoilt the attempt already; from then on the box lets clients
-// of that address speak first, for a moment.
+// A device set to "SSL" begins with TLS on any port, but an SMTP server speaks
+// first. Our greeting makes its first attempt fail, but its ClientHello is
+// recognised; later connections from that address may speak first for a moment.
 
-// tlsHandshake is the first octet of a TLS hello (RFC 8446 section 5.1).
+// tlsHandshake is the first octet of a TLS ClientHello (RFC 8446 section 5.1).
 const tlsHandshake = 0x16
 
-// helloPatience is how long a client of an address that has begun with TLS
-// before may take to do so.
-const helloPatience = time.Second
+// helloTimeout is how long a client that began with TLS before may take to do
+// so again.
+const helloTimeout = time.Second
 
-// wrapAsBefore begins with TLS where the client does.
-func (s *Server) wrapAsBefore(c *clientConn) net.Conn {
-	if s.sessions.haveBegunWithTLS(c.client) && c.peekHello() {
-		return s.inTLS(c)
+// wrapTLSIfFirst wraps the connection in TLS if the client begins with it.
+func (s *Server) wrapTLSIfFirst(c *clientConn) net.Conn {
+	if s.sessions.isTLSFirst(c.client) && c.peekHello() {
+		return s.wrapTLS(c)
 	}
 	return c
 }
 
-func (s *Server) inTLS(c *clientConn) net.Conn {
+func (s *Server) wrapTLS(c *clientConn) net.Conn {
 	c.tls, c.raw = true, true
 	return tls.Server(c, s.config.TLS)
 }
 
-// peekHello tells whether a TLS hello comes in time.
+// peekHello reports whether a ClientHello arrives in time.
 func (c *clientConn) peekHello() bool {
 	first := make([]byte, 1)
-	_ = c.Conn.SetReadDeadline(time.Now().Add(helloPatience))
+	_ = c.Conn.SetReadDeadline(time.Now().Add(helloTimeout))
 	n, _ := c.Conn.Read(first)
 	c.pending = first[:n]
 	return n == 1 && first[0] == tlsHandshake
 }
 
-// beginsWithTLS remembers the client's address.
-func (c *clientConn) beginsWithTLS() {
-	const most = 1024
+// recordTLSFirst records that the client's address begins with TLS.
+func (c *clientConn) recordTLSFirst() {
+	const maxClients = 1024
 	s := c.sessions
 	s.mu.Lock()
-	if len(s.tlsFirst) >= most {
+	if len(s.tlsFirst) >= maxClients {
 		clear(s.tlsFirst)
 	}
 	s.tlsFirst[c.client] = struct{}{}
@@ -54,7 +53,7 @@ func (c *clientConn) beginsWithTLS() {
 	s.journal.TLSFirst(c.client)
 }
 
-func (s *sessions) haveBegunWithTLS(client netip.Addr) bool {
+func (s *sessions) isTLSFirst(client netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, known := s.tlsFirst[client]

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// unfolder keeps content that begins with white space, which is no header,
-// from becoming a continuation of our trace field.
-type unfolder struct {
+// foldGuard keeps content that begins with white space from becoming a
+// continuation of our trace field.
+type foldGuard struct {
 	io.Writer
 	begun bool
 }
 
-func (u *unfolder) Write(p []byte) (int, error) {
+func (u *foldGuard) Write(p []byte) (int, error) {
 	if !u.begun && len(p) > 0 {
 		u.begun = true
 		if p[0] == ' ' || p[0] == '\t' {
@@ -25,18 +25,18 @@ func (u *unfolder) Write(p []byte) (int, error) {
 	return u.Writer.Write(p)
 }
 
-// traceName is a client's EHLO argument as it may stand in a header: whatever
-// could end the field or open a comment makes it "unknown".
+// traceName returns the EHLO argument for the trace field, or "unknown" if it
+// contains characters that could end the field or open a comment.
 func traceName(hello string) string {
-	const most = 255
-	unfit := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`();<>"\`, r) }
-	if hello == "" || len(hello) > most || strings.IndexFunc(hello, unfit) >= 0 {
+	const maxName = 255
+	invalid := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`();<>"\`, r) }
+	if hello == "" || len(hello) > maxName || strings.IndexFunc(hello, invalid) >= 0 {
 		return "unknown"
 	}
 	return hello
 }
 
-// addressLiteral is an IP address as RFC 5321 section 4.1.3 writes it.
+// addressLiteral formats an IP address as in RFC 5321 section 4.1.3.
 func addressLiteral(client netip.Addr) string {
 	client = client.Unmap().WithZone("")
 	if client.Is4() {

@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// Algorithm is how an assertion is signed (RFC 7518, 3.1).
+// Algorithm is the signature algorithm of an assertion (RFC 7518 section 3.1).
 type Algorithm string
 
 // The algorithms for RSA keys.
 const (
-	PS256 Algorithm = "PS256" // what Entra ID asks for
-	RS256 Algorithm = "RS256" // what AD FS and older servers know
+	PS256 Algorithm = "PS256" // required by Entra ID
+	RS256 Algorithm = "RS256" // for AD FS and older servers
 )
 
-// assertionLife is the most that Entra ID advises.
+// assertionLife is the maximum that Entra ID recommends.
 const assertionLife = 10 * time.Minute
 
-// signer makes assertions in the form of signed JWTs (RFC 7515, 7519, 7523).
+// signer creates assertions as signed JWTs (RFC 7515, 7519, 7523).
 type signer struct {
 	key     crypto.Signer
 	options crypto.SignerOpts
@@ -43,23 +43,23 @@ func newSigner(key crypto.Signer, leaf []byte, algorithm Algorithm) (*signer, er
 	s := &signer{key: key}
 	switch algorithm {
 	case PS256:
-		// RFC 7518, 3.5: the salt is as long as the hash.
+		// RFC 7518 section 3.5: the salt is as long as the hash.
 		s.options = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
 	case RS256:
 		s.options = crypto.SHA256
-		// A server that knows no PS256 need not know x5t#S256.
+		// A server without PS256 may not support x5t#S256.
 		old := sha1.Sum(leaf)
 		h.SHA1 = encode(old[:])
 	default:
-		return nil, fmt.Errorf("an assertion cannot be signed by %q: use PS256 or RS256", algorithm)
+		return nil, fmt.Errorf("unsupported assertion algorithm %q: use PS256 or RS256", algorithm)
 	}
 	var err error
 	s.header, err = encodeJSON(h)
 	return s, err
 }
 
-// assert says that the client is who it says, to one audience and for a short
-// time (RFC 7523, 3).
+// assert returns an assertion of the client's identity for one audience, valid
+// for a short time (RFC 7523 section 3).
 func (s *signer) assert(client, audience string, now time.Time) (Secret, error) {
 	claims, err := encodeJSON(struct {
 		Audience  string `json:"aud"`

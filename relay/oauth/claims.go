@@ -9,24 +9,24 @@ import (
 	"unicode"
 )
 
-// Claims are what a token says of itself (RFC 7519, RFC 9068, Entra ID's
-// access token claims). Nobody has verified them: they are for a person who
-// looks for a missing step. All is printable and of bounded length.
+// Claims are the claims of a token (RFC 7519, RFC 9068, Entra ID). They are not
+// verified: they help a person to find a missing configuration step. All text
+// is printable and of limited length.
 type Claims struct {
-	Audience []string  // aud: whom the token is for
-	Roles    []string  // roles: what the application may do
-	Scopes   []string  // scp: what it may do for its user
+	Audience []string  // aud
+	Roles    []string  // roles: application permissions
+	Scopes   []string  // scp: delegated permissions
 	AppID    string    // appid or azp: the client ID
 	Tenant   string    // tid
-	Object   string    // oid: of the user, or of the enterprise application
+	Object   string    // oid of the user or the enterprise application
 	User     string    // upn
-	Expires  time.Time // exp, by the issuer's clock; zero where it is missing
+	Expires  time.Time // exp, by the issuer's clock; zero if missing
 }
 
 var (
-	// ErrOpaque is the error of a token that is no JWT. That is no fault.
-	ErrOpaque = errors.New("the access token is opaque: what it allows cannot be read from it")
-	// ErrClaims is the error of a JWT whose claims have another form.
+	// ErrOpaque is the error of a token that is not a JWT, which is not a fault.
+	ErrOpaque = errors.New("the access token is opaque: its permissions cannot be read")
+	// ErrClaims is the error of a JWT whose claims are malformed.
 	ErrClaims = errors.New("the access token is a JWT, but its claims cannot be read")
 )
 
@@ -35,7 +35,7 @@ const (
 	maxClaim  = 300 // runes
 )
 
-// Claims reads what the token says of itself.
+// Claims decodes the token's claims.
 func (t Token) Claims() (Claims, error) {
 	parts := strings.Split(t.Bearer.Reveal(), ".")
 	var header struct {
@@ -79,7 +79,7 @@ func decodeJSON(part string, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// list is one string or several (RFC 7519, 4.1.3).
+// list is one string or several (RFC 7519 section 4.1.3).
 type list []string
 
 func (l *list) UnmarshalJSON(text []byte) error {
@@ -98,7 +98,7 @@ func cleanAll(texts []string) []string {
 	return all
 }
 
-// clean keeps a foreign text from steering a technician's terminal.
+// clean removes control characters and truncates the text.
 func clean(text string) string {
 	kept := 0
 	return strings.Map(func(r rune) rune {

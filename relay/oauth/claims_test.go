@@ -13,7 +13,7 @@ func jwt(header, claims string) Token {
 	return Token{Bearer: NewSecret(encode([]byte(header)) + "." + encode([]byte(claims)) + ".c2lnbmF0dXJl")}
 }
 
-func TestTheClaimsOfATokenAreReadForAPerson(t *testing.T) {
+func TestClaims_AreReadFromAToken(t *testing.T) {
 	const header = `{"typ":"JWT","alg":"RS256","x5t":"abc"}`
 	for name, c := range map[string]struct {
 		token Token

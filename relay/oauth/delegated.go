@@ -9,44 +9,45 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Store keeps the refresh token of a sign-in through power cuts. Its methods
-// must heed their context.
+// Store stores the refresh token of a sign-in durably. Its methods must honour
+// their context.
 type Store interface {
-	// Load gives what was saved last, or an empty Secret.
+	// Load returns the stored token, or an empty Secret.
 	Load(ctx context.Context) (Secret, error)
-	// Save replaces it, whole or not at all, and returns when that is durable.
+	// Save replaces the stored token atomically and returns once that is
+	// durable.
 	Save(ctx context.Context, refresh Secret) error
-	// Succeed is Save for what came in the place of before. Where another than
-	// that is stored it is of a new sign-in, made elsewhere, and stays.
-	Succeed(ctx context.Context, before, refresh Secret) error
+	// Replace saves refresh as the successor of before. If another token than
+	// before is stored, it belongs to a new sign-in made elsewhere and is kept.
+	Replace(ctx context.Context, before, refresh Secret) error
 }
 
-// saveTimeout bounds a write to flash, which nothing else ends.
+// saveTimeout limits a write to flash.
 const saveTimeout = 30 * time.Second
 
-// Delegated is the grant of somebody who signed in once (RFC 6749, 6, and RFC
+// Delegated is the grant of a user who signed in once (RFC 6749 section 6, RFC
 // 8628): the box acts for that account.
 //
-// Each refresh token may come with its successor. The successor is durable
-// before anybody gets the access token that came with it, so the box never
-// works on what a power cut would take away. A cut between the issuer's answer
-// and the store leaves the one before. Entra ID still accepts that: it does
-// not revoke a refresh token for having been used. An issuer that does (RFC
-// 9700, 4.14.2), without a time of grace, answers invalid_grant, and the fault
-// asks for a new sign-in: no order of steps on this side can prevent that.
+// A refresh may return a new refresh token. It is stored durably before the
+// access token is used, so that the box never depends on a token that a power
+// cut would lose. A power cut between the issuer's response and the store
+// leaves the previous token. Entra ID still accepts that: it does not revoke a
+// refresh token on use. An issuer that does (RFC 9700 section 4.14.2) without a
+// grace period returns invalid_grant, and the fault asks for a new sign-in; no
+// order of steps on this side can prevent that.
 type Delegated struct {
 	issuer *Issuer
 	store  Store
-	turn   chan struct{} // holds a value while one refreshes or signs in
+	lock   chan struct{} // holds a value while a refresh or sign-in runs
 
-	// unsaved is a successor that could not be saved, and replaced the token it
-	// succeeds. Whoever has the turn may use them.
+	// unsaved is a refresh token that could not be saved, and replaced the token
+	// before it. Both are guarded by lock.
 	unsaved, replaced Secret
 }
 
-// Delegated gives the grant of the sign-in that the store keeps.
+// Delegated returns the grant of the stored sign-in.
 func (i *Issuer) Delegated(store Store) *Delegated {
-	return &Delegated{issuer: i, store: store, turn: make(chan struct{}, 1)}
+	return &Delegated{issuer: i, store: store, lock: make(chan struct{}, 1)}
 }
 
 // Name implements Grant.
@@ -54,23 +55,23 @@ func (d *Delegated) Name() string { return "refresh token" }
 
 // Token implements Grant.
 func (d *Delegated) Token(ctx context.Context) (Token, error) {
-	if err := d.take(ctx); err != nil {
+	if err := d.acquire(ctx); err != nil {
 		return Token{}, err
 	}
-	defer d.give()
+	defer d.release()
 	candidates, err := d.candidates(ctx)
 	if err != nil {
 		return Token{}, err
 	}
 	for n, refresh := range candidates {
 		token, next, err := d.issuer.refresh(ctx, refresh)
-		if refused := (*Fault)(nil); errors.As(err, &refused) && refused.grant && n+1 < len(candidates) {
+		if refused := (*Fault)(nil); errors.As(err, &refused) && refused.invalidGrant && n+1 < len(candidates) {
 			continue
 		}
 		if err != nil {
 			return Token{}, err
 		}
-		if err := d.succeed(ctx, candidates[0], next); err != nil {
+		if err := d.storeNext(ctx, candidates[0], next); err != nil {
 			return Token{}, err
 		}
 		return token, nil
@@ -78,28 +79,28 @@ func (d *Delegated) Token(ctx context.Context) (Token, error) {
 	return Token{}, errNotSignedIn()
 }
 
-// take waits for the turn: a refresh that began before a sign-in must not save
-// its token over that of the sign-in.
-func (d *Delegated) take(ctx context.Context) error {
+// acquire takes the lock: a refresh that began before a sign-in must not
+// overwrite its token.
+func (d *Delegated) acquire(ctx context.Context) error {
 	select {
-	case d.turn <- struct{}{}:
+	case d.lock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for another use of the sign-in: %w", context.Cause(ctx))
 	}
 }
 
-func (d *Delegated) give() { <-d.turn }
+func (d *Delegated) release() { <-d.lock }
 
-// candidates are the refresh tokens to try, in order. The first is the stored
-// one: a successor left unsaved is saved now, or nobody is asked, so that the
-// issuer gives out no more of them than can be kept.
+// candidates returns the refresh tokens to try, in order; the first is stored.
+// An unsaved token is saved first or the refresh fails, so that the issuer
+// issues no more tokens than can be stored.
 func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 	stored, err := d.store.Load(ctx)
 	if err != nil {
-		return nil, &Fault{Kind: Configuration, Words: "the stored sign-in cannot be read: check the box's flash, then " + signInAgain, Err: err}
+		return nil, &Fault{Kind: Configuration, Words: "reading the stored sign-in failed: check the box's flash, then " + signInAgainText, Err: err}
 	}
-	// A stored one that is another than was replaced is of a new sign-in.
+	// A stored token other than replaced belongs to a new sign-in.
 	if d.unsaved.Empty() || !stored.Equal(d.replaced) {
 		d.unsaved, d.replaced = Secret{}, Secret{}
 		if stored.Empty() {
@@ -107,7 +108,7 @@ func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 		}
 		return []Secret{stored}, nil
 	}
-	if err := d.succession(ctx, stored, d.unsaved); err != nil {
+	if err := d.replaceStored(ctx, stored, d.unsaved); err != nil {
 		return nil, err
 	}
 	both := []Secret{d.unsaved, stored}
@@ -116,38 +117,38 @@ func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 }
 
 func errNotSignedIn() *Fault {
-	return &Fault{Kind: Configuration, Words: "nobody has signed this box in: sign in with a device code"}
+	return &Fault{Kind: Configuration, Words: "the box is not signed in: sign in with a device code"}
 }
 
-// succeed puts the next refresh token in place of the stored one.
-func (d *Delegated) succeed(ctx context.Context, stored, next Secret) error {
+// storeNext replaces the stored refresh token by the next one.
+func (d *Delegated) storeNext(ctx context.Context, stored, next Secret) error {
 	if next.Equal(stored) {
 		return nil
 	}
-	err := d.succession(ctx, stored, next)
+	err := d.replaceStored(ctx, stored, next)
 	if err != nil {
 		d.unsaved, d.replaced = next, stored
 	}
 	return err
 }
 
-func (d *Delegated) succession(ctx context.Context, stored, next Secret) error {
-	return durably(ctx, func(ctx context.Context) error { return d.store.Succeed(ctx, stored, next) })
+func (d *Delegated) replaceStored(ctx context.Context, stored, next Secret) error {
+	return saveDurably(ctx, func(ctx context.Context) error { return d.store.Replace(ctx, stored, next) })
 }
 
-// durably outlasts the context: the issuer has answered already, and who stops
-// waiting should not cost the box its sign-in.
-func durably(ctx context.Context, save func(context.Context) error) error {
+// saveDurably ignores cancellation: the issuer has already responded, and a
+// caller that stops waiting must not lose the sign-in.
+func saveDurably(ctx context.Context, save func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
 	if err := save(ctx); err != nil {
-		return &Fault{Kind: Configuration, Words: "the new refresh token cannot be stored, so the access token that came with it is not used: check the box's flash", Err: err}
+		return &Fault{Kind: Configuration, Words: "storing the new refresh token failed, so its access token is not used: check the box's flash", Err: err}
 	}
 	return nil
 }
 
-// refresh gets an access token, and the refresh token for the next time: the
-// same one where the issuer gave no other.
+// refresh returns an access token and the next refresh token, which is the same
+// if the issuer returned no other.
 func (i *Issuer) refresh(ctx context.Context, refresh Secret) (Token, Secret, error) {
 	x, ctx := i.exchange(ctx)
 	return x.token(i.public().TokenSource(ctx, &oauth2.Token{RefreshToken: refresh.Reveal()}).Token())

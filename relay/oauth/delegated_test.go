@@ -41,7 +41,7 @@ func (f *flash) Save(ctx context.Context, refresh Secret) error {
 	return nil
 }
 
-func (f *flash) Succeed(ctx context.Context, before, refresh Secret) error {
+func (f *flash) Replace(ctx context.Context, before, refresh Secret) error {
 	f.mu.Lock()
 	other := f.kept != before.Reveal()
 	f.mu.Unlock()
@@ -53,19 +53,19 @@ func (f *flash) Succeed(ctx context.Context, before, refresh Secret) error {
 
 // rotating issues access-N with refresh-N for those of its refresh tokens that
 // it still accepts.
-func rotating(accepts func(refresh string) bool) func(url.Values, int) said {
-	return func(form url.Values, n int) said {
+func rotating(accepts func(refresh string) bool) func(url.Values, int) issuerResponse {
+	return func(form url.Values, n int) issuerResponse {
 		if form.Get("grant_type") != "refresh_token" || form.Get("client_id") != clientID || !accepts(form.Get("refresh_token")) {
-			return entra(700082, "invalid_grant")
+			return entraError(700082, "invalid_grant")
 		}
-		return issued(fmt.Sprint("access-", n+1), fmt.Sprint("refresh-", n+1), 3600)
+		return tokenResponse(fmt.Sprint("access-", n+1), fmt.Sprint("refresh-", n+1), 3600)
 	}
 }
 
 func anything(string) bool { return true }
 
 // shown are the refresh tokens that the issuer got, in order.
-func shown(a *authority) []string {
+func shown(a *fakeIssuer) []string {
 	var all []string
 	for _, form := range a.asked() {
 		all = append(all, form.Get("refresh_token"))
@@ -73,12 +73,12 @@ func shown(a *authority) []string {
 	return all
 }
 
-func TestARefreshTokenIsDurableBeforeItsAccessTokenIsGivenOut(t *testing.T) {
+func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
-	k := keeping(t, ask(t, server.Server, nil).Delegated(store))
+	k := keeping(t, newIssuer(t, server.Server, nil).Delegated(store))
 	given := make(chan Token, 1)
 	go func() { given <- must(k.Token(t.Context())) }()
 	<-saving
@@ -93,11 +93,11 @@ func TestARefreshTokenIsDurableBeforeItsAccessTokenIsGivenOut(t *testing.T) {
 	}
 }
 
-func TestARefreshTokenThatStaysTheSameIsNotSavedAgain(t *testing.T) {
+func TestDelegated_DoesNotSaveAnUnchangedToken(t *testing.T) {
 	for name, refresh := range map[string]string{"repeated": "refresh-0", "left out": ""} {
-		server := serve(t, inTurn(issued("access", refresh, 3600)))
+		server := serve(t, respondInTurn(tokenResponse("access", refresh, 3600)))
 		store := &flash{kept: "refresh-0"}
-		if _, err := ask(t, server.Server, nil).Delegated(store).Token(t.Context()); err != nil || len(store.saves) != 0 {
+		if _, err := newIssuer(t, server.Server, nil).Delegated(store).Token(t.Context()); err != nil || len(store.saves) != 0 {
 			t.Errorf("%s: %v, saved %q", name, err, store.saves)
 		}
 	}
@@ -105,10 +105,10 @@ func TestARefreshTokenThatStaysTheSameIsNotSavedAgain(t *testing.T) {
 
 var errFlash = errors.New("the flash is read-only")
 
-func TestAnAccessTokenWhoseRefreshTokenCannotBeSavedIsNotUsed(t *testing.T) {
+func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
-	d := ask(t, server.Server, nil).Delegated(store)
+	d := newIssuer(t, server.Server, nil).Delegated(store)
 	for range 3 {
 		token, err := d.Token(t.Context())
 		wantFault(t, err, Configuration, "", "is not used", "check the box's flash", "read-only")
@@ -128,10 +128,10 @@ func TestAnAccessTokenWhoseRefreshTokenCannotBeSavedIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestAfterAFailedSaveTheOldTokenIsTriedWhereTheNewOneIsRefused(t *testing.T) {
+func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 	server := serve(t, rotating(func(refresh string) bool { return refresh == "refresh-0" }))
 	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
-	d := ask(t, server.Server, nil).Delegated(store)
+	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
 		t.Fatal(err)
 	}
@@ -144,10 +144,10 @@ func TestAfterAFailedSaveTheOldTokenIsTriedWhereTheNewOneIsRefused(t *testing.T)
 	}
 }
 
-func TestANewSignInBeatsATokenThatCouldNotBeSaved(t *testing.T) {
+func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
-	d := ask(t, server.Server, nil).Delegated(store)
+	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
 		t.Fatal(err)
 	}
@@ -160,12 +160,12 @@ func TestANewSignInBeatsATokenThatCouldNotBeSaved(t *testing.T) {
 
 // cutPower refreshes with a store that never finishes a write, and gives the
 // flash as the next start finds it.
-func cutPower(t *testing.T, server *authority) *flash {
+func cutPower(t *testing.T, server *fakeIssuer) *flash {
 	store := &flash{kept: "refresh-0"}
 	writing, cut := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(writing); <-cut; return errors.New("no power") }
 	var before sync.WaitGroup
-	d := ask(t, server.Server, nil).Delegated(store)
+	d := newIssuer(t, server.Server, nil).Delegated(store)
 	before.Go(func() {
 		if token, err := d.Token(t.Context()); err == nil {
 			t.Errorf("%q was given out", token.Bearer.Reveal())
@@ -176,16 +176,16 @@ func cutPower(t *testing.T, server *authority) *flash {
 	return &flash{kept: store.kept}
 }
 
-func TestAPowerCutBetweenAnswerAndFlashLeavesTheOldToken(t *testing.T) {
+func TestDelegated_KeepsTheOldTokenAfterAPowerCut(t *testing.T) {
 	server := serve(t, rotating(anything))
 	after := cutPower(t, server)
-	token, err := ask(t, server.Server, nil).Delegated(after).Token(t.Context())
+	token, err := newIssuer(t, server.Server, nil).Delegated(after).Token(t.Context())
 	if err != nil || token.Bearer.Reveal() != "access-2" || after.kept != "refresh-2" {
 		t.Errorf("Token() = %q, %v, and flash holds %q", token.Bearer.Reveal(), err, after.kept)
 	}
 }
 
-func TestAnIssuerThatRevokesTheOldTokenAtOnceAsksForASignInAfterACut(t *testing.T) {
+func TestDelegated_AsksForASignInWhenTheTokenIsRevoked(t *testing.T) {
 	var used []string
 	server := serve(t, rotating(func(refresh string) bool {
 		first := !slices.Contains(used, refresh)
@@ -193,42 +193,42 @@ func TestAnIssuerThatRevokesTheOldTokenAtOnceAsksForASignInAfterACut(t *testing.
 		return first
 	}))
 	after := cutPower(t, server)
-	_, err := ask(t, server.Server, nil).Delegated(after).Token(t.Context())
+	_, err := newIssuer(t, server.Server, nil).Delegated(after).Token(t.Context())
 	wantFault(t, err, Configuration, "AADSTS700082", "sign in again")
 }
 
-func TestARefreshLeavesASignInThatWasMadeMeanwhile(t *testing.T) {
+func TestDelegated_KeepsASignInMadeMeanwhile(t *testing.T) {
 	store := &flash{kept: "refresh-0"}
 	server := serve(t, rotating(func(string) bool {
 		_ = store.Save(t.Context(), NewSecret("of a new sign-in")) // by another process
 		return true
 	}))
-	token, err := ask(t, server.Server, nil).Delegated(store).Token(t.Context())
+	token, err := newIssuer(t, server.Server, nil).Delegated(store).Token(t.Context())
 	if err != nil || token.Bearer.Empty() || store.kept != "of a new sign-in" {
 		t.Errorf("Token() = %q, %v, and flash holds %q", token.Bearer.Reveal(), err, store.kept)
 	}
 }
 
-func TestWhoNeverSignedInIsToldTo(t *testing.T) {
+func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 	server := serve(t, rotating(anything))
-	_, err := ask(t, server.Server, nil).Delegated(new(flash)).Token(t.Context())
-	wantFault(t, err, Configuration, "", "nobody has signed this box in")
-	_, err = ask(t, server.Server, nil).Delegated(&flash{loading: errFlash}).Token(t.Context())
+	_, err := newIssuer(t, server.Server, nil).Delegated(new(flash)).Token(t.Context())
+	wantFault(t, err, Configuration, "", "the box is not signed in")
+	_, err = newIssuer(t, server.Server, nil).Delegated(&flash{loading: errFlash}).Token(t.Context())
 	if !errors.Is(err, errFlash) {
 		t.Error(err)
 	}
-	wantFault(t, err, Configuration, "", "cannot be read")
+	wantFault(t, err, Configuration, "", "reading the stored sign-in failed")
 	if len(server.asked()) != 0 {
 		t.Error("the issuer was asked all the same")
 	}
 }
 
-func TestClosingTheKeeperLetsARefreshTokenBeSaved(t *testing.T) {
+func TestClose_WaitsForTheRefreshTokenToBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
 	store := &flash{kept: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
-	k := NewTokenSource(ask(t, server.Server, nil).Delegated(store), nil)
+	k := NewTokenSource(newIssuer(t, server.Server, nil).Delegated(store), nil)
 	go k.Token(t.Context())
 	<-saving
 	closed := make(chan struct{})

@@ -10,58 +10,58 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// DeviceCode is what a person needs to sign the box in from a browser
-// elsewhere (RFC 8628, 3.3).
+// DeviceCode is what a person needs to sign the box in from a browser elsewhere
+// (RFC 8628 section 3.3).
 type DeviceCode struct {
 	UserCode        string
 	VerificationURL string
 	Expires         time.Time
 }
 
-// Bounds on what an issuer may ask for.
+// Limits for the issuer's values.
 const (
 	defaultCodeLife = 15 * time.Minute
-	longestCodeLife = 30 * time.Minute
-	defaultInterval = 5  // seconds (RFC 8628, 3.2)
-	longestInterval = 60 // seconds
+	maxCodeLife     = 30 * time.Minute
+	defaultInterval = 5  // seconds (RFC 8628 section 3.2)
+	maxInterval     = 60 // seconds
 )
 
-// Login signs the box in: show gets the code for a person to enter, and Login
-// returns when that has happened and the refresh token is durable. It takes
-// minutes; the context breaks it off, and leaves an earlier sign-in as it was.
+// Login signs the box in: it passes the code to show, for a person to enter,
+// and returns once that has happened and the refresh token is durable. This
+// takes minutes; cancelling ctx leaves an earlier sign-in unchanged.
 func (d *Delegated) Login(ctx context.Context, show func(DeviceCode)) (Token, error) {
 	code, err := d.issuer.deviceCode(ctx)
 	if err != nil {
-		return Token{}, brokenOff(ctx, err)
+		return Token{}, aborted(ctx, err)
 	}
 	show(DeviceCode{UserCode: code.UserCode, VerificationURL: code.VerificationURI, Expires: code.Expiry})
-	token, refresh, err := d.issuer.awaitLogin(ctx, code)
+	token, refresh, err := d.issuer.pollToken(ctx, code)
 	if err != nil {
-		return Token{}, brokenOff(ctx, err)
+		return Token{}, aborted(ctx, err)
 	}
 	if refresh.Empty() {
-		return Token{}, &Fault{Kind: Configuration, Words: "the sign-in gave no refresh token, so it would end within the hour: add offline_access to the scopes"}
+		return Token{}, &Fault{Kind: Configuration, Words: "the sign-in returned no refresh token, so it would expire within the hour: add offline_access to the scopes"}
 	}
-	if err := d.take(ctx); err != nil {
-		return Token{}, brokenOff(ctx, err)
+	if err := d.acquire(ctx); err != nil {
+		return Token{}, aborted(ctx, err)
 	}
-	defer d.give()
-	if err := durably(ctx, func(ctx context.Context) error { return d.store.Save(ctx, refresh) }); err != nil {
+	defer d.release()
+	if err := saveDurably(ctx, func(ctx context.Context) error { return d.store.Save(ctx, refresh) }); err != nil {
 		return Token{}, err
 	}
 	d.unsaved, d.replaced = Secret{}, Secret{}
 	return token, nil
 }
 
-func brokenOff(ctx context.Context, err error) error {
+func aborted(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	return fmt.Errorf("the sign-in was broken off before it was done, and nothing was changed; start it again: %w", context.Cause(ctx))
+	return fmt.Errorf("the sign-in was cancelled and nothing was changed; start it again: %w", context.Cause(ctx))
 }
 
-// deviceCode asks for a code (RFC 8628, 3.1), and keeps to the bounds what
-// x/oauth2 believes unseen.
+// deviceCode requests a device code (RFC 8628 section 3.1) and limits values
+// that x/oauth2 accepts unchecked.
 func (i *Issuer) deviceCode(ctx context.Context) (*oauth2.DeviceAuthResponse, error) {
 	if i.config.DeviceURL == "" {
 		return nil, &Fault{Kind: Configuration, Words: "there is no device code URL: copy it from the endpoints of the app registration"}
@@ -74,24 +74,24 @@ func (i *Issuer) deviceCode(ctx context.Context) (*oauth2.DeviceAuthResponse, er
 	page, err := url.Parse(code.VerificationURI)
 	if err != nil || page.Scheme != "https" || page.Host == "" || clean(code.VerificationURI) != code.VerificationURI ||
 		code.UserCode == "" || clean(code.UserCode) != code.UserCode || code.DeviceCode == "" {
-		return nil, &Fault{Kind: Configuration, Words: i.host + " gave no code to sign in with (RFC 8628): check the device code URL"}
+		return nil, &Fault{Kind: Configuration, Words: i.host + " returned no device code (RFC 8628): check the device code URL"}
 	}
 	left := time.Until(code.Expiry)
-	if left <= 0 { // none was named, or more than a Duration holds
+	if left <= 0 { // missing, or too large for a Duration
 		left = defaultCodeLife
 	}
-	// x/oauth2 goes by the clock on the wall, which may be set meanwhile.
-	code.Expiry = time.Now().Add(min(left, longestCodeLife))
+	// x/oauth2 uses the wall clock, which may be set meanwhile.
+	code.Expiry = time.Now().Add(min(left, maxCodeLife))
 	if code.Interval <= 0 {
 		code.Interval = defaultInterval
 	}
-	code.Interval = min(code.Interval, longestInterval)
+	code.Interval = min(code.Interval, maxInterval)
 	return code, nil
 }
 
-// awaitLogin polls until the person is done. A line that fails meanwhile is
-// no reason to end, only to ask less often (RFC 8628, 3.5).
-func (i *Issuer) awaitLogin(ctx context.Context, code *oauth2.DeviceAuthResponse) (Token, Secret, error) {
+// pollToken polls until the person has signed in. A temporary failure only
+// lengthens the interval (RFC 8628 section 3.5).
+func (i *Issuer) pollToken(ctx context.Context, code *oauth2.DeviceAuthResponse) (Token, Secret, error) {
 	for {
 		x, polled := i.exchange(ctx)
 		token, refresh, err := x.token(i.public().DeviceAccessToken(polled, code))
@@ -99,11 +99,11 @@ func (i *Issuer) awaitLogin(ctx context.Context, code *oauth2.DeviceAuthResponse
 			return token, refresh, err
 		}
 		if !time.Now().Before(code.Expiry) {
-			return Token{}, Secret{}, &Fault{Kind: Configuration, Code: "expired_token", Words: newCode}
+			return Token{}, Secret{}, &Fault{Kind: Configuration, Code: "expired_token", Words: newCodeText}
 		}
 		if fault := (*Fault)(nil); errors.As(err, &fault) && fault.Kind == Configuration {
 			return Token{}, Secret{}, err
 		}
-		code.Interval = min(2*code.Interval, longestInterval)
+		code.Interval = min(2*code.Interval, maxInterval)
 	}
 }

@@ -11,13 +11,13 @@ import (
 )
 
 // codes answers a device code request, and polls with the rest in turn.
-func codes(code string, polls ...said) func(url.Values, int) said {
-	return func(form url.Values, n int) said {
+func codes(code string, polls ...issuerResponse) func(url.Values, int) issuerResponse {
+	return func(form url.Values, n int) issuerResponse {
 		if n == 0 {
 			return ok(code)
 		}
 		if form.Get("grant_type") != "urn:ietf:params:oauth:grant-type:device_code" || form.Get("device_code") != "hidden" {
-			return entra(0, "invalid_request")
+			return entraError(0, "invalid_request")
 		}
 		return polls[min(n, len(polls))-1]
 	}
@@ -30,10 +30,10 @@ const (
 
 // login signs in within a bubble, where minutes of polling take no time; the
 // issuer is outside.
-func login(t *testing.T, answer func(url.Values, int) said, store *flash, check func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration)) *authority {
+func login(t *testing.T, answer func(url.Values, int) issuerResponse, store *flash, check func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration)) *fakeIssuer {
 	t.Helper()
 	server := serve(t, answer)
-	issuer := ask(t, server.Server, func(c *Config) { c.Scopes = []string{"https://outlook.office.com/SMTP.Send", "offline_access"} })
+	issuer := newIssuer(t, server.Server, func(c *Config) { c.Scopes = []string{"https://outlook.office.com/SMTP.Send", "offline_access"} })
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var shown []DeviceCode
@@ -43,10 +43,10 @@ func login(t *testing.T, answer func(url.Values, int) said, store *flash, check 
 	return server
 }
 
-func TestASignInByDeviceCodeEndsInAStoredRefreshTokenAndAnAccessToken(t *testing.T) {
+func TestLogin_StoresTheRefreshToken(t *testing.T) {
 	store := new(flash)
-	polls := []said{entra(pending, "authorization_pending"), {status: 400, body: `{"error":"slow_down"}`},
-		entra(pending, "authorization_pending"), issued("access", "refresh", 3600)}
+	polls := []issuerResponse{entraError(pending, "authorization_pending"), {status: 400, body: `{"error":"slow_down"}`},
+		entraError(pending, "authorization_pending"), tokenResponse("access", "refresh", 3600)}
 	server := login(t, codes(aCode, polls...), store, func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration) {
 		if err != nil || store.kept != "refresh" {
 			t.Fatalf("Login() = %v, and flash holds %q", err, store.kept)
@@ -68,24 +68,24 @@ func TestASignInByDeviceCodeEndsInAStoredRefreshTokenAndAnAccessToken(t *testing
 	}
 }
 
-func TestASignInThatFailsSaysWhyAndChangesNothing(t *testing.T) {
-	polled := func(answer said) func(url.Values, int) said { return codes(aCode, answer) }
+func TestLogin_ChangesNothingOnFailure(t *testing.T) {
+	polled := func(answer issuerResponse) func(url.Values, int) issuerResponse { return codes(aCode, answer) }
 	for name, c := range map[string]struct {
-		answer func(url.Values, int) said
+		answer func(url.Values, int) issuerResponse
 		code   string
 		words  string
 		within time.Duration
 	}{
-		"declined":              {polled(entra(0, "authorization_declined")), "authorization_declined", "declined in the browser", 5 * time.Second},
-		"denied":                {polled(entra(0, "access_denied")), "access_denied", "declined in the browser", 5 * time.Second},
-		"expired at the issuer": {polled(entra(70019, "expired_token")), "AADSTS70019", "not entered in time", 5 * time.Second},
-		"never entered":         {polled(entra(pending, "authorization_pending")), "expired_token", "not entered in time", 15 * time.Minute},
-		"blocked":               {polled(entra(53003, "invalid_grant")), "AADSTS53003", "Conditional Access", 5 * time.Second},
-		"not for this app":      {inTurn(entra(7000218, "invalid_client")), "AADSTS7000218", "Allow public client flows", 0},
-		"no offline_access":     {polled(issued("access", "", 3600)), "", "offline_access", 5 * time.Second},
-		"a page in clear text":  {inTurn(ok(`{"device_code":"hidden","user_code":"A","verification_uri":"http://x.example/"}`)), "", "check the device code URL", 0},
-		"a code of escapes":     {inTurn(ok(`{"device_code":"hidden","user_code":"A\u001b[2J","verification_uri":"https://x.example/"}`)), "", "check the device code URL", 0},
-		"no code":               {inTurn(ok(`{}`)), "", "check the device code URL", 0},
+		"declined":              {polled(entraError(0, "authorization_declined")), "authorization_declined", "declined in the browser", 5 * time.Second},
+		"denied":                {polled(entraError(0, "access_denied")), "access_denied", "declined in the browser", 5 * time.Second},
+		"expired at the issuer": {polled(entraError(70019, "expired_token")), "AADSTS70019", "not entered in time", 5 * time.Second},
+		"never entered":         {polled(entraError(pending, "authorization_pending")), "expired_token", "not entered in time", 15 * time.Minute},
+		"blocked":               {polled(entraError(53003, "invalid_grant")), "AADSTS53003", "Conditional Access", 5 * time.Second},
+		"not for this app":      {respondInTurn(entraError(7000218, "invalid_client")), "AADSTS7000218", "Allow public client flows", 0},
+		"no offline_access":     {polled(tokenResponse("access", "", 3600)), "", "offline_access", 5 * time.Second},
+		"a page in clear text":  {respondInTurn(ok(`{"device_code":"hidden","user_code":"A","verification_uri":"http://x.example/"}`)), "", "check the device code URL", 0},
+		"a code of escapes":     {respondInTurn(ok(`{"device_code":"hidden","user_code":"A\u001b[2J","verification_uri":"https://x.example/"}`)), "", "check the device code URL", 0},
+		"no code":               {respondInTurn(ok(`{}`)), "", "check the device code URL", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &flash{kept: "of before"}
@@ -102,10 +102,10 @@ func TestASignInThatFailsSaysWhyAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestASignInOutlastsAnIssuerThatFailsMeanwhile(t *testing.T) {
+func TestLogin_SurvivesTemporaryFailures(t *testing.T) {
 	store := new(flash)
-	down := said{status: 503}
-	login(t, codes(aCode, down, down, issued("access", "refresh", 3600)), store,
+	down := issuerResponse{status: 503}
+	login(t, codes(aCode, down, down, tokenResponse("access", "refresh", 3600)), store,
 		func(t *testing.T, _ []DeviceCode, _ Token, err error, took time.Duration) {
 			if err != nil || store.kept != "refresh" {
 				t.Errorf("Login() = %v, and flash holds %q", err, store.kept)
@@ -116,18 +116,18 @@ func TestASignInOutlastsAnIssuerThatFailsMeanwhile(t *testing.T) {
 		})
 }
 
-func TestAnIssuersIntervalAndExpiryAreKeptWithinBounds(t *testing.T) {
+func TestLogin_LimitsIntervalAndExpiry(t *testing.T) {
 	for _, c := range []struct {
 		life, interval string
 		expires, polls time.Duration
 	}{
 		{"900", "-1", 15 * time.Minute, 5 * time.Second},
-		{"9000000000", "0", longestCodeLife, 5 * time.Second},
+		{"9000000000", "0", maxCodeLife, 5 * time.Second},
 		{"18446744073", "9223372036854775807", defaultCodeLife, time.Minute}, // more than a Duration holds
 		{"-5", "5", defaultCodeLife, 5 * time.Second},
 	} {
 		code := `{"device_code":"hidden","user_code":"A","verification_uri":"https://x.example/","expires_in":` + c.life + `,"interval":` + c.interval + `}`
-		login(t, codes(code, issued("access", "refresh", 3600)), new(flash), func(t *testing.T, shown []DeviceCode, _ Token, err error, took time.Duration) {
+		login(t, codes(code, tokenResponse("access", "refresh", 3600)), new(flash), func(t *testing.T, shown []DeviceCode, _ Token, err error, took time.Duration) {
 			if err != nil || took != c.polls {
 				t.Errorf("interval %s: %v after %v", c.interval, err, took)
 			}
@@ -138,16 +138,16 @@ func TestAnIssuersIntervalAndExpiryAreKeptWithinBounds(t *testing.T) {
 	}
 }
 
-func TestAClockThatIsSetMeanwhileEndsNoSignIn(t *testing.T) {
-	code := must(ask(t, serve(t, codes(aCode)).Server, nil).deviceCode(t.Context()))
+func TestLogin_IsUnaffectedByAClockStep(t *testing.T) {
+	code := must(newIssuer(t, serve(t, codes(aCode)).Server, nil).deviceCode(t.Context()))
 	if withoutMonotonic := code.Expiry.Round(0); code.Expiry == withoutMonotonic {
 		t.Errorf("the code's end, %v, goes by the clock on the wall", code.Expiry)
 	}
 }
 
-func TestASignInThatCannotBeStoredIsNone(t *testing.T) {
+func TestLogin_FailsWhenTheTokenCannotBeStored(t *testing.T) {
 	store := &flash{kept: "of before", save: func(string) error { return errFlash }}
-	login(t, codes(aCode, issued("access", "refresh", 3600)), store, func(t *testing.T, _ []DeviceCode, token Token, err error, _ time.Duration) {
+	login(t, codes(aCode, tokenResponse("access", "refresh", 3600)), store, func(t *testing.T, _ []DeviceCode, token Token, err error, _ time.Duration) {
 		wantFault(t, err, Configuration, "", "check the box's flash")
 		if !token.Bearer.Empty() || store.kept != "of before" {
 			t.Errorf("got %q, and flash holds %q", token.Bearer.Reveal(), store.kept)
@@ -155,17 +155,17 @@ func TestASignInThatCannotBeStoredIsNone(t *testing.T) {
 	})
 }
 
-func TestARefreshThatBeganBeforeASignInDoesNotUndoIt(t *testing.T) {
-	server := serve(t, func(form url.Values, n int) said {
+func TestLogin_IsNotUndoneByAnEarlierRefresh(t *testing.T) {
+	server := serve(t, func(form url.Values, n int) issuerResponse {
 		switch {
 		case form.Has("refresh_token"):
-			return issued("access", "of the refresh", 3600)
+			return tokenResponse("access", "of the refresh", 3600)
 		case form.Has("device_code"):
-			return issued("access", "of the sign-in", 3600)
+			return tokenResponse("access", "of the sign-in", 3600)
 		}
 		return ok(aCode)
 	})
-	issuer := ask(t, server.Server, nil)
+	issuer := newIssuer(t, server.Server, nil)
 	synctest.Test(t, func(t *testing.T) {
 		saving, release := make(chan struct{}), make(chan struct{})
 		store := &flash{kept: "of before"}
@@ -190,15 +190,15 @@ func TestARefreshThatBeganBeforeASignInDoesNotUndoIt(t *testing.T) {
 	})
 }
 
-func TestASignInWithoutAnURLIsToldWhereToFindIt(t *testing.T) {
-	server := serve(t, inTurn(ok("")))
-	_, err := ask(t, server.Server, func(c *Config) { c.DeviceURL = "" }).Delegated(new(flash)).Login(t.Context(), func(DeviceCode) {})
+func TestLogin_ReportsAMissingURL(t *testing.T) {
+	server := serve(t, respondInTurn(ok("")))
+	_, err := newIssuer(t, server.Server, func(c *Config) { c.DeviceURL = "" }).Delegated(new(flash)).Login(t.Context(), func(DeviceCode) {})
 	wantFault(t, err, Configuration, "", "endpoints of the app registration")
 }
 
-func TestASignInThatIsBrokenOffSaysSo(t *testing.T) {
-	server := serve(t, codes(aCode, entra(pending, "authorization_pending")))
-	issuer := ask(t, server.Server, nil)
+func TestLogin_ReportsCancellation(t *testing.T) {
+	server := serve(t, codes(aCode, entraError(pending, "authorization_pending")))
+	issuer := newIssuer(t, server.Server, nil)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

@@ -14,33 +14,34 @@ import (
 )
 
 const (
-	maxAnswer = 64 << 10
-	maxToken  = 32 << 10
-	// unstatedLife is that of a token whose issuer names none, which RFC 6749
-	// (5.1) allows.
-	unstatedLife = 5 * time.Minute
+	maxResponse = 64 << 10
+	maxToken    = 32 << 10
+	// defaultTokenLife applies if the issuer returns no expires_in, which RFC 6749
+	// section 5.1 allows.
+	defaultTokenLife = 5 * time.Minute
 )
 
-var errTooLong = errors.New("the answer is too long")
+var errTooLong = errors.New("response too long")
 
-// answer is what the issuer said, whole and of bounded length.
-type answer struct {
+// httpResponse is the issuer's response, in full and of limited size.
+type httpResponse struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// exchange is a request by x/oauth2 and what came of it. Its record is what
-// faults are read from: an error of x/oauth2 holds the issuer's whole answer.
+// exchange is a request made by x/oauth2 and its result. Faults are derived
+// from this record, because an error of x/oauth2 contains the issuer's whole
+// response.
 type exchange struct {
-	ctx    context.Context
-	issuer *Issuer
-	begun  time.Time
-	answer answer
-	err    error
+	ctx      context.Context
+	issuer   *Issuer
+	begun    time.Time
+	response httpResponse
+	err      error
 }
 
-// exchange gives a record, and the context by which x/oauth2 fills it.
+// exchange returns a record, and the context through which x/oauth2 fills it.
 func (i *Issuer) exchange(ctx context.Context) (*exchange, context.Context) {
 	x := &exchange{ctx: ctx, issuer: i}
 	client := &http.Client{Transport: x, CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -49,80 +50,80 @@ func (i *Issuer) exchange(ctx context.Context) (*exchange, context.Context) {
 	return x, context.WithValue(ctx, oauth2.HTTPClient, client)
 }
 
-// RoundTrip implements http.RoundTripper. It minds the context itself, which
-// x/oauth2 does not give to each request.
+// RoundTrip implements http.RoundTripper. It honours the context itself,
+// because x/oauth2 does not pass it to every request.
 func (x *exchange) RoundTrip(request *http.Request) (*http.Response, error) {
 	x.begun = time.Now()
-	x.answer, x.err = x.issuer.send(x.ctx, request)
+	x.response, x.err = x.issuer.send(x.ctx, request)
 	if x.err != nil {
 		return nil, x.err
 	}
 	return &http.Response{
-		StatusCode: x.answer.status, Status: http.StatusText(x.answer.status),
+		StatusCode: x.response.status, Status: http.StatusText(x.response.status),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: x.answer.header, Request: request,
-		Body: io.NopCloser(bytes.NewReader(x.answer.body)), ContentLength: int64(len(x.answer.body)),
+		Header: x.response.header, Request: request,
+		Body: io.NopCloser(bytes.NewReader(x.response.body)), ContentLength: int64(len(x.response.body)),
 	}, nil
 }
 
-func (i *Issuer) send(ctx context.Context, request *http.Request) (answer, error) {
+func (i *Issuer) send(ctx context.Context, request *http.Request) (httpResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, i.config.Timeout)
 	defer cancel()
 	request = request.Clone(ctx)
 	request.Header.Set("Accept", "application/json")
 	response, err := i.transport.RoundTrip(request)
 	if err != nil {
-		return answer{}, err
+		return httpResponse{}, err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxResponse+1))
 	if err == nil {
-		// A server that sees us hang up may still end its answer in good form.
+		// A server may still complete its response after we cancel.
 		err = ctx.Err()
 	}
 	if err != nil {
-		return answer{}, err
+		return httpResponse{}, err
 	}
-	if len(body) > maxAnswer {
-		return answer{}, errTooLong
+	if len(body) > maxResponse {
+		return httpResponse{}, errTooLong
 	}
-	return answer{response.StatusCode, response.Header, body}, nil
+	return httpResponse{response.StatusCode, response.Header, body}, nil
 }
 
-// token takes what x/oauth2 made of the answer.
+// token converts the result of x/oauth2.
 func (x *exchange) token(t *oauth2.Token, err error) (Token, Secret, error) {
 	if err != nil {
 		return Token{}, Secret{}, x.fault()
 	}
-	if !strings.EqualFold(t.Type(), "Bearer") || !bearer(t.AccessToken) {
+	if !strings.EqualFold(t.Type(), "Bearer") || !isBearerToken(t.AccessToken) {
 		return Token{}, Secret{}, &Fault{Kind: Configuration,
-			Words: x.issuer.host + " issued a token that is no bearer token (RFC 6750): check the token URL"}
+			Words: x.issuer.host + " issued a token that is not a bearer token (RFC 6750): check the token URL"}
 	}
-	life := unstatedLife
+	life := defaultTokenLife
 	if !t.Expiry.IsZero() {
-		// x/oauth2 adds the seconds that the issuer named to the time of just now.
+		// x/oauth2 has added expires_in to the current time.
 		life = time.Until(t.Expiry).Round(time.Second)
 	}
 	if life <= 0 {
-		return Token{}, Secret{}, &Fault{Kind: Wait, Words: x.issuer.host + " issued a token that has expired already: wait; if it lasts, check the token URL"}
+		return Token{}, Secret{}, &Fault{Kind: Wait, Words: x.issuer.host + " issued a token that has already expired: wait; if it persists, check the token URL"}
 	}
 	return Token{NewSecret(t.AccessToken), x.begun.Add(life)}, NewSecret(t.RefreshToken), nil
 }
 
-// bearer tells whether a token is made of the characters that RFC 6749 (A.12)
-// allows: no other gets into what is said to a mail server.
-func bearer(token string) bool {
+// isBearerToken reports whether a token consists of the characters that RFC
+// 6749 (A.12) allows, so that it cannot inject anything into the SMTP dialogue.
+func isBearerToken(token string) bool {
 	odd := strings.IndexFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
 	return token != "" && len(token) <= maxToken && odd < 0
 }
 
-// fault says why there is no token.
+// fault returns why there is no token.
 func (x *exchange) fault() error {
 	if x.ctx.Err() != nil {
-		return fmt.Errorf("asking %s for an access token: %w", x.issuer.host, context.Cause(x.ctx))
+		return fmt.Errorf("requesting an access token from %s: %w", x.issuer.host, context.Cause(x.ctx))
 	}
 	if x.err != nil {
-		return unreachable(x.issuer.host, x.issuer.config.Timeout, x.err)
+		return connectionFault(x.issuer.host, x.issuer.config.Timeout, x.err)
 	}
-	return refusal(x.issuer.host, x.answer, time.Now())
+	return faultFromResponse(x.issuer.host, x.response, time.Now())
 }

@@ -11,28 +11,28 @@ import (
 	"time"
 )
 
-// Kind says what helps against a fault.
+// Kind says whether a fault needs a configuration change.
 type Kind string
 
 // The kinds of faults.
 const (
-	Configuration Kind = "configuration" // somebody must change something
-	Wait          Kind = "wait"          // it may pass by itself
+	Configuration Kind = "configuration" // a configuration change is needed
+	Wait          Kind = "wait"          // temporary
 )
 
-// Fault is why there is no token. It holds nothing secret, and of what the
-// issuer wrote nothing but codes that are known.
+// Fault is why there is no token. It contains no secret, and of the issuer's
+// response only known codes.
 type Fault struct {
 	Kind Kind
-	// Code is Entra ID's, such as AADSTS700027, or else that of RFC 6749 (5.2);
-	// empty where the issuer gave none that is known.
+	// Code is Entra ID's, such as AADSTS700027, or that of RFC 6749 section 5.2;
+	// empty if unknown.
 	Code  string
-	Words string // what is wrong and what to do, for a technician
-	// RetryAfter is how long it makes no sense to ask again; zero if nobody said.
+	Words string // cause and advice, for people
+	// RetryAfter is how long to wait before the next request; zero if unknown.
 	RetryAfter time.Duration
-	Err        error // of the box's own parts, such as its key; else nil
+	Err        error // error of a local part, such as the key; else nil
 
-	grant bool // what was shown as grant was refused (invalid_grant)
+	invalidGrant bool // the grant was rejected (invalid_grant)
 }
 
 func (f *Fault) Error() string {
@@ -49,28 +49,28 @@ func (f *Fault) Error() string {
 func (f *Fault) Unwrap() error { return f.Err }
 
 const (
-	longestRetryAfter = time.Hour
-	// skewWorthWords is less than any issuer holds against an assertion.
-	skewWorthWords = time.Minute
+	maxRetryAfter = time.Hour
+	// minReportedSkew is less than any issuer tolerates in an assertion.
+	minReportedSkew = time.Minute
 )
 
-// refusal reads an answer without a token.
-func refusal(host string, a answer, now time.Time) *Fault {
+// faultFromResponse returns the fault in a response without a token.
+func faultFromResponse(host string, a httpResponse, now time.Time) *Fault {
 	var said struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 		Codes       []int  `json:"error_codes"`
 	}
-	// What is no JSON is known by its status.
+	// A body that is not JSON is classified by its status.
 	_ = json.Unmarshal(a.body, &said)
-	found, code := readSaid(said.Error, entraCodes(said.Codes, said.Description))
-	if found.words == "" || found.vague && busy(a.status) {
-		found = readStatus(host, a)
+	found, code := classifyError(said.Error, entraCodes(said.Codes, said.Description))
+	if found.text == "" || found.vague && busy(a.status) {
+		found = classifyStatus(host, a)
 	}
-	fault := &Fault{Kind: found.kind, Code: code, Words: found.words, RetryAfter: retryAfter(a.header, now),
-		grant: said.Error == "invalid_grant"}
+	fault := &Fault{Kind: found.kind, Code: code, Words: found.text, RetryAfter: retryAfter(a.header, now),
+		invalidGrant: said.Error == "invalid_grant"}
 	if found.clock {
-		fault.Words += skew(a.header, now)
+		fault.Words += clockSkewText(a.header, now)
 	}
 	return fault
 }
@@ -79,8 +79,8 @@ var entraCode = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`AADSTS(\d{4,9})`)
 })
 
-// entraCodes are Entra ID's own: a list, or where that is missing the first in
-// its description.
+// entraCodes returns Entra ID's error codes: the list, or else the first in the
+// description.
 func entraCodes(codes []int, description string) []int {
 	if len(codes) > 0 {
 		return codes
@@ -93,57 +93,57 @@ func entraCodes(codes []int, description string) []int {
 	return nil
 }
 
-// readSaid finds the reading of what the issuer said in the form of RFC 6749.
-func readSaid(code string, entra []int) (reading, string) {
+// classifyError classifies an error response of RFC 6749.
+func classifyError(code string, entra []int) (classification, string) {
 	for _, number := range entra {
-		if known, ok := entraReadings[number]; ok {
+		if known, ok := entraErrors[number]; ok {
 			return known, "AADSTS" + strconv.Itoa(number)
 		}
 	}
-	known, ok := oauthReadings[code]
+	known, ok := oauthErrors[code]
 	if !ok {
-		known, code = reading{}, ""
+		known, code = classification{}, ""
 	}
 	known.vague = true
 	if len(entra) > 0 && entra[0] > 0 && entra[0] < 1e9 {
 		number := strconv.Itoa(entra[0])
 		code = "AADSTS" + number
 		if !ok {
-			known.kind, known.words = Configuration, "Entra ID refused the box for a reason that Sealpost does not know"
+			known.kind, known.text = Configuration, "Entra ID rejected the request for a reason unknown to Sealpost"
 		}
-		known.words += "; look it up at https://login.microsoftonline.com/error?code=" + number
+		known.text += "; look it up at https://login.microsoftonline.com/error?code=" + number
 	}
 	return known, code
 }
 
 func busy(status int) bool { return status == http.StatusTooManyRequests || status >= 500 }
 
-// readStatus is for an answer that is not in the form of RFC 6749.
-func readStatus(host string, a answer) reading {
-	at := fmt.Sprintf("%s answered with HTTP status %d", host, a.status)
+// classifyStatus classifies a response that is not an RFC 6749 error.
+func classifyStatus(host string, a httpResponse) classification {
+	at := fmt.Sprintf("%s returned HTTP status %d", host, a.status)
 	switch body := bytes.TrimSpace(a.body); {
 	case a.status == http.StatusTooManyRequests:
-		return reading{kind: Wait, words: at + ", as it was asked too often: wait"}
+		return classification{kind: Wait, text: at + ", too many requests: wait"}
 	case a.status >= 500:
-		return reading{kind: Wait, words: at + ", a fault of its own: wait; if it lasts, look at status.cloud.microsoft"}
+		return classification{kind: Wait, text: at + ", a server error: wait; if it persists, look at status.cloud.microsoft"}
 	case a.status >= 300 && a.status < 400:
-		return reading{kind: Configuration, words: at + ", which points elsewhere: check the token URL, and that no portal stands between the box and the internet"}
+		return classification{kind: Configuration, text: at + ", a redirect: check the token URL, and that no captive portal is between the box and the internet"}
 	case a.status >= 400:
-		return reading{kind: Configuration, words: at + " and no error of OAuth: check the tenant in the token URL, and that no firewall answers in its place"}
+		return classification{kind: Configuration, text: at + " without an OAuth error: check the tenant in the token URL, and that no firewall responds in its place"}
 	case len(body) == 0:
-		return reading{kind: Wait, words: host + " gave an empty answer: wait; if it lasts, check the token URL"}
+		return classification{kind: Wait, text: host + " returned an empty response: wait; if it persists, check the token URL"}
 	case body[0] == '<':
-		return reading{kind: Configuration, words: host + " answered with a web page in place of a token: check the token URL, and that no portal stands between the box and the internet"}
+		return classification{kind: Configuration, text: host + " returned a web page instead of a token: check the token URL, and that no captive portal is between the box and the internet"}
 	}
-	return reading{kind: Wait, words: host + " gave an answer that is no token (RFC 6749): wait; if it lasts, check the token URL"}
+	return classification{kind: Wait, text: host + " returned an invalid token response (RFC 6749): wait; if it persists, check the token URL"}
 }
 
-// retryAfter reads Retry-After (RFC 9110, 10.2.3). A time is taken by the
-// issuer's clock, as ours may be wrong.
+// retryAfter parses Retry-After (RFC 9110 section 10.2.3). A date is compared
+// with the issuer's clock, because ours may be wrong.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	field := header.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(field, 10, 31); err == nil {
-		return min(time.Duration(seconds)*time.Second, longestRetryAfter)
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
 	}
 	at, err := http.ParseTime(field)
 	if err != nil {
@@ -152,19 +152,19 @@ func retryAfter(header http.Header, now time.Time) time.Duration {
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		now = date
 	}
-	return min(max(at.Sub(now), 0), longestRetryAfter)
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
-// skew says how far our clock is from the issuer's, where that is far.
-func skew(header http.Header, now time.Time) string {
+// clockSkewText describes the difference between our clock and the issuer's.
+func clockSkewText(header http.Header, now time.Time) string {
 	date, err := http.ParseTime(header.Get("Date"))
 	if err != nil {
 		return ""
 	}
 	switch off := now.Sub(date).Round(time.Second); {
-	case off >= skewWorthWords:
+	case off >= minReportedSkew:
 		return fmt.Sprintf("; it is %v ahead of the issuer's", off)
-	case off <= -skewWorthWords:
+	case off <= -minReportedSkew:
 		return fmt.Sprintf("; it is %v behind the issuer's", -off)
 	}
 	return "; it agrees with the issuer's now"

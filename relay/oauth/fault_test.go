@@ -21,7 +21,7 @@ import (
 // asking asks a server for a token by a client secret.
 func asking(t *testing.T, server *httptest.Server, change func(*Config)) error {
 	t.Helper()
-	_, err := must(ask(t, server, change).ClientSecret(NewSecret("hush"))).Token(t.Context())
+	_, err := must(newIssuer(t, server, change).ClientSecret(NewSecret("hush"))).Token(t.Context())
 	return err
 }
 
@@ -42,7 +42,7 @@ func wantFault(t *testing.T, err error, kind Kind, code string, words ...string)
 	return fault
 }
 
-func TestEachCodeOfEntraIDIsNamedWithItsCure(t *testing.T) {
+func TestFault_ClassifiesEntraErrors(t *testing.T) {
 	cases := []struct {
 		code  int
 		oauth string
@@ -81,32 +81,32 @@ func TestEachCodeOfEntraIDIsNamedWithItsCure(t *testing.T) {
 		{70016, "authorization_pending", Wait, "AADSTS70016", "not been entered yet"},
 		{70018, "invalid_grant", Configuration, "AADSTS70018", "mistyped"},
 		{70019, "expired_token", Configuration, "AADSTS70019", "not entered in time"},
-		{50196, "invalid_request", Wait, "AADSTS50196", "too often"},
+		{50196, "invalid_request", Wait, "AADSTS50196", "too many requests"},
 		{90055, "invalid_request", Wait, "AADSTS90055", "throttles"},
 		{50033, "invalid_request", Wait, "AADSTS50033", "wait"},
 		{90006, "temporarily_unavailable", Wait, "AADSTS90006", "wait"},
 		{90024, "temporarily_unavailable", Wait, "AADSTS90024", "wait"},
 		{90033, "temporarily_unavailable", Wait, "AADSTS90033", "wait"},
 		{999, "invalid_grant", Configuration, "AADSTS999", "error?code=999"},
-		{999, "unheard_of", Configuration, "AADSTS999", "does not know; look it up"},
+		{999, "unheard_of", Configuration, "AADSTS999", "unknown to Sealpost; look it up"},
 	}
-	var answers []said
+	var answers []issuerResponse
 	known := map[int]bool{}
 	for _, c := range cases {
-		answers, known[c.code] = append(answers, entra(c.code, c.oauth)), true
+		answers, known[c.code] = append(answers, entraError(c.code, c.oauth)), true
 	}
-	server := serve(t, inTurn(answers...))
+	server := serve(t, respondInTurn(answers...))
 	for _, c := range cases {
 		wantFault(t, asking(t, server.Server, nil), c.kind, c.name, c.words)
 	}
-	for code := range entraReadings {
+	for code := range entraErrors {
 		if !known[code] {
 			t.Errorf("code %d is not in this table", code)
 		}
 	}
 }
 
-func TestEachErrorOfOAuthIsNamedWithItsCure(t *testing.T) {
+func TestFault_ClassifiesOAuthErrors(t *testing.T) {
 	cases := map[string]struct {
 		kind  Kind
 		words string
@@ -130,45 +130,45 @@ func TestEachErrorOfOAuthIsNamedWithItsCure(t *testing.T) {
 		"bad_verification_code":   {Configuration, "start the sign-in again"},
 		"expired_token":           {Configuration, "start the sign-in again"},
 	}
-	for code := range oauthReadings {
+	for code := range oauthErrors {
 		c, listed := cases[code]
 		if !listed {
 			t.Errorf("code %s is not in this table", code)
 		}
-		server := serve(t, inTurn(said{status: 400, body: `{"error":"` + code + `"}`}))
+		server := serve(t, respondInTurn(issuerResponse{status: 400, body: `{"error":"` + code + `"}`}))
 		wantFault(t, asking(t, server.Server, nil), c.kind, code, c.words)
 	}
 }
 
-func TestAnAnswerThatIsNoTokenIsNamedInWords(t *testing.T) {
+func TestFault_DescribesInvalidResponses(t *testing.T) {
 	const page = "<!DOCTYPE html><html><title>Sign in to the guest network</title></html>"
 	for name, c := range map[string]struct {
-		said
+		issuerResponse
 		kind  Kind
 		code  string
 		words string
 	}{
 		"a web page":              {ok(page), Configuration, "", "web page"},
-		"a web page called text":  {said{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
-		"nothing":                 {ok(""), Wait, "", "empty answer"},
-		"half of an answer":       {ok(`{"access_token":"ab`), Wait, "", "no token"},
-		"an answer without token": {ok(`{"token_type":"Bearer"}`), Wait, "", "no token"},
+		"a web page called text":  {issuerResponse{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
+		"nothing":                 {ok(""), Wait, "", "empty response"},
+		"half of an answer":       {ok(`{"access_token":"ab`), Wait, "", "invalid token response"},
+		"an answer without token": {ok(`{"token_type":"Bearer"}`), Wait, "", "invalid token response"},
 		"a token of another type": {ok(`{"access_token":"a","token_type":"pop"}`), Configuration, "", "bearer"},
 		"a token with a newline":  {ok(`{"access_token":"a\r\nMAIL FROM:<x>","token_type":"Bearer"}`), Configuration, "", "bearer"},
 		"a token that is too big": {ok(`{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`), Configuration, "", "bearer"},
-		"an expired token":        {ok(`{"access_token":"a","expires_in":-5}`), Wait, "", "expired already"},
+		"an expired token":        {ok(`{"access_token":"a","expires_in":-5}`), Wait, "", "already expired"},
 		"an error with 200":       {ok(`{"error":"invalid_client"}`), Configuration, "invalid_client", "client ID"},
 		"ten megabytes":           {ok(strings.Repeat(" ", 10<<20)), Configuration, "", "more than 64 KiB"},
-		"a redirect":              {said{302, map[string]string{"Location": "https://portal.example/"}, ""}, Configuration, "", "points elsewhere"},
-		"a redirect with a form":  {said{307, map[string]string{"Location": "/elsewhere"}, ""}, Configuration, "", "points elsewhere"},
-		"not found":               {said{404, nil, page}, Configuration, "", "check the tenant"},
-		"a fault of its own":      {said{500, nil, page}, Wait, "", "500"},
-		"maintenance":             {said{503, nil, ""}, Wait, "", "503"},
-		"a busy issuer's error":   {said{503, nil, `{"error":"invalid_request"}`}, Wait, "invalid_request", "503"},
-		"too many requests":       {said{429, nil, ""}, Wait, "", "too often"},
+		"a redirect":              {issuerResponse{302, map[string]string{"Location": "https://portal.example/"}, ""}, Configuration, "", "a redirect"},
+		"a redirect with a form":  {issuerResponse{307, map[string]string{"Location": "/elsewhere"}, ""}, Configuration, "", "a redirect"},
+		"not found":               {issuerResponse{404, nil, page}, Configuration, "", "check the tenant"},
+		"a fault of its own":      {issuerResponse{500, nil, page}, Wait, "", "500"},
+		"maintenance":             {issuerResponse{503, nil, ""}, Wait, "", "503"},
+		"a busy issuer's error":   {issuerResponse{503, nil, `{"error":"invalid_request"}`}, Wait, "invalid_request", "503"},
+		"too many requests":       {issuerResponse{429, nil, ""}, Wait, "", "too many requests"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := serve(t, inTurn(c.said))
+			server := serve(t, respondInTurn(c.issuerResponse))
 			wantFault(t, asking(t, server.Server, nil), c.kind, c.code, c.words)
 			if asked := len(server.asked()); asked != 1 {
 				t.Errorf("asked %d times", asked)
@@ -177,7 +177,7 @@ func TestAnAnswerThatIsNoTokenIsNamedInWords(t *testing.T) {
 	}
 }
 
-func TestAnIssuersWishToBeLeftAloneIsHonouredWithinBounds(t *testing.T) {
+func TestRetryAfter_IsLimited(t *testing.T) {
 	const date = "Sun, 22 Nov 2026 10:00:00 GMT"
 	for field, want := range map[string]time.Duration{
 		"120":                           2 * time.Minute,
@@ -189,22 +189,22 @@ func TestAnIssuersWishToBeLeftAloneIsHonouredWithinBounds(t *testing.T) {
 		"Sun, 22 Nov 2026 09:00:00 GMT": 0,
 		"Sun, 22 Nov 2099 10:05:00 GMT": time.Hour,
 	} {
-		server := serve(t, inTurn(said{503, map[string]string{"Retry-After": field, "Date": date}, ""}))
+		server := serve(t, respondInTurn(issuerResponse{503, map[string]string{"Retry-After": field, "Date": date}, ""}))
 		if got := wantFault(t, asking(t, server.Server, nil), Wait, "").RetryAfter; got != want {
 			t.Errorf("Retry-After: %s is read as %v, want %v", field, got, want)
 		}
 	}
 }
 
-func TestAClockThatIsOffIsMeasuredByTheIssuers(t *testing.T) {
+func TestFault_ReportsClockSkew(t *testing.T) {
 	for off, want := range map[time.Duration]string{
 		-3 * time.Hour: "clock; it is 3h0m",
 		3 * time.Hour:  "clock; it is ",
 		0:              "it agrees with the issuer's",
 	} {
-		refused := entra(700024, "invalid_client")
+		refused := entraError(700024, "invalid_client")
 		refused.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
-		server := serve(t, inTurn(refused))
+		server := serve(t, respondInTurn(refused))
 		fault := wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700024", want)
 		if ahead := strings.Contains(fault.Words, "ahead of"); ahead != (off < 0) {
 			t.Errorf("the issuer is at %v: %s", off, fault.Words)
@@ -212,8 +212,8 @@ func TestAClockThatIsOffIsMeasuredByTheIssuers(t *testing.T) {
 	}
 }
 
-func TestACodeInTheDescriptionAloneIsFound(t *testing.T) {
-	server := serve(t, inTurn(said{400, nil, `{"error":"invalid_client","error_description":"AADSTS700027: Client assertion failed"}`}))
+func TestFault_FindsTheCodeInTheDescription(t *testing.T) {
+	server := serve(t, respondInTurn(issuerResponse{400, nil, `{"error":"invalid_client","error_description":"AADSTS700027: Client assertion failed"}`}))
 	wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700027")
 }
 
@@ -226,7 +226,7 @@ func hijacked(octets string) http.HandlerFunc {
 	}
 }
 
-func TestAConnectionThatFailsIsNamedInWords(t *testing.T) {
+func TestFault_DescribesConnectionErrors(t *testing.T) {
 	hang := func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		io.WriteString(w, `{"access_token":`)
@@ -240,16 +240,16 @@ func TestAConnectionThatFailsIsNamedInWords(t *testing.T) {
 		kind   Kind
 		words  string
 	}{
-		"slow octets":      {hang, soon, Wait, "no whole answer within 200ms"},
+		"slow octets":      {hang, soon, Wait, "no complete response within 200ms"},
 		"cut off":          {hijacked("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"access_token\":"), nil, Wait, "cut off"},
 		"hung up":          {hijacked(""), nil, Wait, "cut off"},
-		"no HTTP":          {hijacked("220 mail.example ESMTP\r\n"), nil, Configuration, "HTTP as it should"},
-		"endless headers":  {hijacked("HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), nil, Configuration, "HTTP as it should"},
+		"no HTTP":          {hijacked("220 mail.example ESMTP\r\n"), nil, Configuration, "invalid HTTP response"},
+		"endless headers":  {hijacked("HTTP/1.1 200 OK\r\nA: " + strings.Repeat("a", 1<<20) + "\r\n\r\n"), nil, Configuration, "invalid HTTP response"},
 		"an unknown root":  {nil, func(c *Config) { c.Roots = nil }, Configuration, "its issuer is unknown"},
 		"the wrong name":   {nil, func(c *Config) { c.TokenURL = strings.Replace(c.TokenURL, "127.0.0.1", "localhost", 1) }, Configuration, "for another name"},
 		"a closed port":    {nil, func(c *Config) { c.TokenURL = "https://" + closedPort(t) }, Wait, "refused the connection"},
-		"a name unknown":   {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", nobodyKnows(t) }, Configuration, "not known to DNS"},
-		"DNS out of reach": {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", silent }, Wait, "no answer from DNS"},
+		"a name unknown":   {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", nobodyKnows(t) }, Configuration, "does not exist in DNS"},
+		"DNS out of reach": {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", silent }, Wait, "no DNS response"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			handle := c.handle
@@ -261,7 +261,7 @@ func TestAConnectionThatFailsIsNamedInWords(t *testing.T) {
 	}
 }
 
-func TestAFaultOfTheLineIsNamedInWords(t *testing.T) {
+func TestFault_DescribesNetworkErrors(t *testing.T) {
 	expired := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}
 	strange := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.NameMismatch}}
 	for _, c := range []struct {
@@ -271,16 +271,16 @@ func TestAFaultOfTheLineIsNamedInWords(t *testing.T) {
 	}{
 		{syscall.ENETUNREACH, Wait, "check the cable"},
 		{syscall.EHOSTUNREACH, Wait, "check the cable"},
-		{syscall.ECONNRESET, Wait, "broke off"},
-		{os.ErrDeadlineExceeded, Wait, "no whole answer"},
+		{syscall.ECONNRESET, Wait, "was lost"},
+		{os.ErrDeadlineExceeded, Wait, "no complete response"},
 		{expired, Configuration, "check the box's clock"},
 		{strange, Configuration, "does not verify"},
 	} {
-		wantFault(t, unreachable("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.words)
+		wantFault(t, connectionFault("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.words)
 	}
 }
 
-func TestLessThanTLS12IsRefused(t *testing.T) {
+func TestIssuer_RequiresTLS12(t *testing.T) {
 	old := httptest.NewUnstartedServer(nil)
 	old.Config.ErrorLog = quiet
 	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
@@ -308,12 +308,12 @@ func (lateTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Body: late{r.Context()}, Request: r}, nil
 }
 
-func TestAnAnswerThatEndsAsTimeIsUpIsLate(t *testing.T) {
+func TestIssuer_TimesOutOnALateResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		issuer := must(New(Config{TokenURL: "https://a.example/t", ClientID: clientID}))
 		issuer.transport = lateTransport{}
 		_, _, err := issuer.refresh(t.Context(), NewSecret("before"))
-		wantFault(t, err, Wait, "", "no whole answer within 30s")
+		wantFault(t, err, Wait, "", "no complete response within 30s")
 	})
 }
 
@@ -350,11 +350,11 @@ func nobodyKnows(t *testing.T) *net.Resolver {
 	}}
 }
 
-func TestTheCallersOwnEndIsNoFault(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+func TestToken_ReturnsTheContextErrorWhenCancelled(t *testing.T) {
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush"))).Token(ctx)
+	_, err := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush"))).Token(ctx)
 	if fault := (*Fault)(nil); errors.As(err, &fault) || !errors.Is(err, context.Canceled) {
 		t.Errorf("Token() = %v", err)
 	}

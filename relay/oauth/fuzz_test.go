@@ -26,9 +26,9 @@ func answering(status int, kind, retry, date string, body []byte) *Issuer {
 	return i
 }
 
-func FuzzTokenAnswer(f *testing.F) {
+func FuzzTokenResponse(f *testing.F) {
 	const date = "Sun, 22 Nov 2026 10:00:00 GMT"
-	for _, s := range []said{issued("a", "r", 3600), entra(700024, "invalid_client"), ok("<html>"), ok(""),
+	for _, s := range []issuerResponse{tokenResponse("a", "r", 3600), entraError(700024, "invalid_client"), ok("<html>"), ok(""),
 		ok(`{"access_token":"a","expires_in":"3600"}`), {status: 429}, {status: 302}} {
 		f.Add(s.status-100, "application/json", "120", date, []byte(s.body))
 	}
@@ -38,20 +38,20 @@ func FuzzTokenAnswer(f *testing.F) {
 		issuer := answering(status, kind, retry, date, body)
 		token, refresh, err := issuer.refresh(t.Context(), NewSecret("before"))
 		if err == nil {
-			if !bearer(token.Bearer.Reveal()) || !time.Now().Before(token.Expires) || refresh.Empty() {
+			if !isBearerToken(token.Bearer.Reveal()) || !time.Now().Before(token.Expires) || refresh.Empty() {
 				t.Errorf("%q until %v", token.Bearer.Reveal(), token.Expires)
 			}
 			return
 		}
 		fault := (*Fault)(nil)
 		if !errors.As(err, &fault) || fault.Words == "" || fault.Kind != Configuration && fault.Kind != Wait ||
-			fault.RetryAfter < 0 || fault.RetryAfter > longestRetryAfter || clean(fault.Code) != fault.Code || !token.Bearer.Empty() {
+			fault.RetryAfter < 0 || fault.RetryAfter > maxRetryAfter || clean(fault.Code) != fault.Code || !token.Bearer.Empty() {
 			t.Errorf("%#v with %q", err, token.Bearer.Reveal())
 		}
 	})
 }
 
-func FuzzDeviceAnswer(f *testing.F) {
+func FuzzDeviceResponse(f *testing.F) {
 	f.Add(100, "application/json", []byte(aCode))
 	f.Add(100, "application/json", []byte(`{"device_code":"a","user_code":"b","verification_url":"https://c/","expires_in":-1,"interval":-1}`))
 	f.Add(300, "text/plain", []byte("error=invalid_client"))
@@ -63,7 +63,7 @@ func FuzzDeviceAnswer(f *testing.F) {
 			}
 			return
 		}
-		if code.Interval < 1 || code.Interval > longestInterval || time.Until(code.Expiry) > longestCodeLife || clean(code.UserCode) != code.UserCode {
+		if code.Interval < 1 || code.Interval > maxInterval || time.Until(code.Expiry) > maxCodeLife || clean(code.UserCode) != code.UserCode {
 			t.Errorf("%+v", code)
 		}
 	})

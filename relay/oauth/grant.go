@@ -14,29 +14,30 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// Token is an access token (RFC 6749, 1.4), for whoever bears it (RFC 6750).
+// Token is a bearer token (RFC 6749 section 1.4, RFC 6750).
 type Token struct {
 	Bearer  Secret
-	Expires time.Time // by our clock, with its monotonic reading
+	Expires time.Time // by our clock, with monotonic reading
 }
 
-// Grant is a way to get an access token (RFC 6749, 1.3).
+// Grant obtains access tokens (RFC 6749 section 1.3).
 type Grant interface {
-	// Name says for people what the box identifies itself with.
+	// Name names the credentials, for people.
 	Name() string
-	// Token asks for a token. An error is a *Fault, unless the context ended.
+	// Token requests a token. The error is a *Fault, unless the context ended.
 	Token(ctx context.Context) (Token, error)
 }
 
-// clientCredentials is the grant of RFC 6749, 4.4: the box acts as itself.
+// clientCredentials is the grant of RFC 6749 section 4.4: the box acts as
+// itself.
 type clientCredentials struct {
 	issuer *Issuer
 	name   string
-	// prove gives what shows that it is the box: a secret, or parameters.
-	prove func() (Secret, url.Values, error)
+	// credentials returns a secret, or request parameters.
+	credentials func() (Secret, url.Values, error)
 }
 
-// ClientSecret is the grant by a secret that the issuer knows too.
+// ClientSecret returns the grant by a shared secret.
 func (i *Issuer) ClientSecret(secret Secret) (Grant, error) {
 	if secret.Empty() {
 		return nil, errors.New("the client secret is empty: make one under Certificates & secrets of the app registration, and enter its value")
@@ -46,8 +47,8 @@ func (i *Issuer) ClientSecret(secret Secret) (Grant, error) {
 	}}, nil
 }
 
-// Certificate is the grant by an assertion (RFC 7523, 2.2) signed with the key
-// of a certificate, in DER, that the issuer knows. The key is RSA.
+// Certificate returns the grant by an assertion (RFC 7523 section 2.2), signed
+// with the RSA key of a certificate, in DER, that the issuer knows.
 func (i *Issuer) Certificate(key crypto.Signer, leaf []byte, algorithm Algorithm) (Grant, error) {
 	certificate, err := x509.ParseCertificate(leaf)
 	if err != nil {
@@ -55,10 +56,10 @@ func (i *Issuer) Certificate(key crypto.Signer, leaf []byte, algorithm Algorithm
 	}
 	public, isRSA := key.Public().(*rsa.PublicKey)
 	if !isRSA {
-		return nil, fmt.Errorf("the token issuer takes signatures of an RSA key only, and this is one of type %T: import an RSA certificate, or use a client secret", key.Public())
+		return nil, fmt.Errorf("the token issuer accepts only RSA keys, not %T: import an RSA certificate, or use a client secret", key.Public())
 	}
 	if !public.Equal(certificate.PublicKey) {
-		return nil, errors.New("the certificate for the token issuer belongs to another key: import the certificate again")
+		return nil, errors.New("the certificate for the token issuer does not match its key: import the certificate again")
 	}
 	signer, err := newSigner(key, leaf, algorithm)
 	if err != nil {
@@ -76,9 +77,9 @@ func (i *Issuer) Certificate(key crypto.Signer, leaf []byte, algorithm Algorithm
 func (c *clientCredentials) Name() string { return c.name }
 
 func (c *clientCredentials) Token(ctx context.Context) (Token, error) {
-	secret, params, err := c.prove()
+	secret, params, err := c.credentials()
 	if err != nil {
-		return Token{}, &Fault{Kind: Configuration, Words: "the key of the client certificate cannot be used", Err: err}
+		return Token{}, &Fault{Kind: Configuration, Words: "using the key of the client certificate failed", Err: err}
 	}
 	config := clientcredentials.Config{
 		ClientID: c.issuer.config.ClientID, ClientSecret: secret.Reveal(),

@@ -17,9 +17,9 @@ import (
 	"unicode/utf8"
 )
 
-func TestAClientSecretIsExchangedForAToken(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
-	grant := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush")))
+func TestClientSecret_ObtainsAToken(t *testing.T) {
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
+	grant := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
 	begun := time.Now()
 	token, err := grant.Token(t.Context())
 	if err != nil || token.Bearer.Reveal() != "access" {
@@ -51,12 +51,12 @@ func assertion(t *testing.T, jwt string) (header, claims map[string]any, signed 
 	return header, claims, sha256.Sum256([]byte(parts[0] + "." + parts[1])), must(base64.RawURLEncoding.DecodeString(parts[2]))
 }
 
-func TestAnAssertionIsSignedByTheBoxesKeyForThisIssuerAndTenMinutes(t *testing.T) {
+func TestCertificate_SignsAnAssertion(t *testing.T) {
 	for _, algorithm := range []Algorithm{PS256, RS256} {
 		t.Run(string(algorithm), func(t *testing.T) {
-			server := serve(t, inTurn(issued("access", "", 3600)))
+			server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 			box := newIdentity(t)
-			issuer := ask(t, server.Server, nil)
+			issuer := newIssuer(t, server.Server, nil)
 			grant := must(issuer.Certificate(box, box.leaf, algorithm))
 			if _, err := grant.Token(t.Context()); err != nil {
 				t.Fatal(err)
@@ -95,10 +95,10 @@ func TestAnAssertionIsSignedByTheBoxesKeyForThisIssuerAndTenMinutes(t *testing.T
 	}
 }
 
-func TestNoTwoAssertionsAreTheSame(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+func TestCertificate_SignsUniqueAssertions(t *testing.T) {
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
-	grant := must(ask(t, server.Server, func(c *Config) { c.Audience = "https://issuer.example/" }).Certificate(box, box.leaf, PS256))
+	grant := must(newIssuer(t, server.Server, func(c *Config) { c.Audience = "https://issuer.example/" }).Certificate(box, box.leaf, PS256))
 	seen := map[any]bool{}
 	for n := range 2 {
 		must(grant.Token(t.Context()))
@@ -113,11 +113,11 @@ func TestNoTwoAssertionsAreTheSame(t *testing.T) {
 	}
 }
 
-func TestAKeyThatFailsIsNamedInWords(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+func TestCertificate_ReportsAKeyError(t *testing.T) {
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
 	box.failing = errors.New("the TPM was cleared: import the certificate again")
-	_, err := must(ask(t, server.Server, nil).Certificate(box, box.leaf, PS256)).Token(t.Context())
+	_, err := must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)).Token(t.Context())
 	if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != Configuration || !errors.Is(err, box.failing) ||
 		!strings.Contains(err.Error(), "import the certificate again") {
 		t.Errorf("Token() = %v", err)
@@ -127,7 +127,7 @@ func TestAKeyThatFailsIsNamedInWords(t *testing.T) {
 	}
 }
 
-func TestWhatCannotWorkIsRefusedBeforeAnybodyIsAsked(t *testing.T) {
+func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
 	box := newIdentity(t)
 	elliptical := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	other := must(rsa.GenerateKey(rand.Reader, 2048))
@@ -146,7 +146,7 @@ func TestWhatCannotWorkIsRefusedBeforeAnybodyIsAsked(t *testing.T) {
 		}, "device code"},
 		"no secret":         {func() error { _, err := issuer.ClientSecret(Secret{}); return err }, "empty"},
 		"an elliptic key":   {func() error { _, err := issuer.Certificate(elliptical, certified(t, elliptical), PS256); return err }, "RSA"},
-		"another's leaf":    {func() error { _, err := issuer.Certificate(box, certified(t, other), PS256); return err }, "another key"},
+		"another's leaf":    {func() error { _, err := issuer.Certificate(box, certified(t, other), PS256); return err }, "does not match its key"},
 		"no certificate":    {func() error { _, err := issuer.Certificate(box, []byte("x"), PS256); return err }, "reading the certificate"},
 		"another algorithm": {func() error { _, err := issuer.Certificate(box, box.leaf, "none"); return err }, "PS256"},
 	} {

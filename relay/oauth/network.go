@@ -14,32 +14,32 @@ import (
 	"time"
 )
 
-// unreachable says why no whole answer came. The error itself is left out: in
-// one of net/http may be what the far side wrote.
-func unreachable(host string, timeout time.Duration, err error) *Fault {
-	for _, read := range []func(string, error) (Kind, string){lookupWords, tlsWords, answerWords, lineWords} {
+// connectionFault describes why there was no complete response. The error
+// itself is omitted: errors of net/http may contain text of the server.
+func connectionFault(host string, timeout time.Duration, err error) *Fault {
+	for _, read := range []func(string, error) (Kind, string){describeLookup, describeTLS, describeResponse, describeNetwork} {
 		if kind, words := read(host, err); words != "" {
 			return &Fault{Kind: kind, Words: words}
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return &Fault{Kind: Wait, Words: fmt.Sprintf("%s gave no whole answer within %v: check the line, and that the site lets the box out to port 443", host, timeout)}
+		return &Fault{Kind: Wait, Words: fmt.Sprintf("%s returned no complete response within %v: check the internet connection, and that the site allows outbound port 443", host, timeout)}
 	}
-	return &Fault{Kind: Wait, Words: "the connection to " + host + " broke off: check the line; the box tries again"}
+	return &Fault{Kind: Wait, Words: "the connection to " + host + " was lost: check the internet connection; the box will retry"}
 }
 
-func lookupWords(host string, err error) (Kind, string) {
+func describeLookup(host string, err error) (Kind, string) {
 	dns := (*net.DNSError)(nil)
 	switch {
 	case !errors.As(err, &dns):
 		return "", ""
 	case dns.IsNotFound:
-		return Configuration, fmt.Sprintf("the name %s is not known to DNS: check the token URL and the box's name servers", host)
+		return Configuration, fmt.Sprintf("the name %s does not exist in DNS: check the token URL and the box's name servers", host)
 	}
-	return Wait, fmt.Sprintf("no answer from DNS about %s: check the network and its name servers", host)
+	return Wait, fmt.Sprintf("no DNS response for %s: check the network and its name servers", host)
 }
 
-func tlsWords(host string, err error) (Kind, string) {
+func describeTLS(host string, err error) (Kind, string) {
 	var (
 		verification *tls.CertificateVerificationError
 		record       tls.RecordHeaderError
@@ -47,7 +47,7 @@ func tlsWords(host string, err error) (Kind, string) {
 	)
 	switch {
 	case errors.As(err, &verification):
-		return Configuration, fmt.Sprintf("the certificate of %s is not trusted: %s", host, doubt(verification.Err))
+		return Configuration, fmt.Sprintf("the certificate of %s is not trusted: %s", host, describeVerification(verification.Err))
 	case errors.As(err, &record):
 		return Configuration, host + " does not speak TLS on that port: check the token URL"
 	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
@@ -56,8 +56,8 @@ func tlsWords(host string, err error) (Kind, string) {
 	return "", ""
 }
 
-// doubt says why the server's certificate was not accepted.
-func doubt(err error) string {
+// describeVerification explains why the server's certificate was rejected.
+func describeVerification(err error) string {
 	var (
 		name    x509.HostnameError
 		invalid x509.CertificateInvalidError
@@ -74,24 +74,24 @@ func doubt(err error) string {
 	return "it does not verify; behind a firewall that inspects TLS, except this box"
 }
 
-func answerWords(host string, err error) (Kind, string) {
+func describeResponse(host string, err error) (Kind, string) {
 	switch {
 	case errors.Is(err, errTooLong):
-		return Configuration, fmt.Sprintf("%s gave an answer of more than %d KiB, which is no token: check the token URL", host, maxAnswer>>10)
+		return Configuration, fmt.Sprintf("%s returned a response of more than %d KiB, which is not a token: check the token URL", host, maxResponse>>10)
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "malformed MIME"), strings.Contains(err.Error(), "server response headers exceeded"):
-		return Configuration, host + " does not answer in HTTP as it should: check the token URL"
+		return Configuration, host + " returned an invalid HTTP response: check the token URL"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return Wait, "the answer of " + host + " was cut off: check the line; the box tries again"
+		return Wait, "the response of " + host + " was cut off: check the internet connection; the box will retry"
 	}
 	return "", ""
 }
 
-func lineWords(host string, err error) (Kind, string) {
+func describeNetwork(host string, err error) (Kind, string) {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return Wait, host + " refused the connection: check that the site lets the box out to port 443, and the token URL"
+		return Wait, host + " refused the connection: check that the site allows outbound port 443, and the token URL"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return Wait, "there is no way to " + host + ": check the cable, the box's address and its gateway"
+		return Wait, "no route to " + host + ": check the cable, the box's address and its gateway"
 	}
 	return "", ""
 }

@@ -1,10 +1,10 @@
-// Package oauth obtains and keeps the access token by which a mail server
-// knows the box.
+// Package oauth obtains and renews the access token with which the box logs in
+// to a mail server.
 //
-// It knows OAuth 2.0 (RFC 6749, 6750, 7521, 7523, 8628) and how Entra ID
-// answers. It must not know SMTP, where keys and secrets are kept, or the
-// settings file. It writes no log: what happened is told to an Observer, and
-// no secret is in anything it says.
+// It knows OAuth 2.0 (RFC 6749, 6750, 7521, 7523, 8628) and Entra ID's
+// responses. It must not know SMTP, where keys and secrets are stored, or the
+// settings file. It writes no log: an Observer receives each request, and
+// nothing it receives contains a secret.
 package oauth
 
 import (
@@ -21,16 +21,16 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Config says whom to ask for tokens, and as whom.
+// Config is the configuration of a token issuer.
 type Config struct {
-	TokenURL  string         // the token endpoint (RFC 6749, 3.2); HTTPS
-	DeviceURL string         // the device authorization endpoint (RFC 8628, 3.1); HTTPS; only Login needs it
-	ClientID  string         // the application's
-	Audience  string         // whom an assertion is for (RFC 7523, 3); empty means TokenURL
-	Scopes    []string       // what the token is for
-	Roots     *x509.CertPool // nil means the system's
+	TokenURL  string         // token endpoint (RFC 6749 section 3.2); HTTPS
+	DeviceURL string         // device authorization endpoint (RFC 8628 section 3.1); HTTPS; only for Login
+	ClientID  string         // of the application
+	Audience  string         // audience of assertions (RFC 7523 section 3); empty means TokenURL
+	Scopes    []string       // requested scopes
+	Roots     *x509.CertPool // nil means the system roots
 	Resolver  *net.Resolver  // nil means the system's
-	Timeout   time.Duration  // of one request with its whole answer; zero means 30 s
+	Timeout   time.Duration  // for one request and its response; zero means 30 s
 }
 
 const (
@@ -38,18 +38,18 @@ const (
 	maxHeader      = 32 << 10
 )
 
-// Issuer is the server that issues tokens. Connections are not kept: it is
-// asked about once an hour.
+// Issuer is the token server. Connections are not kept: there is about one
+// request an hour.
 type Issuer struct {
 	config    Config
 	host      string // for people
 	transport http.RoundTripper
 }
 
-// New gives the issuer of a configuration. Nothing is asked yet.
+// New returns the issuer of a configuration. It sends no request.
 func New(config Config) (*Issuer, error) {
 	if config.ClientID == "" {
-		return nil, errors.New("the client ID is missing: it is on the overview page of the app registration")
+		return nil, errors.New("missing client ID: it is on the overview page of the app registration")
 	}
 	host, err := checkURL("token", config.TokenURL)
 	if err != nil {
@@ -64,7 +64,7 @@ func New(config Config) (*Issuer, error) {
 	config.Timeout = cmp.Or(config.Timeout, defaultTimeout)
 	dialer := &net.Dialer{Timeout: config.Timeout, Resolver: config.Resolver}
 	return &Issuer{config: config, host: host, transport: &http.Transport{
-		// No Proxy: what an environment says would not show in the settings.
+		// No Proxy: one from the environment would not be visible in the settings.
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: config.Roots, MinVersion: tls.VersionTLS12},
 		MaxResponseHeaderBytes: maxHeader,
@@ -81,8 +81,8 @@ func checkURL(what, raw string) (host string, err error) {
 	return u.Hostname(), nil
 }
 
-// public is the configuration of a client without a secret, as a box is that
-// somebody signs in.
+// public returns the configuration of a public client, as for device code
+// sign-in.
 func (i *Issuer) public() *oauth2.Config {
 	return &oauth2.Config{ClientID: i.config.ClientID, Scopes: i.config.Scopes, Endpoint: oauth2.Endpoint{
 		TokenURL:      i.config.TokenURL,

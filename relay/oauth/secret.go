@@ -9,18 +9,18 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is text that opens something: a token, a client secret, a device
-// code. Whatever prints it gets "[redacted]".
+// Secret is a token, a client secret or a device code. It prints as
+// "[redacted]".
 type Secret struct {
-	// A pointer: fmt prints the fields of others' unexported fields without
-	// asking their type, and would find the text itself.
+	// A pointer: in unexported fields of other types, fmt prints the fields without
+	// calling Format, and would print the text.
 	text *string
 }
 
-// NewSecret keeps a text from being printed.
+// NewSecret returns text as a Secret.
 func NewSecret(text string) Secret { return Secret{&text} }
 
-// Reveal gives the text itself.
+// Reveal returns the text.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -28,10 +28,10 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// Empty tells whether there is nothing to keep secret.
+// Empty reports whether the text is empty.
 func (s Secret) Empty() bool { return s.Reveal() == "" }
 
-// Equal compares in a time that tells nothing of the texts but their lengths.
+// Equal compares in constant time for texts of equal length.
 func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }

@@ -40,7 +40,7 @@ func wantHidden(t *testing.T, text string, secrets ...string) {
 	}
 }
 
-func TestASecretIsNeverPrintedWhereverItIs(t *testing.T) {
+func TestSecret_IsNeverPrinted(t *testing.T) {
 	const text = "S3cr3t/+Value"
 	type hides struct{ hidden Secret }
 	type shows struct {
@@ -62,7 +62,7 @@ func TestASecretIsNeverPrintedWhereverItIs(t *testing.T) {
 
 // An issuer that writes back all it was sent, in every place where it can, is
 // the worst that a fault could be read from.
-func TestNoErrorHoldsASecret(t *testing.T) {
+func TestErrors_ContainNoSecret(t *testing.T) {
 	echoes := map[string]func(w http.ResponseWriter, sent string){
 		"as an error":           func(w http.ResponseWriter, sent string) { echoJSON(w, 400, sent, sent) },
 		"as a known error":      func(w http.ResponseWriter, sent string) { echoJSON(w, 400, "invalid_client", sent) },
@@ -107,7 +107,7 @@ func TestNoErrorHoldsASecret(t *testing.T) {
 }
 
 func grants(t *testing.T, server *httptest.Server) []Grant {
-	issuer, box := ask(t, server, nil), newIdentity(t)
+	issuer, box := newIssuer(t, server, nil), newIdentity(t)
 	return []Grant{
 		must(issuer.ClientSecret(NewSecret("S3cr3t/+Value"))),
 		must(issuer.Certificate(box, box.leaf, PS256)),

@@ -9,61 +9,62 @@ import (
 	"time"
 )
 
-// Observer is told of each request to the issuer when it has ended.
+// Observer receives each completed request to the issuer.
 type Observer interface {
-	// Requested names the grant. An error holds nothing secret.
+	// Requested reports a request. err contains no secret.
 	Requested(grant string, took time.Duration, err error)
 }
 
 const (
-	// renewBefore the end of a token's life, or halfway through a short one.
+	// renewBefore is the time before expiry at which a token is renewed; a short-lived
+	// one is renewed at half its life.
 	renewBefore = 5 * time.Minute
-	// firstPause after a failure grows to the longest one.
-	firstPause   = 5 * time.Second
-	longestPause = 5 * time.Minute
-	// forcedPause is kept between renewals for refused tokens: a mailbox that
-	// may not send refuses every token, and the issuer is not at fault.
-	forcedPause = time.Minute
+	// firstPause is the pause after the first failure, which grows up to maxPause.
+	firstPause = 5 * time.Second
+	maxPause   = 5 * time.Minute
+	// minForcedInterval separates renewals of rejected tokens: a mailbox that may
+	// not send rejects every token, and the issuer is not at fault.
+	minForcedInterval = time.Minute
 )
 
-var errClosed = errors.New("the source of access tokens is closed")
+var errClosed = errors.New("the token source is closed")
 
-// TokenSource keeps one access token fresh. It asks for one when it is wanted, and
-// never for two at once. Time is counted from the issuer's expires_in by our
-// monotonic clock: a clock that is set does not disturb it.
+// TokenSource caches one access token and renews it. It requests a token on
+// demand, one at a time. Expiry is counted from expires_in by the monotonic
+// clock, so a clock step does not affect it.
 type TokenSource struct {
 	grant    Grant
 	observer Observer
-	ctx      context.Context // of all requests
+	ctx      context.Context // for all requests
 	close    context.CancelFunc
 	work     sync.WaitGroup
 
 	mu       sync.Mutex
 	token    Token
 	renewAt  time.Time
-	refused  bool      // the token, by the mail server
-	forced   time.Time // when a token was last believed to be refused
-	request  *request  // under way, or nil
+	rejected bool      // by the mail server
+	forced   time.Time // when a renewal was last forced
+	request  *request  // current request, or nil
 	failures int       // in a row
-	failure  error     // the last of them
-	until    time.Time // when the issuer may be asked again
+	failure  error     // last failure
+	retryAt  time.Time // earliest time of the next request
 }
 
-// request is one that is under way; it has ended when done is closed.
+// request is a request in progress; it has ended when done is closed.
 type request struct {
 	done  chan struct{}
 	token Token
 	err   error
 }
 
-// NewTokenSource gives the source of a grant's token. The observer may be nil.
+// NewTokenSource returns a source for the grant's token. observer may be nil.
 func NewTokenSource(grant Grant, observer Observer) *TokenSource {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &TokenSource{grant: grant, observer: observer, ctx: ctx, close: cancel}
 }
 
-// Close ends what is under way and waits for it, and for a refresh token that
-// is just being saved.
+// Close cancels the current request and waits for it, including the saving of a
+// refresh token.
 func (k *TokenSource) Close() {
 	k.mu.Lock()
 	k.close()
@@ -71,14 +72,14 @@ func (k *TokenSource) Close() {
 	k.work.Wait()
 }
 
-// Token gives a valid token, at once where there is one: a token near its end
-// is renewed meanwhile. The error is a *Fault unless the context or the source
-// has ended; its RetryAfter says when the issuer will be asked again.
+// Token returns a valid token, at once if there is one: a token near its expiry
+// is renewed in the background. The error is a *Fault unless the context or the
+// source has ended; its RetryAfter is the time until the next request.
 func (k *TokenSource) Token(ctx context.Context) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return Token{}, fmt.Errorf("waiting for an access token: %w", err)
 	}
-	token, request, err := k.seek(time.Now())
+	token, request, err := k.tokenOrRequest(time.Now())
 	if request == nil {
 		return token, err
 	}
@@ -90,15 +91,16 @@ func (k *TokenSource) Token(ctx context.Context) (Token, error) {
 	}
 }
 
-// seek gives a token, or why there is none, or the request to wait for.
-func (k *TokenSource) seek(now time.Time) (Token, *request, error) {
+// tokenOrRequest returns a token, or a request to wait for, or the last
+// failure.
+func (k *TokenSource) tokenOrRequest(now time.Time) (Token, *request, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	usable := !k.token.Bearer.Empty() && !k.refused && now.Before(k.token.Expires)
+	usable := !k.token.Bearer.Empty() && !k.rejected && now.Before(k.token.Expires)
 	if usable && now.Before(k.renewAt) {
 		return k.token, nil, nil
 	}
-	if k.request == nil && k.ctx.Err() == nil && !now.Before(k.until) {
+	if k.request == nil && k.ctx.Err() == nil && !now.Before(k.retryAt) {
 		r := &request{done: make(chan struct{})}
 		k.request = r
 		k.work.Go(func() { k.ask(r) })
@@ -111,10 +113,10 @@ func (k *TokenSource) seek(now time.Time) (Token, *request, error) {
 	case k.ctx.Err() != nil:
 		return Token{}, nil, errClosed
 	}
-	return Token{}, nil, k.held(now)
+	return Token{}, nil, k.currentFailure(now)
 }
 
-// ask makes one request, whoever waits for it or has stopped to.
+// ask makes one request, independent of the callers that wait for it.
 func (k *TokenSource) ask(r *request) {
 	begun := time.Now()
 	token, err := k.grant.Token(k.ctx)
@@ -125,64 +127,64 @@ func (k *TokenSource) ask(r *request) {
 	defer k.mu.Unlock()
 	k.request = nil
 	if err == nil {
-		k.keep(token)
+		k.setToken(token)
 		r.token = token
 	} else {
 		k.fail(err)
-		r.err = k.held(time.Now())
+		r.err = k.currentFailure(time.Now())
 	}
 	close(r.done)
 }
 
-// keep takes a token as the one to use.
-func (k *TokenSource) keep(token Token) {
+// setToken stores a new token.
+func (k *TokenSource) setToken(token Token) {
 	life := time.Until(token.Expires)
-	k.token, k.refused = token, false
+	k.token, k.rejected = token, false
 	k.renewAt = token.Expires.Add(-min(renewBefore, life/2))
-	k.failures, k.failure, k.until = 0, nil, time.Time{}
+	k.failures, k.failure, k.retryAt = 0, nil, time.Time{}
 }
 
 // fail sets the time until the issuer is asked again. Jitter keeps boxes that
 // lost the same issuer from coming back in step.
 func (k *TokenSource) fail(err error) {
-	pause := longestPause
+	pause := maxPause
 	if k.failures < 16 {
-		pause = min(longestPause, firstPause<<k.failures)
+		pause = min(maxPause, firstPause<<k.failures)
 	}
 	pause = pause*4/5 + rand.N(pause*2/5+1)
 	if fault := (*Fault)(nil); errors.As(err, &fault) {
 		pause = max(pause, fault.RetryAfter)
-		if k.refused && fault.Kind == Wait {
+		if k.rejected && fault.Kind == Wait {
 			// Other mailboxes may still be served by it.
-			k.refused, k.renewAt = false, time.Now()
+			k.rejected, k.renewAt = false, time.Now()
 		}
 	}
 	k.failures++
-	k.failure, k.until = err, time.Now().Add(pause)
+	k.failure, k.retryAt = err, time.Now().Add(pause)
 }
 
-// held is the last failure, with the time that is left until the issuer is
-// asked again.
-func (k *TokenSource) held(now time.Time) error {
+// currentFailure returns the last failure with the remaining time until the
+// next request.
+func (k *TokenSource) currentFailure(now time.Time) error {
 	fault := (*Fault)(nil)
 	if !errors.As(k.failure, &fault) {
 		return k.failure
 	}
 	left := *fault
-	left.RetryAfter = max(k.until.Sub(now), 0)
+	left.RetryAfter = max(k.retryAt.Sub(now), 0)
 	return &left
 }
 
-// Refuse tells that the mail server refused a token: the next Token gets a new
-// one. That is so once for each token, and once within a minute, so that who
-// asks again cannot loop; until then, and while the issuer cannot give another,
-// the token is given out as it is, for the mail server to judge again.
-func (k *TokenSource) Refuse(token Token) {
+// Reject reports that the mail server rejected a token: the next Token gets a
+// new one. This happens once for each token and at most once a minute, so that
+// callers cannot loop. Until then, and while the issuer provides no other, the
+// rejected token is still returned.
+func (k *TokenSource) Reject(token Token) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	if k.token.Bearer.Empty() || !k.token.Bearer.Equal(token.Bearer) || !k.forced.IsZero() && now.Sub(k.forced) < forcedPause {
+	if k.token.Bearer.Empty() || !k.token.Bearer.Equal(token.Bearer) || !k.forced.IsZero() && now.Sub(k.forced) < minForcedInterval {
 		return
 	}
-	k.refused, k.forced = true, now
+	k.rejected, k.forced = true, now
 }

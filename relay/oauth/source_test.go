@@ -28,14 +28,14 @@ func wantToken(t *testing.T, k *TokenSource, want string) Token {
 	return token
 }
 
-func TestAHundredCallersCostOneRequestAndOneSignature(t *testing.T) {
-	server := serve(t, inTurn(issued("access", "", 3600)))
+func TestTokenSource_SharesOneRequest(t *testing.T) {
+	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
 	box := newIdentity(t)
 	var callers sync.WaitGroup
 	var started sync.WaitGroup
 	started.Add(100)
 	box.before = started.Wait
-	k := keeping(t, must(ask(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
+	k := keeping(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
 	for range 100 {
 		callers.Go(func() {
 			started.Done()
@@ -50,7 +50,7 @@ func TestAHundredCallersCostOneRequestAndOneSignature(t *testing.T) {
 	}
 }
 
-func TestATokenIsRenewedBeforeItsEndWhileItIsStillGivenOut(t *testing.T) {
+func TestTokenSource_RenewsBeforeExpiry(t *testing.T) {
 	for _, c := range []struct{ life, renew time.Duration }{
 		{time.Hour, 55 * time.Minute},
 		{4 * time.Minute, 2 * time.Minute},
@@ -72,7 +72,7 @@ func TestATokenIsRenewedBeforeItsEndWhileItIsStillGivenOut(t *testing.T) {
 	}
 }
 
-func TestAnExpiredTokenIsNeverGivenOut(t *testing.T) {
+func TestTokenSource_ReturnsNoExpiredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keeping(t, numbered(time.Hour))
 		wantToken(t, k, "token-1")
@@ -81,7 +81,7 @@ func TestAnExpiredTokenIsNeverGivenOut(t *testing.T) {
 	})
 }
 
-func TestAValidTokenServesWhileTheIssuerFails(t *testing.T) {
+func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fault := &Fault{Kind: Wait, Words: "down"}
 		k := keeping(t, &source{token: func(_ context.Context, n int) (Token, error) {
@@ -102,7 +102,7 @@ func TestAValidTokenServesWhileTheIssuerFails(t *testing.T) {
 	})
 }
 
-func TestAFailingIssuerIsAskedAtGrowingPauses(t *testing.T) {
+func TestTokenSource_BacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Time
 		k := keeping(t, &source{token: func(context.Context, int) (Token, error) {
@@ -126,7 +126,7 @@ func TestAFailingIssuerIsAskedAtGrowingPauses(t *testing.T) {
 	})
 }
 
-func TestTheIssuerIsLeftAloneForAsLongAsItAsked(t *testing.T) {
+func TestTokenSource_HonoursRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := &source{token: func(_ context.Context, n int) (Token, error) {
 			if n == 1 {
@@ -145,22 +145,22 @@ func TestTheIssuerIsLeftAloneForAsLongAsItAsked(t *testing.T) {
 	})
 }
 
-func TestARefusedTokenIsReplacedOnceAndNeverInALoop(t *testing.T) {
+func TestReject_ReplacesATokenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := numbered(time.Hour)
 		k := keeping(t, grant)
 		first := wantToken(t, k, "token-1")
-		k.Refuse(first)
-		k.Refuse(first)
+		k.Reject(first)
+		k.Reject(first)
 		second := wantToken(t, k, "token-2")
-		k.Refuse(first)
+		k.Reject(first)
 		wantToken(t, k, "token-2")
 		for range 50 {
-			k.Refuse(second)
+			k.Reject(second)
 			wantToken(t, k, "token-2")
 		}
-		pass(forcedPause)
-		k.Refuse(second)
+		pass(minForcedInterval)
+		k.Reject(second)
 		wantToken(t, k, "token-3")
 		if asked := grant.asked.Load(); asked != 3 {
 			t.Errorf("asked %d times", asked)
@@ -168,12 +168,12 @@ func TestARefusedTokenIsReplacedOnceAndNeverInALoop(t *testing.T) {
 	})
 }
 
-func TestATokenThatComesBackThoughRefusedCausesNoLoop(t *testing.T) {
+func TestReject_DoesNotLoopOnTheSameToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := &source{token: func(context.Context, int) (Token, error) { return lasting("same", time.Hour), nil }}
 		k := keeping(t, grant)
 		for range 50 {
-			k.Refuse(wantToken(t, k, "same"))
+			k.Reject(wantToken(t, k, "same"))
 		}
 		if asked := grant.asked.Load(); asked != 2 {
 			t.Errorf("asked %d times", asked)
@@ -191,11 +191,11 @@ func failingOnce(fault *Fault) *source {
 	}}
 }
 
-func TestATokenThatOneMailboxWasRefusedByServesTheOthersWhileTheIssuerIsAway(t *testing.T) {
+func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := failingOnce(&Fault{Kind: Wait, Words: "down"})
 		k := keeping(t, grant)
-		k.Refuse(wantToken(t, k, "token-1"))
+		k.Reject(wantToken(t, k, "token-1"))
 		if token, err := k.Token(t.Context()); err == nil {
 			t.Errorf("got %q again", token.Bearer.Reveal())
 		}
@@ -212,10 +212,10 @@ func TestATokenThatOneMailboxWasRefusedByServesTheOthersWhileTheIssuerIsAway(t *
 	})
 }
 
-func TestARefusedTokenIsNotGivenOutWhereTheIssuerSaysWhatIsWrong(t *testing.T) {
+func TestReject_ReturnsTheIssuersConfigurationFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := keeping(t, failingOnce(&Fault{Kind: Configuration, Words: "the application is disabled"}))
-		k.Refuse(wantToken(t, k, "token-1"))
+		k.Reject(wantToken(t, k, "token-1"))
 		for range 2 {
 			if token, err := k.Token(t.Context()); err == nil {
 				t.Errorf("got %q again", token.Bearer.Reveal())
@@ -226,7 +226,7 @@ func TestARefusedTokenIsNotGivenOutWhereTheIssuerSaysWhatIsWrong(t *testing.T) {
 	})
 }
 
-func TestEachCallerWaitsNoLongerThanItWants(t *testing.T) {
+func TestTokenSource_HonoursEachContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		grant := &source{token: func(context.Context, int) (Token, error) {
@@ -248,7 +248,7 @@ func TestEachCallerWaitsNoLongerThanItWants(t *testing.T) {
 	})
 }
 
-func TestCloseEndsTheRequestUnderWay(t *testing.T) {
+func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := NewTokenSource(&source{token: func(ctx context.Context, _ int) (Token, error) {
 			<-ctx.Done()
@@ -283,11 +283,11 @@ func (w *witness) Requested(grant string, _ time.Duration, err error) {
 	w.good.Add(1)
 }
 
-func TestTheObserverIsToldOfEachRequest(t *testing.T) {
-	server := serve(t, func(_ url.Values, n int) said {
-		return []said{entra(7000215, "invalid_client"), issued("access", "", 3600)}[n]
+func TestObserver_ReceivesEachRequest(t *testing.T) {
+	server := serve(t, func(_ url.Values, n int) issuerResponse {
+		return []issuerResponse{entraError(7000215, "invalid_client"), tokenResponse("access", "", 3600)}[n]
 	})
-	secret := must(ask(t, server.Server, nil).ClientSecret(NewSecret("hush")))
+	secret := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
 	w := new(witness)
 	for range 2 {
 		k := NewTokenSource(secret, w)

@@ -1,97 +1,97 @@
 package oauth
 
-// reading is a code in plain words.
-type reading struct {
+// classification is the meaning of an error code.
+type classification struct {
 	kind  Kind
-	words string
-	clock bool // the words speak of the box's clock last
-	vague bool // a status that asks to wait says more
+	text  string
+	clock bool // the text ends with the box's clock
+	vague bool // an HTTP status that asks to wait takes precedence
 }
 
 const (
-	signInAgain = "sign in again with a device code"
-	checkScope  = "the scope is not valid: for Exchange Online it is https://outlook.office365.com/.default with a certificate or client secret, " +
+	signInAgainText = "sign in again with a device code"
+	checkScopeText  = "the scope is not valid: for Exchange Online it is https://outlook.office365.com/.default with a certificate or client secret, " +
 		"and https://outlook.office.com/SMTP.Send offline_access after a sign-in"
-	useCertificate = "use a certificate, which needs no sign-in, or have an administrator except this sign-in from the policy"
-	newCode        = "the code was not entered in time: start the sign-in again; if the browser refused it, " +
+	useCertificateText = "use a certificate, which needs no sign-in, or have an administrator except this sign-in from the policy"
+	newCodeText        = "the code was not entered in time: start the sign-in again; if the browser refused it, " +
 		"Conditional Access or security defaults block device codes: use a certificate"
-	secretsPage = "under Certificates & secrets of the app registration"
+	secretsPageText = "under Certificates & secrets of the app registration"
 )
 
-// entraReadings are of codes in Microsoft's reference of Entra ID's error
-// codes; 700024, 900023 and 1000502 are missing there, and known from
-// Microsoft's own libraries and their issues. Microsoft may change them, so
-// nothing hangs on a code but its words and kind.
-var entraReadings = map[int]reading{
-	7000215: {kind: Configuration, words: "the client secret is wrong: enter the secret's value, not its ID, as it was shown once when it was made " + secretsPage},
-	7000222: {kind: Configuration, words: "the client secret has expired: make a new one " + secretsPage + " and enter its value, or use a certificate"},
-	7000218: {kind: Configuration, words: "the application does not allow a sign-in by device code: set Allow public client flows to Yes under Authentication of the app registration"},
-	700025:  {kind: Configuration, words: "the application is registered as a public client, which may show neither secret nor certificate: register one that is not"},
-	700016:  {kind: Configuration, words: "the tenant does not know this application: check the client ID, and the tenant in the token URL"},
-	7000112: {kind: Configuration, words: "the application is disabled: enable it under Enterprise applications in the Entra admin center"},
-	700027:  {kind: Configuration, words: "the box's certificate is not registered for the application, or has expired, or is not the one that signed: upload the certificate that the box has now " + secretsPage},
-	1000502: {kind: Configuration, words: "the box's certificate has expired or is not valid yet: give the box a new one, upload it " + secretsPage + ", and check the box's clock", clock: true},
-	700024:  {kind: Configuration, words: "the box's signature is out of date the moment it is made: check the box's clock", clock: true},
-	50027:   {kind: Configuration, words: "the box's signed assertion was not accepted: check the client ID, the tenant in the token URL, and the box's clock", clock: true},
-	50012:   {kind: Configuration, words: "the box's signed assertion was not accepted: upload the certificate that the box has now " + secretsPage + ", and check the box's clock", clock: true},
+// entraErrors classifies codes of Microsoft's reference of Entra ID error
+// codes; 700024, 900023 and 1000502 are not in it, and known from Microsoft's
+// libraries and their issues. Microsoft may change codes, so only text and kind
+// depend on them.
+var entraErrors = map[int]classification{
+	7000215: {kind: Configuration, text: "the client secret is wrong: enter the secret's value, not its ID, as it was shown once when it was made " + secretsPageText},
+	7000222: {kind: Configuration, text: "the client secret has expired: make a new one " + secretsPageText + " and enter its value, or use a certificate"},
+	7000218: {kind: Configuration, text: "the application does not allow a sign-in by device code: set Allow public client flows to Yes under Authentication of the app registration"},
+	700025:  {kind: Configuration, text: "the application is registered as a public client, which may show neither secret nor certificate: register one that is not"},
+	700016:  {kind: Configuration, text: "the tenant does not know this application: check the client ID, and the tenant in the token URL"},
+	7000112: {kind: Configuration, text: "the application is disabled: enable it under Enterprise applications in the Entra admin center"},
+	700027:  {kind: Configuration, text: "the box's certificate is not registered for the application, or has expired, or is not the one that signed: upload the certificate that the box has now " + secretsPageText},
+	1000502: {kind: Configuration, text: "the box's certificate has expired or is not valid yet: give the box a new one, upload it " + secretsPageText + ", and check the box's clock", clock: true},
+	700024:  {kind: Configuration, text: "the box's signature is out of date the moment it is made: check the box's clock", clock: true},
+	50027:   {kind: Configuration, text: "the box's signed assertion was not accepted: check the client ID, the tenant in the token URL, and the box's clock", clock: true},
+	50012:   {kind: Configuration, text: "the box's signed assertion was not accepted: upload the certificate that the box has now " + secretsPageText + ", and check the box's clock", clock: true},
 
-	700023: {kind: Configuration, words: checkScope},
-	70011:  {kind: Configuration, words: checkScope},
-	500011: {kind: Configuration, words: "the tenant does not know the resource that the scope names: check the scope, and that the tenant has Exchange Online"},
-	65001:  {kind: Configuration, words: "nobody has consented to the application's permissions: have an administrator grant consent under API permissions of the app registration"},
-	90002:  {kind: Configuration, words: "there is no such tenant: check the tenant in the token URL, and that it is the URL of the right cloud"},
-	900023: {kind: Configuration, words: "the tenant in the token URL is neither an ID nor a domain: check it"},
+	700023: {kind: Configuration, text: checkScopeText},
+	70011:  {kind: Configuration, text: checkScopeText},
+	500011: {kind: Configuration, text: "the tenant does not know the resource that the scope names: check the scope, and that the tenant has Exchange Online"},
+	65001:  {kind: Configuration, text: "the application's permissions have no consent: have an administrator grant consent under API permissions of the app registration"},
+	90002:  {kind: Configuration, text: "there is no such tenant: check the tenant in the token URL, and that it is the URL of the right cloud"},
+	900023: {kind: Configuration, text: "the tenant in the token URL is neither an ID nor a domain: check it"},
 
-	50034: {kind: Configuration, words: "the tenant has no such user: sign in again with an account of this tenant"},
-	50057: {kind: Configuration, words: "the account that was signed in is disabled: enable it, or " + signInAgain + " as another"},
-	50105: {kind: Configuration, words: "the account is not assigned to the application: assign it under Enterprise applications, Users and groups"},
-	50076: {kind: Configuration, words: "the account must prove itself by multifactor authentication: " + signInAgain + " and do so in the browser"},
-	50079: {kind: Configuration, words: "the account has to register for multifactor authentication: do that in a browser, then " + signInAgain},
-	53003: {kind: Configuration, words: "a Conditional Access policy blocks the sign-in, as Microsoft's own does with device codes: " + useCertificate},
+	50034: {kind: Configuration, text: "the tenant has no such user: sign in again with an account of this tenant"},
+	50057: {kind: Configuration, text: "the account that was signed in is disabled: enable it, or " + signInAgainText + " as another"},
+	50105: {kind: Configuration, text: "the account is not assigned to the application: assign it under Enterprise applications, Users and groups"},
+	50076: {kind: Configuration, text: "the account must prove itself by multifactor authentication: " + signInAgainText + " and do so in the browser"},
+	50079: {kind: Configuration, text: "the account has to register for multifactor authentication: do that in a browser, then " + signInAgainText},
+	53003: {kind: Configuration, text: "a Conditional Access policy blocks the sign-in, as Microsoft's own does with device codes: " + useCertificateText},
 
-	530035: {kind: Configuration, words: "the tenant's security defaults block the sign-in: use a certificate, which needs no sign-in"},
-	50173:  {kind: Configuration, words: "the sign-in was revoked, as after a change of password: " + signInAgain},
-	70008:  {kind: Configuration, words: "the sign-in has expired, as it was not used for long: " + signInAgain},
-	700082: {kind: Configuration, words: "the sign-in has expired, as it was not used for long: " + signInAgain},
-	70043:  {kind: Configuration, words: "the sign-in has expired by the tenant's policy on sign-in frequency: " + signInAgain + ", or use a certificate, which does not expire so soon"},
+	530035: {kind: Configuration, text: "the tenant's security defaults block the sign-in: use a certificate, which needs no sign-in"},
+	50173:  {kind: Configuration, text: "the sign-in was revoked, as after a change of password: " + signInAgainText},
+	70008:  {kind: Configuration, text: "the sign-in has expired, because it was not used for a long time: " + signInAgainText},
+	700082: {kind: Configuration, text: "the sign-in has expired, because it was not used for a long time: " + signInAgainText},
+	70043:  {kind: Configuration, text: "the sign-in has expired by the tenant's policy on sign-in frequency: " + signInAgainText + ", or use a certificate, which does not expire so soon"},
 
-	70016: {kind: Wait, words: "the code has not been entered yet: enter it in the browser"},
-	70018: {kind: Configuration, words: "the code was mistyped in the browser: start the sign-in again"},
-	70019: {kind: Configuration, words: newCode},
+	70016: {kind: Wait, text: "the code has not been entered yet: enter it in the browser"},
+	70018: {kind: Configuration, text: "the code was mistyped in the browser: start the sign-in again"},
+	70019: {kind: Configuration, text: newCodeText},
 
-	50196: {kind: Wait, words: "Entra ID was asked for the same token too often: wait"},
-	90055: {kind: Wait, words: "Entra ID throttles this tenant: wait"},
-	50033: {kind: Wait, words: entraBusy},
-	90006: {kind: Wait, words: entraBusy},
-	90024: {kind: Wait, words: entraBusy},
-	90033: {kind: Wait, words: entraBusy},
+	50196: {kind: Wait, text: "Entra ID received too many requests for the same token: wait"},
+	90055: {kind: Wait, text: "Entra ID throttles this tenant: wait"},
+	50033: {kind: Wait, text: entraBusy},
+	90006: {kind: Wait, text: entraBusy},
+	90024: {kind: Wait, text: entraBusy},
+	90033: {kind: Wait, text: entraBusy},
 }
 
 const entraBusy = "Entra ID is unavailable for the moment: wait"
 
-// oauthReadings are of the codes in RFC 6749 (5.2), RFC 8628 (3.5) and Entra
-// ID's additions. What is not here never gets into a fault.
-var oauthReadings = map[string]reading{
-	"invalid_client":         {kind: Configuration, words: "the issuer does not accept what the box identifies itself with: check the client ID, and the secret or certificate"},
-	"invalid_grant":          {kind: Configuration, words: "the issuer does not accept the sign-in any more: " + signInAgain},
-	"invalid_request":        {kind: Configuration, words: "the issuer does not accept the request: check the token URL, the client ID and the scopes"},
-	"invalid_scope":          {kind: Configuration, words: checkScope},
-	"invalid_resource":       {kind: Configuration, words: checkScope},
-	"unauthorized_client":    {kind: Configuration, words: "the application may not get a token this way: check the client ID and the tenant, and what the app registration allows"},
-	"unsupported_grant_type": {kind: Configuration, words: "the issuer does not offer this way to a token: check the token URL, and choose a certificate, a client secret or a sign-in"},
-	"consent_required":       {kind: Configuration, words: "nobody has consented to the application's permissions: have an administrator grant consent under API permissions of the app registration"},
-	"interaction_required":   {kind: Configuration, words: "the issuer wants to see the user again: " + signInAgain},
-	"login_required":         {kind: Configuration, words: "the issuer wants to see the user again: " + signInAgain},
+// oauthErrors classifies the codes of RFC 6749 (5.2), RFC 8628 (3.5) and Entra
+// ID's additions. Other codes never appear in a fault.
+var oauthErrors = map[string]classification{
+	"invalid_client":         {kind: Configuration, text: "the issuer does not accept what the box identifies itself with: check the client ID, and the secret or certificate"},
+	"invalid_grant":          {kind: Configuration, text: "the issuer does not accept the sign-in any more: " + signInAgainText},
+	"invalid_request":        {kind: Configuration, text: "the issuer does not accept the request: check the token URL, the client ID and the scopes"},
+	"invalid_scope":          {kind: Configuration, text: checkScopeText},
+	"invalid_resource":       {kind: Configuration, text: checkScopeText},
+	"unauthorized_client":    {kind: Configuration, text: "the application may not get a token this way: check the client ID and the tenant, and what the app registration allows"},
+	"unsupported_grant_type": {kind: Configuration, text: "the issuer does not offer this way to a token: check the token URL, and choose a certificate, a client secret or a sign-in"},
+	"consent_required":       {kind: Configuration, text: "the application's permissions have no consent: have an administrator grant consent under API permissions of the app registration"},
+	"interaction_required":   {kind: Configuration, text: "the issuer wants to see the user again: " + signInAgainText},
+	"login_required":         {kind: Configuration, text: "the issuer wants to see the user again: " + signInAgainText},
 
-	"temporarily_unavailable": {kind: Wait, words: "the issuer is unavailable for the moment: wait"},
-	"server_error":            {kind: Wait, words: "the issuer has a fault of its own: wait"},
+	"temporarily_unavailable": {kind: Wait, text: "the issuer is unavailable for the moment: wait"},
+	"server_error":            {kind: Wait, text: "the issuer reports a server error: wait"},
 
-	"authorization_pending":  {kind: Wait, words: "the code has not been entered yet: enter it in the browser"},
-	"slow_down":              {kind: Wait, words: "the issuer was asked too often: wait"},
-	"access_denied":          {kind: Configuration, words: declined},
-	"authorization_declined": {kind: Configuration, words: declined},
-	"bad_verification_code":  {kind: Configuration, words: "the issuer does not know the code: start the sign-in again"},
-	"expired_token":          {kind: Configuration, words: newCode},
+	"authorization_pending":  {kind: Wait, text: "the code has not been entered yet: enter it in the browser"},
+	"slow_down":              {kind: Wait, text: "the issuer received too many requests: wait"},
+	"access_denied":          {kind: Configuration, text: declinedText},
+	"authorization_declined": {kind: Configuration, text: declinedText},
+	"bad_verification_code":  {kind: Configuration, text: "the issuer does not know the code: start the sign-in again"},
+	"expired_token":          {kind: Configuration, text: newCodeText},
 }
 
-const declined = "the sign-in was declined in the browser: start it again and accept, or have an administrator consent to the application"
+const declinedText = "the sign-in was declined in the browser: start it again and accept, or have an administrator consent to the application"

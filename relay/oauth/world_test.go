@@ -32,36 +32,36 @@ const (
 	scope      = "https://outlook.office365.com/.default"
 )
 
-// said is what the issuer of a test says to one request.
-type said struct {
+// issuerResponse is what the issuer of a test says to one request.
+type issuerResponse struct {
 	status int
 	header map[string]string
 	body   string
 }
 
-func ok(body string) said { return said{status: 200, body: body} }
+func ok(body string) issuerResponse { return issuerResponse{status: 200, body: body} }
 
-// issued is an answer with a token.
-func issued(access, refresh string, seconds int) said {
+// tokenResponse is an answer with a token.
+func tokenResponse(access, refresh string, seconds int) issuerResponse {
 	text, _ := json.Marshal(map[string]any{"token_type": "Bearer", "expires_in": seconds, "access_token": access, "refresh_token": refresh})
 	return ok(string(text))
 }
 
-// entra is an error in the form of Entra ID.
-func entra(code int, oauth string) said {
+// entraError is an error in the form of Entra ID.
+func entraError(code int, oauth string) issuerResponse {
 	text, _ := json.Marshal(map[string]any{"error": oauth, "error_codes": []int{code},
 		"error_description": "AADSTS0000: for developers.\r\nTrace ID: 0000", "trace_id": "0000"})
-	return said{status: 400, body: string(text)}
+	return issuerResponse{status: 400, body: string(text)}
 }
 
-// authority is an issuer of tokens on this machine.
-type authority struct {
+// fakeIssuer is an issuer of tokens on this machine.
+type fakeIssuer struct {
 	*httptest.Server
 	mu    sync.Mutex
 	forms []url.Values
 }
 
-func (a *authority) asked() []url.Values {
+func (a *fakeIssuer) asked() []url.Values {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return append([]url.Values(nil), a.forms...)
@@ -69,9 +69,9 @@ func (a *authority) asked() []url.Values {
 
 // serve runs an issuer that answers by a function of the form and of how many
 // were sent before.
-func serve(t *testing.T, answer func(form url.Values, n int) said) *authority {
+func serve(t *testing.T, answer func(form url.Values, n int) issuerResponse) *fakeIssuer {
 	t.Helper()
-	a := new(authority)
+	a := new(fakeIssuer)
 	a.Server = serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.ParseForm() != nil {
 			t.Errorf("a request that is no form: %s %s", r.Method, r.URL)
@@ -91,9 +91,9 @@ func serve(t *testing.T, answer func(form url.Values, n int) said) *authority {
 	return a
 }
 
-// inTurn answers with each in its turn, and with the last from then on.
-func inTurn(all ...said) func(url.Values, int) said {
-	return func(_ url.Values, n int) said { return all[min(n, len(all)-1)] }
+// respondInTurn answers with each in its turn, and with the last from then on.
+func respondInTurn(all ...issuerResponse) func(url.Values, int) issuerResponse {
+	return func(_ url.Values, n int) issuerResponse { return all[min(n, len(all)-1)] }
 }
 
 func serveHTTP(t *testing.T, handle http.HandlerFunc) *httptest.Server {
@@ -105,8 +105,8 @@ func serveHTTP(t *testing.T, handle http.HandlerFunc) *httptest.Server {
 	return server
 }
 
-// ask gives the issuer that is asked at a server.
-func ask(t *testing.T, server *httptest.Server, change func(*Config)) *Issuer {
+// newIssuer gives the issuer that is asked at a server.
+func newIssuer(t *testing.T, server *httptest.Server, change func(*Config)) *Issuer {
 	t.Helper()
 	config := Config{
 		TokenURL: server.URL + tokenPath, DeviceURL: server.URL + devicePath,

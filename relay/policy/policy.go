@@ -1,7 +1,8 @@
-// Package policy is the box's judgment of who may send, and as whom.
+// Package policy decides who may send, and under which sender.
 //
 // It is pure: it knows networks, domains and addresses, does no I/O and reads
-// no clock. It must not know how a client is told, or how mail leaves.
+// no clock. It must not know how a client is rejected, or how mail is
+// delivered.
 package policy
 
 import (
@@ -11,22 +12,22 @@ import (
 	"sealpost/relay/envelope"
 )
 
-// Policy is what the settings say about senders.
+// Policy is the relay policy from the settings.
 type Policy struct {
-	Networks        []netip.Prefix   // clients in none of them are refused
+	Networks        []netip.Prefix   // other clients are rejected
 	AcceptedDomains []string         // the tenant's accepted domains, in lower case
-	DefaultSender   envelope.Address // stands in for a missing or foreign sender; may be empty
+	DefaultSender   envelope.Address // replaces a missing or foreign sender; may be empty
 }
 
-// MayRelay tells whether the box relays for this client.
+// MayRelay reports whether the relay accepts mail from this client.
 func (p Policy) MayRelay(client netip.Addr) bool {
 	client = client.Unmap().WithZone("")
 	return slices.ContainsFunc(p.Networks, func(n netip.Prefix) bool { return n.Contains(client) })
 }
 
-// Sender gives the reverse-path under which a message leaves. Exchange Online
-// relays for senders in an accepted domain; a device that gives none, or one
-// of a foreign domain, sends as the default sender where there is one.
+// Sender returns the reverse-path of a message. Exchange Online relays only for
+// senders in an accepted domain; a missing or foreign sender is replaced by the
+// default sender, if there is one.
 func (p Policy) Sender(given envelope.Address) envelope.Address {
 	if p.DefaultSender == "" || slices.Contains(p.AcceptedDomains, given.Domain()) {
 		return given

@@ -7,7 +7,7 @@ import (
 	"sealpost/relay/envelope"
 )
 
-func TestOnlyTheNamedNetworksMaySend(t *testing.T) {
+func TestMayRelay_AllowsOnlyTheNetworks(t *testing.T) {
 	p := Policy{Networks: []netip.Prefix{
 		netip.MustParsePrefix("192.168.10.0/24"), netip.MustParsePrefix("fd00:1::/64"), netip.MustParsePrefix("fe80::/10"),
 	}}
@@ -29,7 +29,7 @@ func TestOnlyTheNamedNetworksMaySend(t *testing.T) {
 	}
 }
 
-func TestAForeignOrMissingSenderBecomesTheDefault(t *testing.T) {
+func TestSender_ReplacesForeignSenders(t *testing.T) {
 	domains := []string{"contoso.com", "contoso.de"}
 	for _, c := range []struct{ standIn, given, want envelope.Address }{
 		{"printer@contoso.com", "scanner@contoso.com", "scanner@contoso.com"},

@@ -11,24 +11,24 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Item is a message of the queue as people and programs see it.
+// Item is a queued message for display.
 type Item struct {
-	ID         string             `json:"id"` // as in the journal; the spool's number where it cannot be read
+	ID         string             `json:"id"` // as in the journal; the spool's number if the envelope is unreadable
 	Number     ID                 `json:"number"`
 	Client     string             `json:"client,omitempty"`
 	Sender     envelope.Address   `json:"from"`
 	Recipients []envelope.Address `json:"to"`
-	Settled    []envelope.Address `json:"settled,omitempty"` // recipients that are owed nothing more
+	Settled    []envelope.Address `json:"settled,omitempty"` // recipients with a final outcome
 	Octets     int64              `json:"octets"`
 	Received   time.Time          `json:"received,omitzero"`
 	Attempts   int                `json:"attempts"`
 	Next       time.Time          `json:"next,omitzero"`
-	Last       string             `json:"last,omitempty"` // what was said last
+	Last       string             `json:"last,omitempty"` // description of the last attempt
 	Report     bool               `json:"notification,omitempty"`
-	Damage     string             `json:"damage,omitempty"` // why it can only be dropped
+	Damage     string             `json:"damage,omitempty"` // why it cannot be read; it can only be dropped
 }
 
-// Items gives the messages in the order in which they came.
+// Items returns the messages in the order of arrival.
 func (q *Queue) Items() iter.Seq[Item] {
 	return func(yield func(Item) bool) {
 		for t := range q.Tickets() {
@@ -40,7 +40,7 @@ func (q *Queue) Items() iter.Seq[Item] {
 	}
 }
 
-// Find gives the message of that name, or spool.ErrNotFound.
+// Find returns the message with that ID, or spool.ErrNotFound.
 func (q *Queue) Find(name string) (Item, error) {
 	for item := range q.Items() {
 		if item.ID == name {
@@ -73,5 +73,5 @@ func (q *Queue) item(t Ticket) (Item, error) {
 	return item, nil
 }
 
-// Text gives a message's content for a person to read.
+// Text returns a message's content for display.
 func (q *Queue) Text(item Item) io.Reader { return q.Content(item.Number, item.Octets).Open() }

@@ -1,8 +1,8 @@
-// Package queue keeps mail in the spool: it turns envelopes and what has
-// become of each recipient into the spool's bytes, and back.
+// Package queue stores mail in the spool: it encodes envelopes and the progress
+// of each recipient.
 //
-// It knows envelopes and the spool. It must not know when a message is tried
-// again, what an answer means, or how mail leaves.
+// It knows envelopes and the spool. It must not know when a message is retried,
+// what a reply means, or how mail leaves.
 package queue
 
 import (
@@ -23,25 +23,25 @@ import (
 // ID is a message's number in the spool.
 type ID = spool.ID
 
-// Queue is the mail in one spool. It is safe for concurrent use, and has no lock
-// beside the spool's own. Of its methods only Commit of a Draft, and Begin,
-// Write and Room where space is just becoming free, wait for flash to be
-// written; Load and content read from it.
+// Queue is the mail in one spool. It is safe for concurrent use, and has no
+// lock besides the spool's. Only Draft.Commit waits for flash writes, and so do
+// Begin, Write and Room while space is being freed; Load and content read from
+// flash.
 type Queue struct {
 	spool *spool.Spool
 }
 
-// New gives the queue that lies in s.
+// New returns the queue stored in s.
 func New(s *spool.Spool) *Queue { return &Queue{s} }
 
-// Ticket is what can be told of a message without reading it from flash.
+// Ticket is the part of a message that is known without reading it from flash.
 type Ticket struct {
 	ID     ID
-	Client uint64 // stands for the client's address
+	Client uint64 // hash of the client's address
 	Size   int64  // octets of content
 }
 
-// Tickets gives the messages in the order in which they came.
+// Tickets returns the messages in the order of arrival.
 func (q *Queue) Tickets() iter.Seq[Ticket] {
 	return func(yield func(Ticket) bool) {
 		for m := range q.spool.Messages() {
@@ -52,7 +52,7 @@ func (q *Queue) Tickets() iter.Seq[Ticket] {
 	}
 }
 
-// ClientOf is the number under which the spool counts a client's share.
+// ClientOf returns the number under which the spool counts a client's share.
 func ClientOf(client netip.Addr) uint64 {
 	address := client.Unmap().As16()
 	hash := fnv.New64a()
@@ -60,14 +60,14 @@ func ClientOf(client netip.Addr) uint64 {
 	return hash.Sum64()
 }
 
-// Draft is a message on its way into the queue.
+// Draft is a message being written to the queue.
 type Draft struct {
 	entry  *spool.Entry
 	ticket Ticket
 }
 
-// Begin makes room for a message. expected is how many octets will come, as
-// far as that is known. It fails with the spool's errors.
+// Begin reserves space for a message. expected is the expected size in octets,
+// or 0. It returns the spool's errors.
 func (q *Queue) Begin(e envelope.Envelope, expected int64) (*Draft, error) {
 	record, err := json.Marshal(recordOf(e))
 	if err != nil {
@@ -95,12 +95,12 @@ func (d *Draft) Commit(ctx context.Context) (Ticket, error) {
 	return d.ticket, err
 }
 
-// Abort gives the message up; after Commit it does nothing.
+// Abort discards the message; after Commit it does nothing.
 func (d *Draft) Abort() { d.entry.Abort() }
 
 // Load reads a message's envelope and progress from flash.
 func (q *Queue) Load(id ID) (envelope.Envelope, Progress, error) {
-	about, err := q.spool.Message(id)
+	info, err := q.spool.Message(id)
 	if err != nil {
 		return envelope.Envelope{}, Progress{}, err
 	}
@@ -112,15 +112,15 @@ func (q *Queue) Load(id ID) (envelope.Envelope, Progress, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return envelope.Envelope{}, Progress{}, fmt.Errorf("reading the envelope: %w", err)
 	}
-	progress, err := q.progress(about)
-	return r.envelope(about.Size), progress, err
+	progress, err := q.progress(info)
+	return r.envelope(info.Size), progress, err
 }
 
-func (q *Queue) progress(about spool.Message) (Progress, error) {
-	if !about.Noted {
+func (q *Queue) progress(info spool.Message) (Progress, error) {
+	if !info.Noted {
 		return Progress{}, nil
 	}
-	note, err := q.spool.NoteOf(about.ID)
+	note, err := q.spool.NoteOf(info.ID)
 	if errors.Is(err, spool.ErrNotFound) {
 		return Progress{}, err
 	}
@@ -129,14 +129,14 @@ func (q *Queue) progress(about spool.Message) (Progress, error) {
 		err = json.Unmarshal(note, &p)
 	}
 	if err != nil {
-		// A lost note costs a duplicate. A message given up for it would cost mail.
+		// Without its note the message is delivered twice; giving it up would lose it.
 		return Progress{}, nil
 	}
 	return p, nil
 }
 
-// Save keeps a message's progress. It is durable a moment later; a power cut
-// before that costs a duplicate.
+// Save stores a message's progress. It becomes durable shortly after; a power
+// cut before that causes a duplicate delivery.
 func (q *Queue) Save(id ID, p Progress) error {
 	note, err := p.encode()
 	if err != nil {
@@ -145,7 +145,7 @@ func (q *Queue) Save(id ID, p Progress) error {
 	return q.spool.Note(id, note)
 }
 
-// MakeDue ends the pause before a message is tried again.
+// MakeDue clears the time before which a message is not retried.
 func (q *Queue) MakeDue(id ID) error {
 	_, p, err := q.Load(id)
 	if err != nil || p.Next.IsZero() {
@@ -155,46 +155,47 @@ func (q *Queue) MakeDue(id ID) error {
 	return q.Save(id, p)
 }
 
-// Remove ends a message's stay.
+// Remove removes a message from the queue.
 func (q *Queue) Remove(id ID) error { return q.spool.Remove(id) }
 
-// Content gives a message's content as it lies in the spool.
+// Content returns a message's content in the spool.
 func (q *Queue) Content(id ID, size int64) envelope.Content {
-	return content{q.spool, id, size}
+	return storedContent{q.spool, id, size}
 }
 
-type content struct {
+type storedContent struct {
 	spool *spool.Spool
 	id    ID
 	size  int64
 }
 
-func (c content) Size() int64 { return c.size }
+func (c storedContent) Size() int64 { return c.size }
 
-func (c content) Open() io.Reader {
+func (c storedContent) Open() io.Reader {
 	r, err := c.spool.Content(c.id)
 	if err != nil {
-		return broken{err}
+		return errReader{err}
 	}
 	return r
 }
 
-// broken is content that is there no more.
-type broken struct{ err error }
+// errReader is the reader of content that no longer exists.
+type errReader struct{ err error }
 
-func (b broken) Read([]byte) (int, error) { return 0, b.err }
+func (b errReader) Read([]byte) (int, error) { return 0, b.err }
 
-// Room fails with the spool's error where a message of that client and size
-// would find no room now.
+// Room returns the spool's error if a message of that client and size does not
+// fit.
 func (q *Queue) Room(client netip.Addr, size int64) error {
 	return q.spool.Room(ClientOf(client), size)
 }
 
-// Fault is not nil once the flash failed; see spool.ErrPoisoned.
+// Fault returns the error of the flash once it has failed; see
+// spool.ErrPoisoned.
 func (q *Queue) Fault() error { return q.spool.Poisoned() }
 
-// Memo is what SetMemo kept last; nil where nothing was.
+// Memo returns the bytes stored by SetMemo, or nil.
 func (q *Queue) Memo() []byte { return q.spool.Memo() }
 
-// SetMemo keeps a few bytes that are about no single message.
+// SetMemo stores a few bytes that belong to no single message.
 func (q *Queue) SetMemo(memo []byte) error { return q.spool.SetMemo(memo) }

@@ -51,7 +51,7 @@ func sample(id string) envelope.Envelope {
 		Received: time.UnixMilli(1795300000123), Report: true}
 }
 
-func TestAnEnvelopeComesBackAsItWasGiven(t *testing.T) {
+func TestQueue_RestoresEnvelopesAndProgress(t *testing.T) {
 	flash := simflash.New(16<<20, 1)
 	q, s := open(t, flash)
 	want := sample("ONE")
@@ -79,7 +79,7 @@ func TestAnEnvelopeComesBackAsItWasGiven(t *testing.T) {
 	}
 }
 
-func TestTicketsComeInTheirOrderAndTellClientsApart(t *testing.T) {
+func TestTickets_AreOrderedAndIdentifyClients(t *testing.T) {
 	q, _ := open(t, simflash.New(16<<20, 1))
 	for i := range 5 {
 		e := sample(fmt.Sprint("M", i))
@@ -90,17 +90,17 @@ func TestTicketsComeInTheirOrderAndTellClientsApart(t *testing.T) {
 	clients := map[uint64]int{}
 	for ticket := range q.Tickets() {
 		if ticket.ID <= last || ticket.Size != 1 {
-			t.Errorf("%+v after %d", ticket, last)
+			t.Errorf("got ticket %+v after %d", ticket, last)
 		}
 		last = ticket.ID
 		clients[ticket.Client]++
 	}
 	if len(clients) != 2 || clients[ClientOf(netip.MustParseAddr("::ffff:10.0.0.0"))] != 3 {
-		t.Errorf("clients: %v", clients)
+		t.Errorf("got clients %v", clients)
 	}
 }
 
-func TestAMessageIsFoundByItsNameAndShowsWhoIsStillOwedIt(t *testing.T) {
+func TestFind_ReturnsPendingAndSettledRecipients(t *testing.T) {
 	q, _ := open(t, simflash.New(16<<20, 1))
 	put(t, q, sample("ONE"), "x")
 	ticket := put(t, q, sample("TWO"), "y")
@@ -125,7 +125,7 @@ func TestAMessageIsFoundByItsNameAndShowsWhoIsStillOwedIt(t *testing.T) {
 	}
 }
 
-func TestADraftThatIsGivenUpIsNoMessage(t *testing.T) {
+func TestDraft_LeavesNothingWhenAborted(t *testing.T) {
 	q, s := open(t, simflash.New(16<<20, 1))
 	draft, err := q.Begin(sample("ONE"), 100_000)
 	if err != nil {
@@ -136,19 +136,19 @@ func TestADraftThatIsGivenUpIsNoMessage(t *testing.T) {
 	}
 	draft.Abort()
 	if n := s.Stat().Messages; n != 0 {
-		t.Errorf("%d messages", n)
+		t.Errorf("got %d messages, want 0", n)
 	}
 }
 
-func TestAProgressOfTheMostRecipientsFitsIntoANote(t *testing.T) {
+func TestProgress_FitsANoteWithMaxRecipients(t *testing.T) {
 	var all Set
-	for i := range MostRecipients {
+	for i := range MaxRecipients {
 		all = all.Add(i)
 	}
-	for _, words := range []string{`"`, "<", "\x01"} {
-		note, err := Progress{Attempts: 1 << 20, Next: time.Now(), Warned: true, Settled: all, Last: strings.Repeat(words, 5000)}.encode()
+	for _, text := range []string{`"`, "<", "\x01"} {
+		note, err := Progress{Attempts: 1 << 20, Next: time.Now(), Warned: true, Settled: all, Last: strings.Repeat(text, 5000)}.encode()
 		if err != nil || len(note) > spool.MaxNote {
-			t.Errorf("%q: %d bytes, %v", words, len(note), err)
+			t.Errorf("%q: got %d bytes, %v", text, len(note), err)
 		}
 	}
 	if _, err := (Progress{Settled: make(Set, spool.MaxNote)}).encode(); !errors.Is(err, spool.ErrTooLong) {
@@ -156,7 +156,7 @@ func TestAProgressOfTheMostRecipientsFitsIntoANote(t *testing.T) {
 	}
 }
 
-func TestASetHoldsWhatWasAddedAndNothingElse(t *testing.T) {
+func TestSet_ContainsOnlyAddedRecipients(t *testing.T) {
 	var s Set
 	for i := range 500 {
 		if i%3 == 0 {
@@ -165,7 +165,7 @@ func TestASetHoldsWhatWasAddedAndNothingElse(t *testing.T) {
 	}
 	for i := range 1000 {
 		if s.Has(i) != (i < 500 && i%3 == 0) {
-			t.Errorf("%d: %v", i, s.Has(i))
+			t.Errorf("Has(%d): got %v", i, s.Has(i))
 		}
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"sealpost/relay/spool"
 )
 
-// record is an envelope on flash. Names are short, as each message has them.
+// record is an envelope on flash. Field names are short, because every message
+// has them.
 type record struct {
 	ID         string             `json:"id"`
 	Client     netip.Addr         `json:"c"`
@@ -20,7 +21,7 @@ type record struct {
 	Sender     envelope.Address   `json:"f"`
 	Recipients []envelope.Address `json:"t"`
 	EightBit   bool               `json:"8,omitempty"`
-	Received   int64              `json:"r"` // Unix time in ms; 0 for unknown
+	Received   int64              `json:"r"` // Unix time in ms; 0 if unknown
 	Report     bool               `json:"n,omitempty"`
 }
 
@@ -41,19 +42,19 @@ func (r record) envelope(size int64) envelope.Envelope {
 	return e
 }
 
-// Progress is what has become of a message so far.
+// Progress is the delivery state of a message.
 type Progress struct {
-	Attempts int       `json:"attempts,omitempty"` // that the far side answered
-	Next     time.Time `json:"next,omitzero"`      // not to be tried before
-	Warned   bool      `json:"warned,omitempty"`   // its sender knows of the delay
-	Settled  Set       `json:"settled,omitempty"`  // recipients that are owed nothing more
-	Last     string    `json:"last,omitempty"`     // what was said last, for people
+	Attempts int       `json:"attempts,omitempty"` // that got a reply
+	Next     time.Time `json:"next,omitzero"`      // not retried before
+	Warned   bool      `json:"warned,omitempty"`   // its sender was notified of the delay
+	Settled  Set       `json:"settled,omitempty"`  // recipients with a final outcome
+	Last     string    `json:"last,omitempty"`     // description of the last attempt
 }
 
-// Set holds recipients by their place in the envelope, eight to a byte.
+// Set is a set of recipients by index into the envelope, eight to a byte.
 type Set []byte
 
-// Add gives the set with one more.
+// Add returns the set with i added.
 func (s Set) Add(i int) Set {
 	for len(s) <= i/8 {
 		s = append(s, 0)
@@ -62,29 +63,28 @@ func (s Set) Add(i int) Set {
 	return s
 }
 
-// Has tells whether the set holds i.
+// Has reports whether the set contains i.
 func (s Set) Has(i int) bool { return i/8 < len(s) && s[i/8]&(1<<(i%8)) != 0 }
 
-// MostRecipients is how many recipients of one message a Set may tell apart
-// and still fit into a note.
-const MostRecipients = 16000
+// MaxRecipients is the number of recipients whose Set still fits into a note.
+const MaxRecipients = 16000
 
 func (p Progress) encode() ([]byte, error) {
-	const most = 512
-	if len(p.Last) > most {
-		p.Last = strings.ToValidUTF8(p.Last[:most], "") + "…"
+	const maxLast = 512
+	if len(p.Last) > maxLast {
+		p.Last = strings.ToValidUTF8(p.Last[:maxLast], "") + "…"
 	}
 	note, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the progress: %w", err)
 	}
 	if len(note) > spool.MaxNote && p.Last != "" {
-		// Who has the message counts for more than the words.
+		// The recipients matter more than the description.
 		p.Last = ""
 		return p.encode()
 	}
 	if len(note) > spool.MaxNote {
-		return nil, fmt.Errorf("a progress of %d bytes: %w", len(note), spool.ErrTooLong)
+		return nil, fmt.Errorf("progress of %d bytes: %w", len(note), spool.ErrTooLong)
 	}
 	return note, nil
 }

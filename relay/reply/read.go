@@ -9,23 +9,22 @@ import (
 	"unicode"
 )
 
-// Bounds on what a server may say. RFC 5321 section 4.5.3.1.5 allows 512
-// octets a line; real servers go a little over it.
+// Limits of a server's reply. RFC 5321 section 4.5.3.1.5 allows 512 octets per
+// line; real servers exceed it slightly.
 const (
-	MaxLine  = 2048 // octets, line ending included
+	MaxLine  = 2048 // octets, including the line ending
 	MaxLines = 128
 )
 
-// Errors of Read. After any of them the connection is of no further use.
+// Errors of Read. After any of them the connection is not usable.
 var (
 	ErrLineTooLong  = fmt.Errorf("a reply line longer than %d octets", MaxLine)
 	ErrTooManyLines = fmt.Errorf("a reply of more than %d lines", MaxLines)
 	ErrMalformed    = errors.New("not an SMTP reply")
 )
 
-// Read reads one reply, over as many lines as it takes. Each line is shown to
-// seen as it was received, without its line ending. An error of r is returned
-// as it is.
+// Read reads one reply of one or more lines. seen is called with each line as
+// received, without its line ending. Errors of r are returned unchanged.
 func Read(r *bufio.Reader, seen func(line string)) (Reply, error) {
 	var result Reply
 	var text []string
@@ -91,8 +90,8 @@ func splitLine(line string) (code int, text string, more bool, err error) {
 	return code, printable(line[4:]), line[3] == '-', nil
 }
 
-// cutStatus takes a leading enhanced status code off text. One whose class
-// contradicts the reply code is left in the text (RFC 2034 section 4).
+// cutStatus splits a leading enhanced status code off text. If its class
+// contradicts the reply code, it is left in the text (RFC 2034 section 4).
 func cutStatus(code int, text string) (Status, string) {
 	word, rest, _ := strings.Cut(text, " ")
 	parts := strings.Split(word, ".")
@@ -113,8 +112,8 @@ func cutStatus(code int, text string) (Status, string) {
 	return Status{numbers[0], numbers[1], numbers[2]}, rest
 }
 
-// printable keeps a peer's control characters and marks of direction out of
-// logs, of terminals and of the reply that is passed on to a LAN client.
+// printable replaces control characters and bidirectional marks, which must not
+// reach logs, terminals or the reply to a LAN client.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -1,9 +1,8 @@
-// Package reply is the SMTP reply as a value: its code, its enhanced status
-// code and its text (RFC 5321 section 4.2, RFC 3463).
+// Package reply is an SMTP reply as a value: code, enhanced status code and
+// text (RFC 5321 section 4.2, RFC 3463).
 //
-// It knows how a reply is read from a server that may lie and how it is
-// printed for a client or a person. It must not know who said it or what
-// follows from it.
+// It knows how a reply is read from an untrusted server and printed for a
+// client or a person. It must not know who sent it or what follows from it.
 package reply
 
 import (
@@ -11,13 +10,13 @@ import (
 	"strings"
 )
 
-// Status is an enhanced mail system status code, class.subject.detail
-// (RFC 3463). The zero Status means that none was given.
+// Status is an enhanced status code, class.subject.detail (RFC 3463). The zero
+// Status means none.
 type Status struct {
 	Class, Subject, Detail int
 }
 
-// IsZero tells whether no enhanced status code was given.
+// IsZero reports whether there is no enhanced status code.
 func (s Status) IsZero() bool { return s == Status{} }
 
 func (s Status) String() string {
@@ -27,11 +26,11 @@ func (s Status) String() string {
 // Reply is one SMTP reply.
 type Reply struct {
 	Code   int    // 200 to 599
-	Status Status // zero where the server gave none
-	Text   string // lines separated by "\n", codes left out
+	Status Status // zero if none was given
+	Text   string // lines separated by "\n", without codes
 }
 
-// New makes a reply of our own; the status takes its class from the code.
+// New returns a reply; the class of the status is that of the code.
 func New(code, subject, detail int, format string, args ...any) Reply {
 	return Reply{
 		Code:   code,
@@ -40,16 +39,16 @@ func New(code, subject, detail int, format string, args ...any) Reply {
 	}
 }
 
-// Positive tells whether the server took what it was asked to (2yz).
+// Positive reports whether the command succeeded (2yz).
 func (r Reply) Positive() bool { return r.Code/100 == 2 }
 
-// Transient tells whether asking again later may help (4yz).
+// Transient reports whether a later retry may succeed (4yz).
 func (r Reply) Transient() bool { return r.Code/100 == 4 }
 
-// Permanent tells whether asking again in the same way is of no use (5yz).
+// Permanent reports whether the command failed permanently (5yz).
 func (r Reply) Permanent() bool { return r.Code/100 == 5 }
 
-// String is the whole reply on one line.
+// String returns the whole reply on one line.
 func (r Reply) String() string {
 	parts := []string{fmt.Sprint(r.Code)}
 	if !r.Status.IsZero() {
@@ -61,7 +60,7 @@ func (r Reply) String() string {
 	return strings.Join(parts, " ")
 }
 
-// Error is a reply on its way to a client as an error.
+// Error is a reply for a client as an error.
 type Error struct{ Reply Reply }
 
 func (e *Error) Error() string { return e.Reply.String() }

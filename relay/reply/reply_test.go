@@ -12,7 +12,7 @@ func read(s string) (Reply, error) {
 	return Read(bufio.NewReaderSize(strings.NewReader(s), 16), func(string) {})
 }
 
-func TestARepliesCodeStatusAndTextAreToldApart(t *testing.T) {
+func TestRead_SplitsCodeStatusAndText(t *testing.T) {
 	for _, c := range []struct {
 		wire string
 		want Reply
@@ -34,7 +34,7 @@ func TestARepliesCodeStatusAndTextAreToldApart(t *testing.T) {
 	}
 }
 
-func TestALyingServerIsCaughtWithinBounds(t *testing.T) {
+func TestRead_RejectsInvalidReplies(t *testing.T) {
 	for name, c := range map[string]struct {
 		wire string
 		want error
@@ -55,7 +55,7 @@ func TestALyingServerIsCaughtWithinBounds(t *testing.T) {
 	}
 }
 
-func TestAReplyHoldsNothingThatSteersATerminal(t *testing.T) {
+func TestRead_RemovesControlCharacters(t *testing.T) {
 	for given, want := range map[string]string{
 		"\x1b[2J":               " [2J",
 		"\u009b2J":              " 2J", // CSI in one character (ECMA-48)
@@ -68,7 +68,7 @@ func TestAReplyHoldsNothingThatSteersATerminal(t *testing.T) {
 	}
 }
 
-func TestAReplyPrintsOnOneLine(t *testing.T) {
+func TestReply_PrintsOnOneLine(t *testing.T) {
 	got := Reply{550, Status{5, 1, 1}, "no such\nuser"}.String()
 	if want := "550 5.1.1 no such user"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -14,49 +14,47 @@ import (
 	"sealpost/relay/reply"
 )
 
-// Action is what was done with a message for a recipient, in the words of
-// RFC 3464 section 2.3.3.
+// Action is the action field of RFC 3464 section 2.3.3.
 type Action string
 
-// The actions that a sender is told of.
+// The actions that are reported.
 const (
 	Failed  Action = "failed"  // given up
-	Delayed Action = "delayed" // still being tried
+	Delayed Action = "delayed" // still being retried
 )
 
-// Outcome is what became of a message for one recipient.
+// Outcome is the outcome for one recipient.
 type Outcome struct {
-	Recipient envelope.Address
-	Answer    reply.Reply  // the far side's words; zero Code where there was none
-	Status    reply.Status // RFC 3463; what is none counts as 5.0.0, or 4.0.0 where delayed
-	Host      string       // who answered; empty where nobody was reached
-	Trustee   string       // who needs the right to send as the sender; empty where nobody logged in
-	Tried     time.Time    // the last attempt; zero where none was made
+	Recipient   envelope.Address
+	Reply       reply.Reply  // server's reply; Code 0 if there was none
+	Status      reply.Status // RFC 3463; if invalid, 5.0.0 is reported, or 4.0.0 for Delayed
+	Host        string       // server that replied; empty if none was reached
+	Trustee     string       // account that needs Send As permission; empty without a login
+	LastAttempt time.Time    // zero if there was no attempt
 }
 
-// Notification tells somebody what became of a message: a delivery status
-// notification of RFC 3464.
+// Notification is a delivery status notification (RFC 3464).
 type Notification struct {
 	Action     Action
-	Reporter   string           // the host name of this box
-	From       envelope.Address // of the notification itself
-	To         envelope.Address // the sender who is told, or the site's alert address
-	Sender     envelope.Address // of the message it tells about
-	Site       string           // the site's name for people; may be empty
-	ID         string           // the box's name for the message it tells about
-	Unique     string           // up to 60 letters, digits, hyphens and underscores, never the same twice
-	Arrived    time.Time        // when the box took the message
+	Reporter   string           // host name of the relay
+	From       envelope.Address // author of the notification
+	To         envelope.Address // the message's sender, or the site's alert address
+	Sender     envelope.Address // sender of the message concerned
+	Site       string           // site name; may be empty
+	ID         string           // queue ID of the message concerned
+	Unique     string           // unique ID: up to 60 letters, digits, hyphens and underscores
+	Arrived    time.Time        // when the message was received
 	Now        time.Time
-	RetryUntil time.Time // with Delayed
+	RetryUntil time.Time // for Delayed
 	Outcomes   []Outcome
-	Reason     string // why, in plain words without a full stop, where no answer says so
-	Read       Reader // of the outcomes' answers; nil is ReadFor
+	Reason     string     // reason without a full stop, if no reply gives one
+	Classify   Classifier // classifies the replies; nil means ClassifyFor
 }
 
-// Write writes the notification, in CRLF lines of ASCII, with the header
-// section of the message it tells about, as far as MaxHeader. It fails before
-// it wrote anything where original cannot be read, From or To is no address,
-// or Unique or Outcomes is empty.
+// Write writes the notification as ASCII lines ending in CRLF, with the header
+// of the original message up to MaxHeader. It returns an error before writing
+// anything if original cannot be read, From or To is invalid, or Unique or
+// Outcomes is empty.
 func (n Notification) Write(w io.Writer, original io.Reader) error {
 	if err := n.check(); err != nil {
 		return err
@@ -76,11 +74,11 @@ func (n Notification) Write(w io.Writer, original io.Reader) error {
 func (n Notification) check() error {
 	for _, address := range []envelope.Address{n.From, n.To} {
 		if _, err := envelope.ParseAddress(string(address)); err != nil {
-			return fmt.Errorf("the notification's address %q: %w", address, err)
+			return fmt.Errorf("invalid address %q of the notification: %w", address, err)
 		}
 	}
 	if n.token() == "" || len(n.Outcomes) == 0 {
-		return fmt.Errorf("a notification about message %s needs a name of its own and a recipient to tell of", n.ID)
+		return fmt.Errorf("a notification about message %s needs a unique ID and at least one outcome", n.ID)
 	}
 	return nil
 }
@@ -105,15 +103,15 @@ func (n Notification) writeHeader(w *bufio.Writer) {
 	writeLine(w, "")
 }
 
-// token is Unique as it may stand in a Message-ID and a boundary.
+// token returns Unique as used in the Message-ID and the boundary.
 func (n Notification) token() string {
-	const longest = 60
-	token := keep(n.Unique, letters+"-_")
-	return token[:min(len(token), longest)]
+	const maxLen = 60
+	token := filterCharacters(n.Unique, letters+"-_")
+	return token[:min(len(token), maxLen)]
 }
 
-// boundary cannot occur in quoted-printable, nor where a field begins with
-// its name: "=_" is never an escape (RFC 2045 section 6.7).
+// boundary returns a boundary that cannot occur in quoted-printable text or at
+// the start of a field: "=_" is never an escape (RFC 2045 section 6.7).
 func (n Notification) boundary() string { return "=_" + n.token() }
 
 func (n Notification) writeParts(w io.Writer, header []byte) error {

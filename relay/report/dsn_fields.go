@@ -11,11 +11,11 @@ import (
 	"sealpost/relay/reply"
 )
 
-// longestWords bounds what a stranger may say in one place, in characters. A
-// field with so many still fits a line of 998 octets (RFC 5322 section 2.1.1).
-const longestWords = 800
+// maxTextLength limits foreign text in one place, in characters. A field of
+// that length fits a line of 998 octets (RFC 5322 section 2.1.1).
+const maxTextLength = 800
 
-// status is the machine's part of the notification (RFC 3464 section 2).
+// status returns the machine-readable part (RFC 3464 section 2).
 func (n Notification) status() string {
 	var b strings.Builder
 	writeLine(&b, "Reporting-MTA: dns; "+host(n.Reporter))
@@ -28,11 +28,11 @@ func (n Notification) status() string {
 		if o.Host != "" {
 			writeLine(&b, "Remote-MTA: dns; "+host(o.Host))
 		}
-		if o.Answer.Code != 0 {
-			writeLine(&b, fold("Diagnostic-Code: smtp; "+ascii(words(o.Answer.String()))))
+		if o.Reply.Code != 0 {
+			writeLine(&b, fold("Diagnostic-Code: smtp; "+ascii(singleLine(o.Reply.String()))))
 		}
-		if !o.Tried.IsZero() {
-			writeLine(&b, "Last-Attempt-Date: "+o.Tried.Format(time.RFC1123Z))
+		if !o.LastAttempt.IsZero() {
+			writeLine(&b, "Last-Attempt-Date: "+o.LastAttempt.Format(time.RFC1123Z))
 		}
 		if n.Action == Delayed && !n.RetryUntil.IsZero() {
 			writeLine(&b, "Will-Retry-Until: "+n.RetryUntil.Format(time.RFC1123Z))
@@ -41,8 +41,8 @@ func (n Notification) status() string {
 	return b.String()
 }
 
-// statusOf is the outcome's status where it is one that fits the action, or
-// what says as little as may be said.
+// statusOf returns the outcome's status if it is valid for the action, else the
+// general one.
 func (n Notification) statusOf(o Outcome) reply.Status {
 	s := o.Status
 	known := s.Class == 4 || s.Class == 5 && n.Action == Failed
@@ -55,29 +55,29 @@ func (n Notification) statusOf(o Outcome) reply.Status {
 	return status(5, 0, 0)
 }
 
-// mailbox is an address as a field wants it, quoted where it needs to be.
+// mailbox returns an address as used in a field, quoted if necessary.
 func mailbox(a envelope.Address) string {
 	if _, err := envelope.ParseAddress(string(a)); err != nil {
-		return ascii(words(string(a)))
+		return ascii(singleLine(string(a)))
 	}
 	path := a.Path()
 	return path[1 : len(path)-1]
 }
 
-// host is a name or address literal with all else left out of it.
+// host returns a name or address literal without any other characters.
 func host(s string) string {
-	const longest = 255
-	clean := keep(s, letters+".-_:[]")
+	const maxLen = 255
+	clean := filterCharacters(s, letters+".-_:[]")
 	if clean == "" {
 		return "unknown"
 	}
-	return clean[:min(len(clean), longest)]
+	return clean[:min(len(clean), maxLen)]
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
-// keep leaves out all but these characters.
-func keep(s, characters string) string {
+// filterCharacters removes all other characters.
+func filterCharacters(s, characters string) string {
 	return strings.Map(func(r rune) rune {
 		if !strings.ContainsRune(characters, r) {
 			return -1
@@ -86,8 +86,8 @@ func keep(s, characters string) string {
 	}, s)
 }
 
-// words is what somebody else wrote, as harmless words on one line.
-func words(s string) string {
+// singleLine returns foreign text as printable text on one line.
+func singleLine(s string) string {
 	clean := strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
@@ -95,8 +95,8 @@ func words(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "?"))
 	clean = strings.Join(strings.Fields(clean), " ")
-	if runes := []rune(clean); len(runes) > longestWords {
-		return strings.TrimSpace(string(runes[:longestWords])) + "..."
+	if runes := []rune(clean); len(runes) > maxTextLength {
+		return strings.TrimSpace(string(runes[:maxTextLength])) + "..."
 	}
 	return clean
 }
@@ -110,11 +110,11 @@ func ascii(s string) string {
 	}, s)
 }
 
-// fold breaks a field at its spaces (RFC 5322 section 2.2.3).
+// fold folds a field at its spaces (RFC 5322 section 2.2.3).
 func fold(field string) string { return wrap("", " ", field) }
 
-// wrap breaks words separated by single spaces into lines of 72 characters, or
-// longer where a word is. The lines have no ending after the last.
+// wrap breaks text at single spaces into lines of 72 characters, or longer for
+// a longer word. The last line has no ending.
 func wrap(first, rest, text string) string {
 	const width = 72
 	var b strings.Builder

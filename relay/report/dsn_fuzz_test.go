@@ -28,7 +28,7 @@ func intact(n Notification, p parsed) error {
 			}
 		}
 		fields := 3
-		for _, there := range []bool{o.Host != "", o.Answer.Code != 0, !o.Tried.IsZero(), n.Action == Delayed && !n.RetryUntil.IsZero()} {
+		for _, there := range []bool{o.Host != "", o.Reply.Code != 0, !o.LastAttempt.IsZero(), n.Action == Delayed && !n.RetryUntil.IsZero()} {
 			if there {
 				fields++
 			}
@@ -36,7 +36,7 @@ func intact(n Notification, p parsed) error {
 		if len(got) != fields {
 			return fmt.Errorf("recipient %d has %d fields, want %d: %v", i, len(got), fields, got)
 		}
-		if diagnosis := got.Get("Diagnostic-Code"); o.Answer.Code != 0 && !strings.HasPrefix(diagnosis, fmt.Sprintf("smtp; %d", o.Answer.Code)) {
+		if diagnosis := got.Get("Diagnostic-Code"); o.Reply.Code != 0 && !strings.HasPrefix(diagnosis, fmt.Sprintf("smtp; %d", o.Reply.Code)) {
 			return fmt.Errorf("recipient %d has the answer %q", i, diagnosis)
 		}
 	}
@@ -55,7 +55,7 @@ func FuzzNotification(f *testing.F) {
 		n.Site, n.Reason = site, reason
 		n.Outcomes = append(n.Outcomes, Outcome{
 			Recipient: envelope.Address(recipient),
-			Answer:    reply.Reply{Code: code, Text: answer},
+			Reply:     reply.Reply{Code: code, Text: answer},
 			Status:    reply.Status{Class: class, Detail: detail},
 			Host:      host,
 		})

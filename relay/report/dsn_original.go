@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// MaxHeader is how much of the original's header section a notification
-// carries, in octets. Longer ones are cut after a whole line.
+// MaxHeader is the maximum size of the original's header in a notification, in
+// octets. A longer one is cut after a complete line.
 const MaxHeader = 64 << 10
 
-// longestLine is the most a line may have, in octets without its ending
+// maxLineLength is the maximum length of a line, in octets without its ending
 // (RFC 5322 section 2.1.1).
-const longestLine = 998
+const maxLineLength = 998
 
-// readHeader reads the header section and nothing behind it: it ends with an
-// empty line, or with the first line that cannot be of a field.
+// readHeader reads the header only: up to an empty line, or the first line that
+// is not a field.
 func readHeader(original io.Reader) ([]byte, error) {
 	read, err := io.ReadAll(io.LimitReader(original, MaxHeader))
 	if err != nil {
@@ -32,7 +32,7 @@ func readHeader(original io.Reader) ([]byte, error) {
 		if !folded && !isField(line) {
 			break
 		}
-		// A CR by itself would end a line for some readers.
+		// Some readers treat a bare CR as the end of a line.
 		line = bytes.ReplaceAll(line, []byte("\r"), []byte(" "))
 		if len(header)+len(line)+2 > MaxHeader {
 			break
@@ -42,23 +42,23 @@ func readHeader(original io.Reader) ([]byte, error) {
 	return header, nil
 }
 
-// isField tells whether a line begins with a field's name (RFC 5322 section
-// 2.2), spaces before the colon allowed as of old (section 4.5.8).
+// isField reports whether a line begins with a field name (RFC 5322 section
+// 2.2); spaces before the colon are allowed (section 4.5.8).
 func isField(line []byte) bool {
 	name, _, found := bytes.Cut(line, []byte(":"))
 	name = bytes.TrimRight(name, " \t")
 	return found && len(name) > 0 && !strings.ContainsFunc(string(name), func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// transferEncoding is 7bit where that can carry the header as it is, and
-// quoted-printable otherwise (RFC 6522 section 4).
+// transferEncoding returns 7bit if the header allows it, else quoted-printable
+// (RFC 6522 section 4).
 func transferEncoding(header []byte, boundary string) string {
 	if bytes.Contains(header, []byte(boundary)) {
 		return "quoted-printable"
 	}
 	for line := range bytes.SplitSeq(header, []byte("\r\n")) {
 		foreign := bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' })
-		if foreign || len(line) > longestLine {
+		if foreign || len(line) > maxLineLength {
 			return "quoted-printable"
 		}
 	}

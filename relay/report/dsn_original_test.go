@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestOnlyTheHeaderOfTheOriginalIsShown(t *testing.T) {
+func TestNotification_ContainsOnlyTheOriginalHeader(t *testing.T) {
 	for name, c := range map[string]struct{ original, want string }{
 		"with a body":                {"A: 1\r\nB: 2\r\n\r\nC: body", "A: 1\r\nB: 2\r\n"},
 		"with a folded field":        {"A: 1\r\n\t2\r\n 3\r\n\r\n", "A: 1\r\n\t2\r\n 3\r\n"},
@@ -29,7 +29,7 @@ func TestOnlyTheHeaderOfTheOriginalIsShown(t *testing.T) {
 	}
 }
 
-func TestAHeaderWithoutEndIsCutAfterAWholeLine(t *testing.T) {
+func TestNotification_TruncatesALongHeader(t *testing.T) {
 	line := "X-Filler: " + strings.Repeat("y", 90) + "\n"
 	got := mustParse(t, failure(), strings.Repeat(line, 2000)).original
 	if len(got) > MaxHeader || len(got) < MaxHeader-2*len(line) || strings.ReplaceAll(got, strings.ReplaceAll(line, "\n", "\r\n"), "") != "" {

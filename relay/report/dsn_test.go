@@ -28,13 +28,13 @@ func failure() Notification {
 		Outcomes: []Outcome{
 			{
 				Recipient: "anna@fabrikam.com", Host: "contoso-com.mail.protection.outlook.com",
-				Answer: reply.New(550, 7, 64, "TenantAttribution; Relay Access Denied [DB5PEPF00014B8A.eurprd02.prod.outlook.com]"),
-				Status: reply.Status{Class: 5, Subject: 7, Detail: 64}, Tried: arrived.Add(30 * time.Second),
+				Reply:  reply.New(550, 7, 64, "TenantAttribution; Relay Access Denied [DB5PEPF00014B8A.eurprd02.prod.outlook.com]"),
+				Status: reply.Status{Class: 5, Subject: 7, Detail: 64}, LastAttempt: arrived.Add(30 * time.Second),
 			},
 			{
 				Recipient: "scan to mail@fabrikam.com", Host: "contoso-com.mail.protection.outlook.com",
-				Answer: reply.New(550, 1, 10, "RESOLVER.ADR.RecipientNotFound; Recipient not found"),
-				Status: reply.Status{Class: 5, Subject: 1, Detail: 10}, Tried: arrived.Add(30 * time.Second),
+				Reply:  reply.New(550, 1, 10, "RESOLVER.ADR.RecipientNotFound; Recipient not found"),
+				Status: reply.Status{Class: 5, Subject: 1, Detail: 10}, LastAttempt: arrived.Add(30 * time.Second),
 			},
 		},
 	}
@@ -71,7 +71,7 @@ func mustParse(t *testing.T, n Notification, original string) parsed {
 	return p
 }
 
-func TestAPersonCanReadTheNotification(t *testing.T) {
+func TestNotification_HasReadableText(t *testing.T) {
 	for file, n := range map[string]Notification{"failed.eml": failure(), "delayed.eml": delay()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
@@ -79,12 +79,12 @@ func TestAPersonCanReadTheNotification(t *testing.T) {
 		}
 		got := bytes.ReplaceAll(write(t, n, originalHeader+"\r\nthe body"), []byte("\r\n"), []byte("\n"))
 		if !bytes.Equal(got, want) {
-			t.Errorf("%s is now\n%s", file, got)
+			t.Errorf("%s got\n%s", file, got)
 		}
 	}
 }
 
-func TestAMachineFindsEveryRecipientsFate(t *testing.T) {
+func TestNotification_ReportsEveryRecipient(t *testing.T) {
 	p := mustParse(t, failure(), originalHeader)
 	if got := p.message; len(got) != 2 || got.Get("Reporting-MTA") != "dns; relay.contoso.com" || got.Get("Arrival-Date") != "Mon, 02 Mar 2026 14:05:00 +0000" {
 		t.Errorf("of the message: %v", got)
@@ -109,14 +109,14 @@ func TestAMachineFindsEveryRecipientsFate(t *testing.T) {
 	}
 }
 
-func TestADelayTellsUntilWhenAndClaimsNoAttemptThatWasNotMade(t *testing.T) {
+func TestNotification_ReportsADelay(t *testing.T) {
 	got := mustParse(t, delay(), originalHeader).each[0]
 	if got.Get("Action") != "delayed" || got.Get("Status") != "4.4.1" || got.Get("Will-Retry-Until") != "Sat, 07 Mar 2026 14:05:00 +0000" || len(got) != 4 {
 		t.Errorf("got %v", got)
 	}
 }
 
-func TestNoRobotAnswersANotification(t *testing.T) {
+func TestNotification_IsMarkedAsAutomatic(t *testing.T) {
 	header := mustParse(t, failure(), originalHeader).header
 	for field, want := range map[string]string{
 		"Auto-Submitted": "auto-replied", "Mime-Version": "1.0", "Message-Id": "<7K2M-1@relay.contoso.com>",
@@ -128,7 +128,7 @@ func TestNoRobotAnswersANotification(t *testing.T) {
 	}
 }
 
-func TestTheSubjectSaysWhatHappenedToWhich(t *testing.T) {
+func TestNotification_NamesTheMessageInTheSubject(t *testing.T) {
 	other := failure()
 	other.To = "alerts@msp.example"
 	null := other
@@ -145,7 +145,7 @@ func TestTheSubjectSaysWhatHappenedToWhich(t *testing.T) {
 	}
 }
 
-func TestAnAnswerIsPutInPlainWords(t *testing.T) {
+func TestNotification_ExplainsReplies(t *testing.T) {
 	for _, c := range []struct {
 		action Action
 		answer reply.Reply
@@ -153,18 +153,18 @@ func TestAnAnswerIsPutInPlainWords(t *testing.T) {
 	}{
 		{Failed, reply.New(550, 7, 68, "TenantInboundAttribution"), "The tenant rejects direct send: use the connector method"},
 		{Delayed, reply.New(451, 7, 500, "Server busy"), "throttling this site's address: wait"},
-		{Failed, reply.New(550, 1, 1, "User unknown"), "There is no such mailbox: check how the address is written"},
+		{Failed, reply.New(550, 1, 1, "User unknown"), "There is no such mailbox: check the address"},
 		{Failed, reply.New(550, 1, 2, "Bad domain"), "There is no such domain"},
 		{Failed, reply.New(552, 2, 2, "Over quota"), "The recipient's mailbox is full: ask"},
 		{Failed, reply.New(552, 3, 4, "Too big"), "too large for the recipient: send it in smaller parts"},
-		{Failed, reply.New(554, 7, 1, "Spam"), "does not allow this message: show the words below"},
+		{Failed, reply.New(554, 7, 1, "Spam"), "does not allow this message: show the reply below"},
 		{Failed, reply.Reply{Code: 550, Text: "Go away"}, "The server refused the message for this recipient: check the address"},
-		{Failed, reply.New(450, 0, 0, "Later"), "The server put the message off: if this goes on"},
+		{Failed, reply.New(450, 0, 0, "Later"), "The server deferred the message: if this goes on"},
 		{Delayed, reply.New(452, 2, 2, "Over quota"), "The recipient's mailbox is full. The server said"},
-		{Failed, reply.Reply{}, "No mail server gave an answer about this recipient."},
+		{Failed, reply.Reply{}, "No mail server replied for this recipient."},
 	} {
 		n := failure()
-		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "anna@fabrikam.com", Answer: c.answer}}
+		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "anna@fabrikam.com", Reply: c.answer}}
 		text := mustParse(t, n, originalHeader).text
 		unwrapped := strings.ReplaceAll(text, "\r\n    ", " ")
 		if !strings.Contains(unwrapped, c.want) || c.answer.Code != 0 && !strings.Contains(unwrapped, "The server said: "+c.answer.String()) {
@@ -173,7 +173,7 @@ func TestAnAnswerIsPutInPlainWords(t *testing.T) {
 	}
 }
 
-func TestTheSenderRecognisesTheMessage(t *testing.T) {
+func TestNotification_IdentifiesTheMessage(t *testing.T) {
 	n := failure()
 	n.Site = "Müller & Söhne"
 	for header, want := range map[string]string{
@@ -189,11 +189,11 @@ func TestTheSenderRecognisesTheMessage(t *testing.T) {
 	}
 }
 
-func TestManyRecipientsAreAllReportedAndFiftyTold(t *testing.T) {
+func TestNotification_ListsFiftyRecipientsInTheText(t *testing.T) {
 	n := failure()
 	n.Outcomes = nil
 	for i := range 120 {
-		n.Outcomes = append(n.Outcomes, Outcome{Recipient: envelope.Address(fmt.Sprintf("r%d@fabrikam.com", i)), Answer: reply.New(550, 1, 1, "no")})
+		n.Outcomes = append(n.Outcomes, Outcome{Recipient: envelope.Address(fmt.Sprintf("r%d@fabrikam.com", i)), Reply: reply.New(550, 1, 1, "no")})
 	}
 	p := mustParse(t, n, originalHeader)
 	if len(p.each) != 120 || p.each[119].Get("Final-Recipient") != "rfc822; r119@fabrikam.com" {
@@ -204,13 +204,13 @@ func TestManyRecipientsAreAllReportedAndFiftyTold(t *testing.T) {
 	}
 }
 
-func TestNothingAStrangerSaysLeavesItsField(t *testing.T) {
+func TestNotification_ContainsForeignTextInItsField(t *testing.T) {
 	const evil = "x\r\nAction: delivered\r\n\r\nStatus: 2.0.0\n--=_7K2M-1\r\nBcc: a@b\r\x00\x1b[2J \u2028 \u202e ö"
 	n := failure()
 	n.Site, n.ID, n.Reason, n.Reporter, n.Sender = evil, evil, evil, "relay."+evil, envelope.Address(evil)
 	for i := range n.Outcomes {
 		o := &n.Outcomes[i]
-		o.Answer.Text, o.Host = evil+strings.Repeat(evil, 100), evil
+		o.Reply.Text, o.Host = evil+strings.Repeat(evil, 100), evil
 	}
 	n.Outcomes[1].Recipient = envelope.Address(evil)
 	p := mustParse(t, n, "Subject: "+evil+"\r\n")
@@ -227,7 +227,7 @@ func TestNothingAStrangerSaysLeavesItsField(t *testing.T) {
 	}
 }
 
-func TestAStatusThatCannotBeIsNotPassedOn(t *testing.T) {
+func TestNotification_RejectsInvalidStatus(t *testing.T) {
 	for _, c := range []struct {
 		action Action
 		given  reply.Status
@@ -249,7 +249,7 @@ func TestAStatusThatCannotBeIsNotPassedOn(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeANotificationIsRefusedBeforeAByteIsWritten(t *testing.T) {
+func TestWrite_RejectsAnInvalidNotification(t *testing.T) {
 	spoil := func(how func(n *Notification)) Notification {
 		n := failure()
 		how(&n)
@@ -282,7 +282,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestAWriterThatFailsIsTold(t *testing.T) {
+func TestWrite_ReturnsWriteErrors(t *testing.T) {
 	long := strings.Repeat("X: y\r\n", 2000)
 	whole := len(write(t, failure(), long))
 	for room := 0; room < whole; room += 500 {

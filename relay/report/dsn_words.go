@@ -9,21 +9,21 @@ import (
 	"sealpost/relay/reply"
 )
 
-// maxTold is how many recipients are told of in words. The machine's part of
-// the notification has them all.
-const maxTold = 50
+// maxListed is how many recipients the text lists. The machine-readable part
+// lists all.
+const maxListed = 50
 
-// subject is the notification's Subject, in ASCII.
+// subject returns the notification's Subject, in ASCII.
 func (n Notification) subject() string {
 	what := "Undeliverable"
 	if n.Action == Delayed {
 		what = "Delayed"
 	}
-	return what + ": " + n.naming() + " of " + ascii(when(n.Arrived))
+	return what + ": " + n.messageReference() + " of " + ascii(formatTime(n.Arrived))
 }
 
-// naming says which message it is, to its sender or to somebody else.
-func (n Notification) naming() string {
+// messageReference describes which message is concerned.
+func (n Notification) messageReference() string {
 	switch n.Sender {
 	case n.To:
 		return "your message"
@@ -33,56 +33,56 @@ func (n Notification) naming() string {
 	return "message from " + mailbox(n.Sender)
 }
 
-func when(t time.Time) string { return t.Format("2 January 2006, 15:04 MST") }
+func formatTime(t time.Time) string { return t.Format("2 January 2006, 15:04 MST") }
 
-// text is the part for people.
+// text returns the part for people.
 func (n Notification) text(header []byte) string {
 	var b strings.Builder
 	paragraph := func(s string) { writeLine(&b, wrap("", "", s)+"\r\n") }
 	by := "the mail relay " + host(n.Reporter)
-	if site := words(n.Site); site != "" {
+	if site := singleLine(n.Site); site != "" {
 		by = "the mail relay of " + site + " (" + host(n.Reporter) + ")"
 	}
 	if n.Action == Delayed {
-		paragraph("This is " + by + ". The message below has not reached the recipients named here yet. You need not send it again: " + n.promise())
+		paragraph("This is " + by + ". The message below has not reached the recipients named here yet. You need not send it again: " + n.retryText())
 	} else {
-		paragraph("This is " + by + ". The message below could not be delivered to the recipients named here, and it is not tried any more. Once the cause is put right, send it to them again.")
+		paragraph("This is " + by + ". The message below could not be delivered to the recipients named here, and delivery will not be retried. Once the cause is fixed, please send it again.")
 	}
 	if n.Sender != n.To {
-		paragraph("You are told because its sender could not be.")
+		paragraph("You receive this because its sender could not be notified.")
 	}
-	n.describe(&b, header)
-	if reason := words(n.Reason); reason != "" {
+	n.writeMessage(&b, header)
+	if reason := singleLine(n.Reason); reason != "" {
 		paragraph("Why: " + reason + ".")
 	}
 	for i, o := range n.Outcomes {
-		if i == maxTold {
-			paragraph(fmt.Sprintf("... and %d more, listed in the attached delivery status.", len(n.Outcomes)-maxTold))
+		if i == maxListed {
+			paragraph(fmt.Sprintf("... and %d more, listed in the attached delivery status.", len(n.Outcomes)-maxListed))
 			break
 		}
-		n.tell(&b, o)
+		n.writeRecipient(&b, o)
 	}
 	return b.String()
 }
 
-func (n Notification) promise() string {
+func (n Notification) retryText() string {
 	if n.RetryUntil.IsZero() {
-		return "it is still being tried, and you will hear if it fails."
+		return "delivery is still being retried, and you will be notified if it fails."
 	}
-	return "it is tried until " + when(n.RetryUntil) + ", and you will hear if it fails."
+	return "delivery will be retried until " + formatTime(n.RetryUntil) + ", and you will be notified if it fails."
 }
 
-// describe says which message this is about.
-func (n Notification) describe(b *strings.Builder, header []byte) {
+// writeMessage writes which message is concerned.
+func (n Notification) writeMessage(b *strings.Builder, header []byte) {
 	sender := mailbox(n.Sender)
 	if n.Sender == "" {
 		sender = "none was given"
 	}
 	for _, line := range []struct{ name, value string }{
 		{"Sender:    ", sender},
-		{"Taken:     ", when(n.Arrived)},
+		{"Received:  ", formatTime(n.Arrived)},
 		{"Subject:   ", subjectOf(header)},
-		{"Reference: ", words(n.ID)},
+		{"Reference: ", singleLine(n.ID)},
 	} {
 		if line.value != "" {
 			writeLine(b, wrap("    "+line.name, strings.Repeat(" ", 15), line.value))
@@ -91,7 +91,7 @@ func (n Notification) describe(b *strings.Builder, header []byte) {
 	writeLine(b, "")
 }
 
-// subjectOf is the original's Subject for people; empty where there is none.
+// subjectOf returns the original's Subject, decoded, or "".
 func subjectOf(header []byte) string {
 	var raw strings.Builder
 	found := false
@@ -111,81 +111,80 @@ func subjectOf(header []byte) string {
 	}
 	decoded, err := new(mime.WordDecoder).DecodeHeader(raw.String())
 	if err != nil {
-		return words(raw.String())
+		return singleLine(raw.String())
 	}
-	return words(decoded)
+	return singleLine(decoded)
 }
 
-// tell says what became of the message for one recipient.
-func (n Notification) tell(b *strings.Builder, o Outcome) {
+// writeRecipient writes the outcome for one recipient.
+func (n Notification) writeRecipient(b *strings.Builder, o Outcome) {
 	const indent = "    "
 	writeLine(b, mailbox(o.Recipient))
-	if o.Answer.Code == 0 {
-		writeLine(b, wrap(indent, indent, "No mail server gave an answer about this recipient."))
+	if o.Reply.Code == 0 {
+		writeLine(b, wrap(indent, indent, "No mail server replied for this recipient."))
 	} else {
 		by := "The server"
 		if o.Host != "" {
 			by += " " + host(o.Host)
 		}
-		n.explain(b, indent, o)
-		writeLine(b, wrap(indent, indent, by+" said: "+words(o.Answer.String())))
+		n.writeExplanation(b, indent, o)
+		writeLine(b, wrap(indent, indent, by+" said: "+singleLine(o.Reply.String())))
 	}
 	writeLine(b, "")
 }
 
-// explain is the answer in plain words, with what to do; a command is not
-// broken, so that it can be copied. What general advises is for a message that
-// has failed.
-func (n Notification) explain(b *strings.Builder, indent string, o Outcome) {
-	read := n.Read
-	if read == nil {
-		read = ReadFor
+// writeExplanation writes cause and cure of a reply. A command is not wrapped,
+// so that it can be copied. General advice is given only for a failed message.
+func (n Notification) writeExplanation(b *strings.Builder, indent string, o Outcome) {
+	classify := n.Classify
+	if classify == nil {
+		classify = ClassifyFor
 	}
-	reading, known := read(o.Answer, n.Sender, o.Trustee)
+	class, known := classify(o.Reply, n.Sender, o.Trustee)
 	if !known {
-		reading = general(o.Answer)
+		class = classifyByStatus(o.Reply)
 	}
-	plain := reading.Cause + ": " + reading.Cure
+	plain := class.Cause + ": " + class.Cure
 	if !known && n.Action == Delayed {
-		plain = reading.Cause
+		plain = class.Cause
 	}
 	end := "."
-	if reading.Command != "" {
+	if class.Command != "" {
 		end = ":"
 	}
 	writeLine(b, wrap(indent, indent, strings.ToUpper(plain[:1])+plain[1:]+end))
-	if reading.Command != "" {
-		writeLine(b, indent+reading.Command)
+	if class.Command != "" {
+		writeLine(b, indent+class.Command)
 	}
 }
 
-// general reads an answer that is not one of Exchange Online's own by what
-// RFC 3463 says of its status.
-func general(answer reply.Reply) Reading {
-	s := answer.Status
+// classifyByStatus classifies a reply that is not specific to Exchange Online
+// by its enhanced status code (RFC 3463).
+func classifyByStatus(r reply.Reply) Classification {
+	s := r.Status
 	for _, g := range []struct {
-		subject, detail int // detail -1 is any
-		reading         Reading
+		subject, detail int // detail -1 matches any
+		reading         Classification
 	}{
 		{1, 1, noMailbox},
-		{1, 10, noMailbox}, // RFC 7505: the domain takes no mail
-		{1, 2, Reading{Kind: Message, Cause: "there is no such domain", Cure: "check what stands behind the @, and send it again"}},
-		{2, 2, Reading{Kind: Message, Cause: "the recipient's mailbox is full", Cure: "ask the recipient to make room, then send it again"}},
+		{1, 10, noMailbox}, // RFC 7505: the domain accepts no mail
+		{1, 2, Classification{Kind: Message, Cause: "there is no such domain", Cure: "check the domain, and send it again"}},
+		{2, 2, Classification{Kind: Message, Cause: "the recipient's mailbox is full", Cure: "ask the recipient to make room, then send it again"}},
 		{2, 3, tooLarge},
 		{3, 4, tooLarge},
-		{7, -1, Reading{Kind: Message, Cause: "the recipient's side does not allow this message", Cure: "show the words below to whoever looks after its mail"}},
+		{7, -1, Classification{Kind: Message, Cause: "the recipient's server does not allow this message", Cure: "show the reply below to its administrator"}},
 	} {
 		if s.Subject == g.subject && (s.Detail == g.detail || g.detail < 0) {
 			return g.reading
 		}
 	}
-	if answer.Transient() {
-		return Reading{Kind: Wait, Cause: "the server put the message off", Cure: "if this goes on, show the words below to whoever looks after the relay"}
+	if r.Transient() {
+		return Classification{Kind: Wait, Cause: "the server deferred the message", Cure: "if this goes on, show the reply below to the administrator of the relay"}
 	}
-	return Reading{Kind: Message, Cause: "the server refused the message for this recipient", Cure: "check the address; if it is right, show the words below to whoever looks after the relay"}
+	return Classification{Kind: Message, Cause: "the server refused the message for this recipient", Cure: "check the address; if it is right, show the reply below to the administrator of the relay"}
 }
 
 var (
-	noMailbox = Reading{Kind: Message, Cause: "there is no such mailbox", Cure: "check how the address is written, and send it again"}
-	tooLarge  = Reading{Kind: Message, Cause: "the message is too large for the recipient", Cure: "send it in smaller parts, or scan it at a lower resolution"}
+	noMailbox = Classification{Kind: Message, Cause: "there is no such mailbox", Cure: "check the address, and send it again"}
+	tooLarge  = Classification{Kind: Message, Cause: "the message is too large for the recipient", Cure: "send it in smaller parts, or scan it at a lower resolution"}
 )

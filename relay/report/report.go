@@ -1,10 +1,9 @@
-// Package report tells people what became of their mail: it reads Exchange
-// Online's answers, what each means and what to do about it, and writes the
-// notification that a sender gets (RFC 3464).
+// Package report classifies Exchange Online's replies by a table, with cause
+// and cure, and writes delivery status notifications (RFC 3464).
 //
-// It knows the answers that Exchange Online is known to give, and nobody's
-// words are let out of their place in a notification. It is pure, and it must
-// not know queues or connections, nor how a notification travels.
+// It knows Exchange Online's replies, and keeps foreign text within its field
+// of a notification. It is pure. It must not know queues, connections, or how a
+// notification is sent.
 package report
 
 import (
@@ -16,146 +15,146 @@ import (
 	"sealpost/relay/reply"
 )
 
-// Kind says what sort of fault an answer stands for.
+// Kind is the kind of fault that a reply indicates.
 type Kind string
 
-// The kinds of answers, by what helps.
+// The kinds of faults, by remedy.
 const (
-	Wait          Kind = "wait"           // a little, with fewer connections
-	WaitLong      Kind = "wait long"      // the address is throttled
+	Wait          Kind = "wait"           // wait, with fewer connections
+	WaitLong      Kind = "wait long"      // the site's address is throttled
 	WaitReset     Kind = "wait for reset" // a daily limit
-	Configuration Kind = "configuration"  // somebody must change something
-	Message       Kind = "message"        // this message only
-	Blocked       Kind = "blocked"        // stop, and never hammer
+	Configuration Kind = "configuration"  // a configuration change is needed
+	Message       Kind = "message"        // concerns only this message
+	Blocked       Kind = "blocked"        // stop sending; retry rarely
 )
 
-// Scope says whose mail an answer keeps back.
+// Scope is whose mail a reply holds back.
 type Scope int
 
-// The scopes of what is not about one message, the narrower last.
+// The scopes of faults that concern more than one message, the narrower last.
 const (
 	Whole   Scope = iota // all mail
-	Account              // that of the mailbox that logged in
+	Account              // mail of the mailbox that logged in
 )
 
-// Reading is an answer in plain words.
-type Reading struct {
+// Classification is the meaning of a reply.
+type Classification struct {
 	Kind    Kind
 	Scope   Scope
 	Cause   string
 	Cure    string
-	Code    fault.Code // of the fault, where a front end has more to say about it
-	Command string     // the cure's line for Exchange Online PowerShell; empty where it has none
+	Code    fault.Code // fault code, if a front end adds advice
+	Command string     // command of the cure for Exchange Online PowerShell; may be empty
 }
 
-// Words is the reading as one sentence for a client or a log.
-func (r Reading) Words() string {
+// Text returns cause and cure as one sentence for a client or a log.
+func (r Classification) Text() string {
 	if r.Command == "" {
 		return r.Cause + ": " + r.Cure
 	}
 	return r.Cause + ": " + r.Cure + ": " + r.Command
 }
 
-// Read finds the reading of a known answer.
-func Read(answer reply.Reply) (Reading, bool) {
-	for _, known := range answers {
-		if known.fits(answer) {
-			return known.reading, true
+// Classify returns the classification of a known reply.
+func Classify(r reply.Reply) (Classification, bool) {
+	for _, known := range knownReplies {
+		if known.matches(r) {
+			return known.class, true
 		}
 	}
-	return Reading{}, false
+	return Classification{}, false
 }
 
-// Reader finds the reading of a known answer to a message of that sender, as
-// ReadFor does for Exchange Online's.
-type Reader func(answer reply.Reply, sender envelope.Address, trustee string) (Reading, bool)
+// Classifier classifies a reply to a message of that sender, as ClassifyFor
+// does for Exchange Online.
+type Classifier func(answer reply.Reply, sender envelope.Address, trustee string) (Classification, bool)
 
-// ReadFor finds the reading of a known answer to a message of that sender. The
-// trustee is who needs the right to send as the sender, where somebody logged
-// in; its cure is then filled in.
-func ReadFor(answer reply.Reply, sender envelope.Address, trustee string) (Reading, bool) {
-	reading, known := Read(answer)
-	if known && reading == sendAsDenied && sender != "" && trustee != "" {
-		reading.Cure = "set senders.default, or give it Send As in Exchange Online PowerShell"
-		reading.Command = fmt.Sprintf("Add-RecipientPermission -Identity %s -Trustee %s -AccessRights SendAs",
-			argument(string(sender)), argument(trustee))
+// ClassifyFor returns the classification of a known reply to a message of that
+// sender. trustee is the account that needs Send As permission, empty without a
+// login; the cure then contains the command.
+func ClassifyFor(r reply.Reply, sender envelope.Address, trustee string) (Classification, bool) {
+	class, known := Classify(r)
+	if known && class == sendAsDenied && sender != "" && trustee != "" {
+		class.Cure = "set senders.default, or give it Send As in Exchange Online PowerShell"
+		class.Command = fmt.Sprintf("Add-RecipientPermission -Identity %s -Trustee %s -AccessRights SendAs",
+			quoteArgument(string(sender)), quoteArgument(trustee))
 	}
-	return reading, known
+	return class, known
 }
 
-// DeniesSender tells whether an answer says that a mailbox may not send as the
-// message's sender.
-func DeniesSender(answer reply.Reply) bool {
-	reading, known := Read(answer)
-	return known && reading == sendAsDenied
+// IsSendAsDenied reports whether a reply means that a mailbox may not send as
+// the message's sender.
+func IsSendAsDenied(r reply.Reply) bool {
+	class, known := Classify(r)
+	return known && class == sendAsDenied
 }
 
-// argument is a text as PowerShell takes it for one argument: a sender is
-// named by a stranger, and the line is meant to be pasted.
-func argument(text string) string {
-	if keep(text, letters+"@._-") == text && !strings.HasPrefix(text, "-") && !strings.HasPrefix(text, "@") {
+// quoteArgument quotes text as one PowerShell argument: the sender is chosen by
+// a client, and the command is meant to be pasted.
+func quoteArgument(text string) string {
+	if filterCharacters(text, letters+"@._-") == text && !strings.HasPrefix(text, "-") && !strings.HasPrefix(text, "@") {
 		return text
 	}
-	return "'" + strings.ReplaceAll(words(text), "'", "''") + "'"
+	return "'" + strings.ReplaceAll(singleLine(text), "'", "''") + "'"
 }
 
-// answer is one that Exchange Online is known for: by its status, or where
-// the status says too little by a word of its text.
-type answer struct {
-	code    int
-	first   reply.Status
-	last    int // the last detail of a range; zero means first's only
-	word    string
-	reading Reading
+// knownReply matches one of Exchange Online's replies, by its status or, if
+// that is too general, by a part of its text.
+type knownReply struct {
+	code       int
+	status     reply.Status
+	lastDetail int // last detail of a range; zero means only status.Detail
+	text       string
+	class      Classification
 }
 
-func (a answer) fits(r reply.Reply) bool {
+func (a knownReply) matches(r reply.Reply) bool {
 	if r.Code != a.code {
 		return false
 	}
-	if a.word != "" {
-		return strings.Contains(strings.ToLower(r.Text), strings.ToLower(a.word))
+	if a.text != "" {
+		return strings.Contains(strings.ToLower(r.Text), strings.ToLower(a.text))
 	}
 	s := r.Status
-	return s.Subject == a.first.Subject && s.Detail >= a.first.Detail && s.Detail <= max(a.last, a.first.Detail)
+	return s.Subject == a.status.Subject && s.Detail >= a.status.Detail && s.Detail <= max(a.lastDetail, a.status.Detail)
 }
 
 func status(class, subject, detail int) reply.Status {
 	return reply.Status{Class: class, Subject: subject, Detail: detail}
 }
 
-// answers is searched in order.
-var answers = []answer{
-	{432, status(4, 3, 2), 0, "", Reading{Kind: Wait, Scope: Account, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
-	{451, status(4, 7, 500), 699, "", Reading{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
-	{421, status(4, 3, 2), 0, "", Reading{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
-	{550, status(5, 7, 64), 0, "", Reading{Kind: Configuration, Code: fault.ConnectorUnmatched, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete"}},
-	{550, status(5, 7, 68), 0, "", Reading{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
-	{535, reply.Status{}, 0, "disabled for the tenant", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant",
+// knownReplies is searched in order.
+var knownReplies = []knownReply{
+	{432, status(4, 3, 2), 0, "", Classification{Kind: Wait, Scope: Account, Cause: "too many connections at once", Cure: "wait; the box must use fewer"}},
+	{451, status(4, 7, 500), 699, "", Classification{Kind: WaitLong, Cause: "Exchange Online is throttling this site's address", Cure: "wait; sending more makes it worse"}},
+	{421, status(4, 3, 2), 0, "", Classification{Kind: Wait, Cause: "Exchange Online is busy", Cure: "wait"}},
+	{550, status(5, 7, 64), 0, "", Classification{Kind: Configuration, Code: fault.ConnectorUnmatched, Cause: "no connector of the tenant matches this box", Cure: "check that the inbound connector names the certificate's domain, that this is an accepted domain, and that the chain is complete"}},
+	{550, status(5, 7, 68), 0, "", Classification{Kind: Configuration, Cause: "the tenant rejects direct send", Cure: "use the connector method, or allow direct send in the tenant"}},
+	{535, reply.Status{}, 0, "disabled for the tenant", Classification{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant",
 		Cure: "switch it on for the mailbox: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, reply.Status{}, 0, "disabled for the mailbox", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the mailbox",
+	{535, reply.Status{}, 0, "disabled for the mailbox", Classification{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the mailbox",
 		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, reply.Status{}, 0, "SmtpClientAuthentication is disabled", Reading{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant or the mailbox",
+	{535, reply.Status{}, 0, "SmtpClientAuthentication is disabled", Classification{Kind: Configuration, Scope: Account, Cause: "SMTP AUTH is off for the tenant or the mailbox",
 		Cure: "switch it on: Set-CASMailbox -Identity MAILBOX -SmtpClientAuthenticationDisabled $false"}},
-	{535, status(5, 7, 139), 0, "", Reading{Kind: Configuration, Scope: Account, Cause: "the tenant's security defaults or a Conditional Access policy refused the login",
+	{535, status(5, 7, 139), 0, "", Classification{Kind: Configuration, Scope: Account, Cause: "the tenant's security defaults or a Conditional Access policy refused the login",
 		Cure: "see the sign-in logs in Entra ID, and except the mailbox or the app from the policy that they name"}},
 	{535, status(5, 7, 0), 999, "", loginRefused},
 	{535, reply.Status{}, 0, "", loginRefused},
 	{530, status(5, 7, 57), 0, "", loginRefused},
-	{550, status(5, 7, 30), 0, "", Reading{Kind: Configuration, Cause: "passwords are no longer accepted", Cure: "use the connector or OAuth"}},
+	{550, status(5, 7, 30), 0, "", Classification{Kind: Configuration, Cause: "passwords are no longer accepted", Cure: "use the connector or OAuth"}},
 	{554, status(5, 2, 252), 0, "", sendAsDenied},
 	{554, reply.Status{}, 0, "SendAsDenied", sendAsDenied},
 	{550, status(5, 7, 60), 0, "", sendAsDenied},
 	{554, reply.Status{}, 0, "SubmissionQuotaExceeded", dailyLimit},
 	{550, status(5, 1, 90), 0, "", dailyLimit},
 	{550, status(5, 7, 233), 0, "", dailyLimit},
-	{550, status(5, 1, 8), 0, "bad outbound sender", Reading{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
-	{550, status(5, 6, 11), 0, "", Reading{Kind: Message, Cause: "the message holds bare line feeds", Cure: "report this as a fault of Sealpost"}},
-	{550, status(5, 7, 606), 0, "", Reading{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at the Office 365 delist portal"}},
+	{550, status(5, 1, 8), 0, "bad outbound sender", Classification{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
+	{550, status(5, 6, 11), 0, "", Classification{Kind: Message, Cause: "the message holds bare line feeds", Cure: "report this as a fault of Sealpost"}},
+	{550, status(5, 7, 606), 0, "", Classification{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at the Office 365 delist portal"}},
 }
 
 var (
-	loginRefused = Reading{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
-	sendAsDenied = Reading{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
-	dailyLimit   = Reading{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
+	loginRefused = Classification{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
+	sendAsDenied = Classification{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
+	dailyLimit   = Classification{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
 )

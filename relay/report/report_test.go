@@ -9,7 +9,7 @@ import (
 	"sealpost/relay/reply"
 )
 
-func TestExchangeOnlinesAnswersAreRead(t *testing.T) {
+func TestClassify_KnowsExchangeOnlinesReplies(t *testing.T) {
 	for wire, want := range map[string]Kind{
 		"432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded":                           Wait,
 		"432 4.3.2 Concurrent connections limit exceeded":                                         Wait,
@@ -40,36 +40,36 @@ func TestExchangeOnlinesAnswersAreRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reading, known := Read(answer)
+		reading, known := Classify(answer)
 		if !known || reading.Kind != want || reading.Cause == "" || reading.Cure == "" {
 			t.Errorf("%s: read as %+v, want %s", wire, reading, want)
 		}
 	}
 }
 
-func TestAnUnknownAnswerIsNotGuessedAt(t *testing.T) {
+func TestClassify_LeavesUnknownReplies(t *testing.T) {
 	for _, answer := range []reply.Reply{
 		reply.New(250, 0, 0, "OK"), reply.New(550, 1, 1, "User unknown"), reply.New(451, 4, 1, "greylisted"),
 	} {
-		if reading, known := Read(answer); known {
+		if reading, known := Classify(answer); known {
 			t.Errorf("%s was read as %+v", answer, reading)
 		}
 	}
 }
 
-func TestWhoseSMTPAUTHIsOffIsToldApart(t *testing.T) {
+func TestClassify_DistinguishesDisabledSMTPAUTH(t *testing.T) {
 	const off = "Authentication unsuccessful, SmtpClientAuthentication is disabled for the "
 	for text, cause := range map[string]string{
 		off + "Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.":  "SMTP AUTH is off for the tenant",
 		off + "Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.": "SMTP AUTH is off for the mailbox",
 	} {
-		if reading, _ := Read(reply.New(535, 7, 139, "%s", text)); reading.Cause != cause {
+		if reading, _ := Classify(reply.New(535, 7, 139, "%s", text)); reading.Cause != cause {
 			t.Errorf("%s: read as %+v", text, reading)
 		}
 	}
 }
 
-func TestTheCureOfASenderDeniedIsALineToPaste(t *testing.T) {
+func TestClassifyFor_ReturnsTheSendAsCommand(t *testing.T) {
 	denied := reply.New(554, 2, 252, "SendAsDenied")
 	for _, c := range []struct {
 		sender        envelope.Address
@@ -82,12 +82,12 @@ func TestTheCureOfASenderDeniedIsALineToPaste(t *testing.T) {
 		{"", "relay@contoso.com", ""},
 		{"ups@contoso.com", "", ""},
 	} {
-		reading, known := ReadFor(denied, c.sender, c.trustee)
-		if !known || reading.Kind != Message || reading.Command != c.want || !strings.HasSuffix(reading.Words(), c.want) {
+		reading, known := ClassifyFor(denied, c.sender, c.trustee)
+		if !known || reading.Kind != Message || reading.Command != c.want || !strings.HasSuffix(reading.Text(), c.want) {
 			t.Errorf("%s: %+v, want %s", c.sender, reading, c.want)
 		}
 	}
-	if !DeniesSender(denied) || DeniesSender(reply.New(554, 2, 0, "SubmissionQuotaExceededException")) {
+	if !IsSendAsDenied(denied) || IsSendAsDenied(reply.New(554, 2, 0, "SubmissionQuotaExceededException")) {
 		t.Error("a denied sender is not told from others")
 	}
 }

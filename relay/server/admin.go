@@ -15,27 +15,26 @@ import (
 	"sealpost/relay/spool"
 )
 
-// queueAdmin is who has the queue: a running relay, or a command where none
-// runs.
+// queueAdmin gives access to the queue: in a running relay, or offline.
 type queueAdmin interface {
-	queue() (*queue.Queue, error) // nil with the reason where there is none
-	spool() *spool.Spool          // nil where the queue is
+	queue() (*queue.Queue, error) // nil and the reason if there is none
+	spool() *spool.Spool          // nil if there is no queue
 	retryAll() error
-	whenRetried() string // for people: when a retry begins
+	retryTime() string // when a retry starts, for people
 	retry(id queue.ID) error
 	drop(item queue.Item) error
 }
 
-// Health implements [control.Relay]. A relay that has no spool and says so to
-// its clients is of use: a restart would not cure it.
+// Health implements [control.Relay]. A relay without a spool is healthy: it
+// reports the reason to clients, and a restart would not help.
 func (s *Server) Health(ctx context.Context) error {
 	if err := s.dispatcher.Failed(); err != nil {
 		return fmt.Errorf("the spool: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, GreetTimeout)
 	defer cancel()
-	s.dispatcher.Status() // answers unless the dispatcher is stuck
-	return Greets(ctx, s.config.SMTP)
+	s.dispatcher.Status() // returns unless the dispatcher is deadlocked
+	return CheckListeners(ctx, s.config.SMTP)
 }
 
 // Status implements [control.Relay].
@@ -60,7 +59,7 @@ func (s *Server) SpoolStat(context.Context) (spool.Stat, error) { return stat(s)
 func (s *Server) SpoolVerify(context.Context) (control.Verification, error) { return verify(s) }
 
 func (s *Server) queue() (*queue.Queue, error) { return s.dispatcher.Queue() }
-func (s *Server) whenRetried() string          { return "now" }
+func (s *Server) retryTime() string            { return "now" }
 func (s *Server) retryAll() error              { return s.dispatcher.RetryAll() }
 func (s *Server) retry(id queue.ID) error      { return s.dispatcher.Retry(id) }
 func (s *Server) drop(item queue.Item) error   { return s.dispatcher.Drop(item) }
@@ -71,8 +70,8 @@ func (s *Server) spool() *spool.Spool {
 	return nil
 }
 
-// Offline is the queue where no relay runs: the next relay finds what it
-// changes. The caller closes the storage.
+// Offline gives access to the queue while no relay runs; the next relay picks
+// up the changes. The caller closes the storage.
 type Offline struct{ Storage *Storage }
 
 // Health implements [control.Relay].
@@ -105,7 +104,7 @@ func (o Offline) queue() (*queue.Queue, error) { return o.Storage.Queue(), nil }
 func (o Offline) spool() *spool.Spool          { return o.Storage.Spool }
 func (o Offline) retry(id queue.ID) error      { return o.Storage.Queue().MakeDue(id) }
 func (o Offline) drop(item queue.Item) error   { return o.Storage.Remove(item.Number) }
-func (o Offline) whenRetried() string          { return "as soon as a relay runs" }
+func (o Offline) retryTime() string            { return "as soon as a relay runs" }
 func (o Offline) retryAll() error {
 	for ticket := range o.Storage.Queue().Tickets() {
 		if err := o.retry(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
@@ -119,7 +118,7 @@ func messages(a queueAdmin) iter.Seq2[queue.Item, error] {
 	return func(yield func(queue.Item, error) bool) {
 		q, _ := a.queue()
 		if q == nil {
-			return // the status says why
+			return // Status reports the reason
 		}
 		for item := range q.Items() {
 			if !yield(item, nil) {
@@ -129,7 +128,7 @@ func messages(a queueAdmin) iter.Seq2[queue.Item, error] {
 	}
 }
 
-// find gives a message by its name in the journal.
+// find returns the message with that ID.
 func find(a queueAdmin, id string) (*queue.Queue, queue.Item, error) {
 	q, err := a.queue()
 	if q == nil {
@@ -144,15 +143,16 @@ func show(a queueAdmin, id string) (control.Message, error) {
 	if err != nil {
 		return control.Message{}, err
 	}
-	const most = 64 << 10
-	text, err := io.ReadAll(io.LimitReader(q.Text(item), most))
+	const maxContent = 64 << 10
+	text, err := io.ReadAll(io.LimitReader(q.Text(item), maxContent))
 	if err != nil && item.Damage == "" {
 		item.Damage = err.Error()
 	}
 	return control.Message{Item: item, Header: printableHeader(text)}, nil
 }
 
-// printableHeader is the header section of a message, harmless for a terminal.
+// printableHeader returns the header section of a message without control
+// characters.
 func printableHeader(text []byte) string {
 	head, _, _ := bytes.Cut(text, []byte("\r\n\r\n"))
 	return strings.Map(func(r rune) rune {
@@ -164,15 +164,15 @@ func printableHeader(text []byte) string {
 }
 
 func retry(a queueAdmin, id string) (control.Done, error) {
-	when := a.whenRetried()
+	when := a.retryTime()
 	if id == "" {
-		return control.Done{Done: "every message is tried " + when}, a.retryAll()
+		return control.Done{Done: "every message will be tried " + when}, a.retryAll()
 	}
 	_, item, err := find(a, id)
 	if err != nil {
 		return control.Done{}, err
 	}
-	return control.Done{Done: "it is tried " + when, ID: item.ID}, a.retry(item.Number)
+	return control.Done{Done: "it will be tried " + when, ID: item.ID}, a.retry(item.Number)
 }
 
 func drop(a queueAdmin, id string) (control.Done, error) {
@@ -180,7 +180,7 @@ func drop(a queueAdmin, id string) (control.Done, error) {
 	if err != nil {
 		return control.Done{}, err
 	}
-	done := control.Done{Done: "dropped; its sender was not told", ID: item.ID}
+	done := control.Done{Done: "dropped; its sender was not notified", ID: item.ID}
 	for _, to := range item.Recipients {
 		done.To = append(done.To, string(to))
 	}

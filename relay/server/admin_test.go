@@ -10,15 +10,15 @@ import (
 	"sealpost/relay/journal"
 )
 
-func TestServer_WhoseQueueIsAwaySaysWhyInEachAnswer(t *testing.T) {
+func TestServer_ReturnsTheReasonWithoutAQueue(t *testing.T) {
 	s := &Server{dispatcher: dispatch.New(dispatch.Config{}, dispatch.Route{}, journal.Discard())}
 	defer func() { _ = s.dispatcher.Close(context.Background()) }()
 	s.dispatcher.SetQueueError(errors.New("TPM absent: check that it is fitted"))
 	for _, err := range s.Messages(t.Context()) {
-		t.Errorf("the list breaks off: %v", err)
+		t.Errorf("Messages: got %v", err)
 	}
 	if status, err := s.Status(t.Context()); err != nil || !strings.Contains(status.Spool, "TPM absent: check that it is fitted") {
-		t.Errorf("the status is %+v, %v", status, err)
+		t.Errorf("got status %+v, %v", status, err)
 	}
 	for name, ask := range map[string]func() error{
 		"show":   func() error { _, err := s.Show(t.Context(), "X"); return err },
@@ -28,7 +28,7 @@ func TestServer_WhoseQueueIsAwaySaysWhyInEachAnswer(t *testing.T) {
 		"verify": func() error { _, err := s.SpoolVerify(t.Context()); return err },
 	} {
 		if err := ask(); err == nil || !strings.Contains(err.Error(), "TPM absent") {
-			t.Errorf("%s says %v", name, err)
+			t.Errorf("%s: got %v, want the reason", name, err)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"sealpost/relay/lan"
 )
 
-// listener is an open listener with what serves it.
+// listener is an open listener and the function that serves it.
 type listener struct {
 	net.Listener
 	serve func(net.Listener) error
@@ -20,8 +20,8 @@ type listener struct {
 
 type listeners []listener
 
-// listen opens what the configuration names; with an error it gives those that
-// are open already.
+// listen opens the configured listeners. On error it returns those already
+// open.
 func listen(config Config, smtp *lan.Server) (listeners, error) {
 	var all listeners
 	for _, address := range config.SMTP {
@@ -56,45 +56,45 @@ func (all listeners) close() {
 	}
 }
 
-// GreetTimeout is how long a listener may take to greet.
+// GreetTimeout is the time within which a listener must greet.
 const GreetTimeout = 3 * time.Second
 
-// Greets connects to each listener from this machine, and says which one does
-// not greet; nil where all do.
-func Greets(ctx context.Context, addresses []string) error {
+// CheckListeners connects to each listener from this machine and returns an
+// error for the first that does not greet.
+func CheckListeners(ctx context.Context, addresses []string) error {
 	for _, address := range addresses {
-		if err := greets(ctx, address); err != nil {
+		if err := checkListener(ctx, address); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func greets(ctx context.Context, address string) error {
+func checkListener(ctx context.Context, address string) error {
 	target, err := LocalAddress(address)
 	if err != nil {
 		return err
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", target)
 	if err != nil {
-		return fmt.Errorf("the listener %s: %w", address, err)
+		return fmt.Errorf("listener %s: %w", address, err)
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(GreetTimeout))
 	greeting := make([]byte, len("220 "))
 	if _, err := io.ReadFull(conn, greeting); err != nil {
-		return fmt.Errorf("the listener %s does not answer: %w", address, err)
+		return fmt.Errorf("listener %s does not greet: %w", address, err)
 	}
-	// Any reply is an answer, also that too many clients are connected.
+	// Any reply will do, even 421 for too many connections.
 	_, err = io.WriteString(conn, "QUIT\r\n")
 	return err
 }
 
-// LocalAddress is how this machine itself reaches a listener.
+// LocalAddress returns the address at which this machine reaches a listener.
 func LocalAddress(listen string) (string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "", fmt.Errorf("the listener %s: %w", listen, err)
+		return "", fmt.Errorf("listener %s: %w", listen, err)
 	}
 	if ip, err := netip.ParseAddr(host); err != nil || ip.IsUnspecified() {
 		host = "127.0.0.1"

@@ -1,15 +1,14 @@
-// Package server is the running relay: it opens the parts in their order,
-// serves the LAN and the control socket, and closes everything in order when it
-// is told to stop.
+// Package server runs the relay: it opens the parts in order, serves the LAN
+// and the control socket, and closes everything in order on shutdown.
 //
-// It knows the order of a start and of a stop, and who owns each goroutine. It
-// must not know settings, files, TPMs or processes: its caller hands it [Parts].
+// It knows the order of startup and shutdown, and who owns each goroutine. It
+// must not know settings, files, TPMs or processes: its caller passes [Parts].
 //
-// Order of a start: the control socket comes first, so that a second relay on
-// the same state fails before it touches anything. The process then gives up
-// its rights, opens the route and the listeners, and serves. The spool is
-// opened last, beside the serving listeners: recovery takes its time, and
-// clients that connect before it is open wait for it.
+// Startup: the control socket comes first, so that a second relay on the same
+// state fails before it touches anything. The process then drops its
+// privileges, opens the route and the listeners, and serves. The spool is
+// opened last, while the listeners serve: recovery takes time, and clients that
+// connect before it is open wait for it.
 package server
 
 import (
@@ -27,52 +26,50 @@ import (
 	"sealpost/relay/lan"
 )
 
-// stopTimeout is how long messages in flight may take to finish when the relay
-// is told to stop.
+// stopTimeout is how long messages in flight may take to finish on shutdown.
 const stopTimeout = 20 * time.Second
 
-// Route is how mail leaves, and what ends its use.
+// Route is a delivery route and the function that closes it.
 type Route struct {
 	dispatch.Route
 	Close func()
 }
 
-// Parts opens what a relay is made of. Each method is called once, in this
-// order, unless it says otherwise.
+// Parts opens the parts of a relay. Each method is called once, in this order,
+// unless stated otherwise.
 type Parts interface {
-	// Confine gives up what the process may do beyond relaying.
+	// Confine drops the privileges that relaying does not need.
 	Confine() error
-	// Route opens how mail leaves.
+	// Route opens the delivery route.
 	Route(ctx context.Context) (Route, error)
-	// Policy gives who may send, and a function that keeps it up to date until
-	// its context ends; nil where nothing changes.
+	// Policy returns the relay policy, and a function that keeps it up to date
+	// until its context ends; nil if nothing changes.
 	Policy() (policy lan.Policy, watch func(context.Context) error, err error)
-	// OpenSpool recovers the spool. It is called again, some seconds later,
-	// where [Parts.Temporary] says so of its error.
+	// OpenSpool recovers the spool. It is called again after some seconds if
+	// [Parts.Temporary] returns true for its error.
 	OpenSpool(ctx context.Context) (*Storage, error)
-	// Temporary tells whether a fault may pass without anybody's help.
+	// Temporary reports whether an error may resolve without intervention.
 	Temporary(err error) bool
-	// Certificate gives the box's own certificate for the LAN. It may be called
-	// at any time and takes as long as the TPM does.
+	// Certificate returns the box's own certificate for the LAN. It may be
+	// called at any time and may wait for the TPM.
 	Certificate(ctx context.Context) (*tls.Certificate, error)
-	// TPM gives the state of the TPM and what to do about it. It is called again
-	// and again.
+	// TPM returns the state of the TPM and advice. It is called periodically.
 	TPM(ctx context.Context) (state, advice string)
 }
 
-// Config is what a server goes by from the start.
+// Config is the configuration of a server.
 type Config struct {
 	Version  string // for the journal
-	Method   string // of delivery, for the journal
-	Hostname string // with which the relay greets
+	Method   string // delivery method, for the journal
+	Hostname string // in the greeting
 	Socket   string // path of the control socket
 	SMTP     []string
 	SMTPS    []string
 	Limits   lan.Limits
 	Dispatch dispatch.Config
-	WatchTPM bool // the keys are in the TPM
-	// ClockTrusted tells whether the time is known; mail is held until then. Nil
-	// where the clock is the system's business.
+	WatchTPM bool // set if the keys are in the TPM
+	// ClockTrusted reports whether the time is known; mail is held until then. It is
+	// nil if the operating system keeps the time.
 	ClockTrusted func() bool
 }
 
@@ -90,8 +87,7 @@ type Server struct {
 }
 
 // Run opens the parts, serves until ctx ends or a listener fails, and closes
-// them. A relay that cannot start as it was told does not start at all, but
-// for its spool.
+// them. Any part that cannot be opened is an error, except for the spool.
 func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -162,7 +158,7 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 	// Clients that wait for the upstream must not hold up the stop.
 	s.dispatcher.Stop()
 	err := smtp.Shutdown(stopping)
-	// The SMTP server does not know a listener that it does not serve yet.
+	// Shutdown does not close listeners that are not served yet.
 	listeners.close()
 	s.journal.Stopped()
 	err = errors.Join(err, controls.Close())
@@ -173,7 +169,7 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 	return errors.Join(cause, err)
 }
 
-// acceptor gives the LAN's messages to the dispatcher.
+// acceptor passes messages from the LAN to the dispatcher.
 type acceptor struct{ *dispatch.Dispatcher }
 
 // Begin implements lan.Acceptor.
@@ -186,7 +182,7 @@ func (s *Server) awaitClock(ctx context.Context) {
 	if s.config.ClockTrusted() {
 		return
 	}
-	s.dispatcher.AwaitClock("the box does not know what time it is yet: check that it reaches a time server, or set the clock on the console")
+	s.dispatcher.AwaitClock("the box does not know the time yet: check that it reaches a time server, or set the clock on the console")
 	s.running.Go(func() {
 		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
@@ -201,7 +197,7 @@ func (s *Server) awaitClock(ctx context.Context) {
 	})
 }
 
-// watchTPM records each change of the TPM's state.
+// watchTPM journals each change of the TPM's state.
 func (s *Server) watchTPM(ctx context.Context) {
 	const period = 15 * time.Second
 	ticker := time.NewTicker(period)

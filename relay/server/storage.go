@@ -10,21 +10,21 @@ import (
 	"sealpost/relay/spool"
 )
 
-// Storage is an open spool, and the lock that keeps other processes off it.
+// Storage is an open spool and its lock against other processes.
 type Storage struct {
 	*spool.Spool
 	Recovery spool.Recovery
 	Unlock   func() error
 }
 
-// Queue gives the spool as a queue of messages.
+// Queue returns the queue in the spool.
 func (s *Storage) Queue() *queue.Queue { return queue.New(s.Spool) }
 
-// Close closes the spool and gives its lock back.
+// Close closes the spool and releases its lock.
 func (s *Storage) Close() error { return errors.Join(s.Spool.Close(), s.Unlock()) }
 
-// openSpool opens the spool before clients are answered. Where the TPM is away,
-// or another command holds the lock, it is tried again later.
+// openSpool opens the spool. If the TPM is absent or another command holds the
+// lock, it is retried in the background.
 func (s *Server) openSpool(ctx context.Context) {
 	opened, err := s.parts.OpenSpool(ctx)
 	if err == nil {
@@ -71,13 +71,14 @@ func (s *Server) setStorage(opened *Storage) {
 		s.journal.SpoolDamage(damage.String())
 	}
 	s.dispatcher.SetQueue(opened.Queue())
-	// Recovery reads the whole ring; what it took must not count for ever.
+	// Recovery reads the whole ring: return that memory to the system.
 	debug.FreeOSMemory()
 	s.journal.SpoolOpened(found.Messages, found.Bytes, found.Cipher, found.Took)
 }
 
-// watchSpool ends the relay when the flash has failed: only a new start can
-// tell what is on it. Until then every message that needs the spool hears 451.
+// watchSpool ends the relay when the flash has failed: only recovery can
+// determine its contents. Until then every message that needs the spool gets
+// 451.
 func (s *Server) watchSpool(ctx context.Context, cancel context.CancelCauseFunc) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()

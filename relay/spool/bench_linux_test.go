@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// fileFlash is a file that was written through once.
+// fileFlash is a Flash in a file that was fully written once.
 type fileFlash struct {
 	*os.File
 	size           int64
@@ -86,8 +86,8 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen recovers a full ring of small messages, and tells what it
-// leaves in memory.
+// BenchmarkOpen recovers a full ring of small messages and reports its memory
+// use.
 func BenchmarkOpen(b *testing.B) {
 	flash := newFileFlash(b, 1<<30)
 	s, _ := mustOpen(b, flash, Limits{})

@@ -11,11 +11,11 @@ import (
 	"sealpost/hal/simflash"
 )
 
-// script is a workload that ends with the first error.
-type script func(w *world, s *Spool) error
+// workload is a sequence of operations that ends at the first error.
+type workload func(w *model, s *Spool) error
 
-// letters keeps to one segment: commits, notes, removals, restarts.
-func letters(w *world, s *Spool) error {
+// smallMessages stays within one segment: commits, notes, removals, restarts.
+func smallMessages(w *model, s *Spool) error {
 	var names []string
 	for i := range 6 {
 		name, err := w.commit(s, 1, 300+i*1700)
@@ -35,9 +35,9 @@ func letters(w *world, s *Spool) error {
 	return w.remove(s, names[1])
 }
 
-// scans fills and frees segments, so that the ring goes round and what stays
-// is moved.
-func scans(w *world, s *Spool) error {
+// largeMessages fills and frees segments, so that the ring wraps and live
+// records are moved.
+func largeMessages(w *model, s *Spool) error {
 	kept, err := w.commit(s, 1, 20_000)
 	if err != nil {
 		return err
@@ -54,9 +54,10 @@ func scans(w *world, s *Spool) error {
 	return nil
 }
 
-// calls counts the writes and flushes of a workload that nothing disturbs.
-func calls(t *testing.T, run script, prepare func(*simflash.Flash, *world)) int {
-	flash, w := simflash.New(testRing, 1), newWorld()
+// countCalls returns the number of writes and flushes of an undisturbed
+// workload.
+func countCalls(t *testing.T, run workload, prepare func(*simflash.Flash, *model)) int {
+	flash, w := simflash.New(testRing, 1), newModel()
 	prepare(flash, w)
 	s, _ := mustOpen(t, flash, Limits{})
 	must(t, run(w, s))
@@ -65,10 +66,10 @@ func calls(t *testing.T, run script, prepare func(*simflash.Flash, *world)) int 
 	return counts.Writes + counts.Flushes
 }
 
-func nothing(*simflash.Flash, *world) {}
+func noPreparation(*simflash.Flash, *model) {}
 
-// disturbed runs a workload until its fate comes.
-func disturbed(flash hal.Flash, w *world, run script) error {
+// runUntilError opens the spool and runs a workload until the injected fault.
+func runUntilError(flash hal.Flash, w *model, run workload) error {
 	s, _, err := Open(flash, testKey, Limits{})
 	if err != nil {
 		return err
@@ -79,101 +80,101 @@ func disturbed(flash hal.Flash, w *world, run script) error {
 	return errors.Join(err, s.Close())
 }
 
-// recovered opens what a crash left and holds it against the model. A crash
-// alone damages nothing.
-func recovered(flash hal.Flash, w *world) error {
-	damaged, err := held(flash, w)
+// checkAfterCrash checks a ring after a crash against the model. A crash alone
+// causes no damage.
+func checkAfterCrash(flash hal.Flash, w *model) error {
+	damaged, err := checkRing(flash, w)
 	for _, d := range damaged {
 		if d.Reason == reasonUnreadable || d.Reason == reasonIncomplete {
-			err = fmt.Errorf("damage where there was only a crash: %v", d)
+			err = fmt.Errorf("got damage after a mere crash: %v", d)
 		}
 	}
 	return err
 }
 
-// held opens a ring and holds what is on it against the model.
-func held(flash hal.Flash, w *world) ([]Damage, error) {
+// checkRing opens a ring and checks it against the model.
+func checkRing(flash hal.Flash, w *model) ([]Damage, error) {
 	s, recovery, err := Open(flash, testKey, Limits{})
 	if err != nil {
-		return nil, fmt.Errorf("opening: %w", err)
+		return nil, fmt.Errorf("opening the spool: %w", err)
 	}
 	return recovery.Damaged, errors.Join(w.check(s, ""), s.Close())
 }
 
-func TestNothingAnsweredIsLostWhereverThePowerIsCut(t *testing.T) {
+func TestSpool_LosesNoCommittedMessageInAPowerCut(t *testing.T) {
 	var states atomic.Int64
 	for _, c := range []struct {
 		name        string
-		run         script
-		once, twice int // states tried after a first and after a second cut
-	}{{"letters", letters, perCut, 3}, {"scans", scans, perCut / 60, 2}} {
+		run         workload
+		once, twice int // states tried after the first and the second cut
+	}{{"letters", smallMessages, perCut, 3}, {"scans", largeMessages, perCut / 60, 2}} {
 		for part := range 2 {
 			t.Run(fmt.Sprint(c.name, part), func(t *testing.T) {
 				t.Parallel()
-				for call := 1 + part; call <= calls(t, c.run, nothing); call += 2 {
-					states.Add(cutAt(t, c.run, call, c.once, c.twice))
+				for call := 1 + part; call <= countCalls(t, c.run, noPreparation); call += 2 {
+					states.Add(cutPowerAt(t, c.run, call, c.once, c.twice))
 				}
 			})
 		}
 	}
 	t.Cleanup(func() {
 		t.Logf("%d crash states", states.Load())
-		if states.Load() < leastStates {
-			t.Errorf("only %d crash states were tried", states.Load())
+		if states.Load() < minStates {
+			t.Errorf("got %d crash states, want at least %d", states.Load(), minStates)
 		}
 	})
 }
 
-// cutAt cuts the power at one call and tries what may be left; from some of
+// cutPowerAt cuts the power at one call and tries what may be left; from some of
 // that it goes on and cuts again.
-func cutAt(t *testing.T, run script, call, once, twice int) (states int64) {
-	flash, w := simflash.New(testRing, uint64(call)), newWorld()
+func cutPowerAt(t *testing.T, run workload, call, once, twice int) (states int64) {
+	flash, w := simflash.New(testRing, uint64(call)), newModel()
 	flash.At(call, simflash.Cut)
-	_ = disturbed(flash, w, run)
+	_ = runUntilError(flash, w, run)
 	random := rand.New(rand.NewPCG(uint64(call), 2))
 	for after := range flash.PowerCut(once) {
 		states++
 		if states%16 == 0 {
-			states += cutAgain(t, after, w.clone(), random, run, twice)
+			states += cutPowerAgain(t, after, w.clone(), random, run, twice)
 			continue
 		}
-		if err := recovered(after, w.clone()); err != nil {
+		if err := checkAfterCrash(after, w.clone()); err != nil {
 			t.Fatalf("cut at call %d, state %d: %v", call, states, err)
 		}
 	}
 	return states
 }
 
-func cutAgain(t *testing.T, flash *simflash.Flash, w *world, random *rand.Rand, run script, limit int) (states int64) {
+func cutPowerAgain(t *testing.T, flash *simflash.Flash, w *model, random *rand.Rand, run workload, limit int) (states int64) {
 	call := 1 + random.IntN(20)
 	flash.At(call, simflash.Cut)
-	_ = disturbed(flash, w, run)
+	_ = runUntilError(flash, w, run)
 	for after := range flash.PowerCut(limit) {
 		states++
-		if err := recovered(after, w.clone()); err != nil {
+		if err := checkAfterCrash(after, w.clone()); err != nil {
 			t.Fatalf("second cut at call %d: %v", call, err)
 		}
 	}
 	return states
 }
 
-func TestAfterAnErrorOfTheFlashNothingIsPromisedAndNothingLost(t *testing.T) {
+func TestSpool_LosesNoCommittedMessageAfterAFlashError(t *testing.T) {
 	for fate, want := range map[simflash.Fate]error{
 		simflash.Failed: simflash.ErrIO, simflash.Short: simflash.ErrIO, simflash.NoSpace: simflash.ErrNoSpace,
 	} {
-		for call := 2; call <= calls(t, letters, nothing); call++ {
-			flash, w := simflash.New(testRing, uint64(call)), newWorld()
+		for call := 2; call <= countCalls(t, smallMessages, noPreparation); call++ {
+			flash, w := simflash.New(testRing, uint64(call)), newModel()
 			flash.At(call, fate)
-			if err := disturbed(flash, w, letters); !errors.Is(err, want) {
+			if err := runUntilError(flash, w, smallMessages); !errors.Is(err, want) {
 				t.Fatalf("call %d failed and the answer was %v", call, err)
 			}
-			if _, err := held(flash, w.clone()); err != nil {
+			if _, err := checkRing(flash, w.clone()); err != nil {
 				t.Fatalf("restarted after call %d failed: %v", call, err)
 			}
 			for after := range flash.PowerCut(20) {
 				// A flush that failed may show frames that are not there, and the
 				// start before the cut may have gone on behind them.
-				if _, err := held(after, w.clone()); err != nil {
+				if _, err := checkRing(after, w.clone()); err != nil {
 					t.Fatalf("power cut after call %d failed: %v", call, err)
 				}
 			}

@@ -6,20 +6,20 @@ import (
 	"io"
 )
 
-// Stat is the spool at a glance. Sizes are in bytes.
+// Stat is a summary of the spool. Sizes are in bytes.
 type Stat struct {
 	Messages int
-	Damaged  int   // set aside
-	Bytes    int64 // of envelopes and content in the queue
+	Damaged  int   // damaged messages
+	Bytes    int64 // envelopes and content of queued messages
 	Clients  int
-	Size     int64 // of the ring
+	Size     int64 // size of the ring
 	Segment  int64
 	Segments int
 	Free     int   // segments
-	Room     int64 // what messages may still take
+	Room     int64 // space left for messages
 }
 
-// Stat counts what is there.
+// Stat returns the current summary.
 func (s *Spool) Stat() Stat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -29,7 +29,7 @@ func (s *Spool) Stat() Stat {
 		Segment:  s.geometry.segment,
 		Segments: s.geometry.count,
 		Free:     s.geometry.count - s.used,
-		Room:     max(0, s.space()-s.promised-s.flying),
+		Room:     max(0, s.space()-s.reserved-s.inFlight),
 	}
 	for _, m := range s.index.messages {
 		if m.state != queued {
@@ -37,15 +37,15 @@ func (s *Spool) Stat() Stat {
 		}
 		stat.Messages++
 		stat.Bytes += m.usage()
-		if m.aside {
+		if m.damaged {
 			stat.Damaged++
 		}
 	}
 	return stat
 }
 
-// Verify reads every message from beginning to end. It sets aside those that
-// are damaged, and gives all damage known.
+// Verify reads every message in full, marks the damaged ones, and returns all
+// known damage.
 func (s *Spool) Verify() []Damage {
 	for m := range s.Messages() {
 		if r, err := s.Content(m.ID); err == nil {
@@ -59,9 +59,9 @@ func (s *Spool) Verify() []Damage {
 	return s.Damages()
 }
 
-// Dump writes the ring as it lies on flash, a line for each segment, run,
-// frame and record. It changes nothing, so that it also serves to look at a
-// ring whose relay does not start. It fails as Open does under another key.
+// Dump writes a description of the ring on flash, one line for each segment,
+// run, frame and record. It only reads, so it also works on a ring that Open
+// rejects for damage. With a wrong key it fails as Open does.
 func Dump(w io.Writer, flash io.ReaderAt, size int64, key []byte) error {
 	g, err := geometryOf(size)
 	if err != nil {

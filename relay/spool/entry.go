@@ -6,43 +6,43 @@ import (
 	"fmt"
 )
 
-// Entry is a message being written. It is for one goroutine; either Commit or
-// Abort ends it.
+// Entry is a message being written. It is not safe for concurrent use. End it
+// with Commit or Abort.
 type Entry struct {
-	spool    *Spool
-	id       ID
-	message  *message
-	client   uint64
-	buffer   []byte // the piece in the making
-	envelope int
-	written  int64 // bytes of envelope and content so far
-	pieces   uint32
-	promised int64 // bytes of flash held for what is still to come
-	held     int64 // bytes held of the client's share
-	handed   bool  // to the writer, end and all: what becomes of it is not ours to say
-	err      error
+	spool         *Spool
+	id            ID
+	message       *message
+	client        uint64
+	buffer        []byte // the incomplete piece
+	envelope      int
+	written       int64 // bytes of envelope and content so far
+	pieces        uint32
+	reservedFlash int64 // bytes of flash reserved for data not yet written
+	reservedShare int64 // bytes reserved of the client's share
+	submitted     bool  // the end record was passed to the writer, which decides the result
+	err           error
 }
 
-// cost is what a message of so many bytes may take on flash, with the padding
-// of the frames it is in.
-func (g geometry) cost(bytes int64) int64 {
+// flashCost returns the most flash that a message of that many bytes may take,
+// including the padding of its frames.
+func (g geometry) flashCost(bytes int64) int64 {
 	pieces := bytes/int64(g.piece) + 1
 	return bytes + pieces*int64(tagSize+2*recordSize[pieceRecord]) +
-		2*int64(recordSize[endRecord]) + frameOverhead + pageSize + bytes/g.gather*pageSize
+		2*int64(recordSize[endRecord]) + frameOverhead + pageSize + bytes/g.batchSize*pageSize
 }
 
-// Create begins a message of that client. declared is how many bytes of
-// content will come, as far as that is known: they are held for it. Where the
-// ring is full and removals are on their way to flash, it waits for them. It
-// fails with ErrFull, ErrShare, ErrPoisoned, ErrClosed or ErrTooLong.
+// Create starts a message of that client. declared is the expected number of
+// content bytes, or 0; space for them is reserved. If the ring is full and
+// removals are pending, it waits for them. Errors: ErrFull, ErrShare,
+// ErrPoisoned, ErrClosed, ErrTooLong.
 func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, error) {
 	if len(envelope) > MaxEnvelope {
-		return nil, fmt.Errorf("an envelope of %d bytes: %w", len(envelope), ErrTooLong)
+		return nil, fmt.Errorf("envelope of %d bytes: %w", len(envelope), ErrTooLong)
 	}
 	e := &Entry{spool: s, client: client, envelope: len(envelope)}
 	total := int64(len(envelope)) + max(declared, 0)
 	s.mu.Lock()
-	err := e.hold(s.geometry.cost(total), total)
+	err := e.reserve(s.geometry.flashCost(total), total)
 	if err == nil {
 		e.id = s.index.next
 		s.index.next++
@@ -54,62 +54,62 @@ func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, 
 	if err != nil {
 		return nil, err
 	}
-	if err := e.append(envelope); err != nil {
+	if err := e.appendPieces(envelope); err != nil {
 		e.Abort()
 		return nil, err
 	}
 	return e, nil
 }
 
-// Room fails as Create would for a message of that client and so many bytes.
+// Room returns the error that Create would return for a message of that client
+// and size.
 func (s *Spool) Room(client uint64, bytes int64) error {
 	e := &Entry{spool: s, client: client}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := e.hold(s.geometry.cost(bytes), bytes)
-	e.letGo()
+	err := e.reserve(s.geometry.flashCost(bytes), bytes)
+	e.releaseReservation()
 	return err
 }
 
-// maxRounds is how many rounds of the writer an entry waits for room: the one
-// under way may be past the removals, and the next writes them and cleans up.
+// maxRounds is how many writer rounds an entry waits for space: the current
+// round may be past the removals; the next writes them and compacts.
 const maxRounds = 2
 
-// hold promises the entry more flash and more of its client's share. Where
-// room is only just becoming free it waits for that. The caller holds mu,
-// which is let go meanwhile.
-func (e *Entry) hold(flash, share int64) error {
+// reserve reserves flash and client share for the entry, and waits for space
+// that is being freed. The caller holds mu, which is released while waiting.
+func (e *Entry) reserve(flash, share int64) error {
 	s := e.spool
 	for range maxRounds {
-		if err := e.claim(flash, share); !errors.Is(err, ErrFull) || !s.busy && len(s.lazy.removed) == 0 {
+		if err := e.tryReserve(flash, share); !errors.Is(err, ErrFull) || !s.busy && len(s.lazy.removed) == 0 {
 			return err
 		}
 		s.awaitRound()
 	}
-	return e.claim(flash, share)
+	return e.tryReserve(flash, share)
 }
 
-// claim is hold without the wait. The caller holds mu.
-func (e *Entry) claim(flash, share int64) error {
+// tryReserve is reserve without waiting. The caller holds mu.
+func (e *Entry) tryReserve(flash, share int64) error {
 	s := e.spool
-	if err := s.usable(); err != nil {
+	if err := s.checkWritable(); err != nil {
 		return err
 	}
 	if s.limits.Share > 0 && s.index.clients[e.client]+share > s.limits.Share {
 		return ErrShare
 	}
-	if s.promised+s.flying+flash > s.space() {
+	if s.reserved+s.inFlight+flash > s.space() {
 		return ErrFull
 	}
-	s.promised += flash
-	e.promised += flash
+	s.reserved += flash
+	e.reservedFlash += flash
 	s.index.clients[e.client] += share
-	e.held += share
+	e.reservedShare += share
 	return nil
 }
 
-// space is how much the frames of messages may still take, in bytes. The
-// caller holds mu.
+// space returns how many bytes message frames may still take. The caller holds
+// mu.
 func (s *Spool) space() int64 {
 	free := s.geometry.count - s.used - reserveForMessages
 	if free < 0 {
@@ -119,16 +119,15 @@ func (s *Spool) space() int64 {
 	return max(0, s.room-waste) + int64(free)*(s.geometry.segment-pageSize-waste)
 }
 
-// Write adds content. It waits only while the flash is behind by more than a
-// batch, and for room as Create does. It fails with ErrFull or ErrShare where
-// more comes than was declared and there is no room for it, and with
-// ErrPoisoned.
+// Write adds content. It waits if the flash is behind by more than a batch, and
+// for space like Create. It fails with ErrFull or ErrShare if there is no space
+// for more than declared, and with ErrPoisoned.
 func (e *Entry) Write(p []byte) (int, error) {
 	if e.err != nil {
 		return 0, e.err
 	}
 	if e.err = e.extend(int64(len(p))); e.err == nil {
-		e.err = e.append(p)
+		e.err = e.appendPieces(p)
 	}
 	if e.err != nil {
 		return 0, e.err
@@ -136,19 +135,19 @@ func (e *Entry) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// extend holds what n more bytes need beyond what is held already.
+// extend reserves what n more bytes need beyond the reservation.
 func (e *Entry) extend(n int64) error {
 	s := e.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	over := e.written + n - e.held
+	over := e.written + n - e.reservedShare
 	if over <= 0 {
 		return nil
 	}
-	return e.hold(s.geometry.cost(e.held+over)-s.geometry.cost(e.held), over)
+	return e.reserve(s.geometry.flashCost(e.reservedShare+over)-s.geometry.flashCost(e.reservedShare), over)
 }
 
-func (e *Entry) append(p []byte) error {
+func (e *Entry) appendPieces(p []byte) error {
 	for len(p) > 0 {
 		n := min(len(p), e.spool.geometry.piece-len(e.buffer))
 		e.buffer = append(e.buffer, p[:n]...)
@@ -164,11 +163,11 @@ func (e *Entry) append(p []byte) error {
 	return nil
 }
 
-// submit hands a piece to the writer, and waits where that has enough to do.
+// submit passes a piece to the writer, and waits if the current group is full.
 func (e *Entry) submit() error {
 	s := e.spool
 	s.mu.Lock()
-	if err := s.usable(); err != nil {
+	if err := s.checkWritable(); err != nil {
 		s.mu.Unlock()
 		return err
 	}
@@ -182,7 +181,7 @@ func (e *Entry) submit() error {
 	s.mu.Unlock()
 	if full {
 		s.kick()
-		<-g.taken
+		<-g.closed
 	}
 	return nil
 }
@@ -194,20 +193,20 @@ func (e *Entry) addPiece(g *group) {
 	}
 	e.add(g, record{kind: pieceRecord, id: e.id, index: e.pieces, data: e.buffer, length: uint32(len(e.buffer))})
 	e.pieces++
-	e.buffer = e.spool.buffer(max(0, e.held-e.written))
+	e.buffer = e.spool.buffer(max(0, e.reservedShare-e.written))
 }
 
 func (e *Entry) add(g *group, r record) {
 	n := int64(r.frameSize())
 	g.add(r)
-	e.spool.flying += n
-	used := min(n, e.promised)
-	e.promised -= used
-	e.spool.promised -= used
+	e.spool.inFlight += n
+	used := min(n, e.reservedFlash)
+	e.reservedFlash -= used
+	e.spool.reserved -= used
 }
 
-// outcome tells what became of the entry's records in a group that is done.
-func (e *Entry) outcome(g *group) error {
+// groupResult returns the result for this entry of a completed group.
+func (e *Entry) groupResult(g *group) error {
 	s := e.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -222,8 +221,8 @@ func (e *Entry) outcome(g *group) error {
 	return ErrFull
 }
 
-// Commit returns once the message is durable; it is in the queue from then on.
-// Where ctx ends first the message is removed again as soon as that is known.
+// Commit returns once the message is durable; from then on it is queued. If ctx
+// ends first, the message is removed as soon as it is written.
 func (e *Entry) Commit(ctx context.Context) (ID, error) {
 	if e.err != nil {
 		e.Abort()
@@ -231,7 +230,7 @@ func (e *Entry) Commit(ctx context.Context) (ID, error) {
 	}
 	s := e.spool
 	s.mu.Lock()
-	if e.err = s.usable(); e.err != nil {
+	if e.err = s.checkWritable(); e.err != nil {
 		s.mu.Unlock()
 		e.Abort()
 		return 0, e.err
@@ -240,7 +239,7 @@ func (e *Entry) Commit(ctx context.Context) (ID, error) {
 	e.addPiece(g)
 	e.add(g, record{kind: endRecord, id: e.id, client: e.client, size: e.written - int64(e.envelope), index: e.pieces, envelope: uint32(e.envelope)})
 	g.commits++
-	e.handed = true
+	e.submitted = true
 	first, due := g.commits == 1, g.due(s.commits.expected)
 	s.mu.Unlock()
 	if first || due {
@@ -256,18 +255,18 @@ func (e *Entry) Commit(ctx context.Context) (ID, error) {
 				_ = s.Remove(id)
 			}
 		}()
-		return 0, fmt.Errorf("waiting for the spool's flash: %w", ctx.Err())
+		return 0, fmt.Errorf("waiting for the spool to flush: %w", ctx.Err())
 	}
 }
 
-// finish tells what became of a message whose group is done.
+// finish ends the entry after its group is complete.
 func (e *Entry) finish(g *group) (ID, error) {
 	s := e.spool
-	err := e.outcome(g)
+	err := e.groupResult(g)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.err = ErrNotFound
-	e.letGo()
+	e.releaseReservation()
 	if e.message.state != open {
 		return e.id, nil
 	}
@@ -275,29 +274,28 @@ func (e *Entry) finish(g *group) (ID, error) {
 	return 0, err
 }
 
-// Abort gives the message up. It may be called more than once; after Commit it
-// does nothing.
+// Abort discards the message. Calling it again, or after Commit, does nothing.
 func (e *Entry) Abort() {
 	s := e.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.handed {
+	if e.submitted {
 		return
 	}
 	s.index.drop(e.id)
-	e.letGo()
+	e.releaseReservation()
 	e.buffer = nil
 	if e.err == nil {
 		e.err = ErrNotFound
 	}
 }
 
-// letGo gives back what was held. The caller holds mu.
-func (e *Entry) letGo() {
+// releaseReservation releases the rest of the reservation. The caller holds mu.
+func (e *Entry) releaseReservation() {
 	s := e.spool
-	s.promised -= e.promised
-	if s.index.clients[e.client] -= e.held; s.index.clients[e.client] == 0 {
+	s.reserved -= e.reservedFlash
+	if s.index.clients[e.client] -= e.reservedShare; s.index.clients[e.client] == 0 {
 		delete(s.index.clients, e.client)
 	}
-	e.promised, e.held = 0, 0
+	e.reservedFlash, e.reservedShare = 0, 0
 }

@@ -11,11 +11,11 @@ import (
 	"sealpost/hal"
 )
 
-// Erase blanks a region, whatever is in it, so that Open makes a new ring of
-// it. The new ring needs a new key, best put in the old one's place before: one
-// that sealed here would seal two things under one nonce. No Spool may be open
-// on the region. After a power cut the old key opens what is left of the old
-// ring, or Open fails with ErrKey or ErrForeign until Erase has run to its end.
+// Erase zeroes a region, whatever it contains, so that Open formats it. The new
+// ring needs a new key, best stored before: under the old key nonces would be
+// reused. No Spool may be open on the region. After a power cut the old key
+// opens the rest of the old ring, or Open fails with ErrKey or ErrForeign until
+// Erase has completed.
 func Erase(flash hal.Flash) error {
 	g, err := geometryOf(flash.Size())
 	if err != nil {
@@ -23,16 +23,16 @@ func Erase(flash hal.Flash) error {
 	}
 	order := oldestFirst(flash, g)
 	for _, segment := range order {
-		if err := blankOut(flash, segment*g.segment, pageSize); err != nil {
+		if err := writeZeros(flash, segment*g.segment, pageSize); err != nil {
 			return err
 		}
 	}
-	return blankOut(flash, 0, flash.Size())
+	return writeZeros(flash, 0, flash.Size())
 }
 
-// oldestFirst orders the segments by the highest epoch in each: were a removal
-// erased before its message, a power cut would bring that back. A page that
-// cannot be read shows none.
+// oldestFirst orders the segments by the highest epoch in each: if a removal
+// were erased before its message, a power cut would restore the message. A page
+// that cannot be read counts as epoch 0.
 func oldestFirst(flash hal.Flash, g geometry) []int64 {
 	order := make([]int64, g.count)
 	epochs := make([]uint64, g.count)
@@ -41,7 +41,7 @@ func oldestFirst(flash hal.Flash, g geometry) []int64 {
 		order[i] = int64(i)
 		for at := order[i] * g.segment; at < (order[i]+1)*g.segment; at += pageSize {
 			if _, err := flash.ReadAt(page, at); err == nil {
-				epochs[i] = max(epochs[i], shownEpoch(page), shownEpoch(page[headerCopy:]))
+				epochs[i] = max(epochs[i], headerEpoch(page), headerEpoch(page[headerCopy:]))
 			}
 		}
 	}
@@ -49,8 +49,9 @@ func oldestFirst(flash hal.Flash, g geometry) []int64 {
 	return order
 }
 
-// shownEpoch is the epoch of a header under whatever key; 0 is none.
-func shownEpoch(header []byte) uint64 {
+// headerEpoch returns the epoch in a header under any key, or 0 if there is
+// none.
+func headerEpoch(header []byte) uint64 {
 	sum := crc32.Checksum(header[:headerSize-4], castagnoli)
 	if !bytes.HasPrefix(header, headerMagic) || binary.LittleEndian.Uint32(header[headerSize-4:]) != sum {
 		return 0
@@ -58,8 +59,8 @@ func shownEpoch(header []byte) uint64 {
 	return binary.LittleEndian.Uint64(header[32:])
 }
 
-// blankOut makes zeros durable.
-func blankOut(flash hal.Flash, at, length int64) error {
+// writeZeros zeroes length bytes at at and flushes.
+func writeZeros(flash hal.Flash, at, length int64) error {
 	zeros := make([]byte, min(length, minSegment))
 	for end := at + length; at < end; at += int64(len(zeros)) {
 		zeros = zeros[:min(int64(len(zeros)), end-at)]

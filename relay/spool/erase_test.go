@@ -11,16 +11,16 @@ import (
 
 var nextKey = bytes.Repeat([]byte{9}, KeySize)
 
-// rounds is a ring that went round and was started three times, and its
-// highest epoch. A power cut has left the header prepared for the next segment
-// as it was before the last start, so no first header shows that epoch.
-func rounds(t *testing.T) (*simflash.Flash, *world, uint64) {
+// wrappedRing returns a ring that has wrapped and was opened three times, with
+// its highest epoch. The header of the next segment is the one from before the
+// last start, as after a power cut, so no first header has that epoch.
+func wrappedRing(t *testing.T) (*simflash.Flash, *model, uint64) {
 	t.Helper()
-	flash, w := simflash.New(testRing, 1), newWorld()
-	must(t, disturbed(flash, w, scans))
-	must(t, disturbed(flash, w, letters))
+	flash, w := simflash.New(testRing, 1), newModel()
+	must(t, runUntilError(flash, w, largeMessages))
+	must(t, runUntilError(flash, w, smallMessages))
 	s, _ := mustOpen(t, flash, Limits{})
-	must(t, errors.Join(w.adopt(s), letters(w, s), w.sync(s), s.Close()))
+	must(t, errors.Join(w.adopt(s), smallMessages(w, s), w.sync(s), s.Close()))
 	if s.tail.ready == nil {
 		t.Fatal("no segment is prepared")
 	}
@@ -31,18 +31,18 @@ func rounds(t *testing.T) (*simflash.Flash, *world, uint64) {
 	return flash, w, s.tail.run.epoch
 }
 
-func mustBeNew(t *testing.T, flash *simflash.Flash) {
+func mustFormat(t *testing.T, flash *simflash.Flash) {
 	t.Helper()
 	s, recovery, err := Open(flash, nextKey, Limits{})
 	if err != nil || !recovery.Formatted || recovery.Messages != 0 || len(recovery.Damaged) != 0 {
 		t.Fatalf("%+v, %v", recovery, err)
 	}
-	_, err = newWorld().commit(s, 1, 100)
+	_, err = newModel().commit(s, 1, 100)
 	must(t, errors.Join(err, s.Close()))
 }
 
-func TestAnErasedRegionIsANewRingUnderANewKey(t *testing.T) {
-	full, _, _ := rounds(t)
+func TestErase_LeavesARegionThatOpenFormats(t *testing.T) {
+	full, _, _ := wrappedRing(t)
 	foreign := simflash.New(testRing+12345, 1)
 	_, err := foreign.WriteAt([]byte("somebody's photographs"), testRing+12300)
 	must(t, err)
@@ -51,37 +51,37 @@ func TestAnErasedRegionIsANewRingUnderANewKey(t *testing.T) {
 		content := make([]byte, flash.Size())
 		_, err := flash.ReadAt(content, 0)
 		must(t, err)
-		if !blank(content) {
-			t.Errorf("of %s something is left", name)
+		if !isZero(content) {
+			t.Errorf("%s: region is not zeroed", name)
 		}
-		mustBeNew(t, flash)
+		mustFormat(t, flash)
 	}
 	if err := Erase(simflash.New(testRing/2, 1)); err == nil {
-		t.Error("a region that is too small was taken")
+		t.Error("Erase accepted a region that is too small")
 	}
 }
 
-func TestAnErrorOfTheFlashStopsErasingInWords(t *testing.T) {
+func TestErase_ReturnsFlashErrors(t *testing.T) {
 	for call := 1; call < 12; call++ {
 		flash := simflash.New(testRing, 1)
 		flash.At(call, simflash.Failed)
 		if err := Erase(flash); !errors.Is(err, simflash.ErrIO) {
-			t.Errorf("call %d failed and the answer was %v", call, err)
+			t.Errorf("call %d failed: got %v, want ErrIO", call, err)
 		}
 	}
-	flash, _, _ := rounds(t)
+	flash, _, _ := wrappedRing(t)
 	flash.FailReads(0, 1)
 	must(t, Erase(flash))
 }
 
-// made counts the calls so far.
-func made(flash *simflash.Flash) int {
+// callCount returns the number of writes and flushes so far.
+func callCount(flash *simflash.Flash) int {
 	c := flash.Counts()
 	return c.Writes + c.Flushes
 }
 
-// halfErased holds what a power cut left of erasing against what may be left.
-func halfErased(flash *simflash.Flash, w *world, epoch uint64) (kept bool, err error) {
+// checkHalfErased checks what a power cut during Erase left.
+func checkHalfErased(flash *simflash.Flash, w *model, epoch uint64) (kept bool, err error) {
 	s, recovery, err := Open(flash, testKey, Limits{})
 	if errors.Is(err, ErrForeign) || recovery.Formatted {
 		return false, nil
@@ -91,7 +91,7 @@ func halfErased(flash *simflash.Flash, w *world, epoch uint64) (kept bool, err e
 	}
 	defer s.Close()
 	if s.tail.epoch < epoch {
-		return true, fmt.Errorf("epoch %d comes again", epoch)
+		return true, fmt.Errorf("epoch %d would be reused", epoch)
 	}
 	for m := range s.Messages() {
 		if m.Damaged {
@@ -102,35 +102,35 @@ func halfErased(flash *simflash.Flash, w *world, epoch uint64) (kept bool, err e
 		if err := errors.Join(err, err2); err != nil {
 			return true, err
 		}
-		if name := string(envelope); w.gone[name] || !bytes.Equal(body, w.offered[name]) {
-			return true, fmt.Errorf("%q: gone %t, %d bytes", name, w.gone[name], len(body))
+		if name := string(envelope); w.flushed[name] || !bytes.Equal(body, w.offered[name]) {
+			return true, fmt.Errorf("%q: removed %t, %d bytes", name, w.flushed[name], len(body))
 		}
 	}
 	return true, nil
 }
 
-func TestAPowerCutWhileErasingBringsNothingBackAndEndsWithASecondErase(t *testing.T) {
-	erased, _, _ := rounds(t)
-	before := made(erased)
+func TestErase_RestoresNothingAfterAPowerCut(t *testing.T) {
+	erased, _, _ := wrappedRing(t)
+	before := callCount(erased)
 	must(t, Erase(erased))
 	kept := map[bool]int{}
-	for call := 1; call <= made(erased)-before; call++ {
-		flash, w, epoch := rounds(t)
-		flash.At(made(flash)+call, simflash.Cut)
+	for call := 1; call <= callCount(erased)-before; call++ {
+		flash, w, epoch := wrappedRing(t)
+		flash.At(callCount(flash)+call, simflash.Cut)
 		if err := Erase(flash); !errors.Is(err, simflash.ErrPowerCut) {
 			t.Fatalf("cut at call %d: %v", call, err)
 		}
 		for left := range flash.PowerCut(8) {
-			opens, err := halfErased(left, w, epoch)
+			opens, err := checkHalfErased(left, w, epoch)
 			if err != nil {
 				t.Fatalf("cut at call %d: %v", call, err)
 			}
 			kept[opens]++
 			must(t, Erase(left))
-			mustBeNew(t, left)
+			mustFormat(t, left)
 		}
 	}
 	if kept[true] < 10 || kept[false] < 10 {
-		t.Errorf("the old ring opened %d times and was gone %d times", kept[true], kept[false])
+		t.Errorf("got %d rings that open and %d erased ones, want at least 10 each", kept[true], kept[false])
 	}
 }

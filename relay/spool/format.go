@@ -9,10 +9,10 @@ import (
 	"hash/crc32"
 )
 
-// The layout is told in FORMAT.md.
+// FORMAT.md describes the layout.
 const (
 	pageSize      = 4096
-	headerCopy    = 2048 // where the second copy of a header lies in its page
+	headerCopy    = 2048 // offset of the header's second copy in its page
 	headerSize    = 68
 	macSize       = 16
 	formatVersion = 1
@@ -31,12 +31,12 @@ var (
 	errHeader   = errors.New("no valid header")
 )
 
-// geometry is what follows from the size of the region.
+// geometry is the layout derived from the region's size.
 type geometry struct {
-	segment int64 // bytes
-	count   int
-	gather  int64 // bytes of uncommitted content that are written without waiting for more
-	piece   int   // the most content in one piece, in bytes
+	segment   int64 // bytes
+	count     int
+	batchSize int64 // bytes of uncommitted content after which a group is written
+	piece     int   // maximum bytes of content in one piece
 }
 
 func geometryOf(size int64) (geometry, error) {
@@ -45,23 +45,23 @@ func geometryOf(size int64) (geometry, error) {
 		segment *= 2
 	}
 	g := geometry{
-		segment: segment,
-		count:   int(size / segment),
-		gather:  segment / 2,
-		piece:   int(min(maxPiece, segment/16)),
+		segment:   segment,
+		count:     int(size / segment),
+		batchSize: segment / 2,
+		piece:     int(min(maxPiece, segment/16)),
 	}
 	if g.count < minSegments {
-		return g, fmt.Errorf("a spool needs at least %d bytes, and this region has %d: give it more in [spool] size", minSegments*minSegment, size)
+		return g, fmt.Errorf("the spool needs at least %d bytes, but its region has %d: increase [spool] size", minSegments*minSegment, size)
 	}
 	return g, nil
 }
 
-// run is a stretch of frames under one epoch; its header starts it.
+// run is a sequence of frames under one epoch, which a header starts.
 type run struct {
 	at    int64 // of its header
 	epoch uint64
 	suite cipherSuite
-	next  ID // no message had this number, or a higher one, when it began
+	next  ID // the next free message ID when the run began
 }
 
 func (k *keys) appendHeader(b []byte, g geometry, r run) []byte {
@@ -78,7 +78,7 @@ func (k *keys) appendHeader(b []byte, g geometry, r run) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// headerPage is one page with the header in it twice.
+// headerPage returns a page with two copies of the header.
 func (k *keys) headerPage(g geometry, r run) []byte {
 	page := make([]byte, pageSize)
 	header := k.appendHeader(nil, g, r)
@@ -87,7 +87,7 @@ func (k *keys) headerPage(g geometry, r run) []byte {
 	return page
 }
 
-// readHeader takes the newest valid copy in a page that lies at at.
+// readHeader returns the newest valid copy of the header in the page at at.
 func (k *keys) readHeader(page []byte, g geometry, at int64) (run, error) {
 	if !bytes.HasPrefix(page, headerMagic) && !bytes.HasPrefix(page[headerCopy:], headerMagic) {
 		return run{}, errHeader
@@ -111,7 +111,7 @@ func (k *keys) parseHeader(b []byte, g geometry, at int64) (run, error) {
 		return run{}, errHeader
 	}
 	if v := binary.LittleEndian.Uint16(b[8:]); v != formatVersion {
-		return run{}, fmt.Errorf("%w: it has format version %d and this program knows %d: use the program that wrote it", ErrForeign, v, formatVersion)
+		return run{}, fmt.Errorf("%w: format version %d, this program supports %d: use the program that wrote it", ErrForeign, v, formatVersion)
 	}
 	r := run{
 		at:    int64(binary.LittleEndian.Uint64(b[24:])),
@@ -124,7 +124,7 @@ func (k *keys) parseHeader(b []byte, g geometry, at int64) (run, error) {
 	case !hmac.Equal(b[macAt:macAt+macSize], k.mac(b[:macAt])):
 		return run{}, ErrKey
 	case int64(binary.LittleEndian.Uint32(b[12:])) != g.segment || int(binary.LittleEndian.Uint64(b[16:])) != g.count:
-		return run{}, fmt.Errorf("%w: it was made for a region of another size: give it its old size back", ErrForeign)
+		return run{}, fmt.Errorf("%w: it was created for a region of another size: restore the old size", ErrForeign)
 	case r.at != at || k.aeads[r.suite] == nil:
 		return run{}, errHeader
 	}
@@ -141,7 +141,7 @@ const (
 	memoRecord
 )
 
-// record is one entry of a manifest.
+// record is an entry of a manifest.
 type record struct {
 	kind     kind
 	id       ID
@@ -149,12 +149,12 @@ type record struct {
 	size     int64  // end: bytes of content
 	index    uint32 // piece: its number; end: the number of pieces
 	envelope uint32 // end: bytes of the envelope
-	data     []byte // piece: its plaintext; note and memo: theirs
-	length   uint32 // piece: bytes of its plaintext; note to be moved: its bytes
-	moved    bool   // written again to free its segment; not on flash
+	data     []byte // plaintext of a piece, note or memo
+	length   uint32 // bytes of a piece's plaintext, or of a note to be moved
+	moved    bool   // rewritten to free its segment; not stored on flash
 }
 
-func (r *record) append(b []byte) []byte {
+func (r *record) appendTo(b []byte) []byte {
 	b = append(b, byte(r.kind))
 	if r.kind != memoRecord {
 		b = binary.LittleEndian.AppendUint64(b, uint64(r.id))
@@ -175,10 +175,10 @@ func (r *record) append(b []byte) []byte {
 	return b
 }
 
-// sizes of the fixed part of each record in bytes, with its kind.
+// recordSize is the size of each record's fixed part in bytes, including the kind.
 var recordSize = map[kind]int{pieceRecord: 17, endRecord: 33, noteRecord: 11, removedRecord: 9, memoRecord: 3}
 
-// manifestSize is what the record takes in a manifest.
+// manifestSize returns the record's size in a manifest.
 func (r *record) manifestSize() int {
 	n := recordSize[r.kind]
 	if r.kind == noteRecord || r.kind == memoRecord {
@@ -187,7 +187,7 @@ func (r *record) manifestSize() int {
 	return n
 }
 
-// frameSize is what the record takes in a frame, padding apart.
+// frameSize returns the record's size in a frame, without padding.
 func (r *record) frameSize() int {
 	n := 2 * r.manifestSize()
 	if r.kind == pieceRecord {
@@ -196,7 +196,7 @@ func (r *record) frameSize() int {
 	return n
 }
 
-var errManifest = errors.New("the manifest makes no sense")
+var errManifest = errors.New("invalid manifest")
 
 func parseManifest(b []byte) ([]record, error) {
 	var records []record

@@ -6,38 +6,38 @@ import (
 	"slices"
 )
 
-// ref is where a piece lies. The zero ref is that of a piece not seen yet.
+// ref locates a piece. The zero ref means that the piece was not found yet.
 type ref struct {
 	at      int64
-	length  uint32 // of the plaintext
+	length  uint32 // bytes of plaintext
 	counter uint32
 }
 
 func (r ref) sealed() int { return int(r.length) + tagSize }
 
-// frame is one write, all of it durable or none of it promised.
+// frame is one write, which becomes durable as a whole.
 type frame struct {
 	at       int64
 	size     int // bytes, a multiple of a page
 	counter  uint32
 	run      run
 	records  []record
-	pieces   []ref // one for each record; zero where it is not a piece
+	pieces   []ref // one for each record; zero if it is not a piece
 	oneCopy  bool  // the other copy of the manifest is damaged
 	manifest int   // bytes of the sealed manifest
 }
 
 func roundUp(n int) int { return (n + pageSize - 1) &^ (pageSize - 1) }
 
-// frameOverhead is what a frame takes for no record, padding apart.
+// frameOverhead is the size of a frame without records and padding.
 const frameOverhead = 2 * (prefixSize + tagSize)
 
-// appendFrame seals records into b, and tells where the pieces lie.
+// appendFrame seals records into b and returns where the pieces lie.
 func (k *keys) appendFrame(b []byte, r run, at int64, counter uint32, records []record) ([]byte, []ref) {
 	var manifest []byte
 	size := frameOverhead
 	for i := range records {
-		manifest = records[i].append(manifest)
+		manifest = records[i].appendTo(manifest)
 		size += records[i].frameSize()
 	}
 	size = roundUp(size)
@@ -48,13 +48,13 @@ func (k *keys) appendFrame(b []byte, r run, at int64, counter uint32, records []
 	prefix = binary.LittleEndian.AppendUint32(prefix, uint32(len(manifest)+tagSize))
 	aead := k.aeads[r.suite]
 	b = append(slices.Grow(b, size), prefix...)
-	b = aead.Seal(b, nonce(r.epoch, counter), manifest, manifestData(at, prefix))
+	b = aead.Seal(b, nonce(r.epoch, counter), manifest, manifestAAD(at, prefix))
 	refs := make([]ref, len(records))
 	for i := range records {
 		if p := &records[i]; p.kind == pieceRecord {
 			counter++
 			refs[i] = ref{at + int64(len(b)), p.length, counter}
-			b = aead.Seal(b, nonce(r.epoch, counter), p.data, pieceData(refs[i].at, p.id, p.index))
+			b = aead.Seal(b, nonce(r.epoch, counter), p.data, pieceAAD(refs[i].at, p.id, p.index))
 		}
 	}
 	sealed := b[prefixSize : prefixSize+len(manifest)+tagSize]
@@ -62,8 +62,8 @@ func (k *keys) appendFrame(b []byte, r run, at int64, counter uint32, records []
 	return append(append(b, sealed...), prefix...), refs
 }
 
-// readFrame takes the frame that starts at off in the segment, by whichever
-// copy of its manifest can be read.
+// readFrame reads the frame at off in the segment, by whichever copy of its
+// manifest is intact.
 func (k *keys) readFrame(segment []byte, base int64, off int, r run) (frame, bool) {
 	if f, ok := k.openManifest(segment, base, off, off, r); ok {
 		_, second := k.openManifest(segment, base, off, off+f.size-prefixSize, r)
@@ -80,8 +80,8 @@ func (k *keys) readFrame(segment []byte, base int64, off int, r run) (frame, boo
 	return frame{}, false
 }
 
-// openManifest reads the copy whose prefix lies at prefixAt: at the start of
-// the frame, or at its end and then with the manifest before it.
+// openManifest reads the manifest copy whose prefix lies at prefixAt: at the
+// start of the frame, or at its end, with the manifest before it.
 func (k *keys) openManifest(segment []byte, base int64, off, prefixAt int, r run) (frame, bool) {
 	prefix := segment[prefixAt : prefixAt+prefixSize]
 	f, ok := parsePrefix(prefix, base+int64(off), r)
@@ -95,7 +95,7 @@ func (k *keys) openManifest(segment []byte, base int64, off, prefixAt int, r run
 	return f, k.unsealManifest(&f, prefix, bytes.Clone(segment[start:start+f.manifest]))
 }
 
-// parsePrefix tells what a frame at at claims to be.
+// parsePrefix decodes the prefix of a frame at at.
 func parsePrefix(prefix []byte, at int64, r run) (frame, bool) {
 	if !bytes.HasPrefix(prefix, frameMagic) || binary.LittleEndian.Uint64(prefix[8:]) != r.epoch {
 		return frame{}, false
@@ -108,18 +108,19 @@ func parsePrefix(prefix []byte, at int64, r run) (frame, bool) {
 	return f, 2*(prefixSize+f.manifest) <= f.size
 }
 
-// unsealManifest takes the frame's records from its manifest, in place.
+// unsealManifest decrypts the manifest in place and sets the frame's records.
 func (k *keys) unsealManifest(f *frame, prefix, sealed []byte) bool {
-	plain, err := k.unseal(f.run, f.counter, sealed, manifestData(f.at, prefix))
+	plain, err := k.unseal(f.run, f.counter, sealed, manifestAAD(f.at, prefix))
 	if err != nil {
 		return false
 	}
 	f.records, err = parseManifest(plain)
-	return err == nil && f.place()
+	return err == nil && f.locatePieces()
 }
 
-// place finds the pieces, which follow the first manifest in order.
-func (f *frame) place() bool {
+// locatePieces locates the pieces, which follow the first manifest in order. It
+// reports whether they fit the frame.
+func (f *frame) locatePieces() bool {
 	f.pieces = make([]ref, len(f.records))
 	next, counter := f.at+prefixSize+int64(f.manifest), f.counter
 	for i := range f.records {
@@ -132,29 +133,29 @@ func (f *frame) place() bool {
 	return next <= f.at+int64(f.size-prefixSize-f.manifest)
 }
 
-// visitor is told what a segment holds, in order.
+// visitor receives the contents of a segment in order.
 type visitor struct {
 	run     func(r run)
 	frame   func(f *frame, segment []byte, last bool)
 	damaged func(at, length int64)
 }
 
-// scan walks one segment whose first header is r. It returns where its last
-// frame ends: what follows was never promised.
+// scan walks one segment whose first header is r. It returns the end of the
+// last frame; anything behind it was never acknowledged.
 func (k *keys) scan(segment []byte, g geometry, base int64, r run, v visitor) int {
 	v.run(r)
-	var held *frame
-	release := func(last bool) {
-		if held != nil {
-			v.frame(held, segment, last)
-			held = nil
+	var pendingFrame *frame
+	visitPending := func(last bool) {
+		if pendingFrame != nil {
+			v.frame(pendingFrame, segment, last)
+			pendingFrame = nil
 		}
 	}
 	off := pageSize
 	for off < len(segment) {
 		if f, ok := k.readFrame(segment, base, off, r); ok {
-			release(false)
-			held = &f
+			visitPending(false)
+			pendingFrame = &f
 			off += f.size
 			continue
 		}
@@ -163,23 +164,23 @@ func (k *keys) scan(segment []byte, g geometry, base int64, r run, v visitor) in
 			break
 		}
 		if next > off {
-			release(false)
+			visitPending(false)
 			v.damaged(base+int64(off), int64(next-off))
 			off = next
 		}
 		if h, err := k.readHeader(segment[off:off+pageSize], g, base+int64(off)); err == nil && h.epoch > r.epoch {
-			release(true)
+			visitPending(true)
 			r = h
 			v.run(r)
 			off += pageSize
 		}
 	}
-	release(true)
+	visitPending(true)
 	return off
 }
 
-// resync finds the next page from off on where a newer run starts, or a frame
-// of this one that can be read; -1 where there is none.
+// resync returns the next page from off where a newer run starts or a frame of
+// this run is readable, or -1.
 func (k *keys) resync(segment []byte, g geometry, base int64, off int, r run) int {
 	for ; off < len(segment); off += pageSize {
 		page := segment[off : off+pageSize]

@@ -20,7 +20,7 @@ func FuzzParseManifest(f *testing.F) {
 		{kind: removedRecord, id: 6},
 		{kind: memoRecord, data: []byte("42 today")},
 	} {
-		one := r.append(nil)
+		one := r.appendTo(nil)
 		all = append(all, one...)
 		f.Add(one)
 	}
@@ -34,21 +34,21 @@ func FuzzParseManifest(f *testing.F) {
 		var again []byte
 		size := 0
 		for i := range records {
-			again = records[i].append(again)
+			again = records[i].appendTo(again)
 			size += records[i].manifestSize()
 		}
 		if !bytes.Equal(again, b) || size != len(b) {
-			t.Errorf("%x is written again as %x, %d bytes", b, again, size)
+			t.Errorf("%x: encoded again as %x, size %d", b, again, size)
 		}
 	})
 }
 
-// How much of a header FuzzParseHeader puts right.
+// What FuzzParseHeader corrects in a header.
 const (
-	nothingRight = iota
-	sumRight
-	allRight
-	rightnesses
+	fixNothing = iota
+	fixChecksum
+	fixAll
+	fixes
 )
 
 func FuzzParseHeader(f *testing.F) {
@@ -57,7 +57,7 @@ func FuzzParseHeader(f *testing.F) {
 	g, err := geometryOf(testRing)
 	must(f, err)
 	header := k.appendHeader(nil, g, run{at: g.segment, epoch: 12, suite: aes256GCM, next: 40})
-	for right := range byte(rightnesses) {
+	for right := range byte(fixes) {
 		f.Add(header, right, g.segment)
 		f.Add(header, right, int64(0))
 		f.Add(header[:headerSize-1], right, g.segment)
@@ -66,10 +66,10 @@ func FuzzParseHeader(f *testing.F) {
 		b = bytes.Clone(b)
 		if len(b) >= headerSize {
 			macAt := headerSize - 4 - macSize
-			if right%rightnesses == allRight {
+			if right%fixes == fixAll {
 				copy(b[macAt:], k.mac(b[:macAt]))
 			}
-			if right%rightnesses >= sumRight {
+			if right%fixes >= fixChecksum {
 				binary.LittleEndian.PutUint32(b[headerSize-4:], crc32.Checksum(b[:headerSize-4], castagnoli))
 			}
 		}
@@ -80,22 +80,22 @@ func FuzzParseHeader(f *testing.F) {
 			}
 			return
 		}
-		b[11] = 0 // means nothing
+		b[11] = 0 // reserved
 		if written := k.appendHeader(nil, g, r); r.at != at || !bytes.Equal(written[:headerSize-4-macSize], b[:headerSize-4-macSize]) {
-			t.Errorf("%x at %d was read as %+v", b, at, r)
+			t.Errorf("%x at %d: got %+v", b, at, r)
 		}
 	})
 }
 
-// sealedFrame is a frame of so many pages with any bytes for a manifest, under
-// the right key.
-func sealedFrame(k *keys, r run, at int64, counter uint32, manifest []byte, pages int) []byte {
+// frameOf returns a frame of that many pages with any manifest, sealed with the
+// right key.
+func frameOf(k *keys, r run, at int64, counter uint32, manifest []byte, pages int) []byte {
 	prefix := append([]byte{}, frameMagic...)
 	prefix = binary.LittleEndian.AppendUint32(prefix, uint32(pages))
 	prefix = binary.LittleEndian.AppendUint64(prefix, r.epoch)
 	prefix = binary.LittleEndian.AppendUint32(prefix, counter)
 	prefix = binary.LittleEndian.AppendUint32(prefix, uint32(len(manifest)+tagSize))
-	sealed := k.aeads[r.suite].Seal(nil, nonce(r.epoch, counter), manifest, manifestData(at, prefix))
+	sealed := k.aeads[r.suite].Seal(nil, nonce(r.epoch, counter), manifest, manifestAAD(at, prefix))
 	b := make([]byte, pages*pageSize)
 	copy(b, prefix)
 	copy(b[prefixSize:], sealed)
@@ -110,48 +110,48 @@ func FuzzOpenManifest(f *testing.F) {
 	r := run{epoch: 3, suite: aes256GCM, next: 9}
 	piece := record{kind: pieceRecord, id: 9, length: 4000}
 	end := record{kind: endRecord, id: 9, client: 1, size: 3990, index: 1, envelope: 10}
-	f.Add(end.append(piece.append(nil)), byte(2), uint32(0), byte(0))
-	f.Add(end.append(piece.append(nil)), byte(2), uint32(30), byte(1))
-	f.Add(end.append(piece.append(nil)), byte(1), uint32(2*pageSize-1), byte(128))
+	f.Add(end.appendTo(piece.appendTo(nil)), byte(2), uint32(0), byte(0))
+	f.Add(end.appendTo(piece.appendTo(nil)), byte(2), uint32(30), byte(1))
+	f.Add(end.appendTo(piece.appendTo(nil)), byte(1), uint32(2*pageSize-1), byte(128))
 	f.Add([]byte("no manifest at all"), byte(1), uint32(4), byte(3))
 	f.Fuzz(func(t *testing.T, manifest []byte, pages byte, spot uint32, flip byte) {
 		size := max(1, int(pages)) * pageSize
 		if 2*(prefixSize+len(manifest)+tagSize) > size {
 			return
 		}
-		// The frame lies behind a page, and a page lies behind it.
+		// The frame has one page before and one after it.
 		const base = 1 << 20
-		sealed := sealedFrame(k, r, base+pageSize, 5, manifest, size/pageSize)
+		sealed := frameOf(k, r, base+pageSize, 5, manifest, size/pageSize)
 		segment := append(append(make([]byte, pageSize), sealed...), make([]byte, pageSize)...)
 		segment[pageSize+int(spot)%size] ^= flip
 		got, ok := k.readFrame(segment, base, pageSize, r)
 		want, err := parseManifest(manifest)
 		if !ok {
-			if fits := (&frame{at: base, size: size, manifest: len(manifest) + tagSize, records: want}).place(); err == nil && fits {
-				t.Fatalf("one spoilt byte hid %d records", len(want))
+			if fits := (&frame{at: base, size: size, manifest: len(manifest) + tagSize, records: want}).locatePieces(); err == nil && fits {
+				t.Fatalf("one corrupt byte lost %d records", len(want))
 			}
 			return
 		}
 		var records []byte
 		next := got.at + prefixSize + int64(got.manifest)
 		for i := range got.records {
-			records = got.records[i].append(records)
+			records = got.records[i].appendTo(records)
 			if piece := got.pieces[i]; got.records[i].kind == pieceRecord {
 				if piece.at != next || piece.length != got.records[i].length {
-					t.Errorf("record %d lies at %+v", i, piece)
+					t.Errorf("record %d: got location %+v", i, piece)
 				}
 				next += int64(piece.sealed())
 			}
 		}
 		if !bytes.Equal(records, manifest) || got.at != base+pageSize || got.size != size || next > got.at+int64(got.size) {
-			t.Errorf("%x was read as %x: %+v", manifest, records, got)
+			t.Errorf("%x: got %x, %+v", manifest, records, got)
 		}
 	})
 }
 
-// spoil does to a ring what a script says: each step is a kind, a place, and
-// what the kind wants.
-func spoil(ring memory, used int, script []byte) {
+// corrupt modifies a ring by a script: each step has a kind, an offset, and
+// arguments.
+func corrupt(ring memoryFlash, used int, script []byte) {
 	place := func() int {
 		at := int(script[0])<<16 | int(script[1])<<8 | int(script[2])
 		script = script[3:]
@@ -165,7 +165,7 @@ func spoil(ring memory, used int, script []byte) {
 		case 0:
 			ring[at] ^= 1 << (script[0] % 8)
 			script = script[1:]
-		case 1: // a page is where another belongs
+		case 1: // a page written to the wrong place
 			copy(ring[at&^(pageSize-1):][:pageSize], ring[place()&^(pageSize-1):])
 		case 2:
 			clear(ring[at&^(sectorSize-1):][:sectorSize])
@@ -178,10 +178,10 @@ func spoil(ring memory, used int, script []byte) {
 }
 
 func FuzzRing(f *testing.F) {
-	flash, w := simflash.New(testRing, 1), newWorld()
-	must(f, disturbed(flash, w, letters))
-	must(f, disturbed(flash, w, letters))
-	whole, ring := make(memory, testRing), make(memory, testRing)
+	flash, w := simflash.New(testRing, 1), newModel()
+	must(f, runUntilError(flash, w, smallMessages))
+	must(f, runUntilError(flash, w, smallMessages))
+	whole, ring := make(memoryFlash, testRing), make(memoryFlash, testRing)
 	_, err := io.ReadFull(io.NewSectionReader(flash, 0, testRing), whole)
 	must(f, err)
 	used := minSegment + pageSize
@@ -191,7 +191,7 @@ func FuzzRing(f *testing.F) {
 	f.Add([]byte("\x03\x00\x80\x00\x04SPF1\x03\x00\x90\x00\x08SEALRING"))
 	f.Fuzz(func(t *testing.T, script []byte) {
 		copy(ring, whole)
-		spoil(ring, used, script)
+		corrupt(ring, used, script)
 		s, _, err := Open(ring, testKey, Limits{})
 		if err != nil {
 			if !errors.Is(err, ErrKey) && !errors.Is(err, ErrForeign) {
@@ -204,7 +204,7 @@ func FuzzRing(f *testing.F) {
 			body, err2 := readAll(s, m.ID)
 			want, offered := w.offered[string(envelope)]
 			if err == nil && err2 == nil && (!offered || !bytes.Equal(body, want)) {
-				t.Errorf("message %d was never written", m.ID)
+				t.Errorf("message %d differs from what was written", m.ID)
 			}
 		}
 		must(t, s.Close())

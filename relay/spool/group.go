@@ -2,20 +2,20 @@ package spool
 
 import "time"
 
-// group is what is written together: those who wait for it share its flushes.
+// group is what is written together: its records share one flush per frame.
 type group struct {
 	records []record
 	bytes   int64
-	enough  int64 // bytes
+	limit   int64 // bytes from which it is written without waiting
 	commits int
-	urgent  bool          // it is not to wait for more
-	taken   chan struct{} // closed when the writer has it and a new one begins
+	urgent  bool          // write without waiting for more
+	closed  chan struct{} // closed when the writer has taken it and a new group begins
 	done    chan struct{}
 	err     error // set before done is closed
 }
 
 func newGroup(enough int64) *group {
-	return &group{enough: enough, taken: make(chan struct{}), done: make(chan struct{})}
+	return &group{limit: enough, closed: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (g *group) add(r record) {
@@ -23,37 +23,38 @@ func (g *group) add(r record) {
 	g.bytes += int64(r.frameSize())
 }
 
-// full tells whether the group has so much that who has more is to wait.
-func (g *group) full() bool { return g.bytes >= g.enough }
+// full reports whether the group has reached its limit, so that writers wait.
+func (g *group) full() bool { return g.bytes >= g.limit }
 
-// due tells whether the group is to be written, if so many commits are expected.
+// due reports whether the group is to be written, given the expected number of
+// commits.
 func (g *group) due(expected int) bool {
 	return g.urgent || g.full() || g.commits >= expected
 }
 
-// buffer is for the next piece of n bytes that are still to come. The caller
-// holds mu.
+// buffer returns a buffer for the next piece, with n bytes still to come. The
+// caller holds mu.
 func (s *Spool) buffer(n int64) []byte {
-	if last := len(s.spare) - 1; last >= 0 && n >= int64(s.geometry.piece) {
-		b := s.spare[last]
-		s.spare = s.spare[:last]
+	if last := len(s.freeBuffers) - 1; last >= 0 && n >= int64(s.geometry.piece) {
+		b := s.freeBuffers[last]
+		s.freeBuffers = s.freeBuffers[:last]
 		return b
 	}
 	return make([]byte, 0, min(n, int64(s.geometry.piece)))
 }
 
-// keepBuffers takes back those of whole pieces, as many as one group has. The
-// caller holds mu.
-func (s *Spool) keepBuffers(written []record) {
+// recycleBuffers keeps the buffers of full pieces for reuse, at most one
+// group's worth. The caller holds mu.
+func (s *Spool) recycleBuffers(written []record) {
 	for i := range written {
 		if b := written[i].data; written[i].kind == pieceRecord && cap(b) == s.geometry.piece &&
-			len(s.spare) < int(s.geometry.gather)/s.geometry.piece {
-			s.spare = append(s.spare, b[:0])
+			len(s.freeBuffers) < int(s.geometry.batchSize)/s.geometry.piece {
+			s.freeBuffers = append(s.freeBuffers, b[:0])
 		}
 	}
 }
 
-// lazy is what travels with the next group, whoever asks for that.
+// lazy holds updates that are written with the next group.
 type lazy struct {
 	notes   map[ID][]byte
 	removed map[ID]struct{}
@@ -76,7 +77,7 @@ func (l *lazy) stop() {
 	}
 }
 
-// records empties l.
+// records returns and clears the updates.
 func (l *lazy) records() []record {
 	l.stop()
 	all := make([]record, 0, len(l.notes)+len(l.removed)+1)

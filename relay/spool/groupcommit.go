@@ -3,32 +3,32 @@ package spool
 import "time"
 
 const (
-	// groupWait is how long the writer waits for one more commit.
-	groupWait = time.Millisecond
-	// groupRest is how many commits pass before more are waited for again.
-	groupRest = 50
-	// groupLeast are too few to gain by waiting for each other.
-	groupLeast = 2
-	// groupMost bounds how long the first of them may have to wait.
-	groupMost = 32
+	// commitWait is how long the writer waits for another commit.
+	commitWait = time.Millisecond
+	// growCooldown is the number of commits before expected may grow again.
+	growCooldown = 50
+	// minGroup is the group size up to which waiting gains nothing.
+	minGroup = 2
+	// maxGroup limits expected, and so how long the first commit waits.
+	maxGroup = 32
 )
 
-// groupCommit is how many commits are written together, if so many come. It grows
-// by one when they did, and goes a quarter of the way back to those that came
-// when they did not. One or two clients that commit in turn never wait.
+// groupCommit estimates how many commits will arrive together. The estimate
+// grows by one when as many came, and falls by a quarter of the difference when
+// fewer came. One or two clients that commit in turn never wait.
 type groupCommit struct {
 	expected int
-	rest     int // commits until it may grow again
+	cooldown int // commits until it may grow again
 }
 
-// observe learns from a group that was waited for as long as that seemed worth it.
+// observe updates the estimate after a group for which the writer waited.
 func (c *groupCommit) observe(commits int) {
-	c.rest = max(0, c.rest-commits)
+	c.cooldown = max(0, c.cooldown-commits)
 	switch {
 	case commits < c.expected:
 		c.expected = max(1, (3*c.expected+commits)/4)
-		c.rest = groupRest
-	case c.rest == 0 && commits > groupLeast:
-		c.expected = min(c.expected+1, groupMost)
+		c.cooldown = growCooldown
+	case c.cooldown == 0 && commits > minGroup:
+		c.expected = min(c.expected+1, maxGroup)
 	}
 }

@@ -1,40 +1,40 @@
 package spool
 
-// state is how far a message has come.
+// state is the stage of a message.
 type state uint8
 
 const (
 	open    state = iota // being written
-	queued               // committed, and owed to somebody
-	removed              // done with, though perhaps not yet on flash
+	queued               // committed
+	removed              // removed, though perhaps not yet on flash
 )
 
-// endCost is what an end record counts for among a segment's live bytes.
+// endCost is the size of an end record for counting a segment's live bytes.
 const endCost = 64
 
-// message is what is kept in memory of each. It is small on purpose: there
-// may be a quarter of a million.
+// message is the index entry of a message. It is kept small: there may be
+// 250,000.
 type message struct {
-	client   uint64
-	size     int64 // of the content
-	noteAt   int64 // the frame of its newest note; 0 is none
-	first    ref
-	more     []ref
-	envelope uint32
-	pieces   uint32
-	noteSize uint32
-	noteNth  uint32 // which record of that frame
-	endAt    int32  // the segment of its end record
-	state    state
-	aside    bool
+	client    uint64
+	size      int64 // of the content
+	noteAt    int64 // frame of the newest note; 0 = none
+	first     ref
+	rest      []ref
+	envelope  uint32
+	pieces    uint32
+	noteSize  uint32
+	noteIndex uint32 // record number in that frame
+	endAt     int32  // segment of the end record
+	state     state
+	damaged   bool
 }
 
 func (m *message) piece(i uint32) ref {
 	switch {
 	case i == 0:
 		return m.first
-	case int(i) <= len(m.more):
-		return m.more[i-1]
+	case int(i) <= len(m.rest):
+		return m.rest[i-1]
 	}
 	return ref{}
 }
@@ -44,17 +44,17 @@ func (m *message) setPiece(i uint32, r ref) {
 		m.first = r
 		return
 	}
-	for int(i) > len(m.more) {
-		m.more = append(m.more, ref{})
+	for int(i) > len(m.rest) {
+		m.rest = append(m.rest, ref{})
 	}
-	m.more[i-1] = r
+	m.rest[i-1] = r
 }
 
-// usage is what the message counts for in its client's share, in bytes.
+// usage returns what the message counts towards its client's share, in bytes.
 func (m *message) usage() int64 { return m.size + int64(m.envelope) }
 
-// whole tells whether all that the message needs was found.
-func (m *message) whole() bool {
+// complete reports whether all pieces were found.
+func (m *message) complete() bool {
 	total := int64(0)
 	for i := range m.pieces {
 		r := m.piece(i)
@@ -66,14 +66,14 @@ func (m *message) whole() bool {
 	return total == m.usage()
 }
 
-// index is what the frames add up to.
+// index is the state that results from all frames.
 type index struct {
 	segment  int64 // bytes
 	messages map[ID]*message
 	clients  map[uint64]int64 // bytes
-	live     []int64          // bytes that each segment still holds
+	live     []int64          // live bytes in each segment
 	memo     []byte
-	memoAt   int // the segment; -1 is none
+	memoAt   int // segment of the memo; -1 = none
 	next     ID
 }
 
@@ -90,8 +90,8 @@ func newIndex(g geometry) *index {
 
 func (x *index) segmentOf(at int64) int { return int(at / x.segment) }
 
-// apply takes in one durable record. Records of messages that are not known
-// are of messages given up, or removed since, and count for nothing.
+// apply applies one durable record. Records of unknown messages belong to
+// aborted or removed messages and are ignored.
 func (x *index) apply(r *record, frameAt int64, nth int, piece ref) {
 	segment := x.segmentOf(frameAt)
 	if r.kind == memoRecord {
@@ -111,7 +111,7 @@ func (x *index) apply(r *record, frameAt int64, nth int, piece ref) {
 		x.end(m, r, segment)
 	case noteRecord:
 		x.dropNote(m)
-		m.noteAt, m.noteNth, m.noteSize = frameAt, uint32(nth), uint32(len(r.data))
+		m.noteAt, m.noteIndex, m.noteSize = frameAt, uint32(nth), uint32(len(r.data))
 		x.live[segment] += int64(len(r.data))
 	case removedRecord:
 		x.drop(r.id)
@@ -151,14 +151,14 @@ func (x *index) dropNote(m *message) {
 	}
 }
 
-// drop forgets a message and gives back all it held.
+// drop removes a message and everything it occupied.
 func (x *index) drop(id ID) {
 	m := x.messages[id]
 	if m == nil {
 		return
 	}
 	x.release(m.first)
-	for _, r := range m.more {
+	for _, r := range m.rest {
 		x.release(r)
 	}
 	x.dropNote(m)

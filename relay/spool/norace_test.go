@@ -2,6 +2,6 @@
 
 package spool
 
-// perCut is how many states are tried after a cut; leastStates how many there
-// must be in all; bitFlips how many bits are flipped, one at a time.
-const perCut, leastStates, bitFlips = 3600, 100_000, 10_000
+// perCut is the number of states tried after a cut, minStates the minimum in
+// total, and bitFlips the number of bits flipped one at a time.
+const perCut, minStates, bitFlips = 3600, 100_000, 10_000

@@ -2,6 +2,6 @@
 
 package spool
 
-// The race detector makes each state some ten times slower, and looks for
-// something else.
-const perCut, leastStates, bitFlips = 200, 5_000, 1_000
+// The race detector makes each state about ten times slower, and fewer states
+// are enough for it.
+const perCut, minStates, bitFlips = 200, 5_000, 1_000

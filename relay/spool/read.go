@@ -9,17 +9,17 @@ import (
 	"slices"
 )
 
-// Message is what is known of a message without reading it.
+// Message is the part of a message that is known without reading it.
 type Message struct {
 	ID      ID
 	Client  uint64
 	Size    int64 // bytes of content
 	Noted   bool  // it has a note
-	Damaged bool  // it was set aside: it can only be removed
+	Damaged bool  // it can only be removed
 }
 
-// Messages gives those in the queue when it is called, in the order in which
-// they were begun.
+// Messages returns the messages queued at the time of the call, in the order in
+// which they were created.
 func (s *Spool) Messages() iter.Seq[Message] {
 	return func(yield func(Message) bool) {
 		s.mu.Lock()
@@ -33,7 +33,7 @@ func (s *Spool) Messages() iter.Seq[Message] {
 	}
 }
 
-// Message tells of one, or ErrNotFound.
+// Message returns one message, or ErrNotFound.
 func (s *Spool) Message(id ID) (Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,12 +41,12 @@ func (s *Spool) Message(id ID) (Message, error) {
 	if m == nil || m.state != queued {
 		return Message{}, ErrNotFound
 	}
-	noted := m.noteAt != 0 || s.lazy.notes[id] != nil || pending(s.writing, id) != nil
-	return Message{id, m.client, m.size, noted, m.aside}, nil
+	noted := m.noteAt != 0 || s.lazy.notes[id] != nil || pendingNote(s.writing, id) != nil
+	return Message{id, m.client, m.size, noted, m.damaged}, nil
 }
 
-// pending is the note of a message among records on their way.
-func pending(records []record, id ID) []byte {
+// pendingNote returns the note of a message among records being written.
+func pendingNote(records []record, id ID) []byte {
 	for i := len(records) - 1; i >= 0; i-- {
 		if records[i].kind == noteRecord && records[i].id == id {
 			return records[i].data
@@ -55,7 +55,7 @@ func pending(records []record, id ID) []byte {
 	return nil
 }
 
-// piece is where a piece lies now, and the run it was sealed in.
+// piece returns the current location of a piece and the run it was sealed in.
 func (s *Spool) piece(id ID, index uint32) (ref, run, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,14 +63,14 @@ func (s *Spool) piece(id ID, index uint32) (ref, run, error) {
 	if m == nil || m.state == removed {
 		return ref{}, run{}, ErrNotFound
 	}
-	if m.aside {
+	if m.damaged {
 		return ref{}, run{}, ErrDamaged
 	}
 	r := m.piece(index)
 	return r, s.runAt(r.at), nil
 }
 
-// runAt is the run of what lies at that place. The caller holds mu.
+// runAt returns the run that contains the given offset. The caller holds mu.
 func (s *Spool) runAt(at int64) run {
 	found := run{}
 	for _, r := range s.runs[s.index.segmentOf(at)] {
@@ -81,13 +81,13 @@ func (s *Spool) runAt(at int64) run {
 	return found
 }
 
-// readPiece reads a piece, into b if that is large enough, and holds it against
-// its tag. A message may be moved meanwhile: then it is read where it lies now.
+// readPiece reads and authenticates a piece, into b if that is large enough. If
+// the piece is moved meanwhile, it is read at its new location.
 func (s *Spool) readPiece(id ID, index uint32, b []byte) ([]byte, error) {
 	at, r, err := s.piece(id, index)
 	for err == nil {
 		var plain []byte
-		if plain, err = s.unsealAt(at, r, pieceData(at.at, id, index), b); err == nil {
+		if plain, err = s.unsealAt(at, r, pieceAAD(at.at, id, index), b); err == nil {
 			return plain, nil
 		}
 		now, run, gone := s.piece(id, index)
@@ -104,7 +104,7 @@ func (s *Spool) readPiece(id ID, index uint32, b []byte) ([]byte, error) {
 
 func (s *Spool) unsealAt(at ref, r run, data, b []byte) ([]byte, error) {
 	if at.at == 0 || s.keys.aeads[r.suite] == nil {
-		return nil, errSeal
+		return nil, errAuthentication
 	}
 	sealed := slices.Grow(b[:0], at.sealed())[:at.sealed()]
 	if _, err := s.flash.ReadAt(sealed, at.at); err != nil {
@@ -113,54 +113,54 @@ func (s *Spool) unsealAt(at ref, r run, data, b []byte) ([]byte, error) {
 	return s.keys.unseal(r, at.counter, sealed, data)
 }
 
-// maxDamage is how many damages are remembered.
+// maxDamage is how many damage reports are kept.
 const maxDamage = 1000
 
-// setAside takes a damaged message out of the queue and keeps why.
-func (s *Spool) setAside(id ID, reason error) {
+// markDamaged marks a message as damaged and records the reason.
+func (s *Spool) markDamaged(id ID, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.index.messages[id]
-	if m == nil || m.aside {
+	if m == nil || m.damaged {
 		return
 	}
-	m.aside = true
+	m.damaged = true
 	if len(s.damage) < maxDamage {
 		s.damage = append(s.damage, Damage{ID: id, At: m.first.at, Reason: reason.Error()})
 	}
 }
 
-// Damages lists what was found damaged by Open and since.
+// Damages returns the damage found by Open and since.
 func (s *Spool) Damages() []Damage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.damage)
 }
 
-// Content reads a message's content; every byte it gives was verified. Where
-// the flash gives something else, the message is set aside and Read fails with
+// Content reads a message's content. All bytes returned are authenticated; if
+// authentication fails, the message is marked as damaged and Read returns
 // ErrDamaged.
 func (s *Spool) Content(id ID) (io.ReadCloser, error) {
-	return s.stream(id, func(m *message) (skip, size int64) { return int64(m.envelope), m.size })
+	return s.openReader(id, func(m *message) (skip, size int64) { return int64(m.envelope), m.size })
 }
 
-// Envelope gives the envelope of a message as it was given to Create.
+// Envelope returns the envelope passed to Create.
 func (s *Spool) Envelope(id ID) ([]byte, error) {
-	r, err := s.stream(id, func(m *message) (skip, size int64) { return 0, int64(m.envelope) })
+	r, err := s.openReader(id, func(m *message) (skip, size int64) { return 0, int64(m.envelope) })
 	if err != nil {
 		return nil, err
 	}
 	return io.ReadAll(r)
 }
 
-func (s *Spool) stream(id ID, part func(*message) (skip, size int64)) (*reader, error) {
+func (s *Spool) openReader(id ID, part func(*message) (skip, size int64)) (*reader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.index.messages[id]
 	switch {
 	case m == nil || m.state != queued:
 		return nil, ErrNotFound
-	case m.aside:
+	case m.damaged:
 		return nil, ErrDamaged
 	}
 	r := &reader{spool: s, id: id}
@@ -168,15 +168,15 @@ func (s *Spool) stream(id ID, part func(*message) (skip, size int64)) (*reader, 
 	return r, nil
 }
 
-// reader holds one piece at a time.
+// reader reads a message piece by piece.
 type reader struct {
 	spool  *Spool
 	id     ID
 	next   uint32
-	skip   int64 // bytes before the part that is wanted
-	left   int64 // bytes of that part not read yet
+	skip   int64 // bytes before the wanted part
+	left   int64 // unread bytes of that part
 	buffer []byte
-	plain  []byte // of the piece in buffer, what is not read yet
+	plain  []byte // unread part of buffer
 	err    error
 }
 
@@ -202,7 +202,7 @@ func (r *reader) fill() error {
 		return err
 	}
 	if err != nil {
-		r.spool.setAside(r.id, err)
+		r.spool.markDamaged(r.id, err)
 		return fmt.Errorf("%w (%w)", ErrDamaged, err)
 	}
 	r.next++
@@ -219,7 +219,7 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// NoteOf gives the newest note of a message; nil where it has none.
+// NoteOf returns the newest note of a message, or nil.
 func (s *Spool) NoteOf(id ID) ([]byte, error) {
 	for {
 		s.mu.Lock()
@@ -230,32 +230,32 @@ func (s *Spool) NoteOf(id ID) ([]byte, error) {
 		}
 		note := s.lazy.notes[id]
 		if note == nil {
-			note = pending(s.writing, id)
+			note = pendingNote(s.writing, id)
 		}
-		at, nth := m.noteAt, int(m.noteNth)
+		at, nth := m.noteAt, int(m.noteIndex)
 		r := s.runAt(at)
 		s.mu.Unlock()
 		if note != nil || at == 0 {
 			return slices.Clone(note), nil
 		}
-		if note, err := s.noteAt(at, nth, r); err == nil {
+		if note, err := s.readNoteAt(at, nth, r); err == nil {
 			return note, nil
-		} else if !s.moved(id, at) {
+		} else if !s.noteMoved(id, at) {
 			return nil, fmt.Errorf("reading the note of message %d: %w", id, err)
 		}
 	}
 }
 
-func (s *Spool) moved(id ID, at int64) bool {
+func (s *Spool) noteMoved(id ID, at int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.index.messages[id]
 	return m == nil || m.noteAt != at
 }
 
-// noteAt reads a note out of its frame's manifest, the second copy where the
-// first is damaged.
-func (s *Spool) noteAt(at int64, nth int, r run) ([]byte, error) {
+// readNoteAt reads a note from its frame's manifest, from the second copy if
+// the first is damaged.
+func (s *Spool) readNoteAt(at int64, nth int, r run) ([]byte, error) {
 	prefix := make([]byte, prefixSize)
 	if _, err := s.flash.ReadAt(prefix, at); err != nil {
 		return nil, err
@@ -277,7 +277,7 @@ func (s *Spool) noteAt(at int64, nth int, r run) ([]byte, error) {
 		f, ok = s.keys.readFrame(rest, at, 0, r)
 	}
 	if !ok || nth >= len(f.records) || f.records[nth].kind != noteRecord {
-		return nil, errSeal
+		return nil, errAuthentication
 	}
 	return f.records[nth].data, nil
 }

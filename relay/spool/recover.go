@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Damage is something on flash that is not what was written there.
+// Damage is data on flash that differs from what was written.
 type Damage struct {
-	ID     ID    // the message it costs; 0 where none is known
-	At     int64 // bytes from the start of the region
+	ID     ID    // the affected message; 0 if unknown
+	At     int64 // offset in the region
 	Reason string
 }
 
@@ -24,45 +24,45 @@ func (d Damage) String() string {
 	return fmt.Sprintf("message %d at %d: %s", d.ID, d.At, d.Reason)
 }
 
-// Recovery tells what Open found.
+// Recovery describes what Open found.
 type Recovery struct {
 	Formatted bool
 	Messages  int
 	Bytes     int64 // of envelopes and content
 	Damaged   []Damage
-	Sealed    int // runs that an earlier start had opened
+	Sealed    int // runs begun by earlier starts
 	Cipher    string
 	Took      time.Duration
 }
 
 const (
-	reasonHeader     = "the segment's header cannot be read; nothing is lost if the power was cut while the segment was begun"
+	reasonHeader     = "the segment's header cannot be read; no data is lost if the power was cut at the start of the segment"
 	reasonUnreadable = "frames cannot be read"
-	reasonOneCopy    = "one of two copies of a manifest cannot be read; nothing is lost"
-	reasonTorn       = "the last frame of a run is torn; it was promised to nobody unless the flash is damaged"
+	reasonOneCopy    = "one of two copies of a manifest cannot be read; no data is lost"
+	reasonTorn       = "the last frame of a run is torn; it was never acknowledged unless the flash is damaged"
 	reasonIncomplete = "parts of the message cannot be found"
 )
 
-// replay is a recovery under way.
+// replay is the state of a recovery.
 type replay struct {
-	spool    *Spool
-	recovery Recovery
-	last     int   // the newest segment that holds a frame
-	end      int64 // where the last frame in it ends
-	epoch    uint64
-	newest   int         // the segment that shows the highest epoch
-	behind   int64       // where its last frame or header ends
-	torn     map[ID]bool // messages with a piece in a torn frame
+	spool        *Spool
+	recovery     Recovery
+	lastSegment  int   // the newest segment with a frame
+	lastEnd      int64 // end of the last frame in it
+	epoch        uint64
+	epochSegment int         // the segment with the highest epoch
+	epochEnd     int64       // end of its last frame or header
+	torn         map[ID]bool // messages with a piece in a torn frame
 }
 
 func (s *Spool) recover() (Recovery, error) {
 	began := time.Now()
-	// What an earlier process wrote and did not flush is durable before it
-	// is believed.
+	// Flush what an earlier process wrote, so that everything read below is
+	// durable.
 	if err := s.flush(); err != nil {
 		return Recovery{}, err
 	}
-	p := &replay{spool: s, last: -1, torn: map[ID]bool{}}
+	p := &replay{spool: s, lastSegment: -1, torn: map[ID]bool{}}
 	first, err := p.headers()
 	if err != nil {
 		return p.recovery, err
@@ -72,7 +72,7 @@ func (s *Spool) recover() (Recovery, error) {
 		p.recovery.Took = time.Since(began)
 		p.recovery.Cipher = fastest().String()
 		s.used = 1
-		return p.recovery, s.begin()
+		return p.recovery, s.beginRun()
 	}
 	segment := make([]byte, s.geometry.segment)
 	for _, r := range first {
@@ -99,7 +99,7 @@ func (p *replay) headers() ([]run, error) {
 			found = append(found, r)
 		case !errors.Is(err, errHeader):
 			refused = err
-		case !blank(page):
+		case !isZero(page):
 			p.report(Damage{At: at, Reason: reasonHeader})
 		}
 	}
@@ -110,12 +110,12 @@ func (p *replay) headers() ([]run, error) {
 	if refused != nil {
 		return nil, refused
 	}
-	return nil, p.factoryNew()
+	return nil, p.checkBlank()
 }
 
-// factoryNew accepts a region of zeros, the first page apart: a first start
-// may have been cut short there.
-func (p *replay) factoryNew() error {
+// checkBlank accepts a region of zeros, except for the first page, which an
+// interrupted format may have written.
+func (p *replay) checkBlank() error {
 	s := p.spool
 	p.recovery.Damaged = nil
 	b := make([]byte, minSegment)
@@ -124,24 +124,24 @@ func (p *replay) factoryNew() error {
 		if _, err := s.flash.ReadAt(b, at); err != nil {
 			return fmt.Errorf("reading the spool's region at %d: %w", at, err)
 		}
-		if !blank(b) {
+		if !isZero(b) {
 			return ErrForeign
 		}
 	}
 	return nil
 }
 
-func blank(b []byte) bool {
+func isZero(b []byte) bool {
 	return len(b) == 0 || b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1])
 }
 
 func (p *replay) report(d Damage) { p.recovery.Damaged = append(p.recovery.Damaged, d) }
 
-// sectorSize is the least that is lost to a bad spot, in bytes.
+// sectorSize is the unit of a read error, in bytes.
 const sectorSize = 512
 
-// read fills b. What cannot be read is reported and left zero, sector by
-// sector, so that a bad one costs what lies in it alone.
+// read fills b. Unreadable sectors are reported and left zero, so that a bad
+// sector affects only the data in it.
 func (p *replay) read(b []byte, at int64) {
 	flash := p.spool.flash
 	if _, err := flash.ReadAt(b, at); err == nil {
@@ -175,16 +175,16 @@ func (p *replay) segment(segment []byte, r run) {
 		},
 		damaged: func(at, _ int64) { p.report(Damage{At: at, Reason: reasonUnreadable}) },
 	})
-	if frames > 0 || p.last < 0 {
-		p.last, p.end = number, int64(end)
+	if frames > 0 || p.lastSegment < 0 {
+		p.lastSegment, p.lastEnd = number, int64(end)
 	}
 	if p.epoch > before {
-		p.newest, p.behind = number, int64(end)
+		p.epochSegment, p.epochEnd = number, int64(end)
 	}
 }
 
-// frame replays one frame. The last of a run may be torn: its pieces are held
-// against their tags, and those that fail were never written.
+// frame replays one frame. The last frame of a run may be torn: its pieces are
+// authenticated, and those that fail were never written.
 func (p *replay) frame(f *frame, segment []byte, last bool) {
 	if f.oneCopy {
 		p.report(Damage{At: f.at, Reason: reasonOneCopy})
@@ -193,14 +193,14 @@ func (p *replay) frame(f *frame, segment []byte, last bool) {
 	base := f.run.at - f.run.at%x.segment
 	for i := range f.records {
 		r := &f.records[i]
-		// What was moved comes behind a note that stayed where it was.
+		// A moved message follows a note that was not moved.
 		if r.kind == pieceRecord || r.kind == endRecord || r.kind == noteRecord {
 			if x.messages[r.id] == nil {
 				x.messages[r.id] = &message{}
 			}
 			x.next = max(x.next, r.id+1)
 		}
-		if r.kind == pieceRecord && last && !p.proves(f, i, segment, base) {
+		if r.kind == pieceRecord && last && !p.verifyPiece(f, i, segment, base) {
 			p.report(Damage{ID: r.id, At: f.pieces[i].at, Reason: reasonTorn})
 			p.torn[r.id] = true
 			continue
@@ -209,15 +209,15 @@ func (p *replay) frame(f *frame, segment []byte, last bool) {
 	}
 }
 
-func (p *replay) proves(f *frame, i int, segment []byte, base int64) bool {
+func (p *replay) verifyPiece(f *frame, i int, segment []byte, base int64) bool {
 	r, piece := &f.records[i], f.pieces[i]
 	sealed := slices.Clone(segment[piece.at-base:][:piece.sealed()])
-	_, err := p.spool.keys.unseal(f.run, piece.counter, sealed, pieceData(piece.at, r.id, r.index))
+	_, err := p.spool.keys.unseal(f.run, piece.counter, sealed, pieceAAD(piece.at, r.id, r.index))
 	return err == nil
 }
 
-// finish drops what was never committed, sets aside what is incomplete, and
-// finds where to go on.
+// finish drops uncommitted messages, marks incomplete ones as damaged, and
+// determines where to continue.
 func (p *replay) finish(first []run) {
 	s := p.spool
 	for _, id := range slices.Sorted(maps.Keys(s.index.messages)) {
@@ -225,11 +225,11 @@ func (p *replay) finish(first []run) {
 		switch {
 		case m.state == open:
 			s.index.drop(id)
-		case !m.whole() && p.torn[id]:
+		case !m.complete() && p.torn[id]:
 			m.state = removed
 			s.lazy.removed[id] = struct{}{}
-		case !m.whole():
-			m.aside = true
+		case !m.complete():
+			m.damaged = true
 			p.report(Damage{ID: id, At: int64(m.endAt) * s.geometry.segment, Reason: reasonIncomplete})
 		default:
 			p.recovery.Messages++
@@ -237,13 +237,13 @@ func (p *replay) finish(first []run) {
 		}
 	}
 	s.damage = slices.Clone(p.recovery.Damaged)
-	if p.end == s.geometry.segment {
-		// The highest epoch is shown by the header prepared for the next
-		// segment: it may only go when a higher one is durable.
-		p.last, p.end = p.newest, p.behind
+	if p.lastEnd == s.geometry.segment {
+		// The header prepared for the next segment has the highest epoch. It may be
+		// overwritten only once a higher epoch is durable.
+		p.lastSegment, p.lastEnd = p.epochSegment, p.epochEnd
 	}
-	s.tail = tail{segment: p.last, off: p.end, epoch: p.epoch}
-	s.head, s.used = (p.last+1)%s.geometry.count, s.geometry.count
+	s.tail = tail{segment: p.lastSegment, off: p.lastEnd, epoch: p.epoch}
+	s.head, s.used = (p.lastSegment+1)%s.geometry.count, s.geometry.count
 	s.room = max(0, s.geometry.segment-s.tail.off-pageSize)
-	s.dropDead()
+	s.freeDeadSegments()
 }

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// KeySize is the length of a ring's key in bytes.
+// KeySize is the length of the spool key in bytes.
 const KeySize = 32
 
-// tagSize is what sealing adds to a plaintext in bytes.
+// tagSize is the length of the authentication tag in bytes.
 const tagSize = 16
 
 type cipherSuite byte
@@ -37,8 +37,8 @@ func (c cipherSuite) String() string {
 	return fmt.Sprintf("cipher %d", byte(c))
 }
 
-// fastest is the cipher that suits this processor: AES where it has
-// instructions for it (a Pi 4 has none), ChaCha20 elsewhere.
+// fastest returns the fastest cipher for this processor: AES if it has AES
+// instructions (a Pi 4 has none), else ChaCha20.
 func fastest() cipherSuite {
 	if cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ || cpu.ARM64.HasAES && cpu.ARM64.HasPMULL {
 		return aes256GCM
@@ -46,8 +46,9 @@ func fastest() cipherSuite {
 	return chaCha20Poly1305
 }
 
-// keys seals what goes to flash. A nonce is the epoch of the run and a counter
-// within it, so it never comes twice; the associated data is the position.
+// keys seals the data on flash. The nonce consists of the run's epoch and a
+// counter within the run, so it is never reused; the associated data is the
+// position.
 type keys struct {
 	aeads   map[cipherSuite]cipher.AEAD
 	headers []byte
@@ -55,7 +56,7 @@ type keys struct {
 
 func newKeys(key []byte) (*keys, error) {
 	if len(key) != KeySize {
-		return nil, fmt.Errorf("the spool's key has %d bytes, not %d", len(key), KeySize)
+		return nil, fmt.Errorf("the spool key has %d bytes, want %d", len(key), KeySize)
 	}
 	content, err := hkdf.Key(sha256.New, key, nil, "sealpost spool content", KeySize)
 	if err != nil {
@@ -91,28 +92,28 @@ func nonce(epoch uint64, counter uint32) []byte {
 	return binary.LittleEndian.AppendUint32(n, counter)
 }
 
-// pieceData is the associated data of a piece: it proves itself for one place
-// in one message only.
-func pieceData(at int64, id ID, index uint32) []byte {
+// pieceAAD returns the associated data of a piece, which binds it to one place
+// in one message.
+func pieceAAD(at int64, id ID, index uint32) []byte {
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 21), uint64(at))
 	b = binary.LittleEndian.AppendUint64(b, uint64(id))
 	return append(binary.LittleEndian.AppendUint32(b, index), 'p')
 }
 
-// manifestData is the associated data of a manifest: where its frame starts,
-// and the frame's prefix.
-func manifestData(at int64, prefix []byte) []byte {
+// manifestAAD returns the associated data of a manifest: its frame's offset and
+// prefix.
+func manifestAAD(at int64, prefix []byte) []byte {
 	b := binary.LittleEndian.AppendUint64(make([]byte, 0, 9+prefixSize), uint64(at))
 	return append(append(b, prefix...), 'm')
 }
 
-var errSeal = errors.New("the bytes are not those that were written")
+var errAuthentication = errors.New("authentication failed: the data differs from what was written")
 
-// unseal opens sealed in place.
+// unseal decrypts sealed in place.
 func (k *keys) unseal(r run, counter uint32, sealed, data []byte) ([]byte, error) {
 	plain, err := k.aeads[r.suite].Open(sealed[:0], nonce(r.epoch, counter), sealed, data)
 	if err != nil {
-		return nil, errSeal
+		return nil, errAuthentication
 	}
 	return plain, nil
 }

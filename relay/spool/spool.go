@@ -1,9 +1,9 @@
-// Package spool keeps messages on a fixed piece of flash: a ring of segments,
-// written in order, in which nothing that was committed is lost to a power cut.
+// Package spool stores messages on a fixed region of flash: a ring of segments,
+// written in order, that loses no committed data in a power cut.
 //
-// It knows bytes and sequence numbers. It must not know SMTP, TLS, addresses
-// or why a message is kept. FORMAT.md beside it tells the layout and argues
-// each rule.
+// It knows bytes and sequence numbers. It must not know SMTP, TLS, addresses or
+// why a message is queued. FORMAT.md describes the layout and justifies each
+// rule.
 package spool
 
 import (
@@ -17,42 +17,42 @@ import (
 	"sealpost/hal/fault"
 )
 
-// ID numbers the messages in the order they were begun. It is never used twice.
+// ID numbers the messages in the order of creation. It is never reused.
 type ID uint64
 
-// What the spool may answer, beside the errors of the flash.
+// Errors of the spool, in addition to those of the flash.
 var (
-	ErrFull     = errors.New("the spool is full: it takes mail again when some of what it holds is delivered; check the upstream")
-	ErrShare    = errors.New("this client has used up its share of the spool: its mail is taken again when some of it is delivered")
+	ErrFull     = errors.New("the spool is full: it accepts mail again once queued mail is delivered; check the upstream")
+	ErrShare    = errors.New("this client has used up its share of the spool: its mail is accepted again once some of it is delivered")
 	ErrPoisoned = errors.New("the spool's flash failed and nothing more is written to it: restart the box, and replace the flash if it happens again")
 	ErrKey      = fault.New(fault.SpoolOtherTPM, "the spool was written under another TPM or key: put the storage back into the box it came from")
-	ErrForeign  = fault.New(fault.SpoolForeign, "what lies behind the settings in the state is no spool of this version")
-	ErrNotFound = errors.New("the spool holds no such message: it was delivered or given up")
-	ErrDamaged  = errors.New("the message is damaged on flash and was set aside: ask its sender to send it again, then remove it")
-	ErrTooLong  = errors.New("the spool does not take an envelope, note or memo of this length: send to fewer recipients at a time")
+	ErrForeign  = fault.New(fault.SpoolForeign, "the area behind the settings in the state contains no spool of this version")
+	ErrNotFound = errors.New("no such message in the spool: it was delivered or given up")
+	ErrDamaged  = errors.New("the message is damaged on flash: ask its sender to send it again, then remove it")
+	ErrTooLong  = errors.New("the envelope, note or memo is too long for the spool: send to fewer recipients at a time")
 	ErrClosed   = errors.New("the spool is closed: start the relay again")
 )
 
-// Limits of what rides along with a message, in bytes.
+// Maximum lengths, in bytes.
 const (
 	MaxEnvelope = 1 << 20
 	MaxNote     = 4096
 	MaxMemo     = 4096
 )
 
-// A note, a removal or a memo waits for others on its way to flash until it
-// has waited for LazyDelay or there are LazyRemovals removals.
+// Notes, removals and memos are written in batches: after LazyDelay, or once
+// there are LazyRemovals removals.
 const (
 	LazyDelay    = 2 * time.Second
 	LazyRemovals = 64
 )
 
-// Limits bounds what one client may take.
+// Limits limits what one client may use.
 type Limits struct {
-	Share int64 // bytes of envelope and content; 0 is the whole ring
+	Share int64 // bytes of envelope and content; 0 = the whole ring
 }
 
-// Spool is safe for concurrent use.
+// Spool is a spool on flash. It is safe for concurrent use.
 type Spool struct {
 	flash    hal.Flash
 	keys     *keys
@@ -61,32 +61,32 @@ type Spool struct {
 
 	wake    chan struct{}
 	stopped chan struct{}
-	tail    tail // of the writer alone once it runs
+	tail    tail // owned by the writer once it runs
 
 	// mu is never held while flash is read or written.
-	mu       sync.Mutex
-	round    chan struct{} // closed when the writer has written and cleaned up
-	busy     bool          // the writer is in a round
-	index    *index
-	head     int // the oldest segment in use
-	used     int // segments in use, the tail's among them
-	runs     [][]run
-	group    *group
-	commits  groupCommit
-	spare    [][]byte // buffers of whole pieces, to be used again
-	lazy     lazy
-	writing  []record // on their way to flash
-	promised int64    // bytes that open entries may still write
-	flying   int64    // bytes handed to the writer and not yet on flash
-	room     int64    // bytes left in the tail's segment
-	damage   []Damage
-	poison   error
-	closing  bool
+	mu          sync.Mutex
+	round       chan struct{} // closed when the writer has written and compacted
+	busy        bool          // the writer is in a round
+	index       *index
+	head        int // the oldest segment in use
+	used        int // segments in use, including the tail's
+	runs        [][]run
+	group       *group
+	commits     groupCommit
+	freeBuffers [][]byte // buffers of full pieces for reuse
+	lazy        lazy
+	writing     []record // being written
+	reserved    int64    // bytes reserved for open entries
+	inFlight    int64    // bytes passed to the writer and not yet on flash
+	room        int64    // bytes left in the tail's segment
+	damage      []Damage
+	poison      error
+	closing     bool
 }
 
-// Open recovers the ring on flash, or formats a region that is all zeros. The
-// key has KeySize bytes. It fails with ErrKey or ErrForeign, leaving the
-// region as it was, where the ring is not one it can read.
+// Open recovers the ring on flash, or formats a region that is all zeros. key
+// has KeySize bytes. If the ring cannot be read, it fails with ErrKey or
+// ErrForeign and leaves the region unchanged.
 func Open(flash hal.Flash, key []byte, limits Limits) (*Spool, Recovery, error) {
 	k, err := newKeys(key)
 	if err != nil {
@@ -110,7 +110,7 @@ func openWith(flash hal.Flash, k *keys, limits Limits) (*Spool, Recovery, error)
 		stopped:  make(chan struct{}),
 		index:    newIndex(g),
 		runs:     make([][]run, g.count),
-		group:    newGroup(g.gather),
+		group:    newGroup(g.batchSize),
 		commits:  groupCommit{expected: 1},
 		lazy:     newLazy(),
 	}
@@ -122,8 +122,8 @@ func openWith(flash hal.Flash, k *keys, limits Limits) (*Spool, Recovery, error)
 	return s, recovery, nil
 }
 
-// Close makes what waits durable and stops the writer. Entries that are not
-// committed are lost.
+// Close flushes pending updates and stops the writer. Uncommitted entries are
+// lost.
 func (s *Spool) Close() error {
 	err := s.Sync(context.Background())
 	s.mu.Lock()
@@ -138,15 +138,16 @@ func (s *Spool) Close() error {
 	return err
 }
 
-// Poisoned is nil, or ErrPoisoned with its reason.
+// Poisoned returns ErrPoisoned with its cause after a failed write, else nil.
 func (s *Spool) Poisoned() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.poison
 }
 
-// usable is nil while something can be written. The caller holds mu.
-func (s *Spool) usable() error {
+// checkWritable returns an error if the spool is poisoned or closed. The caller
+// holds mu.
+func (s *Spool) checkWritable() error {
 	if s.poison != nil {
 		return s.poison
 	}
@@ -156,7 +157,8 @@ func (s *Spool) usable() error {
 	return nil
 }
 
-// flushNow has the group written as it is. The caller holds mu.
+// flushNow makes the writer write the current group at once. The caller holds
+// mu.
 func (s *Spool) flushNow() {
 	s.group.urgent = true
 	s.kick()
@@ -169,14 +171,14 @@ func (s *Spool) kick() {
 	}
 }
 
-// Note keeps a few bytes with a message, in place of those kept before. They
-// are durable with the next batch, after LazyDelay at the latest, or when Sync
+// Note stores a few bytes with a message, replacing the previous note. They are
+// durable with the next batch, after LazyDelay at the latest, or when Sync
 // returns.
 func (s *Spool) Note(id ID, note []byte) error {
 	if len(note) > MaxNote {
-		return fmt.Errorf("a note of %d bytes: %w", len(note), ErrTooLong)
+		return fmt.Errorf("note of %d bytes: %w", len(note), ErrTooLong)
 	}
-	return s.later(func() error {
+	return s.updateLazily(func() error {
 		m := s.index.messages[id]
 		if m == nil || m.state != queued {
 			return ErrNotFound
@@ -186,11 +188,10 @@ func (s *Spool) Note(id ID, note []byte) error {
 	})
 }
 
-// Remove ends a message's life at once; it stays so after a power cut once the
-// next batch is written, after LazyDelay or LazyRemovals at the latest, or when
-// Sync returns.
+// Remove removes a message. It is durable with the next batch, after LazyDelay
+// or LazyRemovals at the latest, or when Sync returns.
 func (s *Spool) Remove(id ID) error {
-	return s.later(func() error {
+	return s.updateLazily(func() error {
 		m := s.index.messages[id]
 		if m == nil || m.state != queued {
 			return ErrNotFound
@@ -202,18 +203,18 @@ func (s *Spool) Remove(id ID) error {
 	})
 }
 
-// SetMemo keeps a few bytes for the whole ring, as Note does for a message.
+// SetMemo stores a few bytes for the whole ring, as Note does for a message.
 func (s *Spool) SetMemo(memo []byte) error {
 	if len(memo) > MaxMemo {
-		return fmt.Errorf("a memo of %d bytes: %w", len(memo), ErrTooLong)
+		return fmt.Errorf("memo of %d bytes: %w", len(memo), ErrTooLong)
 	}
-	return s.later(func() error {
+	return s.updateLazily(func() error {
 		s.lazy.memo = append([]byte{}, memo...)
 		return nil
 	})
 }
 
-// Memo is the newest memo; nil where none was ever set.
+// Memo returns the newest memo, or nil if none was ever set.
 func (s *Spool) Memo() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,10 +227,10 @@ func (s *Spool) Memo() []byte {
 	return append([]byte{}, s.index.memo...)
 }
 
-func (s *Spool) later(do func() error) error {
+func (s *Spool) updateLazily(do func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.usable(); err != nil {
+	if err := s.checkWritable(); err != nil {
 		return err
 	}
 	if err := do(); err != nil {
@@ -247,10 +248,10 @@ func (s *Spool) later(do func() error) error {
 	return nil
 }
 
-// Sync returns once every note, removal and memo before it is durable.
+// Sync returns once all earlier notes, removals and memos are durable.
 func (s *Spool) Sync(ctx context.Context) error {
 	s.mu.Lock()
-	if err := s.usable(); err != nil {
+	if err := s.checkWritable(); err != nil {
 		s.mu.Unlock()
 		return err
 	}
@@ -261,6 +262,6 @@ func (s *Spool) Sync(ctx context.Context) error {
 	case <-g.done:
 		return g.err
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for the spool's flash: %w", ctx.Err())
+		return fmt.Errorf("waiting for the spool to flush: %w", ctx.Err())
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"sealpost/hal/simflash"
 )
 
-func TestALargeMessageSpansSegmentsAndComesBackWhole(t *testing.T) {
+func TestSpool_RestoresAMessageAcrossSegments(t *testing.T) {
 	flash := simflash.New(8<<20, 1)
 	s, _ := mustOpen(t, flash, Limits{})
-	w := newWorld()
+	w := newModel()
 	for _, size := range []int{0, 1, 32<<10 - 10, 3 << 20, 1} {
 		_, err := w.commit(s, 1, size)
 		must(t, err)
@@ -27,29 +27,29 @@ func TestALargeMessageSpansSegmentsAndComesBackWhole(t *testing.T) {
 	again, recovery := mustOpen(t, flash, Limits{})
 	must(t, w.check(again, ""))
 	if recovery.Messages != 5 || len(recovery.Damaged) != 0 {
-		t.Errorf("%+v", recovery)
+		t.Errorf("got %+v, want 5 messages and no damage", recovery)
 	}
 }
 
-func TestAnotherKeyIsRefusedInWordsAndDestroysNothing(t *testing.T) {
+func TestOpen_RejectsAnotherKey(t *testing.T) {
 	flash := simflash.New(testRing, 1)
 	s, _ := mustOpen(t, flash, Limits{})
-	w := newWorld()
+	w := newModel()
 	_, err := w.commit(s, 1, 100)
 	must(t, err)
 	must(t, s.Close())
 	before := flash.Counts().Writes
 	if _, _, err := Open(flash, bytes.Repeat([]byte{8}, KeySize), Limits{}); !errors.Is(err, ErrKey) {
-		t.Fatalf("another key: %v", err)
+		t.Fatalf("another key: got %v, want ErrKey", err)
 	}
 	if flash.Counts().Writes != before {
-		t.Error("the ring was written to under another key")
+		t.Error("Open wrote to the ring with another key")
 	}
 	again, _ := mustOpen(t, flash, Limits{})
 	must(t, w.check(again, ""))
 }
 
-func TestARegionWithSomethingElseInItIsNotFormatted(t *testing.T) {
+func TestOpen_RejectsForeignData(t *testing.T) {
 	flash := simflash.New(testRing, 1)
 	_, err := flash.WriteAt([]byte("somebody's photographs"), 300_000)
 	must(t, err)
@@ -57,18 +57,18 @@ func TestARegionWithSomethingElseInItIsNotFormatted(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	if _, _, err := Open(simflash.New(testRing/2, 1), testKey, Limits{}); err == nil {
-		t.Error("a region that is too small was taken")
+		t.Error("Open accepted a region that is too small")
 	}
 	if _, _, err := Open(simflash.New(testRing, 1), testKey[1:], Limits{}); err == nil {
-		t.Error("a short key was taken")
+		t.Error("Open accepted a short key")
 	}
 }
 
-func TestNotesRemovalsAndTheMemoAreDurableAfterTwoSecondsUnasked(t *testing.T) {
+func TestUpdates_AreDurableAfterLazyDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		flash := simflash.New(testRing, 1)
 		s, _ := mustOpen(t, flash, Limits{})
-		w := newWorld()
+		w := newModel()
 		kept, err := w.commit(s, 1, 10)
 		must(t, err)
 		dropped, err := w.commit(s, 1, 10)
@@ -78,16 +78,16 @@ func TestNotesRemovalsAndTheMemoAreDurableAfterTwoSecondsUnasked(t *testing.T) {
 		time.Sleep(LazyDelay + time.Millisecond)
 		synctest.Wait()
 		if n := flash.Counts().Flushes - before.Flushes; n != 1 {
-			t.Errorf("%d flushes", n)
+			t.Errorf("got %d flushes, want 1", n)
 		}
 		for after := range flash.PowerCut(1) {
 			again, _ := mustOpen(t, after, Limits{})
 			note, err := again.NoteOf(w.ids[kept])
 			if err != nil || string(note) != "try at noon" || string(again.Memo()) != "42 today" {
-				t.Errorf("note %q, %v, memo %q", note, err, again.Memo())
+				t.Errorf("got note %q, %v, memo %q", note, err, again.Memo())
 			}
 			if _, err := again.Message(w.ids[dropped]); !errors.Is(err, ErrNotFound) {
-				t.Errorf("the removed message: %v", err)
+				t.Errorf("removed message: got %v, want ErrNotFound", err)
 			}
 			must(t, again.Close())
 		}
@@ -95,10 +95,10 @@ func TestNotesRemovalsAndTheMemoAreDurableAfterTwoSecondsUnasked(t *testing.T) {
 	})
 }
 
-func TestAMessageGivenUpHalfwayLeavesNothing(t *testing.T) {
+func TestAbort_LeavesNothingBehind(t *testing.T) {
 	flash := simflash.New(testRing, 1)
 	s, _ := mustOpen(t, flash, Limits{})
-	w := newWorld()
+	w := newModel()
 	for range 10 {
 		e, err := s.Create(1, 0, []byte("x"))
 		must(t, err)
@@ -107,26 +107,26 @@ func TestAMessageGivenUpHalfwayLeavesNothing(t *testing.T) {
 		_, err = w.commit(s, 2, 10)
 		must(t, err)
 		e.Abort()
-		// The second is taken up after what the first left was cleaned up.
+		// The second Sync waits for the compaction after the first.
 		must(t, errors.Join(w.sync(s), w.sync(s)))
 		if _, err := e.Write([]byte("more")); err == nil {
-			t.Fatal("an aborted entry takes content")
+			t.Fatal("Write succeeded after Abort")
 		}
 	}
 	must(t, w.check(s, ""))
 	must(t, s.Close())
 	again, _ := mustOpen(t, flash, Limits{})
 	must(t, w.check(again, ""))
-	if again.promised != 0 || again.flying != 0 || len(again.index.clients) != 1 {
-		t.Errorf("promised %d, flying %d, clients %v", again.promised, again.flying, again.index.clients)
+	if again.reserved != 0 || again.inFlight != 0 || len(again.index.clients) != 1 {
+		t.Errorf("got %d reserved, %d in flight, clients %v", again.reserved, again.inFlight, again.index.clients)
 	}
 }
 
-func TestAFloodFromOneClientLeavesRoomForOthersAndTheRingEmptiesAgain(t *testing.T) {
+func TestShare_LimitsOneClient(t *testing.T) {
 	const share = 4 << 20
 	flash := simflash.New(8<<20, 1)
 	s, _ := mustOpen(t, flash, Limits{Share: share})
-	w := newWorld()
+	w := newModel()
 	var flood, others []string
 	for {
 		name, err := w.commit(s, 1, 30_000)
@@ -145,7 +145,7 @@ func TestAFloodFromOneClientLeavesRoomForOthersAndTheRingEmptiesAgain(t *testing
 		others = append(others, name)
 	}
 	if len(flood) < 120 || len(others) < 50 {
-		t.Errorf("%d of the flood and %d others", len(flood), len(others))
+		t.Errorf("got %d messages of the flood and %d others", len(flood), len(others))
 	}
 	for round := 0; len(flood)+len(others) > 0; round++ {
 		must(t, s.Close())
@@ -166,10 +166,10 @@ func TestAFloodFromOneClientLeavesRoomForOthersAndTheRingEmptiesAgain(t *testing
 	must(t, s.Close())
 }
 
-func TestAFullRingRecordsRemovalsThroughManyRestarts(t *testing.T) {
+func TestRemove_IsRecordedInAFullRing(t *testing.T) {
 	flash := simflash.New(testRing, 1)
 	s, _ := mustOpen(t, flash, Limits{})
-	w := newWorld()
+	w := newModel()
 	for {
 		if _, err := w.commit(s, 1, 3000); errors.Is(err, ErrFull) {
 			break
@@ -177,12 +177,12 @@ func TestAFullRingRecordsRemovalsThroughManyRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	total := len(w.answered)
+	total := len(w.committed)
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := range total {
 		name := ""
-		for n := range w.answered {
-			if !w.asked[n] {
+		for n := range w.committed {
+			if !w.removed[n] {
 				name = n
 				if random.IntN(3) == 0 {
 					break
@@ -198,14 +198,14 @@ func TestAFullRingRecordsRemovalsThroughManyRestarts(t *testing.T) {
 		}
 	}
 	if total < 50 {
-		t.Errorf("only %d fitted", total)
+		t.Errorf("got %d messages in the ring, want at least 50", total)
 	}
 }
 
-func TestOneBadSectorCostsOneMessage(t *testing.T) {
+func TestSpool_LosesOneMessageToABadSector(t *testing.T) {
 	flash := simflash.New(testRing, 1)
 	s, _ := mustOpen(t, flash, Limits{})
-	w := newWorld()
+	w := newModel()
 	for range 5 {
 		_, err := w.commit(s, 1, 9000)
 		must(t, err)
@@ -227,37 +227,37 @@ func TestOneBadSectorCostsOneMessage(t *testing.T) {
 	must(t, s.Close())
 }
 
-func TestABadSectorInAHeaderCostsNothing(t *testing.T) {
-	flash, w := simflash.New(testRing, 1), newWorld()
-	must(t, disturbed(flash, w, letters))
+func TestOpen_SurvivesABadSectorInAHeader(t *testing.T) {
+	flash, w := simflash.New(testRing, 1), newModel()
+	must(t, runUntilError(flash, w, smallMessages))
 	flash.FailReads(0, 1)
 	s, recovery := mustOpen(t, flash, Limits{})
 	must(t, w.check(s, ""))
 	if len(recovery.Damaged) == 0 {
-		t.Error("the bad sector was not reported")
+		t.Error("bad sector not reported")
 	}
 }
 
-func TestReadersGoOnWhenTheSpoolIsPoisoned(t *testing.T) {
+func TestSpool_IsReadableWhenPoisoned(t *testing.T) {
 	flash := simflash.New(testRing, 1)
 	s, _ := mustOpen(t, flash, Limits{})
-	w := newWorld()
+	w := newModel()
 	_, err := w.commit(s, 1, 5000)
 	must(t, err)
 	c := flash.Counts()
 	flash.At(c.Writes+c.Flushes+2, simflash.Failed)
 	if _, err := w.commit(s, 1, 5000); !errors.Is(err, ErrPoisoned) || !errors.Is(err, simflash.ErrIO) {
-		t.Errorf("the failed batch: %v", err)
+		t.Errorf("failed batch: got %v", err)
 	}
 	if _, err := s.Create(1, 1, nil); !errors.Is(err, ErrPoisoned) || !errors.Is(s.Poisoned(), ErrPoisoned) {
-		t.Errorf("after it: %v", err)
+		t.Errorf("next Create: got %v", err)
 	}
 	must(t, w.check(s, ""))
 }
 
-func TestACommitNobodyWaitsForIsTakenBack(t *testing.T) {
+func TestCommit_RemovesTheMessageWhenItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := mustOpen(t, slow{simflash.New(testRing, 1)}, Limits{})
+		s, _ := mustOpen(t, slowFlash{simflash.New(testRing, 1)}, Limits{})
 		e, err := s.Create(1, 3, nil)
 		must(t, err)
 		_, err = e.Write([]byte("abc"))
@@ -271,20 +271,20 @@ func TestACommitNobodyWaitsForIsTakenBack(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if _, err := s.Message(e.id); !errors.Is(err, ErrNotFound) {
-			t.Errorf("the message is there: %v", err)
+			t.Errorf("message: got %v, want ErrNotFound", err)
 		}
 		must(t, s.Close())
 	})
 }
 
-func TestARandomLifeAgreesWithAPlainMap(t *testing.T) {
+func TestSpool_AgreesWithTheModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	flash, w := simflash.New(testRing, 1), newWorld()
+	flash, w := simflash.New(testRing, 1), newModel()
 	s, _ := mustOpen(t, flash, Limits{})
 	for step := range 4000 {
 		live := []string{}
-		for name := range w.answered {
-			if !w.asked[name] {
+		for name := range w.committed {
+			if !w.removed[name] {
 				live = append(live, name)
 			}
 		}
@@ -311,23 +311,23 @@ func TestARandomLifeAgreesWithAPlainMap(t *testing.T) {
 	}
 }
 
-func TestReadingGivesEOFAndStopsAfterClose(t *testing.T) {
+func TestContent_ReadsToEOFAndFailsAfterClose(t *testing.T) {
 	s, _ := mustOpen(t, simflash.New(testRing, 1), Limits{})
-	w := newWorld()
+	w := newModel()
 	name, err := w.commit(s, 1, 40_000)
 	must(t, err)
 	r, err := s.Content(w.ids[name])
 	must(t, err)
 	if n, err := io.Copy(io.Discard, r); n != 40_000 || err != nil {
-		t.Errorf("%d bytes, %v", n, err)
+		t.Errorf("got %d bytes, %v, want 40000", n, err)
 	}
 	must(t, r.Close())
 	if _, err := r.Read(make([]byte, 1)); err == nil {
-		t.Error("a closed reader reads")
+		t.Error("Read succeeded after Close")
 	}
 }
 
-func TestACommitThatTheWriterDidNotSeeBeforeItStoppedFails(t *testing.T) {
+func TestCommit_FailsAfterTheWriterStopped(t *testing.T) {
 	s, _, err := Open(simflash.New(8<<20, 1), bytes.Repeat([]byte{1}, KeySize), Limits{})
 	if err != nil {
 		t.Fatal(err)
@@ -335,7 +335,7 @@ func TestACommitThatTheWriterDidNotSeeBeforeItStoppedFails(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The writer has taken its last group and has not yet said that it is done.
+	// The writer has taken its last group but has not ended its last round.
 	s.closing = false
 	e, err := s.Create(1, 1, nil)
 	if err != nil {
@@ -348,13 +348,13 @@ func TestACommitThatTheWriterDidNotSeeBeforeItStoppedFails(t *testing.T) {
 	}()
 	<-s.wake
 	s.closing = true
-	s.finished()
+	s.endRound()
 	if err := <-committed; !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestANoteOutlivesThatItsMessageIsMovedBehindIt(t *testing.T) {
+func TestNote_SurvivesTheMoveOfItsMessage(t *testing.T) {
 	flash := simflash.New(8<<20, 1)
 	put := func(s *Spool, size int) ID {
 		t.Helper()
@@ -385,7 +385,7 @@ func TestANoteOutlivesThatItsMessageIsMovedBehindIt(t *testing.T) {
 		case round > 5:
 			var note []byte
 			if note, err = s.NoteOf(kept); string(note) != "one recipient has it" {
-				t.Fatalf("restart %d: the note is %q, %v", round, note, err)
+				t.Fatalf("restart %d: got note %q, %v", round, note, err)
 			}
 		}
 		if err == nil {

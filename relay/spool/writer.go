@@ -7,57 +7,57 @@ import (
 	"time"
 )
 
-// Segments that stay free: messages leave two, notes one, so that there is
-// always one for removals and for moving what is old.
+// Segments that stay free: messages leave two, notes one, so that one is always
+// available for removals and compaction.
 const (
 	reserveForNotes    = 1
 	reserveForMessages = 2
 )
 
-// tail is where the next frame goes.
+// tail is the write position.
 type tail struct {
 	segment int
 	off     int64 // within the segment
 	run     run
 	begun   bool // the run's header is durable
 	counter uint32
-	epoch   uint64 // the highest ever used
-	ready   *run   // the header that lies durable in the next segment
+	epoch   uint64 // highest epoch ever used
+	ready   *run   // the durable header of the next segment, if any
 	buffer  []byte
 }
 
-// write is the writer: the only one that changes the flash.
+// write is the writer goroutine, the only one that changes the flash.
 func (s *Spool) write() {
 	defer close(s.stopped)
 	for range s.wake {
-		for g := s.take(); g != nil; g = s.take() {
-			s.settle(g, s.put(g.records))
+		for g := s.nextGroup(); g != nil; g = s.nextGroup() {
+			s.completeGroup(g, s.writeRecords(g.records))
 		}
-		s.clean()
-		if s.finished() {
+		s.compact()
+		if s.endRound() {
 			return
 		}
 	}
 }
 
-// finished ends a round, and tells whether it was the last.
-func (s *Spool) finished() bool {
+// endRound ends a round and reports whether it was the last.
+func (s *Spool) endRound() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.round)
 	s.round, s.busy = make(chan struct{}), false
 	if s.closing {
 		s.group.err = ErrClosed
-		close(s.group.taken)
+		close(s.group.closed)
 		close(s.group.done)
-		s.group = newGroup(s.geometry.gather)
+		s.group = newGroup(s.geometry.batchSize)
 	}
 	return s.closing
 }
 
-// awaitRound waits until the writer has written what waits and cleaned up
-// behind it, or has ended a round that had begun before. The caller holds mu,
-// which is let go meanwhile.
+// awaitRound waits until the writer has written the current group and
+// compacted, or has ended a round that began before. The caller holds mu, which
+// is released while waiting.
 func (s *Spool) awaitRound() {
 	round := s.round
 	s.flushNow()
@@ -66,87 +66,88 @@ func (s *Spool) awaitRound() {
 	s.mu.Lock()
 }
 
-// take begins a new group and gives the one before it, if that is due.
-func (s *Spool) take() *group {
+// nextGroup returns the current group and begins a new one, or returns nil if
+// it is not due.
+func (s *Spool) nextGroup() *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.busy = true
-	s.awaitCompany()
+	s.awaitCommits()
 	g := s.group
 	if !g.due(1) {
 		return nil
 	}
 	g.records = append(g.records, s.lazy.records()...)
-	s.writing, s.group = g.records, newGroup(s.geometry.gather)
-	close(g.taken)
+	s.writing, s.group = g.records, newGroup(s.geometry.batchSize)
+	close(g.closed)
 	return g
 }
 
-// awaitCompany waits for as many commits as there may be, or until none comes
-// for a while. The caller holds mu, which is let go meanwhile.
-func (s *Spool) awaitCompany() {
+// awaitCommits waits for the expected number of commits, or until none arrives
+// for commitWait. The caller holds mu, which is released while waiting.
+func (s *Spool) awaitCommits() {
 	g := s.group
 	if g.commits == 0 {
 		return
 	}
-	for alone := false; !alone && !g.due(s.commits.expected); {
+	for timedOut := false; !timedOut && !g.due(s.commits.expected); {
 		before := g.commits
 		s.mu.Unlock()
 		select {
 		case <-s.wake:
-		case <-time.After(groupWait):
-			alone = true
+		case <-time.After(commitWait):
+			timedOut = true
 		}
 		s.mu.Lock()
-		alone = alone && g.commits == before
+		timedOut = timedOut && g.commits == before
 	}
 	if !g.urgent && !g.full() {
 		s.commits.observe(g.commits)
 	}
 }
 
-func (s *Spool) settle(g *group, err error) {
+func (s *Spool) completeGroup(g *group, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flying -= g.bytes
+	s.inFlight -= g.bytes
 	s.writing = nil
-	s.keepBuffers(g.records)
+	s.recycleBuffers(g.records)
 	g.err, g.records = err, nil
 	close(g.done)
 }
 
-// put writes records frame by frame, each durable before the next begins.
-// ErrFull means that some found no room: those of messages are dropped, the
-// others wait again.
-func (s *Spool) put(records []record) error {
+// writeRecords writes records frame by frame, each durable before the next
+// begins. ErrFull means that some found no space: records of messages are
+// dropped, others are requeued.
+func (s *Spool) writeRecords(records []record) error {
 	var full error
 	for {
-		if records = s.wanted(records); len(records) == 0 {
+		if records = s.dropAbandoned(records); len(records) == 0 {
 			return full
 		}
 		if err := s.Poisoned(); err != nil {
 			return err
 		}
-		n := s.fit(records)
+		n := s.fitCount(records)
 		if n == 0 {
-			err := s.advance(records[0].reserve())
+			err := s.advanceSegment(records[0].minFree())
 			if errors.Is(err, ErrFull) {
 				full = err
-				s.postpone(&records[0])
+				s.requeue(&records[0])
 				records = records[1:]
 			} else if err != nil {
-				return s.fail(err)
+				return s.poisonWith(err)
 			}
 			continue
 		}
-		if err := s.putFrame(records[:n]); err != nil {
-			return s.fail(err)
+		if err := s.writeFrame(records[:n]); err != nil {
+			return s.poisonWith(err)
 		}
 		records = records[n:]
 	}
 }
 
-func (r *record) reserve() int {
+func (r *record) minFree() int {
 	switch r.kind {
 	case removedRecord:
 		return 0
@@ -159,8 +160,8 @@ func (r *record) reserve() int {
 	return reserveForMessages
 }
 
-// wanted leaves out the records of messages that were given up.
-func (s *Spool) wanted(records []record) []record {
+// dropAbandoned omits the records of aborted messages.
+func (s *Spool) dropAbandoned(records []record) []record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.DeleteFunc(records, func(r record) bool {
@@ -168,9 +169,9 @@ func (s *Spool) wanted(records []record) []record {
 	})
 }
 
-// postpone keeps what found no room: notes, removals and the memo for later.
-// A message is given up, and its Commit tells.
-func (s *Spool) postpone(r *record) {
+// requeue keeps a note, removal or memo that found no space for later. A
+// message is dropped, and its Commit fails.
+func (s *Spool) requeue(r *record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.index.messages[r.id]
@@ -192,8 +193,8 @@ func (s *Spool) postpone(r *record) {
 	}
 }
 
-// fit tells how many of the records one frame in the tail's segment can take.
-func (s *Spool) fit(records []record) int {
+// fitCount returns how many of the records fit one frame in the tail's segment.
+func (s *Spool) fitCount(records []record) int {
 	limit := s.geometry.segment - s.tail.off
 	if !s.tail.begun {
 		limit -= pageSize
@@ -208,9 +209,9 @@ func (s *Spool) fit(records []record) int {
 	return len(records)
 }
 
-// putFrame writes one frame and, when it is durable, takes it into the index.
-func (s *Spool) putFrame(records []record) error {
-	if err := s.begin(); err != nil {
+// writeFrame writes one frame and applies it to the index once it is durable.
+func (s *Spool) writeFrame(records []record) error {
+	if err := s.beginRun(); err != nil {
 		return err
 	}
 	at := int64(s.tail.segment)*s.geometry.segment + s.tail.off
@@ -219,7 +220,7 @@ func (s *Spool) putFrame(records []record) error {
 	if err := s.writeAt(data, at); err != nil {
 		return err
 	}
-	next, err := s.prepare()
+	next, err := s.prepareNextSegment()
 	if err != nil {
 		return err
 	}
@@ -238,13 +239,13 @@ func (s *Spool) putFrame(records []record) error {
 		}
 		s.index.apply(&records[i], at, i, pieces[i])
 	}
-	s.dropDead()
+	s.freeDeadSegments()
 	return nil
 }
 
-// begin makes the header of the tail's run durable: before that, nothing may
-// be sealed under its epoch.
-func (s *Spool) begin() error {
+// beginRun makes the header of the tail's run durable; nothing may be sealed
+// under its epoch before.
+func (s *Spool) beginRun() error {
 	if s.tail.begun {
 		return nil
 	}
@@ -255,7 +256,7 @@ func (s *Spool) begin() error {
 	if err := s.flush(); err != nil {
 		return err
 	}
-	s.enter(r)
+	s.enterRun(r)
 	return nil
 }
 
@@ -271,8 +272,8 @@ func (s *Spool) newRun(segment int, off int64) run {
 	}
 }
 
-// enter goes on behind a durable header.
-func (s *Spool) enter(r run) {
+// enterRun continues behind a durable header.
+func (s *Spool) enterRun(r run) {
 	s.tail.off = r.at%s.geometry.segment + pageSize
 	s.tail.run, s.tail.begun, s.tail.counter = r, true, 0
 	s.mu.Lock()
@@ -284,9 +285,9 @@ func (s *Spool) enter(r run) {
 	s.runs[s.tail.segment] = append(s.runs[s.tail.segment], r)
 }
 
-// prepare writes the header of the next segment, if that is free and has none
-// yet, so that the flush of a frame makes it durable too.
-func (s *Spool) prepare() (*run, error) {
+// prepareNextSegment writes the header of the next segment, if that is free and
+// has none yet. The flush of the current frame makes it durable.
+func (s *Spool) prepareNextSegment() (*run, error) {
 	if s.tail.ready != nil || s.free() == 0 {
 		return s.tail.ready, nil
 	}
@@ -294,15 +295,16 @@ func (s *Spool) prepare() (*run, error) {
 	return &r, s.writeAt(s.keys.headerPage(s.geometry, r), r.at)
 }
 
-// advance goes on to the next segment if more than reserve are free.
-func (s *Spool) advance(reserve int) error {
+// advanceSegment moves the tail to the next segment if more than minFree
+// segments are free.
+func (s *Spool) advanceSegment(reserve int) error {
 	if s.free() <= reserve {
 		return ErrFull
 	}
 	if s.tail.off < s.geometry.segment {
-		// The next segment's header may show the highest epoch; it is not
-		// overwritten before a higher one is durable here.
-		if err := s.begin(); err != nil {
+		// The next segment's header may have the highest epoch; it is not overwritten
+		// before a higher one is durable here.
+		if err := s.beginRun(); err != nil {
 			return err
 		}
 	}
@@ -313,9 +315,9 @@ func (s *Spool) advance(reserve int) error {
 	s.used++
 	s.mu.Unlock()
 	if ready == nil {
-		return s.begin()
+		return s.beginRun()
 	}
-	s.enter(*ready)
+	s.enterRun(*ready)
 	return nil
 }
 
@@ -339,9 +341,9 @@ func (s *Spool) flush() error {
 	return nil
 }
 
-// fail poisons the spool: after a failed write or flush nothing is known of
-// what the flash holds, so nothing more is promised.
-func (s *Spool) fail(err error) error {
+// poisonWith poisons the spool: after a failed write or flush the contents of
+// the flash are unknown, so nothing more is acknowledged.
+func (s *Spool) poisonWith(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.poison == nil {

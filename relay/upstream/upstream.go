@@ -1,8 +1,8 @@
-// Package upstream holds what all ways out of the box have in common: the
-// result of a delivery attempt and the words for one that could not be made.
+// Package upstream holds what all delivery methods share: the result of a
+// delivery, and the error of a delivery without a usable reply.
 //
-// It is values only. It must not know a protocol's commands or what becomes
-// of the message afterwards.
+// It holds values only. It must not know a protocol's commands or what becomes
+// of the message.
 package upstream
 
 import (
@@ -11,27 +11,27 @@ import (
 	"sealpost/relay/reply"
 )
 
-// Result is what the far side said to one message.
+// Result is the server's response to one message.
 type Result struct {
-	Answers    []reply.Reply // one for each recipient, in the envelope's order
-	Taken      bool          // the far side took the content for recipients answered 2yz
+	Replies    []reply.Reply // one for each recipient, in the envelope's order
+	Accepted   bool          // the server accepted the content for the recipients with a 2yz reply
 	Connection journal.Connection
-	Trustee    string // who needs the right to send as the sender; empty where nobody logged in
+	Trustee    string // the account that needs Send As permission; empty without a login
 }
 
-// Unavailable is the error of an attempt that nobody got an answer from that
-// counts: the message may be offered again later.
+// Unavailable is the error of a delivery without a usable reply. The message
+// may be offered again later.
 type Unavailable struct {
-	Status            reply.Status // what it says by RFC 3463, class 4
-	Reason            string       // for the technician: what is wrong and what to do
-	Answer            reply.Reply  // the far side's, where it refused to go on at all; else zero
-	DuringTransaction bool         // the server broke off over this message, after it was ready for mail
-	// Account tells that the fault is that of the message's account alone.
+	Status            reply.Status // enhanced status code for clients, class 4
+	Reason            string       // cause and advice, for people
+	ServerReply       reply.Reply  // reply with which the server rejected the session, or zero
+	DuringTransaction bool         // the connection was lost during this message's transaction
+	// Account is set if the fault concerns only the message's account.
 	Account bool
-	// Configuration tells that nothing will go out before somebody changes
-	// something, though no answer says so.
+	// Configuration is set if a configuration change is needed, although no reply
+	// says so.
 	Configuration bool
-	Code          fault.Code // of the fault, where it has one beside those in Err
+	Code          fault.Code // fault code, if not in Err
 	Err           error
 }
 
@@ -44,7 +44,7 @@ func (u *Unavailable) Error() string {
 
 func (u *Unavailable) Unwrap() error { return u.Err }
 
-// Reply is what a client hears in place of an answer from the far side.
-func (u *Unavailable) Reply() reply.Reply {
+// ClientReply returns the reply for the client.
+func (u *Unavailable) ClientReply() reply.Reply {
 	return reply.Reply{Code: 451, Status: u.Status, Text: u.Reason}
 }

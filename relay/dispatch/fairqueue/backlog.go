@@ -7,16 +7,16 @@ import (
 	"sealpost/relay/queue"
 )
 
-// LargeSize is from where on a message counts as large, in octets: large mail
-// never takes all connections, so that small mail passes a large scan.
+// LargeSize is the size from which a message counts as large, in octets. Large
+// mail never occupies all connections, so that small mail can overtake it.
 const LargeSize = 1 << 20
 
-// Backlog is the schedule of the mail in the spool: what is due, small and
-// large apart, and what waits for its time.
+// Backlog is the schedule of queued mail: due messages, small and large apart,
+// and messages that wait for their next attempt.
 type Backlog struct {
 	small, large *FairQueue[queue.Ticket]
 	later        delayed
-	accounts     map[queue.ID]string // as far as they are known and named
+	accounts     map[queue.ID]string // only known, non-empty ones
 	messages     map[string]int      // by account
 }
 
@@ -26,7 +26,7 @@ func NewBacklog() *Backlog {
 		accounts: make(map[queue.ID]string), messages: make(map[string]int)}
 }
 
-// SetAccount notes the account of a message; an empty name is none.
+// SetAccount records the account of a message; an empty name is ignored.
 func (b *Backlog) SetAccount(id queue.ID, account string) {
 	if account == "" || b.accounts[id] == account {
 		return
@@ -48,13 +48,13 @@ func (b *Backlog) ClearAccount(id queue.ID) {
 	}
 }
 
-// Account is that of SetAccount; empty where none is known.
+// Account returns the account set by SetAccount, or "".
 func (b *Backlog) Account(id queue.ID) string { return b.accounts[id] }
 
-// Messages is how many messages are known to be the account's.
+// Messages returns how many messages are known to belong to the account.
 func (b *Backlog) Messages(account string) int { return b.messages[account] }
 
-// Assigned is how many messages have a known account.
+// Assigned returns how many messages have a known account.
 func (b *Backlog) Assigned() int { return len(b.accounts) }
 
 // queueOf returns the queue for tickets of that size.
@@ -67,14 +67,15 @@ func (b *Backlog) queueOf(t queue.Ticket) *FairQueue[queue.Ticket] {
 
 func (b *Backlog) flow(t queue.Ticket) Flow { return Flow{t.Client, b.accounts[t.ID]} }
 
-// Push adds a ticket that is due at the end of its flow.
+// Push adds a due ticket to the end of its flow.
 func (b *Backlog) Push(t queue.Ticket) { b.queueOf(t).Push(b.flow(t), t) }
 
-// PushFront returns a ticket to the front of its flow, whose order it keeps.
+// PushFront returns a ticket to the front of its flow, which preserves the
+// order.
 func (b *Backlog) PushFront(t queue.Ticket) { b.queueOf(t).PushFront(b.flow(t), t) }
 
-// Pop takes the next ticket that is allowed to go: small mail first, unless
-// largeFirst. Large mail goes only where withLarge says so.
+// Pop removes and returns the next allowed ticket: small mail first, unless
+// largeFirst. Large mail is considered only if withLarge.
 func (b *Backlog) Pop(allowed func(queue.Ticket) bool, withLarge, largeFirst bool) (queue.Ticket, bool) {
 	if withLarge && largeFirst {
 		if t, found := b.large.Pop(allowed); found {
@@ -90,13 +91,13 @@ func (b *Backlog) Pop(allowed func(queue.Ticket) bool, withLarge, largeFirst boo
 	return queue.Ticket{}, false
 }
 
-// Due is how many messages wait for nothing but their turn.
+// Due returns how many messages may be sent now.
 func (b *Backlog) Due() int { return b.small.Len() + b.large.Len() }
 
-// Later is how many messages wait for their time.
+// Later returns how many messages wait for their next attempt.
 func (b *Backlog) Later() int { return len(b.later) }
 
-// NextDue is when the first message that waits for its time is due.
+// NextDue returns when the next waiting message is due.
 func (b *Backlog) NextDue() (due time.Time, found bool) {
 	if len(b.later) == 0 {
 		return time.Time{}, false
@@ -104,20 +105,20 @@ func (b *Backlog) NextDue() (due time.Time, found bool) {
 	return b.later[0].due, true
 }
 
-// Postpone keeps a ticket until it is due.
+// Postpone schedules a ticket for due.
 func (b *Backlog) Postpone(t queue.Ticket, due time.Time) {
 	heap.Push(&b.later, delayedTicket{t, due})
 }
 
-// Advance queues the tickets whose time has come by now.
+// Advance moves the tickets that are due at now into the queues.
 func (b *Backlog) Advance(now time.Time) {
 	for len(b.later) > 0 && !b.later[0].due.After(now) {
 		b.Push(heap.Pop(&b.later).(delayedTicket).ticket)
 	}
 }
 
-// TakeLater removes the wanted ones of the tickets that wait for their time, and
-// returns them in the order in which they would be due.
+// TakeLater removes the wanted tickets that are not yet due and returns them by
+// due time.
 func (b *Backlog) TakeLater(wanted func(queue.Ticket) bool) []queue.Ticket {
 	var taken []queue.Ticket
 	waiting := b.later
@@ -138,7 +139,7 @@ type delayedTicket struct {
 	due    time.Time
 }
 
-// delayed is a heap, the first one due at its root.
+// delayed is a heap ordered by due time.
 type delayed []delayedTicket
 
 // Len implements heap.Interface.

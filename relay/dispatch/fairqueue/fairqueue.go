@@ -1,24 +1,24 @@
-// Package fairqueue holds what waits to be sent, and in which order it goes
-// out: flow by flow in turn, so that a chatty client starves nobody, and small
-// mail past large.
+// Package fairqueue orders the messages that wait to be sent: flows take turns,
+// so that one busy client cannot starve the others, and small mail overtakes
+// large.
 //
 // It must not know replies, routes or when the server takes mail: its caller
-// says what may go. Nothing in it has a lock.
+// decides which values are allowed. Nothing in it has a lock.
 package fairqueue
 
 import "slices"
 
-// Flow is whose mail takes turns: a client's, and within that each account's,
-// so that an account which must wait holds up no other.
+// Flow identifies mail that keeps its order: one client's mail of one account.
+// A flow whose account must wait does not block the client's others.
 type Flow struct {
 	Client  uint64 // see queue.ClientOf
-	Account string // empty where it is not known, or there are none
+	Account string // empty if unknown, or if the upstream has no accounts
 }
 
-// FairQueue holds values flow by flow: each flow in its order, and the flows in
+// FairQueue holds values by flow: in order within a flow, and the flows in
 // turn.
 type FairQueue[T comparable] struct {
-	turns   []Flow // the next one first
+	turns   []Flow // next flow first
 	waiting map[Flow][]T
 	size    int
 }
@@ -26,10 +26,10 @@ type FairQueue[T comparable] struct {
 // New returns an empty queue.
 func New[T comparable]() *FairQueue[T] { return &FairQueue[T]{waiting: make(map[Flow][]T)} }
 
-// Len is how many values wait.
+// Len returns the number of values.
 func (q *FairQueue[T]) Len() int { return q.size }
 
-// Push adds a value at the end of its flow.
+// Push adds a value to the end of its flow.
 func (q *FairQueue[T]) Push(f Flow, value T) {
 	if len(q.waiting[f]) == 0 {
 		q.turns = append(q.turns, f)
@@ -46,8 +46,8 @@ func (q *FairQueue[T]) PushFront(f Flow, value T) {
 	waiting[0] = value
 }
 
-// Pop takes the first value of the first flow in turn whose first value is
-// allowed to go.
+// Pop removes and returns the first value of the next flow whose first value is
+// allowed.
 func (q *FairQueue[T]) Pop(allowed func(T) bool) (first T, found bool) {
 	turn := slices.IndexFunc(q.turns, func(f Flow) bool { return allowed(q.waiting[f][0]) })
 	if turn < 0 {
@@ -67,7 +67,7 @@ func (q *FairQueue[T]) Pop(allowed func(T) bool) (first T, found bool) {
 	return first, true
 }
 
-// Remove takes a value out of its flow, if it is there.
+// Remove removes a value from its flow, if present.
 func (q *FairQueue[T]) Remove(f Flow, value T) {
 	i := slices.Index(q.waiting[f], value)
 	if i < 0 {

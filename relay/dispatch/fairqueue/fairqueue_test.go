@@ -10,7 +10,7 @@ import (
 
 func all(int) bool { return true }
 
-// drain pops everything that is allowed to go.
+// drain pops every allowed value.
 func drain(q *FairQueue[int], allowed func(int) bool) []int {
 	var popped []int
 	for value, found := q.Pop(allowed); found; value, found = q.Pop(allowed) {
@@ -19,7 +19,7 @@ func drain(q *FairQueue[int], allowed func(int) bool) []int {
 	return popped
 }
 
-func TestFlowsTakeTurnsAndKeepTheirOrder(t *testing.T) {
+func TestFairQueue_AlternatesFlowsInOrder(t *testing.T) {
 	q := New[int]()
 	for value := range 4 {
 		q.Push(Flow{Client: 1}, value)
@@ -28,53 +28,53 @@ func TestFlowsTakeTurnsAndKeepTheirOrder(t *testing.T) {
 	q.Push(Flow{Client: 1, Account: "a"}, 20)
 	q.PushFront(Flow{Client: 1}, -1)
 	if got := drain(q, all); !slices.Equal(got, []int{-1, 10, 20, 0, 1, 2, 3}) || q.Len() != 0 {
-		t.Errorf("got %v, %d left", got, q.Len())
+		t.Errorf("got %v, Len %d", got, q.Len())
 	}
 }
 
-func TestAFlowThatMustWaitHoldsUpNoOther(t *testing.T) {
+func TestFairQueue_SkipsAFlowThatMustWait(t *testing.T) {
 	q := New[int]()
 	q.Push(Flow{Client: 1}, 1)
 	q.Push(Flow{Client: 1}, 2)
 	q.Push(Flow{Client: 2}, 4)
 	if got := drain(q, func(value int) bool { return value != 1 }); !slices.Equal(got, []int{4}) || q.Len() != 2 {
-		t.Errorf("got %v, %d left", got, q.Len())
+		t.Errorf("got %v, Len %d", got, q.Len())
 	}
 }
 
-func TestARemovedValueLeavesNoTurnBehind(t *testing.T) {
+func TestFairQueue_RemovesTheTurnOfARemovedValue(t *testing.T) {
 	q := New[int]()
 	q.Push(Flow{Client: 1}, 1)
 	q.Push(Flow{Client: 2}, 2)
 	q.Remove(Flow{Client: 1}, 1)
 	q.Remove(Flow{Client: 1}, 1)
 	if got := drain(q, all); !slices.Equal(got, []int{2}) || q.Len() != 0 {
-		t.Errorf("got %v, %d left", got, q.Len())
+		t.Errorf("got %v, Len %d", got, q.Len())
 	}
 }
 
-func TestTheBacklogKeepsTicketsUntilTheyAreDue(t *testing.T) {
+func TestBacklog_HoldsTicketsUntilDue(t *testing.T) {
 	b, now := NewBacklog(), time.Now()
 	for id := range queue.ID(4) {
 		b.Postpone(queue.Ticket{ID: id}, now.Add(time.Duration(4-id)*time.Minute))
 	}
 	if due, found := b.NextDue(); !found || due != now.Add(time.Minute) {
-		t.Errorf("the first is due at %s", due)
+		t.Errorf("NextDue: got %s, want in 1m", due)
 	}
 	b.Advance(now.Add(2 * time.Minute))
 	if b.Due() != 2 || b.Later() != 2 {
-		t.Errorf("%d due, %d later", b.Due(), b.Later())
+		t.Errorf("got %d due, %d later, want 2 and 2", b.Due(), b.Later())
 	}
 	taken := b.TakeLater(func(t queue.Ticket) bool { return t.ID == 0 })
 	if len(taken) != 1 || taken[0].ID != 0 || b.Later() != 1 {
-		t.Errorf("taken %v, %d later", taken, b.Later())
+		t.Errorf("TakeLater: got %v, %d later", taken, b.Later())
 	}
 	if due, _ := b.NextDue(); due != now.Add(3*time.Minute) {
-		t.Errorf("then one is due at %s", due)
+		t.Errorf("NextDue: got %s, want in 3m", due)
 	}
 }
 
-func TestTheBacklogSendsSmallMailFirstButNotForEver(t *testing.T) {
+func TestBacklog_PrefersSmallMail(t *testing.T) {
 	small, large := queue.Ticket{ID: 1, Size: LargeSize - 1}, queue.Ticket{ID: 2, Size: LargeSize}
 	anything := func(queue.Ticket) bool { return true }
 	for _, c := range []struct {
@@ -85,15 +85,15 @@ func TestTheBacklogSendsSmallMailFirstButNotForEver(t *testing.T) {
 		b.Push(large)
 		b.Push(small)
 		if got, found := b.Pop(anything, c.withLarge, c.largeFirst); !found || got.ID != c.first {
-			t.Errorf("%+v: got %d", c, got.ID)
+			t.Errorf("%+v: got ticket %d", c, got.ID)
 		}
 		if _, found := b.Pop(anything, c.withLarge, c.largeFirst); found != c.withLarge {
-			t.Errorf("%+v: another: %v", c, found)
+			t.Errorf("%+v: second Pop: got found %v", c, found)
 		}
 	}
 }
 
-func TestTheBacklogCountsMessagesByAccount(t *testing.T) {
+func TestBacklog_CountsMessagesByAccount(t *testing.T) {
 	b := NewBacklog()
 	b.SetAccount(1, "a")
 	b.SetAccount(1, "a")
@@ -101,12 +101,12 @@ func TestTheBacklogCountsMessagesByAccount(t *testing.T) {
 	b.SetAccount(2, "b")
 	b.SetAccount(3, "")
 	if b.Messages("a") != 1 || b.Messages("b") != 1 || b.Assigned() != 2 || b.Account(2) != "b" {
-		t.Errorf("%d of a, %d of b, %d in all", b.Messages("a"), b.Messages("b"), b.Assigned())
+		t.Errorf("got %d of a, %d of b, %d in total, want 1, 1 and 2", b.Messages("a"), b.Messages("b"), b.Assigned())
 	}
 	b.ClearAccount(1)
 	b.ClearAccount(2)
 	b.ClearAccount(3)
 	if b.Assigned() != 0 || len(b.messages) != 0 {
-		t.Errorf("left: %v, %v", b.accounts, b.messages)
+		t.Errorf("got %v, %v, want empty", b.accounts, b.messages)
 	}
 }

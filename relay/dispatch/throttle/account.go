@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// Account counts what is sent for one mailbox, or for all mail where the
-// upstream knows no mailboxes, and says whether more may be sent. Replies that
-// ask to slow down lower its limits; they rise again step by step.
+// Account counts what is sent for one mailbox, or for all mail if the upstream
+// has no accounts, and decides whether more may be sent. Replies that ask to
+// slow down lower its limits, which then rise step by step.
 type Account struct {
-	Name    string // empty where the upstream knows no accounts
+	Name    string // empty if the upstream has no accounts
 	Breaker *Breaker
 
 	limits      Limits
 	connections adaptiveLimit
 	rate        adaptiveLimit
-	sending     int    // messages that are being sent
-	recent      window // messages that were sent
+	inFlight    int    // messages being sent
+	recent      window // messages sent
 	day         window // recipients
 	unsaved     int    // recipients since Throttle.Memo
 }
 
-// newAccount counts messages over one slot more than the rate is given for: the
-// oldest slot is over only in part.
+// newAccount counts messages over one slot more than the rate's period, because
+// the oldest slot has passed only in part.
 func newAccount(name string, limits Limits, retry Pauses) *Account {
 	const slots = 60
 	return &Account{Name: name, Breaker: NewBreaker(retry), limits: limits,
@@ -31,23 +31,22 @@ func newAccount(name string, limits Limits, retry Pauses) *Account {
 }
 
 const (
-	// recoveryStep is how long an adaptive limit stays before it rises.
+	// recoveryStep is the time after which an adaptive limit rises.
 	recoveryStep = 10 * time.Minute
-	// unlimited is where an adaptive limit is lifted.
+	// unlimited is the value from which an adaptive limit no longer applies.
 	unlimited = 10_000
 )
 
-// adaptiveLimit is a limit that a reply of the server lowered; a zero Limit is
-// none.
+// adaptiveLimit is a limit lowered by a server's reply; Limit 0 means none.
 type adaptiveLimit struct {
 	Limit int       `json:"limit,omitempty"`
 	Since time.Time `json:"since,omitzero"`
 }
 
-// at is the limit at that time, which rises by half with each step. configured
-// is the limit of the configuration; 0 is none.
+// at returns the limit at now. It rises by half with each step, up to the
+// configured limit (0 = none).
 func (l adaptiveLimit) at(now time.Time, configured int) int {
-	// A Since in the future was noted by a clock set wrong.
+	// A Since in the future was stored while the clock was wrong.
 	if l.Limit == 0 || l.Since.Sub(now) > recoveryStep {
 		return configured
 	}
@@ -64,19 +63,18 @@ func (l adaptiveLimit) at(now time.Time, configured int) int {
 	return limit
 }
 
-// Slots is how many attempts may run at once.
+// Slots returns how many attempts may run at once.
 func (a *Account) Slots(now time.Time) int {
 	return max(1, a.connections.at(now, cmp.Or(a.limits.PerAccount, a.limits.Connections)))
 }
 
 // Allows reports whether one more attempt may begin now.
 func (a *Account) Allows(now time.Time) bool {
-	return a.Breaker.Allows(now) && a.sending < a.Slots(now) && a.LimitedFor(now) == 0
+	return a.Breaker.Allows(now) && a.inFlight < a.Slots(now) && a.LimitedFor(now) == 0
 }
 
-// RetryAfter is how long it takes until one more attempt may begin, by the
-// limits and the breaker; 0 where nothing but the end of another attempt is to
-// be waited for.
+// RetryAfter returns how long the limits and the breaker delay the next
+// attempt; 0 if at most the end of another attempt is needed.
 func (a *Account) RetryAfter(now time.Time) time.Duration {
 	if a.Breaker.Held() {
 		return max(a.LimitedFor(now), a.Breaker.until.Sub(now))
@@ -84,12 +82,12 @@ func (a *Account) RetryAfter(now time.Time) time.Duration {
 	return a.LimitedFor(now)
 }
 
-// LimitedFor is how long it takes until the limits of rate and day let one more
-// message through. The server counts a message at some time while it is being
-// sent: so it counts here for that long, and then from its end on.
+// LimitedFor returns how long the limits of rate and day delay the next
+// message. The server counts a message at some time during its transaction, so
+// it counts here during the transaction and from its end on.
 func (a *Account) LimitedFor(now time.Time) time.Duration {
 	if limit := a.rate.at(now, a.limits.Rate.Messages); limit > 0 && a.sent(now) >= limit {
-		// Where only messages being sent count, the end of one wakes the caller.
+		// If only messages in flight count, the end of one wakes the caller.
 		return cmp.Or(a.recent.retryAfter(now), time.Second)
 	}
 	if a.limits.PerDay > 0 && a.day.total(now) >= a.limits.PerDay {
@@ -98,43 +96,44 @@ func (a *Account) LimitedFor(now time.Time) time.Duration {
 	return 0
 }
 
-// sent is how many messages count against the rate.
-func (a *Account) sent(now time.Time) int { return a.recent.total(now) + a.sending }
+// sent returns how many messages count against the rate.
+func (a *Account) sent(now time.Time) int { return a.recent.total(now) + a.inFlight }
 
-// Begin counts a message whose attempt begins.
-func (a *Account) Begin() { a.sending++ }
+// Begin counts a message whose attempt starts.
+func (a *Account) Begin() { a.inFlight++ }
 
 // End counts a message whose attempt has ended.
 func (a *Account) End(now time.Time) {
-	a.sending--
+	a.inFlight--
 	a.recent.add(now, 1)
 }
 
-// Cancel undoes Begin where the server never heard of the message.
-func (a *Account) Cancel() { a.sending-- }
+// Cancel undoes Begin for a message that was never offered to the server.
+func (a *Account) Cancel() { a.inFlight-- }
 
-// AddRecipients counts the recipients of a message that is being sent.
+// AddRecipients counts the recipients of a message being sent.
 func (a *Account) AddRecipients(now time.Time, n int) {
 	a.day.add(now, n)
 	a.unsaved += n
 }
 
-// SubtractRecipients undoes AddRecipients of that time where the server never
-// heard of the message.
+// SubtractRecipients undoes AddRecipients at that time for a message that was
+// never offered to the server.
 func (a *Account) SubtractRecipients(at time.Time, n int) { a.day.subtract(at, n) }
 
-// TooManyConnections lowers the limit below the connections in use.
+// TooManyConnections lowers the connection limit below the connections in use.
 func (a *Account) TooManyConnections(now time.Time) {
-	a.connections = adaptiveLimit{max(1, min(a.sending, a.Slots(now))-1), now}
+	a.connections = adaptiveLimit{max(1, min(a.inFlight, a.Slots(now))-1), now}
 }
 
-// SlowDown halves the rate at which messages were sent lately.
+// SlowDown lowers the rate limit to half the recent rate.
 func (a *Account) SlowDown(now time.Time) {
-	const least = 10
-	a.rate = adaptiveLimit{max(least, a.sent(now)/2), now}
+	const minRate = 10
+	a.rate = adaptiveLimit{max(minRate, a.sent(now)/2), now}
 }
 
-// inUse reports whether the account counts anything, is limited or held back.
+// inUse reports whether the account has counts, lowered limits or a tripped
+// breaker.
 func (a *Account) inUse(now time.Time) bool {
-	return a.Breaker.Held() || a.sending+a.recent.total(now)+a.day.total(now)+a.connections.Limit+a.rate.Limit > 0
+	return a.Breaker.Held() || a.inFlight+a.recent.total(now)+a.day.total(now)+a.connections.Limit+a.rate.Limit > 0
 }

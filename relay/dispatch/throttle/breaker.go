@@ -8,62 +8,61 @@ import (
 	"sealpost/relay/report"
 )
 
-// Unreachable is the kind of fault of a server that gave no usable reply.
+// Unreachable is the kind of fault of a server without a usable reply.
 const Unreachable report.Kind = "unreachable"
 
-// Pauses bounds the pause between two attempts, which doubles with each
-// failure.
+// Pauses bounds the exponential backoff between two attempts.
 type Pauses struct {
 	First   time.Duration // after the first failure
-	Longest time.Duration // however many failures there were
+	Longest time.Duration // upper bound
 }
 
-// After is the pause after so many earlier failures in a row. Jitter of a fifth
-// either way keeps boxes that lost the same host from coming back in step.
+// After returns the pause after that many failures in a row. A jitter of ±20 %
+// keeps boxes that lost the same host from retrying in step.
 func (p Pauses) After(failures int) time.Duration {
-	length := p.Longest
+	pause := p.Longest
 	if failures < 16 {
-		length = min(p.Longest, p.First<<failures)
+		pause = min(p.Longest, p.First<<failures)
 	}
-	length = max(length, p.First)
-	return length*4/5 + rand.N(length*2/5+1)
+	pause = max(pause, p.First)
+	return pause*4/5 + rand.N(pause*2/5+1)
 }
 
-// Breaker is the circuit breaker of a route or of one account: it holds mail
-// back while the server takes none. When the pause is over one attempt, the
-// probe, goes out alone; its reply resets the breaker or trips it again.
+// Breaker is the circuit breaker of a route or an account: it holds mail back
+// while the server takes none. After the pause a single attempt, the probe, is
+// sent; its reply resets the breaker or trips it again.
 //
-// A Breaker has no lock of its own.
+// A Breaker has no lock.
 type Breaker struct {
 	retry    Pauses
-	kind     report.Kind // why mail is held back; empty while it is not
-	blocked  bool        // held back until Unblock, whatever the server says
+	kind     report.Kind // why mail is held back; empty if it is not
+	blocked  bool        // held back until Unblock, regardless of replies
 	reason   string
 	code     fault.Code
 	since    time.Time
 	until    time.Time
 	failures int // in a row
-	probe    any // the attempt that goes out alone; nil where none does
+	probe    any // the attempt sent as probe; nil if none
 
-	taken    int64            // messages that the server took, ever
-	suspects map[string]int64 // taken, by message, when it first met a fault that would trip the breaker
+	accepted int64            // messages that the server accepted so far
+	suspects map[string]int64 // accepted, by message, at its first fault that would trip the breaker
 }
 
-// NewBreaker returns a breaker that holds nothing back.
+// NewBreaker returns a breaker in the reset state.
 func NewBreaker(retry Pauses) *Breaker {
 	return &Breaker{retry: retry, suspects: make(map[string]int64)}
 }
 
-// Hold says why mail is held back.
+// Hold describes why mail is held back.
 type Hold struct {
 	Kind   report.Kind
-	Reason string     // in words, for people
-	Code   fault.Code // of the fault, where it has one
+	Reason string     // for people
+	Code   fault.Code // fault code, if any
 	Since  time.Time
-	Until  time.Time // when the server is asked again
+	Until  time.Time // when the next probe is sent
 }
 
-// Hold says why mail is held back; it is zero while none is.
+// Hold returns why mail is held back, or the zero Hold.
 func (b *Breaker) Hold() Hold {
 	if !b.Held() {
 		return Hold{}
@@ -77,7 +76,7 @@ func (b *Breaker) Held() bool { return b.kind != "" }
 // Blocked reports whether mail is held back until Unblock.
 func (b *Breaker) Blocked() bool { return b.blocked }
 
-// Allows reports whether an attempt may begin now, be it as the probe.
+// Allows reports whether an attempt may begin now, as the probe or otherwise.
 func (b *Breaker) Allows(now time.Time) bool {
 	return !b.Held() || !b.blocked && b.probe == nil && !now.Before(b.until)
 }
@@ -92,54 +91,55 @@ func (b *Breaker) RetryAfter(now time.Time, longest time.Duration) time.Duration
 	return min(longest, max(b.until.Sub(now), 0)+time.Millisecond)
 }
 
-// Begin notes an attempt that begins: the probe, where mail is held back. The
-// attempt may be any comparable value; End takes the same.
+// Begin records the start of an attempt, which is the probe while mail is held
+// back. attempt is any comparable value; End takes the same.
 func (b *Breaker) Begin(attempt any) {
 	if b.Held() {
 		b.probe = attempt
 	}
 }
 
-// End notes that an attempt has ended. Another may be the probe then.
+// End records the end of an attempt. If it was the probe, another may be sent.
 func (b *Breaker) End(attempt any) {
 	if b.probe == attempt {
 		b.probe = nil
 	}
 }
 
-// Succeeded resets the breaker after an attempt with a usable reply; taken says
-// whether the server took the message. It reports whether mail was held back
-// until now.
-func (b *Breaker) Succeeded(taken bool) (resumed bool) {
-	if taken {
-		b.taken++
+// Succeeded resets the breaker after a usable reply; accepted reports whether
+// the server accepted the message. It returns whether mail was held back until
+// now.
+func (b *Breaker) Succeeded(accepted bool) (resumed bool) {
+	if accepted {
+		b.accepted++
 	}
 	return b.Reset()
 }
 
-// IsMessageFault reports whether a fault that would trip the breaker is the
-// message's own: it met such a fault before, and the server took other messages
-// since. The message is known by any name that is its own.
+// IsMessageFault reports whether a fault that would trip the breaker is caused
+// by message id alone: it met such a fault before, and the server accepted
+// other messages since.
 func (b *Breaker) IsMessageFault(id string) bool {
 	const maxSuspects = 1000
 	if b.Held() {
 		return false
 	}
-	if before, known := b.suspects[id]; known {
-		return b.taken > before
+	if acceptedThen, known := b.suspects[id]; known {
+		return b.accepted > acceptedThen
 	}
 	if len(b.suspects) == maxSuspects {
 		clear(b.suspects)
 	}
-	b.suspects[id] = b.taken
+	b.suspects[id] = b.accepted
 	return false
 }
 
-// Forget drops what IsMessageFault knows of a message that is done with.
+// Forget drops what IsMessageFault recorded for a finished message.
 func (b *Breaker) Forget(id string) { delete(b.suspects, id) }
 
-// pauses bounds the pauses for a kind of fault. Trying to reach a host costs
-// little; asking one that refused costs its goodwill.
+// pauses returns the backoff for a kind of fault. Reconnecting to an
+// unreachable host is harmless; repeating a refused request harms the site's
+// reputation.
 func (b *Breaker) pauses(kind report.Kind) Pauses {
 	first, longest := b.retry.First, b.retry.Longest
 	switch kind {
@@ -153,11 +153,11 @@ func (b *Breaker) pauses(kind report.Kind) Pauses {
 	return Pauses{longest, longest}
 }
 
-// Trip holds mail back, or holds it back for longer, after an attempt that
-// began at that time. Of the attempts that were under way when mail was first
-// held back only one counts, so that the pause does not grow with the number of
-// connections. It reports whether the reason is a new one.
-func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string, code fault.Code) (news bool) {
+// Trip holds mail back, or extends that, after an attempt that began at begun.
+// Attempts that were in progress when the breaker tripped count only once, so
+// that the pause does not grow with the number of connections. It returns
+// whether the reason changed.
+func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string, code fault.Code) (changed bool) {
 	failures := b.failures
 	if kind != b.kind {
 		failures = 0
@@ -169,13 +169,12 @@ func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string, co
 	if !b.Held() {
 		b.since = now
 	}
-	news = kind != b.kind || reason != b.reason
+	changed = kind != b.kind || reason != b.reason
 	b.kind, b.reason, b.code, b.until, b.failures = kind, reason, code, until, failures+1
-	return news
+	return changed
 }
 
-// Reset lets mail through again. It reports whether mail was held back until
-// now.
+// Reset lets mail through. It returns whether mail was held back until now.
 func (b *Breaker) Reset() (resumed bool) {
 	resumed = b.Held()
 	b.kind, b.reason, b.code, b.failures, b.probe = "", "", "", 0, nil
@@ -185,12 +184,12 @@ func (b *Breaker) Reset() (resumed bool) {
 // ProbeNow ends the pause before the next probe.
 func (b *Breaker) ProbeNow(now time.Time) { b.until = now }
 
-// Block holds mail back until Unblock, whatever the server says.
+// Block holds mail back until Unblock, regardless of replies.
 func (b *Breaker) Block(now time.Time, kind report.Kind, reason string) {
 	b.blocked, b.kind, b.reason, b.code, b.since = true, kind, reason, "", now
 }
 
-// Unblock ends Block, and lets mail through.
+// Unblock ends Block and lets mail through.
 func (b *Breaker) Unblock() {
 	b.blocked = false
 	b.Reset()

@@ -16,21 +16,21 @@ import (
 	"time"
 )
 
-// Limits are the server's, as far as they are known beforehand; 0 is none.
+// Limits are the server's known limits; 0 means none.
 type Limits struct {
-	Connections int  // at once, in all
-	PerAccount  int  // of them for one account
-	Rate        Rate // of one account
-	PerDay      int  // recipients of one account in 24 hours
+	Connections int  // concurrent, in total
+	PerAccount  int  // concurrent, for one account
+	Rate        Rate // for one account
+	PerDay      int  // recipients in 24 hours, for one account
 }
 
-// Rate is so many messages in any period of that length.
+// Rate is a number of messages in any period of length Per.
 type Rate struct {
 	Messages int
-	Per      time.Duration // 0 is a minute
+	Per      time.Duration // 0 means one minute
 }
 
-// Throttle keeps the accounts that messages count against.
+// Throttle holds the accounts that messages count against.
 type Throttle struct {
 	limits   Limits
 	retry    Pauses
@@ -38,20 +38,20 @@ type Throttle struct {
 	accounts map[string]*Account
 }
 
-// New returns a throttle that has counted nothing. retry is for the breakers of
-// its accounts; maxMemo bounds what Memo returns, in octets.
+// New returns a throttle without counts. retry applies to the breakers of its
+// accounts; maxMemo limits the result of Memo, in octets.
 func New(limits Limits, retry Pauses, maxMemo int) *Throttle {
 	return &Throttle{limits: limits, retry: retry, maxMemo: maxMemo, accounts: make(map[string]*Account)}
 }
 
-// maxAccounts are kept at once; any more share the account without a name.
+// maxAccounts is how many accounts are tracked; any others share the account
+// named "".
 const maxAccounts = 64
 
-// Account returns the account of that name, which stays as long as it counts
-// anything.
+// Account returns the account of that name. It is kept while it is in use.
 func (t *Throttle) Account(name string, now time.Time) *Account {
-	if known := t.accounts[name]; known != nil {
-		return known
+	if existing := t.accounts[name]; existing != nil {
+		return existing
 	}
 	if name != "" && len(t.accounts) >= maxAccounts {
 		maps.DeleteFunc(t.accounts, func(_ string, a *Account) bool { return !a.inUse(now) })
@@ -63,15 +63,15 @@ func (t *Throttle) Account(name string, now time.Time) *Account {
 	return t.accounts[name]
 }
 
-// Forget drops what the breaker of that account knows of a message.
+// Forget drops what the account's breaker recorded for a message.
 func (t *Throttle) Forget(account, id string) {
-	if known := t.accounts[account]; known != nil {
-		known.Breaker.Forget(id)
+	if existing := t.accounts[account]; existing != nil {
+		existing.Breaker.Forget(id)
 	}
 }
 
-// Slots is how many attempts may run at once: what the accounts in use allow
-// together.
+// Slots returns how many attempts may run at once: the sum of the accounts in
+// use, up to the limit of the route.
 func (t *Throttle) Slots(now time.Time) int {
 	slots := 0
 	for _, a := range t.accounts {
@@ -85,8 +85,8 @@ func (t *Throttle) Slots(now time.Time) int {
 	return min(slots, max(1, t.limits.Connections))
 }
 
-// RetryAfter is how long it takes until the next account that is limited or
-// held back may send; 0 where none is.
+// RetryAfter returns how long until the next limited or held account may send;
+// 0 if there is none.
 func (t *Throttle) RetryAfter(now time.Time) time.Duration {
 	first := time.Duration(0)
 	for _, a := range t.accounts {
@@ -97,7 +97,7 @@ func (t *Throttle) RetryAfter(now time.Time) time.Duration {
 	return first
 }
 
-// Held returns the accounts whose mail is held back, by their names.
+// Held returns the accounts whose mail is held back, sorted by name.
 func (t *Throttle) Held() []*Account {
 	var held []*Account
 	for _, name := range slices.Sorted(maps.Keys(t.accounts)) {
@@ -108,7 +108,7 @@ func (t *Throttle) Held() []*Account {
 	return held
 }
 
-// Recipients is how many recipients were counted in the last 24 hours.
+// Recipients returns the number of recipients counted in the last 24 hours.
 func (t *Throttle) Recipients(now time.Time) int {
 	total := 0
 	for _, a := range t.accounts {
@@ -117,7 +117,7 @@ func (t *Throttle) Recipients(now time.Time) int {
 	return total
 }
 
-// memo is what of an account must outlive a restart.
+// memo is the state of an account that must survive a restart.
 type memo struct {
 	Connections adaptiveLimit `json:"connections,omitzero"`
 	Rate        adaptiveLimit `json:"rate,omitzero"`
@@ -125,7 +125,7 @@ type memo struct {
 }
 
 // MemoDue reports whether enough was counted since the last Memo to write a new
-// one. Without a limit for the day nobody needs the counts, and flash is spared.
+// one. Without a daily limit the counts are not needed, which spares the flash.
 func (t *Throttle) MemoDue() bool {
 	for _, a := range t.accounts {
 		if t.limits.PerDay > 0 && a.unsaved > t.limits.PerDay/100 {
@@ -146,9 +146,9 @@ func (t *Throttle) MemoNeeded() bool {
 	return false
 }
 
-// Memo is what must outlive a restart, in JSON, for Restore: the accounts with
-// the most recipients first, as many as fit. Those that do not fit count as
-// saved too: another memo could not hold them either.
+// Memo returns the state that must survive a restart as JSON for Restore:
+// accounts with the most recipients first, as many as fit. Accounts that do not
+// fit count as saved too, because another memo could not hold them either.
 func (t *Throttle) Memo(now time.Time) []byte {
 	names := slices.SortedFunc(maps.Keys(t.accounts), func(a, b string) int {
 		return cmp.Or(t.accounts[b].day.total(now)-t.accounts[a].day.total(now), cmp.Compare(a, b))
@@ -156,7 +156,7 @@ func (t *Throttle) Memo(now time.Time) []byte {
 	for _, a := range t.accounts {
 		a.unsaved = 0
 	}
-	memos, saved := make(map[string]memo), []byte(nil)
+	memos, largest := make(map[string]memo), []byte(nil)
 	for _, name := range names {
 		a := t.accounts[name]
 		memos[name] = memo{a.connections, a.rate, a.day}
@@ -164,13 +164,13 @@ func (t *Throttle) Memo(now time.Time) []byte {
 		if err != nil || len(text) > t.maxMemo {
 			break
 		}
-		saved = text
+		largest = text
 	}
-	return saved
+	return largest
 }
 
-// Restore takes up the memo of an earlier run. Accounts that cannot be read
-// begin at zero.
+// Restore loads the memo of an earlier run. Accounts that cannot be read start
+// at zero.
 func (t *Throttle) Restore(text []byte, now time.Time) {
 	var memos map[string]memo
 	if len(text) == 0 || json.Unmarshal(text, &memos) != nil {

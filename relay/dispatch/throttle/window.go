@@ -2,15 +2,15 @@ package throttle
 
 import "time"
 
-// window counts over the last len(Counts) slots of time.
+// window counts events over the last len(Counts) time slots.
 type window struct {
 	Slot   time.Duration `json:"slot"`
 	Last   int64         `json:"last"` // the slot of the last count, in slots since 1970
 	Counts []int         `json:"counts"`
 }
 
-// advance clears the slots that have passed. Where the clock was set back by
-// more than the window, everything counted so far moves to the current slot.
+// advance clears the slots that have passed. If the clock was set back by more
+// than the window, all counts move to the current slot.
 func (w *window) advance(now time.Time) {
 	slot, size := now.UnixNano()/int64(w.Slot), int64(len(w.Counts))
 	if slot+size < w.Last {
@@ -31,7 +31,7 @@ func (w *window) add(now time.Time, n int) {
 	w.Counts[w.Last%int64(len(w.Counts))] += n
 }
 
-// subtract undoes an add of that time, unless its slot has passed.
+// subtract undoes an add at that time, unless its slot has passed.
 func (w *window) subtract(at time.Time, n int) {
 	slot, size := at.UnixNano()/int64(w.Slot), int64(len(w.Counts))
 	if slot <= w.Last && slot > w.Last-size {
@@ -48,7 +48,7 @@ func (w *window) total(now time.Time) int {
 	return total
 }
 
-// retryAfter is how long it takes until the oldest count leaves the window.
+// retryAfter returns how long until the oldest count leaves the window.
 func (w *window) retryAfter(now time.Time) time.Duration {
 	w.advance(now)
 	size := int64(len(w.Counts))

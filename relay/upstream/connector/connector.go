@@ -1,10 +1,10 @@
-// Package connector is the way out by an Exchange Online connector: port 25 of
+// Package connector delivers through an Exchange Online connector: port 25 of
 // the tenant's MX host, STARTTLS, and a client certificate by which Exchange
-// Online knows whose mail it is.
+// Online identifies the tenant.
 //
-// It knows connections, TLS and what Exchange Online wants to be shown. It
-// must not know where the key lives, what becomes of a message that was
-// refused, or who the LAN clients are.
+// It knows connections, TLS and what Exchange Online requires. It must not know
+// where the key is stored, what becomes of a refused message, or who the LAN
+// clients are.
 package connector
 
 import (
@@ -29,10 +29,10 @@ import (
 	"sealpost/relay/upstream/transport"
 )
 
-// Identity is what the box shows to Exchange Online.
+// Identity is the client certificate for Exchange Online.
 type Identity struct {
 	Chain [][]byte      // DER, leaf first; the whole chain is sent
-	Key   crypto.Signer // the leaf's
+	Key   crypto.Signer // the leaf's private key
 	Name  string        // the leaf's subject, for people
 	Label string        // how the key is protected, for people
 }
@@ -43,70 +43,73 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Config is what a connector needs to know.
+// Config is the configuration of a connector.
 type Config struct {
-	Hello        string         // our name in EHLO
+	Hello        string         // EHLO argument
 	Host         string         // fixed host; empty means the MX of Domain
 	Domain       string         // an accepted domain of the tenant
-	Port         int            // 25 unless a test says otherwise
-	Roots        *x509.CertPool // nil means the system's
-	Identity     *Identity      // nil shows no certificate
-	Connections  int            // the most that are open at once
-	ReplyTimeout time.Duration  // the longest wait for any one reply
+	Port         int            // 25, except in tests
+	Roots        *x509.CertPool // nil means the system roots
+	Identity     *Identity      // nil sends no certificate
+	Connections  int            // maximum open at once
+	ReplyTimeout time.Duration  // maximum wait for one reply
 	Resolver     Resolver
 }
 
-// Connector delivers messages as the tenant's own server, which its certificate
-// makes it.
+// Connector delivers messages to the tenant's MX, authenticated by the client
+// certificate.
 type Connector struct {
 	transport *transport.Transport
 	to        transport.Destination // of all mail
 }
 
-// New gives a connector; it opens no connection yet.
+// New returns a connector without open connections.
 func New(config Config, j *journal.Journal) *Connector {
 	return &Connector{to: transport.Destination{Domain: config.Domain}, transport: transport.New(transport.Config{
 		Hello:        config.Hello,
-		FarSide:      cmp.Or(config.Host, "the tenant"),
+		HostName:     cmp.Or(config.Host, "the tenant"),
 		Settings:     "senders.accepted_domains and upstream.connector.host",
 		Port:         config.Port,
 		Roots:        config.Roots,
 		Connections:  config.Connections,
 		ReplyTimeout: config.ReplyTimeout,
 		Resolver:     config.Resolver,
-	}, way{config}, j)}
+	}, method{config}, j)}
 }
 
-// Close ends the connections that are idle. Messages on their way are left to
-// finish; their connections close after them.
+// Close closes idle connections. Active messages finish; their connections
+// close afterwards.
 func (c *Connector) Close() { c.transport.Close() }
 
-// Account is empty: Exchange Online's limits on a connector are the site's.
+// Account returns "": Exchange Online's limits on a connector apply to the
+// whole site.
 func (c *Connector) Account(envelope.Envelope) string { return "" }
 
-// Deliver offers one message. Once every recipient was answered, shouldSend
-// decides whether the content is sent to those accepted. The error is always an
-// *upstream.Unavailable: nobody got the message then, as far as can be known.
+// Deliver offers one message. After the replies to every RCPT, shouldSend
+// decides whether the content is sent to the accepted recipients. The error is
+// always an *upstream.Unavailable; no recipient has received the message then,
+// as far as is known.
 func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
 	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
 	return c.transport.Deliver(ctx, c.to, e, content, shouldSend)
 }
 
-// way is what a connector has of its own: the tenant's MX, and our certificate.
-type way struct{ config Config }
+// method is the connector's part of the transport: the tenant's MX, and our
+// certificate.
+type method struct{ config Config }
 
-// Introduce implements transport.Way.
-func (w way) Introduce(record *journal.Connection, _ string) transport.Handshake {
+// NewHandshake implements transport.Method.
+func (w method) NewHandshake(record *journal.Connection, _ string) transport.Handshake {
 	return &handshake{w.config, record}
 }
 
-// handshake shows the certificate on one connection.
+// handshake sends the certificate on one connection.
 type handshake struct {
 	config Config
 	record *journal.Connection
 }
 
-// Certificate implements transport.Introduction.
+// Certificate implements transport.Handshake.
 func (i *handshake) Certificate() *tls.Certificate {
 	identity := i.config.Identity
 	if identity == nil {
@@ -116,19 +119,19 @@ func (i *handshake) Certificate() *tls.Certificate {
 	return &tls.Certificate{Certificate: identity.Chain, PrivateKey: identity.Key}
 }
 
-// Authenticate implements transport.Introduction. With TLS 1.3 a server that refuses
-// our certificate says so only now.
+// Authenticate implements transport.Handshake. With TLS 1.3 a server reports a
+// rejected certificate only now.
 func (i *handshake) Authenticate(ctx context.Context, client *esmtp.Client) error {
 	err := client.Hello(ctx, i.config.Hello)
 	if err != nil && i.record.Shown != "" {
-		return &afterShowing{err}
+		return &afterCertificate{err}
 	}
 	return err
 }
 
-// Hosts implements transport.Way: the fixed host, or the MX hosts of the domain
-// that are Exchange Online's.
-func (w way) Hosts(ctx context.Context, to transport.Destination) ([]string, error) {
+// Hosts implements transport.Method: it returns the fixed host, or the domain's
+// MX hosts that belong to Exchange Online.
+func (w method) Hosts(ctx context.Context, to transport.Destination) ([]string, error) {
 	if w.config.Host != "" {
 		return []string{w.config.Host}, nil
 	}
@@ -146,25 +149,26 @@ func (w way) Hosts(ctx context.Context, to transport.Destination) ([]string, err
 	if len(hosts) == 0 {
 		return nil, &foreignMX{to.Domain, records}
 	}
-	const most = 3
-	return hosts[:min(len(hosts), most)], nil
+	const maxHosts = 3
+	return hosts[:min(len(hosts), maxHosts)], nil
 }
 
-// exchangeOnline are the domains of Exchange Online's mail hosts, sovereign
-// clouds included. An MX elsewhere is a filter in front of the tenant, which
-// would not know our connector, or a forged answer: DNS proves nothing.
-var exchangeOnline = []string{
+// exchangeOnlineDomains are the domains of Exchange Online's mail hosts,
+// including sovereign clouds. Any other MX is a filter in front of the tenant,
+// which does not know our connector, or a forged response: DNS is not
+// authenticated.
+var exchangeOnlineDomains = []string{
 	".mail.protection.outlook.com", ".mx.microsoft",
 	".mail.protection.office365.us", ".mail.protection.partner.outlook.cn",
 }
 
-// IsExchangeOnline tells a mail host that is believed to be Exchange Online's
-// for nothing but its name.
+// IsExchangeOnline reports whether a mail host belongs to Exchange Online,
+// judged by its name alone.
 func IsExchangeOnline(host string) bool {
-	return slices.ContainsFunc(exchangeOnline, func(domain string) bool { return strings.HasSuffix(host, domain) })
+	return slices.ContainsFunc(exchangeOnlineDomains, func(domain string) bool { return strings.HasSuffix(host, domain) })
 }
 
-// foreignMX is the error of a domain whose mail does not go to Exchange Online.
+// foreignMX is the error of a domain whose MX is not Exchange Online.
 type foreignMX struct {
 	domain  string
 	records []*net.MX

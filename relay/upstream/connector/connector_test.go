@@ -111,7 +111,7 @@ func (s *site) deliver(e envelope.Envelope) (upstream.Result, error) {
 	return s.connector.Deliver(ctx, e, scan, always)
 }
 
-func TestAMessageIsDeliveredWithTheCertificateShown(t *testing.T) {
+func TestConnector_SendsTheClientCertificate(t *testing.T) {
 	for name, change := range map[string]func(*tenant.Config){
 		"TLS 1.3":                          nil,
 		"TLS 1.2":                          func(c *tenant.Config) { c.MaxTLS = tls.VersionTLS12 },
@@ -129,7 +129,7 @@ func TestAMessageIsDeliveredWithTheCertificateShown(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || !result.Taken || len(result.Answers) != 2 {
+			if err != nil || !result.Accepted || len(result.Replies) != 2 {
 				t.Fatalf("got %+v, %v", result, err)
 			}
 			c := result.Connection
@@ -146,7 +146,7 @@ func TestAMessageIsDeliveredWithTheCertificateShown(t *testing.T) {
 	}
 }
 
-func TestTheConversationCanBeReadWithoutTheContent(t *testing.T) {
+func TestConnector_JournalsTheDialogueWithoutContent(t *testing.T) {
 	s := newSite(t, nil, nil)
 	if _, err := s.deliver(message("1")); err != nil {
 		t.Fatal(err)
@@ -163,10 +163,10 @@ func TestTheConversationCanBeReadWithoutTheContent(t *testing.T) {
 	}
 }
 
-func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
+func TestConnector_ReturnsARelayDenial(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Identity = nil })
 	result, err := s.deliver(message("1"))
-	if err != nil || result.Taken || result.Answers[0].Code != 550 || result.Answers[0].Status.Detail != 64 {
+	if err != nil || result.Accepted || result.Replies[0].Code != 550 || result.Replies[0].Status.Detail != 64 {
 		t.Errorf("got %+v, %v", result, err)
 	}
 	if c := result.Connection; !c.Requested || c.Shown != "" || c.Certificate() != "certificate requested: yes, shown: none" {
@@ -174,18 +174,18 @@ func TestTheRelayRuleIsAnsweredAsARefusal(t *testing.T) {
 	}
 }
 
-func TestAForeignMXIsNotBelieved(t *testing.T) {
+func TestHosts_RejectsAForeignMX(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) {
 		c.Host, c.Domain, c.Resolver = "", "contoso.com", resolver{mx: []string{"mx.filter.example"}}
 	})
 	_, err := s.deliver(message("1"))
 	u := (*upstream.Unavailable)(nil)
-	if !errors.As(err, &u) || !strings.HasPrefix(u.Reply().String(), `451 4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host`) {
+	if !errors.As(err, &u) || !strings.HasPrefix(u.ClientReply().String(), `451 4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host`) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestTheMXIsFoundByDNS(t *testing.T) {
+func TestHosts_LooksUpTheMX(t *testing.T) {
 	for _, host := range []string{mx, "contoso-com.r-v1.mx.microsoft"} {
 		s := newSite(t, func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, host)) },
 			func(c *Config) { c.Host, c.Domain, c.Resolver = "", "contoso.com", resolver{mx: []string{host}} })

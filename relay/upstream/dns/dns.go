@@ -1,5 +1,4 @@
-// Package dns asks name servers: the system's, or those that the settings
-// name.
+// Package dns makes a resolver for the system's name servers or for given ones.
 //
 // It knows how a resolver reaches its servers. It must not know what is asked,
 // or what an answer is used for.
@@ -13,11 +12,11 @@ import (
 	"time"
 )
 
-// dialTimeout is how long one server may take to be reached.
+// dialTimeout is the time to connect to one name server.
 const dialTimeout = 5 * time.Second
 
-// Resolver gives a resolver that asks the servers in turn; without any, it
-// asks the system's.
+// Resolver returns a resolver that uses the servers in turn, or the system's if
+// there are none.
 func Resolver(servers []netip.AddrPort) *net.Resolver {
 	if len(servers) == 0 {
 		return &net.Resolver{PreferGo: true}

@@ -12,12 +12,13 @@ import (
 	"sealpost/relay/reply"
 )
 
-// ErrNotVerified is the error of a login where somebody else could hear it.
-var ErrNotVerified = errors.New("a login is made only under TLS, with a server whose certificate was verified")
+// ErrNotVerified is the error of a login over a connection that is not verified
+// TLS.
+var ErrNotVerified = errors.New("refusing to log in without TLS and a verified server certificate")
 
-// Bounds on a login. RFC 4954 section 4 takes 12288 octets for enough of a
-// response in base64; a challenge is bounded as every reply is. A command has no
-// more octets than RFC 5321 section 4.5.3.1.4 says, with its end.
+// Limits of a login: a response has at most 12288 octets in base64 (RFC 4954
+// section 4), and a command 512 octets including CRLF (RFC 5321 section
+// 4.5.3.1.4).
 const (
 	maxCommand    = 512
 	maxResponse   = 12288
@@ -26,49 +27,49 @@ const (
 
 const redaction = "[redacted]"
 
-// Mechanisms are those of SASL that the server offers, in upper case (RFC 4954
-// section 3).
+// Mechanisms returns the SASL mechanisms that the server offers, in upper case
+// (RFC 4954 section 3).
 func (c *Client) Mechanisms() []string {
 	return strings.Fields(strings.ToUpper(c.extensions["AUTH"]))
 }
 
-// Auth logs in by a SASL mechanism (RFC 4954 section 4). The error is a
-// *Refusal where the server would not have it; another login may be tried then.
-// A mechanism that has a method Secret() string tells by it what of its response
-// is not to be seen where the server says it again.
+// Auth logs in with a SASL mechanism (RFC 4954 section 4). The error is an
+// *UnexpectedReply if the server rejects the login; another may be tried then.
+// If the mechanism has a method Secret() string, its result is redacted
+// wherever the server repeats it.
 func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 	if !c.verified {
 		return ErrNotVerified
 	}
 	name, initial, err := mechanism.Start()
 	if err != nil {
-		return fmt.Errorf("beginning the login: %w", err)
+		return fmt.Errorf("starting authentication: %w", err)
 	}
 	c.response = ""
 	if m, some := mechanism.(interface{ Secret() string }); some {
 		c.secret = m.Secret()
 	}
 	command := "AUTH " + name
-	r, err := c.begin(ctx, command, initial)
+	r, err := c.startAuth(ctx, command, initial)
 	for range maxChallenges {
 		if err != nil || r.Code != 334 {
 			break
 		}
-		r, err = c.answer(ctx, mechanism, r.Text)
+		r, err = c.answerChallenge(ctx, mechanism, r.Text)
 	}
 	if err != nil {
 		return err
 	}
 	if r.Code != 235 {
-		return &Refusal{command, r}
+		return &UnexpectedReply{command, r}
 	}
 	return nil
 }
 
-// begin says AUTH; a nil response is not sent, an empty one as RFC 4954 has it.
-// One for which the command has no room waits until it is asked for: Gmail and
-// Dovecot do not take a longer command.
-func (c *Client) begin(ctx context.Context, command string, initial []byte) (reply.Reply, error) {
+// startAuth sends AUTH. A nil initial response is omitted, an empty one is sent
+// as "=". A response that does not fit the command is sent after the server's
+// 334: Gmail and Dovecot reject longer commands.
+func (c *Client) startAuth(ctx context.Context, command string, initial []byte) (reply.Reply, error) {
 	switch {
 	case initial == nil:
 		return c.command(ctx, command)
@@ -83,40 +84,40 @@ func (c *Client) begin(ctx context.Context, command string, initial []byte) (rep
 	return c.respond(ctx, command+" ", initial)
 }
 
-// answer meets one challenge.
-func (c *Client) answer(ctx context.Context, mechanism sasl.Client, challenge string) (reply.Reply, error) {
+// answerChallenge answers one challenge.
+func (c *Client) answerChallenge(ctx context.Context, mechanism sasl.Client, challenge string) (reply.Reply, error) {
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(challenge))
 	if err != nil {
-		return reply.Reply{}, fmt.Errorf("reading the challenge of a login: %w", err)
+		return reply.Reply{}, fmt.Errorf("decoding the SASL challenge: %w", err)
 	}
 	response, err := mechanism.Next(decoded)
 	if err != nil {
-		return reply.Reply{}, fmt.Errorf("answering the challenge of a login: %w", err)
+		return reply.Reply{}, fmt.Errorf("answering the SASL challenge: %w", err)
 	}
 	return c.respond(ctx, "", response)
 }
 
-// respond sends a response, which nobody but the server sees.
+// respond sends a response, redacted for the observer.
 func (c *Client) respond(ctx context.Context, before string, response []byte) (reply.Reply, error) {
 	secret := base64.StdEncoding.EncodeToString(response)
 	if len(secret) > maxResponse {
-		return reply.Reply{}, fmt.Errorf("the response of a login takes %d octets, of %d that it may", len(secret), maxResponse)
+		return reply.Reply{}, fmt.Errorf("the SASL response has %d octets, more than %d", len(secret), maxResponse)
 	}
 	shown := before
 	if secret != "" {
 		shown = before + redaction
 	}
-	if len(secret) > len(c.response) { // what answers a challenge holds no secret
+	if len(secret) > len(c.response) { // the response to an error challenge is shorter and holds no secret
 		c.response = secret
 	}
-	if err := c.sayAs(ctx, []string{shown}, []string{before + secret}); err != nil {
+	if err := c.sendRedacted(ctx, []string{shown}, []string{before + secret}); err != nil {
 		return reply.Reply{}, err
 	}
-	return c.hear(ctx, "AUTH")
+	return c.readReply(ctx, "AUTH")
 }
 
-// redacted is what a server said, without our secrets: some repeat a command
-// that they do not know, or a token that they do not take.
+// redacted removes our secrets from a server's text: some servers repeat an
+// unknown command or a rejected token.
 func (c *Client) redacted(text string) string {
 	challenge, challenged := strings.CutPrefix(text, "334 ")
 	if decoded, err := base64.StdEncoding.DecodeString(challenge); challenged && err == nil && c.secret != "" && strings.Contains(string(decoded), c.secret) {

@@ -19,8 +19,8 @@ import (
 // recorder is an Observer that keeps what it hears.
 type recorder struct{ lines []string }
 
-func (r *recorder) Sent(line string)  { r.lines = append(r.lines, "> "+line) }
-func (r *recorder) Heard(line string) { r.lines = append(r.lines, "< "+line) }
+func (r *recorder) Sent(line string)     { r.lines = append(r.lines, "> "+line) }
+func (r *recorder) Received(line string) { r.lines = append(r.lines, "< "+line) }
 
 // secretive is a SASL mechanism with one response and an answer to challenges.
 type secretive struct {
@@ -86,7 +86,7 @@ func meetUnderTLS(t *testing.T, skip bool, observer Observer, replies ...string)
 	return c, s
 }
 
-func TestALoginIsMadeOnlyWithAServerThatWasVerified(t *testing.T) {
+func TestAuth_RequiresAVerifiedServer(t *testing.T) {
 	plain, heardPlain := meet(t, "AUTH", "235 ok")
 	skipped, heardSkipped := meetUnderTLS(t, true, silent{}, "235 ok")
 	for _, c := range []struct {
@@ -102,14 +102,14 @@ func TestALoginIsMadeOnlyWithAServerThatWasVerified(t *testing.T) {
 	}
 }
 
-func TestALoginsSecretIsForTheServerOnly(t *testing.T) {
+func TestAuth_RedactsTheSecret(t *testing.T) {
 	secret := base64.StdEncoding.EncodeToString([]byte("the secret"))
 	seen := &recorder{}
 	c, s := meetUnderTLS(t, false, seen, "500 5.3.3 Unrecognized command AUTH XOAUTH2 "+secret, "235 2.7.0 ok")
 	if got := c.Mechanisms(); !slices.Equal(got, []string{"LOGIN", "XOAUTH2"}) {
 		t.Errorf("the server offers %q", got)
 	}
-	refusal := (*Refusal)(nil)
+	refusal := (*UnexpectedReply)(nil)
 	if err := c.Auth(context.Background(), &secretive{initial: []byte("the secret")}); !errors.As(err, &refusal) || strings.Contains(err.Error(), secret) {
 		t.Errorf("got %v", err)
 	}
@@ -130,7 +130,7 @@ type bearing struct{ secretive }
 
 func (*bearing) Secret() string { return "the token" }
 
-func TestASecretThatTheServerSaysAgainIsNotShown(t *testing.T) {
+func TestAuth_RedactsASecretRepeatedByTheServer(t *testing.T) {
 	seen := &recorder{}
 	c, _ := meetUnderTLS(t, false, seen, "535-5.7.3 not the token\r\n535 5.7.3 that you have shown: the token.")
 	err := c.Auth(context.Background(), &bearing{secretive{initial: []byte("user=x auth=the token")}})
@@ -139,7 +139,7 @@ func TestASecretThatTheServerSaysAgainIsNotShown(t *testing.T) {
 	}
 }
 
-func TestASecretInAChallengeIsNotShown(t *testing.T) {
+func TestAuth_RedactsASecretInAChallenge(t *testing.T) {
 	reason := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","token":"the token"}`))
 	seen := &recorder{}
 	c, _ := meetUnderTLS(t, false, seen, "334 "+reason, "535 5.7.3 no")
@@ -157,7 +157,7 @@ type polite struct{ secretive }
 
 func (*polite) Next([]byte) ([]byte, error) { return []byte{1}, nil }
 
-func TestAResponseThatTheServerSaysAgainLaterIsNotShown(t *testing.T) {
+func TestAuth_RedactsAResponseRepeatedLater(t *testing.T) {
 	response := base64.StdEncoding.EncodeToString([]byte("user=x auth=the token"))
 	seen := &recorder{}
 	c, _ := meetUnderTLS(t, false, seen, "334 ", "535 5.7.3 you said "+response)
@@ -167,10 +167,10 @@ func TestAResponseThatTheServerSaysAgainLaterIsNotShown(t *testing.T) {
 	}
 }
 
-func TestTheReasonOfARefusedLoginIsHeardBeforeItsCode(t *testing.T) {
+func TestAuth_ReadsTheReasonBeforeTheReply(t *testing.T) {
 	c, s := meetUnderTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
 	m := &secretive{initial: []byte("x")}
-	refusal := (*Refusal)(nil)
+	refusal := (*UnexpectedReply)(nil)
 	if err := c.Auth(context.Background(), m); !errors.As(err, &refusal) || refusal.Reply.Code != 535 || refusal.Command != "AUTH XOAUTH2" {
 		t.Errorf("got %v", err)
 	}
@@ -185,7 +185,7 @@ func TestTheReasonOfARefusedLoginIsHeardBeforeItsCode(t *testing.T) {
 	}
 }
 
-func TestALoginHasBounds(t *testing.T) {
+func TestAuth_IsLimited(t *testing.T) {
 	for name, c := range map[string]struct {
 		initial string
 		replies []string
@@ -205,7 +205,7 @@ func TestALoginHasBounds(t *testing.T) {
 	}
 }
 
-func TestALoginWithoutInitialResponseWaitsForTheChallenge(t *testing.T) {
+func TestAuth_WaitsForTheChallengeWithoutInitialResponse(t *testing.T) {
 	for command, initial := range map[string][]byte{"AUTH XOAUTH2": nil, "AUTH XOAUTH2 =": {}} {
 		c, s := meetUnderTLS(t, false, silent{}, "334 ", "235 ok")
 		if err := c.Auth(context.Background(), &secretive{initial: initial}); err != nil {
@@ -217,7 +217,7 @@ func TestALoginWithoutInitialResponseWaitsForTheChallenge(t *testing.T) {
 	}
 }
 
-func TestAnInitialResponseGoesWithTheCommandAsFarAsThatHasRoom(t *testing.T) {
+func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 	const room = 512 - len("AUTH XOAUTH2 \r\n")
 	for _, c := range []struct {
 		length  int // in base64
@@ -234,7 +234,7 @@ func TestAnInitialResponseGoesWithTheCommandAsFarAsThatHasRoom(t *testing.T) {
 		seen := &recorder{}
 		client, s := meetUnderTLS(t, false, seen, c.replies...)
 		err := client.Auth(context.Background(), &secretive{initial: initial})
-		if refusal := (*Refusal)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &refusal) || len(c.replies) == 2 && err != nil {
+		if refusal := (*UnexpectedReply)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &refusal) || len(c.replies) == 2 && err != nil {
 			t.Errorf("%d octets: got %v", c.length, err)
 		}
 		want := []string{"AUTH XOAUTH2 " + encoded}

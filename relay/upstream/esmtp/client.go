@@ -1,14 +1,14 @@
-// Package esmtp is the client's side of one SMTP conversation: greeting, EHLO,
-// STARTTLS, a login, a transaction, and the next one (RFC 5321, 1870, 2920,
-// 3030, 3207, 4954, 6152).
+// Package esmtp is the client side of an SMTP session: greeting, EHLO,
+// STARTTLS, AUTH, and mail transactions (RFC 5321, 1870, 2920, 3030, 3207,
+// 4954, 6152).
 //
-// It knows the protocol, bounds what a server may say and how long it may
-// take, and shows every line to an observer, content and secrets left out. It
-// must not know which server it talks to, whose certificate is shown, who logs
+// It knows the protocol, limits what a server may send and how long it may
+// take, and passes every line to an observer, without content and secrets. It
+// must not know which server it talks to, which certificate is sent, who logs
 // in, or what a reply means for the message.
 //
-// It stands in place of go-smtp's client, which sends neither PIPELINING nor
-// BDAT, lets a reply grow without end, and shows the content to its log.
+// It replaces go-smtp's client, which supports neither PIPELINING nor BDAT,
+// does not limit replies, and logs the content.
 package esmtp
 
 import (
@@ -25,45 +25,46 @@ import (
 	"sealpost/relay/reply"
 )
 
-// Observer hears the conversation line by line, without line endings. What
-// stands for content or for a secret is described, never shown.
+// Observer receives the dialogue line by line, without line endings. Content
+// and secrets are described, never included.
 type Observer interface {
 	Sent(line string)
-	Heard(line string)
+	Received(line string)
 }
 
-// ServiceClosing is the code with which a server announces that it hangs up.
+// ServiceClosing is the reply code of a server that closes the connection.
 const ServiceClosing = 421
 
-// Refusal is the error of a command that the server answered with anything
-// but what the conversation needs to go on.
-type Refusal struct {
+// UnexpectedReply is the error of a command whose reply does not allow the
+// session to continue.
+type UnexpectedReply struct {
 	Command string
 	Reply   reply.Reply
 }
 
-func (r *Refusal) Error() string {
-	return fmt.Sprintf("%s was answered %s", r.Command, r.Reply)
+func (r *UnexpectedReply) Error() string {
+	return fmt.Sprintf("unexpected reply to %s: %s", r.Command, r.Reply)
 }
 
-// ErrClosed is the error of a server that hangs up where it owes a reply.
+// ErrClosed is the error of a connection that the server closed instead of
+// replying.
 var ErrClosed = errors.New("the server closed the connection")
 
-// ErrUnsolicited is the error of a server that says more than it was asked:
-// from then on no reply could be told from the next.
-var ErrUnsolicited = errors.New("the server sent a reply that nothing had asked for")
+// ErrUnsolicited is the error of a server that sends more replies than
+// commands; later replies could not be matched.
+var ErrUnsolicited = errors.New("the server sent an unsolicited reply")
 
-// finalPatience is how long the reply to the content is waited for: a server
-// may be scanning it, and giving up early makes duplicates (RFC 5321 section
-// 4.5.3.2.6). The context bounds it further.
-const finalPatience = 10 * time.Minute
+// contentReplyTimeout is how long to wait for the reply to the content: a
+// server may be scanning it, and giving up early causes duplicates (RFC 5321
+// section 4.5.3.2.6). The context may end sooner.
+const contentReplyTimeout = 10 * time.Minute
 
-// ErrEarlyData is the error of a server that talks on in clear text after it
-// agreed to STARTTLS: somebody may be putting words into its mouth.
+// ErrEarlyData is the error of a server that sends clear text after agreeing to
+// STARTTLS, which may be injected.
 var ErrEarlyData = errors.New("the server sent clear text after agreeing to STARTTLS")
 
-// Client is one conversation. It is used by one goroutine at a time; after an
-// error that is not a *Refusal it can only be closed.
+// Client is one SMTP session. It is used by one goroutine at a time; after any
+// error but an *UnexpectedReply it can only be closed.
 type Client struct {
 	conn       net.Conn
 	r          *bufio.Reader
@@ -71,25 +72,24 @@ type Client struct {
 	observer   Observer
 	timeout    time.Duration
 	extensions map[string]string
-	verified   bool   // under TLS, by a certificate that was verified
-	response   string // of the login, in base64; nobody else is to see it
-	secret     string // of the login, that is in the response
-	broken     bool   // a write failed: what the server has of it is not known
+	verified   bool   // TLS with a verified certificate
+	response   string // SASL response in base64, redacted for the observer
+	secret     string // secret contained in the response
+	broken     bool   // a write failed, so the state of the server is unknown
 }
 
-// Dialogue begins a conversation on conn by reading the server's greeting. A
-// *tls.Conn has made its handshake.
-// Timeout is the longest that any one reply, or the progress of any one
-// write, is waited for; a context that ends sooner ends the wait.
+// Dialogue starts a session on conn by reading the greeting. A *tls.Conn must
+// have completed its handshake. timeout limits the wait for each reply and the
+// progress of each write; ctx may end sooner.
 func Dialogue(ctx context.Context, conn net.Conn, observer Observer, timeout time.Duration) (*Client, error) {
 	c := &Client{observer: observer, timeout: timeout}
 	c.use(conn)
-	greeting, err := c.hear(ctx, "greeting")
+	greeting, err := c.readReply(ctx, "greeting")
 	if err != nil {
 		return nil, err
 	}
 	if greeting.Code != 220 {
-		return nil, &Refusal{"the connection", greeting}
+		return nil, &UnexpectedReply{"the connection", greeting}
 	}
 	return c, nil
 }
@@ -100,14 +100,14 @@ func (c *Client) use(conn net.Conn) {
 	c.verified = ok && len(secured.ConnectionState().VerifiedChains) > 0
 }
 
-// Hello says EHLO and remembers the extensions that the server offers.
+// Hello sends EHLO and stores the server's extensions.
 func (c *Client) Hello(ctx context.Context, name string) error {
 	r, err := c.command(ctx, "EHLO "+name)
 	if err != nil {
 		return err
 	}
 	if r.Code != 250 {
-		return &Refusal{"EHLO", r}
+		return &UnexpectedReply{"EHLO", r}
 	}
 	c.extensions = make(map[string]string)
 	_, offers, _ := strings.Cut(r.Text, "\n")
@@ -118,24 +118,24 @@ func (c *Client) Hello(ctx context.Context, name string) error {
 	return nil
 }
 
-// Offers tells whether the server named the extension in its answer to EHLO.
+// Offers reports whether the server offers the extension.
 func (c *Client) Offers(keyword string) bool {
 	_, offered := c.extensions[keyword]
 	return offered
 }
 
-// Usable tells whether another transaction may be opened.
+// Usable reports whether another transaction may be started.
 func (c *Client) Usable() bool { return !c.broken && c.r.Buffered() == 0 }
 
-// StartTLS goes over to TLS and forgets what was said before (RFC 3207). An
-// error of the handshake is returned as crypto/tls gave it, wrapped.
+// StartTLS switches to TLS and discards the server's extensions (RFC 3207). A
+// handshake error of crypto/tls is wrapped.
 func (c *Client) StartTLS(ctx context.Context, config *tls.Config) (tls.ConnectionState, error) {
 	r, err := c.command(ctx, "STARTTLS")
 	if err != nil {
 		return tls.ConnectionState{}, err
 	}
 	if r.Code != 220 {
-		return tls.ConnectionState{}, &Refusal{"STARTTLS", r}
+		return tls.ConnectionState{}, &UnexpectedReply{"STARTTLS", r}
 	}
 	if c.r.Buffered() > 0 {
 		return tls.ConnectionState{}, ErrEarlyData
@@ -151,16 +151,17 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) (tls.Connecti
 	return conn.ConnectionState(), nil
 }
 
-// Reset gives up the transaction under way.
+// Reset aborts the current transaction.
 func (c *Client) Reset(ctx context.Context) error {
 	r, err := c.command(ctx, "RSET")
 	if err == nil && r.Code != 250 {
-		err = &Refusal{"RSET", r}
+		err = &UnexpectedReply{"RSET", r}
 	}
 	return err
 }
 
-// Quit says goodbye without waiting for long, and closes the connection.
+// Quit sends QUIT, waits at most a second for the reply, and closes the
+// connection.
 func (c *Client) Quit() {
 	ctx, cancel := context.WithTimeout(context.Background(), min(c.timeout, time.Second))
 	defer cancel()
@@ -168,28 +169,28 @@ func (c *Client) Quit() {
 	c.Close()
 }
 
-// Close drops the connection.
+// Close closes the connection.
 func (c *Client) Close() { _ = c.conn.Close() }
 
 func (c *Client) command(ctx context.Context, line string) (reply.Reply, error) {
-	if err := c.say(ctx, line); err != nil {
+	if err := c.send(ctx, line); err != nil {
 		return reply.Reply{}, err
 	}
 	verb, _, _ := strings.Cut(line, " ")
-	return c.hear(ctx, verb)
+	return c.readReply(ctx, verb)
 }
 
-// say sends command lines in one go.
-func (c *Client) say(ctx context.Context, lines ...string) error {
-	return c.sayAs(ctx, lines, lines)
+// send sends command lines in one write.
+func (c *Client) send(ctx context.Context, lines ...string) error {
+	return c.sendRedacted(ctx, lines, lines)
 }
 
-// sayAs shows the observer other lines than the server.
-func (c *Client) sayAs(ctx context.Context, shown, lines []string) error {
+// sendRedacted sends lines but passes shown to the observer.
+func (c *Client) sendRedacted(ctx context.Context, shown, lines []string) error {
 	if c.r.Buffered() > 0 {
 		return ErrUnsolicited
 	}
-	release, err := c.guard(ctx, c.timeout)
+	release, err := c.setDeadline(ctx, c.timeout)
 	if err != nil {
 		return err
 	}
@@ -206,18 +207,18 @@ func (c *Client) sayAs(ctx context.Context, shown, lines []string) error {
 	return nil
 }
 
-// hear reads the reply to what was said.
-func (c *Client) hear(ctx context.Context, to string) (reply.Reply, error) {
-	return c.hearWithin(ctx, to, c.timeout)
+// readReply reads the reply to a command.
+func (c *Client) readReply(ctx context.Context, to string) (reply.Reply, error) {
+	return c.readReplyWithin(ctx, to, c.timeout)
 }
 
-func (c *Client) hearWithin(ctx context.Context, to string, timeout time.Duration) (reply.Reply, error) {
-	release, err := c.guard(ctx, timeout)
+func (c *Client) readReplyWithin(ctx context.Context, to string, timeout time.Duration) (reply.Reply, error) {
+	release, err := c.setDeadline(ctx, timeout)
 	if err != nil {
 		return reply.Reply{}, err
 	}
 	defer release()
-	r, err := reply.Read(c.r, func(line string) { c.observer.Heard(c.redacted(line)) })
+	r, err := reply.Read(c.r, func(line string) { c.observer.Received(c.redacted(line)) })
 	if errors.Is(err, io.EOF) {
 		err = ErrClosed
 	}
@@ -228,15 +229,15 @@ func (c *Client) hearWithin(ctx context.Context, to string, timeout time.Duratio
 	return r, nil
 }
 
-// guard bounds the next reads and writes by the timeout and by ctx. When release
-// returns, ctx has no more say.
-func (c *Client) guard(ctx context.Context, timeout time.Duration) (release func(), err error) {
+// setDeadline limits the next reads and writes by timeout and ctx. After
+// release, ctx has no effect.
+func (c *Client) setDeadline(ctx context.Context, timeout time.Duration) (release func(), err error) {
 	deadline := time.Now().Add(timeout)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
 	if err := c.conn.SetDeadline(deadline); err != nil {
-		return nil, fmt.Errorf("setting a time limit: %w", err)
+		return nil, fmt.Errorf("setting the deadline: %w", err)
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

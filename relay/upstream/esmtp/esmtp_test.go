@@ -88,8 +88,8 @@ func (s *server) heard(c *Client) []string {
 
 type silent struct{}
 
-func (silent) Sent(string)  {}
-func (silent) Heard(string) {}
+func (silent) Sent(string)     {}
+func (silent) Received(string) {}
 
 type content string
 
@@ -98,7 +98,7 @@ func (c content) Size() int64     { return int64(len(c)) }
 
 var letter = envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c d@x.example"}, Size: 12, EightBit: true}
 
-func TestATransactionSaysWhatTheServersExtensionsAllow(t *testing.T) {
+func TestClient_UsesTheServersExtensions(t *testing.T) {
 	for extensions, mail := range map[string]string{
 		"SIZE 8BITMIME": "MAIL FROM:<a@contoso.com> SIZE=12 BODY=8BITMIME",
 		"SIZE":          "MAIL FROM:<a@contoso.com> SIZE=12",
@@ -114,7 +114,7 @@ func TestATransactionSaysWhatTheServersExtensionsAllow(t *testing.T) {
 	}
 }
 
-func TestARefusedSenderIsNotFollowedByRecipients(t *testing.T) {
+func TestOffer_SendsNoRcptAfterARejectedMail(t *testing.T) {
 	c, s := meet(t, "NONE", "550 5.7.1 no")
 	mail, recipients, err := c.Offer(context.Background(), letter)
 	if err != nil || mail.Code != 550 || len(recipients) != 2 || recipients[1] != mail {
@@ -125,7 +125,7 @@ func TestARefusedSenderIsNotFollowedByRecipients(t *testing.T) {
 	}
 }
 
-func TestThousandsOfRecipientsAreNamedAsTheServerAnswers(t *testing.T) {
+func TestOffer_PipelinesThousandsOfRecipients(t *testing.T) {
 	var e envelope.Envelope
 	for i := range 2000 {
 		e.Recipients = append(e.Recipients, envelope.Address(fmt.Sprintf("r%d@x.example", i)))
@@ -142,7 +142,7 @@ func TestThousandsOfRecipientsAreNamedAsTheServerAnswers(t *testing.T) {
 	}
 }
 
-func TestContentByDATAIsDotStuffedAndEnded(t *testing.T) {
+func TestContent_IsDotStuffedWithDATA(t *testing.T) {
 	c, s := meet(t, "NONE", "354 go on", afterDot+"250 2.0.0 taken")
 	answer, err := c.Content(context.Background(), content("a\r\n.b\r\n..\r\n\r\n"))
 	if err != nil || answer != (reply.Reply{Code: 250, Status: reply.Status{Class: 2}, Text: "taken"}) {
@@ -153,21 +153,21 @@ func TestContentByDATAIsDotStuffedAndEnded(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatSettlesNothingIsNoSuccess(t *testing.T) {
+func TestContent_RejectsAReplyThatIsNotFinal(t *testing.T) {
 	for name, replies := range map[string][]string{
 		"DATA answered as if all were done": {"250 2.0.0 taken"},
 		"content answered with go on":       {"354 go on", afterDot + "354 go on"},
 		"content answered with hanging up":  {"354 go on", afterDot + "421 4.3.2 closing"},
 	} {
 		c, _ := meet(t, "NONE", replies...)
-		refusal := (*Refusal)(nil)
+		refusal := (*UnexpectedReply)(nil)
 		if answer, err := c.Content(context.Background(), content("")); !errors.As(err, &refusal) {
 			t.Errorf("%s: got %v, %v", name, answer, err)
 		}
 	}
 }
 
-func TestARefusedDATAIsTheServersAnswer(t *testing.T) {
+func TestContent_ReturnsARejectionOfDATA(t *testing.T) {
 	c, _ := meet(t, "NONE", "554 5.5.1 no valid recipients")
 	answer, err := c.Content(context.Background(), content("x\r\n"))
 	if err != nil || answer.Code != 554 || !c.Usable() {
@@ -175,7 +175,7 @@ func TestARefusedDATAIsTheServersAnswer(t *testing.T) {
 	}
 }
 
-func TestAServerThatHasHadEnoughIsHeardAndNotUsedAgain(t *testing.T) {
+func TestContent_ReadsAnEarlyRejection(t *testing.T) {
 	ours, theirs := net.Pipe()
 	var enough sync.WaitGroup
 	enough.Go(func() {
@@ -203,7 +203,7 @@ func TestAServerThatHasHadEnoughIsHeardAndNotUsedAgain(t *testing.T) {
 	enough.Wait()
 }
 
-func TestACancelledContextEndsTheWait(t *testing.T) {
+func TestClient_StopsWaitingWhenCancelled(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	defer ours.Close()
@@ -230,12 +230,12 @@ func (s *slowToEnd) SetDeadline(at time.Time) error {
 	return nil
 }
 
-func TestAContextThatEndsAtLastDoesNotEndTheNextWait(t *testing.T) {
+func TestClient_IsNotAffectedByAnEarlierContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn := &slowToEnd{release: make(chan struct{})}
 		c := &Client{conn: conn}
 		ctx, cancel := context.WithCancel(t.Context())
-		release, err := c.guard(ctx, time.Minute)
+		release, err := c.setDeadline(ctx, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +243,7 @@ func TestAContextThatEndsAtLastDoesNotEndTheNextWait(t *testing.T) {
 		synctest.Wait()
 		time.AfterFunc(time.Second, func() { close(conn.release) })
 		release()
-		if _, err := c.guard(t.Context(), time.Minute); err != nil {
+		if _, err := c.setDeadline(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)

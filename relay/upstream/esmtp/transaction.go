@@ -12,16 +12,15 @@ import (
 	"sealpost/relay/reply"
 )
 
-// Offer opens a transaction and gives the server's answers to MAIL and to each
-// RCPT, in the envelope's order; mail is given with an error too, if it was
-// read. Where MAIL is refused no recipient was asked for an answer that
-// counts, and each has MAIL's.
+// Offer starts a transaction and returns the replies to MAIL and to each RCPT,
+// in the envelope's order; mail is returned with an error too, if it was read.
+// If MAIL is rejected, each recipient gets its reply.
 func (c *Client) Offer(ctx context.Context, e envelope.Envelope) (mail reply.Reply, recipients []reply.Reply, err error) {
 	lines := []string{c.mailLine(e)}
 	for _, recipient := range e.Recipients {
 		lines = append(lines, "RCPT TO:"+recipient.Path())
 	}
-	replies, err := c.converse(ctx, lines)
+	replies, err := c.pipeline(ctx, lines)
 	if len(replies) > 0 {
 		mail = replies[0]
 	}
@@ -49,11 +48,11 @@ func (c *Client) mailLine(e envelope.Envelope) string {
 	return line
 }
 
-// converse gets a reply to each line: many sent ahead where the server offers
-// PIPELINING (RFC 2920), else one by one. It goes no further than a refused MAIL.
-func (c *Client) converse(ctx context.Context, lines []string) ([]reply.Reply, error) {
-	// The replies to so many fit into any connection's buffers: a server that
-	// waits for us to read reads nothing itself (RFC 2920, 3.1).
+// pipeline returns a reply for each line. With PIPELINING many lines are sent
+// ahead (RFC 2920), otherwise one by one. It stops after a rejected MAIL.
+func (c *Client) pipeline(ctx context.Context, lines []string) ([]reply.Reply, error) {
+	// The replies to this many commands fit into the connection's buffers, so that
+	// the server does not block (RFC 2920 section 3.1).
 	const ahead = 100
 	step := 1
 	if c.Offers("PIPELINING") {
@@ -62,16 +61,16 @@ func (c *Client) converse(ctx context.Context, lines []string) ([]reply.Reply, e
 	var replies []reply.Reply
 	for len(replies) < len(lines) {
 		group := lines[len(replies):min(len(replies)+step, len(lines))]
-		if err := c.say(ctx, group...); err != nil {
+		if err := c.send(ctx, group...); err != nil {
 			return replies, err
 		}
 		for _, line := range group {
-			r, err := c.hear(ctx, line[:4])
+			r, err := c.readReply(ctx, line[:4])
 			if err != nil {
 				return replies, err
 			}
 			replies = append(replies, r)
-			if err := final(line[:4], r); err != nil {
+			if err := checkFinal(line[:4], r); err != nil {
 				return replies, err
 			}
 		}
@@ -82,65 +81,65 @@ func (c *Client) converse(ctx context.Context, lines []string) ([]reply.Reply, e
 	return replies, nil
 }
 
-// Content sends the message to the recipients that were accepted and gives
-// the server's answer. It uses BDAT where the server offers CHUNKING (RFC
-// 3030), which saves a round trip and the dots.
+// Content sends the message to the accepted recipients and returns the final
+// reply. It uses BDAT if the server offers CHUNKING (RFC 3030), which saves a
+// round trip and dot-stuffing.
 func (c *Client) Content(ctx context.Context, content envelope.Content) (reply.Reply, error) {
-	send := c.data
+	send := c.sendDATA
 	if c.Offers("CHUNKING") {
-		send = c.chunk
+		send = c.sendBDAT
 	}
 	r, err := send(ctx, content)
 	if err != nil {
 		return reply.Reply{}, err
 	}
-	return r, final("the content", r)
+	return r, checkFinal("the content", r)
 }
 
-// final refuses an answer that settles nothing: an intermediate one (3yz), or
-// that of a server about to hang up (RFC 5321 section 3.8).
-func final(command string, r reply.Reply) error {
+// checkFinal rejects a reply that is not final: an intermediate one (3yz), or
+// 421 (RFC 5321 section 3.8).
+func checkFinal(command string, r reply.Reply) error {
 	if r.Code/100 == 3 || r.Code == ServiceClosing {
-		return &Refusal{command, r}
+		return &UnexpectedReply{command, r}
 	}
 	return nil
 }
 
-func (c *Client) chunk(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+func (c *Client) sendBDAT(ctx context.Context, content envelope.Content) (reply.Reply, error) {
 	if !c.Usable() {
 		return reply.Reply{}, ErrUnsolicited
 	}
 	c.observer.Sent(fmt.Sprintf("BDAT %d LAST", content.Size()))
 	fmt.Fprintf(c.w, "BDAT %d LAST\r\n", content.Size())
-	if err := c.pour(ctx, content, c.w); err != nil {
-		return c.lastWords(ctx, err)
+	if err := c.copyContent(ctx, content, c.w); err != nil {
+		return c.readEarlyReply(ctx, err)
 	}
-	return c.hearWithin(ctx, "the content", finalPatience)
+	return c.readReplyWithin(ctx, "the content", contentReplyTimeout)
 }
 
-func (c *Client) data(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+func (c *Client) sendDATA(ctx context.Context, content envelope.Content) (reply.Reply, error) {
 	r, err := c.command(ctx, "DATA")
 	if err != nil || r.Transient() || r.Permanent() {
 		return r, err
 	}
 	if r.Code != 354 {
-		return r, &Refusal{"DATA", r}
+		return r, &UnexpectedReply{"DATA", r}
 	}
-	if err := c.pour(ctx, content, &dotStuffer{w: c.w, lineStart: true}); err != nil {
-		return c.lastWords(ctx, err)
+	if err := c.copyContent(ctx, content, &dotStuffer{w: c.w, lineStart: true}); err != nil {
+		return c.readEarlyReply(ctx, err)
 	}
-	if err := c.say(ctx, "."); err != nil {
-		return c.lastWords(ctx, err)
+	if err := c.send(ctx, "."); err != nil {
+		return c.readEarlyReply(ctx, err)
 	}
-	return c.hearWithin(ctx, "the content", finalPatience)
+	return c.readReplyWithin(ctx, "the content", contentReplyTimeout)
 }
 
-// pour writes the content, with the whole timeout for each block.
-func (c *Client) pour(ctx context.Context, content envelope.Content, dst io.Writer) error {
+// copyContent writes the content, with the full timeout for each block.
+func (c *Client) copyContent(ctx context.Context, content envelope.Content, dst io.Writer) error {
 	c.observer.Sent(fmt.Sprintf("[%d octets of content]", content.Size()))
 	source := content.Open()
 	for {
-		n, err := c.pourBlock(ctx, dst, source)
+		n, err := c.copyBlock(ctx, dst, source)
 		if err != nil {
 			return fmt.Errorf("sending the content: %w", err)
 		}
@@ -150,8 +149,8 @@ func (c *Client) pour(ctx context.Context, content envelope.Content, dst io.Writ
 	}
 }
 
-func (c *Client) pourBlock(ctx context.Context, dst io.Writer, source io.Reader) (int64, error) {
-	release, err := c.guard(ctx, c.timeout)
+func (c *Client) copyBlock(ctx context.Context, dst io.Writer, source io.Reader) (int64, error) {
+	release, err := c.setDeadline(ctx, c.timeout)
 	if err != nil {
 		return 0, err
 	}
@@ -164,13 +163,13 @@ func (c *Client) pourBlock(ctx context.Context, dst io.Writer, source io.Reader)
 	return n, err
 }
 
-// lastWords looks for a reply that explains why sending failed: a server that
-// has had enough says so before it hangs up.
-func (c *Client) lastWords(ctx context.Context, sending error) (reply.Reply, error) {
+// readEarlyReply looks for a reply that explains why sending failed: a server
+// may reject the content before it closes the connection.
+func (c *Client) readEarlyReply(ctx context.Context, sending error) (reply.Reply, error) {
 	c.broken = true
 	ctx, cancel := context.WithTimeout(ctx, min(c.timeout, time.Second))
 	defer cancel()
-	r, err := c.hear(ctx, "the content")
+	r, err := c.readReply(ctx, "the content")
 	if err != nil || r.Positive() {
 		return reply.Reply{}, sending
 	}

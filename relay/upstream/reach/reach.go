@@ -1,8 +1,8 @@
-// Package reach looks at a mail host without sending anything: can it be
-// reached, does it offer TLS, and who vouches for it.
+// Package reach probes a mail host without sending mail: whether it can be
+// reached, whether it offers TLS, and who issued its certificate.
 //
-// It knows the beginning of an SMTP dialogue. It must not know the settings, or
-// what follows from what it saw.
+// It knows the beginning of an SMTP session. It must not know the settings, or
+// what follows from the result.
 package reach
 
 import (
@@ -19,61 +19,61 @@ import (
 )
 
 const (
-	connectPatience = 10 * time.Second
-	replyPatience   = 20 * time.Second
+	connectTimeout = 10 * time.Second
+	replyTimeout   = 20 * time.Second
 )
 
-// Host is what to look at.
+// Host is a host to probe.
 type Host struct {
-	Name  string // as in its certificate
+	Name  string // must match its certificate
 	Port  int
-	Hello string         // our name
-	Roots *x509.CertPool // nil for the usual ones
-	// Resolver finds its addresses.
+	Hello string         // EHLO argument
+	Roots *x509.CertPool // nil means the system roots
+	// Resolver looks up its addresses.
 	Resolver *net.Resolver
 }
 
-// Seen is how far a look came; what was not reached is false or empty.
-type Seen struct {
-	Connected bool
-	Greeted   bool // it speaks SMTP and knows EHLO
-	TLS       bool // STARTTLS led to TLS
-	Verified  bool // its certificate is its own, by a root that is known
-	Requested bool // it asked for our certificate
-	// Chain is what it showed, leaf first.
+// Result is what the probe reached; the rest is false or empty.
+type Result struct {
+	Connected            bool
+	Greeted              bool // it accepted EHLO
+	TLS                  bool // STARTTLS succeeded
+	Verified             bool // its certificate matches its name and a known root
+	CertificateRequested bool // it requested a client certificate
+	// Chain is its certificate chain, leaf first.
 	Chain []*x509.Certificate
-	// Unknown tells that nothing but an unknown root stands against the chain.
-	Unknown bool
-	Err     error // what ended the look early, or stands against the certificate
+	// UnknownRoot is set if the chain is valid except for its unknown root.
+	UnknownRoot bool
+	Err         error // why the probe ended early, or why the certificate does not verify
 }
 
 // errNoTLS is the error of a host that offers no STARTTLS (RFC 3207).
-var errNoTLS = errors.New("it offers no STARTTLS")
+var errNoTLS = errors.New("the server does not offer STARTTLS")
 
-// Look looks at the host. Nothing of a message is said.
-func Look(ctx context.Context, h Host) Seen {
-	var seen Seen
-	dialer := net.Dialer{Timeout: connectPatience, Resolver: h.Resolver}
+// Probe probes the host. No mail transaction is started.
+func Probe(ctx context.Context, h Host) Result {
+	var seen Result
+	dialer := net.Dialer{Timeout: connectTimeout, Resolver: h.Resolver}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(h.Name, strconv.Itoa(h.Port)))
 	if err != nil {
 		seen.Err = err
 		return seen
 	}
 	seen.Connected = true
-	client, err := esmtp.Dialogue(ctx, conn, silence{}, replyPatience)
+	client, err := esmtp.Dialogue(ctx, conn, noObserver{}, replyTimeout)
 	if err != nil {
 		seen.Err = errors.Join(err, conn.Close())
 		return seen
 	}
 	defer client.Close()
-	seen.Err = seen.hold(ctx, client, h)
+	seen.Err = seen.dialogue(ctx, client, h)
 	return seen
 }
 
-// hold holds the dialogue up to TLS.
-func (s *Seen) hold(ctx context.Context, client *esmtp.Client, h Host) error {
+// dialogue runs the session up to TLS.
+func (s *Result) dialogue(ctx context.Context, client *esmtp.Client, h Host) error {
 	if err := client.Hello(ctx, h.Hello); err != nil {
-		return fmt.Errorf("greeting it: %w", err)
+		return fmt.Errorf("sending EHLO: %w", err)
 	}
 	s.Greeted = true
 	if !client.Offers("STARTTLS") {
@@ -82,44 +82,44 @@ func (s *Seen) hold(ctx context.Context, client *esmtp.Client, h Host) error {
 	_, err := client.StartTLS(ctx, &tls.Config{
 		ServerName: h.Name,
 		MinVersion: tls.VersionTLS12,
-		// The chain is judged below, where an unknown root is told from a lie.
+		// verify checks the chain and distinguishes an unknown root.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			s.Chain = state.PeerCertificates
 			return nil
 		},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			s.Requested = true
+			s.CertificateRequested = true
 			return &tls.Certificate{}, nil
 		},
 	})
 	if s.Chain == nil {
-		return fmt.Errorf("going over to TLS: %w", err)
+		return fmt.Errorf("starting TLS: %w", err)
 	}
-	// A host that wants our certificate may break off without one.
+	// A host that requires a client certificate may abort the handshake.
 	s.TLS = true
 	return s.verify(h)
 }
 
 // verify verifies the chain as a delivery would.
-func (s *Seen) verify(h Host) error {
+func (s *Result) verify(h Host) error {
 	options := x509.VerifyOptions{DNSName: h.Name, Roots: h.Roots, Intermediates: x509.NewCertPool()}
 	for _, c := range s.Chain[1:] {
 		options.Intermediates.AddCert(c)
 	}
 	_, err := s.Chain[0].Verify(options)
 	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
-		s.Unknown = s.Chain[0].VerifyHostname(h.Name) == nil
+		s.UnknownRoot = s.Chain[0].VerifyHostname(h.Name) == nil
 	}
 	s.Verified = err == nil
 	return err
 }
 
-// silence keeps no record of the dialogue.
-type silence struct{}
+// noObserver discards the dialogue.
+type noObserver struct{}
 
 // Sent implements esmtp.Observer.
-func (silence) Sent(string) {}
+func (noObserver) Sent(string) {}
 
-// Heard implements esmtp.Observer.
-func (silence) Heard(string) {}
+// Received implements esmtp.Observer.
+func (noObserver) Received(string) {}

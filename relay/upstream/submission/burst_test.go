@@ -78,7 +78,7 @@ func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 	return answers
 }
 
-func TestABurstKeepsToTheLimitsOfTheMailboxAndLosesNothing(t *testing.T) {
+func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 	for name, c := range map[string]struct {
 		limits      throttle.Limits
 		connections int // of the mailbox, as the box is told

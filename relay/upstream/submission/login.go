@@ -15,50 +15,50 @@ import (
 	"sealpost/relay/upstream/transport"
 )
 
-// way is what a submission has of its own: the host, and the login.
-type way struct{ *Submission }
+// method is the submission's part of the transport: the host, and the login.
+type method struct{ *Submission }
 
-// Hosts implements transport.Way: the one host, whatever the destination, once
-// there is a token to log in by.
-func (w way) Hosts(ctx context.Context, _ transport.Destination) ([]string, error) {
+// Hosts implements transport.Method: it returns the host once there is a token
+// for the login.
+func (w method) Hosts(ctx context.Context, _ transport.Destination) ([]string, error) {
 	if _, err := w.token(ctx); err != nil {
 		return nil, err
 	}
 	return []string{w.config.Host}, nil
 }
 
-// Introduce implements transport.Way.
-func (w way) Introduce(record *journal.Connection, account string) transport.Handshake {
+// NewHandshake implements transport.Method.
+func (w method) NewHandshake(record *journal.Connection, account string) transport.Handshake {
 	return &login{w.Submission, record, account}
 }
 
-// login is one connection's.
+// login is the login on one connection.
 type login struct {
 	*Submission
 	record  *journal.Connection
 	account string
 }
 
-// Certificate implements transport.Introduction.
+// Certificate implements transport.Handshake.
 func (l *login) Certificate() *tls.Certificate { return &tls.Certificate{} }
 
-// Authenticate implements transport.Introduction: it logs in. A token that the server
-// does not take is tried once more as a new one; where that is not taken either
-// the fault is another's than the token's, and until a login succeeds none is
-// tried twice.
+// Authenticate implements transport.Handshake: it logs in. If the server
+// rejects the token, it retries once with a new one; if that is rejected too,
+// the token is not at fault, and there are no more retries until a login
+// succeeds.
 func (l *login) Authenticate(ctx context.Context, client *esmtp.Client) error {
 	if err := client.Hello(ctx, l.config.Hello); err != nil {
 		return err
 	}
-	if l.record.Mechanism = choose(client.Mechanisms()); l.record.Mechanism == "" {
-		return &noMechanism{client.Mechanisms()}
+	if l.record.Mechanism = chooseMechanism(client.Mechanisms()); l.record.Mechanism == "" {
+		return &mechanismError{client.Mechanisms()}
 	}
 	token, err := l.token(ctx)
 	if err != nil {
 		return err
 	}
-	refusal := l.try(ctx, client, token)
-	if !refusesToken(refusal) || !l.refuse(token) {
+	refusal := l.authenticate(ctx, client, token)
+	if !isTokenRejected(refusal) || !l.invalidateToken(token) {
 		return refusal
 	}
 	another, err := l.token(ctx)
@@ -68,12 +68,12 @@ func (l *login) Authenticate(ctx context.Context, client *esmtp.Client) error {
 	if another == token {
 		return refusal
 	}
-	err = l.try(ctx, client, another)
+	err = l.authenticate(ctx, client, another)
 	switch {
-	case refusesToken(err):
-		l.refuse(another)
-	case hungUp(err):
-		return fmt.Errorf("%w: %w", transport.ErrAgain, err)
+	case isTokenRejected(err):
+		l.invalidateToken(another)
+	case isDisconnected(err):
+		return fmt.Errorf("%w: %w", transport.ErrRetryOnNewConnection, err)
 	}
 	return err
 }
@@ -83,63 +83,66 @@ func (s *Submission) token(ctx context.Context) (Token, error) {
 	defer cancel()
 	token, err := s.config.Tokens.Token(ctx)
 	if err != nil {
-		return "", &noToken{err}
+		return "", &tokenError{err}
 	}
 	return token, nil
 }
 
-// try logs in with the token.
-func (l *login) try(ctx context.Context, client *esmtp.Client, token Token) error {
-	mechanism := newBearer(l.record.Mechanism, l.account, token, l.config.Host, l.config.Port)
+// authenticate logs in with the token.
+func (l *login) authenticate(ctx context.Context, client *esmtp.Client, token Token) error {
+	mechanism := newTokenMechanism(l.record.Mechanism, l.account, token, l.config.Host, l.config.Port)
 	err := client.Auth(ctx, mechanism)
-	if refusal := (*esmtp.Refusal)(nil); errors.As(err, &refusal) {
-		return l.refusal(refusal, mechanism.words())
+	if refusal := (*esmtp.UnexpectedReply)(nil); errors.As(err, &refusal) {
+		return l.loginRefused(refusal, mechanism.reasonText())
 	}
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
-	delete(l.refused, l.account)
+	delete(l.rejected, l.account)
 	l.mu.Unlock()
 	l.record.Account = l.account
 	return nil
 }
 
-// maxRefused mailboxes are remembered: senders with mailboxes of their own are
-// named by the LAN. A mailbox that is forgotten only gets one login more.
-const maxRefused = 1000
+// maxRejected is the number of mailboxes for which a rejected token is stored,
+// because senders are chosen by LAN clients. A forgotten mailbox only causes
+// one more login.
+const maxRejected = 1000
 
-// lastRefusal is a token that a mailbox was refused by, with no login since.
-type lastRefusal struct {
+// rejectedToken is the last token rejected for a mailbox that has not logged in
+// since.
+type rejectedToken struct {
 	token Token
-	at    time.Time // when one was last given back for the mailbox's sake
+	at    time.Time // when a token was last invalidated for this mailbox
 }
 
-// refuse gives the token back, and tells whether a new one may fare better: not
-// where the mailbox was refused another one before. A token may be good for
-// other mailboxes, so this one has it replaced only now and then.
-func (l *login) refuse(token Token) bool {
-	const often = 5 * time.Minute
+// invalidateToken invalidates the token and reports whether a new one may
+// succeed: not if the mailbox was rejected with another token before. The token
+// may be valid for other mailboxes, so each mailbox invalidates one at most
+// every five minutes.
+func (l *login) invalidateToken(token Token) bool {
+	const minInterval = 5 * time.Minute
 	l.mu.Lock()
-	before, known := l.refused[l.account]
-	due, at := !known || time.Since(before.at) >= often, before.at
+	before, known := l.rejected[l.account]
+	due, at := !known || time.Since(before.at) >= minInterval, before.at
 	if due {
 		at = time.Now()
 	}
-	if !known && len(l.refused) >= maxRefused {
-		clear(l.refused)
+	if !known && len(l.rejected) >= maxRejected {
+		clear(l.rejected)
 	}
-	l.refused[l.account] = lastRefusal{token, at}
+	l.rejected[l.account] = rejectedToken{token, at}
 	l.mu.Unlock()
 	if due {
-		l.config.Tokens.Refuse(token)
+		l.config.Tokens.Reject(token)
 	}
 	return !known || before.token == token
 }
 
-// refusal is the error of a login that the server would not have. For good it
-// is the mailbox's, which another may not share.
-func (l *login) refusal(r *esmtp.Refusal, reason string) error {
+// loginRefused returns the error of a rejected login. A permanent rejection
+// concerns only this mailbox.
+func (l *login) loginRefused(r *esmtp.UnexpectedReply, reason string) error {
 	err := &LoginRefused{Account: l.account, refusal: r, reason: reason}
 	if r.Reply.Permanent() {
 		return &transport.AccountFault{Err: err}
@@ -147,11 +150,11 @@ func (l *login) refusal(r *esmtp.Refusal, reason string) error {
 	return err
 }
 
-// LoginRefused is the error of a login that the server would not have.
+// LoginRefused is the error of a login that the server rejected.
 type LoginRefused struct {
 	Account string // the mailbox
-	refusal *esmtp.Refusal
-	reason  string // the server's, from before its answer
+	refusal *esmtp.UnexpectedReply
+	reason  string // from the server's challenge, before its reply
 }
 
 func (l *LoginRefused) Error() string {
@@ -164,13 +167,12 @@ func (l *LoginRefused) Error() string {
 
 func (l *LoginRefused) Unwrap() error { return l.refusal }
 
-// Configuration tells that the login will be refused until somebody changes
-// something.
+// Configuration reports whether a configuration change is needed.
 func (l *LoginRefused) Configuration() bool { return l.refusal.Reply.Permanent() }
 
-// refusesToken tells whether a new token may fare better. 5.7.139 is about the
-// mailbox's settings, whatever the token.
-func refusesToken(err error) bool {
+// isTokenRejected reports whether a new token may succeed. 5.7.139 concerns the
+// mailbox's settings, not the token.
+func isTokenRejected(err error) bool {
 	const credentialsInvalid, disabled = 535, 139
 	refused := (*LoginRefused)(nil)
 	if !errors.As(err, &refused) {
@@ -180,37 +182,37 @@ func refusesToken(err error) bool {
 	return r.Code == credentialsInvalid && r.Status != reply.Status{Class: 5, Subject: 7, Detail: disabled}
 }
 
-// hungUp tells whether a connection ended where a login had to be answered.
-func hungUp(err error) bool {
-	refusal := (*esmtp.Refusal)(nil)
+// isDisconnected reports whether the connection ended instead of a reply to the
+// login.
+func isDisconnected(err error) bool {
+	refusal := (*esmtp.UnexpectedReply)(nil)
 	return err != nil && (!errors.As(err, &refusal) || refusal.Reply.Code == esmtp.ServiceClosing)
 }
 
-// noMechanism is the error of a host that offers no login with a token.
-type noMechanism struct{ offered []string }
+// mechanismError is the error of a host without an OAuth mechanism.
+type mechanismError struct{ offered []string }
 
-func (n *noMechanism) Error() string {
+func (n *mechanismError) Error() string {
 	if len(n.offered) == 0 {
 		return "no login is offered"
 	}
 	return "no login by OAuth is offered, only " + strings.Join(n.offered, ", ")
 }
 
-// Configuration tells that no login is possible until somebody changes
-// something.
-func (n *noMechanism) Configuration() bool { return true }
+// Configuration reports that a configuration change is needed.
+func (n *mechanismError) Configuration() bool { return true }
 
-// Statuses of RFC 3463 and RFC 4954 for what can be in this way out's way.
+// Enhanced status codes (RFC 3463, RFC 4954) of this method's errors.
 var (
 	statusConfiguration = reply.Status{Class: 4, Subject: 3, Detail: 5}
 	statusNoLogin       = reply.Status{Class: 4, Subject: 7, Detail: 0}
 )
 
-// Words implements transport.Way.
-func (w way) Words(host string, err error) (reply.Status, string, fault.Code) {
+// Describe implements transport.Method.
+func (w method) Describe(host string, err error) (reply.Status, string, fault.Code) {
 	var (
-		token   *noToken
-		offered *noMechanism
+		token   *tokenError
+		offered *mechanismError
 		refused *LoginRefused
 	)
 	switch {

@@ -27,7 +27,7 @@ func refusing(tokens int, answer string) func(*tenant.Config) {
 	}
 }
 
-func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
+func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer      string
 		connections int
@@ -40,7 +40,7 @@ func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, refusing(1, c.answer), nil)
 			result, err := s.deliver(message("1", printer), scan)
-			if err != nil || !result.Taken || s.vault.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
+			if err != nil || !result.Accepted || s.vault.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
 				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.vault.issued, s.tenant.Connections())
 			}
 			if found := secrets(s.log.String()); found != nil {
@@ -50,7 +50,7 @@ func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
 	}
 }
 
-func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
+func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer string
 		words  string
@@ -67,7 +67,7 @@ func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
 			for _, tries := range c.tries {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
-				if !u.Configuration || !u.Account || !strings.Contains(u.Reply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.Answer.Code)) {
+				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
 					t.Errorf("got %+v", u)
 				}
 				if n := len(s.tenant.Logins()); n != tries {
@@ -78,20 +78,20 @@ func TestALoginThatIsRefusedAgainIsAConfigurationFault(t *testing.T) {
 				t.Errorf("%d tokens were asked for", s.vault.issued)
 			}
 			s.tenant.Become(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{Judge: welcome}})
-			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Taken {
+			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted {
 				t.Errorf("after the cure: %+v, %v", result, err)
 			}
 		})
 	}
 }
 
-func TestATokenThatExpiresInABurstIsReplacedForEveryConnection(t *testing.T) {
+func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 	s := newSite(t, nil, nil)
 	for round := range 3 {
 		var burst sync.WaitGroup
 		for i := range 12 {
 			burst.Go(func() {
-				if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Taken {
+				if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Accepted {
 					t.Errorf("%+v, %v", result, err)
 				}
 			})
@@ -106,7 +106,7 @@ func TestATokenThatExpiresInABurstIsReplacedForEveryConnection(t *testing.T) {
 	}
 }
 
-func TestALoginThatTheServerForgetsIsMadeAgain(t *testing.T) {
+func TestLogin_IsRepeatedWhenTheServerForgetsIt(t *testing.T) {
 	s := newSite(t, nil, nil)
 	if _, err := s.deliver(message("1", printer), scan); err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestALoginThatTheServerForgetsIsMadeAgain(t *testing.T) {
 		}
 		return ""
 	})
-	if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Taken || len(s.tenant.Logins()) != 2 {
+	if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted || len(s.tenant.Logins()) != 2 {
 		t.Errorf("%+v, %v after %d logins", result, err, len(s.tenant.Logins()))
 	}
 }
@@ -130,7 +130,7 @@ type needsConsent struct{}
 func (needsConsent) Error() string       { return "AADSTS65001: the app has no consent: grant it" }
 func (needsConsent) Configuration() bool { return true }
 
-func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
+func TestLogin_ReportsTheTokenError(t *testing.T) {
 	for _, c := range []struct {
 		err           error
 		words         string
@@ -143,7 +143,7 @@ func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
 		s := newSite(t, nil, nil)
 		s.vault.err = c.err
 		_, err := s.deliver(message("1", printer), scan)
-		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.Reply().String(), c.words) {
+		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.ClientReply().String(), c.words) {
 			t.Errorf("got %+v", u)
 		}
 		if opened := s.tenant.Connections(); opened != 0 {
@@ -152,7 +152,7 @@ func TestATokenThatCannotBeHadIsSaidInItsOwnWords(t *testing.T) {
 	}
 }
 
-func TestAHostThatOffersNoLoginByOAuthIsNamed(t *testing.T) {
+func TestLogin_ReportsAMissingMechanism(t *testing.T) {
 	for words, change := range map[string]func(*tenant.Config){
 		"no login by OAuth is offered, only LOGIN, PLAIN: check upstream.submission.host and its port": func(c *tenant.Config) { c.Submission.Mechanisms = []string{"LOGIN", "PLAIN"} },
 		"no login is offered: check upstream.submission.host and its port":                             func(c *tenant.Config) { c.Submission = nil },
@@ -167,15 +167,15 @@ func TestAHostThatOffersNoLoginByOAuthIsNamed(t *testing.T) {
 	}
 }
 
-func TestAServerThatPutsALoginOffIsTriedAgainLater(t *testing.T) {
+func TestLogin_IsTemporaryFor4yz(t *testing.T) {
 	s := newSite(t, refusing(1000, "454 4.7.0 Temporary authentication failure"), nil)
 	_, err := s.deliver(message("1", printer), scan)
-	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.Answer.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
+	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.ServerReply.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
 		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
 	}
 }
 
-func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
+func TestLogin_KeepsOtherMailboxesAfterARejection(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Submission.Judge = func(user, _ string) string {
 			if user == ups {
@@ -192,7 +192,7 @@ func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
 				e.Sender, text = ups, alarm
 			}
 			result, err := s.deliver(e, text)
-			if taken := err == nil && result.Taken; taken != (e.Sender == printer) {
+			if taken := err == nil && result.Accepted; taken != (e.Sender == printer) {
 				t.Errorf("%s: %+v, %v", e.Sender, result, err)
 			}
 		})
@@ -200,27 +200,27 @@ func TestAMailboxThatIsRefusedDoesNotKeepTheOthersOut(t *testing.T) {
 	burst.Wait()
 }
 
-func TestSendersWithoutEndThatAreRefusedTakeNoMemoryWithoutEnd(t *testing.T) {
+func TestLogin_LimitsStoredRejections(t *testing.T) {
 	s := newSite(t, nil, nil).submission
-	for i := range 10 * maxRefused {
-		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).refuse("very-secret-token-1")
+	for i := range 10 * maxRejected {
+		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).invalidateToken("very-secret-token-1")
 	}
-	if n := len(s.refused); n > maxRefused {
+	if n := len(s.rejected); n > maxRejected {
 		t.Errorf("%d refusals are kept", n)
 	}
 }
 
-func FuzzTheReasonOfARefusal(f *testing.F) {
+func FuzzReasonText(f *testing.F) {
 	f.Add([]byte(`{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/"}`))
 	f.Add([]byte(`{"status":401}`))
 	f.Add([]byte("{\"status\":\"very-secret-token\\u001b[2J\"}"))
 	const token = "very-secret-token"
 	f.Fuzz(func(t *testing.T, challenge []byte) {
-		b := newBearer(xoauth2, printer, token, host, 587)
+		b := newTokenMechanism(xoauth2, printer, token, host, 587)
 		if response, err := b.Next(challenge); len(response) != 0 || err != nil {
 			t.Errorf("the answer is %q, %v", response, err)
 		}
-		words := b.words()
+		words := b.reasonText()
 		if len(words) > 400 || strings.Contains(words, token) || strings.ContainsFunc(words, unicode.IsControl) {
 			t.Errorf("%q reads as %q", challenge, words)
 		}

@@ -11,17 +11,17 @@ import (
 
 const xoauth2 = "XOAUTH2"
 
-// bearer is a SASL mechanism that shows a token. It is given the server's
-// reason for a refusal in a challenge.
-type bearer struct {
+// tokenMechanism is a SASL mechanism with an access token. The server sends the
+// reason of a rejection in a challenge.
+type tokenMechanism struct {
 	sasl.Client
-	token  Token
-	dummy  []byte // what answers the challenge
-	reason []byte
+	token             Token
+	challengeResponse []byte // response to the error challenge
+	reason            []byte
 }
 
-// choose gives the mechanism to log in by; empty where none is offered.
-func choose(offered []string) string {
+// chooseMechanism returns the mechanism to use, or "" if none is offered.
+func chooseMechanism(offered []string) string {
 	for _, mechanism := range []string{xoauth2, sasl.OAuthBearer} {
 		if slices.Contains(offered, mechanism) {
 			return mechanism
@@ -30,29 +30,29 @@ func choose(offered []string) string {
 	return ""
 }
 
-// newBearer gives the mechanism that was chosen.
-func newBearer(chosen, user string, token Token, host string, port int) *bearer {
+// newTokenMechanism returns the chosen mechanism.
+func newTokenMechanism(chosen, user string, token Token, host string, port int) *tokenMechanism {
 	if chosen == xoauth2 {
-		return &bearer{token: token, Client: &xoauth2Client{user, token}}
+		return &tokenMechanism{token: token, Client: &xoauth2Client{user, token}}
 	}
-	// RFC 7628 section 3.2.3: the answer to the reason is one octet.
-	return &bearer{token: token, dummy: []byte{1}, Client: sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{
+	// RFC 7628 section 3.2.3: the response to the error is one octet.
+	return &tokenMechanism{token: token, challengeResponse: []byte{1}, Client: sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{
 		Username: gs2Escape.Replace(user), Token: string(token), Host: host, Port: port})}
 }
 
-// gs2Escape writes a name as RFC 5801 section 4 has it.
+// gs2Escape escapes a name as in RFC 5801 section 4.
 var gs2Escape = strings.NewReplacer("=", "=3D", ",", "=2C")
 
 // Next implements sasl.Client.
-func (b *bearer) Next(challenge []byte) ([]byte, error) {
+func (b *tokenMechanism) Next(challenge []byte) ([]byte, error) {
 	b.reason = challenge
-	return b.dummy, nil
+	return b.challengeResponse, nil
 }
 
-// Secret is the token, for the client's record of the dialogue.
-func (b *bearer) Secret() string { return string(b.token) }
+// Secret returns the token, which esmtp redacts.
+func (b *tokenMechanism) Secret() string { return string(b.token) }
 
-// xoauth2Client begins as Microsoft describes it for SMTP:
+// xoauth2Client implements XOAUTH2 as documented by Microsoft:
 // learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth
 type xoauth2Client struct {
 	user  string
@@ -63,32 +63,31 @@ func (x *xoauth2Client) Start() (string, []byte, error) {
 	return xoauth2, []byte("user=" + x.user + "\x01auth=Bearer " + string(x.token) + "\x01\x01"), nil
 }
 
-// Next is bearer's.
+// Next is overridden by tokenMechanism.
 func (x *xoauth2Client) Next([]byte) ([]byte, error) { return nil, nil }
 
-// words puts the server's reason for a refusal into words; they are empty where
-// it gave none.
-func (b *bearer) words() string {
+// reasonText describes the server's reason for a rejection, or returns "".
+func (b *tokenMechanism) reasonText() string {
 	var reason struct{ Status, Schemes, Scope string }
 	if len(b.reason) == 0 {
 		return ""
 	}
 	if json.Unmarshal(b.reason, &reason) != nil {
-		return "a reason that cannot be read"
+		return "unreadable reason"
 	}
 	var parts []string
 	for _, p := range []struct{ name, value string }{{"status", reason.Status}, {"schemes", reason.Schemes}, {"scope", reason.Scope}} {
 		if p.value != "" {
-			parts = append(parts, fmt.Sprintf("%s %s", p.name, plain(p.value, b.token)))
+			parts = append(parts, fmt.Sprintf("%s %s", p.name, sanitise(p.value, b.token)))
 		}
 	}
 	return strings.Join(parts, ", ")
 }
 
-// plain is a short text of the server's without control characters, or the
+// sanitise shortens a server's text and removes control characters and the
 // token.
-func plain(text string, token Token) string {
-	const most = 100
+func sanitise(text string, token Token) string {
+	const maxLen = 100
 	if token != "" {
 		text = strings.ReplaceAll(text, string(token), redacted)
 	}
@@ -98,5 +97,5 @@ func plain(text string, token Token) string {
 		}
 		return r
 	}, text)
-	return text[:min(len(text), most)]
+	return text[:min(len(text), maxLen)]
 }

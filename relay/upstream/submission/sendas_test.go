@@ -12,30 +12,30 @@ const ups = "ups@contoso.com"
 
 const alarm content = "From: \"UPS, cellar\" <" + ups + ">\r\nSubject: on battery\r\n\r\n20 minutes\r\n"
 
-func TestADeniedSenderIsTheMessagesOwnFault(t *testing.T) {
+func TestSendAs_DenialConcernsTheMessage(t *testing.T) {
 	for name, c := range map[string]struct {
 		config  func(*Config)
 		trustee string
 	}{
 		"the mailbox":          {nil, printer},
 		"the app":              {func(c *Config) { c.Trustee = "Sealpost" }, "Sealpost"},
-		"the default sender's": {func(c *Config) { c.Default = ups }, printer},
-		"the default, too":     {func(c *Config) { c.Default = "nobody@contoso.com" }, printer},
+		"the default sender's": {func(c *Config) { c.DefaultSender = ups }, printer},
+		"the default, too":     {func(c *Config) { c.DefaultSender = "nobody@contoso.com" }, printer},
 	} {
 		s := newSite(t, nil, c.config)
 		result, err := s.deliver(message("1", ups), alarm)
-		if err != nil || result.Taken || result.Trustee != c.trustee || len(s.tenant.Messages()) != 0 {
+		if err != nil || result.Accepted || result.Trustee != c.trustee || len(s.tenant.Messages()) != 0 {
 			t.Fatalf("%s: %+v, %v", name, result, err)
 		}
-		if answer := result.Answers[0]; answer.Code != 554 || answer.Status.Detail != 252 || !strings.Contains(answer.Text, ups) {
+		if answer := result.Replies[0]; answer.Code != 554 || answer.Status.Detail != 252 || !strings.Contains(answer.Text, ups) {
 			t.Errorf("%s: answered %s", name, answer)
 		}
 	}
 }
 
-func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
+func TestSendAs_ReplacesADeniedSender(t *testing.T) {
 	for name, answer := range map[string]string{"at the end": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
-		s := newSite(t, nil, func(c *Config) { c.Default = printer })
+		s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 		s.tenant.Behave(func(verb, argument string) string {
 			if verb == "MAIL" && strings.Contains(argument, ups) {
 				return answer
@@ -43,7 +43,7 @@ func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 			return ""
 		})
 		result, err := s.deliver(message("1", ups), alarm)
-		if err != nil || !result.Taken {
+		if err != nil || !result.Accepted {
 			t.Fatalf("%s: %+v, %v", name, result, err)
 		}
 		got := s.tenant.Messages()
@@ -57,27 +57,27 @@ func TestADeniedSenderIsReplacedWhereTheSiteSaysSo(t *testing.T) {
 	}
 }
 
-func TestADeniedAuthorIsReplacedThoughTheEnvelopeHasTheDefaultSender(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Default = printer })
+func TestSendAs_ReplacesADeniedAuthor(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 	result, err := s.deliver(message("1", printer), alarm)
-	if err != nil || !result.Taken || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
+	if err != nil || !result.Accepted || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
 		t.Errorf("%+v, %v", result, err)
 	}
 }
 
-func TestAMailboxSendsAsThoseItMay(t *testing.T) {
+func TestSendAs_SendsAsAPermittedSender(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Submission.SendAs = func(user, sender string) bool { return sender == ups }
 	}, nil)
-	if result, err := s.deliver(message("1", ups), alarm); err != nil || !result.Taken || s.tenant.Messages()[0].User != printer {
+	if result, err := s.deliver(message("1", ups), alarm); err != nil || !result.Accepted || s.tenant.Messages()[0].User != printer {
 		t.Errorf("%+v, %v", result, err)
 	}
 }
 
-func TestAHeaderThatCannotBeChangedLeavesTheMessageRefused(t *testing.T) {
-	s := newSite(t, nil, func(c *Config) { c.Default = envelope.Address(printer) })
+func TestSendAs_RefusesAHeaderThatCannotBeChanged(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) { c.DefaultSender = envelope.Address(printer) })
 	long := content("X: " + strings.Repeat("x", 2<<20) + "\r\n" + string(alarm))
-	if result, err := s.deliver(message("1", ups), long); err != nil || result.Taken || result.Answers[0].Status.Detail != 252 {
+	if result, err := s.deliver(message("1", ups), long); err != nil || result.Accepted || result.Replies[0].Status.Detail != 252 {
 		t.Errorf("%+v, %v", result, err)
 	}
 }

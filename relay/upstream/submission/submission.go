@@ -1,10 +1,10 @@
-// Package submission is the way out by message submission (RFC 6409): port 587
-// of one host, STARTTLS, and a login to a mailbox by OAuth (SASL XOAUTH2, or
-// OAUTHBEARER of RFC 7628 where the host offers only that).
+// Package submission delivers by message submission (RFC 6409): port 587 of one
+// host, STARTTLS, and a login to a mailbox by OAuth (SASL XOAUTH2, or
+// OAUTHBEARER of RFC 7628 if the host offers only that).
 //
-// It knows mailboxes, logins and what Exchange Online answers to them. It must
-// not know how a token comes about, what becomes of a message that was
-// refused, or who the LAN clients are.
+// It knows mailboxes, logins and Exchange Online's replies to them. It must not
+// know how a token is obtained, what becomes of a refused message, or who the
+// LAN clients are.
 package submission
 
 import (
@@ -30,94 +30,94 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Config is what a submission needs to know.
+// Config is the configuration of a submission.
 type Config struct {
-	Hello        string // our name in EHLO
+	Hello        string // EHLO argument
 	Host         string // smtp.office365.com, or a sovereign cloud's
 	Port         int    // 587, or 465 with Immediate
 	Security     transport.Security
-	Roots        *x509.CertPool // nil means the system's
-	Connections  int            // the most that are open at once
-	PerMailbox   int            // the most of them for one mailbox; 0 is 3, as Exchange Online allows
-	ReplyTimeout time.Duration  // the longest wait for any one reply
+	Roots        *x509.CertPool // nil means the system roots
+	Connections  int            // maximum open at once
+	PerMailbox   int            // maximum for one mailbox; 0 means 3, Exchange Online's limit
+	ReplyTimeout time.Duration  // maximum wait for one reply
 	Resolver     Resolver
-	Tokens       Tokens
-	// User is the mailbox that logs in for a sender, the null reverse-path too.
+	Tokens       TokenProvider
+	// User returns the mailbox that logs in for a sender, including the null one.
 	User func(sender envelope.Address) envelope.Address
-	// Trustee is the application that needs Send As; empty where it is the
-	// mailbox.
+	// Trustee is the application that needs Send As; empty if it is the mailbox.
 	Trustee string
-	// Default stands in for a sender as whom the mailbox may not send; empty
-	// leaves such a message refused.
-	Default envelope.Address
+	// DefaultSender replaces a sender as which the mailbox may not send; if empty,
+	// such a message is refused.
+	DefaultSender envelope.Address
 }
 
-// perMailbox is how many connections Exchange Online allows a mailbox.
-const perMailbox = 3
+// defaultPerMailbox is Exchange Online's connection limit for a mailbox.
+const defaultPerMailbox = 3
 
-// Submission delivers messages as a mailbox's own client.
+// Submission delivers messages as the client of a mailbox.
 type Submission struct {
 	config    Config
 	journal   *journal.Journal
 	transport *transport.Transport
 
-	mu      sync.Mutex
-	refused map[string]lastRefusal // by mailbox
+	mu       sync.Mutex
+	rejected map[string]rejectedToken // by mailbox
 }
 
-// New gives a submission; it opens no connection yet.
+// New returns a submission without open connections.
 func New(config Config, j *journal.Journal) *Submission {
-	s := &Submission{config: config, journal: j, refused: make(map[string]lastRefusal)}
+	s := &Submission{config: config, journal: j, rejected: make(map[string]rejectedToken)}
 	s.transport = transport.New(transport.Config{
 		Hello:          config.Hello,
-		FarSide:        config.Host,
+		HostName:       config.Host,
 		Settings:       "upstream.submission.host",
 		Port:           config.Port,
 		Security:       config.Security,
 		Roots:          config.Roots,
 		Connections:    config.Connections,
-		PerDestination: cmp.Or(config.PerMailbox, perMailbox),
+		PerDestination: cmp.Or(config.PerMailbox, defaultPerMailbox),
 		ReplyTimeout:   config.ReplyTimeout,
 		Resolver:       config.Resolver,
-	}, way{s}, j)
+	}, method{s}, j)
 	return s
 }
 
-// Close ends the connections that are idle. Messages on their way are left to
-// finish; their connections close after them.
+// Close closes idle connections. Active messages finish; their connections
+// close afterwards.
 func (s *Submission) Close() { s.transport.Close() }
 
-// Account is the mailbox against whose limits a message counts.
+// Account returns the mailbox against whose limits a message counts.
 func (s *Submission) Account(e envelope.Envelope) string { return string(s.config.User(e.Sender)) }
 
-// Deliver offers one message. Once every recipient was answered, shouldSend
-// decides whether the content is sent to those accepted; it is asked again where
-// the message is sent anew under the default sender. The error is always an
-// *upstream.Unavailable: nobody got the message then, as far as can be known.
+// Deliver offers one message. After the replies to every RCPT, shouldSend
+// decides whether the content is sent to the accepted recipients; it is called
+// again if the message is resent with the default sender. The error is always
+// an *upstream.Unavailable; no recipient has received the message then, as far
+// as is known.
 func (s *Submission) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
 	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
 	account := s.Account(e)
 	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, e, content, shouldSend)
 	result.Trustee = cmp.Or(s.config.Trustee, account)
-	if err != nil || !deniesSender(result) || s.config.Default == "" {
+	if err != nil || !isSenderDenied(result) || s.config.DefaultSender == "" {
 		return result, err
 	}
 	return s.deliverAsDefault(ctx, e, content, shouldSend, result)
 }
 
-// deniesSender tells whether nobody got the message because the mailbox may not
-// send as its sender.
-func deniesSender(result upstream.Result) bool {
-	return !result.Taken && slices.ContainsFunc(result.Answers, report.DeniesSender)
+// isSenderDenied reports whether the message was not accepted because the
+// mailbox may not send as its sender.
+func isSenderDenied(result upstream.Result) bool {
+	return !result.Accepted && slices.ContainsFunc(result.Replies, report.IsSendAsDenied)
 }
 
-// deliverAsDefault sends the message anew with the default sender in its
-// envelope and header; the header alone may be what was denied. Where that is
-// denied too, the first denial stands: it names the sender that people know.
+// deliverAsDefault sends the message with the default sender in envelope and
+// header; the header alone may have been denied. If that is denied too, it
+// returns the first denial, which names the original sender.
 func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, content envelope.Content,
 	shouldSend func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
 	as := e
-	as.Sender = s.config.Default
+	as.Sender = s.config.DefaultSender
 	changed, err := header.ReplaceAuthor(content, string(as.Sender), string(e.Sender))
 	if err != nil {
 		return denied, nil
@@ -125,11 +125,11 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 	as.Size = changed.Size()
 	account := s.Account(as)
 	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, as, changed, shouldSend)
-	if err == nil && deniesSender(result) {
+	if err == nil && isSenderDenied(result) {
 		return denied, nil
 	}
 	result.Trustee = cmp.Or(s.config.Trustee, account)
-	if result.Taken {
+	if result.Accepted {
 		s.journal.SenderReplaced(e.ID, e.Sender, as.Sender)
 	}
 	return result, err

@@ -65,7 +65,7 @@ func (v *vault) Token(context.Context) (Token, error) {
 	return v.current, nil
 }
 
-func (v *vault) Refuse(token Token) {
+func (v *vault) Reject(token Token) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.current == token {
@@ -162,7 +162,7 @@ func secrets(text string) []string {
 	return found
 }
 
-func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
+func TestSubmission_LogsInAsTheMailbox(t *testing.T) {
 	for name, c := range map[string]struct {
 		tenant    func(*tenant.Config)
 		config    func(*Config)
@@ -171,13 +171,13 @@ func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
 		"XOAUTH2":     {nil, nil, "XOAUTH2"},
 		"OAUTHBEARER": {func(c *tenant.Config) { c.Submission.Mechanisms = []string{"PLAIN", "OAUTHBEARER"} }, nil, "OAUTHBEARER"},
 		"both":        {func(c *tenant.Config) { c.Submission.Mechanisms = []string{"OAUTHBEARER", "XOAUTH2"} }, nil, "XOAUTH2"},
-		"port 465":    {func(c *tenant.Config) { c.TLSFirst = true }, func(c *Config) { c.Security = transport.Immediate }, "XOAUTH2"},
+		"port 465":    {func(c *tenant.Config) { c.TLSFirst = true }, func(c *Config) { c.Security = transport.ImplicitTLS }, "XOAUTH2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, c.tenant, c.config)
 			for range 2 {
 				result, err := s.deliver(message("1", printer), scan)
-				if err != nil || !result.Taken || result.Trustee != printer {
+				if err != nil || !result.Accepted || result.Trustee != printer {
 					t.Fatalf("got %+v, %v", result, err)
 				}
 				if r := result.Connection; r.Account != printer || r.Mechanism != c.mechanism || !strings.HasPrefix(r.TLS, "TLS 1.") || r.Shown != "" {
@@ -201,7 +201,7 @@ func TestAMessageIsSubmittedByTheMailboxThatLogsIn(t *testing.T) {
 	}
 }
 
-func TestEachMailboxHasConnectionsOfItsOwn(t *testing.T) {
+func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 	const ups = "ups@contoso.com"
 	s := newSite(t, nil, func(c *Config) {
 		c.Connections = 4
@@ -224,7 +224,7 @@ func TestEachMailboxHasConnectionsOfItsOwn(t *testing.T) {
 		burst.Go(func() {
 			text := content(strings.ReplaceAll(string(scan), printer, string(sender)))
 			result, err := s.deliver(message(fmt.Sprint(i), sender), text)
-			if err != nil || !result.Taken || result.Connection.Account != string(sender) {
+			if err != nil || !result.Accepted || result.Connection.Account != string(sender) {
 				t.Errorf("%s: %+v, %v", sender, result, err)
 			}
 		})
@@ -238,7 +238,7 @@ func TestEachMailboxHasConnectionsOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestAMailboxHasNoMoreThanThreeConnections(t *testing.T) {
+func TestSubmission_LimitsConnectionsPerMailbox(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) { c.Submission.Connections = 3 }, nil)
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
@@ -249,7 +249,7 @@ func TestAMailboxHasNoMoreThanThreeConnections(t *testing.T) {
 	var burst sync.WaitGroup
 	for i := range 30 {
 		burst.Go(func() {
-			if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Taken {
+			if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Accepted {
 				t.Errorf("%d: %+v, %v", i, result, err)
 			}
 		})
@@ -260,7 +260,7 @@ func TestAMailboxHasNoMoreThanThreeConnections(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
+func TestSubmission_ClosesAnExcessConnection(t *testing.T) {
 	s := newSite(t, nil, nil)
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "MAIL" {
@@ -270,7 +270,7 @@ func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
 	})
 	for n := range 2 {
 		result, err := s.deliver(message("1", printer), scan)
-		if err != nil || result.Taken || result.Answers[0].Code != 432 {
+		if err != nil || result.Accepted || result.Replies[0].Code != 432 {
 			t.Errorf("got %+v, %v", result, err)
 		}
 		if s.tenant.Connections() != n+1 {
@@ -279,20 +279,20 @@ func TestAConnectionThatIsTooManyIsEnded(t *testing.T) {
 	}
 }
 
-func TestAMailboxThatIsOverItsDayIsToldToWaitForTheNext(t *testing.T) {
+func TestSubmission_ReportsTheDailyLimit(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) { c.Submission.PerDay = 1 }, nil)
 	for n, taken := range []bool{true, false} {
 		result, err := s.deliver(message(fmt.Sprint(n), printer), scan)
-		if err != nil || result.Taken != taken {
+		if err != nil || result.Accepted != taken {
 			t.Fatalf("%d: %+v, %v", n, result, err)
 		}
-		if reading, _ := report.Read(result.Answers[0]); !taken && reading.Kind != report.WaitReset {
-			t.Errorf("%s is read as %+v", result.Answers[0], reading)
+		if reading, _ := report.Classify(result.Replies[0]); !taken && reading.Kind != report.WaitReset {
+			t.Errorf("%s is read as %+v", result.Replies[0], reading)
 		}
 	}
 }
 
-func TestATokenDoesNotShowHoweverItIsPrinted(t *testing.T) {
+func TestToken_IsRedactedWhenPrinted(t *testing.T) {
 	token := Token("very-secret-token")
 	text := fmt.Sprintf("%v %s %q %x %#v %+v %d", token, token, token, token, token, []Token{token}, token) + token.LogValue().String() + string(must(token.MarshalText()))
 	if found := secrets(text); found != nil || strings.Contains(text, "76657279") {

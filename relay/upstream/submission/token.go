@@ -6,8 +6,7 @@ import (
 	"log/slog"
 )
 
-// Token is an access token (RFC 6749 section 1.4). However it is printed, it
-// does not show.
+// Token is an access token (RFC 6749 section 1.4). It is redacted when printed.
 type Token string
 
 const redacted = "[redacted]"
@@ -21,21 +20,20 @@ func (Token) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText implements encoding.TextMarshaler.
 func (Token) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Tokens gives access tokens, one for every login until it is refused or
+// TokenProvider provides access tokens: the same one until it is rejected or
 // expires.
-type Tokens interface {
-	// Token gives the token that is good now. An error that has a method
-	// Configuration() bool tells by it whether somebody must change something
-	// before there can be one.
+type TokenProvider interface {
+	// Token returns the current token. If the error has a method
+	// Configuration() bool, that reports whether a configuration change is
+	// needed.
 	Token(ctx context.Context) (Token, error)
-	// Refuse tells that the server did not take the token: another is given,
-	// where one can be had.
-	Refuse(token Token)
+	// Reject reports that the server rejected the token; a new one is provided
+	// if possible.
+	Reject(token Token)
 }
 
-// noToken is the error of a login without a token; its text is meant for the
-// technician.
-type noToken struct{ err error }
+// tokenError is the error of a login without a token; its text is for people.
+type tokenError struct{ err error }
 
-func (n *noToken) Error() string { return "no access token for the login: " + n.err.Error() }
-func (n *noToken) Unwrap() error { return n.err }
+func (n *tokenError) Error() string { return "no access token for the login: " + n.err.Error() }
+func (n *tokenError) Unwrap() error { return n.err }

@@ -19,7 +19,7 @@ import (
 
 func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
 
-func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
+func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 	script := func(at, answer string) func(*tenant.Config) {
 		return func(c *tenant.Config) {
 			c.Script = func(verb, _ string) string {
@@ -43,11 +43,11 @@ func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
 		"wrong name":           {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, "mx.evil.example")) }, nil, "it is for another name; check upstream.host; mail is never"},
 		"unknown issuer":       {nil, func(c *Config) { c.Roots = must(parts.NewAuthority("Other")).Pool() }, "its issuer is unknown"},
 		"TLS 1.1":              {func(c *tenant.Config) { c.MinTLS, c.MaxTLS = tls.VersionTLS10, tls.VersionTLS11 }, nil, "TLS 1.2 or later is needed (protocol version not supported); mail is never sent in clear: check upstream.host"},
-		"closes at once":       {script("CONNECT", tenant.HangUp), nil, "4.4.2 the connection to " + mx + " broke off: check the line"},
+		"closes at once":       {script("CONNECT", tenant.HangUp), nil, "4.4.2 the connection to " + mx + " was lost: check the internet connection"},
 		"closes midway":        {script("MIDWAY", tenant.HangUp), nil, "4.4.2"},
-		"stalls at once":       {script("CONNECT", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time: check the line"},
-		"stalls midway":        {script("MIDWAY", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time"},
-		"stalls at the end":    {script("CONTENT", tenant.Stall), nil, "4.4.2 " + mx + " did not answer in time"},
+		"stalls at once":       {script("CONNECT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time: check the internet connection"},
+		"stalls midway":        {script("MIDWAY", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
+		"stalls at the end":    {script("CONTENT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
 		"100,000 characters":   {script("CONNECT", "220 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
 		"the same under TLS":   {script("RCPT", "250 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
 		"endless reply":        {script("EHLO", strings.Repeat("250-x\r\n", 1000)+"250 x"), nil, "more than 128 lines"},
@@ -56,7 +56,7 @@ func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
 		"busy at MAIL":         {script("MAIL", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
 		"an answer of no kind": {script("CONTENT", "354 go on"), nil, "said: 354 go on"},
 		"nobody there":         {nil, func(c *Config) { c.Port = 1 }, "4.4.1 cannot reach " + mx + ": check the internet line and that outbound port 1 is open"},
-		"unknown name":         {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " is not known to DNS"},
+		"unknown name":         {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " does not exist in DNS"},
 		"the key fails":        {nil, nil, "4.3.5 the key of the client certificate cannot be used: TPM absent"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestWhatStandsInTheWayIsSaidAndNothingIsSentInClear(t *testing.T) {
 			if !errors.As(err, &u) {
 				t.Fatalf("got %v", err)
 			}
-			if answer := u.Reply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
+			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
 				t.Errorf("the client hears %q, want %q (%v)", answer, c.words, err)
 			}
 			if clear := s.tenant.InClear(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
@@ -95,7 +95,7 @@ func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 	return nil, errors.New("TPM absent: check that it is fitted")
 }
 
-func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
+func TestTransport_WaitsForASlowFinalReply(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.ReplyTimeout = 500 * time.Millisecond })
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
@@ -103,12 +103,12 @@ func TestAServerThatTakesItsTimeOverTheContentIsWaitedFor(t *testing.T) {
 		}
 		return ""
 	})
-	if result, err := s.deliver(message("1")); err != nil || !result.Taken {
+	if result, err := s.deliver(message("1")); err != nil || !result.Accepted {
 		t.Errorf("got %+v, %v", result, err)
 	}
 }
 
-func TestAReplyTooManyIsNotTakenForTheNextOne(t *testing.T) {
+func TestTransport_RejectsAnUnsolicitedReply(t *testing.T) {
 	for _, verb := range []string{"CONTENT", "RCPT"} {
 		s := newSite(t, nil, nil)
 		s.tenant.Behave(func(said, _ string) string {
@@ -125,13 +125,13 @@ func TestAReplyTooManyIsNotTakenForTheNextOne(t *testing.T) {
 			return ""
 		})
 		second, err := s.deliver(message("2"))
-		if err != nil || second.Taken || second.Answers[0].Code != 550 {
+		if err != nil || second.Accepted || second.Replies[0].Code != 550 {
 			t.Errorf("%s answered twice: first %v, then %+v, %v", verb, first, second, err)
 		}
 	}
 }
 
-func TestACrowdWaitsForADeadHostNoLongerThanOneClient(t *testing.T) {
+func TestSessions_ShareTheFailureOfADeadHost(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Script = func(verb, _ string) string {
 			if verb == "CONNECT" {
@@ -143,7 +143,7 @@ func TestACrowdWaitsForADeadHostNoLongerThanOneClient(t *testing.T) {
 	var crowd sync.WaitGroup
 	for range 20 {
 		crowd.Go(func() {
-			if _, err := s.deliver(message("1")); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+			if _, err := s.deliver(message("1")); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -154,7 +154,7 @@ func TestACrowdWaitsForADeadHostNoLongerThanOneClient(t *testing.T) {
 	}
 }
 
-func TestWaitingForAFreeConnectionIsNotBlamedOnTheHost(t *testing.T) {
+func TestPool_ReportsBusyConnections(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Connections = 1 })
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONTENT" {
@@ -176,7 +176,7 @@ func TestWaitingForAFreeConnectionIsNotBlamedOnTheHost(t *testing.T) {
 	first.Wait()
 }
 
-func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
+func TestTransport_TimesOutOnAnEndlessServer(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
 		c.Script = func(verb, _ string) string {
 			if verb == "MAIL" {
@@ -188,7 +188,7 @@ func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
+	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
 		t.Errorf("got %v", err)
 	}
 	if lasted := time.Since(begun); lasted > 3*time.Second {
@@ -196,7 +196,7 @@ func TestAnEndlessServerIsLeftWhenTheAttemptIsOver(t *testing.T) {
 	}
 }
 
-func TestAServerThatBreaksOffOverAMessageIsToldFromOneThatIsNotReady(t *testing.T) {
+func TestTransport_DistinguishesLossDuringATransaction(t *testing.T) {
 	for verb, ready := range map[string]bool{"CONNECT": false, "EHLO": false, "MAIL": true, "RCPT": true, "CONTENT": true} {
 		s := newSite(t, func(c *tenant.Config) {
 			c.Script = func(said, _ string) string {

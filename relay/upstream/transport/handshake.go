@@ -11,53 +11,52 @@ import (
 	"sealpost/relay/journal"
 )
 
-// handshake is one TLS handshake and what it lets us know.
-type handshake struct {
+// tlsHandshake is one TLS handshake and what it reveals.
+type tlsHandshake struct {
 	transport *Transport
-	own       Handshake
+	method    Handshake
 	record    *journal.Connection
-	fault     error // why our key could not sign; crypto/tls keeps only its text
+	keyErr    error // why our key could not sign; crypto/tls keeps only the text
 }
 
-func (h *handshake) config() *tls.Config {
+func (h *tlsHandshake) config() *tls.Config {
 	return &tls.Config{
 		ServerName:           h.record.Host,
 		RootCAs:              h.transport.config.Roots,
 		MinVersion:           tls.VersionTLS12,
 		ClientSessionCache:   h.transport.sessions,
-		GetClientCertificate: h.show,
+		GetClientCertificate: h.clientCertificate,
 	}
 }
 
-// show answers the server's request for a certificate. It shows ours even if
-// the server's list of acceptable CAs does not name its issuer: Go by itself
-// would silently show none.
-func (h *handshake) show(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+// clientCertificate returns our certificate even if the server's list of
+// acceptable CAs does not contain its issuer; by default Go would silently send
+// none.
+func (h *tlsHandshake) clientCertificate(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	h.record.Requested = true
-	h.record.Authorities = names(request.AcceptableCAs)
-	shown := h.own.Certificate()
+	h.record.Authorities = distinguishedNames(request.AcceptableCAs)
+	shown := h.method.Certificate()
 	if key, ok := shown.PrivateKey.(crypto.Signer); ok {
-		shown.PrivateKey = &observedKey{key, h}
+		shown.PrivateKey = &journalledKey{key, h}
 	}
 	return shown, nil
 }
 
-// complete notes what a connection that may carry mail has shown.
-func (h *handshake) complete(state tls.ConnectionState) {
+// recordState records the state of an established connection.
+func (h *tlsHandshake) recordState(state tls.ConnectionState) {
 	h.record.TLS = tls.VersionName(state.Version)
 	h.record.Cipher = tls.CipherSuiteName(state.CipherSuite)
 	h.record.Peer = state.PeerCertificates[0].Subject.String()
 	h.record.Issuer = state.PeerCertificates[0].Issuer.String()
 	h.record.Resumed = state.DidResume
-	h.transport.sessions.remember(h.record)
+	h.transport.sessions.recordOrigin(h.record)
 }
 
-// names decodes the distinguished names that a server lists, as many as a
-// person would read.
-func names(authorities [][]byte) []string {
-	const most = 10
+// distinguishedNames decodes the names that a server lists, at most maxNames.
+func distinguishedNames(authorities [][]byte) []string {
+	const maxNames = 10
 	var result []string
-	for _, der := range authorities[:min(len(authorities), most)] {
+	for _, der := range authorities[:min(len(authorities), maxNames)] {
 		var sequence pkix.RDNSequence
 		if _, err := asn1.Unmarshal(der, &sequence); err == nil {
 			result = append(result, sequence.String())
@@ -66,17 +65,17 @@ func names(authorities [][]byte) []string {
 	return result
 }
 
-// observedKey records each signature and remembers why one failed.
-type observedKey struct {
+// journalledKey journals each signature and keeps the error of a failed one.
+type journalledKey struct {
 	crypto.Signer
-	handshake *handshake
+	handshake *tlsHandshake
 }
 
-func (k *observedKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+func (k *journalledKey) Sign(rand io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	begun := time.Now()
 	signature, err := k.Signer.Sign(rand, digest, opts)
 	if err != nil {
-		k.handshake.fault = &keyFault{err}
+		k.handshake.keyErr = &keyFault{err}
 	}
 	k.handshake.transport.journal.Signed(k.handshake.record.ID, k.handshake.record.Key, err, time.Since(begun))
 	return signature, err

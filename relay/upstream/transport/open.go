@@ -15,19 +15,18 @@ import (
 	"sealpost/relay/upstream/esmtp"
 )
 
-// How long one address may take to answer a TCP connect, and all of a host's.
+// Timeouts for connecting to one address, and to all addresses of a host.
 const (
-	connectPatience = 10 * time.Second
-	hostPatience    = 30 * time.Second
+	connectTimeout = 10 * time.Second
+	hostTimeout    = 30 * time.Second
 )
 
-// ErrAgain is the error of a Greet that may fare better on a new connection; it
-// gets one.
-var ErrAgain = errors.New("the server hung up where it might have listened")
+// ErrRetryOnNewConnection is the error of an Authenticate that may succeed on a
+// new connection; it is retried once.
+var ErrRetryOnNewConnection = errors.New("the server closed the connection during the login")
 
-// open connects, goes over to TLS and introduces us: what it returns may carry
-// mail.
-func (t *Transport) open(ctx context.Context, to Destination) (*link, error) {
+// open connects, switches to TLS and authenticates.
+func (t *Transport) open(ctx context.Context, to Destination) (*smtpConn, error) {
 	leave, err := t.sessions.enter(ctx, to)
 	if err != nil {
 		return nil, err
@@ -37,66 +36,66 @@ func (t *Transport) open(ctx context.Context, to Destination) (*link, error) {
 	return l, err
 }
 
-// openAny opens the first of the destination's mail hosts that can be used.
-func (t *Transport) openAny(ctx context.Context, to Destination) (*link, error) {
+// openAny opens a connection to the first usable mail host of the destination.
+func (t *Transport) openAny(ctx context.Context, to Destination) (*smtpConn, error) {
 	begun := time.Now()
-	hosts, err := t.way.Hosts(ctx, to)
+	hosts, err := t.method.Hosts(ctx, to)
 	if err != nil {
 		return nil, err
 	}
 	for _, host := range hosts {
 		l, fault := t.openHost(ctx, host, to.Account)
-		if errors.Is(fault, ErrAgain) {
+		if errors.Is(fault, ErrRetryOnNewConnection) {
 			l, fault = t.openHost(ctx, host, to.Account)
 		}
 		if fault == nil {
 			t.journal.Connected(l.record, time.Since(begun))
 			return l, nil
 		}
-		err = &onHost{host, fault}
+		err = &hostError{host, fault}
 		t.journal.ConnectFailed(host, err, time.Since(begun))
-		if ctx.Err() != nil || ofAccount(err) {
+		if ctx.Err() != nil || isAccountFault(err) {
 			break
 		}
 	}
 	return nil, err
 }
 
-func (t *Transport) openHost(ctx context.Context, host, account string) (*link, error) {
+func (t *Transport) openHost(ctx context.Context, host, account string) (*smtpConn, error) {
 	conn, err := t.dial(ctx, host)
 	if err != nil {
 		return nil, err
 	}
 	record := journal.Connection{ID: rand.Text()[:8], Host: host, Address: conn.RemoteAddr().String()}
-	client, err := t.introduce(ctx, conn, &record, account)
+	client, err := t.setUp(ctx, conn, &record, account)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &link{client: client, record: record}, nil
+	return &smtpConn{client: client, record: record}, nil
 }
 
-// introduce holds the dialogue up to where mail may be sent. Nothing of a
-// message is said before it returns.
-func (t *Transport) introduce(ctx context.Context, conn net.Conn, record *journal.Connection, account string) (*esmtp.Client, error) {
-	own := t.way.Introduce(record, account)
-	shake := &handshake{transport: t, own: own, record: record}
+// setUp runs the session up to the point where mail may be sent. No mail
+// transaction is started before it returns.
+func (t *Transport) setUp(ctx context.Context, conn net.Conn, record *journal.Connection, account string) (*esmtp.Client, error) {
+	own := t.method.NewHandshake(record, account)
+	shake := &tlsHandshake{transport: t, method: own, record: record}
 	secure := t.startTLS
-	if t.config.Security == Immediate {
-		secure = t.tlsFirst
+	if t.config.Security == ImplicitTLS {
+		secure = t.implicitTLS
 	}
 	client, state, err := secure(ctx, conn, shake.config(), record.ID)
 	if err != nil {
-		return nil, errors.Join(shake.fault, err)
+		return nil, errors.Join(shake.keyErr, err)
 	}
 	if err := own.Authenticate(ctx, client); err != nil {
 		return nil, err
 	}
-	shake.complete(state)
+	shake.recordState(state)
 	return client, nil
 }
 
-// startTLS goes over to TLS by the command.
+// startTLS switches to TLS with STARTTLS.
 func (t *Transport) startTLS(ctx context.Context, conn net.Conn, config *tls.Config, id string) (*esmtp.Client, tls.ConnectionState, error) {
 	var none tls.ConnectionState
 	client, err := esmtp.Dialogue(ctx, conn, t.journal.Conversation(id), t.config.ReplyTimeout)
@@ -113,8 +112,8 @@ func (t *Transport) startTLS(ctx context.Context, conn net.Conn, config *tls.Con
 	return client, state, err
 }
 
-// tlsFirst begins with TLS.
-func (t *Transport) tlsFirst(ctx context.Context, conn net.Conn, config *tls.Config, id string) (*esmtp.Client, tls.ConnectionState, error) {
+// implicitTLS starts with TLS.
+func (t *Transport) implicitTLS(ctx context.Context, conn net.Conn, config *tls.Config, id string) (*esmtp.Client, tls.ConnectionState, error) {
 	secured := tls.Client(conn, config)
 	limited, cancel := context.WithTimeout(ctx, t.config.ReplyTimeout)
 	defer cancel()
@@ -125,16 +124,16 @@ func (t *Transport) tlsFirst(ctx context.Context, conn net.Conn, config *tls.Con
 	return client, secured.ConnectionState(), err
 }
 
-// dial tries the host's addresses in turn, IPv4 first: Exchange Online takes
+// dial tries the host's addresses in turn, IPv4 first: Exchange Online accepts
 // IPv6 only from addresses with reverse DNS, which few sites have.
 func (t *Transport) dial(ctx context.Context, host string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, hostPatience)
+	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()
 	addresses, err := t.addresses(ctx, host)
 	if err != nil {
 		return nil, err
 	}
-	dialer := net.Dialer{Timeout: connectPatience}
+	dialer := net.Dialer{Timeout: connectTimeout}
 	var failures []error
 	for _, address := range addresses {
 		conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(address, uint16(t.config.Port)).String())
@@ -161,6 +160,6 @@ func (t *Transport) addresses(ctx context.Context, host string) ([]netip.Addr, e
 		addresses[i] = addresses[i].Unmap()
 	}
 	slices.SortStableFunc(addresses, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
-	const most = 6
-	return addresses[:min(len(addresses), most)], nil
+	const maxAddresses = 6
+	return addresses[:min(len(addresses), maxAddresses)], nil
 }

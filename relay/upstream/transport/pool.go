@@ -12,46 +12,46 @@ import (
 	"sealpost/relay/upstream/esmtp"
 )
 
-// link is one open connection, ready for a transaction.
-type link struct {
+// smtpConn is an open connection, ready for a transaction.
+type smtpConn struct {
 	to     Destination
 	client *esmtp.Client
 	record journal.Connection
-	used   bool // it has carried a transaction before
+	used   bool // it was used for a transaction
 	expiry *time.Timer
 }
 
-// stale tells whether the answer to MAIL, zero where none came, is that of a
-// kept connection that the server closed or whose login it has forgotten.
-func (l *link) stale(mail reply.Reply) bool {
+// stale reports whether the reply to MAIL, zero if none came, shows that a
+// reused connection was closed by the server or lost its login.
+func (l *smtpConn) stale(mail reply.Reply) bool {
 	const loginRequired = 530
 	return l.used && (mail.Code == 0 || mail.Code == esmtp.ServiceClosing || mail.Code == loginRequired && l.record.Account != "")
 }
 
-// pool lends connections, so many at once in all and to one destination, and
-// keeps those given back for a while. One counts until its end is known.
+// pool manages connections, up to limits in total and per destination, and
+// keeps idle ones for reuse. A connection counts until it is closed.
 type pool struct {
-	most           int
+	maxOpen        int
 	perDestination int
-	keep           time.Duration
-	open           func(ctx context.Context, to Destination) (*link, error)
+	idleTimeout    time.Duration
+	open           func(ctx context.Context, to Destination) (*smtpConn, error)
 
 	mu     sync.Mutex
-	idle   []*link             // newest last
+	idle   []*smtpConn         // newest last
 	counts map[Destination]int // connections
 	total  int
-	freed  chan struct{} // closed when one is given back or has ended; made for the first who waits
+	freed  chan struct{} // closed when a connection is returned or closed; nil while nobody waits
 	closed bool
 }
 
-func newPool(most, perDestination int, keep time.Duration, open func(context.Context, Destination) (*link, error)) *pool {
-	return &pool{most: most, perDestination: cmp.Or(perDestination, most), keep: keep, open: open, counts: make(map[Destination]int)}
+func newPool(most, perDestination int, keep time.Duration, open func(context.Context, Destination) (*smtpConn, error)) *pool {
+	return &pool{maxOpen: most, perDestination: cmp.Or(perDestination, most), idleTimeout: keep, open: open, counts: make(map[Destination]int)}
 }
 
-// take lends the destination's connection used last, or opens one.
-func (p *pool) take(ctx context.Context, to Destination) (*link, error) {
+// get returns the destination's most recently used connection, or opens one.
+func (p *pool) get(ctx context.Context, to Destination) (*smtpConn, error) {
 	for {
-		l, room, freed := p.claim(to)
+		l, room, freed := p.tryGet(to)
 		switch {
 		case l != nil && l.to == to:
 			return l, nil
@@ -59,7 +59,7 @@ func (p *pool) take(ctx context.Context, to Destination) (*link, error) {
 			p.quit(l)
 			continue
 		case room:
-			return p.add(ctx, to)
+			return p.openNew(ctx, to)
 		}
 		select {
 		case <-freed:
@@ -69,25 +69,25 @@ func (p *pool) take(ctx context.Context, to Destination) (*link, error) {
 	}
 }
 
-// claim gives an idle connection to the destination; or room for a new one; or,
-// where there would be room but for another's idle one, that; or else what to
-// wait for.
-func (p *pool) claim(to Destination) (l *link, room bool, freed <-chan struct{}) {
+// tryGet returns an idle connection to the destination, or room for a new one,
+// or, if only another destination's idle connection is in the way, that one, or
+// else a channel to wait for.
+func (p *pool) tryGet(to Destination) (l *smtpConn, room bool, freed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, l := range slices.Backward(p.idle) {
-		if l.to == to && p.pick(i) {
+		if l.to == to && p.takeIdle(i) {
 			return l, false, nil
 		}
 	}
 	if p.counts[to] < p.perDestination {
-		if p.total < p.most {
+		if p.total < p.maxOpen {
 			p.counts[to]++
 			p.total++
 			return nil, true, nil
 		}
 		for i, l := range p.idle {
-			if p.pick(i) {
+			if p.takeIdle(i) {
 				return l, false, nil
 			}
 		}
@@ -98,9 +98,9 @@ func (p *pool) claim(to Destination) (l *link, room bool, freed <-chan struct{})
 	return nil, false, p.freed
 }
 
-// pick takes an idle connection, unless it is being retired already. The caller
-// holds mu.
-func (p *pool) pick(i int) bool {
+// takeIdle removes an idle connection from the pool, unless it is expiring. The
+// caller holds mu.
+func (p *pool) takeIdle(i int) bool {
 	if !p.idle[i].expiry.Stop() {
 		return false
 	}
@@ -108,19 +108,19 @@ func (p *pool) pick(i int) bool {
 	return true
 }
 
-// add opens a connection for which there is room.
-func (p *pool) add(ctx context.Context, to Destination) (*link, error) {
+// openNew opens a connection for which there is room.
+func (p *pool) openNew(ctx context.Context, to Destination) (*smtpConn, error) {
 	l, err := p.open(ctx, to)
 	if err != nil {
-		p.ended(to)
+		p.freeSlot(to)
 		return nil, err
 	}
 	l.to = to
 	return l, nil
 }
 
-// give takes a connection back for later use, if it is still fit for that.
-func (p *pool) give(l *link) {
+// put returns a connection for reuse, if it is usable.
+func (p *pool) put(l *smtpConn) {
 	if !l.client.Usable() {
 		p.drop(l)
 		return
@@ -132,25 +132,25 @@ func (p *pool) give(l *link) {
 		return
 	}
 	l.used = true
-	l.expiry = time.AfterFunc(p.keep, func() { p.retire(l) })
+	l.expiry = time.AfterFunc(p.idleTimeout, func() { p.expire(l) })
 	p.idle = append(p.idle, l)
 	p.wake()
 }
 
-// drop takes a connection back that is of no further use.
-func (p *pool) drop(l *link) {
+// drop closes a connection that is not reusable.
+func (p *pool) drop(l *smtpConn) {
 	l.client.Close()
-	p.ended(l.to)
+	p.freeSlot(l.to)
 }
 
-// quit ends a connection that was not lent.
-func (p *pool) quit(l *link) {
+// quit sends QUIT and closes a connection.
+func (p *pool) quit(l *smtpConn) {
 	l.client.Quit()
-	p.ended(l.to)
+	p.freeSlot(l.to)
 }
 
-// ended makes room for another connection.
-func (p *pool) ended(to Destination) {
+// freeSlot makes room for another connection.
+func (p *pool) freeSlot(to Destination) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total--
@@ -160,7 +160,7 @@ func (p *pool) ended(to Destination) {
 	p.wake()
 }
 
-// wake lets everybody who waits look again. The caller holds mu.
+// wake wakes all waiters. The caller holds mu.
 func (p *pool) wake() {
 	if p.freed != nil {
 		close(p.freed)
@@ -168,10 +168,10 @@ func (p *pool) wake() {
 	}
 }
 
-// retire ends a connection that nobody wanted for long enough.
-func (p *pool) retire(l *link) {
+// expire closes a connection that was idle for idleTimeout.
+func (p *pool) expire(l *smtpConn) {
 	p.mu.Lock()
-	p.idle = slices.DeleteFunc(p.idle, func(idle *link) bool { return idle == l })
+	p.idle = slices.DeleteFunc(p.idle, func(idle *smtpConn) bool { return idle == l })
 	p.mu.Unlock()
 	p.quit(l)
 }

@@ -10,20 +10,20 @@ import (
 	"sealpost/relay/journal"
 )
 
-// sessions keeps TLS sessions for resumption, which saves a signature of 70 to
-// 250 ms on a TPM. While there is none to resume, connections are opened one
-// at a time, so that a burst waits for the first instead of signing as often
-// as there are connections.
+// sessions caches TLS sessions for resumption, which saves a TPM signature of
+// 70 to 250 ms. While there is none to resume, connections are opened one at a
+// time, so that a burst waits for the first instead of signing once per
+// connection.
 type sessions struct {
 	tls.ClientSessionCache
 	turn chan struct{}
 
-	mu       sync.Mutex
-	warm     bool
-	origins  map[string]journal.Connection // what each host's full handshake showed
-	failure  error                         // of the last turn, if it failed
-	failed   Destination                   // of that turn
-	failedAt time.Time
+	mu        sync.Mutex
+	resumable bool
+	origins   map[string]journal.Connection // connection of each host's full handshake
+	failure   error                         // of the last open, if it failed
+	failed    Destination                   // its destination
+	failedAt  time.Time
 }
 
 func newSessions() *sessions {
@@ -35,14 +35,14 @@ func newSessions() *sessions {
 // Put implements tls.ClientSessionCache.
 func (s *sessions) Put(key string, state *tls.ClientSessionState) {
 	s.mu.Lock()
-	s.warm = state != nil
+	s.resumable = state != nil
 	s.mu.Unlock()
 	s.ClientSessionCache.Put(key, state)
 }
 
-// enter waits for the turn to open a connection. Who was waiting while another
-// failed shares that failure, so that a dead host costs a crowd of clients no
-// more time than one of them; but not what is another domain's or account's own.
+// enter waits for the turn to open a connection. Callers that waited while
+// another failed share that failure, so that a dead host delays many clients no
+// longer than one; faults of another domain or account are not shared.
 func (s *sessions) enter(ctx context.Context, to Destination) (leave func(error), err error) {
 	since := time.Now()
 	select {
@@ -53,10 +53,10 @@ func (s *sessions) enter(ctx context.Context, to Destination) (leave func(error)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.warm:
+	case s.resumable:
 		<-s.turn
 		return func(error) {}, nil
-	case s.failedAt.After(since) && (s.failed == to || s.failed.Domain == to.Domain && !ofAccount(s.failure)):
+	case s.failedAt.After(since) && (s.failed == to || s.failed.Domain == to.Domain && !isAccountFault(s.failure)):
 		<-s.turn
 		return nil, s.failure
 	}
@@ -70,14 +70,14 @@ func (s *sessions) enter(ctx context.Context, to Destination) (leave func(error)
 	}, nil
 }
 
-func ofAccount(err error) bool {
+func isAccountFault(err error) bool {
 	own := (*AccountFault)(nil)
 	return errors.As(err, &own)
 }
 
-// remember notes what a full handshake showed, and gives it to a connection
-// that resumes it: the server knows us by what it saw then.
-func (s *sessions) remember(record *journal.Connection) {
+// recordOrigin records a full handshake, and copies its data to a connection
+// that resumes it.
+func (s *sessions) recordOrigin(record *journal.Connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !record.Resumed {

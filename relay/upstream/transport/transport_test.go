@@ -47,10 +47,10 @@ func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
 	return []string{mx}, nil
 }
 
-func (c *certified) Words(string, error) (s reply.Status, r string, code fault.Code) {
+func (c *certified) Describe(string, error) (s reply.Status, r string, code fault.Code) {
 	return s, r, code
 }
-func (c *certified) Introduce(record *journal.Connection, account string) Handshake {
+func (c *certified) NewHandshake(record *journal.Connection, account string) Handshake {
 	record.Account = account
 	return shown{c, record}
 }
@@ -119,7 +119,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	own := must(authority().IssueP256(nil, "relay.contoso.com"))
 	s.way = &certified{key: own.PrivateKey.(crypto.Signer), chain: own.Certificate}
 	config := Config{
-		Hello: "relay.contoso.com", FarSide: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
+		Hello: "relay.contoso.com", HostName: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},
 	}
 	if change != nil {
@@ -151,13 +151,13 @@ func (s *site) deliverAs(account string, e envelope.Envelope) (upstream.Result, 
 	return s.transport.Deliver(ctx, Destination{Account: account}, e, scan, always)
 }
 
-func TestABurstCostsOneSignature(t *testing.T) {
+func TestSessions_NeedOneSignatureInABurst(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.3": tls.VersionTLS13, "TLS 1.2": tls.VersionTLS12} {
 		s := newSite(t, func(c *tenant.Config) { c.MaxTLS = version }, nil)
 		var burst sync.WaitGroup
 		for i := range 100 {
 			burst.Go(func() {
-				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Taken {
+				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Accepted {
 					t.Errorf("message %d: %+v, %v", i, result, err)
 				}
 			})
@@ -172,7 +172,7 @@ func TestABurstCostsOneSignature(t *testing.T) {
 	}
 }
 
-func TestAResumedConnectionSaysWhatItsSessionHadShown(t *testing.T) {
+func TestSessions_CopyTheOriginToAResumedConnection(t *testing.T) {
 	s := newSite(t, nil, nil)
 	if _, err := s.deliver(message("1")); err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestAResumedConnectionSaysWhatItsSessionHadShown(t *testing.T) {
 	}
 }
 
-func TestAKeptConnectionThatTheServerClosedCostsNothing(t *testing.T) {
+func TestPool_ReplacesAClosedConnection(t *testing.T) {
 	for name, spoil := range map[string]func(*site){
 		"closed": func(s *site) { s.tenant.DropConnections() },
 		"421": func(s *site) {
@@ -207,13 +207,13 @@ func TestAKeptConnectionThatTheServerClosedCostsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		spoil(s)
-		if result, err := s.deliver(message("2")); err != nil || !result.Taken || s.tenant.Connections() != 2 {
+		if result, err := s.deliver(message("2")); err != nil || !result.Accepted || s.tenant.Connections() != 2 {
 			t.Errorf("%s: got %+v, %v over %d connections", name, result, err, s.tenant.Connections())
 		}
 	}
 }
 
-func TestRecipientsAreToldApart(t *testing.T) {
+func TestDeliver_ReturnsAReplyPerRecipient(t *testing.T) {
 	for _, extensions := range [][]string{nil, {}} {
 		s := newSite(t, func(c *tenant.Config) { c.Extensions = extensions }, nil)
 		s.tenant.Behave(func(verb, argument string) string {
@@ -230,11 +230,11 @@ func TestRecipientsAreToldApart(t *testing.T) {
 		result, err := s.transport.Deliver(ctx, Destination{}, e, scan, func(answers []reply.Reply) bool {
 			return answers[0].Code == 250 && answers[1].Code == 550 && answers[2].Code == 451
 		})
-		if err != nil || !result.Taken || result.Answers[0].Status.Subject != 6 || result.Answers[1].Code != 550 || result.Answers[2].Code != 451 {
+		if err != nil || !result.Accepted || result.Replies[0].Status.Subject != 6 || result.Replies[1].Code != 550 || result.Replies[2].Code != 451 {
 			t.Errorf("got %+v, %v", result, err)
 		}
 		result, err = s.transport.Deliver(ctx, Destination{}, e, scan, func([]reply.Reply) bool { return false })
-		if err != nil || result.Taken || len(s.tenant.Messages()) != 1 {
+		if err != nil || result.Accepted || len(s.tenant.Messages()) != 1 {
 			t.Errorf("judged unfit, yet got %+v, %v", result, err)
 		}
 		if _, err := s.deliver(message("2")); err != nil || s.tenant.Connections() != 1 {
@@ -243,7 +243,7 @@ func TestRecipientsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
+func TestPool_SeparatesConnectionsByAccount(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Connections, c.PerDestination = 3, 2 })
 	var mu sync.Mutex
 	begun, meet := 0, make(chan struct{})
@@ -267,7 +267,7 @@ func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
 		account := []string{"a@contoso.com", "b@contoso.com", "c@contoso.com"}[i%3]
 		burst.Go(func() {
 			result, err := s.deliverAs(account, message(fmt.Sprint(i)))
-			if err != nil || !result.Taken || result.Connection.Account != account {
+			if err != nil || !result.Accepted || result.Connection.Account != account {
 				t.Errorf("%s: %+v, %v", account, result, err)
 			}
 		})
@@ -278,13 +278,13 @@ func TestAccountsHaveConnectionsOfTheirOwnWithinTheBounds(t *testing.T) {
 	}
 }
 
-func TestAConnectionIsKeptForItsOwnDestinationOnly(t *testing.T) {
+func TestPool_ReusesConnectionsForTheSameDestination(t *testing.T) {
 	s := newSite(t, nil, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	here, there := Destination{Domain: "contoso.com"}, Destination{Domain: "fabrikam.example"}
 	for i, to := range []Destination{here, here, there, here, there} {
-		if result, err := s.transport.Deliver(ctx, to, message(fmt.Sprint(i)), scan, always); err != nil || !result.Taken {
+		if result, err := s.transport.Deliver(ctx, to, message(fmt.Sprint(i)), scan, always); err != nil || !result.Accepted {
 			t.Errorf("to %s: %+v, %v", to.Domain, result, err)
 		}
 	}

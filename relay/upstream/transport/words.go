@@ -20,36 +20,35 @@ var (
 	errBusy  = errors.New("all connections to the tenant are busy, try again later")
 )
 
-// AccountFault marks what stands in the way of one account's mail only.
+// AccountFault wraps an error that concerns one account only.
 type AccountFault struct{ Err error }
 
 func (a *AccountFault) Error() string { return a.Err.Error() }
 func (a *AccountFault) Unwrap() error { return a.Err }
 
-// fixable is an error that knows whether somebody must change something before
-// any mail can go out.
-type fixable interface {
+// configurationError is an error that reports whether a configuration change is
+// needed.
+type configurationError interface {
 	error
 	Configuration() bool
 }
 
-// onHost says with which host something failed.
-type onHost struct {
+// hostError adds the host to an error.
+type hostError struct {
 	host string
 	err  error
 }
 
-func (o *onHost) Error() string { return o.host + ": " + o.err.Error() }
-func (o *onHost) Unwrap() error { return o.err }
+func (o *hostError) Error() string { return o.host + ": " + o.err.Error() }
+func (o *hostError) Unwrap() error { return o.err }
 
-// overMessage marks what failed when a connection was open and a message was
-// offered over it.
-type overMessage struct{ err error }
+// transactionError wraps an error during a mail transaction.
+type transactionError struct{ err error }
 
-func (o *overMessage) Error() string { return o.err.Error() }
-func (o *overMessage) Unwrap() error { return o.err }
+func (o *transactionError) Error() string { return o.err.Error() }
+func (o *transactionError) Unwrap() error { return o.err }
 
-// Statuses of RFC 3463 and RFC 5248 for what can be in the way.
+// Enhanced status codes (RFC 3463, RFC 5248) of transport errors.
 var (
 	statusConfiguration = reply.Status{Class: 4, Subject: 3, Detail: 5}
 	statusUnreachable   = reply.Status{Class: 4, Subject: 4, Detail: 1}
@@ -60,77 +59,77 @@ var (
 	statusSecurity      = reply.Status{Class: 4, Subject: 7, Detail: 5}
 )
 
-// unavailable puts what went wrong into words for the technician.
+// unavailable describes an error for people.
 func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavailable {
 	var (
-		over *overMessage
-		at   *onHost
-		must fixable
+		over *transactionError
+		at   *hostError
+		must configurationError
 	)
-	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &over), Account: ofAccount(err), Err: err,
+	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &over), Account: isAccountFault(err), Err: err,
 		Configuration: errors.As(err, &must) && must.Configuration()}
-	host := t.config.FarSide
+	host := t.config.HostName
 	if errors.As(err, &at) {
 		host = at.host
 	}
 	late := func(host string, err error) (status reply.Status, reason string) {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, errBusy) {
-			return statusBroken, host + " did not answer in time: if it is the line that is slow, raise upstream.timeout"
+			return statusBroken, host + " did not reply in time: if the connection is slow, raise upstream.timeout"
 		}
 		return status, ""
 	}
-	if status, reason, code := t.way.Words(host, err); reason != "" {
-		u.Status, u.Reason, u.Code, u.Answer = status, reason, code, refusedWith(err)
+	if status, reason, code := t.method.Describe(host, err); reason != "" {
+		u.Status, u.Reason, u.Code, u.ServerReply = status, reason, code, rejectionReply(err)
 		return u
 	}
-	// What a server said comes before TLS, whose errors are known by their text.
+	// Replies come before TLS errors, which are recognised by their text only.
 	for _, read := range []func(string, error) (reply.Status, string){
-		late, keyWords, busyWords, t.lookupWords, refusalWords, t.protocolWords, t.tlsWords, t.networkWords,
+		late, describeKey, describeBusy, t.describeLookup, describeRejection, t.describeProtocol, t.describeTLS, t.describeNetwork,
 	} {
 		if status, reason := read(host, err); reason != "" {
-			u.Status, u.Reason, u.Answer = status, reason, refusedWith(err)
+			u.Status, u.Reason, u.ServerReply = status, reason, rejectionReply(err)
 			return u
 		}
 	}
-	u.Reason = fmt.Sprintf("the connection to %s broke off: check the line, and %s", host, uninspected)
+	u.Reason = fmt.Sprintf("the connection to %s was lost: check the internet connection, and %s", host, adviceFirewall)
 	return u
 }
 
-// keyFault is the error of our own key, such as that of a TPM; its text is
-// meant for the technician.
+// keyFault is the error of our own key, such as a TPM's; its text is for
+// people.
 type keyFault struct{ err error }
 
 func (k *keyFault) Error() string { return k.err.Error() }
 func (k *keyFault) Unwrap() error { return k.err }
 
-func keyWords(_ string, err error) (reply.Status, string) {
+func describeKey(_ string, err error) (reply.Status, string) {
 	if fault := (*keyFault)(nil); errors.As(err, &fault) {
 		return statusConfiguration, "the key of the client certificate cannot be used: " + fault.Error()
 	}
 	return reply.Status{}, ""
 }
 
-func busyWords(_ string, err error) (reply.Status, string) {
+func describeBusy(_ string, err error) (reply.Status, string) {
 	if errors.Is(err, errBusy) {
 		return statusCongested, errBusy.Error()
 	}
 	return reply.Status{}, ""
 }
 
-func (t *Transport) lookupWords(_ string, err error) (reply.Status, string) {
+func (t *Transport) describeLookup(_ string, err error) (reply.Status, string) {
 	dns := (*net.DNSError)(nil)
 	if !errors.As(err, &dns) {
 		return reply.Status{}, ""
 	}
 	if dns.IsNotFound {
-		return statusNoRoute, fmt.Sprintf("the name %s is not known to DNS: check %s", dns.Name, t.config.Settings)
+		return statusNoRoute, fmt.Sprintf("the name %s does not exist in DNS: check %s", dns.Name, t.config.Settings)
 	}
-	return statusNoRoute, fmt.Sprintf("no answer from DNS about %s: check the network and its name servers", dns.Name)
+	return statusNoRoute, fmt.Sprintf("no DNS response for %s: check the network and its name servers", dns.Name)
 }
 
-func (t *Transport) tlsWords(host string, err error) (reply.Status, string) {
+func (t *Transport) describeTLS(host string, err error) (reply.Status, string) {
 	const inClear = "; mail is never sent in clear"
-	cure := inClear + ": " + t.elsewhere()
+	cure := inClear + ": " + t.adviceWrongHost()
 	var (
 		verification *tls.CertificateVerificationError
 		record       tls.RecordHeaderError
@@ -139,28 +138,30 @@ func (t *Transport) tlsWords(host string, err error) (reply.Status, string) {
 	case errors.Is(err, errNoTLS):
 		return statusSecurity, host + " does not offer STARTTLS" + cure
 	case errors.Is(err, esmtp.ErrEarlyData):
-		return statusSecurity, host + " sent clear text after agreeing to STARTTLS: somebody may be tampering with the connection: " + uninspected
+		return statusSecurity, host + " sent clear text after agreeing to STARTTLS: somebody may be tampering with the connection: " + adviceFirewall
 	case errors.As(err, &verification):
-		return statusSecurity, fmt.Sprintf("the certificate of %s is not trusted: %s%s", host, t.doubt(verification.Err), inClear)
-	case errors.As(err, &record) && t.config.Security == Immediate:
+		return statusSecurity, fmt.Sprintf("the certificate of %s is not trusted: %s%s", host, t.describeVerification(verification.Err), inClear)
+	case errors.As(err, &record) && t.config.Security == ImplicitTLS:
 		return statusSecurity, fmt.Sprintf("%s does not speak TLS on port %d%s", host, t.config.Port, cure)
 	case errors.As(err, &record):
 		return statusSecurity, host + " does not speak TLS after agreeing to STARTTLS" + cure
 	case strings.Contains(err.Error(), "tls: "):
-		return statusSecurity, fmt.Sprintf("no TLS connection with %s, TLS 1.2 or later is needed (%s)%s", host, lastPart(err), cure)
+		return statusSecurity, fmt.Sprintf("no TLS connection with %s, TLS 1.2 or later is needed (%s)%s", host, innermostText(err), cure)
 	}
 	return reply.Status{}, ""
 }
 
-// uninspected is what helps where a firewall meddles with SMTP.
-const uninspected = "have no firewall inspect the mail of this box"
+// adviceFirewall is advice against firewalls that modify SMTP.
+const adviceFirewall = "have no firewall inspect the mail of this box"
 
-// elsewhere is what helps where the host, or who answers in its place, is not
-// the one that is meant.
-func (t *Transport) elsewhere() string { return "check " + t.config.Settings + ", and " + uninspected }
+// adviceWrongHost is advice if the host is the wrong one, or a device responds
+// in its place.
+func (t *Transport) adviceWrongHost() string {
+	return "check " + t.config.Settings + ", and " + adviceFirewall
+}
 
-// doubt says why a server's certificate was not accepted.
-func (t *Transport) doubt(err error) string {
+// describeVerification explains why a server's certificate was rejected.
+func (t *Transport) describeVerification(err error) string {
 	var (
 		name    x509.HostnameError
 		invalid x509.CertificateInvalidError
@@ -177,32 +178,33 @@ func (t *Transport) doubt(err error) string {
 	return err.Error()
 }
 
-func refusalWords(host string, err error) (reply.Status, string) {
-	refusal := (*esmtp.Refusal)(nil)
+func describeRejection(host string, err error) (reply.Status, string) {
+	refusal := (*esmtp.UnexpectedReply)(nil)
 	if !errors.As(err, &refusal) {
 		return reply.Status{}, ""
 	}
 	return statusBroken, fmt.Sprintf("%s said: %s", host, refusal.Reply)
 }
 
-// refusedWith is the answer by which the server would not go on.
-func refusedWith(err error) reply.Reply {
-	if refusal := (*esmtp.Refusal)(nil); errors.As(err, &refusal) {
+// rejectionReply returns the reply with which the server ended the session, or
+// the zero Reply.
+func rejectionReply(err error) reply.Reply {
+	if refusal := (*esmtp.UnexpectedReply)(nil); errors.As(err, &refusal) {
 		return refusal.Reply
 	}
 	return reply.Reply{}
 }
 
-func (t *Transport) protocolWords(host string, err error) (reply.Status, string) {
+func (t *Transport) describeProtocol(host string, err error) (reply.Status, string) {
 	for _, fault := range []error{reply.ErrLineTooLong, reply.ErrTooManyLines, reply.ErrMalformed, esmtp.ErrUnsolicited} {
 		if errors.Is(err, fault) {
-			return statusProtocol, fmt.Sprintf("%s does not speak SMTP: %v: %s", host, fault, t.elsewhere())
+			return statusProtocol, fmt.Sprintf("%s does not speak SMTP: %v: %s", host, fault, t.adviceWrongHost())
 		}
 	}
 	return reply.Status{}, ""
 }
 
-func (t *Transport) networkWords(host string, err error) (reply.Status, string) {
+func (t *Transport) describeNetwork(host string, err error) (reply.Status, string) {
 	op := (*net.OpError)(nil)
 	connecting := errors.As(err, &op) && op.Op == "dial"
 	timeout := errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
@@ -210,15 +212,15 @@ func (t *Transport) networkWords(host string, err error) (reply.Status, string) 
 	case connecting:
 		return statusUnreachable, fmt.Sprintf("cannot reach %s: check the internet line and that outbound port %d is open", host, t.config.Port)
 	case timeout:
-		return statusBroken, host + " did not answer in time: check the line, and " + uninspected
+		return statusBroken, host + " did not reply in time: check the internet connection, and " + adviceFirewall
 	case errors.Is(err, context.Canceled):
 		return statusBroken, "the relay is stopping"
 	}
 	return reply.Status{}, ""
 }
 
-// lastPart is the innermost of an error's words.
-func lastPart(err error) string {
+// innermostText returns the text of the innermost error.
+func innermostText(err error) string {
 	parts := strings.Split(err.Error(), ": ")
 	return parts[len(parts)-1]
 }

@@ -58,7 +58,7 @@ func (s *site) smtpSource(sessions, messages int) (string, error) {
 func (s *site) mustDeliver() {
 	s.t.Helper()
 	output, err := s.swaks()
-	if err != nil || !strings.Contains(output, "<-  250 2.0.0 taken by ") {
+	if err != nil || !strings.Contains(output, "<-  250 2.0.0 accepted by ") {
 		s.t.Errorf("swaks ended with %v: %s\n%s", err, output, s.relay.Log)
 	}
 }
@@ -69,7 +69,7 @@ func (s *site) mustKeep(words string, more ...string) {
 	s.t.Helper()
 	kept := len(s.relay.Log.Events("kept"))
 	output, err := s.swaks(more...)
-	if err != nil || !strings.Contains(output, " is safe in the spool and will be sent: ") || !strings.Contains(output, words) {
+	if err != nil || !strings.Contains(output, " is queued and will be sent: ") || !strings.Contains(output, words) {
 		s.t.Errorf("swaks ended with %v:\n%.3000s", err, output)
 	}
 	event := s.events("kept", kept+1)[kept]

@@ -35,17 +35,17 @@ func TestMailOutlivesEveryMoodOfTheIssuerAndTheWordsSayWhatIsWrong(t *testing.T)
 		name, words string
 		be          func()
 	}{
-		{"a web page", "localhost answered with a web page in place of a token: check the token URL", func() {
+		{"a web page", "localhost returned a web page instead of a token: check the token URL", func() {
 			issuer.behave(answering(http.StatusOK, "<!DOCTYPE html><title>Welcome to the hotel</title>"))
 		}},
-		{"a fault of its own", "localhost answered with HTTP status 500, a fault of its own: wait", func() {
+		{"a fault of its own", "localhost returned HTTP status 500, a server error: wait", func() {
 			issuer.behave(answering(http.StatusInternalServerError, "oops"))
 		}},
-		{"too many requests", "localhost answered with HTTP status 429, as it was asked too often: wait", func() { issuer.behave(tooMany(time.Minute)) }},
+		{"too many requests", "localhost returned HTTP status 429, too many requests: wait", func() { issuer.behave(tooMany(time.Minute)) }},
 		{"10 MB", "localhost gave an answer of more than 64 KiB, which is no token: check the token URL", func() {
 			issuer.behave(answering(http.StatusOK, `{"access_token":"`+strings.Repeat("x", 10<<20)+`"}`))
 		}},
-		{"an answer without end", "localhost gave no whole answer within 1s: check the line, and that the site lets the box out to port 443", func() { issuer.behave(slow) }},
+		{"an answer without end", "localhost returned no complete response within 1s: check the internet connection, and that the site allows outbound port 443", func() { issuer.behave(slow) }},
 		{"another name", "the certificate of localhost is not trusted: it is for another name; check the token URL", func() { issuer.shows(elsewhere) }},
 	} {
 		t.Run(mood.name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestAnIssuerThatAsksForPatienceIsGivenIt(t *testing.T) {
 	issuer.behave(tooMany(wait))
 	s.start()
 	for range 3 {
-		s.mustKeep("asked too often")
+		s.mustKeep("too many requests")
 	}
 	issuer.behave(nil)
 	await(t, host, 3)
@@ -115,7 +115,7 @@ func TestMailOutlivesAnIssuerThatIsDownForLongerThanATokenLives(t *testing.T) {
 	try(t, dovecot.Restart)
 	time.Sleep(life)
 	const (
-		words = "localhost refused the connection: check that the site lets the box out to port 443, and the token URL"
+		words = "localhost refused the connection: check that the site allows outbound port 443, and the token URL"
 		kept  = 6
 	)
 	for range kept {

@@ -97,7 +97,7 @@ func TestContentArrivesUnchanged(t *testing.T) {
 func TestPostfixRefusesWhomItDoesNotKnowAndTheClientHearsWhy(t *testing.T) {
 	const (
 		refused = "554 5.7.1 localhost said: 554 5.7.1 <" + recipient + ">: Relay access denied"
-		hungUp  = " is safe in the spool and will be sent: localhost said: 421 4.7.1 mail.contoso.example Error: "
+		hungUp  = " is queued and will be sent: localhost said: 421 4.7.1 mail.contoso.example Error: "
 	)
 	foreign := must(parts.NewAuthority("Foreign CA"))
 	for name, c := range map[string]struct {

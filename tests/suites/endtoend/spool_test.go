@@ -65,7 +65,7 @@ func TestASpoolIsOfNoUseUnderAnotherTPMAndTheWordsSaySo(t *testing.T) {
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
 	certificate := clientCertificate(t, authority())
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, certificate)
-	s.mustKeep("broke off")
+	s.mustKeep("was lost")
 	s.stop()
 	own := s.tpm
 	s.tpm = parts.StartSwtpm(t)
@@ -227,7 +227,7 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	for range 4 {
-		s.mustKeep("broke off")
+		s.mustKeep("was lost")
 	}
 	kept := s.relay.Log.Events("kept")
 	id := func(n int) string { return kept[n]["id"].(string) }
@@ -243,8 +243,8 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 		s.mustSay(0, "owed to     <"+recipient+">", "queue", "show", id(0))
 		s.mustSay(1, "NONE: the spool holds no such message", "queue", "show", "NONE")
 		s.mustSay(2, "say --yes", "queue", "drop", id(0))
-		s.mustSay(0, "it is tried "+when, "queue", "retry", id(0))
-		s.mustSay(0, "every message is tried "+when, "queue", "retry")
+		s.mustSay(0, "it will be tried "+when, "queue", "retry", id(0))
+		s.mustSay(0, "every message will be tried "+when, "queue", "retry")
 		s.mustSay(0, "4 messages of 1 clients", "spool", "stat")
 		s.mustSay(0, "4 messages, all of them whole", "spool", "verify")
 		s.mustSay(0, "envelope", "spool", "dump")
@@ -254,7 +254,7 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(1))
 	s.mustSay(0, "2 kept", "queue", "list")
 	upstream.Behave(nil)
-	s.mustSay(0, "every message is tried now", "queue", "retry")
+	s.mustSay(0, "every message will be tried now", "queue", "retry")
 	s.awaitEmpty()
 	if n := len(upstream.Messages()); n != 2 {
 		t.Errorf("%d messages arrived", n)
@@ -267,7 +267,7 @@ func TestErasing_BesideARunningRelayChangesNothing(t *testing.T) {
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
-	s.mustKeep("broke off")
+	s.mustKeep("was lost")
 	for _, command := range [][]string{{"spool", "format", "--yes"}, {"state", "erase", "--yes"}} {
 		s.mustSay(1, "nothing was changed", command...)
 	}

@@ -117,7 +117,7 @@ func TestAPowerCutBetweenARefreshTokenAndItsStoreLosesNoMail(t *testing.T) {
 				before.issuer.ServeHTTP(w, r)
 			})
 			s.start()
-			if output, err := s.swaks(); err != nil || !strings.Contains(output, " is safe in the spool and will be sent") {
+			if output, err := s.swaks(); err != nil || !strings.Contains(output, " is queued and will be sent") {
 				t.Fatalf("swaks ended with %v: %s", err, output)
 			}
 			tap.awaitStalled(t)

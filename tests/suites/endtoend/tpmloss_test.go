@@ -53,7 +53,7 @@ func (s *site) awaitDelivery() {
 	const patience = 15 * time.Second
 	for deadline := time.Now().Add(patience); ; {
 		output, err := s.swaks()
-		if err == nil && strings.Contains(output, "taken by") {
+		if err == nil && strings.Contains(output, "accepted by") {
 			return
 		}
 		if time.Now().After(deadline) {

@@ -151,7 +151,7 @@ func (r *relayProcess) awaitBanner(ctx context.Context) {
 		addresses := r.addresses
 		r.mu.Unlock()
 		// Without a control socket there is nobody yet who could greet.
-		if _, err := os.Stat(relaySocket); err == nil && server.Greets(ctx, addresses) == nil {
+		if _, err := os.Stat(relaySocket); err == nil && server.CheckListeners(ctx, addresses) == nil {
 			r.journal.RelayServes(kernel.Uptime())
 			r.mu.Lock()
 			if !r.greeted {

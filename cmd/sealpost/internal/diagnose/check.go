@@ -178,8 +178,8 @@ func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
 		err = errors.New(fault.Reason)
 	}
 	var refused string
-	if err == nil && !result.Answers[0].Positive() {
-		refused = result.Answers[0].String()
+	if err == nil && !result.Replies[0].Positive() {
+		refused = result.Replies[0].String()
 	}
 	return preflight.Upstream(result.Connection.Certificate(), refused, err)
 }

@@ -33,9 +33,9 @@ func Probe(ctx context.Context, domain string, h reach.Host) (preflight.Ways, er
 	ways := preflight.Ways{Host: h.Name, ByMX: connector.IsExchangeOnline(h.Name)}
 	submission := h
 	submission.Name, submission.Port = submissionHost, 587
-	seen := make(chan reach.Seen, 1)
-	go func() { seen <- reach.Look(ctx, submission) }()
-	describe(&ways, reach.Look(ctx, h), h.Port)
+	seen := make(chan reach.Result, 1)
+	go func() { seen <- reach.Probe(ctx, submission) }()
+	describe(&ways, reach.Probe(ctx, h), h.Port)
 	other := <-seen
 	ways.Port587 = preflight.Reach{OK: other.Greeted, Words: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
 	ways.Advice = ways.Advise()
@@ -61,14 +61,14 @@ func helloName() string {
 }
 
 // describe puts what was seen of the tenant's host into words.
-func describe(w *preflight.Ways, s reach.Seen, port int) {
+func describe(w *preflight.Ways, s reach.Result, port int) {
 	w.Port25 = preflight.Reach{OK: s.Greeted, Words: words(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
 	if !s.Greeted {
 		w.STARTTLS.Words = "not tried"
 		return
 	}
 	w.STARTTLS = preflight.Reach{OK: s.Verified, Words: words(s.Verified, "its certificate is good", s.Err)}
-	if s.Unknown {
+	if s.UnknownRoot {
 		w.Authority = preflight.Authority(s.Chain)
 		// Of a whole chain the last one is the authority's own.
 		if last := s.Chain[len(s.Chain)-1]; last.IsCA && slices.Equal(last.RawIssuer, last.RawSubject) {

@@ -148,7 +148,7 @@ func (v *verification) login(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return v.refused(err)
 	}
-	if answer := result.Answers[0]; !answer.Positive() {
+	if answer := result.Replies[0]; !answer.Positive() {
 		return preflight.Problem(errors.New(inWords(answer, user, result.Trustee)))
 	}
 	return passed("%s logged in by %s and may send (%s)", result.Connection.Account, result.Connection.Mechanism, result.Connection.TLS)
@@ -165,10 +165,10 @@ func (v *verification) message(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return v.refused(err)
 	}
-	if answer := result.Answers[0]; !result.Taken || !answer.Positive() {
+	if answer := result.Replies[0]; !result.Accepted || !answer.Positive() {
 		return preflight.Problem(errors.New(inWords(answer, e.Sender, result.Trustee)))
 	}
-	return passed("sent to %s as %s: %s", v.to, m.from(), result.Answers[0])
+	return passed("sent to %s as %s: %s", v.to, m.from(), result.Replies[0])
 }
 
 // refused judges an attempt that did not come to an answer. Only of a login that
@@ -178,27 +178,27 @@ func (v *verification) refused(err error) []preflight.Finding {
 	if !errors.As(err, &fault) {
 		return preflight.Problem(err)
 	}
-	reading, known := report.Read(fault.Answer)
+	reading, known := report.Classify(fault.ServerReply)
 	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
-		answer := tenant.Answer{Code: fault.Answer.Code, Status: fault.Answer.Status.String(), Text: fault.Answer.String()}
+		answer := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
 		if known {
-			answer.Words = reading.Words()
+			answer.Words = reading.Text()
 		}
 		return []preflight.Finding{v.site.Login(v.claims, login.Account, answer)}
 	}
 	if known {
-		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, reading.Words()))
+		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, reading.Text()))
 	}
 	return preflight.Problem(errors.New(fault.Reason))
 }
 
 // inWords is an answer with what it is known to mean.
 func inWords(answer reply.Reply, sender envelope.Address, trustee string) string {
-	reading, known := report.ReadFor(answer, sender, trustee)
+	reading, known := report.ClassifyFor(answer, sender, trustee)
 	if !known {
 		return answer.String()
 	}
-	return fmt.Sprintf("%s (%s)", reading.Words(), answer)
+	return fmt.Sprintf("%s (%s)", reading.Text(), answer)
 }
 
 // noContent judges that nothing is sent.
@@ -222,5 +222,5 @@ func (o oneToken) Token(context.Context) (submission.Token, error) {
 	return submission.Token(o.token.Bearer.Reveal()), nil
 }
 
-// Refuse implements submission.Tokens.
-func (oneToken) Refuse(submission.Token) {}
+// Reject implements submission.Tokens.
+func (oneToken) Reject(submission.Token) {}

@@ -151,8 +151,8 @@ func (r RefreshTokens) Save(ctx context.Context, refresh oauth.Secret) error {
 	return r.Vault.Save(ctx, credential.RefreshToken, []byte(refresh.Reveal()))
 }
 
-// Succeed implements oauth.Store.
-func (r RefreshTokens) Succeed(ctx context.Context, before, refresh oauth.Secret) error {
+// Replace implements oauth.Store.
+func (r RefreshTokens) Replace(ctx context.Context, before, refresh oauth.Secret) error {
 	err := r.Vault.Replace(ctx, credential.RefreshToken, []byte(before.Reveal()), []byte(refresh.Reveal()))
 	if errors.Is(err, credential.ErrOther) || errors.Is(err, credential.ErrNone) {
 		return nil
@@ -186,9 +186,9 @@ func (b tokenProvider) Token(ctx context.Context) (submission.Token, error) {
 	return submission.Token(token.Bearer.Reveal()), err
 }
 
-// Refuse implements submission.Tokens.
-func (b tokenProvider) Refuse(token submission.Token) {
-	b.source.Refuse(oauth.Token{Bearer: oauth.NewSecret(string(token))})
+// Reject implements submission.Tokens.
+func (b tokenProvider) Reject(token submission.Token) {
+	b.source.Reject(oauth.Token{Bearer: oauth.NewSecret(string(token))})
 }
 
 // noToken tells the way out what helps.

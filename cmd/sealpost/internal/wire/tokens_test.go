@@ -16,7 +16,7 @@ type broken struct{ err error }
 
 func (b broken) Load(context.Context) (oauth.Secret, error) { return oauth.Secret{}, b.err }
 func (b broken) Save(context.Context, oauth.Secret) error   { return b.err }
-func (b broken) Succeed(context.Context, oauth.Secret, oauth.Secret) error {
+func (b broken) Replace(context.Context, oauth.Secret, oauth.Secret) error {
 	return b.err
 }
 

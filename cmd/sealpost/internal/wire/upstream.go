@@ -121,7 +121,7 @@ func (b *Box) submissionRoute(j *journal.Journal) (server.Route, error) {
 }
 
 // Submission opens delivery by submission on these tokens. It must be closed.
-func (b *Box) Submission(tokens submission.Tokens, j *journal.Journal) (*submission.Submission, error) {
+func (b *Box) Submission(tokens submission.TokenProvider, j *journal.Journal) (*submission.Submission, error) {
 	hostname, err := b.Hostname()
 	if err != nil {
 		return nil, err
@@ -148,10 +148,10 @@ func (b *Box) Submission(tokens submission.Tokens, j *journal.Journal) (*submiss
 	}
 	const implicitTLS = 465 // RFC 8314 section 3.3
 	if to.Port == implicitTLS {
-		config.Security = transport.Immediate
+		config.Security = transport.ImplicitTLS
 	}
 	if to.SendAs == settings.SendAsDefault {
-		config.Default = envelope.Address(s.DefaultSender())
+		config.DefaultSender = envelope.Address(s.DefaultSender())
 	}
 	return submission.New(config, j), nil
 }

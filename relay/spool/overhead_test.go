@@ -15,20 +15,20 @@ import (
 	"sealpost/hal/simflash"
 )
 
-// slow takes as long for a flush as real flash, so that others gather.
-type slow struct {
+// slowFlash flushes as slowly as real flash, so that commits gather.
+type slowFlash struct {
 	hal.Flash
 }
 
-func (f slow) Flush() error {
+func (f slowFlash) Flush() error {
 	time.Sleep(time.Millisecond)
 	return f.Flash.Flush()
 }
 
-func TestFlashIsHardlyWrittenMoreThanTheMailItself(t *testing.T) {
+func TestSpool_HasLowWriteAmplification(t *testing.T) {
 	for _, c := range []struct {
 		clients, each, size int
-		bytes, flushes      float64 // at most, per message; bytes over payload
+		bytes, flushes      float64 // upper limits per message; bytes relative to the payload
 	}{
 		{1, 100, 4 << 10, 2.25, 1.02},
 		{20, 20, 4 << 10, 1.3, 0.2},
@@ -39,7 +39,7 @@ func TestFlashIsHardlyWrittenMoreThanTheMailItself(t *testing.T) {
 		t.Run(fmt.Sprintf("%d clients, %d bytes", c.clients, c.size), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				flash := simflash.New(64<<20, 1)
-				s, _ := mustOpen(t, slow{flash}, Limits{})
+				s, _ := mustOpen(t, slowFlash{flash}, Limits{})
 				before := flash.Counts()
 				for range c.each {
 					must(t, sameBatch(s, c.clients, c.size))
@@ -47,9 +47,9 @@ func TestFlashIsHardlyWrittenMoreThanTheMailItself(t *testing.T) {
 				after, n := flash.Counts(), float64(c.clients*c.each)
 				ratio := float64(after.Bytes-before.Bytes) / n / float64(c.size)
 				flushes := float64(after.Flushes-before.Flushes) / n
-				t.Logf("%.3f of the payload, %.3f flushes a message", ratio, flushes)
+				t.Logf("%.3f × payload, %.3f flushes per message", ratio, flushes)
 				if ratio > c.bytes || flushes > c.flushes {
-					t.Errorf("over %.2f of the payload or %.2f flushes", c.bytes, c.flushes)
+					t.Errorf("want at most %.2f × payload and %.2f flushes", c.bytes, c.flushes)
 				}
 				must(t, s.Close())
 			})
@@ -57,7 +57,7 @@ func TestFlashIsHardlyWrittenMoreThanTheMailItself(t *testing.T) {
 	}
 }
 
-// sameBatch commits one message of each client, all at once.
+// sameBatch commits one message of each client concurrently.
 func sameBatch(s *Spool, clients, size int) error {
 	body := bytes.Repeat([]byte("m"), size)
 	errs := make(chan error, clients)
@@ -94,7 +94,7 @@ func heapInUse() uint64 {
 	return m.HeapAlloc
 }
 
-func TestAQueuedMessageTakesLessThan300BytesOfMemory(t *testing.T) {
+func TestIndex_UsesLessThan300BytesPerMessage(t *testing.T) {
 	const n = 100_000
 	g, err := geometryOf(1 << 30)
 	must(t, err)
@@ -110,34 +110,34 @@ func TestAQueuedMessageTakesLessThan300BytesOfMemory(t *testing.T) {
 	each := (heapInUse() - before) / n
 	t.Logf("%d bytes a message", each)
 	if each >= 300 || len(x.messages) != n {
-		t.Errorf("%d bytes a message", each)
+		t.Errorf("got %d bytes per message, want less than 300", each)
 	}
 }
 
-func TestAPersonCanReadTheDump(t *testing.T) {
-	flash, w := simflash.New(testRing, 1), newWorld()
-	must(t, disturbed(flash, w, letters))
+func TestDump_DescribesTheRing(t *testing.T) {
+	flash, w := simflash.New(testRing, 1), newModel()
+	must(t, runUntilError(flash, w, smallMessages))
 	var out strings.Builder
 	must(t, Dump(&out, flash, flash.Size(), testKey))
 	for _, want := range []string{"segment 0 at 0", "run at 0: epoch 1", "piece 0 of message 1: 310 bytes", "end of message 2:", "message 1 removed", "note of message 6", "memo: 1 bytes", "segment 3 at 786432: no header"} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, out.String())
+			t.Errorf("dump lacks %q:\n%s", want, out.String())
 		}
 	}
 	if err := Dump(&out, flash, flash.Size(), make([]byte, KeySize)); err == nil {
-		t.Error("dumped under another key")
+		t.Error("Dump succeeded with another key")
 	}
 }
 
-func TestVerifyFindsWhatNobodyHasReadYetAndStatCounts(t *testing.T) {
-	flash, w := simflash.New(testRing, 1), newWorld()
+func TestVerify_FindsDamage(t *testing.T) {
+	flash, w := simflash.New(testRing, 1), newModel()
 	s, _ := mustOpen(t, flash, Limits{})
 	for range 3 {
 		_, err := w.commit(s, 9, 5000)
 		must(t, err)
 	}
 	if damage := s.Verify(); len(damage) != 0 {
-		t.Errorf("damage where there is none: %v", damage)
+		t.Errorf("got %v, want no damage", damage)
 	}
 	flash.FlipBit((s.index.messages[2].first.at + 100) * 8)
 	if damage := s.Verify(); len(damage) != 1 || damage[0].ID != 2 {
@@ -145,6 +145,6 @@ func TestVerifyFindsWhatNobodyHasReadYetAndStatCounts(t *testing.T) {
 	}
 	stat := s.Stat()
 	if stat.Messages != 3 || stat.Damaged != 1 || stat.Clients != 1 || stat.Segments != 4 || stat.Free != 3 || stat.Room <= 0 || stat.Bytes < 15_000 {
-		t.Errorf("%+v", stat)
+		t.Errorf("got %+v", stat)
 	}
 }

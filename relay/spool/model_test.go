@@ -17,38 +17,38 @@ var testKey = bytes.Repeat([]byte{7}, KeySize)
 
 const testRing = 1 << 20
 
-// world is the plain model that a spool is held against, across restarts.
-type world struct {
-	offered  map[string][]byte // body by envelope
-	answered map[string]bool
-	asked    map[string]bool // removals asked for
-	gone     map[string]bool // removals that were flushed
-	notes    map[string][]string
-	memos    []string
-	ids      map[string]ID
-	number   int
+// model is the expected state of a spool, across restarts.
+type model struct {
+	offered   map[string][]byte // bodies by envelope
+	committed map[string]bool
+	removed   map[string]bool // removals requested
+	flushed   map[string]bool // removals flushed
+	notes     map[string][]string
+	memos     []string
+	ids       map[string]ID
+	number    int
 }
 
-func newWorld() *world {
-	return &world{map[string][]byte{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string][]string{}, []string{""}, map[string]ID{}, 0}
+func newModel() *model {
+	return &model{map[string][]byte{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string][]string{}, []string{""}, map[string]ID{}, 0}
 }
 
-func (w *world) clone() *world {
-	c := newWorld()
+func (w *model) clone() *model {
+	c := newModel()
 	for k, v := range w.offered {
 		c.offered[k] = v
 	}
 	for k, v := range w.ids {
 		c.ids[k] = v
 	}
-	for k := range w.answered {
-		c.answered[k] = true
+	for k := range w.committed {
+		c.committed[k] = true
 	}
-	for k := range w.asked {
-		c.asked[k] = true
+	for k := range w.removed {
+		c.removed[k] = true
 	}
-	for k := range w.gone {
-		c.gone[k] = true
+	for k := range w.flushed {
+		c.flushed[k] = true
 	}
 	for k, v := range w.notes {
 		c.notes[k] = slices.Clone(v)
@@ -66,8 +66,8 @@ func bodyOf(seed uint64, size int) []byte {
 	return b
 }
 
-// commit offers a message; "" where it was not taken.
-func (w *world) commit(s *Spool, client uint64, size int) (string, error) {
+// commit writes a message; it returns "" if that failed.
+func (w *model) commit(s *Spool, client uint64, size int) (string, error) {
 	w.number++
 	name := fmt.Sprintf("envelope %d", w.number)
 	body := bodyOf(uint64(w.number), size)
@@ -86,32 +86,32 @@ func (w *world) commit(s *Spool, client uint64, size int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w.answered[name] = true
+	w.committed[name] = true
 	w.ids[name] = id
 	return name, nil
 }
 
-func (w *world) remove(s *Spool, name string) error {
-	w.asked[name] = true
+func (w *model) remove(s *Spool, name string) error {
+	w.removed[name] = true
 	return s.Remove(w.ids[name])
 }
 
-func (w *world) note(s *Spool, name, note string) error {
+func (w *model) note(s *Spool, name, note string) error {
 	w.notes[name] = append(w.notes[name], note)
 	return s.Note(w.ids[name], []byte(note))
 }
 
-func (w *world) memo(s *Spool, memo string) error {
+func (w *model) memo(s *Spool, memo string) error {
 	w.memos = append(w.memos, memo)
 	return s.SetMemo([]byte(memo))
 }
 
-func (w *world) sync(s *Spool) error {
+func (w *model) sync(s *Spool) error {
 	if err := s.Sync(context.Background()); err != nil {
 		return err
 	}
-	for name := range w.asked {
-		w.gone[name] = true
+	for name := range w.removed {
+		w.flushed[name] = true
 	}
 	for name, notes := range w.notes {
 		w.notes[name] = notes[len(notes)-1:]
@@ -120,9 +120,8 @@ func (w *world) sync(s *Spool) error {
 	return nil
 }
 
-// adopt begins a new life: what the spool holds after a restart is how it
-// stays until something is asked of it.
-func (w *world) adopt(s *Spool) error {
+// adopt takes the state of a spool after a restart as the expected state.
+func (w *model) adopt(s *Spool) error {
 	held := map[string]bool{}
 	for m := range s.Messages() {
 		envelope, err := s.Envelope(m.ID)
@@ -135,21 +134,20 @@ func (w *world) adopt(s *Spool) error {
 			return err
 		}
 		held[name] = true
-		w.answered[name] = true
+		w.committed[name] = true
 		w.notes[name] = []string{string(note)}
-		delete(w.asked, name)
+		delete(w.removed, name)
 	}
-	for name := range w.asked {
-		w.gone[name] = !held[name]
+	for name := range w.removed {
+		w.flushed[name] = !held[name]
 	}
 	w.memos = []string{string(s.Memo())}
 	return nil
 }
 
-// check holds what a spool has against the model: all that it answered for is
-// there and nothing else, but for one message if that is damaged. The damaged
-// one is reported, and not there.
-func (w *world) check(s *Spool, damaged string) error {
+// check compares the spool with the model: every committed message is present,
+// except for damaged, which must be reported instead.
+func (w *model) check(s *Spool, damaged string) error {
 	found := map[string]bool{}
 	for m := range s.Messages() {
 		envelope, err := s.Envelope(m.ID)
@@ -161,15 +159,15 @@ func (w *world) check(s *Spool, damaged string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("reading %d: %w", m.ID, err)
+			return fmt.Errorf("reading message %d: %w", m.ID, err)
 		}
 		name := string(envelope)
 		want, offered := w.offered[name]
 		if !offered || !bytes.Equal(body, want) || found[name] {
-			return fmt.Errorf("%q: %d bytes that were never offered, or twice", name, len(body))
+			return fmt.Errorf("%q: got %d bytes, which were never written, or a duplicate", name, len(body))
 		}
-		if w.gone[name] {
-			return fmt.Errorf("%q rose after its removal was flushed", name)
+		if w.flushed[name] {
+			return fmt.Errorf("%q: present after its removal was flushed", name)
 		}
 		found[name] = true
 		w.ids[name] = m.ID
@@ -177,16 +175,16 @@ func (w *world) check(s *Spool, damaged string) error {
 			return err
 		}
 	}
-	for name := range w.answered {
-		if !found[name] && !w.asked[name] && name != damaged {
-			return fmt.Errorf("%q is lost; reported %v", name, s.Damages())
+	for name := range w.committed {
+		if !found[name] && !w.removed[name] && name != damaged {
+			return fmt.Errorf("%q is lost; damage %v", name, s.Damages())
 		}
 	}
 	if damaged != "" && (found[damaged] || !reported(s.Damages(), w.ids[damaged])) {
-		return fmt.Errorf("%q is damaged; there %t, reported %v", damaged, found[damaged], s.Damages())
+		return fmt.Errorf("%q is damaged: present %t, damage %v", damaged, found[damaged], s.Damages())
 	}
 	if !slices.Contains(w.memos, string(s.Memo())) {
-		return fmt.Errorf("the memo is %q, not of %q", s.Memo(), w.memos)
+		return fmt.Errorf("memo: got %q, want one of %q", s.Memo(), w.memos)
 	}
 	return nil
 }
@@ -195,13 +193,13 @@ func reported(damages []Damage, id ID) bool {
 	return slices.ContainsFunc(damages, func(d Damage) bool { return d.ID == id })
 }
 
-func (w *world) checkNote(s *Spool, name string, id ID) error {
+func (w *model) checkNote(s *Spool, name string, id ID) error {
 	note, err := s.NoteOf(id)
 	if err != nil {
 		return fmt.Errorf("note of %q: %w", name, err)
 	}
 	if !slices.Contains(append([]string{""}, w.notes[name]...), string(note)) {
-		return fmt.Errorf("the note of %q is %q, not of %q", name, note, w.notes[name])
+		return fmt.Errorf("note of %q: got %q, want one of %q", name, note, w.notes[name])
 	}
 	return nil
 }

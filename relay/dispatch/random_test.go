@@ -14,10 +14,10 @@ import (
 	"sealpost/relay/reply"
 )
 
-// storm is a far side that does a while this and a while that.
-func storm(r *rand.Rand, f *farSide) {
-	answers := []reply.Reply{{}, {}, {}, unknown, grey, denied, crowded, slowly, reached}
-	picked, seed := answers[r.IntN(len(answers))], r.Uint64()
+// randomBehaviour gives the upstream a random behaviour.
+func randomBehaviour(r *rand.Rand, f *fakeUpstream) {
+	replies := []reply.Reply{{}, {}, {}, userUnknown, greylisted, relayDenied, tooManyConnections, serverBusy, quotaExceeded}
+	picked, seed := replies[r.IntN(len(replies))], r.Uint64()
 	of := func(text string) uint64 {
 		h := seed
 		for _, c := range []byte(text) {
@@ -26,17 +26,17 @@ func storm(r *rand.Rand, f *farSide) {
 		return h >> 32
 	}
 	f.behaviour = behaviour{account: f.account}
-	f.answer = func(e envelope.Envelope, to envelope.Address) reply.Reply {
+	f.rcptReply = func(e envelope.Envelope, to envelope.Address) reply.Reply {
 		if of(e.ID+string(to))%3 == 0 {
 			return picked
 		}
-		return ok
+		return rcptOK
 	}
 	switch r.IntN(7) {
 	case 0:
-		f.down = unreachableHost
+		f.fail = unreachableHost
 	case 1:
-		f.down = func(e envelope.Envelope) error {
+		f.fail = func(e envelope.Envelope) error {
 			if of(e.ID)%4 == 0 {
 				return unreachableHost(e)
 			}
@@ -45,26 +45,26 @@ func storm(r *rand.Rand, f *farSide) {
 	case 2:
 		f.delay = func(e envelope.Envelope) time.Duration { return time.Duration(of(e.ID)%40) * time.Second }
 	case 3:
-		f.final = func(e envelope.Envelope) reply.Reply {
+		f.dataReply = func(e envelope.Envelope) reply.Reply {
 			if of(e.ID)%2 == 0 {
 				return picked
 			}
-			return taken
+			return queuedOK
 		}
 	case 4:
 		f.rate = 100_000
 	case 5:
-		f.down = noLogin("1@contoso.com")
+		f.fail = loginRefused("1@contoso.com")
 	}
 }
 
-// promises are the messages that were answered with 250.
-type promises struct {
-	mu  sync.Mutex
-	all map[string][]envelope.Address // by message
+// acceptedMail records the messages with reply 250.
+type acceptedMail struct {
+	mu         sync.Mutex
+	recipients map[string][]envelope.Address // by message ID
 }
 
-func TestInAStormEverybodyGetsWhatWasPromisedOnce(t *testing.T) {
+func TestDispatcher_DeliversOnceUnderRandomFaults(t *testing.T) {
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			change := func(c *setup) {
@@ -73,21 +73,21 @@ func TestInAStormEverybodyGetsWhatWasPromisedOnce(t *testing.T) {
 					c.Limits = throttle.Limits{Connections: 4, PerAccount: 2, Rate: throttle.Rate{Messages: 3}}
 				}
 			}
-			inWorld(t, change, func(w *world) {
+			withHarness(t, change, func(w *harness) {
 				if seed%2 == 1 {
-					w.far.account = ofClient
+					w.upstream.account = accountByClient
 				}
-				w.weather(rand.New(rand.NewPCG(seed, 1)))
+				w.runRandomTraffic(rand.New(rand.NewPCG(seed, 1)))
 			})
 		})
 	}
 }
 
-func (w *world) weather(r *rand.Rand) {
+func (w *harness) runRandomTraffic(r *rand.Rand) {
 	w.t.Helper()
-	given := promises{all: map[string][]envelope.Address{}}
+	given := acceptedMail{recipients: map[string][]envelope.Address{}}
 	for round := range 12 {
-		w.far.be(func(f *farSide) { storm(r, f) })
+		w.upstream.set(func(f *fakeUpstream) { randomBehaviour(r, f) })
 		var clients sync.WaitGroup
 		for n := range 1 + r.IntN(12) {
 			id, size, wait := fmt.Sprintf("R%d-%d", round, n), 100+r.IntN(1000), time.Duration(r.IntN(60))*time.Second
@@ -100,10 +100,10 @@ func (w *world) weather(r *rand.Rand) {
 			}
 			clients.Go(func() {
 				time.Sleep(wait)
-				if answer := w.sendAs(id, n%4, size, to...); answer.Positive() {
+				if r := w.sendAs(id, n%4, size, to...); r.Positive() {
 					given.mu.Lock()
 					defer given.mu.Unlock()
-					given.all[id] = to
+					given.recipients[id] = to
 				}
 			})
 		}
@@ -116,16 +116,17 @@ func (w *world) weather(r *rand.Rand) {
 		clients.Wait()
 		time.Sleep(time.Duration(r.IntN(200)) * time.Minute)
 	}
-	w.far.be(func(f *farSide) { f.behaviour = behaviour{account: f.account} })
+	w.upstream.set(func(f *fakeUpstream) { f.behaviour = behaviour{account: f.account} })
 	time.Sleep(day)
-	w.settleAccounts(given.all)
+	w.checkDeliveredOnce(given.recipients)
 }
 
-// settleAccounts finds every promise kept once.
-func (w *world) settleAccounts(given map[string][]envelope.Address) {
+// checkDeliveredOnce checks that every accepted message was delivered or given
+// up exactly once for each recipient.
+func (w *harness) checkDeliveredOnce(given map[string][]envelope.Address) {
 	w.t.Helper()
 	had := map[string]int{}
-	for _, h := range w.far.got() {
+	for _, h := range w.upstream.accepted() {
 		for _, to := range h.recipients {
 			if !h.envelope.Report {
 				had[h.envelope.ID+" "+string(to)]++
@@ -134,7 +135,7 @@ func (w *world) settleAccounts(given map[string][]envelope.Address) {
 	}
 	for who, n := range had {
 		if n > 1 {
-			w.t.Errorf("%s had it %d times", who, n)
+			w.t.Errorf("%s: got %d deliveries, want 1", who, n)
 		}
 	}
 	for _, e := range w.events("given up") {
@@ -143,21 +144,21 @@ func (w *world) settleAccounts(given map[string][]envelope.Address) {
 	for id, recipients := range given {
 		for _, to := range recipients {
 			if n := had[id+" "+string(to)]; n != 1 {
-				w.t.Errorf("%s to %s came to %d ends", id, to, n)
+				w.t.Errorf("%s to %s: got %d outcomes, want 1", id, to, n)
 			}
 		}
 	}
-	owned := w.d.backlog.Messages("box@contoso.com")
+	byAccount := w.d.backlog.Messages("box@contoso.com")
 	for client := range 4 {
-		owned += w.d.backlog.Messages(fmt.Sprintf("%d@contoso.com", client))
+		byAccount += w.d.backlog.Messages(fmt.Sprintf("%d@contoso.com", client))
 	}
-	if owners := w.owners(); owners != 0 || owned != 0 {
-		w.t.Errorf("%d owners of messages that are gone, %d messages of theirs", owners, owned)
+	if assigned := w.assigned(); assigned != 0 || byAccount != 0 {
+		w.t.Errorf("got %d assigned messages, %d by account, want 0", assigned, byAccount)
 	}
-	if used, kept := w.d.config.Memory.Used(), w.kept(); used != 0 || kept != 0 {
-		w.t.Errorf("%d bytes of memory are taken, %d messages kept", used, kept)
+	if used, queued := w.d.config.Memory.Used(), w.queued(); used != 0 || queued != 0 {
+		w.t.Errorf("got %d bytes in use, %d queued, want 0", used, queued)
 	}
 	if s := w.d.Status(); s.Held != "" || len(s.Accounts) > 0 || s.Active+s.Due+s.Later > 0 {
-		w.t.Errorf("it ends as %+v", s)
+		w.t.Errorf("got final status %+v, want idle", s)
 	}
 }
