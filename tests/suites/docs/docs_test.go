@@ -100,7 +100,7 @@ func alternatives(words []string) [][]string {
 	return [][]string{words}
 }
 
-// dissect tells the names of commands from the flags.
+// dissect separates the names of commands from the flags.
 func dissect(words []string) (path, flags []string) {
 	name := regexp.MustCompile(`^[a-z][a-z-]*$`)
 	for i, word := range words {
@@ -113,7 +113,7 @@ func dissect(words []string) (path, flags []string) {
 	return path, flags
 }
 
-func TestEveryTargetOfTheDocumentationCanBeMade(t *testing.T) {
+func TestPages_NameTargetsOfTheMakefile(t *testing.T) {
 	makefile, err := os.ReadFile(filepath.Join(tree, "Makefile"))
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestEveryTargetOfTheDocumentationCanBeMade(t *testing.T) {
 	}
 }
 
-func TestEveryLinkLeadsSomewhere(t *testing.T) {
+func TestPages_LinkToWhatExists(t *testing.T) {
 	all := pages(t)
 	for file, page := range all {
 		for _, match := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(page, -1) {
@@ -150,7 +150,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	}
 }
 
-// anchors are the headings of a page as links name them.
+// anchors returns the headings of a page in the form that links use.
 func anchors(page string) []string {
 	var all []string
 	for _, match := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(page, -1) {
@@ -160,26 +160,26 @@ func anchors(page string) []string {
 	return all
 }
 
-func TestTheWordsThatPagesExplainAreThoseOfTheProgram(t *testing.T) {
-	said, explained := code(t), 0
+func TestPages_ExplainTextsThatTheProgramHas(t *testing.T) {
+	program, explained := code(t), 0
 	for file, page := range pages(t) {
-		for _, words := range explainedIn(page) {
+		for _, text := range explainedIn(page) {
 			explained++
-			if !strings.Contains(said, words) {
-				t.Errorf("%s: nothing says %q", file, words)
+			if !strings.Contains(program, text) {
+				t.Errorf("%s: the program has no text %q", file, text)
 			}
 		}
 	}
 	if explained < 30 {
-		t.Errorf("only %d words were found: are they still written as they were?", explained)
+		t.Errorf("only %d texts were found: has the form of the tables changed?", explained)
 	}
 }
 
-// explainedIn are the pieces of what the tables of words quote, without what is
-// filled in. A piece that is a single word may be another's.
+// explainedIn returns the fixed parts of the texts that the tables of texts
+// quote. Single words are left out, as they occur elsewhere too.
 func explainedIn(page string) []string {
 	var pieces []string
-	for _, table := range regexp.MustCompile(`(?m)^\| words \|.*\n(?:\|.*\n)+`).FindAllString(page, -1) {
+	for _, table := range regexp.MustCompile(`(?m)^\| text \|.*\n(?:\|.*\n)+`).FindAllString(page, -1) {
 		for row := range strings.Lines(table) {
 			cell := strings.Split(row, "|")[1]
 			for _, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
@@ -194,7 +194,7 @@ func explainedIn(page string) []string {
 	return pieces
 }
 
-// code is the text of the program.
+// code returns the source of the program.
 func code(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder

@@ -59,7 +59,7 @@ func (t *teller) print(e event) {
 	case "kept":
 		t.kept[e.ID] = true
 		e.line("box -> flash", "%s, durable and encrypted", e.ID)
-		e.line("printer hears", "250 safe in the spool: %s", e.Why)
+		e.line("printer hears", "250 queued: %s", e.Why)
 	case "upstream resumed":
 		e.line("box -> tenant", "the tenant takes mail again")
 	case "delivered":
