@@ -167,6 +167,9 @@ func (m *Machine) Cut() error {
 	return errors.Join(m.failure, m.config.TPM.Stop())
 }
 
+// SetKernel gives the kernel other arguments from the next PowerOn on.
+func (m *Machine) SetKernel(arguments string) { m.config.Kernel = arguments }
+
 // PowerOn puts the plug back.
 func (m *Machine) PowerOn() error {
 	if m.config.TPM != nil {
