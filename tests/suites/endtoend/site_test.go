@@ -9,6 +9,7 @@ package endtoend
 import (
 	"cmp"
 	"crypto/tls"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,6 +43,11 @@ func buildAndRun(m *testing.M) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	// The tests wait for servers and for timers most of the time.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
 	}
 	return m.Run()
 }
