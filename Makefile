@@ -51,21 +51,23 @@ check: format
 	go tool staticcheck ./...
 	go test -tags quick ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/suites/architecture ./tests/suites/docs ./tests/rigs/nbd ./tests/tools/structure
 
-# What computes and what waits for whole boxes run side by side: lint first and
-# then the code, and beside both the suites that start real servers and boxes.
+# What computes and what waits for whole boxes run side by side: lint and then the
+# code, and beside both the suites that start real servers and boxes. The suites
+# have the right of way, as a box keeps time.
 test:
 	@tests/tools/install $(TEST_PARTS)
-	@$(MAKE) --no-print-directory -j2 test-code test-suites
+	@$(MAKE) --no-print-directory -j2 test-suites test-code
 
 # The race detector sees the code that it is compiled into, and a suite runs the
 # program as a process of its own: so suites do without. Lint has run vet already.
 CODE   := $$(go list ./... | grep -v /tests/suites/)
 SUITES := ./tests/suites/appliance ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/...
 .PHONY: test-code test-suites
-test-code: lint
-	go test -race -vet=off -count=1 -timeout 15m $(CODE)
+test-code:
+	@nice -n 5 $(MAKE) --no-print-directory lint
+	nice -n 5 go test -race -vet=off -count=1 -timeout 15m $(CODE)
 	@# The race detector leaves time for a part of the spool's crash states only.
-	go test -vet=off -count=1 -timeout 5m ./relay/spool
+	nice -n 5 go test -vet=off -count=1 -timeout 5m ./relay/spool
 	@$(MAKE) --no-print-directory build
 
 test-suites:

@@ -161,7 +161,7 @@ func (t *thread) inMemory() error {
 	return t.try(unix.SYS_EXECVEAT, fd, empty, 0, 0, unix.AT_EMPTY_PATH)
 }
 
-func TestARelayThatWasTakenOverHasItsStateAndNothingElse(t *testing.T) {
+func TestTakenOverRelay_ReachesItsStateAndNothingElse(t *testing.T) {
 	r := startRelay(t)
 	secret, open := filepath.Join(r.dir, "secret"), filepath.Join(r.dir, "open")
 	mine := filepath.Join(r.dir, "run", "mine")

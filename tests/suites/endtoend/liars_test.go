@@ -71,9 +71,9 @@ func liars(t *testing.T) []liar {
 	}
 }
 
-// TestALiarCostsTheRelayNothingAndTheClientHearsWhatIsWrong has one relay meet
+// TestMisbehavingServer_CostsNothingAndIsNamedToTheClient has one relay meet
 // every liar, with the honest tenant in between.
-func TestALiarCostsTheRelayNothingAndTheClientHearsWhatIsWrong(t *testing.T) {
+func TestMisbehavingServer_CostsNothingAndIsNamedToTheClient(t *testing.T) {
 	t.Parallel()
 	honest := tenantConfig(t)
 	upstream := startTenant(t, honest)

@@ -65,10 +65,10 @@ func scan(t *testing.T, relay string, devices, each int) {
 	busy.Wait()
 }
 
-// TestABurstMeetsEachLimitOfTheMailboxOnce has a minute's limit that a burst
+// TestMailboxLimits_AreEachMetOnceByABurst has a minute's limit that a burst
 // reaches in seconds. The box was told of none, and another client holds one of
 // the three connections that it takes for its own.
-func TestABurstMeetsEachLimitOfTheMailboxOnce(t *testing.T) {
+func TestMailboxLimits_AreEachMetOnceByABurst(t *testing.T) {
 	t.Parallel()
 	const (
 		devices, each = 20, 25

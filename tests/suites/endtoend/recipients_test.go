@@ -43,7 +43,7 @@ func await(t *testing.T, upstream *tenant.Tenant, n int) []tenant.Message {
 	}
 }
 
-func TestEachOfSeveralRecipientsGetsWhatIsOwedAlsoAfterAKill(t *testing.T) {
+func TestRecipients_EachGetTheirOutcomeEvenAfterAKill(t *testing.T) {
 	t.Parallel()
 	var busy atomic.Bool
 	busy.Store(true)
