@@ -85,8 +85,8 @@ func TestMailboxLimits_AreEachMetOnceByABurst(t *testing.T) {
 	s.submit(host.Address().Port, issuer.TokenURL(), "")
 	s.start()
 	scan(t, s.address(), devices, each)
-	const patience = 100 * time.Second
-	for end := time.Now().Add(patience); len(host.Messages()) < messages && time.Now().Before(end); {
+	const timeout = 100 * time.Second
+	for end := time.Now().Add(timeout); len(host.Messages()) < messages && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
 	}
 	arrived := map[string]bool{}

@@ -274,8 +274,8 @@ func (s *site) address() string {
 // events waits until the journal has n events of that name, and gives them.
 func (s *site) events(name string, n int) []box.Event {
 	s.t.Helper()
-	const patience = 20 * time.Second
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	const timeout = 20 * time.Second
+	for deadline := time.Now().Add(timeout); ; time.Sleep(5 * time.Millisecond) {
 		events := s.relay.Log.Events(name)
 		if len(events) >= n {
 			return events

@@ -50,8 +50,8 @@ func (s *site) mustFailToSign(words string) {
 // awaitDelivery sends until a message is taken.
 func (s *site) awaitDelivery() {
 	s.t.Helper()
-	const patience = 15 * time.Second
-	for deadline := time.Now().Add(patience); ; {
+	const timeout = 15 * time.Second
+	for deadline := time.Now().Add(timeout); ; {
 		output, err := s.swaks()
 		if err == nil && strings.Contains(output, "taken by") {
 			return

@@ -98,13 +98,13 @@ func TestSubnets_AreReportedToAnUnprivilegedProcess(t *testing.T) {
 	})
 	await := func(subnet string, there bool) {
 		t.Helper()
-		for patience := time.After(limit); ; {
+		for timeout := time.After(limit); ; {
 			select {
 			case subnets := <-told:
 				if slices.Contains(subnets, netip.MustParsePrefix(subnet)) == there {
 					return
 				}
-			case <-patience:
+			case <-timeout:
 				t.Fatalf("it was not told that %s is there: %v", subnet, there)
 			}
 		}
