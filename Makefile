@@ -64,10 +64,10 @@ CODE   := $$(go list ./... | grep -v /tests/suites/)
 SUITES := ./tests/suites/appliance ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/...
 .PHONY: test-code test-suites
 test-code:
-	@nice -n 5 $(MAKE) --no-print-directory lint
-	nice -n 5 go test -race -vet=off -count=1 -timeout 15m $(CODE)
+	@nice -n 10 $(MAKE) --no-print-directory lint
+	nice -n 10 go test -race -vet=off -count=1 -timeout 15m $(CODE)
 	@# The race detector leaves time for a part of the spool's crash states only.
-	nice -n 5 go test -vet=off -count=1 -timeout 5m ./relay/spool
+	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool
 	@$(MAKE) --no-print-directory build
 
 test-suites:
