@@ -30,10 +30,13 @@ func (s *Shared) Case(t *testing.T, name string, run func(t *testing.T, b *Box))
 	}
 }
 
-// Retire ends the box, so that the next case gets a new one. A case that cannot
-// leave the box as it was is followed by this.
+// Retire ends the box, so that the next case gets a new one. It follows a case that
+// cannot leave the box as it was.
 func (s *Shared) Retire(t *testing.T) {
 	t.Helper()
+	if s.box == nil {
+		return
+	}
 	if err := s.box.Close(); err != nil {
 		t.Error(err)
 	}

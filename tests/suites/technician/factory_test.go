@@ -36,6 +36,7 @@ func TestFactoryBox_IsSetUpByAStickAlone(t *testing.T) {
 		awaitLamp(t, b, factory)
 	})
 	shared.Case(t, "takes a good stick over", func(t *testing.T, b *lab.Box) { isSetUpByStick(t, s, b) })
+	shared.Retire(t)
 }
 
 func hasConsoleOverUSB(t *testing.T, b *lab.Box) {

@@ -51,6 +51,7 @@ func TestSetUpBox_ObeysWhoeverIsInFrontOfIt(t *testing.T) {
 	shared.Case(t, "applies a stick that is pulled out too early wholly or not at all", func(t *testing.T, b *lab.Box) { survivesPulledSticks(t, s, b) })
 	shared.Case(t, "shows by its lamp that mail flows and that it is held", func(t *testing.T, b *lab.Box) { showsMailByLamp(t, s, b) })
 	shared.Case(t, "is erased by its button only when that is held", erasedByButton)
+	shared.Retire(t)
 }
 
 // filesNamed are the files of a stick that gives the box a host name.
