@@ -47,8 +47,12 @@ func TestToken_RevokedIsReplacedAndNotAskedForAgainAndAgain(t *testing.T) {
 	})
 	s.start()
 	s.mustDeliver()
+	logins := host.Logins()
+	if len(logins) == 0 {
+		t.Fatal("the relay has not logged in")
+	}
 	mu.Lock()
-	revoked[host.Logins()[0].Token] = true
+	revoked[logins[0].Token] = true
 	mu.Unlock()
 	host.DropConnections()
 	s.mustDeliver()
