@@ -14,19 +14,20 @@ BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm dosfstools mtools
 TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
 BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
 
-.PHONY: help run check test build lint fuzz bench soak image boot parts licenses clean
+.PHONY: help run check test release-check build lint fuzz bench soak image boot parts licenses clean
 
 help:
 	@echo 'make run                 relay a message here and now; CONFIG=my.toml: relay to your tenant'
 	@echo 'make check               what to run after each change: no root, no network, nothing to install'
 	@echo 'make test                every test; installs what it needs'
 	@echo 'make parts               installs what make test needs, and no more'
+	@echo 'make release-check       what a release needs beside make test: the same program from two places'
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               the program for each target, into dist/'
 	@echo 'make image, make boot    the appliance for QEMU, and its start with a console here'
 	@echo 'make fuzz FUZZTIME=60s   every fuzzer'
 	@echo 'make bench               Sealpost beside Postfix under the same load'
-	@echo 'make soak CUTS=100       cuts the power of a whole box again and again'
+	@echo 'make soak CUTS=100       cuts the power of a whole box again and again, and makes noise on its line'
 	@echo 'make licenses            cmd/sealpost/licenses.txt, after a change of go.mod'
 	@echo 'make clean               removes what the others made'
 
@@ -56,13 +57,31 @@ check: format
 parts:
 	@tests/tools/install $(TEST_PARTS)
 
+# What computes and what waits for whole boxes run side by side: lint and then the
+# code, and beside both the suites that start real servers and boxes. The suites
+# have priority, because a box keeps time.
 test: parts
-	@$(MAKE) --no-print-directory lint
-	@# What waits for whole boxes goes first, and beside what computes.
-	go test -race -count=1 -timeout 18m ./tests/suites/appliance ./relay/... ./hal/... ./provisioning/... ./cmd/... ./tests/suites/technician ./...
+	@$(MAKE) --no-print-directory -j2 test-suites test-code
+
+# The race detector sees only the code that it is compiled into, and a suite runs
+# the program as a process of its own, so suites do without. Lint has run vet.
+CODE   := $$(go list ./... | grep -v /tests/suites/)
+SUITES := ./tests/suites/appliance ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/...
+.PHONY: test-code test-suites
+test-code:
+	@nice -n 10 $(MAKE) --no-print-directory lint
+	nice -n 10 go test -race -vet=off -count=1 -timeout 15m $(CODE)
 	@# The race detector leaves time for a part of the spool's crash states only.
-	go test -count=1 -timeout 5m ./relay/spool
+	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool
 	@$(MAKE) --no-print-directory build
+
+test-suites:
+	go test -vet=off -count=1 -timeout 15m $(SUITES)
+
+# What a release needs beside make test, and takes long: the program is built in
+# two places from the beginning.
+release-check:
+	go test -tags release -count=1 -timeout 15m -v ./tests/suites/build
 
 # The box's program for each target, with its size.
 DIST    := dist
@@ -101,11 +120,14 @@ bench: dist/sealpost
 	@go build -o dist/bench ./tests/tools/bench
 	@dist/bench -program dist/sealpost $(BENCH)
 
-# Cuts the power of the whole box again and again, such as make soak CUTS=300.
-CUTS := 100
+# Cuts the power of the whole box again and again, such as make soak CUTS=300, and
+# puts a megabyte of noise on its serial line.
+CUTS  := 100
+NOISE := 1048576
 soak:
 	@tests/tools/install $(TEST_PARTS)
-	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run PowerIsCut ./tests/suites/appliance
+	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/appliance
+	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestSetUpBox_ObeysWhoeverIsInFrontOfIt/noise' ./tests/suites/technician
 
 # The appliance for QEMU: a kernel, and an initramfs that holds the program.
 image: $(DIST)/sealpost-linux-arm64

@@ -20,9 +20,9 @@ import (
 	"time"
 )
 
-// patience is how long the program may take to start, to stop, or to carry out
+// timeout is how long the program may take to start, to stop, or to carry out
 // a command.
-const patience = time.Minute
+const timeout = time.Minute
 
 // Build compiles the program into dir and gives its path. What is built is
 // what is shipped but for its target: static, and without CGO.
@@ -67,7 +67,7 @@ func (b *Box) Run(args ...string) (Result, error) { return b.RunWith("", args...
 
 // RunWith is Run with standard input.
 func (b *Box) RunWith(input string, args ...string) (Result, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	command := exec.CommandContext(ctx, b.Program, append(args, "--config", b.Config)...)
 	command.Dir = b.Dir
@@ -120,7 +120,7 @@ func (r *Relay) PID() int { return r.process.Pid }
 
 // Await waits until the log holds the words.
 func (r *Relay) Await(words string) error {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for !strings.Contains(r.Log.String(), words) {
 		select {
 		case <-r.ended:
@@ -149,7 +149,7 @@ func (r *Relay) Stop() error {
 	_ = r.process.Signal(syscall.SIGTERM)
 	select {
 	case <-r.ended:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		_ = r.process.Kill()
 		<-r.ended
 		return fmt.Errorf("the relay did not stop:\n%s", r.Log)

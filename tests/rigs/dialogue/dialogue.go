@@ -29,8 +29,8 @@ import (
 	"time"
 )
 
-// patience is how long a step may take.
-const patience = 20 * time.Second
+// timeout is how long a step may take.
+const timeout = 20 * time.Second
 
 type player struct {
 	conn net.Conn
@@ -57,7 +57,7 @@ func Play(conn net.Conn, script string) error {
 }
 
 func (p *player) step(line string) error {
-	_ = p.conn.SetDeadline(time.Now().Add(patience))
+	_ = p.conn.SetDeadline(time.Now().Add(timeout))
 	who, what, _ := strings.Cut(line, ":")
 	what = strings.TrimPrefix(what, " ")
 	action, special := strings.CutPrefix(what, "-- ")

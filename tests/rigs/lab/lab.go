@@ -182,13 +182,23 @@ func (b *Box) SwitchOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the kernel's log:\n%s", b.KernelLog())
-		}
+		b.logIfFailed(t)
 		if err := b.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// SwitchOffAndOn cuts the power and starts the box with more of the kernel's
+// command line.
+func (b *Box) SwitchOffAndOn(t *testing.T, kernel string) {
+	t.Helper()
+	b.SetKernel(kernel)
+	for _, act := range []func() error{b.Cut, b.PowerOn} {
+		if err := act(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Running is a box that was set up and serves.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/smtp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,18 +16,18 @@ import (
 // AwaitBanner waits until the box greets SMTP clients.
 func (b *Box) AwaitBanner(t *testing.T) {
 	t.Helper()
-	const patience = time.Minute
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	const limit = time.Minute
+	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
 		if greeting := b.Greeting(); strings.HasPrefix(greeting, "220 ") {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no greeting within %s:\n%s", patience, b.KernelLog())
+			t.Fatalf("no greeting within %s:\n%s", limit, b.KernelLog())
 		}
 	}
 }
 
-// Greeting is what the box says first; empty where it says nothing.
+// Greeting is the first line that the box sends; empty where nobody listens.
 func (b *Box) Greeting() string {
 	conn, err := net.Dial("tcp", b.Address(25))
 	if err != nil {
@@ -64,18 +65,33 @@ func (b *Box) Send(subject string) error {
 	return errors.Join(content.Close(), client.Quit())
 }
 
-// Relays checks that the box takes a message and that it arrives, the n-th of
-// all.
-func (b *Box) Relays(t *testing.T, s *site.Site, n int) {
+// Relays checks that the box takes a message and that it arrives, and gives its
+// text as it arrived.
+func (b *Box) Relays(t *testing.T, s *site.Site) string {
 	t.Helper()
-	b.AwaitBanner(t)
-	b.Keeps(t)
-	if _, err := s.Postfix.Messages(n); err != nil {
-		t.Fatal(err)
-	}
+	return Arrival(t, s, func() {
+		b.AwaitBanner(t)
+		b.Keeps(t)
+	})
 }
 
-// Keeps waits until the box takes a message, be it to keep it.
+// Arrival sends a message by send, waits until it has arrived at the site's
+// tenant, and gives its text.
+func Arrival(t *testing.T, s *site.Site, send func()) string {
+	t.Helper()
+	before, err := s.Postfix.Messages(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send()
+	after, err := s.Postfix.Messages(len(before) + 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return after[slices.IndexFunc(after, func(text string) bool { return !slices.Contains(before, text) })]
+}
+
+// Keeps waits until the box accepts a message, to deliver or to queue.
 func (b *Box) Keeps(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {

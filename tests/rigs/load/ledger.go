@@ -103,10 +103,10 @@ func (l *Ledger) Load(ctx context.Context, client int, relay, from string) {
 	}
 }
 
-// Await waits until everything that was answered 250 has arrived; false says
-// that patience ended first.
-func (l *Ledger) Await(upstream *tenant.Tenant, patience time.Duration) bool {
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+// Await waits until everything that was answered 250 has arrived; false means that
+// the timeout passed first.
+func (l *Ledger) Await(upstream *tenant.Tenant, timeout time.Duration) bool {
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		arrived := map[string]bool{}
 		for _, message := range upstream.Messages() {
 			name, _ := Named(message.Content)

@@ -27,7 +27,7 @@ type reply struct {
 // dialControl waits for QEMU to listen at path, unless it has ended, and calls
 // event for everything that QEMU reports by itself.
 func dialControl(path string, ended <-chan struct{}, event func(name string)) (*control, error) {
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(timeout); ; {
 		conn, err := net.Dial("unix", path)
 		if err == nil {
 			c := &control{conn: conn, replies: make(chan reply, 1), done: make(chan struct{})}
@@ -41,7 +41,7 @@ func dialControl(path string, ended <-chan struct{}, event func(name string)) (*
 		select {
 		case <-ended:
 			return nil, errors.New("QEMU ended at once")
-		case <-time.After(glance):
+		case <-time.After(pollInterval):
 		}
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("QEMU does not listen: %w", err)
@@ -73,7 +73,7 @@ func (c *control) execute(command string, arguments map[string]any) error {
 	if len(arguments) > 0 {
 		message["arguments"] = arguments
 	}
-	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
+	_ = c.conn.SetWriteDeadline(time.Now().Add(timeout))
 	if err := json.NewEncoder(c.conn).Encode(message); err != nil {
 		return fmt.Errorf("telling QEMU %s: %w", command, err)
 	}
@@ -85,9 +85,9 @@ func (c *control) execute(command string, arguments map[string]any) error {
 		return nil
 	case <-c.done:
 		return fmt.Errorf("telling QEMU %s: it has ended", command)
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		_ = c.conn.Close() // a late answer must not pass for that of the next command
-		return fmt.Errorf("telling QEMU %s: no answer within %s", command, patience)
+		return fmt.Errorf("telling QEMU %s: no answer within %s", command, timeout)
 	}
 }
 

@@ -70,7 +70,7 @@ func (m *Machine) Remove(name string) error {
 		return err
 	}
 	// QEMU lets go of the image a moment later.
-	for deadline := time.Now().Add(patience); ; time.Sleep(glance) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(pollInterval) {
 		err := m.Execute("blockdev-del", object{"node-name": name})
 		if err == nil {
 			return nil

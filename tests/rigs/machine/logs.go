@@ -15,7 +15,8 @@ func (m *Machine) KernelLog() string {
 	m.mu.Lock()
 	last := m.starts[len(m.starts)-1]
 	m.mu.Unlock()
-	return m.read(kernelLog)[last:]
+	log := m.read(kernelLog)
+	return log[min(int(last), len(log)):] // a closed machine has no log
 }
 
 // AwaitLog waits until the kernel's log since the last start holds the words.

@@ -23,10 +23,10 @@ import (
 )
 
 const (
-	// patience is how long QEMU and the box may take over anything.
-	patience = time.Minute
-	// glance is the time between two looks at what is waited for.
-	glance = 20 * time.Millisecond
+	// timeout limits whatever QEMU and the box are waited for.
+	timeout = time.Minute
+	// pollInterval is the time between two checks of a condition.
+	pollInterval = 20 * time.Millisecond
 )
 
 // Config is what a machine is made of.
@@ -136,7 +136,7 @@ func (m *Machine) run() error {
 	p := &power{program: exec.Command(command[0], command[1:]...), ended: make(chan struct{})}
 	p.program.Stdout, p.program.Stderr = &p.output, &p.output
 	// A Ctrl-C at the terminal is for whoever runs the machine, not for it.
-	p.program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.program.Start(); err != nil {
 		return fmt.Errorf("starting QEMU: %w", err)
 	}
@@ -169,6 +169,9 @@ func (m *Machine) Cut() error {
 	defer m.mu.Unlock()
 	return errors.Join(m.failure, m.config.TPM.Stop())
 }
+
+// SetKernel gives the kernel other arguments from the next PowerOn on.
+func (m *Machine) SetKernel(arguments string) { m.config.Kernel = arguments }
 
 // PowerOn puts the plug back.
 func (m *Machine) PowerOn() error {
@@ -252,7 +255,7 @@ func (m *Machine) Console() (net.Conn, error) { return m.cable("console") }
 func (m *Machine) USBCable() (net.Conn, error) { return m.cable("cable") }
 
 func (m *Machine) cable(socket string) (net.Conn, error) {
-	conn, err := net.DialTimeout("unix", m.path(socket), patience)
+	conn, err := net.DialTimeout("unix", m.path(socket), timeout)
 	if err != nil {
 		return nil, fmt.Errorf("plugging in the cable: %w", err)
 	}
@@ -269,7 +272,7 @@ func (m *Machine) read(name string) string {
 
 // await waits until a condition holds, and gives up when the machine has ended.
 func (m *Machine) await(failure string, holds func() bool) error {
-	deadline := time.After(patience)
+	deadline := time.After(timeout)
 	p := m.session()
 	for {
 		// Looked at first, so that the last words are not missed.
@@ -287,8 +290,8 @@ func (m *Machine) await(failure string, holds func() bool) error {
 		}
 		select {
 		case <-deadline:
-			return fmt.Errorf("%s within %s:\n%s", failure, patience, m.KernelLog())
-		case <-time.After(glance):
+			return fmt.Errorf("%s within %s:\n%s", failure, timeout, m.KernelLog())
+		case <-time.After(pollInterval):
 		}
 	}
 }

@@ -54,7 +54,7 @@ func (t *Terminal) Transcript() string {
 }
 
 // Expect waits for the words behind those that were last waited for.
-func (t *Terminal) Expect(words string) error { return t.expect(words, patience) }
+func (t *Terminal) Expect(words string) error { return t.expect(words, timeout) }
 
 // PressUntil waits until the screen stands still, and presses Enter now and then
 // until the console says the words, as somebody does who does not know what it
@@ -62,7 +62,7 @@ func (t *Terminal) Expect(words string) error { return t.expect(words, patience)
 func (t *Terminal) PressUntil(words string) error {
 	const often = 2 * time.Second
 	t.awaitSilence()
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(timeout); ; {
 		if err := t.Send(""); err != nil {
 			return err
 		}
@@ -88,8 +88,8 @@ func (t *Terminal) awaitSilence() {
 	}
 }
 
-func (t *Terminal) expect(words string, patience time.Duration) error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(glance) {
+func (t *Terminal) expect(words string, timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(pollInterval) {
 		t.mu.Lock()
 		_, rest, found := strings.Cut(t.heard, words)
 		if found {
@@ -103,7 +103,7 @@ func (t *Terminal) expect(words string, patience time.Duration) error {
 		case ended:
 			return fmt.Errorf("the console ended before it said %q; the whole transcript:\n%s", words, t.Transcript())
 		case time.Now().After(deadline):
-			return fmt.Errorf("the console did not say %q within %s; the whole transcript:\n%s", words, patience, t.Transcript())
+			return fmt.Errorf("the console did not say %q within %s; the whole transcript:\n%s", words, timeout, t.Transcript())
 		}
 	}
 }
@@ -113,7 +113,7 @@ func (t *Terminal) Send(line string) error { return t.Type(line + "\r") }
 
 // Type types keys.
 func (t *Terminal) Type(keys string) error {
-	_ = t.conn.SetWriteDeadline(time.Now().Add(patience))
+	_ = t.conn.SetWriteDeadline(time.Now().Add(timeout))
 	if _, err := io.WriteString(t.conn, keys); err != nil {
 		return fmt.Errorf("typing %q: %w; the whole transcript:\n%s", keys, err, t.Transcript())
 	}

@@ -230,14 +230,14 @@ func (i *Issuer) tell(line any) error {
 	if err := json.NewEncoder(i.input).Encode(line); err != nil {
 		return fmt.Errorf("telling the issuer what to do: %w: %s", err, i.said.String())
 	}
-	const patience = 30 * time.Second
+	const timeout = 30 * time.Second
 	select {
 	case <-i.heard:
 		return nil
 	case <-i.ended:
 		return fmt.Errorf("the issuer ended: %s", i.said.String())
-	case <-time.After(patience):
-		return fmt.Errorf("the issuer did nothing for %s: %s", patience, i.said.String())
+	case <-time.After(timeout):
+		return fmt.Errorf("the issuer did nothing for %s: %s", timeout, i.said.String())
 	}
 }
 

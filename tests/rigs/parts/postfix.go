@@ -223,10 +223,10 @@ func (p *Postfix) Close() error {
 
 // await waits until a condition holds.
 func await(failure string, holds func() bool) error {
-	const patience = 30 * time.Second
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+	const timeout = 30 * time.Second
+	for deadline := time.Now().Add(timeout); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("%s within %s", failure, patience)
+			return fmt.Errorf("%s within %s", failure, timeout)
 		}
 	}
 	return nil

@@ -51,9 +51,9 @@ func startSink(dir string) (*sink, error) {
 
 // messages waits until n messages have arrived and gives their whole text.
 func (s *sink) messages(n int) ([]string, error) {
-	const patience = time.Minute
+	const timeout = time.Minute
 	var texts []string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		files, err := filepath.Glob(filepath.Join(s.dir, "*"))
 		if err != nil {
 			return nil, err

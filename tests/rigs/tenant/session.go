@@ -26,11 +26,18 @@ type session struct {
 	user    string // the mailbox that has logged in
 	seated  bool   // it counts among the mailbox's connections
 	over    bool
+
+	// The tenant's mutex guards these. idle is set between transactions; a session
+	// that is leaving follows the script of before, and ends as soon as it is idle.
+	idle, leaving bool
+	script        Script
 }
 
 func (t *Tenant) serve(conn net.Conn) {
+	s := &session{tenant: t, conn: conn}
 	t.mu.Lock()
-	s := &session{tenant: t, config: t.config, tls: t.tls, conn: conn}
+	s.config, s.tls = t.config, t.tls
+	t.connections[conn] = s
 	t.mu.Unlock()
 	defer s.end()
 	s.r = bufio.NewReader(io.TeeReader(conn, clearWriter{t}))
@@ -46,10 +53,38 @@ func (t *Tenant) serve(conn net.Conn) {
 			return
 		}
 		verb, argument, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
-		if !s.verb(strings.ToUpper(verb), argument) {
+		verb = strings.ToUpper(verb)
+		s.setIdle(false)
+		if !s.verb(verb, argument) {
+			return
+		}
+		if ends := verb == "RSET" || verb == "DATA" || verb == "BDAT" && s.chunks == nil; ends && s.setIdle(true) {
 			return
 		}
 	}
+}
+
+// setIdle notes whether a transaction is under way, and reports whether the
+// session must end now.
+func (s *session) setIdle(idle bool) (over bool) {
+	s.tenant.mu.Lock()
+	defer s.tenant.mu.Unlock()
+	s.idle = idle
+	return idle && s.leaving
+}
+
+// scripted is the answer of the script that the session follows.
+func (s *session) scripted(verb, argument string) string {
+	s.tenant.mu.Lock()
+	script := s.tenant.script
+	if s.leaving {
+		script = s.script
+	}
+	s.tenant.mu.Unlock()
+	if script == nil {
+		return ""
+	}
+	return script(verb, argument)
 }
 
 // end is the session's end, which a client that said QUIT may rely on as soon
@@ -78,7 +113,7 @@ func (c clearWriter) Write(p []byte) (int, error) {
 // answer says the script's answer or else ours; it is false where the
 // connection has to end.
 func (s *session) answer(verb, argument, ours string) bool {
-	text := s.tenant.scripted(verb, argument)
+	text := s.scripted(verb, argument)
 	switch text {
 	case "":
 		text = ours
@@ -171,7 +206,7 @@ func (s *session) recipient(argument string) bool {
 	case s.config.Submission == nil && !s.attributed():
 		ours = "550 5.7.64 TenantAttribution; Relay Access Denied"
 	}
-	text := s.tenant.scripted("RCPT", argument)
+	text := s.scripted("RCPT", argument)
 	if text == "" && strings.HasPrefix(ours, "250") || strings.HasPrefix(text, "250") {
 		s.message.Recipients = append(s.message.Recipients, path(argument))
 	}
@@ -199,7 +234,7 @@ func (s *session) data() bool {
 	if len(s.message.Recipients) == 0 {
 		return s.answer("DATA", "", "503 5.5.2 Need rcpt command")
 	}
-	if text := s.tenant.scripted("DATA", ""); text != "" {
+	if text := s.scripted("DATA", ""); text != "" {
 		return s.answer("DATA", "", text)
 	}
 	if _, err := io.WriteString(s.conn, "354 Start mail input; end with <CRLF>.<CRLF>\r\n"); err != nil {
@@ -248,7 +283,7 @@ func (s *session) midway(first bool) bool {
 	if !first {
 		return false
 	}
-	switch s.tenant.scripted("MIDWAY", "") {
+	switch s.scripted("MIDWAY", "") {
 	case HangUp:
 		return true
 	case Stall:
@@ -260,7 +295,7 @@ func (s *session) midway(first bool) bool {
 
 // take keeps the message unless the script refuses it.
 func (s *session) take(content []byte) bool {
-	if text := s.tenant.scripted("CONTENT", ""); text != "" {
+	if text := s.scripted("CONTENT", ""); text != "" {
 		return s.answer("CONTENT", "", text)
 	}
 	if refusal := s.submit(content); refusal != "" {

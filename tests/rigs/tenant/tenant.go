@@ -68,7 +68,7 @@ type Tenant struct {
 	tls         *tls.Config
 	script      Script
 	messages    []Message
-	connections map[net.Conn]struct{}
+	connections map[net.Conn]*session
 	opened      int
 	open        int // sessions that have not ended
 	mostOpen    int
@@ -93,7 +93,7 @@ func Start(config Config) (*Tenant, error) {
 	t := &Tenant{
 		listener:    listener,
 		closed:      make(chan struct{}),
-		connections: make(map[net.Conn]struct{}),
+		connections: make(map[net.Conn]*session),
 		mailboxes:   make(map[string]*mailbox),
 	}
 	t.Become(config)
@@ -130,6 +130,26 @@ func (t *Tenant) Address() *net.TCPAddr { return t.listener.Addr().(*net.TCPAddr
 func (t *Tenant) Behave(script Script) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.script = script
+}
+
+// Restart changes the script as a server does that restarts in good order: a
+// session amid a transaction ends it under the script of before, and then the
+// connection closes.
+func (t *Tenant) Restart(script Script) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for conn, s := range t.connections {
+		if s == nil {
+			continue
+		}
+		if !s.leaving {
+			s.leaving, s.script = true, t.script
+		}
+		if s.idle {
+			_ = conn.Close()
+		}
+	}
 	t.script = script
 }
 
@@ -185,7 +205,7 @@ func (t *Tenant) accept() {
 			return
 		}
 		t.mu.Lock()
-		t.connections[conn] = struct{}{}
+		t.connections[conn] = nil // until it is served
 		t.opened++
 		t.open++
 		t.mostOpen = max(t.mostOpen, t.open)
@@ -198,16 +218,6 @@ func (t *Tenant) accept() {
 			t.mu.Unlock()
 		})
 	}
-}
-
-func (t *Tenant) scripted(verb, argument string) string {
-	t.mu.Lock()
-	script := t.script
-	t.mu.Unlock()
-	if script == nil {
-		return ""
-	}
-	return script(verb, argument)
 }
 
 // stall waits until the tenant closes or a client has had more than enough.

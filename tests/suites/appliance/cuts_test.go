@@ -18,18 +18,19 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// cuts is how often the power is cut; CUTS in the environment asks for more.
+// cuts is how often the power is cut. CUTS in the environment, which make soak
+// sets, asks for more.
 func cuts() int {
 	n, err := strconv.Atoi(os.Getenv("CUTS"))
 	if err != nil {
-		return 25
+		return 8
 	}
 	return n
 }
 
-// configuration is one of the two that a box goes back and forth between. What
-// it is can be told from outside: by the certificate that the tenant sees, and
-// by a listener that only one of them has.
+// configuration is one of the two between which a box changes. Two things show
+// from outside which one is in force: the certificate that the tenant sees, and
+// a listener that only one of them has.
 type configuration struct {
 	name  string
 	ports string
@@ -42,7 +43,7 @@ const connectorName = "box." + site.Domain
 // extra is the port on which only the second configuration listens.
 const extra = 2525
 
-// inconstant is a site whose tenant comes and goes, and the two configurations
+// inconstant is a site whose tenant can refuse mail, with the two configurations
 // that a box may have there.
 type inconstant struct {
 	*site.Site
@@ -83,8 +84,8 @@ func (s *inconstant) configuration(t *testing.T, name, ports string) configurati
 	return c
 }
 
-// settings are a configuration's. Each turn's are another text, so that no
-// stick is known already.
+// settings are those of a configuration. The text differs from turn to turn, as
+// the box ignores a stick whose files it has applied before.
 func (s *inconstant) settings(c configuration, turn int) string {
 	return fmt.Sprintf("[site]\nname = \"turn %d\"\n[lan]\nsmtp = %s\nsmtps = []\nhostname = \"relay.%s\"\n", turn, c.ports, site.Domain) +
 		fmt.Sprintf("[senders]\naccepted_domains = [%q]\n[retry]\nfirst = \"300ms\"\nlongest = \"2s\"\n", site.Domain) +
@@ -92,13 +93,13 @@ func (s *inconstant) settings(c configuration, turn int) string {
 			site.MailHost, s.tenant.Address().Port, parts.PEM(s.Authority.Certificate.Raw))
 }
 
-// first is what a box at the site begins with.
+// first is the configuration that a box at the site begins with.
 func (s *inconstant) first() lab.Candidate {
 	return lab.Candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password}
 }
 
-// setting tells which configuration's settings a running box goes by.
-func setting(b *lab.Box) int {
+// inForce is the number of the configuration whose settings a running box has.
+func inForce(b *lab.Box) int {
 	conn, err := net.Dial("tcp", b.Address(extra))
 	if err != nil {
 		return 0
@@ -109,9 +110,10 @@ func setting(b *lab.Box) int {
 	return min(n, 1)
 }
 
-// A power cut comes at a random moment: while the box starts, under load with
-// the tenant in any mood, while a stick is being applied, and soon after.
-func TestNothingAnswered250IsLostWhenThePowerIsCutAgainAndAgain(t *testing.T) {
+// TestPowerCut_LosesNothingAnswered250 cuts the power at random moments: while
+// the box starts, under load with the tenant in any mood, while a stick is being
+// applied, and soon after.
+func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	s, b := openInconstant(t), lab.New(t)
 	b.SetUp(t, s.first())
 	b.Ports = []int{25, extra}
@@ -135,7 +137,7 @@ func TestNothingAnswered250IsLostWhenThePowerIsCutAgainAndAgain(t *testing.T) {
 		if err := b.PowerOn(); err != nil {
 			t.Fatal(err)
 		}
-		if rand.N(4) > 0 { // else the next cut comes while it starts
+		if rand.N(4) > 0 { // otherwise the next cut comes during the start
 			b.AwaitBanner(t)
 			longest = max(longest, time.Since(begun))
 		}
@@ -156,8 +158,8 @@ func TestNothingAnswered250IsLostWhenThePowerIsCutAgainAndAgain(t *testing.T) {
 	t.Logf("%d power cuts; the longest wait for the banner was %.1f s; the flash was given %+v", cuts(), longest.Seconds(), b.Flash.Flash.Counts())
 }
 
-// turn lets the box run for a random while, in one turn of three with the other
-// configuration on a stick.
+// turn lets the box run for a random time. In every third turn it plugs in a
+// stick with the other configuration.
 func (s *inconstant) turn(t *testing.T, b *lab.Box, turn int) {
 	t.Helper()
 	if turn%3 != 0 {
@@ -166,7 +168,7 @@ func (s *inconstant) turn(t *testing.T, b *lab.Box, turn int) {
 	}
 	b.AwaitBanner(t)
 	s.checkWhole(t, b)
-	c := s.both[1-setting(b)]
+	c := s.both[1-inForce(b)]
 	other := lab.NewStick(t, map[string]string{
 		"sealpost/sealpost.toml": s.settings(c, turn), "sealpost/own.pfx": string(c.pfx), "sealpost/password.txt": s.Password})
 	if err := b.Insert(fmt.Sprintf("stick%d", turn), other.Image); err != nil {
@@ -175,7 +177,7 @@ func (s *inconstant) turn(t *testing.T, b *lab.Box, turn int) {
 	time.Sleep(rand.N(5 * time.Second))
 }
 
-// checkWhole checks that settings and certificate are of one configuration.
+// checkWhole checks that settings and certificate belong to one configuration.
 func (s *inconstant) checkWhole(t *testing.T, b *lab.Box) {
 	t.Helper()
 	before, shown := len(s.tenant.Messages()), ""
@@ -187,7 +189,7 @@ func (s *inconstant) checkWhole(t *testing.T, b *lab.Box) {
 			t.Fatal("no mail arrives")
 		}
 	}
-	if want := s.both[setting(b)].name; shown != want {
+	if want := s.both[inForce(b)].name; shown != want {
 		t.Errorf("the box has the settings of %s and shows the certificate of %s", want, shown)
 	}
 }

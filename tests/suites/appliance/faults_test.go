@@ -9,91 +9,83 @@ import (
 	"sealpost/tests/rigs/nbd"
 )
 
-// runningAlone is such a box whose tenant takes no mail.
-func runningAlone(t *testing.T) (*inconstant, *lab.Box) {
-	t.Helper()
-	s := openInconstant(t)
-	b := lab.Running(t, s.first())
+// refuse makes the site's tenant refuse every connection for the time being.
+func (s *inconstant) refuse() {
 	s.tenant.Behave(func(verb, _ string) string {
 		if verb == "CONNECT" {
 			return "421 4.3.2 Service not active"
 		}
 		return ""
 	})
-	return s, b
+	s.tenant.DropConnections()
 }
 
-func TestARelayThatIsKilledOrHangsIsStartedAgainAndDelivers(t *testing.T) {
-	s := lab.OpenSite(t)
-	b := lab.Running(t, lab.FullyFor(s))
-	for i, signal := range []string{"KILL", "STOP"} {
-		begun := time.Now()
-		if err := b.Fault(signal, "relay"); err != nil {
-			t.Fatal(err)
+// TestFlash_MayBeSlowOrFail shares a box that was set up, is started for the
+// first time on slow flash, and whose tenant takes no mail.
+func TestFlash_MayBeSlowOrFail(t *testing.T) {
+	s := openInconstant(t)
+	shared := lab.Share(func(t *testing.T) *lab.Box {
+		s.refuse()
+		b := lab.New(t)
+		b.SetUp(t, s.first())
+		b.Flash.Flash.SlowFlushes(time.Second) // making the ring takes some seconds
+		b.SwitchOn(t)
+		return b
+	})
+	shared.Case(t, "mail of the first seconds is queued while the ring is made", func(t *testing.T, b *lab.Box) {
+		b.AwaitBanner(t)
+		if strings.Contains(b.KernelLog(), `event="spool opened"`) {
+			t.Error("the ring was made before the first client came")
 		}
-		for deadline := begun.Add(time.Minute); b.Greeting() != ""; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: the relay goes on as if nothing had been", signal)
-			}
+		if err := b.Send("while the ring is being made"); err != nil {
+			t.Errorf("the client heard %v", err)
 		}
-		b.Relays(t, s, i+1)
-		t.Logf("%s: relaying again after %.1f s", signal, time.Since(begun).Seconds())
-	}
-	if b.Starts() != 1 {
-		t.Errorf("the box restarted for it")
-	}
+	})
+	shared.Case(t, "a spool is opened again after a write that failed, and delivers", func(t *testing.T, b *lab.Box) {
+		awaitFastFlash(t, b)
+		s.reopensSpool(t, b)
+		s.refuse()
+	})
+	shared.Case(t, "flash that takes no writes is reported, and mail is refused safely", func(t *testing.T, b *lab.Box) {
+		awaitFastFlash(t, b)
+		s.servesWithoutFlash(t, b)
+	})
+	shared.Retire(t)
 }
 
-func TestABoxWhoseFirstProcessEndsRestarts(t *testing.T) {
-	s := lab.OpenSite(t)
-	b := lab.Running(t, lab.FullyFor(s))
-	if err := b.Fault("QUIT", "init"); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.AwaitStart(2); err != nil {
-		t.Fatal(err)
-	}
-	b.Relays(t, s, 1)
+// awaitFastFlash makes the flash fast and waits until the box serves.
+func awaitFastFlash(t *testing.T, b *lab.Box) {
+	t.Helper()
+	b.Flash.Flash.SlowFlushes(0)
+	b.AwaitWords(t, lab.Serves, "clock set")
+	b.AwaitBanner(t)
 }
 
-func TestABoxWhoseFirstProcessHangsIsRestartedByTheWatchdog(t *testing.T) {
-	s := lab.OpenSite(t)
-	b := lab.Running(t, lab.FullyFor(s))
-	if err := b.Fault("FREEZE", "init"); err != nil {
-		t.Fatal(err)
-	}
-	frozen := time.Now()
-	if err := b.AwaitStart(2); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("restarted %.1f s after the first process hung", time.Since(frozen).Seconds())
-	b.Relays(t, s, 1)
-}
-
-func TestASpoolPoisonedByAWriteThatFailedIsOpenedAnewAndDelivers(t *testing.T) {
-	s, b := runningAlone(t)
+func (s *inconstant) reopensSpool(t *testing.T, b *lab.Box) {
+	t.Helper()
 	b.Keeps(t)
 	b.Flash.Flash.FailFlushes(1)
 	if err := b.Send("while the flash fails"); err == nil || !strings.Contains(err.Error(), "451") {
 		t.Errorf("the client heard %v", err)
 	}
+	arrived := len(s.tenant.Messages())
 	s.tenant.Behave(nil)
-	for deadline := time.Now().Add(time.Minute); len(s.tenant.Messages()) == 0; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(s.tenant.Messages()) == arrived; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("what was kept before is not delivered")
+			t.Fatal("what was queued before is not delivered")
 		}
 	}
 	b.Keeps(t)
 }
 
-func TestWhereTheFlashTakesNothingMoreTheBoxSaysSoAndRefusesSafely(t *testing.T) {
-	s, b := runningAlone(t)
+func (s *inconstant) servesWithoutFlash(t *testing.T, b *lab.Box) {
+	t.Helper()
 	b.Flash.Flash.FailWrites(nbd.Always)
 	b.Flash.Flash.FailFlushes(nbd.Always)
 	for i := range 3 {
 		b.AwaitBanner(t)
-		if err := b.Send("nowhere to keep it"); err == nil || !strings.Contains(err.Error(), "451") {
-			t.Errorf("try %d: the client heard %v", i, err)
+		if err := b.Send("nowhere to queue it"); err == nil || !strings.Contains(err.Error(), "451") {
+			t.Errorf("attempt %d: the client heard %v", i, err)
 		}
 		time.Sleep(2 * time.Second)
 	}
@@ -103,7 +95,7 @@ func TestWhereTheFlashTakesNothingMoreTheBoxSaysSoAndRefusesSafely(t *testing.T)
 	s.tenant.Behave(nil)
 	for deadline := time.Now().Add(2 * time.Minute); b.Send("by cut-through") != nil; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
-			t.Fatal("mail does not even pass while the tenant takes it")
+			t.Fatal("no mail passes even while the tenant takes it")
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package build holds what is promised of the program that is shipped.
+// Package build tests the program that is shipped, as make build makes it.
 package build
 
 import (
@@ -7,14 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
 // root is the top of the source tree.
 const root = "../../.."
 
-// build makes the arm64 program from the tree and gives it whole.
+// build makes the arm64 program from the tree and returns its content.
 func build(t *testing.T, tree string, environment ...string) []byte {
 	t.Helper()
 	dist := t.TempDir()
@@ -30,43 +29,10 @@ func build(t *testing.T, tree string, environment ...string) []byte {
 	return program
 }
 
-// copyTree copies what git tracks, as it is in the working tree.
-func copyTree(t *testing.T) string {
-	t.Helper()
-	files, err := exec.Command("git", "-C", root, "ls-files", "-z").Output()
-	if err != nil {
-		t.Fatalf("listing the tree: %v", err)
-	}
-	elsewhere := filepath.Join(t.TempDir(), "another", "place")
-	for file := range strings.SplitSeq(strings.Trim(string(files), "\x00"), "\x00") {
-		text, err := os.ReadFile(filepath.Join(root, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		target := filepath.Join(elsewhere, file)
-		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(target, text, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return elsewhere
-}
-
-func TestTwoBuildsInDifferentPlacesAreBitIdentical(t *testing.T) {
-	here := build(t, root)
-	there := build(t, copyTree(t), "GOCACHE="+t.TempDir())
-	if !bytes.Equal(here, there) {
-		t.Errorf("two builds differ: %d and %d bytes", len(here), len(there))
-	}
-	checkProgram(t, here)
-}
-
-// checkProgram holds what the appliance relies on: one file that needs no
-// loader and no library, and fits.
-func checkProgram(t *testing.T, program []byte) {
-	t.Helper()
+// TestProgram_IsOneSmallStrippedFile checks what the appliance relies on: one file
+// that needs no loader and no library, and that fits.
+func TestProgram_IsOneSmallStrippedFile(t *testing.T) {
+	program := build(t, root)
 	file, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
 		t.Fatal(err)

@@ -62,7 +62,7 @@ func settings(text string) []string {
 	return lines
 }
 
-func TestEveryConfigurationIsABoard(t *testing.T) {
+func TestConfigurations_AreTheBoards(t *testing.T) {
 	found, err := filepath.Glob(filepath.Join(tree, "configs", "*"))
 	if err != nil || len(found) != len(names) {
 		t.Fatalf("configurations: %v %v", found, err)
@@ -81,7 +81,7 @@ func TestEveryConfigurationIsABoard(t *testing.T) {
 	}
 }
 
-func TestEveryFileThatAConfigurationNamesIsThere(t *testing.T) {
+func TestConfigurations_NameFilesThatExist(t *testing.T) {
 	named := regexp.MustCompile(`\$\(BR2_EXTERNAL_SEALPOST_PATH\)/([^ "]+)`)
 	for _, name := range names {
 		matches := named.FindAllStringSubmatch(read(t, tree, "configs", "sealpost_"+name+"_defconfig"), -1)
@@ -96,7 +96,7 @@ func TestEveryFileThatAConfigurationNamesIsThere(t *testing.T) {
 	}
 }
 
-func TestTheKernelThatIsStartedIsTheOneThatIsBuilt(t *testing.T) {
+func TestFirmware_StartsTheKernelThatIsBuilt(t *testing.T) {
 	for _, name := range names {
 		want := []string{"arm_64bit=0", "kernel=zImage"}
 		if slices.Contains(settings(read(t, tree, "configs", "sealpost_"+name+"_defconfig")), "BR2_aarch64=y") {
@@ -113,7 +113,7 @@ func TestTheKernelThatIsStartedIsTheOneThatIsBuilt(t *testing.T) {
 
 // Nothing but the program speaks on the technician's line: no console of the
 // kernel, which takes the line that the device tree names if it can, and no modem.
-func TestTheTechniciansLineIsTheTechniciansAlone(t *testing.T) {
+func TestSerialLine_IsTheTechniciansAlone(t *testing.T) {
 	fragment := read(t, tree, "fragments", "raspberrypi.config")
 	for _, want := range []string{"CONFIG_SERIAL_AMBA_PL011=y\n", "# CONFIG_SERIAL_AMBA_PL011_CONSOLE is not set\n", "# CONFIG_SERIAL_8250 is not set\n"} {
 		if !strings.Contains(fragment, want) {
@@ -138,7 +138,7 @@ func TestTheTechniciansLineIsTheTechniciansAlone(t *testing.T) {
 	}
 }
 
-func TestLampButtonAndPortAreWhereTheFactsSay(t *testing.T) {
+func TestDevices_AreWhereTheFactsSay(t *testing.T) {
 	port := regexp.MustCompile(`dtoverlay=dwc2,dr_mode=(otg|peripheral|host)\n`)
 	lamp := regexp.MustCompile(`dtoverlay=gpio-led,gpio=27,label=(\w+)\n`)
 	button := regexp.MustCompile(`dtoverlay=gpio-key,gpio=17,keycode=(\d+),`)
@@ -161,7 +161,7 @@ func TestLampButtonAndPortAreWhereTheFactsSay(t *testing.T) {
 	}
 }
 
-func TestEveryBoardHasItsTPM(t *testing.T) {
+func TestBoards_EnableTheirTPM(t *testing.T) {
 	for _, name := range names {
 		lines := settings(read(t, boards, name, "config.txt"))
 		if !slices.Contains(lines, "dtparam=spi=on") || !slices.Contains(lines, "dtoverlay=tpm-slb9670") {
@@ -170,7 +170,7 @@ func TestEveryBoardHasItsTPM(t *testing.T) {
 	}
 }
 
-func TestTheScriptsPassShellcheck(t *testing.T) {
+func TestScripts_PassShellcheck(t *testing.T) {
 	scripts, err := filepath.Glob(filepath.Join(tree, "*.sh"))
 	if err != nil || len(scripts) != 3 {
 		t.Fatalf("scripts: %v %v", scripts, err)

@@ -98,7 +98,7 @@ func content(t *testing.T, image string, p partition, name string) string {
 // stateAtLeast is the settings area and a spool of the default size.
 const stateAtLeast = (2 + 512) << 20
 
-func TestTheCardHasTwoSlotsAndRoomForTheState(t *testing.T) {
+func TestCard_HasTwoSlotsAndRoomForTheState(t *testing.T) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -165,7 +165,7 @@ func checkSlots(t *testing.T, card string, parts []partition, name string) {
 	}
 }
 
-func TestAnOverlayThatTheFirmwareLacksStopsTheBuild(t *testing.T) {
+func TestCard_IsNotMadeWithoutAnOverlay(t *testing.T) {
 	dir := images(t, "rpi4")
 	if err := os.Remove(filepath.Join(dir, "rpi-firmware/overlays/tpm-slb9670.dtbo")); err != nil {
 		t.Fatal(err)

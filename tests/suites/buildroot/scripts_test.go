@@ -32,7 +32,7 @@ func run(script string, environment []string, args ...string) (string, error) {
 	return string(output), err
 }
 
-func TestASymbolThatTheKernelDidNotTakeIsNamed(t *testing.T) {
+func TestCheckFragments_NamesASymbolThatTheKernelLacks(t *testing.T) {
 	const config = "CONFIG_TCG_TPM=y\nCONFIG_PANIC_TIMEOUT=10\nCONFIG_LSM=\"landlock\"\n# CONFIG_MODULES is not set\nCONFIG_SWAP=y\n"
 	for _, c := range []struct{ name, fragment, fault string }{
 		{"all is as asked", "# The TPM.\nCONFIG_TCG_TPM=y\n\nCONFIG_PANIC_TIMEOUT=10\nCONFIG_LSM=\"landlock\"\n", ""},
@@ -58,7 +58,7 @@ func TestASymbolThatTheKernelDidNotTakeIsNamed(t *testing.T) {
 	}
 }
 
-func TestAKernelThatWasNotConfiguredIsNoticed(t *testing.T) {
+func TestCheckFragments_RefusesAKernelWithoutConfiguration(t *testing.T) {
 	for _, files := range []map[string]string{{"fragment": "CONFIG_A=y\n"}, {"fragment": "CONFIG_A=y\n", "config": ""}} {
 		dir := t.TempDir()
 		put(t, dir, files)
@@ -102,7 +102,7 @@ func target(t *testing.T, name, kernel string) (dir string, environment []string
 	return dir, []string{"BR2_CONFIG=" + filepath.Join(dir, ".config"), "BUILD_DIR=" + filepath.Join(dir, "build")}
 }
 
-func TestTheRootFileSystemHoldsTheProgramAndTheFactsAlone(t *testing.T) {
+func TestRootFileSystem_HoldsTheProgramAndTheFactsAlone(t *testing.T) {
 	for _, name := range names {
 		dir, environment := target(t, name, fragmentsOf(t, name))
 		root := filepath.Join(dir, "target")
@@ -127,7 +127,7 @@ func TestTheRootFileSystemHoldsTheProgramAndTheFactsAlone(t *testing.T) {
 	}
 }
 
-func TestAnImageWithoutTheProgramIsNotMade(t *testing.T) {
+func TestRootFileSystem_IsNotMadeWithoutTheProgram(t *testing.T) {
 	dir, environment := target(t, "cm4", fragmentsOf(t, "cm4"))
 	if err := os.Remove(filepath.Join(dir, "target/init")); err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func TestAnImageWithoutTheProgramIsNotMade(t *testing.T) {
 	}
 }
 
-func TestABuildWhoseKernelCannotDoWhatIsAskedFails(t *testing.T) {
+func TestBuild_FailsWhenTheKernelLacksASymbol(t *testing.T) {
 	for _, name := range names {
 		kernel := strings.Replace(fragmentsOf(t, name), "CONFIG_TCG_TIS_SPI=y\n", "", 1)
 		dir, environment := target(t, name, kernel)

@@ -126,10 +126,10 @@ func (r *taken) setUp(t *testing.T, program string, flags []string) {
 // awaitBanner waits until the relay greets.
 func (r *taken) awaitBanner(t *testing.T) {
 	t.Helper()
-	const patience = 10 * time.Second
+	const timeout = 10 * time.Second
 	greeting := make([]byte, len("220 "))
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.DialTimeout("tcp", r.address, patience)
+	for deadline := time.Now().Add(timeout); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := net.DialTimeout("tcp", r.address, timeout)
 		if err == nil {
 			_ = conn.SetDeadline(deadline)
 			_, err = io.ReadFull(conn, greeting)
@@ -161,7 +161,7 @@ func (t *thread) inMemory() error {
 	return t.try(unix.SYS_EXECVEAT, fd, empty, 0, 0, unix.AT_EMPTY_PATH)
 }
 
-func TestARelayThatWasTakenOverHasItsStateAndNothingElse(t *testing.T) {
+func TestTakenOverRelay_ReachesItsStateAndNothingElse(t *testing.T) {
 	r := startRelay(t)
 	secret, open := filepath.Join(r.dir, "secret"), filepath.Join(r.dir, "open")
 	mine := filepath.Join(r.dir, "run", "mine")

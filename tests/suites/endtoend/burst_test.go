@@ -8,7 +8,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestABurstOf100MessagesCostsAtMost3Signatures(t *testing.T) {
+func TestBurst_Of100MessagesCostsAtMost3Signatures(t *testing.T) {
 	certificate := clientCertificate(t, authority())
 	postfix := func(protocols string) func(t *testing.T) (int, func() int) {
 		return func(t *testing.T) (int, func() int) {

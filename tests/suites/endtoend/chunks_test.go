@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestATransferGivenUpIsNeverTakenForTheNextMessagesAnswer(t *testing.T) {
+func TestAbandonedTransfer_IsNotAnsweredAsTheNextMessage(t *testing.T) {
 	t.Parallel()
 	config := tenantConfig(t)
 	config.Script = func(verb, argument string) string {

@@ -81,8 +81,8 @@ func (s *site) mustKeep(words string, more ...string) {
 // awaitEmpty waits until nothing is kept any more.
 func (s *site) awaitEmpty() {
 	s.t.Helper()
-	const patience = 60 * time.Second
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	const timeout = 60 * time.Second
+	for deadline := time.Now().Add(timeout); ; time.Sleep(50 * time.Millisecond) {
 		result := s.run("queue", "list")
 		if result.Status == 0 && strings.HasPrefix(result.Out, "nothing is kept") {
 			return

@@ -19,7 +19,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestMailLeavesOnATokenThatTheTPMSignedFor(t *testing.T) {
+func TestCertificateGrant_SendsMailOnATokenSignedForByTheTPM(t *testing.T) {
 	t.Parallel()
 	for algorithm, mechanism := range map[string]string{"PS256": "xoauth2", "RS256": "oauthbearer"} {
 		t.Run(algorithm+" and "+mechanism, func(t *testing.T) {
@@ -52,7 +52,7 @@ func headerOf(token string) map[string]any {
 	return fields
 }
 
-func TestMailLeavesOnATokenForTheSecretThatWasEntered(t *testing.T) {
+func TestSecretGrant_SendsMail(t *testing.T) {
 	t.Parallel()
 	s := mailboxSite(t, told{})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
@@ -64,7 +64,7 @@ func TestMailLeavesOnATokenForTheSecretThatWasEntered(t *testing.T) {
 	mustArrive(t, dovecot, 1)
 }
 
-func TestMailLeavesForAPersonWhoSignedInAndEachRefreshTokenIsUsedOnce(t *testing.T) {
+func TestDeviceGrant_SendsMailAndUsesEachRefreshTokenOnce(t *testing.T) {
 	t.Parallel()
 	s := mailboxSite(t, told{})
 	issuer := startIssuer(t, parts.IssuerClient{})
@@ -107,7 +107,7 @@ func forge(t *testing.T, leaf *x509.Certificate, audience string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-func TestAKeyOutsideTheTPMGetsNoToken(t *testing.T) {
+func TestCertificateGrant_GivesNoTokenForAForeignKey(t *testing.T) {
 	t.Parallel()
 	s := mailboxSite(t, told{})
 	leaf := s.certificate()
@@ -127,7 +127,7 @@ func TestAKeyOutsideTheTPMGetsNoToken(t *testing.T) {
 	}
 }
 
-func TestTheSignatureOfAnotherBoxGetsNoTokenAndItsMailIsKept(t *testing.T) {
+func TestCertificateGrant_GivesNoTokenToAnotherBoxWhichQueuesItsMail(t *testing.T) {
 	t.Parallel()
 	registered, other := mailboxSite(t, told{}), mailboxSite(t, told{})
 	issuer := startIssuer(t, parts.IssuerClient{Certificate: registered.certificate()})

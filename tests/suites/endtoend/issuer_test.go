@@ -26,7 +26,7 @@ func fronted(t *testing.T, hold string, judge func(token string) string) (*site,
 	return s, issuer, before, host
 }
 
-func TestMailOutlivesEveryMoodOfTheIssuerAndTheWordsSayWhatIsWrong(t *testing.T) {
+func TestIssuerFault_IsNamedAndLosesNoMail(t *testing.T) {
 	t.Parallel()
 	s, _, issuer, host := fronted(t, "5s", anyToken)
 	honest := serverCertificate(t)
@@ -70,7 +70,7 @@ func TestMailOutlivesEveryMoodOfTheIssuerAndTheWordsSayWhatIsWrong(t *testing.T)
 	}
 }
 
-func TestAnIssuerThatAsksForPatienceIsGivenIt(t *testing.T) {
+func TestIssuer_IsAskedAgainNoSoonerThanItSaid(t *testing.T) {
 	t.Parallel()
 	// Without being asked it would wait six seconds at most.
 	const wait = 7 * time.Second
@@ -98,9 +98,9 @@ func outage() time.Duration {
 	return down
 }
 
-// TestMailOutlivesAnIssuerThatIsDownForLongerThanATokenLives has the relay start
+// TestIssuerOutage_LosesNoMailEvenBeyondTheLifeOfAToken has the relay start
 // anew at the end, as then it asks at once and not after minutes.
-func TestMailOutlivesAnIssuerThatIsDownForLongerThanATokenLives(t *testing.T) {
+func TestIssuerOutage_LosesNoMailEvenBeyondTheLifeOfAToken(t *testing.T) {
 	t.Parallel()
 	const life = 4 * time.Second
 	s := mailboxSite(t, told{upstream: "hold = \"1s\"\nmessages_per_minute = 0"})

@@ -33,7 +33,7 @@ var meaning = map[string]string{
 	"tpm-sealed":   "only this box's TPM can open it, but it lies in the clear in the box's memory",
 }
 
-func TestEveryKeyTypeCarriesMailUnderTLS12AndTLS13(t *testing.T) {
+func TestKeyTypes_DeliverUnderTLS12AndTLS13(t *testing.T) {
 	t.Parallel()
 	certificates := make(map[string]tls.Certificate)
 	var leaves []*x509.Certificate

@@ -35,7 +35,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestNothingAnswered250IsLostWhenTheRelayIsKilledAgainAndAgain(t *testing.T) {
+func TestKill_LosesNothingAnswered250(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	s := newSite(t, told{host: "localhost", port: upstream.Address().Port, listen: freeAddress(t), spool: "64MiB",

@@ -71,9 +71,9 @@ func liars(t *testing.T) []liar {
 	}
 }
 
-// TestALiarCostsTheRelayNothingAndTheClientHearsWhatIsWrong has one relay meet
+// TestMisbehavingServer_CostsNothingAndIsNamedToTheClient has one relay meet
 // every liar, with the honest tenant in between.
-func TestALiarCostsTheRelayNothingAndTheClientHearsWhatIsWrong(t *testing.T) {
+func TestMisbehavingServer_CostsNothingAndIsNamedToTheClient(t *testing.T) {
 	t.Parallel()
 	honest := tenantConfig(t)
 	upstream := startTenant(t, honest)
@@ -134,8 +134,8 @@ func (s *site) settledDescriptors() int {
 // awaitDescriptors waits until the relay has no more open than usual.
 func (s *site) awaitDescriptors(t *testing.T, usual int) {
 	t.Helper()
-	const patience = 10 * time.Second
-	for deadline := time.Now().Add(patience); s.descriptors() > usual; time.Sleep(10 * time.Millisecond) {
+	const timeout = 10 * time.Second
+	for deadline := time.Now().Add(timeout); s.descriptors() > usual; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the relay has %d descriptors open, and %d usually", s.descriptors(), usual)
 		}

@@ -33,7 +33,7 @@ func (s *site) greeted(from string) net.Conn {
 	return conn
 }
 
-func TestEachLimitHasItsCodeAndItsWords(t *testing.T) {
+func TestLimits_AnswerWithTheirOwnCodeAndText(t *testing.T) {
 	for _, c := range []struct {
 		script string
 		limits string
@@ -62,7 +62,7 @@ func TestEachLimitHasItsCodeAndItsWords(t *testing.T) {
 	}
 }
 
-func TestAConnectionTooManyIsTurnedAwayUntilAnotherEnds(t *testing.T) {
+func TestConnectionLimit_RefusesOneTooManyUntilAnotherEnds(t *testing.T) {
 	for script, c := range map[string]struct {
 		limits  string
 		holders []string
@@ -89,7 +89,7 @@ func TestAConnectionTooManyIsTurnedAwayUntilAnotherEnds(t *testing.T) {
 	}
 }
 
-func TestAClientOutsideTheAllowedNetworksIsRefusedAtOnce(t *testing.T) {
+func TestStranger_IsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, told{host: "localhost", allow: "127.0.0.1/32"})
 	s.start()

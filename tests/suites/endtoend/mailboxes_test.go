@@ -8,9 +8,9 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// TestAMailboxThatMayNotLogInLeavesTheOthersTheirWay has a box that submits as
+// TestMailbox_ThatMayNotLogInHoldsUpNoOther has a box that submits as
 // two mailboxes, of which one was never allowed to.
-func TestAMailboxThatMayNotLogInLeavesTheOthersTheirWay(t *testing.T) {
+func TestMailbox_ThatMayNotLogInHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	const scanner = "scanner@contoso.com"
 	s := mailboxSite(t, told{upstream: "messages_per_minute = 0"})

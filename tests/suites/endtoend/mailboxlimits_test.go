@@ -65,10 +65,10 @@ func scan(t *testing.T, relay string, devices, each int) {
 	busy.Wait()
 }
 
-// TestABurstMeetsEachLimitOfTheMailboxOnce has a minute's limit that a burst
+// TestMailboxLimits_AreEachMetOnceByABurst has a minute's limit that a burst
 // reaches in seconds. The box was told of none, and another client holds one of
 // the three connections that it takes for its own.
-func TestABurstMeetsEachLimitOfTheMailboxOnce(t *testing.T) {
+func TestMailboxLimits_AreEachMetOnceByABurst(t *testing.T) {
 	t.Parallel()
 	const (
 		devices, each = 20, 25
@@ -85,8 +85,8 @@ func TestABurstMeetsEachLimitOfTheMailboxOnce(t *testing.T) {
 	s.submit(host.Address().Port, issuer.TokenURL(), "")
 	s.start()
 	scan(t, s.address(), devices, each)
-	const patience = 100 * time.Second
-	for end := time.Now().Add(patience); len(host.Messages()) < messages && time.Now().Before(end); {
+	const timeout = 100 * time.Second
+	for end := time.Now().Add(timeout); len(host.Messages()) < messages && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
 	}
 	arrived := map[string]bool{}

@@ -50,7 +50,7 @@ func badPFXs(t *testing.T) []badPFX {
 	}
 }
 
-func TestABadPFXIsRefusedInASentenceAndChangesNothing(t *testing.T) {
+func TestPFXImport_RefusesABadFileInASentenceAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	fresh, used := twoBoxes(t)
 	for _, bad := range badPFXs(t) {
@@ -67,7 +67,7 @@ func TestABadPFXIsRefusedInASentenceAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAPFXCutAtEveryHundredthByteIsRefusedInASentenceAndChangesNothing(t *testing.T) {
+func TestPFXImport_RefusesATruncatedFileInASentenceAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	fresh, used := twoBoxes(t)
 	whole := pfx(t, clientCertificate(t, authority()))

@@ -16,7 +16,7 @@ const letter = "From: Drucker <printer@contoso.com>\r\nSubject: Prüfbericht\r\n
 	"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
 	"Grüße aus dem Keller: 25 °C, 日本語, 🖨\r\n"
 
-func TestMailOfEveryClientArrivesInPostfixUnderTheVerifiedCertificate(t *testing.T) {
+func TestConnector_DeliversEveryClientsMailUnderTheVerifiedCertificate(t *testing.T) {
 	t.Parallel()
 	certificate := clientCertificate(t, authority())
 	postfix := startPostfix(t, parts.PostfixConfig{Clients: []*x509.Certificate{certificate.Leaf}})
@@ -67,7 +67,7 @@ func countContaining(texts []string, mark string) int {
 	return count
 }
 
-func TestContentArrivesUnchanged(t *testing.T) {
+func TestContent_ArrivesUnchanged(t *testing.T) {
 	const header = "Subject: difficult\n\n"
 	body := strings.Join([]string{
 		".", "..", ".leading dot", "", "trailing blanks  \t", strings.Repeat("long line ", 1200),
@@ -94,7 +94,7 @@ func TestContentArrivesUnchanged(t *testing.T) {
 	}
 }
 
-func TestPostfixRefusesWhomItDoesNotKnowAndTheClientHearsWhy(t *testing.T) {
+func TestConnector_TellsTheClientWhyPostfixRefuses(t *testing.T) {
 	const (
 		refused = "554 5.7.1 localhost said: 554 5.7.1 <" + recipient + ">: Relay access denied"
 		hungUp  = " is queued and will be sent: localhost said: 421 4.7.1 mail.contoso.example Error: "

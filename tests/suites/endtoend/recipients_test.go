@@ -31,8 +31,8 @@ func choosy(t *testing.T, busy *atomic.Bool) *tenant.Tenant {
 // await waits until the tenant has n messages, and gives them.
 func await(t *testing.T, upstream *tenant.Tenant, n int) []tenant.Message {
 	t.Helper()
-	const patience = 30 * time.Second
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	const timeout = 30 * time.Second
+	for deadline := time.Now().Add(timeout); ; time.Sleep(10 * time.Millisecond) {
 		messages := upstream.Messages()
 		if len(messages) >= n {
 			return messages
@@ -43,7 +43,7 @@ func await(t *testing.T, upstream *tenant.Tenant, n int) []tenant.Message {
 	}
 }
 
-func TestEachOfSeveralRecipientsGetsWhatIsOwedAlsoAfterAKill(t *testing.T) {
+func TestRecipients_EachGetTheirOutcomeEvenAfterAKill(t *testing.T) {
 	t.Parallel()
 	var busy atomic.Bool
 	busy.Store(true)

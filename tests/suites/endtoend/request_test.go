@@ -10,7 +10,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestACertificateForAKeyBornInTheTPMCarriesMail(t *testing.T) {
+func TestCertificateRequest_LeadsToACertificateThatDelivers(t *testing.T) {
 	for _, key := range []string{"RSA-2048", "P-384"} {
 		t.Run(key, func(t *testing.T) {
 			t.Parallel()
@@ -49,7 +49,7 @@ func (s *site) requested(key string) (*x509.Certificate, []byte) {
 	return leaf, chain
 }
 
-func TestAnAnswerThatDoesNotFitTheRequestIsRefusedInASentence(t *testing.T) {
+func TestCertificateImport_RefusesAnAnswerToAnotherRequestInASentence(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, told{host: "localhost"})
 	s.write("other.pem", parts.PEM(clientCertificate(t, authority()).Leaf.Raw, authority().Certificate.Raw))
@@ -88,7 +88,7 @@ func startDNS(t *testing.T, mx string) *parts.Dnsmasq {
 	return dns
 }
 
-func TestMailFindsTheTenantByItsMX(t *testing.T) {
+func TestMX_LeadsToTheTenant(t *testing.T) {
 	t.Parallel()
 	certificate := clientCertificate(t, authority())
 	server, err := authority().IssueP256(nil, tenantHost)
@@ -104,7 +104,7 @@ func TestMailFindsTheTenantByItsMX(t *testing.T) {
 	}
 }
 
-func TestAnMXElsewhereIsNotTrustedAndTheClientHearsSo(t *testing.T) {
+func TestMX_ElsewhereIsNotTrustedAndTheClientIsTold(t *testing.T) {
 	t.Parallel()
 	certificate := clientCertificate(t, authority())
 	// Even a server that could prove this name does not get the mail.

@@ -65,7 +65,7 @@ func (s *site) core() []byte {
 	return core
 }
 
-func TestThePrivateKeyIsFoundNeitherInTheStateNorInTheMemoryOfARelayThatUsedIt(t *testing.T) {
+func TestPrivateKey_IsNeitherInTheStateNorInTheMemoryOfARelayThatUsedIt(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"RSA-2048", "P-256"} {
 		for _, protection := range []string{"tpm", "file"} {
@@ -106,7 +106,7 @@ func usedRelay(t *testing.T, kind, protection string) (tls.Certificate, *site) {
 	return certificate, s
 }
 
-func TestTheStateOfOneBoxIsOfNoUseToAnotherTPM(t *testing.T) {
+func TestState_IsOfNoUseToAnotherTPM(t *testing.T) {
 	t.Parallel()
 	_, s := usedRelay(t, "P-256", "tpm")
 	s.stop()

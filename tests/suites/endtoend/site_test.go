@@ -9,6 +9,7 @@ package endtoend
 import (
 	"cmp"
 	"crypto/tls"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,6 +43,11 @@ func buildAndRun(m *testing.M) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
+	}
+	// The tests wait for servers and for timers most of the time.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
 	}
 	return m.Run()
 }
@@ -268,8 +274,8 @@ func (s *site) address() string {
 // events waits until the journal has n events of that name, and gives them.
 func (s *site) events(name string, n int) []box.Event {
 	s.t.Helper()
-	const patience = 20 * time.Second
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	const timeout = 20 * time.Second
+	for deadline := time.Now().Add(timeout); ; time.Sleep(5 * time.Millisecond) {
 		events := s.relay.Log.Events(name)
 		if len(events) >= n {
 			return events

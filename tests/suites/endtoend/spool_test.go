@@ -41,7 +41,7 @@ func (s *site) written() (bytes int64) {
 	return bytes
 }
 
-func TestWhileTheTenantTakesMailTheStateIsNotTouched(t *testing.T) {
+func TestState_IsNotWrittenWhileTheTenantTakesMail(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
@@ -59,7 +59,7 @@ func TestWhileTheTenantTakesMailTheStateIsNotTouched(t *testing.T) {
 	}
 }
 
-func TestASpoolIsOfNoUseUnderAnotherTPMAndTheWordsSaySo(t *testing.T) {
+func TestSpool_IsOfNoUseToAnotherTPMAndSaysSo(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
@@ -95,7 +95,7 @@ func TestASpoolIsOfNoUseUnderAnotherTPMAndTheWordsSaySo(t *testing.T) {
 	}
 }
 
-func TestAFloodFromOneClientStopsNobodyElseAndNothingIsLost(t *testing.T) {
+func TestFlood_OfOneClientStopsNoOtherAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
@@ -174,7 +174,7 @@ func (s *site) narrow(limit int) {
 	s.box.Program = s.path("narrow")
 }
 
-func TestAMessageOf150MBPassesThrough64MiBOfMemory(t *testing.T) {
+func TestMessage_Of150MBPassesThrough64MiBOfMemory(t *testing.T) {
 	t.Parallel()
 	config := tenantConfig(t)
 	config.Extensions = []string{"SIZE 200000000", "PIPELINING", "8BITMIME", "CHUNKING"}
@@ -221,7 +221,7 @@ func (s *site) peak() string {
 	return strings.TrimSpace(line)
 }
 
-func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
+func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
@@ -262,7 +262,7 @@ func TestTheQueueIsShownAndChangedBesideARelayAndWithoutOne(t *testing.T) {
 	s.mustSay(0, "0 messages", "spool", "stat")
 }
 
-func TestErasing_BesideARunningRelayChangesNothing(t *testing.T) {
+func TestErase_BesideARunningRelayChangesNothing(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.Behave(answers("CONNECT", tenant.HangUp))
@@ -284,7 +284,7 @@ func TestErasing_BesideARunningRelayChangesNothing(t *testing.T) {
 	s.mustSay(1, "no client certificate", "certificate", "show")
 }
 
-func TestARingThatSomethingElseWroteOverNamesItsCure(t *testing.T) {
+func TestSpool_OverwrittenByAnotherProgramNamesItsCure(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, told{host: "localhost", protection: "file"})
 	s.start()

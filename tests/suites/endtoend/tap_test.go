@@ -130,10 +130,10 @@ func (p *tap) flow() {
 // awaitStalled waits until something was held up.
 func (p *tap) awaitStalled(t *testing.T) {
 	t.Helper()
-	const patience = 20 * time.Second
+	const timeout = 20 * time.Second
 	select {
 	case <-p.stalled:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("the TPM was asked for nothing")
 	}
 }

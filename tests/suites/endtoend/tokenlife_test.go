@@ -10,7 +10,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestATokenThatTheServerFindsExpiredIsReplacedWhileTheClientWaits(t *testing.T) {
+func TestToken_ExpiredAtTheServerIsReplacedWhileTheClientWaits(t *testing.T) {
 	t.Parallel()
 	const life = 2 * time.Second
 	s := mailboxSite(t, told{})
@@ -32,7 +32,7 @@ func TestATokenThatTheServerFindsExpiredIsReplacedWhileTheClientWaits(t *testing
 	}
 }
 
-func TestARevokedTokenIsReplacedAndAMailboxThatTakesNoneIsNotHammered(t *testing.T) {
+func TestToken_RevokedIsReplacedAndNotAskedForAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	const refused = "535 5.7.3 Authentication unsuccessful"
 	var mu sync.Mutex
@@ -47,8 +47,12 @@ func TestARevokedTokenIsReplacedAndAMailboxThatTakesNoneIsNotHammered(t *testing
 	})
 	s.start()
 	s.mustDeliver()
+	logins := host.Logins()
+	if len(logins) == 0 {
+		t.Fatal("the relay has not logged in")
+	}
 	mu.Lock()
-	revoked[host.Logins()[0].Token] = true
+	revoked[logins[0].Token] = true
 	mu.Unlock()
 	host.DropConnections()
 	s.mustDeliver()
@@ -71,7 +75,7 @@ func TestARevokedTokenIsReplacedAndAMailboxThatTakesNoneIsNotHammered(t *testing
 	await(t, host, 3)
 }
 
-func TestARevokedSignInKeepsTheMailAndTheNextSignInSendsIt(t *testing.T) {
+func TestSignIn_RevokedHoldsTheMailUntilTheNext(t *testing.T) {
 	t.Parallel()
 	s := mailboxSite(t, told{upstream: "messages_per_minute = 0"})
 	issuer := startIssuer(t, parts.IssuerClient{})
@@ -92,10 +96,10 @@ func TestARevokedSignInKeepsTheMailAndTheNextSignInSendsIt(t *testing.T) {
 
 const signInAgain = "the issuer does not accept the sign-in any more: sign in again with a device code (invalid_grant)"
 
-// TestAPowerCutBetweenARefreshTokenAndItsStoreLosesNoMail kills the relay where
+// TestKill_BetweenARefreshTokenAndItsStoreLosesNoMail kills the relay where
 // the issuer's answer has left the front, and the TPM was asked for nothing
 // since: so the new refresh token is not sealed, let alone stored.
-func TestAPowerCutBetweenARefreshTokenAndItsStoreLosesNoMail(t *testing.T) {
+func TestKill_BetweenARefreshTokenAndItsStoreLosesNoMail(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string

@@ -86,7 +86,7 @@ func (s *site) fail(issuer *front, host *tenant.Tenant, revoke func()) string {
 	return said.String()
 }
 
-func TestTokensSecretsAndAssertionsAreShownToTheFarSideAlone(t *testing.T) {
+func TestSecrets_AreShownToTheUpstreamAlone(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		grant      string

@@ -50,8 +50,8 @@ func (s *site) mustFailToSign(words string) {
 // awaitDelivery sends until a message is taken.
 func (s *site) awaitDelivery() {
 	s.t.Helper()
-	const patience = 15 * time.Second
-	for deadline := time.Now().Add(patience); ; {
+	const timeout = 15 * time.Second
+	for deadline := time.Now().Add(timeout); ; {
 		output, err := s.swaks()
 		if err == nil && strings.Contains(output, "accepted by") {
 			return
@@ -96,7 +96,7 @@ const (
 	replaced = "TPM cleared or replaced: import the certificate again"
 )
 
-func TestMailGoesOnAfterTheTPMRestartsUnderTheRelay(t *testing.T) {
+func TestTPM_MayRestartUnderTheRelay(t *testing.T) {
 	t.Parallel()
 	s, postfix, _ := tpmSite(t)
 	s.start()
@@ -110,7 +110,7 @@ func TestMailGoesOnAfterTheTPMRestartsUnderTheRelay(t *testing.T) {
 	}
 }
 
-func TestWithoutItsTPMTheRelaySaysSoAndWaits(t *testing.T) {
+func TestTPM_AbsentIsReportedAndAwaited(t *testing.T) {
 	t.Parallel()
 	s, postfix, _ := tpmSite(t)
 	s.start()
@@ -132,7 +132,7 @@ func TestWithoutItsTPMTheRelaySaysSoAndWaits(t *testing.T) {
 	s.events("signature", 2)
 }
 
-func TestAfterTheTPMWasClearedTheCertificateIsImportedAgain(t *testing.T) {
+func TestTPM_ClearedTakesTheCertificateAgain(t *testing.T) {
 	t.Parallel()
 	s, postfix, certificate := tpmSite(t)
 	s.start()
@@ -161,7 +161,7 @@ func TestAfterTheTPMWasClearedTheCertificateIsImportedAgain(t *testing.T) {
 	}
 }
 
-func TestARelayStartedWithoutItsTPMWorksOnceItIsThere(t *testing.T) {
+func TestTPM_MayAppearAfterTheRelayStarts(t *testing.T) {
 	t.Parallel()
 	s, _, _ := tpmSite(t)
 	try(t, s.tpm.Stop)

@@ -24,7 +24,7 @@ func own(t *testing.T, s network.Status) netip.Prefix {
 	return netip.Prefix{}
 }
 
-func TestWithoutADHCPServerTheBoxHelpsItselfUntilOneAnswers(t *testing.T) {
+func TestLinkLocal_ServesUntilADHCPServerAnswers(t *testing.T) {
 	s := newSite(t)
 	s.switchOn(network.Config{})
 	status := s.await("a link-local address", linkLocal)
@@ -39,7 +39,7 @@ func TestWithoutADHCPServerTheBoxHelpsItselfUntilOneAnswers(t *testing.T) {
 	}
 }
 
-func TestALinkLocalAddressOfANeighbourIsNotTaken(t *testing.T) {
+func TestLinkLocal_AvoidsTheAddressOfANeighbour(t *testing.T) {
 	s := newSite(t)
 	s.switchOn(network.Config{})
 	first := own(t, s.await("a link-local address", linkLocal))
@@ -53,7 +53,7 @@ func TestALinkLocalAddressOfANeighbourIsNotTaken(t *testing.T) {
 	}
 }
 
-func TestABoxWaitsForItsPort(t *testing.T) {
+func TestPort_MayAppearLate(t *testing.T) {
 	s := newSite(t)
 	s.ip("-n", s.box, "link", "del", "eth0")
 	s.switchOn(network.Config{Address: netip.MustParsePrefix("10.1.0.9/24")})
@@ -65,7 +65,7 @@ func TestABoxWaitsForItsPort(t *testing.T) {
 	s.await("the static address", within("10.1.0.0/24"))
 }
 
-func TestAStaticAddressIsUsedAndItsNeighboursAreLookedAt(t *testing.T) {
+func TestStaticAddress_IsUsedAndCheckedAgainstItsNeighbours(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	config := network.Config{Address: netip.MustParsePrefix("10.1.0.9/24"), Gateway: netip.MustParseAddr("10.1.0.1"),
@@ -105,7 +105,7 @@ func TestAStaticAddressIsUsedAndItsNeighboursAreLookedAt(t *testing.T) {
 	s.await("a lease in place of the static address", leased("10.1.0.0/24"))
 }
 
-func TestTheBoxHasAnIPv6AddressOfItsOwn(t *testing.T) {
+func TestIPv6_AddressComesFromTheAnnouncedPrefix(t *testing.T) {
 	s := newSite(t)
 	s.address("fd00:7::1/64")
 	s.dnsmasq("--enable-ra", "--dhcp-range=fd00:7::,ra-only,64")

@@ -21,7 +21,7 @@ func within(subnet string) func(network.Status) bool {
 	}
 }
 
-func TestTheBoxGetsALeaseWithAllItNeeds(t *testing.T) {
+func TestLease_BringsEverySetting(t *testing.T) {
 	s := newSite(t)
 	s.address("192.168.7.1/24")
 	s.dnsmasq("--dhcp-range=192.168.7.50,192.168.7.60,2h", "--dhcp-option=option:dns-server,192.168.7.2,192.168.7.3",
@@ -50,7 +50,7 @@ func TestTheBoxGetsALeaseWithAllItNeeds(t *testing.T) {
 	}
 }
 
-func TestALeaseIsLookedAtAnewWhenTheCableComesBack(t *testing.T) {
+func TestLease_IsRequestedAgainWhenTheCableComesBack(t *testing.T) {
 	s := newSite(t)
 	s.address("192.168.7.1/24")
 	stop := s.dnsmasq("--dhcp-range=192.168.7.50,192.168.7.60,2h")

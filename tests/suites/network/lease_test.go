@@ -21,7 +21,7 @@ func renews(m *dhcpv4.DHCPv4) bool {
 	return m.MessageType() == dhcpv4.MessageTypeRequest && !m.ClientIPAddr.IsUnspecified()
 }
 
-func TestALeaseIsRenewedBeforeItEnds(t *testing.T) {
+func TestLease_IsRenewedBeforeItEnds(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	renewals := make(chan net.IP, 100)
@@ -52,7 +52,7 @@ func TestALeaseIsRenewedBeforeItEnds(t *testing.T) {
 	}
 }
 
-func TestAnAddressGoesWhenItsLeaseEnds(t *testing.T) {
+func TestLease_TakesItsAddressAwayWhenItEnds(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	var silent atomic.Bool
@@ -76,7 +76,7 @@ func TestAnAddressGoesWhenItsLeaseEnds(t *testing.T) {
 	}
 }
 
-func TestARefusedRenewalBringsTheNewAddressInPlaceOfTheOld(t *testing.T) {
+func TestLease_RefusedRenewalReplacesTheAddress(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	s.address("10.2.0.1/24")
@@ -105,7 +105,7 @@ func confirms(m *dhcpv4.DHCPv4) bool {
 	return m.MessageType() == dhcpv4.MessageTypeRequest && m.ServerIdentifier() == nil && m.RequestedIPAddress() != nil
 }
 
-func TestAFlickerOfTheCableIsNotMissed(t *testing.T) {
+func TestLease_IsConfirmedAfterAShortLossOfLink(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	confirmed := make(chan net.IP, 100)
@@ -128,7 +128,7 @@ func TestAFlickerOfTheCableIsNotMissed(t *testing.T) {
 	}
 }
 
-func TestALeaseStaysWhenTheServerIsAwayButTheGatewayIsThere(t *testing.T) {
+func TestLease_StaysWhileTheGatewayAnswers(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	var silent atomic.Bool
@@ -152,7 +152,7 @@ func TestALeaseStaysWhenTheServerIsAwayButTheGatewayIsThere(t *testing.T) {
 	}
 }
 
-func TestAnOfferThatCannotBeUsedIsRefusedInWords(t *testing.T) {
+func TestOffer_OfAnUnusableAddressIsRefusedInWords(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	s.serve(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 { return grant(m, "127.0.0.9", "10.1.0.1", time.Hour) })
@@ -168,7 +168,7 @@ func TestAnOfferThatCannotBeUsedIsRefusedInWords(t *testing.T) {
 	}
 }
 
-func TestAnHonestServerIsHeardBesideALiar(t *testing.T) {
+func TestOffer_OfAnHonestServerIsTakenBesideALyingOne(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	s.serve(func(m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
@@ -185,7 +185,7 @@ func TestAnHonestServerIsHeardBesideALiar(t *testing.T) {
 	}
 }
 
-func TestALeaseForEverWithMoreThanEnoughIsBounded(t *testing.T) {
+func TestLease_WithoutEndIsBounded(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	crowd := slices.Repeat([]net.IP{net.IPv4(10, 1, 0, 1)}, 200)

@@ -43,7 +43,7 @@ func ask(t *testing.T, conn net.PacketConn) string {
 	return netip.AddrFrom4(answer.Answers[0].Body.(*dnsmessage.AResource).A).String()
 }
 
-func TestTheBoxIsFoundByItsNameWhateverItsAddress(t *testing.T) {
+func TestHostName_FollowsTheAddress(t *testing.T) {
 	s := newSite(t)
 	s.address("10.1.0.1/24")
 	s.ip("-n", s.box, "link", "set", "eth0", "up")
@@ -84,7 +84,7 @@ func TestTheBoxIsFoundByItsNameWhateverItsAddress(t *testing.T) {
 // nobody is a user without rights.
 const nobody = 65534
 
-func TestAChangeOfAddressesIsToldToAProcessWithoutRights(t *testing.T) {
+func TestSubnets_AreReportedToAnUnprivilegedProcess(t *testing.T) {
 	s := newSite(t)
 	s.ip("-n", s.box, "link", "set", "eth0", "up")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,13 +98,13 @@ func TestAChangeOfAddressesIsToldToAProcessWithoutRights(t *testing.T) {
 	})
 	await := func(subnet string, there bool) {
 		t.Helper()
-		for patience := time.After(limit); ; {
+		for timeout := time.After(limit); ; {
 			select {
 			case subnets := <-told:
 				if slices.Contains(subnets, netip.MustParsePrefix(subnet)) == there {
 					return
 				}
-			case <-patience:
+			case <-timeout:
 				t.Fatalf("it was not told that %s is there: %v", subnet, there)
 			}
 		}

@@ -180,7 +180,7 @@ func (s *site) apply(config network.Config) {
 // await gives the first status, from now on, that is as wished.
 func (s *site) await(what string, wished func(network.Status) bool) network.Status {
 	s.t.Helper()
-	patience := time.After(limit)
+	timeout := time.After(limit)
 	for {
 		select {
 		case status, ok := <-s.statuses:
@@ -190,7 +190,7 @@ func (s *site) await(what string, wished func(network.Status) bool) network.Stat
 			if s.last = status; wished(status) {
 				return status
 			}
-		case <-patience:
+		case <-timeout:
 			s.t.Fatalf("this did not come: %s; the last status was %+v", what, s.last)
 		}
 	}

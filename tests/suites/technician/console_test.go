@@ -13,15 +13,15 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// screens makes the test write what a technician sees to docs.
+// screens makes the test write what the console showed to docs/screens.
 var screens = flag.Bool("screens", false, "write the console's screens to docs/screens")
 
-// pasted is text as a script sends it, line by line.
+// pasted is a script that sends the text line by line.
 func pasted(text string) string {
 	return "send " + strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "\nsend ")
 }
 
-// base64PFX is how an MSP hands over a PFX for a serial line.
+// base64PFX is a PFX in the form in which it is pasted into a console.
 func base64PFX(pfx []byte) string {
 	const line = 64
 	var lines []string
@@ -32,7 +32,7 @@ func base64PFX(pfx []byte) string {
 	return strings.Join(lines, "\n") + "\n."
 }
 
-// firstStart is a technician who sets a box up.
+// firstStart is the dialogue in which a technician sets a box up.
 const firstStart = `
 	expect Press Enter to begin
 	send
@@ -59,7 +59,7 @@ const firstStart = `
 	send
 	expect Paste the PFX in base64 now
 	<the PFX>
-	# One typing mistake belongs to it.
+	# The first password is mistyped.
 	expect Password of the PFX
 	send correct hors
 	expect The password does not open this PFX
@@ -81,7 +81,7 @@ const firstStart = `
 	expect Menu:
 `
 
-func TestATechnicianSetsABoxUpOverTheSerialLine(t *testing.T) {
+func TestConsole_SetsABoxUpOverTheSerialLine(t *testing.T) {
 	s, b := lab.OpenSite(t), lab.New(t)
 	begun := time.Now()
 	b.SwitchOn(t)

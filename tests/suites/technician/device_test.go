@@ -20,8 +20,8 @@ const (
 	application = "8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10"
 )
 
-// cloud is what a tenant is beside its mail host: an issuer of tokens, and a
-// host for submission that takes them.
+// cloud is the part of a tenant beside its mail host: an issuer of tokens, and a
+// submission server that accepts them.
 type cloud struct {
 	issuer  *parts.Issuer
 	dovecot *parts.Dovecot
@@ -62,7 +62,7 @@ func openCloud(t *testing.T, s *site.Site) cloud {
 	return c
 }
 
-// settings are those of a box that somebody signs in.
+// settings are those of a box that a person signs in.
 func (c cloud) settings(s *site.Site) string {
 	ca := "\"\"\"\n" + string(s.Authority.PEM()) + "\"\"\""
 	seen := strings.NewReplacer("localhost", site.MailHost) // from the box
@@ -88,13 +88,13 @@ ca = %[5]s
 `, site.Domain, site.MailHost, c.dovecot.Port, mailbox, ca, application, seen.Replace(c.issuer.TokenURL()), seen.Replace(c.issuer.DeviceURL()))
 }
 
-// What the console shows to whoever signs the box in.
+// The lines of the console that a person needs in order to sign the box in.
 var (
 	pageLine = regexp.MustCompile(`(?m)^  page +(\S+)\r$`)
 	codeLine = regexp.MustCompile(`(?m)^  code +(\S+)\r$`)
 )
 
-// shown waits for a line on the console and gives its value.
+// shown waits for a line on the console and returns its value.
 func shown(t *testing.T, terminal *machine.Terminal, line *regexp.Regexp) string {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
@@ -107,7 +107,7 @@ func shown(t *testing.T, terminal *machine.Terminal, line *regexp.Regexp) string
 	}
 }
 
-func TestATechnicianSignsABoxInWithADeviceCodeFromItsConsole(t *testing.T) {
+func TestConsole_SignsABoxInWithADeviceCode(t *testing.T) {
 	s, b := lab.OpenSite(t), lab.Start(t)
 	c := openCloud(t, s)
 	terminal := b.PlugIn(t)

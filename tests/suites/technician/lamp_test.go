@@ -1,14 +1,16 @@
 package technician
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"sealpost/tests/rigs/lab"
 	"sealpost/tests/rigs/machine"
+	"sealpost/tests/rigs/site"
 )
 
-// flashes is what the lamp shows between two pauses.
+// flashes is the pattern of the lamp between two pauses.
 type flashes struct {
 	n      int
 	length time.Duration
@@ -21,14 +23,14 @@ var (
 	held    = flashes{2, 150 * time.Millisecond}
 )
 
-// about compares lengths of light as far as a slow machine allows.
+// about compares durations of light as exactly as a slow machine allows.
 func about(length, want time.Duration) bool {
 	const mirrored = 60 * time.Millisecond
 	return (length - want).Abs() < want/5+mirrored
 }
 
-// shows tells whether the lamp showed the flashes between two pauses, its first
-// changes left out.
+// shows reports whether the lamp showed the flashes between two pauses, after its
+// first changes.
 func (f flashes) shows(lights []machine.Light, first int) bool {
 	const pause = 700 * time.Millisecond
 	n, alike := 0, false
@@ -48,7 +50,8 @@ func (f flashes) shows(lights []machine.Light, first int) bool {
 	return false
 }
 
-// awaitLamp waits until the lamp, from now on, shows the flashes.
+// awaitLamp waits until the lamp shows the flashes; what it showed before does not
+// count.
 func awaitLamp(t *testing.T, b *lab.Box, f flashes) {
 	t.Helper()
 	before, err := b.Lamp()
@@ -91,33 +94,38 @@ func awaitSteady(t *testing.T, b *lab.Box) {
 	}
 }
 
-func TestTheLampTellsThatMailFlowsAndThatItIsHeld(t *testing.T) {
-	s := lab.OpenSite(t)
-	away := lab.FullyFor(s)
-	away.Settings += "port = 1\n" // where nobody listens
-	b := lab.Running(t, away)
+// showsMailByLamp applies settings whose tenant is out of reach, and then good
+// ones again.
+func showsMailByLamp(t *testing.T, s *site.Site, b *lab.Box) {
+	t.Helper()
+	away := filesNamed(s, "away")
+	const host = "[upstream.connector]\n"
+	away["sealpost/sealpost.toml"] = strings.Replace(away["sealpost/sealpost.toml"], host, host+"port = 1\n", 1) // where nobody listens
+	show(t, b, "away", lab.NewStick(t, away), done)
+	b.AwaitBanner(t)
 	awaitSteady(t, b)
 	b.Keeps(t)
 	awaitLamp(t, b, held)
+	show(t, b, "back", lab.NewStick(t, filesNamed(s, "back")), done)
+	mustServeAs(t, s, b, "back")
 }
 
-// button is the key that stands for the box's.
+// button is the key that stands for the box's button.
 const button = "f12"
 
-func TestTheResetButtonErasesTheBoxOnlyWhenItIsHeld(t *testing.T) {
-	s, b := lab.OpenSite(t), lab.New(t)
-	b.SetUp(t, lab.FullyFor(s))
-	b.SwitchOn(t)
+// erasedByButton leaves the box new from the factory.
+func erasedByButton(t *testing.T, b *lab.Box) {
 	b.AwaitBanner(t)
 	// The button is on the keyboard, as the lamp is.
 	if _, err := b.AwaitLamp(1); err != nil {
 		t.Fatal(err)
 	}
+	starts := b.Starts()
 	const tooShort = 3 * time.Second
 	if err := b.Press(button); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(tooShort) // is what a hand does
+	time.Sleep(tooShort) // as a hand holds it
 	if err := b.Release(button); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +134,7 @@ func TestTheResetButtonErasesTheBoxOnlyWhenItIsHeld(t *testing.T) {
 	if err := b.Press(button); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.AwaitStart(2); err != nil {
+	if err := b.AwaitStart(starts + 1); err != nil {
 		t.Fatal(err)
 	}
 	const hold = 10 * time.Second
@@ -138,7 +146,5 @@ func TestTheResetButtonErasesTheBoxOnlyWhenItIsHeld(t *testing.T) {
 	}
 	b.AwaitWords(t, lab.Started)
 	awaitLamp(t, b, factory)
-	if greeting := b.Greeting(); greeting != "" {
-		t.Errorf("the box still says %q", greeting)
-	}
+	mustBeNew(t, b)
 }

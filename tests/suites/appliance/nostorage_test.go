@@ -1,0 +1,47 @@
+package appliance
+
+import (
+	"strings"
+	"testing"
+
+	"sealpost/tests/rigs/lab"
+)
+
+func TestBoxWithoutStorage_NamesTheDeviceAndOffersTheRest(t *testing.T) {
+	b := lab.New(t)
+	b.NoDisk = true
+	b.SwitchOn(t)
+	b.AwaitWords(t, lab.Started)
+	terminal := b.PlugIn(t)
+	lab.Play(t, terminal, `
+	expect Press Enter to begin
+	send
+	expect The storage of this box cannot be used: the storage device did not appear
+	expect /dev/vda
+	expect storage is fitted firmly
+	expect status
+	expect restart
+	expect Menu:
+	send status
+	expect storage
+	expect the storage device did not appear
+	expect Menu:
+	send logs
+	expect the storage device did not appear
+	expect Menu:
+	send clock
+	expect Time in UTC
+	send 2026-11-27 10:00:00
+	expect The clock is set.
+	expect Menu:
+	send restart
+	expect Type "yes"
+	send yes
+`)
+	if err := b.AwaitStart(2); err != nil {
+		t.Error(err)
+	}
+	if transcript := terminal.Transcript(); strings.Contains(transcript, "import or the relay makes it") {
+		t.Errorf("it names commands that this box does not have:\n%s", transcript)
+	}
+}
