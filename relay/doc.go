@@ -1,56 +1,54 @@
-// Package relay is the way of a message through the box. It holds no code: the
-// packages below it do the work, and this is their order.
+// Package relay follows a message through the relay. It holds no code: the
+// packages below it do the work, in this order.
 //
-//  1. A device connects. Admission in lan looks at its address. A client
-//     outside the networks of policy hears 554 and is gone; one too many is
-//     told to come back, with a 421. Nothing has been read from either yet.
-//  2. lan greets it and holds the SMTP session by go-smtp, within limits on
-//     lines, silence, length, messages and recipients. STARTTLS shows the
-//     box's own certificate.
-//  3. MAIL gives the message its name, and policy its sender: a device that
-//     gives none, or one of a foreign domain, sends as the default sender.
-//     dispatch is asked whether a message of that size may come at all.
-//  4. DATA or BDAT: the content streams through the normaliser in body, which
-//     ends every line in CRLF, to dispatch: into a buffer that draws on one
-//     memory budget for all messages, and where that is used up into the spool.
-//     A trace field (Received) comes first.
-//  5. The message is complete, and the client waits for its answer.
-//  6. dispatch sends it over its route at once: cut-through. Where the route's
-//     circuit breaker holds mail back, as the upstream is known to be down, or
-//     its throttle allows no more for now, it goes on with step 12 instead.
-//  7. upstream/transport takes an open connection from its pool, or opens one
-//     to a host that upstream/connector names for the destination: the MX, by
-//     upstream/dns, unless the host is fixed. IPv4 first, greeting, EHLO,
-//     STARTTLS. The server's certificate must verify for the host's name, with
-//     TLS 1.2 or later. The client certificate is shown with its whole chain,
+//  1. A device connects. lan checks its address: a client outside the networks
+//     that policy allows gets 554, and one connection too many gets 421. Nothing
+//     has been read from either of them.
+//  2. lan runs the SMTP session with go-smtp, within limits on line length, idle
+//     time, session time, messages and recipients. STARTTLS presents the box's
+//     own certificate.
+//  3. MAIL assigns the message ID, and policy chooses the sender: a device that
+//     gives none, or one of another domain, sends as the default sender. dispatch
+//     decides whether a message of that size can be accepted.
+//  4. DATA or BDAT: lan writes a Received field. The content then streams through
+//     the normaliser in body, which ends every line in CRLF, to dispatch. dispatch
+//     buffers it in memory, within one budget for all messages, and writes it to
+//     the spool when the budget is used up.
+//  5. The message is complete, and the client waits for the reply.
+//  6. dispatch sends the message over its route at once (cut-through delivery). If
+//     the route's circuit breaker holds mail back, or its throttle allows no more
+//     for now, step 12 follows.
+//  7. upstream/transport takes an idle connection from its pool or opens one. For a
+//     connector the host is the MX of the first accepted domain, which upstream/dns
+//     looks up, or a fixed host. IPv4 is tried first, then greeting, EHLO and
+//     STARTTLS follow. The server's certificate must be valid for the host name,
+//     with TLS 1.2 or later. The client certificate is presented with its chain,
 //     and its key signs in the TPM. While there is no TLS session to resume,
-//     connections are opened one at a time, so that a burst costs one signature.
-//     By upstream/submission it is the submission host instead, no certificate
-//     is shown, and a mailbox logs in with an access token (SASL XOAUTH2). A
-//     message as whose sender it may not send leaves as the default sender's,
-//     which header writes into it, where the site says so.
-//  8. upstream/esmtp says MAIL and every RCPT, in one go where the server
-//     offers PIPELINING. A kept connection that the server closed meanwhile is
-//     replaced silently.
-//  9. dispatch decides by the replies whether the content is sent. Where only
-//     some recipients were accepted the message is committed to the spool first:
-//     delivery to the others is tried again, or their sender notified.
-//  10. The content goes out, by BDAT where the server offers CHUNKING.
-//  11. The server's 250 becomes the client's, and flash was never touched. Its
-//     refusal becomes the client's too, with report's reading of it.
-//  12. Where no reply comes within the client wait, or a temporary one, queue
-//     writes envelope and content to the spool, and the client hears 250 once
-//     both are durable. An attempt under way goes on; if it succeeds it is not
-//     repeated. Clients whose mail must be kept before the spool is open wait for
-//     it.
-//  13. A message in the queue is tried again after growing pauses: dispatch/
-//     fairqueue keeps each client's in their order and lets the clients take
-//     turns, and dispatch/throttle counts what is sent. While the upstream takes
-//     no mail the breaker holds all of it back, and one message at a time goes
-//     out as a probe. Which recipients have it is noted in the spool.
-//  14. It is delivered and removed from the spool; or it is refused, or grows too
-//     old, and report makes a notification of that for its sender (RFC 3464),
-//     which is a message like any other from here on.
-//  15. journal has recorded each step: to the log, to memory for those who ask
-//     through control, and to the counters.
+//     connections are opened one at a time, so that a burst needs one signature.
+//     For submission the host is the submission server, and a mailbox logs in with
+//     an access token (SASL XOAUTH2). If the mailbox may not send as the sender,
+//     header replaces the sender with the default one, if the settings ask for it.
+//  8. upstream/esmtp sends MAIL and every RCPT, pipelined if the server offers
+//     PIPELINING. If the server has closed an idle connection, a new one is used.
+//  9. dispatch decides by the replies whether to send the content. If only some
+//     recipients were accepted, it first commits the message to the spool: the
+//     others are retried, or their sender is notified.
+//  10. The content is sent, with BDAT if the server offers CHUNKING.
+//  11. The client gets the server's 250, and nothing was written to flash. If the
+//     server rejects the message, the client gets that reply, with report's
+//     explanation.
+//  12. If no reply, or a temporary one, comes within the client wait, queue writes
+//     envelope and content to the spool, and the client gets 250 once both are
+//     durable. An attempt in progress continues; if it succeeds, the message is
+//     not sent again. Clients that connect before the spool is open wait for it.
+//  13. Queued messages are retried after growing delays. dispatch/fairqueue keeps
+//     each client's messages in order and serves the clients in turn;
+//     dispatch/throttle counts what is sent. While the upstream is unavailable,
+//     the breaker holds all mail back and lets one message through as a probe.
+//     The spool records which recipients have the message.
+//  14. The message is delivered and removed from the spool. If it is rejected, or
+//     expires, report writes a notification to its sender (RFC 3464), which is
+//     then delivered like any other message.
+//  15. journal records each step: in the log, and in memory for those who ask
+//     through control.
 package relay
