@@ -42,7 +42,7 @@ func TestIssuerFault_IsNamedAndLosesNoMail(t *testing.T) {
 			issuer.behave(answering(http.StatusInternalServerError, "oops"))
 		}},
 		{"too many requests", "localhost returned HTTP status 429, too many requests: wait", func() { issuer.behave(tooMany(time.Minute)) }},
-		{"10 MB", "localhost gave an answer of more than 64 KiB, which is no token: check the token URL", func() {
+		{"10 MB", "localhost returned a response of more than 64 KiB, which is not a token: check the token URL", func() {
 			issuer.behave(answering(http.StatusOK, `{"access_token":"`+strings.Repeat("x", 10<<20)+`"}`))
 		}},
 		{"an answer without end", "localhost returned no complete response within 1s: check the internet connection, and that the site allows outbound port 443", func() { issuer.behave(slow) }},

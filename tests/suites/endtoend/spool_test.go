@@ -241,7 +241,7 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 		s.mustSay(0, `"from":"`+sender+`"`, "queue", "list", "--json")
 		s.mustSay(0, "Subject: test ", "queue", "show", id(0))
 		s.mustSay(0, "owed to     <"+recipient+">", "queue", "show", id(0))
-		s.mustSay(1, "NONE: the spool holds no such message", "queue", "show", "NONE")
+		s.mustSay(1, "NONE: no such message in the spool", "queue", "show", "NONE")
 		s.mustSay(2, "say --yes", "queue", "drop", id(0))
 		s.mustSay(0, "it will be tried "+when, "queue", "retry", id(0))
 		s.mustSay(0, "every message will be tried "+when, "queue", "retry")
@@ -300,7 +300,7 @@ func TestSpool_OverwrittenByAnotherProgramNamesItsCure(t *testing.T) {
 	}
 	s.mustSay(1, "begin anew: sealpost spool format --yes", "spool", "stat")
 	s.start()
-	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "is no spool of this version") || event["code"] != "spool-foreign" {
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "contains no spool of this version") || event["code"] != "spool-foreign" {
 		t.Errorf("the journal says %v", event)
 	}
 	s.stop()
