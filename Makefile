@@ -66,7 +66,7 @@ test: parts
 # The race detector sees only the code that it is compiled into, and a suite runs
 # the program as a process of its own, so suites do without. Lint has run vet.
 CODE   := $$(go list ./... | grep -v /tests/suites/)
-SUITES := ./tests/suites/appliance ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/...
+SUITES := ./tests/suites/technician ./tests/suites/appliance ./tests/suites/endtoend ./tests/suites/...
 .PHONY: test-code test-suites
 test-code:
 	@nice -n 10 $(MAKE) --no-print-directory lint

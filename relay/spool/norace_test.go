@@ -4,4 +4,4 @@ package spool
 
 // perCut is the number of states tried after a cut, minStates the minimum in
 // total, and bitFlips the number of bits flipped one at a time.
-const perCut, minStates, bitFlips = 3600, 100_000, 10_000
+const perCut, minStates, bitFlips, cutStep = 3600, 100_000, 10_000, 1
