@@ -112,7 +112,7 @@ func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 			if s.vault.issued != 1 {
 				t.Errorf("%d tokens were asked for", s.vault.issued)
 			}
-			checkDenials(t, s.tenant.Denials(), c.learns)
+			checkDenials(t, s.tenant.LimitReplies(), c.learns)
 		})
 	}
 }

@@ -77,7 +77,7 @@ func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 			if tokens := min(2, c.tries[0]); s.vault.issued != tokens {
 				t.Errorf("%d tokens were asked for", s.vault.issued)
 			}
-			s.tenant.Become(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{Judge: welcome}})
+			s.tenant.Reconfigure(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{Judge: welcome}})
 			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted {
 				t.Errorf("after the cure: %+v, %v", result, err)
 			}
@@ -99,7 +99,7 @@ func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 		burst.Wait()
 		config := tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{}}
 		refusing(round+1, unsuccessful)(&config)
-		s.tenant.Become(config)
+		s.tenant.Reconfigure(config)
 	}
 	if s.vault.issued != 3 {
 		t.Errorf("%d tokens were issued", s.vault.issued)
@@ -112,7 +112,7 @@ func TestLogin_IsRepeatedWhenTheServerForgetsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := true
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "MAIL" && first {
 			first = false
 			return "530 5.7.57 Client not authenticated to send mail"

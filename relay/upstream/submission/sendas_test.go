@@ -36,7 +36,7 @@ func TestSendAs_DenialConcernsTheMessage(t *testing.T) {
 func TestSendAs_ReplacesADeniedSender(t *testing.T) {
 	for name, answer := range map[string]string{"at the end": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
 		s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
-		s.tenant.Behave(func(verb, argument string) string {
+		s.tenant.SetScript(func(verb, argument string) string {
 			if verb == "MAIL" && strings.Contains(argument, ups) {
 				return answer
 			}

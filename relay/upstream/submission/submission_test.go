@@ -191,7 +191,7 @@ func TestSubmission_LogsInAsTheMailbox(t *testing.T) {
 			if got := s.tenant.Messages(); len(got) != 2 || got[0].User != printer || string(got[0].Content) != string(scan) {
 				t.Errorf("the tenant got %+v", got)
 			}
-			if clear := s.tenant.InClear(); strings.Contains(clear, "AUTH") {
+			if clear := s.tenant.Plaintext(); strings.Contains(clear, "AUTH") {
 				t.Errorf("said in clear: %q", clear)
 			}
 			if found := secrets(s.log.String()); found != nil || !strings.Contains(s.log.String(), "> AUTH "+c.mechanism+" [redacted]") {
@@ -212,7 +212,7 @@ func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 			return printer
 		}
 	})
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "CONTENT" {
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -240,7 +240,7 @@ func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 
 func TestSubmission_LimitsConnectionsPerMailbox(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) { c.Submission.Connections = 3 }, nil)
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "CONTENT" {
 			time.Sleep(20 * time.Millisecond)
 		}
@@ -255,14 +255,14 @@ func TestSubmission_LimitsConnectionsPerMailbox(t *testing.T) {
 		})
 	}
 	burst.Wait()
-	if most := s.tenant.MostOpen(); most != 3 || len(s.tenant.Denials()) != 0 {
-		t.Errorf("%d connections at once, denied %v", most, s.tenant.Denials())
+	if most := s.tenant.MostOpen(); most != 3 || len(s.tenant.LimitReplies()) != 0 {
+		t.Errorf("%d connections at once, denied %v", most, s.tenant.LimitReplies())
 	}
 }
 
 func TestSubmission_ClosesAnExcessConnection(t *testing.T) {
 	s := newSite(t, nil, nil)
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "MAIL" {
 			return "432 4.3.2 Concurrent connections limit exceeded"
 		}

@@ -78,7 +78,7 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
 				t.Errorf("the client hears %q, want %q (%v)", answer, c.words, err)
 			}
-			if clear := s.tenant.InClear(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
+			if clear := s.tenant.Plaintext(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
 				t.Errorf("said in clear: %q", clear)
 			}
 			if len(s.tenant.Messages()) != 0 && name != "stalls at the end" {
@@ -97,7 +97,7 @@ func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 
 func TestTransport_WaitsForASlowFinalReply(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.ReplyTimeout = 500 * time.Millisecond })
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "CONTENT" {
 			time.Sleep(2 * time.Second)
 		}
@@ -111,14 +111,14 @@ func TestTransport_WaitsForASlowFinalReply(t *testing.T) {
 func TestTransport_RejectsAnUnsolicitedReply(t *testing.T) {
 	for _, verb := range []string{"CONTENT", "RCPT"} {
 		s := newSite(t, nil, nil)
-		s.tenant.Behave(func(said, _ string) string {
+		s.tenant.SetScript(func(said, _ string) string {
 			if said == verb {
 				return "250 2.0.0 yes\r\n250 2.0.0 and yes"
 			}
 			return ""
 		})
 		_, first := s.deliver(message("1"))
-		s.tenant.Behave(func(said, _ string) string {
+		s.tenant.SetScript(func(said, _ string) string {
 			if said == "CONTENT" {
 				return "550 5.7.1 refused"
 			}
@@ -156,7 +156,7 @@ func TestSessions_ShareTheFailureOfADeadHost(t *testing.T) {
 
 func TestPool_ReportsBusyConnections(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Connections = 1 })
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "CONTENT" {
 			time.Sleep(500 * time.Millisecond)
 		}

@@ -193,7 +193,7 @@ func TestPool_ReplacesAClosedConnection(t *testing.T) {
 		"closed": func(s *site) { s.tenant.DropConnections() },
 		"421": func(s *site) {
 			first := true
-			s.tenant.Behave(func(verb, _ string) string {
+			s.tenant.SetScript(func(verb, _ string) string {
 				if verb == "MAIL" && first {
 					first = false
 					return "421 4.3.2 Service not available, closing transmission channel"
@@ -216,7 +216,7 @@ func TestPool_ReplacesAClosedConnection(t *testing.T) {
 func TestDeliver_ReturnsAReplyPerRecipient(t *testing.T) {
 	for _, extensions := range [][]string{nil, {}} {
 		s := newSite(t, func(c *tenant.Config) { c.Extensions = extensions }, nil)
-		s.tenant.Behave(func(verb, argument string) string {
+		s.tenant.SetScript(func(verb, argument string) string {
 			switch {
 			case verb == "RCPT" && strings.Contains(argument, "unknown"):
 				return "550 5.1.1 User unknown"
@@ -247,7 +247,7 @@ func TestPool_SeparatesConnectionsByAccount(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.Connections, c.PerDestination = 3, 2 })
 	var mu sync.Mutex
 	begun, meet := 0, make(chan struct{})
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb != "CONTENT" {
 			return ""
 		}

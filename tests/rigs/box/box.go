@@ -1,8 +1,8 @@
-// Package box runs the real sealpost program as a person would: its commands,
-// and the relay as a process of its own.
+// Package box runs the real sealpost program: its commands, and the relay as a
+// separate process.
 //
-// It knows command lines, settings files and processes. It must not look into
-// the program's packages: what it sees is what a technician sees.
+// It knows command lines, settings files and processes. It must not use the
+// program's packages: it sees only what a technician sees.
 package box
 
 import (
@@ -20,12 +20,11 @@ import (
 	"time"
 )
 
-// timeout is how long the program may take to start, to stop, or to carry out
-// a command.
+// timeout limits the start and the stop of the relay, and each command.
 const timeout = time.Minute
 
-// Build compiles the program into dir and gives its path. What is built is
-// what is shipped but for its target: static, and without CGO.
+// Build compiles the program into dir and returns its path. The build is the
+// shipped one except for the platform: static and without CGO.
 func Build(dir string) (string, error) {
 	program := filepath.Join(dir, "sealpost")
 	build := exec.Command("go", "build", "-trimpath", "-o", program, "sealpost/cmd/sealpost")
@@ -41,7 +40,7 @@ type Box struct {
 	Program string
 	Dir     string
 	Config  string // the settings file
-	State   string // the state file that the settings should name
+	State   string // the state file, to be named in the settings
 }
 
 // New writes the settings into dir.
@@ -50,19 +49,19 @@ func New(program, dir, settings string) (*Box, error) {
 	return b, b.Configure(settings)
 }
 
-// Configure replaces the settings. "STATE" in them stands for the path of the
-// box's state file.
+// Configure replaces the settings. "STATE" in them is replaced by the path of the
+// state file.
 func (b *Box) Configure(settings string) error {
 	return os.WriteFile(b.Config, []byte(strings.ReplaceAll(settings, "STATE", b.State)), 0o600)
 }
 
-// Result is what a command said and how it ended.
+// Result is the output and exit status of a command.
 type Result struct {
 	Out, Err string
 	Status   int
 }
 
-// Run carries out one command of the program.
+// Run runs one command of the program.
 func (b *Box) Run(args ...string) (Result, error) { return b.RunWith("", args...) }
 
 // RunWith is Run with standard input.
@@ -98,7 +97,7 @@ func (b *Box) StartRelay() (*Relay, error) {
 	command.Dir = b.Dir
 	r := &Relay{Log: &Log{}, ended: make(chan struct{})}
 	command.Stderr = r.Log
-	// A Ctrl-C at the terminal is for whoever runs the box, not for the box.
+	// Its own process group, so that Ctrl-C at the terminal does not reach it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		return nil, err
@@ -115,26 +114,26 @@ func (b *Box) StartRelay() (*Relay, error) {
 	return r, nil
 }
 
-// PID is the relay's process number.
+// PID returns the relay's process ID.
 func (r *Relay) PID() int { return r.process.Pid }
 
-// Await waits until the log holds the words.
-func (r *Relay) Await(words string) error {
+// Await waits until the log contains the text.
+func (r *Relay) Await(text string) error {
 	deadline := time.Now().Add(timeout)
-	for !strings.Contains(r.Log.String(), words) {
+	for !strings.Contains(r.Log.String(), text) {
 		select {
 		case <-r.ended:
-			return fmt.Errorf("the relay ended before it said %q:\n%s", words, r.Log)
+			return fmt.Errorf("the relay ended before it logged %q:\n%s", text, r.Log)
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the relay did not say %q:\n%s", words, r.Log)
+			return fmt.Errorf("the relay did not log %q:\n%s", text, r.Log)
 		}
 	}
 	return nil
 }
 
-// Running tells whether the relay still runs.
+// Running reports whether the relay still runs.
 func (r *Relay) Running() bool {
 	select {
 	case <-r.ended:
@@ -144,7 +143,7 @@ func (r *Relay) Running() bool {
 	}
 }
 
-// Stop ends the relay as an operator would, and fails unless it ended well.
+// Stop sends SIGTERM to the relay. It fails unless the exit status is 0.
 func (r *Relay) Stop() error {
 	_ = r.process.Signal(syscall.SIGTERM)
 	select {
@@ -160,19 +159,19 @@ func (r *Relay) Stop() error {
 	return nil
 }
 
-// Kill ends the relay as a power cut would.
+// Kill kills the relay, like a power cut.
 func (r *Relay) Kill() {
 	_ = r.process.Kill()
 	<-r.ended
 }
 
-// CPU is the processor time that the relay has used so far.
+// CPU returns the processor time that the relay has used so far.
 func (r *Relay) CPU() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID()))
 	if err != nil {
 		return 0, err
 	}
-	// Fields 14 and 15, counted behind the name in brackets, in 1/100 s.
+	// Fields 14 and 15, counted after the name in brackets, in 1/100 s.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	var user, system int64
 	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
@@ -181,7 +180,7 @@ func (r *Relay) CPU() (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, nil
 }
 
-// Log is what the relay wrote.
+// Log is the output of the relay.
 type Log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -203,7 +202,7 @@ func (l *Log) String() string {
 // Event is a line of the journal in JSON form.
 type Event map[string]any
 
-// Events gives the log's events of that name; the settings must ask for JSON.
+// Events returns the log's events of that name. The settings must select JSON.
 func (l *Log) Events(name string) []Event {
 	var events []Event
 	for line := range strings.Lines(l.String()) {

@@ -1,18 +1,18 @@
-// Package dialogue plays SMTP conversations that a person can read.
+// Package dialogue plays readable scripts of SMTP sessions.
 //
-// A script has one step a line:
+// A script has one step per line:
 //
-//	C: EHLO printer          the client says this line
-//	S: 250-*                 the server answers a line of this shape
+//	C: EHLO printer          the client sends this line
+//	S: 250-*                 the server sends a matching line
 //	S: 250 *
-//	S: ...                   any lines up to the last one of a reply
-//	C: -- close              the client hangs up
-//	S: -- close              the server hangs up
-//	C: -- starttls           the client goes over to TLS
-//	C: -- 3000 x A           the client says a line of 3000 times "A"
+//	S: ...                   any reply, however many lines
+//	C: -- close              the client closes the connection
+//	S: -- close              the server closes the connection
+//	C: -- starttls           the client starts TLS
+//	C: -- 3000 x A           the client sends a line of 3000 "A"
 //	# a comment
 //
-// An asterisk stands for any text.
+// An asterisk matches any text.
 package dialogue
 
 import (
@@ -29,7 +29,7 @@ import (
 	"time"
 )
 
-// timeout is how long a step may take.
+// timeout limits a step.
 const timeout = 20 * time.Second
 
 type player struct {
@@ -37,8 +37,8 @@ type player struct {
 	r    *bufio.Reader
 }
 
-// Play holds the conversation in a script file over conn, as the client, and
-// fails at the first step that goes otherwise.
+// Play plays the client's side of a script file over conn. It fails at the first
+// step that differs.
 func Play(conn net.Conn, script string) error {
 	text, err := os.ReadFile(script)
 	if err != nil {
@@ -65,7 +65,7 @@ func (p *player) step(line string) error {
 	case who == "C" && special:
 		return p.act(action)
 	case who == "C":
-		return p.say(what)
+		return p.send(what)
 	case who == "S" && special && action == "close":
 		return p.expectClose()
 	case who == "S" && what == "...":
@@ -73,10 +73,10 @@ func (p *player) step(line string) error {
 	case who == "S":
 		return p.expect(what)
 	}
-	return errors.New("not a step of a dialogue")
+	return errors.New("unknown step")
 }
 
-func (p *player) say(line string) error {
+func (p *player) send(line string) error {
 	_, err := io.WriteString(p.conn, line+"\r\n")
 	return err
 }
@@ -87,7 +87,7 @@ func (p *player) act(action string) error {
 		if err != nil {
 			return err
 		}
-		return p.say(strings.Repeat(text, n))
+		return p.send(strings.Repeat(text, n))
 	}
 	switch action {
 	case "close":
@@ -97,31 +97,30 @@ func (p *player) act(action string) error {
 		p.conn, p.r = conn, bufio.NewReader(conn)
 		return conn.Handshake()
 	}
-	return errors.New("not an action of the client")
+	return errors.New("unknown client action")
 }
 
-func (p *player) hear() (string, error) {
+func (p *player) readLine() (string, error) {
 	line, err := p.r.ReadString('\n')
 	return strings.TrimRight(line, "\r\n"), err
 }
 
 func (p *player) expect(pattern string) error {
-	line, err := p.hear()
+	line, err := p.readLine()
 	if err != nil {
 		return err
 	}
-	// path.Match keeps an asterisk from matching "/" and gives meaning to
-	// brackets; neither belongs to SMTP.
+	// In path.Match an asterisk does not match "/", and brackets are special.
 	plain := strings.NewReplacer("/", "|", "[", "(", "]", ")", "?", "!", `\`, "|")
 	if ok, err := path.Match(plain.Replace(pattern), plain.Replace(line)); err != nil || !ok {
-		return fmt.Errorf("the server said %q", line)
+		return fmt.Errorf("the server sent %q", line)
 	}
 	return nil
 }
 
 func (p *player) skipReply() error {
 	for {
-		line, err := p.hear()
+		line, err := p.readLine()
 		if err != nil {
 			return err
 		}
@@ -132,9 +131,9 @@ func (p *player) skipReply() error {
 }
 
 func (p *player) expectClose() error {
-	line, err := p.hear()
+	line, err := p.readLine()
 	if err == nil {
-		return fmt.Errorf("the server said %q", line)
+		return fmt.Errorf("the server sent %q", line)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return errors.New("the server keeps the connection open")

@@ -1,9 +1,8 @@
-// Package lab is the whole box on a bench: the image that is shipped for QEMU,
-// with a disk that can fail, a TPM, the site it is plugged into, and the hands
-// that plug in cables and sticks.
+// Package lab runs the whole box in QEMU: the shipped image with a disk that can
+// fail, a TPM, its site, cables and USB sticks.
 //
-// It knows how a box is set up and how mail, words and files get in and out of
-// it. What the box should do with them is for the tests to say.
+// It knows how to set up a box and how to exchange mail, console text and files
+// with it. The tests define the expected behaviour.
 package lab
 
 import (
@@ -26,12 +25,12 @@ import (
 // Image is the folder with the box's image.
 const Image = "../../../dist/qemu"
 
-// program is sealpost for this machine, which sets up a box's disk before the
-// box has it.
+// program is sealpost built for this machine. It prepares a box's disk before the
+// box starts.
 const program = "../../../dist/sealpost"
 
-// Main is what a package of tests on boxes does as its TestMain. The network
-// outside is there for prepare only.
+// Main is the TestMain of a package that tests boxes. Only prepare can reach the
+// outside network.
 func Main(m *testing.M, prepare ...func() error) {
 	status, err := run(m, append(prepare, makeImage))
 	if err != nil {
@@ -41,7 +40,7 @@ func Main(m *testing.M, prepare ...func() error) {
 	os.Exit(status)
 }
 
-// run prepares while there is a network outside, and then leaves it.
+// run calls prepare with the outside network, and runs the tests without it.
 func run(m *testing.M, prepare []func() error) (int, error) {
 	for _, prepare := range prepare {
 		if site.Isolated() {
@@ -58,7 +57,7 @@ func run(m *testing.M, prepare []func() error) (int, error) {
 	return m.Run(), nil
 }
 
-// makeImage makes the image, one package of tests at a time.
+// makeImage builds the image. A lock serialises the test packages.
 func makeImage() error {
 	if err := os.MkdirAll(Image, 0o755); err != nil {
 		return err
@@ -78,7 +77,7 @@ func makeImage() error {
 	return nil
 }
 
-// stateSize is that of the box's disk, in bytes.
+// stateSize is the size of the box's disk in bytes.
 const stateSize = 64 << 20
 
 // Box is a machine with its disk and its TPM.
@@ -86,11 +85,11 @@ type Box struct {
 	*machine.Machine
 	Flash *nbd.Server
 	TPM   *parts.Swtpm
-	Ports []int  // of the box that this machine reaches
-	RTC   string // what its clock says when it is switched on
-	// Kernel is more of the kernel's command line.
+	Ports []int  // of the box, reachable from this machine
+	RTC   string // the time of its clock when it is switched on
+	// Kernel is appended to the kernel's command line.
 	Kernel string
-	// NoDisk leaves the state device out, as a card that has come loose.
+	// NoDisk omits the state device, like a loose card.
 	NoDisk bool
 }
 
@@ -102,10 +101,10 @@ func Start(t *testing.T) *Box {
 	return b
 }
 
-// New is a box that is still switched off, and goes with the test.
+// New returns a box that is switched off. It is closed when the test ends.
 func New(t *testing.T) *Box {
 	t.Helper()
-	// t.TempDir would carry the test's name, too long for a socket's path.
+	// t.TempDir contains the test's name, which is too long for a socket path.
 	dir, err := os.MkdirTemp("", "disk")
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +122,7 @@ func New(t *testing.T) *Box {
 	return b
 }
 
-// Candidate is what a box is set up with, as the program reads it.
+// Candidate is the setup of a box in the program's format.
 type Candidate struct {
 	Settings string `json:"settings"`
 	PFX      []byte `json:"pfx,omitempty"`
@@ -131,8 +130,8 @@ type Candidate struct {
 	PIN      string `json:"pin,omitempty"`
 }
 
-// SetUp gives a box that is switched off its settings and its certificate, by
-// the program's own hand on its disk and its TPM.
+// SetUp runs the program on the disk and TPM of a box that is switched off, to
+// apply the settings and the certificate.
 func (b *Box) SetUp(t *testing.T, c Candidate) {
 	t.Helper()
 	disk := filepath.Join(t.TempDir(), "disk")
@@ -189,8 +188,7 @@ func (b *Box) SwitchOn(t *testing.T) {
 	})
 }
 
-// SwitchOffAndOn cuts the power and starts the box with more of the kernel's
-// command line.
+// SwitchOffAndOn cuts the power and starts the box with other kernel arguments.
 func (b *Box) SwitchOffAndOn(t *testing.T, kernel string) {
 	t.Helper()
 	b.SetKernel(kernel)
@@ -201,12 +199,12 @@ func (b *Box) SwitchOffAndOn(t *testing.T, kernel string) {
 	}
 }
 
-// Running is a box that was set up and serves.
+// Running returns a box that is set up and serves clients.
 func Running(t *testing.T, c Candidate) *Box {
 	t.Helper()
 	b := New(t)
 	b.SetUp(t, c)
 	b.SwitchOn(t)
-	b.AwaitWords(t, Serves, "clock set")
+	b.MustLog(t, Serves, "clock set")
 	return b
 }

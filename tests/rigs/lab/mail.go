@@ -27,7 +27,7 @@ func (b *Box) AwaitBanner(t *testing.T) {
 	}
 }
 
-// Greeting is the first line that the box sends; empty where nobody listens.
+// Greeting returns the first line that the box sends, or "" if it does not listen.
 func (b *Box) Greeting() string {
 	conn, err := net.Dial("tcp", b.Address(25))
 	if err != nil {
@@ -40,7 +40,7 @@ func (b *Box) Greeting() string {
 	return string(p[:n])
 }
 
-// Send gives the box a message as a device would.
+// Send sends a message to the box as a device does.
 func (b *Box) Send(subject string) error {
 	conn, err := net.Dial("tcp", b.Address(25))
 	if err != nil {
@@ -65,19 +65,19 @@ func (b *Box) Send(subject string) error {
 	return errors.Join(content.Close(), client.Quit())
 }
 
-// Relays checks that the box takes a message and that it arrives, and gives its
-// text as it arrived.
-func (b *Box) Relays(t *testing.T, s *site.Site) string {
+// MustRelay checks that the box accepts a message and delivers it. It returns the
+// text that arrived.
+func (b *Box) MustRelay(t *testing.T, s *site.Site) string {
 	t.Helper()
-	return Arrival(t, s, func() {
+	return MustArrive(t, s, func() {
 		b.AwaitBanner(t)
-		b.Keeps(t)
+		b.MustAccept(t)
 	})
 }
 
-// Arrival sends a message by send, waits until it has arrived at the site's
-// tenant, and gives its text.
-func Arrival(t *testing.T, s *site.Site, send func()) string {
+// MustArrive calls send, waits until the message arrives at the site's tenant, and
+// returns its text.
+func MustArrive(t *testing.T, s *site.Site, send func()) string {
 	t.Helper()
 	before, err := s.Postfix.Messages(0)
 	if err != nil {
@@ -91,11 +91,11 @@ func Arrival(t *testing.T, s *site.Site, send func()) string {
 	return after[slices.IndexFunc(after, func(text string) bool { return !slices.Contains(before, text) })]
 }
 
-// Keeps waits until the box accepts a message, to deliver or to queue.
-func (b *Box) Keeps(t *testing.T) {
+// MustAccept waits until the box accepts a message, to deliver or to queue it.
+func (b *Box) MustAccept(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
-		err := b.Send("to be kept")
+		err := b.Send("to be queued")
 		if err == nil {
 			return
 		}

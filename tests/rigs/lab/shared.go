@@ -2,15 +2,14 @@ package lab
 
 import "testing"
 
-// Shared is a box that serves several cases in turn: a boot costs an emulated
-// processor more than most cases do. Each case leaves the box in the state in
-// which it found it.
+// Shared runs several cases on one box, because a boot in QEMU takes longer than
+// most cases. Each case restores the state of the box.
 type Shared struct {
 	start func(t *testing.T) *Box
 	box   *Box // nil before the first case, and after a case that failed
 }
 
-// Share serves cases on a box that start gives, running and in the state that
+// Share returns a Shared whose box start creates, running and in the state that
 // every case expects.
 func Share(start func(t *testing.T) *Box) *Shared { return &Shared{start: start} }
 
@@ -30,8 +29,8 @@ func (s *Shared) Case(t *testing.T, name string, run func(t *testing.T, b *Box))
 	}
 }
 
-// Retire ends the box, so that the next case gets a new one. It follows a case that
-// cannot leave the box as it was.
+// Retire closes the box, so that the next case gets a new one. Call it after a case
+// that cannot restore the state of the box.
 func (s *Shared) Retire(t *testing.T) {
 	t.Helper()
 	if s.box == nil {
@@ -43,7 +42,7 @@ func (s *Shared) Retire(t *testing.T) {
 	s.box = nil
 }
 
-// logIfFailed shows what the box said in a test that failed.
+// logIfFailed logs the kernel's log of a failed test.
 func (b *Box) logIfFailed(t *testing.T) {
 	t.Helper()
 	if log := b.KernelLog(); t.Failed() && log != "" {

@@ -8,8 +8,8 @@ import (
 	"sealpost/tests/rigs/site"
 )
 
-// OpenSite starts a site that goes with the test.
-func OpenSite(t *testing.T) *site.Site {
+// StartSite starts a site that is closed when the test ends.
+func StartSite(t *testing.T) *site.Site {
 	t.Helper()
 	s, err := site.Start()
 	if err != nil {
@@ -23,13 +23,13 @@ func OpenSite(t *testing.T) *site.Site {
 	return s
 }
 
-// SettingsFor are enough for a site whose authority is its own.
+// SettingsFor returns minimal settings for a site with its own authority.
 func SettingsFor(s *site.Site) string {
 	return fmt.Sprintf("[site]\nname = \"Contoso Leeds\"\n[senders]\naccepted_domains = [%q]\ndefault = \"printer@%s\"\n[upstream.connector]\nhost = %q\nca = \"\"\"\n%s\"\"\"\n",
 		site.Domain, site.Domain, site.MailHost, parts.PEM(s.Authority.Certificate.Raw))
 }
 
-// FullyFor is a candidate that leaves nothing to be done.
-func FullyFor(s *site.Site) Candidate {
+// CandidateFor returns a complete candidate for the site.
+func CandidateFor(s *site.Site) Candidate {
 	return Candidate{Settings: SettingsFor(s), PFX: s.PFX, Password: s.Password}
 }

@@ -11,17 +11,17 @@ import (
 	"sealpost/tests/rigs/site"
 )
 
-// Stick is a USB stick's content, as mtools name it: a file and, behind @@, where
-// in it the file system begins.
+// Stick is the image of a USB stick in mtools' notation: a file name and, after
+// @@, the offset of the file system.
 type Stick struct{ Image string }
 
-// Insert puts the stick into the box.
+// Insert plugs the stick into the box.
 func (s Stick) Insert(b *Box, name string) error {
 	file, _, _ := strings.Cut(s.Image, "@@")
 	return b.Insert(name, file)
 }
 
-// Tool runs a program that makes or reads sticks.
+// Tool runs a program that writes or reads stick images.
 func Tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	output, err := exec.Command(name, args...).CombinedOutput()
@@ -31,7 +31,7 @@ func Tool(t *testing.T, name string, args ...string) string {
 	return string(output)
 }
 
-// NewStick is a stick of 64 MiB without partitions, formatted as FAT, with
+// NewStick returns a stick of 64 MiB without partitions, formatted as FAT, with
 // these files.
 func NewStick(t *testing.T, files map[string]string) Stick {
 	t.Helper()
@@ -50,7 +50,7 @@ func NewStick(t *testing.T, files map[string]string) Stick {
 	return s
 }
 
-// FilesFor are all that a box needs to become the site's.
+// FilesFor returns the files that set up a box for the site.
 func FilesFor(s *site.Site) map[string]string {
 	return map[string]string{
 		"sealpost/sealpost.toml": SettingsFor(s),
@@ -59,13 +59,14 @@ func FilesFor(s *site.Site) map[string]string {
 	}
 }
 
-// StickFor holds them.
+// StickFor returns a stick with these files.
 func StickFor(t *testing.T, s *site.Site) Stick {
 	t.Helper()
 	return NewStick(t, FilesFor(s))
 }
 
-// Result is what the box wrote onto the stick, which must be out of the box.
+// Result returns the result file that the box wrote. The stick must be removed
+// from the box first.
 func (s Stick) Result(t *testing.T) string {
 	t.Helper()
 	return Tool(t, "mtype", "-i", s.Image, "::sealpost/result.txt")

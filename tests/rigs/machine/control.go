@@ -13,7 +13,7 @@ import (
 type control struct {
 	conn    net.Conn
 	replies chan reply
-	done    chan struct{} // closed when nothing more comes
+	done    chan struct{} // closed at the end of the connection
 
 	mu sync.Mutex // held during a command
 }
@@ -24,8 +24,8 @@ type reply struct {
 	Error  *struct{ Desc string }
 }
 
-// dialControl waits for QEMU to listen at path, unless it has ended, and calls
-// event for everything that QEMU reports by itself.
+// dialControl connects to QEMU at path as soon as it listens, and calls event for
+// each QMP event. It fails if QEMU ends.
 func dialControl(path string, ended <-chan struct{}, event func(name string)) (*control, error) {
 	for deadline := time.Now().Add(timeout); ; {
 		conn, err := net.Dial("unix", path)
@@ -40,7 +40,7 @@ func dialControl(path string, ended <-chan struct{}, event func(name string)) (*
 		}
 		select {
 		case <-ended:
-			return nil, errors.New("QEMU ended at once")
+			return nil, errors.New("QEMU ended immediately")
 		case <-time.After(pollInterval):
 		}
 		if time.Now().After(deadline) {
@@ -59,13 +59,13 @@ func (c *control) read(event func(name string)) {
 		switch {
 		case r.Event != "":
 			event(r.Event)
-		case r.Return != nil || r.Error != nil: // and not the greeting
+		case r.Return != nil || r.Error != nil: // ignores the greeting
 			c.replies <- r
 		}
 	}
 }
 
-// execute carries out one command.
+// execute runs one command.
 func (c *control) execute(command string, arguments map[string]any) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,19 +75,19 @@ func (c *control) execute(command string, arguments map[string]any) error {
 	}
 	_ = c.conn.SetWriteDeadline(time.Now().Add(timeout))
 	if err := json.NewEncoder(c.conn).Encode(message); err != nil {
-		return fmt.Errorf("telling QEMU %s: %w", command, err)
+		return fmt.Errorf("QEMU command %s: %w", command, err)
 	}
 	select {
 	case r := <-c.replies:
 		if r.Error != nil {
-			return fmt.Errorf("telling QEMU %s: %s", command, r.Error.Desc)
+			return fmt.Errorf("QEMU command %s: %s", command, r.Error.Desc)
 		}
 		return nil
 	case <-c.done:
-		return fmt.Errorf("telling QEMU %s: it has ended", command)
+		return fmt.Errorf("QEMU command %s: it has ended", command)
 	case <-time.After(timeout):
-		_ = c.conn.Close() // a late answer must not pass for that of the next command
-		return fmt.Errorf("telling QEMU %s: no answer within %s", command, timeout)
+		_ = c.conn.Close() // a late reply must not be taken for the next command's
+		return fmt.Errorf("QEMU command %s: no answer within %s", command, timeout)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 type object = map[string]any
 
-// Execute gives QEMU a command of its machine protocol (QMP).
+// Execute runs a QMP command.
 func (m *Machine) Execute(command string, arguments map[string]any) error {
 	return m.session().control.execute(command, arguments)
 }
@@ -18,7 +18,7 @@ func (m *Machine) Execute(command string, arguments map[string]any) error {
 // of the box is "f12".
 func (m *Machine) Press(key string) error { return m.key(key, true) }
 
-// Release lets go of a key.
+// Release releases a key.
 func (m *Machine) Release(key string) error { return m.key(key, false) }
 
 func (m *Machine) key(key string, down bool) error {
@@ -27,31 +27,31 @@ func (m *Machine) key(key string, down bool) error {
 }
 
 // Fault sends a signal, such as "STOP", to the box's process of that name, such
-// as "relay"; "FREEZE" has the kernel run it no more.
+// as "relay"; "FREEZE" makes the kernel suspend it.
 func (m *Machine) Fault(signal, process string) error {
 	conn, err := net.Dial("unix", m.path("faults"))
 	if err != nil {
 		return fmt.Errorf("causing a fault: %w", err)
 	}
 	_, err = fmt.Fprintf(conn, "%s %s\n", signal, process)
-	// QEMU throws away what the box has not read when the other end goes.
+	// When this end closes, QEMU discards what the box has not read.
 	time.Sleep(200 * time.Millisecond)
 	return errors.Join(err, conn.Close())
 }
 
-// Unplug pulls the network cable.
+// Unplug unplugs the network cable.
 func (m *Machine) Unplug() error { return m.Execute("set_link", object{"name": "nic", "up": false}) }
 
-// Plug puts the network cable back.
+// Plug plugs the network cable in.
 func (m *Machine) Plug() error { return m.Execute("set_link", object{"name": "nic", "up": true}) }
 
-// Insert puts in a USB stick with the content of the file image, which the box
-// may write to. The name tells sticks apart.
+// Insert plugs in a USB stick backed by the file image, which the box may write.
+// The name identifies the stick.
 func (m *Machine) Insert(name, image string) error {
 	return m.insert(name, object{"driver": "raw", "node-name": name, "file": object{"driver": "file", "filename": image}})
 }
 
-// InsertProtected is Insert with the stick's write protection on.
+// InsertProtected is Insert with a write-protected stick.
 func (m *Machine) InsertProtected(name, image string) error {
 	return m.insert(name, object{"driver": "raw", "node-name": name, "read-only": true,
 		"file": object{"driver": "file", "filename": image, "read-only": true}})
@@ -64,12 +64,12 @@ func (m *Machine) insert(name string, medium object) error {
 	return m.Execute("device_add", object{"driver": "usb-storage", "id": name + "-stick", "drive": name, "removable": true})
 }
 
-// Remove pulls a USB stick out, whatever the box is doing with it.
+// Remove pulls a USB stick out, even while the box uses it.
 func (m *Machine) Remove(name string) error {
 	if err := m.Execute("device_del", object{"id": name + "-stick"}); err != nil {
 		return err
 	}
-	// QEMU lets go of the image a moment later.
+	// QEMU releases the image a moment later.
 	for deadline := time.Now().Add(timeout); ; time.Sleep(pollInterval) {
 		err := m.Execute("blockdev-del", object{"node-name": name})
 		if err == nil {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// KernelLog is what the kernel has said since the last start of the box, what
-// programs wrote to /dev/kmsg included.
+// KernelLog returns the kernel's log since the last start of the box, including
+// what programs wrote to /dev/kmsg.
 func (m *Machine) KernelLog() string {
 	m.mu.Lock()
 	last := m.starts[len(m.starts)-1]
@@ -19,42 +19,43 @@ func (m *Machine) KernelLog() string {
 	return log[min(int(last), len(log)):] // a closed machine has no log
 }
 
-// AwaitLog waits until the kernel's log since the last start holds the words.
-func (m *Machine) AwaitLog(words string) error { return m.AwaitLogTimes(1, words) }
+// AwaitLog waits until the kernel's log since the last start contains the text.
+func (m *Machine) AwaitLog(text string) error { return m.AwaitLogTimes(1, text) }
 
-// AwaitLogTimes waits until the kernel's log since the last start holds the
-// words n times.
-func (m *Machine) AwaitLogTimes(n int, words string) error {
-	return m.await(fmt.Sprintf("the kernel's log did not say %q %d times", words, n),
-		func() bool { return strings.Count(m.KernelLog(), words) >= n })
+// AwaitLogTimes waits until the kernel's log since the last start contains the
+// text n times.
+func (m *Machine) AwaitLogTimes(n int, text string) error {
+	return m.await(fmt.Sprintf("the kernel's log does not contain %q %d times", text, n),
+		func() bool { return strings.Count(m.KernelLog(), text) >= n })
 }
 
-// logTime is the time at the beginning of a line of the kernel's log.
+// logTime matches the time at the beginning of a line of the kernel's log.
 var logTime = regexp.MustCompile(`^\[ *(\d+\.\d+)\]`)
 
-// Said is AwaitLog, and tells how long after the kernel's start it was said.
-func (m *Machine) Said(words string) (time.Duration, error) {
-	if err := m.AwaitLog(words); err != nil {
+// AwaitLogTime is AwaitLog; it returns the time of the line since the kernel's
+// start.
+func (m *Machine) AwaitLogTime(text string) (time.Duration, error) {
+	if err := m.AwaitLog(text); err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(m.KernelLog()) {
-		if found := logTime.FindStringSubmatch(line); found != nil && strings.Contains(line, words) {
+		if found := logTime.FindStringSubmatch(line); found != nil && strings.Contains(line, text) {
 			return seconds(found[1])
 		}
 	}
-	return 0, fmt.Errorf("the kernel's log does not say when it said %q:\n%s", words, m.KernelLog())
+	return 0, fmt.Errorf("no time in the kernel's log for %q:\n%s", text, m.KernelLog())
 }
 
-// Light is a change of the lamp.
-type Light struct {
-	At time.Duration // since the kernel's start; exact to some 30 ms
+// LampChange is a change of the lamp.
+type LampChange struct {
+	At time.Duration // since the kernel's start; accurate to about 30 ms
 	On bool
 }
 
-// Lamp gives every change of the lamp, of all starts of the box in turn. The
-// first one of a start is the lamp as it was found.
-func (m *Machine) Lamp() ([]Light, error) {
-	var lights []Light
+// LampChanges returns all changes of the lamp over all starts of the box. The
+// first of each start is the initial state.
+func (m *Machine) LampChanges() ([]LampChange, error) {
+	var lights []LampChange
 	for line := range strings.Lines(m.read(lampLog)) {
 		at, brightness, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if !ok || !strings.HasSuffix(line, "\n") {
@@ -64,17 +65,17 @@ func (m *Machine) Lamp() ([]Light, error) {
 		if err != nil {
 			return nil, err
 		}
-		lights = append(lights, Light{when, brightness != "0"})
+		lights = append(lights, LampChange{when, brightness != "0"})
 	}
 	return lights, nil
 }
 
-// AwaitLamp is Lamp, once it gives at least n changes.
-func (m *Machine) AwaitLamp(n int) ([]Light, error) {
-	var lights []Light
+// AwaitLamp waits for at least n changes and returns all changes.
+func (m *Machine) AwaitLamp(n int) ([]LampChange, error) {
+	var lights []LampChange
 	var failure error
 	err := m.await(fmt.Sprintf("the lamp did not change %d times", n), func() bool {
-		lights, failure = m.Lamp()
+		lights, failure = m.LampChanges()
 		return failure != nil || len(lights) >= n
 	})
 	return lights, errors.Join(err, failure)

@@ -1,9 +1,8 @@
-// Package machine is the appliance in QEMU, as somebody sees it who stands in
-// front of it: the power plug, the serial cable, the lamp, the button, the
-// network cable, USB sticks, and the kernel's log.
+// Package machine runs the appliance in QEMU and gives tests its physical
+// controls: power plug, serial cable, lamp, button, network cable, USB sticks, and
+// the kernel's log.
 //
-// It knows QEMU and how the board in board/qemu is wired. It must not know what
-// the box does.
+// It knows QEMU and the wiring of board/qemu. It must not know what the box does.
 package machine
 
 import (
@@ -23,72 +22,71 @@ import (
 )
 
 const (
-	// timeout limits whatever QEMU and the box are waited for.
+	// timeout limits each wait for QEMU and the box.
 	timeout = time.Minute
 	// pollInterval is the time between two checks of a condition.
 	pollInterval = 20 * time.Millisecond
 )
 
-// Config is what a machine is made of.
+// Config configures a machine.
 type Config struct {
 	Image string // the folder with vmlinuz and initramfs
 	// The state device is a file or, if Flash is set, a disk that can fail;
-	// without either the box has none.
+	// with neither, the box has none.
 	StateFile string
 	Flash     *nbd.Server
-	// TPM runs before the machine starts. The machine stops and starts it with
-	// the power and at every reset, until the machine is closed; nil means that
-	// the box has none.
+	// TPM must be running when the machine starts. The machine stops and starts it
+	// with the power and at every reset until Close; nil means no TPM.
 	TPM     *parts.Swtpm
-	Kernel  string // more of the kernel's command line
+	Kernel  string // appended to the kernel's command line
 	Memory  int    // MiB; 0 means 128
-	RTC     string // what the clock of the board says at its start, as in QEMU's -rtc base=; empty means the truth
-	MAC     string // stands for the serial number too; empty means 52:54:00:12:34:56
+	RTC     string // initial time of the board's clock, as in QEMU's -rtc base=; empty means the current time
+	MAC     string // also the serial number; empty means 52:54:00:12:34:56
 	Network Network
 }
 
-// Network is what the network cable is plugged into: QEMU's own small network,
-// which leads nowhere and names no gateway, unless a tap device is named.
+// Network configures the network at the other end of the cable: by default QEMU's
+// own, which is isolated and has no gateway.
 type Network struct {
-	// Forward gives TCP ports of the box a port of 127.0.0.1; 0 means any that
-	// is free, see [Machine.Address].
+	// Forward maps TCP ports of the box to ports of 127.0.0.1; 0 means any free
+	// port, see [Machine.Address].
 	Forward map[int]int
-	// Outside lets the box reach the host, at 10.0.2.2, and all that the host
-	// reaches, name servers included.
+	// Outside lets the box reach the host at 10.0.2.2, and the host's networks,
+	// including name servers.
 	Outside bool
 	// Socket is the Unix socket of a network that speaks QEMU's stream protocol,
-	// in place of QEMU's own.
+	// used instead of QEMU's own.
 	Socket string
 	// Tap is the tap device to use, and Namespace the network namespace it is
 	// in; empty means the caller's.
 	Tap, Namespace string
 }
 
-// Machine is a machine that was powered on. Its power is switched by one
-// goroutine; all else is safe for concurrent use.
+// Machine is a machine that was powered on. Only one goroutine may switch the
+// power; all other methods are safe for concurrent use.
 type Machine struct {
 	config Config
-	dir    string // of sockets and logs
+	dir    string // for sockets and logs
 
 	mu     sync.Mutex
 	power  *power
 	starts []start
-	// failure is what went wrong at a reset.
+	// failure is the error of a reset.
 	failure error
 }
 
-// power is the machine from one switching on to the next.
+// power is the machine between two power-ons.
 type power struct {
 	program *exec.Cmd
-	output  strings.Builder // of QEMU, to be read when it has ended
+	output  strings.Builder // of QEMU; read it only after ended is closed
 	ended   chan struct{}   // closed when QEMU has ended
 	control *control
 }
 
-// start is how long the log was when the machine started.
+// start is the length of the log when the machine started.
 type start int
 
-// Start makes a machine and powers it on.
+// Start creates a machine and powers it on.
 func Start(config Config) (*Machine, error) {
 	if config.Memory == 0 {
 		config.Memory = 128
@@ -118,12 +116,12 @@ func Start(config Config) (*Machine, error) {
 	return m, nil
 }
 
-// Address is where a port of the box can be reached, if it is forwarded.
+// Address returns the address of a forwarded port of the box.
 func (m *Machine) Address(port int) string {
 	return fmt.Sprintf("127.0.0.1:%d", m.config.Network.Forward[port])
 }
 
-// run starts QEMU, on a TPM that runs.
+// run starts QEMU. The TPM must be running.
 func (m *Machine) run() error {
 	if _, err := exec.LookPath(qemu); err != nil {
 		return fmt.Errorf("the program %s is missing: install the Debian package qemu-system-arm: %w", qemu, err)
@@ -135,7 +133,7 @@ func (m *Machine) run() error {
 	m.noteStart()
 	p := &power{program: exec.Command(command[0], command[1:]...), ended: make(chan struct{})}
 	p.program.Stdout, p.program.Stderr = &p.output, &p.output
-	// A Ctrl-C at the terminal is for whoever runs the machine, not for it.
+	// Its own process group, so that Ctrl-C at the terminal does not reach it.
 	p.program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.program.Start(); err != nil {
 		return fmt.Errorf("starting QEMU: %w", err)
@@ -155,8 +153,8 @@ func (m *Machine) run() error {
 	return nil
 }
 
-// Cut pulls the power plug: the processor stops, the TPM loses its memory, and
-// a disk that can fail forgets what was not flushed.
+// Cut pulls the power plug: the processor stops, the TPM loses its volatile
+// memory, and the simulated flash loses unflushed writes.
 func (m *Machine) Cut() error {
 	m.session().cut()
 	if m.config.Flash != nil {
@@ -170,10 +168,10 @@ func (m *Machine) Cut() error {
 	return errors.Join(m.failure, m.config.TPM.Stop())
 }
 
-// SetKernel gives the kernel other arguments from the next PowerOn on.
+// SetKernel sets the kernel arguments for the next PowerOn.
 func (m *Machine) SetKernel(arguments string) { m.config.Kernel = arguments }
 
-// PowerOn puts the plug back.
+// PowerOn powers the machine on again.
 func (m *Machine) PowerOn() error {
 	if m.config.TPM != nil {
 		if err := m.config.TPM.Start(); err != nil {
@@ -183,7 +181,7 @@ func (m *Machine) PowerOn() error {
 	return m.run()
 }
 
-// cut ends QEMU at once, if it runs.
+// cut kills QEMU, if it runs.
 func (p *power) cut() {
 	if p.program == nil {
 		return
@@ -201,8 +199,8 @@ func (m *Machine) session() *power {
 	return m.power
 }
 
-// Close ends the machine and removes its folder. The disk and the TPM are the
-// caller's to close.
+// Close ends the machine and removes its folder. The caller closes the disk and
+// the TPM.
 func (m *Machine) Close() error {
 	m.session().cut()
 	m.mu.Lock()
@@ -210,7 +208,7 @@ func (m *Machine) Close() error {
 	return errors.Join(m.failure, os.RemoveAll(m.dir))
 }
 
-// event is called for what QEMU reports by itself.
+// event handles a QMP event.
 func (m *Machine) event(name string) {
 	if name != "RESET" {
 		return
@@ -219,8 +217,8 @@ func (m *Machine) event(name string) {
 	if m.config.TPM == nil {
 		return
 	}
-	// The TPM is on the board's reset line. This also drops the response to a
-	// command that the reset cut short.
+	// The TPM is on the board's reset line. This also drops the response to an
+	// interrupted command.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := errors.Join(m.config.TPM.Stop(), m.config.TPM.Start()); err != nil {
@@ -234,8 +232,7 @@ func (m *Machine) noteStart() {
 	m.starts = append(m.starts, start(len(m.read(kernelLog))))
 }
 
-// Starts tells how often the box has started: by power, by itself, or by its
-// watchdog.
+// Starts returns how often the box has started: by power, reboot or watchdog.
 func (m *Machine) Starts() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -247,11 +244,11 @@ func (m *Machine) AwaitStart(n int) error {
 	return m.await(fmt.Sprintf("the box did not start for the %d. time", n), func() bool { return m.Starts() >= n })
 }
 
-// Console plugs the technician's cable into the serial console. There is one
-// socket: the cable must be closed before the next one is plugged in.
+// Console connects a cable to the serial console. There is one socket: close the
+// connection before opening another.
 func (m *Machine) Console() (net.Conn, error) { return m.cable("console") }
 
-// USBCable plugs a PC's USB cable into the box, as Console does the serial one.
+// USBCable connects a PC's USB cable to the box, like Console.
 func (m *Machine) USBCable() (net.Conn, error) { return m.cable("cable") }
 
 func (m *Machine) cable(socket string) (net.Conn, error) {
@@ -264,18 +261,18 @@ func (m *Machine) cable(socket string) (net.Conn, error) {
 
 func (m *Machine) path(name string) string { return filepath.Join(m.dir, name) }
 
-// read gives a file of the machine's folder, empty if it is not there yet.
+// read returns a file of the machine's folder, or "" if it does not exist yet.
 func (m *Machine) read(name string) string {
 	text, _ := os.ReadFile(m.path(name))
 	return string(text)
 }
 
-// await waits until a condition holds, and gives up when the machine has ended.
+// await waits until a condition holds, and fails when the machine has ended.
 func (m *Machine) await(failure string, holds func() bool) error {
 	deadline := time.After(timeout)
 	p := m.session()
 	for {
-		// Looked at first, so that the last words are not missed.
+		// Checked first, so that the last output is not missed.
 		ended := false
 		select {
 		case <-p.ended:

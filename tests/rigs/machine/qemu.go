@@ -13,20 +13,21 @@ const (
 	lampLog   = "lamp" // a line for each change of the lamp
 )
 
-// arguments wire the board as board/qemu/board.toml says.
+// arguments returns the QEMU arguments that wire the board as in
+// board/qemu/board.toml.
 func (m *Machine) arguments() []string {
 	arguments := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", fmt.Sprint(m.config.Memory),
 		"-kernel", m.config.Image + "/vmlinuz", "-initrd", m.config.Image + "/initramfs",
-		// A console that is not there keeps the kernel off the technician's line.
-		// Meltdown does not reach this processor; only to hide where it lies the
-		// kernel would have every call flush the emulated TLB.
+		// A console that does not exist keeps the kernel off the serial line.
+		// This processor is not affected by Meltdown. With KPTI, which KASLR alone
+		// would enable, every system call would flush the emulated TLB.
 		"-append", "console=hvc0 loglevel=7 panic=5 kpti=off " + m.config.Kernel,
 		"-qmp", "unix:" + m.path("control") + ",server=on,wait=off",
 		"-chardev", "socket,id=console,server=on,wait=off,path=" + m.path("console"), "-serial", "chardev:console",
-		// Over PCI, as the queues of memory-mapped devices are so long that the
-		// guest's buffers for each serial port take 4 MB.
+		// PCI, because the longer queues of memory-mapped devices make the guest's
+		// buffers take 4 MB per serial port.
 		"-device", "virtio-serial-pci,max_ports=8",
 		"-device", "qemu-xhci", "-device", "usb-kbd",
 		"-device", "i6300esb", "-action", "watchdog=reset",
@@ -43,15 +44,15 @@ func (m *Machine) arguments() []string {
 		arguments = append(arguments, "-rtc", "base="+m.config.RTC)
 	}
 	if m.config.TPM != nil {
-		// Without reconnect QEMU would do without the TPM from its first end on.
+		// Without reconnect, QEMU would not use the TPM again after its first stop.
 		arguments = append(arguments, "-chardev", "socket,id=tpm,reconnect=1,path="+strings.TrimPrefix(m.config.TPM.Address(), "unix:"),
 			"-device", "virtserialport,name=tpm,chardev=tpm")
 	}
 	return append(append(arguments, m.disk()...), m.network()...)
 }
 
-// disk is the state device. The box hears of errors, as from a card; QEMU would
-// rather stop it.
+// disk returns the state device. It reports errors to the box, as a card does; by
+// default QEMU would stop the box.
 func (m *Machine) disk() []string {
 	file := m.config.StateFile
 	if m.config.Flash != nil {

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Terminal is a technician at the serial console, who reads and types.
+// Terminal reads from and types to the serial console.
 type Terminal struct {
 	conn net.Conn
 
-	mu    sync.Mutex
-	text  strings.Builder // everything said and typed, for a person to read
-	heard string          // what the box said and nobody has waited for yet
-	ended bool
+	mu     sync.Mutex
+	text   strings.Builder // everything received
+	unread string          // received, but not matched by Expect yet
+	ended  bool
 }
 
 // NewTerminal reads and writes conn until it is closed.
@@ -33,7 +33,7 @@ func (t *Terminal) read() {
 		n, err := t.conn.Read(p)
 		t.mu.Lock()
 		t.text.Write(p[:n])
-		t.heard += string(p[:n])
+		t.unread += string(p[:n])
 		t.ended = err != nil
 		t.mu.Unlock()
 		if err != nil {
@@ -45,55 +45,53 @@ func (t *Terminal) read() {
 // Close pulls the cable out.
 func (t *Terminal) Close() error { return t.conn.Close() }
 
-// Transcript is everything that was said so far. What was typed shows where
-// the box echoed it.
+// Transcript returns everything received so far, including echoed input.
 func (t *Terminal) Transcript() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.text.String()
 }
 
-// Expect waits for the words behind those that were last waited for.
-func (t *Terminal) Expect(words string) error { return t.expect(words, timeout) }
+// Expect waits for the text after the previous match.
+func (t *Terminal) Expect(text string) error { return t.expect(text, timeout) }
 
-// PressUntil waits until the screen stands still, and presses Enter now and then
-// until the console says the words, as somebody does who does not know what it
-// waits for.
-func (t *Terminal) PressUntil(words string) error {
+// PressUntil waits until the output stops, and then presses Enter periodically
+// until the console shows the text.
+func (t *Terminal) PressUntil(text string) error {
 	const often = 2 * time.Second
 	t.awaitSilence()
 	for deadline := time.Now().Add(timeout); ; {
 		if err := t.Send(""); err != nil {
 			return err
 		}
-		err := t.expect(words, often)
+		err := t.expect(text, often)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 	}
 }
 
-// awaitSilence forgets what is said until nothing is said for longer than a box
-// drops what it hears.
+// awaitSilence discards output until there has been none for longer than the box
+// discards input.
 func (t *Terminal) awaitSilence() {
 	const still = 6 * time.Second
-	for said := true; said; {
+	for active := true; active; {
 		t.mu.Lock()
-		t.heard = ""
+		t.unread = ""
 		t.mu.Unlock()
 		time.Sleep(still)
 		t.mu.Lock()
-		said = t.heard != ""
+		active = t.unread != ""
 		t.mu.Unlock()
 	}
 }
 
-func (t *Terminal) expect(words string, timeout time.Duration) error {
+func (t *Terminal) expect(text string, timeout time.Duration) error {
 	for deadline := time.Now().Add(timeout); ; time.Sleep(pollInterval) {
 		t.mu.Lock()
-		_, rest, found := strings.Cut(t.heard, words)
+		_, rest, found := strings.Cut(t.unread, text)
 		if found {
-			t.heard = rest
+			t.unread = rest
 		}
 		ended := t.ended
 		t.mu.Unlock()
@@ -101,9 +99,9 @@ func (t *Terminal) expect(words string, timeout time.Duration) error {
 		case found:
 			return nil
 		case ended:
-			return fmt.Errorf("the console ended before it said %q; the whole transcript:\n%s", words, t.Transcript())
+			return fmt.Errorf("the console ended before it showed %q; the whole transcript:\n%s", text, t.Transcript())
 		case time.Now().After(deadline):
-			return fmt.Errorf("the console did not say %q within %s; the whole transcript:\n%s", words, timeout, t.Transcript())
+			return fmt.Errorf("the console did not show %q within %s; the whole transcript:\n%s", text, timeout, t.Transcript())
 		}
 	}
 }
@@ -120,11 +118,11 @@ func (t *Terminal) Type(keys string) error {
 	return nil
 }
 
-// Play follows a script, with one step a line:
+// Play plays a script with one step per line:
 //
-//	expect Name of the site     waits for these words
-//	send Contoso Leeds          types them and Enter; alone, Enter
-//	type <Ctrl-]>q              types these keys, and no Enter
+//	expect Name of the site     waits for this text
+//	send Contoso Leeds          types it and Enter; without text, Enter only
+//	type <Ctrl-]>q              types these keys without Enter
 //	# a comment
 func (t *Terminal) Play(script string) error {
 	number := 0
@@ -142,14 +140,14 @@ func (t *Terminal) Play(script string) error {
 }
 
 func (t *Terminal) step(line string) error {
-	verb, words, _ := strings.Cut(line, " ")
+	verb, text, _ := strings.Cut(line, " ")
 	switch verb {
 	case "expect":
-		return t.Expect(words)
+		return t.Expect(text)
 	case "send":
-		return t.Send(words)
+		return t.Send(text)
 	case "type":
-		return t.Type(strings.ReplaceAll(words, "<Ctrl-]>", "\x1d"))
+		return t.Type(strings.ReplaceAll(text, "<Ctrl-]>", "\x1d"))
 	}
-	return errors.New("not a step of a script")
+	return errors.New("unknown step")
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// dialogue is a terminal at a console that asks for a name once and greets it.
+// dialogue returns a terminal on a console that asks for a name and greets it.
 func dialogue(t *testing.T) *Terminal {
 	t.Helper()
 	near, far := net.Pipe()
@@ -25,7 +25,7 @@ func dialogue(t *testing.T) *Terminal {
 	return terminal
 }
 
-func TestAScriptIsFollowedOrFailsWithTheWholeTranscript(t *testing.T) {
+func TestPlay_FollowsAScriptOrFailsWithTheTranscript(t *testing.T) {
 	for _, test := range []struct{ name, script, failure string }{
 		{"followed", "# a comment\n\nexpect Sealpost\n  expect name>\nsend Contoso Leeds\nexpect hello Contoso Leeds\n", ""},
 		{"empty line sent", "send\nexpect hello \n", ""},
@@ -43,10 +43,10 @@ func TestAScriptIsFollowedOrFailsWithTheWholeTranscript(t *testing.T) {
 				return
 			}
 			if err == nil || !strings.Contains(err.Error(), test.failure) {
-				t.Fatalf("failed with %v, expected %s", err, test.failure)
+				t.Fatalf("got %v, want %s", err, test.failure)
 			}
 			if strings.Contains(test.script, "send x") && !strings.Contains(err.Error(), "Sealpost\r\nname> hello x") {
-				t.Errorf("the transcript is not whole: %v", err)
+				t.Errorf("the transcript is incomplete: %v", err)
 			}
 		})
 	}

@@ -10,33 +10,33 @@ import (
 	"time"
 )
 
-// SectorSize is what survives a power cut whole or not at all, in bytes.
+// SectorSize is the number of bytes that are written atomically.
 const SectorSize = 512
 
-// Always is a number of calls that never runs out.
+// Always is an unlimited number of calls.
 const Always = -1
 
-// Counts is what the flash was asked to do.
+// Counts counts the operations on the flash.
 type Counts struct {
 	Reads, Writes, Flushes int
 	Bytes                  int64 // written
 }
 
-// Flash is the memory of a disk that forgets and fails as flash does, decided
-// by a seed. It is safe for concurrent use.
+// Flash is a simulated disk that loses writes and fails like flash, determined by
+// a seed. It is safe for concurrent use.
 type Flash struct {
 	mu      sync.Mutex
 	durable []byte
-	// pending holds, oldest first, what was written to a sector and not flushed.
+	// pending holds the unflushed contents of each sector, oldest first.
 	pending                       map[int64][][]byte
 	failingWrites, failingFlushes int
-	slow                          time.Duration // which each flush takes
+	slow                          time.Duration // duration of each flush
 	readOnly                      bool
 	counts                        Counts
 	random                        *rand.Rand
 }
 
-// NewFlash makes a flash of size bytes, a multiple of SectorSize, all zero.
+// NewFlash creates a flash of size bytes, a multiple of SectorSize, all zero.
 func NewFlash(size int64, seed uint64) *Flash {
 	return &Flash{
 		durable: make([]byte, size/SectorSize*SectorSize),
@@ -45,42 +45,41 @@ func NewFlash(size int64, seed uint64) *Flash {
 	}
 }
 
-// Size is the size in bytes.
+// Size returns the size in bytes.
 func (f *Flash) Size() int64 { return int64(len(f.durable)) }
 
-// Counts tells what the flash was asked to do so far.
+// Counts returns the operations so far.
 func (f *Flash) Counts() Counts {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.counts
 }
 
-// FailWrites lets the next n writes fail with EIO; any of their sectors may
-// have been written. 0 ends the failing.
+// FailWrites makes the next n writes fail with EIO; any of their sectors may have
+// been written. 0 ends the fault.
 func (f *Flash) FailWrites(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failingWrites = n
 }
 
-// FailFlushes lets the next n flushes fail with EIO, and writes that are to be
-// durable at once; any of the unflushed sectors may have become durable. 0 ends
-// the failing.
+// FailFlushes makes the next n flushes and FUA writes fail with EIO; any of the
+// unflushed sectors may have become durable. 0 ends the fault.
 func (f *Flash) FailFlushes(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failingFlushes = n
 }
 
-// SlowFlushes has each flush take this long.
+// SlowFlushes sets the duration of each flush.
 func (f *Flash) SlowFlushes(d time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.slow = d
 }
 
-// WearOut makes the flash read-only for good, as a card does at the end of its
-// life: writes fail with EPERM.
+// WearOut makes the flash permanently read-only, like a worn-out card: writes fail
+// with EPERM.
 func (f *Flash) WearOut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,7 +100,7 @@ func (f *Flash) Cut() {
 	clear(f.pending)
 }
 
-// ReadAt implements [io.ReaderAt]; it sees writes that are not yet durable.
+// ReadAt implements [io.ReaderAt]. It returns writes that are not yet durable too.
 func (f *Flash) ReadAt(p []byte, off int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -170,10 +169,11 @@ func (f *Flash) flush(off, length int64) error {
 	return nil
 }
 
-// unflushed lists sectors in a fixed order, so that a seed decides their fate.
+// unflushed returns the unflushed sectors in a fixed order, so that a seed is
+// reproducible.
 func (f *Flash) unflushed() []int64 { return slices.Sorted(maps.Keys(f.pending)) }
 
-// view is the sector as a reader sees it.
+// view returns the current content of a sector.
 func (f *Flash) view(n int64) []byte {
 	if versions := f.pending[n]; len(versions) > 0 {
 		return versions[len(versions)-1]
@@ -192,7 +192,7 @@ func (f *Flash) check(p []byte, off int64) error {
 	return nil
 }
 
-// spend takes one of n, and tells whether there was one.
+// spend decrements n and reports whether it was above 0.
 func spend(n *int) bool {
 	if *n > 0 {
 		*n--

@@ -14,7 +14,7 @@ import (
 
 const diskSize = 64 * SectorSize
 
-// client is as little of an NBD client as the tests need.
+// client is a minimal NBD client.
 type client struct {
 	t    *testing.T
 	conn net.Conn
@@ -66,7 +66,7 @@ func (c *client) read(n int) []byte {
 	return p
 }
 
-// ask sends an option and gives the kind of each answer up to the last one.
+// ask sends an option and returns the kind of each reply up to the last one.
 func (c *client) ask(option uint32, data []byte) (kinds []uint32) {
 	c.t.Helper()
 	c.send(uint64(optionMagic), option, uint32(len(data)), data)
@@ -86,7 +86,7 @@ func connect(t *testing.T, s *Server) *client {
 	t.Helper()
 	c := dial(t, s)
 	if kinds := c.ask(optionGo, make([]byte, 6)); kinds[len(kinds)-1] != answerAck {
-		t.Fatalf("answers %x", kinds)
+		t.Fatalf("got replies %x", kinds)
 	}
 	return c
 }
@@ -112,7 +112,7 @@ func (c *client) flush() syscall.Errno {
 	return c.command(commandFlush, 0, 0, 0, nil)
 }
 
-// initials is the first byte of each sector, a dot for zero.
+// initials returns the first byte of each sector, with a dot for zero.
 func (c *client) initials() string {
 	c.t.Helper()
 	if code := c.command(commandRead, 0, 0, diskSize, nil); code != 0 {
@@ -133,39 +133,39 @@ func (c *client) initials() string {
 func expect(t *testing.T, got, want syscall.Errno) {
 	t.Helper()
 	if got != want {
-		t.Errorf("answered %d (%v), expected %d", got, got, want)
+		t.Errorf("got %d (%v), want %d", got, got, want)
 	}
 }
 
-func TestAClientReadsWhatItWrote(t *testing.T) {
+func TestServer_ReturnsWhatWasWritten(t *testing.T) {
 	s := serve(t, 1)
 	c := connect(t, s)
 	expect(t, c.write(0, 3, "a", 2), 0)
 	expect(t, c.flush(), 0)
 	expect(t, c.write(0, 4, "b", 1), 0)
 	if got := c.initials()[:6]; got != "...ab." {
-		t.Errorf("read %s", got)
+		t.Errorf("got %s", got)
 	}
 	if got := s.Flash.Counts(); got != (Counts{Reads: 1, Writes: 2, Flushes: 1, Bytes: 3 * SectorSize}) {
-		t.Errorf("%+v", got)
+		t.Errorf("got counts %+v", got)
 	}
 }
 
-func TestAnOlderClientMayAskByExportName(t *testing.T) {
+func TestServer_SupportsExportName(t *testing.T) {
 	c := dial(t, serve(t, 1))
 	const structuredReplies = 8
 	if kinds := c.ask(structuredReplies, nil); kinds[0] != answerUnsupported {
-		t.Errorf("answers %x", kinds)
+		t.Errorf("got replies %x", kinds)
 	}
 	c.ask(optionInfo, make([]byte, 6))
 	c.send(uint64(optionMagic), uint32(optionExportName), uint32(5), []byte("state"))
 	if size := binary.BigEndian.Uint64(c.read(10)); size != diskSize {
-		t.Errorf("%d bytes", size)
+		t.Errorf("got size %d", size)
 	}
 	expect(t, c.flush(), 0)
 }
 
-func TestOfUnflushedWritesAnySectorMaySurviveACut(t *testing.T) {
+func TestCut_KeepsAnySubsetOfUnflushedSectors(t *testing.T) {
 	s := serve(t, 1)
 	c := connect(t, s)
 	expect(t, c.write(0, 0, "a", 64), 0)
@@ -184,11 +184,11 @@ func TestOfUnflushedWritesAnySectorMaySurviveACut(t *testing.T) {
 		t.Errorf("durable sectors are lost: %s", left)
 	}
 	if _, err := c.conn.Read(make([]byte, 1)); err == nil {
-		t.Error("the connection outlived the cut")
+		t.Error("the connection is still open after the cut")
 	}
 }
 
-func TestTheSameSeedGivesTheSameDisaster(t *testing.T) {
+func TestCut_IsReproducibleFromTheSeed(t *testing.T) {
 	run := func(seed uint64) string {
 		s := serve(t, seed)
 		expect(t, connect(t, s).write(0, 0, "a", 64), 0)
@@ -196,20 +196,20 @@ func TestTheSameSeedGivesTheSameDisaster(t *testing.T) {
 		return connect(t, s).initials()
 	}
 	if first, again := run(7), run(7); first != again {
-		t.Errorf("one seed, two disasters:\n%s\n%s", first, again)
+		t.Errorf("the same seed gave different results:\n%s\n%s", first, again)
 	}
 	if run(7) == run(8) {
-		t.Error("two seeds, one disaster")
+		t.Error("different seeds gave the same result")
 	}
 }
 
-func TestChosenWritesAndFlushesFail(t *testing.T) {
+func TestFlash_FailsChosenWritesAndFlushes(t *testing.T) {
 	s := serve(t, 1)
 	c := connect(t, s)
 	s.Flash.FailWrites(1)
 	expect(t, c.write(0, 0, "a", 64), syscall.EIO)
 	if got := c.initials(); !bytes.Contains([]byte(got), []byte("a")) || !bytes.Contains([]byte(got), []byte(".")) {
-		t.Errorf("a failed write left %s", got)
+		t.Errorf("after a failed write: got %s", got)
 	}
 	expect(t, c.write(0, 0, "b", 1), 0)
 	s.Flash.FailFlushes(2)
@@ -225,11 +225,11 @@ func TestChosenWritesAndFlushesFail(t *testing.T) {
 	s.Flash.WearOut()
 	expect(t, c.write(0, 0, "d", 1), syscall.EPERM)
 	if got := c.initials(); got[0] != 'c' {
-		t.Errorf("a worn-out flash holds %s", got)
+		t.Errorf("worn-out flash: got %s", got)
 	}
 }
 
-func TestWhatLiesOutsideOrIsUnknownIsRefused(t *testing.T) {
+func TestServer_RejectsInvalidCommands(t *testing.T) {
 	c := connect(t, serve(t, 1))
 	expect(t, c.command(commandRead, 0, diskSize, 1, nil), syscall.EINVAL)
 	expect(t, c.command(commandRead, 0, 1<<63, 1, nil), syscall.EINVAL)
@@ -238,11 +238,11 @@ func TestWhatLiesOutsideOrIsUnknownIsRefused(t *testing.T) {
 	expect(t, c.command(trim, 0, 0, 1, nil), syscall.EINVAL)
 	c.send(uint32(askMagic), uint16(0), uint16(commandRead), uint64(7), uint64(0), uint32(transferLimit+1))
 	if _, err := c.conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		t.Errorf("asked for too much, heard %v", err)
+		t.Errorf("excessive length: got %v, want EOF", err)
 	}
 }
 
-func FuzzConversation(f *testing.F) {
+func FuzzServer(f *testing.F) {
 	opening := binary.BigEndian.AppendUint32(nil, fixedNewstyle)
 	opening = binary.BigEndian.AppendUint64(opening, optionMagic)
 	opening = binary.BigEndian.AppendUint32(opening, optionGo)
@@ -254,19 +254,19 @@ func FuzzConversation(f *testing.F) {
 		command = append(command, make([]byte, 16)...)
 		f.Add(append(binary.BigEndian.AppendUint32(command, 4), "abcd"...))
 	}
-	f.Fuzz(func(t *testing.T, said []byte) {
+	f.Fuzz(func(t *testing.T, input []byte) {
 		flash := NewFlash(diskSize, 1)
-		said = append(said, 0)
+		input = append(input, 0)
 		conversation := struct {
 			io.Reader
 			io.Writer
-		}{bytes.NewReader(said), io.Discard}
+		}{bytes.NewReader(input), io.Discard}
 		err := negotiate(conversation, flash.Size())
 		for err == nil {
 			err = transmit(conversation, flash)
 		}
-		if flash.Counts().Bytes > int64(len(said)) {
-			t.Errorf("%d bytes written of %d said", flash.Counts().Bytes, len(said))
+		if flash.Counts().Bytes > int64(len(input)) {
+			t.Errorf("got %d bytes written from %d bytes of input", flash.Counts().Bytes, len(input))
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// The numbers of proto.md.
+// Constants of proto.md.
 const (
 	magic       = 0x4e42444d41474943 // "NBDMAGIC"
 	optionMagic = 0x49484156454f5054 // "IHAVEOPT"
@@ -35,11 +35,11 @@ const (
 const (
 	optionLimit   = 4096     // bytes that a client may send with an option
 	transferLimit = 32 << 20 // bytes in one read or write
-	preferred     = 4096     // bytes, what a client should write at least
+	preferred     = 4096     // minimum bytes that a client should write
 )
 
-// negotiate brings a client to where it may read and write. Every export name
-// means the one flash there is.
+// negotiate does the handshake up to the transmission phase. Every export name
+// selects the same flash.
 func negotiate(rw io.ReadWriter, size int64) error {
 	hello := binary.BigEndian.AppendUint64(nil, magic)
 	hello = binary.BigEndian.AppendUint64(hello, optionMagic)
@@ -74,7 +74,7 @@ func negotiate(rw io.ReadWriter, size int64) error {
 	}
 }
 
-// readOption reads an option and passes over its data.
+// readOption reads an option and skips its data.
 func readOption(r io.Reader) (uint32, error) {
 	var head struct {
 		Magic          uint64
@@ -111,7 +111,7 @@ func sendInfo(w io.Writer, option uint32, size int64) error {
 		sendAnswer(w, option, answerAck, nil))
 }
 
-// sendExport is the answer to NBD_OPT_EXPORT_NAME, which has a form of its own.
+// sendExport sends the reply to NBD_OPT_EXPORT_NAME, which has its own format.
 func sendExport(w io.Writer, size int64, short bool) error {
 	export := binary.BigEndian.AppendUint64(nil, uint64(size))
 	export = binary.BigEndian.AppendUint16(export, transmissionFlags)
@@ -132,7 +132,7 @@ type request struct {
 	Length      uint32
 }
 
-// transmit carries out one command. Its error ends the connection.
+// transmit executes one command. An error ends the connection.
 func transmit(rw io.ReadWriter, flash *Flash) error {
 	var r request
 	if err := binary.Read(rw, binary.BigEndian, &r); err != nil {

@@ -1,8 +1,8 @@
 // Package nbd is the disk of a machine under test: a network block device that
-// forgets and fails as flash does.
+// loses writes and fails like flash.
 //
-// It knows sectors, faults and the NBD protocol (its "proto.md": fixed
-// newstyle negotiation, simple replies). It must not know what is stored on it.
+// It knows sectors, faults and the NBD protocol ("proto.md": fixed newstyle
+// negotiation, simple replies). It must not know the stored data.
 package nbd
 
 import (
@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// Server gives a flash to NBD clients on a unix socket.
+// Server serves a flash to NBD clients on a unix socket.
 type Server struct {
 	Flash    *Flash
 	listener net.Listener
 
 	mu      sync.Mutex
-	conns   map[net.Conn]chan struct{} // closed when nothing is done for it any more
+	conns   map[net.Conn]chan struct{} // closed when the connection has ended
 	closing bool
 	serving sync.WaitGroup
 }
 
-// negotiationLimit is how long a client may take to say what it wants.
+// negotiationLimit limits the negotiation with a client.
 const negotiationLimit = 10 * time.Second
 
 // Serve listens on a unix socket at path, until Close.
@@ -43,12 +43,12 @@ func Serve(flash *Flash, path string) (*Server, error) {
 // Address is the path of the socket.
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
-// Cut ends every connection and cuts the flash's power. Whoever connects
-// afterwards finds what survived.
+// Cut closes every connection and cuts the flash's power. Later clients read what
+// survived.
 func (s *Server) Cut() {
 	s.mu.Lock()
 	ended := slices.Collect(maps.Values(s.conns))
-	s.hangUp()
+	s.closeConns()
 	s.mu.Unlock()
 	for _, end := range ended {
 		<-end
@@ -56,18 +56,18 @@ func (s *Server) Cut() {
 	s.Flash.Cut()
 }
 
-// Close ends the server and every connection.
+// Close stops the server and closes every connection.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closing = true
-	s.hangUp()
+	s.closeConns()
 	s.mu.Unlock()
 	err := s.listener.Close()
 	s.serving.Wait()
 	return err
 }
 
-func (s *Server) hangUp() {
+func (s *Server) closeConns() {
 	for conn := range s.conns {
 		_ = conn.Close()
 	}
@@ -82,15 +82,14 @@ func (s *Server) accept() {
 		s.mu.Lock()
 		s.conns[conn] = make(chan struct{})
 		if s.closing {
-			s.hangUp()
+			s.closeConns()
 		}
 		s.mu.Unlock()
 		s.serving.Go(func() { s.serve(conn) })
 	}
 }
 
-// serve talks to one client. What goes wrong ends that client's connection,
-// and is seen there.
+// serve serves one client. An error closes that client's connection.
 func (s *Server) serve(conn net.Conn) {
 	defer s.forget(conn)
 	_ = conn.SetDeadline(time.Now().Add(negotiationLimit))

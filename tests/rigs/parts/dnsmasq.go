@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Dnsmasq is a real name server on a free port of 127.0.0.1 that knows what it
-// was told and asks nobody else.
+// Dnsmasq is a real name server on 127.0.0.1 that knows only the given records and
+// asks no other server.
 type Dnsmasq struct {
 	Address string // "127.0.0.1:port", UDP and TCP
 	cmd     *exec.Cmd
@@ -26,8 +26,7 @@ func NewDnsmasq(records ...string) (*Dnsmasq, error) {
 	return newDnsmasq(port, records)
 }
 
-// NewDNS is NewDnsmasq on the port of the protocol, for whoever has a network of
-// their own.
+// NewDNS is NewDnsmasq on port 53, for tests in their own network namespace.
 func NewDNS(records ...string) (*Dnsmasq, error) {
 	const domain = 53
 	return newDnsmasq(domain, records)
@@ -56,7 +55,7 @@ func newDnsmasq(port int, records []string) (*Dnsmasq, error) {
 	return d, nil
 }
 
-// Close ends the server.
+// Close stops the server.
 func (d *Dnsmasq) Close() {
 	_ = d.cmd.Process.Kill()
 	_ = d.cmd.Wait()

@@ -14,19 +14,19 @@ import (
 	"syscall"
 )
 
-// DovecotConfig is what a Dovecot server is told.
+// DovecotConfig configures a Dovecot server.
 type DovecotConfig struct {
 	Certificate tls.Certificate // the server's own
 	Mechanisms  []string        // SASL's, such as "xoauth2"
-	Issuer      string          // whose tokens are taken
+	Issuer      string          // whose tokens are accepted
 	KeyID       string          // of the issuer's key
 	Key         crypto.PublicKey
-	Audience    string // whom the tokens must be for
+	Audience    string // required in tokens
 }
 
-// Dovecot is a real server for message submission that takes a login by a token
-// of its issuer, whose signature, life and names it checks by itself. It gives
-// what was submitted to smtp-sink.
+// Dovecot is a real submission server that accepts logins with tokens of its
+// issuer. It checks signature, lifetime, issuer and audience itself, and passes
+// submitted mail to smtp-sink.
 type Dovecot struct {
 	Port   int
 	dir    string
@@ -34,9 +34,9 @@ type Dovecot struct {
 	server *exec.Cmd // nil while stopped
 }
 
-// NewDovecot starts a server in dir, which must lie where other users may reach
-// it and have a path short enough for a socket's. It has to be root's, as
-// Dovecot gives up its rights by itself.
+// NewDovecot starts a server in dir, which other users must be able to enter and
+// whose path must be short enough for a socket. It needs root, because Dovecot
+// drops its privileges itself.
 func NewDovecot(dir string, config DovecotConfig) (*Dovecot, error) {
 	if _, err := exec.LookPath("dovecot"); err != nil {
 		return nil, fmt.Errorf("the program dovecot is missing: install the Debian packages dovecot-core and dovecot-submissiond: %w", err)
@@ -66,7 +66,7 @@ func NewDovecot(dir string, config DovecotConfig) (*Dovecot, error) {
 
 func (d *Dovecot) start() error {
 	d.server = exec.Command("dovecot", "-F", "-c", filepath.Join(d.dir, "dovecot.conf"))
-	// A Ctrl-C at the terminal is for whoever runs the server, not for the server.
+	// Its own process group, so that Ctrl-C at the terminal does not reach it.
 	d.server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := d.server.Start(); err != nil {
 		d.server = nil
@@ -78,7 +78,7 @@ func (d *Dovecot) start() error {
 	return nil
 }
 
-// Restart makes it drop every connection.
+// Restart restarts the server, which drops every connection.
 func (d *Dovecot) Restart() error { return errors.Join(d.stop(), d.start()) }
 
 func (d *Dovecot) configure(config DovecotConfig) error {
@@ -139,7 +139,7 @@ submission_relay_ssl = no
 hostname = localhost
 `
 
-// active_attribute stays unset: it asks for a claim that tokens do not have.
+// active_attribute stays unset: it requires a claim that the tokens lack.
 const dovecotOAuth2 = `introspection_mode = local
 local_validation_key_dict = fs:posix:prefix=%[1]s/keys/
 username_attribute = mailbox
@@ -147,14 +147,14 @@ issuers = %[2]s
 client_id = %[3]s
 `
 
-// Log is what Dovecot has logged so far.
+// Log returns Dovecot's log so far.
 func (d *Dovecot) Log() string {
 	text, _ := os.ReadFile(filepath.Join(d.dir, "log"))
 	return string(text)
 }
 
-// Messages waits until n messages have arrived behind Dovecot and gives their
-// whole text.
+// Messages waits until n messages have passed through Dovecot and returns their
+// full text.
 func (d *Dovecot) Messages(n int) ([]string, error) {
 	texts, err := d.sink.messages(n)
 	if err != nil {
@@ -167,7 +167,7 @@ func (d *Dovecot) stop() error {
 	if d.server == nil {
 		return nil
 	}
-	// Asked to end, it waits for the clients that it serves.
+	// On SIGTERM it would wait for its clients.
 	err := syscall.Kill(-d.server.Process.Pid, syscall.SIGKILL)
 	_ = d.server.Wait()
 	d.server = nil
@@ -177,7 +177,7 @@ func (d *Dovecot) stop() error {
 	return await("Dovecot did not end", func() bool { return !Listens(d.Port) })
 }
 
-// Close ends the server and its sink.
+// Close stops the server and its sink.
 func (d *Dovecot) Close() error {
 	err := d.stop()
 	d.sink.close()

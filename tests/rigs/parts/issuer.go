@@ -26,54 +26,54 @@ import (
 //go:embed issuer
 var issuerFiles embed.FS
 
-// IssuerClient is an application that the issuer knows: by its certificate, or
-// else by its secret, or else as a public one that somebody signs in.
+// IssuerClient is an application registered at the issuer: with a certificate, with
+// a secret, or as a public client to which a user signs in.
 type IssuerClient struct {
 	ID          string
-	Certificate *x509.Certificate // RSA; its assertions are taken in PS256 and RS256
+	Certificate *x509.Certificate // RSA; PS256 and RS256 assertions are accepted
 	Secret      string
 }
 
-// IssuerConfig is what an issuer is told.
+// IssuerConfig configures an issuer.
 type IssuerConfig struct {
 	Certificate tls.Certificate // the server's own, for localhost
-	Roots       *x509.CertPool  // by which a person's browser knows it
+	Roots       *x509.CertPool  // trusted by the user's browser
 	Clients     []IssuerClient
-	Scopes      []string // that a token may be asked for
-	Mailbox     string   // that an application's tokens are good for
-	Conduct     Conduct
+	Scopes      []string // that may be requested
+	Mailbox     string   // of an application's tokens
+	Policy      TokenPolicy
 }
 
-// Conduct is what tokens are like. The zero value is as Exchange Online wants
-// them, and keeps to one use of each refresh token.
-type Conduct struct {
-	Audience string
-	Roles    []string      // of applications
-	Life     time.Duration // of a token; none is an hour
-	Stated   time.Duration // what the issuer says of it; none is the truth
-	Grace    bool          // a refresh token that was used goes on to be taken
+// TokenPolicy configures the issued tokens. The zero value issues tokens that
+// Exchange Online accepts, and allows one use of each refresh token.
+type TokenPolicy struct {
+	Audience           string
+	Roles              []string      // of applications
+	Lifetime           time.Duration // of a token; 0 means an hour
+	StatedLifetime     time.Duration // expires_in; 0 means Lifetime
+	ReuseRefreshTokens bool          // accepts used refresh tokens
 }
 
-// Audience is Exchange Online's for tokens.
+// Audience is the audience of tokens for Exchange Online.
 const Audience = "https://outlook.office365.com"
 
-// Issuer is a real issuer of tokens, oidc-provider, with the endpoints of Entra
-// ID. Each refresh token can be used once.
+// Issuer is a real token issuer, oidc-provider, with the endpoints of Entra ID.
+// Each refresh token can be used once.
 type Issuer struct {
 	config  IssuerConfig
 	port    int
 	key     *rsa.PrivateKey
 	program *exec.Cmd // nil while stopped
 	input   io.WriteCloser
-	heard   chan struct{} // a line that is no request
-	ended   chan struct{} // closed with the end of what it writes
-	said    warnings
+	acks    chan struct{} // a line that is not a request
+	ended   chan struct{} // closed at the end of its output
+	errors  outputBuffer
 
 	mu       sync.Mutex
 	requests []IssuerRequest
 }
 
-// IssuerRequest is one for a token or for a device code, with its answer.
+// IssuerRequest is a request for a token or a device code, with its response.
 type IssuerRequest struct {
 	Path   string
 	Form   url.Values
@@ -101,29 +101,29 @@ func NewIssuer(config IssuerConfig) (*Issuer, error) {
 
 const issuerTenant = "/contoso.com/oauth2/v2.0"
 
-// Name is the issuer's own, as its tokens have it.
+// Name returns the issuer's name in tokens.
 func (i *Issuer) Name() string { return fmt.Sprintf("https://localhost:%d", i.port) }
 
-// TokenURL is where it is asked for tokens.
+// TokenURL returns the token endpoint.
 func (i *Issuer) TokenURL() string { return i.Name() + issuerTenant + "/token" }
 
-// DeviceURL is where it is asked for device codes.
+// DeviceURL returns the device authorization endpoint.
 func (i *Issuer) DeviceURL() string { return i.Name() + issuerTenant + "/devicecode" }
 
-// KeyID names the key that signs tokens.
+// KeyID returns the ID of the key that signs tokens.
 func (i *Issuer) KeyID() string { return "issuer" }
 
-// Key is the public half of that key.
+// Key returns the public key that verifies tokens.
 func (i *Issuer) Key() crypto.PublicKey { return i.key.Public() }
 
-// PrepareIssuer fetches what issuers are made of, for whoever has no network
-// when one is started.
+// PrepareIssuer fetches the issuer's packages, for tests that start it without a
+// network.
 func PrepareIssuer() error {
 	_, err := issuerProgram()
 	return err
 }
 
-// issuerProgram is the folder of the program.
+// issuerProgram returns the folder of the program.
 func issuerProgram() (string, error) {
 	files, err := fs.Sub(issuerFiles, "issuer")
 	if err != nil {
@@ -132,7 +132,7 @@ func issuerProgram() (string, error) {
 	return installed("issuer", files)
 }
 
-// Start runs the program. What it knew of sign-ins is gone.
+// Start starts the program. It forgets all earlier sign-ins.
 func (i *Issuer) Start() error {
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -144,8 +144,8 @@ func (i *Issuer) Start() error {
 	}
 	i.program = exec.Command(node, "issuer.mjs")
 	i.program.Dir = dir
-	i.program.Stderr = &i.said
-	// A Ctrl-C at the terminal is for whoever runs the issuer, not for the issuer.
+	i.program.Stderr = &i.errors
+	// Its own process group, so that Ctrl-C at the terminal does not reach it.
 	i.program.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if i.input, err = i.program.StdinPipe(); err != nil {
 		return err
@@ -158,17 +158,17 @@ func (i *Issuer) Start() error {
 		i.program = nil
 		return fmt.Errorf("starting the issuer: %w", err)
 	}
-	i.heard, i.ended = make(chan struct{}, 1), make(chan struct{})
-	go i.listen(output)
-	told, err := i.describe()
+	i.acks, i.ended = make(chan struct{}, 1), make(chan struct{})
+	go i.readOutput(output)
+	line, err := i.configLine()
 	if err != nil {
 		return err
 	}
-	return i.tell(told)
+	return i.send(line)
 }
 
-// describe is the first line that the program is given.
-func (i *Issuer) describe() (any, error) {
+// configLine returns the program's first line of input.
+func (i *Issuer) configLine() (any, error) {
 	server, err := x509.MarshalPKCS8PrivateKey(i.config.Certificate.PrivateKey)
 	if err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func (i *Issuer) describe() (any, error) {
 		"port": i.port, "serverKey": privatePEM(server), "serverChain": string(PEM(i.config.Certificate.Certificate...)),
 		"signingKey": privatePEM(signing), "keyID": i.KeyID(), "clients": clients,
 		"tokenPath": issuerTenant + "/token", "devicePath": issuerTenant + "/devicecode",
-		"scopes": i.config.Scopes, "mailbox": i.config.Mailbox, "conduct": i.config.Conduct.told(),
+		"scopes": i.config.Scopes, "mailbox": i.config.Mailbox, "policy": i.config.Policy.json(),
 	}, nil
 }
 
@@ -202,47 +202,48 @@ func privatePEM(pkcs8 []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
-// told is the conduct as the program is told of it.
-func (c Conduct) told() map[string]any {
-	if c.Audience == "" {
-		c.Audience = Audience
+// json returns the policy in the program's format.
+func (p TokenPolicy) json() map[string]any {
+	if p.Audience == "" {
+		p.Audience = Audience
 	}
-	if c.Roles == nil {
-		c.Roles = []string{"SMTP.SendAsApp"}
+	if p.Roles == nil {
+		p.Roles = []string{"SMTP.SendAsApp"}
 	}
-	if c.Life == 0 {
-		c.Life = time.Hour
+	if p.Lifetime == 0 {
+		p.Lifetime = time.Hour
 	}
-	if c.Stated == 0 {
-		c.Stated = c.Life
+	if p.StatedLifetime == 0 {
+		p.StatedLifetime = p.Lifetime
 	}
-	return map[string]any{"audience": c.Audience, "roles": c.Roles, "life": c.Life.Seconds(), "stated": c.Stated.Seconds(), "grace": c.Grace}
+	return map[string]any{"audience": p.Audience, "roles": p.Roles, "lifetime": p.Lifetime.Seconds(),
+		"statedLifetime": p.StatedLifetime.Seconds(), "reuseRefreshTokens": p.ReuseRefreshTokens}
 }
 
-// Behave changes what tokens are like from now on.
-func (i *Issuer) Behave(conduct Conduct) error {
-	i.config.Conduct = conduct
-	return i.tell(conduct.told())
+// SetTokenPolicy changes the policy for new tokens.
+func (i *Issuer) SetTokenPolicy(policy TokenPolicy) error {
+	i.config.Policy = policy
+	return i.send(policy.json())
 }
 
-// tell gives the program a line and waits until it has taken it in.
-func (i *Issuer) tell(line any) error {
+// send sends a line to the program and waits until the program has processed it.
+func (i *Issuer) send(line any) error {
 	if err := json.NewEncoder(i.input).Encode(line); err != nil {
-		return fmt.Errorf("telling the issuer what to do: %w: %s", err, i.said.String())
+		return fmt.Errorf("configuring the issuer: %w: %s", err, i.errors.String())
 	}
 	const timeout = 30 * time.Second
 	select {
-	case <-i.heard:
+	case <-i.acks:
 		return nil
 	case <-i.ended:
-		return fmt.Errorf("the issuer ended: %s", i.said.String())
+		return fmt.Errorf("the issuer ended: %s", i.errors.String())
 	case <-time.After(timeout):
-		return fmt.Errorf("the issuer did nothing for %s: %s", timeout, i.said.String())
+		return fmt.Errorf("the issuer did nothing for %s: %s", timeout, i.errors.String())
 	}
 }
 
-// listen takes what the program writes.
-func (i *Issuer) listen(output io.Reader) {
+// readOutput reads the program's output.
+func (i *Issuer) readOutput(output io.Reader) {
 	defer close(i.ended)
 	for lines := json.NewDecoder(bufio.NewReader(output)); ; {
 		var line struct {
@@ -258,7 +259,7 @@ func (i *Issuer) listen(output io.Reader) {
 		}
 		if line.Request == nil {
 			select {
-			case i.heard <- struct{}{}:
+			case i.acks <- struct{}{}:
 			default:
 			}
 			continue
@@ -273,15 +274,15 @@ func (i *Issuer) listen(output io.Reader) {
 	}
 }
 
-// Requests gives what was asked so far, and how it was answered.
+// Requests returns the requests so far, with their responses.
 func (i *Issuer) Requests() []IssuerRequest {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return slices.Clone(i.requests)
 }
 
-// Secrets gives every token, secret, assertion and device code that was shown
-// or issued so far.
+// Secrets returns every token, secret, assertion and device code sent or issued so
+// far.
 func (i *Issuer) Secrets() []string {
 	var all []string
 	for _, request := range i.Requests() {
@@ -297,7 +298,7 @@ func (i *Issuer) Secrets() []string {
 	return all
 }
 
-// Stop ends the program. Stopping a stopped issuer does nothing.
+// Stop stops the program. Stopping a stopped issuer does nothing.
 func (i *Issuer) Stop() error {
 	if i.program == nil {
 		return nil
@@ -314,20 +315,20 @@ func (i *Issuer) Stop() error {
 	return nil
 }
 
-// warnings are what a program writes beside its work.
-type warnings struct {
+// outputBuffer collects the error output of a program.
+type outputBuffer struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
 // Write implements io.Writer.
-func (w *warnings) Write(p []byte) (int, error) {
+func (w *outputBuffer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.Write(p)
 }
 
-func (w *warnings) String() string {
+func (w *outputBuffer) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.text.String()

@@ -12,9 +12,8 @@ import (
 	"time"
 )
 
-// installed gives the folder of a program for Node.js with the packages that
-// its lock file names. They are fetched the first time on this machine, and
-// kept in the user's cache folder.
+// installed returns the folder of a Node.js program with the packages of its lock
+// file. The packages are fetched once and stored in the user's cache folder.
 func installed(name string, program fs.FS) (string, error) {
 	digest := sha256.New()
 	files, err := fs.Glob(program, "*")
@@ -39,8 +38,8 @@ func installed(name string, program fs.FS) (string, error) {
 	return dir, install(dir, program)
 }
 
-// install makes the folder whole or not at all: other tests may do the same at
-// this time.
+// install creates the folder atomically, because other tests may do so at the same
+// time.
 func install(dir string, program fs.FS) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// NTP is a time server (RFC 5905) that says what it is told to. A real one
-// would need the machine's own clock to lie.
+// NTP is a time server (RFC 5905) with an adjustable offset. A real one would need
+// the machine's clock to be wrong.
 type NTP struct {
 	conn   net.PacketConn
 	offset atomic.Int64 // nanoseconds
@@ -24,20 +24,20 @@ func NewNTP(address string) (*NTP, error) {
 	return ServeNTP(conn), nil
 }
 
-// ServeNTP starts a time server on conn, which it closes at its end.
+// ServeNTP starts a time server on conn. Close closes conn.
 func ServeNTP(conn net.PacketConn) *NTP {
 	n := &NTP{conn: conn}
 	go n.serve()
 	return n
 }
 
-// Lie adds an offset to the time that it tells from now on.
-func (n *NTP) Lie(offset time.Duration) { n.offset.Store(int64(offset)) }
+// SetOffset sets the offset that is added to the time.
+func (n *NTP) SetOffset(offset time.Duration) { n.offset.Store(int64(offset)) }
 
-// Close ends the server.
+// Close stops the server.
 func (n *NTP) Close() error { return n.conn.Close() }
 
-// serve answers each question by section 7.3 of RFC 5905.
+// serve replies to requests as in section 7.3 of RFC 5905.
 func (n *NTP) serve() {
 	packet := make([]byte, 1024)
 	for {
@@ -64,8 +64,7 @@ func (n *NTP) serve() {
 	}
 }
 
-// ntpTime is a time in seconds since 1900, of this era, with a fraction of 32
-// bits.
+// ntpTime converts a time to seconds since 1900, with a fraction of 32 bits.
 func ntpTime(t time.Time) uint64 {
 	const from1900To1970 = 2208988800
 	return uint64(t.Unix()+from1900To1970)<<32 | uint64(t.Nanosecond())<<32/1e9

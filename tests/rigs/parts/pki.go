@@ -24,7 +24,7 @@ type Authority struct {
 	chain       [][]byte // DER from this authority up, the root left out
 }
 
-// NewAuthority makes a root.
+// NewAuthority creates a root.
 func NewAuthority(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -35,7 +35,7 @@ func NewAuthority(name string) (*Authority, error) {
 	return root, err
 }
 
-// Intermediate makes an authority below this one.
+// Intermediate creates an authority below this one.
 func (a *Authority) Intermediate(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -48,8 +48,8 @@ func (a *Authority) Intermediate(name string) (*Authority, error) {
 	return &Authority{certificate, key, append([][]byte{certificate.Raw}, a.chain...)}, nil
 }
 
-// Impostor makes an authority below this one that has the name and the key
-// identifier of another, yet not its key.
+// Impostor creates an authority below this one with the name and key identifier of
+// another, but a different key.
 func (a *Authority) Impostor(other *Authority) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -64,19 +64,19 @@ func (a *Authority) Impostor(other *Authority) (*Authority, error) {
 	return &Authority{certificate, key, append([][]byte{certificate.Raw}, a.chain...)}, nil
 }
 
-// Pool is a pool of this authority alone.
+// Pool returns a pool with only this authority.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.Certificate)
 	return pool
 }
 
-// PEM is the authority's certificate as a file would hold it.
+// PEM returns the authority's certificate in PEM.
 func (a *Authority) PEM() []byte {
 	return PEM(a.Certificate.Raw)
 }
 
-// PEM is certificates, given in DER, as a file would hold them.
+// PEM encodes certificates, given in DER, in PEM.
 func PEM(certificates ...[]byte) []byte {
 	var text []byte
 	for _, der := range certificates {
@@ -85,8 +85,8 @@ func PEM(certificates ...[]byte) []byte {
 	return text
 }
 
-// Issue makes a certificate for key, valid for all uses from yesterday for a
-// year, and lets the caller change it before it is signed.
+// Issue issues a certificate for key, valid for all uses for a year from
+// yesterday. The caller can change it before it is signed.
 func (a *Authority) Issue(key crypto.Signer, change func(*x509.Certificate), names ...string) (tls.Certificate, error) {
 	template := leafTemplate(names)
 	if change != nil {
@@ -99,8 +99,8 @@ func (a *Authority) Issue(key crypto.Signer, change func(*x509.Certificate), nam
 	return tls.Certificate{Certificate: append([][]byte{leaf.Raw}, a.chain...), PrivateKey: key, Leaf: leaf}, nil
 }
 
-// Answer signs a PKCS#10 request in PEM for the names it asks for, and gives
-// the certificate, alone and in PEM with its chain, the root left out.
+// Answer signs a PKCS#10 request in PEM. It returns the certificate, alone and in
+// PEM with its chain without the root.
 func (a *Authority) Answer(request []byte) (*x509.Certificate, []byte, error) {
 	block, _ := pem.Decode(request)
 	if block == nil || block.Type != "CERTIFICATE REQUEST" {
@@ -139,7 +139,7 @@ func (a *Authority) IssueRSA2048(names ...string) (tls.Certificate, error) {
 	return a.Issue(key, nil, names...)
 }
 
-// PFX is a certificate with its key and chain as a PKCS#12 file.
+// PFX returns a PKCS#12 file with a certificate, its key and its chain.
 func PFX(certificate tls.Certificate, password string) ([]byte, error) {
 	var chain []*x509.Certificate
 	for _, der := range certificate.Certificate[1:] {
@@ -152,8 +152,7 @@ func PFX(certificate tls.Certificate, password string) ([]byte, error) {
 	return pkcs12.Modern.Encode(certificate.PrivateKey, certificate.Leaf, chain, password)
 }
 
-// Certify issues a certificate for a key that is not at hand, as an answer to
-// a request.
+// Certify issues a certificate for a public key, as for a certificate request.
 func (a *Authority) Certify(key crypto.PublicKey, names ...string) (*x509.Certificate, error) {
 	return a.sign(leafTemplate(names), a.Certificate, key)
 }

@@ -17,20 +17,19 @@ import (
 	"time"
 )
 
-// PostfixConfig is what a Postfix server is told.
+// PostfixConfig configures a Postfix server.
 type PostfixConfig struct {
 	Certificate tls.Certificate     // the server's own
-	ClientCA    *x509.Certificate   // vouches for clients
-	Clients     []*x509.Certificate // those that may relay once they are verified
+	ClientCA    *x509.Certificate   // signs client certificates
+	Clients     []*x509.Certificate // may relay once verified
 	TLS         string              // smtpd_tls_protocols, such as "TLSv1.2"; empty means 1.2 and later
-	TLSRequired bool                // there is no TLS without a verified certificate
+	TLSRequired bool                // TLS requires a verified certificate
 	Without     string              // EHLO keywords that are not offered, such as "chunking"
 	Port        int                 // 0 means any that is free
 }
 
-// Postfix is a real Postfix server that relays only for a client whose
-// certificate it verified, and gives what it relayed to smtp-sink, which keeps
-// each message in a file.
+// Postfix is a real Postfix server that relays only for clients with a verified
+// certificate. It relays to smtp-sink, which stores each message in a file.
 type Postfix struct {
 	Port   int
 	dir    string
@@ -38,8 +37,8 @@ type Postfix struct {
 	server *exec.Cmd // nil while stopped
 }
 
-// NewPostfix starts a server in dir, which must lie where other users may
-// reach it. It has to be root's, as Postfix gives up its rights by itself.
+// NewPostfix starts a server in dir, which other users must be able to enter. It
+// needs root, because Postfix drops its privileges itself.
 func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 	if _, err := exec.LookPath("postfix"); err != nil {
 		return nil, fmt.Errorf("the program postfix is missing: install the Debian package postfix: %w", err)
@@ -78,7 +77,7 @@ func (p *Postfix) command(what string) *exec.Cmd { return exec.Command("postfix"
 
 func (p *Postfix) start() error {
 	p.server = p.command("start-fg")
-	// The master insists on a session of its own.
+	// The master requires its own session.
 	p.server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.server.Start(); err != nil {
 		p.server = nil
@@ -101,11 +100,11 @@ func (p *Postfix) stop() error {
 	}
 	_ = p.server.Wait()
 	p.server = nil
-	// Its children listen on for a moment after the master has ended.
+	// Its children listen a moment longer than the master.
 	return errors.Join(err, await("Postfix did not end", func() bool { return !Listens(p.Port) }))
 }
 
-// Restart makes it forget every connection and every TLS session.
+// Restart restarts the server, which drops every connection and TLS session.
 func (p *Postfix) Restart() error { return errors.Join(p.stop(), p.start()) }
 
 func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
@@ -136,8 +135,8 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	)
 }
 
-// write makes a file look old: Postfix reads one that was just written again
-// and again until it has come to rest, which takes two seconds.
+// write sets an old modification time: Postfix rereads a recently written file
+// until it is two seconds old.
 func (p *Postfix) write(name, text string) error {
 	path, old := filepath.Join(p.dir, name), time.Now().Add(-time.Minute)
 	return errors.Join(os.WriteFile(path, []byte(text), 0o644), os.Chtimes(path, old, old))
@@ -198,14 +197,14 @@ tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 `
 
-// Log is what Postfix has logged so far.
+// Log returns Postfix's log so far.
 func (p *Postfix) Log() string {
 	text, _ := os.ReadFile(filepath.Join(p.dir, "log"))
 	return string(text)
 }
 
-// Messages waits until n messages have arrived behind Postfix and gives their
-// whole text.
+// Messages waits until n messages have passed through Postfix and returns their
+// full text.
 func (p *Postfix) Messages(n int) ([]string, error) {
 	texts, err := p.sink.messages(n)
 	if err != nil {
@@ -214,7 +213,7 @@ func (p *Postfix) Messages(n int) ([]string, error) {
 	return texts, err
 }
 
-// Close ends the server and its sink.
+// Close stops the server and its sink.
 func (p *Postfix) Close() error {
 	err := p.stop()
 	p.sink.close()
@@ -232,7 +231,7 @@ func await(failure string, holds func() bool) error {
 	return nil
 }
 
-// Listens tells whether somebody takes connections on a port of this machine.
+// Listens reports whether a port of this machine accepts connections.
 func Listens(port int) bool {
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
@@ -242,8 +241,8 @@ func Listens(port int) bool {
 	return true
 }
 
-// FreePort finds a port below those that the kernel gives to outgoing
-// connections, which could take it before the server does.
+// FreePort returns a free port below the kernel's range for outgoing connections,
+// so that no connection takes it before the server does.
 func FreePort() (int, error) {
 	const lowest, highest, attempts = 20000, 32000, 100
 	var failure error
@@ -258,7 +257,7 @@ func FreePort() (int, error) {
 	return 0, fmt.Errorf("finding a free port: %w", failure)
 }
 
-// fingerprint is a certificate's digest as Postfix writes it.
+// fingerprint returns a certificate's digest in Postfix's format.
 func fingerprint(der []byte) string {
 	digest := sha256.Sum256(der)
 	return strings.ToUpper(strings.ReplaceAll(fmt.Sprintf("% x", digest), " ", ":"))

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// sink is smtp-sink, the end of the line behind a server: it keeps each message
+// sink is smtp-sink, the final destination behind a server. It stores each message
 // in a file.
 type sink struct {
 	port    int
@@ -18,8 +18,8 @@ type sink struct {
 	program *exec.Cmd
 }
 
-// startSink starts a sink that keeps messages in a folder, which must lie where
-// other users may reach it.
+// startSink starts a sink that stores messages in a folder, which other users must
+// be able to enter.
 func startSink(dir string) (*sink, error) {
 	if _, err := exec.LookPath("smtp-sink"); err != nil {
 		return nil, fmt.Errorf("the program smtp-sink is missing: install the Debian package postfix: %w", err)
@@ -49,7 +49,7 @@ func startSink(dir string) (*sink, error) {
 	return s, nil
 }
 
-// messages waits until n messages have arrived and gives their whole text.
+// messages waits until n messages have arrived and returns their full text.
 func (s *sink) messages(n int) ([]string, error) {
 	const timeout = time.Minute
 	var texts []string

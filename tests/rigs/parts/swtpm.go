@@ -1,7 +1,7 @@
 // Package parts starts the real programs Sealpost is tested against.
 //
-// It knows how each program is started, stopped, restarted and given a fresh
-// state, and where it listens. It must not know what Sealpost does with it.
+// It knows how to start, stop, restart and reset each program, and where it
+// listens. It must not know what Sealpost does with it.
 package parts
 
 import (
@@ -33,7 +33,7 @@ type Swtpm struct {
 }
 
 // NewSwtpm starts a software TPM that keeps its state in dir and listens on a
-// unix socket. It makes dir if need be; the caller closes the TPM, and dir stays.
+// unix socket. It creates dir if necessary; the caller closes the TPM, and dir stays.
 func NewSwtpm(dir string) (*Swtpm, error) {
 	return newSwtpm(dir, "unix")
 }
@@ -43,8 +43,8 @@ func NewSwtpmTCP(dir string) (*Swtpm, error) {
 	return newSwtpm(dir, "tcp")
 }
 
-// StartSwtpm starts a factory-fresh software TPM on a unix socket and ends it
-// with the test.
+// StartSwtpm starts a new software TPM on a unix socket and stops it when the test
+// ends.
 func StartSwtpm(t testing.TB) *Swtpm {
 	t.Helper()
 	return startSwtpm(t, NewSwtpm)
@@ -58,7 +58,7 @@ func StartSwtpmTCP(t testing.TB) *Swtpm {
 
 func startSwtpm(t testing.TB, start func(dir string) (*Swtpm, error)) *Swtpm {
 	t.Helper()
-	// t.TempDir would carry the test's name, too long for a socket's path.
+	// t.TempDir contains the test's name, which is too long for a socket path.
 	dir, err := os.MkdirTemp("", "swtpm")
 	if err != nil {
 		t.Fatalf("making the software TPM's folder: %v", err)
@@ -102,10 +102,10 @@ func newSwtpm(dir, network string) (*Swtpm, error) {
 	return s, nil
 }
 
-// Address names the TPM the way the keys.tpm setting does.
+// Address returns the TPM's address as in the keys.tpm setting.
 func (s *Swtpm) Address() string { return s.network + ":" + s.target }
 
-// Start runs the program on the state Stop left behind. The TPM begins with
+// Start starts the program with the state that Stop left. The TPM begins with
 // Startup(CLEAR), as after a power cut.
 func (s *Swtpm) Start() error {
 	program, err := exec.LookPath("swtpm")
@@ -116,7 +116,7 @@ func (s *Swtpm) Start() error {
 		"--tpmstate", "dir="+s.dir,
 		"--server", s.serverFlag(),
 		"--flags", "startup-clear,not-need-init")
-	// A Ctrl-C at the terminal is for whoever runs the TPM, not for the TPM.
+	// Its own process group, so that Ctrl-C at the terminal does not reach it.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	output := &strings.Builder{}
 	s.cmd.Stdout, s.cmd.Stderr = output, output
@@ -147,7 +147,7 @@ func (s *Swtpm) awaitReady(output *strings.Builder) error {
 		select {
 		case exit := <-s.exited:
 			s.cmd = nil
-			return fmt.Errorf("swtpm ended at once (%v): %s", exit, strings.TrimSpace(output.String()))
+			return fmt.Errorf("swtpm ended immediately (%v): %s", exit, strings.TrimSpace(output.String()))
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -156,7 +156,7 @@ func (s *Swtpm) awaitReady(output *strings.Builder) error {
 	}
 }
 
-// Stop ends the program the way a power cut ends a TPM: without TPM2_Shutdown.
+// Stop kills the program without TPM2_Shutdown, like a power cut.
 // Stopping a stopped TPM does nothing.
 func (s *Swtpm) Stop() error {
 	if s.cmd == nil {
@@ -180,8 +180,8 @@ func (s *Swtpm) Stop() error {
 	return nil
 }
 
-// Clear makes it another TPM: new seeds, nothing persistent. A running TPM is
-// running again afterwards.
+// Clear makes it a different TPM, with new seeds and no persistent objects. It
+// restarts a running TPM.
 func (s *Swtpm) Clear() error {
 	running := s.cmd != nil
 	if err := s.Stop(); err != nil {

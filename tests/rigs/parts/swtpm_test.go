@@ -11,7 +11,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// getRandom is TPM2_GetRandom for four bytes.
+// getRandom is a TPM2_GetRandom command for four bytes.
 var getRandom = []byte{0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 4}
 
 func ask(t *testing.T, s *parts.Swtpm, command []byte) []byte {
@@ -36,14 +36,14 @@ func ask(t *testing.T, s *parts.Swtpm, command []byte) []byte {
 	return append(header, rest...)
 }
 
-func TestASoftwareTPMAnswersAcrossReconnectRestartAndClear(t *testing.T) {
+func TestSwtpm_AnswersAfterReconnectRestartAndClear(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) *parts.Swtpm{
 		"unix": parts.StartSwtpm, "tcp": parts.StartSwtpmTCP,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			if !strings.HasPrefix(s.Address(), name+":") {
-				t.Errorf("address %q does not begin with %s:", s.Address(), name)
+				t.Errorf("got address %q, want prefix %s:", s.Address(), name)
 			}
 			steps := []struct {
 				name string
@@ -62,7 +62,7 @@ func TestASoftwareTPMAnswersAcrossReconnectRestartAndClear(t *testing.T) {
 				}
 				answer := ask(t, s, getRandom)
 				if !bytes.Equal(answer[6:10], []byte{0, 0, 0, 0}) {
-					t.Errorf("%s: answer %x is not a success", step.name, answer)
+					t.Errorf("%s: got response %x, want success", step.name, answer)
 				}
 			}
 		})

@@ -22,8 +22,8 @@ const (
 	Password = "practice"
 )
 
-// Files are what a technician brings to a site. They lie in Dir and stay the
-// same from one start to the next, as the box keeps what it was given.
+// Files are what a technician brings to a site. They persist in Dir between
+// starts, because the box stores them.
 type Files struct {
 	Dir       string
 	Authority []byte // the certificate of the authority, in PEM
@@ -80,7 +80,7 @@ func makeFiles(dir string) (f Files, err error) {
 }
 
 // create issues the certificates and writes the files. The authority is written
-// last: it says that the others are whole.
+// last: its presence shows that the others are complete.
 func (f *Files) create() error {
 	if err := os.MkdirAll(f.Dir, 0o700); err != nil {
 		return err

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// lookupTimeout is for a machine that reaches no name server.
+// lookupTimeout limits a lookup on a machine without a reachable name server.
 const lookupTimeout = 2 * time.Second
 
-// timeServers are those that a box asks when no other is set.
+// timeServers are the default time servers of a box.
 var timeServers = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
 
 // names resolves the practice tenant's names and the public time servers to the

@@ -34,7 +34,7 @@ const (
 )
 
 // network is an Ethernet segment in this process: a gateway with DHCP and DNS,
-// which forwards what is not for itself to this machine's network.
+// which forwards other packets to this machine's network.
 type network struct {
 	stack    *stack.Stack
 	ports    *tap.Switch
@@ -84,7 +84,7 @@ func (n *network) startStack(link stack.LinkEndpoint, virtualIPs []string) error
 			return errors.New(err.String())
 		}
 	}
-	// The gateway takes packets for every address, and answers from it.
+	// The gateway accepts packets for every address and replies from it.
 	n.stack.SetSpoofing(nic, true)
 	n.stack.SetPromiscuousMode(nic, true)
 	_, segment, err := net.ParseCIDR(subnet)

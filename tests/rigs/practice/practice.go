@@ -1,6 +1,5 @@
-// Package practice is the site that a box in QEMU is plugged into when a person
-// tries it out: a network with a name server, and a tenant that takes the
-// box's mail.
+// Package practice is the site of make boot: a network with a name server, and a
+// tenant that accepts the box's mail.
 //
 // It knows names, addresses and certificates, and runs without root. It must
 // not know the box.

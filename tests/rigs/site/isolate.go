@@ -11,15 +11,15 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// inside is set in the environment of a program that Isolate has started.
+// inside is set in the environment of a program that Isolate started.
 const inside = "SEALPOST_TEST_ISOLATED"
 
-// Isolated tells whether the program runs in a network of its own already.
+// Isolated reports whether the program already runs in its own network namespace.
 func Isolated() bool { return os.Getenv(inside) != "" }
 
-// Isolate runs the program again in a network of its own, where every port is
-// free and nothing from outside is reached, and gives that run's exit status.
-// In that run it gives false at once.
+// Isolate runs the program again in its own network namespace, where every port
+// is free and nothing outside can be reached, and returns that run's exit status.
+// In that run, Isolate returns false immediately.
 func Isolate() (status int, outside bool, err error) {
 	if Isolated() {
 		return 0, false, settle()
@@ -34,13 +34,13 @@ func Isolate() (status int, outside bool, err error) {
 		err = nil
 	}
 	if err != nil {
-		return 0, true, fmt.Errorf("starting the tests in a network of their own, for which they must be root's: %w", err)
+		return 0, true, fmt.Errorf("starting the tests in a network namespace, which needs root: %w", err)
 	}
 	return command.ProcessState.ExitCode(), true, nil
 }
 
-// settle gives the new network its loopback interface, and the programs in it
-// a resolver that asks there.
+// settle brings up the loopback interface and makes 127.0.0.1 the resolver of the
+// programs in the namespace.
 func settle() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -50,7 +50,7 @@ func settle() error {
 		return err
 	}
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("keeping mounts to ourselves: %w", err)
+		return fmt.Errorf("making mounts private: %w", err)
 	}
 	own := filepath.Join(os.TempDir(), fmt.Sprintf("resolv.conf.%d", os.Getpid()))
 	if err := os.WriteFile(own, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {

@@ -1,9 +1,8 @@
-// Package site is a client's site and the tenant behind it, as a box finds them
-// at the other end of its network cable: a name server, a time server, and a
-// real Postfix that takes mail for a client certificate only.
+// Package site provides what a box finds on its network: a name server, a time
+// server, and as the tenant a real Postfix that requires a client certificate.
 //
-// It knows names, addresses and certificates. It must not know the box. It
-// takes the protocols' own ports, so the tests need a network of their own; see
+// It knows names, addresses and certificates. It must not know the box. It uses
+// the standard ports, so the tests need their own network namespace; see
 // [Isolate].
 package site
 
@@ -16,19 +15,19 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// What the site's name server knows. Host is where the box finds this machine.
+// Names and addresses on the site. Host is this machine as the box sees it.
 const (
 	Domain   = "contoso.com"
 	MailHost = "mail.contoso.com"
 	Host     = "10.0.2.2"
 )
 
-// timeServers are the public ones that a box asks by itself.
+// timeServers are the public time servers that a box uses by default.
 var timeServers = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
 
 // Site is a running site.
 type Site struct {
-	Authority *parts.Authority // vouches for the mail host and for the box
+	Authority *parts.Authority // signs the certificates of the mail host and the box
 	PFX       []byte           // the box's certificate and key
 	Password  string
 	Postfix   *parts.Postfix
@@ -38,7 +37,7 @@ type Site struct {
 	name *parts.Dnsmasq
 }
 
-// Start starts a site in a folder of its own.
+// Start starts a site in a new folder.
 func Start() (_ *Site, err error) {
 	s := &Site{Password: "correct horse"}
 	defer func() {
@@ -49,11 +48,11 @@ func Start() (_ *Site, err error) {
 	if s.dir, err = os.MkdirTemp("", "site"); err != nil {
 		return nil, err
 	}
-	// Postfix is not root's for long, and must get through.
+	// Postfix drops root privileges and must be able to enter.
 	if err := os.Chmod(s.dir, 0o755); err != nil {
 		return nil, err
 	}
-	if err := s.openTenant(); err != nil {
+	if err := s.startTenant(); err != nil {
 		return nil, fmt.Errorf("starting the tenant: %w", err)
 	}
 	records := []string{"mx-host=" + Domain + "," + MailHost + ",0", "host-record=" + MailHost + "," + Host}
@@ -67,8 +66,8 @@ func Start() (_ *Site, err error) {
 	return s, err
 }
 
-// openTenant starts the Postfix that knows the box's certificate.
-func (s *Site) openTenant() (err error) {
+// startTenant starts the Postfix that accepts the box's certificate.
+func (s *Site) startTenant() (err error) {
 	if s.Authority, err = parts.NewAuthority("Test CA"); err != nil {
 		return err
 	}
@@ -80,7 +79,7 @@ func (s *Site) openTenant() (err error) {
 	if err != nil {
 		return err
 	}
-	// Of a private authority the box wants the root too.
+	// With a private authority, the box needs the root too.
 	client.Certificate = append(client.Certificate, s.Authority.Certificate.Raw)
 	if s.PFX, err = parts.PFX(client, s.Password); err != nil {
 		return err
@@ -91,7 +90,7 @@ func (s *Site) openTenant() (err error) {
 	return err
 }
 
-// Close ends everything.
+// Close stops all servers.
 func (s *Site) Close() error {
 	var errs []error
 	if s.Postfix != nil {

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// session is one connection to the tenant.
+// session is a connection to the tenant.
 type session struct {
 	tenant  *Tenant
 	config  Config
@@ -23,12 +23,12 @@ type session struct {
 	state   *tls.ConnectionState
 	message Message
 	chunks  []byte
-	user    string // the mailbox that has logged in
-	seated  bool   // it counts among the mailbox's connections
+	user    string // the mailbox that logged in
+	counted bool   // included in the mailbox's connections
 	over    bool
 
-	// The tenant's mutex guards these. idle is set between transactions; a session
-	// that is leaving follows the script of before, and ends as soon as it is idle.
+	// Guarded by the tenant's mutex. idle is true between transactions. A session
+	// that is leaving keeps its old script and ends as soon as it is idle.
 	idle, leaving bool
 	script        Script
 }
@@ -40,8 +40,8 @@ func (t *Tenant) serve(conn net.Conn) {
 	t.connections[conn] = s
 	t.mu.Unlock()
 	defer s.end()
-	s.r = bufio.NewReader(io.TeeReader(conn, clearWriter{t}))
-	if s.config.TLSFirst && !s.goOver() {
+	s.r = bufio.NewReader(io.TeeReader(conn, plaintextWriter{t}))
+	if s.config.TLSFirst && !s.handshake() {
 		return
 	}
 	if !s.answer("CONNECT", "", "220 stand-in.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
@@ -64,7 +64,7 @@ func (t *Tenant) serve(conn net.Conn) {
 	}
 }
 
-// setIdle notes whether a transaction is under way, and reports whether the
+// setIdle records whether a transaction is active, and reports whether the
 // session must end now.
 func (s *session) setIdle(idle bool) (over bool) {
 	s.tenant.mu.Lock()
@@ -73,7 +73,7 @@ func (s *session) setIdle(idle bool) (over bool) {
 	return idle && s.leaving
 }
 
-// scripted is the answer of the script that the session follows.
+// scripted returns the reply of the session's script.
 func (s *session) scripted(verb, argument string) string {
 	s.tenant.mu.Lock()
 	script := s.tenant.script
@@ -87,31 +87,31 @@ func (s *session) scripted(verb, argument string) string {
 	return script(verb, argument)
 }
 
-// end is the session's end, which a client that said QUIT may rely on as soon
-// as it hears the answer.
+// end ends the session. It is called before the reply to QUIT, so that the client
+// can rely on it when it gets the reply.
 func (s *session) end() {
 	s.tenant.mu.Lock()
 	defer s.tenant.mu.Unlock()
 	if !s.over {
 		s.over = true
 		s.tenant.open--
-		if s.seated {
-			s.mailbox().seats--
+		if s.counted {
+			s.mailbox().sessions--
 		}
 	}
 }
 
-// clearWriter records what is said outside TLS.
-type clearWriter struct{ tenant *Tenant }
+// plaintextWriter records what clients send outside TLS.
+type plaintextWriter struct{ tenant *Tenant }
 
-func (c clearWriter) Write(p []byte) (int, error) {
+func (c plaintextWriter) Write(p []byte) (int, error) {
 	c.tenant.mu.Lock()
 	defer c.tenant.mu.Unlock()
-	return c.tenant.clear.Write(p)
+	return c.tenant.plaintext.Write(p)
 }
 
-// answer says the script's answer or else ours; it is false where the
-// connection has to end.
+// answer sends the script's reply, or else ours. It returns false if the
+// connection must be closed.
 func (s *session) answer(verb, argument, ours string) bool {
 	text := s.scripted(verb, argument)
 	switch text {
@@ -171,11 +171,11 @@ func (s *session) startTLS() bool {
 	if !s.answer("STARTTLS", "", "220 2.0.0 SMTP server ready") {
 		return false
 	}
-	return s.goOver()
+	return s.handshake()
 }
 
-// goOver is the handshake.
-func (s *session) goOver() bool {
+// handshake does the TLS handshake.
+func (s *session) handshake() bool {
 	conn := tls.Server(s.conn, s.tls)
 	if err := conn.Handshake(); err != nil {
 		return false
@@ -195,7 +195,7 @@ func (s *session) mail(argument string) bool {
 	return s.answer("MAIL", argument, ours)
 }
 
-// recipient keeps the relay rule, or the rule of submission.
+// recipient applies the relay rule or the submission rule.
 func (s *session) recipient(argument string) bool {
 	ours := "250 2.1.5 Recipient OK"
 	switch {
@@ -213,9 +213,9 @@ func (s *session) recipient(argument string) bool {
 	return s.answer("RCPT", argument, ours)
 }
 
-// attributed tells whether both halves of the relay rule hold: the
-// certificate's or the envelope sender's domain is an accepted one, and the
-// certificate matches the connector.
+// attributed reports whether both parts of the relay rule hold: the domain of the
+// certificate or of the envelope sender is accepted, and the certificate matches
+// the connector.
 func (s *session) attributed() bool {
 	if len(s.state.PeerCertificates) == 0 {
 		return false
@@ -278,7 +278,8 @@ func (s *session) chunk(argument string) bool {
 	return s.take(content)
 }
 
-// midway gives the script its chance while content arrives.
+// midway runs the script while content arrives and reports whether the session
+// must end.
 func (s *session) midway(first bool) bool {
 	if !first {
 		return false
@@ -293,7 +294,7 @@ func (s *session) midway(first bool) bool {
 	return false
 }
 
-// take keeps the message unless the script refuses it.
+// take stores the message unless the script refuses it.
 func (s *session) take(content []byte) bool {
 	if text := s.scripted("CONTENT", ""); text != "" {
 		return s.answer("CONTENT", "", text)
@@ -319,7 +320,7 @@ func first(certificates []*x509.Certificate) *x509.Certificate {
 	return certificates[0]
 }
 
-// path takes the mailbox out of "FROM:<a@b> SIZE=1".
+// path returns the mailbox in "FROM:<a@b> SIZE=1".
 func path(argument string) string {
 	_, rest, _ := strings.Cut(argument, "<")
 	mailbox, _, _ := strings.Cut(rest, ">")

@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// Submission makes a tenant the host for message submission: who logs in by
-// OAuth may send, within the limits of the mailbox.
+// Submission makes a tenant a submission server: clients that log in by OAuth may
+// send within the limits of the mailbox.
 type Submission struct {
-	Mechanisms []string // what AUTH offers; nil is as Exchange Online
-	// Judge gives the answer that refuses a login, or "" where it is good. One
-	// that ends in HangUp is the last.
+	Mechanisms []string // offered by AUTH; nil means those of Exchange Online
+	// Judge returns the reply that refuses a login, or "" to accept it. A reply
+	// that ends in HangUp closes the connection.
 	Judge func(user, token string) string
-	// SendAs tells whether a mailbox may send as another sender; nil is never.
+	// SendAs reports whether a mailbox may send as another sender; nil means never.
 	SendAs      func(user, sender string) bool
-	Connections int           // at once
+	Connections int           // concurrent
 	PerMinute   int           // messages
-	Minute      time.Duration // as far as PerMinute goes; none is a minute
+	Minute      time.Duration // the period of PerMinute; 0 means a minute
 	PerDay      int           // recipients
 }
 
-// Login is an attempt to log in.
+// Login is a login attempt.
 type Login struct{ Mechanism, User, Token string }
 
-// The answers to who goes over a limit.
+// Replies of Exchange Online to clients that exceed a limit or may not send.
 const (
 	tooManyConnections = "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending"
 	tooManyMessages    = "451 4.7.500 Server busy. Please try again later"
@@ -38,28 +38,28 @@ const (
 	sendAsDenied       = "554 5.2.252 SendAsDenied; %u not allowed to send as %s; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied"
 )
 
-// mailbox is what counts against a mailbox's limits.
+// mailbox counts what the limits of a mailbox apply to.
 type mailbox struct {
-	seats      int // sessions that may send
-	begun      []time.Time
-	recipients int // of this run: no test lasts a day and counts on
+	sessions   int         // that may send
+	begun      []time.Time // the recent messages
+	recipients int         // since the start; no test runs for a day
 }
 
-// Logins gives the attempts to log in so far.
+// Logins returns the login attempts so far.
 func (t *Tenant) Logins() []Login {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.logins)
 }
 
-// Denials gives the answers by which limits were defended so far.
-func (t *Tenant) Denials() []string {
+// LimitReplies returns the replies to exceeded limits so far.
+func (t *Tenant) LimitReplies() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.denials)
+	return slices.Clone(t.limitReplies)
 }
 
-// mailbox is the session's. The caller holds the tenant's mu.
+// mailbox returns the session's mailbox. The caller holds the tenant's mu.
 func (s *session) mailbox() *mailbox {
 	box := s.tenant.mailboxes[s.user]
 	if box == nil {
@@ -69,7 +69,7 @@ func (s *session) mailbox() *mailbox {
 	return box
 }
 
-// mechanisms is what AUTH offers.
+// mechanisms returns the offered SASL mechanisms.
 func (s *session) mechanisms() []string {
 	if s.config.Submission.Mechanisms != nil {
 		return s.config.Submission.Mechanisms
@@ -77,7 +77,7 @@ func (s *session) mechanisms() []string {
 	return []string{"LOGIN", "XOAUTH2"}
 }
 
-// login is AUTH.
+// login handles AUTH.
 func (s *session) login(argument string) bool {
 	mechanism, initial, _ := strings.Cut(argument, " ")
 	switch {
@@ -86,7 +86,7 @@ func (s *session) login(argument string) bool {
 	case !slices.Contains(s.mechanisms(), mechanism):
 		return s.answer("AUTH", argument, "504 5.7.4 Unrecognized authentication type")
 	case initial == "":
-		// A response that the command had no room for (RFC 4954 section 4).
+		// The initial response did not fit in the command (RFC 4954 section 4).
 		if _, err := io.WriteString(s.conn, "334 \r\n"); err != nil {
 			return false
 		}
@@ -111,7 +111,7 @@ func (s *session) login(argument string) bool {
 	return s.answer("AUTH", argument, "235 2.7.0 Authentication successful")
 }
 
-// refuse says why in a challenge first, as the mechanisms have it.
+// refuse sends the reason in a challenge before the reply, as the mechanisms require.
 func (s *session) refuse(argument, refusal string) bool {
 	why := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/"}`))
 	if !s.answer("AUTH", argument, "334 "+why) {
@@ -123,7 +123,7 @@ func (s *session) refuse(argument, refusal string) bool {
 	return s.answer("AUTH", argument, refusal)
 }
 
-// credentials reads the response of XOAUTH2, or of OAUTHBEARER (RFC 7628).
+// credentials parses the response of XOAUTH2, or of OAUTHBEARER (RFC 7628).
 func credentials(mechanism, response string) (user, token string, ok bool) {
 	fields := strings.Split(strings.TrimSuffix(response, "\x01\x01"), "\x01")
 	user, ok = strings.CutPrefix(fields[0], "user=")
@@ -134,8 +134,8 @@ func credentials(mechanism, response string) (user, token string, ok bool) {
 	return user, token, ok && bearer
 }
 
-// admit defends the limits that count before a message is taken, and gives the
-// answer that does; "" lets it pass.
+// admit checks the limits that apply before a message is accepted. It returns the
+// refusing reply, or "".
 func (s *session) admit() string {
 	limits := s.config.Submission
 	if limits == nil {
@@ -147,12 +147,12 @@ func (s *session) admit() string {
 	s.tenant.mu.Lock()
 	defer s.tenant.mu.Unlock()
 	box, now := s.mailbox(), time.Now()
-	if !s.seated {
-		if limits.Connections > 0 && box.seats >= limits.Connections {
+	if !s.counted {
+		if limits.Connections > 0 && box.sessions >= limits.Connections {
 			return s.deny(tooManyConnections)
 		}
-		box.seats++
-		s.seated = true
+		box.sessions++
+		s.counted = true
 	}
 	box.begun = slices.DeleteFunc(box.begun, func(at time.Time) bool { return now.Sub(at) >= cmp.Or(limits.Minute, time.Minute) })
 	if limits.PerMinute > 0 && len(box.begun) >= limits.PerMinute {
@@ -162,13 +162,13 @@ func (s *session) admit() string {
 	return ""
 }
 
-// deny notes that a limit was defended. The caller holds the tenant's mu.
+// deny records the reply to an exceeded limit. The caller holds the tenant's mu.
 func (s *session) deny(answer string) string {
-	s.tenant.denials = append(s.tenant.denials, answer)
+	s.tenant.limitReplies = append(s.tenant.limitReplies, answer)
 	return answer
 }
 
-// submit judges a whole message, and gives the answer that refuses it.
+// submit checks a complete message. It returns the refusing reply, or "".
 func (s *session) submit(content []byte) string {
 	limits := s.config.Submission
 	if limits == nil {

@@ -1,10 +1,10 @@
-// Package tenant is a stand-in for Exchange Online's side of a connector, or of
-// message submission: a small SMTP server that demands a client certificate and
-// keeps the relay rule (Microsoft's of 2023-11-01), or demands a login by OAuth
-// and keeps a mailbox's limits, and can be told to misbehave in any way.
+// Package tenant simulates the Exchange Online side of a connector or of message
+// submission: a small SMTP server that either requires a client certificate and
+// applies Microsoft's relay rule of 2023-11-01, or requires an OAuth login and
+// applies the limits of a mailbox. A script can inject any fault.
 //
-// It knows what Exchange Online is documented to answer. It stands in only
-// where the real service cannot run; real Postfix has tests of its own.
+// It knows the documented replies of Exchange Online. It is used only where the
+// real service cannot run; Postfix is tested separately.
 package tenant
 
 import (
@@ -16,32 +16,32 @@ import (
 	"time"
 )
 
-// Message is one that the tenant took.
+// Message is a message that the tenant accepted.
 type Message struct {
 	Sender     string
-	User       string // the mailbox that had logged in
+	User       string // the mailbox that logged in
 	Recipients []string
 	Content    []byte
-	Client     *x509.Certificate // as shown and verified; nil if none was
+	Client     *x509.Certificate // verified; nil if the client sent none
 	TLS        tls.ConnectionState
 	Resumed    bool
 }
 
-// Special answers a Script may give.
+// Special replies that a Script may return.
 const (
-	HangUp = "\x00hang up" // close the connection, behind an answer or in its place
-	Stall  = "\x00stall"   // never answer
+	HangUp = "\x00hang up" // close the connection, after or instead of a reply
+	Stall  = "\x00stall"   // never reply
 )
 
-// Script decides the answer to a verb: "" is the tenant's own. Verbs are those
-// of SMTP, "CONNECT" for the greeting, "CONTENT" for the end of a message and
-// "MIDWAY" for the middle of its content.
+// Script returns the reply to a verb; "" means the default reply. Verbs are the
+// SMTP commands, "CONNECT" for the greeting, "CONTENT" for the end of a message
+// and "MIDWAY" for the middle of its content.
 type Script func(verb, argument string) string
 
-// Config is what a tenant is like.
+// Config configures a tenant.
 type Config struct {
 	Address         string       // to listen on; empty means a free port of 127.0.0.1
-	Listener        net.Listener // in place of Address, where a test has its own network
+	Listener        net.Listener // used instead of Address by tests with their own network
 	Certificate     tls.Certificate
 	ClientCAs       *x509.CertPool
 	AcceptedDomains []string
@@ -49,36 +49,36 @@ type Config struct {
 	Extensions      []string
 	NoSTARTTLS      bool
 	TLSFirst        bool        // as on port 465
-	Submission      *Submission // in place of a connector
+	Submission      *Submission // instead of a connector
 	MinTLS, MaxTLS  uint16
 	Script          Script
 }
 
-// Extensions that Exchange Online offers, as far as they matter.
+// Extensions are the relevant SMTP extensions of Exchange Online.
 var Extensions = []string{"SIZE 157286400", "PIPELINING", "DSN", "ENHANCEDSTATUSCODES", "8BITMIME", "BINARYMIME", "CHUNKING"}
 
-// Tenant is a running stand-in.
+// Tenant is a running simulated tenant.
 type Tenant struct {
 	listener net.Listener
 	closed   chan struct{}
 	running  sync.WaitGroup
 
-	mu          sync.Mutex
-	config      Config
-	tls         *tls.Config
-	script      Script
-	messages    []Message
-	connections map[net.Conn]*session
-	opened      int
-	open        int // sessions that have not ended
-	mostOpen    int
-	clear       strings.Builder
-	logins      []Login
-	denials     []string
-	mailboxes   map[string]*mailbox
+	mu           sync.Mutex
+	config       Config
+	tls          *tls.Config
+	script       Script
+	messages     []Message
+	connections  map[net.Conn]*session
+	opened       int
+	open         int // sessions that have not ended
+	mostOpen     int
+	plaintext    strings.Builder
+	logins       []Login
+	limitReplies []string
+	mailboxes    map[string]*mailbox
 }
 
-// Start makes a tenant that runs until Close.
+// Start starts a tenant that runs until Close.
 func Start(config Config) (*Tenant, error) {
 	if config.Address == "" {
 		config.Address = "127.0.0.1:0"
@@ -96,14 +96,14 @@ func Start(config Config) (*Tenant, error) {
 		connections: make(map[net.Conn]*session),
 		mailboxes:   make(map[string]*mailbox),
 	}
-	t.Become(config)
+	t.Reconfigure(config)
 	t.running.Go(t.accept)
 	return t, nil
 }
 
-// Become puts another server in this one's place: it drops the connections,
-// knows no TLS session, and is what config says but for the address.
-func (t *Tenant) Become(config Config) {
+// Reconfigure replaces the configuration, except for the address. It drops all
+// connections and TLS sessions, as a replaced server would.
+func (t *Tenant) Reconfigure(config Config) {
 	if config.Extensions == nil {
 		config.Extensions = Extensions
 	}
@@ -123,19 +123,24 @@ func (t *Tenant) Become(config Config) {
 	t.DropConnections()
 }
 
-// Address is where the tenant listens.
+// Address returns the address on which the tenant listens.
 func (t *Tenant) Address() *net.TCPAddr { return t.listener.Addr().(*net.TCPAddr) }
 
-// Behave changes the script.
-func (t *Tenant) Behave(script Script) {
+// SetScript replaces the script.
+func (t *Tenant) SetScript(script Script) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.script = script
 }
 
-// Restart changes the script as a server does that restarts in good order: a
-// session amid a transaction ends it under the script of before, and then the
-// connection closes.
+// Become is the former name of Reconfigure; cmd/sealpost's tests still use it.
+func (t *Tenant) Become(config Config) { t.Reconfigure(config) }
+
+// Behave is the former name of SetScript; cmd/sealpost's tests still use it.
+func (t *Tenant) Behave(script Script) { t.SetScript(script) }
+
+// Restart replaces the script like a graceful server restart: a session in a
+// transaction finishes it under the old script, and then its connection closes.
 func (t *Tenant) Restart(script Script) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -153,35 +158,35 @@ func (t *Tenant) Restart(script Script) {
 	t.script = script
 }
 
-// Messages gives what was taken so far.
+// Messages returns the messages accepted so far.
 func (t *Tenant) Messages() []Message {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]Message(nil), t.messages...)
 }
 
-// InClear is everything that clients said outside TLS.
-func (t *Tenant) InClear() string {
+// Plaintext returns everything that clients sent outside TLS.
+func (t *Tenant) Plaintext() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.clear.String()
+	return t.plaintext.String()
 }
 
-// Connections is how many connections were opened so far.
+// Connections returns the number of connections opened so far.
 func (t *Tenant) Connections() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.opened
 }
 
-// MostOpen is how many sessions were open at once, at most.
+// MostOpen returns the highest number of concurrent sessions.
 func (t *Tenant) MostOpen() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.mostOpen
 }
 
-// DropConnections closes what is open, as a server that restarts does.
+// DropConnections closes all open connections.
 func (t *Tenant) DropConnections() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -190,7 +195,7 @@ func (t *Tenant) DropConnections() {
 	}
 }
 
-// Close ends the tenant and waits for its connections to be gone.
+// Close stops the tenant and waits until its connections are closed.
 func (t *Tenant) Close() {
 	close(t.closed)
 	_ = t.listener.Close()
@@ -205,7 +210,7 @@ func (t *Tenant) accept() {
 			return
 		}
 		t.mu.Lock()
-		t.connections[conn] = nil // until it is served
+		t.connections[conn] = nil // until serve creates its session
 		t.opened++
 		t.open++
 		t.mostOpen = max(t.mostOpen, t.open)
@@ -220,7 +225,7 @@ func (t *Tenant) accept() {
 	}
 }
 
-// stall waits until the tenant closes or a client has had more than enough.
+// stall waits until the tenant closes, for at most a minute.
 func (t *Tenant) stall() {
 	select {
 	case <-t.closed:

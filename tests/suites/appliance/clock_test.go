@@ -14,8 +14,8 @@ import (
 func mustHoldMailUntil(t *testing.T, b *lab.Box, s *site.Site, tellTruth func()) {
 	t.Helper()
 	b.SwitchOn(t)
-	b.AwaitWords(t, lab.Serves, "clock not trusted")
-	b.Keeps(t)
+	b.MustLog(t, lab.Serves, "clock not trusted")
+	b.MustAccept(t)
 	time.Sleep(2 * time.Second)
 	if texts, err := s.Postfix.Messages(0); err != nil || len(texts) > 0 {
 		t.Errorf("%d messages left a box whose clock is not trusted, %v", len(texts), err)
@@ -26,15 +26,15 @@ func mustHoldMailUntil(t *testing.T, b *lab.Box, s *site.Site, tellTruth func())
 	if err := b.Plug(); err != nil {
 		t.Fatal(err)
 	}
-	b.AwaitWords(t, "clock set")
+	b.MustLog(t, "clock set")
 	if _, err := s.Postfix.Messages(1); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestClock_Of1970HoldsMailUntilATimeServerAnswers(t *testing.T) {
-	s, b := lab.OpenSite(t), lab.New(t)
-	b.SetUp(t, lab.FullyFor(s))
+	s, b := lab.StartSite(t), lab.New(t)
+	b.SetUp(t, lab.CandidateFor(s))
 	b.RTC = "1970-01-01T00:00:00"
 	if err := s.Time.Close(); err != nil {
 		t.Fatal(err)
@@ -48,8 +48,8 @@ func TestClock_Of1970HoldsMailUntilATimeServerAnswers(t *testing.T) {
 }
 
 func TestClock_IgnoresATimeServerThatIsTenYearsWrong(t *testing.T) {
-	s, b := lab.OpenSite(t), lab.New(t)
-	b.SetUp(t, lab.FullyFor(s))
-	s.Time.Lie(10 * 365 * 24 * time.Hour)
-	mustHoldMailUntil(t, b, s, func() { s.Time.Lie(0) })
+	s, b := lab.StartSite(t), lab.New(t)
+	b.SetUp(t, lab.CandidateFor(s))
+	s.Time.SetOffset(10 * 365 * 24 * time.Hour)
+	mustHoldMailUntil(t, b, s, func() { s.Time.SetOffset(0) })
 }

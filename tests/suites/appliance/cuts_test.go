@@ -53,7 +53,7 @@ type inconstant struct {
 
 func openInconstant(t *testing.T) *inconstant {
 	t.Helper()
-	s := &inconstant{Site: lab.OpenSite(t)}
+	s := &inconstant{Site: lab.StartSite(t)}
 	server, err := s.Authority.IssueP256(nil, site.MailHost)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var busy sync.WaitGroup
-	devices := load.NewLedger()
+	devices := load.NewTracker()
 	const most = 4
 	for client := range most {
 		busy.Go(func() { devices.Load(ctx, client, b.Address(25), "") })
@@ -146,7 +146,7 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	s.checkWhole(t, b)
 	stop()
 	busy.Wait()
-	s.tenant.Behave(nil)
+	s.tenant.SetScript(nil)
 	devices.Await(s.tenant, time.Minute)
 	if t.Failed() || !devices.Await(s.tenant, time.Second) {
 		terminal := b.PlugIn(t)

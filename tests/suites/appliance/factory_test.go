@@ -25,7 +25,7 @@ func TestFactoryBox_StartsHoweverItIsSwitchedOn(t *testing.T) {
 	shared.Case(t, "finds its parts", findsItsParts)
 	shared.Case(t, "sees what is plugged in while it runs", seesWhatIsPluggedIn)
 	shared.Case(t, "starts after a reset", func(t *testing.T, b *lab.Box) {
-		b.AwaitWords(t, lab.Started)
+		b.MustLog(t, lab.Started)
 		starts := b.Starts()
 		if err := b.Execute("system_reset", nil); err != nil {
 			t.Fatal(err)
@@ -33,12 +33,12 @@ func TestFactoryBox_StartsHoweverItIsSwitchedOn(t *testing.T) {
 		if err := b.AwaitStart(starts + 1); err != nil {
 			t.Fatal(err)
 		}
-		b.AwaitWords(t, lab.Started, serial)
+		b.MustLog(t, lab.Started, serial)
 	})
 	// PID 1 lowers the limits of the kernel's log, which these arguments fix.
 	for _, kernel := range []string{"printk.devkmsg=on", "printk.devkmsg=ratelimit"} {
 		shared.Case(t, "starts after a power cut with "+kernel, func(t *testing.T, b *lab.Box) {
-			b.AwaitWords(t, lab.Started)
+			b.MustLog(t, lab.Started)
 			b.SwitchOffAndOn(t, kernel)
 			starts := b.Starts()
 			terminal := b.PlugIn(t) // before the console speaks
@@ -54,22 +54,22 @@ func TestFactoryBox_StartsHoweverItIsSwitchedOn(t *testing.T) {
 // mustHaveStarted waits until the box has started with all its parts.
 func mustHaveStarted(t *testing.T, b *lab.Box) {
 	t.Helper()
-	b.AwaitWords(t, lab.Started, serial, addressed)
+	b.MustLog(t, lab.Started, serial, addressed)
 	if strings.Contains(b.KernelLog(), noTPM) {
 		t.Error("the box has found no TPM")
 	}
 }
 
 func findsItsParts(t *testing.T, b *lab.Box) {
-	b.AwaitWords(t, lab.PID1)
+	b.MustLog(t, lab.PID1)
 	mustHaveStarted(t, b)
-	begun, err := b.Said(lab.PID1)
+	begun, err := b.AwaitLogTime(lab.PID1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("PID 1 after %s", begun)
 	for _, words := range []string{lab.Started, addressed, "console on /dev/ttyAMA0"} {
-		at, err := b.Said(words)
+		at, err := b.AwaitLogTime(words)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,10 +90,10 @@ func seesWhatIsPluggedIn(t *testing.T, b *lab.Box) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"first", "second"} {
-		mustSay(t, b, lab.StickThere, func() error { return b.Insert(name, stick) })
+		mustSay(t, b, lab.StickAttached, func() error { return b.Insert(name, stick) })
 		mustSay(t, b, stickGone, func() error { return b.Remove(name) })
 	}
-	b.AwaitWords(t, linked)
+	b.MustLog(t, linked)
 	mustSay(t, b, noLink, b.Unplug)
 	mustSay(t, b, linked, b.Plug)
 }

@@ -11,7 +11,7 @@ import (
 
 // refuse makes the site's tenant refuse every connection for the time being.
 func (s *inconstant) refuse() {
-	s.tenant.Behave(func(verb, _ string) string {
+	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "CONNECT" {
 			return "421 4.3.2 Service not active"
 		}
@@ -57,25 +57,25 @@ func TestFlash_MayBeSlowOrFail(t *testing.T) {
 func awaitFastFlash(t *testing.T, b *lab.Box) {
 	t.Helper()
 	b.Flash.Flash.SlowFlushes(0)
-	b.AwaitWords(t, lab.Serves, "clock set")
+	b.MustLog(t, lab.Serves, "clock set")
 	b.AwaitBanner(t)
 }
 
 func (s *inconstant) reopensSpool(t *testing.T, b *lab.Box) {
 	t.Helper()
-	b.Keeps(t)
+	b.MustAccept(t)
 	b.Flash.Flash.FailFlushes(1)
 	if err := b.Send("while the flash fails"); err == nil || !strings.Contains(err.Error(), "451") {
 		t.Errorf("the client heard %v", err)
 	}
 	arrived := len(s.tenant.Messages())
-	s.tenant.Behave(nil)
+	s.tenant.SetScript(nil)
 	for deadline := time.Now().Add(time.Minute); len(s.tenant.Messages()) == arrived; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("what was queued before is not delivered")
 		}
 	}
-	b.Keeps(t)
+	b.MustAccept(t)
 }
 
 func (s *inconstant) servesWithoutFlash(t *testing.T, b *lab.Box) {
@@ -92,7 +92,7 @@ func (s *inconstant) servesWithoutFlash(t *testing.T, b *lab.Box) {
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, "send\nexpect Menu:\nsend 1\nexpect relay\nexpect Menu:\n")
 	t.Log(terminal.Transcript())
-	s.tenant.Behave(nil)
+	s.tenant.SetScript(nil)
 	for deadline := time.Now().Add(2 * time.Minute); b.Send("by cut-through") != nil; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
 			t.Fatal("no mail passes even while the tenant takes it")

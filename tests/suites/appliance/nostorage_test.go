@@ -11,7 +11,7 @@ func TestBoxWithoutStorage_NamesTheDeviceAndOffersTheRest(t *testing.T) {
 	b := lab.New(t)
 	b.NoDisk = true
 	b.SwitchOn(t)
-	b.AwaitWords(t, lab.Started)
+	b.MustLog(t, lab.Started)
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, `
 	expect Press Enter to begin

@@ -15,11 +15,11 @@ import (
 // TestServingBox_RecoversFromFaults shares a box that was set up for a site with
 // a Postfix as its tenant.
 func TestServingBox_RecoversFromFaults(t *testing.T) {
-	s := lab.OpenSite(t)
+	s := lab.StartSite(t)
 	var greeted []time.Duration
 	shared := lab.Share(func(t *testing.T) *lab.Box {
 		b := lab.New(t)
-		b.SetUp(t, lab.FullyFor(s))
+		b.SetUp(t, lab.CandidateFor(s))
 		b.SwitchOn(t)
 		return b
 	})
@@ -31,7 +31,7 @@ func TestServingBox_RecoversFromFaults(t *testing.T) {
 	}
 	serving("relays from the first seconds on", func(t *testing.T, b *lab.Box) {
 		b.AwaitBanner(t)
-		text := lab.Arrival(t, s, func() {
+		text := lab.MustArrive(t, s, func() {
 			if err := b.Send("first"); err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +46,7 @@ func TestServingBox_RecoversFromFaults(t *testing.T) {
 	serving("restarts when PID 1 ends", func(t *testing.T, b *lab.Box) { restartsItself(t, s, b, "QUIT") })
 	serving("is restarted by the watchdog when PID 1 hangs", func(t *testing.T, b *lab.Box) { restartsItself(t, s, b, "FREEZE") })
 	shared.Case(t, "tells how soon it serves and what memory is free", func(t *testing.T, b *lab.Box) {
-		b.Relays(t, s)
+		b.MustRelay(t, s)
 		if len(greeted) == 0 { // this case alone was asked for
 			greeted = append(greeted, greetsAfter(t, b))
 		}
@@ -58,7 +58,7 @@ func TestServingBox_RecoversFromFaults(t *testing.T) {
 // a restart of the box, and that mail is delivered.
 func restartsRelay(t *testing.T, s *site.Site, b *lab.Box, signal string) {
 	t.Helper()
-	b.AwaitWords(t, lab.Serves, "clock set")
+	b.MustLog(t, lab.Serves, "clock set")
 	starts, begun := b.Starts(), time.Now()
 	if err := b.Fault(signal, "relay"); err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func restartsRelay(t *testing.T, s *site.Site, b *lab.Box, signal string) {
 			t.Fatal("the relay goes on as if nothing had happened")
 		}
 	}
-	b.Relays(t, s)
+	b.MustRelay(t, s)
 	t.Logf("relaying again after %.1f s", time.Since(begun).Seconds())
 	if b.Starts() != starts {
 		t.Error("the box restarted")
@@ -78,7 +78,7 @@ func restartsRelay(t *testing.T, s *site.Site, b *lab.Box, signal string) {
 // restartsItself checks that the box restarts after a fault of PID 1, and relays.
 func restartsItself(t *testing.T, s *site.Site, b *lab.Box, fault string) {
 	t.Helper()
-	b.AwaitWords(t, lab.Serves, "clock set")
+	b.MustLog(t, lab.Serves, "clock set")
 	starts, begun := b.Starts(), time.Now()
 	if err := b.Fault(fault, "init"); err != nil {
 		t.Fatal(err)
@@ -87,17 +87,17 @@ func restartsItself(t *testing.T, s *site.Site, b *lab.Box, fault string) {
 		t.Fatal(err)
 	}
 	t.Logf("restarted after %.1f s", time.Since(begun).Seconds())
-	b.Relays(t, s)
+	b.MustRelay(t, s)
 }
 
 // greetsAfter is the time from the start of PID 1 to the first greeting.
 func greetsAfter(t *testing.T, b *lab.Box) time.Duration {
 	t.Helper()
-	begun, err := b.Said(lab.PID1)
+	begun, err := b.AwaitLogTime(lab.PID1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := b.Said(lab.Serves)
+	at, err := b.AwaitLogTime(lab.Serves)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func tellsFigures(t *testing.T, b *lab.Box, greeted []time.Duration) {
 	t.Helper()
 	slices.Sort(greeted)
 	t.Logf("from PID 1 to the greeting, in %d starts: %s to %s, median %s", len(greeted), greeted[0], greeted[len(greeted)-1], greeted[len(greeted)/2])
-	b.AwaitWords(t, "console on /dev/ttyGS0")
+	b.MustLog(t, "console on /dev/ttyGS0")
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, `
 		send

@@ -135,7 +135,7 @@ func (t *thread) try(number uintptr, arguments ...uintptr) error {
 }
 
 // proceed lets the thread go on to the next beginning or end of a system call.
-// Signals that come meanwhile, such as the runtime's own, are of no account.
+// Other signals, such as those of the Go runtime, are ignored.
 func (t *thread) proceed() error {
 	const atSystemCall = unix.SIGTRAP | 0x80 // by PTRACE_O_TRACESYSGOOD
 	for {

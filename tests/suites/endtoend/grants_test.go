@@ -71,10 +71,10 @@ func TestDeviceGrant_SendsMailAndUsesEachRefreshTokenOnce(t *testing.T) {
 	dovecot := startDovecot(t, issuer, "xoauth2")
 	s.submit(dovecot.Port, issuer.TokenURL(), `grant = "device"`)
 	s.signIn(issuer)
-	try(t, func() error { return issuer.Behave(parts.Conduct{Life: 2 * time.Second}) })
+	try(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: 2 * time.Second}) })
 	const refreshes = 3
 	for n := range refreshes {
-		// Each start asks anew, on what the one before has stored.
+		// Each start asks again, with the token that the previous one stored.
 		s.start()
 		s.mustDeliver()
 		s.stop()

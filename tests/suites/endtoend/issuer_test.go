@@ -99,13 +99,13 @@ func outage() time.Duration {
 }
 
 // TestIssuerOutage_LosesNoMailEvenBeyondTheLifeOfAToken has the relay start
-// anew at the end, as then it asks at once and not after minutes.
+// again at the end, because it then asks at once and not after minutes.
 func TestIssuerOutage_LosesNoMailEvenBeyondTheLifeOfAToken(t *testing.T) {
 	t.Parallel()
 	const life = 4 * time.Second
 	s := mailboxSite(t, told{upstream: "hold = \"1s\"\nmessages_per_minute = 0"})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
-	try(t, func() error { return issuer.Behave(parts.Conduct{Life: life}) })
+	try(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: life}) })
 	dovecot := startDovecot(t, issuer, "xoauth2")
 	s.submit(dovecot.Port, issuer.TokenURL(), `grant = "secret"`)
 	s.enterSecret()

@@ -45,7 +45,7 @@ func TestKill_LosesNothingAnswered250(t *testing.T) {
 	relay := s.address()
 	ctx, stop := context.WithCancel(context.Background())
 	var busy sync.WaitGroup
-	l := load.NewLedger()
+	l := load.NewTracker()
 	for client := range 20 {
 		busy.Go(func() { l.Load(ctx, client, relay, fmt.Sprintf("127.0.1.%d", client+1)) })
 	}
@@ -57,7 +57,7 @@ func TestKill_LosesNothingAnswered250(t *testing.T) {
 	}
 	stop()
 	busy.Wait()
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.awaitEmpty()
 	if answered := l.Check(t, upstream); answered < 10*kills(t) {
 		t.Errorf("only %d messages were answered 250: the relay was hardly under load", answered)

@@ -40,7 +40,7 @@ func TestMailbox_ThatMayNotLogInHoldsUpNoOther(t *testing.T) {
 		t.Errorf("the journal says %v", events)
 	}
 	welcome := func(_, _ string) string { return "" }
-	host.Become(tenant.Config{Certificate: certificate, Submission: &tenant.Submission{Judge: welcome}})
+	host.Reconfigure(tenant.Config{Certificate: certificate, Submission: &tenant.Submission{Judge: welcome}})
 	if result := s.run("queue", "retry"); result.Status != 0 {
 		t.Errorf("%+v", result)
 	}

@@ -48,14 +48,14 @@ func scan(t *testing.T, relay string, devices, each int) {
 	var busy sync.WaitGroup
 	for device := range devices {
 		busy.Go(func() {
-			talker, err := load.Talk(relay, "")
+			talker, err := load.Dial(relay, "")
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			defer talker.Close()
 			for n := range each {
-				if err := talker.Send(load.Numbered(fmt.Sprintf("%d-%d", device, n), 1000)); err != nil {
+				if err := talker.Send(load.NewMessage(fmt.Sprintf("%d-%d", device, n), 1000)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -91,16 +91,16 @@ func TestMailboxLimits_AreEachMetOnceByABurst(t *testing.T) {
 	}
 	arrived := map[string]bool{}
 	for _, message := range host.Messages() {
-		name, _ := load.Named(message.Content)
+		name, _ := load.ParseMessage(message.Content)
 		arrived[name] = true
 	}
 	if len(host.Messages()) != messages || len(arrived) != messages {
 		t.Errorf("%d messages arrived, %d of them different", len(host.Messages()), len(arrived))
 	}
 	if n := len(s.relay.Log.Events("refused")) + len(s.relay.Log.Events("bounce")); n > 0 {
-		t.Errorf("%d were refused for good", n)
+		t.Errorf("%d were refused permanently", n)
 	}
-	denials := strings.Join(host.Denials(), "\n")
+	denials := strings.Join(host.LimitReplies(), "\n")
 	for _, limit := range []string{"432 4.3.2", "451 4.7.500"} {
 		// Those under way when it is met for the first time meet it too.
 		if n := strings.Count(denials, limit); n < 1 || n > connections {

@@ -237,7 +237,7 @@ func (s *site) start() {
 	}
 }
 
-// relayTo starts the relay anew with another upstream port.
+// relayTo restarts the relay with another upstream port.
 func (s *site) relayTo(port int) {
 	s.t.Helper()
 	s.stop()

@@ -62,7 +62,7 @@ func TestState_IsNotWrittenWhileTheTenantTakesMail(t *testing.T) {
 func TestSpool_IsOfNoUseToAnotherTPMAndSaysSo(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.Behave(answers("CONNECT", tenant.HangUp))
+	upstream.SetScript(answers("CONNECT", tenant.HangUp))
 	certificate := clientCertificate(t, authority())
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, certificate)
 	s.mustKeep("was lost")
@@ -82,7 +82,7 @@ func TestSpool_IsOfNoUseToAnotherTPMAndSaysSo(t *testing.T) {
 	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), words) || event["code"] != "spool-other-tpm" {
 		t.Errorf("the journal says %v", event)
 	}
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.mustDeliver()
 	s.stop()
 	s.tpm = own
@@ -98,19 +98,19 @@ func TestSpool_IsOfNoUseToAnotherTPMAndSaysSo(t *testing.T) {
 func TestFlood_OfOneClientStopsNoOtherAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.Behave(answers("CONNECT", tenant.HangUp))
+	upstream.SetScript(answers("CONNECT", tenant.HangUp))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, spool: "8MiB"}, clientCertificate(t, authority()))
 	before, err := os.Stat(s.box.State)
 	if err != nil {
 		t.Fatal(err)
 	}
-	flood := must(load.Talk(s.address(), "127.0.0.2"))
+	flood := must(load.Dial(s.address(), "127.0.0.2"))
 	defer flood.Close()
 	answered := map[string]bool{}
 	var refusal error
 	for n := 0; refusal == nil && n < 10_000; n++ {
 		name := fmt.Sprint("flood-", n)
-		if refusal = flood.Send(load.Numbered(name, 20_000)); refusal == nil {
+		if refusal = flood.Send(load.NewMessage(name, 20_000)); refusal == nil {
 			answered[name] = true
 		}
 	}
@@ -118,9 +118,9 @@ func TestFlood_OfOneClientStopsNoOtherAndLosesNothing(t *testing.T) {
 		t.Errorf("the flooder hears: %v", refusal)
 	}
 	for n := range 50 {
-		other := must(load.Talk(s.address(), fmt.Sprintf("127.0.0.%d", 3+n%5)))
+		other := must(load.Dial(s.address(), fmt.Sprintf("127.0.0.%d", 3+n%5)))
 		name := fmt.Sprint("other-", n)
-		if err := other.Send(load.Numbered(name, 20_000)); err != nil {
+		if err := other.Send(load.NewMessage(name, 20_000)); err != nil {
 			t.Errorf("%s hears: %v", name, err)
 		}
 		answered[name] = true
@@ -129,15 +129,15 @@ func TestFlood_OfOneClientStopsNoOtherAndLosesNothing(t *testing.T) {
 	if after := must(os.Stat(s.box.State)); after.Size() != before.Size() {
 		t.Errorf("the state had %d bytes, now %d", before.Size(), after.Size())
 	}
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.awaitEmpty()
-	again := must(load.Talk(s.address(), "127.0.0.2"))
+	again := must(load.Dial(s.address(), "127.0.0.2"))
 	defer again.Close()
-	if err := again.Send(load.Numbered("after", 20_000)); err != nil {
+	if err := again.Send(load.NewMessage("after", 20_000)); err != nil {
 		t.Errorf("after the flood the flooder hears: %v", err)
 	}
 	for _, message := range upstream.Messages() {
-		name, whole := load.Named(message.Content)
+		name, whole := load.ParseMessage(message.Content)
 		if !whole {
 			t.Errorf("%q arrived torn", name)
 		}
@@ -184,23 +184,23 @@ func TestMessage_Of150MBPassesThrough64MiBOfMemory(t *testing.T) {
 	s.importPFX(clientCertificate(t, authority()))
 	s.narrow(64 << 20)
 	s.start()
-	message := load.Numbered("scan", 150_000_000)
+	message := load.NewMessage("scan", 150_000_000)
 	for _, down := range []bool{false, true} {
 		arrived := len(upstream.Messages())
 		if down {
-			upstream.Behave(answers("CONNECT", tenant.HangUp))
+			upstream.SetScript(answers("CONNECT", tenant.HangUp))
 			upstream.DropConnections()
 			s.mustKeep("")
 		}
-		scanner := must(load.Talk(s.address(), "127.0.0.2"))
+		scanner := must(load.Dial(s.address(), "127.0.0.2"))
 		if err := scanner.Send(message); err != nil {
 			t.Fatalf("with the tenant down (%v) the scanner hears: %v", down, err)
 		}
 		scanner.Close()
-		upstream.Behave(nil)
+		upstream.SetScript(nil)
 		s.awaitEmpty()
 		if !slices.ContainsFunc(upstream.Messages()[arrived:], func(m tenant.Message) bool {
-			name, whole := load.Named(m.Content)
+			name, whole := load.ParseMessage(m.Content)
 			return name == "scan" && whole && len(m.Content) > len(message)
 		}) {
 			t.Errorf("with the tenant down (%v) the scan did not arrive", down)
@@ -224,7 +224,7 @@ func (s *site) peak() string {
 func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.Behave(answers("CONNECT", tenant.HangUp))
+	upstream.SetScript(answers("CONNECT", tenant.HangUp))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	for range 4 {
 		s.mustKeep("was lost")
@@ -253,7 +253,7 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 	s.start()
 	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(1))
 	s.mustSay(0, "2 kept", "queue", "list")
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.mustSay(0, "every message will be tried now", "queue", "retry")
 	s.awaitEmpty()
 	if n := len(upstream.Messages()); n != 2 {
@@ -265,14 +265,14 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 func TestErase_BesideARunningRelayChangesNothing(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.Behave(answers("CONNECT", tenant.HangUp))
+	upstream.SetScript(answers("CONNECT", tenant.HangUp))
 	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	s.mustKeep("was lost")
 	for _, command := range [][]string{{"spool", "format", "--yes"}, {"state", "erase", "--yes"}} {
 		s.mustSay(1, "nothing was changed", command...)
 	}
 	s.stop()
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.start()
 	s.awaitEmpty()
 	if got := upstream.Messages(); len(got) != 1 {

@@ -42,7 +42,7 @@ func processes(t *testing.T) string {
 			t.Fatal(err)
 		}
 		for _, file := range files {
-			// Many a process ends meanwhile.
+			// Processes may end in the meantime.
 			text, _ := os.ReadFile(file)
 			all.Write(text)
 		}

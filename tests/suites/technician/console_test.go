@@ -82,7 +82,7 @@ const firstStart = `
 `
 
 func TestConsole_SetsABoxUpOverTheSerialLine(t *testing.T) {
-	s, b := lab.OpenSite(t), lab.New(t)
+	s, b := lab.StartSite(t), lab.New(t)
 	begun := time.Now()
 	b.SwitchOn(t)
 	terminal := b.PlugIn(t)

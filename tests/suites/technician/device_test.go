@@ -108,7 +108,7 @@ func shown(t *testing.T, terminal *machine.Terminal, line *regexp.Regexp) string
 }
 
 func TestConsole_SignsABoxInWithADeviceCode(t *testing.T) {
-	s, b := lab.OpenSite(t), lab.Start(t)
+	s, b := lab.StartSite(t), lab.Start(t)
 	c := openCloud(t, s)
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, `

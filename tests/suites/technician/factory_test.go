@@ -15,7 +15,7 @@ import (
 // TestFactoryBox_IsSetUpByAStickAlone shares a box that is new from the factory,
 // until the last case sets it up.
 func TestFactoryBox_IsSetUpByAStickAlone(t *testing.T) {
-	s := lab.OpenSite(t)
+	s := lab.StartSite(t)
 	shared := lab.Share(lab.Start)
 	shared.Case(t, "has its console on the USB port too", hasConsoleOverUSB)
 	for _, refusal := range refusals(t, s) {
@@ -31,7 +31,7 @@ func TestFactoryBox_IsSetUpByAStickAlone(t *testing.T) {
 	}
 	shared.Case(t, "refuses a stick with a broken file system", func(t *testing.T, b *lab.Box) {
 		show(t, b, "broken", brokenStick(t), refused)
-		b.AwaitWords(t, "format the stick as FAT32")
+		b.MustLog(t, "format the stick as FAT32")
 		mustBeNew(t, b)
 		awaitLamp(t, b, factory)
 	})
@@ -40,7 +40,7 @@ func TestFactoryBox_IsSetUpByAStickAlone(t *testing.T) {
 }
 
 func hasConsoleOverUSB(t *testing.T, b *lab.Box) {
-	b.AwaitWords(t, "console on /dev/ttyGS0")
+	b.MustLog(t, "console on /dev/ttyGS0")
 	cable, err := b.USBCable()
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func isSetUpByStick(t *testing.T, s *site.Site, b *lab.Box) {
 		t.Error("the password is in the result or in the log")
 	}
 	b.AwaitBanner(t)
-	arrived := lab.Arrival(t, s, func() {
+	arrived := lab.MustArrive(t, s, func() {
 		if err := b.Send("first"); err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ func about(length, want time.Duration) bool {
 
 // shows reports whether the lamp showed the flashes between two pauses, after its
 // first changes.
-func (f flashes) shows(lights []machine.Light, first int) bool {
+func (f flashes) shows(lights []machine.LampChange, first int) bool {
 	const pause = 700 * time.Millisecond
 	n, alike := 0, false
 	for i := first + 1; i < len(lights); i++ {
@@ -54,12 +54,12 @@ func (f flashes) shows(lights []machine.Light, first int) bool {
 // count.
 func awaitLamp(t *testing.T, b *lab.Box, f flashes) {
 	t.Helper()
-	before, err := b.Lamp()
+	before, err := b.LampChanges()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		lights, err := b.Lamp()
+		lights, err := b.LampChanges()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func awaitSteady(t *testing.T, b *lab.Box) {
 	const longest = 3 * time.Second
 	since, known := time.Now(), -1
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		lights, err := b.Lamp()
+		lights, err := b.LampChanges()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +104,7 @@ func showsMailByLamp(t *testing.T, s *site.Site, b *lab.Box) {
 	show(t, b, "away", lab.NewStick(t, away), done)
 	b.AwaitBanner(t)
 	awaitSteady(t, b)
-	b.Keeps(t)
+	b.MustAccept(t)
 	awaitLamp(t, b, held)
 	show(t, b, "back", lab.NewStick(t, filesNamed(s, "back")), done)
 	mustServeAs(t, s, b, "back")
@@ -144,7 +144,7 @@ func erasedByButton(t *testing.T, b *lab.Box) {
 	if err := b.Release(button); err != nil {
 		t.Fatal(err)
 	}
-	b.AwaitWords(t, lab.Started)
+	b.MustLog(t, lab.Started)
 	awaitLamp(t, b, factory)
 	mustBeNew(t, b)
 }

@@ -101,5 +101,5 @@ func ignoresNoise(t *testing.T, s *site.Site, b *lab.Box) {
 		t.Fatal(err)
 	}
 	lab.Play(t, terminal, "expect "+menu)
-	mustBeVerified(t, b.Relays(t, s))
+	mustBeVerified(t, b.MustRelay(t, s))
 }

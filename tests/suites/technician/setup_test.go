@@ -16,12 +16,12 @@ import (
 // serves, and has a PIN for its console. A stick changes its host name, by which
 // a case tells that the stick was applied.
 func TestSetUpBox_ObeysWhoeverIsInFrontOfIt(t *testing.T) {
-	s := lab.OpenSite(t)
+	s := lab.StartSite(t)
 	shared := lab.Share(func(t *testing.T) *lab.Box {
-		locked := lab.FullyFor(s)
+		locked := lab.CandidateFor(s)
 		locked.PIN = pin
 		b := lab.Running(t, locked)
-		b.AwaitWords(t, "console on /dev/ttyAMA0", "console on /dev/ttyGS0")
+		b.MustLog(t, "console on /dev/ttyAMA0", "console on /dev/ttyGS0")
 		return b
 	})
 	shared.Case(t, "ignores noise and mistakes on the serial line", func(t *testing.T, b *lab.Box) { ignoresNoise(t, s, b) })
@@ -42,7 +42,7 @@ func TestSetUpBox_ObeysWhoeverIsInFrontOfIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		awaitLamp(t, b, done)
-		b.AwaitWords(t, "write-protected")
+		b.MustLog(t, "write-protected")
 		mustServeAs(t, s, b, "protected")
 		if err := b.Remove("protected"); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func mustServeAs(t *testing.T, s *site.Site, b *lab.Box, name string) {
 			t.Fatalf("the box does not greet as %s but with %q", hostname(name), b.Greeting())
 		}
 	}
-	mustBeVerified(t, b.Relays(t, s))
+	mustBeVerified(t, b.MustRelay(t, s))
 }
 
 func servesAs(b *lab.Box, name string) bool {
@@ -85,11 +85,11 @@ func survivesPulledSticks(t *testing.T, s *site.Site, b *lab.Box) {
 	t.Helper()
 	for i, wait := range []time.Duration{0, 100, 300, 600, 1000, 1500} {
 		name := fmt.Sprintf("pulled%d", i)
-		seen := strings.Count(b.KernelLog(), lab.StickThere)
+		seen := strings.Count(b.KernelLog(), lab.StickAttached)
 		if err := lab.NewStick(t, filesNamed(s, name)).Insert(b, name); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.AwaitLogTimes(seen+1, lab.StickThere); err != nil {
+		if err := b.AwaitLogTimes(seen+1, lab.StickAttached); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(wait * time.Millisecond)
@@ -97,7 +97,7 @@ func survivesPulledSticks(t *testing.T, s *site.Site, b *lab.Box) {
 			t.Fatal(err)
 		}
 	}
-	mustBeVerified(t, b.Relays(t, s))
+	mustBeVerified(t, b.MustRelay(t, s))
 	if text := take(t, b, "left", lab.NewStick(t, filesNamed(s, "left")), done); !strings.Contains(text, "The box has taken this over.") {
 		t.Errorf("the result of the stick that was left in is\n%s", text)
 	}

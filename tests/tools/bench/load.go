@@ -38,7 +38,7 @@ func (w work) String() string {
 	return fmt.Sprintf("upstream %s, %s, %d client%s", upstream, size, w.clients, strings.Repeat("s", min(1, w.clients-1)))
 }
 
-// works gives the runs to do.
+// works returns the selected runs.
 func works(o options) []work {
 	const small = 4 << 10
 	var all []work
@@ -57,14 +57,14 @@ func works(o options) []work {
 	return all
 }
 
-// large is how many messages of 1 MiB stand for so many small ones.
+// large returns the number of 1 MiB messages to send in place of small ones.
 func large(messages int) int { return max(10, messages/10) }
 
 // send has smtp-source send messages to port. It fails unless each was
 // answered 250.
 func (w work) send(ctx context.Context, port, messages int) error {
-	const patience = 3 * time.Minute
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	const timeout = 3 * time.Minute
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	output, err := exec.CommandContext(ctx, "smtp-source", "-s", strconv.Itoa(min(w.clients, messages)), "-m", strconv.Itoa(messages),
 		"-l", strconv.Itoa(w.size), "-f", sender, "-t", recipient, fmt.Sprintf("%s:%d", host, port)).CombinedOutput()
@@ -74,10 +74,10 @@ func (w work) send(ctx context.Context, port, messages int) error {
 	return nil
 }
 
-// await waits until something holds.
+// await waits until a condition holds.
 func await(ctx context.Context, what string, holds func() (bool, error)) error {
-	const patience = time.Minute
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took over %s", patience))
+	const timeout = time.Minute
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took over %s", timeout))
 	defer cancel()
 	for {
 		held, err := holds()

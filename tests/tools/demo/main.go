@@ -1,5 +1,5 @@
 // Command demo shows the relay at its main job on one machine: a software TPM,
-// a throwaway certificate, a stand-in for the tenant, the real program, and a
+// a throwaway certificate, a simulated tenant, the real program, and a
 // message that goes through them all.
 package main
 
@@ -31,7 +31,7 @@ const (
 func main() {
 	program := flag.String("program", "dist/sealpost", "the sealpost `file`")
 	dir := flag.String("dir", ".run", "the `folder` to work in; what an earlier run left there is removed")
-	once := flag.Bool("once", false, "end after the play")
+	once := flag.Bool("once", false, "end after the scenario")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,8 +41,8 @@ func main() {
 	}
 }
 
-// stage is everything that the demonstration runs on.
-type stage struct {
+// demo is the running demonstration.
+type demo struct {
 	tpm    *parts.Swtpm
 	tenant *tenant.Tenant
 	box    *box.Box
@@ -52,7 +52,7 @@ type stage struct {
 func demonstrate(ctx context.Context, program, dir string, once bool) error {
 	s, err := build(program, dir)
 	if s != nil {
-		defer s.strike()
+		defer s.close()
 	}
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func demonstrate(ctx context.Context, program, dir string, once bool) error {
 	return nil
 }
 
-func build(program, dir string) (*stage, error) {
+func build(program, dir string) (*demo, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func build(program, dir string) (*stage, error) {
 		return nil, err
 	}
 	fmt.Print("Sealpost relays a message. Everything below runs on this machine alone.\n\n")
-	s := &stage{}
+	s := &demo{}
 	for _, step := range []func(program, dir string) error{s.startTPM, s.startTenant, s.importCertificate, s.startRelay} {
 		if err := step(program, dir); err != nil {
 			return s, err
@@ -116,7 +116,7 @@ func removeLast(dir string) error {
 	return nil
 }
 
-func (s *stage) strike() {
+func (s *demo) close() {
 	if s.relay != nil && s.relay.Running() {
 		s.relay.Kill()
 	}
@@ -128,7 +128,7 @@ func (s *stage) strike() {
 	}
 }
 
-func (s *stage) startTPM(_, dir string) (err error) {
+func (s *demo) startTPM(_, dir string) (err error) {
 	say("software TPM", "swtpm, in place of the box's chip")
 	s.tpm, err = parts.NewSwtpm(filepath.Join(dir, "tpm"))
 	return err
@@ -136,7 +136,7 @@ func (s *stage) startTPM(_, dir string) (err error) {
 
 // startTenant makes the throwaway CA, the certificate that is imported later,
 // and the stand-in that asks for it.
-func (s *stage) startTenant(_, dir string) error {
+func (s *demo) startTenant(_, dir string) error {
 	authority, err := parts.NewAuthority("Throwaway CA")
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ size = "8MiB"
 path = "STATE"
 `
 
-func (s *stage) importCertificate(program, dir string) (err error) {
+func (s *demo) importCertificate(program, dir string) (err error) {
 	s.box, err = box.New(program, dir, fmt.Sprintf(settings, listen, s.tenant.Address().Port, filepath.Join(dir, "ca.pem"), s.tpm.Address()))
 	if err != nil {
 		return err
@@ -218,7 +218,7 @@ func (s *stage) importCertificate(program, dir string) (err error) {
 	return nil
 }
 
-func (s *stage) startRelay(_, _ string) (err error) {
+func (s *demo) startRelay(_, _ string) (err error) {
 	s.relay, err = s.box.StartRelay()
 	if err == nil {
 		say("relay", "sealpost relay, listening on "+listen)
@@ -226,9 +226,9 @@ func (s *stage) startRelay(_, _ string) (err error) {
 	return err
 }
 
-// show follows the relay's journal through the play, and goes on telling the
-// journeys of messages that others send.
-func (s *stage) show(ctx context.Context, once bool) error {
+// show follows the relay's journal through the scenario, and then prints the traces
+// of other messages.
+func (s *demo) show(ctx context.Context, once bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	journal := exec.CommandContext(ctx, s.box.Program, "journal", "--follow", "--json", "--config", s.box.Config)
@@ -240,7 +240,7 @@ func (s *stage) show(ctx context.Context, once bool) error {
 	if err := journal.Start(); err != nil {
 		return err
 	}
-	p := play{stage: s, end: func() {
+	p := scenario{demo: s, end: func() {
 		if once {
 			cancel()
 			return
@@ -250,20 +250,20 @@ func (s *stage) show(ctx context.Context, once bool) error {
 	if err := p.begin(); err != nil {
 		return err
 	}
-	t := teller{kept: map[string]bool{}}
-	t.tell(events, p.follow)
+	t := tracePrinter{kept: map[string]bool{}}
+	t.run(events, p.advance)
 	_ = journal.Wait()
 	if p.err != nil {
 		return p.err
 	}
 	if !s.relay.Running() {
-		return fmt.Errorf("the relay ended by itself:\n%s", s.relay.Log)
+		return fmt.Errorf("the relay ended unexpectedly:\n%s", s.relay.Log)
 	}
 	return nil
 }
 
-// invitation says how to go on.
-func (s *stage) invitation() string {
+// invitation explains how to continue.
+func (s *demo) invitation() string {
 	return fmt.Sprintf(`The relay goes on until Ctrl-C. Send another message from a second terminal:
 
   printf 'Subject: hello\n\nFrom the terminal.\n' | curl --silent --show-error smtp://%s --mail-from me@contoso.com --mail-rcpt you@fabrikam.example --upload-file -

@@ -1,6 +1,6 @@
 // A token issuer on oidc-provider with the endpoints of Entra ID. Its first line
-// of input says what it is, each later one what it does from now on. It writes a
-// line when it is ready, one for each change, and one for each request.
+// of input is the configuration, each later one a new token policy. It writes a
+// line when it is ready, after each change, and for each request.
 
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { createServer } from 'node:https';
@@ -10,11 +10,11 @@ import Provider, { errors } from 'oidc-provider';
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const read = async () => JSON.parse((await lines.next()).value ?? 'null');
 const write = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
-// Standard output is for these lines alone.
+// Standard output carries only these lines.
 console.info = console.warn = console.error;
 
 const config = await read();
-let { conduct } = config;
+let { policy } = config;
 const server = createServer({ key: config.serverKey, cert: config.serverChain });
 await new Promise((ready) => { server.listen(config.port, '127.0.0.1', ready); });
 const { port } = server.address();
@@ -40,7 +40,7 @@ const clients = config.clients.map((client) => {
   };
 });
 
-// Entra ID finds the certificate that an assertion is judged by through its thumbprint.
+// Entra ID selects the certificate that verifies an assertion by its thumbprint.
 const thumbprint = (client) => {
   const { certificate } = config.clients.find(({ id }) => id === client.clientId);
   return createHash('sha256').update(new X509Certificate(certificate).raw).digest('base64url');
@@ -57,11 +57,11 @@ const provider = new Provider(`https://localhost:${port}`, {
     deviceFlow: { enabled: true },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => conduct.audience,
+      defaultResource: () => policy.audience,
       useGrantedResource: () => true,
       getResourceServerInfo: () => ({
-        audience: conduct.audience, scope: config.scopes.join(' '), accessTokenFormat: 'jwt',
-        accessTokenTTL: conduct.stated, jwt: { sign: { alg: 'RS256' } },
+        audience: policy.audience, scope: config.scopes.join(' '), accessTokenFormat: 'jwt',
+        accessTokenTTL: policy.statedLifetime, jwt: { sign: { alg: 'RS256' } },
       }),
     },
   },
@@ -77,12 +77,12 @@ const provider = new Provider(`https://localhost:${port}`, {
     customizers: {
       jwt: (ctx, token, parts) => {
         parts.header = { typ: 'JWT' };
-        parts.payload.exp = parts.payload.iat + conduct.life;
+        parts.payload.exp = parts.payload.iat + policy.lifetime;
         parts.payload.appid = token.clientId;
-        // An application's token names no mailbox, and Dovecot needs one.
+        // An application's token has no mailbox claim, and Dovecot needs one.
         parts.payload.mailbox = token.accountId ?? config.mailbox;
         if (token.accountId) parts.payload.scp = token.scope;
-        else parts.payload.roles = conduct.roles;
+        else parts.payload.roles = policy.roles;
       },
     },
   },
@@ -90,13 +90,13 @@ const provider = new Provider(`https://localhost:${port}`, {
 
 const { consume } = provider.RefreshToken.prototype;
 provider.RefreshToken.prototype.consume = function consumed() {
-  return conduct.grace ? undefined : consume.call(this);
+  return policy.reuseRefreshTokens ? undefined : consume.call(this);
 };
 
 provider.use(async (ctx, next) => {
   await next();
   if (ctx.method !== 'POST' || ![config.tokenPath, config.devicePath].includes(ctx.path)) return;
-  // Five seconds is the time between two looks where the issuer names none.
+  // Without an interval in the response, clients poll every five seconds.
   if (ctx.body.device_code) ctx.body.interval = 1;
   write({ request: { path: ctx.path, form: ctx.oidc.body ?? {}, status: ctx.status, answer: ctx.body } });
 });
@@ -105,7 +105,7 @@ provider.on('server_error', (ctx, error) => console.error(error));
 server.on('request', provider.callback());
 write({ ready: port });
 for (let next = await read(); next; next = await read()) {
-  conduct = next;
+  policy = next;
   write({ changed: true });
 }
 process.exit();

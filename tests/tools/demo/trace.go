@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// event is what the journey needs of a line of the journal.
+// event holds the fields of a journal line that the trace shows.
 type event struct {
 	Time       time.Time
 	Event      string
@@ -30,13 +30,13 @@ type event struct {
 	}
 }
 
-// teller prints each message's journey as the journal gives it.
-type teller struct {
-	kept map[string]bool // messages whose printer has its answer already
+// tracePrinter prints the trace of each message from the journal.
+type tracePrinter struct {
+	kept map[string]bool // messages already answered with 250
 }
 
-// tell reads the journal to its end, and calls each after each event.
-func (t *teller) tell(journal io.Reader, each func(name string)) {
+// run reads the journal to its end, and calls each after each event.
+func (t *tracePrinter) run(journal io.Reader, each func(name string)) {
 	lines := bufio.NewScanner(journal)
 	for lines.Scan() {
 		var e event
@@ -48,7 +48,7 @@ func (t *teller) tell(journal io.Reader, each func(name string)) {
 	}
 }
 
-func (t *teller) print(e event) {
+func (t *tracePrinter) print(e event) {
 	switch e.Event {
 	case "received":
 		e.line("printer -> box", "from %s %s, %d recipient(s), %d octets", e.Hello, e.From, e.Recipients, e.Octets)
@@ -59,18 +59,18 @@ func (t *teller) print(e event) {
 	case "kept":
 		t.kept[e.ID] = true
 		e.line("box -> flash", "%s, durable and encrypted", e.ID)
-		e.line("printer hears", "250 queued: %s", e.Why)
+		e.line("printer gets", "250 queued: %s", e.Why)
 	case "upstream resumed":
-		e.line("box -> tenant", "the tenant takes mail again")
+		e.line("box -> tenant", "the tenant accepts mail again")
 	case "delivered":
 		e.line("box -> tenant", "%s, %s", e.Upstream.Certificate, e.Upstream.TLS)
 		if t.kept[e.ID] {
-			e.line("tenant said", "%s", e.Answer)
+			e.line("tenant replied", "%s", e.Answer)
 			return
 		}
-		e.line("printer hears", "%s (after %s)", e.Answer, e.Took)
+		e.line("printer gets", "%s (after %s)", e.Answer, e.Took)
 	case "refused", "deferred":
-		e.line("printer hears", "%s (after %s)", e.Answer, e.Took)
+		e.line("printer gets", "%s (after %s)", e.Answer, e.Took)
 	}
 }
 

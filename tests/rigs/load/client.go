@@ -1,8 +1,8 @@
-// Package load is a site full of devices that never tire, and remembers what
-// each of them was told.
+// Package load sends mail from many devices continuously and records the reply to
+// each message.
 //
-// It knows SMTP as a device speaks it, and messages that prove themselves whole.
-// It must not know what is between the devices and the tenant.
+// It knows SMTP as devices use it, and messages that carry their own digest. It
+// must not know what is between the devices and the tenant.
 package load
 
 import (
@@ -21,15 +21,15 @@ const (
 	Recipient = "alice@fabrikam.example"
 )
 
-// Talker is a device that sends one message after the other over one session.
-type Talker struct {
+// Client is a device that sends messages one after another over one session.
+type Client struct {
 	conn net.Conn
 	text *textproto.Conn
 }
 
-// Talk opens a session with the relay from an address of this machine; empty
+// Dial opens a session with the relay from an address of this machine; empty
 // means any.
-func Talk(relay, from string) (*Talker, error) {
+func Dial(relay, from string) (*Client, error) {
 	dialer := net.Dialer{Timeout: 10 * time.Second}
 	if from != "" {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
@@ -39,56 +39,56 @@ func Talk(relay, from string) (*Talker, error) {
 		return nil, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
-	t := &Talker{conn, textproto.NewConn(conn)}
-	_, _, err = t.text.ReadResponse(220)
+	c := &Client{conn, textproto.NewConn(conn)}
+	_, _, err = c.text.ReadResponse(220)
 	if err == nil {
-		err = t.say(250, "EHLO device")
+		err = c.command(250, "EHLO device")
 	}
 	if err != nil {
-		t.Close()
+		c.Close()
 		return nil, err
 	}
-	return t, nil
+	return c, nil
 }
 
-func (t *Talker) say(code int, format string, args ...any) error {
-	id, err := t.text.Cmd(format, args...)
+func (c *Client) command(code int, format string, args ...any) error {
+	id, err := c.text.Cmd(format, args...)
 	if err != nil {
 		return err
 	}
-	t.text.StartResponse(id)
-	defer t.text.EndResponse(id)
-	_, _, err = t.text.ReadResponse(code)
+	c.text.StartResponse(id)
+	defer c.text.EndResponse(id)
+	_, _, err = c.text.ReadResponse(code)
 	return err
 }
 
-// Send gives one message, and an error unless it was answered 250.
-func (t *Talker) Send(message string) error {
+// Send sends one message. It returns an error unless the reply is 250.
+func (c *Client) Send(message string) error {
 	for _, step := range []struct {
 		code int
 		line string
 	}{{250, "MAIL FROM:<" + Sender + ">"}, {250, "RCPT TO:<" + Recipient + ">"}, {354, "DATA"}} {
-		if err := t.say(step.code, "%s", step.line); err != nil {
+		if err := c.command(step.code, "%s", step.line); err != nil {
 			return err
 		}
 	}
-	w := t.text.DotWriter()
+	w := c.text.DotWriter()
 	if _, err := w.Write([]byte(message)); err != nil {
 		return err
 	}
 	if err := w.Close(); err != nil {
 		return err
 	}
-	_, _, err := t.text.ReadResponse(250)
+	_, _, err := c.text.ReadResponse(250)
 	return err
 }
 
-// Close hangs up.
-func (t *Talker) Close() { _ = t.conn.Close() }
+// Close closes the connection.
+func (c *Client) Close() { _ = c.conn.Close() }
 
-// Numbered is a message of about size octets that proves itself: its body ends
-// with its digest.
-func Numbered(name string, size int) string {
+// NewMessage returns a message of about size octets whose body ends with its
+// digest.
+func NewMessage(name string, size int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Subject: %s\r\n\r\n", name)
 	random := rand.New(rand.NewPCG(uint64(size), uint64(len(name))))
@@ -99,9 +99,9 @@ func Numbered(name string, size int) string {
 	return b.String()
 }
 
-// Named finds the number of a message that arrived whole; the relay's trace
-// field stands before it.
-func Named(content []byte) (name string, whole bool) {
+// ParseMessage returns the name of a message that arrived, and whether its digest
+// matches. It skips the relay's trace field.
+func ParseMessage(content []byte) (name string, whole bool) {
 	text := string(content)
 	at := strings.Index(text, "Subject: ")
 	const digest = 2*sha256.Size + len("\r\n")

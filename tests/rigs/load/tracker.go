@@ -13,9 +13,9 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// Flap changes the tenant's mood again and again until ctx ends.
+// Flap changes the tenant's behaviour at random until ctx ends.
 func Flap(ctx context.Context, upstream *tenant.Tenant) {
-	moods := []tenant.Script{
+	scripts := []tenant.Script{
 		nil,
 		nil,
 		func(verb, _ string) string { return when(verb == "CONNECT", tenant.HangUp) },
@@ -28,7 +28,7 @@ func Flap(ctx context.Context, upstream *tenant.Tenant) {
 		},
 	}
 	for ctx.Err() == nil {
-		upstream.Behave(moods[rand.N(len(moods))])
+		upstream.SetScript(scripts[rand.N(len(scripts))])
 		if rand.N(3) == 0 {
 			upstream.DropConnections()
 		}
@@ -50,36 +50,36 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Ledger is what clients were told of their messages.
-type Ledger struct {
+// Tracker records the replies to the messages of its clients.
+type Tracker struct {
 	mu       sync.Mutex
 	offered  map[string]bool
 	answered map[string]bool
-	refused  map[int]int // by their codes
+	refused  map[int]int // by reply code
 }
 
-// NewLedger is empty.
-func NewLedger() *Ledger {
-	return &Ledger{offered: map[string]bool{}, answered: map[string]bool{}, refused: map[int]int{}}
+// NewTracker returns an empty tracker.
+func NewTracker() *Tracker {
+	return &Tracker{offered: map[string]bool{}, answered: map[string]bool{}, refused: map[int]int{}}
 }
 
-func (l *Ledger) note(messages map[string]bool, name string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (t *Tracker) add(messages map[string]bool, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	messages[name] = true
 }
 
-func (l *Ledger) refuse(code int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.refused[code]++
+func (t *Tracker) refuse(code int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refused[code]++
 }
 
-// Load sends from one client until ctx ends, through every end of the relay.
-// The client has an address of its own where from is one.
-func (l *Ledger) Load(ctx context.Context, client int, relay, from string) {
+// Load sends from one client until ctx ends, and reconnects whenever the relay
+// stops. If from is not empty, the client uses it as its address.
+func (t *Tracker) Load(ctx context.Context, client int, relay, from string) {
 	for n := 0; ctx.Err() == nil; {
-		device, err := Talk(relay, from)
+		device, err := Dial(relay, from)
 		for err == nil && ctx.Err() == nil {
 			n++
 			name := fmt.Sprintf("%d-%d", client, n)
@@ -87,12 +87,12 @@ func (l *Ledger) Load(ctx context.Context, client int, relay, from string) {
 			if rand.N(20) == 0 {
 				size = 300_000
 			}
-			l.note(l.offered, name)
-			if err = device.Send(Numbered(name, size)); err == nil {
-				l.note(l.answered, name)
+			t.add(t.offered, name)
+			if err = device.Send(NewMessage(name, size)); err == nil {
+				t.add(t.answered, name)
 			}
 			if refusal := (*textproto.Error)(nil); errors.As(err, &refusal) {
-				l.refuse(refusal.Code)
+				t.refuse(refusal.Code)
 			}
 			wait(ctx, rand.N(20*time.Millisecond))
 		}
@@ -103,26 +103,26 @@ func (l *Ledger) Load(ctx context.Context, client int, relay, from string) {
 	}
 }
 
-// Await waits until everything that was answered 250 has arrived; false means that
-// the timeout passed first.
-func (l *Ledger) Await(upstream *tenant.Tenant, timeout time.Duration) bool {
+// Await waits until every message answered with 250 has arrived. It returns false
+// on timeout.
+func (t *Tracker) Await(upstream *tenant.Tenant, timeout time.Duration) bool {
 	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		arrived := map[string]bool{}
 		for _, message := range upstream.Messages() {
-			name, _ := Named(message.Content)
+			name, _ := ParseMessage(message.Content)
 			arrived[name] = true
 		}
-		if l.within(arrived) {
+		if t.within(arrived) {
 			return true
 		}
 	}
 	return false
 }
 
-func (l *Ledger) within(arrived map[string]bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for name := range l.answered {
+func (t *Tracker) within(arrived map[string]bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range t.answered {
 		if !arrived[name] {
 			return false
 		}
@@ -130,27 +130,27 @@ func (l *Ledger) within(arrived map[string]bool) bool {
 	return true
 }
 
-// Check compares what was answered 250 with what arrived, and tells how many
-// those were.
-func (l *Ledger) Check(t testing.TB, upstream *tenant.Tenant) (answered int) {
+// Check checks that every message answered with 250 arrived intact, and returns
+// their number.
+func (tr *Tracker) Check(t testing.TB, upstream *tenant.Tenant) (answered int) {
 	t.Helper()
 	arrived, duplicates := map[string]bool{}, 0
 	for _, message := range upstream.Messages() {
-		name, whole := Named(message.Content)
+		name, whole := ParseMessage(message.Content)
 		switch {
-		case !whole || !l.offered[name]:
-			t.Errorf("a message arrived that nobody sent: %q, %.300q", name, message.Content)
+		case !whole || !tr.offered[name]:
+			t.Errorf("got a message that was never sent, or is damaged: %q, %.300q", name, message.Content)
 		case arrived[name]:
 			duplicates++
 		}
 		arrived[name] = true
 	}
-	for name := range l.answered {
+	for name := range tr.answered {
 		if !arrived[name] {
-			t.Errorf("message %s was answered 250 and is lost", name)
+			t.Errorf("message %s was answered with 250 and is lost", name)
 		}
 	}
-	t.Logf("%d messages offered, %d answered 250, %v refused, %d arrived, %d of them again",
-		len(l.offered), len(l.answered), l.refused, len(arrived), duplicates)
-	return len(l.answered)
+	t.Logf("%d messages offered, %d answered with 250, %v refused, %d arrived, %d duplicates",
+		len(tr.offered), len(tr.answered), tr.refused, len(arrived), duplicates)
+	return len(tr.answered)
 }

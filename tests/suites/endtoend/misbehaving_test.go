@@ -84,18 +84,18 @@ func TestMisbehavingServer_CostsNothingAndIsNamedToTheClient(t *testing.T) {
 		t.Run(liar.name, func(t *testing.T) {
 			config := honest
 			liar.be(&config)
-			upstream.Become(config)
-			clear, arrived := len(upstream.InClear()), len(upstream.Messages())
+			upstream.Reconfigure(config)
+			clear, arrived := len(upstream.Plaintext()), len(upstream.Messages())
 			s.mustKeep(liar.words, "--body", "the secret recipe")
 			for _, private := range []string{"MAIL", sender, recipient, "secret"} {
-				if said := upstream.InClear()[clear:]; strings.Contains(said, private) {
+				if said := upstream.Plaintext()[clear:]; strings.Contains(said, private) {
 					t.Errorf("said in clear: %q", said)
 				}
 			}
 			if n := len(upstream.Messages()) - arrived; n > 0 && !liar.heard {
 				t.Errorf("the liar has got %d messages", n)
 			}
-			upstream.Become(honest)
+			upstream.Reconfigure(honest)
 			s.awaitEmpty()
 			s.mustDeliver()
 			if n := len(upstream.Messages()) - arrived; n < 2 {

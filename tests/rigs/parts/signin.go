@@ -19,8 +19,8 @@ var (
 	inputValue = regexp.MustCompile(`\svalue="([^"]*)"`)
 )
 
-// SignIn does what a person does with a device code: opens the page, enters the
-// code, says who it is, and agrees.
+// SignIn simulates a user in a browser with a device code: it opens the page,
+// enters the code and the account, and consents.
 func (i *Issuer) SignIn(page, code, account string) error {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: i.config.Roots}}
 	defer transport.CloseIdleConnections()
@@ -55,7 +55,7 @@ func (i *Issuer) SignIn(page, code, account string) error {
 	return fmt.Errorf("signing in ended at %s with:\n%.3000s", at, text)
 }
 
-// fill gives the form's fields, with what the person knows.
+// fill returns the form's fields with the known values.
 func fill(text string, known map[string]string) url.Values {
 	form := url.Values{}
 	for _, input := range formInput.FindAllStringSubmatch(text, -1) {

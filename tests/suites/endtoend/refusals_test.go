@@ -57,7 +57,7 @@ func TestTenantRefusal_IsHandledAsTheTableSaysAndTheQueueDrains(t *testing.T) {
 			t.Parallel()
 			upstream := startTenant(t, tenantConfig(t))
 			// Greylisted first, so that the mood meets a message that was kept.
-			upstream.Behave(answers("RCPT", "451 4.7.1 greylisted"))
+			upstream.SetScript(answers("RCPT", "451 4.7.1 greylisted"))
 			s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 			s.mustKeep("greylisted")
 			s.mustKeep("greylisted")
@@ -85,7 +85,7 @@ func (s *site) meetHold(m mood, upstream *tenant.Tenant) {
 	if list := s.run("queue", "list").Out; !strings.Contains(list, "3 kept; held since ") || !strings.Contains(list, m.words) {
 		s.t.Errorf("the queue is shown as\n%s", list)
 	}
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.awaitEmpty()
 	s.events("upstream resumed", 1)
 	if messages := upstream.Messages(); len(messages) != 3 {
@@ -102,7 +102,7 @@ func (s *site) meetRefusal(m mood, upstream *tenant.Tenant) {
 	if err == nil || !strings.Contains(output, m.words) {
 		s.t.Errorf("swaks ended with %v:\n%s", err, output)
 	}
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.awaitEmpty()
 	messages := upstream.Messages()
 	if len(messages) != 2 {
@@ -146,11 +146,11 @@ func TestFlappingTenant_ReceivesEverything(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 8*time.Second)
 	defer stop()
 	var busy sync.WaitGroup
-	l := load.NewLedger()
+	l := load.NewTracker()
 	busy.Go(func() { l.Load(ctx, 1, s.address(), "127.0.1.2") })
 	load.Flap(ctx, upstream)
 	busy.Wait()
-	upstream.Behave(nil)
+	upstream.SetScript(nil)
 	s.awaitEmpty()
 	l.Check(t, upstream)
 	held, resumed := len(s.relay.Log.Events("upstream held")), len(s.relay.Log.Events("upstream resumed"))
