@@ -105,14 +105,14 @@ type TPM interface {
 	// CreateKey has the TPM make a key that has never been outside of it.
 	CreateKey(ctx context.Context, t KeyType) (TPMObject, error)
 
-	// LoadKey gives a signer whose private operations happen inside the TPM.
+	// LoadKey returns a signer whose private operations happen inside the TPM.
 	// It does not touch the TPM: the key is loaded when it first signs, and
 	// again whenever the TPM has lost it.
 	LoadKey(obj TPMObject) (crypto.Signer, error)
 
-	// Seal encrypts at most 128 bytes so that only this TPM gives them back.
+	// Seal encrypts at most 128 bytes so that only this TPM can decrypt them.
 	Seal(ctx context.Context, secret []byte) (TPMObject, error)
 
-	// Unseal gives back what Seal was given.
+	// Unseal decrypts what Seal encrypted.
 	Unseal(ctx context.Context, obj TPMObject) ([]byte, error)
 }

@@ -26,7 +26,7 @@ type channel interface {
 	// exchange sends a command and returns its response, or fails with
 	// os.ErrDeadlineExceeded.
 	exchange(command []byte, deadline time.Time) ([]byte, error)
-	// managed tells whether a resource manager keeps clients apart.
+	// managed reports whether a resource manager keeps clients apart.
 	managed() bool
 	close()
 }
