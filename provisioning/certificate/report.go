@@ -24,7 +24,7 @@ type Finding struct {
 	Text  string `json:"text"`
 }
 
-// Coverage tells whether the certificate speaks for an accepted domain.
+// Coverage reports whether the certificate speaks for an accepted domain.
 type Coverage struct {
 	Domain string `json:"domain"`
 	Name   string `json:"name,omitempty"` // the name in the certificate that does; empty if none

@@ -14,7 +14,7 @@ type Sealer struct {
 	Open func(ctx context.Context, name string, stored Secret) ([]byte, error)
 }
 
-// SealSecret encrypts a secret of any size so that only this TPM opens it, and
+// SealSecret encrypts a secret of any size so that only this TPM can decrypt it, and
 // only under the same name.
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {
 	sealed, box, err := lock(ctx, tpm, secret, []byte(secretLabel+name))
@@ -29,7 +29,7 @@ func SecretInFile(name string, secret []byte) Secret {
 	return Secret{Protection: File, Name: name, Clear: bytes.Clone(secret)}
 }
 
-// OpenSecret gives a secret back; the caller wipes it. It fails with a
+// OpenSecret decrypts a secret; the caller wipes it. It fails with a
 // *hal.TPMFault where the TPM's state is in the way. tpm may be nil for a
 // secret protected as File.
 func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([]byte, error) {

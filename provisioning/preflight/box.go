@@ -45,7 +45,7 @@ func TPM(state hal.TPMState) []Finding {
 	return problem("%s: %s", state, state.Advice())
 }
 
-// Certificate gives the findings of an examination.
+// Certificate converts the findings of an examination.
 func Certificate(report certificate.Report) []Finding {
 	findings := ok("%s, until %s, key %s", report.Subject, report.NotAfter.Format("2006-01-02"), report.Protection)
 	for _, f := range report.Findings {
@@ -109,7 +109,7 @@ func Upstream(certificate string, refused string, err error) []Finding {
 	return ok("it would take our mail (%s)", certificate)
 }
 
-// Authority names who vouches for a chain, for a person to judge.
+// Authority names the issuer of a chain, for a person to judge.
 func Authority(chain []*x509.Certificate) string {
 	if len(chain) == 0 {
 		return ""

@@ -11,7 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// joinKey gives a dotted key. A name that TOML wants quoted is quoted, so that
+// joinKey returns a dotted key. A name that TOML requires to be quoted is quoted, so that
 // "lan.allow" as one name is not the key allow of the section lan.
 func joinKey(path, name string) string {
 	bare := func(r rune) bool {

@@ -93,7 +93,7 @@ func printable(s string) string {
 type reader struct {
 	lines map[string]int
 	errs  Errors
-	// keepsUnknown has keys that nobody knows gathered apart from what is wrong.
+	// keepsUnknown collects unknown keys separately from errors.
 	keepsUnknown bool
 	unknown      Errors
 }
@@ -141,7 +141,7 @@ func (r *reader) section(path string, tree map[string]any, target reflect.Value)
 	}
 }
 
-// assign gives field the value; on an error field keeps what it had.
+// assign sets field to the value; on an error field is unchanged.
 func assign(field reflect.Value, value any) error {
 	if field.Kind() == reflect.Slice {
 		return assignList(field, value)
