@@ -40,8 +40,8 @@ func importCommand(o *options) *cobra.Command {
 	return c
 }
 
-// importPFX reads the file before anything is opened or made, so that a bad
-// one changes nothing.
+// importPFX reads the file before it opens or creates the state, so that a bad
+// file changes nothing.
 func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if _, err := o.Settings(); err != nil {
 		return err

@@ -61,7 +61,7 @@ func dropCommand(o *options) *cobra.Command {
 	return c
 }
 
-// ask has the relay give a value, and prints it.
+// ask gets a value from the relay and prints it.
 func ask[T fmt.Stringer](o *options, c *cobra.Command, get func(context.Context, control.Relay) (T, error)) error {
 	return o.withRelay(c, func(ctx context.Context, r control.Relay) error {
 		value, err := get(ctx, r)
@@ -72,8 +72,8 @@ func ask[T fmt.Stringer](o *options, c *cobra.Command, get func(context.Context,
 	})
 }
 
-// withRelay does something with the running relay, or with the state of one
-// that does not run.
+// withRelay calls do with the running relay, or with the state of one
+// that is not running.
 func (o *options) withRelay(c *cobra.Command, do func(context.Context, control.Relay) error) error {
 	s, err := o.Settings()
 	if err != nil {
@@ -96,7 +96,7 @@ func (o *options) withRelay(c *cobra.Command, do func(context.Context, control.R
 	return errors.Join(do(ctx, server.Offline{Storage: storage}), storage.Close(), b.Close())
 }
 
-// printQueue prints a message a line, and then the status; as JSON the status
+// printQueue prints one message per line and then the status; as JSON the status
 // comes first.
 func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Relay) error {
 	status, err := r.Status(ctx)
@@ -157,7 +157,7 @@ func row(item queue.Item, now time.Time) string {
 		item.Sender.Path(), to, item.Attempts, next, last)
 }
 
-// done prints what a call has changed.
+// done prints what a call changed.
 type done struct{ control.Done }
 
 func (d done) String() string {

@@ -50,7 +50,7 @@ func stateCommand(o *options) *cobra.Command {
 	return c
 }
 
-// sure makes a command that cannot be undone, and wants --yes.
+// sure makes a command that cannot be undone and requires --yes.
 func sure(o *options, use, short, warning, yes string, do func(context.Context, *wire.Box) (fmt.Stringer, error)) *cobra.Command {
 	var said bool
 	c := leaf(use, short, 0, func(c *cobra.Command, _ []string) error {
@@ -77,7 +77,7 @@ func (s stat) String() string {
 		s.Messages, s.Clients, s.Bytes, s.Damaged, s.Size, s.Segments, s.Free, s.Room)
 }
 
-// verified prints what reading the whole spool came to.
+// verified prints the result of reading the whole spool.
 type verified struct{ control.Verification }
 
 func (v verified) String() string {
@@ -87,14 +87,14 @@ func (v verified) String() string {
 	return fmt.Sprintf("%d messages; damage:\n%s", v.Messages, strings.Join(v.Damages, "\n"))
 }
 
-// formatted is printed when the ring is empty again.
+// formatted is printed after the ring was formatted.
 type formatted struct {
 	State string `json:"state"`
 }
 
 func (f formatted) String() string { return f.State + ": the spool is empty, under a new key" }
 
-// erased is printed when the settings area is empty again.
+// erased is printed after the settings area was erased.
 type erased struct {
 	State string `json:"state"`
 }

@@ -93,7 +93,7 @@ func applicationCommand(o *options) *cobra.Command {
 	return c
 }
 
-// kept tells that something is stored.
+// kept says that something was stored.
 type kept struct {
 	Stored string `json:"stored"`
 }

@@ -14,8 +14,8 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// Options say where a command finds its parts. What a board knows of itself
-// goes before what the settings say.
+// Options say where a command finds its parts. They take
+// precedence over the settings.
 type Options struct {
 	Config  string // the settings file; empty: the settings lie in the state
 	State   string // the state file or block device; empty: as the settings say
