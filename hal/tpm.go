@@ -29,6 +29,8 @@ const (
 	TPMBusy      TPMState = "busy"
 	TPMLockedOut TPMState = "locked out"
 	TPMAbsent    TPMState = "absent"
+	TPMDenied    TPMState = "permission denied"
+	TPMForeign   TPMState = "failed: not a TPM"
 	TPMFailed    TPMState = "failed"
 )
 
@@ -44,6 +46,10 @@ func (s TPMState) Advice() string {
 		return "leave the box powered on until the TPM unlocks by itself"
 	case TPMAbsent:
 		return "check that the TPM is fitted and that keys.tpm in the settings names it"
+	case TPMDenied:
+		return "run this as root, or add the user to the group tss and log in again"
+	case TPMForeign:
+		return "set keys.tpm to the path of a TPM, such as /dev/tpmrm0"
 	case TPMFailed:
 		return "switch the box off and on; if it stays so, the TPM must be replaced"
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,18 +34,26 @@ type options struct {
 func group(use, short string) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return &usageError{fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])}
+			unknown := fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])
+			if c.SuggestionsMinimumDistance = 2; len(c.SuggestionsFor(args[0])) > 0 {
+				unknown = fmt.Errorf("%w: did you mean %q?", unknown, c.SuggestionsFor(args[0])[0])
+			}
+			return &usageError{unknown}
 		}
 		_ = c.Help()
 		return &usageError{fmt.Errorf("%s needs a command", c.CommandPath())}
 	}}
 }
 
-// leaf makes a command that takes exactly n arguments.
+// leaf makes a command that takes exactly n arguments, none or one, which must
+// not be empty. use names the argument.
 func leaf(use, short string, n int, do func(c *cobra.Command, args []string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, RunE: do, Args: func(c *cobra.Command, args []string) error {
-		if err := cobra.ExactArgs(n)(c, args); err != nil {
-			return &usageError{err}
+		switch {
+		case n == 0 && len(args) > 0:
+			return &usageError{fmt.Errorf("%s takes no argument, but got %q", c.CommandPath(), args[0])}
+		case len(args) != n || slices.Contains(args, ""):
+			return &usageError{fmt.Errorf("%s takes exactly 1 argument: %s", c.CommandPath(), strings.Fields(use)[1])}
 		}
 		return nil
 	}}

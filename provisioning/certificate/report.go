@@ -42,7 +42,7 @@ type Report struct {
 	NotAfter   time.Time  `json:"not_after"`
 	DaysLeft   int        `json:"days_left"` // whole days, negative once expired
 	Chain      []string   `json:"chain"`     // subjects, leaf first
-	Public     bool       `json:"public"`    // the chain ends at one of the roots
+	Trusted    bool       `json:"trusted"`   // the chain ends at a trusted root
 	// MissingIssuer is the name of the certificate that should come next.
 	MissingIssuer string `json:"missing_issuer,omitempty"`
 	// IssuerURLs is where the certification authority says it can be had

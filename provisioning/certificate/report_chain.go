@@ -19,7 +19,7 @@ func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x
 	err := verify(chain, now, roots)
 	switch _, unknown := errors.AsType[x509.UnknownAuthorityError](err); {
 	case err == nil:
-		r.Public = true
+		r.Trusted = true
 		r.find(OK, "the chain of %d is complete and leads to a trusted root", len(chain))
 	case isSelfSigned(chain[0]):
 		r.find(Problem, "the certificate is self-signed, and Exchange Online takes those of public certification authorities only: get one from such an authority")

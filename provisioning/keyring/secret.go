@@ -34,7 +34,7 @@ func SecretInFile(name string, secret []byte) Secret {
 // secret protected as File.
 func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([]byte, error) {
 	if stored.Name != name {
-		return nil, fmt.Errorf("opening the secret %q: what is stored is the secret %q: enter it again", name, stored.Name)
+		return nil, fmt.Errorf("opening the secret %q: the stored secret is %q: enter it again", name, stored.Name)
 	}
 	switch stored.Protection {
 	case File:
@@ -42,9 +42,9 @@ func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([
 	case TPMSealed:
 		secret, err := unlock(ctx, tpm, stored.TPM, stored.Box, []byte(secretLabel+name))
 		if err != nil {
-			return nil, fmt.Errorf("opening the secret %q, which may have to be entered again: %w", name, err)
+			return nil, fmt.Errorf("opening the secret %q: %w", name, err)
 		}
 		return secret, nil
 	}
-	return nil, fmt.Errorf("opening the secret %q: the protection %.40q is not known: enter it again", name, string(stored.Protection))
+	return nil, fmt.Errorf("opening the secret %q: unknown protection %.40q: enter it again", name, string(stored.Protection))
 }

@@ -117,11 +117,11 @@ type Upstream struct {
 	// Timeout bounds one delivery attempt, beside the time that a large message
 	// takes on a slow line. Default: 10m.
 	Timeout Duration `toml:"timeout"`
-	// MessagesPerMinute is the most messages sent in a minute; 0 is no bound but
-	// what the upstream's answers teach. Default: 0; with the method
-	// "submission" 30.
+	// MessagesPerMinute is the most messages sent in a minute; 0 = no fixed
+	// limit; Sealpost still slows down when Exchange Online throttles it.
+	// Default: 0; with the method "submission" 30.
 	MessagesPerMinute int `toml:"messages_per_minute"`
-	// RecipientsPerDay is the most recipients in 24 hours; 0 is no bound.
+	// RecipientsPerDay is the most recipients in 24 hours; 0 = no fixed limit.
 	// Default: 0; with the method "submission" 10000.
 	RecipientsPerDay int `toml:"recipients_per_day"`
 	// Connector holds what only the method "connector" needs.

@@ -62,7 +62,7 @@ func Renew(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([
 	_, _ = rand.Read(key)
 	sealed, err := sealer.Seal(ctx, section, key)
 	if err != nil {
-		return nil, fmt.Errorf("sealing the spool's key: %w", err)
+		return nil, fmt.Errorf("saving the spool's key: %w", err)
 	}
 	encoded, err := json.Marshal(sealed)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 )
 
 var (
+	errNotTPM      = errors.New("the device is not a TPM")
 	errStalled     = errors.New("the TPM did not answer in time")
 	errBroken      = errors.New("the connection to the TPM broke")
 	errOtherRoot   = errors.New("the storage root key is not the one this object was wrapped for")
@@ -76,6 +78,10 @@ func stateOf(err error) hal.TPMState {
 		return hal.TPMFailed
 	case isLost(err):
 		return hal.TPMRestarted
+	case errors.Is(err, errNotTPM):
+		return hal.TPMForeign
+	case isAbsence(err) && errors.Is(err, fs.ErrPermission):
+		return hal.TPMDenied
 	case isAbsence(err):
 		return hal.TPMAbsent
 	case !isCode:

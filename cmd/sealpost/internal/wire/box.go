@@ -106,10 +106,7 @@ func ExistingState(s settings.Settings) (*flash.Device, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoState.With("path", s.State.Path).Wrap(err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("opening the state: %w", err)
-	}
-	return device, nil
+	return device, err
 }
 
 // AnyState opens the state, and makes it first where there is none yet.
