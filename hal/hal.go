@@ -1,6 +1,6 @@
 // Package hal names the parts a box is made of: its flash and its TPM.
 //
 // It knows only interfaces and the plain values they exchange. It must not
-// know how a part is reached, what Linux is, or who uses it, and it imports
+// know how a part is reached, what Linux is, or what uses it, and it imports
 // nothing of Sealpost's.
 package hal

@@ -29,6 +29,8 @@ const (
 	TPMBusy      TPMState = "busy"
 	TPMLockedOut TPMState = "locked out"
 	TPMAbsent    TPMState = "absent"
+	TPMDenied    TPMState = "permission denied"
+	TPMForeign   TPMState = "failed: not a TPM"
 	TPMFailed    TPMState = "failed"
 )
 
@@ -44,6 +46,10 @@ func (s TPMState) Advice() string {
 		return "leave the box powered on until the TPM unlocks by itself"
 	case TPMAbsent:
 		return "check that the TPM is fitted and that keys.tpm in the settings names it"
+	case TPMDenied:
+		return "run this as root, or add the user to the group tss and log in again"
+	case TPMForeign:
+		return "set keys.tpm to the path of a TPM, such as /dev/tpmrm0"
 	case TPMFailed:
 		return "switch the box off and on; if it stays so, the TPM must be replaced"
 	}
@@ -105,14 +111,14 @@ type TPM interface {
 	// CreateKey has the TPM make a key that has never been outside of it.
 	CreateKey(ctx context.Context, t KeyType) (TPMObject, error)
 
-	// LoadKey gives a signer whose private operations happen inside the TPM.
+	// LoadKey returns a signer whose private operations happen inside the TPM.
 	// It does not touch the TPM: the key is loaded when it first signs, and
 	// again whenever the TPM has lost it.
 	LoadKey(obj TPMObject) (crypto.Signer, error)
 
-	// Seal encrypts at most 128 bytes so that only this TPM gives them back.
+	// Seal encrypts at most 128 bytes so that only this TPM can decrypt them.
 	Seal(ctx context.Context, secret []byte) (TPMObject, error)
 
-	// Unseal gives back what Seal was given.
+	// Unseal decrypts what Seal encrypted.
 	Unseal(ctx context.Context, obj TPMObject) ([]byte, error)
 }

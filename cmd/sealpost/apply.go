@@ -14,7 +14,7 @@ import (
 	"sealpost/provisioning/candidate"
 )
 
-// outcome prints what became of a candidate.
+// outcome prints the result of a check or commit.
 type outcome struct{ operator.Outcome }
 
 func (o outcome) String() string {
@@ -24,8 +24,8 @@ func (o outcome) String() string {
 	return "in order"
 }
 
-// applyCommand is a process of its own, so that a private key which was handed
-// over in the clear goes with the process's memory.
+// applyCommand runs in a separate process, so that a private key that was passed
+// in the clear is freed with the process's memory.
 func applyCommand(o *options) *cobra.Command {
 	var check bool
 	c := leaf("apply", "Commit a candidate configuration, JSON on standard input", 0, func(c *cobra.Command, _ []string) error {

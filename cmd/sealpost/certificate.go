@@ -30,7 +30,7 @@ func importCommand(o *options) *cobra.Command {
 			case (pfx == "") == (pem == ""):
 				return &usageError{errors.New("name either --pfx FILE or --pem FILE")}
 			case pem != "":
-				return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error { return completeRequest(ctx, o, c, b, pem) })
+				return completeRequest(o, c, pem)
 			}
 			return importPFX(o, c, pfx, passwordFile)
 		})
@@ -40,8 +40,8 @@ func importCommand(o *options) *cobra.Command {
 	return c
 }
 
-// importPFX reads the file before anything is opened or made, so that a bad
-// one changes nothing.
+// importPFX reads the file before it opens or creates the state, so that a bad
+// file changes nothing.
 func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if _, err := o.Settings(); err != nil {
 		return err
@@ -70,7 +70,7 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	})
 }
 
-func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *wire.Box, path string) error {
+func completeRequest(o *options, c *cobra.Command, path string) error {
 	data, err := wire.ReadFile(path, certificate.MaxInput)
 	if err != nil {
 		return err
@@ -79,11 +79,13 @@ func completeRequest(ctx context.Context, o *options, c *cobra.Command, b *wire.
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	client, err := identity.Complete(ctx, b.Store, b.TPM, certificates, wire.Usable)
-	if err != nil {
-		return err
-	}
-	return o.print(c.OutOrStdout(), b.Examine(client))
+	return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
+		client, err := identity.Complete(ctx, b.Store, b.TPM, certificates, wire.Usable)
+		if err != nil {
+			return err
+		}
+		return o.print(c.OutOrStdout(), b.Examine(client))
+	})
 }
 
 func showCommand(o *options) *cobra.Command {

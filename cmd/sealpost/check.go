@@ -31,8 +31,8 @@ func checkCommand(o *options) *cobra.Command {
 	})
 }
 
-// printFindings prints findings, up to the first problem where there is no use
-// in those behind it, and counts the problems.
+// printFindings prints findings and counts the problems. With toFirst it stops
+// at the first problem, since the findings after it mean nothing.
 func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Finding], toFirst bool) (problems int, err error) {
 	for finding := range findings {
 		if !o.json {
@@ -68,7 +68,7 @@ func verifyCommand(o *options) *cobra.Command {
 	return c
 }
 
-// ways prints what preflight.Ways says.
+// ways prints preflight.Ways.
 type ways struct{ preflight.Ways }
 
 func (w ways) String() string {

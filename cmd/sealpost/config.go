@@ -10,13 +10,13 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// verdict is the outcome of a check of settings.
-type verdict struct {
+// checkResult is what config check prints.
+type checkResult struct {
 	File   string          `json:"file"`
 	Errors settings.Errors `json:"errors"`
 }
 
-func (v verdict) String() string { return v.File + ": the settings are in order" }
+func (v checkResult) String() string { return v.File + ": the settings are valid" }
 
 func configCommand(o *options) *cobra.Command {
 	config := group("config", "The settings file")
@@ -26,12 +26,12 @@ func configCommand(o *options) *cobra.Command {
 			return err
 		}
 		_, err = settings.Parse(text)
-		faults := settings.Errors(nil)
+		faults := settings.Errors{}
 		if err != nil && !errors.As(err, &faults) {
 			return err
 		}
 		if err == nil || o.json {
-			err = errors.Join(o.print(c.OutOrStdout(), verdict{args[0], faults}), err)
+			err = errors.Join(o.print(c.OutOrStdout(), checkResult{args[0], faults}), err)
 		}
 		if len(faults) > 0 {
 			return fmt.Errorf("%s cannot be used:\n%w", args[0], faults)

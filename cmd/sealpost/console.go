@@ -17,7 +17,7 @@ import (
 	"sealpost/provisioning/console"
 )
 
-// standardStreams stand for a line on a machine that has none.
+// standardStreams selects standard input and output instead of a serial line.
 const standardStreams = "-"
 
 func consoleCommand(o *options) *cobra.Command {
@@ -75,13 +75,13 @@ func serve(ctx context.Context, dialogue *console.Console, device string) error 
 	return nil
 }
 
-// serialLine is a serial line that somebody may leave without reading from it.
+// serialLine is a serial line whose other end may stop reading.
 type serialLine struct {
 	serial.Port
-	stuck bool // a write is under way that no close ends, only the process's end
+	stuck bool // a write is blocked that only the process's exit ends
 }
 
-// Write writes all of p, or gives up.
+// Write writes all of p, or fails after a timeout.
 func (l *serialLine) Write(p []byte) (int, error) {
 	const timeout = time.Minute
 	written := make(chan error, 1)

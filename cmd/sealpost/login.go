@@ -52,12 +52,12 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 	if err != nil {
 		return err
 	}
-	// An opaque token is as good.
+	// An opaque token is also valid.
 	claims, _ := token.Claims()
 	return o.printLine(out, operator.SignedIn{User: claims.User})
 }
 
-// canSeal asks the TPM before a person is asked to sign in for nothing.
+// canSeal checks the TPM first, so that no one signs in for nothing.
 func canSeal(ctx context.Context, b *wire.Box) error {
 	if b.Settings.Keys.Protection == settings.ProtectionFile {
 		return nil
@@ -68,13 +68,13 @@ func canSeal(ctx context.Context, b *wire.Box) error {
 	return nil
 }
 
-// showsBlocks tells a terminal that can show the block characters of a picture.
+// showsBlocks reports whether out is a terminal that can show a QR code in block characters.
 func showsBlocks(out io.Writer) bool {
 	file, isFile := out.(*os.File)
 	return isFile && term.IsTerminal(int(file.Fd())) && speaksUTF8(os.Getenv)
 }
 
-// speaksUTF8 goes by the locale, as POSIX orders its variables.
+// speaksUTF8 checks the locale variables in POSIX order.
 func speaksUTF8(environment func(string) string) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if locale := strings.ToUpper(environment(name)); locale != "" {
@@ -84,14 +84,14 @@ func speaksUTF8(environment func(string) string) bool {
 	return false
 }
 
-// picture is a QR code of half blocks, two modules a character; empty where the
+// picture returns a QR code in half blocks, two modules per character; empty if the
 // text is too long for one.
 func picture(text string) string {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {
 		return ""
 	}
-	const margin = 4 // modules, that a reader needs (ISO/IEC 18004)
+	const margin = 4 // modules of quiet zone (ISO/IEC 18004)
 	var b strings.Builder
 	for y := -margin; y < code.Size+margin; y += 2 {
 		b.WriteString("\x1b[30;107m") // black on white, whatever the terminal's colours

@@ -1,6 +1,6 @@
 // Command sealpost is the box's program: the mail relay, and the commands that
-// set it up and look into it. It parses command lines, calls the packages that
-// do the work, and prints what they give in the words of a command line.
+// set it up and inspect it. It parses command lines, calls the packages that
+// do the work, and prints their results.
 package main
 
 import (
@@ -30,7 +30,7 @@ func main() {
 	os.Exit(run(context.Background(), args, os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run carries out one command line and gives the exit status.
+// run runs one command line and returns the exit status.
 func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
 	o := &options{}
 	root := command(o)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,13 +18,13 @@ import (
 	"sealpost/cmd/sealpost/internal/wire"
 )
 
-// usageError is the error of a command line that cannot be carried out.
+// usageError is the error of an invalid command line.
 type usageError struct{ err error }
 
 func (u *usageError) Error() string { return u.err.Error() + " (see sealpost --help)" }
 func (u *usageError) Unwrap() error { return u.err }
 
-// options are what every command takes.
+// options are the flags of every command.
 type options struct {
 	wire.Options
 	json bool
@@ -33,25 +34,33 @@ type options struct {
 func group(use, short string) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return &usageError{fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])}
+			unknown := fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])
+			if c.SuggestionsMinimumDistance = 2; len(c.SuggestionsFor(args[0])) > 0 {
+				unknown = fmt.Errorf("%w: did you mean %q?", unknown, c.SuggestionsFor(args[0])[0])
+			}
+			return &usageError{unknown}
 		}
 		_ = c.Help()
 		return &usageError{fmt.Errorf("%s needs a command", c.CommandPath())}
 	}}
 }
 
-// leaf makes a command that does something with exactly n arguments.
+// leaf makes a command that takes exactly n arguments, none or one, which must
+// not be empty. use names the argument.
 func leaf(use, short string, n int, do func(c *cobra.Command, args []string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, RunE: do, Args: func(c *cobra.Command, args []string) error {
-		if err := cobra.ExactArgs(n)(c, args); err != nil {
-			return &usageError{err}
+		switch {
+		case n == 0 && len(args) > 0:
+			return &usageError{fmt.Errorf("%s takes no argument, but got %q", c.CommandPath(), args[0])}
+		case len(args) != n || slices.Contains(args, ""):
+			return &usageError{fmt.Errorf("%s takes exactly 1 argument: %s", c.CommandPath(), strings.Fields(use)[1])}
 		}
 		return nil
 	}}
 }
 
-// tpmTimeout bounds what a command waits for a TPM; the slowest chips take
-// some seconds to make an RSA key.
+// tpmTimeout limits how long a command waits for a TPM; the slowest chips take
+// several seconds to create an RSA key.
 const tpmTimeout = 2 * time.Minute
 
 // openBox opens the box, and says so if it created the state.
@@ -74,7 +83,7 @@ func (o *options) withBox(c *cobra.Command, open wire.Opener, do func(context.Co
 	return errors.Join(do(ctx, b), b.Close())
 }
 
-// print writes a value as JSON or in its own words.
+// print writes a value as JSON or as text.
 func (o *options) print(w io.Writer, value fmt.Stringer) error {
 	if !o.json {
 		_, err := fmt.Fprintln(w, strings.TrimSuffix(value.String(), "\n"))
@@ -94,8 +103,8 @@ func (o *options) printLine(w io.Writer, value fmt.Stringer) error {
 	return err
 }
 
-// untilStopped gives a context that ends when an operator asks the program to;
-// who asks twice does not want to wait.
+// untilStopped returns a context that ends at SIGINT or SIGTERM; a second
+// signal kills the program.
 func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

@@ -18,9 +18,9 @@ import (
 // passwordLimit is the longest password, in bytes.
 const passwordLimit = 4096
 
-// readPassword takes the first line of a file, asks at a terminal without
-// echo, or takes the first line of standard input. What it is stands in the
-// question.
+// readPassword reads the first line of a file, asks on a terminal without
+// echo, or reads the first line of standard input. what is the text of the
+// prompt.
 func readPassword(c *cobra.Command, what, path string) (string, error) {
 	if path != "" {
 		data, err := wire.ReadFile(path, passwordLimit)
@@ -41,8 +41,8 @@ func readPassword(c *cobra.Command, what, path string) (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// askPassword asks without echo, and leaves the terminal as it was also when
-// it is interrupted.
+// askPassword asks without echo and restores the terminal even if
+// interrupted.
 func askPassword(c *cobra.Command, what string, fd int) (string, error) {
 	before, err := term.GetState(fd)
 	if err != nil {

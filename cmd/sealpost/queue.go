@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,12 +20,12 @@ import (
 )
 
 func queueCommand(o *options) *cobra.Command {
-	c := group("queue", "The mail that is kept until the tenant takes it")
+	c := group("queue", "The messages that wait for delivery")
 	c.AddCommand(
-		leaf("list", "Show what is kept, and why", 0, func(c *cobra.Command, _ []string) error {
+		leaf("list", "List the queued messages, and why they wait", 0, func(c *cobra.Command, _ []string) error {
 			return o.withRelay(c, func(ctx context.Context, r control.Relay) error { return o.printQueue(ctx, c, r) })
 		}),
-		leaf("show ID", "Show one message: its envelope, what was said about it, its header", 1, func(c *cobra.Command, args []string) error {
+		leaf("show ID", "Show one message: its envelope, the last reply and its header", 1, func(c *cobra.Command, args []string) error {
 			return ask(o, c, func(ctx context.Context, r control.Relay) (shown, error) {
 				m, err := r.Show(ctx, args[0])
 				return shown{m}, err
@@ -36,8 +37,8 @@ func queueCommand(o *options) *cobra.Command {
 
 func retryCommand(o *options) *cobra.Command {
 	return &cobra.Command{Use: "retry [ID]", Short: "Try a message now, or all of them", RunE: func(c *cobra.Command, args []string) error {
-		if len(args) > 1 {
-			return &usageError{errors.New("retry takes one ID, or none for all")}
+		if len(args) > 1 || slices.Contains(args, "") {
+			return &usageError{errors.New("sealpost queue retry takes one ID, or none to retry all messages")}
 		}
 		return ask(o, c, func(ctx context.Context, r control.Relay) (done, error) {
 			d, err := r.Retry(ctx, strings.Join(args, ""))
@@ -48,20 +49,20 @@ func retryCommand(o *options) *cobra.Command {
 
 func dropCommand(o *options) *cobra.Command {
 	var sure bool
-	c := leaf("drop ID --yes", "Throw a message away; nobody is told", 1, func(c *cobra.Command, args []string) error {
+	c := leaf("drop ID --yes", "Delete a message without notifying its sender", 1, func(c *cobra.Command, args []string) error {
 		if !sure {
-			return &usageError{errors.New("this throws the message away for good: say --yes if you mean it")}
+			return &usageError{errors.New("this permanently deletes the message: add --yes to confirm")}
 		}
 		return ask(o, c, func(ctx context.Context, r control.Relay) (done, error) {
 			d, err := r.Drop(ctx, args[0])
 			return done{d}, err
 		})
 	})
-	c.Flags().BoolVar(&sure, "yes", false, "yes, throw it away")
+	c.Flags().BoolVar(&sure, "yes", false, "confirm the deletion")
 	return c
 }
 
-// ask has the relay give a value, and prints it.
+// ask gets a value from the relay and prints it.
 func ask[T fmt.Stringer](o *options, c *cobra.Command, get func(context.Context, control.Relay) (T, error)) error {
 	return o.withRelay(c, func(ctx context.Context, r control.Relay) error {
 		value, err := get(ctx, r)
@@ -72,8 +73,8 @@ func ask[T fmt.Stringer](o *options, c *cobra.Command, get func(context.Context,
 	})
 }
 
-// withRelay does something with the running relay, or with the state of one
-// that does not run.
+// withRelay calls do with the running relay, or with the state of one
+// that is not running.
 func (o *options) withRelay(c *cobra.Command, do func(context.Context, control.Relay) error) error {
 	s, err := o.Settings()
 	if err != nil {
@@ -96,7 +97,7 @@ func (o *options) withRelay(c *cobra.Command, do func(context.Context, control.R
 	return errors.Join(do(ctx, server.Offline{Storage: storage}), storage.Close(), b.Close())
 }
 
-// printQueue prints a message a line, and then the status; as JSON the status
+// printQueue prints one message per line and then the status; as JSON the status
 // comes first.
 func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Relay) error {
 	status, err := r.Status(ctx)
@@ -157,7 +158,7 @@ func row(item queue.Item, now time.Time) string {
 		item.Sender.Path(), to, item.Attempts, next, last)
 }
 
-// done prints what a call has changed.
+// done prints what a call changed.
 type done struct{ control.Done }
 
 func (d done) String() string {

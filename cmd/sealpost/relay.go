@@ -18,7 +18,7 @@ func relayCommand(o *options) *cobra.Command {
 	var onAppliance bool
 	c := leaf("relay", "Run the mail relay", 0, func(c *cobra.Command, _ []string) error {
 		if onAppliance {
-			// PID 1 hands it over once it has looked at it.
+			// PID 1 creates the device after it has checked the storage.
 			_ = kernel.AwaitDevice(o.State, appliance.DeviceTimeout)
 		}
 		b, err := o.Open(wire.AnyState)

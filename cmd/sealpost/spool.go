@@ -22,18 +22,18 @@ func spoolCommand(o *options) *cobra.Command {
 				return stat{s}, err
 			})
 		}),
-		leaf("verify", "Read every message from beginning to end", 0, func(c *cobra.Command, _ []string) error {
+		leaf("verify", "Read every message completely and check it", 0, func(c *cobra.Command, _ []string) error {
 			return ask(o, c, func(ctx context.Context, r control.Relay) (verified, error) {
 				v, err := r.SpoolVerify(ctx)
 				return verified{v}, err
 			})
 		}),
-		leaf("dump", "Print the ring record by record, contents left out; beside a running relay its end may be cut short", 0,
+		leaf("dump", "Print the ring record by record without message contents; while a relay runs, the end may be incomplete", 0,
 			func(c *cobra.Command, _ []string) error {
 				return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error { return b.DumpSpool(ctx, c.OutOrStdout()) })
 			}),
-		sure(o, "format --yes", "Give up all kept mail and begin anew under a new key",
-			"this throws all kept mail away for good: say --yes if you mean it", "yes, throw it away",
+		sure(o, "format --yes", "Discard all queued mail and create an empty spool with a new key",
+			"this permanently deletes all queued mail: add --yes to confirm", "confirm the deletion",
 			func(ctx context.Context, b *wire.Box) (fmt.Stringer, error) {
 				return formatted{b.Settings.State.Path}, b.FormatSpool(ctx)
 			}))
@@ -42,15 +42,15 @@ func spoolCommand(o *options) *cobra.Command {
 
 func stateCommand(o *options) *cobra.Command {
 	c := group("state", "The state file or device")
-	c.AddCommand(sure(o, "erase --yes", "Erase the client certificate, its key, all kept mail, and everything else that was stored",
-		"this erases the client certificate, its key and all kept mail for good: say --yes if you mean it", "yes, erase it",
+	c.AddCommand(sure(o, "erase --yes", "Erase the client certificate, its key, all queued mail and everything else in the state",
+		"this permanently erases the client certificate, its key and all queued mail: add --yes to confirm", "confirm the erasure",
 		func(ctx context.Context, b *wire.Box) (fmt.Stringer, error) {
 			return erased{b.Settings.State.Path}, b.Erase(ctx)
 		}))
 	return c
 }
 
-// sure makes a command that cannot be undone, and wants --yes.
+// sure makes a command that cannot be undone and requires --yes.
 func sure(o *options, use, short, warning, yes string, do func(context.Context, *wire.Box) (fmt.Stringer, error)) *cobra.Command {
 	var said bool
 	c := leaf(use, short, 0, func(c *cobra.Command, _ []string) error {
@@ -73,28 +73,36 @@ func sure(o *options, use, short, warning, yes string, do func(context.Context, 
 type stat struct{ spool.Stat }
 
 func (s stat) String() string {
-	return fmt.Sprintf("%d messages of %d clients, %d octets, %d damaged\nring of %d bytes in %d segments, %d of them free\nroom for %d octets more",
-		s.Messages, s.Clients, s.Bytes, s.Damaged, s.Size, s.Segments, s.Free, s.Room)
+	return fmt.Sprintf("%s from %s, %d octets, %d damaged\nring of %d bytes in %d segments, %d of them free\nroom for %d octets more",
+		count(s.Messages, "message"), count(s.Clients, "client"), s.Bytes, s.Damaged, s.Size, s.Segments, s.Free, s.Room)
 }
 
-// verified prints what reading the whole spool came to.
+// verified prints the result of reading the whole spool.
 type verified struct{ control.Verification }
 
 func (v verified) String() string {
 	if len(v.Damages) == 0 {
-		return fmt.Sprintf("%d messages, all of them whole", v.Messages)
+		return count(v.Messages, "message") + ", none damaged"
 	}
-	return fmt.Sprintf("%d messages; damage:\n%s", v.Messages, strings.Join(v.Damages, "\n"))
+	return fmt.Sprintf("%s; damage:\n%s", count(v.Messages, "message"), strings.Join(v.Damages, "\n"))
 }
 
-// formatted is printed when the ring is empty again.
+// count returns a number with its noun, such as "1 message" or "2 messages".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// formatted is printed after the ring was formatted.
 type formatted struct {
 	State string `json:"state"`
 }
 
-func (f formatted) String() string { return f.State + ": the spool is empty, under a new key" }
+func (f formatted) String() string { return f.State + ": the spool is empty and has a new key" }
 
-// erased is printed when the settings area is empty again.
+// erased is printed after the settings area was erased.
 type erased struct {
 	State string `json:"state"`
 }

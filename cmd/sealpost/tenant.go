@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ import (
 )
 
 func tenantCommand(o *options) *cobra.Command {
-	c := group("tenant", "The Microsoft side: what it must be told, and whether it lets the box send")
+	c := group("tenant", "The Microsoft 365 tenant: what to set up there, and whether the box may send")
 	c.AddCommand(registerCommand(o), scriptCommand(o), applicationCommand(o), secretCommand(o), loginCommand(o), verifyCommand(o))
 	return c
 }
@@ -35,7 +36,7 @@ func registerCommand(o *options) *cobra.Command {
 
 func scriptCommand(o *options) *cobra.Command {
 	var onConsole bool
-	c := leaf("script", "Print the PowerShell that tells the tenant of this box, with every value filled in", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("script", "Print the PowerShell that configures the tenant for this box, with every value filled in", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
 			site := tenant.Site{Settings: b.Settings, Steps: tenant.Steps{Secret: "enter it with: sealpost tenant secret", Verify: "sealpost tenant verify", Check: "sealpost check"}}
 			if onConsole {
@@ -89,11 +90,11 @@ func applicationCommand(o *options) *cobra.Command {
 			})
 		})
 	})
-	c.Flags().BoolVar(&replace, "replace", false, "make a new certificate and key first; the old ones are given up")
+	c.Flags().BoolVar(&replace, "replace", false, "make a new certificate and key first; the old ones are deleted")
 	return c
 }
 
-// kept tells that something is stored.
+// kept says that something was stored.
 type kept struct {
 	Stored string `json:"stored"`
 }
@@ -111,7 +112,10 @@ func secretCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := b.Vault().Save(ctx, credential.ClientSecret, []byte(strings.TrimSpace(secret))); err != nil {
+			if secret = strings.TrimSpace(secret); secret == "" {
+				return errors.New("the client secret is empty: enter the secret's value as the Entra admin center showed it; nothing was changed")
+			}
+			if err := b.Vault().Save(ctx, credential.ClientSecret, []byte(secret)); err != nil {
 				return err
 			}
 			return o.print(c.OutOrStdout(), kept{"the client secret, for the application " + b.Settings.Upstream.OAuth.ClientID})

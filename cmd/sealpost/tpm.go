@@ -12,7 +12,7 @@ import (
 	"sealpost/hal/linux/tpm"
 )
 
-// chip is what a person wants to know of the TPM.
+// chip is what the tpm command prints.
 type chip struct {
 	Address      string        `json:"address"`
 	State        hal.TPMState  `json:"state"`

@@ -2,7 +2,7 @@ package main
 
 import "sealpost/hal/fault"
 
-// words are those of the command line: what to type about each fault.
+// words says what to type on the command line for each fault.
 var words = fault.Words{
 	fault.NoStorage:          "check that the storage is fitted, and restart the box; if it stays so, replace the storage",
 	fault.NoState:            "an import or the relay makes it; --state names another one",

@@ -10,7 +10,7 @@ const (
 	StateNewer      Code = "state-newer"      // a newer version wrote the settings in another form
 	FactoryState    Code = "factory-state"    // the box was never set up
 	SettingsInvalid Code = "settings-invalid" // the stored settings cannot be used by this version
-	SettingsChanged Code = "settings-changed" // somebody else has changed the settings meanwhile
+	SettingsChanged Code = "settings-changed" // another process has changed the settings
 	NoTrial         Code = "no-trial"         // no settings are on trial any more
 
 	// The client certificate.
@@ -26,7 +26,7 @@ const (
 
 	// Access tokens.
 	NoClientSecret     Code = "no-client-secret"
-	NoSignIn           Code = "no-sign-in"          // nobody has signed the box in
+	NoSignIn           Code = "no-sign-in"          // the box is not signed in
 	SignInOther        Code = "sign-in-other"       // another account signed the box in
 	SignInRefused      Code = "sign-in-refused"     // the mailbox refuses the sign-in
 	TokenScope         Code = "token-scope"         // the token has not the scope

@@ -34,15 +34,15 @@ type Fault struct {
 	Err   error  `json:"-"` // the cause; nil where Text says it all
 }
 
-// New gives a fault without a cause, as a package declares it.
+// New returns a fault without a cause, as a package declares it.
 func New(code Code, text string) *Fault { return &Fault{Code: code, Text: text} }
 
-// Wrap gives a fault of the same kind with its cause.
+// Wrap returns a fault of the same kind with its cause.
 func (f *Fault) Wrap(err error) *Fault {
 	return &Fault{f.Code, f.Text, maps.Clone(f.Facts), err}
 }
 
-// With gives a fault of the same kind with one fact more.
+// With returns a fault of the same kind with one fact more.
 func (f *Fault) With(name, value string) *Fault {
 	facts := maps.Clone(f.Facts)
 	if facts == nil {
@@ -64,7 +64,7 @@ func (f *Fault) Error() string {
 	return f.Text + ": " + f.Err.Error()
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (f *Fault) Unwrap() error {
 	if f == nil {
 		return nil
@@ -78,7 +78,7 @@ func (f *Fault) Is(target error) bool {
 	return ok && f != nil && other != nil && other.Code != "" && other.Code == f.Code
 }
 
-// Mark gives err a code where it has none of its own. Its words stay.
+// Mark adds a code to err unless it already has one. Its text stays.
 func Mark(code Code, err error) error {
 	if err == nil || CodeOf(err) != "" {
 		return err
@@ -86,7 +86,7 @@ func Mark(code Code, err error) error {
 	return &Fault{Code: code, Err: err}
 }
 
-// CodeOf gives the code of the first fault in err's chain; empty without one.
+// CodeOf returns the code of the first fault in err's chain; empty without one.
 func CodeOf(err error) Code {
 	if f := first(err); f != nil {
 		return f.Code
@@ -115,7 +115,7 @@ func first(err error) *Fault {
 	return nil
 }
 
-// List gives each fault of a joined error by itself, with the whole text that
+// List returns each fault of a joined error separately, with the whole text that
 // leads to it; an error without a code gives one fault a line. It is nil
 // without an error.
 func List(err error) []*Fault {
@@ -154,7 +154,7 @@ func isJoin(err error, causes []error) bool {
 	return err.Error() == strings.Join(texts, "\n")
 }
 
-// Join gives an error of faults, such as those that another process reported;
+// Join returns an error of faults, such as those that another process reported;
 // nil without any. What that process sent is not trusted: a fault that says
 // nothing is left out.
 func Join(faults []*Fault) error {
@@ -172,7 +172,7 @@ type document struct {
 	Faults []*Fault `json:"faults"`
 }
 
-// Encode gives err as a JSON object that [Decode] reads.
+// Encode returns err as a JSON object that [Decode] reads.
 func Encode(err error) []byte {
 	text, failed := json.Marshal(document{List(err)})
 	if failed != nil { // a fault is strings only
@@ -181,7 +181,7 @@ func Encode(err error) []byte {
 	return text
 }
 
-// Decode gives the error that another process encoded, so that [errors.Is]
+// Decode returns the error that another process encoded, so that [errors.Is]
 // finds its codes. A text that is none of Encode's is an error in these words.
 func Decode(text []byte) error {
 	var d document
@@ -201,7 +201,7 @@ func Decode(text []byte) error {
 // may name facts, as in "{path}".
 type Words map[Code]string
 
-// Cure gives what the reader does about a fault; empty where the text says all.
+// Cure returns what the reader does about a fault; empty where the text says all.
 func (w Words) Cure(code Code, facts Facts) string {
 	var pairs []string
 	for name, value := range facts {
@@ -210,7 +210,7 @@ func (w Words) Cure(code Code, facts Facts) string {
 	return strings.NewReplacer(pairs...).Replace(w[code])
 }
 
-// Say gives what is wrong and then the cure, a line for each fault.
+// Say returns what is wrong and then the cure, a line for each fault.
 func (w Words) Say(err error) string {
 	var lines []string
 	for _, f := range List(err) {

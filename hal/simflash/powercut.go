@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// PowerCut cuts the power, unless that has happened, and gives at most limit
+// PowerCut cuts the power, unless that has happened, and returns at most limit
 // flashes as the next start may find them. Each sector written since the last
 // flush has its old content or that of any write since. Where all combinations
 // fit in half of limit they all come; random ones follow in which some sectors

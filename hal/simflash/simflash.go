@@ -26,7 +26,7 @@ var (
 	// ErrPowerCut is the error of the call during which the power was cut, and
 	// of every one after it.
 	ErrPowerCut = errors.New("simulated power cut")
-	// ErrIO is the error of a call that was told to fail.
+	// ErrIO is the error of a call that a test makes fail.
 	ErrIO = errors.New("simulated input/output error")
 	// ErrNoSpace is the error of a call that found no space. It is ENOSPC.
 	ErrNoSpace = fmt.Errorf("simulated: %w", syscall.ENOSPC)
@@ -99,14 +99,14 @@ func New(size int64, seed uint64) *Flash {
 	}
 }
 
-// At gives a fate to one call. Writes and flushes are counted together, from 1.
+// At sets the result of one call. Writes and flushes are counted together, from 1.
 func (f *Flash) At(call int, fate Fate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fates[call] = fate
 }
 
-// Counts tells what the flash was asked to do so far; Writes plus Flushes is
+// Counts reports what the flash was asked to do so far; Writes plus Flushes is
 // the number of the last call, as in At.
 func (f *Flash) Counts() Counts {
 	f.mu.Lock()
@@ -266,7 +266,7 @@ func (f *Flash) stored(n int64) *sector {
 	return &blank
 }
 
-// write gives each sector it touches a new pending version, where reaches says
+// write returns each sector it touches a new pending version, where reaches says
 // that the sector is reached at all.
 func (f *Flash) write(p []byte, off int64, reaches func() bool) {
 	for n := 0; n < len(p); {

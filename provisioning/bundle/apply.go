@@ -41,7 +41,7 @@ func (v Verdict) String() string {
 	return "refused, nothing was changed: " + strings.Join(texts, "; ")
 }
 
-// Opener gives the checker for a candidate, and what ends its use. The parts
+// Opener returns the checker for a candidate, and a function that releases it. The parts
 // that it opens may depend on the settings in the candidate.
 type Opener func(context.Context, candidate.Candidate) (k candidate.Checker, done func() error, err error)
 

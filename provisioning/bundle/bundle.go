@@ -91,7 +91,7 @@ func Read(stick fs.FS, serial string) (Bundle, error) {
 	return b, errors.Join(r.faults...)
 }
 
-// list gives the entries of a folder, if they are not too many.
+// list returns the entries of a folder, if they are not too many.
 func list(stick fs.FS, folder string) ([]fs.DirEntry, error) {
 	dir, err := stick.Open(folder)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -24,10 +24,10 @@ const (
 // ErrNoTrial is returned by a confirmation that came too late.
 var ErrNoTrial = fault.New(fault.NoTrial, "nothing is on trial any more")
 
-// Applier is whoever goes by the stored settings.
+// Applier applies the stored settings.
 type Applier interface {
 	// Reload puts the settings that are stored now into force. The
-	// ConfirmedCommit is locked meanwhile: Reload must not call it, except for
+	// ConfirmedCommit is locked during the call: Reload must not call it, except for
 	// its Trial.
 	Reload(ctx context.Context)
 }
@@ -100,7 +100,7 @@ type trial struct {
 	recorded  string        // the last error of an attempt that was recorded
 }
 
-// NewConfirmedCommit gives a ConfirmedCommit for which no time runs yet.
+// NewConfirmedCommit returns a ConfirmedCommit whose timer does not run yet.
 func NewConfirmedCommit(config ConfirmedCommitConfig) *ConfirmedCommit {
 	if config.Timeout == 0 {
 		config.Timeout = ConfirmTimeout
@@ -206,7 +206,7 @@ func (c *ConfirmedCommit) RollBack(ctx context.Context) error {
 	return nil
 }
 
-// Trial tells whether settings are on trial, and after how long they are rolled
+// Trial reports whether settings are on trial, and after how long they are rolled
 // back; zero where a rollback that failed is being repeated.
 func (c *ConfirmedCommit) Trial() (onTrial bool, remaining time.Duration) {
 	c.mu.Lock()
@@ -266,7 +266,7 @@ func (c *ConfirmedCommit) end() {
 	c.trial = nil
 }
 
-// expire rolls back settings that nobody confirmed, unless their trial ended
+// expire rolls back settings that were not confirmed, unless their trial ended
 // while this waited for its turn. Settings that another process committed
 // meanwhile get a trial of their own: that process is about to have Applied
 // called.

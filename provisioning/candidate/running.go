@@ -15,7 +15,7 @@ import (
 // ErrFactory is returned where the box was never set up.
 var ErrFactory = fault.New(fault.FactoryState, "the box is in its factory state")
 
-// Running is what the box was told and goes by.
+// Running is the configuration in force.
 type Running struct {
 	Settings string
 	// Schema is the settings' own, as [settings.ParseStored] takes it.
@@ -26,7 +26,7 @@ type Running struct {
 	Locked bool
 }
 
-// Load gives what the box goes by, or ErrFactory.
+// Load returns the configuration in force, or ErrFactory.
 func Load(ctx context.Context, store Store) (Running, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -62,7 +62,7 @@ func LoadSettings(ctx context.Context, store Store) (settings.Stored, error) {
 	return stored, fault.Mark(fault.SettingsInvalid, err)
 }
 
-// Applied tells whether a candidate of this origin was committed before.
+// Applied reports whether a candidate of this origin was committed before.
 func Applied(ctx context.Context, store Store, origin string) (bool, error) {
 	sections, err := store.Load(ctx)
 	return err == nil && slices.Contains(origins(sections), origin), err
@@ -105,7 +105,7 @@ func rollBack(ctx context.Context, store Store) (rolled bool, err error) {
 	return rolled && err == nil, err
 }
 
-// Opens tells whether digits open the console.
+// Opens reports whether digits open the console.
 func Opens(ctx context.Context, store Store, digits string) (bool, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {

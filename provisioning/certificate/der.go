@@ -26,7 +26,7 @@ var (
 	errKeySize   = fmt.Errorf("this PFX holds a private key of more than %d KiB: %s", maxKeySize>>10, keyTypeAdvice)
 )
 
-// checkPFX names what can be told of a file without its password, and refuses
+// checkPFX checks what is visible without the password, and rejects
 // one that would keep the processor busy for minutes.
 func checkPFX(data []byte) error {
 	switch {

@@ -24,7 +24,7 @@ type Finding struct {
 	Text  string `json:"text"`
 }
 
-// Coverage tells whether the certificate speaks for an accepted domain.
+// Coverage reports whether the certificate speaks for an accepted domain.
 type Coverage struct {
 	Domain string `json:"domain"`
 	Name   string `json:"name,omitempty"` // the name in the certificate that does; empty if none
@@ -42,7 +42,7 @@ type Report struct {
 	NotAfter   time.Time  `json:"not_after"`
 	DaysLeft   int        `json:"days_left"` // whole days, negative once expired
 	Chain      []string   `json:"chain"`     // subjects, leaf first
-	Public     bool       `json:"public"`    // the chain ends at one of the roots
+	Trusted    bool       `json:"trusted"`   // the chain ends at a trusted root
 	// MissingIssuer is the name of the certificate that should come next.
 	MissingIssuer string `json:"missing_issuer,omitempty"`
 	// IssuerURLs is where the certification authority says it can be had

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// examineChain tells whether what is sent leads up to one of the roots, and
+// examineChain reports whether what is sent leads up to one of the roots, and
 // what is missing if not.
 func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) {
 	for i, cert := range chain[1:] {
@@ -19,7 +19,7 @@ func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x
 	err := verify(chain, now, roots)
 	switch _, unknown := errors.AsType[x509.UnknownAuthorityError](err); {
 	case err == nil:
-		r.Public = true
+		r.Trusted = true
 		r.find(OK, "the chain of %d is complete and leads to a trusted root", len(chain))
 	case isSelfSigned(chain[0]):
 		r.find(Problem, "the certificate is self-signed, and Exchange Online takes those of public certification authorities only: get one from such an authority")
@@ -45,7 +45,7 @@ func (r *Report) missingIssuer(top *x509.Certificate) {
 }
 
 // verify builds a path from the leaf to a root by the chain alone. It looks at
-// a moment within the leaf's life, as expiry is reported by itself.
+// a moment within the leaf's life, as expiry is reported separately.
 func verify(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) error {
 	if now.After(chain[0].NotAfter) {
 		now = chain[0].NotAfter

@@ -109,7 +109,7 @@ func TestAGoodCertificateHasNoProblemAndNamesWhatTheConnectorNeeds(t *testing.T)
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, "relay.contoso.com")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
-	if worst(r) != OK || !r.Public || !r.ClientAuth || !r.ServerAuth || r.DaysLeft != 90 || r.KeyType != string(hal.ECDSAP256) {
+	if worst(r) != OK || !r.Trusted || !r.ClientAuth || !r.ServerAuth || r.DaysLeft != 90 || r.KeyType != string(hal.ECDSAP256) {
 		t.Errorf("%s\n%+v", r, r)
 	}
 	if !slices.Equal(r.Names, []string{"relay.contoso.com", "mail.contoso.com"}) {
@@ -183,7 +183,7 @@ func TestFactsOfTimeUsageKeyAndProtectionAreSaid(t *testing.T) {
 			if worst(r) != c.level || !strings.Contains(findings(r, c.level), c.want) {
 				t.Errorf("want %s %q in\n%s", c.level, c.want, r)
 			}
-			if !r.Public {
+			if !r.Trusted {
 				t.Errorf("the chain is not found whole:\n%s", r)
 			}
 		})
@@ -220,7 +220,7 @@ func TestWhatIsWrongWithAChainIsSaid(t *testing.T) {
 			}
 		})
 	}
-	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, guard); r.Public {
+	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, guard); r.Trusted {
 		t.Error("without roots a chain leads to a root")
 	}
 }

@@ -20,7 +20,7 @@ type question struct {
 	use func(answer string) error
 }
 
-// ask asks until an answer can be used. An answer of nobody who reads, such as
+// ask asks until an answer is valid. An answer that no person typed, such as
 // noise or another box's console, is answered slower and slower.
 func (s *session) ask(ctx context.Context, q question) error {
 	return s.askUntilValid(ctx, func() error {

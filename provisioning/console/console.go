@@ -19,7 +19,7 @@ type Console struct {
 	until time.Time // no PIN is taken before
 }
 
-// New gives a console of a box.
+// New returns a console of a box.
 func New(box operator.Box) *Console { return &Console{box: box} }
 
 // session is what one technician has begun.
@@ -34,7 +34,7 @@ type session struct {
 }
 
 // Run talks over the line until it fails, with ErrGone, or ctx ends. One Run
-// at a time; the next begins anew. The caller closes the line after it.
+// at a time; each session starts from the beginning. The caller closes the line after it.
 func (c *Console) Run(ctx context.Context, line io.ReadWriter) error {
 	t := newTerminal(line)
 	defer t.Close()
@@ -51,7 +51,7 @@ func (c *Console) Run(ctx context.Context, line io.ReadWriter) error {
 	}
 }
 
-// run greets whoever presses Enter, and leads them through.
+// run waits for Enter, then runs the setup or the menu.
 func (s *session) run(ctx context.Context) error {
 	if err := s.awaitSomebody(ctx); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (s *session) awaitSomebody(ctx context.Context) error {
 	}
 }
 
-// running gives the settings in force; none in the factory state. A box that
+// running returns the settings in force; none in the factory state. A box that
 // cannot tell them says why, and the session ends.
 func (s *session) running(ctx context.Context) (candidate.Running, error) {
 	var running candidate.Running

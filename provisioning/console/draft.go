@@ -61,7 +61,7 @@ func (d draft) section(key string) (table map[string]any, name string) {
 	}
 }
 
-// get gives a value as text, a list with commas; empty where there is none.
+// get returns a value as text, a list with commas; empty where there is none.
 func (d draft) get(key string) string {
 	table, name := d.section(key)
 	switch value := table[name].(type) {
@@ -98,7 +98,7 @@ func (d draft) putList(key, values string) error {
 	return d.change(key, list)
 }
 
-// change sets a value, or gives what the settings have against it and leaves
+// change sets a value, or returns the validation error and leaves
 // what was before.
 func (d draft) change(key string, value any) error {
 	table, name := d.section(key)

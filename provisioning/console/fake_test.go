@@ -154,7 +154,7 @@ func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error]
 	return func(yield func(preflight.Finding, error) bool) {
 		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Words: "192.168.10.25/24 by dhcp"}, nil) &&
 			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Words: "it is for server authentication only; whether Exchange Online minds is not known, and so far it does not"}, nil) &&
-			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Words: "it would take our mail"}, nil)
+			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Words: "it accepts our mail"}, nil)
 	}
 }
 

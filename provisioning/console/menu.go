@@ -149,7 +149,7 @@ func (s *session) status(ctx context.Context) error {
 	return nil
 }
 
-// lines shows what the box gives, or what it means that there is nothing.
+// lines shows the box's answer, or a text if it is empty.
 func (s *session) lines(get func(context.Context) ([]string, error), empty string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		done, err := s.runCancellable(ctx, func(ctx context.Context) error {
@@ -228,7 +228,7 @@ func (s *session) sure(ctx context.Context, warning, words, success string, do f
 	return err
 }
 
-// inForce gives the settings as a draft of this version's schema, for a change
+// inForce returns the settings as a draft of this version's schema, for a change
 // of them, and what the draft leaves out.
 func (s *session) inForce(ctx context.Context) (u *setup, dropped settings.Errors, err error) {
 	running, err := s.running(ctx)

@@ -68,7 +68,7 @@ type paste struct {
 	over bool   // more came than is taken
 }
 
-// take adds a key, and gives the beginning of a line that it ends.
+// take adds a key and returns the beginning of the line that it ends.
 func (p *paste) take(k byte) (ended string) {
 	const marker = 80
 	switch {
@@ -106,7 +106,7 @@ func grow(text []byte, b byte) []byte {
 	return append(larger, b)
 }
 
-// unarmour gives the PFX of a paste: base64 with or without lines of whatever
+// unarmour returns the PFX of a paste: base64 with or without lines of whatever
 // kind around it, as certutil and openssl write them.
 func unarmour(text []byte) ([]byte, error) {
 	var digits []byte

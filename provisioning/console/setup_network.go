@@ -105,7 +105,7 @@ func (u *setup) method(ctx context.Context) error {
 	}})
 }
 
-// probe tries the ways out of the site. That none was found keeps nobody from
+// probe tries the ways out of the site. Finding none does not prevent
 // going on.
 func (u *setup) probe(ctx context.Context) error {
 	domain, _, _ := strings.Cut(u.draft.get("senders.accepted_domains"), ",")
@@ -168,7 +168,7 @@ func (u *setup) host(ctx context.Context) error {
 	return u.authority(ctx)
 }
 
-// authority offers to trust who vouches for the host, where nobody known does.
+// authority offers to trust the host's root certificate if it is not a known one.
 func (u *setup) authority(ctx context.Context) error {
 	u.t.Print("\n")
 	u.t.Say("The certificate of %s comes from an authority that this box does not know: %s. Exchange Online's never does. If it is your own host, paste that authority's certificate; otherwise something stands between.", u.ways.Host, u.ways.Authority)

@@ -8,7 +8,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// submits tells whether the way out is submission.
+// submits reports whether the way out is submission.
 func (u *setup) submits() bool {
 	return settings.Method(u.draft.get("upstream.method")).Traits().Mailbox
 }

@@ -14,7 +14,7 @@ import (
 const (
 	// longestLine is the most that one answer may have, in bytes.
 	longestLine = 4 << 10
-	// idleTime is after how long nobody is taken to be there.
+	// idleTime is how long without input until the session ends.
 	idleTime = 15 * time.Minute
 )
 
@@ -119,7 +119,7 @@ func (t *terminal) hang(indent, words string) {
 	}
 }
 
-// byteWithin gives the next byte as it comes.
+// byteWithin returns the next byte as it comes.
 func (t *terminal) byteWithin(ctx context.Context, timeout time.Duration) (byte, error) {
 	if t.failed.Load() {
 		return 0, ErrGone
@@ -145,7 +145,7 @@ func (t *terminal) byteWithin(ctx context.Context, timeout time.Duration) (byte,
 	return b, nil
 }
 
-// key gives the next key that means something: one of the keys above, a tab or
+// key returns the next key that means something: one of the keys above, a tab or
 // a byte of text.
 func (t *terminal) key(ctx context.Context, timeout time.Duration) (byte, error) {
 	for {
@@ -167,7 +167,7 @@ func (t *terminal) key(ctx context.Context, timeout time.Duration) (byte, error)
 	}
 }
 
-// inEscape tells whether a byte belongs to a control sequence.
+// inEscape reports whether a byte belongs to a control sequence.
 func (t *terminal) inEscape(b byte) bool {
 	switch {
 	case b == keyEscape:
@@ -258,7 +258,7 @@ func answer(line []byte, long bool) (string, error) {
 }
 
 // During has something done that takes time, and drops what is typed
-// meanwhile; Ctrl-C and a line that is gone call it off.
+// while it runs; Ctrl-C and a lost line cancel it.
 func (t *terminal) During(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -290,7 +290,7 @@ func (t *terminal) During(ctx context.Context, do func(context.Context) error) e
 	return err
 }
 
-// Pause lets time pass, and drops what is typed meanwhile.
+// Pause waits and discards what is typed during the wait.
 func (t *terminal) Pause(ctx context.Context, d time.Duration) error {
 	return t.During(ctx, func(ctx context.Context) error {
 		timer := time.NewTimer(d)

@@ -14,7 +14,7 @@ const columns = 78
 // character set shows them.
 var plainer = strings.NewReplacer("…", "...", "–", "-", "—", "-", "“", `"`, "”", `"`, "‘", "'", "’", "'", "\t", " ")
 
-// ascii makes words harmless for a terminal, whoever chose them.
+// ascii makes any text safe to print on a terminal.
 func ascii(words string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

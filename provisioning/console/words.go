@@ -49,10 +49,10 @@ var Steps = tenant.Steps{
 	Check:  "preflight in the menu of the box's console",
 }
 
-// Words gives what the console says about err: what is wrong, and what to do.
+// Words returns what the console says about err: what is wrong, and what to do.
 func Words(err error) string { return words.Say(err) }
 
-// inWords writes an error as a sentence of its own, or several.
+// inWords writes an error as one or more sentences.
 func inWords(err error) string { return capitalized(words.Say(err)) }
 
 func capitalized(text string) string {
@@ -62,6 +62,6 @@ func capitalized(text string) string {
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 
-// Cures gives the console's words by code, for whoever holds them to what can be
+// Cures returns the console's texts by code, so that a test can compare them with what can be
 // typed there.
 func Cures() fault.Words { return maps.Clone(words) }

@@ -47,7 +47,7 @@ type Application struct {
 	ClientID string
 }
 
-// Of gives the application that settings name.
+// Of returns the application that settings name.
 func Of(s settings.Settings) Application {
 	o := s.Issuer()
 	return Application{Issuer: string(o.TokenURL), ClientID: o.ClientID}
@@ -65,13 +65,13 @@ func (v Vault) name(kind Kind) string {
 	return fmt.Sprintf("%s of %q at %q", kind, v.Application.ClientID, v.Application.Issuer)
 }
 
-// Load gives a credential, or ErrNone; the caller wipes it.
+// Load returns a credential, or ErrNone; the caller wipes it.
 func (v Vault) Load(ctx context.Context, kind Kind) ([]byte, error) {
 	secret, _, err := v.open(ctx, kind)
 	return secret, err
 }
 
-// open gives a credential, and the form in which it is stored.
+// open returns a credential, and the form in which it is stored.
 func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err error) {
 	sections, err := v.Store.Load(ctx)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 type Generator func(ctx context.Context) (keyring.Key, error)
 
 // Application is the box's own certificate as an OAuth client: the token issuer
-// is told of it, and knows the box by signatures of its key.
+// has it on file and verifies the box's signatures with it.
 type Application struct {
 	Certificate *x509.Certificate
 	Key         keyring.Key
@@ -34,7 +34,7 @@ type applicationRecord struct {
 	Key         keyring.Key `json:"key"`
 }
 
-// Signer gives the key for use. It does not touch the TPM yet.
+// Signer returns the key for use. It does not touch the TPM yet.
 func (a Application) Signer(tpm hal.TPM) (crypto.Signer, error) {
 	signer, err := keyring.Open(tpm, a.Key, nil)
 	if err != nil {
@@ -46,7 +46,7 @@ func (a Application) Signer(tpm hal.TPM) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// OwnApplication gives the box's own certificate as an OAuth client: the stored
+// OwnApplication returns the box's own certificate as an OAuth client: the stored
 // one, or else one that is made, under a name for people, and stored first.
 func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Generator, name string) (Application, error) {
 	sections, err := store.Load(ctx)
@@ -72,7 +72,7 @@ func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Gene
 }
 
 // RenewApplication makes a new certificate and key in place of what is stored;
-// the issuer does not know the box any more until it is told of it.
+// the issuer rejects the box until the new certificate is uploaded.
 func RenewApplication(ctx context.Context, store Store, tpm hal.TPM, generate Generator, name string) (Application, error) {
 	made, err := makeApplication(ctx, tpm, generate, name)
 	if err != nil {

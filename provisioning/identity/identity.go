@@ -66,7 +66,7 @@ type record struct {
 	Key   keyring.Key `json:"key"`
 }
 
-// Signer gives the key for use. It does not touch the TPM yet.
+// Signer returns the key for use. It does not touch the TPM yet.
 func (c Client) Signer(tpm hal.TPM) (crypto.Signer, error) {
 	signer, err := keyring.Open(tpm, c.Key, binding(c.Chain[0]))
 	if err != nil {
@@ -78,13 +78,13 @@ func (c Client) Signer(tpm hal.TPM) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// belongs tells whether a key is the certificate's.
+// belongs reports whether a key is the certificate's.
 func belongs(key crypto.Signer, certificate *x509.Certificate) bool {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(certificate.PublicKey)
 }
 
-// DER gives the chain as TLS sends it.
+// DER returns the chain as TLS sends it.
 func (c Client) DER() [][]byte {
 	var chain [][]byte
 	for _, certificate := range c.Chain {
@@ -93,7 +93,7 @@ func (c Client) DER() [][]byte {
 	return chain
 }
 
-// Load gives the stored client certificate, or ErrNone.
+// Load returns the stored client certificate, or ErrNone.
 func Load(ctx context.Context, store Store) (Client, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -127,7 +127,7 @@ func Import(ctx context.Context, store Store, protect Protector, bundle certific
 	return client, update(ctx, store, client.Put)
 }
 
-// Abandon gives up the request that is pending, and its key.
+// Abandon deletes the pending request and its key.
 func Abandon(ctx context.Context, store Store) error {
 	return update(ctx, store, func(sections state.Sections) error {
 		delete(sections, sectionRequest)
@@ -136,7 +136,7 @@ func Abandon(ctx context.Context, store Store) error {
 }
 
 // Request has the TPM make a key, stores it until the certificate comes, and
-// gives the PKCS#10 request for it in PEM (RFC 2986). It fails with ErrPending
+// returns the PKCS#10 request for it in PEM (RFC 2986). It fails with ErrPending
 // where a certificate is still to come.
 func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType, names []string) ([]byte, error) {
 	sections, err := store.Load(ctx)

@@ -24,7 +24,7 @@ type lanRecord struct {
 	Key         keyring.Secret `json:"key"`         // PKCS#8
 }
 
-// LAN gives the box's own certificate for STARTTLS on the LAN: the stored one
+// LAN returns the box's own certificate for STARTTLS on the LAN: the stored one
 // while it is for this host name, else a new one that is stored first, so that
 // a device which pins certificates sees the same one after each restart.
 func LAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname string) (tls.Certificate, error) {
@@ -49,7 +49,7 @@ func LAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname strin
 	return makeLAN(ctx, store, sealer, hostname)
 }
 
-// sealedElsewhere tells whether the TPM that sealed the key is gone for good.
+// sealedElsewhere reports whether the key was sealed by another TPM.
 func sealedElsewhere(err error) bool {
 	fault := (*hal.TPMFault)(nil)
 	return errors.As(err, &fault) && fault.State == hal.TPMReplaced
@@ -87,7 +87,7 @@ func makeLAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname s
 	})
 }
 
-// Throwaway gives a new certificate that is stored nowhere, for a box whose
+// Throwaway returns a new certificate that is stored nowhere, for a box whose
 // own cannot be opened. Its dates are such that no device's wrong clock and no
 // box's early start can fall out of them.
 func Throwaway(hostname string) (tls.Certificate, error) {

@@ -19,7 +19,7 @@ const (
 
 var errBox = errors.New("the encrypted part is damaged or belongs to something else")
 
-// lock encrypts clear with a fresh data key that only tpm gives back.
+// lock encrypts clear with a fresh data key sealed by tpm.
 // associated is authenticated beside it.
 func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.TPMObject, []byte, error) {
 	dataKey := make([]byte, chacha20poly1305.KeySize)
@@ -42,7 +42,7 @@ func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.
 	return &sealed, aead.Seal(nonce, nonce, clearText, associated), nil
 }
 
-// unlock gives back what lock was given; the caller wipes it.
+// unlock decrypts what lock encrypted; the caller wipes it.
 func unlock(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, associated []byte) ([]byte, error) {
 	if sealed == nil || len(box) < chacha20poly1305.NonceSize {
 		return nil, errBox

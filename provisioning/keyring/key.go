@@ -83,7 +83,7 @@ func associatedKey(binding []byte) []byte {
 // errForeign says that what is stored cannot be the key of this certificate.
 var errForeign = errors.New("the stored key is damaged or belongs to another certificate: import the certificate again")
 
-// Open gives a signer for a stored key. The TPM is not touched before the
+// Open returns a signer for a stored key. The TPM is not touched before the
 // first signature, so a box without its TPM still starts; its signatures then
 // fail with a *hal.TPMFault. A tpm-sealed key stays in memory once it was
 // unsealed. tpm may be nil for a key protected as File.

@@ -1,5 +1,5 @@
 // Package keyring knows how a private key or a secret is protected on this
-// box, and gives back a signer or the secret.
+// box, and returns a signer or the secret.
 //
 // It sees only hal.TPM. It must not know files, settings or what a certificate
 // says; a certificate is to it a binding, bytes that belong to a key.

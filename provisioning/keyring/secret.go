@@ -14,7 +14,7 @@ type Sealer struct {
 	Open func(ctx context.Context, name string, stored Secret) ([]byte, error)
 }
 
-// SealSecret encrypts a secret of any size so that only this TPM opens it, and
+// SealSecret encrypts a secret of any size so that only this TPM can decrypt it, and
 // only under the same name.
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {
 	sealed, box, err := lock(ctx, tpm, secret, []byte(secretLabel+name))
@@ -29,12 +29,12 @@ func SecretInFile(name string, secret []byte) Secret {
 	return Secret{Protection: File, Name: name, Clear: bytes.Clone(secret)}
 }
 
-// OpenSecret gives a secret back; the caller wipes it. It fails with a
+// OpenSecret decrypts a secret; the caller wipes it. It fails with a
 // *hal.TPMFault where the TPM's state is in the way. tpm may be nil for a
 // secret protected as File.
 func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([]byte, error) {
 	if stored.Name != name {
-		return nil, fmt.Errorf("opening the secret %q: what is stored is the secret %q: enter it again", name, stored.Name)
+		return nil, fmt.Errorf("opening the secret %q: the stored secret is %q: enter it again", name, stored.Name)
 	}
 	switch stored.Protection {
 	case File:
@@ -42,9 +42,9 @@ func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([
 	case TPMSealed:
 		secret, err := unlock(ctx, tpm, stored.TPM, stored.Box, []byte(secretLabel+name))
 		if err != nil {
-			return nil, fmt.Errorf("opening the secret %q, which may have to be entered again: %w", name, err)
+			return nil, fmt.Errorf("opening the secret %q: %w", name, err)
 		}
 		return secret, nil
 	}
-	return nil, fmt.Errorf("opening the secret %q: the protection %.40q is not known: enter it again", name, string(stored.Protection))
+	return nil, fmt.Errorf("opening the secret %q: unknown protection %.40q: enter it again", name, string(stored.Protection))
 }

@@ -21,11 +21,11 @@ import (
 // Box is what a person does things to. Its errors are faults (see hal/fault)
 // where a person must act; the front end says what to do.
 type Box interface {
-	// Status tells how the box is.
+	// Status reports how the box is.
 	Status(ctx context.Context) (Status, error)
-	// Running gives the settings in force, or candidate.ErrFactory.
+	// Running returns the settings in force, or candidate.ErrFactory.
 	Running(ctx context.Context) (candidate.Running, error)
-	// Unlock tells whether digits are the console's PIN.
+	// Unlock reports whether digits are the console's PIN.
 	Unlock(ctx context.Context, digits string) (bool, error)
 
 	// Check says what stands against a candidate, and changes nothing.
@@ -46,20 +46,20 @@ type Box interface {
 
 	// Certificate describes the client certificate.
 	Certificate(ctx context.Context) (string, error)
-	// Request makes a key in the TPM and gives the request for its certificate
+	// Request makes a key in the TPM and returns the request for its certificate
 	// in PEM.
 	Request(ctx context.Context, r Request) (string, error)
 
-	// TenantScript gives the PowerShell that tells the tenant of the box.
+	// TenantScript returns the PowerShell that configures the tenant for the box.
 	TenantScript(ctx context.Context) (string, error)
-	// TenantCertificate gives the certificate that signs for tokens, in PEM.
+	// TenantCertificate returns the certificate that signs for tokens, in PEM.
 	TenantCertificate(ctx context.Context) (string, error)
 	// SignIn tells where a person signs the box in, and ends when that is done.
 	SignIn(ctx context.Context) iter.Seq2[Step, error]
 	// VerifyTenant checks each step to the mailbox up to the first problem.
 	VerifyTenant(ctx context.Context) iter.Seq2[preflight.Finding, error]
 
-	// Messages tells what became of the last messages, a line each.
+	// Messages reports what became of the last messages, a line each.
 	Messages(ctx context.Context) ([]string, error)
 	// Queue lists the mail that waits.
 	Queue(ctx context.Context) (Queue, error)
@@ -67,7 +67,7 @@ type Box interface {
 	Retry(ctx context.Context) error
 	// Drop throws the message of this ID away.
 	Drop(ctx context.Context, id string) error
-	// Logs gives the last lines of the box's log.
+	// Logs returns the last lines of the box's log.
 	Logs(ctx context.Context) ([]string, error)
 
 	// SetClock takes the time from a person.
@@ -109,14 +109,14 @@ type Network struct {
 type Target struct {
 	Domain string // whose MX it is
 	Host   string // instead of the MX; empty for none
-	CA     string // PEM of who may vouch for it; empty for the public authorities
+	CA     string // PEM of the trusted certificates; empty for the public authorities
 }
 
 // Request says for what a certificate is requested.
 type Request struct {
 	Settings string // the text of a sealpost.toml, in force or not
 	Name     string // the host name
-	// Replace gives up a request that is pending, and its key.
+	// Replace deletes a pending request and its key.
 	Replace bool
 }
 

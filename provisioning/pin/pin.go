@@ -2,10 +2,10 @@
 // anyone can plug in.
 //
 // It knows the number's stored form and how to compare it. It must not know
-// where it is stored, who asks for it, or how often.
+// where it is stored, or what asks for it.
 //
-// A number of a few digits can be guessed by whoever copies the flash; it keeps
-// a passer-by from the console, and nobody from the storage.
+// A PIN of a few digits can be guessed by anyone with a copy of the flash; it keeps
+// a passer-by from the console, but does not protect the storage.
 package pin
 
 import (
@@ -35,7 +35,7 @@ type record struct {
 	Digest []byte `json:"digest"` // PBKDF2-HMAC-SHA-256, RFC 8018 section 5.2
 }
 
-// Seal gives the stored form of a PIN, or ErrForm.
+// Seal returns the stored form of a PIN, or ErrForm.
 func Seal(digits string) ([]byte, error) {
 	if len(digits) < shortest || len(digits) > longest {
 		return nil, ErrForm
@@ -54,7 +54,7 @@ func Seal(digits string) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// Matches tells whether digits are the PIN that was sealed as stored.
+// Matches reports whether digits are the PIN that was sealed as stored.
 func Matches(stored []byte, digits string) (bool, error) {
 	var r record
 	if err := json.Unmarshal(stored, &r); err != nil {

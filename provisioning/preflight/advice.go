@@ -19,7 +19,7 @@ type Ways struct {
 	ByMX     bool  `json:"by_mx,omitempty"`
 	Port25   Reach `json:"port25"`
 	STARTTLS Reach `json:"starttls"`
-	// Authority is who vouches for the host where nobody known does, with its
+	// Authority is the untrusted root of the host's certificate, with its
 	// certificate in PEM if the host showed it.
 	Authority    string `json:"authority,omitempty"`
 	AuthorityPEM string `json:"authority_pem,omitempty"`

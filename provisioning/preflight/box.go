@@ -21,7 +21,7 @@ func Network(method string, addresses []netip.Prefix, trouble string) []Finding 
 	case trouble != "":
 		return problem("%s", trouble)
 	case len(all) == 0:
-		return problem("the box has no address: check the cable, and that a DHCP server is there or an address is set")
+		return problem("the box has no address: check the cable, and that a DHCP server answers or a static address is set")
 	}
 	return ok("%s by %s", strings.Join(all, ", "), method)
 }
@@ -32,9 +32,9 @@ func Clock(trusted bool, doubt string) []Finding {
 	case trusted:
 		return ok("it is set")
 	case doubt != "":
-		return problem("it is not set yet, and no mail leaves until it is: %s", doubt)
+		return problem("it is not set yet, and no mail is sent until it is: %s", doubt)
 	}
-	return problem("it is not set yet, and no mail leaves until it is: wait a minute, or set it by hand")
+	return problem("it is not set yet, and no mail is sent until it is: wait a minute, or set it by hand")
 }
 
 // TPM judges the state of the TPM.
@@ -45,7 +45,7 @@ func TPM(state hal.TPMState) []Finding {
 	return problem("%s: %s", state, state.Advice())
 }
 
-// Certificate gives the findings of an examination.
+// Certificate converts the findings of an examination.
 func Certificate(report certificate.Report) []Finding {
 	findings := ok("%s, until %s, key %s", report.Subject, report.NotAfter.Format("2006-01-02"), report.Protection)
 	for _, f := range report.Findings {
@@ -58,14 +58,18 @@ func Certificate(report certificate.Report) []Finding {
 
 // NoCertificate judges a box that has none to show.
 func NoCertificate() []Finding {
-	return note("there is none: the tenant's connector must then go by this site's public address; otherwise import one")
+	return note("there is none: import one, or have the tenant's connector identify this site by its public IP address")
 }
 
 // Spool judges the place for mail that cannot leave at once.
 func Spool(messages int, room, size int64) []Finding {
-	free := fmt.Sprintf("%d messages wait, room for %d MiB", messages, room>>20)
+	noun := "messages"
+	if messages == 1 {
+		noun = "message"
+	}
+	free := fmt.Sprintf("%d %s queued, room for %d MiB", messages, noun, room>>20)
 	if room < size/10 {
-		return problem("%s of %d MiB: find out why mail does not leave, with the queue", free, size>>20)
+		return problem("%s of %d MiB: look at the queue to find out why mail is not sent", free, size>>20)
 	}
 	return ok("%s", free)
 }
@@ -73,15 +77,15 @@ func Spool(messages int, room, size int64) []Finding {
 // SpoolOpening is the finding while a new spool is formatted or an old one read,
 // which takes a minute on slow flash.
 func SpoolOpening() []Finding {
-	return note("it is still being opened; until then mail is relayed, and not kept")
+	return note("it is still being opened; until then mail is relayed but cannot be queued")
 }
 
 // Held judges whether mail leaves.
 func Held(reason string, code fault.Code) []Finding {
 	if reason == "" {
-		return ok("it takes mail and passes it on")
+		return ok("it accepts mail and forwards it")
 	}
-	found := note("it takes mail and keeps it for now: %s", reason)
+	found := note("it accepts mail and queues it for now: %s", reason)
 	found[0].Code = code
 	return found
 }
@@ -90,7 +94,7 @@ func Held(reason string, code fault.Code) []Finding {
 func MX(domain string, hosts []string, err error) []Finding {
 	switch {
 	case err != nil:
-		return problem("%s: no name server gives its mail host: %v: check the name servers, in network.dns or upstream.dns, and the spelling of the domain", domain, err)
+		return problem("%s: looking up its mail host failed: %v: check the name servers in network.dns or upstream.dns, and the spelling of the domain", domain, err)
 	case len(hosts) == 0:
 		return problem("%s has no mail host: check the spelling of the domain", domain)
 	}
@@ -104,12 +108,12 @@ func Upstream(certificate string, refused string, err error) []Finding {
 	case err != nil:
 		return problem("%v", err)
 	case refused != "":
-		return problem("it does not take our mail: %s (%s)", refused, certificate)
+		return problem("it does not accept our mail: %s (%s)", refused, certificate)
 	}
-	return ok("it would take our mail (%s)", certificate)
+	return ok("it accepts our mail (%s)", certificate)
 }
 
-// Authority names who vouches for a chain, for a person to judge.
+// Authority names the issuer of a chain, for a person to judge.
 func Authority(chain []*x509.Certificate) string {
 	if len(chain) == 0 {
 		return ""

@@ -28,13 +28,13 @@ type Finding struct {
 
 func (f Finding) String() string { return fmt.Sprintf("%-8s %-12s %s", f.Level, f.Name, f.Words) }
 
-// Coded gives the finding the code of a fault.
+// Coded returns the finding with the code of a fault.
 func (f Finding) Coded(code fault.Code) Finding {
 	f.Code = code
 	return f
 }
 
-// Said gives the finding in the words of a front end, with the cure behind.
+// Said returns the finding with the front end's cure appended.
 func (f Finding) Said(words fault.Words) Finding {
 	f.Words = words.Append(f.Words, f.Code, f.Facts)
 	return f
@@ -43,7 +43,7 @@ func (f Finding) Said(words fault.Words) Finding {
 // Check is one look at the world.
 type Check struct {
 	Name string
-	// Look gives what it found; its names are filled in.
+	// Look returns the findings; Run fills in their names.
 	Look func(context.Context) []Finding
 }
 

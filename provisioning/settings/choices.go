@@ -26,7 +26,7 @@ type SendAs string
 
 // The ways to go on.
 const (
-	SendAsBounce  SendAs = "bounce"  // the sender is told
+	SendAsBounce  SendAs = "bounce"  // the sender gets a DSN
 	SendAsDefault SendAs = "default" // it leaves under the default sender
 )
 

@@ -42,7 +42,7 @@ func (e Errors) Unwrap() []error {
 	return all
 }
 
-// has tells whether key is already known to be at fault.
+// has reports whether key is already known to be at fault.
 func (e Errors) has(key string) bool {
 	return slices.ContainsFunc(e, func(known Error) bool { return known.Key == key })
 }

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"encoding"
-	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -11,7 +10,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// joinKey gives a dotted key. A name that TOML wants quoted is quoted, so that
+// joinKey returns a dotted key. A name that TOML requires to be quoted is quoted, so that
 // "lan.allow" as one name is not the key allow of the section lan.
 func joinKey(path, name string) string {
 	bare := func(r rune) bool {
@@ -101,8 +100,9 @@ func knownKeys(prefix string, t reflect.Type) []string {
 	return keys
 }
 
-// adviceFor says what to do about a key that does not exist.
-func adviceFor(unknown string) string {
+// nearestKey returns the known key most similar to an unknown one; empty if
+// there is none.
+func nearestKey(unknown string) string {
 	all := knownKeys("", reflect.TypeFor[Settings]())
 	name := unknown[strings.LastIndexByte(unknown, '.')+1:]
 	nearest, best := "", len(unknown)/3+2
@@ -116,10 +116,7 @@ func adviceFor(unknown string) string {
 			nearest, best = key, distance
 		}
 	}
-	if nearest != "" {
-		return fmt.Sprintf("did you mean %s?", nearest)
-	}
-	return "remove it; there is nothing of that name to set"
+	return nearest
 }
 
 func levenshtein(a, b string) int {

@@ -46,10 +46,10 @@ var methods = map[Method]Traits{
 	},
 }
 
-// Traits gives what depends on the method; nothing for one of another release.
+// Traits returns what depends on the method; nothing for one of another release.
 func (m Method) Traits() Traits { return methods[m] }
 
-// reads tells whether a method makes use of a section, or of one that every
+// reads reports whether a method makes use of a section, or of one that every
 // method reads.
 func (m Method) reads(section string) bool {
 	for other, traits := range methods {

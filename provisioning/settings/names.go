@@ -33,7 +33,7 @@ func (h *Host) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Address is a mail address without a display name; empty where nobody is
+// Address is a mail address without a display name; empty if none is
 // meant. Its domain is in lower case.
 type Address string
 

@@ -35,7 +35,7 @@ func Parse(text []byte) (Settings, error) {
 	r := reader{lines: keyLines(text)}
 	r.section("", tree, reflect.ValueOf(&s).Elem())
 	for _, e := range s.check() {
-		if !r.errs.has(e.Key) {
+		if !r.errs.has(e.Key) && !slices.Contains(r.meant, e.Key) {
 			e.Line = r.lineOf(e.Key)
 			r.errs = append(r.errs, e)
 		}
@@ -57,7 +57,7 @@ func defaults(tree map[string]any) Settings {
 	return s
 }
 
-// plainText takes off the byte order mark that Windows editors put in front.
+// plainText removes the byte order mark that Windows editors add.
 func plainText(text []byte) ([]byte, error) {
 	if len(text) > MaxText {
 		return nil, Errors{{Message: fmt.Sprintf("the settings are larger than %s: this is not a sealpost.toml", Size(MaxText))}}
@@ -75,11 +75,15 @@ func syntaxError(err error) Error {
 		e.Line, _ = at.Position()
 		e.Key = printable(strings.Join(at.Key(), "."))
 	}
+	if strings.Contains(err.Error(), "already defined") || strings.Contains(err.Error(), "already exists") {
+		e.Message += ": it is set twice: remove one of the two"
+		return e
+	}
 	e.Message += ": correct this line, written like key = \"text\", and check again"
 	return e
 }
 
-// printable keeps what a settings file holds from steering a terminal.
+// printable replaces control characters, so that a settings file cannot control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -89,11 +93,12 @@ func printable(s string) string {
 	}, s)
 }
 
-// reader fills a Settings from a TOML tree and gathers what it could not use.
+// reader fills a Settings from a TOML tree and collects the errors.
 type reader struct {
 	lines map[string]int
 	errs  Errors
-	// keepsUnknown has keys that nobody knows gathered apart from what is wrong.
+	meant []string // known keys that unknown ones probably stand for
+	// keepsUnknown collects unknown keys separately from errors.
 	keepsUnknown bool
 	unknown      Errors
 }
@@ -113,6 +118,17 @@ func (r *reader) fault(key, format string, args ...any) {
 	r.errs = append(r.errs, Error{Line: r.lineOf(key), Key: printable(key), Message: fmt.Sprintf(format, args...)})
 }
 
+// unknownKey records an unknown key and the known one that was probably meant.
+func (r *reader) unknownKey(key string) {
+	nearest := nearestKey(key)
+	if nearest == "" {
+		r.fault(key, "unknown key %s: remove it; there is no setting of that name", printable(key))
+		return
+	}
+	r.meant = append(r.meant, nearest)
+	r.fault(key, "unknown key %s: did you mean %s?", printable(key), nearest)
+}
+
 // section assigns every entry of tree to the field of target that carries its
 // name.
 func (r *reader) section(path string, tree map[string]any, target reflect.Value) {
@@ -124,7 +140,7 @@ func (r *reader) section(path string, tree map[string]any, target reflect.Value)
 			continue
 		}
 		if !ok {
-			r.fault(key, "unknown key %s: %s", printable(key), adviceFor(key))
+			r.unknownKey(key)
 			continue
 		}
 		if isSection(field.Type()) {
@@ -141,7 +157,7 @@ func (r *reader) section(path string, tree map[string]any, target reflect.Value)
 	}
 }
 
-// assign gives field the value; on an error field keeps what it had.
+// assign sets field to the value; on an error field is unchanged.
 func assign(field reflect.Value, value any) error {
 	if field.Kind() == reflect.Slice {
 		return assignList(field, value)
@@ -216,12 +232,12 @@ func decodeText(target any, text string) (err error) {
 	case encoding.TextUnmarshaler:
 		err = t.UnmarshalText([]byte(text))
 	default:
-		err = fmt.Errorf("no way to read a %T", target)
+		err = fmt.Errorf("cannot decode into a %T", target)
 	}
 	return err
 }
 
-// cleanString refuses the invisible characters that come with pasted names.
+// cleanString rejects invisible characters, which pasted names often contain.
 func cleanString(value any) (string, error) {
 	text, ok := value.(string)
 	if !ok {
@@ -229,7 +245,7 @@ func cleanString(value any) (string, error) {
 	}
 	for _, c := range text {
 		if !unicode.IsPrint(c) {
-			return "", fmt.Errorf("%+q holds the invisible character %U: delete the value and type it by hand", text, c)
+			return "", fmt.Errorf("%+q contains the invisible character %U: delete the value and type it by hand", text, c)
 		}
 	}
 	return text, nil

@@ -25,16 +25,16 @@ type Settings struct {
 	Journal  Journal  `toml:"journal"`
 }
 
-// Site says where the box stands and who looks after it.
+// Site says where the box is and who is responsible for it.
 type Site struct {
 	// Name of the site, for people. Default: empty.
 	Name string `toml:"name"`
-	// Alert is the mail address that hears of trouble. Default: empty, nobody.
+	// Alert is the mail address that gets alerts. Default: empty, none.
 	Alert Address `toml:"alert"`
 }
 
 // Network is how the appliance reaches the site's network. It means nothing
-// where Sealpost runs beside other programs on a machine of its own.
+// on any other machine.
 type Network struct {
 	// Address is the box's own address with its prefix length, as
 	// "192.168.10.25/24". Default: empty, meaning DHCP.
@@ -97,7 +97,7 @@ type Senders struct {
 	// AcceptedDomains are the tenant's accepted domains, in lower case.
 	// Required with the method "connector".
 	AcceptedDomains []Domain `toml:"accepted_domains"`
-	// Default is the sender where a device gives none or a foreign one; it is
+	// Default is the sender if a device uses none or a foreign one; it is
 	// in an accepted domain. Default: empty; see [Settings.DefaultSender].
 	Default Address `toml:"default"`
 }
@@ -117,11 +117,11 @@ type Upstream struct {
 	// Timeout bounds one delivery attempt, beside the time that a large message
 	// takes on a slow line. Default: 10m.
 	Timeout Duration `toml:"timeout"`
-	// MessagesPerMinute is the most messages sent in a minute; 0 is no bound but
-	// what the upstream's answers teach. Default: 0; with the method
-	// "submission" 30.
+	// MessagesPerMinute is the most messages sent in a minute; 0 = no fixed
+	// limit; Sealpost still slows down when Exchange Online throttles it.
+	// Default: 0; with the method "submission" 30.
 	MessagesPerMinute int `toml:"messages_per_minute"`
-	// RecipientsPerDay is the most recipients in 24 hours; 0 is no bound.
+	// RecipientsPerDay is the most recipients in 24 hours; 0 = no fixed limit.
 	// Default: 0; with the method "submission" 10000.
 	RecipientsPerDay int `toml:"recipients_per_day"`
 	// Connector holds what only the method "connector" needs.
@@ -142,7 +142,7 @@ type Connector struct {
 	Roots
 }
 
-// Roots are who may vouch for a server.
+// Roots are the certificates trusted for a server.
 type Roots struct {
 	// CAFile is a PEM file of root certificates. Default: empty, meaning the
 	// roots in the binary.

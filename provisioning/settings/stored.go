@@ -23,7 +23,7 @@ type migration func(tree map[string]any) error
 // migrations lead from schema 1 up to Schema, one step each.
 var migrations []migration
 
-// Stored is what this version makes of settings that were stored, by itself or
+// Stored is the result of reading stored settings, written by this version or
 // by another version.
 type Stored struct {
 	Settings
@@ -64,7 +64,7 @@ func ParseStored(text []byte, schema int) (Stored, error) {
 	return s, err
 }
 
-// EditStored gives stored settings as a text that [Parse] reads, for a person to
+// EditStored returns stored settings as a text that [Parse] reads, for a person to
 // change: of this version's schema, and without what ParseStored ignores, which
 // it names. A text with nothing of that kind is returned as it is. Its error is
 // of type *[StoredError].
@@ -113,7 +113,7 @@ func remove(tree map[string]any, key string) {
 	}
 }
 
-// parseStored also gives the tree, in the schema that the steps lead to.
+// parseStored also returns the tree, in the schema that the steps lead to.
 func parseStored(text []byte, schema int, steps []migration) (Stored, map[string]any, error) {
 	s := Stored{Settings: Default(), Schema: max(1, schema)}
 	failed := func(faults Errors) error { return &StoredError{s.Schema, faults} }
@@ -199,7 +199,7 @@ func (l *lenient) fit(lineOf func(key string) int) {
 			e.Line = lineOf(e.Key)
 			section, _, _ := strings.Cut(e.Key, ".")
 			if l.faults.has(e.Key) || l.faults.has("upstream.method") && section != "network" {
-				continue // without a method nobody can tell what fits
+				continue // without a method no check is possible
 			}
 			key := e.Key
 			if reset[key] {
@@ -225,7 +225,7 @@ func (l *lenient) ignore(e Error) {
 	}
 }
 
-// setTo gives the key's field in section the value that it has in from.
+// setTo sets the key's field in section to its value in from.
 func setTo(section, from reflect.Value, key string) {
 	for name := range strings.SplitSeq(key, ".") {
 		section, _ = fieldNamed(section, name)
@@ -249,7 +249,7 @@ var decisive = []string{
 	"upstream.oauth.ca_file", "upstream.oauth.ca",
 }
 
-// hasSafeDefault tells whether the default may stand in for a key or a whole
+// hasSafeDefault reports whether the default may stand in for a key or a whole
 // section.
 func hasSafeDefault(key string, method Method) bool {
 	return !slices.ContainsFunc(decisive, func(d string) bool {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Submission is the host that takes mail from who logs in to a mailbox.
+// Submission is the SMTP submission server and its mailbox.
 type Submission struct {
 	// Host is a name or an address. Default: "smtp.office365.com".
 	Host Host `toml:"host"`

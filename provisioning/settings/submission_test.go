@@ -131,7 +131,7 @@ func TestEachMistakeInASubmissionIsNamed(t *testing.T) {
 		{"an issuer in clear text", submitting + "token_url = \"http://issuer.example\"\n", "line 7: upstream.oauth.token_url: \"http://issuer.example\" is not an HTTPS address"},
 		{"an issuer with a password", submitting + "token_url = \"https://a:b@issuer.example\"\n", "line 7: upstream.oauth.token_url: \"https://a:b@issuer.example\" is not an HTTPS address"},
 		{"no page to sign in at", strings.Replace(submitting, guid, "box", 1) + "grant = \"device\"\ntoken_url = \"https://issuer.example\"\n", "line 5: upstream.oauth.device_url is empty"},
-		{"two authorities", submitting + "ca_file = \"a\"\nca = \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\"\n", "line 8: upstream.oauth.ca and upstream.oauth.ca_file are both given"},
+		{"two authorities", submitting + "ca_file = \"a\"\nca = \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\"\n", "line 8: upstream.oauth.ca and upstream.oauth.ca_file are both set"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse([]byte(c.text))

@@ -43,7 +43,7 @@ func (s Settings) check() Errors {
 		{"upstream.oauth", s.Upstream.OAuth.Roots},
 	} {
 		if c.CA != "" && c.CAFile != "" {
-			fault(c.section+".ca", "and %s.ca_file are both given: leave one of them out", c.section)
+			fault(c.section+".ca", "and %s.ca_file are both set: remove one of them", c.section)
 		}
 	}
 	if s.Control.Socket != "" && filepath.Clean(s.Control.Socket) == filepath.Clean(s.State.Path) {
@@ -92,8 +92,12 @@ func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 	if line := s.Limits.Line; line > 0 && (line < shortest || line > longest) {
 		fault("limits.line", "is %s: write a size from %dB to %s", line, shortest, Size(longest))
 	}
+	const smallest = 64 << 10 // RFC 5321 section 4.5.3.1.7
+	if size := s.Limits.MessageSize; size > 0 && size < smallest {
+		fault("limits.message_size", "is %s: write at least %s, the smallest limit that SMTP allows (RFC 5321)", size, Size(smallest))
+	}
 	if largest := s.Spool.Size / 2; s.Limits.MessageSize > max(s.Limits.Memory, largest) {
-		fault("limits.message_size", "is %s, limits.memory is %s and half of spool.size %s, so the largest messages could never be taken: lower the first or raise one of the others", s.Limits.MessageSize, s.Limits.Memory, largest)
+		fault("limits.message_size", "is %s, limits.memory is %s and half of spool.size %s, so the largest messages could never be accepted: lower limits.message_size or raise one of the others", s.Limits.MessageSize, s.Limits.Memory, largest)
 	}
 	if s.Retry.Longest.Duration < s.Retry.First.Duration {
 		fault("retry.longest", "is shorter than retry.first: raise it")
@@ -102,12 +106,12 @@ func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 		fault("spool.client_share", "is %d: write a percentage from 1 to 100", share)
 	}
 	if s.Upstream.MessagesPerMinute < 0 {
-		fault("upstream.messages_per_minute", "is %d: write 0 for no bound", s.Upstream.MessagesPerMinute)
+		fault("upstream.messages_per_minute", "is %d: write 0 for no fixed limit", s.Upstream.MessagesPerMinute)
 	}
 	if s.Upstream.RecipientsPerDay < 0 {
-		fault("upstream.recipients_per_day", "is %d: write 0 for no bound", s.Upstream.RecipientsPerDay)
+		fault("upstream.recipients_per_day", "is %d: write 0 for no fixed limit", s.Upstream.RecipientsPerDay)
 	}
-	const most = 16000 // what becomes of each recipient must fit into one note of the spool
+	const most = 16000 // the outcome of each recipient must fit into one spool record
 	if s.Limits.Recipients > most {
 		fault("limits.recipients", "is %d: write at most %d", s.Limits.Recipients, most)
 	}
@@ -139,7 +143,7 @@ func (s Settings) checkNetwork(fault func(key, format string, args ...any)) {
 	}
 	if !n.Address.IsValid() {
 		if n.Gateway.IsValid() {
-			fault("network.gateway", "goes with network.address, and with DHCP the router names itself: leave it out, or give both")
+			fault("network.gateway", "is set without network.address, and with DHCP the DHCP server provides it: leave it out, or set both")
 		}
 		return
 	}
@@ -147,6 +151,6 @@ func (s Settings) checkNetwork(fault func(key, format string, args ...any)) {
 		fault("network.gateway", "is %s, which is not another machine in %s: write the router's address there", n.Gateway, n.Address.Masked())
 	}
 	if len(n.DNS) == 0 {
-		fault("network.dns", "is empty: with an address of its own the box must be told at least one name server")
+		fault("network.dns", "is empty: with a static address the box needs at least one name server")
 	}
 }

@@ -67,7 +67,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 // MarshalText writes the form that UnmarshalText reads.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// String gives the size in the largest unit that divides it.
+// String returns the size in the largest unit that divides it.
 func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if int64(s) >= u.bytes && int64(s)%u.bytes == 0 {

@@ -30,7 +30,7 @@ type Store interface {
 	Update(ctx context.Context, change func(state.Sections) error) error
 }
 
-// Open gives the spool's key of size bytes, a new one if there is none yet; the
+// Open returns the spool's key of size bytes, a new one if there is none yet; the
 // caller wipes it. It asks the TPM once.
 func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]byte, error) {
 	sections, err := store.Load(ctx)
@@ -56,13 +56,13 @@ func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]
 }
 
 // Renew makes a new key and stores it in place of the old one, whose spool
-// nobody can read from then on. The caller wipes it.
+// can no longer be read. The caller wipes it.
 func Renew(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]byte, error) {
 	key := make([]byte, size)
 	_, _ = rand.Read(key)
 	sealed, err := sealer.Seal(ctx, section, key)
 	if err != nil {
-		return nil, fmt.Errorf("sealing the spool's key: %w", err)
+		return nil, fmt.Errorf("saving the spool's key: %w", err)
 	}
 	encoded, err := json.Marshal(sealed)
 	if err != nil {

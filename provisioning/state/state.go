@@ -49,7 +49,7 @@ type Area interface {
 }
 
 // Sections are the named parts of what is stored. They may hold secrets, so
-// printing them gives their names and sizes only.
+// printing them shows their names and sizes only.
 type Sections map[string][]byte
 
 func (s Sections) String() string {
@@ -73,10 +73,10 @@ type Store struct {
 	failed error // the first write that failed; guarded by the area's lock
 }
 
-// Open gives the store in an area. It reads nothing yet.
+// Open returns the store in an area. It reads nothing yet.
 func Open(area Area) *Store { return &Store{area: area} }
 
-// Load gives what was last stored whole; nothing, where nothing ever was.
+// Load returns what was last stored completely; nothing if nothing was stored yet.
 func (s *Store) Load(ctx context.Context) (sections Sections, err error) {
 	err = s.locked(ctx, "reading", func() error {
 		current, err := readSlots(s.area)

@@ -48,7 +48,7 @@ var ErrOther = errors.New("upstream.oauth.token_url names an issuer that is not 
 // ErrNoName is returned for a connector without a certificate of its domain.
 var ErrNoName = errors.New("this box has no client certificate with a name in an accepted domain, so no connector can match it: import one, or make a request, first")
 
-// Site is what a tenant must be told of.
+// Site is what a tenant needs to know about a site.
 type Site struct {
 	Settings settings.Settings
 	// Certificate is the one whose key signs for tokens, in DER; nil where
@@ -57,7 +57,7 @@ type Site struct {
 	// ConnectorName is the name of the client certificate by which the
 	// connector knows the box; empty where there is none.
 	ConnectorName string
-	// Steps are those that follow on the box, in the words of who prints the
+	// Steps are those that follow on the box, in the wording of the front end that prints the
 	// script.
 	Steps Steps
 }
@@ -69,11 +69,11 @@ type Steps struct {
 	Check  string // look whether all that a connector needs is there
 }
 
-// Register gives the PowerShell that registers an application for a site of
+// Register returns the PowerShell that registers an application for a site of
 // that name, which may be empty.
 func Register(site string) string { return fill(partRegister, "%NAME%", quote(displayName(site))) }
 
-// Script gives the PowerShell that tells the tenant of the site. Every value
+// Script returns the PowerShell that configures the tenant for the site. Every value
 // is filled in, in quotes that nothing in it can end.
 func (s Site) Script() (string, error) {
 	if s.Settings.Upstream.Method.Traits().Mailbox {

@@ -1,4 +1,4 @@
-// Package tenant knows what the Microsoft side must be told of a site, as
+// Package tenant knows what the Microsoft 365 tenant needs to know about a site, as
 // PowerShell, and judges by what was seen from the box which step of it is
 // missing.
 //
@@ -23,10 +23,10 @@ type Token struct {
 	Opaque   bool // it says nothing
 	Audience []string
 	Roles    []string // what an application may do
-	Scopes   []string // what it may do for who signed in
+	Scopes   []string // delegated permissions
 	AppID    string
 	Object   string // the enterprise application's object ID, or the user's
-	User     string // who signed in
+	User     string // the signed-in user
 }
 
 // Answer is what a mail server said.
@@ -50,14 +50,14 @@ var exchangeOnline = []string{
 	"https://outlook.office365.com", "https://outlook.office.com", "00000002-0000-0ff1-ce00-000000000000",
 }
 
-// forExchange tells whether the settings ask for a token for Exchange Online.
+// forExchange reports whether the settings ask for a token for Exchange Online.
 func (s Site) forExchange() bool {
 	return slices.ContainsFunc(s.Settings.Issuer().Scopes, func(scope string) bool {
 		return strings.HasPrefix(scope, exchangeOnline[0]+"/") || strings.HasPrefix(scope, exchangeOnline[1]+"/")
 	})
 }
 
-// unjudged says why a token is taken for good; it is empty where the token can
+// unjudged says why a token is accepted unchecked; it is empty if the token can
 // be judged.
 func (s Site) unjudged(t Token) string {
 	switch {

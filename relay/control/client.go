@@ -102,7 +102,11 @@ func post(ctx context.Context, socket, path string, request any) (io.ReadCloser,
 	}
 	response, err := client.Do(post)
 	if err != nil {
-		return nil, fmt.Errorf("%w (on %s: %w)", ErrNoRelay, socket, errors.Unwrap(err))
+		cause := errors.Unwrap(err)
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			cause = op.Err // without the path, which is named already
+		}
+		return nil, fmt.Errorf("%w (on %s: %w)", ErrNoRelay, socket, cause)
 	}
 	if response.StatusCode == http.StatusOK {
 		return response.Body, nil

@@ -80,7 +80,7 @@ func removeDeadSocket(path string) error {
 	conn, err := net.Dial("unix", path)
 	if err == nil {
 		_ = conn.Close()
-		return fmt.Errorf("a relay is already running on %s: stop it first", path)
+		return fmt.Errorf("another process already listens on %s: stop it first, or set control.socket to another path", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("connecting to the control socket: %w", err)

@@ -8,15 +8,15 @@ import (
 
 // Stat is a summary of the spool. Sizes are in bytes.
 type Stat struct {
-	Messages int
-	Damaged  int   // damaged messages
-	Bytes    int64 // envelopes and content of queued messages
-	Clients  int
-	Size     int64 // size of the ring
-	Segment  int64
-	Segments int
-	Free     int   // segments
-	Room     int64 // space left for messages
+	Messages int   `json:"messages"`
+	Damaged  int   `json:"damaged"` // damaged messages
+	Bytes    int64 `json:"bytes"`   // envelopes and content of queued messages
+	Clients  int   `json:"clients"`
+	Size     int64 `json:"size"`         // size of the ring
+	Segment  int64 `json:"segment_size"` // size of one segment
+	Segments int   `json:"segments"`
+	Free     int   `json:"free_segments"`
+	Room     int64 `json:"room"` // space left for messages
 }
 
 // Stat returns the current summary.

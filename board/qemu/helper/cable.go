@@ -38,7 +38,7 @@ func carryCable() {
 	}
 }
 
-// talk carries until the cable or the one who plugged it in is gone.
+// talk copies until the cable or the client is gone.
 func talk(port *os.File) {
 	line, err := os.OpenFile(laptopEnd, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // signals are the faults that may be asked for.
 var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "QUIT": syscall.SIGQUIT}
 
-// causeFaults stands for what goes wrong by itself on a real board: it takes
+// causeFaults simulates what goes wrong on a real board: it takes
 // lines such as "STOP relay" from the port "faults", and sends the signal to
 // the process whose first argument that is; "init" is the first process, which
 // no signal stops, but "FREEZE init" does.
@@ -32,7 +32,7 @@ func causeFaults() {
 	for line := make([]byte, longest); ; {
 		n, err := unix.Read(port, line)
 		if err != nil || n <= 0 {
-			time.Sleep(20 * time.Millisecond) // nobody is at the other end
+			time.Sleep(20 * time.Millisecond) // the other end is not connected
 			continue
 		}
 		signal, name, _ := strings.Cut(strings.TrimSpace(string(line[:n])), " ")

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyLog gives the port "log" all that the kernel says. A console of the
-// kernel's own would hold up whoever writes to the log, and leave out what came
+// copyLog copies the kernel's log to the port "log". A kernel
+// console would block writers to the log, and omit what came
 // before its driver.
 func copyLog() {
 	device, err := findPort("log")

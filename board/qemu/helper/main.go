@@ -27,7 +27,7 @@ func main() {
 // portLimit is how long the kernel may take to find the serial ports.
 const portLimit = 10 * time.Second
 
-// findPort gives the device of the virtio serial port that QEMU calls name.
+// findPort returns the device of the virtio serial port that QEMU calls name.
 func findPort(name string) (string, error) {
 	for deadline := time.Now().Add(portLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		files, err := filepath.Glob("/sys/class/virtio-ports/*/name")

@@ -108,7 +108,7 @@ func bare(code uint32) []byte {
 	return binary.BigEndian.AppendUint32(response, code)
 }
 
-// connected tells whether the other end of the port is there.
+// connected reports whether the other end of the port is there.
 func connected(port int) bool {
 	fds := []unix.PollFd{{Fd: int32(port), Events: unix.POLLOUT}}
 	_, err := unix.Poll(fds, 0)

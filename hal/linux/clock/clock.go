@@ -5,7 +5,7 @@
 // past. It must not know where that time is kept, or what waits for the clock.
 //
 // Whether the clock is right is the kernel's own flag (STA_UNSYNC, adjtimex(2)),
-// so that any process can ask without being told.
+// so that any process can read it.
 package clock
 
 import (
@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// public time servers, for a network that names none of its own.
+// public time servers, used if DHCP and the settings name none.
 var public = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
 
 const (
@@ -77,7 +77,7 @@ func askOne(server string) answer {
 	return a
 }
 
-// Trusted tells whether the kernel's clock was set by somebody who knew.
+// Trusted reports whether the kernel's clock was set from a reliable source.
 func Trusted() bool {
 	var timex unix.Timex
 	_, err := unix.Adjtimex(&timex)
@@ -200,5 +200,5 @@ func (k *Syncer) adopt(offset time.Duration, from string, trusted bool) error {
 	return nil
 }
 
-// errNoServer is returned where nobody answered.
+// errNoServer is returned if no server answered.
 var errNoServer = errors.New("no time server answers: name one that this network reaches in network.ntp, or set the clock on the console")

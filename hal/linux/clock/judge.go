@@ -20,7 +20,7 @@ const (
 	witnesses = 3
 )
 
-// judge gives the offset of the largest group of servers that agree, if it can
+// judge returns the offset of the largest group of servers that agree, if it can
 // be believed: more than half of those that answered, not in the past, and not
 // absurdly far in the future for so few.
 func judge(now, past time.Time, answers []answer) (time.Duration, string, error) {
@@ -53,7 +53,7 @@ func judge(now, past time.Time, answers []answer) (time.Duration, string, error)
 	}
 }
 
-// largest gives the largest group of answers that agree with its middle one,
+// largest returns the largest group of answers that agree with its middle one,
 // which comes first.
 func largest(said []answer) []answer {
 	var best []answer

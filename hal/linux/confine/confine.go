@@ -1,4 +1,4 @@
-// Package confine takes from this process, for good, what it does not need: the
+// Package confine permanently removes from this process what it does not need: the
 // files it was not promised, and every other program.
 //
 // It knows paths and system calls. It must not know what the process does with

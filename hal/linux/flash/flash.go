@@ -73,7 +73,7 @@ func storageSize(file *os.File) (int64, error) {
 	return size, nil
 }
 
-// Close gives up the device, its regions and their locks.
+// Close closes the device, its regions and their locks.
 func (d *Device) Close() error { return d.file.Close() }
 
 // Size implements [hal.Flash].

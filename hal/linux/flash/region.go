@@ -30,7 +30,7 @@ type Region struct {
 	held      chan struct{} // OFD locks do not exclude users of the same open file
 }
 
-// Region gives length bytes from off on. Whoever wants to lock a region keeps
+// Region returns length bytes from off. A caller that locks a region keeps
 // it: two Regions of one Device do not exclude each other.
 func (d *Device) Region(off, length int64) (*Region, error) {
 	if err := checkBounds(off, length, d.size); err != nil {
@@ -62,7 +62,7 @@ func (r *Region) WriteAt(p []byte, off int64) (int, error) {
 func (r *Region) Flush() error { return r.device.Flush() }
 
 // lockTimeout is the error of a lock that was not had in time. The end of the
-// context is a cause that nobody needs to read.
+// context is a cause whose text adds nothing.
 type lockTimeout struct {
 	error
 	cause error

@@ -1,7 +1,7 @@
-// Package gadget makes the box a serial line for whoever plugs a USB cable from
+// Package gadget makes the box a USB serial device for a computer that is connected by a USB cable from
 // it into a PC, by CDC ACM, for which no PC needs a driver.
 //
-// It knows configfs and USB descriptors. It must not know who talks on the line.
+// It knows configfs and USB descriptors. It must not know what uses the line.
 package gadget
 
 import (

@@ -21,7 +21,7 @@ func UnlimitLog() error {
 	return set(path, unlimited)
 }
 
-// OpenLog gives a writer of the kernel's own log, which lies in RAM and goes to
+// OpenLog returns a writer of the kernel's own log, which lies in RAM and goes to
 // the kernel's console, if it has one. Each line becomes a record, cut at the
 // kernel's limit.
 func OpenLog() (io.WriteCloser, error) {
@@ -39,7 +39,7 @@ func (l kernelLog) Write(p []byte) (int, error) {
 		if line = bytes.TrimRight(line, "\n"); len(line) == 0 {
 			continue
 		}
-		// Without its end the kernel shows a record to nobody before the next one
+		// Without its newline the kernel shows a record only with the next one
 		// comes: it might yet be continued.
 		record := append(bytes.Clone(line[:min(len(line), longestRecord)]), '\n')
 		if _, err := l.File.Write(record); err != nil {

@@ -30,7 +30,7 @@ func (l *Lamp) Show(ctx context.Context, p *Pattern) {
 	}
 }
 
-// Run shows what it is told until ctx ends.
+// Run shows the patterns it receives until ctx ends.
 func (l *Lamp) Run(ctx context.Context) {
 	var shown *Pattern
 	step := 0
@@ -65,7 +65,7 @@ func (l *Lamp) light(on bool) {
 		return
 	}
 	l.file = found[0]
-	// What the kernel has the light show by itself would get in between.
+	// A kernel trigger would interfere with the pattern.
 	_ = os.WriteFile(filepath.Join(filepath.Dir(l.file), "trigger"), []byte("none"), 0)
 	_ = os.WriteFile(l.file, value, 0)
 }

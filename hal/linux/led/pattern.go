@@ -30,7 +30,7 @@ var (
 		faster()}
 )
 
-// Patterns are all of them, in the order in which they are told.
+// Patterns lists all patterns in the order of the documentation.
 var Patterns = []*Pattern{Starting, Factory, Well, Unwell, StickWorking, StickDone, StickRefused, Resetting}
 
 const ms = time.Millisecond

@@ -31,9 +31,9 @@ const (
 	hops = 255
 )
 
-// Run answers for what name gives at that time, such as "sealpost", on the
+// Run answers queries for the current result of name, such as "sealpost", on the
 // interface of that name with the newest list that came by addresses, and
-// announces each list. It gives nil when ctx ends, and an error where the
+// announces each list. It returns nil when ctx ends, and an error where the
 // interface cannot be used or is gone; nothing reads addresses then.
 func Run(ctx context.Context, interfaceName string, name func() string, addresses <-chan []netip.Prefix) error {
 	link, err := net.InterfaceByName(interfaceName)

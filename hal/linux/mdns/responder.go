@@ -39,7 +39,7 @@ func (r *responder) set(prefixes []netip.Prefix) {
 	r.addresses = addresses
 }
 
-// answer gives the answer to a message that came from a port, nil for none, and
+// answer returns the answer to a message that came from a port, nil for none, and
 // whether it is for the asker alone rather than for the group.
 func (r *responder) answer(message []byte, from int) (answer []byte, alone bool) {
 	var parser dnsmessage.Parser
@@ -73,7 +73,7 @@ func (r *responder) asked(q dnsmessage.Question) bool {
 	return class && kind && strings.EqualFold(q.Name.String(), r.host())
 }
 
-// announcement gives all addresses unasked, nil where there is none.
+// announcement returns all addresses for an unsolicited response, nil if there are none.
 func (r *responder) announcement() []byte {
 	return r.message(dnsmessage.Header{Response: true, Authoritative: true}, dnsmessage.TypeALL, lifetime, nil)
 }

@@ -29,7 +29,7 @@ var (
 	everyone     = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 )
 
-// owner asks the neighbours who has target and gives the hardware address of
+// owner sends ARP requests for target and returns the hardware address of
 // the first that answers, nil if none does within about a second. The sender
 // 0.0.0.0 makes it a probe that leaves the neighbours' tables alone (RFC 5227).
 func (p port) owner(ctx context.Context, sender, target netip.Addr) (net.HardwareAddr, error) {
@@ -78,8 +78,8 @@ func (p port) answer(conn *packet.Conn, target netip.Addr, until time.Time) net.
 	return nil
 }
 
-// arpSender gives who sent an ARP packet, be it a request or a reply: either
-// shows who has the address.
+// arpSender returns the sender of an ARP request or reply: either
+// shows which host has the address.
 func arpSender(frame []byte) (net.HardwareAddr, netip.Addr, bool) {
 	if len(frame) < arpSize || !bytes.HasPrefix(frame, arpBeginning) {
 		return nil, netip.Addr{}, false

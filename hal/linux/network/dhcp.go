@@ -110,7 +110,7 @@ func (s *session) confirm(ctx context.Context) error {
 }
 
 // acquire asks for a lease until there is one. After the first failure the box
-// gives itself a link-local address meanwhile.
+// uses a link-local address until then.
 func (s *session) acquire(ctx context.Context) error {
 	now := state{method: MethodNone}
 	now.dns, now.ntp = s.names(nil, nil)
@@ -227,7 +227,7 @@ func (s *session) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dh
 	return message, nil
 }
 
-// exchange sends a message and gives the first lease in an answer of the wanted
+// exchange sends a message and returns the first lease in an answer of the wanted
 // kind. A socket is open for the exchange only: it sees all traffic of the port.
 func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted dhcpv4.MessageType, options ...nclient4.ClientOpt) (lease, error) {
 	options = append([]nclient4.ClientOpt{nclient4.WithTimeout(firstTimeout), nclient4.WithHWAddr(s.port.mac)}, options...)
@@ -284,7 +284,7 @@ func (s *session) tell(trouble string) {
 	s.say(now)
 }
 
-// drop gives up the lease and its address.
+// drop releases the lease and removes its address.
 func (s *session) drop() error {
 	s.held.clear()
 	if err := s.port.configure(netip.Prefix{}); err != nil {

@@ -37,7 +37,7 @@ type lease struct {
 	doubt   string        // what was left out of the lease and what to do about it
 }
 
-// readLease gives what an offer or an acknowledgement grants. The error says
+// readLease returns what an offer or an acknowledgement grants. The error says
 // why the box cannot use it and what to correct.
 func readLease(m *dhcpv4.DHCPv4) (lease, error) {
 	l := lease{server: addr(m.ServerIdentifier())}
@@ -80,7 +80,7 @@ func (l *lease) names(m *dhcpv4.DHCPv4) {
 	}
 }
 
-// hosts gives at most limit of the addresses that a host elsewhere can have.
+// hosts returns at most limit of the addresses that another host can have.
 func hosts(ips []net.IP, limit int) []netip.Addr {
 	var found []netip.Addr
 	for _, ip := range ips {

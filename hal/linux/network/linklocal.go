@@ -12,8 +12,8 @@ import (
 // linkLocalAttempts is how many addresses are tried (MAX_CONFLICTS of RFC 3927).
 const linkLocalAttempts = 10
 
-// linkLocal gives the port an address of 169.254/16 that nobody else has
-// (RFC 3927), and gives that address.
+// linkLocal assigns the port an unused address of 169.254/16
+// (RFC 3927) and returns it.
 func (s *session) linkLocal(ctx context.Context) (netip.Prefix, error) {
 	for attempt := range linkLocalAttempts {
 		candidate := linkLocalCandidate(s.port.mac, attempt)
@@ -28,7 +28,7 @@ func (s *session) linkLocal(ctx context.Context) (netip.Prefix, error) {
 	return netip.Prefix{}, nil
 }
 
-// linkLocalCandidate gives the same addresses to the same box at each start,
+// linkLocalCandidate returns the same addresses for the same box at each start,
 // from 169.254.1.0 to 169.254.254.255 (RFC 3927, section 2.1).
 func linkLocalCandidate(mac net.HardwareAddr, attempt int) netip.Prefix {
 	hash := fnv.New32a()

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package network runs the one Ethernet port of an appliance: its cable, its
-// IPv4 address by DHCP, by hand or by itself (RFC 2131, RFC 3927), and the file
+// IPv4 address by DHCP, static or link-local (RFC 2131, RFC 3927), and the file
 // that names its DNS servers. IPv6 addresses the kernel makes itself (SLAAC).
 //
 // It knows links, addresses, routes and leases. It must not know where the
@@ -24,7 +24,7 @@ type Config struct {
 	Gateway  netip.Addr   // used with Address only; zero: no default route
 	DNS      []netip.Addr // empty: the lease's
 	NTP      []string     // names or addresses; empty: the lease's (option 42)
-	Hostname string       // told to the DHCP server (option 12); empty: none
+	Hostname string       // sent to the DHCP server (option 12); empty: none
 }
 
 // Methods by which the port came to its IPv4 address.
@@ -81,7 +81,7 @@ type state struct {
 	trouble string
 }
 
-// New gives a manager that does nothing before [Manager.Run].
+// New returns a manager that does nothing before [Manager.Run].
 func New(options Options) *Manager {
 	return &Manager{
 		options: options,
@@ -109,11 +109,11 @@ func (m *Manager) settings() Config {
 	return m.config
 }
 
-// Changes gives one value after one or more changes of the status. It is for
+// Changes delivers one value after one or more changes of the status. It is for
 // one reader.
 func (m *Manager) Changes() <-chan struct{} { return m.changes }
 
-// Status gives the network as it is.
+// Status returns the current state of the network.
 func (m *Manager) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()

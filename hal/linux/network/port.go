@@ -40,7 +40,7 @@ type route struct {
 // sysClassNet is where the kernel shows the interfaces of the reader's namespace.
 const sysClassNet = "/sys/class/net"
 
-// find gives the port of that name, or the first wired one where name is
+// find returns the port of that name, or the first wired one where name is
 // empty, and its cable. The port is zero where there is none.
 func find(name string) (port, cable, error) {
 	links, err := whole(netlink.LinkList)
@@ -105,7 +105,7 @@ func (p port) raise() error {
 	return raise(p.name)
 }
 
-// addresses gives the port's addresses that are ready for use.
+// addresses returns the port's addresses that are ready for use.
 func (p port) addresses() ([]netip.Prefix, error) {
 	list, err := p.list(netlink.FAMILY_ALL)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // restart is the pause after the kernel refused something, such as an address.
 const restart = 10 * time.Second
 
-// Run keeps the port as the settings say until ctx ends, and gives nil then.
+// Run keeps the port configured as the settings say until ctx ends, and then returns nil.
 // The addresses stay. It fails where the kernel does not report on its links.
 func (m *Manager) Run(ctx context.Context) error {
 	kernel, err := listen()
@@ -29,7 +29,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 
-	signal(m.changes) // for who waits to hear of the beginning
+	signal(m.changes) // for those who wait for the first status
 	r := runner{manager: m}
 	defer r.stop()
 	for {
@@ -141,7 +141,7 @@ type session struct {
 }
 
 // dark is the session without a link: it raises the port so that a link can
-// come, and gives up what does not outlast it, as a lease that ends meanwhile.
+// come, and drops what expires first, such as a lease.
 func (s *session) dark(ctx context.Context) error {
 	if err := s.port.raise(); err != nil {
 		return err
@@ -152,7 +152,7 @@ func (s *session) dark(ctx context.Context) error {
 	return s.drop()
 }
 
-// names gives the DNS and NTP servers in force: the settings', or the lease's.
+// names returns the DNS and NTP servers in force: the settings', or the lease's.
 func (s *session) names(dns []netip.Addr, ntp []string) ([]netip.Addr, []string) {
 	if len(s.config.DNS) > 0 {
 		dns = s.config.DNS

@@ -31,7 +31,7 @@ func checkHost(address netip.Prefix) error {
 }
 
 // checkGateway says what keeps gateway from leading out of the subnet of
-// address, and gives nil where nothing does.
+// address, and returns nil where nothing does.
 func checkGateway(gateway netip.Addr, address netip.Prefix) error {
 	switch {
 	case !address.Contains(gateway):
@@ -53,7 +53,7 @@ func unicast(a netip.Addr) bool {
 	return first != 0 && first < 240
 }
 
-// broadcast gives the highest address of an IPv4 subnet.
+// broadcast returns the highest address of an IPv4 subnet.
 func broadcast(p netip.Prefix) netip.Addr {
 	first := p.Masked().Addr().As4()
 	all := binary.BigEndian.Uint32(first[:]) | uint32(uint64(1)<<(32-p.Bits())-1)

@@ -14,10 +14,10 @@ import (
 )
 
 // linkLocal is every IPv6 address of a link (RFC 4291, section 2.4), whatever
-// length the kernel gives its own.
+// length the kernel assigns to its own.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
-// Subnets gives the networks that the machine's own addresses lie in, each
+// Subnets returns the networks that the machine's own addresses lie in, each
 // once and in order, the loopback network and the links' own included.
 func Subnets() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
@@ -40,7 +40,7 @@ func Subnets() ([]netip.Prefix, error) {
 }
 
 // WatchSubnets calls changed with the [Subnets] now and each time they have changed,
-// one call at a time, until ctx ends, and gives nil then. It needs no rights.
+// one call at a time, until ctx ends, and then returns nil. It needs no privileges.
 func WatchSubnets(ctx context.Context, changed func([]netip.Prefix)) error {
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
 	if err := netlink.AddrSubscribe(updates, done); err != nil {

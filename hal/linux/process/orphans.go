@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// own are the processes that were started here; each has somebody who waits
+// own are the processes that were started here; each has a goroutine that waits
 // for it. Whoever starts one holds the lock until it is listed.
 var own = struct {
 	sync.Mutex

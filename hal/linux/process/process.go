@@ -2,7 +2,7 @@
 // they say in RAM, and starts them again with a growing pause when they end.
 //
 // It knows command lines, signals and exit statuses. It must not know what a
-// child does, or judge its health: whoever does calls [Child.Kill].
+// child does, or judge its health: a caller that does calls [Child.Kill].
 package process
 
 import (
@@ -17,11 +17,11 @@ import (
 
 const (
 	// firstPause and longestPause bound the wait before a child that ended is
-	// started again; one that ran for steady begins with the first pause anew.
+	// started again; one that ran for steady starts over with the first pause.
 	firstPause   = 250 * time.Millisecond
 	longestPause = 30 * time.Second
 	steady       = time.Minute
-	// stopTimeout is how long a child that was told to stop may take.
+	// stopTimeout is how long a child may take to stop.
 	stopTimeout = 25 * time.Second
 	// keptOutput is how much of a child's last words is kept, in bytes.
 	keptOutput = 64 << 10
@@ -79,7 +79,7 @@ func (c *Child) Run(ctx context.Context) {
 		c.Ended(End{words, c.output.String(), pause})
 		select {
 		case <-ctx.Done():
-		case <-c.again: // whoever changed what it failed by does not wait
+		case <-c.again: // the cause may be fixed, so do not wait
 			pause = firstPause
 		case <-time.After(pause):
 			pause = min(2*pause, longestPause)

@@ -26,7 +26,7 @@ type channel interface {
 	// exchange sends a command and returns its response, or fails with
 	// os.ErrDeadlineExceeded.
 	exchange(command []byte, deadline time.Time) ([]byte, error)
-	// managed tells whether a resource manager keeps clients apart.
+	// managed reports whether a resource manager keeps clients apart.
 	managed() bool
 	close()
 }
@@ -91,6 +91,11 @@ type device struct {
 	path string
 }
 
+// memoryDevices is the major number of /dev/null, /dev/zero and others like
+// them (Linux, devices.txt). They accept commands, so a missing response would
+// look like a restarted TPM.
+const memoryDevices = 1
+
 func openDevice(path string) (channel, error) {
 	var info unix.Stat_t
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -101,6 +106,10 @@ func openDevice(path string) (channel, error) {
 		// Commands must not be written into somebody's file.
 		_ = unix.Close(fd)
 		err = errors.New("it is not a character device")
+	}
+	if err == nil && unix.Major(uint64(info.Rdev)) == memoryDevices {
+		_ = unix.Close(fd)
+		err = errNotTPM
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}

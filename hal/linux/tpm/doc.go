@@ -6,9 +6,9 @@
 //
 // Trust. Objects carry the public part of the storage root key they were
 // wrapped for. Using one salts the session with that stored public, so that a
-// bus interposer who answers with a root of his own is found out. ImportKey,
+// bus interposer that substitutes its own root is detected. ImportKey,
 // CreateKey and Seal have nothing stored to compare with: they trust the root
 // the TPM shows at that moment, which is why the first import belongs in
 // trusted hands. The session defends the bus against listening and tampering;
-// whoever holds the whole running box can still use the key.
+// an attacker with the whole running box can still use the key.
 package tpm

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 )
 
 var (
+	errNotTPM      = errors.New("the device is not a TPM")
 	errStalled     = errors.New("the TPM did not answer in time")
 	errBroken      = errors.New("the connection to the TPM broke")
 	errOtherRoot   = errors.New("the storage root key is not the one this object was wrapped for")
@@ -23,7 +25,7 @@ var (
 	errUnverified  = errors.New("the TPM's signature does not verify")
 )
 
-// isLost tells whether a fresh connection may cure err: the TPM was restarted,
+// isLost reports whether a fresh connection may cure err: the TPM was restarted,
 // or what was loaded into it is gone.
 func isLost(err error) bool {
 	if errors.Is(err, errBroken) {
@@ -46,13 +48,13 @@ func isLost(err error) bool {
 	return errors.Is(code, tpm2.TPMRCHandle) || isUnproven(code)
 }
 
-// isUnproven tells whether the session's proof was refused. Where a fresh
+// isUnproven reports whether the session's proof was refused. Where a fresh
 // session does not cure it, the TPM does not hold the root key it shows.
 func isUnproven(code tpm2.TPMRC) bool {
 	return errors.Is(code, tpm2.TPMRCAuthFail) || errors.Is(code, tpm2.TPMRCBadAuth)
 }
 
-// breaksLink tells whether the connection is of no more use after err.
+// breaksLink reports whether the connection is of no more use after err.
 func breaksLink(err error) bool {
 	if err == nil || errors.Is(err, errors.ErrUnsupported) {
 		return false
@@ -76,6 +78,10 @@ func stateOf(err error) hal.TPMState {
 		return hal.TPMFailed
 	case isLost(err):
 		return hal.TPMRestarted
+	case errors.Is(err, errNotTPM):
+		return hal.TPMForeign
+	case isAbsence(err) && errors.Is(err, fs.ErrPermission):
+		return hal.TPMDenied
 	case isAbsence(err):
 		return hal.TPMAbsent
 	case !isCode:
@@ -108,7 +114,7 @@ func isAbsence(err error) bool {
 	return ok && path.Op == "open"
 }
 
-// asFault gives err its name in a person's words.
+// asFault turns err into a TPMFault if the TPM's state caused it.
 func asFault(op string, err error) error {
 	if err == nil {
 		return nil

@@ -60,7 +60,7 @@ func (t *TPM) CreateKey(ctx context.Context, keyType hal.KeyType) (hal.TPMObject
 	return t.made(&obj, err)
 }
 
-// made gives a new object out, and remembers its root as the one to see again.
+// made returns a new object and records its root as the expected one.
 // After an error obj is not read: the operation may still be writing it.
 func (t *TPM) made(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
 	if err != nil {

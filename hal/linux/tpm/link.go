@@ -185,7 +185,7 @@ func (l *link) authorised(h tpm2.NamedHandle) (tpm2.AuthHandle, error) {
 	return tpm2.AuthHandle{Handle: h.Handle, Name: h.Name, Auth: l.session}, nil
 }
 
-// key gives the handle of a loaded key, loading it if need be.
+// key returns the handle of a key and loads the key if necessary.
 func (l *link) key(obj hal.TPMObject) (tpm2.NamedHandle, error) {
 	if err := l.requireRoot(obj.Root); err != nil {
 		return tpm2.NamedHandle{}, err

@@ -27,7 +27,7 @@ func decode(obj hal.TPMObject) (public tpm2.TPM2BPublic, private tpm2.TPM2BPriva
 	return tpm2.BytesAs2B[tpm2.TPMTPublic](obj.Public[2:]), private, nil
 }
 
-// decodeKey gives the public key of a stored key object.
+// decodeKey returns the public key of a stored key object.
 func decodeKey(obj hal.TPMObject) (crypto.PublicKey, error) {
 	encoded, _, err := decode(obj)
 	if err != nil {

@@ -61,7 +61,7 @@ func (t *TPM) Unseal(ctx context.Context, obj hal.TPMObject) ([]byte, error) {
 
 // unseal loads the object only for as long as it takes. TPM2_Unseal has no
 // command parameter to encrypt, which the reused session would insist on, so
-// the answer travels under a session of its own.
+// the response uses a separate session.
 func (l *link) unseal(obj hal.TPMObject) ([]byte, error) {
 	if err := l.requireRoot(obj.Root); err != nil {
 		return nil, err

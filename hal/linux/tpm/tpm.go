@@ -84,7 +84,7 @@ func (t *TPM) Close() error {
 	return nil
 }
 
-// letGo gives the TPM up unless an operation has begun, which will see to it
+// letGo releases the TPM unless an operation has begun, which releases it
 // when it ends.
 func (t *TPM) letGo() {
 	select {

@@ -28,7 +28,7 @@ const noHarm = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 type Volume struct{ device, dir string }
 
 // Mount mounts the file system of a device read-only at dir, an empty folder.
-// It can wait for as long as the stick makes the kernel wait: whoever cannot,
+// It can block for as long as the stick blocks the kernel: a caller that cannot,
 // calls it in a process that may be left behind.
 func Mount(device, dir string) (*Volume, error) {
 	var failures []error
@@ -97,7 +97,7 @@ func (v *Volume) remount(flags uintptr) error {
 	return nil
 }
 
-// protected tells whether the device refuses to be written to.
+// protected reports whether the device refuses to be written to.
 func (v *Volume) protected() bool {
 	return attribute(filepath.Join("/sys/class/block", filepath.Base(v.device)), "ro") == "1"
 }

@@ -29,7 +29,7 @@ type Stick struct {
 	sequence string
 }
 
-// Watch calls inserted, in a goroutine of its own, for each stick that is in or
+// Watch calls inserted, in a separate goroutine, for each stick that is in or
 // comes in, until ctx ends, and then waits for them. The context that it is given
 // ends when the stick is pulled.
 func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
@@ -90,7 +90,7 @@ func sticks(blocks string) []Stick {
 	return found
 }
 
-// Devices gives what may hold a file system on a disk: its partitions in their
+// Devices returns the devices of a disk that may hold a file system: its partitions in their
 // order or, where it has none, the disk itself.
 func Devices(disk string) ([]string, error) {
 	// Opening it waits until the kernel has looked for partitions.

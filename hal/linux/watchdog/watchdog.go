@@ -24,7 +24,7 @@ const (
 
 // Open opens the device and sets its timeout. From then on the machine
 // restarts unless it is fed; it cannot be disarmed. A device that keeps a
-// timeout of its own is returned beside the error, since it must be fed too.
+// fixed timeout is returned together with the error, since it must be fed too.
 func Open(path string) (io.Writer, error) {
 	device, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

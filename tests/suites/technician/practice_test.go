@@ -51,7 +51,7 @@ const practiceStart = `
 	expect Type "apply"
 	send apply
 	expect It is in force.
-	expect it would take our mail
+	expect it accepts our mail
 	expect Nothing stands in the way.
 	expect Send a test message to [alerts@practice.example]:
 	send

@@ -124,7 +124,7 @@ func Run(ctx context.Context, build Build) error {
 	return context.Cause(ctx)
 }
 
-// openLog gives the kernel's log, or else the console. An error says what is
+// openLog returns the kernel's log, or else the console. An error says what is
 // not as it should be with the log.
 func openLog() (io.Writer, error) {
 	unlimited := kernel.UnlimitLog()

@@ -64,7 +64,7 @@ func (a *Appliance) Restart(_ context.Context, by string) error {
 }
 
 // FactoryReset implements machine.Machine. Settings on trial stay where it
-// fails: who resets a box has reached it.
+// fails: the caller of a reset is evidently connected.
 func (a *Appliance) FactoryReset(ctx context.Context, by string) error {
 	a.journal.FactoryReset(by)
 	a.commit.Stop()
@@ -72,7 +72,7 @@ func (a *Appliance) FactoryReset(ctx context.Context, by string) error {
 	a.relay.child.Kill()
 	a.relay.child.Await(stopTimeout)
 	if err := a.storage.erase(ctx); err != nil {
-		// What was not erased goes on: nobody else would start the relay again.
+		// If the erase failed, the relay must be started again here.
 		a.relay.allow()
 		a.configuration.Reload(context.WithoutCancel(ctx))
 		return fmt.Errorf("erasing what was stored, try again: %w", err)

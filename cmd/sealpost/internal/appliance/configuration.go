@@ -122,7 +122,7 @@ func (c *configuration) hostname() string {
 	return c.name
 }
 
-// condition tells whether the box was never set up, and whether its settings
+// condition reports whether the box was never set up, and whether its settings
 // could not be read.
 func (c *configuration) condition() (factory, unreadable bool) {
 	c.mu.Lock()

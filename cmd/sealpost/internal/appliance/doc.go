@@ -1,6 +1,6 @@
 // Package appliance is PID 1 of a box: it brings the machine up, keeps the
 // relay and the consoles running, and puts settings into force. It also holds
-// what PID 1 does with a USB stick, which runs in a process of its own
+// what PID 1 does with a USB stick, which runs in a separate process
 // (ApplyStick).
 //
 // It owns the order of the start, the processes and the machine's devices. It
@@ -24,12 +24,12 @@
 //  6. storage.open waits for the state device, and the confirmed commit rolls
 //     back settings that a power cut found on trial: the relay must not read
 //     those. A box whose storage is missing goes on, to say so.
-//  7. configuration.adopt reads the settings, and storage.handOver gives the
+//  7. configuration.adopt reads the settings, and storage.handOver passes the
 //     state to the relay's user, for which the relay has waited; a box that
 //     was never set up stops the relay instead.
 //  8. Lamp and network start. The control socket answers, so that a console
 //     that starts later can ask.
-//  9. relayProcess.awaitFirstBanner gives mail the processor.
+//  9. relayProcess.awaitFirstBanner keeps the processor free for mail.
 //  10. Button, consoles, sticks, the later modules, the USB gadget, the clock
 //     and the watchdog follow. The watchdog is armed last: from then on the
 //     hardware restarts a box whose PID 1 hangs.
@@ -41,5 +41,5 @@
 // configuration.Reload, so that of two changes the later one stays in force, and
 // that of configuration while it tells the relay and the network. The order is
 // the confirmed commit, then configuration, then relayProcess or the network;
-// lamp, health and clock call nobody under theirs.
+// lamp, health and clock call nothing while they hold theirs.
 package appliance

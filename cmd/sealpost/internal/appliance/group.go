@@ -23,7 +23,7 @@ func newGroup(ctx context.Context, j *journal.Journal) *group {
 	return g
 }
 
-// spawn runs a component until it ends by itself or the group is stopped.
+// spawn runs a component until it returns or the group is stopped.
 func (g *group) spawn(run func(ctx context.Context)) { g.running.Go(func() { run(g.ctx) }) }
 
 // keep restarts a component when it exits, and logs each new error once.

@@ -19,7 +19,7 @@ import (
 	"sealpost/relay/server"
 )
 
-// relayUser is the relay's user and group, who owns the state and the TPM and
+// relayUser is the relay's user and group, which owns the state and the TPM and
 // nothing else.
 const relayUser = 1000
 
@@ -34,7 +34,7 @@ type relayProcess struct {
 	end       context.CancelFunc // ends the relay; nil while none is to run
 	forbidden bool               // none may run: the box is being reset
 	addresses []string           // where it will listen
-	exits     int                // that nobody asked for
+	exits     int                // unexpected exits
 	lastExit  string             // what the last one of them said
 	greeted   bool               // firstBanner is closed
 	unwatch   context.CancelFunc // ends the wait for the banner of the last start
@@ -136,7 +136,7 @@ func (r *relayProcess) listen(addresses []string) {
 	r.addresses = addresses
 }
 
-// exited tells how often a relay ended by itself, and what the last one said.
+// exited returns the number of unexpected exits and the last one's output.
 func (r *relayProcess) exited() (times int, last string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,7 +150,7 @@ func (r *relayProcess) awaitBanner(ctx context.Context) {
 		r.mu.Lock()
 		addresses := r.addresses
 		r.mu.Unlock()
-		// Without a control socket there is nobody yet who could greet.
+		// Without a control socket the relay does not listen yet.
 		if _, err := os.Stat(relaySocket); err == nil && server.CheckListeners(ctx, addresses) == nil {
 			r.journal.RelayServes(kernel.Uptime())
 			r.mu.Lock()
@@ -200,7 +200,7 @@ func (r *relayProcess) check(ctx context.Context) error {
 	return control.Client{Socket: relaySocket}.Health(ctx)
 }
 
-// holdsMail tells whether the relay answers that it holds mail back; one that
+// holdsMail reports whether the relay answers that it holds mail back; one that
 // does not answer is unhealthy, which [relayProcess.check] says.
 func (r *relayProcess) holdsMail(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -209,7 +209,7 @@ func (r *relayProcess) holdsMail(ctx context.Context) bool {
 	return err == nil && (status.Held != "" || len(status.Accounts) > 0 || status.Spool != "")
 }
 
-// handOverTPM gives the relay the TPM. One that comes late needs a new relay: a
+// handOverTPM passes the TPM to the relay. One that appears late needs a new relay: a
 // confined process cannot be given more.
 func (r *relayProcess) handOverTPM(ctx context.Context, chip string) {
 	if !filepath.IsAbs(chip) {

@@ -19,12 +19,12 @@ import (
 // stickDir is where a stick is mounted, for the process alone that reads it.
 const stickDir = "/run/stick"
 
-// stickResult tells whether a stick could take the file with the result.
+// stickResult reports whether a stick could take the file with the result.
 type stickResult struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-// ApplyStick is a process with mounts of its own: it applies what a stick holds
+// ApplyStick is a process with its own mount namespace: it applies what a stick holds
 // for this box, and prints the verdict and then whether the stick took the
 // file with the result, in JSON. Whatever a stick or its file system does, it
 // does not do it to PID 1, and the mount goes with the process.

@@ -117,7 +117,7 @@ func (c stickChild) await() error {
 
 func (c stickChild) close() { _ = c.output.Close() }
 
-// startStick starts a child in a mount namespace of its own. Its output can be
+// startStick starts a child in a new mount namespace. Its output can be
 // waited for until ctx ends.
 func (a *Appliance) startStick(ctx context.Context, s usb.Stick) (stickChild, error) {
 	output, end, err := os.Pipe()

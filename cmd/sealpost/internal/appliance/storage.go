@@ -68,7 +68,7 @@ func (s *storage) candidateStore() candidate.Store {
 	return s.store
 }
 
-// handOver gives the device to the relay's user.
+// handOver passes ownership of the device to the relay's user.
 func (s *storage) handOver() error {
 	if s.fault != nil {
 		return nil // it was logged already

@@ -1,8 +1,8 @@
-// Package diagnose looks why mail would not arrive, or did not: the preflight,
-// the steps to a mailbox, the ways out of a network, and a test message that is
+// Package diagnose finds out why mail does not arrive: the preflight,
+// the steps to a mailbox, the delivery methods a network allows, and a test message that is
 // followed.
 //
-// It asks the parts and the running relay, and gives findings and steps. It
+// It queries the parts and the running relay, and returns findings and steps. It
 // changes nothing, and must not print.
 package diagnose
 
@@ -30,7 +30,7 @@ import (
 	"sealpost/relay/upstream/dns"
 )
 
-// Check gives what would keep mail from arriving.
+// Check returns what would keep mail from being delivered.
 func Check(ctx context.Context, b *wire.Box) iter.Seq[preflight.Finding] {
 	return preflight.Run(ctx, checksFor(ctx, b))
 }
@@ -38,8 +38,8 @@ func Check(ctx context.Context, b *wire.Box) iter.Seq[preflight.Finding] {
 // inspection is a preflight of one box.
 type inspection struct{ *wire.Box }
 
-// checksFor gives the checks of a box, in the order in which a message would meet
-// what they look at.
+// checksFor returns the checks of a box, in the order in which a message passes
+// what they check.
 func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	b := inspection{box}
 	traits, inTPM := b.Settings.Upstream.Method.Traits(), b.Settings.Keys.Protection == settings.ProtectionTPM
@@ -65,7 +65,7 @@ func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if _, err := machine.Ask(ctx); err != nil && ctx.Err() == nil {
-		return checks[1:] // the network is not ours to judge
+		return checks[1:] // the operating system manages the network
 	}
 	return checks
 }
@@ -81,7 +81,7 @@ func checkNetwork(ctx context.Context) []preflight.Finding {
 func checkClock(ctx context.Context) []preflight.Finding {
 	s, err := machine.Ask(ctx)
 	if err != nil {
-		// On a machine of its own the clock is the system's business.
+		// Outside the appliance the operating system keeps the clock.
 		return preflight.Clock(true, "")
 	}
 	return preflight.Clock(clock.Trusted(), s.Clock.Doubt)
@@ -98,11 +98,11 @@ func (b inspection) checkCertificate(ctx context.Context) []preflight.Finding {
 	return preflight.Certificate(b.Examine(client))
 }
 
-// startTimeout is how long a relay that was just started may take.
+// startTimeout is how long a relay may take to start.
 const startTimeout = 20 * time.Second
 
-// askRelay asks the relay, again for a while on an appliance, where it may only
-// just have been started.
+// askRelay asks the relay; on an appliance it retries, since the relay may have
+// just been started.
 func askRelay[A any](ctx context.Context, b inspection, ask func(control.Client, context.Context) (A, error)) (A, error) {
 	const pause = 200 * time.Millisecond
 	deadline := time.Now().Add(startTimeout)
@@ -153,7 +153,7 @@ func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 		findings = append(findings, preflight.MX(string(domain), hosts, err)...)
 	}
 	for i, f := range findings {
-		// A fixed host does without the MX.
+		// A fixed host needs no MX.
 		if f.Level == certificate.Problem && b.Settings.Upstream.Connector.Host != "" {
 			findings[i].Level = certificate.Note
 		}
@@ -184,8 +184,8 @@ func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
 	return preflight.Upstream(result.Connection.Certificate(), refused, err)
 }
 
-// checkMailbox walks the way to the mailbox, and gives the step at which it
-// ends.
+// checkMailbox runs the verification and returns its last step: the first problem
+// or success.
 func (b inspection) checkMailbox(ctx context.Context) []preflight.Finding {
 	w := &verification{Box: b.Box, site: tenant.Site{Settings: b.Settings}}
 	var last preflight.Finding

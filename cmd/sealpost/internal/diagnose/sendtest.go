@@ -22,7 +22,7 @@ import (
 const testTimeout = 90 * time.Second
 
 // SendTest sends a test message through the running relay as a device would,
-// and gives its steps until nobody waits for more.
+// and yields its steps until the caller stops.
 func SendTest(ctx context.Context, s settings.Settings, to envelope.Address, step func(operator.Step) error) error {
 	ctx, cancel := context.WithTimeout(ctx, testTimeout)
 	defer cancel()
@@ -53,7 +53,7 @@ func (m testMessage) from() string {
 	return "sealpost-test@" + string(m.settings.AcceptedDomains()[0])
 }
 
-// send gives the message to the relay as a device would.
+// send submits the message to the relay as a device would.
 func (m testMessage) send(ctx context.Context) error {
 	address, err := ownListener(m.settings.LAN)
 	if err != nil {

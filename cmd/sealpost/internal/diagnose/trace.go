@@ -9,7 +9,7 @@ import (
 	"sealpost/relay/journal"
 )
 
-// StepOf puts an event of the journal into words, and tells whether it ends the
+// StepOf describes a journal event, and reports whether it ends the
 // life of a message. An event that is no step of a message has no name.
 func StepOf(r journal.Record) (s operator.Step, last bool) {
 	switch r.Event {
@@ -41,10 +41,10 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 	return operator.Step{}, false
 }
 
-// errNotTaken is the error of a test message that nobody has.
+// errNotTaken is the error of a test message that was not accepted.
 var errNotTaken = errors.New("the message was not taken")
 
-// follow gives the steps of the message that came with this hello, to its end
+// follow yields the steps of the message that came with this HELO name, up to its end
 // or until the answer to its sender was an error.
 func follow(stream io.Reader, hello string, answered <-chan error, step func(operator.Step) error) error {
 	records, over := make(chan journal.Record), make(chan struct{})
@@ -85,7 +85,7 @@ func follow(stream io.Reader, hello string, answered <-chan error, step func(ope
 	}
 }
 
-// read gives the events of a journal until it ends, or nobody wants them.
+// read yields the events of a journal until it or the caller ends.
 func read(stream io.Reader, records chan<- journal.Record, over <-chan struct{}) {
 	defer close(records)
 	for r, err := range journal.Read(stream) {

@@ -22,14 +22,14 @@ import (
 	"sealpost/relay/upstream/submission"
 )
 
-// Verify checks each step to the mailbox, in their order; those after the first
-// problem mean nothing. With a recipient it sends a test message in the end.
+// Verify checks each step to the mailbox in order; those after the first
+// problem mean nothing. With a recipient it finally sends a test message.
 func Verify(ctx context.Context, b *wire.Box, to envelope.Address) iter.Seq[preflight.Finding] {
 	v := &verification{Box: b, site: tenant.Site{Settings: b.Settings}, to: to}
 	return preflight.Run(ctx, v.steps())
 }
 
-// verification is the way to the mailbox as far as it was checked.
+// verification is the state of a Verify run.
 type verification struct {
 	*wire.Box
 	site   tenant.Site
@@ -39,7 +39,7 @@ type verification struct {
 	claims tenant.Token
 }
 
-// steps are in the order in which each needs the one before.
+// steps returns the checks; each needs the one before it.
 func (v *verification) steps() []preflight.Check {
 	steps := []preflight.Check{
 		{Name: "settings", Look: v.checkSettings},
@@ -68,7 +68,7 @@ func (v *verification) checkSettings(context.Context) []preflight.Finding {
 	return passed("%s logs in at %s on port %d; token from %s", s.Upstream.Submission.User, s.Upstream.Submission.Host, s.Upstream.Submission.Port, s.Issuer().TokenURL)
 }
 
-// credential looks whether there is something to show for a token, and whether
+// credential checks whether the credential for a token is stored, and whether
 // the box can use it.
 func (v *verification) credential(ctx context.Context) []preflight.Finding {
 	there := v.stored(ctx)
@@ -82,7 +82,7 @@ func (v *verification) credential(ctx context.Context) []preflight.Finding {
 	return there
 }
 
-// stored looks for what the settings want to be shown.
+// stored checks for the credential that the settings require.
 func (v *verification) stored(ctx context.Context) []preflight.Finding {
 	kind, code := credential.ClientSecret, fault.NoClientSecret
 	switch v.Settings.Upstream.OAuth.Grant {
@@ -106,7 +106,7 @@ func (v *verification) stored(ctx context.Context) []preflight.Finding {
 	return passed("a %s is stored", kind)
 }
 
-// ask asks for a token.
+// ask requests a token.
 func (v *verification) ask(ctx context.Context) {
 	name, err := v.Hostname()
 	if err != nil {
@@ -120,8 +120,8 @@ func (v *verification) ask(ctx context.Context) {
 	v.fault = err
 }
 
-// issuer looks whether the issuer was reached: then it gave a token, or its own
-// code for why not.
+// issuer checks whether the issuer was reached: then it returned a token, or an error
+// code.
 func (v *verification) issuer(context.Context) []preflight.Finding {
 	fault := (*oauth.Fault)(nil)
 	if v.fault != nil && (!errors.As(v.fault, &fault) || fault.Code == "") {
@@ -154,7 +154,7 @@ func (v *verification) login(ctx context.Context) []preflight.Finding {
 	return passed("%s logged in by %s and may send (%s)", result.Connection.Account, result.Connection.Mechanism, result.Connection.TLS)
 }
 
-// message sends a whole message: only that shows whether the mailbox may send
+// message sends a complete message: only this shows whether the mailbox may send
 // as the sender.
 func (v *verification) message(ctx context.Context) []preflight.Finding {
 	m := testMessage{hello: "verify.localhost", to: v.to, settings: v.Settings}
@@ -171,8 +171,8 @@ func (v *verification) message(ctx context.Context) []preflight.Finding {
 	return passed("sent to %s as %s: %s", v.to, m.from(), result.Replies[0])
 }
 
-// refused judges an attempt that did not come to an answer. Only of a login that
-// was refused can be said what it takes.
+// refused explains an attempt that got no reply to the message. Only a refused
+// login has a known remedy.
 func (v *verification) refused(err error) []preflight.Finding {
 	fault := (*upstream.Unavailable)(nil)
 	if !errors.As(err, &fault) {
@@ -192,7 +192,7 @@ func (v *verification) refused(err error) []preflight.Finding {
 	return preflight.Problem(errors.New(fault.Reason))
 }
 
-// inWords is an answer with what it is known to mean.
+// inWords returns a reply with its known meaning.
 func inWords(answer reply.Reply, sender envelope.Address, trustee string) string {
 	reading, known := report.ClassifyFor(answer, sender, trustee)
 	if !known {
@@ -201,7 +201,7 @@ func inWords(answer reply.Reply, sender envelope.Address, trustee string) string
 	return fmt.Sprintf("%s (%s)", reading.Text(), answer)
 }
 
-// noContent judges that nothing is sent.
+// noContent makes Deliver stop before the content.
 func noContent([]reply.Reply) bool { return false }
 
 // deliver makes one attempt on the token.
@@ -214,7 +214,7 @@ func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content
 	return up.Deliver(ctx, e, content, judge)
 }
 
-// oneToken is the only one.
+// oneToken always provides the same token.
 type oneToken struct{ token oauth.Token }
 
 // Token implements submission.Tokens.

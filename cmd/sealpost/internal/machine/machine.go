@@ -22,7 +22,7 @@ import (
 // Socket is where PID 1 answers; it lies in RAM.
 const Socket = "/run/init.sock"
 
-// Status is how the machine is.
+// Status is the state of the machine.
 type Status struct {
 	Board   string         `json:"board"`
 	Model   string         `json:"model,omitempty"`
@@ -33,14 +33,14 @@ type Status struct {
 	Free    int64          `json:"free"`   // of it, in bytes
 	Network network.Status `json:"network"`
 	Clock   Clock          `json:"clock"`
-	Factory bool           `json:"factory,omitempty"` // never set up
+	Factory bool           `json:"factory,omitempty"` // not set up yet
 	// Storage is why the state cannot be used; nil where it can.
 	Storage   *fault.Fault  `json:"storage,omitempty"`
 	Trial     bool          `json:"trial,omitempty"`     // settings wait to be confirmed
-	Remaining time.Duration `json:"remaining,omitempty"` // until they go back, in nanoseconds
-	Unhealthy string        `json:"unhealthy,omitempty"` // why the relay is of no use
-	Exits     int           `json:"exits,omitempty"`     // of relays that nobody asked to end
-	LastExit  string        `json:"last_exit,omitempty"` // the last words of the last of them
+	Remaining time.Duration `json:"remaining,omitempty"` // until they are rolled back, in nanoseconds
+	Unhealthy string        `json:"unhealthy,omitempty"` // why the relay does not work
+	Exits     int           `json:"exits,omitempty"`     // unexpected exits of the relay
+	LastExit  string        `json:"last_exit,omitempty"` // output of the last of them
 }
 
 // Clock is what is known of the time.
@@ -51,17 +51,17 @@ type Clock struct {
 
 // Machine is what PID 1 does for the other processes.
 type Machine interface {
-	// Status tells how the machine is.
+	// Status returns the state of the machine.
 	Status(ctx context.Context) (Status, error)
 	// Applied puts settings into force that another process has committed.
 	Applied(ctx context.Context) error
-	// Confirm makes settings on trial stay.
+	// Confirm keeps the settings on trial.
 	Confirm(ctx context.Context) error
-	// RollBack takes settings on trial out of force.
+	// RollBack restores the settings from before the trial.
 	RollBack(ctx context.Context) error
-	// SetClock takes the time from a person.
+	// SetClock sets the clock to a time that a person entered.
 	SetClock(ctx context.Context, t time.Time) error
-	// Restart restarts the machine; by says in the journal who asked.
+	// Restart restarts the machine; by names the caller in the journal.
 	Restart(ctx context.Context, by string) error
 	// FactoryReset erases what was stored and restarts the machine.
 	FactoryReset(ctx context.Context, by string) error
@@ -103,8 +103,8 @@ type Client struct{}
 
 var _ Machine = Client{}
 
-// Limits on the time of a call. Who stops waiting calls off what was asked, so
-// it is long enough to erase a slow disk.
+// Time limits of a call. A client that stops waiting cancels the call, so the limit
+// is long enough to erase a slow disk.
 const (
 	statusTimeout = 10 * time.Second
 	changeTimeout = 5 * time.Minute
@@ -161,10 +161,10 @@ func call[Q, A any](ctx context.Context, timeout time.Duration, c control.Call[Q
 	}
 }
 
-// Ask gives the status where PID 1 answers at once, for who can do without.
+// Ask returns the status without waiting for PID 1 to start.
 func Ask(ctx context.Context) (Status, error) { return callStatus.Do(ctx, Socket, none{}) }
 
-// onAppliance tells whether this machine was started from an appliance's image.
+// onAppliance reports whether this machine was started from an appliance's image.
 func onAppliance() bool {
 	_, err := os.Stat(board.FactsPath)
 	return err == nil

@@ -16,13 +16,13 @@ import (
 // third.
 const MaxCandidate = 2*certificate.MaxInput + 2*settings.MaxText
 
-// Outcome is what became of a candidate.
+// Outcome is the result of a check or commit.
 type Outcome struct {
 	Faults []*fault.Fault `json:"faults,omitempty"`
 }
 
-// apply checks or commits a candidate in a process that takes the key's memory
-// with it.
+// apply checks or commits a candidate in a child process, whose exit frees the
+// key's memory.
 func (l Local) apply(ctx context.Context, wanted candidate.Candidate, flags ...string) error {
 	text, err := json.Marshal(wanted)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// standardInput is where a command finds what is given to it, without a file.
+	// standardInput passes data to a command without a file.
 	standardInput = "/proc/self/fd/0"
 	// childTimeout is how long a command may take: each check of a preflight has
 	// its own limit.
@@ -27,25 +27,25 @@ const (
 	relayTimeout = time.Minute
 	// maxOutput bounds what a command may print, in bytes.
 	maxOutput = 4 << 20
-	// killDelay is how long a command that was ended may hold its output open.
+	// killDelay is how long a killed command may hold its output open.
 	killDelay = 5 * time.Second
 )
 
 // command is a command line of this program about this box, which prints JSON
-// and faults in JSON. The settings are those in the state, unless more is said
-// behind.
+// and faults in JSON. It uses the settings in the state unless a later argument
+// says otherwise.
 func (l Local) command(args ...string) []string {
 	return append(args, "--json", "--config=", "--state="+l.Options.State, "--tpm="+l.Options.TPM, "--control="+l.Options.Control)
 }
 
-// one gives the value that a command prints.
+// one returns the value that a command prints.
 func one[T any](ctx context.Context, args []string, input string) (value T, err error) {
 	for value, err = range values[T](ctx, childTimeout, args, input) {
 	}
 	return value, err
 }
 
-// values gives each JSON value that a command prints as soon as it does, and at
+// values yields each JSON value as soon as the command prints it, and at
 // last its error.
 func values[T any](ctx context.Context, timeout time.Duration, args []string, input string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

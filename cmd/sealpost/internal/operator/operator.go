@@ -4,7 +4,7 @@
 //
 // A command that handles a private key or waits for the far side runs as a
 // child: its memory goes with it, and it can be ended at any time. The package
-// must not know who asks, or word anything for them.
+// must not know the front end, or word texts for it.
 package operator
 
 import (
@@ -29,7 +29,7 @@ import (
 type Local struct {
 	// Options name the box's parts; the settings are those in the state.
 	Options wire.Options
-	// By says in the journal who asks, such as "the console".
+	// By names the caller in the journal, such as "the console".
 	By string
 }
 
@@ -103,7 +103,7 @@ func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 		return err
 	}
 	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.ClientSecret == "" {
-		return nil // a PIN alone concerns nobody else
+		return nil // a PIN affects no other process
 	}
 	err := machine.Client{}.Applied(ctx)
 	if errors.Is(err, machine.ErrNoAppliance) {
@@ -116,8 +116,8 @@ func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 	return nil
 }
 
-// awaitRelay gives a new relay the time to start; whether it has is for
-// whoever asks it next.
+// awaitRelay waits for a new relay to start; whether it did is for the
+// next caller to see.
 func (l Local) awaitRelay(ctx context.Context) {
 	const timeout, pause = 20 * time.Second, 250 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, timeout)

@@ -54,7 +54,7 @@ func (l Local) Logs(ctx context.Context) ([]string, error) {
 	return append(first, relay...), nil
 }
 
-// lastLines gives the end of a journal.
+// lastLines returns the last lines of a journal.
 func lastLines(ctx context.Context, socket string) ([]string, error) {
 	const most, longest = 40, 64 << 10
 	ctx, cancel := context.WithTimeout(ctx, journalTimeout)

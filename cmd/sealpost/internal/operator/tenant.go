@@ -27,7 +27,7 @@ type PowerShell struct {
 
 func (p PowerShell) String() string { return p.PowerShell }
 
-// Invitation is what a person needs to sign the box in.
+// Invitation is what a person needs to sign in the box.
 type Invitation struct {
 	URL     string    `json:"url"`
 	Code    string    `json:"code"`
@@ -41,7 +41,7 @@ func (i Invitation) String() string {
 		i.Picture, i.URL, i.Code, i.Expires.Format("15:04"), i.Mailbox)
 }
 
-// SignedIn says that a sign-in is done.
+// SignedIn says that a sign-in succeeded.
 type SignedIn struct {
 	User string `json:"user,omitempty"` // empty where the token does not say
 }

@@ -106,10 +106,7 @@ func ExistingState(s settings.Settings) (*flash.Device, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNoState.With("path", s.State.Path).Wrap(err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("opening the state: %w", err)
-	}
-	return device, nil
+	return device, err
 }
 
 // AnyState opens the state, and makes it first where there is none yet.
@@ -219,7 +216,7 @@ func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k can
 	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), Usable: Usable}, b.Close, nil
 }
 
-// inForce gives the settings in the store, as far as this version can read them,
+// inForce returns the settings in the store, as far as this version can read them,
 // or others where there are none.
 func (o Options) inForce(ctx context.Context, store *state.Store, others settings.Settings) settings.Settings {
 	stored, err := candidate.LoadSettings(ctx, store)

@@ -82,8 +82,8 @@ func (b *Box) Examine(client identity.Client) certificate.Report {
 	return certificate.Examine(client.Chain, time.Now(), domains, b.trustAnchors(), guard)
 }
 
-// trustAnchors are the roots that we assume the server trusts: a host of one's
-// own trusts its own.
+// trustAnchors returns the roots we assume the server trusts: a configured host
+// trusts its own CA.
 func (b *Box) trustAnchors() *x509.CertPool {
 	if own, err := CAPool("upstream.connector", b.Settings.Upstream.Connector.Roots); err == nil && own != nil {
 		return own
@@ -127,7 +127,7 @@ func (b *Box) Application(ctx context.Context) (leaf *x509.Certificate, protecti
 	return own.Certificate, string(own.Key.Protection), nil
 }
 
-// ErrConnectorSigns is returned where the box has no certificate of its own to
+// ErrConnectorSigns is returned if the box has no separate certificate to
 // renew.
 var ErrConnectorSigns = errors.New("upstream.oauth.key is \"connector\", so the client certificate signs: import another one")
 

@@ -14,8 +14,8 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// Options say where a command finds its parts. What a board knows of itself
-// goes before what the settings say.
+// Options say where a command finds its parts. They take
+// precedence over the settings.
 type Options struct {
 	Config  string // the settings file; empty: the settings lie in the state
 	State   string // the state file or block device; empty: as the settings say
@@ -100,7 +100,7 @@ func (o Options) WithStore(look func(candidate.Store) error) (err error) {
 func (o Options) fileSettings() (settings.Settings, error) {
 	text, err := ReadFile(o.Config, settings.MaxText)
 	if errors.Is(err, fs.ErrNotExist) {
-		return settings.Settings{}, fmt.Errorf("there are no settings at %s: name them with --config FILE", o.Config)
+		return settings.Settings{}, fmt.Errorf("there is no settings file %s: check the path, or give another one with --config FILE", o.Config)
 	}
 	if err != nil {
 		return settings.Settings{}, err
@@ -112,17 +112,32 @@ func (o Options) fileSettings() (settings.Settings, error) {
 	return s, nil
 }
 
+// missingFile is the error of a path at which there is no file.
+type missingFile string
+
+func (m missingFile) Error() string {
+	return fmt.Sprintf("there is no file %s: check the path", string(m))
+}
+
+// Is makes the error match [fs.ErrNotExist].
+func (missingFile) Is(target error) bool { return target == fs.ErrNotExist }
+
 // ReadFile reads a file of at most limit bytes and one over, so that the
 // reader's own size check still sees what is too large.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, missingFile(path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("no permission to read %s: change its permissions, or run this as a user who may read it", path)
+	case err != nil:
+		return nil, fmt.Errorf("reading the file: %w", err)
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+		return nil, fmt.Errorf("reading the file: %w", err)
 	}
 	return data, nil
 }

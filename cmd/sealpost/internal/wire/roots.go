@@ -10,9 +10,9 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// useOwnRoots has crypto/x509 go by the roots that come with the program where the
-// machine has none. Reading them takes a small board long, so who verifies
-// nobody does without.
+// useOwnRoots makes crypto/x509 use the program's built-in roots if the
+// machine has none. Parsing them is slow on a small board, so it is done only
+// when a certificate is verified.
 var useOwnRoots = sync.OnceFunc(func() {
 	pool := x509.NewCertPool()
 	for root := range bundle.Roots() {
@@ -40,8 +40,8 @@ func publicRoots() *x509.CertPool {
 	return roots
 }
 
-// CAPool gives the roots that a section of the settings names; nil means the
-// usual ones.
+// CAPool returns the roots that a section of the settings names; nil means the
+// public ones.
 func CAPool(section string, named settings.Roots) (*x509.CertPool, error) {
 	text, from := []byte(named.CA), section+".ca"
 	if named.CAFile != "" {

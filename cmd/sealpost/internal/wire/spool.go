@@ -73,7 +73,7 @@ func (b *Box) DumpSpool(ctx context.Context, w io.Writer) error {
 	return spool.Dump(w, ring, ring.Size(), key)
 }
 
-// FormatSpool gives up the queued mail and the key. It replaces the key before
+// FormatSpool discards the queued mail and the key. It replaces the key before
 // it blanks the ring, so that nothing is ever written under a key that was in
 // use: a power cut between the two leaves a spool that says that it has to be
 // formatted.
@@ -85,7 +85,7 @@ func (b *Box) FormatSpool(ctx context.Context) error {
 	})
 }
 
-// Erase gives up everything that was stored.
+// Erase erases everything that was stored.
 func (b *Box) Erase(ctx context.Context) error {
 	return b.erase(ctx, func() error { return b.Store.Erase(ctx) })
 }
@@ -104,7 +104,7 @@ func (b *Box) erase(ctx context.Context, first func() error) error {
 	return errors.Join(spool.Erase(ring), unlock())
 }
 
-// Temporary tells whether a fault of the TPM or the state may pass without
+// Temporary reports whether a fault of the TPM or the state may pass without
 // anybody's help.
 func Temporary(err error) bool {
 	fault := (*hal.TPMFault)(nil)

@@ -101,8 +101,8 @@ func (b *Box) signed(ctx context.Context, issuer *oauth.Issuer, name string) (oa
 }
 
 // lazyGrant is a grant by what lies in the state. It is read for each token, about
-// once an hour, so that what was entered meanwhile counts, and a TPM that is
-// away keeps nobody from starting.
+// once an hour, so that a credential entered later is used, and a TPM that is
+// absent does not prevent the start.
 type lazyGrant struct {
 	name string
 	open func(context.Context) (oauth.Grant, error)
@@ -120,7 +120,7 @@ func (s lazyGrant) Token(ctx context.Context) (oauth.Token, error) {
 	return oauth.Token{}, &oauth.Fault{Kind: oauth.Configuration, Words: "the box has nothing to show for an access token", Err: err}
 }
 
-// retryableGrant is a grant that asks nobody for help where a part of the box, such as
+// retryableGrant is a grant that reports a temporary error if a part of the box, such as
 // its TPM, is only busy.
 type retryableGrant struct{ oauth.Grant }
 
@@ -171,7 +171,7 @@ func (o observer) Requested(grant string, took time.Duration, err error) {
 // errSlow is the error of a token that did not come in time.
 var errSlow = fault.New(fault.TokenSlow, "the box's key or the token issuer takes too long")
 
-// tokenProvider gives the source's tokens to delivery by submission.
+// tokenProvider returns the source's tokens to delivery by submission.
 type tokenProvider struct{ source *oauth.TokenSource }
 
 // Token implements submission.Tokens.
@@ -194,5 +194,5 @@ func (b tokenProvider) Reject(token submission.Token) {
 // noToken tells the way out what helps.
 type noToken struct{ *oauth.Fault }
 
-// Configuration tells whether somebody must change something.
+// Configuration reports whether somebody must change something.
 func (n noToken) Configuration() bool { return n.Kind == oauth.Configuration }
