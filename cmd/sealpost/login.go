@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"rsc.io/qr"
 
 	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/cmd/sealpost/internal/wire"
@@ -45,7 +43,7 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 	token, err := issuer.Delegated(wire.RefreshTokens{Vault: b.Vault()}).Login(ctx, func(code oauth.DeviceCode) {
 		shown := operator.Invitation{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.Settings.Upstream.Submission.User)}
 		if showsBlocks(out) {
-			shown.Picture = picture(code.VerificationURL)
+			shown.Picture = operator.QRCode(code.VerificationURL)
 		}
 		_ = o.printLine(out, shown)
 	})
@@ -71,41 +69,5 @@ func canSeal(ctx context.Context, b *wire.Box) error {
 // showsBlocks reports whether out is a terminal that can show a QR code in block characters.
 func showsBlocks(out io.Writer) bool {
 	file, isFile := out.(*os.File)
-	return isFile && term.IsTerminal(int(file.Fd())) && speaksUTF8(os.Getenv)
-}
-
-// speaksUTF8 checks the locale variables in POSIX order.
-func speaksUTF8(environment func(string) string) bool {
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if locale := strings.ToUpper(environment(name)); locale != "" {
-			return strings.HasSuffix(locale, "UTF-8") || strings.HasSuffix(locale, "UTF8")
-		}
-	}
-	return false
-}
-
-// picture returns a QR code in half blocks, two modules per character; empty if the
-// text is too long for one.
-func picture(text string) string {
-	code, err := qr.Encode(text, qr.L)
-	if err != nil {
-		return ""
-	}
-	const margin = 4 // modules of quiet zone (ISO/IEC 18004)
-	var b strings.Builder
-	for y := -margin; y < code.Size+margin; y += 2 {
-		b.WriteString("\x1b[30;107m") // black on white, whatever the terminal's colours
-		for x := -margin; x < code.Size+margin; x++ {
-			b.WriteRune([]rune(" ▄▀█")[2*dark(code, x, y)+dark(code, x, y+1)])
-		}
-		b.WriteString("\x1b[0m\n")
-	}
-	return b.String() + "\n"
-}
-
-func dark(code *qr.Code, x, y int) int {
-	if code.Black(x, y) {
-		return 1
-	}
-	return 0
+	return isFile && term.IsTerminal(int(file.Fd())) && operator.UsesUTF8(os.Getenv)
 }

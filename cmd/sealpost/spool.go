@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/relay/control"
 	"sealpost/relay/spool"
@@ -74,7 +75,7 @@ type stat struct{ spool.Stat }
 
 func (s stat) String() string {
 	return fmt.Sprintf("%s from %s, %d octets, %d damaged\nring of %d bytes in %d segments, %d of them free\nroom for %d octets more",
-		count(s.Messages, "message"), count(s.Clients, "client"), s.Bytes, s.Damaged, s.Size, s.Segments, s.Free, s.Room)
+		operator.Count(s.Messages, "message"), operator.Count(s.Clients, "client"), s.Bytes, s.Damaged, s.Size, s.Segments, s.Free, s.Room)
 }
 
 // verified prints the result of reading the whole spool.
@@ -82,17 +83,9 @@ type verified struct{ control.Verification }
 
 func (v verified) String() string {
 	if len(v.Damages) == 0 {
-		return count(v.Messages, "message") + ", none damaged"
+		return operator.Count(v.Messages, "message") + ", none damaged"
 	}
-	return fmt.Sprintf("%s; damage:\n%s", count(v.Messages, "message"), strings.Join(v.Damages, "\n"))
-}
-
-// count returns a number with its noun, such as "1 message" or "2 messages".
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
+	return fmt.Sprintf("%s; damage:\n%s", operator.Count(v.Messages, "message"), strings.Join(v.Damages, "\n"))
 }
 
 // formatted is printed after the ring was formatted.

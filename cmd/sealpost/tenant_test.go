@@ -16,6 +16,7 @@ import (
 
 	"rsc.io/qr"
 
+	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/tests/rigs/tenant"
 )
 
@@ -223,7 +224,7 @@ func TestTheScriptUploadsTheCertificateThatSigns(t *testing.T) {
 func TestAPictureIsTheQRCodeOfItsText(t *testing.T) {
 	const text = "https://microsoft.com/devicelogin"
 	code := must(qr.Encode(text, qr.L))
-	rows := strings.Split(strings.TrimSuffix(picture(text), "\n\n"), "\n")
+	rows := strings.Split(strings.TrimSuffix(operator.QRCode(text), "\n\n"), "\n")
 	for i, row := range rows {
 		cells := []rune(strings.TrimSuffix(strings.TrimPrefix(row, "\x1b[30;107m"), "\x1b[0m"))
 		if len(cells) != code.Size+8 {
@@ -249,7 +250,7 @@ func TestOnlyATerminalOfUTF8GetsAPicture(t *testing.T) {
 		{"", "", "en_GB.UTF-8", true}, {"", "C.utf8", "C", true}, {"C", "en_GB.UTF-8", "en_GB.UTF-8", false}, {"", "", "", false}, {"", "", "de_DE.ISO-8859-1", false},
 	} {
 		environment := map[string]string{"LC_ALL": c.all, "LC_CTYPE": c.ctype, "LANG": c.lang}
-		if got := speaksUTF8(func(name string) string { return environment[name] }); got != c.want {
+		if got := operator.UsesUTF8(func(name string) string { return environment[name] }); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

@@ -153,7 +153,7 @@ func TestReadJournal_ShowsTheConversationOnRequest(t *testing.T) {
 
 func TestListen_ReplacesOnlyAStaleSocket(t *testing.T) {
 	socket := serve(t, journal.Discard())
-	if _, err := Listen(socket); err == nil || !strings.Contains(err.Error(), "already running") {
+	if _, err := Listen(socket); err == nil || !strings.Contains(err.Error(), "already listens") {
 		t.Errorf("second relay: got %v", err)
 	}
 	dead := filepath.Join(t.TempDir(), "dead")
