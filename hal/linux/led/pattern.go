@@ -12,21 +12,21 @@ type Pattern struct {
 
 // What the lamp can show.
 var (
-	Starting = &Pattern{"the box starts", "blinks fast, about three times a second",
+	Starting = &Pattern{"the box is starting", "fast blinking, three times a second",
 		[]time.Duration{150 * ms, 150 * ms}}
-	Factory = &Pattern{"the box was never set up", "blinks slowly, once in two seconds",
+	Factory = &Pattern{"the box has not been set up", "slow blinking, once in two seconds",
 		[]time.Duration{time.Second, time.Second}}
-	Well = &Pattern{"mail flows", "on",
+	Well = &Pattern{"mail is being delivered", "on",
 		[]time.Duration{time.Second}}
-	Unwell = &Pattern{"mail is held, or the box is not well", "two short flashes, then a pause",
+	Unwell = &Pattern{"mail is held back, or the box has a fault", "two short flashes, then a pause",
 		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 1500 * ms}}
-	StickWorking = &Pattern{"a stick is being read", "flickers",
+	StickWorking = &Pattern{"a stick is being read", "flickering",
 		[]time.Duration{60 * ms, 60 * ms}}
-	StickDone = &Pattern{"the stick is done with, pull it", "three long flashes, then a pause",
+	StickDone = &Pattern{"done: pull the stick out", "three long flashes, then a pause",
 		[]time.Duration{600 * ms, 300 * ms, 600 * ms, 300 * ms, 600 * ms, 1200 * ms}}
-	StickRefused = &Pattern{"nothing of the stick was taken", "five short flashes, then a pause, until it is pulled",
+	StickRefused = &Pattern{"nothing on the stick was accepted", "five short flashes, then a pause, until the stick is pulled out",
 		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 1200 * ms}}
-	Resetting = &Pattern{"the reset button is held; after 10 seconds everything is erased", "blinks faster and faster",
+	Resetting = &Pattern{"the reset button is held; after 10 seconds everything is erased", "blinking faster and faster",
 		faster()}
 )
 
