@@ -20,13 +20,13 @@ const (
 	arpSize      = 28
 	arpRequest   = 1
 	arpAttempts  = 3
-	arpPatience  = 400 * time.Millisecond // after each attempt
+	arpTimeout   = 400 * time.Millisecond // after each attempt
 	arpReadLimit = 128
 )
 
 var (
 	arpBeginning = []byte{0, 1, 8, 0, 6, 4} // Ethernet, IPv4, and their lengths
-	everyone     = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 )
 
 // owner sends ARP requests for target and returns the hardware address of
@@ -44,10 +44,10 @@ func (p port) owner(ctx context.Context, sender, target netip.Addr) (net.Hardwar
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if _, err := conn.WriteTo(p.request(sender, target), &packet.Addr{HardwareAddr: everyone}); err != nil {
+		if _, err := conn.WriteTo(p.request(sender, target), &packet.Addr{HardwareAddr: broadcastMAC}); err != nil {
 			return nil, fmt.Errorf("asking by ARP for %s on %s: %w", target, p.name, err)
 		}
-		if found := p.answer(conn, target, time.Now().Add(arpPatience)); found != nil {
+		if found := p.answer(conn, target, time.Now().Add(arpTimeout)); found != nil {
 			return found, nil
 		}
 	}
