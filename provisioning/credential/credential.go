@@ -89,6 +89,9 @@ func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err 
 		return nil, nil, ErrNone
 	}
 	secret, err = v.Sealer.Open(ctx, v.name(kind), sealed)
+	if errors.Is(err, keyring.ErrDamaged) {
+		return nil, stored, fmt.Errorf("reading the stored %s: it is damaged, enter it again: %w", kind, err)
+	}
 	return secret, stored, err
 }
 

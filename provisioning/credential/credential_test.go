@@ -155,3 +155,14 @@ func TestADamagedCredentialIsSaidToBeOne(t *testing.T) {
 		}
 	}
 }
+
+func TestVault_SaysToEnterASecretAgainThatDoesNotDecrypt(t *testing.T) {
+	v := vaultOn(newFlash())
+	if err := v.Save(t.Context(), ClientSecret, []byte("hunter2")); err != nil {
+		t.Fatal(err)
+	}
+	v.Sealer.Open = func(context.Context, string, keyring.Secret) ([]byte, error) { return nil, keyring.ErrDamaged }
+	if _, err := v.Load(t.Context(), ClientSecret); err == nil || !strings.Contains(err.Error(), "enter it again") {
+		t.Errorf("got %v, want an error that says to enter it again", err)
+	}
+}

@@ -17,7 +17,9 @@ const (
 	secretLabel = "sealpost secret\x00"
 )
 
-var errBox = errors.New("the encrypted part is damaged or belongs to something else")
+// ErrDamaged is wrapped by the error of a key or secret whose encrypted part does
+// not decrypt: it is damaged, or was stored under another name.
+var ErrDamaged = errors.New("the encrypted part is damaged or belongs to something else")
 
 // lock encrypts clear with a fresh data key sealed by tpm.
 // associated is authenticated beside it.
@@ -45,7 +47,7 @@ func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.
 // unlock decrypts what lock encrypted; the caller wipes it.
 func unlock(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, associated []byte) ([]byte, error) {
 	if sealed == nil || len(box) < chacha20poly1305.NonceSize {
-		return nil, errBox
+		return nil, ErrDamaged
 	}
 	dataKey, err := tpm.Unseal(ctx, *sealed)
 	if err != nil {
@@ -54,12 +56,12 @@ func unlock(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, associ
 	defer clear(dataKey)
 	aead, err := chacha20poly1305.New(dataKey)
 	if err != nil {
-		return nil, errBox
+		return nil, ErrDamaged
 	}
 	nonce, encrypted := box[:aead.NonceSize()], box[aead.NonceSize():]
 	clearText, err := aead.Open(nil, nonce, encrypted, associated)
 	if err != nil {
-		return nil, errBox
+		return nil, ErrDamaged
 	}
 	return clearText, nil
 }

@@ -155,7 +155,7 @@ func (s *sealedSigner) unsealed() (crypto.Signer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), unsealTimeout)
 	defer cancel()
 	pkcs8, err := unlock(ctx, s.tpm, s.stored.TPM, s.stored.Box, associatedKey(s.binding))
-	if errors.Is(err, errBox) {
+	if errors.Is(err, ErrDamaged) {
 		err = errForeign
 	}
 	if err != nil {

@@ -31,7 +31,7 @@ func TestPlay_FollowsAScriptOrFailsWithTheTranscript(t *testing.T) {
 		{"empty line sent", "send\nexpect hello \n", ""},
 		{"not said", "expect name>\nsend x\nexpect goodbye\n", "line 3 of the script, expect goodbye"},
 		{"said before", "expect name>\nsend x\nexpect Sealpost\n", "line 3"},
-		{"not a step", "wait name>\n", "not a step of a script"},
+		{"not a step", "wait name>\n", "unknown step"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			terminal := dialogue(t)
