@@ -56,7 +56,7 @@ func walked(t *testing.T, box operator.Local) (words string, whole bool) {
 	return words, whole
 }
 
-func TestTheConsoleSignsTheBoxIn(t *testing.T) {
+func TestConsole_SignsTheBoxIn(t *testing.T) {
 	c := newCloud(t)
 	c.answer = func(path string, _ url.Values) (int, any) {
 		if path == "/device" {
@@ -84,7 +84,7 @@ func TestTheConsoleSignsTheBoxIn(t *testing.T) {
 	}
 }
 
-func TestTheConsoleTakesAClientSecretAndPrintsWhatTheTenantNeeds(t *testing.T) {
+func TestConsole_AcceptsAClientSecretAndPrintsTheTenantSetup(t *testing.T) {
 	c := newCloud(t)
 	box := boxOf(t, c.settings(`grant = "secret"`))
 	if err := box.Commit(t.Context(), candidate.Candidate{ClientSecret: "very~secret"}); err != nil {
@@ -105,7 +105,7 @@ func TestTheConsoleTakesAClientSecretAndPrintsWhatTheTenantNeeds(t *testing.T) {
 	}
 }
 
-func TestTheConsolesScriptNamesNoCommandThatCannotBeTypedThere(t *testing.T) {
+func TestTenantScript_NamesOnlyConsoleCommands(t *testing.T) {
 	urls := regexp.MustCompile(`(?m)^(token|device)_url.*$`)
 	box := boxOf(t, urls.ReplaceAllString(newCloud(t).settings(`grant = "secret"`), ""))
 	script, err := box.TenantScript(t.Context())

@@ -72,7 +72,7 @@ func expect(t *testing.T, end *os.File, words string) {
 	}
 }
 
-func TestTheConsoleComesBackWithItsLine(t *testing.T) {
+func TestConsole_ReturnsWithItsLine(t *testing.T) {
 	dir := t.TempDir()
 	line := filepath.Join(dir, "line")
 	box := operator.Local{Options: wire.Options{State: filepath.Join(dir, "box.state"), Control: filepath.Join(dir, "control")}}
@@ -96,7 +96,7 @@ func TestTheConsoleComesBackWithItsLine(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoSerialLineIsRefused(t *testing.T) {
+func TestConsole_RefusesAFileThatIsNoSerialLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestWhatIsNoSerialLineIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhoseSettingsAreDamagedIsLedToTheButton(t *testing.T) {
+func TestConsole_PointsToTheButtonForDamagedSettings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "box.state")
 	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), 2*state.AreaSize), 0o600); err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func sealpost(t *testing.T, settings string, args ...string) (status int, out, e
 
 const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\ntpm = \"unix:/nowhere/tpm\"\n[spool]\nsize = \"8MiB\"\n[state]\npath = \"box.state\"\n"
 
-func TestEveryCommandLineEndsWithItsStatusAndWords(t *testing.T) {
+func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 	for _, c := range []struct {
 		args     string
 		settings string
@@ -76,7 +76,7 @@ func TestEveryCommandLineEndsWithItsStatusAndWords(t *testing.T) {
 	}
 }
 
-func TestADamagedStateNamesTheCommandThatHelps(t *testing.T) {
+func TestRun_NamesTheCommandForADamagedState(t *testing.T) {
 	t.Chdir(t.TempDir())
 	noise := bytes.Repeat([]byte("noise"), 4<<20)
 	for path, text := range map[string][]byte{"sealpost.toml": []byte(good), "box.state": noise} {
@@ -100,14 +100,14 @@ func TestADamagedStateNamesTheCommandThatHelps(t *testing.T) {
 	}
 }
 
-func TestLookingMakesNoState(t *testing.T) {
+func TestCertificateShow_CreatesNoState(t *testing.T) {
 	sealpost(t, good, "certificate", "show")
 	if _, err := os.Stat("box.state"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestTheStateIsMadeOnceAtItsFullSize(t *testing.T) {
+func TestState_IsCreatedOnceAtFullSize(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile("sealpost.toml", []byte(good), 0o600); err != nil {
 		t.Fatal(err)

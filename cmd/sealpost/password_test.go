@@ -56,7 +56,7 @@ func awaitEcho(t *testing.T, file *os.File, wanted bool) {
 	}
 }
 
-func TestAPasswordIsAskedForWithoutEchoAndTheTerminalGivenBack(t *testing.T) {
+func TestPassword_IsReadWithoutEchoAndTheTerminalRestored(t *testing.T) {
 	for name, c := range map[string]struct {
 		act   func(person *os.File)
 		want  string
@@ -91,7 +91,7 @@ func TestAPasswordIsAskedForWithoutEchoAndTheTerminalGivenBack(t *testing.T) {
 	}
 }
 
-func TestAPasswordIsTheFirstLineOfAFileOrOfStandardInput(t *testing.T) {
+func TestPassword_IsTheFirstLineOfItsInput(t *testing.T) {
 	for given, want := range map[string]string{"x y\nrest": "x y", "dos\r\n": "dos", "no end": "no end", "\n": "", "": ""} {
 		path := t.TempDir() + "/password"
 		if err := os.WriteFile(path, []byte(given), 0o600); err != nil {
@@ -110,7 +110,7 @@ func TestAPasswordIsTheFirstLineOfAFileOrOfStandardInput(t *testing.T) {
 	}
 }
 
-func TestAPasswordFileOfWindowsIsUnderstood(t *testing.T) {
+func TestPassword_IsReadFromWindowsFiles(t *testing.T) {
 	path := t.TempDir() + "/password"
 	for given, want := range map[string]string{"\ufeffsecret\r\n": "secret", "\xff\xfes\x00": ""} {
 		if err := os.WriteFile(path, []byte(given), 0o600); err != nil {

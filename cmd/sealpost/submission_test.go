@@ -8,7 +8,7 @@ import (
 	"sealpost/hal/fault"
 )
 
-func TestMailLeavesOnATokenThatTheBoxsOwnKeySignedFor(t *testing.T) {
+func TestSubmission_SendsWithATokenRequestedByTheBoxKey(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(""))
 	address, journal := startRelay(t)
@@ -30,7 +30,7 @@ func TestMailLeavesOnATokenThatTheBoxsOwnKeySignedFor(t *testing.T) {
 	}
 }
 
-func TestAForeignSenderLeavesAsTheMailboxThatLogsIn(t *testing.T) {
+func TestSubmission_ReplacesAForeignSenderWithTheMailbox(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(""))
 	address, journal := startRelay(t)
@@ -42,7 +42,7 @@ func TestAForeignSenderLeavesAsTheMailboxThatLogsIn(t *testing.T) {
 	}
 }
 
-func TestABoxWithoutItsSecretKeepsItsMailAndSaysWhatToDo(t *testing.T) {
+func TestSubmission_HoldsMailWithoutAClientSecret(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(`grant = "secret"`))
 	address, journal := startRelay(t)
@@ -64,7 +64,7 @@ func TestABoxWithoutItsSecretKeepsItsMailAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestATestMessageGoesThroughTheMailbox(t *testing.T) {
+func TestTestMessage_IsSentThroughTheMailbox(t *testing.T) {
 	c := newCloud(t)
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))
 	free := listener.Addr().String()

@@ -9,7 +9,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestTheChecksGoAsFarAsTheMailbox(t *testing.T) {
+func TestCheck_LogsInToTheMailbox(t *testing.T) {
 	c := newCloud(t)
 	configure(t, strings.Replace(c.settings(""), "unix:/nowhere/tpm", parts.StartSwtpm(t).Address(), 1))
 	startRelay(t)

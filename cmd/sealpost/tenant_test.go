@@ -32,7 +32,7 @@ func granting(claims map[string]any) func(string, url.Values) (int, any) {
 	return func(string, url.Values) (int, any) { return http.StatusOK, bearing(claimed(claims), "") }
 }
 
-func TestVerifyNamesTheFirstStepThatIsMissing(t *testing.T) {
+func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 	judged := func(answer string) func(*cloud) {
 		return func(c *cloud) {
 			c.tenant.Become(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
@@ -96,7 +96,7 @@ func TestVerifyNamesTheFirstStepThatIsMissing(t *testing.T) {
 	}
 }
 
-func TestVerifyNamesTheMailboxWhoseLoginWasRefused(t *testing.T) {
+func TestTenantVerify_NamesTheMailboxOfARefusedLogin(t *testing.T) {
 	cloud := newCloud(t)
 	cloud.tenant.Become(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{Judge: func(user, _ string) string {
 		if user == boxUser {
@@ -112,7 +112,7 @@ func TestVerifyNamesTheMailboxWhoseLoginWasRefused(t *testing.T) {
 	}
 }
 
-func TestTheCertificateToUploadIsOfTheKeyThatSigns(t *testing.T) {
+func TestTenantCertificate_BelongsToTheSigningKey(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(""))
 	status, out, errs := say("", "tenant", "certificate")
@@ -139,7 +139,7 @@ func TestTheCertificateToUploadIsOfTheKeyThatSigns(t *testing.T) {
 	}
 }
 
-func TestAClientSecretThatWasEnteredIsShownToTheIssuerAlone(t *testing.T) {
+func TestTenantSecret_IsSentOnlyToTheIssuer(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(`grant = "secret"`))
 	const secret = "very~secret.value"
@@ -161,7 +161,7 @@ func TestAClientSecretThatWasEnteredIsShownToTheIssuerAlone(t *testing.T) {
 	}
 }
 
-func TestASignInIsShownToAPersonAndOutlastsTheProgram(t *testing.T) {
+func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 	c := newCloud(t)
 	const refresh = "very-secret-refresh-token"
 	person := claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser})
@@ -192,7 +192,7 @@ func TestASignInIsShownToAPersonAndOutlastsTheProgram(t *testing.T) {
 	}
 }
 
-func TestACommandThatTheSettingsHaveNoUseForSaysSo(t *testing.T) {
+func TestTenant_RefusesCommandsThatTheSettingsDoNotNeed(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(""))
 	for _, args := range [][]string{{"tenant", "login"}, {"tenant", "secret"}} {
@@ -208,7 +208,7 @@ func TestACommandThatTheSettingsHaveNoUseForSaysSo(t *testing.T) {
 	}
 }
 
-func TestTheScriptUploadsTheCertificateThatSigns(t *testing.T) {
+func TestTenantScript_UploadsTheSigningCertificate(t *testing.T) {
 	configure(t, "[upstream]\nmethod = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n[upstream.oauth]\nclient_id = \""+boxClient+"\"\n[lan]\nhostname = \"relay.contoso.com\"\n[keys]\nprotection = \"file\"\n[spool]\nsize = \"8MiB\"\n[state]\npath = \"box.state\"\n")
 	_, certificate, _ := say("", "tenant", "certificate")
 	block, _ := pem.Decode([]byte(certificate))
@@ -221,7 +221,7 @@ func TestTheScriptUploadsTheCertificateThatSigns(t *testing.T) {
 	}
 }
 
-func TestAPictureIsTheQRCodeOfItsText(t *testing.T) {
+func TestQRCode_EncodesItsText(t *testing.T) {
 	const text = "https://microsoft.com/devicelogin"
 	code := must(qr.Encode(text, qr.L))
 	rows := strings.Split(strings.TrimSuffix(operator.QRCode(text), "\n\n"), "\n")
@@ -242,7 +242,7 @@ func TestAPictureIsTheQRCodeOfItsText(t *testing.T) {
 	}
 }
 
-func TestOnlyATerminalOfUTF8GetsAPicture(t *testing.T) {
+func TestUsesUTF8_FollowsTheLocale(t *testing.T) {
 	for _, c := range []struct {
 		all, ctype, lang string
 		want             bool

@@ -48,7 +48,7 @@ func initials(t *testing.T, f *Flash) string {
 	return string(s)
 }
 
-func TestEverySubsetOfUnflushedSectorsSurvivesSomewhere(t *testing.T) {
+func TestPowerCut_YieldsEverySubsetOfUnflushedSectors(t *testing.T) {
 	f := New(4*SectorSize, 1)
 	write(t, f, "a", 0)
 	must(t, f.Flush())
@@ -74,7 +74,7 @@ func TestEverySubsetOfUnflushedSectorsSurvivesSomewhere(t *testing.T) {
 	}
 }
 
-func TestManyUnflushedSectorsComeAsNoneAllAndRandomSubsets(t *testing.T) {
+func TestPowerCut_SamplesSubsetsOfManyUnflushedSectors(t *testing.T) {
 	f := New(64*SectorSize, 1)
 	write(t, f, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 0)
 	seen := map[string]int{}
@@ -86,7 +86,7 @@ func TestManyUnflushedSectorsComeAsNoneAllAndRandomSubsets(t *testing.T) {
 	}
 }
 
-func TestTheSameSeedGivesTheSameDisaster(t *testing.T) {
+func TestFlash_RepeatsItsFaultsForTheSameSeed(t *testing.T) {
 	run := func(seed uint64) (all []string) {
 		f := New(32*SectorSize, seed)
 		f.At(2, Failed)
@@ -113,7 +113,7 @@ func TestTheSameSeedGivesTheSameDisaster(t *testing.T) {
 	}
 }
 
-func TestWhatWasFlushedSurvivesAndADeadFlashDoesNothing(t *testing.T) {
+func TestFlash_KeepsFlushedDataAndFailsAfterAPowerCut(t *testing.T) {
 	f := New(2*SectorSize, 1)
 	write(t, f, "a", 0)
 	must(t, f.Flush())
@@ -143,7 +143,7 @@ func TestWhatWasFlushedSurvivesAndADeadFlashDoesNothing(t *testing.T) {
 	}
 }
 
-func TestALostFlushPromisesTooMuch(t *testing.T) {
+func TestFlush_ReportsSuccessWhenLost(t *testing.T) {
 	f := New(SectorSize, 1)
 	f.At(2, Lost)
 	write(t, f, "a", 0)
@@ -157,7 +157,7 @@ func TestALostFlushPromisesTooMuch(t *testing.T) {
 	}
 }
 
-func TestAFailedFlushMayShowWhatItForgot(t *testing.T) {
+func TestFlush_MayShowUnwrittenDataAfterAFailure(t *testing.T) {
 	ghosts := 0
 	for seed := range uint64(50) {
 		f := New(SectorSize, seed)
@@ -179,7 +179,7 @@ func TestAFailedFlushMayShowWhatItForgot(t *testing.T) {
 	}
 }
 
-func TestShortAndFailedWritesSayHowFarTheyCame(t *testing.T) {
+func TestWriteAt_ReportsHowMuchItWroteOnFailure(t *testing.T) {
 	f := New(8*SectorSize, 1)
 	f.At(1, Short)
 	f.At(2, Failed)
@@ -195,7 +195,7 @@ func TestShortAndFailedWritesSayHowFarTheyCame(t *testing.T) {
 	}
 }
 
-func TestWithoutSpaceTheFrontOfAWriteIsThereAndAFlushMayForget(t *testing.T) {
+func TestFlash_KeepsPartOfAWriteWithoutSpace(t *testing.T) {
 	reached, forgot := map[string]bool{}, false
 	for seed := range uint64(50) {
 		f := New(2*SectorSize, seed)
@@ -217,7 +217,7 @@ func TestWithoutSpaceTheFrontOfAWriteIsThereAndAFlushMayForget(t *testing.T) {
 	}
 }
 
-func TestBitsRotAndSectorsGoBad(t *testing.T) {
+func TestFlash_SimulatesFlippedBitsAndBadSectors(t *testing.T) {
 	f := New(2*SectorSize, 1)
 	f.FlipBit(8*SectorSize + 3)
 	if got := content(t, f); got[SectorSize] != 8 || got[0] != 0 {

@@ -62,7 +62,7 @@ func all(stick fs.FS) error {
 	return errors.Join(err, b.Check(anyone))
 }
 
-func TestTheFilesForABoxAreFoundUnderEveryUsualName(t *testing.T) {
+func TestRead_FindsFilesUnderCommonNames(t *testing.T) {
 	key := pfx(t)
 	for name, stick := range map[string]fstest.MapFS{
 		"common": {"sealpost/sealpost.toml": content(good), "sealpost/contoso.pfx": {Data: key}, "sealpost/password.txt": content(password)},
@@ -92,7 +92,7 @@ func TestTheFilesForABoxAreFoundUnderEveryUsualName(t *testing.T) {
 	}
 }
 
-func TestEveryFaultIsNamedWithItsFileAndItsCure(t *testing.T) {
+func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 	key := pfx(t)
 	large := &fstest.MapFile{Data: make([]byte, certificate.MaxInput+1)}
 	crowd := fstest.MapFS{"sealpost/sealpost.toml": content(good)}
@@ -182,7 +182,7 @@ func (f countedFile) Read(p []byte) (int, error) {
 	return f.File.Read(p)
 }
 
-func TestAFileOf5GBIsRefusedByItsSizeAndNotRead(t *testing.T) {
+func TestRead_RefusesLargeFilesUnread(t *testing.T) {
 	stick := &counting{FS: fstest.MapFS{"sealpost/sealpost.toml": content(good)}, size: 5 << 30}
 	if err := all(stick); err == nil || !strings.Contains(err.Error(), "larger than 64 KiB") {
 		t.Errorf("said %v", err)
@@ -192,7 +192,7 @@ func TestAFileOf5GBIsRefusedByItsSizeAndNotRead(t *testing.T) {
 	}
 }
 
-func TestLinksOfARealFileSystemLeadNowhere(t *testing.T) {
+func TestRead_FollowsNoSymbolicLinks(t *testing.T) {
 	dir := t.TempDir()
 	outside := filepath.Join(t.TempDir(), "outside.toml")
 	err := errors.Join(os.Mkdir(filepath.Join(dir, "sealpost"), 0o755), os.WriteFile(outside, []byte(good), 0o600),
@@ -211,7 +211,7 @@ func TestLinksOfARealFileSystemLeadNowhere(t *testing.T) {
 	}
 }
 
-func TestTheOriginTellsContentsApartAndNothingElse(t *testing.T) {
+func TestOrigin_DependsOnlyOnContents(t *testing.T) {
 	origin := func(stick fstest.MapFS) string {
 		b, err := Read(stick, serial)
 		if err != nil {

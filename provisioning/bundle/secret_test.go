@@ -7,7 +7,7 @@ import (
 	"testing/fstest"
 )
 
-func TestTheClientSecretIsTheFirstLineOfItsFile(t *testing.T) {
+func TestRead_TakesTheClientSecretFromTheFirstLine(t *testing.T) {
 	first, err := Read(fstest.MapFS{"sealpost/sealpost.toml": content(good), "sealpost/Secret.txt": content("\ufeffs~1\r\nnot this")}, serial)
 	if err != nil || first.ClientSecret != "s~1" || len(first.Files()) != 2 {
 		t.Errorf("read %q from %v, %v", string(first.ClientSecret), first.Files(), err)
@@ -22,7 +22,7 @@ func TestTheClientSecretIsTheFirstLineOfItsFile(t *testing.T) {
 	}
 }
 
-func TestAFaultOfTheSecretsFileIsNamed(t *testing.T) {
+func TestBundle_ExplainsFaultsOfTheSecretFile(t *testing.T) {
 	for text, words := range map[string]string{"": "it is empty", "\n": "its first line is empty", "\xff\xfes\x00": "UTF-16"} {
 		b, err := Read(fstest.MapFS{"sealpost/sealpost.toml": content(good), "sealpost/secret.txt": content(text)}, serial)
 		if err := errors.Join(err, b.Check(anyone)); err == nil || !strings.Contains(err.Error(), "sealpost/secret.txt") || !strings.Contains(err.Error(), words) {

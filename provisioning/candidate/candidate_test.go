@@ -109,7 +109,7 @@ func running(t *testing.T, m *memory) Running {
 	return r
 }
 
-func TestSettingsCertificateAndPINAreCommittedInOneWrite(t *testing.T) {
+func TestCommit_WritesEverythingAtOnce(t *testing.T) {
 	m, number := &memory{}, "4711"
 	commit(t, m, Candidate{Settings: before, PFX: pfx(t, "secret"), Password: "secret", PIN: &number, Origin: "a"})
 	if m.writes != 1 {
@@ -132,7 +132,7 @@ func TestSettingsCertificateAndPINAreCommittedInOneWrite(t *testing.T) {
 	}
 }
 
-func TestACandidateWithAnyFaultChangesNothingAndEachFaultIsNamed(t *testing.T) {
+func TestCommit_ChangesNothingAndNamesEachFault(t *testing.T) {
 	good, short := pfx(t, "secret"), "12"
 	for _, c := range []struct {
 		name      string
@@ -161,14 +161,14 @@ func TestACandidateWithAnyFaultChangesNothingAndEachFaultIsNamed(t *testing.T) {
 	}
 }
 
-func TestACheckWritesNothing(t *testing.T) {
+func TestCheck_WritesNothing(t *testing.T) {
 	m := &memory{}
 	if err := checker(m).Check(t.Context(), Candidate{Settings: before, PFX: pfx(t, "secret"), Password: "secret"}); err != nil || m.writes != 0 {
 		t.Errorf("%v, %d writes", err, m.writes)
 	}
 }
 
-func TestATrialThatNobodyConfirmsIsRolledBack(t *testing.T) {
+func TestTrial_IsRolledBackUnlessConfirmed(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before, Trial: true})
 	if running(t, m).Trial {
@@ -190,7 +190,7 @@ func TestATrialThatNobodyConfirmsIsRolledBack(t *testing.T) {
 	}
 }
 
-func TestSettingsThatTheirAuthorHasNotSeenAreNotReplaced(t *testing.T) {
+func TestCommit_RefusesToReplaceNewerSettings(t *testing.T) {
 	var m memory
 	commit(t, &m, Candidate{Settings: before, Base: Version("")})
 	if err := checker(&m).Commit(t.Context(), Candidate{Settings: after, Base: Version("")}); !errors.Is(err, ErrOvertaken) {
@@ -203,7 +203,7 @@ func TestSettingsThatTheirAuthorHasNotSeenAreNotReplaced(t *testing.T) {
 	commit(t, &m, Candidate{Settings: before})
 }
 
-func TestAConfirmedTrialStays(t *testing.T) {
+func TestTrial_StaysOnceConfirmed(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})
 	commit(t, m, Candidate{Settings: after, Trial: true})
@@ -218,7 +218,7 @@ func TestAConfirmedTrialStays(t *testing.T) {
 	}
 }
 
-func TestATextAndItsSchemaStayTogether(t *testing.T) {
+func TestSettings_KeepTheirSchema(t *testing.T) {
 	newer := state.Sections{sectionSettings: []byte(before), sectionSchema: []byte("7")}
 	for name, c := range map[string]struct {
 		end  func(context.Context, Store) error
@@ -238,7 +238,7 @@ func TestATextAndItsSchemaStayTogether(t *testing.T) {
 	}
 }
 
-func TestSettingsWithoutASchemaHaveTheFirst(t *testing.T) {
+func TestLoad_AssumesTheFirstSchema(t *testing.T) {
 	for _, number := range []string{"", "x", "-3"} {
 		m := &memory{sections: state.Sections{sectionSettings: []byte(before), sectionSchema: []byte(number)}}
 		if got := running(t, m).Schema; got != 1 {
@@ -264,13 +264,13 @@ func TestLoadSettings_ReadsWhatANewerVersionStored(t *testing.T) {
 	}
 }
 
-func TestTheFactoryStateIsSaid(t *testing.T) {
+func TestLoad_ReportsTheFactoryState(t *testing.T) {
 	if _, err := Load(t.Context(), &memory{}); !errors.Is(err, ErrFactory) {
 		t.Error(err)
 	}
 }
 
-func TestTheListOfOriginsIsBounded(t *testing.T) {
+func TestCommit_LimitsTheListOfOrigins(t *testing.T) {
 	m := &memory{}
 	for i := range 2 * mostOrigins {
 		commit(t, m, Candidate{Settings: before, Origin: fmt.Sprint(i)})
@@ -285,7 +285,7 @@ func TestTheListOfOriginsIsBounded(t *testing.T) {
 	}
 }
 
-func TestNoVerbPrintsACandidatesSecrets(t *testing.T) {
+func TestCandidate_PrintsWithoutSecrets(t *testing.T) {
 	number := "4711"
 	c := Candidate{Settings: before, Password: "hunter2", PIN: &number}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {

@@ -34,7 +34,7 @@ func secretFor(t *testing.T, m *memory, text string) string {
 	return string(secret)
 }
 
-func TestAClientSecretIsForTheApplicationOfTheSettingsThatComeWithIt(t *testing.T) {
+func TestCommit_BindsAClientSecretToTheApplicationInItsSettings(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: submitting, ClientSecret: "first"})
 	if got := secretFor(t, m, submitting); got != "first" || m.writes != 1 {
@@ -51,7 +51,7 @@ func TestAClientSecretIsForTheApplicationOfTheSettingsThatComeWithIt(t *testing.
 	}
 }
 
-func TestAClientSecretThatNobodyWantsIsRefused(t *testing.T) {
+func TestCommit_RefusesAnUnneededClientSecret(t *testing.T) {
 	for name, c := range map[string]struct {
 		candidate Candidate
 		words     string

@@ -73,7 +73,7 @@ func checkBundle(t *testing.T, b Bundle, leaf string) {
 	}
 }
 
-func TestPFXFilesOfEveryCommonMakeOpen(t *testing.T) {
+func TestParsePFX_OpensFilesOfCommonTools(t *testing.T) {
 	for name, leaf := range map[string]string{
 		"openssl-default":                    "relay.contoso.com",
 		"openssl-legacy":                     "relay.contoso.com",
@@ -102,7 +102,7 @@ func TestPFXFilesOfEveryCommonMakeOpen(t *testing.T) {
 	}
 }
 
-func TestPFXFilesOfGoOpenWithEmptyAndOtherPasswords(t *testing.T) {
+func TestParsePFX_OpensFilesWithEmptyAndOtherPasswords(t *testing.T) {
 	source := must(ParsePFX(fixture(t, "openssl-default.pfx"), password))
 	for name, encoder := range map[string]*pkcs12.Encoder{
 		"RC2": pkcs12.LegacyRC2, "DES": pkcs12.LegacyDES, "2023": pkcs12.Modern2023, "2026": pkcs12.Modern2026,
@@ -128,7 +128,7 @@ func selfSigned(t *testing.T, name string, key crypto.Signer, lifetime time.Dura
 	return issue(t, &x509.Certificate{DNSNames: []string{name}, NotAfter: day.Add(lifetime)}, name, key.Public(), nil, key)
 }
 
-func TestWhatIsWrongWithAPFXIsSaidInASentence(t *testing.T) {
+func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 	good := fixture(t, "openssl-default.pfx")
 	p256 := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	other := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
@@ -182,7 +182,7 @@ func must2(_ ed25519.PublicKey, key ed25519.PrivateKey, err error) ed25519.Priva
 	return must(key, err)
 }
 
-func TestAPFXCutAnywhereIsRefusedInWords(t *testing.T) {
+func TestParsePFX_RefusesTruncatedFiles(t *testing.T) {
 	for _, name := range []string{"openssl-legacy.pfx", "java17.pfx"} {
 		data := fixture(t, name)
 		for n := 0; n < len(data); n += 100 {
@@ -193,7 +193,7 @@ func TestAPFXCutAnywhereIsRefusedInWords(t *testing.T) {
 	}
 }
 
-func TestAPFXThatWouldKeepTheProcessorBusyIsRefusedAtOnce(t *testing.T) {
+func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	cert := selfSigned(t, "a.example", key, time.Hour)
 	for name, encoder := range map[string]*pkcs12.Encoder{
@@ -222,7 +222,7 @@ func TestAPFXThatWouldKeepTheProcessorBusyIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestAKeyOfAbsurdSizeIsRefusedBeforeItIsOpened(t *testing.T) {
+func TestParsePFX_RefusesOversizedKeys(t *testing.T) {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	data := must(pkcs12.Passwordless.Encode(key, selfSigned(t, "a.example", key, time.Hour), nil, ""))
 	var outer asn1.RawValue
@@ -244,7 +244,7 @@ func costOf(data []byte) *cost {
 	return &c
 }
 
-func TestBundlesPrintWithoutTheirKey(t *testing.T) {
+func TestBundle_PrintsWithoutItsKey(t *testing.T) {
 	b := must(ParsePFX(fixture(t, "openssl-default.pfx"), password))
 	d := b.Key.(*rsa.PrivateKey).D
 	var log bytes.Buffer
@@ -259,7 +259,7 @@ func TestBundlesPrintWithoutTheirKey(t *testing.T) {
 	}
 }
 
-func TestAWipedKeyHoldsNoPrivateNumber(t *testing.T) {
+func TestWipeKey_ErasesThePrivateNumbers(t *testing.T) {
 	for _, name := range []string{"openssl-default.pfx", "openssl-aes128-sha512.pfx"} {
 		key := must(ParsePFX(fixture(t, name), password)).Key
 		var numbers []*big.Int

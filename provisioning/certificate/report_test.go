@@ -101,7 +101,7 @@ func findings(r Report, level Level) string {
 	return strings.Join(texts, "\n")
 }
 
-func TestAGoodCertificateHasNoProblemAndNamesWhatTheConnectorNeeds(t *testing.T) {
+func TestExamine_AcceptsAGoodCertificate(t *testing.T) {
 	a := newAuthority(t)
 	leaf := a.leaf(t, x509.Certificate{
 		DNSNames:    []string{"relay.contoso.com", "Mail.Contoso.com"},
@@ -126,7 +126,7 @@ func TestAGoodCertificateHasNoProblemAndNamesWhatTheConnectorNeeds(t *testing.T)
 	}
 }
 
-func TestNamesAreComparedWithAcceptedDomains(t *testing.T) {
+func TestExamine_ComparesNamesWithAcceptedDomains(t *testing.T) {
 	a := newAuthority(t)
 	for _, c := range []struct {
 		name, domain string
@@ -159,7 +159,7 @@ func TestNamesAreComparedWithAcceptedDomains(t *testing.T) {
 	}
 }
 
-func TestFactsOfTimeUsageKeyAndProtectionAreSaid(t *testing.T) {
+func TestExamine_ReportsValidityUsageKeyAndProtection(t *testing.T) {
 	a := newAuthority(t)
 	const soon = 10 * 24 * time.Hour
 	for _, c := range []struct {
@@ -190,7 +190,7 @@ func TestFactsOfTimeUsageKeyAndProtectionAreSaid(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongWithAChainIsSaid(t *testing.T) {
+func TestExamine_ExplainsWhatIsWrongWithAChain(t *testing.T) {
 	a, private := newAuthority(t), newAuthority(t)
 	names := x509.Certificate{DNSNames: []string{"relay.contoso.com"}, IssuingCertificateURL: []string{"http://ca.example/issuer\x1b.crt"}}
 	leaf, privateLeaf := a.leaf(t, names, ""), private.leaf(t, names, "")
@@ -225,7 +225,7 @@ func TestWhatIsWrongWithAChainIsSaid(t *testing.T) {
 	}
 }
 
-func TestAChainThatLeadsToNoRootIsBroken(t *testing.T) {
+func TestPath_IsBrokenWithoutARoot(t *testing.T) {
 	a, private := newAuthority(t), newAuthority(t)
 	names := x509.Certificate{DNSNames: []string{"relay.contoso.com"}}
 	leaf, privateLeaf := a.leaf(t, names, ""), private.leaf(t, names, "")
@@ -252,7 +252,7 @@ func TestAChainThatLeadsToNoRootIsBroken(t *testing.T) {
 	}
 }
 
-func TestAChainIsOrderedAndWhatIsForeignIsSetAside(t *testing.T) {
+func TestOrder_SortsAChainAndSetsOtherCertificatesAside(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	old := issue(t, &x509.Certificate{NotAfter: day}, "old", key.Public(), a.intermediate, a.key)
@@ -270,7 +270,7 @@ func TestAChainIsOrderedAndWhatIsForeignIsSetAside(t *testing.T) {
 	}
 }
 
-func TestPEMChainsAreReadAndWritten(t *testing.T) {
+func TestParsePEM_ReadsChains(t *testing.T) {
 	text := fixture(t, "chain.pem")
 	chain, err := ParsePEM(append([]byte("From: the authority\r\n\r\n"), text...))
 	if err != nil || len(chain) != 4 {
@@ -296,7 +296,7 @@ func TestPEMChainsAreReadAndWritten(t *testing.T) {
 	}
 }
 
-func TestARequestCarriesTheNamesAndTheKey(t *testing.T) {
+func TestRequest_ContainsTheNamesAndTheKey(t *testing.T) {
 	key := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
 	text, err := Request(key, []string{"Relay.contoso.com", "*.contoso.com"})
 	if err != nil {
@@ -320,7 +320,7 @@ func TestARequestCarriesTheNamesAndTheKey(t *testing.T) {
 	}
 }
 
-func TestKeyTypesAreNamed(t *testing.T) {
+func TestKeyType_NamesTheTypeOfAKey(t *testing.T) {
 	for want, key := range map[hal.KeyType]crypto.Signer{
 		hal.RSA2048:   must(rsa.GenerateKey(rand.Reader, 2048)),
 		hal.RSA3072:   must(rsa.GenerateKey(rand.Reader, 3072)),
@@ -333,7 +333,7 @@ func TestKeyTypesAreNamed(t *testing.T) {
 	}
 }
 
-func TestNothingPrintedSteersTheTerminal(t *testing.T) {
+func TestReport_PrintsNoControlCharacters(t *testing.T) {
 	a := newAuthority(t)
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "\x1b[2J")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)

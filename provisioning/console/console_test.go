@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestATechnicianSetsUpABoxFromTheFactoryToATestMessage(t *testing.T) {
+func TestConsole_SetsUpANewBoxUpToATestMessage(t *testing.T) {
 	box := newFakeBox()
 	play(t, box, "first-start")
 	if len(box.commits) != 1 {
@@ -25,7 +25,7 @@ func TestATechnicianSetsUpABoxFromTheFactoryToATestMessage(t *testing.T) {
 // manual is where a technician reads how the first start goes.
 const manual = "../../docs/console.md"
 
-func TestTheManualShowsTheFirstStartAsItGoes(t *testing.T) {
+func TestManual_ShowsTheFirstStart(t *testing.T) {
 	script, err := os.ReadFile("testdata/first-start.dialogue")
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func (c *cable) typeAll(keys ...string) string {
 	return said.String()
 }
 
-func TestTheMenuDoesWhatItSays(t *testing.T) {
+func TestMenu_DoesWhatItSays(t *testing.T) {
 	box := setUpBox()
 	box.queue = []operator.Item{{ID: "7", Words: "7, from printer to alice"}, {ID: "8", Words: "8, from printer to bob"}}
 	play(t, box, "menu")
@@ -50,7 +50,7 @@ func TestTheMenuDoesWhatItSays(t *testing.T) {
 	}
 }
 
-func TestAMailboxIsSetUpWithAClientSecretThatIsNotShown(t *testing.T) {
+func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	box := newFakeBox()
 	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Words: "i/o timeout"}, preflight.Reach{Words: "not tried"}
 	box.ways.Port587 = preflight.Reach{OK: true, Words: "smtp.office365.com answers"}
@@ -65,7 +65,7 @@ func TestAMailboxIsSetUpWithAClientSecretThatIsNotShown(t *testing.T) {
 	}
 }
 
-func TestPastedSettingsLeaveOpenOnlyWhatTheirWayOutNeeds(t *testing.T) {
+func TestConsole_AsksOnlyForWhatPastedSettingsNeed(t *testing.T) {
 	box := newFakeBox()
 	play(t, box, "paste-submission")
 	if len(box.commits) != 1 || box.commits[0].ClientSecret != "very~secret" || box.commits[0].PFX != nil {
@@ -73,7 +73,7 @@ func TestPastedSettingsLeaveOpenOnlyWhatTheirWayOutNeeds(t *testing.T) {
 	}
 }
 
-func TestWhoChangesToSubmissionSignsTheBoxInAtTheEnd(t *testing.T) {
+func TestConsole_SignsInAfterAChangeToSubmission(t *testing.T) {
 	box := newFakeBox()
 	play(t, box, "device")
 	s, err := settings.Parse([]byte(box.running.Settings))
@@ -82,7 +82,7 @@ func TestWhoChangesToSubmissionSignsTheBoxInAtTheEnd(t *testing.T) {
 	}
 }
 
-func TestANetworkThatNobodyConfirmsGoesBack(t *testing.T) {
+func TestConsole_RollsBackAnUnconfirmedNetwork(t *testing.T) {
 	box := setUpBox()
 	play(t, box, "trial")
 	if len(box.commits) != 3 || !strings.Contains(box.commits[0].Settings, "192.168.10.30/24") || !box.commits[0].Trial {
@@ -96,7 +96,7 @@ func TestANetworkThatNobodyConfirmsGoesBack(t *testing.T) {
 	}
 }
 
-func TestAWholeSettingsFileIsTakenWithARequestInTheTPM(t *testing.T) {
+func TestConsole_AcceptsPastedSettingsWithACertificateRequest(t *testing.T) {
 	box := newFakeBox()
 	play(t, box, "paste")
 	if len(box.requests) != 1 || box.requests[0].Name != "relay.contoso.com" || !strings.Contains(box.requests[0].Settings, "contoso.com") {
@@ -107,7 +107,7 @@ func TestAWholeSettingsFileIsTakenWithARequestInTheTPM(t *testing.T) {
 	}
 }
 
-func TestAnAuthorityThatNobodyKnowsIsNamedAndCanBePasted(t *testing.T) {
+func TestConsole_NamesAnUnknownAuthorityAndAcceptsItsCertificate(t *testing.T) {
 	box := newFakeBox()
 	box.ways.STARTTLS = preflight.Reach{Words: "certificate signed by unknown authority"}
 	box.ways.Authority, box.ways.Host, box.ways.ByMX = "CN=Contoso Root", "mail.contoso.com", false
@@ -121,7 +121,7 @@ func TestAnAuthorityThatNobodyKnowsIsNamedAndCanBePasted(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotAppliedIsForgottenWithTheCableAndTheTechnician(t *testing.T) {
+func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := newFakeBox()
 		console := New(box)
@@ -146,7 +146,7 @@ func TestWhatWasNotAppliedIsForgottenWithTheCableAndTheTechnician(t *testing.T) 
 	})
 }
 
-func TestTheConsoleAsksForItsPINAgainAfterAWhile(t *testing.T) {
+func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := setUpBox()
 		box.running.Locked, box.pin = true, "4711"
@@ -162,7 +162,7 @@ func TestTheConsoleAsksForItsPINAgainAfterAWhile(t *testing.T) {
 	})
 }
 
-func TestWrongPINsCostMoreAndMoreTimeAlsoAcrossCables(t *testing.T) {
+func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := setUpBox()
 		box.running.Locked, box.pin = true, "4711"
@@ -193,7 +193,7 @@ func TestWrongPINsCostMoreAndMoreTimeAlsoAcrossCables(t *testing.T) {
 	})
 }
 
-func TestAMegabyteOfNoiseDoesNothingAndIsNotEchoedBack(t *testing.T) {
+func TestConsole_IgnoresNoise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
 			name string
@@ -236,7 +236,7 @@ func (l *loop) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestALineThatGivesEverythingBackMakesNoStorm(t *testing.T) {
+func TestConsole_ToleratesAnEchoingLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, box := range []*fakeBox{newFakeBox(), setUpBox()} {
 			line := &loop{cable: &cable{keys: make(chan []byte, 1000)}}
@@ -262,7 +262,7 @@ func (stuckBox) Certificate(ctx context.Context) (string, error) {
 	return "", ctx.Err()
 }
 
-func TestCtrlCAndTheCableEndWhatTakesTooLong(t *testing.T) {
+func TestConsole_CancelsLongOperations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(stuckBox{setUpBox()}))
 		line.typeAll("\r", "certificate\r", "1\r")
@@ -276,7 +276,7 @@ func TestCtrlCAndTheCableEndWhatTakesTooLong(t *testing.T) {
 	})
 }
 
-func TestABoxThatCannotTellItsSettingsOpensNothing(t *testing.T) {
+func TestConsole_StaysLockedWithoutReadableSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(brokenBox{newFakeBox()}))
 		said := line.typeAll("\r")
@@ -287,7 +287,7 @@ func TestABoxThatCannotTellItsSettingsOpensNothing(t *testing.T) {
 	})
 }
 
-func TestSettingsThatAreStoredAndNotInForceAreNotAskedForAgain(t *testing.T) {
+func TestConsole_DoesNotAskAgainForStoredSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(lateBox{newFakeBox()}))
 		line.typeAll("\r", "2\r")
@@ -299,7 +299,7 @@ func TestSettingsThatAreStoredAndNotInForceAreNotAskedForAgain(t *testing.T) {
 	})
 }
 
-func TestAStickThatCameMeanwhileIsNotOverwritten(t *testing.T) {
+func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		box   *fakeBox

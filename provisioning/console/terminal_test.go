@@ -30,7 +30,7 @@ func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, erro
 	return value, said, err
 }
 
-func TestALineIsEditedAsTechniciansAreUsedTo(t *testing.T) {
+func TestLine_SupportsEditing(t *testing.T) {
 	for _, c := range []struct{ keys, want, shown string }{
 		{"Leeds\r", "Leeds", "Leeds\n"},
 		{"Leeds\n", "Leeds", "Leeds\n"},
@@ -51,7 +51,7 @@ func TestALineIsEditedAsTechniciansAreUsedTo(t *testing.T) {
 	}
 }
 
-func TestEachKindOfLineEndIsOneEnter(t *testing.T) {
+func TestLine_AcceptsEveryLineEnding(t *testing.T) {
 	for _, end := range []string{"\r", "\n", "\r\n"} {
 		both := func(t *terminal, ctx context.Context) (string, error) {
 			first, err := t.Line(ctx)
@@ -64,14 +64,14 @@ func TestEachKindOfLineEndIsOneEnter(t *testing.T) {
 	}
 }
 
-func TestASecretIsNotShown(t *testing.T) {
+func TestSecret_IsNotEchoed(t *testing.T) {
 	got, shown, err := reading(t, (*terminal).Secret, "corretc\x08\x08ct\x15correct horse\r")
 	if got != "correct horse" || shown != "\n" || err != nil {
 		t.Errorf("%q, shown %q, %v", got, shown, err)
 	}
 }
 
-func TestWhatIsNoAnswerIsSaidSo(t *testing.T) {
+func TestLine_ExplainsInvalidInput(t *testing.T) {
 	for _, c := range []struct {
 		keys string
 		want string
@@ -86,7 +86,7 @@ func TestWhatIsNoAnswerIsSaidSo(t *testing.T) {
 	}
 }
 
-func TestTheEndOfALineEndsTheReading(t *testing.T) {
+func TestLine_FailsWhenTheConnectionEnds(t *testing.T) {
 	for _, keys := range []string{"", "half a li", "\x1b["} {
 		if _, _, err := reading(t, (*terminal).Line, keys); !errors.Is(err, ErrGone) {
 			t.Errorf("%q: %v", keys, err)
@@ -97,7 +97,7 @@ func TestTheEndOfALineEndsTheReading(t *testing.T) {
 	}
 }
 
-func TestCtrlCDropsTheRestOfWhatIsOnItsWay(t *testing.T) {
+func TestLine_DropsPendingInputOnCtrlC(t *testing.T) {
 	both := func(t *terminal, ctx context.Context) (string, error) {
 		if _, err := t.Line(ctx); !errors.Is(err, errBack) {
 			return "", err
@@ -121,7 +121,7 @@ func TestCtrlCDropsTheRestOfWhatIsOnItsWay(t *testing.T) {
 	})
 }
 
-func TestAPasteEndsWithADotOrAfterABlock(t *testing.T) {
+func TestPaste_EndsWithADotOrABlock(t *testing.T) {
 	for _, c := range []struct{ keys, want string }{
 		{"a = 1\rb = 2\r.\r", "a = 1\nb = 2\n"},
 		{"a\t= 1\r\n.\r\n", "a\t= 1\n"},
@@ -149,7 +149,7 @@ func TestAPasteEndsWithADotOrAfterABlock(t *testing.T) {
 	})
 }
 
-func TestAPasteThatStopsInTheMiddleIsNotTaken(t *testing.T) {
+func TestPaste_RefusesIncompleteText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
 		terminal := newTerminal(line)
@@ -165,7 +165,7 @@ func TestAPasteThatStopsInTheMiddleIsNotTaken(t *testing.T) {
 	})
 }
 
-func TestWhoPressesEnterInTheMiddleOfAPasteIsToldSo(t *testing.T) {
+func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
 		terminal := newTerminal(line)
@@ -190,7 +190,7 @@ func TestWhoPressesEnterInTheMiddleOfAPasteIsToldSo(t *testing.T) {
 	})
 }
 
-func TestAPasteWithoutEndIsNotKept(t *testing.T) {
+func TestPaste_LimitsItsSize(t *testing.T) {
 	var p paste
 	for range 3 * largestPaste {
 		p.take('A')
@@ -204,7 +204,7 @@ func TestAPasteWithoutEndIsNotKept(t *testing.T) {
 	}
 }
 
-func TestAPFXIsReadFromEveryToolsText(t *testing.T) {
+func TestUnarmour_ReadsAPFXInBase64(t *testing.T) {
 	const base64 = "YSBQRlggYXMgdGhlIGZha2Ug\nYm94IGtub3dzIGl0"
 	for _, c := range []struct{ text, want string }{
 		{base64, fakePFX},
@@ -224,7 +224,7 @@ func TestAPFXIsReadFromEveryToolsText(t *testing.T) {
 	}
 }
 
-func TestWordsFitEveryTerminal(t *testing.T) {
+func TestTerminal_WrapsAndCleansText(t *testing.T) {
 	line := &cable{}
 	terminal := &terminal{out: line}
 	terminal.Say("%s", "caf\u00e9 \u2026 \x1b[2Jx\u202e "+strings.Repeat("word ", 40)+strings.Repeat("y", 200))

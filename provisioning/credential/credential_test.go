@@ -51,7 +51,7 @@ func save(t *testing.T, v Vault, kind Kind, secret string) {
 	}
 }
 
-func TestEachKindOfCredentialIsKeptByItself(t *testing.T) {
+func TestVault_KeepsEachKindSeparately(t *testing.T) {
 	v := vaultOn(newFlash())
 	if got := stored(t, v, RefreshToken); got != "" {
 		t.Errorf("a new box has %q", got)
@@ -75,7 +75,7 @@ func (b between) Update(ctx context.Context, change func(state.Sections) error) 
 	return b.Store.Update(ctx, change)
 }
 
-func TestACredentialIsReplacedOnlyWhereItIsStillTheOne(t *testing.T) {
+func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 	v := vaultOn(newFlash())
 	save(t, v, RefreshToken, "r1")
 	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r2")); err != nil || stored(t, v, RefreshToken) != "r2" {
@@ -94,7 +94,7 @@ func TestACredentialIsReplacedOnlyWhereItIsStillTheOne(t *testing.T) {
 	}
 }
 
-func TestACredentialIsNotUsedForAnotherApplication(t *testing.T) {
+func TestVault_RefusesAnotherApplication(t *testing.T) {
 	v := vaultOn(newFlash())
 	save(t, v, RefreshToken, "r1")
 	for _, other := range []Application{
@@ -111,7 +111,7 @@ func TestACredentialIsNotUsedForAnotherApplication(t *testing.T) {
 	}
 }
 
-func TestARefreshTokenThatWasSavedOutlastsAPowerCutAtAnyTime(t *testing.T) {
+func TestVault_KeepsARefreshTokenOverAPowerCut(t *testing.T) {
 	const calls = 6
 	for call := 1; call <= calls; call++ {
 		flash := newFlash()
@@ -130,7 +130,7 @@ func TestARefreshTokenThatWasSavedOutlastsAPowerCutAtAnyTime(t *testing.T) {
 	}
 }
 
-func TestNothingAndTooMuchAreNotSaved(t *testing.T) {
+func TestSave_RefusesEmptyAndOversizedSecrets(t *testing.T) {
 	v := vaultOn(newFlash())
 	for _, secret := range []string{"", strings.Repeat("hidden", MaxSize/6+1)} {
 		err := v.Save(t.Context(), ClientSecret, []byte(secret))
@@ -140,7 +140,7 @@ func TestNothingAndTooMuchAreNotSaved(t *testing.T) {
 	}
 }
 
-func TestADamagedCredentialIsSaidToBeOne(t *testing.T) {
+func TestLoad_ReportsADamagedCredential(t *testing.T) {
 	v := vaultOn(newFlash())
 	for _, text := range []string{"", "{", "[]", `"x"`, `{"name":5}`} {
 		err := v.Store.Update(t.Context(), func(sections state.Sections) error {

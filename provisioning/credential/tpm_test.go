@@ -14,7 +14,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestACredentialSealedByOneTPMIsRefusedByAnother(t *testing.T) {
+func TestVault_RefusesACredentialOfAnotherTPM(t *testing.T) {
 	sealedBy := func() keyring.Sealer {
 		chip, err := tpm.New(parts.StartSwtpm(t).Address())
 		if err != nil {

@@ -19,7 +19,7 @@ func rsaInFile(context.Context) (keyring.Key, error) {
 	return keyring.ProtectInFile(key, nil)
 }
 
-func TestTheBoxStaysTheSameApplicationUntilItIsTold(t *testing.T) {
+func TestOwnApplication_StaysTheSameUntilRenewed(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	first := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
 	if err := first.Certificate.CheckSignature(first.Certificate.SignatureAlgorithm, first.Certificate.RawTBSCertificate, first.Certificate.Signature); err != nil {
@@ -35,7 +35,7 @@ func TestTheBoxStaysTheSameApplicationUntilItIsTold(t *testing.T) {
 	}
 }
 
-func TestOfTwoThatMakeTheApplicationsKeyAtOnceOneIsKept(t *testing.T) {
+func TestOwnApplication_KeepsOneOfTwoConcurrentKeys(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	var first Application
 	slow := func(ctx context.Context) (keyring.Key, error) {
@@ -47,7 +47,7 @@ func TestOfTwoThatMakeTheApplicationsKeyAtOnceOneIsKept(t *testing.T) {
 	}
 }
 
-func TestAnApplicationThatIsDamagedIsNotReplacedByItself(t *testing.T) {
+func TestApplication_IsNotReplacedWhenDamaged(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	own := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
 	own.Key = must(rsaInFile(ctx))

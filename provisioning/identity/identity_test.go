@@ -57,7 +57,7 @@ func inFile(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, 
 	return keyring.ProtectInFile(key, binding)
 }
 
-func TestAnImportedCertificateIsThereAtTheNextStart(t *testing.T) {
+func TestImport_StoresACertificateForTheNextStart(t *testing.T) {
 	store := &memory{}
 	ctx := context.Background()
 	if _, err := Load(ctx, store); !errors.Is(err, ErrNone) {
@@ -78,7 +78,7 @@ func TestAnImportedCertificateIsThereAtTheNextStart(t *testing.T) {
 	}
 }
 
-func TestAFailedImportChangesNothingAndWipesTheKey(t *testing.T) {
+func TestImport_ChangesNothingAndWipesTheKeyOnFailure(t *testing.T) {
 	ctx := context.Background()
 	store := &memory{}
 	if _, err := Import(ctx, store, inFile, bundle(t)); err != nil {
@@ -102,7 +102,7 @@ func TestAFailedImportChangesNothingAndWipesTheKey(t *testing.T) {
 
 func anything(certificate.Path) error { return nil }
 
-func TestAKeyThatIsNotTheCertificatesIsNotUsed(t *testing.T) {
+func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {
 	one, other := bundle(t), bundle(t)
 	key := must(keyring.ProtectInFile(other.Key, binding(one.Leaf)))
 	if _, err := (Client{Chain: one.Chain, Key: key}).Signer(nil); err == nil || !strings.Contains(err.Error(), "import the certificate again") {
@@ -121,7 +121,7 @@ func fileSealer() keyring.Sealer {
 	}
 }
 
-func TestTheLANCertificateStaysTheSameUntilTheNameChanges(t *testing.T) {
+func TestLAN_KeepsItsCertificateUntilTheNameChanges(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	first := must(LAN(ctx, store, fileSealer(), "box.example"))
 	again := must(LAN(ctx, store, fileSealer(), "box.example"))
@@ -144,7 +144,7 @@ func pemPair(t *testing.T, c tls.Certificate) (certificatePEM, keyPEM []byte) {
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }
 
-func TestATPMInAnotherStateCostsTheLANCertificateOnlyWhereItIsLost(t *testing.T) {
+func TestLAN_ReplacesItsCertificateOnlyWhenTheTPMKeyIsLost(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	must(LAN(ctx, store, fileSealer(), "box.example"))
 	for state, kept := range map[hal.TPMState]bool{hal.TPMAbsent: true, hal.TPMReplaced: false} {

@@ -28,7 +28,7 @@ func newTPM(t *testing.T) *tpm.TPM {
 	return chip
 }
 
-func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
+func TestComplete_AcceptsOnlyTheCertificateOfTheRequest(t *testing.T) {
 	ctx := context.Background()
 	store, chip := &memory{}, newTPM(t)
 	if _, err := Complete(ctx, store, chip, nil, anything); !errors.Is(err, ErrNoRequest) {
@@ -73,7 +73,7 @@ func TestARequestIsCompletedByItsOwnCertificateOnly(t *testing.T) {
 	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
 }
 
-func TestTheApplicationsKeyIsBornInTheTPMAndSignsThere(t *testing.T) {
+func TestOwnApplication_CreatesItsKeyInTheTPM(t *testing.T) {
 	ctx, store, chip := context.Background(), &memory{}, newTPM(t)
 	generate := func(ctx context.Context) (keyring.Key, error) { return keyring.Generate(ctx, chip, hal.RSA2048) }
 	must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))

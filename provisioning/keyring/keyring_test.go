@@ -88,7 +88,7 @@ func refused(t *testing.T, what string, err error) {
 	}
 }
 
-func TestNothingPrintedHoldsAKeyOrASecret(t *testing.T) {
+func TestKeyring_PrintsNoKeysOrSecrets(t *testing.T) {
 	secret := []byte("hunter2hunter2")
 	key, err := keyring.ProtectInFile(p256(), binding)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestNothingPrintedHoldsAKeyOrASecret(t *testing.T) {
 	}
 }
 
-func TestEveryProtectionIsExplainedInOneClause(t *testing.T) {
+func TestProtection_ExplainsEachKindInOneClause(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range []keyring.Protection{keyring.TPMResident, keyring.TPMSealed, keyring.File, "magic"} {
 		text := p.Explain()

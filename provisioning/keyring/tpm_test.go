@@ -30,7 +30,7 @@ func open(t *testing.T, s *parts.Swtpm) *tpm.TPM {
 	return chip
 }
 
-func TestAKeyIsProtectedAsWellAsTheChipCanAndSigns(t *testing.T) {
+func TestProtect_UsesTheBestProtectionOfTheTPM(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t))
 	inFile := func(_ context.Context, _ hal.TPM, key crypto.Signer, binding []byte) (keyring.Key, error) {
 		return keyring.ProtectInFile(key, binding)
@@ -67,7 +67,7 @@ func TestAKeyIsProtectedAsWellAsTheChipCanAndSigns(t *testing.T) {
 	}
 }
 
-func TestAKeyBornInTheTPMSignsACertificateRequest(t *testing.T) {
+func TestGenerate_MakesAKeyThatSignsARequest(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t))
 	key, err := keyring.Generate(t.Context(), chip, hal.ECDSAP256)
 	if err != nil {
@@ -93,7 +93,7 @@ func TestAKeyBornInTheTPMSignsACertificateRequest(t *testing.T) {
 	}
 }
 
-func TestProtectionIsNeverLoweredBecauseTheTPMIsAway(t *testing.T) {
+func TestProtect_FailsWithoutTheTPM(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	chip := open(t, box)
 	if err := box.Stop(); err != nil {
@@ -111,7 +111,7 @@ func TestProtectionIsNeverLoweredBecauseTheTPMIsAway(t *testing.T) {
 	}
 }
 
-func TestASealedKeyOpensOnlyForItsCertificate(t *testing.T) {
+func TestOpen_OpensASealedKeyOnlyForItsCertificate(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t))
 	key, err := keyring.Protect(t.Context(), chip, rsa4096(), binding)
 	if err != nil {
@@ -149,7 +149,7 @@ func TestASealedKeyOpensOnlyForItsCertificate(t *testing.T) {
 	}
 }
 
-func TestAStoredKeyThatMakesNoSenseIsRefusedWithItsCure(t *testing.T) {
+func TestOpen_RefusesInvalidStoredKeysWithACure(t *testing.T) {
 	inFile, err := keyring.ProtectInFile(p256(), binding)
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestAStoredKeyThatMakesNoSenseIsRefusedWithItsCure(t *testing.T) {
 	}
 }
 
-func TestASealedKeyIsUnsealedOnceAndAFailureIsTriedAgain(t *testing.T) {
+func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	key, err := keyring.Protect(t.Context(), open(t, box), rsa4096(), binding)
 	if err != nil {
@@ -205,7 +205,7 @@ func TestASealedKeyIsUnsealedOnceAndAFailureIsTriedAgain(t *testing.T) {
 	mustSign(t, signer)
 }
 
-func TestAnotherTPMRefusesKeysAndSecrets(t *testing.T) {
+func TestOpen_RefusesKeysAndSecretsOfAnotherTPM(t *testing.T) {
 	chip, thief := open(t, parts.StartSwtpm(t)), open(t, parts.StartSwtpm(t))
 	resident, err := keyring.Protect(t.Context(), chip, p256(), binding)
 	if err != nil {
@@ -230,7 +230,7 @@ func TestAnotherTPMRefusesKeysAndSecrets(t *testing.T) {
 	refused(t, "secret", err)
 }
 
-func TestASecretOfAnySizeComesBackUnderItsName(t *testing.T) {
+func TestOpenSecret_ReturnsSecretsOfAnySize(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t))
 	for _, size := range []int{0, 1, 128, 129, 100_000} {
 		secret := bytes.Repeat([]byte{7}, size)
@@ -247,7 +247,7 @@ func TestASecretOfAnySizeComesBackUnderItsName(t *testing.T) {
 	}
 }
 
-func TestASecretIsRefusedUnderAnotherNameOrDamaged(t *testing.T) {
+func TestOpenSecret_RefusesOtherNamesAndDamage(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t))
 	sealed, err := keyring.SealSecret(t.Context(), chip, "token", []byte("hunter2"))
 	if err != nil {

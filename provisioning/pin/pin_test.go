@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestOnlyTheSamePINMatches(t *testing.T) {
+func TestMatches_AcceptsOnlyTheSamePIN(t *testing.T) {
 	stored, err := Seal("4711")
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +21,7 @@ func TestOnlyTheSamePINMatches(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoPINIsRefused(t *testing.T) {
+func TestSeal_RefusesInvalidPINs(t *testing.T) {
 	for _, digits := range []string{"", "123", "12a4", "12 34", "12345678901234567", "١٢٣٤"} {
 		if _, err := Seal(digits); !errors.Is(err, ErrForm) {
 			t.Errorf("%q: %v", digits, err)
@@ -29,7 +29,7 @@ func TestWhatIsNoPINIsRefused(t *testing.T) {
 	}
 }
 
-func TestADamagedRecordMatchesNothing(t *testing.T) {
+func TestMatches_RefusesDamagedRecords(t *testing.T) {
 	for _, stored := range []string{"", "{}", `{"rounds":1}`, `{"salt":"AA==","rounds":-1,"digest":"AA=="}`, `{"rounds":999999999999,"digest":"AA=="}`} {
 		if ok, err := Matches([]byte(stored), "4711"); ok || err == nil {
 			t.Errorf("%q: %v, %v", stored, ok, err)

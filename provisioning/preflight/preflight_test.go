@@ -13,7 +13,7 @@ import (
 	"sealpost/provisioning/certificate"
 )
 
-func TestEachFaultIsNamedWithItsCure(t *testing.T) {
+func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 	address := []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}
 	for _, c := range []struct {
 		findings []Finding
@@ -47,7 +47,7 @@ func TestEachFaultIsNamedWithItsCure(t *testing.T) {
 	}
 }
 
-func TestACertificatesProblemsAreAmongTheFindings(t *testing.T) {
+func TestCertificate_ReportsProblemsAsFindings(t *testing.T) {
 	findings := Certificate(certificate.Report{Subject: "CN=a", Findings: []certificate.Finding{
 		{Level: certificate.OK, Text: "fine"}, {Level: certificate.Problem, Text: "expired"}}})
 	if len(findings) != 2 || findings[1].Words != "expired" || findings[1].Level != certificate.Problem {
@@ -55,7 +55,7 @@ func TestACertificatesProblemsAreAmongTheFindings(t *testing.T) {
 	}
 }
 
-func TestACheckThatHangsIsSaidSoAndTheNextBegins(t *testing.T) {
+func TestRun_ReportsAHangingCheckAndContinues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -73,7 +73,7 @@ func TestACheckThatHangsIsSaidSoAndTheNextBegins(t *testing.T) {
 	})
 }
 
-func TestTheAdviceNamesTheWayThatWouldWork(t *testing.T) {
+func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 	yes := Reach{OK: true}
 	for _, c := range []struct {
 		ways Ways

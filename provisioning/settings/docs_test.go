@@ -25,7 +25,7 @@ func keys(prefix string, t reflect.Type) []string {
 	return names
 }
 
-func TestEverySettingIsInTheDocumentationAndNoOther(t *testing.T) {
+func TestDocumentation_ListsExactlyTheSettings(t *testing.T) {
 	text, err := os.ReadFile("../../docs/settings.md")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +41,7 @@ func TestEverySettingIsInTheDocumentationAndNoOther(t *testing.T) {
 	}
 }
 
-func TestTheDefaultsInTheDocumentationAreThoseOfTheProgram(t *testing.T) {
+func TestDocumentation_StatesTheDefaults(t *testing.T) {
 	page, err := os.ReadFile("../../docs/settings.md")
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestEachMistakeIsNamedWithItsLineAndItsCure(t *testing.T) {
+func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"misspelt key", "[lan]\n\n\n\n\n\nalow = []\n", "line 7: unknown key lan.alow: did you mean lan.allow?"},
 		{"misspelt section", "[lna]\nallow = []\n", "line 1: unknown key lna: did you mean lan?"},
@@ -88,7 +88,7 @@ func TestEachMistakeIsNamedWithItsLineAndItsCure(t *testing.T) {
 	}
 }
 
-func TestSenderMistakesAreNamed(t *testing.T) {
+func TestParse_ExplainsSenderMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"nothing at all", "", "senders.accepted_domains is empty: list the tenant's accepted domains"},
 		{"empty section", "[senders]\n", "line 1: senders.accepted_domains is empty"},
@@ -104,7 +104,7 @@ func TestSenderMistakesAreNamed(t *testing.T) {
 	}
 }
 
-func TestAllMistakesAreReportedAtOnceInTheOrderOfTheirLines(t *testing.T) {
+func TestParse_ReportsAllMistakesInLineOrder(t *testing.T) {
 	_, err := Parse([]byte("[spool]\nsize = \"1MiB\"\n[lan]\nalow = []\nallow = [\"x\"]\n[senders]\naccepted_domains = [\"!\"]\n"))
 	var all Errors
 	if !errors.As(err, &all) {
@@ -127,7 +127,7 @@ func TestAllMistakesAreReportedAtOnceInTheOrderOfTheirLines(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoSettingsTextIsSaidSo(t *testing.T) {
+func TestParse_RefusesTextThatIsNoSettings(t *testing.T) {
 	if _, err := Parse(make([]byte, MaxText+1)); err == nil || !strings.Contains(err.Error(), "larger than 64KiB") {
 		t.Errorf("too large: %v", err)
 	}
@@ -136,7 +136,7 @@ func TestWhatIsNoSettingsTextIsSaidSo(t *testing.T) {
 	}
 }
 
-func TestErrorsCarryNoControlCharacters(t *testing.T) {
+func TestErrors_ContainNoControlCharacters(t *testing.T) {
 	for _, text := range []string{
 		"\"\\u001b[2J\" = 1\n" + minimal,
 		"[\"\\u001b[2J\"]\n" + minimal,

@@ -103,7 +103,7 @@ format = "json"
 conversation = true
 `
 
-func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
+func TestParse_ReadsEveryKey(t *testing.T) {
 	got, err := Parse([]byte(everything))
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func TestEveryKeyOfTheSchemaIsRead(t *testing.T) {
 }
 
 // Every key must appear in the text above, or the test above proves too little.
-func TestTheFullExampleNamesEveryKey(t *testing.T) {
+func TestExample_NamesEveryKey(t *testing.T) {
 	lines := keyLines([]byte(everything))
 	for _, key := range knownKeys("", reflect.TypeFor[Settings]()) {
 		if lines[key] == 0 {
@@ -166,7 +166,7 @@ func TestTheFullExampleNamesEveryKey(t *testing.T) {
 	}
 }
 
-func TestWhatTheTextLeavesOutHasItsDefault(t *testing.T) {
+func TestParse_FillsInDefaults(t *testing.T) {
 	got, err := Parse([]byte(minimal))
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestWhatTheTextLeavesOutHasItsDefault(t *testing.T) {
 	}
 }
 
-func TestTheDesignsExampleIsAccepted(t *testing.T) {
+func TestParse_AcceptsTheDesignExample(t *testing.T) {
 	const text = `[site]
 name = "Contoso Leeds"
 alert = "alerts@msp.example"
@@ -218,7 +218,7 @@ path = "box.state"
 	}
 }
 
-func TestSizesAreBinaryOrDecimalAndPrintAsTheyAreRead(t *testing.T) {
+func TestSize_PrintsAsItIsRead(t *testing.T) {
 	for text, want := range map[string]Size{
 		"0": 0, "1": 1, "512MiB": 512 << 20, "500MB": 500e6, "16 KiB": 16 << 10, "3kB": 3000, "2TiB": 2 << 40, "7B": 7,
 	} {

@@ -25,7 +25,7 @@ func parsed(t *testing.T, text string) Settings {
 	return s
 }
 
-func TestASubmissionNeedsNoMoreThanItsMailboxAndItsApplication(t *testing.T) {
+func TestSubmission_NeedsOnlyAMailboxAndAnApplication(t *testing.T) {
 	s := parsed(t, submitting)
 	if u := s.Upstream; u.Connections != 3 || u.MessagesPerMinute != 30 || u.RecipientsPerDay != 10000 {
 		t.Errorf("a mailbox's limits are not kept: %+v", u)
@@ -45,14 +45,14 @@ func TestASubmissionNeedsNoMoreThanItsMailboxAndItsApplication(t *testing.T) {
 	}
 }
 
-func TestAPersonsSignInIsForHerMailboxAndLasts(t *testing.T) {
+func TestIssuer_RequestsMailboxAndOfflineScopesForSignIn(t *testing.T) {
 	s := parsed(t, submitting+"grant = \"device\"\n")
 	if got := s.Issuer().Scopes; !reflect.DeepEqual(got, []string{"https://outlook.office.com/SMTP.Send", "offline_access"}) {
 		t.Errorf("the scopes are %q", got)
 	}
 }
 
-func TestTheTenantIsTheFirstAcceptedDomainUnlessItIsNamed(t *testing.T) {
+func TestTenant_DefaultsToTheFirstAcceptedDomain(t *testing.T) {
 	domains := "\n[senders]\naccepted_domains = [\"fabrikam.com\", \"contoso.com\"]\n"
 	for text, want := range map[string]Tenant{
 		submitting + domains: "fabrikam.com",
@@ -64,21 +64,21 @@ func TestTheTenantIsTheFirstAcceptedDomainUnlessItIsNamed(t *testing.T) {
 	}
 }
 
-func TestAnIssuerOfOnesOwnGetsNothingOfEntraIDs(t *testing.T) {
+func TestIssuer_UsesNoEntraDefaultsForACustomTokenURL(t *testing.T) {
 	got := parsed(t, strings.Replace(submitting, guid, "box", 1)+"token_url = \"https://issuer.example/t\"\n").Issuer()
 	if got.TokenURL != "https://issuer.example/t" || got.Audience != got.TokenURL || got.DeviceURL != "" {
 		t.Errorf("got %+v", got)
 	}
 }
 
-func TestLimitsThatAreSetStandAboveThoseOfTheMethod(t *testing.T) {
+func TestUpstream_PrefersConfiguredLimitsToDefaults(t *testing.T) {
 	u := parsed(t, strings.Replace(submitting, "\n", "\nconnections = 9\nmessages_per_minute = 0\nrecipients_per_day = 7\n", 1)).Upstream
 	if u.Connections != 9 || u.MessagesPerMinute != 0 || u.RecipientsPerDay != 7 {
 		t.Errorf("got %+v", u)
 	}
 }
 
-func TestEachSenderHasTheMailboxThatLogsInForIt(t *testing.T) {
+func TestMailbox_IsTheOneThatLogsInForASender(t *testing.T) {
 	s := parsed(t, strings.Replace(submitting, "[upstream.oauth]",
 		"own_mailbox = [\"Scanner@contoso.com\", \"@fabrikam.com\"]\n[upstream.oauth]", 1))
 	for sender, want := range map[string]string{
@@ -99,7 +99,7 @@ func TestEachSenderHasTheMailboxThatLogsInForIt(t *testing.T) {
 	}
 }
 
-func TestTheMailboxStandsInForASenderOnlyWhereItLogsIn(t *testing.T) {
+func TestDefaultSender_IsTheMailboxOnlyForSubmission(t *testing.T) {
 	if got := parsed(t, submitting).DefaultSender(); got != "relay@contoso.com" {
 		t.Errorf("with a submission: %q", got)
 	}
@@ -112,7 +112,7 @@ func TestTheMailboxStandsInForASenderOnlyWhereItLogsIn(t *testing.T) {
 	}
 }
 
-func TestEachMistakeInASubmissionIsNamed(t *testing.T) {
+func TestParse_ExplainsSubmissionMistakes(t *testing.T) {
 	without := func(line string) string { return strings.Replace(submitting, line, "", 1) }
 	for _, c := range []struct{ name, text, want string }{
 		{"no mailbox", without(`user = "relay@contoso.com"`), "line 3: upstream.submission.user is empty: name the mailbox that logs in"},

@@ -38,7 +38,7 @@ func counting(opened *int, fault error) keyring.Sealer {
 	}
 }
 
-func TestTheKeyIsMadeOnceAndOpenedOnceAStart(t *testing.T) {
+func TestOpen_CreatesTheKeyOnce(t *testing.T) {
 	a, opened := &area{state.Sections{}}, 0
 	first, err := Open(ctx, a, counting(&opened, nil), 32)
 	if err != nil || len(first) != 32 || bytes.Equal(first, make([]byte, 32)) || opened != 0 {
@@ -54,7 +54,7 @@ func TestTheKeyIsMadeOnceAndOpenedOnceAStart(t *testing.T) {
 	}
 }
 
-func TestAKeyThatCannotBeOpenedIsNeverReplacedByItself(t *testing.T) {
+func TestOpen_NeverReplacesAnUnreadableKey(t *testing.T) {
 	a, opened := &area{state.Sections{}}, 0
 	first, err := Open(ctx, a, counting(&opened, nil), 32)
 	if err != nil {

@@ -72,7 +72,7 @@ func cutAgain(t *testing.T, after *simflash.Flash) {
 	}
 }
 
-func TestAPowerCutAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
+func TestStore_SurvivesAPowerCutAtAnyCall(t *testing.T) {
 	for call := 1; call <= calls(t)+1; call++ {
 		a := newArea(uint64(call))
 		a.At(call, simflash.Cut)
@@ -84,7 +84,7 @@ func TestAPowerCutAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
 	}
 }
 
-func TestAnErrorAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
+func TestStore_SurvivesAnErrorAtAnyCall(t *testing.T) {
 	for call := 1; call <= calls(t); call++ {
 		for _, fate := range []simflash.Fate{simflash.Failed, simflash.Short} {
 			for seed := range uint64(4) {
@@ -107,7 +107,7 @@ func TestAnErrorAtAnyCallLeavesOldOrNewSettingsWhole(t *testing.T) {
 	}
 }
 
-func TestAfterAFailedWriteTheStoreRefusesToTrustTheFlash(t *testing.T) {
+func TestStore_DistrustsTheFlashAfterAFailedWrite(t *testing.T) {
 	a := newArea(1)
 	store := Open(a)
 	if err := setIn(store, 1); err != nil {
@@ -129,7 +129,7 @@ func TestAfterAFailedWriteTheStoreRefusesToTrustTheFlash(t *testing.T) {
 
 // One flush that lied costs at most the update that trusted it, also when the
 // power goes during the update after that.
-func TestALostFlushCostsAtMostOneUpdate(t *testing.T) {
+func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 	all := calls(t)
 	for lost := 1; lost <= all; lost++ {
 		for cut := lost + 1; cut <= all+1; cut++ {
@@ -146,7 +146,7 @@ func TestALostFlushCostsAtMostOneUpdate(t *testing.T) {
 
 // A process that was killed leaves a copy that everyone sees and no flush
 // covered: the next update must not overwrite the only durable one first.
-func TestAKilledProcessDoesNotCostTheSettings(t *testing.T) {
+func TestStore_KeepsTheSettingsOfAKilledProcess(t *testing.T) {
 	for call := 1; call <= 4; call++ {
 		a := newArea(uint64(call))
 		if err := set(a, 1); err != nil {
@@ -166,7 +166,7 @@ func TestAKilledProcessDoesNotCostTheSettings(t *testing.T) {
 	}
 }
 
-func TestAPowerCutWhileErasingLeavesTheSettingsOrNothing(t *testing.T) {
+func TestErase_LeavesTheSettingsOrNothingAfterAPowerCut(t *testing.T) {
 	for before := range 4 {
 		for call := 1; call <= 5; call++ {
 			a := newArea(uint64(call))

@@ -64,7 +64,7 @@ func load(t *testing.T, a Area) string {
 	return string(sections["config"])
 }
 
-func TestWhatIsStoredIsLoaded(t *testing.T) {
+func TestLoad_ReturnsWhatWasStored(t *testing.T) {
 	a := newArea(1)
 	if sections, err := Open(a).Load(t.Context()); err != nil || sections == nil || len(sections) != 0 {
 		t.Errorf("factory state: %v, %v", sections, err)
@@ -88,7 +88,7 @@ func TestWhatIsStoredIsLoaded(t *testing.T) {
 	}
 }
 
-func TestTheDefaultLayoutIsTwoSlotsOfOneMebibyte(t *testing.T) {
+func TestStore_UsesTwoSlotsOfOneMebibyteByDefault(t *testing.T) {
 	a := on(simflash.New(AreaSize, 1))
 	if err := set(a, 1); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestTheDefaultLayoutIsTwoSlotsOfOneMebibyte(t *testing.T) {
 	}
 }
 
-func TestARefusedChangeWritesNothing(t *testing.T) {
+func TestUpdate_WritesNothingWhenTheChangeIsRefused(t *testing.T) {
 	a := newArea(1)
 	if err := set(a, 1); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestARefusedChangeWritesNothing(t *testing.T) {
 	}
 }
 
-func TestAnUpdateThatChangesNothingSparesTheFlash(t *testing.T) {
+func TestUpdate_WritesNothingWithoutAChange(t *testing.T) {
 	a := newArea(1)
 	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestAnUpdateThatChangesNothingSparesTheFlash(t *testing.T) {
 	}
 }
 
-func TestSettingsThatDoNotFitAreRefusedAndTheOldOnesKept(t *testing.T) {
+func TestUpdate_RefusesOversizedSettings(t *testing.T) {
 	a := newArea(1)
 	if err := set(a, 1); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func TestSettingsThatDoNotFitAreRefusedAndTheOldOnesKept(t *testing.T) {
 	}
 }
 
-func TestUpdatesAtOnceAreAllKept(t *testing.T) {
+func TestUpdate_KeepsConcurrentUpdates(t *testing.T) {
 	a := newArea(1)
 	one, other := Open(a), Open(a)
 	var all sync.WaitGroup
@@ -174,7 +174,7 @@ func TestUpdatesAtOnceAreAllKept(t *testing.T) {
 	}
 }
 
-func TestALockThatIsNotGivenIsAnErrorNotAWait(t *testing.T) {
+func TestStore_FailsWithoutTheLock(t *testing.T) {
 	a := newArea(1)
 	a.held <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -188,7 +188,7 @@ func TestALockThatIsNotGivenIsAnErrorNotAWait(t *testing.T) {
 	}
 }
 
-func TestWhoHoldsTheLockForEverIsNotWaitedForForEver(t *testing.T) {
+func TestStore_TimesOutWaitingForTheLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArea(1)
 		a.held <- struct{}{}
@@ -203,7 +203,7 @@ func TestWhoHoldsTheLockForEverIsNotWaitedForForEver(t *testing.T) {
 	})
 }
 
-func TestAnyOneFlippedBitCostsAtMostTheLastChange(t *testing.T) {
+func TestStore_LosesAtMostTheLastChangeToAFlippedBit(t *testing.T) {
 	for _, updates := range []int{1, 4} {
 		t.Run(fmt.Sprintf("after %d updates", updates), func(t *testing.T) {
 			t.Parallel()
@@ -235,7 +235,7 @@ func TestAnyOneFlippedBitCostsAtMostTheLastChange(t *testing.T) {
 	}
 }
 
-func TestDamageOfBothCopiesIsSaidAndCuredByErasing(t *testing.T) {
+func TestStore_ReportsDamageOfBothCopiesUntilErased(t *testing.T) {
 	a := newArea(1)
 	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
 		t.Fatal(err)
@@ -256,7 +256,7 @@ func TestDamageOfBothCopiesIsSaidAndCuredByErasing(t *testing.T) {
 	}
 }
 
-func TestASlotThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
+func TestStore_DoesNotTakeAnUnreadableSlotForAnEmptyOne(t *testing.T) {
 	a := newArea(1)
 	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
 		t.Fatal(err)
@@ -276,7 +276,7 @@ func TestASlotThatCannotBeReadIsNotTakenForAnEmptyOne(t *testing.T) {
 	}
 }
 
-func TestSettingsOfANewerSealpostAreLeftAlone(t *testing.T) {
+func TestStore_LeavesSettingsOfANewerVersionAlone(t *testing.T) {
 	a := newArea(1)
 	if err := errors.Join(set(a, 1), set(a, 2)); err != nil {
 		t.Fatal(err)
@@ -302,7 +302,7 @@ func TestSettingsOfANewerSealpostAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestErasingLeavesNoByteBehind(t *testing.T) {
+func TestErase_LeavesNoDataBehind(t *testing.T) {
 	a := newArea(1)
 	if err := errors.Join(set(a, 1), set(a, 2), Open(a).Erase(t.Context())); err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func TestErasingLeavesNoByteBehind(t *testing.T) {
 	}
 }
 
-func TestPrintingSectionsShowsNoContent(t *testing.T) {
+func TestSections_PrintWithoutContent(t *testing.T) {
 	s := Sections{"secret": []byte("hunter2"), "config": nil}
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("loaded", "sections", s)

@@ -36,7 +36,7 @@ func site(t *testing.T, text, own, oauth string) Site {
 	return Site{Settings: s, Steps: Steps{Secret: "enter it with: sealpost tenant secret", Verify: "sealpost tenant verify", Check: "sealpost check"}}
 }
 
-func TestTheScriptsAreAsTheyWereRead(t *testing.T) {
+func TestScript_MatchesTheReviewedText(t *testing.T) {
 	signing := site(t, submitting, `own_mailbox = ["scanner@contoso.com", "@contoso.co.uk"]`, "[senders]\naccepted_domains = [\"contoso.com\"]\ndefault = \"printer@contoso.com\"\n")
 	signing.Certificate = []byte("not a certificate, but its bytes")
 	connector := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
@@ -77,7 +77,7 @@ func compare(t *testing.T, name, got string) {
 	}
 }
 
-func TestNothingThatIsPastedBreaksOut(t *testing.T) {
+func TestScript_QuotesEveryName(t *testing.T) {
 	for _, name := range []string{
 		"'; Remove-Mailbox x; '", "’; Remove-Mailbox x; ‘", "‚x‛", "a\nRemove-Mailbox x", "a\r# x", "$(Remove-Mailbox x)", "a`'b",
 		"\u200eleft\u202eright\u2028line\u00adsoft\x00", "%CLIENT%", "#>",
@@ -115,7 +115,7 @@ func safe(t *testing.T, name, script string) {
 	}
 }
 
-func TestConnectorsOfBoxesWithoutASiteNameDoNotReplaceEachOther(t *testing.T) {
+func TestScript_NamesEachConnectorByItsBox(t *testing.T) {
 	one := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
 	one.ConnectorName = "leeds.contoso.com"
 	if got, err := one.Script(); err != nil || !strings.Contains(got, "$name = 'Sealpost leeds.contoso.com'") {
@@ -123,7 +123,7 @@ func TestConnectorsOfBoxesWithoutASiteNameDoNotReplaceEachOther(t *testing.T) {
 	}
 }
 
-func TestANameIsNoLongerThanAConnectorsMayBe(t *testing.T) {
+func TestRegister_LimitsTheLengthOfNames(t *testing.T) {
 	for _, name := range []string{strings.Repeat("n", 300), strings.Repeat("ü'", 150)} {
 		got := regexp.MustCompile(`-DisplayName '(.*)' -Sign`).FindStringSubmatch(Register(name))
 		if len(got) != 2 || len([]rune(strings.ReplaceAll(got[1], "''", "'"))) != 64 {
@@ -132,7 +132,7 @@ func TestANameIsNoLongerThanAConnectorsMayBe(t *testing.T) {
 	}
 }
 
-func TestNoScriptIsMadeForWhatItCannotSetUp(t *testing.T) {
+func TestScript_RefusesSitesThatItCannotSetUp(t *testing.T) {
 	if _, err := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "").Script(); err != ErrNoName {
 		t.Errorf("a connector without a certificate: %v", err)
 	}
@@ -141,7 +141,7 @@ func TestNoScriptIsMadeForWhatItCannotSetUp(t *testing.T) {
 	}
 }
 
-func TestTheFirstMissingStepIsNamedWithItsCure(t *testing.T) {
+func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 	app, person := site(t, submitting, "", ""), site(t, submitting, "", "grant = \"device\"\n")
 	other := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\nscopes = [\"mail\"]\n")
 	good := Token{Audience: []string{"https://outlook.office365.com/"}, Roles: []string{"SMTP.SendAsApp"}, Object: "4711"}

@@ -8,7 +8,7 @@ import (
 )
 
 // Every board of the tree is read as init reads it.
-func TestEveryBoardsFactsAreWhole(t *testing.T) {
+func TestLoad_ReadsEveryBoard(t *testing.T) {
 	boards, err := filepath.Glob("../../../board/*/board.toml")
 	if err != nil || len(boards) == 0 {
 		t.Fatalf("no boards: %v", err)
@@ -24,7 +24,7 @@ func TestEveryBoardsFactsAreWhole(t *testing.T) {
 	}
 }
 
-func TestFactsThatInitWouldNotUnderstandAreRefused(t *testing.T) {
+func TestLoad_RefusesInvalidFacts(t *testing.T) {
 	for text, want := range map[string]string{
 		"state = \"/dev/vda\"\n":                     "state and tpm",
 		"state = \"/dev/vda\"\ntpm = \"x\"\nled = 1": "LED",

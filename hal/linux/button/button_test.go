@@ -66,7 +66,7 @@ func await[T any](t *testing.T, from <-chan T) (value T) {
 	return value
 }
 
-func TestAButtonThatIsHeldForLongDoesItsWorkOnce(t *testing.T) {
+func TestButton_ActsOnceWhenHeld(t *testing.T) {
 	dir := t.TempDir()
 	pressed, held := watch(t, dir, 20*time.Millisecond)
 	k := plugIn(t, dir) // after the watch has begun
@@ -82,7 +82,7 @@ func TestAButtonThatIsHeldForLongDoesItsWorkOnce(t *testing.T) {
 	}
 }
 
-func TestAButtonThatIsLetGoDoesNothing(t *testing.T) {
+func TestButton_DoesNothingWhenReleasedEarly(t *testing.T) {
 	dir := t.TempDir()
 	k := plugIn(t, dir)
 	pressed, held := watch(t, dir, time.Hour)
@@ -95,7 +95,7 @@ func TestAButtonThatIsLetGoDoesNothing(t *testing.T) {
 	}
 }
 
-func TestADeviceThatIsPulledLetsGoOfItsKeys(t *testing.T) {
+func TestButton_IsReleasedWhenItsDeviceIsUnplugged(t *testing.T) {
 	dir := t.TempDir()
 	pressed, held := watch(t, dir, time.Hour)
 	k := plugIn(t, dir)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestWhichTimeIsBelieved(t *testing.T) {
+func TestJudge_ChoosesTheTimeToTrust(t *testing.T) {
 	past := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	at := func(server string, t time.Time) answer {
 		return answer{Server: server, Address: server, Offset: t.Sub(past)}
@@ -51,7 +51,7 @@ func TestWhichTimeIsBelieved(t *testing.T) {
 	}
 }
 
-func TestATimeSetByHandMustBePlausible(t *testing.T) {
+func TestPlausible_RefusesImplausibleTimes(t *testing.T) {
 	past := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	for at, ok := range map[time.Time]bool{past.Add(time.Hour): true, past.AddDate(10, 0, 0): true, past.AddDate(-1, 0, 0): false, past.AddDate(100, 0, 0): false} {
 		if err := Plausible(past, at); (err == nil) != ok {

@@ -130,7 +130,7 @@ func confined(t *testing.T, dir string) string {
 	return string(rest)
 }
 
-func TestAConfinedProcessHasItsOwnFilesAndNothingElse(t *testing.T) {
+func TestEnforce_AllowsOnlyTheProcessesOwnFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"mine", "readable", "secret"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
@@ -149,7 +149,7 @@ func TestAConfinedProcessHasItsOwnFilesAndNothingElse(t *testing.T) {
 }
 
 // Unconfined the same attempts succeed, so they are worth something.
-func TestTheAttemptsToExecuteAreNoEmptyOnes(t *testing.T) {
+func TestExecute_SucceedsWithoutConfinement(t *testing.T) {
 	memory, err := inMemory()
 	if err != nil {
 		t.Fatal(err)

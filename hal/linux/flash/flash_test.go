@@ -43,7 +43,7 @@ func region(t *testing.T, d *Device, off, length int64) *Region {
 	return r
 }
 
-func TestANewStateIsWholeZeroAndNotSparse(t *testing.T) {
+func TestCreate_FillsTheFileWithZeros(t *testing.T) {
 	const size = 3<<20 + 512
 	d, path := newDevice(t, size)
 	if d.Size() != size {
@@ -65,7 +65,7 @@ func TestANewStateIsWholeZeroAndNotSparse(t *testing.T) {
 	}
 }
 
-func TestCreateLeavesAnExistingStateAlone(t *testing.T) {
+func TestCreate_LeavesAnExistingFileAlone(t *testing.T) {
 	d, path := newDevice(t, 4096)
 	if _, err := d.WriteAt([]byte("mail"), 0); err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestCreateLeavesAnExistingStateAlone(t *testing.T) {
 	}
 }
 
-func TestCreateThatFailsLeavesNothingBehind(t *testing.T) {
+func TestCreate_LeavesNothingBehindOnFailure(t *testing.T) {
 	dir := t.TempDir()
 	err := Create(filepath.Join(dir, "box.state"), 1<<60)
 	if err == nil || !strings.Contains(err.Error(), "free some space or set a smaller spool.size") {
@@ -95,7 +95,7 @@ func TestCreateThatFailsLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestOpenRefusesWhatCannotHoldAState(t *testing.T) {
+func TestOpen_RefusesWhatCannotHoldAState(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -111,7 +111,7 @@ func TestOpenRefusesWhatCannotHoldAState(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrittenIsReadByTheNextProcess(t *testing.T) {
+func TestRegion_IsReadByTheNextProcess(t *testing.T) {
 	d, path := newDevice(t, 8192)
 	r := region(t, d, 4096, 4096)
 	if _, err := r.WriteAt([]byte("hello"), 10); err != nil {
@@ -126,7 +126,7 @@ func TestWhatIsWrittenIsReadByTheNextProcess(t *testing.T) {
 	}
 }
 
-func TestNoAccessLeavesItsBounds(t *testing.T) {
+func TestRegion_RefusesAccessOutOfBounds(t *testing.T) {
 	d, path := newDevice(t, 8192)
 	const maxInt64 = 1<<63 - 1
 	for _, c := range []struct {
@@ -167,7 +167,7 @@ func TestNoAccessLeavesItsBounds(t *testing.T) {
 	}
 }
 
-func TestAStateCutShortIsAnErrorAndNotTheEndOfInput(t *testing.T) {
+func TestReadAt_ReportsATruncatedFile(t *testing.T) {
 	d, path := newDevice(t, 8192)
 	if err := os.Truncate(path, 4096); err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestAStateCutShortIsAnErrorAndNotTheEndOfInput(t *testing.T) {
 	}
 }
 
-func TestALockExcludesOtherProcessesAndOtherLocksOfTheRegion(t *testing.T) {
+func TestLock_ExcludesOtherProcessesAndLocks(t *testing.T) {
 	first, path := newDevice(t, 8192)
 	mine := region(t, first, 0, 4096)
 	// A second open file is to the kernel what a second process is.
@@ -217,7 +217,7 @@ func TestALockExcludesOtherProcessesAndOtherLocksOfTheRegion(t *testing.T) {
 	}
 }
 
-func TestAWaitingLockIsGivenOnceTheOtherLetsGo(t *testing.T) {
+func TestLock_WaitsUntilReleased(t *testing.T) {
 	first, path := newDevice(t, 4096)
 	unlock, err := region(t, first, 0, 4096).Lock(t.Context())
 	if err != nil {
@@ -237,7 +237,7 @@ func TestAWaitingLockIsGivenOnceTheOtherLetsGo(t *testing.T) {
 	}
 }
 
-func TestAFlushThatFailedOnceIsNeverTrustedAgain(t *testing.T) {
+func TestFlush_KeepsFailingAfterAFailure(t *testing.T) {
 	d, _ := newDevice(t, 4096)
 	_, pipe, err := os.Pipe()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestTheLineIsDescribedBeforeItIsBound(t *testing.T) {
+func TestStart_ConfiguresTheSerialGadgetBeforeBinding(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 { // a second start finds everything there
 		if err := start(dir, "fe980000.usb", "100000001234"); err != nil {
@@ -26,7 +26,7 @@ func TestTheLineIsDescribedBeforeItIsBound(t *testing.T) {
 	}
 }
 
-func TestABoardWithoutConfigfsSaysWhatWasTried(t *testing.T) {
+func TestStart_FailsWithoutConfigfs(t *testing.T) {
 	if err := start("/proc/nowhere", "fe980000.usb", "1"); err == nil {
 		t.Error("the line was made of nothing")
 	}

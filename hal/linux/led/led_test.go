@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestThePageAboutTheLampSaysWhatTheLampShows(t *testing.T) {
+func TestPatterns_MatchTheDocumentation(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/lamp.md")
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestThePageAboutTheLampSaysWhatTheLampShows(t *testing.T) {
 	}
 }
 
-func TestTheLampSaysFirstWhatAHandIsAtWorkOn(t *testing.T) {
+func TestPatternFor_ShowsTheMostUrgentConditionFirst(t *testing.T) {
 	everything := Condition{ButtonHeld: true, Stick: StickRefused, Factory: true, Starting: true, Unwell: true}
 	for _, step := range []struct {
 		want *Pattern
@@ -45,7 +45,7 @@ func TestTheLampSaysFirstWhatAHandIsAtWorkOn(t *testing.T) {
 	}
 }
 
-func TestNoTwoPatternsBlinkAlike(t *testing.T) {
+func TestPatterns_BlinkDifferently(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range Patterns {
 		var shape strings.Builder
@@ -59,7 +59,7 @@ func TestNoTwoPatternsBlinkAlike(t *testing.T) {
 	}
 }
 
-func TestTheHeldButtonBlinksFasterForTenSeconds(t *testing.T) {
+func TestResetting_BlinksFasterForTenSeconds(t *testing.T) {
 	whole := time.Duration(0)
 	for i, step := range Resetting.steps {
 		whole += step
@@ -72,7 +72,7 @@ func TestTheHeldButtonBlinksFasterForTenSeconds(t *testing.T) {
 	}
 }
 
-func TestALampThatComesLateShowsThePattern(t *testing.T) {
+func TestLamp_ShowsThePatternOnADeviceThatAppearsLate(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "green", "brightness")
 	shows := func(want string) {

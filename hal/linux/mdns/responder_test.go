@@ -48,7 +48,7 @@ func read(t *testing.T, packed []byte) (dnsmessage.Message, []string) {
 	return m, addresses
 }
 
-func TestTheNameLeadsToTheAddressesOfTheWantedKind(t *testing.T) {
+func TestResponder_AnswersWithAddressesOfTheRequestedType(t *testing.T) {
 	for kind, want := range map[dnsmessage.Type][]string{
 		dnsmessage.TypeA:    {"10.1.0.9"},
 		dnsmessage.TypeAAAA: {"fe80::9", "fd00::9"},
@@ -66,14 +66,14 @@ func TestTheNameLeadsToTheAddressesOfTheWantedKind(t *testing.T) {
 	}
 }
 
-func TestWhoAsksForItsOwnAnswerGetsIt(t *testing.T) {
+func TestResponder_AnswersByUnicastOnRequest(t *testing.T) {
 	packed, alone := newResponder().answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET|topBit), port)
 	if packed == nil || !alone {
 		t.Errorf("%v, alone: %v", packed, alone)
 	}
 }
 
-func TestAPlainResolverGetsAPlainAnswer(t *testing.T) {
+func TestResponder_AnswersPlainDNSQueries(t *testing.T) {
 	packed, alone := newResponder().answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), 40000)
 	m, _ := read(t, packed)
 	first := m.Answers[0].Header
@@ -82,7 +82,7 @@ func TestAPlainResolverGetsAPlainAnswer(t *testing.T) {
 	}
 }
 
-func TestTheBoxIsSilentOnWhatItWasNotAsked(t *testing.T) {
+func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 	response := question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)
 	response[2] |= 0x80
 	for name, message := range map[string][]byte{
@@ -107,7 +107,7 @@ func TestTheBoxIsSilentOnWhatItWasNotAsked(t *testing.T) {
 	}
 }
 
-func TestAFloodOfQuestionsIsNotMultipliedToTheGroup(t *testing.T) {
+func TestDoor_LimitsMulticastAnswers(t *testing.T) {
 	d := &door{}
 	if !d.due() || d.due() {
 		t.Error("the group hears of the name twice at once, or never")
@@ -134,7 +134,7 @@ func FuzzOnlyAQuestionForTheNameIsAnswered(f *testing.F) {
 	})
 }
 
-func TestABoxThatIsRenamedAnswersForItsNewName(t *testing.T) {
+func TestResponder_AnswersForANewHostname(t *testing.T) {
 	r, name := newResponder(), "sealpost-1234"
 	r.name = func() string { return name }
 	name = "mail-relay"

@@ -32,7 +32,7 @@ func seconds(code dhcpv4.OptionCode, d time.Duration) dhcpv4.Modifier {
 	return dhcpv4.WithOption(dhcpv4.Option{Code: code, Value: dhcpv4.Duration(d)})
 }
 
-func TestAnOfferNoHostCanUseIsRefused(t *testing.T) {
+func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 	tests := map[string]struct {
 		change dhcpv4.Modifier
 		words  string
@@ -60,7 +60,7 @@ func TestAnOfferNoHostCanUseIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheTimesOfALeaseAreInOrderAndBounded(t *testing.T) {
+func TestReadLease_BoundsAndOrdersTimes(t *testing.T) {
 	const hour = time.Hour
 	tests := map[string]struct {
 		changes             []dhcpv4.Modifier
@@ -90,7 +90,7 @@ func TestTheTimesOfALeaseAreInOrderAndBounded(t *testing.T) {
 	}
 }
 
-func TestClasslessRoutesTakeThePlaceOfTheRouter(t *testing.T) {
+func TestReadLease_PrefersClasslessRoutesToTheRouter(t *testing.T) {
 	via := func(to, gateway string) *dhcpv4.Route {
 		return &dhcpv4.Route{Dest: ipNet(netip.MustParsePrefix(to)), Router: net.ParseIP(gateway)}
 	}
@@ -104,7 +104,7 @@ func TestClasslessRoutesTakeThePlaceOfTheRouter(t *testing.T) {
 	}
 }
 
-func TestAServerCannotFillTheRoutingTable(t *testing.T) {
+func TestReadLease_LimitsTheNumberOfRoutes(t *testing.T) {
 	var routes []*dhcpv4.Route
 	for n := range 30 {
 		routes = append(routes, &dhcpv4.Route{Dest: ipNet(netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(n)}), 16)), Router: net.IPv4(10, 1, 0, 1)})
@@ -115,7 +115,7 @@ func TestAServerCannotFillTheRoutingTable(t *testing.T) {
 	}
 }
 
-func TestOnlyAnMTUThatIPCanLiveWithIsTaken(t *testing.T) {
+func TestReadLease_IgnoresUnusableMTUs(t *testing.T) {
 	for mtu, want := range map[uint16]int{0: 0, 68: 0, 575: 0, 576: 576, 1400: 1400, 1500: 1500, 9000: 0} {
 		l, err := readLease(offer(t, dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(mtu)})))
 		if err != nil || l.routes[0].mtu != want {

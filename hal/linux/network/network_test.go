@@ -11,7 +11,7 @@ import (
 	"testing/fstest"
 )
 
-func TestOnlyAWiredPortIsChosen(t *testing.T) {
+func TestWired_AcceptsOnlyWiredInterfaces(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	interfaces := fstest.MapFS{
 		"lo/type":                file("772\n"),
@@ -34,7 +34,7 @@ func TestOnlyAWiredPortIsChosen(t *testing.T) {
 	}
 }
 
-func TestTheResolversFileIsReplacedWholeAndNeverEmptied(t *testing.T) {
+func TestWriteResolvConf_ReplacesTheFileAndNeverEmptiesIt(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "resolv.conf")
 	servers := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::3"), netip.MustParseAddr("10.0.0.4")}
@@ -60,7 +60,7 @@ func TestTheResolversFileIsReplacedWholeAndNeverEmptied(t *testing.T) {
 	}
 }
 
-func TestLinkLocalAddressesDifferAndKeepToTheirRange(t *testing.T) {
+func TestLinkLocalCandidate_GivesDistinctAddressesInRange(t *testing.T) {
 	low, high := netip.MustParseAddr("169.254.1.0"), netip.MustParseAddr("169.254.254.255")
 	seen := map[netip.Prefix]bool{}
 	for n := range 2000 {
@@ -79,7 +79,7 @@ func TestLinkLocalAddressesDifferAndKeepToTheirRange(t *testing.T) {
 	}
 }
 
-func TestAGatewayIsAnotherHostOfTheSubnet(t *testing.T) {
+func TestCheckGateway_AcceptsOnlyOtherHostsOfTheSubnet(t *testing.T) {
 	own := netip.MustParsePrefix("10.1.0.9/24")
 	for gateway, sound := range map[string]bool{
 		"10.1.0.1": true, "10.1.0.254": true,
@@ -94,7 +94,7 @@ func TestAGatewayIsAnotherHostOfTheSubnet(t *testing.T) {
 	}
 }
 
-func TestAnARPPacketNamesItsSender(t *testing.T) {
+func TestARPSender_ReadsTheSenderOfAPacket(t *testing.T) {
 	p := port{mac: net.HardwareAddr{2, 0, 0, 0, 0, 7}}
 	packet := p.request(netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("10.0.0.1"))
 	mac, ip, ok := arpSender(packet)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestTheLoopbackNetworkIsAmongTheMachinesOwn(t *testing.T) {
+func TestSubnets_IncludesTheLoopbackNetwork(t *testing.T) {
 	subnets, err := Subnets()
 	if err != nil {
 		t.Fatal(err)

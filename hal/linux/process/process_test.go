@@ -41,7 +41,7 @@ func await[T any](t *testing.T, c chan T) T {
 	}
 }
 
-func TestAChildThatEndsIsStartedAgainAfterAGrowingPause(t *testing.T) {
+func TestChild_RestartsAfterAGrowingPause(t *testing.T) {
 	_, _, ends := watch(t, "echo last words; exit 3")
 	first, second := await(t, ends), await(t, ends)
 	if first.Words != "exit status 3" || !strings.Contains(first.Last, "last words") {
@@ -52,7 +52,7 @@ func TestAChildThatEndsIsStartedAgainAfterAGrowingPause(t *testing.T) {
 	}
 }
 
-func TestAKilledChildIsStartedAgain(t *testing.T) {
+func TestChild_RestartsAfterAKill(t *testing.T) {
 	child, starts, ends := watch(t, "exec sleep 100")
 	first := await(t, starts)
 	child.Kill()
@@ -64,7 +64,7 @@ func TestAKilledChildIsStartedAgain(t *testing.T) {
 	}
 }
 
-func TestARestartThatWasAskedForIsNoEndToHearOf(t *testing.T) {
+func TestRestart_IsNotReportedAsAnEnd(t *testing.T) {
 	child, starts, ends := watch(t, "exec sleep 100")
 	for range 5 {
 		await(t, starts)
@@ -80,7 +80,7 @@ func TestARestartThatWasAskedForIsNoEndToHearOf(t *testing.T) {
 	}
 }
 
-func TestARestartEndsThePauseOfAChildThatFailed(t *testing.T) {
+func TestRestart_ResetsThePauseOfAFailedChild(t *testing.T) {
 	child, _, ends := watch(t, "exit 1")
 	for await(t, ends).Pause < 2*time.Second {
 	}
@@ -90,7 +90,7 @@ func TestARestartEndsThePauseOfAChildThatFailed(t *testing.T) {
 	}
 }
 
-func TestAChildThatCannotStartIsSaidSo(t *testing.T) {
+func TestChild_ReportsAProgramThatCannotStart(t *testing.T) {
 	ends := make(chan End, 10)
 	child := &Child{Name: "test", Args: []string{"/no/such/program"}, Ended: func(e End) { ends <- e }}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -101,7 +101,7 @@ func TestAChildThatCannotStartIsSaidSo(t *testing.T) {
 	}
 }
 
-func TestOnlyTheEndOfAChildsWordsIsKept(t *testing.T) {
+func TestChild_KeepsOnlyTheEndOfItsOutput(t *testing.T) {
 	_, _, ends := watch(t, "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo end; exit 1")
 	if end := await(t, ends); len(end.Last) > keptOutput || !strings.HasSuffix(end.Last, "end\n") {
 		t.Errorf("%d bytes kept", len(end.Last))
@@ -109,7 +109,7 @@ func TestOnlyTheEndOfAChildsWordsIsKept(t *testing.T) {
 }
 
 // A subreaper (prctl(2)) is left its descendants' orphans, as PID 1 is.
-func TestOrphansAreReapedAndOurOwnAreNot(t *testing.T) {
+func TestReapOrphans_LeavesOwnChildrenAlone(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestOrphansAreReapedAndOurOwnAreNot(t *testing.T) {
 	}
 }
 
-func TestARestartAsksTheChildToEnd(t *testing.T) {
+func TestRestart_TerminatesTheChildGracefully(t *testing.T) {
 	asked := filepath.Join(t.TempDir(), "asked")
 	child, starts, _ := watch(t, "trap 'touch "+asked+"; exit' TERM; echo ready >&2; while :; do sleep 0.01; done")
 	await(t, starts)

@@ -8,7 +8,7 @@ import (
 	"sealpost/hal/linux/tpm"
 )
 
-func TestOnlyAMalformedAddressIsRefused(t *testing.T) {
+func TestNew_RefusesOnlyMalformedAddresses(t *testing.T) {
 	tests := map[string]bool{
 		"/dev/tpmrm0":                       true,
 		"/nowhere/at/all":                   true,

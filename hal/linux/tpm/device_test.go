@@ -54,7 +54,7 @@ func terminal(t *testing.T) (path string, master *os.File) {
 	return path, master
 }
 
-func TestATPMBehindACharacterDeviceSigns(t *testing.T) {
+func TestTPM_SignsThroughACharacterDevice(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	path, master := terminal(t)
 	chipEnd, err := net.Dial("unix", strings.TrimPrefix(box.Address(), "unix:"))
@@ -92,7 +92,7 @@ func TestATPMBehindACharacterDeviceSigns(t *testing.T) {
 	}
 }
 
-func TestADeviceThatNeverAnswersEndsWithinTheTimeout(t *testing.T) {
+func TestTPM_TimesOutOnASilentDevice(t *testing.T) {
 	path, _ := terminal(t)
 	chip := open(t, path, tpm.WithTimeout(200*time.Millisecond))
 	start := time.Now()
@@ -103,7 +103,7 @@ func TestADeviceThatNeverAnswersEndsWithinTheTimeout(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoDeviceIsLeftAlone(t *testing.T) {
+func TestTPM_LeavesOrdinaryFilesUnchanged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "precious")
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)

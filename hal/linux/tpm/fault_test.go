@@ -40,7 +40,7 @@ func eventually(t *testing.T, try func() error) {
 	}
 }
 
-func TestALoadedKeySignsAfterTheTPMRestarted(t *testing.T) {
+func TestSign_WorksAfterATPMRestart(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) *parts.Swtpm{
 		"unix": parts.StartSwtpm, "tcp": parts.StartSwtpmTCP,
 	} {
@@ -77,7 +77,7 @@ func fail(command tpm2.TPMCC, code tpm2.TPMRC) func(sent, response []byte) []byt
 	}
 }
 
-func TestALossInsideTheTPMIsMendedOnce(t *testing.T) {
+func TestSign_RecoversOnceFromALossInsideTheTPM(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	first := open(t, box.Address())
 	obj, _ := importKey(t, first, hal.ECDSAP256)
@@ -112,7 +112,7 @@ func TestALossInsideTheTPMIsMendedOnce(t *testing.T) {
 	}
 }
 
-func TestAFailureCodeForAnObjectDoesNotCondemnTheChip(t *testing.T) {
+func TestSign_TellsAKeyFailureFromATPMFailure(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	first := open(t, box.Address())
 	obj, _ := importKey(t, first, hal.ECDSAP256)
@@ -142,7 +142,7 @@ func TestAFailureCodeForAnObjectDoesNotCondemnTheChip(t *testing.T) {
 	}
 }
 
-func TestAClearedTPMIsToldFromAReadyOne(t *testing.T) {
+func TestState_RecognizesAClearedTPM(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	chip := open(t, box.Address())
 	obj, signer := importKey(t, chip, hal.ECDSAP256)
@@ -176,7 +176,7 @@ func TestAClearedTPMIsToldFromAReadyOne(t *testing.T) {
 	}
 }
 
-func TestAKeyWrappedForOneTPMIsRefusedByAnother(t *testing.T) {
+func TestLoadKey_RefusesAKeyWrappedForAnotherTPM(t *testing.T) {
 	mine, other := open(t, parts.StartSwtpm(t).Address()), open(t, parts.StartSwtpm(t).Address())
 	obj, _ := importKey(t, mine, hal.ECDSAP256)
 	sealed, err := mine.Seal(t.Context(), []byte("mine"))
@@ -199,7 +199,7 @@ func TestAKeyWrappedForOneTPMIsRefusedByAnother(t *testing.T) {
 	}
 }
 
-func TestAnAbsentTPMIsNamedAndItsReturnIsNoticed(t *testing.T) {
+func TestState_TracksAnAbsentTPMUntilItReturns(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	chip := open(t, box.Address())
 	_, signer := importKey(t, chip, hal.ECDSAP256)
@@ -218,7 +218,7 @@ func TestAnAbsentTPMIsNamedAndItsReturnIsNoticed(t *testing.T) {
 	eventually(t, func() error { return sign(signer) })
 }
 
-func TestATPMThatWasNeverThereStopsNothing(t *testing.T) {
+func TestNew_AcceptsAMissingTPM(t *testing.T) {
 	for name, address := range map[string]string{
 		"device":      filepath.Join(t.TempDir(), "tpmrm0"),
 		"unix socket": "unix:" + filepath.Join(os.TempDir(), "no-such-tpm"),
@@ -245,7 +245,7 @@ func loadElsewhere(t *testing.T, chip *tpm.TPM) crypto.Signer {
 	return signer
 }
 
-func TestATPMThatAcceptsAndNeverAnswersEndsWithinTheTimeout(t *testing.T) {
+func TestSign_TimesOutOnASilentSocket(t *testing.T) {
 	const timeout = 1500 * time.Millisecond
 	address := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	chip := open(t, address, tpm.WithTimeout(timeout))
@@ -266,7 +266,7 @@ func TestATPMThatAcceptsAndNeverAnswersEndsWithinTheTimeout(t *testing.T) {
 	}
 }
 
-func TestACallerIsLetGoWhenItsContextEnds(t *testing.T) {
+func TestTPM_ReturnsWhenTheContextEnds(t *testing.T) {
 	address := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	chip := open(t, address, tpm.WithTimeout(2*time.Second))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -286,7 +286,7 @@ func TestACallerIsLetGoWhenItsContextEnds(t *testing.T) {
 	}
 }
 
-func TestAnAbandonedOperationEndsInOrder(t *testing.T) {
+func TestTPM_CompletesAnAbandonedOperation(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -314,7 +314,7 @@ func TestAnAbandonedOperationEndsInOrder(t *testing.T) {
 	}
 }
 
-func TestATPMThatLiesEndsInAFault(t *testing.T) {
+func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
 	// Fixed seed: a failure must come again.
 	random := rand.New(rand.NewChaCha8([32]byte{1}))
 	noise := func(n int) []byte {
@@ -365,7 +365,7 @@ func TestATPMThatLiesEndsInAFault(t *testing.T) {
 	}
 }
 
-func TestATamperedAnswerGivesNoSignature(t *testing.T) {
+func TestSign_RefusesATamperedResponse(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	first := open(t, box.Address())
 	obj, _ := importKey(t, first, hal.RSA2048)
@@ -385,7 +385,7 @@ func TestATamperedAnswerGivesNoSignature(t *testing.T) {
 	wantFault(t, sign(signer), hal.TPMFailed)
 }
 
-func TestAfterCloseNothingWorksAndNothingHangs(t *testing.T) {
+func TestClose_MakesLaterCallsFail(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	_, signer := importKey(t, chip, hal.ECDSAP256)
 	if err := chip.Close(); err != nil {

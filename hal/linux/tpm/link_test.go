@@ -94,7 +94,7 @@ func FuzzNoAnswerOfATPMMakesUsPanic(f *testing.F) {
 	})
 }
 
-func TestASignatureThatDoesNotVerifyIsNotReturned(t *testing.T) {
+func TestSignature_IsRefusedUnlessItVerifies(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func loadRaw(t *testing.T, conn transport.TPM, obj hal.TPMObject) tpm2.AuthHandl
 	return tpm2.AuthHandle{Handle: loaded.ObjectHandle, Name: loaded.Name, Auth: tpm2.PasswordAuth(nil)}
 }
 
-func TestTheTPMRefusesToGiveAKeyOut(t *testing.T) {
+func TestTPM_RefusesToExportKeys(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	chip := open(t, box.Address())
 	imported, _ := importKey(t, chip, hal.ECDSAP256)
@@ -92,7 +92,7 @@ func dupPolicy(conn transport.TPM, session tpm2.TPMISHPolicy, _ tpm2.TPM2BNonce)
 	return err
 }
 
-func TestTheKeyAndTheSecretNeverTravelInTheClear(t *testing.T) {
+func TestTPM_EncryptsKeysAndSecretsInTransit(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	tap, seen := wiretap(t, box)
 	chip := open(t, tap)
@@ -133,7 +133,7 @@ func TestTheKeyAndTheSecretNeverTravelInTheClear(t *testing.T) {
 	}
 }
 
-func TestAnInterposerWithAnotherRootIsFoundOut(t *testing.T) {
+func TestTPM_DetectsAnInterposerWithAnotherRoot(t *testing.T) {
 	mine, other := parts.StartSwtpm(t), parts.StartSwtpm(t)
 	obj, signer := importKey(t, open(t, mine.Address()), hal.ECDSAP256)
 	if err := sign(signer); err != nil {
@@ -153,7 +153,7 @@ func TestAnInterposerWithAnotherRootIsFoundOut(t *testing.T) {
 	wantFault(t, sign(liar), hal.TPMFailed)
 }
 
-func TestLockoutIsNamedAndDoesNotStopOurOwnKeys(t *testing.T) {
+func TestTPM_UsesItsOwnKeysDuringLockout(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	chip := open(t, box.Address())
 	ours, _ := importKey(t, chip, hal.ECDSAP256)
@@ -212,7 +212,7 @@ func lockOut(t *testing.T, conn transport.TPMCloser) hal.TPMObject {
 	return obj
 }
 
-func TestWhatACrashedProgramLeftLoadedIsNotInTheWay(t *testing.T) {
+func TestTPM_EvictsObjectsOfACrashedProgram(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	chip := open(t, box.Address())
 	obj, _ := importKey(t, chip, hal.ECDSAP256)
@@ -234,7 +234,7 @@ func TestWhatACrashedProgramLeftLoadedIsNotInTheWay(t *testing.T) {
 	}
 }
 
-func TestATPMThatBelongsToSomeoneElseIsNamed(t *testing.T) {
+func TestImportKey_ExplainsATPMWithAnotherOwner(t *testing.T) {
 	own := func(conn transport.TPM) error {
 		_, err := tpm2.HierarchyChangeAuth{
 			AuthHandle: tpm2.TPMRHOwner, NewAuth: tpm2.TPM2BAuth{Buffer: []byte("theirs")},
@@ -273,7 +273,7 @@ func TestATPMThatBelongsToSomeoneElseIsNamed(t *testing.T) {
 	}
 }
 
-func TestOnlyKeysACertificateMayHaveAreTaken(t *testing.T) {
+func TestTPM_RefusesUnsupportedKeyTypes(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
@@ -291,7 +291,7 @@ func TestOnlyKeysACertificateMayHaveAreTaken(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatFitsIsSealed(t *testing.T) {
+func TestSeal_RefusesSecretsOfTheWrongSize(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	for size, fits := range map[int]bool{0: false, 1: true, 128: true, 129: false} {
 		secret := bytes.Repeat([]byte{1}, size)

@@ -50,7 +50,7 @@ func signWith(signer crypto.Signer, opts crypto.SignerOpts) error {
 
 func sign(signer crypto.Signer) error { return signWith(signer, crypto.SHA256) }
 
-func TestEverySchemeOfEveryTypeVerifies(t *testing.T) {
+func TestSign_SupportsEverySchemeOfEveryKeyType(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	for _, keyType := range chipTypes {
 		_, signer := importKey(t, chip, keyType)
@@ -75,7 +75,7 @@ func TestEverySchemeOfEveryTypeVerifies(t *testing.T) {
 	}
 }
 
-func TestAKeyMadeInTheTPMSigns(t *testing.T) {
+func TestCreateKey_MakesAKeyThatSigns(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	for _, keyType := range []hal.KeyType{hal.RSA2048, hal.ECDSAP256, hal.ECDSAP384} {
 		obj, err := chip.CreateKey(t.Context(), keyType)
@@ -100,7 +100,7 @@ func TestAKeyMadeInTheTPMSigns(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeSignedIsRefused(t *testing.T) {
+func TestSign_RefusesInvalidRequests(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	_, rsaSigner := importKey(t, chip, hal.RSA2048)
 	_, ecdsaSigner := importKey(t, chip, hal.ECDSAP256)
@@ -126,7 +126,7 @@ func TestWhatCannotBeSignedIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheChipIsProbedForWhatItHolds(t *testing.T) {
+func TestCapabilities_ListsSupportedKeyTypes(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	found, err := chip.Capabilities(t.Context())
 	if err != nil {
@@ -146,7 +146,7 @@ func TestTheChipIsProbedForWhatItHolds(t *testing.T) {
 	}
 }
 
-func TestMoreKeysThanSlotsSignInTurnAndAtOnce(t *testing.T) {
+func TestSign_WorksWithMoreKeysThanSlots(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	var signers []crypto.Signer
 	for _, keyType := range []hal.KeyType{hal.ECDSAP256, hal.ECDSAP384, hal.RSA2048, hal.RSA3072} {
@@ -171,7 +171,7 @@ func TestMoreKeysThanSlotsSignInTurnAndAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-func TestTwoProgramsShareASoftwareTPM(t *testing.T) {
+func TestTPM_IsSharedByTwoPrograms(t *testing.T) {
 	box := parts.StartSwtpm(t)
 	one, two := open(t, box.Address()), open(t, box.Address())
 	_, first := importKey(t, one, hal.ECDSAP256)

@@ -73,7 +73,7 @@ func importKey(t *testing.T, chip *tpm.TPM, keyType hal.KeyType) (hal.TPMObject,
 // chipTypes are the key types this software TPM holds.
 var chipTypes = []hal.KeyType{hal.RSA2048, hal.RSA3072, hal.ECDSAP256, hal.ECDSAP384}
 
-func TestAnImportedKeyCompletesMutualTLS(t *testing.T) {
+func TestImportKey_MakesAKeyThatCompletesMutualTLS(t *testing.T) {
 	chip := open(t, parts.StartSwtpm(t).Address())
 	for _, keyType := range chipTypes {
 		_, signer := importKey(t, chip, keyType)

@@ -23,7 +23,7 @@ func plugIn(t *testing.T, sys, bus, name string, attributes map[string]string) {
 	}
 }
 
-func TestOnlyUSBDisksWithAMediumAreSticks(t *testing.T) {
+func TestSticks_FindsOnlyUSBDisksWithAMedium(t *testing.T) {
 	sys := t.TempDir()
 	plugIn(t, sys, "pci0/usb1/1-1", "sda", map[string]string{"size": "131072", "diskseq": "7"})
 	plugIn(t, sys, "pci0/usb1/1-2", "sdb", map[string]string{"size": "0", "diskseq": "8"}) // a reader without a card
@@ -35,7 +35,7 @@ func TestOnlyUSBDisksWithAMediumAreSticks(t *testing.T) {
 	}
 }
 
-func TestPartitionsComeInTheirOrderBeforeTheDiskItself(t *testing.T) {
+func TestDevices_ListsPartitionsInOrder(t *testing.T) {
 	sys := t.TempDir()
 	plugIn(t, sys, "usb1/1-1", "sda", nil)
 	plugIn(t, sys, "usb1/1-2", "sdb", map[string]string{"sdb10/partition": "10", "sdb2/partition": "2", "sdb1/partition": "1"})

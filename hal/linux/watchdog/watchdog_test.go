@@ -37,28 +37,28 @@ func keep(t *testing.T, ill func(after time.Duration) bool, howLong time.Duratio
 	return fed, cures, gaveUp
 }
 
-func TestAMachineThatIsWellIsFedInTime(t *testing.T) {
+func TestFeeder_FeedsAHealthyMachineInTime(t *testing.T) {
 	fed, cures, gaveUp := keep(t, func(time.Duration) bool { return false }, time.Hour)
 	if least := int(time.Hour / (Timeout / 3)); fed < least || cures != nil || gaveUp != 0 {
 		t.Errorf("fed %d times in an hour, want %d; cures %v, given up %v", fed, least, cures, gaveUp)
 	}
 }
 
-func TestAShortIllnessIsCuredAndForgotten(t *testing.T) {
+func TestFeeder_RecoversFromAShortFailure(t *testing.T) {
 	fed, cures, gaveUp := keep(t, func(after time.Duration) bool { return after%(2*time.Minute) < 30*time.Second }, time.Hour)
 	if len(cures) != 30 || gaveUp != 0 || fed < 700 {
 		t.Errorf("fed %d times, %d cures, given up %v", fed, len(cures), gaveUp)
 	}
 }
 
-func TestAMachineThatStaysUnwellIsFedNoMore(t *testing.T) {
+func TestFeeder_StopsWhenAFailurePersists(t *testing.T) {
 	_, cures, gaveUp := keep(t, func(after time.Duration) bool { return after >= 10*time.Minute }, time.Hour)
 	if len(cures) != 5 || gaveUp < 12*time.Minute || gaveUp > 12*time.Minute+2*interval {
 		t.Errorf("cures %v, given up after %v", cures, gaveUp)
 	}
 }
 
-func TestAWatchdogWhoseTimeoutCannotBeSetIsStillGivenToBeFed(t *testing.T) {
+func TestOpen_ReturnsAWatchdogWithoutASettableTimeout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "watchdog") // an ordinary file knows no such call
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)

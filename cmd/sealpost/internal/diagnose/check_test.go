@@ -11,7 +11,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-func TestADomainWithoutAnMXStandsInTheWayOnlyOfMailThatGoesByIt(t *testing.T) {
+func TestCheck_NeedsAnMXOnlyWithoutAConfiguredHost(t *testing.T) {
 	// The name server is nobody.
 	nobody := netip.MustParseAddrPort("127.0.0.1:1")
 	for host, level := range map[settings.Host]certificate.Level{"": certificate.Problem, "mail.contoso.com": certificate.Note} {
@@ -24,7 +24,7 @@ func TestADomainWithoutAnMXStandsInTheWayOnlyOfMailThatGoesByIt(t *testing.T) {
 	}
 }
 
-func TestATPMThatTheSettingsMakeNoUseOfIsNotLookedAt(t *testing.T) {
+func TestCheck_SkipsAnUnusedTPM(t *testing.T) {
 	for protection, looked := range map[settings.Protection]bool{settings.ProtectionTPM: true, settings.ProtectionFile: false} {
 		b := &wire.Box{Settings: settings.Default()}
 		b.Settings.Keys.Protection = protection

@@ -14,7 +14,7 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-func TestTheMailHostIsTheMostPreferredOneAndANullMXIsNone(t *testing.T) {
+func TestMailHost_IsTheMostPreferredMX(t *testing.T) {
 	for _, c := range []struct {
 		records []*net.MX
 		want    string
@@ -29,7 +29,7 @@ func TestTheMailHostIsTheMostPreferredOneAndANullMXIsNone(t *testing.T) {
 	}
 }
 
-func TestAProbeTellsHowFarEachWayLeads(t *testing.T) {
+func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 	authority := must(parts.NewAuthority("Test CA"))
 	good, other := must(authority.IssueP256(nil, "localhost")), must(authority.IssueP256(nil, "mail.example"))
 	good.Certificate = append(good.Certificate, authority.Certificate.Raw)

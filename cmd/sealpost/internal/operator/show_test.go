@@ -8,7 +8,7 @@ import (
 	"sealpost/relay/dispatch"
 )
 
-func TestTheQueueSaysWhoseMailIsHeldAndWhy(t *testing.T) {
+func TestQueue_NamesHeldAccountsAndReasons(t *testing.T) {
 	since := time.Date(2026, 11, 22, 10, 0, 0, 0, time.Local)
 	hold := func(account string) dispatch.HoldStatus {
 		return dispatch.HoldStatus{Account: account, Held: "configuration", Reason: "the login was refused", Since: since, Next: since.Add(time.Minute)}

@@ -20,7 +20,7 @@ func (b broken) Replace(context.Context, oauth.Secret, oauth.Secret) error {
 	return b.err
 }
 
-func TestNobodyIsAskedToSignInAgainWhereTheTPMIsOnlyBusy(t *testing.T) {
+func TestRetryableGrant_WaitsWhileTPMIsBusy(t *testing.T) {
 	issuer, err := oauth.New(oauth.Config{TokenURL: "https://127.0.0.1:1/token", ClientID: "box"})
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func (silent) Token(ctx context.Context) (oauth.Token, error) {
 	return oauth.Token{}, ctx.Err()
 }
 
-func TestATokenThatDoesNotComeInTimeIsSaidWithWhatToDo(t *testing.T) {
+func TestTokenProvider_ExplainsALateToken(t *testing.T) {
 	keeper := oauth.NewTokenSource(silent{}, nil)
 	defer keeper.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
