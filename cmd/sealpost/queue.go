@@ -86,7 +86,7 @@ func (o *options) withRelay(c *cobra.Command, do func(context.Context, control.R
 	if _, err := client.Status(ctx); !errors.Is(err, control.ErrNoRelay) {
 		return do(ctx, client)
 	}
-	b, err := o.openBox(c, wire.ExistingState)
+	b, err := o.Open(wire.ExistingState)
 	if err != nil {
 		return err
 	}

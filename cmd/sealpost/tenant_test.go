@@ -35,7 +35,7 @@ func granting(claims map[string]any) func(string, url.Values) (int, any) {
 func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 	judged := func(answer string) func(*cloud) {
 		return func(c *cloud) {
-			c.tenant.Become(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
+			c.tenant.Reconfigure(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
 				Submission: &tenant.Submission{Judge: func(string, string) string { return answer }}})
 		}
 	}
@@ -55,7 +55,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 		{"the service principal", "", judged("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
 		{"SMTP AUTH", "", judged("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
 		{"a server at leisure", "", func(c *cloud) {
-			c.tenant.Behave(func(verb, _ string) string {
+			c.tenant.SetScript(func(verb, _ string) string {
 				if verb == "EHLO" {
 					return "421 4.3.2 Service not active"
 				}
@@ -98,7 +98,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 
 func TestTenantVerify_NamesTheMailboxOfARefusedLogin(t *testing.T) {
 	cloud := newCloud(t)
-	cloud.tenant.Become(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{Judge: func(user, _ string) string {
+	cloud.tenant.Reconfigure(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{Judge: func(user, _ string) string {
 		if user == boxUser {
 			return ""
 		}

@@ -3,7 +3,6 @@ package practice
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"sealpost/tests/rigs/parts"
 )
@@ -44,17 +42,7 @@ const (
 func (f Files) Stick() string { return filepath.Join(f.Dir, stickFile) }
 
 // PFXText is the PFX in base64 between BEGIN and END lines.
-func (f Files) PFXText() string {
-	const width = 64
-	var text strings.Builder
-	text.WriteString("-----BEGIN CERTIFICATE-----\n")
-	for encoded := base64.StdEncoding.EncodeToString(f.PFX); encoded != ""; {
-		n := min(width, len(encoded))
-		text.WriteString(encoded[:n] + "\n")
-		encoded = encoded[n:]
-	}
-	return text.String() + "-----END CERTIFICATE-----\n"
-}
+func (f Files) PFXText() string { return string(parts.PEM(f.PFX)) }
 
 // Settings are those of a box at the practice site.
 func (f Files) Settings() string {

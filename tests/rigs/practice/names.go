@@ -16,47 +16,23 @@ var timeServers = []string{"time.windows.com", "time.cloudflare.com", "time.nist
 
 // names resolves the practice tenant's names and the public time servers to the
 // tenant's address, and every other name as this machine does.
-type names struct{}
+type names struct{ *net.Resolver }
 
-func (names) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
+func (n names) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error) {
 	name := strings.TrimSuffix(strings.ToLower(host), ".")
 	if name == MailHost || slices.Contains(timeServers, name) {
 		return []net.IPAddr{{IP: net.ParseIP(tenantIP)}}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	return net.DefaultResolver.LookupIPAddr(ctx, host)
+	return n.Resolver.LookupIPAddr(ctx, host)
 }
 
-func (names) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+func (n names) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
 	if strings.TrimSuffix(strings.ToLower(name), ".") == Domain {
 		return []*net.MX{{Host: MailHost + "."}}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	return net.DefaultResolver.LookupMX(ctx, name)
-}
-
-func (names) LookupCNAME(ctx context.Context, host string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	return net.DefaultResolver.LookupCNAME(ctx, host)
-}
-
-func (names) LookupNS(ctx context.Context, name string) ([]*net.NS, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	return net.DefaultResolver.LookupNS(ctx, name)
-}
-
-func (names) LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	return net.DefaultResolver.LookupSRV(ctx, service, proto, name)
-}
-
-func (names) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	return net.DefaultResolver.LookupTXT(ctx, name)
+	return n.Resolver.LookupMX(ctx, name)
 }

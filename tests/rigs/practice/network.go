@@ -111,7 +111,7 @@ func (n *network) startDNS() error {
 	if err != nil {
 		return err
 	}
-	server, err := dns.NewWithUpstreamResolver(packets, listener, nil, names{})
+	server, err := dns.NewWithUpstreamResolver(packets, listener, nil, names{net.DefaultResolver})
 	if err != nil {
 		return err
 	}

@@ -133,12 +133,6 @@ func (t *Tenant) SetScript(script Script) {
 	t.script = script
 }
 
-// Become is the former name of Reconfigure; cmd/sealpost's tests still use it.
-func (t *Tenant) Become(config Config) { t.Reconfigure(config) }
-
-// Behave is the former name of SetScript; cmd/sealpost's tests still use it.
-func (t *Tenant) Behave(script Script) { t.SetScript(script) }
-
 // Restart replaces the script like a graceful server restart: a session in a
 // transaction finishes it under the old script, and then its connection closes.
 func (t *Tenant) Restart(script Script) {

@@ -38,7 +38,7 @@ func boot(image, dir string) (err error) {
 	if err := portIsFree(); err != nil {
 		return err
 	}
-	// A Unix socket's path must be short, and QEMU runs in this folder.
+	named := dir // as the user wrote it
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func boot(image, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	explain(dir)
+	explain(named)
 	box, err := machine.Start(machine.Config{Image: image, StateFile: state, TPM: tpm, MAC: mac, Network: machine.Network{Socket: site.Socket()}})
 	if err != nil {
 		return err
@@ -94,11 +94,6 @@ func makeState(path string) error {
 
 // explain says what to answer to the console's questions.
 func explain(dir string) {
-	if wd, err := os.Getwd(); err == nil {
-		if short, err := filepath.Rel(wd, dir); err == nil {
-			dir = short
-		}
-	}
 	fmt.Printf(`%s  The box starts in QEMU. This terminal is its serial console.
 
 A practice tenant runs beside it. Answer the console's questions with Enter, and
