@@ -47,6 +47,9 @@ type Network struct {
 	// NTP lists time servers. Default: empty, meaning the lease's and then
 	// public ones.
 	NTP []Host `toml:"ntp"`
+	// HTTPSTime lists HTTPS servers whose date tells a wrong time server from a right
+	// one. Default: empty, meaning public ones.
+	HTTPSTime []Host `toml:"https_time"`
 	// Name is how the box is called on the network, also as NAME.local.
 	// Default: "sealpost".
 	Name Host `toml:"name"`

@@ -23,6 +23,7 @@ address = "192.168.10.25/24"
 gateway = "192.168.10.1"
 dns = ["192.168.10.1", "fd00::1"]
 ntp = ["ntp.contoso.com", "192.168.10.1"]
+https_time = ["www.contoso.com"]
 name = "mailbox"
 
 [lan]
@@ -111,11 +112,12 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 	want := Settings{
 		Site: Site{Name: "Contoso Leeds", Alert: "alerts@msp.example"},
 		Network: Network{
-			Address: HostAddress{netip.MustParsePrefix("192.168.10.25/24")},
-			Gateway: netip.MustParseAddr("192.168.10.1"),
-			DNS:     []netip.Addr{netip.MustParseAddr("192.168.10.1"), netip.MustParseAddr("fd00::1")},
-			NTP:     []Host{"ntp.contoso.com", "192.168.10.1"},
-			Name:    "mailbox",
+			Address:   HostAddress{netip.MustParsePrefix("192.168.10.25/24")},
+			Gateway:   netip.MustParseAddr("192.168.10.1"),
+			DNS:       []netip.Addr{netip.MustParseAddr("192.168.10.1"), netip.MustParseAddr("fd00::1")},
+			NTP:       []Host{"ntp.contoso.com", "192.168.10.1"},
+			HTTPSTime: []Host{"www.contoso.com"},
+			Name:      "mailbox",
 		},
 		LAN: LAN{
 			SMTP:     []Listen{":2525", "127.0.0.1:25", "[::1]:25"},

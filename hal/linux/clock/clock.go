@@ -1,8 +1,12 @@
-// Package clock sets the machine's clock from time servers that it has reasons
-// to believe, and says whether anyone may rely on it.
+// Package clock sets the machine's clock from the servers that have the best
+// evidence, and says whether anyone may rely on it.
 //
-// It knows NTP (RFC 5905), the kernel's clock, and a time that was known to be
-// past. It must not know where that time is kept, or what waits for the clock.
+// It knows NTP (RFC 5905), the date of an HTTPS answer, and the kernel's clock. It
+// must not know where the time is stored, or what waits for the clock.
+//
+// NTP without authentication can be forged by anybody on the LAN. A single
+// answer may therefore set the clock, but moves nothing that is stored, and better
+// evidence corrects it.
 //
 // Whether the clock is right is the kernel's own flag (STA_UNSYNC, adjtimex(2)),
 // so that any process can read it.
@@ -10,72 +14,23 @@ package clock
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
+	"sync"
 	"time"
 
-	"github.com/beevik/ntp"
 	"golang.org/x/sys/unix"
 )
 
-// public time servers, used if DHCP and the settings name none.
-var public = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
-
 const (
-	// queryTimeout bounds one question to one server.
-	queryTimeout = 5 * time.Second
-	// mostServers bounds how many are asked at once.
-	mostServers = 8
 	// firstPause and longestPause bound the pauses until a time is found, and
 	// after that it is looked after once in each period.
 	firstPause, longestPause = 2 * time.Second, 10 * time.Second
 	period                   = time.Hour
-	// noteEvery is how often the time is noted, at most.
-	noteEvery = 24 * time.Hour
+	// storeInterval is the shortest time between two records.
+	storeInterval = 24 * time.Hour
 )
-
-// answer is what a time server said.
-type answer struct {
-	Server  string
-	Address string        // where the name led; two names of one address are one witness
-	Offset  time.Duration // what to add to the machine's clock
-	Err     error
-}
-
-// ask asks the servers, all at once.
-func ask(servers []string) []answer {
-	servers = servers[:min(len(servers), mostServers)]
-	answers := make(chan answer, len(servers))
-	for _, server := range servers {
-		go func() { answers <- askOne(server) }()
-	}
-	var all []answer
-	for range servers {
-		all = append(all, <-answers)
-	}
-	return all
-}
-
-func askOne(server string) answer {
-	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
-	defer cancel()
-	addresses, err := net.DefaultResolver.LookupHost(ctx, server)
-	if err != nil {
-		return answer{Server: server, Err: err}
-	}
-	a := answer{Server: server, Address: addresses[0]}
-	response, err := ntp.QueryWithOptions(a.Address, ntp.QueryOptions{Timeout: queryTimeout})
-	if err == nil {
-		err = response.Validate()
-	}
-	if err != nil {
-		a.Err = err
-		return a
-	}
-	a.Offset = response.ClockOffset
-	return a
-}
 
 // Trusted reports whether the kernel's clock was set from a reliable source.
 func Trusted() bool {
@@ -103,46 +58,64 @@ func Set(t time.Time) error {
 	return nil
 }
 
-// Syncer keeps the machine's clock.
-type Syncer struct {
-	// Past is a time that is known to be over; the clock is never set to before.
-	Past time.Time
-	// Servers names those of the site's network, the most trusted first; where
-	// they do not help, the public ones are asked.
+// Config configures a Syncer.
+type Config struct {
+	Built  time.Time // when the program was built
+	Stored Record    // of the last run
+	// Servers returns the time servers of the site's network; if they do not help,
+	// the public ones are asked.
 	Servers func() []string
-	// Note hears of a time that will be past at the next start; seldom, as it
-	// goes to flash.
-	Note func(time.Time)
-	// Stepped and Doubt hear of each step of the clock and of each reason not to
-	// believe any server, once.
+	// HTTPS returns the HTTPS servers whose Date is asked for, and the authorities to
+	// verify them by; no server means the public ones.
+	HTTPS func() ([]string, *x509.CertPool)
+	// Store stores what is known of the time. It is called at most once a day, as it
+	// writes to flash.
+	Store func(Record)
+	// Stepped is called for each step of the clock, and Doubt once for each new
+	// reason not to believe any server.
 	Stepped func(offset time.Duration, servers string)
 	Doubt   func(error)
-	// Again asks the servers at once, such as when the network is there.
+	// Again has the servers asked at once, such as when the network is up.
 	Again <-chan struct{}
+}
+
+// Syncer keeps the machine's clock. It is safe for concurrent use.
+type Syncer struct {
+	config Config
+	start  time.Time // with the monotonic clock
+
+	mu     sync.Mutex // held while the clock is judged and set, and not while servers are asked
+	judge  *judge
+	stored time.Time // when the record was stored; zero means not yet
+	// trusted is set after the first step or confirmation, which is logged.
+	trusted bool
+}
+
+// New returns a Syncer, and sets the clock to the last time that is known if it is
+// before that.
+func New(c Config) *Syncer {
+	k := &Syncer{config: c, start: time.Now(), judge: newJudge(c.Built, c.Stored)}
+	first := k.judge.floor
+	if c.Stored.Last.After(first) {
+		first = c.Stored.Last
+	}
+	if time.Now().Before(first) {
+		if err := Set(first); err != nil {
+			c.Doubt(err)
+		}
+	}
+	return k
 }
 
 // Run keeps the clock until ctx ends.
 func (k *Syncer) Run(ctx context.Context) {
-	if time.Now().Before(k.Past) {
-		if err := Set(k.Past); err != nil {
-			k.Doubt(err)
-		}
-	}
-	var noted time.Time
 	var doubt string
-	for pause, trusted := firstPause, false; ; {
-		offset, from, err := k.find()
-		if err == nil {
-			err = k.adopt(offset, from, trusted)
-		}
+	for pause := firstPause; ; {
+		err := k.sync(ctx)
 		switch {
 		case err == nil:
-			trusted, doubt, pause = true, "", period
-			if time.Since(noted) > noteEvery {
-				noted = time.Now()
-				k.Note(noted)
-			}
-		case trusted || Trusted():
+			doubt, pause = "", period
+		case Trusted():
 			// A crystal keeps its time for longer than a kernel trusts it, also one
 			// that was set by hand.
 			_ = Trust()
@@ -152,38 +125,60 @@ func (k *Syncer) Run(ctx context.Context) {
 		}
 		if err != nil && err.Error() != doubt {
 			doubt = err.Error()
-			k.Doubt(err)
+			k.config.Doubt(err)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-k.Again:
+		case <-k.config.Again:
 		case <-time.After(pause):
 		}
 	}
 }
 
-// find asks the site's servers, and the public ones if they do not help.
-func (k *Syncer) find() (time.Duration, string, error) {
-	own := k.Servers()
-	offset, from, err := judge(time.Now(), k.Past, ask(own))
-	if err == nil {
-		return offset, from, nil
+// sync asks the servers and sets the clock. Time servers answer sooner than HTTPS
+// servers, and mail waits for the clock: a small step is made on their word, and
+// made again on better evidence.
+func (k *Syncer) sync(ctx context.Context) error {
+	dates := make(chan []answer, 1)
+	go func() {
+		named, roots := k.config.HTTPS()
+		if len(named) == 0 {
+			named = publicHTTPS
+		}
+		dates <- askHTTPS(ctx, named, roots, k.start)
+	}()
+	own := k.config.Servers()
+	servers := askNTP(ctx, own, k.start)
+	claim, err := majority(time.Since(k.start), servers)
+	if err != nil {
+		others := askNTP(ctx, public, k.start)
+		if claim, err = majority(time.Since(k.start), others); err == nil || len(own) == 0 {
+			servers = others
+		}
 	}
-	offset, from, otherErr := judge(time.Now(), k.Past, ask(public))
-	if otherErr == nil {
-		return offset, from, nil
+	if err == nil && (claim.evidence >= manyServers || k.step(claim).Abs() < farStep) {
+		_ = k.adopt(servers, nil) // the error is found again
 	}
-	if len(own) == 0 {
-		err = otherErr
-	}
-	return 0, "", err
+	return k.adopt(servers, <-dates)
 }
 
-// adopt makes a believed time the machine's.
-func (k *Syncer) adopt(offset time.Duration, from string, trusted bool) error {
-	const negligible = 100 * time.Millisecond
-	if offset.Abs() > negligible {
+// step is how far a claim would move the clock.
+func (k *Syncer) step(c claim) time.Duration {
+	return time.Until(c.start.Add(time.Since(k.start)))
+}
+
+// adopt sets the clock to the time that the answers lead to.
+func (k *Syncer) adopt(servers, dates []answer) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	believed, err := k.judge.hear(time.Since(k.start), servers, dates)
+	if err != nil {
+		return err
+	}
+	clock := time.Now()
+	offset := believed.start.Add(clock.Sub(k.start)).Sub(clock)
+	if offset.Abs() > believed.precision {
 		if err := Set(time.Now().Add(offset)); err != nil {
 			return err
 		}
@@ -191,13 +186,38 @@ func (k *Syncer) adopt(offset time.Duration, from string, trusted bool) error {
 	if err := Trust(); err != nil {
 		return err
 	}
-	if now := time.Now(); now.After(k.Past) {
-		k.Past = now
+	if !k.trusted || offset.Abs() > believed.precision && offset.Abs() > time.Second {
+		k.trusted = true
+		k.config.Stepped(offset, believed.from)
 	}
-	if !trusted || offset.Abs() > time.Second {
-		k.Stepped(offset, from)
+	if k.stored.IsZero() || time.Since(k.stored) > storeInterval {
+		k.store()
 	}
 	return nil
+}
+
+// Enter takes the time from a person.
+func (k *Syncer) Enter(t time.Time) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.judge.enter(t, time.Since(k.start)); err != nil {
+		return err
+	}
+	step := time.Until(t)
+	if err := errors.Join(Set(t), Trust()); err != nil {
+		return err
+	}
+	k.trusted = true
+	k.config.Stepped(step, person.String())
+	k.store()
+	return nil
+}
+
+// store stores the record. The caller holds k.mu.
+func (k *Syncer) store() {
+	k.stored = time.Now()
+	k.judge.advance(time.Since(k.start))
+	k.config.Store(Record{Floor: k.judge.floor, Last: time.Now()})
 }
 
 // errNoServer is returned if no server answered.

@@ -11,56 +11,183 @@ import (
 const (
 	// agreement is how far apart two servers may be that agree.
 	agreement = 10 * time.Second
-	// slack is how far before the past a server may be, as the past was noted
-	// by a clock that drifted.
+	// slack is how far before the floor a server may be.
 	slack = 5 * time.Minute
-	// shelf is the longest that a box is taken to have lain switched off on one
-	// server's word; beyond, witnesses are wanted.
+	// shelf is the longest that a box may have been off if fewer than witnesses
+	// servers say so.
 	shelf     = 3 * 365 * 24 * time.Hour
 	witnesses = 3
+	// drift is the inverse of the largest error of the monotonic clock: a crystal
+	// is ten times better.
+	drift = 1000
+	// farStep is a step that fewer than witnesses servers do not decide before the
+	// authenticated servers had their time to answer.
+	farStep = 24 * time.Hour
 )
 
-// judge returns the offset of the largest group of servers that agree, if it can
-// be believed: more than half of those that answered, not in the past, and not
-// absurdly far in the future for so few.
-func judge(now, past time.Time, answers []answer) (time.Duration, string, error) {
-	var said []answer
+// evidence is what a time rests on. Less evidence does not overrule more.
+type evidence int
+
+const (
+	noEvidence    evidence = iota
+	fewServers             // one or two time servers, which anybody on the LAN can forge
+	person                 // entered by hand
+	manyServers            // three or more time servers at different addresses
+	authenticated          // an HTTPS server whose certificate is valid at that time
+)
+
+func (e evidence) String() string {
+	return [...]string{"nothing", "a time server", "the console", "several time servers", "an HTTPS server"}[e]
+}
+
+// Record is what a box stores of the time.
+type Record struct {
+	// Floor is over for certain: the last authenticated time that another witness
+	// confirmed, plus what the monotonic clock measured since. Servers without
+	// authentication cannot move it.
+	Floor time.Time `json:"floor"`
+	// Last is the last time that was believed. The clock starts from it, and nothing
+	// is judged by it.
+	Last time.Time `json:"last"`
+}
+
+// judge decides which time to believe. It does not use the machine's clock, which
+// the answers move: every time is given by what it says of the start, and by the
+// monotonic clock's time since the start.
+type judge struct {
+	built  time.Time // when the program was built; nothing is before it
+	floor  time.Time
+	at     time.Duration // of the floor, since the start
+	belief belief
+}
+
+// belief is a claim that was believed.
+type belief struct {
+	claim
+	at time.Duration // since the start
+}
+
+// claim is what a group of servers that agree says.
+type claim struct {
+	evidence  evidence
+	start     time.Time // the time at the start
+	precision time.Duration
+	from      string
+	addresses int
+}
+
+func newJudge(built time.Time, stored Record) *judge {
+	j := &judge{built: built, floor: built}
+	if stored.Floor.After(built) {
+		j.floor = stored.Floor
+	}
+	return j
+}
+
+// advance moves the floor by what the monotonic clock measured.
+func (j *judge) advance(now time.Duration) {
+	passed := now - j.at
+	j.floor, j.at = j.floor.Add(passed-passed/drift), now
+}
+
+// hear returns the claim to believe, given the answers of time servers and of
+// HTTPS servers. An error says why none is believed.
+func (j *judge) hear(now time.Duration, servers, dates []answer) (claim, error) {
+	j.advance(now)
+	byNTP, ntpErr := majority(now, servers)
+	byHTTPS, httpsErr := majority(now, dates)
+	if httpsErr == nil && !byHTTPS.start.Add(now).Before(j.built.Add(-slack)) {
+		byHTTPS.evidence = authenticated
+		confirmed := byHTTPS.addresses > 1
+		if ntpErr == nil && byNTP.start.Sub(byHTTPS.start).Abs() <= agreement {
+			// NTP is more exact.
+			byHTTPS.start, byHTTPS.precision = byNTP.start, byNTP.precision
+			byHTTPS.from, confirmed = byNTP.from+", "+byHTTPS.from, true
+		}
+		if t := byHTTPS.start.Add(now); t.Before(j.floor) || confirmed {
+			j.floor = t.Add(-agreement)
+		}
+		j.belief = belief{byHTTPS, now}
+		return byHTTPS, nil
+	}
+	if ntpErr == nil {
+		ntpErr = j.doubt(byNTP, now)
+	}
+	if ntpErr != nil {
+		return claim{}, ntpErr
+	}
+	j.belief = belief{byNTP, now}
+	return byNTP, nil
+}
+
+// doubt says why unauthenticated servers are not believed.
+func (j *judge) doubt(c claim, now time.Duration) error {
+	t := c.start.Add(now)
+	if t.Before(j.floor.Add(-slack)) {
+		return fmt.Errorf("%s says it is %s, but it was %s before: correct that server or network.ntp, or set the clock on the console", c.from, minute(t), minute(j.floor))
+	}
+	if c.evidence == fewServers && t.After(j.floor.Add(shelf)) {
+		return fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", c.from, minute(t), minute(j.floor), witnesses)
+	}
+	tolerance := agreement + (now-j.belief.at)/drift
+	if c.evidence < j.belief.evidence && c.start.Sub(j.belief.start).Abs() > tolerance {
+		return fmt.Errorf("%s says it is %s, but it is %s according to %s: correct that server or network.ntp, or set the clock on the console", c.from, minute(t), minute(j.belief.start.Add(now)), j.belief.from)
+	}
+	return nil
+}
+
+// enter takes the time from a person, who may set the clock back to the time when
+// the program was built.
+func (j *judge) enter(t time.Time, now time.Duration) error {
+	const longest = 30 * 365 * 24 * time.Hour
+	if t.Before(j.built.Add(-slack)) || t.After(j.built.Add(longest)) {
+		return errors.New("that time is before this program was built, " + minute(j.built) + ", or decades after it: write the time in UTC, as 2026-11-21 09:30")
+	}
+	j.advance(now)
+	if t.Before(j.floor) {
+		j.floor = t
+	}
+	j.belief = belief{claim{evidence: person, start: t.Add(-now), from: person.String()}, now}
+	return nil
+}
+
+// majority returns the largest group of answers that agree, if it is more than
+// half of those that answered.
+func majority(now time.Duration, answers []answer) (claim, error) {
+	var answered []answer
 	var silent []string
 	for _, a := range answers {
 		if a.Err != nil {
 			silent = append(silent, fmt.Sprintf("%s: %v", a.Server, a.Err))
 			continue
 		}
-		said = append(said, a)
+		answered = append(answered, a)
 	}
-	if len(said) == 0 {
+	if len(answered) == 0 {
 		if len(silent) == 0 {
-			return 0, "", errNoServer
+			return claim{}, errNoServer
 		}
-		return 0, "", fmt.Errorf("%w (%s)", errNoServer, strings.Join(silent, "; "))
+		return claim{}, fmt.Errorf("%w (%s)", errNoServer, strings.Join(silent, "; "))
 	}
-	group := largest(said)
-	at := now.Add(group[0].Offset)
-	switch from := names(group); {
-	case 2*len(group) <= len(said):
-		return 0, "", fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, said))
-	case at.Before(past.Add(-slack)):
-		return 0, "", fmt.Errorf("%s says it is %s, but it was %s before: correct that server or network.ntp", from, day(at), day(past))
-	case at.After(past.Add(shelf)) && independent(group) < witnesses:
-		return 0, "", fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", from, day(at), day(past), witnesses)
-	default:
-		return group[0].Offset, from, nil
+	group := largest(answered)
+	if 2*len(group) <= len(answered) {
+		return claim{}, fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, answered))
 	}
+	c := claim{fewServers, group[0].Start, group[0].Precision, names(group), addresses(group)}
+	if c.addresses >= witnesses {
+		c.evidence = manyServers
+	}
+	return c, nil
 }
 
 // largest returns the largest group of answers that agree with its middle one,
 // which comes first.
-func largest(said []answer) []answer {
+func largest(answered []answer) []answer {
 	var best []answer
-	for _, center := range said {
+	for _, center := range answered {
 		group := []answer{center}
-		for _, other := range said {
-			if other.Server != center.Server && (other.Offset-center.Offset).Abs() <= agreement {
+		for _, other := range answered {
+			if other.Server != center.Server && other.Start.Sub(center.Start).Abs() <= agreement {
 				group = append(group, other)
 			}
 		}
@@ -71,13 +198,14 @@ func largest(said []answer) []answer {
 	return best
 }
 
-// independent counts the addresses that answered.
-func independent(group []answer) int {
-	addresses := map[string]bool{}
+// addresses counts the addresses that answered. Two names of one address are one
+// witness.
+func addresses(group []answer) int {
+	different := map[string]bool{}
 	for _, a := range group {
-		addresses[a.Address] = true
+		different[a.Address] = true
 	}
-	return len(addresses)
+	return len(different)
 }
 
 func names(group []answer) string {
@@ -89,20 +217,12 @@ func names(group []answer) string {
 	return strings.Join(all, ", ")
 }
 
-func claims(now time.Time, said []answer) string {
+func claims(now time.Duration, answered []answer) string {
 	var all []string
-	for _, a := range said {
-		all = append(all, a.Server+": "+day(now.Add(a.Offset)))
+	for _, a := range answered {
+		all = append(all, a.Server+": "+minute(a.Start.Add(now)))
 	}
 	return strings.Join(all, "; ")
 }
 
-func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-// Plausible refuses a time that a person cannot have meant.
-func Plausible(past, t time.Time) error {
-	if t.Before(past.Add(-slack)) || t.After(past.Add(10*shelf)) {
-		return errors.New("that time is before " + day(past) + " or decades after it: write the time in UTC, as 2026-11-21 09:30")
-	}
-	return nil
-}
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }

@@ -2,60 +2,176 @@ package clock
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestJudge_ChoosesTheTimeToTrust(t *testing.T) {
-	past := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	at := func(server string, t time.Time) answer {
-		return answer{Server: server, Address: server, Offset: t.Sub(past)}
-	}
-	alias := func(server string, t time.Time) answer {
-		return answer{Server: server, Address: "10.0.0.1", Offset: t.Sub(past)}
-	}
-	truth := past.Add(20 * 24 * time.Hour)
+var (
+	built = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	truth = built.AddDate(0, 0, 20)
+)
+
+func says(server string, start time.Time) answer {
+	return answer{Server: server, Address: server, Start: start}
+}
+
+func alias(server string, start time.Time) answer {
+	return answer{Server: server, Address: "10.0.0.1", Start: start}
+}
+
+func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
 	later := truth.AddDate(10, 0, 0)
 	for _, c := range []struct {
-		name    string
-		answers []answer
-		want    string // servers, or words of the error
-		doubted bool
+		name           string
+		servers, dates []answer
+		want           string // servers, or words of the error
+		doubted        bool
 	}{
-		{"one honest server", []answer{at("a", truth)}, "a", false},
-		{"a second off", []answer{at("a", truth), at("b", truth.Add(time.Second))}, "a, b", false},
-		{"one liar among three", []answer{at("a", later), at("b", truth), at("c", truth)}, "b, c", false},
-		{"one against one", []answer{at("a", later), at("b", truth)}, "disagree", true},
-		{"ten years ahead", []answer{at("a", later)}, "2036", true},
-		{"ten years back", []answer{at("a", truth.AddDate(-10, 0, 0))}, "but it was 2026-11-01", true},
-		{"1970", []answer{at("a", time.Unix(0, 0))}, "1970-01-01", true},
-		{"a box ten years on a shelf", []answer{at("a", later), at("b", later), at("c", later)}, "a, b, c", false},
-		{"one liar with three names", []answer{alias("a", later), alias("b", later), alias("c", later)}, "name 3 servers", true},
-		{"a little before the past", []answer{at("a", past.Add(-time.Minute))}, "a", false},
-		{"nobody", nil, "no time server answers", true},
-		{"silence", []answer{{Server: "a", Err: errors.New("i/o timeout")}}, "a: i/o timeout", true},
-		{"one honest, one silent", []answer{{Server: "a", Err: errors.New("x")}, at("b", truth)}, "b", false},
+		{"one honest server", []answer{says("a", truth)}, nil, "a", false},
+		{"a second off", []answer{says("a", truth), says("b", truth.Add(time.Second))}, nil, "a, b", false},
+		{"one liar among three", []answer{says("a", later), says("b", truth), says("c", truth)}, nil, "b, c", false},
+		{"one against one", []answer{says("a", later), says("b", truth)}, nil, "disagree", true},
+		{"ten years ahead", []answer{says("a", later)}, nil, "2036", true},
+		{"ten years back", []answer{says("a", truth.AddDate(-10, 0, 0))}, nil, "but it was 2026-11-01", true},
+		{"1970", []answer{says("a", time.Unix(0, 0))}, nil, "1970-01-01", true},
+		{"a box ten years on a shelf", []answer{says("a", later), says("b", later), says("c", later)}, nil, "a, b, c", false},
+		{"one liar with three names", []answer{alias("a", later), alias("b", later), alias("c", later)}, nil, "name 3 servers", true},
+		{"a little before the program was built", []answer{says("a", built.Add(-time.Minute))}, nil, "a", false},
+		{"nobody", nil, nil, "no time server answers", true},
+		{"silence", []answer{{Server: "a", Err: errors.New("i/o timeout")}}, nil, "a: i/o timeout", true},
+		{"one honest, one silent", []answer{{Server: "a", Err: errors.New("x")}, says("b", truth)}, nil, "b", false},
+		{"a date alone", nil, []answer{says("h", later)}, "h", false},
+		{"a date and a server that agrees", []answer{says("a", truth)}, []answer{says("h", truth.Add(time.Second))}, "a, h", false},
+		{"a date against many liars", []answer{says("a", later), says("b", later), says("c", later)}, []answer{says("h", truth)}, "h", false},
+		{"a date of 1970 and a server", []answer{says("a", truth)}, []answer{says("h", time.Unix(0, 0))}, "a", false},
+		{"two dates that disagree, and a server", []answer{says("a", truth)}, []answer{says("h", later), says("g", truth)}, "a", false},
 	} {
-		offset, from, err := judge(past, past, c.answers)
-		got := from
+		believed, err := newJudge(built, Record{}).hear(0, c.servers, c.dates)
+		got := believed.from
 		if err != nil {
 			got = err.Error()
 		}
 		if (err != nil) != c.doubted || !strings.Contains(got, c.want) {
-			t.Errorf("%s: %v from %q, %v", c.name, offset, from, err)
-		}
-		if err == nil && past.Add(offset).Before(past.Add(-slack)) {
-			t.Errorf("%s: the clock would go to %v", c.name, past.Add(offset))
+			t.Errorf("%s: %v from %q, %v", c.name, believed.start, believed.from, err)
 		}
 	}
 }
 
-func TestPlausible_RefusesImplausibleTimes(t *testing.T) {
-	past := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	for at, ok := range map[time.Time]bool{past.Add(time.Hour): true, past.AddDate(10, 0, 0): true, past.AddDate(-1, 0, 0): false, past.AddDate(100, 0, 0): false} {
-		if err := Plausible(past, at); (err == nil) != ok {
+// TestJudge_LetsBetterEvidenceCorrectALie has one server lie, and then each kind of
+// better evidence tell the truth.
+func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
+	lie := truth.AddDate(2, 11, 0)
+	honest := []answer{says("a", truth), says("b", truth), says("c", truth), says("d", truth)}
+	for name, tell := range map[string]func(j *judge) error{
+		"four honest servers": func(j *judge) error { _, err := j.hear(time.Hour, honest, nil); return err },
+		"an HTTPS server":     func(j *judge) error { _, err := j.hear(time.Hour, nil, honest[:1]); return err },
+		"a person":            func(j *judge) error { return j.enter(truth.Add(time.Hour), time.Hour) },
+		"a person who sets the clock back to the time of the program": func(j *judge) error { return j.enter(built, time.Hour) },
+	} {
+		for _, restarted := range []bool{false, true} {
+			j := newJudge(built, Record{})
+			if _, err := j.hear(0, []answer{says("liar", lie)}, nil); err != nil {
+				t.Fatal(err)
+			}
+			j.advance(time.Hour)
+			if restarted {
+				j = newJudge(built, Record{Floor: j.floor, Last: lie})
+			}
+			if err := tell(j); err != nil {
+				t.Errorf("%s, restarted %v: %v", name, restarted, err)
+			}
+		}
+	}
+	j := newJudge(built, Record{})
+	if _, err := j.hear(0, nil, honest[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.hear(time.Hour, []answer{says("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
+		t.Errorf("a liar overruled an HTTPS server: %v", err)
+	}
+}
+
+func TestJudge_RefusesATimeThatNobodyCanMean(t *testing.T) {
+	for at, ok := range map[time.Time]bool{built: true, truth: true, truth.AddDate(10, 0, 0): true, built.AddDate(-1, 0, 0): false, built.AddDate(100, 0, 0): false} {
+		if err := newJudge(built, Record{}).enter(at, 0); (err == nil) != ok {
 			t.Errorf("%v: %v", at, err)
+		}
+	}
+}
+
+// TestJudge_NeverRefusesTheTruthForGood plays a box's life: servers that are honest,
+// lie or say nothing, people who mean well or mistype, and restarts. At any time
+// authenticated servers and people who tell the truth must be believed, and after
+// a restart three honest servers too.
+func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for cast := range 10_000 {
+		start := built.Add(time.Duration(random.Int64N(int64(3 * shelf)))) // the truth at the start of the run
+		var now time.Duration
+		j := newJudge(built, Record{})
+		var stored Record
+		var story []string
+		tell := func(format string, a ...any) { story = append(story, fmt.Sprintf(format, a...)) }
+		for range random.IntN(20) {
+			now += time.Duration(random.Int64N(int64(60 * 24 * time.Hour)))
+			lie := start.Add(time.Duration(random.Int64N(int64(2*shelf))) - shelf)
+			var servers, dates []answer
+			for n := range random.IntN(5) {
+				a := says(fmt.Sprint("s", n), start.Add(time.Duration(random.Int64N(int64(time.Second)))))
+				switch random.IntN(3) {
+				case 0:
+					a.Start = lie
+				case 1:
+					a.Err = errors.New("silent")
+				}
+				servers = append(servers, a)
+			}
+			if random.IntN(4) == 0 {
+				dates = []answer{says("h", start)}
+			}
+			switch random.IntN(4) {
+			case 0:
+				entered := start.Add(now)
+				if random.IntN(2) == 0 {
+					entered = lie.Add(now)
+				}
+				err := j.enter(entered, now)
+				tell("%v: a person enters %v: %v", now, entered, err)
+			case 1:
+				j.advance(now)
+				start, now = start.Add(now).Add(time.Duration(random.Int64N(int64(365*24*time.Hour)))), 0
+				j = newJudge(built, stored)
+				tell("restart at %v, %v stored", start, stored)
+			default:
+				believed, err := j.hear(now, servers, dates)
+				tell("%v: %v and %v say: %v, %v", now, servers, dates, believed.start, err)
+				if err == nil {
+					stored = Record{Floor: j.floor, Last: believed.start.Add(now)}
+				}
+			}
+			if j.floor.After(start.Add(j.at + slack)) {
+				t.Fatalf("cast %d: the floor is %v and the truth %v:\n%s", cast, j.floor, start.Add(j.at), strings.Join(story, "\n"))
+			}
+		}
+		honest := []answer{says("a", start), says("b", start), says("c", start)}
+		copied := *j
+		if _, err := copied.hear(now, nil, honest[:1]); err != nil {
+			t.Fatalf("cast %d: an HTTPS server is refused: %v\n%s", cast, err, strings.Join(story, "\n"))
+		}
+		copied = *j
+		if err := copied.enter(start.Add(now), now); err != nil {
+			t.Fatalf("cast %d: a person is refused: %v\n%s", cast, err, strings.Join(story, "\n"))
+		}
+		for i := range honest {
+			honest[i].Start = start.Add(now)
+		}
+		if _, err := newJudge(built, stored).hear(0, honest, nil); err != nil {
+			t.Fatalf("cast %d: three honest servers are refused after a restart: %v\n%s", cast, err, strings.Join(story, "\n"))
 		}
 	}
 }

@@ -21,11 +21,7 @@ func mustHoldMailUntil(t *testing.T, b *lab.Box, s *site.Site, tellTruth func())
 		t.Errorf("%d messages left a box whose clock is not trusted, %v", len(texts), err)
 	}
 	tellTruth()
-	// The box asks the time servers as soon as its cable is plugged in again.
-	mustSay(t, b, noLink+" Plug", b.Unplug)
-	if err := b.Plug(); err != nil {
-		t.Fatal(err)
-	}
+	askAgain(t, b)
 	b.MustLog(t, "clock set")
 	if _, err := s.Postfix.Messages(1); err != nil {
 		t.Error(err)
@@ -47,9 +43,30 @@ func TestClock_Of1970HoldsMailUntilATimeServerAnswers(t *testing.T) {
 	})
 }
 
-func TestClock_IgnoresATimeServerThatIsTenYearsWrong(t *testing.T) {
+func TestClock_RecoversFromALyingTimeServer(t *testing.T) {
 	s, b := lab.StartSite(t), lab.New(t)
 	b.SetUp(t, lab.CandidateFor(s))
-	s.Time.SetOffset(10 * 365 * 24 * time.Hour)
-	mustHoldMailUntil(t, b, s, func() { s.Time.SetOffset(0) })
+	const year = 365 * 24 * time.Hour
+	s.Time.SetOffset(10 * year)
+	mustHoldMailUntil(t, b, s, func() {
+		// A box may have been off for this long, so the lie is believed, but only
+		// until the server tells the truth.
+		s.Time.SetOffset(3*year - 30*24*time.Hour)
+		askAgain(t, b)
+		b.MustLog(t, "clock set")
+		s.Time.SetOffset(0)
+	})
+	if err := b.AwaitLogTimes(2, "clock set"); err != nil {
+		t.Error(err)
+	}
+}
+
+// askAgain has the box ask the time servers at once, as it does when its cable is
+// plugged in again.
+func askAgain(t *testing.T, b *lab.Box) {
+	t.Helper()
+	mustSay(t, b, noLink+" Plug", b.Unplug)
+	if err := b.Plug(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -51,7 +51,7 @@ func (a *Appliance) Confirm(ctx context.Context) error { return a.commit.Confirm
 func (a *Appliance) RollBack(ctx context.Context) error { return a.commit.RollBack(ctx) }
 
 // SetClock implements machine.Machine.
-func (a *Appliance) SetClock(_ context.Context, t time.Time) error { return a.clock.set(t) }
+func (a *Appliance) SetClock(_ context.Context, t time.Time) error { return a.clock.syncer.Enter(t) }
 
 // Restart implements machine.Machine: the relay stops in order first.
 func (a *Appliance) Restart(_ context.Context, by string) error {

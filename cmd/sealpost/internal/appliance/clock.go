@@ -2,7 +2,8 @@ package appliance
 
 import (
 	"context"
-	"errors"
+	"crypto/x509"
+	"encoding/json"
 	"sync"
 	"time"
 
@@ -10,31 +11,28 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// sectionClock holds the last time that was known, in the settings area.
+// sectionClock holds what is known of the time, in the settings area.
 const sectionClock = "clock"
 
-// timekeeper keeps the clock: it asks time servers, takes the time from a
-// person, and stores the last time that was known.
+// timekeeper keeps the clock with time servers and by hand, and stores what is
+// known of the time.
 type timekeeper struct {
 	*group
 	storage *storage
-	made    time.Time     // when the program was built
+	syncer  *clock.Syncer
 	again   chan struct{} // has the servers asked at once
 
 	mu    sync.Mutex
 	doubt string // why the clock is not trusted
 }
 
-func newTimekeeper(g *group, s *storage, made time.Time) *timekeeper {
-	return &timekeeper{group: g, storage: s, made: made, again: make(chan struct{}, 1)}
-}
-
-// start asks the time servers, whose names come from the network.
-func (t *timekeeper) start(servers func() []string) {
-	syncer := &clock.Syncer{
-		Past:    t.past(t.ctx),
-		Servers: servers,
-		Note:    t.note,
+// newTimekeeper sets the clock to the last time that is known. built is when the
+// program was built; ntp and https return the servers to ask, and https also the
+// authorities to verify them by.
+func newTimekeeper(g *group, s *storage, built time.Time, ntp func() []string, https func() ([]string, *x509.CertPool)) *timekeeper {
+	t := &timekeeper{group: g, storage: s, again: make(chan struct{}, 1)}
+	t.syncer = clock.New(clock.Config{
+		Built: built, Stored: t.load(), Servers: ntp, HTTPS: https, Store: t.store,
 		Stepped: func(offset time.Duration, from string) {
 			t.setDoubt("")
 			t.journal.ClockStepped(offset, from)
@@ -44,9 +42,11 @@ func (t *timekeeper) start(servers func() []string) {
 			t.journal.ClockDoubted(err)
 		},
 		Again: t.again,
-	}
-	t.spawn(syncer.Run)
+	})
+	return t
 }
+
+func (t *timekeeper) start() { t.spawn(t.syncer.Run) }
 
 // askAgain has the time servers asked at once, such as those of a new network.
 func (t *timekeeper) askAgain() {
@@ -56,51 +56,32 @@ func (t *timekeeper) askAgain() {
 	}
 }
 
-// past is the latest time that is known to be over.
-func (t *timekeeper) past(ctx context.Context) time.Time {
+func (t *timekeeper) load() (r clock.Record) {
 	if t.storage.store == nil {
-		return t.made
+		return r
 	}
-	sections, err := t.storage.store.Load(ctx)
-	if err != nil {
-		return t.made
+	sections, err := t.storage.store.Load(t.ctx)
+	if err != nil || json.Unmarshal(sections[sectionClock], &r) != nil {
+		return clock.Record{} // the storage reports its errors
 	}
-	if noted, err := time.Parse(time.RFC3339, string(sections[sectionClock])); err == nil && noted.After(t.made) {
-		return noted
-	}
-	return t.made
+	return r
 }
 
-// note stores a time for the next start.
-func (t *timekeeper) note(now time.Time) {
+func (t *timekeeper) store(r clock.Record) {
 	if t.storage.store == nil {
 		return
 	}
-	t.try("clock", t.storage.store.Update(context.Background(), func(sections state.Sections) error {
-		sections[sectionClock] = []byte(now.UTC().Format(time.RFC3339))
-		return nil
+	t.try("clock", t.storage.store.Update(context.WithoutCancel(t.ctx), func(sections state.Sections) error {
+		text, err := json.Marshal(r)
+		sections[sectionClock] = text
+		return err
 	}))
 }
 
-// set takes the time from a person.
-func (t *timekeeper) set(now time.Time) error {
-	if err := clock.Plausible(t.past(context.Background()), now); err != nil {
-		return err
-	}
-	step := time.Until(now)
-	if err := errors.Join(clock.Set(now), clock.Trust()); err != nil {
-		return err
-	}
-	t.setDoubt("")
-	t.journal.ClockStepped(step, "the console")
-	t.note(now)
-	return nil
-}
-
-func (t *timekeeper) setDoubt(words string) {
+func (t *timekeeper) setDoubt(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.doubt = words
+	t.doubt = text
 }
 
 // doubts says why the clock is not trusted; empty where it is.

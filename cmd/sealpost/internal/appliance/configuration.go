@@ -2,9 +2,11 @@ package appliance
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"sync"
 
+	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal/fault"
 	"sealpost/hal/linux/kernel"
 	"sealpost/hal/linux/network"
@@ -36,6 +38,7 @@ type configuration struct {
 
 	mu         sync.Mutex
 	settings   *settings.Settings // nil in the factory state, and without any that can be used
+	inForce    settings.Settings  // what of the stored settings could be read
 	name       string             // of the box on the network
 	unreadable bool               // the stored settings were, when last read
 }
@@ -90,6 +93,7 @@ func (c *configuration) read(ctx context.Context) *settings.Settings {
 	if c.settings = nil; err == nil {
 		c.settings = &stored.Settings
 	}
+	c.inForce = stored.Settings
 	c.name = string(stored.Network.Name)
 	var addresses []string
 	for _, address := range stored.LAN.SMTP {
@@ -128,6 +132,18 @@ func (c *configuration) condition() (factory, unreadable bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.settings == nil, c.unreadable
+}
+
+// httpsTime returns the HTTPS servers of the settings whose date is asked for, and
+// the authorities of the settings and the public ones.
+func (c *configuration) httpsTime() ([]string, *x509.CertPool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for _, server := range c.inForce.Network.HTTPSTime {
+		names = append(names, string(server))
+	}
+	return names, wire.AllRoots(c.inForce)
 }
 
 func networkOf(s settings.Settings) network.Config {

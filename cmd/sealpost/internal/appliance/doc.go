@@ -41,5 +41,6 @@
 // configuration.Reload, so that of two changes the later one stays in force, and
 // that of configuration while it tells the relay and the network. The order is
 // the confirmed commit, then configuration, then relayProcess or the network;
-// lamp, health and clock call nothing while they hold theirs.
+// lamp and health call nothing while they hold theirs, and the clock's Syncer only
+// sets the clock and stores the time.
 package appliance

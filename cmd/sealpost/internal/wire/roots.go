@@ -40,6 +40,15 @@ func publicRoots() *x509.CertPool {
 	return roots
 }
 
+// AllRoots returns the public authorities and those in the text of the settings.
+func AllRoots(s settings.Settings) *x509.CertPool {
+	pool := publicRoots()
+	for _, named := range []settings.Roots{s.Upstream.Connector.Roots, s.Upstream.Submission.Roots, s.Upstream.OAuth.Roots} {
+		pool.AppendCertsFromPEM([]byte(named.CA))
+	}
+	return pool
+}
+
 // CAPool returns the roots that a section of the settings names; nil means the
 // public ones.
 func CAPool(section string, named settings.Roots) (*x509.CertPool, error) {

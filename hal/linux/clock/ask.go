@@ -1,0 +1,152 @@
+package clock
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/beevik/ntp"
+)
+
+// Servers that are asked if the network and the settings name none.
+var (
+	public      = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
+	publicHTTPS = []string{"login.microsoftonline.com", "www.cloudflare.com"}
+)
+
+const (
+	// queryTimeout limits one request to one server.
+	queryTimeout = 5 * time.Second
+	// mostServers limits how many are asked at once.
+	mostServers = 8
+)
+
+// answer is what a server said.
+type answer struct {
+	Server  string
+	Address string    // that the name led to
+	Start   time.Time // the time at the start, according to the server
+	// Precision is how far Start may be off.
+	Precision time.Duration
+	Err       error
+}
+
+// hear fills in what the machine's clock and its offset from the server's say.
+// Both are read before the clock may be set.
+func (a *answer) hear(clock time.Time, offset time.Duration, start time.Time) {
+	a.Start = clock.Round(0).Add(offset - clock.Sub(start))
+	a.Precision = 100 * time.Millisecond
+}
+
+// askNTP asks time servers, all at once.
+func askNTP(ctx context.Context, servers []string, start time.Time) []answer {
+	return askAll(ctx, servers, func(ctx context.Context, server string) answer {
+		addresses, err := net.DefaultResolver.LookupHost(ctx, server)
+		if err != nil {
+			return answer{Server: server, Err: err}
+		}
+		a := answer{Server: server, Address: addresses[0]}
+		response, err := ntp.QueryWithOptions(a.Address, ntp.QueryOptions{Timeout: queryTimeout})
+		if err == nil {
+			err = response.Validate()
+		}
+		if err != nil {
+			a.Err = err
+			return a
+		}
+		a.hear(time.Now(), response.ClockOffset, start)
+		return a
+	})
+}
+
+// askHTTPS asks HTTPS servers, all at once.
+func askHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []answer {
+	return askAll(ctx, servers, func(ctx context.Context, server string) answer {
+		return askDate(ctx, server, roots, start)
+	})
+}
+
+func askAll(ctx context.Context, servers []string, ask func(context.Context, string) answer) []answer {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	servers = servers[:min(len(servers), mostServers)]
+	answers := make(chan answer, len(servers))
+	for _, server := range servers {
+		go func() { answers <- ask(ctx, server) }()
+	}
+	var all []answer
+	for range servers {
+		all = append(all, <-answers)
+	}
+	return all
+}
+
+// askDate asks one HTTPS server for its date (RFC 9110, section 6.6.1). Its
+// certificate must be valid at that date rather than at the machine's, which may be
+// wrong: whoever has no valid certificate for the name cannot name a date.
+func askDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) answer {
+	a := answer{Server: server}
+	const mostHeader = 16 << 10
+	client := http.Client{
+		Transport: &http.Transport{
+			// Verified below, when the date is known.
+			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
+			DisableKeepAlives:      true,
+			MaxResponseHeaderBytes: mostHeader,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://"+server+"/", nil)
+	if err != nil {
+		a.Err = err
+		return a
+	}
+	request.Header.Set("Cache-Control", "no-cache")
+	addresses, err := net.DefaultResolver.LookupHost(ctx, request.URL.Hostname())
+	if err != nil {
+		a.Err = err
+		return a
+	}
+	a.Address = addresses[0]
+	sent := time.Now()
+	response, err := client.Do(request)
+	if err != nil {
+		a.Err = err
+		return a
+	}
+	_ = response.Body.Close()
+	received := time.Now()
+	date, err := http.ParseTime(response.Header.Get("Date"))
+	switch {
+	case err != nil:
+		a.Err = errors.New("its answer has no date")
+	case response.Header.Get("Age") != "":
+		a.Err = errors.New("its answer is from a cache")
+	default:
+		a.Err = verifyAt(response.TLS.PeerCertificates, request.URL.Hostname(), roots, date)
+	}
+	// The date is on average half a second old. The difference of sent and received
+	// is the monotonic clock's.
+	trip := received.Sub(sent)
+	a.Start = date.Add(time.Second/2 + trip/2 - received.Sub(start))
+	a.Precision = time.Second + trip
+	return a
+}
+
+// verifyAt verifies a server's chain for its name at a time.
+func verifyAt(chain []*x509.Certificate, name string, roots *x509.CertPool, at time.Time) error {
+	intermediates := x509.NewCertPool()
+	for _, certificate := range chain[1:] {
+		intermediates.AddCert(certificate)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: intermediates, CurrentTime: at})
+	if err != nil {
+		return fmt.Errorf("its certificate is not valid at the date of its answer, %s: %w", minute(at), err)
+	}
+	return nil
+}
