@@ -72,6 +72,8 @@ func TestNormaliser_EndsEveryLineInCRLF(t *testing.T) {
 		"a\rb\r":            "a\r\nb\r\n",
 		"a\r\rb":            "a\r\n\r\nb\r\n",
 		"a\n\r\nb":          "a\r\n\r\nb\r\n",
+		"a\r\r\nb\r\r\n":    "a\r\nb\r\n",
+		"a\r\r\r\nb":        "a\r\nb\r\n",
 		"a\n.\nb":           "a\r\n.\r\nb\r\n",
 		"a\r\n.\rQUIT\r\nb": "a\r\n.\r\nQUIT\r\nb\r\n",
 		"no end":            "no end\r\n",

@@ -9,12 +9,13 @@ import (
 
 // Normaliser copies a message's content with every line ended by CRLF. Exchange
 // Online rejects a bare CR or LF (550 5.6.11), RFC 5321 section 2.3.8 forbids
-// both, and SMTP smuggling relies on them.
+// both, and SMTP smuggling relies on them. CRs before an LF are one line ending: a
+// device that writes CR CR LF has converted its line endings twice.
 type Normaliser struct {
 	dst       io.Writer
-	maxLine   int  // octets of a line, without its ending
-	length    int  // octets of the current line so far
-	cr        bool // a CR is pending until the next octet is known
+	maxLine   int // octets of a line, without its ending
+	length    int // octets of the current line so far
+	crs       int // CRs pending until the next octet is known
 	lineStart bool
 	eightBit  bool
 	fields    fieldCounter
@@ -54,7 +55,7 @@ func (n *Normaliser) Write(p []byte) (int, error) {
 
 // wholeLines returns how much of p consists of lines that need no change.
 func (n *Normaliser) wholeLines(p []byte) (fine int) {
-	if n.cr || !n.lineStart {
+	if n.crs > 0 || !n.lineStart {
 		return 0
 	}
 	for {
@@ -72,12 +73,16 @@ func (n *Normaliser) wholeLines(p []byte) (fine int) {
 // fixLine writes p up to the next line ending or to its end, with corrected
 // line endings, and returns the rest.
 func (n *Normaliser) fixLine(p []byte) (rest []byte, err error) {
-	if n.cr {
-		n.cr = false
-		if p[0] == '\n' {
+	if n.crs > 0 {
+		switch p[0] {
+		case '\r':
+			n.crs++
+			return p[1:], nil
+		case '\n':
+			n.crs = 1
 			p = p[1:]
 		}
-		return p, n.endLine()
+		return p, n.endLines()
 	}
 	run := bytes.IndexAny(p, "\r\n")
 	if run < 0 {
@@ -86,7 +91,8 @@ func (n *Normaliser) fixLine(p []byte) (rest []byte, err error) {
 	if err := n.text(p[:run]); err != nil {
 		return nil, err
 	}
-	if n.cr = p[run] == '\r'; n.cr {
+	if p[run] == '\r' {
+		n.crs = 1
 		return p[run+1:], nil
 	}
 	return p[run+1:], n.endLine()
@@ -109,8 +115,10 @@ func hasEightBit(p []byte) bool {
 
 // Close ends the last line if necessary.
 func (n *Normaliser) Close() error {
-	if n.cr || !n.lineStart {
-		n.cr = false
+	if n.crs > 0 {
+		return n.endLines()
+	}
+	if !n.lineStart {
 		return n.endLine()
 	}
 	return nil
@@ -134,6 +142,16 @@ func (n *Normaliser) text(p []byte) error {
 	n.fields.text(p)
 	_, err := n.dst.Write(p)
 	return err
+}
+
+// endLines ends a line for each pending CR.
+func (n *Normaliser) endLines() error {
+	for ; n.crs > 0; n.crs-- {
+		if err := n.endLine(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (n *Normaliser) endLine() error {

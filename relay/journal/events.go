@@ -75,6 +75,11 @@ func (j *Journal) TLSFirst(client netip.Addr) {
 		slog.String("advice", "its next attempt will be answered in TLS; better set the device to STARTTLS, or to the smtps port"))
 }
 
+// HandshakeFailed records a client whose TLS handshake failed.
+func (j *Journal) HandshakeFailed(client netip.Addr, cause error) {
+	j.event(slog.LevelWarn, EventTLSHandshakeFailed, append([]slog.Attr{clientAttr(client)}, withCause(cause)...)...)
+}
+
 // ListenerFault records a log message of the SMTP server library.
 func (j *Journal) ListenerFault(text string) {
 	j.event(slog.LevelWarn, EventListener, slog.String("fault", text))

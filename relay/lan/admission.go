@@ -16,13 +16,13 @@ type admission struct {
 	net.Listener
 	server   *Server
 	reject   func(net.Conn, reply.Reply)
-	wrapTLS  func(*clientConn) net.Conn // wraps the connection in TLS if the client begins with it; may wait for it
+	useTLS   func(*clientConn) // begins TLS if the client does; may wait for it
 	admitted chan net.Conn
 	failed   chan error
 }
 
-func (s *Server) admit(l net.Listener, reject func(net.Conn, reply.Reply), wrapTLS func(*clientConn) net.Conn) *admission {
-	d := &admission{l, s, reject, wrapTLS, make(chan net.Conn), make(chan error)}
+func (s *Server) admit(l net.Listener, reject func(net.Conn, reply.Reply), useTLS func(*clientConn)) *admission {
+	d := &admission{l, s, reject, useTLS, make(chan net.Conn), make(chan error)}
 	go d.receive()
 	return d
 }
@@ -71,15 +71,16 @@ func (d *admission) check(conn net.Conn) {
 		return
 	}
 	if d.server.sessions.isTLSFirst(client) {
-		go d.deliver(admitted) // wrapTLS may wait for the client
+		go d.deliver(admitted) // useTLS may wait for the client
 		return
 	}
 	d.deliver(admitted)
 }
 
 func (d *admission) deliver(admitted *clientConn) {
+	d.useTLS(admitted)
 	select {
-	case d.admitted <- d.wrapTLS(admitted):
+	case d.admitted <- admitted:
 	case <-d.server.context.Done():
 		_ = admitted.Close()
 	}

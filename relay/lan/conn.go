@@ -2,97 +2,162 @@ package lan
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// clientConn is a client's connection with the time limits of its session.
+// clientConn is a client's connection as go-smtp sees it, in clear and under TLS
+// alike: commands arrive line by line, content is read past go-smtp, and replies
+// leave whole. go-smtp does not know whether TLS is in use.
 type clientConn struct {
-	net.Conn
-	sessions      *sessions
-	client        netip.Addr
-	begun         time.Time
-	messages      atomic.Int64
-	receiving     atomic.Bool // a message is being received
-	draining      atomic.Bool // only the current message is still read
-	readEnded     atomic.Bool // a read returned EOF or failed
-	closeOnce     sync.Once
-	pending       []byte    // read from the network but not yet returned
-	block         []byte    // backing array of pending
-	raw           bool      // the data is TLS records
-	quit          bool      // the client sent QUIT and nothing after it
-	partialReply  []byte    // lines of a reply before its last one
-	readDeadline  time.Time // the deadline set on the connection
-	writeDeadline time.Time // the deadline set on the connection
-	tls           bool      // implicit TLS
-	hasRead       bool      // something was read
+	net.Conn          // the network connection
+	stream   net.Conn // the socket, or TLS on it
+	sessions *sessions
+	client   netip.Addr
+	begun    time.Time
+
+	messages  atomic.Int64
+	receiving atomic.Bool // a message is being received
+	draining  atomic.Bool // only the current message is still read
+	readEnded atomic.Bool // a read returned EOF or failed
+	secure    atomic.Bool // TLS is in use
+	truncated atomic.Bool // the connection ended within a BDAT chunk
+	closeOnce sync.Once
+
+	// Only the goroutine that serves the connection uses these.
+	block        []byte    // backing array of pending
+	pending      []byte    // read but not yet used
+	ready        []byte    // a command on its way to go-smtp
+	chunk        int64     // octets of a BDAT chunk still to come
+	chunkRefused bool      // go-smtp has replied already and discards the chunk
+	handshake    *tls.Conn // to be done before the first octet
+	hasRead      bool      // something was read
+	ungreeted    bool      // TLS began and EHLO has not come yet
+	extended     bool      // the client said EHLO
+	said         string    // the command that the next reply is to
+	hello        bool      // it is EHLO or HELO
+	dropReply    bool      // the next reply is to a command of ours
+	quit         bool      // the client sent QUIT and nothing after it
+	partialReply []byte    // lines of a reply before its last one
 }
 
-// underlying returns the clientConn below TLS.
-func underlying(conn net.Conn) *clientConn {
-	for {
-		switch c := conn.(type) {
-		case *clientConn:
-			return c
-		case *tls.Conn:
-			conn = c.NetConn()
-		}
+func newClientConn(conn net.Conn, client netip.Addr, s *sessions) *clientConn {
+	c := &clientConn{Conn: conn, sessions: s, client: client, begun: time.Now()}
+	c.stream = &socket{Conn: conn, client: c}
+	return c
+}
+
+// useTLS begins TLS with what was read so far. The handshake is done before the
+// next octet is read or written.
+func (c *clientConn) useTLS() {
+	c.handshake = tls.Server(&socket{Conn: c.Conn, client: c, read: bytes.Clone(c.pending)}, c.sessions.config.TLS)
+	c.stream, c.pending = c.handshake, nil
+	c.secure.Store(true)
+}
+
+// shakeHands does the TLS handshake if it is due. After a failed handshake
+// nothing is read any more.
+func (c *clientConn) shakeHands() error {
+	if c.handshake == nil {
+		return nil
 	}
+	err := c.handshake.HandshakeContext(context.Background())
+	c.handshake = nil
+	if err != nil {
+		c.readEnded.Store(true)
+		c.sessions.journal.HandshakeFailed(c.client, err)
+		return io.EOF
+	}
+	return nil
 }
 
 // endAfterReply ends the session after the next reply.
 func (c *clientConn) endAfterReply() { c.draining.Store(true) }
 
-// Read returns at most one command line, so that a command parser never buffers
-// the content that follows.
+// Read returns one command line, or content of a BDAT chunk.
 func (c *clientConn) Read(p []byte) (int, error) {
-	n, err := c.read(p)
-	if n > 0 && !c.hasRead {
-		c.hasRead = true
-		if !c.tls && p[0] == tlsHandshake {
-			c.recordTLSFirst()
-			return 0, io.EOF
-		}
+	if c.chunk > 0 {
+		return c.readChunk(p)
 	}
-	return n, err
-}
-
-func (c *clientConn) read(p []byte) (int, error) {
-	if len(c.pending) == 0 && c.raw {
-		return c.fetch(p)
-	}
-	if len(c.pending) == 0 {
-		const commands = 4 << 10
-		if c.block == nil {
-			c.block = make([]byte, commands)
+	for len(c.ready) == 0 {
+		line, err := c.readLine()
+		if err != nil {
+			return 0, err
 		}
-		n, err := c.fetch(c.block)
-		if c.pending = c.block[:n]; n == 0 {
+		if c.ready, err = c.command(line); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, c.line())
-	c.pending = c.pending[n:]
+	n := copy(p, c.ready)
+	c.ready = c.ready[n:]
 	return n, nil
 }
 
-// line returns the part of pending that Read may return.
-func (c *clientConn) line() []byte {
-	end := bytes.IndexByte(c.pending, '\n') + 1
-	if c.raw || end == 0 {
-		return c.pending
+// readLine returns the next line with its end, or so much of it that it is too
+// long for go-smtp.
+func (c *clientConn) readLine() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := c.next(c.commandBlock())
+		if len(part) == 0 {
+			return nil, err
+		}
+		if !c.hasRead {
+			c.hasRead = true
+			if part[0] == tlsHandshake && !c.secure.Load() {
+				c.recordTLSFirst()
+				return nil, io.EOF
+			}
+		}
+		if end := bytes.IndexByte(part, '\n') + 1; end > 0 {
+			c.pending = part[end:]
+			return append(line, part[:end]...), nil
+		}
+		if line = append(line, part...); len(line) > maxCommandLine {
+			return line, nil
+		}
 	}
-	line := c.pending[:end]
-	verb := bytes.TrimSpace(line)
-	c.raw = bytes.EqualFold(verb, []byte("STARTTLS"))
-	c.quit = bytes.EqualFold(verb, []byte("QUIT")) && end == len(c.pending)
-	return line
+}
+
+// commandBlock returns the buffer for commands. A session without a message needs
+// no more.
+func (c *clientConn) commandBlock() []byte {
+	const commands = 4 << 10
+	if c.block == nil {
+		c.block = make([]byte, commands)
+	}
+	return c.block
+}
+
+// readChunk returns content of a BDAT chunk. If go-smtp has refused the chunk it
+// still counts its octets, and checks the length of its lines: it gets short ones.
+func (c *clientConn) readChunk(p []byte) (int, error) {
+	p = p[:min(int64(len(p)), c.chunk)]
+	var n int
+	if len(c.pending) > 0 {
+		n = copy(p, c.pending)
+		c.pending = c.pending[n:]
+	} else {
+		var err error
+		if n, err = c.fetch(p); n == 0 {
+			c.truncated.Store(true)
+			return 0, err
+		}
+	}
+	c.chunk -= int64(n)
+	if c.chunkRefused {
+		for i := range p[:n] {
+			p[i] = '\n'
+		}
+		c.chunkRefused = c.chunk > 0
+	}
+	return n, nil
 }
 
 // next returns the pending data, or reads into block.
@@ -108,59 +173,41 @@ func (c *clientConn) next(block []byte) ([]byte, error) {
 	return block[:n], err
 }
 
-// fetch reads from the network within the session's time limits.
+// fetch reads from the client. After an error it reads no more, so that nobody
+// waits for a client twice.
 func (c *clientConn) fetch(p []byte) (int, error) {
-	n, err := c.fetchOnce(p)
+	if c.readEnded.Load() {
+		return 0, io.EOF
+	}
+	if err := c.shakeHands(); err != nil {
+		return 0, err
+	}
+	n, err := c.stream.Read(p)
 	if err != nil {
 		c.readEnded.Store(true)
 	}
 	return n, err
 }
 
-func (c *clientConn) fetchOnce(p []byte) (int, error) {
-	deadline := time.Now().Add(c.sessions.limits.Idle)
-	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
-		deadline = end
-	}
-	if c.draining.Load() || c.deadlineDiffers(deadline, c.readDeadline) {
-		if err := c.Conn.SetReadDeadline(deadline); err != nil {
-			return 0, err
-		}
-		c.readDeadline = deadline
-	}
-	// Checked after the deadline is set, because drain sets the flag first.
-	if c.draining.Load() && !c.receiving.Load() {
-		return 0, io.EOF
-	}
-	return c.Conn.Read(p)
-}
-
-// deadlineDiffers reports whether a deadline differs enough from the current
-// one to be set, which is expensive.
-func (c *clientConn) deadlineDiffers(deadline, set time.Time) bool {
-	return deadline.Sub(set).Abs() > min(c.sessions.limits.Idle/16, time.Second)
-}
-
-// Write writes within the session's time limits. A multiline reply is sent in
-// one write; go-smtp would send each line separately.
+// Write sends a reply. The lines of a reply are sent together; go-smtp would send
+// each separately.
 func (c *clientConn) Write(p []byte) (int, error) {
-	if !c.raw && isContinuation(p) {
+	if isContinuation(p) {
 		c.partialReply = append(c.partialReply, p...)
 		return len(p), nil
 	}
-	deadline := time.Now().Add(c.sessions.limits.Idle)
-	if c.deadlineDiffers(deadline, c.writeDeadline) {
-		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
-			return 0, err
-		}
-		c.writeDeadline = deadline
-	}
-	if len(c.partialReply) == 0 {
-		return c.Conn.Write(p)
-	}
 	whole := append(c.partialReply, p...)
 	c.partialReply = c.partialReply[:0]
-	if _, err := c.Conn.Write(whole); err != nil {
+	c.chunkRefused = c.chunk > 0
+	if c.dropReply {
+		c.dropReply = false
+		return len(p), nil
+	}
+	whole = c.correct(whole)
+	if err := c.shakeHands(); err != nil {
+		return 0, err
+	}
+	if _, err := c.stream.Write(whole); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -179,6 +226,9 @@ func (c *clientConn) Close() error {
 	c.closeOnce.Do(func() {
 		c.sessions.leave(c)
 		c.sessions.journal.SessionEnded(c.client, int(c.messages.Load()), time.Since(c.begun))
+		if secure, ok := c.stream.(*tls.Conn); ok {
+			_ = secure.CloseWrite()
+		}
 		if !c.readEnded.Load() && !c.quit {
 			lingerClose(c.Conn)
 		}
@@ -197,41 +247,4 @@ func lingerClose(conn net.Conn) {
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
 	_, _ = io.Copy(io.Discard, conn)
-}
-
-// tlsEOFDelay is how long after the TLS close_notify the end of the TCP
-// connection may arrive.
-const tlsEOFDelay = 100 * time.Millisecond
-
-// disconnected reports whether the client has closed the connection, or its
-// sending side. With TLS it waits a moment for that.
-func (c *clientConn) disconnected(secure bool) bool {
-	timeout := time.Duration(0)
-	if secure {
-		timeout = tlsEOFDelay
-	}
-	for begun := time.Now(); !c.readEnded.Load() && !c.atEnd(); time.Sleep(time.Millisecond) {
-		if time.Since(begun) >= timeout {
-			return false
-		}
-	}
-	return true
-}
-
-// atEnd reports whether the next read would return EOF.
-func (c *clientConn) atEnd() bool {
-	tcp, ok := c.Conn.(*net.TCPConn)
-	if !ok {
-		return false
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return true
-	}
-	eof := false
-	err = raw.Control(func(fd uintptr) {
-		n, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		eof = n == 0 && err == nil
-	})
-	return eof || err != nil
 }

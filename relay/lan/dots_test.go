@@ -5,10 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -20,8 +20,7 @@ import (
 func readContent(t *testing.T, wire string, size int, limit int64) (content, rest string, err error) {
 	t.Helper()
 	ours, theirs := net.Pipe()
-	limits := testLimits
-	c := &clientConn{Conn: ours, sessions: newSessions(limits, journal.Discard()), begun: time.Now()}
+	c := newClientConn(ours, netip.Addr{}, newSessions(&Config{Limits: testLimits}, journal.Discard()))
 	go func() {
 		for part := range slices.Chunk([]byte(wire), size) {
 			_, _ = theirs.Write(part)

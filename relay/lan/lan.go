@@ -88,12 +88,12 @@ type Server struct {
 
 // New returns a server without listeners.
 func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *Server {
-	s := &Server{config: config, policy: policy, acceptor: acceptor, journal: j,
-		sessions: newSessions(config.Limits, j)}
+	s := &Server{config: config, policy: policy, acceptor: acceptor, journal: j}
+	s.sessions = newSessions(&s.config, j)
 	s.context, s.cancel = context.WithCancel(context.Background())
 	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
 	s.smtp.Domain = config.Hostname
-	s.smtp.TLSConfig = config.TLS
+	s.smtp.TLSConfig = config.TLS // offers STARTTLS, which clientConn carries out
 	s.smtp.MaxMessageBytes = config.Limits.MessageSize
 	s.smtp.MaxRecipients = config.Limits.Recipients
 	// The normaliser enforces the limit on message lines: go-smtp disconnects on a
@@ -106,13 +106,13 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 // Serve serves SMTP clients on l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtp")
-	return s.smtp.Serve(s.admit(l, s.rejectWithReply, s.wrapTLSIfFirst))
+	return s.smtp.Serve(s.admit(l, s.rejectWithReply, s.useTLSIfFirst))
 }
 
 // ServeTLS serves clients with implicit TLS on l until Shutdown (RFC 8314).
 func (s *Server) ServeTLS(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtps")
-	return s.smtp.Serve(s.admit(l, closeConn, s.wrapTLS))
+	return s.smtp.Serve(s.admit(l, closeConn, (*clientConn).useTLS))
 }
 
 // Shutdown closes the listeners and idle sessions, and lets active messages
@@ -130,9 +130,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
-	conn := underlying(c.Conn())
-	_, secure := c.TLSConnectionState()
-	return &session{server: s, conn: conn, smtp: c, secure: secure}, nil
+	return &session{server: s, conn: c.Conn().(*clientConn), smtp: c}, nil
 }
 
 // faultLog journals go-smtp's log messages.

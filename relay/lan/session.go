@@ -26,7 +26,6 @@ type session struct {
 	server       *Server
 	conn         *clientConn
 	smtp         *smtp.Conn
-	secure       bool
 	transactions int
 
 	// With BDAT, go-smtp runs Data concurrently with other commands.
@@ -117,20 +116,20 @@ func (s *session) Data(r io.Reader) error {
 	return smtpReply(content.Accept(s.server.context, e))
 }
 
-// contentSource returns the source of the content. For DATA without TLS the
-// content is read directly from the connection.
+// contentSource returns the source of the content: for DATA the connection itself,
+// past go-smtp.
 func (s *session) contentSource(r io.Reader) (from contentSource, chunked bool) {
-	if _, chunked = r.(*io.PipeReader); !chunked && !s.secure {
-		return s.conn.dataContent(s.server.config.Limits.MessageSize), false
+	if _, chunked = r.(*io.PipeReader); chunked {
+		return contentFrom(r), true
 	}
-	return contentFrom(r), chunked
+	return s.conn.dataContent(s.server.config.Limits.MessageSize), false
 }
 
 // checkChunks corrects go-smtp's BDAT: it treats a truncated chunk as complete,
 // and may send the reply to an aborted transfer for the next message. So no
 // message may follow an aborted one.
 func (s *session) checkChunks(r reply.Reply, ok bool) (reply.Reply, bool) {
-	if ok && s.conn.disconnected(s.secure) {
+	if ok && s.conn.truncated.Load() {
 		r, ok = receiveErrorReply(io.ErrUnexpectedEOF), false
 	}
 	if !ok {
@@ -202,7 +201,10 @@ func (s *session) Logout() error { return nil }
 
 // protocol returns the session's keyword for the trace field (RFC 3848).
 func (s *session) protocol() string {
-	if s.secure {
+	switch {
+	case !s.conn.extended:
+		return "SMTP"
+	case s.conn.secure.Load():
 		return "ESMTPS"
 	}
 	return "ESMTP"

@@ -12,6 +12,7 @@ import (
 
 // sessions tracks the open connections.
 type sessions struct {
+	config      *Config
 	limits      Limits
 	journal     *journal.Journal
 	rejectSlots slots
@@ -23,9 +24,9 @@ type sessions struct {
 	draining bool
 }
 
-func newSessions(limits Limits, j *journal.Journal) *sessions {
+func newSessions(config *Config, j *journal.Journal) *sessions {
 	const maxRejects = 32
-	return &sessions{limits: limits, journal: j, rejectSlots: make(slots, maxRejects),
+	return &sessions{config: config, limits: config.Limits, journal: j, rejectSlots: make(slots, maxRejects),
 		open: make(map[*clientConn]struct{}), clients: make(map[netip.Addr]int), tlsFirst: make(map[netip.Addr]struct{})}
 }
 
@@ -41,7 +42,7 @@ func (s *sessions) admit(conn net.Conn, client netip.Addr) (*clientConn, reply.R
 	case s.clients[client] >= s.limits.PerClient:
 		return nil, reply.New(421, 7, 0, "too many connections from %s, try again later", client), false
 	}
-	c := &clientConn{Conn: conn, sessions: s, client: client, begun: time.Now()}
+	c := newClientConn(conn, client, s)
 	s.open[c] = struct{}{}
 	s.clients[client]++
 	return c, reply.Reply{}, true

@@ -1,8 +1,6 @@
 package lan
 
 import (
-	"crypto/tls"
-	"net"
 	"net/netip"
 	"time"
 )
@@ -18,17 +16,11 @@ const tlsHandshake = 0x16
 // so again.
 const helloTimeout = time.Second
 
-// wrapTLSIfFirst wraps the connection in TLS if the client begins with it.
-func (s *Server) wrapTLSIfFirst(c *clientConn) net.Conn {
+// useTLSIfFirst begins TLS if the client does.
+func (s *Server) useTLSIfFirst(c *clientConn) {
 	if s.sessions.isTLSFirst(c.client) && c.peekHello() {
-		return s.wrapTLS(c)
+		c.useTLS()
 	}
-	return c
-}
-
-func (s *Server) wrapTLS(c *clientConn) net.Conn {
-	c.tls, c.raw = true, true
-	return tls.Server(c, s.config.TLS)
 }
 
 // peekHello reports whether a ClientHello arrives in time.

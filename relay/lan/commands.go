@@ -1,0 +1,165 @@
+package lan
+
+import (
+	"bytes"
+	"io"
+	"strconv"
+	"strings"
+
+	"sealpost/relay/reply"
+)
+
+// command returns the command that go-smtp is to carry out for a line of the
+// client; nothing if the client has its reply already. An error ends the session.
+func (c *clientConn) command(line []byte) ([]byte, error) {
+	text := strings.TrimRight(string(line), "\r\n")
+	verb, argument, _ := strings.Cut(text, " ")
+	verb = strings.ToUpper(verb)
+	c.said, c.quit, c.hello = text, false, false
+	switch {
+	case strings.HasPrefix(verb, "STARTTLS"):
+		return c.startTLS()
+	case verb == "EHLO", verb == "HELO":
+		c.hello, c.ungreeted, c.extended = true, false, verb == "EHLO"
+		if strings.TrimSpace(argument) == "" {
+			return []byte(verb + " unknown\r\n"), nil // some devices have no name
+		}
+	case verb == "QUIT":
+		c.quit = len(c.pending) == 0
+	case verb == "BDAT":
+		return c.beginChunk(line, argument)
+	case verb == "AUTH":
+		c.said = "AUTH" // the rest is a secret
+		return nil, c.answer(reply.New(502, 5, 1, "this relay needs no user name and no password: turn SMTP authentication off on the device"))
+	case verb == "MAIL" && c.ungreeted:
+		return nil, c.answer(reply.New(503, 5, 1, "send EHLO first: what came before STARTTLS does not count"))
+	case verb == "MAIL":
+		return c.mail(argument)
+	case verb == "RCPT":
+		return []byte("RCPT " + tidyPath(argument, "TO:", "") + "\r\n"), nil
+	}
+	return line, nil
+}
+
+// mail passes MAIL on, with the path as go-smtp reads it and without parameters
+// that are taken and mean nothing here.
+func (c *clientConn) mail(argument string) ([]byte, error) {
+	words := strings.Fields(tidyPath(argument, "FROM:", c.sessions.config.Hostname))
+	kept := words[:0]
+	for _, word := range words {
+		name, value, _ := strings.Cut(strings.ToUpper(word), "=")
+		if name == "SIZE" {
+			octets, err := strconv.ParseUint(value, 10, 63)
+			if most := uint64(c.sessions.config.Limits.MessageSize); err == nil && octets > most {
+				return nil, c.answer(reply.New(552, 3, 4, "a message of %d octets is larger than the %d octets that this relay takes (limits.message_size)", octets, most))
+			}
+		}
+		kept = append(kept, word)
+	}
+	return []byte("MAIL " + strings.Join(kept, " ") + "\r\n"), nil
+}
+
+// tidyPath puts right the path of MAIL or RCPT, of which the prefix is FROM: or
+// TO:. Devices write it with spaces, without brackets, with the dot of an absolute
+// domain name, and without a domain; the sender of such a device gets ours.
+func tidyPath(argument, prefix, domain string) string {
+	if len(argument) < len(prefix) || !strings.EqualFold(argument[:len(prefix)], prefix) {
+		return argument
+	}
+	rest := strings.TrimLeft(argument[len(prefix):], " \t")
+	var path, parameters string
+	if strings.HasPrefix(rest, "<") {
+		end := endOfPath(rest)
+		if end < 0 {
+			return argument
+		}
+		path, parameters = rest[1:end], rest[end+1:]
+	} else {
+		path, parameters, _ = strings.Cut(rest, " ")
+	}
+	path = strings.TrimSuffix(strings.Trim(path, " \t"), ".")
+	if domain != "" && path != "" && !strings.Contains(path, "@") {
+		path += "@" + domain
+	}
+	return strings.TrimRight(prefix+"<"+path+"> "+strings.TrimSpace(parameters), " ")
+}
+
+// endOfPath returns the index of the bracket that ends a path; those in a quoted
+// local part do not (RFC 5321 section 4.1.2).
+func endOfPath(path string) int {
+	quoted := false
+	for i := 0; i < len(path); i++ {
+		switch {
+		case quoted && path[i] == '\\':
+			i++
+		case path[i] == '"':
+			quoted = !quoted
+		case path[i] == '>' && !quoted:
+			return i
+		}
+	}
+	return -1
+}
+
+// correct puts right a reply of go-smtp: the first line of the reply to EHLO is our
+// name (RFC 5321 section 4.1.1.1), and STARTTLS is not offered under TLS (RFC 3207
+// section 4.2).
+func (c *clientConn) correct(whole []byte) []byte {
+	if !c.hello || !bytes.HasPrefix(whole, []byte("250")) {
+		return whole
+	}
+	c.hello = false
+	_, rest, _ := bytes.Cut(whole, []byte("\r\n"))
+	if c.secure.Load() {
+		rest = bytes.Replace(rest, []byte("250-STARTTLS\r\n"), nil, 1)
+	}
+	return append([]byte(string(whole[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
+}
+
+// startTLS carries out STARTTLS (RFC 3207) and resets go-smtp's transaction, which
+// may be an attacker's from before the handshake.
+func (c *clientConn) startTLS() ([]byte, error) {
+	if c.secure.Load() {
+		return nil, c.answer(reply.New(503, 5, 1, "TLS is in use already"))
+	}
+	if err := c.answer(reply.New(220, 0, 0, "ready to start TLS")); err != nil {
+		return nil, err
+	}
+	c.useTLS()
+	if err := c.shakeHands(); err != nil {
+		return nil, err
+	}
+	c.ungreeted, c.dropReply = true, true
+	return []byte("RSET\r\n"), nil
+}
+
+// beginChunk passes BDAT on (RFC 3030 section 2). The chunk follows the command
+// even if that is refused, so a size that cannot be read ends the session: nobody
+// knows where the next command begins.
+func (c *clientConn) beginChunk(line []byte, argument string) ([]byte, error) {
+	size, _, _ := strings.Cut(strings.TrimSpace(argument), " ")
+	octets, err := strconv.ParseUint(size, 10, 63)
+	if err != nil {
+		return nil, c.endWith(reply.New(501, 5, 4, "the size of a BDAT chunk is a number of octets"))
+	}
+	const most = 1<<32 - 1 // of go-smtp
+	if octets > most {
+		return nil, c.endWith(reply.New(552, 3, 4, "a BDAT chunk of %d octets is too large", octets))
+	}
+	c.chunk = int64(octets)
+	return line, nil
+}
+
+// answer sends a reply past go-smtp.
+func (c *clientConn) answer(r reply.Reply) error {
+	_, err := c.Write([]byte(r.String() + "\r\n"))
+	return err
+}
+
+// endWith sends a last reply and ends the session.
+func (c *clientConn) endWith(r reply.Reply) error {
+	if err := c.answer(r); err != nil {
+		return err
+	}
+	return io.EOF
+}

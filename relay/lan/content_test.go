@@ -1,0 +1,287 @@
+package lan
+
+import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"sealpost/relay/body"
+	"sealpost/relay/reply"
+)
+
+// client is an SMTP client that sends exactly the octets it is told to.
+type client struct {
+	t    *testing.T
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+var modes = []string{"clear", "STARTTLS", "implicit TLS"}
+
+// connect opens a session up to EHLO.
+func connect(t *testing.T, s *Server, address, mode string) *client {
+	t.Helper()
+	c := &client{t: t, conn: dial(t, address)}
+	secure := &tls.Config{InsecureSkipVerify: true}
+	if mode == "implicit TLS" {
+		c.conn = tls.Client(c.conn, secure)
+	}
+	c.r = bufio.NewReader(c.conn)
+	c.expect(220)
+	c.command(250, "EHLO device")
+	if mode == "STARTTLS" {
+		c.command(220, "STARTTLS")
+		c.conn = tls.Client(c.conn, secure)
+		c.r = bufio.NewReader(c.conn)
+		c.command(250, "EHLO device")
+	}
+	return c
+}
+
+func (c *client) expect(code int) reply.Reply {
+	c.t.Helper()
+	answer, err := reply.Read(c.r, func(string) {})
+	if err != nil || answer.Code != code {
+		c.t.Fatalf("got %v, %v; want %d", answer, err, code)
+	}
+	return answer
+}
+
+func (c *client) write(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.conn, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) command(code int, line string) reply.Reply {
+	c.t.Helper()
+	c.write(line + "\r\n")
+	return c.expect(code)
+}
+
+// envelope begins a transaction.
+func (c *client) envelope() {
+	c.t.Helper()
+	c.command(250, "MAIL FROM:<a@contoso.com>")
+	c.command(250, "RCPT TO:<b@fabrikam.example>")
+}
+
+// bdat sends content in chunks of random sizes.
+func (c *client) bdat(random *rand.Rand, content string) {
+	c.t.Helper()
+	for {
+		n := random.IntN(len(content) + 1)
+		last := ""
+		if random.IntN(3) == 0 || n == len(content) {
+			n, last = len(content), " LAST"
+		}
+		c.write(fmt.Sprintf("BDAT %d%s\r\n%s", n, last, content[:n]))
+		c.expect(250)
+		if content = content[n:]; last != "" {
+			return
+		}
+	}
+}
+
+// serveBoth serves with and without implicit TLS, and returns the addresses by mode.
+func serveBoth(t *testing.T, d *fakeAcceptor) (*Server, map[string]string) {
+	t.Helper()
+	s, address := start(t, d, func(c *Config) { c.Limits.Transactions, c.Limits.Line = 1<<20, 1<<20 })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.ServeTLS(l) }()
+	return s, map[string]string{"clear": address, "STARTTLS": address, "implicit TLS": l.Addr().String()}
+}
+
+// randomContent is made of what parsers of content trip over.
+func randomContent(random *rand.Rand) string {
+	pieces := []string{"a", ".", "\r", "\n", "\r\n", "\r\n", "\r\r\n", "\r\n.", ".\r\n", "\n.\n", "QUIT\r\n", "STARTTLS\r\n", "BDAT 1 LAST\r\n", "\x00", "é", " "}
+	var b strings.Builder
+	for range random.IntN(40) {
+		b.WriteString(pieces[random.IntN(len(pieces))])
+	}
+	return b.String()
+}
+
+// stuffed is content as DATA carries it (RFC 5321 section 4.5.2).
+func stuffed(content string) string {
+	content = strings.ReplaceAll("\r\n"+content, "\r\n.", "\r\n..")[2:]
+	if content != "" && !strings.HasSuffix(content, "\r\n") {
+		content += "\r\n"
+	}
+	return content + ".\r\n"
+}
+
+// normalised is content as the next hop is to get it.
+func normalised(t *testing.T, content string) string {
+	var b strings.Builder
+	n := body.NewNormaliser(&foldGuard{Writer: &b}, 1<<20)
+	if _, err := io.WriteString(n, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestContent_ArrivesAlikeByEveryWay sends random content by DATA and BDAT, in
+// clear and under TLS.
+func TestContent_ArrivesAlikeByEveryWay(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			d := &fakeAcceptor{}
+			s, addresses := serveBoth(t, d)
+			c := connect(t, s, addresses[mode], mode)
+			for i := range 500 {
+				content := randomContent(random)
+				want := normalised(t, content)
+				for _, chunked := range []bool{false, true} {
+					c.envelope()
+					if chunked {
+						c.bdat(random, content)
+					} else {
+						c.command(354, "DATA")
+						c.write(stuffed(content))
+						c.expect(250)
+						// DATA cannot carry a last line without its end.
+						if content != "" && !strings.HasSuffix(content, "\r\n") {
+							want = normalised(t, content+"\r\n")
+						}
+					}
+					_, contents := d.messages()
+					if len(contents) != 2*i+1 && chunked == false || len(contents) != 2*i+2 && chunked {
+						t.Fatalf("%q, BDAT %v: %d messages arrived", content, chunked, len(contents))
+					}
+					got := contents[len(contents)-1]
+					if _, got, _ = strings.Cut(got, ";\r\n\t"); !strings.Contains(got, "\r\n") {
+						t.Fatalf("%q: got %q", content, got)
+					}
+					if _, got, _ = strings.Cut(got, "\r\n"); got != want {
+						t.Fatalf("%q, BDAT %v: got %q, want %q", content, chunked, got, want)
+					}
+					want = normalised(t, content)
+				}
+			}
+			c.command(221, "QUIT")
+		})
+	}
+}
+
+// TestDATA_EndsAtCRLFUnderTLSAlso has the smallest content whose end was not seen
+// under TLS, and a dot that was lost.
+func TestDATA_EndsAtCRLFUnderTLSAlso(t *testing.T) {
+	for _, mode := range modes {
+		d := &fakeAcceptor{}
+		s, addresses := serveBoth(t, d)
+		c := connect(t, s, addresses[mode], mode)
+		for _, content := range []string{"\r\r\n.\r\n", "a\r\r\n..x\r\n.\r\n"} {
+			c.envelope()
+			c.command(354, "DATA")
+			c.write(content)
+			c.expect(250)
+		}
+		_, contents := d.messages()
+		if len(contents) != 2 || !strings.HasSuffix(contents[1], "a\r\n.x\r\n") {
+			t.Errorf("%s: got %q", mode, contents)
+		}
+	}
+}
+
+// TestSession_EndsAfterAFailedHandshake has a client that goes on in clear.
+func TestSession_EndsAfterAFailedHandshake(t *testing.T) {
+	d := &fakeAcceptor{}
+	s, addresses := serveBoth(t, d)
+	c := connect(t, s, addresses["clear"], "clear")
+	c.command(220, "STARTTLS")
+	c.write("MAIL FROM:<a@contoso.com>\r\nRCPT TO:<b@fabrikam.example>\r\nDATA\r\nfirst\r\n.\r\n")
+	rest, _ := io.ReadAll(c.conn)
+	if strings.Contains(string(rest), "250") {
+		t.Errorf("the session went on: %q", rest)
+	}
+	if _, contents := d.messages(); len(contents) > 0 {
+		t.Errorf("got %q", contents)
+	}
+}
+
+// TestSTARTTLS_ForgetsWhatCameBefore has a sender that was set in clear, perhaps by
+// an attacker.
+func TestSTARTTLS_ForgetsWhatCameBefore(t *testing.T) {
+	s, addresses := serveBoth(t, &fakeAcceptor{})
+	c := connect(t, s, addresses["clear"], "clear")
+	c.envelope()
+	c.command(220, "STARTTLS")
+	c.conn = tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true})
+	c.r = bufio.NewReader(c.conn)
+	c.command(502, "DATA")
+	c.command(503, "MAIL FROM:<a@contoso.com>")
+	if r := c.command(250, "EHLO device"); strings.Contains(r.Text, "STARTTLS") {
+		t.Errorf("got %q", r.Text)
+	}
+	c.command(503, "STARTTLS")
+	c.envelope()
+}
+
+// TestBDAT_OfUnknownSizeEndsTheSession shows that no content is read as commands.
+func TestBDAT_OfUnknownSizeEndsTheSession(t *testing.T) {
+	for _, size := range []string{"4294967296", "99999999999999999999", "-1", "x", ""} {
+		d := &fakeAcceptor{}
+		s, addresses := serveBoth(t, d)
+		c := connect(t, s, addresses["clear"], "clear")
+		c.envelope()
+		c.write("BDAT " + size + "\r\nRSET\r\nMAIL FROM:<a@contoso.com>\r\nRCPT TO:<evil@fabrikam.example>\r\nDATA\r\n.\r\n")
+		rest, _ := io.ReadAll(c.conn)
+		if n := strings.Count(string(rest), "\r\n"); n != 1 || rest[0] != '5' {
+			t.Errorf("BDAT %s: got %q", size, rest)
+		}
+		if _, contents := d.messages(); len(contents) > 0 {
+			t.Errorf("BDAT %s: got %q", size, contents)
+		}
+	}
+}
+
+// TestBDAT_RefusedIsDiscarded has a chunk that looks like commands, and lines that
+// are too long for a command.
+func TestBDAT_RefusedIsDiscarded(t *testing.T) {
+	s, addresses := serveBoth(t, &fakeAcceptor{})
+	for _, mode := range modes {
+		c := connect(t, s, addresses[mode], mode)
+		chunk := "STARTTLS\r\nQUIT\r\n" + strings.Repeat("x", 3<<20) + "\r\n"
+		c.write(fmt.Sprintf("BDAT %d LAST\r\n%s", len(chunk), chunk))
+		c.expect(502) // without RCPT
+		c.envelope()
+		c.write(fmt.Sprintf("BDAT %d LAST\r\n%s", len(chunk), chunk))
+		c.expect(552)
+		c.envelope()
+		c.write("BDAT 10 LAST\r\nSTARTTLS\r\n")
+		c.expect(250)
+		c.command(221, "QUIT")
+	}
+}
+
+// TestSession_WaitsOnceForAStalledContent measures in idle times.
+func TestSession_WaitsOnceForAStalledContent(t *testing.T) {
+	const idle = 500 * time.Millisecond
+	_, address := start(t, &fakeAcceptor{}, func(c *Config) { c.Limits.Idle = idle })
+	c := connect(t, nil, address, "clear")
+	c.envelope()
+	c.command(354, "DATA")
+	begun := time.Now()
+	c.write("Subject: x\r\n")
+	c.expect(451)
+	if waited := time.Since(begun); waited > idle*9/5 {
+		t.Errorf("the client waited %v for its reply, want %v", waited, idle)
+	}
+}

@@ -1,0 +1,60 @@
+package lan
+
+import (
+	"io"
+	"net"
+	"time"
+)
+
+// socket is a client's network connection with the time limits of its session.
+type socket struct {
+	net.Conn
+	client *clientConn
+	read   []byte // already read
+
+	readDeadline  time.Time // the deadlines that are set
+	writeDeadline time.Time
+}
+
+// Read reads within the session's time limits.
+func (s *socket) Read(p []byte) (int, error) {
+	if len(s.read) > 0 {
+		n := copy(p, s.read)
+		s.read = s.read[n:]
+		return n, nil
+	}
+	c := s.client
+	deadline := time.Now().Add(c.sessions.limits.Idle)
+	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
+		deadline = end
+	}
+	if c.draining.Load() || s.differs(deadline, s.readDeadline) {
+		if err := s.Conn.SetReadDeadline(deadline); err != nil {
+			return 0, err
+		}
+		s.readDeadline = deadline
+	}
+	// Checked after the deadline is set, because drain sets the flag first.
+	if c.draining.Load() && !c.receiving.Load() {
+		return 0, io.EOF
+	}
+	return s.Conn.Read(p)
+}
+
+// Write writes within the session's time limits.
+func (s *socket) Write(p []byte) (int, error) {
+	deadline := time.Now().Add(s.client.sessions.limits.Idle)
+	if s.differs(deadline, s.writeDeadline) {
+		if err := s.Conn.SetWriteDeadline(deadline); err != nil {
+			return 0, err
+		}
+		s.writeDeadline = deadline
+	}
+	return s.Conn.Write(p)
+}
+
+// differs reports whether a deadline differs enough from the current one to be
+// set, which is expensive.
+func (s *socket) differs(deadline, set time.Time) bool {
+	return deadline.Sub(set).Abs() > min(s.client.sessions.limits.Idle/16, time.Second)
+}
