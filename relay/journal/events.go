@@ -75,6 +75,11 @@ func (j *Journal) TLSFirst(client netip.Addr) {
 		slog.String("advice", "its next attempt will be answered in TLS; better set the device to STARTTLS, or to the smtps port"))
 }
 
+// CommandRefused records a command of a client and the reply that refused it.
+func (j *Journal) CommandRefused(client netip.Addr, command, answer string) {
+	j.event(slog.LevelWarn, EventCommandRefused, clientAttr(client), slog.String("command", command), slog.String("reply", answer))
+}
+
 // HandshakeFailed records a client whose TLS handshake failed.
 func (j *Journal) HandshakeFailed(client netip.Addr, cause error) {
 	j.event(slog.LevelWarn, EventTLSHandshakeFailed, append([]slog.Attr{clientAttr(client)}, withCause(cause)...)...)

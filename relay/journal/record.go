@@ -26,6 +26,7 @@ const (
 	EventListening                    Event = "listening"
 	EventClientRefused                Event = "client refused"
 	EventSessionEnded                 Event = "session ended"
+	EventCommandRefused               Event = "command refused"
 	EventTLSHandshakeFailed           Event = "TLS handshake failed"
 	EventTLSHelloOnAPlainPort         Event = "TLS hello on a plain port"
 	EventListener                     Event = "listener"

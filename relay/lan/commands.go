@@ -3,6 +3,8 @@ package lan
 import (
 	"bytes"
 	"io"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,7 +38,7 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	case verb == "MAIL":
 		return c.mail(argument)
 	case verb == "RCPT":
-		return []byte("RCPT " + tidyPath(argument, "TO:", "") + "\r\n"), nil
+		return c.rcpt(argument), nil
 	}
 	return line, nil
 }
@@ -48,15 +50,28 @@ func (c *clientConn) mail(argument string) ([]byte, error) {
 	kept := words[:0]
 	for _, word := range words {
 		name, value, _ := strings.Cut(strings.ToUpper(word), "=")
-		if name == "SIZE" {
+		switch name {
+		case "SIZE":
 			octets, err := strconv.ParseUint(value, 10, 63)
-			if most := uint64(c.sessions.config.Limits.MessageSize); err == nil && octets > most {
-				return nil, c.answer(reply.New(552, 3, 4, "a message of %d octets is larger than the %d octets that this relay takes (limits.message_size)", octets, most))
+			if most := c.sessions.limits.MessageSize; err == nil && octets > uint64(most) {
+				return nil, c.answer(reply.New(552, 3, 4, "%s", ownText("Max message size exceeded", most)))
 			}
+		case "RET", "ENVID", "AUTH": // RFC 3461 and 4954; the notifications are ours
+			continue
 		}
 		kept = append(kept, word)
 	}
 	return []byte("MAIL " + strings.Join(kept, " ") + "\r\n"), nil
+}
+
+// rcpt passes RCPT on, like mail.
+func (c *clientConn) rcpt(argument string) []byte {
+	words := strings.Fields(tidyPath(argument, "TO:", ""))
+	words = slices.DeleteFunc(words, func(word string) bool {
+		name, _, _ := strings.Cut(strings.ToUpper(word), "=")
+		return name == "NOTIFY" || name == "ORCPT"
+	})
+	return []byte("RCPT " + strings.Join(words, " ") + "\r\n")
 }
 
 // tidyPath puts right the path of MAIL or RCPT, of which the prefix is FROM: or
@@ -102,18 +117,39 @@ func endOfPath(path string) int {
 }
 
 // correct puts right a reply of go-smtp: the first line of the reply to EHLO is our
-// name (RFC 5321 section 4.1.1.1), and STARTTLS is not offered under TLS (RFC 3207
-// section 4.2).
+// name (RFC 5321 section 4.1.1.1), STARTTLS is not offered under TLS (RFC 3207
+// section 4.2), and the texts are ours.
 func (c *clientConn) correct(whole []byte) []byte {
-	if !c.hello || !bytes.HasPrefix(whole, []byte("250")) {
-		return whole
+	first, rest, _ := bytes.Cut(whole, []byte("\r\n"))
+	switch {
+	case c.hello && bytes.HasPrefix(whole, []byte("250")):
+		if c.secure.Load() {
+			rest = bytes.Replace(rest, []byte("250-STARTTLS\r\n"), nil, 1)
+		}
+		whole = append([]byte(string(first[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
+	case len(rest) == 0:
+		if prefix := replyPrefix.Find(first); prefix != nil {
+			whole = []byte(string(prefix) + ownText(string(first[len(prefix):]), c.sessions.limits.MessageSize) + "\r\n")
+		}
 	}
 	c.hello = false
-	_, rest, _ := bytes.Cut(whole, []byte("\r\n"))
-	if c.secure.Load() {
-		rest = bytes.Replace(rest, []byte("250-STARTTLS\r\n"), nil, 1)
+	return whole
+}
+
+// replyPrefix is the code and the status of a reply.
+var replyPrefix = regexp.MustCompile(`^[2-5][0-9][0-9] ([245]\.[0-9]+\.[0-9]+ )?`)
+
+// note journals a reply that is not positive, with the command that it is to.
+func (c *clientConn) note(whole []byte) {
+	said := c.said
+	if c.said = ""; said == "" || whole[0] < '4' {
+		return
 	}
-	return append([]byte(string(whole[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
+	const longest = 200
+	if len(said) > longest {
+		said = said[:longest] + " ..."
+	}
+	c.sessions.journal.CommandRefused(c.client, said, strings.ReplaceAll(strings.TrimRight(string(whole), "\r\n"), "\r\n", " "))
 }
 
 // startTLS carries out STARTTLS (RFC 3207) and resets go-smtp's transaction, which
@@ -146,7 +182,7 @@ func (c *clientConn) beginChunk(line []byte, argument string) ([]byte, error) {
 	if octets > most {
 		return nil, c.endWith(reply.New(552, 3, 4, "a BDAT chunk of %d octets is too large", octets))
 	}
-	c.chunk = int64(octets)
+	c.chunk, c.said = int64(octets), ""
 	return line, nil
 }
 

@@ -31,20 +31,21 @@ type clientConn struct {
 	closeOnce sync.Once
 
 	// Only the goroutine that serves the connection uses these.
-	block        []byte    // backing array of pending
-	pending      []byte    // read but not yet used
-	ready        []byte    // a command on its way to go-smtp
-	chunk        int64     // octets of a BDAT chunk still to come
-	chunkRefused bool      // go-smtp has replied already and discards the chunk
-	handshake    *tls.Conn // to be done before the first octet
-	hasRead      bool      // something was read
-	ungreeted    bool      // TLS began and EHLO has not come yet
-	extended     bool      // the client said EHLO
-	said         string    // the command that the next reply is to
-	hello        bool      // it is EHLO or HELO
-	dropReply    bool      // the next reply is to a command of ours
-	quit         bool      // the client sent QUIT and nothing after it
-	partialReply []byte    // lines of a reply before its last one
+	block        []byte        // backing array of pending
+	pending      []byte        // read but not yet used
+	ready        []byte        // a command on its way to go-smtp
+	chunk        int64         // octets of a BDAT chunk still to come
+	chunkRefused bool          // go-smtp has replied already and discards the chunk
+	handshake    *tls.Conn     // to be done before the first octet
+	hasRead      bool          // something was read
+	idle         time.Duration // the time without input that ends the session; 0 means the limit
+	ungreeted    bool          // TLS began and EHLO has not come yet
+	extended     bool          // the client said EHLO
+	said         string        // the command that the next reply is to
+	hello        bool          // it is EHLO or HELO
+	dropReply    bool          // the next reply is to a command of ours
+	quit         bool          // the client sent QUIT and nothing after it
+	partialReply []byte        // lines of a reply before its last one
 }
 
 func newClientConn(conn net.Conn, client netip.Addr, s *sessions) *clientConn {
@@ -198,12 +199,15 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	}
 	whole := append(c.partialReply, p...)
 	c.partialReply = c.partialReply[:0]
-	c.chunkRefused = c.chunk > 0
+	if c.chunk > 0 {
+		c.chunkRefused, c.said = true, "BDAT"
+	}
 	if c.dropReply {
 		c.dropReply = false
 		return len(p), nil
 	}
 	whole = c.correct(whole)
+	c.note(whole)
 	if err := c.shakeHands(); err != nil {
 		return 0, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -283,5 +284,34 @@ func TestSession_WaitsOnceForAStalledContent(t *testing.T) {
 	c.expect(451)
 	if waited := time.Since(begun); waited > idle*9/5 {
 		t.Errorf("the client waited %v for its reply, want %v", waited, idle)
+	}
+}
+
+// TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds has what devices send that end
+// lines in another way than CR LF.
+func TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds(t *testing.T) {
+	for _, content := range []string{"Subject: x\n\nx\n.\n", "Subject: x\r\n\r\nx\n.\r\n", "Subject: x\r\rx\r.\r", "x\r\r\n.\r\r\n", ".\n"} {
+		t.Run(strconv.Quote(content), func(t *testing.T) {
+			t.Parallel()
+			d := &fakeAcceptor{}
+			_, address := start(t, d, nil)
+			c := connect(t, nil, address, "clear")
+			c.envelope()
+			c.command(354, "DATA")
+			begun := time.Now()
+			c.write(content)
+			if r := c.expect(554); !strings.Contains(r.Text, "CR LF") {
+				t.Errorf("got %q", r.Text)
+			}
+			if waited := time.Since(begun); waited > 3*bareDotTimeout {
+				t.Errorf("the client waited %v", waited)
+			}
+			if _, err := c.r.ReadByte(); err != io.EOF {
+				t.Errorf("the session goes on: %v", err)
+			}
+			if _, contents := d.messages(); len(contents) > 0 {
+				t.Errorf("got %q", contents)
+			}
+		})
 	}
 }

@@ -2,8 +2,11 @@ package lan
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"os"
 	"sync"
+	"time"
 
 	"github.com/emersion/go-smtp"
 )
@@ -35,6 +38,7 @@ type dotReader struct {
 	limit int64 // octets still allowed
 	err   error // first write error; later content is discarded
 	state dotState
+	tail  []byte // of what was read
 }
 
 type dotState int
@@ -48,6 +52,32 @@ const (
 	ended
 )
 
+// bareDotTimeout is how long content may pause after a line with a single dot that
+// does not end it: a client that waits for its reply there would wait in vain.
+const bareDotTimeout = 5 * time.Second
+
+// errBareDot is returned if such a pause is too long.
+var errBareDot = errors.New("the end of the content is not CR LF . CR LF")
+
+// seemsEnded reports whether the content so far ends in a line with a single dot,
+// whatever ends the lines.
+func (d *dotReader) seemsEnded() bool {
+	line := bytes.TrimRight(d.tail, "\r\n")
+	if len(line) == len(d.tail) || !bytes.HasSuffix(line, []byte(".")) {
+		return false
+	}
+	before := line[:len(line)-1]
+	return len(before) == 0 && len(d.tail) < tailLength || bytes.HasSuffix(before, []byte("\n")) || bytes.HasSuffix(before, []byte("\r"))
+}
+
+// tailLength is how much of the end of the content seemsEnded sees.
+const tailLength = 8
+
+func (d *dotReader) keepTail(part []byte) {
+	d.tail = append(d.tail, part[max(0, len(part)-tailLength):]...)
+	d.tail = append(d.tail[:0], d.tail[max(0, len(d.tail)-tailLength):]...)
+}
+
 // dataContent returns the content up to its end, which is always read in full;
 // go-smtp then sees an empty message. It fails with smtp.ErrDataTooLarge for
 // more than limit octets.
@@ -57,11 +87,17 @@ func (c *clientConn) dataContent(limit int64) contentSource {
 		defer blocks.Put(block)
 		d := &dotReader{w: w, limit: limit}
 		for {
-			part, err := c.next(block[:])
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
+			if d.seemsEnded() {
+				c.idle = bareDotTimeout
 			}
-			if err != nil {
+			part, err := c.next(block[:])
+			c.idle = 0
+			switch {
+			case err != nil && d.seemsEnded() && errors.Is(err, os.ErrDeadlineExceeded):
+				return errBareDot
+			case err == io.EOF:
+				return io.ErrUnexpectedEOF
+			case err != nil:
 				return err
 			}
 			if rest := d.consume(part); d.state == ended {
@@ -74,6 +110,7 @@ func (c *clientConn) dataContent(limit int64) contentSource {
 
 // consume writes the content in part and returns what follows its end.
 func (d *dotReader) consume(part []byte) (rest []byte) {
+	d.keepTail(part)
 	begin, at := 0, 0 // part[begin:at] is content not yet written
 	for at < len(part) && d.state != ended {
 		octet := part[at]

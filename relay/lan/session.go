@@ -67,7 +67,6 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 		Sender:   s.server.policy.Sender(sender),
 	}
 	if r := s.server.acceptor.Admit(e, options.Size); !r.Positive() {
-		s.server.journal.NotReceived(e.ID, e.Client, r)
 		return smtpReply(r)
 	}
 	s.mu.Lock()
@@ -181,10 +180,12 @@ func receiveErrorReply(err error) reply.Reply {
 	switch {
 	case errors.As(err, &replyErr):
 		return replyErr.Reply
+	case errors.Is(err, errBareDot):
+		return reply.New(554, 5, 2, "the message must end with CR LF . CR LF, but a bare LF or CR stands there: set the device's line endings to CR LF, or update its software")
 	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):
 		return reply.New(500, 5, 2, "a line of the message is too long")
 	case errors.As(err, &limit):
-		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message)
+		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message) // see texts
 	}
 	return reply.New(451, 4, 2, "the message was cut off: %v", err)
 }

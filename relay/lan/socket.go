@@ -24,7 +24,11 @@ func (s *socket) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	c := s.client
-	deadline := time.Now().Add(c.sessions.limits.Idle)
+	idle := c.sessions.limits.Idle
+	if c.idle > 0 {
+		idle = min(idle, c.idle)
+	}
+	deadline := time.Now().Add(idle)
 	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
 		deadline = end
 	}
