@@ -60,29 +60,34 @@ func (j *Journal) Listening(address, protocol string) {
 
 // ClientRefused records a rejected connection.
 func (j *Journal) ClientRefused(client netip.Addr, answer reply.Reply) {
-	j.event(slog.LevelWarn, EventClientRefused, clientAttr(client), replyAttr(answer))
+	j.refusal(slog.LevelWarn, EventClientRefused, client, replyAttr(answer))
 }
 
 // SessionEnded records the end of a LAN session and how many messages it
 // delivered.
 func (j *Journal) SessionEnded(client netip.Addr, messages int, lasted time.Duration) {
+	j.sumUp()
+	if messages == 0 {
+		j.refusal(levelConversation, EventSessionEnded, client, slog.Int("messages", messages), tookAttr(lasted))
+		return
+	}
 	j.event(levelConversation, EventSessionEnded, clientAttr(client), slog.Int("messages", messages), tookAttr(lasted))
 }
 
 // TLSFirst records a client that began with TLS on a STARTTLS port.
 func (j *Journal) TLSFirst(client netip.Addr) {
-	j.event(slog.LevelWarn, EventTLSHelloOnAPlainPort, clientAttr(client),
+	j.refusal(slog.LevelWarn, EventTLSHelloOnAPlainPort, client,
 		slog.String("advice", "its next attempt will be answered in TLS; better set the device to STARTTLS, or to the smtps port"))
 }
 
 // CommandRefused records a command of a client and the reply that refused it.
 func (j *Journal) CommandRefused(client netip.Addr, command, answer string) {
-	j.event(slog.LevelWarn, EventCommandRefused, clientAttr(client), slog.String("command", command), slog.String("reply", answer))
+	j.refusal(slog.LevelWarn, EventCommandRefused, client, slog.String("command", command), slog.String("reply", answer))
 }
 
 // HandshakeFailed records a client whose TLS handshake failed.
 func (j *Journal) HandshakeFailed(client netip.Addr, cause error) {
-	j.event(slog.LevelWarn, EventTLSHandshakeFailed, append([]slog.Attr{clientAttr(client)}, withCause(cause)...)...)
+	j.refusal(slog.LevelWarn, EventTLSHandshakeFailed, client, withCause(cause)...)
 }
 
 // ListenerFault records a log message of the SMTP server library.
@@ -105,7 +110,7 @@ func (j *Journal) Received(e envelope.Envelope) {
 
 // NotReceived records a message that was cut off or exceeded a limit.
 func (j *Journal) NotReceived(id string, client netip.Addr, answer reply.Reply) {
-	j.event(slog.LevelWarn, EventNotReceived, idAttr(id), clientAttr(client), replyAttr(answer))
+	j.refusal(slog.LevelWarn, EventNotReceived, client, idAttr(id), replyAttr(answer))
 }
 
 // RecipientReply records the upstream's reply for one recipient.

@@ -34,8 +34,9 @@ type Counters struct {
 type Journal struct {
 	Counters Counters
 
-	log    slog.Handler
-	recent *ring
+	log      slog.Handler
+	recent   *ring
+	refusals refusals
 }
 
 // New returns a journal that writes to log and keeps the newest events in
