@@ -58,7 +58,7 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := wire.Usable(bundle.Path); err != nil {
+	if err := wire.CheckPath(bundle.Path); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
@@ -80,7 +80,7 @@ func completeRequest(o *options, c *cobra.Command, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
-		client, err := identity.Complete(ctx, b.Store, b.TPM, certificates, wire.Usable)
+		client, err := identity.Complete(ctx, b.Store, b.TPM, certificates, wire.CheckPath)
 		if err != nil {
 			return err
 		}

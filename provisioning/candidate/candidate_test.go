@@ -72,7 +72,7 @@ func checker(m *memory) Checker {
 				return keyring.OpenSecret(ctx, nil, name, stored)
 			},
 		},
-		Usable: func(certificate.Path) error { return nil },
+		CheckPath: func(certificate.Path) error { return nil },
 	}
 }
 
@@ -272,15 +272,15 @@ func TestLoad_ReportsTheFactoryState(t *testing.T) {
 
 func TestCommit_LimitsTheListOfOrigins(t *testing.T) {
 	m := &memory{}
-	for i := range 2 * mostOrigins {
+	for i := range 2 * maxOrigins {
 		commit(t, m, Candidate{Settings: before, Origin: fmt.Sprint(i)})
 	}
 	sections, _ := m.Load(t.Context())
-	if known := origins(sections); len(known) != mostOrigins || known[mostOrigins-1] != fmt.Sprint(2*mostOrigins-1) {
+	if known := origins(sections); len(known) != maxOrigins || known[maxOrigins-1] != fmt.Sprint(2*maxOrigins-1) {
 		t.Errorf("%d origins, the last %s", len(known), known[len(known)-1])
 	}
 	commit(t, m, Candidate{Settings: after})
-	if last, err := LastOrigin(t.Context(), m); err != nil || last != fmt.Sprint(2*mostOrigins-1) {
+	if last, err := LastOrigin(t.Context(), m); err != nil || last != fmt.Sprint(2*maxOrigins-1) {
 		t.Errorf("the last: %q, %v", last, err)
 	}
 }

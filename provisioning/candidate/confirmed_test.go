@@ -199,7 +199,7 @@ func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *tes
 			t.Errorf("on trial %t, %s left, in force %q, faults %q", trial, remaining, a.text(), a.faults)
 		}
 		m.fail(nil)
-		pass(longestRollbackPause)
+		pass(maxRollbackDelay)
 		if trial, _ := c.Trial(); trial || a.text() != before || len(a.faults) != 1 {
 			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
 		}
@@ -250,7 +250,7 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 			t.Errorf("on trial %t, %s left", trial, remaining)
 		}
 		m.fail(nil)
-		pass(firstRollbackPause)
+		pass(firstRollbackDelay)
 		if trial, _ := next.Trial(); trial || a.text() != before {
 			t.Errorf("on trial %t, in force %q", trial, a.text())
 		}

@@ -142,9 +142,9 @@ func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"no key", fixture(t, "openssl-no-key.pfx"), "holds certificates but no private key: export it again with the private key"},
-		{"trust store", fixture(t, "java17-trust-store.pfx"), "holds certificates but no private key"},
-		{"two keys", fixture(t, "java17-two-keys.pfx"), "more than one private key: export the one certificate"},
+		{"no key", fixture(t, "openssl-no-key.pfx"), "contains certificates but no private key: export it again with the private key"},
+		{"trust store", fixture(t, "java17-trust-store.pfx"), "contains certificates but no private key"},
+		{"two keys", fixture(t, "java17-two-keys.pfx"), "more than one private key: export only the certificate"},
 		{"no MAC", fixture(t, "openssl-no-mac.pfx"), "no integrity check: export it again"},
 		{"strange MAC", fixture(t, "openssl-sha384-mac.pfx"), "uses something the box cannot read"},
 		{"empty", nil, "is empty: copy it again"},
@@ -155,8 +155,8 @@ func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 		{"key", must(x509.MarshalPKCS8PrivateKey(p256)), "not a PFX"},
 		{"BER", append([]byte{0x30, 0x80}, good...), "BER-encoded, which the box cannot read: import it on a Windows machine"},
 		{"BER within", nestedBER, "BER-encoded"},
-		{"one byte", []byte{0x30}, "cut short after 1 bytes"},
-		{"half", good[:len(good)/2], fmt.Sprintf("cut short, %d of %d bytes: copy it again", len(good)/2, len(good))},
+		{"one byte", []byte{0x30}, "truncated after 1 bytes"},
+		{"half", good[:len(good)/2], fmt.Sprintf("truncated, %d of %d bytes: copy it again", len(good)/2, len(good))},
 		{"more than the whole", append(bytes.Clone(good), '\n'), "damaged or unusual"},
 		{"foreign key", must(pkcs12.Modern.Encode(other, selfSigned(t, "a.example", p256, time.Hour), nil, password)), "no certificate in the file belongs to the private key"},
 		{"P-521", encode(must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))), "on the curve P-521, which the box cannot use: get a certificate for an RSA-2048"},
@@ -267,7 +267,7 @@ func TestWipeKey_ErasesThePrivateNumbers(t *testing.T) {
 		case *rsa.PrivateKey:
 			numbers = append([]*big.Int{k.D, k.Precomputed.Dp, k.Precomputed.Dq, k.Precomputed.Qinv}, k.Primes...)
 		case *ecdsa.PrivateKey:
-			//lint:ignore SA1019 the number itself is what must go
+			//lint:ignore SA1019 the number itself must be overwritten
 			numbers = append(numbers, k.D)
 		}
 		var words [][]big.Word

@@ -44,9 +44,9 @@ const (
 func newFakeBox() *fakeBox {
 	return &fakeBox{ways: preflight.Ways{
 		Host: "contoso-com.mail.protection.outlook.com", ByMX: true, Port25: preflight.Reach{OK: true},
-		STARTTLS: preflight.Reach{OK: true, Words: "its certificate is good"},
+		STARTTLS: preflight.Reach{OK: true, Words: "its certificate is valid"},
 		Port587:  preflight.Reach{Words: "connecting to smtp.office365.com: i/o timeout"},
-		Advice:   "connector: the tenant's host is reached on port 25, and its certificate is good",
+		Advice:   "connector: the tenant's host is reachable on port 25, and its certificate is valid",
 	}}
 }
 
@@ -144,7 +144,7 @@ func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.Ways, e
 	}
 	ways.Port25.Words = ways.Host + " answers on port 25"
 	if t.CA != "" {
-		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Words = "", true, "its certificate is good"
+		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Words = "", true, "its certificate is valid"
 		ways.Advice = ways.Advise()
 	}
 	return ways, nil

@@ -1,8 +1,8 @@
-// Package preflight says before the first message what would keep it from
-// arriving, and what to do about it.
+// Package preflight reports what would prevent delivery, and what to do about it,
+// before the first message is sent.
 //
-// It turns facts that were looked up into findings in words. It must not know
-// how a fact is looked up: sockets, TPMs and files are its caller's.
+// It turns facts into findings. It must not know how a fact is found out:
+// sockets, TPMs and files belong to its caller.
 package preflight
 
 import (
@@ -15,13 +15,13 @@ import (
 	"sealpost/provisioning/certificate"
 )
 
-// Finding is one fact in words that end in what to do, if there is anything.
+// Finding is one fact, with what to do about it if anything.
 type Finding struct {
 	Name  string            `json:"name"` // of the check, such as "clock"
 	Level certificate.Level `json:"level"`
 	Words string            `json:"words"`
-	// Code and Facts are those of the fault behind it, if there is one with a
-	// code: by them a front end adds what to do.
+	// Code and Facts are those of the fault, if it has a code: a front end uses
+	// them to append what to do.
 	Code  fault.Code  `json:"code,omitempty"`
 	Facts fault.Facts `json:"facts,omitempty"`
 }
@@ -40,18 +40,18 @@ func (f Finding) Said(words fault.Words) Finding {
 	return f
 }
 
-// Check is one look at the world.
+// Check is one check.
 type Check struct {
 	Name string
-	// Look returns the findings; Run fills in their names.
-	Look func(context.Context) []Finding
+	// Run returns the findings; the function Run fills in their names.
+	Run func(context.Context) []Finding
 }
 
 // checkTimeout is how long one check may take.
 const checkTimeout = 45 * time.Second
 
-// Run makes the checks in turn. One that does not end in time is a problem
-// itself, and the next begins.
+// Run runs the checks in turn. One that does not end in time is reported as a
+// problem, and the next one starts.
 func Run(ctx context.Context, checks []Check) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
 		for _, check := range checks {
@@ -72,16 +72,16 @@ func (c Check) within(ctx context.Context, timeout time.Duration) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	found := make(chan []Finding, 1)
-	go func() { found <- c.Look(ctx) }()
+	go func() { found <- c.Run(ctx) }()
 	select {
 	case findings := <-found:
 		return findings
 	case <-ctx.Done():
-		return problem("this check did not end within %s: try again; if it stays so, restart the box", timeout)
+		return problem("this check did not end within %s: try again; if it fails again, restart the box", timeout)
 	}
 }
 
-// ok, note and problem make one finding of that level.
+// ok, note and problem return one finding of that level.
 func ok(format string, args ...any) []Finding {
 	return []Finding{{Level: certificate.OK, Words: fmt.Sprintf(format, args...)}}
 }
@@ -94,7 +94,7 @@ func problem(format string, args ...any) []Finding {
 	return []Finding{{Level: certificate.Problem, Words: fmt.Sprintf(format, args...)}}
 }
 
-// Problem is the finding of a fact that could not be looked up.
+// Problem returns the findings for an error.
 func Problem(err error) []Finding {
 	var findings []Finding
 	for _, f := range fault.List(err) {

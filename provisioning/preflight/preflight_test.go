@@ -81,7 +81,7 @@ func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 	}{
 		{Ways{Port25: yes, STARTTLS: yes}, "connector: "},
 		{Ways{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
-		{Ways{Port25: yes}, "mail inspection"},
+		{Ways{Port25: yes}, "SMTP inspection"},
 		{Ways{Host: "mx", Port587: yes}, "open port 25 to mx"},
 		{Ways{}, "neither"},
 	} {

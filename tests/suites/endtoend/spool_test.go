@@ -71,7 +71,7 @@ func TestSpool_IsOfNoUseToAnotherTPMAndSaysSo(t *testing.T) {
 	s.tpm = parts.StartSwtpm(t)
 	s.configure()
 	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from"
-	const cure = "or give the mail up with: sealpost spool format --yes"
+	const cure = "or discard the mail with: sealpost spool format --yes"
 	for _, command := range [][]string{{"queue", "list"}, {"spool", "stat"}, {"spool", "verify"}, {"spool", "dump"}} {
 		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, words) || !strings.Contains(result.Err, cure) {
 			t.Errorf("%v says %+v", command, result)
@@ -298,7 +298,7 @@ func TestSpool_OverwrittenByAnotherProgramNamesItsCure(t *testing.T) {
 	if _, err := state.WriteAt(bytes.Repeat([]byte("junk"), length/4), ring); err != nil {
 		t.Fatal(err)
 	}
-	s.mustSay(1, "begin anew: sealpost spool format --yes", "spool", "stat")
+	s.mustSay(1, "create a new spool: sealpost spool format --yes", "spool", "stat")
 	s.start()
 	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "contains no spool of this version") || event["code"] != "spool-foreign" {
 		t.Errorf("the journal says %v", event)

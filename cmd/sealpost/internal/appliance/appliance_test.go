@@ -174,17 +174,17 @@ func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
 	}
 }
 
-func TestVerdict_OfAStickWhoseProcessWasEndedAfterItsCommitIsApplied(t *testing.T) {
+func TestStickOutcome_OfAStickWhoseProcessWasEndedAfterItsCommitIsApplied(t *testing.T) {
 	a := &Appliance{group: newTestGroup(t), storage: newStorage(t)}
 	silent := func() *json.Decoder { return json.NewDecoder(strings.NewReader("")) }
-	if v := a.verdict(t.Context(), silent(), ""); v.Applied || len(v.Faults) != 1 {
+	if v := a.stickOutcome(t.Context(), silent(), ""); v.Applied || len(v.Faults) != 1 {
 		t.Errorf("before its commit: %v", v)
 	}
 	commit(t, a.storage, candidate.Candidate{Settings: minimal, Origin: "a"})
-	if v := a.verdict(t.Context(), silent(), ""); !v.Applied || len(v.Faults) != 0 {
+	if v := a.stickOutcome(t.Context(), silent(), ""); !v.Applied || len(v.Faults) != 0 {
 		t.Errorf("after its commit: %v", v)
 	}
-	if v := a.verdict(t.Context(), silent(), "a"); v.Applied {
+	if v := a.stickOutcome(t.Context(), silent(), "a"); v.Applied {
 		t.Errorf("a stick that changed nothing after one that did: %v", v)
 	}
 }

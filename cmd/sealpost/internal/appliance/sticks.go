@@ -55,7 +55,7 @@ func (a *Appliance) startSticks() {
 
 // takeStick has a child look at a stick, and puts into force what it committed.
 // A child that hangs in the kernel is left behind.
-func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
+func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Result {
 	before := a.lastBundle(ctx)
 	ctx, cancel := context.WithTimeout(ctx, stickTimeout)
 	defer cancel()
@@ -65,7 +65,7 @@ func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
 		return bundle.Refused(err)
 	}
 	defer child.close()
-	v := a.verdict(ctx, child.Decoder, before)
+	v := a.stickOutcome(ctx, child.Decoder, before)
 	if v.Applied {
 		// The stick may have used up its time: what it brought is stored.
 		a.try("settings", a.commit.Applied(context.WithoutCancel(ctx)))
@@ -79,15 +79,15 @@ func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
 	return v
 }
 
-// verdict is what a child says became of its stick. One that was ended between
-// its commit and its word has changed the box all the same.
-func (a *Appliance) verdict(ctx context.Context, child *json.Decoder, before string) (v bundle.Verdict) {
+// stickOutcome returns the result that the child prints. A child that was killed between
+// its commit and its output has changed the box nevertheless.
+func (a *Appliance) stickOutcome(ctx context.Context, child *json.Decoder, before string) (v bundle.Result) {
 	err := child.Decode(&v)
 	switch {
 	case err == nil:
 		return v
 	case a.lastBundle(context.WithoutCancel(ctx)) != before:
-		return bundle.Verdict{Applied: true, Files: []string{bundle.Folder}}
+		return bundle.Result{Applied: true, Files: []string{bundle.Folder}}
 	}
 	return bundle.Refused(fmt.Errorf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%w)", err))
 }

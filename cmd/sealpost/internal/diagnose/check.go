@@ -43,9 +43,9 @@ type inspection struct{ *wire.Box }
 func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	b := inspection{box}
 	traits, inTPM := b.Settings.Upstream.Method.Traits(), b.Settings.Keys.Protection == settings.ProtectionTPM
-	checks := []preflight.Check{{Name: "network", Look: checkNetwork}, {Name: "clock", Look: checkClock}}
+	checks := []preflight.Check{{Name: "network", Run: checkNetwork}, {Name: "clock", Run: checkClock}}
 	add := func(name string, look func(context.Context) []preflight.Finding) {
-		checks = append(checks, preflight.Check{Name: name, Look: look})
+		checks = append(checks, preflight.Check{Name: name, Run: look})
 	}
 	if inTPM {
 		add("TPM", func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) })

@@ -67,7 +67,7 @@ func describe(w *preflight.Ways, s reach.Result, port int) {
 		w.STARTTLS.Words = "not tried"
 		return
 	}
-	w.STARTTLS = preflight.Reach{OK: s.Verified, Words: words(s.Verified, "its certificate is good", s.Err)}
+	w.STARTTLS = preflight.Reach{OK: s.Verified, Words: words(s.Verified, "its certificate is valid", s.Err)}
 	if s.UnknownRoot {
 		w.Authority = preflight.Authority(s.Chain)
 		// Of a whole chain the last one is the authority's own.

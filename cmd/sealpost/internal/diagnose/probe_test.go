@@ -50,10 +50,10 @@ func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 		port25, tls   bool
 		words, advice string
 	}{
-		"a good host":             {at(connector(good)), known, true, true, "its certificate is good", "connector: "},
+		"a good host":             {at(connector(good)), known, true, true, "its certificate is valid", "connector: "},
 		"an unknown authority":    {at(connector(good)), nobody, true, false, "unknown authority", "connector, if this is your own host"},
-		"another's certificate":   {at(connector(other)), known, true, false, "not localhost", "something between"},
-		"a host without STARTTLS": {at(inClear), known, true, false, "the server does not offer STARTTLS", "something between"},
+		"another's certificate":   {at(connector(other)), known, true, false, "not localhost", "a device in between"},
+		"a host without STARTTLS": {at(inClear), known, true, false, "the server does not offer STARTTLS", "a device in between"},
 		"nobody":                  {1, known, false, false, "not tried", "neither port 25 nor port 587"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -42,16 +42,16 @@ type verification struct {
 // steps returns the checks; each needs the one before it.
 func (v *verification) steps() []preflight.Check {
 	steps := []preflight.Check{
-		{Name: "settings", Look: v.checkSettings},
-		{Name: "credential", Look: v.credential},
-		{Name: "issuer", Look: v.issuer},
-		{Name: "token", Look: v.issued},
-		{Name: "audience", Look: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Audience(v.claims)} }},
-		{Name: "permission", Look: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Permission(v.claims)} }},
-		{Name: "login", Look: v.login},
+		{Name: "settings", Run: v.checkSettings},
+		{Name: "credential", Run: v.credential},
+		{Name: "issuer", Run: v.issuer},
+		{Name: "token", Run: v.issued},
+		{Name: "audience", Run: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Audience(v.claims)} }},
+		{Name: "permission", Run: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Permission(v.claims)} }},
+		{Name: "login", Run: v.login},
 	}
 	if v.to != "" {
-		steps = append(steps, preflight.Check{Name: "message", Look: v.message})
+		steps = append(steps, preflight.Check{Name: "message", Run: v.message})
 	}
 	return steps
 }

@@ -213,7 +213,7 @@ func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k can
 	if err != nil {
 		return k, nil, err
 	}
-	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), Usable: Usable}, b.Close, nil
+	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), CheckPath: CheckPath}, b.Close, nil
 }
 
 // inForce returns the settings in the store, as far as this version can read them,

@@ -53,19 +53,19 @@ func (b *Box) lanCertificate(ctx context.Context, hostname string, j *journal.Jo
 	own, err := identity.LAN(ctx, b.Store, b.Sealer(), hostname)
 	if err != nil {
 		j.LANCertificate(err)
-		own, err = identity.Throwaway(hostname)
+		own, err = identity.Ephemeral(hostname)
 	}
 	return &own, err
 }
 
-// Usable refuses a certificate that Exchange Online could make nothing of.
-func Usable(path certificate.Path) error {
+// CheckPath rejects a certificate that Exchange Online could not use.
+func CheckPath(path certificate.Path) error {
 	leaf, now := path.Chain[0], time.Now()
 	if now.After(leaf.NotAfter) {
 		return fmt.Errorf("the certificate expired on %s: import a newer one, or correct this machine's clock if it is wrong (it says %s)",
 			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
 	}
-	return path.Whole(now, publicRoots())
+	return path.Verify(now, publicRoots())
 }
 
 // Examine says what the client certificate means for the connector.
