@@ -79,7 +79,7 @@ func (w ways) String() string {
 func probeCommand(o *options) *cobra.Command {
 	var domain, host, caFile string
 	var port int
-	c := leaf("probe --domain DOMAIN", "Try the ways out of this network, before anything is set up", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("probe --domain DOMAIN", "Check which delivery methods work from this network", 0, func(c *cobra.Command, _ []string) error {
 		if domain == "" && host == "" {
 			return &usageError{errors.New("name an accepted domain with --domain, or the tenant's host with --host")}
 		}

@@ -96,7 +96,7 @@ func TestConsole_AcceptsAClientSecretAndPrintsTheTenantSetup(t *testing.T) {
 	if got := c.forms()[0].Get("client_secret"); got != "very~secret" {
 		t.Errorf("the issuer was shown %q", got)
 	}
-	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "not Entra ID") {
+	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "other than Entra ID") {
 		t.Errorf("a script for another issuer: %v", err)
 	}
 	box = boxOf(t, c.settings(""))

@@ -2,11 +2,11 @@ package main
 
 import "sealpost/hal/fault"
 
-// words says what to type on the command line for each fault.
+// words says for each fault what to do on the command line.
 var words = fault.Words{
-	fault.NoStorage:          "check that the storage is fitted, and restart the box; if it stays so, replace the storage",
-	fault.NoState:            "an import or the relay makes it; --state names another one",
-	fault.StateInUse:         "stop that one first, or wait until its command is done",
+	fault.NoStorage:          "check that the storage is fitted, and restart the box; if this does not help, replace the storage",
+	fault.NoState:            "an import or the relay creates it; use --state for another one",
+	fault.StateInUse:         "stop that one first, or wait until its command has ended",
 	fault.StateDamaged:       "erase them with: sealpost state erase --yes, and set the box up again; if it happens again, replace the flash",
 	fault.StateNewer:         "install that version again, or erase them with: sealpost state erase --yes, and set the box up again",
 	fault.FactoryState:       "name a settings file with --config FILE, or set the box up over its serial console or with a USB stick",
@@ -31,6 +31,6 @@ var words = fault.Words{
 	fault.WrongMethod:        "use: sealpost check",
 	fault.ConnectorUnmatched: "see which names the certificate has with: sealpost certificate show",
 	fault.NoRelay:            "start it with: sealpost relay",
-	fault.NoAppliance:        "only a box that was started by sealpost init can tell or do this",
+	fault.NoAppliance:        "this works only on a box that was started by sealpost init",
 	fault.NoInit:             "restart the box",
 }

@@ -99,8 +99,8 @@ func (b Bundle) checkFirst(ctx context.Context, store candidate.Store) error {
 // words says for each fault what to do, for a person who reads the result on a
 // PC.
 var words = fault.Words{
-	fault.NoStorage:    "switch the box off, check that its card or storage is fitted firmly, and switch it on; if it stays so, replace the storage",
-	fault.NoState:      "switch the box off and on; if it stays so, replace the storage",
+	fault.NoStorage:    "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
+	fault.NoState:      "switch the box off and on; if this does not help, replace the storage",
 	fault.StateInUse:   "plug the stick in again after a minute",
 	fault.StateDamaged: "hold the box's button for 10 seconds to reset it, and plug the stick in again; if it happens again, replace the flash",
 	fault.StateNewer:   "install that version again, or hold the box's button for 10 seconds to reset it, and plug the stick in again",

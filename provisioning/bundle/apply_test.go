@@ -96,8 +96,8 @@ func TestResult_TextSaysWhatHappenedToTheStick(t *testing.T) {
 	at := time.Date(2026, 11, 26, 9, 5, 0, 0, time.UTC)
 	for _, c := range []struct {
 		result Result
-		at      time.Time
-		want    string
+		at     time.Time
+		want   string
 	}{
 		{Result{Applied: true, Files: []string{"sealpost/sealpost.toml", "sealpost/a.pfx"}}, at, `Sealpost: result for this stick
 

@@ -177,7 +177,7 @@ func (b *fakeBox) Request(_ context.Context, r operator.Request) (string, error)
 }
 
 func (b *fakeBox) TenantScript(context.Context) (string, error) {
-	return "# Sealpost: what the tenant must be told.\n$name = 'Sealpost'\n", nil
+	return "# Sealpost: set up the tenant.\n$name = 'Sealpost'\n", nil
 }
 
 func (b *fakeBox) TenantCertificate(context.Context) (string, error) { return fakePEM, nil }
@@ -203,9 +203,9 @@ func (b *fakeBox) Messages(context.Context) ([]string, error) {
 
 func (b *fakeBox) Queue(context.Context) (operator.Queue, error) {
 	if len(b.queue) == 0 {
-		return operator.Queue{Words: "nothing is kept"}, nil
+		return operator.Queue{Words: "0 messages queued"}, nil
 	}
-	return operator.Queue{Words: "messages are kept: the tenant is busy", Items: b.queue}, nil
+	return operator.Queue{Words: "2 messages queued: the tenant is busy", Items: b.queue}, nil
 }
 
 func (b *fakeBox) tell(words string) error {

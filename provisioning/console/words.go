@@ -11,9 +11,9 @@ import (
 // words says for each fault what to choose in the menu or do to the box: on the
 // console nobody can type a command of the program.
 var words = fault.Words{
-	fault.NoStorage:          "switch the box off, check that its card or storage is fitted firmly, and switch it on; if it stays so, replace the storage",
-	fault.NoState:            "switch the box off and on; if it stays so, replace the storage",
-	fault.StateInUse:         "wait a moment and try again; if it stays so, choose restart in the menu",
+	fault.NoStorage:          "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
+	fault.NoState:            "switch the box off and on; if this does not help, replace the storage",
+	fault.StateInUse:         "wait a moment and try again; if this does not help, choose restart in the menu",
 	fault.StateDamaged:       "hold the box's button for 10 seconds to reset it, and set it up again; if it happens again, replace the flash",
 	fault.StateNewer:         "install that version again, or hold the box's button for 10 seconds to reset it, and set it up again",
 	fault.FactoryState:       "set it up here, or with a USB stick",

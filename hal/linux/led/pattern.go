@@ -16,9 +16,9 @@ var (
 		[]time.Duration{150 * ms, 150 * ms}}
 	Factory = &Pattern{"the box has not been set up", "slow blinking, once in two seconds",
 		[]time.Duration{time.Second, time.Second}}
-	Well = &Pattern{"mail is being delivered", "on",
+	Healthy = &Pattern{"mail is being delivered", "on",
 		[]time.Duration{time.Second}}
-	Unwell = &Pattern{"mail is held back, or the box has a fault", "two short flashes, then a pause",
+	Unhealthy = &Pattern{"mail is held back, or the box has a fault", "two short flashes, then a pause",
 		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 1500 * ms}}
 	StickWorking = &Pattern{"a stick is being read", "flickering",
 		[]time.Duration{60 * ms, 60 * ms}}
@@ -31,7 +31,7 @@ var (
 )
 
 // Patterns lists all patterns in the order of the documentation.
-var Patterns = []*Pattern{Starting, Factory, Well, Unwell, StickWorking, StickDone, StickRefused, Resetting}
+var Patterns = []*Pattern{Starting, Factory, Healthy, Unhealthy, StickWorking, StickDone, StickRefused, Resetting}
 
 const ms = time.Millisecond
 
@@ -53,7 +53,7 @@ type Condition struct {
 	Stick      *Pattern // nil, or one of the stick's three
 	Factory    bool
 	Starting   bool
-	Unwell     bool // or mail is held
+	Unhealthy  bool // or mail is held
 }
 
 // PatternFor chooses what the lamp shows: what a hand is at work on first.
@@ -63,12 +63,12 @@ func PatternFor(c Condition) *Pattern {
 		return Resetting
 	case c.Stick != nil:
 		return c.Stick
-	case c.Unwell:
-		return Unwell
+	case c.Unhealthy:
+		return Unhealthy
 	case c.Factory:
 		return Factory
 	case c.Starting:
 		return Starting
 	}
-	return Well
+	return Healthy
 }

@@ -33,7 +33,7 @@ func TestMailbox_ThatMayNotLogInHoldsUpNoOther(t *testing.T) {
 		s.mustKeep("SMTP AUTH is off for the mailbox", "--from", scanner)
 		s.mustDeliver()
 	}
-	if list := s.run("queue", "list").Out; !strings.Contains(list, "5 kept; the mail of "+scanner+" is held since ") {
+	if list := s.run("queue", "list").Out; !strings.Contains(list, "5 messages queued; the mail of "+scanner+" is held since ") {
 		t.Errorf("the queue says\n%s", list)
 	}
 	if events := s.relay.Log.Events("upstream held"); len(events) != 1 || events[0]["account"] != scanner {

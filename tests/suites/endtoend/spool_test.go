@@ -229,7 +229,7 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 	for range 4 {
 		s.mustKeep("was lost")
 	}
-	kept := s.relay.Log.Events("kept")
+	kept := s.relay.Log.Events("queued")
 	id := func(n int) string { return kept[n]["id"].(string) }
 	for _, running := range []bool{true, false} {
 		when := "now"
@@ -237,10 +237,10 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 			s.stop()
 			when = "as soon as a relay runs"
 		}
-		s.mustSay(0, "4 kept", "queue", "list")
+		s.mustSay(0, "4 messages queued", "queue", "list")
 		s.mustSay(0, `"from":"`+sender+`"`, "queue", "list", "--json")
 		s.mustSay(0, "Subject: test ", "queue", "show", id(0))
-		s.mustSay(0, "owed to     <"+recipient+">", "queue", "show", id(0))
+		s.mustSay(0, "pending     <"+recipient+">", "queue", "show", id(0))
 		s.mustSay(1, "NONE: no such message in the spool", "queue", "show", "NONE")
 		s.mustSay(2, "add --yes", "queue", "drop", id(0))
 		s.mustSay(0, "it will be tried "+when, "queue", "retry", id(0))
@@ -252,7 +252,7 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(0))
 	s.start()
 	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(1))
-	s.mustSay(0, "2 kept", "queue", "list")
+	s.mustSay(0, "2 messages queued", "queue", "list")
 	upstream.SetScript(nil)
 	s.mustSay(0, "every message will be tried now", "queue", "retry")
 	s.awaitEmpty()

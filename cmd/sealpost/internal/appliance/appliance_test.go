@@ -164,8 +164,8 @@ func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
 func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
 	g := newTestGroup(t)
 	for shown, c := range map[*led.Pattern]*configuration{
-		led.Factory: {},
-		led.Unwell:  {settings: new(settings.Default()), unreadable: true},
+		led.Factory:   {},
+		led.Unhealthy: {settings: new(settings.Default()), unreadable: true},
 	} {
 		l := &lamp{configuration: c, relay: newRelayProcess(g, new(Appliance{group: g}).child("relay", nil)), health: &health{}}
 		if got := led.PatternFor(l.condition()); got != shown {

@@ -33,12 +33,12 @@ func (h *health) start(device string) {
 		Healthy:      h.check,
 		RestartAfter: restartRelayAfter,
 		Restart: func(wrong error) {
-			h.journal.Unwell(wrong, "the relay is killed")
+			h.journal.Unhealthy(wrong, "the relay is killed")
 			h.relay.child.Kill()
 		},
 		RebootAfter: rebootAfter,
 		Reboot: func(wrong error) {
-			h.journal.Unwell(wrong, "the box restarts")
+			h.journal.Unhealthy(wrong, "the box restarts")
 			// The watchdog is for a machine that cannot do so itself any more.
 			h.try("restart", kernel.Restart())
 		},

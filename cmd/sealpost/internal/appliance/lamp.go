@@ -38,7 +38,7 @@ func newLamp(g *group, facts board.Facts, c *configuration, r *relayProcess, h *
 		held := r.holdsMail(ctx)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.shown.Unwell = held
+		l.shown.Unhealthy = held
 	})
 	var pattern *led.Pattern
 	g.every(pollInterval, func(ctx context.Context) {
@@ -59,7 +59,7 @@ func (l *lamp) condition() led.Condition {
 	defer l.mu.Unlock()
 	c := l.shown
 	c.Factory = factory
-	c.Unwell = c.Unwell || problem != "" || unreadable
+	c.Unhealthy = c.Unhealthy || problem != "" || unreadable
 	c.Starting = starting
 	return c
 }

@@ -35,8 +35,8 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 		return operator.Step{Name: "refused", Words: r.Answer}, true
 	case journal.EventDeferred:
 		return operator.Step{Name: "not taken", Words: r.Answer}, true
-	case journal.EventKept:
-		return operator.Step{Name: "kept", Words: "safe in the spool, and will be sent: " + r.Why}, true
+	case journal.EventQueued:
+		return operator.Step{Name: "queued", Words: "safe in the spool, and will be sent: " + r.Why}, true
 	}
 	return operator.Step{}, false
 }

@@ -120,14 +120,14 @@ func (v *verification) ask(ctx context.Context) {
 	v.fault = err
 }
 
-// issuer checks whether the issuer was reached: then it returned a token, or an error
-// code.
+// issuer checks whether the issuer was reached, so that it returned a token or an
+// error code.
 func (v *verification) issuer(context.Context) []preflight.Finding {
 	fault := (*oauth.Fault)(nil)
 	if v.fault != nil && (!errors.As(v.fault, &fault) || fault.Code == "") {
 		return preflight.Problem(v.fault)
 	}
-	return passed("it was reached")
+	return passed("reachable")
 }
 
 func (v *verification) issued(context.Context) []preflight.Finding {
@@ -178,40 +178,40 @@ func (v *verification) refused(err error) []preflight.Finding {
 	if !errors.As(err, &fault) {
 		return preflight.Problem(err)
 	}
-	reading, known := report.Classify(fault.ServerReply)
+	classification, known := report.Classify(fault.ServerReply)
 	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
 		answer := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
 		if known {
-			answer.Words = reading.Text()
+			answer.Words = classification.Text()
 		}
 		return []preflight.Finding{v.site.Login(v.claims, login.Account, answer)}
 	}
 	if known {
-		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, reading.Text()))
+		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, classification.Text()))
 	}
 	return preflight.Problem(errors.New(fault.Reason))
 }
 
 // inWords returns a reply with its known meaning.
 func inWords(answer reply.Reply, sender envelope.Address, trustee string) string {
-	reading, known := report.ClassifyFor(answer, sender, trustee)
+	classification, known := report.ClassifyFor(answer, sender, trustee)
 	if !known {
 		return answer.String()
 	}
-	return fmt.Sprintf("%s (%s)", reading.Text(), answer)
+	return fmt.Sprintf("%s (%s)", classification.Text(), answer)
 }
 
 // noContent makes Deliver stop before the content.
 func noContent([]reply.Reply) bool { return false }
 
-// deliver makes one attempt on the token.
-func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, judge func([]reply.Reply) bool) (upstream.Result, error) {
+// deliver makes one attempt with the token.
+func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
 	up, err := v.Submission(oneToken{v.token}, journal.Discard())
 	if err != nil {
 		return upstream.Result{}, err
 	}
 	defer up.Close()
-	return up.Deliver(ctx, e, content, judge)
+	return up.Deliver(ctx, e, content, shouldSend)
 }
 
 // oneToken always provides the same token.

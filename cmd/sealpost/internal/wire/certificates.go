@@ -16,8 +16,8 @@ import (
 	"sealpost/relay/upstream/connector"
 )
 
-// clientIdentity is the imported certificate with its key; nil where there is
-// none, as a connector may go by the site's public address instead.
+// clientIdentity returns the imported certificate with its key; nil if there is
+// none, because a connector can also match the site's public address.
 func (b *Box) clientIdentity(ctx context.Context, j *journal.Journal) (*connector.Identity, *x509.Certificate, error) {
 	client, err := identity.Load(ctx, b.Store)
 	if errors.Is(err, identity.ErrNone) {
@@ -37,7 +37,7 @@ func (b *Box) clientIdentity(ctx context.Context, j *journal.Journal) (*connecto
 	return shown, leaf, nil
 }
 
-// CommonName is what the connector in the tenant is named after.
+// CommonName returns the common name of a certificate, or its first DNS name.
 func CommonName(leaf *x509.Certificate) string {
 	if leaf.Subject.CommonName == "" && len(leaf.DNSNames) > 0 {
 		return "DNS=" + leaf.DNSNames[0]
@@ -45,8 +45,8 @@ func CommonName(leaf *x509.Certificate) string {
 	return "CN=" + leaf.Subject.CommonName
 }
 
-// lanCertificate is the box's own certificate; a TPM that is away costs the
-// devices a familiar certificate, not their mail.
+// lanCertificate returns the LAN certificate; if the TPM is unavailable, an
+// ephemeral one, so that devices can still send.
 func (b *Box) lanCertificate(ctx context.Context, hostname string, j *journal.Journal) (*tls.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, unsealTimeout)
 	defer cancel()

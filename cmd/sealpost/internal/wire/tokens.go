@@ -191,7 +191,7 @@ func (b tokenProvider) Reject(token submission.Token) {
 	b.source.Reject(oauth.Token{Bearer: oauth.NewSecret(string(token))})
 }
 
-// noToken tells the way out what helps.
+// noToken is the error for the submission client, with what to do.
 type noToken struct{ *oauth.Fault }
 
 // Configuration reports whether somebody must change something.
