@@ -36,7 +36,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 	judged := func(answer string) func(*cloud) {
 		return func(c *cloud) {
 			c.tenant.Reconfigure(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
-				Submission: &tenant.Submission{Judge: func(string, string) string { return answer }}})
+				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return answer }}})
 		}
 	}
 	for _, c := range []struct {
@@ -98,7 +98,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 
 func TestTenantVerify_NamesTheMailboxOfARefusedLogin(t *testing.T) {
 	cloud := newCloud(t)
-	cloud.tenant.Reconfigure(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{Judge: func(user, _ string) string {
+	cloud.tenant.Reconfigure(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{CheckLogin: func(user, _ string) string {
 		if user == boxUser {
 			return ""
 		}

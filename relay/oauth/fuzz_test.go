@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// canned answers every request alike.
+// canned responds to every request alike.
 type canned struct {
 	status int
 	header http.Header

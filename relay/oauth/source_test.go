@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// numbered gives token-1, token-2, ... that last an hour.
+// numbered issues token-1, token-2 and so on.
 func numbered(life time.Duration) *source {
 	return &source{token: func(_ context.Context, n int) (Token, error) {
 		return lasting(fmt.Sprint("token-", n), life), nil
@@ -35,7 +35,7 @@ func TestTokenSource_SharesOneRequest(t *testing.T) {
 	var started sync.WaitGroup
 	started.Add(100)
 	box.before = started.Wait
-	k := keeping(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
+	k := newTokenSource(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
 	for range 100 {
 		callers.Go(func() {
 			started.Done()
@@ -57,7 +57,7 @@ func TestTokenSource_RenewsBeforeExpiry(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			grant := numbered(c.life)
-			k := keeping(t, grant)
+			k := newTokenSource(t, grant)
 			wantToken(t, k, "token-1")
 			pass(c.renew - time.Second)
 			wantToken(t, k, "token-1")
@@ -74,7 +74,7 @@ func TestTokenSource_RenewsBeforeExpiry(t *testing.T) {
 
 func TestTokenSource_ReturnsNoExpiredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keeping(t, numbered(time.Hour))
+		k := newTokenSource(t, numbered(time.Hour))
 		wantToken(t, k, "token-1")
 		pass(time.Hour)
 		wantToken(t, k, "token-2")
@@ -84,7 +84,7 @@ func TestTokenSource_ReturnsNoExpiredToken(t *testing.T) {
 func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fault := &Fault{Kind: Wait, Words: "down"}
-		k := keeping(t, &source{token: func(_ context.Context, n int) (Token, error) {
+		k := newTokenSource(t, &source{token: func(_ context.Context, n int) (Token, error) {
 			if n > 1 {
 				return Token{}, fault
 			}
@@ -105,7 +105,7 @@ func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 func TestTokenSource_BacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Time
-		k := keeping(t, &source{token: func(context.Context, int) (Token, error) {
+		k := newTokenSource(t, &source{token: func(context.Context, int) (Token, error) {
 			at = append(at, time.Now())
 			return Token{}, &Fault{Kind: Wait, Words: "down"}
 		}})
@@ -134,7 +134,7 @@ func TestTokenSource_HonoursRetryAfter(t *testing.T) {
 			}
 			return lasting("token", time.Hour), nil
 		}}
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		for range 20 {
 			if _, err := k.Token(t.Context()); err == nil {
 				t.Fatal("a token though the issuer asked for patience")
@@ -148,7 +148,7 @@ func TestTokenSource_HonoursRetryAfter(t *testing.T) {
 func TestReject_ReplacesATokenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := numbered(time.Hour)
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		first := wantToken(t, k, "token-1")
 		k.Reject(first)
 		k.Reject(first)
@@ -171,7 +171,7 @@ func TestReject_ReplacesATokenOnce(t *testing.T) {
 func TestReject_DoesNotLoopOnTheSameToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := &source{token: func(context.Context, int) (Token, error) { return lasting("same", time.Hour), nil }}
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		for range 50 {
 			k.Reject(wantToken(t, k, "same"))
 		}
@@ -194,7 +194,7 @@ func failingOnce(fault *Fault) *source {
 func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := failingOnce(&Fault{Kind: Wait, Words: "down"})
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		k.Reject(wantToken(t, k, "token-1"))
 		if token, err := k.Token(t.Context()); err == nil {
 			t.Errorf("got %q again", token.Bearer.Reveal())
@@ -214,7 +214,7 @@ func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 
 func TestReject_ReturnsTheIssuersConfigurationFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keeping(t, failingOnce(&Fault{Kind: Configuration, Words: "the application is disabled"}))
+		k := newTokenSource(t, failingOnce(&Fault{Kind: Configuration, Words: "the application is disabled"}))
 		k.Reject(wantToken(t, k, "token-1"))
 		for range 2 {
 			if token, err := k.Token(t.Context()); err == nil {
@@ -233,7 +233,7 @@ func TestTokenSource_HonoursEachContext(t *testing.T) {
 			<-release
 			return lasting("token", time.Hour), nil
 		}}
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		begun := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -268,7 +268,7 @@ func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 	})
 }
 
-// witness is an Observer that counts.
+// witness is an Observer that counts calls.
 type witness struct {
 	good, bad atomic.Int32
 	grant     atomic.Value

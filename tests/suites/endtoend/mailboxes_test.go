@@ -15,14 +15,14 @@ func TestMailbox_ThatMayNotLogInHoldsUpNoOther(t *testing.T) {
 	const scanner = "scanner@contoso.com"
 	s := mailboxSite(t, told{upstream: "messages_per_minute = 0"})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
-	judge := func(user, _ string) string {
+	checkLogin := func(user, _ string) string {
 		if user == scanner {
 			return "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."
 		}
 		return ""
 	}
 	certificate := serverCertificate(t)
-	host := startTenant(t, tenant.Config{Certificate: certificate, Submission: &tenant.Submission{Judge: judge}})
+	host := startTenant(t, tenant.Config{Certificate: certificate, Submission: &tenant.Submission{CheckLogin: checkLogin}})
 	s.submit(host.Address().Port, issuer.TokenURL(), `grant = "secret"`)
 	s.told.more = strings.Replace(s.told.more, "[upstream.oauth]", "own_mailbox = [\""+scanner+"\"]\n\n[upstream.oauth]", 1)
 	s.configure()
@@ -40,7 +40,7 @@ func TestMailbox_ThatMayNotLogInHoldsUpNoOther(t *testing.T) {
 		t.Errorf("the journal says %v", events)
 	}
 	welcome := func(_, _ string) string { return "" }
-	host.Reconfigure(tenant.Config{Certificate: certificate, Submission: &tenant.Submission{Judge: welcome}})
+	host.Reconfigure(tenant.Config{Certificate: certificate, Submission: &tenant.Submission{CheckLogin: welcome}})
 	if result := s.run("queue", "retry"); result.Status != 0 {
 		t.Errorf("%+v", result)
 	}
