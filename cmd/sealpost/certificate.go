@@ -123,7 +123,7 @@ func requestCommand(o *options) *cobra.Command {
 			}
 			pem, err := identity.Request(ctx, b.Store, b.TPM, hal.KeyType(keyType), names)
 			if errors.Is(err, errors.ErrUnsupported) {
-				return fmt.Errorf("%w: choose another type with --key, RSA-2048 and P-256 are held by every TPM", err)
+				return fmt.Errorf("%w: choose another type with --key; every TPM supports RSA-2048 and P-256", err)
 			}
 			if err != nil {
 				return err
@@ -137,5 +137,5 @@ func requestCommand(o *options) *cobra.Command {
 	return c
 }
 
-// keyTypes are those that a TPM may be asked to make.
+// keyTypes are the key types that can be requested.
 var keyTypes = []hal.KeyType{hal.RSA2048, hal.RSA3072, hal.ECDSAP256, hal.ECDSAP384}

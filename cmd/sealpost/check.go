@@ -24,15 +24,15 @@ func checkCommand(o *options) *cobra.Command {
 		return o.withBox(c, wire.AnyState, func(_ context.Context, b *wire.Box) error {
 			problems, err := o.printFindings(c, diagnose.Check(c.Context(), b), false)
 			if err == nil && problems > 0 {
-				err = fmt.Errorf("%d of these stand in the way of mail", problems)
+				err = fmt.Errorf("%d problems prevent delivery", problems)
 			}
 			return err
 		})
 	})
 }
 
-// printFindings prints findings and counts the problems. With toFirst it stops
-// at the first problem, since the findings after it mean nothing.
+// printFindings prints findings and counts the problems. With toFirst it stops at
+// the first problem, after which the findings mean nothing.
 func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Finding], toFirst bool) (problems int, err error) {
 	for finding := range findings {
 		if !o.json {
@@ -46,7 +46,7 @@ func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Fi
 		}
 		problems++
 		if toFirst {
-			return problems, fmt.Errorf("the first step that is missing is %q", finding.Name)
+			return problems, fmt.Errorf("the first step that fails is %q", finding.Name)
 		}
 	}
 	return problems, nil
@@ -105,7 +105,7 @@ func sendTestCommand(o *options) *cobra.Command {
 	c := leaf("send-test --to ADDRESS", "Send a test message through the running relay, and follow it", 0, func(c *cobra.Command, _ []string) error {
 		var recipient settings.Address
 		if err := recipient.UnmarshalText([]byte(to)); err != nil || to == "" {
-			return &usageError{errors.New("name who is to get it with --to, such as --to alerts@msp.example")}
+			return &usageError{errors.New("name the recipient with --to, such as --to alerts@msp.example")}
 		}
 		s, err := o.Settings()
 		if err != nil {

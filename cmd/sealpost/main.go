@@ -1,5 +1,5 @@
-// Command sealpost is the box's program: the mail relay, and the commands that
-// set it up and inspect it. It parses command lines, calls the packages that
+// Command sealpost is the mail relay, and the commands that set it up and inspect
+// it. It parses command lines, calls the packages that
 // do the work, and prints their results.
 package main
 

@@ -83,7 +83,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 			if status != exitFailed || !strings.HasPrefix(last, "problem") || !strings.Contains(last, " "+c.step+" ") || !strings.Contains(last, c.words) {
 				t.Errorf("status %d: %s%s", status, out, errs)
 			}
-			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `missing is "`+c.step+`"`) || strings.Contains(out, "hidden") {
+			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `fails is "`+c.step+`"`) || strings.Contains(out, "hidden") {
 				t.Errorf("it says %s%s", out, errs)
 			}
 			status, out, _ = say("", "tenant", "verify", "--json")

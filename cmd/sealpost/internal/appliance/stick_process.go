@@ -16,18 +16,18 @@ import (
 	"sealpost/provisioning/bundle"
 )
 
-// stickDir is where a stick is mounted, for the process alone that reads it.
+// stickDir is the mount point of a stick, in its own mount namespace.
 const stickDir = "/run/stick"
 
-// stickResult reports whether a stick could take the file with the result.
+// stickResult reports whether the result file could be written.
 type stickResult struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-// ApplyStick is a process with its own mount namespace: it applies what a stick holds
-// for this box, and prints the result and then whether the stick took the
-// file with the result, in JSON. Whatever a stick or its file system does, it
-// does not do it to PID 1, and the mount goes with the process.
+// ApplyStick is the main function of a process with its own mount namespace. It
+// applies a stick and prints in JSON the result, and then whether the result file
+// could be written. A faulty stick or file system cannot harm PID 1, and the mount
+// disappears with the process.
 func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, stickTimeout)
 	defer cancel()
@@ -37,7 +37,7 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 		return results.Encode(bundle.Refused(err))
 	}
 	v := applyVolume(ctx, o, volume, serial)
-	// PID 1 can put the settings into force before the slow stick is written to.
+	// PID 1 can apply the settings before the slow write to the stick.
 	if err := results.Encode(v); err != nil {
 		return errors.Join(err, volume.Unmount())
 	}
@@ -52,7 +52,8 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 	return errors.Join(results.Encode(result), volume.Unmount())
 }
 
-// applyVolume leaves no file open, so that the volume can be unmounted.
+// applyVolume applies a mounted stick. It leaves no file open, so that the volume
+// can be unmounted.
 func applyVolume(ctx context.Context, o wire.Options, volume *usb.Volume, serial string) bundle.Result {
 	files, err := volume.Root()
 	if err != nil {
@@ -62,8 +63,7 @@ func applyVolume(ctx context.Context, o wire.Options, volume *usb.Volume, serial
 	return bundle.Apply(ctx, files.FS(), serial, wire.CheckPath, o.Checker)
 }
 
-// mountBundle mounts the first file system of a disk that has a folder for a
-// box.
+// mountBundle mounts the first file system of a disk that has the folder.
 func mountBundle(disk string) (*usb.Volume, error) {
 	devices, err := usb.Devices(disk)
 	if err != nil {

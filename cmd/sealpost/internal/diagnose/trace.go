@@ -34,18 +34,18 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 	case journal.EventRefused:
 		return operator.Step{Name: "refused", Words: r.Answer}, true
 	case journal.EventDeferred:
-		return operator.Step{Name: "not taken", Words: r.Answer}, true
+		return operator.Step{Name: "not accepted", Words: r.Answer}, true
 	case journal.EventQueued:
-		return operator.Step{Name: "queued", Words: "safe in the spool, and will be sent: " + r.Why}, true
+		return operator.Step{Name: "queued", Words: "stored in the spool, and will be sent: " + r.Why}, true
 	}
 	return operator.Step{}, false
 }
 
-// errNotTaken is the error of a test message that was not accepted.
-var errNotTaken = errors.New("the message was not taken")
+// errNotAccepted is the error of a test message that was not accepted.
+var errNotAccepted = errors.New("the message was not accepted")
 
-// follow yields the steps of the message that came with this HELO name, up to its end
-// or until the answer to its sender was an error.
+// follow yields the steps of the message with this EHLO name, until it is delivered
+// or its client got an error.
 func follow(stream io.Reader, hello string, answered <-chan error, step func(operator.Step) error) error {
 	records, over := make(chan journal.Record), make(chan struct{})
 	defer close(over)
@@ -60,7 +60,7 @@ func follow(stream io.Reader, hello string, answered <-chan error, step func(ope
 			answered = nil
 		case r, more := <-records:
 			if !more {
-				return errors.New("the journal ended before the message did: see the queue")
+				return errors.New("the journal ended before the message was delivered: see the queue")
 			}
 			if r.Hello == hello {
 				id = r.ID
@@ -76,7 +76,7 @@ func follow(stream io.Reader, hello string, answered <-chan error, step func(ope
 				return err
 			}
 			if last && (r.Event == journal.EventRefused || r.Event == journal.EventDeferred) {
-				return errNotTaken
+				return errNotAccepted
 			}
 			if last {
 				return nil

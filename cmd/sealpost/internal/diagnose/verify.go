@@ -140,8 +140,7 @@ func (v *verification) issued(context.Context) []preflight.Finding {
 	return passed("granted, until %s", v.token.Expires.Format("15:04"))
 }
 
-// login goes as far as a message to the mailbox itself would, up to its
-// content.
+// login makes a delivery to the mailbox itself, without the content.
 func (v *verification) login(ctx context.Context) []preflight.Finding {
 	user := envelope.Address(v.Settings.Upstream.Submission.User)
 	result, err := v.deliver(ctx, envelope.Envelope{ID: "verify", Sender: user, Recipients: []envelope.Address{user}}, plainContent(""), noContent)

@@ -68,7 +68,7 @@ func CheckPath(path certificate.Path) error {
 	return path.Verify(now, publicRoots())
 }
 
-// Examine says what the client certificate means for the connector.
+// Examine reports on the client certificate for the connector.
 func (b *Box) Examine(client identity.Client) certificate.Report {
 	var domains []string
 	for _, domain := range b.Settings.AcceptedDomains() {
@@ -91,8 +91,8 @@ func (b *Box) trustAnchors() *x509.CertPool {
 	return publicRoots()
 }
 
-// ConnectorName is the name by which a connector knows the client certificate;
-// empty where it has none in an accepted domain.
+// ConnectorName returns the name in the client certificate that a connector
+// matches; empty if none is in an accepted domain.
 func (b *Box) ConnectorName(ctx context.Context) (string, error) {
 	client, err := identity.Load(ctx, b.Store)
 	if err != nil {
@@ -106,8 +106,8 @@ func (b *Box) ConnectorName(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// Application is the certificate whose key signs for tokens, and what protects
-// that key.
+// Application returns the certificate for token requests, and the protection of its
+// key.
 func (b *Box) Application(ctx context.Context) (leaf *x509.Certificate, protection string, err error) {
 	if b.Settings.Upstream.OAuth.Key == settings.KeyConnector {
 		client, err := identity.Load(ctx, b.Store)
@@ -131,7 +131,7 @@ func (b *Box) Application(ctx context.Context) (leaf *x509.Certificate, protecti
 // renew.
 var ErrConnectorSigns = errors.New("upstream.oauth.key is \"connector\", so the client certificate signs: import another one")
 
-// RenewApplication makes another certificate and key that sign for tokens.
+// RenewApplication replaces the certificate and key for token requests.
 func (b *Box) RenewApplication(ctx context.Context) error {
 	if b.Settings.Upstream.OAuth.Key == settings.KeyConnector {
 		return ErrConnectorSigns
@@ -144,13 +144,13 @@ func (b *Box) RenewApplication(ctx context.Context) error {
 	return err
 }
 
-// NeedsGrant refuses a command that the settings have no use for.
+// NeedsGrant returns an error if the settings do not use this grant.
 func (b *Box) NeedsGrant(wanted settings.Grant) error {
 	switch grant := b.Settings.Upstream.OAuth.Grant; {
 	case !b.Settings.Upstream.Method.Traits().Mailbox:
 		return fmt.Errorf("upstream.method is %q, which needs no access token: set it to %q first", b.Settings.Upstream.Method, settings.MethodSubmission)
 	case grant != wanted:
-		return fmt.Errorf("upstream.oauth.grant is %q, which makes no use of this: set it to %q first", grant, wanted)
+		return fmt.Errorf("upstream.oauth.grant is %q, which does not use this: set it to %q first", grant, wanted)
 	}
 	return nil
 }
