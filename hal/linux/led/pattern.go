@@ -24,7 +24,7 @@ var (
 		[]time.Duration{60 * ms, 60 * ms}}
 	StickDone = &Pattern{"done: pull the stick out", "three long flashes, then a pause",
 		[]time.Duration{600 * ms, 300 * ms, 600 * ms, 300 * ms, 600 * ms, 1200 * ms}}
-	StickRefused = &Pattern{"nothing on the stick was accepted", "five short flashes, then a pause, until the stick is pulled out",
+	StickRefused = &Pattern{"the stick was rejected; nothing was changed", "five short flashes, then a pause, until the stick is pulled out",
 		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 1200 * ms}}
 	Resetting = &Pattern{"the reset button is held; after 10 seconds everything is erased", "blinking faster and faster",
 		faster()}
