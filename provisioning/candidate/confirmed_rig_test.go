@@ -219,7 +219,7 @@ func (r *rig) inject(faults int, stuck bool) {
 }
 
 // nextCall gives a fate to one of the next writes and flushes of the flash.
-func (r *rig) nextCall(fate simflash.Fate) {
+func (r *rig) nextCall(fate simflash.Outcome) {
 	counts := r.area.Counts()
 	r.area.At(counts.Writes+counts.Flushes+1+r.random.IntN(4), fate)
 }

@@ -2,15 +2,15 @@ package led
 
 import "time"
 
-// Pattern is how the lamp shows one thing.
+// Pattern is a sequence of the lamp with a meaning.
 type Pattern struct {
-	Means string // what it says of the box
+	Means string // the state of the box
 	Looks string // how a person would describe it
 	// steps are how long the lamp is on, off, on, and so forth, over and over.
 	steps []time.Duration
 }
 
-// What the lamp can show.
+// The patterns.
 var (
 	Starting = &Pattern{"the box is starting", "fast blinking, three times a second",
 		[]time.Duration{150 * ms, 150 * ms}}
@@ -47,7 +47,7 @@ func faster() []time.Duration {
 	return steps
 }
 
-// Condition is what the box would have the lamp say.
+// Condition is the state of the box to show.
 type Condition struct {
 	ButtonHeld bool
 	Stick      *Pattern // nil, or one of the stick's three
@@ -56,7 +56,8 @@ type Condition struct {
 	Unhealthy  bool // or mail is held
 }
 
-// PatternFor chooses what the lamp shows: what a hand is at work on first.
+// PatternFor returns the pattern for a condition; the button and the stick come
+// first.
 func PatternFor(c Condition) *Pattern {
 	switch {
 	case c.ButtonHeld:

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestJudge_ChoosesTheTimeToTrust(t *testing.T) {
+func TestSelectOffset_ChoosesTheTimeToTrust(t *testing.T) {
 	past := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	at := func(server string, t time.Time) answer {
 		return answer{Server: server, Address: server, Offset: t.Sub(past)}
@@ -37,7 +37,7 @@ func TestJudge_ChoosesTheTimeToTrust(t *testing.T) {
 		{"silence", []answer{{Server: "a", Err: errors.New("i/o timeout")}}, "a: i/o timeout", true},
 		{"one honest, one silent", []answer{{Server: "a", Err: errors.New("x")}, at("b", truth)}, "b", false},
 	} {
-		offset, from, err := judge(past, past, c.answers)
+		offset, from, err := selectOffset(past, past, c.answers)
 		got := from
 		if err != nil {
 			got = err.Error()

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// agreement is how far apart two servers may be that agree.
+	// agreement is the largest difference between servers that agree.
 	agreement = 10 * time.Second
 	// slack is how far before the past a server may be, as the past was noted
 	// by a clock that drifted.
@@ -20,10 +20,10 @@ const (
 	witnesses = 3
 )
 
-// judge returns the offset of the largest group of servers that agree, if it can
-// be believed: more than half of those that answered, not in the past, and not
-// absurdly far in the future for so few.
-func judge(now, past time.Time, answers []answer) (time.Duration, string, error) {
+// selectOffset returns the offset of the largest group of servers that agree, if it
+// is plausible: more than half of those that answered, not in the past, and not too
+// far in the future for their number.
+func selectOffset(now, past time.Time, answers []answer) (time.Duration, string, error) {
 	var said []answer
 	var silent []string
 	for _, a := range answers {
@@ -71,7 +71,7 @@ func largest(said []answer) []answer {
 	return best
 }
 
-// independent counts the addresses that answered.
+// independent returns the number of addresses that answered.
 func independent(group []answer) int {
 	addresses := map[string]bool{}
 	for _, a := range group {
@@ -99,7 +99,7 @@ func claims(now time.Time, said []answer) string {
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
-// Plausible refuses a time that a person cannot have meant.
+// Plausible rejects a time that a person cannot have meant.
 func Plausible(past, t time.Time) error {
 	if t.Before(past.Add(-slack)) || t.After(past.Add(10*shelf)) {
 		return errors.New("that time is before " + day(past) + " or decades after it: write the time in UTC, as 2026-11-21 09:30")
