@@ -20,7 +20,7 @@ import (
 )
 
 func checkCommand(o *options) *cobra.Command {
-	return leaf("check", "Say what would keep mail from arriving, before any is sent", 0, func(c *cobra.Command, _ []string) error {
+	return leaf("check", "Check what would prevent delivery", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(_ context.Context, b *wire.Box) error {
 			problems, err := o.printFindings(c, diagnose.Check(c.Context(), b), false)
 			if err == nil && problems > 0 {
@@ -36,7 +36,7 @@ func checkCommand(o *options) *cobra.Command {
 func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Finding], toFirst bool) (problems int, err error) {
 	for finding := range findings {
 		if !o.json {
-			finding = finding.Said(words)
+			finding = finding.WithCure(cures)
 		}
 		if err := o.printLine(c.OutOrStdout(), finding); err != nil {
 			return problems, err
@@ -54,7 +54,7 @@ func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Fi
 
 func verifyCommand(o *options) *cobra.Command {
 	var to string
-	c := leaf("verify", "Walk the way to the mailbox, and name the first step that is missing", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("verify", "Check each step to the mailbox, and name the first that fails", 0, func(c *cobra.Command, _ []string) error {
 		var recipient settings.Address
 		if err := recipient.UnmarshalText([]byte(to)); err != nil {
 			return &usageError{fmt.Errorf("--to: %w", err)}
@@ -73,7 +73,7 @@ type ways struct{ preflight.Ways }
 
 func (w ways) String() string {
 	return fmt.Sprintf("host      %s\nport 25   %s\nTLS       %s\nport 587  %s\nadvice    %s",
-		w.Host, w.Port25.Words, w.STARTTLS.Words, w.Port587.Words, w.Advice)
+		w.Host, w.Port25.Text, w.STARTTLS.Text, w.Port587.Text, w.Advice)
 }
 
 func probeCommand(o *options) *cobra.Command {
@@ -102,7 +102,7 @@ func probeCommand(o *options) *cobra.Command {
 
 func sendTestCommand(o *options) *cobra.Command {
 	var to string
-	c := leaf("send-test --to ADDRESS", "Send a test message through the running relay, and follow it", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("send-test --to ADDRESS", "Send a test message through the running relay, and trace it", 0, func(c *cobra.Command, _ []string) error {
 		var recipient settings.Address
 		if err := recipient.UnmarshalText([]byte(to)); err != nil || to == "" {
 			return &usageError{errors.New("name the recipient with --to, such as --to alerts@msp.example")}
@@ -113,6 +113,6 @@ func sendTestCommand(o *options) *cobra.Command {
 		}
 		return diagnose.SendTest(c.Context(), s, envelope.Address(recipient), func(s operator.Step) error { return o.printLine(c.OutOrStdout(), s) })
 	})
-	c.Flags().StringVar(&to, "to", "", "the `address` that is to get it")
+	c.Flags().StringVar(&to, "to", "", "the `address` of the recipient")
 	return c
 }

@@ -132,7 +132,7 @@ func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Re
 		return nil
 	}
 	summary, codes := operator.Summary(status, count)
-	fmt.Fprintln(table, words.AppendAll(summary, codes))
+	fmt.Fprintln(table, cures.AppendAll(summary, codes))
 	return table.Flush()
 }
 

@@ -4,7 +4,7 @@
 //
 // A fault does not say what to type, because the same fault appears on a command
 // line, on a serial console, in JSON and in a log. Each front end has its own
-// [Words] with the cure for each code. This package must not know any front end,
+// [Cures] with the cure for each code. This package must not know any front end,
 // and imports nothing of Sealpost.
 package fault
 
@@ -194,12 +194,12 @@ func Decode(text []byte) error {
 	return nil
 }
 
-// Words are the cures of one front end by code. A cure may contain facts, as in
+// Cures are the cures of one front end by code. A cure may contain facts, as in
 // "{path}".
-type Words map[Code]string
+type Cures map[Code]string
 
 // Cure returns what to do about a fault; empty if the text already says it.
-func (w Words) Cure(code Code, facts Facts) string {
+func (w Cures) Cure(code Code, facts Facts) string {
 	var pairs []string
 	for name, value := range facts {
 		pairs = append(pairs, "{"+name+"}", value)
@@ -208,7 +208,7 @@ func (w Words) Cure(code Code, facts Facts) string {
 }
 
 // Say returns the text and the cure of each fault, one per line.
-func (w Words) Say(err error) string {
+func (w Cures) Say(err error) string {
 	var lines []string
 	for _, f := range List(err) {
 		lines = append(lines, w.Append(f.Text, f.Code, f.Facts))
@@ -217,7 +217,7 @@ func (w Words) Say(err error) string {
 }
 
 // AppendAll appends the cures of several faults to a text.
-func (w Words) AppendAll(words string, codes []Code) string {
+func (w Cures) AppendAll(words string, codes []Code) string {
 	var cures []string
 	for _, code := range codes {
 		if cure := w.Cure(code, nil); cure != "" {
@@ -231,7 +231,7 @@ func (w Words) AppendAll(words string, codes []Code) string {
 }
 
 // Append appends the cure to a text.
-func (w Words) Append(words string, code Code, facts Facts) string {
+func (w Cures) Append(words string, code Code, facts Facts) string {
 	if cure := w.Cure(code, facts); cure != "" {
 		return fmt.Sprintf("%s: %s", words, cure)
 	}

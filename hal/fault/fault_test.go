@@ -14,7 +14,7 @@ import (
 
 var (
 	errNone = New(NoCertificate, "there is no certificate")
-	cures   = Words{NoCertificate: "import one", NoState: "make {path}"}
+	cures   = Cures{NoCertificate: "import one", NoState: "make {path}"}
 )
 
 func TestFault_IsFoundByItsCodeWhateverItsFactsAndCauses(t *testing.T) {

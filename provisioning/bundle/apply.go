@@ -96,9 +96,9 @@ func (b Bundle) checkFirst(ctx context.Context, store candidate.Store) error {
 	return err
 }
 
-// words says for each fault what to do, for a person who reads the result on a
+// cures says for each fault what to do, for a person who reads the result on a
 // PC.
-var words = fault.Words{
+var cures = fault.Cures{
 	fault.NoStorage:    "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
 	fault.NoState:      "switch the box off and on; if this does not help, replace the storage",
 	fault.StateInUse:   "plug the stick in again after a minute",
@@ -135,7 +135,7 @@ func (v Result) Text(serial string, now time.Time) []byte {
 	default:
 		line("Nothing was changed, because of these faults:")
 		for i, f := range v.Faults {
-			line("%d. %s", i+1, words.Append(f.Text, f.Code, f.Facts))
+			line("%d. %s", i+1, cures.Append(f.Text, f.Code, f.Facts))
 		}
 		line("")
 		line("Next: correct the files, eject the stick, and plug it into the box again.")

@@ -143,7 +143,7 @@ func TestResult_TextSaysWhatToDoAtTheBox(t *testing.T) {
 	if said := string(v.Text(serial, time.Time{})); !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
 		t.Errorf("it says\n%s", said)
 	}
-	for code, cure := range words {
+	for code, cure := range cures {
 		if strings.Contains(cure, "sealpost ") || strings.Contains(cure, "menu") {
 			t.Errorf("%s: at a PC nobody can do this: %s", code, cure)
 		}

@@ -139,7 +139,7 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 				}
 			}
 			if strings.Contains(err.Error(), "Wrong") || strings.Contains(err.Error(), "\x1b") {
-				t.Errorf("said %q", err)
+				t.Errorf("got %q", err)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func (f countedFile) Read(p []byte) (int, error) {
 func TestRead_RefusesLargeFilesUnread(t *testing.T) {
 	stick := &counting{FS: fstest.MapFS{"sealpost/sealpost.toml": content(good)}, size: 5 << 30}
 	if err := all(stick); err == nil || !strings.Contains(err.Error(), "larger than 64 KiB") {
-		t.Errorf("said %v", err)
+		t.Errorf("got %v", err)
 	}
 	if stick.read {
 		t.Error("it was read")

@@ -172,7 +172,7 @@ func TestTrial_IsRolledBackUnlessConfirmed(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before, Trial: true})
 	if running(t, m).Trial {
-		t.Error("the first settings of all have nothing to go back to, and are on trial")
+		t.Error("the first settings are on trial")
 	}
 	commit(t, m, Candidate{Settings: after, Trial: true})
 	commit(t, m, Candidate{Settings: after + "#", Trial: true})
@@ -208,7 +208,7 @@ func TestTrial_StaysOnceConfirmed(t *testing.T) {
 	commit(t, m, Candidate{Settings: before})
 	commit(t, m, Candidate{Settings: after, Trial: true})
 	if err := confirm(t.Context(), m, before); !errors.Is(err, ErrOvertaken) || !running(t, m).Trial {
-		t.Errorf("settings that nobody has seen in force are confirmed: %v", err)
+		t.Errorf("settings that were not applied yet are confirmed: %v", err)
 	}
 	if err := confirm(t.Context(), m, after); err != nil {
 		t.Fatal(err)
@@ -257,10 +257,10 @@ func TestLoadSettings_ReadsWhatANewerVersionStored(t *testing.T) {
 	}
 	var refused *settings.StoredError
 	if _, err := LoadSettings(t.Context(), &memory{sections: state.Sections{sectionSettings: []byte("upstream.method = 'quantum'")}}); !errors.As(err, &refused) {
-		t.Errorf("said %v", err)
+		t.Errorf("got %v", err)
 	}
 	if _, err := LoadSettings(t.Context(), &memory{}); !errors.Is(err, ErrFactory) {
-		t.Errorf("said %v", err)
+		t.Errorf("got %v", err)
 	}
 }
 

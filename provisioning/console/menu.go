@@ -141,7 +141,7 @@ func (s *session) status(ctx context.Context) error {
 		s.t.Item("  memory", fmt.Sprintf("%d of %d MiB free", status.Free>>20, status.Memory>>20))
 	}
 	if status.Storage != nil {
-		s.t.Item("  storage", words.Say(status.Storage))
+		s.t.Item("  storage", cures.Say(status.Storage))
 	}
 	s.showNetwork(status.Network)
 	s.t.Item("  clock", orElse(status.Clock, "set: "+time.Now().UTC().Format("2006-01-02 15:04:05")+" UTC"))
@@ -179,9 +179,9 @@ func (s *session) queue(ctx context.Context) error {
 		return err
 	}
 	for i, item := range q.Items {
-		s.t.Item(fmt.Sprintf("  %d", i+1), item.Words)
+		s.t.Item(fmt.Sprintf("  %d", i+1), item.Text)
 	}
-	s.t.Say("%s", capitalized(words.AppendAll(q.Words, q.Codes)))
+	s.t.Say("%s", capitalized(cures.AppendAll(q.Summary, q.Codes)))
 	if len(q.Items) == 0 {
 		return nil
 	}

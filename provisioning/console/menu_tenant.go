@@ -56,7 +56,7 @@ func (s *session) signIn(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.t.Item("  "+step.Name, step.Words)
+			s.t.Item("  "+step.Name, step.Text)
 		}
 		return nil
 	})
@@ -69,7 +69,7 @@ func (s *session) verifyTenant(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Said(words).Words)
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.WithCure(cures).Text)
 			if finding.Level == certificate.Problem {
 				return nil
 			}

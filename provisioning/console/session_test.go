@@ -39,7 +39,7 @@ func (c *cable) typeAll(keys ...string) string {
 
 func TestMenu_DoesWhatItSays(t *testing.T) {
 	box := setUpBox()
-	box.queue = []operator.Item{{ID: "7", Words: "7, from printer to alice"}, {ID: "8", Words: "8, from printer to bob"}}
+	box.queue = []operator.Item{{ID: "7", Text: "7, from printer to alice"}, {ID: "8", Text: "8, from printer to bob"}}
 	play(t, box, "menu")
 	want := []string{"retry", "drop 8", "clock 2026-11-22T10:15:00Z", "restart", "reset"}
 	if fmt.Sprint(box.done) != fmt.Sprint(want) {
@@ -52,8 +52,8 @@ func TestMenu_DoesWhatItSays(t *testing.T) {
 
 func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	box := newFakeBox()
-	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Words: "i/o timeout"}, preflight.Reach{Words: "not tried"}
-	box.ways.Port587 = preflight.Reach{OK: true, Words: "smtp.office365.com answers"}
+	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Text: "i/o timeout"}, preflight.Reach{Text: "not tried"}
+	box.ways.Port587 = preflight.Reach{OK: true, Text: "smtp.office365.com answers"}
 	box.ways.Advice = box.ways.Advise()
 	play(t, box, "submission")
 	if len(box.commits) != 2 || box.commits[0].ClientSecret != "very~secret" || box.commits[1].ClientSecret != "other~secret" || box.commits[1].Settings != "" {
@@ -109,7 +109,7 @@ func TestConsole_AcceptsPastedSettingsWithACertificateRequest(t *testing.T) {
 
 func TestConsole_NamesAnUnknownAuthorityAndAcceptsItsCertificate(t *testing.T) {
 	box := newFakeBox()
-	box.ways.STARTTLS = preflight.Reach{Words: "certificate signed by unknown authority"}
+	box.ways.STARTTLS = preflight.Reach{Text: "certificate signed by unknown authority"}
 	box.ways.Authority, box.ways.Host, box.ways.ByMX = "CN=Contoso Root", "mail.contoso.com", false
 	box.ways.Advice = box.ways.Advise()
 	play(t, box, "authority")

@@ -260,7 +260,7 @@ func (s *session) preflight(ctx context.Context) error {
 			if finding.Level == certificate.Problem {
 				problems++
 			}
-			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Said(words).Words)
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.WithCure(cures).Text)
 		}
 		return nil
 	})
@@ -303,7 +303,7 @@ func (s *session) test(ctx context.Context, alert string) error {
 			if err != nil {
 				return err
 			}
-			s.t.Item("  "+step.Name, step.Words)
+			s.t.Item("  "+step.Name, step.Text)
 		}
 		return nil
 	})

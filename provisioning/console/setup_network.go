@@ -135,9 +135,9 @@ func (u *setup) probe(ctx context.Context) error {
 
 func verdict(r preflight.Reach) string {
 	if r.OK {
-		return "works: " + r.Words
+		return "works: " + r.Text
 	}
-	return "does not work: " + r.Words
+	return "does not work: " + r.Text
 }
 
 // host asks for the tenant's mail host. It leaves the setting empty if the relay

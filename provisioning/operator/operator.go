@@ -122,16 +122,16 @@ type Request struct {
 
 // Step is one step of a message or of a sign-in.
 type Step struct {
-	Name  string `json:"step"` // such as "delivered"
-	Words string `json:"words"`
+	Name string `json:"step"` // such as "delivered"
+	Text string `json:"words"`
 }
 
-func (s Step) String() string { return fmt.Sprintf("%-12s %s", s.Name, s.Words) }
+func (s Step) String() string { return fmt.Sprintf("%-12s %s", s.Name, s.Text) }
 
 // Queue is the queued mail.
 type Queue struct {
-	Words string // how much, and why
-	// Codes are those of the faults in Words; a front end uses them to say what to
+	Summary string // how much, and why
+	// Codes are those of the faults in Summary; a front end uses them to say what to
 	// do.
 	Codes []fault.Code
 	Items []Item
@@ -139,6 +139,6 @@ type Queue struct {
 
 // Item is one queued message.
 type Item struct {
-	ID    string
-	Words string
+	ID   string
+	Text string
 }

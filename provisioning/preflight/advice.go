@@ -8,8 +8,8 @@ import (
 
 // Reach is the result of a connection attempt.
 type Reach struct {
-	OK    bool   `json:"ok"`
-	Words string `json:"words"`
+	OK   bool   `json:"ok"`
+	Text string `json:"words"`
 }
 
 // Ways is which delivery methods would work from a site.

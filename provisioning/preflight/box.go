@@ -50,7 +50,7 @@ func Certificate(report certificate.Report) []Finding {
 	findings := ok("%s, until %s, key %s", report.Subject, report.NotAfter.Format("2006-01-02"), report.Protection)
 	for _, f := range report.Findings {
 		if f.Level != certificate.OK {
-			findings = append(findings, Finding{Level: f.Level, Words: f.Text})
+			findings = append(findings, Finding{Level: f.Level, Text: f.Text})
 		}
 	}
 	return findings

@@ -19,24 +19,24 @@ import (
 type Finding struct {
 	Name  string            `json:"name"` // of the check, such as "clock"
 	Level certificate.Level `json:"level"`
-	Words string            `json:"words"`
+	Text  string            `json:"words"`
 	// Code and Facts are those of the fault, if it has a code: a front end uses
 	// them to append what to do.
 	Code  fault.Code  `json:"code,omitempty"`
 	Facts fault.Facts `json:"facts,omitempty"`
 }
 
-func (f Finding) String() string { return fmt.Sprintf("%-8s %-12s %s", f.Level, f.Name, f.Words) }
+func (f Finding) String() string { return fmt.Sprintf("%-8s %-12s %s", f.Level, f.Name, f.Text) }
 
-// Coded returns the finding with the code of a fault.
-func (f Finding) Coded(code fault.Code) Finding {
+// WithCode returns the finding with the code of a fault.
+func (f Finding) WithCode(code fault.Code) Finding {
 	f.Code = code
 	return f
 }
 
-// Said returns the finding with the front end's cure appended.
-func (f Finding) Said(words fault.Words) Finding {
-	f.Words = words.Append(f.Words, f.Code, f.Facts)
+// WithCure returns the finding with the front end's cure appended.
+func (f Finding) WithCure(words fault.Cures) Finding {
+	f.Text = words.Append(f.Text, f.Code, f.Facts)
 	return f
 }
 
@@ -83,22 +83,22 @@ func (c Check) within(ctx context.Context, timeout time.Duration) []Finding {
 
 // ok, note and problem return one finding of that level.
 func ok(format string, args ...any) []Finding {
-	return []Finding{{Level: certificate.OK, Words: fmt.Sprintf(format, args...)}}
+	return []Finding{{Level: certificate.OK, Text: fmt.Sprintf(format, args...)}}
 }
 
 func note(format string, args ...any) []Finding {
-	return []Finding{{Level: certificate.Note, Words: fmt.Sprintf(format, args...)}}
+	return []Finding{{Level: certificate.Note, Text: fmt.Sprintf(format, args...)}}
 }
 
 func problem(format string, args ...any) []Finding {
-	return []Finding{{Level: certificate.Problem, Words: fmt.Sprintf(format, args...)}}
+	return []Finding{{Level: certificate.Problem, Text: fmt.Sprintf(format, args...)}}
 }
 
 // Problem returns the findings for an error.
 func Problem(err error) []Finding {
 	var findings []Finding
 	for _, f := range fault.List(err) {
-		findings = append(findings, Finding{Level: certificate.Problem, Words: f.Text, Code: f.Code, Facts: f.Facts})
+		findings = append(findings, Finding{Level: certificate.Problem, Text: f.Text, Code: f.Code, Facts: f.Facts})
 	}
 	return findings
 }

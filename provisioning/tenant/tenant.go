@@ -29,18 +29,18 @@ type Token struct {
 
 // Answer is the reply of a mail server.
 type Answer struct {
-	Code   int
-	Status string // by RFC 3463, such as "5.7.3"
-	Text   string // the complete reply
-	Words  string // its known meaning; empty if unknown
+	Code    int
+	Status  string // by RFC 3463, such as "5.7.3"
+	Text    string // the complete reply
+	Meaning string // its known meaning; empty if unknown
 }
 
 func ok(format string, args ...any) preflight.Finding {
-	return preflight.Finding{Level: certificate.OK, Words: fmt.Sprintf(format, args...)}
+	return preflight.Finding{Level: certificate.OK, Text: fmt.Sprintf(format, args...)}
 }
 
 func problem(format string, args ...any) preflight.Finding {
-	return preflight.Finding{Level: certificate.Problem, Words: fmt.Sprintf(format, args...)}
+	return preflight.Finding{Level: certificate.Problem, Text: fmt.Sprintf(format, args...)}
 }
 
 // exchangeOnline are the audiences of tokens for Exchange Online.
@@ -91,13 +91,13 @@ func (s Site) Permission(t Token) preflight.Finding {
 		if slices.ContainsFunc(t.Scopes, func(has string) bool { return has == scope || strings.HasSuffix(has, "/"+scope) }) {
 			return ok("the token has the scope %s, for %s", scope, orElse(clean(t.User), "who signed in"))
 		}
-		return problem("the token has the scopes %s but not %s: leave upstream.oauth.scopes out of the settings", list(t.Scopes), scope).Coded(fault.TokenScope)
+		return problem("the token has the scopes %s but not %s: leave upstream.oauth.scopes out of the settings", list(t.Scopes), scope).WithCode(fault.TokenScope)
 	}
 	const role = "SMTP.SendAsApp"
 	if slices.Contains(t.Roles, role) {
 		return ok("the token has the role %s", role)
 	}
-	return problem("the token has the roles %s but not %s: add that application permission of Office 365 Exchange Online to the app registration and grant admin consent", list(t.Roles), role).Coded(fault.TokenRole)
+	return problem("the token has the roles %s but not %s: add that application permission of Office 365 Exchange Online to the app registration and grant admin consent", list(t.Roles), role).WithCode(fault.TokenRole)
 }
 
 // Login explains a rejected login to a mailbox.
@@ -109,13 +109,13 @@ func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
 	case a.Code == badCredentials && strings.Contains(a.Text, "SmtpClientAuthentication is disabled"):
 		return problem("%sSMTP AUTH is off for the mailbox or the tenant: Set-CASMailbox -Identity %s -SmtpClientAuthenticationDisabled $false", refused, quote(mailbox))
 	case a.Code/100 == 4:
-		return problem("%s%s", refused, orElse(a.Words, "wait, and try again"))
+		return problem("%s%s", refused, orElse(a.Meaning, "wait, and try again"))
 	case a.Code != badCredentials || a.Status != "5.7.3" || !s.forExchange():
-		return problem("%s%s", refused, orElse(a.Words, "look up the reply, and check the host and the mailbox in upstream.submission"))
+		return problem("%s%s", refused, orElse(a.Meaning, "look up the reply, and check the host and the mailbox in upstream.submission"))
 	case device && !strings.EqualFold(t.User, mailbox) && !t.Opaque:
-		return problem("%s%s signed in: give that account Full Access to the mailbox", refused, orElse(clean(t.User), "another account")).Coded(fault.SignInOther)
+		return problem("%s%s signed in: give that account Full Access to the mailbox", refused, orElse(clean(t.User), "another account")).WithCode(fault.SignInOther)
 	case device:
-		return problem("%scheck that the mailbox is licensed and not blocked", refused).Coded(fault.SignInRefused)
+		return problem("%scheck that the mailbox is licensed and not blocked", refused).WithCode(fault.SignInRefused)
 	}
 	object := "ID"
 	where := "; ID is the Object ID under Enterprise applications"

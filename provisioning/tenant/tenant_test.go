@@ -170,7 +170,7 @@ func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 		{"somebody else signed in", person.Login(Token{User: "bob@contoso.com"}, mailbox, refused), certificate.Problem, "bob@contoso.com signed in: give that account Full Access"},
 		{"the right one signed in", person.Login(signedIn, mailbox, refused), certificate.Problem, "licensed and not blocked"},
 		{"SMTP AUTH off", app.Login(good, mailbox, Answer{Code: 535, Status: "5.7.139", Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}), certificate.Problem, "Set-CASMailbox -Identity 'relay@contoso.com' -SmtpClientAuthenticationDisabled $false"},
-		{"what is known", app.Login(good, mailbox, Answer{Code: 550, Text: "550 5.7.30", Words: "use OAuth"}), certificate.Problem, "use OAuth"},
+		{"what is known", app.Login(good, mailbox, Answer{Code: 550, Text: "550 5.7.30", Meaning: "use OAuth"}), certificate.Problem, "use OAuth"},
 		{"what is not known", other.Login(good, mailbox, refused), certificate.Problem, "check the host and the mailbox"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

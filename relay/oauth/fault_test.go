@@ -206,8 +206,8 @@ func TestFault_ReportsClockSkew(t *testing.T) {
 		refused.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
 		server := serve(t, respondInTurn(refused))
 		fault := wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700024", want)
-		if ahead := strings.Contains(fault.Words, "ahead of"); ahead != (off < 0) {
-			t.Errorf("the issuer is at %v: %s", off, fault.Words)
+		if ahead := strings.Contains(fault.Text, "ahead of"); ahead != (off < 0) {
+			t.Errorf("the issuer is at %v: %s", off, fault.Text)
 		}
 	}
 }

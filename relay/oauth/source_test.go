@@ -83,7 +83,7 @@ func TestTokenSource_ReturnsNoExpiredToken(t *testing.T) {
 
 func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fault := &Fault{Kind: Wait, Words: "down"}
+		fault := &Fault{Kind: Wait, Text: "down"}
 		k := newTokenSource(t, &source{token: func(_ context.Context, n int) (Token, error) {
 			if n > 1 {
 				return Token{}, fault
@@ -96,7 +96,7 @@ func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 		}
 		pass(time.Minute)
 		got := (*Fault)(nil)
-		if _, err := k.Token(t.Context()); !errors.As(err, &got) || got.Words != "down" {
+		if _, err := k.Token(t.Context()); !errors.As(err, &got) || got.Text != "down" {
 			t.Errorf("after its end: %v", err)
 		}
 	})
@@ -107,7 +107,7 @@ func TestTokenSource_BacksOff(t *testing.T) {
 		var at []time.Time
 		k := newTokenSource(t, &source{token: func(context.Context, int) (Token, error) {
 			at = append(at, time.Now())
-			return Token{}, &Fault{Kind: Wait, Words: "down"}
+			return Token{}, &Fault{Kind: Wait, Text: "down"}
 		}})
 		for range 3600 {
 			fault := (*Fault)(nil)
@@ -130,7 +130,7 @@ func TestTokenSource_HonoursRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := &source{token: func(_ context.Context, n int) (Token, error) {
 			if n == 1 {
-				return Token{}, &Fault{Kind: Wait, Words: "busy", RetryAfter: 20 * time.Minute}
+				return Token{}, &Fault{Kind: Wait, Text: "busy", RetryAfter: 20 * time.Minute}
 			}
 			return lasting("token", time.Hour), nil
 		}}
@@ -193,7 +193,7 @@ func failingOnce(fault *Fault) *source {
 
 func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		grant := failingOnce(&Fault{Kind: Wait, Words: "down"})
+		grant := failingOnce(&Fault{Kind: Wait, Text: "down"})
 		k := newTokenSource(t, grant)
 		k.Reject(wantToken(t, k, "token-1"))
 		if token, err := k.Token(t.Context()); err == nil {
@@ -214,7 +214,7 @@ func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 
 func TestReject_ReturnsTheIssuersConfigurationFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newTokenSource(t, failingOnce(&Fault{Kind: Configuration, Words: "the application is disabled"}))
+		k := newTokenSource(t, failingOnce(&Fault{Kind: Configuration, Text: "the application is disabled"}))
 		k.Reject(wantToken(t, k, "token-1"))
 		for range 2 {
 			if token, err := k.Token(t.Context()); err == nil {

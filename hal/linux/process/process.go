@@ -51,9 +51,9 @@ type Child struct {
 
 // End is the exit of a child.
 type End struct {
-	Words string // "exit status 1", "signal: killed", or why it did not start
-	Last  string // the end of its output
-	Pause time.Duration
+	Status string // "exit status 1", "signal: killed", or why it did not start
+	Last   string // the end of its output
+	Pause  time.Duration
 }
 
 // Run keeps the child running until ctx ends; then it asks it to stop, and kills it

@@ -77,7 +77,7 @@ func lastLine(e process.End) string {
 	if last := lines[len(lines)-1]; last != "" {
 		return last
 	}
-	return e.Words
+	return e.Status
 }
 
 // launch starts the relay before its state is available.

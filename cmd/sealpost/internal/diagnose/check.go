@@ -189,7 +189,7 @@ func (b inspection) checkMailbox(ctx context.Context) []preflight.Finding {
 	var last preflight.Finding
 	for last = range preflight.Run(ctx, w.steps()) {
 		if last.Level == certificate.Problem {
-			last.Words = last.Name + ": " + last.Words
+			last.Text = last.Name + ": " + last.Text
 			break
 		}
 	}

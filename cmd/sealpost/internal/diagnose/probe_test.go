@@ -66,8 +66,8 @@ func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 			if ways.Port25.OK != c.port25 || ways.STARTTLS.OK != c.tls || ways.Port587.OK {
 				t.Errorf("the ways are %+v", ways)
 			}
-			if !strings.Contains(ways.STARTTLS.Words, c.words) || !strings.Contains(ways.Advice, c.advice) {
-				t.Errorf("it says %q and advises %q", ways.STARTTLS.Words, ways.Advice)
+			if !strings.Contains(ways.STARTTLS.Text, c.words) || !strings.Contains(ways.Advice, c.advice) {
+				t.Errorf("it says %q and advises %q", ways.STARTTLS.Text, ways.Advice)
 			}
 			if unknown := ways.Authority == "CN=Test CA" && strings.Contains(ways.AuthorityPEM, "BEGIN CERTIFICATE"); unknown != (name == "an unknown authority") {
 				t.Errorf("of the authority it says %q, %q", ways.Authority, ways.AuthorityPEM)

@@ -14,29 +14,29 @@ import (
 func StepOf(r journal.Record) (s operator.Step, last bool) {
 	switch r.Event {
 	case journal.EventReceived:
-		return operator.Step{Name: "received", Words: fmt.Sprintf("the box has it: %s, %d octets", r.ID, r.Octets)}, false
+		return operator.Step{Name: "received", Text: fmt.Sprintf("the box has it: %s, %d octets", r.ID, r.Octets)}, false
 	case journal.EventUpstreamConnected:
 		shown := r.Upstream.Certificate
 		if r.Upstream.Account != "" {
 			shown = "logged in as " + r.Upstream.Account
 		}
-		return operator.Step{Name: "connected", Words: fmt.Sprintf("%s at %s, %s, %s", r.Upstream.Host, r.Upstream.Address, r.Upstream.TLS, shown)}, false
+		return operator.Step{Name: "connected", Text: fmt.Sprintf("%s at %s, %s, %s", r.Upstream.Host, r.Upstream.Address, r.Upstream.TLS, shown)}, false
 	case journal.EventUpstreamNotConnected:
-		return operator.Step{Name: "no answer", Words: r.Cause}, false
+		return operator.Step{Name: "no answer", Text: r.Cause}, false
 	case journal.EventAccessToken:
-		return operator.Step{Name: "token", Words: "granted on the " + r.Grant + " in " + r.Took}, false
+		return operator.Step{Name: "token", Text: "granted on the " + r.Grant + " in " + r.Took}, false
 	case journal.EventNoAccessToken:
-		return operator.Step{Name: "no token", Words: r.Cause}, false
+		return operator.Step{Name: "no token", Text: r.Cause}, false
 	case journal.EventSignature:
-		return operator.Step{Name: "signed", Words: "the key " + r.Key + " signed in " + r.Took}, false
+		return operator.Step{Name: "signed", Text: "the key " + r.Key + " signed in " + r.Took}, false
 	case journal.EventDelivered:
-		return operator.Step{Name: "delivered", Words: r.Answer + " (after " + r.Took + ")"}, true
+		return operator.Step{Name: "delivered", Text: r.Answer + " (after " + r.Took + ")"}, true
 	case journal.EventRefused:
-		return operator.Step{Name: "refused", Words: r.Answer}, true
+		return operator.Step{Name: "refused", Text: r.Answer}, true
 	case journal.EventDeferred:
-		return operator.Step{Name: "not accepted", Words: r.Answer}, true
+		return operator.Step{Name: "not accepted", Text: r.Answer}, true
 	case journal.EventQueued:
-		return operator.Step{Name: "queued", Words: "stored in the spool, and will be sent: " + r.Why}, true
+		return operator.Step{Name: "queued", Text: "stored in the spool, and will be sent: " + r.Why}, true
 	}
 	return operator.Step{}, false
 }

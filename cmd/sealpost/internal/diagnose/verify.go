@@ -57,7 +57,7 @@ func (v *verification) steps() []preflight.Check {
 }
 
 func passed(format string, args ...any) []preflight.Finding {
-	return []preflight.Finding{{Level: certificate.OK, Words: fmt.Sprintf(format, args...)}}
+	return []preflight.Finding{{Level: certificate.OK, Text: fmt.Sprintf(format, args...)}}
 }
 
 func (v *verification) checkSettings(context.Context) []preflight.Finding {
@@ -181,7 +181,7 @@ func (v *verification) refused(err error) []preflight.Finding {
 	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
 		answer := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
 		if known {
-			answer.Words = classification.Text()
+			answer.Meaning = classification.Text()
 		}
 		return []preflight.Finding{v.site.Login(v.claims, login.Account, answer)}
 	}

@@ -37,7 +37,7 @@ func (l Local) Messages(ctx context.Context) ([]string, error) {
 			return lines, err
 		}
 		if s, _ := diagnose.StepOf(event); s.Name != "" && event.ID != "" {
-			lines = append(lines, fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Name, s.Words))
+			lines = append(lines, fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Name, s.Text))
 			lines = lines[max(0, len(lines)-most):]
 		}
 	}
@@ -88,10 +88,10 @@ func (l Local) Queue(ctx context.Context) (q api.Queue, err error) {
 			return q, err
 		}
 		if count++; count <= most {
-			q.Items = append(q.Items, api.Item{ID: item.ID, Words: describe(item)})
+			q.Items = append(q.Items, api.Item{ID: item.ID, Text: describe(item)})
 		}
 	}
-	q.Words, q.Codes = Summary(status, count)
+	q.Summary, q.Codes = Summary(status, count)
 	return q, nil
 }
 

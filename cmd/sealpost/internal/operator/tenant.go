@@ -82,9 +82,9 @@ func (l Local) SignIn(ctx context.Context) iter.Seq2[api.Step, error] {
 				yield(api.Step{}, err)
 				return
 			}
-			steps := []api.Step{{Name: "page", Words: said.URL}, {Name: "code", Words: said.Code}, {Name: "as", Words: said.Mailbox}}
+			steps := []api.Step{{Name: "page", Text: said.URL}, {Name: "code", Text: said.Code}, {Name: "as", Text: said.Mailbox}}
 			if said.URL == "" {
-				steps = []api.Step{{Name: "signed in", Words: said.SignedIn.String()}}
+				steps = []api.Step{{Name: "signed in", Text: said.SignedIn.String()}}
 			}
 			for _, s := range steps {
 				if !yield(s, nil) {

@@ -117,7 +117,7 @@ func (s lazyGrant) Token(ctx context.Context) (oauth.Token, error) {
 	if err == nil {
 		return grant.Token(ctx)
 	}
-	return oauth.Token{}, &oauth.Fault{Kind: oauth.Configuration, Words: "the box has no usable credential for an access token", Err: err}
+	return oauth.Token{}, &oauth.Fault{Kind: oauth.Configuration, Text: "the box has no usable credential for an access token", Err: err}
 }
 
 // retryableGrant is a grant that reports a temporary error if a part of the box,
@@ -128,7 +128,7 @@ type retryableGrant struct{ oauth.Grant }
 func (p retryableGrant) Token(ctx context.Context) (oauth.Token, error) {
 	token, err := p.Grant.Token(ctx)
 	if fault := (*oauth.Fault)(nil); errors.As(err, &fault) && Temporary(fault.Err) {
-		err = &oauth.Fault{Kind: oauth.Wait, Words: "the box cannot use its credential at the moment; it tries again", Err: fault.Err}
+		err = &oauth.Fault{Kind: oauth.Wait, Text: "the box cannot use its credential at the moment; it tries again", Err: fault.Err}
 	}
 	return token, err
 }

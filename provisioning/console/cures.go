@@ -8,9 +8,9 @@ import (
 	"sealpost/provisioning/tenant"
 )
 
-// words says for each fault what to choose in the menu or do to the box: on the
+// cures says for each fault what to choose in the menu or do to the box: on the
 // console nobody can type a command of the program.
-var words = fault.Words{
+var cures = fault.Cures{
 	fault.NoStorage:          "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
 	fault.NoState:            "switch the box off and on; if this does not help, replace the storage",
 	fault.StateInUse:         "wait a moment and try again; if this does not help, choose restart in the menu",
@@ -50,10 +50,10 @@ var Steps = tenant.Steps{
 }
 
 // Words returns the console's text for err: what is wrong, and what to do.
-func Words(err error) string { return words.Say(err) }
+func Words(err error) string { return cures.Say(err) }
 
 // inWords returns an error as one or more sentences.
-func inWords(err error) string { return capitalized(words.Say(err)) }
+func inWords(err error) string { return capitalized(cures.Say(err)) }
 
 func capitalized(text string) string {
 	if text == "" {
@@ -64,4 +64,4 @@ func capitalized(text string) string {
 
 // Cures returns the console's texts by code, so that a test can compare them with what can be
 // typed there.
-func Cures() fault.Words { return maps.Clone(words) }
+func Cures() fault.Cures { return maps.Clone(cures) }

@@ -2,8 +2,8 @@ package main
 
 import "sealpost/hal/fault"
 
-// words says for each fault what to do on the command line.
-var words = fault.Words{
+// cures says for each fault what to do on the command line.
+var cures = fault.Cures{
 	fault.NoStorage:          "check that the storage is fitted, and restart the box; if this does not help, replace the storage",
 	fault.NoState:            "an import or the relay creates it; use --state for another one",
 	fault.StateInUse:         "stop that one first, or wait until its command has ended",
