@@ -41,7 +41,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// signs tells whether key makes signatures that cert verifies.
+// signs reports whether cert verifies the signatures of key.
 func signs(t *testing.T, key crypto.Signer, cert *x509.Certificate) bool {
 	t.Helper()
 	digest := bytes.Repeat([]byte{7}, 32)
@@ -199,8 +199,8 @@ func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 	for name, encoder := range map[string]*pkcs12.Encoder{
 		"RC2": pkcs12.LegacyRC2, "DES": pkcs12.LegacyDES, "2023": pkcs12.Modern2023, "2026": pkcs12.Modern2026,
 	} {
-		// A number that stands nowhere else in the file, so that each place
-		// that holds a count can be found.
+		// A number that occurs nowhere else in the file, so that every count can be
+		// found.
 		const odd, many = 0x010203, 0x7f0203
 		hostile := must(encoder.WithIterations(odd).Encode(key, cert, nil, password))
 		found := int64(0)
@@ -299,11 +299,11 @@ func FuzzParsePFX(f *testing.F) {
 	for _, file := range files {
 		f.Add(must(os.ReadFile(file)))
 	}
-	// Without a MAC the fuzzer reaches what otherwise only the password opens.
+	// Without a MAC the fuzzer reaches code that otherwise needs the password.
 	source := must(ParsePFX(fixture(f, "openssl-aes128-sha512.pfx"), password))
 	f.Add(must(pkcs12.Passwordless.Encode(source.Key, source.Leaf, source.Chain[1:], "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		// Rounds that are allowed still take their time; the fuzzer has none.
+		// Allowed rounds would take too long for a fuzzer.
 		if checkPFX(data) == nil && costOf(data).rounds.Cmp(big.NewInt(100_000)) > 0 {
 			return
 		}

@@ -74,7 +74,7 @@ func serve(t *testing.T, answer func(form url.Values, n int) issuerResponse) *fa
 	a := new(fakeIssuer)
 	a.Server = serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.ParseForm() != nil {
-			t.Errorf("a request that is no form: %s %s", r.Method, r.URL)
+			t.Errorf("a request that is not a form: %s %s", r.Method, r.URL)
 		}
 		a.mu.Lock()
 		n := len(a.forms)

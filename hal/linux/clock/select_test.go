@@ -30,7 +30,7 @@ func TestSelectOffset_ChoosesTheTimeToTrust(t *testing.T) {
 		{"ten years ahead", []answer{at("a", later)}, "2036", true},
 		{"ten years back", []answer{at("a", truth.AddDate(-10, 0, 0))}, "but it was 2026-11-01", true},
 		{"1970", []answer{at("a", time.Unix(0, 0))}, "1970-01-01", true},
-		{"a box ten years on a shelf", []answer{at("a", later), at("b", later), at("c", later)}, "a, b, c", false},
+		{"a box ten years on a maxPowerOff", []answer{at("a", later), at("b", later), at("c", later)}, "a, b, c", false},
 		{"one liar with three names", []answer{alias("a", later), alias("b", later), alias("c", later)}, "name 3 servers", true},
 		{"a little before the past", []answer{at("a", past.Add(-time.Minute))}, "a", false},
 		{"nobody", nil, "no time server answers", true},
