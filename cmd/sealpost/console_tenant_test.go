@@ -94,7 +94,7 @@ func TestConsole_AcceptsAClientSecretAndPrintsTheTenantSetup(t *testing.T) {
 		t.Errorf("after the secret: %s", words)
 	}
 	if got := c.forms()[0].Get("client_secret"); got != "very~secret" {
-		t.Errorf("the issuer was shown %q", got)
+		t.Errorf("the issuer got %q", got)
 	}
 	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "other than Entra ID") {
 		t.Errorf("a script for another issuer: %v", err)

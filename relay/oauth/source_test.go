@@ -243,7 +243,7 @@ func TestTokenSource_HonoursEachContext(t *testing.T) {
 		close(release)
 		wantToken(t, k, "token")
 		if asked := grant.asked.Load(); asked != 1 {
-			t.Errorf("asked %d times: the request did not outlast who waited for it", asked)
+			t.Errorf("asked %d times: the request ended with its first waiter", asked)
 		}
 	})
 }
@@ -260,7 +260,7 @@ func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 		k.Close()
 		synctest.Wait()
 		if !errors.Is(waited, context.Canceled) {
-			t.Errorf("who waited got %v", waited)
+			t.Errorf("the waiter got %v", waited)
 		}
 		if _, err := k.Token(t.Context()); !errors.Is(err, errClosed) {
 			t.Errorf("Token() after Close = %v", err)
@@ -268,13 +268,13 @@ func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 	})
 }
 
-// witness is an Observer that counts calls.
-type witness struct {
+// countingObserver is an Observer that counts calls.
+type countingObserver struct {
 	good, bad atomic.Int32
 	grant     atomic.Value
 }
 
-func (w *witness) Requested(grant string, _ time.Duration, err error) {
+func (w *countingObserver) Requested(grant string, _ time.Duration, err error) {
 	w.grant.Store(grant)
 	if err != nil {
 		w.bad.Add(1)
@@ -288,7 +288,7 @@ func TestObserver_ReceivesEachRequest(t *testing.T) {
 		return []issuerResponse{entraError(7000215, "invalid_client"), tokenResponse("access", "", 3600)}[n]
 	})
 	secret := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
-	w := new(witness)
+	w := new(countingObserver)
 	for range 2 {
 		k := NewTokenSource(secret, w)
 		k.Token(t.Context())
@@ -296,6 +296,6 @@ func TestObserver_ReceivesEachRequest(t *testing.T) {
 		k.Close()
 	}
 	if w.good.Load() != 1 || w.bad.Load() != 1 || w.grant.Load() != "client secret" {
-		t.Errorf("told of %d good and %d bad requests by %v", w.good.Load(), w.bad.Load(), w.grant.Load())
+		t.Errorf("got %d good and %d bad requests by %v", w.good.Load(), w.bad.Load(), w.grant.Load())
 	}
 }
