@@ -83,7 +83,7 @@ func TestJournal_LimitsItsMemory(t *testing.T) {
 	}
 }
 
-// lines collects what a follower was given.
+// lines collects the events of a follower.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder

@@ -1,11 +1,11 @@
-// Package clock sets the machine's clock from time servers that it has reasons
-// to believe, and says whether anyone may rely on it.
+// Package clock sets the machine's clock from time servers, and reports whether it
+// can be trusted.
 //
-// It knows NTP (RFC 5905), the kernel's clock, and a time that was known to be
-// past. It must not know where that time is kept, or what waits for the clock.
+// It knows NTP (RFC 5905), the kernel's clock, and the last known time. It must not
+// know where that time is stored, or what waits for the clock.
 //
-// Whether the clock is right is the kernel's own flag (STA_UNSYNC, adjtimex(2)),
-// so that any process can read it.
+// Whether the clock is trusted is the kernel's own flag (STA_UNSYNC, adjtimex(2)),
+// which any process can read.
 package clock
 
 import (
@@ -23,10 +23,10 @@ import (
 var public = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
 
 const (
-	// queryTimeout bounds one question to one server.
+	// queryTimeout limits one query to one server.
 	queryTimeout = 5 * time.Second
-	// mostServers bounds how many are asked at once.
-	mostServers = 8
+	// maxServers is the maximum number of servers to query.
+	maxServers = 8
 	// firstPause and longestPause bound the pauses until a time is found, and
 	// after that it is looked after once in each period.
 	firstPause, longestPause = 2 * time.Second, 10 * time.Second
@@ -35,17 +35,17 @@ const (
 	noteEvery = 24 * time.Hour
 )
 
-// answer is what a time server said.
+// answer is the response of a time server.
 type answer struct {
 	Server  string
-	Address string        // where the name led; two names of one address are one witness
-	Offset  time.Duration // what to add to the machine's clock
+	Address string        // of the server; two names with one address count as one server
+	Offset  time.Duration // of the server's time from the machine's clock
 	Err     error
 }
 
-// ask asks the servers, all at once.
+// ask queries all servers at once.
 func ask(servers []string) []answer {
-	servers = servers[:min(len(servers), mostServers)]
+	servers = servers[:min(len(servers), maxServers)]
 	answers := make(chan answer, len(servers))
 	for _, server := range servers {
 		go func() { answers <- askOne(server) }()
@@ -84,12 +84,12 @@ func Trusted() bool {
 	return err == nil && timex.Status&unix.STA_UNSYNC == 0
 }
 
-// Trust tells the kernel that its clock is right. The kernel doubts it again by
-// itself after some hours.
+// Trust marks the kernel's clock as synchronized. The kernel clears the mark after
+// some hours.
 func Trust() error {
 	timex := unix.Timex{Modes: unix.ADJ_STATUS | unix.ADJ_MAXERROR | unix.ADJ_ESTERROR}
 	if _, err := unix.Adjtimex(&timex); err != nil {
-		return fmt.Errorf("telling the kernel that its clock is right: %w", err)
+		return fmt.Errorf("marking the kernel's clock as synchronized: %w", err)
 	}
 	return nil
 }
@@ -103,25 +103,25 @@ func Set(t time.Time) error {
 	return nil
 }
 
-// Syncer keeps the machine's clock.
+// Syncer synchronizes the machine's clock.
 type Syncer struct {
-	// Past is a time that is known to be over; the clock is never set to before.
+	// Past is a time that is certainly past; the clock is never set before it.
 	Past time.Time
-	// Servers names those of the site's network, the most trusted first; where
-	// they do not help, the public ones are asked.
+	// Servers returns the servers of the site's network, the most trusted first; if
+	// they fail, the public ones are queried.
 	Servers func() []string
-	// Note hears of a time that will be past at the next start; seldom, as it
-	// goes to flash.
+	// Note stores a time for the next start; it is called rarely, because it writes
+	// to flash.
 	Note func(time.Time)
-	// Stepped and Doubt hear of each step of the clock and of each reason not to
-	// believe any server, once.
+	// Stepped reports each step of the clock, Doubt once each reason why no server
+	// is trusted.
 	Stepped func(offset time.Duration, servers string)
 	Doubt   func(error)
-	// Again asks the servers at once, such as when the network is there.
+	// Again triggers a query at once, for example when the network is up.
 	Again <-chan struct{}
 }
 
-// Run keeps the clock until ctx ends.
+// Run synchronizes the clock until ctx ends.
 func (k *Syncer) Run(ctx context.Context) {
 	if time.Now().Before(k.Past) {
 		if err := Set(k.Past); err != nil {
@@ -163,14 +163,14 @@ func (k *Syncer) Run(ctx context.Context) {
 	}
 }
 
-// find asks the site's servers, and the public ones if they do not help.
+// find queries the site's servers, and the public ones if they fail.
 func (k *Syncer) find() (time.Duration, string, error) {
 	own := k.Servers()
-	offset, from, err := judge(time.Now(), k.Past, ask(own))
+	offset, from, err := selectOffset(time.Now(), k.Past, ask(own))
 	if err == nil {
 		return offset, from, nil
 	}
-	offset, from, otherErr := judge(time.Now(), k.Past, ask(public))
+	offset, from, otherErr := selectOffset(time.Now(), k.Past, ask(public))
 	if otherErr == nil {
 		return offset, from, nil
 	}
@@ -180,7 +180,7 @@ func (k *Syncer) find() (time.Duration, string, error) {
 	return 0, "", err
 }
 
-// adopt makes a believed time the machine's.
+// adopt sets the clock to a trusted time.
 func (k *Syncer) adopt(offset time.Duration, from string, trusted bool) error {
 	const negligible = 100 * time.Millisecond
 	if offset.Abs() > negligible {
@@ -201,4 +201,4 @@ func (k *Syncer) adopt(offset time.Duration, from string, trusted bool) error {
 }
 
 // errNoServer is returned if no server answered.
-var errNoServer = errors.New("no time server answers: name one that this network reaches in network.ntp, or set the clock on the console")
+var errNoServer = errors.New("no time server answers: set one that is reachable from this network in network.ntp, or set the clock on the console")

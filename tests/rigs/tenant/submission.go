@@ -15,9 +15,9 @@ import (
 // send within the limits of the mailbox.
 type Submission struct {
 	Mechanisms []string // offered by AUTH; nil means those of Exchange Online
-	// Judge returns the reply that refuses a login, or "" to accept it. A reply
+	// CheckLogin returns the reply that rejects a login, or "" to accept it. A reply
 	// that ends in HangUp closes the connection.
-	Judge func(user, token string) string
+	CheckLogin func(user, token string) string
 	// SendAs reports whether a mailbox may send as another sender; nil means never.
 	SendAs      func(user, sender string) bool
 	Connections int           // concurrent
@@ -104,7 +104,7 @@ func (s *session) login(argument string) bool {
 	s.tenant.mu.Lock()
 	s.tenant.logins = append(s.tenant.logins, Login{mechanism, user, token})
 	s.tenant.mu.Unlock()
-	if refusal := s.config.Submission.Judge(user, token); refusal != "" {
+	if refusal := s.config.Submission.CheckLogin(user, token); refusal != "" {
 		return s.refuse(argument, refusal)
 	}
 	s.user = user

@@ -43,7 +43,7 @@ func TestFactoryBox_StartsHoweverItIsSwitchedOn(t *testing.T) {
 			starts := b.Starts()
 			terminal := b.PlugIn(t) // before the console speaks
 			mustHaveStarted(t, b)
-			lab.Play(t, terminal, "expect Press Enter to begin\nsend\nexpect This box was never set up\n")
+			lab.Play(t, terminal, "expect Press Enter to begin\nsend\nexpect This box is not set up yet\n")
 			if b.Starts() != starts {
 				t.Errorf("the box restarted %d times", b.Starts()-starts)
 			}

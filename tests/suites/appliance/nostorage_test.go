@@ -41,7 +41,7 @@ func TestBoxWithoutStorage_NamesTheDeviceAndOffersTheRest(t *testing.T) {
 	if err := b.AwaitStart(2); err != nil {
 		t.Error(err)
 	}
-	if transcript := terminal.Transcript(); strings.Contains(transcript, "import or the relay makes it") {
+	if transcript := terminal.Transcript(); strings.Contains(transcript, "import or the relay creates it") {
 		t.Errorf("it names commands that this box does not have:\n%s", transcript)
 	}
 }

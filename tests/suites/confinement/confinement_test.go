@@ -81,7 +81,7 @@ func startRelay(t *testing.T) *taken {
 		Name: "relay", Args: append([]string{program, "relay", "--appliance"}, flags...),
 		User: relayUser, Group: relayUser, Capabilities: []uintptr{unix.CAP_NET_BIND_SERVICE},
 		Started: func(pid int) { r.pid.Store(int64(pid)) },
-		Ended:   func(e process.End) { t.Errorf("the relay ended, %s: %s", e.Words, e.Last) },
+		Ended:   func(e process.End) { t.Errorf("the relay ended, %s: %s", e.Status, e.Last) },
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -67,12 +67,12 @@ func (s *site) mustDeliver() {
 // the client and the journal are given.
 func (s *site) mustKeep(words string, more ...string) {
 	s.t.Helper()
-	kept := len(s.relay.Log.Events("kept"))
+	kept := len(s.relay.Log.Events("queued"))
 	output, err := s.swaks(more...)
 	if err != nil || !strings.Contains(output, " is queued and will be sent: ") || !strings.Contains(output, words) {
 		s.t.Errorf("swaks ended with %v:\n%.3000s", err, output)
 	}
-	event := s.events("kept", kept+1)[kept]
+	event := s.events("queued", kept+1)[kept]
 	if why, _ := event["why"].(string); !strings.Contains(why, words) {
 		s.t.Errorf("the journal says %v", event)
 	}
@@ -84,7 +84,7 @@ func (s *site) awaitEmpty() {
 	const timeout = 60 * time.Second
 	for deadline := time.Now().Add(timeout); ; time.Sleep(50 * time.Millisecond) {
 		result := s.run("queue", "list")
-		if result.Status == 0 && strings.HasPrefix(result.Out, "nothing is kept") {
+		if result.Status == 0 && strings.HasPrefix(result.Out, "0 messages queued") {
 			return
 		}
 		if time.Now().After(deadline) {

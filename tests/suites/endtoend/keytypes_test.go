@@ -29,8 +29,8 @@ var keyTypes = []struct {
 
 // meaning is what an import says of a protection.
 var meaning = map[string]string{
-	"tpm-resident": "cannot be copied out of the box",
-	"tpm-sealed":   "only this box's TPM can open it, but it lies in the clear in the box's memory",
+	"tpm-resident": "it stays inside this box's TPM and cannot be copied",
+	"tpm-sealed":   "only this box's TPM can decrypt it, but it is in the box's memory",
 }
 
 func TestKeyTypes_DeliverUnderTLS12AndTLS13(t *testing.T) {

@@ -153,7 +153,7 @@ func startDovecot(t *testing.T, issuer *parts.Issuer, mechanisms ...string) *par
 // login by its token.
 func startMailbox(t *testing.T, judge func(token string) string, limits tenant.Submission) *tenant.Tenant {
 	t.Helper()
-	limits.Judge = func(_, token string) string { return judge(token) }
+	limits.CheckLogin = func(_, token string) string { return judge(token) }
 	return startTenant(t, tenant.Config{Certificate: serverCertificate(t), Submission: &limits})
 }
 

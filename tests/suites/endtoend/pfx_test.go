@@ -34,7 +34,7 @@ func badPFXs(t *testing.T) []badPFX {
 		{"with an empty password", pfx(t, good), "", []string{"the password does not open this PFX"}},
 		{"without a key", pfxWithoutKey(t, good), password, []string{"no private key", "export it again"}},
 		{"with two keys", must(os.ReadFile("../../../provisioning/certificate/testdata/java17-two-keys.pfx")), "sealpost",
-			[]string{"more than one private key", "export the one"}},
+			[]string{"more than one private key", "export only the"}},
 		{"expired", pfx(t, expired(t)), password, []string{"expired on", "import a newer one"}},
 		{"without the intermediate", pfx(t, chained(below)), password, []string{"Test Issuing CA", "again"}},
 		{"without the intermediate but with the root", pfx(t, chained(below, authority())), password, []string{"Test Issuing CA", "again"}},

@@ -82,7 +82,7 @@ func (s *site) meetHold(m mood, upstream *tenant.Tenant) {
 		s.t.Errorf("the journal says %v", held)
 	}
 	s.mustKeep(m.words)
-	if list := s.run("queue", "list").Out; !strings.Contains(list, "3 kept; held since ") || !strings.Contains(list, m.words) {
+	if list := s.run("queue", "list").Out; !strings.Contains(list, "3 messages queued; held since ") || !strings.Contains(list, m.words) {
 		s.t.Errorf("the queue is shown as\n%s", list)
 	}
 	upstream.SetScript(nil)

@@ -71,7 +71,7 @@ func TestSpool_IsOfNoUseToAnotherTPMAndSaysSo(t *testing.T) {
 	s.tpm = parts.StartSwtpm(t)
 	s.configure()
 	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from"
-	const cure = "or give the mail up with: sealpost spool format --yes"
+	const cure = "or discard the mail with: sealpost spool format --yes"
 	for _, command := range [][]string{{"queue", "list"}, {"spool", "stat"}, {"spool", "verify"}, {"spool", "dump"}} {
 		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, words) || !strings.Contains(result.Err, cure) {
 			t.Errorf("%v says %+v", command, result)
@@ -229,7 +229,7 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 	for range 4 {
 		s.mustKeep("was lost")
 	}
-	kept := s.relay.Log.Events("kept")
+	kept := s.relay.Log.Events("queued")
 	id := func(n int) string { return kept[n]["id"].(string) }
 	for _, running := range []bool{true, false} {
 		when := "now"
@@ -237,10 +237,10 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 			s.stop()
 			when = "as soon as a relay runs"
 		}
-		s.mustSay(0, "4 kept", "queue", "list")
+		s.mustSay(0, "4 messages queued", "queue", "list")
 		s.mustSay(0, `"from":"`+sender+`"`, "queue", "list", "--json")
 		s.mustSay(0, "Subject: test ", "queue", "show", id(0))
-		s.mustSay(0, "owed to     <"+recipient+">", "queue", "show", id(0))
+		s.mustSay(0, "pending     <"+recipient+">", "queue", "show", id(0))
 		s.mustSay(1, "NONE: no such message in the spool", "queue", "show", "NONE")
 		s.mustSay(2, "add --yes", "queue", "drop", id(0))
 		s.mustSay(0, "it will be tried "+when, "queue", "retry", id(0))
@@ -252,7 +252,7 @@ func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
 	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(0))
 	s.start()
 	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(1))
-	s.mustSay(0, "2 kept", "queue", "list")
+	s.mustSay(0, "2 messages queued", "queue", "list")
 	upstream.SetScript(nil)
 	s.mustSay(0, "every message will be tried now", "queue", "retry")
 	s.awaitEmpty()
@@ -298,7 +298,7 @@ func TestSpool_OverwrittenByAnotherProgramNamesItsCure(t *testing.T) {
 	if _, err := state.WriteAt(bytes.Repeat([]byte("junk"), length/4), ring); err != nil {
 		t.Fatal(err)
 	}
-	s.mustSay(1, "begin anew: sealpost spool format --yes", "spool", "stat")
+	s.mustSay(1, "create a new spool: sealpost spool format --yes", "spool", "stat")
 	s.start()
 	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "contains no spool of this version") || event["code"] != "spool-foreign" {
 		t.Errorf("the journal says %v", event)

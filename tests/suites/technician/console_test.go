@@ -36,7 +36,7 @@ func base64PFX(pfx []byte) string {
 const firstStart = `
 	expect Press Enter to begin
 	send
-	expect This box was never set up
+	expect This box is not set up yet
 	expect How [1]:
 	send
 	expect Name of the site
@@ -47,11 +47,11 @@ const firstStart = `
 	expect Accepted domains:
 	send contoso.com
 	expect port 25      works: mail.contoso.com answers on port 25
-	expect Way out [connector]:
+	expect Delivery method [connector]:
 	send
 	expect mail host [mail.contoso.com]:
 	send
-	expect not know: CN=Test CA
+	expect unknown authority: CN=Test CA
 	expect Authority [1]:
 	send
 	<the authority>
@@ -64,17 +64,17 @@ const firstStart = `
 	send correct hors
 	expect The password does not open this PFX
 	send correct horse
-	expect It is in order.
+	expect It is valid.
 	expect Default sender
 	send printer@contoso.com
-	expect hears of trouble
+	expect Mail address for alerts
 	send alerts@contoso.com
 	expect PIN for this console
 	send
-	expect Type "apply" to put this in force
+	expect Type "apply" to make these changes
 	send apply
-	expect It is in force.
-	expect Nothing stands in the way.
+	expect The changes are active.
+	expect No problems found.
 	expect Send a test message to [alerts@contoso.com]:
 	send
 	expect delivered

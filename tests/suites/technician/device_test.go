@@ -121,9 +121,9 @@ func TestConsole_SignsABoxInWithADeviceCode(t *testing.T) {
 		send .
 		expect PIN for this console
 		send
-		expect Type "apply" to put this in force
+		expect Type "apply" to make these changes
 		send apply
-		expect It is in force.
+		expect The changes are active.
 		expect PowerShell [1]:
 		send 2
 		expect enter the code`, "<the settings>", pasted(c.settings(s)))
@@ -133,7 +133,7 @@ func TestConsole_SignsABoxInWithADeviceCode(t *testing.T) {
 	}
 	lab.Play(t, terminal, `
 		expect signed in
-		expect Nothing stands in the way.
+		expect No problems found.
 		expect Send a test message to [alerts@contoso.com]:
 		send
 		expect delivered

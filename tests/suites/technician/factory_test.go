@@ -51,7 +51,7 @@ func hasConsoleOverUSB(t *testing.T, b *lab.Box) {
 	if err := terminal.Send(""); err != nil {
 		t.Fatal(err)
 	}
-	if err := terminal.Expect("This box was never set up"); err != nil {
+	if err := terminal.Expect("This box is not set up yet"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -110,7 +110,7 @@ func isSetUpByStick(t *testing.T, s *site.Site, b *lab.Box) {
 	t.Helper()
 	good := partitioned(t, lab.StickFor(t, s))
 	text := take(t, b, "good", good, done)
-	for _, words := range []string{"The box has taken this over.", "525400123456", "sealpost/contoso.pfx", "\r\n"} {
+	for _, words := range []string{"The box has applied these files.", "525400123456", "sealpost/contoso.pfx", "\r\n"} {
 		if !strings.Contains(text, words) {
 			t.Errorf("the result does not say %q:\n%s", words, text)
 		}
@@ -125,7 +125,7 @@ func isSetUpByStick(t *testing.T, s *site.Site, b *lab.Box) {
 		}
 	})
 	mustBeVerified(t, arrived)
-	if text := take(t, b, "again", good, done); !strings.Contains(text, "taken exactly these files over before") {
+	if text := take(t, b, "again", good, done); !strings.Contains(text, "already applied exactly these files") {
 		t.Errorf("the same stick once more:\n%s", text)
 	}
 }

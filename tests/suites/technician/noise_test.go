@@ -97,7 +97,7 @@ func ignoresNoise(t *testing.T, s *site.Site, b *lab.Box) {
 		t.Fatal(err)
 	}
 	terminal = b.PlugIn(t)
-	if err := errors.Join(terminal.PressUntil("in the middle of a paste"), terminal.Type("\x03")); err != nil {
+	if err := errors.Join(terminal.PressUntil("The paste is incomplete"), terminal.Type("\x03")); err != nil {
 		t.Fatal(err)
 	}
 	lab.Play(t, terminal, "expect "+menu)

@@ -27,7 +27,7 @@ const practiceStart = `
 	send
 	expect Accepted domains:
 	send practice.example
-	expect Way out [connector]:
+	expect Delivery method [connector]:
 	send
 	expect mail host [mail.practice.example]:
 	send
@@ -41,18 +41,18 @@ const practiceStart = `
 	type <Ctrl-]>p
 	expect Password of the PFX
 	send practice
-	expect It is in order.
+	expect It is valid.
 	expect Default sender
 	send printer@practice.example
-	expect hears of trouble
+	expect Mail address for alerts
 	send alerts@practice.example
 	expect PIN for this console
 	send
 	expect Type "apply"
 	send apply
-	expect It is in force.
+	expect The changes are active.
 	expect it accepts our mail
-	expect Nothing stands in the way.
+	expect No problems found.
 	expect Send a test message to [alerts@practice.example]:
 	send
 	expect delivered

@@ -32,7 +32,7 @@ func TestSetUpBox_ObeysWhoeverIsInFrontOfIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Contains(content, []byte("The box has taken this over.")) {
+		if !bytes.Contains(content, []byte("The box has applied these files.")) {
 			t.Error("the result is not on the stick")
 		}
 		mustServeAs(t, s, b, "exfat")
@@ -98,7 +98,7 @@ func survivesPulledSticks(t *testing.T, s *site.Site, b *lab.Box) {
 		}
 	}
 	mustBeVerified(t, b.MustRelay(t, s))
-	if text := take(t, b, "left", lab.NewStick(t, filesNamed(s, "left")), done); !strings.Contains(text, "The box has taken this over.") {
+	if text := take(t, b, "left", lab.NewStick(t, filesNamed(s, "left")), done); !strings.Contains(text, "The box has applied these files.") {
 		t.Errorf("the result of the stick that was left in is\n%s", text)
 	}
 	mustServeAs(t, s, b, "left")

@@ -42,7 +42,7 @@ func (b *bench) recover(ctx context.Context, o options) (err error) {
 		return err
 	}
 	b.sealpost.relay.Kill()
-	kept := strings.Count(b.sealpost.relay.Log.String(), `"event":"kept"`)
+	kept := strings.Count(b.sealpost.relay.Log.String(), `"event":"queued"`)
 	return b.comeBack(kept, empty)
 }
 

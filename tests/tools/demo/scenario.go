@@ -36,7 +36,7 @@ func (p *scenario) advance(event string) {
 		})
 		p.demo.tenant.DropConnections()
 		p.err = printerSends()
-	case p.step == 2 && event == "kept":
+	case p.step == 2 && event == "queued":
 		p.step = 3
 		fmt.Print("\nThe tenant is up again; the box retries.\n\n")
 		p.demo.tenant.SetScript(nil)

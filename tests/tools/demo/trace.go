@@ -56,7 +56,7 @@ func (t *tracePrinter) print(e event) {
 		e.line("TPM", "signed the handshake in %s, key: %s", e.Took, e.Key)
 	case "upstream connected":
 		e.line("box -> tenant", "%s at %s, certificate of %s verified, %s", e.Upstream.Host, e.Upstream.Address, e.Upstream.Peer, e.Upstream.Cipher)
-	case "kept":
+	case "queued":
 		t.kept[e.ID] = true
 		e.line("box -> flash", "%s, durable and encrypted", e.ID)
 		e.line("printer gets", "250 queued: %s", e.Why)

@@ -10,16 +10,16 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// sectionClock holds the last time that was known, in the settings area.
+// sectionClock is the section of the settings area with the last known time.
 const sectionClock = "clock"
 
-// timekeeper keeps the clock: it asks time servers, takes the time from a
-// person, and stores the last time that was known.
+// timekeeper sets the clock from time servers or from a person, and stores the
+// last known time.
 type timekeeper struct {
 	*group
 	storage *storage
 	made    time.Time     // when the program was built
-	again   chan struct{} // has the servers asked at once
+	again   chan struct{} // queries the servers at once
 
 	mu    sync.Mutex
 	doubt string // why the clock is not trusted
@@ -29,7 +29,7 @@ func newTimekeeper(g *group, s *storage, made time.Time) *timekeeper {
 	return &timekeeper{group: g, storage: s, made: made, again: make(chan struct{}, 1)}
 }
 
-// start asks the time servers, whose names come from the network.
+// start queries the time servers, which the network configuration names.
 func (t *timekeeper) start(servers func() []string) {
 	syncer := &clock.Syncer{
 		Past:    t.past(t.ctx),
@@ -48,7 +48,7 @@ func (t *timekeeper) start(servers func() []string) {
 	t.spawn(syncer.Run)
 }
 
-// askAgain has the time servers asked at once, such as those of a new network.
+// askAgain queries the time servers at once, for example after a network change.
 func (t *timekeeper) askAgain() {
 	select {
 	case t.again <- struct{}{}:
@@ -56,7 +56,7 @@ func (t *timekeeper) askAgain() {
 	}
 }
 
-// past is the latest time that is known to be over.
+// past returns the latest time that is known to be past.
 func (t *timekeeper) past(ctx context.Context) time.Time {
 	if t.storage.store == nil {
 		return t.made
@@ -82,7 +82,7 @@ func (t *timekeeper) note(now time.Time) {
 	}))
 }
 
-// set takes the time from a person.
+// set sets the clock to a time that a person entered.
 func (t *timekeeper) set(now time.Time) error {
 	if err := clock.Plausible(t.past(context.Background()), now); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (t *timekeeper) setDoubt(words string) {
 	t.doubt = words
 }
 
-// doubts says why the clock is not trusted; empty where it is.
+// doubts returns why the clock is not trusted; empty if it is.
 func (t *timekeeper) doubts() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

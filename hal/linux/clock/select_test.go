@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestJudge_ChoosesTheTimeToTrust(t *testing.T) {
+func TestSelectOffset_ChoosesTheTimeToTrust(t *testing.T) {
 	past := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	at := func(server string, t time.Time) answer {
 		return answer{Server: server, Address: server, Offset: t.Sub(past)}
@@ -30,14 +30,14 @@ func TestJudge_ChoosesTheTimeToTrust(t *testing.T) {
 		{"ten years ahead", []answer{at("a", later)}, "2036", true},
 		{"ten years back", []answer{at("a", truth.AddDate(-10, 0, 0))}, "but it was 2026-11-01", true},
 		{"1970", []answer{at("a", time.Unix(0, 0))}, "1970-01-01", true},
-		{"a box ten years on a shelf", []answer{at("a", later), at("b", later), at("c", later)}, "a, b, c", false},
+		{"a box ten years on a maxPowerOff", []answer{at("a", later), at("b", later), at("c", later)}, "a, b, c", false},
 		{"one liar with three names", []answer{alias("a", later), alias("b", later), alias("c", later)}, "name 3 servers", true},
 		{"a little before the past", []answer{at("a", past.Add(-time.Minute))}, "a", false},
 		{"nobody", nil, "no time server answers", true},
 		{"silence", []answer{{Server: "a", Err: errors.New("i/o timeout")}}, "a: i/o timeout", true},
 		{"one honest, one silent", []answer{{Server: "a", Err: errors.New("x")}, at("b", truth)}, "b", false},
 	} {
-		offset, from, err := judge(past, past, c.answers)
+		offset, from, err := selectOffset(past, past, c.answers)
 		got := from
 		if err != nil {
 			got = err.Error()

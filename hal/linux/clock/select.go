@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// agreement is how far apart two servers may be that agree.
+	// agreement is the largest difference between servers that agree.
 	agreement = 10 * time.Second
-	// slack is how far before the past a server may be, as the past was noted
-	// by a clock that drifted.
+	// slack is how far before the past a server may be, because the stored time
+	// came from a clock that drifts.
 	slack = 5 * time.Minute
-	// shelf is the longest that a box is taken to have lain switched off on one
-	// server's word; beyond, witnesses are wanted.
-	shelf     = 3 * 365 * 24 * time.Hour
-	witnesses = 3
+	// maxPowerOff is the longest time without power that one server is trusted for;
+	// a longer one needs several servers.
+	maxPowerOff = 3 * 365 * 24 * time.Hour
+	minServers  = 3
 )
 
-// judge returns the offset of the largest group of servers that agree, if it can
-// be believed: more than half of those that answered, not in the past, and not
-// absurdly far in the future for so few.
-func judge(now, past time.Time, answers []answer) (time.Duration, string, error) {
+// selectOffset returns the offset of the largest group of servers that agree, if it
+// is plausible: more than half of those that answered, not in the past, and not too
+// far in the future for their number.
+func selectOffset(now, past time.Time, answers []answer) (time.Duration, string, error) {
 	var said []answer
 	var silent []string
 	for _, a := range answers {
@@ -46,8 +46,8 @@ func judge(now, past time.Time, answers []answer) (time.Duration, string, error)
 		return 0, "", fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, said))
 	case at.Before(past.Add(-slack)):
 		return 0, "", fmt.Errorf("%s says it is %s, but it was %s before: correct that server or network.ntp", from, day(at), day(past))
-	case at.After(past.Add(shelf)) && independent(group) < witnesses:
-		return 0, "", fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", from, day(at), day(past), witnesses)
+	case at.After(past.Add(maxPowerOff)) && independent(group) < minServers:
+		return 0, "", fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", from, day(at), day(past), minServers)
 	default:
 		return group[0].Offset, from, nil
 	}
@@ -71,7 +71,7 @@ func largest(said []answer) []answer {
 	return best
 }
 
-// independent counts the addresses that answered.
+// independent returns the number of addresses that answered.
 func independent(group []answer) int {
 	addresses := map[string]bool{}
 	for _, a := range group {
@@ -99,9 +99,9 @@ func claims(now time.Time, said []answer) string {
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
-// Plausible refuses a time that a person cannot have meant.
+// Plausible rejects a time that a person cannot have meant.
 func Plausible(past, t time.Time) error {
-	if t.Before(past.Add(-slack)) || t.After(past.Add(10*shelf)) {
+	if t.Before(past.Add(-slack)) || t.After(past.Add(10*maxPowerOff)) {
 		return errors.New("that time is before " + day(past) + " or decades after it: write the time in UTC, as 2026-11-21 09:30")
 	}
 	return nil
