@@ -127,7 +127,7 @@ NOISE := 1048576
 soak:
 	@tests/tools/install $(TEST_PARTS)
 	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/appliance
-	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestSetUpBox_ObeysWhoeverIsInFrontOfIt/noise' ./tests/suites/technician
+	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestConfiguredBox_HandlesConsoleSticksLampAndButton/noise' ./tests/suites/technician
 
 # The appliance for QEMU: a kernel, and an initramfs that holds the program.
 image: $(DIST)/sealpost-linux-arm64
