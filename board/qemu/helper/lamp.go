@@ -12,7 +12,7 @@ import (
 
 const (
 	lampFiles = "/sys/class/leds/*capslock/brightness"
-	// lampPeriod is short beside any pattern that a person can see.
+	// lampPeriod is much shorter than any lamp pattern.
 	lampPeriod = 20 * time.Millisecond
 )
 
@@ -21,7 +21,7 @@ const (
 func mirrorLamp() {
 	device, err := findPort("lamp")
 	if err != nil {
-		return // QEMU was started without anybody to watch it
+		return // QEMU has no such port
 	}
 	port, err := os.OpenFile(device, os.O_WRONLY, 0)
 	if err != nil {
@@ -30,7 +30,7 @@ func mirrorLamp() {
 	defer port.Close()
 	var shown []byte
 	for ; ; time.Sleep(lampPeriod) {
-		// The keyboard comes late, and may be unplugged.
+		// The keyboard appears late and may be unplugged.
 		files, _ := filepath.Glob(lampFiles)
 		if len(files) == 0 {
 			continue
