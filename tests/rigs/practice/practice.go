@@ -44,7 +44,7 @@ type Site struct {
 // at smtpAddress.
 func Start(dir, mac, smtpAddress string) (_ *Site, err error) {
 	s := &Site{smtpAddress: smtpAddress, served: make(chan struct{})}
-	if s.Files, err = makeFiles(dir); err != nil {
+	if s.Files, err = loadFiles(dir); err != nil {
 		return nil, fmt.Errorf("making the practice tenant's certificates: %w", err)
 	}
 	if s.network, err = newNetwork(mac, smtpAddress, []string{tenantIP}); err != nil {

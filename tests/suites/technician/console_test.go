@@ -10,11 +10,24 @@ import (
 	"time"
 
 	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/parts"
 )
 
 // screens makes the tests write the console output to docs/screens.
 var screens = flag.Bool("screens", false, "write the console's screens to docs/screens")
+
+// saveScreen writes the console output to docs/screens if -screens is set.
+func saveScreen(t *testing.T, terminal *machine.Terminal, name string) {
+	t.Helper()
+	if !*screens {
+		return
+	}
+	text := strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")
+	if err := os.WriteFile(filepath.Join("../../../docs/screens", name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // pasteScript returns a script that sends the text line by line.
 func pasteScript(text string) string {
@@ -101,10 +114,5 @@ func TestConsole_SetsABoxUpOverTheSerialLine(t *testing.T) {
 	if strings.Contains(terminal.Transcript(), "correct horse") {
 		t.Error("the serial line shows the password")
 	}
-	if *screens {
-		path := filepath.Join("../../../docs/screens", "first-start.txt")
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	saveScreen(t, terminal, "first-start.txt")
 }

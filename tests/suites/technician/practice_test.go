@@ -82,12 +82,7 @@ func TestMakeBoot_LeadsToADeliveredMessage(t *testing.T) {
 		t.Errorf("the transcript lacks %q:\n%s", received, terminal.Transcript())
 	}
 	t.Logf("from the command to the end: %.1f s", time.Since(start).Seconds())
-	if *screens {
-		path := filepath.Join("../../../docs/screens", "practice.txt")
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	saveScreen(t, terminal, "practice.txt")
 }
 
 // startBoot starts the program of make boot with one end of a socket pair as its
