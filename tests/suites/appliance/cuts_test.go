@@ -91,8 +91,8 @@ func (s *flakySite) settings(c configuration, turn int) string {
 			site.MailHost, s.tenant.Address().Port, parts.PEM(s.Authority.Certificate.Raw))
 }
 
-// first returns the initial configuration of a box.
-func (s *flakySite) first() lab.Candidate {
+// initialCandidate returns the first configuration of a box.
+func (s *flakySite) initialCandidate() lab.Candidate {
 	return lab.Candidate{Settings: s.settings(s.configurations[0], 0), PFX: s.configurations[0].pfx, Password: s.Password}
 }
 
@@ -113,7 +113,7 @@ func activeConfiguration(b *lab.Box) int {
 // after that.
 func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	s, b := openFlakySite(t), lab.New(t)
-	b.SetUp(t, s.first())
+	b.SetUp(t, s.initialCandidate())
 	b.Ports = []int{25, secondPort}
 	b.SwitchOn(t)
 	ctx, stop := context.WithCancel(t.Context())

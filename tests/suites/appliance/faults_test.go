@@ -27,7 +27,7 @@ func TestFlash_MayBeSlowOrFail(t *testing.T) {
 	shared := lab.Share(func(t *testing.T) *lab.Box {
 		s.rejectMail()
 		b := lab.New(t)
-		b.SetUp(t, s.first())
+		b.SetUp(t, s.initialCandidate())
 		b.Flash.Flash.SlowFlushes(time.Second) // creating the spool ring takes some seconds
 		b.SwitchOn(t)
 		return b
@@ -38,7 +38,7 @@ func TestFlash_MayBeSlowOrFail(t *testing.T) {
 			t.Error("the spool ring was created before the first client connected")
 		}
 		if err := b.Send("while the spool ring is created"); err != nil {
-			t.Errorf("the client got %v", err)
+			t.Errorf("the client got %v, want 250", err)
 		}
 	})
 	shared.Case(t, "a spool is reopened after a failed write, and delivers", func(t *testing.T, b *lab.Box) {
@@ -66,7 +66,7 @@ func (s *flakySite) reopensSpool(t *testing.T, b *lab.Box) {
 	b.MustAccept(t)
 	b.Flash.Flash.FailFlushes(1)
 	if err := b.Send("while the flash fails"); err == nil || !strings.Contains(err.Error(), "451") {
-		t.Errorf("the client got %v", err)
+		t.Errorf("the client got %v, want 451", err)
 	}
 	arrived := len(s.tenant.Messages())
 	s.tenant.SetScript(nil)

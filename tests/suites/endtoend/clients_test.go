@@ -64,16 +64,16 @@ func (s *site) mustDeliver() {
 
 // mustQueue sends a message that cannot be delivered now. The reply and the
 // journal must contain the reason.
-func (s *site) mustQueue(words string, more ...string) {
+func (s *site) mustQueue(reason string, more ...string) {
 	s.t.Helper()
 	kept := len(s.relay.Log.Events("kept"))
 	output, err := s.swaks(more...)
-	if err != nil || !strings.Contains(output, " is queued and will be sent: ") || !strings.Contains(output, words) {
-		s.t.Errorf("swaks: %v, want the reply \"is queued\" with %q\n%.3000s", err, words, output)
+	if err != nil || !strings.Contains(output, " is queued and will be sent: ") || !strings.Contains(output, reason) {
+		s.t.Errorf("swaks: %v, want the reply \"is queued\" with %q\n%.3000s", err, reason, output)
 	}
 	event := s.events("kept", kept+1)[kept]
-	if why, _ := event["why"].(string); !strings.Contains(why, words) {
-		s.t.Errorf("got event %v, want reason %q", event, words)
+	if why, _ := event["why"].(string); !strings.Contains(why, reason) {
+		s.t.Errorf("got event %v, want reason %q", event, reason)
 	}
 }
 

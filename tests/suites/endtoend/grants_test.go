@@ -134,10 +134,10 @@ func TestCertificateGrant_BoxThatIsNotRegisteredQueuesItsMail(t *testing.T) {
 	dovecot := startDovecot(t, issuer, "xoauth2")
 	other.configureSubmission(dovecot.Port, issuer.TokenURL(), "")
 	other.start()
-	const words = "the issuer does not accept what the box identifies itself with: check the client ID, and the secret or certificate (invalid_client)"
-	other.mustQueue(words)
-	if result := other.run("tenant", "verify"); result.Status != 1 || !strings.Contains(result.Out, words) {
-		t.Errorf("tenant verify: got %+v, want status 1 and %q", result, words)
+	const reason = "the issuer does not accept what the box identifies itself with: check the client ID, and the secret or certificate (invalid_client)"
+	other.mustQueue(reason)
+	if result := other.run("tenant", "verify"); result.Status != 1 || !strings.Contains(result.Out, reason) {
+		t.Errorf("tenant verify: got %+v, want status 1 and %q", result, reason)
 	}
 	registered.configureSubmission(dovecot.Port, issuer.TokenURL(), "")
 	if result := registered.run("tenant", "verify"); result.Status != 0 {

@@ -32,8 +32,8 @@ func TestIssuerFault_IsReportedAndLosesNoMail(t *testing.T) {
 	goodCertificate := serverCertificate(t)
 	wrongName := must(authority().IssueP256(nil, "elsewhere.example"))
 	for _, fault := range []struct {
-		name, words string
-		inject      func()
+		name, reason string
+		inject       func()
 	}{
 		{"web page", "localhost returned a web page instead of a token: check the token URL", func() {
 			issuer.setHandler(respondWith(http.StatusOK, "<!DOCTYPE html><title>Welcome to the hotel</title>"))
@@ -52,9 +52,9 @@ func TestIssuerFault_IsReportedAndLosesNoMail(t *testing.T) {
 			arrived := len(host.Messages())
 			fault.inject()
 			s.start()
-			s.mustQueue(fault.words)
-			if cause, _ := s.events("no access token", 1)[0]["cause"].(string); !strings.Contains(cause, fault.words) {
-				t.Errorf("got cause %q, want %q", cause, fault.words)
+			s.mustQueue(fault.reason)
+			if cause, _ := s.events("no access token", 1)[0]["cause"].(string); !strings.Contains(cause, fault.reason) {
+				t.Errorf("got cause %q, want %q", cause, fault.reason)
 			}
 			s.stop()
 			issuer.setHandler(nil)
@@ -115,17 +115,17 @@ func TestIssuerOutage_LongerThanATokenLifetimeLosesNoMail(t *testing.T) {
 	mustSucceed(t, dovecot.Restart)
 	time.Sleep(lifetime)
 	const (
-		words  = "localhost refused the connection: check that the site allows outbound port 443, and the token URL"
+		reason = "localhost refused the connection: check that the site allows outbound port 443, and the token URL"
 		queued = 6
 	)
 	for range queued {
-		s.mustQueue(words)
+		s.mustQueue(reason)
 		time.Sleep(outageDuration() / queued)
 	}
 	t.Logf("%[2]d token requests failed in %[1]s", outageDuration(), len(s.relay.Log.Events("no access token")))
 	s.relay.Kill()
 	s.start()
-	s.mustQueue(words)
+	s.mustQueue(reason)
 	failed := s.relay.Log.Events("no access token")
 	if len(failed) != 1 {
 		t.Errorf("got %d failed token requests after the restart, want 1", len(failed))

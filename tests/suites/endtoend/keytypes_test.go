@@ -53,9 +53,9 @@ func TestKeyTypes_DeliverOverTLS12AndTLS13(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			s := newSite(t, siteConfig{host: "localhost"})
 			output := s.importPFX(certificates[k.name])
-			for _, words := range []string{k.name, k.protection, explanations[k.protection]} {
-				if !strings.Contains(output, words) {
-					t.Errorf("the output of the import lacks %q:\n%s", words, output)
+			for _, want := range []string{k.name, k.protection, explanations[k.protection]} {
+				if !strings.Contains(output, want) {
+					t.Errorf("the output of the import lacks %q:\n%s", want, output)
 				}
 			}
 			for version, postfix := range servers {

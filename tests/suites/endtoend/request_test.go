@@ -53,12 +53,12 @@ func TestCertificateImport_RejectsACertificateForAnotherRequest(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, siteConfig{host: "localhost"})
 	s.write("other.pem", parts.PEM(clientCertificate(t, authority()).Leaf.Raw, authority().Certificate.Raw))
-	failImport := func(words string) {
+	failImport := func(want string) {
 		t.Helper()
 		before := s.read("box.state")
 		result := s.run("certificate", "import", "--pem", "other.pem")
-		if result.Status != 1 || !strings.Contains(result.Err, words) || strings.Count(result.Err, "\n") != 1 {
-			t.Errorf("import: got status %d and %s%s, want status 1 and one line with %q", result.Status, result.Out, result.Err, words)
+		if result.Status != 1 || !strings.Contains(result.Err, want) || strings.Count(result.Err, "\n") != 1 {
+			t.Errorf("import: got status %d and %s%s, want status 1 and one line with %q", result.Status, result.Out, result.Err, want)
 		}
 		if string(s.read("box.state")) != string(before) {
 			t.Error("the state has changed")

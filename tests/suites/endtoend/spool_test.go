@@ -70,17 +70,17 @@ func TestSpool_CannotBeReadWithAnotherTPMAndSaysSo(t *testing.T) {
 	original := s.tpm
 	s.tpm = parts.StartSwtpm(t)
 	s.configure()
-	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from"
+	const want = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from"
 	const cure = "or give the mail up with: sealpost spool format --yes"
 	for _, command := range [][]string{{"queue", "list"}, {"spool", "stat"}, {"spool", "verify"}, {"spool", "dump"}} {
-		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, words) || !strings.Contains(result.Err, cure) {
-			t.Errorf("%v: got %+v, want status 1, %q and %q", command, result, words, cure)
+		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, want) || !strings.Contains(result.Err, cure) {
+			t.Errorf("%v: got %+v, want status 1, %q and %q", command, result, want, cure)
 		}
 	}
 	s.importPFX(certificate)
 	s.start()
-	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), words) || event["code"] != "spool-other-tpm" {
-		t.Errorf("got event %v, want code spool-other-tpm and %q", event, words)
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), want) || event["code"] != "spool-other-tpm" {
+		t.Errorf("got event %v, want code spool-other-tpm and %q", event, want)
 	}
 	upstream.SetScript(nil)
 	s.mustDeliver()

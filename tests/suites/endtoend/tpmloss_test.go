@@ -29,21 +29,21 @@ func mustSucceed(t *testing.T, do func() error) {
 }
 
 // mustDefer sends a message that can be neither delivered nor queued.
-func (s *site) mustDefer(words string) {
+func (s *site) mustDefer(want string) {
 	s.t.Helper()
 	output, err := s.swaks()
-	if err == nil || !strings.Contains(output, "<** 451 4.3.5") || !strings.Contains(output, words) {
-		s.t.Errorf("swaks: %v, want the reply 451 4.3.5 with %q\n%s", err, words, output)
+	if err == nil || !strings.Contains(output, "<** 451 4.3.5") || !strings.Contains(output, want) {
+		s.t.Errorf("swaks: %v, want the reply 451 4.3.5 with %q\n%s", err, want, output)
 	}
-	s.mustLogSignatureFailure(words)
+	s.mustLogSignatureFailure(want)
 }
 
 // mustLogSignatureFailure waits for the journal event with the cause of a failed signature.
-func (s *site) mustLogSignatureFailure(words string) {
+func (s *site) mustLogSignatureFailure(want string) {
 	s.t.Helper()
 	event := s.events("signature failed", 1)[0]
-	if cause, _ := event["cause"].(string); !strings.Contains(cause, words) {
-		s.t.Errorf("got event %v, want cause %q", event, words)
+	if cause, _ := event["cause"].(string); !strings.Contains(cause, want) {
+		s.t.Errorf("got event %v, want cause %q", event, want)
 	}
 }
 

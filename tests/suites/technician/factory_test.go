@@ -33,7 +33,7 @@ func TestFactoryBox_IsSetUpByAStickAlone(t *testing.T) {
 		insertStick(t, b, "broken", brokenStick(t), rejectedPattern)
 		b.MustLog(t, "format the stick as FAT32")
 		mustBeNew(t, b)
-		awaitLamp(t, b, factory)
+		awaitLamp(t, b, factoryPattern)
 	})
 	shared.Case(t, "applies a good stick", func(t *testing.T, b *lab.Box) { setsUpFromStick(t, s, b) })
 	shared.Retire(t)

@@ -17,10 +17,10 @@ type flashes struct {
 }
 
 var (
-	factory         = flashes{1, time.Second}
+	factoryPattern  = flashes{1, time.Second}
 	appliedPattern  = flashes{3, 600 * time.Millisecond}
 	rejectedPattern = flashes{5, 150 * time.Millisecond}
-	held            = flashes{2, 150 * time.Millisecond}
+	heldPattern     = flashes{2, 150 * time.Millisecond}
 )
 
 // isAbout compares durations with the tolerance that a slow machine needs.
@@ -104,7 +104,7 @@ func showsHeldMailByLamp(t *testing.T, s *site.Site, b *lab.Box) {
 	b.AwaitBanner(t)
 	awaitSteady(t, b)
 	b.MustAccept(t)
-	awaitLamp(t, b, held)
+	awaitLamp(t, b, heldPattern)
 	insertStick(t, b, "back", lab.NewStick(t, filesNamed(s, "back")), appliedPattern)
 	mustServeAs(t, s, b, "back")
 }
@@ -144,6 +144,6 @@ func isErasedByButton(t *testing.T, b *lab.Box) {
 		t.Fatal(err)
 	}
 	b.MustLog(t, lab.Started)
-	awaitLamp(t, b, factory)
+	awaitLamp(t, b, factoryPattern)
 	mustBeNew(t, b)
 }
