@@ -118,13 +118,13 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	b.SwitchOn(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var busy sync.WaitGroup
+	var wg sync.WaitGroup
 	devices := load.NewTracker()
 	const clients = 4
 	for client := range clients {
-		busy.Go(func() { devices.Load(ctx, client, b.Address(25), "") })
+		wg.Go(func() { devices.Load(ctx, client, b.Address(25), "") })
 	}
-	busy.Go(func() { load.Flap(ctx, s.tenant) })
+	wg.Go(func() { load.Flap(ctx, s.tenant) })
 	longest := time.Duration(0)
 	for turn := range cuts() {
 		s.runTurn(t, b, turn+1)
@@ -143,7 +143,7 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	b.AwaitBanner(t)
 	s.checkConsistent(t, b)
 	stop()
-	busy.Wait()
+	wg.Wait()
 	s.tenant.SetScript(nil)
 	devices.Await(s.tenant, time.Minute)
 	if t.Failed() || !devices.Await(s.tenant, time.Second) {

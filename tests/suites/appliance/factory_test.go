@@ -68,12 +68,12 @@ func findsItsDevices(t *testing.T, b *lab.Box) {
 		t.Fatal(err)
 	}
 	t.Logf("PID 1 after %s", started)
-	for _, words := range []string{lab.Started, hasLease, "console on /dev/ttyAMA0"} {
-		at, err := b.AwaitLogTime(words)
+	for _, text := range []string{lab.Started, hasLease, "console on /dev/ttyAMA0"} {
+		at, err := b.AwaitLogTime(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%-40s %s after PID 1", words, at-started)
+		t.Logf("%-40s %s after PID 1", text, at-started)
 	}
 	if counts := b.Flash.Flash.Counts(); counts.Reads == 0 {
 		t.Error("got no read of the flash, want some")
@@ -99,13 +99,13 @@ func detectsHotPlug(t *testing.T, b *lab.Box) {
 }
 
 // mustLogAfter calls do and waits until the box logs the text once more.
-func mustLogAfter(t *testing.T, b *lab.Box, words string, do func() error) {
+func mustLogAfter(t *testing.T, b *lab.Box, text string, do func() error) {
 	t.Helper()
-	logged := strings.Count(b.KernelLog(), words)
+	logged := strings.Count(b.KernelLog(), text)
 	if err := do(); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.AwaitLogTimes(logged+1, words); err != nil {
+	if err := b.AwaitLogTimes(logged+1, text); err != nil {
 		t.Fatal(err)
 	}
 }

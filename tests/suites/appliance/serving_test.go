@@ -59,17 +59,17 @@ func TestServingBox_RecoversFromFaults(t *testing.T) {
 func restartsRelay(t *testing.T, s *site.Site, b *lab.Box, signal string) {
 	t.Helper()
 	b.MustLog(t, lab.Serves, "clock set")
-	starts, begun := b.Starts(), time.Now()
+	starts, start := b.Starts(), time.Now()
 	if err := b.Fault(signal, "relay"); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := begun.Add(time.Minute); b.Greeting() != ""; time.Sleep(20 * time.Millisecond) {
+	for deadline := start.Add(time.Minute); b.Greeting() != ""; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the relay still serves a minute after the signal")
 		}
 	}
 	b.MustRelay(t, s)
-	t.Logf("relaying again after %.1f s", time.Since(begun).Seconds())
+	t.Logf("relaying again after %.1f s", time.Since(start).Seconds())
 	if b.Starts() != starts {
 		t.Error("the box restarted")
 	}
@@ -79,21 +79,21 @@ func restartsRelay(t *testing.T, s *site.Site, b *lab.Box, signal string) {
 func restartsBox(t *testing.T, s *site.Site, b *lab.Box, fault string) {
 	t.Helper()
 	b.MustLog(t, lab.Serves, "clock set")
-	starts, begun := b.Starts(), time.Now()
+	starts, start := b.Starts(), time.Now()
 	if err := b.Fault(fault, "init"); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.AwaitStart(starts + 1); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("restarted after %.1f s", time.Since(begun).Seconds())
+	t.Logf("restarted after %.1f s", time.Since(start).Seconds())
 	b.MustRelay(t, s)
 }
 
 // timeToGreeting returns the time from the start of PID 1 to the first greeting.
 func timeToGreeting(t *testing.T, b *lab.Box) time.Duration {
 	t.Helper()
-	begun, err := b.AwaitLogTime(lab.PID1)
+	start, err := b.AwaitLogTime(lab.PID1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func timeToGreeting(t *testing.T, b *lab.Box) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return at - begun
+	return at - start
 }
 
 // memoryLine matches the memory line of the console's status.

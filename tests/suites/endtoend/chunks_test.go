@@ -7,6 +7,8 @@ import (
 	"time"
 )
 
+// TestAbandonedTransfer_ReplyIsNotSentForTheNextMessage aborts a BDAT transfer by RSET,
+// which races with the upstream's reply to it.
 func TestAbandonedTransfer_ReplyIsNotSentForTheNextMessage(t *testing.T) {
 	t.Parallel()
 	config := tenantConfig(t)

@@ -66,12 +66,12 @@ func (s *site) mustDeliver() {
 // journal must contain the reason.
 func (s *site) mustQueue(reason string, more ...string) {
 	s.t.Helper()
-	kept := len(s.relay.Log.Events("kept"))
+	queued := len(s.relay.Log.Events("kept"))
 	output, err := s.swaks(more...)
 	if err != nil || !strings.Contains(output, " is queued and will be sent: ") || !strings.Contains(output, reason) {
 		s.t.Errorf("swaks: %v, want the reply \"is queued\" with %q\n%.3000s", err, reason, output)
 	}
-	event := s.events("kept", kept+1)[kept]
+	event := s.events("kept", queued+1)[queued]
 	if why, _ := event["why"].(string); !strings.Contains(why, reason) {
 		s.t.Errorf("got event %v, want reason %q", event, reason)
 	}

@@ -45,19 +45,19 @@ func TestKill_LosesNothingAnswered250(t *testing.T) {
 	s.start()
 	relay := s.address()
 	ctx, stop := context.WithCancel(context.Background())
-	var busy sync.WaitGroup
+	var wg sync.WaitGroup
 	tracker := load.NewTracker()
 	for client := range 20 {
-		busy.Go(func() { tracker.Load(ctx, client, relay, fmt.Sprintf("127.0.1.%d", client+1)) })
+		wg.Go(func() { tracker.Load(ctx, client, relay, fmt.Sprintf("127.0.1.%d", client+1)) })
 	}
-	busy.Go(func() { load.Flap(ctx, upstream) })
+	wg.Go(func() { load.Flap(ctx, upstream) })
 	for range kills(t) {
 		time.Sleep(20*time.Millisecond + rand.N(600*time.Millisecond))
 		s.relay.Kill()
 		s.start()
 	}
 	stop()
-	busy.Wait()
+	wg.Wait()
 	upstream.SetScript(nil)
 	s.awaitEmpty()
 	if answered := tracker.Check(t, upstream); answered < 10*kills(t) {

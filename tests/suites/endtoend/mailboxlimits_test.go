@@ -45,9 +45,9 @@ func holdConnection(t *testing.T, host *tenant.Tenant) {
 // all of them.
 func sendFromDevices(t *testing.T, relay string, devices, each int) {
 	t.Helper()
-	var busy sync.WaitGroup
+	var wg sync.WaitGroup
 	for device := range devices {
-		busy.Go(func() {
+		wg.Go(func() {
 			client, err := load.Dial(relay, "")
 			if err != nil {
 				t.Error(err)
@@ -62,7 +62,7 @@ func sendFromDevices(t *testing.T, relay string, devices, each int) {
 			}
 		})
 	}
-	busy.Wait()
+	wg.Wait()
 }
 
 // TestMailboxLimits_AreEachExceededOnlyOnceByABurst sends a burst that reaches the

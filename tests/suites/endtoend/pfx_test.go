@@ -70,10 +70,10 @@ func TestPFXImport_RejectsABadFileWithOneLineAndChangesNothing(t *testing.T) {
 func TestPFXImport_RejectsATruncatedFileWithOneLineAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	empty, configured := twoBoxes(t)
-	whole := pfx(t, clientCertificate(t, authority()))
-	for end := 100; end < len(whole); end += 100 {
+	complete := pfx(t, clientCertificate(t, authority()))
+	for end := 100; end < len(complete); end += 100 {
 		for _, s := range []*site{empty, configured} {
-			if message := s.failImport(t, whole[:end], password); !strings.Contains(message, "again") {
+			if message := s.failImport(t, complete[:end], password); !strings.Contains(message, "again") {
 				t.Errorf("truncated at byte %d: got error %q, want the cure \"again\"", end, message)
 			}
 		}

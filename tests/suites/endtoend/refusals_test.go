@@ -144,11 +144,11 @@ func TestFlappingTenant_ReceivesEverything(t *testing.T) {
 	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, upstream: `hold = "300ms"`}, clientCertificate(t, authority()))
 	ctx, stop := context.WithTimeout(context.Background(), 8*time.Second)
 	defer stop()
-	var busy sync.WaitGroup
+	var wg sync.WaitGroup
 	tracker := load.NewTracker()
-	busy.Go(func() { tracker.Load(ctx, 1, s.address(), "127.0.1.2") })
+	wg.Go(func() { tracker.Load(ctx, 1, s.address(), "127.0.1.2") })
 	load.Flap(ctx, upstream)
-	busy.Wait()
+	wg.Wait()
 	upstream.SetScript(nil)
 	s.awaitEmpty()
 	tracker.Check(t, upstream)

@@ -42,7 +42,7 @@ func (s *site) requestCertificate(key string) (*x509.Certificate, []byte) {
 	if result.Status != 0 {
 		s.t.Fatalf("certificate request: got status %d, want 0: %s", result.Status, result.Err)
 	}
-	leaf, chain, err := authority().Answer([]byte(result.Out))
+	leaf, chain, err := authority().SignRequest([]byte(result.Out))
 	if err != nil {
 		s.t.Fatal(err)
 	}

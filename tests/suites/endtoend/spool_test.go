@@ -107,15 +107,15 @@ func TestFlood_OfOneClientBlocksNoOtherAndLosesNothing(t *testing.T) {
 	flood := must(load.Dial(s.address(), "127.0.0.2"))
 	defer flood.Close()
 	answered := map[string]bool{}
-	var refusal error
-	for n := 0; refusal == nil && n < 10_000; n++ {
+	var rejection error
+	for n := 0; rejection == nil && n < 10_000; n++ {
 		name := fmt.Sprint("flood-", n)
-		if refusal = flood.Send(load.NewMessage(name, 20_000)); refusal == nil {
+		if rejection = flood.Send(load.NewMessage(name, 20_000)); rejection == nil {
 			answered[name] = true
 		}
 	}
-	if refusal == nil || !strings.Contains(refusal.Error(), "4.3.1 this client has used up its share of the spool") {
-		t.Errorf("the flooding client got %v, want the reply 4.3.1", refusal)
+	if rejection == nil || !strings.Contains(rejection.Error(), "4.3.1 this client has used up its share of the spool") {
+		t.Errorf("the flooding client got %v, want the reply 4.3.1", rejection)
 	}
 	for n := range 50 {
 		other := must(load.Dial(s.address(), fmt.Sprintf("127.0.0.%d", 3+n%5)))
@@ -137,8 +137,8 @@ func TestFlood_OfOneClientBlocksNoOtherAndLosesNothing(t *testing.T) {
 		t.Errorf("the flooding client got %v after the flood, want the reply 250", err)
 	}
 	for _, message := range upstream.Messages() {
-		name, whole := load.ParseMessage(message.Content)
-		if !whole {
+		name, intact := load.ParseMessage(message.Content)
+		if !intact {
 			t.Errorf("message %q arrived damaged", name)
 		}
 		delete(answered, name)
@@ -200,8 +200,8 @@ func TestMessage_Of150MBPassesThrough64MiBOfMemory(t *testing.T) {
 		upstream.SetScript(nil)
 		s.awaitEmpty()
 		if !slices.ContainsFunc(upstream.Messages()[arrived:], func(m tenant.Message) bool {
-			name, whole := load.ParseMessage(m.Content)
-			return name == "scan" && whole && len(m.Content) > len(message)
+			name, intact := load.ParseMessage(m.Content)
+			return name == "scan" && intact && len(m.Content) > len(message)
 		}) {
 			t.Errorf("tenant down=%v: the message did not arrive", down)
 		}
@@ -311,9 +311,9 @@ func TestSpool_OverwrittenByAnotherProgramIsReportedWithACure(t *testing.T) {
 // mustPrint runs a command and checks its exit status and output.
 func (s *site) mustPrint(status int, want string, args ...string) {
 	s.t.Helper()
-	begun := time.Now()
+	start := time.Now()
 	result := s.run(args...)
 	if result.Status != status || !strings.Contains(result.Out+result.Err, want) {
-		s.t.Errorf("%v: got status %d after %s, want %d and %q:\n%s%s", args, result.Status, time.Since(begun), status, want, result.Out, result.Err)
+		s.t.Errorf("%v: got status %d after %s, want %d and %q:\n%s%s", args, result.Status, time.Since(start), status, want, result.Out, result.Err)
 	}
 }

@@ -18,12 +18,12 @@ func TestFactoryBox_IsSetUpByAStickAlone(t *testing.T) {
 	s := lab.StartSite(t)
 	shared := lab.Share(lab.Start)
 	shared.Case(t, "has its console on the USB port too", hasConsoleOverUSB)
-	for _, refusal := range refusals(t, s) {
-		shared.Case(t, "rejects a stick with "+refusal.name, func(t *testing.T, b *lab.Box) {
-			text := applyStick(t, b, "stick", refusal.stick, rejectedPattern)
-			for _, words := range append(refusal.words, "Nothing was changed") {
-				if !strings.Contains(text, words) {
-					t.Errorf("the result lacks %q:\n%s", words, text)
+	for _, badStick := range badSticks(t, s) {
+		shared.Case(t, "rejects a stick with "+badStick.name, func(t *testing.T, b *lab.Box) {
+			text := applyStick(t, b, "stick", badStick.stick, rejectedPattern)
+			for _, want := range append(badStick.want, "Nothing was changed") {
+				if !strings.Contains(text, want) {
+					t.Errorf("the result lacks %q:\n%s", want, text)
 				}
 			}
 			mustBeNew(t, b)
@@ -64,14 +64,14 @@ func mustBeNew(t *testing.T, b *lab.Box) {
 	}
 }
 
-// refusal is a stick that a box rejects, with the expected reasons.
-type refusal struct {
+// badStick is a stick that a box rejects, with the expected reasons.
+type badStick struct {
 	name  string
 	stick lab.Stick
-	words []string
+	want  []string
 }
 
-func refusals(t *testing.T, s *site.Site) []refusal {
+func badSticks(t *testing.T, s *site.Site) []badStick {
 	t.Helper()
 	manyFiles := map[string]string{}
 	for i := range 10_000 {
@@ -79,7 +79,7 @@ func refusals(t *testing.T, s *site.Site) []refusal {
 	}
 	wrongPassword := lab.FilesFor(s)
 	wrongPassword["sealpost/password.txt"] = "guess"
-	return []refusal{
+	return []badStick{
 		{"a wrong password", lab.NewStick(t, wrongPassword),
 			[]string{"sealpost/password.txt: this password does not open sealpost/contoso.pfx", "serial console"}},
 		{"bad TOML", lab.NewStick(t, map[string]string{"sealpost/sealpost.toml": "[site\n"}), []string{"sealpost/sealpost.toml: line 1: ", "correct this line"}},
@@ -110,9 +110,9 @@ func setsUpFromStick(t *testing.T, s *site.Site, b *lab.Box) {
 	t.Helper()
 	good := withPartitionTable(t, lab.StickFor(t, s))
 	text := applyStick(t, b, "good", good, appliedPattern)
-	for _, words := range []string{"The box has taken this over.", "525400123456", "sealpost/contoso.pfx", "\r\n"} {
-		if !strings.Contains(text, words) {
-			t.Errorf("the result lacks %q:\n%s", words, text)
+	for _, want := range []string{"The box has taken this over.", "525400123456", "sealpost/contoso.pfx", "\r\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the result lacks %q:\n%s", want, text)
 		}
 	}
 	if strings.Contains(text, s.Password) || strings.Contains(b.KernelLog(), s.Password) {
