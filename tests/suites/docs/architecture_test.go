@@ -188,20 +188,20 @@ func (s source) check(code string) error {
 }
 
 func (s source) checkSymbol(pkg, name string) error {
-	var named []string
+	var matching []string
 	for full := range s.packages {
 		if full == pkg || strings.HasSuffix(full, "/"+pkg) {
-			named = append(named, full)
+			matching = append(matching, full)
 		}
 	}
 	switch {
-	case len(named) == 0:
+	case len(matching) == 0:
 		return fmt.Errorf("%s.%s: there is no package %s", pkg, name, pkg)
-	case len(named) > 1:
-		slices.Sort(named)
-		return fmt.Errorf("%s.%s: %s is each of %s", pkg, name, pkg, strings.Join(named, ", "))
-	case !s.packages[named[0]][name]:
-		return fmt.Errorf("%s.%s: %s declares no such thing", pkg, name, named[0])
+	case len(matching) > 1:
+		slices.Sort(matching)
+		return fmt.Errorf("%s.%s: %s is ambiguous: %s", pkg, name, pkg, strings.Join(matching, ", "))
+	case !s.packages[matching[0]][name]:
+		return fmt.Errorf("%s.%s: %s does not declare it", pkg, name, matching[0])
 	}
 	return nil
 }
@@ -298,14 +298,14 @@ func TestArchitecture_RefersOnlyToWhatExists(t *testing.T) {
 	for _, wrong := range s.wrongReferences(page) {
 		t.Errorf("%s, %s", architecture, wrong)
 	}
-	named := 0
+	references := 0
 	for _, match := range codeForm.FindAllStringSubmatch(page, -1) {
 		if symbolForm.MatchString(match[1]) {
-			named++
+			references++
 		}
 	}
-	if named < 200 {
-		t.Errorf("got %d references, want at least 200: has their notation changed?", named)
+	if references < 200 {
+		t.Errorf("got %d references, want at least 200: has their notation changed?", references)
 	}
 }
 
@@ -378,21 +378,21 @@ func TestWrongReferences_FindsOnlyWhatDoesNotExist(t *testing.T) {
 		"spool.words":             "",
 		"a/operator.Box":          "",
 		"hal.TPM":                 "",
-		"spool.open":              "relay/spool declares no such thing",
-		"spool.write":             "relay/spool declares no such thing",
-		"spool.Spool.Open":        "relay/spool declares no such thing",
-		"spool.Spool.Name":        "relay/spool declares no such thing",
-		"spool.Named.Other":       "relay/spool declares no such thing",
-		"spool.List.Cap":          "relay/spool declares no such thing",
+		"spool.open":              "relay/spool does not declare it",
+		"spool.write":             "relay/spool does not declare it",
+		"spool.Spool.Open":        "relay/spool does not declare it",
+		"spool.Spool.Name":        "relay/spool does not declare it",
+		"spool.Named.Other":       "relay/spool does not declare it",
+		"spool.List.Cap":          "relay/spool does not declare it",
 		"pool.Open":               "there is no package pool",
 		"other/spool.Open":        "there is no package other/spool",
 		"time.AfterFunc":          "there is no package time",
 		"Spool.write":             "there is no package Spool",
 		"mailSpool.write":         "there is no package mailSpool",
 		"spool.Open()":            "",
-		"spool.Close()":           "relay/spool declares no such thing",
-		"operator.Box":            "operator is each of a/operator, b/operator",
-		"a/operator.Local":        "a/operator declares no such thing",
+		"spool.Close()":           "relay/spool does not declare it",
+		"operator.Box":            "operator is ambiguous: a/operator, b/operator",
+		"a/operator.Local":        "a/operator does not declare it",
 		"TestOpen":                "",
 		"TestClose":               "there is no test TestClose",
 		"relay/spool/spool.go":    "",

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestAbandonedTransfer_ReplyIsNotSentForTheNextMessage aborts a BDAT transfer by RSET,
-// which races with the upstream's reply to it.
+// TestAbandonedTransfer_ReplyIsNotSentForTheNextMessage aborts a BDAT transfer by RSET.
+// Its result must not become the reply to a later message. Many sessions provoke the race.
 func TestAbandonedTransfer_ReplyIsNotSentForTheNextMessage(t *testing.T) {
 	t.Parallel()
 	config := tenantConfig(t)

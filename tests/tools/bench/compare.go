@@ -59,7 +59,7 @@ type results struct {
 	rate           float64 // messages accepted per second
 	bytes, flushes float64 // that reached the disk, per message
 	memory         int64   // peak of the proportional set size, in bytes
-	highWater      float64 // the kernel's own peak of a single process, in bytes
+	highWater      float64 // the kernel's peak of a single process, in bytes
 	cpu            time.Duration
 }
 
@@ -67,7 +67,7 @@ type results struct {
 func (b *bench) compare(ctx context.Context, o options) error {
 	runs := selectedRuns(o)
 	if len(runs) > 0 {
-		printHead()
+		printHeader()
 	}
 	for _, w := range runs {
 		var both [2]results

@@ -37,7 +37,7 @@ var columns = []struct {
 
 const nameWidth = 22
 
-func printHead() {
+func printHeader() {
 	fmt.Printf("\n%-*s", nameWidth, "")
 	for _, c := range columns {
 		fmt.Printf(" %*s", c.width, c.name)
