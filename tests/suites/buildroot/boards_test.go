@@ -34,11 +34,11 @@ type boardConfig struct {
 
 func readBoardConfig(t *testing.T, name string) boardConfig {
 	t.Helper()
-	var f boardConfig
-	if err := toml.Unmarshal([]byte(read(t, boards, name, "board.toml")), &f); err != nil {
+	var c boardConfig
+	if err := toml.Unmarshal([]byte(read(t, boards, name, "board.toml")), &c); err != nil {
 		t.Fatal(err)
 	}
-	return f
+	return c
 }
 
 func read(t *testing.T, path ...string) string {
@@ -110,8 +110,8 @@ func TestFirmware_StartsTheKernelThatIsBuilt(t *testing.T) {
 	}
 }
 
-// TestSerialLine_IsUsedOnlyByTheProgram: a kernel console would use the line that the
-// device tree names, and Bluetooth would use its UART.
+// TestSerialLine_IsUsedOnlyByTheProgram checks that neither a kernel console nor
+// Bluetooth uses the UART.
 func TestSerialLine_IsUsedOnlyByTheProgram(t *testing.T) {
 	fragment := read(t, tree, "fragments", "raspberrypi.config")
 	for _, want := range []string{"CONFIG_SERIAL_AMBA_PL011=y\n", "# CONFIG_SERIAL_AMBA_PL011_CONSOLE is not set\n", "# CONFIG_SERIAL_8250 is not set\n"} {
@@ -125,7 +125,7 @@ func TestSerialLine_IsUsedOnlyByTheProgram(t *testing.T) {
 		}
 		config := settings(read(t, boards, name, "config.txt"))
 		if !slices.Contains(config, "enable_uart=1") || !slices.Contains(config, "dtoverlay=disable-bt") {
-			t.Errorf("%s: Bluetooth uses the UART", name)
+			t.Errorf("%s: config.txt does not take the UART from Bluetooth", name)
 		}
 		command := read(t, boards, name, "cmdline.txt")
 		if regexp.MustCompile(`console|earlycon|tty|kgdb`).MatchString(command) {
@@ -142,20 +142,20 @@ func TestDevices_MatchBoardTOML(t *testing.T) {
 	lamp := regexp.MustCompile(`dtoverlay=gpio-led,gpio=27,label=(\w+)\n`)
 	button := regexp.MustCompile(`dtoverlay=gpio-key,gpio=17,keycode=(\d+),`)
 	for _, name := range names {
-		f, config := readBoardConfig(t, name), read(t, boards, name, "config.txt")
+		board, config := readBoardConfig(t, name), read(t, boards, name, "config.txt")
 		for _, part := range []*regexp.Regexp{port, lamp, button} {
 			if len(part.FindAllString(config, -1)) != 1 {
 				t.Fatalf("%s: config.txt does not match %v exactly once", name, part)
 			}
 		}
-		if label := lamp.FindStringSubmatch(config)[1]; f.LED != "/sys/class/leds/"+label+"/brightness" {
-			t.Errorf("%s: got LED label %s, want the one in %s", name, label, f.LED)
+		if label := lamp.FindStringSubmatch(config)[1]; board.LED != "/sys/class/leds/"+label+"/brightness" {
+			t.Errorf("%s: got LED label %s, want the one in %s", name, label, board.LED)
 		}
-		if code := button.FindStringSubmatch(config)[1]; code != fmt.Sprint(f.Key) {
-			t.Errorf("%s: got key code %s, want %d", name, code, f.Key)
+		if code := button.FindStringSubmatch(config)[1]; code != fmt.Sprint(board.Key) {
+			t.Errorf("%s: got key code %s, want %d", name, code, board.Key)
 		}
-		if mode := port.FindStringSubmatch(config)[1]; (mode == "host") != (f.UDC == "") {
-			t.Errorf("%s: got USB mode %s, which does not match udc %q", name, mode, f.UDC)
+		if mode := port.FindStringSubmatch(config)[1]; (mode == "host") != (board.UDC == "") {
+			t.Errorf("%s: got USB mode %s, which does not match udc %q", name, mode, board.UDC)
 		}
 	}
 }
