@@ -8,11 +8,11 @@ LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.builtAt=$(BUILT)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 # Debian packages of the tests and tools, besides Go.
-RUN_PARTS  := swtpm
-IMAGE_PARTS := kmod cpio
-BOOT_PARTS := $(RUN_PARTS) $(IMAGE_PARTS) qemu-system-arm dosfstools mtools
-TEST_PARTS := $(BOOT_PARTS) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
-BENCH_PARTS := $(RUN_PARTS) postfix e2fsprogs mount
+RUN_PACKAGES   := swtpm
+IMAGE_PACKAGES := kmod cpio
+BOOT_PACKAGES  := $(RUN_PACKAGES) $(IMAGE_PACKAGES) qemu-system-arm dosfstools mtools
+TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl postfix swaks libnet-ssleay-perl python3 curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm
+BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
 .PHONY: help run check test release-check build lint fuzz bench soak image boot parts licenses clean
 
@@ -37,7 +37,7 @@ run: dist/sealpost
 ifdef CONFIG
 	dist/sealpost relay --config '$(CONFIG)'
 else
-	@tests/tools/install $(RUN_PARTS)
+	@tests/tools/install $(RUN_PACKAGES)
 	@go build -o dist/demo ./tests/tools/demo
 	@dist/demo -program dist/sealpost -dir .run
 endif
@@ -55,7 +55,7 @@ check: format
 
 # The Debian packages that the tests use.
 parts:
-	@tests/tools/install $(TEST_PARTS)
+	@tests/tools/install $(TEST_PACKAGES)
 
 # Runs lint and the code tests, which use the processor, in parallel with the suites,
 # which wait for servers and boxes. The suites have priority, because they measure
@@ -116,7 +116,7 @@ fuzz:
 
 # Compares Sealpost with Postfix on one disk, such as make bench BENCH='-only down'.
 bench: dist/sealpost
-	@tests/tools/install $(BENCH_PARTS)
+	@tests/tools/install $(BENCH_PACKAGES)
 	@go build -o dist/bench ./tests/tools/bench
 	@dist/bench -program dist/sealpost $(BENCH)
 
@@ -125,18 +125,18 @@ bench: dist/sealpost
 CUTS  := 100
 NOISE := 1048576
 soak:
-	@tests/tools/install $(TEST_PARTS)
+	@tests/tools/install $(TEST_PACKAGES)
 	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/appliance
 	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestConfiguredBox_HandlesConsoleSticksLampAndButton/noise' ./tests/suites/technician
 
 # Builds the appliance for QEMU: a kernel, and an initramfs with the program.
 image: $(DIST)/sealpost-linux-arm64
-	@tests/tools/install $(IMAGE_PARTS)
+	@tests/tools/install $(IMAGE_PACKAGES)
 	@board/qemu/image $< $(DIST)/qemu
 
 # Starts the appliance with its serial console in this terminal.
 boot: image
-	@tests/tools/install $(BOOT_PARTS)
+	@tests/tools/install $(BOOT_PACKAGES)
 	@go build -o $(DIST)/boot ./tests/tools/boot
 	@$(DIST)/boot -image $(DIST)/qemu
 

@@ -63,12 +63,12 @@ func openFlakySite(t *testing.T) *flakySite {
 	}
 	t.Cleanup(s.tenant.Close)
 	for i, ports := range []string{`[":25"]`, fmt.Sprintf(`[":25", ":%d"]`, secondPort)} {
-		s.configurations[i] = s.configuration(t, fmt.Sprintf("relay-%d.%s", i, site.Domain), ports)
+		s.configurations[i] = s.newConfiguration(t, fmt.Sprintf("relay-%d.%s", i, site.Domain), ports)
 	}
 	return s
 }
 
-func (s *flakySite) configuration(t *testing.T, name, ports string) configuration {
+func (s *flakySite) newConfiguration(t *testing.T, name, ports string) configuration {
 	t.Helper()
 	own, err := s.Authority.IssueP256(nil, name, connectorName)
 	if err != nil {

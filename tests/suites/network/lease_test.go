@@ -117,7 +117,7 @@ func TestLease_IsConfirmedAfterAShortLossOfLink(t *testing.T) {
 	})
 	s.switchOn(network.Config{})
 	s.await("a lease", hasLease("10.1.0.0/24"))
-	s.ip("-n", s.lan, "-batch", s.flicker())
+	s.ip("-n", s.lan, "-batch", s.flapBatch())
 	select {
 	case address := <-confirmed:
 		if address.String() != "10.1.0.9" {

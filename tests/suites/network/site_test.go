@@ -70,11 +70,11 @@ func (s *site) ip(arguments ...string) string {
 func (s *site) plugIn()  { s.ip("-n", s.lan, "link", "set", "lan0", "up") }
 func (s *site) plugOut() { s.ip("-n", s.lan, "link", "set", "lan0", "down") }
 
-// flicker returns a batch file for ip that unplugs the cable and plugs it in again
+// flapBatch returns a batch file for ip that unplugs the cable and plugs it in again
 // immediately.
-func (s *site) flicker() string {
+func (s *site) flapBatch() string {
 	s.t.Helper()
-	path := filepath.Join(s.t.TempDir(), "flicker")
+	path := filepath.Join(s.t.TempDir(), "flap")
 	if err := os.WriteFile(path, []byte("link set lan0 down\nlink set lan0 up\n"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
