@@ -36,9 +36,9 @@ func Flap(ctx context.Context, upstream *tenant.Tenant) {
 	}
 }
 
-func when(condition bool, answer string) string {
+func when(condition bool, reply string) string {
 	if condition {
-		return answer
+		return reply
 	}
 	return ""
 }
@@ -112,14 +112,14 @@ func (t *Tracker) Await(upstream *tenant.Tenant, timeout time.Duration) bool {
 			name, _ := ParseMessage(message.Content)
 			arrived[name] = true
 		}
-		if t.within(arrived) {
+		if t.allArrived(arrived) {
 			return true
 		}
 	}
 	return false
 }
 
-func (t *Tracker) within(arrived map[string]bool) bool {
+func (t *Tracker) allArrived(arrived map[string]bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name := range t.answered {

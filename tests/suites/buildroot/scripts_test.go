@@ -44,15 +44,15 @@ func TestCheckFragments_ReportsASymbolThatTheKernelLacks(t *testing.T) {
 		{"another text", "CONFIG_LSM=\"landlock,yama\"\n", "CONFIG_LSM should be"},
 		{"on instead of off", "# CONFIG_SWAP is not set\n", "CONFIG_SWAP should be n and is y"},
 		{"off instead of on", "CONFIG_MODULES=y\n", "CONFIG_MODULES should be y and is n"},
-		{"without its prefix", "CONFIG_TCG_TPM=y\nTCG_TIS_SPI=y\n", "says nothing about a symbol: TCG_TIS_SPI=y"},
-		{"of comments only", "# The TPM.\n", "ask for nothing"},
+		{"without its prefix", "CONFIG_TCG_TPM=y\nTCG_TIS_SPI=y\n", "not a symbol: TCG_TIS_SPI=y"},
+		{"of comments only", "# The TPM.\n", "contain no symbols"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			put(t, dir, map[string]string{"config": config, "fragment": c.fragment})
 			output, err := run("check-fragments", nil, filepath.Join(dir, "config"), filepath.Join(dir, "fragment"))
 			if (err == nil) != (c.fault == "") || !strings.Contains(output, c.fault) {
-				t.Errorf("want %q, got %v\n%s", c.fault, err, output)
+				t.Errorf("got %[2]v, want %[1]q\n%[3]s", c.fault, err, output)
 			}
 		})
 	}

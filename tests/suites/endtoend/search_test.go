@@ -24,19 +24,19 @@ type pattern struct {
 	data []byte
 }
 
-func (n *patterns) add(name string, data []byte) {
-	if n.byStart == nil {
-		n.byStart = make(map[[4]byte][]pattern)
+func (p *patterns) add(name string, data []byte) {
+	if p.byStart == nil {
+		p.byStart = make(map[[4]byte][]pattern)
 	}
 	start := [4]byte(data)
-	n.byStart[start] = append(n.byStart[start], pattern{name, data})
-	n.starts[int(data[0])<<8|int(data[1])] = true
+	p.byStart[start] = append(p.byStart[start], pattern{name, data})
+	p.starts[int(data[0])<<8|int(data[1])] = true
 }
 
 // addSecret adds a secret in each encoding that a program or a file may use.
-func (n *patterns) addSecret(name string, secret []byte) {
+func (p *patterns) addSecret(name string, secret []byte) {
 	if strings.HasPrefix(name, "PKCS") || strings.HasPrefix(name, "SEC") {
-		n.addEncoded(name, secret)
+		p.addEncoded(name, secret)
 		return
 	}
 	backwards := slices.Clone(secret)
@@ -48,7 +48,7 @@ func (n *patterns) addSecret(name string, secret []byte) {
 	words = slices.Concat(reversed(slices.Collect(slices.Chunk(words, 8)))...)
 	for order, form := range map[string][]byte{"big-endian": secret, "little-endian": backwards, "in 64-bit words": words} {
 		for i := 0; i+minMatch <= len(form); i += minMatch {
-			n.addEncoded(fmt.Sprintf("%s, %s, from byte %d", name, order, i), form[i:i+minMatch])
+			p.addEncoded(fmt.Sprintf("%s, %s, from byte %d", name, order, i), form[i:i+minMatch])
 		}
 	}
 }
@@ -60,23 +60,23 @@ func reversed(chunks [][]byte) [][]byte {
 
 // addEncoded adds data as it is and in base64, which JSON uses, at each of its
 // three positions among the groups of three bytes.
-func (n *patterns) addEncoded(name string, data []byte) {
-	n.add(name, data)
+func (p *patterns) addEncoded(name string, data []byte) {
+	p.add(name, data)
 	for shift := range 3 {
 		text := base64.StdEncoding.EncodeToString(append(make([]byte, shift), data...))
 		// The groups at both ends depend on adjacent bytes too.
-		n.add(name+" in base64", []byte(text[4:len(text)-4]))
+		p.add(name+" in base64", []byte(text[4:len(text)-4]))
 	}
 }
 
 // findIn returns the names of the patterns in data.
-func (n *patterns) findIn(data []byte) []string {
+func (p *patterns) findIn(data []byte) []string {
 	var found []string
 	for i := 0; i+4 <= len(data); i++ {
-		if !n.starts[int(data[i])<<8|int(data[i+1])] {
+		if !p.starts[int(data[i])<<8|int(data[i+1])] {
 			continue
 		}
-		for _, pattern := range n.byStart[[4]byte(data[i:])] {
+		for _, pattern := range p.byStart[[4]byte(data[i:])] {
 			if bytes.HasPrefix(data[i:], pattern.data) && !slices.Contains(found, pattern.name) {
 				found = append(found, pattern.name)
 			}

@@ -15,12 +15,12 @@ import (
 
 // addToken adds overlapping parts of a token or another text secret. Of a JWT it adds
 // only the signature, because the rest is no secret without it.
-func (n *patterns) addToken(name, token string) {
+func (p *patterns) addToken(name, token string) {
 	if parts := strings.Split(token, "."); len(parts) == 3 && strings.HasPrefix(token, "ey") {
 		token = parts[2]
 	}
 	for i := 0; i+minMatch <= len(token); i += minMatch / 2 {
-		n.addEncoded(fmt.Sprintf("%s from character %d", name, i), []byte(token[i:i+minMatch]))
+		p.addEncoded(fmt.Sprintf("%s from character %d", name, i), []byte(token[i:i+minMatch]))
 	}
 }
 
