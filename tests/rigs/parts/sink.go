@@ -73,7 +73,7 @@ func (s *sink) messages(n int) ([]string, error) {
 			return texts, nil
 		}
 	}
-	return texts, fmt.Errorf("%d of %d messages arrived", len(texts), n)
+	return texts, fmt.Errorf("got %d messages within %s, want %d", len(texts), timeout, n)
 }
 
 func (s *sink) close() {

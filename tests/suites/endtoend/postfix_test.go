@@ -52,8 +52,8 @@ func TestConnector_DeliversEveryClientsMailUnderTheVerifiedCertificate(t *testin
 			}
 		}
 	}
-	if named := countContaining(must(postfix.Messages(arrived)), verifiedClientCert); named != arrived {
-		t.Errorf("got %d messages with the verified certificate, want %d", named, arrived)
+	if verified := countContaining(must(postfix.Messages(arrived)), verifiedClientCert); verified != arrived {
+		t.Errorf("got %d messages with the verified certificate, want %d", verified, arrived)
 	}
 }
 
@@ -96,8 +96,8 @@ func TestContent_ArrivesUnchanged(t *testing.T) {
 
 func TestConnector_ReportsARejectionByPostfixToTheClient(t *testing.T) {
 	const (
-		refused = "554 5.7.1 localhost said: 554 5.7.1 <" + recipient + ">: Relay access denied"
-		hungUp  = " is queued and will be sent: localhost said: 421 4.7.1 mail.contoso.example Error: "
+		rejected = "554 5.7.1 localhost said: 554 5.7.1 <" + recipient + ">: Relay access denied"
+		disconnected  = " is queued and will be sent: localhost said: 421 4.7.1 mail.contoso.example Error: "
 	)
 	foreign := must(parts.NewAuthority("Foreign CA"))
 	for name, c := range map[string]struct {
@@ -107,11 +107,11 @@ func TestConnector_ReportsARejectionByPostfixToTheClient(t *testing.T) {
 		want        string
 		event       string
 	}{
-		"another certificate of the same authority":   {new(clientCertificate(t, authority())), false, false, refused, "refused"},
-		"a listed certificate of a foreign authority": {new(clientCertificate(t, foreign)), true, false, refused, "refused"},
-		"no certificate": {nil, false, false, refused, "no client certificate"},
-		"a certificate of a foreign authority, required for TLS": {new(clientCertificate(t, foreign)), true, true, hungUp + "Client certificate not trusted", "upstream not connected"},
-		"no certificate, required for TLS":                       {nil, false, true, hungUp + "No client certificate presented", "upstream not connected"},
+		"another certificate of the same authority":   {new(clientCertificate(t, authority())), false, false, rejected, "refused"},
+		"a listed certificate of a foreign authority": {new(clientCertificate(t, foreign)), true, false, rejected, "refused"},
+		"no certificate": {nil, false, false, rejected, "no client certificate"},
+		"a certificate of a foreign authority, required for TLS": {new(clientCertificate(t, foreign)), true, true, disconnected + "Client certificate not trusted", "upstream not connected"},
+		"no certificate, required for TLS":                       {nil, false, true, disconnected + "No client certificate presented", "upstream not connected"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -51,10 +51,10 @@ func TestHostName_FollowsTheAddress(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	addresses := make(chan []netip.Prefix)
-	ended := inNamespace(s.box, func() error { return mdns.Run(ctx, "eth0", func() string { return "sealpost-1234" }, addresses) })
+	done := inNamespace(s.box, func() error { return mdns.Run(ctx, "eth0", func() string { return "sealpost-1234" }, addresses) })
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := <-done; err != nil {
 			t.Errorf("mdns.Run: got %v, want no error", err)
 		}
 	})
@@ -89,7 +89,7 @@ func TestSubnets_AreReportedToAnUnprivilegedProcess(t *testing.T) {
 	s.ip("-n", s.box, "link", "set", "eth0", "up")
 	ctx, cancel := context.WithCancel(context.Background())
 	reported := make(chan []netip.Prefix, 100)
-	ended := inNamespace(s.box, func() error {
+	done := inNamespace(s.box, func() error {
 		// Only for this thread: syscall.Setresuid changes the whole process.
 		if _, _, failure := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); failure != 0 {
 			return failure
@@ -115,7 +115,7 @@ func TestSubnets_AreReportedToAnUnprivilegedProcess(t *testing.T) {
 	s.ip("-n", s.box, "address", "del", "10.1.0.9/24", "dev", "eth0")
 	await("10.1.0.0/24", false)
 	cancel()
-	if err := <-ended; err != nil {
+	if err := <-done; err != nil {
 		t.Errorf("WatchSubnets: got %v, want no error", err)
 	}
 }

@@ -58,14 +58,14 @@ func (s *site) serve(respond func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ended := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(done)
 		_ = server.Serve()
 	}()
 	s.t.Cleanup(func() {
 		_ = server.Close()
-		<-ended
+		<-done
 	})
 }
 
@@ -76,7 +76,7 @@ func (noLogger) Printf(string, ...any)               {}
 
 // offerOrAck returns a DHCPOFFER or DHCPACK of this address in a /24, from a server
 // that is also the router.
-func offerOrAck(request *dhcpv4.DHCPv4, address, router string, life time.Duration, more ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+func offerOrAck(request *dhcpv4.DHCPv4, address, router string, leaseTime time.Duration, more ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
 	kind := dhcpv4.MessageTypeAck
 	if request.MessageType() == dhcpv4.MessageTypeDiscover {
 		kind = dhcpv4.MessageTypeOffer
@@ -89,7 +89,7 @@ func offerOrAck(request *dhcpv4.DHCPv4, address, router string, life time.Durati
 		dhcpv4.WithOption(dhcpv4.OptRouter(net.ParseIP(router))),
 		dhcpv4.WithOption(dhcpv4.OptDNS(net.ParseIP(router))),
 		dhcpv4.WithNetmask(net.CIDRMask(24, 32)),
-		dhcpv4.WithLeaseTime(uint32(life / time.Second)),
+		dhcpv4.WithLeaseTime(uint32(leaseTime / time.Second)),
 	}, more...)...)
 }
 

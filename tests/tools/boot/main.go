@@ -56,7 +56,7 @@ func boot(image, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	explain(shownDir)
+	printInstructions(shownDir)
 	box, err := machine.Start(machine.Config{Image: image, StateFile: state, TPM: tpm, MAC: mac, Network: machine.Network{Socket: site.Socket()}})
 	if err != nil {
 		return err
@@ -91,8 +91,8 @@ func makeState(path string) error {
 	return errors.Join(file.Truncate(stateSize), file.Close())
 }
 
-// explain prints the answers to the console's questions.
-func explain(dir string) {
+// printInstructions prints the answers to the console's questions.
+func printInstructions(dir string) {
 	fmt.Printf(`%s  The box starts in QEMU. This terminal is its serial console.
 
 A practice tenant runs beside it. Answer the console's questions with Enter, and
