@@ -96,8 +96,8 @@ func TestContent_ArrivesUnchanged(t *testing.T) {
 
 func TestConnector_ReportsARejectionByPostfixToTheClient(t *testing.T) {
 	const (
-		rejected = "554 5.7.1 localhost said: 554 5.7.1 <" + recipient + ">: Relay access denied"
-		disconnected  = " is queued and will be sent: localhost said: 421 4.7.1 mail.contoso.example Error: "
+		rejected     = "554 5.7.1 localhost said: 554 5.7.1 <" + recipient + ">: Relay access denied"
+		disconnected = " is queued and will be sent: localhost said: 421 4.7.1 mail.contoso.example Error: "
 	)
 	foreign := must(parts.NewAuthority("Foreign CA"))
 	for name, c := range map[string]struct {
