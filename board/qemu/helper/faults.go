@@ -31,7 +31,7 @@ func injectFaults() {
 	for line := make([]byte, maxLength); ; {
 		n, err := unix.Read(port, line)
 		if err != nil || n <= 0 {
-			time.Sleep(20 * time.Millisecond) // the other end is not connected
+			time.Sleep(100 * time.Millisecond) // the other end is not connected
 			continue
 		}
 		signal, name, _ := strings.Cut(strings.TrimSpace(string(line[:n])), " ")

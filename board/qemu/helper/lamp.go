@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,7 +13,7 @@ import (
 const (
 	lampFiles = "/sys/class/leds/*capslock/brightness"
 	// lampPeriod is much shorter than any lamp pattern.
-	lampPeriod = 20 * time.Millisecond
+	lampPeriod = 30 * time.Millisecond
 )
 
 // mirrorLamp writes a line for every change of the lamp: the seconds since the
@@ -28,20 +28,40 @@ func mirrorLamp() {
 		return
 	}
 	defer port.Close()
-	var shown []byte
-	for ; ; time.Sleep(lampPeriod) {
+	for shown := ""; ; time.Sleep(lampPeriod) {
 		// The keyboard appears late and may be unplugged.
 		files, _ := filepath.Glob(lampFiles)
 		if len(files) == 0 {
 			continue
 		}
-		now, err := os.ReadFile(files[0])
-		if err != nil || bytes.Equal(now, shown) {
+		if shown, err = followLamp(files[0], shown, port); err != nil {
+			return
+		}
+	}
+}
+
+// followLamp writes each change of one lamp, starting from the last brightness shown,
+// until the lamp is unplugged. An error is from the port.
+func followLamp(file, shown string, port *os.File) (string, error) {
+	lamp, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return shown, nil
+	}
+	defer unix.Close(lamp)
+	const maxLength = 16
+	for line := make([]byte, maxLength); ; time.Sleep(lampPeriod) {
+		n, err := unix.Pread(lamp, line, 0)
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		shown = now
-		if _, err := port.WriteString(uptime() + " " + string(now)); err != nil {
-			return
+		if err != nil {
+			return shown, nil
+		}
+		if now := string(line[:n]); now != shown {
+			shown = now
+			if _, err := port.WriteString(uptime() + " " + now); err != nil {
+				return shown, err
+			}
 		}
 	}
 }

@@ -81,6 +81,9 @@ type power struct {
 	output  strings.Builder // of QEMU; read it only after ended is closed
 	ended   chan struct{}   // closed when QEMU has ended
 	control *control
+	// faults stays connected, because QEMU discards what the box has not read when
+	// the connection is closed.
+	faults net.Conn
 }
 
 // start is the length of the log when the machine started.
@@ -147,6 +150,10 @@ func (m *Machine) run() error {
 		p.cut()
 		return fmt.Errorf("%w\n%s", err, p.output.String())
 	}
+	if p.faults, err = net.Dial("unix", m.path("faults")); err != nil {
+		p.cut()
+		return fmt.Errorf("connecting to the box's helper: %w", err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.power = p
@@ -188,6 +195,9 @@ func (p *power) cut() {
 	}
 	_ = p.program.Process.Kill()
 	<-p.ended
+	if p.faults != nil {
+		_ = p.faults.Close()
+	}
 	if p.control != nil {
 		p.control.close()
 	}

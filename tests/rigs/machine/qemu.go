@@ -21,9 +21,9 @@ func (m *Machine) arguments() []string {
 		"-machine", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", fmt.Sprint(m.config.Memory),
 		"-kernel", m.config.Image + "/vmlinuz", "-initrd", m.config.Image + "/initramfs",
 		// A console that does not exist keeps the kernel off the serial line.
-		// This processor is not affected by Meltdown. With KPTI, which KASLR alone
-		// would enable, every system call would flush the emulated TLB.
-		"-append", "console=hvc0 loglevel=7 panic=5 kpti=off " + m.config.Kernel,
+		// An emulated processor does not speculate, and every mitigation would be
+		// emulated too: with KPTI, for example, a system call flushes the TLB.
+		"-append", "console=hvc0 loglevel=7 panic=5 kpti=off mitigations=off " + m.config.Kernel,
 		"-qmp", "unix:" + m.path("control") + ",server=on,wait=off",
 		"-chardev", "socket,id=console,server=on,wait=off,path=" + m.path("console"), "-serial", "chardev:console",
 		// PCI, because the longer queues of memory-mapped devices make the guest's

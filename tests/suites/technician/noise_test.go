@@ -48,7 +48,7 @@ func sendNoise(t *testing.T, terminal *machine.Terminal, noise string) {
 func octets() int {
 	n, err := strconv.Atoi(os.Getenv("NOISE"))
 	if err != nil {
-		return 32 << 10
+		return 8 << 10
 	}
 	return n
 }

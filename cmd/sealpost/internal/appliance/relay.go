@@ -145,8 +145,9 @@ func (r *relayProcess) exited() (times int, last string) {
 
 // awaitBanner logs when a relay that was started greets its clients.
 func (r *relayProcess) awaitBanner(ctx context.Context) {
-	const pollInterval = 20 * time.Millisecond
-	for ctx.Err() == nil {
+	// A box without settings has no banner for days.
+	const firstInterval, lastInterval = 20 * time.Millisecond, time.Second
+	for interval := firstInterval; ctx.Err() == nil; interval = min(interval*21/20, lastInterval) {
 		r.mu.Lock()
 		addresses := r.addresses
 		r.mu.Unlock()
@@ -161,7 +162,7 @@ func (r *relayProcess) awaitBanner(ctx context.Context) {
 			r.mu.Unlock()
 			return
 		}
-		time.Sleep(pollInterval)
+		time.Sleep(interval)
 	}
 }
 
