@@ -32,8 +32,8 @@ func echoRequest(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"error":"invalid_client","error_description":%q}`, r.PostForm.Encode())
 }
 
-// processes returns the command lines and environments of all processes.
-func processes(t *testing.T) string {
+// processEnvironments returns the command lines and environments of all processes.
+func processEnvironments(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
 	for _, name := range []string{"cmdline", "environ"} {
@@ -80,7 +80,7 @@ func (s *site) provokeFailures(issuer *issuerProxy, host *tenant.Tenant, revoke 
 	for _, args := range diagnosticCommands {
 		record(args...)
 	}
-	output.WriteString(processes(s.t))
+	output.WriteString(processEnvironments(s.t))
 	s.stop()
 	output.WriteString(s.relay.Log.String())
 	return output.String()
