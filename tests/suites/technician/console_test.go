@@ -10,18 +10,31 @@ import (
 	"time"
 
 	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/parts"
 )
 
-// screens makes the test write what the console showed to docs/screens.
+// screens makes the tests write the console output to docs/screens.
 var screens = flag.Bool("screens", false, "write the console's screens to docs/screens")
 
-// pasted is a script that sends the text line by line.
-func pasted(text string) string {
+// saveScreen writes the console output to docs/screens if -screens is set.
+func saveScreen(t *testing.T, terminal *machine.Terminal, name string) {
+	t.Helper()
+	if !*screens {
+		return
+	}
+	text := strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")
+	if err := os.WriteFile(filepath.Join("../../../docs/screens", name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pasteScript returns a script that sends the text line by line.
+func pasteScript(text string) string {
 	return "send " + strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "\nsend ")
 }
 
-// base64PFX is a PFX in the form in which it is pasted into a console.
+// base64PFX returns a PFX as it is pasted into the console: in base64, ended by a dot.
 func base64PFX(pfx []byte) string {
 	const line = 64
 	var lines []string
@@ -32,7 +45,7 @@ func base64PFX(pfx []byte) string {
 	return strings.Join(lines, "\n") + "\n."
 }
 
-// firstStart is the dialogue in which a technician sets a box up.
+// firstStart is the dialogue that sets a box up.
 const firstStart = `
 	expect Press Enter to begin
 	send
@@ -83,28 +96,23 @@ const firstStart = `
 
 func TestConsole_SetsABoxUpOverTheSerialLine(t *testing.T) {
 	s, b := lab.StartSite(t), lab.New(t)
-	begun := time.Now()
+	start := time.Now()
 	b.SwitchOn(t)
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, firstStart,
-		"<the authority>", pasted(string(parts.PEM(s.Authority.Certificate.Raw))), "<the PFX>", pasted(base64PFX(s.PFX)))
+		"<the authority>", pasteScript(string(parts.PEM(s.Authority.Certificate.Raw))), "<the PFX>", pasteScript(base64PFX(s.PFX)))
 	texts, err := s.Postfix.Messages(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("from power-on to the first message delivered: %.1f s", time.Since(begun).Seconds())
+	t.Logf("from power-on to the first message delivered: %.1f s", time.Since(start).Seconds())
 	for _, want := range []string{"Subject: Sealpost test message", `Client CN "relay.contoso.com"`, "verified OK", "Contoso Leeds"} {
 		if !strings.Contains(texts[0], want) {
 			t.Errorf("the message lacks %q:\n%s", want, texts[0])
 		}
 	}
 	if strings.Contains(terminal.Transcript(), "correct horse") {
-		t.Error("the line shows the password")
+		t.Error("the serial line shows the password")
 	}
-	if *screens {
-		path := filepath.Join("../../../docs/screens", "first-start.txt")
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	saveScreen(t, terminal, "first-start.txt")
 }
