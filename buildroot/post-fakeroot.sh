@@ -1,6 +1,6 @@
 #!/bin/sh
-# Leaves in the root file system what the box needs, and nothing of Buildroot's.
-# Buildroot calls it on a copy of its target, as
+# Removes everything from the root file system that the box does not need. Buildroot
+# calls it on a copy of its target, as
 #
 #     buildroot/post-fakeroot.sh ROOT BOARD
 set -eu
@@ -8,11 +8,11 @@ set -eu
 for file in init etc/sealpost/board.toml; do
     [ -f "$1/$file" ] || { echo "$1 has no $file" >&2; exit 1; }
 done
-# Buildroot itself goes on with run and tmp.
+# Buildroot still needs run and tmp.
 find "$1" -mindepth 1 -depth \
     ! -path "$1/init" ! -path "$1/dev" ! -path "$1/run" ! -path "$1/tmp" \
     ! -path "$1/etc" ! -path "$1/etc/sealpost" ! -path "$1/etc/sealpost/board.toml" \
     -delete
-# Without a console the program starts with no standard files, and Go opens this
-# in their place.
+# Without a console, the kernel starts the program without standard files, and Go
+# opens /dev/null instead.
 : > "$1/dev/null"

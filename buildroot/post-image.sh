@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the image of the card. Buildroot calls it as
+# Builds the image of the card. Buildroot calls it as
 #
 #     buildroot/post-image.sh IMAGES BOARD
 set -eu
@@ -13,8 +13,8 @@ rm -rf "$card"
 mkdir -p "$card/choice" "$card/slot/overlays"
 cp "$here/autoboot.txt" "$card/choice/"
 if [ -f "$firmware/bootcode.bin" ]; then
-    # The Pi 3's ROM loads this from the first partition, and wants to see a
-    # config.txt beside it.
+    # The Pi 3's ROM loads bootcode.bin from the first partition, which must also have
+    # a config.txt.
     cp "$firmware/bootcode.bin" "$card/choice/"
     : > "$card/choice/config.txt"
 fi

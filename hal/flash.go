@@ -4,10 +4,9 @@ import "io"
 
 // Flash is a fixed-size piece of storage, or a region of one.
 //
-// What may be assumed of it, and no more: until Flush has returned nil, any
-// subset of the writes issued since the last successful Flush may survive a
-// power cut, at 512-byte granularity and in any order. After an error from
-// WriteAt or Flush nothing is known of those writes.
+// Its only guarantee: until Flush has returned nil, any subset of the writes since
+// the last successful Flush may survive a power cut, at 512-byte granularity and
+// in any order. After an error from WriteAt or Flush these writes are undefined.
 type Flash interface {
 	io.ReaderAt
 	io.WriterAt

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// KeyType names an asymmetric key the way settings and reports spell it.
+// KeyType is the type of an asymmetric key, as in settings and reports.
 type KeyType string
 
 // The key types a client certificate may have.
@@ -18,10 +18,10 @@ const (
 	ECDSAP384 KeyType = "P-384"
 )
 
-// TPMState is the condition of the TPM in a person's words.
+// TPMState is the state of the TPM, as a text for people.
 type TPMState string
 
-// The states a TPM can be in, as far as Sealpost cares.
+// The states of a TPM.
 const (
 	TPMReady     TPMState = "ready"
 	TPMReplaced  TPMState = "cleared or replaced"
@@ -34,8 +34,7 @@ const (
 	TPMFailed    TPMState = "failed"
 )
 
-// Advice says what the technician does next about a TPM in this state; it is
-// empty where there is nothing to do.
+// Advice says what to do about a TPM in this state; empty if nothing.
 func (s TPMState) Advice() string {
 	switch s {
 	case TPMReplaced:
@@ -56,8 +55,8 @@ func (s TPMState) Advice() string {
 	return ""
 }
 
-// TPMFault is the error of every TPM operation that failed because of the
-// state the TPM is in, as opposed to what it was asked.
+// TPMFault is the error of a TPM operation that failed because of the state of the
+// TPM, not because of the request.
 type TPMFault struct {
 	State TPMState
 	Op    string // what was tried, such as "sign"
@@ -86,7 +85,7 @@ type TPMObject struct {
 	Private []byte `json:"private"` // TPM2B_PRIVATE of the object
 }
 
-// TPMCapabilities is what a probe found out about the chip.
+// TPMCapabilities are the properties of a chip.
 type TPMCapabilities struct {
 	Manufacturer string    // such as "IFX"
 	Firmware     string    // vendor's firmware version
@@ -94,13 +93,13 @@ type TPMCapabilities struct {
 }
 
 // TPM is the box's security chip. Every method is safe for concurrent use,
-// reopens a TPM that was restarted, and fails with a *TPMFault when the state
-// of the TPM is what stands in the way.
+// reconnects to a TPM that was restarted, and fails with a *TPMFault if the state
+// of the TPM prevents it.
 type TPM interface {
-	// State asks the TPM how it is.
+	// State returns the state of the TPM.
 	State(ctx context.Context) TPMState
 
-	// Capabilities probes what the TPM can hold.
+	// Capabilities probes the chip.
 	Capabilities(ctx context.Context) (TPMCapabilities, error)
 
 	// ImportKey wraps an RSA or ECDSA private key for this TPM. The caller
@@ -108,7 +107,7 @@ type TPM interface {
 	// errors.ErrUnsupported where the chip cannot hold the key's type.
 	ImportKey(ctx context.Context, key crypto.Signer) (TPMObject, error)
 
-	// CreateKey has the TPM make a key that has never been outside of it.
+	// CreateKey creates a key in the TPM that has never been outside of it.
 	CreateKey(ctx context.Context, t KeyType) (TPMObject, error)
 
 	// LoadKey returns a signer whose private operations happen inside the TPM.

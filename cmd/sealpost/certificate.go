@@ -58,7 +58,7 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := wire.Usable(bundle.Path); err != nil {
+	if err := wire.CheckPath(bundle.Path); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
@@ -80,7 +80,7 @@ func completeRequest(o *options, c *cobra.Command, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
-		client, err := identity.Complete(ctx, b.Store, b.TPM, certificates, wire.Usable)
+		client, err := identity.Complete(ctx, b.Store, b.TPM, certificates, wire.CheckPath)
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func requestCommand(o *options) *cobra.Command {
 			}
 			pem, err := identity.Request(ctx, b.Store, b.TPM, hal.KeyType(keyType), names)
 			if errors.Is(err, errors.ErrUnsupported) {
-				return fmt.Errorf("%w: choose another type with --key, RSA-2048 and P-256 are held by every TPM", err)
+				return fmt.Errorf("%w: choose another type with --key; every TPM supports RSA-2048 and P-256", err)
 			}
 			if err != nil {
 				return err
@@ -137,5 +137,5 @@ func requestCommand(o *options) *cobra.Command {
 	return c
 }
 
-// keyTypes are those that a TPM may be asked to make.
+// keyTypes are the key types that can be requested.
 var keyTypes = []hal.KeyType{hal.RSA2048, hal.RSA3072, hal.ECDSAP256, hal.ECDSAP384}

@@ -20,23 +20,23 @@ import (
 )
 
 func checkCommand(o *options) *cobra.Command {
-	return leaf("check", "Say what would keep mail from arriving, before any is sent", 0, func(c *cobra.Command, _ []string) error {
+	return leaf("check", "Check what would prevent delivery", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(_ context.Context, b *wire.Box) error {
 			problems, err := o.printFindings(c, diagnose.Check(c.Context(), b), false)
 			if err == nil && problems > 0 {
-				err = fmt.Errorf("%d of these stand in the way of mail", problems)
+				err = fmt.Errorf("%d problems prevent delivery", problems)
 			}
 			return err
 		})
 	})
 }
 
-// printFindings prints findings and counts the problems. With toFirst it stops
-// at the first problem, since the findings after it mean nothing.
+// printFindings prints findings and counts the problems. With toFirst it stops at
+// the first problem, after which the findings mean nothing.
 func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Finding], toFirst bool) (problems int, err error) {
 	for finding := range findings {
 		if !o.json {
-			finding = finding.Said(words)
+			finding = finding.WithCure(cures)
 		}
 		if err := o.printLine(c.OutOrStdout(), finding); err != nil {
 			return problems, err
@@ -46,7 +46,7 @@ func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Fi
 		}
 		problems++
 		if toFirst {
-			return problems, fmt.Errorf("the first step that is missing is %q", finding.Name)
+			return problems, fmt.Errorf("the first step that fails is %q", finding.Name)
 		}
 	}
 	return problems, nil
@@ -54,7 +54,7 @@ func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Fi
 
 func verifyCommand(o *options) *cobra.Command {
 	var to string
-	c := leaf("verify", "Walk the way to the mailbox, and name the first step that is missing", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("verify", "Check each step to the mailbox, and name the first that fails", 0, func(c *cobra.Command, _ []string) error {
 		var recipient settings.Address
 		if err := recipient.UnmarshalText([]byte(to)); err != nil {
 			return &usageError{fmt.Errorf("--to: %w", err)}
@@ -73,13 +73,13 @@ type ways struct{ preflight.Ways }
 
 func (w ways) String() string {
 	return fmt.Sprintf("host      %s\nport 25   %s\nTLS       %s\nport 587  %s\nadvice    %s",
-		w.Host, w.Port25.Words, w.STARTTLS.Words, w.Port587.Words, w.Advice)
+		w.Host, w.Port25.Text, w.STARTTLS.Text, w.Port587.Text, w.Advice)
 }
 
 func probeCommand(o *options) *cobra.Command {
 	var domain, host, caFile string
 	var port int
-	c := leaf("probe --domain DOMAIN", "Try the ways out of this network, before anything is set up", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("probe --domain DOMAIN", "Check which delivery methods work from this network", 0, func(c *cobra.Command, _ []string) error {
 		if domain == "" && host == "" {
 			return &usageError{errors.New("name an accepted domain with --domain, or the tenant's host with --host")}
 		}
@@ -102,10 +102,10 @@ func probeCommand(o *options) *cobra.Command {
 
 func sendTestCommand(o *options) *cobra.Command {
 	var to string
-	c := leaf("send-test --to ADDRESS", "Send a test message through the running relay, and follow it", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("send-test --to ADDRESS", "Send a test message through the running relay, and trace it", 0, func(c *cobra.Command, _ []string) error {
 		var recipient settings.Address
 		if err := recipient.UnmarshalText([]byte(to)); err != nil || to == "" {
-			return &usageError{errors.New("name who is to get it with --to, such as --to alerts@msp.example")}
+			return &usageError{errors.New("name the recipient with --to, such as --to alerts@msp.example")}
 		}
 		s, err := o.Settings()
 		if err != nil {
@@ -113,6 +113,6 @@ func sendTestCommand(o *options) *cobra.Command {
 		}
 		return diagnose.SendTest(c.Context(), s, envelope.Address(recipient), func(s operator.Step) error { return o.printLine(c.OutOrStdout(), s) })
 	})
-	c.Flags().StringVar(&to, "to", "", "the `address` that is to get it")
+	c.Flags().StringVar(&to, "to", "", "the `address` of the recipient")
 	return c
 }

@@ -73,7 +73,7 @@ func newCloud(t *testing.T) *cloud {
 	t.Cleanup(c.issuer.Close)
 	c.tenant = must(tenant.Start(tenant.Config{
 		Certificate: must(c.root.IssueP256(nil, "localhost")),
-		Submission:  &tenant.Submission{Judge: func(_, token string) string { return "" }},
+		Submission:  &tenant.Submission{CheckLogin: func(_, token string) string { return "" }},
 	}))
 	t.Cleanup(c.tenant.Close)
 	return c

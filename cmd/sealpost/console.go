@@ -49,8 +49,8 @@ type streams struct {
 	io.Writer
 }
 
-// serve talks on a line that may vanish and come back, such as that of a USB
-// gadget.
+// serve runs the console on a line that may disappear and come back, such as that
+// of a USB gadget.
 func serve(ctx context.Context, dialogue *console.Console, device string) error {
 	const pause = time.Second
 	for found := false; ctx.Err() == nil; {
@@ -64,7 +64,7 @@ func serve(ctx context.Context, dialogue *console.Console, device string) error 
 			_ = dialogue.Run(ctx, line)
 			_ = port.Close()
 			if line.stuck {
-				return fmt.Errorf("%s takes nothing any more", device)
+				return fmt.Errorf("%s no longer accepts output", device)
 			}
 		}
 		select {
@@ -101,6 +101,6 @@ func (l *serialLine) Write(p []byte) (int, error) {
 		return len(p), err
 	case <-time.After(timeout):
 		l.stuck = true
-		return 0, errors.New("nobody reads from the line")
+		return 0, errors.New("nothing reads from the line")
 	}
 }

@@ -47,7 +47,7 @@ func walked(t *testing.T, box operator.Local) (words string, whole bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		words += fmt.Sprintln(finding.Name, finding.Words, finding.Code)
+		words += fmt.Sprintln(finding.Name, finding.Text, finding.Code)
 		if finding.Level == certificate.Problem {
 			whole = false
 			break
@@ -74,7 +74,7 @@ func TestConsole_SignsTheBoxIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said.WriteString(step.Name + " " + step.Words + "\n")
+		said.WriteString(step.Name + " " + step.Text + "\n")
 	}
 	if want := "page https://microsoft.com/devicelogin\ncode ABCD-EFGH\nas " + boxUser + "\nsigned in The box is signed in as " + boxUser + ".\n"; said.String() != want {
 		t.Errorf("it says %s", said.String())
@@ -94,9 +94,9 @@ func TestConsole_AcceptsAClientSecretAndPrintsTheTenantSetup(t *testing.T) {
 		t.Errorf("after the secret: %s", words)
 	}
 	if got := c.forms()[0].Get("client_secret"); got != "very~secret" {
-		t.Errorf("the issuer was shown %q", got)
+		t.Errorf("the issuer got %q", got)
 	}
-	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "not Entra ID") {
+	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "other than Entra ID") {
 		t.Errorf("a script for another issuer: %v", err)
 	}
 	box = boxOf(t, c.settings(""))

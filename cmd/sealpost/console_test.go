@@ -123,7 +123,7 @@ var commandOrFlag = regexp.MustCompile(`\bsealpost [a-z]|(^|\s)--[a-z]`)
 func TestFaults_AreWordedByEachFrontEndInItsOwnWay(t *testing.T) {
 	for _, code := range fault.All {
 		err := fmt.Errorf("making a request: %w", fault.New(code, "it failed").With("path", "box.state"))
-		onConsole, onCommandLine := console.Words(err), words.Say(err)
+		onConsole, onCommandLine := console.Words(err), cures.Say(err)
 		for _, said := range []string{onConsole, onCommandLine} {
 			if !strings.HasPrefix(said, "making a request: it failed") || strings.Contains(said, "{") {
 				t.Errorf("%s: %s", code, said)
@@ -135,7 +135,7 @@ func TestFaults_AreWordedByEachFrontEndInItsOwnWay(t *testing.T) {
 		if menu := strings.Contains(onCommandLine, "in the menu"); menu {
 			t.Errorf("%s: the command line names a menu: %s", code, onCommandLine)
 		}
-		for front, table := range map[string]fault.Words{"the command line": words, "the console": console.Cures()} {
+		for front, table := range map[string]fault.Cures{"the command line": cures, "the console": console.Cures()} {
 			if _, known := table[code]; !known {
 				t.Errorf("%s has no words for %s", front, code)
 			}

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// licenses are those of everything that is linked into the program; make
-// licenses writes them.
+// licenses are the licenses of everything that is linked into the program; "make
+// licenses" writes the file.
 //
 //go:embed licenses.txt
 var licenses string

@@ -41,9 +41,9 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 		return err
 	}
 	token, err := issuer.Delegated(wire.RefreshTokens{Vault: b.Vault()}).Login(ctx, func(code oauth.DeviceCode) {
-		shown := operator.Invitation{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.Settings.Upstream.Submission.User)}
+		shown := operator.SignInPrompt{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.Settings.Upstream.Submission.User)}
 		if showsBlocks(out) {
-			shown.Picture = operator.QRCode(code.VerificationURL)
+			shown.QRCode = operator.QRCode(code.VerificationURL)
 		}
 		_ = o.printLine(out, shown)
 	})
@@ -55,7 +55,7 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 	return o.printLine(out, operator.SignedIn{User: claims.User})
 }
 
-// canSeal checks the TPM first, so that no one signs in for nothing.
+// canSeal checks before a sign-in that the TPM can seal its result.
 func canSeal(ctx context.Context, b *wire.Box) error {
 	if b.Settings.Keys.Protection == settings.ProtectionFile {
 		return nil

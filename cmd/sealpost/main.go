@@ -1,5 +1,5 @@
-// Command sealpost is the box's program: the mail relay, and the commands that
-// set it up and inspect it. It parses command lines, calls the packages that
+// Command sealpost is the mail relay, and the commands that set it up and inspect
+// it. It parses command lines, calls the packages that
 // do the work, and prints their results.
 package main
 
@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if o.json && !isUsage {
 		fmt.Fprintf(errs, "%s\n", fault.Encode(err))
 	} else {
-		fmt.Fprintln(errs, "sealpost:", words.Say(err))
+		fmt.Fprintln(errs, "sealpost:", cures.Say(err))
 	}
 	if isUsage {
 		return exitUsage

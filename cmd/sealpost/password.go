@@ -36,7 +36,7 @@ func readPassword(c *cobra.Command, what, path string) (string, error) {
 	}
 	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), passwordLimit)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("reading what was to be entered: %w", err)
+		return "", fmt.Errorf("reading standard input: %w", err)
 	}
 	return strings.TrimRight(line, "\r\n"), nil
 }
@@ -46,7 +46,7 @@ func readPassword(c *cobra.Command, what, path string) (string, error) {
 func askPassword(c *cobra.Command, what string, fd int) (string, error) {
 	before, err := term.GetState(fd)
 	if err != nil {
-		return "", fmt.Errorf("asking without echo: %w", err)
+		return "", fmt.Errorf("asking for a password: %w", err)
 	}
 	defer func() { _ = term.Restore(fd, before) }()
 	ctx, stop := untilStopped(c.Context())
@@ -65,7 +65,7 @@ func askPassword(c *cobra.Command, what string, fd int) (string, error) {
 	select {
 	case a := <-answered:
 		if a.err != nil {
-			return "", fmt.Errorf("asking without echo: %w", a.err)
+			return "", fmt.Errorf("asking for a password: %w", a.err)
 		}
 		return string(a.password), nil
 	case <-ctx.Done():

@@ -20,12 +20,12 @@ import (
 )
 
 func queueCommand(o *options) *cobra.Command {
-	c := group("queue", "The messages that wait for delivery")
+	c := group("queue", "The queued mail")
 	c.AddCommand(
-		leaf("list", "List the queued messages, and why they wait", 0, func(c *cobra.Command, _ []string) error {
+		leaf("list", "List the queued messages, and why they are queued", 0, func(c *cobra.Command, _ []string) error {
 			return o.withRelay(c, func(ctx context.Context, r control.Relay) error { return o.printQueue(ctx, c, r) })
 		}),
-		leaf("show ID", "Show one message: its envelope, the last reply and its header", 1, func(c *cobra.Command, args []string) error {
+		leaf("show ID", "Show a message: its envelope, the last reply and its header", 1, func(c *cobra.Command, args []string) error {
 			return ask(o, c, func(ctx context.Context, r control.Relay) (shown, error) {
 				m, err := r.Show(ctx, args[0])
 				return shown{m}, err
@@ -36,7 +36,7 @@ func queueCommand(o *options) *cobra.Command {
 }
 
 func retryCommand(o *options) *cobra.Command {
-	return &cobra.Command{Use: "retry [ID]", Short: "Try a message now, or all of them", RunE: func(c *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "retry [ID]", Short: "Retry a message now, or all of them", RunE: func(c *cobra.Command, args []string) error {
 		if len(args) > 1 || slices.Contains(args, "") {
 			return &usageError{errors.New("sealpost queue retry takes one ID, or none to retry all messages")}
 		}
@@ -123,7 +123,7 @@ func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Re
 			continue
 		}
 		if count == 0 {
-			fmt.Fprintln(table, "ID\tAGE\tOCTETS\tFROM\tTO\tTRIES\tNEXT\tLAST")
+			fmt.Fprintln(table, "ID\tAGE\tOCTETS\tFROM\tTO\tATTEMPTS\tNEXT\tLAST")
 		}
 		count++
 		fmt.Fprintln(table, row(item, time.Now()))
@@ -132,12 +132,12 @@ func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Re
 		return nil
 	}
 	summary, codes := operator.Summary(status, count)
-	fmt.Fprintln(table, words.AppendAll(summary, codes))
+	fmt.Fprintln(table, cures.AppendAll(summary, codes))
 	return table.Flush()
 }
 
 func row(item queue.Item, now time.Time) string {
-	to, next, last := "", "its turn", item.Last
+	to, next, last := "", "due", item.Last
 	if len(item.Recipients) > 0 {
 		to = string(item.Recipients[0])
 	}
@@ -162,7 +162,7 @@ func row(item queue.Item, now time.Time) string {
 type done struct{ control.Done }
 
 func (d done) String() string {
-	return strings.TrimPrefix(strings.TrimSuffix(d.ID+": "+d.Done.Done+" (it was for "+strings.Join(d.To, ", ")+")", " (it was for )"), ": ")
+	return strings.TrimPrefix(strings.TrimSuffix(d.ID+": "+d.Done.Done+" (recipients: "+strings.Join(d.To, ", ")+")", " (recipients: )"), ": ")
 }
 
 // shown prints a message.
@@ -173,17 +173,17 @@ func (s shown) String() string {
 	fmt.Fprintf(&b, "%s  number %d, %d octets, from %s, received %s\n", s.ID, s.Number, s.Octets, s.Client, s.Received.Local().Format(time.DateTime))
 	fmt.Fprintf(&b, "sender      %s\n", s.Sender.Path())
 	for _, r := range s.Recipients {
-		fmt.Fprintf(&b, "owed to     %s\n", r.Path())
+		fmt.Fprintf(&b, "pending     %s\n", r.Path())
 	}
 	for _, r := range s.Settled {
-		fmt.Fprintf(&b, "settled     %s\n", r.Path())
+		fmt.Fprintf(&b, "finished    %s\n", r.Path())
 	}
-	fmt.Fprintf(&b, "tries       %d\n", s.Attempts)
+	fmt.Fprintf(&b, "attempts    %d\n", s.Attempts)
 	if s.Last != "" {
-		fmt.Fprintf(&b, "last words  %s\n", s.Last)
+		fmt.Fprintf(&b, "last reply  %s\n", s.Last)
 	}
 	if !s.Next.IsZero() {
-		fmt.Fprintf(&b, "next try    %s\n", s.Next.Local().Format(time.DateTime))
+		fmt.Fprintf(&b, "next        %s\n", s.Next.Local().Format(time.DateTime))
 	}
 	if s.Damage != "" {
 		fmt.Fprintf(&b, "damaged     %s\n", s.Damage)

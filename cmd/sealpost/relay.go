@@ -42,7 +42,7 @@ func relayCommand(o *options) *cobra.Command {
 func initCommand() *cobra.Command {
 	c := leaf("init", "Be the first process of an appliance", 0, func(c *cobra.Command, _ []string) error {
 		if os.Getpid() != 1 {
-			return &usageError{errors.New("this is what the kernel of an appliance runs first; on any other machine use: sealpost relay")}
+			return &usageError{errors.New("the kernel of an appliance runs this command; on any other machine use: sealpost relay")}
 		}
 		return appliance.Run(c.Context(), appliance.Build{Version: version, Made: built()})
 	})
@@ -66,7 +66,7 @@ func journalCommand(o *options) *cobra.Command {
 		}
 		defer stream.Close()
 		if _, err := io.Copy(c.OutOrStdout(), stream); err != nil && ctx.Err() == nil {
-			return errors.Join(errors.New("the relay stopped, or its journal broke off"), err)
+			return errors.Join(errors.New("the relay stopped, or the connection to its journal failed"), err)
 		}
 		return nil
 	})

@@ -70,7 +70,7 @@ func sure(o *options, use, short, warning, yes string, do func(context.Context, 
 	return c
 }
 
-// stat prints how full the spool is.
+// stat prints the usage of the spool.
 type stat struct{ spool.Stat }
 
 func (s stat) String() string {

@@ -20,14 +20,14 @@ import (
 )
 
 func tenantCommand(o *options) *cobra.Command {
-	c := group("tenant", "The Microsoft 365 tenant: what to set up there, and whether the box may send")
+	c := group("tenant", "Set up the Microsoft 365 tenant, and verify that the box may send")
 	c.AddCommand(registerCommand(o), scriptCommand(o), applicationCommand(o), secretCommand(o), loginCommand(o), verifyCommand(o))
 	return c
 }
 
 func registerCommand(o *options) *cobra.Command {
 	var site string
-	c := leaf("register", "Print the PowerShell that registers the box's application, before anything is set up", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("register", "Print the PowerShell that registers the box's application", 0, func(c *cobra.Command, _ []string) error {
 		return o.print(c.OutOrStdout(), operator.PowerShell{PowerShell: tenant.Register(site)})
 	})
 	c.Flags().StringVar(&site, "site", "", "the site's `name`, for people")
@@ -36,7 +36,7 @@ func registerCommand(o *options) *cobra.Command {
 
 func scriptCommand(o *options) *cobra.Command {
 	var onConsole bool
-	c := leaf("script", "Print the PowerShell that configures the tenant for this box, with every value filled in", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("script", "Print the PowerShell that sets the tenant up for this box, with all values filled in", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
 			site := tenant.Site{Settings: b.Settings, Steps: tenant.Steps{Secret: "enter it with: sealpost tenant secret", Verify: "sealpost tenant verify", Check: "sealpost check"}}
 			if onConsole {
@@ -61,14 +61,14 @@ func scriptCommand(o *options) *cobra.Command {
 			return o.print(c.OutOrStdout(), operator.PowerShell{PowerShell: text})
 		})
 	})
-	c.Flags().BoolVar(&onConsole, "console", false, "name the steps that follow as the serial console does")
+	c.Flags().BoolVar(&onConsole, "console", false, "print the steps that follow in the wording of the serial console")
 	_ = c.Flags().MarkHidden("console")
 	return c
 }
 
 func applicationCommand(o *options) *cobra.Command {
 	var replace bool
-	c := leaf("certificate", "Print the certificate whose key signs for tokens, to upload to the app registration", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("certificate", "Print the certificate for token requests, to upload to the app registration", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
 			if err := b.NeedsGrant(settings.GrantCertificate); err != nil {
 				return err
@@ -94,12 +94,12 @@ func applicationCommand(o *options) *cobra.Command {
 	return c
 }
 
-// kept says that something was stored.
-type kept struct {
+// stored says what was stored.
+type stored struct {
 	Stored string `json:"stored"`
 }
 
-func (k kept) String() string { return "stored: " + k.Stored }
+func (s stored) String() string { return "stored: " + s.Stored }
 
 func secretCommand(o *options) *cobra.Command {
 	var file string
@@ -118,9 +118,9 @@ func secretCommand(o *options) *cobra.Command {
 			if err := b.Vault().Save(ctx, credential.ClientSecret, []byte(secret)); err != nil {
 				return err
 			}
-			return o.print(c.OutOrStdout(), kept{"the client secret, for the application " + b.Settings.Upstream.OAuth.ClientID})
+			return o.print(c.OutOrStdout(), stored{"the client secret, for the application " + b.Settings.Upstream.OAuth.ClientID})
 		})
 	})
-	c.Flags().StringVar(&file, "secret-file", "", "a `file` whose first line is the secret; without it the secret is asked for")
+	c.Flags().StringVar(&file, "secret-file", "", "a `file` with the secret in its first line; without it the command asks for the secret")
 	return c
 }

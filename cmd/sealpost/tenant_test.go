@@ -20,14 +20,14 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// refusing is an issuer that gives Entra ID's code.
+// refusing is an issuer that returns an Entra ID error code.
 func refusing(code int) func(string, url.Values) (int, any) {
 	return func(string, url.Values) (int, any) {
 		return http.StatusBadRequest, map[string]any{"error": "invalid_client", "error_codes": []int{code}, "error_description": "AADSTS: hidden words"}
 	}
 }
 
-// granting is an issuer that gives a token with the claims.
+// granting is an issuer that returns a token with the claims.
 func granting(claims map[string]any) func(string, url.Values) (int, any) {
 	return func(string, url.Values) (int, any) { return http.StatusOK, bearing(claimed(claims), "") }
 }
@@ -36,13 +36,13 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 	judged := func(answer string) func(*cloud) {
 		return func(c *cloud) {
 			c.tenant.Reconfigure(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
-				Submission: &tenant.Submission{Judge: func(string, string) string { return answer }}})
+				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return answer }}})
 		}
 	}
 	for _, c := range []struct {
 		name, oauth string
 		change      func(*cloud)
-		step, words string // no step where nothing is missing
+		step, words string // no step if all checks pass
 	}{
 		{"nothing", "", nil, "", ""},
 		{"the secret", `grant = "secret"`, nil, "credential", "sealpost tenant secret"},
@@ -62,7 +62,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				return ""
 			})
 		}, "login", "localhost said: 421 4.3.2 Service not active (Exchange Online is busy: wait)"},
-		{"patience", "", judged("454 4.7.0 Temporary authentication failure"), "login", "wait, and try again"},
+		{"a temporary failure", "", judged("454 4.7.0 Temporary authentication failure"), "login", "wait, and try again"},
 		{"Send As", "\n[senders]\ndefault = \"printer@contoso.com\"", nil, "message", "Add-RecipientPermission -Identity printer@contoso.com -Trustee " + boxUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 			if status != exitFailed || !strings.HasPrefix(last, "problem") || !strings.Contains(last, " "+c.step+" ") || !strings.Contains(last, c.words) {
 				t.Errorf("status %d: %s%s", status, out, errs)
 			}
-			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `missing is "`+c.step+`"`) || strings.Contains(out, "hidden") {
+			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `fails is "`+c.step+`"`) || strings.Contains(out, "hidden") {
 				t.Errorf("it says %s%s", out, errs)
 			}
 			status, out, _ = say("", "tenant", "verify", "--json")
@@ -98,7 +98,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 
 func TestTenantVerify_NamesTheMailboxOfARefusedLogin(t *testing.T) {
 	cloud := newCloud(t)
-	cloud.tenant.Reconfigure(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{Judge: func(user, _ string) string {
+	cloud.tenant.Reconfigure(tenant.Config{Certificate: must(cloud.root.IssueP256(nil, "localhost")), Submission: &tenant.Submission{CheckLogin: func(user, _ string) string {
 		if user == boxUser {
 			return ""
 		}
@@ -156,7 +156,7 @@ func TestTenantSecret_IsSentOnlyToTheIssuer(t *testing.T) {
 	}
 	for _, form := range c.forms() {
 		if form.Get("client_secret") != secret {
-			t.Errorf("the issuer was shown %q", form.Get("client_secret"))
+			t.Errorf("the issuer got %q", form.Get("client_secret"))
 		}
 	}
 }
@@ -178,7 +178,7 @@ func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 		t.Fatalf("status %d: %s%s", status, out, errs)
 	}
 	if strings.ContainsAny(out, "█▀▄\x1b") {
-		t.Errorf("a picture for who is no terminal: %s", out)
+		t.Errorf("a QR code without a terminal: %s", out)
 	}
 	if strings.Contains(out+errs, "hidden-code") || strings.Contains(out+errs, refresh) || strings.Contains(out+errs, person) {
 		t.Errorf("it shows a secret: %s%s", out, errs)
@@ -188,7 +188,7 @@ func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 	}
 	forms := c.forms()
 	if last := forms[len(forms)-1]; last.Get("refresh_token") != refresh {
-		t.Errorf("the token was asked for with %v", last)
+		t.Errorf("token request %v", last)
 	}
 }
 

@@ -30,7 +30,7 @@ func (c chip) String() string {
 	for _, key := range c.Keys {
 		keys = append(keys, string(key))
 	}
-	return fmt.Sprintf("TPM at %s: %s\nmade by  %s, firmware %s\nholds    %s",
+	return fmt.Sprintf("TPM at %s: %s\nvendor   %s, firmware %s\nkeys     %s",
 		c.Address, c.State, c.Manufacturer, c.Firmware, strings.Join(keys, ", "))
 }
 
@@ -50,7 +50,7 @@ func tpmCommand(o *options) *cobra.Command {
 	})
 }
 
-// lookAtTPM asks the TPM at address how it is and what it can do.
+// lookAtTPM returns the state and the supported keys of the TPM at address.
 func lookAtTPM(ctx context.Context, address string) (found chip, err error) {
 	t, err := tpm.New(address)
 	if err != nil {

@@ -15,13 +15,13 @@ var version = "development"
 // builtAt is set by the linker: when the version was made, RFC 3339.
 var builtAt = "2026-11-01T00:00:00Z"
 
-// built is a time that is over for certain, whatever the clock says.
+// built is when the program was built: no valid time is earlier.
 func built() time.Time {
 	t, _ := time.Parse(time.RFC3339, builtAt)
 	return t
 }
 
-// build is what was built.
+// build describes the program.
 type build struct {
 	Version string `json:"version"`
 	Go      string `json:"go"`

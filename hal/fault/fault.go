@@ -2,11 +2,10 @@
 // wrong and a person must act: a code, what is wrong in one clause, the facts
 // behind it, and the cause.
 //
-// A fault does not say what to type. The same fault is read on a command line,
-// on a serial console, in JSON and in a log, and each of them offers other
-// means: a front end has its own [Words], which give the cure for each code.
-// This package must not know any front end, and it imports nothing of
-// Sealpost's.
+// A fault does not say what to type, because the same fault appears on a command
+// line, on a serial console, in JSON and in a log. Each front end has its own
+// [Cures] with the cure for each code. This package must not know any front end,
+// and imports nothing of Sealpost.
 package fault
 
 import (
@@ -21,20 +20,20 @@ import (
 // that programs can match on them: they are never renamed.
 type Code string
 
-// Facts are the values behind a fault, by name, such as "path". They never
-// hold a secret.
+// Facts are the values of a fault by name, such as "path". They never contain a
+// secret.
 type Facts map[string]string
 
-// Fault is an error with a code. Faults with the same code are the same error
-// to [errors.Is], whatever their facts and causes are.
+// Fault is an error with a code. For [errors.Is], faults with the same code are the
+// same error.
 type Fault struct {
 	Code  Code   `json:"code,omitempty"`
-	Text  string `json:"text"` // what is wrong, and no more than holds for every reader
+	Text  string `json:"text"` // what is wrong, in words for every front end
 	Facts Facts  `json:"facts,omitempty"`
-	Err   error  `json:"-"` // the cause; nil where Text says it all
+	Err   error  `json:"-"` // the cause, or nil
 }
 
-// New returns a fault without a cause, as a package declares it.
+// New returns a fault without a cause.
 func New(code Code, text string) *Fault { return &Fault{Code: code, Text: text} }
 
 // Wrap returns a fault of the same kind with its cause.
@@ -42,7 +41,7 @@ func (f *Fault) Wrap(err error) *Fault {
 	return &Fault{f.Code, f.Text, maps.Clone(f.Facts), err}
 }
 
-// With returns a fault of the same kind with one fact more.
+// With returns a fault of the same kind with an additional fact.
 func (f *Fault) With(name, value string) *Fault {
 	facts := maps.Clone(f.Facts)
 	if facts == nil {
@@ -115,9 +114,8 @@ func first(err error) *Fault {
 	return nil
 }
 
-// List returns each fault of a joined error separately, with the whole text that
-// leads to it; an error without a code gives one fault a line. It is nil
-// without an error.
+// List returns each fault of a joined error separately, with its complete text; an
+// error without a code gives one fault per line. List(nil) is nil.
 func List(err error) []*Fault {
 	if err == nil {
 		return nil
@@ -144,8 +142,8 @@ func List(err error) []*Fault {
 	return all
 }
 
-// isJoin tells an error of errors.Join from one of fmt.Errorf with several
-// causes, whose words belong together.
+// isJoin distinguishes an error of errors.Join from one of fmt.Errorf with several
+// causes, which has a single text.
 func isJoin(err error, causes []error) bool {
 	var texts []string
 	for _, cause := range causes {
@@ -154,9 +152,8 @@ func isJoin(err error, causes []error) bool {
 	return err.Error() == strings.Join(texts, "\n")
 }
 
-// Join returns an error of faults, such as those that another process reported;
-// nil without any. What that process sent is not trusted: a fault that says
-// nothing is left out.
+// Join joins faults, such as those that another process reported; it returns nil if
+// there are none. That process is not trusted: empty faults are skipped.
 func Join(faults []*Fault) error {
 	var all []error
 	for _, f := range faults {
@@ -167,7 +164,7 @@ func Join(faults []*Fault) error {
 	return errors.Join(all...)
 }
 
-// document is how faults travel between processes.
+// document is the JSON form of faults.
 type document struct {
 	Faults []*Fault `json:"faults"`
 }
@@ -181,15 +178,15 @@ func Encode(err error) []byte {
 	return text
 }
 
-// Decode returns the error that another process encoded, so that [errors.Is]
-// finds its codes. A text that is none of Encode's is an error in these words.
+// Decode returns the error that another process encoded, so that [errors.Is] finds
+// its codes. Any other text becomes an error with that text.
 func Decode(text []byte) error {
 	var d document
 	if json.Unmarshal(text, &d) == nil {
 		if err := Join(d.Faults); err != nil {
 			return err
 		}
-		return errors.New("it failed without saying why")
+		return errors.New("it failed without a message")
 	}
 	if words := strings.TrimSpace(string(text)); words != "" {
 		return errors.New(words)
@@ -197,12 +194,12 @@ func Decode(text []byte) error {
 	return nil
 }
 
-// Words are those of one front end: by code, what its reader does next. A cure
-// may name facts, as in "{path}".
-type Words map[Code]string
+// Cures are the cures of one front end by code. A cure may contain facts, as in
+// "{path}".
+type Cures map[Code]string
 
-// Cure returns what the reader does about a fault; empty where the text says all.
-func (w Words) Cure(code Code, facts Facts) string {
+// Cure returns what to do about a fault; empty if the text already says it.
+func (w Cures) Cure(code Code, facts Facts) string {
 	var pairs []string
 	for name, value := range facts {
 		pairs = append(pairs, "{"+name+"}", value)
@@ -210,8 +207,8 @@ func (w Words) Cure(code Code, facts Facts) string {
 	return strings.NewReplacer(pairs...).Replace(w[code])
 }
 
-// Say returns what is wrong and then the cure, a line for each fault.
-func (w Words) Say(err error) string {
+// Say returns the text and the cure of each fault, one per line.
+func (w Cures) Say(err error) string {
 	var lines []string
 	for _, f := range List(err) {
 		lines = append(lines, w.Append(f.Text, f.Code, f.Facts))
@@ -219,9 +216,8 @@ func (w Words) Say(err error) string {
 	return strings.Join(lines, "\n")
 }
 
-// AppendAll puts the cures of several faults behind words that say what is
-// wrong with all of them.
-func (w Words) AppendAll(words string, codes []Code) string {
+// AppendAll appends the cures of several faults to a text.
+func (w Cures) AppendAll(words string, codes []Code) string {
 	var cures []string
 	for _, code := range codes {
 		if cure := w.Cure(code, nil); cure != "" {
@@ -234,8 +230,8 @@ func (w Words) AppendAll(words string, codes []Code) string {
 	return fmt.Sprintf("%s (%s)", words, strings.Join(cures, "; "))
 }
 
-// Append puts the cure behind words that say what is wrong.
-func (w Words) Append(words string, code Code, facts Facts) string {
+// Append appends the cure to a text.
+func (w Cures) Append(words string, code Code, facts Facts) string {
 	if cure := w.Cure(code, facts); cure != "" {
 		return fmt.Sprintf("%s: %s", words, cure)
 	}

@@ -14,7 +14,7 @@ import (
 
 var (
 	errNone = New(NoCertificate, "there is no certificate")
-	cures   = Words{NoCertificate: "import one", NoState: "make {path}"}
+	cures   = Cures{NoCertificate: "import one", NoState: "make {path}"}
 )
 
 func TestFault_IsFoundByItsCodeWhateverItsFactsAndCauses(t *testing.T) {
@@ -39,7 +39,7 @@ func TestFault_KeepsItsCodeOverAProcessBoundary(t *testing.T) {
 	if faults := List(got); len(faults) != 4 || faults[3].Facts["path"] != "box.state" || faults[1].Code != "" {
 		t.Errorf("got %v", faults)
 	}
-	for text, want := range map[string]string{"plain words\n": "plain words", "{}": "it failed without saying why", `{"faults":[null,{}]}`: "it failed without saying why"} {
+	for text, want := range map[string]string{"plain words\n": "plain words", "{}": "it failed without a message", `{"faults":[null,{}]}`: "it failed without a message"} {
 		if got := Decode([]byte(text)); got == nil || got.Error() != want {
 			t.Errorf("%q gives %v", text, got)
 		}

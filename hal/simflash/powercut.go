@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// PowerCut cuts the power, unless that has happened, and returns at most limit
-// flashes as the next start may find them. Each sector written since the last
+// PowerCut cuts the power, unless that has happened, and returns up to limit possible
+// flashes after the next start. Each sector written since the last
 // flush has its old content or that of any write since. Where all combinations
 // fit in half of limit they all come; random ones follow in which some sectors
 // are torn within: the front of one version, the back of the one before.

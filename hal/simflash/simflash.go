@@ -1,8 +1,7 @@
-// Package simflash is a Flash that forgets, tears and fails as real flash
-// does: everything is done in memory and decided by a seed, so that what went
-// wrong once goes wrong again.
+// Package simflash simulates a Flash in memory that loses, tears and fails writes as
+// real flash does. A seed makes its faults reproducible.
 //
-// Its model is hal.Flash at its worst. It knows sectors, versions and fates,
+// It simulates the worst case of hal.Flash. It knows sectors, versions and results,
 // and must not know what is stored on it.
 package simflash
 
@@ -19,7 +18,7 @@ import (
 	"sealpost/hal"
 )
 
-// SectorSize is what survives a power cut whole or not at all, in bytes.
+// SectorSize is the unit that a power cut does not tear, in bytes.
 const SectorSize = 512
 
 var (
@@ -32,13 +31,13 @@ var (
 	ErrNoSpace = fmt.Errorf("simulated: %w", syscall.ENOSPC)
 )
 
-// Fate is what becomes of one write or flush.
-type Fate int
+// Outcome is the result of one write or flush.
+type Outcome int
 
-// The fates there are.
+// The outcomes.
 const (
 	// Done as asked.
-	Done Fate = iota
+	Done Outcome = iota
 	// Cut loses power while the call runs.
 	Cut
 	// Failed returns ErrIO, and any part of the work may have been done.
@@ -68,18 +67,18 @@ type Flash struct {
 	// pending holds, oldest first, what was written to a sector and not flushed.
 	pending map[int64][]*sector
 	// ghosts are sectors that a failed flush dropped but the page cache shows.
-	ghosts map[int64]*sector
-	fates  map[int]Fate
-	bad    map[int64]bool
-	counts Counts
-	dead   bool
-	seed   uint64
-	random *rand.Rand
+	ghosts   map[int64]*sector
+	outcomes map[int]Outcome
+	bad      map[int64]bool
+	counts   Counts
+	dead     bool
+	seed     uint64
+	random   *rand.Rand
 }
 
 var _ hal.Flash = (*Flash)(nil)
 
-// Counts is what a flash was asked to do.
+// Counts are the numbers of calls and bytes.
 type Counts struct {
 	Writes, Flushes int
 	Bytes           int64 // written
@@ -88,22 +87,22 @@ type Counts struct {
 // New makes a flash of size bytes, all zero and durable.
 func New(size int64, seed uint64) *Flash {
 	return &Flash{
-		size:    size,
-		durable: map[int64]*sector{},
-		pending: map[int64][]*sector{},
-		ghosts:  map[int64]*sector{},
-		fates:   map[int]Fate{},
-		bad:     map[int64]bool{},
-		seed:    seed,
-		random:  rand.New(rand.NewPCG(seed, uint64(size))),
+		size:     size,
+		durable:  map[int64]*sector{},
+		pending:  map[int64][]*sector{},
+		ghosts:   map[int64]*sector{},
+		outcomes: map[int]Outcome{},
+		bad:      map[int64]bool{},
+		seed:     seed,
+		random:   rand.New(rand.NewPCG(seed, uint64(size))),
 	}
 }
 
 // At sets the result of one call. Writes and flushes are counted together, from 1.
-func (f *Flash) At(call int, fate Fate) {
+func (f *Flash) At(call int, outcome Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fates[call] = fate
+	f.outcomes[call] = outcome
 }
 
 // Counts reports what the flash was asked to do so far; Writes plus Flushes is
@@ -123,7 +122,7 @@ func (f *Flash) FailReads(off, length int64) {
 	}
 }
 
-// FlipBit spoils one bit of what is stored, durably.
+// FlipBit durably flips one stored bit.
 func (f *Flash) FlipBit(bit int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -170,7 +169,7 @@ func (f *Flash) WriteAt(p []byte, off int64) (int, error) {
 	}
 	f.counts.Writes++
 	f.counts.Bytes += int64(len(p))
-	switch fate := f.fate(); fate {
+	switch outcome := f.outcome(); outcome {
 	case Cut:
 		f.write(p, off, func() bool { return true })
 		f.dead = true
@@ -198,7 +197,7 @@ func (f *Flash) Flush() error {
 		return ErrPowerCut
 	}
 	f.counts.Flushes++
-	switch f.fate() {
+	switch f.outcome() {
 	case Cut:
 		f.dead = true
 		return ErrPowerCut
@@ -234,7 +233,7 @@ func (f *Flash) failFlush() {
 	clear(f.pending)
 }
 
-func (f *Flash) fate() Fate { return f.fates[f.counts.Writes+f.counts.Flushes] }
+func (f *Flash) outcome() Outcome { return f.outcomes[f.counts.Writes+f.counts.Flushes] }
 
 func (f *Flash) coin() bool { return f.random.IntN(2) == 0 }
 

@@ -13,21 +13,21 @@ import (
 	"sealpost/provisioning/certificate"
 )
 
-// ResultName is the file in [Folder] that tells what became of a stick.
+// ResultName is the file in [Folder] with the result of a stick.
 const ResultName = "result.txt"
 
-// Verdict is what became of a stick.
-type Verdict struct {
+// Result is the result of applying a stick.
+type Result struct {
 	Applied bool           `json:"applied,omitempty"` // to this box, now
 	Before  bool           `json:"before,omitempty"`  // applied earlier, so nothing was changed
-	Files   []string       `json:"files,omitempty"`   // that were read
+	Files   []string       `json:"files,omitempty"`   // the files that were read
 	Faults  []*fault.Fault `json:"faults,omitempty"`
 }
 
-// Refused is the verdict on a stick with faults; a joined error is several.
-func Refused(err error) Verdict { return Verdict{Faults: fault.List(err)} }
+// Refused is the result of a stick with faults; a joined error has several.
+func Refused(err error) Result { return Result{Faults: fault.List(err)} }
 
-func (v Verdict) String() string {
+func (v Result) String() string {
 	switch {
 	case v.Applied:
 		return "applied: " + strings.Join(v.Files, ", ")
@@ -38,21 +38,21 @@ func (v Verdict) String() string {
 	for _, f := range v.Faults {
 		texts = append(texts, f.Text)
 	}
-	return "refused, nothing was changed: " + strings.Join(texts, "; ")
+	return "rejected, nothing was changed: " + strings.Join(texts, "; ")
 }
 
-// Opener returns the checker for a candidate, and a function that releases it. The parts
-// that it opens may depend on the settings in the candidate.
+// Opener returns the checker for a candidate, and a function that releases it.
+// The checker may depend on the candidate's settings.
 type Opener func(context.Context, candidate.Candidate) (k candidate.Checker, done func() error, err error)
 
-// Apply reads what a stick holds for the box of this serial number and commits
-// it in one write, unless exactly that was committed before. Files in which
-// anything is wrong change nothing, and the verdict names every fault. Judge
-// refuses a certificate that the tenant could make nothing of.
-func Apply(ctx context.Context, stick fs.FS, serial string, judge func(certificate.Path) error, open Opener) Verdict {
+// Apply reads the files for the box with this serial number and commits them in
+// one write, unless exactly these were committed before. If there is any fault,
+// nothing is changed and the result lists all faults. checkPath rejects a
+// certificate that Exchange Online could not use.
+func Apply(ctx context.Context, stick fs.FS, serial string, checkPath func(certificate.Path) error, open Opener) Result {
 	b, faults := Read(stick, serial)
-	var v Verdict
-	switch before, err := b.commit(ctx, faults, judge, open); {
+	var v Result
+	switch before, err := b.commit(ctx, faults, checkPath, open); {
 	case before:
 		v.Before = true
 	case err != nil:
@@ -64,11 +64,11 @@ func Apply(ctx context.Context, stick fs.FS, serial string, judge func(certifica
 	return v
 }
 
-// commit commits a bundle in which nothing is wrong. It tells whether that was
-// done before.
-func (b Bundle) commit(ctx context.Context, faults error, judge func(certificate.Path) error, open Opener) (before bool, err error) {
+// commit commits a bundle without faults. It reports whether that was done
+// before.
+func (b Bundle) commit(ctx context.Context, faults error, checkPath func(certificate.Path) error, open Opener) (before bool, err error) {
 	if faults != nil {
-		return false, errors.Join(faults, b.Check(judge))
+		return false, errors.Join(faults, b.Check(checkPath))
 	}
 	checker, done, err := open(ctx, b.Candidate)
 	if err != nil {
@@ -76,43 +76,42 @@ func (b Bundle) commit(ctx context.Context, faults error, judge func(certificate
 	}
 	before, err = candidate.Applied(ctx, checker.Store, b.Origin)
 	if err == nil && !before {
-		if err = errors.Join(b.Check(judge), b.checkFirst(ctx, checker.Store)); err == nil {
+		if err = errors.Join(b.Check(checkPath), b.checkFirst(ctx, checker.Store)); err == nil {
 			err = checker.Commit(ctx, b.Candidate)
 		}
 	}
 	return before, errors.Join(err, done())
 }
 
-// checkFirst refuses what a box cannot work by as long as it has no settings:
-// taken alone it would look like a box that was set up.
+// checkFirst rejects a bundle without settings on a new box: the box would look
+// configured.
 func (b Bundle) checkFirst(ctx context.Context, store candidate.Store) error {
 	if b.Settings != "" {
 		return nil
 	}
 	_, err := candidate.Load(ctx, store)
 	if errors.Is(err, candidate.ErrFactory) {
-		return fmt.Errorf("%s: this box was never set up, and there are no settings: put sealpost.toml there too, or set the box up over its serial console first", b.Folder)
+		return fmt.Errorf("%s: this box is not set up, and there are no settings: add sealpost.toml, or set the box up over its serial console first", b.Folder)
 	}
 	return err
 }
 
-// words are those of the file with the result, which is read at a PC: what to
-// do about the faults that a stick can meet.
-var words = fault.Words{
-	fault.NoStorage:    "switch the box off, check that its card or storage is fitted firmly, and switch it on; if it stays so, replace the storage",
-	fault.NoState:      "switch the box off and on; if it stays so, replace the storage",
-	fault.StateInUse:   "put the stick in again after a minute",
-	fault.StateDamaged: "hold the box's button for 10 seconds to reset it, and put the stick in again; if this comes back, replace the flash",
-	fault.StateNewer:   "install that version again, or hold the box's button for 10 seconds to reset it, and put the stick in again",
-	fault.NoRequest:    "put a PFX on the stick, or make a request on the box's serial console first",
+// cures says for each fault what to do, for a person who reads the result on a
+// PC.
+var cures = fault.Cures{
+	fault.NoStorage:    "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
+	fault.NoState:      "switch the box off and on; if this does not help, replace the storage",
+	fault.StateInUse:   "plug the stick in again after a minute",
+	fault.StateDamaged: "hold the box's button for 10 seconds to reset it, and plug the stick in again; if it happens again, replace the flash",
+	fault.StateNewer:   "install that version again, or hold the box's button for 10 seconds to reset it, and plug the stick in again",
+	fault.NoRequest:    "put a PFX on the stick, or create a certificate request on the box's serial console first",
 }
 
-// Result is the content of [ResultName], which tells a technician at a PC what
-// became of the stick. A zero time is left out.
-func (v Verdict) Result(serial string, now time.Time) []byte {
+// Text returns the content of [ResultName]. A zero time is omitted.
+func (v Result) Text(serial string, now time.Time) []byte {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
-	line("Sealpost: what became of this stick")
+	line("Sealpost: result for this stick")
 	line("")
 	line("Box:   %s", serial)
 	if !now.IsZero() {
@@ -124,22 +123,22 @@ func (v Verdict) Result(serial string, now time.Time) []byte {
 	line("")
 	switch {
 	case v.Applied:
-		line("The box has taken this over.")
+		line("The box has applied these files.")
 		line("")
-		line("Next: pull the stick, and take PFX, password and secret off it: the box has")
-		line("its own copy. Have a device send a test message. If the lamp is not on steadily")
-		line("after a minute, the serial console says why.")
+		line("Next: pull the stick out, and delete the PFX, the password and the secret from")
+		line("it: the box has its own copy. Send a test message from a device. If the lamp is")
+		line("not on steadily after a minute, the serial console says why.")
 	case v.Before:
-		line("This box has taken exactly these files over before. Nothing was changed.")
+		line("This box has already applied exactly these files. Nothing was changed.")
 		line("")
-		line("Next: pull the stick. If the box is to have other settings, change the files.")
+		line("Next: pull the stick out. To change the settings, change the files.")
 	default:
-		line("Nothing was changed, because of:")
+		line("Nothing was changed, because of these faults:")
 		for i, f := range v.Faults {
-			line("%d. %s", i+1, words.Append(f.Text, f.Code, f.Facts))
+			line("%d. %s", i+1, cures.Append(f.Text, f.Code, f.Facts))
 		}
 		line("")
-		line("Next: correct this on the stick, eject it, and put it into the box again.")
+		line("Next: correct the files, eject the stick, and plug it into the box again.")
 	}
 	return []byte(b.String())
 }

@@ -36,10 +36,10 @@ func (m *memory) Update(_ context.Context, change func(state.Sections) error) er
 
 func (m *memory) open(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
 	m.opened++
-	return candidate.Checker{Store: m, Usable: anyone}, func() error { return m.closed }, nil
+	return candidate.Checker{Store: m, CheckPath: anyone}, func() error { return m.closed }, nil
 }
 
-func (m *memory) apply(t *testing.T, stick fstest.MapFS) Verdict {
+func (m *memory) apply(t *testing.T, stick fstest.MapFS) Result {
 	t.Helper()
 	return Apply(t.Context(), stick, serial, anyone, m.open)
 }
@@ -66,7 +66,7 @@ func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
 	if v.Applied || v.Before || len(v.Faults) < 3 || m.opened > 0 || m.sections != nil {
 		t.Errorf("%+v, opened %d times", v, m.opened)
 	}
-	if !strings.HasPrefix(v.String(), "refused, nothing was changed: ") || strings.Contains(v.String(), "\n") {
+	if !strings.HasPrefix(v.String(), "rejected, nothing was changed: ") || strings.Contains(v.String(), "\n") {
 		t.Errorf("in words: %s", v)
 	}
 	if v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n")}); len(v.Faults) == 0 || m.sections != nil {
@@ -77,7 +77,7 @@ func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
 func TestApply_RefusesACertificateForABoxWithoutSettings(t *testing.T) {
 	var m memory
 	v := m.apply(t, fstest.MapFS{"sealpost/contoso.pfx": {Data: pfx(t)}, "sealpost/password.txt": content(password)})
-	if v.Applied || len(v.Faults) != 1 || !strings.HasPrefix(v.Faults[0].Text, "sealpost: this box was never set up") {
+	if v.Applied || len(v.Faults) != 1 || !strings.HasPrefix(v.Faults[0].Text, "sealpost: this box is not set up") {
 		t.Errorf("%+v", v)
 	}
 }
@@ -92,58 +92,58 @@ func TestApply_SaysWhatCannotBeOpened(t *testing.T) {
 	}
 }
 
-func TestVerdict_ResultTellsATechnicianWhatBecameOfTheStick(t *testing.T) {
+func TestResult_TextSaysWhatHappenedToTheStick(t *testing.T) {
 	at := time.Date(2026, 11, 26, 9, 5, 0, 0, time.UTC)
 	for _, c := range []struct {
-		verdict Verdict
-		at      time.Time
-		want    string
+		result Result
+		at     time.Time
+		want   string
 	}{
-		{Verdict{Applied: true, Files: []string{"sealpost/sealpost.toml", "sealpost/a.pfx"}}, at, `Sealpost: what became of this stick
+		{Result{Applied: true, Files: []string{"sealpost/sealpost.toml", "sealpost/a.pfx"}}, at, `Sealpost: result for this stick
 
 Box:   10000000abcdef12
 Time:  2026-11-26 09:05:00 UTC
 Read:  sealpost/sealpost.toml
        sealpost/a.pfx
 
-The box has taken this over.
+The box has applied these files.
 
-Next: pull the stick, and take PFX, password and secret off it: the box has
-its own copy. Have a device send a test message. If the lamp is not on steadily
-after a minute, the serial console says why.
+Next: pull the stick out, and delete the PFX, the password and the secret from
+it: the box has its own copy. Send a test message from a device. If the lamp is
+not on steadily after a minute, the serial console says why.
 `},
-		{Verdict{Before: true, Files: []string{"sealpost/sealpost.toml"}}, time.Time{}, `Sealpost: what became of this stick
+		{Result{Before: true, Files: []string{"sealpost/sealpost.toml"}}, time.Time{}, `Sealpost: result for this stick
 
 Box:   10000000abcdef12
 Read:  sealpost/sealpost.toml
 
-This box has taken exactly these files over before. Nothing was changed.
+This box has already applied exactly these files. Nothing was changed.
 
-Next: pull the stick. If the box is to have other settings, change the files.
+Next: pull the stick out. To change the settings, change the files.
 `},
-		{Refused(errors.Join(errors.New("one"), errors.New("two"))), time.Time{}, `Sealpost: what became of this stick
+		{Refused(errors.Join(errors.New("one"), errors.New("two"))), time.Time{}, `Sealpost: result for this stick
 
 Box:   10000000abcdef12
 
-Nothing was changed, because of:
+Nothing was changed, because of these faults:
 1. one
 2. two
 
-Next: correct this on the stick, eject it, and put it into the box again.
+Next: correct the files, eject the stick, and plug it into the box again.
 `},
 	} {
-		if got := string(c.verdict.Result(serial, c.at)); got != strings.ReplaceAll(c.want, "\n", "\r\n") {
+		if got := string(c.result.Text(serial, c.at)); got != strings.ReplaceAll(c.want, "\n", "\r\n") {
 			t.Errorf("got\n%s\nand not\n%s", got, c.want)
 		}
 	}
 }
 
-func TestVerdict_ResultSaysWhatToDoWithWhatThereIsAtTheBox(t *testing.T) {
+func TestResult_TextSaysWhatToDoAtTheBox(t *testing.T) {
 	v := Refused(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
-	if said := string(v.Result(serial, time.Time{})); !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
+	if said := string(v.Text(serial, time.Time{})); !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
 		t.Errorf("it says\n%s", said)
 	}
-	for code, cure := range words {
+	for code, cure := range cures {
 		if strings.Contains(cure, "sealpost ") || strings.Contains(cure, "menu") {
 			t.Errorf("%s: at a PC nobody can do this: %s", code, cure)
 		}

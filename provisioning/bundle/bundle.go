@@ -1,17 +1,17 @@
-// Package bundle applies what a technician put on a USB stick for a box: a folder
-// sealpost with settings, a certificate, the certificate's password, and the
-// client secret of an application.
+// Package bundle applies the files of a USB stick: a folder sealpost with
+// settings, a certificate, the certificate's password, and the client secret of
+// an application.
 //
 //	sealpost/sealpost.toml
-//	sealpost/contoso.pfx         or .p12; or .pem or .crt, the answer to a request
+//	sealpost/contoso.pfx         or .p12; or .pem or .crt, the certificate for a request
 //	sealpost/password.txt        the PFX's password in its first line
 //	sealpost/secret.txt          the client secret in its first line
-//	sealpost/<serial number>/…   the same for one box, which then reads nothing else
+//	sealpost/<serial number>/…   the same for one box, which then ignores the others
 //
-// It knows names, sizes and what a file may be, and commits what is in order. It
-// must not know how a stick is reached, how the box stores what is committed, or
-// the time. It reads files of these names
-// only, and nothing that a file system of strangers could lead elsewhere.
+// It knows the names, sizes and types of these files, and commits them if they
+// are valid. It must not know how a stick is mounted, how the box stores what is
+// committed, or the time. It reads regular files with these names only, because
+// the file system is not trusted.
 package bundle
 
 import (
@@ -29,7 +29,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// Folder is where everything lies on the stick.
+// Folder is the folder on the stick.
 const Folder = "sealpost"
 
 const (
@@ -38,23 +38,23 @@ const (
 	secretName   = "secret.txt"
 	// maxPassword is the largest file with a password or a secret, in bytes.
 	maxPassword = 4096
-	// mostEntries is how many files and folders a folder may hold.
-	mostEntries = 1000
+	// maxEntries is the maximum number of files and folders in a folder.
+	maxEntries = 1000
 )
 
-// ErrNone is returned where the stick has no folder for a box.
-var ErrNone = errors.New("the stick has no folder named " + Folder + ": make one, and put " + settingsName + " and the PFX into it")
+// ErrNone is returned for a stick without the folder.
+var ErrNone = errors.New("the stick has no folder named " + Folder + ": create it, and copy " + settingsName + " and the PFX into it")
 
-// Bundle is what a stick holds for one box.
+// Bundle is the content of a stick for one box.
 type Bundle struct {
 	candidate.Candidate
-	// Folder is where the files lie on the stick.
+	// Folder is the folder that was read.
 	Folder string
 
 	settings, certificate, password, secret string // paths on the stick; empty for none
 }
 
-// Files are the paths of what was read.
+// Files returns the paths of the files that were read.
 func (b Bundle) Files() []string {
 	var files []string
 	for _, file := range []string{b.settings, b.certificate, b.password, b.secret} {
@@ -65,9 +65,8 @@ func (b Bundle) Files() []string {
 	return files
 }
 
-// Read reads what the stick holds for the box of this serial number. Its error
-// names every fault at once, one a line, each with its cure; what could be read
-// is returned beside it.
+// Read reads the files for the box with this serial number. Its error joins all
+// faults, each with what to do; what could be read is also returned.
 func Read(stick fs.FS, serial string) (Bundle, error) {
 	entries, err := list(stick, Folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -91,7 +90,7 @@ func Read(stick fs.FS, serial string) (Bundle, error) {
 	return b, errors.Join(r.faults...)
 }
 
-// list returns the entries of a folder, if they are not too many.
+// list returns the entries of a folder, up to maxEntries.
 func list(stick fs.FS, folder string) ([]fs.DirEntry, error) {
 	dir, err := stick.Open(folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -103,11 +102,11 @@ func list(stick fs.FS, folder string) ([]fs.DirEntry, error) {
 	defer dir.Close()
 	lister, ok := dir.(fs.ReadDirFile)
 	if info, err := dir.Stat(); !ok || err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("%s: this is no folder: make a folder of that name, and put the files into it", printable(folder))
+		return nil, fmt.Errorf("%s: this is not a folder: create a folder of that name, and copy the files into it", printable(folder))
 	}
-	entries, err := lister.ReadDir(mostEntries + 1)
-	if len(entries) > mostEntries {
-		return nil, fmt.Errorf("%s: the folder holds more than %d files: leave those for the box, and take the others away", printable(folder), mostEntries)
+	entries, err := lister.ReadDir(maxEntries + 1)
+	if len(entries) > maxEntries {
+		return nil, fmt.Errorf("%s: the folder contains more than %d files: delete those that are not for the box", printable(folder), maxEntries)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, unreadable(folder, err)
@@ -115,7 +114,7 @@ func list(stick fs.FS, folder string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// folderFor chooses the folder of this box, or else the common one.
+// folderFor returns the folder for this box, or else the common one.
 func folderFor(entries []fs.DirEntry, serial string) (string, error) {
 	var own []string
 	for _, entry := range entries {
@@ -129,16 +128,16 @@ func folderFor(entries []fs.DirEntry, serial string) (string, error) {
 	case 1:
 		return own[0], nil
 	}
-	return "", fmt.Errorf("%s: these folders are for the same box: leave one of them", printable(strings.Join(own, ", ")))
+	return "", fmt.Errorf("%s: these folders are for the same box: delete all but one", printable(strings.Join(own, ", ")))
 }
 
-// sameNumber compares serial numbers as people write them.
+// sameNumber compares serial numbers, ignoring case and separators.
 func sameNumber(a, b string) bool {
 	bare := strings.NewReplacer(":", "", "-", "", " ", "")
 	return bare.Replace(b) != "" && strings.EqualFold(bare.Replace(a), bare.Replace(b))
 }
 
-// others are the folders for other boxes, where this one's is the common one.
+// others returns the folders for other boxes if the common folder is read.
 func others(entries []fs.DirEntry, folder string) []string {
 	var names []string
 	for _, entry := range entries {
@@ -149,13 +148,13 @@ func others(entries []fs.DirEntry, folder string) []string {
 	return names
 }
 
-// hidden are the files that macOS and Windows put beside a person's own.
+// hidden reports whether a file was created by macOS or Windows.
 func hidden(name string) bool { return strings.HasPrefix(name, ".") }
 
-// Check says what stands against the contents of the files. Judge refuses a
-// certificate that the tenant could make nothing of.
-func (b Bundle) Check(judge func(certificate.Path) error) error {
-	return errors.Join(b.checkSettings(), b.checkCertificate(judge))
+// Check returns the faults in the contents of the files. checkPath rejects a
+// certificate that Exchange Online could not use.
+func (b Bundle) Check(checkPath func(certificate.Path) error) error {
+	return errors.Join(b.checkSettings(), b.checkCertificate(checkPath))
 }
 
 func (b Bundle) checkSettings() error {
@@ -174,7 +173,7 @@ func (b Bundle) checkSettings() error {
 	return errors.Join(faults...)
 }
 
-func (b Bundle) checkCertificate(judge func(certificate.Path) error) error {
+func (b Bundle) checkCertificate(checkPath func(certificate.Path) error) error {
 	name := printable(b.certificate)
 	switch {
 	case len(b.PEM) > 0:
@@ -193,23 +192,23 @@ func (b Bundle) checkCertificate(judge func(certificate.Path) error) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	certificate.WipeKey(opened.Key)
-	if err := judge(opened.Path); err != nil {
+	if err := checkPath(opened.Path); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// passwordFault names both ways to give the right password.
+// passwordFault names both ways to enter the right password.
 func (b Bundle) passwordFault() error {
 	if b.password == "" {
-		return fmt.Errorf("%s: it has a password, and there is none on the stick: write it into the first line of %s, or set the box up over its serial console, which asks for it",
+		return fmt.Errorf("%s: it has a password, but the stick has no password file: write it into the first line of %s, or set the box up over its serial console, which asks for it",
 			printable(b.certificate), printable(path.Join(b.Folder, passwordName)))
 	}
-	return fmt.Errorf("%s: this password does not open %s: correct the first line, mind capital letters, or set the box up over its serial console, which asks for it",
+	return fmt.Errorf("%s: this password does not open %s: correct the first line, check upper and lower case, or set the box up over its serial console, which asks for it",
 		printable(b.password), printable(b.certificate))
 }
 
-// firstLine is what an editor leaves of one line of text.
+// firstLine returns the first line, without a byte order mark or line ending.
 func firstLine(text []byte) (string, error) {
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
 		return "", errors.New("it is saved as UTF-16 (\"Unicode\"): save it again as UTF-8")
@@ -222,7 +221,7 @@ func unreadable(name string, err error) error {
 	return fmt.Errorf("%s: it cannot be read: copy it to the stick again, or try another stick (%s)", printable(name), printable(err.Error()))
 }
 
-// printable keeps names on a stick from steering a terminal.
+// printable replaces control characters in names on a stick.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -103,27 +103,27 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 		stick fstest.MapFS
 		words []string
 	}{
-		"no folder":         {fstest.MapFS{"sealpost.toml": content(good)}, []string{"no folder named sealpost: make one"}},
-		"a file as folder":  {fstest.MapFS{"sealpost": content(good)}, []string{"sealpost: this is no folder: make"}},
-		"an empty folder":   {fstest.MapFS{"sealpost/result.txt": content("x")}, []string{"neither sealpost.toml nor a .pfx: put"}},
-		"the hidden ending": {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good)}, []string{"sealpost/sealpost.toml.txt", "take .txt away"}},
+		"no folder":         {fstest.MapFS{"sealpost.toml": content(good)}, []string{"no folder named sealpost: create it"}},
+		"a file as folder":  {fstest.MapFS{"sealpost": content(good)}, []string{"sealpost: this is not a folder: create"}},
+		"an empty folder":   {fstest.MapFS{"sealpost/result.txt": content("x")}, []string{"neither sealpost.toml nor a .pfx: copy"}},
+		"the hidden ending": {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good)}, []string{"sealpost/sealpost.toml.txt", "remove .txt"}},
 		"the same beside a PFX": {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good), "sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("correct horse")},
-			[]string{"sealpost/sealpost.toml.txt", "take .txt away"}},
+			[]string{"sealpost/sealpost.toml.txt", "remove .txt"}},
 		"other boxes' alone": {fstest.MapFS{"sealpost/aa/sealpost.toml": content(good), "sealpost/bb/sealpost.toml": content(good)}, []string{"(aa, bb)", "serial number"}},
 		"two for this box": {fstest.MapFS{"sealpost/10000000abcdef12/sealpost.toml": content(good), "sealpost/10000000-ABCDEF12/sealpost.toml": content(good)},
-			[]string{"sealpost/10000000-ABCDEF12, sealpost/10000000abcdef12", "leave one of them"}},
+			[]string{"sealpost/10000000-ABCDEF12, sealpost/10000000abcdef12", "delete all but one"}},
 		"an empty file":      {fstest.MapFS{"sealpost/sealpost.toml": content("")}, []string{"sealpost/sealpost.toml: it is empty", "eject the stick"}},
-		"a large file":       {fstest.MapFS{"sealpost/a.pfx": large}, []string{"sealpost/a.pfx: it is larger than 1024 KiB", "put the right file"}},
-		"two PFX":            {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.p12": {Data: key}}, []string{"sealpost/a.pfx, sealpost/b.p12: there are 2 PFX files: leave"}},
-		"a PFX and a PEM":    {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.crt": content("x")}, []string{"sealpost/a.pfx, sealpost/b.crt", "leave one"}},
-		"a link":             {fstest.MapFS{"sealpost/a.pfx": {Data: []byte("/etc/passwd"), Mode: fs.ModeSymlink}}, []string{"sealpost/a.pfx: this is a link and not a file: put"}},
-		"a device":           {fstest.MapFS{"sealpost/a.pfx": {Mode: fs.ModeDevice}}, []string{"sealpost/a.pfx: this is a special file and not a file: put"}},
-		"a folder":           {fstest.MapFS{"sealpost/a.pfx/x": content("x")}, []string{"sealpost/a.pfx: this is a folder and not a file: put"}},
-		"10,000 files":       {crowd, []string{"sealpost: the folder holds more than 1000 files: leave"}},
+		"a large file":       {fstest.MapFS{"sealpost/a.pfx": large}, []string{"sealpost/a.pfx: it is larger than 1024 KiB", "replace it"}},
+		"two PFX":            {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.p12": {Data: key}}, []string{"sealpost/a.pfx, sealpost/b.p12: there are 2 PFX files: delete"}},
+		"a PFX and a PEM":    {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.crt": content("x")}, []string{"sealpost/a.pfx, sealpost/b.crt", "delete one"}},
+		"a link":             {fstest.MapFS{"sealpost/a.pfx": {Data: []byte("/etc/passwd"), Mode: fs.ModeSymlink}}, []string{"sealpost/a.pfx: this is a link, not a file: copy"}},
+		"a device":           {fstest.MapFS{"sealpost/a.pfx": {Mode: fs.ModeDevice}}, []string{"sealpost/a.pfx: this is a special file, not a file: copy"}},
+		"a folder":           {fstest.MapFS{"sealpost/a.pfx/x": content("x")}, []string{"sealpost/a.pfx: this is a folder, not a file: copy"}},
+		"10,000 files":       {crowd, []string{"sealpost: the folder contains more than 1000 files: delete"}},
 		"no password":        {fstest.MapFS{"sealpost/a.pfx": {Data: key}}, []string{"sealpost/a.pfx: it has a password", "sealpost/password.txt", "serial console"}},
 		"a wrong password":   {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("Wrong")}, []string{"sealpost/password.txt: this password does not open sealpost/a.pfx", "serial console"}},
 		"a password as 16":   {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("\xff\xfec\x00")}, []string{"sealpost/password.txt", "save it again as UTF-8"}},
-		"no certificate":     {fstest.MapFS{"sealpost/a.pem": content("x")}, []string{"sealpost/a.pem: the file holds no PEM certificate: ask"}},
+		"no certificate":     {fstest.MapFS{"sealpost/a.pem": content("x")}, []string{"sealpost/a.pem: the file contains no PEM certificate: ask"}},
 		"a name that steers": {fstest.MapFS{"sealpost/\x1b[2J.pfx": content("x")}, []string{"sealpost/\ufffd[2J.pfx"}},
 		"several at once": {fstest.MapFS{"sealpost/sealpost.toml": content("[senders]\naccepted = 1\n[lan]\nallow = 2\n"), "sealpost/a.pfx": content("x"), "sealpost/b.pem": content("x")},
 			[]string{"sealpost/sealpost.toml: line 2: ", "sealpost/sealpost.toml: line 4: ", "sealpost/a.pfx, sealpost/b.pem"}},
@@ -139,7 +139,7 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 				}
 			}
 			if strings.Contains(err.Error(), "Wrong") || strings.Contains(err.Error(), "\x1b") {
-				t.Errorf("said %q", err)
+				t.Errorf("got %q", err)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func (f countedFile) Read(p []byte) (int, error) {
 func TestRead_RefusesLargeFilesUnread(t *testing.T) {
 	stick := &counting{FS: fstest.MapFS{"sealpost/sealpost.toml": content(good)}, size: 5 << 30}
 	if err := all(stick); err == nil || !strings.Contains(err.Error(), "larger than 64 KiB") {
-		t.Errorf("said %v", err)
+		t.Errorf("got %v", err)
 	}
 	if stick.read {
 		t.Error("it was read")

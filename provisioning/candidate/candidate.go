@@ -1,14 +1,13 @@
-// Package candidate is what a technician wants a box to become: a candidate
-// configuration in the sense of RFC 6241 section 8.3, checked as a whole and
-// committed as a whole, in one write of the settings area.
+// Package candidate is the candidate configuration of a box (RFC 6241 section
+// 8.3): it is checked as a whole and committed as a whole, in one write of the
+// settings area.
 //
-// It brings settings, certificate, client secret and PIN together. It must not
-// know where they came from, a cable or a stick, nor the network, files or
-// processes.
+// It combines settings, certificate, client secret and PIN. It must not know
+// where they came from, a cable or a stick, nor the network, files or processes.
 //
-// A change of the network can cut its own author off. It is committed on trial
-// (section 8.4, the confirmed commit): what was before is kept beside it, and
-// comes back unless somebody confirms. See [ConfirmedCommit].
+// A network change can cut off the person who made it. It is therefore committed
+// on trial (section 8.4, confirmed commit): the previous settings are stored with
+// it, and are restored unless somebody confirms. See [ConfirmedCommit].
 package candidate
 
 import (
@@ -32,28 +31,27 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// Sections of the settings area that this package owns. The two with a schema
-// hold the number of [settings.Schema] that the text has which they are named
-// after, in decimal digits. Without one it is 1, which is what versions before
-// the number have written.
+// Sections of the settings area that this package owns. The two schema sections
+// hold the [settings.Schema] of the corresponding text in decimal digits; if one
+// is missing, the schema is 1, because the first versions did not write it.
 const (
 	sectionSettings    = "settings"
 	sectionSchema      = "settings schema"
-	sectionTrial       = "settings on trial" // what they replace
+	sectionTrial       = "settings on trial" // the previous settings
 	sectionTrialSchema = "settings on trial schema"
 	sectionOrigins     = "origins"
 	sectionPIN         = "console"
 )
 
-// mostOrigins is how many bundles are remembered as applied.
-const mostOrigins = 64
+// maxOrigins is the number of applied bundles that are remembered.
+const maxOrigins = 64
 
-// errNothing is returned where there is nothing to commit.
+// errNothing is returned for an empty candidate.
 var errNothing = errors.New("there is nothing to change")
 
-// ErrOvertaken is returned where the settings are not those any more that the
-// author of others has seen.
-var ErrOvertaken = fault.New(fault.SettingsChanged, "somebody else has changed the settings meanwhile, such as with a stick: look at the settings that are in force now, and make the change again if it is not among them")
+// ErrOvertaken is returned if the stored settings have changed since the author
+// of new ones read them.
+var ErrOvertaken = fault.New(fault.SettingsChanged, "somebody else has changed the settings meanwhile, such as with a stick: check the current settings, and make the change again if it is missing")
 
 // Store is the settings area.
 type Store interface {
@@ -61,28 +59,28 @@ type Store interface {
 	Update(ctx context.Context, change func(state.Sections) error) error
 }
 
-// Candidate is everything a commit may change; what is empty stays as it is.
-// Printed it shows no secret.
+// Candidate is everything that a commit may change; empty fields change nothing.
+// It prints without its secrets.
 type Candidate struct {
 	Settings string   `json:"settings,omitempty"` // the text of a sealpost.toml
 	PFX      []byte   `json:"pfx,omitempty"`      // certificate, chain and key, PKCS #12
 	Password Password `json:"password,omitempty"` // the PFX's
-	PEM      []byte   `json:"pem,omitempty"`      // the certificate that answers a request
-	PIN      *string  `json:"pin,omitempty"`      // the console's; "" takes it away
-	// ClientSecret is that of the application in the settings.
+	PEM      []byte   `json:"pem,omitempty"`      // the certificate for a request
+	PIN      *string  `json:"pin,omitempty"`      // the console's; "" removes it
+	// ClientSecret is the secret of the application in the settings.
 	ClientSecret Password `json:"client_secret,omitempty"`
-	// Origin is the digest of what the candidate was read from, so that it is
-	// not applied twice; see [Applied].
+	// Origin is the digest of the files that the candidate was read from; it
+	// prevents applying them twice. See [Applied].
 	Origin string `json:"origin,omitempty"`
-	// Trial keeps what was before, until a [ConfirmedCommit] confirms the
-	// settings or rolls them back.
+	// Trial commits the settings on trial, until a [ConfirmedCommit] confirms
+	// them or rolls them back.
 	Trial bool `json:"trial,omitempty"`
-	// Base is the [Version] of the settings that the author of these has seen;
-	// over others they are not committed. Without it they replace any.
+	// Base is the [Version] of the settings that these replace; if others are
+	// stored, the commit fails. Empty replaces any.
 	Base string `json:"base,omitempty"`
 }
 
-// Password is a secret that does not print.
+// Password is a secret that is never printed.
 type Password string
 
 func (Password) String() string { return "(a password)" }
@@ -95,17 +93,17 @@ func (c Candidate) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "candidate (settings %d, pfx %d, pem %d bytes)", len(c.Settings), len(c.PFX), len(c.PEM))
 }
 
-// Checker is what a check must ask of the world.
+// Checker holds what a check and a commit need.
 type Checker struct {
 	Store   Store
 	TPM     hal.TPM
 	Protect identity.Protector
 	Sealer  keyring.Sealer
-	// Usable refuses a certificate that the tenant could make nothing of.
-	Usable func(certificate.Path) error
+	// CheckPath rejects a certificate that Exchange Online could not use.
+	CheckPath func(certificate.Path) error
 }
 
-// checked is a candidate whose every part was found good.
+// checked is a candidate with its parsed parts.
 type checked struct {
 	Candidate
 	bundle *certificate.Bundle
@@ -114,7 +112,7 @@ type checked struct {
 	secret *credential.Sealed
 }
 
-// Check says everything that stands against the candidate, and changes nothing.
+// Check returns all faults of the candidate, and changes nothing.
 func (k Checker) Check(ctx context.Context, c Candidate) error {
 	found, err := k.check(ctx, c)
 	if found.bundle != nil {
@@ -152,13 +150,14 @@ func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 	return found, errors.Join(faults...)
 }
 
-// vault keeps the client secret of the application that the box is to be.
+// vault returns the vault of the application in the candidate's settings, or in
+// the stored ones.
 func (k Checker) vault(ctx context.Context, c Candidate) (credential.Vault, error) {
 	var s settings.Settings
 	var err error
 	if c.Settings != "" {
 		if s, err = settings.Parse([]byte(c.Settings)); err != nil {
-			return credential.Vault{}, nil // which is said of the settings
+			return credential.Vault{}, nil // reported for the settings already
 		}
 	} else {
 		stored, err := LoadSettings(ctx, k.Store)
@@ -168,7 +167,7 @@ func (k Checker) vault(ctx context.Context, c Candidate) (credential.Vault, erro
 		s = stored.Settings
 	}
 	if !s.Upstream.Method.Traits().Mailbox || s.Upstream.OAuth.Grant != settings.GrantSecret {
-		return credential.Vault{}, fmt.Errorf("there is a client secret, and the settings make no use of one: leave it out, or set upstream.method to %q and upstream.oauth.grant to %q",
+		return credential.Vault{}, fmt.Errorf("there is a client secret, but the settings do not use one: leave it out, or set upstream.method to %q and upstream.oauth.grant to %q",
 			settings.MethodSubmission, settings.GrantSecret)
 	}
 	return credential.Vault{Sealer: k.Sealer, Application: credential.Of(s)}, nil
@@ -180,7 +179,7 @@ func (k Checker) readPFX(c Candidate, found *checked) error {
 		return err
 	}
 	found.bundle = &bundle
-	return k.Usable(bundle.Path)
+	return k.CheckPath(bundle.Path)
 }
 
 func (k Checker) readPEM(ctx context.Context, c Candidate, found *checked) error {
@@ -188,13 +187,13 @@ func (k Checker) readPEM(ctx context.Context, c Candidate, found *checked) error
 	if err != nil {
 		return err
 	}
-	client, err := identity.Answer(ctx, k.Store, k.TPM, certificates, k.Usable)
+	client, err := identity.Match(ctx, k.Store, k.TPM, certificates, k.CheckPath)
 	found.answer = &client
 	return err
 }
 
-// Commit checks the candidate and makes it the box's own in one write; an error
-// leaves everything as it was.
+// Commit checks the candidate and stores it in one write; an error changes
+// nothing.
 func (k Checker) Commit(ctx context.Context, c Candidate) error {
 	found, err := k.check(ctx, c)
 	if err != nil {
@@ -228,7 +227,7 @@ func (k Checker) sealSecret(ctx context.Context, c Candidate) (*credential.Seale
 	return &sealed, err
 }
 
-// put writes what the candidate changes into the sections.
+// put writes the candidate's changes into the sections.
 func (c checked) put(sections state.Sections, client *identity.Client) error {
 	if c.Settings != "" {
 		if err := c.putSettings(sections); err != nil {
@@ -262,11 +261,11 @@ func (c checked) putSettings(sections state.Sections) error {
 	if c.Base != "" && c.Base != Version(string(before)) {
 		return ErrOvertaken
 	}
-	_, trying := sections[sectionTrial]
+	_, onTrial := sections[sectionTrial]
 	switch {
 	case !c.Trial || !there:
-		keep(sections)
-	case !trying: // of two trials on end, the settings before the first come back
+		endTrial(sections)
+	case !onTrial: // after two trials in a row, roll back to before the first
 		move(sections, sectionTrial, sectionSettings)
 		move(sections, sectionTrialSchema, sectionSchema)
 	}
@@ -275,20 +274,20 @@ func (c checked) putSettings(sections state.Sections) error {
 	return nil
 }
 
-// keep ends a trial: its settings stay.
-func keep(sections state.Sections) {
+// endTrial confirms the settings on trial.
+func endTrial(sections state.Sections) {
 	delete(sections, sectionTrial)
 	delete(sections, sectionTrialSchema)
 }
 
-// undo ends a trial: the settings before it come back.
-func undo(sections state.Sections) {
+// restore ends a trial and restores the previous settings.
+func restore(sections state.Sections) {
 	move(sections, sectionSettings, sectionTrial)
 	move(sections, sectionSchema, sectionTrialSchema)
 }
 
-// move has one section take the place of another; one that is not there leaves
-// nothing.
+// move renames a section and replaces the target; if the source is missing, the
+// target is deleted.
 func move(sections state.Sections, to, from string) {
 	content, there := sections[from]
 	delete(sections, from)
@@ -298,10 +297,10 @@ func move(sections state.Sections, to, from string) {
 	}
 }
 
-// Version names the text of settings; that of the factory state is empty.
+// Version identifies a settings text; the text of the factory state is empty.
 func Version(text string) string { return Digest([]byte(text)) }
 
-// Digest names the content that a candidate was read from.
+// Digest identifies the content that a candidate was read from.
 func Digest(parts ...[]byte) string {
 	h := sha256.New()
 	for _, part := range parts {
@@ -317,13 +316,13 @@ func remember(sections state.Sections, origin string) error {
 		return nil
 	}
 	known = append(known, origin)
-	encoded, err := json.Marshal(known[max(0, len(known)-mostOrigins):])
+	encoded, err := json.Marshal(known[max(0, len(known)-maxOrigins):])
 	sections[sectionOrigins] = encoded
 	return err
 }
 
-// origins are the bundles applied so far; a list that cannot be read costs
-// nothing but a bundle applied again.
+// origins returns the bundles applied so far. If the list is damaged, a bundle
+// may be applied again, which does no harm.
 func origins(sections state.Sections) []string {
 	var known []string
 	_ = json.Unmarshal(sections[sectionOrigins], &known)

@@ -72,7 +72,7 @@ func checker(m *memory) Checker {
 				return keyring.OpenSecret(ctx, nil, name, stored)
 			},
 		},
-		Usable: func(certificate.Path) error { return nil },
+		CheckPath: func(certificate.Path) error { return nil },
 	}
 }
 
@@ -172,7 +172,7 @@ func TestTrial_IsRolledBackUnlessConfirmed(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before, Trial: true})
 	if running(t, m).Trial {
-		t.Error("the first settings of all have nothing to go back to, and are on trial")
+		t.Error("the first settings are on trial")
 	}
 	commit(t, m, Candidate{Settings: after, Trial: true})
 	commit(t, m, Candidate{Settings: after + "#", Trial: true})
@@ -208,7 +208,7 @@ func TestTrial_StaysOnceConfirmed(t *testing.T) {
 	commit(t, m, Candidate{Settings: before})
 	commit(t, m, Candidate{Settings: after, Trial: true})
 	if err := confirm(t.Context(), m, before); !errors.Is(err, ErrOvertaken) || !running(t, m).Trial {
-		t.Errorf("settings that nobody has seen in force are confirmed: %v", err)
+		t.Errorf("settings that were not applied yet are confirmed: %v", err)
 	}
 	if err := confirm(t.Context(), m, after); err != nil {
 		t.Fatal(err)
@@ -257,10 +257,10 @@ func TestLoadSettings_ReadsWhatANewerVersionStored(t *testing.T) {
 	}
 	var refused *settings.StoredError
 	if _, err := LoadSettings(t.Context(), &memory{sections: state.Sections{sectionSettings: []byte("upstream.method = 'quantum'")}}); !errors.As(err, &refused) {
-		t.Errorf("said %v", err)
+		t.Errorf("got %v", err)
 	}
 	if _, err := LoadSettings(t.Context(), &memory{}); !errors.Is(err, ErrFactory) {
-		t.Errorf("said %v", err)
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -272,15 +272,15 @@ func TestLoad_ReportsTheFactoryState(t *testing.T) {
 
 func TestCommit_LimitsTheListOfOrigins(t *testing.T) {
 	m := &memory{}
-	for i := range 2 * mostOrigins {
+	for i := range 2 * maxOrigins {
 		commit(t, m, Candidate{Settings: before, Origin: fmt.Sprint(i)})
 	}
 	sections, _ := m.Load(t.Context())
-	if known := origins(sections); len(known) != mostOrigins || known[mostOrigins-1] != fmt.Sprint(2*mostOrigins-1) {
+	if known := origins(sections); len(known) != maxOrigins || known[maxOrigins-1] != fmt.Sprint(2*maxOrigins-1) {
 		t.Errorf("%d origins, the last %s", len(known), known[len(known)-1])
 	}
 	commit(t, m, Candidate{Settings: after})
-	if last, err := LastOrigin(t.Context(), m); err != nil || last != fmt.Sprint(2*mostOrigins-1) {
+	if last, err := LastOrigin(t.Context(), m); err != nil || last != fmt.Sprint(2*maxOrigins-1) {
 		t.Errorf("the last: %q, %v", last, err)
 	}
 }

@@ -10,46 +10,44 @@ import (
 	"sealpost/hal/fault"
 )
 
-// ConfirmTimeout is how long settings on trial wait for their confirmation
-// where [ConfirmedCommitConfig] says nothing else.
+// ConfirmTimeout is the default of [ConfirmedCommitConfig].Timeout.
 const ConfirmTimeout = 2 * time.Minute
 
-// Pauses between the attempts to roll back settings on trial. Each is twice as
-// long as the one before, up to the longest.
+// Delays between attempts to roll back. Each is twice as long as the previous
+// one, up to the maximum.
 const (
-	firstRollbackPause   = time.Second
-	longestRollbackPause = time.Minute
+	firstRollbackDelay = time.Second
+	maxRollbackDelay   = time.Minute
 )
 
-// ErrNoTrial is returned by a confirmation that came too late.
-var ErrNoTrial = fault.New(fault.NoTrial, "nothing is on trial any more")
+// ErrNoTrial is returned by a confirmation when no settings are on trial.
+var ErrNoTrial = fault.New(fault.NoTrial, "no settings are on trial any more")
 
 // Applier applies the stored settings.
 type Applier interface {
-	// Reload puts the settings that are stored now into force. The
-	// ConfirmedCommit is locked during the call: Reload must not call it, except for
-	// its Trial.
+	// Reload applies the stored settings. The ConfirmedCommit is locked during
+	// the call: Reload may call only its Trial method.
 	Reload(ctx context.Context)
 }
 
-// Recorder hears what becomes of settings. It is called while the
+// Recorder records changes of the settings. It is called while the
 // ConfirmedCommit is locked and must not call it.
 type Recorder interface {
-	// SettingsApplied records settings that come into force; where trial is
-	// above zero they are rolled back after it unless they are confirmed.
+	// SettingsApplied records that settings are applied; if trial is above zero,
+	// they are rolled back after this time unless they are confirmed.
 	SettingsApplied(trial time.Duration)
-	// SettingsRolledBack records that settings on trial are out of force.
+	// SettingsRolledBack records that settings on trial were rolled back.
 	SettingsRolledBack()
 	// RollbackFailed records why settings on trial could not be rolled back.
 	// The attempt is repeated; the same error is recorded once for each trial.
 	RollbackFailed(err error)
 }
 
-// ConfirmedCommitConfig is what a [ConfirmedCommit] works with.
+// ConfirmedCommitConfig configures a [ConfirmedCommit].
 type ConfirmedCommitConfig struct {
-	// Store is the settings area; nil where it cannot be opened.
+	// Store is the settings area; nil if it cannot be opened.
 	Store Store
-	// NoStore is the error of every call where Store is nil.
+	// NoStore is the error of every call if Store is nil.
 	NoStore error
 	// Timeout is how long settings on trial wait for their confirmation.
 	// Default: [ConfirmTimeout].
@@ -58,45 +56,45 @@ type ConfirmedCommitConfig struct {
 	Recorder Recorder
 }
 
-// ConfirmedCommit is the confirmed commit of RFC 6241 section 8.4: it puts
-// committed settings into force, and those on trial out of force again unless
-// somebody confirms them in time.
+// ConfirmedCommit is the confirmed commit of RFC 6241 section 8.4: it applies
+// committed settings, and rolls back those on trial unless they are confirmed in
+// time.
 //
-// The store keeps what a trial goes back to, and the ConfirmedCommit the
-// trial's time. Other processes commit to the store and then have Applied
-// called. A trial whose Applied never comes is not in force and has no time:
-// the next trial's end, RollBack or Start ends it. At a power cut the time is
-// lost, and Start rolls back.
+// The store holds the settings before the trial, and the ConfirmedCommit its
+// timer. Other processes commit to the store and then cause a call of Applied. If
+// that call never comes, the settings are not applied and there is no timer: the
+// end of the next trial, RollBack or Start rolls them back. A power cut stops the
+// timer, and Start rolls back.
 //
-// A rollback that fails leaves the settings on trial in force, so it is
-// repeated until it succeeds. A store that refuses every write after one that
-// failed, as [sealpost/provisioning/state] does, needs a restart of the
-// machine; its Start then rolls back.
+// If a rollback fails, the settings on trial stay active, and it is repeated
+// until it succeeds. A store that refuses every write after a failed one, as
+// [sealpost/provisioning/state] does, needs a restart of the machine; Start then
+// rolls back.
 //
 // It is safe for concurrent use. Lock order: applying, which is held while
-// settings come into force or go back, then the store's own lock or those of
-// Applier and Recorder, then mu, under which nothing is called. The field trial
-// is written under both and read under either. Trial takes mu alone, so it may
-// be called under the locks of an Applier, and by its Reload.
+// settings are applied or rolled back, then the locks of the store, Applier and
+// Recorder, then mu, under which nothing is called. The field trial is written
+// under applying and mu and read under either. Trial locks only mu, so it may be
+// called under the locks of an Applier, and by its Reload.
 type ConfirmedCommit struct {
 	config   ConfirmedCommitConfig
 	applying sync.Mutex
 	mu       sync.Mutex
-	trial    *trial // nil where no time runs
+	trial    *trial // nil if no timer runs
 }
 
-// trial is one run of the clock for settings on trial.
+// trial is the timer of settings on trial.
 type trial struct {
 	text   string // of the settings
-	known  bool   // text was read: it is certain that there is a trial
+	known  bool   // text was read, so there is certainly a trial
 	ends   time.Time
 	timer  *time.Timer // runs until the next attempt to roll back
 	ctx    context.Context
-	cancel context.CancelFunc // calls off an attempt that waits for the store
+	cancel context.CancelFunc // cancels an attempt that waits for the store
 
 	// The fields below are guarded by applying.
-	pause     time.Duration // after the next attempt that fails
-	attempted bool          // a rollback ended in an error, and may be written all the same
+	delay     time.Duration // after the next attempt that fails
+	attempted bool          // a rollback returned an error, but may have been written
 	recorded  string        // the last error of an attempt that was recorded
 }
 
@@ -108,10 +106,9 @@ func NewConfirmedCommit(config ConfirmedCommitConfig) *ConfirmedCommit {
 	return &ConfirmedCommit{config: config}
 }
 
-// Start rolls back settings that a power cut found on trial. It is called once,
-// before anybody goes by the settings, and does not call the Applier. With an
-// error the rollback is repeated in the background, and the Applier is called
-// once it has succeeded.
+// Start rolls back settings that were on trial at a power cut. Call it once,
+// before the settings are used; it does not call the Applier. After an error the
+// rollback is repeated in the background, and calls the Applier when it succeeds.
 func (c *ConfirmedCommit) Start(ctx context.Context) error {
 	if c.config.Store == nil {
 		return c.config.NoStore
@@ -125,7 +122,7 @@ func (c *ConfirmedCommit) Start(ctx context.Context) error {
 		}
 		return nil
 	}
-	err = fmt.Errorf("rolling back what the last start left on trial: %w", err)
+	err = fmt.Errorf("rolling back settings that were on trial before the restart: %w", err)
 	running, unreadable := Load(ctx, c.config.Store)
 	if errors.Is(unreadable, ErrFactory) || unreadable == nil && !running.Trial {
 		return err // nothing is on trial
@@ -138,10 +135,9 @@ func (c *ConfirmedCommit) Start(ctx context.Context) error {
 	return err
 }
 
-// Applied takes over what another process has just committed. Settings on trial
-// get the whole timeout, also where others were on trial before: then the
-// settings before the first come back. An error, which is the store's, leaves
-// everything as it was.
+// Applied applies what another process has just committed. Settings on trial get
+// the full timeout, even if others were on trial before; a rollback then restores
+// the settings before the first. An error of the store changes nothing.
 func (c *ConfirmedCommit) Applied(ctx context.Context) error {
 	if c.config.Store == nil {
 		return c.config.NoStore
@@ -163,10 +159,9 @@ func (c *ConfirmedCommit) Applied(ctx context.Context) error {
 	return nil
 }
 
-// Confirm makes the settings on trial stay, or returns ErrNoTrial. It fails with
-// ErrOvertaken where another process has committed other settings, which nobody
-// has seen in force yet. Any other error is the store's. With both the trial
-// goes on, and its settings are rolled back in time.
+// Confirm confirms the settings on trial, or returns ErrNoTrial. It fails with
+// ErrOvertaken if another process has committed other settings, which are not
+// applied yet. Other errors are the store's. After an error the trial continues.
 func (c *ConfirmedCommit) Confirm(ctx context.Context) error {
 	if c.config.Store == nil {
 		return c.config.NoStore
@@ -186,9 +181,9 @@ func (c *ConfirmedCommit) Confirm(ctx context.Context) error {
 	return nil
 }
 
-// RollBack puts the settings before the trial into force now; without a trial,
-// those that are stored. With an error, which is the store's, the trial goes on
-// and its end tries again.
+// RollBack restores and applies the settings before the trial now; without a
+// trial, it applies the stored ones. After an error of the store the trial
+// continues and rolls back at its end.
 func (c *ConfirmedCommit) RollBack(ctx context.Context) error {
 	if c.config.Store == nil {
 		return c.config.NoStore
@@ -206,8 +201,8 @@ func (c *ConfirmedCommit) RollBack(ctx context.Context) error {
 	return nil
 }
 
-// Trial reports whether settings are on trial, and after how long they are rolled
-// back; zero where a rollback that failed is being repeated.
+// Trial reports whether settings are on trial, and the time until they are rolled
+// back; zero while a failed rollback is being repeated.
 func (c *ConfirmedCommit) Trial() (onTrial bool, remaining time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -217,14 +212,14 @@ func (c *ConfirmedCommit) Trial() (onTrial bool, remaining time.Duration) {
 	return true, max(0, time.Until(c.trial.ends))
 }
 
-// Stop stops the clock: settings on trial stay on trial until the next Applied,
-// RollBack or Start. It returns when no attempt to roll back runs any more. It
-// must not be called by the Applier or the Recorder.
+// Stop stops the timer: settings on trial stay on trial until the next Applied,
+// RollBack or Start. It waits for a running attempt to roll back. The Applier and
+// the Recorder must not call it.
 func (c *ConfirmedCommit) Stop() {
 	c.mu.Lock()
 	if c.trial != nil {
 		c.trial.timer.Stop()
-		c.trial.cancel() // so that an attempt under way ends soon
+		c.trial.cancel() // end a running attempt
 	}
 	c.mu.Unlock()
 	c.applying.Lock()
@@ -232,29 +227,29 @@ func (c *ConfirmedCommit) Stop() {
 	c.end()
 }
 
-// begin starts the clock for settings on trial. The caller holds applying.
+// begin starts the timer of a trial. The caller holds applying.
 func (c *ConfirmedCommit) begin(text string, timeout time.Duration) *trial {
 	c.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := &trial{text: text, known: true, ends: time.Now().Add(timeout), pause: firstRollbackPause}
+	t := &trial{text: text, known: true, ends: time.Now().Add(timeout), delay: firstRollbackDelay}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	if timeout == 0 {
-		timeout = t.nextPause()
+		timeout = t.nextDelay()
 	}
 	t.timer = time.AfterFunc(timeout, func() { c.expire(t) })
 	c.trial = t
 	return t
 }
 
-// nextPause is how long the next attempt waits.
-func (t *trial) nextPause() time.Duration {
-	pause := t.pause
-	t.pause = min(2*pause, longestRollbackPause)
-	return pause
+// nextDelay returns the delay before the next attempt.
+func (t *trial) nextDelay() time.Duration {
+	delay := t.delay
+	t.delay = min(2*delay, maxRollbackDelay)
+	return delay
 }
 
-// end stops the clock. The caller holds applying.
+// end stops the timer. The caller holds applying.
 func (c *ConfirmedCommit) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -267,9 +262,8 @@ func (c *ConfirmedCommit) end() {
 }
 
 // expire rolls back settings that were not confirmed, unless their trial ended
-// while this waited for its turn. Settings that another process committed
-// meanwhile get a trial of their own: that process is about to have Applied
-// called.
+// while it waited for the lock. Settings that another process committed meanwhile
+// get a trial of their own, because Applied is about to be called for them.
 func (c *ConfirmedCommit) expire(t *trial) {
 	c.applying.Lock()
 	defer c.applying.Unlock()
@@ -282,7 +276,7 @@ func (c *ConfirmedCommit) expire(t *trial) {
 	running, err := Load(t.ctx, c.config.Store)
 	if err == nil && t.known && running.Settings != t.text {
 		if t.attempted && !running.Trial {
-			// The error of an attempt came after its write.
+			// The attempt failed after its write.
 			c.rolledBack(t.ctx, true)
 			return
 		}
@@ -298,16 +292,16 @@ func (c *ConfirmedCommit) expire(t *trial) {
 		return // Stop waits for this to end
 	}
 	t.attempted = true
-	if words := err.Error(); words != t.recorded {
-		t.recorded = words
-		c.config.Recorder.RollbackFailed(fmt.Errorf("rolling back the settings on trial, which is tried again: %w", err))
+	if text := err.Error(); text != t.recorded {
+		t.recorded = text
+		c.config.Recorder.RollbackFailed(fmt.Errorf("rolling back the settings on trial, which will be retried: %w", err))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t.timer.Reset(t.nextPause())
+	t.timer.Reset(t.nextDelay())
 }
 
-// rolledBack puts into force what is stored after a rollback. The caller holds
+// rolledBack applies the stored settings after a rollback. The caller holds
 // applying.
 func (c *ConfirmedCommit) rolledBack(ctx context.Context, rolled bool) {
 	c.end()

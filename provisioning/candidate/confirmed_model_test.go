@@ -69,7 +69,7 @@ func (m *model) write(change func(*stored)) error {
 
 func (m *model) begin() {
 	m.trial, m.text, m.attempted = true, m.stored.text, false
-	m.ends, m.pause = m.now.Add(ConfirmTimeout), firstRollbackPause
+	m.ends, m.pause = m.now.Add(ConfirmTimeout), firstRollbackDelay
 	m.due = m.ends
 }
 
@@ -117,7 +117,7 @@ func (m *model) start() error {
 
 // again has the next attempt come after a pause.
 func (m *model) again() {
-	m.due, m.pause = m.now.Add(m.pause), min(2*m.pause, longestRollbackPause)
+	m.due, m.pause = m.now.Add(m.pause), min(2*m.pause, maxRollbackDelay)
 }
 
 // pass lets time pass, and everything happen that is due.

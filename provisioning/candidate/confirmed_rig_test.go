@@ -163,7 +163,7 @@ func (r *rig) run(ctx context.Context) error {
 	// Nothing outlives its time: one trial, one more for settings that were
 	// committed meanwhile, and the longest pause.
 	r.inject(0, false)
-	rest := 2*ConfirmTimeout + longestRollbackPause
+	rest := 2*ConfirmTimeout + maxRollbackDelay
 	if err := r.do(ctx, operation{"rest", func(context.Context) error {
 		time.Sleep(rest)
 		synctest.Wait()
@@ -219,7 +219,7 @@ func (r *rig) inject(faults int, stuck bool) {
 }
 
 // nextCall gives a fate to one of the next writes and flushes of the flash.
-func (r *rig) nextCall(fate simflash.Fate) {
+func (r *rig) nextCall(fate simflash.Outcome) {
 	counts := r.area.Counts()
 	r.area.At(counts.Writes+counts.Flushes+1+r.random.IntN(4), fate)
 }

@@ -111,7 +111,7 @@ func TestConfirmedCommit_GoesOnWithATrialThatCannotBeConfirmed(t *testing.T) {
 		pass(time.Minute)
 		m.fail(errFlash)
 		if err := c.Confirm(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("said %v", err)
+			t.Errorf("got %v", err)
 		}
 		if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout-time.Minute {
 			t.Errorf("on trial %t, %s left", trial, remaining)
@@ -199,7 +199,7 @@ func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *tes
 			t.Errorf("on trial %t, %s left, in force %q, faults %q", trial, remaining, a.text(), a.faults)
 		}
 		m.fail(nil)
-		pass(longestRollbackPause)
+		pass(maxRollbackDelay)
 		if trial, _ := c.Trial(); trial || a.text() != before || len(a.faults) != 1 {
 			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
 		}
@@ -211,11 +211,11 @@ func TestConfirmedCommit_RollsBackNow(t *testing.T) {
 		c, a, m := onTrial(t)
 		m.fail(errFlash)
 		if err := c.RollBack(t.Context()); !errors.Is(err, errFlash) || a.text() != after {
-			t.Errorf("said %v, in force %q", err, a.text())
+			t.Errorf("got %v, in force %q", err, a.text())
 		}
 		m.fail(nil)
 		if err := c.RollBack(t.Context()); err != nil || a.text() != before {
-			t.Errorf("said %v, in force %q", err, a.text())
+			t.Errorf("got %v, in force %q", err, a.text())
 		}
 		if trial, _ := c.Trial(); trial {
 			t.Error("still on trial")
@@ -244,13 +244,13 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 		m.fail(errFlash)
 		next := a.confirmedCommit()
 		if err := next.Start(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("said %v", err)
+			t.Errorf("got %v", err)
 		}
 		if trial, remaining := next.Trial(); !trial || remaining != 0 {
 			t.Errorf("on trial %t, %s left", trial, remaining)
 		}
 		m.fail(nil)
-		pass(firstRollbackPause)
+		pass(firstRollbackDelay)
 		if trial, _ := next.Trial(); trial || a.text() != before {
 			t.Errorf("on trial %t, in force %q", trial, a.text())
 		}
@@ -265,7 +265,7 @@ func TestConfirmedCommit_StartWithoutATrialLeavesNothingBehindOnAnError(t *testi
 		a := &appliance{store: m}
 		c := a.confirmedCommit()
 		if err := c.Start(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("said %v", err)
+			t.Errorf("got %v", err)
 		}
 		m.fail(nil)
 		pass(time.Hour)

@@ -2,6 +2,5 @@
 
 package candidate
 
-// randomSequences is how many random sequences the ConfirmedCommit is held to
-// its model in.
+// randomSequences is the number of random sequences to compare with the model.
 const randomSequences = 100_000

@@ -2,6 +2,6 @@
 
 package candidate
 
-// The race detector makes each sequence some ten times slower, and looks for
-// something else.
+// randomSequences is smaller because the race detector makes each sequence about ten
+// times slower.
 const randomSequences = 5_000

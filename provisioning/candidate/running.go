@@ -12,13 +12,13 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// ErrFactory is returned where the box was never set up.
+// ErrFactory is returned if the box is not set up.
 var ErrFactory = fault.New(fault.FactoryState, "the box is in its factory state")
 
-// Running is the configuration in force.
+// Running is the running configuration.
 type Running struct {
 	Settings string
-	// Schema is the settings' own, as [settings.ParseStored] takes it.
+	// Schema is the schema of the settings, for [settings.ParseStored].
 	Schema int
 	// Trial tells that the settings are on trial.
 	Trial bool
@@ -26,7 +26,7 @@ type Running struct {
 	Locked bool
 }
 
-// Load returns the configuration in force, or ErrFactory.
+// Load returns the running configuration, or ErrFactory.
 func Load(ctx context.Context, store Store) (Running, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -41,7 +41,7 @@ func Load(ctx context.Context, store Store) (Running, error) {
 	return running, nil
 }
 
-// schemaIn is the schema of the settings; a number that cannot be read is none.
+// schemaIn returns the schema of the stored settings, by default 1.
 func schemaIn(sections state.Sections) int {
 	n, err := strconv.Atoi(string(sections[sectionSchema]))
 	if err != nil {
@@ -50,9 +50,9 @@ func schemaIn(sections state.Sections) int {
 	return max(1, n)
 }
 
-// LoadSettings reads the settings that the box goes by. Its error is
-// ErrFactory, the store's, or a *[settings.StoredError]; beside the last one
-// comes what could be read, whose network the box keeps.
+// LoadSettings returns the running settings. Its error is ErrFactory, an error of
+// the store, or a *[settings.StoredError]; with the last one it also returns what
+// could be read, because the box keeps using its network settings.
 func LoadSettings(ctx context.Context, store Store) (settings.Stored, error) {
 	running, err := Load(ctx, store)
 	if err != nil {
@@ -68,8 +68,8 @@ func Applied(ctx context.Context, store Store, origin string) (bool, error) {
 	return err == nil && slices.Contains(origins(sections), origin), err
 }
 
-// LastOrigin is the origin of the candidate that was committed last of those
-// that had one; empty where none was.
+// LastOrigin returns the origin of the last committed candidate that had one;
+// empty if there is none.
 func LastOrigin(ctx context.Context, store Store) (string, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -81,31 +81,31 @@ func LastOrigin(ctx context.Context, store Store) (string, error) {
 	return "", nil
 }
 
-// confirm ends a trial of this text in the store: its settings stay. It fails
-// with ErrOvertaken where another process has committed others since.
+// confirm confirms settings on trial in the store. It fails with ErrOvertaken if
+// another process has committed other settings since.
 func confirm(ctx context.Context, store Store, text string) error {
 	return store.Update(ctx, func(sections state.Sections) error {
 		if string(sections[sectionSettings]) != text {
 			return ErrOvertaken
 		}
-		keep(sections)
+		endTrial(sections)
 		return nil
 	})
 }
 
-// rollBack ends a trial in the store: the settings before it come back. It
-// tells whether there was one.
+// rollBack restores the settings before a trial in the store. It reports whether
+// there was a trial.
 func rollBack(ctx context.Context, store Store) (rolled bool, err error) {
 	err = store.Update(ctx, func(sections state.Sections) error {
 		if _, rolled = sections[sectionTrial]; rolled {
-			undo(sections)
+			restore(sections)
 		}
 		return nil
 	})
 	return rolled && err == nil, err
 }
 
-// Opens reports whether digits open the console.
+// Opens reports whether digits are the console's PIN, or it has none.
 func Opens(ctx context.Context, store Store, digits string) (bool, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {

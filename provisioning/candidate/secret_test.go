@@ -56,8 +56,8 @@ func TestCommit_RefusesAnUnneededClientSecret(t *testing.T) {
 		candidate Candidate
 		words     string
 	}{
-		"a connector":         {Candidate{Settings: before, ClientSecret: "hidden"}, "make no use of one"},
-		"another grant":       {Candidate{Settings: strings.Replace(submitting, `"secret"`, `"device"`, 1), ClientSecret: "hidden"}, "make no use of one"},
+		"a connector":         {Candidate{Settings: before, ClientSecret: "hidden"}, "do not use one"},
+		"another grant":       {Candidate{Settings: strings.Replace(submitting, `"secret"`, `"device"`, 1), ClientSecret: "hidden"}, "do not use one"},
 		"no settings":         {Candidate{ClientSecret: "hidden"}, "factory state"},
 		"settings with fault": {Candidate{Settings: submitting + "x = 1\n", ClientSecret: "hidden"}, "unknown key"},
 	} {

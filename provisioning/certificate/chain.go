@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ParsePEM reads the certificates of a PEM text of at most [MaxInput] bytes, in
-// the order in which they came; other blocks are passed over. See [Order].
+// ParsePEM returns the certificates of a PEM text of at most [MaxInput] bytes, in
+// their order in the text, and ignores other blocks. See [Order].
 func ParsePEM(data []byte) ([]*x509.Certificate, error) {
 	if len(data) > MaxInput {
 		return nil, fmt.Errorf("the file is larger than %d KiB, so it is not a certificate chain: choose another file", MaxInput>>10)
@@ -28,20 +28,20 @@ func ParsePEM(data []byte) ([]*x509.Certificate, error) {
 		chain = append(chain, cert)
 	}
 	if len(chain) == 0 {
-		return nil, errors.New("the file holds no PEM certificate: ask the certification authority for Base-64 (PEM) with the whole chain")
+		return nil, errors.New("the file contains no PEM certificate: ask the certification authority for Base-64 (PEM) with the whole chain")
 	}
 	return chain, nil
 }
 
-// Path is a certificate with what came along to vouch for it.
+// Path is a certificate with its chain.
 type Path struct {
 	Chain []*x509.Certificate // what is sent: leaf first, without a self-signed root
-	Root  *x509.Certificate   // the self-signed root above the chain; nil where none came along
-	Extra []*x509.Certificate // what has no place in the chain
+	Root  *x509.Certificate   // the self-signed root above the chain; nil if it was not given
+	Extra []*x509.Certificate // certificates that are not part of the chain
 }
 
 // Order finds the certificate that belongs to key and the chain above it. A
-// self-signed root is kept apart, because the other side has its own.
+// self-signed root is not part of the chain, because servers have their own.
 func Order(certs []*x509.Certificate, key crypto.PublicKey) (Path, error) {
 	leaf, err := leafFor(certs, key)
 	if err != nil {
@@ -65,9 +65,9 @@ func Order(certs []*x509.Certificate, key crypto.PublicKey) (Path, error) {
 	return p, nil
 }
 
-// Whole fails where the chain does not lead up to a root, one of roots or the
-// one that came along: Exchange Online would not know whose mail it is.
-func (p Path) Whole(now time.Time, roots *x509.CertPool) error {
+// Verify checks that the chain leads to one of roots or to p.Root: otherwise
+// Exchange Online could not identify the tenant.
+func (p Path) Verify(now time.Time, roots *x509.CertPool) error {
 	anchors := x509.NewCertPool()
 	if roots != nil {
 		anchors = roots.Clone()
@@ -82,10 +82,10 @@ func (p Path) Whole(now time.Time, roots *x509.CertPool) error {
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown {
 		return err
 	}
-	return fmt.Errorf("the chain is broken: the certificate of %q is missing or not the right one: export again with all certificates in the certification path, of a private authority with its root", printable(p.gap().Issuer.String()))
+	return fmt.Errorf("the chain is incomplete: the certificate of %q is missing or does not match: export again with all certificates in the certification path, including the root of a private authority", printable(p.gap().Issuer.String()))
 }
 
-// gap is the first certificate whose issuer is not there.
+// gap returns the first certificate whose issuer is missing.
 func (p Path) gap() *x509.Certificate {
 	for i, cert := range p.Chain[1:] {
 		if p.Chain[i].CheckSignatureFrom(cert) != nil {
@@ -95,8 +95,8 @@ func (p Path) gap() *x509.Certificate {
 	return p.Chain[len(p.Chain)-1]
 }
 
-// leafFor finds the certificate of key; of several, such as a renewal beside
-// the old one, that which is valid longest.
+// leafFor returns the certificate of key; if there are several, such as an old
+// and a renewed one, the one that is valid longest.
 func leafFor(certs []*x509.Certificate, key crypto.PublicKey) (*x509.Certificate, error) {
 	comparable, ok := key.(interface{ Equal(crypto.PublicKey) bool })
 	if !ok {
@@ -109,12 +109,12 @@ func leafFor(certs []*x509.Certificate, key crypto.PublicKey) (*x509.Certificate
 		}
 	}
 	if leaf == nil {
-		return nil, errors.New("no certificate in the file belongs to the private key: export certificate and key together, or answer the box's own request")
+		return nil, errors.New("no certificate in the file belongs to the private key: export certificate and key together, or import the certificate that was issued for the box's own request")
 	}
 	return leaf, nil
 }
 
-// issuerOf finds the issuer of cert among certs, or nil.
+// issuerOf returns the issuer of cert among certs, or nil.
 func issuerOf(cert *x509.Certificate, certs []*x509.Certificate, placed map[*x509.Certificate]bool) *x509.Certificate {
 	if isSelfSigned(cert) {
 		return nil
@@ -127,8 +127,8 @@ func issuerOf(cert *x509.Certificate, certs []*x509.Certificate, placed map[*x50
 	return nil
 }
 
-// issued goes by names and key identifiers (RFC 5280, 4.2.1.1), and leaves
-// signatures to Examine.
+// issued compares names and key identifiers (RFC 5280, 4.2.1.1), not signatures:
+// Examine verifies those.
 func issued(issuer, cert *x509.Certificate) bool {
 	return bytes.Equal(issuer.RawSubject, cert.RawIssuer) &&
 		(len(cert.AuthorityKeyId) == 0 || len(issuer.SubjectKeyId) == 0 || bytes.Equal(cert.AuthorityKeyId, issuer.SubjectKeyId))

@@ -9,25 +9,25 @@ import (
 	"math/big"
 )
 
-// What a file may ask of the processor in the parts that are not encrypted
-// themselves: together some ten seconds' work on a Raspberry Pi.
+// Limits of the processor time for a file, as far as its unencrypted parts show
+// it: together about ten seconds on a Raspberry Pi.
 const (
-	// maxIterations bounds the rounds of key derivation; common exports ask for
+	// maxIterations is the maximum of key derivation rounds; common exports use
 	// 2,000 to 600,000.
 	maxIterations = 10_000_000
-	// maxKeySize bounds a private key, in bytes; one for RSA-4096 has 2,400.
+	// maxKeySize is the largest private key, in bytes; RSA-4096 has 2,400.
 	maxKeySize = 16 << 10
 )
 
 var (
 	errBER       = errors.New("this PFX is BER-encoded, which the box cannot read: import it on a Windows machine and export it again from there")
 	errNotPFX    = errors.New("this is not a PFX: choose the file that was exported with its private key, usually named .pfx or .p12")
-	errTooCostly = fmt.Errorf("this PFX asks for more than %d rounds of key derivation: export it again with the usual settings", maxIterations)
-	errKeySize   = fmt.Errorf("this PFX holds a private key of more than %d KiB: %s", maxKeySize>>10, keyTypeAdvice)
+	errTooCostly = fmt.Errorf("this PFX needs more than %d rounds of key derivation: export it again with the default settings", maxIterations)
+	errKeySize   = fmt.Errorf("this PFX contains a private key of more than %d KiB: %s", maxKeySize>>10, keyTypeAdvice)
 )
 
-// checkPFX checks what is visible without the password, and rejects
-// one that would keep the processor busy for minutes.
+// checkPFX checks what is visible without the password, and rejects a file that
+// would take minutes of processor time.
 func checkPFX(data []byte) error {
 	switch {
 	case len(data) == 0:
@@ -47,7 +47,7 @@ func checkPFX(data []byte) error {
 		return err
 	}
 	if length > len(data) {
-		return fmt.Errorf("this PFX is cut short, %d of %d bytes: copy it again", len(data), length)
+		return fmt.Errorf("this PFX is truncated, %d of %d bytes: copy it again", len(data), length)
 	}
 	var outer asn1.RawValue
 	if _, err := asn1.Unmarshal(data, &outer); err != nil {
@@ -68,14 +68,13 @@ func checkPFX(data []byte) error {
 	return nil
 }
 
-// derLength is the length that the outermost SEQUENCE says it has, with its
-// header.
+// derLength returns the length of the outermost SEQUENCE, including its header.
 func derLength(data []byte) (int, error) {
 	if data[0] != 0x30 {
 		return 0, errNotPFX
 	}
 	if len(data) < 6 {
-		return 0, fmt.Errorf("this PFX is cut short after %d bytes: copy it again", len(data))
+		return 0, fmt.Errorf("this PFX is truncated after %d bytes: copy it again", len(data))
 	}
 	if data[1] < 0x80 {
 		return 2 + int(data[1]), nil
@@ -91,17 +90,17 @@ func derLength(data []byte) (int, error) {
 	return 2 + octets + length, nil
 }
 
-// cost is what opening a file will ask of the processor.
+// cost is the work of opening a file.
 type cost struct {
 	rounds  big.Int // iteration counts, added up
 	largest int     // size of the largest number, or string that may hold one
 }
 
-// add walks through der. In every structure of PKCS #12 and PKCS #5 that has an
-// iteration count, and in no other part of a PFX, the count is the INTEGER
-// right behind the salt, an OCTET STRING.
+// add adds the cost of der. Wherever PKCS #12 or PKCS #5 has an iteration count,
+// and nowhere else in a PFX, it is an INTEGER directly after the salt, an OCTET
+// STRING.
 func (c *cost) add(der []byte, depth int) {
-	// The decoder looks no deeper than this.
+	// The decoder reads no deeper than this.
 	const maxDepth = 32
 	salt := false
 	for len(der) > 0 && depth < maxDepth {
@@ -126,7 +125,7 @@ func (c *cost) add(der []byte, depth int) {
 	}
 }
 
-// holdsSequence tells an OCTET STRING that wraps DER from one of random bytes.
+// holdsSequence reports whether an OCTET STRING contains DER.
 func holdsSequence(value asn1.RawValue) bool {
 	if value.Class != asn1.ClassUniversal || value.Tag != asn1.TagOctetString {
 		return false

@@ -21,7 +21,7 @@ import (
 
 const keyTypeAdvice = "get a certificate for an RSA-2048, RSA-3072, RSA-4096, P-256 or P-384 key"
 
-// KeyType names the type of a public key. Its error is for the technician.
+// KeyType returns the type of a public key. Its error is for the technician.
 func KeyType(pub crypto.PublicKey) (hal.KeyType, error) {
 	switch key := pub.(type) {
 	case *rsa.PublicKey:
@@ -44,15 +44,14 @@ func KeyType(pub crypto.PublicKey) (hal.KeyType, error) {
 	return "", fmt.Errorf("the key is of the type %s, which the box cannot use: %s", kind, keyTypeAdvice)
 }
 
-// hostName is a DNS name that a certificate can be asked for, or a wildcard;
-// compiled when it is first used, for every start of a small board would wait.
+// hostName matches a DNS name in a certificate, or a wildcard. It is compiled at
+// its first use, because that slows down the start of a small board.
 var hostName = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 })
 
-// Request makes a PKCS #10 request (RFC 2986) in PEM, for names of which the
-// first also becomes the common name. It is signed by signer alone, so the key
-// may stay in a TPM.
+// Request makes a PKCS #10 request (RFC 2986) in PEM; the first name also becomes
+// the common name. It only needs a signer, so the key may stay in a TPM.
 func Request(signer crypto.Signer, names []string) ([]byte, error) {
 	if len(names) == 0 {
 		return nil, errors.New("a request needs at least one name, such as relay.contoso.com")
@@ -61,7 +60,7 @@ func Request(signer crypto.Signer, names []string) ([]byte, error) {
 	for _, name := range names {
 		name = strings.ToLower(name)
 		if len(name) > 253 || !hostName().MatchString(name) {
-			return nil, fmt.Errorf("%q cannot stand in a certificate: write a name like relay.contoso.com", name)
+			return nil, fmt.Errorf("%q cannot be the name in a certificate: write one like relay.contoso.com", name)
 		}
 		request.DNSNames = append(request.DNSNames, name)
 	}
@@ -77,17 +76,16 @@ func Request(signer crypto.Signer, names []string) ([]byte, error) {
 }
 
 // WipeKey overwrites the private numbers of an RSA or ECDSA key as far as Go
-// allows: the numbers that the key itself shows. Copies that the standard
-// library keeps inside the key, that the decoder of a PFX made, or that the
-// garbage collector has not yet reused are out of reach. The key is of no use
-// afterwards. Signers of other kinds are left alone.
+// allows. It cannot reach copies inside the standard library or from the PFX
+// decoder, and memory that the garbage collector has not reused yet. The key is
+// unusable afterwards. Other signers are left unchanged.
 func WipeKey(key crypto.Signer) {
 	switch k := key.(type) {
 	case *rsa.PrivateKey:
 		wipe(k.D, k.Precomputed.Dp, k.Precomputed.Dq, k.Precomputed.Qinv)
 		wipe(k.Primes...)
 	case *ecdsa.PrivateKey:
-		//lint:ignore SA1019 the number itself is what must go
+		//lint:ignore SA1019 the number itself must be overwritten
 		wipe(k.D)
 	}
 }

@@ -1,9 +1,8 @@
-// Package certificate reads what a certification authority or a technician
-// hands over, PKCS #12 and PEM, makes requests, and says of a certificate what
-// a person must know before Exchange Online sees it.
+// Package certificate reads PKCS #12 and PEM, makes certificate requests, and
+// reports what would keep Exchange Online from accepting a certificate.
 //
-// It knows bytes, certificates and keys in memory. It must not know disks, TPMs
-// or the network, and it asks no clock: the time is a parameter.
+// It knows bytes, certificates and keys in memory. It must not use disks, TPMs,
+// the network or the clock: the time is a parameter.
 package certificate
 
 import (
@@ -20,10 +19,10 @@ import (
 // MaxInput is the largest PFX or PEM text that is read, in bytes.
 const MaxInput = 1 << 20
 
-// Bundle is what a PFX holds. It prints without its key.
+// Bundle is the content of a PFX. It prints without its key.
 type Bundle struct {
 	Path
-	// Leaf is the certificate that belongs to Key, the first of the chain.
+	// Leaf is the certificate of Key, the first of the chain.
 	Leaf *x509.Certificate
 	// Key is of one of the types in hal; see [WipeKey].
 	Key crypto.Signer
@@ -43,22 +42,22 @@ func (b Bundle) GoString() string { return b.String() }
 // LogValue keeps slog from printing the key.
 func (b Bundle) LogValue() slog.Value { return slog.StringValue(b.String()) }
 
-// ErrPassword is wrapped by the error of a PFX that the password does not open.
-var ErrPassword = errors.New("the password does not open this PFX: ask whoever exported it for the password, and mind capital letters")
+// ErrPassword is the error for a wrong password.
+var ErrPassword = errors.New("the password does not open this PFX: ask whoever exported it for the password, and check upper and lower case")
 
 var (
-	errNoKey      = errors.New("this PFX holds certificates but no private key: export it again with the private key")
-	errTwoKeys    = errors.New("this PFX holds more than one private key: export the one certificate for the box alone")
-	errNoCert     = errors.New("this PFX holds a private key but no certificate: export the certificate together with its key")
+	errNoKey      = errors.New("this PFX contains certificates but no private key: export it again with the private key")
+	errTwoKeys    = errors.New("this PFX contains more than one private key: export only the certificate for the box")
+	errNoCert     = errors.New("this PFX contains a private key but no certificate: export the certificate together with its key")
 	errNoMAC      = errors.New("this PFX has no integrity check: export it again with a password and without the option -nomac")
 	errKeyUnknown = errors.New("the private key in this PFX is of a type the box cannot use: " + keyTypeAdvice)
-	errCharacters = errors.New("the password holds characters no PFX can have: export the PFX again with a password of letters and digits")
+	errCharacters = errors.New("the password contains characters that a PFX does not support: export the PFX again with a password of letters and digits")
 )
 
 // ParsePFX opens a PKCS #12 file (RFC 7292) of at most [MaxInput] bytes. Every
-// error is a sentence for the technician; none holds the password or a key.
-// What a file may cost is bounded before it is opened; only what an encrypted
-// part hides cannot be seen until its password has opened it.
+// error is a sentence for the technician; none contains the password or a key.
+// Files that would take too much processor time are rejected first, as far as
+// their unencrypted parts show it.
 func ParsePFX(data []byte, password string) (Bundle, error) {
 	if err := checkPFX(data); err != nil {
 		return Bundle{}, err
@@ -81,8 +80,8 @@ func ParsePFX(data []byte, password string) (Bundle, error) {
 	return Bundle{Path: path, Leaf: path.Chain[0], Key: signer}, nil
 }
 
-// explain turns what the decoder says into what the technician does. The
-// decoder names most of its causes in text only.
+// explain turns an error of the decoder into what the technician should do. The
+// decoder reports most causes as text only.
 func explain(err error) error {
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) || errors.Is(err, pkcs12.ErrDecryption) ||
 		strings.Contains(err.Error(), pkcs12.ErrDecryption.Error()) {

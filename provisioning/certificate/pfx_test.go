@@ -41,7 +41,7 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// signs tells whether key makes signatures that cert verifies.
+// signs reports whether cert verifies the signatures of key.
 func signs(t *testing.T, key crypto.Signer, cert *x509.Certificate) bool {
 	t.Helper()
 	digest := bytes.Repeat([]byte{7}, 32)
@@ -142,9 +142,9 @@ func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 		data []byte
 		want string
 	}{
-		{"no key", fixture(t, "openssl-no-key.pfx"), "holds certificates but no private key: export it again with the private key"},
-		{"trust store", fixture(t, "java17-trust-store.pfx"), "holds certificates but no private key"},
-		{"two keys", fixture(t, "java17-two-keys.pfx"), "more than one private key: export the one certificate"},
+		{"no key", fixture(t, "openssl-no-key.pfx"), "contains certificates but no private key: export it again with the private key"},
+		{"trust store", fixture(t, "java17-trust-store.pfx"), "contains certificates but no private key"},
+		{"two keys", fixture(t, "java17-two-keys.pfx"), "more than one private key: export only the certificate"},
 		{"no MAC", fixture(t, "openssl-no-mac.pfx"), "no integrity check: export it again"},
 		{"strange MAC", fixture(t, "openssl-sha384-mac.pfx"), "uses something the box cannot read"},
 		{"empty", nil, "is empty: copy it again"},
@@ -155,8 +155,8 @@ func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 		{"key", must(x509.MarshalPKCS8PrivateKey(p256)), "not a PFX"},
 		{"BER", append([]byte{0x30, 0x80}, good...), "BER-encoded, which the box cannot read: import it on a Windows machine"},
 		{"BER within", nestedBER, "BER-encoded"},
-		{"one byte", []byte{0x30}, "cut short after 1 bytes"},
-		{"half", good[:len(good)/2], fmt.Sprintf("cut short, %d of %d bytes: copy it again", len(good)/2, len(good))},
+		{"one byte", []byte{0x30}, "truncated after 1 bytes"},
+		{"half", good[:len(good)/2], fmt.Sprintf("truncated, %d of %d bytes: copy it again", len(good)/2, len(good))},
 		{"more than the whole", append(bytes.Clone(good), '\n'), "damaged or unusual"},
 		{"foreign key", must(pkcs12.Modern.Encode(other, selfSigned(t, "a.example", p256, time.Hour), nil, password)), "no certificate in the file belongs to the private key"},
 		{"P-521", encode(must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))), "on the curve P-521, which the box cannot use: get a certificate for an RSA-2048"},
@@ -199,8 +199,8 @@ func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 	for name, encoder := range map[string]*pkcs12.Encoder{
 		"RC2": pkcs12.LegacyRC2, "DES": pkcs12.LegacyDES, "2023": pkcs12.Modern2023, "2026": pkcs12.Modern2026,
 	} {
-		// A number that stands nowhere else in the file, so that each place
-		// that holds a count can be found.
+		// A number that occurs nowhere else in the file, so that every count can be
+		// found.
 		const odd, many = 0x010203, 0x7f0203
 		hostile := must(encoder.WithIterations(odd).Encode(key, cert, nil, password))
 		found := int64(0)
@@ -267,7 +267,7 @@ func TestWipeKey_ErasesThePrivateNumbers(t *testing.T) {
 		case *rsa.PrivateKey:
 			numbers = append([]*big.Int{k.D, k.Precomputed.Dp, k.Precomputed.Dq, k.Precomputed.Qinv}, k.Primes...)
 		case *ecdsa.PrivateKey:
-			//lint:ignore SA1019 the number itself is what must go
+			//lint:ignore SA1019 the number itself must be overwritten
 			numbers = append(numbers, k.D)
 		}
 		var words [][]big.Word
@@ -299,11 +299,11 @@ func FuzzParsePFX(f *testing.F) {
 	for _, file := range files {
 		f.Add(must(os.ReadFile(file)))
 	}
-	// Without a MAC the fuzzer reaches what otherwise only the password opens.
+	// Without a MAC the fuzzer reaches code that otherwise needs the password.
 	source := must(ParsePFX(fixture(f, "openssl-aes128-sha512.pfx"), password))
 	f.Add(must(pkcs12.Passwordless.Encode(source.Key, source.Leaf, source.Chain[1:], "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		// Rounds that are allowed still take their time; the fuzzer has none.
+		// Allowed rounds would take too long for a fuzzer.
 		if checkPFX(data) == nil && costOf(data).rounds.Cmp(big.NewInt(100_000)) > 0 {
 			return
 		}

@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// Level says how much a finding matters.
+// Level is the severity of a finding.
 type Level string
 
-// The levels there are.
+// The levels.
 const (
-	OK      Level = "ok"      // as it should be
-	Note    Level = "note"    // works, and a person should know
-	Problem Level = "problem" // does not work, or will not for long
+	OK      Level = "ok"
+	Note    Level = "note"    // works, but a person should know
+	Problem Level = "problem" // does not work, or soon will not
 )
 
-// Finding is one fact in words that end in what to do, if there is anything.
+// Finding is one fact, with what to do about it if anything.
 type Finding struct {
 	Level Level  `json:"level"`
 	Text  string `json:"text"`
 }
 
-// Coverage reports whether the certificate speaks for an accepted domain.
+// Coverage reports whether the certificate has a name in an accepted domain.
 type Coverage struct {
 	Domain string `json:"domain"`
-	Name   string `json:"name,omitempty"` // the name in the certificate that does; empty if none
+	Name   string `json:"name,omitempty"` // the name in that domain; empty if none
 }
 
-// Report is what a person must know of a certificate.
+// Report describes a certificate.
 type Report struct {
 	Subject    string     `json:"subject"`
 	Issuer     string     `json:"issuer"`
@@ -43,28 +43,27 @@ type Report struct {
 	DaysLeft   int        `json:"days_left"` // whole days, negative once expired
 	Chain      []string   `json:"chain"`     // subjects, leaf first
 	Trusted    bool       `json:"trusted"`   // the chain ends at a trusted root
-	// MissingIssuer is the name of the certificate that should come next.
+	// MissingIssuer is the name of the issuer that the chain lacks.
 	MissingIssuer string `json:"missing_issuer,omitempty"`
-	// IssuerURLs is where the certification authority says it can be had
-	// (RFC 5280, 4.2.2.1).
+	// IssuerURLs are where it can be downloaded (RFC 5280, 4.2.2.1).
 	IssuerURLs []string  `json:"issuer_urls,omitempty"`
 	ClientAuth bool      `json:"client_auth"`
 	ServerAuth bool      `json:"server_auth"`
 	Findings   []Finding `json:"findings"`
 }
 
-// Guard is what protects the private key, in words for people.
+// Guard describes the protection of the private key.
 type Guard struct {
 	Label   string
 	Meaning string
 	Level   Level
 }
 
-// renewalNotice is how many days before its end a certificate is warned of.
+// renewalNotice is how many days before the expiry the report warns.
 const renewalNotice = 30
 
-// Examine gathers the facts about a chain, leaf first, at the time now. roots
-// are those that Exchange Online may be taken to trust.
+// Examine reports on a chain, leaf first, at the time now. roots are those that
+// we assume Exchange Online trusts.
 func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string, roots *x509.CertPool, guard Guard) Report {
 	if len(chain) == 0 {
 		return Report{Findings: []Finding{{Problem, "there is no certificate: import a PFX, or make a request and complete it"}}}
@@ -93,7 +92,7 @@ func (r *Report) find(level Level, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{level, fmt.Sprintf(format, args...)})
 }
 
-// matchableNames are the DNS names of a certificate, and its common name.
+// matchableNames returns the common name and the DNS names of a certificate.
 func matchableNames(leaf *x509.Certificate) []string {
 	var names []string
 	for _, name := range append([]string{leaf.Subject.CommonName}, leaf.DNSNames...) {
@@ -105,12 +104,11 @@ func matchableNames(leaf *x509.Certificate) []string {
 	return names
 }
 
-// examineNames compares as Exchange Online does: the domain in the
-// certificate, which a host name or a wildcard lies in, with the tenant's
-// accepted domains.
+// examineNames compares as Exchange Online does: a host name or wildcard in the
+// certificate must be in an accepted domain of the tenant.
 func (r *Report) examineNames(acceptedDomains []string) {
 	if len(r.Names) == 0 {
-		r.find(Problem, "the certificate holds no DNS name, so no connector can match it: get one for a name like relay.contoso.com")
+		r.find(Problem, "the certificate contains no DNS name, so no connector can match it: get one for a name like relay.contoso.com")
 		return
 	}
 	covered := 0
@@ -120,27 +118,27 @@ func (r *Report) examineNames(acceptedDomains []string) {
 		r.Domains = append(r.Domains, Coverage{domain, name})
 		if name != "" {
 			covered++
-			r.find(OK, "%s lies in the accepted domain %s: the connector's TlsSenderCertificateName is %s", name, domain, name)
+			r.find(OK, "%s is in the accepted domain %s: the connector's TlsSenderCertificateName is %s", name, domain, name)
 		}
 	}
 	for _, c := range r.Domains {
 		switch {
 		case c.Name != "":
 		case covered > 0:
-			r.find(Note, "no name lies in %s; its senders relay all the same, as the certificate belongs to another accepted domain of the tenant", c.Domain)
+			r.find(Note, "no name is in %s; mail from its senders is relayed anyway, because the certificate is for another accepted domain of the tenant", c.Domain)
 		default:
-			r.find(Problem, "no name lies in the accepted domain %s, so bounces and mail of foreign senders will be refused: get a certificate for a name like relay.%s", c.Domain, c.Domain)
+			r.find(Problem, "no name is in the accepted domain %s, so notifications and mail from senders in other domains will be rejected: get a certificate for a name like relay.%s", c.Domain, c.Domain)
 		}
 	}
 }
 
-// NameWithin is the first name of the certificate that lies in an accepted
-// domain as Exchange Online sees it; empty where none does.
+// NameWithin returns the first name of the certificate that is in an accepted
+// domain; empty if none is.
 func NameWithin(leaf *x509.Certificate, domain string) string {
 	return nameWithin(matchableNames(leaf), strings.ToLower(domain))
 }
 
-// nameWithin is the first name that is domain, its wildcard, or lies below it.
+// nameWithin returns the first name that is domain, its wildcard, or below it.
 func nameWithin(names []string, domain string) string {
 	for _, name := range names {
 		host := strings.TrimPrefix(name, "*.")
@@ -164,7 +162,7 @@ func (r *Report) examineValidity(now time.Time) {
 	case left < 0:
 		r.find(Problem, "the certificate expired on %s: get a new one and import it", r.NotAfter.Format(day))
 	case r.DaysLeft < renewalNotice:
-		r.find(Note, "the certificate expires on %s, %d days from now: get a new one and import it before", r.NotAfter.Format(day), r.DaysLeft)
+		r.find(Note, "the certificate expires on %s, %d days from now: get a new one and import it before then", r.NotAfter.Format(day), r.DaysLeft)
 	default:
 		r.find(OK, "valid until %s, %d days from now", r.NotAfter.Format(day), r.DaysLeft)
 	}
@@ -173,17 +171,17 @@ func (r *Report) examineValidity(now time.Time) {
 // examineUsage reports the extended key usage as a fact: whether Exchange
 // Online insists on clientAuth is not known.
 func (r *Report) examineUsage(leaf *x509.Certificate) {
-	// A certificate without the extension is good for every usage (RFC 5280, 4.2.1.12).
+	// A certificate without the extension allows every usage (RFC 5280, 4.2.1.12).
 	unlimited := len(leaf.ExtKeyUsage) == 0 && len(leaf.UnknownExtKeyUsage) == 0 || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny)
 	r.ClientAuth = unlimited || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 	r.ServerAuth = unlimited || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 	if r.ClientAuth {
-		r.find(OK, "the key usage allows client authentication")
+		r.find(OK, "the extended key usage allows client authentication")
 	} else {
-		r.find(Note, "the key usage does not name client authentication: public authorities no longer grant it from 2026 and 2027 on, and Exchange servers' own certificates lack it too; nothing to do unless Exchange Online refuses the certificate")
+		r.find(Note, "the extended key usage does not include client authentication: public authorities stop issuing it in 2026 and 2027, and Exchange servers' own certificates lack it too; nothing to do unless Exchange Online rejects the certificate")
 	}
 	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		r.find(Problem, "the key usage forbids digital signatures, which TLS needs: get a certificate for TLS")
+		r.find(Problem, "the key usage does not allow digital signatures, which TLS needs: get a certificate for TLS")
 	}
 }
 

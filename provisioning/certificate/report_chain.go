@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// examineChain reports whether what is sent leads up to one of the roots, and
-// what is missing if not.
+// examineChain reports whether the chain leads to one of the roots, and what is
+// missing if not.
 func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) {
 	for i, cert := range chain[1:] {
 		if !issued(cert, chain[i]) {
@@ -22,9 +22,9 @@ func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x
 		r.Trusted = true
 		r.find(OK, "the chain of %d is complete and leads to a trusted root", len(chain))
 	case isSelfSigned(chain[0]):
-		r.find(Problem, "the certificate is self-signed, and Exchange Online takes those of public certification authorities only: get one from such an authority")
+		r.find(Problem, "the certificate is self-signed, and Exchange Online accepts only certificates of public certification authorities: get one from such an authority")
 	case isSelfSigned(top):
-		r.find(Problem, "the chain leads to %q, which is not a public root: Exchange Online takes certificates of public certification authorities only", printable(top.Subject.String()))
+		r.find(Problem, "the chain leads to %q, which is not a public root: Exchange Online accepts only certificates of public certification authorities: get one from such an authority", printable(top.Subject.String()))
 	case unknown:
 		r.missingIssuer(top)
 	default:
@@ -39,13 +39,13 @@ func (r *Report) missingIssuer(top *x509.Certificate) {
 		r.IssuerURLs = append(r.IssuerURLs, printable(url))
 	}
 	if len(r.IssuerURLs) > 0 {
-		source = "it can be had from " + r.IssuerURLs[0]
+		source = "download it from " + r.IssuerURLs[0]
 	}
 	r.find(Problem, "the chain ends before %q, which is not a public root: if that is an intermediate, add it and import again (%s); if it is a private root, get a certificate from a public authority", r.MissingIssuer, source)
 }
 
-// verify builds a path from the leaf to a root by the chain alone. It looks at
-// a moment within the leaf's life, as expiry is reported separately.
+// verify builds a path from the leaf to a root using only the chain. It uses a
+// time at which the leaf is valid, because expiry is reported separately.
 func verify(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) error {
 	if now.After(chain[0].NotAfter) {
 		now = chain[0].NotAfter
@@ -54,7 +54,7 @@ func verify(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) erro
 		now = chain[0].NotBefore
 	}
 	if roots == nil {
-		// To Verify nil would mean the machine's own roots.
+		// For Verify nil would mean the system's roots.
 		roots = x509.NewCertPool()
 	}
 	intermediates := x509.NewCertPool()

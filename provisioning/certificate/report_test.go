@@ -154,7 +154,7 @@ func TestExamine_ComparesNamesWithAcceptedDomains(t *testing.T) {
 	}
 	nameless := a.leaf(t, x509.Certificate{}, "Contoso Relay")
 	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
-	if !strings.Contains(findings(r, Problem), "holds no DNS name") {
+	if !strings.Contains(findings(r, Problem), "contains no DNS name") {
 		t.Errorf("no name: %s", r)
 	}
 }
@@ -172,8 +172,8 @@ func TestExamine_ReportsValidityUsageKeyAndProtection(t *testing.T) {
 		{"expires soon", x509.Certificate{NotAfter: day.Add(soon)}, guard, Note, "expires on 1 December 2026, 10 days from now: get a new one"},
 		{"expired", x509.Certificate{NotBefore: day.Add(-2 * soon), NotAfter: day.Add(-time.Hour)}, guard, Problem, "expired on 21 November 2026: get a new one"},
 		{"not yet", x509.Certificate{NotBefore: day.Add(soon)}, guard, Problem, "not valid before 1 December 2026 and the box's clock says 21 November 2026: check the clock"},
-		{"server only", x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, guard, Note, "does not name client authentication"},
-		{"no signatures", x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, guard, Problem, "forbids digital signatures"},
+		{"server only", x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, guard, Note, "does not include client authentication"},
+		{"no signatures", x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, guard, Problem, "does not allow digital signatures"},
 		{"key in a file", x509.Certificate{}, Guard{"file", "whoever takes the box can copy it", Note}, Note, "file: whoever takes the box can copy it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestPath_IsBrokenWithoutARoot(t *testing.T) {
 		"private, root of another":      {Path{Chain: []*x509.Certificate{privateLeaf, private.intermediate}, Root: a.root}, "CN=Test Root"},
 		"private, intermediate missing": {Path{Chain: []*x509.Certificate{privateLeaf}, Root: private.root}, "CN=Test Issuer"},
 	} {
-		err := c.path.Whole(day, a.roots)
+		err := c.path.Verify(day, a.roots)
 		if (err != nil) != (c.broken != "") || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("the certificate of %q is missing", c.broken)) {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -355,7 +355,7 @@ func FuzzParsePEM(f *testing.F) {
 			t.Fatalf("%d and %d of %d", len(p.Chain), len(p.Extra), len(certs))
 		}
 		if err == nil {
-			_ = p.Whole(day, nil)
+			_ = p.Verify(day, nil)
 		}
 		if err == nil && Examine(p.Chain, day, []string{"contoso.com"}, nil, guard).Subject == "" && p.Chain[0].Subject.String() != "" {
 			t.Fatal("a report without its subject")

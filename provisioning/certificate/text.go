@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// printable keeps names chosen by others from steering a terminal.
+// printable replaces control characters in names chosen by others.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
@@ -16,7 +16,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// String is the report as a short block of lines, the gravest findings marked.
+// String returns the report as a short block of lines, with problems in capitals.
 func (r Report) String() string {
 	var b strings.Builder
 	if r.Subject != "" || r.Issuer != "" {

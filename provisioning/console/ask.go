@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// none is what is typed to leave something out.
+// none is the answer that leaves a value empty.
 const none = "none"
 
-// question is asked until its answer can be used.
+// question is asked until its answer is valid.
 type question struct {
 	prompt string
-	// preset is taken on Enter; empty for a question that wants an answer.
+	// preset is the answer on Enter; empty if an answer must be typed.
 	preset string
-	// use takes an answer, or says in words why it cannot.
+	// use stores a valid answer, or returns invalidInput.
 	use func(answer string) error
 }
 
-// ask asks until an answer is valid. An answer that no person typed, such as
-// noise or another box's console, is answered slower and slower.
+// ask asks until an answer is valid. Repeated invalid answers, such as noise or
+// the output of another box's console, are answered after growing delays.
 func (s *session) ask(ctx context.Context, q question) error {
 	return s.askUntilValid(ctx, func() error {
 		s.t.Print(ascii(q.prompt))
@@ -43,8 +43,8 @@ func (s *session) ask(ctx context.Context, q question) error {
 	})
 }
 
-// askFor asks for something that may be left out, for which use gets "".
-func (s *session) askFor(ctx context.Context, prompt, preset string, use func(string) error) error {
+// askOptional asks for a value that may be empty: for none, use gets "".
+func (s *session) askOptional(ctx context.Context, prompt, preset string, use func(string) error) error {
 	if preset == "" {
 		preset = none
 	}
@@ -56,9 +56,9 @@ func (s *session) askFor(ctx context.Context, prompt, preset string, use func(st
 	}})
 }
 
-// askUntilValid tries until the answer is of use.
+// askUntilValid calls try until it returns no invalidInput.
 func (s *session) askUntilValid(ctx context.Context, try func() error) error {
-	const patient, longest = 5, 10 * time.Second
+	const freeTries, maxDelay = 5, 10 * time.Second
 	for wrong := 0; ; wrong++ {
 		err := try()
 		var words invalidInput
@@ -68,21 +68,21 @@ func (s *session) askUntilValid(ctx context.Context, try func() error) error {
 		if words != "" {
 			s.t.Say("%s", words)
 		}
-		if wrong >= patient {
-			if err := s.t.Pause(ctx, min(longest, time.Duration(wrong-patient+1)*time.Second)); err != nil {
+		if wrong >= freeTries {
+			if err := s.t.Pause(ctx, min(maxDelay, time.Duration(wrong-freeTries+1)*time.Second)); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// choice is one of several things to do.
+// choice is one entry of a menu.
 type choice struct {
 	name string
 	do   func(context.Context) error
 }
 
-// choose shows the choices and does one of them, by its number.
+// choose shows the choices and runs the one whose number or name is typed.
 func (s *session) choose(ctx context.Context, prompt, preset string, choices []choice) error {
 	for i, c := range choices {
 		s.t.Say("  %2d  %s", i+1, c.name)
@@ -103,8 +103,8 @@ func (s *session) choose(ctx context.Context, prompt, preset string, choices []c
 	return chosen.do(ctx)
 }
 
-// runCancellable has something done that takes time. Its error becomes words: only
-// what ends the question at hand is given back.
+// runCancellable runs do, which Ctrl-C cancels. It prints an error of the box;
+// it returns only an error that ends the question.
 func (s *session) runCancellable(ctx context.Context, do func(context.Context) error) (done bool, err error) {
 	err = s.t.During(ctx, do)
 	switch {
@@ -117,7 +117,8 @@ func (s *session) runCancellable(ctx context.Context, do func(context.Context) e
 	return false, nil
 }
 
-// ends tells an error of the dialogue from one of the box.
+// ends reports whether an error ends the question: one of the dialogue, not of
+// the box.
 func ends(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, errBack) || errors.Is(err, errIdle) || errors.Is(err, ErrGone)
 }

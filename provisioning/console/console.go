@@ -11,30 +11,30 @@ import (
 	"sealpost/provisioning/operator"
 )
 
-// Console is the dialogue on one line, one session after the other. It counts
-// wrong PINs over all of them.
+// Console runs one session after the other on a line. It counts wrong PINs over
+// all of them.
 type Console struct {
 	box   operator.Box
-	wrong int       // PINs on end
-	until time.Time // no PIN is taken before
+	wrong int       // wrong PINs in a row
+	until time.Time // no PIN is accepted before
 }
 
-// New returns a console of a box.
+// New returns the console of a box.
 func New(box operator.Box) *Console { return &Console{box: box} }
 
-// session is what one technician has begun.
+// session is one technician's dialogue.
 type session struct {
 	t       *terminal
 	box     operator.Box
 	console *Console
-	onTrial bool // settings were, when last seen
-	// noStorage tells that what was stored could not be read when last tried,
-	// for the storage is not there: neither settings nor a PIN can be.
+	onTrial bool // settings were on trial at the last status
+	// noStorage is set while the storage is missing, so neither settings nor a
+	// PIN can be read.
 	noStorage bool
 }
 
-// Run talks over the line until it fails, with ErrGone, or ctx ends. One Run
-// at a time; each session starts from the beginning. The caller closes the line after it.
+// Run serves the line until it fails, with ErrGone, or ctx ends. Only one Run
+// may be active; the caller closes the line afterwards.
 func (c *Console) Run(ctx context.Context, line io.ReadWriter) error {
 	t := newTerminal(line)
 	defer t.Close()
@@ -44,7 +44,7 @@ func (c *Console) Run(ctx context.Context, line io.ReadWriter) error {
 		switch {
 		case errors.Is(err, errIdle):
 			t.Print("\n")
-			t.Say("Nobody typed anything for a while. What was not applied is forgotten.")
+			t.Say("No input for a while: the session ended. Answers that were not applied are discarded.")
 		case !errors.Is(err, errBack):
 			return err
 		}
@@ -53,7 +53,7 @@ func (c *Console) Run(ctx context.Context, line io.ReadWriter) error {
 
 // run waits for Enter, then runs the setup or the menu.
 func (s *session) run(ctx context.Context) error {
-	if err := s.awaitSomebody(ctx); err != nil {
+	if err := s.awaitEnter(ctx); err != nil {
 		return err
 	}
 	running, err := s.running(ctx)
@@ -84,24 +84,24 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// awaitSomebody waits for Enter, through whatever else the line says.
-func (s *session) awaitSomebody(ctx context.Context) error {
-	const invitation = "\nSealpost. Press Enter to begin. "
-	s.t.Print(invitation)
+// awaitEnter waits for Enter and ignores all other input.
+func (s *session) awaitEnter(ctx context.Context) error {
+	const banner = "\nSealpost. Press Enter to begin. "
+	s.t.Print(banner)
 	for {
 		_, err := s.t.Line(ctx)
 		var words invalidInput
 		switch {
 		case errors.Is(err, errBack):
-			s.t.Print(invitation) // the line is quiet again
+			s.t.Print(banner) // the line is quiet again
 		case err == nil || !errors.As(err, &words) && !errors.Is(err, errIdle):
 			return err
 		}
 	}
 }
 
-// running returns the settings in force; none in the factory state. A box that
-// cannot tell them says why, and the session ends.
+// running returns the running configuration; an empty one in the factory state.
+// If it cannot be read, running prints the reason and the session ends.
 func (s *session) running(ctx context.Context) (candidate.Running, error) {
 	var running candidate.Running
 	done, err := s.runCancellable(ctx, func(ctx context.Context) (err error) {
@@ -122,10 +122,10 @@ func (s *session) running(ctx context.Context) (candidate.Running, error) {
 }
 
 const (
-	// freeTries are the wrong PINs after which the pauses begin.
-	freeTries = 10
-	// longestPause is what they grow to.
-	longestPause = 5 * time.Minute
+	// freePINs is the number of wrong PINs after which delays begin.
+	freePINs = 10
+	// maxPINDelay is the longest of these delays.
+	maxPINDelay = 5 * time.Minute
 )
 
 // unlock asks for the PIN until it is right.
@@ -133,7 +133,7 @@ func (s *session) unlock(ctx context.Context) error {
 	c := s.console
 	return s.askUntilValid(ctx, func() error {
 		if left := time.Until(c.until); left > 0 {
-			s.t.Say("There were %d wrong PINs. The next is taken in %s minutes.", c.wrong, minutes(left))
+			s.t.Say("There were %d wrong PINs. The next is accepted in %s minutes.", c.wrong, minutes(left))
 			if err := s.t.Pause(ctx, left); err != nil {
 				return err
 			}
@@ -157,25 +157,25 @@ func (s *session) unlock(ctx context.Context) error {
 		case !done || digits == "":
 			return invalidInput("")
 		}
-		c.count()
-		return invalidInput("That is not the PIN. Who has lost it resets the box with its button.")
+		c.countWrongPIN()
+		return invalidInput("That is not the PIN. If it is lost, reset the box with its button.")
 	})
 }
 
-// count counts a wrong PIN.
-func (c *Console) count() {
+// countWrongPIN counts a wrong PIN and sets the delay before the next.
+func (c *Console) countWrongPIN() {
 	c.wrong++
-	if over := c.wrong - freeTries; over >= 0 {
-		pause := longestPause
-		const doublings = 9 // 2^9 s is longer than any pause
+	if over := c.wrong - freePINs; over >= 0 {
+		pause := maxPINDelay
+		const doublings = 9 // 2^9 s is longer than the longest delay
 		if over < doublings {
-			pause = min(longestPause, time.Second<<over)
+			pause = min(maxPINDelay, time.Second<<over)
 		}
 		c.until = time.Now().Add(pause)
 	}
 }
 
-// greet says which box this is.
+// greet prints the model, serial number and version of the box.
 func (s *session) greet(ctx context.Context) {
 	s.t.Print("\n")
 	status, err := s.box.Status(ctx)

@@ -1,10 +1,10 @@
-// Package console is the dialogue with a technician on a serial line: a
+// Package console is the dialogue with a technician on a serial line: one
 // question at a time in plain ASCII, which any terminal program shows.
 //
-// It knows questions, answers and what may be done to a box in which order. It
-// must not know how a box does it, see [Box], nor what kind of line it talks
-// over: noise, wrong line ends and a pulled cable are what it expects of any.
+// It knows the questions and answers, and in which order a box is set up. It
+// must not know how a box carries them out, see [operator.Box], nor the kind of
+// line: it handles noise, wrong line endings and a pulled cable on any.
 //
-// Nothing takes effect before the technician types "apply". What was entered
-// until then lives in one session, and is forgotten with it.
+// Nothing takes effect before the technician types "apply". Until then the
+// session holds what was entered, and discards it when it ends.
 package console

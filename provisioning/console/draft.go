@@ -10,8 +10,8 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// draft is a settings text in the making. It keeps the keys that the dialogue
-// does not ask for.
+// draft is a settings text that is being edited. It keeps keys that the
+// dialogue does not ask for.
 type draft struct{ tree map[string]any }
 
 // parseDraft reads the text of a sealpost.toml.
@@ -33,7 +33,7 @@ func (d draft) text() (string, error) {
 	return string(text), nil
 }
 
-// prune takes away the sections that nothing is left in.
+// prune removes empty sections.
 func prune(tree map[string]any) {
 	for name, value := range tree {
 		if table, isTable := value.(map[string]any); isTable {
@@ -44,7 +44,7 @@ func prune(tree map[string]any) {
 	}
 }
 
-// section finds the table that a dotted key is in, and the key's last part.
+// section returns the table of a dotted key, and the last part of the key.
 func (d draft) section(key string) (table map[string]any, name string) {
 	table = d.tree
 	for {
@@ -61,7 +61,7 @@ func (d draft) section(key string) (table map[string]any, name string) {
 	}
 }
 
-// get returns a value as text, a list with commas; empty where there is none.
+// get returns a value as text, a list with commas; empty if it is not set.
 func (d draft) get(key string) string {
 	table, name := d.section(key)
 	switch value := table[name].(type) {
@@ -78,7 +78,7 @@ func (d draft) get(key string) string {
 	}
 }
 
-// put sets a text; an empty one leaves the key to its default.
+// put sets a text; an empty one removes the key, which then has its default.
 func (d draft) put(key, value string) error {
 	if value == "" {
 		return d.change(key, nil)
@@ -86,7 +86,7 @@ func (d draft) put(key, value string) error {
 	return d.change(key, value)
 }
 
-// putList sets a list of what stands between commas or spaces.
+// putList sets a list from values separated by commas or spaces.
 func (d draft) putList(key, values string) error {
 	var list []any
 	for _, value := range strings.FieldsFunc(values, func(r rune) bool { return r == ',' || r == ';' || r == ' ' }) {
@@ -98,8 +98,8 @@ func (d draft) putList(key, values string) error {
 	return d.change(key, list)
 }
 
-// change sets a value, or returns the validation error and leaves
-// what was before.
+// change sets a value, or returns the validation error and restores the
+// previous value.
 func (d draft) change(key string, value any) error {
 	table, name := d.section(key)
 	before, there := table[name]
@@ -112,7 +112,7 @@ func (d draft) change(key string, value any) error {
 	if err == nil {
 		return nil
 	}
-	table, name = d.section(key) // an empty one was pruned
+	table, name = d.section(key) // text may have pruned an empty table
 	delete(table, name)
 	if there {
 		table[name] = before
@@ -120,8 +120,8 @@ func (d draft) change(key string, value any) error {
 	return err
 }
 
-// faults are what is wrong with the value of a key; what the rest of the text
-// lacks is not asked yet.
+// faults returns the validation errors of one key and of the text as a whole,
+// because other keys may not have been asked for yet.
 func (d draft) faults(key string) error {
 	text, err := d.text()
 	if err != nil {

@@ -44,9 +44,9 @@ const (
 func newFakeBox() *fakeBox {
 	return &fakeBox{ways: preflight.Ways{
 		Host: "contoso-com.mail.protection.outlook.com", ByMX: true, Port25: preflight.Reach{OK: true},
-		STARTTLS: preflight.Reach{OK: true, Words: "its certificate is good"},
-		Port587:  preflight.Reach{Words: "connecting to smtp.office365.com: i/o timeout"},
-		Advice:   "connector: the tenant's host is reached on port 25, and its certificate is good",
+		STARTTLS: preflight.Reach{OK: true, Text: "its certificate is valid"},
+		Port587:  preflight.Reach{Text: "connecting to smtp.office365.com: i/o timeout"},
+		Advice:   "connector: the tenant's host is reachable on port 25, and its certificate is valid",
 	}}
 }
 
@@ -142,9 +142,9 @@ func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.Ways, e
 	if t.Host != "" {
 		ways.Host, ways.ByMX = t.Host, false
 	}
-	ways.Port25.Words = ways.Host + " answers on port 25"
+	ways.Port25.Text = ways.Host + " answers on port 25"
 	if t.CA != "" {
-		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Words = "", true, "its certificate is good"
+		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Text = "", true, "its certificate is valid"
 		ways.Advice = ways.Advise()
 	}
 	return ways, nil
@@ -152,18 +152,18 @@ func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.Ways, e
 
 func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error] {
 	return func(yield func(preflight.Finding, error) bool) {
-		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Words: "192.168.10.25/24 by dhcp"}, nil) &&
-			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Words: "it is for server authentication only; whether Exchange Online minds is not known, and so far it does not"}, nil) &&
-			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Words: "it accepts our mail"}, nil)
+		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Text: "192.168.10.25/24 by dhcp"}, nil) &&
+			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Text: "it is for server authentication only; whether Exchange Online minds is not known, and so far it does not"}, nil) &&
+			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Text: "it accepts our mail"}, nil)
 	}
 }
 
 func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[operator.Step, error] {
 	b.tests = append(b.tests, to)
 	return func(yield func(operator.Step, error) bool) {
-		_ = yield(operator.Step{Name: "received", Words: "the box has it: 7, 412 octets"}, nil) &&
-			yield(operator.Step{Name: "connected", Words: "contoso-com.mail.protection.outlook.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
-			yield(operator.Step{Name: "delivered", Words: "250 2.0.0 Ok: queued as 4F1 (after 0.4s)"}, nil)
+		_ = yield(operator.Step{Name: "received", Text: "the box has it: 7, 412 octets"}, nil) &&
+			yield(operator.Step{Name: "connected", Text: "contoso-com.mail.protection.outlook.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
+			yield(operator.Step{Name: "delivered", Text: "250 2.0.0 Ok: queued as 4F1 (after 0.4s)"}, nil)
 	}
 }
 
@@ -177,23 +177,23 @@ func (b *fakeBox) Request(_ context.Context, r operator.Request) (string, error)
 }
 
 func (b *fakeBox) TenantScript(context.Context) (string, error) {
-	return "# Sealpost: what the tenant must be told.\n$name = 'Sealpost'\n", nil
+	return "# Sealpost: set up the tenant.\n$name = 'Sealpost'\n", nil
 }
 
 func (b *fakeBox) TenantCertificate(context.Context) (string, error) { return fakePEM, nil }
 
 func (b *fakeBox) SignIn(context.Context) iter.Seq2[operator.Step, error] {
 	return func(yield func(operator.Step, error) bool) {
-		_ = yield(operator.Step{Name: "page", Words: "https://microsoft.com/devicelogin"}, nil) &&
-			yield(operator.Step{Name: "code", Words: "ABCD-EFGH"}, nil) &&
-			yield(operator.Step{Name: "signed in", Words: "as relay@contoso.com"}, nil)
+		_ = yield(operator.Step{Name: "page", Text: "https://microsoft.com/devicelogin"}, nil) &&
+			yield(operator.Step{Name: "code", Text: "ABCD-EFGH"}, nil) &&
+			yield(operator.Step{Name: "signed in", Text: "as relay@contoso.com"}, nil)
 	}
 }
 
 func (b *fakeBox) VerifyTenant(context.Context) iter.Seq2[preflight.Finding, error] {
 	return func(yield func(preflight.Finding, error) bool) {
-		_ = yield(preflight.Finding{Name: "credential", Level: certificate.OK, Words: "a client secret is stored"}, nil) &&
-			yield(preflight.Finding{Name: "token", Level: certificate.Problem, Words: "the client secret has expired: make a new one"}, nil)
+		_ = yield(preflight.Finding{Name: "credential", Level: certificate.OK, Text: "a client secret is stored"}, nil) &&
+			yield(preflight.Finding{Name: "token", Level: certificate.Problem, Text: "the client secret has expired: make a new one"}, nil)
 	}
 }
 
@@ -203,9 +203,9 @@ func (b *fakeBox) Messages(context.Context) ([]string, error) {
 
 func (b *fakeBox) Queue(context.Context) (operator.Queue, error) {
 	if len(b.queue) == 0 {
-		return operator.Queue{Words: "nothing is kept"}, nil
+		return operator.Queue{Summary: "0 messages queued"}, nil
 	}
-	return operator.Queue{Words: "messages are kept: the tenant is busy", Items: b.queue}, nil
+	return operator.Queue{Summary: "2 messages queued: the tenant is busy", Items: b.queue}, nil
 }
 
 func (b *fakeBox) tell(words string) error {

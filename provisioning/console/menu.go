@@ -11,10 +11,10 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// menu offers what may be done to a box that was set up, once.
+// menu shows the menu of a configured box once.
 func (s *session) menu(ctx context.Context) error { return s.menuOf(ctx, s.choices()) }
 
-// menuOf offers choices, once.
+// menuOf shows a menu once and runs the choice.
 func (s *session) menuOf(ctx context.Context, choices []choice) error {
 	s.showMenu(choices)
 	var chosen choice
@@ -48,11 +48,11 @@ func (s *session) choices() []choice {
 		{"PIN", s.changePIN},
 		{"restart", s.restart},
 		{"factory reset", s.reset},
-		{"tenant", s.ofTenant},
+		{"tenant", s.tenantMenu},
 	}
 }
 
-// choicesWithoutStorage are what can be done to a box whose storage is missing.
+// choicesWithoutStorage is the menu of a box whose storage is missing.
 func (s *session) choicesWithoutStorage() []choice {
 	return []choice{
 		{"status", s.status},
@@ -76,7 +76,7 @@ func (s *session) showMenu(choices []choice) {
 	}
 }
 
-// pick finds what an answer in the menu means.
+// pick returns the choice that an answer in the menu names.
 func (s *session) pick(choices []choice, answer string) (choice, error) {
 	for i, c := range choices {
 		if answer == fmt.Sprint(i+1) || strings.EqualFold(answer, c.name) {
@@ -89,21 +89,21 @@ func (s *session) pick(choices []choice, answer string) (choice, error) {
 	return choice{}, invalidInput("Type the number or the name of one of these.")
 }
 
-// sayTrial shows how long settings on trial wait to be confirmed.
+// sayTrial shows how long settings on trial wait for confirmation.
 func (s *session) sayTrial(ctx context.Context) {
 	status, err := s.box.Status(ctx)
 	switch {
 	case err != nil:
 		return // the choice "status" says why
 	case status.TrialLeft > 0:
-		s.t.Say("The new settings are on trial. Type \"confirm\" within %s minutes or they go back; \"back\" takes them back now.", minutes(status.TrialLeft))
+		s.t.Say("The new settings are on trial. Type \"confirm\" within %s minutes, or the previous settings are restored; \"back\" restores them now.", minutes(status.TrialLeft))
 	case s.onTrial:
-		s.t.Say("Nobody confirmed the new settings: those before are in force again.")
+		s.t.Say("The new settings were not confirmed: the previous settings are restored.")
 	}
 	s.onTrial = status.TrialLeft > 0
 }
 
-// trialChoices are what can be said about settings on trial.
+// trialChoices end a trial.
 func (s *session) trialChoices() []choice {
 	if !s.onTrial {
 		return nil
@@ -113,7 +113,7 @@ func (s *session) trialChoices() []choice {
 			return s.endTrial(ctx, "Confirmed: the new settings stay.", s.box.Confirm)
 		}},
 		{"back", func(ctx context.Context) error {
-			return s.endTrial(ctx, "The settings before are in force again.", s.box.RollBack)
+			return s.endTrial(ctx, "The previous settings are restored.", s.box.RollBack)
 		}},
 	}
 }
@@ -141,15 +141,15 @@ func (s *session) status(ctx context.Context) error {
 		s.t.Item("  memory", fmt.Sprintf("%d of %d MiB free", status.Free>>20, status.Memory>>20))
 	}
 	if status.Storage != nil {
-		s.t.Item("  storage", words.Say(status.Storage))
+		s.t.Item("  storage", cures.Say(status.Storage))
 	}
 	s.showNetwork(status.Network)
-	s.t.Item("  clock", orElse(status.Clock, "it is set: "+time.Now().UTC().Format("2006-01-02 15:04:05")+" UTC"))
+	s.t.Item("  clock", orElse(status.Clock, "set: "+time.Now().UTC().Format("2006-01-02 15:04:05")+" UTC"))
 	s.t.Item("  relay", orElse(status.Relay, "works"))
 	return nil
 }
 
-// lines shows the box's answer, or a text if it is empty.
+// lines prints the lines that get returns, or a text if there are none.
 func (s *session) lines(get func(context.Context) ([]string, error), empty string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		done, err := s.runCancellable(ctx, func(ctx context.Context) error {
@@ -179,23 +179,23 @@ func (s *session) queue(ctx context.Context) error {
 		return err
 	}
 	for i, item := range q.Items {
-		s.t.Item(fmt.Sprintf("  %d", i+1), item.Words)
+		s.t.Item(fmt.Sprintf("  %d", i+1), item.Text)
 	}
-	s.t.Say("%s", capitalized(words.AppendAll(q.Words, q.Codes)))
+	s.t.Say("%s", capitalized(cures.AppendAll(q.Summary, q.Codes)))
 	if len(q.Items) == 0 {
 		return nil
 	}
 	return s.choose(ctx, "Queue", "1", []choice{
 		{"leave it", func(context.Context) error { return nil }},
-		{"try all now", func(ctx context.Context) error {
-			_, err := s.carryOut(ctx, "Every message is tried now.", s.box.Retry)
+		{"retry all now", func(ctx context.Context) error {
+			_, err := s.carryOut(ctx, "Retrying all messages.", s.box.Retry)
 			return err
 		}},
 		{"drop one", func(ctx context.Context) error { return s.drop(ctx, q.Items) }},
 	})
 }
 
-// drop throws one message away.
+// drop deletes one message.
 func (s *session) drop(ctx context.Context, items []operator.Item) error {
 	var item choice
 	var numbers []choice
@@ -209,15 +209,15 @@ func (s *session) drop(ctx context.Context, items []operator.Item) error {
 	if err != nil {
 		return err
 	}
-	return s.sure(ctx, "It is thrown away for good, and nobody is told.", "yes", "Dropped.", item.do)
+	return s.sure(ctx, "The message is permanently deleted; its sender is not notified.", "yes", "Deleted.", item.do)
 }
 
-// sure does what cannot be undone, once the words were typed.
+// sure asks for a confirmation before an action that cannot be undone.
 func (s *session) sure(ctx context.Context, warning, words, success string, do func(context.Context) error) error {
 	s.t.Say("%s", warning)
-	err := s.ask(ctx, question{fmt.Sprintf("Type \"%s\" to do it; Ctrl-C goes back", words), "", func(answer string) error {
+	err := s.ask(ctx, question{fmt.Sprintf("Type \"%s\" to confirm; Ctrl-C goes back", words), "", func(answer string) error {
 		if answer != words {
-			return invalidInput("Nothing was done yet.")
+			return invalidInput("Nothing was changed.")
 		}
 		return nil
 	}})
@@ -228,9 +228,9 @@ func (s *session) sure(ctx context.Context, warning, words, success string, do f
 	return err
 }
 
-// inForce returns the settings as a draft of this version's schema, for a change
-// of them, and what the draft leaves out.
-func (s *session) inForce(ctx context.Context) (u *setup, dropped settings.Errors, err error) {
+// editSettings returns the running settings as a draft in this version's schema, and
+// the settings that the draft leaves out.
+func (s *session) editSettings(ctx context.Context) (u *setup, dropped settings.Errors, err error) {
 	running, err := s.running(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -248,26 +248,26 @@ func (s *session) inForce(ctx context.Context) (u *setup, dropped settings.Error
 	return &setup{session: s, draft: d, candidate: candidate.Candidate{Base: candidate.Version(running.Settings)}}, dropped, nil
 }
 
-// sayIgnored names what the settings in force hold beyond this version, and
-// what becomes of it.
-func (s *session) sayIgnored(ignored settings.Errors, fate string) {
+// sayIgnored lists the settings that this version does not know, and what
+// happens to them.
+func (s *session) sayIgnored(ignored settings.Errors, effect string) {
 	if len(ignored) == 0 {
 		return
 	}
-	s.t.Say("Another version of Sealpost stored settings that this one does not know. %s", fate)
+	s.t.Say("Another version of Sealpost stored settings that this one does not know. %s", effect)
 	for _, e := range ignored {
 		s.t.hang("    ", "  - "+ascii(e.Message))
 	}
 }
 
-// changeNetwork commits another network on trial: a change can cut its author
-// off.
+// changeNetwork commits network settings on trial: a mistake can cut off the
+// person who made it.
 func (s *session) changeNetwork(ctx context.Context) error {
-	u, dropped, err := s.inForce(ctx)
+	u, dropped, err := s.editSettings(ctx)
 	if err != nil {
 		return err
 	}
-	s.sayIgnored(dropped, "A change that you apply here takes them out:")
+	s.sayIgnored(dropped, "A change that you apply here removes them:")
 	before, err := u.draft.text()
 	if err != nil {
 		return err
@@ -280,29 +280,29 @@ func (s *session) changeNetwork(ctx context.Context) error {
 		return err
 	}
 	if text == before {
-		s.t.Say("That is as it was; nothing was changed.")
+		s.t.Say("Nothing was changed.")
 		return nil
 	}
 	_, err = s.commit(ctx, candidate.Candidate{Settings: text, Trial: true, Base: u.candidate.Base})
 	return err
 }
 
-// settings shows the settings in force, and takes others.
+// settings shows the running settings, and accepts new ones.
 func (s *session) settings(ctx context.Context) error {
 	running, err := s.running(ctx)
 	if err != nil {
 		return err
 	}
-	// As they are, so that they can be copied from here.
-	s.t.Print("\n" + harmless(running.Settings) + "\n")
+	// Unwrapped, so that they can be copied from the terminal.
+	s.t.Print("\n" + printable(running.Settings) + "\n")
 	stored, err := settings.ParseStored([]byte(running.Settings), running.Schema)
 	if err != nil {
 		s.t.Say("%s", inWords(err))
 	}
-	s.sayIgnored(stored.Ignored, "The box works without them, and they stay stored:")
+	s.sayIgnored(stored.Ignored, "They are ignored, but stay stored:")
 	return s.choose(ctx, "Settings", "1", []choice{
-		{"leave them", func(context.Context) error { return nil }},
-		{"paste others", func(ctx context.Context) error {
+		{"keep them", func(context.Context) error { return nil }},
+		{"paste new ones", func(ctx context.Context) error {
 			var text string
 			err := s.askUntilValid(ctx, func() (err error) {
 				text, err = s.pasteTOML(ctx)
@@ -318,7 +318,7 @@ func (s *session) settings(ctx context.Context) error {
 }
 
 func (s *session) testFromMenu(ctx context.Context) error {
-	u, _, err := s.inForce(ctx)
+	u, _, err := s.editSettings(ctx)
 	if err != nil {
 		return err
 	}
@@ -327,11 +327,11 @@ func (s *session) testFromMenu(ctx context.Context) error {
 
 func (s *session) clock(ctx context.Context) error {
 	const form = "2006-01-02 15:04:05"
-	s.t.Say("The box says it is %s UTC. It asks time servers by itself; set it by hand where it reaches none.", time.Now().UTC().Format(form))
+	s.t.Say("The box's time is %s UTC. It gets the time from time servers; set it here if none is reachable.", time.Now().UTC().Format(form))
 	var t time.Time
 	err := s.ask(ctx, question{"Time in UTC, such as " + time.Now().UTC().Format(form) + "; Ctrl-C goes back", "", func(answer string) (err error) {
 		if t, err = time.Parse(form, answer); err != nil {
-			err = invalidInput("That is not a time: type year-month-day hour:minute:second, all in figures.")
+			err = invalidInput("That is not a time: type it as YYYY-MM-DD hh:mm:ss.")
 		}
 		return err
 	}})
@@ -347,9 +347,9 @@ func (s *session) changePIN(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	words := "The PIN is to be taken away."
+	words := "This removes the PIN."
 	if digits != "" {
-		words = "This console is to ask for the new PIN from now on."
+		words = "This console will ask for the new PIN."
 	}
 	s.t.Say("%s", words)
 	_, err = s.commit(ctx, candidate.Candidate{PIN: &digits})
@@ -357,9 +357,9 @@ func (s *session) changePIN(ctx context.Context) error {
 }
 
 func (s *session) restart(ctx context.Context) error {
-	return s.sure(ctx, "The box restarts; mail waits for about a minute.", "yes", "It restarts.", s.box.Restart)
+	return s.sure(ctx, "The box restarts; it accepts no mail for about a minute.", "yes", "The box restarts.", s.box.Restart)
 }
 
 func (s *session) reset(ctx context.Context) error {
-	return s.sure(ctx, "Settings, certificate, key and all mail that waits here are erased for good.", "erase everything", "It is erased, and the box restarts.", s.box.FactoryReset)
+	return s.sure(ctx, "Settings, certificate, key and all queued mail are permanently erased.", "erase everything", "Erased; the box restarts.", s.box.FactoryReset)
 }

@@ -6,13 +6,13 @@ import (
 	"sealpost/provisioning/candidate"
 )
 
-// certificate offers what may be done about the client certificate.
+// certificate is the menu of the client certificate.
 func (s *session) certificate(ctx context.Context) error {
 	return s.choose(ctx, "Certificate", "1", []choice{
 		{"show it", s.showCertificate},
-		{"paste a PFX in base64, and type its password", s.importPFX},
-		{"make a request in the TPM, and print it", func(ctx context.Context) error {
-			u, _, err := s.inForce(ctx)
+		{"paste a PFX in base64", s.importPFX},
+		{"create a key in the TPM, and print a certificate request", func(ctx context.Context) error {
+			u, _, err := s.editSettings(ctx)
 			if err != nil {
 				return err
 			}
@@ -22,8 +22,8 @@ func (s *session) certificate(ctx context.Context) error {
 			}
 			return s.printRequest(ctx, text, u.draft.get("senders.accepted_domains"))
 		}},
-		{"paste the certificate that answers a request", func(ctx context.Context) error {
-			pem, err := s.askAnswer(ctx)
+		{"paste the certificate for a request", func(ctx context.Context) error {
+			pem, err := s.askIssued(ctx)
 			if err != nil {
 				return err
 			}

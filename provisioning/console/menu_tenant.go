@@ -8,19 +8,19 @@ import (
 	"sealpost/provisioning/certificate"
 )
 
-// ofTenant offers what there is to do about the Microsoft side.
-func (s *session) ofTenant(ctx context.Context) error {
+// tenantMenu is the menu of the Microsoft 365 tenant.
+func (s *session) tenantMenu(ctx context.Context) error {
 	return s.choose(ctx, "Tenant", "1", []choice{
-		{"walk the way to the mailbox, and name the first step that is missing", s.verifyTenant},
-		{"print the PowerShell that tells the tenant of this box", s.printScript},
-		{"print the certificate that signs for tokens, to upload it", s.printApplication},
-		{"type the client secret", s.newClientSecret},
+		{"check each step to the mailbox, and name the first that fails", s.verifyTenant},
+		{"print the PowerShell that sets the tenant up for this box", s.printScript},
+		{"print the certificate for token requests, to upload it", s.printApplication},
+		{"enter the client secret", s.newClientSecret},
 		{"sign in with a device code", s.signIn},
 	})
 }
 
-// printScript prints the PowerShell as it is, so that it can be copied from
-// here.
+// printScript prints the PowerShell unwrapped, so that it can be copied from the
+// terminal.
 func (s *session) printScript(ctx context.Context) error { return s.printed(ctx, s.box.TenantScript) }
 
 func (s *session) printApplication(ctx context.Context) error {
@@ -31,7 +31,7 @@ func (s *session) printed(ctx context.Context, get func(context.Context) (string
 	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		text, err := get(ctx)
 		if err == nil {
-			s.t.Print("\n" + strings.TrimSpace(harmless(text)) + "\n\n")
+			s.t.Print("\n" + strings.TrimSpace(printable(text)) + "\n\n")
 		}
 		return err
 	})
@@ -47,16 +47,16 @@ func (s *session) newClientSecret(ctx context.Context) error {
 	return err
 }
 
-// signIn shows where a person signs the box in, and waits for that.
+// signIn shows the page and code for a sign-in, and waits until it is done.
 func (s *session) signIn(ctx context.Context) error {
 	s.t.Print("\n")
-	s.t.Say("Open the page in a browser anywhere, and enter the code; Ctrl-C stops it.")
+	s.t.Say("Open the page in any browser, and enter the code; Ctrl-C stops it.")
 	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		for step, err := range s.box.SignIn(ctx) {
 			if err != nil {
 				return err
 			}
-			s.t.Item("  "+step.Name, step.Words)
+			s.t.Item("  "+step.Name, step.Text)
 		}
 		return nil
 	})
@@ -69,12 +69,12 @@ func (s *session) verifyTenant(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Said(words).Words)
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.WithCure(cures).Text)
 			if finding.Level == certificate.Problem {
 				return nil
 			}
 		}
-		s.t.Say("Nothing is missing.")
+		s.t.Say("All checks passed.")
 		return nil
 	})
 	return err

@@ -11,24 +11,23 @@ import (
 )
 
 const (
-	// largestPaste bounds a paste, in bytes.
-	largestPaste = 1 << 20
+	// maxPaste is the largest paste, in bytes.
+	maxPaste = 1 << 20
 	// pasteTimeout is how long a paste may pause in the middle.
 	pasteTimeout = 2 * time.Minute
-	// pasteEnds is the pause after a whole block that says that there is no
-	// other.
+	// pasteEnds is the pause after a complete block that ends a paste.
 	pasteEnds = 2 * time.Second
-	// pasteStops is the pause after which an Enter is a person's who wonders, as
-	// after a cable was pulled in the middle.
+	// pasteStops is the pause after which Enter was typed by a person and gets a
+	// hint, as after a cable was pulled during a paste.
 	pasteStops = 5 * time.Second
 )
 
-// Paste reads lines until one that is a single dot, or until nothing follows a
-// line that ends a block. They are not shown: a key may be among them. The
-// caller clears what it gets.
+// Paste reads lines until one that is a single dot, or until nothing follows the
+// END line of a block. It does not echo them, because they may contain a key.
+// The caller clears the result.
 func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 	var p paste
-	timeout, last := idleTime, time.Now()
+	timeout, last := idleTimeout, time.Now()
 	for {
 		k, err := t.key(ctx, timeout)
 		switch {
@@ -36,7 +35,7 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 			return p.end()
 		case errors.Is(err, errIdle) && timeout == pasteTimeout:
 			clear(p.text)
-			return nil, invalidInput(fmt.Sprintf("The paste stopped in the middle and was not taken: nothing came for %s minutes. Paste it again.", minutes(pasteTimeout)))
+			return nil, invalidInput(fmt.Sprintf("The paste is incomplete and was discarded: nothing arrived for %s minutes. Paste it again.", minutes(pasteTimeout)))
 		case err != nil:
 			clear(p.text)
 			return nil, err
@@ -49,7 +48,7 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 		case !empty:
 			last = time.Now()
 		case time.Since(last) > pasteStops:
-			t.Say("This is in the middle of a paste: paste the rest of it, or give it up with Ctrl-C.")
+			t.Say("The paste is incomplete: paste the rest, or cancel with Ctrl-C.")
 		}
 		switch line := p.take(k); {
 		case line == ".":
@@ -61,11 +60,11 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// paste is what was pasted so far.
+// paste holds what was pasted so far.
 type paste struct {
 	text []byte
-	line []byte // the beginning of the present line, which may be a marker
-	over bool   // more came than is taken
+	line []byte // the beginning of the current line, which may be a marker
+	over bool   // the paste is larger than maxPaste
 }
 
 // take adds a key and returns the beginning of the line that it ends.
@@ -80,7 +79,7 @@ func (p *paste) take(k byte) (ended string) {
 	case len(p.line) < marker:
 		p.line = append(p.line, k)
 	}
-	if p.over = p.over || len(p.text) == largestPaste; !p.over {
+	if p.over = p.over || len(p.text) == maxPaste; !p.over {
 		p.text = grow(p.text, k)
 	}
 	return ended
@@ -89,12 +88,13 @@ func (p *paste) take(k byte) (ended string) {
 func (p *paste) end() ([]byte, error) {
 	if p.over {
 		clear(p.text)
-		return nil, invalidInput("That was more than 1 MiB and was not taken. Check what is in the clipboard.")
+		return nil, invalidInput("That was more than 1 MiB and was discarded. Check what is in the clipboard.")
 	}
 	return p.text, nil
 }
 
-// grow appends a byte, and leaves no copy of a key behind where it has to move.
+// grow appends a byte. If it must reallocate, it clears the old copy, which may
+// contain a key.
 func grow(text []byte, b byte) []byte {
 	if len(text) < cap(text) {
 		return append(text, b)
@@ -106,9 +106,9 @@ func grow(text []byte, b byte) []byte {
 	return append(larger, b)
 }
 
-// unarmour returns the PFX of a paste: base64 with or without lines of whatever
-// kind around it, as certutil and openssl write them.
-func unarmour(text []byte) ([]byte, error) {
+// decodePFX returns the PFX of a paste: base64, with or without BEGIN and END
+// lines as certutil and openssl write them.
+func decodePFX(text []byte) ([]byte, error) {
 	var digits []byte
 	defer func() { clear(digits) }()
 	begun, ended := false, false
@@ -124,13 +124,13 @@ func unarmour(text []byte) ([]byte, error) {
 		}
 	}
 	if begun && !ended {
-		return nil, invalidInput("The PFX ends in the middle: its END line did not come. It was not taken and nothing was changed. Paste it again, from the BEGIN line to the END line.")
+		return nil, invalidInput("The PFX is incomplete: its END line is missing. Nothing was changed. Paste it again, from the BEGIN line to the END line.")
 	}
 	pfx := make([]byte, base64.StdEncoding.DecodedLen(len(digits)))
 	n, err := base64.StdEncoding.Decode(pfx, digits)
 	if err != nil || n == 0 {
 		clear(pfx)
-		return nil, invalidInput("That is no whole PFX in base64, and nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 < FILE.pfx (macOS, Linux), and paste all of it.")
+		return nil, invalidInput("That is not a complete PFX in base64; nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 < FILE.pfx (macOS, Linux), and paste all of it.")
 	}
 	return pfx[:n], nil
 }

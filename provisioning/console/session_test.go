@@ -39,7 +39,7 @@ func (c *cable) typeAll(keys ...string) string {
 
 func TestMenu_DoesWhatItSays(t *testing.T) {
 	box := setUpBox()
-	box.queue = []operator.Item{{ID: "7", Words: "7, from printer to alice"}, {ID: "8", Words: "8, from printer to bob"}}
+	box.queue = []operator.Item{{ID: "7", Text: "7, from printer to alice"}, {ID: "8", Text: "8, from printer to bob"}}
 	play(t, box, "menu")
 	want := []string{"retry", "drop 8", "clock 2026-11-22T10:15:00Z", "restart", "reset"}
 	if fmt.Sprint(box.done) != fmt.Sprint(want) {
@@ -52,8 +52,8 @@ func TestMenu_DoesWhatItSays(t *testing.T) {
 
 func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	box := newFakeBox()
-	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Words: "i/o timeout"}, preflight.Reach{Words: "not tried"}
-	box.ways.Port587 = preflight.Reach{OK: true, Words: "smtp.office365.com answers"}
+	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Text: "i/o timeout"}, preflight.Reach{Text: "not tried"}
+	box.ways.Port587 = preflight.Reach{OK: true, Text: "smtp.office365.com answers"}
 	box.ways.Advice = box.ways.Advise()
 	play(t, box, "submission")
 	if len(box.commits) != 2 || box.commits[0].ClientSecret != "very~secret" || box.commits[1].ClientSecret != "other~secret" || box.commits[1].Settings != "" {
@@ -109,7 +109,7 @@ func TestConsole_AcceptsPastedSettingsWithACertificateRequest(t *testing.T) {
 
 func TestConsole_NamesAnUnknownAuthorityAndAcceptsItsCertificate(t *testing.T) {
 	box := newFakeBox()
-	box.ways.STARTTLS = preflight.Reach{Words: "certificate signed by unknown authority"}
+	box.ways.STARTTLS = preflight.Reach{Text: "certificate signed by unknown authority"}
 	box.ways.Authority, box.ways.Host, box.ways.ByMX = "CN=Contoso Root", "mail.contoso.com", false
 	box.ways.Advice = box.ways.Advise()
 	play(t, box, "authority")
@@ -135,8 +135,8 @@ func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 			t.Errorf("after the cable was pulled: %s", said)
 		}
 		line.typeAll("Contoso Leeds\r")
-		time.Sleep(idleTime)
-		if said := line.heard(); !strings.Contains(said, "forgotten") {
+		time.Sleep(idleTimeout)
+		if said := line.heard(); !strings.Contains(said, "discarded") {
 			t.Errorf("after a while: %s", said)
 		}
 		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
@@ -154,7 +154,7 @@ func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 		if said := line.typeAll("\r", "4711\r"); !strings.Contains(said, "PIN: ") || !strings.Contains(said, "Menu: ") {
 			t.Errorf("%s", said)
 		}
-		time.Sleep(idleTime)
+		time.Sleep(idleTimeout)
 		if said := line.typeAll("\r"); !strings.HasSuffix(said, "PIN: ") {
 			t.Errorf("%s", said)
 		}
@@ -179,13 +179,13 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 		}
 		// 10 free, then 1, 2, 4 … 256 s, then 5 minutes each.
 		if took := time.Since(begun); took < 33*time.Minute || took > 40*time.Minute {
-			t.Errorf("25 guesses took %s", took)
+			t.Errorf("25 wrong PINs took %s", took)
 		}
 		line, pull := plug(t.Context(), console)
-		if said := line.typeAll("\r"); !strings.Contains(said, "There were 25 wrong PINs. The next is taken in 5:00 minutes.") {
+		if said := line.typeAll("\r"); !strings.Contains(said, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
 			t.Errorf("%s", said)
 		}
-		time.Sleep(longestPause + time.Second)
+		time.Sleep(maxPINDelay + time.Second)
 		if said := line.typeAll("4711\r"); !strings.Contains(said, "Menu: ") {
 			t.Errorf("the right one: %s", said)
 		}
@@ -312,7 +312,7 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				line, pull := plug(t.Context(), New(c.box))
-				if said := line.typeAll(c.paste...); !strings.HasSuffix(said, `Type "apply" to put this in force; Ctrl-C goes back: `) {
+				if said := line.typeAll(c.paste...); !strings.HasSuffix(said, `Type "apply" to make these changes; Ctrl-C goes back: `) {
 					t.Fatalf("%s", said)
 				}
 				c.box.mu.Lock()

@@ -11,21 +11,21 @@ import (
 	"sealpost/provisioning/preflight"
 )
 
-// setup is what a technician wants a box to become, so far.
+// setup holds the answers of a technician so far.
 type setup struct {
 	*session
 	draft     draft
 	candidate candidate.Candidate
-	ways      preflight.Ways // of the host that is wanted; empty where nothing was found
+	ways      preflight.Ways // of the wanted host; empty if the probe failed
 }
 
-// step is one question of several; Ctrl-C leads back to the one before.
+// step is one question of several; Ctrl-C goes back to the previous one.
 type step func(context.Context) error
 
-// setUp leads from the factory state to a test message.
+// setUp configures a new box, up to a test message.
 func (s *session) setUp(ctx context.Context) error {
 	s.t.Print("\n")
-	s.t.Say("This box was never set up. Enter takes what stands in [brackets], Ctrl-C goes one question back. Nothing takes effect until you type apply at the end.")
+	s.t.Say("This box is not set up yet. Enter accepts the value in [brackets], Ctrl-C goes back one question. Nothing takes effect until you type apply at the end.")
 	d, err := parseDraft("")
 	if err != nil {
 		return err
@@ -36,18 +36,18 @@ func (s *session) setUp(ctx context.Context) error {
 		{"step by step", func(ctx context.Context) error {
 			return u.followAll(ctx, u.stepByStep)
 		}},
-		{"paste a whole sealpost.toml", func(ctx context.Context) error {
+		{"paste a complete sealpost.toml", func(ctx context.Context) error {
 			return u.followAll(ctx, u.byPaste)
 		}},
 	})
 }
 
-// follow takes the steps in turn.
+// follow asks the questions in turn.
 func (u *setup) follow(ctx context.Context, steps ...step) error {
 	return u.followAll(ctx, func() []step { return steps })
 }
 
-// followAll takes steps in turn of which an answer may change those to come.
+// followAll asks questions in turn; an answer may change those that follow.
 func (u *setup) followAll(ctx context.Context, steps func() []step) error {
 	for i := 0; i < len(steps()); i++ {
 		err := steps()[i](ctx)
@@ -62,7 +62,7 @@ func (u *setup) followAll(ctx context.Context, steps func() []step) error {
 	return nil
 }
 
-// forget drops what was entered.
+// forget discards what was entered.
 func (u *setup) forget() {
 	clear(u.candidate.PFX)
 	u.candidate = candidate.Candidate{}
@@ -70,27 +70,27 @@ func (u *setup) forget() {
 
 func (u *setup) site(ctx context.Context) error {
 	u.t.Print("\n")
-	return u.askFor(ctx, "Name of the site", u.draft.get("site.name"), func(name string) error { return u.draft.put("site.name", name) })
+	return u.askOptional(ctx, "Name of the site", u.draft.get("site.name"), func(name string) error { return u.draft.put("site.name", name) })
 }
 
 func (u *setup) domains(ctx context.Context) error {
 	const key = "senders.accepted_domains"
 	u.t.Print("\n")
-	u.t.Say("The tenant's accepted domains, such as contoso.com; several with commas. The first one tells where mail goes.")
+	u.t.Say("The tenant's accepted domains, such as contoso.com, separated by commas. Mail goes to the MX of the first one.")
 	return u.ask(ctx, question{"Accepted domains", u.draft.get(key), func(domains string) error { return u.draft.putList(key, domains) }})
 }
 
 func (u *setup) sender(ctx context.Context) error {
 	u.t.Print("\n")
-	u.t.Say("Mail without a sender, or with a foreign one, leaves as the default sender.")
-	return u.askFor(ctx, "Default sender", u.draft.get("senders.default"), func(a string) error { return u.draft.put("senders.default", a) })
+	u.t.Say("Mail without a sender, or from another domain, is sent from the default sender.")
+	return u.askOptional(ctx, "Default sender", u.draft.get("senders.default"), func(a string) error { return u.draft.put("senders.default", a) })
 }
 
 func (u *setup) alert(ctx context.Context) error {
-	return u.askFor(ctx, "Mail address that hears of trouble", u.draft.get("site.alert"), func(a string) error { return u.draft.put("site.alert", a) })
+	return u.askOptional(ctx, "Mail address for alerts", u.draft.get("site.alert"), func(a string) error { return u.draft.put("site.alert", a) })
 }
 
-// pin asks for the PIN twice, as it is not shown.
+// pin asks for the PIN twice, because it is not shown.
 func (u *setup) pin(ctx context.Context) error {
 	u.t.Print("\n")
 	digits, err := u.newPIN(ctx)
@@ -116,14 +116,14 @@ func (s *session) newPIN(ctx context.Context) (digits string, err error) {
 		s.t.Print("The same PIN again: ")
 		again, err := s.t.Secret(ctx)
 		if err == nil && again != digits {
-			return invalidInput("These were not the same.")
+			return invalidInput("The PINs are different.")
 		}
 		return err
 	})
 	return digits, err
 }
 
-// pasteSettings takes a whole sealpost.toml.
+// pasteSettings asks for a complete sealpost.toml.
 func (u *setup) pasteSettings(ctx context.Context) error {
 	return u.askUntilValid(ctx, func() error {
 		text, err := u.pasteTOML(ctx)
@@ -139,7 +139,7 @@ func (u *setup) pasteSettings(ctx context.Context) error {
 	})
 }
 
-// pasteTOML takes the text of settings that are in order.
+// pasteTOML asks for valid settings.
 func (s *session) pasteTOML(ctx context.Context) (string, error) {
 	s.t.Print("\n")
 	s.t.Say("Paste the sealpost.toml now; it is not shown. Then type a single dot on a line and Enter.")
@@ -151,13 +151,12 @@ func (s *session) pasteTOML(ctx context.Context) (string, error) {
 		return s.box.Check(ctx, candidate.Candidate{Settings: string(text)})
 	})
 	if err == nil && !done {
-		err = invalidInput("Nothing was changed. Correct it, and paste it again.")
+		err = invalidInput("Nothing was changed. Correct the text, and paste it again.")
 	}
 	return string(text), err
 }
 
-// apply shows what was entered and commits it; what follows shows that it
-// works.
+// apply shows what was entered, commits it and checks that it works.
 func (u *setup) apply(ctx context.Context) error {
 	text, err := u.draft.text()
 	if err != nil {
@@ -174,7 +173,7 @@ func (u *setup) apply(ctx context.Context) error {
 		return u.unapplied(ctx)
 	}
 	u.forget()
-	if err := u.tellTenant(ctx); err != nil && !errors.Is(err, errBack) {
+	if err := u.setUpTenant(ctx); err != nil && !errors.Is(err, errBack) {
 		return err
 	}
 	if err := u.preflight(ctx); err != nil && !errors.Is(err, errBack) {
@@ -186,7 +185,7 @@ func (u *setup) apply(ctx context.Context) error {
 	return nil
 }
 
-// unapplied leads back to the questions, unless what was entered is stored.
+// unapplied goes back to the questions, unless the settings were stored.
 func (u *setup) unapplied(ctx context.Context) error {
 	running, err := u.running(ctx)
 	if err == nil && running.Settings == "" {
@@ -202,20 +201,20 @@ func (u *setup) summary() {
 		lock = "set"
 	}
 	d := u.draft
-	address := orElse(d.get("network.address"), "by DHCP")
+	address := orElse(d.get("network.address"), "DHCP")
 	if gateway := d.get("network.gateway"); gateway != "" {
 		address += ", gateway " + gateway
 	}
 	if dns := d.get("network.dns"); dns != "" {
 		address += ", DNS " + dns
 	}
-	way, shown := u.wayOut()
+	method, credential := u.deliveryRows()
 	for _, row := range [][2]string{
 		{"site", orElse(d.get("site.name"), none)},
 		{"network", address},
-		{"domains", orElse(d.get("senders.accepted_domains"), "that of the mailbox")},
-		way,
-		shown,
+		{"domains", orElse(d.get("senders.accepted_domains"), "the domain of the mailbox")},
+		method,
+		credential,
 		{"sender", orElse(d.get("senders.default"), orElse(u.loginMailbox(), none))},
 		{"alerts to", orElse(d.get("site.alert"), "nobody")},
 		{"PIN", lock},
@@ -224,22 +223,22 @@ func (u *setup) summary() {
 	}
 }
 
-// commit puts a candidate in force once the technician has typed "apply".
+// commit commits a candidate after the technician has typed "apply".
 func (s *session) commit(ctx context.Context, c candidate.Candidate) (applied bool, err error) {
-	err = s.ask(ctx, question{`Type "apply" to put this in force; Ctrl-C goes back`, "", func(answer string) error {
+	err = s.ask(ctx, question{`Type "apply" to make these changes; Ctrl-C goes back`, "", func(answer string) error {
 		if answer != "apply" {
-			return invalidInput("Nothing was changed yet.")
+			return invalidInput("Nothing was changed.")
 		}
 		return nil
 	}})
 	if err != nil {
 		return false, err
 	}
-	s.t.Say("One moment ...")
-	return s.carryOut(ctx, "It is in force.", func(ctx context.Context) error { return s.box.Commit(ctx, c) })
+	s.t.Say("Please wait ...")
+	return s.carryOut(ctx, "The changes are active.", func(ctx context.Context) error { return s.box.Commit(ctx, c) })
 }
 
-// carryOut does what must not be called off halfway.
+// carryOut runs an action that must not be interrupted halfway.
 func (s *session) carryOut(ctx context.Context, success string, do func(context.Context) error) (done bool, err error) {
 	done, err = s.runCancellable(ctx, func(ctx context.Context) error { return do(context.WithoutCancel(ctx)) })
 	if done {
@@ -248,10 +247,10 @@ func (s *session) carryOut(ctx context.Context, success string, do func(context.
 	return done, err
 }
 
-// preflight shows what would keep mail from arriving.
+// preflight shows what would prevent delivery.
 func (s *session) preflight(ctx context.Context) error {
 	s.t.Print("\n")
-	s.t.Say("Looking for what would keep mail from arriving; Ctrl-C stops it.")
+	s.t.Say("Checking what would prevent delivery; Ctrl-C stops it.")
 	problems := 0
 	done, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		for finding, err := range s.box.Preflight(ctx) {
@@ -261,21 +260,21 @@ func (s *session) preflight(ctx context.Context) error {
 			if finding.Level == certificate.Problem {
 				problems++
 			}
-			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.Said(words).Words)
+			s.t.Item("  "+finding.Name, mark(finding.Level)+finding.WithCure(cures).Text)
 		}
 		return nil
 	})
 	switch {
 	case err != nil || !done:
 	case problems > 0:
-		s.t.Say("Problems: %d. Each says what to do; then look again, from the menu.", problems)
+		s.t.Say("Problems: %d. Correct them as described, then choose preflight in the menu.", problems)
 	default:
-		s.t.Say("Nothing stands in the way.")
+		s.t.Say("No problems found.")
 	}
 	return err
 }
 
-// mark is how a finding begins that is not as it should be.
+// mark is the prefix of a finding that is a problem or a note.
 func mark(l certificate.Level) string {
 	switch l {
 	case certificate.Problem:
@@ -286,11 +285,11 @@ func mark(l certificate.Level) string {
 	return ""
 }
 
-// test sends a test message and shows its journey.
+// test sends a test message and shows its trace.
 func (s *session) test(ctx context.Context, alert string) error {
 	s.t.Print("\n")
 	var to string
-	err := s.askFor(ctx, "Send a test message to", alert, func(address string) error {
+	err := s.askOptional(ctx, "Send a test message to", alert, func(address string) error {
 		if to = address; to != "" && !strings.Contains(to, "@") {
 			return invalidInput("Type a mail address, such as alerts@msp.example.")
 		}
@@ -304,7 +303,7 @@ func (s *session) test(ctx context.Context, alert string) error {
 			if err != nil {
 				return err
 			}
-			s.t.Item("  "+step.Name, step.Words)
+			s.t.Item("  "+step.Name, step.Text)
 		}
 		return nil
 	})

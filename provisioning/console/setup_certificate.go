@@ -10,14 +10,14 @@ import (
 	"sealpost/provisioning/operator"
 )
 
-// chooseCertificate asks how the client certificate comes to the box.
+// chooseCertificate asks where the client certificate comes from.
 func (u *setup) chooseCertificate(ctx context.Context) error {
 	for {
 		u.t.Print("\n")
-		u.t.Say("The tenant knows this box by its client certificate.")
+		u.t.Say("The tenant identifies this box by its client certificate.")
 		err := u.choose(ctx, "Certificate", "1", []choice{
-			{"paste a PFX in base64, and type its password", u.takePFX},
-			{"make a request in the TPM, and print it", u.request},
+			{"paste a PFX in base64", u.takePFX},
+			{"create a key in the TPM, and print a certificate request", u.request},
 			{"none for now", func(context.Context) error { u.forgetCertificate(); return nil }},
 			{"from a USB stick", u.fromStick},
 		})
@@ -27,8 +27,8 @@ func (u *setup) chooseCertificate(ctx context.Context) error {
 	}
 }
 
-// errAgain asks the question again.
-var errAgain = errors.New("the question is asked again")
+// errAgain repeats the question.
+var errAgain = errors.New("the question is repeated")
 
 func (u *setup) forgetCertificate() {
 	clear(u.candidate.PFX)
@@ -36,11 +36,11 @@ func (u *setup) forgetCertificate() {
 }
 
 func (u *setup) fromStick(context.Context) error {
-	u.t.Say("Make a folder named %s on a stick formatted as FAT32 or exFAT. Put the PFX into it, and its password into password.txt beside it. Plug the stick in once this box is set up; go on without a certificate until then.", bundle.Folder)
+	u.t.Say("Create a folder %s on a stick with FAT32 or exFAT. Copy the PFX into it, and write its password into password.txt in the same folder. Continue without a certificate, and plug the stick in when this box is set up.", bundle.Folder)
 	return errAgain
 }
 
-// takePFX takes a PFX that opens and is of use.
+// takePFX asks for a PFX that the box can use.
 func (u *setup) takePFX(ctx context.Context) error {
 	u.forgetCertificate()
 	taken, err := u.askPFX(ctx)
@@ -51,8 +51,7 @@ func (u *setup) takePFX(ctx context.Context) error {
 	return err
 }
 
-// askPFX asks for a PFX and its password until the box has nothing against
-// them.
+// askPFX asks for a PFX and its password until the box accepts them.
 func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error) {
 	defer func() {
 		if err != nil {
@@ -60,13 +59,13 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 		}
 	}()
 	err = s.askUntilValid(ctx, func() error {
-		s.t.Say("Paste the PFX in base64 now; it is not shown. It ends with its END line, or with a single dot on a line.")
+		s.t.Say("Paste the PFX in base64 now; it is not shown. The paste ends with the END line, or with a single dot on a line.")
 		text, err := s.t.Paste(ctx)
 		if err != nil {
 			return err
 		}
 		defer clear(text)
-		c.PFX, err = unarmour(text)
+		c.PFX, err = decodePFX(text)
 		return err
 	})
 	if err != nil {
@@ -84,20 +83,20 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 	return c, err
 }
 
-// check has the box look at a candidate; what it has against it is in words,
-// for another answer.
+// check has the box check a candidate. It prints the faults and returns
+// invalidInput, so that the question is asked again.
 func (s *session) check(ctx context.Context, c candidate.Candidate) error {
 	done, err := s.runCancellable(ctx, func(ctx context.Context) error { return s.box.Check(ctx, c) })
 	if err == nil && !done {
-		err = invalidInput("It was not taken, and nothing was changed.")
+		err = invalidInput("Nothing was changed.")
 	} else if err == nil {
-		s.t.Say("It is in order.")
+		s.t.Say("It is valid.")
 	}
 	return err
 }
 
-// request has the TPM make a key, whose request is printed, and takes the
-// certificate that answers it, if it is there already.
+// request creates a key in the TPM, prints its certificate request, and asks for
+// the certificate if it has been issued already.
 func (u *setup) request(ctx context.Context) error {
 	text, err := u.draft.text()
 	if err != nil {
@@ -106,10 +105,10 @@ func (u *setup) request(ctx context.Context) error {
 	if err := u.printRequest(ctx, text, u.draft.get("senders.accepted_domains")); err != nil {
 		return again(err)
 	}
-	return u.choose(ctx, "The certificate that answers it", "2", []choice{
+	return u.choose(ctx, "The certificate for it", "2", []choice{
 		{"paste it now", func(ctx context.Context) error {
 			u.forgetCertificate()
-			pem, err := u.askAnswer(ctx)
+			pem, err := u.askIssued(ctx)
 			u.candidate.PEM = pem
 			return again(err)
 		}},
@@ -117,7 +116,7 @@ func (u *setup) request(ctx context.Context) error {
 	})
 }
 
-// again turns the way back into the question before.
+// again makes Ctrl-C repeat the question.
 func again(err error) error {
 	if errors.Is(err, errBack) {
 		return errAgain
@@ -139,15 +138,15 @@ func (s *session) printRequest(ctx context.Context, settings, domains string) er
 	if err != nil {
 		return err
 	}
-	s.t.Say("A request that waits for its certificate already is kept, unless you give it up.")
+	s.t.Say("If another request is pending, it is kept unless you discard it.")
 	err = s.choose(ctx, "Request", "1", []choice{
-		{"make one", func(context.Context) error { return nil }},
-		{"make one, and give up the one that waits", func(context.Context) error { r.Replace = true; return nil }},
+		{"create one", func(context.Context) error { return nil }},
+		{"create one, and discard a pending one", func(context.Context) error { r.Replace = true; return nil }},
 	})
 	if err != nil {
 		return err
 	}
-	s.t.Say("The TPM makes a key; that may take a minute ...")
+	s.t.Say("The TPM creates a key; this may take a minute ...")
 	var pem string
 	done, err := s.carryOut(ctx, "The key stays in the TPM. Give this to the certification authority:", func(ctx context.Context) (err error) {
 		pem, err = s.box.Request(ctx, r)
@@ -162,8 +161,8 @@ func (s *session) printRequest(ctx context.Context, settings, domains string) er
 	return err
 }
 
-// askAnswer asks for the certificate that answers the request.
-func (s *session) askAnswer(ctx context.Context) (pem []byte, err error) {
+// askIssued asks for the certificate that was issued for the request.
+func (s *session) askIssued(ctx context.Context) (pem []byte, err error) {
 	err = s.askUntilValid(ctx, func() error {
 		if pem, err = s.pasteCertificate(ctx); err != nil {
 			return err
@@ -173,8 +172,8 @@ func (s *session) askAnswer(ctx context.Context) (pem []byte, err error) {
 	return pem, err
 }
 
-// pasteCertificate takes one or more certificates in PEM.
+// pasteCertificate asks for one or more certificates in PEM.
 func (s *session) pasteCertificate(ctx context.Context) ([]byte, error) {
-	s.t.Say("Paste the certificate in PEM now, with its chain if there is one; it is not shown. It ends two seconds after its last END line, or with a single dot on a line.")
+	s.t.Say("Paste the certificate in PEM now, with its chain if there is one; it is not shown. The paste ends two seconds after the last END line, or with a single dot on a line.")
 	return s.t.Paste(ctx)
 }

@@ -11,7 +11,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// network asks whether DHCP is to stay.
+// network asks whether to use DHCP or a static address.
 func (u *setup) network(ctx context.Context) error {
 	var status operator.Status
 	u.t.Print("\n")
@@ -28,8 +28,8 @@ func (u *setup) network(ctx context.Context) error {
 		preset = "2"
 	}
 	return u.choose(ctx, "Network", preset, []choice{
-		{"by DHCP, as it is", func(context.Context) error { return u.byDHCP() }},
-		{"an address of its own", func(ctx context.Context) error { return u.byHand(ctx, status.Network) }},
+		{"DHCP", func(context.Context) error { return u.useDHCP() }},
+		{"a static address", func(ctx context.Context) error { return u.useStatic(ctx, status.Network) }},
 	})
 }
 
@@ -47,7 +47,7 @@ func (s *session) showNetwork(n operator.Network) {
 	s.t.Item("  DNS", orElse(list(n.DNS), none))
 }
 
-// list writes values with commas.
+// list joins values with commas.
 func list[T fmt.Stringer](values []T) string {
 	words := make([]string, len(values))
 	for i := range values {
@@ -56,16 +56,16 @@ func list[T fmt.Stringer](values []T) string {
 	return strings.Join(words, ", ")
 }
 
-// byDHCP leaves name servers that were set beside DHCP as they are.
-func (u *setup) byDHCP() error {
+// useDHCP keeps name servers that were set together with DHCP.
+func (u *setup) useDHCP() error {
 	if u.draft.get("network.address") == "" {
 		return nil
 	}
 	return errors.Join(u.draft.put("network.gateway", ""), u.draft.put("network.address", ""), u.draft.put("network.dns", ""))
 }
 
-// byHand asks for a fixed address, and proposes the one that the box has.
-func (u *setup) byHand(ctx context.Context, now operator.Network) error {
+// useStatic asks for a static address, and proposes the current one.
+func (u *setup) useStatic(ctx context.Context, now operator.Network) error {
 	var address, gateway string
 	for _, a := range now.Addresses {
 		if address == "" && a.Addr().Is4() && !a.Addr().IsLinkLocalUnicast() {
@@ -82,7 +82,7 @@ func (u *setup) byHand(ctx context.Context, now operator.Network) error {
 		},
 		func(ctx context.Context) error {
 			const key = "network.gateway"
-			return u.askFor(ctx, "Gateway", orElse(u.draft.get(key), gateway), func(a string) error { return u.draft.put(key, a) })
+			return u.askOptional(ctx, "Gateway", orElse(u.draft.get(key), gateway), func(a string) error { return u.draft.put(key, a) })
 		},
 		func(ctx context.Context) error {
 			const key = "network.dns"
@@ -90,13 +90,13 @@ func (u *setup) byHand(ctx context.Context, now operator.Network) error {
 		})
 }
 
-// method says which way out would work, and takes one of this release.
+// method asks for the delivery method, after it has shown which would work.
 func (u *setup) method(ctx context.Context) error {
 	if err := u.probe(ctx); err != nil {
 		return err
 	}
 	preset := orElse(u.draft.get("upstream.method"), u.ways.Method())
-	return u.ask(ctx, question{"Way out", preset, func(method string) error {
+	return u.ask(ctx, question{"Delivery method", preset, func(method string) error {
 		if method == string(settings.MethodConnector) {
 			method = "" // the default
 			u.candidate.ClientSecret = ""
@@ -105,20 +105,20 @@ func (u *setup) method(ctx context.Context) error {
 	}})
 }
 
-// probe tries the ways out of the site. Finding none does not prevent
-// going on.
+// probe shows which delivery methods would work from this network. The setup
+// continues if none does.
 func (u *setup) probe(ctx context.Context) error {
 	domain, _, _ := strings.Cut(u.draft.get("senders.accepted_domains"), ",")
 	target := operator.Target{Domain: domain, Host: u.draft.get("upstream.connector.host"), CA: u.draft.get("upstream.connector.ca")}
 	u.t.Print("\n")
-	u.t.Say("Trying the ways out of this network; Ctrl-C stops it.")
+	u.t.Say("Checking which delivery methods work from this network; Ctrl-C stops it.")
 	u.ways = preflight.Ways{}
 	done, err := u.runCancellable(ctx, func(ctx context.Context) (err error) {
 		u.ways, err = u.box.Probe(ctx, target)
 		return err
 	})
 	if errors.Is(err, errBack) {
-		u.t.Say("Stopped; you can go on without.")
+		u.t.Say("Stopped; you can continue without it.")
 		return nil
 	}
 	if !done {
@@ -135,13 +135,13 @@ func (u *setup) probe(ctx context.Context) error {
 
 func verdict(r preflight.Reach) string {
 	if r.OK {
-		return "works: " + r.Words
+		return "works: " + r.Text
 	}
-	return "does not work: " + r.Words
+	return "does not work: " + r.Text
 }
 
-// host asks where the tenant takes mail; an MX that the relay would go by needs
-// no mention in the settings.
+// host asks for the tenant's mail host. It leaves the setting empty if the relay
+// would find the host by MX.
 func (u *setup) host(ctx context.Context) error {
 	const key, mx = "upstream.connector.host", "MX"
 	u.t.Print("\n")
@@ -171,10 +171,10 @@ func (u *setup) host(ctx context.Context) error {
 // authority offers to trust the host's root certificate if it is not a known one.
 func (u *setup) authority(ctx context.Context) error {
 	u.t.Print("\n")
-	u.t.Say("The certificate of %s comes from an authority that this box does not know: %s. Exchange Online's never does. If it is your own host, paste that authority's certificate; otherwise something stands between.", u.ways.Host, u.ways.Authority)
+	u.t.Say("The certificate of %s is from an unknown authority: %s. Exchange Online uses public authorities. If this is your own host, paste the certificate of its authority; otherwise a device in between intercepts the connection.", u.ways.Host, u.ways.Authority)
 	return u.choose(ctx, "Authority", "1", []choice{
 		{"paste its certificate", u.pasteAuthority},
-		{"go on without; no mail leaves", func(context.Context) error { return nil }},
+		{"continue without it; no mail is sent", func(context.Context) error { return nil }},
 	})
 }
 

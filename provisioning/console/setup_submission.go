@@ -8,12 +8,12 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// submits reports whether the way out is submission.
+// submits reports whether the delivery method is submission.
 func (u *setup) submits() bool {
 	return settings.Method(u.draft.get("upstream.method")).Traits().Mailbox
 }
 
-// loginMailbox is the mailbox that logs in, if one does.
+// loginMailbox is the mailbox that logs in; empty if none does.
 func (u *setup) loginMailbox() string {
 	if !u.submits() {
 		return ""
@@ -21,7 +21,8 @@ func (u *setup) loginMailbox() string {
 	return u.draft.get("upstream.submission.user")
 }
 
-// stepByStep are the questions of a first start, as far as is known which.
+// stepByStep are the questions of a first setup; they depend on the answers so
+// far.
 func (u *setup) stepByStep() []step {
 	steps := []step{u.site, u.network, u.domains, u.method}
 	if u.submits() {
@@ -32,7 +33,7 @@ func (u *setup) stepByStep() []step {
 	return append(steps, u.sender, u.alert, u.pin, u.apply)
 }
 
-// byPaste are the questions that a pasted sealpost.toml leaves open.
+// byPaste are the questions that remain after a pasted sealpost.toml.
 func (u *setup) byPaste() []step {
 	steps := []step{u.pasteSettings}
 	switch {
@@ -54,14 +55,14 @@ func (u *setup) mailbox(ctx context.Context) error {
 	const key = "upstream.submission.user"
 	u.forgetCertificate()
 	u.t.Print("\n")
-	u.t.Say("The box logs in to one mailbox of the tenant, and all mail leaves through it.")
+	u.t.Say("The box logs in to one mailbox of the tenant and sends all mail through it.")
 	return u.ask(ctx, question{"Mailbox that logs in", u.draft.get(key), func(a string) error { return u.draft.put(key, a) }})
 }
 
 func (u *setup) tenant(ctx context.Context) error {
 	const key = "upstream.oauth.tenant"
 	first, _, _ := strings.Cut(u.draft.get("senders.accepted_domains"), ",")
-	return u.ask(ctx, question{"Tenant, by a domain or its ID", orElse(u.draft.get(key), first), func(tenant string) error {
+	return u.ask(ctx, question{"Tenant (one of its domains, or its ID)", orElse(u.draft.get(key), first), func(tenant string) error {
 		if tenant == first {
 			tenant = "" // the default
 		}
@@ -72,21 +73,21 @@ func (u *setup) tenant(ctx context.Context) error {
 func (u *setup) client(ctx context.Context) error {
 	const key = "upstream.oauth.client_id"
 	u.t.Print("\n")
-	u.t.Say("Entra ID knows the box by an app registration. Make one in the Entra admin center under App registrations; its overview page shows the ID.")
+	u.t.Say("Entra ID identifies the box by an app registration. Create one in the Entra admin center under App registrations; its overview page shows the ID.")
 	return u.ask(ctx, question{"Application (client) ID", u.draft.get(key), func(id string) error { return u.draft.put(key, id) }})
 }
 
-// grant asks what the box shows for an access token.
+// grant asks how the box gets an access token.
 func (u *setup) grant(ctx context.Context) error {
 	const key = "upstream.oauth.grant"
 	u.t.Print("\n")
-	u.t.Say("What the box shows to Entra ID when it asks for an access token:")
+	u.t.Say("How the box authenticates to Entra ID to get an access token:")
 	return u.choose(ctx, "Grant", "1", []choice{
-		{"a signature of a key in its TPM", func(context.Context) error {
+		{"with a key in its TPM", func(context.Context) error {
 			u.candidate.ClientSecret = ""
 			return u.draft.put(key, "")
 		}},
-		{"the application's client secret", func(ctx context.Context) error {
+		{"with the application's client secret", func(ctx context.Context) error {
 			if err := u.draft.put(key, string(settings.GrantSecret)); err != nil {
 				return err
 			}
@@ -94,57 +95,57 @@ func (u *setup) grant(ctx context.Context) error {
 			u.candidate.ClientSecret = secret
 			return err
 		}},
-		{"a person's sign-in by device code", func(context.Context) error {
+		{"a person signs in with a device code", func(context.Context) error {
 			u.candidate.ClientSecret = ""
 			return u.draft.put(key, string(settings.GrantDevice))
 		}},
 	})
 }
 
-// askClientSecret asks without showing what is typed; it may be nothing.
+// askClientSecret asks for the client secret without echo; it may be empty.
 func (s *session) askClientSecret(ctx context.Context) (candidate.Password, error) {
 	s.t.Print("Client secret (its value, not its ID), not shown [none for now]: ")
 	text, err := s.t.Secret(ctx)
 	return candidate.Password(strings.TrimSpace(text)), err
 }
 
-// wayOut is the row of the summary about how mail leaves, and the one about
-// what the box shows for it.
-func (u *setup) wayOut() (way, shown [2]string) {
+// deliveryRows are the rows of the summary for the delivery method and for its
+// credential.
+func (u *setup) deliveryRows() (method, credential [2]string) {
 	d := u.draft
 	if !u.submits() {
-		shown := "none for now"
+		certificate := "none for now"
 		switch {
 		case u.candidate.PFX != nil:
-			shown = "the PFX that you pasted"
+			certificate = "the PFX that you pasted"
 		case u.candidate.PEM != nil:
-			shown = "the answer to the request"
+			certificate = "the certificate for the request"
 		}
-		return [2]string{"way out", "connector at " + orElse(d.get("upstream.connector.host"), "the MX of the first domain")}, [2]string{"certificate", shown}
+		return [2]string{"method", "connector at " + orElse(d.get("upstream.connector.host"), "the MX of the first domain")}, [2]string{"certificate", certificate}
 	}
 	token := "a key in the TPM"
 	switch settings.Grant(d.get("upstream.oauth.grant")) {
 	case settings.GrantSecret:
-		token = "a client secret, to be typed later: in the menu, under tenant"
+		token = "a client secret, to be entered later under tenant in the menu"
 		if u.candidate.ClientSecret != "" {
-			token = "the client secret that you typed"
+			token = "the client secret that you entered"
 		}
 	case settings.GrantDevice:
-		token = "a sign-in, which comes next"
+		token = "a sign-in, which follows"
 	}
-	return [2]string{"way out", "submission as " + d.get("upstream.submission.user")}, [2]string{"token by", token}
+	return [2]string{"method", "submission as " + d.get("upstream.submission.user")}, [2]string{"token by", token}
 }
 
-// tellTenant leads through what the Microsoft side needs before mail can leave.
-func (u *setup) tellTenant(ctx context.Context) error {
+// setUpTenant shows what the tenant needs before mail can be sent.
+func (u *setup) setUpTenant(ctx context.Context) error {
 	if !u.submits() {
 		return nil
 	}
 	u.t.Print("\n")
-	u.t.Say("The tenant must be told of this box: by PowerShell that an administrator runs. You find it in the menu too, under tenant.")
+	u.t.Say("The tenant must be set up for this box with PowerShell that an administrator runs. It is also in the menu, under tenant.")
 	err := u.choose(ctx, "PowerShell", "1", []choice{
 		{"print it", u.printScript},
-		{"go on without", func(context.Context) error { return nil }},
+		{"continue without", func(context.Context) error { return nil }},
 	})
 	if err == nil && settings.Grant(u.draft.get("upstream.oauth.grant")) == settings.GrantDevice {
 		err = u.signIn(ctx)

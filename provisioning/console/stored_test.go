@@ -23,12 +23,12 @@ func TestConsole_NamesTheKeysThatAChangeTakesOutBeforeItIsApplied(t *testing.T) 
 		box := newerBox()
 		line, pull := plug(t.Context(), New(box))
 		said := line.typeAll("\r", "5\r")
-		for _, key := range []string{"takes them out", "site.colour is not known", "archive is not known"} {
+		for _, key := range []string{"removes them", "site.colour is not known", "archive is not known"} {
 			if !strings.Contains(said, key) {
 				t.Errorf("no word of %q in:\n%s", key, said)
 			}
 		}
-		if said := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(said, "It is in force.") {
+		if said := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(said, "The changes are active.") {
 			t.Fatalf("%s", said)
 		}
 		s, err := settings.Parse([]byte(box.commits[0].Settings))
@@ -47,11 +47,11 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := newerBox()
 		line, pull := plug(t.Context(), New(box))
-		if said := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(said, "nothing was changed") {
+		if said := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(said, "Nothing was changed") {
 			t.Errorf("%s", said)
 		}
 		said := line.typeAll("6\r")
-		for _, words := range []string{"colour = \"blue\"", "they stay stored", "archive is not known"} {
+		for _, words := range []string{"colour = \"blue\"", "but stay stored", "archive is not known"} {
 			if !strings.Contains(said, words) {
 				t.Errorf("no word of %q in:\n%s", words, said)
 			}
@@ -69,7 +69,7 @@ func TestConsole_SaysWhatToDoAboutSettingsThatCannotBeUsed(t *testing.T) {
 		box.running.Settings = "[upstream]\nmethod = \"quantum\"\n"
 		line, pull := plug(t.Context(), New(box))
 		said := strings.Join(strings.Fields(line.typeAll("\r", "5\r")+line.typeAll("6\r")), " ")
-		for _, words := range []string{`"quantum" is not a way out`, "install the version again", "2 paste others"} {
+		for _, words := range []string{`"quantum" is not a delivery method`, "install the version again", "2 paste new ones"} {
 			if !strings.Contains(said, words) {
 				t.Errorf("no word of %q in:\n%s", words, said)
 			}

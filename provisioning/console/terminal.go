@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// longestLine is the most that one answer may have, in bytes.
-	longestLine = 4 << 10
-	// idleTime is how long without input until the session ends.
-	idleTime = 15 * time.Minute
+	// maxLine is the longest answer, in bytes.
+	maxLine = 4 << 10
+	// idleTimeout is the time without input after which a session ends.
+	idleTimeout = 15 * time.Minute
 )
 
-// How the waiting for an answer ends without one.
+// Errors of a question that ends without an answer.
 var (
-	errBack = errors.New("the technician wants back")
-	errIdle = errors.New("nobody typed anything")
-	// ErrGone is returned where the line cannot be read or written any more.
+	errBack = errors.New("the technician pressed Ctrl-C")
+	errIdle = errors.New("no input")
+	// ErrGone is returned when the line can no longer be read or written.
 	ErrGone = errors.New("the serial line is gone")
 )
 
-// Keys that mean something; the rest of the control characters are noise.
+// The keys that have a meaning; other control characters are ignored.
 const (
 	keyInterrupt = 0x03 // Ctrl-C
 	keyEnd       = 0x04 // Ctrl-D
@@ -37,19 +37,19 @@ const (
 	keyDelete    = 0x7f
 )
 
-// terminal is the line discipline: it turns what comes over a line into
-// answers, and words into lines.
+// terminal is the line discipline: it turns input into answers, and texts into
+// wrapped lines.
 type terminal struct {
 	out     io.Writer
-	keys    chan byte // closed when the line cannot be read any more
+	keys    chan byte // closed when the line can no longer be read
 	closed  chan struct{}
-	failed  atomic.Bool // a write did
+	failed  atomic.Bool // a write failed
 	afterCR bool
 	escape  escape
 }
 
-// escape is how far into a terminal's control sequence (ECMA-48 section 5.4)
-// the keys are, such as an arrow key's.
+// escape is the position in a control sequence (ECMA-48 section 5.4), such as
+// that of an arrow key.
 type escape int
 
 const (
@@ -67,7 +67,7 @@ func newTerminal(line io.ReadWriter) *terminal {
 	return t
 }
 
-// Close stops taking what the line says.
+// Close stops reading input.
 func (t *terminal) Close() { close(t.closed) }
 
 func (t *terminal) read(line io.Reader) {
@@ -89,17 +89,17 @@ func (t *terminal) read(line io.Reader) {
 	}
 }
 
-// Print writes words as they are.
+// Print writes a text unchanged.
 func (t *terminal) Print(words string) {
 	if _, err := io.WriteString(t.out, strings.ReplaceAll(words, "\n", "\r\n")); err != nil {
 		t.failed.Store(true)
 	}
 }
 
-// Say writes words as lines of a width that every terminal shows.
+// Say writes a text, wrapped for every terminal.
 func (t *terminal) Say(format string, args ...any) { t.hang("", ascii(fmt.Sprintf(format, args...))) }
 
-// Item writes words behind a label.
+// Item writes a text after a label.
 func (t *terminal) Item(label, words string) {
 	const width = 15
 	first := true
@@ -119,7 +119,7 @@ func (t *terminal) hang(indent, words string) {
 	}
 }
 
-// byteWithin returns the next byte as it comes.
+// byteWithin returns the next raw byte.
 func (t *terminal) byteWithin(ctx context.Context, timeout time.Duration) (byte, error) {
 	if t.failed.Load() {
 		return 0, ErrGone
@@ -127,7 +127,7 @@ func (t *terminal) byteWithin(ctx context.Context, timeout time.Duration) (byte,
 	var b byte
 	more := true
 	select {
-	case b, more = <-t.keys: // mostly there already, in a paste
+	case b, more = <-t.keys: // usually available at once, in a paste
 	default:
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()
@@ -145,8 +145,7 @@ func (t *terminal) byteWithin(ctx context.Context, timeout time.Duration) (byte,
 	return b, nil
 }
 
-// key returns the next key that means something: one of the keys above, a tab or
-// a byte of text.
+// key returns the next key: one of those above, a tab or a byte of text.
 func (t *terminal) key(ctx context.Context, timeout time.Duration) (byte, error) {
 	for {
 		b, err := t.byteWithin(ctx, timeout)
@@ -185,27 +184,26 @@ func (t *terminal) inEscape(b byte) bool {
 	return true
 }
 
-// invalidInput is an answer that cannot be used, in words for its author.
+// invalidInput is the error of an invalid answer, with the text to show.
 type invalidInput string
 
 func (u invalidInput) Error() string { return string(u) }
 
-// Line reads one answer, and shows it as it is typed.
-func (t *terminal) Line(ctx context.Context) (string, error) { return t.edit(ctx, t.Print) }
+// Line reads one answer and echoes it.
+func (t *terminal) Line(ctx context.Context) (string, error) { return t.readLine(ctx, t.Print) }
 
-// Secret reads one answer, and shows nothing.
+// Secret reads one answer without echo.
 func (t *terminal) Secret(ctx context.Context) (string, error) {
-	return t.edit(ctx, func(string) {})
+	return t.readLine(ctx, func(string) {})
 }
 
-// edit reads a line. What is longer than a line may be is neither kept nor
-// shown.
-func (t *terminal) edit(ctx context.Context, show func(string)) (string, error) {
-	line := make([]byte, 0, longestLine)
+// readLine reads a line. It neither stores nor shows what exceeds maxLine.
+func (t *terminal) readLine(ctx context.Context, show func(string)) (string, error) {
+	line := make([]byte, 0, maxLine)
 	defer func() { clear(line) }()
 	long := false
 	for {
-		k, err := t.key(ctx, idleTime)
+		k, err := t.key(ctx, idleTimeout)
 		if err != nil {
 			return "", err
 		}
@@ -223,7 +221,7 @@ func (t *terminal) edit(ctx context.Context, show func(string)) (string, error) 
 			line = line[:len(line)-size]
 			show("\b \b")
 		case k < ' ':
-		case len(line) == longestLine:
+		case len(line) == maxLine:
 			long = true
 		default:
 			line = append(line, k)
@@ -232,8 +230,8 @@ func (t *terminal) edit(ctx context.Context, show func(string)) (string, error) 
 	}
 }
 
-// interrupted drops what comes behind Ctrl-C until the line is quiet, such as
-// the rest of a paste.
+// interrupted discards input after Ctrl-C until the line is quiet, such as the
+// rest of a paste.
 func (t *terminal) interrupted(ctx context.Context) error {
 	const quiet, longest = 200 * time.Millisecond, 5 * time.Second
 	for begun := time.Now(); time.Since(begun) < longest; {
@@ -250,15 +248,15 @@ func (t *terminal) interrupted(ctx context.Context) error {
 func answer(line []byte, long bool) (string, error) {
 	switch {
 	case long:
-		return "", invalidInput(fmt.Sprintf("That line has more than %d characters and was not taken. Type it shorter.", longestLine))
+		return "", invalidInput(fmt.Sprintf("That line has more than %d characters and was discarded. Type a shorter one.", maxLine))
 	case !utf8.Valid(line):
 		return "", invalidInput("That line holds characters that are not UTF-8. Use plain letters, or set the terminal program to UTF-8.")
 	}
 	return strings.TrimSpace(string(line)), nil
 }
 
-// During has something done that takes time, and drops what is typed
-// while it runs; Ctrl-C and a lost line cancel it.
+// During runs do and discards what is typed meanwhile; Ctrl-C and a lost line
+// cancel it.
 func (t *terminal) During(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -290,7 +288,7 @@ func (t *terminal) During(ctx context.Context, do func(context.Context) error) e
 	return err
 }
 
-// Pause waits and discards what is typed during the wait.
+// Pause waits, and discards what is typed meanwhile.
 func (t *terminal) Pause(ctx context.Context, d time.Duration) error {
 	return t.During(ctx, func(ctx context.Context) error {
 		timer := time.NewTimer(d)

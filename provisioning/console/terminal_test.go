@@ -76,7 +76,7 @@ func TestLine_ExplainsInvalidInput(t *testing.T) {
 		keys string
 		want string
 	}{
-		{strings.Repeat("A", longestLine+1) + "\r", "more than 4096 characters"},
+		{strings.Repeat("A", maxLine+1) + "\r", "more than 4096 characters"},
 		{"K\xf6ln\r", "not UTF-8"},
 	} {
 		var words invalidInput
@@ -157,7 +157,7 @@ func TestPaste_RefusesIncompleteText(t *testing.T) {
 		go func() { line.keys <- []byte("-----BEGIN CERTIFICATE-----\rMIIK") }()
 		begun := time.Now()
 		_, err := terminal.Paste(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "stopped in the middle") || time.Since(begun) != pasteTimeout {
+		if err == nil || !strings.Contains(err.Error(), "is incomplete and was discarded") || time.Since(begun) != pasteTimeout {
 			t.Errorf("after %s: %v", time.Since(begun), err)
 		}
 		close(line.keys)
@@ -182,7 +182,7 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 			t.Error(err)
 		}
 		heard := line.heard()
-		if said := strings.Count(heard, "in the middle of a paste"); said != 2 {
+		if said := strings.Count(heard, "The paste is incomplete"); said != 2 {
 			t.Errorf("it was said %d times: %q", said, heard)
 		}
 		close(line.keys)
@@ -192,11 +192,11 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 
 func TestPaste_LimitsItsSize(t *testing.T) {
 	var p paste
-	for range 3 * largestPaste {
+	for range 3 * maxPaste {
 		p.take('A')
 		p.take('\n')
 	}
-	if len(p.text) > largestPaste || cap(p.text) > 2*largestPaste || len(p.line) > 100 {
+	if len(p.text) > maxPaste || cap(p.text) > 2*maxPaste || len(p.line) > 100 {
 		t.Errorf("%d bytes of text, %d of a line", cap(p.text), len(p.line))
 	}
 	if _, err := p.end(); err == nil || !strings.Contains(err.Error(), "more than 1 MiB") {
@@ -204,7 +204,7 @@ func TestPaste_LimitsItsSize(t *testing.T) {
 	}
 }
 
-func TestUnarmour_ReadsAPFXInBase64(t *testing.T) {
+func TestDecodePFX_ReadsBase64(t *testing.T) {
 	const base64 = "YSBQRlggYXMgdGhlIGZha2Ug\nYm94IGtub3dzIGl0"
 	for _, c := range []struct{ text, want string }{
 		{base64, fakePFX},
@@ -212,12 +212,12 @@ func TestUnarmour_ReadsAPFXInBase64(t *testing.T) {
 		{"BEGIN PFX\n" + base64 + "\nEND PFX\n", fakePFX},
 		{"-----BEGIN CERTIFICATE-----\n" + base64 + "\n-----END CERTIFICATE-----\n", fakePFX}, // certutil -encode
 		{"-----BEGIN PKCS12-----\n" + base64 + "\n-----END PKCS12-----\n", fakePFX},
-		{"BEGIN PFX\n" + base64 + "\n", "its END line did not come"},
-		{base64[:30], "no whole PFX"},
-		{"", "no whole PFX"},
-		{"\x30\x82", "no whole PFX"},
+		{"BEGIN PFX\n" + base64 + "\n", "its END line is missing"},
+		{base64[:30], "not a complete PFX"},
+		{"", "not a complete PFX"},
+		{"\x30\x82", "not a complete PFX"},
 	} {
-		got, err := unarmour([]byte(c.text))
+		got, err := decodePFX([]byte(c.text))
 		if string(got) != c.want && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%q: %q, %v", c.text, got, err)
 		}

@@ -7,14 +7,13 @@ import (
 	"unicode"
 )
 
-// columns is what every terminal shows in one line.
+// columns is the line width that every terminal shows.
 const columns = 78
 
-// plainer are the characters that our own words use, as a terminal with any
-// character set shows them.
-var plainer = strings.NewReplacer("…", "...", "–", "-", "—", "-", "“", `"`, "”", `"`, "‘", "'", "’", "'", "\t", " ")
+// asciiReplacer replaces the typographic characters of our own texts by ASCII.
+var asciiReplacer = strings.NewReplacer("…", "...", "–", "-", "—", "-", "“", `"`, "”", `"`, "‘", "'", "’", "'", "\t", " ")
 
-// ascii makes any text safe to print on a terminal.
+// ascii makes any text printable on any terminal.
 func ascii(words string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -26,11 +25,11 @@ func ascii(words string) string {
 			return '?'
 		}
 		return r
-	}, plainer.Replace(words))
+	}, asciiReplacer.Replace(words))
 }
 
-// wrap breaks each line of words at spaces, and begins the lines that follow
-// with the indent.
+// wrap breaks each line at spaces, and begins continuation lines with the
+// indent.
 func wrap(words, indent string) []string {
 	var lines []string
 	for line := range strings.SplitSeq(strings.TrimSuffix(words, "\n"), "\n") {
@@ -47,14 +46,14 @@ func wrap(words, indent string) []string {
 	return lines
 }
 
-// minutes writes a length of time as a countdown shows it, such as "1:05".
+// minutes formats a duration as a countdown, such as "1:05".
 func minutes(d time.Duration) string {
 	whole := int(d.Round(time.Second) / time.Second)
 	return fmt.Sprintf("%d:%02d", whole/60, whole%60)
 }
 
-// harmless keeps a text as it is, but for what steers a terminal.
-func harmless(text string) string {
+// printable removes the characters that control a terminal from a text.
+func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
 			return r

@@ -1,9 +1,9 @@
-// Package credential keeps what the box must still have after a power cut to
-// get access tokens: the client secret that somebody entered, and the refresh
-// token of a sign-in. Both lie sealed in the settings area.
+// Package credential stores the credentials for access tokens: the client secret
+// that a person entered, and the refresh token of a sign-in. Both are sealed in
+// the settings area.
 //
 // It knows the settings area and how a secret is sealed. It must not know how a
-// token is asked for, or how a TPM is reached.
+// token is requested, or how a TPM is reached.
 package credential
 
 import (
@@ -19,10 +19,10 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// Kind is a kind of credential; it names its section of the settings area too.
+// Kind is a kind of credential, and its section of the settings area.
 type Kind string
 
-// The kinds there are.
+// The kinds.
 const (
 	ClientSecret Kind = "client secret"
 	RefreshToken Kind = "refresh token"
@@ -31,8 +31,8 @@ const (
 // MaxSize is the largest credential, in bytes.
 const MaxSize = 64 << 10
 
-// ErrNone is returned where there is no credential of the kind for the
-// application; that of another application counts as none.
+// ErrNone is returned if there is no credential of the kind for the application;
+// one of another application does not count.
 var ErrNone = errors.New("there is none stored for this application")
 
 // Store is the settings area. Update is atomic, and flushed when it returns.
@@ -41,26 +41,26 @@ type Store interface {
 	Update(ctx context.Context, change func(state.Sections) error) error
 }
 
-// Application is whose credentials they are.
+// Application is the owner of the credentials.
 type Application struct {
 	Issuer   string // its token endpoint
 	ClientID string
 }
 
-// Of returns the application that settings name.
+// Of returns the application in the settings.
 func Of(s settings.Settings) Application {
 	o := s.Issuer()
 	return Application{Issuer: string(o.TokenURL), ClientID: o.ClientID}
 }
 
-// Vault keeps the credentials of one application.
+// Vault stores the credentials of one application.
 type Vault struct {
 	Store       Store
 	Sealer      keyring.Sealer
 	Application Application
 }
 
-// name binds a sealed credential to its application: it opens under no other.
+// name binds a sealed credential to its application.
 func (v Vault) name(kind Kind) string {
 	return fmt.Sprintf("%s of %q at %q", kind, v.Application.ClientID, v.Application.Issuer)
 }
@@ -71,7 +71,7 @@ func (v Vault) Load(ctx context.Context, kind Kind) ([]byte, error) {
 	return secret, err
 }
 
-// open returns a credential, and the form in which it is stored.
+// open returns a credential and its stored form.
 func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err error) {
 	sections, err := v.Store.Load(ctx)
 	if err != nil {
@@ -95,9 +95,9 @@ func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err 
 	return secret, stored, err
 }
 
-// Save puts a credential in place of the one before, whatever application that
-// was for. When it returns without an error the new one is durable; a power cut
-// before that leaves the old one or the new one, whole.
+// Save replaces the stored credential, of whatever application. When it returns
+// without an error, the new one is durable; after a power cut either the old or
+// the new one is stored completely.
 func (v Vault) Save(ctx context.Context, kind Kind, secret []byte) error {
 	sealed, err := v.Seal(ctx, kind, secret)
 	if err != nil {
@@ -109,11 +109,12 @@ func (v Vault) Save(ctx context.Context, kind Kind, secret []byte) error {
 	return nil
 }
 
-// ErrOther is returned by Replace where another credential is stored than the
-// one to be replaced.
+// ErrOther is returned by Replace if another credential than the expected one is
+// stored.
 var ErrOther = errors.New("another one was stored meanwhile")
 
-// Replace is Save in place of one certain credential, or ErrOther.
+// Replace saves a credential if before is still the stored one; otherwise it
+// returns ErrOther.
 func (v Vault) Replace(ctx context.Context, kind Kind, before, secret []byte) error {
 	opened, stored, err := v.open(ctx, kind)
 	if err != nil {
@@ -140,16 +141,16 @@ func (v Vault) Replace(ctx context.Context, kind Kind, before, secret []byte) er
 	return nil
 }
 
-// Sealed is a credential that is ready to be stored with other things.
+// Sealed is a sealed credential, for a write with other sections.
 type Sealed struct {
 	kind    Kind
 	encoded []byte
 }
 
-// Seal makes a credential ready; nothing is stored yet.
+// Seal seals a credential; it stores nothing.
 func (v Vault) Seal(ctx context.Context, kind Kind, secret []byte) (Sealed, error) {
 	if len(secret) == 0 || len(secret) > MaxSize {
-		return Sealed{}, fmt.Errorf("the %s has %d bytes, and between 1 and %d are possible: check what was entered", kind, len(secret), MaxSize)
+		return Sealed{}, fmt.Errorf("the %s has %d bytes; between 1 and %d are allowed: check what was entered", kind, len(secret), MaxSize)
 	}
 	sealed, err := v.Sealer.Seal(ctx, v.name(kind), secret)
 	if err != nil {
@@ -162,7 +163,7 @@ func (v Vault) Seal(ctx context.Context, kind Kind, secret []byte) (Sealed, erro
 	return Sealed{kind, encoded}, nil
 }
 
-// Put makes the credential the box's own, in place of the one before.
+// Put writes the credential into the sections.
 func (s Sealed) Put(sections state.Sections) error {
 	sections[string(s.kind)] = s.encoded
 	return nil

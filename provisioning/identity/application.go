@@ -17,12 +17,12 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// Generator makes an RSA key under the protection that the settings ask for. It
-// belongs to no certificate yet.
+// Generator creates an RSA key, protected as the settings require and without a
+// certificate.
 type Generator func(ctx context.Context) (keyring.Key, error)
 
-// Application is the box's own certificate as an OAuth client: the token issuer
-// has it on file and verifies the box's signatures with it.
+// Application is the certificate of the box as an OAuth client. The token issuer
+// verifies the box's signatures with it.
 type Application struct {
 	Certificate *x509.Certificate
 	Key         keyring.Key
@@ -34,20 +34,20 @@ type applicationRecord struct {
 	Key         keyring.Key `json:"key"`
 }
 
-// Signer returns the key for use. It does not touch the TPM yet.
+// Signer returns a signer. It does not use the TPM yet.
 func (a Application) Signer(tpm hal.TPM) (crypto.Signer, error) {
 	signer, err := keyring.Open(tpm, a.Key, nil)
 	if err != nil {
 		return nil, err
 	}
 	if !belongs(signer, a.Certificate) {
-		return nil, fault.New(fault.ApplicationDamaged, "the stored key is not that of the box's own certificate")
+		return nil, fault.New(fault.ApplicationDamaged, "the stored key does not belong to the box's own certificate")
 	}
 	return signer, nil
 }
 
-// OwnApplication returns the box's own certificate as an OAuth client: the stored
-// one, or else one that is made, under a name for people, and stored first.
+// OwnApplication returns the certificate of the OAuth client; if none is stored,
+// it creates and stores one with this name.
 func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Generator, name string) (Application, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -61,7 +61,7 @@ func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Gene
 		return Application{}, err
 	}
 	err = update(ctx, store, func(sections state.Sections) (err error) {
-		// Whoever was first may have shown theirs to the issuer already.
+		// If another process was first, its certificate may be uploaded already.
 		if stored, there := sections[sectionApplication]; there {
 			made, err = decodeApplication(stored)
 			return err
@@ -71,8 +71,8 @@ func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Gene
 	return made, err
 }
 
-// RenewApplication makes a new certificate and key in place of what is stored;
-// the issuer rejects the box until the new certificate is uploaded.
+// RenewApplication replaces the certificate and key by new ones; the issuer
+// rejects the box until the new certificate is uploaded.
 func RenewApplication(ctx context.Context, store Store, tpm hal.TPM, generate Generator, name string) (Application, error) {
 	made, err := makeApplication(ctx, tpm, generate, name)
 	if err != nil {
@@ -100,7 +100,7 @@ func decodeApplication(stored []byte) (Application, error) {
 func makeApplication(ctx context.Context, tpm hal.TPM, generate Generator, name string) (Application, error) {
 	key, err := generate(ctx)
 	if err != nil {
-		return Application{}, fmt.Errorf("making the key of the box's own certificate: %w", err)
+		return Application{}, fmt.Errorf("creating the key of the box's own certificate: %w", err)
 	}
 	signer, err := keyring.Open(tpm, key, nil)
 	if err != nil {
@@ -113,8 +113,8 @@ func makeApplication(ctx context.Context, tpm hal.TPM, generate Generator, name 
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: name},
-		// The box may not know the time yet; the issuer, which does, can end
-		// the certificate whenever it likes.
+		// The box may not know the time yet; the issuer can remove the
+		// certificate at any time.
 		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		NotAfter:  time.Date(2049, 12, 31, 0, 0, 0, 0, time.UTC),
 		KeyUsage:  x509.KeyUsageDigitalSignature,

@@ -1,10 +1,9 @@
-// Package identity keeps the certificates by which the box is known: the
-// client certificate it shows to Exchange Online, its own on the LAN, and its
-// own as an OAuth client.
+// Package identity stores the certificates of the box: the client certificate for
+// Exchange Online, the server certificate for the LAN, and the certificate of the
+// OAuth client.
 //
-// It brings certificates, protected keys and the settings area together. It
-// must not know how a TPM is reached, where the settings area lies, or what a
-// connection looks like.
+// It combines certificates, protected keys and the settings area. It must not
+// know how a TPM is reached, where the settings area is stored, or connections.
 package identity
 
 import (
@@ -32,14 +31,13 @@ const (
 	sectionApplication = "application"
 )
 
-// ErrNone is returned where the box has no client certificate yet.
+// ErrNone is returned if the box has no client certificate.
 var ErrNone = fault.New(fault.NoCertificate, "this box has no client certificate yet")
 
-// ErrPending is returned where a request would throw away the key of another.
-var ErrPending = fault.New(fault.RequestPending, "a certificate was requested on this box already and has not come yet")
+// ErrPending is returned if a new request would delete the key of another.
+var ErrPending = fault.New(fault.RequestPending, "a certificate request is pending on this box")
 
-// ErrNoRequest is returned where a certificate comes without the request that
-// it answers.
+// ErrNoRequest is returned for a certificate without a pending request.
 var ErrNoRequest = fault.New(fault.NoRequest, "no certificate was requested on this box")
 
 // Store is the settings area.
@@ -48,16 +46,16 @@ type Store interface {
 	Update(ctx context.Context, change func(state.Sections) error) error
 }
 
-// Protector brings a key under the protection that the settings ask for.
-// binding is the certificate's digest.
+// Protector protects a key as the settings require. binding is the digest of the
+// certificate.
 type Protector func(ctx context.Context, key crypto.Signer, binding []byte) (keyring.Key, error)
 
-// Client is the certificate shown to Exchange Online.
+// Client is the client certificate for Exchange Online.
 type Client struct {
 	Chain []*x509.Certificate // leaf first
 	Key   keyring.Key
 
-	answers []byte // the stored request that it came for; nil for none
+	request []byte // the stored request for it; nil if there was none
 }
 
 // record is the stored form.
@@ -66,25 +64,25 @@ type record struct {
 	Key   keyring.Key `json:"key"`
 }
 
-// Signer returns the key for use. It does not touch the TPM yet.
+// Signer returns a signer. It does not use the TPM yet.
 func (c Client) Signer(tpm hal.TPM) (crypto.Signer, error) {
 	signer, err := keyring.Open(tpm, c.Key, binding(c.Chain[0]))
 	if err != nil {
 		return nil, err
 	}
 	if !belongs(signer, c.Chain[0]) {
-		return nil, errors.New("the stored key is not the certificate's: import the certificate again")
+		return nil, errors.New("the stored key does not belong to the certificate: import the certificate again")
 	}
 	return signer, nil
 }
 
-// belongs reports whether a key is the certificate's.
+// belongs reports whether a key belongs to a certificate.
 func belongs(key crypto.Signer, certificate *x509.Certificate) bool {
 	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(certificate.PublicKey)
 }
 
-// DER returns the chain as TLS sends it.
+// DER returns the chain in DER.
 func (c Client) DER() [][]byte {
 	var chain [][]byte
 	for _, certificate := range c.Chain {
@@ -106,8 +104,8 @@ func Load(ctx context.Context, store Store) (Client, error) {
 	return decode(stored)
 }
 
-// Protect brings the key of an opened PFX under protection; the key in memory
-// is wiped, whatever becomes of it. Nothing is stored yet.
+// Protect protects the key of a PFX. It wipes the key in memory in any case, and
+// stores nothing.
 func Protect(ctx context.Context, protect Protector, bundle certificate.Bundle) (Client, error) {
 	defer certificate.WipeKey(bundle.Key)
 	key, err := protect(ctx, bundle.Key, binding(bundle.Leaf))
@@ -117,8 +115,7 @@ func Protect(ctx context.Context, protect Protector, bundle certificate.Bundle) 
 	return Client{Chain: bundle.Chain, Key: key}, nil
 }
 
-// Import protects the key of an opened PFX and stores it with its chain.
-// Nothing is stored unless all of it is.
+// Import protects the key of a PFX and stores it with its chain, in one write.
 func Import(ctx context.Context, store Store, protect Protector, bundle certificate.Bundle) (Client, error) {
 	client, err := Protect(ctx, protect, bundle)
 	if err != nil {
@@ -135,9 +132,9 @@ func Abandon(ctx context.Context, store Store) error {
 	})
 }
 
-// Request has the TPM make a key, stores it until the certificate comes, and
-// returns the PKCS#10 request for it in PEM (RFC 2986). It fails with ErrPending
-// where a certificate is still to come.
+// Request creates a key in the TPM, stores it as pending, and returns its
+// PKCS #10 request in PEM (RFC 2986). It fails with ErrPending if another request
+// is pending.
 func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType, names []string) ([]byte, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -166,19 +163,19 @@ func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType,
 	})
 }
 
-// Complete stores the certificate that answers the request, if judge has
-// nothing against it.
-func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, judge func(certificate.Path) error) (Client, error) {
-	client, err := Answer(ctx, store, tpm, certificates, judge)
+// Complete stores the certificate for the pending request, if checkPath accepts
+// it.
+func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, checkPath func(certificate.Path) error) (Client, error) {
+	client, err := Match(ctx, store, tpm, certificates, checkPath)
 	if err != nil {
 		return Client{}, err
 	}
 	return client, update(ctx, store, client.Put)
 }
 
-// Answer joins the certificate that answers the request with the request's
-// key, if judge has nothing against it. Nothing is stored yet.
-func Answer(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, judge func(certificate.Path) error) (Client, error) {
+// Match combines the certificate for the pending request with the request's key,
+// if checkPath accepts it. It stores nothing.
+func Match(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, checkPath func(certificate.Path) error) (Client, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
 		return Client{}, fmt.Errorf("reading the settings area: %w", err)
@@ -199,16 +196,15 @@ func Answer(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.
 	if err != nil {
 		return Client{}, err
 	}
-	if err := judge(path); err != nil {
+	if err := checkPath(path); err != nil {
 		return Client{}, err
 	}
-	return Client{Chain: path.Chain, Key: key, answers: pending}, nil
+	return Client{Chain: path.Chain, Key: key, request: pending}, nil
 }
 
-// Put makes the client certificate the box's own, with the request that it
-// answers out of the way.
+// Put writes the client certificate into the sections and deletes its request.
 func (c Client) Put(sections state.Sections) error {
-	if c.answers != nil && bytes.Equal(c.answers, sections[sectionRequest]) {
+	if c.request != nil && bytes.Equal(c.request, sections[sectionRequest]) {
 		delete(sections, sectionRequest)
 	}
 	return put(sections, sectionConnector, record{c.DER(), c.Key})
@@ -249,7 +245,7 @@ func decode(stored []byte) (Client, error) {
 	return client, nil
 }
 
-// binding ties a sealed key to its certificate.
+// binding returns the digest that binds a key to its certificate.
 func binding(leaf *x509.Certificate) []byte {
 	digest := sha256.Sum256(leaf.Raw)
 	return digest[:]

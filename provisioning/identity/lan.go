@@ -18,15 +18,15 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// lanRecord is the stored form of the box's own certificate.
+// lanRecord is the stored form of the LAN certificate.
 type lanRecord struct {
 	Certificate []byte         `json:"certificate"` // DER
 	Key         keyring.Secret `json:"key"`         // PKCS#8
 }
 
-// LAN returns the box's own certificate for STARTTLS on the LAN: the stored one
-// while it is for this host name, else a new one that is stored first, so that
-// a device which pins certificates sees the same one after each restart.
+// LAN returns the server certificate for the LAN: the stored one if it is for
+// this host name, else a new one, which it stores, so that devices that pin
+// certificates get the same one after each restart.
 func LAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname string) (tls.Certificate, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -69,7 +69,7 @@ func openLAN(ctx context.Context, sealer keyring.Sealer, r lanRecord, leaf *x509
 }
 
 func makeLAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname string) (tls.Certificate, error) {
-	certificate, err := Throwaway(hostname)
+	certificate, err := Ephemeral(hostname)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -87,11 +87,10 @@ func makeLAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname s
 	})
 }
 
-// Throwaway returns a new certificate that is stored nowhere, for a box whose
-// own cannot be opened. Its dates are such that no device's wrong clock and no
-// box's early start can fall out of them.
-func Throwaway(hostname string) (tls.Certificate, error) {
-	// Old printers know RSA and nothing else.
+// Ephemeral returns a new certificate that is not stored, for a box whose own
+// cannot be opened. It is valid even if the clock of the box or a device is wrong.
+func Ephemeral(hostname string) (tls.Certificate, error) {
+	// Old printers support only RSA.
 	const bits = 2048
 	key, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"sealpost/hal"
 )
 
-// Labels keep a box that holds a key from being opened as a secret.
+// The labels prevent an encrypted key from being decrypted as a secret.
 const (
 	keyLabel    = "sealpost key\x00"
 	secretLabel = "sealpost secret\x00"
@@ -21,13 +21,13 @@ const (
 // not decrypt: it is damaged, or was stored under another name.
 var ErrDamaged = errors.New("the encrypted part is damaged or belongs to something else")
 
-// lock encrypts clear with a fresh data key sealed by tpm.
-// associated is authenticated beside it.
+// lock encrypts clearText with a new data key that tpm seals. It authenticates
+// associated too.
 func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.TPMObject, []byte, error) {
 	dataKey := make([]byte, chacha20poly1305.KeySize)
 	defer clear(dataKey)
 	if _, err := rand.Read(dataKey); err != nil {
-		return nil, nil, fmt.Errorf("making a data key: %w", err)
+		return nil, nil, fmt.Errorf("generating a data key: %w", err)
 	}
 	sealed, err := tpm.Seal(ctx, dataKey)
 	if err != nil {
@@ -39,7 +39,7 @@ func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.
 	}
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(clearText)+aead.Overhead())
 	if _, err := rand.Read(nonce); err != nil {
-		return nil, nil, fmt.Errorf("making a nonce: %w", err)
+		return nil, nil, fmt.Errorf("generating a nonce: %w", err)
 	}
 	return &sealed, aead.Seal(nonce, nonce, clearText, associated), nil
 }

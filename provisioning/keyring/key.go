@@ -14,14 +14,14 @@ import (
 	"sealpost/hal"
 )
 
-// unsealTimeout bounds the wait for the TPM within a signature.
+// unsealTimeout limits the wait for the TPM within a signature.
 const unsealTimeout = time.Minute
 
-// Protect brings a private key under the TPM's protection: tpm-resident, or
-// tpm-sealed where the chip cannot hold the key's type. Every other failure is
-// returned: nothing is stored less safely because the TPM had a bad moment.
-// binding is what the key belongs to, the SHA-256 of its certificate; a
-// tpm-sealed key opens only with the same. The caller wipes key.
+// Protect protects a private key by the TPM: tpm-resident, or tpm-sealed if the
+// chip does not support the key type. Any other failure is an error: a temporary
+// fault of the TPM must not weaken the protection. binding is the SHA-256 of the
+// certificate; a tpm-sealed key opens only with the same one. The caller wipes
+// key.
 func Protect(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte) (Key, error) {
 	obj, err := tpm.ImportKey(ctx, key)
 	if err == nil {
@@ -46,8 +46,8 @@ func sealKey(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte
 	return Key{Protection: TPMSealed, TPM: sealed, Public: public, Box: box}, nil
 }
 
-// ProtectInFile keeps a private key in the clear, for boxes whose settings say
-// so.
+// ProtectInFile stores a private key in clear text, for boxes whose settings
+// require it.
 func ProtectInFile(key crypto.Signer, binding []byte) (Key, error) {
 	_, private, err := encode(key)
 	if err != nil {
@@ -56,12 +56,12 @@ func ProtectInFile(key crypto.Signer, binding []byte) (Key, error) {
 	return Key{Protection: File, Binding: bytes.Clone(binding), Clear: private}, nil
 }
 
-// Generate has the TPM make a key for a certificate request. It fails with an
-// error that wraps errors.ErrUnsupported where the chip cannot hold the type.
+// Generate creates a key in the TPM for a certificate request. Its error wraps
+// errors.ErrUnsupported if the chip does not support the type.
 func Generate(ctx context.Context, tpm hal.TPM, keyType hal.KeyType) (Key, error) {
 	obj, err := tpm.CreateKey(ctx, keyType)
 	if err != nil {
-		return Key{}, fmt.Errorf("making a key: %w", err)
+		return Key{}, fmt.Errorf("creating a key: %w", err)
 	}
 	return Key{Protection: TPMResident, TPM: &obj}, nil
 }
@@ -80,13 +80,14 @@ func associatedKey(binding []byte) []byte {
 	return append([]byte(keyLabel), binding...)
 }
 
-// errForeign says that what is stored cannot be the key of this certificate.
+// errForeign is the error of a stored key that does not belong to the
+// certificate.
 var errForeign = errors.New("the stored key is damaged or belongs to another certificate: import the certificate again")
 
-// Open returns a signer for a stored key. The TPM is not touched before the
+// Open returns a signer for a stored key. It does not use the TPM before the
 // first signature, so a box without its TPM still starts; its signatures then
-// fail with a *hal.TPMFault. A tpm-sealed key stays in memory once it was
-// unsealed. tpm may be nil for a key protected as File.
+// fail with a *hal.TPMFault. A tpm-sealed key stays in memory once it is
+// unsealed. tpm may be nil for a key with the protection File.
 func Open(tpm hal.TPM, stored Key, binding []byte) (crypto.Signer, error) {
 	switch stored.Protection {
 	case TPMResident:
@@ -112,7 +113,7 @@ func Open(tpm hal.TPM, stored Key, binding []byte) (crypto.Signer, error) {
 func decodePrivate(pkcs8 []byte) (crypto.Signer, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(pkcs8)
 	if err != nil {
-		// The parser's words may quote what it read.
+		// The parser's error may quote the key.
 		return nil, fmt.Errorf("decoding the key: %w", errForeign)
 	}
 	key, ok := parsed.(crypto.Signer)

@@ -1,8 +1,8 @@
-// Package keyring knows how a private key or a secret is protected on this
-// box, and returns a signer or the secret.
+// Package keyring protects private keys and secrets, and returns a signer or the
+// secret.
 //
-// It sees only hal.TPM. It must not know files, settings or what a certificate
-// says; a certificate is to it a binding, bytes that belong to a key.
+// It uses only hal.TPM. It must not know files, settings or certificates: of a
+// certificate it knows only the binding, its digest.
 package keyring
 
 import (
@@ -12,8 +12,8 @@ import (
 	"sealpost/hal"
 )
 
-// Protection is what keeps a key or a secret from being copied, as it is
-// labelled in settings and reports.
+// Protection is how a key or a secret is protected, as settings and reports name
+// it.
 type Protection string
 
 // The protections, the strongest first.
@@ -23,21 +23,20 @@ const (
 	File        Protection = "file"
 )
 
-// Explain says in one clause for people what a protection of a key is worth.
+// Explain says what the protection of a key means.
 func (p Protection) Explain() string {
 	switch p {
 	case TPMResident:
-		return "it stays inside this box's TPM and cannot be copied out of the box; whoever holds the whole running box can still use it"
+		return "it stays inside this box's TPM and cannot be copied; whoever has the whole running box can still use it"
 	case TPMSealed:
-		return "the TPM cannot hold a key of this type, so it is stored encrypted: only this box's TPM can open it, but it lies in the clear in the box's memory while the box runs"
+		return "the TPM does not support a key of this type, so it is stored encrypted: only this box's TPM can decrypt it, but it is in the box's memory while the box runs"
 	case File:
-		return "it is stored in the clear: whoever copies the box's storage has it"
+		return "it is stored in clear text: whoever copies the box's storage has it"
 	}
 	return fmt.Sprintf("the protection %.40q is not known to this version of Sealpost", string(p))
 }
 
-// Key is the stored form of a private key. Printed it shows its protection and
-// nothing else.
+// Key is the stored form of a private key. It prints only its protection.
 type Key struct {
 	Protection Protection     `json:"protection"`
 	TPM        *hal.TPMObject `json:"tpm,omitempty"`     // tpm-resident: the key; tpm-sealed: the data key
@@ -53,8 +52,7 @@ func (k Key) Format(f fmt.State, _ rune) { printProtection(f, "key", k.Protectio
 // LogValue implements slog.LogValuer.
 func (k Key) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(k)) }
 
-// Secret is the stored form of a secret. Printed it shows its protection and
-// its name.
+// Secret is the stored form of a secret. It prints only its protection and name.
 type Secret struct {
 	Protection Protection     `json:"protection"`
 	Name       string         `json:"name"`

@@ -8,14 +8,14 @@ import (
 	"sealpost/hal"
 )
 
-// Sealer protects and opens secrets as the box's settings ask for.
+// Sealer protects and opens secrets as the box's settings require.
 type Sealer struct {
 	Seal func(ctx context.Context, name string, secret []byte) (Secret, error)
 	Open func(ctx context.Context, name string, stored Secret) ([]byte, error)
 }
 
-// SealSecret encrypts a secret of any size so that only this TPM can decrypt it, and
-// only under the same name.
+// SealSecret encrypts a secret of any size. Only this TPM can decrypt it, and only
+// under the same name.
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {
 	sealed, box, err := lock(ctx, tpm, secret, []byte(secretLabel+name))
 	if err != nil {
@@ -24,14 +24,15 @@ func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (S
 	return Secret{Protection: TPMSealed, Name: name, TPM: sealed, Box: box}, nil
 }
 
-// SecretInFile keeps a secret in the clear, for boxes whose settings say so.
+// SecretInFile stores a secret in clear text, for boxes whose settings require
+// it.
 func SecretInFile(name string, secret []byte) Secret {
 	return Secret{Protection: File, Name: name, Clear: bytes.Clone(secret)}
 }
 
-// OpenSecret decrypts a secret; the caller wipes it. It fails with a
-// *hal.TPMFault where the TPM's state is in the way. tpm may be nil for a
-// secret protected as File.
+// OpenSecret decrypts a secret; the caller wipes it. Its error is a *hal.TPMFault
+// if the state of the TPM prevents it. tpm may be nil for a secret with the
+// protection File.
 func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([]byte, error) {
 	if stored.Name != name {
 		return nil, fmt.Errorf("opening the secret %q: the stored secret is %q: enter it again", name, stored.Name)

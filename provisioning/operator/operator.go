@@ -1,9 +1,8 @@
-// Package operator is what a person can ask of a box and have it do, whatever
-// they sit at: the serial console, a web page and the command line have the
-// same questions.
+// Package operator is the interface between a front end, such as the serial
+// console, and the box: what a person can ask a box to do.
 //
-// It is an interface and its types. It must not know how a question is shown
-// or how a box carries it out.
+// It contains only the interface and its types. It must not know how a front end
+// presents them or how a box carries them out.
 package operator
 
 import (
@@ -18,126 +17,128 @@ import (
 	"sealpost/provisioning/preflight"
 )
 
-// Box is what a person does things to. Its errors are faults (see hal/fault)
-// where a person must act; the front end says what to do.
+// Box is the box that a person operates. Its errors are faults (see hal/fault) if
+// a person must act; the front end says what to do.
 type Box interface {
-	// Status reports how the box is.
+	// Status returns the state of the box.
 	Status(ctx context.Context) (Status, error)
-	// Running returns the settings in force, or candidate.ErrFactory.
+	// Running returns the running configuration, or candidate.ErrFactory.
 	Running(ctx context.Context) (candidate.Running, error)
 	// Unlock reports whether digits are the console's PIN.
 	Unlock(ctx context.Context, digits string) (bool, error)
 
-	// Check says what stands against a candidate, and changes nothing.
+	// Check returns the faults of a candidate, and changes nothing.
 	Check(ctx context.Context, c candidate.Candidate) error
-	// Commit makes the candidate the box's own, and puts it in force.
+	// Commit stores the candidate and applies it.
 	Commit(ctx context.Context, c candidate.Candidate) error
-	// Confirm makes settings on trial stay.
+	// Confirm confirms the settings on trial.
 	Confirm(ctx context.Context) error
-	// RollBack takes settings on trial out of force.
+	// RollBack restores the settings before the trial.
 	RollBack(ctx context.Context) error
 
-	// Probe tries the ways out of the site.
+	// Probe finds out which delivery methods work from this network.
 	Probe(ctx context.Context, target Target) (preflight.Ways, error)
-	// Preflight says what would keep mail from arriving.
+	// Preflight reports what would prevent delivery.
 	Preflight(ctx context.Context) iter.Seq2[preflight.Finding, error]
-	// SendTest sends a test message and follows it.
+	// SendTest sends a test message and traces it.
 	SendTest(ctx context.Context, to string) iter.Seq2[Step, error]
 
 	// Certificate describes the client certificate.
 	Certificate(ctx context.Context) (string, error)
-	// Request makes a key in the TPM and returns the request for its certificate
-	// in PEM.
+	// Request creates a key in the TPM and returns its certificate request in
+	// PEM.
 	Request(ctx context.Context, r Request) (string, error)
 
 	// TenantScript returns the PowerShell that configures the tenant for the box.
 	TenantScript(ctx context.Context) (string, error)
 	// TenantCertificate returns the certificate that signs for tokens, in PEM.
 	TenantCertificate(ctx context.Context) (string, error)
-	// SignIn tells where a person signs the box in, and ends when that is done.
+	// SignIn yields the page and code for a sign-in, and ends when it is done.
 	SignIn(ctx context.Context) iter.Seq2[Step, error]
 	// VerifyTenant checks each step to the mailbox up to the first problem.
 	VerifyTenant(ctx context.Context) iter.Seq2[preflight.Finding, error]
 
-	// Messages reports what became of the last messages, a line each.
+	// Messages returns the outcome of the last messages, one line each.
 	Messages(ctx context.Context) ([]string, error)
-	// Queue lists the mail that waits.
+	// Queue returns the queued mail.
 	Queue(ctx context.Context) (Queue, error)
-	// Retry has every message tried now.
+	// Retry retries all messages now.
 	Retry(ctx context.Context) error
-	// Drop throws the message of this ID away.
+	// Drop deletes the message with this ID.
 	Drop(ctx context.Context, id string) error
 	// Logs returns the last lines of the box's log.
 	Logs(ctx context.Context) ([]string, error)
 
-	// SetClock takes the time from a person.
+	// SetClock sets the time.
 	SetClock(ctx context.Context, t time.Time) error
 	// Restart restarts the box.
 	Restart(ctx context.Context) error
-	// FactoryReset erases everything that was stored, and restarts the box.
+	// FactoryReset erases everything that is stored, and restarts the box.
 	FactoryReset(ctx context.Context) error
 }
 
-// Status is how the box is.
+// Status is the state of the box.
 type Status struct {
 	Model, Serial, Version string
 	Uptime                 time.Duration
-	// Memory is how much the box has, Free how much of it a program could still
-	// have, in bytes; zero where it is not known.
+	// Memory is the memory of the box, Free the part that is available, in bytes;
+	// zero if unknown.
 	Memory, Free int64
 	Network      Network
 	// Clock says why the clock is not trusted; empty if it is.
 	Clock string
-	// Relay says why the relay is of no use; empty if it is.
+	// Relay says why the relay does not work; empty if it does.
 	Relay string
-	// TrialLeft is when settings on trial go back; zero without a trial.
+	// TrialLeft is the time until settings on trial are rolled back; zero without
+	// a trial.
 	TrialLeft time.Duration
-	// Storage is why what was stored cannot be used; nil where it can.
+	// Storage says why the storage cannot be used; nil if it can.
 	Storage error
 }
 
-// Network is how the box is on the network.
+// Network is the box's network configuration.
 type Network struct {
 	Method    string // such as "dhcp"
 	Addresses []netip.Prefix
 	Gateway   netip.Addr
 	DNS       []netip.Addr
-	Trouble   string // in words; empty while all is well
+	Trouble   string // a text for people; empty without a fault
 }
 
-// Target is what the ways out are to lead to.
+// Target is the host that a probe connects to.
 type Target struct {
-	Domain string // whose MX it is
-	Host   string // instead of the MX; empty for none
+	Domain string // the domain whose MX is the host
+	Host   string // instead of the MX; empty for the MX
 	CA     string // PEM of the trusted certificates; empty for the public authorities
 }
 
-// Request says for what a certificate is requested.
+// Request describes a certificate request.
 type Request struct {
-	Settings string // the text of a sealpost.toml, in force or not
+	Settings string // the text of a sealpost.toml, which need not be active
 	Name     string // the host name
 	// Replace deletes a pending request and its key.
 	Replace bool
 }
 
-// Step is one step of a message or of a sign-in, in words.
+// Step is one step of a message or of a sign-in.
 type Step struct {
-	Name  string `json:"step"` // such as "delivered"
-	Words string `json:"words"`
+	Name string `json:"step"` // such as "delivered"
+	Text string `json:"words"`
 }
 
-func (s Step) String() string { return fmt.Sprintf("%-12s %s", s.Name, s.Words) }
+func (s Step) String() string { return fmt.Sprintf("%-12s %s", s.Name, s.Text) }
 
-// Queue is the mail that waits.
+// Queue is the queued mail.
 type Queue struct {
-	Words string // how much, and why
-	// Codes are those of the faults in Words, by which a front end says what to do.
+	Summary string // how much, and why
+	// Codes are those of the faults in Summary; a front end uses them to say what to
+	// do.
 	Codes []fault.Code
 	Items []Item
 }
 
-// Item is one message that waits.
+// Item is one queued message.
 type Item struct {
-	ID    string
-	Words string
+	ID   string
+	Text string
 }

@@ -1,11 +1,10 @@
-// Package pin keeps the number that opens the console of a box whose cable
-// anyone can plug in.
+// Package pin hashes and compares the PIN of the console.
 //
-// It knows the number's stored form and how to compare it. It must not know
-// where it is stored, or what asks for it.
+// It knows the stored form of a PIN. It must not know where it is stored, or who
+// asks for it.
 //
-// A PIN of a few digits can be guessed by anyone with a copy of the flash; it keeps
-// a passer-by from the console, but does not protect the storage.
+// Anyone with a copy of the flash can guess a PIN of a few digits: it protects the
+// console from passers-by, not the storage.
 package pin
 
 import (
@@ -21,12 +20,12 @@ import (
 const (
 	shortest, longest = 4, 16 // digits
 	saltSize          = 16
-	// rounds take a Raspberry Pi some tenths of a second.
+	// rounds take a few tenths of a second on a Raspberry Pi.
 	rounds = 100_000
 )
 
-// ErrForm is returned for what is not a PIN.
-var ErrForm = fmt.Errorf("a PIN has %d to %d digits and nothing else", shortest, longest)
+// ErrForm is returned for an invalid PIN.
+var ErrForm = fmt.Errorf("a PIN consists of %d to %d digits", shortest, longest)
 
 // record is the stored form.
 type record struct {
@@ -54,7 +53,7 @@ func Seal(digits string) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-// Matches reports whether digits are the PIN that was sealed as stored.
+// Matches reports whether digits are the stored PIN.
 func Matches(stored []byte, digits string) (bool, error) {
 	var r record
 	if err := json.Unmarshal(stored, &r); err != nil {
@@ -73,7 +72,7 @@ func Matches(stored []byte, digits string) (bool, error) {
 func derive(digits string, r record) ([]byte, error) {
 	key, err := pbkdf2.Key(sha256.New, digits, r.Salt, r.Rounds, sha256.Size)
 	if err != nil {
-		return nil, fmt.Errorf("deriving from the PIN: %w", err)
+		return nil, fmt.Errorf("deriving the digest of the PIN: %w", err)
 	}
 	return key, nil
 }

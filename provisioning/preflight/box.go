@@ -11,7 +11,7 @@ import (
 	"sealpost/provisioning/certificate"
 )
 
-// Network judges how the box is on the network; trouble is in words already.
+// Network checks the network configuration; trouble is a text for people.
 func Network(method string, addresses []netip.Prefix, trouble string) []Finding {
 	var all []string
 	for _, a := range addresses {
@@ -26,7 +26,7 @@ func Network(method string, addresses []netip.Prefix, trouble string) []Finding 
 	return ok("%s by %s", strings.Join(all, ", "), method)
 }
 
-// Clock judges whether the clock can be relied on.
+// Clock checks whether the time is trusted.
 func Clock(trusted bool, doubt string) []Finding {
 	switch {
 	case trusted:
@@ -37,7 +37,7 @@ func Clock(trusted bool, doubt string) []Finding {
 	return problem("it is not set yet, and no mail is sent until it is: wait a minute, or set it by hand")
 }
 
-// TPM judges the state of the TPM.
+// TPM checks the state of the TPM.
 func TPM(state hal.TPMState) []Finding {
 	if state == hal.TPMReady {
 		return ok("ready")
@@ -50,18 +50,18 @@ func Certificate(report certificate.Report) []Finding {
 	findings := ok("%s, until %s, key %s", report.Subject, report.NotAfter.Format("2006-01-02"), report.Protection)
 	for _, f := range report.Findings {
 		if f.Level != certificate.OK {
-			findings = append(findings, Finding{Level: f.Level, Words: f.Text})
+			findings = append(findings, Finding{Level: f.Level, Text: f.Text})
 		}
 	}
 	return findings
 }
 
-// NoCertificate judges a box that has none to show.
+// NoCertificate is the finding for a box without a certificate.
 func NoCertificate() []Finding {
 	return note("there is none: import one, or have the tenant's connector identify this site by its public IP address")
 }
 
-// Spool judges the place for mail that cannot leave at once.
+// Spool checks the free space of the spool.
 func Spool(messages int, room, size int64) []Finding {
 	noun := "messages"
 	if messages == 1 {
@@ -80,7 +80,7 @@ func SpoolOpening() []Finding {
 	return note("it is still being opened; until then mail is relayed but cannot be queued")
 }
 
-// Held judges whether mail leaves.
+// Held checks whether mail is held.
 func Held(reason string, code fault.Code) []Finding {
 	if reason == "" {
 		return ok("it accepts mail and forwards it")
@@ -90,7 +90,7 @@ func Held(reason string, code fault.Code) []Finding {
 	return found
 }
 
-// MX judges the mail hosts of an accepted domain.
+// MX checks the mail hosts of an accepted domain.
 func MX(domain string, hosts []string, err error) []Finding {
 	switch {
 	case err != nil:
@@ -101,8 +101,8 @@ func MX(domain string, hosts []string, err error) []Finding {
 	return ok("%s: mail goes to %s", domain, strings.Join(hosts, ", "))
 }
 
-// Upstream judges what the tenant said to a sender and a recipient, with no
-// message sent.
+// Upstream checks the tenant's reply to a sender and a recipient, without sending
+// a message.
 func Upstream(certificate string, refused string, err error) []Finding {
 	switch {
 	case err != nil:
@@ -113,7 +113,7 @@ func Upstream(certificate string, refused string, err error) []Finding {
 	return ok("it accepts our mail (%s)", certificate)
 }
 
-// Authority names the issuer of a chain, for a person to judge.
+// Authority returns the issuer of a chain.
 func Authority(chain []*x509.Certificate) string {
 	if len(chain) == 0 {
 		return ""

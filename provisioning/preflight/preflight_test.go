@@ -41,7 +41,7 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 		{Upstream("", "", errors.New("port 25 is blocked")), certificate.Problem, "port 25 is blocked"},
 		{Problem(errors.New("no such file")), certificate.Problem, "no such file"},
 	} {
-		if len(c.findings) != 1 || c.findings[0].Level != c.level || !strings.Contains(c.findings[0].Words, c.words) {
+		if len(c.findings) != 1 || c.findings[0].Level != c.level || !strings.Contains(c.findings[0].Text, c.words) {
 			t.Errorf("got %v, want %s with %q", c.findings, c.level, c.words)
 		}
 	}
@@ -50,7 +50,7 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 func TestCertificate_ReportsProblemsAsFindings(t *testing.T) {
 	findings := Certificate(certificate.Report{Subject: "CN=a", Findings: []certificate.Finding{
 		{Level: certificate.OK, Text: "fine"}, {Level: certificate.Problem, Text: "expired"}}})
-	if len(findings) != 2 || findings[1].Words != "expired" || findings[1].Level != certificate.Problem {
+	if len(findings) != 2 || findings[1].Text != "expired" || findings[1].Level != certificate.Problem {
 		t.Errorf("%v", findings)
 	}
 }
@@ -81,7 +81,7 @@ func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 	}{
 		{Ways{Port25: yes, STARTTLS: yes}, "connector: "},
 		{Ways{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
-		{Ways{Port25: yes}, "mail inspection"},
+		{Ways{Port25: yes}, "SMTP inspection"},
 		{Ways{Host: "mx", Port587: yes}, "open port 25 to mx"},
 		{Ways{}, "neither"},
 	} {

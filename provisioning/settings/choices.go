@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// choose takes one of the words that a setting may have.
+// choose sets a value that must be one of words.
 func choose[T ~string](into *T, text []byte, what string, words ...T) error {
 	if slices.Contains(words, T(text)) {
 		*into = T(text)
@@ -21,24 +21,24 @@ func choose[T ~string](into *T, text []byte, what string, words ...T) error {
 	return fmt.Errorf("%q is not %s: write %s", text, what, choice)
 }
 
-// SendAs is what becomes of a message that was refused for its sender.
+// SendAs says what to do with a message that was rejected for its sender.
 type SendAs string
 
-// The ways to go on.
+// The values of SendAs.
 const (
 	SendAsBounce  SendAs = "bounce"  // the sender gets a DSN
-	SendAsDefault SendAs = "default" // it leaves under the default sender
+	SendAsDefault SendAs = "default" // it is sent from the default sender
 )
 
 // UnmarshalText accepts "bounce" and "default".
 func (a *SendAs) UnmarshalText(text []byte) error {
-	return choose(a, text, "a way to go on", SendAsBounce, SendAsDefault)
+	return choose(a, text, "a value of send_as", SendAsBounce, SendAsDefault)
 }
 
-// Grant is what the box shows for an access token.
+// Grant is the OAuth 2.0 grant by which the box gets an access token.
 type Grant string
 
-// The grants there are.
+// The grants.
 const (
 	GrantCertificate Grant = "certificate" // an assertion signed with a certificate's key (RFC 7523)
 	GrantSecret      Grant = "secret"      // the application's secret
@@ -50,13 +50,13 @@ func (g *Grant) UnmarshalText(text []byte) error {
 	return choose(g, text, "a grant", GrantCertificate, GrantSecret, GrantDevice)
 }
 
-// SigningKey is whose key signs assertions.
+// SigningKey is the key that signs assertions.
 type SigningKey string
 
-// The keys there are.
+// The signing keys.
 const (
-	KeyOwn       SigningKey = "own"       // made for this, by the box
-	KeyConnector SigningKey = "connector" // that of the imported client certificate
+	KeyOwn       SigningKey = "own"       // created by the box for this purpose
+	KeyConnector SigningKey = "connector" // the key of the imported client certificate
 )
 
 // UnmarshalText accepts "own" and "connector".
@@ -64,10 +64,10 @@ func (k *SigningKey) UnmarshalText(text []byte) error {
 	return choose(k, text, "a key", KeyOwn, KeyConnector)
 }
 
-// Algorithm is how an assertion is signed (RFC 7518, 3.1).
+// Algorithm is the signature algorithm of an assertion (RFC 7518, 3.1).
 type Algorithm string
 
-// The algorithms there are.
+// The algorithms.
 const (
 	AlgorithmPS256 Algorithm = "PS256"
 	AlgorithmRS256 Algorithm = "RS256"
@@ -78,10 +78,10 @@ func (a *Algorithm) UnmarshalText(text []byte) error {
 	return choose(a, text, "an algorithm", AlgorithmPS256, AlgorithmRS256)
 }
 
-// Protection is what guards private keys and secrets.
+// Protection is what protects private keys and secrets.
 type Protection string
 
-// The protections there are.
+// The protections.
 const (
 	ProtectionTPM  Protection = "tpm"
 	ProtectionFile Protection = "file"
@@ -92,10 +92,10 @@ func (p *Protection) UnmarshalText(text []byte) error {
 	return choose(p, text, "a protection", ProtectionTPM, ProtectionFile)
 }
 
-// Format is the shape of log lines.
+// Format is the format of log lines.
 type Format string
 
-// The formats there are.
+// The formats.
 const (
 	FormatText Format = "text"
 	FormatJSON Format = "json"

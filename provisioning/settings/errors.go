@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Error is one fault of a settings text, in a sentence that ends in its cure.
+// Error is one fault of a settings text, with what to do about it.
 type Error struct {
-	Line    int    `json:"line,omitempty"` // counted from 1; 0 where no line is at fault
+	Line    int    `json:"line,omitempty"` // counted from 1; 0 for no particular line
 	Key     string `json:"key,omitempty"`  // such as "lan.allow"; empty for a fault of the whole text
 	Message string `json:"message"`
 }
@@ -21,8 +21,7 @@ func (e Error) Error() string {
 	return fmt.Sprintf("line %d: %s", e.Line, e.Message)
 }
 
-// Errors is every fault that could be found in one text, in the order of its
-// lines.
+// Errors are the faults of one text, in the order of its lines.
 type Errors []Error
 
 func (e Errors) Error() string {
@@ -42,12 +41,12 @@ func (e Errors) Unwrap() []error {
 	return all
 }
 
-// has reports whether key is already known to be at fault.
+// has reports whether there is an error for key.
 func (e Errors) has(key string) bool {
 	return slices.ContainsFunc(e, func(known Error) bool { return known.Key == key })
 }
 
-// result is e as an error, sorted by line, or nil where there is no fault.
+// result returns e as an error, sorted by line; nil if it is empty.
 func (e Errors) result() error {
 	if len(e) == 0 {
 		return nil

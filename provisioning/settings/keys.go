@@ -25,8 +25,7 @@ func joinKey(path, name string) string {
 	return path + "." + name
 }
 
-// keyLines maps every key and section of a well-formed text, dotted, to the
-// line it stands on.
+// keyLines maps each dotted key and section of a well-formed text to its line.
 func keyLines(text []byte) map[string]int {
 	lines := map[string]int{}
 	var p unstable.Parser
@@ -55,7 +54,7 @@ func noteKeyValue(p *unstable.Parser, lines map[string]int, section string, e *u
 }
 
 // noteKey records the line of each part of e's dotted key and returns the
-// whole of it.
+// complete key.
 func noteKey(p *unstable.Parser, lines map[string]int, section string, e *unstable.Node) string {
 	key := section
 	for it := e.Key(); it.Next(); {
@@ -67,13 +66,12 @@ func noteKey(p *unstable.Parser, lines map[string]int, section string, e *unstab
 	return key
 }
 
-// fields are those of a section, with what it shares with others in place of
-// the part that is shared.
+// fields returns the fields of a section, with embedded structs flattened.
 func fields(section reflect.Type) []reflect.StructField {
 	return slices.DeleteFunc(reflect.VisibleFields(section), func(f reflect.StructField) bool { return f.Anonymous })
 }
 
-// fieldNamed finds the field of a section by its TOML name.
+// fieldNamed returns the field of a section with a TOML name.
 func fieldNamed(section reflect.Value, name string) (reflect.Value, bool) {
 	for _, field := range fields(section.Type()) {
 		if field.Tag.Get("toml") == name {

@@ -11,24 +11,24 @@ const (
 	MethodSubmission Method = "submission" // a mailbox, on an access token
 )
 
-// Traits are what depends on the delivery method. Whoever needs to know asks
-// for a trait, not for the method: so a method is described in one place.
+// Traits are the properties of a delivery method. Other code asks for a trait,
+// not for the method, so that each method is described in one place.
 type Traits struct {
 	// Mailbox tells that mail leaves through a mailbox that logs in with an
-	// access token (RFC 6409, RFC 7628). Its address and domain stand in where
-	// senders names none.
+	// access token (RFC 6409, RFC 7628). Its address and domain are the defaults
+	// of the senders section.
 	Mailbox bool
-	// ClientCertificate tells that a connector of the tenant knows the box by
-	// its client certificate, and that the mail host is the MX of an accepted
-	// domain unless it is fixed.
+	// ClientCertificate tells that a connector of the tenant identifies the box
+	// by its client certificate, and that the mail host is by default the MX of
+	// an accepted domain.
 	ClientCertificate bool
-	// ConnectionsPerAccount is how many connections the far side allows for
-	// each account; 0 where it knows none.
+	// ConnectionsPerAccount is the upstream's limit of connections for each
+	// account; 0 if there are no accounts.
 	ConnectionsPerAccount int
 	// limits are the defaults of upstream.connections, messages_per_minute and
 	// recipients_per_day; zero for those of every method.
 	limits struct{ connections, messagesPerMinute, recipientsPerDay int }
-	// sections are those of the settings that only this method reads.
+	// sections are the settings sections that only this method reads.
 	sections []string
 }
 
@@ -40,17 +40,16 @@ var methods = map[Method]Traits{
 	},
 	MethodSubmission: {
 		Mailbox:               true,
-		ConnectionsPerAccount: 3, // Exchange Online's, for each mailbox
+		ConnectionsPerAccount: 3, // Exchange Online's limit for each mailbox
 		limits:                struct{ connections, messagesPerMinute, recipientsPerDay int }{3, 30, 10000},
 		sections:              []string{"upstream.submission", "upstream.oauth"},
 	},
 }
 
-// Traits returns what depends on the method; nothing for one of another release.
+// Traits returns the traits of the method; the zero value if it is unknown.
 func (m Method) Traits() Traits { return methods[m] }
 
-// reads reports whether a method makes use of a section, or of one that every
-// method reads.
+// reads reports whether the method reads a section.
 func (m Method) reads(section string) bool {
 	for other, traits := range methods {
 		for _, own := range traits.sections {
@@ -67,5 +66,5 @@ func (m *Method) UnmarshalText(text []byte) error {
 	if string(text) == "direct" {
 		return fmt.Errorf("%q is not in this release: write \"connector\" or \"submission\"", text)
 	}
-	return choose(m, text, "a way out", MethodConnector, MethodSubmission)
+	return choose(m, text, "a delivery method", MethodConnector, MethodSubmission)
 }

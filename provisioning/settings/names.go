@@ -20,7 +20,7 @@ func (d *Domain) UnmarshalText(text []byte) error {
 }
 
 // Host is a DNS name in lower case, of any number of labels, or an IP address;
-// empty where the default is meant.
+// empty for the default.
 type Host string
 
 // UnmarshalText checks the name or the address.
@@ -33,12 +33,12 @@ func (h *Host) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Address is a mail address without a display name; empty if none is
-// meant. Its domain is in lower case.
+// Address is a mail address without a display name, or empty. Its domain is in
+// lower case.
 type Address string
 
-// UnmarshalText takes a dot-string before the @ (RFC 5321, 4.1.2); quoted
-// local parts, which Exchange Online does not give to mailboxes, are refused.
+// UnmarshalText accepts a Dot-string as local part (RFC 5321, 4.1.2). It rejects
+// quoted local parts, which Exchange Online mailboxes cannot have.
 func (a *Address) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*a = ""
@@ -53,7 +53,7 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Domain is the part behind the @.
+// Domain returns the part after the @.
 func (a Address) Domain() Domain {
 	_, domain, _ := strings.Cut(string(a), "@")
 	return Domain(domain)

@@ -12,7 +12,7 @@ import (
 // "192.168.10.25/24"; the zero value, written as "", is none.
 type HostAddress struct{ netip.Prefix }
 
-// UnmarshalText refuses what no machine can have.
+// UnmarshalText rejects addresses that no host can have.
 func (a *HostAddress) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*a = HostAddress{}
@@ -23,7 +23,7 @@ func (a *HostAddress) UnmarshalText(text []byte) error {
 		return fmt.Errorf("%q is not an address with its prefix length: write it like \"192.168.10.25/24\"", text)
 	}
 	if !usableByHost(p) {
-		return fmt.Errorf("%q is no address that a machine can have: write the box's own, like \"192.168.10.25/24\"", text)
+		return fmt.Errorf("%q is not a host address: write the box's own, like \"192.168.10.25/24\"", text)
 	}
 	*a = HostAddress{p}
 	return nil
@@ -37,14 +37,14 @@ func (a HostAddress) MarshalText() ([]byte, error) {
 	return a.Prefix.MarshalText()
 }
 
-// usableByHost tells an address that one machine can have from those of the
-// network itself, of all its machines, and of none.
+// usableByHost reports whether one host can have the address: it is not
+// unspecified, loopback, multicast, or a network or broadcast address.
 func usableByHost(p netip.Prefix) bool {
 	a := p.Addr()
 	if !a.Is4() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || p.Bits() == 0 {
 		return false
 	}
-	if p.Bits() >= 31 { // RFC 3021: no address is lost on a link of two
+	if p.Bits() >= 31 { // RFC 3021: a /31 has no network or broadcast address
 		return true
 	}
 	octets, hosts := a.As4(), ^uint32(0)>>p.Bits()

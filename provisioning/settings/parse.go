@@ -20,8 +20,8 @@ import (
 // MaxText is the largest settings text, in bytes.
 const MaxText = 64 << 10
 
-// Parse reads a sealpost.toml. Its error is of type [Errors] and names every
-// fault at once, except that a text that is not TOML stops at the first.
+// Parse reads a sealpost.toml. Its error is of type [Errors] and lists all
+// faults; if the text is not TOML, only the first.
 func Parse(text []byte) (Settings, error) {
 	text, err := plainText(text)
 	if err != nil {
@@ -46,7 +46,7 @@ func Parse(text []byte) (Settings, error) {
 	return s, nil
 }
 
-// defaults are those of the method that the text names.
+// defaults returns the defaults for the method in the text.
 func defaults(tree map[string]any) Settings {
 	s := Default()
 	upstream, _ := tree["upstream"].(map[string]any)
@@ -97,13 +97,13 @@ func printable(s string) string {
 type reader struct {
 	lines map[string]int
 	errs  Errors
-	meant []string // known keys that unknown ones probably stand for
+	meant []string // known keys that were probably meant by unknown ones
 	// keepsUnknown collects unknown keys separately from errors.
 	keepsUnknown bool
 	unknown      Errors
 }
 
-// lineOf is the line of key, or of the nearest section around it.
+// lineOf returns the line of key, or of the section that contains it.
 func (r *reader) lineOf(key string) int {
 	for key != "" {
 		if line, ok := r.lines[key]; ok {
@@ -129,8 +129,7 @@ func (r *reader) unknownKey(key string) {
 	r.fault(key, "unknown key %s: did you mean %s?", printable(key), nearest)
 }
 
-// section assigns every entry of tree to the field of target that carries its
-// name.
+// section assigns every entry of tree to the field of target with its name.
 func (r *reader) section(path string, tree map[string]any, target reflect.Value) {
 	for _, name := range slices.Sorted(maps.Keys(tree)) {
 		key := joinKey(path, name)

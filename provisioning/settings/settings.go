@@ -1,15 +1,14 @@
-// Package settings is the technician's side of the box: the schema of
-// sealpost.toml, its defaults, and every check that needs nothing but the text.
+// Package settings is the schema of sealpost.toml, its defaults, and every check
+// that needs only the text.
 //
-// It turns bytes into a value or into errors with line numbers. It knows no
-// file, clock, network or TPM, and must not ask whether what the settings name
-// exists: that is preflight's work.
+// It turns bytes into a value or into errors with line numbers. It must not use
+// files, the clock, the network or a TPM: package preflight checks whether what
+// the settings name exists.
 package settings
 
 import "net/netip"
 
-// Settings is one sealpost.toml, complete: what the text leaves out has its
-// default.
+// Settings is a complete sealpost.toml: what the text omits has its default.
 type Settings struct {
 	Site     Site     `toml:"site"`
 	Network  Network  `toml:"network"`
@@ -25,7 +24,7 @@ type Settings struct {
 	Journal  Journal  `toml:"journal"`
 }
 
-// Site says where the box is and who is responsible for it.
+// Site describes the site of the box.
 type Site struct {
 	// Name of the site, for people. Default: empty.
 	Name string `toml:"name"`
@@ -33,8 +32,8 @@ type Site struct {
 	Alert Address `toml:"alert"`
 }
 
-// Network is how the appliance reaches the site's network. It means nothing
-// on any other machine.
+// Network is the network configuration of the appliance. Other machines ignore
+// it.
 type Network struct {
 	// Address is the box's own address with its prefix length, as
 	// "192.168.10.25/24". Default: empty, meaning DHCP.
@@ -47,15 +46,14 @@ type Network struct {
 	// NTP lists time servers. Default: empty, meaning the lease's and then
 	// public ones.
 	NTP []Host `toml:"ntp"`
-	// HTTPSTime lists HTTPS servers whose date tells a wrong time server from a right
-	// one. Default: empty, meaning public ones.
+	// HTTPSTime lists HTTPS servers whose date exposes a wrong time server. Default: empty, meaning public ones.
 	HTTPSTime []Host `toml:"https_time"`
-	// Name is how the box is called on the network, also as NAME.local.
+	// Name is the box's host name on the network, also as NAME.local.
 	// Default: "sealpost".
 	Name Host `toml:"name"`
 }
 
-// LAN is what the devices at the site see.
+// LAN is the configuration of the SMTP server for the devices at the site.
 type LAN struct {
 	// SMTP lists listen addresses for plain SMTP with STARTTLS, as
 	// "[address]:port". Default: ":25" and ":587".
@@ -65,15 +63,15 @@ type LAN struct {
 	// Allow lists the networks that may send. Default: empty, meaning the
 	// box's own subnets.
 	Allow []netip.Prefix `toml:"allow"`
-	// Hostname is the name the box greets with. Default: empty, meaning the
+	// Hostname is the name in the greeting. Default: empty, meaning the
 	// machine's host name.
 	Hostname Host `toml:"hostname"`
 }
 
-// Limits bounds everything on the LAN side that could grow.
+// Limits are the limits of the LAN side.
 type Limits struct {
 	// MessageSize is the largest message, in bytes. Default: 150 MiB, which is
-	// Exchange Online's own bound.
+	// Exchange Online's own limit.
 	MessageSize Size `toml:"message_size"`
 	// Recipients is the most recipients of one message. Default: 500.
 	Recipients int `toml:"recipients"`
@@ -95,29 +93,29 @@ type Limits struct {
 	Transactions int `toml:"transactions"`
 }
 
-// Senders says in whose name mail may leave.
+// Senders says which senders mail may have.
 type Senders struct {
 	// AcceptedDomains are the tenant's accepted domains, in lower case.
 	// Required with the method "connector".
 	AcceptedDomains []Domain `toml:"accepted_domains"`
-	// Default is the sender if a device uses none or a foreign one; it is
-	// in an accepted domain. Default: empty; see [Settings.DefaultSender].
+	// Default is the sender for mail without a sender or from another domain; it
+	// is in an accepted domain. Default: empty; see [Settings.DefaultSender].
 	Default Address `toml:"default"`
 }
 
-// Upstream is the way out to Microsoft 365.
+// Upstream is how mail is sent to Microsoft 365.
 type Upstream struct {
-	// Method is how mail leaves. Default: "connector".
+	// Method is the delivery method. Default: "connector".
 	Method Method `toml:"method"`
-	// Hold is how long a client waits for Exchange Online's answer before its
-	// message goes to the spool. Default: 5s.
+	// Hold is how long a client waits for Exchange Online's reply before its
+	// message is queued. Default: 5s.
 	Hold Duration `toml:"hold"`
 	// Connections is the most connections to the upstream at once. Default: 4;
 	// with the method "submission" 3.
 	Connections int `toml:"connections"`
 	// DNS lists name servers as "ip:port". Default: empty, meaning the system's.
 	DNS []netip.AddrPort `toml:"dns"`
-	// Timeout bounds one delivery attempt, beside the time that a large message
+	// Timeout limits one attempt, in addition to the time that a large message
 	// takes on a slow line. Default: 10m.
 	Timeout Duration `toml:"timeout"`
 	// MessagesPerMinute is the most messages sent in a minute; 0 = no fixed
@@ -127,15 +125,15 @@ type Upstream struct {
 	// RecipientsPerDay is the most recipients in 24 hours; 0 = no fixed limit.
 	// Default: 0; with the method "submission" 10000.
 	RecipientsPerDay int `toml:"recipients_per_day"`
-	// Connector holds what only the method "connector" needs.
+	// Connector is read only with the method "connector".
 	Connector Connector `toml:"connector"`
-	// Submission holds what only the method "submission" needs, and OAuth how
-	// it gets its access token.
+	// Submission and OAuth, which says how to get an access token, are read only
+	// with the method "submission".
 	Submission Submission `toml:"submission"`
 	OAuth      OAuth      `toml:"oauth"`
 }
 
-// Connector is the tenant's host that takes mail on a client certificate.
+// Connector is the tenant's host that accepts mail with a client certificate.
 type Connector struct {
 	// Host is a name or an address. Default: empty, meaning the MX of the
 	// first accepted domain.
@@ -150,54 +148,55 @@ type Roots struct {
 	// CAFile is a PEM file of root certificates. Default: empty, meaning the
 	// roots in the binary.
 	CAFile string `toml:"ca_file"`
-	// CA is the text of such a file, for a box that has no files. Default: empty.
+	// CA is the content of such a file, for the appliance, which has no files.
+	// Default: empty.
 	CA PEM `toml:"ca"`
 }
 
-// Retry says how often a message that was not taken is tried again.
+// Retry is the schedule of attempts for a queued message.
 type Retry struct {
-	// First is the first pause between two attempts. Default: 1m.
+	// First is the delay before the first retry. Default: 1m.
 	First Duration `toml:"first"`
-	// Longest is what the pauses grow to. Default: 1h.
+	// Longest is the longest delay. Default: 1h.
 	Longest Duration `toml:"longest"`
-	// Age is after how long a message is given up. Default: 5d.
+	// Age is when a message is returned to its sender. Default: 5d.
 	Age Duration `toml:"age"`
-	// Warning is after how long its sender hears of the delay. Default: 4h.
+	// Warning is when the sender gets a delay notification. Default: 4h.
 	Warning Duration `toml:"warning"`
 }
 
-// Keys says where private keys live.
+// Keys says where private keys are stored.
 type Keys struct {
 	// TPM is the TPM's address. Default: "/dev/tpmrm0".
 	TPM TPMAddress `toml:"tpm"`
-	// Protection is what guards private keys and secrets. Default: "tpm".
+	// Protection is what protects private keys and secrets. Default: "tpm".
 	Protection Protection `toml:"protection"`
 }
 
-// Spool bounds the messages kept on flash.
+// Spool is the size of the queue on flash.
 type Spool struct {
 	// Size of the ring in bytes, at least 8 MiB. Default: 512 MiB.
 	Size Size `toml:"size"`
-	// ClientShare is how much of the ring one client's mail may take, in percent.
+	// ClientShare is the share of the ring for one client's mail, in percent.
 	// Default: 50.
 	ClientShare int `toml:"client_share"`
 }
 
-// State names the one file or block device the box keeps everything on.
+// State is the file or block device that stores everything.
 type State struct {
 	// Path of the file or block device. Default: empty, meaning box.state in the
-	// folder that the service manager or the user keeps for state.
+	// state folder of the service manager or of the user.
 	Path string `toml:"path"`
 }
 
 // Control is how the other sealpost commands reach a running relay.
 type Control struct {
-	// Socket is a Unix socket's path. Default: empty, meaning the state path
-	// with ".sock" behind it; see [Settings.ControlSocket].
+	// Socket is the path of a Unix socket. Default: empty, meaning the state
+	// path plus ".sock"; see [Settings.ControlSocket].
 	Socket string `toml:"socket"`
 }
 
-// Journal is the shape of the log.
+// Journal is the configuration of the log.
 type Journal struct {
 	// Format is "text" or "json". Default: "text".
 	Format Format `toml:"format"`

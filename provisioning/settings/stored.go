@@ -12,29 +12,29 @@ import (
 // Schema is the number of the schema that this version reads and writes. It is
 // stored beside the settings; settings without a number have schema 1.
 //
-// The number is raised when a key gets another name, another meaning or another
-// form of value, or is taken away, and a migration is added with it. A key that
-// is added needs neither: an older version ignores it.
+// Raise the number, and add a migration, when a key is renamed or removed, or
+// its meaning or the form of its value changes. A new key needs neither: older
+// versions ignore it.
 const Schema = 1
 
-// migration turns the tree of one schema into that of the next.
+// migration converts a tree to the next schema.
 type migration func(tree map[string]any) error
 
-// migrations lead from schema 1 up to Schema, one step each.
+// migrations convert from schema 1 up to Schema, one step each.
 var migrations []migration
 
 // Stored is the result of reading stored settings, written by this version or
 // by another version.
 type Stored struct {
 	Settings
-	// Schema is that of the text.
+	// Schema is the schema of the text.
 	Schema int
-	// Ignored names the keys that this version does not know, and those whose
-	// value it does not know and has the default for.
+	// Ignored lists unknown keys, and keys with an unknown value, which have
+	// their default.
 	Ignored Errors
 }
 
-// StoredError is why stored settings cannot be used.
+// StoredError says why stored settings cannot be used.
 type StoredError struct {
 	Schema int
 	Faults Errors
@@ -45,29 +45,28 @@ func (e *StoredError) Error() string {
 	if e.Schema > Schema {
 		by = fmt.Sprintf("the stored settings are of schema %d, this version reads schema %d, and cannot use them", e.Schema, Schema)
 	}
-	return fmt.Sprintf("%s:\n%v\ninstall the version again that wrote them, or put others in their place over the serial console or with a USB stick", by, e.Faults)
+	return fmt.Sprintf("%s:\n%v\ninstall the version again that wrote them, or replace them over the serial console or with a USB stick", by, e.Faults)
 }
 
 // Unwrap lets errors.As find Errors and a single Error.
 func (e *StoredError) Unwrap() error { return e.Faults }
 
-// ParseStored reads settings as they are stored, of any schema. What a newer
-// version has written must not keep a box from its work: keys that this version
-// does not know are ignored, and a value that it does not know is replaced by
-// the default where that lets nobody do more than the settings allow. Both are
-// named in the result.
+// ParseStored reads stored settings of any schema. A box must keep working with
+// settings of a newer version: unknown keys are ignored, and an unknown value is
+// replaced by the default if that permits nothing that the settings forbid. Both
+// are listed in the result.
 //
-// Its error is of type *[StoredError]. What could be read is returned beside
-// it: the network in it is the one that the box keeps.
+// Its error is of type *[StoredError]. What could be read is also returned,
+// because the box keeps using its network settings.
 func ParseStored(text []byte, schema int) (Stored, error) {
 	s, _, err := parseStored(text, schema, migrations)
 	return s, err
 }
 
-// EditStored returns stored settings as a text that [Parse] reads, for a person to
-// change: of this version's schema, and without what ParseStored ignores, which
-// it names. A text with nothing of that kind is returned as it is. Its error is
-// of type *[StoredError].
+// EditStored returns stored settings as a text that [Parse] reads, for editing:
+// in this version's schema, and without what ParseStored ignores, which it lists.
+// If there is nothing to convert, the text is unchanged. Its error is of type
+// *[StoredError].
 func EditStored(text []byte, schema int) (edited []byte, dropped Errors, err error) {
 	return editStored(text, schema, migrations)
 }
@@ -82,7 +81,7 @@ func editStored(text []byte, schema int, steps []migration) ([]byte, Errors, err
 	}
 	removeUnknown(tree, reflect.ValueOf(&s.Settings).Elem())
 	for _, e := range s.Ignored {
-		remove(tree, e.Key) // of the unknown ones nothing is left
+		remove(tree, e.Key) // unknown keys have been removed already
 	}
 	edited, err := toml.Marshal(tree)
 	if err != nil {
@@ -91,7 +90,7 @@ func editStored(text []byte, schema int, steps []migration) ([]byte, Errors, err
 	return edited, s.Ignored, nil
 }
 
-// removeUnknown takes out of a section's tree what the section has no field for.
+// removeUnknown removes unknown keys from the tree of a section.
 func removeUnknown(tree map[string]any, section reflect.Value) {
 	for name, value := range tree {
 		field, known := fieldNamed(section, name)
@@ -103,7 +102,7 @@ func removeUnknown(tree map[string]any, section reflect.Value) {
 	}
 }
 
-// remove takes a dotted key of the schema out of a tree.
+// remove removes a dotted key from a tree.
 func remove(tree map[string]any, key string) {
 	section, rest, within := strings.Cut(key, ".")
 	if !within {
@@ -113,7 +112,7 @@ func remove(tree map[string]any, key string) {
 	}
 }
 
-// parseStored also returns the tree, in the schema that the steps lead to.
+// parseStored also returns the tree, in the newest schema of steps.
 func parseStored(text []byte, schema int, steps []migration) (Stored, map[string]any, error) {
 	s := Stored{Settings: Default(), Schema: max(1, schema)}
 	failed := func(faults Errors) error { return &StoredError{s.Schema, faults} }
@@ -125,10 +124,10 @@ func parseStored(text []byte, schema int, steps []migration) (Stored, map[string
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return s, nil, failed(Errors{syntaxError(err)})
 	}
-	var faults Errors // after one the rest is read all the same, for its network
+	var faults Errors // parsing continues after a fault, for the network settings
 	for n := s.Schema - 1; n < len(steps) && faults == nil; n++ {
 		if err := steps[n](tree); err != nil {
-			faults = Errors{{Message: fmt.Sprintf("bringing them from schema %d to %d: %v", n+1, n+2, err)}}
+			faults = Errors{{Message: fmt.Sprintf("converting them from schema %d to %d: %v", n+1, n+2, err)}}
 		}
 	}
 	r := reader{lines: keyLines(text), keepsUnknown: true}
@@ -148,20 +147,19 @@ func parseStored(text []byte, schema int, steps []migration) (Stored, map[string
 	return s, tree, nil
 }
 
-// lenient tells faults that stored settings can be used with from others.
+// lenient separates faults that can be ignored from those that cannot.
 type lenient struct {
 	settings        *Settings
 	defaults        Settings
 	ignored, faults Errors
 }
 
-// guarded are decisive keys whose absence lets somebody do more: without them
-// every subnet of the box may send, and mail leaves by the default method.
+// guarded are keys whose absence permits more: without lan.allow every subnet of
+// the box may send, and without upstream.method mail uses the default method.
 var guarded = []string{"lan.allow", "upstream.method"}
 
-// guard refuses settings of a newer schema in which a guarded key is missing
-// while its section has a key that is not known: a newer version may have given
-// the key another name.
+// guard rejects settings of a newer schema in which a guarded key is missing and
+// its section has an unknown key, because the key may have been renamed.
 func (l *lenient) guard(r reader) {
 	for _, key := range guarded {
 		if _, set := r.lines[key]; set {
@@ -170,14 +168,14 @@ func (l *lenient) guard(r reader) {
 		section := key[:strings.LastIndexByte(key, '.')]
 		for _, e := range r.unknown {
 			if e.Key[:max(0, strings.LastIndexByte(e.Key, '.'))] == section {
-				e.Message = fmt.Sprintf("%s is not known to this version, and %s, for which it may stand, is not set", e.Key, key)
+				e.Message = fmt.Sprintf("%s is not known to this version, and %s, which it may replace, is not set", e.Key, key)
 				l.faults = append(l.faults, e)
 			}
 		}
 	}
 }
 
-// sort takes the faults of a reader, which left their keys at the default.
+// sort sorts the faults of a reader, which left their keys at the default.
 func (l *lenient) sort(faults Errors) {
 	for _, e := range faults {
 		if hasSafeDefault(e.Key, l.settings.Upstream.Method) {
@@ -188,9 +186,9 @@ func (l *lenient) sort(faults Errors) {
 	}
 }
 
-// fit has the values fit together: one that does not gets its default, and
-// where that does not help, its whole section does. The network is not given up
-// as a whole: the box would be found nowhere.
+// fit resolves conflicts between values: a conflicting value gets its default,
+// and if that does not help, its whole section does. The network section as a
+// whole is never reset, because the box would become unreachable.
 func (l *lenient) fit(lineOf func(key string) int) {
 	reset := map[string]bool{}
 	for again := true; again; {
@@ -213,7 +211,7 @@ func (l *lenient) fit(lineOf func(key string) int) {
 			setTo(reflect.ValueOf(l.settings).Elem(), reflect.ValueOf(l.defaults), key)
 			e.Key = key
 			l.ignore(e)
-			break // this may have put others right
+			break // this may have resolved other conflicts
 		}
 	}
 }
@@ -234,9 +232,9 @@ func setTo(section, from reflect.Value, key string) {
 	section.Set(from)
 }
 
-// decisive are the keys that say how and to whom mail leaves, under whose name,
-// who may send it, and whom the box trusts. A default in their place could let
-// somebody do what the settings do not allow, so there is none that is safe.
+// decisive are the keys that say where and how mail is sent, from which senders,
+// who may send it, and whom the box trusts. They have no safe default: it could
+// permit what the settings forbid.
 var decisive = []string{
 	"lan.allow", "lan.smtp", "lan.smtps",
 	"senders.accepted_domains",
@@ -249,8 +247,7 @@ var decisive = []string{
 	"upstream.oauth.ca_file", "upstream.oauth.ca",
 }
 
-// hasSafeDefault reports whether the default may stand in for a key or a whole
-// section.
+// hasSafeDefault reports whether the default may replace a key or a section.
 func hasSafeDefault(key string, method Method) bool {
 	return !slices.ContainsFunc(decisive, func(d string) bool {
 		section := d[:strings.LastIndexByte(d, '.')]

@@ -67,9 +67,9 @@ func TestParseStored_RefusesAMethodThatItDoesNotKnowAndKeepsTheNetwork(t *testin
 	s, err := ParseStored(storedFile(t, "schema-2-method.toml"), 2)
 	var refused *StoredError
 	if !errors.As(err, &refused) || !slices.Equal(keysOf(refused.Faults), []string{"upstream.method"}) {
-		t.Fatalf("said %v", err)
+		t.Fatalf("got %v", err)
 	}
-	for _, words := range []string{"schema 2, this version reads schema 1", `"quantum" is not a way out`, "install the version again that wrote them, or put others in their place"} {
+	for _, words := range []string{"schema 2, this version reads schema 1", `"quantum" is not a delivery method`, "install the version again that wrote them, or replace them"} {
 		if !strings.Contains(err.Error(), words) {
 			t.Errorf("no word of %q in:\n%v", words, err)
 		}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Submission is the SMTP submission server and its mailbox.
+// Submission is the SMTP submission server and the mailbox that logs in.
 type Submission struct {
 	// Host is a name or an address. Default: "smtp.office365.com".
 	Host Host `toml:"host"`
@@ -25,8 +25,8 @@ type Submission struct {
 	Roots
 }
 
-// Mailbox is the one that logs in for a sender; an empty sender is the null
-// reverse-path.
+// Mailbox returns the mailbox that logs in for a sender; an empty sender is the
+// null reverse-path.
 func (s Submission) Mailbox(sender string) string {
 	for _, pattern := range s.OwnMailbox {
 		if pattern.matches(sender) {
@@ -36,7 +36,7 @@ func (s Submission) Mailbox(sender string) string {
 	return string(s.User)
 }
 
-// domains are those of the mailboxes.
+// domains returns the domains of the mailboxes.
 func (s Submission) domains() []Domain {
 	if s.User == "" {
 		return nil
@@ -50,16 +50,17 @@ func (s Submission) domains() []Domain {
 	return all
 }
 
-// OAuth says how the box gets the access token by which it logs in.
+// OAuth says how the box gets the access token to log in with.
 type OAuth struct {
-	// Tenant is the Microsoft 365 tenant, by a domain of its or by its ID.
+	// Tenant is the Microsoft 365 tenant: one of its domains, or its ID.
 	// Default: the first of [Settings.AcceptedDomains].
 	Tenant Tenant `toml:"tenant"`
-	// ClientID is the application's. Required with the method "submission".
+	// ClientID is the application's client ID. Required with the method
+	// "submission".
 	ClientID string `toml:"client_id"`
-	// Grant is what the box shows for a token. Default: "certificate".
+	// Grant is how the box gets a token. Default: "certificate".
 	Grant Grant `toml:"grant"`
-	// Key is whose signature the grant "certificate" shows. Default: "own".
+	// Key signs the assertion for the grant "certificate". Default: "own".
 	Key SigningKey `toml:"key"`
 	// TokenURL is the token endpoint (RFC 6749, 3.2). Default: empty, meaning
 	// Entra ID's for the tenant; see [Settings.Issuer].
@@ -67,19 +68,19 @@ type OAuth struct {
 	// DeviceURL is the device authorization endpoint (RFC 8628, 3.1). Default:
 	// empty, meaning Entra ID's for the tenant.
 	DeviceURL URL `toml:"device_url"`
-	// Scopes are what the token is for. Default: empty, meaning what Exchange
-	// Online wants for the grant.
+	// Scopes are the scopes of the token. Default: empty, meaning those that
+	// Exchange Online requires for the grant.
 	Scopes []string `toml:"scopes"`
-	// Audience is whom a signed assertion is for (RFC 7523, 3). Default: empty,
-	// meaning the token endpoint.
+	// Audience is the audience of a signed assertion (RFC 7523, 3). Default:
+	// empty, meaning the token endpoint.
 	Audience URL `toml:"audience"`
-	// Algorithm is how an assertion is signed. Default: "PS256".
+	// Algorithm signs the assertion. Default: "PS256".
 	Algorithm Algorithm `toml:"algorithm"`
 	Roots
 }
 
-// Issuer is upstream.oauth with Entra ID's and Exchange Online's values where
-// it leaves them out.
+// Issuer returns upstream.oauth with the values of Entra ID and Exchange Online
+// for what it omits.
 func (s Settings) Issuer() OAuth {
 	o := s.Upstream.OAuth
 	if domains := s.AcceptedDomains(); o.Tenant == "" && len(domains) > 0 {
@@ -104,8 +105,8 @@ func (s Settings) Issuer() OAuth {
 	return o
 }
 
-// AcceptedDomains are senders.accepted_domains, or where those are left out
-// with the method "submission" the mailboxes' domains.
+// AcceptedDomains returns senders.accepted_domains; with the method "submission"
+// the default is the mailboxes' domains.
 func (s Settings) AcceptedDomains() []Domain {
 	if len(s.Senders.AcceptedDomains) == 0 && s.Upstream.Method.Traits().Mailbox {
 		return s.Upstream.Submission.domains()
@@ -113,8 +114,8 @@ func (s Settings) AcceptedDomains() []Domain {
 	return s.Senders.AcceptedDomains
 }
 
-// DefaultSender is senders.default, or where that is left out with the method
-// "submission" the mailbox that logs in.
+// DefaultSender returns senders.default; with the method "submission" the default
+// is the mailbox that logs in.
 func (s Settings) DefaultSender() Address {
 	if s.Senders.Default == "" && s.Upstream.Method.Traits().Mailbox {
 		return s.Upstream.Submission.User
@@ -122,7 +123,7 @@ func (s Settings) DefaultSender() Address {
 	return s.Senders.Default
 }
 
-// checkSubmission asks for what only the method "submission" needs.
+// checkSubmission checks what only the method "submission" needs.
 func (s Settings) checkSubmission(fault func(key, format string, args ...any)) {
 	if p := s.Upstream.Submission.Port; p < 1 || p > 65535 {
 		fault("upstream.submission.port", "is %d: write a port from 1 to 65535, usually 587", p)
@@ -142,14 +143,14 @@ func (s Settings) checkSubmission(fault func(key, format string, args ...any)) {
 	case o.ClientID == "":
 		fault("upstream.oauth.client_id", "is empty: copy the Application (client) ID from the overview page of the app registration")
 	case ofEntra && !isGUID(o.ClientID):
-		fault("upstream.oauth.client_id", "is no ID of Entra ID's: copy the Application (client) ID from the overview page of the app registration")
+		fault("upstream.oauth.client_id", "is not an ID of Entra ID: copy the Application (client) ID from the overview page of the app registration")
 	}
 	if o.Grant == GrantDevice && s.Issuer().DeviceURL == "" {
 		fault("upstream.oauth.device_url", "is empty: with a token_url of your own, name the device authorization endpoint too")
 	}
 }
 
-// SenderPattern is a mail address, or everyone in a domain, written as
+// SenderPattern is a mail address, or all addresses of a domain, written as
 // "@contoso.com". Its domain is in lower case.
 type SenderPattern string
 
@@ -158,7 +159,7 @@ func (p *SenderPattern) UnmarshalText(text []byte) error {
 	if domain, everyone := strings.CutPrefix(string(text), "@"); everyone {
 		var d Domain
 		if err := d.UnmarshalText([]byte(domain)); err != nil {
-			return fmt.Errorf("%q is not everyone in a domain: write it like \"@contoso.com\"", text)
+			return fmt.Errorf("%q is not a domain: write it like \"@contoso.com\"", text)
 		}
 		*p = SenderPattern("@" + string(d))
 		return nil
@@ -179,21 +180,20 @@ func (p SenderPattern) matches(sender string) bool {
 	return at > 0 && strings.EqualFold(sender[at:], string(p))
 }
 
-// Tenant is a domain in lower case, or a GUID; empty where the default is
-// meant.
+// Tenant is a domain in lower case, or a GUID; empty for the default.
 type Tenant string
 
 // UnmarshalText checks the domain or the GUID.
 func (t *Tenant) UnmarshalText(text []byte) error {
 	name := strings.ToLower(string(text))
 	if name != "" && !isGUID(name) && new(Domain).UnmarshalText([]byte(name)) != nil {
-		return fmt.Errorf("%q is not a tenant: write a domain of its, like \"contoso.com\", or its ID as the Entra admin center shows it", text)
+		return fmt.Errorf("%q is not a tenant: write one of its domains, like \"contoso.com\", or its ID as the Entra admin center shows it", text)
 	}
 	*t = Tenant(name)
 	return nil
 }
 
-// isGUID tells the form 8-4-4-4-12 of hexadecimal digits.
+// isGUID reports whether text has the form 8-4-4-4-12 of hexadecimal digits.
 func isGUID(text string) bool {
 	if len(text) != 36 {
 		return false
@@ -207,10 +207,10 @@ func isGUID(text string) bool {
 	return true
 }
 
-// URL is the address of an HTTPS endpoint; empty where the default is meant.
+// URL is the address of an HTTPS endpoint; empty for the default.
 type URL string
 
-// UnmarshalText refuses what is not HTTPS or holds a password.
+// UnmarshalText rejects URLs that are not HTTPS or contain a user name.
 func (u *URL) UnmarshalText(text []byte) error {
 	parsed, err := url.Parse(string(text))
 	if len(text) > 0 && (err != nil || parsed.Scheme != "https" || parsed.Hostname() == "" || parsed.User != nil || parsed.Fragment != "") {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Validate checks what no single value can tell: that the values are in range
-// and fit together. Its error is of type [Errors], without line numbers.
+// Validate checks that the values are in range and fit together. Its error is of
+// type [Errors], without line numbers.
 func (s Settings) Validate() error {
 	return s.check().result()
 }
@@ -86,7 +86,7 @@ func (s Settings) checkRanges(fault func(key, format string, args ...any)) {
 	}
 }
 
-// checkLimits compares limits with each other and with what mail needs.
+// checkLimits compares limits with each other and with the minimums of SMTP.
 func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 	const shortest, longest = 998, 1 << 20 // RFC 5321 section 4.5.3.1.6 allows lines of 998
 	if line := s.Limits.Line; line > 0 && (line < shortest || line > longest) {
@@ -111,7 +111,7 @@ func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 	if s.Upstream.RecipientsPerDay < 0 {
 		fault("upstream.recipients_per_day", "is %d: write 0 for no fixed limit", s.Upstream.RecipientsPerDay)
 	}
-	const most = 16000 // the outcome of each recipient must fit into one spool record
+	const most = 16000 // the outcomes of all recipients must fit into one spool record
 	if s.Limits.Recipients > most {
 		fault("limits.recipients", "is %d: write at most %d", s.Limits.Recipients, most)
 	}
@@ -135,11 +135,11 @@ func (s Settings) checkListeners(fault func(key, format string, args ...any)) {
 	}
 }
 
-// checkNetwork refuses what would leave a box without a network.
+// checkNetwork rejects settings that would leave a box without a network.
 func (s Settings) checkNetwork(fault func(key, format string, args ...any)) {
 	n := s.Network
 	if strings.Contains(string(n.Name), ".") {
-		fault("network.name", "has a dot in it: write one word, like \"sealpost\"")
+		fault("network.name", "contains a dot: write one label, like \"sealpost\"")
 	}
 	if !n.Address.IsValid() {
 		if n.Gateway.IsValid() {

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Duration is a length of time, written as "5s", "10m", "1h30m" or "5d".
+// Duration is a duration, written as "5s", "10m", "1h30m" or "5d".
 type Duration struct{ time.Duration }
 
 func hours(n int) Duration   { return Duration{time.Duration(n) * time.Hour} }
 func minutes(n int) Duration { return Duration{time.Duration(n) * time.Minute} }
 func seconds(n int) Duration { return Duration{time.Duration(n) * time.Second} }
 
-// UnmarshalText reads the form that [time.ParseDuration] takes, or whole days.
+// UnmarshalText reads the form of [time.ParseDuration], or whole days.
 func (d *Duration) UnmarshalText(text []byte) error {
 	if number, ok := strings.CutSuffix(string(text), "d"); ok {
 		if n, err := strconv.ParseUint(number, 10, 16); err == nil {
@@ -26,7 +26,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	}
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is not a length of time: write it like \"5s\", \"10m\", \"1h\" or \"5d\"", text)
+		return fmt.Errorf("%q is not a duration: write it like \"5s\", \"10m\", \"1h\" or \"5d\"", text)
 	}
 	d.Duration = parsed
 	return nil
@@ -56,7 +56,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		}
 		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil || n > math.MaxInt64/u.bytes {
-			return fmt.Errorf("%q is more than any disk holds: write a smaller size", text)
+			return fmt.Errorf("%q is too large: write a smaller size", text)
 		}
 		*s = Size(n * u.bytes)
 		return nil
@@ -67,7 +67,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 // MarshalText writes the form that UnmarshalText reads.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// String returns the size in the largest unit that divides it.
+// String returns the size in the largest unit that divides it evenly.
 func (s Size) String() string {
 	for _, u := range sizeUnits {
 		if int64(s) >= u.bytes && int64(s)%u.bytes == 0 {
@@ -94,7 +94,7 @@ func (l *Listen) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// parsePrefix refuses what a technician more likely mistyped than meant.
+// parsePrefix rejects what is probably a mistake.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
 		return netip.Prefix{}, fmt.Errorf("%q has no prefix length: write \"%s/%d\" for this one address", text, addr, addr.BitLen())
@@ -104,9 +104,9 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	case err != nil:
 		return p, fmt.Errorf("%q is not a network: write it like \"192.168.10.0/24\"", text)
 	case p.Addr().Is4In6():
-		return p, fmt.Errorf("%q is IPv4 in IPv6 clothing: write it like \"192.168.10.0/24\"", text)
+		return p, fmt.Errorf("%q is an IPv4-mapped IPv6 address: write it like \"192.168.10.0/24\"", text)
 	case p.Bits() == 0:
-		return p, fmt.Errorf("%q would let the whole internet send: name the site's own networks", text)
+		return p, fmt.Errorf("%q would allow the whole internet to send: name the site's own networks", text)
 	case p != p.Masked():
 		return p, fmt.Errorf("%q is an address within a network: write \"%s\" for the network", text, p.Masked())
 	}
@@ -120,7 +120,7 @@ func parseAddress(text string) (netip.Addr, error) {
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%q is not an address of a machine: write it like \"192.168.10.1\"", text)
+		return netip.Addr{}, fmt.Errorf("%q is not a host address: write it like \"192.168.10.1\"", text)
 	}
 	return a, nil
 }
@@ -133,15 +133,15 @@ func parseNameServer(text string) (netip.AddrPort, error) {
 	return server, nil
 }
 
-// TPMAddress says how the TPM is reached: "/dev/tpmrm0", "unix:/path" or
+// TPMAddress is the address of the TPM: "/dev/tpmrm0", "unix:/path" or
 // "tcp:host:port".
 type TPMAddress string
 
-// UnmarshalText checks the form, not whether a TPM is there.
+// UnmarshalText checks the form, not whether a TPM exists.
 func (a *TPMAddress) UnmarshalText(text []byte) error {
 	path := strings.TrimPrefix(string(text), "unix:")
 	if !isTCP(string(text)) && (!strings.HasPrefix(path, "/") || len(path) < 2) {
-		return fmt.Errorf("%q is not a TPM's address: write \"/dev/tpmrm0\", \"unix:/path\" or \"tcp:host:port\"", text)
+		return fmt.Errorf("%q is not the address of a TPM: write \"/dev/tpmrm0\", \"unix:/path\" or \"tcp:host:port\"", text)
 	}
 	*a = TPMAddress(text)
 	return nil

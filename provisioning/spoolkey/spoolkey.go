@@ -1,5 +1,5 @@
-// Package spoolkey keeps the key under which the spool lies encrypted: made
-// once, at the first start, and sealed in the settings area.
+// Package spoolkey stores the encryption key of the spool, which is generated at
+// the first start and sealed in the settings area.
 //
 // It knows the settings area and how a secret is sealed. It must not know the
 // spool, mail, or how a TPM is reached.
@@ -21,7 +21,7 @@ import (
 // section of the settings area, and the secret's name.
 const section = "spool"
 
-// ErrReplaced is returned where the key was sealed by another TPM.
+// ErrReplaced is returned if the key was sealed by another TPM.
 var ErrReplaced = fault.New(fault.SpoolOtherTPM, "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from")
 
 // Store is the settings area.
@@ -30,8 +30,8 @@ type Store interface {
 	Update(ctx context.Context, change func(state.Sections) error) error
 }
 
-// Open returns the spool's key of size bytes, a new one if there is none yet; the
-// caller wipes it. It asks the TPM once.
+// Open returns the spool's key of size bytes, and generates one if there is none;
+// the caller wipes it. It uses the TPM once.
 func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]byte, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -55,14 +55,14 @@ func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]
 	return key, nil
 }
 
-// Renew makes a new key and stores it in place of the old one, whose spool
-// can no longer be read. The caller wipes it.
+// Renew generates a new key that replaces the old one, whose spool can no longer
+// be read. The caller wipes it.
 func Renew(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]byte, error) {
 	key := make([]byte, size)
 	_, _ = rand.Read(key)
 	sealed, err := sealer.Seal(ctx, section, key)
 	if err != nil {
-		return nil, fmt.Errorf("saving the spool's key: %w", err)
+		return nil, fmt.Errorf("sealing the spool's key: %w", err)
 	}
 	encoded, err := json.Marshal(sealed)
 	if err != nil {

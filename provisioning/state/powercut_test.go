@@ -86,7 +86,7 @@ func TestStore_SurvivesAPowerCutAtAnyCall(t *testing.T) {
 
 func TestStore_SurvivesAnErrorAtAnyCall(t *testing.T) {
 	for call := 1; call <= calls(t); call++ {
-		for _, fate := range []simflash.Fate{simflash.Failed, simflash.Short} {
+		for _, fate := range []simflash.Outcome{simflash.Failed, simflash.Short} {
 			for seed := range uint64(4) {
 				t.Run(fmt.Sprintf("call %d fate %d seed %d", call, fate, seed), func(t *testing.T) {
 					t.Parallel()

@@ -10,9 +10,8 @@ import (
 	"sealpost/hal"
 )
 
-// The header of a slot, little-endian. Its place, size and checksum stay the
-// same in every format version, so that an older Sealpost can tell a newer
-// format from damage.
+// The header of a slot, little-endian. Its position, size and checksum never
+// change, so that an older Sealpost can distinguish a newer format from damage.
 //
 //	0   8  magic "SEALPOST"
 //	8   4  format version
@@ -28,7 +27,7 @@ const (
 	formatVersion = 1
 )
 
-// slot is one copy as it was found.
+// slot is one slot as read.
 type slot struct {
 	condition  condition
 	version    uint32
@@ -41,14 +40,14 @@ type condition int
 
 const (
 	blank      condition = iota // never written, or erased
-	valid                       // whole
-	torn                        // written, but not whole
-	unreadable                  // the flash does not give it
+	valid                       // complete
+	torn                        // written incompletely, or damaged
+	unreadable                  // the flash returns an error
 )
 
 type slots [2]slot
 
-// newest is the valid slot of the highest generation, or the zero slot.
+// newest returns the valid slot of the highest generation, or the zero slot.
 func (s slots) newest() slot {
 	if newer := s[1-s.older()]; newer.condition == valid {
 		return newer
@@ -56,8 +55,8 @@ func (s slots) newest() slot {
 	return slot{}
 }
 
-// older is the index of the slot that the next write goes to: one that is not
-// valid, or the one of the lower generation. Invalid ones have generation 0.
+// older returns the index of the slot for the next write: an invalid one, or the
+// one of the lower generation. Invalid slots have generation 0.
 func (s slots) older() int {
 	if s[1].generation < s[0].generation {
 		return 1
@@ -65,7 +64,8 @@ func (s slots) older() int {
 	return 0
 }
 
-// readSlots reads both slots. With an error it still tells which is older.
+// readSlots reads both slots. After an error the result still says which is
+// older.
 func readSlots(area hal.Flash) (slots, error) {
 	var s slots
 	if size := slotSize(area); size <= headerSize {
@@ -85,15 +85,15 @@ func readSlots(area hal.Flash) (slots, error) {
 	return s, errors.Join(ErrDamaged, s[0].err, s[1].err)
 }
 
-// neverFinished tells an area in which no write ever succeeded, or that was
-// being erased when the power went: a slot is blank only before the first
-// write has ended, and that goes to both.
+// neverFinished reports whether no write ever completed, or an erase was
+// interrupted by a power cut: a slot is blank only before the end of the first
+// write, which goes to both.
 func (s slots) neverFinished() bool {
 	one, other := s[0].condition, s[1].condition
 	return one == blank && (other == blank || other == torn) || one == torn && other == blank
 }
 
-// slotSize is half the area, in whole sectors.
+// slotSize returns half the size of the area, in whole sectors.
 func slotSize(area hal.Flash) int64 { return area.Size() / 2 / headerSize * headerSize }
 
 func slotOffset(area hal.Flash, index int) int64 { return int64(index) * slotSize(area) }
@@ -135,7 +135,7 @@ func checksum(header, payload []byte) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// encodeSlot is the header and the payload as they lie on flash.
+// encodeSlot returns the header and the payload as stored on flash.
 func encodeSlot(generation uint64, payload []byte) []byte {
 	image := make([]byte, headerSize, headerSize+len(payload))
 	copy(image, magic)
@@ -155,9 +155,9 @@ func eraseSlot(area hal.Flash, index int) error {
 	return writeBack(area, index, make([]byte, slotSize(area)))
 }
 
-// writeBack writes a slot, makes it durable and compares what is read back. It
-// flushes first, too: the other slot may hold what a process that was killed
-// left in the cache, and must be durable before this one is touched.
+// writeBack writes and flushes a slot, and verifies it by reading it back. It
+// also flushes before: a killed process may have left the other slot in the cache,
+// and that must be durable before this one is overwritten.
 func writeBack(area hal.Flash, index int, image []byte) error {
 	if err := area.Flush(); err != nil {
 		return fmt.Errorf("flushing before settings slot %d: %w", index, err)
@@ -173,7 +173,7 @@ func writeBack(area hal.Flash, index int, image []byte) error {
 		return fmt.Errorf("reading back settings slot %d: %w", index, err)
 	}
 	if !bytes.Equal(stored, image) {
-		return fmt.Errorf("settings slot %d reads back other than it was written: replace the flash", index)
+		return fmt.Errorf("settings slot %d differs from what was written: replace the flash", index)
 	}
 	return nil
 }

@@ -1,12 +1,12 @@
-// Package state keeps the settings area at the front of the state: two slots,
-// of which the newest valid one wins.
+// Package state stores the settings area at the front of the state: two slots,
+// of which the newest valid one is read.
 //
-// It knows slots, generations and named sections of bytes. It must not know
-// what a section means, where the area lies, or what lies behind it.
+// It knows slots, generations and named sections of bytes. It must not know what
+// a section means, where the area is, or what follows it.
 //
-// A write goes to the older slot, so the newest whole one is never touched. The
-// first write of all goes to both: from then on one spoilt slot costs at most
-// the last change.
+// A write goes to the older slot, so that the newest valid one stays intact. The
+// very first write goes to both: from then on one damaged slot loses at most the
+// last change.
 package state
 
 import (
@@ -25,31 +25,29 @@ import (
 	"sealpost/hal/fault"
 )
 
-// SlotSize and AreaSize are the layout of every state, in bytes: two slots at
-// its very front. The spool ring begins at AreaSize.
+// SlotSize and AreaSize are the layout of every state, in bytes: two slots at its
+// front. The spool ring begins at AreaSize.
 const (
 	SlotSize = 1 << 20
 	AreaSize = 2 * SlotSize
 )
 
-// ErrDamaged is wrapped by the error of a Load or Update that found no whole
-// copy of the settings.
+// ErrDamaged is the error of a Load or Update that found no valid slot.
 var ErrDamaged = fault.New(fault.StateDamaged, "both copies of the settings are damaged")
 
-// ErrNewer is wrapped by the error of a Load or Update that found settings of
-// a later format.
+// ErrNewer is the error of a Load or Update that found a newer format.
 var ErrNewer = fault.New(fault.StateNewer, "the settings were written by a newer Sealpost")
 
-// Area is the flash that holds the two slots, one half of it each.
+// Area is the flash of the two slots, half of it each.
 type Area interface {
 	hal.Flash
-	// Lock excludes every other user of the area until unlock is called. It
+	// Lock locks the area against all other users until unlock is called. It
 	// waits until ctx is done.
 	Lock(ctx context.Context) (unlock func() error, err error)
 }
 
-// Sections are the named parts of what is stored. They may hold secrets, so
-// printing them shows their names and sizes only.
+// Sections are the named parts of the stored data. They may contain secrets, so
+// they print only their names and sizes.
 type Sections map[string][]byte
 
 func (s Sections) String() string {
@@ -67,16 +65,16 @@ func (s Sections) GoString() string { return s.String() }
 func (s Sections) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Store reads and changes the sections in an area. It is safe for concurrent
-// use, also by several processes, as far as the area's lock is.
+// use, also by several processes, if the area's lock is.
 type Store struct {
 	area   Area
 	failed error // the first write that failed; guarded by the area's lock
 }
 
-// Open returns the store in an area. It reads nothing yet.
+// Open returns the store in an area. It does not read the area.
 func Open(area Area) *Store { return &Store{area: area} }
 
-// Load returns what was last stored completely; nothing if nothing was stored yet.
+// Load returns the stored sections; none if nothing was stored yet.
 func (s *Store) Load(ctx context.Context) (sections Sections, err error) {
 	err = s.locked(ctx, "reading", func() error {
 		current, err := readSlots(s.area)
@@ -89,9 +87,9 @@ func (s *Store) Load(ctx context.Context) (sections Sections, err error) {
 	return sections, err
 }
 
-// Update lets change alter the sections and stores them. An error of change
-// leaves the area as it was. Any other error leaves the old or the new
-// sections, whole.
+// Update calls change with the sections and stores them. After an error of change
+// the area is unchanged. After any other error it contains either the old or the
+// new sections.
 func (s *Store) Update(ctx context.Context, change func(Sections) error) error {
 	return s.locked(ctx, "changing", func() error {
 		current, err := readSlots(s.area)
@@ -110,7 +108,7 @@ func (s *Store) Update(ctx context.Context, change func(Sections) error) error {
 			return err
 		}
 		if bytes.Equal(payload, current.newest().payload) {
-			// The copy that is there may be one that a killed process left unflushed.
+			// A killed process may have left the current slot unflushed.
 			return s.guarded(s.area.Flush)
 		}
 		return s.write(current, payload)
@@ -120,7 +118,7 @@ func (s *Store) Update(ctx context.Context, change func(Sections) error) error {
 // write stores payload in the older slot, and in both if neither is valid.
 func (s *Store) write(current slots, payload []byte) error {
 	if limit := slotSize(s.area) - headerSize; int64(len(payload)) > limit {
-		return fmt.Errorf("they would need %d bytes and %d fit: remove certificates or texts that are not needed", len(payload), limit)
+		return fmt.Errorf("they need %d bytes and only %d fit: remove certificates or texts that are not needed", len(payload), limit)
 	}
 	return s.guarded(func() error {
 		generation := current.newest().generation + 1
@@ -134,12 +132,12 @@ func (s *Store) write(current slots, payload []byte) error {
 	})
 }
 
-// Erase takes the area back to the state before the first write, overwriting
-// both slots. It works on a damaged area, and on that of a newer Sealpost.
+// Erase overwrites both slots, as before the first write. It also works on a
+// damaged area and on that of a newer Sealpost.
 func (s *Store) Erase(ctx context.Context) error {
 	return s.locked(ctx, "erasing", func() error {
-		// Damage and newer formats still tell which slot is older, and it goes
-		// first: a power cut in between must not bring it back.
+		// The older slot is erased first: a power cut in between must not make it
+		// the newest. The order is known even for damaged and newer formats.
 		current, _ := readSlots(s.area)
 		return s.guarded(func() error {
 			if err := eraseSlot(s.area, current.older()); err != nil {
@@ -150,8 +148,8 @@ func (s *Store) Erase(ctx context.Context) error {
 	})
 }
 
-// guarded runs a write and allows no other after one that failed: nothing is
-// known any more of what the page cache shows, until the box has restarted.
+// guarded runs a write. After a failed write it allows no other, because the page
+// cache is unreliable until the box has restarted.
 func (s *Store) guarded(write func() error) error {
 	if s.failed != nil {
 		return fmt.Errorf("an earlier write failed: switch the box off and on; if it fails again, replace the flash (%w)", s.failed)
@@ -166,7 +164,7 @@ func (s *Store) locked(ctx context.Context, doing string, work func() error) (er
 			err = fmt.Errorf("%s the stored settings: %w", doing, err)
 		}
 	}()
-	waiting, cancel := context.WithTimeoutCause(ctx, lockPatience, errStuck)
+	waiting, cancel := context.WithTimeoutCause(ctx, lockTimeout, errStuck)
 	defer cancel()
 	unlock, err := s.area.Lock(waiting)
 	if err != nil {
@@ -179,20 +177,20 @@ func (s *Store) locked(ctx context.Context, doing string, work func() error) (er
 	return work()
 }
 
-// lockPatience is how long another user of the area is waited for; none needs
-// it for longer than a few writes and what the TPM does.
-const lockPatience = time.Minute
+// lockTimeout is the time to wait for another user of the area, which holds the
+// lock for a few writes and TPM commands.
+const lockTimeout = time.Minute
 
-var errStuck = errors.New("another process has had them for too long: switch the box off and on")
+var errStuck = errors.New("another process has locked them for too long: switch the box off and on")
 
-// decodeSections reads a payload; none at all is no sections.
+// decodeSections decodes a payload; an empty one has no sections.
 func decodeSections(payload []byte) (Sections, error) {
 	sections := Sections{}
 	if len(payload) == 0 {
 		return sections, nil
 	}
 	if err := json.Unmarshal(payload, &sections); err != nil || sections == nil {
-		return nil, fmt.Errorf("%w (whole, but not readable)", ErrDamaged)
+		return nil, fmt.Errorf("%w (intact, but not decodable)", ErrDamaged)
 	}
 	return sections, nil
 }

@@ -197,7 +197,7 @@ func TestStore_TimesOutWaitingForTheLock(t *testing.T) {
 		if !errors.Is(err, errStuck) || !strings.Contains(err.Error(), "switch the box off and on") {
 			t.Errorf("load: %v", err)
 		}
-		if waited := time.Since(begun); waited != lockPatience {
+		if waited := time.Since(begun); waited != lockTimeout {
 			t.Errorf("waited %s", waited)
 		}
 	})

@@ -11,8 +11,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// The parts of which scripts are made. What stands between percent signs is
-// filled in.
+// The parts of the scripts. Names between percent signs are placeholders.
 var (
 	//go:embed powershell/register.ps1
 	partRegister string
@@ -42,39 +41,38 @@ var (
 	partConnector string
 )
 
-// ErrOther is returned for a site whose token issuer is not Entra ID.
-var ErrOther = errors.New("upstream.oauth.token_url names an issuer that is not Entra ID, which no PowerShell sets up: its own documentation says how an application is registered")
+// ErrOther is returned for a token issuer other than Entra ID.
+var ErrOther = errors.New("upstream.oauth.token_url names an issuer other than Entra ID, so there is no PowerShell for it: register the application as the issuer's documentation says")
 
-// ErrNoName is returned for a connector without a certificate of its domain.
-var ErrNoName = errors.New("this box has no client certificate with a name in an accepted domain, so no connector can match it: import one, or make a request, first")
+// ErrNoName is returned for a connector without a matching certificate.
+var ErrNoName = errors.New("this box has no client certificate with a name in an accepted domain, so no connector can match it: import one, or create a certificate request, first")
 
-// Site is what a tenant needs to know about a site.
+// Site is what a script needs to know about a site.
 type Site struct {
 	Settings settings.Settings
-	// Certificate is the one whose key signs for tokens, in DER; nil where
-	// another grant is used.
+	// Certificate is the certificate for token requests, in DER; nil with another
+	// grant.
 	Certificate []byte
-	// ConnectorName is the name of the client certificate by which the
-	// connector knows the box; empty where there is none.
+	// ConnectorName is the name in the client certificate that the connector
+	// matches; empty if there is none.
 	ConnectorName string
-	// Steps are those that follow on the box, in the wording of the front end that prints the
-	// script.
+	// Steps are the steps that follow on the box, in the wording of the front end.
 	Steps Steps
 }
 
-// Steps say how a person does on the box what a script cannot.
+// Steps say how to do on the box what a script cannot do.
 type Steps struct {
 	Secret string // enter the client secret
-	Verify string // look whether all that a mailbox needs is there
-	Check  string // look whether all that a connector needs is there
+	Verify string // check the setup for submission
+	Check  string // check the setup for a connector
 }
 
-// Register returns the PowerShell that registers an application for a site of
-// that name, which may be empty.
+// Register returns the PowerShell that registers an application for a site; the
+// name may be empty.
 func Register(site string) string { return fill(partRegister, "%NAME%", quote(displayName(site))) }
 
-// Script returns the PowerShell that configures the tenant for the site. Every value
-// is filled in, in quotes that nothing in it can end.
+// Script returns the PowerShell that sets the tenant up for the site, with all
+// values filled in and safely quoted.
 func (s Site) Script() (string, error) {
 	if s.Settings.Upstream.Method.Traits().Mailbox {
 		return s.submission()
@@ -100,7 +98,7 @@ func (s Site) submission() (string, error) {
 		parts = append(parts, partDevice)
 	}
 	parts = append(parts, s.mailboxes())
-	if o.Grant != settings.GrantDevice { // a person's own rights do
+	if o.Grant != settings.GrantDevice { // with a sign-in, the person's permissions apply
 		parts = append(parts, partPrincipal)
 	}
 	parts = append(parts, partSMTPAUTH)
@@ -111,12 +109,12 @@ func (s Site) submission() (string, error) {
 	return strings.Join(append(parts, fill(partDone, "%DONE%", done(s.Steps.Verify))), ""), nil
 }
 
-// done says what comes after the script.
+// done returns the text at the end of a script.
 func done(next string) string {
-	return quote("Done. Exchange Online may take an hour to heed it. Then look whether all is there: " + next)
+	return quote("Done. It can take an hour to take effect in Exchange Online. Then verify it: " + next)
 }
 
-// mailboxes lists those that log in.
+// mailboxes returns the part that lists the mailboxes that log in.
 func (s Site) mailboxes() string {
 	to := s.Settings.Upstream.Submission
 	named, everyone := []string{quote(string(to.User))}, ""
@@ -130,18 +128,18 @@ func (s Site) mailboxes() string {
 	return fill(partExchange, "%MAILBOXES%", strings.Join(named, ", ")) + everyone
 }
 
-// name is that of the box's own things in the tenant. Two boxes of sites without
-// a name must not replace each other's connector.
+// name is the display name of the objects in the tenant. Two boxes without a site
+// name must not replace each other's connector.
 func (s Site) name() string {
 	return quote(displayName(cmp.Or(s.Settings.Site.Name, s.ConnectorName)))
 }
 
-// what names the site in a comment, which only a line's end could end.
+// what is the site's name for a comment, without line breaks.
 func (s Site) what() string {
 	return clean(cmp.Or(s.Settings.Site.Name, "this box"))
 }
 
-// displayName is what the tenant's administrators see. New-InboundConnector takes
+// displayName is the name that administrators see. New-InboundConnector accepts
 // 64 characters.
 func displayName(site string) string {
 	const most = 64
@@ -149,12 +147,11 @@ func displayName(site string) string {
 	return strings.TrimSpace(string(name[:min(len(name), most)]))
 }
 
-// fill puts values in their places, in one pass: nothing in a value is a place.
+// fill replaces placeholders in one pass, so that values are not expanded.
 func fill(part string, pairs ...string) string { return strings.NewReplacer(pairs...).Replace(part) }
 
-// quote is a text as PowerShell takes it word for word. PowerShell takes the
-// typographic quotation marks for its own (about_Quoting_Rules), so these are
-// doubled too.
+// quote returns a verbatim PowerShell string. PowerShell also treats typographic
+// quotation marks as quotes (about_Quoting_Rules), so these are doubled too.
 func quote(text string) string {
 	var quoted strings.Builder
 	for _, r := range clean(text) {
@@ -166,7 +163,7 @@ func quote(text string) string {
 	return "'" + quoted.String() + "'"
 }
 
-// clean leaves out what cannot be seen, as a line's end or a mark of direction.
+// clean removes invisible characters, such as line breaks.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -1,10 +1,8 @@
-// Package tenant knows what the Microsoft 365 tenant needs to know about a site, as
-// PowerShell, and judges by what was seen from the box which step of it is
-// missing.
+// Package tenant generates the PowerShell that sets a Microsoft 365 tenant up for a
+// site, and finds out from tokens and server replies which step is missing.
 //
-// It is pure: it does no I/O and reads no clock. It must not know how a token
-// is asked for or how a mail server is reached; what they said is its caller's
-// to hand over.
+// It does no I/O and reads no clock. It must not know how a token is requested or
+// how a mail server is reached: its caller passes their results.
 package tenant
 
 import (
@@ -18,34 +16,34 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// Token is what an access token says of itself.
+// Token holds the claims of an access token.
 type Token struct {
-	Opaque   bool // it says nothing
+	Opaque   bool // the token has no readable claims
 	Audience []string
-	Roles    []string // what an application may do
+	Roles    []string // application permissions
 	Scopes   []string // delegated permissions
 	AppID    string
 	Object   string // the enterprise application's object ID, or the user's
 	User     string // the signed-in user
 }
 
-// Answer is what a mail server said.
+// Answer is the reply of a mail server.
 type Answer struct {
-	Code   int
-	Status string // by RFC 3463, such as "5.7.3"
-	Text   string // the whole answer
-	Words  string // what it is known to mean; empty where it is not known
+	Code    int
+	Status  string // by RFC 3463, such as "5.7.3"
+	Text    string // the complete reply
+	Meaning string // its known meaning; empty if unknown
 }
 
 func ok(format string, args ...any) preflight.Finding {
-	return preflight.Finding{Level: certificate.OK, Words: fmt.Sprintf(format, args...)}
+	return preflight.Finding{Level: certificate.OK, Text: fmt.Sprintf(format, args...)}
 }
 
 func problem(format string, args ...any) preflight.Finding {
-	return preflight.Finding{Level: certificate.Problem, Words: fmt.Sprintf(format, args...)}
+	return preflight.Finding{Level: certificate.Problem, Text: fmt.Sprintf(format, args...)}
 }
 
-// exchangeOnline are the names by which a token is for Exchange Online.
+// exchangeOnline are the audiences of tokens for Exchange Online.
 var exchangeOnline = []string{
 	"https://outlook.office365.com", "https://outlook.office.com", "00000002-0000-0ff1-ce00-000000000000",
 }
@@ -57,21 +55,20 @@ func (s Site) forExchange() bool {
 	})
 }
 
-// unjudged says why a token is accepted unchecked; it is empty if the token can
-// be judged.
-func (s Site) unjudged(t Token) string {
+// uncheckable returns why a token cannot be checked; empty if it can.
+func (s Site) uncheckable(t Token) string {
 	switch {
 	case !s.forExchange():
-		return "not judged: the scopes are another service's than Exchange Online"
+		return "not checked: the scopes are not for Exchange Online"
 	case t.Opaque:
-		return "not judged: the token does not say"
+		return "not checked: the token has no readable claims"
 	}
 	return ""
 }
 
-// Audience judges whom the token is for.
+// Audience checks the audience of a token.
 func (s Site) Audience(t Token) preflight.Finding {
-	if why := s.unjudged(t); why != "" {
+	if why := s.uncheckable(t); why != "" {
 		return ok("%s", why)
 	}
 	for _, audience := range t.Audience {
@@ -83,27 +80,27 @@ func (s Site) Audience(t Token) preflight.Finding {
 		list(t.Audience), exchangeOnline[0])
 }
 
-// Permission judges what the token allows.
+// Permission checks the role or scope of a token.
 func (s Site) Permission(t Token) preflight.Finding {
-	if why := s.unjudged(t); why != "" {
+	if why := s.uncheckable(t); why != "" {
 		return ok("%s", why)
 	}
 	if s.Settings.Upstream.OAuth.Grant == settings.GrantDevice {
 		const scope = "SMTP.Send"
-		// Entra ID leaves out of a scope whose it is; others do not.
+		// Entra ID omits the resource from a scope; other issuers do not.
 		if slices.ContainsFunc(t.Scopes, func(has string) bool { return has == scope || strings.HasSuffix(has, "/"+scope) }) {
 			return ok("the token has the scope %s, for %s", scope, orElse(clean(t.User), "who signed in"))
 		}
-		return problem("the token has the scopes %s and not %s: leave upstream.oauth.scopes out of the settings", list(t.Scopes), scope).Coded(fault.TokenScope)
+		return problem("the token has the scopes %s but not %s: leave upstream.oauth.scopes out of the settings", list(t.Scopes), scope).WithCode(fault.TokenScope)
 	}
 	const role = "SMTP.SendAsApp"
 	if slices.Contains(t.Roles, role) {
 		return ok("the token has the role %s", role)
 	}
-	return problem("the token has the roles %s and not %s: add that application permission of Office 365 Exchange Online to the app registration and grant admin consent", list(t.Roles), role).Coded(fault.TokenRole)
+	return problem("the token has the roles %s but not %s: add that application permission of Office 365 Exchange Online to the app registration and grant admin consent", list(t.Roles), role).WithCode(fault.TokenRole)
 }
 
-// Login judges a refused login to a mailbox.
+// Login explains a rejected login to a mailbox.
 func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
 	const badCredentials = 535
 	refused := "the login of " + clean(mailbox) + " was refused (" + clean(a.Text) + "): "
@@ -112,13 +109,13 @@ func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
 	case a.Code == badCredentials && strings.Contains(a.Text, "SmtpClientAuthentication is disabled"):
 		return problem("%sSMTP AUTH is off for the mailbox or the tenant: Set-CASMailbox -Identity %s -SmtpClientAuthenticationDisabled $false", refused, quote(mailbox))
 	case a.Code/100 == 4:
-		return problem("%s%s", refused, orElse(a.Words, "wait, and try again"))
+		return problem("%s%s", refused, orElse(a.Meaning, "wait, and try again"))
 	case a.Code != badCredentials || a.Status != "5.7.3" || !s.forExchange():
-		return problem("%s%s", refused, orElse(a.Words, "look the answer up, and check the host and the mailbox in upstream.submission"))
+		return problem("%s%s", refused, orElse(a.Meaning, "look up the reply, and check the host and the mailbox in upstream.submission"))
 	case device && !strings.EqualFold(t.User, mailbox) && !t.Opaque:
-		return problem("%s%s signed in: give that account Full Access to the mailbox", refused, orElse(clean(t.User), "another account")).Coded(fault.SignInOther)
+		return problem("%s%s signed in: give that account Full Access to the mailbox", refused, orElse(clean(t.User), "another account")).WithCode(fault.SignInOther)
 	case device:
-		return problem("%scheck that the mailbox is licensed and not blocked", refused).Coded(fault.SignInRefused)
+		return problem("%scheck that the mailbox is licensed and not blocked", refused).WithCode(fault.SignInRefused)
 	}
 	object := "ID"
 	where := "; ID is the Object ID under Enterprise applications"
@@ -130,7 +127,7 @@ func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
 		refused, quote(s.Settings.Upstream.OAuth.ClientID), object, quote(mailbox), where)
 }
 
-// list names all, or says that there are none.
+// list joins the first values, or returns "(none)".
 func list(all []string) string {
 	const some = 5
 	if len(all) == 0 {

@@ -43,6 +43,9 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 		b := dl.breakerFor(fault.Scope)
 		permanent := fault.Kind == report.Configuration || fault.Kind == report.Blocked
 		dl.messageFault = permanent && d.isMessageFault(dl, b)
+		if dl.messageFault && (dl.envelope.Report || dl.isForeign()) {
+			v.refuse()
+		}
 		if !dl.messageFault {
 			d.trip(dl, b, fault.Kind, v.faultText(), v.faultReply)
 			return
@@ -58,6 +61,13 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	if accountResumed {
 		d.journal.UpstreamResumed(dl.account.Name)
 	}
+}
+
+// isForeign reports whether the sender is outside the domains that the upstream
+// relays for.
+func (dl *delivery) isForeign() bool {
+	e := dl.envelope
+	return e.Sender != "" && dl.route.Relays != nil && !dl.route.Relays(e.Sender)
 }
 
 // breakerFor returns the breaker that a fault of scope s trips.
@@ -77,7 +87,11 @@ func (d *Dispatcher) isMessageFault(dl *delivery, b *throttle.Breaker) bool {
 		// The null reverse-path has no domain; only the certificate's domain identifies the sender.
 		return !b.Held()
 	}
-	return b.IsMessageFault(dl.envelope.ID)
+	if dl.isForeign() {
+		// Exchange Online says of such a sender what it says without a connector.
+		return !b.Held()
+	}
+	return b.IsMessageFault(time.Now(), dl.envelope.ID, dl.envelope.Client.String()+" "+string(dl.envelope.Sender))
 }
 
 // trip makes the breaker hold mail back for a while, and lowers the throttle's

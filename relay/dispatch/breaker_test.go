@@ -287,7 +287,7 @@ func TestBreaker_HoldsBouncesToo(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(relayDenied) })
 		w.sendAs("other", 2, 100)
 		time.Sleep(day)
-		if events := w.events("nobody to tell"); len(events) > 0 {
+		if events := w.events("no notification"); len(events) > 0 {
 			t.Errorf("got %v, want the bounce to wait", events)
 		}
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })

@@ -90,7 +90,11 @@ func (dl *delivery) rejectedRecipients() string {
 func (dl *delivery) withExplanation(clientReply reply.Reply, replies []reply.Reply) reply.Reply {
 	for _, each := range replies {
 		if class, known := dl.route.Classify(each, dl.envelope.Sender, dl.result.Trustee); known && !each.Positive() {
-			clientReply.Text += "\n" + class.Text()
+			text := class.Text()
+			if dl.isForeign() {
+				text = "the domain of the sender " + dl.envelope.Sender.Path() + " is not in senders.accepted_domains: set the device's own address, or senders.default"
+			}
+			clientReply.Text += "\n" + text
 			break
 		}
 	}

@@ -77,14 +77,10 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 	d.reschedule(q, ticket, dl)
 }
 
-// outcome returns the outcome of the n-th pending recipient. A notification
-// that the server refuses permanently is not retried.
+// outcome returns the outcome of the n-th pending recipient.
 func (dl *delivery) outcome(n int) outcome {
 	if dl.err != nil {
 		return pending
-	}
-	if dl.messageFault && dl.envelope.Report && dl.evaluation.outcomes[n] == pending && dl.evaluation.replies[n].Permanent() {
-		return refused
 	}
 	return dl.evaluation.outcomes[n]
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestDispatcher_QueuesNothingAfterAFailedWrite(t *testing.T) {
-	for _, fate := range []simflash.Fate{simflash.Failed, simflash.Short, simflash.NoSpace} {
+	for _, outcome := range []simflash.Outcome{simflash.Failed, simflash.Short, simflash.NoSpace} {
 		withHarness(t, nil, func(w *harness) {
 			w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 			if r := w.send(1, 100); r.Code != 250 {
@@ -20,7 +20,7 @@ func TestDispatcher_QueuesNothingAfterAFailedWrite(t *testing.T) {
 			}
 			done := w.flash.Counts()
 			for call := range 20 {
-				w.flash.At(done.Writes+done.Flushes+1+call, fate)
+				w.flash.At(done.Writes+done.Flushes+1+call, outcome)
 			}
 			for range 3 {
 				if r := w.send(1, 100); r.Code != 451 || !strings.Contains(r.Text, "the spool's flash failed and nothing more is written to it: restart the box") {

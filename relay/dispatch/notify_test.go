@@ -100,7 +100,7 @@ func TestBounce_IsNotSentForABounce(t *testing.T) {
 		if n := len(w.upstream.offered()); n != 3 || w.queued() != 0 {
 			t.Errorf("got %d offers, %d queued, want 3 and 0", n, w.queued())
 		}
-		if len(w.events("nobody to tell")) != 1 {
+		if len(w.events("no notification")) != 1 {
 			t.Errorf("got journal %s", w.log)
 		}
 	})

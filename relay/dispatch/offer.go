@@ -144,7 +144,7 @@ func (d *Dispatcher) moveToQueue(ctx context.Context, m *message, reason string)
 // queuedReply returns the client's reply to a message that is durable in the
 // queue.
 func (d *Dispatcher) queuedReply(e envelope.Envelope, reason string) reply.Reply {
-	d.journal.Kept(e.ID, reason)
+	d.journal.Queued(e.ID, reason)
 	return reply.New(250, 0, 0, "%s is queued and will be sent: %s", e.ID, reason)
 }
 

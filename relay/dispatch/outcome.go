@@ -43,6 +43,16 @@ func (r *Route) evaluate(result upstream.Result) evaluation {
 	return v
 }
 
+// refuse makes permanent replies final that were the upstream's fault otherwise.
+func (v *evaluation) refuse() {
+	v.upstreamFault = nil
+	for i, each := range v.replies {
+		if v.outcomes[i] == pending && each.Permanent() {
+			v.outcomes[i] = refused
+		}
+	}
+}
+
 // all reports whether every recipient has outcome o.
 func (v evaluation) all(o outcome) bool { return v.count(o) == len(v.outcomes) }
 

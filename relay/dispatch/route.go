@@ -45,6 +45,9 @@ type Route struct {
 	// needs Send As permission) are empty where only the kind matters. Replies it
 	// does not know count by their code. Nil means report.ClassifyFor.
 	Classify report.Classifier
+	// Relays reports whether the upstream relays mail of a sender. A message of
+	// another sender that is refused is at fault itself. Nil means every sender.
+	Relays func(sender envelope.Address) bool
 
 	// Guarded by Dispatcher.mu.
 	breaker  *throttle.Breaker

@@ -144,10 +144,10 @@ func (j *Journal) Deferred(id string, answer reply.Reply, cause error, lasted ti
 	j.event(slog.LevelWarn, EventDeferred, attrs...)
 }
 
-// Kept records a message with reply 250 that is queued in the spool.
-func (j *Journal) Kept(id, why string) {
-	j.Counters.Kept.Add(1)
-	j.event(slog.LevelInfo, EventKept, idAttr(id), slog.String("why", why))
+// Queued records a message with reply 250 that is queued in the spool.
+func (j *Journal) Queued(id, why string) {
+	j.Counters.Queued.Add(1)
+	j.event(slog.LevelInfo, EventQueued, idAttr(id), slog.String("why", why))
 }
 
 // Retrying records when a queued message is retried, and the last result.
@@ -176,15 +176,15 @@ func (j *Journal) Notified(id, notification, action string, to envelope.Address)
 
 // CannotNotify records that there is no address to notify about a message.
 func (j *Journal) CannotNotify(id string) {
-	j.event(slog.LevelWarn, EventNobodyToTell, idAttr(id), slog.String("advice", "set site.alert to an address that hears of such mail"))
+	j.event(slog.LevelWarn, EventNoNotification, idAttr(id), slog.String("advice", "set site.alert to an address that is notified of such mail"))
 }
 
 // Dropped records a message that an operator removed from the queue.
 func (j *Journal) Dropped(id string) {
-	j.event(slog.LevelWarn, EventDroppedByHand, idAttr(id))
+	j.event(slog.LevelWarn, EventDropped, idAttr(id))
 }
 
-// Damaged records a kept message that cannot be read from flash. number
+// Damaged records a queued message that cannot be read from flash. number
 // is the spool's; id is empty if unknown.
 func (j *Journal) Damaged(number uint64, id string, cause error) {
 	j.event(slog.LevelError, EventDamaged, withCause(cause, slog.Uint64("number", number), idAttr(id))...)

@@ -24,7 +24,7 @@ type Counters struct {
 	Delivered  atomic.Int64 // messages delivered to the upstream
 	Refused    atomic.Int64 // messages with a 5yz reply after DATA
 	Deferred   atomic.Int64 // messages with a 4yz reply after DATA
-	Kept       atomic.Int64 // messages queued with a 250 reply
+	Queued     atomic.Int64 // messages queued with a 250 reply
 	GivenUp    atomic.Int64 // recipients of queued messages given up
 	Signatures atomic.Int64 // with the client certificate's key
 }

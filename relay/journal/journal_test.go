@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -83,7 +82,7 @@ func TestJournal_LimitsItsMemory(t *testing.T) {
 	}
 }
 
-// lines collects what a follower was given.
+// lines collects the events of a follower.
 type lines struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -111,7 +110,7 @@ func TestFollow_ReturnsEventsInOrder(t *testing.T) {
 	for range 4 {
 		writers.Go(func() {
 			for range 100 {
-				j.ClientRefused(netip.MustParseAddr("192.0.2.9"), reply.New(554, 7, 1, "no"))
+				j.Received(envelope.Envelope{ID: "1"})
 			}
 		})
 	}

@@ -35,9 +35,9 @@ func (j *Journal) RelayServes(uptime time.Duration) {
 // tail returns the end of a process's output, at most maxText octets.
 func tail(text string) string { return text[max(0, len(text)-maxText):] }
 
-// Unwell records a failed health check and what is done about it.
-func (j *Journal) Unwell(wrong error, cure string) {
-	j.event(slog.LevelError, EventUnwell, slog.String("wrong", wrong.Error()), slog.String("cure", cure))
+// Unhealthy records a failed health check and what is done about it.
+func (j *Journal) Unhealthy(wrong error, cure string) {
+	j.event(slog.LevelError, EventUnhealthy, slog.String("wrong", wrong.Error()), slog.String("cure", cure))
 }
 
 // SettingsApplied records that new settings are in force. With a trial above

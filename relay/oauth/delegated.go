@@ -98,7 +98,7 @@ func (d *Delegated) release() { <-d.lock }
 func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 	stored, err := d.store.Load(ctx)
 	if err != nil {
-		return nil, &Fault{Kind: Configuration, Words: "reading the stored sign-in failed: check the box's flash, then " + signInAgainText, Err: err}
+		return nil, &Fault{Kind: Configuration, Text: "reading the stored sign-in failed: check the box's flash, then " + signInAgainText, Err: err}
 	}
 	// A stored token other than replaced belongs to a new sign-in.
 	if d.unsaved.Empty() || !stored.Equal(d.replaced) {
@@ -117,7 +117,7 @@ func (d *Delegated) candidates(ctx context.Context) ([]Secret, error) {
 }
 
 func errNotSignedIn() *Fault {
-	return &Fault{Kind: Configuration, Words: "the box is not signed in: sign in with a device code"}
+	return &Fault{Kind: Configuration, Text: "the box is not signed in: sign in with a device code"}
 }
 
 // storeNext replaces the stored refresh token by the next one.
@@ -142,7 +142,7 @@ func saveDurably(ctx context.Context, save func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
 	if err := save(ctx); err != nil {
-		return &Fault{Kind: Configuration, Words: "storing the new refresh token failed, so its access token is not used: check the box's flash", Err: err}
+		return &Fault{Kind: Configuration, Text: "storing the new refresh token failed, so its access token is not used: check the box's flash", Err: err}
 	}
 	return nil
 }

@@ -51,8 +51,7 @@ func (f *flash) Replace(ctx context.Context, before, refresh Secret) error {
 	return f.Save(ctx, refresh)
 }
 
-// rotating issues access-N with refresh-N for those of its refresh tokens that
-// it still accepts.
+// rotating issues access-N and refresh-N for each refresh token that it accepts.
 func rotating(accepts func(refresh string) bool) func(url.Values, int) issuerResponse {
 	return func(form url.Values, n int) issuerResponse {
 		if form.Get("grant_type") != "refresh_token" || form.Get("client_id") != clientID || !accepts(form.Get("refresh_token")) {
@@ -64,8 +63,8 @@ func rotating(accepts func(refresh string) bool) func(url.Values, int) issuerRes
 
 func anything(string) bool { return true }
 
-// shown are the refresh tokens that the issuer got, in order.
-func shown(a *fakeIssuer) []string {
+// received returns the refresh tokens that the issuer received, in order.
+func received(a *fakeIssuer) []string {
 	var all []string
 	for _, form := range a.asked() {
 		all = append(all, form.Get("refresh_token"))
@@ -78,7 +77,7 @@ func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	store := &flash{kept: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
-	k := keeping(t, newIssuer(t, server.Server, nil).Delegated(store))
+	k := newTokenSource(t, newIssuer(t, server.Server, nil).Delegated(store))
 	given := make(chan Token, 1)
 	go func() { given <- must(k.Token(t.Context())) }()
 	<-saving
@@ -123,7 +122,7 @@ func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-2" {
 		t.Errorf("got %q", token.Bearer.Reveal())
 	}
-	if got := shown(server); !slices.Equal(got, []string{"refresh-0", "refresh-1"}) || !slices.Equal(store.saves, []string{"refresh-1", "refresh-2"}) {
+	if got := received(server); !slices.Equal(got, []string{"refresh-0", "refresh-1"}) || !slices.Equal(store.saves, []string{"refresh-1", "refresh-2"}) {
 		t.Errorf("showed %q, saved %q", got, store.saves)
 	}
 }
@@ -139,7 +138,7 @@ func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-3" || store.kept != "refresh-3" {
 		t.Errorf("got %q, and flash holds %q", token.Bearer.Reveal(), store.kept)
 	}
-	if got := shown(server); !slices.Equal(got, []string{"refresh-0", "refresh-1", "refresh-0"}) {
+	if got := received(server); !slices.Equal(got, []string{"refresh-0", "refresh-1", "refresh-0"}) {
 		t.Errorf("showed %q", got)
 	}
 }
@@ -153,13 +152,13 @@ func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	}
 	store.save, store.kept = nil, "of the sign-in"
 	must(d.Token(t.Context()))
-	if got := shown(server); !slices.Equal(got, []string{"refresh-0", "of the sign-in"}) {
+	if got := received(server); !slices.Equal(got, []string{"refresh-0", "of the sign-in"}) {
 		t.Errorf("showed %q", got)
 	}
 }
 
-// cutPower refreshes with a store that never finishes a write, and gives the
-// flash as the next start finds it.
+// cutPower refreshes with a store that never finishes a write, and returns the
+// flash for the next start.
 func cutPower(t *testing.T, server *fakeIssuer) *flash {
 	store := &flash{kept: "refresh-0"}
 	writing, cut := make(chan struct{}), make(chan struct{})

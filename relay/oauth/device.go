@@ -40,7 +40,7 @@ func (d *Delegated) Login(ctx context.Context, show func(DeviceCode)) (Token, er
 		return Token{}, aborted(ctx, err)
 	}
 	if refresh.Empty() {
-		return Token{}, &Fault{Kind: Configuration, Words: "the sign-in returned no refresh token, so it would expire within the hour: add offline_access to the scopes"}
+		return Token{}, &Fault{Kind: Configuration, Text: "the sign-in returned no refresh token, so it would expire within the hour: add offline_access to the scopes"}
 	}
 	if err := d.acquire(ctx); err != nil {
 		return Token{}, aborted(ctx, err)
@@ -64,7 +64,7 @@ func aborted(ctx context.Context, err error) error {
 // that x/oauth2 accepts unchecked.
 func (i *Issuer) deviceCode(ctx context.Context) (*oauth2.DeviceAuthResponse, error) {
 	if i.config.DeviceURL == "" {
-		return nil, &Fault{Kind: Configuration, Words: "there is no device code URL: copy it from the endpoints of the app registration"}
+		return nil, &Fault{Kind: Configuration, Text: "there is no device code URL: copy it from the endpoints of the app registration"}
 	}
 	x, ctx := i.exchange(ctx)
 	code, err := i.public().DeviceAuth(ctx)
@@ -74,7 +74,7 @@ func (i *Issuer) deviceCode(ctx context.Context) (*oauth2.DeviceAuthResponse, er
 	page, err := url.Parse(code.VerificationURI)
 	if err != nil || page.Scheme != "https" || page.Host == "" || clean(code.VerificationURI) != code.VerificationURI ||
 		code.UserCode == "" || clean(code.UserCode) != code.UserCode || code.DeviceCode == "" {
-		return nil, &Fault{Kind: Configuration, Words: i.host + " returned no device code (RFC 8628): check the device code URL"}
+		return nil, &Fault{Kind: Configuration, Text: i.host + " returned no device code (RFC 8628): check the device code URL"}
 	}
 	left := time.Until(code.Expiry)
 	if left <= 0 { // missing, or too large for a Duration
@@ -99,7 +99,7 @@ func (i *Issuer) pollToken(ctx context.Context, code *oauth2.DeviceAuthResponse)
 			return token, refresh, err
 		}
 		if !time.Now().Before(code.Expiry) {
-			return Token{}, Secret{}, &Fault{Kind: Configuration, Code: "expired_token", Words: newCodeText}
+			return Token{}, Secret{}, &Fault{Kind: Configuration, Code: "expired_token", Text: newCodeText}
 		}
 		if fault := (*Fault)(nil); errors.As(err, &fault) && fault.Kind == Configuration {
 			return Token{}, Secret{}, err

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// codes answers a device code request, and polls with the rest in turn.
+// codes responds to a device code request, and to the polls with the others in
+// turn.
 func codes(code string, polls ...issuerResponse) func(url.Values, int) issuerResponse {
 	return func(form url.Values, n int) issuerResponse {
 		if n == 0 {
@@ -28,8 +29,8 @@ const (
 	pending = 70016
 )
 
-// login signs in within a bubble, where minutes of polling take no time; the
-// issuer is outside.
+// login signs in within a synctest bubble, where polling takes no real time; the
+// issuer runs outside.
 func login(t *testing.T, answer func(url.Values, int) issuerResponse, store *flash, check func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration)) *fakeIssuer {
 	t.Helper()
 	server := serve(t, answer)

@@ -97,7 +97,7 @@ func (x *exchange) token(t *oauth2.Token, err error) (Token, Secret, error) {
 	}
 	if !strings.EqualFold(t.Type(), "Bearer") || !isBearerToken(t.AccessToken) {
 		return Token{}, Secret{}, &Fault{Kind: Configuration,
-			Words: x.issuer.host + " issued a token that is not a bearer token (RFC 6750): check the token URL"}
+			Text: x.issuer.host + " issued a token that is not a bearer token (RFC 6750): check the token URL"}
 	}
 	life := defaultTokenLife
 	if !t.Expiry.IsZero() {
@@ -105,7 +105,7 @@ func (x *exchange) token(t *oauth2.Token, err error) (Token, Secret, error) {
 		life = time.Until(t.Expiry).Round(time.Second)
 	}
 	if life <= 0 {
-		return Token{}, Secret{}, &Fault{Kind: Wait, Words: x.issuer.host + " issued a token that has already expired: wait; if it persists, check the token URL"}
+		return Token{}, Secret{}, &Fault{Kind: Wait, Text: x.issuer.host + " issued a token that has already expired: wait; if it persists, check the token URL"}
 	}
 	return Token{NewSecret(t.AccessToken), x.begun.Add(life)}, NewSecret(t.RefreshToken), nil
 }

@@ -26,8 +26,8 @@ type Fault struct {
 	Kind Kind
 	// Code is Entra ID's, such as AADSTS700027, or that of RFC 6749 section 5.2;
 	// empty if unknown.
-	Code  string
-	Words string // cause and advice, for people
+	Code string
+	Text string // cause and advice, for people
 	// RetryAfter is how long to wait before the next request; zero if unknown.
 	RetryAfter time.Duration
 	Err        error // error of a local part, such as the key; else nil
@@ -36,7 +36,7 @@ type Fault struct {
 }
 
 func (f *Fault) Error() string {
-	text := f.Words
+	text := f.Text
 	if f.Code != "" {
 		text += " (" + f.Code + ")"
 	}
@@ -67,10 +67,10 @@ func faultFromResponse(host string, a httpResponse, now time.Time) *Fault {
 	if found.text == "" || found.vague && busy(a.status) {
 		found = classifyStatus(host, a)
 	}
-	fault := &Fault{Kind: found.kind, Code: code, Words: found.text, RetryAfter: retryAfter(a.header, now),
+	fault := &Fault{Kind: found.kind, Code: code, Text: found.text, RetryAfter: retryAfter(a.header, now),
 		invalidGrant: said.Error == "invalid_grant"}
 	if found.clock {
-		fault.Words += clockSkewText(a.header, now)
+		fault.Text += clockSkewText(a.header, now)
 	}
 	return fault
 }

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// asking asks a server for a token by a client secret.
+// asking requests a token from a server with a client secret.
 func asking(t *testing.T, server *httptest.Server, change func(*Config)) error {
 	t.Helper()
 	_, err := must(newIssuer(t, server, change).ClientSecret(NewSecret("hush"))).Token(t.Context())
@@ -206,8 +206,8 @@ func TestFault_ReportsClockSkew(t *testing.T) {
 		refused.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
 		server := serve(t, respondInTurn(refused))
 		fault := wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700024", want)
-		if ahead := strings.Contains(fault.Words, "ahead of"); ahead != (off < 0) {
-			t.Errorf("the issuer is at %v: %s", off, fault.Words)
+		if ahead := strings.Contains(fault.Text, "ahead of"); ahead != (off < 0) {
+			t.Errorf("the issuer is at %v: %s", off, fault.Text)
 		}
 	}
 }
@@ -217,7 +217,7 @@ func TestFault_FindsTheCodeInTheDescription(t *testing.T) {
 	wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700027")
 }
 
-// hijacked answers with octets that need not be HTTP.
+// hijacked responds with octets that need not be HTTP.
 func hijacked(octets string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, _, _ := w.(http.Hijacker).Hijack()
@@ -248,7 +248,7 @@ func TestFault_DescribesConnectionErrors(t *testing.T) {
 		"an unknown root":  {nil, func(c *Config) { c.Roots = nil }, Configuration, "its issuer is unknown"},
 		"the wrong name":   {nil, func(c *Config) { c.TokenURL = strings.Replace(c.TokenURL, "127.0.0.1", "localhost", 1) }, Configuration, "for another name"},
 		"a closed port":    {nil, func(c *Config) { c.TokenURL = "https://" + closedPort(t) }, Wait, "refused the connection"},
-		"a name unknown":   {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", nobodyKnows(t) }, Configuration, "does not exist in DNS"},
+		"a name unknown":   {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", resolverWithoutNames(t) }, Configuration, "does not exist in DNS"},
 		"DNS out of reach": {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", silent }, Wait, "no DNS response"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -296,7 +296,8 @@ func TestIssuer_RequiresTLS12(t *testing.T) {
 	wantFault(t, err, Configuration, "", "does not speak TLS")
 }
 
-// late answers with a body that ends in good form when its reader hangs up.
+// late responds with a body that ends properly when the client closes the
+// connection.
 type late struct{ ctx context.Context }
 
 func (l late) Read([]byte) (int, error) { <-l.ctx.Done(); return 0, io.EOF }
@@ -327,8 +328,8 @@ var silent = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, s
 	return nil, errors.New("no network")
 }}
 
-// nobodyKnows asks a name server that knows no name.
-func nobodyKnows(t *testing.T) *net.Resolver {
+// resolverWithoutNames uses a name server that knows no name.
+func resolverWithoutNames(t *testing.T) *net.Resolver {
 	server := must(net.ListenPacket("udp", "127.0.0.1:0"))
 	done := make(chan struct{})
 	t.Cleanup(func() { server.Close(); <-done })

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// canned answers every request alike.
+// canned responds to every request alike.
 type canned struct {
 	status int
 	header http.Header
@@ -44,7 +44,7 @@ func FuzzTokenResponse(f *testing.F) {
 			return
 		}
 		fault := (*Fault)(nil)
-		if !errors.As(err, &fault) || fault.Words == "" || fault.Kind != Configuration && fault.Kind != Wait ||
+		if !errors.As(err, &fault) || fault.Text == "" || fault.Kind != Configuration && fault.Kind != Wait ||
 			fault.RetryAfter < 0 || fault.RetryAfter > maxRetryAfter || clean(fault.Code) != fault.Code || !token.Bearer.Empty() {
 			t.Errorf("%#v with %q", err, token.Bearer.Reveal())
 		}
@@ -58,7 +58,7 @@ func FuzzDeviceResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, kind string, body []byte) {
 		code, err := answering(status, kind, "", "", body).deviceCode(t.Context())
 		if err != nil {
-			if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Words == "" {
+			if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Text == "" {
 				t.Errorf("%#v", err)
 			}
 			return

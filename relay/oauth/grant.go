@@ -79,7 +79,7 @@ func (c *clientCredentials) Name() string { return c.name }
 func (c *clientCredentials) Token(ctx context.Context) (Token, error) {
 	secret, params, err := c.credentials()
 	if err != nil {
-		return Token{}, &Fault{Kind: Configuration, Words: "using the key of the client certificate failed", Err: err}
+		return Token{}, &Fault{Kind: Configuration, Text: "using the key of the client certificate failed", Err: err}
 	}
 	config := clientcredentials.Config{
 		ClientID: c.issuer.config.ClientID, ClientSecret: secret.Reveal(),

@@ -36,7 +36,7 @@ func TestClientSecret_ObtainsAToken(t *testing.T) {
 	}
 }
 
-// assertion takes a JWT apart.
+// assertion parses a JWT.
 func assertion(t *testing.T, jwt string) (header, claims map[string]any, signed [32]byte, signature []byte) {
 	t.Helper()
 	parts := strings.Split(jwt, ".")
@@ -75,7 +75,7 @@ func TestCertificate_SignsAnAssertion(t *testing.T) {
 			}
 			var err error
 			if algorithm == PS256 {
-				// Servers may insist on a salt as long as the hash (RFC 7518, 3.5).
+				// Servers may require a salt as long as the hash (RFC 7518, 3.5).
 				err = rsa.VerifyPSS(&box.PublicKey, crypto.SHA256, signed[:], signature, &rsa.PSSOptions{SaltLength: 32})
 			} else {
 				err = rsa.VerifyPKCS1v15(&box.PublicKey, crypto.SHA256, signed[:], signature)

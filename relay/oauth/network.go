@@ -19,13 +19,13 @@ import (
 func connectionFault(host string, timeout time.Duration, err error) *Fault {
 	for _, read := range []func(string, error) (Kind, string){describeLookup, describeTLS, describeResponse, describeNetwork} {
 		if kind, words := read(host, err); words != "" {
-			return &Fault{Kind: kind, Words: words}
+			return &Fault{Kind: kind, Text: words}
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return &Fault{Kind: Wait, Words: fmt.Sprintf("%s returned no complete response within %v: check the internet connection, and that the site allows outbound port 443", host, timeout)}
+		return &Fault{Kind: Wait, Text: fmt.Sprintf("%s returned no complete response within %v: check the internet connection, and that the site allows outbound port 443", host, timeout)}
 	}
-	return &Fault{Kind: Wait, Words: "the connection to " + host + " was lost: check the internet connection; the box will retry"}
+	return &Fault{Kind: Wait, Text: "the connection to " + host + " was lost: check the internet connection; the box will retry"}
 }
 
 func describeLookup(host string, err error) (Kind, string) {

@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// printed is a value in every way that programs print one.
+// printed returns a value in all formats of fmt, JSON and slog.
 func printed(v any) string {
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("text", "v", v)
@@ -60,8 +60,8 @@ func TestSecret_IsNeverPrinted(t *testing.T) {
 	}
 }
 
-// An issuer that writes back all it was sent, in every place where it can, is
-// the worst that a fault could be read from.
+// The issuer echoes the complete request in every part of its response, which is
+// the worst case for a fault.
 func TestErrors_ContainNoSecret(t *testing.T) {
 	echoes := map[string]func(w http.ResponseWriter, sent string){
 		"as an error":           func(w http.ResponseWriter, sent string) { echoJSON(w, 400, sent, sent) },

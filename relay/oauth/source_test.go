@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// numbered gives token-1, token-2, ... that last an hour.
+// numbered issues token-1, token-2 and so on.
 func numbered(life time.Duration) *source {
 	return &source{token: func(_ context.Context, n int) (Token, error) {
 		return lasting(fmt.Sprint("token-", n), life), nil
@@ -35,7 +35,7 @@ func TestTokenSource_SharesOneRequest(t *testing.T) {
 	var started sync.WaitGroup
 	started.Add(100)
 	box.before = started.Wait
-	k := keeping(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
+	k := newTokenSource(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
 	for range 100 {
 		callers.Go(func() {
 			started.Done()
@@ -57,7 +57,7 @@ func TestTokenSource_RenewsBeforeExpiry(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			grant := numbered(c.life)
-			k := keeping(t, grant)
+			k := newTokenSource(t, grant)
 			wantToken(t, k, "token-1")
 			pass(c.renew - time.Second)
 			wantToken(t, k, "token-1")
@@ -74,7 +74,7 @@ func TestTokenSource_RenewsBeforeExpiry(t *testing.T) {
 
 func TestTokenSource_ReturnsNoExpiredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keeping(t, numbered(time.Hour))
+		k := newTokenSource(t, numbered(time.Hour))
 		wantToken(t, k, "token-1")
 		pass(time.Hour)
 		wantToken(t, k, "token-2")
@@ -83,8 +83,8 @@ func TestTokenSource_ReturnsNoExpiredToken(t *testing.T) {
 
 func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fault := &Fault{Kind: Wait, Words: "down"}
-		k := keeping(t, &source{token: func(_ context.Context, n int) (Token, error) {
+		fault := &Fault{Kind: Wait, Text: "down"}
+		k := newTokenSource(t, &source{token: func(_ context.Context, n int) (Token, error) {
 			if n > 1 {
 				return Token{}, fault
 			}
@@ -96,7 +96,7 @@ func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 		}
 		pass(time.Minute)
 		got := (*Fault)(nil)
-		if _, err := k.Token(t.Context()); !errors.As(err, &got) || got.Words != "down" {
+		if _, err := k.Token(t.Context()); !errors.As(err, &got) || got.Text != "down" {
 			t.Errorf("after its end: %v", err)
 		}
 	})
@@ -105,9 +105,9 @@ func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 func TestTokenSource_BacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Time
-		k := keeping(t, &source{token: func(context.Context, int) (Token, error) {
+		k := newTokenSource(t, &source{token: func(context.Context, int) (Token, error) {
 			at = append(at, time.Now())
-			return Token{}, &Fault{Kind: Wait, Words: "down"}
+			return Token{}, &Fault{Kind: Wait, Text: "down"}
 		}})
 		for range 3600 {
 			fault := (*Fault)(nil)
@@ -130,11 +130,11 @@ func TestTokenSource_HonoursRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := &source{token: func(_ context.Context, n int) (Token, error) {
 			if n == 1 {
-				return Token{}, &Fault{Kind: Wait, Words: "busy", RetryAfter: 20 * time.Minute}
+				return Token{}, &Fault{Kind: Wait, Text: "busy", RetryAfter: 20 * time.Minute}
 			}
 			return lasting("token", time.Hour), nil
 		}}
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		for range 20 {
 			if _, err := k.Token(t.Context()); err == nil {
 				t.Fatal("a token though the issuer asked for patience")
@@ -148,7 +148,7 @@ func TestTokenSource_HonoursRetryAfter(t *testing.T) {
 func TestReject_ReplacesATokenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := numbered(time.Hour)
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		first := wantToken(t, k, "token-1")
 		k.Reject(first)
 		k.Reject(first)
@@ -171,7 +171,7 @@ func TestReject_ReplacesATokenOnce(t *testing.T) {
 func TestReject_DoesNotLoopOnTheSameToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := &source{token: func(context.Context, int) (Token, error) { return lasting("same", time.Hour), nil }}
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		for range 50 {
 			k.Reject(wantToken(t, k, "same"))
 		}
@@ -193,8 +193,8 @@ func failingOnce(fault *Fault) *source {
 
 func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		grant := failingOnce(&Fault{Kind: Wait, Words: "down"})
-		k := keeping(t, grant)
+		grant := failingOnce(&Fault{Kind: Wait, Text: "down"})
+		k := newTokenSource(t, grant)
 		k.Reject(wantToken(t, k, "token-1"))
 		if token, err := k.Token(t.Context()); err == nil {
 			t.Errorf("got %q again", token.Bearer.Reveal())
@@ -214,7 +214,7 @@ func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 
 func TestReject_ReturnsTheIssuersConfigurationFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keeping(t, failingOnce(&Fault{Kind: Configuration, Words: "the application is disabled"}))
+		k := newTokenSource(t, failingOnce(&Fault{Kind: Configuration, Text: "the application is disabled"}))
 		k.Reject(wantToken(t, k, "token-1"))
 		for range 2 {
 			if token, err := k.Token(t.Context()); err == nil {
@@ -233,7 +233,7 @@ func TestTokenSource_HonoursEachContext(t *testing.T) {
 			<-release
 			return lasting("token", time.Hour), nil
 		}}
-		k := keeping(t, grant)
+		k := newTokenSource(t, grant)
 		begun := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -243,7 +243,7 @@ func TestTokenSource_HonoursEachContext(t *testing.T) {
 		close(release)
 		wantToken(t, k, "token")
 		if asked := grant.asked.Load(); asked != 1 {
-			t.Errorf("asked %d times: the request did not outlast who waited for it", asked)
+			t.Errorf("asked %d times: the request ended with its first waiter", asked)
 		}
 	})
 }
@@ -260,7 +260,7 @@ func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 		k.Close()
 		synctest.Wait()
 		if !errors.Is(waited, context.Canceled) {
-			t.Errorf("who waited got %v", waited)
+			t.Errorf("the waiter got %v", waited)
 		}
 		if _, err := k.Token(t.Context()); !errors.Is(err, errClosed) {
 			t.Errorf("Token() after Close = %v", err)
@@ -268,13 +268,13 @@ func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 	})
 }
 
-// witness is an Observer that counts.
-type witness struct {
+// countingObserver is an Observer that counts calls.
+type countingObserver struct {
 	good, bad atomic.Int32
 	grant     atomic.Value
 }
 
-func (w *witness) Requested(grant string, _ time.Duration, err error) {
+func (w *countingObserver) Requested(grant string, _ time.Duration, err error) {
 	w.grant.Store(grant)
 	if err != nil {
 		w.bad.Add(1)
@@ -288,7 +288,7 @@ func TestObserver_ReceivesEachRequest(t *testing.T) {
 		return []issuerResponse{entraError(7000215, "invalid_client"), tokenResponse("access", "", 3600)}[n]
 	})
 	secret := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
-	w := new(witness)
+	w := new(countingObserver)
 	for range 2 {
 		k := NewTokenSource(secret, w)
 		k.Token(t.Context())
@@ -296,6 +296,6 @@ func TestObserver_ReceivesEachRequest(t *testing.T) {
 		k.Close()
 	}
 	if w.good.Load() != 1 || w.bad.Load() != 1 || w.grant.Load() != "client secret" {
-		t.Errorf("told of %d good and %d bad requests by %v", w.good.Load(), w.bad.Load(), w.grant.Load())
+		t.Errorf("got %d good and %d bad requests by %v", w.good.Load(), w.bad.Load(), w.grant.Load())
 	}
 }

@@ -32,7 +32,7 @@ const (
 	scope      = "https://outlook.office365.com/.default"
 )
 
-// issuerResponse is what the issuer of a test says to one request.
+// issuerResponse is the response of a fake issuer.
 type issuerResponse struct {
 	status int
 	header map[string]string
@@ -41,7 +41,7 @@ type issuerResponse struct {
 
 func ok(body string) issuerResponse { return issuerResponse{status: 200, body: body} }
 
-// tokenResponse is an answer with a token.
+// tokenResponse is a response with a token.
 func tokenResponse(access, refresh string, seconds int) issuerResponse {
 	text, _ := json.Marshal(map[string]any{"token_type": "Bearer", "expires_in": seconds, "access_token": access, "refresh_token": refresh})
 	return ok(string(text))
@@ -54,7 +54,7 @@ func entraError(code int, oauth string) issuerResponse {
 	return issuerResponse{status: 400, body: string(text)}
 }
 
-// fakeIssuer is an issuer of tokens on this machine.
+// fakeIssuer is a local token issuer.
 type fakeIssuer struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -67,14 +67,14 @@ func (a *fakeIssuer) asked() []url.Values {
 	return append([]url.Values(nil), a.forms...)
 }
 
-// serve runs an issuer that answers by a function of the form and of how many
-// were sent before.
+// serve runs an issuer whose response is a function of the form and of the number
+// of earlier requests.
 func serve(t *testing.T, answer func(form url.Values, n int) issuerResponse) *fakeIssuer {
 	t.Helper()
 	a := new(fakeIssuer)
 	a.Server = serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.ParseForm() != nil {
-			t.Errorf("a request that is no form: %s %s", r.Method, r.URL)
+			t.Errorf("a request that is not a form: %s %s", r.Method, r.URL)
 		}
 		a.mu.Lock()
 		n := len(a.forms)
@@ -91,7 +91,7 @@ func serve(t *testing.T, answer func(form url.Values, n int) issuerResponse) *fa
 	return a
 }
 
-// respondInTurn answers with each in its turn, and with the last from then on.
+// respondInTurn responds with each in turn, and repeats the last.
 func respondInTurn(all ...issuerResponse) func(url.Values, int) issuerResponse {
 	return func(_ url.Values, n int) issuerResponse { return all[min(n, len(all)-1)] }
 }
@@ -105,7 +105,7 @@ func serveHTTP(t *testing.T, handle http.HandlerFunc) *httptest.Server {
 	return server
 }
 
-// newIssuer gives the issuer that is asked at a server.
+// newIssuer returns an Issuer for a server.
 func newIssuer(t *testing.T, server *httptest.Server, change func(*Config)) *Issuer {
 	t.Helper()
 	config := Config{
@@ -176,13 +176,13 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// pass lets time go by in a bubble, and what that sets off come to rest.
+// pass advances the time of a bubble and waits until its goroutines block.
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// source is a Grant that does as it is told.
+// source is a configurable Grant.
 type source struct {
 	asked atomic.Int32
 	token func(ctx context.Context, n int) (Token, error)
@@ -199,8 +199,9 @@ func lasting(text string, life time.Duration) Token {
 	return Token{NewSecret(text), time.Now().Add(life)}
 }
 
-// keeping gives a keeper that ends with the test, or with its bubble.
-func keeping(t *testing.T, grant Grant) *TokenSource {
+// newTokenSource returns a TokenSource that is closed at the end of the test or its
+// bubble.
+func newTokenSource(t *testing.T, grant Grant) *TokenSource {
 	k := NewTokenSource(grant, nil)
 	t.Cleanup(k.Close)
 	return k

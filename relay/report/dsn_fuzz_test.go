@@ -11,7 +11,7 @@ import (
 	"sealpost/relay/reply"
 )
 
-// intact tells how what was parsed differs from what was to be told.
+// intact returns how the parsed notification differs from the expected one.
 func intact(n Notification, p parsed) error {
 	if len(p.header) != 8 || len(p.message) != 2 || len(p.each) != len(n.Outcomes) {
 		return fmt.Errorf("%d fields, %d of the message, %d recipients of %d", len(p.header), len(p.message), len(p.each), len(n.Outcomes))
@@ -69,7 +69,8 @@ func FuzzNotification(f *testing.F) {
 		if err := intact(n, p); err != nil {
 			t.Errorf("%v in\n%s", err, out.Bytes())
 		}
-		// What is shown of the header is its beginning, line endings apart.
+		// The notification contains the beginning of the header, except for line
+		// endings.
 		same := strings.NewReplacer("\r", "", "\n", "", " ", "")
 		if shown := same.Replace(p.original); !strings.HasPrefix(same.Replace(string(header)), shown) {
 			t.Errorf("the header became %q", p.original)

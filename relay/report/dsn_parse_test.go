@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// parsed is a notification as a mail program takes it apart.
+// parsed is a notification as a mail client parses it.
 type parsed struct {
 	header   mail.Header
 	text     string
@@ -62,7 +62,7 @@ func parse(raw []byte) (parsed, error) {
 	return p, err
 }
 
-// groups takes a delivery status apart.
+// groups parses a delivery status.
 func groups(status string) (message textproto.MIMEHeader, each []textproto.MIMEHeader, err error) {
 	reader := textproto.NewReader(bufio.NewReader(strings.NewReader(status)))
 	for {
@@ -79,8 +79,8 @@ func groups(status string) (message textproto.MIMEHeader, each []textproto.MIMEH
 	}
 }
 
-// plain tells what no mail server need take: anything but ASCII in CRLF lines
-// of at most 998 octets.
+// plain returns an error for anything but ASCII in CRLF lines of at most 998
+// octets, which a mail server need not accept.
 func plain(raw []byte) error {
 	text, whole := bytes.CutSuffix(raw, []byte("\r\n"))
 	if !whole {

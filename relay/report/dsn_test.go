@@ -272,7 +272,7 @@ func TestWrite_RejectsAnInvalidNotification(t *testing.T) {
 	}
 }
 
-// limited takes so many octets and no more.
+// limited is a Writer that fails after a number of octets.
 type limited int
 
 func (l *limited) Write(p []byte) (int, error) {

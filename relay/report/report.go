@@ -150,11 +150,26 @@ var knownReplies = []knownReply{
 	{550, status(5, 7, 233), 0, "", dailyLimit},
 	{550, status(5, 1, 8), 0, "bad outbound sender", Classification{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sending account", Cure: "release it under Restricted entities in the Defender portal, and find out what it sent"}},
 	{550, status(5, 6, 11), 0, "", Classification{Kind: Message, Cause: "the message holds bare line feeds", Cure: "report this as a fault of Sealpost"}},
-	{550, status(5, 7, 606), 0, "", Classification{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at the Office 365 delist portal"}},
+	{554, status(5, 2, 270), 0, "", Classification{Kind: Message, Cause: "the message is too large after conversion by Exchange Online", Cure: "have the device send less at a time"}},
+	{550, status(5, 7, 232), 0, "", dailyLimit},
+	{550, status(5, 7, 236), 0, "", Classification{Kind: WaitReset, Cause: "senders at onmicrosoft.com may send to 100 external recipients a day", Cure: "use an address in a domain of your own; the limit resets within 24 hours"}},
+	{550, status(5, 7, 501), 503, "", Classification{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sender for spam", Cure: "find out what it sent, release it under Restricted entities in the Defender portal, or ask Microsoft Support"}},
+	{550, status(5, 7, 506), 0, "", Classification{Kind: Configuration, Cause: "Exchange Online rejects the name by which the box greets it", Cure: "set lan.hostname to a full domain name, such as relay.example.com"}},
+	{550, status(5, 7, 508), 0, "", Classification{Kind: WaitLong, Cause: "this site's address has exceeded its limit", Cure: "wait; sending more makes it worse"}},
+	{550, status(5, 7, 510), 0, "", Classification{Kind: Configuration, Cause: "the tenant does not accept mail over IPv6", Cure: "have the box reach it over IPv4"}},
+	{550, status(5, 7, 511), 0, "", siteBanned},
+	{550, status(5, 7, 606), 649, "", siteBanned},
+	{550, status(5, 7, 700), 702, "", tenantBlocked},
+	{550, status(5, 7, 705), 0, "", tenantBlocked},
+	{550, status(5, 7, 708), 0, "", Classification{Kind: Blocked, Cause: "Exchange Online does not accept this tenant's mail from this site's address", Cure: "ask Microsoft Support to lift it; new tenants meet it often"}},
+	{550, status(5, 7, 711), 0, "", Classification{Kind: Blocked, Cause: "Exchange Online has blocked the tenant's inbound connector as compromised", Cure: "find out what was sent through it, then run in Exchange Online PowerShell, which takes up to an hour", Command: "Get-BlockedConnector | Remove-BlockedConnector"}},
+	{550, status(5, 7, 750), 0, "", Classification{Kind: Configuration, Cause: "Exchange Online has blocked the tenant for mail from domains that it does not have", Cure: "add the senders' domains to the tenant and to senders.accepted_domains, then ask Microsoft Support to lift the block"}},
 }
 
 var (
-	loginRefused = Classification{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
-	sendAsDenied = Classification{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
-	dailyLimit   = Classification{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
+	loginRefused  = Classification{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
+	sendAsDenied  = Classification{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
+	siteBanned    = Classification{Kind: Blocked, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at https://sender.office.com"}
+	tenantBlocked = Classification{Kind: Blocked, Cause: "Exchange Online has blocked outgoing mail of the tenant, because it exceeded a threshold", Cure: "an administrator must find what sent so much, and then ask Microsoft Support to lift the block; after a subscription was renewed it ends by itself within a day"}
+	dailyLimit    = Classification{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
 )

@@ -159,12 +159,12 @@ func cutPowerAgain(t *testing.T, flash *simflash.Flash, w *model, random *rand.R
 }
 
 func TestSpool_LosesNoCommittedMessageAfterAFlashError(t *testing.T) {
-	for fate, want := range map[simflash.Fate]error{
+	for outcome, want := range map[simflash.Outcome]error{
 		simflash.Failed: simflash.ErrIO, simflash.Short: simflash.ErrIO, simflash.NoSpace: simflash.ErrNoSpace,
 	} {
 		for call := 2; call <= countCalls(t, smallMessages, noPreparation); call++ {
 			flash, w := simflash.New(testRing, uint64(call)), newModel()
-			flash.At(call, fate)
+			flash.At(call, outcome)
 			if err := runUntilError(flash, w, smallMessages); !errors.Is(err, want) {
 				t.Fatalf("call %d failed and the answer was %v", call, err)
 			}

@@ -2,7 +2,7 @@ package spool
 
 import "time"
 
-// group is what is written together: its records share one flush per frame.
+// group is a batch of records that are written together, with one flush per frame.
 type group struct {
 	records []record
 	bytes   int64

@@ -8,16 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// laptopEnd is the far end of the USB serial gadget: both ends of its cable are
-// in this machine.
+// laptopEnd is the host side of the USB serial gadget. Both ends of its cable are in
+// this machine.
 const laptopEnd = "/dev/ttyACM0"
 
-// carryCable connects the port "cable" with the far end of the USB cable while
-// somebody is there.
-func carryCable() {
+// bridgeCable connects the virtio port "cable" to the host side of the USB cable while
+// a client is connected.
+func bridgeCable() {
 	device, err := findPort("cable")
 	if err != nil {
-		return // QEMU was started without anybody to plug it in
+		return // QEMU has no such port
 	}
 	port, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
@@ -28,18 +28,18 @@ func carryCable() {
 	if err != nil {
 		return
 	}
-	const glance = 100 * time.Millisecond
-	for ; ; time.Sleep(glance) {
-		there := false
-		_ = raw.Control(func(fd uintptr) { there = connected(int(fd)) })
-		if there {
-			talk(port)
+	const pollInterval = 100 * time.Millisecond
+	for ; ; time.Sleep(pollInterval) {
+		clientConnected := false
+		_ = raw.Control(func(fd uintptr) { clientConnected = connected(int(fd)) })
+		if clientConnected {
+			copyCable(port)
 		}
 	}
 }
 
-// talk copies until the cable or the client is gone.
-func talk(port *os.File) {
+// copyCable copies both ways until the cable or the client is disconnected.
+func copyCable(port *os.File) {
 	line, err := os.OpenFile(laptopEnd, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return // the gadget is not bound yet
@@ -49,7 +49,7 @@ func talk(port *os.File) {
 	if err != nil {
 		return
 	}
-	// No echo, no line editing, every byte as it is.
+	// Raw mode: no echo and no line editing.
 	_ = raw.Control(func(fd uintptr) {
 		err = unix.IoctlSetTermios(int(fd), unix.TCSETS, &unix.Termios{Cflag: unix.CS8 | unix.CREAD | unix.CLOCAL | unix.B115200,
 			Cc: [19]uint8{unix.VMIN: 1}})

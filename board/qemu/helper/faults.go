@@ -12,14 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// signals are the faults that may be asked for.
+// signals are the faults that can be requested.
 var signals = map[string]syscall.Signal{"KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "QUIT": syscall.SIGQUIT}
 
-// causeFaults simulates what goes wrong on a real board: it takes
-// lines such as "STOP relay" from the port "faults", and sends the signal to
-// the process whose first argument that is; "init" is the first process, which
-// no signal stops, but "FREEZE init" does.
-func causeFaults() {
+// injectFaults reads lines such as "STOP relay" from the virtio port "faults", and
+// sends the signal to the process with this first argument. "init" is PID 1, which
+// ignores SIGSTOP, but "FREEZE init" stops it.
+func injectFaults() {
 	device, err := findPort("faults")
 	if err != nil {
 		return
@@ -28,8 +27,8 @@ func causeFaults() {
 	if err != nil {
 		return
 	}
-	const longest = 100
-	for line := make([]byte, longest); ; {
+	const maxLength = 100
+	for line := make([]byte, maxLength); ; {
 		n, err := unix.Read(port, line)
 		if err != nil || n <= 0 {
 			time.Sleep(100 * time.Millisecond) // the other end is not connected
@@ -38,7 +37,7 @@ func causeFaults() {
 		signal, name, _ := strings.Cut(strings.TrimSpace(string(line[:n])), " ")
 		for _, pid := range processes(name) {
 			if signal == "FREEZE" {
-				note(freeze(pid))
+				logError(freeze(pid))
 				continue
 			}
 			_ = syscall.Kill(pid, signals[signal])
@@ -46,7 +45,7 @@ func causeFaults() {
 	}
 }
 
-// freeze has the kernel run a process no more.
+// freeze stops a process by the cgroup freezer.
 func freeze(pid int) error {
 	const group = "/run/cgroup/frozen"
 	if err := os.MkdirAll("/run/cgroup", 0o700); err != nil {
@@ -64,14 +63,14 @@ func freeze(pid int) error {
 	return os.WriteFile(group+"/cgroup.freeze", []byte("1"), 0)
 }
 
-// note leaves an error in the kernel's log.
-func note(err error) {
+// logError writes an error to the kernel log.
+func logError(err error) {
 	if err != nil {
 		_ = os.WriteFile("/dev/kmsg", []byte("board-helper: "+err.Error()+"\n"), 0)
 	}
 }
 
-// processes finds those with this first argument.
+// processes returns the IDs of the processes with this first argument.
 func processes(name string) []int {
 	if name == "init" {
 		return []int{1}

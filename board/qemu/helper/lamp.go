@@ -12,7 +12,7 @@ import (
 
 const (
 	lampFiles = "/sys/class/leds/*capslock/brightness"
-	// lampPeriod is short beside any pattern that a person can see.
+	// lampPeriod is much shorter than any lamp pattern.
 	lampPeriod = 30 * time.Millisecond
 )
 
@@ -21,7 +21,7 @@ const (
 func mirrorLamp() {
 	device, err := findPort("lamp")
 	if err != nil {
-		return // QEMU was started without anybody to watch it
+		return // QEMU has no such port
 	}
 	port, err := os.OpenFile(device, os.O_WRONLY, 0)
 	if err != nil {
@@ -29,7 +29,7 @@ func mirrorLamp() {
 	}
 	defer port.Close()
 	for shown := ""; ; time.Sleep(lampPeriod) {
-		// The keyboard comes late, and may be unplugged.
+		// The keyboard appears late and may be unplugged.
 		files, _ := filepath.Glob(lampFiles)
 		if len(files) == 0 {
 			continue
@@ -40,16 +40,16 @@ func mirrorLamp() {
 	}
 }
 
-// followLamp writes the changes of one lamp, which last showed the brightness
-// shown, until the lamp is gone; err is the port's.
+// followLamp writes each change of one lamp, starting from the last brightness shown,
+// until the lamp is unplugged. An error is from the port.
 func followLamp(file, shown string, port *os.File) (string, error) {
 	lamp, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return shown, nil
 	}
 	defer unix.Close(lamp)
-	const longest = 16
-	for line := make([]byte, longest); ; time.Sleep(lampPeriod) {
+	const maxLength = 16
+	for line := make([]byte, maxLength); ; time.Sleep(lampPeriod) {
 		n, err := unix.Pread(lamp, line, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue

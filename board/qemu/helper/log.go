@@ -8,13 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyLog copies the kernel's log to the port "log". A kernel
-// console would block writers to the log, and omit what came
-// before its driver.
+// copyLog copies the kernel log to the virtio port "log". A kernel console would block
+// writers, and omit records from before its driver was loaded.
 func copyLog() {
 	device, err := findPort("log")
 	if err != nil {
-		return // QEMU was started without anybody to read it
+		return // QEMU has no such port
 	}
 	port, err := unix.Open(device, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -24,8 +23,8 @@ func copyLog() {
 	if err != nil {
 		return
 	}
-	const longest = 8192 // CONSOLE_EXT_LOG_MAX
-	for record := make([]byte, longest); ; {
+	const maxLength = 8192 // CONSOLE_EXT_LOG_MAX
+	for record := make([]byte, maxLength); ; {
 		n, err := unix.Read(records, record)
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.EINTR) {
 			continue // it was overwritten before it was read
@@ -37,8 +36,8 @@ func copyLog() {
 	}
 }
 
-// line is a record of /dev/kmsg, "priority,sequence,microseconds,flags;text",
-// as the kernel's console shows it.
+// line formats a record of /dev/kmsg, "priority,sequence,microseconds,flags;text", as
+// the kernel console does.
 func line(record string) string {
 	prefix, text, _ := strings.Cut(record, ";")
 	text, _, _ = strings.Cut(text, "\n")

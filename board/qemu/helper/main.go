@@ -1,10 +1,10 @@
-// Command helper stands for what a real board does in hardware: it carries the
-// TPM's commands to the software TPM beside QEMU, shows the lamp to the test
-// that watches it, is the far end of the USB cable, and passes on the kernel log.
+// Command helper replaces the hardware of a real board in QEMU: it forwards TPM commands
+// to the software TPM, reports the lamp, bridges the USB cable, injects faults and
+// copies the kernel log.
 //
-// It knows the kernel's TPM proxy, the virtio serial ports that QEMU gives the
-// board, and the lamp's file. It must not know what the box does with them, and
-// it stays small: it is unpacked at every start.
+// It knows the kernel's TPM proxy, QEMU's virtio serial ports and the lamp's file. It
+// must not know what the box does with them. It must stay small, because it is unpacked
+// at every start.
 package main
 
 import (
@@ -18,13 +18,13 @@ import (
 func main() {
 	go copyLog()
 	go mirrorLamp()
-	go causeFaults()
-	go carryCable()
-	note(bridgeTPM())
+	go injectFaults()
+	go bridgeCable()
+	logError(bridgeTPM())
 	os.Exit(1)
 }
 
-// portLimit is how long the kernel may take to find the serial ports.
+// portLimit limits the wait until the kernel has found the serial ports.
 const portLimit = 10 * time.Second
 
 // findPort returns the device of the virtio serial port that QEMU calls name.

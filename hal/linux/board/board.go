@@ -1,8 +1,8 @@
-// Package board is what a kind of machine is made of: which device holds the
-// state, which line the technician's cable is on, where the lamp is.
+// Package board describes the hardware of a board: the device of the state, the
+// serial lines of the console, the lamp and so on.
 //
-// It knows facts that were written down when the machine's image was made, and
-// what the device tree says. It must not know what the parts are used for.
+// It reads board.toml, which is part of the image, and the device tree. It must not
+// know what the parts are used for.
 package board
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Where the image keeps what init reads.
+// Paths of the files in the image.
 const (
 	FactsPath   = "/etc/sealpost/board.toml"
 	ModulesPath = "/etc/sealpost/modules"
-	// LaterPath lists the modules that mail can do without.
+	// LaterPath lists the modules that are not needed for mail.
 	LaterPath = "/etc/sealpost/modules.later"
 )
 
-// Facts are a board's board.toml.
+// Facts are the contents of board.toml.
 type Facts struct {
 	Name  string `toml:"name"`
 	State string `toml:"state"` // the state device
@@ -63,7 +63,7 @@ func Load(path string) (Facts, error) {
 	return facts, nil
 }
 
-// Model is what the device tree calls the board; empty where it does not.
+// Model returns the board's model from the device tree; empty if unknown.
 func Model() string { return treeText("/proc/device-tree/model") }
 
 // Serial is the board's serial number: the device tree's or, as not every

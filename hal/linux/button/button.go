@@ -1,8 +1,7 @@
-// Package button is a key of an input device that does something only when it
-// is held for long.
+// Package button detects that a key of an input device is held for some time.
 //
-// It knows the kernel's input events (linux/input.h), and that devices come
-// late and go. It must not know what the key does.
+// It knows the kernel's input events (linux/input.h), and that devices appear late
+// and disappear. It must not know what the key does.
 package button
 
 import (
@@ -17,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pollInterval is the time between two looks for devices.
+// pollInterval is the interval of searches for devices.
 const pollInterval = time.Second
 
 const keyEvent = 1 // EV_KEY
@@ -34,17 +33,17 @@ type Button struct {
 	Devices string // a pattern of names
 	Key     uint16 // its code (linux/input-event-codes.h)
 	Hold    time.Duration
-	// Pressed hears of the key going down and up. A device that goes away has
-	// let go of its keys.
+	// Pressed is called when the key goes down and up. The keys of a device that
+	// disappears are up.
 	Pressed func(down bool)
-	// Held hears that it was down for the time of Hold, once for each press.
+	// Held is called once for each press that lasts for Hold.
 	Held func()
 
 	mu   sync.Mutex
 	held *time.Timer // nil while the key is up
 }
 
-// Run follows the devices, those that come later too, until ctx ends.
+// Run reads the devices, including new ones, until ctx ends.
 func (b *Button) Run(ctx context.Context) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()

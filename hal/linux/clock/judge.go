@@ -13,14 +13,14 @@ const (
 	agreement = 10 * time.Second
 	// slack is how far before the floor a server may be.
 	slack = 5 * time.Minute
-	// shelf is the longest that a box may have been off if fewer than witnesses
+	// maxPowerOff is the longest that a box may have been off if fewer than minServers
 	// servers say so.
-	shelf     = 3 * 365 * 24 * time.Hour
-	witnesses = 3
+	maxPowerOff = 3 * 365 * 24 * time.Hour
+	minServers  = 3
 	// drift is the inverse of the largest error of the monotonic clock: a crystal
 	// is ten times better.
 	drift = 1000
-	// farStep is a step that fewer than witnesses servers do not decide before the
+	// farStep is a step that fewer than minServers servers do not decide before the
 	// authenticated servers had their time to answer.
 	farStep = 24 * time.Hour
 )
@@ -126,8 +126,8 @@ func (j *judge) doubt(c claim, now time.Duration) error {
 	if t.Before(j.floor.Add(-slack)) {
 		return fmt.Errorf("%s says it is %s, but it was %s before: correct that server or network.ntp, or set the clock on the console", c.from, minute(t), minute(j.floor))
 	}
-	if c.evidence == fewServers && t.After(j.floor.Add(shelf)) {
-		return fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", c.from, minute(t), minute(j.floor), witnesses)
+	if c.evidence == fewServers && t.After(j.floor.Add(maxPowerOff)) {
+		return fmt.Errorf("%s says it is %s, and the last time this box knew was %s: name %d servers in network.ntp if that is right, or set the clock on the console", c.from, minute(t), minute(j.floor), minServers)
 	}
 	tolerance := agreement + (now-j.belief.at)/drift
 	if c.evidence < j.belief.evidence && c.start.Sub(j.belief.start).Abs() > tolerance {
@@ -174,7 +174,7 @@ func majority(now time.Duration, answers []answer) (claim, error) {
 		return claim{}, fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, answered))
 	}
 	c := claim{fewServers, group[0].Start, group[0].Precision, names(group), addresses(group)}
-	if c.addresses >= witnesses {
+	if c.addresses >= minServers {
 		c.evidence = manyServers
 	}
 	return c, nil

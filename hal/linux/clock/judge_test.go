@@ -111,7 +111,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for cast := range 10_000 {
-		start := built.Add(time.Duration(random.Int64N(int64(3 * shelf)))) // the truth at the start of the run
+		start := built.Add(time.Duration(random.Int64N(int64(3 * maxPowerOff)))) // the truth at the start of the run
 		var now time.Duration
 		j := newJudge(built, Record{})
 		var stored Record
@@ -119,7 +119,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 		tell := func(format string, a ...any) { story = append(story, fmt.Sprintf(format, a...)) }
 		for range random.IntN(20) {
 			now += time.Duration(random.Int64N(int64(60 * 24 * time.Hour)))
-			lie := start.Add(time.Duration(random.Int64N(int64(2*shelf))) - shelf)
+			lie := start.Add(time.Duration(random.Int64N(int64(2*maxPowerOff))) - maxPowerOff)
 			var servers, dates []answer
 			for n := range random.IntN(5) {
 				a := says(fmt.Sprint("s", n), start.Add(time.Duration(random.Int64N(int64(time.Second)))))

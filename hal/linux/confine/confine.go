@@ -1,8 +1,7 @@
-// Package confine permanently removes from this process what it does not need: the
-// files it was not promised, and every other program.
+// Package confine permanently restricts this process to the files that it needs,
+// and prevents it from running other programs.
 //
-// It knows paths and system calls. It must not know what the process does with
-// what is left to it.
+// It knows paths and system calls. It must not know what the process does.
 package confine
 
 import (
@@ -16,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rights are the files that stay open to the process, beside those it has open
-// already. One that is not there is left out.
+// Rights are the files that the process may open. Missing ones are ignored, and
+// files that are open already stay usable.
 type Rights struct {
 	ReadWrite []string
 	Read      []string
@@ -26,10 +25,10 @@ type Rights struct {
 	ReadIn []string
 }
 
-// Enforce confines every thread of the process, and what it may start:
-// Landlock (landlock(7)) takes away the files, a seccomp filter (seccomp(2))
-// the programs, for Landlock does not see one that lies in memory alone. It
-// fails where the kernel cannot do both.
+// Enforce confines every thread of the process and its children: Landlock
+// (landlock(7)) restricts files, and a seccomp filter (seccomp(2)) programs, because
+// Landlock does not cover a program that is only in memory. It fails if the kernel
+// does not support both.
 func Enforce(r Rights) error {
 	rules := []landlock.Rule{}
 	if paths := existing(r.ReadWrite); len(paths) > 0 {
@@ -41,9 +40,9 @@ func Enforce(r Rights) error {
 	if paths := existing(r.ReadIn); len(paths) > 0 {
 		rules = append(rules, landlock.PathAccess(readFiles, paths...))
 	}
-	// A kernel that knows none of it must not pass for one that confines.
+	// A kernel without Landlock must be an error.
 	if _, err := llsyscall.LandlockGetABIVersion(); err != nil {
-		return fmt.Errorf("this kernel cannot confine a process to its files: one with CONFIG_SECURITY_LANDLOCK is needed: %w", err)
+		return fmt.Errorf("this kernel cannot confine a process to its files: use one with CONFIG_SECURITY_LANDLOCK: %w", err)
 	}
 	if err := landlock.V11.BestEffort().RestrictPaths(rules...); err != nil {
 		return fmt.Errorf("confining the process to its files: %w", err)
@@ -51,9 +50,9 @@ func Enforce(r Rights) error {
 	if err := forbidPrograms(); err != nil {
 		return fmt.Errorf("confining the process to its own program: %w", err)
 	}
-	// What lies in its memory stays out of dumps and from its own user's eyes.
+	// Its memory must not be dumped, or be readable by its own user.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("keeping the process from being dumped: %w", err)
+		return fmt.Errorf("preventing memory dumps: %w", err)
 	}
 	return nil
 }

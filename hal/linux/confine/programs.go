@@ -15,7 +15,7 @@ var architectures = map[string]uint32{
 	"arm":   unix.AUDIT_ARCH_ARM,
 }
 
-// Where a filter finds what it judges (struct seccomp_data).
+// Offsets in the data of a filter (struct seccomp_data).
 const (
 	offsetNumber       = 0
 	offsetArchitecture = 4
@@ -45,7 +45,7 @@ func forbidPrograms() error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("giving up new privileges: %w", err)
+		return fmt.Errorf("setting no_new_privs: %w", err)
 	}
 	_, _, fault := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
 	if fault != 0 {

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Create makes an ordinary file of size bytes, every one of them written as a
-// real zero and durable: an extent that was only reserved would cost a journal
-// commit when it is first used. The file appears under its name whole or not
-// at all; the error wraps [fs.ErrExist] where the name is taken.
+// Create creates a file of size bytes and writes zeros to all of it: an extent that
+// is only reserved would cost a journal commit at its first use. The file appears
+// under its name only when it is complete and durable; the error wraps
+// [fs.ErrExist] if the name exists.
 func Create(path string, size int64) (err error) {
 	if size <= 0 {
-		return fmt.Errorf("creating the state %s: %d is no size", path, size)
+		return fmt.Errorf("creating the state %s: %d is not a valid size", path, size)
 	}
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("creating the state: %s: %w", path, fs.ErrExist)
@@ -42,7 +42,7 @@ func Create(path string, size int64) (err error) {
 	}
 	err = unix.Renameat2(unix.AT_FDCWD, file.Name(), unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
 	if err != nil {
-		return fmt.Errorf("giving the finished file its name: %w", err)
+		return fmt.Errorf("renaming the finished file: %w", err)
 	}
 	return syncDir(dir)
 }
@@ -64,7 +64,7 @@ func fill(file *os.File, size int64) error {
 func checkSpace(dir string, size int64) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(dir, &stat); err != nil {
-		return fmt.Errorf("asking %s for its free space: %w", dir, err)
+		return fmt.Errorf("reading the free space of %s: %w", dir, err)
 	}
 	free := stat.Bavail * uint64(stat.Bsize)
 	if free < uint64(size) {

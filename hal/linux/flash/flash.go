@@ -99,9 +99,8 @@ func (d *Device) WriteAt(p []byte, off int64) (int, error) {
 	return d.file.WriteAt(p, off)
 }
 
-// Flush implements [hal.Flash] by fdatasync. Once it has failed it fails for
-// good: Linux forgets which writes were lost, so that a later success would
-// promise too much.
+// Flush implements [hal.Flash] with fdatasync. After one failure it always fails:
+// Linux forgets which writes were lost, so a later success would be wrong.
 func (d *Device) Flush() error {
 	d.flushing.Lock()
 	defer d.flushing.Unlock()

@@ -1,5 +1,5 @@
-// Package gadget makes the box a USB serial device for a computer that is connected by a USB cable from
-// it into a PC, by CDC ACM, for which no PC needs a driver.
+// Package gadget makes the box a USB serial device (CDC ACM, which needs no driver)
+// for a computer that is connected by a USB cable.
 //
 // It knows configfs and USB descriptors. It must not know what uses the line.
 package gadget
@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Line is the box's end of the cable.
+// Line is the serial device on the box.
 const Line = "/dev/ttyGS0"
 
 const configfs = "/sys/kernel/config"

@@ -1,5 +1,5 @@
-// Package kernel is what PID 1 does for the kernel and asks of it: the
-// pseudo file systems, modules, the host name, and the way down.
+// Package kernel contains what PID 1 needs of the kernel: pseudo file systems,
+// modules, the host name, the kernel log, and restarting.
 //
 // It knows system calls and paths under /proc, /sys and /dev. It must not know
 // what the machine is for.
@@ -32,7 +32,7 @@ var mounts = []struct {
 func Mount() error {
 	for _, m := range mounts {
 		if err := os.MkdirAll(m.target, 0o755); err != nil {
-			return fmt.Errorf("making the mount point %s: %w", m.target, err)
+			return fmt.Errorf("creating the mount point %s: %w", m.target, err)
 		}
 		if err := unix.Mount(m.kind, m.target, m.kind, m.flags, m.options); err != nil && !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("mounting %s on %s: %w", m.kind, m.target, err)
@@ -74,7 +74,7 @@ func loadModule(path string) error {
 	return nil
 }
 
-// SetHostname names the machine.
+// SetHostname sets the host name.
 func SetHostname(name string) error {
 	if err := unix.Sethostname([]byte(name)); err != nil {
 		return fmt.Errorf("setting the host name %q: %w", name, err)
@@ -124,8 +124,8 @@ func await(timeout time.Duration, try func() error) error {
 	}
 }
 
-// Restart restarts the machine at once, with nothing written out: whoever has
-// promised something has flushed it.
+// Restart restarts the machine at once, without writing out caches: whoever has
+// acknowledged data has flushed it.
 func Restart() error {
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 		return fmt.Errorf("restarting the machine: %w", err)
@@ -133,7 +133,7 @@ func Restart() error {
 	return nil
 }
 
-// Memory is how much the machine has, in bytes; 0 where it does not say.
+// Memory returns the memory of the machine in bytes; 0 if unknown.
 func Memory() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
@@ -142,8 +142,7 @@ func Memory() int64 {
 	return int64(info.Totalram) * int64(info.Unit)
 }
 
-// FreeMemory is how much of the machine's memory a program could still have, in
-// bytes; 0 where it does not say.
+// FreeMemory returns the available memory in bytes; 0 if unknown.
 func FreeMemory() int64 {
 	file, err := os.Open("/proc/meminfo")
 	if err != nil {
@@ -159,7 +158,7 @@ func FreeMemory() int64 {
 	return 0
 }
 
-// Uptime is the time since the kernel started.
+// Uptime returns the time since the kernel started.
 func Uptime() time.Duration {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {

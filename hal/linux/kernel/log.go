@@ -10,9 +10,9 @@ import (
 // longestRecord is what the kernel takes as one record, in bytes.
 const longestRecord = 900
 
-// UnlimitLog has the kernel take every line of its log from PID 1: it drops
-// what comes in a hurry otherwise. Where the kernel's command line has decided
-// on that (printk.devkmsg) it cannot be changed, and a line may be lost.
+// UnlimitLog turns off the kernel's rate limit for log lines of PID 1. If the
+// kernel's command line sets printk.devkmsg, this cannot be changed, and lines may
+// be lost.
 func UnlimitLog() error {
 	const path, unlimited = "/proc/sys/kernel/printk_devkmsg", "on\n" // it wants the end of the line too
 	if now, err := os.ReadFile(path); err == nil && string(now) == unlimited {

@@ -1,7 +1,7 @@
-// Package led is the one lamp of the box, which speaks in patterns.
+// Package led shows the state of the box on its lamp, in patterns.
 //
 // It knows patterns, and the brightness file of a light under /sys/class/leds.
-// It must not know how the box comes to be in the state that it shows.
+// It must not know why the box is in a state.
 package led
 
 import (
@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// Lamp is a light that may come late, and go.
+// Lamp is an LED that may appear late, and disappear.
 type Lamp struct {
 	files string // a pattern
 	file  string // the one in use; empty until it is found
 	next  chan *Pattern
 }
 
-// New is the lamp whose brightness file the pattern of names matches.
+// New returns the lamp whose brightness file matches the pattern.
 func New(files string) *Lamp { return &Lamp{files: files, next: make(chan *Pattern)} }
 
-// Show has the lamp show a pattern from its beginning, until another is shown.
+// Show shows a pattern from its beginning, until another is shown.
 // It waits for [Lamp.Run].
 func (l *Lamp) Show(ctx context.Context, p *Pattern) {
 	select {

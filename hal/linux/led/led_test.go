@@ -26,17 +26,17 @@ func TestPatterns_MatchTheDocumentation(t *testing.T) {
 }
 
 func TestPatternFor_ShowsTheMostUrgentConditionFirst(t *testing.T) {
-	everything := Condition{ButtonHeld: true, Stick: StickRefused, Factory: true, Starting: true, Unwell: true}
+	everything := Condition{ButtonHeld: true, Stick: StickRefused, Factory: true, Starting: true, Unhealthy: true}
 	for _, step := range []struct {
 		want *Pattern
 		then func(*Condition)
 	}{
 		{Resetting, func(c *Condition) { c.ButtonHeld = false }},
 		{StickRefused, func(c *Condition) { c.Stick = nil }},
-		{Unwell, func(c *Condition) { c.Unwell = false }},
+		{Unhealthy, func(c *Condition) { c.Unhealthy = false }},
 		{Factory, func(c *Condition) { c.Factory = false }},
 		{Starting, func(c *Condition) { c.Starting = false }},
-		{Well, func(*Condition) {}},
+		{Healthy, func(*Condition) {}},
 	} {
 		if got := PatternFor(everything); got != step.want {
 			t.Errorf("of %+v the lamp says %q, expected %q", everything, got.Means, step.want.Means)
@@ -52,7 +52,7 @@ func TestPatterns_BlinkDifferently(t *testing.T) {
 		for _, step := range p.steps {
 			shape.WriteString(step.String() + " ")
 		}
-		if seen[shape.String()] || (p != Well && len(p.steps)%2 != 0) {
+		if seen[shape.String()] || (p != Healthy && len(p.steps)%2 != 0) {
 			t.Errorf("%s: %s", p.Looks, shape.String())
 		}
 		seen[shape.String()] = true
@@ -96,7 +96,7 @@ func TestLamp_ShowsThePatternOnADeviceThatAppearsLate(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		shows("255")
-		lamp.Show(ctx, Well)
+		lamp.Show(ctx, Healthy)
 		for range 5 {
 			time.Sleep(time.Second)
 			synctest.Wait()

@@ -2,36 +2,36 @@ package led
 
 import "time"
 
-// Pattern is how the lamp shows one thing.
+// Pattern is a sequence of the lamp with a meaning.
 type Pattern struct {
-	Means string // what it says of the box
+	Means string // the state of the box
 	Looks string // how a person would describe it
 	// steps are how long the lamp is on, off, on, and so forth, over and over.
 	steps []time.Duration
 }
 
-// What the lamp can show.
+// The patterns.
 var (
 	Starting = &Pattern{"the box is starting", "fast blinking, three times a second",
 		[]time.Duration{150 * ms, 150 * ms}}
 	Factory = &Pattern{"the box has not been set up", "slow blinking, once in two seconds",
 		[]time.Duration{time.Second, time.Second}}
-	Well = &Pattern{"mail is being delivered", "on",
+	Healthy = &Pattern{"mail is being delivered", "on",
 		[]time.Duration{time.Second}}
-	Unwell = &Pattern{"mail is held back, or the box has a fault", "two short flashes, then a pause",
+	Unhealthy = &Pattern{"mail is held back, or the box has a fault", "two short flashes, then a pause",
 		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 1500 * ms}}
 	StickWorking = &Pattern{"a stick is being read", "flickering",
 		[]time.Duration{60 * ms, 60 * ms}}
 	StickDone = &Pattern{"done: pull the stick out", "three long flashes, then a pause",
 		[]time.Duration{600 * ms, 300 * ms, 600 * ms, 300 * ms, 600 * ms, 1200 * ms}}
-	StickRefused = &Pattern{"nothing on the stick was accepted", "five short flashes, then a pause, until the stick is pulled out",
+	StickRefused = &Pattern{"the stick was rejected; nothing was changed", "five short flashes, then a pause, until the stick is pulled out",
 		[]time.Duration{150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 200 * ms, 150 * ms, 1200 * ms}}
 	Resetting = &Pattern{"the reset button is held; after 10 seconds everything is erased", "blinking faster and faster",
 		faster()}
 )
 
 // Patterns lists all patterns in the order of the documentation.
-var Patterns = []*Pattern{Starting, Factory, Well, Unwell, StickWorking, StickDone, StickRefused, Resetting}
+var Patterns = []*Pattern{Starting, Factory, Healthy, Unhealthy, StickWorking, StickDone, StickRefused, Resetting}
 
 const ms = time.Millisecond
 
@@ -47,28 +47,29 @@ func faster() []time.Duration {
 	return steps
 }
 
-// Condition is what the box would have the lamp say.
+// Condition is the state of the box to show.
 type Condition struct {
 	ButtonHeld bool
 	Stick      *Pattern // nil, or one of the stick's three
 	Factory    bool
 	Starting   bool
-	Unwell     bool // or mail is held
+	Unhealthy  bool // or mail is held
 }
 
-// PatternFor chooses what the lamp shows: what a hand is at work on first.
+// PatternFor returns the pattern for a condition; the button and the stick come
+// first.
 func PatternFor(c Condition) *Pattern {
 	switch {
 	case c.ButtonHeld:
 		return Resetting
 	case c.Stick != nil:
 		return c.Stick
-	case c.Unwell:
-		return Unwell
+	case c.Unhealthy:
+		return Unhealthy
 	case c.Factory:
 		return Factory
 	case c.Starting:
 		return Starting
 	}
-	return Well
+	return Healthy
 }

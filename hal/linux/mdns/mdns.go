@@ -3,9 +3,9 @@
 // Package mdns answers for one name of the domain local on one interface
 // (RFC 6762), so that a technician finds the box as sealpost.local.
 //
-// It knows multicast questions and answers. It must not know how the box comes
-// to its addresses. It asks nothing and claims nothing: a device of the same
-// name goes on answering beside the box.
+// It knows multicast queries and responses. It must not know where the box's
+// addresses come from. It sends no queries and does not probe for its name: another
+// device with the same name keeps responding too.
 package mdns
 
 import (
@@ -44,23 +44,23 @@ func Run(ctx context.Context, interfaceName string, name func() string, addresse
 	if err != nil {
 		return err
 	}
-	doors := []*door{four}
+	sockets := []*responderSocket{four}
 	// A kernel without IPv6 leaves IPv4.
 	if six, err := listen6(ctx, link); err == nil {
-		doors = append(doors, six)
+		sockets = append(sockets, six)
 	}
-	return serve(ctx, doors, &responder{name: name}, addresses)
+	return serve(ctx, sockets, &responder{name: name}, addresses)
 }
 
-func serve(ctx context.Context, doors []*door, r *responder, addresses <-chan []netip.Prefix) error {
-	ended := make(chan error, len(doors))
+func serve(ctx context.Context, sockets []*responderSocket, r *responder, addresses <-chan []netip.Prefix) error {
+	ended := make(chan error, len(sockets))
 	var serving sync.WaitGroup
-	for _, d := range doors {
+	for _, d := range sockets {
 		serving.Go(func() { ended <- d.serve(r) })
 	}
 	defer serving.Wait()
 	defer func() {
-		for _, d := range doors {
+		for _, d := range sockets {
 			_ = d.conn.Close()
 		}
 	}()
@@ -76,15 +76,15 @@ func serve(ctx context.Context, doors []*door, r *responder, addresses <-chan []
 				continue
 			}
 			r.set(list)
-			for _, d := range doors {
+			for _, d := range sockets {
 				d.announce(r)
 			}
 		}
 	}
 }
 
-// door is a socket of one IP version that hears the group's questions.
-type door struct {
+// responderSocket is a socket of one IP version in the multicast group.
+type responderSocket struct {
 	conn  net.PacketConn
 	group *net.UDPAddr
 
@@ -92,7 +92,7 @@ type door struct {
 	sent time.Time // when the group last heard of the name
 }
 
-func listen4(ctx context.Context, link *net.Interface) (*door, error) {
+func listen4(ctx context.Context, link *net.Interface) (*responderSocket, error) {
 	group := &net.UDPAddr{IP: net.IPv4(224, 0, 0, 251), Port: port}
 	conn, err := listen(ctx, "udp4", group.String())
 	if err != nil {
@@ -103,10 +103,10 @@ func listen4(ctx context.Context, link *net.Interface) (*door, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("joining the group %s on %s: %w", group.IP, link.Name, err)
 	}
-	return &door{conn: conn, group: group}, nil
+	return &responderSocket{conn: conn, group: group}, nil
 }
 
-func listen6(ctx context.Context, link *net.Interface) (*door, error) {
+func listen6(ctx context.Context, link *net.Interface) (*responderSocket, error) {
 	group := &net.UDPAddr{IP: net.ParseIP("ff02::fb"), Port: port, Zone: link.Name}
 	conn, err := listen(ctx, "udp6", group.String())
 	if err != nil {
@@ -117,7 +117,7 @@ func listen6(ctx context.Context, link *net.Interface) (*door, error) {
 		_ = conn.Close()
 		return nil, fmt.Errorf("joining the group %s on %s: %w", group.IP, link.Name, err)
 	}
-	return &door{conn: conn, group: group}, nil
+	return &responderSocket{conn: conn, group: group}, nil
 }
 
 // listen opens a socket bound to the group, which hears nothing sent to one
@@ -132,7 +132,7 @@ func listen(ctx context.Context, network, group string) (net.PacketConn, error) 
 }
 
 // serve answers questions until the socket is closed or broken.
-func (d *door) serve(r *responder) error {
+func (d *responderSocket) serve(r *responder) error {
 	buffer := make([]byte, maxMessage)
 	for {
 		n, from, err := d.conn.ReadFrom(buffer)
@@ -156,7 +156,7 @@ func (d *door) serve(r *responder) error {
 }
 
 // due says whether the group may hear of the name again, and notes that it does.
-func (d *door) due() bool {
+func (d *responderSocket) due() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if time.Since(d.sent) < spacing {
@@ -168,7 +168,7 @@ func (d *door) due() bool {
 
 // announce tells the group of new addresses (RFC 6762, section 8.4). Where the
 // link does not carry it, those who want to know will ask.
-func (d *door) announce(r *responder) {
+func (d *responderSocket) announce(r *responder) {
 	if message := r.announcement(); message != nil {
 		_, _ = d.conn.WriteTo(message, d.group)
 	}

@@ -107,8 +107,8 @@ func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 	}
 }
 
-func TestDoor_LimitsMulticastAnswers(t *testing.T) {
-	d := &door{}
+func TestResponderSocket_LimitsMulticastAnswers(t *testing.T) {
+	d := &responderSocket{}
 	if !d.due() || d.due() {
 		t.Error("the group hears of the name twice at once, or never")
 	}

@@ -29,7 +29,7 @@ var (
 	errNak      = errors.New("the DHCP server does not let the box have its former address")
 )
 
-// held is a lease in force, with its times on the monotonic clock.
+// held is the current lease, with its times on the monotonic clock.
 type held struct {
 	lease
 	renewAt, rebindAt, expires time.Time
@@ -259,7 +259,7 @@ func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted d
 	return lease{}, fmt.Errorf("%w: %v", errNoAnswer, err)
 }
 
-// bind puts a granted lease in force.
+// bind applies a granted lease.
 func (s *session) bind(granted lease) error {
 	s.held.take(granted)
 	if err := s.port.configure(granted.address, granted.routes...); err != nil {
@@ -277,7 +277,7 @@ func (s *session) bind(granted lease) error {
 	return nil
 }
 
-// tell makes the lease in force known.
+// tell publishes the current lease.
 func (s *session) tell(trouble string) {
 	now := state{method: MethodDHCP, gateway: s.held.gateway, server: s.held.server, expires: s.held.expires, trouble: trouble}
 	now.dns, now.ntp = s.names(s.held.dns, s.held.ntp)

@@ -23,7 +23,7 @@ const (
 	maxMTU    = 1500
 )
 
-// lease is what a server grants, as far as it makes sense.
+// lease is the valid part of what a server grants.
 type lease struct {
 	address netip.Prefix
 	server  netip.Addr
@@ -105,7 +105,7 @@ func (l *lease) ways(m *dhcpv4.DHCPv4) {
 	for _, way := range offered[:min(len(offered), maxRoutes)] {
 		r := route{to: prefixOf(way.Dest).Masked(), via: addr(way.Router), mtu: int(mtu)}
 		if err := checkGateway(r.via, l.address); err != nil {
-			l.doubt = fmt.Sprintf("The DHCP server %s is wrong about the way out: %v. Correct the router (option 3) and the static routes (option 121) there.", l.server, err)
+			l.doubt = fmt.Sprintf("The DHCP server %s sent an unusable default route: %v. Correct the router (option 3) and the static routes (option 121) there.", l.server, err)
 			continue
 		}
 		if r.to == everywhere {

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Config is what the settings say about the network. The zero value asks a
-// DHCP server for everything.
+// Config is the network configuration in the settings. The zero value uses DHCP for
+// everything.
 type Config struct {
 	Address  netip.Prefix // IPv4 address with the length of its subnet; zero: DHCP
 	Gateway  netip.Addr   // used with Address only; zero: no default route
@@ -27,7 +27,7 @@ type Config struct {
 	Hostname string       // sent to the DHCP server (option 12); empty: none
 }
 
-// Methods by which the port came to its IPv4 address.
+// Methods by which the port got its IPv4 address.
 const (
 	MethodDHCP      = "dhcp"
 	MethodStatic    = "static"
@@ -35,7 +35,7 @@ const (
 	MethodNone      = "none"
 )
 
-// Status is the network as it is.
+// Status is the current state of the network.
 type Status struct {
 	Interface  string // such as "eth0"; empty while the port is missing
 	MAC        string
@@ -50,7 +50,7 @@ type Status struct {
 	Trouble    string     // what is wrong and what to do next; empty while all is well
 }
 
-// Options say where the network is.
+// Options name the interface and the resolver's file.
 type Options struct {
 	Interface  string // empty: the first wired port
 	ResolvConf string // the file written for the resolver, such as /etc/resolv.conf
@@ -91,8 +91,7 @@ func New(options Options) *Manager {
 	}
 }
 
-// Apply puts new settings in force. Settings equal to those in force change
-// nothing.
+// Apply applies new settings. Equal settings change nothing.
 func (m *Manager) Apply(config Config) {
 	m.mu.Lock()
 	changed := !reflect.DeepEqual(m.config, config)

@@ -121,7 +121,7 @@ func (r *runner) start(ctx context.Context) {
 	}(r.done, r.ended)
 }
 
-// stop ends the session and waits for its end.
+// stop ends the session and waits until it has ended.
 func (r *runner) stop() {
 	r.retry = nil
 	if r.cancel != nil {

@@ -28,7 +28,7 @@ func (s *session) static(ctx context.Context) error {
 	var routes []route
 	if gateway.IsValid() {
 		if err := checkGateway(gateway, address); err != nil {
-			now.gateway, now.trouble = netip.Addr{}, fmt.Sprintf("The settings are wrong about the way out: %v. Correct the address, its length or the gateway.", err)
+			now.gateway, now.trouble = netip.Addr{}, fmt.Sprintf("The gateway in the settings is unusable: %v. Correct the address, its length or the gateway.", err)
 		} else {
 			routes = []route{{to: everywhere, via: gateway}}
 		}

@@ -37,7 +37,7 @@ func start(command *exec.Cmd) (release func(), err error) {
 	}, nil
 }
 
-// Run runs a command to its end.
+// Run runs a command until it exits.
 func Run(command *exec.Cmd) error {
 	release, err := start(command)
 	if err != nil {

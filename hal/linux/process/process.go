@@ -1,8 +1,8 @@
-// Package process keeps child processes running: it starts them, captures what
-// they say in RAM, and starts them again with a growing pause when they end.
+// Package process keeps child processes running: it starts them, captures their
+// output in RAM, and restarts them after growing delays when they exit.
 //
-// It knows command lines, signals and exit statuses. It must not know what a
-// child does, or judge its health: a caller that does calls [Child.Kill].
+// It knows command lines, signals and exit statuses. It must not know what a child
+// does or whether it is healthy: its caller uses [Child.Kill].
 package process
 
 import (
@@ -27,7 +27,7 @@ const (
 	keptOutput = 64 << 10
 )
 
-// Child is how one child process is started.
+// Child describes a child process.
 type Child struct {
 	Name string
 	Args []string // the program's path first
@@ -36,10 +36,10 @@ type Child struct {
 	// Capabilities it keeps without being root.
 	Capabilities []uintptr
 	Env          []string
-	// Ended hears of each end that was not asked for by [Child.Restart], and of
-	// the pause before the next start.
+	// Ended is called after each exit that [Child.Restart] did not request, with the
+	// delay before the next start.
 	Ended func(End)
-	// Started hears of each start.
+	// Started is called after each start.
 	Started func(pid int)
 
 	running sync.Mutex // for the whole of a Run
@@ -49,15 +49,15 @@ type Child struct {
 	output  tail
 }
 
-// End is how a run of a child ended.
+// End is the exit of a child.
 type End struct {
-	Words string // "exit status 1", "signal: killed", or why it did not start
-	Last  string // the end of what it said
-	Pause time.Duration
+	Status string // "exit status 1", "signal: killed", or why it did not start
+	Last   string // the end of its output
+	Pause  time.Duration
 }
 
-// Run keeps the child running until ctx ends; then it asks it to stop, and
-// kills it if it does not. Of two Runs the second waits for the first.
+// Run keeps the child running until ctx ends; then it asks it to stop, and kills it
+// if it does not. A second Run waits for the first.
 func (c *Child) Run(ctx context.Context) {
 	c.running.Lock()
 	defer c.running.Unlock()
@@ -87,7 +87,7 @@ func (c *Child) Run(ctx context.Context) {
 	}
 }
 
-// once runs the child to its end and says how that was.
+// once runs the child until it exits.
 func (c *Child) once(ctx context.Context) string {
 	command := exec.Command(c.Args[0], c.Args[1:]...)
 	command.Env = c.Env
@@ -162,11 +162,10 @@ func (c *Child) Await(timeout time.Duration) bool {
 	}
 }
 
-// Kill ends the child's run without asking it.
+// Kill kills the child.
 func (c *Child) Kill() { c.Signal(syscall.SIGKILL) }
 
-// Restart asks the child to end its run, after which a new one begins at once;
-// so does one that waits for its pause to pass.
+// Restart stops the child and starts it again at once, even during a delay.
 func (c *Child) Restart() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -44,7 +44,7 @@ func await[T any](t *testing.T, c chan T) T {
 func TestChild_RestartsAfterAGrowingPause(t *testing.T) {
 	_, _, ends := watch(t, "echo last words; exit 3")
 	first, second := await(t, ends), await(t, ends)
-	if first.Words != "exit status 3" || !strings.Contains(first.Last, "last words") {
+	if first.Status != "exit status 3" || !strings.Contains(first.Last, "last words") {
 		t.Errorf("it ended with %+v", first)
 	}
 	if second.Pause != 2*first.Pause {
@@ -56,7 +56,7 @@ func TestChild_RestartsAfterAKill(t *testing.T) {
 	child, starts, ends := watch(t, "exec sleep 100")
 	first := await(t, starts)
 	child.Kill()
-	if end := await(t, ends); end.Words != "signal: killed" {
+	if end := await(t, ends); end.Status != "signal: killed" {
 		t.Errorf("it ended with %+v", end)
 	}
 	if second := await(t, starts); second == first {
@@ -96,7 +96,7 @@ func TestChild_ReportsAProgramThatCannotStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go child.Run(ctx)
 	defer cancel()
-	if end := await(t, ends); !strings.Contains(end.Words, "/no/such/program") {
+	if end := await(t, ends); !strings.Contains(end.Status, "/no/such/program") {
 		t.Errorf("%+v", end)
 	}
 }

@@ -14,7 +14,7 @@ const maxAddress = 512
 // maxSocketPath is the longest path Linux takes for a unix socket (unix(7)).
 const maxSocketPath = 107
 
-// address is where a TPM is reached.
+// address is the address of a TPM.
 type address struct {
 	network string // "device", "unix" or "tcp"
 	target  string

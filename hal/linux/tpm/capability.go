@@ -108,7 +108,7 @@ func (t *TPM) State(ctx context.Context) hal.TPMState {
 		return fault.State
 	}
 	if ctx.Err() != nil {
-		// Making an RSA key keeps a chip busy for longer than most would wait.
+		// Creating an RSA key takes a chip many seconds.
 		return hal.TPMBusy
 	}
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 	maxResponse    = 4096 // TPM2_PT_MAX_RESPONSE_SIZE of every known chip, and the kernel's buffer
 )
 
-// errGarbled says that what came back is no TPM response.
+// errGarbled is the error of an invalid TPM response.
 var errGarbled = errors.New("the answer is not a TPM response")
 
 // channel carries one command at a time to a TPM.
@@ -71,7 +71,7 @@ func (s *socket) exchange(command []byte, deadline time.Time) ([]byte, error) {
 func (s *socket) managed() bool { return false }
 func (s *socket) close()        { _ = s.conn.Close() }
 
-// responseSize reads the size field and refuses what no TPM sends.
+// responseSize reads and validates the size field of a response.
 func responseSize(header []byte) (int, error) {
 	if len(header) < responseHeader {
 		return 0, fmt.Errorf("%w: %d bytes", errGarbled, len(header))
@@ -103,7 +103,7 @@ func openDevice(path string) (channel, error) {
 		err = unix.Fstat(fd, &info)
 	}
 	if err == nil && info.Mode&unix.S_IFMT != unix.S_IFCHR {
-		// Commands must not be written into somebody's file.
+		// Commands must not be written into a regular file.
 		_ = unix.Close(fd)
 		err = errors.New("it is not a character device")
 	}

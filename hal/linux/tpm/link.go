@@ -24,7 +24,7 @@ const (
 	nonceSize = 16 // bytes
 )
 
-// link is one connection to the TPM and what was set up over it. It is used by
+// link is a connection to the TPM with its session and loaded keys. It is used by
 // one operation at a time.
 type link struct {
 	channel  channel
@@ -126,7 +126,7 @@ func newStorageRoot(encoded tpm2.TPM2BPublic) (*storageRoot, error) {
 	return &storageRoot{encoded: tpm2.Marshal(encoded), public: public, name: *name}, nil
 }
 
-// ensureRoot makes the storage root key where the TPM has none.
+// ensureRoot creates the storage root key if the TPM has none.
 func (l *link) ensureRoot() error {
 	if l.root != nil {
 		return nil
@@ -156,7 +156,7 @@ func (l *link) ensureRoot() error {
 	return err
 }
 
-// requireRoot refuses an object that was wrapped for another root.
+// requireRoot rejects an object that was wrapped for another root.
 func (l *link) requireRoot(encoded []byte) error {
 	if l.root == nil || !bytes.Equal(l.root.encoded, encoded) {
 		return errOtherRoot
@@ -228,9 +228,9 @@ func (l *link) load(obj hal.TPMObject) (tpm2.NamedHandle, error) {
 	return tpm2.NamedHandle{Handle: rsp.ObjectHandle, Name: rsp.Name}, nil
 }
 
-// loadError tells a refused object from a TPM in need. Some TPMs answer
-// TPM_RC_FAILURE to an object that is not theirs, so the TPM is asked for
-// something it cannot answer in failure mode before it is called dead.
+// loadError distinguishes a rejected object from a faulty TPM. Some TPMs return
+// TPM_RC_FAILURE for a foreign object, so loadError first sends a command that fails
+// in failure mode.
 func (l *link) loadError(err error) error {
 	err = fmt.Errorf("loading an object: %w", err)
 	if errors.Is(err, tpm2.TPMRCIntegrity) {

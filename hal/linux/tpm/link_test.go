@@ -16,8 +16,8 @@ import (
 	"sealpost/hal"
 )
 
-// script is a TPM that answers whatever it is asked with what it was given:
-// success and a body of at most 255 bytes, each with its length before it.
+// script is a TPM that returns scripted responses to any command: success and a body
+// of at most 255 bytes, each preceded by its length.
 type script struct{ left []byte }
 
 func (s *script) exchange([]byte, time.Time) ([]byte, error) {
@@ -38,7 +38,7 @@ func (s *script) close()        {}
 
 func body(b []byte) []byte { return append([]byte{byte(len(b))}, b...) }
 
-func FuzzNoAnswerOfATPMMakesUsPanic(f *testing.F) {
+func FuzzTPMResponse(f *testing.F) {
 	root := tpm2.ECCSRKTemplate
 	curve := elliptic.P256().Params()
 	root.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{

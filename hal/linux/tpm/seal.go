@@ -10,7 +10,7 @@ import (
 	"sealpost/hal"
 )
 
-// maxSealed is what every TPM 2.0 takes (MAX_SYM_DATA, TPM 2.0 Part 2).
+// maxSealed is what every TPM 2.0 accepts (MAX_SYM_DATA, TPM 2.0 Part 2).
 const maxSealed = 128
 
 // sealedData is the public area of a sealed secret.

@@ -53,9 +53,9 @@ func WithTimeout(d time.Duration) Option {
 	return func(t *TPM) { t.timeout = d }
 }
 
-// New names a TPM by its address: "/dev/tpmrm0" or another absolute path of a
-// device, "unix:/path" or "tcp:host:port". It fails only on a malformed
-// address; whether a TPM is there shows at first use.
+// New returns the TPM at an address: "/dev/tpmrm0" or another absolute path of a
+// device, "unix:/path" or "tcp:host:port". It fails only for a malformed address; it
+// connects at first use.
 func New(address string, opts ...Option) (*TPM, error) {
 	parsed, err := parseAddress(address)
 	if err != nil {
@@ -70,11 +70,11 @@ func New(address string, opts ...Option) (*TPM, error) {
 	return t, nil
 }
 
-// errClosed is what every operation ends in after Close.
+// errClosed is the error of every operation after Close.
 var errClosed = errors.New("the connection to the TPM was closed by this program")
 
-// Close waits for the operation under way and lets the TPM go, with all that
-// was loaded into it.
+// Close waits for the current operation, flushes what was loaded and closes the
+// connection.
 func (t *TPM) Close() error {
 	t.turn <- struct{}{}
 	defer func() { <-t.turn }()
@@ -104,7 +104,7 @@ func (t *TPM) release() {
 	t.drop()
 }
 
-// operation is what one caller wants of the TPM; run may be called twice.
+// operation is one request to the TPM; run may be called twice.
 type operation struct {
 	name   string
 	limit  time.Duration
@@ -112,9 +112,8 @@ type operation struct {
 	secret []byte // cleared when the operation is over
 }
 
-// do runs op when its turn comes. Where ctx ends first the caller is let go
-// and the TPM finishes the command alone: breaking off in the middle would
-// cost the connection.
+// do runs op when its turn comes. If ctx ends first, do returns and the TPM finishes
+// the command in the background: aborting it would lose the connection.
 func (t *TPM) do(ctx context.Context, op operation) error {
 	select {
 	case t.turn <- struct{}{}:
@@ -136,8 +135,8 @@ func (t *TPM) do(ctx context.Context, op operation) error {
 	}
 }
 
-// attempt runs op, and once more on a fresh connection where the TPM has
-// forgotten what it was working with.
+// attempt runs op, and again on a new connection if the TPM has lost its loaded
+// objects.
 func (t *TPM) attempt(op operation) error {
 	t.idle.Stop()
 	err := t.once(op)
@@ -187,8 +186,7 @@ func (t *TPM) connect(deadline time.Time) error {
 	return nil
 }
 
-// stayAway remembers a fault so that callers do not queue up behind a TPM that
-// is not there.
+// stayAway remembers a fault, so that callers do not wait for an absent TPM.
 func (t *TPM) stayAway(err error) {
 	if fault, ok := errors.AsType[*hal.TPMFault](err); ok {
 		t.away, t.since = fault, time.Now()

@@ -9,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kinds are the file systems that sticks come with.
+// kinds are the supported file systems.
 var kinds = []struct{ name, options string }{
 	// Names as Windows shows them; the kernel's default is a code page.
 	{"vfat", "utf8=1"},
 	{"exfat", ""},
 }
 
-// errFormat is the error of a stick without a file system that a stick may have.
+// errFormat is the error of a stick without a supported file system.
 var errFormat = errors.New("it holds no FAT32 or exFAT file system, or a damaged one: format the stick as FAT32 and copy the files again")
 
 const readOnly = unix.MS_RDONLY | noHarm
 
-// noHarm keeps what a stranger's file system holds from being more than data.
+// noHarm are the mount flags for an untrusted file system.
 const noHarm = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // Volume is a mounted file system.
@@ -48,7 +48,7 @@ func Mount(device, dir string) (*Volume, error) {
 	return nil, errFormat
 }
 
-// Unmount lets go of the stick, also of one that is gone.
+// Unmount unmounts the volume, even if the stick is gone.
 func (v *Volume) Unmount() error {
 	if err := unix.Unmount(v.dir, unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmounting %s: %w", v.device, err)
@@ -56,7 +56,7 @@ func (v *Volume) Unmount() error {
 	return nil
 }
 
-// Root is the volume's folder, which no name in it leads out of.
+// Root returns the volume's root folder, which no name or link can escape.
 func (v *Volume) Root() (*os.Root, error) {
 	root, err := os.OpenRoot(v.dir)
 	if err != nil {
@@ -65,8 +65,8 @@ func (v *Volume) Root() (*os.Root, error) {
 	return root, nil
 }
 
-// WriteFile writes one file, of a path within the volume, and has it on the
-// stick when it returns. Only for that time can the volume be written to.
+// WriteFile writes one file of the volume durably. Only during the call is the
+// volume writable.
 func (v *Volume) WriteFile(name string, content []byte) (err error) {
 	if v.protected() {
 		return errors.New("the stick is write-protected")

@@ -1,4 +1,4 @@
-// Package usb notices USB sticks and mounts the file systems on them.
+// Package usb detects USB sticks and mounts their file systems.
 //
 // It knows /sys/block, mount(2), and that a stick can be pulled at any moment.
 // It must not know what the files on a stick are for.
@@ -18,20 +18,20 @@ import (
 
 const (
 	sysBlock = "/sys/block"
-	// pollInterval is the time between two looks at what is plugged in.
+	// pollInterval is the interval of searches for sticks.
 	pollInterval = 500 * time.Millisecond
 )
 
 // Stick is a USB mass storage device with a medium in it.
 type Stick struct {
 	Name string // of the disk, such as "sda"
-	// sequence tells it from the one that was at its place before (diskseq).
+	// sequence identifies the disk across reuse of its name (diskseq).
 	sequence string
 }
 
-// Watch calls inserted, in a separate goroutine, for each stick that is in or
-// comes in, until ctx ends, and then waits for them. The context that it is given
-// ends when the stick is pulled.
+// Watch calls inserted in a separate goroutine for each stick that is or becomes
+// plugged in, until ctx ends, and then waits for them. The context of inserted ends
+// when the stick is pulled out.
 func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
@@ -68,7 +68,7 @@ func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
 
 func (s Stick) key() string { return s.Name + " " + s.sequence }
 
-// sticks lists what is plugged in, by a folder like /sys/block.
+// sticks returns the plugged-in sticks, from a folder like /sys/block.
 func sticks(blocks string) []Stick {
 	entries, err := os.ReadDir(blocks)
 	if err != nil {

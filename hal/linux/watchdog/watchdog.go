@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// Timeout is what the hardware is set to; the Raspberry Pi's goes up to 15 s.
+	// Timeout is the hardware timeout; the Raspberry Pi supports up to 15 s.
 	Timeout = 15 * time.Second
 	// interval is how often health is checked.
 	interval = 4 * time.Second
@@ -38,9 +38,9 @@ func Open(path string) (io.Writer, error) {
 
 // Feeder feeds the watchdog while the machine is healthy, or may still recover.
 type Feeder struct {
-	Device io.Writer // nil where the machine has none
-	// Healthy says what is wrong with the machine; nil is nothing. It has a
-	// deadline of [Timeout]/2.
+	Device io.Writer // nil if the machine has none
+	// Healthy returns why the machine is unhealthy, or nil. Its context has a timeout
+	// of [Timeout]/2.
 	Healthy func(context.Context) error
 	// Restart is called each time the machine was unhealthy for RestartAfter.
 	Restart      func(wrong error)

@@ -12,7 +12,7 @@ import (
 )
 
 // keep runs a keeper for a while; ill tells from when to when the machine is
-// unwell.
+// unhealthy.
 func keep(t *testing.T, ill func(after time.Duration) bool, howLong time.Duration) (fed int, cures []time.Duration, gaveUp time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -22,7 +22,7 @@ func keep(t *testing.T, ill func(after time.Duration) bool, howLong time.Duratio
 			Device: &device,
 			Healthy: func(context.Context) error {
 				if ill(time.Since(begun)) {
-					return errors.New("unwell")
+					return errors.New("unhealthy")
 				}
 				return nil
 			},

@@ -1,5 +1,5 @@
 
-# The certificate whose key signs for the box, beside those that are known.
+# Add the certificate of the box to the application.
 $certificate = %CERTIFICATE%
 $known = @((Get-MgApplication -ApplicationId $app.Id -Property 'id,keyCredentials').KeyCredentials | Where-Object { $_ })
 if (-not ($known | Where-Object { $_.Key -and [Convert]::ToBase64String($_.Key) -eq $certificate })) {

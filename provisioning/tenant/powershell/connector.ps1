@@ -1,9 +1,9 @@
-# Sealpost: what the tenant must be told of %WHAT%.
-# Run this in PowerShell, as an Exchange administrator of the tenant; it may be
-# run again. The module, if it is missing:
+# Sealpost: set up the tenant for %WHAT%.
+# Run this in PowerShell as an Exchange administrator of the tenant; running it
+# again does no harm. To install the module:
 #   Install-Module ExchangeOnlineManagement -Scope CurrentUser
 
-# In one block, so that it stops at the first fault even where it is pasted.
+# One block, so that it stops at the first error even if it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
 $name = %NAME%

@@ -1,4 +1,4 @@
 
-# The sign-in by device code. Who signs in is asked for consent, or an
-# administrator is.
+# Allow the sign-in with a device code. The person who signs in, or an
+# administrator, is asked for consent.
 Update-MgApplication -ApplicationId $app.Id -IsFallbackPublicClient

@@ -1,4 +1,4 @@
 
-# The mailboxes in Exchange Online that log in.
+# The mailboxes that log in
 Connect-ExchangeOnline -ShowBanner:$false
 $mailboxes = @(%MAILBOXES%)

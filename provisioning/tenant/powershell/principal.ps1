@@ -1,5 +1,5 @@
 
-# The application in Exchange Online, and its right to those mailboxes.
+# The service principal in Exchange Online, and its permission for the mailboxes
 if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $client })) {
   New-ServicePrincipal -AppId $client -ObjectId $principal.Id -DisplayName $name | Out-Null
 }

@@ -1,14 +1,14 @@
-# Sealpost: register the application by which Entra ID knows the box.
-# Run this once in PowerShell, as an administrator of the tenant who may
-# register applications. The modules, if they are missing:
+# Sealpost: register the application of the box in Entra ID.
+# Run this once in PowerShell as an administrator of the tenant who may register
+# applications. To install the module:
 #   Install-Module Microsoft.Graph.Applications -Scope CurrentUser
 
-# In one block, so that it stops at the first fault even where it is pasted.
+# One block, so that it stops at the first error even if it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
 Connect-MgGraph -Scopes 'Application.ReadWrite.All' -NoWelcome
 $app = New-MgApplication -DisplayName %NAME% -SignInAudience 'AzureADMyOrg'
-Write-Host 'Put this into the settings, and run sealpost tenant script next:'
+Write-Host 'Add this to the settings, then run sealpost tenant script:'
 Write-Host ''
 Write-Host '[upstream.oauth]'
 Write-Host ('tenant = "' + (Get-MgContext).TenantId + '"')

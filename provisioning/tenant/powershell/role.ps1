@@ -1,5 +1,5 @@
 
-# The permission to send, and an administrator's consent to it.
+# The application permission to send, with admin consent
 $exchange = Get-MgServicePrincipal -Filter "appId eq '00000002-0000-0ff1-ce00-000000000000'"
 $role = $exchange.AppRoles | Where-Object { $_.Value -eq 'SMTP.SendAsApp' }
 $given = Get-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $principal.Id -All

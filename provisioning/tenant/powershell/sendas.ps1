@@ -1,4 +1,4 @@
 
-# Whom else the mailbox may send as. Say the same of every sender that is not
-# in own_mailbox.
+# Permission to send as another sender. Repeat this for each sender that is not in
+# own_mailbox.
 Add-RecipientPermission -Identity %SENDER% -Trustee %MAILBOX% -AccessRights SendAs -Confirm:$false -WarningAction SilentlyContinue | Out-Null

@@ -1,4 +1,4 @@
 
-# SMTP AUTH, which OAuth needs too; what is set for a mailbox goes before what
-# is set for the tenant.
+# Enable SMTP AUTH, which OAuth needs too. The setting of a mailbox overrides that
+# of the tenant.
 foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false -WarningAction SilentlyContinue }

@@ -1,9 +1,9 @@
-# Sealpost: what the tenant must be told of this box.
-# Run this in PowerShell, as an Exchange administrator of the tenant; it may be
-# run again. The module, if it is missing:
+# Sealpost: set up the tenant for this box.
+# Run this in PowerShell as an Exchange administrator of the tenant; running it
+# again does no harm. To install the module:
 #   Install-Module ExchangeOnlineManagement -Scope CurrentUser
 
-# In one block, so that it stops at the first fault even where it is pasted.
+# One block, so that it stops at the first error even if it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
 $name = 'Sealpost relay.contoso.com'
@@ -20,5 +20,5 @@ $rules = @{
 if (Get-InboundConnector | Where-Object { $_.Name -eq $name }) { Set-InboundConnector -Identity $name @rules }
 else { New-InboundConnector -Name $name @rules | Out-Null }
 
-Write-Host 'Done. Exchange Online may take an hour to heed it. Then look whether all is there: sealpost check'
+Write-Host 'Done. It can take an hour to take effect in Exchange Online. Then verify it: sealpost check'
 }

@@ -44,13 +44,13 @@ type Breaker struct {
 	failures int // in a row
 	probe    any // the attempt sent as probe; nil if none
 
-	accepted int64            // messages that the server accepted so far
-	suspects map[string]int64 // accepted, by message, at its first fault that would trip the breaker
+	accepted int64                // messages that the server accepted so far
+	suspects map[string]suspicion // by message, and by the source of messages
 }
 
 // NewBreaker returns a breaker in the reset state.
 func NewBreaker(retry Pauses) *Breaker {
-	return &Breaker{retry: retry, suspects: make(map[string]int64)}
+	return &Breaker{retry: retry, suspects: make(map[string]suspicion)}
 }
 
 // Hold describes why mail is held back.
@@ -116,21 +116,40 @@ func (b *Breaker) Succeeded(accepted bool) (resumed bool) {
 	return b.Reset()
 }
 
-// IsMessageFault reports whether a fault that would trip the breaker is caused
-// by message id alone: it met such a fault before, and the server accepted
-// other messages since.
-func (b *Breaker) IsMessageFault(id string) bool {
+// suspicion is a fault that would trip the breaker.
+type suspicion struct {
+	accepted int64 // by then
+	since    time.Time
+}
+
+// suspicionTime is how long a source of messages is suspected. After that a fault
+// is the upstream's again, which may have got one meanwhile.
+const suspicionTime = time.Hour
+
+// IsMessageFault reports whether a fault that would trip the breaker is caused by
+// message id, or by its source, alone: it met such a fault before, and the server
+// accepted other messages since. A source is whatever messages of the same kind
+// have in common.
+func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
 	const maxSuspects = 1000
 	if b.Held() {
 		return false
 	}
-	if acceptedThen, known := b.suspects[id]; known {
-		return b.accepted > acceptedThen
+	message, known := b.suspects[id]
+	from, suspected := b.suspects[source]
+	suspected = suspected && now.Sub(from.since) < suspicionTime
+	if known && b.accepted > message.accepted || suspected && b.accepted > from.accepted {
+		return true
 	}
-	if len(b.suspects) == maxSuspects {
+	if len(b.suspects) >= maxSuspects {
 		clear(b.suspects)
 	}
-	b.suspects[id] = b.accepted
+	if !known {
+		b.suspects[id] = suspicion{b.accepted, now}
+	}
+	if !suspected {
+		b.suspects[source] = suspicion{b.accepted, now}
+	}
 	return false
 }
 

@@ -100,22 +100,28 @@ func TestBreaker_AllowsNothingWhileBlocked(t *testing.T) {
 func TestBreaker_RecognisesMessageFaults(t *testing.T) {
 	b, now := NewBreaker(hourly), time.Now()
 	for range 2 {
-		if b.IsMessageFault("M1") {
+		if b.IsMessageFault(now, "M1", "from M1") {
 			t.Error("M1: got message fault before another message was accepted")
 		}
 	}
 	b.Succeeded(true)
-	if !b.IsMessageFault("M1") || b.IsMessageFault("M2") {
+	if !b.IsMessageFault(now, "M1", "from M1") || b.IsMessageFault(now, "M2", "from M2") {
 		t.Error("after another message was accepted: want a message fault for M1 only")
 	}
 	b.Trip(now, now, report.Blocked, "blocked", "")
-	if b.IsMessageFault("M1") {
+	if b.IsMessageFault(now, "M1", "from M1") {
 		t.Error("got message fault while mail is held back")
 	}
 	b.Reset()
 	b.Forget("M1")
-	if b.IsMessageFault("M1") {
-		t.Error("got message fault after Forget")
+	if !b.IsMessageFault(now, "M3", "from M1") {
+		t.Error("got no message fault for another message of the same source")
+	}
+	if now = now.Add(2 * suspicionTime); b.IsMessageFault(now, "M4", "from M1") {
+		t.Error("got message fault after the suspicion ended")
+	}
+	if b.Succeeded(true); !b.IsMessageFault(now, "M5", "from M1") {
+		t.Error("got no message fault after another message was accepted again")
 	}
 }
 

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const mx = "contoso-com.mail.protection.outlook.com"
 
-// resolver is a Resolver that knows what a test tells it.
+// resolver is a Resolver with the records of a test.
 type resolver struct{ mx []string }
 
 func (n resolver) LookupMX(_ context.Context, domain string) ([]*net.MX, error) {
@@ -49,7 +49,7 @@ type content string
 func (c content) Open() io.Reader { return strings.NewReader(string(c)) }
 func (c content) Size() int64     { return int64(len(c)) }
 
-// site is a tenant, a connector to it, and what was recorded between them.
+// site is a fake tenant, a connector client for it, and its journal.
 type site struct {
 	tenant    *tenant.Tenant
 	connector *Connector

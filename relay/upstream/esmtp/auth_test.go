@@ -16,13 +16,14 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// recorder is an Observer that keeps what it hears.
+// recorder is an Observer that records the lines.
 type recorder struct{ lines []string }
 
 func (r *recorder) Sent(line string)     { r.lines = append(r.lines, "> "+line) }
 func (r *recorder) Received(line string) { r.lines = append(r.lines, "< "+line) }
 
-// secretive is a SASL mechanism with one response and an answer to challenges.
+// secretive is a SASL mechanism with an initial response and a response to
+// challenges.
 type secretive struct {
 	initial    []byte
 	challenges []string
@@ -34,7 +35,7 @@ func (s *secretive) Next(challenge []byte) ([]byte, error) {
 	return nil, nil
 }
 
-// connected gives the two ends of a connection that holds some octets.
+// connected returns the two ends of a buffered connection.
 func connected(t *testing.T) (ours, theirs net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +52,7 @@ func connected(t *testing.T) (ours, theirs net.Conn) {
 	return ours, theirs
 }
 
-// meetUnderTLS gives a client under TLS that has said EHLO.
+// meetUnderTLS returns a client over TLS after EHLO.
 func meetUnderTLS(t *testing.T, skip bool, observer Observer, replies ...string) (*Client, *server) {
 	t.Helper()
 	authority, err := parts.NewAuthority("Test CA")
@@ -125,7 +126,7 @@ func TestAuth_RedactsTheSecret(t *testing.T) {
 	}
 }
 
-// bearing is a mechanism with a secret in its response.
+// bearing is a mechanism with a secret in its initial response.
 type bearing struct{ secretive }
 
 func (*bearing) Secret() string { return "the token" }
@@ -152,7 +153,7 @@ func TestAuth_RedactsASecretInAChallenge(t *testing.T) {
 	}
 }
 
-// polite is a mechanism that answers a challenge by one octet (RFC 7628).
+// polite is a mechanism that responds to a challenge with one octet (RFC 7628).
 type polite struct{ secretive }
 
 func (*polite) Next([]byte) ([]byte, error) { return []byte{1}, nil }

@@ -22,12 +22,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// afterDot marks a reply that is given to the end of the content, not to the
-// next line.
+// afterDot marks a reply to the end of the content, not to the next line.
 const afterDot = "after the dot: "
 
-// server plays the server's side: it answers each line with the next of its
-// replies, and keeps what it was told.
+// server is a fake server: it replies to each line with the next of its replies,
+// and records the lines.
 type server struct {
 	conn    net.Conn
 	replies []string
@@ -35,8 +34,8 @@ type server struct {
 	playing sync.WaitGroup
 }
 
-// meet gives a client that has heard the greeting and the answer to EHLO, and
-// the server that goes on with the replies.
+// meet returns a client after the replies to the connection and EHLO, and the
+// server that continues with the replies.
 func meet(t *testing.T, extensions string, replies ...string) (*Client, *server) {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -79,7 +78,8 @@ func (s *server) play() {
 	}
 }
 
-// heard is what the server was told after EHLO; the client has to be closed.
+// heard returns the lines that the server received after EHLO; close the client
+// first.
 func (s *server) heard(c *Client) []string {
 	c.Close()
 	s.playing.Wait()
@@ -186,7 +186,7 @@ func TestContent_ReadsAnEarlyRejection(t *testing.T) {
 		_, _ = r.ReadString('\n')
 		_, _ = io.WriteString(theirs, "552 5.3.4 too large for us\r\n")
 	})
-	// The server stops reading, so sending runs into the patience.
+	// The server stops reading, so sending times out.
 	c, err := Dialogue(context.Background(), ours, silent{}, 100*time.Millisecond)
 	if err == nil {
 		err = c.Hello(context.Background(), "relay")
@@ -215,7 +215,7 @@ func TestClient_StopsWaitingWhenCancelled(t *testing.T) {
 	}
 }
 
-// slowToEnd is a connection on which the end of a wait takes effect late.
+// slowToEnd is a connection on which a deadline takes effect late.
 type slowToEnd struct {
 	net.Conn
 	release chan struct{}

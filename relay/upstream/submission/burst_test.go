@@ -21,15 +21,15 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// minute is a minute's part in a test.
+// minute stands for one minute of the mailbox limits.
 const minute = 200 * time.Millisecond
 
-// limited is a mailbox with Exchange Online's limits.
+// limited configures the limits of an Exchange Online mailbox.
 func limited(c *tenant.Config) {
 	c.Submission.Connections, c.Submission.PerMinute, c.Submission.Minute = 3, 30, minute
 }
 
-// dispatcher puts a dispatcher with a spool before the submission.
+// dispatcher starts a dispatcher with a spool in front of the submission.
 func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispatcher {
 	t.Helper()
 	kept, _, err := spool.Open(simflash.New(16<<20, 1), bytes.Repeat([]byte{7}, spool.KeySize), spool.Limits{})
@@ -57,7 +57,7 @@ func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispat
 	return d
 }
 
-// burst has clients send so many messages at once, and gives their answers.
+// burst sends messages from as many clients at once, and returns the replies.
 func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 	var clients sync.WaitGroup
 	answers := make([]reply.Reply, messages)
@@ -117,8 +117,8 @@ func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 	}
 }
 
-// checkDenials finds no limit defended, or where they had to be learned each
-// against no more than was under way when it was met first.
+// checkDenials fails the test if a limit was exceeded more often than the
+// messages in flight when it was first reached.
 func checkDenials(t *testing.T, denials []string, learns int) {
 	t.Helper()
 	count := map[string]int{}

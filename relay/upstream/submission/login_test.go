@@ -14,10 +14,10 @@ import (
 
 const unsuccessful = "535 5.7.3 Authentication unsuccessful [LO4P123CA0001.GBRP123.PROD.OUTLOOK.COM]"
 
-// refusing is a judge that refuses the first so many tokens.
-func refusing(tokens int, answer string) func(*tenant.Config) {
+// rejectFirst rejects the logins with the first tokens.
+func rejectFirst(tokens int, answer string) func(*tenant.Config) {
 	return func(c *tenant.Config) {
-		c.Submission.Judge = func(_, token string) string {
+		c.Submission.CheckLogin = func(_, token string) string {
 			var n int
 			if _, err := fmt.Sscanf(token, "very-secret-token-%d", &n); err != nil || n <= tokens {
 				return answer
@@ -38,7 +38,7 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 		"on the same with an old refusal": {"535 Authentication failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, refusing(1, c.answer), nil)
+			s := newSite(t, rejectFirst(1, c.answer), nil)
 			result, err := s.deliver(message("1", printer), scan)
 			if err != nil || !result.Accepted || s.vault.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
 				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.vault.issued, s.tenant.Connections())
@@ -63,7 +63,7 @@ func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 		"the token, with echos": {"535 5.7.3 very-secret no", "was refused", []int{2, 3, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, refusing(1000, c.answer), nil)
+			s := newSite(t, rejectFirst(1000, c.answer), nil)
 			for _, tries := range c.tries {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
@@ -77,7 +77,7 @@ func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 			if tokens := min(2, c.tries[0]); s.vault.issued != tokens {
 				t.Errorf("%d tokens were asked for", s.vault.issued)
 			}
-			s.tenant.Reconfigure(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{Judge: welcome}})
+			s.tenant.Reconfigure(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{CheckLogin: acceptLogin}})
 			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted {
 				t.Errorf("after the cure: %+v, %v", result, err)
 			}
@@ -98,7 +98,7 @@ func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 		}
 		burst.Wait()
 		config := tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{}}
-		refusing(round+1, unsuccessful)(&config)
+		rejectFirst(round+1, unsuccessful)(&config)
 		s.tenant.Reconfigure(config)
 	}
 	if s.vault.issued != 3 {
@@ -124,7 +124,7 @@ func TestLogin_IsRepeatedWhenTheServerForgetsIt(t *testing.T) {
 	}
 }
 
-// needsConsent is the error of a token for which somebody has to do something.
+// needsConsent is a token error that a person must correct.
 type needsConsent struct{}
 
 func (needsConsent) Error() string       { return "AADSTS65001: the app has no consent: grant it" }
@@ -168,7 +168,7 @@ func TestLogin_ReportsAMissingMechanism(t *testing.T) {
 }
 
 func TestLogin_IsTemporaryFor4yz(t *testing.T) {
-	s := newSite(t, refusing(1000, "454 4.7.0 Temporary authentication failure"), nil)
+	s := newSite(t, rejectFirst(1000, "454 4.7.0 Temporary authentication failure"), nil)
 	_, err := s.deliver(message("1", printer), scan)
 	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.ServerReply.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
 		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
@@ -177,7 +177,7 @@ func TestLogin_IsTemporaryFor4yz(t *testing.T) {
 
 func TestLogin_KeepsOtherMailboxesAfterARejection(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) {
-		c.Submission.Judge = func(user, _ string) string {
+		c.Submission.CheckLogin = func(user, _ string) string {
 			if user == ups {
 				return unsuccessful
 			}

@@ -44,15 +44,15 @@ type content string
 func (c content) Open() io.Reader { return strings.NewReader(string(c)) }
 func (c content) Size() int64     { return int64(len(c)) }
 
-// vault gives a token until it is refused.
-type vault struct {
+// fakeTokens issues a token until it is rejected.
+type fakeTokens struct {
 	mu      sync.Mutex
 	current Token
 	issued  int
 	err     error
 }
 
-func (v *vault) Token(context.Context) (Token, error) {
+func (v *fakeTokens) Token(context.Context) (Token, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.err != nil {
@@ -65,7 +65,7 @@ func (v *vault) Token(context.Context) (Token, error) {
 	return v.current, nil
 }
 
-func (v *vault) Reject(token Token) {
+func (v *fakeTokens) Reject(token Token) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.current == token {
@@ -73,15 +73,15 @@ func (v *vault) Reject(token Token) {
 	}
 }
 
-// site is a tenant, a submission to it, and what was recorded between them.
+// site is a fake tenant, a submission client for it, and its journal.
 type site struct {
 	tenant     *tenant.Tenant
 	submission *Submission
-	vault      *vault
+	vault      *fakeTokens
 	log        *buffer
 }
 
-// buffer is a log that can be read while it is written.
+// buffer is a log that can be read concurrently.
 type buffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -108,19 +108,19 @@ func must[T any](value T, err error) T {
 
 var authority = sync.OnceValue(func() *parts.Authority { return must(parts.NewAuthority("Test CA")) })
 
-// welcome is a judge to whom every login is good.
-func welcome(_, _ string) string { return "" }
+// acceptLogin accepts every login.
+func acceptLogin(_, _ string) string { return "" }
 
 func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Config)) *site {
 	t.Helper()
 	tc := tenant.Config{
 		Certificate: must(authority().IssueP256(nil, host)),
-		Submission:  &tenant.Submission{Judge: welcome},
+		Submission:  &tenant.Submission{CheckLogin: acceptLogin},
 	}
 	if changeTenant != nil {
 		changeTenant(&tc)
 	}
-	s := &site{tenant: must(tenant.Start(tc)), vault: &vault{}, log: &buffer{}}
+	s := &site{tenant: must(tenant.Start(tc)), vault: &fakeTokens{}, log: &buffer{}}
 	t.Cleanup(s.tenant.Close)
 	config := Config{
 		Hello: "relay.contoso.com", Host: host, Port: s.tenant.Address().Port, Roots: authority().Pool(),
@@ -151,7 +151,7 @@ func (s *site) deliver(e envelope.Envelope, text content) (upstream.Result, erro
 	return s.submission.Deliver(ctx, e, text, someAccepted)
 }
 
-// secrets finds tokens, as they are and as they are said.
+// secrets returns the tokens in a text, plain or in base64.
 func secrets(text string) []string {
 	var found []string
 	for _, said := range []string{"secret-token", base64.StdEncoding.EncodeToString([]byte("user=" + printer + "\x01auth"))[:30]} {

@@ -88,7 +88,7 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 	}
 }
 
-// brokenKey is a key whose TPM has gone.
+// brokenKey is a key whose TPM is missing.
 type brokenKey struct{ crypto.Signer }
 
 func (brokenKey) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {

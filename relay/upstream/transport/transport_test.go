@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const mx = "contoso-com.mail.protection.outlook.com"
 
-// certified is a Way that shows a certificate and has nothing else to say.
+// certified is a Method with a client certificate and no authentication.
 type certified struct {
 	key   crypto.Signer
 	chain [][]byte
@@ -69,7 +69,7 @@ func (s shown) Authenticate(ctx context.Context, client *esmtp.Client) error {
 	return client.Hello(ctx, "relay")
 }
 
-// resolver is a Resolver that knows every name, or none.
+// resolver is a Resolver that resolves every name, or none.
 type resolver struct{ unknown bool }
 
 func (n resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
@@ -84,7 +84,7 @@ type content string
 func (c content) Open() io.Reader { return strings.NewReader(string(c)) }
 func (c content) Size() int64     { return int64(len(c)) }
 
-// site is a tenant, a transport to it, and what was recorded between them.
+// site is a fake tenant, a transport to it, and its journal.
 type site struct {
 	tenant    *tenant.Tenant
 	transport *Transport

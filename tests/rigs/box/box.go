@@ -15,9 +15,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"sealpost/tests/rigs/parts"
 )
 
 // timeout limits the start and the stop of the relay, and each command.
@@ -181,23 +182,7 @@ func (r *Relay) CPU() (time.Duration, error) {
 }
 
 // Log is the output of the relay.
-type Log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *Log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+type Log struct{ parts.Log }
 
 // Event is a line of the journal in JSON form.
 type Event map[string]any

@@ -1,13 +1,12 @@
 package lab
 
 import (
-	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"sealpost/tests/rigs/parts"
 	"sealpost/tests/rigs/site"
 )
 
@@ -31,21 +30,12 @@ func Tool(t *testing.T, name string, args ...string) string {
 	return string(output)
 }
 
-// NewStick returns a stick of 64 MiB without partitions, formatted as FAT, with
-// these files.
+// NewStick returns a stick with these files.
 func NewStick(t *testing.T, files map[string]string) Stick {
 	t.Helper()
 	s := Stick{filepath.Join(t.TempDir(), "stick")}
-	Tool(t, "mkfs.vfat", "-F", "32", "-C", s.Image, "65536")
-	tree := t.TempDir()
-	for name, content := range files {
-		path := filepath.Join(tree, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(files) > 0 {
-		Tool(t, "mcopy", "-s", "-i", s.Image, filepath.Join(tree, "sealpost"), "::")
+	if err := parts.MakeStick(s.Image, files); err != nil {
+		t.Fatal(err)
 	}
 	return s
 }

@@ -101,7 +101,7 @@ func NewMessage(name string, size int) string {
 
 // ParseMessage returns the name of a message that arrived, and whether its digest
 // matches. It skips the relay's trace field.
-func ParseMessage(content []byte) (name string, whole bool) {
+func ParseMessage(content []byte) (name string, intact bool) {
 	text := string(content)
 	at := strings.Index(text, "Subject: ")
 	const digest = 2*sha256.Size + len("\r\n")

@@ -36,9 +36,9 @@ func Flap(ctx context.Context, upstream *tenant.Tenant) {
 	}
 }
 
-func when(condition bool, answer string) string {
+func when(condition bool, reply string) string {
 	if condition {
-		return answer
+		return reply
 	}
 	return ""
 }
@@ -55,12 +55,12 @@ type Tracker struct {
 	mu       sync.Mutex
 	offered  map[string]bool
 	answered map[string]bool
-	refused  map[int]int // by reply code
+	rejected map[int]int // by reply code
 }
 
 // NewTracker returns an empty tracker.
 func NewTracker() *Tracker {
-	return &Tracker{offered: map[string]bool{}, answered: map[string]bool{}, refused: map[int]int{}}
+	return &Tracker{offered: map[string]bool{}, answered: map[string]bool{}, rejected: map[int]int{}}
 }
 
 func (t *Tracker) add(messages map[string]bool, name string) {
@@ -69,10 +69,10 @@ func (t *Tracker) add(messages map[string]bool, name string) {
 	messages[name] = true
 }
 
-func (t *Tracker) refuse(code int) {
+func (t *Tracker) countRejection(code int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.refused[code]++
+	t.rejected[code]++
 }
 
 // Load sends from one client until ctx ends, and reconnects whenever the relay
@@ -91,8 +91,8 @@ func (t *Tracker) Load(ctx context.Context, client int, relay, from string) {
 			if err = device.Send(NewMessage(name, size)); err == nil {
 				t.add(t.answered, name)
 			}
-			if refusal := (*textproto.Error)(nil); errors.As(err, &refusal) {
-				t.refuse(refusal.Code)
+			if rejection := (*textproto.Error)(nil); errors.As(err, &rejection) {
+				t.countRejection(rejection.Code)
 			}
 			wait(ctx, rand.N(20*time.Millisecond))
 		}
@@ -112,14 +112,14 @@ func (t *Tracker) Await(upstream *tenant.Tenant, timeout time.Duration) bool {
 			name, _ := ParseMessage(message.Content)
 			arrived[name] = true
 		}
-		if t.within(arrived) {
+		if t.allArrived(arrived) {
 			return true
 		}
 	}
 	return false
 }
 
-func (t *Tracker) within(arrived map[string]bool) bool {
+func (t *Tracker) allArrived(arrived map[string]bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name := range t.answered {
@@ -136,9 +136,9 @@ func (tr *Tracker) Check(t testing.TB, upstream *tenant.Tenant) (answered int) {
 	t.Helper()
 	arrived, duplicates := map[string]bool{}, 0
 	for _, message := range upstream.Messages() {
-		name, whole := ParseMessage(message.Content)
+		name, intact := ParseMessage(message.Content)
 		switch {
-		case !whole || !tr.offered[name]:
+		case !intact || !tr.offered[name]:
 			t.Errorf("got a message that was never sent, or is damaged: %q, %.300q", name, message.Content)
 		case arrived[name]:
 			duplicates++
@@ -150,7 +150,7 @@ func (tr *Tracker) Check(t testing.TB, upstream *tenant.Tenant) (answered int) {
 			t.Errorf("message %s was answered with 250 and is lost", name)
 		}
 	}
-	t.Logf("%d messages offered, %d answered with 250, %v refused, %d arrived, %d duplicates",
-		len(tr.offered), len(tr.answered), tr.refused, len(arrived), duplicates)
+	t.Logf("%d messages offered, %d answered with 250, %v rejected, %d arrived, %d duplicates",
+		len(tr.offered), len(tr.answered), tr.rejected, len(arrived), duplicates)
 	return len(tr.answered)
 }

@@ -86,7 +86,7 @@ func connect(t *testing.T, s *Server) *client {
 	t.Helper()
 	c := dial(t, s)
 	if kinds := c.ask(optionGo, make([]byte, 6)); kinds[len(kinds)-1] != answerAck {
-		t.Fatalf("got replies %x", kinds)
+		t.Fatalf("got replies %x, want the last to be %x", kinds, answerAck)
 	}
 	return c
 }
@@ -96,7 +96,7 @@ func (c *client) command(kind, flags uint16, offset uint64, length uint32, data 
 	c.send(uint32(askMagic), flags, kind, uint64(7), offset, length, data)
 	head := c.read(16)
 	if binary.BigEndian.Uint32(head) != replyMagic || binary.BigEndian.Uint64(head[8:]) != 7 {
-		c.t.Fatalf("reply %x", head)
+		c.t.Fatalf("got reply %x, want magic %x and handle 7", head, replyMagic)
 	}
 	return syscall.Errno(binary.BigEndian.Uint32(head[4:]))
 }
@@ -123,7 +123,7 @@ func (c *client) initials() string {
 	for n := 0; n < diskSize; n += SectorSize {
 		sector := content[n : n+SectorSize]
 		if !bytes.Equal(sector, bytes.Repeat(sector[:1], SectorSize)) {
-			c.t.Errorf("sector %d is torn", n/SectorSize)
+			c.t.Errorf("sector %d is partly written", n/SectorSize)
 		}
 		s = append(s, max(sector[0], '.'))
 	}
@@ -144,10 +144,10 @@ func TestServer_ReturnsWhatWasWritten(t *testing.T) {
 	expect(t, c.flush(), 0)
 	expect(t, c.write(0, 4, "b", 1), 0)
 	if got := c.initials()[:6]; got != "...ab." {
-		t.Errorf("got %s", got)
+		t.Errorf("got sectors %s, want ...ab.", got)
 	}
 	if got := s.Flash.Counts(); got != (Counts{Reads: 1, Writes: 2, Flushes: 1, Bytes: 3 * SectorSize}) {
-		t.Errorf("got counts %+v", got)
+		t.Errorf("got counts %+v, want 1 read, 2 writes, 1 flush, 3 sectors", got)
 	}
 }
 
@@ -155,12 +155,12 @@ func TestServer_SupportsExportName(t *testing.T) {
 	c := dial(t, serve(t, 1))
 	const structuredReplies = 8
 	if kinds := c.ask(structuredReplies, nil); kinds[0] != answerUnsupported {
-		t.Errorf("got replies %x", kinds)
+		t.Errorf("got replies %x, want %x first", kinds, answerUnsupported)
 	}
 	c.ask(optionInfo, make([]byte, 6))
 	c.send(uint64(optionMagic), uint32(optionExportName), uint32(5), []byte("state"))
 	if size := binary.BigEndian.Uint64(c.read(10)); size != diskSize {
-		t.Errorf("got size %d", size)
+		t.Errorf("got size %d, want %d", size, diskSize)
 	}
 	expect(t, c.flush(), 0)
 }
@@ -177,11 +177,11 @@ func TestCut_KeepsAnySubsetOfUnflushedSectors(t *testing.T) {
 	left := connect(t, s).initials()
 	for _, letter := range "abc" {
 		if !bytes.ContainsRune([]byte(left[:32]), letter) {
-			t.Errorf("no sector is %c in %s", letter, left)
+			t.Errorf("got sectors %s, want some with %c", left, letter)
 		}
 	}
 	if left[32:] != "aaaaaaaadddd"+string(bytes.Repeat([]byte("a"), 20)) {
-		t.Errorf("durable sectors are lost: %s", left)
+		t.Errorf("got sectors %s, want all durable ones", left)
 	}
 	if _, err := c.conn.Read(make([]byte, 1)); err == nil {
 		t.Error("the connection is still open after the cut")
@@ -209,7 +209,7 @@ func TestFlash_FailsChosenWritesAndFlushes(t *testing.T) {
 	s.Flash.FailWrites(1)
 	expect(t, c.write(0, 0, "a", 64), syscall.EIO)
 	if got := c.initials(); !bytes.Contains([]byte(got), []byte("a")) || !bytes.Contains([]byte(got), []byte(".")) {
-		t.Errorf("after a failed write: got %s", got)
+		t.Errorf("after a failed write: got sectors %s, want some written and some not", got)
 	}
 	expect(t, c.write(0, 0, "b", 1), 0)
 	s.Flash.FailFlushes(2)
@@ -225,7 +225,7 @@ func TestFlash_FailsChosenWritesAndFlushes(t *testing.T) {
 	s.Flash.WearOut()
 	expect(t, c.write(0, 0, "d", 1), syscall.EPERM)
 	if got := c.initials(); got[0] != 'c' {
-		t.Errorf("worn-out flash: got %s", got)
+		t.Errorf("worn-out flash: got sectors %s, want c first", got)
 	}
 }
 

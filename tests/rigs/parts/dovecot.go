@@ -42,7 +42,7 @@ func NewDovecot(dir string, config DovecotConfig) (*Dovecot, error) {
 		return nil, fmt.Errorf("the program dovecot is missing: install the Debian packages dovecot-core and dovecot-submissiond: %w", err)
 	}
 	if os.Geteuid() != 0 {
-		return nil, errors.New("Dovecot can be started by root only: run the tests as root, such as in a container")
+		return nil, errors.New("only root can start Dovecot: run the tests as root, such as in a container")
 	}
 	d := &Dovecot{dir: dir}
 	var err error
@@ -52,7 +52,7 @@ func NewDovecot(dir string, config DovecotConfig) (*Dovecot, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "keys", "default", "RS256"), 0o755); err != nil {
 		return nil, err
 	}
-	if d.sink, err = startSink(filepath.Join(dir, "kept")); err != nil {
+	if d.sink, err = startSink(filepath.Join(dir, "sink")); err != nil {
 		return nil, err
 	}
 	if err := d.configure(config); err != nil {

@@ -17,7 +17,6 @@ import (
 	"net/url"
 	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -67,7 +66,7 @@ type Issuer struct {
 	input   io.WriteCloser
 	acks    chan struct{} // a line that is not a request
 	ended   chan struct{} // closed at the end of its output
-	errors  outputBuffer
+	errors  Log
 
 	mu       sync.Mutex
 	requests []IssuerRequest
@@ -313,23 +312,4 @@ func (i *Issuer) Stop() error {
 		return fmt.Errorf("stopping the issuer: %w", err)
 	}
 	return nil
-}
-
-// outputBuffer collects the error output of a program.
-type outputBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements io.Writer.
-func (w *outputBuffer) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(p)
-}
-
-func (w *outputBuffer) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.String()
 }

@@ -21,7 +21,7 @@ import (
 type Authority struct {
 	Certificate *x509.Certificate
 	key         crypto.Signer
-	chain       [][]byte // DER from this authority up, the root left out
+	chain       [][]byte // DER, from this authority up, without the root
 }
 
 // NewAuthority creates a root.
@@ -99,21 +99,21 @@ func (a *Authority) Issue(key crypto.Signer, change func(*x509.Certificate), nam
 	return tls.Certificate{Certificate: append([][]byte{leaf.Raw}, a.chain...), PrivateKey: key, Leaf: leaf}, nil
 }
 
-// Answer signs a PKCS#10 request in PEM. It returns the certificate, alone and in
+// SignRequest signs a PKCS#10 request in PEM. It returns the certificate, alone and in
 // PEM with its chain without the root.
-func (a *Authority) Answer(request []byte) (*x509.Certificate, []byte, error) {
+func (a *Authority) SignRequest(request []byte) (*x509.Certificate, []byte, error) {
 	block, _ := pem.Decode(request)
 	if block == nil || block.Type != "CERTIFICATE REQUEST" {
 		return nil, nil, fmt.Errorf("not a certificate request in PEM: %.100q", request)
 	}
-	asked, err := x509.ParseCertificateRequest(block.Bytes)
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading a certificate request: %w", err)
 	}
-	if err := asked.CheckSignature(); err != nil {
+	if err := csr.CheckSignature(); err != nil {
 		return nil, nil, fmt.Errorf("checking the signature of a certificate request: %w", err)
 	}
-	leaf, err := a.sign(leafTemplate(asked.DNSNames), a.Certificate, asked.PublicKey)
+	leaf, err := a.sign(leafTemplate(csr.DNSNames), a.Certificate, csr.PublicKey)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -25,7 +25,7 @@ type PostfixConfig struct {
 	TLS         string              // smtpd_tls_protocols, such as "TLSv1.2"; empty means 1.2 and later
 	TLSRequired bool                // TLS requires a verified certificate
 	Without     string              // EHLO keywords that are not offered, such as "chunking"
-	Port        int                 // 0 means any that is free
+	Port        int                 // 0 means any free port
 }
 
 // Postfix is a real Postfix server that relays only for clients with a verified
@@ -44,7 +44,7 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 		return nil, fmt.Errorf("the program postfix is missing: install the Debian package postfix: %w", err)
 	}
 	if os.Geteuid() != 0 {
-		return nil, errors.New("Postfix can be started by root only: run the tests as root, such as in a container")
+		return nil, errors.New("only root can start Postfix: run the tests as root, such as in a container")
 	}
 	p := &Postfix{dir: dir}
 	for _, sub := range []string{"queue", "data"} {
@@ -61,7 +61,7 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 			return nil, err
 		}
 	}
-	if p.sink, err = startSink(filepath.Join(dir, "kept")); err != nil {
+	if p.sink, err = startSink(filepath.Join(dir, "sink")); err != nil {
 		return nil, err
 	}
 	if err := p.configure(config, p.sink.port); err != nil {
@@ -101,7 +101,7 @@ func (p *Postfix) stop() error {
 	_ = p.server.Wait()
 	p.server = nil
 	// Its children listen a moment longer than the master.
-	return errors.Join(err, await("Postfix did not end", func() bool { return !Listens(p.Port) }))
+	return errors.Join(err, await("Postfix did not stop", func() bool { return !Listens(p.Port) }))
 }
 
 // Restart restarts the server, which drops every connection and TLS session.
@@ -117,15 +117,15 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	for _, client := range config.Clients {
 		fmt.Fprintf(&clients, "%s permit_tls_all_clientcerts\n", fingerprint(client.Raw))
 	}
-	ask := "smtpd_tls_security_level = may\nsmtpd_tls_ask_ccert = yes"
+	tlsLevel := "smtpd_tls_security_level = may\nsmtpd_tls_ask_ccert = yes"
 	if config.TLSRequired {
-		ask = "smtpd_tls_security_level = encrypt\nsmtpd_tls_req_ccert = yes"
+		tlsLevel = "smtpd_tls_security_level = encrypt\nsmtpd_tls_req_ccert = yes"
 	}
 	protocols := config.TLS
 	if protocols == "" {
 		protocols = ">=TLSv1.2"
 	}
-	main := fmt.Sprintf(mainCF, p.dir, ask, protocols, sinkPort, config.Without)
+	main := fmt.Sprintf(mainCF, p.dir, tlsLevel, protocols, sinkPort, config.Without)
 	return errors.Join(
 		p.write("main.cf", main),
 		p.write("master.cf", fmt.Sprintf(masterCF, p.Port)),
@@ -221,9 +221,9 @@ func (p *Postfix) Close() error {
 }
 
 // await waits until a condition holds.
-func await(failure string, holds func() bool) error {
+func await(failure string, condition func() bool) error {
 	const timeout = 30 * time.Second
-	for deadline := time.Now().Add(timeout); !holds(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s within %s", failure, timeout)
 		}

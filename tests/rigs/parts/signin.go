@@ -73,7 +73,7 @@ func read(response *http.Response, err error) (*url.URL, string, error) {
 		return nil, "", err
 	}
 	defer response.Body.Close()
-	const most = 1 << 20
-	text, err := io.ReadAll(io.LimitReader(response.Body, most))
+	const maxSize = 1 << 20
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxSize))
 	return response.Request.URL, string(text), err
 }

@@ -25,7 +25,7 @@ func startSink(dir string) (*sink, error) {
 		return nil, fmt.Errorf("the program smtp-sink is missing: install the Debian package postfix: %w", err)
 	}
 	if os.Geteuid() != 0 {
-		return nil, errors.New("smtp-sink can be started by root only: run the tests as root, such as in a container")
+		return nil, errors.New("only root can start smtp-sink: run the tests as root, such as in a container")
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (s *sink) messages(n int) ([]string, error) {
 			return texts, nil
 		}
 	}
-	return texts, fmt.Errorf("%d of %d messages arrived", len(texts), n)
+	return texts, fmt.Errorf("got %d messages within %s, want %d", len(texts), timeout, n)
 }
 
 func (s *sink) close() {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"sealpost/tests/rigs/parts"
@@ -38,20 +37,21 @@ const (
 	stickFile     = "stick.img"
 )
 
-// Stick is the image of a USB stick with the settings, the PFX and its password.
+// Stick returns the path of a USB stick image with the settings, the PFX and its
+// password.
 func (f Files) Stick() string { return filepath.Join(f.Dir, stickFile) }
 
-// PFXText is the PFX in base64 between BEGIN and END lines.
+// PFXText returns the PFX in base64 between BEGIN and END lines.
 func (f Files) PFXText() string { return string(parts.PEM(f.PFX)) }
 
-// Settings are those of a box at the practice site.
+// Settings returns the settings of a box at the practice site.
 func (f Files) Settings() string {
 	return fmt.Sprintf("[site]\nname = \"Practice\"\nalert = \"alerts@%[1]s\"\n\n[senders]\naccepted_domains = [%[1]q]\ndefault = \"printer@%[1]s\"\n\n"+
 		"[upstream.connector]\nhost = %[2]q\nca = \"\"\"\n%[3]s\"\"\"\n", Domain, MailHost, f.Authority)
 }
 
-// makeFiles reads the files in dir, and makes them if they are not there.
-func makeFiles(dir string) (f Files, err error) {
+// loadFiles reads the files in dir, and creates them if they do not exist.
+func loadFiles(dir string) (f Files, err error) {
 	f.Dir = dir
 	if f.Authority, err = os.ReadFile(filepath.Join(dir, authorityFile)); errors.Is(err, fs.ErrNotExist) {
 		return f, f.create()
@@ -94,7 +94,9 @@ func (f *Files) create() error {
 	}
 	server := append(parts.PEM(f.server.Certificate...), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 	f.Authority = authority.PEM()
-	if err := f.makeStick(); err != nil {
+	err = parts.MakeStick(f.Stick(), map[string]string{"sealpost/sealpost.toml": f.Settings(),
+		"sealpost/practice.pfx": string(f.PFX), "sealpost/password.txt": Password + "\r\n"})
+	if err != nil {
 		return err
 	}
 	for _, file := range []struct {
@@ -106,37 +108,4 @@ func (f *Files) create() error {
 		}
 	}
 	return nil
-}
-
-// makeStick formats the image of a USB stick and copies the files onto it.
-func (f *Files) makeStick() error {
-	folder := filepath.Join(f.Dir, "stick", "sealpost")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return err
-	}
-	for name, content := range map[string]string{"sealpost.toml": f.Settings(), "practice.pfx": string(f.PFX), "password.txt": Password + "\r\n"} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
-			return err
-		}
-	}
-	_ = os.Remove(f.Stick())
-	for _, command := range [][]string{
-		{"mkfs.vfat", "-F", "32", "-C", f.Stick(), "65536"},
-		{"mcopy", "-s", "-i", f.Stick(), folder, "::"},
-	} {
-		program := exec.Command(command[0], command[1:]...)
-		// mkfs.vfat is in a folder that is not on every user's path.
-		program.Path = lookPath(command[0])
-		if output, err := program.CombinedOutput(); err != nil {
-			return fmt.Errorf("making the practice stick: %s: %w\n%s", command[0], err, output)
-		}
-	}
-	return nil
-}
-
-func lookPath(name string) string {
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	return filepath.Join("/usr/sbin", name)
 }

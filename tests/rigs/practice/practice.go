@@ -39,16 +39,16 @@ type Site struct {
 	served      chan struct{} // closed when no QEMU is connected any more
 }
 
-// Start starts a site whose certificates are in dir; it makes them if there are
-// none. mac is the hardware address of the box. The box's port 25 can be reached
+// Start starts a site whose certificates are in dir; it creates them if they
+// do not exist. mac is the hardware address of the box. The box's port 25 can be reached
 // at smtpAddress.
 func Start(dir, mac, smtpAddress string) (_ *Site, err error) {
 	s := &Site{smtpAddress: smtpAddress, served: make(chan struct{})}
-	if s.Files, err = makeFiles(dir); err != nil {
-		return nil, fmt.Errorf("making the practice tenant's certificates: %w", err)
+	if s.Files, err = loadFiles(dir); err != nil {
+		return nil, fmt.Errorf("loading the practice files: %w", err)
 	}
 	if s.network, err = newNetwork(mac, smtpAddress, []string{tenantIP}); err != nil {
-		return nil, fmt.Errorf("making the practice network: %w", err)
+		return nil, fmt.Errorf("starting the practice network: %w", err)
 	}
 	if err := s.startTenant(); err != nil {
 		return nil, fmt.Errorf("starting the practice tenant: %w", err)
@@ -94,7 +94,7 @@ func (s *Site) serve(ctx context.Context) {
 	}
 }
 
-// Socket is the Unix socket that QEMU's network device connects to.
+// Socket returns the Unix socket that QEMU's network device connects to.
 func (s *Site) Socket() string { return s.socket.Addr().String() }
 
 // Close stops the tenant and the network. The box must be switched off.

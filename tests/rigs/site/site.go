@@ -33,8 +33,8 @@ type Site struct {
 	Postfix   *parts.Postfix
 	Time      *parts.NTP
 
-	dir  string
-	name *parts.Dnsmasq
+	dir string
+	dns *parts.Dnsmasq
 }
 
 // Start starts a site in a new folder.
@@ -59,7 +59,7 @@ func Start() (_ *Site, err error) {
 	for _, server := range timeServers {
 		records = append(records, "host-record="+server+","+Host)
 	}
-	if s.name, err = parts.NewDNS(records...); err != nil {
+	if s.dns, err = parts.NewDNS(records...); err != nil {
 		return nil, err
 	}
 	s.Time, err = parts.NewNTP("127.0.0.1:123")
@@ -96,8 +96,8 @@ func (s *Site) Close() error {
 	if s.Postfix != nil {
 		errs = append(errs, s.Postfix.Close())
 	}
-	if s.name != nil {
-		s.name.Close()
+	if s.dns != nil {
+		s.dns.Close()
 	}
 	if s.Time != nil {
 		errs = append(errs, s.Time.Close())

@@ -294,13 +294,13 @@ func (s *session) midway(first bool) bool {
 	return false
 }
 
-// take stores the message unless the script refuses it.
+// take stores the message unless the script rejects it.
 func (s *session) take(content []byte) bool {
 	if text := s.scripted("CONTENT", ""); text != "" {
 		return s.answer("CONTENT", "", text)
 	}
-	if refusal := s.submit(content); refusal != "" {
-		return s.answer("CONTENT", "", refusal)
+	if rejection := s.submit(content); rejection != "" {
+		return s.answer("CONTENT", "", rejection)
 	}
 	s.message.Content = bytes.Clone(content)
 	s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume

@@ -15,9 +15,9 @@ import (
 // send within the limits of the mailbox.
 type Submission struct {
 	Mechanisms []string // offered by AUTH; nil means those of Exchange Online
-	// Judge returns the reply that refuses a login, or "" to accept it. A reply
+	// CheckLogin returns the reply that rejects a login, or "" to accept it. A reply
 	// that ends in HangUp closes the connection.
-	Judge func(user, token string) string
+	CheckLogin func(user, token string) string
 	// SendAs reports whether a mailbox may send as another sender; nil means never.
 	SendAs      func(user, sender string) bool
 	Connections int           // concurrent
@@ -41,7 +41,7 @@ const (
 // mailbox counts what the limits of a mailbox apply to.
 type mailbox struct {
 	sessions   int         // that may send
-	begun      []time.Time // the recent messages
+	recent     []time.Time // times of the recent messages
 	recipients int         // since the start; no test runs for a day
 }
 
@@ -104,15 +104,15 @@ func (s *session) login(argument string) bool {
 	s.tenant.mu.Lock()
 	s.tenant.logins = append(s.tenant.logins, Login{mechanism, user, token})
 	s.tenant.mu.Unlock()
-	if refusal := s.config.Submission.Judge(user, token); refusal != "" {
-		return s.refuse(argument, refusal)
+	if rejection := s.config.Submission.CheckLogin(user, token); rejection != "" {
+		return s.rejectLogin(argument, rejection)
 	}
 	s.user = user
 	return s.answer("AUTH", argument, "235 2.7.0 Authentication successful")
 }
 
-// refuse sends the reason in a challenge before the reply, as the mechanisms require.
-func (s *session) refuse(argument, refusal string) bool {
+// rejectLogin sends the reason in a challenge before the reply, as the mechanisms require.
+func (s *session) rejectLogin(argument, rejection string) bool {
 	why := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/"}`))
 	if !s.answer("AUTH", argument, "334 "+why) {
 		return false
@@ -120,7 +120,7 @@ func (s *session) refuse(argument, refusal string) bool {
 	if line, err := s.r.ReadString('\n'); err != nil || line != "\r\n" && line != "AQ==\r\n" {
 		return false
 	}
-	return s.answer("AUTH", argument, refusal)
+	return s.answer("AUTH", argument, rejection)
 }
 
 // credentials parses the response of XOAUTH2, or of OAUTHBEARER (RFC 7628).
@@ -135,7 +135,7 @@ func credentials(mechanism, response string) (user, token string, ok bool) {
 }
 
 // admit checks the limits that apply before a message is accepted. It returns the
-// refusing reply, or "".
+// rejecting reply, or "".
 func (s *session) admit() string {
 	limits := s.config.Submission
 	if limits == nil {
@@ -154,11 +154,11 @@ func (s *session) admit() string {
 		box.sessions++
 		s.counted = true
 	}
-	box.begun = slices.DeleteFunc(box.begun, func(at time.Time) bool { return now.Sub(at) >= cmp.Or(limits.Minute, time.Minute) })
-	if limits.PerMinute > 0 && len(box.begun) >= limits.PerMinute {
+	box.recent = slices.DeleteFunc(box.recent, func(at time.Time) bool { return now.Sub(at) >= cmp.Or(limits.Minute, time.Minute) })
+	if limits.PerMinute > 0 && len(box.recent) >= limits.PerMinute {
 		return s.deny(tooManyMessages)
 	}
-	box.begun = append(box.begun, now)
+	box.recent = append(box.recent, now)
 	return ""
 }
 
@@ -168,7 +168,7 @@ func (s *session) deny(answer string) string {
 	return answer
 }
 
-// submit checks a complete message. It returns the refusing reply, or "".
+// submit checks a complete message. It returns the rejecting reply, or "".
 func (s *session) submit(content []byte) string {
 	limits := s.config.Submission
 	if limits == nil {

@@ -1,8 +1,8 @@
-// Package appliance tests the whole box, from its power plug on: that it starts,
-// serves, knows the time, and recovers from every fault.
+// Package appliance tests the whole box from power-on: it starts, serves, sets its
+// clock and recovers from faults.
 //
-// A boot costs an emulated processor some ten seconds, so the cases of one test
-// share a box where each can leave it as it found it. Each case also runs alone.
+// A boot in QEMU takes about ten seconds, so the cases of one test share a box if each
+// can restore its state. Each case also runs alone.
 package appliance
 
 import (

@@ -9,18 +9,18 @@ import (
 	"sealpost/tests/rigs/site"
 )
 
-// mustHoldMailUntil checks that a box which cannot rely on its clock queues mail
-// until the time servers tell the truth, and then delivers it.
-func mustHoldMailUntil(t *testing.T, b *lab.Box, s *site.Site, tellTruth func()) {
+// mustHoldMailUntil checks that a box with an untrusted clock queues mail until the
+// time servers are correct, and then delivers it.
+func mustHoldMailUntil(t *testing.T, b *lab.Box, s *site.Site, correctTime func()) {
 	t.Helper()
 	b.SwitchOn(t)
 	b.MustLog(t, lab.Serves, "clock not trusted")
 	b.MustAccept(t)
 	time.Sleep(2 * time.Second)
 	if texts, err := s.Postfix.Messages(0); err != nil || len(texts) > 0 {
-		t.Errorf("%d messages left a box whose clock is not trusted, %v", len(texts), err)
+		t.Errorf("got %d messages from a box with an untrusted clock, %v, want 0", len(texts), err)
 	}
-	tellTruth()
+	correctTime()
 	askAgain(t, b)
 	b.MustLog(t, "clock set")
 	if _, err := s.Postfix.Messages(1); err != nil {
@@ -65,7 +65,7 @@ func TestClock_RecoversFromALyingTimeServer(t *testing.T) {
 // plugged in again.
 func askAgain(t *testing.T, b *lab.Box) {
 	t.Helper()
-	mustSay(t, b, noLink+" Plug", b.Unplug)
+	mustLogAfter(t, b, noLink+" Plug", b.Unplug)
 	if err := b.Plug(); err != nil {
 		t.Fatal(err)
 	}

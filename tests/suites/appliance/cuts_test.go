@@ -18,8 +18,8 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// cuts is how often the power is cut. CUTS in the environment, which make soak
-// sets, asks for more.
+// cuts returns the number of power cuts. The environment variable CUTS, which make
+// soak sets, overrides it.
 func cuts() int {
 	n, err := strconv.Atoi(os.Getenv("CUTS"))
 	if err != nil {
@@ -28,32 +28,30 @@ func cuts() int {
 	return n
 }
 
-// configuration is one of the two between which a box changes. Two things show
-// from outside which one is in force: the certificate that the tenant sees, and
-// a listener that only one of them has.
+// configuration is one of the two that the test applies in turn. The certificate that
+// the tenant gets and a listener that only one of them has show which is active.
 type configuration struct {
 	name  string
 	ports string
 	pfx   []byte
 }
 
-// connectorName is in the certificates of both.
+// connectorName is a name in the certificates of both.
 const connectorName = "box." + site.Domain
 
-// extra is the port on which only the second configuration listens.
-const extra = 2525
+// secondPort is a port on which only the second configuration listens.
+const secondPort = 2525
 
-// inconstant is a site whose tenant can refuse mail, with the two configurations
-// that a box may have there.
-type inconstant struct {
+// flakySite is a site whose tenant can reject mail, with two configurations for a box.
+type flakySite struct {
 	*site.Site
-	tenant *tenant.Tenant
-	both   [2]configuration
+	tenant         *tenant.Tenant
+	configurations [2]configuration
 }
 
-func openInconstant(t *testing.T) *inconstant {
+func openFlakySite(t *testing.T) *flakySite {
 	t.Helper()
-	s := &inconstant{Site: lab.StartSite(t)}
+	s := &flakySite{Site: lab.StartSite(t)}
 	server, err := s.Authority.IssueP256(nil, site.MailHost)
 	if err != nil {
 		t.Fatal(err)
@@ -64,13 +62,13 @@ func openInconstant(t *testing.T) *inconstant {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.tenant.Close)
-	for i, ports := range []string{`[":25"]`, fmt.Sprintf(`[":25", ":%d"]`, extra)} {
-		s.both[i] = s.configuration(t, fmt.Sprintf("relay-%d.%s", i, site.Domain), ports)
+	for i, ports := range []string{`[":25"]`, fmt.Sprintf(`[":25", ":%d"]`, secondPort)} {
+		s.configurations[i] = s.newConfiguration(t, fmt.Sprintf("relay-%d.%s", i, site.Domain), ports)
 	}
 	return s
 }
 
-func (s *inconstant) configuration(t *testing.T, name, ports string) configuration {
+func (s *flakySite) newConfiguration(t *testing.T, name, ports string) configuration {
 	t.Helper()
 	own, err := s.Authority.IssueP256(nil, name, connectorName)
 	if err != nil {
@@ -84,23 +82,23 @@ func (s *inconstant) configuration(t *testing.T, name, ports string) configurati
 	return c
 }
 
-// settings are those of a configuration. The text differs from turn to turn, as
-// the box ignores a stick whose files it has applied before.
-func (s *inconstant) settings(c configuration, turn int) string {
+// settings returns the settings of a configuration. Each turn has a different text,
+// because the box ignores a stick that it has applied before.
+func (s *flakySite) settings(c configuration, turn int) string {
 	return fmt.Sprintf("[site]\nname = \"turn %d\"\n[lan]\nsmtp = %s\nsmtps = []\nhostname = \"relay.%s\"\n", turn, c.ports, site.Domain) +
 		fmt.Sprintf("[senders]\naccepted_domains = [%q]\n[retry]\nfirst = \"300ms\"\nlongest = \"2s\"\n", site.Domain) +
 		fmt.Sprintf("[upstream]\nhold = \"300ms\"\n[upstream.connector]\nhost = %q\nport = %d\nca = \"\"\"\n%s\"\"\"\n",
 			site.MailHost, s.tenant.Address().Port, parts.PEM(s.Authority.Certificate.Raw))
 }
 
-// first is the configuration that a box at the site begins with.
-func (s *inconstant) first() lab.Candidate {
-	return lab.Candidate{Settings: s.settings(s.both[0], 0), PFX: s.both[0].pfx, Password: s.Password}
+// initialCandidate returns the first configuration of a box.
+func (s *flakySite) initialCandidate() lab.Candidate {
+	return lab.Candidate{Settings: s.settings(s.configurations[0], 0), PFX: s.configurations[0].pfx, Password: s.Password}
 }
 
-// inForce is the number of the configuration whose settings a running box has.
-func inForce(b *lab.Box) int {
-	conn, err := net.Dial("tcp", b.Address(extra))
+// activeConfiguration returns the index of the configuration of a running box.
+func activeConfiguration(b *lab.Box) int {
+	conn, err := net.Dial("tcp", b.Address(secondPort))
 	if err != nil {
 		return 0
 	}
@@ -110,42 +108,42 @@ func inForce(b *lab.Box) int {
 	return min(n, 1)
 }
 
-// TestPowerCut_LosesNothingAnswered250 cuts the power at random moments: while
-// the box starts, under load with the tenant in any mood, while a stick is being
-// applied, and soon after.
+// TestPowerCut_LosesNothingAnswered250 cuts the power at random moments: while the
+// box starts, under load with a misbehaving tenant, while a stick is applied, and
+// after that.
 func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
-	s, b := openInconstant(t), lab.New(t)
-	b.SetUp(t, s.first())
-	b.Ports = []int{25, extra}
+	s, b := openFlakySite(t), lab.New(t)
+	b.SetUp(t, s.initialCandidate())
+	b.Ports = []int{25, secondPort}
 	b.SwitchOn(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var busy sync.WaitGroup
+	var wg sync.WaitGroup
 	devices := load.NewTracker()
-	const most = 4
-	for client := range most {
-		busy.Go(func() { devices.Load(ctx, client, b.Address(25), "") })
+	const clients = 4
+	for client := range clients {
+		wg.Go(func() { devices.Load(ctx, client, b.Address(25), "") })
 	}
-	busy.Go(func() { load.Flap(ctx, s.tenant) })
+	wg.Go(func() { load.Flap(ctx, s.tenant) })
 	longest := time.Duration(0)
 	for turn := range cuts() {
-		s.turn(t, b, turn+1)
+		s.runTurn(t, b, turn+1)
 		if err := b.Cut(); err != nil {
 			t.Fatal(err)
 		}
-		begun := time.Now()
+		start := time.Now()
 		if err := b.PowerOn(); err != nil {
 			t.Fatal(err)
 		}
 		if rand.N(4) > 0 { // otherwise the next cut comes during the start
 			b.AwaitBanner(t)
-			longest = max(longest, time.Since(begun))
+			longest = max(longest, time.Since(start))
 		}
 	}
 	b.AwaitBanner(t)
-	s.checkWhole(t, b)
+	s.checkConsistent(t, b)
 	stop()
-	busy.Wait()
+	wg.Wait()
 	s.tenant.SetScript(nil)
 	devices.Await(s.tenant, time.Minute)
 	if t.Failed() || !devices.Await(s.tenant, time.Second) {
@@ -153,22 +151,22 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 		t.Log(terminal.Play("send\nexpect Menu:\nsend 3\nexpect Menu:\nsend 2\nexpect Menu:\n"), terminal.Transcript())
 	}
 	if answered := devices.Check(t, s.tenant); answered < 5*cuts() {
-		t.Errorf("only %d messages were answered 250: the box was hardly under load", answered)
+		t.Errorf("got %d messages answered 250, want at least %d: the box was hardly under load", answered, 5*cuts())
 	}
-	t.Logf("%d power cuts; the longest wait for the banner was %.1f s; the flash was given %+v", cuts(), longest.Seconds(), b.Flash.Flash.Counts())
+	t.Logf("%d power cuts; the longest wait for the banner was %.1f s; operations on the flash: %+v", cuts(), longest.Seconds(), b.Flash.Flash.Counts())
 }
 
-// turn lets the box run for a random time. In every third turn it plugs in a
-// stick with the other configuration.
-func (s *inconstant) turn(t *testing.T, b *lab.Box, turn int) {
+// runTurn lets the box run for a random time. In every third turn it inserts a stick
+// with the other configuration.
+func (s *flakySite) runTurn(t *testing.T, b *lab.Box, turn int) {
 	t.Helper()
 	if turn%3 != 0 {
 		time.Sleep(rand.N(3 * time.Second))
 		return
 	}
 	b.AwaitBanner(t)
-	s.checkWhole(t, b)
-	c := s.both[1-inForce(b)]
+	s.checkConsistent(t, b)
+	c := s.configurations[1-activeConfiguration(b)]
 	other := lab.NewStick(t, map[string]string{
 		"sealpost/sealpost.toml": s.settings(c, turn), "sealpost/own.pfx": string(c.pfx), "sealpost/password.txt": s.Password})
 	if err := b.Insert(fmt.Sprintf("stick%d", turn), other.Image); err != nil {
@@ -177,19 +175,20 @@ func (s *inconstant) turn(t *testing.T, b *lab.Box, turn int) {
 	time.Sleep(rand.N(5 * time.Second))
 }
 
-// checkWhole checks that settings and certificate belong to one configuration.
-func (s *inconstant) checkWhole(t *testing.T, b *lab.Box) {
+// checkConsistent checks that settings and certificate belong to the same
+// configuration.
+func (s *flakySite) checkConsistent(t *testing.T, b *lab.Box) {
 	t.Helper()
-	before, shown := len(s.tenant.Messages()), ""
-	for deadline := time.Now().Add(time.Minute); shown == ""; time.Sleep(50 * time.Millisecond) {
+	before, name := len(s.tenant.Messages()), ""
+	for deadline := time.Now().Add(time.Minute); name == ""; time.Sleep(50 * time.Millisecond) {
 		if now := s.tenant.Messages(); len(now) > before {
-			shown = now[len(now)-1].Client.Subject.CommonName
+			name = now[len(now)-1].Client.Subject.CommonName
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("no mail arrives")
+			t.Fatal("got no message within a minute")
 		}
 	}
-	if want := s.both[inForce(b)].name; shown != want {
-		t.Errorf("the box has the settings of %s and shows the certificate of %s", want, shown)
+	if want := s.configurations[activeConfiguration(b)].name; name != want {
+		t.Errorf("got the certificate of %s with the settings of %s", name, want)
 	}
 }

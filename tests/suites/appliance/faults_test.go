@@ -9,8 +9,8 @@ import (
 	"sealpost/tests/rigs/nbd"
 )
 
-// refuse makes the site's tenant refuse every connection for the time being.
-func (s *inconstant) refuse() {
+// rejectMail makes the tenant reject every connection until its script changes.
+func (s *flakySite) rejectMail() {
 	s.tenant.SetScript(func(verb, _ string) string {
 		if verb == "CONNECT" {
 			return "421 4.3.2 Service not active"
@@ -20,33 +20,33 @@ func (s *inconstant) refuse() {
 	s.tenant.DropConnections()
 }
 
-// TestFlash_MayBeSlowOrFail shares a box that was set up, is started for the
-// first time on slow flash, and whose tenant takes no mail.
+// TestFlash_MayBeSlowOrFail shares a box that is set up and starts for the first time
+// on slow flash, while the tenant rejects mail.
 func TestFlash_MayBeSlowOrFail(t *testing.T) {
-	s := openInconstant(t)
+	s := openFlakySite(t)
 	shared := lab.Share(func(t *testing.T) *lab.Box {
-		s.refuse()
+		s.rejectMail()
 		b := lab.New(t)
-		b.SetUp(t, s.first())
-		b.Flash.Flash.SlowFlushes(time.Second) // making the ring takes some seconds
+		b.SetUp(t, s.initialCandidate())
+		b.Flash.Flash.SlowFlushes(time.Second) // creating the spool ring takes some seconds
 		b.SwitchOn(t)
 		return b
 	})
-	shared.Case(t, "mail of the first seconds is queued while the ring is made", func(t *testing.T, b *lab.Box) {
+	shared.Case(t, "mail is queued while the spool ring is created", func(t *testing.T, b *lab.Box) {
 		b.AwaitBanner(t)
 		if strings.Contains(b.KernelLog(), `event="spool opened"`) {
-			t.Error("the ring was made before the first client came")
+			t.Error("the spool ring was created before the first client connected")
 		}
-		if err := b.Send("while the ring is being made"); err != nil {
-			t.Errorf("the client heard %v", err)
+		if err := b.Send("while the spool ring is created"); err != nil {
+			t.Errorf("the client got %v, want 250", err)
 		}
 	})
-	shared.Case(t, "a spool is opened again after a write that failed, and delivers", func(t *testing.T, b *lab.Box) {
+	shared.Case(t, "a spool is reopened after a failed write, and delivers", func(t *testing.T, b *lab.Box) {
 		awaitFastFlash(t, b)
 		s.reopensSpool(t, b)
-		s.refuse()
+		s.rejectMail()
 	})
-	shared.Case(t, "flash that takes no writes is reported, and mail is refused safely", func(t *testing.T, b *lab.Box) {
+	shared.Case(t, "flash that rejects writes is reported, and mail is deferred", func(t *testing.T, b *lab.Box) {
 		awaitFastFlash(t, b)
 		s.servesWithoutFlash(t, b)
 	})
@@ -61,31 +61,31 @@ func awaitFastFlash(t *testing.T, b *lab.Box) {
 	b.AwaitBanner(t)
 }
 
-func (s *inconstant) reopensSpool(t *testing.T, b *lab.Box) {
+func (s *flakySite) reopensSpool(t *testing.T, b *lab.Box) {
 	t.Helper()
 	b.MustAccept(t)
 	b.Flash.Flash.FailFlushes(1)
 	if err := b.Send("while the flash fails"); err == nil || !strings.Contains(err.Error(), "451") {
-		t.Errorf("the client heard %v", err)
+		t.Errorf("the client got %v, want 451", err)
 	}
 	arrived := len(s.tenant.Messages())
 	s.tenant.SetScript(nil)
 	for deadline := time.Now().Add(time.Minute); len(s.tenant.Messages()) == arrived; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("what was queued before is not delivered")
+			t.Fatal("the queued mail was not delivered within a minute")
 		}
 	}
 	b.MustAccept(t)
 }
 
-func (s *inconstant) servesWithoutFlash(t *testing.T, b *lab.Box) {
+func (s *flakySite) servesWithoutFlash(t *testing.T, b *lab.Box) {
 	t.Helper()
 	b.Flash.Flash.FailWrites(nbd.Always)
 	b.Flash.Flash.FailFlushes(nbd.Always)
 	for i := range 3 {
 		b.AwaitBanner(t)
 		if err := b.Send("nowhere to queue it"); err == nil || !strings.Contains(err.Error(), "451") {
-			t.Errorf("attempt %d: the client heard %v", i, err)
+			t.Errorf("attempt %d: the client got %v, want 451", i, err)
 		}
 		time.Sleep(2 * time.Second)
 	}
@@ -95,7 +95,7 @@ func (s *inconstant) servesWithoutFlash(t *testing.T, b *lab.Box) {
 	s.tenant.SetScript(nil)
 	for deadline := time.Now().Add(2 * time.Minute); b.Send("by cut-through") != nil; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
-			t.Fatal("no mail passes even while the tenant takes it")
+			t.Fatal("no mail was delivered within two minutes, although the tenant accepts it")
 		}
 	}
 }

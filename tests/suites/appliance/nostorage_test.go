@@ -7,7 +7,7 @@ import (
 	"sealpost/tests/rigs/lab"
 )
 
-func TestBoxWithoutStorage_NamesTheDeviceAndOffersTheRest(t *testing.T) {
+func TestBoxWithoutStorage_ReportsTheDeviceAndOffersTheOtherCommands(t *testing.T) {
 	b := lab.New(t)
 	b.NoDisk = true
 	b.SwitchOn(t)
@@ -41,7 +41,7 @@ func TestBoxWithoutStorage_NamesTheDeviceAndOffersTheRest(t *testing.T) {
 	if err := b.AwaitStart(2); err != nil {
 		t.Error(err)
 	}
-	if transcript := terminal.Transcript(); strings.Contains(transcript, "import or the relay makes it") {
-		t.Errorf("it names commands that this box does not have:\n%s", transcript)
+	if transcript := terminal.Transcript(); strings.Contains(transcript, "import or the relay creates it") {
+		t.Errorf("the console offers commands that this box does not have:\n%s", transcript)
 	}
 }

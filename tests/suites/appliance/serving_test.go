@@ -12,11 +12,11 @@ import (
 	"sealpost/tests/rigs/site"
 )
 
-// TestServingBox_RecoversFromFaults shares a box that was set up for a site with
-// a Postfix as its tenant.
+// TestServingBox_RecoversFromFaults shares a box that is set up for a site with
+// Postfix as its tenant.
 func TestServingBox_RecoversFromFaults(t *testing.T) {
 	s := lab.StartSite(t)
-	var greeted []time.Duration
+	var startTimes []time.Duration
 	shared := lab.Share(func(t *testing.T) *lab.Box {
 		b := lab.New(t)
 		b.SetUp(t, lab.CandidateFor(s))
@@ -26,10 +26,10 @@ func TestServingBox_RecoversFromFaults(t *testing.T) {
 	serving := func(name string, run func(t *testing.T, b *lab.Box)) {
 		shared.Case(t, name, func(t *testing.T, b *lab.Box) {
 			run(t, b)
-			greeted = append(greeted, greetsAfter(t, b))
+			startTimes = append(startTimes, timeToGreeting(t, b))
 		})
 	}
-	serving("relays from the first seconds on", func(t *testing.T, b *lab.Box) {
+	serving("relays after the start", func(t *testing.T, b *lab.Box) {
 		b.AwaitBanner(t)
 		text := lab.MustArrive(t, s, func() {
 			if err := b.Send("first"); err != nil {
@@ -37,20 +37,20 @@ func TestServingBox_RecoversFromFaults(t *testing.T) {
 			}
 		})
 		if !strings.Contains(text, `Client CN "relay.contoso.com"`) || !strings.Contains(text, "verified OK") {
-			t.Errorf("Postfix says of the certificate:\n%s", text)
+			t.Errorf("want the verified certificate of relay.contoso.com in the message:\n%s", text)
 		}
 	})
 	for _, signal := range []string{"KILL", "STOP"} {
-		shared.Case(t, "restarts a relay that was sent "+signal, func(t *testing.T, b *lab.Box) { restartsRelay(t, s, b, signal) })
+		shared.Case(t, "restarts a relay after SIG"+signal, func(t *testing.T, b *lab.Box) { restartsRelay(t, s, b, signal) })
 	}
-	serving("restarts when PID 1 ends", func(t *testing.T, b *lab.Box) { restartsItself(t, s, b, "QUIT") })
-	serving("is restarted by the watchdog when PID 1 hangs", func(t *testing.T, b *lab.Box) { restartsItself(t, s, b, "FREEZE") })
-	shared.Case(t, "tells how soon it serves and what memory is free", func(t *testing.T, b *lab.Box) {
+	serving("restarts when PID 1 exits", func(t *testing.T, b *lab.Box) { restartsBox(t, s, b, "QUIT") })
+	serving("is restarted by the watchdog when PID 1 hangs", func(t *testing.T, b *lab.Box) { restartsBox(t, s, b, "FREEZE") })
+	shared.Case(t, "logs the start time and the free memory", func(t *testing.T, b *lab.Box) {
 		b.MustRelay(t, s)
-		if len(greeted) == 0 { // this case alone was asked for
-			greeted = append(greeted, greetsAfter(t, b))
+		if len(startTimes) == 0 { // only this case runs
+			startTimes = append(startTimes, timeToGreeting(t, b))
 		}
-		tellsFigures(t, b, greeted)
+		logsFigures(t, b, startTimes)
 	})
 }
 
@@ -59,41 +59,41 @@ func TestServingBox_RecoversFromFaults(t *testing.T) {
 func restartsRelay(t *testing.T, s *site.Site, b *lab.Box, signal string) {
 	t.Helper()
 	b.MustLog(t, lab.Serves, "clock set")
-	starts, begun := b.Starts(), time.Now()
+	starts, start := b.Starts(), time.Now()
 	if err := b.Fault(signal, "relay"); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := begun.Add(time.Minute); b.Greeting() != ""; time.Sleep(20 * time.Millisecond) {
+	for deadline := start.Add(time.Minute); b.Greeting() != ""; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the relay goes on as if nothing had happened")
+			t.Fatal("the relay still serves a minute after the signal")
 		}
 	}
 	b.MustRelay(t, s)
-	t.Logf("relaying again after %.1f s", time.Since(begun).Seconds())
+	t.Logf("relaying again after %.1f s", time.Since(start).Seconds())
 	if b.Starts() != starts {
 		t.Error("the box restarted")
 	}
 }
 
-// restartsItself checks that the box restarts after a fault of PID 1, and relays.
-func restartsItself(t *testing.T, s *site.Site, b *lab.Box, fault string) {
+// restartsBox checks that the box restarts after a fault of PID 1, and relays.
+func restartsBox(t *testing.T, s *site.Site, b *lab.Box, fault string) {
 	t.Helper()
 	b.MustLog(t, lab.Serves, "clock set")
-	starts, begun := b.Starts(), time.Now()
+	starts, start := b.Starts(), time.Now()
 	if err := b.Fault(fault, "init"); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.AwaitStart(starts + 1); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("restarted after %.1f s", time.Since(begun).Seconds())
+	t.Logf("restarted after %.1f s", time.Since(start).Seconds())
 	b.MustRelay(t, s)
 }
 
-// greetsAfter is the time from the start of PID 1 to the first greeting.
-func greetsAfter(t *testing.T, b *lab.Box) time.Duration {
+// timeToGreeting returns the time from the start of PID 1 to the first greeting.
+func timeToGreeting(t *testing.T, b *lab.Box) time.Duration {
 	t.Helper()
-	begun, err := b.AwaitLogTime(lab.PID1)
+	start, err := b.AwaitLogTime(lab.PID1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,17 +101,17 @@ func greetsAfter(t *testing.T, b *lab.Box) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return at - begun
+	return at - start
 }
 
-// memoryLine is the line of the console's status about memory.
+// memoryLine matches the memory line of the console's status.
 var memoryLine = regexp.MustCompile(`memory +(\d+ of \d+ MiB free)`)
 
-// tellsFigures logs what docs/appliance.md says of time, memory and size.
-func tellsFigures(t *testing.T, b *lab.Box, greeted []time.Duration) {
+// logsFigures logs the times, memory and sizes that docs/appliance.md states.
+func logsFigures(t *testing.T, b *lab.Box, startTimes []time.Duration) {
 	t.Helper()
-	slices.Sort(greeted)
-	t.Logf("from PID 1 to the greeting, in %d starts: %s to %s, median %s", len(greeted), greeted[0], greeted[len(greeted)-1], greeted[len(greeted)/2])
+	slices.Sort(startTimes)
+	t.Logf("from PID 1 to the greeting, in %d starts: %s to %s, median %s", len(startTimes), startTimes[0], startTimes[len(startTimes)-1], startTimes[len(startTimes)/2])
 	b.MustLog(t, "console on /dev/ttyGS0")
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, `

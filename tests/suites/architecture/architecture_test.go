@@ -1,5 +1,5 @@
-// Package architecture holds the rules by which Sealpost's packages may import
-// each other.
+// Package architecture checks which packages Sealpost's packages may import, and
+// other rules on the source.
 package architecture
 
 import (
@@ -19,7 +19,7 @@ import (
 	"testing"
 )
 
-// Package is what the rules need of a package.
+// Package is the output of go list that the rules need.
 type Package struct {
 	ImportPath, Dir  string
 	GoFiles, Imports []string
@@ -27,11 +27,12 @@ type Package struct {
 
 const module = "sealpost/"
 
-// rules name what packages may import of ours, longest prefix first; nothing
-// else, but for hal/fault, by which every package reports. A trailing slash stands for everything below.
+// rules list the packages of this module that a package may import, longest prefix
+// first. Every package may also import hal/fault. A trailing slash matches everything
+// below.
 var rules = []struct {
-	prefix string
-	may    []string
+	prefix  string
+	allowed []string
 }{
 	{"hal/fault", nil},
 	{"hal/linux/", []string{"hal"}},
@@ -87,10 +88,10 @@ var rules = []struct {
 	{"tests/suites/", []string{"tests/rigs/"}},
 }
 
-// pure packages do no I/O and read no clock.
+// pure packages do no I/O.
 var pure = []string{"relay/envelope", "relay/policy", "relay/report", "provisioning/settings", "provisioning/tenant"}
 
-// impure standard packages reach outside the process.
+// impure packages of the standard library do I/O.
 var impure = []string{"os", "net", "net/http", "os/exec", "syscall", "log/slog"}
 
 func packages(t *testing.T) []Package {
@@ -116,29 +117,29 @@ func matches(path, prefix string) bool {
 	return path == prefix || strings.HasSuffix(prefix, "/") && strings.HasPrefix(path, prefix)
 }
 
-func TestImportsRunOneWay(t *testing.T) {
+func TestImports_RunOneWay(t *testing.T) {
 	for _, p := range packages(t) {
 		path := strings.TrimPrefix(p.ImportPath, module)
-		ruled := slices.IndexFunc(rules, func(r struct {
-			prefix string
-			may    []string
+		i := slices.IndexFunc(rules, func(r struct {
+			prefix  string
+			allowed []string
 		}) bool {
 			return matches(path, r.prefix)
 		})
-		if ruled < 0 {
+		if i < 0 {
 			t.Errorf("no rule says what %s may import", path)
 			continue
 		}
 		for _, imported := range p.Imports {
 			ours, isOurs := strings.CutPrefix(imported, module)
-			if isOurs && ours != "hal/fault" && !slices.ContainsFunc(rules[ruled].may, func(may string) bool { return matches(ours, may) }) {
+			if isOurs && ours != "hal/fault" && !slices.ContainsFunc(rules[i].allowed, func(allowed string) bool { return matches(ours, allowed) }) {
 				t.Errorf("%s must not import %s", path, ours)
 			}
 		}
 	}
 }
 
-func TestPurePackagesReachNothingOutside(t *testing.T) {
+func TestPurePackages_DoNoIO(t *testing.T) {
 	for _, p := range packages(t) {
 		path := strings.TrimPrefix(p.ImportPath, module)
 		for _, imported := range p.Imports {
@@ -149,7 +150,7 @@ func TestPurePackagesReachNothingOutside(t *testing.T) {
 	}
 }
 
-// goFiles are the files of a package, parsed.
+// goFiles parses the files of a package.
 func goFiles(t *testing.T, p Package) map[string]*ast.File {
 	t.Helper()
 	files := make(map[string]*ast.File)
@@ -174,14 +175,14 @@ func TestPID1_StartsNoGoroutineWithoutAnOwner(t *testing.T) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.GoStmt:
-					t.Errorf("%s: a go statement: start it by the group", name)
+					t.Errorf("%s: go statement: start the goroutine by the group", name)
 				case *ast.CallExpr:
 					f, ok := n.Fun.(*ast.SelectorExpr)
 					if !ok || f.Sel.Name != "Go" && f.Sel.Name != "AfterFunc" {
 						break
 					}
 					if receiver, ok := f.X.(*ast.Ident); ok && receiver.Name == "context" {
-						break // ends with its context
+						break // it ends with its context
 					}
 					if name != owner {
 						t.Errorf("%s: %s starts a goroutine: start it by the group", name, f.Sel.Name)
@@ -193,11 +194,11 @@ func TestPID1_StartsNoGoroutineWithoutAnOwner(t *testing.T) {
 		}
 	}
 	if owned == 0 {
-		t.Error("no goroutine was found in " + owner)
+		t.Error("found no goroutine in " + owner)
 	}
 }
 
-func TestEventsAndCalls_AreMatchedByTheirTypes(t *testing.T) {
+func TestEventsAndCalls_AreMatchedByType(t *testing.T) {
 	events := make(map[string]bool)
 	all := packages(t)
 	for _, p := range all {
@@ -214,7 +215,7 @@ func TestEventsAndCalls_AreMatchedByTheirTypes(t *testing.T) {
 		}
 	}
 	if len(events) < 40 {
-		t.Fatalf("only %d events were found", len(events))
+		t.Fatalf("got %d events, want at least 40", len(events))
 	}
 	for _, p := range all {
 		path := strings.TrimPrefix(p.ImportPath, module)
@@ -251,10 +252,10 @@ func TestEventsAndCalls_AreMatchedByTheirTypes(t *testing.T) {
 	}
 }
 
-// logging is the use of a logger, as opposed to being printable by one.
-var logging = regexp.MustCompile(`\bslog\.(Default|Info|Warn|Error|Debug|Log|New)\w*\(`)
+// loggerUse matches calls of a logger, as opposed to slog.LogValuer and its types.
+var loggerUse = regexp.MustCompile(`\bslog\.(Default|Info|Warn|Error|Debug|Log|New)\w*\(`)
 
-func TestOnlyTheJournalWritesLogs(t *testing.T) {
+func TestJournal_IsTheOnlyPackageThatLogs(t *testing.T) {
 	for _, p := range packages(t) {
 		path := strings.TrimPrefix(p.ImportPath, module)
 		if slices.Contains(p.Imports, "log") {
@@ -268,7 +269,7 @@ func TestOnlyTheJournalWritesLogs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, use := range logging.FindAllString(string(text), -1) {
+			for _, use := range loggerUse.FindAllString(string(text), -1) {
 				if use != "slog.NewLogLogger(" {
 					t.Errorf("%s/%s uses %s", path, file, use)
 				}
@@ -277,12 +278,12 @@ func TestOnlyTheJournalWritesLogs(t *testing.T) {
 	}
 }
 
-func TestEveryDependencyHasItsReason(t *testing.T) {
+func TestDependencies_HaveTheirReasons(t *testing.T) {
 	output, err := exec.Command("go", "list", "-m", "-f", "{{.Path}}", "all").Output()
 	if err != nil {
 		t.Fatalf("listing the modules: %v", err)
 	}
-	needed, err := os.ReadFile("../../../go.mod")
+	goMod, err := os.ReadFile("../../../go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +292,7 @@ func TestEveryDependencyHasItsReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path := range strings.FieldsSeq(string(output)) {
-		inUse := bytes.Contains(needed, []byte(path+" v"))
+		inUse := bytes.Contains(goMod, []byte(path+" v"))
 		if inUse && !bytes.Contains(reasons, []byte(strings.TrimPrefix(path, "github.com/"))) {
 			t.Errorf("docs/dependencies.md does not say what %s is for", path)
 		}

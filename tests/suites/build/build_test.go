@@ -1,4 +1,4 @@
-// Package build tests the program that is shipped, as make build makes it.
+// Package build tests the shipped program, as make build builds it.
 package build
 
 import (
@@ -13,7 +13,7 @@ import (
 // root is the top of the source tree.
 const root = "../../.."
 
-// build makes the arm64 program from the tree and returns its content.
+// build builds the arm64 program from the tree and returns its content.
 func build(t *testing.T, tree string, environment ...string) []byte {
 	t.Helper()
 	dist := t.TempDir()
@@ -29,8 +29,8 @@ func build(t *testing.T, tree string, environment ...string) []byte {
 	return program
 }
 
-// TestProgram_IsOneSmallStrippedFile checks what the appliance relies on: one file
-// that needs no loader and no library, and that fits.
+// TestProgram_IsOneSmallStrippedFile checks what the appliance relies on: one static
+// file below the size limit.
 func TestProgram_IsOneSmallStrippedFile(t *testing.T) {
 	program := build(t, root)
 	file, err := elf.NewFile(bytes.NewReader(program))
@@ -47,6 +47,6 @@ func TestProgram_IsOneSmallStrippedFile(t *testing.T) {
 	}
 	const limit = 12 << 20
 	if len(program) >= limit {
-		t.Errorf("the program has %d bytes, the limit is %d", len(program), limit)
+		t.Errorf("got a program of %d bytes, want less than %d", len(program), limit)
 	}
 }

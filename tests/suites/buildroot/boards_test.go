@@ -1,7 +1,6 @@
-// Package buildroot holds what can be promised of the card's image without
-// building it: that a board's files agree with each other, and that the scripts
-// which Buildroot calls do what they say. It knows nothing of the kernel's and
-// Buildroot's own symbols, which only they can tell.
+// Package buildroot tests the card's image without building it: that a board's files
+// agree with each other, and that the scripts which Buildroot calls work. It cannot
+// check the symbols of the kernel and of Buildroot; only a build can.
 package buildroot
 
 import (
@@ -17,29 +16,29 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// tree is the folder of the BR2_EXTERNAL tree, and boards that of the boards.
+// tree is the BR2_EXTERNAL tree; boards is the folder of the boards.
 const (
 	tree   = "../../../buildroot"
 	boards = "../../../board"
 )
 
-// names are the boards that a card's image can be built for.
+// names are the boards with a card image.
 var names = []string{"cm4", "rpi4", "rpi3"}
 
-// facts are what a board.toml says that other files say, too.
-type facts struct {
+// boardConfig holds the keys of a board.toml that other files repeat.
+type boardConfig struct {
 	State, LED, UDC string
 	Lines           []string
 	Key             int
 }
 
-func factsOf(t *testing.T, name string) facts {
+func readBoardConfig(t *testing.T, name string) boardConfig {
 	t.Helper()
-	var f facts
-	if err := toml.Unmarshal([]byte(read(t, boards, name, "board.toml")), &f); err != nil {
+	var c boardConfig
+	if err := toml.Unmarshal([]byte(read(t, boards, name, "board.toml")), &c); err != nil {
 		t.Fatal(err)
 	}
-	return f
+	return c
 }
 
 func read(t *testing.T, path ...string) string {
@@ -51,7 +50,7 @@ func read(t *testing.T, path ...string) string {
 	return string(text)
 }
 
-// settings are the lines of a config.txt or a defconfig.
+// settings returns the lines of a config.txt or a defconfig without comments.
 func settings(text string) []string {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -62,10 +61,10 @@ func settings(text string) []string {
 	return lines
 }
 
-func TestConfigurations_AreTheBoards(t *testing.T) {
+func TestConfigurations_MatchTheBoards(t *testing.T) {
 	found, err := filepath.Glob(filepath.Join(tree, "configs", "*"))
 	if err != nil || len(found) != len(names) {
-		t.Fatalf("configurations: %v %v", found, err)
+		t.Fatalf("got configurations %v, %v, want one for each of %v", found, err, names)
 	}
 	for _, name := range names {
 		lines := settings(read(t, tree, "configs", "sealpost_"+name+"_defconfig"))
@@ -86,7 +85,7 @@ func TestConfigurations_NameFilesThatExist(t *testing.T) {
 	for _, name := range names {
 		matches := named.FindAllStringSubmatch(read(t, tree, "configs", "sealpost_"+name+"_defconfig"), -1)
 		if len(matches) < 8 {
-			t.Errorf("%s names %d files", name, len(matches))
+			t.Errorf("%s: got %d files, want at least 8", name, len(matches))
 		}
 		for _, match := range matches {
 			if _, err := os.Stat(filepath.Join(tree, match[1])); err != nil {
@@ -111,52 +110,52 @@ func TestFirmware_StartsTheKernelThatIsBuilt(t *testing.T) {
 	}
 }
 
-// Nothing but the program speaks on the technician's line: no console of the
-// kernel, which takes the line that the device tree names if it can, and no modem.
-func TestSerialLine_IsTheTechniciansAlone(t *testing.T) {
+// TestSerialLine_IsUsedOnlyByTheProgram checks that neither a kernel console nor
+// Bluetooth uses the UART.
+func TestSerialLine_IsUsedOnlyByTheProgram(t *testing.T) {
 	fragment := read(t, tree, "fragments", "raspberrypi.config")
 	for _, want := range []string{"CONFIG_SERIAL_AMBA_PL011=y\n", "# CONFIG_SERIAL_AMBA_PL011_CONSOLE is not set\n", "# CONFIG_SERIAL_8250 is not set\n"} {
 		if !strings.Contains(fragment, want) {
-			t.Errorf("the kernel lacks %s", want)
+			t.Errorf("raspberrypi.config lacks %s", want)
 		}
 	}
 	for _, name := range names {
-		if lines := factsOf(t, name).Lines; !slices.Equal(lines, []string{"/dev/ttyAMA0"}) {
-			t.Errorf("%s has its lines at %v", name, lines)
+		if lines := readBoardConfig(t, name).Lines; !slices.Equal(lines, []string{"/dev/ttyAMA0"}) {
+			t.Errorf("%s: got lines %v, want /dev/ttyAMA0", name, lines)
 		}
 		config := settings(read(t, boards, name, "config.txt"))
 		if !slices.Contains(config, "enable_uart=1") || !slices.Contains(config, "dtoverlay=disable-bt") {
-			t.Errorf("%s leaves the UART to Bluetooth", name)
+			t.Errorf("%s: config.txt does not take the UART from Bluetooth", name)
 		}
 		command := read(t, boards, name, "cmdline.txt")
 		if regexp.MustCompile(`console|earlycon|tty|kgdb`).MatchString(command) {
-			t.Errorf("%s has a console: %s", name, command)
+			t.Errorf("%s: the kernel command line has a console: %s", name, command)
 		}
 		if strings.Count(command, "\n") != 1 {
-			t.Errorf("%s: the firmware reads one line of %q", name, command)
+			t.Errorf("%s: got command line %q, want one line: the firmware reads no more", name, command)
 		}
 	}
 }
 
-func TestDevices_AreWhereTheFactsSay(t *testing.T) {
+func TestDevices_MatchBoardTOML(t *testing.T) {
 	port := regexp.MustCompile(`dtoverlay=dwc2,dr_mode=(otg|peripheral|host)\n`)
 	lamp := regexp.MustCompile(`dtoverlay=gpio-led,gpio=27,label=(\w+)\n`)
 	button := regexp.MustCompile(`dtoverlay=gpio-key,gpio=17,keycode=(\d+),`)
 	for _, name := range names {
-		f, config := factsOf(t, name), read(t, boards, name, "config.txt")
+		board, config := readBoardConfig(t, name), read(t, boards, name, "config.txt")
 		for _, part := range []*regexp.Regexp{port, lamp, button} {
 			if len(part.FindAllString(config, -1)) != 1 {
-				t.Fatalf("%s has not one %v", name, part)
+				t.Fatalf("%s: config.txt does not match %v exactly once", name, part)
 			}
 		}
-		if label := lamp.FindStringSubmatch(config)[1]; f.LED != "/sys/class/leds/"+label+"/brightness" {
-			t.Errorf("%s: the lamp %s is not at %s", name, label, f.LED)
+		if label := lamp.FindStringSubmatch(config)[1]; board.LED != "/sys/class/leds/"+label+"/brightness" {
+			t.Errorf("%s: got LED label %s, want the one in %s", name, label, board.LED)
 		}
-		if code := button.FindStringSubmatch(config)[1]; code != fmt.Sprint(f.Key) {
-			t.Errorf("%s: the button sends %s and is awaited as %d", name, code, f.Key)
+		if code := button.FindStringSubmatch(config)[1]; code != fmt.Sprint(board.Key) {
+			t.Errorf("%s: got key code %s, want %d", name, code, board.Key)
 		}
-		if mode := port.FindStringSubmatch(config)[1]; (mode == "host") != (f.UDC == "") {
-			t.Errorf("%s: a port in mode %s and udc %q", name, mode, f.UDC)
+		if mode := port.FindStringSubmatch(config)[1]; (mode == "host") != (board.UDC == "") {
+			t.Errorf("%s: got USB mode %s, which does not match udc %q", name, mode, board.UDC)
 		}
 	}
 }
@@ -165,7 +164,7 @@ func TestBoards_EnableTheirTPM(t *testing.T) {
 	for _, name := range names {
 		lines := settings(read(t, boards, name, "config.txt"))
 		if !slices.Contains(lines, "dtparam=spi=on") || !slices.Contains(lines, "dtoverlay=tpm-slb9670") {
-			t.Errorf("%s starts without its TPM: %v", name, lines)
+			t.Errorf("%s: config.txt does not enable the TPM: %v", name, lines)
 		}
 	}
 }
@@ -173,7 +172,7 @@ func TestBoards_EnableTheirTPM(t *testing.T) {
 func TestScripts_PassShellcheck(t *testing.T) {
 	scripts, err := filepath.Glob(filepath.Join(tree, "*.sh"))
 	if err != nil || len(scripts) != 3 {
-		t.Fatalf("scripts: %v %v", scripts, err)
+		t.Fatalf("got scripts %v, %v, want 3", scripts, err)
 	}
 	scripts = append(scripts, filepath.Join(tree, "check-fragments"), filepath.Join(boards, "qemu", "image"))
 	for _, script := range scripts {

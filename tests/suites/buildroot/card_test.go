@@ -14,7 +14,7 @@ import (
 
 const sector = 512
 
-// partition is an entry of a master boot record; start and size are bytes.
+// partition is an entry of a master boot record, with start and size in bytes.
 type partition struct {
 	kind        byte
 	start, size int64
@@ -46,21 +46,21 @@ func partitions(t *testing.T, image string) []partition {
 	return all
 }
 
-// images is Buildroot's folder of images after a build for a board, with
-// stand-ins for what is compiled or comes from elsewhere.
+// images creates Buildroot's images folder as after a build for a board, with
+// placeholders for compiled and downloaded files.
 func images(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := read(t, boards, name, "config.txt")
 	files := map[string]string{
 		"Image": "64-bit kernel", "zImage": "32-bit kernel", "board.dtb": "device tree",
-		"rpi-firmware/start.elf": "firmware", "rpi-firmware/fixup.dat": "its other half",
+		"rpi-firmware/start.elf": "firmware", "rpi-firmware/fixup.dat": "second firmware file",
 		"rpi-firmware/config.txt":             config,
 		"rpi-firmware/cmdline.txt":            read(t, boards, name, "cmdline.txt"),
-		"rpi-firmware/overlays/unwanted.dtbo": "an overlay that nobody asked for",
+		"rpi-firmware/overlays/unwanted.dtbo": "an overlay that config.txt does not use",
 	}
 	if name == "rpi3" {
-		files["rpi-firmware/bootcode.bin"] = "first of the firmware"
+		files["rpi-firmware/bootcode.bin"] = "first-stage firmware"
 	}
 	for _, match := range regexp.MustCompile(`(?m)^dtoverlay=([^,\n]+)`).FindAllStringSubmatch(config, -1) {
 		files["rpi-firmware/overlays/"+match[1]+".dtbo"] = "overlay"
@@ -69,7 +69,7 @@ func images(t *testing.T, name string) string {
 	return dir
 }
 
-// listing names the files of a FAT partition.
+// listing returns the files of a FAT partition.
 func listing(t *testing.T, image string, p partition) []string {
 	t.Helper()
 	output, err := exec.Command("mdir", "-/", "-b", "-i", fmt.Sprintf("%s@@%d", image, p.start), "::").Output()
@@ -95,8 +95,8 @@ func content(t *testing.T, image string, p partition, name string) string {
 	return string(output)
 }
 
-// stateAtLeast is the settings area and a spool of the default size.
-const stateAtLeast = (2 + 512) << 20
+// minStateSize is the settings area and a spool of the default size.
+const minStateSize = (2 + 512) << 20
 
 func TestCard_HasTwoSlotsAndRoomForTheState(t *testing.T) {
 	for _, name := range names {
@@ -108,41 +108,41 @@ func TestCard_HasTwoSlotsAndRoomForTheState(t *testing.T) {
 			}
 			card := filepath.Join(dir, "sdcard.img")
 			parts := partitions(t, card)
-			checkChoice(t, card, parts, name)
+			checkBootPartition(t, card, parts, name)
 			checkSlots(t, card, parts, name)
 
 			state := parts[3]
-			if want := "/dev/mmcblk0p4"; factsOf(t, name).State != want {
-				t.Errorf("the facts look for the state at %s, and it is at %s", factsOf(t, name).State, want)
+			if want := "/dev/mmcblk0p4"; readBoardConfig(t, name).State != want {
+				t.Errorf("board.toml: got state %s, want %s", readBoardConfig(t, name).State, want)
 			}
-			if state.kind != 0xda || state.size < stateAtLeast {
-				t.Errorf("the state is %d bytes of type %#x", state.size, state.kind)
+			if state.kind != 0xda || state.size < minStateSize {
+				t.Errorf("got a state partition of %d bytes and type %#x, want at least %d and 0xda", state.size, state.kind, minStateSize)
 			}
-			// A card that is flashed again keeps its mail and its settings.
+			// Writing the image to a card again keeps its mail and settings.
 			if info, err := os.Stat(card); err != nil || info.Size() > state.start {
-				t.Errorf("the image reaches into the state: %v %v", info, err)
+				t.Errorf("the image overlaps the state partition: %v %v", info, err)
 			}
 		})
 	}
 }
 
-// checkChoice holds what the firmware reads first.
-func checkChoice(t *testing.T, card string, parts []partition, name string) {
+// checkBootPartition checks the partition that the firmware reads first.
+func checkBootPartition(t *testing.T, card string, parts []partition, name string) {
 	t.Helper()
 	want := []string{"autoboot.txt"}
 	if name == "rpi3" {
 		want = append(want, "bootcode.bin", "config.txt")
 	}
 	if files := listing(t, card, parts[0]); !slices.Equal(files, want) {
-		t.Errorf("the first partition holds %v, want %v", files, want)
+		t.Errorf("first partition: got %v, want %v", files, want)
 	}
-	choice := content(t, card, parts[0], "autoboot.txt")
-	if choice != "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n" {
-		t.Errorf("the slots are chosen by %q", choice)
+	autoboot := content(t, card, parts[0], "autoboot.txt")
+	if autoboot != "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n" {
+		t.Errorf("got autoboot.txt %q, want slots 2 and 3", autoboot)
 	}
 }
 
-// checkSlots holds that both can be started, and as the board's files say.
+// checkSlots checks that both slots have a kernel, firmware and the board's files.
 func checkSlots(t *testing.T, card string, parts []partition, name string) {
 	t.Helper()
 	kernel := "Image"
@@ -154,23 +154,23 @@ func checkSlots(t *testing.T, card string, parts []partition, name string) {
 	slices.Sort(want)
 	for _, slot := range parts[1:3] {
 		if slot.kind != 0xc {
-			t.Errorf("a slot is of type %#x", slot.kind)
+			t.Errorf("got a slot of type %#x, want 0xc", slot.kind)
 		}
 		if files := listing(t, card, slot); !slices.Equal(files, want) {
-			t.Errorf("a slot holds %v, want %v", files, want)
+			t.Errorf("slot: got %v, want %v", files, want)
 		}
 		if content(t, card, slot, "config.txt") != read(t, boards, name, "config.txt") {
-			t.Error("a slot has another config.txt")
+			t.Error("the slot's config.txt differs from the board's")
 		}
 	}
 }
 
-func TestCard_IsNotMadeWithoutAnOverlay(t *testing.T) {
+func TestCard_MissingOverlayFailsTheBuild(t *testing.T) {
 	dir := images(t, "rpi4")
 	if err := os.Remove(filepath.Join(dir, "rpi-firmware/overlays/tpm-slb9670.dtbo")); err != nil {
 		t.Fatal(err)
 	}
 	if output, err := run("post-image.sh", nil, dir, "rpi4"); err == nil || !strings.Contains(output, "tpm-slb9670.dtbo") {
-		t.Errorf("%v\n%s", err, output)
+		t.Errorf("got %v, want an error that names tpm-slb9670.dtbo\n%s", err, output)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// put writes the files of a folder, by path.
+// put writes files, given by path, into dir.
 func put(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {
@@ -32,43 +32,43 @@ func run(script string, environment []string, args ...string) (string, error) {
 	return string(output), err
 }
 
-func TestCheckFragments_NamesASymbolThatTheKernelLacks(t *testing.T) {
+func TestCheckFragments_ReportsASymbolThatTheKernelLacks(t *testing.T) {
 	const config = "CONFIG_TCG_TPM=y\nCONFIG_PANIC_TIMEOUT=10\nCONFIG_LSM=\"landlock\"\n# CONFIG_MODULES is not set\nCONFIG_SWAP=y\n"
 	for _, c := range []struct{ name, fragment, fault string }{
-		{"all is as asked", "# The TPM.\nCONFIG_TCG_TPM=y\n\nCONFIG_PANIC_TIMEOUT=10\nCONFIG_LSM=\"landlock\"\n", ""},
-		{"off, and said to be", "# CONFIG_MODULES is not set\n", ""},
-		{"off, as the kernel does not know it", "# CONFIG_NETFILTER is not set\n", ""},
+		{"everything as requested", "# The TPM.\nCONFIG_TCG_TPM=y\n\nCONFIG_PANIC_TIMEOUT=10\nCONFIG_LSM=\"landlock\"\n", ""},
+		{"off, listed in the kernel", "# CONFIG_MODULES is not set\n", ""},
+		{"off, unknown to the kernel", "# CONFIG_NETFILTER is not set\n", ""},
 		{"dropped", "CONFIG_TCG_TPM=y\nCONFIG_TCG_TIS_SPI=y\n", ":2: CONFIG_TCG_TIS_SPI should be y and is n"},
 		{"a module", "CONFIG_TCG_TPM=m\n", "CONFIG_TCG_TPM should be m and is y"},
 		{"another number", "CONFIG_PANIC_TIMEOUT=100\n", "CONFIG_PANIC_TIMEOUT should be 100 and is 10"},
 		{"another text", "CONFIG_LSM=\"landlock,yama\"\n", "CONFIG_LSM should be"},
-		{"on against the wish", "# CONFIG_SWAP is not set\n", "CONFIG_SWAP should be n and is y"},
-		{"asked for in vain", "CONFIG_MODULES=y\n", "CONFIG_MODULES should be y and is n"},
-		{"without its prefix", "CONFIG_TCG_TPM=y\nTCG_TIS_SPI=y\n", "says nothing about a symbol: TCG_TIS_SPI=y"},
-		{"of comments only", "# The TPM.\n", "ask for nothing"},
+		{"on instead of off", "# CONFIG_SWAP is not set\n", "CONFIG_SWAP should be n and is y"},
+		{"off instead of on", "CONFIG_MODULES=y\n", "CONFIG_MODULES should be y and is n"},
+		{"without its prefix", "CONFIG_TCG_TPM=y\nTCG_TIS_SPI=y\n", "not a symbol: TCG_TIS_SPI=y"},
+		{"of comments only", "# The TPM.\n", "contain no symbols"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			put(t, dir, map[string]string{"config": config, "fragment": c.fragment})
 			output, err := run("check-fragments", nil, filepath.Join(dir, "config"), filepath.Join(dir, "fragment"))
 			if (err == nil) != (c.fault == "") || !strings.Contains(output, c.fault) {
-				t.Errorf("want %q, got %v\n%s", c.fault, err, output)
+				t.Errorf("got %[2]v, want %[1]q\n%[3]s", c.fault, err, output)
 			}
 		})
 	}
 }
 
-func TestCheckFragments_RefusesAKernelWithoutConfiguration(t *testing.T) {
+func TestCheckFragments_RejectsAKernelWithoutConfiguration(t *testing.T) {
 	for _, files := range []map[string]string{{"fragment": "CONFIG_A=y\n"}, {"fragment": "CONFIG_A=y\n", "config": ""}} {
 		dir := t.TempDir()
 		put(t, dir, files)
 		if output, err := run("check-fragments", nil, filepath.Join(dir, "config"), filepath.Join(dir, "fragment")); err == nil {
-			t.Errorf("%v passed: %s", files, output)
+			t.Errorf("%v: got no error, want one: %s", files, output)
 		}
 	}
 }
 
-// fragmentsOf are the fragments of a board, base first.
+// fragmentsOf returns the fragments of a board, base first.
 func fragmentsOf(t *testing.T, name string) string {
 	t.Helper()
 	base := "bcm2711"
@@ -82,7 +82,8 @@ func fragmentsOf(t *testing.T, name string) string {
 	return all.String()
 }
 
-// Buildroot's target, as the two scripts find it after a build.
+// target creates Buildroot's target folder as after a build, and the environment of
+// the scripts.
 func target(t *testing.T, name, kernel string) (dir string, environment []string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -102,7 +103,7 @@ func target(t *testing.T, name, kernel string) (dir string, environment []string
 	return dir, []string{"BR2_CONFIG=" + filepath.Join(dir, ".config"), "BUILD_DIR=" + filepath.Join(dir, "build")}
 }
 
-func TestRootFileSystem_HoldsTheProgramAndTheFactsAlone(t *testing.T) {
+func TestRootFileSystem_ContainsOnlyTheProgramAndBoardTOML(t *testing.T) {
 	for _, name := range names {
 		dir, environment := target(t, name, fragmentsOf(t, name))
 		root := filepath.Join(dir, "target")
@@ -111,29 +112,29 @@ func TestRootFileSystem_HoldsTheProgramAndTheFactsAlone(t *testing.T) {
 				t.Fatalf("%s: %v\n%s", script, err, output)
 			}
 		}
-		var left []string
+		var files []string
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && !entry.IsDir() {
-				left = append(left, strings.TrimPrefix(path, root))
+				files = append(files, strings.TrimPrefix(path, root))
 			}
 			return err
 		})
-		if want := []string{"/dev/null", "/etc/sealpost/board.toml", "/init"}; err != nil || !slices.Equal(left, want) {
-			t.Errorf("%s: %v, want %v (%v)", name, left, want, err)
+		if want := []string{"/dev/null", "/etc/sealpost/board.toml", "/init"}; err != nil || !slices.Equal(files, want) {
+			t.Errorf("%s: got %v, %v, want %v", name, files, err, want)
 		}
 		if read(t, root, "etc/sealpost/board.toml") != read(t, boards, name, "board.toml") {
-			t.Errorf("%s has the facts of another board", name)
+			t.Errorf("%s: the image has the board.toml of another board", name)
 		}
 	}
 }
 
-func TestRootFileSystem_IsNotMadeWithoutTheProgram(t *testing.T) {
+func TestRootFileSystem_MissingProgramFailsTheBuild(t *testing.T) {
 	dir, environment := target(t, "cm4", fragmentsOf(t, "cm4"))
 	if err := os.Remove(filepath.Join(dir, "target/init")); err != nil {
 		t.Fatal(err)
 	}
 	if output, err := run("post-fakeroot.sh", environment, filepath.Join(dir, "target"), "cm4"); err == nil || !strings.Contains(output, "no init") {
-		t.Errorf("%v\n%s", err, output)
+		t.Errorf("got %v, want the error \"no init\"\n%s", err, output)
 	}
 }
 
@@ -143,7 +144,7 @@ func TestBuild_FailsWhenTheKernelLacksASymbol(t *testing.T) {
 		dir, environment := target(t, name, kernel)
 		output, err := run("post-build.sh", environment, filepath.Join(dir, "target"), name)
 		if err == nil || !strings.Contains(output, "CONFIG_TCG_TIS_SPI should be y and is n") {
-			t.Errorf("%s: %v\n%s", name, err, output)
+			t.Errorf("%s: got %v, want an error that names CONFIG_TCG_TIS_SPI\n%s", name, err, output)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 //go:build amd64
 
-// Package confinement tries from inside a running relay what somebody would try
-// who had taken it over: a debugger's means make one of its threads carry out
-// their system calls. It knows the registers of amd64 only.
+// Package confinement checks the sandbox of the relay as an attacker with code
+// execution would: ptrace makes one of its threads execute system calls. It knows
+// only the registers of amd64.
 package confinement
 
 import (
@@ -29,16 +29,16 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// relayUser is who the relay of an appliance is.
+// relayUser is the user ID of the relay on an appliance.
 const relayUser = 1000
 
-// taken is a relay as an appliance runs it.
-type taken struct {
+// confinedRelay is a relay as an appliance runs it.
+type confinedRelay struct {
 	dir, state, address string
 	pid                 atomic.Int64
 }
 
-// settings are those of a relay that nobody sends to.
+// settings are for a relay that gets no mail.
 const settings = `
 [lan]
 smtp = ["%s"]
@@ -56,9 +56,9 @@ port = 1
 size = "8MiB"
 `
 
-// startRelay has the first process's own means start the relay, with the rights
-// that it has on an appliance.
-func startRelay(t *testing.T) *taken {
+// startRelay starts the relay as PID 1 does, with the privileges that it has on an
+// appliance.
+func startRelay(t *testing.T) *confinedRelay {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "confined")
 	if err != nil {
@@ -69,19 +69,19 @@ func startRelay(t *testing.T) *taken {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &taken{dir: dir, state: filepath.Join(dir, "state"), address: fmt.Sprintf("127.0.0.1:%d", port)}
+	r := &confinedRelay{dir: dir, state: filepath.Join(dir, "state"), address: fmt.Sprintf("127.0.0.1:%d", port)}
 	program, err := box.Build(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	chip := parts.StartSwtpm(t)
-	flags := []string{"--config=", "--state=" + r.state, "--tpm=" + chip.Address(), "--control=" + filepath.Join(dir, "run", "control.sock")}
+	tpm := parts.StartSwtpm(t)
+	flags := []string{"--config=", "--state=" + r.state, "--tpm=" + tpm.Address(), "--control=" + filepath.Join(dir, "run", "control.sock")}
 	r.setUp(t, program, flags)
 	child := &process.Child{
 		Name: "relay", Args: append([]string{program, "relay", "--appliance"}, flags...),
 		User: relayUser, Group: relayUser, Capabilities: []uintptr{unix.CAP_NET_BIND_SERVICE},
 		Started: func(pid int) { r.pid.Store(int64(pid)) },
-		Ended:   func(e process.End) { t.Errorf("the relay ended, %s: %s", e.Words, e.Last) },
+		Ended:   func(e process.End) { t.Errorf("the relay exited, %s: %s", e.Status, e.Last) },
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -97,8 +97,8 @@ func startRelay(t *testing.T) *taken {
 	return r
 }
 
-// setUp makes the relay's state, which is all that it owns.
-func (r *taken) setUp(t *testing.T, program string, flags []string) {
+// setUp creates the relay's state, the only file that it owns.
+func (r *confinedRelay) setUp(t *testing.T, program string, flags []string) {
 	t.Helper()
 	const size = 16 << 20
 	run := filepath.Join(r.dir, "run")
@@ -123,8 +123,8 @@ func (r *taken) setUp(t *testing.T, program string, flags []string) {
 	}
 }
 
-// awaitBanner waits until the relay greets.
-func (r *taken) awaitBanner(t *testing.T) {
+// awaitBanner waits until the relay sends its greeting.
+func (r *confinedRelay) awaitBanner(t *testing.T) {
 	t.Helper()
 	const timeout = 10 * time.Second
 	greeting := make([]byte, len("220 "))
@@ -139,14 +139,14 @@ func (r *taken) awaitBanner(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the relay does not greet: %q, %v", greeting, err)
+			t.Fatalf("got greeting %q, %v, want 220", greeting, err)
 		}
 	}
 }
 
-// inMemory has the thread make a program in memory and execute it.
-func (t *thread) inMemory() error {
-	name, err := t.text(0, "program")
+// execMemfd has the thread create a program in memory and execute it.
+func (t *thread) execMemfd() error {
+	name, err := t.putString(0, "program")
 	if err != nil {
 		return err
 	}
@@ -154,18 +154,18 @@ func (t *thread) inMemory() error {
 	if err != nil {
 		return err
 	}
-	empty, err := t.text(0, "")
+	empty, err := t.putString(0, "")
 	if err != nil {
 		return err
 	}
 	return t.try(unix.SYS_EXECVEAT, fd, empty, 0, 0, unix.AT_EMPTY_PATH)
 }
 
-func TestTakenOverRelay_ReachesItsStateAndNothingElse(t *testing.T) {
+func TestCompromisedRelay_CanOpenOnlyItsState(t *testing.T) {
 	r := startRelay(t)
-	secret, open := filepath.Join(r.dir, "secret"), filepath.Join(r.dir, "open")
-	mine := filepath.Join(r.dir, "run", "mine")
-	for path, mode := range map[string]os.FileMode{secret: 0o600, open: 0o666, mine: 0o666} {
+	private, public := filepath.Join(r.dir, "private"), filepath.Join(r.dir, "public")
+	own := filepath.Join(r.dir, "run", "own")
+	for path, mode := range map[string]os.FileMode{private: 0o600, public: 0o666, own: 0o666} {
 		if err := os.WriteFile(path, []byte("x"), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -173,52 +173,52 @@ func TestTakenOverRelay_ReachesItsStateAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	inside, err := seize(int(r.pid.Load()))
+	thread, err := seize(int(r.pid.Load()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := inside.open(r.state, unix.O_RDWR); err != nil {
-		t.Errorf("its own state: %v", err)
+	if err := thread.open(r.state, unix.O_RDWR); err != nil {
+		t.Errorf("opening its state: got %v, want no error", err)
 	}
-	for what, try := range map[string]func() error{
-		"reading another's file":           func() error { return inside.open(secret, unix.O_RDONLY) },
-		"reading what anybody may":         func() error { return inside.open(open, unix.O_RDONLY) },
-		"writing where anybody may":        func() error { return inside.open(open, unix.O_WRONLY) },
-		"reading /etc/passwd":              func() error { return inside.open("/etc/passwd", unix.O_RDONLY) },
-		"reading its own memory by a file": func() error { return inside.open("/proc/self/mem", unix.O_RDWR) },
-		"reading the first process's":      func() error { return inside.open("/proc/1/environ", unix.O_RDONLY) },
-		"reading its own program":          func() error { return inside.open("/proc/self/exe", unix.O_RDONLY) },
-		"making a file in its own folder":  func() error { return inside.open(filepath.Join(r.dir, "run", "new"), unix.O_CREAT|unix.O_WRONLY) },
-		"making a file in /tmp":            func() error { return inside.open("/tmp/sealpost-new", unix.O_CREAT|unix.O_WRONLY) },
-		"making a folder":                  func() error { return inside.at(unix.SYS_MKDIRAT, filepath.Join(r.dir, "run", "folder"), 0o700) },
-		"making a device": func() error {
-			return inside.at(unix.SYS_MKNODAT, filepath.Join(r.dir, "run", "device"), unix.S_IFCHR, 0)
+	for name, attempt := range map[string]func() error{
+		"reading a file of another user":   func() error { return thread.open(private, unix.O_RDONLY) },
+		"reading a world-readable file":    func() error { return thread.open(public, unix.O_RDONLY) },
+		"writing a world-writable file":    func() error { return thread.open(public, unix.O_WRONLY) },
+		"reading /etc/passwd":              func() error { return thread.open("/etc/passwd", unix.O_RDONLY) },
+		"reading its memory by /proc":      func() error { return thread.open("/proc/self/mem", unix.O_RDWR) },
+		"reading the environment of PID 1": func() error { return thread.open("/proc/1/environ", unix.O_RDONLY) },
+		"reading its own program":          func() error { return thread.open("/proc/self/exe", unix.O_RDONLY) },
+		"creating a file in its folder":    func() error { return thread.open(filepath.Join(r.dir, "run", "new"), unix.O_CREAT|unix.O_WRONLY) },
+		"creating a file in /tmp":          func() error { return thread.open("/tmp/sealpost-new", unix.O_CREAT|unix.O_WRONLY) },
+		"creating a folder":                func() error { return thread.callAt(unix.SYS_MKDIRAT, filepath.Join(r.dir, "run", "folder"), 0o700) },
+		"creating a device": func() error {
+			return thread.callAt(unix.SYS_MKNODAT, filepath.Join(r.dir, "run", "device"), unix.S_IFCHR, 0)
 		},
-		"removing its own file":            func() error { return inside.at(unix.SYS_UNLINKAT, mine, 0) },
-		"renaming its own file":            func() error { return inside.between(unix.SYS_RENAMEAT2, mine, mine+"2") },
-		"linking its own file":             func() error { return inside.between(unix.SYS_LINKAT, mine, mine+"3") },
-		"executing a program":              func() error { return inside.at(unix.SYS_EXECVEAT, "/bin/true", 0, 0, 0) },
-		"executing itself":                 func() error { return inside.at(unix.SYS_EXECVEAT, "/proc/self/exe", 0, 0, 0) },
-		"executing what it made in memory": inside.inMemory,
-		"becoming root":                    func() error { return inside.try(unix.SYS_SETUID, 0) },
-		"listening to the whole network":   func() error { return inside.try(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0) },
-		"ending another's process":         func() error { return inside.try(unix.SYS_KILL, uintptr(os.Getpid()), 0) },
-		"looking into another's process": func() error {
-			return inside.try(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(os.Getpid()))
+		"removing its own file":         func() error { return thread.callAt(unix.SYS_UNLINKAT, own, 0) },
+		"renaming its own file":         func() error { return thread.callAt2(unix.SYS_RENAMEAT2, own, own+"2") },
+		"linking its own file":          func() error { return thread.callAt2(unix.SYS_LINKAT, own, own+"3") },
+		"executing a program":           func() error { return thread.callAt(unix.SYS_EXECVEAT, "/bin/true", 0, 0, 0) },
+		"executing itself":              func() error { return thread.callAt(unix.SYS_EXECVEAT, "/proc/self/exe", 0, 0, 0) },
+		"executing a program in memory": thread.execMemfd,
+		"becoming root":                 func() error { return thread.try(unix.SYS_SETUID, 0) },
+		"opening a packet socket":       func() error { return thread.try(unix.SYS_SOCKET, unix.AF_PACKET, unix.SOCK_RAW, 0) },
+		"killing another process":       func() error { return thread.try(unix.SYS_KILL, uintptr(os.Getpid()), 0) },
+		"tracing another process": func() error {
+			return thread.try(unix.SYS_PTRACE, unix.PTRACE_ATTACH, uintptr(os.Getpid()))
 		},
-		"setting the clock":      func() error { return inside.try(unix.SYS_SETTIMEOFDAY, 0, 0) },
-		"restarting the machine": func() error { return inside.try(unix.SYS_REBOOT, 0, 0, 0, 0) },
+		"setting the clock":      func() error { return thread.try(unix.SYS_SETTIMEOFDAY, 0, 0) },
+		"restarting the machine": func() error { return thread.try(unix.SYS_REBOOT, 0, 0, 0, 0) },
 	} {
-		if err := try(); !errors.Is(err, fs.ErrPermission) {
-			t.Errorf("%s is not forbidden: %v", what, err)
+		if err := attempt(); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: got error %v, want %v", name, err, fs.ErrPermission)
 		}
 	}
-	if err := inside.release(); err != nil {
+	if err := thread.release(); err != nil {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(filepath.Join(r.dir, "run", "*"))
-	if got := strings.Join(left, " "); err != nil || got != filepath.Join(r.dir, "run", "control.sock")+" "+mine {
-		t.Errorf("the relay's folder holds %s, %v", got, err)
+	if got := strings.Join(left, " "); err != nil || got != filepath.Join(r.dir, "run", "control.sock")+" "+own {
+		t.Errorf("the relay's folder: got %s, %v, want only control.sock and own", got, err)
 	}
 	r.awaitBanner(t)
 }

@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// thread is a thread of another process, stopped by a debugger's means, which
-// carries out the system calls that it is told.
+// thread is a thread of another process, stopped by ptrace, that executes system
+// calls for the test.
 type thread struct {
 	tid   int
-	found unix.PtraceRegs // what it goes on with
-	page  uintptr         // of its process, for texts
+	saved unix.PtraceRegs // restored by release
+	page  uintptr         // in its process, for strings
 }
 
 const pageSize = 4096
 
-// seize stops a thread of the process that waits in a system call. It is not the
-// first one, for whose stops the process's parent waits too. The caller stays on
-// its operating system thread until release.
+// seize stops a thread that waits in a system call. It skips the first thread, because
+// the parent process waits for it too. The caller is locked to its operating system
+// thread until release.
 func seize(pid int) (*thread, error) {
 	runtime.LockOSThread()
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
@@ -43,8 +43,8 @@ func seize(pid int) (*thread, error) {
 		if err := t.stop(); err != nil {
 			return nil, err
 		}
-		if t.waits() {
-			return t, t.takePage()
+		if t.inSystemCall() {
+			return t, t.mapPage()
 		}
 		if err := unix.PtraceDetach(tid); err != nil {
 			return nil, err
@@ -63,10 +63,10 @@ func (t *thread) stop() error {
 	if err := unix.PtraceSetOptions(t.tid, unix.PTRACE_O_TRACESYSGOOD); err != nil {
 		return err
 	}
-	return unix.PtraceGetRegs(t.tid, &t.found)
+	return unix.PtraceGetRegs(t.tid, &t.saved)
 }
 
-// await gives the signal at which the thread stops.
+// await waits until the thread stops, and returns the signal.
 func (t *thread) await() (syscall.Signal, error) {
 	var status unix.WaitStatus
 	if _, err := unix.Wait4(t.tid, &status, unix.WALL, nil); err != nil {
@@ -78,36 +78,37 @@ func (t *thread) await() (syscall.Signal, error) {
 	return status.StopSignal(), nil
 }
 
-// instruction is where the thread's last system call was made from.
-func (t *thread) instruction() uintptr { return uintptr(t.found.Rip) - 2 }
+// instruction returns the address of the SYSCALL instruction that was executed last.
+func (t *thread) instruction() uintptr { return uintptr(t.saved.Rip) - 2 }
 
-func (t *thread) waits() bool {
+// inSystemCall reports whether the previous instruction is SYSCALL.
+func (t *thread) inSystemCall() bool {
 	var code [2]byte
 	n, err := unix.PtracePeekText(t.tid, t.instruction(), code[:])
 	return err == nil && n == len(code) && code == [2]byte{0x0f, 0x05}
 }
 
-// takePage gets memory in the process that nothing else uses.
-func (t *thread) takePage() (err error) {
+// mapPage maps a page in the process.
+func (t *thread) mapPage() (err error) {
 	t.page, err = t.call(unix.SYS_MMAP, 0, pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0), 0)
 	return err
 }
 
-// text puts a string into the process and gives its address; each takes the
-// place of the one before in its half of the page.
-func (t *thread) text(half int, s string) (uintptr, error) {
+// putString writes a string to one half of the page, and returns its address. It
+// overwrites the previous string there.
+func (t *thread) putString(half int, s string) (uintptr, error) {
 	at := t.page + uintptr(half)*pageSize/2
 	_, err := unix.PtracePokeData(t.tid, at, append([]byte(s), 0))
 	return at, err
 }
 
-// call has the thread carry out a system call; the error is its own.
+// call has the thread execute a system call, and returns its result.
 func (t *thread) call(number uintptr, arguments ...uintptr) (uintptr, error) {
 	var a [6]uint64
 	for i, argument := range arguments {
 		a[i] = uint64(argument)
 	}
-	regs := t.found
+	regs := t.saved
 	regs.Rax, regs.Orig_rax = uint64(number), ^uint64(0)
 	regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9 = a[0], a[1], a[2], a[3], a[4], a[5]
 	regs.Rip = uint64(t.instruction())
@@ -115,8 +116,8 @@ func (t *thread) call(number uintptr, arguments ...uintptr) (uintptr, error) {
 		return 0, err
 	}
 	for _, stop := range []string{"entry", "exit"} {
-		if err := t.proceed(); err != nil {
-			return 0, fmt.Errorf("awaiting the call's %s: %w", stop, err)
+		if err := t.resumeToSystemCall(); err != nil {
+			return 0, fmt.Errorf("waiting for the system call's %s: %w", stop, err)
 		}
 	}
 	if err := unix.PtraceGetRegs(t.tid, &regs); err != nil {
@@ -128,15 +129,15 @@ func (t *thread) call(number uintptr, arguments ...uintptr) (uintptr, error) {
 	return uintptr(regs.Rax), nil
 }
 
-// try is call where the value is of no account.
+// try is call without the value.
 func (t *thread) try(number uintptr, arguments ...uintptr) error {
 	_, err := t.call(number, arguments...)
 	return err
 }
 
-// proceed lets the thread go on to the next beginning or end of a system call.
-// Other signals, such as those of the Go runtime, are ignored.
-func (t *thread) proceed() error {
+// resumeToSystemCall runs the thread to the next entry or exit of a system call. It
+// ignores other signals, such as those of the Go runtime.
+func (t *thread) resumeToSystemCall() error {
 	const atSystemCall = unix.SIGTRAP | 0x80 // by PTRACE_O_TRACESYSGOOD
 	for {
 		if err := unix.PtraceSyscall(t.tid, 0); err != nil {
@@ -148,15 +149,15 @@ func (t *thread) proceed() error {
 	}
 }
 
-// release lets the thread go on as if nothing had happened.
+// release restores the registers and detaches from the thread.
 func (t *thread) release() error {
 	defer runtime.UnlockOSThread()
-	return errors.Join(t.try(unix.SYS_MUNMAP, t.page, pageSize), unix.PtraceSetRegs(t.tid, &t.found), unix.PtraceDetach(t.tid))
+	return errors.Join(t.try(unix.SYS_MUNMAP, t.page, pageSize), unix.PtraceSetRegs(t.tid, &t.saved), unix.PtraceDetach(t.tid))
 }
 
-// open has the thread open a file, and close it again.
+// open has the thread open and close a file.
 func (t *thread) open(path string, flags int) error {
-	name, err := t.text(0, path)
+	name, err := t.putString(0, path)
 	if err != nil {
 		return err
 	}
@@ -168,22 +169,22 @@ func (t *thread) open(path string, flags int) error {
 	return t.try(unix.SYS_CLOSE, fd)
 }
 
-// at has the thread make a system call on a path below its working folder.
-func (t *thread) at(number uintptr, path string, more ...uintptr) error {
-	name, err := t.text(0, path)
+// callAt has the thread execute a system call with AT_FDCWD and a path.
+func (t *thread) callAt(number uintptr, path string, more ...uintptr) error {
+	name, err := t.putString(0, path)
 	if err != nil {
 		return err
 	}
 	return t.try(number, append([]uintptr{cwd, name}, more...)...)
 }
 
-// between has the thread make a system call on two paths.
-func (t *thread) between(number uintptr, from, to string) error {
-	a, err := t.text(0, from)
+// callAt2 has the thread execute a system call with AT_FDCWD and two paths.
+func (t *thread) callAt2(number uintptr, from, to string) error {
+	a, err := t.putString(0, from)
 	if err != nil {
 		return err
 	}
-	b, err := t.text(1, to)
+	b, err := t.putString(1, to)
 	if err != nil {
 		return err
 	}

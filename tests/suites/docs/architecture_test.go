@@ -25,20 +25,19 @@ const architecture = "ARCHITECTURE.md"
 
 const module = "sealpost/"
 
-// source is what the page may name of the tree.
+// source is what the page may refer to.
 type source struct {
 	packages map[string]symbols // by import path, without the module's name
 	tests    map[string]bool    // the test functions of all packages
 	files    func(path string) bool
 }
 
-// symbols are what a package declares: "Func", "Type" and "Type.Member", where
+// symbols are the declarations of a package: "Func", "Type" and "Type.Member", where
 // a member is a method or a field.
 type symbols map[string]bool
 
-// read parses the tree. The paths are those of the packages, as the page has
-// to describe them.
-func read(t *testing.T) source {
+// readSource parses the packages that the page must describe, and finds all tests.
+func readSource(t *testing.T) source {
 	t.Helper()
 	command := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles", "./cmd/...", "./hal/...", "./provisioning/...", "./relay/...", "./board/...")
 	command.Dir = tree
@@ -92,7 +91,7 @@ func parse(t *testing.T, path string) *ast.File {
 	return file
 }
 
-// add adds what a file declares.
+// add adds the declarations of a file.
 func (s symbols) add(file *ast.File) {
 	for _, declaration := range file.Decls {
 		switch d := declaration.(type) {
@@ -135,7 +134,7 @@ func (s symbols) addSpec(spec ast.Spec) {
 	}
 }
 
-// typeName is the name of a receiver's type.
+// typeName returns the name of a receiver's type.
 func typeName(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.StarExpr:
@@ -158,10 +157,10 @@ var (
 	fileName   = regexp.MustCompile(`\.(go|md|toml|txt|sh|config|json)$`)
 )
 
-// wrong names each piece of code on the page that the tree does not have: of
-// the forms pkg.Func, pkg.Type and pkg.Type.Member, a test, or a path. A package
-// goes by its last element, or by as many as tell it from others.
-func (s source) wrong(page string) []string {
+// wrongReferences returns each reference on the page that does not exist: pkg.Func,
+// pkg.Type, pkg.Type.Member, a test, or a path. A package is named by its last path
+// element, or by as many as are needed to be unique.
+func (s source) wrongReferences(page string) []string {
 	var found []string
 	line := 0
 	for text := range strings.Lines(page) {
@@ -175,7 +174,7 @@ func (s source) wrong(page string) []string {
 	return found
 }
 
-// check says why a piece of code is not of this tree.
+// check returns an error if a reference does not exist.
 func (s source) check(code string) error {
 	switch symbol := symbolForm.FindStringSubmatch(code); {
 	case symbol != nil && !fileName.MatchString(code):
@@ -189,29 +188,28 @@ func (s source) check(code string) error {
 }
 
 func (s source) checkSymbol(pkg, name string) error {
-	var named []string
+	var matching []string
 	for full := range s.packages {
 		if full == pkg || strings.HasSuffix(full, "/"+pkg) {
-			named = append(named, full)
+			matching = append(matching, full)
 		}
 	}
 	switch {
-	case len(named) == 0:
+	case len(matching) == 0:
 		return fmt.Errorf("%s.%s: there is no package %s", pkg, name, pkg)
-	case len(named) > 1:
-		slices.Sort(named)
-		return fmt.Errorf("%s.%s: %s is each of %s", pkg, name, pkg, strings.Join(named, ", "))
-	case !s.packages[named[0]][name]:
-		return fmt.Errorf("%s.%s: %s declares no such thing", pkg, name, named[0])
+	case len(matching) > 1:
+		slices.Sort(matching)
+		return fmt.Errorf("%s.%s: %s is ambiguous: %s", pkg, name, pkg, strings.Join(matching, ", "))
+	case !s.packages[matching[0]][name]:
+		return fmt.Errorf("%s.%s: %s does not declare it", pkg, name, matching[0])
 	}
 	return nil
 }
 
-// paragraph is one of the page's about a package, which begins with its path.
+// paragraph matches a paragraph about a package, which begins with its path.
 var paragraph = regexp.MustCompile("(?m)^\\*\\*`([^`]+)`\\*\\*((?:.+\n)*)")
 
-// undescribed says which packages the page lacks a paragraph for, or has a
-// wrong one.
+// undescribed returns the packages without exactly one correct paragraph.
 func (s source) undescribed(page string) []string {
 	var found []string
 	described := make(map[string]int)
@@ -233,7 +231,7 @@ func (s source) undescribed(page string) []string {
 	return found
 }
 
-// section is the text below a heading, up to the next of the same level.
+// section returns the text below a heading, up to the next of the same level.
 func section(page, heading string) string {
 	_, rest, _ := strings.Cut(page, "\n"+heading+"\n")
 	level, _, _ := strings.Cut(heading, " ")
@@ -241,8 +239,8 @@ func section(page, heading string) string {
 	return text
 }
 
-// parts are the sections of a section, by their headings.
-func parts(text string) map[string]string {
+// subsections returns the subsections of a section, by heading.
+func subsections(text string) map[string]string {
 	all := make(map[string]string)
 	for _, part := range strings.Split("\n"+text, "\n### ")[1:] {
 		heading, body, _ := strings.Cut(part, "\n")
@@ -251,16 +249,16 @@ func parts(text string) map[string]string {
 	return all
 }
 
-// steps are the items of the numbered list in a text, with what belongs to them.
+// steps returns the items of the numbered list in a text, with continuation lines.
 func steps(text string) []string {
 	return regexp.MustCompile(`(?m)^\d+\. .*\n(?:   +.*\n)*`).FindAllString(text+"\n", -1)
 }
 
-// idle names each walk that is too short or too long, and each step of one that
-// names no function.
-func idle(walks string) []string {
+// badWalks returns each walk that is too short or too long, and each step that names
+// no function.
+func badWalks(walks string) []string {
 	var found []string
-	for heading, text := range parts(walks) {
+	for heading, text := range subsections(walks) {
 		all := steps(text)
 		if len(all) < 10 || len(all) > 20 {
 			found = append(found, fmt.Sprintf("%s: %d steps", heading, len(all)))
@@ -276,10 +274,10 @@ func idle(walks string) []string {
 	return found
 }
 
-// unproven names each recipe that names no file or no test.
-func unproven(recipes string) []string {
+// badRecipes returns each recipe without a file or a test.
+func badRecipes(recipes string) []string {
 	var found []string
-	for heading, text := range parts(recipes) {
+	for heading, text := range subsections(recipes) {
 		var files, tests int
 		for _, match := range codeForm.FindAllStringSubmatch(text, -1) {
 			if testForm.MatchString(match[1]) {
@@ -295,35 +293,35 @@ func unproven(recipes string) []string {
 	return found
 }
 
-func TestArchitecture_NamesOnlyWhatTheTreeHas(t *testing.T) {
-	s, page := read(t), text(t, architecture)
-	for _, wrong := range s.wrong(page) {
+func TestArchitecture_RefersOnlyToWhatExists(t *testing.T) {
+	s, page := readSource(t), text(t, architecture)
+	for _, wrong := range s.wrongReferences(page) {
 		t.Errorf("%s, %s", architecture, wrong)
 	}
-	named := 0
+	references := 0
 	for _, match := range codeForm.FindAllStringSubmatch(page, -1) {
 		if symbolForm.MatchString(match[1]) {
-			named++
+			references++
 		}
 	}
-	if named < 200 {
-		t.Errorf("only %d names were found: are they still written as they were?", named)
+	if references < 200 {
+		t.Errorf("got %d references, want at least 200: has their notation changed?", references)
 	}
 }
 
 func TestArchitecture_DescribesEveryPackageOnce(t *testing.T) {
-	for _, wrong := range read(t).undescribed(text(t, architecture)) {
+	for _, wrong := range readSource(t).undescribed(text(t, architecture)) {
 		t.Errorf("%s: %s", architecture, wrong)
 	}
 }
 
-func TestArchitecture_WalksAreStepsOfFunctionsAndRecipesEndInATest(t *testing.T) {
+func TestArchitecture_WalksNameFunctionsAndRecipesNameTests(t *testing.T) {
 	page := text(t, architecture)
 	walks, recipes := section(page, "## Walks"), section(page, "## Recipes")
-	if len(parts(walks)) < 4 || len(parts(recipes)) < 6 {
-		t.Errorf("%d walks and %d recipes were found", len(parts(walks)), len(parts(recipes)))
+	if len(subsections(walks)) < 4 || len(subsections(recipes)) < 6 {
+		t.Errorf("got %d walks and %d recipes, want at least 4 and 6", len(subsections(walks)), len(subsections(recipes)))
 	}
-	for _, wrong := range slices.Concat(idle(walks), unproven(recipes)) {
+	for _, wrong := range slices.Concat(badWalks(walks), badRecipes(recipes)) {
 		t.Errorf("%s: %s", architecture, wrong)
 	}
 }
@@ -337,8 +335,8 @@ func text(t *testing.T, name string) string {
 	return string(text)
 }
 
-// sample is a small tree.
-func sample(t *testing.T) source {
+// sampleSource returns a small tree.
+func sampleSource(t *testing.T) source {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "spool.go", `package spool
 		type Spool struct{ mu, other int; Named }
@@ -364,8 +362,8 @@ func sample(t *testing.T) source {
 	}
 }
 
-func TestArchitecture_TheCheckTellsWhatIsThereFromWhatIsNot(t *testing.T) {
-	s := sample(t)
+func TestWrongReferences_FindsOnlyWhatDoesNotExist(t *testing.T) {
+	s := sampleSource(t)
 	for code, want := range map[string]string{
 		"spool.Open":              "",
 		"relay/spool.Open":        "",
@@ -380,21 +378,21 @@ func TestArchitecture_TheCheckTellsWhatIsThereFromWhatIsNot(t *testing.T) {
 		"spool.words":             "",
 		"a/operator.Box":          "",
 		"hal.TPM":                 "",
-		"spool.open":              "relay/spool declares no such thing",
-		"spool.write":             "relay/spool declares no such thing",
-		"spool.Spool.Open":        "relay/spool declares no such thing",
-		"spool.Spool.Name":        "relay/spool declares no such thing",
-		"spool.Named.Other":       "relay/spool declares no such thing",
-		"spool.List.Cap":          "relay/spool declares no such thing",
+		"spool.open":              "relay/spool does not declare it",
+		"spool.write":             "relay/spool does not declare it",
+		"spool.Spool.Open":        "relay/spool does not declare it",
+		"spool.Spool.Name":        "relay/spool does not declare it",
+		"spool.Named.Other":       "relay/spool does not declare it",
+		"spool.List.Cap":          "relay/spool does not declare it",
 		"pool.Open":               "there is no package pool",
 		"other/spool.Open":        "there is no package other/spool",
 		"time.AfterFunc":          "there is no package time",
 		"Spool.write":             "there is no package Spool",
 		"mailSpool.write":         "there is no package mailSpool",
 		"spool.Open()":            "",
-		"spool.Close()":           "relay/spool declares no such thing",
-		"operator.Box":            "operator is each of a/operator, b/operator",
-		"a/operator.Local":        "a/operator declares no such thing",
+		"spool.Close()":           "relay/spool does not declare it",
+		"operator.Box":            "operator is ambiguous: a/operator, b/operator",
+		"a/operator.Local":        "a/operator does not declare it",
 		"TestOpen":                "",
 		"TestClose":               "there is no test TestClose",
 		"relay/spool/spool.go":    "",
@@ -405,19 +403,19 @@ func TestArchitecture_TheCheckTellsWhatIsThereFromWhatIsNot(t *testing.T) {
 		"sealpost journal --json": "",
 		"restart":                 "",
 	} {
-		found := s.wrong("first\n\nthe `" + code + "` of it\n")
+		found := s.wrongReferences("first\n\nthe `" + code + "` of it\n")
 		switch {
 		case want == "" && len(found) > 0:
-			t.Errorf("%s: %v", code, found)
+			t.Errorf("%s: got %v, want none", code, found)
 		case want != "" && (len(found) != 1 || !strings.HasPrefix(found[0], "line 3: ") || !strings.HasSuffix(found[0], want)):
-			t.Errorf("%s: found %q, want %q", code, found, want)
+			t.Errorf("%s: got %q, want %q", code, found, want)
 		}
 	}
 }
 
-func TestArchitecture_TheCheckFindsWhatAPageLacks(t *testing.T) {
+func TestChecks_FindWhatAPageLacks(t *testing.T) {
 	const good = "**`relay/spool`** keeps. It must not\nknow.\n\n**`a/operator`** must not.\n\n**`b/operator`** must not.\n\n**`hal`** must not.\n"
-	s := sample(t)
+	s := sampleSource(t)
 	for page, want := range map[string]string{
 		good:                                   "[]",
 		good + "\n**`hal`** must not again.\n": "[hal has 2 paragraphs]",
@@ -426,7 +424,7 @@ func TestArchitecture_TheCheckFindsWhatAPageLacks(t *testing.T) {
 		strings.Replace(good, "It must not\nknow", "It\n\nmust not", 1): "[relay/spool: the paragraph does not say what the package must not know]",
 	} {
 		if got := fmt.Sprint(s.undescribed(page)); got != want {
-			t.Errorf("%s\nfound %s, want %s", page, got, want)
+			t.Errorf("%s\ngot %s, want %s", page, got, want)
 		}
 	}
 	step := "1. One\n   calls `spool.Open`.\n"
@@ -437,8 +435,8 @@ func TestArchitecture_TheCheckFindsWhatAPageLacks(t *testing.T) {
 		"### W\n\n" + strings.Repeat(step, 10) + "11. It reads `box.toml`.\n": 1,
 		"### W\n\n" + strings.Repeat("1. Nothing.\n", 10):                     10,
 	} {
-		if got := idle(walk); len(got) != want {
-			t.Errorf("%s\nfound %q", walk, got)
+		if got := badWalks(walk); len(got) != want {
+			t.Errorf("%s\ngot %q, want %d faults", walk, got, want)
 		}
 	}
 	for recipe, want := range map[string]int{
@@ -447,8 +445,8 @@ func TestArchitecture_TheCheckFindsWhatAPageLacks(t *testing.T) {
 		"### R\n\n1. `TestOpen`.\n":                                1,
 		"### R\n\nIn `relay/spool/spool.go`; `TestOpen`.\n":        1,
 	} {
-		if got := unproven(recipe); len(got) != want {
-			t.Errorf("%s\nfound %q", recipe, got)
+		if got := badRecipes(recipe); len(got) != want {
+			t.Errorf("%s\ngot %q, want %d faults", recipe, got, want)
 		}
 	}
 }

@@ -1,8 +1,7 @@
-// Package docs holds the documentation to the program: what it says can be
-// typed, read and followed.
+// Package docs checks the documentation against the program: commands, texts, links
+// and names exist.
 //
-// It knows Markdown as far as these pages use it. What a page means is for its
-// reader to judge.
+// It parses only the Markdown that these pages use. It cannot check what a page means.
 package docs
 
 import (
@@ -19,7 +18,7 @@ import (
 
 const tree = "../../.."
 
-// pages are those for people, by their paths in the tree.
+// pages returns the Markdown pages at the root and in docs, by path.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	inDocs, err := filepath.Glob(filepath.Join(tree, "docs", "*.md"))
@@ -41,18 +40,18 @@ func pages(t *testing.T) map[string]string {
 	return all
 }
 
-// typed finds what a page shows as typed after a program's name: lines that are
-// set in, and code within a line.
-func typed(page, program string) []string {
+// commandsIn returns the commands that a page shows after a program's name, in
+// indented lines and in inline code.
+func commandsIn(page, program string) []string {
 	var found []string
 	for _, match := range regexp.MustCompile("(?m)(?:^    |`)"+program+" ([^`#\n]+)").FindAllStringSubmatch(page, -1) {
-		command, _, _ := strings.Cut(match[1], "  ") // what follows explains it
+		command, _, _ := strings.Cut(match[1], "  ") // an explanation follows
 		found = append(found, command)
 	}
 	return found
 }
 
-func TestEveryCommandOfTheDocumentationCanBeTyped(t *testing.T) {
+func TestPages_ShowCommandsThatExist(t *testing.T) {
 	program, err := box.Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -60,9 +59,9 @@ func TestEveryCommandOfTheDocumentationCanBeTyped(t *testing.T) {
 	b := box.Box{Program: program, Dir: t.TempDir()}
 	seen := make(map[string]bool)
 	for file, page := range pages(t) {
-		for _, command := range typed(page, "sealpost") {
+		for _, command := range commandsIn(page, "sealpost") {
 			for _, alternative := range alternatives(strings.Fields(command)) {
-				path, flags := dissect(alternative)
+				path, flags := splitFlags(alternative)
 				help, err := b.Run(append(slices.Clone(path), "--help")...)
 				if err != nil {
 					t.Fatal(err)
@@ -80,12 +79,11 @@ func TestEveryCommandOfTheDocumentationCanBeTyped(t *testing.T) {
 		}
 	}
 	if len(seen) < 20 {
-		t.Errorf("only %d commands were found: are they still written as they were?", len(seen))
+		t.Errorf("got %d commands, want at least 20: has their notation changed?", len(seen))
 	}
 }
 
-// alternatives are the commands of one that names several at once, as in
-// "queue list|show".
+// alternatives expands a command that names several, such as "queue list|show".
 func alternatives(words []string) [][]string {
 	for i, word := range words {
 		if !strings.Contains(word, "|") {
@@ -100,8 +98,8 @@ func alternatives(words []string) [][]string {
 	return [][]string{words}
 }
 
-// dissect separates the names of commands from the flags.
-func dissect(words []string) (path, flags []string) {
+// splitFlags separates the names of commands from the flags.
+func splitFlags(words []string) (path, flags []string) {
 	name := regexp.MustCompile(`^[a-z][a-z-]*$`)
 	for i, word := range words {
 		if strings.HasPrefix(word, "--") {
@@ -119,7 +117,7 @@ func TestPages_NameTargetsOfTheMakefile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, page := range pages(t) {
-		for _, target := range typed(page, "make") {
+		for _, target := range commandsIn(page, "make") {
 			target = strings.Fields(target)[0]
 			if regexp.MustCompile(`^[a-z]+$`).MatchString(target) && !strings.Contains(string(makefile), "\n"+target+":") {
 				t.Errorf("%s: there is no target %s", file, target)
@@ -161,7 +159,7 @@ func anchors(page string) []string {
 }
 
 func TestPages_ExplainTextsThatTheProgramHas(t *testing.T) {
-	program, explained := code(t), 0
+	program, explained := sourceText(t), 0
 	for file, page := range pages(t) {
 		for _, text := range explainedIn(page) {
 			explained++
@@ -171,7 +169,7 @@ func TestPages_ExplainTextsThatTheProgramHas(t *testing.T) {
 		}
 	}
 	if explained < 30 {
-		t.Errorf("only %d texts were found: has the form of the tables changed?", explained)
+		t.Errorf("got %d texts, want at least 30: has the form of the tables changed?", explained)
 	}
 }
 
@@ -194,8 +192,8 @@ func explainedIn(page string) []string {
 	return pieces
 }
 
-// code returns the source of the program.
-func code(t *testing.T) string {
+// sourceText returns the source of the program.
+func sourceText(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
 	for _, dir := range []string{"cmd", "hal", "provisioning", "relay"} {

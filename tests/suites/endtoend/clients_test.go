@@ -15,8 +15,7 @@ var packages = map[string]string{
 	"swaks": "swaks", "smtp-source": "postfix", "python3": "python3", "openssl": "openssl", "gcore": "gdb",
 }
 
-// call runs a program and gives all that it printed; the error says only that
-// it failed.
+// call runs a program and returns its output, standard error included.
 func call(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -28,8 +27,8 @@ func call(t *testing.T, name string, args ...string) (string, error) {
 	return string(output), err
 }
 
-// swaks sends a message through the relay and gives the session as swaks
-// prints it.
+// swaks sends a message through the relay and returns the session that swaks
+// printed.
 func (s *site) swaks(more ...string) (string, error) {
 	s.t.Helper()
 	host, port, err := net.SplitHostPort(s.address())
@@ -40,55 +39,55 @@ func (s *site) swaks(more ...string) (string, error) {
 		"--from", sender, "--to", recipient}, more...)...)
 }
 
-// smtplib sends a message by Python's smtplib and gives what Python has to say.
+// smtplib sends a message by Python's smtplib and returns Python's output.
 func (s *site) smtplib(message string, recipients ...string) (string, error) {
 	s.t.Helper()
 	s.write("message", []byte(message))
 	return call(s.t, "python3", append([]string{"testdata/send.py", s.address(), s.path("message"), sender}, recipients...)...)
 }
 
-// smtpSource sends many messages over as many sessions at once.
+// smtpSource sends messages over concurrent sessions.
 func (s *site) smtpSource(sessions, messages int) (string, error) {
 	s.t.Helper()
 	return call(s.t, "smtp-source", "-s", strconv.Itoa(sessions), "-m", strconv.Itoa(messages),
 		"-f", sender, "-t", recipient, s.address())
 }
 
-// mustDeliver sends a message that has to be taken while the client waits.
+// mustDeliver sends a message that must be delivered while the client waits.
 func (s *site) mustDeliver() {
 	s.t.Helper()
 	output, err := s.swaks()
 	if err != nil || !strings.Contains(output, "<-  250 2.0.0 accepted by ") {
-		s.t.Errorf("swaks ended with %v: %s\n%s", err, output, s.relay.Log)
+		s.t.Errorf("swaks: %v, want the reply 250 \"accepted by\"\n%s\n%s", err, output, s.relay.Log)
 	}
 }
 
-// mustKeep sends a message that cannot be passed on now, for a reason that both
-// the client and the journal are given.
-func (s *site) mustKeep(words string, more ...string) {
+// mustQueue sends a message that cannot be delivered now. The reply and the
+// journal must contain the reason.
+func (s *site) mustQueue(reason string, more ...string) {
 	s.t.Helper()
-	kept := len(s.relay.Log.Events("kept"))
+	queued := len(s.relay.Log.Events("queued"))
 	output, err := s.swaks(more...)
-	if err != nil || !strings.Contains(output, " is queued and will be sent: ") || !strings.Contains(output, words) {
-		s.t.Errorf("swaks ended with %v:\n%.3000s", err, output)
+	if err != nil || !strings.Contains(output, " is queued and will be sent: ") || !strings.Contains(output, reason) {
+		s.t.Errorf("swaks: %v, want the reply \"is queued\" with %q\n%.3000s", err, reason, output)
 	}
-	event := s.events("kept", kept+1)[kept]
-	if why, _ := event["why"].(string); !strings.Contains(why, words) {
-		s.t.Errorf("the journal says %v", event)
+	event := s.events("queued", queued+1)[queued]
+	if why, _ := event["why"].(string); !strings.Contains(why, reason) {
+		s.t.Errorf("got event %v, want reason %q", event, reason)
 	}
 }
 
-// awaitEmpty waits until nothing is kept any more.
+// awaitEmpty waits until the queue is empty.
 func (s *site) awaitEmpty() {
 	s.t.Helper()
 	const timeout = 60 * time.Second
 	for deadline := time.Now().Add(timeout); ; time.Sleep(50 * time.Millisecond) {
 		result := s.run("queue", "list")
-		if result.Status == 0 && strings.HasPrefix(result.Out, "nothing is kept") {
+		if result.Status == 0 && strings.HasPrefix(result.Out, "0 messages queued") {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("the queue is not empty: %+v\n%s", result, s.relay.Log)
+			s.t.Fatalf("the queue is not empty after a minute: %+v\n%s", result, s.relay.Log)
 		}
 	}
 }

@@ -19,32 +19,32 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestCertificateGrant_SendsMailOnATokenSignedForByTheTPM(t *testing.T) {
+func TestCertificateGrant_SendsMailWithATokenForAnAssertionSignedByTheTPM(t *testing.T) {
 	t.Parallel()
 	for algorithm, mechanism := range map[string]string{"PS256": "xoauth2", "RS256": "oauthbearer"} {
 		t.Run(algorithm+" and "+mechanism, func(t *testing.T) {
 			t.Parallel()
-			s := mailboxSite(t, told{})
+			s := mailboxSite(t, siteConfig{})
 			issuer := startIssuer(t, parts.IssuerClient{Certificate: s.certificate()})
 			dovecot := startDovecot(t, issuer, mechanism)
-			s.submit(dovecot.Port, issuer.TokenURL(), fmt.Sprintf("algorithm = %q", algorithm))
+			s.configureSubmission(dovecot.Port, issuer.TokenURL(), fmt.Sprintf("algorithm = %q", algorithm))
 			s.start()
 			s.mustDeliver()
 			s.mustDeliver()
 			mustArrive(t, dovecot, 2)
 			if login := fmt.Sprintf("Login: user=<%s>, method=%s,", sender, strings.ToUpper(mechanism)); strings.Count(dovecot.Log(), login) != 1 {
-				t.Errorf("Dovecot says\n%s", dovecot.Log())
+				t.Errorf("want one %q in Dovecot's log:\n%s", login, dovecot.Log())
 			}
-			asked := tokenRequests(issuer, clientCredentials)
-			if len(asked) != 1 || headerOf(asked[0].Form.Get("client_assertion"))["alg"] != algorithm {
-				t.Errorf("the issuer was asked %v", asked)
+			requests := tokenRequests(issuer, clientCredentials)
+			if len(requests) != 1 || jwtHeader(requests[0].Form.Get("client_assertion"))["alg"] != algorithm {
+				t.Errorf("got token requests %v, want one signed with %s", requests, algorithm)
 			}
 		})
 	}
 }
 
-// headerOf is a JWT's (RFC 7519, 5).
-func headerOf(token string) map[string]any {
+// jwtHeader decodes the header of a JWT (RFC 7519 section 5).
+func jwtHeader(token string) map[string]any {
 	header, _, _ := strings.Cut(token, ".")
 	var fields map[string]any
 	text, _ := base64.RawURLEncoding.DecodeString(header)
@@ -54,10 +54,10 @@ func headerOf(token string) map[string]any {
 
 func TestSecretGrant_SendsMail(t *testing.T) {
 	t.Parallel()
-	s := mailboxSite(t, told{})
+	s := mailboxSite(t, siteConfig{})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
 	dovecot := startDovecot(t, issuer, "xoauth2")
-	s.submit(dovecot.Port, issuer.TokenURL(), `grant = "secret"`)
+	s.configureSubmission(dovecot.Port, issuer.TokenURL(), `grant = "secret"`)
 	s.enterSecret()
 	s.start()
 	s.mustDeliver()
@@ -66,15 +66,15 @@ func TestSecretGrant_SendsMail(t *testing.T) {
 
 func TestDeviceGrant_SendsMailAndUsesEachRefreshTokenOnce(t *testing.T) {
 	t.Parallel()
-	s := mailboxSite(t, told{})
+	s := mailboxSite(t, siteConfig{})
 	issuer := startIssuer(t, parts.IssuerClient{})
 	dovecot := startDovecot(t, issuer, "xoauth2")
-	s.submit(dovecot.Port, issuer.TokenURL(), `grant = "device"`)
+	s.configureSubmission(dovecot.Port, issuer.TokenURL(), `grant = "device"`)
 	s.signIn(issuer)
-	try(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: 2 * time.Second}) })
+	mustSucceed(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: 2 * time.Second}) })
 	const refreshes = 3
 	for n := range refreshes {
-		// Each start asks again, with the token that the previous one stored.
+		// Each start refreshes with the token that the previous run stored.
 		s.start()
 		s.mustDeliver()
 		s.stop()
@@ -84,17 +84,17 @@ func TestDeviceGrant_SendsMailAndUsesEachRefreshTokenOnce(t *testing.T) {
 	for _, request := range tokenRequests(issuer, refreshToken) {
 		token := request.Form.Get(refreshToken)
 		if request.Status != http.StatusOK || used[token] {
-			t.Errorf("a refresh token was refused or used twice: %d, %v", request.Status, request.Answer["error"])
+			t.Errorf("a refresh token was rejected or used twice: status %d, %v", request.Status, request.Answer["error"])
 		}
 		used[token] = true
 	}
 	if len(used) < refreshes {
-		t.Errorf("there were %d refreshes", len(used))
+		t.Errorf("got %d refreshes, want at least %d", len(used), refreshes)
 	}
 }
 
-// forge is an assertion in the box's name, signed by a key that is not its own.
-func forge(t *testing.T, leaf *x509.Certificate, audience string) string {
+// forgeAssertion returns an assertion in the box's name, signed with another key.
+func forgeAssertion(t *testing.T, leaf *x509.Certificate, audience string) string {
 	t.Helper()
 	key := must(rsa.GenerateKey(rand.Reader, 2048))
 	part := func(v any) string { return base64.RawURLEncoding.EncodeToString(must(json.Marshal(v))) }
@@ -107,40 +107,40 @@ func forge(t *testing.T, leaf *x509.Certificate, audience string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-func TestCertificateGrant_GivesNoTokenForAForeignKey(t *testing.T) {
+func TestCertificateGrant_RejectsAnAssertionSignedWithAnotherKey(t *testing.T) {
 	t.Parallel()
-	s := mailboxSite(t, told{})
+	s := mailboxSite(t, siteConfig{})
 	leaf := s.certificate()
 	issuer := startIssuer(t, parts.IssuerClient{Certificate: leaf})
-	browser := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority().Pool()}, DisableKeepAlives: true}}
-	response, err := browser.PostForm(issuer.TokenURL(), url.Values{
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority().Pool()}, DisableKeepAlives: true}}
+	response, err := client.PostForm(issuer.TokenURL(), url.Values{
 		"grant_type": {clientCredentials}, "client_id": {applicationID}, "scope": {"https://outlook.office365.com/.default"},
 		"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-		"client_assertion":      {forge(t, leaf, issuer.TokenURL())},
+		"client_assertion":      {forgeAssertion(t, leaf, issuer.TokenURL())},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	response.Body.Close()
 	if response.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a forged assertion was answered with %s", response.Status)
+		t.Errorf("got status %s for a forged assertion, want 401", response.Status)
 	}
 }
 
-func TestCertificateGrant_GivesNoTokenToAnotherBoxWhichQueuesItsMail(t *testing.T) {
+func TestCertificateGrant_BoxThatIsNotRegisteredQueuesItsMail(t *testing.T) {
 	t.Parallel()
-	registered, other := mailboxSite(t, told{}), mailboxSite(t, told{})
+	registered, other := mailboxSite(t, siteConfig{}), mailboxSite(t, siteConfig{})
 	issuer := startIssuer(t, parts.IssuerClient{Certificate: registered.certificate()})
 	dovecot := startDovecot(t, issuer, "xoauth2")
-	other.submit(dovecot.Port, issuer.TokenURL(), "")
+	other.configureSubmission(dovecot.Port, issuer.TokenURL(), "")
 	other.start()
-	const words = "the issuer does not accept what the box identifies itself with: check the client ID, and the secret or certificate (invalid_client)"
-	other.mustKeep(words)
-	if result := other.run("tenant", "verify"); result.Status != 1 || !strings.Contains(result.Out, words) {
-		t.Errorf("verify says %+v", result)
+	const reason = "the issuer does not accept what the box identifies itself with: check the client ID, and the secret or certificate (invalid_client)"
+	other.mustQueue(reason)
+	if result := other.run("tenant", "verify"); result.Status != 1 || !strings.Contains(result.Out, reason) {
+		t.Errorf("tenant verify: got %+v, want status 1 and %q", result, reason)
 	}
-	registered.submit(dovecot.Port, issuer.TokenURL(), "")
+	registered.configureSubmission(dovecot.Port, issuer.TokenURL(), "")
 	if result := registered.run("tenant", "verify"); result.Status != 0 {
-		t.Errorf("verify says %+v", result)
+		t.Errorf("tenant verify: got %+v, want status 0", result)
 	}
 }

@@ -12,85 +12,85 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// fronted is a box whose way to a real issuer leads through a front, and that
-// submits to a stand-in.
-func fronted(t *testing.T, hold string, judge func(token string) string) (*site, *parts.Issuer, *front, *tenant.Tenant) {
+// proxiedSite returns a box that reaches a real issuer through a proxy and submits
+// to a mock tenant.
+func proxiedSite(t *testing.T, hold string, checkToken func(token string) string) (*site, *parts.Issuer, *issuerProxy, *tenant.Tenant) {
 	t.Helper()
-	// So often as these tests try again, the attempts alone would reach a limit.
-	s := mailboxSite(t, told{upstream: fmt.Sprintf("hold = %q\ntimeout = \"2s\"\nmessages_per_minute = 0", hold)})
+	// The retries of these tests alone would reach the rate limit.
+	s := mailboxSite(t, siteConfig{upstream: fmt.Sprintf("hold = %q\ntimeout = \"2s\"\nmessages_per_minute = 0", hold)})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
-	before := startFront(t, issuer)
-	host := startMailbox(t, judge, tenant.Submission{})
-	s.submit(host.Address().Port, before.tokenURL(issuer), `grant = "secret"`)
+	proxy := startIssuerProxy(t, issuer)
+	host := startMailbox(t, checkToken, tenant.Submission{})
+	s.configureSubmission(host.Address().Port, proxy.tokenURL(issuer), `grant = "secret"`)
 	s.enterSecret()
-	return s, issuer, before, host
+	return s, issuer, proxy, host
 }
 
-func TestIssuerFault_IsNamedAndLosesNoMail(t *testing.T) {
+func TestIssuerFault_IsReportedAndLosesNoMail(t *testing.T) {
 	t.Parallel()
-	s, _, issuer, host := fronted(t, "5s", anyToken)
-	honest := serverCertificate(t)
-	elsewhere := must(authority().IssueP256(nil, "elsewhere.example"))
-	for _, mood := range []struct {
-		name, words string
-		be          func()
+	s, _, issuer, host := proxiedSite(t, "5s", acceptAnyToken)
+	goodCertificate := serverCertificate(t)
+	wrongName := must(authority().IssueP256(nil, "elsewhere.example"))
+	for _, fault := range []struct {
+		name, reason string
+		inject       func()
 	}{
-		{"a web page", "localhost returned a web page instead of a token: check the token URL", func() {
-			issuer.behave(answering(http.StatusOK, "<!DOCTYPE html><title>Welcome to the hotel</title>"))
+		{"web page", "localhost returned a web page instead of a token: check the token URL", func() {
+			issuer.setHandler(respondWith(http.StatusOK, "<!DOCTYPE html><title>Welcome to the hotel</title>"))
 		}},
-		{"a fault of its own", "localhost returned HTTP status 500, a server error: wait", func() {
-			issuer.behave(answering(http.StatusInternalServerError, "oops"))
+		{"server error", "localhost returned HTTP status 500, a server error: wait", func() {
+			issuer.setHandler(respondWith(http.StatusInternalServerError, "oops"))
 		}},
-		{"too many requests", "localhost returned HTTP status 429, too many requests: wait", func() { issuer.behave(tooMany(time.Minute)) }},
-		{"10 MB", "localhost returned a response of more than 64 KiB, which is not a token: check the token URL", func() {
-			issuer.behave(answering(http.StatusOK, `{"access_token":"`+strings.Repeat("x", 10<<20)+`"}`))
+		{"too many requests", "localhost returned HTTP status 429, too many requests: wait", func() { issuer.setHandler(tooManyRequests(time.Minute)) }},
+		{"response of 10 MB", "localhost returned a response of more than 64 KiB, which is not a token: check the token URL", func() {
+			issuer.setHandler(respondWith(http.StatusOK, `{"access_token":"`+strings.Repeat("x", 10<<20)+`"}`))
 		}},
-		{"an answer without end", "localhost returned no complete response within 1s: check the internet connection, and that the site allows outbound port 443", func() { issuer.behave(slow) }},
-		{"another name", "the certificate of localhost is not trusted: it is for another name; check the token URL", func() { issuer.shows(elsewhere) }},
+		{"response without end", "localhost returned no complete response within 1s: check the internet connection, and that the site allows outbound port 443", func() { issuer.setHandler(endlessResponse) }},
+		{"certificate for another name", "the certificate of localhost is not trusted: it is for another name; check the token URL", func() { issuer.setCertificate(wrongName) }},
 	} {
-		t.Run(mood.name, func(t *testing.T) {
+		t.Run(fault.name, func(t *testing.T) {
 			arrived := len(host.Messages())
-			mood.be()
+			fault.inject()
 			s.start()
-			s.mustKeep(mood.words)
-			if cause, _ := s.events("no access token", 1)[0]["cause"].(string); !strings.Contains(cause, mood.words) {
-				t.Errorf("the journal says %q", cause)
+			s.mustQueue(fault.reason)
+			if cause, _ := s.events("no access token", 1)[0]["cause"].(string); !strings.Contains(cause, fault.reason) {
+				t.Errorf("got cause %q, want %q", cause, fault.reason)
 			}
 			s.stop()
-			issuer.behave(nil)
-			issuer.shows(honest)
-			// A start asks at once and not after the pause that a failure costs.
+			issuer.setHandler(nil)
+			issuer.setCertificate(goodCertificate)
+			// A restart skips the delay after a failed request.
 			s.start()
 			s.awaitEmpty()
 			s.stop()
 			if n := len(host.Messages()) - arrived; n != 1 {
-				t.Errorf("%d messages arrived", n)
+				t.Errorf("got %d messages, want 1", n)
 			}
 		})
 	}
 }
 
-func TestIssuer_IsAskedAgainNoSoonerThanItSaid(t *testing.T) {
+func TestIssuer_RetryAfterIsHonoured(t *testing.T) {
 	t.Parallel()
-	// Without being asked it would wait six seconds at most.
+	// Longer than the six seconds that the relay waits without Retry-After.
 	const wait = 7 * time.Second
-	s, _, issuer, host := fronted(t, "1s", anyToken)
-	issuer.behave(tooMany(wait))
+	s, _, issuer, host := proxiedSite(t, "1s", acceptAnyToken)
+	issuer.setHandler(tooManyRequests(wait))
 	s.start()
 	for range 3 {
-		s.mustKeep("too many requests")
+		s.mustQueue("too many requests")
 	}
-	issuer.behave(nil)
-	await(t, host, 3)
-	times := issuer.times()
+	issuer.setHandler(nil)
+	awaitMessages(t, host, 3)
+	times := issuer.requestTimes()
 	if len(times) != 2 || times[1].Sub(times[0]) < wait {
-		t.Errorf("it was asked at %v", times)
+		t.Errorf("got requests at %v, want two at least %s apart", times, wait)
 	}
 }
 
-// outage is how long an issuer is down; OUTAGE in the environment asks for more,
-// such as 1h.
-func outage() time.Duration {
+// outageDuration returns how long the issuer is down. The environment variable OUTAGE
+// overrides it, such as 1h.
+func outageDuration() time.Duration {
 	down, err := time.ParseDuration(os.Getenv("OUTAGE"))
 	if err != nil {
 		return 2 * time.Second
@@ -98,39 +98,39 @@ func outage() time.Duration {
 	return down
 }
 
-// TestIssuerOutage_LosesNoMailEvenBeyondTheLifeOfAToken has the relay start
-// again at the end, because it then asks at once and not after minutes.
-func TestIssuerOutage_LosesNoMailEvenBeyondTheLifeOfAToken(t *testing.T) {
+// TestIssuerOutage_LongerThanATokenLifetimeLosesNoMail restarts the relay at the end:
+// it then requests a token immediately and not after minutes.
+func TestIssuerOutage_LongerThanATokenLifetimeLosesNoMail(t *testing.T) {
 	t.Parallel()
-	const life = 4 * time.Second
-	s := mailboxSite(t, told{upstream: "hold = \"1s\"\nmessages_per_minute = 0"})
+	const lifetime = 4 * time.Second
+	s := mailboxSite(t, siteConfig{upstream: "hold = \"1s\"\nmessages_per_minute = 0"})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
-	try(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: life}) })
+	mustSucceed(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: lifetime}) })
 	dovecot := startDovecot(t, issuer, "xoauth2")
-	s.submit(dovecot.Port, issuer.TokenURL(), `grant = "secret"`)
+	s.configureSubmission(dovecot.Port, issuer.TokenURL(), `grant = "secret"`)
 	s.enterSecret()
 	s.start()
 	s.mustDeliver()
-	try(t, issuer.Stop)
-	try(t, dovecot.Restart)
-	time.Sleep(life)
+	mustSucceed(t, issuer.Stop)
+	mustSucceed(t, dovecot.Restart)
+	time.Sleep(lifetime)
 	const (
-		words = "localhost refused the connection: check that the site allows outbound port 443, and the token URL"
-		kept  = 6
+		reason = "localhost refused the connection: check that the site allows outbound port 443, and the token URL"
+		queued = 6
 	)
-	for range kept {
-		s.mustKeep(words)
-		time.Sleep(outage() / kept)
+	for range queued {
+		s.mustQueue(reason)
+		time.Sleep(outageDuration() / queued)
 	}
-	t.Logf("in %s the issuer was asked %d times", outage(), len(s.relay.Log.Events("no access token")))
+	t.Logf("%[2]d token requests failed in %[1]s", outageDuration(), len(s.relay.Log.Events("no access token")))
 	s.relay.Kill()
 	s.start()
-	s.mustKeep(words)
-	asked := s.relay.Log.Events("no access token")
-	if len(asked) != 1 {
-		t.Errorf("it asked %d times within a moment", len(asked))
+	s.mustQueue(reason)
+	failed := s.relay.Log.Events("no access token")
+	if len(failed) != 1 {
+		t.Errorf("got %d failed token requests after the restart, want 1", len(failed))
 	}
-	try(t, issuer.Start)
+	mustSucceed(t, issuer.Start)
 	s.awaitEmpty()
-	mustArrive(t, dovecot, 1+kept+1)
+	mustArrive(t, dovecot, 1+queued+1)
 }

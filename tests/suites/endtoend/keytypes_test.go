@@ -14,7 +14,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// keyTypes are the key types and how the software TPM can protect them.
+// keyTypes are the key types with the protection that the software TPM supports.
 var keyTypes = []struct {
 	name       string
 	protection string
@@ -27,13 +27,13 @@ var keyTypes = []struct {
 	{"P-384", "tpm-resident", func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) }},
 }
 
-// meaning is what an import says of a protection.
-var meaning = map[string]string{
-	"tpm-resident": "cannot be copied out of the box",
-	"tpm-sealed":   "only this box's TPM can open it, but it lies in the clear in the box's memory",
+// explanations are the texts by which an import explains a protection.
+var explanations = map[string]string{
+	"tpm-resident": "it stays inside this box's TPM and cannot be copied",
+	"tpm-sealed":   "only this box's TPM can decrypt it, but it is in the box's memory",
 }
 
-func TestKeyTypes_DeliverUnderTLS12AndTLS13(t *testing.T) {
+func TestKeyTypes_DeliverOverTLS12AndTLS13(t *testing.T) {
 	t.Parallel()
 	certificates := make(map[string]tls.Certificate)
 	var leaves []*x509.Certificate
@@ -51,11 +51,11 @@ func TestKeyTypes_DeliverUnderTLS12AndTLS13(t *testing.T) {
 	}
 	for _, k := range keyTypes {
 		t.Run(k.name, func(t *testing.T) {
-			s := newSite(t, told{host: "localhost"})
-			said := s.importPFX(certificates[k.name])
-			for _, words := range []string{k.name, k.protection, meaning[k.protection]} {
-				if !strings.Contains(said, words) {
-					t.Errorf("the import does not say %q:\n%s", words, said)
+			s := newSite(t, siteConfig{host: "localhost"})
+			output := s.importPFX(certificates[k.name])
+			for _, want := range []string{k.name, k.protection, explanations[k.protection]} {
+				if !strings.Contains(output, want) {
+					t.Errorf("the output of the import lacks %q:\n%s", want, output)
 				}
 			}
 			for version, postfix := range servers {
@@ -63,7 +63,7 @@ func TestKeyTypes_DeliverUnderTLS12AndTLS13(t *testing.T) {
 				s.mustDeliver()
 				upstream, _ := s.events("delivered", 1)[0]["upstream"].(map[string]any)
 				if upstream["tls"] != "TLS "+version || upstream["key"] != k.protection || upstream["shown"] != "CN="+relayName {
-					t.Errorf("delivered by %v", upstream)
+					t.Errorf("got upstream %v, want TLS %s, key %s and CN=%s", upstream, version, k.protection, relayName)
 				}
 			}
 		})
@@ -73,11 +73,11 @@ func TestKeyTypes_DeliverUnderTLS12AndTLS13(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := countContaining(messages, nameOfTheCertificate); n != len(keyTypes) {
-			t.Errorf("the Postfix of TLS %s verified %d messages' certificates", version, n)
+		if n := countContaining(messages, verifiedClientCert); n != len(keyTypes) {
+			t.Errorf("TLS %s: Postfix verified the certificate for %d messages, want %d", version, n, len(keyTypes))
 		}
 		if n := countContaining(messages, "using TLSv"+version+" with"); n != len(keyTypes) {
-			t.Errorf("the Postfix of TLS %s took %d messages by that version", version, n)
+			t.Errorf("TLS %s: got %d messages over this version, want %d", version, n, len(keyTypes))
 		}
 	}
 }

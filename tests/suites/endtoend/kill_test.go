@@ -6,15 +6,16 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"sealpost/tests/rigs/load"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"sealpost/tests/rigs/load"
 )
 
-// kills is how often the relay is killed; KILLS in the environment asks for
-// more.
+// kills returns how often the relay is killed. The environment variable KILLS
+// overrides it.
 func kills(t *testing.T) int {
 	t.Helper()
 	n, err := strconv.Atoi(os.Getenv("KILLS"))
@@ -24,7 +25,7 @@ func kills(t *testing.T) int {
 	return n
 }
 
-// freeAddress is one that the relay can listen on each time it starts.
+// freeAddress returns an address that the relay can listen on after each start.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -38,28 +39,28 @@ func freeAddress(t *testing.T) string {
 func TestKill_LosesNothingAnswered250(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	s := newSite(t, told{host: "localhost", port: upstream.Address().Port, listen: freeAddress(t), spool: "64MiB",
+	s := newSite(t, siteConfig{host: "localhost", port: upstream.Address().Port, listen: freeAddress(t), spool: "64MiB",
 		retry: "first = \"300ms\"\nlongest = \"2s\"", upstream: `hold = "300ms"`})
 	s.importPFX(clientCertificate(t, authority()))
 	s.start()
 	relay := s.address()
 	ctx, stop := context.WithCancel(context.Background())
-	var busy sync.WaitGroup
-	l := load.NewTracker()
+	var wg sync.WaitGroup
+	tracker := load.NewTracker()
 	for client := range 20 {
-		busy.Go(func() { l.Load(ctx, client, relay, fmt.Sprintf("127.0.1.%d", client+1)) })
+		wg.Go(func() { tracker.Load(ctx, client, relay, fmt.Sprintf("127.0.1.%d", client+1)) })
 	}
-	busy.Go(func() { load.Flap(ctx, upstream) })
+	wg.Go(func() { load.Flap(ctx, upstream) })
 	for range kills(t) {
 		time.Sleep(20*time.Millisecond + rand.N(600*time.Millisecond))
 		s.relay.Kill()
 		s.start()
 	}
 	stop()
-	busy.Wait()
+	wg.Wait()
 	upstream.SetScript(nil)
 	s.awaitEmpty()
-	if answered := l.Check(t, upstream); answered < 10*kills(t) {
-		t.Errorf("only %d messages were answered 250: the relay was hardly under load", answered)
+	if answered := tracker.Check(t, upstream); answered < 10*kills(t) {
+		t.Errorf("got %d messages answered 250, want at least %d: the relay was hardly under load", answered, 10*kills(t))
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"sealpost/tests/rigs/dialogue"
 )
 
-// dial connects to the relay from an address of this machine.
+// dial connects to the relay from a local address.
 func (s *site) dial(from string) net.Conn {
 	s.t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 10 * time.Second}
@@ -21,14 +21,14 @@ func (s *site) dial(from string) net.Conn {
 	return conn
 }
 
-// greeted is a connection that the relay has let in.
-func (s *site) greeted(from string) net.Conn {
+// connect returns a connection on which the relay has sent its greeting.
+func (s *site) connect(from string) net.Conn {
 	s.t.Helper()
 	conn := s.dial(from)
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	greeting := make([]byte, 4)
 	if _, err := io.ReadFull(conn, greeting); err != nil || string(greeting) != "220 " {
-		s.t.Fatalf("greeted with %q, %v", greeting, err)
+		s.t.Fatalf("got greeting %q, %v, want 220", greeting, err)
 	}
 	return conn
 }
@@ -37,7 +37,7 @@ func TestLimits_AnswerWithTheirOwnCodeAndText(t *testing.T) {
 	for _, c := range []struct {
 		script string
 		limits string
-		event  string // that the journal has to have
+		event  string // expected in the journal; "" for none
 	}{
 		{"recipients", `recipients = 3`, "delivered"},
 		{"command", `recipients = 3`, ""},
@@ -51,7 +51,7 @@ func TestLimits_AnswerWithTheirOwnCodeAndText(t *testing.T) {
 		t.Run(c.limits+" "+c.script, func(t *testing.T) {
 			t.Parallel()
 			upstream := startTenant(t, tenantConfig(t))
-			s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, limits: c.limits}, clientCertificate(t, authority()))
+			s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, limits: c.limits}, clientCertificate(t, authority()))
 			if err := dialogue.Play(s.dial("127.0.0.1"), "testdata/"+c.script+".dialogue"); err != nil {
 				t.Errorf("%v\n%s", err, s.relay.Log)
 			}
@@ -62,42 +62,42 @@ func TestLimits_AnswerWithTheirOwnCodeAndText(t *testing.T) {
 	}
 }
 
-func TestConnectionLimit_RefusesOneTooManyUntilAnotherEnds(t *testing.T) {
+func TestConnectionLimit_RejectsOneTooManyUntilAnotherCloses(t *testing.T) {
 	for script, c := range map[string]struct {
 		limits  string
-		holders []string
+		clients []string
 	}{
 		"perclient":   {`connections_per_client = 2`, []string{"127.0.0.1", "127.0.0.1", "127.0.0.2"}},
 		"connections": {`connections = 2`, []string{"127.0.0.2", "127.0.0.3"}},
 	} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
-			s := newSite(t, told{host: "localhost", limits: c.limits})
+			s := newSite(t, siteConfig{host: "localhost", limits: c.limits})
 			s.start()
-			var held []net.Conn
-			for _, holder := range c.holders {
-				held = append(held, s.greeted(holder))
+			var open []net.Conn
+			for _, client := range c.clients {
+				open = append(open, s.connect(client))
 			}
 			if err := dialogue.Play(s.dial("127.0.0.1"), "testdata/"+script+".dialogue"); err != nil {
 				t.Error(err)
 			}
 			s.events("client refused", 1)
-			_, _ = io.WriteString(held[0], "QUIT\r\n")
-			_, _ = io.Copy(io.Discard, held[0])
-			s.greeted("127.0.0.1")
+			_, _ = io.WriteString(open[0], "QUIT\r\n")
+			_, _ = io.Copy(io.Discard, open[0])
+			s.connect("127.0.0.1")
 		})
 	}
 }
 
-func TestStranger_IsRefusedAtOnce(t *testing.T) {
+func TestClientOutsideAllow_IsRejectedOnConnect(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, told{host: "localhost", allow: "127.0.0.1/32"})
+	s := newSite(t, siteConfig{host: "localhost", allow: "127.0.0.1/32"})
 	s.start()
-	if err := dialogue.Play(s.dial("127.0.0.2"), "testdata/stranger.dialogue"); err != nil {
+	if err := dialogue.Play(s.dial("127.0.0.2"), "testdata/notallowed.dialogue"); err != nil {
 		t.Error(err)
 	}
 	if event := s.events("client refused", 1)[0]; event["client"] != "127.0.0.2" {
-		t.Errorf("the journal says %v", event)
+		t.Errorf("got event %v, want client 127.0.0.2", event)
 	}
-	s.greeted("127.0.0.1")
+	s.connect("127.0.0.1")
 }

@@ -13,27 +13,27 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// applicationID is the box's at the issuer.
+// applicationID is the box's client ID at the issuer.
 const applicationID = "8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10"
 
-// clientSecret is what the issuer made for an application of that kind.
+// clientSecret has the form of the secrets that Entra ID issues.
 const clientSecret = "k7J8Q~very.secret-client~value_0123456789"
 
-// nowhere is the token endpoint of a box whose issuer is not there yet.
-const nowhere = "https://localhost:1/token"
+// unreachableTokenURL is the token endpoint until a test has started its issuer.
+const unreachableTokenURL = "https://localhost:1/token"
 
-// mailboxSite is a box that is to submit as the sender's mailbox, and was told
-// of no issuer yet.
-func mailboxSite(t *testing.T, settings told) *site {
+// mailboxSite returns a box that submits as the sender's mailbox and has no issuer
+// yet.
+func mailboxSite(t *testing.T, settings siteConfig) *site {
 	t.Helper()
 	settings.upstream = "method = \"submission\"\n" + settings.upstream
-	settings.more = submits(587, nowhere, "")
+	settings.more = submissionSettings(587, unreachableTokenURL, "")
 	return newSite(t, settings)
 }
 
-// submits is what the settings say of submission. The endpoint for device codes
-// lies beside that for tokens.
-func submits(port int, tokenURL, oauth string) string {
+// submissionSettings returns the sections for submission. The device code endpoint is
+// next to the token endpoint.
+func submissionSettings(port int, tokenURL, oauth string) string {
 	ca := "\"\"\"\n" + string(authority().PEM()) + "\"\"\""
 	deviceURL := strings.TrimSuffix(tokenURL, "token") + "devicecode"
 	return fmt.Sprintf(`[upstream.submission]
@@ -51,20 +51,20 @@ ca = %[3]s
 `, port, sender, ca, applicationID, tokenURL, deviceURL, oauth)
 }
 
-// submit tells the box where to submit, and how it gets its tokens.
-func (s *site) submit(port int, tokenURL, oauth string) {
+// configureSubmission sets the submission server and the source of tokens.
+func (s *site) configureSubmission(port int, tokenURL, oauth string) {
 	s.t.Helper()
-	s.told.more = submits(port, tokenURL, oauth)
+	s.config.more = submissionSettings(port, tokenURL, oauth)
 	s.configure()
 }
 
-// certificate is that of the box's own key, as it is uploaded.
+// certificate returns the certificate of the box's own key, which a tenant registers.
 func (s *site) certificate() *x509.Certificate {
 	s.t.Helper()
 	result := s.run("tenant", "certificate")
 	block, _ := pem.Decode([]byte(result.Out))
 	if result.Status != 0 || block == nil {
-		s.t.Fatalf("there is no certificate: %+v", result)
+		s.t.Fatalf("tenant certificate: got %+v, want a PEM block", result)
 	}
 	return must(x509.ParseCertificate(block.Bytes))
 }
@@ -75,12 +75,12 @@ func (s *site) enterSecret() string {
 	s.write("secret.txt", []byte(clientSecret+"\n"))
 	result := s.run("tenant", "secret", "--secret-file", "secret.txt")
 	if result.Status != 0 {
-		s.t.Fatalf("the secret is not taken: %+v", result)
+		s.t.Fatalf("tenant secret: got %+v, want status 0", result)
 	}
 	return result.Out + result.Err
 }
 
-// signIn signs the box in with the help of a person, and gives what it printed.
+// signIn signs the box in with a device code and returns what it printed.
 func (s *site) signIn(issuer *parts.Issuer) string {
 	s.t.Helper()
 	login := exec.CommandContext(s.t.Context(), program, "tenant", "login", "--json", "--config", s.box.Config)
@@ -120,7 +120,7 @@ func (s *site) signIn(issuer *parts.Issuer) string {
 	return printed.String() + errs.String()
 }
 
-// startIssuer starts an issuer that knows the client as the application.
+// startIssuer starts an issuer at which client is registered as applicationID.
 func startIssuer(t *testing.T, client parts.IssuerClient) *parts.Issuer {
 	t.Helper()
 	client.ID = applicationID
@@ -131,11 +131,11 @@ func startIssuer(t *testing.T, client parts.IssuerClient) *parts.Issuer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { try(t, issuer.Stop) })
+	t.Cleanup(func() { mustSucceed(t, issuer.Stop) })
 	return issuer
 }
 
-// startDovecot starts a server for submission that takes the issuer's tokens.
+// startDovecot starts a submission server that accepts the issuer's tokens.
 func startDovecot(t *testing.T, issuer *parts.Issuer, mechanisms ...string) *parts.Dovecot {
 	t.Helper()
 	dovecot, err := parts.NewDovecot(folder(t), parts.DovecotConfig{
@@ -145,40 +145,39 @@ func startDovecot(t *testing.T, issuer *parts.Issuer, mechanisms ...string) *par
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { try(t, dovecot.Close) })
+	t.Cleanup(func() { mustSucceed(t, dovecot.Close) })
 	return dovecot
 }
 
-// startMailbox starts a stand-in for the host for submission, which judges a
-// login by its token.
-func startMailbox(t *testing.T, judge func(token string) string, limits tenant.Submission) *tenant.Tenant {
+// startMailbox starts a mock submission server. checkToken returns the reply that
+// rejects a login, or "".
+func startMailbox(t *testing.T, checkToken func(token string) string, limits tenant.Submission) *tenant.Tenant {
 	t.Helper()
-	limits.Judge = func(_, token string) string { return judge(token) }
+	limits.CheckLogin = func(_, token string) string { return checkToken(token) }
 	return startTenant(t, tenant.Config{Certificate: serverCertificate(t), Submission: &limits})
 }
 
-// anyToken is a judge that lets every token pass.
-func anyToken(string) string { return "" }
+// acceptAnyToken accepts every token.
+func acceptAnyToken(string) string { return "" }
 
-// mustArrive waits until so many messages have come out behind Dovecot, and no
-// more.
+// mustArrive waits until exactly n messages have passed through Dovecot.
 func mustArrive(t *testing.T, dovecot *parts.Dovecot, n int) {
 	t.Helper()
 	messages, err := dovecot.Messages(n)
 	if err != nil || len(messages) != n {
-		t.Errorf("%d messages arrived, of %d: %v\n%s", len(messages), n, err, dovecot.Log())
+		t.Errorf("got %d messages, want %d: %v\n%s", len(messages), n, err, dovecot.Log())
 	}
 }
 
-// tokenRequests are those for tokens of the grant type.
+// tokenRequests returns the token requests of a grant type.
 func tokenRequests(issuer *parts.Issuer, grantType string) []parts.IssuerRequest {
-	var asked []parts.IssuerRequest
+	var requests []parts.IssuerRequest
 	for _, request := range issuer.Requests() {
 		if request.Form.Get("grant_type") == grantType {
-			asked = append(asked, request)
+			requests = append(requests, request)
 		}
 	}
-	return asked
+	return requests
 }
 
 // Grant types of RFC 6749.

@@ -8,42 +8,42 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// TestMailbox_ThatMayNotLogInHoldsUpNoOther has a box that submits as
-// two mailboxes, of which one was never allowed to.
-func TestMailbox_ThatMayNotLogInHoldsUpNoOther(t *testing.T) {
+// TestMailbox_ThatCannotLogInDelaysNoOther has a box that submits as two mailboxes,
+// one of which has SMTP AUTH disabled.
+func TestMailbox_ThatCannotLogInDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	const scanner = "scanner@contoso.com"
-	s := mailboxSite(t, told{upstream: "messages_per_minute = 0"})
+	s := mailboxSite(t, siteConfig{upstream: "messages_per_minute = 0"})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
-	judge := func(user, _ string) string {
+	rejectScanner := func(user, _ string) string {
 		if user == scanner {
 			return "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."
 		}
 		return ""
 	}
 	certificate := serverCertificate(t)
-	host := startTenant(t, tenant.Config{Certificate: certificate, Submission: &tenant.Submission{Judge: judge}})
-	s.submit(host.Address().Port, issuer.TokenURL(), `grant = "secret"`)
-	s.told.more = strings.Replace(s.told.more, "[upstream.oauth]", "own_mailbox = [\""+scanner+"\"]\n\n[upstream.oauth]", 1)
+	host := startTenant(t, tenant.Config{Certificate: certificate, Submission: &tenant.Submission{CheckLogin: rejectScanner}})
+	s.configureSubmission(host.Address().Port, issuer.TokenURL(), `grant = "secret"`)
+	s.config.more = strings.Replace(s.config.more, "[upstream.oauth]", "own_mailbox = [\""+scanner+"\"]\n\n[upstream.oauth]", 1)
 	s.configure()
 	s.enterSecret()
 	s.start()
 	const messages = 5
 	for range messages {
-		s.mustKeep("SMTP AUTH is off for the mailbox", "--from", scanner)
+		s.mustQueue("SMTP AUTH is off for the mailbox", "--from", scanner)
 		s.mustDeliver()
 	}
-	if list := s.run("queue", "list").Out; !strings.Contains(list, "5 kept; the mail of "+scanner+" is held since ") {
-		t.Errorf("the queue says\n%s", list)
+	if list := s.run("queue", "list").Out; !strings.Contains(list, "5 messages queued; the mail of "+scanner+" is held since ") {
+		t.Errorf("queue list does not show 5 held messages of %s:\n%s", scanner, list)
 	}
 	if events := s.relay.Log.Events("upstream held"); len(events) != 1 || events[0]["account"] != scanner {
-		t.Errorf("the journal says %v", events)
+		t.Errorf("got events %v, want one for %s", events, scanner)
 	}
-	welcome := func(_, _ string) string { return "" }
-	host.Reconfigure(tenant.Config{Certificate: certificate, Submission: &tenant.Submission{Judge: welcome}})
+	acceptAll := func(_, _ string) string { return "" }
+	host.Reconfigure(tenant.Config{Certificate: certificate, Submission: &tenant.Submission{CheckLogin: acceptAll}})
 	if result := s.run("queue", "retry"); result.Status != 0 {
-		t.Errorf("%+v", result)
+		t.Errorf("queue retry: got %+v, want status 0", result)
 	}
 	s.awaitEmpty()
-	await(t, host, 2*messages)
+	awaitMessages(t, host, 2*messages)
 }

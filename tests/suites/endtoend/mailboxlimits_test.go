@@ -15,16 +15,16 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// occupy has another client of the mailbox hold one of its connections until the
-// test ends.
-func occupy(t *testing.T, host *tenant.Tenant) {
+// holdConnection logs another client in to the mailbox and keeps its connection open
+// until the test ends.
+func holdConnection(t *testing.T, host *tenant.Tenant) {
 	t.Helper()
 	client, err := smtp.Dial(host.Address().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	try(t, func() error {
+	mustSucceed(t, func() error {
 		return client.StartTLS(&tls.Config{ServerName: "localhost", RootCAs: authority().Pool()})
 	})
 	login := base64.StdEncoding.EncodeToString([]byte("user=" + sender + "\x01auth=Bearer of.another.client\x01\x01"))
@@ -41,34 +41,34 @@ func occupy(t *testing.T, host *tenant.Tenant) {
 	}
 }
 
-// scan has devices send so many messages each, all of which must be answered
-// 250.
-func scan(t *testing.T, relay string, devices, each int) {
+// sendFromDevices sends messages from concurrent devices. The relay must reply 250 to
+// all of them.
+func sendFromDevices(t *testing.T, relay string, devices, each int) {
 	t.Helper()
-	var busy sync.WaitGroup
+	var wg sync.WaitGroup
 	for device := range devices {
-		busy.Go(func() {
-			talker, err := load.Dial(relay, "")
+		wg.Go(func() {
+			client, err := load.Dial(relay, "")
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			defer talker.Close()
+			defer client.Close()
 			for n := range each {
-				if err := talker.Send(load.NewMessage(fmt.Sprintf("%d-%d", device, n), 1000)); err != nil {
+				if err := client.Send(load.NewMessage(fmt.Sprintf("%d-%d", device, n), 1000)); err != nil {
 					t.Error(err)
 					return
 				}
 			}
 		})
 	}
-	busy.Wait()
+	wg.Wait()
 }
 
-// TestMailboxLimits_AreEachMetOnceByABurst has a minute's limit that a burst
-// reaches in seconds. The box was told of none, and another client holds one of
-// the three connections that it takes for its own.
-func TestMailboxLimits_AreEachMetOnceByABurst(t *testing.T) {
+// TestMailboxLimits_AreEachExceededOnlyOnceByABurst sends a burst that reaches the
+// limit per minute within seconds. The settings name no limit, and another client
+// uses one of the three connections of the mailbox.
+func TestMailboxLimits_AreEachExceededOnlyOnceByABurst(t *testing.T) {
 	t.Parallel()
 	const (
 		devices, each = 20, 25
@@ -76,15 +76,15 @@ func TestMailboxLimits_AreEachMetOnceByABurst(t *testing.T) {
 		connections   = 3
 		perMinute     = 400
 	)
-	s := mailboxSite(t, told{upstream: "hold = \"300ms\"\nmessages_per_minute = 0", spool: "64MiB"})
+	s := mailboxSite(t, siteConfig{upstream: "hold = \"300ms\"\nmessages_per_minute = 0", spool: "64MiB"})
 	issuer := startIssuer(t, parts.IssuerClient{Certificate: s.certificate()})
-	host := startMailbox(t, anyToken, tenant.Submission{Connections: connections, PerMinute: perMinute})
-	occupy(t, host)
-	watched := startTap(t, s.tpm)
-	s.told.tpm = watched.address()
-	s.submit(host.Address().Port, issuer.TokenURL(), "")
+	host := startMailbox(t, acceptAnyToken, tenant.Submission{Connections: connections, PerMinute: perMinute})
+	holdConnection(t, host)
+	tpm := startTPMProxy(t, s.tpm)
+	s.config.tpm = tpm.address()
+	s.configureSubmission(host.Address().Port, issuer.TokenURL(), "")
 	s.start()
-	scan(t, s.address(), devices, each)
+	sendFromDevices(t, s.address(), devices, each)
 	const timeout = 100 * time.Second
 	for end := time.Now().Add(timeout); len(host.Messages()) < messages && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
@@ -95,22 +95,22 @@ func TestMailboxLimits_AreEachMetOnceByABurst(t *testing.T) {
 		arrived[name] = true
 	}
 	if len(host.Messages()) != messages || len(arrived) != messages {
-		t.Errorf("%d messages arrived, %d of them different", len(host.Messages()), len(arrived))
+		t.Errorf("got %d messages, %d of them distinct, want %d", len(host.Messages()), len(arrived), messages)
 	}
 	if n := len(s.relay.Log.Events("refused")) + len(s.relay.Log.Events("bounce")); n > 0 {
-		t.Errorf("%d were refused permanently", n)
+		t.Errorf("got %d permanent rejections, want 0", n)
 	}
-	denials := strings.Join(host.LimitReplies(), "\n")
+	replies := strings.Join(host.LimitReplies(), "\n")
 	for _, limit := range []string{"432 4.3.2", "451 4.7.500"} {
-		// Those under way when it is met for the first time meet it too.
-		if n := strings.Count(denials, limit); n < 1 || n > connections {
-			t.Errorf("%s was met %d times:\n%s", limit, n, denials)
+		// Every connection that is in use when the limit is first exceeded can exceed it.
+		if n := strings.Count(replies, limit); n < 1 || n > connections {
+			t.Errorf("got reply %s %d times, want 1 to %d:\n%s", limit, n, connections, replies)
 		}
 	}
 	if n := len(tokenRequests(issuer, clientCredentials)); n != 1 {
-		t.Errorf("%d tokens were asked for", n)
+		t.Errorf("got %d token requests, want 1", n)
 	}
-	if n := watched.signatures(); n < 1 || n > 3 {
-		t.Errorf("the TPM was asked for %d signatures", n)
+	if n := tpm.signatures(); n < 1 || n > 3 {
+		t.Errorf("got %d signatures of the TPM, want 1 to 3", n)
 	}
 }

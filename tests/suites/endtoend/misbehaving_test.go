@@ -12,28 +12,28 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// liar is a tenant that misbehaves, and what a client is told of it.
-type liar struct {
-	name  string
-	be    func(*tenant.Config)
-	words string
-	heard bool // a message may have been given to it before it was found out
+// misbehaviour is a fault of the tenant, and the reason that a client gets.
+type misbehaviour struct {
+	name       string
+	apply      func(*tenant.Config)
+	reason     string
+	mayReceive bool // the tenant may get a message before the relay detects the fault
 }
 
-// says makes a tenant answer one verb in its own way.
-func says(verb, answer string) func(*tenant.Config) {
+// withReply sets the reply to one verb.
+func withReply(verb, reply string) func(*tenant.Config) {
 	return func(c *tenant.Config) {
-		c.Script = func(asked, _ string) string {
-			if asked == verb {
-				return answer
+		c.Script = func(got, _ string) string {
+			if got == verb {
+				return reply
 			}
 			return ""
 		}
 	}
 }
 
-// shows makes a tenant show another certificate.
-func shows(certificate tls.Certificate) func(*tenant.Config) {
+// withCertificate sets the server certificate.
+func withCertificate(certificate tls.Certificate) func(*tenant.Config) {
 	return func(c *tenant.Config) { c.Certificate = certificate }
 }
 
@@ -43,70 +43,70 @@ func both(first, second func(*tenant.Config)) func(*tenant.Config) {
 
 func withoutChunking(c *tenant.Config) { c.Extensions = []string{"PIPELINING", "8BITMIME"} }
 
-func liars(t *testing.T) []liar {
+func misbehaviours(t *testing.T) []misbehaviour {
 	t.Helper()
 	long := strings.Repeat("x", 100_000)
 	foreign := must(must(parts.NewAuthority("Foreign CA")).IssueP256(nil, "localhost"))
-	return []liar{
+	return []misbehaviour{
 		{"no STARTTLS", func(c *tenant.Config) { c.NoSTARTTLS = true }, "does not offer STARTTLS; mail is never sent in clear", false},
-		{"STARTTLS refused", says("STARTTLS", "454 4.7.0 TLS not available"), "localhost said: 454 4.7.0 TLS not available", false},
-		{"words in clear behind STARTTLS", says("STARTTLS", "220 go\r\n250 stay"), "sent clear text after agreeing to STARTTLS", false},
-		{"an expired certificate", shows(must(authority().IssueP256(lastYear, "localhost"))), "it has expired", false},
-		{"another name's certificate", shows(must(authority().IssueP256(nil, "elsewhere.example"))), "it is for another name", false},
-		{"a foreign authority's certificate", shows(foreign), "its issuer is unknown", false},
+		{"STARTTLS refused", withReply("STARTTLS", "454 4.7.0 TLS not available"), "localhost said: 454 4.7.0 TLS not available", false},
+		{"plaintext after STARTTLS", withReply("STARTTLS", "220 go\r\n250 stay"), "sent clear text after agreeing to STARTTLS", false},
+		{"expired certificate", withCertificate(must(authority().IssueP256(expiredYesterday, "localhost"))), "it has expired", false},
+		{"certificate for another name", withCertificate(must(authority().IssueP256(nil, "elsewhere.example"))), "it is for another name", false},
+		{"certificate of an unknown authority", withCertificate(foreign), "its issuer is unknown", false},
 		{"TLS 1.1", func(c *tenant.Config) { c.MinTLS, c.MaxTLS = tls.VersionTLS10, tls.VersionTLS11 }, "TLS 1.2 or later is needed", false},
-		{"hanging up amid BDAT", says("MIDWAY", tenant.HangUp), "was lost", true},
-		{"hanging up amid DATA", both(withoutChunking, says("MIDWAY", tenant.HangUp)), "was lost", true},
-		{"hanging up after the content", says("CONTENT", tenant.HangUp), "was lost", true},
-		{"a greeting of 100,000 characters", says("CONNECT", "220 "+long), "does not speak SMTP", false},
-		{"an answer to MAIL of 100,000 characters", says("MAIL", "250 "+long), "does not speak SMTP", true},
-		{"a last answer of 100,000 characters", says("CONTENT", "250 "+long), "does not speak SMTP", true},
-		{"an answer without end", says("EHLO", strings.Repeat("250-more\r\n", 10_000)+"250 end"), "does not speak SMTP", false},
-		{"another protocol", says("CONNECT", "HTTP/1.1 400 Bad Request"), "does not speak SMTP", false},
-		{"silence instead of a greeting", says("CONNECT", tenant.Stall), "did not reply in time", false},
-		{"silence instead of TLS", says("STARTTLS", tenant.Stall), "did not reply in time", false},
-		{"silence amid BDAT", says("MIDWAY", tenant.Stall), "did not reply in time", true},
-		{"silence amid DATA", both(withoutChunking, says("MIDWAY", tenant.Stall)), "did not reply in time", true},
-		{"silence after the content", says("CONTENT", tenant.Stall), "did not reply in time", true},
+		{"disconnect during BDAT", withReply("MIDWAY", tenant.HangUp), "was lost", true},
+		{"disconnect during DATA", both(withoutChunking, withReply("MIDWAY", tenant.HangUp)), "was lost", true},
+		{"disconnect after the content", withReply("CONTENT", tenant.HangUp), "was lost", true},
+		{"greeting of 100,000 characters", withReply("CONNECT", "220 "+long), "does not speak SMTP", false},
+		{"reply to MAIL of 100,000 characters", withReply("MAIL", "250 "+long), "does not speak SMTP", true},
+		{"final reply of 100,000 characters", withReply("CONTENT", "250 "+long), "does not speak SMTP", true},
+		{"EHLO reply of 10,001 lines", withReply("EHLO", strings.Repeat("250-more\r\n", 10_000)+"250 end"), "does not speak SMTP", false},
+		{"another protocol", withReply("CONNECT", "HTTP/1.1 400 Bad Request"), "does not speak SMTP", false},
+		{"no greeting", withReply("CONNECT", tenant.Stall), "did not reply in time", false},
+		{"no reply to STARTTLS", withReply("STARTTLS", tenant.Stall), "did not reply in time", false},
+		{"no reply during BDAT", withReply("MIDWAY", tenant.Stall), "did not reply in time", true},
+		{"no reply during DATA", both(withoutChunking, withReply("MIDWAY", tenant.Stall)), "did not reply in time", true},
+		{"no reply after the content", withReply("CONTENT", tenant.Stall), "did not reply in time", true},
 	}
 }
 
-// TestMisbehavingServer_CostsNothingAndIsNamedToTheClient has one relay meet
-// every liar, with the honest tenant in between.
-func TestMisbehavingServer_CostsNothingAndIsNamedToTheClient(t *testing.T) {
+// TestMisbehavingServer_LosesNoMailAndIsReportedToTheClient runs one relay against
+// every misbehaviour, with a correct tenant in between.
+func TestMisbehavingServer_LosesNoMailAndIsReportedToTheClient(t *testing.T) {
 	t.Parallel()
-	honest := tenantConfig(t)
-	upstream := startTenant(t, honest)
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, upstream: `timeout = "2s"`}, clientCertificate(t, authority()))
+	correct := tenantConfig(t)
+	upstream := startTenant(t, correct)
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, upstream: `timeout = "2s"`}, clientCertificate(t, authority()))
 	s.mustDeliver()
-	usual := s.settledDescriptors()
-	for _, liar := range liars(t) {
-		t.Run(liar.name, func(t *testing.T) {
-			config := honest
-			liar.be(&config)
+	before := s.stableDescriptors()
+	for _, m := range misbehaviours(t) {
+		t.Run(m.name, func(t *testing.T) {
+			config := correct
+			m.apply(&config)
 			upstream.Reconfigure(config)
-			clear, arrived := len(upstream.Plaintext()), len(upstream.Messages())
-			s.mustKeep(liar.words, "--body", "the secret recipe")
+			plaintext, arrived := len(upstream.Plaintext()), len(upstream.Messages())
+			s.mustQueue(m.reason, "--body", "the secret recipe")
 			for _, private := range []string{"MAIL", sender, recipient, "secret"} {
-				if said := upstream.Plaintext()[clear:]; strings.Contains(said, private) {
-					t.Errorf("said in clear: %q", said)
+				if sent := upstream.Plaintext()[plaintext:]; strings.Contains(sent, private) {
+					t.Errorf("%q was sent in plaintext: %q", private, sent)
 				}
 			}
-			if n := len(upstream.Messages()) - arrived; n > 0 && !liar.heard {
-				t.Errorf("the liar has got %d messages", n)
+			if n := len(upstream.Messages()) - arrived; n > 0 && !m.mayReceive {
+				t.Errorf("the misbehaving tenant got %d messages, want 0", n)
 			}
-			upstream.Reconfigure(honest)
+			upstream.Reconfigure(correct)
 			s.awaitEmpty()
 			s.mustDeliver()
 			if n := len(upstream.Messages()) - arrived; n < 2 {
-				t.Errorf("the honest tenant has got %d messages", n)
+				t.Errorf("the correct tenant got %d messages, want at least 2", n)
 			}
-			s.awaitDescriptors(t, usual)
+			s.awaitDescriptors(t, before)
 		})
 	}
 }
 
-// descriptors is how many files and connections the relay has open.
+// descriptors returns the number of open files and connections of the relay.
 func (s *site) descriptors() int {
 	s.t.Helper()
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.relay.PID()))
@@ -116,28 +116,28 @@ func (s *site) descriptors() int {
 	return len(open)
 }
 
-// settledDescriptors is their number once it has been the same for a while: the
-// relay lets the TPM and its clients go a moment after they were of use.
-func (s *site) settledDescriptors() int {
+// stableDescriptors waits until their number is stable: the relay closes connections
+// to the TPM and to clients a moment after the last use.
+func (s *site) stableDescriptors() int {
 	s.t.Helper()
-	const calm = 50
-	settled := s.descriptors()
-	for same := 0; same < calm; time.Sleep(10 * time.Millisecond) {
+	const samples = 50
+	stable := s.descriptors()
+	for same := 0; same < samples; time.Sleep(10 * time.Millisecond) {
 		now := s.descriptors()
-		if same++; now != settled {
-			settled, same = now, 0
+		if same++; now != stable {
+			stable, same = now, 0
 		}
 	}
-	return settled
+	return stable
 }
 
-// awaitDescriptors waits until the relay has no more open than usual.
-func (s *site) awaitDescriptors(t *testing.T, usual int) {
+// awaitDescriptors waits until the relay has at most limit descriptors open.
+func (s *site) awaitDescriptors(t *testing.T, limit int) {
 	t.Helper()
 	const timeout = 10 * time.Second
-	for deadline := time.Now().Add(timeout); s.descriptors() > usual; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); s.descriptors() > limit; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the relay has %d descriptors open, and %d usually", s.descriptors(), usual)
+			t.Fatalf("got %d open descriptors, want at most %d", s.descriptors(), limit)
 		}
 	}
 }

@@ -16,12 +16,12 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// badPFX is a file that must not be imported, and what a technician is told.
+// badPFX is a file that the import must reject, with the texts of the error.
 type badPFX struct {
 	name     string
 	data     []byte
 	password string
-	words    []string
+	want     []string
 }
 
 func badPFXs(t *testing.T) []badPFX {
@@ -34,32 +34,32 @@ func badPFXs(t *testing.T) []badPFX {
 		{"with an empty password", pfx(t, good), "", []string{"the password does not open this PFX"}},
 		{"without a key", pfxWithoutKey(t, good), password, []string{"no private key", "export it again"}},
 		{"with two keys", must(os.ReadFile("../../../provisioning/certificate/testdata/java17-two-keys.pfx")), "sealpost",
-			[]string{"more than one private key", "export the one"}},
+			[]string{"more than one private key", "export only the"}},
 		{"expired", pfx(t, expired(t)), password, []string{"expired on", "import a newer one"}},
-		{"without the intermediate", pfx(t, chained(below)), password, []string{"Test Issuing CA", "again"}},
-		{"without the intermediate but with the root", pfx(t, chained(below, authority())), password, []string{"Test Issuing CA", "again"}},
-		{"with another intermediate of that name", pfx(t, chained(below, must(authority().Intermediate("Test Issuing CA")), authority())), password,
+		{"without the intermediate", pfx(t, withChain(below)), password, []string{"Test Issuing CA", "again"}},
+		{"without the intermediate but with the root", pfx(t, withChain(below, authority())), password, []string{"Test Issuing CA", "again"}},
+		{"with another intermediate of that name", pfx(t, withChain(below, must(authority().Intermediate("Test Issuing CA")), authority())), password,
 			[]string{"Test Issuing CA", "again"}},
-		{"with an impostor of the intermediate", pfx(t, chained(below, must(authority().Impostor(issuing)), authority())), password,
+		{"with an impostor of the intermediate", pfx(t, withChain(below, must(authority().Impostor(issuing)), authority())), password,
 			[]string{"Test Issuing CA", "again"}},
-		{"of 20 MB of noise", noise(20 << 20), password, []string{"not a PFX", "choose another file"}},
-		{"of a kilobyte of noise", noise(1 << 10), password, []string{"not a PFX"}},
-		{"of noise in a sequence of DER", append([]byte{0x30, 0x82, 0x04, 0x00}, noise(1<<10)...), password, []string{"not a PFX"}},
+		{"of 20 MB of random bytes", randomBytes(20 << 20), password, []string{"not a PFX", "choose another file"}},
+		{"of 1 KiB of random bytes", randomBytes(1 << 10), password, []string{"not a PFX"}},
+		{"of random bytes in a DER sequence", append([]byte{0x30, 0x82, 0x04, 0x00}, randomBytes(1<<10)...), password, []string{"not a PFX"}},
 		{"that is empty", nil, password, []string{"empty"}},
 		{"that is PEM", pemWithKey(t, good), password, []string{"PEM"}},
 	}
 }
 
-func TestPFXImport_RefusesABadFileInASentenceAndChangesNothing(t *testing.T) {
+func TestPFXImport_RejectsABadFileWithOneLineAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	fresh, used := twoBoxes(t)
+	empty, configured := twoBoxes(t)
 	for _, bad := range badPFXs(t) {
 		t.Run(bad.name, func(t *testing.T) {
-			for _, s := range []*site{fresh, used} {
-				said := s.refuses(t, bad.data, bad.password)
-				for _, words := range bad.words {
-					if !strings.Contains(said, words) {
-						t.Errorf("the program does not say %q but %q", words, said)
+			for _, s := range []*site{empty, configured} {
+				message := s.failImport(t, bad.data, bad.password)
+				for _, want := range bad.want {
+					if !strings.Contains(message, want) {
+						t.Errorf("got error %q, want %q", message, want)
 					}
 				}
 			}
@@ -67,53 +67,52 @@ func TestPFXImport_RefusesABadFileInASentenceAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestPFXImport_RefusesATruncatedFileInASentenceAndChangesNothing(t *testing.T) {
+func TestPFXImport_RejectsATruncatedFileWithOneLineAndChangesNothing(t *testing.T) {
 	t.Parallel()
-	fresh, used := twoBoxes(t)
-	whole := pfx(t, clientCertificate(t, authority()))
-	for end := 100; end < len(whole); end += 100 {
-		for _, s := range []*site{fresh, used} {
-			if said := s.refuses(t, whole[:end], password); !strings.Contains(said, "again") {
-				t.Errorf("cut at byte %d: no cure in %q", end, said)
+	empty, configured := twoBoxes(t)
+	complete := pfx(t, clientCertificate(t, authority()))
+	for end := 100; end < len(complete); end += 100 {
+		for _, s := range []*site{empty, configured} {
+			if message := s.failImport(t, complete[:end], password); !strings.Contains(message, "again") {
+				t.Errorf("truncated at byte %d: got error %q, want the cure \"again\"", end, message)
 			}
 		}
 	}
 }
 
-// twoBoxes are one that knows no certificate yet and one that does.
-func twoBoxes(t *testing.T) (fresh, used *site) {
+// twoBoxes returns a box without a certificate and one with a certificate.
+func twoBoxes(t *testing.T) (empty, configured *site) {
 	t.Helper()
-	fresh, used = newSite(t, told{host: "localhost"}), newSite(t, told{host: "localhost"})
-	used.importPFX(clientCertificate(t, authority()))
-	return fresh, used
+	empty, configured = newSite(t, siteConfig{host: "localhost"}), newSite(t, siteConfig{host: "localhost"})
+	configured.importPFX(clientCertificate(t, authority()))
+	return empty, configured
 }
 
-// refuses tries an import that has to fail, and gives the one line that the
-// program says about it.
-func (s *site) refuses(t *testing.T, data []byte, password string) string {
+// failImport runs an import that must fail, and returns its error line.
+func (s *site) failImport(t *testing.T, data []byte, password string) string {
 	t.Helper()
 	s.write("bad.pfx", data)
 	s.write("bad.password", []byte(password+"\n"))
 	before := s.state(t)
 	result := s.run("certificate", "import", "--pfx", "bad.pfx", "--password-file", "bad.password")
 	if result.Status != 1 || result.Out != "" {
-		t.Errorf("the program ended with %d and said %q", result.Status, result.Out)
+		t.Errorf("got status %d and output %q, want status 1 and no output", result.Status, result.Out)
 	}
 	if !bytes.Equal(s.state(t), before) {
 		t.Error("the state has changed")
 	}
-	const most = 600
-	said, found := strings.CutPrefix(strings.TrimSuffix(result.Err, "\n"), "sealpost: bad.pfx: ")
-	if !found || strings.Contains(said, "\n") || len(said) > most {
-		t.Errorf("not a sentence: %q", result.Err)
+	const maxLength = 600
+	message, found := strings.CutPrefix(strings.TrimSuffix(result.Err, "\n"), "sealpost: bad.pfx: ")
+	if !found || strings.Contains(message, "\n") || len(message) > maxLength {
+		t.Errorf("got error %q, want one line of at most %d bytes", result.Err, maxLength)
 	}
-	if password != "" && strings.Contains(said, password) {
-		t.Errorf("the password is shown: %q", said)
+	if password != "" && strings.Contains(message, password) {
+		t.Errorf("the error contains the password: %q", message)
 	}
-	return said
+	return message
 }
 
-// state is the state file's content, nil where there is none.
+// state returns the content of the state file, or nil if there is none.
 func (s *site) state(t *testing.T) []byte {
 	t.Helper()
 	data, err := os.ReadFile(s.box.State)
@@ -132,8 +131,8 @@ func pfx(t *testing.T, certificate tls.Certificate) []byte {
 	return data
 }
 
-// chained is a certificate with the chain given in place of its own.
-func chained(certificate tls.Certificate, chain ...*parts.Authority) tls.Certificate {
+// withChain replaces the chain of a certificate.
+func withChain(certificate tls.Certificate, chain ...*parts.Authority) tls.Certificate {
 	certificate.Certificate = certificate.Certificate[:1:1]
 	for _, authority := range chain {
 		certificate.Certificate = append(certificate.Certificate, authority.Certificate.Raw)
@@ -143,19 +142,19 @@ func chained(certificate tls.Certificate, chain ...*parts.Authority) tls.Certifi
 
 func expired(t *testing.T) tls.Certificate {
 	t.Helper()
-	certificate, err := authority().IssueP256(lastYear, relayName)
+	certificate, err := authority().IssueP256(expiredYesterday, relayName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return withRoot(certificate, authority())
 }
 
-// lastYear gives a certificate a life that ended yesterday.
-func lastYear(c *x509.Certificate) {
+// expiredYesterday makes a certificate expire yesterday.
+func expiredYesterday(c *x509.Certificate) {
 	c.NotBefore, c.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().AddDate(0, 0, -1)
 }
 
-// pfxWithoutKey is what an export without the private key gives.
+// pfxWithoutKey returns a PFX that was exported without the private key.
 func pfxWithoutKey(t *testing.T, certificate tls.Certificate) []byte {
 	t.Helper()
 	dir := folder(t)
@@ -179,8 +178,9 @@ func pemWithKey(t *testing.T, certificate tls.Certificate) []byte {
 	return append(parts.PEM(certificate.Leaf.Raw), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
 }
 
-// noise is the same at every run, as a random first byte may look like DER's.
-func noise(size int) []byte {
+// randomBytes returns the same bytes in every run, because another first byte could
+// start valid DER.
+func randomBytes(size int) []byte {
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(data)
 	return data

@@ -11,9 +11,9 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// choosy is a tenant that knows one recipient not, and puts another off for as
-// long as busy.
-func choosy(t *testing.T, busy *atomic.Bool) *tenant.Tenant {
+// startSelectiveTenant starts a tenant that rejects one recipient, and defers another
+// while busy is set.
+func startSelectiveTenant(t *testing.T, busy *atomic.Bool) *tenant.Tenant {
 	t.Helper()
 	config := tenantConfig(t)
 	config.Script = func(verb, argument string) string {
@@ -28,8 +28,8 @@ func choosy(t *testing.T, busy *atomic.Bool) *tenant.Tenant {
 	return startTenant(t, config)
 }
 
-// await waits until the tenant has n messages, and gives them.
-func await(t *testing.T, upstream *tenant.Tenant, n int) []tenant.Message {
+// awaitMessages waits until the tenant has n messages, and returns them.
+func awaitMessages(t *testing.T, upstream *tenant.Tenant, n int) []tenant.Message {
 	t.Helper()
 	const timeout = 30 * time.Second
 	for deadline := time.Now().Add(timeout); ; time.Sleep(10 * time.Millisecond) {
@@ -38,7 +38,7 @@ func await(t *testing.T, upstream *tenant.Tenant, n int) []tenant.Message {
 			return messages
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d messages arrived", len(messages), n)
+			t.Fatalf("got %d messages, want %d", len(messages), n)
 		}
 	}
 }
@@ -47,20 +47,20 @@ func TestRecipients_EachGetTheirOutcomeEvenAfterAKill(t *testing.T) {
 	t.Parallel()
 	var busy atomic.Bool
 	busy.Store(true)
-	upstream := choosy(t, &busy)
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
+	upstream := startSelectiveTenant(t, &busy)
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	if err := dialogue.Play(s.dial("127.0.0.1"), "testdata/mixed.dialogue"); err != nil {
 		t.Errorf("%v\n%s", err, s.relay.Log)
 	}
-	messages := await(t, upstream, 2)
+	messages := awaitMessages(t, upstream, 2)
 	if got := strings.Join(messages[0].Recipients, " "); got != recipient {
-		t.Errorf("the tenant gave it to %s", got)
+		t.Errorf("got recipients %q, want %q", got, recipient)
 	}
-	bounce := messages[1]
-	if bounce.Sender != "" || !slices.Equal(bounce.Recipients, []string{sender}) || !strings.Contains(string(bounce.Content), "Final-Recipient: rfc822; unknown@fabrikam.example") {
-		t.Errorf("the sender was told, as %q to %v:\n%s", bounce.Sender, bounce.Recipients, bounce.Content)
+	notification := messages[1]
+	if notification.Sender != "" || !slices.Equal(notification.Recipients, []string{sender}) || !strings.Contains(string(notification.Content), "Final-Recipient: rfc822; unknown@fabrikam.example") {
+		t.Errorf("got a message from %q to %v, want a notification to the sender:\n%s", notification.Sender, notification.Recipients, notification.Content)
 	}
-	// Who is owed what is durable two seconds later.
+	// The pending recipients are stored within two seconds.
 	s.events("retrying", 3)
 	s.relay.Kill()
 	s.start()
@@ -69,6 +69,6 @@ func TestRecipients_EachGetTheirOutcomeEvenAfterAKill(t *testing.T) {
 	s.awaitEmpty()
 	messages = upstream.Messages()
 	if last := messages[len(messages)-1]; len(messages) != 3 || strings.Join(last.Recipients, " ") != "busy@fabrikam.example" {
-		t.Errorf("the tenant has %d messages, the last for %v", len(messages), last.Recipients)
+		t.Errorf("got %d messages, the last for %v, want 3, the last for busy@fabrikam.example", len(messages), last.Recipients)
 	}
 }

@@ -14,112 +14,111 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// mood is one of the tenant's, with its line of the table of Exchange Online's
-// answers.
-type mood struct {
+// replyCase is a reply of the tenant and how the relay must handle it.
+type replyCase struct {
 	name   string
 	script tenant.Script
-	table  string // what the answer means
-	kind   string // of the fault for which the upstream is held; empty where only the message is concerned
-	words  string // that the journal must have
-	bounce bool   // the message is refused, and its sender told once it was kept
+	action string // what the relay does about it, for the log
+	kind   string // kind of the fault that holds the upstream; "" if only the message is affected
+	cure   string // expected in the journal
+	bounce bool   // the message is rejected, and the sender of a queued one is notified
 }
 
-// answers makes a tenant answer one verb with a text.
-func answers(verb, text string) tenant.Script {
-	return func(asked, _ string) string { return when(asked == verb, text) }
+// replyTo returns a script that replies to one verb with text.
+func replyTo(verb, text string) tenant.Script {
+	return func(got, _ string) string { return when(got == verb, text) }
 }
 
-var moods = []mood{
-	{"432 at MAIL", answers("MAIL", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"),
+var replyCases = []replyCase{
+	{"432 at MAIL", replyTo("MAIL", "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"),
 		"wait, fewer connections", "wait", "too many connections at once: wait; the box must use fewer", false},
-	{"432 at the door", answers("CONNECT", "432 4.3.2 Concurrent connections limit exceeded"),
+	{"432 at connect", replyTo("CONNECT", "432 4.3.2 Concurrent connections limit exceeded"),
 		"wait, fewer connections", "wait", "too many connections at once", false},
-	{"451 4.7.500", answers("RCPT", "451 4.7.500 Server busy. Please try again later"),
+	{"451 4.7.500", replyTo("RCPT", "451 4.7.500 Server busy. Please try again later"),
 		"wait long", "wait long", "Exchange Online is throttling this site's address", false},
-	{"421 4.3.2", answers("MAIL", "421 4.3.2 Service not active"),
+	{"421 4.3.2", replyTo("MAIL", "421 4.3.2 Service not active"),
 		"wait", "wait", "Exchange Online is busy: wait", false},
-	{"550 5.7.64", answers("RCPT", "550 5.7.64 TenantAttribution; Relay Access Denied SMTP"),
+	{"550 5.7.64", replyTo("RCPT", "550 5.7.64 TenantAttribution; Relay Access Denied SMTP"),
 		"configuration: alert, hold the mail, do not bounce at once", "configuration", "no connector of the tenant matches this box: check that the inbound connector names the certificate's domain", false},
 	{"554 5.2.252", func(verb, argument string) string {
 		return when(verb == "RCPT" && strings.Contains(argument, recipient), "554 5.2.252 SendAsDenied; printer@contoso.com not allowed to send as contoso")
 	},
 		"that message: bounce with the cure", "", "the mailbox may not send as this sender: give it Send As: Add-RecipientPermission", true},
-	{"quota", answers("CONTENT", "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException"),
+	{"quota", replyTo("CONTENT", "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException"),
 		"wait until it resets", "wait for reset", "the daily limit of recipients is reached", false},
-	{"550 5.1.8", answers("RCPT", "550 5.1.8 Access denied, bad outbound sender"),
+	{"550 5.1.8", replyTo("RCPT", "550 5.1.8 Access denied, bad outbound sender"),
 		"stop, alert, never hammer", "blocked", "Exchange Online has blocked the sending account", false},
 }
 
 func TestTenantRefusal_IsHandledAsTheTableSaysAndTheQueueDrains(t *testing.T) {
-	for _, m := range moods {
-		t.Run(m.name, func(t *testing.T) {
+	for _, c := range replyCases {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			upstream := startTenant(t, tenantConfig(t))
-			// Greylisted first, so that the mood meets a message that was kept.
-			upstream.SetScript(answers("RCPT", "451 4.7.1 greylisted"))
-			s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
-			s.mustKeep("greylisted")
-			s.mustKeep("greylisted")
-			// An attempt may be under way, which ends as it began.
-			upstream.Restart(m.script)
-			if m.bounce {
-				s.meetRefusal(m, upstream)
+			// Greylisted first, so that the case applies to queued messages too.
+			upstream.SetScript(replyTo("RCPT", "451 4.7.1 greylisted"))
+			s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
+			s.mustQueue("greylisted")
+			s.mustQueue("greylisted")
+			// An attempt in progress ends under the old script.
+			upstream.Restart(c.script)
+			if c.bounce {
+				s.checkBounce(c, upstream)
 			} else {
-				s.meetHold(m, upstream)
+				s.checkHold(c, upstream)
 			}
-			t.Logf("%s: the table says: %s\n%s", m.name, m.table, s.diary())
+			t.Logf("%s: %s\n%s", c.name, c.action, s.journalSummary())
 		})
 	}
 }
 
-// meetHold sees the upstream held, nothing bounced, and everything delivered
-// once the tenant is itself again.
-func (s *site) meetHold(m mood, upstream *tenant.Tenant) {
+// checkHold checks that the upstream is held, that nothing bounces, and that
+// everything is delivered after the tenant recovers.
+func (s *site) checkHold(c replyCase, upstream *tenant.Tenant) {
 	s.t.Helper()
 	held := s.events("upstream held", 1)[0]
-	if held["kind"] != m.kind || !strings.Contains(held["words"].(string), m.words) {
-		s.t.Errorf("the journal says %v", held)
+	if held["kind"] != c.kind || !strings.Contains(held["words"].(string), c.cure) {
+		s.t.Errorf("got event %v, want kind %q and %q", held, c.kind, c.cure)
 	}
-	s.mustKeep(m.words)
-	if list := s.run("queue", "list").Out; !strings.Contains(list, "3 kept; held since ") || !strings.Contains(list, m.words) {
-		s.t.Errorf("the queue is shown as\n%s", list)
+	s.mustQueue(c.cure)
+	if list := s.run("queue", "list").Out; !strings.Contains(list, "3 messages queued; held since ") || !strings.Contains(list, c.cure) {
+		s.t.Errorf("queue list does not show 3 held messages and %q:\n%s", c.cure, list)
 	}
 	upstream.SetScript(nil)
 	s.awaitEmpty()
 	s.events("upstream resumed", 1)
 	if messages := upstream.Messages(); len(messages) != 3 {
-		s.t.Errorf("%d messages arrived", len(messages))
+		s.t.Errorf("got %d messages, want 3", len(messages))
 	}
 }
 
-// meetRefusal sees the kept messages bounced and the client of another told at
-// once.
-func (s *site) meetRefusal(m mood, upstream *tenant.Tenant) {
+// checkBounce checks that queued messages bounce, and that the client of another
+// message gets the rejection.
+func (s *site) checkBounce(c replyCase, upstream *tenant.Tenant) {
 	s.t.Helper()
 	s.events("given up", 2)
 	output, err := s.swaks()
-	if err == nil || !strings.Contains(output, m.words) {
-		s.t.Errorf("swaks ended with %v:\n%s", err, output)
+	if err == nil || !strings.Contains(output, c.cure) {
+		s.t.Errorf("swaks: %v, want a rejection with %q\n%s", err, c.cure, output)
 	}
 	upstream.SetScript(nil)
 	s.awaitEmpty()
 	messages := upstream.Messages()
 	if len(messages) != 2 {
-		s.t.Fatalf("%d messages arrived", len(messages))
+		s.t.Fatalf("got %d messages, want 2 notifications", len(messages))
 	}
 	for _, bounce := range messages {
 		if bounce.Sender != "" || bounce.Recipients[0] != sender || !strings.Contains(string(bounce.Content), "Action: failed") {
-			s.t.Errorf("the sender was told, from %q to %v:\n%s", bounce.Sender, bounce.Recipients, bounce.Content)
+			s.t.Errorf("got a message from %q to %v, want a notification to the sender:\n%s", bounce.Sender, bounce.Recipients, bounce.Content)
 		}
 	}
 	if events := s.relay.Log.Events("upstream held"); len(events) > 0 {
-		s.t.Errorf("one message's fault held the upstream: %v", events)
+		s.t.Errorf("the fault of one message held the upstream: %v", events)
 	}
 }
 
-// diary is what the relay did, from its journal, a line an event.
-func (s *site) diary() string {
+// journalSummary returns the causes and actions in the journal, one line per event.
+func (s *site) journalSummary() string {
 	var b strings.Builder
 	for line := range strings.Lines(s.relay.Log.String()) {
 		var event box.Event
@@ -142,28 +141,28 @@ func (s *site) diary() string {
 func TestFlappingTenant_ReceivesEverything(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, upstream: `hold = "300ms"`}, clientCertificate(t, authority()))
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, upstream: `hold = "300ms"`}, clientCertificate(t, authority()))
 	ctx, stop := context.WithTimeout(context.Background(), 8*time.Second)
 	defer stop()
-	var busy sync.WaitGroup
-	l := load.NewTracker()
-	busy.Go(func() { l.Load(ctx, 1, s.address(), "127.0.1.2") })
+	var wg sync.WaitGroup
+	tracker := load.NewTracker()
+	wg.Go(func() { tracker.Load(ctx, 1, s.address(), "127.0.1.2") })
 	load.Flap(ctx, upstream)
-	busy.Wait()
+	wg.Wait()
 	upstream.SetScript(nil)
 	s.awaitEmpty()
-	l.Check(t, upstream)
+	tracker.Check(t, upstream)
 	held, resumed := len(s.relay.Log.Events("upstream held")), len(s.relay.Log.Events("upstream resumed"))
 	if held == 0 || resumed == 0 {
-		t.Errorf("held %d times, resumed %d times", held, resumed)
+		t.Errorf("got %d holds and %d resumes, want some of each", held, resumed)
 	}
-	t.Logf("flapping: held %d times, resumed %d times, %d attempts put off for the message's own sake",
+	t.Logf("flapping: held %d times, resumed %d times, %d attempts deferred because of the message",
 		held, resumed, len(s.relay.Log.Events("retrying")))
 }
 
-func when(condition bool, answer string) string {
+func when(condition bool, reply string) string {
 	if condition {
-		return answer
+		return reply
 	}
 	return ""
 }

@@ -17,8 +17,8 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// secrets are the parts of a private key that must not be found, by name.
-func secrets(t *testing.T, key crypto.Signer) map[string][]byte {
+// privateKeyParts returns the secret parts and encodings of a private key, by name.
+func privateKeyParts(t *testing.T, key crypto.Signer) map[string][]byte {
 	t.Helper()
 	found := make(map[string][]byte)
 	put := func(name string, encode func() ([]byte, error)) {
@@ -43,8 +43,8 @@ func secrets(t *testing.T, key crypto.Signer) map[string][]byte {
 	return found
 }
 
-// core is the memory of the running relay.
-func (s *site) core() []byte {
+// memoryDump returns a core dump of the running relay.
+func (s *site) memoryDump() []byte {
 	s.t.Helper()
 	pid := strconv.Itoa(s.relay.PID())
 	output, err := call(s.t, "gcore", "-o", s.path("core"), pid)
@@ -56,7 +56,7 @@ func (s *site) core() []byte {
 		s.t.Fatal(err)
 	}
 	defer file.Close()
-	// Mapped, as it has the size of the address space that Go sets aside.
+	// Mapped, because it has the size of the address space that Go reserves.
 	core, err := syscall.Mmap(int(file.Fd()), 0, int(must(file.Stat()).Size()), syscall.PROT_READ, syscall.MAP_PRIVATE)
 	if err != nil {
 		s.t.Fatal(err)
@@ -65,34 +65,34 @@ func (s *site) core() []byte {
 	return core
 }
 
-func TestPrivateKey_IsNeitherInTheStateNorInTheMemoryOfARelayThatUsedIt(t *testing.T) {
+func TestPrivateKey_IsNeitherInTheStateNorInMemoryAfterUse(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"RSA-2048", "P-256"} {
 		for _, protection := range []string{"tpm", "file"} {
-			// One after the other, as each core fills more than a gigabyte of disk.
+			// Not parallel: each core file needs more than a gigabyte of disk.
 			t.Run(kind+" protected by "+protection, func(t *testing.T) {
-				certificate, s := usedRelay(t, kind, protection)
-				var wanted needles
-				for name, secret := range secrets(t, certificate.PrivateKey.(crypto.Signer)) {
-					wanted.addSecret(name, secret)
+				certificate, s := relayThatSigned(t, kind, protection)
+				var searched patterns
+				for name, secret := range privateKeyParts(t, certificate.PrivateKey.(crypto.Signer)) {
+					searched.addSecret(name, secret)
 				}
-				core, state := s.core(), bytes.Join(layers(s.read("box.state")), nil)
+				core, state := s.memoryDump(), bytes.Join(decodeNested(s.read("box.state")), nil)
 				if !bytes.Contains(core, certificate.Leaf.Raw) || !bytes.Contains(state, certificate.Leaf.Raw) {
-					t.Error("not even the certificate is found in both")
+					t.Error("the search does not find the certificate, which is in both")
 				}
-				inState, inCore := wanted.in(state), wanted.in(core)
-				// A key in a file is there to be found, which shows that the search finds.
-				there := protection == "file"
-				if len(inState) > 0 != there || len(inCore) > 0 != there {
-					t.Errorf("found in the state: %.300q\nfound in a core of %d bytes: %.300q", inState, len(core), inCore)
+				inState, inCore := searched.findIn(state), searched.findIn(core)
+				// A key in a file must be found, which shows that the search works.
+				want := protection == "file"
+				if len(inState) > 0 != want || len(inCore) > 0 != want {
+					t.Errorf("want matches: %v\ngot in the state: %.300q\ngot in a core of %d bytes: %.300q", want, inState, len(core), inCore)
 				}
 			})
 		}
 	}
 }
 
-// usedRelay is a relay that has signed with its key.
-func usedRelay(t *testing.T, kind, protection string) (tls.Certificate, *site) {
+// relayThatSigned returns a relay that has used its key.
+func relayThatSigned(t *testing.T, kind, protection string) (tls.Certificate, *site) {
 	t.Helper()
 	issue := authority().IssueRSA2048
 	if kind == "P-256" {
@@ -100,25 +100,25 @@ func usedRelay(t *testing.T, kind, protection string) (tls.Certificate, *site) {
 	}
 	certificate := withRoot(must(issue(relayName)), authority())
 	postfix := startPostfix(t, parts.PostfixConfig{Clients: []*x509.Certificate{certificate.Leaf}})
-	s := relaySite(t, told{host: "localhost", port: postfix.Port, protection: protection}, certificate)
+	s := relaySite(t, siteConfig{host: "localhost", port: postfix.Port, protection: protection}, certificate)
 	s.mustDeliver()
 	s.events("signature", 1)
 	return certificate, s
 }
 
-func TestState_IsOfNoUseToAnotherTPM(t *testing.T) {
+func TestState_CannotBeUsedWithAnotherTPM(t *testing.T) {
 	t.Parallel()
-	_, s := usedRelay(t, "P-256", "tpm")
+	_, s := relayThatSigned(t, "P-256", "tpm")
 	s.stop()
 	s.tpm = parts.StartSwtpm(t)
 	s.configure()
 	s.start()
 	output, err := s.swaks()
 	if err == nil || !strings.Contains(output, "<** 451 4.3.5") || !strings.Contains(output, "import the certificate again") {
-		t.Errorf("swaks ended with %v:\n%s", err, output)
+		t.Errorf("swaks: %v, want the reply 451 4.3.5 with \"import the certificate again\"\n%s", err, output)
 	}
 	if cause, _ := s.events("signature failed", 1)[0]["cause"].(string); !strings.Contains(cause, "import the certificate again") {
-		t.Errorf("the journal says %q", cause)
+		t.Errorf("got cause %q, want \"import the certificate again\"", cause)
 	}
 }
 

@@ -1,9 +1,9 @@
-// Package endtoend holds the program to its promises on real parts: the built
-// sealpost as a process, a software TPM, Postfix, and the mail clients that
-// people use. A stand-in plays the tenant only where it has to misbehave.
+// Package endtoend tests the built program as a process with a software TPM,
+// Postfix, and common mail clients. A mock tenant is used only where the tenant must
+// misbehave.
 //
-// It knows command lines, SMTP and the journal. It must not look into the
-// program's packages.
+// It knows command lines, SMTP and the journal. It must not import the program's
+// packages.
 package endtoend
 
 import (
@@ -29,7 +29,7 @@ const (
 	recipient = "alice@fabrikam.example"
 )
 
-// program is the sealpost file that all tests run.
+// program is the path of the sealpost binary that all tests run.
 var program string
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
@@ -44,7 +44,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// The tests wait for servers and for timers most of the time.
+	// The tests mostly wait for servers and timers.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
@@ -59,10 +59,10 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// authority vouches for relays and servers alike.
+// authority signs the certificates of relays and servers.
 var authority = sync.OnceValue(func() *parts.Authority { return must(parts.NewAuthority("Test CA")) })
 
-// clientCertificate is a P-256 certificate for the relay, with its whole chain.
+// clientCertificate returns a P-256 certificate for the relay with its full chain.
 func clientCertificate(t *testing.T, from *parts.Authority) tls.Certificate {
 	t.Helper()
 	certificate, err := from.IssueP256(nil, relayName)
@@ -77,40 +77,40 @@ func withRoot(certificate tls.Certificate, root *parts.Authority) tls.Certificat
 	return certificate
 }
 
-// told is what a site's settings say; what is empty has a value that suits
+// siteConfig changes the settings of a site. A zero value means a default that suits
 // most tests.
-type told struct {
+type siteConfig struct {
 	host             string // of the upstream; empty means the MX
 	port             int    // of the upstream
 	listen           string
 	allow            string
 	protection       string
 	limits, upstream string // lines of these sections
-	retry, site      string // likewise
+	retry, site      string // lines of these sections
 	spool            string // size of the ring
-	tpm              string // in place of the site's own
+	tpm              string // instead of the site's own
 	journal          string // lines of this section
-	more             string // sections
+	more             string // further sections
 }
 
-// soon is how often mail is tried again where a test waits for it.
-const soon = `first = "1s"
+// shortRetry is the retry schedule for tests that wait for a retry.
+const shortRetry = `first = "1s"
 longest = "3s"`
 
 // site is a box with a TPM of its own.
 type site struct {
-	t     *testing.T
-	told  told
-	dir   string
-	tpm   *parts.Swtpm
-	box   *box.Box
-	relay *box.Relay
+	t      *testing.T
+	config siteConfig
+	dir    string
+	tpm    *parts.Swtpm
+	box    *box.Box
+	relay  *box.Relay
 }
 
-// newSite makes a box that was told its settings and nothing else.
-func newSite(t *testing.T, settings told) *site {
+// newSite returns a box that has settings and no certificate.
+func newSite(t *testing.T, settings siteConfig) *site {
 	t.Helper()
-	s := &site{t: t, told: settings, dir: folder(t), tpm: parts.StartSwtpm(t)}
+	s := &site{t: t, config: settings, dir: folder(t), tpm: parts.StartSwtpm(t)}
 	s.write("ca.pem", authority().PEM())
 	s.write("password", []byte(password+"\n"))
 	var err error
@@ -121,8 +121,8 @@ func newSite(t *testing.T, settings told) *site {
 	return s
 }
 
-// relaySite is a box that has imported the certificate and relays.
-func relaySite(t *testing.T, settings told, certificate tls.Certificate) *site {
+// relaySite returns a box with this certificate and a running relay.
+func relaySite(t *testing.T, settings siteConfig, certificate tls.Certificate) *site {
 	t.Helper()
 	s := newSite(t, settings)
 	s.importPFX(certificate)
@@ -130,8 +130,8 @@ func relaySite(t *testing.T, settings told, certificate tls.Certificate) *site {
 	return s
 }
 
-// folder is a folder with a path short enough for a socket, which other users
-// may enter, as Postfix's do.
+// folder returns a temporary folder whose path is short enough for a socket and which
+// other users, such as postfix, may enter.
 func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "site")
@@ -146,7 +146,7 @@ func folder(t *testing.T) string {
 }
 
 func (s *site) settings() string {
-	told := s.told
+	c := s.config
 	return fmt.Sprintf(`[site]
 %s
 
@@ -188,10 +188,10 @@ format = "json"
 %s
 
 %s
-`, told.site, cmp.Or(told.listen, "127.0.0.1:0"), cmp.Or(told.allow, "127.0.0.0/8"), cmp.Or(told.limits, "connections_per_client = 50"), told.upstream,
-		told.host, cmp.Or(told.port, 25), s.path("ca.pem"),
-		cmp.Or(told.retry, soon), cmp.Or(told.tpm, s.tpm.Address()), cmp.Or(told.protection, "tpm"), cmp.Or(told.spool, "8MiB"),
-		told.journal, told.more)
+`, c.site, cmp.Or(c.listen, "127.0.0.1:0"), cmp.Or(c.allow, "127.0.0.0/8"), cmp.Or(c.limits, "connections_per_client = 50"), c.upstream,
+		c.host, cmp.Or(c.port, 25), s.path("ca.pem"),
+		cmp.Or(c.retry, shortRetry), cmp.Or(c.tpm, s.tpm.Address()), cmp.Or(c.protection, "tpm"), cmp.Or(c.spool, "8MiB"),
+		c.journal, c.more)
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
@@ -203,7 +203,7 @@ func (s *site) write(name string, data []byte) {
 	}
 }
 
-// run carries out a command of the program, whatever it says.
+// run runs a command of the program and returns its result, whatever the status.
 func (s *site) run(args ...string) box.Result {
 	s.t.Helper()
 	result, err := s.box.Run(args...)
@@ -213,8 +213,7 @@ func (s *site) run(args ...string) box.Result {
 	return result
 }
 
-// importPFX imports a certificate as a technician does, and gives what the
-// command printed.
+// importPFX imports a certificate as a technician does, and returns the output.
 func (s *site) importPFX(certificate tls.Certificate) string {
 	s.t.Helper()
 	pfx, err := parts.PFX(certificate, password)
@@ -224,7 +223,7 @@ func (s *site) importPFX(certificate tls.Certificate) string {
 	s.write("relay.pfx", pfx)
 	result := s.run("certificate", "import", "--pfx", "relay.pfx", "--password-file", "password")
 	if result.Status != 0 {
-		s.t.Fatalf("the import ended with %d: %s", result.Status, result.Err)
+		s.t.Fatalf("import: got status %d, want 0: %s", result.Status, result.Err)
 	}
 	return result.Out
 }
@@ -241,12 +240,12 @@ func (s *site) start() {
 func (s *site) relayTo(port int) {
 	s.t.Helper()
 	s.stop()
-	s.told.port = port
+	s.config.port = port
 	s.configure()
 	s.start()
 }
 
-// configure writes the settings as they are to be told now.
+// configure writes the current settings.
 func (s *site) configure() {
 	s.t.Helper()
 	if err := s.box.Configure(s.settings()); err != nil {
@@ -254,7 +253,7 @@ func (s *site) configure() {
 	}
 }
 
-// stop ends the relay, which has to end well.
+// stop stops the relay, which must exit with status 0.
 func (s *site) stop() {
 	s.t.Helper()
 	if s.relay == nil || !s.relay.Running() {
@@ -265,13 +264,13 @@ func (s *site) stop() {
 	}
 }
 
-// address is where the relay listens.
+// address returns the address that the relay listens on.
 func (s *site) address() string {
 	s.t.Helper()
 	return s.events("listening", 1)[0]["address"].(string)
 }
 
-// events waits until the journal has n events of that name, and gives them.
+// events waits until the journal has n events of that name, and returns them.
 func (s *site) events(name string, n int) []box.Event {
 	s.t.Helper()
 	const timeout = 20 * time.Second
@@ -281,12 +280,12 @@ func (s *site) events(name string, n int) []box.Event {
 			return events
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("the journal has %d of %d events %q:\n%s", len(events), n, name, s.relay.Log)
+			s.t.Fatalf("got %d events, want %d of %q:\n%s", len(events), n, name, s.relay.Log)
 		}
 	}
 }
 
-// startPostfix starts a Postfix that relays for these clients.
+// startPostfix starts a Postfix that relays for the clients in config.
 func startPostfix(t *testing.T, config parts.PostfixConfig) *parts.Postfix {
 	t.Helper()
 	if config.Certificate.Leaf == nil {
@@ -305,7 +304,7 @@ func startPostfix(t *testing.T, config parts.PostfixConfig) *parts.Postfix {
 	return postfix
 }
 
-// tenantConfig is a tenant that relays for the relay's certificate.
+// tenantConfig returns a tenant that accepts the relay's certificate.
 func tenantConfig(t *testing.T) tenant.Config {
 	t.Helper()
 	return tenant.Config{Certificate: serverCertificate(t), ClientCAs: authority().Pool(),
@@ -314,12 +313,12 @@ func tenantConfig(t *testing.T) tenant.Config {
 
 func startTenant(t *testing.T, config tenant.Config) *tenant.Tenant {
 	t.Helper()
-	standIn, err := tenant.Start(config)
+	mockTenant, err := tenant.Start(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(standIn.Close)
-	return standIn
+	t.Cleanup(mockTenant.Close)
+	return mockTenant
 }
 
 func serverCertificate(t *testing.T) tls.Certificate {

@@ -16,8 +16,8 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// digest is that of the state file.
-func (s *site) digest() [sha256.Size]byte {
+// stateDigest returns the digest of the state file.
+func (s *site) stateDigest() [sha256.Size]byte {
 	s.t.Helper()
 	data, err := os.ReadFile(s.box.State)
 	if err != nil {
@@ -26,9 +26,9 @@ func (s *site) digest() [sha256.Size]byte {
 	return sha256.Sum256(data)
 }
 
-// written is how many bytes the kernel has counted as the relay's on their way
-// to storage.
-func (s *site) written() (bytes int64) {
+// bytesWritten returns the number of bytes that the relay has sent to storage, as
+// counted by the kernel.
+func (s *site) bytesWritten() (bytes int64) {
 	s.t.Helper()
 	counters, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", s.relay.PID()))
 	if err != nil {
@@ -41,65 +41,65 @@ func (s *site) written() (bytes int64) {
 	return bytes
 }
 
-func TestState_IsNotWrittenWhileTheTenantTakesMail(t *testing.T) {
+func TestState_IsNotWrittenWhileTheTenantAcceptsMail(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	s.mustDeliver()
-	before, written := s.digest(), s.written()
+	before, written := s.stateDigest(), s.bytesWritten()
 	if output, err := s.smtpSource(20, 1000); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	await(t, upstream, 1001)
-	if after := s.digest(); after != before {
+	awaitMessages(t, upstream, 1001)
+	if after := s.stateDigest(); after != before {
 		t.Error("the state has changed")
 	}
-	if n := s.written() - written; n != 0 {
-		t.Errorf("%d bytes were written for 1,000 messages", n)
+	if n := s.bytesWritten() - written; n != 0 {
+		t.Errorf("got %d bytes written for 1,000 messages, want 0", n)
 	}
 }
 
-func TestSpool_IsOfNoUseToAnotherTPMAndSaysSo(t *testing.T) {
+func TestSpool_CannotBeReadWithAnotherTPMAndSaysSo(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.SetScript(answers("CONNECT", tenant.HangUp))
+	upstream.SetScript(replyTo("CONNECT", tenant.HangUp))
 	certificate := clientCertificate(t, authority())
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, certificate)
-	s.mustKeep("was lost")
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port}, certificate)
+	s.mustQueue("was lost")
 	s.stop()
-	own := s.tpm
+	original := s.tpm
 	s.tpm = parts.StartSwtpm(t)
 	s.configure()
-	const words = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from"
-	const cure = "or give the mail up with: sealpost spool format --yes"
+	const want = "the spool was written under another TPM, so its mail cannot be read on this box: put the storage back into the box it came from"
+	const cure = "or discard the mail with: sealpost spool format --yes"
 	for _, command := range [][]string{{"queue", "list"}, {"spool", "stat"}, {"spool", "verify"}, {"spool", "dump"}} {
-		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, words) || !strings.Contains(result.Err, cure) {
-			t.Errorf("%v says %+v", command, result)
+		if result := s.run(command...); result.Status != 1 || !strings.Contains(result.Err, want) || !strings.Contains(result.Err, cure) {
+			t.Errorf("%v: got %+v, want status 1, %q and %q", command, result, want, cure)
 		}
 	}
 	s.importPFX(certificate)
 	s.start()
-	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), words) || event["code"] != "spool-other-tpm" {
-		t.Errorf("the journal says %v", event)
+	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), want) || event["code"] != "spool-other-tpm" {
+		t.Errorf("got event %v, want code spool-other-tpm and %q", event, want)
 	}
 	upstream.SetScript(nil)
 	s.mustDeliver()
 	s.stop()
-	s.tpm = own
+	s.tpm = original
 	s.configure()
 	s.importPFX(certificate)
 	s.start()
 	s.awaitEmpty()
 	if n := len(upstream.Messages()); n != 2 {
-		t.Errorf("%d messages arrived", n)
+		t.Errorf("got %d messages, want 2", n)
 	}
 }
 
-func TestFlood_OfOneClientStopsNoOtherAndLosesNothing(t *testing.T) {
+func TestFlood_OfOneClientBlocksNoOtherAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.SetScript(answers("CONNECT", tenant.HangUp))
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port, spool: "8MiB"}, clientCertificate(t, authority()))
+	upstream.SetScript(replyTo("CONNECT", tenant.HangUp))
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, spool: "8MiB"}, clientCertificate(t, authority()))
 	before, err := os.Stat(s.box.State)
 	if err != nil {
 		t.Fatal(err)
@@ -107,39 +107,39 @@ func TestFlood_OfOneClientStopsNoOtherAndLosesNothing(t *testing.T) {
 	flood := must(load.Dial(s.address(), "127.0.0.2"))
 	defer flood.Close()
 	answered := map[string]bool{}
-	var refusal error
-	for n := 0; refusal == nil && n < 10_000; n++ {
+	var rejection error
+	for n := 0; rejection == nil && n < 10_000; n++ {
 		name := fmt.Sprint("flood-", n)
-		if refusal = flood.Send(load.NewMessage(name, 20_000)); refusal == nil {
+		if rejection = flood.Send(load.NewMessage(name, 20_000)); rejection == nil {
 			answered[name] = true
 		}
 	}
-	if refusal == nil || !strings.Contains(refusal.Error(), "4.3.1 this client has used up its share of the spool") {
-		t.Errorf("the flooder hears: %v", refusal)
+	if rejection == nil || !strings.Contains(rejection.Error(), "4.3.1 this client has used up its share of the spool") {
+		t.Errorf("the flooding client got %v, want the reply 4.3.1", rejection)
 	}
 	for n := range 50 {
 		other := must(load.Dial(s.address(), fmt.Sprintf("127.0.0.%d", 3+n%5)))
 		name := fmt.Sprint("other-", n)
 		if err := other.Send(load.NewMessage(name, 20_000)); err != nil {
-			t.Errorf("%s hears: %v", name, err)
+			t.Errorf("%s: got %v, want the reply 250", name, err)
 		}
 		answered[name] = true
 		other.Close()
 	}
 	if after := must(os.Stat(s.box.State)); after.Size() != before.Size() {
-		t.Errorf("the state had %d bytes, now %d", before.Size(), after.Size())
+		t.Errorf("got a state file of %d bytes, want %d", after.Size(), before.Size())
 	}
 	upstream.SetScript(nil)
 	s.awaitEmpty()
 	again := must(load.Dial(s.address(), "127.0.0.2"))
 	defer again.Close()
 	if err := again.Send(load.NewMessage("after", 20_000)); err != nil {
-		t.Errorf("after the flood the flooder hears: %v", err)
+		t.Errorf("the flooding client got %v after the flood, want the reply 250", err)
 	}
 	for _, message := range upstream.Messages() {
-		name, whole := load.ParseMessage(message.Content)
-		if !whole {
-			t.Errorf("%q arrived torn", name)
+		name, intact := load.ParseMessage(message.Content)
+		if !intact {
+			t.Errorf("message %q arrived damaged", name)
 		}
 		delete(answered, name)
 	}
@@ -148,30 +148,30 @@ func TestFlood_OfOneClientStopsNoOtherAndLosesNothing(t *testing.T) {
 	}
 }
 
-// narrow makes the box's program run with so much memory and no more, by a
-// control group and by Go's own limit.
-func (s *site) narrow(limit int) {
+// limitMemory limits the memory of the box's program by a control group and by
+// GOMEMLIMIT.
+func (s *site) limitMemory(limit int) {
 	s.t.Helper()
 	group, file := "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
 	if _, err := os.Stat(filepath.Join(group, file)); err != nil {
 		group, file = "/sys/fs/cgroup", "memory.max"
-		// The controller may have to be offered to groups below first.
+		// The controller may have to be enabled for child groups first.
 		_ = os.WriteFile(filepath.Join(group, "cgroup.subtree_control"), []byte("+memory"), 0o600)
 	}
 	group = filepath.Join(group, filepath.Base(s.dir))
 	if err := os.Mkdir(group, 0o755); err != nil {
-		s.t.Fatalf("no memory control group can be made, which this test needs, as root: %v", err)
+		s.t.Fatalf("creating the memory control group, which needs root: %v", err)
 	}
 	s.t.Cleanup(func() { _ = os.Remove(group) })
 	if err := os.WriteFile(filepath.Join(group, file), fmt.Append(nil, limit), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	script := fmt.Sprintf("#!/bin/sh\necho $$ > %s/cgroup.procs || exit 1\nGOMEMLIMIT=%d exec %s \"$@\"\n", group, limit, s.box.Program)
-	s.write("narrow", []byte(script))
-	if err := os.Chmod(s.path("narrow"), 0o755); err != nil {
+	s.write("limited", []byte(script))
+	if err := os.Chmod(s.path("limited"), 0o755); err != nil {
 		s.t.Fatal(err)
 	}
-	s.box.Program = s.path("narrow")
+	s.box.Program = s.path("limited")
 }
 
 func TestMessage_Of150MBPassesThrough64MiBOfMemory(t *testing.T) {
@@ -179,38 +179,38 @@ func TestMessage_Of150MBPassesThrough64MiBOfMemory(t *testing.T) {
 	config := tenantConfig(t)
 	config.Extensions = []string{"SIZE 200000000", "PIPELINING", "8BITMIME", "CHUNKING"}
 	upstream := startTenant(t, config)
-	s := newSite(t, told{host: "localhost", port: upstream.Address().Port, spool: "512MiB",
+	s := newSite(t, siteConfig{host: "localhost", port: upstream.Address().Port, spool: "512MiB",
 		limits: "memory = \"16MiB\"\nmessage_size = \"200MiB\""})
 	s.importPFX(clientCertificate(t, authority()))
-	s.narrow(64 << 20)
+	s.limitMemory(64 << 20)
 	s.start()
 	message := load.NewMessage("scan", 150_000_000)
 	for _, down := range []bool{false, true} {
 		arrived := len(upstream.Messages())
 		if down {
-			upstream.SetScript(answers("CONNECT", tenant.HangUp))
+			upstream.SetScript(replyTo("CONNECT", tenant.HangUp))
 			upstream.DropConnections()
-			s.mustKeep("")
+			s.mustQueue("")
 		}
-		scanner := must(load.Dial(s.address(), "127.0.0.2"))
-		if err := scanner.Send(message); err != nil {
-			t.Fatalf("with the tenant down (%v) the scanner hears: %v", down, err)
+		client := must(load.Dial(s.address(), "127.0.0.2"))
+		if err := client.Send(message); err != nil {
+			t.Fatalf("tenant down=%v: the client got %v, want the reply 250", down, err)
 		}
-		scanner.Close()
+		client.Close()
 		upstream.SetScript(nil)
 		s.awaitEmpty()
 		if !slices.ContainsFunc(upstream.Messages()[arrived:], func(m tenant.Message) bool {
-			name, whole := load.ParseMessage(m.Content)
-			return name == "scan" && whole && len(m.Content) > len(message)
+			name, intact := load.ParseMessage(m.Content)
+			return name == "scan" && intact && len(m.Content) > len(message)
 		}) {
-			t.Errorf("with the tenant down (%v) the scan did not arrive", down)
+			t.Errorf("tenant down=%v: the message did not arrive", down)
 		}
 	}
-	t.Logf("the relay took at most %s of memory", s.peak())
+	t.Logf("the peak memory of the relay was %s", s.peakMemory())
 }
 
-// peak is the most memory that the relay has taken so far.
-func (s *site) peak() string {
+// peakMemory returns the peak resident memory of the relay.
+func (s *site) peakMemory() string {
 	s.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.relay.PID()))
 	if err != nil {
@@ -221,72 +221,72 @@ func (s *site) peak() string {
 	return strings.TrimSpace(line)
 }
 
-func TestQueueCommands_WorkBesideARelayAndWithoutOne(t *testing.T) {
+func TestQueueCommands_WorkWithAndWithoutARunningRelay(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.SetScript(answers("CONNECT", tenant.HangUp))
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
+	upstream.SetScript(replyTo("CONNECT", tenant.HangUp))
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
 	for range 4 {
-		s.mustKeep("was lost")
+		s.mustQueue("was lost")
 	}
-	kept := s.relay.Log.Events("kept")
-	id := func(n int) string { return kept[n]["id"].(string) }
+	queued := s.relay.Log.Events("queued")
+	id := func(n int) string { return queued[n]["id"].(string) }
 	for _, running := range []bool{true, false} {
 		when := "now"
 		if !running {
 			s.stop()
 			when = "as soon as a relay runs"
 		}
-		s.mustSay(0, "4 kept", "queue", "list")
-		s.mustSay(0, `"from":"`+sender+`"`, "queue", "list", "--json")
-		s.mustSay(0, "Subject: test ", "queue", "show", id(0))
-		s.mustSay(0, "owed to     <"+recipient+">", "queue", "show", id(0))
-		s.mustSay(1, "NONE: no such message in the spool", "queue", "show", "NONE")
-		s.mustSay(2, "add --yes", "queue", "drop", id(0))
-		s.mustSay(0, "it will be tried "+when, "queue", "retry", id(0))
-		s.mustSay(0, "every message will be tried "+when, "queue", "retry")
-		s.mustSay(0, "4 messages from 1 client", "spool", "stat")
-		s.mustSay(0, "4 messages, none damaged", "spool", "verify")
-		s.mustSay(0, "envelope", "spool", "dump")
+		s.mustPrint(0, "4 messages queued", "queue", "list")
+		s.mustPrint(0, `"from":"`+sender+`"`, "queue", "list", "--json")
+		s.mustPrint(0, "Subject: test ", "queue", "show", id(0))
+		s.mustPrint(0, "pending     <"+recipient+">", "queue", "show", id(0))
+		s.mustPrint(1, "NONE: no such message in the spool", "queue", "show", "NONE")
+		s.mustPrint(2, "add --yes", "queue", "drop", id(0))
+		s.mustPrint(0, "it will be tried "+when, "queue", "retry", id(0))
+		s.mustPrint(0, "every message will be tried "+when, "queue", "retry")
+		s.mustPrint(0, "4 messages from 1 client", "spool", "stat")
+		s.mustPrint(0, "4 messages, none damaged", "spool", "verify")
+		s.mustPrint(0, "envelope", "spool", "dump")
 	}
-	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(0))
+	s.mustPrint(0, "dropped", "queue", "drop", "--yes", id(0))
 	s.start()
-	s.mustSay(0, "dropped", "queue", "drop", "--yes", id(1))
-	s.mustSay(0, "2 kept", "queue", "list")
+	s.mustPrint(0, "dropped", "queue", "drop", "--yes", id(1))
+	s.mustPrint(0, "2 messages queued", "queue", "list")
 	upstream.SetScript(nil)
-	s.mustSay(0, "every message will be tried now", "queue", "retry")
+	s.mustPrint(0, "every message will be tried now", "queue", "retry")
 	s.awaitEmpty()
 	if n := len(upstream.Messages()); n != 2 {
-		t.Errorf("%d messages arrived", n)
+		t.Errorf("got %d messages, want 2", n)
 	}
-	s.mustSay(0, "0 messages", "spool", "stat")
+	s.mustPrint(0, "0 messages", "spool", "stat")
 }
 
-func TestErase_BesideARunningRelayChangesNothing(t *testing.T) {
+func TestErase_WhileARelayRunsChangesNothing(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
-	upstream.SetScript(answers("CONNECT", tenant.HangUp))
-	s := relaySite(t, told{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
-	s.mustKeep("was lost")
+	upstream.SetScript(replyTo("CONNECT", tenant.HangUp))
+	s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port}, clientCertificate(t, authority()))
+	s.mustQueue("was lost")
 	for _, command := range [][]string{{"spool", "format", "--yes"}, {"state", "erase", "--yes"}} {
-		s.mustSay(1, "nothing was changed", command...)
+		s.mustPrint(1, "nothing was changed", command...)
 	}
 	s.stop()
 	upstream.SetScript(nil)
 	s.start()
 	s.awaitEmpty()
 	if got := upstream.Messages(); len(got) != 1 {
-		t.Errorf("%d messages arrived: the spool's key or the certificate is gone", len(got))
+		t.Errorf("got %d messages, want 1: the spool's key or the certificate is lost", len(got))
 	}
-	s.mustSay(0, "relay.contoso.com", "certificate", "show")
+	s.mustPrint(0, "relay.contoso.com", "certificate", "show")
 	s.stop()
-	s.mustSay(0, "erased", "state", "erase", "--yes")
-	s.mustSay(1, "no client certificate", "certificate", "show")
+	s.mustPrint(0, "erased", "state", "erase", "--yes")
+	s.mustPrint(1, "no client certificate", "certificate", "show")
 }
 
-func TestSpool_OverwrittenByAnotherProgramNamesItsCure(t *testing.T) {
+func TestSpool_OverwrittenByAnotherProgramIsReportedWithACure(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, told{host: "localhost", protection: "file"})
+	s := newSite(t, siteConfig{host: "localhost", protection: "file"})
 	s.start()
 	s.stop()
 	state, err := os.OpenFile(s.box.State, os.O_WRONLY, 0)
@@ -298,22 +298,22 @@ func TestSpool_OverwrittenByAnotherProgramNamesItsCure(t *testing.T) {
 	if _, err := state.WriteAt(bytes.Repeat([]byte("junk"), length/4), ring); err != nil {
 		t.Fatal(err)
 	}
-	s.mustSay(1, "begin anew: sealpost spool format --yes", "spool", "stat")
+	s.mustPrint(1, "create a new spool: sealpost spool format --yes", "spool", "stat")
 	s.start()
 	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "contains no spool of this version") || event["code"] != "spool-foreign" {
-		t.Errorf("the journal says %v", event)
+		t.Errorf("got event %v, want code spool-foreign", event)
 	}
 	s.stop()
-	s.mustSay(0, "the spool is empty", "spool", "format", "--yes")
-	s.mustSay(0, "0 messages", "spool", "stat")
+	s.mustPrint(0, "the spool is empty", "spool", "format", "--yes")
+	s.mustPrint(0, "0 messages", "spool", "stat")
 }
 
-// mustSay runs a command that has to end so and say so.
-func (s *site) mustSay(status int, words string, args ...string) {
+// mustPrint runs a command and checks its exit status and output.
+func (s *site) mustPrint(status int, want string, args ...string) {
 	s.t.Helper()
-	begun := time.Now()
+	start := time.Now()
 	result := s.run(args...)
-	if result.Status != status || !strings.Contains(result.Out+result.Err, words) {
-		s.t.Errorf("%v ended with %d after %s:\n%s%s", args, result.Status, time.Since(begun), result.Out, result.Err)
+	if result.Status != status || !strings.Contains(result.Out+result.Err, want) {
+		s.t.Errorf("%v: got status %d after %s, want %d and %q:\n%s%s", args, result.Status, time.Since(start), status, want, result.Out, result.Err)
 	}
 }

@@ -10,40 +10,40 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-func TestToken_ExpiredAtTheServerIsReplacedWhileTheClientWaits(t *testing.T) {
+func TestExpiredToken_IsReplacedWhileTheClientWaits(t *testing.T) {
 	t.Parallel()
-	const life = 2 * time.Second
-	s := mailboxSite(t, told{})
+	const lifetime = 2 * time.Second
+	s := mailboxSite(t, siteConfig{})
 	issuer := startIssuer(t, parts.IssuerClient{Secret: clientSecret})
 	dovecot := startDovecot(t, issuer, "xoauth2")
-	s.submit(dovecot.Port, issuer.TokenURL(), `grant = "secret"`)
+	s.configureSubmission(dovecot.Port, issuer.TokenURL(), `grant = "secret"`)
 	s.enterSecret()
-	try(t, func() error {
-		return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: life, StatedLifetime: time.Hour})
+	mustSucceed(t, func() error {
+		return issuer.SetTokenPolicy(parts.TokenPolicy{Lifetime: lifetime, StatedLifetime: time.Hour})
 	})
 	s.start()
 	s.mustDeliver()
-	expired := time.Now().Add(life + time.Second)
-	try(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{}) })
-	try(t, dovecot.Restart)
+	expired := time.Now().Add(lifetime + time.Second)
+	mustSucceed(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{}) })
+	mustSucceed(t, dovecot.Restart)
 	time.Sleep(time.Until(expired))
 	s.mustDeliver()
 	mustArrive(t, dovecot, 2)
 	if n := len(tokenRequests(issuer, clientCredentials)); n != 2 || !strings.Contains(dovecot.Log(), "Token has expired") {
-		t.Errorf("%d tokens were asked for, and Dovecot says\n%s", n, dovecot.Log())
+		t.Errorf("got %d token requests, want 2; want \"Token has expired\" in Dovecot's log:\n%s", n, dovecot.Log())
 	}
 }
 
-func TestToken_RevokedIsReplacedAndNotAskedForAgainAndAgain(t *testing.T) {
+func TestRevokedToken_IsReplacedWithoutRepeatedRequests(t *testing.T) {
 	t.Parallel()
-	const refused = "535 5.7.3 Authentication unsuccessful"
+	const rejection = "535 5.7.3 Authentication unsuccessful"
 	var mu sync.Mutex
-	revoked, all := map[string]bool{}, false
-	s, issuer, _, host := fronted(t, "5s", func(token string) string {
+	revoked, rejectAll := map[string]bool{}, false
+	s, issuer, _, host := proxiedSite(t, "5s", func(token string) string {
 		mu.Lock()
 		defer mu.Unlock()
-		if all || revoked[token] {
-			return refused
+		if rejectAll || revoked[token] {
+			return rejection
 		}
 		return ""
 	})
@@ -59,36 +59,36 @@ func TestToken_RevokedIsReplacedAndNotAskedForAgainAndAgain(t *testing.T) {
 	host.DropConnections()
 	s.mustDeliver()
 	if n := len(tokenRequests(issuer, clientCredentials)); n != 2 {
-		t.Errorf("%d tokens were asked for after one was revoked", n)
+		t.Errorf("got %d token requests after one token was revoked, want 2", n)
 	}
 	mu.Lock()
-	all = true
+	rejectAll = true
 	mu.Unlock()
 	host.DropConnections()
-	s.mustKeep("the login of " + sender + " was refused: " + refused)
+	s.mustQueue("the login of " + sender + " was refused: " + rejection)
 	time.Sleep(5 * time.Second)
 	if n := len(tokenRequests(issuer, clientCredentials)); n > 3 {
-		t.Errorf("%d tokens were asked for while none was taken", n)
+		t.Errorf("got %d token requests while every token was rejected, want at most 3", n)
 	}
 	mu.Lock()
-	all = false
+	rejectAll = false
 	mu.Unlock()
 	s.awaitEmpty()
-	await(t, host, 3)
+	awaitMessages(t, host, 3)
 }
 
-func TestSignIn_RevokedHoldsTheMailUntilTheNext(t *testing.T) {
+func TestRevokedSignIn_HoldsMailUntilTheNextSignIn(t *testing.T) {
 	t.Parallel()
-	s := mailboxSite(t, told{upstream: "messages_per_minute = 0"})
+	s := mailboxSite(t, siteConfig{upstream: "messages_per_minute = 0"})
 	issuer := startIssuer(t, parts.IssuerClient{})
 	dovecot := startDovecot(t, issuer, "xoauth2")
-	s.submit(dovecot.Port, issuer.TokenURL(), `grant = "device"`)
+	s.configureSubmission(dovecot.Port, issuer.TokenURL(), `grant = "device"`)
 	s.signIn(issuer)
-	// It comes back without any knowledge of a sign-in.
-	try(t, issuer.Stop)
-	try(t, issuer.Start)
+	// After a restart, the issuer knows no sign-in.
+	mustSucceed(t, issuer.Stop)
+	mustSucceed(t, issuer.Start)
 	s.start()
-	s.mustKeep(signInAgain)
+	s.mustQueue(signInAgain)
 	s.stop()
 	s.signIn(issuer)
 	s.start()
@@ -98,45 +98,44 @@ func TestSignIn_RevokedHoldsTheMailUntilTheNext(t *testing.T) {
 
 const signInAgain = "the issuer does not accept the sign-in any more: sign in again with a device code (invalid_grant)"
 
-// TestKill_BetweenARefreshTokenAndItsStoreLosesNoMail kills the relay where
-// the issuer's answer has left the front, and the TPM was asked for nothing
-// since: so the new refresh token is not sealed, let alone stored.
-func TestKill_BetweenARefreshTokenAndItsStoreLosesNoMail(t *testing.T) {
+// TestKill_BeforeARefreshTokenIsStoredLosesNoMail kills the relay after the issuer
+// has sent a new refresh token, and before the TPM gets the command that seals it.
+func TestKill_BeforeARefreshTokenIsStoredLosesNoMail(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		grace bool // for a refresh token that has been used, as Entra ID has
-	}{{"with an issuer that gives grace", true}, {"with an issuer that gives none", false}} {
+		reuse bool // the issuer accepts a used refresh token for a while, as Entra ID does
+	}{{"issuer accepts reuse", true}, {"issuer rejects reuse", false}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := mailboxSite(t, told{upstream: "hold = \"2s\"\nmessages_per_minute = 0"})
+			s := mailboxSite(t, siteConfig{upstream: "hold = \"2s\"\nmessages_per_minute = 0"})
 			issuer := startIssuer(t, parts.IssuerClient{})
 			dovecot := startDovecot(t, issuer, "xoauth2")
-			try(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{ReuseRefreshTokens: c.grace}) })
-			before, tap := startFront(t, issuer), startTap(t, s.tpm)
-			s.told.tpm = tap.address()
-			s.submit(dovecot.Port, before.tokenURL(issuer), `grant = "device"`)
+			mustSucceed(t, func() error { return issuer.SetTokenPolicy(parts.TokenPolicy{ReuseRefreshTokens: c.reuse}) })
+			proxy, tpm := startIssuerProxy(t, issuer), startTPMProxy(t, s.tpm)
+			s.config.tpm = tpm.address()
+			s.configureSubmission(dovecot.Port, proxy.tokenURL(issuer), `grant = "device"`)
 			s.signIn(issuer)
-			before.behave(func(w http.ResponseWriter, r *http.Request) {
-				// What is asked of the TPM from here on is to seal the answer.
-				tap.stall()
-				before.issuer.ServeHTTP(w, r)
+			proxy.setHandler(func(w http.ResponseWriter, r *http.Request) {
+				// The next TPM command seals the new token.
+				tpm.stall()
+				proxy.issuer.ServeHTTP(w, r)
 			})
 			s.start()
 			if output, err := s.swaks(); err != nil || !strings.Contains(output, " is queued and will be sent") {
-				t.Fatalf("swaks ended with %v: %s", err, output)
+				t.Fatalf("swaks: %v, want the reply \"is queued\"\n%s", err, output)
 			}
-			tap.awaitStalled(t)
+			tpm.awaitStalled(t)
 			s.relay.Kill()
-			asked := tokenRequests(issuer, refreshToken)
-			if len(asked) != 1 || asked[0].Answer[refreshToken] == nil {
-				t.Fatalf("the issuer was asked %v", asked)
+			requests := tokenRequests(issuer, refreshToken)
+			if len(requests) != 1 || requests[0].Answer[refreshToken] == nil {
+				t.Fatalf("got token requests %v, want one with a new refresh token", requests)
 			}
-			before.behave(nil)
-			tap.flow()
+			proxy.setHandler(nil)
+			tpm.resume()
 			s.start()
-			if !c.grace {
-				try(t, func() error { return s.relay.Await(signInAgain) })
+			if !c.reuse {
+				mustSucceed(t, func() error { return s.relay.Await(signInAgain) })
 				s.stop()
 				s.signIn(issuer)
 				s.start()

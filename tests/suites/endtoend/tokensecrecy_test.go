@@ -13,27 +13,27 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// addToken adds a token or another secret of characters piece by piece: of a JWT
-// its signature, without which the rest opens nothing and is no secret.
-func (n *needles) addToken(name, token string) {
+// addToken adds overlapping parts of a token or another text secret. Of a JWT it adds
+// only the signature, because the rest is no secret without it.
+func (p *patterns) addToken(name, token string) {
 	if parts := strings.Split(token, "."); len(parts) == 3 && strings.HasPrefix(token, "ey") {
 		token = parts[2]
 	}
-	for i := 0; i+piece <= len(token); i += piece / 2 {
-		n.addEncoded(fmt.Sprintf("%s from character %d", name, i), []byte(token[i:i+piece]))
+	for i := 0; i+minMatch <= len(token); i += minMatch / 2 {
+		p.addEncoded(fmt.Sprintf("%s from character %d", name, i), []byte(token[i:i+minMatch]))
 	}
 }
 
-// repeating is an issuer that refuses, and says again what it was told.
-func repeating(w http.ResponseWriter, r *http.Request) {
+// echoRequest rejects a request and repeats it in the response.
+func echoRequest(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusUnauthorized)
 	fmt.Fprintf(w, `{"error":"invalid_client","error_description":%q}`, r.PostForm.Encode())
 }
 
-// processes is what ps could show of all that run.
-func processes(t *testing.T) string {
+// processEnvironments returns the command lines and environments of all processes.
+func processEnvironments(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
 	for _, name := range []string{"cmdline", "environ"} {
@@ -50,48 +50,48 @@ func processes(t *testing.T) string {
 	return all.String()
 }
 
-// showing are the commands that show what the box is and has.
-var showing = [][]string{
+// diagnosticCommands are the commands that print settings or state.
+var diagnosticCommands = [][]string{
 	{"check"}, {"config", "check", "sealpost.toml"}, {"journal"}, {"journal", "--conversation"}, {"queue", "list"}, {"queue", "list", "--json"},
 	{"spool", "stat"}, {"spool", "dump"}, {"tpm"}, {"tenant", "script"}, {"tenant", "verify"}, {"tenant", "verify", "--json", "--to", recipient},
 }
 
-// fail has everything go wrong once that may, and gives all that the box said of
-// it.
-func (s *site) fail(issuer *front, host *tenant.Tenant, revoke func()) string {
+// provokeFailures provokes a failure of the issuer and of the login, and returns all
+// output of the box.
+func (s *site) provokeFailures(issuer *issuerProxy, host *tenant.Tenant, revoke func()) string {
 	s.t.Helper()
-	var said strings.Builder
-	note := func(args ...string) {
+	var output strings.Builder
+	record := func(args ...string) {
 		result := s.run(args...)
-		fmt.Fprintf(&said, "%v\n%s%s\n", args, result.Out, result.Err)
+		fmt.Fprintf(&output, "%v\n%s%s\n", args, result.Out, result.Err)
 	}
-	issuer.behave(repeating)
+	issuer.setHandler(echoRequest)
 	s.start()
-	s.mustKeep("(invalid_client)")
-	note("tenant", "verify")
+	s.mustQueue("(invalid_client)")
+	record("tenant", "verify")
 	s.stop()
-	said.WriteString(s.relay.Log.String())
-	issuer.behave(nil)
+	output.WriteString(s.relay.Log.String())
+	issuer.setHandler(nil)
 	s.start()
 	s.awaitEmpty()
 	revoke()
 	host.DropConnections()
-	s.mustKeep("the login of " + sender + " was refused")
-	for _, args := range showing {
-		note(args...)
+	s.mustQueue("the login of " + sender + " was refused")
+	for _, args := range diagnosticCommands {
+		record(args...)
 	}
-	said.WriteString(processes(s.t))
+	output.WriteString(processEnvironments(s.t))
 	s.stop()
-	said.WriteString(s.relay.Log.String())
-	return said.String()
+	output.WriteString(s.relay.Log.String())
+	return output.String()
 }
 
-func TestSecrets_AreShownToTheUpstreamAlone(t *testing.T) {
+func TestSecrets_AreSentOnlyToTheUpstream(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		grant      string
 		protection string
-		shown      string // the kind of secret that this grant is about
+		secret     string // the form field with the secret of this grant
 	}{
 		{"certificate", "tpm", "client_assertion"},
 		{"secret", "tpm", "client_secret"}, {"device", "tpm", refreshToken},
@@ -99,7 +99,7 @@ func TestSecrets_AreShownToTheUpstreamAlone(t *testing.T) {
 	} {
 		t.Run(c.grant+" protected by "+c.protection, func(t *testing.T) {
 			t.Parallel()
-			s := mailboxSite(t, told{protection: c.protection, upstream: "messages_per_minute = 0", journal: "conversation = true"})
+			s := mailboxSite(t, siteConfig{protection: c.protection, upstream: "messages_per_minute = 0", journal: "conversation = true"})
 			client := parts.IssuerClient{}
 			switch c.grant {
 			case "certificate":
@@ -108,56 +108,55 @@ func TestSecrets_AreShownToTheUpstreamAlone(t *testing.T) {
 				client.Secret = clientSecret
 			}
 			issuer := startIssuer(t, client)
-			before := startFront(t, issuer)
-			refuse := make(chan struct{})
+			proxy := startIssuerProxy(t, issuer)
+			reject := make(chan struct{})
 			host := startMailbox(t, func(token string) string {
 				select {
-				case <-refuse:
-					// Some servers say again what they do not take.
+				case <-reject:
+					// Some servers repeat the token that they reject.
 					return "535 5.7.3 Authentication unsuccessful: " + token
 				default:
 					return ""
 				}
 			}, tenant.Submission{})
-			s.submit(host.Address().Port, before.tokenURL(issuer), fmt.Sprintf("grant = %q", c.grant))
-			said := ""
+			s.configureSubmission(host.Address().Port, proxy.tokenURL(issuer), fmt.Sprintf("grant = %q", c.grant))
+			output := ""
 			switch c.grant {
 			case "secret":
-				said = s.enterSecret()
+				output = s.enterSecret()
 			case "device":
-				said = s.signIn(issuer)
+				output = s.signIn(issuer)
 			}
-			said += s.fail(before, host, func() { close(refuse) })
-			if !strings.Contains(said, `> AUTH XOAUTH2`) || !strings.Contains(said, "535 5.7.3") {
-				t.Errorf("the box was not at its most talkative:\n%.3000s", said)
+			output += s.provokeFailures(proxy, host, func() { close(reject) })
+			if !strings.Contains(output, `> AUTH XOAUTH2`) || !strings.Contains(output, "535 5.7.3") {
+				t.Errorf("the output lacks the conversation with the upstream:\n%.3000s", output)
 			}
-			secrets := secretsOf(t, issuer, c.shown)
-			if found := secrets.in([]byte(said)); len(found) > 0 {
-				t.Errorf("the box has said %.300q", found)
+			secrets := secretsOf(t, issuer, c.secret)
+			if found := secrets.findIn([]byte(output)); len(found) > 0 {
+				t.Errorf("got secrets in the output: %.300q", found)
 			}
-			inState := secrets.in(bytes.Join(layers(s.read("box.state")), nil))
-			// What is kept in the clear is there to be found, which shows that the
-			// search finds.
-			if there := c.protection == "file"; len(inState) > 0 != there {
-				t.Errorf("found in the state: %.300q", inState)
+			inState := secrets.findIn(bytes.Join(decodeNested(s.read("box.state")), nil))
+			// Secrets in a file must be found, which shows that the search works.
+			if want := c.protection == "file"; len(inState) > 0 != want {
+				t.Errorf("got secrets in the state: %.300q, want some: %v", inState, want)
 			}
 		})
 	}
 }
 
-// secretsOf are all that went to the issuer and came from it, which must
-// include some of that kind, and an access token.
-func secretsOf(t *testing.T, issuer *parts.Issuer, kind string) *needles {
+// secretsOf returns all secrets sent to and by the issuer. They must include the form
+// field and an access token.
+func secretsOf(t *testing.T, issuer *parts.Issuer, field string) *patterns {
 	t.Helper()
-	var wanted needles
+	var searched patterns
 	for i, secret := range issuer.Secrets() {
-		wanted.addToken(fmt.Sprintf("secret %d", i), secret)
+		searched.addToken(fmt.Sprintf("secret %d", i), secret)
 	}
 	for _, request := range issuer.Requests() {
-		if request.Form.Get(kind) != "" && request.Answer["access_token"] != nil {
-			return &wanted
+		if request.Form.Get(field) != "" && request.Answer["access_token"] != nil {
+			return &searched
 		}
 	}
-	t.Errorf("the issuer has seen no %s", kind)
-	return &wanted
+	t.Errorf("the issuer got no request with %s", field)
+	return &searched
 }

@@ -10,44 +10,44 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// tpmSite is a relay to a Postfix that forgets TLS sessions when it is told to,
-// so that the relay must sign again.
+// tpmSite returns a relay and its Postfix. After a restart of Postfix the relay must
+// sign again, because TLS sessions cannot be resumed.
 func tpmSite(t *testing.T) (*site, *parts.Postfix, tls.Certificate) {
 	t.Helper()
 	certificate := clientCertificate(t, authority())
 	postfix := startPostfix(t, parts.PostfixConfig{Clients: []*x509.Certificate{certificate.Leaf}})
-	s := newSite(t, told{host: "localhost", port: postfix.Port})
+	s := newSite(t, siteConfig{host: "localhost", port: postfix.Port})
 	s.importPFX(certificate)
 	return s, postfix, certificate
 }
 
-func try(t *testing.T, change func() error) {
+func mustSucceed(t *testing.T, do func() error) {
 	t.Helper()
-	if err := change(); err != nil {
+	if err := do(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// mustDefer sends a message that can neither be passed on nor kept.
-func (s *site) mustDefer(words string) {
+// mustDefer sends a message that can be neither delivered nor queued.
+func (s *site) mustDefer(want string) {
 	s.t.Helper()
 	output, err := s.swaks()
-	if err == nil || !strings.Contains(output, "<** 451 4.3.5") || !strings.Contains(output, words) {
-		s.t.Errorf("swaks ended with %v:\n%s", err, output)
+	if err == nil || !strings.Contains(output, "<** 451 4.3.5") || !strings.Contains(output, want) {
+		s.t.Errorf("swaks: %v, want the reply 451 4.3.5 with %q\n%s", err, want, output)
 	}
-	s.mustFailToSign(words)
+	s.mustLogSignatureFailure(want)
 }
 
-// mustFailToSign waits for the journal to say why there was no signature.
-func (s *site) mustFailToSign(words string) {
+// mustLogSignatureFailure waits for the journal event with the cause of a failed signature.
+func (s *site) mustLogSignatureFailure(want string) {
 	s.t.Helper()
 	event := s.events("signature failed", 1)[0]
-	if cause, _ := event["cause"].(string); !strings.Contains(cause, words) {
-		s.t.Errorf("the journal says %v", event)
+	if cause, _ := event["cause"].(string); !strings.Contains(cause, want) {
+		s.t.Errorf("got event %v, want cause %q", event, want)
 	}
 }
 
-// awaitDelivery sends until a message is taken.
+// awaitDelivery sends messages until one is delivered.
 func (s *site) awaitDelivery() {
 	s.t.Helper()
 	const timeout = 15 * time.Second
@@ -57,33 +57,33 @@ func (s *site) awaitDelivery() {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no message is taken: %s", output)
+			s.t.Fatalf("no message was delivered: %s", output)
 		}
 	}
 }
 
-// mustIdle watches the relay do nothing for three seconds.
+// mustIdle checks that the relay uses almost no processor time for three seconds.
 func (s *site) mustIdle() {
 	s.t.Helper()
 	const (
-		watched = 3 * time.Second
-		most    = 300 * time.Millisecond
+		interval = 3 * time.Second
+		limit    = 300 * time.Millisecond
 	)
 	before, err := s.relay.CPU()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	time.Sleep(watched)
+	time.Sleep(interval)
 	after, err := s.relay.CPU()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if used := after - before; used > most {
-		s.t.Errorf("with nothing to do the relay used %s of processor time in %s", used, watched)
+	if used := after - before; used > limit {
+		s.t.Errorf("the idle relay used %s of processor time in %s, want at most %s", used, interval, limit)
 	}
 }
 
-// awaitTPM waits until the journal has the TPM in that state.
+// awaitTPM waits until the journal reports this state of the TPM.
 func (s *site) awaitTPM(state string) {
 	s.t.Helper()
 	if err := s.relay.Await(`"event":"TPM","state":"` + state + `"`); err != nil {
@@ -92,19 +92,19 @@ func (s *site) awaitTPM(state string) {
 }
 
 const (
-	absent   = "TPM absent: check that the TPM is fitted and that keys.tpm in the settings names it"
-	replaced = "TPM cleared or replaced: import the certificate again"
+	tpmAbsent   = "TPM absent: check that the TPM is fitted and that keys.tpm in the settings names it"
+	tpmReplaced = "TPM cleared or replaced: import the certificate again"
 )
 
-func TestTPM_MayRestartUnderTheRelay(t *testing.T) {
+func TestTPM_RestartIsTransparentToTheRelay(t *testing.T) {
 	t.Parallel()
 	s, postfix, _ := tpmSite(t)
 	s.start()
 	s.mustDeliver()
 	for restart := range 2 {
-		try(t, s.tpm.Stop)
-		try(t, s.tpm.Start)
-		try(t, postfix.Restart)
+		mustSucceed(t, s.tpm.Stop)
+		mustSucceed(t, s.tpm.Start)
+		mustSucceed(t, postfix.Restart)
 		s.mustDeliver()
 		s.events("signature", restart+2)
 	}
@@ -115,32 +115,32 @@ func TestTPM_AbsentIsReportedAndAwaited(t *testing.T) {
 	s, postfix, _ := tpmSite(t)
 	s.start()
 	s.mustDeliver()
-	try(t, s.tpm.Stop)
-	try(t, postfix.Restart)
+	mustSucceed(t, s.tpm.Stop)
+	mustSucceed(t, postfix.Restart)
 	for range 3 {
-		s.mustKeep(absent)
+		s.mustQueue(tpmAbsent)
 	}
-	s.mustFailToSign(absent)
+	s.mustLogSignatureFailure(tpmAbsent)
 	s.mustIdle()
 	s.awaitTPM("absent")
 	if !s.relay.Running() {
-		t.Fatalf("the relay has ended:\n%s", s.relay.Log)
+		t.Fatalf("the relay exited:\n%s", s.relay.Log)
 	}
-	try(t, s.tpm.Start)
+	mustSucceed(t, s.tpm.Start)
 	s.awaitEmpty()
 	s.mustDeliver()
 	s.events("signature", 2)
 }
 
-func TestTPM_ClearedTakesTheCertificateAgain(t *testing.T) {
+func TestTPM_ClearedNeedsTheCertificateAgain(t *testing.T) {
 	t.Parallel()
 	s, postfix, certificate := tpmSite(t)
 	s.start()
 	s.mustDeliver()
-	try(t, s.tpm.Clear)
-	try(t, postfix.Restart)
-	s.mustKeep(replaced)
-	s.mustFailToSign(replaced)
+	mustSucceed(t, s.tpm.Clear)
+	mustSucceed(t, postfix.Restart)
+	s.mustQueue(tpmReplaced)
+	s.mustLogSignatureFailure(tpmReplaced)
 	s.mustIdle()
 	s.awaitTPM("cleared or replaced")
 	s.stop()
@@ -148,25 +148,25 @@ func TestTPM_ClearedTakesTheCertificateAgain(t *testing.T) {
 	s.start()
 	s.mustDeliver()
 	if event := s.events("no spool", 1)[0]; !strings.Contains(event["cause"].(string), "put the storage back into the box it came from") || event["code"] != "spool-other-tpm" {
-		t.Errorf("the journal says %v", event)
+		t.Errorf("got event %v, want code spool-other-tpm", event)
 	}
 	s.stop()
 	if result := s.run("spool", "format", "--yes"); result.Status != 0 {
-		t.Fatalf("the format ended with %+v", result)
+		t.Fatalf("spool format: got %+v, want status 0", result)
 	}
 	s.start()
 	s.mustDeliver()
 	if events := s.relay.Log.Events("no spool"); len(events) > 0 {
-		t.Errorf("the journal says %v", events)
+		t.Errorf("got events %v, want none", events)
 	}
 }
 
 func TestTPM_MayAppearAfterTheRelayStarts(t *testing.T) {
 	t.Parallel()
 	s, _, _ := tpmSite(t)
-	try(t, s.tpm.Stop)
+	mustSucceed(t, s.tpm.Stop)
 	s.start()
-	s.mustDefer(absent)
-	try(t, s.tpm.Start)
+	s.mustDefer(tpmAbsent)
+	mustSucceed(t, s.tpm.Start)
 	s.awaitDelivery()
 }

@@ -15,18 +15,19 @@ import (
 	"sealpost/hal/linux/network"
 )
 
-// asBox makes the test program be the box: its value is the resolver's file.
-const asBox = "SEALPOST_TEST_BOX"
+// boxVariable makes the test program act as the box. Its value is the path of
+// resolv.conf.
+const boxVariable = "SEALPOST_TEST_BOX"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(asBox); path != "" {
-		if err := box(path, os.Stdin, os.Stdout); err != nil {
+	if path := os.Getenv(boxVariable); path != "" {
+		if err := runBox(path, os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
-	// The sites wait most of the time, for the times of the protocols.
+	// The tests mostly wait for timers of the protocols.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
@@ -34,9 +35,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// box runs the port eth0 with settings from input until input ends, and prints
-// the status at each change.
-func box(resolvConf string, input io.Reader, output io.Writer) error {
+// runBox manages eth0 with settings from input until input ends, and prints each change
+// of the status.
+func runBox(resolvConf string, input io.Reader, output io.Writer) error {
 	manager := network.New(network.Options{Interface: "eth0", ResolvConf: resolvConf})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -67,7 +68,7 @@ func box(resolvConf string, input io.Reader, output io.Writer) error {
 			}
 			manager.Apply(config)
 		case err := <-ran:
-			return fmt.Errorf("the network ended: %w", err)
+			return fmt.Errorf("the network manager ended: %w", err)
 		}
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"sealpost/hal/linux/network"
 )
 
-// ask sends a plain question for the box's name to the group and gives the
-// address in the first answer, empty where none comes.
-func ask(t *testing.T, conn net.PacketConn) string {
+// queryName sends a one-shot multicast query for the box's name and returns the
+// address in the first response, or "".
+func queryName(t *testing.T, conn net.PacketConn) string {
 	t.Helper()
 	question := dnsmessage.Message{Header: dnsmessage.Header{ID: 7}, Questions: []dnsmessage.Question{{
 		Name: dnsmessage.MustNewName("SealPost-1234.local."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}}}
@@ -38,28 +38,28 @@ func ask(t *testing.T, conn net.PacketConn) string {
 	}
 	var answer dnsmessage.Message
 	if err := answer.Unpack(buffer[:n]); err != nil || answer.ID != 7 || len(answer.Answers) == 0 {
-		t.Fatalf("the answer is %+v, %v", answer, err)
+		t.Fatalf("got response %+v, %v, want ID 7 and an answer", answer, err)
 	}
 	return netip.AddrFrom4(answer.Answers[0].Body.(*dnsmessage.AResource).A).String()
 }
 
 func TestHostName_FollowsTheAddress(t *testing.T) {
 	s := newSite(t)
-	s.address("10.1.0.1/24")
+	s.addAddress("10.1.0.1/24")
 	s.ip("-n", s.box, "link", "set", "eth0", "up")
 	s.ip("-n", s.lan, "route", "add", "224.0.0.0/4", "dev", "lan0")
 
 	ctx, cancel := context.WithCancel(context.Background())
 	addresses := make(chan []netip.Prefix)
-	ended := inside(s.box, func() error { return mdns.Run(ctx, "eth0", func() string { return "sealpost-1234" }, addresses) })
+	done := inNamespace(s.box, func() error { return mdns.Run(ctx, "eth0", func() string { return "sealpost-1234" }, addresses) })
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("answering for the name ended with %v", err)
+		if err := <-done; err != nil {
+			t.Errorf("mdns.Run: got %v, want no error", err)
 		}
 	})
 	var conn net.PacketConn
-	err := <-inside(s.lan, func() (err error) {
+	err := <-inNamespace(s.lan, func() (err error) {
 		conn, err = net.ListenPacket("udp4", "10.1.0.1:0")
 		return err
 	})
@@ -73,39 +73,39 @@ func TestHostName_FollowsTheAddress(t *testing.T) {
 		s.ip("-n", s.box, "address", "flush", "dev", "eth0", "scope", "global")
 		s.ip("-n", s.box, "address", "add", address, "dev", "eth0")
 		addresses <- []netip.Prefix{prefix}
-		for begun := time.Now(); ask(t, conn) != prefix.Addr().String(); {
-			if time.Since(begun) > limit {
-				t.Fatalf("the name does not lead to %s", prefix.Addr())
+		for start := time.Now(); queryName(t, conn) != prefix.Addr().String(); {
+			if time.Since(start) > timeout {
+				t.Fatalf("the name does not resolve to %s", prefix.Addr())
 			}
 		}
 	}
 }
 
-// nobody is a user without rights.
+// nobody is an unprivileged user.
 const nobody = 65534
 
 func TestSubnets_AreReportedToAnUnprivilegedProcess(t *testing.T) {
 	s := newSite(t)
 	s.ip("-n", s.box, "link", "set", "eth0", "up")
 	ctx, cancel := context.WithCancel(context.Background())
-	told := make(chan []netip.Prefix, 100)
-	ended := inside(s.box, func() error {
-		// Of this thread alone, as syscall.Setresuid is of the whole process.
+	reported := make(chan []netip.Prefix, 100)
+	done := inNamespace(s.box, func() error {
+		// Only for this thread: syscall.Setresuid changes the whole process.
 		if _, _, failure := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); failure != 0 {
 			return failure
 		}
-		return network.WatchSubnets(ctx, func(subnets []netip.Prefix) { told <- subnets })
+		return network.WatchSubnets(ctx, func(subnets []netip.Prefix) { reported <- subnets })
 	})
-	await := func(subnet string, there bool) {
+	await := func(subnet string, want bool) {
 		t.Helper()
-		for timeout := time.After(limit); ; {
+		for expired := time.After(timeout); ; {
 			select {
-			case subnets := <-told:
-				if slices.Contains(subnets, netip.MustParsePrefix(subnet)) == there {
+			case subnets := <-reported:
+				if slices.Contains(subnets, netip.MustParsePrefix(subnet)) == want {
 					return
 				}
-			case <-timeout:
-				t.Fatalf("it was not told that %s is there: %v", subnet, there)
+			case <-expired:
+				t.Fatalf("got no report with subnet %s present=%v", subnet, want)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func TestSubnets_AreReportedToAnUnprivilegedProcess(t *testing.T) {
 	s.ip("-n", s.box, "address", "del", "10.1.0.9/24", "dev", "eth0")
 	await("10.1.0.0/24", false)
 	cancel()
-	if err := <-ended; err != nil {
-		t.Errorf("watching ended with %v", err)
+	if err := <-done; err != nil {
+		t.Errorf("WatchSubnets: got %v, want no error", err)
 	}
 }

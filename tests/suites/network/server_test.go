@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inside runs do with its thread in a namespace, where the sockets that it
-// opens stay, and gives what it gave.
-func inside(namespace string, do func() error) <-chan error {
+// inNamespace runs do on a thread in a network namespace and returns its error. Sockets
+// that do opens stay in the namespace.
+func inNamespace(namespace string, do func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
-		if err := enter(namespace); err != nil {
+		if err := enterNamespace(namespace); err != nil {
 			done <- err
 			return
 		}
@@ -27,7 +27,7 @@ func inside(namespace string, do func() error) <-chan error {
 	return done
 }
 
-func enter(namespace string) error {
+func enterNamespace(namespace string) error {
 	handle, err := os.Open("/run/netns/" + namespace)
 	if err != nil {
 		return err
@@ -36,12 +36,11 @@ func enter(namespace string) error {
 	return unix.Setns(int(handle.Fd()), unix.CLONE_NEWNET)
 }
 
-// serve answers the box's DHCP messages on the LAN as answer says; nil is
-// silence.
-func (s *site) serve(answer func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
+// serve starts a DHCP server on the LAN. respond returns a reply, or nil for none.
+func (s *site) serve(respond func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
 	s.t.Helper()
 	handle := func(conn net.PacketConn, peer net.Addr, request *dhcpv4.DHCPv4) {
-		reply := answer(request)
+		reply := respond(request)
 		if reply == nil {
 			return
 		}
@@ -52,32 +51,32 @@ func (s *site) serve(answer func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4) {
 		_, _ = conn.WriteTo(reply.ToBytes(), to)
 	}
 	var server *server4.Server
-	err := <-inside(s.lan, func() (err error) {
-		server, err = server4.NewServer("lan0", &net.UDPAddr{IP: net.IPv4zero, Port: dhcpv4.ServerPort}, handle, server4.WithLogger(silence{}))
+	err := <-inNamespace(s.lan, func() (err error) {
+		server, err = server4.NewServer("lan0", &net.UDPAddr{IP: net.IPv4zero, Port: dhcpv4.ServerPort}, handle, server4.WithLogger(noLogger{}))
 		return err
 	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ended := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(done)
 		_ = server.Serve()
 	}()
 	s.t.Cleanup(func() {
 		_ = server.Close()
-		<-ended
+		<-done
 	})
 }
 
-type silence struct{}
+type noLogger struct{}
 
-func (silence) PrintMessage(string, *dhcpv4.DHCPv4) {}
-func (silence) Printf(string, ...any)               {}
+func (noLogger) PrintMessage(string, *dhcpv4.DHCPv4) {}
+func (noLogger) Printf(string, ...any)               {}
 
-// grant answers a request with an offer or an acknowledgement of this address
-// in a subnet of length 24, from the router and server given.
-func grant(request *dhcpv4.DHCPv4, address, router string, life time.Duration, more ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
+// offerOrAck returns a DHCPOFFER or DHCPACK of this address in a /24, from a server
+// that is also the router.
+func offerOrAck(request *dhcpv4.DHCPv4, address, router string, leaseTime time.Duration, more ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
 	kind := dhcpv4.MessageTypeAck
 	if request.MessageType() == dhcpv4.MessageTypeDiscover {
 		kind = dhcpv4.MessageTypeOffer
@@ -90,11 +89,11 @@ func grant(request *dhcpv4.DHCPv4, address, router string, life time.Duration, m
 		dhcpv4.WithOption(dhcpv4.OptRouter(net.ParseIP(router))),
 		dhcpv4.WithOption(dhcpv4.OptDNS(net.ParseIP(router))),
 		dhcpv4.WithNetmask(net.CIDRMask(24, 32)),
-		dhcpv4.WithLeaseTime(uint32(life / time.Second)),
+		dhcpv4.WithLeaseTime(uint32(leaseTime / time.Second)),
 	}, more...)...)
 }
 
-func refuse(request *dhcpv4.DHCPv4, server string) *dhcpv4.DHCPv4 {
+func nak(request *dhcpv4.DHCPv4, server string) *dhcpv4.DHCPv4 {
 	return reply(request, dhcpv4.WithMessageType(dhcpv4.MessageTypeNak), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.ParseIP(server))))
 }
 

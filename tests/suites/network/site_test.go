@@ -1,5 +1,5 @@
-// Package networktest runs the box's network in network namespaces against a
-// real DHCP server, real cables (veth) and neighbours.
+// Package networktest tests the box's network code in network namespaces, with veth
+// cables, neighbours and a real DHCP server.
 package networktest
 
 import (
@@ -18,13 +18,13 @@ import (
 	"sealpost/hal/linux/network"
 )
 
-// limit is how long a test waits for what must come.
-const limit = 45 * time.Second
+// timeout limits each wait for an expected event.
+const timeout = 45 * time.Second
 
 var sites atomic.Int32
 
-// site is a LAN: a namespace for the box with the port eth0, and one for
-// everything else, in which the cable ends at lan0.
+// site is a LAN: a namespace for the box with the interface eth0, and one for
+// everything else with lan0, the other end of the cable.
 type site struct {
 	t          *testing.T
 	box, lan   string // namespaces
@@ -51,7 +51,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// connect puts the port into the box, with the cable in.
+// connect creates eth0 in the box and plugs the cable in.
 func (s *site) connect() {
 	s.t.Helper()
 	s.ip("-n", s.box, "link", "add", "eth0", "type", "veth", "peer", "name", "lan0", "netns", s.lan)
@@ -70,25 +70,25 @@ func (s *site) ip(arguments ...string) string {
 func (s *site) plugIn()  { s.ip("-n", s.lan, "link", "set", "lan0", "up") }
 func (s *site) plugOut() { s.ip("-n", s.lan, "link", "set", "lan0", "down") }
 
-// flicker gives a file of commands for ip that take the cable out and put it
-// back in at once.
-func (s *site) flicker() string {
+// flapBatch returns a batch file for ip that unplugs the cable and plugs it in again
+// immediately.
+func (s *site) flapBatch() string {
 	s.t.Helper()
-	path := filepath.Join(s.t.TempDir(), "flicker")
+	path := filepath.Join(s.t.TempDir(), "flap")
 	if err := os.WriteFile(path, []byte("link set lan0 down\nlink set lan0 up\n"), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	return path
 }
 
-// address gives the LAN's end of the cable one more address.
-func (s *site) address(prefix string) {
+// addAddress adds an address to lan0.
+func (s *site) addAddress(prefix string) {
 	s.t.Helper()
 	s.ip("-n", s.lan, "address", "add", prefix, "dev", "lan0")
 }
 
-// dnsmasq starts a DHCP server with options in dnsmasq's form, and gives the
-// function that ends it.
+// dnsmasq starts a DHCP server with options of dnsmasq, and returns the function that
+// stops it.
 func (s *site) dnsmasq(options ...string) (stop func()) {
 	s.t.Helper()
 	arguments := append([]string{"netns", "exec", s.lan, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--pid-file=", "--user=",
@@ -123,8 +123,8 @@ func (s *site) start(command *exec.Cmd) (stop func()) {
 	return stop
 }
 
-// switchOn starts the box with these settings. With the test it is asked to
-// end, and must leave nothing running in itself.
+// switchOn starts the box with these settings. At the end of the test it must stop
+// without leaked goroutines.
 func (s *site) switchOn(config network.Config) {
 	s.t.Helper()
 	program, err := os.Executable()
@@ -132,9 +132,9 @@ func (s *site) switchOn(config network.Config) {
 		s.t.Fatal(err)
 	}
 	command := exec.Command("ip", "netns", "exec", s.box, program)
-	command.Env = append(os.Environ(), asBox+"="+s.resolvConf)
-	complaints := &strings.Builder{}
-	command.Stderr = complaints
+	command.Env = append(os.Environ(), boxVariable+"="+s.resolvConf)
+	errorOutput := &strings.Builder{}
+	command.Stderr = errorOutput
 	settings, err := command.StdinPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -148,19 +148,19 @@ func (s *site) switchOn(config network.Config) {
 	}
 	s.settings = json.NewEncoder(settings)
 	s.statuses = make(chan network.Status, 1000)
-	go read(output, s.statuses)
+	go readStatuses(output, s.statuses)
 	s.t.Cleanup(func() {
 		_ = settings.Close()
 		for range s.statuses {
 		}
 		if err := command.Wait(); err != nil {
-			s.t.Errorf("the box ended badly: %v\n%s", err, complaints)
+			s.t.Errorf("stopping the box: got %v, want no error\n%s", err, errorOutput)
 		}
 	})
 	s.apply(config)
 }
 
-func read(output io.Reader, statuses chan<- network.Status) {
+func readStatuses(output io.Reader, statuses chan<- network.Status) {
 	defer close(statuses)
 	for lines := bufio.NewScanner(output); lines.Scan(); {
 		var status network.Status
@@ -177,21 +177,21 @@ func (s *site) apply(config network.Config) {
 	}
 }
 
-// await gives the first status, from now on, that is as wished.
-func (s *site) await(what string, wished func(network.Status) bool) network.Status {
+// await returns the next status for which the condition holds.
+func (s *site) await(what string, condition func(network.Status) bool) network.Status {
 	s.t.Helper()
-	timeout := time.After(limit)
+	expired := time.After(timeout)
 	for {
 		select {
 		case status, ok := <-s.statuses:
 			if !ok {
-				s.t.Fatalf("the box ended before: %s", what)
+				s.t.Fatalf("the box exited before it reported %s", what)
 			}
-			if s.last = status; wished(status) {
+			if s.last = status; condition(status) {
 				return status
 			}
-		case <-timeout:
-			s.t.Fatalf("this did not come: %s; the last status was %+v", what, s.last)
+		case <-expired:
+			s.t.Fatalf("the box did not report %s; the last status was %+v", what, s.last)
 		}
 	}
 }

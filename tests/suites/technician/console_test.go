@@ -10,18 +10,31 @@ import (
 	"time"
 
 	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/parts"
 )
 
-// screens makes the test write what the console showed to docs/screens.
+// screens makes the tests write the console output to docs/screens.
 var screens = flag.Bool("screens", false, "write the console's screens to docs/screens")
 
-// pasted is a script that sends the text line by line.
-func pasted(text string) string {
+// saveScreen writes the console output to docs/screens if -screens is set.
+func saveScreen(t *testing.T, terminal *machine.Terminal, name string) {
+	t.Helper()
+	if !*screens {
+		return
+	}
+	text := strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")
+	if err := os.WriteFile(filepath.Join("../../../docs/screens", name), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pasteScript returns a script that sends the text line by line.
+func pasteScript(text string) string {
 	return "send " + strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "\nsend ")
 }
 
-// base64PFX is a PFX in the form in which it is pasted into a console.
+// base64PFX returns a PFX as it is pasted into the console: in base64, ended by a dot.
 func base64PFX(pfx []byte) string {
 	const line = 64
 	var lines []string
@@ -32,11 +45,11 @@ func base64PFX(pfx []byte) string {
 	return strings.Join(lines, "\n") + "\n."
 }
 
-// firstStart is the dialogue in which a technician sets a box up.
+// firstStart is the dialogue that sets a box up.
 const firstStart = `
 	expect Press Enter to begin
 	send
-	expect This box was never set up
+	expect This box is not set up yet
 	expect How [1]:
 	send
 	expect Name of the site
@@ -47,11 +60,11 @@ const firstStart = `
 	expect Accepted domains:
 	send contoso.com
 	expect port 25      works: mail.contoso.com answers on port 25
-	expect Way out [connector]:
+	expect Delivery method [connector]:
 	send
 	expect mail host [mail.contoso.com]:
 	send
-	expect not know: CN=Test CA
+	expect unknown authority: CN=Test CA
 	expect Authority [1]:
 	send
 	<the authority>
@@ -64,17 +77,17 @@ const firstStart = `
 	send correct hors
 	expect The password does not open this PFX
 	send correct horse
-	expect It is in order.
+	expect It is valid.
 	expect Default sender
 	send printer@contoso.com
-	expect hears of trouble
+	expect Mail address for alerts
 	send alerts@contoso.com
 	expect PIN for this console
 	send
-	expect Type "apply" to put this in force
+	expect Type "apply" to make these changes
 	send apply
-	expect It is in force.
-	expect Nothing stands in the way.
+	expect The changes are active.
+	expect No problems found.
 	expect Send a test message to [alerts@contoso.com]:
 	send
 	expect delivered
@@ -83,28 +96,23 @@ const firstStart = `
 
 func TestConsole_SetsABoxUpOverTheSerialLine(t *testing.T) {
 	s, b := lab.StartSite(t), lab.New(t)
-	begun := time.Now()
+	start := time.Now()
 	b.SwitchOn(t)
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, firstStart,
-		"<the authority>", pasted(string(parts.PEM(s.Authority.Certificate.Raw))), "<the PFX>", pasted(base64PFX(s.PFX)))
+		"<the authority>", pasteScript(string(parts.PEM(s.Authority.Certificate.Raw))), "<the PFX>", pasteScript(base64PFX(s.PFX)))
 	texts, err := s.Postfix.Messages(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("from power-on to the first message delivered: %.1f s", time.Since(begun).Seconds())
+	t.Logf("from power-on to the first message delivered: %.1f s", time.Since(start).Seconds())
 	for _, want := range []string{"Subject: Sealpost test message", `Client CN "relay.contoso.com"`, "verified OK", "Contoso Leeds"} {
 		if !strings.Contains(texts[0], want) {
 			t.Errorf("the message lacks %q:\n%s", want, texts[0])
 		}
 	}
 	if strings.Contains(terminal.Transcript(), "correct horse") {
-		t.Error("the line shows the password")
+		t.Error("the serial line shows the password")
 	}
-	if *screens {
-		path := filepath.Join("../../../docs/screens", "first-start.txt")
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	saveScreen(t, terminal, "first-start.txt")
 }

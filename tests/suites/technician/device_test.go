@@ -20,14 +20,13 @@ const (
 	application = "8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10"
 )
 
-// cloud is the part of a tenant beside its mail host: an issuer of tokens, and a
-// submission server that accepts them.
+// cloud is a token issuer and a submission server that accepts its tokens.
 type cloud struct {
 	issuer  *parts.Issuer
 	dovecot *parts.Dovecot
 }
 
-func openCloud(t *testing.T, s *site.Site) cloud {
+func startCloud(t *testing.T, s *site.Site) cloud {
 	t.Helper()
 	server, err := s.Authority.IssueP256(nil, "localhost", site.MailHost)
 	if err != nil {
@@ -43,7 +42,7 @@ func openCloud(t *testing.T, s *site.Site) cloud {
 	}
 	dir, err := os.MkdirTemp("", "submission")
 	if err == nil {
-		err = os.Chmod(dir, 0o755) // Dovecot is not root's for long
+		err = os.Chmod(dir, 0o755) // Dovecot drops root privileges
 	}
 	if err == nil {
 		c.dovecot, err = parts.NewDovecot(dir, parts.DovecotConfig{
@@ -62,10 +61,10 @@ func openCloud(t *testing.T, s *site.Site) cloud {
 	return c
 }
 
-// settings are those of a box that a person signs in.
+// settings returns the settings of a box that signs in with a device code.
 func (c cloud) settings(s *site.Site) string {
 	ca := "\"\"\"\n" + string(s.Authority.PEM()) + "\"\"\""
-	seen := strings.NewReplacer("localhost", site.MailHost) // from the box
+	fromBox := strings.NewReplacer("localhost", site.MailHost) // how the box reaches it
 	return fmt.Sprintf(`[site]
 name = "Contoso Leeds"
 alert = "alerts@%s"
@@ -85,17 +84,17 @@ grant = "device"
 token_url = %q
 device_url = %q
 ca = %[5]s
-`, site.Domain, site.MailHost, c.dovecot.Port, mailbox, ca, application, seen.Replace(c.issuer.TokenURL()), seen.Replace(c.issuer.DeviceURL()))
+`, site.Domain, site.MailHost, c.dovecot.Port, mailbox, ca, application, fromBox.Replace(c.issuer.TokenURL()), fromBox.Replace(c.issuer.DeviceURL()))
 }
 
-// The lines of the console that a person needs in order to sign the box in.
+// The console lines that a user needs to sign the box in.
 var (
 	pageLine = regexp.MustCompile(`(?m)^  page +(\S+)\r$`)
 	codeLine = regexp.MustCompile(`(?m)^  code +(\S+)\r$`)
 )
 
-// shown waits for a line on the console and returns its value.
-func shown(t *testing.T, terminal *machine.Terminal, line *regexp.Regexp) string {
+// awaitLine waits for a line on the console and returns its value.
+func awaitLine(t *testing.T, terminal *machine.Terminal, line *regexp.Regexp) string {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if found := line.FindStringSubmatch(terminal.Transcript()); found != nil {
@@ -109,7 +108,7 @@ func shown(t *testing.T, terminal *machine.Terminal, line *regexp.Regexp) string
 
 func TestConsole_SignsABoxInWithADeviceCode(t *testing.T) {
 	s, b := lab.StartSite(t), lab.Start(t)
-	c := openCloud(t, s)
+	c := startCloud(t, s)
 	terminal := b.PlugIn(t)
 	lab.Play(t, terminal, `
 		expect Press Enter to begin
@@ -121,19 +120,19 @@ func TestConsole_SignsABoxInWithADeviceCode(t *testing.T) {
 		send .
 		expect PIN for this console
 		send
-		expect Type "apply" to put this in force
+		expect Type "apply" to make these changes
 		send apply
-		expect It is in force.
+		expect The changes are active.
 		expect PowerShell [1]:
 		send 2
-		expect enter the code`, "<the settings>", pasted(c.settings(s)))
-	page, code := shown(t, terminal, pageLine), shown(t, terminal, codeLine)
+		expect enter the code`, "<the settings>", pasteScript(c.settings(s)))
+	page, code := awaitLine(t, terminal, pageLine), awaitLine(t, terminal, codeLine)
 	if err := c.issuer.SignIn(strings.Replace(page, site.MailHost, "localhost", 1), code, mailbox); err != nil {
 		t.Fatal(err)
 	}
 	lab.Play(t, terminal, `
 		expect signed in
-		expect Nothing stands in the way.
+		expect No problems found.
 		expect Send a test message to [alerts@contoso.com]:
 		send
 		expect delivered
@@ -143,7 +142,7 @@ func TestConsole_SignsABoxInWithADeviceCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(messages[0], "Subject: Sealpost test message") {
-		t.Errorf("another message arrived:\n%s", messages[0])
+		t.Errorf("got another message, want the test message:\n%s", messages[0])
 	}
 	for _, secret := range c.issuer.Secrets() {
 		if strings.Contains(terminal.Transcript(), secret) || strings.Contains(b.KernelLog(), secret) {

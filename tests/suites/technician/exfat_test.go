@@ -15,15 +15,15 @@ import (
 	"sealpost/tests/rigs/lab"
 )
 
-// exFAT is a fresh exFAT file system (Microsoft's specification, 1.00) to which
-// files are added, as the tools that Debian has can only make an empty one.
+// exFAT adds files to an empty exFAT file system (Microsoft specification 1.00),
+// because the tools in Debian can only create an empty one.
 type exFAT struct {
 	disk    []byte
-	cluster int // size of one, in bytes
-	heap    int // where the second cluster, the first that there is, begins
-	root    int // the root folder's cluster
+	cluster int // size in bytes
+	heap    int // offset of cluster 2, which is the first
+	root    int // cluster of the root folder
 	bitmap  []byte
-	next    int // the first cluster behind all that are in use
+	next    int // the first free cluster
 }
 
 // Types of directory entries, section 6.3.1.
@@ -54,10 +54,10 @@ func openExFAT(disk []byte) *exFAT {
 	return f
 }
 
-// at is what lies from a cluster on.
+// at returns the disk from a cluster on.
 func (f *exFAT) at(cluster int) []byte { return f.disk[f.heap+(cluster-2)*f.cluster:] }
 
-// store puts content into clusters of their own, one behind the other.
+// store writes content to new, contiguous clusters.
 func (f *exFAT) store(content []byte) (cluster, size int) {
 	cluster = f.next
 	count := max(1, (len(content)+f.cluster-1)/f.cluster)
@@ -69,51 +69,51 @@ func (f *exFAT) store(content []byte) (cluster, size int) {
 	return cluster, count * f.cluster
 }
 
-// entries describe a file or a folder, section 7.4 to 7.7.
+// entries returns the entry set of a file or a folder, sections 7.4 to 7.7.
 func entries(name string, attributes, cluster, size int) []byte {
-	letters := utf16.Encode([]rune(name))
+	units := utf16.Encode([]rune(name))
 	const perEntry = 15
-	names := (len(letters) + perEntry - 1) / perEntry
+	names := (len(units) + perEntry - 1) / perEntry
 	set := make([]byte, (2+names)*entrySize)
 	set[0], set[1] = entryFile, byte(1+names)
 	binary.LittleEndian.PutUint16(set[4:], uint16(attributes))
-	const aDay = 2026<<1&0x7f<<25 | 11<<21 | 21<<16
+	const timestamp = 2026<<1&0x7f<<25 | 11<<21 | 21<<16
 	for _, at := range []int{8, 12, 16} {
-		binary.LittleEndian.PutUint32(set[at:], aDay)
+		binary.LittleEndian.PutUint32(set[at:], timestamp)
 	}
 	const contiguous = 3
 	stream := set[entrySize:]
-	stream[0], stream[1], stream[3] = entryStream, contiguous, byte(len(letters))
+	stream[0], stream[1], stream[3] = entryStream, contiguous, byte(len(units))
 	var upper []byte
-	for _, letter := range utf16.Encode([]rune(strings.ToUpper(name))) {
-		upper = binary.LittleEndian.AppendUint16(upper, letter)
+	for _, unit := range utf16.Encode([]rune(strings.ToUpper(name))) {
+		upper = binary.LittleEndian.AppendUint16(upper, unit)
 	}
-	binary.LittleEndian.PutUint16(stream[4:], sum(upper, false))
+	binary.LittleEndian.PutUint16(stream[4:], checksum(upper, false))
 	binary.LittleEndian.PutUint64(stream[8:], uint64(size))
 	binary.LittleEndian.PutUint32(stream[20:], uint32(cluster))
 	binary.LittleEndian.PutUint64(stream[24:], uint64(size))
-	for i, letter := range letters {
+	for i, unit := range units {
 		entry := set[(2+i/perEntry)*entrySize:]
 		entry[0] = entryName
-		binary.LittleEndian.PutUint16(entry[2+2*(i%perEntry):], letter)
+		binary.LittleEndian.PutUint16(entry[2+2*(i%perEntry):], unit)
 	}
-	binary.LittleEndian.PutUint16(set[2:], sum(set, true))
+	binary.LittleEndian.PutUint16(set[2:], checksum(set, true))
 	return set
 }
 
-// sum is the checksum of a name or, leaving out its own place, of a set of
-// entries, section 6.3.3.
-func sum(p []byte, leaveOut bool) uint16 {
+// checksum returns the checksum of a name, or of an entry set without its checksum
+// field, section 6.3.3.
+func checksum(p []byte, skipField bool) uint16 {
 	var s uint16
 	for i, b := range p {
-		if !leaveOut || i != 2 && i != 3 {
+		if !skipField || i != 2 && i != 3 {
 			s = s<<15 + s>>1 + uint16(b)
 		}
 	}
 	return s
 }
 
-// exFATStick is a stick formatted as exFAT with files in its folder sealpost.
+// exFATStick returns a stick formatted as exFAT with files in the folder sealpost.
 func exFATStick(t *testing.T, files map[string]string) lab.Stick {
 	t.Helper()
 	const size, folder, file = 64 << 20, 0x10, 0x20

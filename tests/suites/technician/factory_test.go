@@ -12,30 +12,30 @@ import (
 	"sealpost/tests/rigs/site"
 )
 
-// TestFactoryBox_IsSetUpByAStickAlone shares a box that is new from the factory,
-// until the last case sets it up.
+// TestFactoryBox_IsSetUpByAStickAlone shares a box in factory state. The last case
+// sets it up.
 func TestFactoryBox_IsSetUpByAStickAlone(t *testing.T) {
 	s := lab.StartSite(t)
 	shared := lab.Share(lab.Start)
 	shared.Case(t, "has its console on the USB port too", hasConsoleOverUSB)
-	for _, refusal := range refusals(t, s) {
-		shared.Case(t, "refuses a stick with "+refusal.name, func(t *testing.T, b *lab.Box) {
-			text := take(t, b, "stick", refusal.stick, refused)
-			for _, words := range append(refusal.words, "Nothing was changed") {
-				if !strings.Contains(text, words) {
-					t.Errorf("the result does not say %q:\n%s", words, text)
+	for _, badStick := range badSticks(t, s) {
+		shared.Case(t, "rejects a stick with "+badStick.name, func(t *testing.T, b *lab.Box) {
+			text := applyStick(t, b, "stick", badStick.stick, rejectedPattern)
+			for _, want := range append(badStick.want, "Nothing was changed") {
+				if !strings.Contains(text, want) {
+					t.Errorf("the result lacks %q:\n%s", want, text)
 				}
 			}
 			mustBeNew(t, b)
 		})
 	}
-	shared.Case(t, "refuses a stick with a broken file system", func(t *testing.T, b *lab.Box) {
-		show(t, b, "broken", brokenStick(t), refused)
+	shared.Case(t, "rejects a stick with a broken file system", func(t *testing.T, b *lab.Box) {
+		insertStick(t, b, "broken", brokenStick(t), rejectedPattern)
 		b.MustLog(t, "format the stick as FAT32")
 		mustBeNew(t, b)
-		awaitLamp(t, b, factory)
+		awaitLamp(t, b, factoryPattern)
 	})
-	shared.Case(t, "takes a good stick over", func(t *testing.T, b *lab.Box) { isSetUpByStick(t, s, b) })
+	shared.Case(t, "applies a good stick", func(t *testing.T, b *lab.Box) { setsUpFromStick(t, s, b) })
 	shared.Retire(t)
 }
 
@@ -47,50 +47,50 @@ func hasConsoleOverUSB(t *testing.T, b *lab.Box) {
 	}
 	terminal := machine.NewTerminal(cable)
 	defer terminal.Close()
-	// A serial line loses what is sent before somebody listens.
+	// Output before the port is open is lost.
 	if err := terminal.Send(""); err != nil {
 		t.Fatal(err)
 	}
-	if err := terminal.Expect("This box was never set up"); err != nil {
+	if err := terminal.Expect("This box is not set up yet"); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// mustBeNew checks that the box still takes no mail.
+// mustBeNew checks that the box still accepts no mail.
 func mustBeNew(t *testing.T, b *lab.Box) {
 	t.Helper()
 	if greeting := b.Greeting(); greeting != "" {
-		t.Errorf("the box says %q", greeting)
+		t.Errorf("got greeting %q, want none", greeting)
 	}
 }
 
-// refusal is a stick that a box refuses, with the reasons that it must give.
-type refusal struct {
+// badStick is a stick that a box rejects, with the expected reasons.
+type badStick struct {
 	name  string
 	stick lab.Stick
-	words []string
+	want  []string
 }
 
-func refusals(t *testing.T, s *site.Site) []refusal {
+func badSticks(t *testing.T, s *site.Site) []badStick {
 	t.Helper()
-	crowd := map[string]string{}
+	manyFiles := map[string]string{}
 	for i := range 10_000 {
-		crowd[fmt.Sprintf("sealpost/%d.pfx", i)] = "x"
+		manyFiles[fmt.Sprintf("sealpost/%d.pfx", i)] = "x"
 	}
-	guessed := lab.FilesFor(s)
-	guessed["sealpost/password.txt"] = "guess"
-	return []refusal{
-		{"a wrong password", lab.NewStick(t, guessed),
+	wrongPassword := lab.FilesFor(s)
+	wrongPassword["sealpost/password.txt"] = "guess"
+	return []badStick{
+		{"a wrong password", lab.NewStick(t, wrongPassword),
 			[]string{"sealpost/password.txt: this password does not open sealpost/contoso.pfx", "serial console"}},
 		{"bad TOML", lab.NewStick(t, map[string]string{"sealpost/sealpost.toml": "[site\n"}), []string{"sealpost/sealpost.toml: line 1: ", "correct this line"}},
-		{"10,000 files", lab.NewStick(t, crowd), []string{"more than 1000 files"}},
+		{"10,000 files", lab.NewStick(t, manyFiles), []string{"more than 1000 files"}},
 		{"a large file", largeStick(t), []string{"sealpost/sealpost.toml: it is larger than 64 KiB"}},
 		{"settings for another box", lab.NewStick(t, map[string]string{"sealpost/525400999999/sealpost.toml": lab.SettingsFor(s)}),
 			[]string{"(525400999999)", "525400123456"}},
 	}
 }
 
-// brokenStick is one whose first sector is overwritten with zeros.
+// brokenStick returns a stick whose first sector is zero.
 func brokenStick(t *testing.T) lab.Stick {
 	t.Helper()
 	broken := lab.NewStick(t, nil)
@@ -104,15 +104,15 @@ func brokenStick(t *testing.T) lab.Stick {
 	return broken
 }
 
-// isSetUpByStick sets a new box up with a partitioned stick, and shows the same
-// stick to it again.
-func isSetUpByStick(t *testing.T, s *site.Site, b *lab.Box) {
+// setsUpFromStick sets up a new box with a partitioned stick, and inserts the same
+// stick again.
+func setsUpFromStick(t *testing.T, s *site.Site, b *lab.Box) {
 	t.Helper()
-	good := partitioned(t, lab.StickFor(t, s))
-	text := take(t, b, "good", good, done)
-	for _, words := range []string{"The box has taken this over.", "525400123456", "sealpost/contoso.pfx", "\r\n"} {
-		if !strings.Contains(text, words) {
-			t.Errorf("the result does not say %q:\n%s", words, text)
+	good := withPartitionTable(t, lab.StickFor(t, s))
+	text := applyStick(t, b, "good", good, appliedPattern)
+	for _, want := range []string{"The box has applied these files.", "525400123456", "sealpost/contoso.pfx", "\r\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the result lacks %q:\n%s", want, text)
 		}
 	}
 	if strings.Contains(text, s.Password) || strings.Contains(b.KernelLog(), s.Password) {
@@ -125,16 +125,15 @@ func isSetUpByStick(t *testing.T, s *site.Site, b *lab.Box) {
 		}
 	})
 	mustBeVerified(t, arrived)
-	if text := take(t, b, "again", good, done); !strings.Contains(text, "taken exactly these files over before") {
-		t.Errorf("the same stick once more:\n%s", text)
+	if text := applyStick(t, b, "again", good, appliedPattern); !strings.Contains(text, "already applied exactly these files") {
+		t.Errorf("the result for the same stick lacks \"already applied\":\n%s", text)
 	}
 }
 
-// mustBeVerified checks that Postfix verified the site's certificate when it took
-// the message.
+// mustBeVerified checks that Postfix verified the site's certificate for a message.
 func mustBeVerified(t *testing.T, text string) {
 	t.Helper()
 	if !strings.Contains(text, `Client CN "relay.contoso.com"`) || !strings.Contains(text, "verified OK") {
-		t.Errorf("Postfix says of the certificate:\n%s", text)
+		t.Errorf("want the verified certificate of relay.contoso.com in the message:\n%s", text)
 	}
 }

@@ -10,48 +10,47 @@ import (
 	"sealpost/tests/rigs/site"
 )
 
-// flashes is the pattern of the lamp between two pauses.
+// flashes is a pattern of the lamp: n flashes between two pauses.
 type flashes struct {
 	n      int
 	length time.Duration
 }
 
 var (
-	factory = flashes{1, time.Second}
-	done    = flashes{3, 600 * time.Millisecond}
-	refused = flashes{5, 150 * time.Millisecond}
-	held    = flashes{2, 150 * time.Millisecond}
+	factoryPattern  = flashes{1, time.Second}
+	appliedPattern  = flashes{3, 600 * time.Millisecond}
+	rejectedPattern = flashes{5, 150 * time.Millisecond}
+	heldPattern     = flashes{2, 150 * time.Millisecond}
 )
 
-// about compares durations of light as exactly as a slow machine allows.
-func about(length, want time.Duration) bool {
-	const mirrored = 60 * time.Millisecond
-	return (length - want).Abs() < want/5+mirrored
+// isAbout compares durations with the tolerance that a slow machine needs.
+func isAbout(length, want time.Duration) bool {
+	const delay = 60 * time.Millisecond // between the lamp and the test
+	return (length - want).Abs() < want/5+delay
 }
 
-// shows reports whether the lamp showed the flashes between two pauses, after its
+// shows reports whether the lamp showed the flashes between two pauses, after the
 // first changes.
 func (f flashes) shows(lights []machine.LampChange, first int) bool {
 	const pause = 700 * time.Millisecond
-	n, alike := 0, false
+	n, same := 0, false
 	for i := first + 1; i < len(lights); i++ {
 		length := lights[i].At - lights[i-1].At
 		switch {
 		case lights[i-1].On:
 			n++
-			alike = alike && about(length, f.length)
+			same = same && isAbout(length, f.length)
 		case length > pause:
-			if alike && n == f.n {
+			if same && n == f.n {
 				return true
 			}
-			n, alike = 0, true
+			n, same = 0, true
 		}
 	}
 	return false
 }
 
-// awaitLamp waits until the lamp shows the flashes; what it showed before does not
-// count.
+// awaitLamp waits until the lamp shows the flashes. It ignores earlier changes.
 func awaitLamp(t *testing.T, b *lab.Box, f flashes) {
 	t.Helper()
 	before, err := b.LampChanges()
@@ -67,56 +66,56 @@ func awaitLamp(t *testing.T, b *lab.Box, f flashes) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the lamp did not flash %d times for %s, but %v\n%s", f.n, f.length, lights[max(0, len(lights)-40):], b.KernelLog())
+			t.Fatalf("want %d flashes of %s, got lamp changes %v\n%s", f.n, f.length, lights[max(0, len(lights)-40):], b.KernelLog())
 		}
 	}
 }
 
-// awaitSteady waits until the lamp has been on for longer than any pattern lasts.
+// awaitSteady waits until the lamp has been on for longer than any pattern.
 func awaitSteady(t *testing.T, b *lab.Box) {
 	t.Helper()
 	const longest = 3 * time.Second
-	since, known := time.Now(), -1
+	since, count := time.Now(), -1
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		lights, err := b.LampChanges()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(lights) != known {
-			since, known = time.Now(), len(lights)
+		if len(lights) != count {
+			since, count = time.Now(), len(lights)
 		}
-		if known > 0 && lights[known-1].On && time.Since(since) > longest {
+		if count > 0 && lights[count-1].On && time.Since(since) > longest {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the lamp does not stay on: %v", lights[max(0, known-20):])
+			t.Fatalf("the lamp does not stay on: %v", lights[max(0, count-20):])
 		}
 	}
 }
 
-// showsMailByLamp applies settings whose tenant is out of reach, and then good
-// ones again.
-func showsMailByLamp(t *testing.T, s *site.Site, b *lab.Box) {
+// showsHeldMailByLamp applies settings whose tenant is unreachable, and then correct
+// ones.
+func showsHeldMailByLamp(t *testing.T, s *site.Site, b *lab.Box) {
 	t.Helper()
-	away := filesNamed(s, "away")
+	unreachable := filesNamed(s, "away")
 	const host = "[upstream.connector]\n"
-	away["sealpost/sealpost.toml"] = strings.Replace(away["sealpost/sealpost.toml"], host, host+"port = 1\n", 1) // where nobody listens
-	show(t, b, "away", lab.NewStick(t, away), done)
+	unreachable["sealpost/sealpost.toml"] = strings.Replace(unreachable["sealpost/sealpost.toml"], host, host+"port = 1\n", 1) // where no server listens
+	insertStick(t, b, "away", lab.NewStick(t, unreachable), appliedPattern)
 	b.AwaitBanner(t)
 	awaitSteady(t, b)
 	b.MustAccept(t)
-	awaitLamp(t, b, held)
-	show(t, b, "back", lab.NewStick(t, filesNamed(s, "back")), done)
+	awaitLamp(t, b, heldPattern)
+	insertStick(t, b, "back", lab.NewStick(t, filesNamed(s, "back")), appliedPattern)
 	mustServeAs(t, s, b, "back")
 }
 
-// button is the key that stands for the box's button.
+// button is the key that simulates the box's button.
 const button = "f12"
 
-// erasedByButton leaves the box new from the factory.
-func erasedByButton(t *testing.T, b *lab.Box) {
+// isErasedByButton leaves the box in factory state.
+func isErasedByButton(t *testing.T, b *lab.Box) {
 	b.AwaitBanner(t)
-	// The button is on the keyboard, as the lamp is.
+	// The keyboard has the button and the lamp.
 	if _, err := b.AwaitLamp(1); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +124,7 @@ func erasedByButton(t *testing.T, b *lab.Box) {
 	if err := b.Press(button); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(tooShort) // as a hand holds it
+	time.Sleep(tooShort)
 	if err := b.Release(button); err != nil {
 		t.Fatal(err)
 	}
@@ -138,13 +137,13 @@ func erasedByButton(t *testing.T, b *lab.Box) {
 		t.Fatal(err)
 	}
 	const hold = 10 * time.Second
-	if held := time.Since(pressed); held < hold {
-		t.Errorf("the box was reset after %s already", held)
+	if took := time.Since(pressed); took < hold {
+		t.Errorf("got a reset after %s, want at least %s", took, hold)
 	}
 	if err := b.Release(button); err != nil {
 		t.Fatal(err)
 	}
 	b.MustLog(t, lab.Started)
-	awaitLamp(t, b, factory)
+	awaitLamp(t, b, factoryPattern)
 	mustBeNew(t, b)
 }

@@ -14,8 +14,7 @@ import (
 	"sealpost/tests/rigs/machine"
 )
 
-// practiceStart is what docs/first-start.md shows: a person who follows what
-// make boot says.
+// practiceStart is the dialogue of docs/first-start.md, as make boot explains it.
 const practiceStart = `
 	expect Press Enter to begin
 	send
@@ -27,7 +26,7 @@ const practiceStart = `
 	send
 	expect Accepted domains:
 	send practice.example
-	expect Way out [connector]:
+	expect Delivery method [connector]:
 	send
 	expect mail host [mail.practice.example]:
 	send
@@ -41,18 +40,18 @@ const practiceStart = `
 	type <Ctrl-]>p
 	expect Password of the PFX
 	send practice
-	expect It is in order.
+	expect It is valid.
 	expect Default sender
 	send printer@practice.example
-	expect hears of trouble
+	expect Mail address for alerts
 	send alerts@practice.example
 	expect PIN for this console
 	send
 	expect Type "apply"
 	send apply
-	expect It is in force.
+	expect The changes are active.
 	expect it accepts our mail
-	expect Nothing stands in the way.
+	expect No problems found.
 	expect Send a test message to [alerts@practice.example]:
 	send
 	expect delivered
@@ -60,39 +59,34 @@ const practiceStart = `
 	type <Ctrl-]>q
 `
 
-func TestMakeBoot_EndsInADeliveredMessage(t *testing.T) {
+func TestMakeBoot_LeadsToADeliveredMessage(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "boot")
 	if output, err := exec.Command("go", "build", "-o", program, "sealpost/tests/tools/boot").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
-	// t.TempDir would carry the test's name, too long for a socket's path.
+	// t.TempDir contains the test's name, which is too long for a socket path.
 	dir, err := os.MkdirTemp("", "boot")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	begun := time.Now()
+	start := time.Now()
 	boot, terminal := startBoot(t, program, dir)
 	if err := terminal.Play(practiceStart); err != nil {
 		t.Fatal(err)
 	}
 	if err := boot.Wait(); err != nil {
-		t.Errorf("make boot ended with %v", err)
+		t.Errorf("make boot: got %v, want no error", err)
 	}
 	if received := "[practice tenant] received mail from <printer@practice.example>"; !strings.Contains(terminal.Transcript(), received) {
 		t.Errorf("the transcript lacks %q:\n%s", received, terminal.Transcript())
 	}
-	t.Logf("from the command to the end: %.1f s", time.Since(begun).Seconds())
-	if *screens {
-		path := filepath.Join("../../../docs/screens", "practice.txt")
-		if err := os.WriteFile(path, []byte(strings.ReplaceAll(terminal.Transcript(), "\r\n", "\n")), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	t.Logf("from the command to the end: %.1f s", time.Since(start).Seconds())
+	saveScreen(t, terminal, "practice.txt")
 }
 
-// startBoot starts the program of make boot on one end of a socket, as its
-// terminal, and gives the other end.
+// startBoot starts the program of make boot with one end of a socket pair as its
+// terminal, and returns the other end.
 func startBoot(t *testing.T, program, dir string) (*exec.Cmd, *machine.Terminal) {
 	t.Helper()
 	ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -10,8 +10,8 @@ import (
 	"sealpost/tests/rigs/lab"
 )
 
-// partitioned is the same stick with a partition table (MBR) in front.
-func partitioned(t *testing.T, s lab.Stick) lab.Stick {
+// withPartitionTable adds a partition table (MBR) to a stick.
+func withPartitionTable(t *testing.T, s lab.Stick) lab.Stick {
 	t.Helper()
 	volume, err := os.ReadFile(s.Image)
 	if err != nil {
@@ -29,7 +29,8 @@ func partitioned(t *testing.T, s lab.Stick) lab.Stick {
 	return lab.Stick{Image: s.Image + "@@1M"}
 }
 
-// largeStick has settings whose folder entry claims the largest size of FAT.
+// largeStick returns a stick whose folder entry gives the settings the maximum size of
+// FAT.
 func largeStick(t *testing.T) lab.Stick {
 	t.Helper()
 	s := lab.NewStick(t, map[string]string{"sealpost/sealpost.toml": "x"})
@@ -40,7 +41,7 @@ func largeStick(t *testing.T) lab.Stick {
 	const size = 28 // of the file, in its folder's entry
 	at := bytes.Index(disk, []byte("SEALPO~1TOM"))
 	if at < 0 {
-		t.Fatal("the file has no entry")
+		t.Fatal("the file has no folder entry")
 	}
 	binary.LittleEndian.PutUint32(disk[at+size:], math.MaxUint32)
 	if err := os.WriteFile(s.Image, disk, 0o600); err != nil {
@@ -49,21 +50,21 @@ func largeStick(t *testing.T) lab.Stick {
 	return s
 }
 
-// take shows a stick to the box and returns the result that the box wrote onto it.
-func take(t *testing.T, b *lab.Box, name string, s lab.Stick, said flashes) string {
+// applyStick inserts a stick and returns the result that the box wrote to it.
+func applyStick(t *testing.T, b *lab.Box, name string, s lab.Stick, pattern flashes) string {
 	t.Helper()
-	show(t, b, name, s, said)
+	insertStick(t, b, name, s, pattern)
 	return s.Result(t)
 }
 
-// show plugs a stick into the box, waits for the pattern of the lamp that says
-// what became of it, and pulls the stick out.
-func show(t *testing.T, b *lab.Box, name string, s lab.Stick, said flashes) {
+// insertStick inserts a stick, waits for the lamp pattern of the result, and removes
+// the stick.
+func insertStick(t *testing.T, b *lab.Box, name string, s lab.Stick, pattern flashes) {
 	t.Helper()
 	if err := s.Insert(b, name); err != nil {
 		t.Fatal(err)
 	}
-	awaitLamp(t, b, said)
+	awaitLamp(t, b, pattern)
 	if err := b.Remove(name); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,5 @@
-// Package technician tests the whole box as somebody has it in their hands who
-// sets it up: the serial line, the USB cable, the sticks, the lamp and the
-// button.
+// Package technician tests what a technician uses on the whole box: the serial line,
+// the USB cable, sticks, the lamp and the button.
 package technician
 
 import (

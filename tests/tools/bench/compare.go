@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// rest is how long a system has for what it does a little later, such as
-// noting what was delivered, before the counters are read.
-const rest = 3 * time.Second
+// settleTime is the time for delayed writes, such as the record of a delivery, before
+// the counters are read.
+const settleTime = 3 * time.Second
 
-// system is a mail relay that works on the disk. Between start and stop it is
-// there to be looked at.
+// system is a mail relay with its queue on the disk. Its process and port are valid
+// between start and stop.
 type system interface {
 	name() string
 	start(ctx context.Context, healthy bool) error
 	port() int
-	pid() int // of the process from which all its others descend
-	rested() (bool, error)
+	pid() int            // its first process
+	idle() (bool, error) // no delivery is in progress
 	stop() error
 }
 
-// bench is all that is needed for the runs.
+// bench holds the disk and the two systems.
 type bench struct {
 	disk     *disk
 	postfix  *postfix
@@ -32,7 +32,7 @@ type bench struct {
 }
 
 func setUp(program string) (*bench, error) {
-	if err := settle(); err != nil {
+	if err := setUpNamespaces(); err != nil {
 		return nil, err
 	}
 	dir := os.TempDir()
@@ -41,7 +41,7 @@ func setUp(program string) (*bench, error) {
 		_, err = os.Stat(program)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("there is no Sealpost to measure: make it with make dist/sealpost: %w", err)
+		return nil, fmt.Errorf("the program to measure is missing: run make dist/sealpost: %w", err)
 	}
 	b := &bench{}
 	if b.disk, err = newDisk(dir); err != nil {
@@ -54,23 +54,23 @@ func setUp(program string) (*bench, error) {
 
 func (b *bench) close() { _ = b.sealpost.close() }
 
-// figures are what a run came to.
-type figures struct {
-	rate           float64 // messages accepted a second
+// results are the measurements of a run.
+type results struct {
+	rate           float64 // messages accepted per second
 	bytes, flushes float64 // that reached the disk, per message
 	memory         int64   // peak of the proportional set size, in bytes
-	highWater      float64 // the kernel's own peak of a single process, in bytes
+	highWater      float64 // the kernel's peak of a single process, in bytes
 	cpu            time.Duration
 }
 
-// compare does each run with both systems.
+// compare runs each load with both systems.
 func (b *bench) compare(ctx context.Context, o options) error {
-	runs := works(o)
+	runs := selectedRuns(o)
 	if len(runs) > 0 {
-		printHead()
+		printHeader()
 	}
 	for _, w := range runs {
-		var both [2]figures
+		var both [2]results
 		for i, s := range []system{b.postfix, b.sealpost} {
 			var err error
 			if both[i], err = b.run(ctx, s, w); err != nil {
@@ -80,13 +80,13 @@ func (b *bench) compare(ctx context.Context, o options) error {
 		printRun(w, both[0], both[1])
 	}
 	if len(runs) > 0 {
-		footnotes()
+		printFootnotes()
 	}
 	return nil
 }
 
 // run starts a system on an empty disk and measures it.
-func (b *bench) run(ctx context.Context, s system, w work) (f figures, err error) {
+func (b *bench) run(ctx context.Context, s system, w run) (f results, err error) {
 	if err := b.disk.empty(); err != nil {
 		return f, err
 	}
@@ -94,19 +94,19 @@ func (b *bench) run(ctx context.Context, s system, w work) (f figures, err error
 	if err := s.start(ctx, w.healthy); err != nil {
 		return f, err
 	}
-	// The first message of each client finds processes and connections made.
+	// Warm up: one message per client starts processes and connections.
 	if err := w.send(ctx, s.port(), w.clients); err != nil {
 		return f, err
 	}
-	if err := await(ctx, s.name()+" is at rest", s.rested); err != nil {
+	if err := await(ctx, s.name()+" is idle", s.idle); err != nil {
 		return f, err
 	}
-	return b.measured(ctx, s, w)
+	return b.measure(ctx, s, w)
 }
 
-// measured sends the load and tells what it cost.
-func (b *bench) measured(ctx context.Context, s system, w work) (f figures, err error) {
-	before, err := b.disk.settled()
+// measure sends the load and measures its cost.
+func (b *bench) measure(ctx context.Context, s system, w run) (f results, err error) {
+	before, err := b.disk.syncedTraffic()
 	if err != nil {
 		return f, err
 	}
@@ -114,12 +114,12 @@ func (b *bench) measured(ctx context.Context, s system, w work) (f figures, err 
 	if err != nil {
 		return f, err
 	}
-	peak := watch(s.pid())
-	begun := time.Now()
+	peak := samplePeakMemory(s.pid())
+	start := time.Now()
 	sendError := w.send(ctx, s.port(), w.messages)
-	took := time.Since(begun)
+	took := time.Since(start)
 	f.memory, err = peak()
-	if err := errors.Join(sendError, err, b.atRest(ctx, s)); err != nil {
+	if err := errors.Join(sendError, err, b.awaitIdle(ctx, s)); err != nil {
 		return f, err
 	}
 	if f.highWater, err = highWater(s.pid()); err != nil {
@@ -129,23 +129,23 @@ func (b *bench) measured(ctx context.Context, s system, w work) (f figures, err 
 	if err != nil {
 		return f, err
 	}
-	after, err := b.disk.settled()
-	reached, n := after.since(before), float64(w.messages)
+	after, err := b.disk.syncedTraffic()
+	written, n := after.minus(before), float64(w.messages)
 	f.rate = n / took.Seconds()
-	f.bytes, f.flushes = float64(reached.bytes)/n, float64(reached.flushes)/n
+	f.bytes, f.flushes = float64(written.bytes)/n, float64(written.flushes)/n
 	f.cpu = (used - usedBefore) / time.Duration(w.messages)
 	return f, err
 }
 
-// atRest waits until a system has done what the load gave it to do.
-func (b *bench) atRest(ctx context.Context, s system) error {
-	if err := await(ctx, s.name()+" is at rest", s.rested); err != nil {
+// awaitIdle waits until a system has processed the load.
+func (b *bench) awaitIdle(ctx context.Context, s system) error {
+	if err := await(ctx, s.name()+" is idle", s.idle); err != nil {
 		return err
 	}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(rest):
+	case <-time.After(settleTime):
 		return nil
 	}
 }

@@ -10,17 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskSize leaves room for a ring of 1 GiB and for the benchmark's own.
+// diskSize is enough for a ring of 1 GiB and for the files of the benchmark.
 const diskSize = 3 << 30
 
-// disk is an ext4 on a loop device, which counts what reaches it.
+// disk is an ext4 on a loop device, whose counters show what is written.
 type disk struct {
 	dir    string // where it is mounted
 	device string // such as "loop0"
 }
 
-// newDisk makes a disk in an unnamed file below dir. It goes with the mount
-// namespace.
+// newDisk creates a disk in an unlinked file in dir. The kernel frees it with the
+// mount namespace.
 func newDisk(dir string) (*disk, error) {
 	image := filepath.Join(dir, "image")
 	d := &disk{dir: filepath.Join(dir, "disk")}
@@ -34,14 +34,14 @@ func newDisk(dir string) (*disk, error) {
 	if err := os.Mkdir(d.dir, 0o755); err != nil {
 		return nil, err
 	}
-	// What ext4 would otherwise write in the background counts for nobody.
-	whole := "lazy_itable_init=0,lazy_journal_init=0"
+	// Without lazy initialisation, ext4 does not write in the background.
+	noLazyInit := "lazy_itable_init=0,lazy_journal_init=0"
 	for _, command := range [][]string{
-		{"mkfs.ext4", "-q", "-E", whole, image},
+		{"mkfs.ext4", "-q", "-E", noLazyInit, image},
 		{"mount", "-o", "loop", image, d.dir},
 	} {
 		if output, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("a file system on a loop device is needed, and %s failed (in a container: docker run --privileged): %w: %s",
+			return nil, fmt.Errorf("making a file system on a loop device, which a container needs --privileged for: %s: %w: %s",
 				command[0], err, strings.TrimSpace(string(output)))
 		}
 	}
@@ -50,7 +50,7 @@ func newDisk(dir string) (*disk, error) {
 	return d, err
 }
 
-// deviceOf names the block device under a mounted folder.
+// deviceOf returns the name of the block device of a mounted folder.
 func deviceOf(dir string) (string, error) {
 	var stat unix.Stat_t
 	if err := unix.Stat(dir, &stat); err != nil {
@@ -80,15 +80,15 @@ func (d *disk) empty() error {
 	return nil
 }
 
-// traffic is what reached a block device.
+// traffic counts the writes to a block device.
 type traffic struct{ bytes, flushes int64 }
 
-func (t traffic) since(earlier traffic) traffic {
+func (t traffic) minus(earlier traffic) traffic {
 	return traffic{t.bytes - earlier.bytes, t.flushes - earlier.flushes}
 }
 
-// settled writes out what is in the caches and reads the device's counters.
-func (d *disk) settled() (traffic, error) {
+// syncedTraffic syncs the file system and reads the counters of the device.
+func (d *disk) syncedTraffic() (traffic, error) {
 	folder, err := os.Open(d.dir)
 	if err != nil {
 		return traffic{}, err
@@ -111,7 +111,7 @@ func parseTraffic(stat string) (traffic, error) {
 	const sectors, flushes, sectorSize = 7, 16, 512
 	fields := strings.Fields(stat)
 	if len(fields) < flushes {
-		return traffic{}, fmt.Errorf("the kernel counts no flushes, it needs to be 5.5 or later: %q", stat)
+		return traffic{}, fmt.Errorf("the kernel does not count flushes; it must be 5.5 or later: %q", stat)
 	}
 	var t traffic
 	if _, err := fmt.Sscan(fields[sectors-1]+" "+fields[flushes-1], &t.bytes, &t.flushes); err != nil {

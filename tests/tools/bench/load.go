@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The mail that is sent. The upstream is closed where nothing listens on its
-// port; nobody else is in this network.
+// The test mail. Nothing listens on closedPort: the network namespace has no other
+// programs.
 const (
 	host       = "127.0.0.1"
 	closedPort = 10027
@@ -19,15 +19,15 @@ const (
 	recipient  = "alice@fabrikam.example"
 )
 
-// work is a load and the state of the upstream that it meets.
-type work struct {
+// run is a load and the state of the upstream.
+type run struct {
 	size     int // of a message, in bytes
-	clients  int // at once
+	clients  int // concurrent
 	messages int
 	healthy  bool
 }
 
-func (w work) String() string {
+func (w run) String() string {
 	size, upstream := fmt.Sprintf("%d KiB", w.size>>10), "down"
 	if w.size >= 1<<20 {
 		size = fmt.Sprintf("%d MiB", w.size>>20)
@@ -38,12 +38,12 @@ func (w work) String() string {
 	return fmt.Sprintf("upstream %s, %s, %d client%s", upstream, size, w.clients, strings.Repeat("s", min(1, w.clients-1)))
 }
 
-// works returns the selected runs.
-func works(o options) []work {
+// selectedRuns returns the runs that the options select.
+func selectedRuns(o options) []run {
 	const small = 4 << 10
-	var all []work
+	var all []run
 	for _, healthy := range []bool{true, false} {
-		for _, w := range []work{
+		for _, w := range []run{
 			{small, 1, o.messages, healthy},
 			{small, 20, o.messages, healthy},
 			{small, 100, o.messages, healthy},
@@ -57,12 +57,11 @@ func works(o options) []work {
 	return all
 }
 
-// large returns the number of 1 MiB messages to send in place of small ones.
+// large returns the number of 1 MiB messages to send instead of small ones.
 func large(messages int) int { return max(10, messages/10) }
 
-// send has smtp-source send messages to port. It fails unless each was
-// answered 250.
-func (w work) send(ctx context.Context, port, messages int) error {
+// send sends messages to port by smtp-source. It fails unless each reply is 250.
+func (w run) send(ctx context.Context, port, messages int) error {
 	const timeout = 3 * time.Minute
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -75,13 +74,13 @@ func (w work) send(ctx context.Context, port, messages int) error {
 }
 
 // await waits until a condition holds.
-func await(ctx context.Context, what string, holds func() (bool, error)) error {
+func await(ctx context.Context, what string, condition func() (bool, error)) error {
 	const timeout = time.Minute
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took over %s", timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("timeout after %s", timeout))
 	defer cancel()
 	for {
-		held, err := holds()
-		if held || err != nil {
+		met, err := condition()
+		if met || err != nil {
 			return err
 		}
 		select {

@@ -1,8 +1,8 @@
-// Command bench holds Sealpost against Postfix: the same load on the same file
-// system, one after the other, with what each took from the machine.
+// Command bench compares Sealpost with Postfix: the same load on the same file system,
+// one after the other, with the resources that each uses.
 //
-// It knows how the two are set up and what the kernel counts. It must not look
-// into either: Sealpost is the built program, as a person would run it.
+// It knows how to set up both, and the counters of the kernel. It must not know their
+// internals: Sealpost is the built program.
 package main
 
 import (
@@ -15,9 +15,9 @@ import (
 	"syscall"
 )
 
-// options are what a person may choose.
+// options are the command line flags.
 type options struct {
-	program  string // the sealpost file
+	program  string // path of sealpost
 	messages int    // of 4 KiB in each run
 	only     string // part of the names of the runs to do
 }
@@ -26,31 +26,31 @@ func main() {
 	var o options
 	flag.StringVar(&o.program, "program", "dist/sealpost", "the sealpost `file`")
 	flag.IntVar(&o.messages, "messages", 2000, "how many messages of 4 KiB each run sends; of 1 MiB, a tenth of that")
-	flag.StringVar(&o.only, "only", "", "do only the runs with `words` in their names")
+	flag.StringVar(&o.only, "only", "", "do only the runs with this `text` in their names")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	act := outside
+	act := runInNamespaces
 	if isInside() {
 		act = func(ctx context.Context) error { return measure(ctx, o) }
 	}
 	if err := act(ctx); err != nil {
-		// What went wrong inside was said there.
-		if ended := new(insideFailed); !errors.As(err, &ended) {
+		// The run inside has printed its error.
+		if ended := new(childFailed); !errors.As(err, &ended) {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 		}
 		os.Exit(1)
 	}
 }
 
-// measure does the chosen runs and prints what came of them.
+// measure does the selected runs and prints the results.
 func measure(ctx context.Context, o options) error {
 	b, err := setUp(o.program)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	introduce(b.disk, o)
+	printIntroduction(b.disk, o)
 	if err := b.compare(ctx, o); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ const (
 // postfix is Postfix with its queue on the disk, and smtp-sink behind it.
 type postfix struct {
 	disk   *disk
-	dir    string // configuration and log, on the machine's own file system
+	dir    string // configuration and log, not on the disk
 	master *exec.Cmd
 	sink   *exec.Cmd
 }
@@ -35,7 +35,7 @@ func (p *postfix) pid() int { return p.master.Process.Pid }
 
 func (p *postfix) queue() string { return filepath.Join(p.disk.dir, "queue") }
 
-// start begins with an empty queue.
+// start starts Postfix with an empty queue.
 func (p *postfix) start(ctx context.Context, healthy bool) error {
 	upstream := closedPort
 	if healthy {
@@ -48,7 +48,7 @@ func (p *postfix) start(ctx context.Context, healthy bool) error {
 		return err
 	}
 	p.master = exec.Command("postfix", "-c", p.dir, "start-fg")
-	// The master insists on a session of its own.
+	// The master requires its own session.
 	p.master.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.master.Start(); err != nil {
 		p.master = nil
@@ -71,9 +71,8 @@ func (p *postfix) startSink(ctx context.Context) error {
 	return await(ctx, "smtp-sink listens", listens(sinkPort))
 }
 
-// mainCF is Debian's Postfix told whom to serve and where to send, and nothing
-// else: its limits of processes and of connections allow 100 clients as they
-// come.
+// mainCF sets only the clients and the relay host. The default limits of processes and
+// connections allow 100 clients.
 const mainCF = `compatibility_level = 3.6
 queue_directory = %[1]s
 data_directory = %[2]s/data
@@ -90,12 +89,12 @@ smtpd_relay_restrictions = permit_mynetworks, reject
 relayhost = [127.0.0.1]:%[3]d
 `
 
-// stockServices is master.cf as the package brings it.
-const stockServices = "/usr/share/postfix/master.cf.dist"
+// defaultMasterCF is the master.cf of the package.
+const defaultMasterCF = "/usr/share/postfix/master.cf.dist"
 
 func (p *postfix) configure(upstream int) error {
 	data := filepath.Join(p.dir, "data")
-	services, err := os.ReadFile(stockServices)
+	services, err := os.ReadFile(defaultMasterCF)
 	if err != nil {
 		return fmt.Errorf("reading master.cf of the Debian package postfix: %w", err)
 	}
@@ -118,9 +117,8 @@ func (p *postfix) configure(upstream int) error {
 	return nil
 }
 
-// rested tells whether nothing is left to do: all mail is on its way again, or
-// waits for a second attempt.
-func (p *postfix) rested() (bool, error) {
+// idle reports whether all mail is delivered or waits for a retry.
+func (p *postfix) idle() (bool, error) {
 	for _, queue := range []string{"maildrop", "incoming", "active"} {
 		files := 0
 		err := filepath.WalkDir(filepath.Join(p.queue(), queue), func(_ string, entry fs.DirEntry, err error) error {
@@ -128,7 +126,7 @@ func (p *postfix) rested() (bool, error) {
 				files++
 			}
 			if errors.Is(err, fs.ErrNotExist) {
-				return nil // it has just been sent
+				return nil // it was delivered meanwhile
 			}
 			return err
 		})
@@ -158,7 +156,7 @@ func (p *postfix) stop() error {
 	return err
 }
 
-// listens tells whether somebody takes connections on port.
+// listens returns a condition: a server accepts connections on port.
 func listens(port int) func() (bool, error) {
 	return func() (bool, error) { return parts.Listens(port), nil }
 }

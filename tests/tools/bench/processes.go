@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// process is a line of the process table.
+// process is an entry of the process table.
 type process struct {
 	pid, parent int
-	cpu         time.Duration // its own, and that of children it has waited for
+	cpu         time.Duration // including children it has waited for
 }
 
-// family gives a process and all that descend from it.
-func family(pid int) ([]process, error) {
+// processTree returns a process and all its descendants.
+func processTree(pid int) ([]process, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil, err
@@ -50,59 +50,59 @@ func family(pid int) ([]process, error) {
 func parseProcess(stat []byte) (process, error) {
 	var p process
 	var user, system, waitedUser, waitedSystem int64
-	number, rest := bytes.IndexByte(stat, ' '), bytes.LastIndexByte(stat, ')')
-	if number < 0 || rest < number {
-		return p, fmt.Errorf("no line of the process table: %q", stat)
+	numberEnd, nameEnd := bytes.IndexByte(stat, ' '), bytes.LastIndexByte(stat, ')')
+	if numberEnd < 0 || nameEnd < numberEnd {
+		return p, fmt.Errorf("not a line of /proc/PID/stat: %q", stat)
 	}
-	// Behind the name in brackets: the state is field 3, the parent 4, the
-	// times 14 to 17, in 1/100 s.
-	fields := strings.Fields(string(stat[rest+1:]))
+	// After the name in brackets: the state is field 3, the parent 4, the times
+	// 14 to 17, in 1/100 s.
+	fields := strings.Fields(string(stat[nameEnd+1:]))
 	if len(fields) < 15 {
-		return p, fmt.Errorf("no line of the process table: %q", stat)
+		return p, fmt.Errorf("not a line of /proc/PID/stat: %q", stat)
 	}
-	_, err := fmt.Sscan(strings.Join(append([]string{string(stat[:number]), fields[1]}, fields[11:15]...), " "),
+	_, err := fmt.Sscan(strings.Join(append([]string{string(stat[:numberEnd]), fields[1]}, fields[11:15]...), " "),
 		&p.pid, &p.parent, &user, &system, &waitedUser, &waitedSystem)
 	p.cpu = time.Duration(user+system+waitedUser+waitedSystem) * 10 * time.Millisecond
 	return p, err
 }
 
-// cpu is the processor time that a family has used.
+// cpu returns the processor time of a process tree.
 func cpu(pid int) (time.Duration, error) {
 	var sum time.Duration
-	members, err := family(pid)
+	members, err := processTree(pid)
 	for _, p := range members {
 		sum += p.cpu
 	}
 	return sum, err
 }
 
-// memory is the proportional set size of a family in bytes: what is shared
+// memory returns the proportional set size of a process tree in bytes: memory shared
 // between processes counts once.
 func memory(pid int) (int64, error) {
 	var sum int64
-	members, err := family(pid)
+	members, err := processTree(pid)
 	for _, p := range members {
-		pss, err := kibibytes(fmt.Sprintf("/proc/%d/smaps_rollup", p.pid), "Pss")
-		if err == nil { // or else it has ended
+		pss, err := readKiB(fmt.Sprintf("/proc/%d/smaps_rollup", p.pid), "Pss")
+		if err == nil { // otherwise it has ended
 			sum += pss
 		}
 	}
 	return sum, err
 }
 
-// highWater is the kernel's own peak of a process's memory in bytes. Of a
-// family there is none, as its members peak at different times.
+// highWater returns the kernel's peak of a process's memory in bytes, or NaN for
+// several processes, which peak at different times.
 func highWater(pid int) (float64, error) {
-	members, err := family(pid)
+	members, err := processTree(pid)
 	if err != nil || len(members) != 1 {
 		return math.NaN(), err
 	}
-	peak, err := kibibytes(fmt.Sprintf("/proc/%d/status", pid), "VmHWM")
+	peak, err := readKiB(fmt.Sprintf("/proc/%d/status", pid), "VmHWM")
 	return float64(peak), err
 }
 
-// kibibytes reads a line such as "VmHWM: 12 kB" and gives bytes.
-func kibibytes(file, name string) (int64, error) {
+// readKiB reads a line such as "VmHWM: 12 kB" and returns bytes.
+func readKiB(file, name string) (int64, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, err
@@ -116,21 +116,21 @@ func kibibytes(file, name string) (int64, error) {
 	return 0, fmt.Errorf("%s has no line %s", file, name)
 }
 
-// watch measures a family's memory again and again until stop is called, which
-// gives the peak in bytes.
-func watch(pid int) (stop func() (int64, error)) {
+// samplePeakMemory samples the memory of a process tree until stop is called, which
+// returns the peak in bytes.
+func samplePeakMemory(pid int) (stop func() (int64, error)) {
 	done := make(chan struct{})
 	var peak int64
 	var failure error
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for failure == nil {
-			begun := time.Now()
+			start := time.Now()
 			var now int64
 			now, failure = memory(pid)
 			peak = max(peak, now)
-			// Looking at 130 processes takes time: a twentieth of it, no more.
-			pause := max(50*time.Millisecond, 20*time.Since(begun))
+			// Sampling 130 processes is slow: use at most a twentieth of the time.
+			pause := max(50*time.Millisecond, 20*time.Since(start))
 			select {
 			case <-done:
 				return

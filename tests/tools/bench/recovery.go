@@ -14,17 +14,17 @@ import (
 	"sealpost/tests/rigs/box"
 )
 
-// recoveryRun is the name of the run behind the table.
+// recoveryRun is the name of the run after the table.
 const recoveryRun = "recovery of a full ring"
 
-// recover fills a ring of 1 GiB with messages of 4 KiB, ends the relay as a
-// power cut would, and looks at how it comes back.
+// recover fills a ring of 1 GiB with messages of 4 KiB, kills the relay, and measures
+// its restart.
 func (b *bench) recover(ctx context.Context, o options) (err error) {
 	if !strings.Contains(recoveryRun, o.only) {
 		return nil
 	}
 	fmt.Printf("\n%s of 1 GiB, messages of 4 KiB\n", recoveryRun)
-	if err := b.store(ctx); err != nil {
+	if err := b.benchmarkSpool(ctx); err != nil {
 		return err
 	}
 	if err := b.disk.empty(); err != nil {
@@ -42,13 +42,12 @@ func (b *bench) recover(ctx context.Context, o options) (err error) {
 		return err
 	}
 	b.sealpost.relay.Kill()
-	kept := strings.Count(b.sealpost.relay.Log.String(), `"event":"kept"`)
-	return b.comeBack(kept, empty)
+	queued := strings.Count(b.sealpost.relay.Log.String(), `"event":"queued"`)
+	return b.restartOnFullRing(queued, empty)
 }
 
-// store runs the spool's own benchmark, without the rest of the relay, on the
-// same disk.
-func (b *bench) store(ctx context.Context) error {
+// benchmarkSpool runs the benchmark of the spool package on the same disk.
+func (b *bench) benchmarkSpool(ctx context.Context) error {
 	if err := b.disk.empty(); err != nil {
 		return err
 	}
@@ -63,52 +62,51 @@ func (b *bench) store(ctx context.Context) error {
 		metrics[metric[2]], _ = strconv.ParseFloat(metric[1], 64)
 	}
 	if metrics["messages"] == 0 {
-		return fmt.Errorf("BenchmarkOpen of relay/spool gave no figures: %s", output)
+		return fmt.Errorf("BenchmarkOpen of relay/spool printed no results: %s", output)
 	}
 	fmt.Printf("  the spool alone: %.0f messages in %.2f s, %.0f bytes of heap for each\n",
 		metrics["messages"], metrics["s/recovery"], metrics["B/message"])
 	return nil
 }
 
-// fill sends mail until the spool takes no more.
+// fill sends mail until the spool is full.
 func (b *bench) fill(ctx context.Context) error {
-	const everMore, clients, full = "1000000", "50", " 452 "
-	begun := time.Now()
-	output, err := exec.CommandContext(ctx, "smtp-source", "-d", "-s", clients, "-m", everMore, "-l", strconv.Itoa(4<<10),
+	const tooMany, clients, full = "1000000", "50", " 452 "
+	start := time.Now()
+	output, err := exec.CommandContext(ctx, "smtp-source", "-d", "-s", clients, "-m", tooMany, "-l", strconv.Itoa(4<<10),
 		"-f", sender, "-t", recipient, fmt.Sprintf("%s:%d", host, b.sealpost.port())).CombinedOutput()
 	if err == nil || !strings.Contains(string(output), full) {
-		return fmt.Errorf("filling the ring, which ought to end with%q: %w: %s", full, err, output)
+		return fmt.Errorf("filling the ring, which must end with the reply%q: %w: %s", full, err, output)
 	}
-	fmt.Printf("  filled by smtp-source over %s connections in %.1f s\n", clients, time.Since(begun).Seconds())
+	fmt.Printf("  filled by smtp-source over %s connections in %.1f s\n", clients, time.Since(start).Seconds())
 	return nil
 }
 
-// comeBack starts the relay on the ring as it was left, with nothing of it in
-// the page cache.
-func (b *bench) comeBack(kept int, empty int64) error {
-	const everything = "3"
-	if _, err := b.disk.settled(); err != nil {
+// restartOnFullRing restarts the relay on the full ring, with an empty page cache.
+func (b *bench) restartOnFullRing(queued int, empty int64) error {
+	const all = "3" // page cache, dentries and inodes
+	if _, err := b.disk.syncedTraffic(); err != nil {
 		return err
 	}
-	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte(everything), 0); err != nil {
-		return fmt.Errorf("emptying the page cache: %w", err)
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte(all), 0); err != nil {
+		return fmt.Errorf("dropping the page cache: %w", err)
 	}
-	begun := time.Now()
+	start := time.Now()
 	if err := b.sealpost.resume(); err != nil {
 		return err
 	}
-	took := time.Since(begun)
+	took := time.Since(start)
 	full, err := resident(b.sealpost.relay)
 	if err != nil {
 		return err
 	}
 	opened := b.sealpost.relay.Log.Events("spool opened")
 	if len(opened) != 1 {
-		return fmt.Errorf("the journal does not say that the spool was opened:\n%.2000s", b.sealpost.relay.Log)
+		return fmt.Errorf("the journal has no event \"spool opened\":\n%.2000s", b.sealpost.relay.Log)
 	}
 	messages, _ := opened[0]["messages"].(float64)
-	if int(messages) < kept || kept == 0 {
-		return fmt.Errorf("%d messages were answered 250 and %.0f are there", kept, messages)
+	if int(messages) < queued || queued == 0 {
+		return fmt.Errorf("%d messages were answered 250, and the spool has %.0f", queued, messages)
 	}
 	fmt.Printf(`  the relay, from exec to "relay started": %.2f s, of which the spool: %v; %.0f messages, %v octets
   its memory (VmRSS): %.1f MiB, %.1f MiB with an empty ring: %.0f bytes for each queued message
@@ -117,7 +115,7 @@ func (b *bench) comeBack(kept int, empty int64) error {
 	return nil
 }
 
-// resident is a relay's resident set size in bytes.
+// resident returns the resident set size of a relay in bytes.
 func resident(r *box.Relay) (int64, error) {
-	return kibibytes(fmt.Sprintf("/proc/%d/status", r.PID()), "VmRSS")
+	return readKiB(fmt.Sprintf("/proc/%d/status", r.PID()), "VmRSS")
 }

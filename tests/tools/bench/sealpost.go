@@ -15,24 +15,24 @@ import (
 
 const password = "correct horse"
 
-// sealpost is Sealpost with its state on the disk, its key in a software TPM,
-// and a stand-in for the tenant behind it.
+// sealpost is Sealpost with its state on the disk, its key in a software TPM, and a
+// mock tenant.
 type sealpost struct {
-	disk     *disk
-	program  string
-	dir      string // everything but the state, on the machine's own file system
-	tpm      *parts.Swtpm
-	standIn  tenant.Config
-	upstream *tenant.Tenant // nil while down
-	box      *box.Box
-	relay    *box.Relay
-	listens  netip.AddrPort
+	disk         *disk
+	program      string
+	dir          string // everything except the state; not on the disk
+	tpm          *parts.Swtpm
+	tenantConfig tenant.Config
+	upstream     *tenant.Tenant // nil while down
+	box          *box.Box
+	relay        *box.Relay
+	listens      netip.AddrPort
 }
 
-// newSealpost makes the TPM and the certificates.
+// newSealpost creates the TPM and the certificates.
 func newSealpost(program, dir string, d *disk) (*sealpost, error) {
 	s := &sealpost{disk: d, program: program, dir: dir}
-	authority, err := parts.NewAuthority("Throwaway CA")
+	authority, err := parts.NewAuthority("Test CA")
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func newSealpost(program, dir string, d *disk) (*sealpost, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.standIn = tenant.Config{Certificate: server, ClientCAs: authority.Pool(),
+	s.tenantConfig = tenant.Config{Certificate: server, ClientCAs: authority.Pool(),
 		AcceptedDomains: []string{"contoso.com"}, Connector: "relay.contoso.com"}
 	if err := errors.Join(os.MkdirAll(dir, 0o700),
 		os.WriteFile(filepath.Join(dir, "relay.pfx"), pfx, 0o600),
@@ -67,12 +67,12 @@ func (s *sealpost) port() int { return int(s.listens.Port()) }
 
 func (s *sealpost) pid() int { return s.relay.PID() }
 
-// start begins with an empty ring.
+// start starts the relay with an empty ring.
 func (s *sealpost) start(_ context.Context, healthy bool) error {
 	host, port := host, closedPort
 	if healthy {
 		var err error
-		if s.upstream, err = tenant.Start(s.standIn); err != nil {
+		if s.upstream, err = tenant.Start(s.tenantConfig); err != nil {
 			return err
 		}
 		host, port = "localhost", s.upstream.Address().Port
@@ -91,12 +91,12 @@ func (s *sealpost) start(_ context.Context, healthy bool) error {
 	return s.resume()
 }
 
-// resume starts the relay on what the disk holds.
+// resume starts the relay with the state on the disk.
 func (s *sealpost) resume() (err error) {
 	if s.relay, err = s.box.StartRelay(); err != nil {
 		return err
 	}
-	// It may say so a moment after it has started.
+	// It may listen a moment after it has started.
 	if err := s.relay.Await(`"event":"listening"`); err != nil {
 		return err
 	}
@@ -104,8 +104,8 @@ func (s *sealpost) resume() (err error) {
 	return err
 }
 
-// settings are those that come with the program, but for the size of the ring
-// and what one address may take.
+// settings returns the defaults, except for the size of the ring and the limits of one
+// client.
 func (s *sealpost) settings(host string, port int) string {
 	return fmt.Sprintf(`[lan]
 smtp = ["127.0.0.1:0"]
@@ -142,9 +142,8 @@ format = "json"
 `, host, port, filepath.Join(s.dir, "ca.pem"), s.tpm.Address(), filepath.Join(s.disk.dir, "box.state"), filepath.Join(s.dir, "socket"))
 }
 
-// rested tells whether nothing is left to do. What Sealpost answers for has
-// been delivered or lies in the spool.
-func (s *sealpost) rested() (bool, error) { return true, nil }
+// idle returns true: an accepted message is already delivered or in the spool.
+func (s *sealpost) idle() (bool, error) { return true, nil }
 
 func (s *sealpost) stop() error {
 	var err error

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// introduce says what is measured and how.
-func introduce(d *disk, o options) {
+// printIntroduction explains what is measured and how.
+func printIntroduction(d *disk, o options) {
 	fmt.Printf(`Postfix and Sealpost under the same load, in turn, on the same ext4 on a loop device (%s).
 
-The load is smtp-source, one connection for each message, %d messages of 4 KiB or %d of 1 MiB a run,
-after one for each client that is not counted. Accepted: answered 250.
-Flash: all that reached the loop device, by its own counters (sectors written, flush requests), from a
-sync before the first message to a sync %s after the last, when the queue is at rest. Nothing is subtracted.
-Memory: the peak of the proportional set size, summed over all processes of the system, sampled; VmHWM is
-the kernel's own peak, which can be had of a single process only.
+The load is smtp-source with one connection per message: %d messages of 4 KiB or %d of 1 MiB per run,
+after one message per client that is not counted. Accepted: the reply is 250.
+Flash: all writes to the loop device by its counters (sectors written, flush requests), from a sync before
+the first message to a sync %s after the last, when the queue is idle. Nothing is subtracted.
+Memory: the sampled peak of the proportional set size, summed over all processes of the system. VmHWM is
+the kernel's peak, which exists only for a single process.
 CPU: of all processes of the system.
-`, d.device, o.messages, large(o.messages), rest)
+`, d.device, o.messages, large(o.messages), settleTime)
 }
 
-// columns are the width and the precision of each figure, and its name.
+// columns are the width, the precision and the name of each column.
 var columns = []struct {
 	width, digits, ratioDigits int
 	name                       string
@@ -37,7 +37,7 @@ var columns = []struct {
 
 const nameWidth = 22
 
-func printHead() {
+func printHeader() {
 	fmt.Printf("\n%-*s", nameWidth, "")
 	for _, c := range columns {
 		fmt.Printf(" %*s", c.width, c.name)
@@ -45,7 +45,7 @@ func printHead() {
 	fmt.Println()
 }
 
-func printRun(w work, postfix, sealpost figures) {
+func printRun(w run, postfix, sealpost results) {
 	fmt.Println(w)
 	p, s := postfix.row(), sealpost.row()
 	ratios := make([]float64, len(p))
@@ -70,21 +70,21 @@ func printRow(name string, row []float64, digits func(column int) int) {
 	fmt.Println(line.String())
 }
 
-// row gives the figures in the order of the columns.
-func (f figures) row() []float64 {
+// row returns the results in the order of the columns.
+func (f results) row() []float64 {
 	return []float64{f.rate, f.bytes, f.flushes, mebibytes(f.memory), f.highWater / (1 << 20), float64(f.cpu) / float64(time.Millisecond)}
 }
 
 func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// footnotes say where the two systems do not do the same.
-func footnotes() {
+// printFootnotes explains the differences between the two systems.
+func printFootnotes() {
 	fmt.Print(`
-Upstream healthy: Postfix passes mail on to smtp-sink in clear. Sealpost passes it on over TLS, with a client
-certificate whose key is in a (software) TPM, to a stand-in for Exchange Online written in Go that shares the
-two cores; and it answers 250 only when the stand-in has the message, Postfix when its own queue has it.
+Upstream healthy: Postfix delivers to smtp-sink in plaintext. Sealpost delivers over TLS, with a client
+certificate whose key is in a software TPM, to a mock of Exchange Online in Go on the same cores. Sealpost
+replies 250 when the mock has accepted the message, Postfix when the message is in its own queue.
 Upstream down: its port refuses connections. All mail stays in the queue.
-Postfix: as Debian brings it.
-Sealpost: as it comes, but for a ring of 1 GiB, all of it for one client, and 120 connections per client.
+Postfix: the defaults of Debian.
+Sealpost: the defaults, except for a ring of 1 GiB, all of it for one client, and 120 connections per client.
 `)
 }

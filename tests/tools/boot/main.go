@@ -1,5 +1,5 @@
-// Command boot starts the appliance in QEMU with its serial console in this
-// terminal, beside a practice tenant that takes its mail.
+// Command boot starts the appliance in QEMU with its serial console in this terminal,
+// and a practice tenant that accepts its mail.
 package main
 
 import (
@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// smtpAddress is where this machine reaches the box's port 25.
+	// smtpAddress is forwarded to the box's port 25.
 	smtpAddress = "127.0.0.1:2525"
 	mac         = "52:54:00:12:34:56"
-	// stateSize is that of a new box's state device, in bytes.
+	// stateSize is the size of a new state device in bytes.
 	stateSize = 128 << 20
 )
 
@@ -35,10 +35,10 @@ func main() {
 }
 
 func boot(image, dir string) (err error) {
-	if err := portIsFree(); err != nil {
+	if err := checkPort(); err != nil {
 		return err
 	}
-	named := dir // as the user wrote it
+	shownDir := dir // as the user wrote it
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func boot(image, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
-	explain(named)
+	printInstructions(shownDir)
 	box, err := machine.Start(machine.Config{Image: image, StateFile: state, TPM: tpm, MAC: mac, Network: machine.Network{Socket: site.Socket()}})
 	if err != nil {
 		return err
@@ -70,9 +70,8 @@ func boot(image, dir string) (err error) {
 	return (&terminal{line: line, box: box, site: site}).run()
 }
 
-// portIsFree reports an error if another program, such as make run, listens
-// where the box's port 25 is to be reached.
-func portIsFree() error {
+// checkPort returns an error if another program, such as make run, uses smtpAddress.
+func checkPort() error {
 	listener, err := net.Listen("tcp", smtpAddress)
 	if err != nil {
 		return fmt.Errorf("%s is in use; end the other make boot or make run first: %w", smtpAddress, err)
@@ -92,8 +91,8 @@ func makeState(path string) error {
 	return errors.Join(file.Truncate(stateSize), file.Close())
 }
 
-// explain says what to answer to the console's questions.
-func explain(dir string) {
+// printInstructions prints the answers to the console's questions.
+func printInstructions(dir string) {
 	fmt.Printf(`%s  The box starts in QEMU. This terminal is its serial console.
 
 A practice tenant runs beside it. Answer the console's questions with Enter, and

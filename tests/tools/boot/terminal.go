@@ -18,7 +18,7 @@ import (
 
 const (
 	escape = 0x1d // Ctrl-]
-	// pollInterval is the time between two looks for new mail at the tenant.
+	// pollInterval is how often the tenant is checked for new mail.
 	pollInterval = 100 * time.Millisecond
 )
 
@@ -72,8 +72,8 @@ func (t *terminal) run() error {
 	}
 }
 
-// showMail prints what the practice tenant has received beyond the messages
-// shown so far.
+// showMail prints the messages that the practice tenant has received since the last
+// call.
 func (t *terminal) showMail(shown *int) {
 	messages := t.site.Tenant.Messages()
 	for _, m := range messages[*shown:] {
@@ -83,7 +83,7 @@ func (t *terminal) showMail(shown *int) {
 	*shown = len(messages)
 }
 
-// readKeys sends what is typed to the box, and carries out the escape commands.
+// readKeys sends keys to the box, and executes the escape commands.
 func (t *terminal) readKeys(keys io.Reader) error {
 	escaped := false
 	for key := make([]byte, 1); ; {
@@ -106,7 +106,7 @@ func (t *terminal) readKeys(keys io.Reader) error {
 	}
 }
 
-// command carries out the escape command of a key; other keys do nothing.
+// command executes the escape command of a key; other keys do nothing.
 func (t *terminal) command(key byte) error {
 	switch key {
 	case 'a':
@@ -121,13 +121,13 @@ func (t *terminal) command(key byte) error {
 	return nil
 }
 
-// paste sends text to the box as a terminal program does.
+// paste sends text to the box, as pasting into a terminal does.
 func (t *terminal) paste(text string) error {
 	_, err := io.WriteString(t.line, text)
 	return err
 }
 
-// toggleStick plugs the practice stick in, or pulls it out.
+// toggleStick inserts or removes the practice stick.
 func (t *terminal) toggleStick() error {
 	const name = "practice"
 	var err error
@@ -137,7 +137,7 @@ func (t *terminal) toggleStick() error {
 		err = t.box.Insert(name, t.site.Files.Stick())
 	}
 	if err != nil {
-		return fmt.Errorf("moving the practice stick: %w", err)
+		return fmt.Errorf("inserting or removing the practice stick: %w", err)
 	}
 	t.inserted = !t.inserted
 	fmt.Printf("\r\n[stick %s]\r\n", map[bool]string{true: "plugged in", false: "pulled out"}[t.inserted])

@@ -1,6 +1,5 @@
-// Command demo shows the relay at its main job on one machine: a software TPM,
-// a throwaway certificate, a simulated tenant, the real program, and a
-// message that goes through them all.
+// Command demo relays a message on one machine, with a software TPM, a test
+// certificate, a mock tenant and the real program.
 package main
 
 import (
@@ -30,7 +29,7 @@ const (
 
 func main() {
 	program := flag.String("program", "dist/sealpost", "the sealpost `file`")
-	dir := flag.String("dir", ".run", "the `folder` to work in; what an earlier run left there is removed")
+	dir := flag.String("dir", ".run", "the working `folder`; files of an earlier run are removed")
 	once := flag.Bool("once", false, "end after the scenario")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -75,13 +74,13 @@ func build(program, dir string) (*demo, error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
-	if err := removeLast(dir); err != nil {
+	if err := removeOldFiles(dir); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	fmt.Print("Sealpost relays a message. Everything below runs on this machine alone.\n\n")
+	fmt.Print("Sealpost relays a message. Everything below runs on this machine.\n\n")
 	s := &demo{}
 	for _, step := range []func(program, dir string) error{s.startTPM, s.startTenant, s.importCertificate, s.startRelay} {
 		if err := step(program, dir); err != nil {
@@ -91,12 +90,12 @@ func build(program, dir string) (*demo, error) {
 	return s, nil
 }
 
-// removeLast removes what the last run has left, and nothing else: the folder
-// also holds the box of make boot. A run that is still going keeps its own.
-func removeLast(dir string) error {
+// removeOldFiles removes the files of the last run, but not the box of make boot in the
+// same folder. It fails if a run is active.
+func removeOldFiles(dir string) error {
 	if conn, err := net.DialTimeout("tcp", listen, time.Second); err == nil {
 		_ = conn.Close()
-		return fmt.Errorf("something answers on %s already: end the other make run or make boot first", listen)
+		return fmt.Errorf("another program listens on %s: end the other make run or make boot first", listen)
 	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -129,15 +128,15 @@ func (s *demo) close() {
 }
 
 func (s *demo) startTPM(_, dir string) (err error) {
-	say("software TPM", "swtpm, in place of the box's chip")
+	printStep("software TPM", "swtpm, instead of the box's chip")
 	s.tpm, err = parts.NewSwtpm(filepath.Join(dir, "tpm"))
 	return err
 }
 
-// startTenant makes the throwaway CA, the certificate that is imported later,
-// and the stand-in that asks for it.
+// startTenant creates a CA, the certificate that is imported later, and a mock tenant
+// that requires it.
 func (s *demo) startTenant(_, dir string) error {
-	authority, err := parts.NewAuthority("Throwaway CA")
+	authority, err := parts.NewAuthority("Test CA")
 	if err != nil {
 		return err
 	}
@@ -159,14 +158,14 @@ func (s *demo) startTenant(_, dir string) error {
 	if err != nil {
 		return err
 	}
-	say("stand-in tenant", fmt.Sprintf("contoso.com on %s; relays only for the certificate relay.contoso.com", s.tenant.Address()))
+	printStep("mock tenant", fmt.Sprintf("contoso.com on %s; relays only for the certificate relay.contoso.com", s.tenant.Address()))
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "relay.pfx"), pfx, 0o600),
 		os.WriteFile(filepath.Join(dir, "password"), []byte(password+"\n"), 0o600),
 		os.WriteFile(filepath.Join(dir, "ca.pem"), authority.PEM(), 0o600))
 }
 
-// settings are those of the box in the demonstration.
+// settings are the settings of the box.
 const settings = `[site]
 name = "demonstration"
 
@@ -203,7 +202,7 @@ func (s *demo) importCertificate(program, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	say("certificate", "sealpost certificate import --pfx relay.pfx --password-file password")
+	printStep("certificate", "sealpost certificate import --pfx relay.pfx --password-file password")
 	result, err := s.box.Run("certificate", "import", "--pfx", "relay.pfx", "--password-file", "password")
 	if err != nil {
 		return err
@@ -214,14 +213,14 @@ func (s *demo) importCertificate(program, dir string) (err error) {
 	for line := range strings.Lines(result.Out) {
 		fmt.Print("                   | ", line)
 	}
-	fmt.Println("                   (Here the throwaway CA is trusted, as the settings name it. Exchange Online takes public ones only.)")
+	fmt.Println("                   (The settings trust the test CA. Exchange Online trusts only public CAs.)")
 	return nil
 }
 
 func (s *demo) startRelay(_, _ string) (err error) {
 	s.relay, err = s.box.StartRelay()
 	if err == nil {
-		say("relay", "sealpost relay, listening on "+listen)
+		printStep("relay", "sealpost relay, listening on "+listen)
 	}
 	return err
 }
@@ -245,26 +244,26 @@ func (s *demo) show(ctx context.Context, once bool) error {
 			cancel()
 			return
 		}
-		fmt.Printf("\n%s\n", s.invitation())
+		fmt.Printf("\n%s\n", s.nextSteps())
 	}}
 	if err := p.begin(); err != nil {
 		return err
 	}
-	t := tracePrinter{kept: map[string]bool{}}
+	t := tracePrinter{queued: map[string]bool{}}
 	t.run(events, p.advance)
 	_ = journal.Wait()
 	if p.err != nil {
 		return p.err
 	}
 	if !s.relay.Running() {
-		return fmt.Errorf("the relay ended unexpectedly:\n%s", s.relay.Log)
+		return fmt.Errorf("the relay exited unexpectedly:\n%s", s.relay.Log)
 	}
 	return nil
 }
 
-// invitation explains how to continue.
-func (s *demo) invitation() string {
-	return fmt.Sprintf(`The relay goes on until Ctrl-C. Send another message from a second terminal:
+// nextSteps explains how to continue.
+func (s *demo) nextSteps() string {
+	return fmt.Sprintf(`The relay runs until Ctrl-C. Send another message from a second terminal:
 
   printf 'Subject: hello\n\nFrom the terminal.\n' | curl --silent --show-error smtp://%s --mail-from me@contoso.com --mail-rcpt you@fabrikam.example --upload-file -
 
@@ -283,15 +282,15 @@ func relative(path string) string {
 	return path
 }
 
-// printerSends speaks SMTP as an office printer does.
-func printerSends() error {
+// sendScan sends a message as an office printer does.
+func sendScan() error {
 	conn, err := net.DialTimeout("tcp", listen, 5*time.Second)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	return printer(conn)
+	return sendOver(conn)
 }
 
-func say(what, how string) { fmt.Printf("  %-16s %s\n", what, how) }
+func printStep(name, detail string) { fmt.Printf("  %-16s %s\n", name, detail) }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// printer sends one scan over conn.
-func printer(conn net.Conn) error {
+// sendOver sends one scan over conn.
+func sendOver(conn net.Conn) error {
 	client, err := smtp.NewClient(conn, "sealpost.local")
 	if err != nil {
 		return err
@@ -32,12 +32,12 @@ func printer(conn net.Conn) error {
 		return err
 	}
 	if err := body.Close(); err != nil {
-		return fmt.Errorf("the printer was told: %w", err)
+		return fmt.Errorf("the printer got the reply: %w", err)
 	}
 	return client.Quit()
 }
 
-// scan is a message with an attachment, as scan-to-mail makes it.
+// scan returns a message with an attachment, like those of scan-to-mail.
 func scan() []byte {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "From: Scanner <scanner@contoso.com>\r\nTo: alice@fabrikam.example\r\nSubject: Scan from the 2nd floor\r\n"+

@@ -16,34 +16,34 @@ type scenario struct {
 }
 
 // begin sends the first message.
-func (p *scenario) begin() error {
-	p.step = 1
+func (s *scenario) begin() error {
+	s.step = 1
 	fmt.Print("\nA printer sends a scan.\n\n")
-	return printerSends()
+	return sendScan()
 }
 
 // advance starts the next step when its event arrives.
-func (p *scenario) advance(event string) {
+func (s *scenario) advance(event string) {
 	switch {
-	case p.step == 1 && event == "delivered":
-		p.step = 2
+	case s.step == 1 && event == "delivered":
+		s.step = 2
 		fmt.Print("\nThe tenant goes down, and the printer sends another scan.\n\n")
-		p.demo.tenant.SetScript(func(verb, _ string) string {
+		s.demo.tenant.SetScript(func(verb, _ string) string {
 			if verb == "CONNECT" {
 				return tenant.HangUp
 			}
 			return ""
 		})
-		p.demo.tenant.DropConnections()
-		p.err = printerSends()
-	case p.step == 2 && event == "kept":
-		p.step = 3
+		s.demo.tenant.DropConnections()
+		s.err = sendScan()
+	case s.step == 2 && event == "queued":
+		s.step = 3
 		fmt.Print("\nThe tenant is up again; the box retries.\n\n")
-		p.demo.tenant.SetScript(nil)
-	case p.step == 3 && event == "delivered", event == "refused", event == "deferred":
-		if p.step < 4 {
-			p.step = 4
-			p.end()
+		s.demo.tenant.SetScript(nil)
+	case s.step == 3 && event == "delivered", event == "refused", event == "deferred":
+		if s.step < 4 {
+			s.step = 4
+			s.end()
 		}
 	}
 }

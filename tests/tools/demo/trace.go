@@ -32,7 +32,7 @@ type event struct {
 
 // tracePrinter prints the trace of each message from the journal.
 type tracePrinter struct {
-	kept map[string]bool // messages already answered with 250
+	queued map[string]bool // messages already answered with 250
 }
 
 // run reads the journal to its end, and calls each after each event.
@@ -56,15 +56,15 @@ func (t *tracePrinter) print(e event) {
 		e.line("TPM", "signed the handshake in %s, key: %s", e.Took, e.Key)
 	case "upstream connected":
 		e.line("box -> tenant", "%s at %s, certificate of %s verified, %s", e.Upstream.Host, e.Upstream.Address, e.Upstream.Peer, e.Upstream.Cipher)
-	case "kept":
-		t.kept[e.ID] = true
+	case "queued":
+		t.queued[e.ID] = true
 		e.line("box -> flash", "%s, durable and encrypted", e.ID)
 		e.line("printer gets", "250 queued: %s", e.Why)
 	case "upstream resumed":
 		e.line("box -> tenant", "the tenant accepts mail again")
 	case "delivered":
 		e.line("box -> tenant", "%s, %s", e.Upstream.Certificate, e.Upstream.TLS)
-		if t.kept[e.ID] {
+		if t.queued[e.ID] {
 			e.line("tenant replied", "%s", e.Answer)
 			return
 		}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestLicenses_AreThoseOfWhatIsLinked(t *testing.T) {
+func TestLicenses_MatchTheLinkedModules(t *testing.T) {
 	want, err := licenses("../../../cmd/sealpost")
 	if err != nil {
 		t.Fatal(err)
@@ -15,6 +15,6 @@ func TestLicenses_AreThoseOfWhatIsLinked(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Error("cmd/sealpost/licenses.txt is not what is linked: run make licenses")
+		t.Error("cmd/sealpost/licenses.txt does not match the linked modules: run make licenses")
 	}
 }

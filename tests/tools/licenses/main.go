@@ -1,5 +1,5 @@
-// Command licenses writes the licences of everything that is linked into the
-// program for any target, as cmd/sealpost/licenses.txt holds them.
+// Command licenses prints the licences of everything that is linked into the program
+// for any target, for cmd/sealpost/licenses.txt.
 package main
 
 import (
@@ -16,13 +16,13 @@ import (
 	"strings"
 )
 
-// targets are the platforms the program is built for, as in the Makefile.
+// targets are the platforms of the Makefile.
 var targets = [][]string{{"GOARCH=arm64"}, {"GOARCH=arm", "GOARM=7"}, {"GOARCH=amd64"}}
 
-// licenseName matches the files that a licence asks to be passed on.
+// licenseName matches the files that a licence requires to be distributed.
 var licenseName = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice)([.-].*)?$`)
 
-// module is one that is linked, with the folder its source is in.
+// module is a linked module and the folder of its source.
 type module struct{ Path, Version, Dir string }
 
 func main() {
@@ -34,10 +34,10 @@ func main() {
 	_, _ = os.Stdout.WriteString(text)
 }
 
-// licenses gives the licences of the standard library and of the modules that
-// the program in dir is linked from, by the modules' paths.
+// licenses returns the licences of the standard library and of the modules that are
+// linked into the program in dir, sorted by module path.
 func licenses(dir string) (string, error) {
-	modules, err := linked(dir)
+	modules, err := linkedModules(dir)
 	if err != nil {
 		return "", err
 	}
@@ -76,8 +76,8 @@ func licenses(dir string) (string, error) {
 	return text.String(), nil
 }
 
-// linked gives the modules of every target's build, each once.
-func linked(dir string) ([]module, error) {
+// linkedModules returns the modules of the builds for all targets, each once.
+func linkedModules(dir string) ([]module, error) {
 	all := map[string]module{}
 	for _, target := range targets {
 		list := exec.Command("go", "list", "-deps", "-json=Module", ".")
@@ -86,7 +86,7 @@ func linked(dir string) ([]module, error) {
 		list.Stderr = os.Stderr
 		output, err := list.Output()
 		if err != nil {
-			return nil, fmt.Errorf("listing what is linked for %s: %w", target, err)
+			return nil, fmt.Errorf("listing the linked modules for %s: %w", target, err)
 		}
 		for decoder := json.NewDecoder(bytes.NewReader(output)); ; {
 			var p struct {

@@ -1,11 +1,9 @@
-// Command structure counts, for each package of the program, its files, its
-// lines, and the links between its files: those that run one way, and those
-// that run back.
+// Command structure counts the files, the lines and the links between files of each
+// package of the program.
 //
-// A file has a link to another of its package where it uses something that is
-// declared there. The files are put into an order in which as few links as
-// possible run back, so that a package without such links can be read from top
-// to bottom. It reads source code only.
+// A file has a link to another file of its package if it uses a declaration there. The
+// files are sorted so that as few links as possible point back: a package without back
+// links can be read from top to bottom.
 package main
 
 import (
@@ -24,7 +22,7 @@ import (
 	"text/tabwriter"
 )
 
-// Count is what was counted of one package.
+// Count holds the counts of one package.
 type Count struct {
 	Package            string // its folder, from the root of the tree
 	Files, Lines       int    // without tests
@@ -82,21 +80,21 @@ func count(folder string) (Count, error) {
 
 type link struct{ from, to string }
 
-// nothing imports nothing: other packages have no part in links within one.
-type nothing struct{}
+// noImporter imports no package: links within a package do not depend on others.
+type noImporter struct{}
 
-func (nothing) Import(string) (*types.Package, error) { return nil, errors.New("not looked at") }
+func (noImporter) Import(string) (*types.Package, error) { return nil, errors.New("not imported") }
 
-// linksOf finds the links between files, each once. What depends on other
-// packages is not resolved, and has no link.
+// linksOf returns the links between files, each once. It does not resolve uses that
+// depend on other packages.
 func linksOf(set *token.FileSet, files []*ast.File) []link {
 	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
-	config := types.Config{Importer: nothing{}, Error: func(error) {}}
+	config := types.Config{Importer: noImporter{}, Error: func(error) {}}
 	_, _ = config.Check("p", set, files, info)
 	found := make(map[link]bool)
 	for use, object := range info.Uses {
 		if !object.Pos().IsValid() {
-			continue // the language's own
+			continue // predeclared
 		}
 		l := link{set.Position(use.Pos()).Filename, set.Position(object.Pos()).Filename}
 		if l.from != l.to {
@@ -111,23 +109,23 @@ func linksOf(set *token.FileSet, files []*ast.File) []link {
 	return links
 }
 
-// back counts the links against an order of the files that has few of them, by
-// the heuristic of Eades, Lin and Smyth (1993): what nobody uses goes first,
-// what uses nobody goes last, and between them who uses the most.
+// back counts the back links after sorting the files by the heuristic of Eades, Lin
+// and Smyth (1993): unused files first, files that use no other last, and the others by
+// the number of files they use.
 func back(links []link) int {
 	out, in := make(map[string]map[string]bool), make(map[string]map[string]bool)
-	left := make(map[string]bool)
+	remaining := make(map[string]bool)
 	for _, l := range links {
 		for _, name := range []string{l.from, l.to} {
-			if !left[name] {
-				left[name], out[name], in[name] = true, make(map[string]bool), make(map[string]bool)
+			if !remaining[name] {
+				remaining[name], out[name], in[name] = true, make(map[string]bool), make(map[string]bool)
 			}
 		}
 		out[l.from][l.to], in[l.to][l.from] = true, true
 	}
 	var first, last []string
-	take := func(name string) {
-		delete(left, name)
+	remove := func(name string) {
+		delete(remaining, name)
 		for to := range out[name] {
 			delete(in[to], name)
 		}
@@ -135,8 +133,8 @@ func back(links []link) int {
 			delete(out[from], name)
 		}
 	}
-	for len(left) > 0 {
-		names := slices.Sorted(maps.Keys(left))
+	for len(remaining) > 0 {
+		names := slices.Sorted(maps.Keys(remaining))
 		best := names[0]
 		for _, name := range names {
 			if len(out[name]) == 0 {
@@ -152,7 +150,7 @@ func back(links []link) int {
 		} else {
 			first = append(first, best)
 		}
-		take(best)
+		remove(best)
 	}
 	slices.Reverse(last)
 	place := make(map[string]int)

@@ -19,29 +19,30 @@ import (
 	"sealpost/relay/journal"
 )
 
-// Where PID 1 keeps what the processes of the box share; all of it is RAM.
+// Files that the processes of the box share; all are in RAM.
 const (
 	relayDir    = "/run/relay"
 	relaySocket = relayDir + "/control.sock"
 	resolvConf  = NetworkDir + "/resolv.conf"
 )
 
-// NetworkDir is what the relay may read of the network.
+// NetworkDir is the folder with the resolver's configuration, which the relay may
+// read.
 const NetworkDir = "/run/network"
 
-// program is where the kernel finds this program in the initramfs.
+// program is the path of this program in the initramfs.
 const program = "/init"
 
-// DeviceTimeout is how long a device that the board must have may take.
+// DeviceTimeout is the longest wait for a device of the board.
 const DeviceTimeout = 10 * time.Second
 
-// Build is what PID 1 says of its program.
+// Build describes the program.
 type Build struct {
 	Version string
-	Made    time.Time // a time that is over for certain, whatever the clock says
+	Made    time.Time // when it was built: no valid time is earlier
 }
 
-// Appliance is the box as its PID 1 sees it.
+// Appliance is PID 1 of a box.
 type Appliance struct {
 	*group
 	build  Build
@@ -58,9 +59,8 @@ type Appliance struct {
 	lamp          *lamp
 }
 
-// Run brings the machine up and does not return before ctx ends, unless the
-// machine lacks what no box can do without. See the package comment for the
-// order.
+// Run starts the machine and returns when ctx ends, or if the machine lacks
+// something essential. See the package comment for the order.
 func Run(ctx context.Context, build Build) error {
 	if err := kernel.Mount(); err != nil {
 		return err
@@ -124,8 +124,7 @@ func Run(ctx context.Context, build Build) error {
 	return context.Cause(ctx)
 }
 
-// openLog returns the kernel's log, or else the console. An error says what is
-// not as it should be with the log.
+// openLog returns the kernel's log, or else the console and an error.
 func openLog() (io.Writer, error) {
 	unlimited := kernel.UnlimitLog()
 	log, err := kernel.OpenLog()
@@ -135,33 +134,33 @@ func openLog() (io.Writer, error) {
 	return log, unlimited
 }
 
-// linkResolvConf has the resolver find its file where it may change.
+// linkResolvConf links resolv.conf to a writable file.
 func linkResolvConf() error {
 	if err := os.MkdirAll(NetworkDir, 0o755); err != nil {
-		return fmt.Errorf("making a place for the resolver's file: %w", err)
+		return fmt.Errorf("creating the folder for resolv.conf: %w", err)
 	}
 	if err := os.Symlink(resolvConf, "/etc/resolv.conf"); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("linking the resolver's file: %w", err)
+		return fmt.Errorf("linking resolv.conf: %w", err)
 	}
 	return nil
 }
 
-// child is a process whose starts and ends are logged.
+// child returns a child process whose starts and exits are logged.
 func (a *Appliance) child(name string, args []string) *process.Child {
 	return &process.Child{
 		Name:    name,
 		Args:    args,
 		Started: func(pid int) { a.journal.ProcessStarted(name, pid, kernel.Uptime()) },
-		Ended:   func(e process.End) { a.journal.ProcessEnded(name, e.Words, e.Last, e.Pause) },
+		Ended:   func(e process.End) { a.journal.ProcessEnded(name, e.Status, e.Last, e.Pause) },
 	}
 }
 
-// boardFlags tell every command of the box where its parts are.
+// boardFlags are the flags with the box's parts for every command.
 func (a *Appliance) boardFlags() []string {
 	return []string{"--config=", "--state=" + a.facts.State, "--tpm=" + a.facts.TPM, "--control=" + relaySocket}
 }
 
-// answer serves the calls of the box's other processes.
+// answer serves the control socket.
 func (a *Appliance) answer(ctx context.Context) error {
 	socket, err := control.Listen(machine.Socket)
 	if err != nil {
@@ -173,7 +172,7 @@ func (a *Appliance) answer(ctx context.Context) error {
 	return server.Serve(socket)
 }
 
-// recorder logs what becomes of settings.
+// recorder logs changes of the settings.
 type recorder struct{ *group }
 
 // SettingsApplied implements candidate.Recorder.

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newStorage is a state device that holds nothing.
+// newStorage returns an empty state device.
 func newStorage(t *testing.T) *storage {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "box.state")
@@ -48,19 +48,19 @@ func newTestGroup(t *testing.T) *group {
 	return g
 }
 
-// fakeRelay notes what it is told.
+// fakeRelay records its calls.
 type fakeRelay struct {
-	told    []string
+	calls   []string
 	running bool
 }
 
-func (r *fakeRelay) serve()          { r.told, r.running = append(r.told, "serve"), true }
-func (r *fakeRelay) unserve()        { r.told, r.running = append(r.told, "unserve"), false }
-func (r *fakeRelay) restart()        { r.told = append(r.told, "restart") }
+func (r *fakeRelay) serve()          { r.calls, r.running = append(r.calls, "serve"), true }
+func (r *fakeRelay) unserve()        { r.calls, r.running = append(r.calls, "unserve"), false }
+func (r *fakeRelay) restart()        { r.calls = append(r.calls, "restart") }
 func (r *fakeRelay) serving() bool   { return r.running }
 func (r *fakeRelay) listen([]string) {}
 
-// fakeNetwork keeps what it was given last.
+// fakeNetwork records the last configuration.
 type fakeNetwork struct{ config network.Config }
 
 func (n *fakeNetwork) apply(c network.Config) { n.config = c }
@@ -85,8 +85,8 @@ func TestConfiguration_StartsTheRelayWithTheFirstSettingsAndRestartsItWithOthers
 	c.Reload(t.Context())
 	commit(t, s, candidate.Candidate{Settings: minimal + "[network]\nname = \"other\"\n"})
 	c.Reload(t.Context())
-	if want := []string{"unserve", "serve", "restart"}; !slices.Equal(relay.told, want) || port.config.Hostname != "other" || c.hostname() != "other" {
-		t.Errorf("the relay was told %q, the network %+v", relay.told, port.config)
+	if want := []string{"unserve", "serve", "restart"}; !slices.Equal(relay.calls, want) || port.config.Hostname != "other" || c.hostname() != "other" {
+		t.Errorf("calls of the relay %q, network %+v", relay.calls, port.config)
 	}
 }
 
@@ -103,8 +103,8 @@ func TestConfiguration_ThatCannotBeReadLeavesTheRunningRelayAlone(t *testing.T) 
 	}
 	c.Reload(t.Context())
 	factory, unreadable := c.condition()
-	if !slices.Equal(relay.told, []string{"serve"}) || factory || !unreadable {
-		t.Errorf("the relay was told %q, factory %v, unreadable %v", relay.told, factory, unreadable)
+	if !slices.Equal(relay.calls, []string{"serve"}) || factory || !unreadable {
+		t.Errorf("calls of the relay %q, factory %v, unreadable %v", relay.calls, factory, unreadable)
 	}
 }
 
@@ -119,12 +119,12 @@ func TestConfiguration_KeepsTheNetworkOfSettingsThatItCannotUse(t *testing.T) {
 	}
 	c := newConfiguration(newTestGroup(t), s, relay, port)
 	c.adopt(t.Context())
-	if port.config.Address.String() != "192.168.10.25/24" || c.hostname() != "leeds" || !slices.Equal(relay.told, []string{"unserve"}) {
-		t.Errorf("the network is %+v, the relay was told %q", port.config, relay.told)
+	if port.config.Address.String() != "192.168.10.25/24" || c.hostname() != "leeds" || !slices.Equal(relay.calls, []string{"unserve"}) {
+		t.Errorf("network %+v, calls of the relay %q", port.config, relay.calls)
 	}
 	var unusable *settings.StoredError
 	if _, err := (wire.Options{State: s.path}).Settings(); !errors.As(err, &unusable) || fault.CodeOf(err) != fault.SettingsInvalid {
-		t.Errorf("the relay hears %v", err)
+		t.Errorf("the relay got %v", err)
 	}
 }
 
@@ -137,13 +137,13 @@ func TestStorage_ThatIsMissingIsNamedAndRefusesWhatNeedsIt(t *testing.T) {
 	g := newTestGroup(t)
 	keeper := &timekeeper{group: g, storage: s}
 	if keeper.store(clock.Record{Last: time.Now()}); keeper.load() != (clock.Record{}) {
-		t.Errorf("loaded %v", keeper.load())
+		t.Errorf("got %v, want nothing", keeper.load())
 	}
 	relay := &fakeRelay{}
 	c := newConfiguration(g, s, relay, &fakeNetwork{})
 	c.adopt(t.Context())
-	if !slices.Equal(relay.told, []string{"unserve"}) {
-		t.Errorf("the relay was told %q", relay.told)
+	if !slices.Equal(relay.calls, []string{"unserve"}) {
+		t.Errorf("calls of the relay %q", relay.calls)
 	}
 }
 
@@ -165,8 +165,8 @@ func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
 func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
 	g := newTestGroup(t)
 	for shown, c := range map[*led.Pattern]*configuration{
-		led.Factory: {},
-		led.Unwell:  {settings: new(settings.Default()), unreadable: true},
+		led.Factory:   {},
+		led.Unhealthy: {settings: new(settings.Default()), unreadable: true},
 	} {
 		l := &lamp{configuration: c, relay: newRelayProcess(g, new(Appliance{group: g}).child("relay", nil)), health: &health{}}
 		if got := led.PatternFor(l.condition()); got != shown {
@@ -175,17 +175,17 @@ func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
 	}
 }
 
-func TestVerdict_OfAStickWhoseProcessWasEndedAfterItsCommitIsApplied(t *testing.T) {
+func TestStickOutcome_OfAStickWhoseProcessWasEndedAfterItsCommitIsApplied(t *testing.T) {
 	a := &Appliance{group: newTestGroup(t), storage: newStorage(t)}
 	silent := func() *json.Decoder { return json.NewDecoder(strings.NewReader("")) }
-	if v := a.verdict(t.Context(), silent(), ""); v.Applied || len(v.Faults) != 1 {
+	if v := a.stickOutcome(t.Context(), silent(), ""); v.Applied || len(v.Faults) != 1 {
 		t.Errorf("before its commit: %v", v)
 	}
 	commit(t, a.storage, candidate.Candidate{Settings: minimal, Origin: "a"})
-	if v := a.verdict(t.Context(), silent(), ""); !v.Applied || len(v.Faults) != 0 {
+	if v := a.stickOutcome(t.Context(), silent(), ""); !v.Applied || len(v.Faults) != 0 {
 		t.Errorf("after its commit: %v", v)
 	}
-	if v := a.verdict(t.Context(), silent(), "a"); v.Applied {
+	if v := a.stickOutcome(t.Context(), silent(), "a"); v.Applied {
 		t.Errorf("a stick that changed nothing after one that did: %v", v)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"sealpost/hal/linux/kernel"
 )
 
-// stopTimeout is how long the relay may take to stop in order.
+// stopTimeout is how long the relay may take to stop.
 const stopTimeout = 20 * time.Second
 
 var _ machine.Machine = (*Appliance)(nil)
@@ -33,7 +33,7 @@ func (a *Appliance) Status(context.Context) (machine.Status, error) {
 		s.Trial, s.Remaining = true, max(time.Second, remaining)
 	}
 	if s.Storage != nil {
-		// As text: the cause is another process's to read.
+		// As text, because another process reads the cause.
 		storage := *s.Storage
 		storage.Text = storage.Error()
 		s.Storage = &storage
@@ -53,29 +53,29 @@ func (a *Appliance) RollBack(ctx context.Context) error { return a.commit.RollBa
 // SetClock implements machine.Machine.
 func (a *Appliance) SetClock(_ context.Context, t time.Time) error { return a.clock.syncer.Enter(t) }
 
-// Restart implements machine.Machine: the relay stops in order first.
+// Restart implements machine.Machine: it stops the relay first.
 func (a *Appliance) Restart(_ context.Context, by string) error {
 	a.journal.Restarting(by)
 	a.relay.unserve()
 	if !a.relay.child.Await(stopTimeout) {
-		a.try("relay", errors.New("it did not stop in time, and is cut off"))
+		a.try("relay", errors.New("it did not stop in time and is killed"))
 	}
 	return kernel.Restart()
 }
 
-// FactoryReset implements machine.Machine. Settings on trial stay where it
-// fails: the caller of a reset is evidently connected.
+// FactoryReset implements machine.Machine. If it fails, settings on trial stay:
+// the caller is evidently connected.
 func (a *Appliance) FactoryReset(ctx context.Context, by string) error {
 	a.journal.FactoryReset(by)
 	a.commit.Stop()
-	a.relay.forbid() // also while another process has settings applied
+	a.relay.forbid() // even while other settings are being applied
 	a.relay.child.Kill()
 	a.relay.child.Await(stopTimeout)
 	if err := a.storage.erase(ctx); err != nil {
 		// If the erase failed, the relay must be started again here.
 		a.relay.allow()
 		a.configuration.Reload(context.WithoutCancel(ctx))
-		return fmt.Errorf("erasing what was stored, try again: %w", err)
+		return fmt.Errorf("erasing the state, try again: %w", err)
 	}
 	return kernel.Restart()
 }

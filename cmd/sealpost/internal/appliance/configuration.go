@@ -16,20 +16,20 @@ import (
 
 // relayControl starts and stops the relay.
 type relayControl interface {
-	serve()   // starts it, and keeps it running
-	unserve() // ends it, and starts it no more
+	serve()   // starts it, and restarts it when it exits
+	unserve() // stops it
 	restart()
 	serving() bool
-	listen(addresses []string) // tells where it will listen
+	listen(addresses []string) // sets the addresses for its health check
 }
 
-// networkControl brings the network up as the settings say.
+// networkControl configures the network.
 type networkControl interface {
 	apply(network.Config)
 }
 
-// configuration is the settings in force: it reads what is stored, and has the
-// network and the relay go by it.
+// configuration reads the stored settings and applies them to the network and the
+// relay.
 type configuration struct {
 	*group
 	storage *storage
@@ -37,25 +37,25 @@ type configuration struct {
 	network networkControl
 
 	mu         sync.Mutex
-	settings   *settings.Settings // nil in the factory state, and without any that can be used
-	inForce    settings.Settings  // what of the stored settings could be read
-	name       string             // of the box on the network
-	unreadable bool               // the stored settings were, when last read
+	settings   *settings.Settings // nil in the factory state, or if they cannot be used
+	active     settings.Settings  // the stored settings as far as they can be read
+	name       string             // host name of the box
+	unreadable bool               // the stored settings could not be read last time
 }
 
 func newConfiguration(g *group, s *storage, r relayControl, n networkControl) *configuration {
 	return &configuration{group: g, storage: s, relay: r, network: n, name: string(settings.Default().Network.Name)}
 }
 
-// Reload implements candidate.Applier: the network first, then a new relay that
-// reads the settings too.
+// Reload implements candidate.Applier: it configures the network and then starts a
+// new relay, which reads the settings itself.
 func (c *configuration) Reload(ctx context.Context) {
 	stored := c.read(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.unreadable && c.relay.serving():
-		// The relay that has read them before does better than none.
+		// Keep the relay that is running with the previous settings.
 	case stored == nil:
 		c.relay.unserve()
 	case !c.relay.serving():
@@ -65,17 +65,17 @@ func (c *configuration) Reload(ctx context.Context) {
 	}
 }
 
-// adopt reads the settings at the start, and ends the relay that was launched
-// ahead where there are none.
+// adopt reads the settings at the start. If there are none, it stops the relay,
+// which was launched early.
 func (c *configuration) adopt(ctx context.Context) {
 	if c.read(ctx) == nil {
 		c.relay.unserve()
 	}
 }
 
-// read reads the stored settings and has the network go by them; nil in the
-// factory state, and where this version cannot use them: then only their
-// network is in force. Where they cannot be read those before stay.
+// read reads the stored settings and configures the network. It returns nil in the
+// factory state, and if this version cannot use them: then only their network
+// section is applied. If they cannot be read, the previous ones stay active.
 func (c *configuration) read(ctx context.Context) *settings.Settings {
 	stored, err := c.stored(ctx)
 	unreadable := err != nil && !errors.Is(err, candidate.ErrFactory)
@@ -93,7 +93,7 @@ func (c *configuration) read(ctx context.Context) *settings.Settings {
 	if c.settings = nil; err == nil {
 		c.settings = &stored.Settings
 	}
-	c.inForce = stored.Settings
+	c.active = stored.Settings
 	c.name = string(stored.Network.Name)
 	var addresses []string
 	for _, address := range stored.LAN.SMTP {
@@ -105,8 +105,8 @@ func (c *configuration) read(ctx context.Context) *settings.Settings {
 	return c.settings
 }
 
-// stored reads the settings that the box is to go by. Beside an error come
-// those of an empty file, or what of the stored ones could be read.
+// stored reads the stored settings. With an error it returns the defaults, or what
+// could be read.
 func (c *configuration) stored(ctx context.Context) (settings.Stored, error) {
 	nothing := settings.Stored{Settings: settings.Default()}
 	if c.storage.fault != nil {
@@ -119,15 +119,15 @@ func (c *configuration) stored(ctx context.Context) (settings.Stored, error) {
 	return stored, err
 }
 
-// hostname is what the box is called on the network.
+// hostname returns the box's host name.
 func (c *configuration) hostname() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.name
 }
 
-// condition reports whether the box was never set up, and whether its settings
-// could not be read.
+// condition reports whether the box is not set up, and whether its settings could
+// not be read.
 func (c *configuration) condition() (factory, unreadable bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,10 +140,10 @@ func (c *configuration) httpsTime() ([]string, *x509.CertPool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var names []string
-	for _, server := range c.inForce.Network.HTTPSTime {
+	for _, server := range c.active.Network.HTTPSTime {
 		names = append(names, string(server))
 	}
-	return names, wire.AllRoots(c.inForce)
+	return names, wire.AllRoots(c.active)
 }
 
 func networkOf(s settings.Settings) network.Config {

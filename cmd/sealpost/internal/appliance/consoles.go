@@ -9,14 +9,14 @@ import (
 	"sealpost/hal/linux/kernel"
 )
 
-// startConsole puts the dialogue on one of the technician's lines.
+// startConsole runs the console on a serial line.
 func (a *Appliance) startConsole(line string) {
 	child := a.child("console on "+line, append([]string{program, "console", "--line", line}, a.boardFlags()...))
 	a.spawn(child.Run)
 }
 
-// startGadget makes the line for a USB cable, whose controller's driver may
-// come late.
+// startGadget creates the serial line over USB. The driver of its controller may
+// load late.
 func (a *Appliance) startGadget(context.Context) {
 	if a.facts.UDC == "" {
 		return

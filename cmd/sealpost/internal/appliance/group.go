@@ -8,8 +8,8 @@ import (
 	"sealpost/relay/journal"
 )
 
-// group owns the goroutines of PID 1: each is started by it and ends when its
-// context does. It is the only place in this package that starts one.
+// group owns the goroutines of PID 1: it starts each one, and each ends with its
+// context. Nothing else in this package starts a goroutine.
 type group struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -44,7 +44,7 @@ func (g *group) keep(part string, run func(ctx context.Context) error) {
 	})
 }
 
-// every calls look at once and then after each period.
+// every calls look at once and then once per period.
 func (g *group) every(period time.Duration, look func(ctx context.Context)) {
 	g.spawn(func(ctx context.Context) {
 		ticker := time.NewTicker(period)
@@ -60,14 +60,14 @@ func (g *group) every(period time.Duration, look func(ctx context.Context)) {
 	})
 }
 
-// try logs an error that the box goes on without.
+// try logs an error after which the box continues.
 func (g *group) try(part string, err error) {
 	if err != nil {
 		g.journal.MachineFault(part, err)
 	}
 }
 
-// stop ends every component and waits for it.
+// stop stops all components and waits for them.
 func (g *group) stop() {
 	g.cancel()
 	g.running.Wait()

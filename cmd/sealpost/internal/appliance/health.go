@@ -10,36 +10,36 @@ import (
 )
 
 const (
-	// restartRelayAfter is how long a relay may be of no use before it is
-	// killed, rebootAfter how long until the whole machine is restarted.
+	// restartRelayAfter is how long a relay may be unhealthy before it is killed,
+	// rebootAfter how long before the machine restarts.
 	restartRelayAfter = 20 * time.Second
 	rebootAfter       = 2 * time.Minute
 )
 
-// health feeds the watchdog while the box is of use.
+// health feeds the watchdog while the box is healthy.
 type health struct {
 	*group
 	relay *relayProcess
 
 	mu    sync.Mutex
-	wrong string // why the relay is of no use
+	wrong string // why the relay is unhealthy
 }
 
 func newHealth(g *group, r *relayProcess) *health { return &health{group: g, relay: r} }
 
-// start watches the relay, and arms the watchdog at this device, if any.
+// start monitors the relay, and arms the watchdog at this device, if any.
 func (h *health) start(device string) {
 	feeder := &watchdog.Feeder{
 		Healthy:      h.check,
 		RestartAfter: restartRelayAfter,
 		Restart: func(wrong error) {
-			h.journal.Unwell(wrong, "the relay is killed")
+			h.journal.Unhealthy(wrong, "the relay is killed")
 			h.relay.child.Kill()
 		},
 		RebootAfter: rebootAfter,
 		Reboot: func(wrong error) {
-			h.journal.Unwell(wrong, "the box restarts")
-			// The watchdog is for a machine that cannot do so itself any more.
+			h.journal.Unhealthy(wrong, "the box restarts")
+			// The watchdog is for a machine that can no longer restart itself.
 			h.try("restart", kernel.Restart())
 		},
 	}
@@ -55,7 +55,7 @@ func (h *health) start(device string) {
 	})
 }
 
-// check says why the box is not of use; a box that was never set up cannot be.
+// check returns why the box is unhealthy; a box that is not set up is healthy.
 func (h *health) check(ctx context.Context) error {
 	err := h.relay.check(ctx)
 	h.mu.Lock()
@@ -67,7 +67,7 @@ func (h *health) check(ctx context.Context) error {
 	return err
 }
 
-// problem is what the last check found; empty where the relay works.
+// problem returns the result of the last check; empty if the relay is healthy.
 func (h *health) problem() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

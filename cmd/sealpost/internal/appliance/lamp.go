@@ -13,7 +13,7 @@ import (
 // resetHold is how long the button is held to reset the box.
 const resetHold = 10 * time.Second
 
-// lamp has the LED tell how the box is, and heeds the button.
+// lamp shows the state of the box on the LED, and handles the button.
 type lamp struct {
 	*group
 	facts         board.Facts
@@ -22,7 +22,7 @@ type lamp struct {
 	health        *health
 
 	mu    sync.Mutex
-	shown led.Condition // only what the stick, the button and the queue say
+	shown led.Condition // only the stick, the button and the queue
 }
 
 // newLamp starts the lamp, if the board has one.
@@ -38,7 +38,7 @@ func newLamp(g *group, facts board.Facts, c *configuration, r *relayProcess, h *
 		held := r.holdsMail(ctx)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.shown.Unwell = held
+		l.shown.Unhealthy = held
 	})
 	var pattern *led.Pattern
 	g.every(pollInterval, func(ctx context.Context) {
@@ -50,7 +50,7 @@ func newLamp(g *group, facts board.Facts, c *configuration, r *relayProcess, h *
 	return l
 }
 
-// condition is what the lamp is to tell.
+// condition returns the state to show.
 func (l *lamp) condition() led.Condition {
 	factory, unreadable := l.configuration.condition()
 	problem := l.health.problem()
@@ -59,19 +59,19 @@ func (l *lamp) condition() led.Condition {
 	defer l.mu.Unlock()
 	c := l.shown
 	c.Factory = factory
-	c.Unwell = c.Unwell || problem != "" || unreadable
+	c.Unhealthy = c.Unhealthy || problem != "" || unreadable
 	c.Starting = starting
 	return c
 }
 
-// showStick has the lamp tell of a stick; nil ends it.
+// showStick shows a pattern for a stick; nil ends it.
 func (l *lamp) showStick(p *led.Pattern) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.shown.Stick = p
 }
 
-// startButton calls reset when the button is held for long.
+// startButton calls reset when the button is held for resetHold.
 func (l *lamp) startButton(reset func()) {
 	if l.facts.Button == "" {
 		return

@@ -14,7 +14,7 @@ import (
 type networkPort struct {
 	*group
 	manager *network.Manager
-	// addresses are for mDNS: the newest list only.
+	// addresses are the newest addresses, for mDNS.
 	addresses chan []netip.Prefix
 }
 
@@ -26,8 +26,8 @@ func (n *networkPort) apply(c network.Config) { n.manager.Apply(c) }
 
 func (n *networkPort) status() network.Status { return n.manager.Status() }
 
-// start brings the port up, and tells of each change. mDNS answers for the
-// box's name once mail needs the processor no more.
+// start configures the port and reports changes. mDNS starts after the first
+// greeting.
 func (n *networkPort) start(name func() string, awaitMail, changed func()) {
 	n.keep("network", n.manager.Run)
 	n.spawn(func(context.Context) {
@@ -43,7 +43,7 @@ func (n *networkPort) start(name func() string, awaitMail, changed func()) {
 	n.spawn(func(ctx context.Context) { n.follow(ctx, changed) })
 }
 
-// follow logs what becomes of the network.
+// follow logs changes of the network.
 func (n *networkPort) follow(ctx context.Context, changed func()) {
 	// A port and its link take some seconds to come up, which is no fault.
 	const settleTime = 5 * time.Second
@@ -71,7 +71,7 @@ func (n *networkPort) follow(ctx context.Context, changed func()) {
 		last = now
 		n.journal.Network(s.Method, addresses, s.Trouble)
 		select {
-		case <-n.addresses: // the older list is of no use any more
+		case <-n.addresses: // drop the outdated list
 		default:
 		}
 		n.addresses <- s.Addresses

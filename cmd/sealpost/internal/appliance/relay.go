@@ -19,23 +19,21 @@ import (
 	"sealpost/relay/server"
 )
 
-// relayUser is the relay's user and group, which owns the state and the TPM and
-// nothing else.
+// relayUser is the relay's user and group, which owns only the state and the TPM.
 const relayUser = 1000
 
-// relayProcess is the relay as PID 1 sees it: a child that runs with the least
-// rights, and is started again whenever it ends.
+// relayProcess is the relay: an unprivileged child that is restarted when it exits.
 type relayProcess struct {
 	*group
 	child       *process.Child
 	firstBanner chan struct{} // closed when a relay greeted for the first time
 
 	mu        sync.Mutex
-	end       context.CancelFunc // ends the relay; nil while none is to run
-	forbidden bool               // none may run: the box is being reset
-	addresses []string           // where it will listen
+	end       context.CancelFunc // stops the relay; nil while none should run
+	forbidden bool               // none may run, because the box is being reset
+	addresses []string           // of its listeners
 	exits     int                // unexpected exits
-	lastExit  string             // what the last one of them said
+	lastExit  string             // output of the last one
 	greeted   bool               // firstBanner is closed
 	unwatch   context.CancelFunc // ends the wait for the banner of the last start
 }
@@ -64,7 +62,7 @@ func newRelayProcess(g *group, child *process.Child) *relayProcess {
 	return r
 }
 
-// memoryLimit leaves half of the machine to the kernel and the other processes.
+// memoryLimit leaves half of the memory to the kernel and the other processes.
 func memoryLimit() string {
 	total := kernel.Memory()
 	if total == 0 {
@@ -73,16 +71,16 @@ func memoryLimit() string {
 	return fmt.Sprint(total / 2)
 }
 
-// lastLine is the last thing that a process said, or how it ended.
+// lastLine returns the last output line of a process, or its exit status.
 func lastLine(e process.End) string {
 	lines := strings.Split(strings.TrimSpace(e.Last), "\n")
 	if last := lines[len(lines)-1]; last != "" {
 		return last
 	}
-	return e.Words
+	return e.Status
 }
 
-// launch starts the relay before there is anything to serve with.
+// launch starts the relay before its state is available.
 func (r *relayProcess) launch() {
 	r.try("relay", errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)))
 	r.serve()
@@ -108,7 +106,7 @@ func (r *relayProcess) unserve() {
 	}
 }
 
-// forbid ends the relay, and lets none run before allow.
+// forbid stops the relay, and lets none run until allow.
 func (r *relayProcess) forbid() {
 	r.mu.Lock()
 	r.forbidden = true
@@ -143,7 +141,7 @@ func (r *relayProcess) exited() (times int, last string) {
 	return r.exits, r.lastExit
 }
 
-// awaitBanner logs when a relay that was started greets its clients.
+// awaitBanner logs when a new relay greets its first client.
 func (r *relayProcess) awaitBanner(ctx context.Context) {
 	// A box without settings has no banner for days.
 	const firstInterval, lastInterval = 20 * time.Millisecond, time.Second
@@ -166,7 +164,8 @@ func (r *relayProcess) awaitBanner(ctx context.Context) {
 	}
 }
 
-// awaitFirstBanner keeps what mail can do without from slowing its start down.
+// awaitFirstBanner waits for the first greeting, so that optional components do
+// not slow down the start.
 func (r *relayProcess) awaitFirstBanner() {
 	const longest = 2 * time.Second
 	if !r.serving() {
@@ -178,7 +177,7 @@ func (r *relayProcess) awaitFirstBanner() {
 	}
 }
 
-// starting tells that no relay has greeted yet.
+// starting reports whether no relay has greeted yet.
 func (r *relayProcess) starting() bool {
 	select {
 	case <-r.firstBanner:
@@ -188,10 +187,11 @@ func (r *relayProcess) starting() bool {
 	}
 }
 
-// askTimeout bounds a question to the relay.
+// askTimeout limits a call to the relay.
 const askTimeout = 2 * server.GreetTimeout
 
-// check asks the relay whether it is of use; one that is not to run is.
+// check asks the relay whether it is healthy; no relay is healthy if none should
+// run.
 func (r *relayProcess) check(ctx context.Context) error {
 	if !r.serving() {
 		return nil
@@ -201,8 +201,8 @@ func (r *relayProcess) check(ctx context.Context) error {
 	return control.Client{Socket: relaySocket}.Health(ctx)
 }
 
-// holdsMail reports whether the relay answers that it holds mail back; one that
-// does not answer is unhealthy, which [relayProcess.check] says.
+// holdsMail reports whether the relay holds mail. [relayProcess.check] reports a
+// relay that does not reply.
 func (r *relayProcess) holdsMail(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -210,8 +210,8 @@ func (r *relayProcess) holdsMail(ctx context.Context) bool {
 	return err == nil && (status.Held != "" || len(status.Accounts) > 0 || status.Spool != "")
 }
 
-// handOverTPM passes the TPM to the relay. One that appears late needs a new relay: a
-// confined process cannot be given more.
+// handOverTPM passes the TPM to the relay. If it appears late, the relay must be
+// restarted, because a confined process cannot get more privileges.
 func (r *relayProcess) handOverTPM(ctx context.Context, chip string) {
 	if !filepath.IsAbs(chip) {
 		return

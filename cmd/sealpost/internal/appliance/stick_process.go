@@ -16,29 +16,29 @@ import (
 	"sealpost/provisioning/bundle"
 )
 
-// stickDir is where a stick is mounted, for the process alone that reads it.
+// stickDir is the mount point of a stick, in its own mount namespace.
 const stickDir = "/run/stick"
 
-// stickResult reports whether a stick could take the file with the result.
+// stickResult reports whether the result file could be written.
 type stickResult struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-// ApplyStick is a process with its own mount namespace: it applies what a stick holds
-// for this box, and prints the verdict and then whether the stick took the
-// file with the result, in JSON. Whatever a stick or its file system does, it
-// does not do it to PID 1, and the mount goes with the process.
+// ApplyStick is the main function of a process with its own mount namespace. It
+// applies a stick and prints in JSON the result, and then whether the result file
+// could be written. A faulty stick or file system cannot harm PID 1, and the mount
+// disappears with the process.
 func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, stickTimeout)
 	defer cancel()
-	verdicts := json.NewEncoder(out)
+	results := json.NewEncoder(out)
 	volume, err := mountBundle(disk)
 	if err != nil {
-		return verdicts.Encode(bundle.Refused(err))
+		return results.Encode(bundle.Refused(err))
 	}
 	v := applyVolume(ctx, o, volume, serial)
-	// PID 1 can put the settings into force before the slow stick is written to.
-	if err := verdicts.Encode(v); err != nil {
+	// PID 1 can apply the settings before the slow write to the stick.
+	if err := results.Encode(v); err != nil {
 		return errors.Join(err, volume.Unmount())
 	}
 	var now time.Time
@@ -46,24 +46,24 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 		now = time.Now().UTC()
 	}
 	var result stickResult
-	if err := volume.WriteFile(path.Join(bundle.Folder, bundle.ResultName), v.Result(serial, now)); err != nil {
+	if err := volume.WriteFile(path.Join(bundle.Folder, bundle.ResultName), v.Text(serial, now)); err != nil {
 		result.Trouble = err.Error()
 	}
-	return errors.Join(verdicts.Encode(result), volume.Unmount())
+	return errors.Join(results.Encode(result), volume.Unmount())
 }
 
-// applyVolume leaves no file open, so that the volume can be unmounted.
-func applyVolume(ctx context.Context, o wire.Options, volume *usb.Volume, serial string) bundle.Verdict {
+// applyVolume applies a mounted stick. It leaves no file open, so that the volume
+// can be unmounted.
+func applyVolume(ctx context.Context, o wire.Options, volume *usb.Volume, serial string) bundle.Result {
 	files, err := volume.Root()
 	if err != nil {
 		return bundle.Refused(err)
 	}
 	defer files.Close()
-	return bundle.Apply(ctx, files.FS(), serial, wire.Usable, o.Checker)
+	return bundle.Apply(ctx, files.FS(), serial, wire.CheckPath, o.Checker)
 }
 
-// mountBundle mounts the first file system of a disk that has a folder for a
-// box.
+// mountBundle mounts the first file system of a disk that has the folder.
 func mountBundle(disk string) (*usb.Volume, error) {
 	devices, err := usb.Devices(disk)
 	if err != nil {

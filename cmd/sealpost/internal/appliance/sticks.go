@@ -21,13 +21,13 @@ import (
 	"sealpost/provisioning/candidate"
 )
 
-// stickTimeout bounds everything that is done with a stick.
+// stickTimeout limits the processing of a stick.
 const stickTimeout = 2 * time.Minute
 
-// doneShown is how long the lamp tells of a stick that is done with.
+// doneShown is how long the lamp shows that a stick is done.
 const doneShown = time.Minute
 
-// startSticks takes each stick that is in or comes in, one at a time.
+// startSticks processes each stick that is plugged in, one at a time.
 func (a *Appliance) startSticks() {
 	var one sync.Mutex
 	a.spawn(func(ctx context.Context) {
@@ -41,7 +41,7 @@ func (a *Appliance) startSticks() {
 			pattern := led.StickRefused
 			if v := a.takeStick(ctx, s); len(v.Faults) == 0 {
 				pattern = led.StickDone
-				// A stick that stays in does not hide for ever how mail is.
+				// A stick that stays in must not hide the state of mail forever.
 				var cancel context.CancelFunc
 				in, cancel = context.WithTimeout(in, doneShown)
 				defer cancel()
@@ -53,9 +53,9 @@ func (a *Appliance) startSticks() {
 	})
 }
 
-// takeStick has a child look at a stick, and puts into force what it committed.
-// A child that hangs in the kernel is left behind.
-func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
+// takeStick runs a child that processes a stick, and applies what it committed. It
+// abandons a child that hangs in the kernel.
+func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Result {
 	before := a.lastBundle(ctx)
 	ctx, cancel := context.WithTimeout(ctx, stickTimeout)
 	defer cancel()
@@ -65,9 +65,9 @@ func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
 		return bundle.Refused(err)
 	}
 	defer child.close()
-	v := a.verdict(ctx, child.Decoder, before)
+	v := a.stickOutcome(ctx, child.Decoder, before)
 	if v.Applied {
-		// The stick may have used up its time: what it brought is stored.
+		// Apply the settings even after the timeout: they are stored.
 		a.try("settings", a.commit.Applied(context.WithoutCancel(ctx)))
 	}
 	a.journal.Stick(v.String())
@@ -79,21 +79,21 @@ func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Verdict {
 	return v
 }
 
-// verdict is what a child says became of its stick. One that was ended between
-// its commit and its word has changed the box all the same.
-func (a *Appliance) verdict(ctx context.Context, child *json.Decoder, before string) (v bundle.Verdict) {
+// stickOutcome returns the result that the child prints. A child that was killed
+// between its commit and its output has changed the box nevertheless.
+func (a *Appliance) stickOutcome(ctx context.Context, child *json.Decoder, before string) (v bundle.Result) {
 	err := child.Decode(&v)
 	switch {
 	case err == nil:
 		return v
 	case a.lastBundle(context.WithoutCancel(ctx)) != before:
-		return bundle.Verdict{Applied: true, Files: []string{bundle.Folder}}
+		return bundle.Result{Applied: true, Files: []string{bundle.Folder}}
 	}
-	return bundle.Refused(fmt.Errorf("the stick gave no answer in time or was pulled too early: put it in again, or take another one (%w)", err))
+	return bundle.Refused(fmt.Errorf("the stick did not respond in time or was pulled out too early: plug it in again, or use another one (%w)", err))
 }
 
-// lastBundle names the bundle that was committed last; a state that cannot be
-// read has none.
+// lastBundle returns the origin of the last committed bundle; empty if the state
+// cannot be read.
 func (a *Appliance) lastBundle(ctx context.Context) string {
 	if a.storage.store == nil {
 		return ""
@@ -109,7 +109,7 @@ type stickChild struct {
 	output *os.File
 }
 
-// await waits until the child has ended, or until nothing is waited for.
+// await waits until the child has exited or its output is closed.
 func (c stickChild) await() error {
 	_, err := io.Copy(io.Discard, c.output)
 	return err
@@ -117,15 +117,15 @@ func (c stickChild) await() error {
 
 func (c stickChild) close() { _ = c.output.Close() }
 
-// startStick starts a child in a new mount namespace. Its output can be
-// waited for until ctx ends.
+// startStick starts a child in a new mount namespace. Its output is closed when
+// ctx ends.
 func (a *Appliance) startStick(ctx context.Context, s usb.Stick) (stickChild, error) {
 	output, end, err := os.Pipe()
 	if err != nil {
 		return stickChild{}, err
 	}
 	if deadline, some := ctx.Deadline(); some {
-		const killDelay = 5 * time.Second // until a child that was ended is gone
+		const killDelay = 5 * time.Second // until a killed child has exited
 		err = output.SetReadDeadline(deadline.Add(killDelay))
 	}
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"sealpost/relay/spool"
 )
 
-// storage is the box's state device, or why there is none.
+// storage is the box's state device, or the fault why there is none.
 type storage struct {
 	path   string
 	device *flash.Device // nil with a fault
@@ -52,7 +52,7 @@ func (s *storage) open() error {
 	return nil
 }
 
-// err is the fault as an error; nil where the storage can be used.
+// err returns the fault as an error; nil if the storage can be used.
 func (s *storage) err() error {
 	if s.fault == nil {
 		return nil
@@ -60,7 +60,7 @@ func (s *storage) err() error {
 	return s.fault
 }
 
-// candidateStore is the store as an interface: nil where there is none.
+// candidateStore returns the store as an interface; nil if there is none.
 func (s *storage) candidateStore() candidate.Store {
 	if s.store == nil {
 		return nil
@@ -76,10 +76,10 @@ func (s *storage) handOver() error {
 	return os.Chown(s.path, relayUser, relayUser)
 }
 
-// eraseTimeout is how long erasing may take, the wait for the lock included.
+// eraseTimeout limits an erase, including the wait for the lock.
 const eraseTimeout = 4 * time.Minute
 
-// erase takes the state back to what it was before its first use.
+// erase erases the state, as before its first use.
 func (s *storage) erase(ctx context.Context) error {
 	if s.fault != nil {
 		return s.fault

@@ -1,6 +1,5 @@
-// Package diagnose finds out why mail does not arrive: the preflight,
-// the steps to a mailbox, the delivery methods a network allows, and a test message that is
-// followed.
+// Package diagnose finds out why mail is not delivered: the preflight, the steps to
+// a mailbox, the delivery methods that a network allows, and a traced test message.
 //
 // It queries the parts and the running relay, and returns findings and steps. It
 // changes nothing, and must not print.
@@ -30,7 +29,7 @@ import (
 	"sealpost/relay/upstream/dns"
 )
 
-// Check returns what would keep mail from being delivered.
+// Check returns what would prevent delivery.
 func Check(ctx context.Context, b *wire.Box) iter.Seq[preflight.Finding] {
 	return preflight.Run(ctx, checksFor(ctx, b))
 }
@@ -38,14 +37,13 @@ func Check(ctx context.Context, b *wire.Box) iter.Seq[preflight.Finding] {
 // inspection is a preflight of one box.
 type inspection struct{ *wire.Box }
 
-// checksFor returns the checks of a box, in the order in which a message passes
-// what they check.
+// checksFor returns the checks of a box, in the order of a delivery.
 func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	b := inspection{box}
 	traits, inTPM := b.Settings.Upstream.Method.Traits(), b.Settings.Keys.Protection == settings.ProtectionTPM
-	checks := []preflight.Check{{Name: "network", Look: checkNetwork}, {Name: "clock", Look: checkClock}}
+	checks := []preflight.Check{{Name: "network", Run: checkNetwork}, {Name: "clock", Run: checkClock}}
 	add := func(name string, look func(context.Context) []preflight.Finding) {
-		checks = append(checks, preflight.Check{Name: name, Look: look})
+		checks = append(checks, preflight.Check{Name: name, Run: look})
 	}
 	if inTPM {
 		add("TPM", func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) })
@@ -161,7 +159,7 @@ func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 	return findings
 }
 
-// checkUpstream goes as far as a message would, up to its content.
+// checkUpstream makes a delivery without the content.
 func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
 	route, err := b.Route(ctx, journal.Discard())
 	if err != nil {
@@ -191,7 +189,7 @@ func (b inspection) checkMailbox(ctx context.Context) []preflight.Finding {
 	var last preflight.Finding
 	for last = range preflight.Run(ctx, w.steps()) {
 		if last.Level == certificate.Problem {
-			last.Words = last.Name + ": " + last.Words
+			last.Text = last.Name + ": " + last.Text
 			break
 		}
 	}

@@ -37,7 +37,7 @@ func Probe(ctx context.Context, domain string, h reach.Host) (preflight.Ways, er
 	go func() { seen <- reach.Probe(ctx, submission) }()
 	describe(&ways, reach.Probe(ctx, h), h.Port)
 	other := <-seen
-	ways.Port587 = preflight.Reach{OK: other.Greeted, Words: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
+	ways.Port587 = preflight.Reach{OK: other.Greeted, Text: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
 	ways.Advice = ways.Advise()
 	return ways, nil
 }
@@ -62,12 +62,12 @@ func helloName() string {
 
 // describe puts what was seen of the tenant's host into words.
 func describe(w *preflight.Ways, s reach.Result, port int) {
-	w.Port25 = preflight.Reach{OK: s.Greeted, Words: words(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
+	w.Port25 = preflight.Reach{OK: s.Greeted, Text: words(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
 	if !s.Greeted {
-		w.STARTTLS.Words = "not tried"
+		w.STARTTLS.Text = "not tried"
 		return
 	}
-	w.STARTTLS = preflight.Reach{OK: s.Verified, Words: words(s.Verified, "its certificate is good", s.Err)}
+	w.STARTTLS = preflight.Reach{OK: s.Verified, Text: words(s.Verified, "its certificate is valid", s.Err)}
 	if s.UnknownRoot {
 		w.Authority = preflight.Authority(s.Chain)
 		// Of a whole chain the last one is the authority's own.

@@ -50,10 +50,10 @@ func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 		port25, tls   bool
 		words, advice string
 	}{
-		"a good host":             {at(connector(good)), known, true, true, "its certificate is good", "connector: "},
+		"a good host":             {at(connector(good)), known, true, true, "its certificate is valid", "connector: "},
 		"an unknown authority":    {at(connector(good)), nobody, true, false, "unknown authority", "connector, if this is your own host"},
-		"another's certificate":   {at(connector(other)), known, true, false, "not localhost", "something between"},
-		"a host without STARTTLS": {at(inClear), known, true, false, "the server does not offer STARTTLS", "something between"},
+		"another's certificate":   {at(connector(other)), known, true, false, "not localhost", "a device in between"},
+		"a host without STARTTLS": {at(inClear), known, true, false, "the server does not offer STARTTLS", "a device in between"},
 		"nobody":                  {1, known, false, false, "not tried", "neither port 25 nor port 587"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,8 +66,8 @@ func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 			if ways.Port25.OK != c.port25 || ways.STARTTLS.OK != c.tls || ways.Port587.OK {
 				t.Errorf("the ways are %+v", ways)
 			}
-			if !strings.Contains(ways.STARTTLS.Words, c.words) || !strings.Contains(ways.Advice, c.advice) {
-				t.Errorf("it says %q and advises %q", ways.STARTTLS.Words, ways.Advice)
+			if !strings.Contains(ways.STARTTLS.Text, c.words) || !strings.Contains(ways.Advice, c.advice) {
+				t.Errorf("it says %q and advises %q", ways.STARTTLS.Text, ways.Advice)
 			}
 			if unknown := ways.Authority == "CN=Test CA" && strings.Contains(ways.AuthorityPEM, "BEGIN CERTIFICATE"); unknown != (name == "an unknown authority") {
 				t.Errorf("of the authority it says %q, %q", ways.Authority, ways.AuthorityPEM)

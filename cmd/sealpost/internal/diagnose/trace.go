@@ -14,38 +14,38 @@ import (
 func StepOf(r journal.Record) (s operator.Step, last bool) {
 	switch r.Event {
 	case journal.EventReceived:
-		return operator.Step{Name: "received", Words: fmt.Sprintf("the box has it: %s, %d octets", r.ID, r.Octets)}, false
+		return operator.Step{Name: "received", Text: fmt.Sprintf("the box has it: %s, %d octets", r.ID, r.Octets)}, false
 	case journal.EventUpstreamConnected:
 		shown := r.Upstream.Certificate
 		if r.Upstream.Account != "" {
 			shown = "logged in as " + r.Upstream.Account
 		}
-		return operator.Step{Name: "connected", Words: fmt.Sprintf("%s at %s, %s, %s", r.Upstream.Host, r.Upstream.Address, r.Upstream.TLS, shown)}, false
+		return operator.Step{Name: "connected", Text: fmt.Sprintf("%s at %s, %s, %s", r.Upstream.Host, r.Upstream.Address, r.Upstream.TLS, shown)}, false
 	case journal.EventUpstreamNotConnected:
-		return operator.Step{Name: "no answer", Words: r.Cause}, false
+		return operator.Step{Name: "no answer", Text: r.Cause}, false
 	case journal.EventAccessToken:
-		return operator.Step{Name: "token", Words: "granted on the " + r.Grant + " in " + r.Took}, false
+		return operator.Step{Name: "token", Text: "granted on the " + r.Grant + " in " + r.Took}, false
 	case journal.EventNoAccessToken:
-		return operator.Step{Name: "no token", Words: r.Cause}, false
+		return operator.Step{Name: "no token", Text: r.Cause}, false
 	case journal.EventSignature:
-		return operator.Step{Name: "signed", Words: "the key " + r.Key + " signed in " + r.Took}, false
+		return operator.Step{Name: "signed", Text: "the key " + r.Key + " signed in " + r.Took}, false
 	case journal.EventDelivered:
-		return operator.Step{Name: "delivered", Words: r.Answer + " (after " + r.Took + ")"}, true
+		return operator.Step{Name: "delivered", Text: r.Answer + " (after " + r.Took + ")"}, true
 	case journal.EventRefused:
-		return operator.Step{Name: "refused", Words: r.Answer}, true
+		return operator.Step{Name: "refused", Text: r.Answer}, true
 	case journal.EventDeferred:
-		return operator.Step{Name: "not taken", Words: r.Answer}, true
-	case journal.EventKept:
-		return operator.Step{Name: "kept", Words: "safe in the spool, and will be sent: " + r.Why}, true
+		return operator.Step{Name: "not accepted", Text: r.Answer}, true
+	case journal.EventQueued:
+		return operator.Step{Name: "queued", Text: "stored in the spool, and will be sent: " + r.Why}, true
 	}
 	return operator.Step{}, false
 }
 
-// errNotTaken is the error of a test message that was not accepted.
-var errNotTaken = errors.New("the message was not taken")
+// errNotAccepted is the error of a test message that was not accepted.
+var errNotAccepted = errors.New("the message was not accepted")
 
-// follow yields the steps of the message that came with this HELO name, up to its end
-// or until the answer to its sender was an error.
+// follow yields the steps of the message with this EHLO name, until it is delivered
+// or its client got an error.
 func follow(stream io.Reader, hello string, answered <-chan error, step func(operator.Step) error) error {
 	records, over := make(chan journal.Record), make(chan struct{})
 	defer close(over)
@@ -60,7 +60,7 @@ func follow(stream io.Reader, hello string, answered <-chan error, step func(ope
 			answered = nil
 		case r, more := <-records:
 			if !more {
-				return errors.New("the journal ended before the message did: see the queue")
+				return errors.New("the journal ended before the message was delivered: see the queue")
 			}
 			if r.Hello == hello {
 				id = r.ID
@@ -76,7 +76,7 @@ func follow(stream io.Reader, hello string, answered <-chan error, step func(ope
 				return err
 			}
 			if last && (r.Event == journal.EventRefused || r.Event == journal.EventDeferred) {
-				return errNotTaken
+				return errNotAccepted
 			}
 			if last {
 				return nil

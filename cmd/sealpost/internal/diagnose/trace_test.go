@@ -23,7 +23,7 @@ func told(t *testing.T, journal ...string) (steps []string, err error) {
 func TestFollow_GivesTheStepsOfOneMessageUpToItsEnd(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	const before, received, others = `{"event":"delivered","id":"A"}`, `{"event":"received","id":"B","hello":"test"}`, `{"event":"refused","id":"C"}`
-	for end, wanted := range map[string]error{"delivered": nil, "kept": nil, "refused": errNotTaken, "deferred": errNotTaken} {
+	for end, wanted := range map[string]error{"delivered": nil, "queued": nil, "refused": errNotAccepted, "deferred": errNotAccepted} {
 		last := `{"event":"` + end + `","id":"B"}`
 		steps, err := told(t, before, received, others, `{"event":"signature"}`, "no JSON", last, others, others)
 		if !errors.Is(err, wanted) || len(steps) != 3 || steps[0] != "received" || steps[1] != "signed" {

@@ -42,22 +42,22 @@ type verification struct {
 // steps returns the checks; each needs the one before it.
 func (v *verification) steps() []preflight.Check {
 	steps := []preflight.Check{
-		{Name: "settings", Look: v.checkSettings},
-		{Name: "credential", Look: v.credential},
-		{Name: "issuer", Look: v.issuer},
-		{Name: "token", Look: v.issued},
-		{Name: "audience", Look: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Audience(v.claims)} }},
-		{Name: "permission", Look: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Permission(v.claims)} }},
-		{Name: "login", Look: v.login},
+		{Name: "settings", Run: v.checkSettings},
+		{Name: "credential", Run: v.credential},
+		{Name: "issuer", Run: v.issuer},
+		{Name: "token", Run: v.issued},
+		{Name: "audience", Run: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Audience(v.claims)} }},
+		{Name: "permission", Run: func(context.Context) []preflight.Finding { return []preflight.Finding{v.site.Permission(v.claims)} }},
+		{Name: "login", Run: v.login},
 	}
 	if v.to != "" {
-		steps = append(steps, preflight.Check{Name: "message", Look: v.message})
+		steps = append(steps, preflight.Check{Name: "message", Run: v.message})
 	}
 	return steps
 }
 
 func passed(format string, args ...any) []preflight.Finding {
-	return []preflight.Finding{{Level: certificate.OK, Words: fmt.Sprintf(format, args...)}}
+	return []preflight.Finding{{Level: certificate.OK, Text: fmt.Sprintf(format, args...)}}
 }
 
 func (v *verification) checkSettings(context.Context) []preflight.Finding {
@@ -120,14 +120,14 @@ func (v *verification) ask(ctx context.Context) {
 	v.fault = err
 }
 
-// issuer checks whether the issuer was reached: then it returned a token, or an error
-// code.
+// issuer checks whether the issuer was reached, so that it returned a token or an
+// error code.
 func (v *verification) issuer(context.Context) []preflight.Finding {
 	fault := (*oauth.Fault)(nil)
 	if v.fault != nil && (!errors.As(v.fault, &fault) || fault.Code == "") {
 		return preflight.Problem(v.fault)
 	}
-	return passed("it was reached")
+	return passed("reachable")
 }
 
 func (v *verification) issued(context.Context) []preflight.Finding {
@@ -140,8 +140,7 @@ func (v *verification) issued(context.Context) []preflight.Finding {
 	return passed("granted, until %s", v.token.Expires.Format("15:04"))
 }
 
-// login goes as far as a message to the mailbox itself would, up to its
-// content.
+// login makes a delivery to the mailbox itself, without the content.
 func (v *verification) login(ctx context.Context) []preflight.Finding {
 	user := envelope.Address(v.Settings.Upstream.Submission.User)
 	result, err := v.deliver(ctx, envelope.Envelope{ID: "verify", Sender: user, Recipients: []envelope.Address{user}}, plainContent(""), noContent)
@@ -178,40 +177,40 @@ func (v *verification) refused(err error) []preflight.Finding {
 	if !errors.As(err, &fault) {
 		return preflight.Problem(err)
 	}
-	reading, known := report.Classify(fault.ServerReply)
+	classification, known := report.Classify(fault.ServerReply)
 	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
 		answer := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
 		if known {
-			answer.Words = reading.Text()
+			answer.Meaning = classification.Text()
 		}
 		return []preflight.Finding{v.site.Login(v.claims, login.Account, answer)}
 	}
 	if known {
-		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, reading.Text()))
+		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, classification.Text()))
 	}
 	return preflight.Problem(errors.New(fault.Reason))
 }
 
 // inWords returns a reply with its known meaning.
 func inWords(answer reply.Reply, sender envelope.Address, trustee string) string {
-	reading, known := report.ClassifyFor(answer, sender, trustee)
+	classification, known := report.ClassifyFor(answer, sender, trustee)
 	if !known {
 		return answer.String()
 	}
-	return fmt.Sprintf("%s (%s)", reading.Text(), answer)
+	return fmt.Sprintf("%s (%s)", classification.Text(), answer)
 }
 
 // noContent makes Deliver stop before the content.
 func noContent([]reply.Reply) bool { return false }
 
-// deliver makes one attempt on the token.
-func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, judge func([]reply.Reply) bool) (upstream.Result, error) {
+// deliver makes one attempt with the token.
+func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
 	up, err := v.Submission(oneToken{v.token}, journal.Discard())
 	if err != nil {
 		return upstream.Result{}, err
 	}
 	defer up.Close()
-	return up.Deliver(ctx, e, content, judge)
+	return up.Deliver(ctx, e, content, shouldSend)
 }
 
 // oneToken always provides the same token.

@@ -1,5 +1,5 @@
-// Package machine is what PID 1 of an appliance can be asked by the box's other
-// processes: typed calls over its control socket.
+// Package machine is the interface of PID 1 for the other processes of an
+// appliance: typed calls over its control socket.
 //
 // It knows the calls and their types on both sides. It must not know how PID 1
 // carries them out.
@@ -19,7 +19,7 @@ import (
 	"sealpost/relay/control"
 )
 
-// Socket is where PID 1 answers; it lies in RAM.
+// Socket is the control socket of PID 1, in RAM.
 const Socket = "/run/init.sock"
 
 // Status is the state of the machine.
@@ -34,7 +34,7 @@ type Status struct {
 	Network network.Status `json:"network"`
 	Clock   Clock          `json:"clock"`
 	Factory bool           `json:"factory,omitempty"` // not set up yet
-	// Storage is why the state cannot be used; nil where it can.
+	// Storage says why the state cannot be used; nil if it can.
 	Storage   *fault.Fault  `json:"storage,omitempty"`
 	Trial     bool          `json:"trial,omitempty"`     // settings wait to be confirmed
 	Remaining time.Duration `json:"remaining,omitempty"` // until they are rolled back, in nanoseconds
@@ -43,7 +43,7 @@ type Status struct {
 	LastExit  string        `json:"last_exit,omitempty"` // output of the last of them
 }
 
-// Clock is what is known of the time.
+// Clock is the state of the clock.
 type Clock struct {
 	Trusted bool   `json:"trusted"`
 	Doubt   string `json:"doubt,omitempty"` // why it is not trusted
@@ -53,7 +53,7 @@ type Clock struct {
 type Machine interface {
 	// Status returns the state of the machine.
 	Status(ctx context.Context) (Status, error)
-	// Applied puts settings into force that another process has committed.
+	// Applied applies settings that another process has committed.
 	Applied(ctx context.Context) error
 	// Confirm keeps the settings on trial.
 	Confirm(ctx context.Context) error
@@ -80,7 +80,7 @@ const (
 	callReset    control.Call[string, none]    = "reset"
 )
 
-// Handle has a control server answer the calls of m.
+// Handle registers the calls of m with a control server.
 func Handle(s *control.Server, m Machine) {
 	control.Handle(s, callStatus, func(ctx context.Context, _ none) (Status, error) { return m.Status(ctx) })
 	control.Handle(s, callApplied, func(ctx context.Context, _ none) (none, error) { return none{}, m.Applied(ctx) })

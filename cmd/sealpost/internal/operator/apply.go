@@ -12,8 +12,8 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// MaxCandidate bounds a candidate as JSON, in which binary parts grow by a
-// third.
+// MaxCandidate is the largest candidate in JSON, where binary parts are a third
+// larger.
 const MaxCandidate = 2*certificate.MaxInput + 2*settings.MaxText
 
 // Outcome is the result of a check or commit.

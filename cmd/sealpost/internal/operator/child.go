@@ -16,24 +16,23 @@ import (
 )
 
 const (
-	// standardInput passes data to a command without a file.
+	// standardInput is the path by which a command reads its standard input.
 	standardInput = "/proc/self/fd/0"
-	// childTimeout is how long a command may take: each check of a preflight has
-	// its own limit.
+	// childTimeout limits a command; each check of a preflight also has its own
+	// timeout.
 	childTimeout = 7 * time.Minute
-	// signInTimeout is longer than any code lives.
+	// signInTimeout is longer than the validity of any device code.
 	signInTimeout = 40 * time.Minute
-	// relayTimeout is how long a call of the relay may take.
+	// relayTimeout limits a call to the relay.
 	relayTimeout = time.Minute
-	// maxOutput bounds what a command may print, in bytes.
+	// maxOutput is the largest output of a command, in bytes.
 	maxOutput = 4 << 20
-	// killDelay is how long a killed command may hold its output open.
+	// killDelay is how long a killed command may keep its output open.
 	killDelay = 5 * time.Second
 )
 
-// command is a command line of this program about this box, which prints JSON
-// and faults in JSON. It uses the settings in the state unless a later argument
-// says otherwise.
+// command returns a command line of this program for this box with output in JSON.
+// It uses the settings in the state, unless a later argument overrides them.
 func (l Local) command(args ...string) []string {
 	return append(args, "--json", "--config=", "--state="+l.Options.State, "--tpm="+l.Options.TPM, "--control="+l.Options.Control)
 }
@@ -45,8 +44,8 @@ func one[T any](ctx context.Context, args []string, input string) (value T, err 
 	return value, err
 }
 
-// values yields each JSON value as soon as the command prints it, and at
-// last its error.
+// values yields each JSON value as soon as the command prints it, and finally its
+// error.
 func values[T any](ctx context.Context, timeout time.Duration, args []string, input string) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		err := run(ctx, timeout, args, strings.NewReader(input), func(decode func(any) error) bool {
@@ -59,18 +58,18 @@ func values[T any](ctx context.Context, timeout time.Duration, args []string, in
 	}
 }
 
-// run runs a command and has next decode each value that it prints, until there
-// is none or next wants no more: then the command is ended, without an error.
+// run runs a command and calls next for each value that it prints. When next
+// returns false, run kills the command and returns no error.
 func run(ctx context.Context, timeout time.Duration, args []string, input io.Reader, next func(decode func(any) error) (more bool)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("looking for this program: %w", err)
+		return fmt.Errorf("finding this program: %w", err)
 	}
 	child := exec.CommandContext(ctx, self, args...)
-	var words bounded
-	child.Stdin, child.Stderr, child.WaitDelay = input, &words, killDelay
+	var stderr limitedBuffer
+	child.Stdin, child.Stderr, child.WaitDelay = input, &stderr, killDelay
 	out, err := child.StdoutPipe()
 	if err == nil {
 		err = child.Start()
@@ -78,7 +77,7 @@ func run(ctx context.Context, timeout time.Duration, args []string, input io.Rea
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", args[0], err)
 	}
-	ended := false // its output is; the exit status says how
+	ended := false // the end of the output was reached
 	decoder := json.NewDecoder(io.LimitReader(out, maxOutput))
 	for more := true; more; {
 		more = next(func(value any) error {
@@ -92,28 +91,28 @@ func run(ctx context.Context, timeout time.Duration, args []string, input io.Rea
 		_ = child.Wait()
 		return nil
 	}
-	return failure(ctx, child.Wait(), words.text)
+	return failure(ctx, child.Wait(), stderr.text)
 }
 
-// bounded keeps the beginning of what is written to it.
-type bounded struct{ text []byte }
+// limitedBuffer keeps the beginning of what is written to it.
+type limitedBuffer struct{ text []byte }
 
-func (b *bounded) Write(p []byte) (int, error) {
+func (b *limitedBuffer) Write(p []byte) (int, error) {
 	b.text = append(b.text, p[:min(len(p), maxOutput-len(b.text))]...)
 	return len(p), nil
 }
 
 // failure is the error of a command, with the codes of its faults.
-func failure(ctx context.Context, err error, words []byte) error {
+func failure(ctx context.Context, err error, stderr []byte) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return errors.New("it did not end in time: try again, or restart the box")
+		return errors.New("the command did not end in time: try again, or restart the box")
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	if said := fault.Decode(words); said != nil {
+	if said := fault.Decode(stderr); said != nil {
 		return said
 	}
 	return err

@@ -1,10 +1,10 @@
-// Package operator carries out on this box what a person asks for in
-// provisioning/operator: by the state, by calls of PID 1 and of the relay, and
-// by commands of this program in processes of their own.
+// Package operator implements provisioning/operator for this box: with the state,
+// calls to PID 1 and to the relay, and commands of this program in child
+// processes.
 //
-// A command that handles a private key or waits for the far side runs as a
-// child: its memory goes with it, and it can be ended at any time. The package
-// must not know the front end, or word texts for it.
+// A command that handles a private key or waits for a server runs as a child, so
+// that its memory is freed and it can be killed at any time. The package must not
+// know the front end.
 package operator
 
 import (
@@ -27,7 +27,7 @@ import (
 
 // Local is the box that this program runs on.
 type Local struct {
-	// Options name the box's parts; the settings are those in the state.
+	// Options name the box's parts; the settings are in the state.
 	Options wire.Options
 	// By names the caller in the journal, such as "the console".
 	By string
@@ -58,7 +58,7 @@ func (l Local) Status(ctx context.Context) (api.Status, error) {
 	if s.Factory {
 		status.Relay = "it does not run: this box is not set up, or cannot read its settings"
 	} else if s.Exits > 0 {
-		status.Relay = strings.TrimPrefix(fmt.Sprintf("%s; it ended by itself %d times, at last with: %s", s.Unhealthy, s.Exits, s.LastExit), "; ")
+		status.Relay = strings.TrimPrefix(fmt.Sprintf("%s; it has exited %d times, last with: %s", s.Unhealthy, s.Exits, s.LastExit), "; ")
 	}
 	return status, nil
 }
@@ -72,7 +72,7 @@ func (l Local) Running(ctx context.Context) (running candidate.Running, err erro
 		return err
 	})
 	if errors.Is(err, wire.ErrNoState) {
-		// PID 1 knows why a board's storage is not there.
+		// PID 1 knows why the storage is missing.
 		if s, unknown := (machine.Client{}).Status(ctx); unknown == nil && s.Storage != nil {
 			return running, s.Storage
 		}
@@ -96,8 +96,8 @@ func (l Local) Check(ctx context.Context, c candidate.Candidate) error {
 	return l.apply(ctx, c, "--check")
 }
 
-// Commit implements [api.Box]. On a machine without our PID 1 the next relay
-// takes it over.
+// Commit implements [api.Box]. On a machine without our PID 1 it takes effect
+// when the relay is restarted.
 func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 	if err := l.apply(ctx, c); err != nil {
 		return err
@@ -110,14 +110,13 @@ func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("it is stored, but not in force yet: %w", err)
+		return fmt.Errorf("it is stored, but not active yet: %w", err)
 	}
 	l.awaitRelay(ctx)
 	return nil
 }
 
-// awaitRelay waits for a new relay to start; whether it did is for the
-// next caller to see.
+// awaitRelay waits until a new relay is healthy, or until a timeout.
 func (l Local) awaitRelay(ctx context.Context) {
 	const timeout, pause = 20 * time.Second, 250 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -157,8 +156,7 @@ func (l Local) Probe(ctx context.Context, t api.Target) (ways preflight.Ways, er
 	return one[preflight.Ways](ctx, l.command(args...), t.CA)
 }
 
-// Preflight implements [api.Box]. Where there are problems they say it all, and
-// there is no error.
+// Preflight implements [api.Box]. If it finds problems, it returns no error.
 func (l Local) Preflight(ctx context.Context) iter.Seq2[preflight.Finding, error] {
 	return func(yield func(preflight.Finding, error) bool) {
 		problems := false
@@ -190,7 +188,7 @@ func (l Local) Certificate(ctx context.Context) (string, error) {
 
 // Request implements [api.Box].
 func (l Local) Request(ctx context.Context, r api.Request) (string, error) {
-	// The settings need not be in force yet, so they go with the request.
+	// The settings need not be active yet, so they are passed to the command.
 	args := append(l.command("certificate", "request", "--name="+r.Name), "--config="+standardInput)
 	if r.Replace {
 		args = append(args, "--replace")

@@ -37,7 +37,7 @@ func (l Local) Messages(ctx context.Context) ([]string, error) {
 			return lines, err
 		}
 		if s, _ := diagnose.StepOf(event); s.Name != "" && event.ID != "" {
-			lines = append(lines, fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Name, s.Words))
+			lines = append(lines, fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Name, s.Text))
 			lines = lines[max(0, len(lines)-most):]
 		}
 	}
@@ -73,7 +73,7 @@ func lastLines(ctx context.Context, socket string) ([]string, error) {
 	return lines, scanner.Err()
 }
 
-// Queue implements [api.Box]: it lists the messages that came first.
+// Queue implements [api.Box]: it lists the oldest messages.
 func (l Local) Queue(ctx context.Context) (q api.Queue, err error) {
 	const most = 50
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
@@ -88,10 +88,10 @@ func (l Local) Queue(ctx context.Context) (q api.Queue, err error) {
 			return q, err
 		}
 		if count++; count <= most {
-			q.Items = append(q.Items, api.Item{ID: item.ID, Words: describe(item)})
+			q.Items = append(q.Items, api.Item{ID: item.ID, Text: describe(item)})
 		}
 	}
-	q.Words, q.Codes = Summary(status, count)
+	q.Summary, q.Codes = Summary(status, count)
 	return q, nil
 }
 
@@ -103,7 +103,7 @@ func describe(item queue.Item) string {
 	if more := len(item.Recipients) - 1; more > 0 {
 		to = append(to, fmt.Sprintf("%d more", more))
 	}
-	words := fmt.Sprintf("%s, from %s to %s, %d octets, tried %d times", item.ID, item.Sender.Path(), strings.Join(to, " and "), item.Octets, item.Attempts)
+	words := fmt.Sprintf("%s, from %s to %s, %d octets, %d attempts", item.ID, item.Sender.Path(), strings.Join(to, " and "), item.Octets, item.Attempts)
 	switch {
 	case item.Damage != "":
 		words += "\ndamaged: " + item.Damage
@@ -113,39 +113,33 @@ func describe(item queue.Item) string {
 	return words
 }
 
-// Summary says how many messages are queued, and why, with the codes of the
-// faults behind it.
+// Summary says how many messages are queued and why, with the codes of the faults.
 func Summary(s dispatch.Status, count int) (text string, codes []fault.Code) {
-	text = fmt.Sprintf("%d kept", count)
-	if count == 1 {
-		text = "1 message kept"
-	} else if count == 0 {
-		text = "nothing is kept"
-	}
+	text = Count(count, "message") + " queued"
 	switch {
 	case s.Spool != "":
-		text = "mail cannot be kept: " + s.Spool
+		text = "mail cannot be queued: " + s.Spool
 	case s.Held == "stopped":
 		text += "; " + s.Reason
 	case s.Held != "":
-		text += "; held since " + heldWords(s.HoldStatus)
+		text += "; held since " + holdText(s.HoldStatus)
 	}
-	for _, own := range s.Accounts {
-		text += fmt.Sprintf("; the mail of %s is held since %s", own.Account, heldWords(own))
+	for _, a := range s.Accounts {
+		text += fmt.Sprintf("; the mail of %s is held since %s", a.Account, holdText(a))
 	}
 	for _, code := range []fault.Code{s.SpoolCode, s.Code} {
 		if code != "" {
 			codes = append(codes, code)
 		}
 	}
-	for _, own := range s.Accounts {
-		if own.Code != "" && !slices.Contains(codes, own.Code) {
-			codes = append(codes, own.Code)
+	for _, a := range s.Accounts {
+		if a.Code != "" && !slices.Contains(codes, a.Code) {
+			codes = append(codes, a.Code)
 		}
 	}
 	return text, codes
 }
 
-func heldWords(h dispatch.HoldStatus) string {
-	return fmt.Sprintf("%s: %s; asked again at %s", h.Since.Local().Format(time.TimeOnly), h.Reason, h.Next.Local().Format(time.TimeOnly))
+func holdText(h dispatch.HoldStatus) string {
+	return fmt.Sprintf("%s: %s; next attempt at %s", h.Since.Local().Format(time.TimeOnly), h.Reason, h.Next.Local().Format(time.TimeOnly))
 }

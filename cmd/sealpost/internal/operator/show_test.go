@@ -14,11 +14,11 @@ func TestQueue_NamesHeldAccountsAndReasons(t *testing.T) {
 		return dispatch.HoldStatus{Account: account, Held: "configuration", Reason: "the login was refused", Since: since, Next: since.Add(time.Minute)}
 	}
 	for want, s := range map[string]dispatch.Status{
-		"2 kept":                              {},
-		"2 kept; no relay is running":         {HoldStatus: dispatch.HoldStatus{Held: "stopped", Reason: "no relay is running"}},
-		"mail cannot be kept: the TPM is out": {Spool: "the TPM is out"},
-		"2 kept; held since 10:00:00: the login was refused; asked again at 10:01:00": {HoldStatus: hold("")},
-		"2 kept; the mail of a@contoso.com is held since 10:00:00: the login was refused; asked again at 10:01:00; the mail of b@contoso.com is held": {
+		"2 messages queued":                      {},
+		"2 messages queued; no relay is running": {HoldStatus: dispatch.HoldStatus{Held: "stopped", Reason: "no relay is running"}},
+		"mail cannot be queued: the TPM is out":  {Spool: "the TPM is out"},
+		"2 messages queued; held since 10:00:00: the login was refused; next attempt at 10:01:00": {HoldStatus: hold("")},
+		"2 messages queued; the mail of a@contoso.com is held since 10:00:00: the login was refused; next attempt at 10:01:00; the mail of b@contoso.com is held": {
 			Accounts: []dispatch.HoldStatus{hold("a@contoso.com"), hold("b@contoso.com")}},
 	} {
 		if got, _ := Summary(s, 2); !strings.HasPrefix(got, want) {

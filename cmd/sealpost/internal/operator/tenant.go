@@ -27,23 +27,23 @@ type PowerShell struct {
 
 func (p PowerShell) String() string { return p.PowerShell }
 
-// Invitation is what a person needs to sign in the box.
-type Invitation struct {
+// SignInPrompt is what a person needs to sign the box in.
+type SignInPrompt struct {
 	URL     string    `json:"url"`
 	Code    string    `json:"code"`
 	Expires time.Time `json:"expires,omitzero"`
 	Mailbox string    `json:"mailbox"`
-	Picture string    `json:"-"` // of the URL, for a terminal; may be empty
+	QRCode  string    `json:"-"` // of the URL, for a terminal; may be empty
 }
 
-func (i Invitation) String() string {
-	return fmt.Sprintf("%sTo sign this box in, open in a browser anywhere\n\n    %s\n\nand enter the code\n\n    %s\n\nbefore %s. Sign in as %s. Waiting ...",
-		i.Picture, i.URL, i.Code, i.Expires.Format("15:04"), i.Mailbox)
+func (p SignInPrompt) String() string {
+	return fmt.Sprintf("%sTo sign this box in, open in any browser\n\n    %s\n\nand enter the code\n\n    %s\n\nbefore %s. Sign in as %s. Waiting ...",
+		p.QRCode, p.URL, p.Code, p.Expires.Format("15:04"), p.Mailbox)
 }
 
 // SignedIn says that a sign-in succeeded.
 type SignedIn struct {
-	User string `json:"user,omitempty"` // empty where the token does not say
+	User string `json:"user,omitempty"` // empty if the token has no user
 }
 
 func (s SignedIn) String() string {
@@ -73,7 +73,7 @@ func (l Local) VerifyTenant(ctx context.Context) iter.Seq2[preflight.Finding, er
 // SignIn implements [api.Box].
 func (l Local) SignIn(ctx context.Context) iter.Seq2[api.Step, error] {
 	type line struct {
-		Invitation
+		SignInPrompt
 		SignedIn
 	}
 	return func(yield func(api.Step, error) bool) {
@@ -82,9 +82,9 @@ func (l Local) SignIn(ctx context.Context) iter.Seq2[api.Step, error] {
 				yield(api.Step{}, err)
 				return
 			}
-			steps := []api.Step{{Name: "page", Words: said.URL}, {Name: "code", Words: said.Code}, {Name: "as", Words: said.Mailbox}}
+			steps := []api.Step{{Name: "page", Text: said.URL}, {Name: "code", Text: said.Code}, {Name: "as", Text: said.Mailbox}}
 			if said.URL == "" {
-				steps = []api.Step{{Name: "signed in", Words: said.SignedIn.String()}}
+				steps = []api.Step{{Name: "signed in", Text: said.SignedIn.String()}}
 			}
 			for _, s := range steps {
 				if !yield(s, nil) {

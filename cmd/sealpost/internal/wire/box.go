@@ -1,9 +1,9 @@
-// Package wire makes parts of settings: it opens the state and the TPM, and
-// builds from what the settings say everything that the relay, the commands and
-// the diagnosis work with.
+// Package wire builds the parts of the program from the settings: it opens the
+// state and the TPM, and creates what the relay, the commands and the diagnosis
+// use.
 //
-// It is the one place where relay and provisioning meet. It must not print,
-// serve or decide what is done with a part.
+// It is the only package that connects relay and provisioning. It must not print,
+// serve or decide what to do with a part.
 package wire
 
 import (
@@ -30,10 +30,10 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// LockTimeout is how long another sealpost command is waited for.
+// LockTimeout is how long to wait for another sealpost command.
 const LockTimeout = 2 * time.Second
 
-// Box is the parts that the settings name, opened. It must be closed.
+// Box holds the open parts that the settings name. It must be closed.
 type Box struct {
 	Settings settings.Settings
 	Device   *flash.Device
@@ -45,7 +45,7 @@ type Box struct {
 // Opener opens the state.
 type Opener func(settings.Settings) (*flash.Device, error)
 
-// Open opens the state and gets ready to reach the TPM.
+// Open opens the state; it connects to the TPM on first use.
 func (o Options) Open(open Opener) (*Box, error) {
 	s, err := o.Settings()
 	if err != nil {
@@ -68,7 +68,7 @@ func (o Options) Open(open Opener) (*Box, error) {
 	return b, nil
 }
 
-// assemble takes the device over, also with an error.
+// assemble takes ownership of the device, even if it fails.
 func assemble(s settings.Settings, device *flash.Device, store *state.Store) (*Box, error) {
 	chip, err := tpm.New(string(s.Keys.TPM))
 	if err != nil {
@@ -80,7 +80,7 @@ func assemble(s settings.Settings, device *flash.Device, store *state.Store) (*B
 // Close closes the TPM and the state.
 func (b *Box) Close() error { return errors.Join(b.TPM.Close(), b.Device.Close()) }
 
-// StoreIn is the settings area at the front of a state.
+// StoreIn returns the settings area at the front of a state.
 func StoreIn(device *flash.Device) (*state.Store, error) {
 	area, err := device.Region(0, state.AreaSize)
 	if err != nil {
@@ -89,15 +89,15 @@ func StoreIn(device *flash.Device) (*state.Store, error) {
 	return state.Open(area), nil
 }
 
-// Ring is the part of a state behind the settings area.
+// Ring returns the part of a state after the settings area.
 func Ring(device *flash.Device) (*flash.Region, error) {
 	return device.Region(state.AreaSize, device.Size()-state.AreaSize)
 }
 
-// ErrNoState is wrapped by the error of a state that is not there.
+// ErrNoState is the error of a missing state.
 var ErrNoState = fault.New(fault.NoState, "there is no state yet")
 
-// ExistingState opens a state that is there already.
+// ExistingState opens an existing state.
 func ExistingState(s settings.Settings) (*flash.Device, error) {
 	if s.State.Path == "" {
 		return nil, errors.New("name the state with --state")
@@ -109,7 +109,7 @@ func ExistingState(s settings.Settings) (*flash.Device, error) {
 	return device, err
 }
 
-// AnyState opens the state, and makes it first where there is none yet.
+// AnyState opens the state, and creates it if it is missing.
 func AnyState(s settings.Settings) (*flash.Device, error) {
 	device, err := ExistingState(s)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -121,12 +121,12 @@ func AnyState(s settings.Settings) (*flash.Device, error) {
 		}
 	}
 	if err := flash.Create(s.State.Path, state.AreaSize+int64(s.Spool.Size)); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("making the state file: %w", err)
+		return nil, fmt.Errorf("creating the state file: %w", err)
 	}
 	return ExistingState(s)
 }
 
-// Hostname is the box's name, on the LAN and upstream.
+// Hostname returns the box's name, on the LAN and upstream.
 func (b *Box) Hostname() (string, error) {
 	if b.Settings.LAN.Hostname != "" {
 		return string(b.Settings.LAN.Hostname), nil
@@ -138,7 +138,7 @@ func (b *Box) Hostname() (string, error) {
 	return name, nil
 }
 
-// Protector protects keys as the settings ask for.
+// Protector protects keys as the settings require.
 func (b *Box) Protector() identity.Protector {
 	if b.Settings.Keys.Protection == settings.ProtectionFile {
 		return func(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
@@ -150,7 +150,7 @@ func (b *Box) Protector() identity.Protector {
 	}
 }
 
-// Sealer protects secrets as the settings ask for.
+// Sealer protects secrets as the settings require.
 func (b *Box) Sealer() keyring.Sealer {
 	sealer := keyring.Sealer{
 		Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
@@ -168,7 +168,7 @@ func (b *Box) Sealer() keyring.Sealer {
 	return sealer
 }
 
-// Generator makes keys as the settings ask for. RSA is what token issuers take.
+// Generator creates keys as the settings require: RSA, which token issuers accept.
 func (b *Box) Generator() identity.Generator {
 	const bits = 2048
 	if b.Settings.Keys.Protection == settings.ProtectionFile {
@@ -183,16 +183,15 @@ func (b *Box) Generator() identity.Generator {
 	return func(ctx context.Context) (keyring.Key, error) { return keyring.Generate(ctx, b.TPM, hal.RSA2048) }
 }
 
-// Vault keeps the credentials of the application that the settings name.
+// Vault stores the credentials of the application in the settings.
 func (b *Box) Vault() credential.Vault {
 	return credential.Vault{Store: b.Store, Sealer: b.Sealer(), Application: credential.Of(b.Settings)}
 }
 
-// Checker checks and commits a candidate in the state, under the TPM, that the
-// options name, or else the settings that are wanted or stay in force. The
-// caller calls done.
+// Checker returns a checker for a candidate. It uses the state and the TPM of the
+// options, or else of the candidate's or stored settings. The caller calls done.
 func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k candidate.Checker, done func() error, err error) {
-	// What cannot be read is for the check to say.
+	// The check reports invalid settings.
 	s, err := settings.Parse([]byte(wanted.Settings))
 	if err != nil {
 		s = settings.Default()
@@ -207,18 +206,18 @@ func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k can
 		return k, nil, errors.Join(err, device.Close())
 	}
 	if wanted.Settings == "" {
-		s = o.inForce(ctx, store, s)
+		s = o.storedOr(ctx, store, s)
 	}
 	b, err := assemble(s, device, store)
 	if err != nil {
 		return k, nil, err
 	}
-	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), Usable: Usable}, b.Close, nil
+	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), CheckPath: CheckPath}, b.Close, nil
 }
 
-// inForce returns the settings in the store, as far as this version can read them,
-// or others where there are none.
-func (o Options) inForce(ctx context.Context, store *state.Store, others settings.Settings) settings.Settings {
+// storedOr returns the settings in the store, as far as this version can read them,
+// or others if there are none.
+func (o Options) storedOr(ctx context.Context, store *state.Store, others settings.Settings) settings.Settings {
 	stored, err := candidate.LoadSettings(ctx, store)
 	if err != nil && fault.CodeOf(err) != fault.SettingsInvalid {
 		return others

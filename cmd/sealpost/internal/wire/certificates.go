@@ -16,8 +16,8 @@ import (
 	"sealpost/relay/upstream/connector"
 )
 
-// clientIdentity is the imported certificate with its key; nil where there is
-// none, as a connector may go by the site's public address instead.
+// clientIdentity returns the imported certificate with its key; nil if there is
+// none, because a connector can also match the site's public address.
 func (b *Box) clientIdentity(ctx context.Context, j *journal.Journal) (*connector.Identity, *x509.Certificate, error) {
 	client, err := identity.Load(ctx, b.Store)
 	if errors.Is(err, identity.ErrNone) {
@@ -37,7 +37,7 @@ func (b *Box) clientIdentity(ctx context.Context, j *journal.Journal) (*connecto
 	return shown, leaf, nil
 }
 
-// CommonName is what the connector in the tenant is named after.
+// CommonName returns the common name of a certificate, or its first DNS name.
 func CommonName(leaf *x509.Certificate) string {
 	if leaf.Subject.CommonName == "" && len(leaf.DNSNames) > 0 {
 		return "DNS=" + leaf.DNSNames[0]
@@ -45,30 +45,30 @@ func CommonName(leaf *x509.Certificate) string {
 	return "CN=" + leaf.Subject.CommonName
 }
 
-// lanCertificate is the box's own certificate; a TPM that is away costs the
-// devices a familiar certificate, not their mail.
+// lanCertificate returns the LAN certificate; if the TPM is unavailable, an
+// ephemeral one, so that devices can still send.
 func (b *Box) lanCertificate(ctx context.Context, hostname string, j *journal.Journal) (*tls.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, unsealTimeout)
 	defer cancel()
 	own, err := identity.LAN(ctx, b.Store, b.Sealer(), hostname)
 	if err != nil {
 		j.LANCertificate(err)
-		own, err = identity.Throwaway(hostname)
+		own, err = identity.Ephemeral(hostname)
 	}
 	return &own, err
 }
 
-// Usable refuses a certificate that Exchange Online could make nothing of.
-func Usable(path certificate.Path) error {
+// CheckPath rejects a certificate that Exchange Online could not use.
+func CheckPath(path certificate.Path) error {
 	leaf, now := path.Chain[0], time.Now()
 	if now.After(leaf.NotAfter) {
 		return fmt.Errorf("the certificate expired on %s: import a newer one, or correct this machine's clock if it is wrong (it says %s)",
 			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
 	}
-	return path.Whole(now, publicRoots())
+	return path.Verify(now, publicRoots())
 }
 
-// Examine says what the client certificate means for the connector.
+// Examine reports on the client certificate for the connector.
 func (b *Box) Examine(client identity.Client) certificate.Report {
 	var domains []string
 	for _, domain := range b.Settings.AcceptedDomains() {
@@ -91,8 +91,8 @@ func (b *Box) trustAnchors() *x509.CertPool {
 	return publicRoots()
 }
 
-// ConnectorName is the name by which a connector knows the client certificate;
-// empty where it has none in an accepted domain.
+// ConnectorName returns the name in the client certificate that a connector
+// matches; empty if none is in an accepted domain.
 func (b *Box) ConnectorName(ctx context.Context) (string, error) {
 	client, err := identity.Load(ctx, b.Store)
 	if err != nil {
@@ -106,8 +106,8 @@ func (b *Box) ConnectorName(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// Application is the certificate whose key signs for tokens, and what protects
-// that key.
+// Application returns the certificate for token requests, and the protection of its
+// key.
 func (b *Box) Application(ctx context.Context) (leaf *x509.Certificate, protection string, err error) {
 	if b.Settings.Upstream.OAuth.Key == settings.KeyConnector {
 		client, err := identity.Load(ctx, b.Store)
@@ -131,7 +131,7 @@ func (b *Box) Application(ctx context.Context) (leaf *x509.Certificate, protecti
 // renew.
 var ErrConnectorSigns = errors.New("upstream.oauth.key is \"connector\", so the client certificate signs: import another one")
 
-// RenewApplication makes another certificate and key that sign for tokens.
+// RenewApplication replaces the certificate and key for token requests.
 func (b *Box) RenewApplication(ctx context.Context) error {
 	if b.Settings.Upstream.OAuth.Key == settings.KeyConnector {
 		return ErrConnectorSigns
@@ -144,13 +144,13 @@ func (b *Box) RenewApplication(ctx context.Context) error {
 	return err
 }
 
-// NeedsGrant refuses a command that the settings have no use for.
+// NeedsGrant returns an error if the settings do not use this grant.
 func (b *Box) NeedsGrant(wanted settings.Grant) error {
 	switch grant := b.Settings.Upstream.OAuth.Grant; {
 	case !b.Settings.Upstream.Method.Traits().Mailbox:
 		return fmt.Errorf("upstream.method is %q, which needs no access token: set it to %q first", b.Settings.Upstream.Method, settings.MethodSubmission)
 	case grant != wanted:
-		return fmt.Errorf("upstream.oauth.grant is %q, which makes no use of this: set it to %q first", grant, wanted)
+		return fmt.Errorf("upstream.oauth.grant is %q, which does not use this: set it to %q first", grant, wanted)
 	}
 	return nil
 }

@@ -14,8 +14,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// Options say where a command finds its parts. They take
-// precedence over the settings.
+// Options name the parts of a command. They override the settings.
 type Options struct {
 	Config  string // the settings file; empty: the settings lie in the state
 	State   string // the state file or block device; empty: as the settings say
@@ -23,7 +22,7 @@ type Options struct {
 	Control string // the control socket; empty: as the settings say
 }
 
-// Settings reads and checks the settings, and puts in what the options say.
+// Settings reads and checks the settings, and applies the options.
 func (o Options) Settings() (settings.Settings, error) {
 	read := o.fileSettings
 	if o.Config == "" {
@@ -51,8 +50,8 @@ func (o Options) override(s *settings.Settings) (err error) {
 	return nil
 }
 
-// DefaultState is the path of the state where neither the settings nor the
-// options name one: in the folder that systemd keeps for the service
+// DefaultState returns the path of the state if neither the settings nor the
+// options name one: in the state folder of the systemd service
 // (systemd.exec(5), StateDirectory=), else in the user's state folder (XDG Base
 // Directory Specification).
 func DefaultState() (string, error) {
@@ -70,7 +69,7 @@ func DefaultState() (string, error) {
 	return filepath.Join(home, ".local", "state", "sealpost", name), nil
 }
 
-// storedSettings reads the settings from the state, as the appliance keeps them.
+// storedSettings reads the settings from the state, as on an appliance.
 func (o Options) storedSettings() (s settings.Settings, err error) {
 	err = o.WithStore(func(store candidate.Store) error {
 		ctx, cancel := context.WithTimeout(context.Background(), LockTimeout)
@@ -82,8 +81,7 @@ func (o Options) storedSettings() (s settings.Settings, err error) {
 	return s, err
 }
 
-// WithStore opens the settings area of the state that the options name for one
-// look.
+// WithStore calls look with the settings area of the state in the options.
 func (o Options) WithStore(look func(candidate.Store) error) (err error) {
 	device, err := ExistingState(settings.Settings{State: settings.State{Path: o.State}})
 	if err != nil {
@@ -122,8 +120,8 @@ func (m missingFile) Error() string {
 // Is makes the error match [fs.ErrNotExist].
 func (missingFile) Is(target error) bool { return target == fs.ErrNotExist }
 
-// ReadFile reads a file of at most limit bytes and one over, so that the
-// reader's own size check still sees what is too large.
+// ReadFile reads at most limit+1 bytes of a file, so that the caller can detect a
+// file that is too large.
 func ReadFile(path string, limit int64) ([]byte, error) {
 	file, err := os.Open(path)
 	switch {

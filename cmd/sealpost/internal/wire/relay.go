@@ -29,8 +29,8 @@ import (
 type Relay struct {
 	*Box
 	Journal *journal.Journal
-	// Appliance tells that PID 1 looks after the rest of the machine: the relay
-	// confines itself, waits for the clock and serves the box itself.
+	// Appliance is set if our PID 1 runs the machine: the relay confines itself,
+	// waits for the clock and accepts mail from the box itself.
 	Appliance bool
 	// Readable are paths that a confined relay may read, files and directories.
 	Readable []string
@@ -88,8 +88,8 @@ func texts[T ~string](all []T) []string {
 // TPMTimeout is how long the start of an appliance's relay waits for the TPM.
 const TPMTimeout = 3 * time.Second
 
-// Confine implements [server.Parts]: it leaves an appliance's relay its state
-// and its TPM. A TPM that appears later could not be added, so it is waited for.
+// Confine implements [server.Parts]: on an appliance it restricts the relay to its
+// state and its TPM. It waits for the TPM, which could not be added later.
 func (r *Relay) Confine() error {
 	if !r.Appliance {
 		return nil
@@ -126,8 +126,8 @@ func (r *Relay) TPM(ctx context.Context) (state, advice string) {
 	return string(found), found.Advice()
 }
 
-// memory is what messages in flight may take, in bytes. On an appliance it is a
-// quarter of the machine's at most: what does not fit goes through the spool.
+// memory returns the memory for messages in flight, in bytes; on an appliance at
+// most a quarter of the machine's. What does not fit goes through the spool.
 func (r *Relay) memory() int64 {
 	most := int64(r.Settings.Limits.Memory)
 	if total := kernel.Memory(); r.Appliance && total > 0 {
@@ -136,7 +136,7 @@ func (r *Relay) memory() int64 {
 	return most
 }
 
-// currentPolicy is the policy at this moment: the box's own subnets change.
+// currentPolicy is the current policy; it changes with the box's subnets.
 type currentPolicy struct {
 	atomic.Pointer[policy.Policy]
 }
@@ -149,11 +149,11 @@ func (c *currentPolicy) Sender(given envelope.Address) envelope.Address {
 	return c.Load().Sender(given)
 }
 
-// loopback is the box itself, whose test messages an appliance's relay takes.
+// loopback is the box itself, which sends test messages on an appliance.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// Policy implements [server.Parts]: it serves the networks that the settings
-// name, or else the machine's own subnets, as they change.
+// Policy implements [server.Parts]: it allows the networks in the settings, or else
+// the machine's own subnets, as they change.
 func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
 	s, now := r.Settings, &currentPolicy{}
 	var known []netip.Prefix
@@ -185,7 +185,7 @@ func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
 	return now, func(ctx context.Context) error { return network.WatchSubnets(ctx, adopt) }, nil
 }
 
-// union is the networks of both lists, each once.
+// union returns the networks of both lists without duplicates.
 func union(a, b []netip.Prefix) []netip.Prefix {
 	all := slices.Clone(a)
 	for _, network := range b {
@@ -196,7 +196,7 @@ func union(a, b []netip.Prefix) []netip.Prefix {
 	return all
 }
 
-// LogHandler writes the journal as the settings ask for it.
+// LogHandler returns the log handler that the settings require.
 func LogHandler(s settings.Journal, w io.Writer) slog.Handler {
 	if s.Format == settings.FormatJSON {
 		return journal.JSON(w, s.Conversation)

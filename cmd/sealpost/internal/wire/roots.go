@@ -18,7 +18,7 @@ var useOwnRoots = sync.OnceFunc(func() {
 	for root := range bundle.Roots() {
 		certificate, err := x509.ParseCertificate(root.Certificate)
 		if err != nil {
-			panic(fmt.Sprintf("a root that comes with the program: %v", err))
+			panic(fmt.Sprintf("a built-in root certificate: %v", err))
 		}
 		if root.Constraint == nil {
 			pool.AddCert(certificate)
@@ -29,8 +29,8 @@ var useOwnRoots = sync.OnceFunc(func() {
 	x509.SetFallbackRoots(pool)
 })
 
-// publicRoots are the public authorities, which Exchange Online is assumed to
-// trust.
+// publicRoots returns the public authorities, which we assume Exchange Online
+// trusts.
 func publicRoots() *x509.CertPool {
 	useOwnRoots()
 	roots, err := x509.SystemCertPool()
@@ -49,8 +49,7 @@ func AllRoots(s settings.Settings) *x509.CertPool {
 	return pool
 }
 
-// CAPool returns the roots that a section of the settings names; nil means the
-// public ones.
+// CAPool returns the roots in a section of the settings; nil means the public ones.
 func CAPool(section string, named settings.Roots) (*x509.CertPool, error) {
 	text, from := []byte(named.CA), section+".ca"
 	if named.CAFile != "" {
@@ -67,7 +66,7 @@ func CAPool(section string, named settings.Roots) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", from)
+		return nil, fmt.Errorf("%s contains no certificate in PEM", from)
 	}
 	return pool, nil
 }

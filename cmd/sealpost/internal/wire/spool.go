@@ -14,7 +14,7 @@ import (
 	"sealpost/relay/spool"
 )
 
-// unsealTimeout is how long the start of a relay waits for the TPM.
+// unsealTimeout is how long the start of a relay waits for the TPM to unseal.
 const unsealTimeout = 15 * time.Second
 
 func (b *Box) ring() (*flash.Region, error) {
@@ -25,7 +25,7 @@ func (b *Box) ring() (*flash.Region, error) {
 	return ring, nil
 }
 
-// lockedRing is the ring, kept from every other process until unlock.
+// lockedRing returns the ring, locked against other processes until unlock.
 func (b *Box) lockedRing(ctx context.Context) (ring *flash.Region, unlock func() error, err error) {
 	if ring, err = b.ring(); err != nil {
 		return nil, nil, err
@@ -38,7 +38,7 @@ func (b *Box) lockedRing(ctx context.Context) (ring *flash.Region, unlock func()
 	return ring, unlock, nil
 }
 
-// OpenSpool has the TPM unseal the key and recovers what lies in the ring.
+// OpenSpool unseals the key with the TPM and recovers the ring.
 func (b *Box) OpenSpool(ctx context.Context) (*server.Storage, error) {
 	ring, unlock, err := b.lockedRing(ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ func (b *Box) OpenSpool(ctx context.Context) (*server.Storage, error) {
 	return &server.Storage{Spool: opened, Recovery: recovery, Unlock: unlock}, nil
 }
 
-// DumpSpool prints the ring record by record, contents left out.
+// DumpSpool prints the records of the ring without message content.
 func (b *Box) DumpSpool(ctx context.Context, w io.Writer) error {
 	ring, err := b.ring()
 	if err != nil {
@@ -73,10 +73,9 @@ func (b *Box) DumpSpool(ctx context.Context, w io.Writer) error {
 	return spool.Dump(w, ring, ring.Size(), key)
 }
 
-// FormatSpool discards the queued mail and the key. It replaces the key before
-// it blanks the ring, so that nothing is ever written under a key that was in
-// use: a power cut between the two leaves a spool that says that it has to be
-// formatted.
+// FormatSpool discards the queued mail and the key. It replaces the key before it
+// blanks the ring, so that no used key is ever used again: after a power cut in
+// between, the spool reports that it must be formatted.
 func (b *Box) FormatSpool(ctx context.Context) error {
 	return b.erase(ctx, func() error {
 		key, err := spoolkey.Renew(ctx, b.Store, b.Sealer(), spool.KeySize)
@@ -85,14 +84,13 @@ func (b *Box) FormatSpool(ctx context.Context) error {
 	})
 }
 
-// Erase erases everything that was stored.
+// Erase erases everything that is stored.
 func (b *Box) Erase(ctx context.Context) error {
 	return b.erase(ctx, func() error { return b.Store.Erase(ctx) })
 }
 
-// erase blanks the ring after what comes first has succeeded. It takes the
-// ring's lock before anything is given up: where a relay holds it, nothing is
-// changed.
+// erase blanks the ring after first has succeeded. It locks the ring before: if a
+// relay holds the lock, nothing is changed.
 func (b *Box) erase(ctx context.Context, first func() error) error {
 	ring, unlock, err := b.lockedRing(ctx)
 	if err != nil {
@@ -104,8 +102,8 @@ func (b *Box) erase(ctx context.Context, first func() error) error {
 	return errors.Join(spool.Erase(ring), unlock())
 }
 
-// Temporary reports whether a fault of the TPM or the state may pass without
-// anybody's help.
+// Temporary reports whether a fault of the TPM or the state may resolve without
+// intervention.
 func Temporary(err error) bool {
 	fault := (*hal.TPMFault)(nil)
 	return errors.As(err, &fault) && fault.State != hal.TPMReplaced ||

@@ -15,11 +15,11 @@ import (
 	"sealpost/relay/upstream/submission"
 )
 
-// issuerTimeout is for one request to the issuer. It ends well before an attempt
-// to deliver does, which would only know that it has waited.
+// issuerTimeout limits one request to the issuer. It is shorter than a delivery
+// attempt, so that the attempt fails with the reason.
 const issuerTimeout = 30 * time.Second
 
-// Issuer is the one of access tokens that the settings describe.
+// Issuer returns the issuer of access tokens in the settings.
 func (b *Box) Issuer() (*oauth.Issuer, error) {
 	from := b.Settings.Issuer()
 	roots, err := CAPool("upstream.oauth", from.Roots)
@@ -38,8 +38,8 @@ func (b *Box) Issuer() (*oauth.Issuer, error) {
 	})
 }
 
-// Grant is what the settings have the box show for an access token. The box's
-// own certificate is made under the name when it is first needed.
+// Grant returns the grant in the settings. It creates the box's own certificate with
+// this name when it is first needed.
 func (b *Box) Grant(name string) (oauth.Grant, error) {
 	issuer, err := b.Issuer()
 	if err != nil {
@@ -62,7 +62,7 @@ func (b *Box) Grant(name string) (oauth.Grant, error) {
 	}}}, nil
 }
 
-// clientSecret is the one that was entered for the application.
+// clientSecret returns the grant with the stored client secret.
 func (b *Box) clientSecret(ctx context.Context) (oauth.Secret, error) {
 	secret, err := b.Vault().Load(ctx, credential.ClientSecret)
 	if errors.Is(err, credential.ErrNone) {
@@ -75,7 +75,7 @@ func (b *Box) clientSecret(ctx context.Context) (oauth.Secret, error) {
 	return oauth.NewSecret(string(secret)), nil
 }
 
-// signed is the grant by the certificate that the settings choose.
+// signed returns the grant with the certificate that the settings choose.
 func (b *Box) signed(ctx context.Context, issuer *oauth.Issuer, name string) (oauth.Grant, error) {
 	algorithm := oauth.Algorithm(b.Settings.Upstream.OAuth.Algorithm)
 	if b.Settings.Upstream.OAuth.Key == settings.KeyConnector {
@@ -100,9 +100,9 @@ func (b *Box) signed(ctx context.Context, issuer *oauth.Issuer, name string) (oa
 	return issuer.Certificate(key, own.Certificate.Raw, algorithm)
 }
 
-// lazyGrant is a grant by what lies in the state. It is read for each token, about
-// once an hour, so that a credential entered later is used, and a TPM that is
-// absent does not prevent the start.
+// lazyGrant is a grant that reads its credential from the state for each token,
+// about once an hour. A credential that is entered later takes effect, and a
+// missing TPM does not prevent the start.
 type lazyGrant struct {
 	name string
 	open func(context.Context) (oauth.Grant, error)
@@ -117,23 +117,23 @@ func (s lazyGrant) Token(ctx context.Context) (oauth.Token, error) {
 	if err == nil {
 		return grant.Token(ctx)
 	}
-	return oauth.Token{}, &oauth.Fault{Kind: oauth.Configuration, Words: "the box has nothing to show for an access token", Err: err}
+	return oauth.Token{}, &oauth.Fault{Kind: oauth.Configuration, Text: "the box has no usable credential for an access token", Err: err}
 }
 
-// retryableGrant is a grant that reports a temporary error if a part of the box, such as
-// its TPM, is only busy.
+// retryableGrant is a grant that reports a temporary error if a part of the box,
+// such as its TPM, is only busy.
 type retryableGrant struct{ oauth.Grant }
 
 // Token implements oauth.Grant.
 func (p retryableGrant) Token(ctx context.Context) (oauth.Token, error) {
 	token, err := p.Grant.Token(ctx)
 	if fault := (*oauth.Fault)(nil); errors.As(err, &fault) && Temporary(fault.Err) {
-		err = &oauth.Fault{Kind: oauth.Wait, Words: "the box cannot show just now what it is known by; it tries again", Err: fault.Err}
+		err = &oauth.Fault{Kind: oauth.Wait, Text: "the box cannot use its credential at the moment; it tries again", Err: fault.Err}
 	}
 	return token, err
 }
 
-// RefreshTokens is the vault as OAuth needs it.
+// RefreshTokens implements oauth.Store with the vault.
 type RefreshTokens struct{ Vault credential.Vault }
 
 // Load implements oauth.Store.
@@ -160,7 +160,7 @@ func (r RefreshTokens) Replace(ctx context.Context, before, refresh oauth.Secret
 	return err
 }
 
-// observer has the journal record what the issuer was asked.
+// observer records token requests in the journal.
 type observer struct{ journal *journal.Journal }
 
 // Requested implements oauth.Observer.
@@ -168,10 +168,10 @@ func (o observer) Requested(grant string, took time.Duration, err error) {
 	o.journal.TokenRequested(grant, err, took)
 }
 
-// errSlow is the error of a token that did not come in time.
+// errSlow is the error of a token request that timed out.
 var errSlow = fault.New(fault.TokenSlow, "the box's key or the token issuer takes too long")
 
-// tokenProvider returns the source's tokens to delivery by submission.
+// tokenProvider provides the source's tokens to the submission client.
 type tokenProvider struct{ source *oauth.TokenSource }
 
 // Token implements submission.Tokens.
@@ -191,8 +191,8 @@ func (b tokenProvider) Reject(token submission.Token) {
 	b.source.Reject(oauth.Token{Bearer: oauth.NewSecret(string(token))})
 }
 
-// noToken tells the way out what helps.
+// noToken is the error for the submission client, with what to do.
 type noToken struct{ *oauth.Fault }
 
-// Configuration reports whether somebody must change something.
+// Configuration reports whether a configuration change is needed.
 func (n noToken) Configuration() bool { return n.Kind == oauth.Configuration }

@@ -11,7 +11,7 @@ import (
 	"sealpost/relay/oauth"
 )
 
-// broken is a store whose state cannot be had.
+// broken is a store that always fails.
 type broken struct{ err error }
 
 func (b broken) Load(context.Context) (oauth.Secret, error) { return oauth.Secret{}, b.err }
@@ -47,7 +47,7 @@ func TestRetryableGrant_WaitsWhileTPMIsBusy(t *testing.T) {
 	}
 }
 
-// silent is a grant by which nothing comes.
+// silent is a grant that never returns a token.
 type silent struct{}
 
 func (silent) Name() string { return "silent" }

@@ -24,8 +24,8 @@ import (
 // would allow minutes, but a client is waiting too.
 const replyTimeout = time.Minute
 
-// Route opens how mail leaves by the settings: the one place that tells the
-// delivery methods apart.
+// Route opens the delivery route in the settings. This is the only place that
+// distinguishes the delivery methods.
 func (b *Box) Route(ctx context.Context, j *journal.Journal) (server.Route, error) {
 	if b.Settings.Upstream.Method.Traits().Mailbox {
 		return b.submissionRoute(j)
@@ -33,7 +33,7 @@ func (b *Box) Route(ctx context.Context, j *journal.Journal) (server.Route, erro
 	return b.connectorRoute(ctx, j)
 }
 
-// route is what every delivery method has in common.
+// route returns what all delivery methods have in common.
 func (b *Box) route(u dispatch.Upstream, closes func()) server.Route {
 	s := b.Settings
 	return server.Route{Close: closes, Route: dispatch.Route{
@@ -54,8 +54,8 @@ func (b *Box) route(u dispatch.Upstream, closes func()) server.Route {
 	}}
 }
 
-// connectorRoute shows the client certificate. Exchange Online relays for the
-// null reverse-path only where the certificate's own domain is an accepted one.
+// connectorRoute delivers with the client certificate. Exchange Online relays mail
+// with the null reverse-path only if the certificate is for an accepted domain.
 func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Route, error) {
 	s := b.Settings
 	hostname, err := b.Hostname()
@@ -82,6 +82,9 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 		Resolver:     dns.Resolver(s.Upstream.DNS),
 	}, j)
 	r := b.route(up, up.Close)
+	r.Relays = func(sender envelope.Address) bool {
+		return slices.Contains(texts(s.AcceptedDomains()), sender.Domain())
+	}
 	from := envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0]))
 	r.Notify = dispatch.Notify{
 		Reporter: hostname, Site: s.Site.Name, Alert: envelope.Address(s.Site.Alert),
@@ -93,8 +96,8 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 	return r, nil
 }
 
-// submissionRoute logs in with tokens that are kept fresh. A mailbox may write
-// in its own name without further rights, so notifications leave in that.
+// submissionRoute logs in with access tokens. Notifications are sent from the
+// mailbox itself, which needs no further permission.
 func (b *Box) submissionRoute(j *journal.Journal) (server.Route, error) {
 	s := b.Settings
 	hostname, err := b.Hostname()
@@ -120,7 +123,7 @@ func (b *Box) submissionRoute(j *journal.Journal) (server.Route, error) {
 	return r, nil
 }
 
-// Submission opens delivery by submission on these tokens. It must be closed.
+// Submission opens a submission client with these tokens. It must be closed.
 func (b *Box) Submission(tokens submission.TokenProvider, j *journal.Journal) (*submission.Submission, error) {
 	hostname, err := b.Hostname()
 	if err != nil {

@@ -13,28 +13,28 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// tap is a way to a TPM on which it is seen what is asked of it.
-type tap struct {
+// tpmProxy forwards commands to a TPM. It counts them and can delay them.
+type tpmProxy struct {
 	listener net.Listener
 	tpm      string // the TPM's socket
 
 	mu       sync.Mutex
-	commands map[uint32]int // by their codes
-	open     chan struct{}  // closed while commands flow
-	stalled  chan struct{}  // closed once one had to wait
+	commands map[uint32]int // counted by command code
+	open     chan struct{}  // closed while commands are forwarded
+	stalled  chan struct{}  // closed when the first command is delayed
 }
 
-// signs is TPM2_Sign, and TPM2_RSA_Decrypt, by which a raw signature is made
-// (TPM 2.0 part 2, 6.5.2).
-var signs = []uint32{0x15d, 0x159}
+// signCommands are TPM2_Sign and TPM2_RSA_Decrypt, which makes a raw RSA signature
+// (TPM 2.0 part 2, section 6.5.2).
+var signCommands = []uint32{0x15d, 0x159}
 
-func startTap(t *testing.T, tpm *parts.Swtpm) *tap {
+func startTPMProxy(t *testing.T, tpm *parts.Swtpm) *tpmProxy {
 	t.Helper()
 	listener, err := net.Listen("unix", filepath.Join(folder(t), "s"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &tap{listener: listener, tpm: strings.TrimPrefix(tpm.Address(), "unix:"), commands: map[uint32]int{},
+	p := &tpmProxy{listener: listener, tpm: strings.TrimPrefix(tpm.Address(), "unix:"), commands: map[uint32]int{},
 		open: make(chan struct{}), stalled: make(chan struct{})}
 	close(p.open)
 	var serving sync.WaitGroup
@@ -49,17 +49,17 @@ func startTap(t *testing.T, tpm *parts.Swtpm) *tap {
 	})
 	t.Cleanup(func() {
 		_ = listener.Close()
-		p.flow()
+		p.resume()
 		serving.Wait()
 	})
 	return p
 }
 
-// address names the TPM behind the tap the way the settings do.
-func (p *tap) address() string { return "unix:" + p.listener.Addr().String() }
+// address returns the proxy's address as in the keys.tpm setting.
+func (p *tpmProxy) address() string { return "unix:" + p.listener.Addr().String() }
 
-// serve carries commands to the TPM, and its answers back.
-func (p *tap) serve(box net.Conn) {
+// serve forwards commands to the TPM, and its responses back.
+func (p *tpmProxy) serve(box net.Conn) {
 	defer box.Close()
 	tpm, err := net.Dial("unix", p.tpm)
 	if err != nil {
@@ -70,29 +70,29 @@ func (p *tap) serve(box net.Conn) {
 		_, _ = io.Copy(box, tpm)
 		_ = box.Close()
 	}()
-	const header, most = 10, 4096
-	command := make([]byte, most)
+	const header, maxSize = 10, 4096
+	command := make([]byte, maxSize)
 	for {
 		if _, err := io.ReadFull(box, command[:header]); err != nil {
 			return
 		}
 		size := binary.BigEndian.Uint32(command[2:])
-		if size < header || size > most {
+		if size < header || size > maxSize {
 			return
 		}
 		if _, err := io.ReadFull(box, command[header:size]); err != nil {
 			return
 		}
-		p.pass(binary.BigEndian.Uint32(command[6:]))
-		// swtpm takes what it reads at once for the whole command.
+		p.forward(binary.BigEndian.Uint32(command[6:]))
+		// swtpm expects a command in a single write.
 		if _, err := tpm.Write(command[:size]); err != nil {
 			return
 		}
 	}
 }
 
-// pass counts a command, and holds it up while none may flow.
-func (p *tap) pass(code uint32) {
+// forward counts a command, and waits while the proxy is stalled.
+func (p *tpmProxy) forward(code uint32) {
 	p.mu.Lock()
 	p.commands[code]++
 	open := p.open
@@ -109,15 +109,15 @@ func (p *tap) pass(code uint32) {
 	<-open
 }
 
-// stall holds up what is asked of the TPM from now on.
-func (p *tap) stall() {
+// stall delays all further commands until resume.
+func (p *tpmProxy) stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open = make(chan struct{})
 }
 
-// flow lets pass what was held up, and all that follows.
-func (p *tap) flow() {
+// resume forwards the delayed commands and all further ones.
+func (p *tpmProxy) resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
@@ -127,23 +127,23 @@ func (p *tap) flow() {
 	}
 }
 
-// awaitStalled waits until something was held up.
-func (p *tap) awaitStalled(t *testing.T) {
+// awaitStalled waits until a command is delayed.
+func (p *tpmProxy) awaitStalled(t *testing.T) {
 	t.Helper()
 	const timeout = 20 * time.Second
 	select {
 	case <-p.stalled:
 	case <-time.After(timeout):
-		t.Fatal("the TPM was asked for nothing")
+		t.Fatal("the relay sent no command to the TPM")
 	}
 }
 
-// signatures is how many were asked for so far.
-func (p *tap) signatures() int {
+// signatures returns the number of signatures requested so far.
+func (p *tpmProxy) signatures() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
-	for _, code := range signs {
+	for _, code := range signCommands {
 		n += p.commands[code]
 	}
 	return n

@@ -2,23 +2,23 @@ package main
 
 import "sealpost/hal/fault"
 
-// words says what to type on the command line for each fault.
-var words = fault.Words{
-	fault.NoStorage:          "check that the storage is fitted, and restart the box; if it stays so, replace the storage",
-	fault.NoState:            "an import or the relay makes it; --state names another one",
-	fault.StateInUse:         "stop that one first, or wait until its command is done",
-	fault.StateDamaged:       "erase them with: sealpost state erase --yes, and set the box up again; if this comes back, replace the flash",
+// cures says for each fault what to do on the command line.
+var cures = fault.Cures{
+	fault.NoStorage:          "check that the storage is fitted, and restart the box; if this does not help, replace the storage",
+	fault.NoState:            "an import or the relay creates it; use --state for another one",
+	fault.StateInUse:         "stop that one first, or wait until its command has ended",
+	fault.StateDamaged:       "erase them with: sealpost state erase --yes, and set the box up again; if it happens again, replace the flash",
 	fault.StateNewer:         "install that version again, or erase them with: sealpost state erase --yes, and set the box up again",
 	fault.FactoryState:       "name a settings file with --config FILE, or set the box up over its serial console or with a USB stick",
 	fault.SettingsInvalid:    "",
 	fault.SettingsChanged:    "",
-	fault.NoTrial:            "see which settings are in force, and make the change again if it is not among them",
+	fault.NoTrial:            "check the current settings, and make the change again if it is missing",
 	fault.NoCertificate:      "import one with: sealpost certificate import --pfx FILE",
 	fault.CertificateRefused: "see what the certificate lacks with: sealpost certificate show",
-	fault.RequestPending:     "import it with: sealpost certificate import --pem FILE, or give that request and its key up with --replace",
+	fault.RequestPending:     "import the certificate with: sealpost certificate import --pem FILE, or discard that request and its key with --replace",
 	fault.NoRequest:          "import a PFX, or make a request first with: sealpost certificate request --name NAME",
-	fault.SpoolForeign:       "to give up what is there and begin anew: sealpost spool format --yes",
-	fault.SpoolOtherTPM:      "or give the mail up with: sealpost spool format --yes",
+	fault.SpoolForeign:       "to discard its contents and create a new spool: sealpost spool format --yes",
+	fault.SpoolOtherTPM:      "or discard the mail with: sealpost spool format --yes",
 	fault.SpoolOpening:       "wait a minute and try again; until then mail is relayed without it",
 	fault.NoClientSecret:     "enter it with: sealpost tenant secret",
 	fault.NoSignIn:           "sign the box in with: sealpost tenant login",
@@ -26,11 +26,11 @@ var words = fault.Words{
 	fault.SignInRefused:      "then sign in again with: sealpost tenant login",
 	fault.TokenScope:         "then sign in again with: sealpost tenant login",
 	fault.TokenRole:          "the script does both: sealpost tenant script",
-	fault.TokenSlow:          "look which, with: sealpost tenant verify",
+	fault.TokenSlow:          "find out which with: sealpost tenant verify",
 	fault.ApplicationDamaged: "make another with: sealpost tenant certificate --replace",
 	fault.WrongMethod:        "use: sealpost check",
 	fault.ConnectorUnmatched: "see which names the certificate has with: sealpost certificate show",
 	fault.NoRelay:            "start it with: sealpost relay",
-	fault.NoAppliance:        "only a box that was started by sealpost init can tell or do this",
+	fault.NoAppliance:        "this works only on a box that was started by sealpost init",
 	fault.NoInit:             "restart the box",
 }

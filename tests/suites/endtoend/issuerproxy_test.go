@@ -19,24 +19,24 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// front is an HTTPS server that stands before an issuer: it passes on what it is
-// asked, or does as it is told.
-type front struct {
+// issuerProxy is an HTTPS reverse proxy in front of an issuer. A test can replace
+// its handler and its certificate.
+type issuerProxy struct {
 	server *httptest.Server
 	issuer http.Handler
 
 	mu          sync.Mutex
-	lie         http.HandlerFunc // nil while it is honest
+	override    http.HandlerFunc // nil forwards to the issuer
 	certificate tls.Certificate
-	asked       []time.Time
+	requests    []time.Time
 }
 
-func startFront(t *testing.T, issuer *parts.Issuer) *front {
+func startIssuerProxy(t *testing.T, issuer *parts.Issuer) *issuerProxy {
 	t.Helper()
 	target := must(url.Parse(issuer.Name()))
 	quiet := log.New(io.Discard, "", 0)
-	f := &front{certificate: serverCertificate(t), issuer: &httputil.ReverseProxy{
-		// The issuer goes by the name under which it was asked.
+	f := &issuerProxy{certificate: serverCertificate(t), issuer: &httputil.ReverseProxy{
+		// The issuer derives its name from the Host header.
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority().Pool()}, DisableKeepAlives: true},
 		ErrorLog:  quiet,
@@ -53,63 +53,63 @@ func startFront(t *testing.T, issuer *parts.Issuer) *front {
 	return f
 }
 
-// tokenURL is the issuer's through this front.
-func (f *front) tokenURL(issuer *parts.Issuer) string {
+// tokenURL returns the issuer's token URL through this proxy.
+func (f *issuerProxy) tokenURL(issuer *parts.Issuer) string {
 	port := f.server.Listener.Addr().(*net.TCPAddr).Port
 	return strings.Replace(issuer.TokenURL(), issuer.Name(), fmt.Sprintf("https://localhost:%d", port), 1)
 }
 
 // ServeHTTP implements http.Handler.
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *issuerProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	f.asked = append(f.asked, time.Now())
+	f.requests = append(f.requests, time.Now())
 	handle := f.issuer
-	if f.lie != nil {
-		handle = f.lie
+	if f.override != nil {
+		handle = f.override
 	}
 	f.mu.Unlock()
 	handle.ServeHTTP(w, r)
 }
 
-// behave has it lie from now on; nil makes it honest.
-func (f *front) behave(lie http.HandlerFunc) {
+// setHandler replaces the handler; nil forwards to the issuer.
+func (f *issuerProxy) setHandler(override http.HandlerFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lie = lie
+	f.override = override
 }
 
-// shows has it show another certificate from now on.
-func (f *front) shows(certificate tls.Certificate) {
+// setCertificate replaces the server certificate.
+func (f *issuerProxy) setCertificate(certificate tls.Certificate) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.certificate = certificate
 }
 
-// times is when it was asked so far.
-func (f *front) times() []time.Time {
+// requestTimes returns the times of the requests so far.
+func (f *issuerProxy) requestTimes() []time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]time.Time(nil), f.asked...)
+	return append([]time.Time(nil), f.requests...)
 }
 
-// answering is a lie with a status and a text.
-func answering(status int, body string) http.HandlerFunc {
+// respondWith returns a handler with a fixed response.
+func respondWith(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 	}
 }
 
-// tooMany is an issuer that was asked too often.
-func tooMany(wait time.Duration) http.HandlerFunc {
+// tooManyRequests returns a handler that responds 429 with Retry-After.
+func tooManyRequests(wait time.Duration) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
 		w.WriteHeader(http.StatusTooManyRequests)
 	}
 }
 
-// slow is an issuer that never comes to the end of its answer.
-func slow(w http.ResponseWriter, r *http.Request) {
+// endlessResponse sends a response that never ends.
+func endlessResponse(w http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
 		_, _ = io.WriteString(w, " ")
 		_ = http.NewResponseController(w).Flush()
