@@ -76,7 +76,7 @@ test-code:
 	@$(MAKE) --no-print-directory build
 
 test-suites:
-	go test -vet=off -count=1 -timeout 15m -p 3 $(SUITES)
+	go test -vet=off -count=1 -timeout 15m $(SUITES)
 
 # For a release, besides make test: builds the program in two folders without a cache,
 # which takes long.
