@@ -66,7 +66,7 @@ test: parts
 # Suites run without the race detector, because they run the program as a separate
 # process. vet is off, because lint runs it.
 CODE   := $$(go list ./... | grep -v /tests/suites/)
-SUITES := ./tests/suites/technician ./tests/suites/appliance ./tests/suites/endtoend ./tests/suites/...
+SUITES := ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/appliance ./tests/suites/storage ./tests/suites/...
 .PHONY: test-code test-suites
 test-code:
 	@nice -n 10 $(MAKE) --no-print-directory lint
@@ -76,7 +76,7 @@ test-code:
 	@$(MAKE) --no-print-directory build
 
 test-suites:
-	go test -vet=off -count=1 -timeout 15m -p 3 $(SUITES)
+	go test -vet=off -count=1 -timeout 15m $(SUITES)
 
 # For a release, besides make test: builds the program in two folders without a cache,
 # which takes long.
@@ -126,7 +126,7 @@ CUTS  := 100
 NOISE := 1048576
 soak:
 	@tests/tools/install $(TEST_PACKAGES)
-	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/appliance
+	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/storage
 	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestConfiguredBox_HandlesConsoleSticksLampAndButton/noise' ./tests/suites/technician
 
 # Builds the appliance for QEMU: a kernel, and an initramfs with the program.

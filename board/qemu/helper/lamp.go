@@ -12,8 +12,8 @@ import (
 
 const (
 	lampFiles = "/sys/class/leds/*capslock/brightness"
-	// lampPeriod is much shorter than any lamp pattern.
-	lampPeriod = 30 * time.Millisecond
+	// lampSearch is the time between two searches for the lamp.
+	lampSearch = 50 * time.Millisecond
 )
 
 // mirrorLamp writes a line for every change of the lamp: the seconds since the
@@ -28,7 +28,7 @@ func mirrorLamp() {
 		return
 	}
 	defer port.Close()
-	for shown := ""; ; time.Sleep(lampPeriod) {
+	for shown := ""; ; time.Sleep(lampSearch) {
 		// The keyboard appears late and may be unplugged.
 		files, _ := filepath.Glob(lampFiles)
 		if len(files) == 0 {
@@ -41,27 +41,31 @@ func mirrorLamp() {
 }
 
 // followLamp writes each change of one lamp, starting from the last brightness shown,
-// until the lamp is unplugged. An error is from the port.
+// until the lamp is unplugged. An error is from the port. It waits for writes to the
+// file rather than reading it again and again, which would keep an idle box busy.
 func followLamp(file, shown string, port *os.File) (string, error) {
-	lamp, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	writes, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 	if err != nil {
 		return shown, nil
 	}
-	defer unix.Close(lamp)
-	const maxLength = 16
-	for line := make([]byte, maxLength); ; time.Sleep(lampPeriod) {
-		n, err := unix.Pread(lamp, line, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+	defer unix.Close(writes)
+	if _, err := unix.InotifyAddWatch(writes, file, unix.IN_MODIFY|unix.IN_DELETE_SELF); err != nil {
+		return shown, nil
+	}
+	const maxEvents = 4096
+	for events := make([]byte, maxEvents); ; {
+		now, err := os.ReadFile(file)
 		if err != nil {
 			return shown, nil
 		}
-		if now := string(line[:n]); now != shown {
-			shown = now
-			if _, err := port.WriteString(uptime() + " " + now); err != nil {
+		if string(now) != shown {
+			shown = string(now)
+			if _, err := port.WriteString(uptime() + " " + shown); err != nil {
 				return shown, err
 			}
+		}
+		if _, err := unix.Read(writes, events); err != nil && !errors.Is(err, unix.EINTR) {
+			return shown, nil
 		}
 	}
 }

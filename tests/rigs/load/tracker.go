@@ -69,6 +69,22 @@ func (t *Tracker) add(messages map[string]bool, name string) {
 	messages[name] = true
 }
 
+// AwaitAnswered waits until n more messages are answered 250.
+func (t *Tracker) AwaitAnswered(test *testing.T, n int) {
+	test.Helper()
+	answered := func() int {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return len(t.answered)
+	}
+	want := answered() + n
+	for deadline := time.Now().Add(2 * time.Minute); answered() < want; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			test.Fatalf("got %d messages answered 250 in all, want %d", answered(), want)
+		}
+	}
+}
+
 func (t *Tracker) countRejection(code int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

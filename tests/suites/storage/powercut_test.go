@@ -1,4 +1,6 @@
-package appliance
+// Package storage tests what the box stores: its power is cut again and again, and
+// its flash fails or is slow. Nothing that it answered with 250 may be lost.
+package storage
 
 import (
 	"context"
@@ -17,6 +19,8 @@ import (
 	"sealpost/tests/rigs/site"
 	"sealpost/tests/rigs/tenant"
 )
+
+func TestMain(m *testing.M) { lab.Main(m) }
 
 // cuts returns the number of power cuts. The environment variable CUTS, which make
 // soak sets, overrides it.
@@ -126,8 +130,13 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	}
 	wg.Go(func() { load.Flap(ctx, s.tenant) })
 	longest := time.Duration(0)
-	for turn := range cuts() {
-		s.runTurn(t, b, turn+1)
+	b.AwaitBanner(t)
+	for turn, running := 0, true; turn < cuts(); turn++ {
+		if running {
+			s.runTurn(t, b, turn+1, devices)
+		} else {
+			time.Sleep(rand.N(3 * time.Second)) // cut during the start
+		}
 		if err := b.Cut(); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +144,7 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 		if err := b.PowerOn(); err != nil {
 			t.Fatal(err)
 		}
-		if rand.N(4) > 0 { // otherwise the next cut comes during the start
+		if running = rand.N(4) > 0; running {
 			b.AwaitBanner(t)
 			longest = max(longest, time.Since(start))
 		}
@@ -150,21 +159,20 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 		terminal := b.PlugIn(t)
 		t.Log(terminal.Play("send\nexpect Menu:\nsend 3\nexpect Menu:\nsend 2\nexpect Menu:\n"), terminal.Transcript())
 	}
-	if answered := devices.Check(t, s.tenant); answered < 5*cuts() {
-		t.Errorf("got %d messages answered 250, want at least %d: the box was hardly under load", answered, 5*cuts())
-	}
+	devices.Check(t, s.tenant)
 	t.Logf("%d power cuts; the longest wait for the banner was %.1f s; operations on the flash: %+v", cuts(), longest.Seconds(), b.Flash.Flash.Counts())
 }
 
-// runTurn lets the box run for a random time. In every third turn it inserts a stick
-// with the other configuration.
-func (s *flakySite) runTurn(t *testing.T, b *lab.Box, turn int) {
+// runTurn lets a running box accept some messages. In every third turn it inserts a
+// stick with the other configuration.
+func (s *flakySite) runTurn(t *testing.T, b *lab.Box, turn int, devices *load.Tracker) {
 	t.Helper()
+	const underLoad = 5
+	devices.AwaitAnswered(t, underLoad)
 	if turn%3 != 0 {
-		time.Sleep(rand.N(3 * time.Second))
+		time.Sleep(rand.N(time.Second))
 		return
 	}
-	b.AwaitBanner(t)
 	s.checkConsistent(t, b)
 	c := s.configurations[1-activeConfiguration(b)]
 	other := lab.NewStick(t, map[string]string{
