@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,9 @@ func TestBreaker_HoldsAllMailUntilUpstreamRecovers(t *testing.T) {
 		{"direct send rejected", reply.New(550, 7, 68, "TenantInboundAttribution"), "configuration", [2]int{80, 150}, 20 * time.Minute},
 		{"banned address", reply.New(550, 7, 606, "banned"), "configuration", [2]int{80, 150}, 20 * time.Minute},
 		{"blocked sender", reply.New(550, 1, 8, "Access denied, bad outbound sender"), "blocked", [2]int{20, 32}, 75 * time.Minute},
+		{"tenant blocked", reply.New(550, 7, 705, "Access denied, tenant has exceeded threshold"), "blocked", [2]int{20, 32}, 75 * time.Minute},
+		{"address not accepted", reply.New(550, 7, 708, "Access denied, traffic not accepted from this IP"), "blocked", [2]int{20, 32}, 75 * time.Minute},
+		{"connector blocked", reply.New(550, 7, 711, "Access denied, bad inbound connector. AS(2204)"), "blocked", [2]int{20, 32}, 75 * time.Minute},
 		{"daily limit", reply.New(554, 2, 0, "STOREDRV.Submission.Exception:SubmissionQuotaExceededException"), "wait for reset", [2]int{20, 32}, 75 * time.Minute},
 		{"throttled", serverBusy, "wait long", [2]int{24, 60}, 75 * time.Minute},
 		{"too many connections", tooManyConnections, "wait", [2]int{200, 600}, 7 * time.Minute},
@@ -326,6 +330,70 @@ func TestBreaker_IgnoresAMessageOnWhichTheServerDisconnects(t *testing.T) {
 		}
 		if w.queued() != 0 {
 			t.Errorf("got %d queued, want 0", w.queued())
+		}
+	})
+}
+
+// TestBreaker_IgnoresFaultsOfForeignSenders has a device without a sender of the
+// site, and no default sender.
+func TestBreaker_IgnoresFaultsOfForeignSenders(t *testing.T) {
+	withHarness(t, func(s *setup) {
+		s.Route.Relays = func(sender envelope.Address) bool { return sender.Domain() == "contoso.com" }
+	}, func(w *harness) {
+		w.upstream.rcptReply = func(e envelope.Envelope, _ envelope.Address) reply.Reply {
+			if e.Sender.Domain() != "contoso.com" {
+				return relayDenied
+			}
+			return rcptOK
+		}
+		for n := range 10 {
+			r := w.sendFrom("scanner@elsewhere.example", fmt.Sprint("F", n), 2, 100)
+			if r.Code != 550 || !strings.Contains(r.Text, "senders.default") {
+				t.Errorf("got reply %s", r)
+			}
+			if r := w.sendAs(fmt.Sprint("M", n), 1, 100); !strings.Contains(r.Text, "accepted by") {
+				t.Errorf("got reply %s", r)
+			}
+		}
+		if w.queued() != 0 || len(w.events("upstream held")) > 0 {
+			t.Errorf("got %d queued, %v", w.queued(), w.events("upstream held"))
+		}
+		// The same reply to a sender of the site is about the site, and stays so
+		// when a foreign sender gets it too.
+		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(relayDenied) })
+		w.sendAs("own", 1, 100)
+		w.sendFrom("scanner@elsewhere.example", "foreign", 2, 100)
+		if w.d.Status().Held != "configuration" || w.queued() != 2 {
+			t.Errorf("got %+v, %d queued", w.d.Status(), w.queued())
+		}
+	})
+}
+
+// TestBreaker_IgnoresASourceOnWhichTheServerDisconnects has a device all of whose
+// messages are such, each with another ID.
+func TestBreaker_IgnoresASourceOnWhichTheServerDisconnects(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.fail = func(e envelope.Envelope) error {
+			if e.Client.String() == "10.0.0.2" {
+				return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "was lost", DuringTransaction: true}
+			}
+			return nil
+		}
+		direct := 0
+		w.sendAs("bad", 2, 100)
+		time.Sleep(10 * time.Minute)
+		for n := range 40 {
+			w.sendAs(fmt.Sprint("bad", n), 2, 100)
+			if r := w.sendAs(fmt.Sprint("good", n), 1, 100); strings.Contains(r.Text, "accepted by") {
+				direct++
+			}
+			time.Sleep(time.Minute)
+		}
+		if direct < 30 {
+			t.Errorf("got %d of 40 messages accepted at once, want at least 30", direct)
+		}
+		if n := len(w.events("upstream held")); n > 3 {
+			t.Errorf("got %d trips", n)
 		}
 	})
 }

@@ -314,10 +314,14 @@ func (w *harness) send(client int, size int, to ...envelope.Address) reply.Reply
 }
 
 func (w *harness) sendAs(id string, client, size int, to ...envelope.Address) reply.Reply {
+	return w.sendFrom("printer@contoso.com", id, client, size, to...)
+}
+
+func (w *harness) sendFrom(sender envelope.Address, id string, client, size int, to ...envelope.Address) reply.Reply {
 	if len(to) == 0 {
 		to = []envelope.Address{"a@x.example"}
 	}
-	e := envelope.Envelope{ID: id, Client: netip.AddrFrom4([4]byte{10, 0, 0, byte(client)}), Sender: "printer@contoso.com",
+	e := envelope.Envelope{ID: id, Client: netip.AddrFrom4([4]byte{10, 0, 0, byte(client)}), Sender: sender,
 		Recipients: to, Received: time.Now()}
 	if r := w.d.Admit(e, int64(size)); !r.Positive() {
 		return r

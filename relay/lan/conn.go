@@ -27,8 +27,12 @@ type clientConn struct {
 	draining  atomic.Bool // only the current message is still read
 	readEnded atomic.Bool // a read returned EOF or failed
 	secure    atomic.Bool // TLS is in use
-	truncated atomic.Bool // the connection ended within a BDAT chunk
-	closeOnce sync.Once
+	// inTransaction is set from MAIL to the end of the message; lastRead is when the
+	// client last sent something, in nanoseconds since 1970.
+	inTransaction atomic.Bool
+	lastRead      atomic.Int64
+	truncated     atomic.Bool // the connection ended within a BDAT chunk
+	closeOnce     sync.Once
 
 	// Only the goroutine that serves the connection uses these.
 	block        []byte        // backing array of pending
@@ -51,6 +55,7 @@ type clientConn struct {
 func newClientConn(conn net.Conn, client netip.Addr, s *sessions) *clientConn {
 	c := &clientConn{Conn: conn, sessions: s, client: client, begun: time.Now()}
 	c.stream = &socket{Conn: conn, client: c}
+	c.lastRead.Store(c.begun.UnixNano())
 	return c
 }
 
@@ -76,6 +81,14 @@ func (c *clientConn) shakeHands() error {
 		return io.EOF
 	}
 	return nil
+}
+
+// end ends the session, or lets its message finish first.
+func (c *clientConn) end() {
+	c.endAfterReply()
+	if !c.receiving.Load() {
+		_ = c.Conn.SetReadDeadline(time.Now())
+	}
 }
 
 // endAfterReply ends the session after the next reply.

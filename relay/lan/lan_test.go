@@ -119,7 +119,7 @@ func start(t *testing.T, d *fakeAcceptor, change func(*Config)) (*Server, string
 	if change != nil {
 		change(&config)
 	}
-	p := policy.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
+	p := policy.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
 	s := New(config, p, d, journal.Discard())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -240,7 +240,7 @@ func TestReply_HasTruncatedLines(t *testing.T) {
 func TestAdmission_RejectsForeignNetworks(t *testing.T) {
 	_, address := start(t, &fakeAcceptor{}, nil)
 	_, port, _ := net.SplitHostPort(address)
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 9, 0, 2)}}
 	conn, err := dialer.Dial("tcp", "127.0.0.1:"+port)
 	if err != nil {
 		t.Fatal(err)
@@ -248,7 +248,7 @@ func TestAdmission_RejectsForeignNetworks(t *testing.T) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	all, _ := io.ReadAll(conn)
-	want := "554 5.7.1 relay.contoso.com does not relay for 127.0.0.2: add its network to lan.allow\r\n"
+	want := "554 5.7.1 relay.contoso.com does not relay for 127.9.0.2: add its network to lan.allow\r\n"
 	if string(all) != want {
 		t.Errorf("got %q", all)
 	}

@@ -71,6 +71,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.conn.inTransaction.Store(true)
 	s.transaction = transaction{clientSender: sender, octets: options.Size, envelope: e}
 	return nil
 }
@@ -194,6 +195,7 @@ func receiveErrorReply(err error) reply.Reply {
 func (s *session) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.conn.inTransaction.Store(false)
 	s.transaction = transaction{}
 }
 

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
@@ -19,7 +18,7 @@ type sessions struct {
 
 	mu       sync.Mutex
 	open     map[*clientConn]struct{}
-	clients  map[netip.Addr]int
+	clients  map[netip.Prefix]int
 	tlsFirst map[netip.Addr]struct{} // clients that began with TLS on a plain port
 	draining bool
 }
@@ -27,33 +26,80 @@ type sessions struct {
 func newSessions(config *Config, j *journal.Journal) *sessions {
 	const maxRejects = 32
 	return &sessions{config: config, limits: config.Limits, journal: j, rejectSlots: make(slots, maxRejects),
-		open: make(map[*clientConn]struct{}), clients: make(map[netip.Addr]int), tlsFirst: make(map[netip.Addr]struct{})}
+		open: make(map[*clientConn]struct{}), clients: make(map[netip.Prefix]int), tlsFirst: make(map[netip.Addr]struct{})}
 }
 
-// admit opens a session, or returns the reply for a rejected client.
+// admit opens a session, or returns the reply for a rejected client. If there are
+// too many connections it ends an idle one.
 func (s *sessions) admit(conn net.Conn, client netip.Addr) (*clientConn, reply.Reply, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.draining:
 		return nil, reply.New(421, 3, 2, "the relay is stopping, try again later"), false
-	case len(s.open) >= s.limits.Connections:
-		return nil, reply.New(421, 3, 2, "too many connections, try again later"), false
-	case s.clients[client] >= s.limits.PerClient:
+	case s.clients[neighbour(client)] >= s.limits.PerClient:
 		return nil, reply.New(421, 7, 0, "too many connections from %s, try again later", client), false
+	case len(s.open) >= s.limits.Connections && !s.evict():
+		return nil, reply.New(421, 3, 2, "too many connections, try again later"), false
 	}
 	c := newClientConn(conn, client, s)
 	s.open[c] = struct{}{}
-	s.clients[client]++
+	s.clients[neighbour(client)]++
 	return c, reply.Reply{}, true
+}
+
+// neighbour is what limits count as one client: an IPv4 address, or the network of
+// an IPv6 address, in which a device may take any address (RFC 4291 section 2.5.4).
+func neighbour(client netip.Addr) netip.Prefix {
+	bits := client.BitLen()
+	if client.Is6() {
+		const network = 64
+		bits = network
+	}
+	prefix, _ := client.WithZone("").Prefix(bits)
+	return prefix
+}
+
+// evict ends the session that has been idle for longest and has no message, of the
+// clients with most connections: a client that opens many does not take those of
+// the others. It reports whether there is one.
+func (s *sessions) evict() bool {
+	var victim *clientConn
+	for c := range s.open {
+		if c.inTransaction.Load() || c.receiving.Load() {
+			continue
+		}
+		if victim != nil {
+			count, most := s.clients[neighbour(c.client)], s.clients[neighbour(victim.client)]
+			if count < most || count == most && c.lastRead.Load() >= victim.lastRead.Load() {
+				continue
+			}
+		}
+		victim = c
+	}
+	if victim == nil {
+		return false
+	}
+	s.forget(victim)
+	victim.end()
+	return true
 }
 
 func (s *sessions) leave(c *clientConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget(c)
+}
+
+// forget takes a session off the limits. The caller holds s.mu.
+func (s *sessions) forget(c *clientConn) {
+	if _, known := s.open[c]; !known {
+		return
+	}
 	delete(s.open, c)
-	if s.clients[c.client]--; s.clients[c.client] == 0 {
-		delete(s.clients, c.client)
+	from := neighbour(c.client)
+	if s.clients[from]--; s.clients[from] == 0 {
+		delete(s.clients, from)
 	}
 }
 
@@ -63,10 +109,7 @@ func (s *sessions) drain() {
 	defer s.mu.Unlock()
 	s.draining = true
 	for c := range s.open {
-		c.endAfterReply()
-		if !c.receiving.Load() {
-			_ = c.Conn.SetReadDeadline(time.Now())
-		}
+		c.end()
 	}
 }
 

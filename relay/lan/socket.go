@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// firstMail is how long a client may take to its first MAIL. A device has something
+// to send when it connects.
+const firstMail = time.Minute
+
 // socket is a client's network connection with the time limits of its session.
 type socket struct {
 	net.Conn
@@ -29,6 +33,9 @@ func (s *socket) Read(p []byte) (int, error) {
 		idle = min(idle, c.idle)
 	}
 	deadline := time.Now().Add(idle)
+	if by := c.begun.Add(firstMail); c.messages.Load() == 0 && !c.inTransaction.Load() && by.Before(deadline) {
+		deadline = by
+	}
 	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {
 		deadline = end
 	}
@@ -42,7 +49,9 @@ func (s *socket) Read(p []byte) (int, error) {
 	if c.draining.Load() && !c.receiving.Load() {
 		return 0, io.EOF
 	}
-	return s.Conn.Read(p)
+	n, err := s.Conn.Read(p)
+	c.lastRead.Store(time.Now().UnixNano())
+	return n, err
 }
 
 // Write writes within the session's time limits.

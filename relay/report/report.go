@@ -169,7 +169,7 @@ var knownReplies = []knownReply{
 var (
 	loginRefused  = Classification{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
 	sendAsDenied  = Classification{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
-	siteBanned    = Classification{Kind: Blocked, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at https://sender.office.com"}
+	siteBanned    = Classification{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at https://sender.office.com"}
 	tenantBlocked = Classification{Kind: Blocked, Cause: "Exchange Online has blocked outgoing mail of the tenant, because it exceeded a threshold", Cure: "an administrator must find what sent so much, and then ask Microsoft Support to lift the block; after a subscription was renewed it ends by itself within a day"}
 	dailyLimit    = Classification{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
 )

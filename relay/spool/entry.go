@@ -95,10 +95,11 @@ func (e *Entry) tryReserve(flash, share int64) error {
 	if err := s.checkWritable(); err != nil {
 		return err
 	}
-	if s.limits.Share > 0 && s.index.clients[e.client]+share > s.limits.Share {
+	left := s.space() - s.reserved - s.inFlight - flash
+	if used := s.index.clients[e.client]; s.limits.Share > 0 && (used+share > s.limits.Share || used > 0 && used+share > left+left/4) {
 		return ErrShare
 	}
-	if s.reserved+s.inFlight+flash > s.space() {
+	if left < 0 {
 		return ErrFull
 	}
 	s.reserved += flash

@@ -49,7 +49,10 @@ const (
 
 // Limits limits what one client may use.
 type Limits struct {
-	Share int64 // bytes of envelope and content; 0 = the whole ring
+	// Share is bytes of envelope and content. Besides, a client may use no more than
+	// 5/4 of what is free, so that several together do not fill the ring either. 0
+	// means no limit.
+	Share int64
 }
 
 // Spool is a spool on flash. It is safe for concurrent use.

@@ -396,3 +396,32 @@ func TestNote_SurvivesTheMoveOfItsMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestShare_LeavesRoomForOthers has several clients that together would fill the
+// ring.
+func TestShare_LeavesRoomForOthers(t *testing.T) {
+	s, _ := mustOpen(t, simflash.New(16<<20, 1), Limits{Share: 8 << 20})
+	defer s.Close()
+	w := newModel()
+	const floods, size = 4, 30_000
+	for full := 0; full < floods; {
+		full = 0
+		for client := uint64(1); client <= floods; client++ {
+			_, err := w.commit(s, client, size)
+			if errors.Is(err, ErrShare) {
+				full++
+				continue
+			}
+			must(t, err)
+		}
+	}
+	others := 0
+	for ; ; others++ {
+		if _, err := w.commit(s, uint64(floods+1+others), size); err != nil {
+			break
+		}
+	}
+	if others < 60 {
+		t.Errorf("got %d messages of others, want at least 60", others)
+	}
+}

@@ -1,8 +1,10 @@
 package endtoend
 
 import (
+	"bufio"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +64,23 @@ func TestLimits_AnswerWithTheirOwnCodeAndText(t *testing.T) {
 	}
 }
 
+// beginMessage has a client say MAIL.
+func (s *site) beginMessage(conn net.Conn) {
+	s.t.Helper()
+	if _, err := io.WriteString(conn, "EHLO device\r\nMAIL FROM:<"+sender+">\r\n"); err != nil {
+		s.t.Fatal(err)
+	}
+	for received := bufio.NewReader(conn); ; {
+		line, err := received.ReadString('\n')
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if strings.Contains(line, sender) {
+			return
+		}
+	}
+}
+
 func TestConnectionLimit_RejectsOneTooManyUntilAnotherCloses(t *testing.T) {
 	for script, c := range map[string]struct {
 		limits  string
@@ -77,6 +96,8 @@ func TestConnectionLimit_RejectsOneTooManyUntilAnotherCloses(t *testing.T) {
 			var open []net.Conn
 			for _, client := range c.clients {
 				open = append(open, s.connect(client))
+				// An idle connection would make room.
+				s.beginMessage(open[len(open)-1])
 			}
 			if err := dialogue.Play(s.dial("127.0.0.1"), "testdata/"+script+".dialogue"); err != nil {
 				t.Error(err)

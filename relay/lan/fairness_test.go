@@ -1,0 +1,83 @@
+package lan
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// dialFrom connects from an address of the loopback network.
+func dialFrom(t *testing.T, from, address string) net.Conn {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := dialer.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	return conn
+}
+
+// TestAdmission_MakesRoomForOthers has ten addresses with twenty silent connections
+// each, and a device that is in the middle of a message.
+func TestAdmission_MakesRoomForOthers(t *testing.T) {
+	d := &fakeAcceptor{}
+	_, address := start(t, d, func(c *Config) { c.Limits.Connections, c.Limits.PerClient = 100, 20 })
+	busy := &client{t: t, conn: dialFrom(t, "127.0.0.1", address)}
+	busy.r = bufio.NewReader(busy.conn)
+	busy.expect(220)
+	busy.command(250, "EHLO device")
+	busy.envelope()
+	for host := range 10 {
+		for range 20 {
+			dialFrom(t, netip.AddrFrom4([4]byte{127, 0, 1, byte(host)}).String(), address)
+		}
+	}
+	begun := time.Now()
+	if got := send(t, dialFrom(t, "127.0.0.2", address), "a@contoso.com"); got[:3] != "250" {
+		t.Errorf("another client got %q", got)
+	}
+	if waited := time.Since(begun); waited > 2*time.Second {
+		t.Errorf("another client waited %v", waited)
+	}
+	busy.command(354, "DATA")
+	busy.write("x\r\n.\r\n")
+	busy.expect(250)
+}
+
+// TestAdmission_TakesFromThoseWithMost has one device with one idle connection beside
+// one with many.
+func TestAdmission_TakesFromThoseWithMost(t *testing.T) {
+	_, address := start(t, &fakeAcceptor{}, func(c *Config) { c.Limits.Connections, c.Limits.PerClient = 10, 9 })
+	idle := &client{t: t, conn: dialFrom(t, "127.0.0.1", address)}
+	idle.r = bufio.NewReader(idle.conn)
+	idle.expect(220)
+	for range 9 {
+		conn := dialFrom(t, "127.0.0.2", address)
+		if _, err := io.ReadFull(conn, make([]byte, 4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		conn := dialFrom(t, "127.0.0.3", address)
+		if got := send(t, conn, "a@contoso.com"); got[:3] != "250" {
+			t.Errorf("another client got %q", got)
+		}
+		_ = conn.Close()
+	}
+	idle.command(250, "EHLO device")
+}
+
+func TestNeighbour_IsTheNetworkOfAnIPv6Address(t *testing.T) {
+	for client, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1/32", "2001:db8::1": "2001:db8::/64", "2001:db8::ffff:1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := neighbour(netip.MustParseAddr(client)).String(); got != want {
+			t.Errorf("%s: got %s, want %s", client, got, want)
+		}
+	}
+}
