@@ -27,7 +27,9 @@ func relayCommand(o *options) *cobra.Command {
 		}
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
-		log := journal.New(wire.LogHandler(b.Settings.Journal, c.ErrOrStderr()))
+		output := journal.NewAsync(wire.LogHandler(b.Settings.Journal, c.ErrOrStderr()))
+		defer output.Close()
+		log := journal.New(output)
 		if b.Created {
 			log.StateCreated(b.Settings.State.Path, b.Device.Size())
 		}

@@ -27,6 +27,7 @@ const (
 	EventClientRefused                Event = "client refused"
 	EventSessionEnded                 Event = "session ended"
 	EventCommandRefused               Event = "command refused"
+	EventLogIncomplete                Event = "log incomplete"
 	EventRefusalsNotShown             Event = "refusals not shown"
 	EventTLSHandshakeFailed           Event = "TLS handshake failed"
 	EventTLSHelloOnAPlainPort         Event = "TLS hello on a plain port"
