@@ -22,8 +22,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"unicode"
 
+	"sealpost/hal/printable"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
@@ -102,11 +102,11 @@ func list(stick fs.FS, folder string) ([]fs.DirEntry, error) {
 	defer dir.Close()
 	lister, ok := dir.(fs.ReadDirFile)
 	if info, err := dir.Stat(); !ok || err != nil || !info.IsDir() {
-		return nil, fmt.Errorf("%s: this is not a folder: create a folder of that name, and copy the files into it", printable(folder))
+		return nil, fmt.Errorf("%s: this is not a folder: create a folder of that name, and copy the files into it", printable.Line(folder))
 	}
 	entries, err := lister.ReadDir(maxEntries + 1)
 	if len(entries) > maxEntries {
-		return nil, fmt.Errorf("%s: the folder contains more than %d files: delete those that are not for the box", printable(folder), maxEntries)
+		return nil, fmt.Errorf("%s: the folder contains more than %d files: delete those that are not for the box", printable.Line(folder), maxEntries)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, unreadable(folder, err)
@@ -128,7 +128,7 @@ func folderFor(entries []fs.DirEntry, serial string) (string, error) {
 	case 1:
 		return own[0], nil
 	}
-	return "", fmt.Errorf("%s: these folders are for the same box: delete all but one", printable(strings.Join(own, ", ")))
+	return "", fmt.Errorf("%s: these folders are for the same box: delete all but one", printable.Line(strings.Join(own, ", ")))
 }
 
 // sameNumber compares serial numbers, ignoring case and separators.
@@ -142,7 +142,7 @@ func others(entries []fs.DirEntry, folder string) []string {
 	var names []string
 	for _, entry := range entries {
 		if folder == Folder && entry.IsDir() && !hidden(entry.Name()) {
-			names = append(names, printable(entry.Name()))
+			names = append(names, printable.Line(entry.Name()))
 		}
 	}
 	return names
@@ -168,13 +168,13 @@ func (b Bundle) checkSettings() error {
 	}
 	faults := make([]error, len(all))
 	for i, fault := range all {
-		faults[i] = fmt.Errorf("%s: %w", printable(b.settings), fault)
+		faults[i] = fmt.Errorf("%s: %w", printable.Line(b.settings), fault)
 	}
 	return errors.Join(faults...)
 }
 
 func (b Bundle) checkCertificate(checkPath func(certificate.Path) error) error {
-	name := printable(b.certificate)
+	name := printable.Line(b.certificate)
 	switch {
 	case len(b.PEM) > 0:
 		if _, err := certificate.ParsePEM(b.PEM); err != nil {
@@ -202,10 +202,10 @@ func (b Bundle) checkCertificate(checkPath func(certificate.Path) error) error {
 func (b Bundle) passwordFault() error {
 	if b.password == "" {
 		return fmt.Errorf("%s: it has a password, but the stick has no password file: write it into the first line of %s, or set the box up over its serial console, which asks for it",
-			printable(b.certificate), printable(path.Join(b.Folder, passwordName)))
+			printable.Line(b.certificate), printable.Line(path.Join(b.Folder, passwordName)))
 	}
 	return fmt.Errorf("%s: this password does not open %s: correct the first line, check upper and lower case, or set the box up over its serial console, which asks for it",
-		printable(b.password), printable(b.certificate))
+		printable.Line(b.password), printable.Line(b.certificate))
 }
 
 // firstLine returns the first line, without a byte order mark or line ending.
@@ -218,15 +218,5 @@ func firstLine(text []byte) (string, error) {
 }
 
 func unreadable(name string, err error) error {
-	return fmt.Errorf("%s: it cannot be read: copy it to the stick again, or try another stick (%s)", printable(name), printable(err.Error()))
-}
-
-// printable replaces control characters in names on a stick.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
+	return fmt.Errorf("%s: it cannot be read: copy it to the stick again, or try another stick (%s)", printable.Line(name), printable.Line(err.Error()))
 }

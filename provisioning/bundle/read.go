@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"sealpost/hal/printable"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
@@ -34,7 +35,7 @@ func (r *reader) read(b *Bundle, others []string) {
 	pfx, pfxData := r.one("PFX files", certificate.MaxInput, endsIn(".pfx", ".p12"))
 	pem, pemData := r.one("certificate files", certificate.MaxInput, endsIn(".pem", ".crt"))
 	if pfx != "" && pem != "" {
-		r.fault("%s, %s: there are both a PFX and a certificate for a request: delete one of them", printable(pfx), printable(pem))
+		r.fault("%s, %s: there are both a PFX and a certificate for a request: delete one of them", printable.Line(pfx), printable.Line(pem))
 	}
 	b.certificate, b.PFX, b.PEM = pfx, pfxData, pemData
 	if pfx == "" {
@@ -45,7 +46,7 @@ func (r *reader) read(b *Bundle, others []string) {
 	}
 	b.secret, b.ClientSecret = r.line("secret files", secretName)
 	if b.secret != "" && b.ClientSecret == "" && len(r.faults) == 0 {
-		r.fault("%s: its first line is empty: write the client secret's value there", printable(b.secret))
+		r.fault("%s: its first line is empty: write the client secret's value there", printable.Line(b.secret))
 	}
 	if b.settings == "" {
 		r.checkHiddenExtension()
@@ -67,7 +68,7 @@ func (r *reader) line(what, name string) (string, candidate.Password) {
 	found, text := r.one(what, maxPassword, func(n string) bool { return strings.EqualFold(n, name) })
 	line, err := firstLine(text)
 	if err != nil {
-		r.fault("%s: %w", printable(found), err)
+		r.fault("%s: %w", printable.Line(found), err)
 	}
 	return found, candidate.Password(line)
 }
@@ -77,7 +78,7 @@ func (r *reader) line(what, name string) (string, candidate.Password) {
 func (r *reader) checkHiddenExtension() {
 	const twice = settingsName + ".txt"
 	if slices.ContainsFunc(r.entries, func(e fs.DirEntry) bool { return strings.EqualFold(e.Name(), twice) }) {
-		r.fault("%s: the name must be %s: show file name extensions in Windows, and remove .txt", printable(path.Join(r.folder, twice)), settingsName)
+		r.fault("%s: the name must be %s: show file name extensions in Windows, and remove .txt", printable.Line(path.Join(r.folder, twice)), settingsName)
 	}
 }
 
@@ -89,7 +90,7 @@ func (r *reader) nothing(others []string) {
 			r.folder, strings.Join(others[:min(some, len(others))], ", "), settingsName)
 		return
 	}
-	r.fault("%s: the folder contains neither %s nor a .pfx: copy them into it", printable(r.folder), settingsName)
+	r.fault("%s: the folder contains neither %s nor a .pfx: copy them into it", printable.Line(r.folder), settingsName)
 }
 
 func endsIn(ends ...string) func(string) bool {
@@ -111,10 +112,10 @@ func (r *reader) one(what string, limit int64, wanted func(name string) bool) (s
 		return "", nil
 	case len(found) > 1:
 		const some = 10
-		r.fault("%s: there are %d %s: delete all but the one for this box", printable(strings.Join(found[:min(some, len(found))], ", ")), len(found), what)
+		r.fault("%s: there are %d %s: delete all but the one for this box", printable.Line(strings.Join(found[:min(some, len(found))], ", ")), len(found), what)
 		return found[0], nil
 	case !entry.Type().IsRegular():
-		r.fault("%s: this is a %s, not a file: copy the file itself there", printable(found[0]), kindOf(entry.Type()))
+		r.fault("%s: this is a %s, not a file: copy the file itself there", printable.Line(found[0]), kindOf(entry.Type()))
 		return found[0], nil
 	}
 	data, err := readFile(r.stick, found[0], limit)
@@ -149,9 +150,9 @@ func readFile(stick fs.FS, name string, limit int64) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, unreadable(name, errors.New("it is not a file any more"))
 	case info.Size() > limit:
-		return nil, fmt.Errorf("%s: it is larger than %d KiB, so it is the wrong file: replace it with the right one", printable(name), limit>>10)
+		return nil, fmt.Errorf("%s: it is larger than %d KiB, so it is the wrong file: replace it with the right one", printable.Line(name), limit>>10)
 	case info.Size() == 0:
-		return nil, fmt.Errorf("%s: it is empty: copy it again, and eject the stick before you pull it", printable(name))
+		return nil, fmt.Errorf("%s: it is empty: copy it again, and eject the stick before you pull it", printable.Line(name))
 	}
 	data, err := io.ReadAll(io.LimitReader(file, limit))
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"sealpost/hal/printable"
 )
 
 // ParsePEM returns the certificates of a PEM text of at most [MaxInput] bytes, in
@@ -23,7 +25,7 @@ func ParsePEM(data []byte) ([]*x509.Certificate, error) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %d in the file cannot be read: get it again from the certification authority (%s)", len(chain)+1, printable(err.Error()))
+			return nil, fmt.Errorf("certificate %d in the file cannot be read: get it again from the certification authority (%s)", len(chain)+1, printable.Line(err.Error()))
 		}
 		chain = append(chain, cert)
 	}
@@ -82,7 +84,7 @@ func (p Path) Verify(now time.Time, roots *x509.CertPool) error {
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown {
 		return err
 	}
-	return fmt.Errorf("the chain is incomplete: the certificate of %q is missing or does not match: export again with all certificates in the certification path, including the root of a private authority", printable(p.gap().Issuer.String()))
+	return fmt.Errorf("the chain is incomplete: the certificate of %q is missing or does not match: export again with all certificates in the certification path, including the root of a private authority", printable.Line(p.gap().Issuer.String()))
 }
 
 // gap returns the first certificate whose issuer is missing.

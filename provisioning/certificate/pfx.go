@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"sealpost/hal/printable"
 )
 
 // MaxInput is the largest PFX or PEM text that is read, in bytes.
@@ -33,7 +35,7 @@ func (b Bundle) String() string {
 		return "empty bundle"
 	}
 	return fmt.Sprintf("bundle for %s: a chain of %d, %d extra, private key not shown",
-		printable(b.Leaf.Subject.String()), len(b.Chain), len(b.Extra))
+		printable.Line(b.Leaf.Subject.String()), len(b.Chain), len(b.Extra))
 }
 
 // GoString keeps %#v from printing the key.
@@ -88,7 +90,7 @@ func explain(err error) error {
 		return ErrPassword
 	}
 	if unsupported, ok := errors.AsType[pkcs12.NotImplementedError](err); ok {
-		return fmt.Errorf("this PFX uses something the box cannot read (%s): export it again with TripleDES-SHA1 or AES256-SHA256", printable(string(unsupported)))
+		return fmt.Errorf("this PFX uses something the box cannot read (%s): export it again with TripleDES-SHA1 or AES256-SHA256", printable.Line(string(unsupported)))
 	}
 	for _, known := range []struct {
 		text  string
@@ -106,5 +108,5 @@ func explain(err error) error {
 			return known.cause
 		}
 	}
-	return fmt.Errorf("this PFX is damaged or unusual: copy it again, or export it again (%s)", printable(err.Error()))
+	return fmt.Errorf("this PFX is damaged or unusual: copy it again, or export it again (%s)", printable.Line(err.Error()))
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"sealpost/hal/printable"
 )
 
 // Level is the severity of a finding.
@@ -70,15 +72,15 @@ func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string,
 	}
 	leaf := chain[0]
 	r := Report{
-		Subject:    printable(leaf.Subject.String()),
-		Issuer:     printable(leaf.Issuer.String()),
+		Subject:    printable.Line(leaf.Subject.String()),
+		Issuer:     printable.Line(leaf.Issuer.String()),
 		Names:      matchableNames(leaf),
 		Protection: guard.Label,
 		NotBefore:  leaf.NotBefore,
 		NotAfter:   leaf.NotAfter,
 	}
 	for _, cert := range chain {
-		r.Chain = append(r.Chain, printable(cert.Subject.String()))
+		r.Chain = append(r.Chain, printable.Line(cert.Subject.String()))
 	}
 	r.examineNames(acceptedDomains)
 	r.examineChain(chain, now, roots)

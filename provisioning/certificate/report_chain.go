@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"time"
+
+	"sealpost/hal/printable"
 )
 
 // examineChain reports whether the chain leads to one of the roots, and what is
@@ -24,19 +26,19 @@ func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x
 	case isSelfSigned(chain[0]):
 		r.find(Problem, "the certificate is self-signed, and Exchange Online accepts only certificates of public certification authorities: get one from such an authority")
 	case isSelfSigned(top):
-		r.find(Problem, "the chain leads to %q, which is not a public root: Exchange Online accepts only certificates of public certification authorities: get one from such an authority", printable(top.Subject.String()))
+		r.find(Problem, "the chain leads to %q, which is not a public root: Exchange Online accepts only certificates of public certification authorities: get one from such an authority", printable.Line(top.Subject.String()))
 	case unknown:
 		r.missingIssuer(top)
 	default:
-		r.find(Problem, "the chain does not verify (%s): get the certificate again with its whole chain", printable(err.Error()))
+		r.find(Problem, "the chain does not verify (%s): get the certificate again with its whole chain", printable.Line(err.Error()))
 	}
 }
 
 func (r *Report) missingIssuer(top *x509.Certificate) {
-	r.MissingIssuer = printable(top.Issuer.String())
+	r.MissingIssuer = printable.Line(top.Issuer.String())
 	source := "ask the certification authority for it"
 	for _, url := range top.IssuingCertificateURL {
-		r.IssuerURLs = append(r.IssuerURLs, printable(url))
+		r.IssuerURLs = append(r.IssuerURLs, printable.Line(url))
 	}
 	if len(r.IssuerURLs) > 0 {
 		source = "download it from " + r.IssuerURLs[0]

@@ -3,18 +3,7 @@ package certificate
 import (
 	"fmt"
 	"strings"
-	"unicode"
 )
-
-// printable replaces control characters in names chosen by others.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
-}
 
 // String returns the report as a short block of lines, with problems in capitals.
 func (r Report) String() string {

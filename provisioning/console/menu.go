@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sealpost/hal/printable"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/operator"
 	"sealpost/provisioning/settings"
@@ -294,7 +295,7 @@ func (s *session) settings(ctx context.Context) error {
 		return err
 	}
 	// Unwrapped, so that they can be copied from the terminal.
-	s.t.Print("\n" + printable(running.Settings) + "\n")
+	s.t.Print("\n" + printable.Text(running.Settings) + "\n")
 	stored, err := settings.ParseStored([]byte(running.Settings), running.Schema)
 	if err != nil {
 		s.t.Say("%s", inWords(err))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"sealpost/hal/printable"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 )
@@ -31,7 +32,7 @@ func (s *session) printed(ctx context.Context, get func(context.Context) (string
 	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		text, err := get(ctx)
 		if err == nil {
-			s.t.Print("\n" + strings.TrimSpace(printable(text)) + "\n\n")
+			s.t.Print("\n" + strings.TrimSpace(printable.Text(text)) + "\n\n")
 		}
 		return err
 	})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // columns is the line width that every terminal shows.
@@ -50,14 +49,4 @@ func wrap(words, indent string) []string {
 func minutes(d time.Duration) string {
 	whole := int(d.Round(time.Second) / time.Second)
 	return fmt.Sprintf("%d:%02d", whole/60, whole%60)
-}
-
-// printable removes the characters that control a terminal from a text.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || r == '\n' || r == '\t' {
-			return r
-		}
-		return -1
-	}, text)
 }

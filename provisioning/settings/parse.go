@@ -15,6 +15,8 @@ import (
 	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"sealpost/hal/printable"
 )
 
 // MaxText is the largest settings text, in bytes.
@@ -69,11 +71,11 @@ func plainText(text []byte) ([]byte, error) {
 }
 
 func syntaxError(err error) Error {
-	e := Error{Message: "the settings are not TOML: " + printable(strings.TrimPrefix(err.Error(), "toml: "))}
+	e := Error{Message: "the settings are not TOML: " + printable.Line(strings.TrimPrefix(err.Error(), "toml: "))}
 	var at *toml.DecodeError
 	if errors.As(err, &at) {
 		e.Line, _ = at.Position()
-		e.Key = printable(strings.Join(at.Key(), "."))
+		e.Key = printable.Line(strings.Join(at.Key(), "."))
 	}
 	if strings.Contains(err.Error(), "already defined") || strings.Contains(err.Error(), "already exists") {
 		e.Message += ": it is set twice: remove one of the two"
@@ -81,16 +83,6 @@ func syntaxError(err error) Error {
 	}
 	e.Message += ": correct this line, written like key = \"text\", and check again"
 	return e
-}
-
-// printable replaces control characters, so that a settings file cannot control a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }
 
 // reader fills a Settings from a TOML tree and collects the errors.
@@ -115,18 +107,18 @@ func (r *reader) lineOf(key string) int {
 }
 
 func (r *reader) fault(key, format string, args ...any) {
-	r.errs = append(r.errs, Error{Line: r.lineOf(key), Key: printable(key), Message: fmt.Sprintf(format, args...)})
+	r.errs = append(r.errs, Error{Line: r.lineOf(key), Key: printable.Line(key), Message: fmt.Sprintf(format, args...)})
 }
 
 // unknownKey records an unknown key and the known one that was probably meant.
 func (r *reader) unknownKey(key string) {
 	nearest := nearestKey(key)
 	if nearest == "" {
-		r.fault(key, "unknown key %s: remove it; there is no setting of that name", printable(key))
+		r.fault(key, "unknown key %s: remove it; there is no setting of that name", printable.Line(key))
 		return
 	}
 	r.meant = append(r.meant, nearest)
-	r.fault(key, "unknown key %s: did you mean %s?", printable(key), nearest)
+	r.fault(key, "unknown key %s: did you mean %s?", printable.Line(key), nearest)
 }
 
 // section assigns every entry of tree to the field of target with its name.
@@ -135,7 +127,7 @@ func (r *reader) section(path string, tree map[string]any, target reflect.Value)
 		key := joinKey(path, name)
 		field, ok := fieldNamed(target, name)
 		if !ok && r.keepsUnknown {
-			r.unknown = append(r.unknown, Error{r.lineOf(key), printable(key), printable(key) + " is not known to this version and is ignored"})
+			r.unknown = append(r.unknown, Error{r.lineOf(key), printable.Line(key), printable.Line(key) + " is not known to this version and is ignored"})
 			continue
 		}
 		if !ok {

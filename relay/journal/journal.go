@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sealpost/hal/printable"
 )
 
 // levelConversation is the level of the SMTP dialogue with the upstream. It is
@@ -60,12 +62,10 @@ func (j *Journal) event(level slog.Level, name Event, attrs ...slog.Attr) {
 	}
 }
 
-// bounded truncates attributes that contain foreign text.
+// bounded truncates attributes that contain foreign text, and makes it printable.
 func bounded(attr slog.Attr) slog.Attr {
 	if attr.Value.Kind() == slog.KindString {
-		if text := attr.Value.String(); len(text) > maxText {
-			attr.Value = slog.StringValue(clip(text))
-		}
+		attr.Value = slog.StringValue(clip(attr.Value.String()))
 		return attr
 	}
 	switch value := attr.Value.Any().(type) {
@@ -89,10 +89,10 @@ func bounded(attr slog.Attr) slog.Attr {
 const maxText = 512
 
 func clip(text string) string {
-	if len(text) <= maxText {
-		return text
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "") + "…"
 	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
+	return printable.Line(text)
 }
 
 // ringSize is how many events stay in memory: about 2 MiB typically, 40 MiB at

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
+
+	"sealpost/hal/printable"
 )
 
 // Limits of a server's reply. RFC 5321 section 4.5.3.1.5 allows 512 octets per
@@ -87,7 +88,7 @@ func splitLine(line string) (code int, text string, more bool, err error) {
 	if line[3] != ' ' && line[3] != '-' {
 		return 0, "", false, fmt.Errorf("%w: %q", ErrMalformed, clip(line))
 	}
-	return code, printable(line[4:]), line[3] == '-', nil
+	return code, printable.Line(line[4:]), line[3] == '-', nil
 }
 
 // cutStatus splits a leading enhanced status code off text. If its class
@@ -110,17 +111,6 @@ func cutStatus(code int, text string) (Status, string) {
 		return Status{}, text
 	}
 	return Status{numbers[0], numbers[1], numbers[2]}, rest
-}
-
-// printable replaces control characters and bidirectional marks, which must not
-// reach logs, terminals or the reply to a LAN client.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
 }
 
 func clip(s string) string {

@@ -25,7 +25,7 @@ func TestRead_SplitsCodeStatusAndText(t *testing.T) {
 		{"550-5.1.1 no such\r\n550 5.1.1 user\r\n", Reply{550, Status{5, 1, 1}, "no such\nuser"}},
 		{"250 4.1.0 contradiction\r\n", Reply{Code: 250, Text: "4.1.0 contradiction"}},
 		{"250 2.1 short\r\n", Reply{Code: 250, Text: "2.1 short"}},
-		{"220 \x1b[2Jgone\r\n", Reply{Code: 220, Text: " [2Jgone"}},
+		{"220 \x1b[2Jgone\r\n", Reply{Code: 220, Text: "\ufffd[2Jgone"}},
 	} {
 		got, err := read(c.wire)
 		if err != nil || got != c.want {
@@ -57,9 +57,9 @@ func TestRead_RejectsInvalidReplies(t *testing.T) {
 
 func TestRead_RemovesControlCharacters(t *testing.T) {
 	for given, want := range map[string]string{
-		"\x1b[2J":               " [2J",
-		"\u009b2J":              " 2J", // CSI in one character (ECMA-48)
-		"a\u202eb\u2028c":       "a b c",
+		"\x1b[2J":               "\ufffd[2J",
+		"\u009b2J":              "\ufffd2J", // CSI in one character (ECMA-48)
+		"a\u202eb\u2028c":       "a\ufffdb\ufffdc",
 		"Zugriff für\u00a0Büro": "Zugriff für Büro",
 	} {
 		if r, err := read("550 " + given + "\r\n"); err != nil || r.Text != want {

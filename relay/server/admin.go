@@ -9,6 +9,7 @@ import (
 	"iter"
 	"strings"
 
+	"sealpost/hal/printable"
 	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/queue"
@@ -151,16 +152,11 @@ func show(a queueAdmin, id string) (control.Message, error) {
 	return control.Message{Item: item, Header: printableHeader(text)}, nil
 }
 
-// printableHeader returns the header section of a message without control
-// characters.
+// printableHeader returns the header section of a message as text that is safe to
+// show.
 func printableHeader(text []byte) string {
 	head, _, _ := bytes.Cut(text, []byte("\r\n\r\n"))
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(string(head), "?"))
+	return printable.Text(strings.ReplaceAll(string(head), "\r\n", "\n"))
 }
 
 func retry(a queueAdmin, id string) (control.Done, error) {
