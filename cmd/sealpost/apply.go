@@ -19,7 +19,7 @@ type outcome struct{ operator.Outcome }
 
 func (o outcome) String() string {
 	if len(o.Faults) > 0 {
-		return cures.Say(fault.Join(o.Faults))
+		return cures.Text(fault.Join(o.Faults))
 	}
 	return "in order"
 }

@@ -167,16 +167,16 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// await waits until the log holds the words, and gives the text from their
-// last line on.
-func (l *log) await(t *testing.T, words string) string {
+// await waits until the log contains want, and returns the log from its last
+// occurrence on.
+func (l *log) await(t *testing.T, want string) string {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if text := l.String(); strings.Contains(text, words) {
-			return text[strings.LastIndex(text, words):]
+		if text := l.String(); strings.Contains(text, want) {
+			return text[strings.LastIndex(text, want):]
 		}
 	}
-	t.Fatalf("the relay did not say %q:\n%s", words, l)
+	t.Fatalf("the relay did not log %q:\n%s", want, l)
 	return ""
 }
 

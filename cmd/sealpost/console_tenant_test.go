@@ -39,21 +39,22 @@ func boxOf(t *testing.T, settings string) operator.Local {
 	return box
 }
 
-// walked is what the console says of the way to the mailbox.
-func walked(t *testing.T, box operator.Local) (words string, whole bool) {
+// verify runs the checks of the console's tenant menu up to the first problem, and
+// returns their text and whether all passed.
+func verify(t *testing.T, box operator.Local) (text string, passed bool) {
 	t.Helper()
-	whole = true
+	passed = true
 	for finding, err := range box.VerifyTenant(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		words += fmt.Sprintln(finding.Name, finding.Text, finding.Code)
+		text += fmt.Sprintln(finding.Name, finding.Text, finding.Code)
 		if finding.Level == certificate.Problem {
-			whole = false
+			passed = false
 			break
 		}
 	}
-	return words, whole
+	return text, passed
 }
 
 func TestConsole_SignsTheBoxIn(t *testing.T) {
@@ -66,21 +67,21 @@ func TestConsole_SignsTheBoxIn(t *testing.T) {
 		return http.StatusOK, bearing(claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser}), "refresh")
 	}
 	box := boxOf(t, c.settings(`grant = "device"`))
-	if words, whole := walked(t, box); whole || !strings.Contains(words, string(fault.NoSignIn)) {
-		t.Errorf("before: %s", words)
+	if text, passed := verify(t, box); passed || !strings.Contains(text, string(fault.NoSignIn)) {
+		t.Errorf("before: %s", text)
 	}
-	var said strings.Builder
+	var printed strings.Builder
 	for step, err := range box.SignIn(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said.WriteString(step.Name + " " + step.Text + "\n")
+		printed.WriteString(step.Name + " " + step.Text + "\n")
 	}
-	if want := "page https://microsoft.com/devicelogin\ncode ABCD-EFGH\nas " + boxUser + "\nsigned in The box is signed in as " + boxUser + ".\n"; said.String() != want {
-		t.Errorf("it says %s", said.String())
+	if want := "page https://microsoft.com/devicelogin\ncode ABCD-EFGH\nas " + boxUser + "\nsigned in The box is signed in as " + boxUser + ".\n"; printed.String() != want {
+		t.Errorf("got %s", printed.String())
 	}
-	if words, whole := walked(t, box); !whole {
-		t.Errorf("after: %s", words)
+	if text, passed := verify(t, box); !passed {
+		t.Errorf("after: %s", text)
 	}
 }
 
@@ -90,8 +91,8 @@ func TestConsole_AcceptsAClientSecretAndPrintsTheTenantSetup(t *testing.T) {
 	if err := box.Commit(t.Context(), candidate.Candidate{ClientSecret: "very~secret"}); err != nil {
 		t.Fatal(err)
 	}
-	if words, whole := walked(t, box); !whole {
-		t.Errorf("after the secret: %s", words)
+	if text, passed := verify(t, box); !passed {
+		t.Errorf("after the secret: %s", text)
 	}
 	if got := c.forms()[0].Get("client_secret"); got != "very~secret" {
 		t.Errorf("the issuer got %q", got)

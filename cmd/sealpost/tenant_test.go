@@ -20,20 +20,20 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// refusing is an issuer that returns an Entra ID error code.
-func refusing(code int) func(string, url.Values) (int, any) {
+// respondError returns an issuer's handler that responds with an Entra ID error.
+func respondError(code int) func(string, url.Values) (int, any) {
 	return func(string, url.Values) (int, any) {
 		return http.StatusBadRequest, map[string]any{"error": "invalid_client", "error_codes": []int{code}, "error_description": "AADSTS: hidden words"}
 	}
 }
 
-// granting is an issuer that returns a token with the claims.
-func granting(claims map[string]any) func(string, url.Values) (int, any) {
+// respondToken returns an issuer's handler that responds with a token of the claims.
+func respondToken(claims map[string]any) func(string, url.Values) (int, any) {
 	return func(string, url.Values) (int, any) { return http.StatusOK, bearing(claimed(claims), "") }
 }
 
 func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
-	judged := func(answer string) func(*cloud) {
+	loginReply := func(answer string) func(*cloud) {
 		return func(c *cloud) {
 			c.tenant.Reconfigure(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
 				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return answer }}})
@@ -42,19 +42,19 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 	for _, c := range []struct {
 		name, oauth string
 		change      func(*cloud)
-		step, words string // no step if all checks pass
+		step, text  string // no step if all checks pass
 	}{
 		{"nothing", "", nil, "", ""},
 		{"the secret", `grant = "secret"`, nil, "credential", "sealpost tenant secret"},
 		{"the sign-in", `grant = "device"`, nil, "credential", "sealpost tenant login"},
 		{"the connector's certificate", `key = "connector"`, nil, "credential", "sealpost certificate import"},
 		{"the issuer", "", func(c *cloud) { c.issuer.Close() }, "issuer", "localhost refused the connection"},
-		{"the upload", "", func(c *cloud) { c.answer = refusing(700027) }, "token", "upload the certificate"},
-		{"the right scope", "", func(c *cloud) { c.answer = granting(map[string]any{"aud": "https://graph.microsoft.com"}) }, "audience", "https://graph.microsoft.com"},
-		{"the role", "", func(c *cloud) { c.answer = granting(map[string]any{"aud": "https://outlook.office365.com"}) }, "permission", "SMTP.SendAsApp"},
-		{"the service principal", "", judged("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
-		{"SMTP AUTH", "", judged("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
-		{"a server at leisure", "", func(c *cloud) {
+		{"the upload", "", func(c *cloud) { c.answer = respondError(700027) }, "token", "upload the certificate"},
+		{"the right scope", "", func(c *cloud) { c.answer = respondToken(map[string]any{"aud": "https://graph.microsoft.com"}) }, "audience", "https://graph.microsoft.com"},
+		{"the role", "", func(c *cloud) { c.answer = respondToken(map[string]any{"aud": "https://outlook.office365.com"}) }, "permission", "SMTP.SendAsApp"},
+		{"the service principal", "", loginReply("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
+		{"SMTP AUTH", "", loginReply("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
+		{"a busy server", "", func(c *cloud) {
 			c.tenant.SetScript(func(verb, _ string) string {
 				if verb == "EHLO" {
 					return "421 4.3.2 Service not active"
@@ -62,7 +62,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				return ""
 			})
 		}, "login", "localhost said: 421 4.3.2 Service not active (Exchange Online is busy: wait)"},
-		{"a temporary failure", "", judged("454 4.7.0 Temporary authentication failure"), "login", "wait, and try again"},
+		{"a temporary failure", "", loginReply("454 4.7.0 Temporary authentication failure"), "login", "wait, and try again"},
 		{"Send As", "\n[senders]\ndefault = \"printer@contoso.com\"", nil, "message", "Add-RecipientPermission -Identity printer@contoso.com -Trustee " + boxUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				}
 				return
 			}
-			if status != exitFailed || !strings.HasPrefix(last, "problem") || !strings.Contains(last, " "+c.step+" ") || !strings.Contains(last, c.words) {
+			if status != exitFailed || !strings.HasPrefix(last, "problem") || !strings.Contains(last, " "+c.step+" ") || !strings.Contains(last, c.text) {
 				t.Errorf("status %d: %s%s", status, out, errs)
 			}
 			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `fails is "`+c.step+`"`) || strings.Contains(out, "hidden") {

@@ -28,7 +28,7 @@ type Facts map[string]string
 // same error.
 type Fault struct {
 	Code  Code   `json:"code,omitempty"`
-	Text  string `json:"text"` // what is wrong, in words for every front end
+	Text  string `json:"text"` // what is wrong, for every front end
 	Facts Facts  `json:"facts,omitempty"`
 	Err   error  `json:"-"` // the cause, or nil
 }
@@ -137,7 +137,7 @@ func List(err error) []*Fault {
 		}
 	}
 	if all == nil {
-		all = []*Fault{{Text: "an error without words"}}
+		all = []*Fault{{Text: "an error without a text"}}
 	}
 	return all
 }
@@ -188,8 +188,8 @@ func Decode(text []byte) error {
 		}
 		return errors.New("it failed without a message")
 	}
-	if words := strings.TrimSpace(string(text)); words != "" {
-		return errors.New(words)
+	if message := strings.TrimSpace(string(text)); message != "" {
+		return errors.New(message)
 	}
 	return nil
 }
@@ -207,8 +207,8 @@ func (w Cures) Cure(code Code, facts Facts) string {
 	return strings.NewReplacer(pairs...).Replace(w[code])
 }
 
-// Say returns the text and the cure of each fault, one per line.
-func (w Cures) Say(err error) string {
+// Text returns the text and the cure of each fault, one per line.
+func (w Cures) Text(err error) string {
 	var lines []string
 	for _, f := range List(err) {
 		lines = append(lines, w.Append(f.Text, f.Code, f.Facts))
@@ -217,7 +217,7 @@ func (w Cures) Say(err error) string {
 }
 
 // AppendAll appends the cures of several faults to a text.
-func (w Cures) AppendAll(words string, codes []Code) string {
+func (w Cures) AppendAll(text string, codes []Code) string {
 	var cures []string
 	for _, code := range codes {
 		if cure := w.Cure(code, nil); cure != "" {
@@ -225,15 +225,15 @@ func (w Cures) AppendAll(words string, codes []Code) string {
 		}
 	}
 	if len(cures) == 0 {
-		return words
+		return text
 	}
-	return fmt.Sprintf("%s (%s)", words, strings.Join(cures, "; "))
+	return fmt.Sprintf("%s (%s)", text, strings.Join(cures, "; "))
 }
 
 // Append appends the cure to a text.
-func (w Cures) Append(words string, code Code, facts Facts) string {
+func (w Cures) Append(text string, code Code, facts Facts) string {
 	if cure := w.Cure(code, facts); cure != "" {
-		return fmt.Sprintf("%s: %s", words, cure)
+		return fmt.Sprintf("%s: %s", text, cure)
 	}
-	return words
+	return text
 }

@@ -67,7 +67,7 @@ func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
 		t.Errorf("%+v, opened %d times", v, m.opened)
 	}
 	if !strings.HasPrefix(v.String(), "rejected, nothing was changed: ") || strings.Contains(v.String(), "\n") {
-		t.Errorf("in words: %s", v)
+		t.Errorf("as text: %s", v)
 	}
 	if v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n")}); len(v.Faults) == 0 || m.sections != nil {
 		t.Errorf("settings with a fault: %+v", v)

@@ -101,7 +101,7 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		stick fstest.MapFS
-		words []string
+		texts []string
 	}{
 		"no folder":         {fstest.MapFS{"sealpost.toml": content(good)}, []string{"no folder named sealpost: create it"}},
 		"a file as folder":  {fstest.MapFS{"sealpost": content(good)}, []string{"sealpost: this is not a folder: create"}},
@@ -133,9 +133,9 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 			if err == nil {
 				t.Fatal("nothing is said against it")
 			}
-			for _, words := range c.words {
-				if !strings.Contains(err.Error(), words) {
-					t.Errorf("no word of %q in:\n%v", words, err)
+			for _, text := range c.texts {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%q is missing in:\n%v", text, err)
 				}
 			}
 			if strings.Contains(err.Error(), "Wrong") || strings.Contains(err.Error(), "\x1b") {

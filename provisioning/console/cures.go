@@ -49,11 +49,11 @@ var Steps = tenant.Steps{
 	Check:  "preflight in the menu of the box's console",
 }
 
-// Words returns the console's text for err: what is wrong, and what to do.
-func Words(err error) string { return cures.Say(err) }
+// Text returns the console's text for err: what is wrong, and what to do.
+func Text(err error) string { return cures.Text(err) }
 
-// inWords returns an error as one or more sentences.
-func inWords(err error) string { return capitalized(cures.Say(err)) }
+// sentence returns an error as one or more sentences.
+func sentence(err error) string { return capitalized(cures.Text(err)) }
 
 func capitalized(text string) string {
 	if text == "" {

@@ -208,8 +208,8 @@ func (b *fakeBox) Queue(context.Context) (operator.Queue, error) {
 	return operator.Queue{Summary: "2 messages queued: the tenant is busy", Items: b.queue}, nil
 }
 
-func (b *fakeBox) tell(words string) error {
-	b.done = append(b.done, words)
+func (b *fakeBox) tell(text string) error {
+	b.done = append(b.done, text)
 	return nil
 }
 

@@ -53,9 +53,9 @@ func (c *cable) heard() string {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	words := strings.ReplaceAll(c.said.String(), "\r\n", "\n")
+	text := strings.ReplaceAll(c.said.String(), "\r\n", "\n")
 	c.said.Reset()
-	return words
+	return text
 }
 
 // plug connects a technician with a console, until pull.
@@ -74,7 +74,7 @@ var typed = regexp.MustCompile(`«([^»]*)»`)
 
 // keysOf is what is typed for a mark in a dialogue:
 //
-//	«Contoso Leeds»     these words, and Enter
+//	«Contoso Leeds»     this text, then Enter
 //	«?4711»             the same, where it must not be shown
 //	«^C»                Ctrl-C
 //	«~16m»              nothing, for 16 minutes
@@ -125,12 +125,12 @@ func hold(ctx context.Context, box *fakeBox, script string) (transcript string, 
 		}
 		said := line.heard()
 		shown := strings.TrimPrefix(mark[1], "?")
-		words, echoed := strings.CutPrefix(said, shown+"\n")
+		text, echoed := strings.CutPrefix(said, shown+"\n")
 		switch {
 		case passes, strings.HasPrefix(mark[1], "paste"):
 			b.WriteString("«" + mark[1] + "»\n" + said)
 		case echoed && shown != "", shown == "" && !strings.HasPrefix(mark[1], "?"):
-			b.WriteString("«" + shown + "»\n" + words)
+			b.WriteString("«" + shown + "»\n" + text)
 		default:
 			b.WriteString("«" + mark[1] + "»" + said)
 		}

@@ -49,11 +49,11 @@ func (s *session) showNetwork(n operator.Network) {
 
 // list joins values with commas.
 func list[T fmt.Stringer](values []T) string {
-	words := make([]string, len(values))
+	texts := make([]string, len(values))
 	for i := range values {
-		words[i] = values[i].String()
+		texts[i] = values[i].String()
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(texts, ", ")
 }
 
 // useDHCP keeps name servers that were set together with DHCP.

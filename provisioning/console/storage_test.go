@@ -14,9 +14,9 @@ func TestConsole_OffersWhatABoxWithoutItsStorageStillCan(t *testing.T) {
 		box.broken = fault.New(fault.NoStorage, "the storage device did not appear: open /dev/mmcblk0p4")
 		line, pull := plug(t.Context(), New(box))
 		said := line.typeAll("\r", "status\r", "restart\r", "yes\r")
-		for _, words := range []string{"/dev/mmcblk0p4", "fitted firmly", "1  status", "2  logs", "3  clock", "4  restart", "The box restarts."} {
-			if !strings.Contains(strings.Join(strings.Fields(said), " "), strings.Join(strings.Fields(words), " ")) {
-				t.Errorf("no word of %q in:\n%s", words, said)
+		for _, text := range []string{"/dev/mmcblk0p4", "fitted firmly", "1  status", "2  logs", "3  clock", "4  restart", "The box restarts."} {
+			if !strings.Contains(strings.Join(strings.Fields(said), " "), strings.Join(strings.Fields(text), " ")) {
+				t.Errorf("%q is missing in:\n%s", text, said)
 			}
 		}
 		if strings.Contains(said, "factory reset") || strings.Contains(said, "sealpost ") {

@@ -25,7 +25,7 @@ func TestConsole_NamesTheKeysThatAChangeTakesOutBeforeItIsApplied(t *testing.T) 
 		said := line.typeAll("\r", "5\r")
 		for _, key := range []string{"removes them", "site.colour is not known", "archive is not known"} {
 			if !strings.Contains(said, key) {
-				t.Errorf("no word of %q in:\n%s", key, said)
+				t.Errorf("%q is missing in:\n%s", key, said)
 			}
 		}
 		if said := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(said, "The changes are active.") {
@@ -51,9 +51,9 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 			t.Errorf("%s", said)
 		}
 		said := line.typeAll("6\r")
-		for _, words := range []string{"colour = \"blue\"", "but stay stored", "archive is not known"} {
-			if !strings.Contains(said, words) {
-				t.Errorf("no word of %q in:\n%s", words, said)
+		for _, text := range []string{"colour = \"blue\"", "but stay stored", "archive is not known"} {
+			if !strings.Contains(said, text) {
+				t.Errorf("%q is missing in:\n%s", text, said)
 			}
 		}
 		if len(box.commits) > 0 || box.running.Settings != newerSettings {
@@ -69,9 +69,9 @@ func TestConsole_SaysWhatToDoAboutSettingsThatCannotBeUsed(t *testing.T) {
 		box.running.Settings = "[upstream]\nmethod = \"quantum\"\n"
 		line, pull := plug(t.Context(), New(box))
 		said := strings.Join(strings.Fields(line.typeAll("\r", "5\r")+line.typeAll("6\r")), " ")
-		for _, words := range []string{`"quantum" is not a delivery method`, "install the version again", "2 paste new ones"} {
-			if !strings.Contains(said, words) {
-				t.Errorf("no word of %q in:\n%s", words, said)
+		for _, text := range []string{`"quantum" is not a delivery method`, "install the version again", "2 paste new ones"} {
+			if !strings.Contains(said, text) {
+				t.Errorf("%q is missing in:\n%s", text, said)
 			}
 		}
 		_ = pull()

@@ -79,8 +79,8 @@ func TestLine_ExplainsInvalidInput(t *testing.T) {
 		{strings.Repeat("A", maxLine+1) + "\r", "more than 4096 characters"},
 		{"K\xf6ln\r", "not UTF-8"},
 	} {
-		var words invalidInput
-		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &words) || !strings.Contains(err.Error(), c.want) {
+		var invalid invalidInput
+		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.20q: %v", c.keys, err)
 		}
 	}

@@ -35,8 +35,8 @@ func (f Finding) WithCode(code fault.Code) Finding {
 }
 
 // WithCure returns the finding with the front end's cure appended.
-func (f Finding) WithCure(words fault.Cures) Finding {
-	f.Text = words.Append(f.Text, f.Code, f.Facts)
+func (f Finding) WithCure(cures fault.Cures) Finding {
+	f.Text = cures.Append(f.Text, f.Code, f.Facts)
 	return f
 }
 

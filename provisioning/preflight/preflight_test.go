@@ -18,7 +18,7 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 	for _, c := range []struct {
 		findings []Finding
 		level    certificate.Level
-		words    string
+		text     string
 	}{
 		{Network("dhcp", address, ""), certificate.OK, "10.0.0.5/24 by dhcp"},
 		{Network("none", nil, ""), certificate.Problem, "check the cable"},
@@ -41,8 +41,8 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 		{Upstream("", "", errors.New("port 25 is blocked")), certificate.Problem, "port 25 is blocked"},
 		{Problem(errors.New("no such file")), certificate.Problem, "no such file"},
 	} {
-		if len(c.findings) != 1 || c.findings[0].Level != c.level || !strings.Contains(c.findings[0].Text, c.words) {
-			t.Errorf("got %v, want %s with %q", c.findings, c.level, c.words)
+		if len(c.findings) != 1 || c.findings[0].Level != c.level || !strings.Contains(c.findings[0].Text, c.text) {
+			t.Errorf("got %v, want %s with %q", c.findings, c.level, c.text)
 		}
 	}
 }

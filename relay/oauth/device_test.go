@@ -74,7 +74,7 @@ func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(url.Values, int) issuerResponse
 		code   string
-		words  string
+		text   string
 		within time.Duration
 	}{
 		"declined":              {polled(entraError(0, "authorization_declined")), "authorization_declined", "declined in the browser", 5 * time.Second},
@@ -91,7 +91,7 @@ func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			store := &flash{kept: "of before"}
 			login(t, c.answer, store, func(t *testing.T, _ []DeviceCode, token Token, err error, took time.Duration) {
-				wantFault(t, err, Configuration, c.code, c.words)
+				wantFault(t, err, Configuration, c.code, c.text)
 				if took != c.within || !token.Bearer.Empty() {
 					t.Errorf("it took %v and gave %q", took, token.Bearer.Reveal())
 				}

@@ -25,7 +25,7 @@ func asking(t *testing.T, server *httptest.Server, change func(*Config)) error {
 	return err
 }
 
-func wantFault(t *testing.T, err error, kind Kind, code string, words ...string) *Fault {
+func wantFault(t *testing.T, err error, kind Kind, code string, texts ...string) *Fault {
 	t.Helper()
 	fault := (*Fault)(nil)
 	if !errors.As(err, &fault) {
@@ -34,9 +34,9 @@ func wantFault(t *testing.T, err error, kind Kind, code string, words ...string)
 	if fault.Kind != kind || fault.Code != code {
 		t.Errorf("%s fault %q, want %s %q", fault.Kind, fault.Code, kind, code)
 	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("%q lacks %q", err, word)
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%q lacks %q", err, text)
 		}
 	}
 	return fault
@@ -48,7 +48,7 @@ func TestFault_ClassifiesEntraErrors(t *testing.T) {
 		oauth string
 		kind  Kind
 		name  string
-		words string
+		text  string
 	}{
 		{7000215, "invalid_client", Configuration, "AADSTS7000215", "the secret's value, not its ID"},
 		{7000222, "invalid_client", Configuration, "AADSTS7000222", "has expired: make a new one"},
@@ -97,7 +97,7 @@ func TestFault_ClassifiesEntraErrors(t *testing.T) {
 	}
 	server := serve(t, respondInTurn(answers...))
 	for _, c := range cases {
-		wantFault(t, asking(t, server.Server, nil), c.kind, c.name, c.words)
+		wantFault(t, asking(t, server.Server, nil), c.kind, c.name, c.text)
 	}
 	for code := range entraErrors {
 		if !known[code] {
@@ -108,8 +108,8 @@ func TestFault_ClassifiesEntraErrors(t *testing.T) {
 
 func TestFault_ClassifiesOAuthErrors(t *testing.T) {
 	cases := map[string]struct {
-		kind  Kind
-		words string
+		kind Kind
+		text string
 	}{
 		"invalid_client":          {Configuration, "check the client ID"},
 		"invalid_grant":           {Configuration, "sign in again"},
@@ -136,7 +136,7 @@ func TestFault_ClassifiesOAuthErrors(t *testing.T) {
 			t.Errorf("code %s is not in this table", code)
 		}
 		server := serve(t, respondInTurn(issuerResponse{status: 400, body: `{"error":"` + code + `"}`}))
-		wantFault(t, asking(t, server.Server, nil), c.kind, code, c.words)
+		wantFault(t, asking(t, server.Server, nil), c.kind, code, c.text)
 	}
 }
 
@@ -144,9 +144,9 @@ func TestFault_DescribesInvalidResponses(t *testing.T) {
 	const page = "<!DOCTYPE html><html><title>Sign in to the guest network</title></html>"
 	for name, c := range map[string]struct {
 		issuerResponse
-		kind  Kind
-		code  string
-		words string
+		kind Kind
+		code string
+		text string
 	}{
 		"a web page":              {ok(page), Configuration, "", "web page"},
 		"a web page called text":  {issuerResponse{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
@@ -169,7 +169,7 @@ func TestFault_DescribesInvalidResponses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := serve(t, respondInTurn(c.issuerResponse))
-			wantFault(t, asking(t, server.Server, nil), c.kind, c.code, c.words)
+			wantFault(t, asking(t, server.Server, nil), c.kind, c.code, c.text)
 			if asked := len(server.asked()); asked != 1 {
 				t.Errorf("asked %d times", asked)
 			}
@@ -238,7 +238,7 @@ func TestFault_DescribesConnectionErrors(t *testing.T) {
 		handle http.HandlerFunc
 		change func(*Config)
 		kind   Kind
-		words  string
+		text   string
 	}{
 		"slow octets":      {hang, soon, Wait, "no complete response within 200ms"},
 		"cut off":          {hijacked("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"access_token\":"), nil, Wait, "cut off"},
@@ -256,7 +256,7 @@ func TestFault_DescribesConnectionErrors(t *testing.T) {
 			if handle == nil {
 				handle = func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }
 			}
-			wantFault(t, asking(t, serveHTTP(t, handle), c.change), c.kind, "", c.words)
+			wantFault(t, asking(t, serveHTTP(t, handle), c.change), c.kind, "", c.text)
 		})
 	}
 }
@@ -265,9 +265,9 @@ func TestFault_DescribesNetworkErrors(t *testing.T) {
 	expired := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}
 	strange := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.NameMismatch}}
 	for _, c := range []struct {
-		err   error
-		kind  Kind
-		words string
+		err  error
+		kind Kind
+		text string
 	}{
 		{syscall.ENETUNREACH, Wait, "check the cable"},
 		{syscall.EHOSTUNREACH, Wait, "check the cable"},
@@ -276,7 +276,7 @@ func TestFault_DescribesNetworkErrors(t *testing.T) {
 		{expired, Configuration, "check the box's clock"},
 		{strange, Configuration, "does not verify"},
 	} {
-		wantFault(t, connectionFault("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.words)
+		wantFault(t, connectionFault("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.text)
 	}
 }
 

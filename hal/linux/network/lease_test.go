@@ -12,7 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// offer is a good one, changed as told.
+// offer returns a valid offer, with changes.
 func offer(t testing.TB, changes ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
 	t.Helper()
 	message, err := dhcpv4.New(append([]dhcpv4.Modifier{
@@ -35,11 +35,11 @@ func seconds(code dhcpv4.OptionCode, d time.Duration) dhcpv4.Modifier {
 func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 	tests := map[string]struct {
 		change dhcpv4.Modifier
-		words  string
+		text   string
 	}{
 		"no server":         {dhcpv4.WithoutOption(dhcpv4.OptionServerIdentifier), "option 54"},
 		"no mask":           {dhcpv4.WithoutOption(dhcpv4.OptionSubnetMask), "option 1"},
-		"a torn mask":       {dhcpv4.WithNetmask(net.IPv4Mask(255, 0, 255, 0)), "no subnet mask"},
+		"a mask with a gap": {dhcpv4.WithNetmask(net.IPv4Mask(255, 0, 255, 0)), "no subnet mask"},
 		"one host":          {dhcpv4.WithNetmask(net.CIDRMask(32, 32)), "/32"},
 		"all hosts":         {dhcpv4.WithNetmask(net.CIDRMask(0, 32)), "/0"},
 		"no address":        {dhcpv4.WithYourIP(net.IPv4zero), "0.0.0.0"},
@@ -53,8 +53,8 @@ func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			l, err := readLease(offer(t, test.change))
-			if err == nil || !strings.Contains(err.Error(), test.words) {
-				t.Errorf("%+v, %v does not name %q", l, err, test.words)
+			if err == nil || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("%+v, %v does not name %q", l, err, test.text)
 			}
 		})
 	}
@@ -71,7 +71,7 @@ func TestReadLease_BoundsAndOrdersTimes(t *testing.T) {
 		"zero":       {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(0)}, minLease, minLease / 2, minLease / 8 * 7},
 		"one second": {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1)}, minLease, minLease / 2, minLease / 8 * 7},
 		"for ever":   {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1<<32 - 1)}, (1<<32 - 1) * time.Second, maxRenew, (1<<32 - 1) * time.Second / 8 * 7},
-		"times of its own": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 10*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 20*time.Minute)},
+		"times of the server": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 10*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 20*time.Minute)},
 			hour, 10 * time.Minute, 20 * time.Minute},
 		"times in the wrong order": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 20*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 10*time.Minute)},
 			hour, hour / 2, hour / 8 * 7},
@@ -99,8 +99,8 @@ func TestReadLease_PrefersClasslessRoutesToTheRouter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.gateway.String() != "10.1.0.254" || len(l.routes) != 2 || !strings.Contains(l.doubt, "10.9.0.1 lies outside") {
-		t.Errorf("gateway %s, routes %v, doubt %q", l.gateway, l.routes, l.doubt)
+	if l.gateway.String() != "10.1.0.254" || len(l.routes) != 2 || !strings.Contains(l.warning, "10.9.0.1 lies outside") {
+		t.Errorf("gateway %s, routes %v, warning %q", l.gateway, l.routes, l.warning)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestReadLease_IgnoresUnusableMTUs(t *testing.T) {
 	for mtu, want := range map[uint16]int{0: 0, 68: 0, 575: 0, 576: 576, 1400: 1400, 1500: 1500, 9000: 0} {
 		l, err := readLease(offer(t, dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(mtu)})))
 		if err != nil || l.routes[0].mtu != want {
-			t.Errorf("of the MTU %d the box takes %d, %v", mtu, l.routes[0].mtu, err)
+			t.Errorf("for the MTU %d the box uses %d, %v", mtu, l.routes[0].mtu, err)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func FuzzALeaseIsRefusedOrSound(f *testing.F) {
 			}
 		}
 		if len(l.dns) > maxDNS || len(l.ntp) > maxNTP || len(l.routes) > maxRoutes {
-			t.Errorf("more than enough: %+v", l)
+			t.Errorf("more than the limits: %+v", l)
 		}
 	})
 }

@@ -23,7 +23,7 @@ const (
 	steady       = time.Minute
 	// stopTimeout is how long a child may take to stop.
 	stopTimeout = 25 * time.Second
-	// keptOutput is how much of a child's last words is kept, in bytes.
+	// keptOutput is how much of the end of a child's output is kept, in bytes.
 	keptOutput = 64 << 10
 )
 
@@ -63,7 +63,7 @@ func (c *Child) Run(ctx context.Context) {
 	defer c.running.Unlock()
 	for pause := firstPause; ctx.Err() == nil; {
 		begun := time.Now()
-		words := c.once(ctx)
+		status := c.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -76,7 +76,7 @@ func (c *Child) Run(ctx context.Context) {
 		if time.Since(begun) > steady {
 			pause = firstPause
 		}
-		c.Ended(End{words, c.output.String(), pause})
+		c.Ended(End{status, c.output.String(), pause})
 		select {
 		case <-ctx.Done():
 		case <-c.again: // the cause may be fixed, so do not wait

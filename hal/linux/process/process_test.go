@@ -42,9 +42,9 @@ func await[T any](t *testing.T, c chan T) T {
 }
 
 func TestChild_RestartsAfterAGrowingPause(t *testing.T) {
-	_, _, ends := watch(t, "echo last words; exit 3")
+	_, _, ends := watch(t, "echo last output; exit 3")
 	first, second := await(t, ends), await(t, ends)
-	if first.Status != "exit status 3" || !strings.Contains(first.Last, "last words") {
+	if first.Status != "exit status 3" || !strings.Contains(first.Last, "last output") {
 		t.Errorf("it ended with %+v", first)
 	}
 	if second.Pause != 2*first.Pause {

@@ -34,7 +34,7 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 	}{
 		"on the same connection":          {unsuccessful, 1},
 		"on another after a closed one":   {unsuccessful + tenant.HangUp, 2},
-		"on another, with other words":    {"535 5.7.57 Client not authenticated to send mail" + tenant.HangUp, 2},
+		"on another, with another text":   {"535 5.7.57 Client not authenticated to send mail" + tenant.HangUp, 2},
 		"on the same with an old refusal": {"535 Authentication failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer string
-		words  string
+		text   string
 		tries  []int // logins, after each message
 	}{
 		"the token":             {unsuccessful, "4.7.0 " + host + ": the login of " + printer + " was refused: " + unsuccessful + " (status 401, schemes Bearer, scope https://outlook.office.com/)", []int{2, 3, 4}},
@@ -67,7 +67,7 @@ func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 			for _, tries := range c.tries {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
-				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
+				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.text) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
 					t.Errorf("got %+v", u)
 				}
 				if n := len(s.tenant.Logins()); n != tries {
@@ -133,7 +133,7 @@ func (needsConsent) Configuration() bool { return true }
 func TestLogin_ReportsTheTokenError(t *testing.T) {
 	for _, c := range []struct {
 		err           error
-		words         string
+		text          string
 		configuration bool
 	}{
 		{needsConsent{}, "4.7.0 no access token for the login: AADSTS65001: the app has no consent: grant it", true},
@@ -143,7 +143,7 @@ func TestLogin_ReportsTheTokenError(t *testing.T) {
 		s := newSite(t, nil, nil)
 		s.vault.err = c.err
 		_, err := s.deliver(message("1", printer), scan)
-		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.ClientReply().String(), c.words) {
+		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.ClientReply().String(), c.text) {
 			t.Errorf("got %+v", u)
 		}
 		if opened := s.tenant.Connections(); opened != 0 {
@@ -153,7 +153,7 @@ func TestLogin_ReportsTheTokenError(t *testing.T) {
 }
 
 func TestLogin_ReportsAMissingMechanism(t *testing.T) {
-	for words, change := range map[string]func(*tenant.Config){
+	for text, change := range map[string]func(*tenant.Config){
 		"no login by OAuth is offered, only LOGIN, PLAIN: check upstream.submission.host and its port": func(c *tenant.Config) { c.Submission.Mechanisms = []string{"LOGIN", "PLAIN"} },
 		"no login is offered: check upstream.submission.host and its port":                             func(c *tenant.Config) { c.Submission = nil },
 		"does not offer STARTTLS; mail is never sent in clear":                                         func(c *tenant.Config) { c.NoSTARTTLS = true },
@@ -161,7 +161,7 @@ func TestLogin_ReportsAMissingMechanism(t *testing.T) {
 		s := newSite(t, change, nil)
 		_, err := s.deliver(message("1", printer), scan)
 		u := unavailable(t, err)
-		if !strings.Contains(u.Reason, words) || len(s.tenant.Logins()) != 0 || u.Configuration == (words[:4] == "does") {
+		if !strings.Contains(u.Reason, text) || len(s.tenant.Logins()) != 0 || u.Configuration == (text[:4] == "does") {
 			t.Errorf("got %+v with %d logins", u, len(s.tenant.Logins()))
 		}
 	}
@@ -220,9 +220,9 @@ func FuzzReasonText(f *testing.F) {
 		if response, err := b.Next(challenge); len(response) != 0 || err != nil {
 			t.Errorf("the answer is %q, %v", response, err)
 		}
-		words := b.reasonText()
-		if len(words) > 400 || strings.Contains(words, token) || strings.ContainsFunc(words, unicode.IsControl) {
-			t.Errorf("%q reads as %q", challenge, words)
+		text := b.reasonText()
+		if len(text) > 400 || strings.Contains(text, token) || strings.ContainsFunc(text, unicode.IsControl) {
+			t.Errorf("%q reads as %q", challenge, text)
 		}
 	})
 }

@@ -33,7 +33,7 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 	for name, c := range map[string]struct {
 		tenant func(*tenant.Config)
 		config func(*Config)
-		words  string
+		text   string
 	}{
 		"no STARTTLS":          {func(c *tenant.Config) { c.NoSTARTTLS = true }, nil, "4.7.5 " + mx + " does not offer STARTTLS; mail is never sent in clear: check upstream.host, and have no firewall inspect"},
 		"STARTTLS refused":     {script("STARTTLS", "454 4.7.0 TLS not available"), nil, "4.4.2 " + mx + " said: 454 4.7.0 TLS not available"},
@@ -68,15 +68,15 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 				}
 			})
 			if name == "the key fails" {
-				s.way.key = brokenKey{s.way.key}
+				s.method.key = brokenKey{s.method.key}
 			}
 			_, err := s.deliver(message("1"))
 			u := (*upstream.Unavailable)(nil)
 			if !errors.As(err, &u) {
 				t.Fatalf("got %v", err)
 			}
-			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
-				t.Errorf("the client hears %q, want %q (%v)", answer, c.words, err)
+			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.text) {
+				t.Errorf("the client hears %q, want %q (%v)", answer, c.text, err)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
 				t.Errorf("said in clear: %q", clear)

@@ -37,7 +37,7 @@ func Probe(ctx context.Context, domain string, h reach.Host) (preflight.Ways, er
 	go func() { seen <- reach.Probe(ctx, submission) }()
 	describe(&ways, reach.Probe(ctx, h), h.Port)
 	other := <-seen
-	ways.Port587 = preflight.Reach{OK: other.Greeted, Text: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
+	ways.Port587 = preflight.Reach{OK: other.Greeted, Text: text(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
 	ways.Advice = ways.Advise()
 	return ways, nil
 }
@@ -60,14 +60,14 @@ func helloName() string {
 	return name
 }
 
-// describe puts what was seen of the tenant's host into words.
+// describe describes what the probe found out about the tenant's host.
 func describe(w *preflight.Ways, s reach.Result, port int) {
-	w.Port25 = preflight.Reach{OK: s.Greeted, Text: words(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
+	w.Port25 = preflight.Reach{OK: s.Greeted, Text: text(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
 	if !s.Greeted {
 		w.STARTTLS.Text = "not tried"
 		return
 	}
-	w.STARTTLS = preflight.Reach{OK: s.Verified, Text: words(s.Verified, "its certificate is valid", s.Err)}
+	w.STARTTLS = preflight.Reach{OK: s.Verified, Text: text(s.Verified, "its certificate is valid", s.Err)}
 	if s.UnknownRoot {
 		w.Authority = preflight.Authority(s.Chain)
 		// Of a whole chain the last one is the authority's own.
@@ -77,7 +77,7 @@ func describe(w *preflight.Ways, s reach.Result, port int) {
 	}
 }
 
-func words(ok bool, good string, err error) string {
+func text(ok bool, good string, err error) string {
 	if ok || err == nil {
 		return good
 	}

@@ -45,10 +45,10 @@ func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 	inClear.NoSTARTTLS = true
 	known, nobody := authority.Pool(), x509.NewCertPool()
 	for name, c := range map[string]struct {
-		port          int
-		roots         *x509.CertPool
-		port25, tls   bool
-		words, advice string
+		port         int
+		roots        *x509.CertPool
+		port25, tls  bool
+		text, advice string
 	}{
 		"a good host":             {at(connector(good)), known, true, true, "its certificate is valid", "connector: "},
 		"an unknown authority":    {at(connector(good)), nobody, true, false, "unknown authority", "connector, if this is your own host"},
@@ -66,7 +66,7 @@ func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 			if ways.Port25.OK != c.port25 || ways.STARTTLS.OK != c.tls || ways.Port587.OK {
 				t.Errorf("the ways are %+v", ways)
 			}
-			if !strings.Contains(ways.STARTTLS.Text, c.words) || !strings.Contains(ways.Advice, c.advice) {
+			if !strings.Contains(ways.STARTTLS.Text, c.text) || !strings.Contains(ways.Advice, c.advice) {
 				t.Errorf("it says %q and advises %q", ways.STARTTLS.Text, ways.Advice)
 			}
 			if unknown := ways.Authority == "CN=Test CA" && strings.Contains(ways.AuthorityPEM, "BEGIN CERTIFICATE"); unknown != (name == "an unknown authority") {

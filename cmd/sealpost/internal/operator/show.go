@@ -103,14 +103,14 @@ func describe(item queue.Item) string {
 	if more := len(item.Recipients) - 1; more > 0 {
 		to = append(to, fmt.Sprintf("%d more", more))
 	}
-	words := fmt.Sprintf("%s, from %s to %s, %d octets, %d attempts", item.ID, item.Sender.Path(), strings.Join(to, " and "), item.Octets, item.Attempts)
+	text := fmt.Sprintf("%s, from %s to %s, %d octets, %d attempts", item.ID, item.Sender.Path(), strings.Join(to, " and "), item.Octets, item.Attempts)
 	switch {
 	case item.Damage != "":
-		words += "\ndamaged: " + item.Damage
+		text += "\ndamaged: " + item.Damage
 	case item.Last != "":
-		words += "\n" + item.Last
+		text += "\n" + item.Last
 	}
-	return words
+	return text
 }
 
 // Summary says how many messages are queued and why, with the codes of the faults.
