@@ -52,7 +52,7 @@ var mistakes = map[string]variant{
 		return c.Confirm(ctx)
 	}},
 	"a confirmation is not stored": {store: changed(func(before, after state.Sections) {
-		if trial, there := before[sectionTrial]; there && string(before[sectionSettings]) == string(after[sectionSettings]) {
+		if trial, found := before[sectionTrial]; found && string(before[sectionSettings]) == string(after[sectionSettings]) {
 			after[sectionTrial], after[sectionTrialSchema] = trial, before[sectionTrialSchema]
 		}
 	})},

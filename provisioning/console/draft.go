@@ -102,7 +102,7 @@ func (d draft) putList(key, values string) error {
 // previous value.
 func (d draft) change(key string, value any) error {
 	table, name := d.section(key)
-	before, there := table[name]
+	before, found := table[name]
 	if value == nil {
 		delete(table, name)
 	} else {
@@ -114,7 +114,7 @@ func (d draft) change(key string, value any) error {
 	}
 	table, name = d.section(key) // text may have pruned an empty table
 	delete(table, name)
-	if there {
+	if found {
 		table[name] = before
 	}
 	return err

@@ -153,7 +153,7 @@ func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.Ways, e
 func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error] {
 	return func(yield func(preflight.Finding, error) bool) {
 		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Text: "192.168.10.25/24 by dhcp"}, nil) &&
-			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Text: "it is for server authentication only; whether Exchange Online minds is not known, and so far it does not"}, nil) &&
+			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Text: "it is for server authentication only; Exchange Online accepts such a certificate so far"}, nil) &&
 			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Text: "it accepts our mail"}, nil)
 	}
 }

@@ -77,8 +77,8 @@ func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err 
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the settings area: %w", err)
 	}
-	stored, there := sections[string(kind)]
-	if !there {
+	stored, found := sections[string(kind)]
+	if !found {
 		return nil, nil, ErrNone
 	}
 	var sealed keyring.Secret

@@ -61,11 +61,11 @@ func Enforce(r Rights) error {
 const readFiles = llsyscall.AccessFSReadFile
 
 func existing(paths []string) []string {
-	var there []string
+	var found []string
 	for _, path := range paths {
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-			there = append(there, path)
+			found = append(found, path)
 		}
 	}
-	return there
+	return found
 }

@@ -77,7 +77,7 @@ func (v *fakeTokens) Reject(token Token) {
 type site struct {
 	tenant     *tenant.Tenant
 	submission *Submission
-	vault      *fakeTokens
+	tokens     *fakeTokens
 	log        *buffer
 }
 
@@ -120,11 +120,11 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	if changeTenant != nil {
 		changeTenant(&tc)
 	}
-	s := &site{tenant: must(tenant.Start(tc)), vault: &fakeTokens{}, log: &buffer{}}
+	s := &site{tenant: must(tenant.Start(tc)), tokens: &fakeTokens{}, log: &buffer{}}
 	t.Cleanup(s.tenant.Close)
 	config := Config{
 		Hello: "relay.contoso.com", Host: host, Port: s.tenant.Address().Port, Roots: authority().Pool(),
-		Connections: 6, ReplyTimeout: 5 * time.Second, Resolver: resolver{}, Tokens: s.vault,
+		Connections: 6, ReplyTimeout: 5 * time.Second, Resolver: resolver{}, Tokens: s.tokens,
 		User: func(envelope.Address) envelope.Address { return printer },
 	}
 	if change != nil {
@@ -185,7 +185,7 @@ func TestSubmission_LogsInAsTheMailbox(t *testing.T) {
 				}
 			}
 			logins := s.tenant.Logins()
-			if len(logins) != 1 || logins[0] != (tenant.Login{Mechanism: c.mechanism, User: printer, Token: "very-secret-token-1"}) || s.vault.issued != 1 {
+			if len(logins) != 1 || logins[0] != (tenant.Login{Mechanism: c.mechanism, User: printer, Token: "very-secret-token-1"}) || s.tokens.issued != 1 {
 				t.Errorf("logged in as %+v", logins)
 			}
 			if got := s.tenant.Messages(); len(got) != 2 || got[0].User != printer || string(got[0].Content) != string(scan) {
@@ -233,8 +233,8 @@ func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 	if got := s.submission.Account(message("1", ups)); got != ups {
 		t.Errorf("the mailbox of %s is %s", ups, got)
 	}
-	if most := s.tenant.MostOpen(); most > 4 || s.vault.issued != 1 {
-		t.Errorf("%d connections at once, %d tokens", most, s.vault.issued)
+	if most := s.tenant.MostOpen(); most > 4 || s.tokens.issued != 1 {
+		t.Errorf("%d connections at once, %d tokens", most, s.tokens.issued)
 	}
 }
 

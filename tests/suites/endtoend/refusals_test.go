@@ -126,7 +126,7 @@ func (s *site) journalSummary() string {
 			continue
 		}
 		for _, detail := range []string{"why", "last", "words", "action", "answer"} {
-			if text, there := event[detail].(string); there && event["event"] != "recipient" {
+			if text, found := event[detail].(string); found && event["event"] != "recipient" {
 				fmt.Fprintf(&b, "    %-16s %.110s\n", event["event"], text)
 				break
 			}

@@ -71,15 +71,15 @@ func (v *verification) checkSettings(context.Context) []preflight.Finding {
 // credential checks whether the credential for a token is stored, and whether
 // the box can use it.
 func (v *verification) credential(ctx context.Context) []preflight.Finding {
-	there := v.stored(ctx)
-	if there[0].Level == certificate.Problem {
-		return there
+	found := v.stored(ctx)
+	if found[0].Level == certificate.Problem {
+		return found
 	}
 	v.ask(ctx)
 	if fault := (*oauth.Fault)(nil); errors.As(v.fault, &fault) && fault.Err != nil {
 		return preflight.Problem(fault)
 	}
-	return there
+	return found
 }
 
 // stored checks for the credential that the settings require.
