@@ -136,7 +136,7 @@ func TestScript_RefusesSitesThatItCannotSetUp(t *testing.T) {
 	if _, err := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "").Script(); err != ErrNoName {
 		t.Errorf("a connector without a certificate: %v", err)
 	}
-	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOther {
+	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOtherIssuer {
 		t.Errorf("another issuer: %v", err)
 	}
 }

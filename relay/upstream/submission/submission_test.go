@@ -233,8 +233,8 @@ func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 	if got := s.submission.Account(message("1", ups)); got != ups {
 		t.Errorf("the mailbox of %s is %s", ups, got)
 	}
-	if most := s.tenant.MostOpen(); most > 4 || s.tokens.issued != 1 {
-		t.Errorf("%d connections at once, %d tokens", most, s.tokens.issued)
+	if maxOpen := s.tenant.MostOpen(); maxOpen > 4 || s.tokens.issued != 1 {
+		t.Errorf("%d connections at once, %d tokens", maxOpen, s.tokens.issued)
 	}
 }
 
@@ -255,8 +255,8 @@ func TestSubmission_LimitsConnectionsPerMailbox(t *testing.T) {
 		})
 	}
 	burst.Wait()
-	if most := s.tenant.MostOpen(); most != 3 || len(s.tenant.LimitReplies()) != 0 {
-		t.Errorf("%d connections at once, denied %v", most, s.tenant.LimitReplies())
+	if maxOpen := s.tenant.MostOpen(); maxOpen != 3 || len(s.tenant.LimitReplies()) != 0 {
+		t.Errorf("%d connections at once, denied %v", maxOpen, s.tenant.LimitReplies())
 	}
 }
 

@@ -44,8 +44,8 @@ type pool struct {
 	closed bool
 }
 
-func newPool(most, perDestination int, keep time.Duration, open func(context.Context, Destination) (*smtpConn, error)) *pool {
-	return &pool{maxOpen: most, perDestination: cmp.Or(perDestination, most), idleTimeout: keep, open: open, counts: make(map[Destination]int)}
+func newPool(maxOpen, perDestination int, idleTimeout time.Duration, open func(context.Context, Destination) (*smtpConn, error)) *pool {
+	return &pool{maxOpen: maxOpen, perDestination: cmp.Or(perDestination, maxOpen), idleTimeout: idleTimeout, open: open, counts: make(map[Destination]int)}
 }
 
 // get returns the destination's most recently used connection, or opens one.

@@ -273,8 +273,8 @@ func TestPool_SeparatesConnectionsByAccount(t *testing.T) {
 		})
 	}
 	burst.Wait()
-	if most := s.tenant.MostOpen(); most > 3 || most < 2 {
-		t.Errorf("%d connections were open at once", most)
+	if maxOpen := s.tenant.MostOpen(); maxOpen > 3 || maxOpen < 2 {
+		t.Errorf("%d connections were open at once", maxOpen)
 	}
 }
 
