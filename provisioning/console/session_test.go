@@ -221,14 +221,14 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 	})
 }
 
-// loop is a line whose other end gives back whatever it hears.
+// loop is a line whose other end sends back everything that it receives.
 type loop struct {
 	*cable
-	heard int
+	received int
 }
 
 func (l *loop) Write(p []byte) (int, error) {
-	l.heard += len(p)
+	l.received += len(p)
 	select {
 	case l.keys <- bytes.Clone(p):
 	default: // its buffer is full
@@ -245,8 +245,8 @@ func TestConsole_ToleratesAnEchoingLine(t *testing.T) {
 			go func() { ended <- New(box).Run(t.Context(), line) }()
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if line.heard > 1<<20 || len(box.commits)+len(box.done) > 0 {
-				t.Errorf("%d bytes in an hour, %d commits, %q", line.heard, len(box.commits), box.done)
+			if line.received > 1<<20 || len(box.commits)+len(box.done) > 0 {
+				t.Errorf("%d bytes in an hour, %d commits, %q", line.received, len(box.commits), box.done)
 			}
 			close(line.keys)
 			<-ended

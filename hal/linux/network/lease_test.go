@@ -124,7 +124,7 @@ func TestReadLease_IgnoresUnusableMTUs(t *testing.T) {
 	}
 }
 
-func FuzzALeaseIsRefusedOrSound(f *testing.F) {
+func FuzzReadLease(f *testing.F) {
 	f.Add(offer(f).ToBytes())
 	f.Add(offer(f, dhcpv4.WithOption(dhcpv4.OptDNS(net.IPv4zero, net.IPv4bcast, net.IPv4(1, 1, 1, 1)))).ToBytes())
 	f.Add(offer(f, dhcpv4.WithGeneric(dhcpv4.OptionClasslessStaticRoute, []byte{0, 10, 1, 0, 1, 33})).ToBytes())

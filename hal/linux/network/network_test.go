@@ -108,7 +108,7 @@ func TestARPSender_ReadsTheSenderOfAPacket(t *testing.T) {
 	}
 }
 
-func FuzzAnARPPacketIsReadWithinItsBounds(f *testing.F) {
+func FuzzARPSender(f *testing.F) {
 	p := port{mac: net.HardwareAddr{2, 0, 0, 0, 0, 7}}
 	f.Add(p.request(netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("10.0.0.1")))
 	f.Add([]byte{})

@@ -192,7 +192,7 @@ func TestSubmission_LogsInAsTheMailbox(t *testing.T) {
 				t.Errorf("the tenant got %+v", got)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "AUTH") {
-				t.Errorf("said in clear: %q", clear)
+				t.Errorf("sent in clear: %q", clear)
 			}
 			if found := secrets(s.log.String()); found != nil || !strings.Contains(s.log.String(), "> AUTH "+c.mechanism+" [redacted]") {
 				t.Errorf("the journal has %q\n%s", found, s.log)
