@@ -122,8 +122,8 @@ func List(err error) []*Fault {
 	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err, joined.Unwrap()) {
 		var all []*Fault
-		for _, each := range joined.Unwrap() {
-			all = append(all, List(each)...)
+		for _, cause := range joined.Unwrap() {
+			all = append(all, List(cause)...)
 		}
 		return all
 	}
@@ -171,9 +171,9 @@ type document struct {
 
 // Encode returns err as a JSON object that [Decode] reads.
 func Encode(err error) []byte {
-	text, failed := json.Marshal(document{List(err)})
-	if failed != nil { // a fault is strings only
-		panic(failed)
+	text, marshalErr := json.Marshal(document{List(err)})
+	if marshalErr != nil { // a fault is strings only
+		panic(marshalErr)
 	}
 	return text
 }
@@ -199,28 +199,28 @@ func Decode(text []byte) error {
 type Cures map[Code]string
 
 // Cure returns what to do about a fault; empty if the text already says it.
-func (w Cures) Cure(code Code, facts Facts) string {
+func (c Cures) Cure(code Code, facts Facts) string {
 	var pairs []string
 	for name, value := range facts {
 		pairs = append(pairs, "{"+name+"}", value)
 	}
-	return strings.NewReplacer(pairs...).Replace(w[code])
+	return strings.NewReplacer(pairs...).Replace(c[code])
 }
 
 // Text returns the text and the cure of each fault, one per line.
-func (w Cures) Text(err error) string {
+func (c Cures) Text(err error) string {
 	var lines []string
 	for _, f := range List(err) {
-		lines = append(lines, w.Append(f.Text, f.Code, f.Facts))
+		lines = append(lines, c.Append(f.Text, f.Code, f.Facts))
 	}
 	return strings.Join(lines, "\n")
 }
 
 // AppendAll appends the cures of several faults to a text.
-func (w Cures) AppendAll(text string, codes []Code) string {
+func (c Cures) AppendAll(text string, codes []Code) string {
 	var cures []string
 	for _, code := range codes {
-		if cure := w.Cure(code, nil); cure != "" {
+		if cure := c.Cure(code, nil); cure != "" {
 			cures = append(cures, cure)
 		}
 	}
@@ -231,8 +231,8 @@ func (w Cures) AppendAll(text string, codes []Code) string {
 }
 
 // Append appends the cure to a text.
-func (w Cures) Append(text string, code Code, facts Facts) string {
-	if cure := w.Cure(code, facts); cure != "" {
+func (c Cures) Append(text string, code Code, facts Facts) string {
+	if cure := c.Cure(code, facts); cure != "" {
 		return fmt.Sprintf("%s: %s", text, cure)
 	}
 	return text

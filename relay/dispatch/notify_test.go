@@ -67,7 +67,7 @@ func TestReply_NamesTheCommandThatGrantsSendAs(t *testing.T) {
 		if len(got) != 1 || !strings.Contains(strings.ReplaceAll(got[0].content, "=\r\n", ""), "    "+line+"\r\n") {
 			t.Errorf("got bounces %+v", got)
 		}
-		if events := w.events("given up"); len(events) != 1 || !strings.HasSuffix(events[0]["want"].(string), line) {
+		if events := w.events("given up"); len(events) != 1 || !strings.HasSuffix(events[0]["words"].(string), line) {
 			t.Errorf("got journal events %v", events)
 		}
 	})
