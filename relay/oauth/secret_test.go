@@ -107,10 +107,10 @@ func TestErrors_ContainNoSecret(t *testing.T) {
 }
 
 func grants(t *testing.T, server *httptest.Server) []Grant {
-	issuer, box := newIssuer(t, server, nil), newIdentity(t)
+	issuer, identity := newIssuer(t, server, nil), newIdentity(t)
 	return []Grant{
 		must(issuer.ClientSecret(NewSecret("S3cr3t/+Value"))),
-		must(issuer.Certificate(box, box.leaf, PS256)),
+		must(issuer.Certificate(identity, identity.leaf, PS256)),
 		issuer.Delegated(&flash{kept: "0.R3fr3sh-Token"}),
 	}
 }

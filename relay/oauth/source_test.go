@@ -30,12 +30,12 @@ func wantToken(t *testing.T, k *TokenSource, want string) Token {
 
 func TestTokenSource_SharesOneRequest(t *testing.T) {
 	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
-	box := newIdentity(t)
+	identity := newIdentity(t)
 	var callers sync.WaitGroup
 	var started sync.WaitGroup
 	started.Add(100)
-	box.before = started.Wait
-	k := newTokenSource(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
+	identity.before = started.Wait
+	k := newTokenSource(t, must(newIssuer(t, server.Server, nil).Certificate(identity, identity.leaf, PS256)))
 	for range 100 {
 		callers.Go(func() {
 			started.Done()
@@ -45,7 +45,7 @@ func TestTokenSource_SharesOneRequest(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	if asked, signed := len(server.asked()), box.signed.Load(); asked != 1 || signed != 1 {
+	if asked, signed := len(server.asked()), identity.signed.Load(); asked != 1 || signed != 1 {
 		t.Errorf("%d requests and %d signatures, want one each", asked, signed)
 	}
 }

@@ -55,9 +55,9 @@ func terminal(t *testing.T) (path string, master *os.File) {
 }
 
 func TestTPM_SignsThroughACharacterDevice(t *testing.T) {
-	box := parts.StartSwtpm(t)
+	swtpm := parts.StartSwtpm(t)
 	path, master := terminal(t)
-	chipEnd, err := net.Dial("unix", strings.TrimPrefix(box.Address(), "unix:"))
+	chipEnd, err := net.Dial("unix", strings.TrimPrefix(swtpm.Address(), "unix:"))
 	if err != nil {
 		t.Fatal(err)
 	}

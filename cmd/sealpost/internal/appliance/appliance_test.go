@@ -161,7 +161,7 @@ func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
 	r.unserve()
 }
 
-func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
+func TestLamp_DistinguishesUnreadableSettingsFromANewBox(t *testing.T) {
 	g := newTestGroup(t)
 	for shown, c := range map[*led.Pattern]*configuration{
 		led.Factory:   {},

@@ -11,7 +11,7 @@ import (
 	"sealpost/relay/spool"
 )
 
-func TestTemporary_TellsFaultsThatMayPass(t *testing.T) {
+func TestTemporary_RecognizesTemporaryFaults(t *testing.T) {
 	for _, c := range []struct {
 		err       error
 		temporary bool
