@@ -133,7 +133,7 @@ path = "box.state"
 `, c.tenant.Address().Port, boxUser, ca, boxClient, c.url("/token"), c.url("/device"), ca, oauth)
 }
 
-// configure gives this process a box with the settings.
+// configure creates a box with the settings in the folder of this process.
 func configure(t *testing.T, settings string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -198,7 +198,7 @@ func startRelay(t *testing.T, args ...string) (address string, journal *log) {
 	return address, journal
 }
 
-// send has a device at this machine send a message whose author is the mailbox.
+// send sends a message, whose author is the mailbox, as a device on this machine does.
 func send(address, sender string) error {
 	client, err := smtp.Dial(address)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"sealpost/provisioning/certificate"
 )
 
-// TestMain lets this test's program be the children that a console starts.
+// TestMain runs the program as the child process that a console starts.
 func TestMain(m *testing.M) {
 	const child = "SEALPOST_TEST_CHILD"
 	if os.Getenv(child) != "" {
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// boxOf gives the box as an operator sees it, with these settings in its state.
+// boxOf returns a box, for an operator, with these settings in its state.
 func boxOf(t *testing.T, settings string) operator.Local {
 	t.Helper()
 	configure(t, settings)

@@ -25,8 +25,8 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// cable gives the technician's end of a new serial line, and puts its other
-// end at path.
+// cable returns the technician's end of a new serial line, and links its other end
+// to path.
 func cable(t *testing.T, path string) *os.File {
 	t.Helper()
 	end, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)

@@ -237,8 +237,8 @@ func (r *rig) torn(ctx context.Context) error {
 	return r.cut(ctx, old, r.model.stored)
 }
 
-// broken has a write of the first process fail, after which its store refuses
-// all others until the power is cut.
+// broken makes a write of the first process fail. Its store then rejects all others
+// until the power is cut.
 func (r *rig) broken(ctx context.Context) error {
 	r.inject(0, false)
 	r.nextCall(simflash.Failed)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// reading gives what one reading of a terminal comes to when keys are typed.
+// reading types keys on a terminal, and returns the result of read and the output.
 func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, error), keys ...string) (value T, said string, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

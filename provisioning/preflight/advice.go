@@ -15,7 +15,7 @@ type Reach struct {
 // Ways is which delivery methods would work from a site.
 type Ways struct {
 	Host string `json:"host"` // the tenant's mail host
-	// ByMX tells that the relay would find the host by MX.
+	// ByMX reports whether the relay would find the host by MX.
 	ByMX     bool  `json:"by_mx,omitempty"`
 	Port25   Reach `json:"port25"`
 	STARTTLS Reach `json:"starttls"`

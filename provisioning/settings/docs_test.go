@@ -58,7 +58,7 @@ func TestDocumentation_StatesTheDefaults(t *testing.T) {
 	}
 }
 
-// isDefault tells that a value, in TOML, is what a setting has in s.
+// isDefault checks that a setting has the value, in TOML, in s.
 func isDefault(t *testing.T, s Settings, key, value string) {
 	t.Helper()
 	field, known := reflect.ValueOf(s), true

@@ -108,9 +108,9 @@ func New(j Journal) *Server {
 }
 
 // Handle registers the function that carries out a call.
-func Handle[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) (A, error)) {
-	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
-		answer, err := do(ctx, *q.(*Q))
+func Handle[Request, Response any](s *Server, call Call[Request, Response], do func(context.Context, Request) (Response, error)) {
+	s.handle(string(call), func() any { return new(Request) }, func(ctx context.Context, request any, send func(any) error) error {
+		answer, err := do(ctx, *request.(*Request))
 		if err != nil {
 			return err
 		}
@@ -120,9 +120,9 @@ func Handle[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) (A
 
 // HandleStream registers a function that returns many values. An error before
 // the first value is the response; a later one cuts the response off.
-func HandleStream[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) iter.Seq2[A, error]) {
-	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
-		for value, err := range do(ctx, *q.(*Q)) {
+func HandleStream[Request, Response any](s *Server, call Call[Request, Response], do func(context.Context, Request) iter.Seq2[Response, error]) {
+	s.handle(string(call), func() any { return new(Request) }, func(ctx context.Context, request any, send func(any) error) error {
+		for value, err := range do(ctx, *request.(*Request)) {
 			if err == nil {
 				err = send(value)
 			}

@@ -94,7 +94,7 @@ func (c *Child) once(ctx context.Context) string {
 	c.output.reset()
 	command.Stdout, command.Stderr = &c.output, &c.output
 	command.SysProcAttr = &syscall.SysProcAttr{
-		// What comes from a terminal is for the parent alone.
+		// Signals of a terminal are for the parent only.
 		Setsid:      true,
 		AmbientCaps: c.Capabilities,
 		Credential:  &syscall.Credential{Uid: c.User, Gid: c.Group},

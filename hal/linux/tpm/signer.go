@@ -58,9 +58,9 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 
 // signature is one request for a signature, ready for the TPM.
 type signature struct {
-	// make has the TPM work with the loaded key.
+	// make signs with the loaded key in the TPM.
 	make func(l *link, key tpm2.AuthHandle) ([]byte, error)
-	// valid checks what came back.
+	// valid checks the signature that the TPM returned.
 	valid func(signature []byte) bool
 }
 
