@@ -17,11 +17,11 @@ import (
 // Times of the exchange with a server. Three attempts with growing timeouts make
 // about ten seconds.
 const (
-	attempts     = 3
-	firstTimeout = 1500 * time.Millisecond // for the first attempt, doubled for each next
-	reboot       = 2                       // attempts to confirm a former lease
-	firstPause   = 2 * time.Second         // between exchanges that failed, doubled each time
-	maxPause     = 60 * time.Second
+	attempts        = 3
+	firstTimeout    = 1500 * time.Millisecond // for the first attempt, doubled for each next
+	confirmAttempts = 2                       // to confirm a former lease
+	firstPause      = 2 * time.Second         // between exchanges that failed, doubled each time
+	maxPause        = 60 * time.Second
 )
 
 var (
@@ -40,6 +40,7 @@ func (h *held) inForce() bool { return time.Now().Before(h.expires) }
 // renewing reports whether T2 is still ahead.
 func (h *held) renewing() bool { return time.Now().Before(h.rebindAt) }
 
+// stageEnds returns T2 or, after it, the end of the lease.
 func (h *held) stageEnds() time.Time {
 	if h.renewing() {
 		return h.rebindAt
@@ -86,7 +87,7 @@ func (s *session) confirm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	granted, err := s.exchange(ctx, request, dhcpv4.MessageTypeAck, nclient4.WithRetry(reboot))
+	granted, err := s.exchange(ctx, request, dhcpv4.MessageTypeAck, nclient4.WithRetry(confirmAttempts))
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -102,7 +103,7 @@ func (s *session) confirm(ctx context.Context) error {
 		}
 		if gateway != nil {
 			s.held.renewAt = time.Now()
-			s.publish(s.unrenewed(errNoAnswer))
+			s.publish(s.notRenewed(errNoAnswer))
 			return nil
 		}
 	}
@@ -177,14 +178,14 @@ func (s *session) renew(ctx context.Context) error {
 		case errors.Is(err, errNak) || !s.held.inForce():
 			return s.drop()
 		}
-		s.publish(s.unrenewed(err))
+		s.publish(s.notRenewed(err))
 		pause := min(time.Until(s.held.stageEnds())/2, maxPause)
 		s.held.renewAt = time.Now().Add(max(pause, time.Second))
 	}
 	return nil
 }
 
-func (s *session) unrenewed(err error) string {
+func (s *session) notRenewed(err error) string {
 	return fmt.Sprintf("The DHCP server %s does not renew the address %s: %v. Check that the server is on, or set a static address.", s.held.server, s.held.address.Addr(), err)
 }
 

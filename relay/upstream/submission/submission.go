@@ -3,7 +3,7 @@
 // OAUTHBEARER of RFC 7628 if the host offers only that).
 //
 // It knows mailboxes, logins and Exchange Online's replies to them. It must not
-// know how a token is obtained, what becomes of a refused message, or who the
+// know how a token is obtained, what happens to a rejected message, or who the
 // LAN clients are.
 package submission
 

@@ -3,7 +3,7 @@
 // delivery methods with a single host share it.
 //
 // It knows connections and their errors. It must not know how a host
-// authenticates us, which the Method implements, what becomes of a rejected
+// authenticates us, which the Method implements, what happens to a rejected
 // message, or who the LAN clients are.
 package transport
 
