@@ -19,7 +19,7 @@ type Submission struct {
 	// OwnMailbox lists the senders that log in to their own mailbox. Default:
 	// none.
 	OwnMailbox []SenderPattern `toml:"own_mailbox"`
-	// SendAs is what becomes of a message whose sender the mailbox may not use.
+	// SendAs is what happens to a message whose sender the mailbox may not use.
 	// Default: "bounce".
 	SendAs SendAs `toml:"send_as"`
 	Roots
