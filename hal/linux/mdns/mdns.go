@@ -56,13 +56,13 @@ func Run(ctx context.Context, interfaceName string, name func() string, addresse
 func serve(ctx context.Context, sockets []*responderSocket, r *responder, addresses <-chan []netip.Prefix) error {
 	ended := make(chan error, len(sockets))
 	var serving sync.WaitGroup
-	for _, d := range sockets {
-		serving.Go(func() { ended <- d.serve(r) })
+	for _, s := range sockets {
+		serving.Go(func() { ended <- s.serve(r) })
 	}
 	defer serving.Wait()
 	defer func() {
-		for _, d := range sockets {
-			_ = d.conn.Close()
+		for _, s := range sockets {
+			_ = s.conn.Close()
 		}
 	}()
 	for {
@@ -77,8 +77,8 @@ func serve(ctx context.Context, sockets []*responderSocket, r *responder, addres
 				continue
 			}
 			r.set(list)
-			for _, d := range sockets {
-				d.announce(r)
+			for _, s := range sockets {
+				s.announce(r)
 			}
 		}
 	}
@@ -133,10 +133,10 @@ func listen(ctx context.Context, network, group string) (net.PacketConn, error) 
 }
 
 // serve answers questions until the socket is closed or broken.
-func (d *responderSocket) serve(r *responder) error {
+func (s *responderSocket) serve(r *responder) error {
 	buffer := make([]byte, maxMessage)
 	for {
-		n, from, err := d.conn.ReadFrom(buffer)
+		n, from, err := s.conn.ReadFrom(buffer)
 		if err != nil {
 			return err
 		}
@@ -149,29 +149,29 @@ func (d *responderSocket) serve(r *responder) error {
 		switch {
 		case response == nil:
 		case unicast:
-			_, _ = d.conn.WriteTo(response, sender)
-		case d.mayMulticast():
-			_, _ = d.conn.WriteTo(response, d.group)
+			_, _ = s.conn.WriteTo(response, sender)
+		case s.mayMulticast():
+			_, _ = s.conn.WriteTo(response, s.group)
 		}
 	}
 }
 
 // mayMulticast reports whether a multicast response may be sent now, and records its
 // time.
-func (d *responderSocket) mayMulticast() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.sent) < minInterval {
+func (s *responderSocket) mayMulticast() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.sent) < minInterval {
 		return false
 	}
-	d.sent = time.Now()
+	s.sent = time.Now()
 	return true
 }
 
 // announce multicasts new addresses (RFC 6762, section 8.4). If the packet is lost,
 // hosts that need the addresses send a query.
-func (d *responderSocket) announce(r *responder) {
+func (s *responderSocket) announce(r *responder) {
 	if message := r.announcement(); message != nil {
-		_, _ = d.conn.WriteTo(message, d.group)
+		_, _ = s.conn.WriteTo(message, s.group)
 	}
 }

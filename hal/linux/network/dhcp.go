@@ -50,7 +50,7 @@ func (h *held) stageEnds() time.Time {
 
 func (h *held) set(l lease) {
 	now := time.Now()
-	*h = held{lease: l, renewAt: now.Add(l.renew), rebindAt: now.Add(l.rebind), expires: now.Add(l.life)}
+	*h = held{lease: l, renewAt: now.Add(l.renew), rebindAt: now.Add(l.rebind), expires: now.Add(l.lifetime)}
 }
 
 func (h *held) clear() { *h = held{} }

@@ -25,16 +25,16 @@ const (
 
 // lease is the valid part of what a server grants.
 type lease struct {
-	address netip.Prefix
-	server  netip.Addr
-	gateway netip.Addr // of the default route; zero: none
-	routes  []route
-	dns     []netip.Addr
-	ntp     []string
-	life    time.Duration
-	renew   time.Duration // T1 of RFC 2131, section 4.4.5
-	rebind  time.Duration // T2
-	warning string        // what was ignored in the lease, and what to do about it
+	address  netip.Prefix
+	server   netip.Addr
+	gateway  netip.Addr // of the default route; zero: none
+	routes   []route
+	dns      []netip.Addr
+	ntp      []string
+	lifetime time.Duration
+	renew    time.Duration // T1 of RFC 2131, section 4.4.5
+	rebind   time.Duration // T2
+	warning  string        // what was ignored in the lease, and what to do about it
 }
 
 // readLease returns what an offer or an acknowledgement grants. The error says
@@ -64,11 +64,11 @@ func readLease(m *dhcpv4.DHCPv4) (lease, error) {
 
 // readTimes reads the lease time, T1 and T2 within limits (RFC 2131, section 4.4.5).
 func (l *lease) readTimes(m *dhcpv4.DHCPv4) {
-	l.life = max(m.IPAddressLeaseTime(0), minLease)
+	l.lifetime = max(m.IPAddressLeaseTime(0), minLease)
 	l.renew = m.IPAddressRenewalTime(0)
 	l.rebind = m.IPAddressRebindingTime(0)
-	if l.renew < minLease/2 || l.renew >= l.rebind || l.rebind >= l.life {
-		l.renew, l.rebind = l.life/2, l.life/8*7
+	if l.renew < minLease/2 || l.renew >= l.rebind || l.rebind >= l.lifetime {
+		l.renew, l.rebind = l.lifetime/2, l.lifetime/8*7
 	}
 	l.renew = min(l.renew, maxRenew)
 }

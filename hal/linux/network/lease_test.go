@@ -63,28 +63,28 @@ func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 func TestReadLease_BoundsAndOrdersTimes(t *testing.T) {
 	const hour = time.Hour
 	tests := map[string]struct {
-		changes             []dhcpv4.Modifier
-		life, renew, rebind time.Duration
+		changes                 []dhcpv4.Modifier
+		lifetime, renew, rebind time.Duration
 	}{
 		"as usual":   {nil, hour, hour / 2, hour / 8 * 7},
 		"none":       {[]dhcpv4.Modifier{dhcpv4.WithoutOption(dhcpv4.OptionIPAddressLeaseTime)}, minLease, minLease / 2, minLease / 8 * 7},
 		"zero":       {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(0)}, minLease, minLease / 2, minLease / 8 * 7},
 		"one second": {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1)}, minLease, minLease / 2, minLease / 8 * 7},
-		"for ever":   {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1<<32 - 1)}, (1<<32 - 1) * time.Second, maxRenew, (1<<32 - 1) * time.Second / 8 * 7},
+		"infinite":   {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1<<32 - 1)}, (1<<32 - 1) * time.Second, maxRenew, (1<<32 - 1) * time.Second / 8 * 7},
 		"times of the server": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 10*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 20*time.Minute)},
 			hour, 10 * time.Minute, 20 * time.Minute},
 		"times in the wrong order": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 20*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 10*time.Minute)},
 			hour, hour / 2, hour / 8 * 7},
 		"times beyond the lease": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 2*hour), seconds(dhcpv4.OptionRebindingTimeValue, 3*hour)},
 			hour, hour / 2, hour / 8 * 7},
-		"renewal without end": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, time.Second), seconds(dhcpv4.OptionRebindingTimeValue, hour/2)},
+		"a renewal time that is too short": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, time.Second), seconds(dhcpv4.OptionRebindingTimeValue, hour/2)},
 			hour, hour / 2, hour / 8 * 7},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			l, err := readLease(offer(t, test.changes...))
-			if err != nil || l.life != test.life || l.renew != test.renew || l.rebind != test.rebind {
-				t.Errorf("life %v, T1 %v, T2 %v, %v", l.life, l.renew, l.rebind, err)
+			if err != nil || l.lifetime != test.lifetime || l.renew != test.renew || l.rebind != test.rebind {
+				t.Errorf("lifetime %v, T1 %v, T2 %v, %v", l.lifetime, l.renew, l.rebind, err)
 			}
 		})
 	}
@@ -141,8 +141,8 @@ func FuzzReadLease(f *testing.F) {
 		if err := checkHost(l.address); err != nil {
 			t.Error(err)
 		}
-		if l.life < minLease || l.renew >= l.rebind || l.rebind >= l.life || l.renew <= 0 || l.renew > maxRenew {
-			t.Errorf("life %v, T1 %v, T2 %v", l.life, l.renew, l.rebind)
+		if l.lifetime < minLease || l.renew >= l.rebind || l.rebind >= l.lifetime || l.renew <= 0 || l.renew > maxRenew {
+			t.Errorf("lifetime %v, T1 %v, T2 %v", l.lifetime, l.renew, l.rebind)
 		}
 		for _, r := range l.routes {
 			if err := checkGateway(r.via, l.address); err != nil || !r.to.IsValid() {
