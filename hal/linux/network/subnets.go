@@ -17,7 +17,7 @@ import (
 // length the kernel assigns to its own.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
-// Subnets returns the networks that the machine's own addresses lie in, each
+// Subnets returns the networks that the machine's own addresses are in, each
 // once and in order, the loopback network and the links' own included.
 func Subnets() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
