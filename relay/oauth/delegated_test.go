@@ -66,7 +66,7 @@ func anything(string) bool { return true }
 // received returns the refresh tokens that the issuer received, in order.
 func received(a *fakeIssuer) []string {
 	var all []string
-	for _, form := range a.asked() {
+	for _, form := range a.requests() {
 		all = append(all, form.Get("refresh_token"))
 	}
 	return all
@@ -115,8 +115,8 @@ func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 			t.Errorf("Token() = %q, %v", token.Bearer.Reveal(), err)
 		}
 	}
-	if asked := len(server.asked()); asked != 1 {
-		t.Errorf("the issuer was asked %d times while nothing could be saved", asked)
+	if requests := len(server.requests()); requests != 1 {
+		t.Errorf("got %d requests while nothing could be saved", requests)
 	}
 	store.save = nil
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-2" {
@@ -217,8 +217,8 @@ func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 		t.Error(err)
 	}
 	wantFault(t, err, Configuration, "", "reading the stored sign-in failed")
-	if len(server.asked()) != 0 {
-		t.Error("the issuer was asked all the same")
+	if len(server.requests()) != 0 {
+		t.Error("got a request, want none")
 	}
 }
 

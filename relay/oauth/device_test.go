@@ -64,7 +64,7 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 			t.Errorf("the access token is %q", got)
 		}
 	})
-	if form := server.asked()[0]; form.Get("client_id") != clientID || form.Get("scope") != "https://outlook.office.com/SMTP.Send offline_access" {
+	if form := server.requests()[0]; form.Get("client_id") != clientID || form.Get("scope") != "https://outlook.office.com/SMTP.Send offline_access" {
 		t.Errorf("the request for a code was %v", form)
 	}
 }

@@ -170,8 +170,8 @@ func TestFault_DescribesInvalidResponses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := serve(t, respondInTurn(c.issuerResponse))
 			wantFault(t, asking(t, server.Server, nil), c.kind, c.code, c.text)
-			if asked := len(server.asked()); asked != 1 {
-				t.Errorf("asked %d times", asked)
+			if requests := len(server.requests()); requests != 1 {
+				t.Errorf("got %d requests", requests)
 			}
 		})
 	}
@@ -254,7 +254,7 @@ func TestFault_DescribesConnectionErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			handle := c.handle
 			if handle == nil {
-				handle = func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }
+				handle = func(http.ResponseWriter, *http.Request) { t.Error("it was requests") }
 			}
 			wantFault(t, asking(t, serveHTTP(t, handle), c.change), c.kind, "", c.text)
 		})

@@ -28,7 +28,7 @@ func TestClientSecret_ObtainsAToken(t *testing.T) {
 	if life := token.Expires.Sub(begun); life < time.Hour || life > time.Hour+time.Minute {
 		t.Errorf("it lasts %v", life)
 	}
-	form := server.asked()[0]
+	form := server.requests()[0]
 	for name, want := range map[string]string{"grant_type": "client_credentials", "client_id": clientID, "client_secret": "hush", "scope": scope} {
 		if form.Get(name) != want {
 			t.Errorf("%s = %q, want %q", name, form.Get(name), want)
@@ -61,7 +61,7 @@ func TestCertificate_SignsAnAssertion(t *testing.T) {
 			if _, err := grant.Token(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			form := server.asked()[0]
+			form := server.requests()[0]
 			if got := form.Get("client_assertion_type"); got != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
 				t.Errorf("client_assertion_type = %q", got)
 			}
@@ -102,7 +102,7 @@ func TestCertificate_SignsUniqueAssertions(t *testing.T) {
 	seen := map[any]bool{}
 	for n := range 2 {
 		must(grant.Token(t.Context()))
-		_, claims, _, _ := assertion(t, server.asked()[n].Get("client_assertion"))
+		_, claims, _, _ := assertion(t, server.requests()[n].Get("client_assertion"))
 		if claims["aud"] != "https://issuer.example/" {
 			t.Errorf("the audience is %v", claims["aud"])
 		}
@@ -122,8 +122,8 @@ func TestCertificate_ReportsAKeyError(t *testing.T) {
 		!strings.Contains(err.Error(), "import the certificate again") {
 		t.Errorf("Token() = %v", err)
 	}
-	if len(server.asked()) != 0 {
-		t.Error("the issuer was asked without an assertion")
+	if len(server.requests()) != 0 {
+		t.Error("got a request without an assertion")
 	}
 }
 

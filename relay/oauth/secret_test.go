@@ -77,7 +77,7 @@ func TestErrors_ContainNoSecret(t *testing.T) {
 			w.Header().Set("Location", "https://x.example/"+sent)
 			w.WriteHeader(302)
 		},
-		"as a patience": func(w http.ResponseWriter, sent string) { w.Header().Set("Retry-After", sent); w.WriteHeader(429) },
+		"in Retry-After": func(w http.ResponseWriter, sent string) { w.Header().Set("Retry-After", sent); w.WriteHeader(429) },
 		"as no HTTP":    func(w http.ResponseWriter, sent string) { hijacked(sent+"\r\n\r\n")(w, nil) },
 		"as a status":   func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 "+sent+"\r\n\r\n")(w, nil) },
 		"as a header":   func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 200 OK\r\n"+sent+"\r\n\r\n")(w, nil) },
