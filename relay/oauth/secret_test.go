@@ -73,15 +73,15 @@ func TestErrors_ContainNoSecret(t *testing.T) {
 			w.WriteHeader(400)
 			io.WriteString(w, "error="+sent)
 		},
-		"as a place": func(w http.ResponseWriter, sent string) {
+		"in Location": func(w http.ResponseWriter, sent string) {
 			w.Header().Set("Location", "https://x.example/"+sent)
 			w.WriteHeader(302)
 		},
 		"in Retry-After": func(w http.ResponseWriter, sent string) { w.Header().Set("Retry-After", sent); w.WriteHeader(429) },
-		"as no HTTP":    func(w http.ResponseWriter, sent string) { hijacked(sent+"\r\n\r\n")(w, nil) },
-		"as a status":   func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 "+sent+"\r\n\r\n")(w, nil) },
-		"as a header":   func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 200 OK\r\n"+sent+"\r\n\r\n")(w, nil) },
-		"as a token of a type": func(w http.ResponseWriter, sent string) {
+		"as no HTTP":     func(w http.ResponseWriter, sent string) { hijacked(sent+"\r\n\r\n")(w, nil) },
+		"as a status":    func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 "+sent+"\r\n\r\n")(w, nil) },
+		"as a header":    func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 200 OK\r\n"+sent+"\r\n\r\n")(w, nil) },
+		"as a token and its type": func(w http.ResponseWriter, sent string) {
 			io.WriteString(w, `{"access_token":"`+sent+`","token_type":"`+sent+`"}`)
 		},
 	}

@@ -185,7 +185,7 @@ func pass(d time.Duration) {
 // source is a configurable Grant.
 type source struct {
 	requests atomic.Int32
-	token func(ctx context.Context, n int) (Token, error)
+	token    func(ctx context.Context, n int) (Token, error)
 }
 
 func (s *source) Name() string { return "test" }
