@@ -25,7 +25,7 @@ type fakeBox struct {
 	pin       string
 	commits   []candidate.Candidate
 	trialEnds time.Time
-	ways      preflight.Ways
+	probed    preflight.ProbeResult
 	requests  []operator.Request
 	targets   []operator.Target
 	tests     []string
@@ -42,7 +42,7 @@ const (
 )
 
 func newFakeBox() *fakeBox {
-	return &fakeBox{ways: preflight.Ways{
+	return &fakeBox{probed: preflight.ProbeResult{
 		Host: "contoso-com.mail.protection.outlook.com", ByMX: true, Port25: preflight.Reach{OK: true},
 		STARTTLS: preflight.Reach{OK: true, Text: "its certificate is valid"},
 		Port587:  preflight.Reach{Text: "connecting to smtp.office365.com: i/o timeout"},
@@ -133,21 +133,21 @@ func (b *fakeBox) RollBack(context.Context) error {
 	return nil
 }
 
-func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.Ways, error) {
+func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.ProbeResult, error) {
 	b.targets = append(b.targets, t)
 	if t.Domain == "contosso.com" {
-		return preflight.Ways{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
+		return preflight.ProbeResult{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
 	}
-	ways := b.ways
+	probed := b.probed
 	if t.Host != "" {
-		ways.Host, ways.ByMX = t.Host, false
+		probed.Host, probed.ByMX = t.Host, false
 	}
-	ways.Port25.Text = ways.Host + " answers on port 25"
+	probed.Port25.Text = probed.Host + " answers on port 25"
 	if t.CA != "" {
-		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Text = "", true, "its certificate is valid"
-		ways.Advice = ways.Advise()
+		probed.Authority, probed.STARTTLS.OK, probed.STARTTLS.Text = "", true, "its certificate is valid"
+		probed.Advice = probed.Advise()
 	}
-	return ways, nil
+	return probed, nil
 }
 
 func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error] {

@@ -52,9 +52,9 @@ func TestMenu_DoesWhatItSays(t *testing.T) {
 
 func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	box := newFakeBox()
-	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Text: "i/o timeout"}, preflight.Reach{Text: "not tried"}
-	box.ways.Port587 = preflight.Reach{OK: true, Text: "smtp.office365.com answers"}
-	box.ways.Advice = box.ways.Advise()
+	box.probed.Port25, box.probed.STARTTLS = preflight.Reach{Text: "i/o timeout"}, preflight.Reach{Text: "not tried"}
+	box.probed.Port587 = preflight.Reach{OK: true, Text: "smtp.office365.com answers"}
+	box.probed.Advice = box.probed.Advise()
 	play(t, box, "submission")
 	if len(box.commits) != 2 || box.commits[0].ClientSecret != "very~secret" || box.commits[1].ClientSecret != "other~secret" || box.commits[1].Settings != "" {
 		t.Fatalf("commits %v", box.commits)
@@ -109,9 +109,9 @@ func TestConsole_AcceptsPastedSettingsWithACertificateRequest(t *testing.T) {
 
 func TestConsole_NamesAnUnknownAuthorityAndAcceptsItsCertificate(t *testing.T) {
 	box := newFakeBox()
-	box.ways.STARTTLS = preflight.Reach{Text: "certificate signed by unknown authority"}
-	box.ways.Authority, box.ways.Host, box.ways.ByMX = "CN=Contoso Root", "mail.contoso.com", false
-	box.ways.Advice = box.ways.Advise()
+	box.probed.STARTTLS = preflight.Reach{Text: "certificate signed by unknown authority"}
+	box.probed.Authority, box.probed.Host, box.probed.ByMX = "CN=Contoso Root", "mail.contoso.com", false
+	box.probed.Advice = box.probed.Advise()
 	play(t, box, "authority")
 	if len(box.commits) != 1 || !strings.Contains(box.commits[0].Settings, "ca = ") || !strings.Contains(box.commits[0].Settings, "host = 'mail.contoso.com'") {
 		t.Errorf("commits %v", box.commits)

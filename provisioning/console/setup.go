@@ -16,7 +16,7 @@ type setup struct {
 	*session
 	draft     draft
 	candidate candidate.Candidate
-	ways      preflight.Ways // of the wanted host; empty if the probe failed
+	probed    preflight.ProbeResult // of the wanted host; empty if the probe failed
 }
 
 // step is one question of several; Ctrl-C goes back to the previous one.

@@ -76,17 +76,17 @@ func TestRun_ReportsAHangingCheckAndContinues(t *testing.T) {
 func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 	yes := Reach{OK: true}
 	for _, c := range []struct {
-		ways Ways
-		want string
+		probed ProbeResult
+		want   string
 	}{
-		{Ways{Port25: yes, STARTTLS: yes}, "connector: "},
-		{Ways{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
-		{Ways{Port25: yes}, "SMTP inspection"},
-		{Ways{Host: "mx", Port587: yes}, "open port 25 to mx"},
-		{Ways{}, "neither"},
+		{ProbeResult{Port25: yes, STARTTLS: yes}, "connector: "},
+		{ProbeResult{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
+		{ProbeResult{Port25: yes}, "SMTP inspection"},
+		{ProbeResult{Host: "mx", Port587: yes}, "open port 25 to mx"},
+		{ProbeResult{}, "neither"},
 	} {
-		if got := c.ways.Advise(); !strings.Contains(got, c.want) {
-			t.Errorf("%+v: %s", c.ways, got)
+		if got := c.probed.Advise(); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %s", c.probed, got)
 		}
 	}
 }
