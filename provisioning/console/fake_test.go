@@ -16,12 +16,12 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// fakeBox is a box that is made of variables. It keeps the promises that the
-// console relies on: what has a fault is not committed, and a trial ends.
+// fakeBox is a box in memory. As the console expects, it commits nothing that has a
+// fault, and a trial ends.
 type fakeBox struct {
 	mu        sync.Mutex
 	running   candidate.Running
-	before    string // the settings that a trial goes back to
+	before    string // the settings that a rollback restores
 	pin       string
 	commits   []candidate.Candidate
 	trialEnds time.Time
@@ -30,8 +30,8 @@ type fakeBox struct {
 	targets   []operator.Target
 	tests     []string
 	queue     []operator.Item
-	done      []string // what else it was told to do
-	broken    error    // why nothing stored can be read
+	done      []string // the other calls
+	broken    error    // the error of reading the storage
 }
 
 const (
@@ -208,18 +208,18 @@ func (b *fakeBox) Queue(context.Context) (operator.Queue, error) {
 	return operator.Queue{Summary: "2 messages queued: the tenant is busy", Items: b.queue}, nil
 }
 
-func (b *fakeBox) tell(text string) error {
+func (b *fakeBox) record(text string) error {
 	b.done = append(b.done, text)
 	return nil
 }
 
-func (b *fakeBox) Retry(context.Context) error             { return b.tell("retry") }
-func (b *fakeBox) Drop(_ context.Context, id string) error { return b.tell("drop " + id) }
+func (b *fakeBox) Retry(context.Context) error             { return b.record("retry") }
+func (b *fakeBox) Drop(_ context.Context, id string) error { return b.record("drop " + id) }
 func (b *fakeBox) Logs(context.Context) ([]string, error) {
 	return []string{"event=\"relay started\""}, nil
 }
-func (b *fakeBox) Restart(context.Context) error      { return b.tell("restart") }
-func (b *fakeBox) FactoryReset(context.Context) error { return b.tell("reset") }
+func (b *fakeBox) Restart(context.Context) error      { return b.record("restart") }
+func (b *fakeBox) FactoryReset(context.Context) error { return b.record("reset") }
 func (b *fakeBox) SetClock(_ context.Context, t time.Time) error {
-	return b.tell("clock " + t.Format(time.RFC3339))
+	return b.record("clock " + t.Format(time.RFC3339))
 }

@@ -23,8 +23,8 @@ type cable struct {
 	keys chan []byte // closed to pull it out
 	rest []byte
 
-	mu   sync.Mutex
-	said bytes.Buffer
+	mu      sync.Mutex
+	written bytes.Buffer
 }
 
 func newCable() *cable { return &cable{keys: make(chan []byte)} }
@@ -45,16 +45,16 @@ func (c *cable) Read(p []byte) (int, error) {
 func (c *cable) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.said.Write(p)
+	return c.written.Write(p)
 }
 
-// heard waits until the console waits, and gives what it has said since.
-func (c *cable) heard() string {
+// output waits until the console waits, and returns what it has written since.
+func (c *cable) output() string {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	text := strings.ReplaceAll(c.said.String(), "\r\n", "\n")
-	c.said.Reset()
+	text := strings.ReplaceAll(c.written.String(), "\r\n", "\n")
+	c.written.Reset()
 	return text
 }
 
@@ -105,7 +105,7 @@ func keysOf(mark string) string {
 func hold(ctx context.Context, box *fakeBox, script string) (transcript string, err error) {
 	line, pull := plug(ctx, New(box))
 	var b strings.Builder
-	b.WriteString(line.heard())
+	b.WriteString(line.output())
 	for _, mark := range typed.FindAllStringSubmatch(script, -1) {
 		pause, passes := strings.CutPrefix(mark[1], "~")
 		if passes {
@@ -123,16 +123,16 @@ func hold(ctx context.Context, box *fakeBox, script string) (transcript string, 
 		if mark[1] == "^C" {
 			time.Sleep(time.Second)
 		}
-		said := line.heard()
+		output := line.output()
 		shown := strings.TrimPrefix(mark[1], "?")
-		text, echoed := strings.CutPrefix(said, shown+"\n")
+		text, echoed := strings.CutPrefix(output, shown+"\n")
 		switch {
 		case passes, strings.HasPrefix(mark[1], "paste"):
-			b.WriteString("«" + mark[1] + "»\n" + said)
+			b.WriteString("«" + mark[1] + "»\n" + output)
 		case echoed && shown != "", shown == "" && !strings.HasPrefix(mark[1], "?"):
 			b.WriteString("«" + shown + "»\n" + text)
 		default:
-			b.WriteString("«" + mark[1] + "»" + said)
+			b.WriteString("«" + mark[1] + "»" + output)
 		}
 	}
 	if err := pull(); err != ErrGone {

@@ -27,14 +27,14 @@ func setUpBox() *fakeBox {
 }
 
 // typeAll types what a technician does after the other, and gives what the
-// console said.
+// console output.
 func (c *cable) typeAll(keys ...string) string {
-	var said strings.Builder
+	var output strings.Builder
 	for _, k := range keys {
 		c.keys <- []byte(k)
-		said.WriteString(c.heard())
+		output.WriteString(c.output())
 	}
-	return said.String()
+	return output.String()
 }
 
 func TestMenu_DoesWhatItSays(t *testing.T) {
@@ -132,15 +132,15 @@ func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 		}
 		line, pull = plug(t.Context(), console)
 		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
-			t.Errorf("after the cable was pulled: %s", said)
+			t.Errorf("after the cable was pulled: %s", output)
 		}
 		line.typeAll("Contoso Leeds\r")
 		time.Sleep(idleTimeout)
-		if said := line.heard(); !strings.Contains(said, "discarded") {
-			t.Errorf("after a while: %s", said)
+		if output := line.output(); !strings.Contains(output, "discarded") {
+			t.Errorf("after a while: %s", output)
 		}
 		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
-			t.Errorf("to the next: %s", said)
+			t.Errorf("to the next: %s", output)
 		}
 		_ = pull()
 	})
@@ -152,11 +152,11 @@ func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 		box.running.Locked, box.pin = true, "4711"
 		line, pull := plug(t.Context(), New(box))
 		if said := line.typeAll("\r", "4711\r"); !strings.Contains(said, "PIN: ") || !strings.Contains(said, "Menu: ") {
-			t.Errorf("%s", said)
+			t.Errorf("%s", output)
 		}
 		time.Sleep(idleTimeout)
 		if said := line.typeAll("\r"); !strings.HasSuffix(said, "PIN: ") {
-			t.Errorf("%s", said)
+			t.Errorf("%s", output)
 		}
 		_ = pull()
 	})
@@ -170,10 +170,10 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 		begun := time.Now()
 		for range 25 {
 			line, pull := plug(t.Context(), console)
-			said := line.typeAll("\r", "0000\r")
-			for !strings.Contains(said, "not the PIN") {
+			output := line.typeAll("\r", "0000\r")
+			for !strings.Contains(output, "not the PIN") {
 				time.Sleep(time.Second)
-				said = line.typeAll("0000\r")
+				output = line.typeAll("0000\r")
 			}
 			_ = pull()
 		}
@@ -183,11 +183,11 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 		}
 		line, pull := plug(t.Context(), console)
 		if said := line.typeAll("\r"); !strings.Contains(said, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
-			t.Errorf("%s", said)
+			t.Errorf("%s", output)
 		}
 		time.Sleep(maxPINDelay + time.Second)
 		if said := line.typeAll("4711\r"); !strings.Contains(said, "Menu: ") {
-			t.Errorf("the right one: %s", said)
+			t.Errorf("the right one: %s", output)
 		}
 		_ = pull()
 	})
@@ -210,8 +210,8 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 			line, pull := plug(t.Context(), New(c.box))
 			line.keys <- c.keys
 			time.Sleep(time.Minute)
-			if said := line.heard(); len(said) > 64<<10 {
-				t.Errorf("%s: answered with %d bytes", c.name, len(said))
+			if output := line.output(); len(output) > 64<<10 {
+				t.Errorf("%s: answered with %d bytes", c.name, len(output))
 			}
 			_ = pull()
 			if len(c.box.commits)+len(c.box.done) > 0 {
@@ -267,7 +267,7 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 		line, pull := plug(t.Context(), New(stuckBox{setUpBox()}))
 		line.typeAll("\r", "certificate\r", "1\r")
 		if said := line.typeAll("\x03"); !strings.HasSuffix(said, "Menu: ") {
-			t.Errorf("%s", said)
+			t.Errorf("%s", output)
 		}
 		line.typeAll("certificate\r", "1\r")
 		if err := pull(); !errors.Is(err, ErrGone) {
@@ -279,9 +279,9 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 func TestConsole_StaysLockedWithoutReadableSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(brokenBox{newFakeBox()}))
-		said := line.typeAll("\r")
+		output := line.typeAll("\r")
 		if !strings.Contains(said, "The flash failed: replace it") || strings.Contains(said, "Menu") {
-			t.Errorf("%s", said)
+			t.Errorf("%s", output)
 		}
 		_ = pull()
 	})
@@ -293,7 +293,7 @@ func TestConsole_DoesNotAskAgainForStoredSettings(t *testing.T) {
 		line.typeAll("\r", "2\r")
 		line.typeAll(keysOf("paste settings"), "3\r", "\r")
 		if said := line.typeAll("apply\r"); !strings.Contains(said, "Not in force yet: restart the box") || !strings.HasSuffix(said, "Menu: ") {
-			t.Errorf("%s", said)
+			t.Errorf("%s", output)
 		}
 		_ = pull()
 	})
@@ -312,14 +312,14 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				line, pull := plug(t.Context(), New(c.box))
-				if said := line.typeAll(c.paste...); !strings.HasSuffix(said, `Type "apply" to make these changes; Ctrl-C goes back: `) {
-					t.Fatalf("%s", said)
+				if output := line.typeAll(c.paste...); !strings.HasSuffix(output, `Type "apply" to make these changes; Ctrl-C goes back: `) {
+					t.Fatalf("%s", output)
 				}
 				c.box.mu.Lock()
 				c.box.running.Settings = fakeSettings + "# by a stick\n"
 				c.box.mu.Unlock()
 				if said := line.typeAll("apply\r"); !strings.Contains(said, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(said, "Menu: ") {
-					t.Errorf("%s", said)
+					t.Errorf("%s", output)
 				}
 				if len(c.box.commits) != 0 {
 					t.Errorf("commits %v", c.box.commits)
@@ -370,7 +370,7 @@ func FuzzConsole(f *testing.F) {
 				}
 			}()
 			time.Sleep(time.Duration(len(keys)+1) * 10 * time.Millisecond)
-			line.heard()
+			line.output()
 			if err := pull(); !errors.Is(err, ErrGone) {
 				t.Error(err)
 			}

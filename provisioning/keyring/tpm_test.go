@@ -185,10 +185,10 @@ func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
 	}
 	signer, err := keyring.Open(open(t, swtpm), key, binding)
 	if err != nil {
-		t.Fatalf("opening with the TPM away: %v", err)
+		t.Fatalf("opening while the TPM is stopped: %v", err)
 	}
 	if fault, ok := errors.AsType[*hal.TPMFault](signError(signer)); !ok || fault.State != hal.TPMAbsent {
-		t.Fatalf("signing with the TPM away: %v, want an absent TPM", signError(signer))
+		t.Fatalf("signing while the TPM is stopped: %v, want an absent TPM", signError(signer))
 	}
 	if err := swtpm.Start(); err != nil {
 		t.Fatal(err)
