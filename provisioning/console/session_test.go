@@ -131,7 +131,7 @@ func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 			t.Fatal(err)
 		}
 		line, pull = plug(t.Context(), console)
-		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
+		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
 			t.Errorf("after the cable was pulled: %s", output)
 		}
 		line.typeAll("Contoso Leeds\r")
@@ -139,7 +139,7 @@ func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 		if output := line.output(); !strings.Contains(output, "discarded") {
 			t.Errorf("after a while: %s", output)
 		}
-		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
+		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
 			t.Errorf("to the next: %s", output)
 		}
 		_ = pull()
@@ -151,11 +151,11 @@ func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 		box := setUpBox()
 		box.running.Locked, box.pin = true, "4711"
 		line, pull := plug(t.Context(), New(box))
-		if said := line.typeAll("\r", "4711\r"); !strings.Contains(said, "PIN: ") || !strings.Contains(said, "Menu: ") {
+		if output := line.typeAll("\r", "4711\r"); !strings.Contains(output, "PIN: ") || !strings.Contains(output, "Menu: ") {
 			t.Errorf("%s", output)
 		}
 		time.Sleep(idleTimeout)
-		if said := line.typeAll("\r"); !strings.HasSuffix(said, "PIN: ") {
+		if output := line.typeAll("\r"); !strings.HasSuffix(output, "PIN: ") {
 			t.Errorf("%s", output)
 		}
 		_ = pull()
@@ -182,11 +182,11 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 			t.Errorf("25 wrong PINs took %s", took)
 		}
 		line, pull := plug(t.Context(), console)
-		if said := line.typeAll("\r"); !strings.Contains(said, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
+		if output := line.typeAll("\r"); !strings.Contains(output, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
 			t.Errorf("%s", output)
 		}
 		time.Sleep(maxPINDelay + time.Second)
-		if said := line.typeAll("4711\r"); !strings.Contains(said, "Menu: ") {
+		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
 			t.Errorf("the right one: %s", output)
 		}
 		_ = pull()
@@ -266,7 +266,7 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(stuckBox{setUpBox()}))
 		line.typeAll("\r", "certificate\r", "1\r")
-		if said := line.typeAll("\x03"); !strings.HasSuffix(said, "Menu: ") {
+		if output := line.typeAll("\x03"); !strings.HasSuffix(output, "Menu: ") {
 			t.Errorf("%s", output)
 		}
 		line.typeAll("certificate\r", "1\r")
@@ -280,7 +280,7 @@ func TestConsole_StaysLockedWithoutReadableSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(brokenBox{newFakeBox()}))
 		output := line.typeAll("\r")
-		if !strings.Contains(said, "The flash failed: replace it") || strings.Contains(said, "Menu") {
+		if !strings.Contains(output, "The flash failed: replace it") || strings.Contains(output, "Menu") {
 			t.Errorf("%s", output)
 		}
 		_ = pull()
@@ -292,7 +292,7 @@ func TestConsole_DoesNotAskAgainForStoredSettings(t *testing.T) {
 		line, pull := plug(t.Context(), New(lateBox{newFakeBox()}))
 		line.typeAll("\r", "2\r")
 		line.typeAll(keysOf("paste settings"), "3\r", "\r")
-		if said := line.typeAll("apply\r"); !strings.Contains(said, "Not in force yet: restart the box") || !strings.HasSuffix(said, "Menu: ") {
+		if output := line.typeAll("apply\r"); !strings.Contains(output, "Not in force yet: restart the box") || !strings.HasSuffix(output, "Menu: ") {
 			t.Errorf("%s", output)
 		}
 		_ = pull()
@@ -318,7 +318,7 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 				c.box.mu.Lock()
 				c.box.running.Settings = fakeSettings + "# by a stick\n"
 				c.box.mu.Unlock()
-				if said := line.typeAll("apply\r"); !strings.Contains(said, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(said, "Menu: ") {
+				if output := line.typeAll("apply\r"); !strings.Contains(output, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(output, "Menu: ") {
 					t.Errorf("%s", output)
 				}
 				if len(c.box.commits) != 0 {

@@ -28,7 +28,7 @@ func TestConsole_NamesTheKeysThatAChangeTakesOutBeforeItIsApplied(t *testing.T) 
 				t.Errorf("%q is missing in:\n%s", key, output)
 			}
 		}
-		if said := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(said, "The changes are active.") {
+		if output := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(output, "The changes are active.") {
 			t.Fatalf("%s", output)
 		}
 		s, err := settings.Parse([]byte(box.commits[0].Settings))
@@ -47,7 +47,7 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := newerBox()
 		line, pull := plug(t.Context(), New(box))
-		if said := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(said, "Nothing was changed") {
+		if output := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(output, "Nothing was changed") {
 			t.Errorf("%s", output)
 		}
 		output := line.typeAll("6\r")
