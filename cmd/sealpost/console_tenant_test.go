@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 func boxOf(t *testing.T, settings string) operator.Local {
 	t.Helper()
 	configure(t, settings)
-	say("", "tenant", "verify") // makes the state
+	runCommand("", "tenant", "verify") // creates the state
 	box := operator.Local{Options: wire.Options{State: "box.state", Control: "box.state.sock", TPM: "unix:/nowhere/tpm"}, By: "the test"}
 	if err := box.Commit(t.Context(), candidate.Candidate{Settings: settings}); err != nil {
 		t.Fatal(err)
@@ -59,12 +59,12 @@ func verify(t *testing.T, box operator.Local) (text string, passed bool) {
 
 func TestConsole_SignsTheBoxIn(t *testing.T) {
 	c := newCloud(t)
-	c.answer = func(path string, _ url.Values) (int, any) {
+	c.respond = func(path string, _ url.Values) (int, any) {
 		if path == "/device" {
 			return http.StatusOK, map[string]any{"device_code": "hidden", "user_code": "ABCD-EFGH",
 				"verification_uri": "https://microsoft.com/devicelogin", "expires_in": 900, "interval": 1}
 		}
-		return http.StatusOK, bearing(claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser}), "refresh")
+		return http.StatusOK, tokenBody(unsignedToken(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser}), "refresh")
 	}
 	box := boxOf(t, c.settings(`grant = "device"`))
 	if text, passed := verify(t, box); passed || !strings.Contains(text, string(fault.NoSignIn)) {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the dialogues as they are now")
+var update = flag.Bool("update", false, "write the current dialogues")
 
 // cable is a serial line: the console at one end, the test at the other.
 type cable struct {
@@ -72,7 +72,7 @@ func plug(ctx context.Context, console *Console) (line *cable, pull func() error
 // typed are the places in a dialogue where the technician types.
 var typed = regexp.MustCompile(`«([^»]*)»`)
 
-// keysOf is what is typed for a mark in a dialogue:
+// keysOf returns what is typed for a mark in a dialogue:
 //
 //	«Contoso Leeds»     this text, then Enter
 //	«?4711»             the same, where it must not be shown
@@ -100,15 +100,14 @@ func keysOf(mark string) string {
 	return strings.TrimPrefix(mark, "?") + "\r"
 }
 
-// hold holds a dialogue with the technician's part of a script, and gives it
-// as it went.
-func hold(ctx context.Context, box *fakeBox, script string) (transcript string, err error) {
+// record plays the technician's part of a script, and returns the dialogue.
+func record(ctx context.Context, box *fakeBox, script string) (transcript string, err error) {
 	line, pull := plug(ctx, New(box))
 	var b strings.Builder
 	b.WriteString(line.output())
 	for _, mark := range typed.FindAllStringSubmatch(script, -1) {
-		pause, passes := strings.CutPrefix(mark[1], "~")
-		if passes {
+		pause, waits := strings.CutPrefix(mark[1], "~")
+		if waits {
 			d, err := time.ParseDuration(pause)
 			if err != nil {
 				return "", err
@@ -127,7 +126,7 @@ func hold(ctx context.Context, box *fakeBox, script string) (transcript string, 
 		shown := strings.TrimPrefix(mark[1], "?")
 		text, echoed := strings.CutPrefix(output, shown+"\n")
 		switch {
-		case passes, strings.HasPrefix(mark[1], "paste"):
+		case waits, strings.HasPrefix(mark[1], "paste"):
 			b.WriteString("«" + mark[1] + "»\n" + output)
 		case echoed && shown != "", shown == "" && !strings.HasPrefix(mark[1], "?"):
 			b.WriteString("«" + shown + "»\n" + text)
@@ -141,7 +140,7 @@ func hold(ctx context.Context, box *fakeBox, script string) (transcript string, 
 	return b.String() + "\n", nil
 }
 
-// play holds the dialogue of a script file and compares it with the file.
+// play plays the dialogue of a script file and compares the result with the file.
 func play(t *testing.T, box *fakeBox, name string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".dialogue")
@@ -151,12 +150,12 @@ func play(t *testing.T, box *fakeBox, name string) {
 	}
 	script := string(text)
 	synctest.Test(t, func(t *testing.T) {
-		got, err := hold(t.Context(), box, script)
+		got, err := record(t.Context(), box, script)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(got) {
-			if plain := typed.ReplaceAllString(line, ""); len(plain) > columns+1 {
+			if visible := typed.ReplaceAllString(line, ""); len(visible) > columns+1 {
 				t.Errorf("too wide for a terminal: %q", line)
 			}
 		}
@@ -167,7 +166,7 @@ func play(t *testing.T, box *fakeBox, name string) {
 			return
 		}
 		if got != script {
-			t.Errorf("%s went otherwise (go test -run %s -update shows how in git diff):\n%s", path, t.Name(), got)
+			t.Errorf("%s: the dialogue differs (go test -run %s -update shows how in git diff):\n%s", path, t.Name(), got)
 		}
 	})
 }
