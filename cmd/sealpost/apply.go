@@ -53,7 +53,7 @@ func applyCommand(o *options) *cobra.Command {
 		}
 		return nil
 	})
-	c.Flags().BoolVar(&check, "check", false, "say what stands against it, and change nothing")
+	c.Flags().BoolVar(&check, "check", false, "print its faults, and change nothing")
 	c.Hidden = true
 	return c
 }

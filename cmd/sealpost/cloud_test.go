@@ -143,7 +143,7 @@ func configure(t *testing.T, settings string) {
 	}
 }
 
-// command carries out a command line of the box that was configured.
+// runCommand runs a command line on the configured box.
 func runCommand(input string, args ...string) (status int, out, errs string) {
 	var stdout, stderr bytes.Buffer
 	status = run(context.Background(), args, strings.NewReader(input), &stdout, &stderr)
