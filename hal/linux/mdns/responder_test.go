@@ -37,8 +37,8 @@ func read(t *testing.T, packed []byte) (dnsmessage.Message, []string) {
 		t.Fatal(err)
 	}
 	var addresses []string
-	for _, answer := range m.Answers {
-		switch body := answer.Body.(type) {
+	for _, response := range m.Answers {
+		switch body := response.Body.(type) {
 		case *dnsmessage.AResource:
 			addresses = append(addresses, netip.AddrFrom4(body.A).String())
 		case *dnsmessage.AAAAResource:
@@ -89,7 +89,7 @@ func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 		"another name":    question(t, "sealpost-9999.local.", dnsmessage.TypeA, dnsmessage.ClassINET),
 		"another type":    question(t, "sealpost-1234.local.", dnsmessage.TypeMX, dnsmessage.ClassINET),
 		"another class":   question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassCHAOS),
-		"an answer":       response,
+		"a response":      response,
 		"nothing":         nil,
 		"a truncated one": question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)[:30],
 	} {
@@ -97,23 +97,23 @@ func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 			t.Errorf("%s: got response %x", name, answer)
 		}
 	}
-	none := newResponder()
-	none.set(nil)
-	if answer, _ := none.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
+	withoutAddress := newResponder()
+	withoutAddress.set(nil)
+	if answer, _ := withoutAddress.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
 		t.Errorf("without an address: got response %x", answer)
 	}
-	if none.announcement() != nil {
+	if withoutAddress.announcement() != nil {
 		t.Error("without an address: got an announcement")
 	}
 }
 
 func TestResponderSocket_LimitsMulticastAnswers(t *testing.T) {
-	d := &responderSocket{}
-	if !d.mayMulticast() || d.mayMulticast() {
+	s := &responderSocket{}
+	if !s.mayMulticast() || s.mayMulticast() {
 		t.Error("got two multicasts at once, or none")
 	}
-	d.sent = time.Now().Add(-minInterval)
-	if !d.mayMulticast() {
+	s.sent = time.Now().Add(-minInterval)
+	if !s.mayMulticast() {
 		t.Error("got no further multicast after the interval")
 	}
 }
@@ -123,12 +123,12 @@ func FuzzRespond(f *testing.F) {
 	f.Add(question(f, "sealpost-1234.local.", dnsmessage.TypeALL, dnsmessage.ClassINET|topBit), 40000)
 	f.Add(question(f, "printer.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
 	f.Fuzz(func(t *testing.T, message []byte, from int) {
-		answer, unicast := newResponder().respond(message, from)
-		if answer == nil {
+		response, unicast := newResponder().respond(message, from)
+		if response == nil {
 			return
 		}
-		m, addresses := read(t, answer)
-		if len(addresses) == 0 || !m.Response || len(answer) > 512 || from != port && !unicast {
+		m, addresses := read(t, response)
+		if len(addresses) == 0 || !m.Response || len(response) > 512 || from != port && !unicast {
 			t.Errorf("%+v, unicast: %v", m, unicast)
 		}
 	})
@@ -138,11 +138,11 @@ func TestResponder_AnswersForANewHostname(t *testing.T) {
 	r, name := newResponder(), "sealpost-1234"
 	r.name = func() string { return name }
 	name = "mail-relay"
-	if answer, _ := r.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
+	if response, _ := r.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); response != nil {
 		t.Error("it still responds for the old name")
 	}
-	answer, _ := r.respond(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
-	if m, addresses := read(t, answer); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {
+	response, _ := r.respond(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
+	if m, addresses := read(t, response); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {
 		t.Errorf("got %+v", m)
 	}
 }
