@@ -31,7 +31,7 @@ type Retry struct {
 	Warning time.Duration // after which its sender is notified of the delay
 }
 
-func (r Retry) pauses() throttle.Pauses { return throttle.Pauses{First: r.First, Longest: r.Longest} }
+func (r Retry) pauses() throttle.Delays { return throttle.Delays{First: r.First, Longest: r.Longest} }
 
 // Route is a delivery method with its limits, retries and notifications. The
 // caller fills in the exported fields and passes it to New.

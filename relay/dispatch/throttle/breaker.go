@@ -11,15 +11,15 @@ import (
 // Unreachable is the kind of fault of a server without a usable reply.
 const Unreachable report.Kind = "unreachable"
 
-// Pauses bounds the exponential backoff between two attempts.
-type Pauses struct {
+// Delays bounds the exponential backoff between two attempts.
+type Delays struct {
 	First   time.Duration // after the first failure
 	Longest time.Duration // upper bound
 }
 
 // After returns the pause after that many failures in a row. A jitter of ±20 %
 // keeps boxes that lost the same host from retrying in step.
-func (p Pauses) After(failures int) time.Duration {
+func (p Delays) After(failures int) time.Duration {
 	pause := p.Longest
 	if failures < 16 {
 		pause = min(p.Longest, p.First<<failures)
@@ -34,7 +34,7 @@ func (p Pauses) After(failures int) time.Duration {
 //
 // A Breaker has no lock.
 type Breaker struct {
-	retry    Pauses
+	retry    Delays
 	kind     report.Kind // why mail is held back; empty if it is not
 	blocked  bool        // held back until Unblock, regardless of replies
 	reason   string
@@ -49,7 +49,7 @@ type Breaker struct {
 }
 
 // NewBreaker returns a breaker in the reset state.
-func NewBreaker(retry Pauses) *Breaker {
+func NewBreaker(retry Delays) *Breaker {
 	return &Breaker{retry: retry, suspects: make(map[string]int64)}
 }
 
@@ -140,17 +140,17 @@ func (b *Breaker) Forget(id string) { delete(b.suspects, id) }
 // pauses returns the backoff for a kind of fault. Reconnecting to an
 // unreachable host is harmless; repeating a refused request harms the site's
 // reputation.
-func (b *Breaker) pauses(kind report.Kind) Pauses {
+func (b *Breaker) pauses(kind report.Kind) Delays {
 	first, longest := b.retry.First, b.retry.Longest
 	switch kind {
 	case Unreachable, report.Wait:
-		return Pauses{first / 6, longest / 12}
+		return Delays{first / 6, longest / 12}
 	case report.WaitLong:
-		return Pauses{5 * first, longest}
+		return Delays{5 * first, longest}
 	case report.Configuration:
-		return Pauses{first, longest / 4}
+		return Delays{first, longest / 4}
 	}
-	return Pauses{longest, longest}
+	return Delays{longest, longest}
 }
 
 // Trip holds mail back, or extends that, after an attempt that began at begun.
