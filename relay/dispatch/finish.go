@@ -138,9 +138,9 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 		}
 		return
 	}
-	dl.progress.Next = now.Add(dl.route.Retry.pauses().After(dl.progress.Attempts))
+	dl.progress.Next = now.Add(dl.route.Retry.delays().After(dl.progress.Attempts))
 	dl.progress.Attempts++
-	// While the upstream takes no mail a warning could not leave either.
+	// While the upstream accepts no mail a warning could not leave either.
 	if !dl.progress.Warned && !dl.envelope.Report && now.Sub(dl.envelope.Received) >= dl.route.Retry.Warning {
 		dl.progress.Warned = d.notify(q, report.Delayed, dl, dl.unsettled(), "")
 	}

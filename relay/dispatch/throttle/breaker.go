@@ -17,19 +17,19 @@ type Delays struct {
 	Longest time.Duration // upper bound
 }
 
-// After returns the pause after that many failures in a row. A jitter of ±20 %
+// After returns the delay after that many failures in a row. A jitter of ±20 %
 // keeps boxes that lost the same host from retrying in step.
-func (p Delays) After(failures int) time.Duration {
-	pause := p.Longest
+func (d Delays) After(failures int) time.Duration {
+	delay := d.Longest
 	if failures < 16 {
-		pause = min(p.Longest, p.First<<failures)
+		delay = min(d.Longest, d.First<<failures)
 	}
-	pause = max(pause, p.First)
-	return pause*4/5 + rand.N(pause*2/5+1)
+	delay = max(delay, d.First)
+	return delay*4/5 + rand.N(delay*2/5+1)
 }
 
 // Breaker is the circuit breaker of a route or an account: it holds mail back
-// while the server takes none. After the pause a single attempt, the probe, is
+// while the server accepts none. After the delay a single attempt, the probe, is
 // sent; its reply resets the breaker or trips it again.
 //
 // A Breaker has no lock.
@@ -137,10 +137,10 @@ func (b *Breaker) IsMessageFault(id string) bool {
 // Forget drops what IsMessageFault recorded for a finished message.
 func (b *Breaker) Forget(id string) { delete(b.suspects, id) }
 
-// pauses returns the backoff for a kind of fault. Reconnecting to an
+// delays returns the backoff for a kind of fault. Reconnecting to an
 // unreachable host is harmless; repeating a refused request harms the site's
 // reputation.
-func (b *Breaker) pauses(kind report.Kind) Delays {
+func (b *Breaker) delays(kind report.Kind) Delays {
 	first, longest := b.retry.First, b.retry.Longest
 	switch kind {
 	case Unreachable, report.Wait:
@@ -162,7 +162,7 @@ func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string, co
 	if kind != b.kind {
 		failures = 0
 	}
-	until := now.Add(b.pauses(kind).After(failures))
+	until := now.Add(b.delays(kind).After(failures))
 	if b.Held() && !begun.After(b.since) && (kind == b.kind || until.Before(b.until)) {
 		return false
 	}

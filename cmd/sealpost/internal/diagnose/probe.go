@@ -26,7 +26,7 @@ func Probe(ctx context.Context, domain string, h reach.Host) (preflight.ProbeRes
 			return preflight.ProbeResult{}, fmt.Errorf("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
 		}
 		if h.Name = mailHost(records); h.Name == "" {
-			return preflight.ProbeResult{}, fmt.Errorf("%s takes no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
+			return preflight.ProbeResult{}, fmt.Errorf("%s accepts no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
 		}
 	}
 	h.Hello = helloName()
