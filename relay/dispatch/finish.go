@@ -117,7 +117,7 @@ func (d *Dispatcher) remove(q *queue.Queue, ticket queue.Ticket, e envelope.Enve
 
 // reschedule puts a message back on the schedule: at once if the upstream is at
 // fault, because its breaker holds the message back, else after the message's
-// own pause. A message that is too old is given up.
+// own delay. A message that is too old is given up.
 func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *delivery) {
 	now := time.Now()
 	if d.tooOld(dl, now) && d.expire(q, ticket, dl) {

@@ -25,7 +25,7 @@ type Upstream interface {
 
 // Retry is the retry schedule of a message.
 type Retry struct {
-	First   time.Duration // the first pause between two attempts
+	First   time.Duration // the first delay between two attempts
 	Longest time.Duration // the delays double up to this
 	Age     time.Duration // after which a message is given up
 	Warning time.Duration // after which its sender is notified of the delay

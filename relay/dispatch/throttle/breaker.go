@@ -155,7 +155,7 @@ func (b *Breaker) delays(kind report.Kind) Delays {
 
 // Trip holds mail back, or extends that, after an attempt that began at begun.
 // Attempts that were in progress when the breaker tripped count only once, so
-// that the pause does not grow with the number of connections. It returns
+// that the delay does not grow with the number of connections. It returns
 // whether the reason changed.
 func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string, code fault.Code) (changed bool) {
 	failures := b.failures
@@ -181,7 +181,7 @@ func (b *Breaker) Reset() (resumed bool) {
 	return resumed
 }
 
-// ProbeNow ends the pause before the next probe.
+// ProbeNow ends the delay before the next probe.
 func (b *Breaker) ProbeNow(now time.Time) { b.until = now }
 
 // Block holds mail back until Unblock, regardless of replies.
