@@ -177,7 +177,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// kernel is a subscription to what the kernel says of links and addresses.
+// kernel is a subscription to the kernel's changes of links and addresses.
 type kernel struct {
 	done      chan struct{}
 	links     chan netlink.LinkUpdate
