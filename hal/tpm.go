@@ -99,12 +99,12 @@ type TPM interface {
 	// State returns the state of the TPM.
 	State(ctx context.Context) TPMState
 
-	// Capabilities probes the chip.
+	// Capabilities returns what the chip can do, by trying it.
 	Capabilities(ctx context.Context) (TPMCapabilities, error)
 
 	// ImportKey wraps an RSA or ECDSA private key for this TPM. The caller
-	// still holds key and wipes it. It fails with an error that wraps
-	// errors.ErrUnsupported where the chip cannot hold the key's type.
+	// keeps key and must wipe it. The error wraps errors.ErrUnsupported if the TPM
+	// cannot hold a key of this type.
 	ImportKey(ctx context.Context, key crypto.Signer) (TPMObject, error)
 
 	// CreateKey creates a key in the TPM that has never been outside of it.

@@ -19,7 +19,7 @@ type outcome struct{ operator.Outcome }
 
 func (o outcome) String() string {
 	if len(o.Faults) > 0 {
-		return cures.Say(fault.Join(o.Faults))
+		return cures.Text(fault.Join(o.Faults))
 	}
 	return "in order"
 }
@@ -53,7 +53,7 @@ func applyCommand(o *options) *cobra.Command {
 		}
 		return nil
 	})
-	c.Flags().BoolVar(&check, "check", false, "say what stands against it, and change nothing")
+	c.Flags().BoolVar(&check, "check", false, "print its faults, and change nothing")
 	c.Hidden = true
 	return c
 }

@@ -68,12 +68,12 @@ func verifyCommand(o *options) *cobra.Command {
 	return c
 }
 
-// ways prints preflight.Ways.
-type ways struct{ preflight.Ways }
+// probeResult prints preflight.ProbeResult.
+type probeResult struct{ preflight.ProbeResult }
 
-func (w ways) String() string {
+func (r probeResult) String() string {
 	return fmt.Sprintf("host      %s\nport 25   %s\nTLS       %s\nport 587  %s\nadvice    %s",
-		w.Host, w.Port25.Text, w.STARTTLS.Text, w.Port587.Text, w.Advice)
+		r.Host, r.Port25.Text, r.STARTTLS.Text, r.Port587.Text, r.Advice)
 }
 
 func probeCommand(o *options) *cobra.Command {
@@ -91,7 +91,7 @@ func probeCommand(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return o.printLine(c.OutOrStdout(), ways{found})
+		return o.printLine(c.OutOrStdout(), probeResult{found})
 	})
 	c.Flags().StringVar(&domain, "domain", "", "an accepted `domain`, whose MX is the tenant's host")
 	c.Flags().StringVar(&host, "host", "", "the tenant's `host`, instead of the MX")

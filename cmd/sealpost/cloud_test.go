@@ -33,11 +33,11 @@ type cloud struct {
 	tenant *tenant.Tenant
 	root   *parts.Authority
 	issuer *httptest.Server
-	// answer is what the issuer says to a form, with its status.
-	answer func(path string, form url.Values) (int, any)
+	// respond returns the issuer's status and response to a form.
+	respond func(path string, form url.Values) (int, any)
 
-	mu    sync.Mutex
-	asked []url.Values
+	mu       sync.Mutex
+	received []url.Values
 }
 
 func must[T any](value T, err error) T {
@@ -47,26 +47,27 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// claimed is an access token in the form of Entra ID's, signed by nobody.
-func claimed(claims map[string]any) string {
+// unsignedToken returns an access token in the form of Entra ID's, with an invalid
+// signature.
+func unsignedToken(claims map[string]any) string {
 	part := func(v any) string { return base64.RawURLEncoding.EncodeToString(must(json.Marshal(v))) }
 	return part(map[string]any{"alg": "RS256", "typ": "JWT"}) + "." + part(claims) + ".c2lnbmVk"
 }
 
-// appOnly is a token for an application that may send.
+// appOnly returns a token for an application that may send.
 func appOnly() string {
-	return claimed(map[string]any{"aud": "https://outlook.office365.com", "roles": []string{"SMTP.SendAsApp"}, "appid": boxClient})
+	return unsignedToken(map[string]any{"aud": "https://outlook.office365.com", "roles": []string{"SMTP.SendAsApp"}, "appid": boxClient})
 }
 
-// bearing is the issuer's answer with a token.
-func bearing(access, refresh string) map[string]any {
+// tokenBody returns the body of an issuer's response with tokens.
+func tokenBody(access, refresh string) map[string]any {
 	return map[string]any{"token_type": "Bearer", "expires_in": 3600, "access_token": access, "refresh_token": refresh}
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	c := &cloud{root: must(parts.NewAuthority("Test CA"))}
-	c.answer = func(string, url.Values) (int, any) { return http.StatusOK, bearing(appOnly(), "") }
+	c.respond = func(string, url.Values) (int, any) { return http.StatusOK, tokenBody(appOnly(), "") }
 	c.issuer = httptest.NewUnstartedServer(http.HandlerFunc(c.serve))
 	c.issuer.TLS = &tls.Config{Certificates: []tls.Certificate{must(c.root.IssueP256(nil, "localhost"))}}
 	c.issuer.StartTLS()
@@ -82,27 +83,27 @@ func newCloud(t *testing.T) *cloud {
 func (c *cloud) serve(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm()
 	c.mu.Lock()
-	c.asked = append(c.asked, r.PostForm)
-	answer := c.answer
+	c.received = append(c.received, r.PostForm)
+	respond := c.respond
 	c.mu.Unlock()
-	status, body := answer(r.URL.Path, r.PostForm)
+	status, body := respond(r.URL.Path, r.PostForm)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// forms are what the issuer was sent so far.
+// forms returns the forms that the issuer has received so far.
 func (c *cloud) forms() []url.Values {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]url.Values(nil), c.asked...)
+	return append([]url.Values(nil), c.received...)
 }
 
 func (c *cloud) url(path string) string {
 	return "https://localhost" + c.issuer.URL[strings.LastIndexByte(c.issuer.URL, ':'):] + path
 }
 
-// settings are those of a box that submits to the cloud.
+// settings returns the settings of a box that submits to the cloud.
 func (c *cloud) settings(oauth string) string {
 	ca := "\"\"\"\n" + string(c.root.PEM()) + "\"\"\"\n"
 	return fmt.Sprintf(`[lan]
@@ -133,7 +134,7 @@ path = "box.state"
 `, c.tenant.Address().Port, boxUser, ca, boxClient, c.url("/token"), c.url("/device"), ca, oauth)
 }
 
-// configure gives this process a box with the settings.
+// configure creates a box with the settings in the folder of this process.
 func configure(t *testing.T, settings string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -142,8 +143,8 @@ func configure(t *testing.T, settings string) {
 	}
 }
 
-// command carries out a command line of the box that was configured.
-func say(input string, args ...string) (status int, out, errs string) {
+// runCommand runs a command line on the configured box.
+func runCommand(input string, args ...string) (status int, out, errs string) {
 	var stdout, stderr bytes.Buffer
 	status = run(context.Background(), args, strings.NewReader(input), &stdout, &stderr)
 	return status, stdout.String(), stderr.String()
@@ -167,16 +168,16 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// await waits until the log holds the words, and gives the text from their
-// last line on.
-func (l *log) await(t *testing.T, words string) string {
+// await waits until the log contains want, and returns the log from its last
+// occurrence on.
+func (l *log) await(t *testing.T, want string) string {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if text := l.String(); strings.Contains(text, words) {
-			return text[strings.LastIndex(text, words):]
+		if text := l.String(); strings.Contains(text, want) {
+			return text[strings.LastIndex(text, want):]
 		}
 	}
-	t.Fatalf("the relay did not say %q:\n%s", words, l)
+	t.Fatalf("the relay did not log %q:\n%s", want, l)
 	return ""
 }
 
@@ -198,7 +199,7 @@ func startRelay(t *testing.T, args ...string) (address string, journal *log) {
 	return address, journal
 }
 
-// send has a device at this machine send a message whose author is the mailbox.
+// send sends a message, whose author is the mailbox, as a device on this machine does.
 func send(address, sender string) error {
 	client, err := smtp.Dial(address)
 	if err != nil {

@@ -16,7 +16,7 @@ type checkResult struct {
 	Errors settings.Errors `json:"errors"`
 }
 
-func (v checkResult) String() string { return v.File + ": the settings are valid" }
+func (r checkResult) String() string { return r.File + ": the settings are valid" }
 
 func configCommand(o *options) *cobra.Command {
 	config := group("config", "The settings file")

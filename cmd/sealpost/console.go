@@ -52,7 +52,7 @@ type streams struct {
 // serve runs the console on a line that may disappear and come back, such as that
 // of a USB gadget.
 func serve(ctx context.Context, dialogue *console.Console, device string) error {
-	const pause = time.Second
+	const interval = time.Second
 	for found := false; ctx.Err() == nil; {
 		port, err := serial.Open(device, &serial.Mode{BaudRate: 115200, DataBits: 8, Parity: serial.NoParity, StopBits: serial.OneStopBit})
 		if err != nil && !found && !errors.Is(err, fs.ErrNotExist) {
@@ -69,7 +69,7 @@ func serve(ctx context.Context, dialogue *console.Console, device string) error 
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+		case <-time.After(interval):
 		}
 	}
 	return nil
@@ -78,7 +78,7 @@ func serve(ctx context.Context, dialogue *console.Console, device string) error 
 // serialLine is a serial line whose other end may stop reading.
 type serialLine struct {
 	serial.Port
-	stuck bool // a write is blocked that only the process's exit ends
+	stuck bool // a write is blocked, and ends only when the process exits
 }
 
 // Write writes all of p, or fails after a timeout.

@@ -17,7 +17,7 @@ import (
 	"sealpost/provisioning/certificate"
 )
 
-// TestMain lets this test's program be the children that a console starts.
+// TestMain runs the program as the child process that a console starts.
 func TestMain(m *testing.M) {
 	const child = "SEALPOST_TEST_CHILD"
 	if os.Getenv(child) != "" {
@@ -27,11 +27,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// boxOf gives the box as an operator sees it, with these settings in its state.
+// boxOf returns a box, for an operator, with these settings in its state.
 func boxOf(t *testing.T, settings string) operator.Local {
 	t.Helper()
 	configure(t, settings)
-	say("", "tenant", "verify") // makes the state
+	runCommand("", "tenant", "verify") // creates the state
 	box := operator.Local{Options: wire.Options{State: "box.state", Control: "box.state.sock", TPM: "unix:/nowhere/tpm"}, By: "the test"}
 	if err := box.Commit(t.Context(), candidate.Candidate{Settings: settings}); err != nil {
 		t.Fatal(err)
@@ -39,48 +39,49 @@ func boxOf(t *testing.T, settings string) operator.Local {
 	return box
 }
 
-// walked is what the console says of the way to the mailbox.
-func walked(t *testing.T, box operator.Local) (words string, whole bool) {
+// verify runs the checks of the console's tenant menu up to the first problem, and
+// returns their text and whether all passed.
+func verify(t *testing.T, box operator.Local) (text string, passed bool) {
 	t.Helper()
-	whole = true
+	passed = true
 	for finding, err := range box.VerifyTenant(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		words += fmt.Sprintln(finding.Name, finding.Text, finding.Code)
+		text += fmt.Sprintln(finding.Name, finding.Text, finding.Code)
 		if finding.Level == certificate.Problem {
-			whole = false
+			passed = false
 			break
 		}
 	}
-	return words, whole
+	return text, passed
 }
 
 func TestConsole_SignsTheBoxIn(t *testing.T) {
 	c := newCloud(t)
-	c.answer = func(path string, _ url.Values) (int, any) {
+	c.respond = func(path string, _ url.Values) (int, any) {
 		if path == "/device" {
 			return http.StatusOK, map[string]any{"device_code": "hidden", "user_code": "ABCD-EFGH",
 				"verification_uri": "https://microsoft.com/devicelogin", "expires_in": 900, "interval": 1}
 		}
-		return http.StatusOK, bearing(claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser}), "refresh")
+		return http.StatusOK, tokenBody(unsignedToken(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser}), "refresh")
 	}
 	box := boxOf(t, c.settings(`grant = "device"`))
-	if words, whole := walked(t, box); whole || !strings.Contains(words, string(fault.NoSignIn)) {
-		t.Errorf("before: %s", words)
+	if text, passed := verify(t, box); passed || !strings.Contains(text, string(fault.NoSignIn)) {
+		t.Errorf("before: %s", text)
 	}
-	var said strings.Builder
+	var printed strings.Builder
 	for step, err := range box.SignIn(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said.WriteString(step.Name + " " + step.Text + "\n")
+		printed.WriteString(step.Name + " " + step.Text + "\n")
 	}
-	if want := "page https://microsoft.com/devicelogin\ncode ABCD-EFGH\nas " + boxUser + "\nsigned in The box is signed in as " + boxUser + ".\n"; said.String() != want {
-		t.Errorf("it says %s", said.String())
+	if want := "page https://microsoft.com/devicelogin\ncode ABCD-EFGH\nas " + boxUser + "\nsigned in The box is signed in as " + boxUser + ".\n"; printed.String() != want {
+		t.Errorf("got %s", printed.String())
 	}
-	if words, whole := walked(t, box); !whole {
-		t.Errorf("after: %s", words)
+	if text, passed := verify(t, box); !passed {
+		t.Errorf("after: %s", text)
 	}
 }
 
@@ -90,8 +91,8 @@ func TestConsole_AcceptsAClientSecretAndPrintsTheTenantSetup(t *testing.T) {
 	if err := box.Commit(t.Context(), candidate.Candidate{ClientSecret: "very~secret"}); err != nil {
 		t.Fatal(err)
 	}
-	if words, whole := walked(t, box); !whole {
-		t.Errorf("after the secret: %s", words)
+	if text, passed := verify(t, box); !passed {
+		t.Errorf("after the secret: %s", text)
 	}
 	if got := c.forms()[0].Get("client_secret"); got != "very~secret" {
 		t.Errorf("the issuer got %q", got)

@@ -25,8 +25,8 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// cable gives the technician's end of a new serial line, and puts its other
-// end at path.
+// cable returns the technician's end of a new serial line, and links its other end
+// to path.
 func cable(t *testing.T, path string) *os.File {
 	t.Helper()
 	end, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
@@ -55,19 +55,19 @@ func cable(t *testing.T, path string) *os.File {
 	return end
 }
 
-// expect reads until the console has said the words.
-func expect(t *testing.T, end *os.File, words string) {
+// expect reads until the console has printed text.
+func expect(t *testing.T, end *os.File, text string) {
 	t.Helper()
 	var said strings.Builder
 	if err := end.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	for p := make([]byte, 1024); !strings.Contains(said.String(), words); {
+	for p := make([]byte, 1024); !strings.Contains(said.String(), text); {
 		n, err := end.Read(p)
 		if said.Write(p[:n]); err != nil && !os.IsTimeout(err) && n == 0 && said.Len() == 0 {
 			time.Sleep(10 * time.Millisecond) // nobody has opened the other end yet
 		} else if err != nil {
-			t.Fatalf("%v before %q:\n%s", err, words, said.String())
+			t.Fatalf("%v before %q:\n%s", err, text, said.String())
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestConsole_PointsToTheButtonForDamagedSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := operator.Local{Options: wire.Options{State: path}}.Running(t.Context())
-	if said := console.Words(err); !strings.Contains(said, "hold the box's button") {
+	if said := console.Text(err); !strings.Contains(said, "hold the box's button") {
 		t.Errorf("got %v", said)
 	}
 }
@@ -120,13 +120,13 @@ func TestConsole_PointsToTheButtonForDamagedSettings(t *testing.T) {
 // commandOrFlag is what can be typed only on a command line.
 var commandOrFlag = regexp.MustCompile(`\bsealpost [a-z]|(^|\s)--[a-z]`)
 
-func TestFaults_AreWordedByEachFrontEndInItsOwnWay(t *testing.T) {
+func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
 	for _, code := range fault.All {
 		err := fmt.Errorf("making a request: %w", fault.New(code, "it failed").With("path", "box.state"))
-		onConsole, onCommandLine := console.Words(err), cures.Say(err)
-		for _, said := range []string{onConsole, onCommandLine} {
-			if !strings.HasPrefix(said, "making a request: it failed") || strings.Contains(said, "{") {
-				t.Errorf("%s: %s", code, said)
+		onConsole, onCommandLine := console.Text(err), cures.Text(err)
+		for _, text := range []string{onConsole, onCommandLine} {
+			if !strings.HasPrefix(text, "making a request: it failed") || strings.Contains(text, "{") {
+				t.Errorf("%s: %s", code, text)
 			}
 		}
 		if commandOrFlag.MatchString(onConsole) {
@@ -137,7 +137,7 @@ func TestFaults_AreWordedByEachFrontEndInItsOwnWay(t *testing.T) {
 		}
 		for front, table := range map[string]fault.Cures{"the command line": cures, "the console": console.Cures()} {
 			if _, known := table[code]; !known {
-				t.Errorf("%s has no words for %s", front, code)
+				t.Errorf("%s has no cure for %s", front, code)
 			}
 		}
 		var said struct{ Faults []fault.Fault }
@@ -147,7 +147,7 @@ func TestFaults_AreWordedByEachFrontEndInItsOwnWay(t *testing.T) {
 	}
 }
 
-func TestFaults_AreNamedByNoCommandBelowTheFrontEnds(t *testing.T) {
+func TestFaults_NameNoCommandBelowTheFrontEnds(t *testing.T) {
 	for _, dir := range []string{"../../hal", "../../relay", "../../provisioning", "internal"} {
 		for path, literals := range stringsOf(t, filepath.FromSlash(dir)) {
 			for _, text := range literals {
@@ -159,7 +159,7 @@ func TestFaults_AreNamedByNoCommandBelowTheFrontEnds(t *testing.T) {
 	}
 }
 
-// commands are those of this program, as words name them.
+// commands are the commands of this program, as texts name them.
 var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe)\b`)
 
 // stringsOf are the string literals of the Go files below a folder, without

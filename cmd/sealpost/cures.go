@@ -2,7 +2,7 @@ package main
 
 import "sealpost/hal/fault"
 
-// cures says for each fault what to do on the command line.
+// cures are the cures on the command line.
 var cures = fault.Cures{
 	fault.NoStorage:          "check that the storage is fitted, and restart the box; if this does not help, replace the storage",
 	fault.NoState:            "an import or the relay creates it; use --state for another one",

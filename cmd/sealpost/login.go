@@ -41,11 +41,11 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 		return err
 	}
 	token, err := issuer.Delegated(wire.RefreshTokens{Vault: b.Vault()}).Login(ctx, func(code oauth.DeviceCode) {
-		shown := operator.SignInPrompt{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.Settings.Upstream.Submission.User)}
+		prompt := operator.SignInPrompt{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.Settings.Upstream.Submission.User)}
 		if showsBlocks(out) {
-			shown.QRCode = operator.QRCode(code.VerificationURL)
+			prompt.QRCode = operator.QRCode(code.VerificationURL)
 		}
-		_ = o.printLine(out, shown)
+		_ = o.printLine(out, prompt)
 	})
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 	return o.printLine(out, operator.SignedIn{User: claims.User})
 }
 
-// canSeal checks before a sign-in that the TPM can seal its result.
+// canSeal checks, before a sign-in, that the TPM can seal the refresh token.
 func canSeal(ctx context.Context, b *wire.Box) error {
 	if b.Settings.Keys.Protection == settings.ProtectionFile {
 		return nil

@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	if o.json && !isUsage {
 		fmt.Fprintf(errs, "%s\n", fault.Encode(err))
 	} else {
-		fmt.Fprintln(errs, "sealpost:", cures.Say(err))
+		fmt.Fprintln(errs, "sealpost:", cures.Text(err))
 	}
 	if isUsage {
 		return exitUsage

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// sealpost carries out a command line in a folder with these settings.
+// sealpost runs a command line in a new folder with these settings.
 func sealpost(t *testing.T, settings string, args ...string) (status int, out, errs string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -33,7 +33,7 @@ func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 		args     string
 		settings string
 		status   int
-		words    string
+		text     string
 	}{
 		{"version", "", exitDone, "sealpost development for linux/"},
 		{"version --json", "", exitDone, `"version": "development"`},
@@ -66,8 +66,8 @@ func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			status, out, errs := sealpost(t, c.settings, strings.Fields(c.args)...)
-			if status != c.status || !strings.Contains(out+errs, c.words) {
-				t.Errorf("status %d, said:\n%s%s", status, out, errs)
+			if status != c.status || !strings.Contains(out+errs, c.text) {
+				t.Errorf("got status %d and output:\n%s%s", status, out, errs)
 			}
 			if strings.Contains(c.args, "--json") && !json.Valid([]byte(out)) {
 				t.Errorf("not JSON: %s", out)

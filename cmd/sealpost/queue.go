@@ -150,9 +150,9 @@ func row(item queue.Item, now time.Time) string {
 	if item.Damage != "" {
 		next, last = "never", "damaged: "+item.Damage
 	}
-	const most = 70
-	if len(last) > most {
-		last = strings.ToValidUTF8(last[:most], "") + "…"
+	const maxLength = 70
+	if len(last) > maxLength {
+		last = strings.ToValidUTF8(last[:maxLength], "") + "…"
 	}
 	return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s", item.ID, now.Sub(item.Received).Round(time.Second), item.Octets,
 		item.Sender.Path(), to, item.Attempts, next, last)

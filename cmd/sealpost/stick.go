@@ -8,7 +8,7 @@ import (
 
 func stickCommand(o *options) *cobra.Command {
 	var disk, serial string
-	c := leaf("stick --disk NAME --serial NUMBER", "Apply what a USB stick holds for this box", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("stick --disk NAME --serial NUMBER", "Apply the files for this box on a USB stick", 0, func(c *cobra.Command, _ []string) error {
 		return appliance.ApplyStick(c.Context(), o.Options, disk, serial, c.OutOrStdout())
 	})
 	c.Flags().StringVar(&disk, "disk", "", "the stick's `disk`, such as sda")

@@ -53,10 +53,10 @@ func TestSubmission_HoldsMailWithoutAClientSecret(t *testing.T) {
 	if got := journal.await(t, `event="no access token"`); !strings.Contains(got, "code="+string(fault.NoClientSecret)) {
 		t.Errorf("the journal says %s", got)
 	}
-	if status, out, errs := say("", "check"); status != exitFailed || !strings.Contains(out, cure) {
+	if status, out, errs := runCommand("", "check"); status != exitFailed || !strings.Contains(out, cure) {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
-	if status, out, errs := say("", "check"); status != exitFailed || strings.Contains(out, "connector") {
+	if status, out, errs := runCommand("", "check"); status != exitFailed || strings.Contains(out, "connector") {
 		t.Errorf("status %d, it speaks of a connector: %s%s", status, out, errs)
 	}
 	if asked := len(c.forms()) + len(c.tenant.Logins()); asked > 0 {
@@ -71,7 +71,7 @@ func TestTestMessage_IsSentThroughTheMailbox(t *testing.T) {
 	_ = listener.Close()
 	configure(t, strings.Replace(c.settings(""), "127.0.0.1:0", free, 1))
 	startRelay(t)
-	status, out, errs := say("", "send-test", "--to", "alerts@msp.example")
+	status, out, errs := runCommand("", "send-test", "--to", "alerts@msp.example")
 	if status != exitDone || !strings.Contains(out, "logged in as "+boxUser) || !strings.Contains(out, "delivered") {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}

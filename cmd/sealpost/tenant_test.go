@@ -20,20 +20,20 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// refusing is an issuer that returns an Entra ID error code.
-func refusing(code int) func(string, url.Values) (int, any) {
+// respondError returns an issuer's handler that responds with an Entra ID error.
+func respondError(code int) func(string, url.Values) (int, any) {
 	return func(string, url.Values) (int, any) {
 		return http.StatusBadRequest, map[string]any{"error": "invalid_client", "error_codes": []int{code}, "error_description": "AADSTS: hidden words"}
 	}
 }
 
-// granting is an issuer that returns a token with the claims.
-func granting(claims map[string]any) func(string, url.Values) (int, any) {
-	return func(string, url.Values) (int, any) { return http.StatusOK, bearing(claimed(claims), "") }
+// respondToken returns an issuer's handler that responds with a token of the claims.
+func respondToken(claims map[string]any) func(string, url.Values) (int, any) {
+	return func(string, url.Values) (int, any) { return http.StatusOK, tokenBody(unsignedToken(claims), "") }
 }
 
 func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
-	judged := func(answer string) func(*cloud) {
+	loginReply := func(answer string) func(*cloud) {
 		return func(c *cloud) {
 			c.tenant.Reconfigure(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
 				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return answer }}})
@@ -42,19 +42,19 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 	for _, c := range []struct {
 		name, oauth string
 		change      func(*cloud)
-		step, words string // no step if all checks pass
+		step, text  string // no step if all checks pass
 	}{
 		{"nothing", "", nil, "", ""},
 		{"the secret", `grant = "secret"`, nil, "credential", "sealpost tenant secret"},
 		{"the sign-in", `grant = "device"`, nil, "credential", "sealpost tenant login"},
 		{"the connector's certificate", `key = "connector"`, nil, "credential", "sealpost certificate import"},
 		{"the issuer", "", func(c *cloud) { c.issuer.Close() }, "issuer", "localhost refused the connection"},
-		{"the upload", "", func(c *cloud) { c.answer = refusing(700027) }, "token", "upload the certificate"},
-		{"the right scope", "", func(c *cloud) { c.answer = granting(map[string]any{"aud": "https://graph.microsoft.com"}) }, "audience", "https://graph.microsoft.com"},
-		{"the role", "", func(c *cloud) { c.answer = granting(map[string]any{"aud": "https://outlook.office365.com"}) }, "permission", "SMTP.SendAsApp"},
-		{"the service principal", "", judged("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
-		{"SMTP AUTH", "", judged("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
-		{"a server at leisure", "", func(c *cloud) {
+		{"the upload", "", func(c *cloud) { c.respond = respondError(700027) }, "token", "upload the certificate"},
+		{"the right scope", "", func(c *cloud) { c.respond = respondToken(map[string]any{"aud": "https://graph.microsoft.com"}) }, "audience", "https://graph.microsoft.com"},
+		{"the role", "", func(c *cloud) { c.respond = respondToken(map[string]any{"aud": "https://outlook.office365.com"}) }, "permission", "SMTP.SendAsApp"},
+		{"the service principal", "", loginReply("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
+		{"SMTP AUTH", "", loginReply("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
+		{"a busy server", "", func(c *cloud) {
 			c.tenant.SetScript(func(verb, _ string) string {
 				if verb == "EHLO" {
 					return "421 4.3.2 Service not active"
@@ -62,7 +62,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				return ""
 			})
 		}, "login", "localhost said: 421 4.3.2 Service not active (Exchange Online is busy: wait)"},
-		{"a temporary failure", "", judged("454 4.7.0 Temporary authentication failure"), "login", "wait, and try again"},
+		{"a temporary failure", "", loginReply("454 4.7.0 Temporary authentication failure"), "login", "wait, and try again"},
 		{"Send As", "\n[senders]\ndefault = \"printer@contoso.com\"", nil, "message", "Add-RecipientPermission -Identity printer@contoso.com -Trustee " + boxUser},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				c.change(cloud)
 			}
 			configure(t, cloud.settings(c.oauth))
-			status, out, errs := say("", "tenant", "verify", "--to", "alerts@msp.example")
+			status, out, errs := runCommand("", "tenant", "verify", "--to", "alerts@msp.example")
 			lines := strings.Split(strings.TrimSpace(out), "\n")
 			last := lines[len(lines)-1]
 			if c.step == "" {
@@ -80,13 +80,13 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				}
 				return
 			}
-			if status != exitFailed || !strings.HasPrefix(last, "problem") || !strings.Contains(last, " "+c.step+" ") || !strings.Contains(last, c.words) {
+			if status != exitFailed || !strings.HasPrefix(last, "problem") || !strings.Contains(last, " "+c.step+" ") || !strings.Contains(last, c.text) {
 				t.Errorf("status %d: %s%s", status, out, errs)
 			}
 			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `fails is "`+c.step+`"`) || strings.Contains(out, "hidden") {
 				t.Errorf("it says %s%s", out, errs)
 			}
-			status, out, _ = say("", "tenant", "verify", "--json")
+			status, out, _ = runCommand("", "tenant", "verify", "--json")
 			for line := range strings.Lines(out) {
 				if !json.Valid([]byte(line)) {
 					t.Errorf("status %d, not JSON: %s", status, line)
@@ -106,7 +106,7 @@ func TestTenantVerify_NamesTheMailboxOfARefusedLogin(t *testing.T) {
 	}}})
 	own := "own_mailbox = [\"@contoso.com\"]\n[senders]\ndefault = \"printer@contoso.com\"\n[upstream.oauth]"
 	configure(t, strings.Replace(cloud.settings(""), "[upstream.oauth]", own, 1))
-	status, out, errs := say("", "tenant", "verify", "--to", "alerts@msp.example")
+	status, out, errs := runCommand("", "tenant", "verify", "--to", "alerts@msp.example")
 	if status != exitFailed || !strings.Contains(errs, `"message"`) || !strings.Contains(out, "Set-CASMailbox -Identity 'printer@contoso.com'") {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
@@ -115,12 +115,12 @@ func TestTenantVerify_NamesTheMailboxOfARefusedLogin(t *testing.T) {
 func TestTenantCertificate_BelongsToTheSigningKey(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(""))
-	status, out, errs := say("", "tenant", "certificate")
+	status, out, errs := runCommand("", "tenant", "certificate")
 	block, _ := pem.Decode([]byte(out))
 	if status != exitDone || block == nil {
 		t.Fatalf("status %d: %s%s", status, out, errs)
 	}
-	if _, out, errs := say("", "tenant", "verify"); !strings.Contains(out, "logged in by XOAUTH2") {
+	if _, out, errs := runCommand("", "tenant", "verify"); !strings.Contains(out, "logged in by XOAUTH2") {
 		t.Fatalf("%s%s", out, errs)
 	}
 	leaf := must(x509.ParseCertificate(block.Bytes))
@@ -131,10 +131,10 @@ func TestTenantCertificate_BelongsToTheSigningKey(t *testing.T) {
 	if err := rsa.VerifyPSS(leaf.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, nil); err != nil {
 		t.Error(err)
 	}
-	if _, again, _ := say("", "tenant", "certificate"); again != out {
+	if _, again, _ := runCommand("", "tenant", "certificate"); again != out {
 		t.Error("the next time it is another")
 	}
-	if _, replaced, _ := say("", "tenant", "certificate", "--replace"); replaced == out {
+	if _, replaced, _ := runCommand("", "tenant", "certificate", "--replace"); replaced == out {
 		t.Error("it is not replaced when that is asked for")
 	}
 }
@@ -147,10 +147,10 @@ func TestTenantSecret_IsSentOnlyToTheIssuer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for input, args := range map[string][]string{secret + "\n": {"tenant", "secret"}, "": {"tenant", "secret", "--secret-file", "secret.txt"}} {
-		if status, out, errs := say(input, args...); status != exitDone || strings.Contains(out+errs, secret) {
+		if status, out, errs := runCommand(input, args...); status != exitDone || strings.Contains(out+errs, secret) {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
-		if status, out, errs := say("", "tenant", "verify"); status != exitDone || strings.Contains(out+errs, secret) {
+		if status, out, errs := runCommand("", "tenant", "verify"); status != exitDone || strings.Contains(out+errs, secret) {
 			t.Errorf("status %d: %s%s", status, out, errs)
 		}
 	}
@@ -164,16 +164,16 @@ func TestTenantSecret_IsSentOnlyToTheIssuer(t *testing.T) {
 func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 	c := newCloud(t)
 	const refresh = "very-secret-refresh-token"
-	person := claimed(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser})
-	c.answer = func(path string, form url.Values) (int, any) {
+	person := unsignedToken(map[string]any{"aud": "https://outlook.office.com", "scp": "SMTP.Send", "upn": boxUser})
+	c.respond = func(path string, form url.Values) (int, any) {
 		if path == "/device" {
 			return http.StatusOK, map[string]any{"device_code": "hidden-code", "user_code": "ABCD-EFGH",
 				"verification_uri": "https://microsoft.com/devicelogin", "expires_in": 900, "interval": 1}
 		}
-		return http.StatusOK, bearing(person, refresh)
+		return http.StatusOK, tokenBody(person, refresh)
 	}
 	configure(t, c.settings(`grant = "device"`))
-	status, out, errs := say("", "tenant", "login")
+	status, out, errs := runCommand("", "tenant", "login")
 	if status != exitDone || !strings.Contains(out, "https://microsoft.com/devicelogin") || !strings.Contains(out, "ABCD-EFGH") || !strings.Contains(out, "signed in as "+boxUser) {
 		t.Fatalf("status %d: %s%s", status, out, errs)
 	}
@@ -183,7 +183,7 @@ func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 	if strings.Contains(out+errs, "hidden-code") || strings.Contains(out+errs, refresh) || strings.Contains(out+errs, person) {
 		t.Errorf("it shows a secret: %s%s", out, errs)
 	}
-	if status, out, errs := say("", "tenant", "verify"); status != exitDone {
+	if status, out, errs := runCommand("", "tenant", "verify"); status != exitDone {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 	forms := c.forms()
@@ -196,13 +196,13 @@ func TestTenant_RefusesCommandsThatTheSettingsDoNotNeed(t *testing.T) {
 	c := newCloud(t)
 	configure(t, c.settings(""))
 	for _, args := range [][]string{{"tenant", "login"}, {"tenant", "secret"}} {
-		if status, _, errs := say("x\n", args...); status != exitFailed || !strings.Contains(errs, `upstream.oauth.grant is "certificate"`) {
+		if status, _, errs := runCommand("x\n", args...); status != exitFailed || !strings.Contains(errs, `upstream.oauth.grant is "certificate"`) {
 			t.Errorf("%v: status %d: %s", args, status, errs)
 		}
 	}
 	configure(t, good)
 	for _, args := range [][]string{{"tenant", "login"}, {"tenant", "secret"}, {"tenant", "certificate"}, {"tenant", "verify"}} {
-		if status, out, errs := say("x\n", args...); status != exitFailed || !strings.Contains(out+errs, `upstream.method is "connector"`) {
+		if status, out, errs := runCommand("x\n", args...); status != exitFailed || !strings.Contains(out+errs, `upstream.method is "connector"`) {
 			t.Errorf("%v: status %d: %s%s", args, status, out, errs)
 		}
 	}
@@ -210,13 +210,13 @@ func TestTenant_RefusesCommandsThatTheSettingsDoNotNeed(t *testing.T) {
 
 func TestTenantScript_UploadsTheSigningCertificate(t *testing.T) {
 	configure(t, "[upstream]\nmethod = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n[upstream.oauth]\nclient_id = \""+boxClient+"\"\n[lan]\nhostname = \"relay.contoso.com\"\n[keys]\nprotection = \"file\"\n[spool]\nsize = \"8MiB\"\n[state]\npath = \"box.state\"\n")
-	_, certificate, _ := say("", "tenant", "certificate")
+	_, certificate, _ := runCommand("", "tenant", "certificate")
 	block, _ := pem.Decode([]byte(certificate))
-	status, out, errs := say("", "tenant", "script")
+	status, out, errs := runCommand("", "tenant", "script")
 	if status != exitDone || block == nil || !strings.Contains(out, "'"+base64.StdEncoding.EncodeToString(block.Bytes)+"'") {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
-	if status, out, errs := say("", "tenant", "register", "--site", "Leeds"); status != exitDone || !strings.Contains(out, "-DisplayName 'Sealpost Leeds'") {
+	if status, out, errs := runCommand("", "tenant", "register", "--site", "Leeds"); status != exitDone || !strings.Contains(out, "-DisplayName 'Sealpost Leeds'") {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // version is set by the linker: the release, or the commit it was built from.
 var version = "development"
 
-// builtAt is set by the linker: when the version was made, RFC 3339.
+// builtAt is set by the linker: the time of the build, in RFC 3339.
 var builtAt = "2026-11-01T00:00:00Z"
 
 // built is when the program was built: no valid time is earlier.
@@ -52,7 +52,7 @@ func (b build) String() string {
 }
 
 func versionCommand(o *options) *cobra.Command {
-	return leaf("version", "Print what was built", 0, func(c *cobra.Command, _ []string) error {
+	return leaf("version", "Print the version and the platform", 0, func(c *cobra.Command, _ []string) error {
 		return o.print(c.OutOrStdout(), thisBuild())
 	})
 }

@@ -1,6 +1,6 @@
 package fault
 
-// The faults that a person can do something about.
+// The faults on which a person must act.
 const (
 	// The state and the settings in it.
 	NoStorage       Code = "no-storage"       // the board's storage device did not appear
@@ -15,12 +15,12 @@ const (
 
 	// The client certificate.
 	NoCertificate      Code = "no-certificate"
-	CertificateRefused Code = "certificate-refused" // by the server that it was shown to
+	CertificateRefused Code = "certificate-refused" // the server rejected it
 	RequestPending     Code = "request-pending"     // a certificate was requested already
 	NoRequest          Code = "no-request"          // no certificate was requested
 
 	// The spool.
-	SpoolForeign  Code = "spool-foreign"   // the ring holds no spool of this box
+	SpoolForeign  Code = "spool-foreign"   // the ring contains no spool of this box
 	SpoolOtherTPM Code = "spool-other-tpm" // the spool was sealed by another TPM
 	SpoolOpening  Code = "spool-opening"   // the spool is being formatted or read
 
@@ -28,12 +28,12 @@ const (
 	NoClientSecret     Code = "no-client-secret"
 	NoSignIn           Code = "no-sign-in"          // the box is not signed in
 	SignInOther        Code = "sign-in-other"       // another account signed the box in
-	SignInRefused      Code = "sign-in-refused"     // the mailbox refuses the sign-in
-	TokenScope         Code = "token-scope"         // the token has not the scope
-	TokenRole          Code = "token-role"          // the token has not the role
+	SignInRefused      Code = "sign-in-refused"     // the mailbox rejects the sign-in
+	TokenScope         Code = "token-scope"         // the token lacks the scope
+	TokenRole          Code = "token-role"          // the token lacks the role
 	TokenSlow          Code = "token-slow"          // the key or the issuer takes too long
 	ApplicationDamaged Code = "application-damaged" // the certificate that signs for tokens, or its key
-	WrongMethod        Code = "wrong-method"        // a command that upstream.method has no use for
+	WrongMethod        Code = "wrong-method"        // the command does not apply to the delivery method
 	ConnectorUnmatched Code = "connector-unmatched" // no connector of the tenant matches this box
 
 	// Processes.

@@ -28,7 +28,7 @@ type Facts map[string]string
 // same error.
 type Fault struct {
 	Code  Code   `json:"code,omitempty"`
-	Text  string `json:"text"` // what is wrong, in words for every front end
+	Text  string `json:"text"` // what is wrong, for every front end
 	Facts Facts  `json:"facts,omitempty"`
 	Err   error  `json:"-"` // the cause, or nil
 }
@@ -122,8 +122,8 @@ func List(err error) []*Fault {
 	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err, joined.Unwrap()) {
 		var all []*Fault
-		for _, each := range joined.Unwrap() {
-			all = append(all, List(each)...)
+		for _, cause := range joined.Unwrap() {
+			all = append(all, List(cause)...)
 		}
 		return all
 	}
@@ -137,7 +137,7 @@ func List(err error) []*Fault {
 		}
 	}
 	if all == nil {
-		all = []*Fault{{Text: "an error without words"}}
+		all = []*Fault{{Text: "an error without a text"}}
 	}
 	return all
 }
@@ -171,9 +171,9 @@ type document struct {
 
 // Encode returns err as a JSON object that [Decode] reads.
 func Encode(err error) []byte {
-	text, failed := json.Marshal(document{List(err)})
-	if failed != nil { // a fault is strings only
-		panic(failed)
+	text, marshalErr := json.Marshal(document{List(err)})
+	if marshalErr != nil { // a fault is strings only
+		panic(marshalErr)
 	}
 	return text
 }
@@ -188,8 +188,8 @@ func Decode(text []byte) error {
 		}
 		return errors.New("it failed without a message")
 	}
-	if words := strings.TrimSpace(string(text)); words != "" {
-		return errors.New(words)
+	if message := strings.TrimSpace(string(text)); message != "" {
+		return errors.New(message)
 	}
 	return nil
 }
@@ -199,41 +199,41 @@ func Decode(text []byte) error {
 type Cures map[Code]string
 
 // Cure returns what to do about a fault; empty if the text already says it.
-func (w Cures) Cure(code Code, facts Facts) string {
+func (c Cures) Cure(code Code, facts Facts) string {
 	var pairs []string
 	for name, value := range facts {
 		pairs = append(pairs, "{"+name+"}", value)
 	}
-	return strings.NewReplacer(pairs...).Replace(w[code])
+	return strings.NewReplacer(pairs...).Replace(c[code])
 }
 
-// Say returns the text and the cure of each fault, one per line.
-func (w Cures) Say(err error) string {
+// Text returns the text and the cure of each fault, one per line.
+func (c Cures) Text(err error) string {
 	var lines []string
 	for _, f := range List(err) {
-		lines = append(lines, w.Append(f.Text, f.Code, f.Facts))
+		lines = append(lines, c.Append(f.Text, f.Code, f.Facts))
 	}
 	return strings.Join(lines, "\n")
 }
 
 // AppendAll appends the cures of several faults to a text.
-func (w Cures) AppendAll(words string, codes []Code) string {
+func (c Cures) AppendAll(text string, codes []Code) string {
 	var cures []string
 	for _, code := range codes {
-		if cure := w.Cure(code, nil); cure != "" {
+		if cure := c.Cure(code, nil); cure != "" {
 			cures = append(cures, cure)
 		}
 	}
 	if len(cures) == 0 {
-		return words
+		return text
 	}
-	return fmt.Sprintf("%s (%s)", words, strings.Join(cures, "; "))
+	return fmt.Sprintf("%s (%s)", text, strings.Join(cures, "; "))
 }
 
 // Append appends the cure to a text.
-func (w Cures) Append(words string, code Code, facts Facts) string {
-	if cure := w.Cure(code, facts); cure != "" {
-		return fmt.Sprintf("%s: %s", words, cure)
+func (c Cures) Append(text string, code Code, facts Facts) string {
+	if cure := c.Cure(code, facts); cure != "" {
+		return fmt.Sprintf("%s: %s", text, cure)
 	}
-	return words
+	return text
 }

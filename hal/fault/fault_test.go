@@ -55,7 +55,7 @@ func TestFault_KeepsItsCodeOverAProcessBoundary(t *testing.T) {
 		t.Errorf("behind an error without one the code is %q", CodeOf(err))
 	}
 	if faults := List(errors.New("")); len(faults) != 1 || faults[0].Text == "" {
-		t.Errorf("an error without words gives %v", faults)
+		t.Errorf("an error without a text gives %v", faults)
 	}
 	if got := Decode(nil); got != nil {
 		t.Errorf("nothing gives %v", got)
@@ -65,7 +65,7 @@ func TestFault_KeepsItsCodeOverAProcessBoundary(t *testing.T) {
 func TestWords_PutTheCureBehindEachFault(t *testing.T) {
 	err := errors.Join(fmt.Errorf("showing: %w", errNone), New(NoState, "no state").With("path", "box.state"), errors.New("something else"))
 	const want = "showing: there is no certificate: import one\nno state: make box.state\nsomething else"
-	if got := cures.Say(err); got != want {
+	if got := cures.Text(err); got != want {
 		t.Errorf("got %q", got)
 	}
 }

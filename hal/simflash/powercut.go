@@ -9,9 +9,10 @@ import (
 
 // PowerCut cuts the power, unless that has happened, and returns up to limit possible
 // flashes after the next start. Each sector written since the last
-// flush has its old content or that of any write since. Where all combinations
-// fit in half of limit they all come; random ones follow in which some sectors
-// are torn within: the front of one version, the back of the one before.
+// flush has its old content or that of any write since. If all combinations
+// fit in half of limit, it returns all of them. Then it returns random ones with some
+// torn sectors, which have the beginning of one version and the end of the previous
+// one.
 func (f *Flash) PowerCut(limit int) iter.Seq[*Flash] {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -36,7 +36,7 @@ type Outcome int
 
 // The outcomes.
 const (
-	// Done as asked.
+	// Done does the complete write or flush.
 	Done Outcome = iota
 	// Cut loses power while the call runs.
 	Cut
@@ -44,10 +44,10 @@ const (
 	Failed
 	// Short writes the first half and returns ErrIO; a flush fails instead.
 	Short
-	// NoSpace returns ErrNoSpace: of a write some sectors at the front were
-	// written; of a flush any, as where space is found only when it is needed.
+	// NoSpace returns ErrNoSpace. A write has written some of its first sectors; a
+	// flush has written any sectors, as on a medium that allocates space late.
 	NoSpace
-	// Lost lets a flush return nil with nothing made durable. A write is done.
+	// Lost makes a flush return nil although nothing is durable. A write is done.
 	Lost
 )
 
@@ -84,7 +84,7 @@ type Counts struct {
 	Bytes           int64 // written
 }
 
-// New makes a flash of size bytes, all zero and durable.
+// New returns a flash of size bytes, all zero and durable.
 func New(size int64, seed uint64) *Flash {
 	return &Flash{
 		size:     size,
@@ -105,7 +105,7 @@ func (f *Flash) At(call int, outcome Outcome) {
 	f.outcomes[call] = outcome
 }
 
-// Counts reports what the flash was asked to do so far; Writes plus Flushes is
+// Counts returns the number of calls so far; Writes plus Flushes is
 // the number of the last call, as in At.
 func (f *Flash) Counts() Counts {
 	f.mu.Lock()
@@ -127,9 +127,9 @@ func (f *Flash) FlipBit(bit int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := bit / 8 / SectorSize
-	spoilt := *f.view(n)
-	spoilt[bit/8%SectorSize] ^= 1 << (bit % 8)
-	f.durable[n] = &spoilt
+	damaged := *f.view(n)
+	damaged[bit/8%SectorSize] ^= 1 << (bit % 8)
+	f.durable[n] = &damaged
 	delete(f.pending, n)
 	delete(f.ghosts, n)
 }
@@ -217,8 +217,8 @@ func (f *Flash) Flush() error {
 	return nil
 }
 
-// failFlush does to each pending sector what Linux does: it is written, or
-// forgotten, or forgotten but still shown by the page cache as if written.
+// failFlush treats each pending sector as Linux may: it is written, or lost, or lost
+// but still shown by the page cache as if it had been written.
 func (f *Flash) failFlush() {
 	for _, n := range slices.Sorted(maps.Keys(f.pending)) {
 		versions := f.pending[n]
@@ -244,7 +244,7 @@ func (f *Flash) checkBounds(p []byte, off int64) error {
 	return nil
 }
 
-// view is the sector as a reader sees it.
+// view returns the sector that a read returns.
 func (f *Flash) view(n int64) *sector {
 	if versions := f.pending[n]; len(versions) > 0 {
 		return versions[len(versions)-1]
@@ -255,7 +255,7 @@ func (f *Flash) view(n int64) *sector {
 	return f.stored(n)
 }
 
-// stored is the sector as it is on the medium.
+// stored returns the sector on the medium.
 func (f *Flash) stored(n int64) *sector {
 	for ; f != nil; f = f.parent {
 		if s := f.durable[n]; s != nil {
@@ -265,8 +265,7 @@ func (f *Flash) stored(n int64) *sector {
 	return &blank
 }
 
-// write returns each sector it touches a new pending version, where reaches says
-// that the sector is reached at all.
+// write adds a new pending version to each sector of p for which reaches returns true.
 func (f *Flash) write(p []byte, off int64, reaches func() bool) {
 	for n := 0; n < len(p); {
 		at := off + int64(n)

@@ -30,8 +30,8 @@ func content(t *testing.T, f *Flash) string {
 	return string(p)
 }
 
-// initials is the first byte of each sector, a dot for zero, a question mark
-// for a torn one.
+// initials returns the first byte of each sector: a dot for zero, a question mark
+// for a torn sector.
 func initials(t *testing.T, f *Flash) string {
 	t.Helper()
 	var s []byte
@@ -65,12 +65,12 @@ func TestPowerCut_YieldsEverySubsetOfUnflushedSectors(t *testing.T) {
 	}
 	for _, want := range []string{"a...", "b...", "c...", "a.d.", "b.d.", "c.d."} {
 		if !whole[want] {
-			t.Errorf("%s never came", want)
+			t.Errorf("no power cut yielded %s", want)
 		}
 		delete(whole, want)
 	}
 	if len(whole) > 0 || torn == 0 {
-		t.Errorf("impossible %v; torn %d times", whole, torn)
+		t.Errorf("got impossible %v, and %d with torn sectors", whole, torn)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestPowerCut_SamplesSubsetsOfManyUnflushedSectors(t *testing.T) {
 		seen[initials(t, after)]++
 	}
 	if len(seen) != 20 || seen[string(bytes.Repeat([]byte("."), 64))] != 1 || seen[string(bytes.Repeat([]byte("x"), 64))] != 1 {
-		t.Errorf("%d different of 20", len(seen))
+		t.Errorf("got %d different flashes of 20", len(seen))
 	}
 }
 
@@ -104,12 +104,12 @@ func TestFlash_RepeatsItsFaultsForTheSameSeed(t *testing.T) {
 	same := true
 	for i := range first {
 		if first[i] != again[i] {
-			t.Fatal("one seed, two disasters")
+			t.Fatal("the same seed gave two results")
 		}
 		same = same && first[i] == other[i]
 	}
 	if same {
-		t.Error("two seeds, one disaster")
+		t.Error("two seeds gave the same results")
 	}
 }
 
@@ -119,7 +119,7 @@ func TestFlash_KeepsFlushedDataAndFailsAfterAPowerCut(t *testing.T) {
 	must(t, f.Flush())
 	f.At(3, Cut)
 	if _, err := f.WriteAt([]byte("b"), SectorSize); !errors.Is(err, ErrPowerCut) {
-		t.Errorf("cut write: %v", err)
+		t.Errorf("write during the cut: %v", err)
 	}
 	if _, err := f.WriteAt([]byte("b"), 0); !errors.Is(err, ErrPowerCut) {
 		t.Errorf("write after the cut: %v", err)
@@ -153,12 +153,12 @@ func TestFlush_ReportsSuccessWhenLost(t *testing.T) {
 		seen[initials(t, after)] = true
 	}
 	if !seen["."] || !seen["a"] {
-		t.Errorf("only %v", seen)
+		t.Errorf("got only %v", seen)
 	}
 }
 
 func TestFlush_MayShowUnwrittenDataAfterAFailure(t *testing.T) {
-	ghosts := 0
+	lost := 0
 	for seed := range uint64(50) {
 		f := New(SectorSize, seed)
 		f.At(2, Failed)
@@ -170,12 +170,12 @@ func TestFlush_MayShowUnwrittenDataAfterAFailure(t *testing.T) {
 		must(t, f.Flush())
 		for after := range f.PowerCut(8) {
 			if shown == "a" && initials(t, after) == "." {
-				ghosts++
+				lost++
 			}
 		}
 	}
-	if ghosts == 0 {
-		t.Error("no ghost in fifty failed flushes")
+	if lost == 0 {
+		t.Error("no failed flush of 50 showed data that a power cut lost")
 	}
 }
 
@@ -196,7 +196,7 @@ func TestWriteAt_ReportsHowMuchItWroteOnFailure(t *testing.T) {
 }
 
 func TestFlash_KeepsPartOfAWriteWithoutSpace(t *testing.T) {
-	reached, forgot := map[string]bool{}, false
+	reached, discarded := map[string]bool{}, false
 	for seed := range uint64(50) {
 		f := New(2*SectorSize, seed)
 		f.At(1, NoSpace)
@@ -210,10 +210,10 @@ func TestFlash_KeepsPartOfAWriteWithoutSpace(t *testing.T) {
 		if err := f.Flush(); !errors.Is(err, ErrNoSpace) {
 			t.Fatal(err)
 		}
-		forgot = forgot || initials(t, f) != shown
+		discarded = discarded || initials(t, f) != shown
 	}
-	if len(reached) != 3 || !reached[".."] || !reached["a."] || !reached["aa"] || !forgot {
-		t.Errorf("reached %v, forgot %t", reached, forgot)
+	if len(reached) != 3 || !reached[".."] || !reached["a."] || !reached["aa"] || !discarded {
+		t.Errorf("reached %v, discarded %t", reached, discarded)
 	}
 }
 

@@ -18,24 +18,24 @@ const ResultName = "result.txt"
 
 // Result is the result of applying a stick.
 type Result struct {
-	Applied bool           `json:"applied,omitempty"` // to this box, now
-	Before  bool           `json:"before,omitempty"`  // applied earlier, so nothing was changed
-	Files   []string       `json:"files,omitempty"`   // the files that were read
-	Faults  []*fault.Fault `json:"faults,omitempty"`
+	Applied       bool           `json:"applied,omitempty"` // to this box, now
+	AppliedBefore bool           `json:"before,omitempty"`  // so nothing was changed
+	Files         []string       `json:"files,omitempty"`   // the files that were read
+	Faults        []*fault.Fault `json:"faults,omitempty"`
 }
 
-// Refused is the result of a stick with faults; a joined error has several.
-func Refused(err error) Result { return Result{Faults: fault.List(err)} }
+// Rejected returns the result of a stick with faults; a joined error has several.
+func Rejected(err error) Result { return Result{Faults: fault.List(err)} }
 
-func (v Result) String() string {
+func (r Result) String() string {
 	switch {
-	case v.Applied:
-		return "applied: " + strings.Join(v.Files, ", ")
-	case v.Before:
-		return "applied before, nothing was changed: " + strings.Join(v.Files, ", ")
+	case r.Applied:
+		return "applied: " + strings.Join(r.Files, ", ")
+	case r.AppliedBefore:
+		return "applied before, nothing was changed: " + strings.Join(r.Files, ", ")
 	}
 	var texts []string
-	for _, f := range v.Faults {
+	for _, f := range r.Faults {
 		texts = append(texts, f.Text)
 	}
 	return "rejected, nothing was changed: " + strings.Join(texts, "; ")
@@ -51,21 +51,21 @@ type Opener func(context.Context, candidate.Candidate) (k candidate.Checker, don
 // certificate that Exchange Online could not use.
 func Apply(ctx context.Context, stick fs.FS, serial string, checkPath func(certificate.Path) error, open Opener) Result {
 	b, faults := Read(stick, serial)
-	var v Result
+	var r Result
 	switch before, err := b.commit(ctx, faults, checkPath, open); {
 	case before:
-		v.Before = true
+		r.AppliedBefore = true
 	case err != nil:
-		v = Refused(err)
+		r = Rejected(err)
 	default:
-		v.Applied = true
+		r.Applied = true
 	}
-	v.Files = b.Files()
-	return v
+	r.Files = b.Files()
+	return r
 }
 
-// commit commits a bundle without faults. It reports whether that was done
-// before.
+// commit commits a bundle without faults. It reports whether the same files
+// were committed before.
 func (b Bundle) commit(ctx context.Context, faults error, checkPath func(certificate.Path) error, open Opener) (before bool, err error) {
 	if faults != nil {
 		return false, errors.Join(faults, b.Check(checkPath))
@@ -76,16 +76,16 @@ func (b Bundle) commit(ctx context.Context, faults error, checkPath func(certifi
 	}
 	before, err = candidate.Applied(ctx, checker.Store, b.Origin)
 	if err == nil && !before {
-		if err = errors.Join(b.Check(checkPath), b.checkFirst(ctx, checker.Store)); err == nil {
+		if err = errors.Join(b.Check(checkPath), b.checkNewBox(ctx, checker.Store)); err == nil {
 			err = checker.Commit(ctx, b.Candidate)
 		}
 	}
 	return before, errors.Join(err, done())
 }
 
-// checkFirst rejects a bundle without settings on a new box: the box would look
+// checkNewBox rejects a bundle without settings on a new box: the box would look
 // configured.
-func (b Bundle) checkFirst(ctx context.Context, store candidate.Store) error {
+func (b Bundle) checkNewBox(ctx context.Context, store candidate.Store) error {
 	if b.Settings != "" {
 		return nil
 	}
@@ -96,8 +96,7 @@ func (b Bundle) checkFirst(ctx context.Context, store candidate.Store) error {
 	return err
 }
 
-// cures says for each fault what to do, for a person who reads the result on a
-// PC.
+// cures are the cures for a person who reads the result on a PC.
 var cures = fault.Cures{
 	fault.NoStorage:    "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
 	fault.NoState:      "switch the box off and on; if this does not help, replace the storage",
@@ -108,7 +107,7 @@ var cures = fault.Cures{
 }
 
 // Text returns the content of [ResultName]. A zero time is omitted.
-func (v Result) Text(serial string, now time.Time) []byte {
+func (r Result) Text(serial string, now time.Time) []byte {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
 	line("Sealpost: result for this stick")
@@ -117,24 +116,24 @@ func (v Result) Text(serial string, now time.Time) []byte {
 	if !now.IsZero() {
 		line("Time:  %s UTC", now.Format(time.DateTime))
 	}
-	for i, name := range v.Files {
+	for i, name := range r.Files {
 		line("%-6s %s", []string{"Read:", ""}[min(i, 1)], name)
 	}
 	line("")
 	switch {
-	case v.Applied:
+	case r.Applied:
 		line("The box has applied these files.")
 		line("")
 		line("Next: pull the stick out, and delete the PFX, the password and the secret from")
 		line("it: the box has its own copy. Send a test message from a device. If the lamp is")
 		line("not on steadily after a minute, the serial console says why.")
-	case v.Before:
+	case r.AppliedBefore:
 		line("This box has already applied exactly these files. Nothing was changed.")
 		line("")
 		line("Next: pull the stick out. To change the settings, change the files.")
 	default:
 		line("Nothing was changed, because of these faults:")
-		for i, f := range v.Faults {
+		for i, f := range r.Faults {
 			line("%d. %s", i+1, cures.Append(f.Text, f.Code, f.Facts))
 		}
 		line("")

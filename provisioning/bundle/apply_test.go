@@ -55,7 +55,7 @@ func TestApply_CommitsAStickOnceAndSaysSoTheSecondTime(t *testing.T) {
 		t.Errorf("%v, stored %+v", err, running)
 	}
 	m.closed = errors.New("closing failed")
-	if v := m.apply(t, stick); !v.Before || v.Applied || v.String() != "applied before, nothing was changed: sealpost/sealpost.toml" {
+	if v := m.apply(t, stick); !v.AppliedBefore || v.Applied || v.String() != "applied before, nothing was changed: sealpost/sealpost.toml" {
 		t.Errorf("the second time: %+v", v)
 	}
 }
@@ -63,11 +63,11 @@ func TestApply_CommitsAStickOnceAndSaysSoTheSecondTime(t *testing.T) {
 func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
 	var m memory
 	v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n[limits]\nrecipients = \"x\"\n"), "sealpost/a.pfx": content("x"), "sealpost/b.pem": content("x")})
-	if v.Applied || v.Before || len(v.Faults) < 3 || m.opened > 0 || m.sections != nil {
+	if v.Applied || v.AppliedBefore || len(v.Faults) < 3 || m.opened > 0 || m.sections != nil {
 		t.Errorf("%+v, opened %d times", v, m.opened)
 	}
 	if !strings.HasPrefix(v.String(), "rejected, nothing was changed: ") || strings.Contains(v.String(), "\n") {
-		t.Errorf("in words: %s", v)
+		t.Errorf("as text: %s", v)
 	}
 	if v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n")}); len(v.Faults) == 0 || m.sections != nil {
 		t.Errorf("settings with a fault: %+v", v)
@@ -112,7 +112,7 @@ Next: pull the stick out, and delete the PFX, the password and the secret from
 it: the box has its own copy. Send a test message from a device. If the lamp is
 not on steadily after a minute, the serial console says why.
 `},
-		{Result{Before: true, Files: []string{"sealpost/sealpost.toml"}}, time.Time{}, `Sealpost: result for this stick
+		{Result{AppliedBefore: true, Files: []string{"sealpost/sealpost.toml"}}, time.Time{}, `Sealpost: result for this stick
 
 Box:   10000000abcdef12
 Read:  sealpost/sealpost.toml
@@ -121,7 +121,7 @@ This box has already applied exactly these files. Nothing was changed.
 
 Next: pull the stick out. To change the settings, change the files.
 `},
-		{Refused(errors.Join(errors.New("one"), errors.New("two"))), time.Time{}, `Sealpost: result for this stick
+		{Rejected(errors.Join(errors.New("one"), errors.New("two"))), time.Time{}, `Sealpost: result for this stick
 
 Box:   10000000abcdef12
 
@@ -139,7 +139,7 @@ Next: correct the files, eject the stick, and plug it into the box again.
 }
 
 func TestResult_TextSaysWhatToDoAtTheBox(t *testing.T) {
-	v := Refused(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
+	v := Rejected(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
 	if said := string(v.Text(serial, time.Time{})); !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
 		t.Errorf("it says\n%s", said)
 	}

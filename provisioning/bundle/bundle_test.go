@@ -95,13 +95,13 @@ func TestRead_FindsFilesUnderCommonNames(t *testing.T) {
 func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 	key := pfx(t)
 	large := &fstest.MapFile{Data: make([]byte, certificate.MaxInput+1)}
-	crowd := fstest.MapFS{"sealpost/sealpost.toml": content(good)}
+	manyFiles := fstest.MapFS{"sealpost/sealpost.toml": content(good)}
 	for i := range 10_000 {
-		crowd[fmt.Sprintf("sealpost/%d.pfx", i)] = content("x")
+		manyFiles[fmt.Sprintf("sealpost/%d.pfx", i)] = content("x")
 	}
 	for name, c := range map[string]struct {
 		stick fstest.MapFS
-		words []string
+		texts []string
 	}{
 		"no folder":         {fstest.MapFS{"sealpost.toml": content(good)}, []string{"no folder named sealpost: create it"}},
 		"a file as folder":  {fstest.MapFS{"sealpost": content(good)}, []string{"sealpost: this is not a folder: create"}},
@@ -119,7 +119,7 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 		"a link":             {fstest.MapFS{"sealpost/a.pfx": {Data: []byte("/etc/passwd"), Mode: fs.ModeSymlink}}, []string{"sealpost/a.pfx: this is a link, not a file: copy"}},
 		"a device":           {fstest.MapFS{"sealpost/a.pfx": {Mode: fs.ModeDevice}}, []string{"sealpost/a.pfx: this is a special file, not a file: copy"}},
 		"a folder":           {fstest.MapFS{"sealpost/a.pfx/x": content("x")}, []string{"sealpost/a.pfx: this is a folder, not a file: copy"}},
-		"10,000 files":       {crowd, []string{"sealpost: the folder contains more than 1000 files: delete"}},
+		"10,000 files":       {manyFiles, []string{"sealpost: the folder contains more than 1000 files: delete"}},
 		"no password":        {fstest.MapFS{"sealpost/a.pfx": {Data: key}}, []string{"sealpost/a.pfx: it has a password", "sealpost/password.txt", "serial console"}},
 		"a wrong password":   {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("Wrong")}, []string{"sealpost/password.txt: this password does not open sealpost/a.pfx", "serial console"}},
 		"a password as 16":   {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("\xff\xfec\x00")}, []string{"sealpost/password.txt", "save it again as UTF-8"}},
@@ -133,9 +133,9 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 			if err == nil {
 				t.Fatal("nothing is said against it")
 			}
-			for _, words := range c.words {
-				if !strings.Contains(err.Error(), words) {
-					t.Errorf("no word of %q in:\n%v", words, err)
+			for _, text := range c.texts {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%q is missing in:\n%v", text, err)
 				}
 			}
 			if strings.Contains(err.Error(), "Wrong") || strings.Contains(err.Error(), "\x1b") {

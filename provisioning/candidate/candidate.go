@@ -257,13 +257,13 @@ func (c checked) put(sections state.Sections, client *identity.Client) error {
 }
 
 func (c checked) putSettings(sections state.Sections) error {
-	before, there := sections[sectionSettings]
+	before, found := sections[sectionSettings]
 	if c.Base != "" && c.Base != Version(string(before)) {
 		return ErrOvertaken
 	}
 	_, onTrial := sections[sectionTrial]
 	switch {
-	case !c.Trial || !there:
+	case !c.Trial || !found:
 		endTrial(sections)
 	case !onTrial: // after two trials in a row, roll back to before the first
 		move(sections, sectionTrial, sectionSettings)
@@ -289,10 +289,10 @@ func restore(sections state.Sections) {
 // move renames a section and replaces the target; if the source is missing, the
 // target is deleted.
 func move(sections state.Sections, to, from string) {
-	content, there := sections[from]
+	content, found := sections[from]
 	delete(sections, from)
 	delete(sections, to)
-	if there {
+	if found {
 		sections[to] = content
 	}
 }

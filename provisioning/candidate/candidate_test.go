@@ -37,7 +37,7 @@ func (m *memory) Load(context.Context) (state.Sections, error) {
 	return maps.Clone(m.sections), nil
 }
 
-// fail has every Update end in err; nil ends that.
+// fail makes every Update return err; nil ends that.
 func (m *memory) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

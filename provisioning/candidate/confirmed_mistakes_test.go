@@ -52,7 +52,7 @@ var mistakes = map[string]variant{
 		return c.Confirm(ctx)
 	}},
 	"a confirmation is not stored": {store: changed(func(before, after state.Sections) {
-		if trial, there := before[sectionTrial]; there && string(before[sectionSettings]) == string(after[sectionSettings]) {
+		if trial, found := before[sectionTrial]; found && string(before[sectionSettings]) == string(after[sectionSettings]) {
 			after[sectionTrial], after[sectionTrialSchema] = trial, before[sectionTrialSchema]
 		}
 	})},
@@ -71,8 +71,8 @@ var mistakes = map[string]variant{
 
 func TestConfirmedCommit_RandomSequencesFindMistakes(t *testing.T) {
 	for name, v := range mistakes {
-		const most = 1000
-		if ran, err := sequences(t, 1, most, v); err == nil {
+		const limit = 1000
+		if ran, err := sequences(t, 1, limit, v); err == nil {
 			t.Errorf("%s: not found in %d sequences", name, ran)
 		} else {
 			t.Logf("%s: found by sequence %d: %.400s", name, ran, err)

@@ -110,17 +110,17 @@ func (m *model) start() error {
 	if err != nil && m.stored.trial {
 		m.begin()
 		m.ends, m.attempted = m.now, true
-		m.again()
+		m.delayNext()
 	}
 	return err
 }
 
-// again has the next attempt come after a pause.
-func (m *model) again() {
+// delayNext sets the time of the next attempt.
+func (m *model) delayNext() {
 	m.due, m.pause = m.now.Add(m.pause), min(2*m.pause, maxRollbackDelay)
 }
 
-// pass lets time pass, and everything happen that is due.
+// pass lets time pass, and does everything that is due.
 func (m *model) pass(d time.Duration) error {
 	until := m.now.Add(d)
 	for m.trial && !m.due.After(until) {
@@ -132,7 +132,7 @@ func (m *model) pass(d time.Duration) error {
 			m.begin()
 		default:
 			if m.rollBack() != nil {
-				m.again()
+				m.delayNext()
 			}
 		}
 	}

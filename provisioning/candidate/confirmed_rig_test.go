@@ -71,16 +71,16 @@ func (s *faultyStore) Update(ctx context.Context, change func(state.Sections) er
 	return errInjected
 }
 
-// variant is a box with a mistake in it. Its nil fields are without.
+// variant is a box with a deliberate mistake. A nil field has none.
 type variant struct {
 	start    func(context.Context, *ConfirmedCommit, Store) error
 	confirm  func(context.Context, *ConfirmedCommit, Store) error
 	store    func(Store) Store      // of every process
-	failed   func(*ConfirmedCommit) // hears of a rollback that failed
+	failed   func(*ConfirmedCommit) // called when a rollback failed
 	noReload bool                   // after a rollback
 }
 
-// rig is a box on a simulated flash, and the model that it is held to.
+// rig is a box on a simulated flash, and the model that it is compared with.
 type rig struct {
 	variant variant
 	random  *rand.Rand
@@ -88,7 +88,7 @@ type rig struct {
 	first   *faultyStore // of the first process
 	commit  *ConfirmedCommit
 	model   model
-	latest  *trial // that the first process has had
+	latest  *trial // of the first process
 	steps   []string
 	commits int
 
@@ -104,14 +104,14 @@ func newRig(seed uint64, v variant) *rig {
 	return r
 }
 
-// open starts the first process on the flash, as far as its memory goes.
+// open starts the first process on the flash, with empty memory.
 func (r *rig) open() {
 	r.first = &faultyStore{Store: r.store()}
 	r.latest = nil
 	r.commit = NewConfirmedCommit(ConfirmedCommitConfig{Store: r.first, Applier: r, Recorder: r})
 }
 
-// store is that of a process of its own.
+// store returns the store of another process.
 func (r *rig) store() Store {
 	var s Store = state.Open(r.area)
 	if r.variant.store != nil {
@@ -143,7 +143,7 @@ func (r *rig) SettingsRolledBack() {
 	r.skip = r.variant.noReload
 }
 
-// run is one sequence; its error says where box and model part.
+// run is one sequence; its error says where the box and the model differ.
 func (r *rig) run(ctx context.Context) error {
 	defer func() { r.commit.Stop() }()
 	if err := r.start(ctx, r.model.stored); err != nil {
@@ -160,7 +160,7 @@ func (r *rig) run(ctx context.Context) error {
 			return err
 		}
 	}
-	// Nothing outlives its time: one trial, one more for settings that were
+	// After this time nothing is pending: one trial, one more for settings that were
 	// committed meanwhile, and the longest pause.
 	r.inject(0, false)
 	rest := 2*ConfirmTimeout + maxRollbackDelay
@@ -172,7 +172,7 @@ func (r *rig) run(ctx context.Context) error {
 		return err
 	}
 	if onTrial, _ := r.commit.Trial(); onTrial {
-		return errors.New("a trial outlives its time")
+		return errors.New("a trial lasts longer than its timeout")
 	}
 	return r.check(ctx)
 }
@@ -202,12 +202,12 @@ func (r *rig) step(ctx context.Context) error {
 	}
 }
 
-// do has box and model do the same, and compares what they say.
+// do applies an operation to the box and to the model, and compares the errors.
 func (r *rig) do(ctx context.Context, o operation) error {
 	r.steps = append(r.steps, o.name)
 	err, want := o.real(ctx), o.model(&r.model)
 	if !errors.Is(err, want) {
-		return fmt.Errorf("%s said %v and not %v", o.name, err, want)
+		return fmt.Errorf("%s: got %v, want %v", o.name, err, want)
 	}
 	return nil
 }
@@ -218,10 +218,10 @@ func (r *rig) inject(faults int, stuck bool) {
 	r.model.faults, r.model.stuck = faults, stuck
 }
 
-// nextCall gives a fate to one of the next writes and flushes of the flash.
-func (r *rig) nextCall(fate simflash.Outcome) {
+// nextCall sets the outcome of one of the next writes and flushes of the flash.
+func (r *rig) nextCall(outcome simflash.Outcome) {
 	counts := r.area.Counts()
-	r.area.At(counts.Writes+counts.Flushes+1+r.random.IntN(4), fate)
+	r.area.At(counts.Writes+counts.Flushes+1+r.random.IntN(4), outcome)
 }
 
 // torn cuts the power within an operation.
@@ -237,8 +237,8 @@ func (r *rig) torn(ctx context.Context) error {
 	return r.cut(ctx, old, r.model.stored)
 }
 
-// broken has a write of the first process fail, after which its store refuses
-// all others until the power is cut.
+// broken makes a write of the first process fail. Its store then rejects all others
+// until the power is cut.
 func (r *rig) broken(ctx context.Context) error {
 	r.inject(0, false)
 	r.nextCall(simflash.Failed)

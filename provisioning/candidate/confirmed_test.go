@@ -12,7 +12,7 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// appliance goes by the settings in a memory and hears what becomes of them.
+// appliance applies the settings of a store, and records what is reported about them.
 type appliance struct {
 	store    Store
 	mu       sync.Mutex
@@ -28,7 +28,7 @@ func (a *appliance) Reload(ctx context.Context) {
 	a.inForce = running.Settings
 }
 
-// text is that of the settings in force.
+// text returns the settings in force.
 func (a *appliance) text() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -45,8 +45,8 @@ func (a *appliance) confirmedCommit() *ConfirmedCommit {
 	return NewConfirmedCommit(ConfirmedCommitConfig{Store: a.store, Applier: a, Recorder: a})
 }
 
-// onTrial is an appliance with the settings after on trial, and before behind
-// them.
+// onTrial returns an appliance with the settings after on trial, which a rollback
+// replaces by the settings before.
 func onTrial(t *testing.T) (*ConfirmedCommit, *appliance, *memory) {
 	t.Helper()
 	m := &memory{}
@@ -58,12 +58,12 @@ func onTrial(t *testing.T) (*ConfirmedCommit, *appliance, *memory) {
 		t.Fatal(err)
 	}
 	if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
-		t.Fatalf("on trial %t, %s left, in force %q", trial, remaining, a.text())
+		t.Fatalf("on trial %t, %s remaining, in force %q", trial, remaining, a.text())
 	}
 	return c, a, m
 }
 
-// pass lets time pass until everything that is due has been done.
+// pass lets time pass, and waits until everything that is due is done.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -71,12 +71,12 @@ func pass(d time.Duration) {
 
 var errFlash = errors.New("the flash failed")
 
-func TestConfirmedCommit_RollsBackWhatNobodyConfirms(t *testing.T) {
+func TestConfirmedCommit_RollsBackUnconfirmedSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		pass(ConfirmTimeout - time.Nanosecond)
 		if trial, remaining := c.Trial(); !trial || remaining != time.Nanosecond || a.text() != after {
-			t.Errorf("shortly before: %t, %s left, in force %q", trial, remaining, a.text())
+			t.Errorf("shortly before: %t, %s remaining, in force %q", trial, remaining, a.text())
 		}
 		pass(time.Nanosecond)
 		if trial, _ := c.Trial(); trial || a.text() != before || running(t, m) != (Running{Settings: before, Schema: 1}) {
@@ -88,7 +88,7 @@ func TestConfirmedCommit_RollsBackWhatNobodyConfirms(t *testing.T) {
 	})
 }
 
-func TestConfirmedCommit_KeepsWhatWasConfirmedInTime(t *testing.T) {
+func TestConfirmedCommit_KeepsConfirmedSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		pass(ConfirmTimeout - time.Nanosecond)
@@ -100,12 +100,12 @@ func TestConfirmedCommit_KeepsWhatWasConfirmedInTime(t *testing.T) {
 			t.Errorf("in force %q, stored %+v", a.text(), running(t, m))
 		}
 		if err := c.Confirm(t.Context()); !errors.Is(err, ErrNoTrial) {
-			t.Errorf("a confirmation too late gave %v", err)
+			t.Errorf("a late confirmation: got %v", err)
 		}
 	})
 }
 
-func TestConfirmedCommit_GoesOnWithATrialThatCannotBeConfirmed(t *testing.T) {
+func TestConfirmedCommit_ContinuesATrialThatCannotBeConfirmed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		pass(time.Minute)
@@ -154,7 +154,7 @@ func TestConfirmedCommit_RestartsTheTrialForSettingsThatAreNotAppliedYet(t *test
 			commit(t, m, second)
 			pass(time.Second)
 			if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
-				t.Errorf("%s: on trial %t, %s left, in force %q", name, trial, remaining, a.text())
+				t.Errorf("%s: on trial %t, %s remaining, in force %q", name, trial, remaining, a.text())
 			}
 			if err := c.Applied(t.Context()); err != nil || a.text() != second.Settings {
 				t.Errorf("%s: %v, in force %q", name, err, a.text())
@@ -196,7 +196,7 @@ func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *tes
 		m.fail(errFlash)
 		pass(time.Hour)
 		if trial, remaining := c.Trial(); !trial || remaining != 0 || a.text() != after || len(a.faults) != 1 {
-			t.Errorf("on trial %t, %s left, in force %q, faults %q", trial, remaining, a.text(), a.faults)
+			t.Errorf("on trial %t, %s remaining, in force %q, faults %q", trial, remaining, a.text(), a.faults)
 		}
 		m.fail(nil)
 		pass(maxRollbackDelay)

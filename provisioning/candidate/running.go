@@ -20,9 +20,9 @@ type Running struct {
 	Settings string
 	// Schema is the schema of the settings, for [settings.ParseStored].
 	Schema int
-	// Trial tells that the settings are on trial.
+	// Trial reports that the settings are on trial.
 	Trial bool
-	// Locked tells that the console asks for a PIN.
+	// Locked reports that the console asks for a PIN.
 	Locked bool
 }
 

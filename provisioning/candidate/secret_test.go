@@ -54,7 +54,7 @@ func TestCommit_BindsAClientSecretToTheApplicationInItsSettings(t *testing.T) {
 func TestCommit_RefusesAnUnneededClientSecret(t *testing.T) {
 	for name, c := range map[string]struct {
 		candidate Candidate
-		words     string
+		want      string
 	}{
 		"a connector":         {Candidate{Settings: before, ClientSecret: "hidden"}, "do not use one"},
 		"another grant":       {Candidate{Settings: strings.Replace(submitting, `"secret"`, `"device"`, 1), ClientSecret: "hidden"}, "do not use one"},
@@ -63,7 +63,7 @@ func TestCommit_RefusesAnUnneededClientSecret(t *testing.T) {
 	} {
 		m := &memory{}
 		err := checker(m).Commit(t.Context(), c.candidate)
-		if err == nil || !strings.Contains(err.Error(), c.words) || strings.Contains(err.Error(), "hidden") || strings.Contains(err.Error(), "\n") || m.writes > 0 {
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hidden") || strings.Contains(err.Error(), "\n") || m.writes > 0 {
 			t.Errorf("%s: %v", name, err)
 		}
 		if text := fmt.Sprintf("%v %+v %#v", c.candidate, c.candidate, c.candidate); strings.Contains(text, "hidden") {

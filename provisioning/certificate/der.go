@@ -12,7 +12,7 @@ import (
 // Limits of the processor time for a file, as far as its unencrypted parts show
 // it: together about ten seconds on a Raspberry Pi.
 const (
-	// maxIterations is the maximum of key derivation rounds; common exports use
+	// maxIterations is the maximum of key derivation iterations; common exports use
 	// 2,000 to 600,000.
 	maxIterations = 10_000_000
 	// maxKeySize is the largest private key, in bytes; RSA-4096 has 2,400.
@@ -20,10 +20,10 @@ const (
 )
 
 var (
-	errBER       = errors.New("this PFX is BER-encoded, which the box cannot read: import it on a Windows machine and export it again from there")
-	errNotPFX    = errors.New("this is not a PFX: choose the file that was exported with its private key, usually named .pfx or .p12")
-	errTooCostly = fmt.Errorf("this PFX needs more than %d rounds of key derivation: export it again with the default settings", maxIterations)
-	errKeySize   = fmt.Errorf("this PFX contains a private key of more than %d KiB: %s", maxKeySize>>10, keyTypeAdvice)
+	errBER        = errors.New("this PFX is BER-encoded, which the box cannot read: import it on a Windows machine and export it again from there")
+	errNotPFX     = errors.New("this is not a PFX: choose the file that was exported with its private key, usually named .pfx or .p12")
+	errIterations = fmt.Errorf("this PFX needs more than %d iterations of key derivation: export it again with the default settings", maxIterations)
+	errKeySize    = fmt.Errorf("this PFX contains a private key of more than %d KiB: %s", maxKeySize>>10, keyTypeAdvice)
 )
 
 // checkPFX checks what is visible without the password, and rejects a file that
@@ -60,8 +60,8 @@ func checkPFX(data []byte) error {
 	var c cost
 	c.add(data, 0)
 	switch {
-	case c.rounds.Cmp(big.NewInt(maxIterations)) > 0:
-		return errTooCostly
+	case c.iterations.Cmp(big.NewInt(maxIterations)) > 0:
+		return errIterations
 	case c.largest > maxKeySize:
 		return errKeySize
 	}
@@ -92,8 +92,8 @@ func derLength(data []byte) (int, error) {
 
 // cost is the work of opening a file.
 type cost struct {
-	rounds  big.Int // iteration counts, added up
-	largest int     // size of the largest number, or string that may hold one
+	iterations big.Int // the sum of the iteration counts
+	largest    int     // size of the largest number, or string that may hold one
 }
 
 // add adds the cost of der. Wherever PKCS #12 or PKCS #5 has an iteration count,
@@ -102,7 +102,7 @@ type cost struct {
 func (c *cost) add(der []byte, depth int) {
 	// The decoder reads no deeper than this.
 	const maxDepth = 32
-	salt := false
+	afterSalt := false
 	for len(der) > 0 && depth < maxDepth {
 		var value asn1.RawValue
 		rest, err := asn1.Unmarshal(der, &value)
@@ -115,12 +115,12 @@ func (c *cost) add(der []byte, depth int) {
 			c.add(value.Bytes, depth+1)
 		case isUniversal && (value.Tag == asn1.TagInteger || value.Tag == asn1.TagOctetString):
 			c.largest = max(c.largest, len(value.Bytes))
-			if salt && value.Tag == asn1.TagInteger && len(value.Bytes) > 0 && value.Bytes[0] < 0x80 {
-				c.rounds.Add(&c.rounds, new(big.Int).SetBytes(value.Bytes))
+			if afterSalt && value.Tag == asn1.TagInteger && len(value.Bytes) > 0 && value.Bytes[0] < 0x80 {
+				c.iterations.Add(&c.iterations, new(big.Int).SetBytes(value.Bytes))
 			}
 		}
 		// The decoder of PBKDF2 salts looks at the tag and not at the class.
-		salt = value.Tag == asn1.TagOctetString
+		afterSalt = value.Tag == asn1.TagOctetString
 		der = rest
 	}
 }

@@ -1,5 +1,5 @@
-// Package certificate reads PKCS #12 and PEM, makes certificate requests, and
-// reports what would keep Exchange Online from accepting a certificate.
+// Package certificate reads PKCS #12 and PEM, creates certificate requests, and
+// reports what would prevent Exchange Online from accepting a certificate.
 //
 // It knows bytes, certificates and keys in memory. It must not use disks, TPMs,
 // the network or the clock: the time is a parameter.

@@ -54,8 +54,8 @@ type Report struct {
 	Findings   []Finding `json:"findings"`
 }
 
-// Guard describes the protection of the private key.
-type Guard struct {
+// KeyProtection describes the protection of the private key.
+type KeyProtection struct {
 	Label   string
 	Meaning string
 	Level   Level
@@ -66,7 +66,7 @@ const renewalNotice = 30
 
 // Examine reports on a chain, leaf first, at the time now. roots are those that
 // we assume Exchange Online trusts.
-func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string, roots *x509.CertPool, guard Guard) Report {
+func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string, roots *x509.CertPool, protection KeyProtection) Report {
 	if len(chain) == 0 {
 		return Report{Findings: []Finding{{Problem, "there is no certificate: import a PFX, or make a request and complete it"}}}
 	}
@@ -75,7 +75,7 @@ func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string,
 		Subject:    printable.Line(leaf.Subject.String()),
 		Issuer:     printable.Line(leaf.Issuer.String()),
 		Names:      matchableNames(leaf),
-		Protection: guard.Label,
+		Protection: protection.Label,
 		NotBefore:  leaf.NotBefore,
 		NotAfter:   leaf.NotAfter,
 	}
@@ -86,11 +86,11 @@ func Examine(chain []*x509.Certificate, now time.Time, acceptedDomains []string,
 	r.examineChain(chain, now, roots)
 	r.examineValidity(now)
 	r.examineUsage(leaf)
-	r.examineKey(leaf, guard)
+	r.examineKey(leaf, protection)
 	return r
 }
 
-func (r *Report) find(level Level, format string, args ...any) {
+func (r *Report) add(level Level, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{level, fmt.Sprintf(format, args...)})
 }
 
@@ -110,7 +110,7 @@ func matchableNames(leaf *x509.Certificate) []string {
 // certificate must be in an accepted domain of the tenant.
 func (r *Report) examineNames(acceptedDomains []string) {
 	if len(r.Names) == 0 {
-		r.find(Problem, "the certificate contains no DNS name, so no connector can match it: get one for a name like relay.contoso.com")
+		r.add(Problem, "the certificate contains no DNS name, so no connector can match it: get one for a name like relay.contoso.com")
 		return
 	}
 	covered := 0
@@ -120,16 +120,16 @@ func (r *Report) examineNames(acceptedDomains []string) {
 		r.Domains = append(r.Domains, Coverage{domain, name})
 		if name != "" {
 			covered++
-			r.find(OK, "%s is in the accepted domain %s: the connector's TlsSenderCertificateName is %s", name, domain, name)
+			r.add(OK, "%s is in the accepted domain %s: the connector's TlsSenderCertificateName is %s", name, domain, name)
 		}
 	}
 	for _, c := range r.Domains {
 		switch {
 		case c.Name != "":
 		case covered > 0:
-			r.find(Note, "no name is in %s; mail from its senders is relayed anyway, because the certificate is for another accepted domain of the tenant", c.Domain)
+			r.add(Note, "no name is in %s; mail from its senders is relayed anyway, because the certificate is for another accepted domain of the tenant", c.Domain)
 		default:
-			r.find(Problem, "no name is in the accepted domain %s, so notifications and mail from senders in other domains will be rejected: get a certificate for a name like relay.%s", c.Domain, c.Domain)
+			r.add(Problem, "no name is in the accepted domain %s, so notifications and mail from senders in other domains will be rejected: get a certificate for a name like relay.%s", c.Domain, c.Domain)
 		}
 	}
 }
@@ -160,38 +160,38 @@ func (r *Report) examineValidity(now time.Time) {
 	}
 	switch {
 	case now.Before(r.NotBefore):
-		r.find(Problem, "the certificate is not valid before %s and the box's clock says %s: check the clock", r.NotBefore.Format(day), now.Format(day))
+		r.add(Problem, "the certificate is not valid before %s and the box's clock says %s: check the clock", r.NotBefore.Format(day), now.Format(day))
 	case left < 0:
-		r.find(Problem, "the certificate expired on %s: get a new one and import it", r.NotAfter.Format(day))
+		r.add(Problem, "the certificate expired on %s: get a new one and import it", r.NotAfter.Format(day))
 	case r.DaysLeft < renewalNotice:
-		r.find(Note, "the certificate expires on %s, %d days from now: get a new one and import it before then", r.NotAfter.Format(day), r.DaysLeft)
+		r.add(Note, "the certificate expires on %s, %d days from now: get a new one and import it before then", r.NotAfter.Format(day), r.DaysLeft)
 	default:
-		r.find(OK, "valid until %s, %d days from now", r.NotAfter.Format(day), r.DaysLeft)
+		r.add(OK, "valid until %s, %d days from now", r.NotAfter.Format(day), r.DaysLeft)
 	}
 }
 
-// examineUsage reports the extended key usage as a fact: whether Exchange
-// Online insists on clientAuth is not known.
+// examineUsage reports the extended key usage without a verdict, because it is not
+// known whether Exchange Online requires clientAuth.
 func (r *Report) examineUsage(leaf *x509.Certificate) {
 	// A certificate without the extension allows every usage (RFC 5280, 4.2.1.12).
 	unlimited := len(leaf.ExtKeyUsage) == 0 && len(leaf.UnknownExtKeyUsage) == 0 || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny)
 	r.ClientAuth = unlimited || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth)
 	r.ServerAuth = unlimited || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 	if r.ClientAuth {
-		r.find(OK, "the extended key usage allows client authentication")
+		r.add(OK, "the extended key usage allows client authentication")
 	} else {
-		r.find(Note, "the extended key usage does not include client authentication: public authorities stop issuing it in 2026 and 2027, and Exchange servers' own certificates lack it too; nothing to do unless Exchange Online rejects the certificate")
+		r.add(Note, "the extended key usage does not include client authentication: public authorities stop issuing it in 2026 and 2027, and Exchange servers' own certificates lack it too; nothing to do unless Exchange Online rejects the certificate")
 	}
 	if leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		r.find(Problem, "the key usage does not allow digital signatures, which TLS needs: get a certificate for TLS")
+		r.add(Problem, "the key usage does not allow digital signatures, which TLS needs: get a certificate for TLS")
 	}
 }
 
-func (r *Report) examineKey(leaf *x509.Certificate, guard Guard) {
+func (r *Report) examineKey(leaf *x509.Certificate, protection KeyProtection) {
 	t, err := KeyType(leaf.PublicKey)
 	if err != nil {
-		r.find(Problem, "%v", err)
+		r.add(Problem, "%v", err)
 	}
 	r.KeyType = string(t)
-	r.find(guard.Level, "%s: %s", guard.Label, guard.Meaning)
+	r.add(protection.Level, "%s: %s", protection.Label, protection.Meaning)
 }

@@ -13,7 +13,7 @@ import (
 func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x509.CertPool) {
 	for i, cert := range chain[1:] {
 		if !issued(cert, chain[i]) {
-			r.find(Problem, "certificate %d of the chain did not issue the one before it: import the certificate again with its chain", i+2)
+			r.add(Problem, "certificate %d of the chain did not issue the one before it: import the certificate again with its chain", i+2)
 			return
 		}
 	}
@@ -22,15 +22,15 @@ func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x
 	switch _, unknown := errors.AsType[x509.UnknownAuthorityError](err); {
 	case err == nil:
 		r.Trusted = true
-		r.find(OK, "the chain of %d is complete and leads to a trusted root", len(chain))
+		r.add(OK, "the chain of %d is complete and leads to a trusted root", len(chain))
 	case isSelfSigned(chain[0]):
-		r.find(Problem, "the certificate is self-signed, and Exchange Online accepts only certificates of public certification authorities: get one from such an authority")
+		r.add(Problem, "the certificate is self-signed, and Exchange Online accepts only certificates of public certification authorities: get one from such an authority")
 	case isSelfSigned(top):
-		r.find(Problem, "the chain leads to %q, which is not a public root: Exchange Online accepts only certificates of public certification authorities: get one from such an authority", printable.Line(top.Subject.String()))
+		r.add(Problem, "the chain leads to %q, which is not a public root: Exchange Online accepts only certificates of public certification authorities: get one from such an authority", printable.Line(top.Subject.String()))
 	case unknown:
 		r.missingIssuer(top)
 	default:
-		r.find(Problem, "the chain does not verify (%s): get the certificate again with its whole chain", printable.Line(err.Error()))
+		r.add(Problem, "the chain does not verify (%s): get the certificate again with its whole chain", printable.Line(err.Error()))
 	}
 }
 
@@ -43,7 +43,7 @@ func (r *Report) missingIssuer(top *x509.Certificate) {
 	if len(r.IssuerURLs) > 0 {
 		source = "download it from " + r.IssuerURLs[0]
 	}
-	r.find(Problem, "the chain ends before %q, which is not a public root: if that is an intermediate, add it and import again (%s); if it is a private root, get a certificate from a public authority", r.MissingIssuer, source)
+	r.add(Problem, "the chain ends before %q, which is not a public root: if that is an intermediate, add it and import again (%s); if it is a private root, get a certificate from a public authority", r.MissingIssuer, source)
 }
 
 // verify builds a path from the leaf to a root using only the chain. It uses a

@@ -39,7 +39,7 @@ func encodePEM(chain []*x509.Certificate) []byte {
 	return text
 }
 
-var guard = Guard{"tpm-resident", "it never leaves the TPM", OK}
+var protection = KeyProtection{"tpm-resident", "it never leaves the TPM", OK}
 
 var day = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
@@ -108,7 +108,7 @@ func TestExamine_AcceptsAGoodCertificate(t *testing.T) {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, "relay.contoso.com")
-	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if worst(r) != OK || !r.Trusted || !r.ClientAuth || !r.ServerAuth || r.DaysLeft != 90 || r.KeyType != string(hal.ECDSAP256) {
 		t.Errorf("%s\n%+v", r, r)
 	}
@@ -142,18 +142,18 @@ func TestExamine_ComparesNamesWithAcceptedDomains(t *testing.T) {
 		{"contoso.com.evil.example", "contoso.com", false},
 	} {
 		leaf := a.leaf(t, x509.Certificate{DNSNames: []string{c.name}}, "")
-		r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{c.domain}, a.roots, guard)
+		r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{c.domain}, a.roots, protection)
 		if (r.Domains[0].Name == c.name) != c.covered || (worst(r) == Problem) == c.covered {
 			t.Errorf("%s for %s: %+v\n%s", c.name, c.domain, r.Domains, r)
 		}
 	}
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "")
-	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com", "fabrikam.com"}, a.roots, guard)
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com", "fabrikam.com"}, a.roots, protection)
 	if findings(r, Problem) != "" || !strings.Contains(findings(r, Note), "fabrikam.com") {
 		t.Errorf("second domain: %s", r)
 	}
 	nameless := a.leaf(t, x509.Certificate{}, "Contoso Relay")
-	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
+	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if !strings.Contains(findings(r, Problem), "contains no DNS name") {
 		t.Errorf("no name: %s", r)
 	}
@@ -163,23 +163,23 @@ func TestExamine_ReportsValidityUsageKeyAndProtection(t *testing.T) {
 	a := newAuthority(t)
 	const soon = 10 * 24 * time.Hour
 	for _, c := range []struct {
-		name     string
-		template x509.Certificate
-		guard    Guard
-		level    Level
-		want     string
+		name       string
+		template   x509.Certificate
+		protection KeyProtection
+		level      Level
+		want       string
 	}{
-		{"expires soon", x509.Certificate{NotAfter: day.Add(soon)}, guard, Note, "expires on 1 December 2026, 10 days from now: get a new one"},
-		{"expired", x509.Certificate{NotBefore: day.Add(-2 * soon), NotAfter: day.Add(-time.Hour)}, guard, Problem, "expired on 21 November 2026: get a new one"},
-		{"not yet", x509.Certificate{NotBefore: day.Add(soon)}, guard, Problem, "not valid before 1 December 2026 and the box's clock says 21 November 2026: check the clock"},
-		{"server only", x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, guard, Note, "does not include client authentication"},
-		{"no signatures", x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, guard, Problem, "does not allow digital signatures"},
-		{"key in a file", x509.Certificate{}, Guard{"file", "whoever takes the box can copy it", Note}, Note, "file: whoever takes the box can copy it"},
+		{"expires soon", x509.Certificate{NotAfter: day.Add(soon)}, protection, Note, "expires on 1 December 2026, 10 days from now: get a new one"},
+		{"expired", x509.Certificate{NotBefore: day.Add(-2 * soon), NotAfter: day.Add(-time.Hour)}, protection, Problem, "expired on 21 November 2026: get a new one"},
+		{"not yet", x509.Certificate{NotBefore: day.Add(soon)}, protection, Problem, "not valid before 1 December 2026 and the box's clock says 21 November 2026: check the clock"},
+		{"server only", x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, protection, Note, "does not include client authentication"},
+		{"no signatures", x509.Certificate{KeyUsage: x509.KeyUsageKeyEncipherment}, protection, Problem, "does not allow digital signatures"},
+		{"key in a file", x509.Certificate{}, KeyProtection{"file", "whoever takes the box can copy it", Note}, Note, "file: whoever takes the box can copy it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.template.DNSNames = []string{"relay.contoso.com"}
 			leaf := a.leaf(t, c.template, "")
-			r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, c.guard)
+			r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, c.protection)
 			if worst(r) != c.level || !strings.Contains(findings(r, c.level), c.want) {
 				t.Errorf("want %s %q in\n%s", c.level, c.want, r)
 			}
@@ -214,13 +214,13 @@ func TestExamine_ExplainsWhatIsWrongWithAChain(t *testing.T) {
 		{"forged", []*x509.Certificate{leaf, forged}, "ends before"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := Examine(c.chain, day, nil, a.roots, guard)
+			r := Examine(c.chain, day, nil, a.roots, protection)
 			if !strings.Contains(findings(r, Problem), c.want) {
 				t.Errorf("want %q in\n%s", c.want, r)
 			}
 		})
 	}
-	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, guard); r.Trusted {
+	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, protection); r.Trusted {
 		t.Error("without roots a chain leads to a root")
 	}
 }
@@ -336,7 +336,7 @@ func TestKeyType_NamesTheTypeOfAKey(t *testing.T) {
 func TestReport_PrintsNoControlCharacters(t *testing.T) {
 	a := newAuthority(t)
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "\x1b[2J")
-	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, guard)
+	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if strings.Contains(fmt.Sprint(r, r.Subject, r.Chain, Bundle{Leaf: leaf}), "\x1b") {
 		t.Errorf("%q", r.String())
 	}
@@ -357,7 +357,7 @@ func FuzzParsePEM(f *testing.F) {
 		if err == nil {
 			_ = p.Verify(day, nil)
 		}
-		if err == nil && Examine(p.Chain, day, []string{"contoso.com"}, nil, guard).Subject == "" && p.Chain[0].Subject.String() != "" {
+		if err == nil && Examine(p.Chain, day, []string{"contoso.com"}, nil, protection).Subject == "" && p.Chain[0].Subject.String() != "" {
 			t.Fatal("a report without its subject")
 		}
 	})

@@ -61,12 +61,12 @@ func (s *session) askUntilValid(ctx context.Context, try func() error) error {
 	const freeTries, maxDelay = 5, 10 * time.Second
 	for wrong := 0; ; wrong++ {
 		err := try()
-		var words invalidInput
-		if !errors.As(err, &words) {
+		var invalid invalidInput
+		if !errors.As(err, &invalid) {
 			return err
 		}
-		if words != "" {
-			s.t.Say("%s", words)
+		if invalid != "" {
+			s.t.Say("%s", invalid)
 		}
 		if wrong >= freeTries {
 			if err := s.t.Pause(ctx, min(maxDelay, time.Duration(wrong-freeTries+1)*time.Second)); err != nil {
@@ -113,7 +113,7 @@ func (s *session) runCancellable(ctx context.Context, do func(context.Context) e
 	case ends(ctx, err):
 		return false, err
 	}
-	s.t.Say("%s", inWords(err))
+	s.t.Say("%s", sentence(err))
 	return false, nil
 }
 

@@ -90,11 +90,11 @@ func (s *session) awaitEnter(ctx context.Context) error {
 	s.t.Print(banner)
 	for {
 		_, err := s.t.Line(ctx)
-		var words invalidInput
+		var invalid invalidInput
 		switch {
 		case errors.Is(err, errBack):
 			s.t.Print(banner) // the line is quiet again
-		case err == nil || !errors.As(err, &words) && !errors.Is(err, errIdle):
+		case err == nil || !errors.As(err, &invalid) && !errors.Is(err, errIdle):
 			return err
 		}
 	}
@@ -180,15 +180,15 @@ func (s *session) greet(ctx context.Context) {
 	s.t.Print("\n")
 	status, err := s.box.Status(ctx)
 	if err != nil {
-		s.t.Say("%s", inWords(err))
+		s.t.Say("%s", sentence(err))
 		return
 	}
 	s.t.Say("%s, serial number %s, Sealpost %s", orElse(status.Model, "This box"), status.Serial, status.Version)
 }
 
-func orElse(words, other string) string {
-	if words == "" {
+func orElse(text, other string) string {
+	if text == "" {
 		return other
 	}
-	return words
+	return text
 }

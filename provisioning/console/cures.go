@@ -8,8 +8,8 @@ import (
 	"sealpost/provisioning/tenant"
 )
 
-// cures says for each fault what to choose in the menu or do to the box: on the
-// console nobody can type a command of the program.
+// cures are the cures on the console, where nobody can type a command of the
+// program: what to choose in the menu, or to do to the box.
 var cures = fault.Cures{
 	fault.NoStorage:          "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
 	fault.NoState:            "switch the box off and on; if this does not help, replace the storage",
@@ -49,11 +49,11 @@ var Steps = tenant.Steps{
 	Check:  "preflight in the menu of the box's console",
 }
 
-// Words returns the console's text for err: what is wrong, and what to do.
-func Words(err error) string { return cures.Say(err) }
+// Text returns the console's text for err: what is wrong, and what to do.
+func Text(err error) string { return cures.Text(err) }
 
-// inWords returns an error as one or more sentences.
-func inWords(err error) string { return capitalized(cures.Say(err)) }
+// sentence returns an error as one or more sentences.
+func sentence(err error) string { return capitalized(cures.Text(err)) }
 
 func capitalized(text string) string {
 	if text == "" {

@@ -68,11 +68,11 @@ func (d draft) get(key string) string {
 	case nil:
 		return ""
 	case []any:
-		words := make([]string, len(value))
+		items := make([]string, len(value))
 		for i := range value {
-			words[i] = fmt.Sprint(value[i])
+			items[i] = fmt.Sprint(value[i])
 		}
-		return strings.Join(words, ", ")
+		return strings.Join(items, ", ")
 	default:
 		return fmt.Sprint(value)
 	}
@@ -102,7 +102,7 @@ func (d draft) putList(key, values string) error {
 // previous value.
 func (d draft) change(key string, value any) error {
 	table, name := d.section(key)
-	before, there := table[name]
+	before, found := table[name]
 	if value == nil {
 		delete(table, name)
 	} else {
@@ -114,7 +114,7 @@ func (d draft) change(key string, value any) error {
 	}
 	table, name = d.section(key) // text may have pruned an empty table
 	delete(table, name)
-	if there {
+	if found {
 		table[name] = before
 	}
 	return err
@@ -132,14 +132,14 @@ func (d draft) faults(key string) error {
 	if !errors.As(err, &all) {
 		return err
 	}
-	var words []string
+	var messages []string
 	for _, fault := range all {
 		if fault.Key == key || fault.Key == "" {
-			words = append(words, fault.Message)
+			messages = append(messages, fault.Message)
 		}
 	}
-	if words == nil {
+	if messages == nil {
 		return nil
 	}
-	return invalidInput(strings.Join(words, "\n"))
+	return invalidInput(strings.Join(messages, "\n"))
 }

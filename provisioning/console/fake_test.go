@@ -16,22 +16,22 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// fakeBox is a box that is made of variables. It keeps the promises that the
-// console relies on: what has a fault is not committed, and a trial ends.
+// fakeBox is a box in memory. As the console expects, it commits nothing that has a
+// fault, and a trial ends.
 type fakeBox struct {
 	mu        sync.Mutex
 	running   candidate.Running
-	before    string // the settings that a trial goes back to
+	before    string // the settings that a rollback restores
 	pin       string
 	commits   []candidate.Candidate
 	trialEnds time.Time
-	ways      preflight.Ways
+	probed    preflight.ProbeResult
 	requests  []operator.Request
 	targets   []operator.Target
 	tests     []string
 	queue     []operator.Item
-	done      []string // what else it was told to do
-	broken    error    // why nothing stored can be read
+	done      []string // the other calls
+	broken    error    // the error of reading the storage
 }
 
 const (
@@ -42,7 +42,7 @@ const (
 )
 
 func newFakeBox() *fakeBox {
-	return &fakeBox{ways: preflight.Ways{
+	return &fakeBox{probed: preflight.ProbeResult{
 		Host: "contoso-com.mail.protection.outlook.com", ByMX: true, Port25: preflight.Reach{OK: true},
 		STARTTLS: preflight.Reach{OK: true, Text: "its certificate is valid"},
 		Port587:  preflight.Reach{Text: "connecting to smtp.office365.com: i/o timeout"},
@@ -133,27 +133,27 @@ func (b *fakeBox) RollBack(context.Context) error {
 	return nil
 }
 
-func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.Ways, error) {
+func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.ProbeResult, error) {
 	b.targets = append(b.targets, t)
 	if t.Domain == "contosso.com" {
-		return preflight.Ways{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
+		return preflight.ProbeResult{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
 	}
-	ways := b.ways
+	probed := b.probed
 	if t.Host != "" {
-		ways.Host, ways.ByMX = t.Host, false
+		probed.Host, probed.ByMX = t.Host, false
 	}
-	ways.Port25.Text = ways.Host + " answers on port 25"
+	probed.Port25.Text = probed.Host + " answers on port 25"
 	if t.CA != "" {
-		ways.Authority, ways.STARTTLS.OK, ways.STARTTLS.Text = "", true, "its certificate is valid"
-		ways.Advice = ways.Advise()
+		probed.Authority, probed.STARTTLS.OK, probed.STARTTLS.Text = "", true, "its certificate is valid"
+		probed.Advice = probed.Advise()
 	}
-	return ways, nil
+	return probed, nil
 }
 
 func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error] {
 	return func(yield func(preflight.Finding, error) bool) {
 		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Text: "192.168.10.25/24 by dhcp"}, nil) &&
-			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Text: "it is for server authentication only; whether Exchange Online minds is not known, and so far it does not"}, nil) &&
+			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Text: "it is for server authentication only; Exchange Online accepts such a certificate so far"}, nil) &&
 			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Text: "it accepts our mail"}, nil)
 	}
 }
@@ -208,18 +208,18 @@ func (b *fakeBox) Queue(context.Context) (operator.Queue, error) {
 	return operator.Queue{Summary: "2 messages queued: the tenant is busy", Items: b.queue}, nil
 }
 
-func (b *fakeBox) tell(words string) error {
-	b.done = append(b.done, words)
+func (b *fakeBox) record(text string) error {
+	b.done = append(b.done, text)
 	return nil
 }
 
-func (b *fakeBox) Retry(context.Context) error             { return b.tell("retry") }
-func (b *fakeBox) Drop(_ context.Context, id string) error { return b.tell("drop " + id) }
+func (b *fakeBox) Retry(context.Context) error             { return b.record("retry") }
+func (b *fakeBox) Drop(_ context.Context, id string) error { return b.record("drop " + id) }
 func (b *fakeBox) Logs(context.Context) ([]string, error) {
 	return []string{"event=\"relay started\""}, nil
 }
-func (b *fakeBox) Restart(context.Context) error      { return b.tell("restart") }
-func (b *fakeBox) FactoryReset(context.Context) error { return b.tell("reset") }
+func (b *fakeBox) Restart(context.Context) error      { return b.record("restart") }
+func (b *fakeBox) FactoryReset(context.Context) error { return b.record("reset") }
 func (b *fakeBox) SetClock(_ context.Context, t time.Time) error {
-	return b.tell("clock " + t.Format(time.RFC3339))
+	return b.record("clock " + t.Format(time.RFC3339))
 }

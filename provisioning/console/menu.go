@@ -142,7 +142,7 @@ func (s *session) status(ctx context.Context) error {
 		s.t.Item("  memory", fmt.Sprintf("%d of %d MiB free", status.Free>>20, status.Memory>>20))
 	}
 	if status.Storage != nil {
-		s.t.Item("  storage", cures.Say(status.Storage))
+		s.t.Item("  storage", cures.Text(status.Storage))
 	}
 	s.showNetwork(status.Network)
 	s.t.Item("  clock", orElse(status.Clock, "set: "+time.Now().UTC().Format("2006-01-02 15:04:05")+" UTC"))
@@ -214,10 +214,10 @@ func (s *session) drop(ctx context.Context, items []operator.Item) error {
 }
 
 // sure asks for a confirmation before an action that cannot be undone.
-func (s *session) sure(ctx context.Context, warning, words, success string, do func(context.Context) error) error {
+func (s *session) sure(ctx context.Context, warning, phrase, success string, do func(context.Context) error) error {
 	s.t.Say("%s", warning)
-	err := s.ask(ctx, question{fmt.Sprintf("Type \"%s\" to confirm; Ctrl-C goes back", words), "", func(answer string) error {
-		if answer != words {
+	err := s.ask(ctx, question{fmt.Sprintf("Type \"%s\" to confirm; Ctrl-C goes back", phrase), "", func(answer string) error {
+		if answer != phrase {
 			return invalidInput("Nothing was changed.")
 		}
 		return nil
@@ -238,12 +238,12 @@ func (s *session) editSettings(ctx context.Context) (u *setup, dropped settings.
 	}
 	text, dropped, err := settings.EditStored([]byte(running.Settings), running.Schema)
 	if err != nil {
-		s.t.Say("%s", inWords(err))
+		s.t.Say("%s", sentence(err))
 		return nil, nil, errBack
 	}
 	d, err := parseDraft(string(text))
 	if err != nil {
-		s.t.Say("%s", inWords(err))
+		s.t.Say("%s", sentence(err))
 		return nil, nil, errBack
 	}
 	return &setup{session: s, draft: d, candidate: candidate.Candidate{Base: candidate.Version(running.Settings)}}, dropped, nil
@@ -298,7 +298,7 @@ func (s *session) settings(ctx context.Context) error {
 	s.t.Print("\n" + printable.Text(running.Settings) + "\n")
 	stored, err := settings.ParseStored([]byte(running.Settings), running.Schema)
 	if err != nil {
-		s.t.Say("%s", inWords(err))
+		s.t.Say("%s", sentence(err))
 	}
 	s.sayIgnored(stored.Ignored, "They are ignored, but stay stored:")
 	return s.choose(ctx, "Settings", "1", []choice{
@@ -348,11 +348,11 @@ func (s *session) changePIN(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	words := "This removes the PIN."
+	text := "This removes the PIN."
 	if digits != "" {
-		words = "This console will ask for the new PIN."
+		text = "This console will ask for the new PIN."
 	}
-	s.t.Say("%s", words)
+	s.t.Say("%s", text)
 	_, err = s.commit(ctx, candidate.Candidate{PIN: &digits})
 	return err
 }

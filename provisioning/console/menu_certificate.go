@@ -35,9 +35,9 @@ func (s *session) certificate(ctx context.Context) error {
 
 func (s *session) showCertificate(ctx context.Context) error {
 	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
-		words, err := s.box.Certificate(ctx)
+		text, err := s.box.Certificate(ctx)
 		if err == nil {
-			s.t.hang("             ", ascii(words))
+			s.t.hang("             ", ascii(text))
 		}
 		return err
 	})

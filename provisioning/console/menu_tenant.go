@@ -22,13 +22,14 @@ func (s *session) tenantMenu(ctx context.Context) error {
 
 // printScript prints the PowerShell unwrapped, so that it can be copied from the
 // terminal.
-func (s *session) printScript(ctx context.Context) error { return s.printed(ctx, s.box.TenantScript) }
+func (s *session) printScript(ctx context.Context) error { return s.printText(ctx, s.box.TenantScript) }
 
 func (s *session) printApplication(ctx context.Context) error {
-	return s.printed(ctx, s.box.TenantCertificate)
+	return s.printText(ctx, s.box.TenantCertificate)
 }
 
-func (s *session) printed(ctx context.Context, get func(context.Context) (string, error)) error {
+// printText prints a text that the box returns.
+func (s *session) printText(ctx context.Context, get func(context.Context) (string, error)) error {
 	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
 		text, err := get(ctx)
 		if err == nil {

@@ -114,10 +114,10 @@ func decodePFX(text []byte) ([]byte, error) {
 	begun, ended := false, false
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)
-		switch words := strings.Trim(string(line), "-"); {
-		case strings.HasPrefix(words, "BEGIN "):
+		switch marker := strings.Trim(string(line), "-"); {
+		case strings.HasPrefix(marker, "BEGIN "):
 			begun = true
-		case strings.HasPrefix(words, "END "):
+		case strings.HasPrefix(marker, "END "):
 			ended = true
 		default:
 			digits = append(digits, line...)

@@ -16,15 +16,15 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the dialogues as they are now")
+var update = flag.Bool("update", false, "write the current dialogues")
 
 // cable is a serial line: the console at one end, the test at the other.
 type cable struct {
 	keys chan []byte // closed to pull it out
 	rest []byte
 
-	mu   sync.Mutex
-	said bytes.Buffer
+	mu      sync.Mutex
+	written bytes.Buffer
 }
 
 func newCable() *cable { return &cable{keys: make(chan []byte)} }
@@ -45,17 +45,17 @@ func (c *cable) Read(p []byte) (int, error) {
 func (c *cable) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.said.Write(p)
+	return c.written.Write(p)
 }
 
-// heard waits until the console waits, and gives what it has said since.
-func (c *cable) heard() string {
+// output waits until the console waits, and returns what it has written since.
+func (c *cable) output() string {
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	words := strings.ReplaceAll(c.said.String(), "\r\n", "\n")
-	c.said.Reset()
-	return words
+	text := strings.ReplaceAll(c.written.String(), "\r\n", "\n")
+	c.written.Reset()
+	return text
 }
 
 // plug connects a technician with a console, until pull.
@@ -72,9 +72,9 @@ func plug(ctx context.Context, console *Console) (line *cable, pull func() error
 // typed are the places in a dialogue where the technician types.
 var typed = regexp.MustCompile(`«([^»]*)»`)
 
-// keysOf is what is typed for a mark in a dialogue:
+// keysOf returns what is typed for a mark in a dialogue:
 //
-//	«Contoso Leeds»     these words, and Enter
+//	«Contoso Leeds»     this text, then Enter
 //	«?4711»             the same, where it must not be shown
 //	«^C»                Ctrl-C
 //	«~16m»              nothing, for 16 minutes
@@ -100,15 +100,14 @@ func keysOf(mark string) string {
 	return strings.TrimPrefix(mark, "?") + "\r"
 }
 
-// hold holds a dialogue with the technician's part of a script, and gives it
-// as it went.
-func hold(ctx context.Context, box *fakeBox, script string) (transcript string, err error) {
+// record plays the technician's part of a script, and returns the dialogue.
+func record(ctx context.Context, box *fakeBox, script string) (transcript string, err error) {
 	line, pull := plug(ctx, New(box))
 	var b strings.Builder
-	b.WriteString(line.heard())
+	b.WriteString(line.output())
 	for _, mark := range typed.FindAllStringSubmatch(script, -1) {
-		pause, passes := strings.CutPrefix(mark[1], "~")
-		if passes {
+		pause, waits := strings.CutPrefix(mark[1], "~")
+		if waits {
 			d, err := time.ParseDuration(pause)
 			if err != nil {
 				return "", err
@@ -123,16 +122,16 @@ func hold(ctx context.Context, box *fakeBox, script string) (transcript string, 
 		if mark[1] == "^C" {
 			time.Sleep(time.Second)
 		}
-		said := line.heard()
+		output := line.output()
 		shown := strings.TrimPrefix(mark[1], "?")
-		words, echoed := strings.CutPrefix(said, shown+"\n")
+		text, echoed := strings.CutPrefix(output, shown+"\n")
 		switch {
-		case passes, strings.HasPrefix(mark[1], "paste"):
-			b.WriteString("«" + mark[1] + "»\n" + said)
+		case waits, strings.HasPrefix(mark[1], "paste"):
+			b.WriteString("«" + mark[1] + "»\n" + output)
 		case echoed && shown != "", shown == "" && !strings.HasPrefix(mark[1], "?"):
-			b.WriteString("«" + shown + "»\n" + words)
+			b.WriteString("«" + shown + "»\n" + text)
 		default:
-			b.WriteString("«" + mark[1] + "»" + said)
+			b.WriteString("«" + mark[1] + "»" + output)
 		}
 	}
 	if err := pull(); err != ErrGone {
@@ -141,7 +140,7 @@ func hold(ctx context.Context, box *fakeBox, script string) (transcript string, 
 	return b.String() + "\n", nil
 }
 
-// play holds the dialogue of a script file and compares it with the file.
+// play plays the dialogue of a script file and compares the result with the file.
 func play(t *testing.T, box *fakeBox, name string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".dialogue")
@@ -151,12 +150,12 @@ func play(t *testing.T, box *fakeBox, name string) {
 	}
 	script := string(text)
 	synctest.Test(t, func(t *testing.T) {
-		got, err := hold(t.Context(), box, script)
+		got, err := record(t.Context(), box, script)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(got) {
-			if plain := typed.ReplaceAllString(line, ""); len(plain) > columns+1 {
+			if visible := typed.ReplaceAllString(line, ""); len(visible) > columns+1 {
 				t.Errorf("too wide for a terminal: %q", line)
 			}
 		}
@@ -167,7 +166,7 @@ func play(t *testing.T, box *fakeBox, name string) {
 			return
 		}
 		if got != script {
-			t.Errorf("%s went otherwise (go test -run %s -update shows how in git diff):\n%s", path, t.Name(), got)
+			t.Errorf("%s: the dialogue differs (go test -run %s -update shows how in git diff):\n%s", path, t.Name(), got)
 		}
 	})
 }

@@ -27,14 +27,14 @@ func setUpBox() *fakeBox {
 }
 
 // typeAll types what a technician does after the other, and gives what the
-// console said.
+// console output.
 func (c *cable) typeAll(keys ...string) string {
-	var said strings.Builder
+	var output strings.Builder
 	for _, k := range keys {
 		c.keys <- []byte(k)
-		said.WriteString(c.heard())
+		output.WriteString(c.output())
 	}
-	return said.String()
+	return output.String()
 }
 
 func TestMenu_DoesWhatItSays(t *testing.T) {
@@ -52,9 +52,9 @@ func TestMenu_DoesWhatItSays(t *testing.T) {
 
 func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	box := newFakeBox()
-	box.ways.Port25, box.ways.STARTTLS = preflight.Reach{Text: "i/o timeout"}, preflight.Reach{Text: "not tried"}
-	box.ways.Port587 = preflight.Reach{OK: true, Text: "smtp.office365.com answers"}
-	box.ways.Advice = box.ways.Advise()
+	box.probed.Port25, box.probed.STARTTLS = preflight.Reach{Text: "i/o timeout"}, preflight.Reach{Text: "not tried"}
+	box.probed.Port587 = preflight.Reach{OK: true, Text: "smtp.office365.com answers"}
+	box.probed.Advice = box.probed.Advise()
 	play(t, box, "submission")
 	if len(box.commits) != 2 || box.commits[0].ClientSecret != "very~secret" || box.commits[1].ClientSecret != "other~secret" || box.commits[1].Settings != "" {
 		t.Fatalf("commits %v", box.commits)
@@ -109,9 +109,9 @@ func TestConsole_AcceptsPastedSettingsWithACertificateRequest(t *testing.T) {
 
 func TestConsole_NamesAnUnknownAuthorityAndAcceptsItsCertificate(t *testing.T) {
 	box := newFakeBox()
-	box.ways.STARTTLS = preflight.Reach{Text: "certificate signed by unknown authority"}
-	box.ways.Authority, box.ways.Host, box.ways.ByMX = "CN=Contoso Root", "mail.contoso.com", false
-	box.ways.Advice = box.ways.Advise()
+	box.probed.STARTTLS = preflight.Reach{Text: "certificate signed by unknown authority"}
+	box.probed.Authority, box.probed.Host, box.probed.ByMX = "CN=Contoso Root", "mail.contoso.com", false
+	box.probed.Advice = box.probed.Advise()
 	play(t, box, "authority")
 	if len(box.commits) != 1 || !strings.Contains(box.commits[0].Settings, "ca = ") || !strings.Contains(box.commits[0].Settings, "host = 'mail.contoso.com'") {
 		t.Errorf("commits %v", box.commits)
@@ -131,16 +131,16 @@ func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 			t.Fatal(err)
 		}
 		line, pull = plug(t.Context(), console)
-		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
-			t.Errorf("after the cable was pulled: %s", said)
+		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
+			t.Errorf("after the cable was pulled: %s", output)
 		}
 		line.typeAll("Contoso Leeds\r")
 		time.Sleep(idleTimeout)
-		if said := line.heard(); !strings.Contains(said, "discarded") {
-			t.Errorf("after a while: %s", said)
+		if output := line.output(); !strings.Contains(output, "discarded") {
+			t.Errorf("after a while: %s", output)
 		}
-		if said := line.typeAll("\r", "1\r"); !strings.Contains(said, "Name of the site [none]: ") {
-			t.Errorf("to the next: %s", said)
+		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
+			t.Errorf("to the next: %s", output)
 		}
 		_ = pull()
 	})
@@ -151,12 +151,12 @@ func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 		box := setUpBox()
 		box.running.Locked, box.pin = true, "4711"
 		line, pull := plug(t.Context(), New(box))
-		if said := line.typeAll("\r", "4711\r"); !strings.Contains(said, "PIN: ") || !strings.Contains(said, "Menu: ") {
-			t.Errorf("%s", said)
+		if output := line.typeAll("\r", "4711\r"); !strings.Contains(output, "PIN: ") || !strings.Contains(output, "Menu: ") {
+			t.Errorf("%s", output)
 		}
 		time.Sleep(idleTimeout)
-		if said := line.typeAll("\r"); !strings.HasSuffix(said, "PIN: ") {
-			t.Errorf("%s", said)
+		if output := line.typeAll("\r"); !strings.HasSuffix(output, "PIN: ") {
+			t.Errorf("%s", output)
 		}
 		_ = pull()
 	})
@@ -170,10 +170,10 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 		begun := time.Now()
 		for range 25 {
 			line, pull := plug(t.Context(), console)
-			said := line.typeAll("\r", "0000\r")
-			for !strings.Contains(said, "not the PIN") {
+			output := line.typeAll("\r", "0000\r")
+			for !strings.Contains(output, "not the PIN") {
 				time.Sleep(time.Second)
-				said = line.typeAll("0000\r")
+				output = line.typeAll("0000\r")
 			}
 			_ = pull()
 		}
@@ -182,12 +182,12 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 			t.Errorf("25 wrong PINs took %s", took)
 		}
 		line, pull := plug(t.Context(), console)
-		if said := line.typeAll("\r"); !strings.Contains(said, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
-			t.Errorf("%s", said)
+		if output := line.typeAll("\r"); !strings.Contains(output, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
+			t.Errorf("%s", output)
 		}
 		time.Sleep(maxPINDelay + time.Second)
-		if said := line.typeAll("4711\r"); !strings.Contains(said, "Menu: ") {
-			t.Errorf("the right one: %s", said)
+		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
+			t.Errorf("the right one: %s", output)
 		}
 		_ = pull()
 	})
@@ -210,8 +210,8 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 			line, pull := plug(t.Context(), New(c.box))
 			line.keys <- c.keys
 			time.Sleep(time.Minute)
-			if said := line.heard(); len(said) > 64<<10 {
-				t.Errorf("%s: answered with %d bytes", c.name, len(said))
+			if output := line.output(); len(output) > 64<<10 {
+				t.Errorf("%s: answered with %d bytes", c.name, len(output))
 			}
 			_ = pull()
 			if len(c.box.commits)+len(c.box.done) > 0 {
@@ -221,14 +221,14 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 	})
 }
 
-// loop is a line whose other end gives back whatever it hears.
+// loop is a line whose other end sends back everything that it receives.
 type loop struct {
 	*cable
-	heard int
+	received int
 }
 
 func (l *loop) Write(p []byte) (int, error) {
-	l.heard += len(p)
+	l.received += len(p)
 	select {
 	case l.keys <- bytes.Clone(p):
 	default: // its buffer is full
@@ -245,8 +245,8 @@ func TestConsole_ToleratesAnEchoingLine(t *testing.T) {
 			go func() { ended <- New(box).Run(t.Context(), line) }()
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if line.heard > 1<<20 || len(box.commits)+len(box.done) > 0 {
-				t.Errorf("%d bytes in an hour, %d commits, %q", line.heard, len(box.commits), box.done)
+			if line.received > 1<<20 || len(box.commits)+len(box.done) > 0 {
+				t.Errorf("%d bytes in an hour, %d commits, %q", line.received, len(box.commits), box.done)
 			}
 			close(line.keys)
 			<-ended
@@ -266,8 +266,8 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(stuckBox{setUpBox()}))
 		line.typeAll("\r", "certificate\r", "1\r")
-		if said := line.typeAll("\x03"); !strings.HasSuffix(said, "Menu: ") {
-			t.Errorf("%s", said)
+		if output := line.typeAll("\x03"); !strings.HasSuffix(output, "Menu: ") {
+			t.Errorf("%s", output)
 		}
 		line.typeAll("certificate\r", "1\r")
 		if err := pull(); !errors.Is(err, ErrGone) {
@@ -279,9 +279,9 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 func TestConsole_StaysLockedWithoutReadableSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		line, pull := plug(t.Context(), New(brokenBox{newFakeBox()}))
-		said := line.typeAll("\r")
-		if !strings.Contains(said, "The flash failed: replace it") || strings.Contains(said, "Menu") {
-			t.Errorf("%s", said)
+		output := line.typeAll("\r")
+		if !strings.Contains(output, "The flash failed: replace it") || strings.Contains(output, "Menu") {
+			t.Errorf("%s", output)
 		}
 		_ = pull()
 	})
@@ -292,8 +292,8 @@ func TestConsole_DoesNotAskAgainForStoredSettings(t *testing.T) {
 		line, pull := plug(t.Context(), New(lateBox{newFakeBox()}))
 		line.typeAll("\r", "2\r")
 		line.typeAll(keysOf("paste settings"), "3\r", "\r")
-		if said := line.typeAll("apply\r"); !strings.Contains(said, "Not in force yet: restart the box") || !strings.HasSuffix(said, "Menu: ") {
-			t.Errorf("%s", said)
+		if output := line.typeAll("apply\r"); !strings.Contains(output, "Not in force yet: restart the box") || !strings.HasSuffix(output, "Menu: ") {
+			t.Errorf("%s", output)
 		}
 		_ = pull()
 	})
@@ -312,14 +312,14 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				line, pull := plug(t.Context(), New(c.box))
-				if said := line.typeAll(c.paste...); !strings.HasSuffix(said, `Type "apply" to make these changes; Ctrl-C goes back: `) {
-					t.Fatalf("%s", said)
+				if output := line.typeAll(c.paste...); !strings.HasSuffix(output, `Type "apply" to make these changes; Ctrl-C goes back: `) {
+					t.Fatalf("%s", output)
 				}
 				c.box.mu.Lock()
 				c.box.running.Settings = fakeSettings + "# by a stick\n"
 				c.box.mu.Unlock()
-				if said := line.typeAll("apply\r"); !strings.Contains(said, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(said, "Menu: ") {
-					t.Errorf("%s", said)
+				if output := line.typeAll("apply\r"); !strings.Contains(output, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(output, "Menu: ") {
+					t.Errorf("%s", output)
 				}
 				if len(c.box.commits) != 0 {
 					t.Errorf("commits %v", c.box.commits)
@@ -370,7 +370,7 @@ func FuzzConsole(f *testing.F) {
 				}
 			}()
 			time.Sleep(time.Duration(len(keys)+1) * 10 * time.Millisecond)
-			line.heard()
+			line.output()
 			if err := pull(); !errors.Is(err, ErrGone) {
 				t.Error(err)
 			}

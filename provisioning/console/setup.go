@@ -16,7 +16,7 @@ type setup struct {
 	*session
 	draft     draft
 	candidate candidate.Candidate
-	ways      preflight.Ways // of the wanted host; empty if the probe failed
+	probed    preflight.ProbeResult // of the wanted host; empty if the probe failed
 }
 
 // step is one question of several; Ctrl-C goes back to the previous one.
@@ -111,7 +111,7 @@ func (s *session) newPIN(ctx context.Context) (digits string, err error) {
 			return err
 		}
 		if _, err := pin.Seal(digits); err != nil {
-			return invalidInput(inWords(err) + ".")
+			return invalidInput(sentence(err) + ".")
 		}
 		s.t.Print("The same PIN again: ")
 		again, err := s.t.Secret(ctx)
@@ -132,7 +132,7 @@ func (u *setup) pasteSettings(ctx context.Context) error {
 		}
 		d, err := parseDraft(text)
 		if err != nil {
-			return invalidInput(inWords(err))
+			return invalidInput(sentence(err))
 		}
 		u.draft = d
 		return nil

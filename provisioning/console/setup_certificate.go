@@ -16,7 +16,7 @@ func (u *setup) chooseCertificate(ctx context.Context) error {
 		u.t.Print("\n")
 		u.t.Say("The tenant identifies this box by its client certificate.")
 		err := u.choose(ctx, "Certificate", "1", []choice{
-			{"paste a PFX in base64", u.takePFX},
+			{"paste a PFX in base64", u.pastePFX},
 			{"create a key in the TPM, and print a certificate request", u.request},
 			{"none for now", func(context.Context) error { u.forgetCertificate(); return nil }},
 			{"from a USB stick", u.fromStick},
@@ -40,14 +40,14 @@ func (u *setup) fromStick(context.Context) error {
 	return errAgain
 }
 
-// takePFX asks for a PFX that the box can use.
-func (u *setup) takePFX(ctx context.Context) error {
+// pastePFX asks for a PFX that the box can use.
+func (u *setup) pastePFX(ctx context.Context) error {
 	u.forgetCertificate()
-	taken, err := u.askPFX(ctx)
+	pasted, err := u.askPFX(ctx)
 	if errors.Is(err, errBack) {
 		return errAgain
 	}
-	u.candidate.PFX, u.candidate.Password = taken.PFX, taken.Password
+	u.candidate.PFX, u.candidate.Password = pasted.PFX, pasted.Password
 	return err
 }
 
@@ -83,7 +83,7 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 	return c, err
 }
 
-// check has the box check a candidate. It prints the faults and returns
+// check checks a candidate. It prints the faults and returns
 // invalidInput, so that the question is asked again.
 func (s *session) check(ctx context.Context, c candidate.Candidate) error {
 	done, err := s.runCancellable(ctx, func(ctx context.Context) error { return s.box.Check(ctx, c) })
@@ -103,28 +103,28 @@ func (u *setup) request(ctx context.Context) error {
 		return err
 	}
 	if err := u.printRequest(ctx, text, u.draft.get("senders.accepted_domains")); err != nil {
-		return again(err)
+		return repeatOnBack(err)
 	}
 	return u.choose(ctx, "The certificate for it", "2", []choice{
 		{"paste it now", func(ctx context.Context) error {
 			u.forgetCertificate()
 			pem, err := u.askIssued(ctx)
 			u.candidate.PEM = pem
-			return again(err)
+			return repeatOnBack(err)
 		}},
 		{"later, from the menu", func(context.Context) error { u.forgetCertificate(); return nil }},
 	})
 }
 
-// again makes Ctrl-C repeat the question.
-func again(err error) error {
+// repeatOnBack makes Ctrl-C repeat the question.
+func repeatOnBack(err error) error {
 	if errors.Is(err, errBack) {
 		return errAgain
 	}
 	return err
 }
 
-// printRequest makes a request for a host name and prints it.
+// printRequest creates a request for a host name and prints it.
 func (s *session) printRequest(ctx context.Context, settings, domains string) error {
 	first, _, _ := strings.Cut(domains, ",")
 	r := operator.Request{Settings: settings}

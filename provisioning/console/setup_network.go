@@ -49,11 +49,11 @@ func (s *session) showNetwork(n operator.Network) {
 
 // list joins values with commas.
 func list[T fmt.Stringer](values []T) string {
-	words := make([]string, len(values))
+	texts := make([]string, len(values))
 	for i := range values {
-		words[i] = values[i].String()
+		texts[i] = values[i].String()
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(texts, ", ")
 }
 
 // useDHCP keeps name servers that were set together with DHCP.
@@ -95,7 +95,7 @@ func (u *setup) method(ctx context.Context) error {
 	if err := u.probe(ctx); err != nil {
 		return err
 	}
-	preset := orElse(u.draft.get("upstream.method"), u.ways.Method())
+	preset := orElse(u.draft.get("upstream.method"), u.probed.Method())
 	return u.ask(ctx, question{"Delivery method", preset, func(method string) error {
 		if method == string(settings.MethodConnector) {
 			method = "" // the default
@@ -112,9 +112,9 @@ func (u *setup) probe(ctx context.Context) error {
 	target := operator.Target{Domain: domain, Host: u.draft.get("upstream.connector.host"), CA: u.draft.get("upstream.connector.ca")}
 	u.t.Print("\n")
 	u.t.Say("Checking which delivery methods work from this network; Ctrl-C stops it.")
-	u.ways = preflight.Ways{}
+	u.probed = preflight.ProbeResult{}
 	done, err := u.runCancellable(ctx, func(ctx context.Context) (err error) {
-		u.ways, err = u.box.Probe(ctx, target)
+		u.probed, err = u.box.Probe(ctx, target)
 		return err
 	})
 	if errors.Is(err, errBack) {
@@ -124,7 +124,7 @@ func (u *setup) probe(ctx context.Context) error {
 	if !done {
 		return err
 	}
-	w := u.ways
+	w := u.probed
 	u.t.Item("  host", w.Host)
 	u.t.Item("  port 25", verdict(w.Port25))
 	u.t.Item("  TLS", verdict(w.STARTTLS))
@@ -145,11 +145,11 @@ func verdict(r preflight.Reach) string {
 func (u *setup) host(ctx context.Context) error {
 	const key, mx = "upstream.connector.host", "MX"
 	u.t.Print("\n")
-	preset := orElse(u.draft.get(key), orElse(u.ways.Host, mx))
+	preset := orElse(u.draft.get(key), orElse(u.probed.Host, mx))
 	before, wanted := u.draft.get(key), ""
 	err := u.ask(ctx, question{"The tenant's mail host", preset, func(host string) error {
 		wanted = host
-		if host == mx || before == "" && host == u.ways.Host && u.ways.ByMX {
+		if host == mx || before == "" && host == u.probed.Host && u.probed.ByMX {
 			host = ""
 		}
 		return u.draft.put(key, host)
@@ -157,12 +157,12 @@ func (u *setup) host(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if wanted != u.ways.Host && (wanted != mx || before != "") {
+	if wanted != u.probed.Host && (wanted != mx || before != "") {
 		if err := u.probe(ctx); err != nil {
 			return err
 		}
 	}
-	if u.ways.Authority == "" {
+	if u.probed.Authority == "" {
 		return nil
 	}
 	return u.authority(ctx)
@@ -171,7 +171,7 @@ func (u *setup) host(ctx context.Context) error {
 // authority offers to trust the host's root certificate if it is not a known one.
 func (u *setup) authority(ctx context.Context) error {
 	u.t.Print("\n")
-	u.t.Say("The certificate of %s is from an unknown authority: %s. Exchange Online uses public authorities. If this is your own host, paste the certificate of its authority; otherwise a device in between intercepts the connection.", u.ways.Host, u.ways.Authority)
+	u.t.Say("The certificate of %s is from an unknown authority: %s. Exchange Online uses public authorities. If this is your own host, paste the certificate of its authority; otherwise a device in between intercepts the connection.", u.probed.Host, u.probed.Authority)
 	return u.choose(ctx, "Authority", "1", []choice{
 		{"paste its certificate", u.pasteAuthority},
 		{"continue without it; no mail is sent", func(context.Context) error { return nil }},

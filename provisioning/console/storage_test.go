@@ -13,18 +13,18 @@ func TestConsole_OffersWhatABoxWithoutItsStorageStillCan(t *testing.T) {
 		box := setUpBox()
 		box.broken = fault.New(fault.NoStorage, "the storage device did not appear: open /dev/mmcblk0p4")
 		line, pull := plug(t.Context(), New(box))
-		said := line.typeAll("\r", "status\r", "restart\r", "yes\r")
-		for _, words := range []string{"/dev/mmcblk0p4", "fitted firmly", "1  status", "2  logs", "3  clock", "4  restart", "The box restarts."} {
-			if !strings.Contains(strings.Join(strings.Fields(said), " "), strings.Join(strings.Fields(words), " ")) {
-				t.Errorf("no word of %q in:\n%s", words, said)
+		output := line.typeAll("\r", "status\r", "restart\r", "yes\r")
+		for _, text := range []string{"/dev/mmcblk0p4", "fitted firmly", "1  status", "2  logs", "3  clock", "4  restart", "The box restarts."} {
+			if !strings.Contains(strings.Join(strings.Fields(output), " "), strings.Join(strings.Fields(text), " ")) {
+				t.Errorf("%q is missing in:\n%s", text, output)
 			}
 		}
-		if strings.Contains(said, "factory reset") || strings.Contains(said, "sealpost ") {
-			t.Errorf("it offers what cannot be done:\n%s", said)
+		if strings.Contains(output, "factory reset") || strings.Contains(output, "sealpost ") {
+			t.Errorf("it offers what cannot be done:\n%s", output)
 		}
 		box.broken = nil
-		if said := line.typeAll("status\r", "\r"); !strings.Contains(said, "factory reset") {
-			t.Errorf("once the storage is there the menu is still\n%s", said)
+		if output := line.typeAll("status\r", "\r"); !strings.Contains(output, "factory reset") {
+			t.Errorf("once the storage is there the menu is still\n%s", output)
 		}
 		_ = pull()
 	})

@@ -22,14 +22,14 @@ func TestConsole_NamesTheKeysThatAChangeTakesOutBeforeItIsApplied(t *testing.T) 
 	synctest.Test(t, func(t *testing.T) {
 		box := newerBox()
 		line, pull := plug(t.Context(), New(box))
-		said := line.typeAll("\r", "5\r")
+		output := line.typeAll("\r", "5\r")
 		for _, key := range []string{"removes them", "site.colour is not known", "archive is not known"} {
-			if !strings.Contains(said, key) {
-				t.Errorf("no word of %q in:\n%s", key, said)
+			if !strings.Contains(output, key) {
+				t.Errorf("%q is missing in:\n%s", key, output)
 			}
 		}
-		if said := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(said, "The changes are active.") {
-			t.Fatalf("%s", said)
+		if output := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(output, "The changes are active.") {
+			t.Fatalf("%s", output)
 		}
 		s, err := settings.Parse([]byte(box.commits[0].Settings))
 		if err != nil || s.Limits.Recipients != 30 || s.Network.Address.String() != "192.168.10.30/24" || !box.commits[0].Trial {
@@ -47,13 +47,13 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := newerBox()
 		line, pull := plug(t.Context(), New(box))
-		if said := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(said, "Nothing was changed") {
-			t.Errorf("%s", said)
+		if output := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(output, "Nothing was changed") {
+			t.Errorf("%s", output)
 		}
-		said := line.typeAll("6\r")
-		for _, words := range []string{"colour = \"blue\"", "but stay stored", "archive is not known"} {
-			if !strings.Contains(said, words) {
-				t.Errorf("no word of %q in:\n%s", words, said)
+		output := line.typeAll("6\r")
+		for _, text := range []string{"colour = \"blue\"", "but stay stored", "archive is not known"} {
+			if !strings.Contains(output, text) {
+				t.Errorf("%q is missing in:\n%s", text, output)
 			}
 		}
 		if len(box.commits) > 0 || box.running.Settings != newerSettings {
@@ -68,10 +68,10 @@ func TestConsole_SaysWhatToDoAboutSettingsThatCannotBeUsed(t *testing.T) {
 		box := newFakeBox()
 		box.running.Settings = "[upstream]\nmethod = \"quantum\"\n"
 		line, pull := plug(t.Context(), New(box))
-		said := strings.Join(strings.Fields(line.typeAll("\r", "5\r")+line.typeAll("6\r")), " ")
-		for _, words := range []string{`"quantum" is not a delivery method`, "install the version again", "2 paste new ones"} {
-			if !strings.Contains(said, words) {
-				t.Errorf("no word of %q in:\n%s", words, said)
+		output := strings.Join(strings.Fields(line.typeAll("\r", "5\r")+line.typeAll("6\r")), " ")
+		for _, text := range []string{`"quantum" is not a delivery method`, "install the version again", "2 paste new ones"} {
+			if !strings.Contains(output, text) {
+				t.Errorf("%q is missing in:\n%s", text, output)
 			}
 		}
 		_ = pull()

@@ -90,8 +90,8 @@ func (t *terminal) read(line io.Reader) {
 }
 
 // Print writes a text unchanged.
-func (t *terminal) Print(words string) {
-	if _, err := io.WriteString(t.out, strings.ReplaceAll(words, "\n", "\r\n")); err != nil {
+func (t *terminal) Print(text string) {
+	if _, err := io.WriteString(t.out, strings.ReplaceAll(text, "\n", "\r\n")); err != nil {
 		t.failed.Store(true)
 	}
 }
@@ -100,10 +100,10 @@ func (t *terminal) Print(words string) {
 func (t *terminal) Say(format string, args ...any) { t.hang("", ascii(fmt.Sprintf(format, args...))) }
 
 // Item writes a text after a label.
-func (t *terminal) Item(label, words string) {
+func (t *terminal) Item(label, text string) {
 	const width = 15
 	first := true
-	for line := range strings.SplitSeq(ascii(words), "\n") {
+	for line := range strings.SplitSeq(ascii(text), "\n") {
 		head := ""
 		if first {
 			head = ascii(label)
@@ -113,8 +113,8 @@ func (t *terminal) Item(label, words string) {
 	}
 }
 
-func (t *terminal) hang(indent, words string) {
-	for _, line := range wrap(words, indent) {
+func (t *terminal) hang(indent, text string) {
+	for _, line := range wrap(text, indent) {
 		t.Print(strings.TrimRight(line, " ") + "\n")
 	}
 }

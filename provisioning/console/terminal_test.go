@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// reading gives what one reading of a terminal comes to when keys are typed.
-func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, error), keys ...string) (value T, said string, err error) {
+// reading types keys on a terminal, and returns the result of read and the output.
+func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, error), keys ...string) (value T, output string, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		line := newCable()
@@ -25,9 +25,9 @@ func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, erro
 			close(line.keys)
 		}()
 		value, err = read(terminal, t.Context())
-		said = line.heard()
+		output = line.output()
 	})
-	return value, said, err
+	return value, output, err
 }
 
 func TestLine_SupportsEditing(t *testing.T) {
@@ -55,8 +55,8 @@ func TestLine_AcceptsEveryLineEnding(t *testing.T) {
 	for _, end := range []string{"\r", "\n", "\r\n"} {
 		both := func(t *terminal, ctx context.Context) (string, error) {
 			first, err := t.Line(ctx)
-			second, again := t.Line(ctx)
-			return first + "|" + second, errors.Join(err, again)
+			second, secondErr := t.Line(ctx)
+			return first + "|" + second, errors.Join(err, secondErr)
 		}
 		if got, _, err := reading(t, both, "one"+end+"two"+end); got != "one|two" || err != nil {
 			t.Errorf("%q: %q, %v", end, got, err)
@@ -79,15 +79,15 @@ func TestLine_ExplainsInvalidInput(t *testing.T) {
 		{strings.Repeat("A", maxLine+1) + "\r", "more than 4096 characters"},
 		{"K\xf6ln\r", "not UTF-8"},
 	} {
-		var words invalidInput
-		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &words) || !strings.Contains(err.Error(), c.want) {
+		var invalid invalidInput
+		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.20q: %v", c.keys, err)
 		}
 	}
 }
 
 func TestLine_FailsWhenTheConnectionEnds(t *testing.T) {
-	for _, keys := range []string{"", "half a li", "\x1b["} {
+	for _, keys := range []string{"", "half a line", "\x1b["} {
 		if _, _, err := reading(t, (*terminal).Line, keys); !errors.Is(err, ErrGone) {
 			t.Errorf("%q: %v", keys, err)
 		}
@@ -181,9 +181,9 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 		if _, err := terminal.Paste(t.Context()); !errors.Is(err, errBack) {
 			t.Error(err)
 		}
-		heard := line.heard()
-		if said := strings.Count(heard, "The paste is incomplete"); said != 2 {
-			t.Errorf("it was said %d times: %q", said, heard)
+		output := line.output()
+		if count := strings.Count(output, "The paste is incomplete"); count != 2 {
+			t.Errorf("got it %d times: %q", count, output)
 		}
 		close(line.keys)
 		synctest.Wait()
@@ -229,7 +229,7 @@ func TestTerminal_WrapsAndCleansText(t *testing.T) {
 	terminal := &terminal{out: line}
 	terminal.Say("%s", "caf\u00e9 \u2026 \x1b[2Jx\u202e "+strings.Repeat("word ", 40)+strings.Repeat("y", 200))
 	terminal.Item("  upstream", strings.Repeat("word ", 40)+"\nsecond")
-	for text := range strings.Lines(line.said.String()) {
+	for text := range strings.Lines(line.written.String()) {
 		text, ends := strings.CutSuffix(text, "\r\n")
 		if len(text) > columns || !ends {
 			t.Errorf("%d columns: %q", len(text), text)
@@ -262,12 +262,12 @@ func FuzzTerminal(f *testing.F) {
 			}
 		}
 		if out.Len() > 4*len(keys)+16 {
-			t.Errorf("%d bytes were answered with %d", len(keys), out.Len())
+			t.Errorf("got %d bytes of output for %d bytes of input", out.Len(), len(keys))
 		}
 	})
 }
 
-// noise is what a line in a room full of machines says.
+// noise returns random bytes, as a line with interference delivers them.
 func noise(size int) []byte {
 	random := rand.NewChaCha8([32]byte{1})
 	p := make([]byte, size)

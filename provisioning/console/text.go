@@ -13,7 +13,7 @@ const columns = 78
 var asciiReplacer = strings.NewReplacer("…", "...", "–", "-", "—", "-", "“", `"`, "”", `"`, "‘", "'", "’", "'", "\t", " ")
 
 // ascii makes any text printable on any terminal.
-func ascii(words string) string {
+func ascii(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n':
@@ -24,14 +24,14 @@ func ascii(words string) string {
 			return '?'
 		}
 		return r
-	}, asciiReplacer.Replace(words))
+	}, asciiReplacer.Replace(text))
 }
 
 // wrap breaks each line at spaces, and begins continuation lines with the
 // indent.
-func wrap(words, indent string) []string {
+func wrap(text, indent string) []string {
 	var lines []string
-	for line := range strings.SplitSeq(strings.TrimSuffix(words, "\n"), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		for len(line) > columns {
 			at := strings.LastIndexByte(line[:columns+1], ' ')
 			if at <= len(indent) {

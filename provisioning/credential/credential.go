@@ -77,8 +77,8 @@ func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err 
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the settings area: %w", err)
 	}
-	stored, there := sections[string(kind)]
-	if !there {
+	stored, found := sections[string(kind)]
+	if !found {
 		return nil, nil, ErrNone
 	}
 	var sealed keyring.Secret
@@ -109,12 +109,12 @@ func (v Vault) Save(ctx context.Context, kind Kind, secret []byte) error {
 	return nil
 }
 
-// ErrOther is returned by Replace if another credential than the expected one is
+// ErrChanged is returned by Replace if another credential than the expected one is
 // stored.
-var ErrOther = errors.New("another one was stored meanwhile")
+var ErrChanged = errors.New("another credential was stored meanwhile")
 
 // Replace saves a credential if before is still the stored one; otherwise it
-// returns ErrOther.
+// returns ErrChanged.
 func (v Vault) Replace(ctx context.Context, kind Kind, before, secret []byte) error {
 	opened, stored, err := v.open(ctx, kind)
 	if err != nil {
@@ -123,7 +123,7 @@ func (v Vault) Replace(ctx context.Context, kind Kind, before, secret []byte) er
 	same := subtle.ConstantTimeCompare(opened, before) == 1
 	clear(opened)
 	if !same {
-		return ErrOther
+		return ErrChanged
 	}
 	sealed, err := v.Seal(ctx, kind, secret)
 	if err != nil {
@@ -131,7 +131,7 @@ func (v Vault) Replace(ctx context.Context, kind Kind, before, secret []byte) er
 	}
 	err = v.Store.Update(ctx, func(sections state.Sections) error {
 		if !bytes.Equal(sections[string(kind)], stored) {
-			return ErrOther
+			return ErrChanged
 		}
 		return sealed.Put(sections)
 	})

@@ -81,12 +81,12 @@ func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r2")); err != nil || stored(t, v, RefreshToken) != "r2" {
 		t.Errorf("%v, and there is %q", err, stored(t, v, RefreshToken))
 	}
-	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r3")); !errors.Is(err, ErrOther) || stored(t, v, RefreshToken) != "r2" {
+	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "r2" {
 		t.Errorf("one from before: %v, and there is %q", err, stored(t, v, RefreshToken))
 	}
 	racing := v
 	racing.Store = between{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
-	if err := racing.Replace(t.Context(), RefreshToken, []byte("r2"), []byte("r3")); !errors.Is(err, ErrOther) || stored(t, v, RefreshToken) != "new" {
+	if err := racing.Replace(t.Context(), RefreshToken, []byte("r2"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "new" {
 		t.Errorf("one of the same moment: %v, and there is %q", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), ClientSecret, nil, []byte("s1")); !errors.Is(err, ErrNone) {

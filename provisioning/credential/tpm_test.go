@@ -15,7 +15,7 @@ import (
 )
 
 func TestVault_RefusesACredentialOfAnotherTPM(t *testing.T) {
-	sealedBy := func() keyring.Sealer {
+	newSealer := func() keyring.Sealer {
 		chip, err := tpm.New(parts.StartSwtpm(t).Address())
 		if err != nil {
 			t.Fatal(err)
@@ -31,18 +31,18 @@ func TestVault_RefusesACredentialOfAnotherTPM(t *testing.T) {
 		}
 	}
 	v := vaultOn(newFlash())
-	v.Sealer = sealedBy()
-	const secret = "a refresh token, longer than what a TPM seals by itself: " +
+	v.Sealer = newSealer()
+	const secret = "a refresh token, longer than the data that a TPM can seal: " +
 		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 	save(t, v, RefreshToken, secret)
 	if stored(t, v, RefreshToken) != secret {
-		t.Error("its own TPM gave something else back")
+		t.Error("the TPM that sealed it opened another secret")
 	}
 	sections, err := v.Store.Load(t.Context())
 	if err != nil || strings.Contains(string(sections[string(RefreshToken)]), "refresh token, longer") {
-		t.Errorf("it lies there in the clear, or %v", err)
+		t.Errorf("the secret is stored in clear, or loading failed: %v", err)
 	}
-	v.Sealer = sealedBy()
+	v.Sealer = newSealer()
 	_, err = v.Load(t.Context(), RefreshToken)
 	if fault := (*hal.TPMFault)(nil); !errors.As(err, &fault) || fault.State != hal.TPMReplaced {
 		t.Errorf("another TPM: %v", err)

@@ -53,7 +53,7 @@ func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Gene
 	if err != nil {
 		return Application{}, fmt.Errorf("reading the settings area: %w", err)
 	}
-	if stored, there := sections[sectionApplication]; there {
+	if stored, found := sections[sectionApplication]; found {
 		return decodeApplication(stored)
 	}
 	made, err := makeApplication(ctx, tpm, generate, name)
@@ -62,7 +62,7 @@ func OwnApplication(ctx context.Context, store Store, tpm hal.TPM, generate Gene
 	}
 	err = update(ctx, store, func(sections state.Sections) (err error) {
 		// If another process was first, its certificate may be uploaded already.
-		if stored, there := sections[sectionApplication]; there {
+		if stored, found := sections[sectionApplication]; found {
 			made, err = decodeApplication(stored)
 			return err
 		}

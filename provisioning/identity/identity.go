@@ -97,8 +97,8 @@ func Load(ctx context.Context, store Store) (Client, error) {
 	if err != nil {
 		return Client{}, fmt.Errorf("reading the settings area: %w", err)
 	}
-	stored, there := sections[sectionConnector]
-	if !there {
+	stored, found := sections[sectionConnector]
+	if !found {
 		return Client{}, ErrNone
 	}
 	return decode(stored)
@@ -180,8 +180,8 @@ func Match(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.C
 	if err != nil {
 		return Client{}, fmt.Errorf("reading the settings area: %w", err)
 	}
-	pending, there := sections[sectionRequest]
-	if !there {
+	pending, found := sections[sectionRequest]
+	if !found {
 		return Client{}, ErrNoRequest
 	}
 	var key keyring.Key

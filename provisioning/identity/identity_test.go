@@ -100,7 +100,7 @@ func TestImport_ChangesNothingAndWipesTheKeyOnFailure(t *testing.T) {
 	}
 }
 
-func anything(certificate.Path) error { return nil }
+func acceptAny(certificate.Path) error { return nil }
 
 func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {
 	one, other := bundle(t), bundle(t)

@@ -32,7 +32,7 @@ func LAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname strin
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("reading the settings area: %w", err)
 	}
-	if stored, there := sections[sectionLAN]; there {
+	if stored, found := sections[sectionLAN]; found {
 		var r lanRecord
 		if err := json.Unmarshal(stored, &r); err != nil {
 			return tls.Certificate{}, fmt.Errorf("reading the LAN certificate: %w", err)

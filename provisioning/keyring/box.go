@@ -19,11 +19,11 @@ const (
 
 // ErrDamaged is wrapped by the error of a key or secret whose encrypted part does
 // not decrypt: it is damaged, or was stored under another name.
-var ErrDamaged = errors.New("the encrypted part is damaged or belongs to something else")
+var ErrDamaged = errors.New("the encrypted part is damaged or belongs to another name")
 
-// lock encrypts clearText with a new data key that tpm seals. It authenticates
+// encrypt encrypts clearText with a new data key that tpm seals. It authenticates
 // associated too.
-func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.TPMObject, []byte, error) {
+func encrypt(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.TPMObject, []byte, error) {
 	dataKey := make([]byte, chacha20poly1305.KeySize)
 	defer clear(dataKey)
 	if _, err := rand.Read(dataKey); err != nil {
@@ -44,8 +44,8 @@ func lock(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*hal.
 	return &sealed, aead.Seal(nonce, nonce, clearText, associated), nil
 }
 
-// unlock decrypts what lock encrypted; the caller wipes it.
-func unlock(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, associated []byte) ([]byte, error) {
+// decrypt decrypts what encrypt encrypted; the caller wipes it.
+func decrypt(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, associated []byte) ([]byte, error) {
 	if sealed == nil || len(box) < chacha20poly1305.NonceSize {
 		return nil, ErrDamaged
 	}

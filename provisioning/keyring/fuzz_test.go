@@ -8,7 +8,7 @@ import (
 	"sealpost/provisioning/keyring"
 )
 
-func FuzzAStoredKeyOrSecretNeverPanics(f *testing.F) {
+func FuzzStoredKey(f *testing.F) {
 	inFile, err := keyring.ProtectInFile(p256(), binding)
 	if err != nil {
 		f.Fatal(err)

@@ -39,7 +39,7 @@ func sealKey(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte
 		return Key{}, err
 	}
 	defer clear(private)
-	sealed, box, err := lock(ctx, tpm, private, associatedKey(binding))
+	sealed, box, err := encrypt(ctx, tpm, private, associatedKey(binding))
 	if err != nil {
 		return Key{}, fmt.Errorf("protecting the key: %w", err)
 	}
@@ -155,7 +155,7 @@ func (s *sealedSigner) unsealed() (crypto.Signer, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), unsealTimeout)
 	defer cancel()
-	pkcs8, err := unlock(ctx, s.tpm, s.stored.TPM, s.stored.Box, associatedKey(s.binding))
+	pkcs8, err := decrypt(ctx, s.tpm, s.stored.TPM, s.stored.Box, associatedKey(s.binding))
 	if errors.Is(err, ErrDamaged) {
 		err = errForeign
 	}

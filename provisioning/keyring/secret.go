@@ -17,7 +17,7 @@ type Sealer struct {
 // SealSecret encrypts a secret of any size. Only this TPM can decrypt it, and only
 // under the same name.
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {
-	sealed, box, err := lock(ctx, tpm, secret, []byte(secretLabel+name))
+	sealed, box, err := encrypt(ctx, tpm, secret, []byte(secretLabel+name))
 	if err != nil {
 		return Secret{}, fmt.Errorf("protecting the secret %q: %w", name, err)
 	}
@@ -41,7 +41,7 @@ func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([
 	case File:
 		return bytes.Clone(stored.Clear), nil
 	case TPMSealed:
-		secret, err := unlock(ctx, tpm, stored.TPM, stored.Box, []byte(secretLabel+name))
+		secret, err := decrypt(ctx, tpm, stored.TPM, stored.Box, []byte(secretLabel+name))
 		if err != nil {
 			return nil, fmt.Errorf("opening the secret %q: %w", name, err)
 		}

@@ -94,9 +94,9 @@ func TestGenerate_MakesAKeyThatSignsARequest(t *testing.T) {
 }
 
 func TestProtect_FailsWithoutTheTPM(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	chip := open(t, box)
-	if err := box.Stop(); err != nil {
+	swtpm := parts.StartSwtpm(t)
+	chip := open(t, swtpm)
+	if err := swtpm.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	for _, key := range []crypto.Signer{p256(), rsa4096()} {
@@ -175,22 +175,22 @@ func TestOpen_RefusesInvalidStoredKeysWithACure(t *testing.T) {
 }
 
 func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	key, err := keyring.Protect(t.Context(), open(t, box), rsa4096(), binding)
+	swtpm := parts.StartSwtpm(t)
+	key, err := keyring.Protect(t.Context(), open(t, swtpm), rsa4096(), binding)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := box.Stop(); err != nil {
+	if err := swtpm.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	signer, err := keyring.Open(open(t, box), key, binding)
+	signer, err := keyring.Open(open(t, swtpm), key, binding)
 	if err != nil {
-		t.Fatalf("opening with the TPM away: %v", err)
+		t.Fatalf("opening while the TPM is stopped: %v", err)
 	}
 	if fault, ok := errors.AsType[*hal.TPMFault](signError(signer)); !ok || fault.State != hal.TPMAbsent {
-		t.Fatalf("signing with the TPM away: %v, want an absent TPM", signError(signer))
+		t.Fatalf("signing while the TPM is stopped: %v, want an absent TPM", signError(signer))
 	}
-	if err := box.Start(); err != nil {
+	if err := swtpm.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); signError(signer) != nil; {
@@ -199,7 +199,7 @@ func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if err := box.Stop(); err != nil {
+	if err := swtpm.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	mustSign(t, signer)

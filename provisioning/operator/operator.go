@@ -37,7 +37,7 @@ type Box interface {
 	RollBack(ctx context.Context) error
 
 	// Probe finds out which delivery methods work from this network.
-	Probe(ctx context.Context, target Target) (preflight.Ways, error)
+	Probe(ctx context.Context, target Target) (preflight.ProbeResult, error)
 	// Preflight reports what would prevent delivery.
 	Preflight(ctx context.Context) iter.Seq2[preflight.Finding, error]
 	// SendTest sends a test message and traces it.

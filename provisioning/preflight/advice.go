@@ -12,10 +12,10 @@ type Reach struct {
 	Text string `json:"words"`
 }
 
-// Ways is which delivery methods would work from a site.
-type Ways struct {
+// ProbeResult says which delivery methods would work from a site.
+type ProbeResult struct {
 	Host string `json:"host"` // the tenant's mail host
-	// ByMX tells that the relay would find the host by MX.
+	// ByMX reports whether the relay would find the host by MX.
 	ByMX     bool  `json:"by_mx,omitempty"`
 	Port25   Reach `json:"port25"`
 	STARTTLS Reach `json:"starttls"`
@@ -28,24 +28,24 @@ type Ways struct {
 }
 
 // Method returns the delivery method to propose.
-func (w Ways) Method() string {
-	if !w.Port25.OK && w.Port587.OK {
+func (r ProbeResult) Method() string {
+	if !r.Port25.OK && r.Port587.OK {
 		return string(settings.MethodSubmission)
 	}
 	return string(settings.MethodConnector)
 }
 
 // Advise says which delivery method would work from here.
-func (w Ways) Advise() string {
+func (r ProbeResult) Advise() string {
 	switch {
-	case w.Port25.OK && w.STARTTLS.OK:
+	case r.Port25.OK && r.STARTTLS.OK:
 		return "connector: the tenant's host is reachable on port 25, and its certificate is valid"
-	case w.Port25.OK && w.Authority != "":
-		return fmt.Sprintf("connector, if this is your own host: it is reachable on port 25, and its certificate is from the unknown authority %q", w.Authority)
-	case w.Port25.OK:
+	case r.Port25.OK && r.Authority != "":
+		return fmt.Sprintf("connector, if this is your own host: it is reachable on port 25, and its certificate is from the unknown authority %q", r.Authority)
+	case r.Port25.OK:
 		return "the tenant's host is reachable on port 25, but TLS fails: a device in between interferes, such as a firewall with SMTP inspection; turn it off for this box"
-	case w.Port587.OK:
-		return "port 25 to the tenant is blocked, as by many providers, but port 587 is open: open port 25 to " + w.Host + " at the firewall or provider, or choose submission"
+	case r.Port587.OK:
+		return "port 25 to the tenant is blocked, as by many providers, but port 587 is open: open port 25 to " + r.Host + " at the firewall or provider, or choose submission"
 	}
 	return "neither port 25 nor port 587 is reachable: check the cable, the gateway and the firewall of this site"
 }

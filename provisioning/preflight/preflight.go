@@ -35,8 +35,8 @@ func (f Finding) WithCode(code fault.Code) Finding {
 }
 
 // WithCure returns the finding with the front end's cure appended.
-func (f Finding) WithCure(words fault.Cures) Finding {
-	f.Text = words.Append(f.Text, f.Code, f.Facts)
+func (f Finding) WithCure(cures fault.Cures) Finding {
+	f.Text = cures.Append(f.Text, f.Code, f.Facts)
 	return f
 }
 
@@ -55,7 +55,7 @@ const checkTimeout = 45 * time.Second
 func Run(ctx context.Context, checks []Check) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
 		for _, check := range checks {
-			for _, finding := range check.within(ctx, checkTimeout) {
+			for _, finding := range check.runWithTimeout(ctx, checkTimeout) {
 				finding.Name = check.Name
 				if !yield(finding) {
 					return
@@ -68,7 +68,7 @@ func Run(ctx context.Context, checks []Check) iter.Seq[Finding] {
 	}
 }
 
-func (c Check) within(ctx context.Context, timeout time.Duration) []Finding {
+func (c Check) runWithTimeout(ctx context.Context, timeout time.Duration) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	found := make(chan []Finding, 1)

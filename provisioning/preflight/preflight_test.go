@@ -18,7 +18,7 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 	for _, c := range []struct {
 		findings []Finding
 		level    certificate.Level
-		words    string
+		text     string
 	}{
 		{Network("dhcp", address, ""), certificate.OK, "10.0.0.5/24 by dhcp"},
 		{Network("none", nil, ""), certificate.Problem, "check the cable"},
@@ -41,8 +41,8 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 		{Upstream("", "", errors.New("port 25 is blocked")), certificate.Problem, "port 25 is blocked"},
 		{Problem(errors.New("no such file")), certificate.Problem, "no such file"},
 	} {
-		if len(c.findings) != 1 || c.findings[0].Level != c.level || !strings.Contains(c.findings[0].Text, c.words) {
-			t.Errorf("got %v, want %s with %q", c.findings, c.level, c.words)
+		if len(c.findings) != 1 || c.findings[0].Level != c.level || !strings.Contains(c.findings[0].Text, c.text) {
+			t.Errorf("got %v, want %s with %q", c.findings, c.level, c.text)
 		}
 	}
 }
@@ -76,17 +76,17 @@ func TestRun_ReportsAHangingCheckAndContinues(t *testing.T) {
 func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 	yes := Reach{OK: true}
 	for _, c := range []struct {
-		ways Ways
-		want string
+		probed ProbeResult
+		want   string
 	}{
-		{Ways{Port25: yes, STARTTLS: yes}, "connector: "},
-		{Ways{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
-		{Ways{Port25: yes}, "SMTP inspection"},
-		{Ways{Host: "mx", Port587: yes}, "open port 25 to mx"},
-		{Ways{}, "neither"},
+		{ProbeResult{Port25: yes, STARTTLS: yes}, "connector: "},
+		{ProbeResult{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
+		{ProbeResult{Port25: yes}, "SMTP inspection"},
+		{ProbeResult{Host: "mx", Port587: yes}, "open port 25 to mx"},
+		{ProbeResult{}, "neither"},
 	} {
-		if got := c.ways.Advise(); !strings.Contains(got, c.want) {
-			t.Errorf("%+v: %s", c.ways, got)
+		if got := c.probed.Advise(); !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %s", c.probed, got)
 		}
 	}
 }

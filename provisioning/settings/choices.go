@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// choose sets a value that must be one of words.
-func choose[T ~string](into *T, text []byte, what string, words ...T) error {
-	if slices.Contains(words, T(text)) {
+// choose sets a value that must be one of values.
+func choose[T ~string](into *T, text []byte, what string, values ...T) error {
+	if slices.Contains(values, T(text)) {
 		*into = T(text)
 		return nil
 	}
-	quoted := make([]string, len(words))
-	for i, word := range words {
-		quoted[i] = fmt.Sprintf("%q", string(word))
+	quoted := make([]string, len(values))
+	for i, value := range values {
+		quoted[i] = fmt.Sprintf("%q", string(value))
 	}
 	last := len(quoted) - 1
 	choice := strings.Join(quoted[:last], ", ") + " or " + quoted[last]

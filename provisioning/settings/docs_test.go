@@ -50,7 +50,7 @@ func TestDocumentation_StatesTheDefaults(t *testing.T) {
 	submission := defaults(map[string]any{"upstream": map[string]any{"method": string(MethodSubmission)}})
 	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)`(?:; with submission `([^`]+)`)? \\|").FindAllStringSubmatch(string(page), -1)
 	if len(rows) < 35 {
-		t.Errorf("only %d defaults were found: are they still written as they were?", len(rows))
+		t.Errorf("only %d defaults were found: has the format of the table changed?", len(rows))
 	}
 	for _, row := range rows {
 		isDefault(t, connector, row[1], row[2])
@@ -58,7 +58,7 @@ func TestDocumentation_StatesTheDefaults(t *testing.T) {
 	}
 }
 
-// isDefault tells that a value, in TOML, is what a setting has in s.
+// isDefault checks that a setting has the value, in TOML, in s.
 func isDefault(t *testing.T, s Settings, key, value string) {
 	t.Helper()
 	field, known := reflect.ValueOf(s), true
@@ -71,11 +71,11 @@ func isDefault(t *testing.T, s Settings, key, value string) {
 	if err := toml.Unmarshal([]byte("value = "+value), &tree); err != nil {
 		t.Fatal(err)
 	}
-	told := reflect.New(field.Type()).Elem()
-	if err := assign(told, tree["value"]); err != nil {
+	documented := reflect.New(field.Type()).Elem()
+	if err := assign(documented, tree["value"]); err != nil {
 		t.Fatalf("%s = %s: %v", key, value, err)
 	}
-	if none := field.Kind() == reflect.Slice && field.Len()+told.Len() == 0; !none && !reflect.DeepEqual(told.Interface(), field.Interface()) {
+	if none := field.Kind() == reflect.Slice && field.Len()+documented.Len() == 0; !none && !reflect.DeepEqual(documented.Interface(), field.Interface()) {
 		t.Errorf("%s is %v by default, and not %s", key, field, value)
 	}
 }

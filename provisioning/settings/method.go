@@ -14,11 +14,11 @@ const (
 // Traits are the properties of a delivery method. Other code asks for a trait,
 // not for the method, so that each method is described in one place.
 type Traits struct {
-	// Mailbox tells that mail leaves through a mailbox that logs in with an
+	// Mailbox reports whether mail leaves through a mailbox that logs in with an
 	// access token (RFC 6409, RFC 7628). Its address and domain are the defaults
 	// of the senders section.
 	Mailbox bool
-	// ClientCertificate tells that a connector of the tenant identifies the box
+	// ClientCertificate reports whether a connector of the tenant identifies the box
 	// by its client certificate, and that the mail host is by default the MX of
 	// an accepted domain.
 	ClientCertificate bool

@@ -14,7 +14,7 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 		{"wrong case", "[LAN]\n", "line 1: unknown key LAN: did you mean lan?"},
 		{"key without its section", "hold = \"5s\"\n", "line 1: unknown key hold: did you mean upstream.hold?"},
 		{"key of another section", "[lan]\nhold = \"5s\"\n", "line 2: unknown key lan.hold: did you mean upstream.hold?"},
-		{"unknown key like nothing", "[site]\nxylophone = 1\n", "line 2: unknown key site.xylophone: remove it; there is no setting of that name"},
+		{"unknown key without a similar one", "[site]\nxylophone = 1\n", "line 2: unknown key site.xylophone: remove it; there is no setting of that name"},
 		{"dotted key", "lan.alow = []\n", "line 1: unknown key lan.alow: did you mean lan.allow?"},
 		{"inline table", "[upstream]\nconnector = { host = \"a.example\",\n prt = 25 }\n", "line 3: unknown key upstream.connector.prt: did you mean upstream.connector.port?"},
 		{"section as value", "lan = 5\n", "line 1: lan is a section: write it as [lan] with its keys on the lines below"},
@@ -24,7 +24,7 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 		{"number as text", "[limits]\nrecipients = \"500\"\n", "line 2: limits.recipients: must be a whole number, without quotes"},
 		{"number too large", "[limits]\nrecipients = 5000000000\n", "line 2: limits.recipients: must be a whole number"},
 		{"text as number", "[site]\nname = 5\n", "line 2: site.name: must be text in quotes"},
-		{"truth as text", "[journal]\nconversation = \"yes\"\n", "line 2: journal.conversation: must be true or false, without quotes"},
+		{"boolean as text", "[journal]\nconversation = \"yes\"\n", "line 2: journal.conversation: must be true or false, without quotes"},
 		{"list as text", "[lan]\nallow = \"192.168.0.0/24\"\n", "line 2: lan.allow: must be a list"},
 		{"address for a network", "[lan]\nallow = [\"192.168.0.7\"]\n", "line 2: lan.allow: \"192.168.0.7\" has no prefix length: write \"192.168.0.7/32\""},
 		{"network with host bits", "[lan]\nallow = [\"192.168.0.7/24\"]\n", "line 2: lan.allow: \"192.168.0.7/24\" is an address within a network: write \"192.168.0.0/24\""},
@@ -48,24 +48,24 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 		{"limit zero", "[limits]\nmemory = 0\n", "line 2: limits.memory must be more than zero"},
 		{"line too short", "[limits]\nline = \"1B\"\n", "line 2: limits.line is 1B: write a size from 998B to 1MiB"},
 		{"message over the memory", "[limits]\nmessage_size = \"1GiB\"\n", "line 2: limits.message_size is 1GiB, limits.memory is 256MiB and half of spool.size 256MiB"},
-		{"pauses that shrink", "[retry]\nfirst = \"2h\"\n", "retry.longest is shorter than retry.first"},
-		{"a share of nothing", "[spool]\nclient_share = 0\n", "line 2: spool.client_share is 0"},
-		{"a rate below none", "[upstream]\nmessages_per_minute = -1\n", "line 2: upstream.messages_per_minute is -1"},
-		{"a day below none", "[upstream]\nrecipients_per_day = -1\n", "line 2: upstream.recipients_per_day is -1"},
-		{"recipients beyond a note", "[limits]\nrecipients = 20000\n", "line 2: limits.recipients is 20000"},
+		{"decreasing retry delays", "[retry]\nfirst = \"2h\"\n", "retry.longest is shorter than retry.first"},
+		{"a client share of 0", "[spool]\nclient_share = 0\n", "line 2: spool.client_share is 0"},
+		{"a negative rate", "[upstream]\nmessages_per_minute = -1\n", "line 2: upstream.messages_per_minute is -1"},
+		{"a negative daily limit", "[upstream]\nrecipients_per_day = -1\n", "line 2: upstream.recipients_per_day is -1"},
+		{"too many recipients", "[limits]\nrecipients = 20000\n", "line 2: limits.recipients is 20000"},
 		{"socket over the state", "[state]\npath = \"box.state\"\n[control]\nsocket = \"./box.state\"\n", "line 4: control.socket is the same as state.path"},
 		{"method of a later release", "[upstream]\nmethod = \"direct\"\n", "line 2: upstream.method: \"direct\" is not in this release"},
 		{"method unknown", "[upstream]\nmethod = \"pigeon\"\n", "line 2: upstream.method: \"pigeon\" is not a delivery method"},
 		{"name server without port", "[upstream]\ndns = [\"10.0.0.1\"]\n", "line 2: upstream.dns: \"10.0.0.1\" is not a name server: write it like"},
 		{"own address without its network", "[network]\naddress = \"10.0.0.7\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.7\" is not an address with its prefix length"},
 		{"a network for the own address", "[network]\naddress = \"10.0.0.0/24\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.0/24\" is not a host address"},
-		{"everybody for the own address", "[network]\naddress = \"10.0.0.255/24\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.255/24\" is not a host address"},
+		{"a broadcast address for the own address", "[network]\naddress = \"10.0.0.255/24\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.255/24\" is not a host address"},
 		{"own address without name servers", "[network]\naddress = \"10.0.0.7/24\"\n", "network.dns is empty"},
 		{"router elsewhere", "[network]\naddress = \"10.0.0.7/24\"\ngateway = \"10.0.1.1\"\ndns = [\"10.0.0.1\"]\n", "line 3: network.gateway is 10.0.1.1, which is not another machine in 10.0.0.0/24"},
 		{"router with DHCP", "[network]\ngateway = \"10.0.1.1\"\n", "line 2: network.gateway is set without network.address"},
-		{"router of no address", "[network]\naddress = \"10.0.0.7/24\"\ngateway = \"router\"\ndns = [\"10.0.0.1\"]\n", "line 3: network.gateway: \"router\" is not a host address"},
+		{"router that is not an address", "[network]\naddress = \"10.0.0.7/24\"\ngateway = \"router\"\ndns = [\"10.0.0.1\"]\n", "line 3: network.gateway: \"router\" is not a host address"},
 		{"name with a domain", "[network]\nname = \"box.local\"\n", "line 2: network.name contains a dot"},
-		{"authority that is no PEM", "[upstream.connector]\nca = \"/etc/ca.pem\"\n", "line 2: upstream.connector.ca: does not hold certificates in PEM"},
+		{"authority that is not PEM", "[upstream.connector]\nca = \"/etc/ca.pem\"\n", "line 2: upstream.connector.ca: does not hold certificates in PEM"},
 		{"two authorities", "[upstream.connector]\nca_file = \"/etc/ca.pem\"\nca = \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\"\n", "line 3: upstream.connector.ca and upstream.connector.ca_file are both set"},
 		{"port zero", "[upstream.connector]\nport = 0\n", "line 2: upstream.connector.port is 0"},
 		{"tpm", "[keys]\ntpm = \"tpmrm0\"\n", "line 2: keys.tpm: \"tpmrm0\" is not the address of a TPM"},
@@ -90,7 +90,7 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 
 func TestParse_ExplainsSenderMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
-		{"nothing at all", "", "senders.accepted_domains is empty: list the tenant's accepted domains"},
+		{"no settings", "", "senders.accepted_domains is empty: list the tenant's accepted domains"},
 		{"empty section", "[senders]\n", "line 1: senders.accepted_domains is empty"},
 		{"foreign default", "[senders]\naccepted_domains = [\"contoso.com\"]\ndefault = \"a@sub.contoso.com\"\n",
 			"line 3: senders.default is in sub.contoso.com, which is not among senders.accepted_domains"},
@@ -127,7 +127,7 @@ func TestParse_ReportsAllMistakesInLineOrder(t *testing.T) {
 	}
 }
 
-func TestParse_RefusesTextThatIsNoSettings(t *testing.T) {
+func TestParse_RejectsTextThatIsNotSettings(t *testing.T) {
 	if _, err := Parse(make([]byte, MaxText+1)); err == nil || !strings.Contains(err.Error(), "larger than 64KiB") {
 		t.Errorf("too large: %v", err)
 	}
@@ -148,7 +148,7 @@ func TestErrors_ContainNoControlCharacters(t *testing.T) {
 		if err == nil {
 			t.Errorf("%q accepted", text)
 		} else if strings.ContainsAny(err.Error(), "\x1b") {
-			t.Errorf("%q steers the terminal", err)
+			t.Errorf("%q contains an escape character", err)
 		}
 	}
 }

@@ -73,23 +73,23 @@ type Limits struct {
 	// MessageSize is the largest message, in bytes. Default: 150 MiB, which is
 	// Exchange Online's own limit.
 	MessageSize Size `toml:"message_size"`
-	// Recipients is the most recipients of one message. Default: 500.
+	// Recipients is the maximum number of recipients of one message. Default: 500.
 	Recipients int `toml:"recipients"`
 	// Line is the longest line of a message, in bytes. Default: 16 KiB.
 	Line Size `toml:"line"`
-	// Connections is the most LAN connections at once. Default: 200.
+	// Connections is the maximum number of LAN connections at once. Default: 200.
 	Connections int `toml:"connections"`
-	// ConnectionsPerClient is the most connections at once from one address.
+	// ConnectionsPerClient is the maximum number of connections at once from one address.
 	// Default: 20.
 	ConnectionsPerClient int `toml:"connections_per_client"`
-	// Memory is the most RAM for messages in flight, in bytes; what does not fit
+	// Memory is the maximum RAM for messages in flight, in bytes; what does not fit
 	// goes through the spool. Default: 256 MiB.
 	Memory Size `toml:"memory"`
 	// Session is the longest LAN session. Default: 1h.
 	Session Duration `toml:"session"`
 	// Idle is the longest silence of a LAN client. Default: 5m.
 	Idle Duration `toml:"idle"`
-	// Transactions is the most messages in one LAN session. Default: 10000.
+	// Transactions is the maximum number of messages in one LAN session. Default: 10000.
 	Transactions int `toml:"transactions"`
 }
 
@@ -110,7 +110,7 @@ type Upstream struct {
 	// Hold is how long a client waits for Exchange Online's reply before its
 	// message is queued. Default: 5s.
 	Hold Duration `toml:"hold"`
-	// Connections is the most connections to the upstream at once. Default: 4;
+	// Connections is the maximum number of connections to the upstream at once. Default: 4;
 	// with the method "submission" 3.
 	Connections int `toml:"connections"`
 	// DNS lists name servers as "ip:port". Default: empty, meaning the system's.
@@ -118,11 +118,11 @@ type Upstream struct {
 	// Timeout limits one attempt, in addition to the time that a large message
 	// takes on a slow line. Default: 10m.
 	Timeout Duration `toml:"timeout"`
-	// MessagesPerMinute is the most messages sent in a minute; 0 = no fixed
+	// MessagesPerMinute is the maximum number of messages sent in a minute; 0 = no fixed
 	// limit; Sealpost still slows down when Exchange Online throttles it.
 	// Default: 0; with the method "submission" 30.
 	MessagesPerMinute int `toml:"messages_per_minute"`
-	// RecipientsPerDay is the most recipients in 24 hours; 0 = no fixed limit.
+	// RecipientsPerDay is the maximum number of recipients in 24 hours; 0 = no fixed limit.
 	// Default: 0; with the method "submission" 10000.
 	RecipientsPerDay int `toml:"recipients_per_day"`
 	// Connector is read only with the method "connector".

@@ -245,7 +245,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			var all Errors
 			if !errors.As(err, &all) || len(all) == 0 || err.Error() == "" {
-				t.Fatalf("an error without words: %#v", err)
+				t.Fatalf("an error without a text: %#v", err)
 			}
 			return
 		}

@@ -41,11 +41,11 @@ type StoredError struct {
 }
 
 func (e *StoredError) Error() string {
-	by := "the stored settings cannot be used"
+	text := "the stored settings cannot be used"
 	if e.Schema > Schema {
-		by = fmt.Sprintf("the stored settings are of schema %d, this version reads schema %d, and cannot use them", e.Schema, Schema)
+		text = fmt.Sprintf("the stored settings are of schema %d, this version reads schema %d, and cannot use them", e.Schema, Schema)
 	}
-	return fmt.Sprintf("%s:\n%v\ninstall the version again that wrote them, or replace them over the serial console or with a USB stick", by, e.Faults)
+	return fmt.Sprintf("%s:\n%v\ninstall the version again that wrote them, or replace them over the serial console or with a USB stick", text, e.Faults)
 }
 
 // Unwrap lets errors.As find Errors and a single Error.
@@ -104,8 +104,8 @@ func removeUnknown(tree map[string]any, section reflect.Value) {
 
 // remove removes a dotted key from a tree.
 func remove(tree map[string]any, key string) {
-	section, rest, within := strings.Cut(key, ".")
-	if !within {
+	section, rest, dotted := strings.Cut(key, ".")
+	if !dotted {
 		delete(tree, key)
 	} else if sub, isTable := tree[section].(map[string]any); isTable {
 		remove(sub, rest)
@@ -137,7 +137,7 @@ func parseStored(text []byte, schema int, steps []migration) (Stored, map[string
 	if s.Schema > len(steps)+1 {
 		l.guard(r)
 	}
-	l.sort(r.errs)
+	l.classify(r.errs)
 	l.fit(r.lineOf)
 	_, _ = l.ignored.result(), l.faults.result() // sorts them
 	s.Ignored = l.ignored
@@ -175,8 +175,8 @@ func (l *lenient) guard(r reader) {
 	}
 }
 
-// sort sorts the faults of a reader, which left their keys at the default.
-func (l *lenient) sort(faults Errors) {
+// classify separates the faults of a reader, which left their keys at the default.
+func (l *lenient) classify(faults Errors) {
 	for _, e := range faults {
 		if hasSafeDefault(e.Key, l.settings.Upstream.Method) {
 			l.ignore(e)

@@ -69,9 +69,9 @@ func TestParseStored_RefusesAMethodThatItDoesNotKnowAndKeepsTheNetwork(t *testin
 	if !errors.As(err, &refused) || !slices.Equal(keysOf(refused.Faults), []string{"upstream.method"}) {
 		t.Fatalf("got %v", err)
 	}
-	for _, words := range []string{"schema 2, this version reads schema 1", `"quantum" is not a delivery method`, "install the version again that wrote them, or replace them"} {
-		if !strings.Contains(err.Error(), words) {
-			t.Errorf("no word of %q in:\n%v", words, err)
+	for _, text := range []string{"schema 2, this version reads schema 1", `"quantum" is not a delivery method`, "install the version again that wrote them, or replace them"} {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%q is missing in:\n%v", text, err)
 		}
 	}
 	n := s.Network

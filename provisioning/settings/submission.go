@@ -19,7 +19,7 @@ type Submission struct {
 	// OwnMailbox lists the senders that log in to their own mailbox. Default:
 	// none.
 	OwnMailbox []SenderPattern `toml:"own_mailbox"`
-	// SendAs is what becomes of a message whose sender the mailbox may not use.
+	// SendAs is what happens to a message whose sender the mailbox may not use.
 	// Default: "bounce".
 	SendAs SendAs `toml:"send_as"`
 	Roots
@@ -156,7 +156,7 @@ type SenderPattern string
 
 // UnmarshalText checks the address or the domain.
 func (p *SenderPattern) UnmarshalText(text []byte) error {
-	if domain, everyone := strings.CutPrefix(string(text), "@"); everyone {
+	if domain, isDomain := strings.CutPrefix(string(text), "@"); isDomain {
 		var d Domain
 		if err := d.UnmarshalText([]byte(domain)); err != nil {
 			return fmt.Errorf("%q is not a domain: write it like \"@contoso.com\"", text)
@@ -166,7 +166,7 @@ func (p *SenderPattern) UnmarshalText(text []byte) error {
 	}
 	var a Address
 	if err := a.UnmarshalText(text); err != nil || a == "" {
-		return fmt.Errorf("%q is not a sender: write it like \"scanner@contoso.com\", or \"@contoso.com\" for everyone there", text)
+		return fmt.Errorf("%q is not a sender: write it like \"scanner@contoso.com\", or \"@contoso.com\" for a whole domain", text)
 	}
 	*p = SenderPattern(a)
 	return nil

@@ -111,9 +111,9 @@ func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 	if s.Upstream.RecipientsPerDay < 0 {
 		fault("upstream.recipients_per_day", "is %d: write 0 for no fixed limit", s.Upstream.RecipientsPerDay)
 	}
-	const most = 16000 // the outcomes of all recipients must fit into one spool record
-	if s.Limits.Recipients > most {
-		fault("limits.recipients", "is %d: write at most %d", s.Limits.Recipients, most)
+	const maxRecipients = 16000 // the outcomes of all recipients must fit into one spool record
+	if s.Limits.Recipients > maxRecipients {
+		fault("limits.recipients", "is %d: write at most %d", s.Limits.Recipients, maxRecipients)
 	}
 }
 

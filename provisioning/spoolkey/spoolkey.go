@@ -37,8 +37,8 @@ func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]
 	if err != nil {
 		return nil, fmt.Errorf("reading the settings area: %w", err)
 	}
-	stored, there := sections[section]
-	if !there {
+	stored, found := sections[section]
+	if !found {
 		return Renew(ctx, store, sealer, size)
 	}
 	var sealed keyring.Secret

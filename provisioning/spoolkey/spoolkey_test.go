@@ -22,8 +22,8 @@ func (a *area) Update(_ context.Context, change func(state.Sections) error) erro
 
 var ctx = context.Background()
 
-// counting seals in the clear and counts how often it is asked.
-func counting(opened *int, fault error) keyring.Sealer {
+// countingSealer stores secrets in clear text, and counts how often one is opened.
+func countingSealer(opened *int, fault error) keyring.Sealer {
 	return keyring.Sealer{
 		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
 			return keyring.SecretInFile(name, secret), nil
@@ -40,15 +40,15 @@ func counting(opened *int, fault error) keyring.Sealer {
 
 func TestOpen_CreatesTheKeyOnce(t *testing.T) {
 	a, opened := &area{state.Sections{}}, 0
-	first, err := Open(ctx, a, counting(&opened, nil), 32)
+	first, err := Open(ctx, a, countingSealer(&opened, nil), 32)
 	if err != nil || len(first) != 32 || bytes.Equal(first, make([]byte, 32)) || opened != 0 {
-		t.Fatalf("%d bytes, %v, asked %d times", len(first), err, opened)
+		t.Fatalf("%d bytes, %v, opened %d times", len(first), err, opened)
 	}
-	again, err := Open(ctx, a, counting(&opened, nil), 32)
-	if err != nil || !bytes.Equal(again, first) || opened != 1 {
-		t.Errorf("another key, or %v, asked %d times", err, opened)
+	second, err := Open(ctx, a, countingSealer(&opened, nil), 32)
+	if err != nil || !bytes.Equal(second, first) || opened != 1 {
+		t.Errorf("another key, or %v, opened %d times", err, opened)
 	}
-	renewed, err := Renew(ctx, a, counting(&opened, nil), 32)
+	renewed, err := Renew(ctx, a, countingSealer(&opened, nil), 32)
 	if err != nil || bytes.Equal(renewed, first) {
 		t.Errorf("the same key, or %v", err)
 	}
@@ -56,7 +56,7 @@ func TestOpen_CreatesTheKeyOnce(t *testing.T) {
 
 func TestOpen_NeverReplacesAnUnreadableKey(t *testing.T) {
 	a, opened := &area{state.Sections{}}, 0
-	first, err := Open(ctx, a, counting(&opened, nil), 32)
+	first, err := Open(ctx, a, countingSealer(&opened, nil), 32)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,16 +64,16 @@ func TestOpen_NeverReplacesAnUnreadableKey(t *testing.T) {
 		state    hal.TPMState
 		replaced bool
 	}{{hal.TPMReplaced, true}, {hal.TPMAbsent, false}} {
-		_, err := Open(ctx, a, counting(&opened, &hal.TPMFault{State: c.state, Err: errors.New("no")}), 32)
+		_, err := Open(ctx, a, countingSealer(&opened, &hal.TPMFault{State: c.state, Err: errors.New("no")}), 32)
 		if err == nil || errors.Is(err, ErrReplaced) != c.replaced {
 			t.Errorf("%s: got %v", c.state, err)
 		}
 	}
-	if again, err := Open(ctx, a, counting(&opened, nil), 32); err != nil || !bytes.Equal(again, first) {
-		t.Errorf("the key is lost: %v", err)
+	if second, err := Open(ctx, a, countingSealer(&opened, nil), 32); err != nil || !bytes.Equal(second, first) {
+		t.Errorf("got another key, or %v", err)
 	}
-	a.sections[section] = []byte("{torn")
-	if _, err := Open(ctx, a, counting(&opened, nil), 32); err == nil {
-		t.Error("a torn section passed for a key")
+	a.sections[section] = []byte("{truncated")
+	if _, err := Open(ctx, a, countingSealer(&opened, nil), 32); err == nil {
+		t.Error("a truncated section was accepted")
 	}
 }

@@ -1,4 +1,4 @@
-// Package state stores the settings area at the front of the state: two slots,
+// Package state stores the settings area at the start of the state: two slots,
 // of which the newest valid one is read.
 //
 // It knows slots, generations and named sections of bytes. It must not know what
@@ -26,7 +26,7 @@ import (
 )
 
 // SlotSize and AreaSize are the layout of every state, in bytes: two slots at its
-// front. The spool ring begins at AreaSize.
+// start. The spool ring begins at AreaSize.
 const (
 	SlotSize = 1 << 20
 	AreaSize = 2 * SlotSize

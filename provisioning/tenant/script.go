@@ -27,8 +27,8 @@ var (
 	partDevice string
 	//go:embed powershell/exchange.ps1
 	partExchange string
-	//go:embed powershell/everyone.ps1
-	partEveryone string
+	//go:embed powershell/domain.ps1
+	partDomain string
 	//go:embed powershell/principal.ps1
 	partPrincipal string
 	//go:embed powershell/smtpauth.ps1
@@ -41,8 +41,8 @@ var (
 	partConnector string
 )
 
-// ErrOther is returned for a token issuer other than Entra ID.
-var ErrOther = errors.New("upstream.oauth.token_url names an issuer other than Entra ID, so there is no PowerShell for it: register the application as the issuer's documentation says")
+// ErrOtherIssuer is returned for a token issuer other than Entra ID.
+var ErrOtherIssuer = errors.New("upstream.oauth.token_url names an issuer other than Entra ID, so there is no PowerShell for it: register the application as the issuer's documentation says")
 
 // ErrNoName is returned for a connector without a matching certificate.
 var ErrNoName = errors.New("this box has no client certificate with a name in an accepted domain, so no connector can match it: import one, or create a certificate request, first")
@@ -80,15 +80,15 @@ func (s Site) Script() (string, error) {
 	if s.ConnectorName == "" {
 		return "", ErrNoName
 	}
-	return fill(partConnector, "%WHAT%", s.what(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName), "%DONE%", done(s.Steps.Check)), nil
+	return fill(partConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName), "%DONE%", done(s.Steps.Check)), nil
 }
 
 func (s Site) submission() (string, error) {
 	o := s.Settings.Issuer()
 	if s.Settings.Upstream.OAuth.TokenURL != "" {
-		return "", ErrOther
+		return "", ErrOtherIssuer
 	}
-	parts := []string{fill(partEntra, "%WHAT%", s.what(), "%NAME%", s.name(), "%CLIENT%", quote(o.ClientID), "%TENANT%", quote(string(o.Tenant)))}
+	parts := []string{fill(partEntra, "%SITE%", s.label(), "%NAME%", s.name(), "%CLIENT%", quote(o.ClientID), "%TENANT%", quote(string(o.Tenant)))}
 	switch o.Grant {
 	case settings.GrantCertificate:
 		parts = append(parts, fill(partCertificate, "%CERTIFICATE%", quote(base64.StdEncoding.EncodeToString(s.Certificate))), partRole)
@@ -102,9 +102,9 @@ func (s Site) submission() (string, error) {
 		parts = append(parts, partPrincipal)
 	}
 	parts = append(parts, partSMTPAUTH)
-	to := s.Settings.Upstream.Submission
-	if sender := string(s.Settings.DefaultSender()); !strings.EqualFold(to.Mailbox(sender), sender) {
-		parts = append(parts, fill(partSendAs, "%SENDER%", quote(sender), "%MAILBOX%", quote(string(to.User))))
+	submission := s.Settings.Upstream.Submission
+	if sender := string(s.Settings.DefaultSender()); !strings.EqualFold(submission.Mailbox(sender), sender) {
+		parts = append(parts, fill(partSendAs, "%SENDER%", quote(sender), "%MAILBOX%", quote(string(submission.User))))
 	}
 	return strings.Join(append(parts, fill(partDone, "%DONE%", done(s.Steps.Verify))), ""), nil
 }
@@ -116,16 +116,16 @@ func done(next string) string {
 
 // mailboxes returns the part that lists the mailboxes that log in.
 func (s Site) mailboxes() string {
-	to := s.Settings.Upstream.Submission
-	named, everyone := []string{quote(string(to.User))}, ""
-	for _, pattern := range to.OwnMailbox {
+	submission := s.Settings.Upstream.Submission
+	named, domains := []string{quote(string(submission.User))}, ""
+	for _, pattern := range submission.OwnMailbox {
 		if strings.HasPrefix(string(pattern), "@") {
-			everyone += fill(partEveryone, "%PATTERN%", quote("*"+string(pattern)))
+			domains += fill(partDomain, "%PATTERN%", quote("*"+string(pattern)))
 		} else {
 			named = append(named, quote(string(pattern)))
 		}
 	}
-	return fill(partExchange, "%MAILBOXES%", strings.Join(named, ", ")) + everyone
+	return fill(partExchange, "%MAILBOXES%", strings.Join(named, ", ")) + domains
 }
 
 // name is the display name of the objects in the tenant. Two boxes without a site
@@ -134,17 +134,17 @@ func (s Site) name() string {
 	return quote(displayName(cmp.Or(s.Settings.Site.Name, s.ConnectorName)))
 }
 
-// what is the site's name for a comment, without line breaks.
-func (s Site) what() string {
+// label is the site's name for a comment, without line breaks.
+func (s Site) label() string {
 	return clean(cmp.Or(s.Settings.Site.Name, "this box"))
 }
 
 // displayName is the name that administrators see. New-InboundConnector accepts
 // 64 characters.
 func displayName(site string) string {
-	const most = 64
+	const maxLength = 64
 	name := []rune("Sealpost " + clean(site))
-	return strings.TrimSpace(string(name[:min(len(name), most)]))
+	return strings.TrimSpace(string(name[:min(len(name), maxLength)]))
 }
 
 // fill replaces placeholders in one pass, so that values are not expanded.

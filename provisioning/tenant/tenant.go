@@ -136,9 +136,9 @@ func list(all []string) string {
 	return clean(strings.Join(all[:min(some, len(all))], ", "))
 }
 
-func orElse(words, other string) string {
-	if words == "" {
+func orElse(text, other string) string {
+	if text == "" {
 		return other
 	}
-	return words
+	return text
 }

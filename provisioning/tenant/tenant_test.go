@@ -136,7 +136,7 @@ func TestScript_RefusesSitesThatItCannotSetUp(t *testing.T) {
 	if _, err := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "").Script(); err != ErrNoName {
 		t.Errorf("a connector without a certificate: %v", err)
 	}
-	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOther {
+	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOtherIssuer {
 		t.Errorf("another issuer: %v", err)
 	}
 }
@@ -152,7 +152,7 @@ func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 		name  string
 		got   interface{ String() string }
 		level certificate.Level
-		words string
+		text  string
 	}{
 		{"a good audience", app.Audience(good), certificate.OK, "for Exchange Online"},
 		{"another audience", app.Audience(Token{Audience: []string{"https://graph.microsoft.com\x1b"}}), certificate.Problem, "is for https://graph.microsoft.com, not for Exchange Online: leave upstream.oauth.scopes out"},
@@ -174,7 +174,7 @@ func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 		{"what is not known", other.Login(good, mailbox, refused), certificate.Problem, "check the host and the mailbox"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := c.got.String(); !strings.HasPrefix(got, string(c.level)+" ") || !strings.Contains(got, c.words) || strings.Contains(got, "\x1b") {
+			if got := c.got.String(); !strings.HasPrefix(got, string(c.level)+" ") || !strings.Contains(got, c.text) || strings.Contains(got, "\x1b") {
 				t.Errorf("got %s", got)
 			}
 		})

@@ -21,32 +21,31 @@ const maxReply = 4 << 20
 // ErrNoRelay is wrapped by the error of a call that gets no response.
 var ErrNoRelay = fault.New(fault.NoRelay, "no relay answers")
 
-// Call is one kind of call: its name on the wire and the types of its request
-// and its response. Both are encoded as JSON.
-type Call[Q, A any] string
+// Call is the name of a call, with the types of its request and its response. Both are encoded as JSON.
+type Call[Request, Response any] string
 
 // Do makes the call on the socket.
-func (c Call[Q, A]) Do(ctx context.Context, socket string, request Q) (answer A, err error) {
+func (c Call[Request, Response]) Do(ctx context.Context, socket string, request Request) (response Response, err error) {
 	for value, err := range c.Stream(ctx, socket, request) {
 		return value, err
 	}
-	return answer, fmt.Errorf("reading the response to %s: %w", c, io.ErrUnexpectedEOF)
+	return response, fmt.Errorf("reading the response to %s: %w", c, io.ErrUnexpectedEOF)
 }
 
 // Stream makes a call that returns many values. The last value is an error if
 // the response was cut off.
-func (c Call[Q, A]) Stream(ctx context.Context, socket string, request Q) iter.Seq2[A, error] {
-	return func(yield func(A, error) bool) {
-		var value A
+func (c Call[Request, Response]) Stream(ctx context.Context, socket string, request Request) iter.Seq2[Response, error] {
+	return func(yield func(Response, error) bool) {
+		var value Response
 		err := exchange(ctx, socket, string(c), request, func(decode func(any) error) (more bool, err error) {
-			value = *new(A)
+			value = *new(Response)
 			if err := decode(&value); err != nil {
 				return false, err
 			}
 			return yield(value, nil), nil
 		})
 		if err != nil {
-			yield(*new(A), err)
+			yield(*new(Response), err)
 		}
 	}
 }
@@ -104,7 +103,7 @@ func post(ctx context.Context, socket, path string, request any) (io.ReadCloser,
 	if err != nil {
 		cause := errors.Unwrap(err)
 		if op, ok := errors.AsType[*net.OpError](err); ok {
-			cause = op.Err // without the path, which is named already
+			cause = op.Err // without the path, which the text contains already
 		}
 		return nil, fmt.Errorf("%w (on %s: %w)", ErrNoRelay, socket, cause)
 	}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // The calls of the test server.
 const (
-	say     Call[string, string] = "say"
+	echo    Call[string, string] = "echo"
 	refuse  Call[None, None]     = "refuse"
 	breaks  Call[None, int]      = "break"
 	endless Call[None, string]   = "endless"
@@ -36,13 +36,13 @@ var errRefused = fault.New(fault.NoState, "there is no such message")
 
 func TestCall_ReturnsTheResponseAndFaultCode(t *testing.T) {
 	socket := serve(t, journal.Discard())
-	if answer, err := say.Do(t.Context(), socket, "a b&c"); answer != "a b&c" || err != nil {
-		t.Errorf("got %q, %v", answer, err)
+	if response, err := echo.Do(t.Context(), socket, "a b&c"); response != "a b&c" || err != nil {
+		t.Errorf("got %q, %v", response, err)
 	}
 	if _, err := refuse.Do(t.Context(), socket, None{}); err == nil || err.Error() != "X1: there is no such message" || !errors.Is(err, errRefused) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := say.Do(t.Context(), socket+"x", "a"); !errors.Is(err, ErrNoRelay) {
+	if _, err := echo.Do(t.Context(), socket+"x", "a"); !errors.Is(err, ErrNoRelay) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -78,7 +78,7 @@ func TestCall_LimitsAnEndlessResponse(t *testing.T) {
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
 	_, one := endless.Do(t.Context(), socket, None{})
-	many := error(nil)
+	var many error
 	for _, err := range endless.Stream(t.Context(), socket, None{}) {
 		many = err
 	}
@@ -97,7 +97,7 @@ func serve(t *testing.T, j *journal.Journal) string {
 		t.Fatal(err)
 	}
 	server := New(j)
-	Handle(server, say, func(_ context.Context, words string) (string, error) { return words, nil })
+	Handle(server, echo, func(_ context.Context, text string) (string, error) { return text, nil })
 	Handle(server, refuse, func(context.Context, None) (None, error) { return None{}, fmt.Errorf("X1: %w", errRefused) })
 	HandleStream(server, breaks, func(context.Context, None) iter.Seq2[int, error] {
 		return func(yield func(int, error) bool) {
@@ -157,12 +157,12 @@ func TestListen_ReplacesOnlyAStaleSocket(t *testing.T) {
 		t.Errorf("second relay: got %v", err)
 	}
 	dead := filepath.Join(t.TempDir(), "dead")
-	left, err := net.Listen("unix", dead)
+	stale, err := net.Listen("unix", dead)
 	if err != nil {
 		t.Fatal(err)
 	}
-	left.(*net.UnixListener).SetUnlinkOnClose(false)
-	_ = left.Close()
+	stale.(*net.UnixListener).SetUnlinkOnClose(false)
+	_ = stale.Close()
 	listener, err := Listen(dead)
 	if err != nil {
 		t.Fatal(err)

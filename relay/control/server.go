@@ -49,7 +49,7 @@ type Server struct {
 // Listen opens the socket at path. A stale socket is replaced; one in use is
 // not.
 func Listen(path string) (net.Listener, error) {
-	if err := removeDeadSocket(path); err != nil {
+	if err := removeStaleSocket(path); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("unix", path)
@@ -65,8 +65,8 @@ func Listen(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// removeDeadSocket removes a socket on which no process listens.
-func removeDeadSocket(path string) error {
+// removeStaleSocket removes a socket on which no process listens.
+func removeStaleSocket(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -108,21 +108,21 @@ func New(j Journal) *Server {
 }
 
 // Handle registers the function that carries out a call.
-func Handle[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) (A, error)) {
-	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
-		answer, err := do(ctx, *q.(*Q))
+func Handle[Request, Response any](s *Server, call Call[Request, Response], do func(context.Context, Request) (Response, error)) {
+	s.handle(string(call), func() any { return new(Request) }, func(ctx context.Context, request any, send func(any) error) error {
+		response, err := do(ctx, *request.(*Request))
 		if err != nil {
 			return err
 		}
-		return send(answer)
+		return send(response)
 	})
 }
 
 // HandleStream registers a function that returns many values. An error before
 // the first value is the response; a later one cuts the response off.
-func HandleStream[Q, A any](s *Server, call Call[Q, A], do func(context.Context, Q) iter.Seq2[A, error]) {
-	s.handle(string(call), func() any { return new(Q) }, func(ctx context.Context, q any, send func(any) error) error {
-		for value, err := range do(ctx, *q.(*Q)) {
+func HandleStream[Request, Response any](s *Server, call Call[Request, Response], do func(context.Context, Request) iter.Seq2[Response, error]) {
+	s.handle(string(call), func() any { return new(Request) }, func(ctx context.Context, request any, send func(any) error) error {
+		for value, err := range do(ctx, *request.(*Request)) {
 			if err == nil {
 				err = send(value)
 			}

@@ -17,7 +17,7 @@ func (d *Dispatcher) updateAfterFailure(dl *delivery) {
 	if dl.content.err() != nil || d.context.Err() != nil {
 		return
 	}
-	kind, scope := throttle.Unreachable, report.Whole
+	kind, scope := throttle.Unreachable, report.AllMail
 	if u := dl.unavailable(); u != nil {
 		if u.Configuration {
 			kind = report.Configuration

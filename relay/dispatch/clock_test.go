@@ -32,8 +32,8 @@ func TestAwaitClock_QueuesAllMail(t *testing.T) {
 	})
 }
 
-// The test cannot set the clock back: the time before ClockSet stands for its
-// error, longer than any message's maximum age.
+// The test cannot set the clock back, so the 30 days before ClockSet stand for the
+// error of the clock: they are longer than the maximum age of a message.
 func TestClockSet_StartsTheAgeOfEarlierMessages(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		w.d.AwaitClock("the time is unknown")
@@ -43,8 +43,8 @@ func TestClockSet_StartsTheAgeOfEarlierMessages(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.fail = unreachableHost })
 		w.d.ClockSet()
 		time.Sleep(4 * day)
-		if given := w.events("given up"); len(given) != 0 {
-			t.Fatalf("got %v, want nothing given up while the time is unknown", given)
+		if expired := w.events("given up"); len(expired) != 0 {
+			t.Fatalf("got %v, want nothing given up while the time is unknown", expired)
 		}
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(2 * time.Hour)

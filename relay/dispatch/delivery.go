@@ -116,14 +116,14 @@ func (d *Dispatcher) deliverQueued(a *attempt) {
 }
 
 // due returns when a queued message may be tried. A time beyond the longest
-// pause was stored while the clock was wrong, and is ignored.
+// delay was stored while the clock was wrong, and is ignored.
 func (r *Route) due(q *queue.Queue, p queue.Progress, now time.Time) time.Time {
 	if q.Fault() != nil {
 		// A delivery that cannot be recorded would be repeated after the restart.
 		return now.Add(r.Retry.First)
 	}
-	if pause := p.Next.Sub(now); pause < 2*r.Retry.Longest {
-		return now.Add(pause)
+	if delay := p.Next.Sub(now); delay < 2*r.Retry.Longest {
+		return now.Add(delay)
 	}
 	return now
 }

@@ -2,7 +2,7 @@
 // what follows from the result.
 //
 // It works by cut-through: a message is offered to the upstream while the
-// client waits. If that takes too long or the upstream takes no mail, the
+// client waits. If that takes too long or the upstream accepts no mail, the
 // message is committed to the queue, the client gets 250, and delivery is
 // retried until the message is delivered, refused, or too old. The package
 // knows replies and what follows from them; it must not know listeners, TLS,

@@ -113,7 +113,7 @@ func (d *Dispatcher) remove(q *queue.Queue, ticket queue.Ticket, e envelope.Enve
 
 // reschedule puts a message back on the schedule: at once if the upstream is at
 // fault, because its breaker holds the message back, else after the message's
-// own pause. A message that is too old is given up.
+// own delay. A message that is too old is given up.
 func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *delivery) {
 	now := time.Now()
 	if d.tooOld(dl, now) && d.expire(q, ticket, dl) {
@@ -134,9 +134,9 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 		}
 		return
 	}
-	dl.progress.Next = now.Add(dl.route.Retry.pauses().After(dl.progress.Attempts))
+	dl.progress.Next = now.Add(dl.route.Retry.delays().After(dl.progress.Attempts))
 	dl.progress.Attempts++
-	// While the upstream takes no mail a warning could not leave either.
+	// While the upstream accepts no mail a warning could not leave either.
 	if !dl.progress.Warned && !dl.envelope.Report && now.Sub(dl.envelope.Received) >= dl.route.Retry.Warning {
 		dl.progress.Warned = d.notify(q, report.Delayed, dl, dl.unsettled(), "")
 	}

@@ -33,7 +33,7 @@ func TestDispatcher_QueuesNothingAfterAFailedWrite(t *testing.T) {
 			w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 			time.Sleep(time.Hour)
 			if r := w.send(1, 100); !strings.Contains(r.Text, "accepted by mx") {
-				t.Errorf("with the upstream back: got reply %s", r)
+				t.Errorf("after the upstream's recovery: got reply %s", r)
 			}
 			w.poisoned = true
 		})
@@ -59,8 +59,8 @@ func TestDispatcher_RemovesUnreadableMessages(t *testing.T) {
 
 func TestDispatcher_DefersMailForASiteFaultWithoutAQueue(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
-		kept := w.d
-		w.d = New(w.setup.Config, w.setup.Route, kept.journal)
+		original := w.d
+		w.d = New(w.setup.Config, w.setup.Route, original.journal)
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(relayDenied) })
 		if r := w.send(1, 100); !strings.HasPrefix(r.String(), "451 4.7.64 mx said: 550 5.7.64 Tenant") || !strings.Contains(r.Text, "no connector of the tenant matches") {
 			t.Errorf("got reply %s", r)
@@ -68,6 +68,6 @@ func TestDispatcher_DefersMailForASiteFaultWithoutAQueue(t *testing.T) {
 		if err := w.d.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		w.d = kept
+		w.d = original
 	})
 }

@@ -15,7 +15,7 @@ import (
 
 // Admit checks whether a message of that size can be accepted, before its
 // content is sent. octets is the SIZE parameter of MAIL (RFC 1870), or 0 if the
-// client gave none. A reply that is not positive is the client's.
+// client gave none. The client gets a reply that is not positive.
 func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
 	route := d.routeOf(e)
 	account := route.Upstream.Account(e)

@@ -90,14 +90,14 @@ func TestBreaker_LetsAClientsOtherMailboxesPass(t *testing.T) {
 		withHarness(t, nil, func(w *harness) {
 			w.upstream.set(func(f *fakeUpstream) { f.account, f.fail = accountByRecipient, unreachableHost })
 			for range 20 {
-				w.send(1, 100, "shut@x.example")
+				w.send(1, 100, "held@x.example")
 			}
 			for range 20 {
-				w.send(1, 100, "open@x.example")
+				w.send(1, 100, "free@x.example")
 			}
 			w.upstream.set(func(f *fakeUpstream) {
 				f.fail = func(e envelope.Envelope) error {
-					if e.Recipients[0] != "shut@x.example" {
+					if e.Recipients[0] != "held@x.example" {
 						return nil
 					}
 					return &upstream.Unavailable{Reason: "the login was refused", Account: true, Configuration: true}

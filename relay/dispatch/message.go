@@ -125,15 +125,14 @@ func (m *message) release() {
 	}
 }
 
-// waitLeft returns how much longer a client should wait. A client waits for
-// wait since begun; with a large message, for wait since the last progress, up
-// to 30 s in all.
+// waitLeft returns how much longer a client should wait: until wait has passed since
+// begun or, with a large message, since the last progress, but at most 30 s in all.
 func (m *message) waitLeft(begun, now time.Time, wait time.Duration) time.Duration {
 	const maxWait = 30 * time.Second
 	end := begun.Add(wait)
 	if read := m.lastRead.Load(); read > 0 && m.envelope.Size >= fairqueue.LargeSize {
-		if lastProgress := time.Unix(0, read).Add(wait); lastProgress.After(end) {
-			end = lastProgress
+		if progressEnd := time.Unix(0, read).Add(wait); progressEnd.After(end) {
+			end = progressEnd
 		}
 	}
 	if latest := begun.Add(max(wait, maxWait)); end.After(latest) {

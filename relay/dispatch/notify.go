@@ -67,9 +67,9 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 	}
 	now := time.Now()
 	unique := rand.Text()[:12]
-	by := dl.route.Notify
-	n := report.Notification{Action: action, Reporter: by.Reporter, From: by.From, To: to, Sender: dl.envelope.Sender,
-		Site: by.Site, ID: dl.envelope.ID, Unique: unique, Arrived: dl.envelope.Received, Now: now,
+	config := dl.route.Notify
+	n := report.Notification{Action: action, Reporter: config.Reporter, From: config.From, To: to, Sender: dl.envelope.Sender,
+		Site: config.Site, ID: dl.envelope.ID, Unique: unique, Arrived: dl.envelope.Received, Now: now,
 		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Classify: dl.route.Classify}
 	for _, i := range indexes {
 		n.Outcomes = append(n.Outcomes, dl.reportOutcome(i, now))

@@ -41,9 +41,9 @@ func TestBounce_ExplainsARefusalAfter250(t *testing.T) {
 		if e.Sender != "" || !slices.Equal(e.Recipients, []envelope.Address{"printer@contoso.com"}) || !e.Report {
 			t.Errorf("got bounce from %s to %v", e.Sender.Path(), e.Recipients)
 		}
-		for _, words := range []string{"Action: failed", "Status: 5.2.252", "may not send as this sender", "Add-RecipientPermission", "Subject: M1", "Remote-MTA: dns; mx"} {
-			if !strings.Contains(strings.ReplaceAll(text, "=\r\n", ""), words) {
-				t.Errorf("bounce lacks %q:\n%s", words, text)
+		for _, want := range []string{"Action: failed", "Status: 5.2.252", "may not send as this sender", "Add-RecipientPermission", "Subject: M1", "Remote-MTA: dns; mx"} {
+			if !strings.Contains(strings.ReplaceAll(text, "=\r\n", ""), want) {
+				t.Errorf("notification lacks %q:\n%s", want, text)
 			}
 		}
 		if strings.Contains(text, "xxxx") {

@@ -12,7 +12,7 @@ import (
 )
 
 // offer sends a message while its client waits, and queues it if that takes too
-// long or the upstream takes no mail.
+// long or the upstream accepts no mail.
 func (d *Dispatcher) offer(ctx context.Context, m *message) reply.Reply {
 	defer m.release()
 	d.mu.Lock()

@@ -19,7 +19,7 @@ const (
 type evaluation struct {
 	outcomes      []outcome // in the order of replies
 	replies       []reply.Reply
-	upstreamFault *report.Classification // why the upstream takes no mail; nil if it does
+	upstreamFault *report.Classification // why the upstream accepts no mail; nil if it does
 	faultReply    reply.Reply            // the reply with that fault
 }
 

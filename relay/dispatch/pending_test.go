@@ -94,8 +94,8 @@ func TestSetQueueError_RepliesToWaitingClients(t *testing.T) {
 		if r := w.send(1, 100); time.Since(begun) > commitDelay || r.Code != 451 || !strings.Contains(r.Text, errTPMAbsent.Error()) {
 			t.Errorf("second message: got reply after %s: %s", time.Since(begun), r)
 		}
-		w.d.SetQueuePending(errors.New("the spool is being made"))
-		if s := w.d.Status(); s.Spool != "the spool is being made" {
+		w.d.SetQueuePending(errors.New("the spool is being created"))
+		if s := w.d.Status(); s.Spool != "the spool is being created" {
 			t.Errorf("got status %+v", s)
 		}
 		w.expectNoReply(w.sendAsync("M2", 1, 100), time.Minute)

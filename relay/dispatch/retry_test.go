@@ -31,7 +31,7 @@ func TestRetry_BacksOffFromAMinuteToAnHour(t *testing.T) {
 		for i := range offers[1:] {
 			want := min(time.Minute<<min(i, 10), time.Hour)
 			if got := offers[i+1].at.Sub(offers[i].at); got < want*4/5 || got > want*6/5+time.Second {
-				t.Errorf("pause %d: got %s, want about %s", i+1, got, want)
+				t.Errorf("delay %d: got %s, want about %s", i+1, got, want)
 			}
 		}
 		if len(offers) < 25 || len(offers) > 40 {
@@ -40,7 +40,7 @@ func TestRetry_BacksOffFromAMinuteToAnHour(t *testing.T) {
 	})
 }
 
-func TestRetry_KeepsPausesAcrossARestart(t *testing.T) {
+func TestRetry_KeepsDelaysAcrossARestart(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(greylisted) })
 		w.send(1, 100)
@@ -95,14 +95,14 @@ func TestBreaker_ResumesWithinMinutesOfRecovery(t *testing.T) {
 		}
 		time.Sleep(day)
 		if n := len(w.upstream.offered()); n < 24 || n > 24*20 {
-			t.Errorf("got %d attempts to the dead host in a day", n)
+			t.Errorf("got %d attempts to the unreachable host in a day", n)
 		}
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
-		back := time.Now()
+		recovered := time.Now()
 		time.Sleep(7 * time.Minute)
 		if got := w.upstream.accepted(); len(got) != 50 || w.queued() != 0 {
 			t.Errorf("delivered %d, queued %d", len(got), w.queued())
-		} else if last := got[49].at.Sub(back); last > 6*time.Minute+time.Second {
+		} else if last := got[49].at.Sub(recovered); last > 6*time.Minute+time.Second {
 			t.Errorf("got the last delivery after %s, want at most 6m1s", last)
 		}
 		if len(w.events("upstream held")) != 1 || len(w.events("upstream resumed")) != 1 {
@@ -150,9 +150,9 @@ func TestFairQueue_DoesNotStarveClients(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.delay = func(envelope.Envelope) time.Duration { return time.Second } })
 		time.Sleep(time.Hour)
 		got := w.upstream.accepted()
-		place := slices.IndexFunc(got, func(h transaction) bool { return h.envelope.ID == "scan" })
-		if len(got) != 201 || place < 0 || place > 10 {
-			t.Errorf("delivered %d, the scan at position %d, want 201 and at most 10", len(got), place)
+		position := slices.IndexFunc(got, func(h transaction) bool { return h.envelope.ID == "scan" })
+		if len(got) != 201 || position < 0 || position > 10 {
+			t.Errorf("delivered %d, the scan at position %d, want 201 and at most 10", len(got), position)
 		}
 	})
 }

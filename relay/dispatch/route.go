@@ -25,13 +25,13 @@ type Upstream interface {
 
 // Retry is the retry schedule of a message.
 type Retry struct {
-	First   time.Duration // the first pause between two attempts
-	Longest time.Duration // the pauses double up to this
+	First   time.Duration // the first delay between two attempts
+	Longest time.Duration // the delays double up to this
 	Age     time.Duration // after which a message is given up
 	Warning time.Duration // after which its sender is notified of the delay
 }
 
-func (r Retry) pauses() throttle.Pauses { return throttle.Pauses{First: r.First, Longest: r.Longest} }
+func (r Retry) delays() throttle.Delays { return throttle.Delays{First: r.First, Longest: r.Longest} }
 
 // Route is a delivery method with its limits, retries and notifications. The
 // caller fills in the exported fields and passes it to New.
@@ -59,8 +59,8 @@ func (r Route) start() *Route {
 	if r.Classify == nil {
 		r.Classify = report.ClassifyFor
 	}
-	r.breaker = throttle.NewBreaker(r.Retry.pauses())
-	r.throttle = throttle.New(r.Limits, r.Retry.pauses(), spool.MaxMemo)
+	r.breaker = throttle.NewBreaker(r.Retry.delays())
+	r.throttle = throttle.New(r.Limits, r.Retry.delays(), spool.MaxMemo)
 	return &r
 }
 

@@ -29,7 +29,7 @@ func TestRoute_ClassifiesRepliesByItsOwnTable(t *testing.T) {
 		change func(*setup)
 		reply  reply.Reply
 		held   string
-		words  string // in the client's reply
+		text   string // in the client's reply
 	}{
 		{"450 by the other table", elsewhere, reply.New(450, 7, 1, "go away"), "blocked", "this host has blocked us: ask its postmaster"},
 		{"450 by the default table", nil, reply.New(450, 7, 1, "go away"), "", "is queued"},
@@ -39,7 +39,7 @@ func TestRoute_ClassifiesRepliesByItsOwnTable(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			withHarness(t, c.change, func(w *harness) {
 				w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(c.reply) })
-				if r := w.send(1, 100); !strings.Contains(r.Text, c.words) {
+				if r := w.send(1, 100); !strings.Contains(r.Text, c.text) {
 					t.Errorf("got reply %s", r)
 				}
 				if held := w.d.Status().Held; held != c.held {

@@ -70,7 +70,7 @@ func (d *Dispatcher) Retry(id queue.ID) error {
 	return d.retry(func(t queue.Ticket) bool { return t.ID == id })
 }
 
-// retry ends the pauses of the wanted messages. They leave the schedule
+// retry ends the delays of the wanted messages. They leave the schedule
 // meanwhile, so that the progress saved by an attempt is not overwritten with
 // an older one.
 func (d *Dispatcher) retry(wanted func(queue.Ticket) bool) error {

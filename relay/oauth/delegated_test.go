@@ -13,7 +13,7 @@ import (
 // flash is a Store in memory.
 type flash struct {
 	mu      sync.Mutex
-	kept    string
+	stored  string
 	saves   []string
 	save    func(refresh string) error // instead, if it is not nil
 	loading error
@@ -22,7 +22,7 @@ type flash struct {
 func (f *flash) Load(context.Context) (Secret, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return NewSecret(f.kept), f.loading
+	return NewSecret(f.stored), f.loading
 }
 
 func (f *flash) Save(ctx context.Context, refresh Secret) error {
@@ -36,14 +36,14 @@ func (f *flash) Save(ctx context.Context, refresh Secret) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.kept = refresh.Reveal()
-	f.saves = append(f.saves, f.kept)
+	f.stored = refresh.Reveal()
+	f.saves = append(f.saves, f.stored)
 	return nil
 }
 
 func (f *flash) Replace(ctx context.Context, before, refresh Secret) error {
 	f.mu.Lock()
-	other := f.kept != before.Reveal()
+	other := f.stored != before.Reveal()
 	f.mu.Unlock()
 	if other {
 		return nil
@@ -66,7 +66,7 @@ func anything(string) bool { return true }
 // received returns the refresh tokens that the issuer received, in order.
 func received(a *fakeIssuer) []string {
 	var all []string
-	for _, form := range a.asked() {
+	for _, form := range a.requests() {
 		all = append(all, form.Get("refresh_token"))
 	}
 	return all
@@ -74,7 +74,7 @@ func received(a *fakeIssuer) []string {
 
 func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{kept: "refresh-0"}
+	store := &flash{stored: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
 	k := newTokenSource(t, newIssuer(t, server.Server, nil).Delegated(store))
@@ -87,15 +87,15 @@ func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	default:
 	}
 	close(release)
-	if token := <-given; token.Bearer.Reveal() != "access-1" || store.kept != "refresh-1" {
-		t.Errorf("got %q, and flash holds %q", token.Bearer.Reveal(), store.kept)
+	if token := <-given; token.Bearer.Reveal() != "access-1" || store.stored != "refresh-1" {
+		t.Errorf("got %q, and stored is %q", token.Bearer.Reveal(), store.stored)
 	}
 }
 
 func TestDelegated_DoesNotSaveAnUnchangedToken(t *testing.T) {
 	for name, refresh := range map[string]string{"repeated": "refresh-0", "left out": ""} {
 		server := serve(t, respondInTurn(tokenResponse("access", refresh, 3600)))
-		store := &flash{kept: "refresh-0"}
+		store := &flash{stored: "refresh-0"}
 		if _, err := newIssuer(t, server.Server, nil).Delegated(store).Token(t.Context()); err != nil || len(store.saves) != 0 {
 			t.Errorf("%s: %v, saved %q", name, err, store.saves)
 		}
@@ -106,7 +106,7 @@ var errFlash = errors.New("the flash is read-only")
 
 func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
+	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	for range 3 {
 		token, err := d.Token(t.Context())
@@ -115,8 +115,8 @@ func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 			t.Errorf("Token() = %q, %v", token.Bearer.Reveal(), err)
 		}
 	}
-	if asked := len(server.asked()); asked != 1 {
-		t.Errorf("the issuer was asked %d times while nothing could be saved", asked)
+	if requests := len(server.requests()); requests != 1 {
+		t.Errorf("got %d requests while nothing could be saved", requests)
 	}
 	store.save = nil
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-2" {
@@ -129,14 +129,14 @@ func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 
 func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 	server := serve(t, rotating(func(refresh string) bool { return refresh == "refresh-0" }))
-	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
+	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
 		t.Fatal(err)
 	}
 	store.save = nil
-	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-3" || store.kept != "refresh-3" {
-		t.Errorf("got %q, and flash holds %q", token.Bearer.Reveal(), store.kept)
+	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-3" || store.stored != "refresh-3" {
+		t.Errorf("got %q, and stored is %q", token.Bearer.Reveal(), store.stored)
 	}
 	if got := received(server); !slices.Equal(got, []string{"refresh-0", "refresh-1", "refresh-0"}) {
 		t.Errorf("showed %q", got)
@@ -145,12 +145,12 @@ func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 
 func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{kept: "refresh-0", save: func(string) error { return errFlash }}
+	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
 		t.Fatal(err)
 	}
-	store.save, store.kept = nil, "of the sign-in"
+	store.save, store.stored = nil, "of the sign-in"
 	must(d.Token(t.Context()))
 	if got := received(server); !slices.Equal(got, []string{"refresh-0", "of the sign-in"}) {
 		t.Errorf("showed %q", got)
@@ -160,7 +160,7 @@ func TestDelegated_PrefersANewSignIn(t *testing.T) {
 // cutPower refreshes with a store that never finishes a write, and returns the
 // flash for the next start.
 func cutPower(t *testing.T, server *fakeIssuer) *flash {
-	store := &flash{kept: "refresh-0"}
+	store := &flash{stored: "refresh-0"}
 	writing, cut := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(writing); <-cut; return errors.New("no power") }
 	var before sync.WaitGroup
@@ -172,15 +172,15 @@ func cutPower(t *testing.T, server *fakeIssuer) *flash {
 	})
 	<-writing
 	t.Cleanup(func() { close(cut); before.Wait() })
-	return &flash{kept: store.kept}
+	return &flash{stored: store.stored}
 }
 
 func TestDelegated_KeepsTheOldTokenAfterAPowerCut(t *testing.T) {
 	server := serve(t, rotating(anything))
 	after := cutPower(t, server)
 	token, err := newIssuer(t, server.Server, nil).Delegated(after).Token(t.Context())
-	if err != nil || token.Bearer.Reveal() != "access-2" || after.kept != "refresh-2" {
-		t.Errorf("Token() = %q, %v, and flash holds %q", token.Bearer.Reveal(), err, after.kept)
+	if err != nil || token.Bearer.Reveal() != "access-2" || after.stored != "refresh-2" {
+		t.Errorf("Token() = %q, %v, and stored is %q", token.Bearer.Reveal(), err, after.stored)
 	}
 }
 
@@ -197,14 +197,14 @@ func TestDelegated_AsksForASignInWhenTheTokenIsRevoked(t *testing.T) {
 }
 
 func TestDelegated_KeepsASignInMadeMeanwhile(t *testing.T) {
-	store := &flash{kept: "refresh-0"}
+	store := &flash{stored: "refresh-0"}
 	server := serve(t, rotating(func(string) bool {
 		_ = store.Save(t.Context(), NewSecret("of a new sign-in")) // by another process
 		return true
 	}))
 	token, err := newIssuer(t, server.Server, nil).Delegated(store).Token(t.Context())
-	if err != nil || token.Bearer.Empty() || store.kept != "of a new sign-in" {
-		t.Errorf("Token() = %q, %v, and flash holds %q", token.Bearer.Reveal(), err, store.kept)
+	if err != nil || token.Bearer.Empty() || store.stored != "of a new sign-in" {
+		t.Errorf("Token() = %q, %v, and stored is %q", token.Bearer.Reveal(), err, store.stored)
 	}
 }
 
@@ -217,14 +217,14 @@ func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 		t.Error(err)
 	}
 	wantFault(t, err, Configuration, "", "reading the stored sign-in failed")
-	if len(server.asked()) != 0 {
-		t.Error("the issuer was asked all the same")
+	if len(server.requests()) != 0 {
+		t.Error("got a request, want none")
 	}
 }
 
 func TestClose_WaitsForTheRefreshTokenToBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{kept: "refresh-0"}
+	store := &flash{stored: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
 	k := NewTokenSource(newIssuer(t, server.Server, nil).Delegated(store), nil)
@@ -235,7 +235,7 @@ func TestClose_WaitsForTheRefreshTokenToBeSaved(t *testing.T) {
 	<-k.ctx.Done()
 	close(release)
 	<-closed
-	if store.kept != "refresh-1" {
-		t.Errorf("flash holds %q", store.kept)
+	if store.stored != "refresh-1" {
+		t.Errorf("stored is %q", store.stored)
 	}
 }

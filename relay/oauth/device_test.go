@@ -31,9 +31,9 @@ const (
 
 // login signs in within a synctest bubble, where polling takes no real time; the
 // issuer runs outside.
-func login(t *testing.T, answer func(url.Values, int) issuerResponse, store *flash, check func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration)) *fakeIssuer {
+func login(t *testing.T, respond func(url.Values, int) issuerResponse, store *flash, check func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration)) *fakeIssuer {
 	t.Helper()
-	server := serve(t, answer)
+	server := serve(t, respond)
 	issuer := newIssuer(t, server.Server, func(c *Config) { c.Scopes = []string{"https://outlook.office.com/SMTP.Send", "offline_access"} })
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
@@ -49,8 +49,8 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 	polls := []issuerResponse{entraError(pending, "authorization_pending"), {status: 400, body: `{"error":"slow_down"}`},
 		entraError(pending, "authorization_pending"), tokenResponse("access", "refresh", 3600)}
 	server := login(t, codes(aCode, polls...), store, func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration) {
-		if err != nil || store.kept != "refresh" {
-			t.Fatalf("Login() = %v, and flash holds %q", err, store.kept)
+		if err != nil || store.stored != "refresh" {
+			t.Fatalf("Login() = %v, and stored is %q", err, store.stored)
 		}
 		if len(shown) != 1 || shown[0].UserCode != "ABCD-EFGH" || shown[0].VerificationURL != "https://microsoft.com/devicelogin" ||
 			shown[0].Expires.IsZero() {
@@ -64,7 +64,7 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 			t.Errorf("the access token is %q", got)
 		}
 	})
-	if form := server.asked()[0]; form.Get("client_id") != clientID || form.Get("scope") != "https://outlook.office.com/SMTP.Send offline_access" {
+	if form := server.requests()[0]; form.Get("client_id") != clientID || form.Get("scope") != "https://outlook.office.com/SMTP.Send offline_access" {
 		t.Errorf("the request for a code was %v", form)
 	}
 }
@@ -74,30 +74,30 @@ func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer func(url.Values, int) issuerResponse
 		code   string
-		words  string
+		text   string
 		within time.Duration
 	}{
-		"declined":              {polled(entraError(0, "authorization_declined")), "authorization_declined", "declined in the browser", 5 * time.Second},
-		"denied":                {polled(entraError(0, "access_denied")), "access_denied", "declined in the browser", 5 * time.Second},
-		"expired at the issuer": {polled(entraError(70019, "expired_token")), "AADSTS70019", "not entered in time", 5 * time.Second},
-		"never entered":         {polled(entraError(pending, "authorization_pending")), "expired_token", "not entered in time", 15 * time.Minute},
-		"blocked":               {polled(entraError(53003, "invalid_grant")), "AADSTS53003", "Conditional Access", 5 * time.Second},
-		"not for this app":      {respondInTurn(entraError(7000218, "invalid_client")), "AADSTS7000218", "Allow public client flows", 0},
-		"no offline_access":     {polled(tokenResponse("access", "", 3600)), "", "offline_access", 5 * time.Second},
-		"a page in clear text":  {respondInTurn(ok(`{"device_code":"hidden","user_code":"A","verification_uri":"http://x.example/"}`)), "", "check the device code URL", 0},
-		"a code of escapes":     {respondInTurn(ok(`{"device_code":"hidden","user_code":"A\u001b[2J","verification_uri":"https://x.example/"}`)), "", "check the device code URL", 0},
-		"no code":               {respondInTurn(ok(`{}`)), "", "check the device code URL", 0},
+		"declined":                       {polled(entraError(0, "authorization_declined")), "authorization_declined", "declined in the browser", 5 * time.Second},
+		"denied":                         {polled(entraError(0, "access_denied")), "access_denied", "declined in the browser", 5 * time.Second},
+		"expired at the issuer":          {polled(entraError(70019, "expired_token")), "AADSTS70019", "not entered in time", 5 * time.Second},
+		"never entered":                  {polled(entraError(pending, "authorization_pending")), "expired_token", "not entered in time", 15 * time.Minute},
+		"blocked":                        {polled(entraError(53003, "invalid_grant")), "AADSTS53003", "Conditional Access", 5 * time.Second},
+		"not for this app":               {respondInTurn(entraError(7000218, "invalid_client")), "AADSTS7000218", "Allow public client flows", 0},
+		"no offline_access":              {polled(tokenResponse("access", "", 3600)), "", "offline_access", 5 * time.Second},
+		"a page in clear text":           {respondInTurn(ok(`{"device_code":"hidden","user_code":"A","verification_uri":"http://x.example/"}`)), "", "check the device code URL", 0},
+		"a code with an escape sequence": {respondInTurn(ok(`{"device_code":"hidden","user_code":"A\u001b[2J","verification_uri":"https://x.example/"}`)), "", "check the device code URL", 0},
+		"no code":                        {respondInTurn(ok(`{}`)), "", "check the device code URL", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := &flash{kept: "of before"}
+			store := &flash{stored: "earlier"}
 			login(t, c.answer, store, func(t *testing.T, _ []DeviceCode, token Token, err error, took time.Duration) {
-				wantFault(t, err, Configuration, c.code, c.words)
+				wantFault(t, err, Configuration, c.code, c.text)
 				if took != c.within || !token.Bearer.Empty() {
-					t.Errorf("it took %v and gave %q", took, token.Bearer.Reveal())
+					t.Errorf("got %q after %v, want none after %v", token.Bearer.Reveal(), took, c.within)
 				}
 			})
-			if store.kept != "of before" {
-				t.Errorf("flash holds %q", store.kept)
+			if store.stored != "earlier" {
+				t.Errorf("stored is %q", store.stored)
 			}
 		})
 	}
@@ -108,8 +108,8 @@ func TestLogin_SurvivesTemporaryFailures(t *testing.T) {
 	down := issuerResponse{status: 503}
 	login(t, codes(aCode, down, down, tokenResponse("access", "refresh", 3600)), store,
 		func(t *testing.T, _ []DeviceCode, _ Token, err error, took time.Duration) {
-			if err != nil || store.kept != "refresh" {
-				t.Errorf("Login() = %v, and flash holds %q", err, store.kept)
+			if err != nil || store.stored != "refresh" {
+				t.Errorf("Login() = %v, and stored is %q", err, store.stored)
 			}
 			if took != 35*time.Second {
 				t.Errorf("it took %v", took)
@@ -119,21 +119,21 @@ func TestLogin_SurvivesTemporaryFailures(t *testing.T) {
 
 func TestLogin_LimitsIntervalAndExpiry(t *testing.T) {
 	for _, c := range []struct {
-		life, interval string
-		expires, polls time.Duration
+		lifetime, interval string
+		expires, polls     time.Duration
 	}{
 		{"900", "-1", 15 * time.Minute, 5 * time.Second},
 		{"9000000000", "0", maxCodeLife, 5 * time.Second},
 		{"18446744073", "9223372036854775807", defaultCodeLife, time.Minute}, // more than a Duration holds
 		{"-5", "5", defaultCodeLife, 5 * time.Second},
 	} {
-		code := `{"device_code":"hidden","user_code":"A","verification_uri":"https://x.example/","expires_in":` + c.life + `,"interval":` + c.interval + `}`
+		code := `{"device_code":"hidden","user_code":"A","verification_uri":"https://x.example/","expires_in":` + c.lifetime + `,"interval":` + c.interval + `}`
 		login(t, codes(code, tokenResponse("access", "refresh", 3600)), new(flash), func(t *testing.T, shown []DeviceCode, _ Token, err error, took time.Duration) {
 			if err != nil || took != c.polls {
-				t.Errorf("interval %s: %v after %v", c.interval, err, took)
+				t.Errorf("interval %s: got %v after %v", c.interval, err, took)
 			}
-			if life := time.Until(shown[0].Expires) + took; life != c.expires {
-				t.Errorf("expires_in %s: a code for %v", c.life, life)
+			if lifetime := time.Until(shown[0].Expires) + took; lifetime != c.expires {
+				t.Errorf("expires_in %s: a code for %v", c.lifetime, lifetime)
 			}
 		})
 	}
@@ -142,16 +142,16 @@ func TestLogin_LimitsIntervalAndExpiry(t *testing.T) {
 func TestLogin_IsUnaffectedByAClockStep(t *testing.T) {
 	code := must(newIssuer(t, serve(t, codes(aCode)).Server, nil).deviceCode(t.Context()))
 	if withoutMonotonic := code.Expiry.Round(0); code.Expiry == withoutMonotonic {
-		t.Errorf("the code's end, %v, goes by the clock on the wall", code.Expiry)
+		t.Errorf("the expiry %v uses the wall clock", code.Expiry)
 	}
 }
 
 func TestLogin_FailsWhenTheTokenCannotBeStored(t *testing.T) {
-	store := &flash{kept: "of before", save: func(string) error { return errFlash }}
+	store := &flash{stored: "earlier", save: func(string) error { return errFlash }}
 	login(t, codes(aCode, tokenResponse("access", "refresh", 3600)), store, func(t *testing.T, _ []DeviceCode, token Token, err error, _ time.Duration) {
 		wantFault(t, err, Configuration, "", "check the box's flash")
-		if !token.Bearer.Empty() || store.kept != "of before" {
-			t.Errorf("got %q, and flash holds %q", token.Bearer.Reveal(), store.kept)
+		if !token.Bearer.Empty() || store.stored != "earlier" {
+			t.Errorf("got %q, and stored is %q", token.Bearer.Reveal(), store.stored)
 		}
 	})
 }
@@ -169,7 +169,7 @@ func TestLogin_IsNotUndoneByAnEarlierRefresh(t *testing.T) {
 	issuer := newIssuer(t, server.Server, nil)
 	synctest.Test(t, func(t *testing.T) {
 		saving, release := make(chan struct{}), make(chan struct{})
-		store := &flash{kept: "of before"}
+		store := &flash{stored: "earlier"}
 		store.save = func(refresh string) error {
 			if refresh == "of the refresh" {
 				close(saving)
@@ -185,8 +185,8 @@ func TestLogin_IsNotUndoneByAnEarlierRefresh(t *testing.T) {
 		pass(10 * time.Second)
 		close(release)
 		both.Wait()
-		if store.kept != "of the sign-in" {
-			t.Errorf("flash holds %q", store.kept)
+		if store.stored != "of the sign-in" {
+			t.Errorf("stored is %q", store.stored)
 		}
 	})
 }
@@ -203,10 +203,10 @@ func TestLogin_ReportsCancellation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		store := &flash{kept: "of before"}
+		store := &flash{stored: "earlier"}
 		_, err := issuer.Delegated(store).Login(ctx, func(DeviceCode) {})
-		if !errors.Is(err, context.DeadlineExceeded) || store.kept != "of before" {
-			t.Errorf("Login() = %v, and flash holds %q", err, store.kept)
+		if !errors.Is(err, context.DeadlineExceeded) || store.stored != "earlier" {
+			t.Errorf("Login() = %v, and stored is %q", err, store.stored)
 		}
 	})
 }

@@ -16,9 +16,9 @@ import (
 const (
 	maxResponse = 64 << 10
 	maxToken    = 32 << 10
-	// defaultTokenLife applies if the issuer returns no expires_in, which RFC 6749
+	// defaultTokenLifetime applies if the issuer returns no expires_in, which RFC 6749
 	// section 5.1 allows.
-	defaultTokenLife = 5 * time.Minute
+	defaultTokenLifetime = 5 * time.Minute
 )
 
 var errTooLong = errors.New("response too long")
@@ -99,15 +99,15 @@ func (x *exchange) token(t *oauth2.Token, err error) (Token, Secret, error) {
 		return Token{}, Secret{}, &Fault{Kind: Configuration,
 			Text: x.issuer.host + " issued a token that is not a bearer token (RFC 6750): check the token URL"}
 	}
-	life := defaultTokenLife
+	lifetime := defaultTokenLifetime
 	if !t.Expiry.IsZero() {
 		// x/oauth2 has added expires_in to the current time.
-		life = time.Until(t.Expiry).Round(time.Second)
+		lifetime = time.Until(t.Expiry).Round(time.Second)
 	}
-	if life <= 0 {
+	if lifetime <= 0 {
 		return Token{}, Secret{}, &Fault{Kind: Wait, Text: x.issuer.host + " issued a token that has already expired: wait; if it persists, check the token URL"}
 	}
-	return Token{NewSecret(t.AccessToken), x.begun.Add(life)}, NewSecret(t.RefreshToken), nil
+	return Token{NewSecret(t.AccessToken), x.begun.Add(lifetime)}, NewSecret(t.RefreshToken), nil
 }
 
 // isBearerToken reports whether a token consists of the characters that RFC

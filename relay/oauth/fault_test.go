@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// asking requests a token from a server with a client secret.
-func asking(t *testing.T, server *httptest.Server, change func(*Config)) error {
+// requestToken requests a token from a server with a client secret.
+func requestToken(t *testing.T, server *httptest.Server, change func(*Config)) error {
 	t.Helper()
 	_, err := must(newIssuer(t, server, change).ClientSecret(NewSecret("hush"))).Token(t.Context())
 	return err
 }
 
-func wantFault(t *testing.T, err error, kind Kind, code string, words ...string) *Fault {
+func wantFault(t *testing.T, err error, kind Kind, code string, texts ...string) *Fault {
 	t.Helper()
 	fault := (*Fault)(nil)
 	if !errors.As(err, &fault) {
@@ -34,9 +34,9 @@ func wantFault(t *testing.T, err error, kind Kind, code string, words ...string)
 	if fault.Kind != kind || fault.Code != code {
 		t.Errorf("%s fault %q, want %s %q", fault.Kind, fault.Code, kind, code)
 	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("%q lacks %q", err, word)
+	for _, text := range texts {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%q lacks %q", err, text)
 		}
 	}
 	return fault
@@ -48,7 +48,7 @@ func TestFault_ClassifiesEntraErrors(t *testing.T) {
 		oauth string
 		kind  Kind
 		name  string
-		words string
+		text  string
 	}{
 		{7000215, "invalid_client", Configuration, "AADSTS7000215", "the secret's value, not its ID"},
 		{7000222, "invalid_client", Configuration, "AADSTS7000222", "has expired: make a new one"},
@@ -90,14 +90,14 @@ func TestFault_ClassifiesEntraErrors(t *testing.T) {
 		{999, "invalid_grant", Configuration, "AADSTS999", "error?code=999"},
 		{999, "unheard_of", Configuration, "AADSTS999", "unknown to Sealpost; look it up"},
 	}
-	var answers []issuerResponse
+	var responses []issuerResponse
 	known := map[int]bool{}
 	for _, c := range cases {
-		answers, known[c.code] = append(answers, entraError(c.code, c.oauth)), true
+		responses, known[c.code] = append(responses, entraError(c.code, c.oauth)), true
 	}
-	server := serve(t, respondInTurn(answers...))
+	server := serve(t, respondInTurn(responses...))
 	for _, c := range cases {
-		wantFault(t, asking(t, server.Server, nil), c.kind, c.name, c.words)
+		wantFault(t, requestToken(t, server.Server, nil), c.kind, c.name, c.text)
 	}
 	for code := range entraErrors {
 		if !known[code] {
@@ -108,8 +108,8 @@ func TestFault_ClassifiesEntraErrors(t *testing.T) {
 
 func TestFault_ClassifiesOAuthErrors(t *testing.T) {
 	cases := map[string]struct {
-		kind  Kind
-		words string
+		kind Kind
+		text string
 	}{
 		"invalid_client":          {Configuration, "check the client ID"},
 		"invalid_grant":           {Configuration, "sign in again"},
@@ -117,7 +117,7 @@ func TestFault_ClassifiesOAuthErrors(t *testing.T) {
 		"invalid_scope":           {Configuration, "scope"},
 		"invalid_resource":        {Configuration, "scope"},
 		"unauthorized_client":     {Configuration, "app registration"},
-		"unsupported_grant_type":  {Configuration, "does not offer this way"},
+		"unsupported_grant_type":  {Configuration, "does not support this grant"},
 		"consent_required":        {Configuration, "grant consent"},
 		"interaction_required":    {Configuration, "sign in again"},
 		"login_required":          {Configuration, "sign in again"},
@@ -136,7 +136,7 @@ func TestFault_ClassifiesOAuthErrors(t *testing.T) {
 			t.Errorf("code %s is not in this table", code)
 		}
 		server := serve(t, respondInTurn(issuerResponse{status: 400, body: `{"error":"` + code + `"}`}))
-		wantFault(t, asking(t, server.Server, nil), c.kind, code, c.words)
+		wantFault(t, requestToken(t, server.Server, nil), c.kind, code, c.text)
 	}
 }
 
@@ -144,34 +144,34 @@ func TestFault_DescribesInvalidResponses(t *testing.T) {
 	const page = "<!DOCTYPE html><html><title>Sign in to the guest network</title></html>"
 	for name, c := range map[string]struct {
 		issuerResponse
-		kind  Kind
-		code  string
-		words string
+		kind Kind
+		code string
+		text string
 	}{
-		"a web page":              {ok(page), Configuration, "", "web page"},
-		"a web page called text":  {issuerResponse{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
-		"nothing":                 {ok(""), Wait, "", "empty response"},
-		"half of an answer":       {ok(`{"access_token":"ab`), Wait, "", "invalid token response"},
-		"an answer without token": {ok(`{"token_type":"Bearer"}`), Wait, "", "invalid token response"},
-		"a token of another type": {ok(`{"access_token":"a","token_type":"pop"}`), Configuration, "", "bearer"},
-		"a token with a newline":  {ok(`{"access_token":"a\r\nMAIL FROM:<x>","token_type":"Bearer"}`), Configuration, "", "bearer"},
-		"a token that is too big": {ok(`{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`), Configuration, "", "bearer"},
-		"an expired token":        {ok(`{"access_token":"a","expires_in":-5}`), Wait, "", "already expired"},
-		"an error with 200":       {ok(`{"error":"invalid_client"}`), Configuration, "invalid_client", "client ID"},
-		"ten megabytes":           {ok(strings.Repeat(" ", 10<<20)), Configuration, "", "more than 64 KiB"},
-		"a redirect":              {issuerResponse{302, map[string]string{"Location": "https://portal.example/"}, ""}, Configuration, "", "a redirect"},
-		"a redirect with a form":  {issuerResponse{307, map[string]string{"Location": "/elsewhere"}, ""}, Configuration, "", "a redirect"},
-		"not found":               {issuerResponse{404, nil, page}, Configuration, "", "check the tenant"},
-		"a fault of its own":      {issuerResponse{500, nil, page}, Wait, "", "500"},
-		"maintenance":             {issuerResponse{503, nil, ""}, Wait, "", "503"},
-		"a busy issuer's error":   {issuerResponse{503, nil, `{"error":"invalid_request"}`}, Wait, "invalid_request", "503"},
-		"too many requests":       {issuerResponse{429, nil, ""}, Wait, "", "too many requests"},
+		"a web page":               {ok(page), Configuration, "", "web page"},
+		"a web page called text":   {issuerResponse{200, map[string]string{"Content-Type": "text/html"}, page}, Configuration, "", "web page"},
+		"nothing":                  {ok(""), Wait, "", "empty response"},
+		"a truncated response":     {ok(`{"access_token":"ab`), Wait, "", "invalid token response"},
+		"a response without token": {ok(`{"token_type":"Bearer"}`), Wait, "", "invalid token response"},
+		"a token of another type":  {ok(`{"access_token":"a","token_type":"pop"}`), Configuration, "", "bearer"},
+		"a token with a newline":   {ok(`{"access_token":"a\r\nMAIL FROM:<x>","token_type":"Bearer"}`), Configuration, "", "bearer"},
+		"a token that is too big":  {ok(`{"access_token":"` + strings.Repeat("a", maxToken+1) + `"}`), Configuration, "", "bearer"},
+		"an expired token":         {ok(`{"access_token":"a","expires_in":-5}`), Wait, "", "already expired"},
+		"an error with 200":        {ok(`{"error":"invalid_client"}`), Configuration, "invalid_client", "client ID"},
+		"ten megabytes":            {ok(strings.Repeat(" ", 10<<20)), Configuration, "", "more than 64 KiB"},
+		"a redirect":               {issuerResponse{302, map[string]string{"Location": "https://portal.example/"}, ""}, Configuration, "", "a redirect"},
+		"a redirect with a form":   {issuerResponse{307, map[string]string{"Location": "/elsewhere"}, ""}, Configuration, "", "a redirect"},
+		"not found":                {issuerResponse{404, nil, page}, Configuration, "", "check the tenant"},
+		"an internal error":        {issuerResponse{500, nil, page}, Wait, "", "500"},
+		"maintenance":              {issuerResponse{503, nil, ""}, Wait, "", "503"},
+		"a busy issuer's error":    {issuerResponse{503, nil, `{"error":"invalid_request"}`}, Wait, "invalid_request", "503"},
+		"too many requests":        {issuerResponse{429, nil, ""}, Wait, "", "too many requests"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := serve(t, respondInTurn(c.issuerResponse))
-			wantFault(t, asking(t, server.Server, nil), c.kind, c.code, c.words)
-			if asked := len(server.asked()); asked != 1 {
-				t.Errorf("asked %d times", asked)
+			wantFault(t, requestToken(t, server.Server, nil), c.kind, c.code, c.text)
+			if requests := len(server.requests()); requests != 1 {
+				t.Errorf("got %d requests", requests)
 			}
 		})
 	}
@@ -190,7 +190,7 @@ func TestRetryAfter_IsLimited(t *testing.T) {
 		"Sun, 22 Nov 2099 10:05:00 GMT": time.Hour,
 	} {
 		server := serve(t, respondInTurn(issuerResponse{503, map[string]string{"Retry-After": field, "Date": date}, ""}))
-		if got := wantFault(t, asking(t, server.Server, nil), Wait, "").RetryAfter; got != want {
+		if got := wantFault(t, requestToken(t, server.Server, nil), Wait, "").RetryAfter; got != want {
 			t.Errorf("Retry-After: %s is read as %v, want %v", field, got, want)
 		}
 	}
@@ -202,10 +202,10 @@ func TestFault_ReportsClockSkew(t *testing.T) {
 		3 * time.Hour:  "clock; it is ",
 		0:              "it agrees with the issuer's",
 	} {
-		refused := entraError(700024, "invalid_client")
-		refused.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
-		server := serve(t, respondInTurn(refused))
-		fault := wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700024", want)
+		response := entraError(700024, "invalid_client")
+		response.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
+		server := serve(t, respondInTurn(response))
+		fault := wantFault(t, requestToken(t, server.Server, nil), Configuration, "AADSTS700024", want)
 		if ahead := strings.Contains(fault.Text, "ahead of"); ahead != (off < 0) {
 			t.Errorf("the issuer is at %v: %s", off, fault.Text)
 		}
@@ -214,7 +214,7 @@ func TestFault_ReportsClockSkew(t *testing.T) {
 
 func TestFault_FindsTheCodeInTheDescription(t *testing.T) {
 	server := serve(t, respondInTurn(issuerResponse{400, nil, `{"error":"invalid_client","error_description":"AADSTS700027: Client assertion failed"}`}))
-	wantFault(t, asking(t, server.Server, nil), Configuration, "AADSTS700027")
+	wantFault(t, requestToken(t, server.Server, nil), Configuration, "AADSTS700027")
 }
 
 // hijacked responds with octets that need not be HTTP.
@@ -233,14 +233,14 @@ func TestFault_DescribesConnectionErrors(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	}
-	soon := func(c *Config) { c.Timeout = 200 * time.Millisecond }
+	shortTimeout := func(c *Config) { c.Timeout = 200 * time.Millisecond }
 	for name, c := range map[string]struct {
 		handle http.HandlerFunc
 		change func(*Config)
 		kind   Kind
-		words  string
+		text   string
 	}{
-		"slow octets":      {hang, soon, Wait, "no complete response within 200ms"},
+		"slow octets":      {hang, shortTimeout, Wait, "no complete response within 200ms"},
 		"cut off":          {hijacked("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"access_token\":"), nil, Wait, "cut off"},
 		"hung up":          {hijacked(""), nil, Wait, "cut off"},
 		"no HTTP":          {hijacked("220 mail.example ESMTP\r\n"), nil, Configuration, "invalid HTTP response"},
@@ -249,14 +249,14 @@ func TestFault_DescribesConnectionErrors(t *testing.T) {
 		"the wrong name":   {nil, func(c *Config) { c.TokenURL = strings.Replace(c.TokenURL, "127.0.0.1", "localhost", 1) }, Configuration, "for another name"},
 		"a closed port":    {nil, func(c *Config) { c.TokenURL = "https://" + closedPort(t) }, Wait, "refused the connection"},
 		"a name unknown":   {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", resolverWithoutNames(t) }, Configuration, "does not exist in DNS"},
-		"DNS out of reach": {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", silent }, Wait, "no DNS response"},
+		"DNS out of reach": {nil, func(c *Config) { c.TokenURL, c.Resolver = "https://nowhere.example/t", unreachableResolver }, Wait, "no DNS response"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			handle := c.handle
 			if handle == nil {
-				handle = func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }
+				handle = func(http.ResponseWriter, *http.Request) { t.Error("the server got a request") }
 			}
-			wantFault(t, asking(t, serveHTTP(t, handle), c.change), c.kind, "", c.words)
+			wantFault(t, requestToken(t, serveHTTP(t, handle), c.change), c.kind, "", c.text)
 		})
 	}
 }
@@ -265,9 +265,9 @@ func TestFault_DescribesNetworkErrors(t *testing.T) {
 	expired := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}
 	strange := &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.NameMismatch}}
 	for _, c := range []struct {
-		err   error
-		kind  Kind
-		words string
+		err  error
+		kind Kind
+		text string
 	}{
 		{syscall.ENETUNREACH, Wait, "check the cable"},
 		{syscall.EHOSTUNREACH, Wait, "check the cable"},
@@ -276,7 +276,7 @@ func TestFault_DescribesNetworkErrors(t *testing.T) {
 		{expired, Configuration, "check the box's clock"},
 		{strange, Configuration, "does not verify"},
 	} {
-		wantFault(t, connectionFault("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.words)
+		wantFault(t, connectionFault("login.example", time.Second, fmt.Errorf("dialing: %w", c.err)), c.kind, "", "login.example", c.text)
 	}
 }
 
@@ -286,27 +286,27 @@ func TestIssuer_RequiresTLS12(t *testing.T) {
 	old.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	old.StartTLS()
 	defer old.Close()
-	wantFault(t, asking(t, old, nil), Configuration, "", "TLS 1.2 or later")
+	wantFault(t, requestToken(t, old, nil), Configuration, "", "TLS 1.2 or later")
 
 	clear := httptest.NewServer(nil)
 	defer clear.Close()
-	err := asking(t, clear, func(c *Config) {
+	err := requestToken(t, clear, func(c *Config) {
 		c.TokenURL, c.DeviceURL = strings.Replace(c.TokenURL, "http:", "https:", 1), ""
 	})
 	wantFault(t, err, Configuration, "", "does not speak TLS")
 }
 
-// late responds with a body that ends properly when the client closes the
+// lateBody is a body that ends properly when the client closes the
 // connection.
-type late struct{ ctx context.Context }
+type lateBody struct{ ctx context.Context }
 
-func (l late) Read([]byte) (int, error) { <-l.ctx.Done(); return 0, io.EOF }
-func (late) Close() error               { return nil }
+func (l lateBody) Read([]byte) (int, error) { <-l.ctx.Done(); return 0, io.EOF }
+func (lateBody) Close() error               { return nil }
 
 type lateTransport struct{}
 
 func (lateTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: 200, Body: late{r.Context()}, Request: r}, nil
+	return &http.Response{StatusCode: 200, Body: lateBody{r.Context()}, Request: r}, nil
 }
 
 func TestIssuer_TimesOutOnALateResponse(t *testing.T) {
@@ -324,7 +324,7 @@ func closedPort(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-var silent = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+var unreachableResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 	return nil, errors.New("no network")
 }}
 

@@ -9,20 +9,21 @@ import (
 	"time"
 )
 
-// canned responds to every request alike.
-type canned struct {
+// cannedResponse responds to every request in the same way.
+type cannedResponse struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
+func (c cannedResponse) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: c.status, Header: c.header, Body: io.NopCloser(bytes.NewReader(c.body)), Request: r}, nil
 }
 
-func answering(status int, kind, retry, date string, body []byte) *Issuer {
+// issuerThatResponds returns an issuer that gives one response to every request.
+func issuerThatResponds(status int, contentType, retry, date string, body []byte) *Issuer {
 	i := must(New(Config{TokenURL: "https://a.example/t", DeviceURL: "https://a.example/d", ClientID: "c", Scopes: []string{"s"}}))
-	i.transport = canned{100 + int(uint(status)%500), http.Header{"Content-Type": {kind}, "Retry-After": {retry}, "Date": {date}}, body}
+	i.transport = cannedResponse{100 + int(uint(status)%500), http.Header{"Content-Type": {contentType}, "Retry-After": {retry}, "Date": {date}}, body}
 	return i
 }
 
@@ -34,8 +35,8 @@ func FuzzTokenResponse(f *testing.F) {
 	}
 	f.Add(100, "text/plain", date, "", []byte("access_token=a&expires_in=99999999999&token_type=bearer"))
 	f.Add(300, "", "", date, []byte(`{"error":"x","error_codes":[99999999999,-1],"error_description":"AADSTS700024"}`))
-	f.Fuzz(func(t *testing.T, status int, kind, retry, date string, body []byte) {
-		issuer := answering(status, kind, retry, date, body)
+	f.Fuzz(func(t *testing.T, status int, contentType, retry, date string, body []byte) {
+		issuer := issuerThatResponds(status, contentType, retry, date, body)
 		token, refresh, err := issuer.refresh(t.Context(), NewSecret("before"))
 		if err == nil {
 			if !isBearerToken(token.Bearer.Reveal()) || !time.Now().Before(token.Expires) || refresh.Empty() {
@@ -55,8 +56,8 @@ func FuzzDeviceResponse(f *testing.F) {
 	f.Add(100, "application/json", []byte(aCode))
 	f.Add(100, "application/json", []byte(`{"device_code":"a","user_code":"b","verification_url":"https://c/","expires_in":-1,"interval":-1}`))
 	f.Add(300, "text/plain", []byte("error=invalid_client"))
-	f.Fuzz(func(t *testing.T, status int, kind string, body []byte) {
-		code, err := answering(status, kind, "", "", body).deviceCode(t.Context())
+	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte) {
+		code, err := issuerThatResponds(status, contentType, "", "", body).deviceCode(t.Context())
 		if err != nil {
 			if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Text == "" {
 				t.Errorf("%#v", err)

@@ -22,7 +22,7 @@ type Token struct {
 
 // Grant obtains access tokens (RFC 6749 section 1.3).
 type Grant interface {
-	// Name names the credentials, for people.
+	// Name returns the name of the credentials, for texts.
 	Name() string
 	// Token requests a token. The error is a *Fault, unless the context ended.
 	Token(ctx context.Context) (Token, error)

@@ -28,7 +28,7 @@ func TestClientSecret_ObtainsAToken(t *testing.T) {
 	if life := token.Expires.Sub(begun); life < time.Hour || life > time.Hour+time.Minute {
 		t.Errorf("it lasts %v", life)
 	}
-	form := server.asked()[0]
+	form := server.requests()[0]
 	for name, want := range map[string]string{"grant_type": "client_credentials", "client_id": clientID, "client_secret": "hush", "scope": scope} {
 		if form.Get(name) != want {
 			t.Errorf("%s = %q, want %q", name, form.Get(name), want)
@@ -55,13 +55,13 @@ func TestCertificate_SignsAnAssertion(t *testing.T) {
 	for _, algorithm := range []Algorithm{PS256, RS256} {
 		t.Run(string(algorithm), func(t *testing.T) {
 			server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
-			box := newIdentity(t)
+			identity := newIdentity(t)
 			issuer := newIssuer(t, server.Server, nil)
-			grant := must(issuer.Certificate(box, box.leaf, algorithm))
+			grant := must(issuer.Certificate(identity, identity.leaf, algorithm))
 			if _, err := grant.Token(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			form := server.asked()[0]
+			form := server.requests()[0]
 			if got := form.Get("client_assertion_type"); got != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
 				t.Errorf("client_assertion_type = %q", got)
 			}
@@ -69,16 +69,16 @@ func TestCertificate_SignsAnAssertion(t *testing.T) {
 				t.Errorf("the form is %v", form)
 			}
 			header, claims, signed, signature := assertion(t, form.Get("client_assertion"))
-			sum256, sum1 := sha256.Sum256(box.leaf), sha1.Sum(box.leaf)
+			sum256, sum1 := sha256.Sum256(identity.leaf), sha1.Sum(identity.leaf)
 			if header["alg"] != string(algorithm) || header["typ"] != "JWT" || header["x5t#S256"] != base64.RawURLEncoding.EncodeToString(sum256[:]) {
 				t.Errorf("the header is %v", header)
 			}
 			var err error
 			if algorithm == PS256 {
 				// Servers may require a salt as long as the hash (RFC 7518, 3.5).
-				err = rsa.VerifyPSS(&box.PublicKey, crypto.SHA256, signed[:], signature, &rsa.PSSOptions{SaltLength: 32})
+				err = rsa.VerifyPSS(&identity.PublicKey, crypto.SHA256, signed[:], signature, &rsa.PSSOptions{SaltLength: 32})
 			} else {
-				err = rsa.VerifyPKCS1v15(&box.PublicKey, crypto.SHA256, signed[:], signature)
+				err = rsa.VerifyPKCS1v15(&identity.PublicKey, crypto.SHA256, signed[:], signature)
 				if header["x5t"] != base64.RawURLEncoding.EncodeToString(sum1[:]) {
 					t.Errorf("the header is %v", header)
 				}
@@ -97,12 +97,12 @@ func TestCertificate_SignsAnAssertion(t *testing.T) {
 
 func TestCertificate_SignsUniqueAssertions(t *testing.T) {
 	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
-	box := newIdentity(t)
-	grant := must(newIssuer(t, server.Server, func(c *Config) { c.Audience = "https://issuer.example/" }).Certificate(box, box.leaf, PS256))
+	identity := newIdentity(t)
+	grant := must(newIssuer(t, server.Server, func(c *Config) { c.Audience = "https://issuer.example/" }).Certificate(identity, identity.leaf, PS256))
 	seen := map[any]bool{}
 	for n := range 2 {
 		must(grant.Token(t.Context()))
-		_, claims, _, _ := assertion(t, server.asked()[n].Get("client_assertion"))
+		_, claims, _, _ := assertion(t, server.requests()[n].Get("client_assertion"))
 		if claims["aud"] != "https://issuer.example/" {
 			t.Errorf("the audience is %v", claims["aud"])
 		}
@@ -115,20 +115,20 @@ func TestCertificate_SignsUniqueAssertions(t *testing.T) {
 
 func TestCertificate_ReportsAKeyError(t *testing.T) {
 	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
-	box := newIdentity(t)
-	box.failing = errors.New("the TPM was cleared: import the certificate again")
-	_, err := must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)).Token(t.Context())
-	if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != Configuration || !errors.Is(err, box.failing) ||
+	identity := newIdentity(t)
+	identity.failing = errors.New("the TPM was cleared: import the certificate again")
+	_, err := must(newIssuer(t, server.Server, nil).Certificate(identity, identity.leaf, PS256)).Token(t.Context())
+	if fault := (*Fault)(nil); !errors.As(err, &fault) || fault.Kind != Configuration || !errors.Is(err, identity.failing) ||
 		!strings.Contains(err.Error(), "import the certificate again") {
 		t.Errorf("Token() = %v", err)
 	}
-	if len(server.asked()) != 0 {
-		t.Error("the issuer was asked without an assertion")
+	if len(server.requests()) != 0 {
+		t.Error("got a request without an assertion")
 	}
 }
 
 func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
-	box := newIdentity(t)
+	identity := newIdentity(t)
 	elliptical := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	other := must(rsa.GenerateKey(rand.Reader, 2048))
 	issuer := must(New(Config{TokenURL: "https://login.example/token", ClientID: clientID}))
@@ -146,9 +146,9 @@ func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
 		}, "device code"},
 		"no secret":         {func() error { _, err := issuer.ClientSecret(Secret{}); return err }, "empty"},
 		"an elliptic key":   {func() error { _, err := issuer.Certificate(elliptical, certified(t, elliptical), PS256); return err }, "RSA"},
-		"another's leaf":    {func() error { _, err := issuer.Certificate(box, certified(t, other), PS256); return err }, "does not match its key"},
-		"no certificate":    {func() error { _, err := issuer.Certificate(box, []byte("x"), PS256); return err }, "reading the certificate"},
-		"another algorithm": {func() error { _, err := issuer.Certificate(box, box.leaf, "none"); return err }, "PS256"},
+		"another's leaf":    {func() error { _, err := issuer.Certificate(identity, certified(t, other), PS256); return err }, "does not match its key"},
+		"no certificate":    {func() error { _, err := issuer.Certificate(identity, []byte("x"), PS256); return err }, "reading the certificate"},
+		"another algorithm": {func() error { _, err := issuer.Certificate(identity, identity.leaf, "none"); return err }, "PS256"},
 	} {
 		if err := c.make(); err == nil || !strings.Contains(err.Error(), c.word) {
 			t.Errorf("%s: %v, want a word of %q", name, err, c.word)

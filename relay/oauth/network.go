@@ -17,9 +17,9 @@ import (
 // connectionFault describes why there was no complete response. The error
 // itself is omitted: errors of net/http may contain text of the server.
 func connectionFault(host string, timeout time.Duration, err error) *Fault {
-	for _, read := range []func(string, error) (Kind, string){describeLookup, describeTLS, describeResponse, describeNetwork} {
-		if kind, words := read(host, err); words != "" {
-			return &Fault{Kind: kind, Text: words}
+	for _, describe := range []func(string, error) (Kind, string){describeLookup, describeTLS, describeResponse, describeNetwork} {
+		if kind, text := describe(host, err); text != "" {
+			return &Fault{Kind: kind, Text: text}
 		}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {

@@ -25,7 +25,7 @@ import (
 type Config struct {
 	TokenURL  string         // token endpoint (RFC 6749 section 3.2); HTTPS
 	DeviceURL string         // device authorization endpoint (RFC 8628 section 3.1); HTTPS; only for Login
-	ClientID  string         // of the application
+	ClientID  string         // the application's
 	Audience  string         // audience of assertions (RFC 7523 section 3); empty means TokenURL
 	Scopes    []string       // requested scopes
 	Roots     *x509.CertPool // nil means the system roots
@@ -42,7 +42,7 @@ const (
 // request an hour.
 type Issuer struct {
 	config    Config
-	host      string // for people
+	host      string // for texts
 	transport http.RoundTripper
 }
 

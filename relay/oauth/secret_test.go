@@ -73,15 +73,15 @@ func TestErrors_ContainNoSecret(t *testing.T) {
 			w.WriteHeader(400)
 			io.WriteString(w, "error="+sent)
 		},
-		"as a place": func(w http.ResponseWriter, sent string) {
+		"in Location": func(w http.ResponseWriter, sent string) {
 			w.Header().Set("Location", "https://x.example/"+sent)
 			w.WriteHeader(302)
 		},
-		"as a patience": func(w http.ResponseWriter, sent string) { w.Header().Set("Retry-After", sent); w.WriteHeader(429) },
-		"as no HTTP":    func(w http.ResponseWriter, sent string) { hijacked(sent+"\r\n\r\n")(w, nil) },
-		"as a status":   func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 "+sent+"\r\n\r\n")(w, nil) },
-		"as a header":   func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 200 OK\r\n"+sent+"\r\n\r\n")(w, nil) },
-		"as a token of a type": func(w http.ResponseWriter, sent string) {
+		"in Retry-After": func(w http.ResponseWriter, sent string) { w.Header().Set("Retry-After", sent); w.WriteHeader(429) },
+		"as no HTTP":     func(w http.ResponseWriter, sent string) { hijacked(sent+"\r\n\r\n")(w, nil) },
+		"as a status":    func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 "+sent+"\r\n\r\n")(w, nil) },
+		"as a header":    func(w http.ResponseWriter, sent string) { hijacked("HTTP/1.1 200 OK\r\n"+sent+"\r\n\r\n")(w, nil) },
+		"as a token and its type": func(w http.ResponseWriter, sent string) {
 			io.WriteString(w, `{"access_token":"`+sent+`","token_type":"`+sent+`"}`)
 		},
 	}
@@ -107,11 +107,11 @@ func TestErrors_ContainNoSecret(t *testing.T) {
 }
 
 func grants(t *testing.T, server *httptest.Server) []Grant {
-	issuer, box := newIssuer(t, server, nil), newIdentity(t)
+	issuer, identity := newIssuer(t, server, nil), newIdentity(t)
 	return []Grant{
 		must(issuer.ClientSecret(NewSecret("S3cr3t/+Value"))),
-		must(issuer.Certificate(box, box.leaf, PS256)),
-		issuer.Delegated(&flash{kept: "0.R3fr3sh-Token"}),
+		must(issuer.Certificate(identity, identity.leaf, PS256)),
+		issuer.Delegated(&flash{stored: "0.R3fr3sh-Token"}),
 	}
 }
 

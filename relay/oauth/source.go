@@ -65,21 +65,21 @@ func NewTokenSource(grant Grant, observer Observer) *TokenSource {
 
 // Close cancels the current request and waits for it, including the saving of a
 // refresh token.
-func (k *TokenSource) Close() {
-	k.mu.Lock()
-	k.close()
-	k.mu.Unlock()
-	k.work.Wait()
+func (s *TokenSource) Close() {
+	s.mu.Lock()
+	s.close()
+	s.mu.Unlock()
+	s.work.Wait()
 }
 
 // Token returns a valid token, at once if there is one: a token near its expiry
 // is renewed in the background. The error is a *Fault unless the context or the
 // source has ended; its RetryAfter is the time until the next request.
-func (k *TokenSource) Token(ctx context.Context) (Token, error) {
+func (s *TokenSource) Token(ctx context.Context) (Token, error) {
 	if err := ctx.Err(); err != nil {
 		return Token{}, fmt.Errorf("waiting for an access token: %w", err)
 	}
-	token, request, err := k.tokenOrRequest(time.Now())
+	token, request, err := s.tokenOrRequest(time.Now())
 	if request == nil {
 		return token, err
 	}
@@ -93,85 +93,85 @@ func (k *TokenSource) Token(ctx context.Context) (Token, error) {
 
 // tokenOrRequest returns a token, or a request to wait for, or the last
 // failure.
-func (k *TokenSource) tokenOrRequest(now time.Time) (Token, *request, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	usable := !k.token.Bearer.Empty() && !k.rejected && now.Before(k.token.Expires)
-	if usable && now.Before(k.renewAt) {
-		return k.token, nil, nil
+func (s *TokenSource) tokenOrRequest(now time.Time) (Token, *request, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	usable := !s.token.Bearer.Empty() && !s.rejected && now.Before(s.token.Expires)
+	if usable && now.Before(s.renewAt) {
+		return s.token, nil, nil
 	}
-	if k.request == nil && k.ctx.Err() == nil && !now.Before(k.retryAt) {
+	if s.request == nil && s.ctx.Err() == nil && !now.Before(s.retryAt) {
 		r := &request{done: make(chan struct{})}
-		k.request = r
-		k.work.Go(func() { k.ask(r) })
+		s.request = r
+		s.work.Go(func() { s.ask(r) })
 	}
 	switch {
 	case usable:
-		return k.token, nil, nil
-	case k.request != nil:
-		return Token{}, k.request, nil
-	case k.ctx.Err() != nil:
+		return s.token, nil, nil
+	case s.request != nil:
+		return Token{}, s.request, nil
+	case s.ctx.Err() != nil:
 		return Token{}, nil, errClosed
 	}
-	return Token{}, nil, k.currentFailure(now)
+	return Token{}, nil, s.currentFailure(now)
 }
 
 // ask makes one request, independent of the callers that wait for it.
-func (k *TokenSource) ask(r *request) {
+func (s *TokenSource) ask(r *request) {
 	begun := time.Now()
-	token, err := k.grant.Token(k.ctx)
-	if k.observer != nil {
-		k.observer.Requested(k.grant.Name(), time.Since(begun), err)
+	token, err := s.grant.Token(s.ctx)
+	if s.observer != nil {
+		s.observer.Requested(s.grant.Name(), time.Since(begun), err)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.request = nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.request = nil
 	if err == nil {
-		k.setToken(token)
+		s.setToken(token)
 		r.token = token
 	} else {
-		k.fail(err)
-		r.err = k.currentFailure(time.Now())
+		s.fail(err)
+		r.err = s.currentFailure(time.Now())
 	}
 	close(r.done)
 }
 
 // setToken stores a new token.
-func (k *TokenSource) setToken(token Token) {
+func (s *TokenSource) setToken(token Token) {
 	life := time.Until(token.Expires)
-	k.token, k.rejected = token, false
-	k.renewAt = token.Expires.Add(-min(renewBefore, life/2))
-	k.failures, k.failure, k.retryAt = 0, nil, time.Time{}
+	s.token, s.rejected = token, false
+	s.renewAt = token.Expires.Add(-min(renewBefore, life/2))
+	s.failures, s.failure, s.retryAt = 0, nil, time.Time{}
 }
 
 // fail sets the time until the issuer is asked again. Jitter keeps boxes that
 // lost the same issuer from coming back in step.
-func (k *TokenSource) fail(err error) {
+func (s *TokenSource) fail(err error) {
 	pause := maxPause
-	if k.failures < 16 {
-		pause = min(maxPause, firstPause<<k.failures)
+	if s.failures < 16 {
+		pause = min(maxPause, firstPause<<s.failures)
 	}
 	pause = pause*4/5 + rand.N(pause*2/5+1)
 	if fault := (*Fault)(nil); errors.As(err, &fault) {
 		pause = max(pause, fault.RetryAfter)
-		if k.rejected && fault.Kind == Wait {
+		if s.rejected && fault.Kind == Wait {
 			// Other mailboxes may still be served by it.
-			k.rejected, k.renewAt = false, time.Now()
+			s.rejected, s.renewAt = false, time.Now()
 		}
 	}
-	k.failures++
-	k.failure, k.retryAt = err, time.Now().Add(pause)
+	s.failures++
+	s.failure, s.retryAt = err, time.Now().Add(pause)
 }
 
 // currentFailure returns the last failure with the remaining time until the
 // next request.
-func (k *TokenSource) currentFailure(now time.Time) error {
+func (s *TokenSource) currentFailure(now time.Time) error {
 	fault := (*Fault)(nil)
-	if !errors.As(k.failure, &fault) {
-		return k.failure
+	if !errors.As(s.failure, &fault) {
+		return s.failure
 	}
 	left := *fault
-	left.RetryAfter = max(k.retryAt.Sub(now), 0)
+	left.RetryAfter = max(s.retryAt.Sub(now), 0)
 	return &left
 }
 
@@ -179,12 +179,12 @@ func (k *TokenSource) currentFailure(now time.Time) error {
 // new one. This happens once for each token and at most once a minute, so that
 // callers cannot loop. Until then, and while the issuer provides no other, the
 // rejected token is still returned.
-func (k *TokenSource) Reject(token Token) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (s *TokenSource) Reject(token Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := time.Now()
-	if k.token.Bearer.Empty() || !k.token.Bearer.Equal(token.Bearer) || !k.forced.IsZero() && now.Sub(k.forced) < minForcedInterval {
+	if s.token.Bearer.Empty() || !s.token.Bearer.Equal(token.Bearer) || !s.forced.IsZero() && now.Sub(s.forced) < minForcedInterval {
 		return
 	}
-	k.rejected, k.forced = true, now
+	s.rejected, s.forced = true, now
 }

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// numbered issues token-1, token-2 and so on.
-func numbered(life time.Duration) *source {
+// numberedTokens issues token-1, token-2 and so on.
+func numberedTokens(lifetime time.Duration) *source {
 	return &source{token: func(_ context.Context, n int) (Token, error) {
-		return lasting(fmt.Sprint("token-", n), life), nil
+		return lasting(fmt.Sprint("token-", n), lifetime), nil
 	}}
 }
 
-func wantToken(t *testing.T, k *TokenSource, want string) Token {
+func wantToken(t *testing.T, ts *TokenSource, want string) Token {
 	t.Helper()
-	token, err := k.Token(t.Context())
+	token, err := ts.Token(t.Context())
 	if err != nil || token.Bearer.Reveal() != want {
 		t.Fatalf("Token() = %q, %v; want %q", token.Bearer.Reveal(), err, want)
 	}
@@ -30,74 +30,74 @@ func wantToken(t *testing.T, k *TokenSource, want string) Token {
 
 func TestTokenSource_SharesOneRequest(t *testing.T) {
 	server := serve(t, respondInTurn(tokenResponse("access", "", 3600)))
-	box := newIdentity(t)
+	identity := newIdentity(t)
 	var callers sync.WaitGroup
 	var started sync.WaitGroup
 	started.Add(100)
-	box.before = started.Wait
-	k := newTokenSource(t, must(newIssuer(t, server.Server, nil).Certificate(box, box.leaf, PS256)))
+	identity.before = started.Wait
+	ts := newTokenSource(t, must(newIssuer(t, server.Server, nil).Certificate(identity, identity.leaf, PS256)))
 	for range 100 {
 		callers.Go(func() {
 			started.Done()
-			if token, err := k.Token(t.Context()); err != nil || token.Bearer.Reveal() != "access" {
+			if token, err := ts.Token(t.Context()); err != nil || token.Bearer.Reveal() != "access" {
 				t.Errorf("Token() = %q, %v", token.Bearer.Reveal(), err)
 			}
 		})
 	}
 	callers.Wait()
-	if asked, signed := len(server.asked()), box.signed.Load(); asked != 1 || signed != 1 {
-		t.Errorf("%d requests and %d signatures, want one each", asked, signed)
+	if requests, signed := len(server.requests()), identity.signed.Load(); requests != 1 || signed != 1 {
+		t.Errorf("%d requests and %d signatures, want one each", requests, signed)
 	}
 }
 
 func TestTokenSource_RenewsBeforeExpiry(t *testing.T) {
-	for _, c := range []struct{ life, renew time.Duration }{
+	for _, c := range []struct{ lifetime, renew time.Duration }{
 		{time.Hour, 55 * time.Minute},
 		{4 * time.Minute, 2 * time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			grant := numbered(c.life)
-			k := newTokenSource(t, grant)
-			wantToken(t, k, "token-1")
+			grant := numberedTokens(c.lifetime)
+			ts := newTokenSource(t, grant)
+			wantToken(t, ts, "token-1")
 			pass(c.renew - time.Second)
-			wantToken(t, k, "token-1")
+			wantToken(t, ts, "token-1")
 			pass(time.Second)
-			if grant.asked.Load() != 1 {
-				t.Fatalf("renewed though nobody wanted it")
+			if grant.requests.Load() != 1 {
+				t.Fatalf("renewed without a caller")
 			}
-			wantToken(t, k, "token-1")
+			wantToken(t, ts, "token-1")
 			synctest.Wait()
-			wantToken(t, k, "token-2")
+			wantToken(t, ts, "token-2")
 		})
 	}
 }
 
 func TestTokenSource_ReturnsNoExpiredToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newTokenSource(t, numbered(time.Hour))
-		wantToken(t, k, "token-1")
+		ts := newTokenSource(t, numberedTokens(time.Hour))
+		wantToken(t, ts, "token-1")
 		pass(time.Hour)
-		wantToken(t, k, "token-2")
+		wantToken(t, ts, "token-2")
 	})
 }
 
 func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fault := &Fault{Kind: Wait, Text: "down"}
-		k := newTokenSource(t, &source{token: func(_ context.Context, n int) (Token, error) {
+		ts := newTokenSource(t, &source{token: func(_ context.Context, n int) (Token, error) {
 			if n > 1 {
 				return Token{}, fault
 			}
 			return lasting("token-1", time.Hour), nil
 		}})
 		for range 59 {
-			wantToken(t, k, "token-1")
+			wantToken(t, ts, "token-1")
 			pass(time.Minute)
 		}
 		pass(time.Minute)
 		got := (*Fault)(nil)
-		if _, err := k.Token(t.Context()); !errors.As(err, &got) || got.Text != "down" {
-			t.Errorf("after its end: %v", err)
+		if _, err := ts.Token(t.Context()); !errors.As(err, &got) || got.Text != "down" {
+			t.Errorf("after expiry: %v", err)
 		}
 	})
 }
@@ -105,23 +105,23 @@ func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 func TestTokenSource_BacksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Time
-		k := newTokenSource(t, &source{token: func(context.Context, int) (Token, error) {
+		ts := newTokenSource(t, &source{token: func(context.Context, int) (Token, error) {
 			at = append(at, time.Now())
 			return Token{}, &Fault{Kind: Wait, Text: "down"}
 		}})
 		for range 3600 {
 			fault := (*Fault)(nil)
-			if _, err := k.Token(t.Context()); !errors.As(err, &fault) || fault.RetryAfter <= 0 {
-				t.Fatalf("Token() = %v, want a fault that says when to ask again", err)
+			if _, err := ts.Token(t.Context()); !errors.As(err, &fault) || fault.RetryAfter <= 0 {
+				t.Fatalf("Token() = %v, want a fault with RetryAfter", err)
 			}
 			pass(time.Second)
 		}
 		if len(at) < 15 || len(at) > 25 {
-			t.Errorf("asked %d times in an hour", len(at))
+			t.Errorf("got %d requests in an hour", len(at))
 		}
 		if first, last := at[1].Sub(at[0]), at[len(at)-1].Sub(at[len(at)-2]); first < 4*time.Second || first > 8*time.Second ||
 			last < 4*time.Minute || last > 6*time.Minute+time.Second {
-			t.Errorf("the pauses grew from %v to %v", first, last)
+			t.Errorf("the delays grew from %v to %v", first, last)
 		}
 	})
 }
@@ -134,36 +134,36 @@ func TestTokenSource_HonoursRetryAfter(t *testing.T) {
 			}
 			return lasting("token", time.Hour), nil
 		}}
-		k := newTokenSource(t, grant)
+		ts := newTokenSource(t, grant)
 		for range 20 {
-			if _, err := k.Token(t.Context()); err == nil {
-				t.Fatal("a token though the issuer asked for patience")
+			if _, err := ts.Token(t.Context()); err == nil {
+				t.Fatal("got a token before the issuer's Retry-After")
 			}
 			pass(time.Minute)
 		}
-		wantToken(t, k, "token")
+		wantToken(t, ts, "token")
 	})
 }
 
 func TestReject_ReplacesATokenOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		grant := numbered(time.Hour)
-		k := newTokenSource(t, grant)
-		first := wantToken(t, k, "token-1")
-		k.Reject(first)
-		k.Reject(first)
-		second := wantToken(t, k, "token-2")
-		k.Reject(first)
-		wantToken(t, k, "token-2")
+		grant := numberedTokens(time.Hour)
+		ts := newTokenSource(t, grant)
+		first := wantToken(t, ts, "token-1")
+		ts.Reject(first)
+		ts.Reject(first)
+		second := wantToken(t, ts, "token-2")
+		ts.Reject(first)
+		wantToken(t, ts, "token-2")
 		for range 50 {
-			k.Reject(second)
-			wantToken(t, k, "token-2")
+			ts.Reject(second)
+			wantToken(t, ts, "token-2")
 		}
 		pass(minForcedInterval)
-		k.Reject(second)
-		wantToken(t, k, "token-3")
-		if asked := grant.asked.Load(); asked != 3 {
-			t.Errorf("asked %d times", asked)
+		ts.Reject(second)
+		wantToken(t, ts, "token-3")
+		if requests := grant.requests.Load(); requests != 3 {
+			t.Errorf("got %d requests", requests)
 		}
 	})
 }
@@ -171,12 +171,12 @@ func TestReject_ReplacesATokenOnce(t *testing.T) {
 func TestReject_DoesNotLoopOnTheSameToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := &source{token: func(context.Context, int) (Token, error) { return lasting("same", time.Hour), nil }}
-		k := newTokenSource(t, grant)
+		ts := newTokenSource(t, grant)
 		for range 50 {
-			k.Reject(wantToken(t, k, "same"))
+			ts.Reject(wantToken(t, ts, "same"))
 		}
-		if asked := grant.asked.Load(); asked != 2 {
-			t.Errorf("asked %d times", asked)
+		if requests := grant.requests.Load(); requests != 2 {
+			t.Errorf("got %d requests", requests)
 		}
 	})
 }
@@ -194,35 +194,35 @@ func failingOnce(fault *Fault) *source {
 func TestReject_KeepsTheTokenWhileTheIssuerFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		grant := failingOnce(&Fault{Kind: Wait, Text: "down"})
-		k := newTokenSource(t, grant)
-		k.Reject(wantToken(t, k, "token-1"))
-		if token, err := k.Token(t.Context()); err == nil {
+		ts := newTokenSource(t, grant)
+		ts.Reject(wantToken(t, ts, "token-1"))
+		if token, err := ts.Token(t.Context()); err == nil {
 			t.Errorf("got %q again", token.Bearer.Reveal())
 		}
 		for range 20 {
-			wantToken(t, k, "token-1")
+			wantToken(t, ts, "token-1")
 		}
-		if asked := grant.asked.Load(); asked != 2 {
-			t.Errorf("asked %d times", asked)
+		if requests := grant.requests.Load(); requests != 2 {
+			t.Errorf("got %d requests", requests)
 		}
 		pass(time.Minute)
-		wantToken(t, k, "token-1")
+		wantToken(t, ts, "token-1")
 		synctest.Wait()
-		wantToken(t, k, "token-3")
+		wantToken(t, ts, "token-3")
 	})
 }
 
 func TestReject_ReturnsTheIssuersConfigurationFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := newTokenSource(t, failingOnce(&Fault{Kind: Configuration, Text: "the application is disabled"}))
-		k.Reject(wantToken(t, k, "token-1"))
+		ts := newTokenSource(t, failingOnce(&Fault{Kind: Configuration, Text: "the application is disabled"}))
+		ts.Reject(wantToken(t, ts, "token-1"))
 		for range 2 {
-			if token, err := k.Token(t.Context()); err == nil {
+			if token, err := ts.Token(t.Context()); err == nil {
 				t.Errorf("got %q again", token.Bearer.Reveal())
 			}
 		}
 		pass(time.Minute)
-		wantToken(t, k, "token-3")
+		wantToken(t, ts, "token-3")
 	})
 }
 
@@ -233,36 +233,36 @@ func TestTokenSource_HonoursEachContext(t *testing.T) {
 			<-release
 			return lasting("token", time.Hour), nil
 		}}
-		k := newTokenSource(t, grant)
+		ts := newTokenSource(t, grant)
 		begun := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		if _, err := k.Token(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 3*time.Second {
+		if _, err := ts.Token(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != 3*time.Second {
 			t.Errorf("Token() = %v after %v", err, time.Since(begun))
 		}
 		close(release)
-		wantToken(t, k, "token")
-		if asked := grant.asked.Load(); asked != 1 {
-			t.Errorf("asked %d times: the request ended with its first waiter", asked)
+		wantToken(t, ts, "token")
+		if requests := grant.requests.Load(); requests != 1 {
+			t.Errorf("got %d requests, want 1: the request ended with its first waiter", requests)
 		}
 	})
 }
 
 func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := NewTokenSource(&source{token: func(ctx context.Context, _ int) (Token, error) {
+		ts := NewTokenSource(&source{token: func(ctx context.Context, _ int) (Token, error) {
 			<-ctx.Done()
 			return Token{}, ctx.Err()
 		}}, nil)
 		var waited error
-		go func() { _, waited = k.Token(t.Context()) }()
+		go func() { _, waited = ts.Token(t.Context()) }()
 		synctest.Wait()
-		k.Close()
+		ts.Close()
 		synctest.Wait()
 		if !errors.Is(waited, context.Canceled) {
 			t.Errorf("the waiter got %v", waited)
 		}
-		if _, err := k.Token(t.Context()); !errors.Is(err, errClosed) {
+		if _, err := ts.Token(t.Context()); !errors.Is(err, errClosed) {
 			t.Errorf("Token() after Close = %v", err)
 		}
 	})
@@ -270,17 +270,17 @@ func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 
 // countingObserver is an Observer that counts calls.
 type countingObserver struct {
-	good, bad atomic.Int32
-	grant     atomic.Value
+	succeeded, failed atomic.Int32
+	grant             atomic.Value
 }
 
-func (w *countingObserver) Requested(grant string, _ time.Duration, err error) {
-	w.grant.Store(grant)
+func (o *countingObserver) Requested(grant string, _ time.Duration, err error) {
+	o.grant.Store(grant)
 	if err != nil {
-		w.bad.Add(1)
+		o.failed.Add(1)
 		return
 	}
-	w.good.Add(1)
+	o.succeeded.Add(1)
 }
 
 func TestObserver_ReceivesEachRequest(t *testing.T) {
@@ -288,14 +288,14 @@ func TestObserver_ReceivesEachRequest(t *testing.T) {
 		return []issuerResponse{entraError(7000215, "invalid_client"), tokenResponse("access", "", 3600)}[n]
 	})
 	secret := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush")))
-	w := new(countingObserver)
+	o := new(countingObserver)
 	for range 2 {
-		k := NewTokenSource(secret, w)
-		k.Token(t.Context())
-		k.Token(t.Context())
-		k.Close()
+		ts := NewTokenSource(secret, o)
+		ts.Token(t.Context())
+		ts.Token(t.Context())
+		ts.Close()
 	}
-	if w.good.Load() != 1 || w.bad.Load() != 1 || w.grant.Load() != "client secret" {
-		t.Errorf("got %d good and %d bad requests by %v", w.good.Load(), w.bad.Load(), w.grant.Load())
+	if o.succeeded.Load() != 1 || o.failed.Load() != 1 || o.grant.Load() != "client secret" {
+		t.Errorf("got %d succeeded and %d failed requests by %v", o.succeeded.Load(), o.failed.Load(), o.grant.Load())
 	}
 }

@@ -61,7 +61,7 @@ type fakeIssuer struct {
 	forms []url.Values
 }
 
-func (a *fakeIssuer) asked() []url.Values {
+func (a *fakeIssuer) requests() []url.Values {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return append([]url.Values(nil), a.forms...)
@@ -184,13 +184,13 @@ func pass(d time.Duration) {
 
 // source is a configurable Grant.
 type source struct {
-	asked atomic.Int32
-	token func(ctx context.Context, n int) (Token, error)
+	requests atomic.Int32
+	token    func(ctx context.Context, n int) (Token, error)
 }
 
 func (s *source) Name() string { return "test" }
 func (s *source) Token(ctx context.Context) (Token, error) {
-	return s.token(ctx, int(s.asked.Add(1)))
+	return s.token(ctx, int(s.requests.Add(1)))
 }
 
 var quiet = log.New(io.Discard, "", 0)

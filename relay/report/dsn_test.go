@@ -159,7 +159,7 @@ func TestNotification_ExplainsReplies(t *testing.T) {
 		{Failed, reply.New(552, 3, 4, "Too big"), "too large for the recipient: send it in smaller parts"},
 		{Failed, reply.New(554, 7, 1, "Spam"), "does not allow this message: show the reply below"},
 		{Failed, reply.Reply{Code: 550, Text: "Go away"}, "The server refused the message for this recipient: check the address"},
-		{Failed, reply.New(450, 0, 0, "Later"), "The server deferred the message: if this goes on"},
+		{Failed, reply.New(450, 0, 0, "Later"), "The server deferred the message: if this continues"},
 		{Delayed, reply.New(452, 2, 2, "Over quota"), "The recipient's mailbox is full. The server said"},
 		{Failed, reply.Reply{}, "No mail server replied for this recipient."},
 	} {

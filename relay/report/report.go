@@ -24,7 +24,7 @@ const (
 	WaitLong      Kind = "wait long"      // the site's address is throttled
 	WaitReset     Kind = "wait for reset" // a daily limit
 	Configuration Kind = "configuration"  // a configuration change is needed
-	Message       Kind = "message"        // concerns only this message
+	Message       Kind = "message"        // only this message is affected
 	Blocked       Kind = "blocked"        // stop sending; retry rarely
 )
 
@@ -33,7 +33,7 @@ type Scope int
 
 // The scopes of faults that concern more than one message, the narrower last.
 const (
-	Whole   Scope = iota // all mail
+	AllMail Scope = iota // all mail
 	Account              // mail of the mailbox that logged in
 )
 
@@ -48,11 +48,11 @@ type Classification struct {
 }
 
 // Text returns cause and cure as one sentence for a client or a log.
-func (r Classification) Text() string {
-	if r.Command == "" {
-		return r.Cause + ": " + r.Cure
+func (c Classification) Text() string {
+	if c.Command == "" {
+		return c.Cause + ": " + c.Cure
 	}
-	return r.Cause + ": " + r.Cure + ": " + r.Command
+	return c.Cause + ": " + c.Cure + ": " + c.Command
 }
 
 // Classify returns the classification of a known reply.
@@ -67,7 +67,7 @@ func Classify(r reply.Reply) (Classification, bool) {
 
 // Classifier classifies a reply to a message of that sender, as ClassifyFor
 // does for Exchange Online.
-type Classifier func(answer reply.Reply, sender envelope.Address, trustee string) (Classification, bool)
+type Classifier func(r reply.Reply, sender envelope.Address, trustee string) (Classification, bool)
 
 // ClassifyFor returns the classification of a known reply to a message of that
 // sender. trustee is the account that needs Send As permission, empty without a
@@ -108,15 +108,15 @@ type knownReply struct {
 	class      Classification
 }
 
-func (a knownReply) matches(r reply.Reply) bool {
-	if r.Code != a.code {
+func (k knownReply) matches(r reply.Reply) bool {
+	if r.Code != k.code {
 		return false
 	}
-	if a.text != "" {
-		return strings.Contains(strings.ToLower(r.Text), strings.ToLower(a.text))
+	if k.text != "" {
+		return strings.Contains(strings.ToLower(r.Text), strings.ToLower(k.text))
 	}
 	s := r.Status
-	return s.Subject == a.status.Subject && s.Detail >= a.status.Detail && s.Detail <= max(a.lastDetail, a.status.Detail)
+	return s.Subject == k.status.Subject && s.Detail >= k.status.Detail && s.Detail <= max(k.lastDetail, k.status.Detail)
 }
 
 func status(class, subject, detail int) reply.Status {

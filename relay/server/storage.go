@@ -39,12 +39,12 @@ func (s *Server) openSpool(ctx context.Context) {
 }
 
 func (s *Server) reopenSpool(ctx context.Context, last error) {
-	const pause = 5 * time.Second
+	const interval = 5 * time.Second
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(interval):
 		}
 		opened, err := s.parts.OpenSpool(ctx)
 		if err == nil {
@@ -66,14 +66,14 @@ func (s *Server) setStorage(opened *Storage) {
 	s.mu.Lock()
 	s.storage = opened
 	s.mu.Unlock()
-	found := opened.Recovery
-	for _, damage := range found.Damaged {
+	recovery := opened.Recovery
+	for _, damage := range recovery.Damaged {
 		s.journal.SpoolDamage(damage.String())
 	}
 	s.dispatcher.SetQueue(opened.Queue())
 	// Recovery reads the whole ring: return that memory to the system.
 	debug.FreeOSMemory()
-	s.journal.SpoolOpened(found.Messages, found.Bytes, found.Cipher, found.Took)
+	s.journal.SpoolOpened(recovery.Messages, recovery.Bytes, recovery.Cipher, recovery.Took)
 }
 
 // watchSpool ends the relay when the flash has failed: only recovery can

@@ -94,7 +94,7 @@ func BenchmarkOpen(b *testing.B) {
 	body := bytes.Repeat([]byte("m"), 4<<10)
 	var full error
 	for full == nil {
-		full = sameBatch(s, 100, len(body))
+		full = commitTogether(s, 100, len(body))
 	}
 	if !errors.Is(full, ErrFull) {
 		b.Fatal(full)

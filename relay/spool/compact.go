@@ -126,7 +126,7 @@ func (s *Spool) liveInHead() (segment int, living []record) {
 	return s.head, living
 }
 
-// isLiveIn reports whether that record of m, or the memo, lies in the segment
+// isLiveIn reports whether that record of m, or the memo, is in the segment
 // and is still needed.
 func (x *index) isLiveIn(segment int, m *message, r *record) bool {
 	if r.kind == memoRecord {

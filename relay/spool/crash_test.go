@@ -86,7 +86,7 @@ func checkAfterCrash(flash hal.Flash, w *model) error {
 	damaged, err := checkRing(flash, w)
 	for _, d := range damaged {
 		if d.Reason == reasonUnreadable || d.Reason == reasonIncomplete {
-			err = fmt.Errorf("got damage after a mere crash: %v", d)
+			err = fmt.Errorf("got damage after a crash alone: %v", d)
 		}
 	}
 	return err
@@ -125,8 +125,8 @@ func TestSpool_LosesNoCommittedMessageInAPowerCut(t *testing.T) {
 	})
 }
 
-// cutPowerAt cuts the power at one call and tries what may be left; from some of
-// that it goes on and cuts again.
+// cutPowerAt cuts the power at one call and checks the possible states of the flash.
+// From some of them it continues and cuts the power again.
 func cutPowerAt(t *testing.T, run workload, call, once, twice int) (states int64) {
 	flash, w := simflash.New(testRing, uint64(call)), newModel()
 	flash.At(call, simflash.Cut)
@@ -166,14 +166,14 @@ func TestSpool_LosesNoCommittedMessageAfterAFlashError(t *testing.T) {
 			flash, w := simflash.New(testRing, uint64(call)), newModel()
 			flash.At(call, outcome)
 			if err := runUntilError(flash, w, smallMessages); !errors.Is(err, want) {
-				t.Fatalf("call %d failed and the answer was %v", call, err)
+				t.Fatalf("call %d failed: got %v", call, err)
 			}
 			if _, err := checkRing(flash, w.clone()); err != nil {
 				t.Fatalf("restarted after call %d failed: %v", call, err)
 			}
 			for after := range flash.PowerCut(20) {
-				// A flush that failed may show frames that are not there, and the
-				// start before the cut may have gone on behind them.
+				// After a failed flush, frames may be readable that are not durable, and
+				// the start before the cut may have continued after them.
 				if _, err := checkRing(after, w.clone()); err != nil {
 					t.Fatalf("power cut after call %d failed: %v", call, err)
 				}

@@ -12,8 +12,8 @@ import (
 )
 
 // Erase zeroes a region, whatever it contains, so that Open formats it. The new
-// ring needs a new key, best stored before: under the old key nonces would be
-// reused. No Spool may be open on the region. After a power cut the old key
+// ring needs a new key, which must be stored before: under the old key nonces would
+// be reused. No Spool may be open on the region. After a power cut the old key
 // opens the rest of the old ring, or Open fails with ErrKey or ErrForeign until
 // Erase has completed.
 func Erase(flash hal.Flash) error {

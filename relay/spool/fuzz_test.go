@@ -20,9 +20,9 @@ func FuzzParseManifest(f *testing.F) {
 		{kind: removedRecord, id: 6},
 		{kind: memoRecord, data: []byte("42 today")},
 	} {
-		one := r.appendTo(nil)
-		all = append(all, one...)
-		f.Add(one)
+		encoded := r.appendTo(nil)
+		all = append(all, encoded...)
+		f.Add(encoded)
 	}
 	f.Add(all)
 	f.Add(all[:len(all)-1])
@@ -38,17 +38,17 @@ func FuzzParseManifest(f *testing.F) {
 			size += records[i].manifestSize()
 		}
 		if !bytes.Equal(again, b) || size != len(b) {
-			t.Errorf("%x: encoded again as %x, size %d", b, again, size)
+			t.Errorf("%x: re-encoded as %x, size %d", b, again, size)
 		}
 	})
 }
 
-// What FuzzParseHeader corrects in a header.
+// What FuzzParseHeader makes valid in a header.
 const (
 	fixNothing = iota
 	fixChecksum
 	fixAll
-	fixes
+	fixKinds
 )
 
 func FuzzParseHeader(f *testing.F) {
@@ -57,19 +57,19 @@ func FuzzParseHeader(f *testing.F) {
 	g, err := geometryOf(testRing)
 	must(f, err)
 	header := k.appendHeader(nil, g, run{at: g.segment, epoch: 12, suite: aes256GCM, next: 40})
-	for right := range byte(fixes) {
-		f.Add(header, right, g.segment)
-		f.Add(header, right, int64(0))
-		f.Add(header[:headerSize-1], right, g.segment)
+	for fix := range byte(fixKinds) {
+		f.Add(header, fix, g.segment)
+		f.Add(header, fix, int64(0))
+		f.Add(header[:headerSize-1], fix, g.segment)
 	}
-	f.Fuzz(func(t *testing.T, b []byte, right byte, at int64) {
+	f.Fuzz(func(t *testing.T, b []byte, fix byte, at int64) {
 		b = bytes.Clone(b)
 		if len(b) >= headerSize {
 			macAt := headerSize - 4 - macSize
-			if right%fixes == fixAll {
+			if fix%fixKinds == fixAll {
 				copy(b[macAt:], k.mac(b[:macAt]))
 			}
-			if right%fixes >= fixChecksum {
+			if fix%fixKinds >= fixChecksum {
 				binary.LittleEndian.PutUint32(b[headerSize-4:], crc32.Checksum(b[:headerSize-4], castagnoli))
 			}
 		}
@@ -114,7 +114,7 @@ func FuzzOpenManifest(f *testing.F) {
 	f.Add(end.appendTo(piece.appendTo(nil)), byte(2), uint32(30), byte(1))
 	f.Add(end.appendTo(piece.appendTo(nil)), byte(1), uint32(2*pageSize-1), byte(128))
 	f.Add([]byte("no manifest at all"), byte(1), uint32(4), byte(3))
-	f.Fuzz(func(t *testing.T, manifest []byte, pages byte, spot uint32, flip byte) {
+	f.Fuzz(func(t *testing.T, manifest []byte, pages byte, offset uint32, flip byte) {
 		size := max(1, int(pages)) * pageSize
 		if 2*(prefixSize+len(manifest)+tagSize) > size {
 			return
@@ -123,7 +123,7 @@ func FuzzOpenManifest(f *testing.F) {
 		const base = 1 << 20
 		sealed := frameOf(k, r, base+pageSize, 5, manifest, size/pageSize)
 		segment := append(append(make([]byte, pageSize), sealed...), make([]byte, pageSize)...)
-		segment[pageSize+int(spot)%size] ^= flip
+		segment[pageSize+int(offset)%size] ^= flip
 		got, ok := k.readFrame(segment, base, pageSize, r)
 		want, err := parseManifest(manifest)
 		if !ok {

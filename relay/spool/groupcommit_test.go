@@ -85,7 +85,7 @@ func TestGroupCommit_SharesFlushes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		flash := simflash.New(64<<20, 1)
 		s, _ := mustOpen(t, fastFlash{flash}, Limits{})
-		must(t, sameBatch(s, 20, 4096))
+		must(t, commitTogether(s, 20, 4096))
 		before := flash.Counts().Flushes
 		commitInTurn(t, s, 20, 50, func(client int) time.Duration { return time.Duration(2000+100*client) * time.Microsecond })
 		if each := float64(flash.Counts().Flushes-before) / (20 * 50); each > 0.4 {

@@ -42,7 +42,7 @@ func TestSpool_HasLowWriteAmplification(t *testing.T) {
 				s, _ := mustOpen(t, slowFlash{flash}, Limits{})
 				before := flash.Counts()
 				for range c.each {
-					must(t, sameBatch(s, c.clients, c.size))
+					must(t, commitTogether(s, c.clients, c.size))
 				}
 				after, n := flash.Counts(), float64(c.clients*c.each)
 				ratio := float64(after.Bytes-before.Bytes) / n / float64(c.size)
@@ -57,8 +57,8 @@ func TestSpool_HasLowWriteAmplification(t *testing.T) {
 	}
 }
 
-// sameBatch commits one message of each client concurrently.
-func sameBatch(s *Spool, clients, size int) error {
+// commitTogether commits one message of each client concurrently.
+func commitTogether(s *Spool, clients, size int) error {
 	body := bytes.Repeat([]byte("m"), size)
 	errs := make(chan error, clients)
 	var wait sync.WaitGroup

@@ -88,7 +88,7 @@ func (s *Spool) recover() (Recovery, error) {
 func (p *replay) headers() ([]run, error) {
 	s := p.spool
 	var found []run
-	var refused error
+	var headerErr error
 	page := make([]byte, pageSize)
 	for i := range s.geometry.count {
 		at := int64(i) * s.geometry.segment
@@ -98,7 +98,7 @@ func (p *replay) headers() ([]run, error) {
 		case err == nil:
 			found = append(found, r)
 		case !errors.Is(err, errHeader):
-			refused = err
+			headerErr = err
 		case !isZero(page):
 			p.report(Damage{At: at, Reason: reasonHeader})
 		}
@@ -107,8 +107,8 @@ func (p *replay) headers() ([]run, error) {
 	if len(found) > 0 {
 		return found, nil
 	}
-	if refused != nil {
-		return nil, refused
+	if headerErr != nil {
+		return nil, headerErr
 	}
 	return nil, p.checkBlank()
 }

@@ -24,8 +24,8 @@ func TestSpool_RestoresAMessageAcrossSegments(t *testing.T) {
 	}
 	must(t, w.check(s, ""))
 	must(t, s.Close())
-	again, recovery := mustOpen(t, flash, Limits{})
-	must(t, w.check(again, ""))
+	reopened, recovery := mustOpen(t, flash, Limits{})
+	must(t, w.check(reopened, ""))
 	if recovery.Messages != 5 || len(recovery.Damaged) != 0 {
 		t.Errorf("got %+v, want 5 messages and no damage", recovery)
 	}
@@ -45,8 +45,8 @@ func TestOpen_RejectsAnotherKey(t *testing.T) {
 	if flash.Counts().Writes != before {
 		t.Error("Open wrote to the ring with another key")
 	}
-	again, _ := mustOpen(t, flash, Limits{})
-	must(t, w.check(again, ""))
+	reopened, _ := mustOpen(t, flash, Limits{})
+	must(t, w.check(reopened, ""))
 }
 
 func TestOpen_RejectsForeignData(t *testing.T) {
@@ -81,15 +81,15 @@ func TestUpdates_AreDurableAfterLazyDelay(t *testing.T) {
 			t.Errorf("got %d flushes, want 1", n)
 		}
 		for after := range flash.PowerCut(1) {
-			again, _ := mustOpen(t, after, Limits{})
-			note, err := again.NoteOf(w.ids[kept])
-			if err != nil || string(note) != "try at noon" || string(again.Memo()) != "42 today" {
-				t.Errorf("got note %q, %v, memo %q", note, err, again.Memo())
+			reopened, _ := mustOpen(t, after, Limits{})
+			note, err := reopened.NoteOf(w.ids[kept])
+			if err != nil || string(note) != "try at noon" || string(reopened.Memo()) != "42 today" {
+				t.Errorf("got note %q, %v, memo %q", note, err, reopened.Memo())
 			}
-			if _, err := again.Message(w.ids[dropped]); !errors.Is(err, ErrNotFound) {
+			if _, err := reopened.Message(w.ids[dropped]); !errors.Is(err, ErrNotFound) {
 				t.Errorf("removed message: got %v, want ErrNotFound", err)
 			}
-			must(t, again.Close())
+			must(t, reopened.Close())
 		}
 		_ = s.Close()
 	})
@@ -115,10 +115,10 @@ func TestAbort_LeavesNothingBehind(t *testing.T) {
 	}
 	must(t, w.check(s, ""))
 	must(t, s.Close())
-	again, _ := mustOpen(t, flash, Limits{})
-	must(t, w.check(again, ""))
-	if again.reserved != 0 || again.inFlight != 0 || len(again.index.clients) != 1 {
-		t.Errorf("got %d reserved, %d in flight, clients %v", again.reserved, again.inFlight, again.index.clients)
+	reopened, _ := mustOpen(t, flash, Limits{})
+	must(t, w.check(reopened, ""))
+	if reopened.reserved != 0 || reopened.inFlight != 0 || len(reopened.index.clients) != 1 {
+		t.Errorf("got %d reserved, %d in flight, clients %v", reopened.reserved, reopened.inFlight, reopened.index.clients)
 	}
 }
 
@@ -127,14 +127,14 @@ func TestShare_LimitsOneClient(t *testing.T) {
 	flash := simflash.New(8<<20, 1)
 	s, _ := mustOpen(t, flash, Limits{Share: share})
 	w := newModel()
-	var flood, others []string
+	var first, others []string
 	for {
 		name, err := w.commit(s, 1, 30_000)
 		if errors.Is(err, ErrShare) {
 			break
 		}
 		must(t, err)
-		flood = append(flood, name)
+		first = append(first, name)
 	}
 	for client := uint64(2); ; client++ {
 		name, err := w.commit(s, client, 30_000)
@@ -144,16 +144,16 @@ func TestShare_LimitsOneClient(t *testing.T) {
 		must(t, err)
 		others = append(others, name)
 	}
-	if len(flood) < 120 || len(others) < 50 {
-		t.Errorf("got %d messages of the flood and %d others", len(flood), len(others))
+	if len(first) < 120 || len(others) < 50 {
+		t.Errorf("got %d messages of the first client and %d of others", len(first), len(others))
 	}
-	for round := 0; len(flood)+len(others) > 0; round++ {
+	for round := 0; len(first)+len(others) > 0; round++ {
 		must(t, s.Close())
 		s, _ = mustOpen(t, flash, Limits{Share: share})
 		must(t, w.check(s, ""))
-		for i := 0; i < 40 && len(flood) > 0; i++ {
-			must(t, w.remove(s, flood[0]))
-			flood = flood[1:]
+		for i := 0; i < 40 && len(first) > 0; i++ {
+			must(t, w.remove(s, first[0]))
+			first = first[1:]
 		}
 		for i := 0; i < 20 && len(others) > 0; i++ {
 			must(t, w.remove(s, others[0]))
@@ -288,14 +288,14 @@ func TestSpool_AgreesWithTheModel(t *testing.T) {
 				live = append(live, name)
 			}
 		}
-		switch what := random.IntN(10); {
-		case what < 4:
+		switch choice := random.IntN(10); {
+		case choice < 4:
 			if _, err := w.commit(s, uint64(random.IntN(3)), random.IntN(12_000)); err != nil && !errors.Is(err, ErrFull) {
 				t.Fatal(err)
 			}
-		case what < 7 && len(live) > 0:
+		case choice < 7 && len(live) > 0:
 			must(t, w.remove(s, live[random.IntN(len(live))]))
-		case what < 9 && len(live) > 0:
+		case choice < 9 && len(live) > 0:
 			must(t, w.note(s, live[random.IntN(len(live))], fmt.Sprint(step)))
 		default:
 			must(t, errors.Join(w.memo(s, fmt.Sprint(step)), w.sync(s)))

@@ -169,7 +169,7 @@ func (s *Spool) dropAbandoned(records []record) []record {
 	})
 }
 
-// requeue keeps a note, removal or memo that found no space for later. A
+// requeue keeps a note, a removal or a memo for which there was no space until later. A
 // message is dropped, and its Commit fails.
 func (s *Spool) requeue(r *record) {
 	s.mu.Lock()
@@ -272,7 +272,7 @@ func (s *Spool) newRun(segment int, off int64) run {
 	}
 }
 
-// enterRun continues behind a durable header.
+// enterRun moves the tail behind the durable header of r.
 func (s *Spool) enterRun(r run) {
 	s.tail.off = r.at%s.geometry.segment + pageSize
 	s.tail.run, s.tail.begun, s.tail.counter = r, true, 0
@@ -297,8 +297,8 @@ func (s *Spool) prepareNextSegment() (*run, error) {
 
 // advanceSegment moves the tail to the next segment if more than minFree
 // segments are free.
-func (s *Spool) advanceSegment(reserve int) error {
-	if s.free() <= reserve {
+func (s *Spool) advanceSegment(minFree int) error {
+	if s.free() <= minFree {
 		return ErrFull
 	}
 	if s.tail.off < s.geometry.segment {

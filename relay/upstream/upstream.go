@@ -1,8 +1,8 @@
 // Package upstream holds what all delivery methods share: the result of a
 // delivery, and the error of a delivery without a usable reply.
 //
-// It holds values only. It must not know a protocol's commands or what becomes
-// of the message.
+// It holds values only. It must not know a protocol's commands or what happens
+// to the message.
 package upstream
 
 import (

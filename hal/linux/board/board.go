@@ -66,8 +66,8 @@ func Load(path string) (Facts, error) {
 // Model returns the board's model from the device tree; empty if unknown.
 func Model() string { return treeText("/proc/device-tree/model") }
 
-// Serial is the board's serial number: the device tree's or, as not every
-// board has one, the hardware address of its first network card.
+// Serial returns the board's serial number from the device tree or, if it has none,
+// the hardware address of its first network card.
 func Serial() (string, error) {
 	if number := treeText("/proc/device-tree/serial-number"); number != "" {
 		return number, nil
@@ -84,7 +84,7 @@ func Serial() (string, error) {
 	return "", errors.New("this board has neither a serial number nor a network card")
 }
 
-// treeText is a string property of the device tree, which ends in a zero byte.
+// treeText returns a string property of the device tree, without its zero byte.
 func treeText(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {

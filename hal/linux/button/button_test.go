@@ -46,7 +46,7 @@ func (k keyboard) sends(t *testing.T, kind, code uint16, value int32) {
 	}
 }
 
-// watch gives what becomes of a button that is to be held for so long.
+// watch runs a button that must be held for hold, and returns its events.
 func watch(t *testing.T, dir string, hold time.Duration) (pressed <-chan bool, held <-chan struct{}) {
 	t.Helper()
 	presses, holds := make(chan bool, 10), make(chan struct{}, 10)
@@ -61,7 +61,7 @@ func await[T any](t *testing.T, from <-chan T) (value T) {
 	select {
 	case value = <-from:
 	case <-time.After(10 * time.Second):
-		t.Fatal("nothing came")
+		t.Fatal("no event within 10 seconds")
 	}
 	return value
 }
@@ -69,7 +69,7 @@ func await[T any](t *testing.T, from <-chan T) (value T) {
 func TestButton_ActsOnceWhenHeld(t *testing.T) {
 	dir := t.TempDir()
 	pressed, held := watch(t, dir, 20*time.Millisecond)
-	k := plugIn(t, dir) // after the watch has begun
+	k := plugIn(t, dir) // after Run has started
 	k.sends(t, keyEvent, key, 1)
 	k.sends(t, keyEvent, key, 2) // the repeat
 	if !await(t, pressed) {

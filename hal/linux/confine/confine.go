@@ -20,8 +20,8 @@ import (
 type Rights struct {
 	ReadWrite []string
 	Read      []string
-	// ReadIn are folders of which every file may be read, also one that comes
-	// later or takes another's place.
+	// ReadIn are folders whose files may all be read, including those that are created
+	// or replaced later.
 	ReadIn []string
 }
 
@@ -57,15 +57,15 @@ func Enforce(r Rights) error {
 	return nil
 }
 
-// readFiles leaves out the lists of folders.
+// readFiles does not include the right to list a folder.
 const readFiles = llsyscall.AccessFSReadFile
 
 func existing(paths []string) []string {
-	var there []string
+	var found []string
 	for _, path := range paths {
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-			there = append(there, path)
+			found = append(found, path)
 		}
 	}
-	return there
+	return found
 }

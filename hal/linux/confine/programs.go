@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// architectures is how the kernel names the target in a filter's data.
+// architectures are the kernel's numbers for the architectures in a filter's data.
 var architectures = map[string]uint32{
 	"amd64": unix.AUDIT_ARCH_X86_64,
 	"arm64": unix.AUDIT_ARCH_AARCH64,
@@ -29,19 +29,19 @@ func forbidPrograms() error {
 	if !known {
 		return fmt.Errorf("no filter for %s", runtime.GOARCH)
 	}
-	const load, ifEqual, answer = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+	const load, ifEqual, result = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
 	filter := []unix.SockFilter{
 		{Code: load, K: offsetArchitecture},
 		{Code: ifEqual, Jt: 1, K: architecture},
-		{Code: answer, K: unix.SECCOMP_RET_KILL_PROCESS},
+		{Code: result, K: unix.SECCOMP_RET_KILL_PROCESS},
 		{Code: load, K: offsetNumber},
 		{Code: ifEqual, Jt: 2, K: unix.SYS_EXECVE},
 		{Code: ifEqual, Jt: 1, K: unix.SYS_EXECVEAT},
-		{Code: answer, K: unix.SECCOMP_RET_ALLOW},
-		{Code: answer, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: result, K: unix.SECCOMP_RET_ALLOW},
+		{Code: result, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
 	}
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	// The calling thread needs it already; the others get it with the filter.
+	// The calling thread must have no_new_privs before; the others get it with the filter.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {

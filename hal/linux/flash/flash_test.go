@@ -61,7 +61,7 @@ func TestCreate_FillsTheFileWithZeros(t *testing.T) {
 		t.Errorf("only %d bytes are on the disk", blocks*512)
 	}
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v lets others read", info.Mode())
+		t.Errorf("got mode %v, want 0600", info.Mode())
 	}
 }
 
@@ -85,13 +85,13 @@ func TestCreate_LeavesNothingBehindOnFailure(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if Create(filepath.Join(dir, "box.state"), 0) == nil {
-		t.Error("a state of no size was made")
+		t.Error("a state of size 0 was created")
 	}
 	if Create(filepath.Join(dir, "no", "box.state"), 512) == nil {
-		t.Error("a state in no folder was made")
+		t.Error("a state in a missing folder was created")
 	}
-	if left, _ := os.ReadDir(dir); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+	if files, _ := os.ReadDir(dir); len(files) != 0 {
+		t.Errorf("got files %v, want none", files)
 	}
 }
 
@@ -135,12 +135,12 @@ func TestRegion_RefusesAccessOutOfBounds(t *testing.T) {
 		off, len int64
 	}{
 		{"before the device", d, -1, 1},
-		{"behind the device", d, 8192, 1},
+		{"after the device", d, 8192, 1},
 		{"across the device's end", d, 8000, 512},
 		{"overflowing", d, maxInt64, 512},
 		{"before the region", region(t, d, 1024, 1024), -1, 1},
 		{"across the region's end", region(t, d, 1024, 1024), 1000, 512},
-		{"behind the region", region(t, d, 1024, 1024), 1024, 1},
+		{"after the region", region(t, d, 1024, 1024), 1024, 1},
 		{"overflowing the region", region(t, d, 1024, 1024), maxInt64, 512},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestRegion_RefusesAccessOutOfBounds(t *testing.T) {
 		})
 	}
 	if data, _ := os.ReadFile(path); !bytes.Equal(data, make([]byte, 8192)) {
-		t.Error("a refused write changed the file")
+		t.Error("a rejected write changed the file")
 	}
 	for _, bounds := range [][2]int64{{0, 8193}, {8192, 1}, {-1, 1}, {0, -1}, {1, maxInt64}} {
 		if _, err := d.Region(bounds[0], bounds[1]); !errors.Is(err, ErrOutOfRange) {
@@ -180,7 +180,7 @@ func TestReadAt_ReportsATruncatedFile(t *testing.T) {
 func TestLock_ExcludesOtherProcessesAndLocks(t *testing.T) {
 	first, path := newDevice(t, 8192)
 	mine := region(t, first, 0, 4096)
-	// A second open file is to the kernel what a second process is.
+	// For the kernel, a second open file is like a second process.
 	theirs := region(t, open(t, path), 0, 4096)
 	elsewhere := region(t, open(t, path), 4096, 4096)
 
@@ -198,7 +198,7 @@ func TestLock_ExcludesOtherProcessesAndLocks(t *testing.T) {
 	}
 	unlockElsewhere, err := elsewhere.Lock(t.Context())
 	if err != nil {
-		t.Errorf("the region behind was locked too: %v", err)
+		t.Errorf("the next region was locked too: %v", err)
 	} else if err := unlockElsewhere(); err != nil {
 		t.Error(err)
 	}
@@ -244,10 +244,10 @@ func TestFlush_KeepsFailingAfterAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
-	whole := d.file
+	original := d.file
 	d.file = pipe // fdatasync of a pipe fails
 	first := d.Flush()
-	d.file = whole
+	d.file = original
 	if first == nil || !errors.Is(d.Flush(), syscall.EINVAL) {
 		t.Errorf("first %v, then %v", first, d.Flush())
 	}

@@ -28,7 +28,7 @@ var mounts = []struct {
 	{"tmpfs", "/run", "mode=0755,size=4m", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
 }
 
-// Mount mounts the pseudo file systems. One that is there already stays.
+// Mount mounts the pseudo file systems. An existing mount stays.
 func Mount() error {
 	for _, m := range mounts {
 		if err := os.MkdirAll(m.target, 0o755); err != nil {
@@ -42,8 +42,8 @@ func Mount() error {
 }
 
 // LoadModules loads the modules that the file list names, one path a line, in
-// its order. A missing list is an empty one: a kernel may have everything
-// built in. It goes on past a module that fails, for the rest may do without.
+// its order. A missing list counts as empty: a kernel may have everything built in.
+// It continues after a module that fails, because the others may not need it.
 func LoadModules(list string) error {
 	file, err := os.Open(list)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,8 +90,8 @@ func set(path, value string) error {
 	return nil
 }
 
-// AwaitFile waits until path is there, as drivers take their time; timeout
-// bounds it.
+// AwaitFile waits until path exists, for timeout at most: drivers create some files
+// late.
 func AwaitFile(path string, timeout time.Duration) error {
 	return await(timeout, func() error {
 		_, err := os.Stat(path)
@@ -99,8 +99,8 @@ func AwaitFile(path string, timeout time.Duration) error {
 	})
 }
 
-// AwaitDevice waits until the device at path can be read: its file is there a
-// little before it can.
+// AwaitDevice waits until the device at path can be read, which may be later than its
+// file exists.
 func AwaitDevice(path string, timeout time.Duration) error {
 	return await(timeout, func() error {
 		device, err := os.Open(path)
@@ -111,7 +111,7 @@ func AwaitDevice(path string, timeout time.Duration) error {
 	})
 }
 
-// await tries until there is no error, less and less often.
+// await tries until there is no error, with growing delays.
 func await(timeout time.Duration, try func() error) error {
 	const first, last = 5 * time.Millisecond, time.Second
 	for begun := time.Now(); ; {
@@ -124,8 +124,8 @@ func await(timeout time.Duration, try func() error) error {
 	}
 }
 
-// Restart restarts the machine at once, without writing out caches: whoever has
-// acknowledged data has flushed it.
+// Restart restarts the machine at once, without writing out caches: acknowledged data
+// has been flushed before.
 func Restart() error {
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 		return fmt.Errorf("restarting the machine: %w", err)

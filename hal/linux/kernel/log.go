@@ -21,7 +21,7 @@ func UnlimitLog() error {
 	return set(path, unlimited)
 }
 
-// OpenLog returns a writer of the kernel's own log, which lies in RAM and goes to
+// OpenLog returns a writer of the kernel's own log, which is in RAM and goes to
 // the kernel's console, if it has one. Each line becomes a record, cut at the
 // kernel's limit.
 func OpenLog() (io.WriteCloser, error) {

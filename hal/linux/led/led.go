@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Lamp is an LED that may appear late, and disappear.
+// Lamp is an LED, whose device may appear late and disappear.
 type Lamp struct {
-	files string // a pattern
-	file  string // the one in use; empty until it is found
+	files string // the pattern of its brightness file
+	file  string // the brightness file; empty until it is found
 	next  chan *Pattern
 }
 
-// New returns the lamp whose brightness file matches the pattern.
+// New returns the lamp whose brightness file matches the pattern files.
 func New(files string) *Lamp { return &Lamp{files: files, next: make(chan *Pattern)} }
 
 // Show shows a pattern from its beginning, until another is shown.
@@ -34,27 +34,27 @@ func (l *Lamp) Show(ctx context.Context, p *Pattern) {
 func (l *Lamp) Run(ctx context.Context) {
 	var shown *Pattern
 	step := 0
-	var turn <-chan time.Time // of the next step
+	var nextStep <-chan time.Time // fires at the next step
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case shown = <-l.next:
 			step = 0
-		case <-turn:
+		case <-nextStep:
 			step = (step + 1) % len(shown.steps)
 		}
 		l.light(step%2 == 0)
-		turn = time.After(shown.steps[step])
+		nextStep = time.After(shown.steps[step])
 	}
 }
 
-// light switches the light. One that is not there cannot be, and is looked for
-// again at the next step.
+// light switches the LED on or off. If its file is missing, it is looked for again
+// at the next step.
 func (l *Lamp) light(on bool) {
 	value := []byte("0")
 	if on {
-		value = []byte("255") // the kernel makes the light's most of it
+		value = []byte("255") // the kernel limits it to the LED's maximum
 	}
 	if l.file != "" && os.WriteFile(l.file, value, 0) == nil {
 		return

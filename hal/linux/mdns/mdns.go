@@ -25,29 +25,30 @@ const (
 	port = 5353
 	// maxMessage is the size of a message in octets (RFC 6762, section 17).
 	maxMessage = 9000
-	// spacing is between two multicasts of one record (RFC 6762, section 6).
-	spacing = time.Second
-	// hops marks what was sent on this link (RFC 6762, section 11).
-	hops = 255
+	// minInterval is the shortest time between two multicasts of one record (RFC
+	// 6762, section 6).
+	minInterval = time.Second
+	// hopLimit shows that a message was sent on this link (RFC 6762, section 11).
+	hopLimit = 255
 )
 
 // Run answers queries for the current result of name, such as "sealpost", on the
-// interface of that name with the newest list that came by addresses, and
-// announces each list. It returns nil when ctx ends, and an error where the
-// interface cannot be used or is gone; nothing reads addresses then.
+// interface of that name with the newest list from the channel addresses, and
+// announces each list. It returns nil when ctx ends, and an error if the interface
+// cannot be used or is gone; it does not read addresses then.
 func Run(ctx context.Context, interfaceName string, name func() string, addresses <-chan []netip.Prefix) error {
 	link, err := net.InterfaceByName(interfaceName)
 	if err != nil {
 		return fmt.Errorf("answering for names on %s: %w", interfaceName, err)
 	}
-	four, err := listen4(ctx, link)
+	socket4, err := listen4(ctx, link)
 	if err != nil {
 		return err
 	}
-	sockets := []*responderSocket{four}
-	// A kernel without IPv6 leaves IPv4.
-	if six, err := listen6(ctx, link); err == nil {
-		sockets = append(sockets, six)
+	sockets := []*responderSocket{socket4}
+	// Without IPv6 in the kernel, IPv4 alone is served.
+	if socket6, err := listen6(ctx, link); err == nil {
+		sockets = append(sockets, socket6)
 	}
 	return serve(ctx, sockets, &responder{name: name}, addresses)
 }
@@ -55,13 +56,13 @@ func Run(ctx context.Context, interfaceName string, name func() string, addresse
 func serve(ctx context.Context, sockets []*responderSocket, r *responder, addresses <-chan []netip.Prefix) error {
 	ended := make(chan error, len(sockets))
 	var serving sync.WaitGroup
-	for _, d := range sockets {
-		serving.Go(func() { ended <- d.serve(r) })
+	for _, s := range sockets {
+		serving.Go(func() { ended <- s.serve(r) })
 	}
 	defer serving.Wait()
 	defer func() {
-		for _, d := range sockets {
-			_ = d.conn.Close()
+		for _, s := range sockets {
+			_ = s.conn.Close()
 		}
 	}()
 	for {
@@ -76,8 +77,8 @@ func serve(ctx context.Context, sockets []*responderSocket, r *responder, addres
 				continue
 			}
 			r.set(list)
-			for _, d := range sockets {
-				d.announce(r)
+			for _, s := range sockets {
+				s.announce(r)
 			}
 		}
 	}
@@ -89,7 +90,7 @@ type responderSocket struct {
 	group *net.UDPAddr
 
 	mu   sync.Mutex
-	sent time.Time // when the group last heard of the name
+	sent time.Time // the time of the last multicast response
 }
 
 func listen4(ctx context.Context, link *net.Interface) (*responderSocket, error) {
@@ -99,7 +100,7 @@ func listen4(ctx context.Context, link *net.Interface) (*responderSocket, error)
 		return nil, err
 	}
 	p := ipv4.NewPacketConn(conn)
-	if err := errors.Join(p.JoinGroup(link, group), p.SetMulticastInterface(link), p.SetMulticastTTL(hops), p.SetTTL(hops)); err != nil {
+	if err := errors.Join(p.JoinGroup(link, group), p.SetMulticastInterface(link), p.SetMulticastTTL(hopLimit), p.SetTTL(hopLimit)); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("joining the group %s on %s: %w", group.IP, link.Name, err)
 	}
@@ -113,15 +114,15 @@ func listen6(ctx context.Context, link *net.Interface) (*responderSocket, error)
 		return nil, err
 	}
 	p := ipv6.NewPacketConn(conn)
-	if err := errors.Join(p.JoinGroup(link, group), p.SetMulticastInterface(link), p.SetMulticastHopLimit(hops), p.SetHopLimit(hops)); err != nil {
+	if err := errors.Join(p.JoinGroup(link, group), p.SetMulticastInterface(link), p.SetMulticastHopLimit(hopLimit), p.SetHopLimit(hopLimit)); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("joining the group %s on %s: %w", group.IP, link.Name, err)
 	}
 	return &responderSocket{conn: conn, group: group}, nil
 }
 
-// listen opens a socket bound to the group, which hears nothing sent to one
-// host and so nothing from beyond the link.
+// listen opens a socket bound to the group: it receives no unicast packets, and so
+// none from other networks.
 func listen(ctx context.Context, network, group string) (net.PacketConn, error) {
 	config := net.ListenConfig{Control: shareAddress}
 	conn, err := config.ListenPacket(ctx, network, group)
@@ -132,10 +133,10 @@ func listen(ctx context.Context, network, group string) (net.PacketConn, error) 
 }
 
 // serve answers questions until the socket is closed or broken.
-func (d *responderSocket) serve(r *responder) error {
+func (s *responderSocket) serve(r *responder) error {
 	buffer := make([]byte, maxMessage)
 	for {
-		n, from, err := d.conn.ReadFrom(buffer)
+		n, from, err := s.conn.ReadFrom(buffer)
 		if err != nil {
 			return err
 		}
@@ -143,33 +144,34 @@ func (d *responderSocket) serve(r *responder) error {
 		if !ok {
 			continue
 		}
-		answer, alone := r.answer(buffer[:n], sender.Port)
-		// An answer that cannot be sent now is asked for again.
+		response, unicast := r.respond(buffer[:n], sender.Port)
+		// If a response cannot be sent, the querier repeats its query.
 		switch {
-		case answer == nil:
-		case alone:
-			_, _ = d.conn.WriteTo(answer, sender)
-		case d.due():
-			_, _ = d.conn.WriteTo(answer, d.group)
+		case response == nil:
+		case unicast:
+			_, _ = s.conn.WriteTo(response, sender)
+		case s.mayMulticast():
+			_, _ = s.conn.WriteTo(response, s.group)
 		}
 	}
 }
 
-// due says whether the group may hear of the name again, and notes that it does.
-func (d *responderSocket) due() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.sent) < spacing {
+// mayMulticast reports whether a multicast response may be sent now, and records its
+// time.
+func (s *responderSocket) mayMulticast() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.sent) < minInterval {
 		return false
 	}
-	d.sent = time.Now()
+	s.sent = time.Now()
 	return true
 }
 
-// announce tells the group of new addresses (RFC 6762, section 8.4). Where the
-// link does not carry it, those who want to know will ask.
-func (d *responderSocket) announce(r *responder) {
+// announce multicasts new addresses (RFC 6762, section 8.4). If the packet is lost,
+// hosts that need the addresses send a query.
+func (s *responderSocket) announce(r *responder) {
 	if message := r.announcement(); message != nil {
-		_, _ = d.conn.WriteTo(message, d.group)
+		_, _ = s.conn.WriteTo(message, s.group)
 	}
 }

@@ -14,12 +14,12 @@ const (
 	lifetime       = 120 // of an address record in seconds (RFC 6762, section 10)
 	legacyLifetime = 10  // for a resolver that speaks plain DNS (section 6.7)
 	maxQuestions   = 32
-	// topBit of a class asks for an answer to the asker alone in a question, and
-	// says that the record replaces those known before in an answer.
+	// topBit of a class requests a unicast response in a question (QU, section 5.4), and
+	// is the cache-flush bit in an answer (section 10.2).
 	topBit = 1 << 15
 )
 
-// responder makes the messages. It is safe for concurrent use.
+// responder creates the messages. It is safe for concurrent use.
 type responder struct {
 	name func() string // without the domain; it may change
 
@@ -39,9 +39,9 @@ func (r *responder) set(prefixes []netip.Prefix) {
 	r.addresses = addresses
 }
 
-// answer returns the answer to a message that came from a port, nil for none, and
-// whether it is for the asker alone rather than for the group.
-func (r *responder) answer(message []byte, from int) (answer []byte, alone bool) {
+// respond returns the response to a message from a port, nil for none, and whether
+// it is sent by unicast.
+func (r *responder) respond(message []byte, from int) (response []byte, unicast bool) {
 	var parser dnsmessage.Parser
 	header, err := parser.Start(message)
 	if err != nil || header.Response || header.OpCode != 0 {
@@ -52,9 +52,9 @@ func (r *responder) answer(message []byte, from int) (answer []byte, alone bool)
 		if err != nil {
 			return nil, false
 		}
-		alone = question.Class&topBit != 0
+		unicast = question.Class&topBit != 0
 		question.Class &^= topBit
-		if !r.asked(question) {
+		if !r.matches(question) {
 			continue
 		}
 		if from != port {
@@ -62,12 +62,13 @@ func (r *responder) answer(message []byte, from int) (answer []byte, alone bool)
 			return r.message(header, question.Type, legacyLifetime, &question), true
 		}
 		header = dnsmessage.Header{Response: true, Authoritative: true}
-		return r.message(header, question.Type, lifetime, nil), alone
+		return r.message(header, question.Type, lifetime, nil), unicast
 	}
 	return nil, false
 }
 
-func (r *responder) asked(q dnsmessage.Question) bool {
+// matches reports whether a question is for the box's addresses.
+func (r *responder) matches(q dnsmessage.Question) bool {
 	class := q.Class == dnsmessage.ClassINET || q.Class == dnsmessage.ClassANY
 	kind := q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeAAAA || q.Type == dnsmessage.TypeALL
 	return class && kind && strings.EqualFold(q.Name.String(), r.host())
@@ -78,8 +79,9 @@ func (r *responder) announcement() []byte {
 	return r.message(dnsmessage.Header{Response: true, Authoritative: true}, dnsmessage.TypeALL, lifetime, nil)
 }
 
-// message makes an answer with the addresses of the wanted type, nil where
-// there is none. A plain resolver wants its question back, and no top bit.
+// message returns a response with the addresses of the wanted type, nil if there are
+// none. A response to a plain DNS resolver repeats its question and has no
+// cache-flush bit.
 func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, ttl uint32, question *dnsmessage.Question) []byte {
 	name, err := dnsmessage.NewName(r.host())
 	if err != nil {

@@ -37,8 +37,8 @@ func read(t *testing.T, packed []byte) (dnsmessage.Message, []string) {
 		t.Fatal(err)
 	}
 	var addresses []string
-	for _, answer := range m.Answers {
-		switch body := answer.Body.(type) {
+	for _, response := range m.Answers {
+		switch body := response.Body.(type) {
 		case *dnsmessage.AResource:
 			addresses = append(addresses, netip.AddrFrom4(body.A).String())
 		case *dnsmessage.AAAAResource:
@@ -54,31 +54,31 @@ func TestResponder_AnswersWithAddressesOfTheRequestedType(t *testing.T) {
 		dnsmessage.TypeAAAA: {"fe80::9", "fd00::9"},
 		dnsmessage.TypeALL:  {"10.1.0.9", "fe80::9", "fd00::9"},
 	} {
-		packed, alone := newResponder().answer(question(t, "SEALPOST-1234.Local.", kind, dnsmessage.ClassINET), port)
+		packed, unicast := newResponder().respond(question(t, "SEALPOST-1234.Local.", kind, dnsmessage.ClassINET), port)
 		m, addresses := read(t, packed)
-		if !slices.Equal(addresses, want) || alone {
-			t.Errorf("%v gives %v, alone: %v", kind, addresses, alone)
+		if !slices.Equal(addresses, want) || unicast {
+			t.Errorf("%v: got %v, unicast: %v", kind, addresses, unicast)
 		}
 		first := m.Answers[0].Header
 		if m.ID != 0 || !m.Response || !m.Authoritative || len(m.Questions) != 0 || first.Class&topBit == 0 || first.TTL != lifetime {
-			t.Errorf("the answer of RFC 6762, sections 6 and 18, is %+v", m)
+			t.Errorf("got %+v, want a response by RFC 6762, sections 6 and 18", m)
 		}
 	}
 }
 
 func TestResponder_AnswersByUnicastOnRequest(t *testing.T) {
-	packed, alone := newResponder().answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET|topBit), port)
-	if packed == nil || !alone {
-		t.Errorf("%v, alone: %v", packed, alone)
+	packed, unicast := newResponder().respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET|topBit), port)
+	if packed == nil || !unicast {
+		t.Errorf("%v, unicast: %v", packed, unicast)
 	}
 }
 
 func TestResponder_AnswersPlainDNSQueries(t *testing.T) {
-	packed, alone := newResponder().answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), 40000)
+	packed, unicast := newResponder().respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), 40000)
 	m, _ := read(t, packed)
 	first := m.Answers[0].Header
-	if !alone || m.ID != 77 || len(m.Questions) != 1 || first.Class != dnsmessage.ClassINET || first.TTL != legacyLifetime {
-		t.Errorf("alone: %v, %+v", alone, m)
+	if !unicast || m.ID != 77 || len(m.Questions) != 1 || first.Class != dnsmessage.ClassINET || first.TTL != legacyLifetime {
+		t.Errorf("unicast: %v, %+v", unicast, m)
 	}
 }
 
@@ -86,50 +86,50 @@ func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 	response := question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)
 	response[2] |= 0x80
 	for name, message := range map[string][]byte{
-		"another name":  question(t, "sealpost-9999.local.", dnsmessage.TypeA, dnsmessage.ClassINET),
-		"another type":  question(t, "sealpost-1234.local.", dnsmessage.TypeMX, dnsmessage.ClassINET),
-		"another class": question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassCHAOS),
-		"an answer":     response,
-		"nothing":       nil,
-		"a torn one":    question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)[:30],
+		"another name":    question(t, "sealpost-9999.local.", dnsmessage.TypeA, dnsmessage.ClassINET),
+		"another type":    question(t, "sealpost-1234.local.", dnsmessage.TypeMX, dnsmessage.ClassINET),
+		"another class":   question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassCHAOS),
+		"a response":      response,
+		"nothing":         nil,
+		"a truncated one": question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)[:30],
 	} {
-		if answer, _ := newResponder().answer(message, port); answer != nil {
-			t.Errorf("%s is answered: %x", name, answer)
+		if answer, _ := newResponder().respond(message, port); answer != nil {
+			t.Errorf("%s: got response %x", name, answer)
 		}
 	}
-	none := newResponder()
-	none.set(nil)
-	if answer, _ := none.answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
-		t.Errorf("without an address the box answers %x", answer)
+	withoutAddress := newResponder()
+	withoutAddress.set(nil)
+	if answer, _ := withoutAddress.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
+		t.Errorf("without an address: got response %x", answer)
 	}
-	if none.announcement() != nil {
-		t.Error("without an address the box announces one")
+	if withoutAddress.announcement() != nil {
+		t.Error("without an address: got an announcement")
 	}
 }
 
 func TestResponderSocket_LimitsMulticastAnswers(t *testing.T) {
-	d := &responderSocket{}
-	if !d.due() || d.due() {
-		t.Error("the group hears of the name twice at once, or never")
+	s := &responderSocket{}
+	if !s.mayMulticast() || s.mayMulticast() {
+		t.Error("got two multicasts at once, or none")
 	}
-	d.sent = time.Now().Add(-spacing)
-	if !d.due() {
-		t.Error("the group does not hear of the name again")
+	s.sent = time.Now().Add(-minInterval)
+	if !s.mayMulticast() {
+		t.Error("got no further multicast after the interval")
 	}
 }
 
-func FuzzOnlyAQuestionForTheNameIsAnswered(f *testing.F) {
+func FuzzRespond(f *testing.F) {
 	f.Add(question(f, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
 	f.Add(question(f, "sealpost-1234.local.", dnsmessage.TypeALL, dnsmessage.ClassINET|topBit), 40000)
 	f.Add(question(f, "printer.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
 	f.Fuzz(func(t *testing.T, message []byte, from int) {
-		answer, alone := newResponder().answer(message, from)
-		if answer == nil {
+		response, unicast := newResponder().respond(message, from)
+		if response == nil {
 			return
 		}
-		m, addresses := read(t, answer)
-		if len(addresses) == 0 || !m.Response || len(answer) > 512 || from != port && !alone {
-			t.Errorf("%+v, alone: %v", m, alone)
+		m, addresses := read(t, response)
+		if len(addresses) == 0 || !m.Response || len(response) > 512 || from != port && !unicast {
+			t.Errorf("%+v, unicast: %v", m, unicast)
 		}
 	})
 }
@@ -138,11 +138,11 @@ func TestResponder_AnswersForANewHostname(t *testing.T) {
 	r, name := newResponder(), "sealpost-1234"
 	r.name = func() string { return name }
 	name = "mail-relay"
-	if answer, _ := r.answer(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
-		t.Error("it still answers for the old one")
+	if response, _ := r.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); response != nil {
+		t.Error("it still responds for the old name")
 	}
-	answer, _ := r.answer(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
-	if m, addresses := read(t, answer); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {
+	response, _ := r.respond(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
+	if m, addresses := read(t, response); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {
 		t.Errorf("got %+v", m)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shareAddress lets other programs of the machine answer for names too.
+// shareAddress lets other mDNS responders of the machine use the port too.
 func shareAddress(_, _ string, raw syscall.RawConn) error {
 	var callErr error
 	err := raw.Control(func(fd uintptr) {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An ARP packet for IPv4 on Ethernet (RFC 826) after its fixed beginning.
+// An ARP packet for IPv4 on Ethernet (RFC 826) after its fixed header.
 const (
 	arpSize      = 28
 	arpRequest   = 1
@@ -25,7 +25,7 @@ const (
 )
 
 var (
-	arpBeginning = []byte{0, 1, 8, 0, 6, 4} // Ethernet, IPv4, and their lengths
+	arpHeader    = []byte{0, 1, 8, 0, 6, 4} // Ethernet, IPv4, and their lengths
 	broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 )
 
@@ -45,7 +45,7 @@ func (p port) owner(ctx context.Context, sender, target netip.Addr) (net.Hardwar
 			return nil, ctx.Err()
 		}
 		if _, err := conn.WriteTo(p.request(sender, target), &packet.Addr{HardwareAddr: broadcastMAC}); err != nil {
-			return nil, fmt.Errorf("asking by ARP for %s on %s: %w", target, p.name, err)
+			return nil, fmt.Errorf("sending an ARP request for %s on %s: %w", target, p.name, err)
 		}
 		if found := p.answer(conn, target, time.Now().Add(arpTimeout)); found != nil {
 			return found, nil
@@ -55,7 +55,7 @@ func (p port) owner(ctx context.Context, sender, target netip.Addr) (net.Hardwar
 }
 
 func (p port) request(sender, target netip.Addr) []byte {
-	frame := append(make([]byte, 0, arpSize), arpBeginning...)
+	frame := append(make([]byte, 0, arpSize), arpHeader...)
 	frame = binary.BigEndian.AppendUint16(frame, arpRequest)
 	frame = append(frame, p.mac...)
 	frame = append(frame, sender.AsSlice()...)
@@ -81,7 +81,7 @@ func (p port) answer(conn *packet.Conn, target netip.Addr, until time.Time) net.
 // arpSender returns the sender of an ARP request or reply: either
 // shows which host has the address.
 func arpSender(frame []byte) (net.HardwareAddr, netip.Addr, bool) {
-	if len(frame) < arpSize || !bytes.HasPrefix(frame, arpBeginning) {
+	if len(frame) < arpSize || !bytes.HasPrefix(frame, arpHeader) {
 		return nil, netip.Addr{}, false
 	}
 	return bytes.Clone(frame[8:14]), netip.AddrFrom4([4]byte(frame[14:18])), true

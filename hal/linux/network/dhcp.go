@@ -17,16 +17,16 @@ import (
 // Times of the exchange with a server. Three attempts with growing timeouts make
 // about ten seconds.
 const (
-	attempts     = 3
-	firstTimeout = 1500 * time.Millisecond // for the first attempt, doubled for each next
-	reboot       = 2                       // attempts to have a lease confirmed
-	firstPause   = 2 * time.Second         // between exchanges that failed, doubled each time
-	maxPause     = 60 * time.Second
+	attempts        = 3
+	firstTimeout    = 1500 * time.Millisecond // for the first attempt, doubled for each next
+	confirmAttempts = 2                       // to confirm a former lease
+	firstPause      = 2 * time.Second         // between exchanges that failed, doubled each time
+	maxPause        = 60 * time.Second
 )
 
 var (
 	errNoAnswer = errors.New("no DHCP server answers")
-	errNak      = errors.New("the DHCP server does not let the box have its former address")
+	errNak      = errors.New("the DHCP server refuses the box its former address")
 )
 
 // held is the current lease, with its times on the monotonic clock.
@@ -37,9 +37,10 @@ type held struct {
 
 func (h *held) inForce() bool { return time.Now().Before(h.expires) }
 
-// renewing says whether T2 is still to come.
+// renewing reports whether T2 is still ahead.
 func (h *held) renewing() bool { return time.Now().Before(h.rebindAt) }
 
+// stageEnds returns T2 or, after it, the end of the lease.
 func (h *held) stageEnds() time.Time {
 	if h.renewing() {
 		return h.rebindAt
@@ -47,16 +48,16 @@ func (h *held) stageEnds() time.Time {
 	return h.expires
 }
 
-func (h *held) take(l lease) {
+func (h *held) set(l lease) {
 	now := time.Now()
-	*h = held{lease: l, renewAt: now.Add(l.renew), rebindAt: now.Add(l.rebind), expires: now.Add(l.life)}
+	*h = held{lease: l, renewAt: now.Add(l.renew), rebindAt: now.Add(l.rebind), expires: now.Add(l.lifetime)}
 }
 
 func (h *held) clear() { *h = held{} }
 
 // lease is the session by DHCP (RFC 2131, section 4.4).
 func (s *session) lease(ctx context.Context) error {
-	if err := s.port.raise(); err != nil {
+	if err := s.port.bringUp(); err != nil {
 		return err
 	}
 	if s.held.inForce() {
@@ -67,7 +68,7 @@ func (s *session) lease(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		step := s.keep
+		step := s.renew
 		if !s.held.inForce() {
 			step = s.acquire
 		}
@@ -78,15 +79,15 @@ func (s *session) lease(ctx context.Context) error {
 	return nil
 }
 
-// confirm asks for the lease of before the cable was out (INIT-REBOOT). Where
-// no server answers, the lease stays as long as its gateway is there, which
-// shows that this is the same network (RFC 4436).
+// confirm requests the lease from before the link was lost (INIT-REBOOT). If no
+// server answers, the lease is kept if its gateway answers, which shows that this
+// is the same network (RFC 4436).
 func (s *session) confirm(ctx context.Context) error {
 	request, err := s.message(dhcpv4.MessageTypeRequest, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(s.held.address.Addr().AsSlice())))
 	if err != nil {
 		return err
 	}
-	granted, err := s.exchange(ctx, request, dhcpv4.MessageTypeAck, nclient4.WithRetry(reboot))
+	granted, err := s.exchange(ctx, request, dhcpv4.MessageTypeAck, nclient4.WithRetry(confirmAttempts))
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -102,14 +103,14 @@ func (s *session) confirm(ctx context.Context) error {
 		}
 		if gateway != nil {
 			s.held.renewAt = time.Now()
-			s.tell(s.unrenewed(errNoAnswer))
+			s.publish(s.notRenewed(errNoAnswer))
 			return nil
 		}
 	}
 	return s.drop()
 }
 
-// acquire asks for a lease until there is one. After the first failure the box
+// acquire requests a lease until a server grants one. After the first failure the box
 // uses a link-local address until then.
 func (s *session) acquire(ctx context.Context) error {
 	now := state{method: MethodNone}
@@ -132,7 +133,7 @@ func (s *session) acquire(ctx context.Context) error {
 			}
 		}
 		now.trouble = noLease(s.port.name, err)
-		s.say(now)
+		s.setState(now)
 		if !sleep(ctx, pause) {
 			return nil
 		}
@@ -141,7 +142,7 @@ func (s *session) acquire(ctx context.Context) error {
 
 func noLease(port string, err error) string {
 	if errors.Is(err, errNoAnswer) {
-		return "No DHCP server answers on " + port + ", so that the box has an address for this cable only. Check that the cable leads to the right network and that its DHCP server is on and has free addresses, or set a static address."
+		return "No DHCP server answers on " + port + ", so that the box has only a link-local address. Check that the cable leads to the right network and that its DHCP server is on and has free addresses, or set a static address."
 	}
 	return fmt.Sprintf("There is no address by DHCP: %v. Or set a static address.", err)
 }
@@ -165,8 +166,8 @@ func (s *session) discover(ctx context.Context) (lease, error) {
 	return s.exchange(ctx, request, dhcpv4.MessageTypeAck, nclient4.WithRetry(attempts))
 }
 
-// keep renews the lease until it is lost or ctx ends.
-func (s *session) keep(ctx context.Context) error {
+// renew renews the lease until it is lost or ctx ends.
+func (s *session) renew(ctx context.Context) error {
 	for sleep(ctx, time.Until(s.held.renewAt)) {
 		granted, err := s.extend(ctx)
 		switch {
@@ -177,14 +178,14 @@ func (s *session) keep(ctx context.Context) error {
 		case errors.Is(err, errNak) || !s.held.inForce():
 			return s.drop()
 		}
-		s.tell(s.unrenewed(err))
+		s.publish(s.notRenewed(err))
 		pause := min(time.Until(s.held.stageEnds())/2, maxPause)
 		s.held.renewAt = time.Now().Add(max(pause, time.Second))
 	}
 	return nil
 }
 
-func (s *session) unrenewed(err error) string {
+func (s *session) notRenewed(err error) string {
 	return fmt.Sprintf("The DHCP server %s does not renew the address %s: %v. Check that the server is on, or set a static address.", s.held.server, s.held.address.Addr(), err)
 }
 
@@ -207,7 +208,7 @@ func (s *session) extend(ctx context.Context) (lease, error) {
 	return s.exchange(ctx, request, dhcpv4.MessageTypeAck, options...)
 }
 
-// message makes a message to a server with what every message holds.
+// message returns a message to a server, with the options that every message has.
 func (s *session) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dhcpv4.DHCPv4, error) {
 	modifiers := []dhcpv4.Modifier{
 		dhcpv4.WithHwAddr(s.port.mac),
@@ -222,13 +223,13 @@ func (s *session) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dh
 	}
 	message, err := dhcpv4.New(append(modifiers, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("making a DHCP message: %w", err)
+		return nil, fmt.Errorf("encoding a DHCP message: %w", err)
 	}
 	return message, nil
 }
 
-// exchange sends a message and returns the first lease in an answer of the wanted
-// kind. A socket is open for the exchange only: it sees all traffic of the port.
+// exchange sends a message and returns the lease in the first reply of the wanted
+// type. The socket receives all traffic of the port, so it is open only meanwhile.
 func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted dhcpv4.MessageType, options ...nclient4.ClientOpt) (lease, error) {
 	options = append([]nclient4.ClientOpt{nclient4.WithTimeout(firstTimeout), nclient4.WithHWAddr(s.port.mac)}, options...)
 	client, err := nclient4.New(s.port.name, options...)
@@ -238,30 +239,30 @@ func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted d
 	defer client.Close()
 
 	var granted lease
-	refusal := errNoAnswer
+	failure := errNoAnswer
 	_, err = client.SendAndRead(ctx, client.RemoteAddr(), message, func(answer *dhcpv4.DHCPv4) bool {
 		chosen := message.ServerIdentifier()
 		switch {
 		case chosen != nil && !chosen.Equal(answer.ServerIdentifier()):
 			return false
 		case answer.MessageType() == wanted:
-			granted, refusal = readLease(answer)
-			return refusal == nil
+			granted, failure = readLease(answer)
+			return failure == nil
 		case answer.MessageType() == dhcpv4.MessageTypeNak && wanted == dhcpv4.MessageTypeAck:
-			refusal = errNak
+			failure = errNak
 			return true
 		}
 		return false
 	})
 	if err == nil || errors.Is(err, nclient4.ErrNoResponse) {
-		return granted, refusal
+		return granted, failure
 	}
 	return lease{}, fmt.Errorf("%w: %v", errNoAnswer, err)
 }
 
 // bind applies a granted lease.
 func (s *session) bind(granted lease) error {
-	s.held.take(granted)
+	s.held.set(granted)
 	if err := s.port.configure(granted.address, granted.routes...); err != nil {
 		return err
 	}
@@ -269,19 +270,19 @@ func (s *session) bind(granted lease) error {
 	if err := writeResolvConf(s.resolvConf, dns); err != nil {
 		return err
 	}
-	trouble := granted.doubt
+	trouble := granted.warning
 	if trouble == "" && len(dns) == 0 {
 		trouble = fmt.Sprintf("The DHCP server %s names no DNS server. Add it there (option 6), or set one in the settings.", granted.server)
 	}
-	s.tell(trouble)
+	s.publish(trouble)
 	return nil
 }
 
-// tell publishes the current lease.
-func (s *session) tell(trouble string) {
+// publish sets the status to the current lease.
+func (s *session) publish(trouble string) {
 	now := state{method: MethodDHCP, gateway: s.held.gateway, server: s.held.server, expires: s.held.expires, trouble: trouble}
 	now.dns, now.ntp = s.names(s.held.dns, s.held.ntp)
-	s.say(now)
+	s.setState(now)
 }
 
 // drop releases the lease and removes its address.
@@ -292,6 +293,6 @@ func (s *session) drop() error {
 	}
 	now := state{method: MethodNone}
 	now.dns, now.ntp = s.names(nil, nil)
-	s.say(now)
+	s.setState(now)
 	return writeResolvConf(s.resolvConf, now.dns)
 }

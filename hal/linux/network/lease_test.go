@@ -12,7 +12,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// offer is a good one, changed as told.
+// offer returns a valid offer, with changes.
 func offer(t testing.TB, changes ...dhcpv4.Modifier) *dhcpv4.DHCPv4 {
 	t.Helper()
 	message, err := dhcpv4.New(append([]dhcpv4.Modifier{
@@ -35,11 +35,11 @@ func seconds(code dhcpv4.OptionCode, d time.Duration) dhcpv4.Modifier {
 func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 	tests := map[string]struct {
 		change dhcpv4.Modifier
-		words  string
+		text   string
 	}{
 		"no server":         {dhcpv4.WithoutOption(dhcpv4.OptionServerIdentifier), "option 54"},
 		"no mask":           {dhcpv4.WithoutOption(dhcpv4.OptionSubnetMask), "option 1"},
-		"a torn mask":       {dhcpv4.WithNetmask(net.IPv4Mask(255, 0, 255, 0)), "no subnet mask"},
+		"a mask with a gap": {dhcpv4.WithNetmask(net.IPv4Mask(255, 0, 255, 0)), "no subnet mask"},
 		"one host":          {dhcpv4.WithNetmask(net.CIDRMask(32, 32)), "/32"},
 		"all hosts":         {dhcpv4.WithNetmask(net.CIDRMask(0, 32)), "/0"},
 		"no address":        {dhcpv4.WithYourIP(net.IPv4zero), "0.0.0.0"},
@@ -53,8 +53,8 @@ func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			l, err := readLease(offer(t, test.change))
-			if err == nil || !strings.Contains(err.Error(), test.words) {
-				t.Errorf("%+v, %v does not name %q", l, err, test.words)
+			if err == nil || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("%+v, %v does not name %q", l, err, test.text)
 			}
 		})
 	}
@@ -63,28 +63,28 @@ func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 func TestReadLease_BoundsAndOrdersTimes(t *testing.T) {
 	const hour = time.Hour
 	tests := map[string]struct {
-		changes             []dhcpv4.Modifier
-		life, renew, rebind time.Duration
+		changes                 []dhcpv4.Modifier
+		lifetime, renew, rebind time.Duration
 	}{
 		"as usual":   {nil, hour, hour / 2, hour / 8 * 7},
 		"none":       {[]dhcpv4.Modifier{dhcpv4.WithoutOption(dhcpv4.OptionIPAddressLeaseTime)}, minLease, minLease / 2, minLease / 8 * 7},
 		"zero":       {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(0)}, minLease, minLease / 2, minLease / 8 * 7},
 		"one second": {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1)}, minLease, minLease / 2, minLease / 8 * 7},
-		"for ever":   {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1<<32 - 1)}, (1<<32 - 1) * time.Second, maxRenew, (1<<32 - 1) * time.Second / 8 * 7},
-		"times of its own": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 10*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 20*time.Minute)},
+		"infinite":   {[]dhcpv4.Modifier{dhcpv4.WithLeaseTime(1<<32 - 1)}, (1<<32 - 1) * time.Second, maxRenew, (1<<32 - 1) * time.Second / 8 * 7},
+		"times of the server": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 10*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 20*time.Minute)},
 			hour, 10 * time.Minute, 20 * time.Minute},
 		"times in the wrong order": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 20*time.Minute), seconds(dhcpv4.OptionRebindingTimeValue, 10*time.Minute)},
 			hour, hour / 2, hour / 8 * 7},
 		"times beyond the lease": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, 2*hour), seconds(dhcpv4.OptionRebindingTimeValue, 3*hour)},
 			hour, hour / 2, hour / 8 * 7},
-		"renewal without end": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, time.Second), seconds(dhcpv4.OptionRebindingTimeValue, hour/2)},
+		"a renewal time that is too short": {[]dhcpv4.Modifier{seconds(dhcpv4.OptionRenewTimeValue, time.Second), seconds(dhcpv4.OptionRebindingTimeValue, hour/2)},
 			hour, hour / 2, hour / 8 * 7},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			l, err := readLease(offer(t, test.changes...))
-			if err != nil || l.life != test.life || l.renew != test.renew || l.rebind != test.rebind {
-				t.Errorf("life %v, T1 %v, T2 %v, %v", l.life, l.renew, l.rebind, err)
+			if err != nil || l.lifetime != test.lifetime || l.renew != test.renew || l.rebind != test.rebind {
+				t.Errorf("lifetime %v, T1 %v, T2 %v, %v", l.lifetime, l.renew, l.rebind, err)
 			}
 		})
 	}
@@ -99,8 +99,8 @@ func TestReadLease_PrefersClasslessRoutesToTheRouter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.gateway.String() != "10.1.0.254" || len(l.routes) != 2 || !strings.Contains(l.doubt, "10.9.0.1 lies outside") {
-		t.Errorf("gateway %s, routes %v, doubt %q", l.gateway, l.routes, l.doubt)
+	if l.gateway.String() != "10.1.0.254" || len(l.routes) != 2 || !strings.Contains(l.warning, "10.9.0.1 lies outside") {
+		t.Errorf("gateway %s, routes %v, warning %q", l.gateway, l.routes, l.warning)
 	}
 }
 
@@ -119,12 +119,12 @@ func TestReadLease_IgnoresUnusableMTUs(t *testing.T) {
 	for mtu, want := range map[uint16]int{0: 0, 68: 0, 575: 0, 576: 576, 1400: 1400, 1500: 1500, 9000: 0} {
 		l, err := readLease(offer(t, dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(mtu)})))
 		if err != nil || l.routes[0].mtu != want {
-			t.Errorf("of the MTU %d the box takes %d, %v", mtu, l.routes[0].mtu, err)
+			t.Errorf("for the MTU %d the box uses %d, %v", mtu, l.routes[0].mtu, err)
 		}
 	}
 }
 
-func FuzzALeaseIsRefusedOrSound(f *testing.F) {
+func FuzzReadLease(f *testing.F) {
 	f.Add(offer(f).ToBytes())
 	f.Add(offer(f, dhcpv4.WithOption(dhcpv4.OptDNS(net.IPv4zero, net.IPv4bcast, net.IPv4(1, 1, 1, 1)))).ToBytes())
 	f.Add(offer(f, dhcpv4.WithGeneric(dhcpv4.OptionClasslessStaticRoute, []byte{0, 10, 1, 0, 1, 33})).ToBytes())
@@ -141,8 +141,8 @@ func FuzzALeaseIsRefusedOrSound(f *testing.F) {
 		if err := checkHost(l.address); err != nil {
 			t.Error(err)
 		}
-		if l.life < minLease || l.renew >= l.rebind || l.rebind >= l.life || l.renew <= 0 || l.renew > maxRenew {
-			t.Errorf("life %v, T1 %v, T2 %v", l.life, l.renew, l.rebind)
+		if l.lifetime < minLease || l.renew >= l.rebind || l.rebind >= l.lifetime || l.renew <= 0 || l.renew > maxRenew {
+			t.Errorf("lifetime %v, T1 %v, T2 %v", l.lifetime, l.renew, l.rebind)
 		}
 		for _, r := range l.routes {
 			if err := checkGateway(r.via, l.address); err != nil || !r.to.IsValid() {
@@ -150,7 +150,7 @@ func FuzzALeaseIsRefusedOrSound(f *testing.F) {
 			}
 		}
 		if len(l.dns) > maxDNS || len(l.ntp) > maxNTP || len(l.routes) > maxRoutes {
-			t.Errorf("more than enough: %+v", l)
+			t.Errorf("more than the limits: %+v", l)
 		}
 	})
 }

@@ -2,7 +2,7 @@
 
 // Package network runs the one Ethernet port of an appliance: its cable, its
 // IPv4 address by DHCP, static or link-local (RFC 2131, RFC 3927), and the file
-// that names its DNS servers. IPv6 addresses the kernel makes itself (SLAAC).
+// that names its DNS servers. The kernel sets IPv6 addresses itself (SLAAC).
 //
 // It knows links, addresses, routes and leases. It must not know where the
 // settings come from or what the network is used for. It changes the network
@@ -46,8 +46,8 @@ type Status struct {
 	DNS        []netip.Addr
 	NTP        []string
 	Server     netip.Addr // the DHCP server of the lease
-	LeaseUntil time.Time  // by the clock as it is now; zero without a lease
-	Trouble    string     // what is wrong and what to do next; empty while all is well
+	LeaseUntil time.Time  // by the current time of day; zero without a lease
+	Trouble    string     // what is wrong and what to do about it; empty without a fault
 }
 
 // Options name the interface and the resolver's file.
@@ -70,7 +70,7 @@ type Manager struct {
 	state     state
 }
 
-// state is the part of the status that the running method knows.
+// state is the part of the status that depends on the method.
 type state struct {
 	method  string
 	gateway netip.Addr
@@ -144,11 +144,12 @@ func (m *Manager) trouble() string {
 	return m.state.trouble
 }
 
-func (m *Manager) say(s state) {
+func (m *Manager) setState(s state) {
 	m.update(func() { m.state = s })
 }
 
-// update changes what the status is made of and tells of it where it differs.
+// update makes a change, and signals it to the reader of Changes if the status
+// differs afterwards.
 func (m *Manager) update(change func()) {
 	before := m.Status()
 	m.mu.Lock()

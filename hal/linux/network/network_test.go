@@ -29,7 +29,7 @@ func TestWired_AcceptsOnlyWiredInterfaces(t *testing.T) {
 	}
 	for _, name := range []string{"lo", "eth0", "wlan0", "wlan1", "docker0", "can0", "missing"} {
 		if got := wired(interfaces, name); got != (name == "eth0") {
-			t.Errorf("%s is chosen: %v", name, got)
+			t.Errorf("%s: wired is %v", name, got)
 		}
 	}
 }
@@ -50,13 +50,13 @@ func TestWriteResolvConf_ReplacesTheFileAndNeverEmptiesIt(t *testing.T) {
 	}
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Perm() != 0o644 {
-		t.Errorf("the relay cannot read %v, %v", info.Mode(), err)
+		t.Errorf("the file has the mode %v, %v", info.Mode(), err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("beside the file there are %v, %v", left, err)
 	}
 	if err := writeResolvConf(filepath.Join(dir, "missing", "resolv.conf"), servers); err == nil {
-		t.Error("a file in no folder was written")
+		t.Error("a file in a missing folder was written")
 	}
 }
 
@@ -81,16 +81,16 @@ func TestLinkLocalCandidate_GivesDistinctAddressesInRange(t *testing.T) {
 
 func TestCheckGateway_AcceptsOnlyOtherHostsOfTheSubnet(t *testing.T) {
 	own := netip.MustParsePrefix("10.1.0.9/24")
-	for gateway, sound := range map[string]bool{
+	for gateway, valid := range map[string]bool{
 		"10.1.0.1": true, "10.1.0.254": true,
 		"10.1.0.9": false, "10.1.0.0": false, "10.1.0.255": false, "10.1.1.1": false, "0.0.0.0": false, "fd00::1": false,
 	} {
-		if err := checkGateway(netip.MustParseAddr(gateway), own); (err == nil) != sound {
+		if err := checkGateway(netip.MustParseAddr(gateway), own); (err == nil) != valid {
 			t.Errorf("%s: %v", gateway, err)
 		}
 	}
 	if err := checkGateway(netip.Addr{}, own); err == nil {
-		t.Error("no gateway is a gateway")
+		t.Error("an empty gateway was accepted")
 	}
 }
 
@@ -103,12 +103,12 @@ func TestARPSender_ReadsTheSenderOfAPacket(t *testing.T) {
 	}
 	for cut := range packet {
 		if _, _, ok := arpSender(packet[:cut]); ok {
-			t.Errorf("%d octets are a packet", cut)
+			t.Errorf("%d octets were read as a packet", cut)
 		}
 	}
 }
 
-func FuzzAnARPPacketIsReadWithinItsBounds(f *testing.F) {
+func FuzzARPSender(f *testing.F) {
 	p := port{mac: net.HardwareAddr{2, 0, 0, 0, 0, 7}}
 	f.Add(p.request(netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("10.0.0.1")))
 	f.Add([]byte{})

@@ -27,7 +27,7 @@ type port struct {
 // cable is the state of a port's link.
 type cable struct {
 	in     bool
-	losses string // the kernel's count, which shows one that was over before anyone looked
+	losses string // the kernel's count of lost links: it also shows a loss that has ended
 }
 
 // route leads to a network by a gateway.
@@ -40,10 +40,10 @@ type route struct {
 // sysClassNet is where the kernel shows the interfaces of the reader's namespace.
 const sysClassNet = "/sys/class/net"
 
-// find returns the port of that name, or the first wired one where name is
-// empty, and its cable. The port is zero where there is none.
+// find returns the port of that name, or the first wired one if name is
+// empty, and its cable. The port is zero if there is none.
 func find(name string) (port, cable, error) {
-	links, err := whole(netlink.LinkList)
+	links, err := readList(netlink.LinkList)
 	if err != nil {
 		return port{}, cable{}, fmt.Errorf("listing the network interfaces: %w", err)
 	}
@@ -52,7 +52,7 @@ func find(name string) (port, cable, error) {
 	for _, link := range links {
 		at := link.Attrs()
 		if at.Name == name || name == "" && wired(interfaces, at.Name) {
-			// Where the kernel does not count, a loss is seen while it lasts.
+			// Without the kernel's count, a loss is noticed only while it lasts.
 			losses, _ := fs.ReadFile(interfaces, at.Name+"/carrier_down_count")
 			return port{index: at.Index, name: at.Name, mac: at.HardwareAddr},
 				cable{in: at.RawFlags&unix.IFF_LOWER_UP != 0, losses: string(losses)}, nil
@@ -61,8 +61,7 @@ func find(name string) (port, cable, error) {
 	return port{}, cable{}, nil
 }
 
-// wired says whether the kernel shows an interface as a device that is an
-// Ethernet card and no radio.
+// wired reports whether an interface is an Ethernet device and not a wireless one.
 func wired(interfaces fs.FS, name string) bool {
 	const ethernet = "1\n" // ARPHRD_ETHER
 	kind, err := fs.ReadFile(interfaces, name+"/type")
@@ -76,7 +75,7 @@ func wired(interfaces fs.FS, name string) bool {
 	return has("device") && !has("wireless") && !has("phy80211")
 }
 
-func raise(name string) error {
+func bringUp(name string) error {
 	link, err := netlink.LinkByName(name)
 	if err == nil {
 		err = netlink.LinkSetUp(link)
@@ -87,9 +86,9 @@ func raise(name string) error {
 	return nil
 }
 
-// raise brings the port up, with IPv6 addresses by SLAAC (RFC 4862), and with
-// ARP announcements of new addresses so that neighbours forget old ones.
-func (p port) raise() error {
+// bringUp brings the port up, with IPv6 addresses by SLAAC (RFC 4862), and
+// with ARP announcements of new addresses, which update the neighbours' tables.
+func (p port) bringUp() error {
 	for _, knob := range []struct{ path, value string }{
 		{"ipv4/conf/" + p.name + "/arp_notify", "1"},
 		{"ipv6/conf/" + p.name + "/disable_ipv6", "0"},
@@ -102,7 +101,7 @@ func (p port) raise() error {
 			return fmt.Errorf("setting %s: %w", knob.path, err)
 		}
 	}
-	return raise(p.name)
+	return bringUp(p.name)
 }
 
 // addresses returns the port's addresses that are ready for use.
@@ -123,23 +122,23 @@ func (p port) addresses() ([]netip.Prefix, error) {
 
 func (p port) list(family int) ([]netlink.Addr, error) {
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: p.index, Name: p.name}}
-	list, err := whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, family) })
+	list, err := readList(func() ([]netlink.Addr, error) { return netlink.AddrList(link, family) })
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return nil, fmt.Errorf("listing the addresses of %s: %w", p.name, err)
 	}
 	return list, nil
 }
 
-// configure makes address the only IPv4 address of the port, and routes its
-// only routes beside those the kernel makes. A zero address is none.
+// configure makes address the only IPv4 address of the port, and routes its only
+// routes beside those that the kernel adds. A zero address removes all.
 func (p port) configure(address netip.Prefix, routes ...route) error {
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: p.index, Name: p.name}}
-	there, err := p.list(netlink.FAMILY_V4)
+	existing, err := p.list(netlink.FAMILY_V4)
 	if err != nil {
 		return err
 	}
 	present := false
-	for _, old := range there {
+	for _, old := range existing {
 		if prefixOf(old.IPNet) == address {
 			present = true
 		} else if err := netlink.AddrDel(link, &old); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -159,13 +158,13 @@ func (p port) configure(address netip.Prefix, routes ...route) error {
 }
 
 func (p port) setRoutes(routes []route) error {
-	there, err := whole(func() ([]netlink.Route, error) {
+	existing, err := readList(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{LinkIndex: p.index}, netlink.RT_FILTER_OIF)
 	})
 	if err != nil {
 		return fmt.Errorf("listing the routes of %s: %w", p.name, err)
 	}
-	for _, old := range there {
+	for _, old := range existing {
 		wanted := slices.ContainsFunc(routes, func(r route) bool { return r.to == destination(old) })
 		if wanted || old.Protocol == unix.RTPROT_KERNEL {
 			continue
@@ -183,8 +182,8 @@ func (p port) setRoutes(routes []route) error {
 	return nil
 }
 
-// whole asks the kernel for a list again where it changed during the answer.
-func whole[T any](list func() ([]T, error)) ([]T, error) {
+// readList reads a list of the kernel, again if it changed while it was read.
+func readList[T any](list func() ([]T, error)) ([]T, error) {
 	const attempts = 5
 	var found []T
 	var err error
@@ -196,11 +195,11 @@ func whole[T any](list func() ([]T, error)) ([]T, error) {
 	return found, err
 }
 
-var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+var anyDestination = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 func destination(r netlink.Route) netip.Prefix {
 	if r.Dst == nil {
-		return everywhere
+		return anyDestination
 	}
 	return prefixOf(r.Dst)
 }

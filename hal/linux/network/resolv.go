@@ -22,7 +22,7 @@ func writeResolvConf(path string, servers []netip.Addr) error {
 	}
 	text.WriteString("options timeout:2 attempts:2\n")
 	if err := replaceFile(path, text.String()); err != nil {
-		return fmt.Errorf("naming the DNS servers in %s: %w", path, err)
+		return fmt.Errorf("writing the DNS servers to %s: %w", path, err)
 	}
 	return nil
 }
@@ -32,7 +32,7 @@ func replaceFile(path, text string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // in vain once it was renamed
+	defer os.Remove(file.Name()) // has no effect after the rename
 	_, err = file.WriteString(text)
 	if err == nil {
 		err = file.Chmod(0o644)

@@ -14,22 +14,22 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// restart is the pause after the kernel refused something, such as an address.
-const restart = 10 * time.Second
+// retryDelay is the delay after the kernel rejected a change, such as an address.
+const retryDelay = 10 * time.Second
 
-// Run keeps the port configured as the settings say until ctx ends, and then returns nil.
-// The addresses stay. It fails where the kernel does not report on its links.
+// Run keeps the port configured by the settings until ctx ends, and then returns nil.
+// The addresses stay. It fails if the kernel does not report changes of links.
 func (m *Manager) Run(ctx context.Context) error {
 	kernel, err := listen()
 	if err != nil {
 		return err
 	}
 	defer kernel.close()
-	if err := raise("lo"); err != nil {
+	if err := bringUp("lo"); err != nil {
 		return err
 	}
 
-	signal(m.changes) // for those who wait for the first status
+	signal(m.changes) // for a reader that waits for the first status
 	r := runner{manager: m}
 	defer r.stop()
 	for {
@@ -50,18 +50,19 @@ func (m *Manager) Run(ctx context.Context) error {
 		case <-m.applied:
 		case err := <-r.ended:
 			r.stop()
-			m.say(state{method: MethodNone, trouble: fmt.Sprintf("The network cannot be set up: %v. It is tried again in %v; correct the network settings, or restart the box.", err, restart)})
-			r.retry = time.After(restart)
+			m.setState(state{method: MethodNone, trouble: fmt.Sprintf("The network cannot be set up: %v. It is tried again in %v; correct the network settings, or restart the box.", err, retryDelay)})
+			r.retry = time.After(retryDelay)
 		case <-r.retry:
 			r.retry = nil
 		}
 	}
 }
 
-// runner keeps one session for as long as port, cable and settings stay.
+// runner runs one session as long as the port, the link and the settings stay the
+// same.
 type runner struct {
 	manager *Manager
-	held    *held // survives sessions
+	held    *held // kept from one session to the next
 	port    port
 	cable   cable
 	config  Config
@@ -71,8 +72,8 @@ type runner struct {
 	retry   <-chan time.Time
 }
 
-// follow looks at port, cable and settings, and begins the session that fits
-// them where they are not those of the running one.
+// follow reads the port, the link and the settings, and starts a new session if
+// they differ from those of the running one.
 func (r *runner) follow(ctx context.Context) error {
 	found, cable, err := find(r.manager.options.Interface)
 	if err != nil {
@@ -90,7 +91,7 @@ func (r *runner) follow(ctx context.Context) error {
 	}
 	if found.index != r.port.index {
 		r.held = &held{}
-		r.manager.say(state{method: MethodNone})
+		r.manager.setState(state{method: MethodNone})
 	}
 	r.port, r.cable, r.config = found, cable, config
 	r.manager.update(func() {
@@ -103,11 +104,11 @@ func (r *runner) follow(ctx context.Context) error {
 }
 
 func (r *runner) start(ctx context.Context) {
-	s := &session{port: r.port, config: r.config, resolvConf: r.manager.options.ResolvConf, say: r.manager.say, held: r.held}
+	s := &session{port: r.port, config: r.config, resolvConf: r.manager.options.ResolvConf, setState: r.manager.setState, held: r.held}
 	method := s.lease
 	switch {
 	case !r.cable.in:
-		method = s.dark
+		method = s.noLink
 	case r.config.Address.IsValid():
 		method = s.static
 	}
@@ -131,19 +132,20 @@ func (r *runner) stop() {
 	}
 }
 
-// session is what the methods work with while port, cable and settings stay.
+// session is the state of a method while the port, the link and the settings stay
+// the same.
 type session struct {
 	port       port
 	config     Config
 	resolvConf string
-	say        func(state)
+	setState   func(state)
 	held       *held
 }
 
-// dark is the session without a link: it raises the port so that a link can
-// come, and drops what expires first, such as a lease.
-func (s *session) dark(ctx context.Context) error {
-	if err := s.port.raise(); err != nil {
+// noLink is the session without a link: it brings the port up, so that the link can
+// be detected, and drops a lease when it expires.
+func (s *session) noLink(ctx context.Context) error {
+	if err := s.port.bringUp(); err != nil {
 		return err
 	}
 	if s.config.Address.IsValid() || s.held.inForce() && !sleep(ctx, time.Until(s.held.expires)) {
@@ -175,7 +177,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// kernel is a subscription to what the kernel says of links and addresses.
+// kernel is a subscription to the kernel's changes of links and addresses.
 type kernel struct {
 	done      chan struct{}
 	links     chan netlink.LinkUpdate
@@ -185,11 +187,11 @@ type kernel struct {
 func listen() (*kernel, error) {
 	k := &kernel{done: make(chan struct{}), links: make(chan netlink.LinkUpdate), addresses: make(chan netlink.AddrUpdate)}
 	if err := netlink.LinkSubscribe(k.links, k.done); err != nil {
-		return nil, fmt.Errorf("asking the kernel to report on links: %w", err)
+		return nil, fmt.Errorf("subscribing to the kernel's link changes: %w", err)
 	}
 	if err := netlink.AddrSubscribe(k.addresses, k.done); err != nil {
 		close(k.done)
-		return nil, fmt.Errorf("asking the kernel to report on addresses: %w", err)
+		return nil, fmt.Errorf("subscribing to the kernel's address changes: %w", err)
 	}
 	return k, nil
 }

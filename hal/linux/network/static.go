@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// look is how often a static address and its gateway are looked at.
-const look = 30 * time.Second
+// checkInterval is the time between two checks of a static address and its gateway.
+const checkInterval = 30 * time.Second
 
-// static is the session with the settings' own address.
+// static is the session with a static address from the settings.
 func (s *session) static(ctx context.Context) error {
 	s.held.clear()
-	if err := s.port.raise(); err != nil {
+	if err := s.port.bringUp(); err != nil {
 		return err
 	}
 	address, gateway := s.config.Address, s.config.Gateway
 	if err := checkHost(address); err != nil {
-		s.say(state{method: MethodNone, trouble: fmt.Sprintf("The address in the settings cannot be used, as %v. Correct it.", err)})
+		s.setState(state{method: MethodNone, trouble: fmt.Sprintf("The address in the settings cannot be used: %v. Correct it.", err)})
 		return s.port.configure(netip.Prefix{})
 	}
 	now := state{method: MethodStatic, gateway: gateway}
@@ -30,7 +30,7 @@ func (s *session) static(ctx context.Context) error {
 		if err := checkGateway(gateway, address); err != nil {
 			now.gateway, now.trouble = netip.Addr{}, fmt.Sprintf("The gateway in the settings is unusable: %v. Correct the address, its length or the gateway.", err)
 		} else {
-			routes = []route{{to: everywhere, via: gateway}}
+			routes = []route{{to: anyDestination, via: gateway}}
 		}
 	}
 	if err := s.port.configure(address, routes...); err != nil {
@@ -39,38 +39,40 @@ func (s *session) static(ctx context.Context) error {
 	if err := writeResolvConf(s.resolvConf, now.dns); err != nil {
 		return err
 	}
-	s.say(now)
+	s.setState(now)
 	return s.watch(ctx, now)
 }
 
-// watch says where another device has the static address, and where its
-// gateway is silent.
+// watch reports another device with the same address, and a gateway that does not
+// answer.
 func (s *session) watch(ctx context.Context, now state) error {
-	lasting := now.trouble
+	permanent := now.trouble
 	for {
 		found, err := s.neighbours(ctx, now.gateway)
 		if err != nil {
 			return err
 		}
-		now.trouble = lasting
+		now.trouble = permanent
 		if found != "" {
 			now.trouble = found
 		}
-		s.say(now)
-		if !sleep(ctx, look) {
+		s.setState(now)
+		if !sleep(ctx, checkInterval) {
 			return nil
 		}
 	}
 }
 
+// neighbours returns what is wrong with the hosts that the box depends on; empty for
+// nothing.
 func (s *session) neighbours(ctx context.Context, gateway netip.Addr) (string, error) {
 	own := s.config.Address.Addr()
-	twin, err := s.port.owner(ctx, netip.IPv4Unspecified(), own)
+	duplicate, err := s.port.owner(ctx, netip.IPv4Unspecified(), own)
 	if err != nil {
 		return "", err
 	}
-	if twin != nil {
-		return fmt.Sprintf("Another device (%s) also has the address %s. Give one of the two another address.", twin, own), nil
+	if duplicate != nil {
+		return fmt.Sprintf("Another device (%s) also has the address %s. Give one of the two another address.", duplicate, own), nil
 	}
 	switch {
 	case s.config.Gateway.IsValid() && !gateway.IsValid():

@@ -11,8 +11,7 @@ import (
 // Lengths a subnet with hosts and a router can have.
 const minBits, maxBits = 8, 30
 
-// checkHost says what keeps a host from having this IPv4 address, and gives
-// nil where nothing does.
+// checkHost returns an error if no host can have this IPv4 address.
 func checkHost(address netip.Prefix) error {
 	host := address.Addr()
 	switch {
@@ -21,7 +20,7 @@ func checkHost(address netip.Prefix) error {
 	case !unicast(host):
 		return fmt.Errorf("no host can have the address %s", host)
 	case host.IsLinkLocalUnicast():
-		return fmt.Errorf("%s is of the range that hosts give themselves", host)
+		return fmt.Errorf("%s is a link-local address", host)
 	case address.Bits() < minBits || address.Bits() > maxBits:
 		return fmt.Errorf("the subnet length /%d of %s is not between /%d and /%d", address.Bits(), host, minBits, maxBits)
 	case host == address.Masked().Addr() || host == broadcast(address):
@@ -30,8 +29,7 @@ func checkHost(address netip.Prefix) error {
 	return nil
 }
 
-// checkGateway says what keeps gateway from leading out of the subnet of
-// address, and returns nil where nothing does.
+// checkGateway returns an error if gateway cannot be the gateway of address.
 func checkGateway(gateway netip.Addr, address netip.Prefix) error {
 	switch {
 	case !address.Contains(gateway):
@@ -44,7 +42,7 @@ func checkGateway(gateway netip.Addr, address netip.Prefix) error {
 	return nil
 }
 
-// unicast says whether one host elsewhere can have this IPv4 address (RFC 6890).
+// unicast reports whether another host can have this IPv4 address (RFC 6890).
 func unicast(a netip.Addr) bool {
 	if !a.Is4() || a.IsLoopback() || a.IsMulticast() {
 		return false

@@ -17,7 +17,7 @@ import (
 // length the kernel assigns to its own.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
-// Subnets returns the networks that the machine's own addresses lie in, each
+// Subnets returns the networks that the machine's own addresses are in, each
 // once and in order, the loopback network and the links' own included.
 func Subnets() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
@@ -39,12 +39,12 @@ func Subnets() ([]netip.Prefix, error) {
 	return slices.Compact(subnets), nil
 }
 
-// WatchSubnets calls changed with the [Subnets] now and each time they have changed,
+// WatchSubnets calls changed with the [Subnets] at once and after each change,
 // one call at a time, until ctx ends, and then returns nil. It needs no privileges.
 func WatchSubnets(ctx context.Context, changed func([]netip.Prefix)) error {
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})
 	if err := netlink.AddrSubscribe(updates, done); err != nil {
-		return fmt.Errorf("asking the kernel to report on addresses: %w", err)
+		return fmt.Errorf("subscribing to the kernel's address changes: %w", err)
 	}
 	defer func() {
 		close(done)

@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// own are the processes that were started here; each has a goroutine that waits
-// for it. Whoever starts one holds the lock until it is listed.
+// own are the processes that this package started; each has a goroutine that waits
+// for it. The lock is held from the start of a process until it is listed.
 var own = struct {
 	sync.Mutex
 	pids map[int]bool

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// firstPause and longestPause bound the wait before a child that ended is
-	// started again; one that ran for steady starts over with the first pause.
-	firstPause   = 250 * time.Millisecond
-	longestPause = 30 * time.Second
-	steady       = time.Minute
+	// firstDelay and maxDelay limit the delay before an ended child is started again.
+	// After a run of stableRun the next delay is firstDelay.
+	firstDelay = 250 * time.Millisecond
+	maxDelay   = 30 * time.Second
+	stableRun  = time.Minute
 	// stopTimeout is how long a child may take to stop.
 	stopTimeout = 25 * time.Second
-	// keptOutput is how much of a child's last words is kept, in bytes.
+	// keptOutput is how much of the end of a child's output is kept, in bytes.
 	keptOutput = 64 << 10
 )
 
@@ -45,15 +45,15 @@ type Child struct {
 	running sync.Mutex // for the whole of a Run
 	mu      sync.Mutex
 	process *os.Process
-	again   chan struct{} // has a value once the run at hand is to be followed by another
+	restart chan struct{} // has a value if a restart is requested
 	output  tail
 }
 
 // End is the exit of a child.
 type End struct {
-	Status string // "exit status 1", "signal: killed", or why it did not start
-	Last   string // the end of its output
-	Pause  time.Duration
+	Status string        // "exit status 1", "signal: killed", or why it did not start
+	Last   string        // the end of its output
+	Delay  time.Duration // before the next start
 }
 
 // Run keeps the child running until ctx ends; then it asks it to stop, and kills it
@@ -61,28 +61,28 @@ type End struct {
 func (c *Child) Run(ctx context.Context) {
 	c.running.Lock()
 	defer c.running.Unlock()
-	for pause := firstPause; ctx.Err() == nil; {
+	for delay := firstDelay; ctx.Err() == nil; {
 		begun := time.Now()
-		words := c.once(ctx)
+		status := c.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		select {
-		case <-c.again:
-			pause = firstPause
+		case <-c.restart:
+			delay = firstDelay
 			continue
 		default:
 		}
-		if time.Since(begun) > steady {
-			pause = firstPause
+		if time.Since(begun) > stableRun {
+			delay = firstDelay
 		}
-		c.Ended(End{words, c.output.String(), pause})
+		c.Ended(End{status, c.output.String(), delay})
 		select {
 		case <-ctx.Done():
-		case <-c.again: // the cause may be fixed, so do not wait
-			pause = firstPause
-		case <-time.After(pause):
-			pause = min(2*pause, longestPause)
+		case <-c.restart: // the cause may be fixed, so do not wait
+			delay = firstDelay
+		case <-time.After(delay):
+			delay = min(2*delay, maxDelay)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (c *Child) once(ctx context.Context) string {
 	c.output.reset()
 	command.Stdout, command.Stderr = &c.output, &c.output
 	command.SysProcAttr = &syscall.SysProcAttr{
-		// What comes from a terminal is for the parent alone.
+		// Signals of a terminal are for the parent only.
 		Setsid:      true,
 		AmbientCaps: c.Capabilities,
 		Credential:  &syscall.Credential{Uid: c.User, Gid: c.Group},
@@ -122,11 +122,12 @@ func (c *Child) once(ctx context.Context) string {
 	return command.ProcessState.String()
 }
 
-// begin starts a run. No signal falls between its start and our knowing of it.
+// begin starts a run. It holds mu, so that no signal is lost between the start and
+// the storing of the process.
 func (c *Child) begin(command *exec.Cmd) (release func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.again = make(chan struct{}, 1)
+	c.restart = make(chan struct{}, 1)
 	if release, err = start(command); err == nil {
 		c.process = command.Process
 	}
@@ -148,7 +149,8 @@ func (c *Child) Signal(s os.Signal) {
 	}
 }
 
-// Await waits until no Run is under way; false says that the timeout ended first.
+// Await waits until no Run is in progress, and reports whether that was before the
+// timeout.
 func (c *Child) Await(timeout time.Duration) bool {
 	const step = 20 * time.Millisecond
 	for deadline := time.Now().Add(timeout); ; time.Sleep(step) {
@@ -170,15 +172,15 @@ func (c *Child) Restart() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
-	case c.again <- struct{}{}:
-	default: // it is asked already, or was never started
+	case c.restart <- struct{}{}:
+	default: // a restart is requested already, or no child was started
 	}
 	if c.process != nil {
 		_ = c.process.Signal(syscall.SIGTERM)
 	}
 }
 
-// tail keeps the end of what is written to it.
+// tail stores the end of the data that is written to it.
 type tail struct {
 	mu   sync.Mutex
 	text []byte

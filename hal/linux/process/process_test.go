@@ -42,13 +42,13 @@ func await[T any](t *testing.T, c chan T) T {
 }
 
 func TestChild_RestartsAfterAGrowingPause(t *testing.T) {
-	_, _, ends := watch(t, "echo last words; exit 3")
+	_, _, ends := watch(t, "echo last output; exit 3")
 	first, second := await(t, ends), await(t, ends)
-	if first.Status != "exit status 3" || !strings.Contains(first.Last, "last words") {
+	if first.Status != "exit status 3" || !strings.Contains(first.Last, "last output") {
 		t.Errorf("it ended with %+v", first)
 	}
-	if second.Pause != 2*first.Pause {
-		t.Errorf("pauses %v, %v", first.Pause, second.Pause)
+	if second.Delay != 2*first.Delay {
+		t.Errorf("delays %v, %v", first.Delay, second.Delay)
 	}
 }
 
@@ -75,18 +75,18 @@ func TestRestart_IsNotReportedAsAnEnd(t *testing.T) {
 		t.Errorf("told of %+v", <-ends)
 	}
 	child.Kill()
-	if end := await(t, ends); end.Pause != firstPause {
-		t.Errorf("the pause grew to %v", end.Pause)
+	if end := await(t, ends); end.Delay != firstDelay {
+		t.Errorf("the delay grew to %v", end.Delay)
 	}
 }
 
 func TestRestart_ResetsThePauseOfAFailedChild(t *testing.T) {
 	child, _, ends := watch(t, "exit 1")
-	for await(t, ends).Pause < 2*time.Second {
+	for await(t, ends).Delay < 2*time.Second {
 	}
 	child.Restart()
-	if next := await(t, ends); next.Pause != firstPause {
-		t.Errorf("after it the pause is %v", next.Pause)
+	if next := await(t, ends); next.Delay != firstDelay {
+		t.Errorf("after it the delay is %v", next.Delay)
 	}
 }
 

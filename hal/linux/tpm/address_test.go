@@ -42,7 +42,7 @@ func TestNew_RefusesOnlyMalformedAddresses(t *testing.T) {
 	}
 }
 
-func FuzzAnAddressIsTakenOrRefusedWithItsForm(f *testing.F) {
+func FuzzNew(f *testing.F) {
 	for _, seed := range []string{"/dev/tpmrm0", "unix:/run/s", "tcp:[::1]:2321", "tcp:a:b:c", "unix:", ":", ""} {
 		f.Add(seed)
 	}
@@ -54,7 +54,7 @@ func FuzzAnAddressIsTakenOrRefusedWithItsForm(f *testing.F) {
 	})
 }
 
-func FuzzAStoredObjectNeverPanics(f *testing.F) {
+func FuzzLoadKey(f *testing.F) {
 	// The public part of a P-256 and an RSA-2048 key begin like this.
 	ecc := append([]byte{0, 86, 0, 0x23, 0, 0x0b, 0, 4, 4, 0x40, 0, 0, 0, 0x10, 0, 0x10, 0, 3, 0, 0x10, 0, 32}, make([]byte, 66)...)
 	rsa := append([]byte{1, 22, 0, 1, 0, 0x0b, 0, 6, 4, 0x40, 0, 0, 0, 0x10, 0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0}, make([]byte, 256)...)

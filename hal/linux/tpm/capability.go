@@ -27,7 +27,7 @@ func (t *TPM) Capabilities(ctx context.Context) (hal.TPMCapabilities, error) {
 
 func (l *link) capabilities() (hal.TPMCapabilities, error) {
 	none := hal.TPMCapabilities{}
-	maker, err := l.property(tpm2.TPMPTManufacturer)
+	manufacturer, err := l.property(tpm2.TPMPTManufacturer)
 	if err != nil {
 		return none, err
 	}
@@ -40,7 +40,7 @@ func (l *link) capabilities() (hal.TPMCapabilities, error) {
 		return none, err
 	}
 	found := hal.TPMCapabilities{
-		Manufacturer: fourLetters(maker),
+		Manufacturer: manufacturerName(manufacturer),
 		Firmware: fmt.Sprintf("%d.%d.%d.%d",
 			version1>>16, version1&0xffff, version2>>16, version2&0xffff),
 	}
@@ -73,11 +73,12 @@ func (l *link) property(which tpm2.TPMPT) (uint32, error) {
 			return p.Value, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: property %#x is not in it", errGarbled, uint32(which))
+	return 0, fmt.Errorf("%w: property %#x is missing", errInvalidResponse, uint32(which))
 }
 
-// fourLetters reads a manufacturer's letters, dropping what is not printable.
-func fourLetters(v uint32) string {
+// manufacturerName returns the four letters of a manufacturer, without unprintable
+// ones.
+func manufacturerName(v uint32) string {
 	text := string(binary.BigEndian.AppendUint32(nil, v))
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -91,8 +92,8 @@ func fourLetters(v uint32) string {
 // the one of the key or secret used last.
 func (t *TPM) State(ctx context.Context) hal.TPMState {
 	expected := t.expectedRoot()
-	err := t.do(ctx, operation{name: "ask the TPM how it is", limit: t.timeout, run: func(l *link) error {
-		// Unlike GetCapability, this is refused in failure mode.
+	err := t.do(ctx, operation{name: "read the TPM's state", limit: t.timeout, run: func(l *link) error {
+		// Unlike GetCapability, this command fails in failure mode.
 		if _, err := (tpm2.GetRandom{BytesRequested: 8}).Execute(l); err != nil {
 			return err
 		}
@@ -108,7 +109,7 @@ func (t *TPM) State(ctx context.Context) hal.TPMState {
 		return fault.State
 	}
 	if ctx.Err() != nil {
-		// Creating an RSA key takes a chip many seconds.
+		// A TPM needs many seconds to create an RSA key.
 		return hal.TPMBusy
 	}
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 	maxResponse    = 4096 // TPM2_PT_MAX_RESPONSE_SIZE of every known chip, and the kernel's buffer
 )
 
-// errGarbled is the error of an invalid TPM response.
-var errGarbled = errors.New("the answer is not a TPM response")
+// errInvalidResponse is the error of an invalid TPM response.
+var errInvalidResponse = errors.New("this is not a TPM response")
 
 // channel carries one command at a time to a TPM.
 type channel interface {
@@ -74,11 +74,11 @@ func (s *socket) close()        { _ = s.conn.Close() }
 // responseSize reads and validates the size field of a response.
 func responseSize(header []byte) (int, error) {
 	if len(header) < responseHeader {
-		return 0, fmt.Errorf("%w: %d bytes", errGarbled, len(header))
+		return 0, fmt.Errorf("%w: %d bytes", errInvalidResponse, len(header))
 	}
 	size := binary.BigEndian.Uint32(header[2:6])
 	if size < responseHeader || size > maxResponse {
-		return 0, fmt.Errorf("%w: it announces %d bytes", errGarbled, size)
+		return 0, fmt.Errorf("%w: it announces %d bytes", errInvalidResponse, size)
 	}
 	return int(size), nil
 }
@@ -144,7 +144,7 @@ func (d *device) exchange(command []byte, deadline time.Time) ([]byte, error) {
 			}
 		}
 		if have > size {
-			return nil, fmt.Errorf("%w: %d bytes instead of %d", errGarbled, have, size)
+			return nil, fmt.Errorf("%w: %d bytes instead of %d", errInvalidResponse, have, size)
 		}
 		if have == size && have >= responseHeader {
 			return response[:have], nil

@@ -18,8 +18,8 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// terminal makes a pseudo-terminal in raw mode: a character device, like a
-// kernel TPM, whose other end is master.
+// terminal opens a pseudo-terminal in raw mode: a character device, like a kernel
+// TPM, whose other end is master.
 func terminal(t *testing.T) (path string, master *os.File) {
 	t.Helper()
 	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -36,7 +36,7 @@ func terminal(t *testing.T) (path string, master *os.File) {
 		t.Fatal(err)
 	}
 	path = fmt.Sprintf("/dev/pts/%d", number)
-	// Held open, so that the settings stay.
+	// It stays open, so that the settings are kept.
 	slave, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -55,9 +55,9 @@ func terminal(t *testing.T) (path string, master *os.File) {
 }
 
 func TestTPM_SignsThroughACharacterDevice(t *testing.T) {
-	box := parts.StartSwtpm(t)
+	swtpm := parts.StartSwtpm(t)
 	path, master := terminal(t)
-	chipEnd, err := net.Dial("unix", strings.TrimPrefix(box.Address(), "unix:"))
+	chipEnd, err := net.Dial("unix", strings.TrimPrefix(swtpm.Address(), "unix:"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestTPM_SignsThroughACharacterDevice(t *testing.T) {
 			if err != nil {
 				return
 			}
-			// In two pieces: a driver may hand out less than a response at once.
+			// In two pieces: a driver may return a part of a response.
 			for _, piece := range [][]byte{response[:7], response[7:]} {
 				if _, err := master.Write(piece); err != nil {
 					return

@@ -5,10 +5,10 @@
 // what a certificate is.
 //
 // Trust. Objects carry the public part of the storage root key they were
-// wrapped for. Using one salts the session with that stored public, so that a
-// bus interposer that substitutes its own root is detected. ImportKey,
-// CreateKey and Seal have nothing stored to compare with: they trust the root
-// the TPM shows at that moment, which is why the first import belongs in
-// trusted hands. The session defends the bus against listening and tampering;
+// wrapped for. The session for an object is salted with that stored public part, so
+// that an interposer on the bus that substitutes its own root is detected. ImportKey,
+// CreateKey and Seal have nothing stored to compare with: they trust the root that
+// the TPM has at that moment, so only a trusted person should do the first import.
+// The session protects the bus against eavesdropping and tampering;
 // an attacker with the whole running box can still use the key.
 package tpm

@@ -132,7 +132,7 @@ func asFault(op string, err error) error {
 // transportError sorts what a channel says into stalled, broken or garbled.
 func transportError(err error) error {
 	switch {
-	case err == nil, errors.Is(err, errGarbled):
+	case err == nil, errors.Is(err, errInvalidResponse):
 		return err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errStalled

@@ -45,15 +45,15 @@ func TestSign_WorksAfterATPMRestart(t *testing.T) {
 		"unix": parts.StartSwtpm, "tcp": parts.StartSwtpmTCP,
 	} {
 		t.Run(name, func(t *testing.T) {
-			box := start(t)
-			chip := open(t, box.Address())
+			swtpm := start(t)
+			chip := open(t, swtpm.Address())
 			_, signer := importKey(t, chip, hal.ECDSAP256)
 			sealed, err := chip.Seal(t.Context(), []byte("still here"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range 3 {
-				if err := errors.Join(sign(signer), box.Stop(), box.Start(), sign(signer), box.Stop(), box.Start()); err != nil {
+				if err := errors.Join(sign(signer), swtpm.Stop(), swtpm.Start(), sign(signer), swtpm.Stop(), swtpm.Start()); err != nil {
 					t.Fatal(err)
 				}
 				if got, err := chip.Unseal(t.Context(), sealed); err != nil || string(got) != "still here" {
@@ -78,8 +78,8 @@ func fail(command tpm2.TPMCC, code tpm2.TPMRC) func(sent, response []byte) []byt
 }
 
 func TestSign_RecoversOnceFromALossInsideTheTPM(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	first := open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	first := open(t, swtpm.Address())
 	obj, _ := importKey(t, first, hal.ECDSAP256)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -88,16 +88,16 @@ func TestSign_RecoversOnceFromALossInsideTheTPM(t *testing.T) {
 		command tpm2.TPMCC
 		code    tpm2.TPMRC
 	}{
-		"the key is gone":              {tpm2.TPMCCSign, tpm2.TPMRCReferenceH0},
-		"the session is gone":          {tpm2.TPMCCSign, tpm2.TPMRCReferenceS0},
-		"the session is someone's":     {tpm2.TPMCCSign, tpm2.TPMRCAuthFail | 0x900},
-		"the TPM was reset":            {tpm2.TPMCCLoad, tpm2.TPMRCInitialize},
-		"the slots are full":           {tpm2.TPMCCLoad, tpm2.TPMRCObjectMemory},
-		"the TPM asks for another try": {tpm2.TPMCCStartAuthSession, tpm2.TPMRCRetry},
+		"the key is gone":                        {tpm2.TPMCCSign, tpm2.TPMRCReferenceH0},
+		"the session is gone":                    {tpm2.TPMCCSign, tpm2.TPMRCReferenceS0},
+		"the session belongs to another program": {tpm2.TPMCCSign, tpm2.TPMRCAuthFail | 0x900},
+		"the TPM was reset":                      {tpm2.TPMCCLoad, tpm2.TPMRCInitialize},
+		"the slots are full":                     {tpm2.TPMCCLoad, tpm2.TPMRCObjectMemory},
+		"the TPM returns TPM_RC_RETRY":           {tpm2.TPMCCStartAuthSession, tpm2.TPMRCRetry},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			chip := open(t, interpose(t, box, fail(test.command, test.code)))
+			chip := open(t, interpose(t, swtpm, fail(test.command, test.code)))
 			signer, err := chip.LoadKey(obj)
 			if err != nil {
 				t.Fatal(err)
@@ -112,24 +112,24 @@ func TestSign_RecoversOnceFromALossInsideTheTPM(t *testing.T) {
 	}
 }
 
-func TestSign_TellsAKeyFailureFromATPMFailure(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	first := open(t, box.Address())
+func TestSign_DistinguishesAKeyFailureFromATPMFailure(t *testing.T) {
+	swtpm := parts.StartSwtpm(t)
+	first := open(t, swtpm.Address())
 	obj, _ := importKey(t, first, hal.ECDSAP256)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	dead := binary.BigEndian.AppendUint32([]byte{0x80, 1, 0, 0, 0, 10}, uint32(tpm2.TPMRCFailure))
+	failureMode := binary.BigEndian.AppendUint32([]byte{0x80, 1, 0, 0, 0, 10}, uint32(tpm2.TPMRCFailure))
 	tests := map[string]struct {
 		edit func(sent, response []byte) []byte
 		want hal.TPMState
 	}{
 		"for the object alone": {fail(tpm2.TPMCCLoad, tpm2.TPMRCFailure), hal.TPMReplaced},
-		"for everything":       {func(_, _ []byte) []byte { return dead }, hal.TPMFailed},
+		"for everything":       {func(_, _ []byte) []byte { return failureMode }, hal.TPMFailed},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			chip := open(t, interpose(t, box, test.edit))
+			chip := open(t, interpose(t, swtpm, test.edit))
 			signer, err := chip.LoadKey(obj)
 			if err != nil {
 				t.Fatal(err)
@@ -143,8 +143,8 @@ func TestSign_TellsAKeyFailureFromATPMFailure(t *testing.T) {
 }
 
 func TestState_RecognizesAClearedTPM(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	chip := open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	chip := open(t, swtpm.Address())
 	obj, signer := importKey(t, chip, hal.ECDSAP256)
 	sealed, err := chip.Seal(t.Context(), []byte("gone"))
 	if err != nil {
@@ -153,7 +153,7 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 	if state := chip.State(t.Context()); state != hal.TPMReady {
 		t.Errorf("before: state %s", state)
 	}
-	if err := box.Clear(); err != nil {
+	if err := swtpm.Clear(); err != nil {
 		t.Fatal(err)
 	}
 	wantFault(t, sign(signer), hal.TPMReplaced)
@@ -163,13 +163,13 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 		t.Errorf("after: state %s", state)
 	}
 
-	// The cure is the one the advice names.
+	// Importing again, as the advice says, is the cure.
 	again, signer := importKey(t, chip, hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Fatal(err)
 	}
 	if bytes.Equal(again.Root, obj.Root) {
-		t.Error("the cleared TPM has its old root")
+		t.Error("the cleared TPM still has its old root")
 	}
 	if state := chip.State(t.Context()); state != hal.TPMReady {
 		t.Errorf("after importing again: state %s", state)
@@ -184,7 +184,7 @@ func TestLoadKey_RefusesAKeyWrappedForAnotherTPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	fromOther, _ := importKey(t, other, hal.ECDSAP256)
-	for name, root := range map[string][]byte{"honest root": obj.Root, "root made to fit": fromOther.Root} {
+	for name, root := range map[string][]byte{"its own root": obj.Root, "the root of the other TPM": fromOther.Root} {
 		t.Run(name, func(t *testing.T) {
 			foreign, foreignSealed := obj, sealed
 			foreign.Root, foreignSealed.Root = root, root
@@ -200,10 +200,10 @@ func TestLoadKey_RefusesAKeyWrappedForAnotherTPM(t *testing.T) {
 }
 
 func TestState_TracksAnAbsentTPMUntilItReturns(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	chip := open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	chip := open(t, swtpm.Address())
 	_, signer := importKey(t, chip, hal.ECDSAP256)
-	if err := box.Stop(); err != nil {
+	if err := swtpm.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	wantFault(t, sign(signer), hal.TPMAbsent)
@@ -212,7 +212,7 @@ func TestState_TracksAnAbsentTPMUntilItReturns(t *testing.T) {
 	}
 	_, err := chip.Capabilities(t.Context())
 	wantFault(t, err, hal.TPMAbsent)
-	if err := box.Start(); err != nil {
+	if err := swtpm.Start(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() error { return sign(signer) })
@@ -234,8 +234,8 @@ func TestNew_AcceptsAMissingTPM(t *testing.T) {
 	}
 }
 
-// loadElsewhere gives a signer over chip for a key of another TPM.
-func loadElsewhere(t *testing.T, chip *tpm.TPM) crypto.Signer {
+// loadForeignKey returns a signer over chip for a key of another TPM.
+func loadForeignKey(t *testing.T, chip *tpm.TPM) crypto.Signer {
 	t.Helper()
 	obj, _ := importKey(t, open(t, parts.StartSwtpm(t).Address()), hal.ECDSAP256)
 	signer, err := chip.LoadKey(obj)
@@ -249,7 +249,7 @@ func TestSign_TimesOutOnASilentSocket(t *testing.T) {
 	const timeout = 1500 * time.Millisecond
 	address := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	chip := open(t, address, tpm.WithTimeout(timeout))
-	signer := loadElsewhere(t, chip)
+	signer := loadForeignKey(t, chip)
 	start := time.Now()
 	var all sync.WaitGroup
 	for range 20 {
@@ -282,32 +282,32 @@ func TestTPM_ReturnsWhenTheContextEnds(t *testing.T) {
 		}
 	}
 	if took := time.Since(start); took > time.Second {
-		t.Errorf("the callers were held for %s", took)
+		t.Errorf("the calls took %s", took)
 	}
 }
 
 func TestTPM_CompletesAnAbandonedOperation(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	asked, answer := make(chan struct{}), make(chan struct{})
+	swtpm := parts.StartSwtpm(t)
+	received, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	chip := open(t, interpose(t, box, func(sent, response []byte) []byte {
+	chip := open(t, interpose(t, swtpm, func(sent, response []byte) []byte {
 		if tpm2.TPMCC(binary.BigEndian.Uint32(sent[6:10])) == tpm2.TPMCCImport {
 			once.Do(func() {
-				close(asked)
-				<-answer
+				close(received)
+				<-release
 			})
 		}
 		return response
 	}))
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		<-asked
+		<-received
 		cancel()
 	}()
 	if _, err := chip.ImportKey(ctx, privateKeys()[hal.ECDSAP256]); !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, want the context's", err)
 	}
-	close(answer)
+	close(release)
 	_, signer := importKey(t, chip, hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Error(err)
@@ -315,7 +315,7 @@ func TestTPM_CompletesAnAbandonedOperation(t *testing.T) {
 }
 
 func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
-	// Fixed seed: a failure must come again.
+	// The seed is fixed, so that a failure can be reproduced.
 	random := rand.New(rand.NewChaCha8([32]byte{1}))
 	noise := func(n int) []byte {
 		b := make([]byte, n)
@@ -331,13 +331,13 @@ func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
 		return append(b, body...)
 	}
 	answers := map[string][]byte{
-		"a giant length":       {0x80, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
-		"a length of nothing":  {0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0},
-		"success and no more":  framed(0, nil),
-		"an unknown code":      framed(0xffffffff, nil),
-		"noise as a response":  framed(0, noise(200)),
-		"noise, a little":      framed(0, noise(3)),
-		"noise without header": noise(4096),
+		"a huge length":          {0x80, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"a length of zero":       {0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0},
+		"success without a body": framed(0, nil),
+		"an unknown code":        framed(0xffffffff, nil),
+		"noise as a response":    framed(0, noise(200)),
+		"short noise":            framed(0, noise(3)),
+		"noise without header":   noise(4096),
 	}
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
@@ -352,27 +352,27 @@ func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
 				}
 			})
 			chip := open(t, address, tpm.WithTimeout(2*time.Second))
-			if err := sign(loadElsewhere(t, chip)); err == nil {
-				t.Error("signing went through")
+			if err := sign(loadForeignKey(t, chip)); err == nil {
+				t.Error("signing succeeded")
 			}
 			if _, err := chip.Capabilities(t.Context()); err == nil {
-				t.Error("probing went through")
+				t.Error("probing succeeded")
 			}
 			if state := chip.State(t.Context()); state == hal.TPMReady {
-				t.Error("it is called ready")
+				t.Error("got state ready")
 			}
 		})
 	}
 }
 
 func TestSign_RefusesATamperedResponse(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	first := open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	first := open(t, swtpm.Address())
 	obj, _ := importKey(t, first, hal.RSA2048)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	chip := open(t, interpose(t, box, func(sent, response []byte) []byte {
+	chip := open(t, interpose(t, swtpm, func(sent, response []byte) []byte {
 		if tpm2.TPMCC(binary.BigEndian.Uint32(sent[6:10])) == tpm2.TPMCCRSADecrypt {
 			response[40] ^= 1
 		}
@@ -392,7 +392,7 @@ func TestClose_MakesLaterCallsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := sign(signer); err == nil {
-		t.Error("signing went through")
+		t.Error("signing succeeded")
 	}
 	if err := chip.Close(); err != nil {
 		t.Error(err)

@@ -48,7 +48,7 @@ func (t *TPM) CreateKey(ctx context.Context, keyType hal.KeyType) (hal.TPMObject
 	template.ObjectAttributes.FixedParent = true
 	template.ObjectAttributes.SensitiveDataOrigin = true
 	var obj hal.TPMObject
-	err = t.do(ctx, operation{name: name, limit: keyMakingFactor * t.timeout, run: func(l *link) (err error) {
+	err = t.do(ctx, operation{name: name, limit: keyCreationFactor * t.timeout, run: func(l *link) (err error) {
 		if err := l.supports(keyType); err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ func FuzzTPMResponse(f *testing.F) {
 				continue
 			}
 			if err := use(l); err != nil && asFault("use", err).Error() == "" {
-				t.Error("an error without words")
+				t.Error("an error without a text")
 			}
 		}
 	})

@@ -57,7 +57,7 @@ func padPSS(digest []byte, opts *rsa.PSSOptions, hash crypto.Hash, size int) ([]
 	db, masked := padded[:dbLength], padded[dbLength:size-1]
 	salt := db[dbLength-saltLength:]
 	if _, err := rand.Read(salt); err != nil {
-		return nil, fmt.Errorf("making a salt: %w", err)
+		return nil, fmt.Errorf("generating a salt: %w", err)
 	}
 	h := hash.New()
 	h.Write(make([]byte, 8))
@@ -71,7 +71,7 @@ func padPSS(digest []byte, opts *rsa.PSSOptions, hash crypto.Hash, size int) ([]
 	return padded, nil
 }
 
-// xorMGF1 masks out with MGF1 of seed (RFC 8017, B.2.1).
+// xorMGF1 XORs out with the mask MGF1(seed) (RFC 8017, B.2.1).
 func xorMGF1(out, seed []byte, hash crypto.Hash) {
 	var counter [4]byte
 	for i := uint32(0); len(out) > 0; i++ {

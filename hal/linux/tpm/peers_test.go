@@ -15,7 +15,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// wantFault checks the state an error names; an empty state is any.
+// wantFault checks the state in a TPM fault; an empty state accepts any.
 func wantFault(t *testing.T, err error, state hal.TPMState) {
 	t.Helper()
 	fault, ok := errors.AsType[*hal.TPMFault](err)
@@ -27,7 +27,8 @@ func wantFault(t *testing.T, err error, state hal.TPMState) {
 	}
 }
 
-// serve gives the address of a peer that treats each connection with handle.
+// serve starts a server that calls handle for each connection, and returns its
+// address.
 func serve(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -71,11 +72,11 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return message, err
 }
 
-// interpose stands between a client and a software TPM, sees each command and
-// may change each response.
-func interpose(t *testing.T, box *parts.Swtpm, edit func(command, response []byte) []byte) string {
+// interpose starts a proxy for a software TPM and returns its address. edit gets each
+// command and response, and returns the response to forward.
+func interpose(t *testing.T, swtpm *parts.Swtpm, edit func(command, response []byte) []byte) string {
 	t.Helper()
-	network, target, _ := strings.Cut(box.Address(), ":")
+	network, target, _ := strings.Cut(swtpm.Address(), ":")
 	return serve(t, func(client net.Conn) {
 		chip, err := net.Dial(network, target)
 		if err != nil {
@@ -102,12 +103,12 @@ func interpose(t *testing.T, box *parts.Swtpm, edit func(command, response []byt
 	})
 }
 
-// wiretap records all that passes between a client and a software TPM.
-func wiretap(t *testing.T, box *parts.Swtpm) (address string, seen func() []byte) {
+// wiretap starts a proxy for a software TPM that records commands and responses.
+func wiretap(t *testing.T, swtpm *parts.Swtpm) (address string, seen func() []byte) {
 	t.Helper()
 	var mu sync.Mutex
 	var bus bytes.Buffer
-	address = interpose(t, box, func(command, response []byte) []byte {
+	address = interpose(t, swtpm, func(command, response []byte) []byte {
 		mu.Lock()
 		defer mu.Unlock()
 		bus.Write(command)
@@ -121,11 +122,11 @@ func wiretap(t *testing.T, box *parts.Swtpm) (address string, seen func() []byte
 	}
 }
 
-// substitute replaces what a software TPM says with something as long.
-func substitute(t *testing.T, box *parts.Swtpm, old, new []byte) string {
+// substitute starts a proxy for a software TPM that replaces bytes in its responses.
+func substitute(t *testing.T, swtpm *parts.Swtpm, old, new []byte) string {
 	t.Helper()
 	if len(old) != len(new) {
 		t.Fatalf("replacing %d bytes with %d", len(old), len(new))
 	}
-	return interpose(t, box, func(_, response []byte) []byte { return bytes.ReplaceAll(response, old, new) })
+	return interpose(t, swtpm, func(_, response []byte) []byte { return bytes.ReplaceAll(response, old, new) })
 }

@@ -19,10 +19,10 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// raw is a second client of a software TPM; the first must be closed.
-func raw(t *testing.T, box *parts.Swtpm) transport.TPMCloser {
+// raw opens a second client of a software TPM; the first must be closed.
+func raw(t *testing.T, swtpm *parts.Swtpm) transport.TPMCloser {
 	t.Helper()
-	conn, err := linuxudstpm.Open(strings.TrimPrefix(box.Address(), "unix:"))
+	conn, err := linuxudstpm.Open(strings.TrimPrefix(swtpm.Address(), "unix:"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +50,8 @@ func loadRaw(t *testing.T, conn transport.TPM, obj hal.TPMObject) tpm2.AuthHandl
 }
 
 func TestTPM_RefusesToExportKeys(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	chip := open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	chip := open(t, swtpm.Address())
 	imported, _ := importKey(t, chip, hal.ECDSAP256)
 	created, err := chip.CreateKey(t.Context(), hal.ECDSAP256)
 	if err != nil {
@@ -60,7 +60,7 @@ func TestTPM_RefusesToExportKeys(t *testing.T) {
 	if err := chip.Close(); err != nil {
 		t.Fatal(err)
 	}
-	conn := raw(t, box)
+	conn := raw(t, swtpm)
 	for name, obj := range map[string]hal.TPMObject{"imported": imported, "created": created} {
 		t.Run(name, func(t *testing.T) {
 			key := loadRaw(t, conn, obj)
@@ -77,11 +77,11 @@ func TestTPM_RefusesToExportKeys(t *testing.T) {
 				}.Execute(conn)
 				var code tpm2.TPMRC
 				if !errors.As(err, &code) {
-					t.Errorf("%s: the TPM answered %v, want a refusal", kind, err)
+					t.Errorf("%s: got %v, want an error of the TPM", kind, err)
 				}
 			}
 			if _, err := (tpm2.Unseal{ItemHandle: key}).Execute(conn); err == nil {
-				t.Error("Unseal gave something out")
+				t.Error("Unseal returned data")
 			}
 		})
 	}
@@ -93,8 +93,8 @@ func dupPolicy(conn transport.TPM, session tpm2.TPMISHPolicy, _ tpm2.TPM2BNonce)
 }
 
 func TestTPM_EncryptsKeysAndSecretsInTransit(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	tap, seen := wiretap(t, box)
+	swtpm := parts.StartSwtpm(t)
+	tap, seen := wiretap(t, swtpm)
 	chip := open(t, tap)
 	secret := []byte("a secret of thirty-two bytes....")
 	obj, err := chip.Seal(t.Context(), secret)
@@ -116,11 +116,11 @@ func TestTPM_EncryptsKeysAndSecretsInTransit(t *testing.T) {
 		t.Fatal(err)
 	}
 	bus := seen()
-	// The public part must be found, or the wiretap heard nothing.
+	// The public part must be found, or the wiretap recorded nothing.
 	if !bytes.Contains(bus, obj.Public[2:]) {
-		t.Error("the wiretap did not hear the object's public part")
+		t.Error("the wiretap did not record the object's public part")
 	}
-	// An unsalted session's keys follow from what is on the bus.
+	// The keys of an unsalted session can be derived from the traffic on the bus.
 	start := []byte{0, 0, 0x01, 0x76} // TPM_CC_StartAuthSession
 	sessions, salted := bytes.Count(bus, start), bytes.Count(bus, append(start, 0x81, 0, 0, 1))
 	if sessions == 0 || salted != sessions {
@@ -139,32 +139,32 @@ func TestTPM_DetectsAnInterposerWithAnotherRoot(t *testing.T) {
 	if err := sign(signer); err != nil {
 		t.Fatal(err)
 	}
-	thief := open(t, other.Address())
-	foreign, _ := importKey(t, thief, hal.ECDSAP256)
-	if err := thief.Close(); err != nil {
+	otherChip := open(t, other.Address())
+	foreign, _ := importKey(t, otherChip, hal.ECDSAP256)
+	if err := otherChip.Close(); err != nil {
 		t.Fatal(err)
 	}
 	// The other TPM claims to have the first one's root key.
 	interposed := substitute(t, other, foreign.Root, obj.Root)
-	liar, err := open(t, interposed).LoadKey(obj)
+	impostor, err := open(t, interposed).LoadKey(obj)
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFault(t, sign(liar), hal.TPMFailed)
+	wantFault(t, sign(impostor), hal.TPMFailed)
 }
 
 func TestTPM_UsesItsOwnKeysDuringLockout(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	chip := open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	chip := open(t, swtpm.Address())
 	ours, _ := importKey(t, chip, hal.ECDSAP256)
 	if err := chip.Close(); err != nil {
 		t.Fatal(err)
 	}
-	guarded := lockOut(t, raw(t, box))
-	guarded.Root = ours.Root
+	lockedObject := lockOut(t, raw(t, swtpm))
+	lockedObject.Root = ours.Root
 
-	chip = open(t, box.Address())
-	_, err := chip.Unseal(t.Context(), guarded)
+	chip = open(t, swtpm.Address())
+	_, err := chip.Unseal(t.Context(), lockedObject)
 	wantFault(t, err, hal.TPMLockedOut)
 	signer, err := chip.LoadKey(ours)
 	if err != nil {
@@ -175,8 +175,8 @@ func TestTPM_UsesItsOwnKeysDuringLockout(t *testing.T) {
 	}
 }
 
-// lockOut makes an object that counts failed authorisations and fails until
-// the TPM locks.
+// lockOut creates an object with dictionary attack protection, and fails to authorise
+// until the TPM is in lockout.
 func lockOut(t *testing.T, conn transport.TPMCloser) hal.TPMObject {
 	t.Helper()
 	defer conn.Close()
@@ -213,20 +213,20 @@ func lockOut(t *testing.T, conn transport.TPMCloser) hal.TPMObject {
 }
 
 func TestTPM_EvictsObjectsOfACrashedProgram(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	chip := open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	chip := open(t, swtpm.Address())
 	obj, _ := importKey(t, chip, hal.ECDSAP256)
 	if err := chip.Close(); err != nil {
 		t.Fatal(err)
 	}
-	crashed := raw(t, box)
+	crashed := raw(t, swtpm)
 	for range 2 {
 		loadRaw(t, crashed, obj)
 	}
 	if _, _, err := tpm2.HMACSession(crashed, tpm2.TPMAlgSHA256, 16); err != nil {
 		t.Fatal(err)
 	}
-	chip = open(t, box.Address())
+	chip = open(t, swtpm.Address())
 	for _, keyType := range []hal.KeyType{hal.ECDSAP256, hal.ECDSAP384} {
 		if _, signer := importKey(t, chip, keyType); sign(signer) != nil {
 			t.Errorf("%s: %v", keyType, sign(signer))
@@ -258,11 +258,11 @@ func TestImportKey_ExplainsATPMWithAnotherOwner(t *testing.T) {
 	}
 	for name, take := range map[string]func(transport.TPM) error{"owner password": own, "root handle": occupy} {
 		t.Run(name, func(t *testing.T) {
-			box := parts.StartSwtpm(t)
-			if err := take(raw(t, box)); err != nil {
+			swtpm := parts.StartSwtpm(t)
+			if err := take(raw(t, swtpm)); err != nil {
 				t.Fatal(err)
 			}
-			_, err := open(t, box.Address()).ImportKey(t.Context(), privateKeys()[hal.ECDSAP256])
+			_, err := open(t, swtpm.Address()).ImportKey(t.Context(), privateKeys()[hal.ECDSAP256])
 			if err == nil || !strings.Contains(err.Error(), "clear the TPM") {
 				t.Errorf("error %v does not say what to do", err)
 			}
@@ -280,7 +280,7 @@ func TestTPM_RefusesUnsupportedKeyTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := chip.ImportKey(t.Context(), p521); err == nil || errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("importing P-521: %v, want a refusal", err)
+		t.Errorf("importing P-521: got %v, want an error", err)
 	}
 	if _, err := chip.CreateKey(t.Context(), "P-521"); err == nil {
 		t.Error("making P-521: no error")

@@ -172,8 +172,8 @@ func TestSign_WorksWithMoreKeysThanSlots(t *testing.T) {
 }
 
 func TestTPM_IsSharedByTwoPrograms(t *testing.T) {
-	box := parts.StartSwtpm(t)
-	one, two := open(t, box.Address()), open(t, box.Address())
+	swtpm := parts.StartSwtpm(t)
+	one, two := open(t, swtpm.Address()), open(t, swtpm.Address())
 	_, first := importKey(t, one, hal.ECDSAP256)
 	_, second := importKey(t, two, hal.ECDSAP384)
 	for range 2 {

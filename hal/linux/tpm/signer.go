@@ -58,9 +58,9 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 
 // signature is one request for a signature, ready for the TPM.
 type signature struct {
-	// make has the TPM work with the loaded key.
+	// make signs with the loaded key in the TPM.
 	make func(l *link, key tpm2.AuthHandle) ([]byte, error)
-	// valid checks what came back.
+	// valid checks the signature that the TPM returned.
 	valid func(signature []byte) bool
 }
 
@@ -78,7 +78,7 @@ func newSignature(public crypto.PublicKey, digest []byte, opts crypto.SignerOpts
 	case *ecdsa.PublicKey:
 		return newECDSA(key, digest), nil
 	}
-	return nil, fmt.Errorf("a key of type %T does not sign", public)
+	return nil, fmt.Errorf("a key of type %T cannot sign", public)
 }
 
 func newPKCS1v15(key *rsa.PublicKey, digest []byte, hash crypto.Hash) (*signature, error) {
@@ -123,19 +123,19 @@ func rawRSA(padded []byte) func(*link, tpm2.AuthHandle) ([]byte, error) {
 	}
 }
 
-// newECDSA cuts the digest to the curve's size (FIPS 186-5, 6.4.1), as a TPM
-// wants a digest no longer than the curve's order.
+// newECDSA truncates the digest to the curve's size (FIPS 186-5, 6.4.1), because a
+// TPM accepts no digest longer than the curve's order.
 func newECDSA(key *ecdsa.PublicKey, digest []byte) *signature {
-	cut := digest[:min(len(digest), (key.Curve.Params().BitSize+7)/8)]
+	truncated := digest[:min(len(digest), (key.Curve.Params().BitSize+7)/8)]
 	hash := tpm2.TPMAlgSHA256
-	if len(cut) == crypto.SHA384.Size() {
+	if len(truncated) == crypto.SHA384.Size() {
 		hash = tpm2.TPMAlgSHA384
 	}
 	return &signature{
 		make: func(l *link, handle tpm2.AuthHandle) ([]byte, error) {
 			rsp, err := tpm2.Sign{
 				KeyHandle: handle,
-				Digest:    tpm2.TPM2BDigest{Buffer: cut},
+				Digest:    tpm2.TPM2BDigest{Buffer: truncated},
 				InScheme: tpm2.TPMTSigScheme{
 					Scheme:  tpm2.TPMAlgECDSA,
 					Details: tpm2.NewTPMUSigScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSchemeHash{HashAlg: hash}),

@@ -13,15 +13,16 @@ import (
 const (
 	defaultTimeout = 30 * time.Second
 
-	// keyMakingFactor stretches the timeout where the TPM looks for primes,
-	// as the kernel does for TPM2_Create (5 minutes).
-	keyMakingFactor = 10
+	// keyCreationFactor multiplies the timeout while the TPM generates primes, as in
+	// the kernel for TPM2_Create (5 minutes).
+	keyCreationFactor = 10
 
-	// idleLimit is how long an unused connection is kept where it keeps others
-	// out: a software TPM serves one client at a time.
-	idleLimit = 200 * time.Millisecond
+	// idleTimeout is how long an unused connection to a software TPM is kept, which
+	// serves one client at a time.
+	idleTimeout = 200 * time.Millisecond
 
-	// retryAfter is how long a failed connect answers for later attempts.
+	// retryAfter is how long the error of a failed connect is returned without another
+	// attempt.
 	retryAfter = time.Second
 )
 
@@ -31,15 +32,15 @@ type TPM struct {
 	address address
 	timeout time.Duration
 
-	turn   chan struct{} // holds a token while an operation owns the fields below
-	link   *link
-	idle   *time.Timer // lets an unused link go
-	closed bool
-	away   *hal.TPMFault // why the last connect failed
-	since  time.Time
+	turn        chan struct{} // holds a token while an operation owns the fields below
+	link        *link
+	idle        *time.Timer // releases an unused link
+	closed      bool
+	unavailable *hal.TPMFault // why the last connect failed
+	since       time.Time     // the time of that failure
 
 	mu       sync.Mutex
-	expected []byte // root of the last object loaded or made
+	expected []byte // root of the last object that was loaded or created
 }
 
 var _ hal.TPM = (*TPM)(nil)
@@ -48,7 +49,7 @@ var _ hal.TPM = (*TPM)(nil)
 type Option func(*TPM)
 
 // WithTimeout sets how long one operation may take before the connection is
-// given up, 30 s by default. Making a key may take ten times as long.
+// given up, 30 s by default. Creating a key may take ten times as long.
 func WithTimeout(d time.Duration) Option {
 	return func(t *TPM) { t.timeout = d }
 }
@@ -62,7 +63,7 @@ func New(address string, opts ...Option) (*TPM, error) {
 		return nil, err
 	}
 	t := &TPM{address: parsed, timeout: defaultTimeout, turn: make(chan struct{}, 1)}
-	t.idle = time.AfterFunc(idleLimit, t.letGo)
+	t.idle = time.AfterFunc(idleTimeout, t.releaseIfIdle)
 	t.idle.Stop()
 	for _, opt := range opts {
 		opt(t)
@@ -84,9 +85,9 @@ func (t *TPM) Close() error {
 	return nil
 }
 
-// letGo releases the TPM unless an operation has begun, which releases it
-// when it ends.
-func (t *TPM) letGo() {
+// releaseIfIdle releases the TPM unless an operation runs, which releases it when it
+// ends.
+func (t *TPM) releaseIfIdle() {
 	select {
 	case t.turn <- struct{}{}:
 		t.release()
@@ -131,7 +132,7 @@ func (t *TPM) do(ctx context.Context, op operation) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("%s: waiting for the TPM's answer: %w", op.name, ctx.Err())
+		return fmt.Errorf("%s: waiting for the TPM's response: %w", op.name, ctx.Err())
 	}
 }
 
@@ -139,17 +140,17 @@ func (t *TPM) do(ctx context.Context, op operation) error {
 // objects.
 func (t *TPM) attempt(op operation) error {
 	t.idle.Stop()
-	err := t.once(op)
+	err := t.tryOnce(op)
 	if isLost(err) {
-		err = t.once(op)
+		err = t.tryOnce(op)
 	}
 	if t.link != nil && !t.link.channel.managed() {
-		t.idle.Reset(idleLimit)
+		t.idle.Reset(idleTimeout)
 	}
 	return asFault(op.name, err)
 }
 
-func (t *TPM) once(op operation) error {
+func (t *TPM) tryOnce(op operation) error {
 	if t.closed {
 		return errClosed
 	}
@@ -163,7 +164,7 @@ func (t *TPM) once(op operation) error {
 		t.drop()
 	}
 	if errors.Is(err, errStalled) {
-		t.stayAway(asFault(op.name, err))
+		t.rememberFault(asFault(op.name, err))
 	}
 	return err
 }
@@ -172,24 +173,24 @@ func (t *TPM) connect(deadline time.Time) error {
 	if t.link != nil {
 		return nil
 	}
-	if t.away != nil && time.Since(t.since) < retryAfter {
-		return t.away
+	if t.unavailable != nil && time.Since(t.since) < retryAfter {
+		return t.unavailable
 	}
-	t.away = nil
+	t.unavailable = nil
 	link, err := openLink(t.address, deadline)
 	if err != nil {
 		err = asFault("connect", err)
-		t.stayAway(err)
+		t.rememberFault(err)
 		return err
 	}
 	t.link = link
 	return nil
 }
 
-// stayAway remembers a fault, so that callers do not wait for an absent TPM.
-func (t *TPM) stayAway(err error) {
+// rememberFault stores a fault, so that callers do not wait for an absent TPM.
+func (t *TPM) rememberFault(err error) {
 	if fault, ok := errors.AsType[*hal.TPMFault](err); ok {
-		t.away, t.since = fault, time.Now()
+		t.unavailable, t.since = fault, time.Now()
 	}
 }
 

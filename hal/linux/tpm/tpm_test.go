@@ -83,7 +83,7 @@ func TestImportKey_MakesAKeyThatCompletesMutualTLS(t *testing.T) {
 	}
 }
 
-// handshake lets signer prove itself to a server that demands it.
+// handshake checks that a TLS server accepts the signer's client certificate.
 func handshake(t *testing.T, signer crypto.Signer, version uint16) {
 	t.Helper()
 	client := selfSigned(t, signer)

@@ -11,7 +11,7 @@ import (
 
 // kinds are the supported file systems.
 var kinds = []struct{ name, options string }{
-	// Names as Windows shows them; the kernel's default is a code page.
+	// utf8 decodes names as Windows does; the kernel's default is a code page.
 	{"vfat", "utf8=1"},
 	{"exfat", ""},
 }
@@ -19,17 +19,17 @@ var kinds = []struct{ name, options string }{
 // errFormat is the error of a stick without a supported file system.
 var errFormat = errors.New("it holds no FAT32 or exFAT file system, or a damaged one: format the stick as FAT32 and copy the files again")
 
-const readOnly = unix.MS_RDONLY | noHarm
+const readOnly = unix.MS_RDONLY | untrusted
 
-// noHarm are the mount flags for an untrusted file system.
-const noHarm = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+// untrusted are the mount flags for an untrusted file system.
+const untrusted = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // Volume is a mounted file system.
 type Volume struct{ device, dir string }
 
 // Mount mounts the file system of a device read-only at dir, an empty folder.
-// It can block for as long as the stick blocks the kernel: a caller that cannot,
-// calls it in a process that may be left behind.
+// It blocks as long as the stick blocks the kernel: a caller that must not block
+// calls it in a child process.
 func Mount(device, dir string) (*Volume, error) {
 	var failures []error
 	for _, kind := range kinds {
@@ -40,7 +40,7 @@ func Mount(device, dir string) (*Volume, error) {
 		failures = append(failures, fmt.Errorf("mounting %s as %s: %w", device, kind.name, err))
 	}
 	for _, err := range failures {
-		// EINVAL is what a file system says of another's.
+		// A file system returns EINVAL for another's format.
 		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENODEV) {
 			return nil, fmt.Errorf("the stick cannot be read: try again, or take another stick: %w", err)
 		}
@@ -65,13 +65,13 @@ func (v *Volume) Root() (*os.Root, error) {
 	return root, nil
 }
 
-// WriteFile writes one file of the volume durably. Only during the call is the
-// volume writable.
+// WriteFile writes one file of the volume durably. The
+// volume is writable only during the call.
 func (v *Volume) WriteFile(name string, content []byte) (err error) {
 	if v.protected() {
 		return errors.New("the stick is write-protected")
 	}
-	if err := v.remount(noHarm); err != nil {
+	if err := v.remount(untrusted); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, v.remount(readOnly)) }()
@@ -86,18 +86,18 @@ func (v *Volume) WriteFile(name string, content []byte) (err error) {
 	}
 	defer file.Close()
 	_, err = file.Write(content)
-	// The folder's entry is not in the file: the whole file system goes out.
+	// The folder's entry is not part of the file, so the whole file system is synced.
 	return errors.Join(err, file.Sync(), unix.Syncfs(int(file.Fd())), file.Close())
 }
 
 func (v *Volume) remount(flags uintptr) error {
 	if err := unix.Mount("", v.dir, "", unix.MS_REMOUNT|flags, ""); err != nil {
-		return fmt.Errorf("making the stick writable or not: %w", err)
+		return fmt.Errorf("remounting the stick: %w", err)
 	}
 	return nil
 }
 
-// protected reports whether the device refuses to be written to.
+// protected reports whether the device is write-protected.
 func (v *Volume) protected() bool {
 	return attribute(filepath.Join("/sys/class/block", filepath.Base(v.device)), "ro") == "1"
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// plugIn makes the part of /sys that tells of a disk.
+// plugIn creates the files under /sys that describe a disk.
 func plugIn(t *testing.T, sys, bus, name string, attributes map[string]string) {
 	t.Helper()
 	device := filepath.Join(sys, "devices", bus, name)
@@ -31,7 +31,7 @@ func TestSticks_FindsOnlyUSBDisksWithAMedium(t *testing.T) {
 	plugIn(t, sys, "pci0/usb1/1-3", "sr0", map[string]string{"size": "131072", "diskseq": "10"})
 	want := []Stick{{"sda", "7"}}
 	if found := sticks(filepath.Join(sys, "block")); !slices.Equal(found, want) {
-		t.Errorf("found %v, expected %v", found, want)
+		t.Errorf("found %v, want %v", found, want)
 	}
 }
 
@@ -44,7 +44,7 @@ func TestDevices_ListsPartitionsInOrder(t *testing.T) {
 		"sdb": {"/dev/sdb1", "/dev/sdb2", "/dev/sdb10"},
 	} {
 		if found := devices(filepath.Join(sys, "block", disk), disk); !slices.Equal(found, want) {
-			t.Errorf("%s: found %v, expected %v", disk, found, want)
+			t.Errorf("%s: found %v, want %v", disk, found, want)
 		}
 	}
 }

@@ -2,7 +2,7 @@
 // longer healthy.
 //
 // It knows the device, and how long a machine may be unhealthy. It must not know
-// what healthy means: its caller says so.
+// what healthy means: its caller checks that.
 package watchdog
 
 import (
@@ -43,11 +43,11 @@ type Feeder struct {
 	// of [Timeout]/2.
 	Healthy func(context.Context) error
 	// Restart is called each time the machine was unhealthy for RestartAfter.
-	Restart      func(wrong error)
+	Restart      func(cause error)
 	RestartAfter time.Duration
 	// Reboot is called once, when the machine was unhealthy for RebootAfter: from
 	// then on the watchdog is not fed.
-	Reboot      func(wrong error)
+	Reboot      func(cause error)
 	RebootAfter time.Duration
 }
 
@@ -57,19 +57,19 @@ func (f *Feeder) Run(ctx context.Context) {
 	defer ticker.Stop()
 	var since, restarted time.Time
 	for {
-		wrong := f.check(ctx)
+		cause := f.check(ctx)
 		now := time.Now()
 		switch {
-		case wrong == nil:
+		case cause == nil:
 			since, restarted = time.Time{}, time.Time{}
 		case since.IsZero():
 			since, restarted = now, now
 		case now.Sub(since) >= f.RebootAfter:
-			f.Reboot(wrong)
+			f.Reboot(cause)
 			return
 		case now.Sub(restarted) >= f.RestartAfter:
 			restarted = now
-			f.Restart(wrong)
+			f.Restart(cause)
 		}
 		f.feed()
 		select {

@@ -11,55 +11,55 @@ import (
 	"time"
 )
 
-// keep runs a keeper for a while; ill tells from when to when the machine is
-// unhealthy.
-func keep(t *testing.T, ill func(after time.Duration) bool, howLong time.Duration) (fed int, cures []time.Duration, gaveUp time.Duration) {
+// feed runs a feeder for some time; unhealthy reports whether the machine is
+// unhealthy then.
+func feed(t *testing.T, unhealthy func(after time.Duration) bool, length time.Duration) (fed int, restarts []time.Duration, rebooted time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		begun := time.Now()
+		started := time.Now()
 		var device bytes.Buffer
-		keeper := Feeder{
+		feeder := Feeder{
 			Device: &device,
 			Healthy: func(context.Context) error {
-				if ill(time.Since(begun)) {
+				if unhealthy(time.Since(started)) {
 					return errors.New("unhealthy")
 				}
 				return nil
 			},
-			Restart: func(error) { cures = append(cures, time.Since(begun)) }, RestartAfter: 20 * time.Second,
-			Reboot: func(error) { gaveUp = time.Since(begun) }, RebootAfter: 2 * time.Minute,
+			Restart: func(error) { restarts = append(restarts, time.Since(started)) }, RestartAfter: 20 * time.Second,
+			Reboot: func(error) { rebooted = time.Since(started) }, RebootAfter: 2 * time.Minute,
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), howLong)
+		ctx, cancel := context.WithTimeout(t.Context(), length)
 		defer cancel()
-		keeper.Run(ctx)
+		feeder.Run(ctx)
 		fed = device.Len()
 	})
-	return fed, cures, gaveUp
+	return fed, restarts, rebooted
 }
 
 func TestFeeder_FeedsAHealthyMachineInTime(t *testing.T) {
-	fed, cures, gaveUp := keep(t, func(time.Duration) bool { return false }, time.Hour)
-	if least := int(time.Hour / (Timeout / 3)); fed < least || cures != nil || gaveUp != 0 {
-		t.Errorf("fed %d times in an hour, want %d; cures %v, given up %v", fed, least, cures, gaveUp)
+	fed, restarts, rebooted := feed(t, func(time.Duration) bool { return false }, time.Hour)
+	if least := int(time.Hour / (Timeout / 3)); fed < least || restarts != nil || rebooted != 0 {
+		t.Errorf("fed %d times in an hour, want %d; restarts %v, reboot %v", fed, least, restarts, rebooted)
 	}
 }
 
 func TestFeeder_RecoversFromAShortFailure(t *testing.T) {
-	fed, cures, gaveUp := keep(t, func(after time.Duration) bool { return after%(2*time.Minute) < 30*time.Second }, time.Hour)
-	if len(cures) != 30 || gaveUp != 0 || fed < 700 {
-		t.Errorf("fed %d times, %d cures, given up %v", fed, len(cures), gaveUp)
+	fed, restarts, rebooted := feed(t, func(after time.Duration) bool { return after%(2*time.Minute) < 30*time.Second }, time.Hour)
+	if len(restarts) != 30 || rebooted != 0 || fed < 700 {
+		t.Errorf("fed %d times, %d restarts, reboot %v", fed, len(restarts), rebooted)
 	}
 }
 
 func TestFeeder_StopsWhenAFailurePersists(t *testing.T) {
-	_, cures, gaveUp := keep(t, func(after time.Duration) bool { return after >= 10*time.Minute }, time.Hour)
-	if len(cures) != 5 || gaveUp < 12*time.Minute || gaveUp > 12*time.Minute+2*interval {
-		t.Errorf("cures %v, given up after %v", cures, gaveUp)
+	_, restarts, rebooted := feed(t, func(after time.Duration) bool { return after >= 10*time.Minute }, time.Hour)
+	if len(restarts) != 5 || rebooted < 12*time.Minute || rebooted > 12*time.Minute+2*interval {
+		t.Errorf("restarts %v, reboot after %v", restarts, rebooted)
 	}
 }
 
 func TestOpen_ReturnsAWatchdogWithoutASettableTimeout(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "watchdog") // an ordinary file knows no such call
+	path := filepath.Join(t.TempDir(), "watchdog") // an ordinary file has no such ioctl
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-# Sealpost: set up the tenant for %WHAT%.
+# Sealpost: set up the tenant for %SITE%.
 # Run this in PowerShell as an administrator of the tenant; running it again does
 # no harm. To install the modules:
 #   Install-Module Microsoft.Graph.Applications, ExchangeOnlineManagement -Scope CurrentUser

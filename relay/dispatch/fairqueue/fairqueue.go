@@ -2,7 +2,7 @@
 // so that one busy client cannot starve the others, and small mail overtakes
 // large.
 //
-// It must not know replies, routes or when the server takes mail: its caller
+// It must not know replies, routes or when the server accepts mail: its caller
 // decides which values are allowed. Nothing in it has a lock.
 package fairqueue
 

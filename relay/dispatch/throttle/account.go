@@ -23,7 +23,7 @@ type Account struct {
 
 // newAccount counts messages over one slot more than the rate's period, because
 // the oldest slot has passed only in part.
-func newAccount(name string, limits Limits, retry Pauses) *Account {
+func newAccount(name string, limits Limits, retry Delays) *Account {
 	const slots = 60
 	return &Account{Name: name, Breaker: NewBreaker(retry), limits: limits,
 		recent: window{Slot: cmp.Or(limits.Rate.Per, time.Minute) / slots, Counts: make([]int, slots+1)},

@@ -11,30 +11,30 @@ import (
 // Unreachable is the kind of fault of a server without a usable reply.
 const Unreachable report.Kind = "unreachable"
 
-// Pauses bounds the exponential backoff between two attempts.
-type Pauses struct {
+// Delays bounds the exponential backoff between two attempts.
+type Delays struct {
 	First   time.Duration // after the first failure
 	Longest time.Duration // upper bound
 }
 
-// After returns the pause after that many failures in a row. A jitter of ±20 %
+// After returns the delay after that many failures in a row. A jitter of ±20 %
 // keeps boxes that lost the same host from retrying in step.
-func (p Pauses) After(failures int) time.Duration {
-	pause := p.Longest
+func (d Delays) After(failures int) time.Duration {
+	delay := d.Longest
 	if failures < 16 {
-		pause = min(p.Longest, p.First<<failures)
+		delay = min(d.Longest, d.First<<failures)
 	}
-	pause = max(pause, p.First)
-	return pause*4/5 + rand.N(pause*2/5+1)
+	delay = max(delay, d.First)
+	return delay*4/5 + rand.N(delay*2/5+1)
 }
 
 // Breaker is the circuit breaker of a route or an account: it holds mail back
-// while the server takes none. After the pause a single attempt, the probe, is
+// while the server accepts none. After the delay a single attempt, the probe, is
 // sent; its reply resets the breaker or trips it again.
 //
 // A Breaker has no lock.
 type Breaker struct {
-	retry    Pauses
+	retry    Delays
 	kind     report.Kind // why mail is held back; empty if it is not
 	blocked  bool        // held back until Unblock, regardless of replies
 	reason   string
@@ -49,7 +49,7 @@ type Breaker struct {
 }
 
 // NewBreaker returns a breaker in the reset state.
-func NewBreaker(retry Pauses) *Breaker {
+func NewBreaker(retry Delays) *Breaker {
 	return &Breaker{retry: retry, suspects: make(map[string]suspicion)}
 }
 
@@ -156,32 +156,32 @@ func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
 // Forget drops what IsMessageFault recorded for a finished message.
 func (b *Breaker) Forget(id string) { delete(b.suspects, id) }
 
-// pauses returns the backoff for a kind of fault. Reconnecting to an
+// delays returns the backoff for a kind of fault. Reconnecting to an
 // unreachable host is harmless; repeating a refused request harms the site's
 // reputation.
-func (b *Breaker) pauses(kind report.Kind) Pauses {
+func (b *Breaker) delays(kind report.Kind) Delays {
 	first, longest := b.retry.First, b.retry.Longest
 	switch kind {
 	case Unreachable, report.Wait:
-		return Pauses{first / 6, longest / 12}
+		return Delays{first / 6, longest / 12}
 	case report.WaitLong:
-		return Pauses{5 * first, longest}
+		return Delays{5 * first, longest}
 	case report.Configuration:
-		return Pauses{first, longest / 4}
+		return Delays{first, longest / 4}
 	}
-	return Pauses{longest, longest}
+	return Delays{longest, longest}
 }
 
 // Trip holds mail back, or extends that, after an attempt that began at begun.
 // Attempts that were in progress when the breaker tripped count only once, so
-// that the pause does not grow with the number of connections. It returns
+// that the delay does not grow with the number of connections. It returns
 // whether the reason changed.
 func (b *Breaker) Trip(begun, now time.Time, kind report.Kind, reason string, code fault.Code) (changed bool) {
 	failures := b.failures
 	if kind != b.kind {
 		failures = 0
 	}
-	until := now.Add(b.pauses(kind).After(failures))
+	until := now.Add(b.delays(kind).After(failures))
 	if b.Held() && !begun.After(b.since) && (kind == b.kind || until.Before(b.until)) {
 		return false
 	}
@@ -200,7 +200,7 @@ func (b *Breaker) Reset() (resumed bool) {
 	return resumed
 }
 
-// ProbeNow ends the pause before the next probe.
+// ProbeNow ends the delay before the next probe.
 func (b *Breaker) ProbeNow(now time.Time) { b.until = now }
 
 // Block holds mail back until Unblock, regardless of replies.

@@ -1,7 +1,7 @@
 // Package throttle decides how much may be sent over a route: it counts
 // connections, messages and recipients against the server's limits, lowers the
 // limits when the server asks for it, and holds mail back while the server
-// takes none (a circuit breaker).
+// accepts none (a circuit breaker).
 //
 // It knows accounts by their names and attempts as opaque values. It must not
 // know messages, queues or how mail is sent. Nothing in it has a lock: one
@@ -33,14 +33,14 @@ type Rate struct {
 // Throttle holds the accounts that messages count against.
 type Throttle struct {
 	limits   Limits
-	retry    Pauses
+	retry    Delays
 	maxMemo  int // octets
 	accounts map[string]*Account
 }
 
 // New returns a throttle without counts. retry applies to the breakers of its
 // accounts; maxMemo limits the result of Memo, in octets.
-func New(limits Limits, retry Pauses, maxMemo int) *Throttle {
+func New(limits Limits, retry Delays, maxMemo int) *Throttle {
 	return &Throttle{limits: limits, retry: retry, maxMemo: maxMemo, accounts: make(map[string]*Account)}
 }
 

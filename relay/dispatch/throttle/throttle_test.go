@@ -14,7 +14,7 @@ const (
 	maxMemo = 4096
 )
 
-var hourly = Pauses{First: time.Minute, Longest: time.Hour}
+var hourly = Delays{First: time.Minute, Longest: time.Hour}
 
 func TestThrottle_IsBoundedInMemoryAndOnFlash(t *testing.T) {
 	l, now := New(Limits{Connections: 3, PerDay: 10_000}, hourly, maxMemo), time.Now()
@@ -127,7 +127,7 @@ func TestBreaker_RecognisesMessageFaults(t *testing.T) {
 
 func TestThrottle_IsNotDueForMemoWhenAccountsDoNotFit(t *testing.T) {
 	const perDay, maxMemo = 10_000, 4096
-	th, now := New(Limits{Connections: 3, PerDay: perDay}, Pauses{time.Second, time.Minute}, maxMemo), time.Now()
+	th, now := New(Limits{Connections: 3, PerDay: perDay}, Delays{time.Second, time.Minute}, maxMemo), time.Now()
 	for i := range 60 {
 		th.Account(fmt.Sprintf("scanner-%02d-on-the-second-floor@contoso.com", i), now).AddRecipients(now, perDay/50)
 	}

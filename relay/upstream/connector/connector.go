@@ -3,7 +3,7 @@
 // Online identifies the tenant.
 //
 // It knows connections, TLS and what Exchange Online requires. It must not know
-// where the key is stored, what becomes of a refused message, or who the LAN
+// where the key is stored, what happens to a rejected message, or who the LAN
 // clients are.
 package connector
 

@@ -46,7 +46,7 @@ func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 		return fmt.Errorf("starting authentication: %w", err)
 	}
 	c.response = ""
-	if m, some := mechanism.(interface{ Secret() string }); some {
+	if m, ok := mechanism.(interface{ Secret() string }); ok {
 		c.secret = m.Secret()
 	}
 	command := "AUTH " + name
@@ -55,7 +55,7 @@ func (c *Client) Auth(ctx context.Context, mechanism sasl.Client) error {
 		if err != nil || r.Code != 334 {
 			break
 		}
-		r, err = c.answerChallenge(ctx, mechanism, r.Text)
+		r, err = c.respondToChallenge(ctx, mechanism, r.Text)
 	}
 	if err != nil {
 		return err
@@ -84,33 +84,33 @@ func (c *Client) startAuth(ctx context.Context, command string, initial []byte) 
 	return c.respond(ctx, command+" ", initial)
 }
 
-// answerChallenge answers one challenge.
-func (c *Client) answerChallenge(ctx context.Context, mechanism sasl.Client, challenge string) (reply.Reply, error) {
+// respondToChallenge responds to one challenge.
+func (c *Client) respondToChallenge(ctx context.Context, mechanism sasl.Client, challenge string) (reply.Reply, error) {
 	decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(challenge))
 	if err != nil {
 		return reply.Reply{}, fmt.Errorf("decoding the SASL challenge: %w", err)
 	}
 	response, err := mechanism.Next(decoded)
 	if err != nil {
-		return reply.Reply{}, fmt.Errorf("answering the SASL challenge: %w", err)
+		return reply.Reply{}, fmt.Errorf("responding to the SASL challenge: %w", err)
 	}
 	return c.respond(ctx, "", response)
 }
 
 // respond sends a response, redacted for the observer.
-func (c *Client) respond(ctx context.Context, before string, response []byte) (reply.Reply, error) {
+func (c *Client) respond(ctx context.Context, prefix string, response []byte) (reply.Reply, error) {
 	secret := base64.StdEncoding.EncodeToString(response)
 	if len(secret) > maxResponse {
 		return reply.Reply{}, fmt.Errorf("the SASL response has %d octets, more than %d", len(secret), maxResponse)
 	}
-	shown := before
+	observed := prefix
 	if secret != "" {
-		shown = before + redaction
+		observed = prefix + redaction
 	}
-	if len(secret) > len(c.response) { // the response to an error challenge is shorter and holds no secret
+	if len(secret) > len(c.response) { // the response to an error challenge is shorter and contains no secret
 		c.response = secret
 	}
-	if err := c.sendRedacted(ctx, []string{shown}, []string{before + secret}); err != nil {
+	if err := c.sendRedacted(ctx, []string{observed}, []string{prefix + secret}); err != nil {
 		return reply.Reply{}, err
 	}
 	return c.readReply(ctx, "AUTH")

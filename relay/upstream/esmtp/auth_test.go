@@ -52,8 +52,8 @@ func connected(t *testing.T) (ours, theirs net.Conn) {
 	return ours, theirs
 }
 
-// meetUnderTLS returns a client over TLS after EHLO.
-func meetUnderTLS(t *testing.T, skip bool, observer Observer, replies ...string) (*Client, *server) {
+// connectTLS returns a client over TLS after EHLO.
+func connectTLS(t *testing.T, skip bool, observer Observer, replies ...string) (*Client, *server) {
 	t.Helper()
 	authority, err := parts.NewAuthority("Test CA")
 	if err != nil {
@@ -88,8 +88,8 @@ func meetUnderTLS(t *testing.T, skip bool, observer Observer, replies ...string)
 }
 
 func TestAuth_RequiresAVerifiedServer(t *testing.T) {
-	plain, heardPlain := meet(t, "AUTH", "235 ok")
-	skipped, heardSkipped := meetUnderTLS(t, true, silent{}, "235 ok")
+	plain, heardPlain := connect(t, "AUTH", "235 ok")
+	skipped, heardSkipped := connectTLS(t, true, silent{}, "235 ok")
 	for _, c := range []struct {
 		client *Client
 		server *server
@@ -97,8 +97,8 @@ func TestAuth_RequiresAVerifiedServer(t *testing.T) {
 		if err := c.client.Auth(context.Background(), &secretive{initial: []byte("x")}); !errors.Is(err, ErrNotVerified) {
 			t.Errorf("got %v", err)
 		}
-		if told := c.server.heard(c.client); len(told) != 0 {
-			t.Errorf("the server was told %q", told)
+		if received := c.server.lines(c.client); len(received) != 0 {
+			t.Errorf("the server received %q", received)
 		}
 	}
 }
@@ -106,7 +106,7 @@ func TestAuth_RequiresAVerifiedServer(t *testing.T) {
 func TestAuth_RedactsTheSecret(t *testing.T) {
 	secret := base64.StdEncoding.EncodeToString([]byte("the secret"))
 	seen := &recorder{}
-	c, s := meetUnderTLS(t, false, seen, "500 5.3.3 Unrecognized command AUTH XOAUTH2 "+secret, "235 2.7.0 ok")
+	c, s := connectTLS(t, false, seen, "500 5.3.3 Unrecognized command AUTH XOAUTH2 "+secret, "235 2.7.0 ok")
 	if got := c.Mechanisms(); !slices.Equal(got, []string{"LOGIN", "XOAUTH2"}) {
 		t.Errorf("the server offers %q", got)
 	}
@@ -117,8 +117,8 @@ func TestAuth_RedactsTheSecret(t *testing.T) {
 	if err := c.Auth(context.Background(), &secretive{initial: []byte("the secret")}); err != nil {
 		t.Error(err)
 	}
-	if told := s.heard(c); !slices.Equal(told, []string{"AUTH XOAUTH2 " + secret, "AUTH XOAUTH2 " + secret}) {
-		t.Errorf("the server was told %q", told)
+	if received := s.lines(c); !slices.Equal(received, []string{"AUTH XOAUTH2 " + secret, "AUTH XOAUTH2 " + secret}) {
+		t.Errorf("the server received %q", received)
 	}
 	text := strings.Join(seen.lines, "\n")
 	if strings.Contains(text, secret) || strings.Count(text, "> AUTH XOAUTH2 [redacted]") != 2 {
@@ -133,7 +133,7 @@ func (*bearing) Secret() string { return "the token" }
 
 func TestAuth_RedactsASecretRepeatedByTheServer(t *testing.T) {
 	seen := &recorder{}
-	c, _ := meetUnderTLS(t, false, seen, "535-5.7.3 not the token\r\n535 5.7.3 that you have shown: the token.")
+	c, _ := connectTLS(t, false, seen, "535-5.7.3 not the token\r\n535 5.7.3 that you have shown: the token.")
 	err := c.Auth(context.Background(), &bearing{secretive{initial: []byte("user=x auth=the token")}})
 	if text := fmt.Sprint(err, seen.lines); strings.Contains(text, "the token") || strings.Count(text, "[redacted]") < 3 {
 		t.Errorf("shown is %s", text)
@@ -143,7 +143,7 @@ func TestAuth_RedactsASecretRepeatedByTheServer(t *testing.T) {
 func TestAuth_RedactsASecretInAChallenge(t *testing.T) {
 	reason := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","token":"the token"}`))
 	seen := &recorder{}
-	c, _ := meetUnderTLS(t, false, seen, "334 "+reason, "535 5.7.3 no")
+	c, _ := connectTLS(t, false, seen, "334 "+reason, "535 5.7.3 no")
 	m := &bearing{secretive{initial: []byte("user=x auth=the token")}}
 	if err := c.Auth(context.Background(), m); err == nil || strings.Contains(fmt.Sprint(err, seen.lines), reason) {
 		t.Errorf("shown is %v, %q", err, seen.lines)
@@ -161,7 +161,7 @@ func (*polite) Next([]byte) ([]byte, error) { return []byte{1}, nil }
 func TestAuth_RedactsAResponseRepeatedLater(t *testing.T) {
 	response := base64.StdEncoding.EncodeToString([]byte("user=x auth=the token"))
 	seen := &recorder{}
-	c, _ := meetUnderTLS(t, false, seen, "334 ", "535 5.7.3 you said "+response)
+	c, _ := connectTLS(t, false, seen, "334 ", "535 5.7.3 you said "+response)
 	err := c.Auth(context.Background(), &polite{secretive{initial: []byte("user=x auth=the token")}})
 	if text := fmt.Sprint(err, seen.lines); strings.Contains(text, response) {
 		t.Errorf("shown is %s", text)
@@ -169,7 +169,7 @@ func TestAuth_RedactsAResponseRepeatedLater(t *testing.T) {
 }
 
 func TestAuth_ReadsTheReasonBeforeTheReply(t *testing.T) {
-	c, s := meetUnderTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
+	c, s := connectTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
 	m := &secretive{initial: []byte("x")}
 	refusal := (*UnexpectedReply)(nil)
 	if err := c.Auth(context.Background(), m); !errors.As(err, &refusal) || refusal.Reply.Code != 535 || refusal.Command != "AUTH XOAUTH2" {
@@ -181,8 +181,8 @@ func TestAuth_ReadsTheReasonBeforeTheReply(t *testing.T) {
 	if err := c.Auth(context.Background(), m); err != nil {
 		t.Errorf("the next login: %v", err)
 	}
-	if told := s.heard(c); len(told) != 3 || told[1] != "" {
-		t.Errorf("the server was told %q", told)
+	if received := s.lines(c); len(received) != 3 || received[1] != "" {
+		t.Errorf("the server received %q", received)
 	}
 }
 
@@ -196,24 +196,24 @@ func TestAuth_IsLimited(t *testing.T) {
 		"challenges without end":    {"x", slices.Repeat([]string{"334 "}, 100)},
 		"a challenge without end":   {"x", []string{"334 " + strings.Repeat("QUJD", 10_000), "235 ok"}},
 	} {
-		client, s := meetUnderTLS(t, false, silent{}, c.replies...)
+		client, s := connectTLS(t, false, silent{}, c.replies...)
 		if err := client.Auth(context.Background(), &secretive{initial: []byte(c.initial)}); err == nil {
 			t.Errorf("%s is taken for a login", name)
 		}
-		if told := s.heard(client); len(told) > 1+maxChallenges {
-			t.Errorf("%s: the server was told %d lines", name, len(told))
+		if received := s.lines(client); len(received) > 1+maxChallenges {
+			t.Errorf("%s: the server received %d lines", name, len(received))
 		}
 	}
 }
 
 func TestAuth_WaitsForTheChallengeWithoutInitialResponse(t *testing.T) {
 	for command, initial := range map[string][]byte{"AUTH XOAUTH2": nil, "AUTH XOAUTH2 =": {}} {
-		c, s := meetUnderTLS(t, false, silent{}, "334 ", "235 ok")
+		c, s := connectTLS(t, false, silent{}, "334 ", "235 ok")
 		if err := c.Auth(context.Background(), &secretive{initial: initial}); err != nil {
 			t.Error(err)
 		}
-		if told := s.heard(c); !slices.Equal(told, []string{command, ""}) {
-			t.Errorf("the server was told %q", told)
+		if received := s.lines(c); !slices.Equal(received, []string{command, ""}) {
+			t.Errorf("the server received %q", received)
 		}
 	}
 }
@@ -233,7 +233,7 @@ func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 		initial := bytes.Repeat([]byte("x"), c.length/4*3)
 		encoded := base64.StdEncoding.EncodeToString(initial)
 		seen := &recorder{}
-		client, s := meetUnderTLS(t, false, seen, c.replies...)
+		client, s := connectTLS(t, false, seen, c.replies...)
 		err := client.Auth(context.Background(), &secretive{initial: initial})
 		if refusal := (*UnexpectedReply)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &refusal) || len(c.replies) == 2 && err != nil {
 			t.Errorf("%d octets: got %v", c.length, err)
@@ -242,8 +242,8 @@ func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 		if c.alone {
 			want = []string{"AUTH XOAUTH2", encoded}[:len(c.replies)]
 		}
-		if told := s.heard(client); !slices.Equal(told, want) {
-			t.Errorf("%d octets: the server was told %.80q", c.length, told)
+		if received := s.lines(client); !slices.Equal(received, want) {
+			t.Errorf("%d octets: the server received %.80q", c.length, received)
 		}
 		if text := strings.Join(seen.lines, "\n"); strings.Contains(text, encoded) {
 			t.Errorf("the observer saw %.80s", text)

@@ -28,15 +28,15 @@ const afterDot = "after the dot: "
 // server is a fake server: it replies to each line with the next of its replies,
 // and records the lines.
 type server struct {
-	conn    net.Conn
-	replies []string
-	told    []string
-	playing sync.WaitGroup
+	conn     net.Conn
+	replies  []string
+	received []string
+	playing  sync.WaitGroup
 }
 
-// meet returns a client after the replies to the connection and EHLO, and the
+// connect returns a client after the replies to the connection and EHLO, and the
 // server that continues with the replies.
-func meet(t *testing.T, extensions string, replies ...string) (*Client, *server) {
+func connect(t *testing.T, extensions string, replies ...string) (*Client, *server) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	s := &server{conn: theirs, replies: append([]string{"250-mx\r\n250-" + strings.ReplaceAll(extensions, " ", "\r\n250-") + "\r\n250 HELP"}, replies...)}
@@ -63,27 +63,27 @@ func (s *server) play() {
 	lines := bufio.NewScanner(s.conn)
 	for _, r := range s.replies {
 		r, later := strings.CutPrefix(r, afterDot)
-		for more := true; more; more = later && s.told[len(s.told)-1] != "." {
+		for more := true; more; more = later && s.received[len(s.received)-1] != "." {
 			if !lines.Scan() {
 				return
 			}
-			s.told = append(s.told, lines.Text())
+			s.received = append(s.received, lines.Text())
 		}
 		if _, err := io.WriteString(s.conn, r+"\r\n"); err != nil {
 			return
 		}
 	}
 	for lines.Scan() {
-		s.told = append(s.told, lines.Text())
+		s.received = append(s.received, lines.Text())
 	}
 }
 
-// heard returns the lines that the server received after EHLO; close the client
+// lines returns the lines that the server received after EHLO; close the client
 // first.
-func (s *server) heard(c *Client) []string {
+func (s *server) lines(c *Client) []string {
 	c.Close()
 	s.playing.Wait()
-	return s.told[1:]
+	return s.received[1:]
 }
 
 type silent struct{}
@@ -104,24 +104,24 @@ func TestClient_UsesTheServersExtensions(t *testing.T) {
 		"SIZE":          "MAIL FROM:<a@contoso.com> SIZE=12",
 		"NONE":          "MAIL FROM:<a@contoso.com>",
 	} {
-		c, s := meet(t, extensions, "250 ok", "250 ok", "250 ok")
+		c, s := connect(t, extensions, "250 ok", "250 ok", "250 ok")
 		if _, _, err := c.Offer(context.Background(), letter); err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{mail, "RCPT TO:<b@x.example>", `RCPT TO:<"c d"@x.example>`}; !slices.Equal(s.heard(c), want) {
-			t.Errorf("%s: the server was told %q", extensions, s.told)
+		if want := []string{mail, "RCPT TO:<b@x.example>", `RCPT TO:<"c d"@x.example>`}; !slices.Equal(s.lines(c), want) {
+			t.Errorf("%s: the server received %q", extensions, s.received)
 		}
 	}
 }
 
 func TestOffer_SendsNoRcptAfterARejectedMail(t *testing.T) {
-	c, s := meet(t, "NONE", "550 5.7.1 no")
+	c, s := connect(t, "NONE", "550 5.7.1 no")
 	mail, recipients, err := c.Offer(context.Background(), letter)
 	if err != nil || mail.Code != 550 || len(recipients) != 2 || recipients[1] != mail {
 		t.Errorf("got %v, %v, %v", mail, recipients, err)
 	}
-	if told := s.heard(c); len(told) != 1 {
-		t.Errorf("the server was told %q", told)
+	if received := s.lines(c); len(received) != 1 {
+		t.Errorf("the server received %q", received)
 	}
 }
 
@@ -132,34 +132,34 @@ func TestOffer_PipelinesThousandsOfRecipients(t *testing.T) {
 	}
 	replies := slices.Repeat([]string{"250 2.1.0 OK"}, 1+len(e.Recipients))
 	replies[len(replies)-1] = "550 5.1.1 User unknown"
-	c, _ := meet(t, "PIPELINING", replies...)
-	mail, answers, err := c.Offer(t.Context(), e)
-	if err != nil || !mail.Positive() || len(answers) != len(e.Recipients) {
-		t.Fatalf("%s and %d answers, %v", mail, len(answers), err)
+	c, _ := connect(t, "PIPELINING", replies...)
+	mail, recipientReplies, err := c.Offer(t.Context(), e)
+	if err != nil || !mail.Positive() || len(recipientReplies) != len(e.Recipients) {
+		t.Fatalf("got %s and %d replies, %v", mail, len(recipientReplies), err)
 	}
-	if first, last := answers[0], answers[len(answers)-1]; first.Code != 250 || last.Code != 550 {
+	if first, last := recipientReplies[0], recipientReplies[len(recipientReplies)-1]; first.Code != 250 || last.Code != 550 {
 		t.Errorf("from %s to %s", first, last)
 	}
 }
 
 func TestContent_IsDotStuffedWithDATA(t *testing.T) {
-	c, s := meet(t, "NONE", "354 go on", afterDot+"250 2.0.0 taken")
+	c, s := connect(t, "NONE", "354 go on", afterDot+"250 2.0.0 taken")
 	answer, err := c.Content(context.Background(), content("a\r\n.b\r\n..\r\n\r\n"))
 	if err != nil || answer != (reply.Reply{Code: 250, Status: reply.Status{Class: 2}, Text: "taken"}) {
 		t.Errorf("got %v, %v", answer, err)
 	}
-	if want := []string{"DATA", "a", "..b", "...", "", "."}; !slices.Equal(s.heard(c), want) {
-		t.Errorf("the server was told %q", s.told)
+	if want := []string{"DATA", "a", "..b", "...", "", "."}; !slices.Equal(s.lines(c), want) {
+		t.Errorf("the server received %q", s.received)
 	}
 }
 
 func TestContent_RejectsAReplyThatIsNotFinal(t *testing.T) {
 	for name, replies := range map[string][]string{
-		"DATA answered as if all were done": {"250 2.0.0 taken"},
-		"content answered with go on":       {"354 go on", afterDot + "354 go on"},
-		"content answered with hanging up":  {"354 go on", afterDot + "421 4.3.2 closing"},
+		"a final reply to DATA": {"250 2.0.0 taken"},
+		"354 after the content": {"354 go on", afterDot + "354 go on"},
+		"421 after the content": {"354 go on", afterDot + "421 4.3.2 closing"},
 	} {
-		c, _ := meet(t, "NONE", replies...)
+		c, _ := connect(t, "NONE", replies...)
 		refusal := (*UnexpectedReply)(nil)
 		if answer, err := c.Content(context.Background(), content("")); !errors.As(err, &refusal) {
 			t.Errorf("%s: got %v, %v", name, answer, err)
@@ -168,7 +168,7 @@ func TestContent_RejectsAReplyThatIsNotFinal(t *testing.T) {
 }
 
 func TestContent_ReturnsARejectionOfDATA(t *testing.T) {
-	c, _ := meet(t, "NONE", "554 5.5.1 no valid recipients")
+	c, _ := connect(t, "NONE", "554 5.5.1 no valid recipients")
 	answer, err := c.Content(context.Background(), content("x\r\n"))
 	if err != nil || answer.Code != 554 || !c.Usable() {
 		t.Errorf("got %v, %v", answer, err)
@@ -177,8 +177,8 @@ func TestContent_ReturnsARejectionOfDATA(t *testing.T) {
 
 func TestContent_ReadsAnEarlyRejection(t *testing.T) {
 	ours, theirs := net.Pipe()
-	var enough sync.WaitGroup
-	enough.Go(func() {
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		r := bufio.NewReader(theirs)
 		_, _ = io.WriteString(theirs, "220 mx\r\n")
 		_, _ = r.ReadString('\n')
@@ -200,7 +200,7 @@ func TestContent_ReadsAnEarlyRejection(t *testing.T) {
 	}
 	c.Close()
 	_ = theirs.Close()
-	enough.Wait()
+	serving.Wait()
 }
 
 func TestClient_StopsWaitingWhenCancelled(t *testing.T) {
@@ -215,14 +215,14 @@ func TestClient_StopsWaitingWhenCancelled(t *testing.T) {
 	}
 }
 
-// slowToEnd is a connection on which a deadline takes effect late.
-type slowToEnd struct {
+// lateDeadlineConn is a connection on which a deadline takes effect late.
+type lateDeadlineConn struct {
 	net.Conn
 	release chan struct{}
 	last    time.Time
 }
 
-func (s *slowToEnd) SetDeadline(at time.Time) error {
+func (s *lateDeadlineConn) SetDeadline(at time.Time) error {
 	if at.Before(time.Now()) {
 		<-s.release
 	}
@@ -232,7 +232,7 @@ func (s *slowToEnd) SetDeadline(at time.Time) error {
 
 func TestClient_IsNotAffectedByAnEarlierContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn := &slowToEnd{release: make(chan struct{})}
+		conn := &lateDeadlineConn{release: make(chan struct{})}
 		c := &Client{conn: conn}
 		ctx, cancel := context.WithCancel(t.Context())
 		release, err := c.setDeadline(ctx, time.Minute)

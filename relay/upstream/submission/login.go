@@ -20,16 +20,16 @@ type method struct{ *Submission }
 
 // Hosts implements transport.Method: it returns the host once there is a token
 // for the login.
-func (w method) Hosts(ctx context.Context, _ transport.Destination) ([]string, error) {
-	if _, err := w.token(ctx); err != nil {
+func (m method) Hosts(ctx context.Context, _ transport.Destination) ([]string, error) {
+	if _, err := m.token(ctx); err != nil {
 		return nil, err
 	}
-	return []string{w.config.Host}, nil
+	return []string{m.config.Host}, nil
 }
 
 // NewHandshake implements transport.Method.
-func (w method) NewHandshake(record *journal.Connection, account string) transport.Handshake {
-	return &login{w.Submission, record, account}
+func (m method) NewHandshake(record *journal.Connection, account string) transport.Handshake {
+	return &login{m.Submission, record, account}
 }
 
 // login is the login on one connection.
@@ -157,18 +157,18 @@ type LoginRefused struct {
 	reason  string // from the server's challenge, before its reply
 }
 
-func (l *LoginRefused) Error() string {
-	text := fmt.Sprintf("the login of %s was refused: %s", l.Account, l.refusal.Reply)
-	if l.reason != "" {
-		text += " (" + l.reason + ")"
+func (e *LoginRefused) Error() string {
+	text := fmt.Sprintf("the login of %s was refused: %s", e.Account, e.refusal.Reply)
+	if e.reason != "" {
+		text += " (" + e.reason + ")"
 	}
 	return text
 }
 
-func (l *LoginRefused) Unwrap() error { return l.refusal }
+func (e *LoginRefused) Unwrap() error { return e.refusal }
 
 // Configuration reports whether a configuration change is needed.
-func (l *LoginRefused) Configuration() bool { return l.refusal.Reply.Permanent() }
+func (e *LoginRefused) Configuration() bool { return e.refusal.Reply.Permanent() }
 
 // isTokenRejected reports whether a new token may succeed. 5.7.139 concerns the
 // mailbox's settings, not the token.
@@ -192,15 +192,15 @@ func isDisconnected(err error) bool {
 // mechanismError is the error of a host without an OAuth mechanism.
 type mechanismError struct{ offered []string }
 
-func (n *mechanismError) Error() string {
-	if len(n.offered) == 0 {
+func (e *mechanismError) Error() string {
+	if len(e.offered) == 0 {
 		return "no login is offered"
 	}
-	return "no login by OAuth is offered, only " + strings.Join(n.offered, ", ")
+	return "no login by OAuth is offered, only " + strings.Join(e.offered, ", ")
 }
 
 // Configuration reports that a configuration change is needed.
-func (n *mechanismError) Configuration() bool { return true }
+func (e *mechanismError) Configuration() bool { return true }
 
 // Enhanced status codes (RFC 3463, RFC 4954) of this method's errors.
 var (
@@ -209,7 +209,7 @@ var (
 )
 
 // Describe implements transport.Method.
-func (w method) Describe(host string, err error) (reply.Status, string, fault.Code) {
+func (m method) Describe(host string, err error) (reply.Status, string, fault.Code) {
 	var (
 		token   *tokenError
 		offered *mechanismError

@@ -32,19 +32,19 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 		answer      string
 		connections int
 	}{
-		"on the same connection":          {unsuccessful, 1},
-		"on another after a closed one":   {unsuccessful + tenant.HangUp, 2},
-		"on another, with other words":    {"535 5.7.57 Client not authenticated to send mail" + tenant.HangUp, 2},
-		"on the same with an old refusal": {"535 Authentication failed", 1},
+		"on the same connection":                {unsuccessful, 1},
+		"on another after a closed one":         {unsuccessful + tenant.HangUp, 2},
+		"on another, with another text":         {"535 5.7.57 Client not authenticated to send mail" + tenant.HangUp, 2},
+		"on the same, without an enhanced code": {"535 Authentication failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, rejectFirst(1, c.answer), nil)
 			result, err := s.deliver(message("1", printer), scan)
-			if err != nil || !result.Accepted || s.vault.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
-				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.vault.issued, s.tenant.Connections())
+			if err != nil || !result.Accepted || s.tokens.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
+				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.tokens.issued, s.tenant.Connections())
 			}
 			if found := secrets(s.log.String()); found != nil {
-				t.Errorf("the journal has %q", found)
+				t.Errorf("the journal contains %q", found)
 			}
 		})
 	}
@@ -53,33 +53,33 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer string
-		words  string
-		tries  []int // logins, after each message
+		text   string
+		logins []int // in total, after each message
 	}{
-		"the token":             {unsuccessful, "4.7.0 " + host + ": the login of " + printer + " was refused: " + unsuccessful + " (status 401, schemes Bearer, scope https://outlook.office.com/)", []int{2, 3, 4}},
-		"the server closing":    {unsuccessful + tenant.HangUp, "was refused: " + unsuccessful, []int{2, 3, 4}},
-		"SMTP AUTH":             {"535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.", "SmtpClientAuthentication is disabled", []int{1, 2, 3}},
-		"passwords":             {"550 5.7.30 Basic authentication is not supported for Client Submission.", "Basic authentication is not supported", []int{1, 2, 3}},
-		"the token, with echos": {"535 5.7.3 very-secret no", "was refused", []int{2, 3, 4}},
+		"the token":                      {unsuccessful, "4.7.0 " + host + ": the login of " + printer + " was refused: " + unsuccessful + " (status 401, schemes Bearer, scope https://outlook.office.com/)", []int{2, 3, 4}},
+		"a reply and a hang-up":          {unsuccessful + tenant.HangUp, "was refused: " + unsuccessful, []int{2, 3, 4}},
+		"SMTP AUTH":                      {"535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.", "SmtpClientAuthentication is disabled", []int{1, 2, 3}},
+		"passwords":                      {"550 5.7.30 Basic authentication is not supported for Client Submission.", "Basic authentication is not supported", []int{1, 2, 3}},
+		"a reply that repeats the token": {"535 5.7.3 very-secret no", "was refused", []int{2, 3, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, rejectFirst(1000, c.answer), nil)
-			for _, tries := range c.tries {
+			for _, logins := range c.logins {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
-				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.words) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
+				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.text) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
 					t.Errorf("got %+v", u)
 				}
-				if n := len(s.tenant.Logins()); n != tries {
-					t.Errorf("tried to log in %d times, want %d", n, tries)
+				if n := len(s.tenant.Logins()); n != logins {
+					t.Errorf("tried to log in %d times, want %d", n, logins)
 				}
 			}
-			if tokens := min(2, c.tries[0]); s.vault.issued != tokens {
-				t.Errorf("%d tokens were asked for", s.vault.issued)
+			if tokens := min(2, c.logins[0]); s.tokens.issued != tokens {
+				t.Errorf("got %d token requests", s.tokens.issued)
 			}
 			s.tenant.Reconfigure(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{CheckLogin: acceptLogin}})
 			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted {
-				t.Errorf("after the cure: %+v, %v", result, err)
+				t.Errorf("after the correction: %+v, %v", result, err)
 			}
 		})
 	}
@@ -101,8 +101,8 @@ func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 		rejectFirst(round+1, unsuccessful)(&config)
 		s.tenant.Reconfigure(config)
 	}
-	if s.vault.issued != 3 {
-		t.Errorf("%d tokens were issued", s.vault.issued)
+	if s.tokens.issued != 3 {
+		t.Errorf("%d tokens were issued", s.tokens.issued)
 	}
 }
 
@@ -133,27 +133,27 @@ func (needsConsent) Configuration() bool { return true }
 func TestLogin_ReportsTheTokenError(t *testing.T) {
 	for _, c := range []struct {
 		err           error
-		words         string
+		text          string
 		configuration bool
 	}{
 		{needsConsent{}, "4.7.0 no access token for the login: AADSTS65001: the app has no consent: grant it", true},
-		{fmt.Errorf("asking for it: %w", needsConsent{}), "grant it", true},
+		{fmt.Errorf("requesting a token: %w", needsConsent{}), "grant it", true},
 		{errors.New("login.microsoftonline.com cannot be reached"), "no access token for the login: login.microsoftonline.com cannot be reached", false},
 	} {
 		s := newSite(t, nil, nil)
-		s.vault.err = c.err
+		s.tokens.err = c.err
 		_, err := s.deliver(message("1", printer), scan)
-		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.ClientReply().String(), c.words) {
+		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.ClientReply().String(), c.text) {
 			t.Errorf("got %+v", u)
 		}
 		if opened := s.tenant.Connections(); opened != 0 {
-			t.Errorf("the host was bothered %d times without a token", opened)
+			t.Errorf("got %d connections without a token, want none", opened)
 		}
 	}
 }
 
 func TestLogin_ReportsAMissingMechanism(t *testing.T) {
-	for words, change := range map[string]func(*tenant.Config){
+	for text, change := range map[string]func(*tenant.Config){
 		"no login by OAuth is offered, only LOGIN, PLAIN: check upstream.submission.host and its port": func(c *tenant.Config) { c.Submission.Mechanisms = []string{"LOGIN", "PLAIN"} },
 		"no login is offered: check upstream.submission.host and its port":                             func(c *tenant.Config) { c.Submission = nil },
 		"does not offer STARTTLS; mail is never sent in clear":                                         func(c *tenant.Config) { c.NoSTARTTLS = true },
@@ -161,7 +161,7 @@ func TestLogin_ReportsAMissingMechanism(t *testing.T) {
 		s := newSite(t, change, nil)
 		_, err := s.deliver(message("1", printer), scan)
 		u := unavailable(t, err)
-		if !strings.Contains(u.Reason, words) || len(s.tenant.Logins()) != 0 || u.Configuration == (words[:4] == "does") {
+		if !strings.Contains(u.Reason, text) || len(s.tenant.Logins()) != 0 || u.Configuration == (text[:4] == "does") {
 			t.Errorf("got %+v with %d logins", u, len(s.tenant.Logins()))
 		}
 	}
@@ -170,7 +170,7 @@ func TestLogin_ReportsAMissingMechanism(t *testing.T) {
 func TestLogin_IsTemporaryFor4yz(t *testing.T) {
 	s := newSite(t, rejectFirst(1000, "454 4.7.0 Temporary authentication failure"), nil)
 	_, err := s.deliver(message("1", printer), scan)
-	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.ServerReply.Code != 454 || len(s.tenant.Logins()) != 1 || s.vault.issued != 1 {
+	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.ServerReply.Code != 454 || len(s.tenant.Logins()) != 1 || s.tokens.issued != 1 {
 		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
 	}
 }
@@ -192,7 +192,7 @@ func TestLogin_KeepsOtherMailboxesAfterARejection(t *testing.T) {
 				e.Sender, text = ups, alarm
 			}
 			result, err := s.deliver(e, text)
-			if taken := err == nil && result.Accepted; taken != (e.Sender == printer) {
+			if accepted := err == nil && result.Accepted; accepted != (e.Sender == printer) {
 				t.Errorf("%s: %+v, %v", e.Sender, result, err)
 			}
 		})
@@ -206,7 +206,7 @@ func TestLogin_LimitsStoredRejections(t *testing.T) {
 		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).invalidateToken("very-secret-token-1")
 	}
 	if n := len(s.rejected); n > maxRejected {
-		t.Errorf("%d refusals are kept", n)
+		t.Errorf("got %d stored rejections, want at most the limit", n)
 	}
 }
 
@@ -218,11 +218,11 @@ func FuzzReasonText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, challenge []byte) {
 		b := newTokenMechanism(xoauth2, printer, token, host, 587)
 		if response, err := b.Next(challenge); len(response) != 0 || err != nil {
-			t.Errorf("the answer is %q, %v", response, err)
+			t.Errorf("got response %q, %v", response, err)
 		}
-		words := b.reasonText()
-		if len(words) > 400 || strings.Contains(words, token) || strings.ContainsFunc(words, unicode.IsControl) {
-			t.Errorf("%q reads as %q", challenge, words)
+		text := b.reasonText()
+		if len(text) > 400 || strings.Contains(text, token) || strings.ContainsFunc(text, unicode.IsControl) {
+			t.Errorf("%q: got text %q", challenge, text)
 		}
 	})
 }

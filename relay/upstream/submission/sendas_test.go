@@ -12,15 +12,15 @@ const ups = "ups@contoso.com"
 
 const alarm content = "From: \"UPS, cellar\" <" + ups + ">\r\nSubject: on battery\r\n\r\n20 minutes\r\n"
 
-func TestSendAs_DenialConcernsTheMessage(t *testing.T) {
+func TestSendAs_RejectsTheMessageOfADeniedSender(t *testing.T) {
 	for name, c := range map[string]struct {
 		config  func(*Config)
 		trustee string
 	}{
-		"the mailbox":          {nil, printer},
-		"the app":              {func(c *Config) { c.Trustee = "Sealpost" }, "Sealpost"},
-		"the default sender's": {func(c *Config) { c.DefaultSender = ups }, printer},
-		"the default, too":     {func(c *Config) { c.DefaultSender = "nobody@contoso.com" }, printer},
+		"a mailbox":                  {nil, printer},
+		"an application":             {func(c *Config) { c.Trustee = "Sealpost" }, "Sealpost"},
+		"mail of the default sender": {func(c *Config) { c.DefaultSender = ups }, printer},
+		"a denied default sender":    {func(c *Config) { c.DefaultSender = "nobody@contoso.com" }, printer},
 	} {
 		s := newSite(t, nil, c.config)
 		result, err := s.deliver(message("1", ups), alarm)
@@ -28,13 +28,13 @@ func TestSendAs_DenialConcernsTheMessage(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", name, result, err)
 		}
 		if answer := result.Replies[0]; answer.Code != 554 || answer.Status.Detail != 252 || !strings.Contains(answer.Text, ups) {
-			t.Errorf("%s: answered %s", name, answer)
+			t.Errorf("%s: got reply %s", name, answer)
 		}
 	}
 }
 
 func TestSendAs_ReplacesADeniedSender(t *testing.T) {
-	for name, answer := range map[string]string{"at the end": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
+	for name, answer := range map[string]string{"after the content": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
 		s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 		s.tenant.SetScript(func(verb, argument string) string {
 			if verb == "MAIL" && strings.Contains(argument, ups) {
@@ -52,7 +52,7 @@ func TestSendAs_ReplacesADeniedSender(t *testing.T) {
 			t.Errorf("%s: the tenant got %+v, %q", name, got, got[0].Content)
 		}
 		if log := s.log.String(); !strings.Contains(log, `"event":"sender replaced","id":"1","given":"<`+ups) {
-			t.Errorf("%s: the journal has\n%s", name, log)
+			t.Errorf("%s: the journal contains\n%s", name, log)
 		}
 	}
 }

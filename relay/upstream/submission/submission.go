@@ -3,7 +3,7 @@
 // OAUTHBEARER of RFC 7628 if the host offers only that).
 //
 // It knows mailboxes, logins and Exchange Online's replies to them. It must not
-// know how a token is obtained, what becomes of a refused message, or who the
+// know how a token is obtained, what happens to a rejected message, or who the
 // LAN clients are.
 package submission
 
@@ -34,7 +34,7 @@ type Resolver interface {
 type Config struct {
 	Hello        string // EHLO argument
 	Host         string // smtp.office365.com, or a sovereign cloud's
-	Port         int    // 587, or 465 with Immediate
+	Port         int    // 587, or 465 with transport.ImplicitTLS
 	Security     transport.Security
 	Roots        *x509.CertPool // nil means the system roots
 	Connections  int            // maximum open at once
@@ -47,7 +47,7 @@ type Config struct {
 	// Trustee is the application that needs Send As; empty if it is the mailbox.
 	Trustee string
 	// DefaultSender replaces a sender as which the mailbox may not send; if empty,
-	// such a message is refused.
+	// such a message is rejected.
 	DefaultSender envelope.Address
 }
 
@@ -116,21 +116,21 @@ func isSenderDenied(result upstream.Result) bool {
 // returns the first denial, which names the original sender.
 func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, content envelope.Content,
 	shouldSend func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
-	as := e
-	as.Sender = s.config.DefaultSender
-	changed, err := header.ReplaceAuthor(content, string(as.Sender), string(e.Sender))
+	resent := e
+	resent.Sender = s.config.DefaultSender
+	changed, err := header.ReplaceAuthor(content, string(resent.Sender), string(e.Sender))
 	if err != nil {
 		return denied, nil
 	}
-	as.Size = changed.Size()
-	account := s.Account(as)
-	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, as, changed, shouldSend)
+	resent.Size = changed.Size()
+	account := s.Account(resent)
+	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, resent, changed, shouldSend)
 	if err == nil && isSenderDenied(result) {
 		return denied, nil
 	}
 	result.Trustee = cmp.Or(s.config.Trustee, account)
 	if result.Accepted {
-		s.journal.SenderReplaced(e.ID, e.Sender, as.Sender)
+		s.journal.SenderReplaced(e.ID, e.Sender, resent.Sender)
 	}
 	return result, err
 }

@@ -52,24 +52,24 @@ type fakeTokens struct {
 	err     error
 }
 
-func (v *fakeTokens) Token(context.Context) (Token, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.err != nil {
-		return "", v.err
+func (f *fakeTokens) Token(context.Context) (Token, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return "", f.err
 	}
-	if v.current == "" {
-		v.issued++
-		v.current = Token(fmt.Sprintf("very-secret-token-%d", v.issued))
+	if f.current == "" {
+		f.issued++
+		f.current = Token(fmt.Sprintf("very-secret-token-%d", f.issued))
 	}
-	return v.current, nil
+	return f.current, nil
 }
 
-func (v *fakeTokens) Reject(token Token) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.current == token {
-		v.current = ""
+func (f *fakeTokens) Reject(token Token) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current == token {
+		f.current = ""
 	}
 }
 
@@ -77,7 +77,7 @@ func (v *fakeTokens) Reject(token Token) {
 type site struct {
 	tenant     *tenant.Tenant
 	submission *Submission
-	vault      *fakeTokens
+	tokens     *fakeTokens
 	log        *buffer
 }
 
@@ -120,11 +120,11 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	if changeTenant != nil {
 		changeTenant(&tc)
 	}
-	s := &site{tenant: must(tenant.Start(tc)), vault: &fakeTokens{}, log: &buffer{}}
+	s := &site{tenant: must(tenant.Start(tc)), tokens: &fakeTokens{}, log: &buffer{}}
 	t.Cleanup(s.tenant.Close)
 	config := Config{
 		Hello: "relay.contoso.com", Host: host, Port: s.tenant.Address().Port, Roots: authority().Pool(),
-		Connections: 6, ReplyTimeout: 5 * time.Second, Resolver: resolver{}, Tokens: s.vault,
+		Connections: 6, ReplyTimeout: 5 * time.Second, Resolver: resolver{}, Tokens: s.tokens,
 		User: func(envelope.Address) envelope.Address { return printer },
 	}
 	if change != nil {
@@ -141,8 +141,8 @@ func message(id string, sender envelope.Address) envelope.Envelope {
 	return envelope.Envelope{ID: id, Sender: sender, Recipients: []envelope.Address{"alice@fabrikam.example"}, Size: scan.Size()}
 }
 
-func someAccepted(answers []reply.Reply) bool {
-	return slices.ContainsFunc(answers, reply.Reply.Positive)
+func someAccepted(replies []reply.Reply) bool {
+	return slices.ContainsFunc(replies, reply.Reply.Positive)
 }
 
 func (s *site) deliver(e envelope.Envelope, text content) (upstream.Result, error) {
@@ -154,9 +154,9 @@ func (s *site) deliver(e envelope.Envelope, text content) (upstream.Result, erro
 // secrets returns the tokens in a text, plain or in base64.
 func secrets(text string) []string {
 	var found []string
-	for _, said := range []string{"secret-token", base64.StdEncoding.EncodeToString([]byte("user=" + printer + "\x01auth"))[:30]} {
-		if strings.Contains(text, said) {
-			found = append(found, said)
+	for _, secret := range []string{"secret-token", base64.StdEncoding.EncodeToString([]byte("user=" + printer + "\x01auth"))[:30]} {
+		if strings.Contains(text, secret) {
+			found = append(found, secret)
 		}
 	}
 	return found
@@ -181,21 +181,21 @@ func TestSubmission_LogsInAsTheMailbox(t *testing.T) {
 					t.Fatalf("got %+v, %v", result, err)
 				}
 				if r := result.Connection; r.Account != printer || r.Mechanism != c.mechanism || !strings.HasPrefix(r.TLS, "TLS 1.") || r.Shown != "" {
-					t.Errorf("the record is %+v", r)
+					t.Errorf("got record %+v", r)
 				}
 			}
 			logins := s.tenant.Logins()
-			if len(logins) != 1 || logins[0] != (tenant.Login{Mechanism: c.mechanism, User: printer, Token: "very-secret-token-1"}) || s.vault.issued != 1 {
-				t.Errorf("logged in as %+v", logins)
+			if len(logins) != 1 || logins[0] != (tenant.Login{Mechanism: c.mechanism, User: printer, Token: "very-secret-token-1"}) || s.tokens.issued != 1 {
+				t.Errorf("got logins %+v", logins)
 			}
 			if got := s.tenant.Messages(); len(got) != 2 || got[0].User != printer || string(got[0].Content) != string(scan) {
 				t.Errorf("the tenant got %+v", got)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "AUTH") {
-				t.Errorf("said in clear: %q", clear)
+				t.Errorf("sent in clear: %q", clear)
 			}
 			if found := secrets(s.log.String()); found != nil || !strings.Contains(s.log.String(), "> AUTH "+c.mechanism+" [redacted]") {
-				t.Errorf("the journal has %q\n%s", found, s.log)
+				t.Errorf("the journal contains %q\n%s", found, s.log)
 			}
 		})
 	}
@@ -233,8 +233,8 @@ func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 	if got := s.submission.Account(message("1", ups)); got != ups {
 		t.Errorf("the mailbox of %s is %s", ups, got)
 	}
-	if most := s.tenant.MostOpen(); most > 4 || s.vault.issued != 1 {
-		t.Errorf("%d connections at once, %d tokens", most, s.vault.issued)
+	if maxOpen := s.tenant.MostOpen(); maxOpen > 4 || s.tokens.issued != 1 {
+		t.Errorf("%d connections at once, %d tokens", maxOpen, s.tokens.issued)
 	}
 }
 
@@ -255,8 +255,8 @@ func TestSubmission_LimitsConnectionsPerMailbox(t *testing.T) {
 		})
 	}
 	burst.Wait()
-	if most := s.tenant.MostOpen(); most != 3 || len(s.tenant.LimitReplies()) != 0 {
-		t.Errorf("%d connections at once, denied %v", most, s.tenant.LimitReplies())
+	if maxOpen := s.tenant.MostOpen(); maxOpen != 3 || len(s.tenant.LimitReplies()) != 0 {
+		t.Errorf("%d connections at once, denied %v", maxOpen, s.tenant.LimitReplies())
 	}
 }
 
@@ -281,13 +281,13 @@ func TestSubmission_ClosesAnExcessConnection(t *testing.T) {
 
 func TestSubmission_ReportsTheDailyLimit(t *testing.T) {
 	s := newSite(t, func(c *tenant.Config) { c.Submission.PerDay = 1 }, nil)
-	for n, taken := range []bool{true, false} {
+	for n, accepted := range []bool{true, false} {
 		result, err := s.deliver(message(fmt.Sprint(n), printer), scan)
-		if err != nil || result.Accepted != taken {
+		if err != nil || result.Accepted != accepted {
 			t.Fatalf("%d: %+v, %v", n, result, err)
 		}
-		if reading, _ := report.Classify(result.Replies[0]); !taken && reading.Kind != report.WaitReset {
-			t.Errorf("%s is read as %+v", result.Replies[0], reading)
+		if class, _ := report.Classify(result.Replies[0]); !accepted && class.Kind != report.WaitReset {
+			t.Errorf("%s: got classification %+v", result.Replies[0], class)
 		}
 	}
 }
@@ -307,7 +307,7 @@ func unavailable(t *testing.T, err error) *upstream.Unavailable {
 		t.Fatalf("got %v", err)
 	}
 	if found := secrets(err.Error()); found != nil {
-		t.Errorf("the error has %q: %v", found, err)
+		t.Errorf("the error contains %q: %v", found, err)
 	}
 	return u
 }

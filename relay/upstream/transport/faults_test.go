@@ -33,31 +33,31 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 	for name, c := range map[string]struct {
 		tenant func(*tenant.Config)
 		config func(*Config)
-		words  string
+		text   string
 	}{
-		"no STARTTLS":          {func(c *tenant.Config) { c.NoSTARTTLS = true }, nil, "4.7.5 " + mx + " does not offer STARTTLS; mail is never sent in clear: check upstream.host, and have no firewall inspect"},
-		"STARTTLS refused":     {script("STARTTLS", "454 4.7.0 TLS not available"), nil, "4.4.2 " + mx + " said: 454 4.7.0 TLS not available"},
-		"clear text after it":  {script("STARTTLS", "220 go ahead\r\n250 forged"), nil, "tampering with the connection: have no firewall inspect"},
-		"hangs up before TLS":  {script("STARTTLS", tenant.HangUp), nil, "4.4.2"},
-		"expired certificate":  {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(expired, mx)) }, nil, "it has expired or is not valid yet; check the box's clock too"},
-		"wrong name":           {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, "mx.evil.example")) }, nil, "it is for another name; check upstream.host; mail is never"},
-		"unknown issuer":       {nil, func(c *Config) { c.Roots = must(parts.NewAuthority("Other")).Pool() }, "its issuer is unknown"},
-		"TLS 1.1":              {func(c *tenant.Config) { c.MinTLS, c.MaxTLS = tls.VersionTLS10, tls.VersionTLS11 }, nil, "TLS 1.2 or later is needed (protocol version not supported); mail is never sent in clear: check upstream.host"},
-		"closes at once":       {script("CONNECT", tenant.HangUp), nil, "4.4.2 the connection to " + mx + " was lost: check the internet connection"},
-		"closes midway":        {script("MIDWAY", tenant.HangUp), nil, "4.4.2"},
-		"stalls at once":       {script("CONNECT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time: check the internet connection"},
-		"stalls midway":        {script("MIDWAY", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
-		"stalls at the end":    {script("CONTENT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
-		"100,000 characters":   {script("CONNECT", "220 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
-		"the same under TLS":   {script("RCPT", "250 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
-		"endless reply":        {script("EHLO", strings.Repeat("250-x\r\n", 1000)+"250 x"), nil, "more than 128 lines"},
-		"not SMTP":             {script("CONNECT", "SSH-2.0-OpenSSH_9.2"), nil, "does not speak SMTP: not an SMTP reply: check upstream.host"},
-		"busy":                 {script("CONNECT", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
-		"busy at MAIL":         {script("MAIL", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
-		"an answer of no kind": {script("CONTENT", "354 go on"), nil, "said: 354 go on"},
-		"nobody there":         {nil, func(c *Config) { c.Port = 1 }, "4.4.1 cannot reach " + mx + ": check the internet line and that outbound port 1 is open"},
-		"unknown name":         {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " does not exist in DNS"},
-		"the key fails":        {nil, nil, "4.3.5 the key of the client certificate cannot be used: TPM absent"},
+		"no STARTTLS":                  {func(c *tenant.Config) { c.NoSTARTTLS = true }, nil, "4.7.5 " + mx + " does not offer STARTTLS; mail is never sent in clear: check upstream.host, and have no firewall inspect"},
+		"STARTTLS refused":             {script("STARTTLS", "454 4.7.0 TLS not available"), nil, "4.4.2 " + mx + " said: 454 4.7.0 TLS not available"},
+		"clear text after STARTTLS":    {script("STARTTLS", "220 go ahead\r\n250 forged"), nil, "tampering with the connection: have no firewall inspect"},
+		"hangs up before TLS":          {script("STARTTLS", tenant.HangUp), nil, "4.4.2"},
+		"expired certificate":          {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(expired, mx)) }, nil, "it has expired or is not valid yet; check the box's clock too"},
+		"wrong name":                   {func(c *tenant.Config) { c.Certificate = must(authority().IssueP256(nil, "mx.evil.example")) }, nil, "it is for another name; check upstream.host; mail is never"},
+		"unknown issuer":               {nil, func(c *Config) { c.Roots = must(parts.NewAuthority("Other")).Pool() }, "its issuer is unknown"},
+		"TLS 1.1":                      {func(c *tenant.Config) { c.MinTLS, c.MaxTLS = tls.VersionTLS10, tls.VersionTLS11 }, nil, "TLS 1.2 or later is needed (protocol version not supported); mail is never sent in clear: check upstream.host"},
+		"closes at once":               {script("CONNECT", tenant.HangUp), nil, "4.4.2 the connection to " + mx + " was lost: check the internet connection"},
+		"closes midway":                {script("MIDWAY", tenant.HangUp), nil, "4.4.2"},
+		"stalls at once":               {script("CONNECT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time: check the internet connection"},
+		"stalls midway":                {script("MIDWAY", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
+		"stalls at the end":            {script("CONTENT", tenant.Stall), nil, "4.4.2 " + mx + " did not reply in time"},
+		"100,000 characters":           {script("CONNECT", "220 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
+		"100,000 characters under TLS": {script("RCPT", "250 "+strings.Repeat("x", 100_000)), nil, "4.5.0 " + mx + " does not speak SMTP: a reply line longer"},
+		"endless reply":                {script("EHLO", strings.Repeat("250-x\r\n", 1000)+"250 x"), nil, "more than 128 lines"},
+		"not SMTP":                     {script("CONNECT", "SSH-2.0-OpenSSH_9.2"), nil, "does not speak SMTP: not an SMTP reply: check upstream.host"},
+		"busy at the greeting":         {script("CONNECT", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
+		"busy at MAIL":                 {script("MAIL", "421 4.3.2 Service not available"), nil, "said: 421 4.3.2 Service not available"},
+		"an unexpected 3yz reply":      {script("CONTENT", "354 go on"), nil, "said: 354 go on"},
+		"no server":                    {nil, func(c *Config) { c.Port = 1 }, "4.4.1 cannot reach " + mx + ": check the internet line and that outbound port 1 is open"},
+		"unknown name":                 {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " does not exist in DNS"},
+		"the key fails":                {nil, nil, "4.3.5 the key of the client certificate cannot be used: TPM absent"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,21 +68,21 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 				}
 			})
 			if name == "the key fails" {
-				s.way.key = brokenKey{s.way.key}
+				s.method.key = brokenKey{s.method.key}
 			}
 			_, err := s.deliver(message("1"))
 			u := (*upstream.Unavailable)(nil)
 			if !errors.As(err, &u) {
 				t.Fatalf("got %v", err)
 			}
-			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.words) {
-				t.Errorf("the client hears %q, want %q (%v)", answer, c.words, err)
+			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.text) {
+				t.Errorf("the client gets %q, want %q (%v)", answer, c.text, err)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
-				t.Errorf("said in clear: %q", clear)
+				t.Errorf("sent in clear: %q", clear)
 			}
 			if len(s.tenant.Messages()) != 0 && name != "stalls at the end" {
-				t.Error("the tenant took the message")
+				t.Error("the tenant accepted the message")
 			}
 		})
 	}
@@ -111,15 +111,15 @@ func TestTransport_WaitsForASlowFinalReply(t *testing.T) {
 func TestTransport_RejectsAnUnsolicitedReply(t *testing.T) {
 	for _, verb := range []string{"CONTENT", "RCPT"} {
 		s := newSite(t, nil, nil)
-		s.tenant.SetScript(func(said, _ string) string {
-			if said == verb {
-				return "250 2.0.0 yes\r\n250 2.0.0 and yes"
+		s.tenant.SetScript(func(command, _ string) string {
+			if command == verb {
+				return "250 2.0.0 yes\r\n250 2.0.0 and again"
 			}
 			return ""
 		})
 		_, first := s.deliver(message("1"))
-		s.tenant.SetScript(func(said, _ string) string {
-			if said == "CONTENT" {
+		s.tenant.SetScript(func(command, _ string) string {
+			if command == "CONTENT" {
 				return "550 5.7.1 refused"
 			}
 			return ""
@@ -140,17 +140,17 @@ func TestSessions_ShareTheFailureOfADeadHost(t *testing.T) {
 			return ""
 		}
 	}, func(c *Config) { c.ReplyTimeout, c.Connections = 200*time.Millisecond, 20 })
-	var crowd sync.WaitGroup
+	var deliveries sync.WaitGroup
 	for range 20 {
-		crowd.Go(func() {
+		deliveries.Go(func() {
 			if _, err := s.deliver(message("1")); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
-	crowd.Wait()
+	deliveries.Wait()
 	if opened := s.tenant.Connections(); opened > 3 {
-		t.Errorf("%d connections were tried one after another", opened)
+		t.Errorf("got %d connection attempts, want at most 3", opened)
 	}
 }
 
@@ -191,16 +191,16 @@ func TestTransport_TimesOutOnAnEndlessServer(t *testing.T) {
 	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
 		t.Errorf("got %v", err)
 	}
-	if lasted := time.Since(begun); lasted > 3*time.Second {
-		t.Errorf("it took %v", lasted)
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
 
 func TestTransport_DistinguishesLossDuringATransaction(t *testing.T) {
-	for verb, ready := range map[string]bool{"CONNECT": false, "EHLO": false, "MAIL": true, "RCPT": true, "CONTENT": true} {
+	for verb, inTransaction := range map[string]bool{"CONNECT": false, "EHLO": false, "MAIL": true, "RCPT": true, "CONTENT": true} {
 		s := newSite(t, func(c *tenant.Config) {
-			c.Script = func(said, _ string) string {
-				if said == verb {
+			c.Script = func(command, _ string) string {
+				if command == verb {
 					return tenant.HangUp
 				}
 				return ""
@@ -208,8 +208,8 @@ func TestTransport_DistinguishesLossDuringATransaction(t *testing.T) {
 		}, nil)
 		_, err := s.deliver(message("1"))
 		u := (*upstream.Unavailable)(nil)
-		if !errors.As(err, &u) || u.DuringTransaction != ready {
-			t.Errorf("hanging up at %s: ready %v, %v", verb, !ready, err)
+		if !errors.As(err, &u) || u.DuringTransaction != inTransaction {
+			t.Errorf("hanging up at %s: got DuringTransaction %v, %v", verb, !inTransaction, err)
 		}
 	}
 }

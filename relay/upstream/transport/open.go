@@ -31,9 +31,9 @@ func (t *Transport) open(ctx context.Context, to Destination) (*smtpConn, error)
 	if err != nil {
 		return nil, err
 	}
-	l, err := t.openAny(ctx, to)
+	conn, err := t.openAny(ctx, to)
 	leave(err)
-	return l, err
+	return conn, err
 }
 
 // openAny opens a connection to the first usable mail host of the destination.
@@ -44,13 +44,13 @@ func (t *Transport) openAny(ctx context.Context, to Destination) (*smtpConn, err
 		return nil, err
 	}
 	for _, host := range hosts {
-		l, fault := t.openHost(ctx, host, to.Account)
+		conn, fault := t.openHost(ctx, host, to.Account)
 		if errors.Is(fault, ErrRetryOnNewConnection) {
-			l, fault = t.openHost(ctx, host, to.Account)
+			conn, fault = t.openHost(ctx, host, to.Account)
 		}
 		if fault == nil {
-			t.journal.Connected(l.record, time.Since(begun))
-			return l, nil
+			t.journal.Connected(conn.record, time.Since(begun))
+			return conn, nil
 		}
 		err = &hostError{host, fault}
 		t.journal.ConnectFailed(host, err, time.Since(begun))

@@ -23,9 +23,9 @@ type smtpConn struct {
 
 // stale reports whether the reply to MAIL, zero if none came, shows that a
 // reused connection was closed by the server or lost its login.
-func (l *smtpConn) stale(mail reply.Reply) bool {
+func (conn *smtpConn) stale(mail reply.Reply) bool {
 	const loginRequired = 530
-	return l.used && (mail.Code == 0 || mail.Code == esmtp.ServiceClosing || mail.Code == loginRequired && l.record.Account != "")
+	return conn.used && (mail.Code == 0 || mail.Code == esmtp.ServiceClosing || mail.Code == loginRequired && conn.record.Account != "")
 }
 
 // pool manages connections, up to limits in total and per destination, and
@@ -44,19 +44,19 @@ type pool struct {
 	closed bool
 }
 
-func newPool(most, perDestination int, keep time.Duration, open func(context.Context, Destination) (*smtpConn, error)) *pool {
-	return &pool{maxOpen: most, perDestination: cmp.Or(perDestination, most), idleTimeout: keep, open: open, counts: make(map[Destination]int)}
+func newPool(maxOpen, perDestination int, idleTimeout time.Duration, open func(context.Context, Destination) (*smtpConn, error)) *pool {
+	return &pool{maxOpen: maxOpen, perDestination: cmp.Or(perDestination, maxOpen), idleTimeout: idleTimeout, open: open, counts: make(map[Destination]int)}
 }
 
 // get returns the destination's most recently used connection, or opens one.
 func (p *pool) get(ctx context.Context, to Destination) (*smtpConn, error) {
 	for {
-		l, room, freed := p.tryGet(to)
+		conn, room, freed := p.tryGet(to)
 		switch {
-		case l != nil && l.to == to:
-			return l, nil
-		case l != nil:
-			p.quit(l)
+		case conn != nil && conn.to == to:
+			return conn, nil
+		case conn != nil:
+			p.quit(conn)
 			continue
 		case room:
 			return p.openNew(ctx, to)
@@ -72,12 +72,12 @@ func (p *pool) get(ctx context.Context, to Destination) (*smtpConn, error) {
 // tryGet returns an idle connection to the destination, or room for a new one,
 // or, if only another destination's idle connection is in the way, that one, or
 // else a channel to wait for.
-func (p *pool) tryGet(to Destination) (l *smtpConn, room bool, freed <-chan struct{}) {
+func (p *pool) tryGet(to Destination) (conn *smtpConn, room bool, freed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, l := range slices.Backward(p.idle) {
-		if l.to == to && p.takeIdle(i) {
-			return l, false, nil
+	for i, conn := range slices.Backward(p.idle) {
+		if conn.to == to && p.takeIdle(i) {
+			return conn, false, nil
 		}
 	}
 	if p.counts[to] < p.perDestination {
@@ -86,9 +86,9 @@ func (p *pool) tryGet(to Destination) (l *smtpConn, room bool, freed <-chan stru
 			p.total++
 			return nil, true, nil
 		}
-		for i, l := range p.idle {
+		for i, conn := range p.idle {
 			if p.takeIdle(i) {
-				return l, false, nil
+				return conn, false, nil
 			}
 		}
 	}
@@ -110,43 +110,43 @@ func (p *pool) takeIdle(i int) bool {
 
 // openNew opens a connection for which there is room.
 func (p *pool) openNew(ctx context.Context, to Destination) (*smtpConn, error) {
-	l, err := p.open(ctx, to)
+	conn, err := p.open(ctx, to)
 	if err != nil {
 		p.freeSlot(to)
 		return nil, err
 	}
-	l.to = to
-	return l, nil
+	conn.to = to
+	return conn, nil
 }
 
 // put returns a connection for reuse, if it is usable.
-func (p *pool) put(l *smtpConn) {
-	if !l.client.Usable() {
-		p.drop(l)
+func (p *pool) put(conn *smtpConn) {
+	if !conn.client.Usable() {
+		p.drop(conn)
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		go p.quit(l)
+		go p.quit(conn)
 		return
 	}
-	l.used = true
-	l.expiry = time.AfterFunc(p.idleTimeout, func() { p.expire(l) })
-	p.idle = append(p.idle, l)
+	conn.used = true
+	conn.expiry = time.AfterFunc(p.idleTimeout, func() { p.expire(conn) })
+	p.idle = append(p.idle, conn)
 	p.wake()
 }
 
 // drop closes a connection that is not reusable.
-func (p *pool) drop(l *smtpConn) {
-	l.client.Close()
-	p.freeSlot(l.to)
+func (p *pool) drop(conn *smtpConn) {
+	conn.client.Close()
+	p.freeSlot(conn.to)
 }
 
 // quit sends QUIT and closes a connection.
-func (p *pool) quit(l *smtpConn) {
-	l.client.Quit()
-	p.freeSlot(l.to)
+func (p *pool) quit(conn *smtpConn) {
+	conn.client.Quit()
+	p.freeSlot(conn.to)
 }
 
 // freeSlot makes room for another connection.
@@ -169,11 +169,11 @@ func (p *pool) wake() {
 }
 
 // expire closes a connection that was idle for idleTimeout.
-func (p *pool) expire(l *smtpConn) {
+func (p *pool) expire(conn *smtpConn) {
 	p.mu.Lock()
-	p.idle = slices.DeleteFunc(p.idle, func(idle *smtpConn) bool { return idle == l })
+	p.idle = slices.DeleteFunc(p.idle, func(idle *smtpConn) bool { return idle == conn })
 	p.mu.Unlock()
-	p.quit(l)
+	p.quit(conn)
 }
 
 func (p *pool) close() {
@@ -182,9 +182,9 @@ func (p *pool) close() {
 	p.idle, p.closed = nil, true
 	p.mu.Unlock()
 	var ending sync.WaitGroup
-	for _, l := range idle {
-		if l.expiry.Stop() {
-			ending.Go(func() { p.quit(l) })
+	for _, conn := range idle {
+		if conn.expiry.Stop() {
+			ending.Go(func() { p.quit(conn) })
 		}
 	}
 	ending.Wait()

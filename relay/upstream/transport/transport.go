@@ -3,7 +3,7 @@
 // delivery methods with a single host share it.
 //
 // It knows connections and their errors. It must not know how a host
-// authenticates us, which the Method implements, what becomes of a refused
+// authenticates us, which the Method implements, what happens to a rejected
 // message, or who the LAN clients are.
 package transport
 
@@ -29,7 +29,7 @@ type Method interface {
 	// 5321 section 5.1).
 	Hosts(ctx context.Context, to Destination) ([]string, error)
 	// NewHandshake returns the authentication for one connection, which
-	// completes the record. account is the Destination's.
+	// fills in the record. account is the Destination's.
 	NewHandshake(record *journal.Connection, account string) Handshake
 	// Describe describes an error of the method for people; reason is empty for
 	// any other error.
@@ -69,8 +69,8 @@ const (
 // Config is the configuration of a transport.
 type Config struct {
 	Hello       string         // EHLO argument
-	HostName    string         // for messages while no host is known
-	Settings    string         // keys that name the host, for advice
+	HostName    string         // for texts while no host is known
+	Settings    string         // keys that name the host, for texts
 	Port        int            // of every host
 	Security    Security       // default STARTTLS
 	Roots       *x509.CertPool // nil means the system roots
@@ -95,8 +95,8 @@ type Transport struct {
 }
 
 // New returns a transport without open connections.
-func New(config Config, way Method, j *journal.Journal) *Transport {
-	t := &Transport{config: config, method: way, journal: j, sessions: newSessions()}
+func New(config Config, method Method, j *journal.Journal) *Transport {
+	t := &Transport{config: config, method: method, journal: j, sessions: newSessions()}
 	t.pool = newPool(config.Connections, config.PerDestination, idleTimeout, t.open)
 	return t
 }
@@ -111,19 +111,19 @@ func (t *Transport) Close() { t.pool.close() }
 // received the message then, as far as is known.
 func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Envelope, content envelope.Content,
 	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
-	link, replies, err := t.offer(ctx, to, e)
+	conn, replies, err := t.offer(ctx, to, e)
 	if err != nil {
 		return upstream.Result{}, t.unavailable(ctx, err)
 	}
-	result := upstream.Result{Replies: replies, Connection: link.record}
+	result := upstream.Result{Replies: replies, Connection: conn.record}
 	if !shouldSend(replies) {
-		t.resetAndRelease(ctx, link, replies)
+		t.resetAndRelease(ctx, conn, replies)
 		return result, nil
 	}
-	final, err := link.client.Content(ctx, content)
+	final, err := conn.client.Content(ctx, content)
 	if err != nil {
-		t.pool.drop(link)
-		return upstream.Result{}, t.unavailable(ctx, &hostError{link.record.Host, &transactionError{err}})
+		t.pool.drop(conn)
+		return upstream.Result{}, t.unavailable(ctx, &hostError{conn.record.Host, &transactionError{err}})
 	}
 	for i, rcptReply := range replies {
 		if rcptReply.Positive() {
@@ -131,7 +131,7 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 		}
 	}
 	result.Accepted = final.Positive()
-	t.release(link, final)
+	t.release(conn, final)
 	return result, nil
 }
 
@@ -139,38 +139,38 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 // meanwhile, the next one is tried.
 func (t *Transport) offer(ctx context.Context, to Destination, e envelope.Envelope) (*smtpConn, []reply.Reply, error) {
 	for {
-		link, err := t.pool.get(ctx, to)
+		conn, err := t.pool.get(ctx, to)
 		if err != nil {
 			return nil, nil, err
 		}
-		mail, replies, err := link.client.Offer(ctx, e)
-		stale := link.stale(mail)
+		mail, replies, err := conn.client.Offer(ctx, e)
+		stale := conn.stale(mail)
 		if err == nil && !stale {
-			return link, replies, nil
+			return conn, replies, nil
 		}
-		t.pool.drop(link)
+		t.pool.drop(conn)
 		if !stale || ctx.Err() != nil {
-			return nil, nil, &hostError{link.record.Host, &transactionError{err}}
+			return nil, nil, &hostError{conn.record.Host, &transactionError{err}}
 		}
 	}
 }
 
 // resetAndRelease ends a transaction without content.
-func (t *Transport) resetAndRelease(ctx context.Context, l *smtpConn, replies []reply.Reply) {
-	if err := l.client.Reset(ctx); err != nil {
-		t.pool.drop(l)
+func (t *Transport) resetAndRelease(ctx context.Context, conn *smtpConn, replies []reply.Reply) {
+	if err := conn.client.Reset(ctx); err != nil {
+		t.pool.drop(conn)
 		return
 	}
-	t.release(l, replies...)
+	t.release(conn, replies...)
 }
 
 // release keeps the connection for reuse, unless the server replied that there
 // are too many.
-func (t *Transport) release(l *smtpConn, replies ...reply.Reply) {
+func (t *Transport) release(conn *smtpConn, replies ...reply.Reply) {
 	const tooManyConnections = 432
 	if slices.ContainsFunc(replies, func(r reply.Reply) bool { return r.Code == tooManyConnections }) {
-		t.pool.quit(l)
+		t.pool.quit(conn)
 		return
 	}
-	t.pool.put(l)
+	t.pool.put(conn)
 }

@@ -88,7 +88,7 @@ func (c content) Size() int64     { return int64(len(c)) }
 type site struct {
 	tenant    *tenant.Tenant
 	transport *Transport
-	way       *certified
+	method    *certified
 	journal   *journal.Journal
 	log       *bytes.Buffer
 }
@@ -117,7 +117,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	t.Cleanup(s.tenant.Close)
 	s.journal = journal.New(journal.JSON(s.log, true))
 	own := must(authority().IssueP256(nil, "relay.contoso.com"))
-	s.way = &certified{key: own.PrivateKey.(crypto.Signer), chain: own.Certificate}
+	s.method = &certified{key: own.PrivateKey.(crypto.Signer), chain: own.Certificate}
 	config := Config{
 		Hello: "relay.contoso.com", HostName: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},
@@ -125,7 +125,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	if change != nil {
 		change(&config)
 	}
-	s.transport = New(config, s.way, s.journal)
+	s.transport = New(config, s.method, s.journal)
 	t.Cleanup(s.transport.Close)
 	return s
 }
@@ -235,7 +235,7 @@ func TestDeliver_ReturnsAReplyPerRecipient(t *testing.T) {
 		}
 		result, err = s.transport.Deliver(ctx, Destination{}, e, scan, func([]reply.Reply) bool { return false })
 		if err != nil || result.Accepted || len(s.tenant.Messages()) != 1 {
-			t.Errorf("judged unfit, yet got %+v, %v", result, err)
+			t.Errorf("with shouldSend false: got %+v, %v", result, err)
 		}
 		if _, err := s.deliver(message("2")); err != nil || s.tenant.Connections() != 1 {
 			t.Errorf("after a transaction given up: %v, %d connections", err, s.tenant.Connections())
@@ -273,8 +273,8 @@ func TestPool_SeparatesConnectionsByAccount(t *testing.T) {
 		})
 	}
 	burst.Wait()
-	if most := s.tenant.MostOpen(); most > 3 || most < 2 {
-		t.Errorf("%d connections were open at once", most)
+	if maxOpen := s.tenant.MostOpen(); maxOpen > 3 || maxOpen < 2 {
+		t.Errorf("%d connections were open at once", maxOpen)
 	}
 }
 
@@ -288,7 +288,7 @@ func TestPool_ReusesConnectionsForTheSameDestination(t *testing.T) {
 			t.Errorf("to %s: %+v, %v", to.Domain, result, err)
 		}
 	}
-	if !slices.Equal(s.way.asked, []Destination{here, there}) || s.tenant.Connections() != 2 {
-		t.Errorf("the hosts of %v were asked for, %d connections were opened", s.way.asked, s.tenant.Connections())
+	if !slices.Equal(s.method.asked, []Destination{here, there}) || s.tenant.Connections() != 2 {
+		t.Errorf("the hosts of %v were asked for, %d connections were opened", s.method.asked, s.tenant.Connections())
 	}
 }

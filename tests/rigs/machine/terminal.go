@@ -28,8 +28,8 @@ func NewTerminal(conn net.Conn) *Terminal {
 }
 
 func (t *Terminal) read() {
-	const some = 4096
-	for p := make([]byte, some); ; {
+	const blockSize = 4096
+	for p := make([]byte, blockSize); ; {
 		n, err := t.conn.Read(p)
 		t.mu.Lock()
 		t.text.Write(p[:n])
@@ -58,13 +58,13 @@ func (t *Terminal) Expect(text string) error { return t.expect(text, timeout) }
 // PressUntil waits until the output stops, and then presses Enter periodically
 // until the console shows the text.
 func (t *Terminal) PressUntil(text string) error {
-	const often = 2 * time.Second
+	const interval = 2 * time.Second
 	t.awaitSilence()
 	for deadline := time.Now().Add(timeout); ; {
 		if err := t.Send(""); err != nil {
 			return err
 		}
-		err := t.expect(text, often)
+		err := t.expect(text, interval)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
@@ -74,12 +74,12 @@ func (t *Terminal) PressUntil(text string) error {
 // awaitSilence discards output until there has been none for longer than the box
 // discards input.
 func (t *Terminal) awaitSilence() {
-	const still = 6 * time.Second
+	const silence = 6 * time.Second
 	for active := true; active; {
 		t.mu.Lock()
 		t.unread = ""
 		t.mu.Unlock()
-		time.Sleep(still)
+		time.Sleep(silence)
 		t.mu.Lock()
 		active = t.unread != ""
 		t.mu.Unlock()

@@ -29,8 +29,8 @@ func TestPlay_FollowsAScriptOrFailsWithTheTranscript(t *testing.T) {
 	for _, test := range []struct{ name, script, failure string }{
 		{"followed", "# a comment\n\nexpect Sealpost\n  expect name>\nsend Contoso Leeds\nexpect hello Contoso Leeds\n", ""},
 		{"empty line sent", "send\nexpect hello \n", ""},
-		{"not said", "expect name>\nsend x\nexpect goodbye\n", "line 3 of the script, expect goodbye"},
-		{"said before", "expect name>\nsend x\nexpect Sealpost\n", "line 3"},
+		{"a text that does not follow", "expect name>\nsend x\nexpect goodbye\n", "line 3 of the script, expect goodbye"},
+		{"a text that came before", "expect name>\nsend x\nexpect Sealpost\n", "line 3"},
 		{"not a step", "wait name>\n", "unknown step"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

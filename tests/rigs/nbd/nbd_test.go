@@ -75,7 +75,7 @@ func (c *client) ask(option uint32, data []byte) (kinds []uint32) {
 		c.read(int(binary.BigEndian.Uint32(head[16:])))
 		kind := binary.BigEndian.Uint32(head[12:])
 		kinds = append(kinds, kind)
-		if kind != answerInfo {
+		if kind != replyInfo {
 			return kinds
 		}
 	}
@@ -85,18 +85,18 @@ func (c *client) ask(option uint32, data []byte) (kinds []uint32) {
 func connect(t *testing.T, s *Server) *client {
 	t.Helper()
 	c := dial(t, s)
-	if kinds := c.ask(optionGo, make([]byte, 6)); kinds[len(kinds)-1] != answerAck {
-		t.Fatalf("got replies %x, want the last to be %x", kinds, answerAck)
+	if kinds := c.ask(optionGo, make([]byte, 6)); kinds[len(kinds)-1] != replyAck {
+		t.Fatalf("got replies %x, want the last to be %x", kinds, replyAck)
 	}
 	return c
 }
 
 func (c *client) command(kind, flags uint16, offset uint64, length uint32, data []byte) syscall.Errno {
 	c.t.Helper()
-	c.send(uint32(askMagic), flags, kind, uint64(7), offset, length, data)
+	c.send(uint32(requestMagic), flags, kind, uint64(7), offset, length, data)
 	head := c.read(16)
-	if binary.BigEndian.Uint32(head) != replyMagic || binary.BigEndian.Uint64(head[8:]) != 7 {
-		c.t.Fatalf("got reply %x, want magic %x and handle 7", head, replyMagic)
+	if binary.BigEndian.Uint32(head) != simpleReplyMagic || binary.BigEndian.Uint64(head[8:]) != 7 {
+		c.t.Fatalf("got reply %x, want magic %x and handle 7", head, simpleReplyMagic)
 	}
 	return syscall.Errno(binary.BigEndian.Uint32(head[4:]))
 }
@@ -154,8 +154,8 @@ func TestServer_ReturnsWhatWasWritten(t *testing.T) {
 func TestServer_SupportsExportName(t *testing.T) {
 	c := dial(t, serve(t, 1))
 	const structuredReplies = 8
-	if kinds := c.ask(structuredReplies, nil); kinds[0] != answerUnsupported {
-		t.Errorf("got replies %x, want %x first", kinds, answerUnsupported)
+	if kinds := c.ask(structuredReplies, nil); kinds[0] != replyUnsupported {
+		t.Errorf("got replies %x, want %x first", kinds, replyUnsupported)
 	}
 	c.ask(optionInfo, make([]byte, 6))
 	c.send(uint64(optionMagic), uint32(optionExportName), uint32(5), []byte("state"))
@@ -236,7 +236,7 @@ func TestServer_RejectsInvalidCommands(t *testing.T) {
 	expect(t, c.write(0, 63, "a", 2), syscall.EINVAL)
 	const trim = 4
 	expect(t, c.command(trim, 0, 0, 1, nil), syscall.EINVAL)
-	c.send(uint32(askMagic), uint16(0), uint16(commandRead), uint64(7), uint64(0), uint32(transferLimit+1))
+	c.send(uint32(requestMagic), uint16(0), uint16(commandRead), uint64(7), uint64(0), uint32(transferLimit+1))
 	if _, err := c.conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("excessive length: got %v, want EOF", err)
 	}
@@ -248,7 +248,7 @@ func FuzzServer(f *testing.F) {
 	opening = binary.BigEndian.AppendUint32(opening, optionGo)
 	opening = binary.BigEndian.AppendUint32(opening, 0)
 	for _, kind := range []uint16{commandRead, commandWrite, commandFlush, commandDisconnect} {
-		command := binary.BigEndian.AppendUint32(bytes.Clone(opening), askMagic)
+		command := binary.BigEndian.AppendUint32(bytes.Clone(opening), requestMagic)
 		command = binary.BigEndian.AppendUint16(command, commandFUA)
 		command = binary.BigEndian.AppendUint16(command, kind)
 		command = append(command, make([]byte, 16)...)

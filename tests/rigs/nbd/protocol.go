@@ -10,17 +10,17 @@ import (
 
 // Constants of proto.md.
 const (
-	magic       = 0x4e42444d41474943 // "NBDMAGIC"
-	optionMagic = 0x49484156454f5054 // "IHAVEOPT"
-	answerMagic = 0x3e889045565a9
-	askMagic    = 0x25609513
-	replyMagic  = 0x67446698
+	magic            = 0x4e42444d41474943 // "NBDMAGIC"
+	optionMagic      = 0x49484156454f5054 // "IHAVEOPT"
+	optionReplyMagic = 0x3e889045565a9
+	requestMagic     = 0x25609513
+	simpleReplyMagic = 0x67446698
 
 	fixedNewstyle, noZeroes = 1, 2 // handshake flags
 
 	optionExportName, optionAbort, optionInfo, optionGo = 1, 2, 6, 7
 
-	answerAck, answerInfo, answerUnsupported = 1, 3, 1<<31 + 1
+	replyAck, replyInfo, replyUnsupported = 1, 3, 1<<31 + 1
 
 	infoExport, infoBlockSize = 0, 3
 
@@ -33,9 +33,9 @@ const (
 )
 
 const (
-	optionLimit   = 4096     // bytes that a client may send with an option
-	transferLimit = 32 << 20 // bytes in one read or write
-	preferred     = 4096     // minimum bytes that a client should write
+	optionLimit        = 4096     // bytes that a client may send with an option
+	transferLimit      = 32 << 20 // bytes in one read or write
+	preferredBlockSize = 4096     // in bytes
 )
 
 // negotiate does the handshake up to the transmission phase. Every export name
@@ -64,9 +64,9 @@ func negotiate(rw io.ReadWriter, size int64) error {
 		case optionInfo:
 			err = sendInfo(rw, option, size)
 		case optionAbort:
-			return errors.Join(sendAnswer(rw, option, answerAck, nil), errEnd)
+			return errors.Join(sendOptionReply(rw, option, replyAck, nil), errEnd)
 		default:
-			err = sendAnswer(rw, option, answerUnsupported, nil)
+			err = sendOptionReply(rw, option, replyUnsupported, nil)
 		}
 		if err != nil {
 			return err
@@ -90,12 +90,12 @@ func readOption(r io.Reader) (uint32, error) {
 	return head.Option, err
 }
 
-func sendAnswer(w io.Writer, option, kind uint32, data []byte) error {
-	answer := binary.BigEndian.AppendUint64(nil, answerMagic)
-	answer = binary.BigEndian.AppendUint32(answer, option)
-	answer = binary.BigEndian.AppendUint32(answer, kind)
-	answer = binary.BigEndian.AppendUint32(answer, uint32(len(data)))
-	_, err := w.Write(append(answer, data...))
+func sendOptionReply(w io.Writer, option, kind uint32, data []byte) error {
+	reply := binary.BigEndian.AppendUint64(nil, optionReplyMagic)
+	reply = binary.BigEndian.AppendUint32(reply, option)
+	reply = binary.BigEndian.AppendUint32(reply, kind)
+	reply = binary.BigEndian.AppendUint32(reply, uint32(len(data)))
+	_, err := w.Write(append(reply, data...))
 	return err
 }
 
@@ -104,18 +104,18 @@ func sendInfo(w io.Writer, option uint32, size int64) error {
 	export = binary.BigEndian.AppendUint64(export, uint64(size))
 	export = binary.BigEndian.AppendUint16(export, transmissionFlags)
 	blocks := binary.BigEndian.AppendUint16(nil, infoBlockSize)
-	for _, bytes := range []uint32{SectorSize, preferred, transferLimit} {
+	for _, bytes := range []uint32{SectorSize, preferredBlockSize, transferLimit} {
 		blocks = binary.BigEndian.AppendUint32(blocks, bytes)
 	}
-	return errors.Join(sendAnswer(w, option, answerInfo, export), sendAnswer(w, option, answerInfo, blocks),
-		sendAnswer(w, option, answerAck, nil))
+	return errors.Join(sendOptionReply(w, option, replyInfo, export), sendOptionReply(w, option, replyInfo, blocks),
+		sendOptionReply(w, option, replyAck, nil))
 }
 
 // sendExport sends the reply to NBD_OPT_EXPORT_NAME, which has its own format.
-func sendExport(w io.Writer, size int64, short bool) error {
+func sendExport(w io.Writer, size int64, withoutZeroes bool) error {
 	export := binary.BigEndian.AppendUint64(nil, uint64(size))
 	export = binary.BigEndian.AppendUint16(export, transmissionFlags)
-	if !short {
+	if !withoutZeroes {
 		const zeroes = 124
 		export = append(export, make([]byte, zeroes)...)
 	}
@@ -138,7 +138,7 @@ func transmit(rw io.ReadWriter, flash *Flash) error {
 	if err := binary.Read(rw, binary.BigEndian, &r); err != nil {
 		return err
 	}
-	if r.Magic != askMagic {
+	if r.Magic != requestMagic {
 		return fmt.Errorf("not a command: %+v", r)
 	}
 	if (r.Type == commandRead || r.Type == commandWrite) && r.Length > transferLimit {
@@ -174,13 +174,13 @@ func write(flash *Flash, r request, data []byte) error {
 	return err
 }
 
-// reply answers a command; after a failure there is no data.
+// reply sends the reply to a command; after a failure it has no data.
 func reply(w io.Writer, handle uint64, failure error, data []byte) error {
 	var code syscall.Errno
 	if failure != nil && !errors.As(failure, &code) {
 		code = syscall.EIO
 	}
-	message := binary.BigEndian.AppendUint32(nil, replyMagic)
+	message := binary.BigEndian.AppendUint32(nil, simpleReplyMagic)
 	message = binary.BigEndian.AppendUint32(message, uint32(code))
 	message = binary.BigEndian.AppendUint64(message, handle)
 	if code == 0 {

@@ -64,7 +64,7 @@ type Issuer struct {
 	key     *rsa.PrivateKey
 	program *exec.Cmd // nil while stopped
 	input   io.WriteCloser
-	acks    chan struct{} // a line that is not a request
+	acks    chan struct{} // one value for each line that is not a request
 	ended   chan struct{} // closed at the end of its output
 	errors  Log
 
@@ -74,10 +74,10 @@ type Issuer struct {
 
 // IssuerRequest is a request for a token or a device code, with its response.
 type IssuerRequest struct {
-	Path   string
-	Form   url.Values
-	Status int
-	Answer map[string]any
+	Path     string
+	Form     url.Values
+	Status   int
+	Response map[string]any
 }
 
 // NewIssuer starts an issuer on a free port.
@@ -237,7 +237,7 @@ func (i *Issuer) send(line any) error {
 	case <-i.ended:
 		return fmt.Errorf("the issuer ended: %s", i.errors.String())
 	case <-time.After(timeout):
-		return fmt.Errorf("the issuer did nothing for %s: %s", timeout, i.errors.String())
+		return fmt.Errorf("the issuer did not respond for %s: %s", timeout, i.errors.String())
 	}
 }
 
@@ -247,10 +247,10 @@ func (i *Issuer) readOutput(output io.Reader) {
 	for lines := json.NewDecoder(bufio.NewReader(output)); ; {
 		var line struct {
 			Request *struct {
-				Path   string         `json:"path"`
-				Form   map[string]any `json:"form"`
-				Status int            `json:"status"`
-				Answer map[string]any `json:"answer"`
+				Path     string         `json:"path"`
+				Form     map[string]any `json:"form"`
+				Status   int            `json:"status"`
+				Response map[string]any `json:"answer"`
 			} `json:"request"`
 		}
 		if err := lines.Decode(&line); err != nil {
@@ -263,7 +263,7 @@ func (i *Issuer) readOutput(output io.Reader) {
 			}
 			continue
 		}
-		request := IssuerRequest{Path: line.Request.Path, Form: url.Values{}, Status: line.Request.Status, Answer: line.Request.Answer}
+		request := IssuerRequest{Path: line.Request.Path, Form: url.Values{}, Status: line.Request.Status, Response: line.Request.Response}
 		for name, value := range line.Request.Form {
 			request.Form.Set(name, fmt.Sprint(value))
 		}
@@ -286,7 +286,7 @@ func (i *Issuer) Secrets() []string {
 	var all []string
 	for _, request := range i.Requests() {
 		for _, name := range []string{"client_assertion", "client_secret", "refresh_token", "device_code", "access_token"} {
-			issued, _ := request.Answer[name].(string)
+			issued, _ := request.Response[name].(string)
 			for _, secret := range []string{request.Form.Get(name), issued} {
 				if secret != "" && !slices.Contains(all, secret) {
 					all = append(all, secret)

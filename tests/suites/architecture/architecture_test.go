@@ -19,7 +19,7 @@ import (
 	"testing"
 )
 
-// Package is the output of go list that the rules need.
+// Package is a package as go list describes it.
 type Package struct {
 	ImportPath, Dir  string
 	GoFiles, Imports []string
@@ -227,13 +227,13 @@ func TestEventsAndCalls_AreMatchedByType(t *testing.T) {
 			continue
 		}
 		if slices.Contains(p.Imports, "net/url") && path != "relay/oauth" && path != "provisioning/settings" {
-			t.Errorf("%s imports net/url: calls are typed, in relay/control", path)
+			t.Errorf("%s imports net/url: use the typed calls of relay/control", path)
 		}
 		if !slices.Contains(p.Imports, module+"relay/journal") && !slices.Contains(p.Imports, module+"relay/control") {
-			continue // it reads no journal
+			continue // it has neither events nor calls
 		}
 		for name, file := range goFiles(t, p) {
-			matched := func(e ast.Expr) {
+			check := func(e ast.Expr) {
 				if literal, ok := e.(*ast.BasicLit); ok && events[literal.Value] {
 					t.Errorf("%s/%s matches the event %s by its name", path, name, literal.Value)
 				}
@@ -242,12 +242,12 @@ func TestEventsAndCalls_AreMatchedByType(t *testing.T) {
 				switch n := n.(type) {
 				case *ast.BinaryExpr:
 					if n.Op == token.EQL || n.Op == token.NEQ {
-						matched(n.X)
-						matched(n.Y)
+						check(n.X)
+						check(n.Y)
 					}
 				case *ast.CaseClause:
 					for _, e := range n.List {
-						matched(e)
+						check(e)
 					}
 				}
 				return true

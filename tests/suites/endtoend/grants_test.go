@@ -84,7 +84,7 @@ func TestDeviceGrant_SendsMailAndUsesEachRefreshTokenOnce(t *testing.T) {
 	for _, request := range tokenRequests(issuer, refreshToken) {
 		token := request.Form.Get(refreshToken)
 		if request.Status != http.StatusOK || used[token] {
-			t.Errorf("a refresh token was rejected or used twice: status %d, %v", request.Status, request.Answer["error"])
+			t.Errorf("a refresh token was rejected or used twice: status %d, %v", request.Status, request.Response["error"])
 		}
 		used[token] = true
 	}

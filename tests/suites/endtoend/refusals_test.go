@@ -47,10 +47,10 @@ var replyCases = []replyCase{
 	{"quota", replyTo("CONTENT", "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException"),
 		"wait until it resets", "wait for reset", "the daily limit of recipients is reached", false},
 	{"550 5.1.8", replyTo("RCPT", "550 5.1.8 Access denied, bad outbound sender"),
-		"stop, alert, never hammer", "blocked", "Exchange Online has blocked the sending account", false},
+		"stop, alert, test rarely", "blocked", "Exchange Online has blocked the sending account", false},
 }
 
-func TestTenantRefusal_IsHandledAsTheTableSaysAndTheQueueDrains(t *testing.T) {
+func TestTenantReply_HoldsOrRejectsAndTheQueueDrains(t *testing.T) {
 	for _, c := range replyCases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -126,7 +126,7 @@ func (s *site) journalSummary() string {
 			continue
 		}
 		for _, detail := range []string{"why", "last", "words", "action", "answer"} {
-			if text, there := event[detail].(string); there && event["event"] != "recipient" {
+			if text, found := event[detail].(string); found && event["event"] != "recipient" {
 				fmt.Fprintf(&b, "    %-16s %.110s\n", event["event"], text)
 				break
 			}

@@ -128,7 +128,7 @@ func TestKill_BeforeARefreshTokenIsStoredLosesNoMail(t *testing.T) {
 			tpm.awaitStalled(t)
 			s.relay.Kill()
 			requests := tokenRequests(issuer, refreshToken)
-			if len(requests) != 1 || requests[0].Answer[refreshToken] == nil {
+			if len(requests) != 1 || requests[0].Response[refreshToken] == nil {
 				t.Fatalf("got token requests %v, want one with a new refresh token", requests)
 			}
 			proxy.setHandler(nil)

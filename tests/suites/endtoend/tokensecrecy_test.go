@@ -153,7 +153,7 @@ func secretsOf(t *testing.T, issuer *parts.Issuer, field string) *patterns {
 		searched.addToken(fmt.Sprintf("secret %d", i), secret)
 	}
 	for _, request := range issuer.Requests() {
-		if request.Form.Get(field) != "" && request.Answer["access_token"] != nil {
+		if request.Form.Get(field) != "" && request.Response["access_token"] != nil {
 			return &searched
 		}
 	}

@@ -57,7 +57,7 @@ func TestLease_IsRequestedAgainWhenTheCableIsPluggedInAgain(t *testing.T) {
 	s.switchOn(network.Config{})
 	s.await("a lease", hasLease("192.168.7.0/24"))
 
-	s.plugOut()
+	s.unplug()
 	status := s.await("the loss of the link", func(s network.Status) bool { return !s.Carrier })
 	if !strings.Contains(status.Trouble, "Plug the network cable in") {
 		t.Errorf("got trouble %q, want \"Plug the network cable in\"", status.Trouble)

@@ -141,7 +141,7 @@ func TestLease_IsKeptWhileTheGatewayReplies(t *testing.T) {
 	s.switchOn(network.Config{})
 	s.await("a lease", hasLease("10.1.0.0/24"))
 	silent.Store(true)
-	s.plugOut()
+	s.unplug()
 	s.await("the loss of the link", func(s network.Status) bool { return !s.Carrier })
 	s.plugIn()
 	status := s.await("a server that does not renew", func(s network.Status) bool {

@@ -43,7 +43,7 @@ func TestLinkLocal_AvoidsTheAddressOfANeighbour(t *testing.T) {
 	s := newSite(t)
 	s.switchOn(network.Config{})
 	first := ipv4Address(t, s.await("a link-local address", isLinkLocal))
-	s.plugOut()
+	s.unplug()
 	s.await("the loss of the link", func(s network.Status) bool { return !s.Carrier })
 	s.addAddress(first.String())
 	s.plugIn()

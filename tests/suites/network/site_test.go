@@ -67,8 +67,8 @@ func (s *site) ip(arguments ...string) string {
 	return string(output)
 }
 
-func (s *site) plugIn()  { s.ip("-n", s.lan, "link", "set", "lan0", "up") }
-func (s *site) plugOut() { s.ip("-n", s.lan, "link", "set", "lan0", "down") }
+func (s *site) plugIn() { s.ip("-n", s.lan, "link", "set", "lan0", "up") }
+func (s *site) unplug() { s.ip("-n", s.lan, "link", "set", "lan0", "down") }
 
 // flapBatch returns a batch file for ip that unplugs the cable and plugs it in again
 // immediately.

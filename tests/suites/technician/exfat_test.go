@@ -36,9 +36,9 @@ const (
 )
 
 func openExFAT(disk []byte) *exFAT {
-	word := func(at int) int { return int(binary.LittleEndian.Uint32(disk[at:])) }
+	uint32At := func(at int) int { return int(binary.LittleEndian.Uint32(disk[at:])) }
 	sector := 1 << disk[108]
-	f := &exFAT{disk: disk, cluster: sector << disk[109], heap: word(88) * sector, root: word(96)}
+	f := &exFAT{disk: disk, cluster: sector << disk[109], heap: uint32At(88) * sector, root: uint32At(96)}
 	root := f.at(f.root)
 	for at := 0; at < f.cluster; at += entrySize {
 		if root[at] == entryBitmap {
@@ -54,7 +54,7 @@ func openExFAT(disk []byte) *exFAT {
 	return f
 }
 
-// at returns the disk from a cluster on.
+// at returns the bytes of the disk from a cluster to the end.
 func (f *exFAT) at(cluster int) []byte { return f.disk[f.heap+(cluster-2)*f.cluster:] }
 
 // store writes content to new, contiguous clusters.
@@ -77,7 +77,7 @@ func entries(name string, attributes, cluster, size int) []byte {
 	set := make([]byte, (2+names)*entrySize)
 	set[0], set[1] = entryFile, byte(1+names)
 	binary.LittleEndian.PutUint16(set[4:], uint16(attributes))
-	const timestamp = 2026<<1&0x7f<<25 | 11<<21 | 21<<16
+	const timestamp = (2026-1980)<<25 | 11<<21 | 21<<16 // section 7.4.8
 	for _, at := range []int{8, 12, 16} {
 		binary.LittleEndian.PutUint32(set[at:], timestamp)
 	}

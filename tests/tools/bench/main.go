@@ -35,7 +35,7 @@ func main() {
 		act = func(ctx context.Context) error { return measure(ctx, o) }
 	}
 	if err := act(ctx); err != nil {
-		// The run inside has printed its error.
+		// The run in the namespaces has printed its error.
 		if ended := new(childFailed); !errors.As(err, &ended) {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 		}

@@ -151,7 +151,7 @@ func (a *Appliance) child(name string, args []string) *process.Child {
 		Name:    name,
 		Args:    args,
 		Started: func(pid int) { a.journal.ProcessStarted(name, pid, kernel.Uptime()) },
-		Ended:   func(e process.End) { a.journal.ProcessEnded(name, e.Status, e.Last, e.Pause) },
+		Ended:   func(e process.End) { a.journal.ProcessEnded(name, e.Status, e.Last, e.Delay) },
 	}
 }
 

@@ -54,8 +54,8 @@ type fakeRelay struct {
 	running bool
 }
 
-func (r *fakeRelay) serve()          { r.calls, r.running = append(r.calls, "serve"), true }
-func (r *fakeRelay) unserve()        { r.calls, r.running = append(r.calls, "unserve"), false }
+func (r *fakeRelay) startServing()   { r.calls, r.running = append(r.calls, "startServing"), true }
+func (r *fakeRelay) stopServing()    { r.calls, r.running = append(r.calls, "stopServing"), false }
 func (r *fakeRelay) restart()        { r.calls = append(r.calls, "restart") }
 func (r *fakeRelay) serving() bool   { return r.running }
 func (r *fakeRelay) listen([]string) {}
@@ -85,7 +85,7 @@ func TestConfiguration_StartsTheRelayWithTheFirstSettingsAndRestartsItWithOthers
 	c.Reload(t.Context())
 	commit(t, s, candidate.Candidate{Settings: minimal + "[network]\nname = \"other\"\n"})
 	c.Reload(t.Context())
-	if want := []string{"unserve", "serve", "restart"}; !slices.Equal(relay.calls, want) || port.config.Hostname != "other" || c.hostname() != "other" {
+	if want := []string{"stopServing", "startServing", "restart"}; !slices.Equal(relay.calls, want) || port.config.Hostname != "other" || c.hostname() != "other" {
 		t.Errorf("calls of the relay %q, network %+v", relay.calls, port.config)
 	}
 }
@@ -103,7 +103,7 @@ func TestConfiguration_ThatCannotBeReadLeavesTheRunningRelayAlone(t *testing.T) 
 	}
 	c.Reload(t.Context())
 	factory, unreadable := c.condition()
-	if !slices.Equal(relay.calls, []string{"serve"}) || factory || !unreadable {
+	if !slices.Equal(relay.calls, []string{"startServing"}) || factory || !unreadable {
 		t.Errorf("calls of the relay %q, factory %v, unreadable %v", relay.calls, factory, unreadable)
 	}
 }
@@ -119,7 +119,7 @@ func TestConfiguration_KeepsTheNetworkOfSettingsThatItCannotUse(t *testing.T) {
 	}
 	c := newConfiguration(newTestGroup(t), s, relay, port)
 	c.adopt(t.Context())
-	if port.config.Address.String() != "192.168.10.25/24" || c.hostname() != "leeds" || !slices.Equal(relay.calls, []string{"unserve"}) {
+	if port.config.Address.String() != "192.168.10.25/24" || c.hostname() != "leeds" || !slices.Equal(relay.calls, []string{"stopServing"}) {
 		t.Errorf("network %+v, calls of the relay %q", port.config, relay.calls)
 	}
 	var unusable *settings.StoredError
@@ -142,7 +142,7 @@ func TestStorage_ThatIsMissingIsNamedAndRefusesWhatNeedsIt(t *testing.T) {
 	relay := &fakeRelay{}
 	c := newConfiguration(g, s, relay, &fakeNetwork{})
 	c.adopt(t.Context())
-	if !slices.Equal(relay.calls, []string{"unserve"}) {
+	if !slices.Equal(relay.calls, []string{"stopServing"}) {
 		t.Errorf("calls of the relay %q", relay.calls)
 	}
 }
@@ -152,17 +152,17 @@ func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
 	r := newRelayProcess(g, new(Appliance{group: g}).child("relay", []string{"/bin/true"}))
 	r.child.User, r.child.Group, r.child.Capabilities = 0, 0, nil
 	r.forbid()
-	if r.serve(); r.serving() {
+	if r.startServing(); r.serving() {
 		t.Error("settings that are applied meanwhile start it")
 	}
 	r.allow()
-	if r.serve(); !r.serving() {
+	if r.startServing(); !r.serving() {
 		t.Error("after a reset that failed it is not started")
 	}
-	r.unserve()
+	r.stopServing()
 }
 
-func TestLamp_TellsABoxThatCannotReadItsSettingsFromANewOne(t *testing.T) {
+func TestLamp_DistinguishesUnreadableSettingsFromANewBox(t *testing.T) {
 	g := newTestGroup(t)
 	for shown, c := range map[*led.Pattern]*configuration{
 		led.Factory:   {},

@@ -56,15 +56,15 @@ func (a *Appliance) SetClock(_ context.Context, t time.Time) error { return a.cl
 // Restart implements machine.Machine: it stops the relay first.
 func (a *Appliance) Restart(_ context.Context, by string) error {
 	a.journal.Restarting(by)
-	a.relay.unserve()
+	a.relay.stopServing()
 	if !a.relay.child.Await(stopTimeout) {
 		a.try("relay", errors.New("it did not stop in time and is killed"))
 	}
 	return kernel.Restart()
 }
 
-// FactoryReset implements machine.Machine. If it fails, settings on trial stay:
-// the caller is evidently connected.
+// FactoryReset implements machine.Machine. If it fails, settings on trial stay,
+// because the caller can evidently reach the box.
 func (a *Appliance) FactoryReset(ctx context.Context, by string) error {
 	a.journal.FactoryReset(by)
 	a.commit.Stop()

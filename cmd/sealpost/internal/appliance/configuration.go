@@ -16,8 +16,8 @@ import (
 
 // relayControl starts and stops the relay.
 type relayControl interface {
-	serve()   // starts it, and restarts it when it exits
-	unserve() // stops it
+	startServing() // starts it, and restarts it when it exits
+	stopServing()  // stops it
 	restart()
 	serving() bool
 	listen(addresses []string) // sets the addresses for its health check
@@ -57,9 +57,9 @@ func (c *configuration) Reload(ctx context.Context) {
 	case c.unreadable && c.relay.serving():
 		// Keep the relay that is running with the previous settings.
 	case stored == nil:
-		c.relay.unserve()
+		c.relay.stopServing()
 	case !c.relay.serving():
-		c.relay.serve()
+		c.relay.startServing()
 	default:
 		c.relay.restart()
 	}
@@ -69,7 +69,7 @@ func (c *configuration) Reload(ctx context.Context) {
 // which was launched early.
 func (c *configuration) adopt(ctx context.Context) {
 	if c.read(ctx) == nil {
-		c.relay.unserve()
+		c.relay.stopServing()
 	}
 }
 

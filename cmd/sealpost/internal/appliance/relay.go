@@ -26,7 +26,7 @@ const relayUser = 1000
 type relayProcess struct {
 	*group
 	child       *process.Child
-	firstBanner chan struct{} // closed when a relay greeted for the first time
+	firstBanner chan struct{} // closed after the first greeting of a relay
 
 	mu        sync.Mutex
 	end       context.CancelFunc // stops the relay; nil while none should run
@@ -83,10 +83,10 @@ func lastLine(e process.End) string {
 // launch starts the relay before its state is available.
 func (r *relayProcess) launch() {
 	r.try("relay", errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)))
-	r.serve()
+	r.startServing()
 }
 
-func (r *relayProcess) serve() {
+func (r *relayProcess) startServing() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.end != nil || r.forbidden {
@@ -97,7 +97,7 @@ func (r *relayProcess) serve() {
 	r.spawn(func(context.Context) { r.child.Run(ctx) })
 }
 
-func (r *relayProcess) unserve() {
+func (r *relayProcess) stopServing() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.end != nil {
@@ -106,12 +106,12 @@ func (r *relayProcess) unserve() {
 	}
 }
 
-// forbid stops the relay, and lets none run until allow.
+// forbid stops the relay, and prevents a start until allow.
 func (r *relayProcess) forbid() {
 	r.mu.Lock()
 	r.forbidden = true
 	r.mu.Unlock()
-	r.unserve()
+	r.stopServing()
 }
 
 func (r *relayProcess) allow() {
@@ -167,13 +167,13 @@ func (r *relayProcess) awaitBanner(ctx context.Context) {
 // awaitFirstBanner waits for the first greeting, so that optional components do
 // not slow down the start.
 func (r *relayProcess) awaitFirstBanner() {
-	const longest = 2 * time.Second
+	const maxWait = 2 * time.Second
 	if !r.serving() {
 		return
 	}
 	select {
 	case <-r.firstBanner:
-	case <-time.After(longest):
+	case <-time.After(maxWait):
 	}
 }
 

@@ -34,7 +34,7 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 	results := json.NewEncoder(out)
 	volume, err := mountBundle(disk)
 	if err != nil {
-		return results.Encode(bundle.Refused(err))
+		return results.Encode(bundle.Rejected(err))
 	}
 	v := applyVolume(ctx, o, volume, serial)
 	// PID 1 can apply the settings before the slow write to the stick.
@@ -57,7 +57,7 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 func applyVolume(ctx context.Context, o wire.Options, volume *usb.Volume, serial string) bundle.Result {
 	files, err := volume.Root()
 	if err != nil {
-		return bundle.Refused(err)
+		return bundle.Rejected(err)
 	}
 	defer files.Close()
 	return bundle.Apply(ctx, files.FS(), serial, wire.CheckPath, o.Checker)

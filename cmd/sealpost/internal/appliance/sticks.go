@@ -62,7 +62,7 @@ func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Result {
 	child, err := a.startStick(ctx, s)
 	if err != nil {
 		a.try("stick", err)
-		return bundle.Refused(err)
+		return bundle.Rejected(err)
 	}
 	defer child.close()
 	v := a.stickOutcome(ctx, child.Decoder, before)
@@ -89,7 +89,7 @@ func (a *Appliance) stickOutcome(ctx context.Context, child *json.Decoder, befor
 	case a.lastBundle(context.WithoutCancel(ctx)) != before:
 		return bundle.Result{Applied: true, Files: []string{bundle.Folder}}
 	}
-	return bundle.Refused(fmt.Errorf("the stick did not respond in time or was pulled out too early: plug it in again, or use another one (%w)", err))
+	return bundle.Rejected(fmt.Errorf("the stick did not respond in time or was pulled out too early: plug it in again, or use another one (%w)", err))
 }
 
 // lastBundle returns the origin of the last committed bundle; empty if the state

@@ -12,24 +12,24 @@ import (
 )
 
 func TestCheck_NeedsAnMXOnlyWithoutAConfiguredHost(t *testing.T) {
-	// The name server is nobody.
-	nobody := netip.MustParseAddrPort("127.0.0.1:1")
+	// No name server listens on this port.
+	closedPort := netip.MustParseAddrPort("127.0.0.1:1")
 	for host, level := range map[settings.Host]certificate.Level{"": certificate.Problem, "mail.contoso.com": certificate.Note} {
 		b := &wire.Box{Settings: settings.Default()}
 		b.Settings.Senders.AcceptedDomains = []settings.Domain{"contoso.com"}
-		b.Settings.Upstream.DNS, b.Settings.Upstream.Connector.Host = []netip.AddrPort{nobody}, host
+		b.Settings.Upstream.DNS, b.Settings.Upstream.Connector.Host = []netip.AddrPort{closedPort}, host
 		if got := (inspection{b}).checkDomains(t.Context()); len(got) != 1 || got[0].Level != level {
-			t.Errorf("with the host %q it is %v", host, got)
+			t.Errorf("with the host %q: got %v", host, got)
 		}
 	}
 }
 
 func TestCheck_SkipsAnUnusedTPM(t *testing.T) {
-	for protection, looked := range map[settings.Protection]bool{settings.ProtectionTPM: true, settings.ProtectionFile: false} {
+	for protection, checked := range map[settings.Protection]bool{settings.ProtectionTPM: true, settings.ProtectionFile: false} {
 		b := &wire.Box{Settings: settings.Default()}
 		b.Settings.Keys.Protection = protection
-		if got := slices.ContainsFunc(checksFor(t.Context(), b), func(c preflight.Check) bool { return c.Name == "TPM" }); got != looked {
-			t.Errorf("with keys.protection %q the TPM is looked at: %t", protection, got)
+		if got := slices.ContainsFunc(checksFor(t.Context(), b), func(c preflight.Check) bool { return c.Name == "TPM" }); got != checked {
+			t.Errorf("with keys.protection %q the TPM is checked: %t", protection, got)
 		}
 	}
 }

@@ -19,27 +19,27 @@ const submissionHost = "smtp.office365.com"
 
 // Probe looks how far each delivery method leads from this network to the mail
 // host of a domain, or to h where that has a name.
-func Probe(ctx context.Context, domain string, h reach.Host) (preflight.Ways, error) {
+func Probe(ctx context.Context, domain string, h reach.Host) (preflight.ProbeResult, error) {
 	if h.Name == "" {
 		records, err := h.Resolver.LookupMX(ctx, domain)
 		if err != nil {
-			return preflight.Ways{}, fmt.Errorf("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
+			return preflight.ProbeResult{}, fmt.Errorf("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
 		}
 		if h.Name = mailHost(records); h.Name == "" {
-			return preflight.Ways{}, fmt.Errorf("%s takes no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
+			return preflight.ProbeResult{}, fmt.Errorf("%s accepts no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
 		}
 	}
 	h.Hello = helloName()
-	ways := preflight.Ways{Host: h.Name, ByMX: connector.IsExchangeOnline(h.Name)}
+	probed := preflight.ProbeResult{Host: h.Name, ByMX: connector.IsExchangeOnline(h.Name)}
 	submission := h
 	submission.Name, submission.Port = submissionHost, 587
 	seen := make(chan reach.Result, 1)
 	go func() { seen <- reach.Probe(ctx, submission) }()
-	describe(&ways, reach.Probe(ctx, h), h.Port)
+	describe(&probed, reach.Probe(ctx, h), h.Port)
 	other := <-seen
-	ways.Port587 = preflight.Reach{OK: other.Greeted, Text: words(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
-	ways.Advice = ways.Advise()
-	return ways, nil
+	probed.Port587 = preflight.Reach{OK: other.Greeted, Text: text(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
+	probed.Advice = probed.Advise()
+	return probed, nil
 }
 
 // mailHost is the most preferred host; empty where there is none, which a null
@@ -60,14 +60,14 @@ func helloName() string {
 	return name
 }
 
-// describe puts what was seen of the tenant's host into words.
-func describe(w *preflight.Ways, s reach.Result, port int) {
-	w.Port25 = preflight.Reach{OK: s.Greeted, Text: words(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
+// describe describes what the probe found out about the tenant's host.
+func describe(w *preflight.ProbeResult, s reach.Result, port int) {
+	w.Port25 = preflight.Reach{OK: s.Greeted, Text: text(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
 	if !s.Greeted {
 		w.STARTTLS.Text = "not tried"
 		return
 	}
-	w.STARTTLS = preflight.Reach{OK: s.Verified, Text: words(s.Verified, "its certificate is valid", s.Err)}
+	w.STARTTLS = preflight.Reach{OK: s.Verified, Text: text(s.Verified, "its certificate is valid", s.Err)}
 	if s.UnknownRoot {
 		w.Authority = preflight.Authority(s.Chain)
 		// Of a whole chain the last one is the authority's own.
@@ -77,7 +77,7 @@ func describe(w *preflight.Ways, s reach.Result, port int) {
 	}
 }
 
-func words(ok bool, good string, err error) string {
+func text(ok bool, good string, err error) string {
 	if ok || err == nil {
 		return good
 	}

@@ -24,12 +24,12 @@ func TestMailHost_IsTheMostPreferredMX(t *testing.T) {
 		{[]*net.MX{{Host: "Contoso-com.mail.protection.outlook.com.", Pref: 0}, {Host: "filter.example.", Pref: 10}}, "contoso-com.mail.protection.outlook.com"},
 	} {
 		if got := mailHost(c.records); got != c.want {
-			t.Errorf("of %v it is %q, want %q", c.records, got, c.want)
+			t.Errorf("%v: got %q, want %q", c.records, got, c.want)
 		}
 	}
 }
 
-func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
+func TestProbe_ReportsWhichDeliveryMethodsWork(t *testing.T) {
 	authority := must(parts.NewAuthority("Test CA"))
 	good, other := must(authority.IssueP256(nil, "localhost")), must(authority.IssueP256(nil, "mail.example"))
 	good.Certificate = append(good.Certificate, authority.Certificate.Raw)
@@ -43,34 +43,34 @@ func TestProbe_ReportsHowFarEachWayLeads(t *testing.T) {
 	}
 	inClear := connector(good)
 	inClear.NoSTARTTLS = true
-	known, nobody := authority.Pool(), x509.NewCertPool()
+	known, empty := authority.Pool(), x509.NewCertPool()
 	for name, c := range map[string]struct {
-		port          int
-		roots         *x509.CertPool
-		port25, tls   bool
-		words, advice string
+		port         int
+		roots        *x509.CertPool
+		port25, tls  bool
+		text, advice string
 	}{
-		"a good host":             {at(connector(good)), known, true, true, "its certificate is valid", "connector: "},
-		"an unknown authority":    {at(connector(good)), nobody, true, false, "unknown authority", "connector, if this is your own host"},
-		"another's certificate":   {at(connector(other)), known, true, false, "not localhost", "a device in between"},
-		"a host without STARTTLS": {at(inClear), known, true, false, "the server does not offer STARTTLS", "a device in between"},
-		"nobody":                  {1, known, false, false, "not tried", "neither port 25 nor port 587"},
+		"a good host":                    {at(connector(good)), known, true, true, "its certificate is valid", "connector: "},
+		"an unknown authority":           {at(connector(good)), empty, true, false, "unknown authority", "connector, if this is your own host"},
+		"a certificate for another name": {at(connector(other)), known, true, false, "not localhost", "a device in between"},
+		"a host without STARTTLS":        {at(inClear), known, true, false, "the server does not offer STARTTLS", "a device in between"},
+		"a closed port":                  {1, known, false, false, "not tried", "neither port 25 nor port 587"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// No name server is there, so nobody is asked about port 587.
+			// No name server listens there, so the probe of port 587 fails.
 			resolver := dns.Resolver([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
-			ways, err := Probe(t.Context(), "", reach.Host{Name: "localhost", Port: c.port, Roots: c.roots, Resolver: resolver})
+			probed, err := Probe(t.Context(), "", reach.Host{Name: "localhost", Port: c.port, Roots: c.roots, Resolver: resolver})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if ways.Port25.OK != c.port25 || ways.STARTTLS.OK != c.tls || ways.Port587.OK {
-				t.Errorf("the ways are %+v", ways)
+			if probed.Port25.OK != c.port25 || probed.STARTTLS.OK != c.tls || probed.Port587.OK {
+				t.Errorf("got %+v", probed)
 			}
-			if !strings.Contains(ways.STARTTLS.Text, c.words) || !strings.Contains(ways.Advice, c.advice) {
-				t.Errorf("it says %q and advises %q", ways.STARTTLS.Text, ways.Advice)
+			if !strings.Contains(probed.STARTTLS.Text, c.text) || !strings.Contains(probed.Advice, c.advice) {
+				t.Errorf("got text %q and advice %q", probed.STARTTLS.Text, probed.Advice)
 			}
-			if unknown := ways.Authority == "CN=Test CA" && strings.Contains(ways.AuthorityPEM, "BEGIN CERTIFICATE"); unknown != (name == "an unknown authority") {
-				t.Errorf("of the authority it says %q, %q", ways.Authority, ways.AuthorityPEM)
+			if unknown := probed.Authority == "CN=Test CA" && strings.Contains(probed.AuthorityPEM, "BEGIN CERTIFICATE"); unknown != (name == "an unknown authority") {
+				t.Errorf("got authority %q, %q", probed.Authority, probed.AuthorityPEM)
 			}
 		})
 	}

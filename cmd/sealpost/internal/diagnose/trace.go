@@ -9,8 +9,8 @@ import (
 	"sealpost/relay/journal"
 )
 
-// StepOf describes a journal event, and reports whether it ends the
-// life of a message. An event that is no step of a message has no name.
+// StepOf describes a journal event, and reports whether it is the last of a message.
+// An event that is no step of a message has no name.
 func StepOf(r journal.Record) (s operator.Step, last bool) {
 	switch r.Event {
 	case journal.EventReceived:
@@ -46,18 +46,18 @@ var errNotAccepted = errors.New("the message was not accepted")
 
 // follow yields the steps of the message with this EHLO name, until it is delivered
 // or its client got an error.
-func follow(stream io.Reader, hello string, answered <-chan error, step func(operator.Step) error) error {
-	records, over := make(chan journal.Record), make(chan struct{})
-	defer close(over)
-	go read(stream, records, over)
+func follow(stream io.Reader, hello string, replied <-chan error, step func(operator.Step) error) error {
+	records, done := make(chan journal.Record), make(chan struct{})
+	defer close(done)
+	go read(stream, records, done)
 	var id string
 	for {
 		select {
-		case err := <-answered:
+		case err := <-replied:
 			if err != nil {
 				return err
 			}
-			answered = nil
+			replied = nil
 		case r, more := <-records:
 			if !more {
 				return errors.New("the journal ended before the message was delivered: see the queue")
@@ -86,7 +86,7 @@ func follow(stream io.Reader, hello string, answered <-chan error, step func(ope
 }
 
 // read yields the events of a journal until it or the caller ends.
-func read(stream io.Reader, records chan<- journal.Record, over <-chan struct{}) {
+func read(stream io.Reader, records chan<- journal.Record, done <-chan struct{}) {
 	defer close(records)
 	for r, err := range journal.Read(stream) {
 		if err != nil {
@@ -94,7 +94,7 @@ func read(stream io.Reader, records chan<- journal.Record, over <-chan struct{})
 		}
 		select {
 		case records <- r:
-		case <-over:
+		case <-done:
 			return
 		}
 	}

@@ -71,15 +71,15 @@ func (v *verification) checkSettings(context.Context) []preflight.Finding {
 // credential checks whether the credential for a token is stored, and whether
 // the box can use it.
 func (v *verification) credential(ctx context.Context) []preflight.Finding {
-	there := v.stored(ctx)
-	if there[0].Level == certificate.Problem {
-		return there
+	found := v.stored(ctx)
+	if found[0].Level == certificate.Problem {
+		return found
 	}
 	v.ask(ctx)
 	if fault := (*oauth.Fault)(nil); errors.As(v.fault, &fault) && fault.Err != nil {
 		return preflight.Problem(fault)
 	}
-	return there
+	return found
 }
 
 // stored checks for the credential that the settings require.
@@ -148,7 +148,7 @@ func (v *verification) login(ctx context.Context) []preflight.Finding {
 		return v.refused(err)
 	}
 	if answer := result.Replies[0]; !answer.Positive() {
-		return preflight.Problem(errors.New(inWords(answer, user, result.Trustee)))
+		return preflight.Problem(errors.New(sentence(answer, user, result.Trustee)))
 	}
 	return passed("%s logged in by %s and may send (%s)", result.Connection.Account, result.Connection.Mechanism, result.Connection.TLS)
 }
@@ -165,7 +165,7 @@ func (v *verification) message(ctx context.Context) []preflight.Finding {
 		return v.refused(err)
 	}
 	if answer := result.Replies[0]; !result.Accepted || !answer.Positive() {
-		return preflight.Problem(errors.New(inWords(answer, e.Sender, result.Trustee)))
+		return preflight.Problem(errors.New(sentence(answer, e.Sender, result.Trustee)))
 	}
 	return passed("sent to %s as %s: %s", v.to, m.from(), result.Replies[0])
 }
@@ -191,8 +191,8 @@ func (v *verification) refused(err error) []preflight.Finding {
 	return preflight.Problem(errors.New(fault.Reason))
 }
 
-// inWords returns a reply with its known meaning.
-func inWords(answer reply.Reply, sender envelope.Address, trustee string) string {
+// sentence returns a reply with its known meaning.
+func sentence(answer reply.Reply, sender envelope.Address, trustee string) string {
 	classification, known := report.ClassifyFor(answer, sender, trustee)
 	if !known {
 		return answer.String()

@@ -148,12 +148,12 @@ func (l Local) FactoryReset(ctx context.Context) error {
 }
 
 // Probe implements [api.Box].
-func (l Local) Probe(ctx context.Context, t api.Target) (ways preflight.Ways, err error) {
+func (l Local) Probe(ctx context.Context, t api.Target) (probed preflight.ProbeResult, err error) {
 	args := []string{"probe", "--domain=" + t.Domain, "--host=" + t.Host}
 	if t.CA != "" {
 		args = append(args, "--ca-file="+standardInput)
 	}
-	return one[preflight.Ways](ctx, l.command(args...), t.CA)
+	return one[preflight.ProbeResult](ctx, l.command(args...), t.CA)
 }
 
 // Preflight implements [api.Box]. If it finds problems, it returns no error.

@@ -23,7 +23,7 @@ const journalTimeout = 30 * time.Second
 
 // Messages implements [api.Box].
 func (l Local) Messages(ctx context.Context) ([]string, error) {
-	const most = 30
+	const maxLines = 30
 	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
 	defer cancel()
 	stream, err := control.ReadJournal(ctx, l.Options.Control, control.Query{JSON: true})
@@ -38,7 +38,7 @@ func (l Local) Messages(ctx context.Context) ([]string, error) {
 		}
 		if s, _ := diagnose.StepOf(event); s.Name != "" && event.ID != "" {
 			lines = append(lines, fmt.Sprintf("%s %s %s: %s", event.Time.UTC().Format(time.TimeOnly), event.ID, s.Name, s.Text))
-			lines = lines[max(0, len(lines)-most):]
+			lines = lines[max(0, len(lines)-maxLines):]
 		}
 	}
 	return lines, nil
@@ -46,17 +46,17 @@ func (l Local) Messages(ctx context.Context) ([]string, error) {
 
 // Logs implements [api.Box]: the last lines of PID 1 and of the relay.
 func (l Local) Logs(ctx context.Context) ([]string, error) {
-	first, unknown := lastLines(ctx, machine.Socket)
+	pid1, pid1Err := lastLines(ctx, machine.Socket)
 	relay, err := lastLines(ctx, l.Options.Control)
-	if unknown != nil && err != nil {
+	if pid1Err != nil && err != nil {
 		return nil, err
 	}
-	return append(first, relay...), nil
+	return append(pid1, relay...), nil
 }
 
 // lastLines returns the last lines of a journal.
 func lastLines(ctx context.Context, socket string) ([]string, error) {
-	const most, longest = 40, 64 << 10
+	const maxLines, maxLength = 40, 64 << 10
 	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
 	defer cancel()
 	stream, err := control.ReadJournal(ctx, socket, control.Query{})
@@ -66,16 +66,16 @@ func lastLines(ctx context.Context, socket string) ([]string, error) {
 	defer stream.Close()
 	var lines []string
 	scanner := bufio.NewScanner(stream)
-	for scanner.Buffer(nil, longest); scanner.Scan(); {
+	for scanner.Buffer(nil, maxLength); scanner.Scan(); {
 		lines = append(lines, scanner.Text())
-		lines = lines[max(0, len(lines)-most):]
+		lines = lines[max(0, len(lines)-maxLines):]
 	}
 	return lines, scanner.Err()
 }
 
 // Queue implements [api.Box]: it lists the oldest messages.
 func (l Local) Queue(ctx context.Context) (q api.Queue, err error) {
-	const most = 50
+	const maxItems = 50
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
 	status, err := l.relay().Status(ctx)
@@ -87,7 +87,7 @@ func (l Local) Queue(ctx context.Context) (q api.Queue, err error) {
 		if err != nil {
 			return q, err
 		}
-		if count++; count <= most {
+		if count++; count <= maxItems {
 			q.Items = append(q.Items, api.Item{ID: item.ID, Text: describe(item)})
 		}
 	}
@@ -103,14 +103,14 @@ func describe(item queue.Item) string {
 	if more := len(item.Recipients) - 1; more > 0 {
 		to = append(to, fmt.Sprintf("%d more", more))
 	}
-	words := fmt.Sprintf("%s, from %s to %s, %d octets, %d attempts", item.ID, item.Sender.Path(), strings.Join(to, " and "), item.Octets, item.Attempts)
+	text := fmt.Sprintf("%s, from %s to %s, %d octets, %d attempts", item.ID, item.Sender.Path(), strings.Join(to, " and "), item.Octets, item.Attempts)
 	switch {
 	case item.Damage != "":
-		words += "\ndamaged: " + item.Damage
+		text += "\ndamaged: " + item.Damage
 	case item.Last != "":
-		words += "\n" + item.Last
+		text += "\n" + item.Last
 	}
-	return words
+	return text
 }
 
 // Summary says how many messages are queued and why, with the codes of the faults.

@@ -80,7 +80,7 @@ func assemble(s settings.Settings, device *flash.Device, store *state.Store) (*B
 // Close closes the TPM and the state.
 func (b *Box) Close() error { return errors.Join(b.TPM.Close(), b.Device.Close()) }
 
-// StoreIn returns the settings area at the front of a state.
+// StoreIn returns the settings area at the start of a state.
 func StoreIn(device *flash.Device) (*state.Store, error) {
 	area, err := device.Region(0, state.AreaSize)
 	if err != nil {

@@ -75,11 +75,11 @@ func (b *Box) Examine(client identity.Client) certificate.Report {
 		domains = append(domains, string(domain))
 	}
 	protection := client.Key.Protection
-	guard := certificate.Guard{Label: string(protection), Meaning: protection.Explain(), Level: certificate.OK}
+	key := certificate.KeyProtection{Label: string(protection), Meaning: protection.Explain(), Level: certificate.OK}
 	if protection == keyring.File {
-		guard.Level = certificate.Note
+		key.Level = certificate.Note
 	}
-	return certificate.Examine(client.Chain, time.Now(), domains, b.trustAnchors(), guard)
+	return certificate.Examine(client.Chain, time.Now(), domains, b.trustAnchors(), key)
 }
 
 // trustAnchors returns the roots we assume the server trusts: a configured host

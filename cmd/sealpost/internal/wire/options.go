@@ -16,7 +16,7 @@ import (
 
 // Options name the parts of a command. They override the settings.
 type Options struct {
-	Config  string // the settings file; empty: the settings lie in the state
+	Config  string // the settings file; empty: the settings are in the state
 	State   string // the state file or block device; empty: as the settings say
 	TPM     string // the TPM's address; empty: as the settings say
 	Control string // the control socket; empty: as the settings say
@@ -81,8 +81,8 @@ func (o Options) storedSettings() (s settings.Settings, err error) {
 	return s, err
 }
 
-// WithStore calls look with the settings area of the state in the options.
-func (o Options) WithStore(look func(candidate.Store) error) (err error) {
+// WithStore calls use with the settings area of the state in the options.
+func (o Options) WithStore(use func(candidate.Store) error) (err error) {
 	device, err := ExistingState(settings.Settings{State: settings.State{Path: o.State}})
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (o Options) WithStore(look func(candidate.Store) error) (err error) {
 	if err != nil {
 		return err
 	}
-	return look(store)
+	return use(store)
 }
 
 func (o Options) fileSettings() (settings.Settings, error) {

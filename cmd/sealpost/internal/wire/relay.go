@@ -129,11 +129,11 @@ func (r *Relay) TPM(ctx context.Context) (state, advice string) {
 // memory returns the memory for messages in flight, in bytes; on an appliance at
 // most a quarter of the machine's. What does not fit goes through the spool.
 func (r *Relay) memory() int64 {
-	most := int64(r.Settings.Limits.Memory)
+	limit := int64(r.Settings.Limits.Memory)
 	if total := kernel.Memory(); r.Appliance && total > 0 {
-		most = min(most, total/4)
+		limit = min(limit, total/4)
 	}
-	return most
+	return limit
 }
 
 // currentPolicy is the current policy; it changes with the box's subnets.

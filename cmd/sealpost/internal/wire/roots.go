@@ -50,15 +50,15 @@ func AllRoots(s settings.Settings) *x509.CertPool {
 }
 
 // CAPool returns the roots in a section of the settings; nil means the public ones.
-func CAPool(section string, named settings.Roots) (*x509.CertPool, error) {
-	text, from := []byte(named.CA), section+".ca"
-	if named.CAFile != "" {
+func CAPool(section string, configured settings.Roots) (*x509.CertPool, error) {
+	text, source := []byte(configured.CA), section+".ca"
+	if configured.CAFile != "" {
 		const limit = 1 << 20
 		var err error
-		if text, err = ReadFile(named.CAFile, limit); err != nil {
+		if text, err = ReadFile(configured.CAFile, limit); err != nil {
 			return nil, fmt.Errorf("%s.ca_file: %w", section, err)
 		}
-		from = named.CAFile
+		source = configured.CAFile
 	}
 	if len(text) == 0 {
 		useOwnRoots()
@@ -66,7 +66,7 @@ func CAPool(section string, named settings.Roots) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s contains no certificate in PEM", from)
+		return nil, fmt.Errorf("%s contains no certificate in PEM", source)
 	}
 	return pool, nil
 }

@@ -74,7 +74,7 @@ func (b *Box) DumpSpool(ctx context.Context, w io.Writer) error {
 }
 
 // FormatSpool discards the queued mail and the key. It replaces the key before it
-// blanks the ring, so that no used key is ever used again: after a power cut in
+// erases the ring, so that no key is used for two rings: after a power cut in
 // between, the spool reports that it must be formatted.
 func (b *Box) FormatSpool(ctx context.Context) error {
 	return b.erase(ctx, func() error {
@@ -89,7 +89,7 @@ func (b *Box) Erase(ctx context.Context) error {
 	return b.erase(ctx, func() error { return b.Store.Erase(ctx) })
 }
 
-// erase blanks the ring after first has succeeded. It locks the ring before: if a
+// erase erases the ring after first has succeeded. It locks the ring before: if a
 // relay holds the lock, nothing is changed.
 func (b *Box) erase(ctx context.Context, first func() error) error {
 	ring, unlock, err := b.lockedRing(ctx)

@@ -11,14 +11,14 @@ import (
 	"sealpost/relay/spool"
 )
 
-func TestTemporary_TellsFaultsThatMayPass(t *testing.T) {
+func TestTemporary_RecognizesTemporaryFaults(t *testing.T) {
 	for _, c := range []struct {
 		err       error
 		temporary bool
 	}{
 		{&hal.TPMFault{Op: "unsealing", State: hal.TPMAbsent}, true},
 		{&hal.TPMFault{Op: "unsealing", State: hal.TPMBusy}, true},
-		{fmt.Errorf("waiting for the TPM's answer: %w", context.DeadlineExceeded), true},
+		{fmt.Errorf("waiting for the TPM's response: %w", context.DeadlineExceeded), true},
 		{fmt.Errorf("the spool: %w", flash.ErrInUse), true},
 		{fmt.Errorf("%w (%w)", spoolkey.ErrReplaced, &hal.TPMFault{Op: "unsealing", State: hal.TPMReplaced}), false},
 		{spool.ErrForeign, false},

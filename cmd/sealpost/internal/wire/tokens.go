@@ -154,7 +154,7 @@ func (r RefreshTokens) Save(ctx context.Context, refresh oauth.Secret) error {
 // Replace implements oauth.Store.
 func (r RefreshTokens) Replace(ctx context.Context, before, refresh oauth.Secret) error {
 	err := r.Vault.Replace(ctx, credential.RefreshToken, []byte(before.Reveal()), []byte(refresh.Reveal()))
-	if errors.Is(err, credential.ErrOther) || errors.Is(err, credential.ErrNone) {
+	if errors.Is(err, credential.ErrChanged) || errors.Is(err, credential.ErrNone) {
 		return nil
 	}
 	return err

@@ -11,12 +11,12 @@ import (
 	"sealpost/relay/oauth"
 )
 
-// broken is a store that always fails.
-type broken struct{ err error }
+// brokenStore is a store that always fails.
+type brokenStore struct{ err error }
 
-func (b broken) Load(context.Context) (oauth.Secret, error) { return oauth.Secret{}, b.err }
-func (b broken) Save(context.Context, oauth.Secret) error   { return b.err }
-func (b broken) Replace(context.Context, oauth.Secret, oauth.Secret) error {
+func (b brokenStore) Load(context.Context) (oauth.Secret, error) { return oauth.Secret{}, b.err }
+func (b brokenStore) Save(context.Context, oauth.Secret) error   { return b.err }
+func (b brokenStore) Replace(context.Context, oauth.Secret, oauth.Secret) error {
 	return b.err
 }
 
@@ -36,7 +36,7 @@ func TestRetryableGrant_WaitsWhileTPMIsBusy(t *testing.T) {
 		"damage":          {errors.New("it is damaged"), oauth.Configuration},
 	} {
 		for _, grant := range []oauth.Grant{
-			issuer.Delegated(broken{c.err}),
+			issuer.Delegated(brokenStore{c.err}),
 			lazyGrant{"certificate", func(context.Context) (oauth.Grant, error) { return nil, c.err }},
 		} {
 			_, err := retryableGrant{grant}.Token(t.Context())
@@ -47,21 +47,21 @@ func TestRetryableGrant_WaitsWhileTPMIsBusy(t *testing.T) {
 	}
 }
 
-// silent is a grant that never returns a token.
-type silent struct{}
+// silentGrant is a grant that never returns a token.
+type silentGrant struct{}
 
-func (silent) Name() string { return "silent" }
-func (silent) Token(ctx context.Context) (oauth.Token, error) {
+func (silentGrant) Name() string { return "silent" }
+func (silentGrant) Token(ctx context.Context) (oauth.Token, error) {
 	<-ctx.Done()
 	return oauth.Token{}, ctx.Err()
 }
 
 func TestTokenProvider_ExplainsALateToken(t *testing.T) {
-	keeper := oauth.NewTokenSource(silent{}, nil)
-	defer keeper.Close()
+	source := oauth.NewTokenSource(silentGrant{}, nil)
+	defer source.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	_, err := tokenProvider{keeper}.Token(ctx)
+	_, err := tokenProvider{source}.Token(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errSlow) {
 		t.Errorf("got %v", err)
 	}

@@ -62,7 +62,7 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 	if err != nil {
 		return server.Route{}, err
 	}
-	shown, leaf, err := b.clientIdentity(ctx, j)
+	identity, leaf, err := b.clientIdentity(ctx, j)
 	if err != nil {
 		return server.Route{}, err
 	}
@@ -76,7 +76,7 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 		Domain:       string(s.AcceptedDomains()[0]),
 		Port:         s.Upstream.Connector.Port,
 		Roots:        roots,
-		Identity:     shown,
+		Identity:     identity,
 		Connections:  s.Upstream.Connections,
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:     dns.Resolver(s.Upstream.DNS),

@@ -39,14 +39,14 @@ type hostError struct {
 	err  error
 }
 
-func (o *hostError) Error() string { return o.host + ": " + o.err.Error() }
-func (o *hostError) Unwrap() error { return o.err }
+func (e *hostError) Error() string { return e.host + ": " + e.err.Error() }
+func (e *hostError) Unwrap() error { return e.err }
 
 // transactionError wraps an error during a mail transaction.
 type transactionError struct{ err error }
 
-func (o *transactionError) Error() string { return o.err.Error() }
-func (o *transactionError) Unwrap() error { return o.err }
+func (e *transactionError) Error() string { return e.err.Error() }
+func (e *transactionError) Unwrap() error { return e.err }
 
 // Enhanced status codes (RFC 3463, RFC 5248) of transport errors.
 var (
@@ -62,17 +62,17 @@ var (
 // unavailable describes an error for people.
 func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavailable {
 	var (
-		over *transactionError
-		at   *hostError
-		must configurationError
+		inTransaction *transactionError
+		atHost        *hostError
+		configuration configurationError
 	)
-	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &over), Account: isAccountFault(err), Err: err,
-		Configuration: errors.As(err, &must) && must.Configuration()}
+	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &inTransaction), Account: isAccountFault(err), Err: err,
+		Configuration: errors.As(err, &configuration) && configuration.Configuration()}
 	host := t.config.HostName
-	if errors.As(err, &at) {
-		host = at.host
+	if errors.As(err, &atHost) {
+		host = atHost.host
 	}
-	late := func(host string, err error) (status reply.Status, reason string) {
+	describeTimeout := func(host string, err error) (status reply.Status, reason string) {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, errBusy) {
 			return statusBroken, host + " did not reply in time: if the connection is slow, raise upstream.timeout"
 		}
@@ -83,10 +83,10 @@ func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavai
 		return u
 	}
 	// Replies come before TLS errors, which are recognised by their text only.
-	for _, read := range []func(string, error) (reply.Status, string){
-		late, describeKey, describeBusy, t.describeLookup, describeRejection, t.describeProtocol, t.describeTLS, t.describeNetwork,
+	for _, describe := range []func(string, error) (reply.Status, string){
+		describeTimeout, describeKey, describeBusy, t.describeLookup, describeRejection, t.describeProtocol, t.describeTLS, t.describeNetwork,
 	} {
-		if status, reason := read(host, err); reason != "" {
+		if status, reason := describe(host, err); reason != "" {
 			u.Status, u.Reason, u.ServerReply = status, reason, rejectionReply(err)
 			return u
 		}

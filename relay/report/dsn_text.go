@@ -144,15 +144,15 @@ func (n Notification) writeExplanation(b *strings.Builder, indent string, o Outc
 	if !known {
 		class = classifyByStatus(o.Reply)
 	}
-	plain := class.Cause + ": " + class.Cure
+	sentence := class.Cause + ": " + class.Cure
 	if !known && n.Action == Delayed {
-		plain = class.Cause
+		sentence = class.Cause
 	}
 	end := "."
 	if class.Command != "" {
 		end = ":"
 	}
-	writeLine(b, wrap(indent, indent, strings.ToUpper(plain[:1])+plain[1:]+end))
+	writeLine(b, wrap(indent, indent, strings.ToUpper(sentence[:1])+sentence[1:]+end))
 	if class.Command != "" {
 		writeLine(b, indent+class.Command)
 	}
@@ -164,7 +164,7 @@ func classifyByStatus(r reply.Reply) Classification {
 	s := r.Status
 	for _, g := range []struct {
 		subject, detail int // detail -1 matches any
-		reading         Classification
+		class           Classification
 	}{
 		{1, 1, noMailbox},
 		{1, 10, noMailbox}, // RFC 7505: the domain accepts no mail
@@ -175,11 +175,11 @@ func classifyByStatus(r reply.Reply) Classification {
 		{7, -1, Classification{Kind: Message, Cause: "the recipient's server does not allow this message", Cure: "show the reply below to its administrator"}},
 	} {
 		if s.Subject == g.subject && (s.Detail == g.detail || g.detail < 0) {
-			return g.reading
+			return g.class
 		}
 	}
 	if r.Transient() {
-		return Classification{Kind: Wait, Cause: "the server deferred the message", Cure: "if this goes on, show the reply below to the administrator of the relay"}
+		return Classification{Kind: Wait, Cause: "the server deferred the message", Cure: "if this continues, show the reply below to the administrator of the relay"}
 	}
 	return Classification{Kind: Message, Cause: "the server refused the message for this recipient", Cure: "check the address; if it is right, show the reply below to the administrator of the relay"}
 }
