@@ -135,9 +135,11 @@ image: $(DIST)/sealpost-linux-arm64
 	@board/qemu/image $< $(DIST)/qemu
 
 # Starts the appliance with its serial console in this terminal.
-boot: image
+boot:
 	@tests/tools/install $(BOOT_PACKAGES)
 	@go build -o $(DIST)/boot ./tests/tools/boot
+	@$(DIST)/boot -check
+	@$(MAKE) --no-print-directory image
 	@$(DIST)/boot -image $(DIST)/qemu
 
 # The licences of everything that is linked, as sealpost licenses prints them.

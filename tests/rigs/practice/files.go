@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"sealpost/tests/rigs/parts"
@@ -40,6 +41,18 @@ const (
 // Stick returns the path of a USB stick image with the settings, the PFX and its
 // password.
 func (f Files) Stick() string { return filepath.Join(f.Dir, stickFile) }
+
+// resultFile is what the box writes to a stick.
+const resultFile = "::sealpost/result.txt"
+
+// Result returns what the box wrote to the stick, or "".
+func (f Files) Result() string {
+	text, _ := exec.Command("mtype", "-i", f.Stick(), resultFile).Output()
+	return string(text)
+}
+
+// RemoveResult removes what the box wrote to the stick before.
+func (f Files) RemoveResult() { _ = exec.Command("mdel", "-i", f.Stick(), resultFile).Run() }
 
 // PFXText returns the PFX in base64 between BEGIN and END lines.
 func (f Files) PFXText() string { return string(parts.PEM(f.PFX)) }

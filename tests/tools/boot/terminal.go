@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,7 +32,8 @@ type terminal struct {
 	line     net.Conn
 	box      *machine.Machine
 	site     *practice.Site
-	inserted bool // the practice stick
+	help     func()
+	inserted atomic.Bool // the practice stick
 }
 
 // run copies both ways until the user quits, either side closes, or a signal
@@ -55,7 +58,7 @@ func (t *terminal) run() error {
 	mail := time.NewTicker(pollInterval)
 	defer mail.Stop()
 	defer fmt.Print("\r\n")
-	shown := 0
+	shown, result := 0, ""
 	defer func() { t.showMail(&shown) }()
 	for {
 		select {
@@ -68,7 +71,22 @@ func (t *terminal) run() error {
 			return nil
 		case <-mail.C:
 			t.showMail(&shown)
+			t.showResult(&result)
 		}
+	}
+}
+
+// showResult prints what the box wrote to the practice stick, once.
+func (t *terminal) showResult(shown *string) {
+	if !t.inserted.Load() {
+		return
+	}
+	text := t.site.Files.Result()
+	if text == *shown {
+		return
+	}
+	if *shown = text; text != "" {
+		fmt.Printf("\r\n[the box wrote result.txt to the stick]\r\n%s\r\n", strings.ReplaceAll(strings.ReplaceAll(text, "\r", ""), "\n", "\r\n"))
 	}
 }
 
@@ -115,6 +133,8 @@ func (t *terminal) command(key byte) error {
 		return t.paste(t.site.Files.PFXText())
 	case 's':
 		return t.toggleStick()
+	case '?':
+		t.help()
 	case 'q', escape:
 		return errQuit
 	}
@@ -130,16 +150,19 @@ func (t *terminal) paste(text string) error {
 // toggleStick inserts or removes the practice stick.
 func (t *terminal) toggleStick() error {
 	const name = "practice"
-	var err error
-	if t.inserted {
-		err = t.box.Remove(name)
-	} else {
-		err = t.box.Insert(name, t.site.Files.Stick())
+	if t.inserted.Load() {
+		if err := t.box.Remove(name); err != nil {
+			return fmt.Errorf("removing the practice stick: %w", err)
+		}
+		t.inserted.Store(false)
+		fmt.Print("\r\n[stick pulled out]\r\n")
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("inserting or removing the practice stick: %w", err)
+	t.site.Files.RemoveResult()
+	if err := t.box.Insert(name, t.site.Files.Stick()); err != nil {
+		return fmt.Errorf("inserting the practice stick: %w", err)
 	}
-	t.inserted = !t.inserted
-	fmt.Printf("\r\n[stick %s]\r\n", map[bool]string{true: "plugged in", false: "pulled out"}[t.inserted])
+	t.inserted.Store(true)
+	fmt.Print("\r\n[stick plugged in; the box reads it within about 15 seconds]\r\n")
 	return nil
 }

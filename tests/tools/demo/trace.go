@@ -59,7 +59,7 @@ func (t *tracePrinter) print(e event) {
 	case "queued":
 		t.queued[e.ID] = true
 		e.line("box -> flash", "%s, durable and encrypted", e.ID)
-		e.line("printer gets", "250 queued: %s", e.Why)
+		e.line("printer gets", "250 2.0.0 %s is queued and will be sent: %s", e.ID, e.Why)
 	case "upstream resumed":
 		e.line("box -> tenant", "the tenant accepts mail again")
 	case "delivered":
