@@ -28,7 +28,7 @@ help:
 	@echo 'make fuzz FUZZTIME=60s   run every fuzzer'
 	@echo 'make bench               compare Sealpost with Postfix under the same load'
 	@echo 'make soak CUTS=100       cut the power of a box many times, and send noise to its serial line'
-	@echo 'make licenses            update cmd/sealpost/licenses.txt after a change of go.mod'
+	@echo 'make licenses            update cmd/sealpost/internal/licenses/licenses.gz after a change of go.mod'
 	@echo 'make clean               remove all build results'
 
 
@@ -145,7 +145,7 @@ boot:
 # The licences of everything that is linked, as sealpost licenses prints them.
 licenses:
 	@go run ./tests/tools/licenses > licenses.new
-	@mv licenses.new cmd/sealpost/licenses.txt
+	@mv licenses.new cmd/sealpost/internal/licenses/licenses.gz
 
 clean:
 	rm -rf dist .run

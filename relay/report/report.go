@@ -154,7 +154,8 @@ var knownReplies = []knownReply{
 	{550, status(5, 7, 232), 0, "", dailyLimit},
 	{550, status(5, 7, 236), 0, "", Classification{Kind: WaitReset, Cause: "senders at onmicrosoft.com may send to 100 external recipients a day", Cure: "use an address in a domain of your own; the limit resets within 24 hours"}},
 	{550, status(5, 7, 501), 503, "", Classification{Kind: Blocked, Scope: Account, Cause: "Exchange Online has blocked the sender for spam", Cure: "find out what it sent, release it under Restricted entities in the Defender portal, or ask Microsoft Support"}},
-	{550, status(5, 7, 506), 0, "", Classification{Kind: Configuration, Cause: "Exchange Online rejects the name by which the box greets it", Cure: "set lan.hostname to a full domain name, such as relay.example.com"}},
+	{501, status(5, 5, 4), 0, "Invalid domain name", helloRejected},
+	{550, status(5, 7, 506), 0, "", helloRejected},
 	{550, status(5, 7, 508), 0, "", Classification{Kind: WaitLong, Cause: "this site's address has exceeded its limit", Cure: "wait; sending more makes it worse"}},
 	{550, status(5, 7, 510), 0, "", Classification{Kind: Configuration, Cause: "the tenant does not accept mail over IPv6", Cure: "have the box reach it over IPv4"}},
 	{550, status(5, 7, 511), 0, "", siteBanned},
@@ -170,6 +171,7 @@ var (
 	loginRefused  = Classification{Kind: Configuration, Scope: Account, Cause: "Exchange Online refused the login", Cure: "check the app registration, its consent and the mailbox's permissions"}
 	sendAsDenied  = Classification{Kind: Message, Cause: "the mailbox may not send as this sender", Cure: "give it Send As: Add-RecipientPermission, or set senders.default"}
 	siteBanned    = Classification{Kind: Configuration, Cause: "Exchange Online has banned this site's address", Cure: "ask for its removal at https://sender.office.com"}
+	helloRejected = Classification{Kind: Configuration, Cause: "Exchange Online rejects the name by which the box greets it", Cure: "set lan.hostname to a full domain name, such as relay.example.com"}
 	tenantBlocked = Classification{Kind: Blocked, Cause: "Exchange Online has blocked outgoing mail of the tenant, because it exceeded a threshold", Cure: "an administrator must find what sent so much, and then ask Microsoft Support to lift the block; after a subscription was renewed it ends by itself within a day"}
 	dailyLimit    = Classification{Kind: WaitReset, Scope: Account, Cause: "the daily limit of recipients is reached", Cure: "it resets within 24 hours"}
 )

@@ -43,6 +43,7 @@ func TestClassify_KnowsExchangeOnlinesReplies(t *testing.T) {
 		"550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains":        Configuration,
 		"550 5.7.501 Access denied, spam abuse detected":                                                Blocked,
 		"550 5.7.503 Access denied, banned sender":                                                      Blocked,
+		"501 5.5.4 Invalid domain name":                                                                 Configuration,
 		"550 5.7.506 Access Denied, Bad HELO":                                                           Configuration,
 		"550 5.7.508 Access denied, [1.2.3.4] has exceeded permitted limits within range":               WaitLong,
 		"550 5.7.510 Access denied, contoso.com does not accept email over IPv6":                        Configuration,

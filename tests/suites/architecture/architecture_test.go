@@ -77,6 +77,7 @@ var rules = []struct {
 	{"provisioning/console", []string{"provisioning/operator", "provisioning/bundle", "provisioning/candidate", "provisioning/certificate", "provisioning/pin", "provisioning/preflight", "provisioning/settings", "provisioning/tenant"}},
 	{"provisioning/", []string{"hal", "provisioning/"}},
 
+	{"cmd/sealpost/internal/licenses", nil},
 	{"cmd/sealpost/internal/machine", []string{"hal/linux/board", "hal/linux/network", "relay/control"}},
 	{"cmd/sealpost/internal/wire", []string{"hal", "hal/", "relay/", "provisioning/"}},
 	{"cmd/sealpost/internal/diagnose", []string{"hal/linux/clock", "relay/", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"compress/gzip"
+	"io"
 	"os"
 	"testing"
 )
@@ -10,11 +12,20 @@ func TestLicenses_MatchTheLinkedModules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("../../../cmd/sealpost/licenses.txt")
+	file, err := os.Open("../../../cmd/sealpost/internal/licenses/licenses.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	r, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Error("cmd/sealpost/licenses.txt does not match the linked modules: run make licenses")
+		t.Error("cmd/sealpost/internal/licenses/licenses.gz does not match the linked modules: run make licenses")
 	}
 }

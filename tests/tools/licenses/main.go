@@ -1,9 +1,10 @@
-// Command licenses prints the licences of everything that is linked into the program
-// for any target, for cmd/sealpost/licenses.txt.
+// Command licenses writes the licences of everything that is linked into the program
+// for any target, compressed, for cmd/sealpost/internal/licenses/licenses.gz.
 package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,7 +32,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "licenses:", err)
 		os.Exit(1)
 	}
-	_, _ = os.Stdout.WriteString(text)
+	w, _ := gzip.NewWriterLevel(os.Stdout, gzip.BestCompression)
+	if _, err := io.WriteString(w, text); err != nil {
+		fmt.Fprintln(os.Stderr, "licenses:", err)
+		os.Exit(1)
+	}
+	if err := w.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "licenses:", err)
+		os.Exit(1)
+	}
 }
 
 // licenses returns the licences of the standard library and of the modules that are

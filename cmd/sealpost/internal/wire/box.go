@@ -16,7 +16,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 
 	"sealpost/hal"
 	"sealpost/hal/fault"
@@ -135,7 +137,24 @@ func (b *Box) Hostname() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("finding this machine's name: %w: set lan.hostname", err)
 	}
-	return name, nil
+	return hostname(name)
+}
+
+// hostname turns the name of a machine into one for EHLO (RFC 5321 section 2.3.5),
+// which Exchange Online checks: machines are called my_relay, or have a dot at the
+// end.
+func hostname(name string) (string, error) {
+	valid := strings.Trim(strings.Map(func(r rune) rune {
+		if r <= unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '.') {
+			return unicode.ToLower(r)
+		}
+		return '-'
+	}, name), "-.")
+	var h settings.Host
+	if err := h.UnmarshalText([]byte(valid)); err != nil || valid == "" {
+		return "", fmt.Errorf("this machine's name %q is not a host name: set lan.hostname, such as \"relay.contoso.com\"", name)
+	}
+	return string(h), nil
 }
 
 // Protector protects keys as the settings require.
