@@ -4,4 +4,4 @@ package candidate
 
 // randomSequences is smaller because the race detector makes each sequence about ten
 // times slower.
-const randomSequences = 5_000
+const randomSequences = 1_000

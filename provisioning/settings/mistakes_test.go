@@ -29,6 +29,7 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 		{"address for a network", "[lan]\nallow = [\"192.168.0.7\"]\n", "line 2: lan.allow: \"192.168.0.7\" has no prefix length: write \"192.168.0.7/32\""},
 		{"network with host bits", "[lan]\nallow = [\"192.168.0.7/24\"]\n", "line 2: lan.allow: \"192.168.0.7/24\" is an address within a network: write \"192.168.0.0/24\""},
 		{"whole internet", "[lan]\nallow = [\"0.0.0.0/0\"]\n", "line 2: lan.allow: \"0.0.0.0/0\" would allow the whole internet to send"},
+		{"large public network", "[lan]\nallow = [\"10.0.0.0/8\", \"8.0.0.0/8\"]\n", "line 2: lan.allow lists 8.0.0.0/8, a large part of the internet"},
 		{"mapped network", "[lan]\nallow = [\"::ffff:10.0.0.0/104\"]\n", "write it like \"192.168.10.0/24\""},
 		{"no network", "[lan]\nallow = [\"office\"]\n", "line 2: lan.allow: \"office\" is not a network"},
 		{"listener without port", "[lan]\nsmtp = [\"25\"]\n", "line 2: lan.smtp: \"25\" is not an address to listen on"},

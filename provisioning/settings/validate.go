@@ -23,6 +23,7 @@ func (s Settings) check() Errors {
 	s.checkLimits(fault)
 	s.checkListeners(fault)
 	s.checkNetwork(fault)
+	s.checkAllow(fault)
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
@@ -50,6 +51,20 @@ func (s Settings) check() Errors {
 		fault("control.socket", "is the same as state.path: name another file")
 	}
 	return errs
+}
+
+// checkAllow rejects public networks that are larger than a site.
+func (s Settings) checkAllow(fault func(key, format string, args ...any)) {
+	const largest, largest6 = 16, 32
+	for _, network := range s.LAN.Allow {
+		bits := largest
+		if network.Addr().Is6() {
+			bits = largest6
+		}
+		if address := network.Addr(); network.Bits() < bits && !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast() {
+			fault("lan.allow", "lists %s, a large part of the internet: list the networks of your devices", network)
+		}
+	}
 }
 
 func (s Settings) checkRanges(fault func(key, format string, args ...any)) {

@@ -110,7 +110,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	for cast := range 10_000 {
+	for cast := range casts {
 		start := built.Add(time.Duration(random.Int64N(int64(3 * maxPowerOff)))) // the truth at the start of the run
 		var now time.Duration
 		j := newJudge(built, Record{})

@@ -17,8 +17,27 @@ import (
 // length the kernel assigns to its own.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
+// maxSubnet is the shortest prefix that is taken for a site, in bits: a DHCP server
+// that hands out 10.0.0.0/8 describes more than one. In IPv6 a link is a /64.
+const maxSubnet, maxSubnet6 = 16, 64
+
+// site is the part of a subnet that is taken for the site of its address.
+func site(prefix netip.Prefix) netip.Prefix {
+	address, bits := prefix.Addr(), maxSubnet
+	switch {
+	case address.IsLoopback():
+		return prefix.Masked()
+	case linkLocal.Contains(address):
+		return linkLocal
+	case address.Is6():
+		bits = maxSubnet6
+	}
+	return netip.PrefixFrom(address, max(bits, prefix.Bits())).Masked()
+}
+
 // Subnets returns the networks that the machine's own addresses are in, each
-// once and in order, the loopback network and the links' own included.
+// once and in order, the loopback network and the links' own included. Of a large
+// network it returns only the part around the address.
 func Subnets() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -30,10 +49,7 @@ func Subnets() ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the interface address %s: %w", address, err)
 		}
-		if linkLocal.Contains(prefix.Addr()) {
-			prefix = linkLocal
-		}
-		subnets = append(subnets, prefix.Masked())
+		subnets = append(subnets, site(prefix))
 	}
 	slices.SortFunc(subnets, netip.Prefix.Compare)
 	return slices.Compact(subnets), nil
