@@ -29,6 +29,9 @@ func Parse(text []byte) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
+	if err := checkDepth(text); err != nil {
+		return Settings{}, err
+	}
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return Settings{}, Errors{syntaxError(err)}
