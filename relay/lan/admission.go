@@ -70,7 +70,7 @@ func (d *admission) check(conn net.Conn) {
 		d.rejectClient(conn, client, r)
 		return
 	}
-	if d.server.sessions.isTLSFirst(client) {
+	if d.server.sessions.helloWait(client) > 0 {
 		go d.deliver(admitted) // useTLS may wait for the client
 		return
 	}

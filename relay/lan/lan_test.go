@@ -319,6 +319,26 @@ func TestTLSFirst_WorksFromTheSecondAttempt(t *testing.T) {
 	}
 }
 
+func TestTLSFirst_HardlyDelaysPlainClientsOfTheSameAddress(t *testing.T) {
+	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
+	c := newClientConn(nil, netip.MustParseAddr("192.0.2.1"), s)
+	if wait := s.helloWait(c.client); wait != 0 {
+		t.Errorf("waits %v for an unknown client", wait)
+	}
+	c.recordTLSFirst()
+	if wait := s.helloWait(c.client); wait != helloTimeout {
+		t.Errorf("waits %v after a ClientHello, want %v", wait, helloTimeout)
+	}
+	s.recordHello(c.client, false)
+	if wait := s.helloWait(c.client); wait != mixedTimeout {
+		t.Errorf("waits %v after a plain client, want %v", wait, mixedTimeout)
+	}
+	s.tlsFirst[c.client] = tlsFirst{helloTimeout, time.Now().Add(-2 * tlsFirstMemory)}
+	if wait := s.helloWait(c.client); wait != 0 || len(s.tlsFirst) > 0 {
+		t.Errorf("waits %v for a client that was last seen two days ago", wait)
+	}
+}
+
 func TestServeTLS_UsesImplicitTLS(t *testing.T) {
 	d := &fakeAcceptor{}
 	s, _ := start(t, d, nil)

@@ -19,14 +19,14 @@ type sessions struct {
 	mu       sync.Mutex
 	open     map[*clientConn]struct{}
 	clients  map[netip.Prefix]int
-	tlsFirst map[netip.Addr]struct{} // clients that began with TLS on a plain port
+	tlsFirst map[netip.Addr]tlsFirst // addresses from which clients began with TLS on a plain port
 	draining bool
 }
 
 func newSessions(config *Config, j *journal.Journal) *sessions {
 	const maxRejects = 32
 	return &sessions{config: config, limits: config.Limits, journal: j, rejectSlots: make(slots, maxRejects),
-		open: make(map[*clientConn]struct{}), clients: make(map[netip.Prefix]int), tlsFirst: make(map[netip.Addr]struct{})}
+		open: make(map[*clientConn]struct{}), clients: make(map[netip.Prefix]int), tlsFirst: make(map[netip.Addr]tlsFirst)}
 }
 
 // admit opens a session, or returns the reply for a rejected client. If there are

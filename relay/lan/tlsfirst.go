@@ -12,21 +12,38 @@ import (
 // tlsHandshake is the first octet of a TLS ClientHello (RFC 8446 section 5.1).
 const tlsHandshake = 0x16
 
-// helloTimeout is how long a client that began with TLS before may take to do
-// so again.
-const helloTimeout = time.Second
+// A client that began with TLS before may take helloTimeout to do so again. Once
+// another client of the same address did not, each waits for mixedTimeout only: a
+// ClientHello comes as soon as the LAN carries it. An address is forgotten after
+// tlsFirstMemory without TLS.
+const (
+	helloTimeout   = time.Second
+	mixedTimeout   = 100 * time.Millisecond
+	tlsFirstMemory = 24 * time.Hour
+)
+
+// tlsFirst is an address from which a client began with TLS.
+type tlsFirst struct {
+	wait time.Duration // for a ClientHello
+	last time.Time     // when one began with TLS
+}
 
 // useTLSIfFirst begins TLS if the client does.
 func (s *Server) useTLSIfFirst(c *clientConn) {
-	if s.sessions.isTLSFirst(c.client) && c.peekHello() {
+	wait := s.sessions.helloWait(c.client)
+	if wait == 0 {
+		return
+	}
+	if c.peekHello(wait) {
 		c.useTLS()
 	}
+	s.sessions.recordHello(c.client, c.secure.Load())
 }
 
 // peekHello reports whether a ClientHello arrives in time.
-func (c *clientConn) peekHello() bool {
+func (c *clientConn) peekHello(wait time.Duration) bool {
 	first := make([]byte, 1)
-	_ = c.Conn.SetReadDeadline(time.Now().Add(helloTimeout))
+	_ = c.Conn.SetReadDeadline(time.Now().Add(wait))
 	n, _ := c.Conn.Read(first)
 	c.pending = first[:n]
 	return n == 1 && first[0] == tlsHandshake
@@ -40,14 +57,35 @@ func (c *clientConn) recordTLSFirst() {
 	if len(s.tlsFirst) >= maxClients {
 		clear(s.tlsFirst)
 	}
-	s.tlsFirst[c.client] = struct{}{}
+	s.tlsFirst[c.client] = tlsFirst{helloTimeout, time.Now()}
 	s.mu.Unlock()
 	s.journal.TLSFirst(c.client)
 }
 
-func (s *sessions) isTLSFirst(client netip.Addr) bool {
+// helloWait is how long to wait for a ClientHello; 0 means not at all.
+func (s *sessions) helloWait(client netip.Addr) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, known := s.tlsFirst[client]
-	return known
+	known := s.tlsFirst[client]
+	if time.Since(known.last) > tlsFirstMemory {
+		delete(s.tlsFirst, client)
+		return 0
+	}
+	return known.wait
+}
+
+// recordHello records how a client of an address that is waited for began.
+func (s *sessions) recordHello(client netip.Addr, secure bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.tlsFirst[client]
+	switch {
+	case !ok:
+		return
+	case secure:
+		known.last = time.Now()
+	default:
+		known.wait = mixedTimeout
+	}
+	s.tlsFirst[client] = known
 }
