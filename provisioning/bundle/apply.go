@@ -21,6 +21,7 @@ type Result struct {
 	Applied       bool           `json:"applied,omitempty"` // to this box, now
 	AppliedBefore bool           `json:"before,omitempty"`  // so nothing was changed
 	Files         []string       `json:"files,omitempty"`   // the files that were read
+	Unused        []string       `json:"unused,omitempty"`  // other files of the folder
 	Faults        []*fault.Fault `json:"faults,omitempty"`
 }
 
@@ -60,7 +61,7 @@ func Apply(ctx context.Context, stick fs.FS, serial string, checkPath func(certi
 	default:
 		r.Applied = true
 	}
-	r.Files = b.Files()
+	r.Files, r.Unused = b.Files(), b.Unused
 	return r
 }
 
@@ -118,6 +119,9 @@ func (r Result) Text(serial string, now time.Time) []byte {
 	}
 	for i, name := range r.Files {
 		line("%-6s %s", []string{"Read:", ""}[min(i, 1)], name)
+	}
+	for i, name := range r.Unused {
+		line("%-9s %s", []string{"Not used:", ""}[min(i, 1)], name)
 	}
 	line("")
 	switch {

@@ -50,6 +50,8 @@ type Bundle struct {
 	candidate.Candidate
 	// Folder is the folder that was read.
 	Folder string
+	// Unused are the other files of the folder, for the result.
+	Unused []string
 
 	settings, certificate, password, secret string // paths on the stick; empty for none
 }

@@ -259,3 +259,39 @@ func FuzzBundle(f *testing.F) {
 		}
 	})
 }
+
+// TestRead_PassesOverNoFileInSilence has files as Windows and certificate authorities
+// name them.
+func TestRead_PassesOverNoFileInSilence(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	for name, want := range map[string]struct{ fault, unused string }{
+		"sealpost.toml.txt": {"the name must be sealpost.toml", ""},
+		"password.txt.txt":  {"the name must be password.txt", ""},
+		"Secret.TXT.txt":    {"the name must be Secret.TXT", ""},
+		"a.pfx.txt":         {"the name must be a.pfx", ""},
+		"a.cer.txt":         {"the name must be a.cer", ""},
+		"a.key":             {"", "sealpost/a.key: put key and certificate into one PFX"},
+		"chain.p7b":         {"", "sealpost/chain.p7b: put the whole chain"},
+		"a.ca-bundle":       {"", "sealpost/a.ca-bundle: put the whole chain"},
+		"notes.docx":        {"", "sealpost/notes.docx"},
+		"notes.txt":         {"", "sealpost/notes.txt"},
+		"result.txt":        {"", ""},
+		".DS_Store":         {"", ""},
+	} {
+		stick := fstest.MapFS{"sealpost/sealpost.toml": file("[site]\n"), "sealpost/" + name: file("x")}
+		b, err := Read(stick, "1")
+		switch text := fmt.Sprint(err); {
+		case want.fault != "" && !strings.Contains(text, want.fault):
+			t.Errorf("%s: got %q, want %q", name, text, want.fault)
+		case want.fault == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := strings.Join(b.Unused, ", "); want.fault == "" && (want.unused == "") != (got == "") || !strings.HasPrefix(got, want.unused) {
+			t.Errorf("%s: got unused %q, want %q", name, got, want.unused)
+		}
+		result := Result{Applied: true, Files: b.Files(), Unused: b.Unused}
+		if want.unused != "" && !strings.Contains(string(result.Text("1", time.Time{})), "Not used: "+want.unused) {
+			t.Errorf("%s: the result is\n%s", name, result.Text("1", time.Time{}))
+		}
+	}
+}

@@ -33,7 +33,7 @@ func (r *reader) read(b *Bundle, others []string) {
 	b.settings, text = r.one("settings files", settings.MaxText, func(name string) bool { return strings.EqualFold(name, settingsName) })
 	b.Settings = string(text)
 	pfx, pfxData := r.one("PFX files", certificate.MaxInput, endsIn(".pfx", ".p12"))
-	pem, pemData := r.one("certificate files", certificate.MaxInput, endsIn(".pem", ".crt"))
+	pem, pemData := r.one("certificate files", certificate.MaxInput, endsIn(".pem", ".crt", ".cer"))
 	if pfx != "" && pem != "" {
 		r.fault("%s, %s: there are both a PFX and a certificate for a request: delete one of them", printable.Line(pfx), printable.Line(pem))
 	}
@@ -48,9 +48,8 @@ func (r *reader) read(b *Bundle, others []string) {
 	if b.secret != "" && b.ClientSecret == "" && len(r.faults) == 0 {
 		r.fault("%s: its first line is empty: write the client secret's value there", printable.Line(b.secret))
 	}
-	if b.settings == "" {
-		r.checkHiddenExtension()
-	}
+	r.checkHiddenExtensions()
+	b.Unused = r.unused(b.Files())
 	if b.settings == "" && b.certificate == "" && b.secret == "" && len(r.faults) == 0 {
 		r.nothing(others)
 	}
@@ -73,14 +72,51 @@ func (r *reader) line(what, name string) (string, candidate.Password) {
 	return found, candidate.Password(line)
 }
 
-// checkHiddenExtension rejects a settings file that Windows shows under the right
-// name; otherwise the certificate would be applied without the settings.
-func (r *reader) checkHiddenExtension() {
-	const twice = settingsName + ".txt"
-	if slices.ContainsFunc(r.entries, func(e fs.DirEntry) bool { return strings.EqualFold(e.Name(), twice) }) {
-		r.fault("%s: the name must be %s: show file name extensions in Windows, and remove .txt", printable.Line(path.Join(r.folder, twice)), settingsName)
+// checkHiddenExtensions rejects files that Windows shows under the right name, but
+// which end in .txt; otherwise the rest would be applied without them.
+func (r *reader) checkHiddenExtensions() {
+	for _, e := range r.entries {
+		shown, isText := cutSuffixFold(e.Name(), ".txt")
+		if !isText || hidden(e.Name()) {
+			continue
+		}
+		meant := slices.ContainsFunc([]string{settingsName, passwordName, secretName}, func(name string) bool { return strings.EqualFold(shown, name) })
+		if meant || endsIn(".pfx", ".p12", ".pem", ".crt", ".cer")(shown) {
+			r.fault("%s: the name must be %s: show file name extensions in Windows, and remove .txt", printable.Line(path.Join(r.folder, e.Name())), printable.Line(shown))
+		}
 	}
 }
+
+func cutSuffixFold(s, suffix string) (string, bool) {
+	if len(s) < len(suffix) || !strings.EqualFold(s[len(s)-len(suffix):], suffix) {
+		return s, false
+	}
+	return s[:len(s)-len(suffix)], true
+}
+
+// unused returns the other files of the folder, with what to know about those that
+// look as if they belonged to a certificate.
+func (r *reader) unused(used []string) []string {
+	var unused []string
+	for _, e := range r.entries {
+		name := path.Join(r.folder, e.Name())
+		if hidden(e.Name()) || e.IsDir() || slices.Contains(used, name) || strings.EqualFold(e.Name(), ResultName) {
+			continue
+		}
+		about := ""
+		switch strings.ToLower(path.Ext(name)) {
+		case ".key":
+			about = ": put key and certificate into one PFX"
+		case ".p7b", ".ca-bundle", ".der":
+			about = ": put the whole chain into the PFX, or into one .pem file"
+		}
+		unused = append(unused, printable.Line(name)+about)
+	}
+	return unused[:min(len(unused), maxUnused)]
+}
+
+// maxUnused is how many unused files a result names.
+const maxUnused = 20
 
 // nothing reports why there is nothing to read.
 func (r *reader) nothing(others []string) {
@@ -90,7 +126,17 @@ func (r *reader) nothing(others []string) {
 			r.folder, strings.Join(others[:min(some, len(others))], ", "), settingsName)
 		return
 	}
-	r.fault("%s: the folder contains neither %s nor a .pfx: copy them into it", printable.Line(r.folder), settingsName)
+	r.fault("%s: the folder contains neither %s nor a .pfx%s: copy them into it", printable.Line(r.folder), settingsName, r.instead())
+}
+
+// instead returns the names of the files that are in the folder.
+func (r *reader) instead() string {
+	names := r.unused(nil)
+	if len(names) == 0 {
+		return ""
+	}
+	const some = 5
+	return ", but " + strings.Join(names[:min(some, len(names))], ", ")
 }
 
 func endsIn(ends ...string) func(string) bool {
