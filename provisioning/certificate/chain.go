@@ -18,6 +18,7 @@ func ParsePEM(data []byte) ([]*x509.Certificate, error) {
 	if len(data) > MaxInput {
 		return nil, fmt.Errorf("the file is larger than %d KiB, so it is not a certificate chain: choose another file", MaxInput>>10)
 	}
+	data = UTF8(data)
 	var chain []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {

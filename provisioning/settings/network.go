@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
@@ -57,6 +58,8 @@ type PEM string
 
 // UnmarshalText checks that there is at least one PEM block, and nothing else.
 func (p *PEM) UnmarshalText(text []byte) error {
+	// A text that was pasted from a file may begin with a byte order mark.
+	text = bytes.ReplaceAll(text, []byte("\xef\xbb\xbf"), nil)
 	*p = PEM(text)
 	for len(text) > 0 {
 		block, rest := pem.Decode(text)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/settings"
 
 	"golang.org/x/crypto/x509roots/fallback/bundle"
@@ -65,7 +66,7 @@ func CAPool(section string, configured settings.Roots) (*x509.CertPool, error) {
 		return nil, nil
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
+	if !pool.AppendCertsFromPEM(certificate.UTF8(text)) {
 		return nil, fmt.Errorf("%s contains no certificate in PEM", source)
 	}
 	return pool, nil
