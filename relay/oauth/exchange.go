@@ -34,11 +34,13 @@ type httpResponse struct {
 // from this record, because an error of x/oauth2 contains the issuer's whole
 // response.
 type exchange struct {
-	ctx      context.Context
-	issuer   *Issuer
-	begun    time.Time
-	response httpResponse
-	err      error
+	ctx    context.Context
+	issuer *Issuer
+	// application is set if the application itself asks, and no person signs in.
+	application bool
+	begun       time.Time
+	response    httpResponse
+	err         error
 }
 
 // exchange returns a record, and the context through which x/oauth2 fills it.
@@ -125,5 +127,5 @@ func (x *exchange) fault() error {
 	if x.err != nil {
 		return connectionFault(x.issuer.host, x.issuer.config.Timeout, x.err)
 	}
-	return faultFromResponse(x.issuer.host, x.response, time.Now())
+	return faultFromResponse(x.issuer.host, x.response, x.application, time.Now())
 }

@@ -55,7 +55,7 @@ const (
 )
 
 // faultFromResponse returns the fault in a response without a token.
-func faultFromResponse(host string, a httpResponse, now time.Time) *Fault {
+func faultFromResponse(host string, a httpResponse, application bool, now time.Time) *Fault {
 	var said struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
@@ -69,6 +69,9 @@ func faultFromResponse(host string, a httpResponse, now time.Time) *Fault {
 	}
 	fault := &Fault{Kind: found.kind, Code: code, Text: found.text, RetryAfter: retryAfter(a.header, now),
 		invalidGrant: said.Error == "invalid_grant"}
+	if application && found.application != "" {
+		fault.Text = found.application
+	}
 	if found.clock {
 		fault.Text += clockSkewText(a.header, now)
 	}

@@ -87,6 +87,7 @@ func (c *clientCredentials) Token(ctx context.Context) (Token, error) {
 		EndpointParams: params, AuthStyle: oauth2.AuthStyleInParams,
 	}
 	x, ctx := c.issuer.exchange(ctx)
+	x.application = true
 	token, _, err := x.token(config.Token(ctx))
 	return token, err
 }

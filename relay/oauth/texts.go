@@ -2,10 +2,12 @@ package oauth
 
 // classification is the meaning of an error code.
 type classification struct {
-	kind  Kind
-	text  string
-	clock bool // the text ends with the box's clock
-	vague bool // an HTTP status that asks to wait takes precedence
+	kind Kind
+	text string
+	// application is the text if no person signs in; empty means text.
+	application string
+	clock       bool // the text ends with the box's clock
+	vague       bool // an HTTP status that asks to wait takes precedence
 }
 
 const (
@@ -42,12 +44,35 @@ var entraErrors = map[int]classification{
 	90002:  {kind: Configuration, text: "there is no such tenant: check the tenant in the token URL, and that it is the URL of the right cloud"},
 	900023: {kind: Configuration, text: "the tenant in the token URL is neither an ID nor a domain: check it"},
 
+	500014:  {kind: Configuration, text: "Exchange Online is disabled in the tenant, or its subscription has lapsed: enable Office 365 Exchange Online under Enterprise applications in the Entra admin center, and check the licences"},
+	650052:  {kind: Configuration, text: "the tenant has no subscription for Exchange Online: check the licences, and the tenant in the token URL"},
+	650057:  {kind: Configuration, text: "the application has no permission for Exchange Online: add it under API permissions of the app registration, and grant consent"},
+	7000229: {kind: Configuration, text: "the application has no enterprise application in this tenant: open it once in the Entra admin center, or run the lines of sealpost tenant script that create it"},
+	500133:  {kind: Configuration, text: "the box's signature is outside its period of validity: check the box's clock", clock: true},
+	700022:  {kind: Configuration, text: checkScopeText},
+	70001:   {kind: Configuration, text: "the tenant does not know this application: check the client ID, and the tenant in the token URL"},
+	70003:   {kind: Configuration, text: "the issuer does not support this grant: check the token URL"},
+	90014:   {kind: Configuration, text: "the request lacks a field: check the client ID, the grant and the scopes"},
+	50059:   {kind: Configuration, text: "the token URL names no tenant: write the tenant's domain or ID in it"},
+	50128:   {kind: Configuration, text: "there is no such tenant: check the tenant in the token URL, and that it is the URL of the right cloud"},
+	50194:   {kind: Configuration, text: "the application belongs to one tenant, and the token URL names another or all: write the tenant of the application"},
+	500021:  {kind: Configuration, text: "a proxy of this network allows only other tenants (tenant restrictions): have the box excepted from it"},
+
+	50020: {kind: Configuration, text: "the account belongs to another tenant: sign in again with an account of this tenant"},
+	50053: {kind: Configuration, text: "the account is locked after too many wrong passwords, or its address is blocked: wait, or unlock it in the Entra admin center, then " + signInAgainText},
+	50055: {kind: Configuration, text: "the account's password has expired: change it in a browser, then " + signInAgainText},
+	50126: {kind: Configuration, text: "the user name or the password is wrong: " + signInAgainText},
+	65004: {kind: Configuration, text: declinedText},
+	53000: {kind: Configuration, text: "a Conditional Access policy wants a managed device, which the box is not: " + useCertificateText},
+	53001: {kind: Configuration, text: "a Conditional Access policy wants a managed device, which the box is not: " + useCertificateText},
+	53002: {kind: Configuration, text: "a Conditional Access policy wants an approved application, which the box is not: " + useCertificateText},
 	50034: {kind: Configuration, text: "the tenant has no such user: sign in again with an account of this tenant"},
 	50057: {kind: Configuration, text: "the account that was signed in is disabled: enable it, or " + signInAgainText + " as another"},
 	50105: {kind: Configuration, text: "the account is not assigned to the application: assign it under Enterprise applications, Users and groups"},
 	50076: {kind: Configuration, text: "the account must prove itself by multifactor authentication: " + signInAgainText + " and do so in the browser"},
 	50079: {kind: Configuration, text: "the account has to register for multifactor authentication: do that in a browser, then " + signInAgainText},
-	53003: {kind: Configuration, text: "a Conditional Access policy blocks the sign-in, as Microsoft's own does with device codes: " + useCertificateText},
+	53003: {kind: Configuration, text: "a Conditional Access policy blocks the sign-in, as Microsoft's own does with device codes: " + useCertificateText,
+		application: "a Conditional Access policy for workload identities blocks the application: except the application or the site's public address from the policy"},
 
 	530035: {kind: Configuration, text: "the tenant's security defaults block the sign-in: use a certificate, which needs no sign-in"},
 	50173:  {kind: Configuration, text: "the sign-in was revoked, as after a change of password: " + signInAgainText},
