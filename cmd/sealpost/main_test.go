@@ -28,6 +28,9 @@ func sealpost(t *testing.T, settings string, args ...string) (status int, out, e
 
 const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\ntpm = \"unix:/nowhere/tpm\"\n[spool]\nsize = \"8MiB\"\n[state]\npath = \"box.state\"\n"
 
+// sealed are settings that require a TPM.
+var sealed = strings.Replace(good, "protection = \"file\"\n", "", 1)
+
 func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 	for _, c := range []struct {
 		args     string
@@ -59,7 +62,9 @@ func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 		{"certificate import --pem none.pem", good, exitFailed, "there is no file none.pem: check the path"},
 		{"certificate request", good, exitUsage, "name the certificate's host with --name"},
 		{"certificate request --name relay.contoso.com --key foo", good, exitUsage, "choose RSA-2048, RSA-3072, P-256 or P-384"},
-		{"certificate request --name relay.contoso.com", good, exitFailed, "TPM absent"},
+		{"certificate request --name relay.contoso.com", good, exitFailed, `a certificate request needs a TPM; with keys.protection = "file" import a PFX`},
+		{"certificate request --name relay.contoso.com", sealed, exitFailed, "TPM absent"},
+		{"certificate request --name relay..com", sealed, exitFailed, `"relay..com" cannot be the name in a certificate`},
 		{"tpm", good, exitDone, "TPM at unix:/nowhere/tpm: absent: check that the TPM is fitted"},
 		{"state erase", good, exitUsage, "add --yes to confirm"},
 		{"state erase --yes", good, exitFailed, "there is no state yet"},
@@ -100,16 +105,18 @@ func TestRun_NamesTheCommandForADamagedState(t *testing.T) {
 	}
 }
 
-func TestCertificateShow_CreatesNoState(t *testing.T) {
-	sealpost(t, good, "certificate", "show")
-	if _, err := os.Stat("box.state"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %v", err)
+func TestCommands_CreateNoStateInVain(t *testing.T) {
+	for _, args := range []string{"certificate show", "certificate request --name not_a_name"} {
+		sealpost(t, sealed, strings.Fields(args)...)
+		if _, err := os.Stat("box.state"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", args, err)
+		}
 	}
 }
 
 func TestState_IsCreatedOnceAtFullSize(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile("sealpost.toml", []byte(good), 0o600); err != nil {
+	if err := os.WriteFile("sealpost.toml", []byte(sealed), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
