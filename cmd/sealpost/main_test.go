@@ -65,7 +65,17 @@ func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 		{"certificate request --name relay.contoso.com", good, exitFailed, `a certificate request needs a TPM; with keys.protection = "file" import a PFX`},
 		{"certificate request --name relay.contoso.com", sealed, exitFailed, "TPM absent"},
 		{"certificate request --name relay..com", sealed, exitFailed, `"relay..com" cannot be the name in a certificate`},
-		{"tpm", good, exitDone, "TPM at unix:/nowhere/tpm: absent: check that the TPM is fitted"},
+		{"tpm", good, exitFailed, "TPM at unix:/nowhere/tpm: absent: check that the TPM is fitted"},
+		{"tpm --tpm /dev/null", "", exitFailed, "TPM at /dev/null: failed: not a TPM: set keys.tpm"},
+		{"tpm --tpm unix:/nowhere/tpm --json", "", exitFailed, `"state": "absent"`},
+		{"tpm", "", exitFailed, "there is no settings file sealpost.toml"},
+		{"send-test", good, exitUsage, "name the recipient with --to"},
+		{"send-test --to notanaddress", good, exitUsage, `--to: `},
+		{"completion klingon", "", exitUsage, `sealpost completion has no command "klingon"`},
+		{"completion bash", "", exitDone, "bash completion"},
+		{"certificate show --state sealpost.toml", good, exitFailed, "sealpost.toml is not a state: it has only "},
+		{"certificate request --name relay.contoso.com --state missing/box.state", sealed, exitFailed, "creating the state missing/box.state: the folder missing does not exist"},
+		{"certificate show --config=", "", exitFailed, "no settings file and no state are given"},
 		{"state erase", good, exitUsage, "add --yes to confirm"},
 		{"state erase --yes", good, exitFailed, "there is no state yet"},
 	} {
@@ -125,5 +135,12 @@ func TestState_IsCreatedOnceAtFullSize(t *testing.T) {
 		if err != nil || info.Size() != 10<<20 {
 			t.Errorf("got %v, %v", info, err)
 		}
+	}
+}
+
+func TestConfigCheck_ListsErrorsOnceInJSON(t *testing.T) {
+	_, out, errs := sealpost(t, "[lan]\nalow = []\n", "config", "check", "sealpost.toml", "--json")
+	if !strings.Contains(out, "unknown key lan.alow") || errs != `{"faults":[{"text":"sealpost.toml cannot be used"}]}`+"\n" {
+		t.Errorf("got %s%s", out, errs)
 	}
 }
