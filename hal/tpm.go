@@ -44,7 +44,7 @@ func (s TPMState) Advice() string {
 	case TPMLockedOut:
 		return "leave the box powered on until the TPM unlocks by itself"
 	case TPMAbsent:
-		return "check that the TPM is fitted and that keys.tpm in the settings names it"
+		return `check that the TPM is fitted and that keys.tpm in the settings names it; on a machine without a TPM, set keys.protection = "file"`
 	case TPMDenied:
 		return "run this as root, or add the user to the group tss and log in again"
 	case TPMForeign:
@@ -75,6 +75,15 @@ func (f *TPMFault) Error() string {
 }
 
 func (f *TPMFault) Unwrap() error { return f.Err }
+
+// Tried says in an error of a TPM operation what it was needed for. That replaces the
+// operation of a [TPMFault]; it wraps any other error.
+func Tried(what string, err error) error {
+	if f, ok := err.(*TPMFault); ok {
+		return &TPMFault{State: f.State, Op: what, Err: f.Err}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
 
 // TPMObject is a key or a sealed secret in the form in which it is stored
 // outside the TPM. Its private part is encrypted by the TPM under the storage

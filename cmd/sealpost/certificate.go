@@ -115,25 +115,31 @@ func requestCommand(o *options) *cobra.Command {
 		if !slices.Contains(keyTypes, hal.KeyType(keyType)) {
 			return &usageError{fmt.Errorf("there is no key type %q: choose RSA-2048, RSA-3072, P-256 or P-384", keyType)}
 		}
+		s, err := o.Settings()
+		if err != nil {
+			return err
+		}
+		foreign, err := wire.CheckRequest(s, names)
+		if err != nil {
+			return err
+		}
 		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
-			if replace {
-				if err := identity.Abandon(ctx, b.Store); err != nil {
-					return err
-				}
-			}
-			pem, err := identity.Request(ctx, b.Store, b.TPM, hal.KeyType(keyType), names)
+			pem, err := identity.Request(ctx, b.Store, b.TPM, hal.KeyType(keyType), names, replace)
 			if errors.Is(err, errors.ErrUnsupported) {
 				return fmt.Errorf("%w: choose another type with --key; every TPM supports RSA-2048 and P-256", err)
 			}
 			if err != nil {
 				return err
 			}
+			if foreign {
+				fmt.Fprintln(c.ErrOrStderr(), "warning: no name is in senders.accepted_domains, so no connector of the tenant can match this certificate")
+			}
 			return o.print(c.OutOrStdout(), operator.PEM{PEM: string(pem)})
 		})
 	})
 	c.Flags().StringSliceVar(&names, "name", nil, "a `name` for the certificate; the first is its common name")
 	c.Flags().StringVar(&keyType, "key", string(hal.RSA2048), "the key's `type`: RSA-2048, RSA-3072, P-256 or P-384")
-	c.Flags().BoolVar(&replace, "replace", false, "give up a request that is pending, and its key")
+	c.Flags().BoolVar(&replace, "replace", false, "replace the pending request and its key")
 	return c
 }
 

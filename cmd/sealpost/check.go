@@ -72,8 +72,8 @@ func verifyCommand(o *options) *cobra.Command {
 type probeResult struct{ preflight.ProbeResult }
 
 func (r probeResult) String() string {
-	return fmt.Sprintf("host      %s\nport 25   %s\nTLS       %s\nport 587  %s\nadvice    %s",
-		r.Host, r.Port25.Text, r.STARTTLS.Text, r.Port587.Text, r.Advice)
+	return fmt.Sprintf("host      %s\n%-9s %s\nTLS       %s\nport 587  %s\nadvice    %s",
+		r.Host, r.PortName(), r.Port25.Text, r.STARTTLS.Text, r.Port587.Text, r.Advice)
 }
 
 func probeCommand(o *options) *cobra.Command {
@@ -104,8 +104,11 @@ func sendTestCommand(o *options) *cobra.Command {
 	var to string
 	c := leaf("send-test --to ADDRESS", "Send a test message through the running relay, and trace it", 0, func(c *cobra.Command, _ []string) error {
 		var recipient settings.Address
-		if err := recipient.UnmarshalText([]byte(to)); err != nil || to == "" {
+		if to == "" {
 			return &usageError{errors.New("name the recipient with --to, such as --to alerts@msp.example")}
+		}
+		if err := recipient.UnmarshalText([]byte(to)); err != nil {
+			return &usageError{fmt.Errorf("--to: %w", err)}
 		}
 		s, err := o.Settings()
 		if err != nil {

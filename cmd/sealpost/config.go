@@ -31,12 +31,17 @@ func configCommand(o *options) *cobra.Command {
 			return err
 		}
 		if err == nil || o.json {
-			err = errors.Join(o.print(c.OutOrStdout(), checkResult{args[0], faults}), err)
+			if err := o.print(c.OutOrStdout(), checkResult{args[0], faults}); err != nil {
+				return err
+			}
 		}
-		if len(faults) > 0 {
-			return fmt.Errorf("%s cannot be used:\n%w", args[0], faults)
+		switch {
+		case len(faults) == 0:
+			return nil
+		case o.json:
+			return fmt.Errorf("%s cannot be used", args[0])
 		}
-		return err
+		return fmt.Errorf("%s cannot be used:\n%w", args[0], faults)
 	}))
 	return config
 }

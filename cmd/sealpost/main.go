@@ -38,6 +38,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errs)
+	root.InitDefaultCompletionCmd() // writes to the output set before
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = root.Args, root.RunE
+	}
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitDone
@@ -59,7 +63,7 @@ func command(o *options) *cobra.Command {
 	root := group("sealpost", "A mail relay for Microsoft 365 whose key stays in the TPM")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	flags := root.PersistentFlags()
-	flags.StringVar(&o.Config, "config", "sealpost.toml", "the settings `file`; empty: those in the state")
+	flags.StringVar(&o.Config, "config", "sealpost.toml", "the settings `file`; empty for the settings stored in the state")
 	flags.StringVar(&o.State, "state", "", "the state `file` or block device, instead of the settings' state.path")
 	flags.StringVar(&o.TPM, "tpm", "", "the TPM's `address`, instead of the settings' keys.tpm")
 	flags.StringVar(&o.Control, "control", "", "the control `socket`, instead of the settings' control.socket")

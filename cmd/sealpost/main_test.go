@@ -28,6 +28,9 @@ func sealpost(t *testing.T, settings string, args ...string) (status int, out, e
 
 const good = "[senders]\naccepted_domains = [\"contoso.com\"]\n[keys]\nprotection = \"file\"\ntpm = \"unix:/nowhere/tpm\"\n[spool]\nsize = \"8MiB\"\n[state]\npath = \"box.state\"\n"
 
+// sealed are settings that require a TPM.
+var sealed = strings.Replace(good, "protection = \"file\"\n", "", 1)
+
 func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 	for _, c := range []struct {
 		args     string
@@ -59,8 +62,20 @@ func TestRun_GivesEachCommandLineItsStatusAndOutput(t *testing.T) {
 		{"certificate import --pem none.pem", good, exitFailed, "there is no file none.pem: check the path"},
 		{"certificate request", good, exitUsage, "name the certificate's host with --name"},
 		{"certificate request --name relay.contoso.com --key foo", good, exitUsage, "choose RSA-2048, RSA-3072, P-256 or P-384"},
-		{"certificate request --name relay.contoso.com", good, exitFailed, "TPM absent"},
-		{"tpm", good, exitDone, "TPM at unix:/nowhere/tpm: absent: check that the TPM is fitted"},
+		{"certificate request --name relay.contoso.com", good, exitFailed, `a certificate request needs a TPM; with keys.protection = "file" import a PFX`},
+		{"certificate request --name relay.contoso.com", sealed, exitFailed, "TPM absent"},
+		{"certificate request --name relay..com", sealed, exitFailed, `"relay..com" cannot be the name in a certificate`},
+		{"tpm", good, exitFailed, "TPM at unix:/nowhere/tpm: absent: check that the TPM is fitted"},
+		{"tpm --tpm /dev/null", "", exitFailed, "TPM at /dev/null: failed: not a TPM: set keys.tpm"},
+		{"tpm --tpm unix:/nowhere/tpm --json", "", exitFailed, `"state": "absent"`},
+		{"tpm", "", exitFailed, "there is no settings file sealpost.toml"},
+		{"send-test", good, exitUsage, "name the recipient with --to"},
+		{"send-test --to notanaddress", good, exitUsage, `--to: `},
+		{"completion klingon", "", exitUsage, `sealpost completion has no command "klingon"`},
+		{"completion bash", "", exitDone, "bash completion"},
+		{"certificate show --state sealpost.toml", good, exitFailed, "sealpost.toml is not a state: it has only "},
+		{"certificate request --name relay.contoso.com --state missing/box.state", sealed, exitFailed, "creating the state missing/box.state: the folder missing does not exist"},
+		{"certificate show --config=", "", exitFailed, "no settings file and no state are given"},
 		{"state erase", good, exitUsage, "add --yes to confirm"},
 		{"state erase --yes", good, exitFailed, "there is no state yet"},
 	} {
@@ -100,16 +115,18 @@ func TestRun_NamesTheCommandForADamagedState(t *testing.T) {
 	}
 }
 
-func TestCertificateShow_CreatesNoState(t *testing.T) {
-	sealpost(t, good, "certificate", "show")
-	if _, err := os.Stat("box.state"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %v", err)
+func TestCommands_CreateNoStateInVain(t *testing.T) {
+	for _, args := range []string{"certificate show", "certificate request --name not_a_name"} {
+		sealpost(t, sealed, strings.Fields(args)...)
+		if _, err := os.Stat("box.state"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", args, err)
+		}
 	}
 }
 
 func TestState_IsCreatedOnceAtFullSize(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile("sealpost.toml", []byte(good), 0o600); err != nil {
+	if err := os.WriteFile("sealpost.toml", []byte(sealed), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -118,5 +135,12 @@ func TestState_IsCreatedOnceAtFullSize(t *testing.T) {
 		if err != nil || info.Size() != 10<<20 {
 			t.Errorf("got %v, %v", info, err)
 		}
+	}
+}
+
+func TestConfigCheck_ListsErrorsOnceInJSON(t *testing.T) {
+	_, out, errs := sealpost(t, "[lan]\nalow = []\n", "config", "check", "sealpost.toml", "--json")
+	if !strings.Contains(out, "unknown key lan.alow") || errs != `{"faults":[{"text":"sealpost.toml cannot be used"}]}`+"\n" {
+		t.Errorf("got %s%s", out, errs)
 	}
 }

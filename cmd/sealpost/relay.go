@@ -37,7 +37,7 @@ func relayCommand(o *options) *cobra.Command {
 			Appliance: onAppliance, Readable: []string{appliance.NetworkDir}}
 		return errors.Join(r.Run(ctx, version), b.Close())
 	})
-	c.Flags().BoolVar(&onAppliance, "appliance", false, "be the box's only service: confined to state and TPM, waiting for the clock, serving the box itself")
+	c.Flags().BoolVar(&onAppliance, "appliance", false, "run as the service of an appliance: confined to the state and the TPM, and holding mail until the clock is set")
 	return c
 }
 
@@ -72,7 +72,7 @@ func journalCommand(o *options) *cobra.Command {
 		}
 		return nil
 	})
-	c.Flags().BoolVar(&query.Follow, "follow", false, "go on with what happens from now on")
-	c.Flags().BoolVar(&query.Conversation, "conversation", false, "with every line of the SMTP dialogue with the upstream")
+	c.Flags().BoolVar(&query.Follow, "follow", false, "keep printing new events")
+	c.Flags().BoolVar(&query.Conversation, "conversation", false, "include every line of the SMTP dialogue with the upstream")
 	return c
 }

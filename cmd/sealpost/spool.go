@@ -15,7 +15,7 @@ import (
 )
 
 func spoolCommand(o *options) *cobra.Command {
-	c := group("spool", "The ring on flash that holds the queue")
+	c := group("spool", "The spool on flash that holds the queued mail")
 	c.AddCommand(
 		leaf("stat", "Show how full it is", 0, func(c *cobra.Command, _ []string) error {
 			return ask(o, c, func(ctx context.Context, r control.Relay) (stat, error) {

@@ -18,6 +18,7 @@ const (
 	CertificateRefused Code = "certificate-refused" // the server rejected it
 	RequestPending     Code = "request-pending"     // a certificate was requested already
 	NoRequest          Code = "no-request"          // no certificate was requested
+	RequestNeedsTPM    Code = "request-needs-tpm"   // keys are stored in clear text
 
 	// The spool.
 	SpoolForeign  Code = "spool-foreign"   // the ring contains no spool of this box
@@ -36,6 +37,9 @@ const (
 	WrongMethod        Code = "wrong-method"        // the command does not apply to the delivery method
 	ConnectorUnmatched Code = "connector-unmatched" // no connector of the tenant matches this box
 
+	// A site.
+	DomainUnknown Code = "domain-unknown" // DNS names no mail host of the domain
+
 	// Processes.
 	NoRelay     Code = "no-relay"     // no relay answers
 	NoAppliance Code = "no-appliance" // the machine was not started by sealpost init
@@ -45,8 +49,8 @@ const (
 // All are the codes above.
 var All = []Code{
 	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, NoTrial,
-	NoCertificate, CertificateRefused, RequestPending, NoRequest,
+	NoCertificate, CertificateRefused, RequestPending, NoRequest, RequestNeedsTPM,
 	SpoolForeign, SpoolOtherTPM, SpoolOpening,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
-	NoRelay, NoAppliance, NoInit,
+	DomainUnknown, NoRelay, NoAppliance, NoInit,
 }

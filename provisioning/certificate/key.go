@@ -53,16 +53,12 @@ var hostName = sync.OnceValue(func() *regexp.Regexp {
 // Request makes a PKCS #10 request (RFC 2986) in PEM; the first name also becomes
 // the common name. It only needs a signer, so the key may stay in a TPM.
 func Request(signer crypto.Signer, names []string) ([]byte, error) {
-	if len(names) == 0 {
-		return nil, errors.New("a request needs at least one name, such as relay.contoso.com")
+	if err := CheckNames(names); err != nil {
+		return nil, err
 	}
 	var request x509.CertificateRequest
 	for _, name := range names {
-		name = strings.ToLower(name)
-		if len(name) > 253 || !hostName().MatchString(name) {
-			return nil, fmt.Errorf("%q cannot be the name in a certificate: write one like relay.contoso.com", name)
-		}
-		request.DNSNames = append(request.DNSNames, name)
+		request.DNSNames = append(request.DNSNames, strings.ToLower(name))
 	}
 	// A common name has at most 64 characters (RFC 5280, appendix A).
 	if len(request.DNSNames[0]) <= 64 {
@@ -73,6 +69,19 @@ func Request(signer crypto.Signer, names []string) ([]byte, error) {
 		return nil, fmt.Errorf("signing the certificate request: %w", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+}
+
+// CheckNames rejects names that a request cannot have.
+func CheckNames(names []string) error {
+	if len(names) == 0 {
+		return errors.New("a request needs at least one name, such as relay.contoso.com")
+	}
+	for _, name := range names {
+		if len(name) > 253 || !hostName().MatchString(strings.ToLower(name)) {
+			return fmt.Errorf("%q cannot be the name in a certificate: write one like relay.contoso.com", name)
+		}
+	}
+	return nil
 }
 
 // WipeKey overwrites the private numbers of an RSA or ECDSA key as far as Go

@@ -3,6 +3,7 @@ package certificate
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 
 	"sealpost/hal/printable"
@@ -22,7 +23,7 @@ func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x
 	switch _, unknown := errors.AsType[x509.UnknownAuthorityError](err); {
 	case err == nil:
 		r.Trusted = true
-		r.add(OK, "the chain of %d is complete and leads to a trusted root", len(chain))
+		r.add(OK, "the chain is complete (%s) and leads to a trusted root", count(len(chain)))
 	case isSelfSigned(chain[0]):
 		r.add(Problem, "the certificate is self-signed, and Exchange Online accepts only certificates of public certification authorities: get one from such an authority")
 	case isSelfSigned(top):
@@ -32,6 +33,14 @@ func (r *Report) examineChain(chain []*x509.Certificate, now time.Time, roots *x
 	default:
 		r.add(Problem, "the chain does not verify (%s): get the certificate again with its whole chain", printable.Line(err.Error()))
 	}
+}
+
+// count returns a number of certificates.
+func count(n int) string {
+	if n == 1 {
+		return "1 certificate"
+	}
+	return fmt.Sprintf("%d certificates", n)
 }
 
 func (r *Report) missingIssuer(top *x509.Certificate) {

@@ -109,6 +109,9 @@ func TestExamine_AcceptsAGoodCertificate(t *testing.T) {
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, "relay.contoso.com")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
+	if text := r.String(); !strings.Contains(text, "P-256, in the TPM (tpm-resident)\n") || !strings.Contains(text, "the chain is complete (2 certificates) and leads") {
+		t.Errorf("got\n%s", text)
+	}
 	if worst(r) != OK || !r.Trusted || !r.ClientAuth || !r.ServerAuth || r.DaysLeft != 90 || r.KeyType != string(hal.ECDSAP256) {
 		t.Errorf("%s\n%+v", r, r)
 	}

@@ -5,6 +5,19 @@ import (
 	"strings"
 )
 
+// KeyPlace says where a key with this protection is.
+func KeyPlace(protection string) string {
+	switch protection {
+	case "tpm-resident":
+		return "in the TPM"
+	case "tpm-sealed":
+		return "sealed by the TPM"
+	case "file":
+		return "in clear text"
+	}
+	return "with an unknown protection"
+}
+
 // String returns the report as a short block of lines, with problems in capitals.
 func (r Report) String() string {
 	var b strings.Builder
@@ -14,7 +27,7 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, "issued by    %s\n", r.Issuer)
 		fmt.Fprintf(&b, "names        %s\n", strings.Join(r.Names, ", "))
 		fmt.Fprintf(&b, "valid        %s to %s\n", r.NotBefore.Format(day), r.NotAfter.Format(day))
-		fmt.Fprintf(&b, "key          %s, protected by %s\n", r.KeyType, r.Protection)
+		fmt.Fprintf(&b, "key          %s, %s (%s)\n", r.KeyType, KeyPlace(r.Protection), r.Protection)
 		fmt.Fprintf(&b, "chain        %s\n", strings.Join(r.Chain, " <- "))
 	}
 	for _, f := range r.Findings {

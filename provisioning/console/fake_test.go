@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/operator"
@@ -136,7 +137,7 @@ func (b *fakeBox) RollBack(context.Context) error {
 func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.ProbeResult, error) {
 	b.targets = append(b.targets, t)
 	if t.Domain == "contosso.com" {
-		return preflight.ProbeResult{}, errors.New("no mail host of contosso.com is known here: check the spelling of the domain")
+		return preflight.ProbeResult{}, fault.New(fault.DomainUnknown, "no mail host of contosso.com is known here: check the spelling of the domain")
 	}
 	probed := b.probed
 	if t.Host != "" {
@@ -152,7 +153,7 @@ func (b *fakeBox) Probe(_ context.Context, t operator.Target) (preflight.ProbeRe
 
 func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error] {
 	return func(yield func(preflight.Finding, error) bool) {
-		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Text: "192.168.10.25/24 by dhcp"}, nil) &&
+		_ = yield(preflight.Finding{Name: "network", Level: certificate.OK, Text: "192.168.10.25/24 (DHCP)"}, nil) &&
 			yield(preflight.Finding{Name: "certificate", Level: certificate.Note, Text: "it is for server authentication only; Exchange Online accepts such a certificate so far"}, nil) &&
 			yield(preflight.Finding{Name: "upstream", Level: certificate.OK, Text: "it accepts our mail"}, nil)
 	}
@@ -161,14 +162,14 @@ func (b *fakeBox) Preflight(context.Context) iter.Seq2[preflight.Finding, error]
 func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[operator.Step, error] {
 	b.tests = append(b.tests, to)
 	return func(yield func(operator.Step, error) bool) {
-		_ = yield(operator.Step{Name: "received", Text: "the box has it: 7, 412 octets"}, nil) &&
+		_ = yield(operator.Step{Name: "received", Text: "412 octets, ID 7"}, nil) &&
 			yield(operator.Step{Name: "connected", Text: "contoso-com.mail.protection.outlook.com at 203.0.113.25, TLS 1.3, shown: relay.contoso.com"}, nil) &&
 			yield(operator.Step{Name: "delivered", Text: "250 2.0.0 Ok: queued as 4F1 (after 0.4s)"}, nil)
 	}
 }
 
 func (b *fakeBox) Certificate(context.Context) (string, error) {
-	return "certificate  CN=relay.contoso.com\nkey          RSA-2048, protected by tpm\n", nil
+	return "certificate  CN=relay.contoso.com\nkey          RSA-2048, in the TPM (tpm-resident)\n", nil
 }
 
 func (b *fakeBox) Request(_ context.Context, r operator.Request) (string, error) {

@@ -23,9 +23,17 @@ func (s *session) menuOf(ctx context.Context, choices []choice) error {
 		s.sayTrial(ctx)
 		s.t.Print("Menu: ")
 		answer, err := s.t.Line(ctx)
-		if err == nil {
-			chosen, err = s.pick(append(choices, s.trialChoices()...), answer)
+		if err != nil {
+			return err
 		}
+		switch {
+		case strings.EqualFold(answer, "help") || answer == "?":
+			s.showMenu(choices)
+			return invalidInput("")
+		case !s.onTrial && (strings.EqualFold(answer, "confirm") || strings.EqualFold(answer, "back")):
+			return invalidInput("No settings are on trial.")
+		}
+		chosen, err = s.pick(append(choices, s.trialChoices()...), answer)
 		return err
 	})
 	if err != nil {
@@ -87,7 +95,7 @@ func (s *session) pick(choices []choice, answer string) (choice, error) {
 	if answer == "" {
 		return choice{}, invalidInput("")
 	}
-	return choice{}, invalidInput("Type the number or the name of one of these.")
+	return choice{}, invalidInput("Type the number or the name of a choice.")
 }
 
 // sayTrial shows how long settings on trial wait for confirmation.

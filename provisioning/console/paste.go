@@ -54,10 +54,45 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 		case line == ".":
 			p.text = p.text[:max(0, len(p.text)-len(".\n"))]
 			return p.end()
-		case strings.HasPrefix(line, "-----END ") || strings.HasPrefix(line, "END PFX"):
+		case strings.HasPrefix(line, blockEnds) || strings.HasPrefix(line, "END PFX"):
 			timeout = pasteEnds
 		}
 	}
+}
+
+// The markers of a block of PEM or base64.
+const (
+	blockBegins = "-----BEGIN"
+	blockEnds   = "-----END "
+)
+
+// discardBlock discards a certificate or key that was pasted at a question for
+// something else: up to its END line, and what follows at once. It shows nothing,
+// because it may be a key.
+func (t *terminal) discardBlock(ctx context.Context) error {
+	var line []byte // its beginning, which may be the marker
+	defer func() { clear(line) }()
+	for left := maxPaste; left > 0; left-- {
+		k, err := t.key(ctx, pasteTimeout)
+		switch {
+		case errors.Is(err, errIdle):
+			left = 0
+		case err != nil:
+			return err
+		case k == keyInterrupt || k == keyEnd:
+			return t.interrupted(ctx)
+		case k == keyEnter && string(line) == blockEnds:
+			left = 0
+		case k == keyEnter:
+			line = line[:0]
+		case len(line) < len(blockEnds):
+			line = append(line, k)
+		}
+	}
+	if err := t.awaitQuiet(ctx); err != nil {
+		return err
+	}
+	return invalidInput("That is a certificate or a key; this question does not ask for one. It was discarded.")
 }
 
 // paste holds what was pasted so far.

@@ -17,6 +17,7 @@ type setup struct {
 	draft     draft
 	candidate candidate.Candidate
 	probed    preflight.ProbeResult // of the wanted host; empty if the probe failed
+	unknown   bool                  // the probe found no mail host of the domain
 }
 
 // step is one question of several; Ctrl-C goes back to the previous one.
@@ -74,10 +75,15 @@ func (u *setup) site(ctx context.Context) error {
 }
 
 func (u *setup) domains(ctx context.Context) error {
-	const key = "senders.accepted_domains"
 	u.t.Print("\n")
 	u.t.Say("The tenant's accepted domains, such as contoso.com, separated by commas. Mail goes to the MX of the first one.")
-	return u.ask(ctx, question{"Accepted domains", u.draft.get(key), func(domains string) error { return u.draft.putList(key, domains) }})
+	return u.askDomains(ctx)
+}
+
+const domainsKey = "senders.accepted_domains"
+
+func (u *setup) askDomains(ctx context.Context) error {
+	return u.ask(ctx, question{"Accepted domains", u.draft.get(domainsKey), func(domains string) error { return u.draft.putList(domainsKey, domains) }})
 }
 
 func (u *setup) sender(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
@@ -37,10 +38,11 @@ func (s *session) showNetwork(n operator.Network) {
 	if n.Trouble != "" {
 		s.t.Say("%s", n.Trouble)
 	}
-	if len(n.Addresses) == 0 {
+	addresses := preflight.Addresses(n.Method, n.Addresses)
+	s.t.Item("  address", orElse(addresses, "none yet"))
+	if addresses == "" {
 		return
 	}
-	s.t.Item("  address", list(n.Addresses)+" by "+n.Method)
 	if n.Gateway.IsValid() {
 		s.t.Item("  gateway", n.Gateway.String())
 	}
@@ -90,10 +92,20 @@ func (u *setup) useStatic(ctx context.Context, now operator.Network) error {
 		})
 }
 
-// method asks for the delivery method, after it has shown which would work.
+// method asks for the delivery method, after it has shown which would work. It asks
+// for the domains again as long as the first one is unknown and the answer changes.
 func (u *setup) method(ctx context.Context) error {
-	if err := u.probe(ctx); err != nil {
-		return err
+	for changed := true; changed; {
+		if err := u.probe(ctx); err != nil {
+			return err
+		}
+		before := u.draft.get(domainsKey)
+		if u.unknown {
+			if err := u.askDomains(ctx); err != nil {
+				return err
+			}
+		}
+		changed = u.draft.get(domainsKey) != before
 	}
 	preset := orElse(u.draft.get("upstream.method"), u.probed.Method())
 	return u.ask(ctx, question{"Delivery method", preset, func(method string) error {
@@ -108,13 +120,14 @@ func (u *setup) method(ctx context.Context) error {
 // probe shows which delivery methods would work from this network. The setup
 // continues if none does.
 func (u *setup) probe(ctx context.Context) error {
-	domain, _, _ := strings.Cut(u.draft.get("senders.accepted_domains"), ",")
+	domain, _, _ := strings.Cut(u.draft.get(domainsKey), ",")
 	target := operator.Target{Domain: domain, Host: u.draft.get("upstream.connector.host"), CA: u.draft.get("upstream.connector.ca")}
 	u.t.Print("\n")
 	u.t.Say("Checking which delivery methods work from this network; Ctrl-C stops it.")
-	u.probed = preflight.ProbeResult{}
+	u.probed, u.unknown = preflight.ProbeResult{}, false
 	done, err := u.runCancellable(ctx, func(ctx context.Context) (err error) {
 		u.probed, err = u.box.Probe(ctx, target)
+		u.unknown = fault.CodeOf(err) == fault.DomainUnknown
 		return err
 	})
 	if errors.Is(err, errBack) {
@@ -126,7 +139,7 @@ func (u *setup) probe(ctx context.Context) error {
 	}
 	w := u.probed
 	u.t.Item("  host", w.Host)
-	u.t.Item("  port 25", verdict(w.Port25))
+	u.t.Item("  "+w.PortName(), verdict(w.Port25))
 	u.t.Item("  TLS", verdict(w.STARTTLS))
 	u.t.Item("  port 587", verdict(w.Port587))
 	u.t.Item("  advice", w.Advice)

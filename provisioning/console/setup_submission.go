@@ -104,8 +104,12 @@ func (u *setup) grant(ctx context.Context) error {
 
 // askClientSecret asks for the client secret without echo; it may be empty.
 func (s *session) askClientSecret(ctx context.Context) (candidate.Password, error) {
-	s.t.Print("Client secret (its value, not its ID), not shown [none for now]: ")
-	text, err := s.t.Secret(ctx)
+	var text string
+	err := s.askUntilValid(ctx, func() (err error) {
+		s.t.Print("Client secret (its value, not its ID), not shown [none for now]: ")
+		text, err = s.t.Secret(ctx)
+		return err
+	})
 	return candidate.Password(strings.TrimSpace(text)), err
 }
 

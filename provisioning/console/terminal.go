@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -210,6 +211,9 @@ func (t *terminal) readLine(ctx context.Context, show func(string)) (string, err
 		switch {
 		case k == keyEnter:
 			t.Print("\n")
+			if bytes.HasPrefix(line, []byte(blockBegins)) {
+				return "", t.discardBlock(ctx)
+			}
 			return answer(line, long)
 		case k == keyInterrupt || k == keyEnd:
 			return "", t.interrupted(ctx)
@@ -233,6 +237,15 @@ func (t *terminal) readLine(ctx context.Context, show func(string)) (string, err
 // interrupted discards input after Ctrl-C until the line is quiet, such as the
 // rest of a paste.
 func (t *terminal) interrupted(ctx context.Context) error {
+	if err := t.awaitQuiet(ctx); err != nil {
+		return err
+	}
+	t.Print("^C\n")
+	return errBack
+}
+
+// awaitQuiet discards input until the line is quiet.
+func (t *terminal) awaitQuiet(ctx context.Context) error {
 	const quiet, longest = 200 * time.Millisecond, 5 * time.Second
 	for begun := time.Now(); time.Since(begun) < longest; {
 		if _, err := t.byteWithin(ctx, quiet); errors.Is(err, errIdle) {
@@ -241,8 +254,7 @@ func (t *terminal) interrupted(ctx context.Context) error {
 			return err
 		}
 	}
-	t.Print("^C\n")
-	return errBack
+	return nil
 }
 
 func answer(line []byte, long bool) (string, error) {

@@ -121,6 +121,43 @@ func TestLine_DropsPendingInputOnCtrlC(t *testing.T) {
 	})
 }
 
+func TestLine_DiscardsAPastedBlock(t *testing.T) {
+	begin := "-----BEGIN PRIVATE KEY-----\r"
+	for _, c := range []struct {
+		name, keys string
+		pause      time.Duration // before the answer
+		err        string        // of the first line
+	}{
+		{"a key", begin + "MIIK\rMIIK\r-----END PRIVATE KEY-----\r", time.Second, "It was discarded."},
+		{"a chain", strings.Repeat(begin+"MIIK\r-----END PRIVATE KEY-----\rBag Attributes\r", 3), time.Second, "It was discarded."},
+		{"one without an end", begin + "MIIK\rMIIK\r", pasteTimeout + time.Second, "It was discarded."},
+		{"an endless one", begin + strings.Repeat("MIIKMIIK\r", maxPaste/8), time.Second, "It was discarded."},
+		{"one with Ctrl-C", begin + "MIIK\r\x03", time.Second, errBack.Error()},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			line := newCable()
+			terminal := newTerminal(line)
+			defer terminal.Close()
+			go func() {
+				line.keys <- []byte(c.keys)
+				time.Sleep(c.pause)
+				line.keys <- []byte("Leeds\r")
+				close(line.keys)
+			}()
+			if _, err := terminal.Line(t.Context()); err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			if got, err := terminal.Line(t.Context()); got != "Leeds" || err != nil {
+				t.Errorf("%s, then: %q, %v", c.name, got, err)
+			}
+			synctest.Wait()
+			if strings.Contains(line.output(), "MIIK") {
+				t.Errorf("%s is shown", c.name)
+			}
+		})
+	}
+}
+
 func TestPaste_EndsWithADotOrABlock(t *testing.T) {
 	for _, c := range []struct{ keys, want string }{
 		{"a = 1\rb = 2\r.\r", "a = 1\nb = 2\n"},

@@ -100,7 +100,7 @@ func decodeApplication(stored []byte) (Application, error) {
 func makeApplication(ctx context.Context, tpm hal.TPM, generate Generator, name string) (Application, error) {
 	key, err := generate(ctx)
 	if err != nil {
-		return Application{}, fmt.Errorf("creating the key of the box's own certificate: %w", err)
+		return Application{}, hal.Tried("creating the key of the box's own certificate", err)
 	}
 	signer, err := keyring.Open(tpm, key, nil)
 	if err != nil {

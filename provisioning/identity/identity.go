@@ -110,7 +110,7 @@ func Protect(ctx context.Context, protect Protector, bundle certificate.Bundle) 
 	defer certificate.WipeKey(bundle.Key)
 	key, err := protect(ctx, bundle.Key, binding(bundle.Leaf))
 	if err != nil {
-		return Client{}, fmt.Errorf("protecting the private key: %w", err)
+		return Client{}, hal.Tried("protecting the private key", err)
 	}
 	return Client{Chain: bundle.Chain, Key: key}, nil
 }
@@ -124,23 +124,18 @@ func Import(ctx context.Context, store Store, protect Protector, bundle certific
 	return client, update(ctx, store, client.Put)
 }
 
-// Abandon deletes the pending request and its key.
-func Abandon(ctx context.Context, store Store) error {
-	return update(ctx, store, func(sections state.Sections) error {
-		delete(sections, sectionRequest)
-		return nil
-	})
-}
-
 // Request creates a key in the TPM, stores it as pending, and returns its
-// PKCS #10 request in PEM (RFC 2986). It fails with ErrPending if another request
-// is pending.
-func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType, names []string) ([]byte, error) {
+// PKCS #10 request in PEM (RFC 2986). If another request is pending, it fails with
+// ErrPending, or replaces that request and its key once the new one is complete.
+func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType, names []string, replace bool) ([]byte, error) {
+	if err := certificate.CheckNames(names); err != nil {
+		return nil, err
+	}
 	sections, err := store.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the settings area: %w", err)
 	}
-	if _, pending := sections[sectionRequest]; pending {
+	if _, pending := sections[sectionRequest]; pending && !replace {
 		return nil, ErrPending
 	}
 	key, err := keyring.Generate(ctx, tpm, keyType)
@@ -156,7 +151,7 @@ func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType,
 		return nil, fmt.Errorf("signing the request: %w", err)
 	}
 	return request, update(ctx, store, func(sections state.Sections) error {
-		if _, pending := sections[sectionRequest]; pending {
+		if _, pending := sections[sectionRequest]; pending && !replace {
 			return ErrPending
 		}
 		return put(sections, sectionRequest, key)

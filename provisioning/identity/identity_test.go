@@ -100,6 +100,51 @@ func TestImport_ChangesNothingAndWipesTheKeyOnFailure(t *testing.T) {
 	}
 }
 
+// keyTPM is a mock of a TPM that creates this key, or fails if there is none.
+type keyTPM struct {
+	hal.TPM
+	key crypto.Signer
+}
+
+func (k keyTPM) CreateKey(context.Context, hal.KeyType) (hal.TPMObject, error) {
+	if k.key == nil {
+		return hal.TPMObject{}, &hal.TPMFault{State: hal.TPMAbsent, Op: "create"}
+	}
+	return hal.TPMObject{Public: must(x509.MarshalPKIXPublicKey(k.key.Public()))}, nil
+}
+
+func (k keyTPM) LoadKey(hal.TPMObject) (crypto.Signer, error) { return k.key, nil }
+
+func TestRequest_ReplacesThePendingOneOnlyByACompleteOne(t *testing.T) {
+	ctx, store := context.Background(), &memory{}
+	newTPM := func() keyTPM { return keyTPM{key: bundle(t).Key} }
+	must(Request(ctx, store, newTPM(), hal.ECDSAP256, []string{"relay.contoso.com"}, false))
+	first := string(store.sections[sectionRequest])
+	for _, c := range []struct {
+		name, host string
+		tpm        keyTPM
+		broken     error
+		replace    bool
+		text       string
+	}{
+		{"an impossible name", "not a name", newTPM(), nil, true, "cannot be the name in a certificate"},
+		{"no TPM", "relay.contoso.com", keyTPM{}, nil, true, "TPM absent"},
+		{"broken flash", "relay.contoso.com", newTPM(), errors.New("EIO"), true, "EIO"},
+		{"not told to replace", "relay.contoso.com", newTPM(), nil, false, "a certificate request is pending"},
+	} {
+		store.broken = c.broken
+		_, err := Request(ctx, store, c.tpm, hal.ECDSAP256, []string{c.host}, c.replace)
+		if err == nil || !strings.Contains(err.Error(), c.text) || string(store.sections[sectionRequest]) != first {
+			t.Errorf("%s: %v, pending: %.40s", c.name, err, store.sections[sectionRequest])
+		}
+	}
+	store.broken = nil
+	must(Request(ctx, store, newTPM(), hal.ECDSAP256, []string{"relay.contoso.com"}, true))
+	if string(store.sections[sectionRequest]) == first {
+		t.Error("the request was not replaced")
+	}
+}
+
 func acceptAny(certificate.Path) error { return nil }
 
 func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {

@@ -58,7 +58,7 @@ func sealedElsewhere(err error) bool {
 func openLAN(ctx context.Context, sealer keyring.Sealer, r lanRecord, leaf *x509.Certificate) (tls.Certificate, error) {
 	der, err := sealer.Open(ctx, sectionLAN, r.Key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("opening the LAN key: %w", err)
+		return tls.Certificate{}, hal.Tried("opening the LAN key", err)
 	}
 	defer clear(der)
 	key, err := x509.ParsePKCS8PrivateKey(der)
@@ -80,7 +80,7 @@ func makeLAN(ctx context.Context, store Store, sealer keyring.Sealer, hostname s
 	defer clear(der)
 	sealed, err := sealer.Seal(ctx, sectionLAN, der)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("sealing the LAN key: %w", err)
+		return tls.Certificate{}, hal.Tried("sealing the LAN key", err)
 	}
 	return certificate, update(ctx, store, func(sections state.Sections) error {
 		return put(sections, sectionLAN, lanRecord{certificate.Certificate[0], sealed})

@@ -34,11 +34,11 @@ func TestComplete_AcceptsOnlyTheCertificateOfTheRequest(t *testing.T) {
 	if _, err := Complete(ctx, store, chip, nil, acceptAny); !errors.Is(err, ErrNoRequest) {
 		t.Errorf("without a request: %v", err)
 	}
-	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"})
+	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}); !errors.Is(err, ErrPending) {
+	if _, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}, false); !errors.Is(err, ErrPending) {
 		t.Errorf("a second request: %v", err)
 	}
 	if _, err := Import(ctx, store, inFile, bundle(t)); err != nil {
@@ -66,11 +66,8 @@ func TestComplete_AcceptsOnlyTheCertificateOfTheRequest(t *testing.T) {
 	if _, pending := store.sections[sectionRequest]; pending {
 		t.Error("the request is still pending")
 	}
-	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
-	if err := Abandon(ctx, store); err != nil {
-		t.Error(err)
-	}
-	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}))
+	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}, false))
+	must(Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}, true))
 }
 
 func TestOwnApplication_CreatesItsKeyInTheTPM(t *testing.T) {

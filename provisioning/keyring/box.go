@@ -31,7 +31,7 @@ func encrypt(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*h
 	}
 	sealed, err := tpm.Seal(ctx, dataKey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("sealing a data key: %w", err)
+		return nil, nil, hal.Tried("sealing a data key", err)
 	}
 	aead, err := chacha20poly1305.New(dataKey)
 	if err != nil {
@@ -51,7 +51,7 @@ func decrypt(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, assoc
 	}
 	dataKey, err := tpm.Unseal(ctx, *sealed)
 	if err != nil {
-		return nil, fmt.Errorf("unsealing a data key: %w", err)
+		return nil, hal.Tried("unsealing a data key", err)
 	}
 	defer clear(dataKey)
 	aead, err := chacha20poly1305.New(dataKey)

@@ -28,7 +28,7 @@ func Protect(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte
 		return Key{Protection: TPMResident, TPM: &obj}, nil
 	}
 	if !errors.Is(err, errors.ErrUnsupported) {
-		return Key{}, fmt.Errorf("protecting the key: %w", err)
+		return Key{}, hal.Tried("protecting the key", err)
 	}
 	return sealKey(ctx, tpm, key, binding)
 }
@@ -41,7 +41,7 @@ func sealKey(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte
 	defer clear(private)
 	sealed, box, err := encrypt(ctx, tpm, private, associatedKey(binding))
 	if err != nil {
-		return Key{}, fmt.Errorf("protecting the key: %w", err)
+		return Key{}, hal.Tried("protecting the key", err)
 	}
 	return Key{Protection: TPMSealed, TPM: sealed, Public: public, Box: box}, nil
 }
@@ -61,7 +61,7 @@ func ProtectInFile(key crypto.Signer, binding []byte) (Key, error) {
 func Generate(ctx context.Context, tpm hal.TPM, keyType hal.KeyType) (Key, error) {
 	obj, err := tpm.CreateKey(ctx, keyType)
 	if err != nil {
-		return Key{}, fmt.Errorf("creating a key: %w", err)
+		return Key{}, hal.Tried("creating a key", err)
 	}
 	return Key{Protection: TPMResident, TPM: &obj}, nil
 }
@@ -160,7 +160,7 @@ func (s *sealedSigner) unsealed() (crypto.Signer, error) {
 		err = errForeign
 	}
 	if err != nil {
-		return nil, fmt.Errorf("unsealing the key: %w", err)
+		return nil, hal.Tried("unsealing the key", err)
 	}
 	defer clear(pkcs8)
 	key, err := decodePrivate(pkcs8)

@@ -19,7 +19,7 @@ type Sealer struct {
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {
 	sealed, box, err := encrypt(ctx, tpm, secret, []byte(secretLabel+name))
 	if err != nil {
-		return Secret{}, fmt.Errorf("protecting the secret %q: %w", name, err)
+		return Secret{}, hal.Tried(fmt.Sprintf("protecting the secret %q", name), err)
 	}
 	return Secret{Protection: TPMSealed, Name: name, TPM: sealed, Box: box}, nil
 }
@@ -43,7 +43,7 @@ func OpenSecret(ctx context.Context, tpm hal.TPM, name string, stored Secret) ([
 	case TPMSealed:
 		secret, err := decrypt(ctx, tpm, stored.TPM, stored.Box, []byte(secretLabel+name))
 		if err != nil {
-			return nil, fmt.Errorf("opening the secret %q: %w", name, err)
+			return nil, hal.Tried(fmt.Sprintf("opening the secret %q", name), err)
 		}
 		return secret, nil
 	}

@@ -13,17 +13,33 @@ import (
 
 // Network checks the network configuration; trouble is a text for people.
 func Network(method string, addresses []netip.Prefix, trouble string) []Finding {
-	var all []string
-	for _, a := range addresses {
-		all = append(all, a.String())
-	}
+	all := Addresses(method, addresses)
 	switch {
 	case trouble != "":
 		return problem("%s", trouble)
-	case len(all) == 0:
+	case all == "":
 		return problem("the box has no address: check the cable, and that a DHCP server answers or a static address is set")
 	}
-	return ok("%s by %s", strings.Join(all, ", "), method)
+	return ok("%s", all)
+}
+
+// methodNames are the methods of an address, for people.
+var methodNames = map[string]string{"dhcp": "DHCP", "static": "static", "link-local": "link-local"}
+
+// Addresses lists the addresses and their method for people, such as
+// "10.0.0.5/24 (DHCP)". It leaves out link-local IPv6 addresses, which every port has.
+func Addresses(method string, addresses []netip.Prefix) string {
+	var all []string
+	for _, a := range addresses {
+		text := a.String()
+		if a.Addr().Is4() && methodNames[method] != "" {
+			text += " (" + methodNames[method] + ")"
+		}
+		if a.Addr().Is4() || !a.Addr().IsLinkLocalUnicast() {
+			all = append(all, text)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // Clock checks whether the time is trusted.
@@ -47,7 +63,7 @@ func TPM(state hal.TPMState) []Finding {
 
 // Certificate converts the findings of an examination.
 func Certificate(report certificate.Report) []Finding {
-	findings := ok("%s, until %s, key %s", report.Subject, report.NotAfter.Format("2006-01-02"), report.Protection)
+	findings := ok("%s, until %s, key %s", report.Subject, report.NotAfter.Format("2006-01-02"), certificate.KeyPlace(report.Protection))
 	for _, f := range report.Findings {
 		if f.Level != certificate.OK {
 			findings = append(findings, Finding{Level: f.Level, Text: f.Text})

@@ -15,12 +15,15 @@ import (
 
 func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 	address := []netip.Prefix{netip.MustParsePrefix("10.0.0.5/24")}
+	linkLocal, global := netip.MustParsePrefix("fe80::5054:ff:fe12:3456/64"), netip.MustParsePrefix("2001:db8::5/64")
 	for _, c := range []struct {
 		findings []Finding
 		level    certificate.Level
 		text     string
 	}{
-		{Network("dhcp", address, ""), certificate.OK, "10.0.0.5/24 by dhcp"},
+		{Network("dhcp", append(address, linkLocal, global), ""), certificate.OK, "10.0.0.5/24 (DHCP), 2001:db8::5/64"},
+		{Network("static", address, ""), certificate.OK, "10.0.0.5/24 (static)"},
+		{Network("none", []netip.Prefix{linkLocal}, ""), certificate.Problem, "check the cable"},
 		{Network("none", nil, ""), certificate.Problem, "check the cable"},
 		{Network("link-local", address, "no DHCP server answers"), certificate.Problem, "no DHCP server answers"},
 		{Clock(true, "old doubt"), certificate.OK, "it is set"},
@@ -83,7 +86,8 @@ func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 		{ProbeResult{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
 		{ProbeResult{Port25: yes}, "SMTP inspection"},
 		{ProbeResult{Host: "mx", Port587: yes}, "open port 25 to mx"},
-		{ProbeResult{}, "neither"},
+		{ProbeResult{}, "neither port 25 nor port 587"},
+		{ProbeResult{Port: 2525}, "neither port 2525 nor port 587"},
 	} {
 		if got := c.probed.Advise(); !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %s", c.probed, got)

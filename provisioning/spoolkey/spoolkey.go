@@ -50,7 +50,7 @@ func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]
 		return nil, fmt.Errorf("%w (%w)", ErrReplaced, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the spool's key: %w", err)
+		return nil, hal.Tried("opening the spool's key", err)
 	}
 	return key, nil
 }
@@ -62,7 +62,7 @@ func Renew(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([
 	_, _ = rand.Read(key)
 	sealed, err := sealer.Seal(ctx, section, key)
 	if err != nil {
-		return nil, fmt.Errorf("sealing the spool's key: %w", err)
+		return nil, hal.Tried("creating the spool's key", err)
 	}
 	encoded, err := json.Marshal(sealed)
 	if err != nil {

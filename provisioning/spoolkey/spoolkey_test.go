@@ -77,3 +77,21 @@ func TestOpen_NeverReplacesAnUnreadableKey(t *testing.T) {
 		t.Error("a truncated section was accepted")
 	}
 }
+
+// absentTPM is a mock of a TPM that is not there.
+type absentTPM struct{ hal.TPM }
+
+func (absentTPM) Seal(context.Context, []byte) (hal.TPMObject, error) {
+	return hal.TPMObject{}, &hal.TPMFault{State: hal.TPMAbsent, Op: "seal a secret", Err: errors.New("open /dev/tpmrm0: no such file")}
+}
+
+func TestOpen_SaysInOneClauseThatThereIsNoTPM(t *testing.T) {
+	sealer := keyring.Sealer{Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
+		return keyring.SealSecret(ctx, absentTPM{}, name, secret)
+	}}
+	_, err := Open(t.Context(), &area{}, sealer, 32)
+	want := "creating the spool's key: TPM absent: " + hal.TPMAbsent.Advice() + " (open /dev/tpmrm0: no such file)"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}

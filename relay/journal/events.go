@@ -31,7 +31,7 @@ func (j *Journal) Identity(name, protection string, expires time.Time) {
 
 // NoIdentity records that there is no client certificate.
 func (j *Journal) NoIdentity() {
-	j.event(slog.LevelWarn, EventNoClientCertificate, slog.String("code", string(fault.NoCertificate)), slog.String("advice", "import one, or have the connector go by this site's public address"))
+	j.event(slog.LevelWarn, EventNoClientCertificate, slog.String("code", string(fault.NoCertificate)), slog.String("advice", "import one, or have the tenant's connector identify this site by its public IP address"))
 }
 
 // TPM records the state of the TPM.

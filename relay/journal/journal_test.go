@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -130,5 +131,28 @@ func TestSigned_CountsSignatures(t *testing.T) {
 	j.Signed("C", "tpm-resident", errors.New("TPM absent"), time.Millisecond)
 	if got := j.Counters.Signatures.Load(); got != 1 {
 		t.Errorf("counted %d", got)
+	}
+}
+
+func TestConnection_SaysInOneLineWhatBecameOfOurCertificate(t *testing.T) {
+	for want, c := range map[string]Connection{
+		"it did not ask for our certificate":                                            {},
+		"it asked for our certificate, and there is none":                               {Requested: true},
+		"it asked for our certificate and got CN=relay":                                 {Requested: true, Shown: "CN=relay", Key: "tpm-resident"},
+		"it asked for our certificate and got CN=relay in the session that was resumed": {Requested: true, Shown: "CN=relay", Resumed: true},
+	} {
+		if got := c.Certificate(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestUpstreamHeld_LeavesOutATimeThatIsNotPlanned(t *testing.T) {
+	for until, want := range map[time.Time]bool{{}: false, time.Unix(1, 0): true} {
+		var log bytes.Buffer
+		New(slog.NewTextHandler(&log, nil)).UpstreamHeld("", "clock", "the clock is not set", "", until)
+		if got := strings.Contains(log.String(), "until="); got != want {
+			t.Errorf("until %s: %s", until, log.String())
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -35,13 +34,13 @@ type Connection struct {
 func (c Connection) Certificate() string {
 	switch {
 	case !c.Requested:
-		return "certificate requested: no"
+		return "it did not ask for our certificate"
 	case c.Shown == "":
-		return "certificate requested: yes, shown: none"
+		return "it asked for our certificate, and there is none"
 	case c.Resumed:
-		return fmt.Sprintf("certificate requested: yes, shown: %s (in the session resumed), key: %s", c.Shown, c.Key)
+		return "it asked for our certificate and got " + c.Shown + " in the session that was resumed"
 	}
-	return fmt.Sprintf("certificate requested: yes, shown: %s, key: %s", c.Shown, c.Key)
+	return "it asked for our certificate and got " + c.Shown
 }
 
 func (c Connection) attr() slog.Attr {
@@ -70,13 +69,16 @@ func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) 
 }
 
 // UpstreamHeld records that mail is held back, of that account or, if empty,
-// all mail, and when the next probe is sent.
+// all mail, and when the next probe is sent; until is zero if no probe is planned.
 func (j *Journal) UpstreamHeld(account, kind, words string, code fault.Code, until time.Time) {
 	attrs := append(accountAttr(account), slog.String("kind", kind), slog.String("words", words))
 	if code != "" {
 		attrs = append(attrs, slog.String("code", string(code)))
 	}
-	j.event(slog.LevelError, EventUpstreamHeld, append(attrs, slog.String("until", until.Format(time.RFC3339)))...)
+	if !until.IsZero() {
+		attrs = append(attrs, slog.String("until", until.Format(time.RFC3339)))
+	}
+	j.event(slog.LevelError, EventUpstreamHeld, attrs...)
 }
 
 // UpstreamResumed records that the mail is sent again.

@@ -27,7 +27,7 @@ var (
 	ErrPoisoned = errors.New("the spool's flash failed and nothing more is written to it: restart the box, and replace the flash if it happens again")
 	ErrKey      = fault.New(fault.SpoolOtherTPM, "the spool was written under another TPM or key: put the storage back into the box it came from")
 	ErrForeign  = fault.New(fault.SpoolForeign, "the area behind the settings in the state contains no spool of this version")
-	ErrNotFound = errors.New("no such message in the spool: it was delivered or given up")
+	ErrNotFound = errors.New("no such message in the spool: it was delivered or given up, or the ID is wrong")
 	ErrDamaged  = errors.New("the message is damaged on flash: ask its sender to send it again, then remove it")
 	ErrTooLong  = errors.New("the envelope, note or memo is too long for the spool: send to fewer recipients at a time")
 	ErrClosed   = errors.New("the spool is closed: start the relay again")

@@ -63,7 +63,9 @@ func fill(file *os.File, size int64) error {
 
 func checkSpace(dir string, size int64) error {
 	var stat unix.Statfs_t
-	if err := unix.Statfs(dir, &stat); err != nil {
+	if err := unix.Statfs(dir, &stat); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the folder %s does not exist", dir)
+	} else if err != nil {
 		return fmt.Errorf("reading the free space of %s: %w", dir, err)
 	}
 	free := stat.Bavail * uint64(stat.Bsize)

@@ -76,6 +76,9 @@ func storageSize(file *os.File) (int64, error) {
 // Close closes the device, its regions and their locks.
 func (d *Device) Close() error { return d.file.Close() }
 
+// Name returns the path at which the device was opened.
+func (d *Device) Name() string { return d.file.Name() }
+
 // Size implements [hal.Flash].
 func (d *Device) Size() int64 { return d.size }
 

@@ -169,7 +169,7 @@ func TestConnector_ReturnsARelayDenial(t *testing.T) {
 	if err != nil || result.Accepted || result.Replies[0].Code != 550 || result.Replies[0].Status.Detail != 64 {
 		t.Errorf("got %+v, %v", result, err)
 	}
-	if c := result.Connection; !c.Requested || c.Shown != "" || c.Certificate() != "certificate requested: yes, shown: none" {
+	if c := result.Connection; !c.Requested || c.Shown != "" || c.Certificate() != "it asked for our certificate, and there is none" {
 		t.Errorf("the record is %+v", c)
 	}
 }

@@ -80,7 +80,7 @@ var rules = []struct {
 	{"cmd/sealpost/internal/licenses", nil},
 	{"cmd/sealpost/internal/machine", []string{"hal/linux/board", "hal/linux/network", "relay/control"}},
 	{"cmd/sealpost/internal/wire", []string{"hal", "hal/", "relay/", "provisioning/"}},
-	{"cmd/sealpost/internal/diagnose", []string{"hal/linux/clock", "relay/", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
+	{"cmd/sealpost/internal/diagnose", []string{"hal", "hal/linux/clock", "hal/linux/tpm", "relay/", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
 	{"cmd/sealpost/internal/operator", []string{"relay/control", "relay/dispatch", "relay/journal", "relay/queue", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine", "cmd/sealpost/internal/diagnose"}},
 	{"cmd/sealpost/internal/appliance", []string{"hal", "hal/linux/", "relay/control", "relay/journal", "relay/server", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
 	{"cmd/sealpost", []string{"hal", "hal/", "relay/", "provisioning/", "cmd/sealpost/internal/"}},

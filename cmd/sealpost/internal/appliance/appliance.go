@@ -78,13 +78,16 @@ func Run(ctx context.Context, build Build) error {
 	if len(facts.Helper) > 0 {
 		a.spawn(a.child("helper", facts.Helper).Run)
 	}
-	modules := make(chan error, 1)
-	a.spawn(func(context.Context) { modules <- kernel.LoadModules(board.ModulesPath) })
+	modules, loaded := make(chan error, 1), make(chan struct{})
+	a.spawn(func(context.Context) {
+		defer close(loaded)
+		modules <- kernel.LoadModules(board.ModulesPath)
+	})
 
 	a.relay = newRelayProcess(a.group, a.child("relay", append([]string{program, "relay", "--appliance"}, a.boardFlags()...)))
 	a.network = newNetworkPort(a.group, network.New(network.Options{ResolvConf: resolvConf}))
 	a.relay.launch()
-	a.spawn(func(ctx context.Context) { a.relay.handOverTPM(ctx, facts.TPM) })
+	a.spawn(func(ctx context.Context) { a.relay.handOverTPM(ctx, facts.TPM, loaded) })
 
 	a.storage = openStorage(facts.State)
 	if a.storage.fault != nil {

@@ -1,13 +1,17 @@
 package appliance
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -160,6 +164,35 @@ func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
 		t.Error("after a reset that failed it is not started")
 	}
 	r.stopServing()
+}
+
+func TestRelayProcess_MissesTheTPMOnlyAfterTheModulesAreLoaded(t *testing.T) {
+	for name, c := range map[string]struct {
+		appears bool
+		faults  int
+	}{"a module creates it": {true, 0}, "there is none": {false, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			ctx, cancel := context.WithCancel(t.Context())
+			g := newGroup(ctx, journal.New(slog.NewTextHandler(&log, nil)))
+			r := newRelayProcess(g, new(Appliance{group: g}).child("relay", []string{"/bin/true"}))
+			chip, loaded := filepath.Join(t.TempDir(), "tpm"), make(chan struct{})
+			g.spawn(func(ctx context.Context) { r.handOverTPM(ctx, chip, loaded) })
+			time.Sleep(10 * wire.TPMTimeout)
+			if c.appears {
+				if err := os.WriteFile(chip, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(loaded)
+			time.Sleep(10 * wire.TPMTimeout)
+			cancel()
+			g.stop()
+			if got := strings.Count(log.String(), "check that the TPM is fitted"); got != c.faults {
+				t.Errorf("%s: %d faults:\n%s", name, got, log.String())
+			}
+		})
+	}
 }
 
 func TestLamp_DistinguishesUnreadableSettingsFromANewBox(t *testing.T) {

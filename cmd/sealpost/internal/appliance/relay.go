@@ -211,14 +211,22 @@ func (r *relayProcess) holdsMail(ctx context.Context) bool {
 }
 
 // handOverTPM passes the TPM to the relay. If it appears late, the relay must be
-// restarted, because a confined process cannot get more privileges.
-func (r *relayProcess) handOverTPM(ctx context.Context, chip string) {
+// restarted, because a confined process cannot get more privileges. Only after loaded
+// is closed is a missing TPM a fault: its driver may be a module.
+func (r *relayProcess) handOverTPM(ctx context.Context, chip string, loaded <-chan struct{}) {
 	if !filepath.IsAbs(chip) {
 		return
 	}
 	err := kernel.AwaitFile(chip, wire.TPMTimeout)
 	late := err != nil
 	if late {
+		select {
+		case <-loaded:
+			err = kernel.AwaitFile(chip, wire.TPMTimeout)
+		case <-ctx.Done():
+		}
+	}
+	if err != nil && ctx.Err() == nil {
 		r.try("TPM", fmt.Errorf("there is no %s: check that the TPM is fitted", chip))
 	}
 	for err != nil && ctx.Err() == nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/preflight"
 	"sealpost/relay/upstream/connector"
 	"sealpost/relay/upstream/reach"
@@ -23,14 +24,14 @@ func Probe(ctx context.Context, domain string, h reach.Host) (preflight.ProbeRes
 	if h.Name == "" {
 		records, err := h.Resolver.LookupMX(ctx, domain)
 		if err != nil {
-			return preflight.ProbeResult{}, fmt.Errorf("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
+			return preflight.ProbeResult{}, unknownDomain("no mail host of %s is known here: check the spelling of the domain, and that the name servers work: %w", domain, err)
 		}
 		if h.Name = mailHost(records); h.Name == "" {
-			return preflight.ProbeResult{}, fmt.Errorf("%s accepts no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
+			return preflight.ProbeResult{}, unknownDomain("%s accepts no mail, its MX names no host: check the spelling of the domain, or name the tenant's own host", domain)
 		}
 	}
 	h.Hello = helloName()
-	probed := preflight.ProbeResult{Host: h.Name, ByMX: connector.IsExchangeOnline(h.Name)}
+	probed := preflight.ProbeResult{Host: h.Name, Port: h.Port, ByMX: connector.IsExchangeOnline(h.Name)}
 	submission := h
 	submission.Name, submission.Port = submissionHost, 587
 	seen := make(chan reach.Result, 1)
@@ -40,6 +41,11 @@ func Probe(ctx context.Context, domain string, h reach.Host) (preflight.ProbeRes
 	probed.Port587 = preflight.Reach{OK: other.Greeted, Text: text(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
 	probed.Advice = probed.Advise()
 	return probed, nil
+}
+
+// unknownDomain is the error of a domain that has no mail host.
+func unknownDomain(format string, args ...any) error {
+	return fault.Mark(fault.DomainUnknown, fmt.Errorf(format, args...))
 }
 
 // mailHost is the most preferred host; empty where there is none, which a null

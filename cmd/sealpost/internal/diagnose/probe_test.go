@@ -54,7 +54,7 @@ func TestProbe_ReportsWhichDeliveryMethodsWork(t *testing.T) {
 		"an unknown authority":           {at(connector(good)), empty, true, false, "unknown authority", "connector, if this is your own host"},
 		"a certificate for another name": {at(connector(other)), known, true, false, "not localhost", "a device in between"},
 		"a host without STARTTLS":        {at(inClear), known, true, false, "the server does not offer STARTTLS", "a device in between"},
-		"a closed port":                  {1, known, false, false, "not tried", "neither port 25 nor port 587"},
+		"a closed port":                  {1, known, false, false, "not tried", "neither port 1 nor port 587"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// No name server listens there, so the probe of port 587 fails.

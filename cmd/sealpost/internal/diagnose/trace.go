@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
+	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/operator"
 	"sealpost/relay/journal"
 )
@@ -14,7 +16,7 @@ import (
 func StepOf(r journal.Record) (s operator.Step, last bool) {
 	switch r.Event {
 	case journal.EventReceived:
-		return operator.Step{Name: "received", Text: fmt.Sprintf("the box has it: %s, %d octets", r.ID, r.Octets)}, false
+		return operator.Step{Name: "received", Text: fmt.Sprintf("%d octets", r.Octets)}, false
 	case journal.EventUpstreamConnected:
 		shown := r.Upstream.Certificate
 		if r.Upstream.Account != "" {
@@ -28,7 +30,7 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 	case journal.EventNoAccessToken:
 		return operator.Step{Name: "no token", Text: r.Cause}, false
 	case journal.EventSignature:
-		return operator.Step{Name: "signed", Text: "the key " + r.Key + " signed in " + r.Took}, false
+		return operator.Step{Name: "signed", Text: signed(r)}, false
 	case journal.EventDelivered:
 		return operator.Step{Name: "delivered", Text: r.Answer + " (after " + r.Took + ")"}, true
 	case journal.EventRefused:
@@ -39,6 +41,18 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 		return operator.Step{Name: "queued", Text: "stored in the spool, and will be sent: " + r.Why}, true
 	}
 	return operator.Step{}, false
+}
+
+// signed says what signed, and in what time.
+func signed(r journal.Record) string {
+	signer, took := "the key in memory", r.Took
+	if keyring.Protection(r.Key) == keyring.TPMResident {
+		signer = "the TPM"
+	}
+	if d, err := time.ParseDuration(r.Took); err == nil {
+		took = fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return signer + " signed in " + took
 }
 
 // errNotAccepted is the error of a test message that was not accepted.
@@ -71,6 +85,9 @@ func follow(stream io.Reader, hello string, replied <-chan error, step func(oper
 			s, last := StepOf(r)
 			if s.Name == "" {
 				continue
+			}
+			if r.Event == journal.EventReceived {
+				s.Text += ", ID " + r.ID
 			}
 			if err := step(s); err != nil {
 				return err

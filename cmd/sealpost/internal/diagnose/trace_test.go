@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sealpost/provisioning/operator"
+	"sealpost/relay/journal"
 
 	"go.uber.org/goleak"
 )
@@ -32,5 +33,17 @@ func TestFollow_GivesTheStepsOfOneMessageUpToItsEnd(t *testing.T) {
 	}
 	if steps, err := told(t, before, received); err == nil || !strings.Contains(err.Error(), "see the queue") {
 		t.Errorf("a journal that ends early: told %q, and ended in %v", steps, err)
+	}
+}
+
+func TestStepOf_SaysWhatHappened(t *testing.T) {
+	for want, r := range map[string]journal.Record{
+		"received: 510 octets":                     {Event: journal.EventReceived, ID: "A", Octets: 510},
+		"signed: the TPM signed in 648 ms":         {Event: journal.EventSignature, Key: "tpm-resident", Took: "648.2ms"},
+		"signed: the key in memory signed in 3 ms": {Event: journal.EventSignature, Key: "file", Took: "3.1ms"},
+	} {
+		if s, _ := StepOf(r); s.Name+": "+s.Text != want {
+			t.Errorf("got %q, want %q", s.Name+": "+s.Text, want)
+		}
 	}
 }

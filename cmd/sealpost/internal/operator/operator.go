@@ -44,6 +44,11 @@ func (l Local) Status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return api.Status{}, err
 	}
+	return describeStatus(s), nil
+}
+
+// describeStatus says what the state of the machine means for a person.
+func describeStatus(s machine.Status) api.Status {
 	status := api.Status{
 		Model: cmp.Or(s.Model, s.Board), Serial: s.Serial, Version: s.Version, Uptime: s.Uptime, Memory: s.Memory, Free: s.Free,
 		TrialLeft: s.Remaining, Relay: s.Unhealthy,
@@ -54,13 +59,14 @@ func (l Local) Status(ctx context.Context) (api.Status, error) {
 	}
 	if !s.Clock.Trusted {
 		status.Clock = cmp.Or(s.Clock.Doubt, "it is not set yet: wait a minute, or set it by hand")
+		status.Relay = cmp.Or(s.Unhealthy, "it queues all mail until the clock is set")
 	}
 	if s.Factory {
 		status.Relay = "it does not run: this box is not set up, or cannot read its settings"
 	} else if s.Exits > 0 {
-		status.Relay = strings.TrimPrefix(fmt.Sprintf("%s; it has exited %d times, last with: %s", s.Unhealthy, s.Exits, s.LastExit), "; ")
+		status.Relay = strings.TrimPrefix(fmt.Sprintf("%s; it has exited %d times, last with: %s", status.Relay, s.Exits, s.LastExit), "; ")
 	}
-	return status, nil
+	return status
 }
 
 // Running implements [api.Box].

@@ -141,5 +141,9 @@ func Summary(s dispatch.Status, count int) (text string, codes []fault.Code) {
 }
 
 func holdText(h dispatch.HoldStatus) string {
-	return fmt.Sprintf("%s: %s; next attempt at %s", h.Since.Local().Format(time.TimeOnly), h.Reason, h.Next.Local().Format(time.TimeOnly))
+	text := h.Since.Local().Format(time.TimeOnly) + ": " + h.Reason
+	if !h.Next.IsZero() {
+		text += "; next attempt at " + h.Next.Local().Format(time.TimeOnly)
+	}
+	return text
 }

@@ -18,6 +18,7 @@ func TestQueue_NamesHeldAccountsAndReasons(t *testing.T) {
 		"2 messages queued; no relay is running": {HoldStatus: dispatch.HoldStatus{Held: "stopped", Reason: "no relay is running"}},
 		"mail cannot be queued: the TPM is out":  {Spool: "the TPM is out"},
 		"2 messages queued; held since 10:00:00: the login was refused; next attempt at 10:01:00": {HoldStatus: hold("")},
+		"2 messages queued; held since 10:00:00: the clock is not set":                            {HoldStatus: dispatch.HoldStatus{Held: "clock", Reason: "the clock is not set", Since: since}},
 		"2 messages queued; the mail of a@contoso.com is held since 10:00:00: the login was refused; next attempt at 10:01:00; the mail of b@contoso.com is held": {
 			Accounts: []dispatch.HoldStatus{hold("a@contoso.com"), hold("b@contoso.com")}},
 	} {

@@ -84,9 +84,12 @@ func (b *Box) Close() error { return errors.Join(b.TPM.Close(), b.Device.Close()
 
 // StoreIn returns the settings area at the start of a state.
 func StoreIn(device *flash.Device) (*state.Store, error) {
+	if device.Size() < state.AreaSize {
+		return nil, fmt.Errorf("%s is not a state: it has only %d bytes", device.Name(), device.Size())
+	}
 	area, err := device.Region(0, state.AreaSize)
 	if err != nil {
-		return nil, fmt.Errorf("the state is too small for the settings: %w", err)
+		return nil, err
 	}
 	return state.Open(area), nil
 }
@@ -102,7 +105,7 @@ var ErrNoState = fault.New(fault.NoState, "there is no state yet")
 // ExistingState opens an existing state.
 func ExistingState(s settings.Settings) (*flash.Device, error) {
 	if s.State.Path == "" {
-		return nil, errors.New("name the state with --state")
+		return nil, errors.New("no settings file and no state are given: add --config FILE or --state FILE")
 	}
 	device, err := flash.Open(s.State.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -123,7 +126,7 @@ func AnyState(s settings.Settings) (*flash.Device, error) {
 		}
 	}
 	if err := flash.Create(s.State.Path, state.AreaSize+int64(s.Spool.Size)); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("creating the state file: %w", err)
+		return nil, err
 	}
 	return ExistingState(s)
 }

@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"sealpost/hal/fault"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/keyring"
@@ -66,6 +68,23 @@ func CheckPath(path certificate.Path) error {
 			leaf.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
 	}
 	return path.Verify(now, publicRoots())
+}
+
+var errNeedsTPM = fault.New(fault.RequestNeedsTPM, `a certificate request needs a TPM; with keys.protection = "file" import a PFX`)
+
+// CheckRequest rejects a certificate request that cannot succeed, before a state or
+// a key is created for it. foreign reports that no name is in an accepted domain.
+func CheckRequest(s settings.Settings, names []string) (foreign bool, err error) {
+	if err := certificate.CheckNames(names); err != nil {
+		return false, err
+	}
+	if s.Keys.Protection == settings.ProtectionFile {
+		return false, errNeedsTPM
+	}
+	wanted := &x509.Certificate{DNSNames: names}
+	return s.Upstream.Method.Traits().ClientCertificate && !slices.ContainsFunc(s.AcceptedDomains(), func(domain settings.Domain) bool {
+		return certificate.NameWithin(wanted, string(domain)) != ""
+	}), nil
 }
 
 // Examine reports on the client certificate for the connector.
