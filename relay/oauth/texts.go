@@ -47,7 +47,7 @@ var entraErrors = map[int]classification{
 	500014:  {kind: Configuration, text: "Exchange Online is disabled in the tenant, or its subscription has lapsed: enable Office 365 Exchange Online under Enterprise applications in the Entra admin center, and check the licences"},
 	650052:  {kind: Configuration, text: "the tenant has no subscription for Exchange Online: check the licences, and the tenant in the token URL"},
 	650057:  {kind: Configuration, text: "the application has no permission for Exchange Online: add it under API permissions of the app registration, and grant consent"},
-	7000229: {kind: Configuration, text: "the application has no enterprise application in this tenant: open it once in the Entra admin center, or run the lines of sealpost tenant script that create it"},
+	7000229: {kind: Configuration, text: "the application has no enterprise application in this tenant: create one, as the script for the tenant does, or grant admin consent, which creates it"},
 	500133:  {kind: Configuration, text: "the box's signature is outside its period of validity: check the box's clock", clock: true},
 	700022:  {kind: Configuration, text: checkScopeText},
 	70001:   {kind: Configuration, text: "the tenant does not know this application: check the client ID, and the tenant in the token URL"},
