@@ -45,17 +45,17 @@ type Check struct {
 	Name string
 	// Run returns the findings; the function Run fills in their names.
 	Run func(context.Context) []Finding
+	// Timeout is how long it may take, if that is longer than Run's.
+	Timeout time.Duration
 }
 
-// checkTimeout is how long one check may take.
-const checkTimeout = 45 * time.Second
-
-// Run runs the checks in turn. One that does not end in time is reported as a
-// problem, and the next one starts.
-func Run(ctx context.Context, checks []Check) iter.Seq[Finding] {
+// Run runs the checks in turn. One that does not end within the timeout is reported
+// as a problem, and the next one starts. The timeout must be longer than those of
+// what the checks do, whose errors say more.
+func Run(ctx context.Context, timeout time.Duration, checks []Check) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
 		for _, check := range checks {
-			for _, finding := range check.runWithTimeout(ctx, checkTimeout) {
+			for _, finding := range check.runWithTimeout(ctx, max(timeout, check.Timeout)) {
 				finding.Name = check.Name
 				if !yield(finding) {
 					return

@@ -64,13 +64,13 @@ func TestRun_ReportsAHangingCheckAndContinues(t *testing.T) {
 		defer cancel()
 		var got []string
 		begun := time.Now()
-		for f := range Run(ctx, []Check{
-			{"hanging", func(context.Context) []Finding { <-ctx.Done(); return nil }},
-			{"next", func(context.Context) []Finding { return ok("well") }},
+		for f := range Run(ctx, time.Minute, []Check{
+			{Name: "hanging", Run: func(context.Context) []Finding { <-ctx.Done(); return nil }},
+			{Name: "next", Run: func(context.Context) []Finding { time.Sleep(90 * time.Second); return ok("well") }, Timeout: 2 * time.Minute},
 		}) {
 			got = append(got, f.String())
 		}
-		if len(got) != 2 || !strings.Contains(got[0], "did not end") || !strings.Contains(got[1], "well") || time.Since(begun) != checkTimeout {
+		if len(got) != 2 || !strings.Contains(got[0], "did not end") || !strings.Contains(got[1], "well") || time.Since(begun) != 150*time.Second {
 			t.Errorf("after %v: %q", time.Since(begun), got)
 		}
 	})

@@ -31,7 +31,13 @@ import (
 
 // Check returns what would prevent delivery.
 func Check(ctx context.Context, b *wire.Box) iter.Seq[preflight.Finding] {
-	return preflight.Run(ctx, checksFor(ctx, b))
+	return preflight.Run(ctx, checkTimeout(b.Settings), checksFor(ctx, b))
+}
+
+// checkTimeout is how long one check may take: longer than a connection to the
+// upstream, whose error says what is wrong.
+func checkTimeout(s settings.Settings) time.Duration {
+	return s.Upstream.Timeout.Duration + 30*time.Second
 }
 
 // inspection is a preflight of one box.
@@ -54,7 +60,9 @@ func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	add("relay", b.checkRelay)
 	add("spool", b.checkSpool)
 	if traits.Mailbox {
-		add("upstream", b.checkMailbox)
+		// It does several steps, each within its own timeout.
+		steps := len((&verification{}).steps())
+		checks = append(checks, preflight.Check{Name: "upstream", Run: b.checkMailbox, Timeout: time.Duration(steps) * checkTimeout(b.Settings)})
 	} else {
 		add("domains", b.checkDomains)
 		add("upstream", b.checkUpstream)
@@ -187,7 +195,7 @@ func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
 func (b inspection) checkMailbox(ctx context.Context) []preflight.Finding {
 	w := &verification{Box: b.Box, site: tenant.Site{Settings: b.Settings}}
 	var last preflight.Finding
-	for last = range preflight.Run(ctx, w.steps()) {
+	for last = range preflight.Run(ctx, checkTimeout(b.Settings), w.steps()) {
 		if last.Level == certificate.Problem {
 			last.Text = last.Name + ": " + last.Text
 			break

@@ -26,7 +26,7 @@ import (
 // problem mean nothing. With a recipient it finally sends a test message.
 func Verify(ctx context.Context, b *wire.Box, to envelope.Address) iter.Seq[preflight.Finding] {
 	v := &verification{Box: b, site: tenant.Site{Settings: b.Settings}, to: to}
-	return preflight.Run(ctx, v.steps())
+	return preflight.Run(ctx, checkTimeout(b.Settings), v.steps())
 }
 
 // verification is the state of a Verify run.

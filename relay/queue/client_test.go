@@ -1,0 +1,16 @@
+package queue
+
+import (
+	"net/netip"
+	"testing"
+)
+
+func TestClientOf_CountsTheNetworkOfAnIPv6Address(t *testing.T) {
+	of := func(address string) uint64 { return ClientOf(netip.MustParseAddr(address)) }
+	if of("2001:db8::1") != of("2001:db8::2:1") || of("2001:db8::1") == of("2001:db8:0:1::1") {
+		t.Error("an IPv6 client is not its /64")
+	}
+	if of("192.0.2.1") == of("192.0.2.2") || of("192.0.2.1") != of("::ffff:192.0.2.1") {
+		t.Error("an IPv4 client is not its address")
+	}
+}
