@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"sealpost/relay/journal"
 )
 
 // dialFrom connects from an address of the loopback network.
@@ -80,4 +82,26 @@ func TestNeighbour_IsTheNetworkOfAnIPv6Address(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", client, got, want)
 		}
 	}
+}
+
+// TestEvict_EndsATransactionThatPauses has a client that says MAIL and nothing more.
+func TestEvict_EndsATransactionThatPauses(t *testing.T) {
+	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	c, _, _ := s.admit(ours, netip.MustParseAddr("192.0.2.1"))
+	c.inTransaction.Store(true)
+	if s.evict() {
+		t.Error("ended a transaction that has just begun")
+	}
+	c.lastRead.Store(time.Now().Add(-time.Minute).UnixNano())
+	c.receiving.Store(true)
+	if s.evict() {
+		t.Error("ended a session that receives a message")
+	}
+	c.receiving.Store(false)
+	if !s.evict() || len(s.open) > 0 || len(s.clients) > 0 {
+		t.Error("did not end a transaction that paused for a minute")
+	}
+	_ = c.Close()
 }

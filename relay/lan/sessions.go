@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
@@ -60,13 +61,15 @@ func neighbour(client netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// evict ends the session that has been idle for longest and has no message, of the
+// evict ends the session that has been idle for longest and sends no message, of the
 // clients with most connections: a client that opens many does not take those of
 // the others. It reports whether there is one.
 func (s *sessions) evict() bool {
+	const pause = 10 * time.Second // of a client between MAIL and DATA
 	var victim *clientConn
 	for c := range s.open {
-		if c.inTransaction.Load() || c.receiving.Load() {
+		paused := time.Since(time.Unix(0, c.lastRead.Load()))
+		if c.receiving.Load() || c.inTransaction.Load() && paused < pause {
 			continue
 		}
 		if victim != nil {
