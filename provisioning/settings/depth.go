@@ -1,62 +1,62 @@
 package settings
 
-import (
-	"bytes"
-	"fmt"
-)
+import "fmt"
 
 // maxDepth is more than any settings have: three names make a key, and two
 // brackets a list in a list.
 const maxDepth = 16
 
 // checkDepth rejects a text whose keys or values are nested deeply before it is
-// parsed: the parser takes memory for each level of each key.
+// parsed: the parser takes memory for each level of each key. It knows of TOML only
+// strings and comments.
 func checkDepth(text []byte) error {
-	number, depth := 0, 0
-	for line := range bytes.Lines(text) {
-		number++
-		for _, c := range line {
-			switch c {
-			case '[', '{':
-				depth++
-			case ']', '}':
-				depth--
-			case '\n':
-				depth = max(depth, 0)
+	line, brackets, dots := 1, 0, 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '\n':
+			line++
+			dots = 0
+		case '#':
+			for i+1 < len(text) && text[i+1] != '\n' {
+				i++
 			}
-			if depth > maxDepth {
-				return tooDeep(number)
-			}
+		case '"', '\'':
+			end, lines := endOfString(text[i:])
+			i += end - 1
+			line += lines
+		case '.':
+			dots++
+		case '[', '{':
+			brackets++
+		case ']', '}':
+			brackets = max(0, brackets-1)
 		}
-		if dotsInKey(line) > maxDepth {
-			return tooDeep(number)
+		if brackets > maxDepth || dots > maxDepth {
+			return Errors{{Line: line, Message: fmt.Sprintf("this is nested more than %d deep: write settings as in sealpost.toml", maxDepth)}}
 		}
 	}
 	return nil
 }
 
-// dotsInKey counts the dots outside quotes in the key of a line, or in its name of
-// a section.
-func dotsInKey(line []byte) int {
-	line = bytes.TrimSpace(line)
-	key, _, isKey := bytes.Cut(line, []byte("="))
-	if bytes.HasPrefix(line, []byte("#")) || !isKey && !bytes.HasPrefix(line, []byte("[")) {
-		return 0
+// endOfString returns the length of the string that a text begins with, and how many
+// lines it ends. A string that does not end is one quotation mark: the parser says
+// so.
+func endOfString(text []byte) (length, lines int) {
+	quote, width := text[0], 1
+	if len(text) >= 3 && text[1] == quote && text[2] == quote {
+		width = 3
 	}
-	dots, quote := 0, byte(0)
-	for _, c := range key {
+	for i := width; i < len(text); i++ {
 		switch {
-		case c == quote:
-			quote = 0
-		case quote == 0 && (c == '"' || c == '\''):
-			quote = c
-		case quote == 0 && c == '.':
-			dots++
+		case text[i] == '\n' && width == 1:
+			return 1, 0
+		case text[i] == '\n':
+			lines++
+		case text[i] == '\\' && quote == '"':
+			i++
+		case text[i] == quote && (width == 1 || i+2 < len(text) && text[i+1] == quote && text[i+2] == quote):
+			return i + width, lines
 		}
 	}
-	return dots
-}
-
-func tooDeep(line int) error {
-	return Errors{{Line: line, Message: fmt.Sprintf("this is nested more than %d deep: write settings as in sealpost.toml", maxDepth)}}
+	return 1, 0
 }

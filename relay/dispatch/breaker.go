@@ -54,6 +54,11 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	accepted := v.count(delivered) > 0
 	d.mu.Lock()
 	resumed, accountResumed := dl.route.breaker.Succeeded(accepted), dl.account.Breaker.Succeeded(accepted)
+	if accepted {
+		// Only mail of others shows that a fault is this source's.
+		dl.route.breaker.Forget(dl.source())
+		dl.account.Breaker.Forget(dl.source())
+	}
 	d.mu.Unlock()
 	if resumed {
 		d.journal.UpstreamResumed("")
@@ -61,6 +66,11 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	if accountResumed {
 		d.journal.UpstreamResumed(dl.account.Name)
 	}
+}
+
+// source is what messages of the same device have in common.
+func (dl *delivery) source() string {
+	return dl.envelope.Client.String() + " " + string(dl.envelope.Sender)
 }
 
 // isForeign reports whether the sender is outside the domains that the upstream
@@ -91,7 +101,7 @@ func (d *Dispatcher) isMessageFault(dl *delivery, b *throttle.Breaker) bool {
 		// Exchange Online says of such a sender what it says without a connector.
 		return !b.Held()
 	}
-	return b.IsMessageFault(time.Now(), dl.envelope.ID, dl.envelope.Client.String()+" "+string(dl.envelope.Sender))
+	return b.IsMessageFault(time.Now(), dl.envelope.ID, dl.source())
 }
 
 // trip makes the breaker hold mail back for a while, and lowers the throttle's

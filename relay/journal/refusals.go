@@ -13,6 +13,7 @@ const (
 	refusalPeriod   = time.Minute
 	maxPerClient    = 10  // refusals of a kind and a client that a period shows
 	maxPerPeriod    = 100 // refusals that a period shows
+	maxNew          = 50  // more, of clients that it has not shown
 	maxHiddenClient = 1000
 )
 
@@ -39,7 +40,8 @@ func (r *refusals) show(k refusal) bool {
 		r.begun, r.shown, r.from = time.Now(), map[refusal]int{}, map[netip.Addr]struct{}{}
 		r.total, r.hidden = 0, 0
 	}
-	if r.shown[k] < maxPerClient && r.total < maxPerPeriod {
+	isNew := r.shown[k] == 0
+	if r.shown[k] < maxPerClient && (r.total < maxPerPeriod || isNew && r.total < maxPerPeriod+maxNew) {
 		r.shown[k]++
 		r.total++
 		return true
@@ -66,9 +68,20 @@ func (r *refusals) end(now time.Time) (hidden, clients int) {
 // refusal records what a client was refused, or a session without a message.
 func (j *Journal) refusal(level slog.Level, name Event, client netip.Addr, attrs ...slog.Attr) {
 	j.sumUp()
-	if j.refusals.show(refusal{name, client}) {
+	if j.refusals.show(refusal{name, neighbour(client)}) {
 		j.event(level, name, append([]slog.Attr{clientAttr(client)}, attrs...)...)
 	}
+}
+
+// neighbour is the client, or the network of an IPv6 client (RFC 4291 section
+// 2.5.4).
+func neighbour(client netip.Addr) netip.Addr {
+	const network = 64
+	if client = client.Unmap(); !client.Is6() {
+		return client
+	}
+	prefix, _ := client.WithZone("").Prefix(network)
+	return prefix.Addr()
 }
 
 // sumUp records how many refusals the last period has hidden, once.

@@ -65,7 +65,7 @@ func TestClose_LetsASendingClientReadTheReply(t *testing.T) {
 	conn := dial(t, address)
 	_, _ = io.WriteString(conn, "EHLO x\r\n"+strings.Repeat("A", 8<<20))
 	all, _ := io.ReadAll(conn)
-	if !strings.Contains(string(all), "\n500 5.4.0 ") {
+	if !strings.Contains(string(all), "\n500 5.5.2 ") {
 		t.Errorf("got %q", all)
 	}
 }

@@ -2,6 +2,7 @@ package lan
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"regexp"
 	"slices"
@@ -14,22 +15,39 @@ import (
 // command returns the command that go-smtp is to carry out for a line of the
 // client; nothing if the client has its reply already. An error ends the session.
 func (c *clientConn) command(line []byte) ([]byte, error) {
+	c.said, c.quit, c.hello = "", false, false
+	if len(line) > maxCommandLine {
+		return nil, c.endWith(reply.New(500, 5, 2, "a command line may have %d octets", maxCommandLine))
+	}
 	text := strings.TrimRight(string(line), "\r\n")
-	verb, argument, _ := strings.Cut(text, " ")
+	verb, argument := text, ""
+	if end := strings.IndexAny(text, " \t"); end >= 0 {
+		verb, argument = text[:end], strings.TrimSpace(text[end:])
+	}
 	verb = strings.ToUpper(verb)
-	c.said, c.quit, c.hello = text, false, false
+	if c.said = verb; argument != "" {
+		c.said += " " + argument
+	}
+	startTLS := strings.HasPrefix(verb, "STARTTLS")
+	if c.chunksOpen && (startTLS || slices.Contains([]string{"RSET", "EHLO", "HELO"}, verb)) {
+		c.chunksOpen, c.chunksAborted = false, true
+	}
 	switch {
-	case strings.HasPrefix(verb, "STARTTLS"):
+	case startTLS:
 		return c.startTLS()
 	case verb == "EHLO", verb == "HELO":
+		const longest = 255 // RFC 5321 section 4.5.3.1.2
+		if len(argument) > longest {
+			return nil, c.answer(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
+		}
 		c.hello, c.ungreeted, c.extended = true, false, verb == "EHLO"
-		if strings.TrimSpace(argument) == "" {
+		if argument == "" {
 			return []byte(verb + " unknown\r\n"), nil // some devices have no name
 		}
 	case verb == "QUIT":
 		c.quit = len(c.pending) == 0
 	case verb == "BDAT":
-		return c.beginChunk(line, argument)
+		return c.beginChunk(argument)
 	case verb == "AUTH":
 		c.said = "AUTH" // the rest is a secret
 		return nil, c.answer(reply.New(502, 5, 1, "this relay needs no user name and no password: turn SMTP authentication off on the device"))
@@ -39,6 +57,10 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		return c.mail(argument)
 	case verb == "RCPT":
 		return c.rcpt(argument), nil
+	case verb == "DATA", verb == "RSET", verb == "NOOP", verb == "VRFY", verb == "EXPN", verb == "HELP":
+	default:
+		// It may be content, or a password.
+		c.said = "an unknown command"
 	}
 	return line, nil
 }
@@ -46,57 +68,64 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 // mail passes MAIL on, with the path as go-smtp reads it and without parameters
 // that are taken and mean nothing here.
 func (c *clientConn) mail(argument string) ([]byte, error) {
-	words := strings.Fields(tidyPath(argument, "FROM:", c.sessions.config.Hostname))
-	kept := words[:0]
-	for _, word := range words {
-		name, value, _ := strings.Cut(strings.ToUpper(word), "=")
-		switch name {
-		case "SIZE":
-			octets, err := strconv.ParseUint(value, 10, 63)
-			if most := c.sessions.limits.MessageSize; err == nil && octets > uint64(most) {
-				return nil, c.answer(reply.New(552, 3, 4, "%s", ownText("Max message size exceeded", most)))
-			}
-		case "RET", "ENVID", "AUTH": // RFC 3461 and 4954; the notifications are ours
-			continue
+	path, parameters := tidyPath(argument, "FROM:", c.sessions.config.Hostname)
+	for _, parameter := range parameters {
+		name, value, _ := strings.Cut(strings.ToUpper(parameter), "=")
+		octets, err := strconv.ParseUint(value, 10, 63)
+		if most := c.sessions.limits.MessageSize; name == "SIZE" && err == nil && octets > uint64(most) {
+			return nil, c.answer(reply.New(552, 3, 4, "%s", ownText("Max message size exceeded", most)))
 		}
-		kept = append(kept, word)
 	}
-	return []byte("MAIL " + strings.Join(kept, " ") + "\r\n"), nil
+	return joinCommand("MAIL", path, without(parameters, "RET", "ENVID", "AUTH")), nil // RFC 3461 and 4954
 }
 
 // rcpt passes RCPT on, like mail.
 func (c *clientConn) rcpt(argument string) []byte {
-	words := strings.Fields(tidyPath(argument, "TO:", ""))
-	words = slices.DeleteFunc(words, func(word string) bool {
-		name, _, _ := strings.Cut(strings.ToUpper(word), "=")
-		return name == "NOTIFY" || name == "ORCPT"
-	})
-	return []byte("RCPT " + strings.Join(words, " ") + "\r\n")
+	path, parameters := tidyPath(argument, "TO:", "")
+	return joinCommand("RCPT", path, without(parameters, "NOTIFY", "ORCPT"))
 }
 
-// tidyPath puts right the path of MAIL or RCPT, of which the prefix is FROM: or
-// TO:. Devices write it with spaces, without brackets, with the dot of an absolute
-// domain name, and without a domain; the sender of such a device gets ours.
-func tidyPath(argument, prefix, domain string) string {
+func joinCommand(verb, path string, parameters []string) []byte {
+	return []byte(strings.Join(append([]string{verb, path}, parameters...), " ") + "\r\n")
+}
+
+// without returns the parameters that have none of the names.
+func without(parameters []string, names ...string) []string {
+	return slices.DeleteFunc(parameters, func(parameter string) bool {
+		name, _, _ := strings.Cut(strings.ToUpper(parameter), "=")
+		return slices.Contains(names, name)
+	})
+}
+
+// tidyPath splits the argument of MAIL or RCPT, which begins with FROM: or TO:, and
+// puts the path right. Devices write it with spaces, without brackets, with the dot
+// of an absolute domain name, and without a domain; the sender of such a device gets
+// ours. An argument that is something else is returned as it is.
+func tidyPath(argument, prefix, domain string) (path string, parameters []string) {
 	if len(argument) < len(prefix) || !strings.EqualFold(argument[:len(prefix)], prefix) {
-		return argument
+		return argument, nil
 	}
 	rest := strings.TrimLeft(argument[len(prefix):], " \t")
-	var path, parameters string
 	if strings.HasPrefix(rest, "<") {
 		end := endOfPath(rest)
 		if end < 0 {
-			return argument
+			return argument, nil
 		}
-		path, parameters = rest[1:end], rest[end+1:]
+		path, parameters = rest[1:end], strings.Fields(rest[end+1:])
 	} else {
-		path, parameters, _ = strings.Cut(rest, " ")
+		words := strings.Fields(rest)
+		if strings.ContainsAny(rest, `<>"`) {
+			return argument, nil
+		}
+		if len(words) > 0 {
+			path, parameters = words[0], words[1:]
+		}
 	}
 	path = strings.TrimSuffix(strings.Trim(path, " \t"), ".")
 	if domain != "" && path != "" && !strings.Contains(path, "@") {
 		path += "@" + domain
 	}
-	return strings.TrimRight(prefix+"<"+path+"> "+strings.TrimSpace(parameters), " ")
+	return prefix + "<" + path + ">", parameters
 }
 
 // endOfPath returns the index of the bracket that ends a path; those in a quoted
@@ -170,20 +199,24 @@ func (c *clientConn) startTLS() ([]byte, error) {
 }
 
 // beginChunk passes BDAT on (RFC 3030 section 2). The chunk follows the command
-// even if that is refused, so a size that cannot be read ends the session: nobody
-// knows where the next command begins.
-func (c *clientConn) beginChunk(line []byte, argument string) ([]byte, error) {
-	size, _, _ := strings.Cut(strings.TrimSpace(argument), " ")
-	octets, err := strconv.ParseUint(size, 10, 63)
-	if err != nil {
-		return nil, c.endWith(reply.New(501, 5, 4, "the size of a BDAT chunk is a number of octets"))
+// even if that is refused, so an argument that cannot be read ends the session:
+// nobody knows where the next command begins.
+func (c *clientConn) beginChunk(argument string) ([]byte, error) {
+	words := append(strings.Fields(argument), "", "")
+	octets, err := strconv.ParseUint(words[0], 10, 63)
+	last := strings.EqualFold(words[1], "LAST")
+	if err != nil || words[1] != "" && !last || words[2] != "" {
+		return nil, c.endWith(reply.New(501, 5, 4, "BDAT has a number of octets and at most LAST"))
 	}
 	const most = 1<<32 - 1 // of go-smtp
 	if octets > most {
 		return nil, c.endWith(reply.New(552, 3, 4, "a BDAT chunk of %d octets is too large", octets))
 	}
-	c.chunk, c.said = int64(octets), ""
-	return line, nil
+	c.chunk, c.chunksOpen, c.said = int64(octets), !last, ""
+	if last {
+		return fmt.Appendf(nil, "BDAT %d LAST\r\n", octets), nil
+	}
+	return fmt.Appendf(nil, "BDAT %d\r\n", octets), nil
 }
 
 // answer sends a reply past go-smtp.

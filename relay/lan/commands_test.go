@@ -13,31 +13,34 @@ import (
 
 func TestTidyPath_PutsPathsOfDevicesRight(t *testing.T) {
 	for given, want := range map[string]string{
-		"FROM:<a@b.example>":                     "FROM:<a@b.example>",
-		"from: <a@b.example> SIZE=1":             "FROM:<a@b.example> SIZE=1",
-		"FROM:a@b.example":                       "FROM:<a@b.example>",
-		"FROM: a@b.example SIZE=1":               "FROM:<a@b.example> SIZE=1",
-		"FROM:< a@b.example >":                   "FROM:<a@b.example>",
-		"FROM:<a@b.example.>":                    "FROM:<a@b.example>",
-		"FROM:<scanner>":                         "FROM:<scanner@box.example>",
-		"FROM:scanner":                           "FROM:<scanner@box.example>",
-		"FROM:<>":                                "FROM:<>",
-		"FROM: < > BODY=8BITMIME":                "FROM:<> BODY=8BITMIME",
-		"FROM:":                                  "FROM:<>",
-		`FROM:<"a>b"@c.example> SIZE=1`:          `FROM:<"a>b"@c.example> SIZE=1`,
-		`FROM:<"a\">b"@c.example>`:               `FROM:<"a\">b"@c.example>`,
-		"FROM:<a@b.example":                      "FROM:<a@b.example",
-		"FROM <a@b.example>":                     "FROM <a@b.example>",
-		"FROM:<@relay.example:a@b.example>":      "FROM:<@relay.example:a@b.example>",
-		"FROM:<a@b.example>SIZE=1":               "FROM:<a@b.example> SIZE=1",
-		"FROM:<a@b.example>\tSIZE=1 SMTPUTF8":    "FROM:<a@b.example> SIZE=1 SMTPUTF8",
-		"FROM:<a@b.example> <evil@evil.example>": "FROM:<a@b.example> <evil@evil.example>",
+		"FROM:<a@b.example>":                        "FROM:<a@b.example>",
+		"from: <a@b.example> SIZE=1":                "FROM:<a@b.example> SIZE=1",
+		"FROM:a@b.example":                          "FROM:<a@b.example>",
+		"FROM: a@b.example SIZE=1":                  "FROM:<a@b.example> SIZE=1",
+		"FROM:< a@b.example >":                      "FROM:<a@b.example>",
+		"FROM:<a@b.example.>":                       "FROM:<a@b.example>",
+		"FROM:<scanner>":                            "FROM:<scanner@box.example>",
+		"FROM:scanner":                              "FROM:<scanner@box.example>",
+		"FROM:<>":                                   "FROM:<>",
+		"FROM: < > BODY=8BITMIME":                   "FROM:<> BODY=8BITMIME",
+		"FROM:":                                     "FROM:<>",
+		`FROM:<"a>b"@c.example> SIZE=1`:             `FROM:<"a>b"@c.example> SIZE=1`,
+		`FROM:<"a\">b"@c.example>`:                  `FROM:<"a\">b"@c.example>`,
+		"FROM:<a@b.example":                         "FROM:<a@b.example",
+		`FROM:<"x NOTIFY=y  z"@b.example> NOTIFY=x`: `FROM:<"x NOTIFY=y  z"@b.example> NOTIFY=x`,
+		`FROM:"a b"@b.example>`:                     `FROM:"a b"@b.example>`,
+		"FROM <a@b.example>":                        "FROM <a@b.example>",
+		"FROM:<@relay.example:a@b.example>":         "FROM:<@relay.example:a@b.example>",
+		"FROM:<a@b.example>SIZE=1":                  "FROM:<a@b.example> SIZE=1",
+		"FROM:<a@b.example>\tSIZE=1 SMTPUTF8":       "FROM:<a@b.example> SIZE=1 SMTPUTF8",
+		"FROM:<a@b.example> <evil@evil.example>":    "FROM:<a@b.example> <evil@evil.example>",
 	} {
-		if got := tidyPath(given, "FROM:", "box.example"); got != want {
+		path, parameters := tidyPath(given, "FROM:", "box.example")
+		if got := strings.Join(append([]string{path}, parameters...), " "); got != want {
 			t.Errorf("%q: got %q, want %q", given, got, want)
 		}
 	}
-	if got := tidyPath("TO:<user>", "TO:", ""); got != "TO:<user>" {
+	if got, _ := tidyPath("TO:<user>", "TO:", ""); got != "TO:<user>" {
 		t.Errorf("a recipient without a domain became %q", got)
 	}
 }

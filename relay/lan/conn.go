@@ -27,29 +27,35 @@ type clientConn struct {
 	draining  atomic.Bool // only the current message is still read
 	readEnded atomic.Bool // a read returned EOF or failed
 	secure    atomic.Bool // TLS is in use
-	// inTransaction is set from MAIL to the end of the message; lastRead is when the
-	// client last sent something, in nanoseconds since 1970.
+	// inTransaction is set from MAIL to the end of the message, and accepting while its
+	// client waits for the last reply. mailAt and lastRead are when the client last said
+	// MAIL and sent something, in nanoseconds since 1970; 0 means never.
 	inTransaction atomic.Bool
+	accepting     atomic.Bool
+	mailAt        atomic.Int64
 	lastRead      atomic.Int64
 	truncated     atomic.Bool // the connection ended within a BDAT chunk
 	closeOnce     sync.Once
 
 	// Only the goroutine that serves the connection uses these.
-	block        []byte        // backing array of pending
-	pending      []byte        // read but not yet used
-	ready        []byte        // a command on its way to go-smtp
-	chunk        int64         // octets of a BDAT chunk still to come
-	chunkRefused bool          // go-smtp has replied already and discards the chunk
-	handshake    *tls.Conn     // to be done before the first octet
-	hasRead      bool          // something was read
-	idle         time.Duration // the time without input that ends the session; 0 means the limit
-	ungreeted    bool          // TLS began and EHLO has not come yet
-	extended     bool          // the client said EHLO
-	said         string        // the command that the next reply is to
-	hello        bool          // it is EHLO or HELO
-	dropReply    bool          // the next reply is to a command of ours
-	quit         bool          // the client sent QUIT and nothing after it
-	partialReply []byte        // lines of a reply before its last one
+	block         []byte        // backing array of pending
+	pending       []byte        // read but not yet used
+	ready         []byte        // a command on its way to go-smtp
+	chunk         int64         // octets of a BDAT chunk still to come
+	chunksOpen    bool          // a BDAT without LAST was sent
+	chunksAborted bool          // and then something else
+	ended         bool          // nothing more is read
+	chunkRefused  bool          // go-smtp has replied already and discards the chunk
+	handshake     *tls.Conn     // to be done before the first octet
+	hasRead       bool          // something was read
+	idle          time.Duration // the time without input that ends the session; 0 means the limit
+	ungreeted     bool          // TLS began and EHLO has not come yet
+	extended      bool          // the client said EHLO
+	said          string        // the command that the next reply is to
+	hello         bool          // it is EHLO or HELO
+	dropReply     bool          // the next reply is to a command of ours
+	quit          bool          // the client sent QUIT and nothing after it
+	partialReply  []byte        // lines of a reply before its last one
 }
 
 func newClientConn(conn net.Conn, client netip.Addr, s *sessions) *clientConn {
@@ -86,6 +92,9 @@ func (c *clientConn) shakeHands() error {
 // end ends the session, or lets its message finish first.
 func (c *clientConn) end() {
 	c.endAfterReply()
+	if !c.accepting.Load() {
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(lingerTime))
+	}
 	if !c.receiving.Load() {
 		_ = c.Conn.SetReadDeadline(time.Now())
 	}
@@ -96,15 +105,19 @@ func (c *clientConn) endAfterReply() { c.draining.Store(true) }
 
 // Read returns one command line, or content of a BDAT chunk.
 func (c *clientConn) Read(p []byte) (int, error) {
-	if c.chunk > 0 {
+	if c.ended {
+		return 0, io.EOF
+	}
+	if len(c.ready) == 0 && c.chunk > 0 {
 		return c.readChunk(p)
 	}
 	for len(c.ready) == 0 {
 		line, err := c.readLine()
-		if err != nil {
-			return 0, err
+		if err == nil {
+			c.ready, err = c.command(line)
 		}
-		if c.ready, err = c.command(line); err != nil {
+		if err != nil {
+			c.ended = true
 			return 0, err
 		}
 	}
@@ -213,7 +226,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	whole := append(c.partialReply, p...)
 	c.partialReply = c.partialReply[:0]
 	if c.chunk > 0 {
-		c.chunkRefused, c.said = true, "BDAT"
+		c.chunkRefused, c.chunksOpen, c.said = true, false, "BDAT"
 	}
 	if c.dropReply {
 		c.dropReply = false

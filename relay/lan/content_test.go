@@ -7,12 +7,14 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"sealpost/relay/body"
+	"sealpost/relay/journal"
 	"sealpost/relay/reply"
 )
 
@@ -313,5 +315,77 @@ func TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds(t *testing.T) {
 				t.Errorf("got %q", contents)
 			}
 		})
+	}
+}
+
+// TestDATA_RefusedAtItsBeginningIsReadToItsEnd has content that looks like commands,
+// for which there is no room from the first octet.
+func TestDATA_RefusedAtItsBeginningIsReadToItsEnd(t *testing.T) {
+	for _, content := range []string{"AUTH PLAIN x", "STARTTLS", "BDAT x", "BDAT 100 LAST", "QUIT", "MAIL FROM:<a@contoso.com>\r\nRCPT TO:<evil@fabrikam.example>\r\nDATA"} {
+		d := &fakeAcceptor{size: 1}
+		s, addresses := serveBoth(t, d)
+		c := connect(t, s, addresses["clear"], "clear")
+		c.envelope()
+		c.command(354, "DATA")
+		c.write(content + "\r\n.\r\n")
+		if r := c.expect(452); !strings.Contains(r.Text, "no room for more") {
+			t.Errorf("%q: got %v", content, r)
+		}
+		c.command(250, "NOOP")
+		c.envelope()
+		if _, contents := d.messages(); len(contents) > 0 {
+			t.Errorf("%q: got %q", content, contents)
+		}
+	}
+}
+
+// TestBDAT_AbortedIsFollowedByNoMessage has what ends an open BDAT transfer.
+func TestBDAT_AbortedIsFollowedByNoMessage(t *testing.T) {
+	for _, command := range []string{"RSET", "EHLO device", "HELO device"} {
+		for range 20 {
+			s, addresses := serveBoth(t, &fakeAcceptor{})
+			c := connect(t, s, addresses["clear"], "clear")
+			c.envelope()
+			c.write("BDAT 3\r\nabc")
+			c.expect(250)
+			c.command(250, command)
+			c.command(421, "MAIL FROM:<a@contoso.com>")
+		}
+	}
+}
+
+// TestBDAT_WithALongArgumentIsReadWhole has a command line that takes several reads.
+func TestBDAT_WithALongArgumentIsReadWhole(t *testing.T) {
+	d := &fakeAcceptor{}
+	s, addresses := serveBoth(t, d)
+	c := connect(t, s, addresses["clear"], "clear")
+	c.envelope()
+	c.write("BDAT " + strings.Repeat(" ", 9000) + "6 LAST\r\nQUIT\r\n")
+	c.expect(250)
+	c.command(250, "NOOP")
+	if _, contents := d.messages(); len(contents) != 1 || !strings.HasSuffix(contents[0], "QUIT\r\n") {
+		t.Errorf("got %q", contents)
+	}
+}
+
+// TestJournal_HasNoPasswordsOfClients has a client that does not wait for the reply to
+// AUTH.
+func TestJournal_HasNoPasswordsOfClients(t *testing.T) {
+	var log strings.Builder
+	config := Config{Hostname: "relay.contoso.com", Limits: testLimits, TLS: &tls.Config{}}
+	s := newSessions(&config, journal.New(journal.Text(&log, true)))
+	ours, theirs := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, theirs) }()
+	c := newClientConn(ours, netip.MustParseAddr("192.0.2.1"), s)
+	for _, line := range []string{"AUTH PLAIN c2VjcmV0", "AUTH\tLOGIN c2VjcmV0", "c2VjcmV0", "c2VjcmV0 c2VjcmV0"} {
+		if _, err := c.command([]byte(line + "\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte("500 5.5.2 no\r\n"))
+	}
+	_ = theirs.Close()
+	_ = c.Close()
+	if strings.Contains(log.String(), "c2VjcmV0") || !strings.Contains(log.String(), "command refused") {
+		t.Errorf("got %s", log.String())
 	}
 }

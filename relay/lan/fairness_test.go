@@ -91,14 +91,21 @@ func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 	defer theirs.Close()
 	c, _, _ := s.admit(ours, netip.MustParseAddr("192.0.2.1"))
 	c.inTransaction.Store(true)
+	c.mailAt.Store(time.Now().UnixNano())
 	if s.evict() {
 		t.Error("ended a transaction that has just begun")
 	}
-	c.lastRead.Store(time.Now().Add(-time.Minute).UnixNano())
+	c.mailAt.Store(time.Now().Add(-time.Minute).UnixNano()) // and NOOP since
 	c.receiving.Store(true)
 	if s.evict() {
 		t.Error("ended a session that receives a message")
 	}
+	c.lastRead.Store(time.Now().Add(-time.Minute).UnixNano())
+	c.accepting.Store(true)
+	if s.evict() {
+		t.Error("ended a session that waits for its reply")
+	}
+	c.accepting.Store(false)
 	c.receiving.Store(false)
 	if !s.evict() || len(s.open) > 0 || len(s.clients) > 0 {
 		t.Error("did not end a transaction that paused for a minute")

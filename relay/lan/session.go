@@ -48,7 +48,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 		s.conn.endAfterReply()
 		return smtpReply(reply.New(421, 7, 0, "too many messages in one session, connect again"))
 	}
-	if s.aborted.Load() {
+	if s.aborted.Load() || s.conn.chunksAborted {
 		s.conn.endAfterReply()
 		return smtpReply(reply.New(421, 3, 0, "the previous transfer was aborted, connect again"))
 	}
@@ -72,6 +72,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn.inTransaction.Store(true)
+	s.conn.mailAt.Store(time.Now().UnixNano())
 	s.transaction = transaction{clientSender: sender, octets: options.Size, envelope: e}
 	return nil
 }
@@ -113,6 +114,8 @@ func (s *session) Data(r io.Reader) error {
 	if given != e.Sender {
 		s.server.journal.SenderReplaced(e.ID, given, e.Sender)
 	}
+	s.conn.accepting.Store(true)
+	defer s.conn.accepting.Store(false)
 	return smtpReply(content.Accept(s.server.context, e))
 }
 
@@ -144,10 +147,10 @@ func (s *session) receive(e *envelope.Envelope, content Incoming, from contentSo
 	counted := &octetCounter{Writer: content}
 	normaliser := body.NewNormaliser(counted, s.server.config.Limits.Line)
 	_, err := io.WriteString(counted, traceField(*e, s.server.config.Hostname))
-	if err == nil {
-		err = from(&foldGuard{Writer: normaliser})
-	}
-	if err == nil {
+	if err != nil {
+		// The content is read to its end all the same: it must not be read as commands.
+		_ = from(failed{err})
+	} else if err = from(&foldGuard{Writer: normaliser}); err == nil {
 		err = normaliser.Close()
 	}
 	if err != nil {
@@ -160,6 +163,11 @@ func (s *session) receive(e *envelope.Envelope, content Incoming, from contentSo
 	e.Size, e.EightBit = counted.octets, normaliser.EightBit()
 	return reply.Reply{}, true
 }
+
+// failed is a writer that accepts nothing.
+type failed struct{ err error }
+
+func (f failed) Write([]byte) (int, error) { return 0, f.err }
 
 // octetCounter counts octets written.
 type octetCounter struct {

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sealpost/relay/journal"
@@ -65,11 +66,13 @@ func neighbour(client netip.Addr) netip.Prefix {
 // clients with most connections: a client that opens many does not take those of
 // the others. It reports whether there is one.
 func (s *sessions) evict() bool {
-	const pause = 10 * time.Second // of a client between MAIL and DATA
+	// A client may take so long from MAIL to DATA, and between two parts of content.
+	const transaction, content = 10 * time.Second, 30 * time.Second
+	since := func(at *atomic.Int64) time.Duration { return time.Since(time.Unix(0, at.Load())) }
 	var victim *clientConn
 	for c := range s.open {
-		paused := time.Since(time.Unix(0, c.lastRead.Load()))
-		if c.receiving.Load() || c.inTransaction.Load() && paused < pause {
+		if c.accepting.Load() || c.receiving.Load() && since(&c.lastRead) < content ||
+			!c.receiving.Load() && c.inTransaction.Load() && since(&c.mailAt) < transaction {
 			continue
 		}
 		if victim != nil {

@@ -33,7 +33,7 @@ func (s *socket) Read(p []byte) (int, error) {
 		idle = min(idle, c.idle)
 	}
 	deadline := time.Now().Add(idle)
-	if by := c.begun.Add(firstMail); c.messages.Load() == 0 && !c.inTransaction.Load() && by.Before(deadline) {
+	if by := c.begun.Add(firstMail); c.mailAt.Load() == 0 && by.Before(deadline) {
 		deadline = by
 	}
 	if end := c.begun.Add(c.sessions.limits.Session); end.Before(deadline) {

@@ -81,7 +81,8 @@ const maxRounds = 2
 func (e *Entry) reserve(flash, share int64) error {
 	s := e.spool
 	for range maxRounds {
-		if err := e.tryReserve(flash, share); !errors.Is(err, ErrFull) || !s.busy && len(s.lazy.removed) == 0 {
+		err := e.tryReserve(flash, share)
+		if !errors.Is(err, ErrFull) && !errors.Is(err, ErrShare) || !s.busy && len(s.lazy.removed) == 0 {
 			return err
 		}
 		s.awaitRound()
@@ -96,11 +97,14 @@ func (e *Entry) tryReserve(flash, share int64) error {
 		return err
 	}
 	left := s.space() - s.reserved - s.inFlight - flash
-	if used := s.index.clients[e.client]; s.limits.Share > 0 && (used+share > s.limits.Share || used > 0 && used+share > left+left/4) {
+	used := s.index.clients[e.client]
+	switch others := used - e.reservedShare; {
+	case s.limits.Share > 0 && used+share > s.limits.Share:
 		return ErrShare
-	}
-	if left < 0 {
+	case left < 0:
 		return ErrFull
+	case s.limits.Share > 0 && others > 0 && used+share > left+left/4:
+		return ErrShare
 	}
 	s.reserved += flash
 	e.reservedFlash += flash

@@ -116,7 +116,9 @@ func (j *judge) hear(now time.Duration, servers, dates []answer) (claim, error) 
 	if ntpErr != nil {
 		return claim{}, ntpErr
 	}
-	j.belief = belief{byNTP, now}
+	if byNTP.evidence >= j.belief.evidence {
+		j.belief = belief{byNTP, now}
+	}
 	return byNTP, nil
 }
 
@@ -184,10 +186,10 @@ func majority(now time.Duration, answers []answer) (claim, error) {
 // which comes first.
 func largest(answered []answer) []answer {
 	var best []answer
-	for _, center := range answered {
+	for i, center := range answered {
 		group := []answer{center}
-		for _, other := range answered {
-			if other.Server != center.Server && other.Start.Sub(center.Start).Abs() <= agreement {
+		for k, other := range answered {
+			if k != i && other.Start.Sub(center.Start).Abs() <= agreement {
 				group = append(group, other)
 			}
 		}

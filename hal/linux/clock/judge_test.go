@@ -42,6 +42,7 @@ func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
 		{"a little before the program was built", []answer{says("a", built.Add(-time.Minute))}, nil, "a", false},
 		{"nobody", nil, nil, "no time server answers", true},
 		{"silence", []answer{{Server: "a", Err: errors.New("i/o timeout")}}, nil, "a: i/o timeout", true},
+		{"a server named twice", []answer{says("a", truth), says("a", truth)}, nil, "a", false},
 		{"one honest, one silent", []answer{{Server: "a", Err: errors.New("x")}, says("b", truth)}, nil, "b", false},
 		{"a date alone", nil, []answer{says("h", later)}, "h", false},
 		{"a date and a server that agrees", []answer{says("a", truth)}, []answer{says("h", truth.Add(time.Second))}, "a, h", false},
@@ -89,7 +90,11 @@ func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 	if _, err := j.hear(0, nil, honest[:1]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.hear(time.Hour, []answer{says("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
+	// A liar that tells the truth first is no better.
+	if _, err := j.hear(time.Hour, []answer{says("liar", truth)}, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := j.hear(2*time.Hour, []answer{says("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
 		t.Errorf("a liar overruled an HTTPS server: %v", err)
 	}
 }

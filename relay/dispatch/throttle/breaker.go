@@ -153,8 +153,8 @@ func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
 	return false
 }
 
-// Forget drops what IsMessageFault recorded for a finished message.
-func (b *Breaker) Forget(id string) { delete(b.suspects, id) }
+// Forget drops what IsMessageFault recorded for a finished message, or for a source.
+func (b *Breaker) Forget(key string) { delete(b.suspects, key) }
 
 // delays returns the backoff for a kind of fault. Reconnecting to an
 // unreachable host is harmless; repeating a refused request harms the site's
