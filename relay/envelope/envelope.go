@@ -16,7 +16,7 @@ type Envelope struct {
 	ID         string     // queue ID, in the trace field and the journal
 	Client     netip.Addr // the LAN client
 	Hello      string     // its EHLO or HELO argument, unverified
-	Protocol   string     // "ESMTP" or "ESMTPS" (RFC 3848)
+	Protocol   string     // "SMTP", "ESMTP" or "ESMTPS" (RFC 3848)
 	Sender     Address    // reverse-path; empty is the null reverse-path
 	Recipients []Address  // forward-paths, in the order given
 	Size       int64      // octets of the content as it will be sent

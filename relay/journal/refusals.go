@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"sealpost/relay/envelope"
 )
 
 // A client can cause refusals as fast as it connects. Only some are recorded one by
@@ -24,12 +26,12 @@ type refusals struct {
 	shown  map[refusal]int
 	total  int // of shown
 	hidden int
-	from   map[netip.Addr]struct{} // clients of the hidden ones, at most maxHiddenClient
+	from   map[netip.Prefix]struct{} // clients of the hidden ones, at most maxHiddenClient
 }
 
 type refusal struct {
 	name   Event
-	client netip.Addr
+	client netip.Prefix
 }
 
 // show counts a refusal and reports whether to record it.
@@ -37,7 +39,7 @@ func (r *refusals) show(k refusal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.begun.IsZero() {
-		r.begun, r.shown, r.from = time.Now(), map[refusal]int{}, map[netip.Addr]struct{}{}
+		r.begun, r.shown, r.from = time.Now(), map[refusal]int{}, map[netip.Prefix]struct{}{}
 		r.total, r.hidden = 0, 0
 	}
 	isNew := r.shown[k] == 0
@@ -68,20 +70,9 @@ func (r *refusals) end(now time.Time) (hidden, clients int) {
 // refusal records what a client was refused, or a session without a message.
 func (j *Journal) refusal(level slog.Level, name Event, client netip.Addr, attrs ...slog.Attr) {
 	j.sumUp()
-	if j.refusals.show(refusal{name, neighbour(client)}) {
+	if j.refusals.show(refusal{name, envelope.ClientNetwork(client)}) {
 		j.event(level, name, append([]slog.Attr{clientAttr(client)}, attrs...)...)
 	}
-}
-
-// neighbour is the client, or the network of an IPv6 client (RFC 4291 section
-// 2.5.4).
-func neighbour(client netip.Addr) netip.Addr {
-	const network = 64
-	if client = client.Unmap(); !client.Is6() {
-		return client
-	}
-	prefix, _ := client.WithZone("").Prefix(network)
-	return prefix.Addr()
 }
 
 // sumUp records how many refusals the last period has hidden, once.

@@ -15,7 +15,7 @@ import (
 // command returns the command that go-smtp is to carry out for a line of the
 // client; nothing if the client has its reply already. An error ends the session.
 func (c *clientConn) command(line []byte) ([]byte, error) {
-	c.said, c.quit, c.hello = "", false, false
+	c.lastCommand, c.quit, c.hello = "", false, false
 	if len(line) > maxCommandLine {
 		return nil, c.endWith(reply.New(500, 5, 2, "a command line may have %d octets", maxCommandLine))
 	}
@@ -25,8 +25,8 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		verb, argument = text[:end], strings.TrimSpace(text[end:])
 	}
 	verb = strings.ToUpper(verb)
-	if c.said = verb; argument != "" {
-		c.said += " " + argument
+	if c.lastCommand = verb; argument != "" {
+		c.lastCommand += " " + argument
 	}
 	startTLS := strings.HasPrefix(verb, "STARTTLS")
 	if c.chunksOpen && (startTLS || slices.Contains([]string{"RSET", "EHLO", "HELO"}, verb)) {
@@ -40,7 +40,7 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		if len(argument) > longest {
 			return nil, c.answer(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
 		}
-		c.hello, c.ungreeted, c.extended = true, false, verb == "EHLO"
+		c.hello, c.needsEHLO, c.extended = true, false, verb == "EHLO"
 		if argument == "" {
 			return []byte(verb + " unknown\r\n"), nil // some devices have no name
 		}
@@ -49,9 +49,9 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	case verb == "BDAT":
 		return c.beginChunk(argument)
 	case verb == "AUTH":
-		c.said = "AUTH" // the rest is a secret
+		c.lastCommand = "AUTH" // the rest is a secret
 		return nil, c.answer(reply.New(502, 5, 1, "this relay needs no user name and no password: turn SMTP authentication off on the device"))
-	case verb == "MAIL" && c.ungreeted:
+	case verb == "MAIL" && c.needsEHLO:
 		return nil, c.answer(reply.New(503, 5, 1, "send EHLO first: what came before STARTTLS does not count"))
 	case verb == "MAIL":
 		return c.mail(argument)
@@ -60,7 +60,7 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	case verb == "DATA", verb == "RSET", verb == "NOOP", verb == "VRFY", verb == "EXPN", verb == "HELP":
 	default:
 		// It may be content, or a password.
-		c.said = "an unknown command"
+		c.lastCommand = "an unknown command"
 	}
 	return line, nil
 }
@@ -68,12 +68,12 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 // mail passes MAIL on, with the path as go-smtp reads it and without parameters
 // that are taken and mean nothing here.
 func (c *clientConn) mail(argument string) ([]byte, error) {
-	path, parameters := tidyPath(argument, "FROM:", c.sessions.config.Hostname)
+	path, parameters := normalisePath(argument, "FROM:", c.sessions.config.Hostname)
 	for _, parameter := range parameters {
 		name, value, _ := strings.Cut(strings.ToUpper(parameter), "=")
 		octets, err := strconv.ParseUint(value, 10, 63)
 		if most := c.sessions.limits.MessageSize; name == "SIZE" && err == nil && octets > uint64(most) {
-			return nil, c.answer(reply.New(552, 3, 4, "%s", ownText("Max message size exceeded", most)))
+			return nil, c.answer(reply.New(552, 3, 4, "%s", tooLargeText(most)))
 		}
 	}
 	return joinCommand("MAIL", path, without(parameters, "RET", "ENVID", "AUTH")), nil // RFC 3461 and 4954
@@ -81,7 +81,7 @@ func (c *clientConn) mail(argument string) ([]byte, error) {
 
 // rcpt passes RCPT on, like mail.
 func (c *clientConn) rcpt(argument string) []byte {
-	path, parameters := tidyPath(argument, "TO:", "")
+	path, parameters := normalisePath(argument, "TO:", "")
 	return joinCommand("RCPT", path, without(parameters, "NOTIFY", "ORCPT"))
 }
 
@@ -97,11 +97,11 @@ func without(parameters []string, names ...string) []string {
 	})
 }
 
-// tidyPath splits the argument of MAIL or RCPT, which begins with FROM: or TO:, and
-// puts the path right. Devices write it with spaces, without brackets, with the dot
+// normalisePath splits the argument of MAIL or RCPT, which begins with FROM: or TO:, and
+// corrects the path. Devices write it with spaces, without brackets, with the dot
 // of an absolute domain name, and without a domain; the sender of such a device gets
 // ours. An argument that is something else is returned as it is.
-func tidyPath(argument, prefix, domain string) (path string, parameters []string) {
+func normalisePath(argument, prefix, domain string) (path string, parameters []string) {
 	if len(argument) < len(prefix) || !strings.EqualFold(argument[:len(prefix)], prefix) {
 		return argument, nil
 	}
@@ -145,10 +145,10 @@ func endOfPath(path string) int {
 	return -1
 }
 
-// correct puts right a reply of go-smtp: the first line of the reply to EHLO is our
+// rewriteReply corrects a reply of go-smtp: the first line of the reply to EHLO is our
 // name (RFC 5321 section 4.1.1.1), STARTTLS is not offered under TLS (RFC 3207
 // section 4.2), and the texts are ours.
-func (c *clientConn) correct(whole []byte) []byte {
+func (c *clientConn) rewriteReply(whole []byte) []byte {
 	first, rest, _ := bytes.Cut(whole, []byte("\r\n"))
 	switch {
 	case c.hello && bytes.HasPrefix(whole, []byte("250")):
@@ -158,7 +158,7 @@ func (c *clientConn) correct(whole []byte) []byte {
 		whole = append([]byte(string(first[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
 	case len(rest) == 0:
 		if prefix := replyPrefix.Find(first); prefix != nil {
-			whole = []byte(string(prefix) + ownText(string(first[len(prefix):]), c.sessions.limits.MessageSize) + "\r\n")
+			whole = []byte(string(prefix) + replyText(string(first[len(prefix):]), c.sessions.limits.MessageSize) + "\r\n")
 		}
 	}
 	c.hello = false
@@ -168,17 +168,17 @@ func (c *clientConn) correct(whole []byte) []byte {
 // replyPrefix is the code and the status of a reply.
 var replyPrefix = regexp.MustCompile(`^[2-5][0-9][0-9] ([245]\.[0-9]+\.[0-9]+ )?`)
 
-// note journals a reply that is not positive, with the command that it is to.
-func (c *clientConn) note(whole []byte) {
-	said := c.said
-	if c.said = ""; said == "" || whole[0] < '4' {
+// journalRefusal journals a reply that is not positive, with the command that it is to.
+func (c *clientConn) journalRefusal(whole []byte) {
+	command := c.lastCommand
+	if c.lastCommand = ""; command == "" || whole[0] < '4' {
 		return
 	}
 	const longest = 200
-	if len(said) > longest {
-		said = said[:longest] + " ..."
+	if len(command) > longest {
+		command = command[:longest] + " ..."
 	}
-	c.sessions.journal.CommandRefused(c.client, said, strings.ReplaceAll(strings.TrimRight(string(whole), "\r\n"), "\r\n", " "))
+	c.sessions.journal.CommandRefused(c.client, command, strings.ReplaceAll(strings.TrimRight(string(whole), "\r\n"), "\r\n", " "))
 }
 
 // startTLS carries out STARTTLS (RFC 3207) and resets go-smtp's transaction, which
@@ -191,10 +191,10 @@ func (c *clientConn) startTLS() ([]byte, error) {
 		return nil, err
 	}
 	c.useTLS()
-	if err := c.shakeHands(); err != nil {
+	if err := c.completeHandshake(); err != nil {
 		return nil, err
 	}
-	c.ungreeted, c.dropReply = true, true
+	c.needsEHLO, c.dropReply = true, true
 	return []byte("RSET\r\n"), nil
 }
 
@@ -212,7 +212,7 @@ func (c *clientConn) beginChunk(argument string) ([]byte, error) {
 	if octets > most {
 		return nil, c.endWith(reply.New(552, 3, 4, "a BDAT chunk of %d octets is too large", octets))
 	}
-	c.chunk, c.chunksOpen, c.said = int64(octets), !last, ""
+	c.chunk, c.chunksOpen, c.lastCommand = int64(octets), !last, ""
 	if last {
 		return fmt.Appendf(nil, "BDAT %d LAST\r\n", octets), nil
 	}

@@ -49,9 +49,9 @@ type clientConn struct {
 	handshake     *tls.Conn     // to be done before the first octet
 	hasRead       bool          // something was read
 	idle          time.Duration // the time without input that ends the session; 0 means the limit
-	ungreeted     bool          // TLS began and EHLO has not come yet
+	needsEHLO     bool          // TLS began and EHLO has not come yet
 	extended      bool          // the client said EHLO
-	said          string        // the command that the next reply is to
+	lastCommand   string        // the command that the next reply is to
 	hello         bool          // it is EHLO or HELO
 	dropReply     bool          // the next reply is to a command of ours
 	quit          bool          // the client sent QUIT and nothing after it
@@ -73,9 +73,9 @@ func (c *clientConn) useTLS() {
 	c.secure.Store(true)
 }
 
-// shakeHands does the TLS handshake if it is due. After a failed handshake
+// completeHandshake does the TLS handshake if it is due. After a failed handshake
 // nothing is read any more.
-func (c *clientConn) shakeHands() error {
+func (c *clientConn) completeHandshake() error {
 	if c.handshake == nil {
 		return nil
 	}
@@ -206,7 +206,7 @@ func (c *clientConn) fetch(p []byte) (int, error) {
 	if c.readEnded.Load() {
 		return 0, io.EOF
 	}
-	if err := c.shakeHands(); err != nil {
+	if err := c.completeHandshake(); err != nil {
 		return 0, err
 	}
 	n, err := c.stream.Read(p)
@@ -226,15 +226,15 @@ func (c *clientConn) Write(p []byte) (int, error) {
 	whole := append(c.partialReply, p...)
 	c.partialReply = c.partialReply[:0]
 	if c.chunk > 0 {
-		c.chunkRefused, c.chunksOpen, c.said = true, false, "BDAT"
+		c.chunkRefused, c.chunksOpen, c.lastCommand = true, false, "BDAT"
 	}
 	if c.dropReply {
 		c.dropReply = false
 		return len(p), nil
 	}
-	whole = c.correct(whole)
-	c.note(whole)
-	if err := c.shakeHands(); err != nil {
+	whole = c.rewriteReply(whole)
+	c.journalRefusal(whole)
+	if err := c.completeHandshake(); err != nil {
 		return 0, err
 	}
 	if _, err := c.stream.Write(whole); err != nil {

@@ -74,16 +74,6 @@ func TestAdmission_TakesFromThoseWithMost(t *testing.T) {
 	idle.command(250, "EHLO device")
 }
 
-func TestNeighbour_IsTheNetworkOfAnIPv6Address(t *testing.T) {
-	for client, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1/32", "2001:db8::1": "2001:db8::/64", "2001:db8::ffff:1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64",
-	} {
-		if got := neighbour(netip.MustParseAddr(client)).String(); got != want {
-			t.Errorf("%s: got %s, want %s", client, got, want)
-		}
-	}
-}
-
 // TestEvict_EndsATransactionThatPauses has a client that says MAIL and nothing more.
 func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 	s := newSessions(&Config{Limits: testLimits}, journal.Discard())

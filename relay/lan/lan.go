@@ -96,9 +96,7 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 	s.smtp.TLSConfig = config.TLS // offers STARTTLS, which clientConn carries out
 	s.smtp.MaxMessageBytes = config.Limits.MessageSize
 	s.smtp.MaxRecipients = config.Limits.Recipients
-	// The normaliser enforces the limit on message lines: go-smtp disconnects on a
-	// longer line, often before the client has read the reply.
-	s.smtp.MaxLineLength = max(2*config.Limits.Line, maxCommandLine)
+	s.smtp.MaxLineLength = maxCommandLine // the normaliser limits the lines of messages
 	s.smtp.ErrorLog = faultLog{j}
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/reply"
 )
@@ -39,27 +40,15 @@ func (s *sessions) admit(conn net.Conn, client netip.Addr) (*clientConn, reply.R
 	switch {
 	case s.draining:
 		return nil, reply.New(421, 3, 2, "the relay is stopping, try again later"), false
-	case s.clients[neighbour(client)] >= s.limits.PerClient:
+	case s.clients[envelope.ClientNetwork(client)] >= s.limits.PerClient:
 		return nil, reply.New(421, 7, 0, "too many connections from %s, try again later", client), false
 	case len(s.open) >= s.limits.Connections && !s.evict():
 		return nil, reply.New(421, 3, 2, "too many connections, try again later"), false
 	}
 	c := newClientConn(conn, client, s)
 	s.open[c] = struct{}{}
-	s.clients[neighbour(client)]++
+	s.clients[envelope.ClientNetwork(client)]++
 	return c, reply.Reply{}, true
-}
-
-// neighbour is what limits count as one client: an IPv4 address, or the network of
-// an IPv6 address, in which a device may take any address (RFC 4291 section 2.5.4).
-func neighbour(client netip.Addr) netip.Prefix {
-	bits := client.BitLen()
-	if client.Is6() {
-		const network = 64
-		bits = network
-	}
-	prefix, _ := client.WithZone("").Prefix(bits)
-	return prefix
 }
 
 // evict ends the session that has been idle for longest and sends no message, of the
@@ -76,7 +65,7 @@ func (s *sessions) evict() bool {
 			continue
 		}
 		if victim != nil {
-			count, most := s.clients[neighbour(c.client)], s.clients[neighbour(victim.client)]
+			count, most := s.clients[envelope.ClientNetwork(c.client)], s.clients[envelope.ClientNetwork(victim.client)]
 			if count < most || count == most && c.lastRead.Load() >= victim.lastRead.Load() {
 				continue
 			}
@@ -103,7 +92,7 @@ func (s *sessions) forget(c *clientConn) {
 		return
 	}
 	delete(s.open, c)
-	from := neighbour(c.client)
+	from := envelope.ClientNetwork(c.client)
 	if s.clients[from]--; s.clients[from] == 0 {
 		delete(s.clients, from)
 	}

@@ -2,6 +2,7 @@ package lan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -43,23 +44,20 @@ var texts = []struct{ library, ours string }{
 	{"RCPT not allowed during message transfer", "the previous message is not complete: send BDAT LAST or RSET first"},
 	{"DATA not allowed during message transfer", "the message has begun with BDAT: go on with BDAT"},
 	{"DATA command should not have any arguments", "DATA has no argument"},
-	{"Too many arguments", "BDAT has a size and at most LAST"},
-	{"Unknown BDAT argument", "BDAT has a size and at most LAST"},
-	{"Max message size exceeded", "%m"},
-	{"Maximum message size exceeded", "%m"},
 	{"Too long line, closing connection", "a command line may have 65536 octets"},
 	{"Idle timeout, bye bye", "no command for too long (limits.idle)"},
 	{"Connection error, sorry", "the connection failed"},
 	{"Internal server error", "an error of this relay: try again later"},
 }
 
-// ownText returns what a client gets for a text of go-smtp.
-func ownText(text string, messageSize int64) string {
+// replyText returns what a client gets for a text of go-smtp.
+func replyText(text string, messageSize int64) string {
+	if slices.Contains(tooLargeTexts, text) {
+		return tooLargeText(messageSize)
+	}
 	for _, t := range texts {
 		before, after, variable := strings.Cut(t.library, "*")
 		switch {
-		case !variable && text == t.library && t.ours == "%m":
-			return fmt.Sprintf("the message is larger than %d octets (limits.message_size): have the device send less at a time, such as fewer pages or a lower resolution", messageSize)
 		case !variable && text == t.library:
 			return t.ours
 		case variable && len(text) >= len(before)+len(after) && strings.HasPrefix(text, before) && strings.HasSuffix(text, after):
@@ -67,4 +65,11 @@ func ownText(text string, messageSize int64) string {
 		}
 	}
 	return text
+}
+
+// tooLargeTexts are go-smtp's for a message over the limit.
+var tooLargeTexts = []string{"Max message size exceeded", "Maximum message size exceeded"}
+
+func tooLargeText(messageSize int64) string {
+	return fmt.Sprintf("the message is larger than %d octets (limits.message_size): have the device send less at a time, such as fewer pages or a lower resolution", messageSize)
 }

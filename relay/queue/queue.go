@@ -52,15 +52,9 @@ func (q *Queue) Tickets() iter.Seq[Ticket] {
 	}
 }
 
-// ClientOf returns the number under which the spool counts a client's share. A
-// device may take any address of its IPv6 network (RFC 4291 section 2.5.4), so the
-// network counts.
+// ClientOf returns the number under which the spool counts a client's share.
 func ClientOf(client netip.Addr) uint64 {
-	client = client.Unmap()
-	address := client.As16()
-	if client.Is6() {
-		clear(address[8:])
-	}
+	address := envelope.ClientNetwork(client).Addr().As16()
 	hash := fnv.New64a()
 	_, _ = hash.Write(address[:])
 	return hash.Sum64()

@@ -22,8 +22,8 @@ var (
 const (
 	// queryTimeout limits one request to one server.
 	queryTimeout = 5 * time.Second
-	// mostServers limits how many are asked at once.
-	mostServers = 8
+	// maxServers limits how many are asked at once.
+	maxServers = 8
 )
 
 // answer is what a server said.
@@ -36,9 +36,9 @@ type answer struct {
 	Err       error
 }
 
-// hear fills in what the machine's clock and its offset from the server's say.
+// setOffset fills in what the machine's clock and its offset from the server's say.
 // Both are read before the clock may be set.
-func (a *answer) hear(clock time.Time, offset time.Duration, start time.Time) {
+func (a *answer) setOffset(clock time.Time, offset time.Duration, start time.Time) {
 	a.Start = clock.Round(0).Add(offset - clock.Sub(start))
 	a.Precision = 100 * time.Millisecond
 }
@@ -59,7 +59,7 @@ func askNTP(ctx context.Context, servers []string, start time.Time) []answer {
 			a.Err = err
 			return a
 		}
-		a.hear(time.Now(), response.ClockOffset, start)
+		a.setOffset(time.Now(), response.ClockOffset, start)
 		return a
 	})
 }
@@ -74,7 +74,7 @@ func askHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start
 func askAll(ctx context.Context, servers []string, ask func(context.Context, string) answer) []answer {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	servers = servers[:min(len(servers), mostServers)]
+	servers = servers[:min(len(servers), maxServers)]
 	answers := make(chan answer, len(servers))
 	for _, server := range servers {
 		go func() { answers <- ask(ctx, server) }()
@@ -91,13 +91,13 @@ func askAll(ctx context.Context, servers []string, ask func(context.Context, str
 // wrong: whoever has no valid certificate for the name cannot name a date.
 func askDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) answer {
 	a := answer{Server: server}
-	const mostHeader = 16 << 10
+	const maxHeader = 16 << 10
 	client := http.Client{
 		Transport: &http.Transport{
 			// Verified below, when the date is known.
 			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
 			DisableKeepAlives:      true,
-			MaxResponseHeaderBytes: mostHeader,
+			MaxResponseHeaderBytes: maxHeader,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -172,7 +172,7 @@ func (k *Syncer) step(c claim) time.Duration {
 func (k *Syncer) adopt(servers, dates []answer) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	believed, err := k.judge.hear(time.Since(k.start), servers, dates)
+	believed, err := k.judge.decide(time.Since(k.start), servers, dates)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (k *Syncer) Enter(t time.Time) error {
 		return err
 	}
 	k.trusted = true
-	k.config.Stepped(step, person.String())
+	k.config.Stepped(step, console)
 	k.store()
 	return nil
 }

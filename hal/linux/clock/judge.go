@@ -36,9 +36,8 @@ const (
 	authenticated          // an HTTPS server whose certificate is valid at that time
 )
 
-func (e evidence) String() string {
-	return [...]string{"nothing", "a time server", "the console", "several time servers", "an HTTPS server"}[e]
-}
+// console is where a person enters the time.
+const console = "the console"
 
 // Record is what a box stores of the time.
 type Record struct {
@@ -90,9 +89,9 @@ func (j *judge) advance(now time.Duration) {
 	j.floor, j.at = j.floor.Add(passed-passed/drift), now
 }
 
-// hear returns the claim to believe, given the answers of time servers and of
+// decide returns the claim to believe, given the answers of time servers and of
 // HTTPS servers. An error says why none is believed.
-func (j *judge) hear(now time.Duration, servers, dates []answer) (claim, error) {
+func (j *judge) decide(now time.Duration, servers, dates []answer) (claim, error) {
 	j.advance(now)
 	byNTP, ntpErr := majority(now, servers)
 	byHTTPS, httpsErr := majority(now, dates)
@@ -149,7 +148,7 @@ func (j *judge) enter(t time.Time, now time.Duration) error {
 	if t.Before(j.floor) {
 		j.floor = t
 	}
-	j.belief = belief{claim{evidence: person, start: t.Add(-now), from: person.String()}, now}
+	j.belief = belief{claim{evidence: person, start: t.Add(-now), from: console}, now}
 	return nil
 }
 

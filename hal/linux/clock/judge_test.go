@@ -50,7 +50,7 @@ func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
 		{"a date of 1970 and a server", []answer{says("a", truth)}, []answer{says("h", time.Unix(0, 0))}, "a", false},
 		{"two dates that disagree, and a server", []answer{says("a", truth)}, []answer{says("h", later), says("g", truth)}, "a", false},
 	} {
-		believed, err := newJudge(built, Record{}).hear(0, c.servers, c.dates)
+		believed, err := newJudge(built, Record{}).decide(0, c.servers, c.dates)
 		got := believed.from
 		if err != nil {
 			got = err.Error()
@@ -67,14 +67,14 @@ func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 	lie := truth.AddDate(2, 11, 0)
 	honest := []answer{says("a", truth), says("b", truth), says("c", truth), says("d", truth)}
 	for name, tell := range map[string]func(j *judge) error{
-		"four honest servers": func(j *judge) error { _, err := j.hear(time.Hour, honest, nil); return err },
-		"an HTTPS server":     func(j *judge) error { _, err := j.hear(time.Hour, nil, honest[:1]); return err },
+		"four honest servers": func(j *judge) error { _, err := j.decide(time.Hour, honest, nil); return err },
+		"an HTTPS server":     func(j *judge) error { _, err := j.decide(time.Hour, nil, honest[:1]); return err },
 		"a person":            func(j *judge) error { return j.enter(truth.Add(time.Hour), time.Hour) },
 		"a person who sets the clock back to the time of the program": func(j *judge) error { return j.enter(built, time.Hour) },
 	} {
 		for _, restarted := range []bool{false, true} {
 			j := newJudge(built, Record{})
-			if _, err := j.hear(0, []answer{says("liar", lie)}, nil); err != nil {
+			if _, err := j.decide(0, []answer{says("liar", lie)}, nil); err != nil {
 				t.Fatal(err)
 			}
 			j.advance(time.Hour)
@@ -87,14 +87,14 @@ func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 		}
 	}
 	j := newJudge(built, Record{})
-	if _, err := j.hear(0, nil, honest[:1]); err != nil {
+	if _, err := j.decide(0, nil, honest[:1]); err != nil {
 		t.Fatal(err)
 	}
 	// A liar that tells the truth first is no better.
-	if _, err := j.hear(time.Hour, []answer{says("liar", truth)}, nil); err != nil {
+	if _, err := j.decide(time.Hour, []answer{says("liar", truth)}, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := j.hear(2*time.Hour, []answer{says("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
+	if _, err := j.decide(2*time.Hour, []answer{says("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
 		t.Errorf("a liar overruled an HTTPS server: %v", err)
 	}
 }
@@ -153,7 +153,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 				j = newJudge(built, stored)
 				tell("restart at %v, %v stored", start, stored)
 			default:
-				believed, err := j.hear(now, servers, dates)
+				believed, err := j.decide(now, servers, dates)
 				tell("%v: %v and %v say: %v, %v", now, servers, dates, believed.start, err)
 				if err == nil {
 					stored = Record{Floor: j.floor, Last: believed.start.Add(now)}
@@ -165,7 +165,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 		}
 		honest := []answer{says("a", start), says("b", start), says("c", start)}
 		copied := *j
-		if _, err := copied.hear(now, nil, honest[:1]); err != nil {
+		if _, err := copied.decide(now, nil, honest[:1]); err != nil {
 			t.Fatalf("cast %d: an HTTPS server is refused: %v\n%s", cast, err, strings.Join(story, "\n"))
 		}
 		copied = *j
@@ -175,7 +175,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 		for i := range honest {
 			honest[i].Start = start.Add(now)
 		}
-		if _, err := newJudge(built, stored).hear(0, honest, nil); err != nil {
+		if _, err := newJudge(built, stored).decide(0, honest, nil); err != nil {
 			t.Fatalf("cast %d: three honest servers are refused after a restart: %v\n%s", cast, err, strings.Join(story, "\n"))
 		}
 	}

@@ -45,3 +45,18 @@ func MakeStick(image string, files map[string]string) error {
 	}
 	return nil
 }
+
+// resultFile is what the box writes to a stick.
+const resultFile = "::sealpost/result.txt"
+
+// StickResult returns what the box wrote to the image of a stick.
+func StickResult(image string) (string, error) {
+	text, err := exec.Command("mtype", "-i", image, resultFile).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("reading the result on a stick: %w\n%s", err, text)
+	}
+	return string(text), nil
+}
+
+// RemoveStickResult removes what the box wrote to the image of a stick, if anything.
+func RemoveStickResult(image string) { _ = exec.Command("mdel", "-i", image, resultFile).Run() }

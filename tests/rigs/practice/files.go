@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"sealpost/tests/rigs/parts"
@@ -42,17 +41,14 @@ const (
 // password.
 func (f Files) Stick() string { return filepath.Join(f.Dir, stickFile) }
 
-// resultFile is what the box writes to a stick.
-const resultFile = "::sealpost/result.txt"
-
 // Result returns what the box wrote to the stick, or "".
 func (f Files) Result() string {
-	text, _ := exec.Command("mtype", "-i", f.Stick(), resultFile).Output()
-	return string(text)
+	text, _ := parts.StickResult(f.Stick()) // an error says that there is nothing yet
+	return text
 }
 
 // RemoveResult removes what the box wrote to the stick before.
-func (f Files) RemoveResult() { _ = exec.Command("mdel", "-i", f.Stick(), resultFile).Run() }
+func (f Files) RemoveResult() { parts.RemoveStickResult(f.Stick()) }
 
 // PFXText returns the PFX in base64 between BEGIN and END lines.
 func (f Files) PFXText() string { return string(parts.PEM(f.PFX)) }
