@@ -1,21 +1,18 @@
 package spool
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
 
 	"sealpost/hal"
 )
 
-// Erase zeroes a region, whatever it contains, so that Open formats it. The new
-// ring needs a new key, which must be stored before: under the old key nonces would
-// be reused. No Spool may be open on the region. After a power cut the old key
-// opens the rest of the old ring, or Open fails with ErrKey or ErrForeign until
-// Erase has completed.
+// Erase zeroes a region, whatever it contains, so that Open formats it. A new key
+// of the ring must be stored before. No Spool may be open on the region. After a
+// power cut the old key opens the rest of the old ring, or Open fails with ErrKey or
+// ErrForeign until Erase has completed.
 func Erase(flash hal.Flash) error {
 	g, err := geometryOf(flash.Size())
 	if err != nil {
@@ -52,8 +49,7 @@ func oldestFirst(flash hal.Flash, g geometry) []int64 {
 // headerEpoch returns the epoch in a header under any key, or 0 if there is
 // none.
 func headerEpoch(header []byte) uint64 {
-	sum := crc32.Checksum(header[:headerSize-4], castagnoli)
-	if !bytes.HasPrefix(header, headerMagic) || binary.LittleEndian.Uint32(header[headerSize-4:]) != sum {
+	if !isHeader(header) {
 		return 0
 	}
 	return binary.LittleEndian.Uint64(header[32:])

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"encoding/binary"
 	"errors"
@@ -13,9 +14,12 @@ import (
 const (
 	pageSize      = 4096
 	headerCopy    = 2048 // offset of the header's second copy in its page
-	headerSize    = 68
+	headerSize    = 84
+	checksumAt    = 64 // in a header
+	macAt         = 68 // in a header, from format version 2
 	macSize       = 16
-	formatVersion = 1
+	saltSize      = 16
+	formatVersion = 2
 	prefixSize    = 24
 	minSegment    = 256 << 10
 	maxSegment    = 4 << 20
@@ -61,7 +65,9 @@ type run struct {
 	at    int64 // of its header
 	epoch uint64
 	suite cipherSuite
-	next  ID // the next free message ID when the run began
+	next  ID     // the next free message ID when the run began
+	salt  []byte // derives the run's key; nil in format version 1
+	aead  cipher.AEAD
 }
 
 func (k *keys) appendHeader(b []byte, g geometry, r run) []byte {
@@ -74,8 +80,27 @@ func (k *keys) appendHeader(b []byte, g geometry, r run) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.at))
 	b = binary.LittleEndian.AppendUint64(b, r.epoch)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.next))
-	b = append(b, k.mac(b[start:])...)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	b = append(b, r.salt...)
+	mac := k.mac(b[start:])
+	b = append(append(b, 0, 0, 0, 0), mac...)
+	binary.LittleEndian.PutUint32(b[start+checksumAt:], headerChecksum(b[start:]))
+	return b
+}
+
+func headerVersion(header []byte) uint16 { return binary.LittleEndian.Uint16(header[8:]) }
+
+// headerChecksum returns the checksum that a header of headerSize bytes must have.
+func headerChecksum(header []byte) uint32 {
+	sum := crc32.Checksum(header[:checksumAt], castagnoli)
+	if headerVersion(header) == 1 {
+		return sum
+	}
+	return crc32.Update(sum, castagnoli, header[macAt:headerSize])
+}
+
+// isHeader reports whether b begins with an intact header, under any key.
+func isHeader(b []byte) bool {
+	return len(b) >= headerSize && bytes.HasPrefix(b, headerMagic) && binary.LittleEndian.Uint32(b[checksumAt:]) == headerChecksum(b)
 }
 
 // headerPage returns a page with two copies of the header.
@@ -92,25 +117,34 @@ func (k *keys) readHeader(page []byte, g geometry, at int64) (run, error) {
 	if !bytes.HasPrefix(page, headerMagic) && !bytes.HasPrefix(page[headerCopy:], headerMagic) {
 		return run{}, errHeader
 	}
-	first, err := k.parseHeader(page, g, at)
+	r, err := k.parseHeader(page, g, at)
 	second, err2 := k.parseHeader(page[headerCopy:], g, at)
 	switch {
-	case err2 == nil && (err != nil || second.epoch > first.epoch):
-		return second, nil
-	case errors.Is(err2, errHeader):
-		return first, err
-	case err != nil:
-		return first, err2
+	case err2 == nil && (err != nil || second.epoch > r.epoch):
+		r, err = second, nil
+	case err != nil && !errors.Is(err2, errHeader):
+		err = err2
 	}
-	return first, nil
+	if err != nil {
+		return run{}, err
+	}
+	r.aead, err = k.aead(r.suite, r.salt)
+	return r, err
 }
 
+// parseHeader decodes one copy of a header, without the run's AEAD.
 func (k *keys) parseHeader(b []byte, g geometry, at int64) (run, error) {
-	if len(b) < headerSize || !bytes.HasPrefix(b, headerMagic) ||
-		binary.LittleEndian.Uint32(b[headerSize-4:]) != crc32.Checksum(b[:headerSize-4], castagnoli) {
+	if !isHeader(b) {
 		return run{}, errHeader
 	}
-	if v := binary.LittleEndian.Uint16(b[8:]); v != formatVersion {
+	var salt []byte
+	authenticated, mac := b[:checksumAt], b[macAt:headerSize]
+	switch v := headerVersion(b); v {
+	case 1:
+		authenticated, mac = b[:checksumAt-macSize], b[checksumAt-macSize:checksumAt]
+	case formatVersion:
+		salt = bytes.Clone(b[checksumAt-saltSize : checksumAt])
+	default:
 		return run{}, fmt.Errorf("%w: format version %d, this program supports %d: use the program that wrote it", ErrForeign, v, formatVersion)
 	}
 	r := run{
@@ -118,14 +152,14 @@ func (k *keys) parseHeader(b []byte, g geometry, at int64) (run, error) {
 		epoch: binary.LittleEndian.Uint64(b[32:]),
 		suite: cipherSuite(b[10]),
 		next:  ID(binary.LittleEndian.Uint64(b[40:])),
+		salt:  salt,
 	}
-	macAt := headerSize - 4 - macSize
 	switch {
-	case !hmac.Equal(b[macAt:macAt+macSize], k.mac(b[:macAt])):
+	case !hmac.Equal(mac, k.mac(authenticated)):
 		return run{}, ErrKey
 	case int64(binary.LittleEndian.Uint32(b[12:])) != g.segment || int(binary.LittleEndian.Uint64(b[16:])) != g.count:
 		return run{}, fmt.Errorf("%w: it was created for a region of another size: restore the old size", ErrForeign)
-	case r.at != at || k.aeads[r.suite] == nil:
+	case r.at != at || k.ciphers[r.suite] == nil:
 		return run{}, errHeader
 	}
 	return r, nil

@@ -46,15 +46,14 @@ func (k *keys) appendFrame(b []byte, r run, at int64, counter uint32, records []
 	prefix = binary.LittleEndian.AppendUint64(prefix, r.epoch)
 	prefix = binary.LittleEndian.AppendUint32(prefix, counter)
 	prefix = binary.LittleEndian.AppendUint32(prefix, uint32(len(manifest)+tagSize))
-	aead := k.aeads[r.suite]
 	b = append(slices.Grow(b, size), prefix...)
-	b = aead.Seal(b, nonce(r.epoch, counter), manifest, manifestAAD(at, prefix))
+	b = r.aead.Seal(b, nonce(r.epoch, counter), manifest, manifestAAD(at, prefix))
 	refs := make([]ref, len(records))
 	for i := range records {
 		if p := &records[i]; p.kind == pieceRecord {
 			counter++
 			refs[i] = ref{at + int64(len(b)), p.length, counter}
-			b = aead.Seal(b, nonce(r.epoch, counter), p.data, pieceAAD(refs[i].at, p.id, p.index))
+			b = r.aead.Seal(b, nonce(r.epoch, counter), p.data, pieceAAD(refs[i].at, p.id, p.index))
 		}
 	}
 	sealed := b[prefixSize : prefixSize+len(manifest)+tagSize]
@@ -110,7 +109,7 @@ func parsePrefix(prefix []byte, at int64, r run) (frame, bool) {
 
 // unsealManifest decrypts the manifest in place and sets the frame's records.
 func (k *keys) unsealManifest(f *frame, prefix, sealed []byte) bool {
-	plain, err := k.unseal(f.run, f.counter, sealed, manifestAAD(f.at, prefix))
+	plain, err := f.run.unseal(f.counter, sealed, manifestAAD(f.at, prefix))
 	if err != nil {
 		return false
 	}

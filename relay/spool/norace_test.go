@@ -3,6 +3,7 @@
 package spool
 
 // perCut is the number of states tried after a cut, minStates the minimum in
-// total, bitFlips the number of bits flipped one at a time, and cutStep the
-// distance between the calls at which the power is cut.
-const perCut, minStates, bitFlips, cutStep = 3600, 100_000, 10_000, 1
+// total, bitFlips the number of bits flipped one at a time, cutStep the distance
+// between the calls at which the power is cut, and copiedRuns the number of runs
+// between which old copies of the flash are put back.
+const perCut, minStates, bitFlips, cutStep, copiedRuns = 3600, 100_000, 10_000, 1, 10_000

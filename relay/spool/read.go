@@ -103,14 +103,14 @@ func (s *Spool) readPiece(id ID, index uint32, b []byte) ([]byte, error) {
 }
 
 func (s *Spool) unsealAt(at ref, r run, data, b []byte) ([]byte, error) {
-	if at.at == 0 || s.keys.aeads[r.suite] == nil {
+	if at.at == 0 || r.aead == nil {
 		return nil, errAuthentication
 	}
 	sealed := slices.Grow(b[:0], at.sealed())[:at.sealed()]
 	if _, err := s.flash.ReadAt(sealed, at.at); err != nil {
 		return nil, err
 	}
-	return s.keys.unseal(r, at.counter, sealed, data)
+	return r.unseal(at.counter, sealed, data)
 }
 
 // maxDamage is how many damage reports are kept.

@@ -97,6 +97,9 @@ func (p *replay) headers() ([]run, error) {
 		switch {
 		case err == nil:
 			found = append(found, r)
+		case errors.Is(err, ErrForeign):
+			// A newer program may have queued mail in other segments.
+			return nil, err
 		case !errors.Is(err, errHeader):
 			headerErr = err
 		case !isZero(page):
@@ -212,7 +215,7 @@ func (p *replay) frame(f *frame, segment []byte, last bool) {
 func (p *replay) verifyPiece(f *frame, i int, segment []byte, base int64) bool {
 	r, piece := &f.records[i], f.pieces[i]
 	sealed := slices.Clone(segment[piece.at-base:][:piece.sealed()])
-	_, err := p.spool.keys.unseal(f.run, piece.counter, sealed, pieceAAD(piece.at, r.id, r.index))
+	_, err := f.run.unseal(piece.counter, sealed, pieceAAD(piece.at, r.id, r.index))
 	return err == nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/sys/cpu"
@@ -46,39 +47,58 @@ func fastest() cipherSuite {
 	return chaCha20Poly1305
 }
 
-// keys seals the data on flash. The nonce consists of the run's epoch and a
-// counter within the run, so it is never reused; the associated data is the
+// ciphers makes the AEAD of each suite from a key of KeySize bytes.
+var ciphers = map[cipherSuite]func(key []byte) (cipher.AEAD, error){
+	aes256GCM: func(key []byte) (cipher.AEAD, error) {
+		block, err := aes.NewCipher(key)
+		if err != nil {
+			return nil, err
+		}
+		return cipher.NewGCM(block)
+	},
+	chaCha20Poly1305: chacha20poly1305.New,
+}
+
+// keys derives what seals the data on flash from the spool's key. Each run has a
+// key of its own, derived from the random salt in its header. The nonce consists of
+// the run's epoch and a counter within the run, and the associated data is the
 // position.
 type keys struct {
-	aeads   map[cipherSuite]cipher.AEAD
-	headers []byte
+	ciphers  map[cipherSuite]func(key []byte) (cipher.AEAD, error)
+	runs     []byte // derives the key of each run
+	version1 []byte // the key of all runs of format version 1
+	headers  []byte
 }
 
 func newKeys(key []byte) (*keys, error) {
 	if len(key) != KeySize {
 		return nil, fmt.Errorf("the spool key has %d bytes, want %d", len(key), KeySize)
 	}
-	content, err := hkdf.Key(sha256.New, key, nil, "sealpost spool content", KeySize)
-	if err != nil {
-		return nil, fmt.Errorf("deriving the spool's content key: %w", err)
+	k := &keys{ciphers: maps.Clone(ciphers)}
+	for label, derived := range map[string]*[]byte{
+		"sealpost spool runs":    &k.runs,
+		"sealpost spool content": &k.version1,
+		"sealpost spool headers": &k.headers,
+	} {
+		var err error
+		if *derived, err = hkdf.Key(sha256.New, key, nil, label, KeySize); err != nil {
+			return nil, fmt.Errorf("deriving the key %q: %w", label, err)
+		}
 	}
-	headers, err := hkdf.Key(sha256.New, key, nil, "sealpost spool headers", sha256.Size)
-	if err != nil {
-		return nil, fmt.Errorf("deriving the spool's header key: %w", err)
+	return k, nil
+}
+
+// aead returns what seals a run with that salt, or for nil a run of format version
+// 1.
+func (k *keys) aead(suite cipherSuite, salt []byte) (cipher.AEAD, error) {
+	key := k.version1
+	if salt != nil {
+		var err error
+		if key, err = hkdf.Expand(sha256.New, k.runs, suite.String()+" "+string(salt), KeySize); err != nil {
+			return nil, fmt.Errorf("deriving the key of a run: %w", err)
+		}
 	}
-	block, err := aes.NewCipher(content)
-	if err != nil {
-		return nil, fmt.Errorf("preparing AES: %w", err)
-	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, fmt.Errorf("preparing AES-GCM: %w", err)
-	}
-	chacha, err := chacha20poly1305.New(content)
-	if err != nil {
-		return nil, fmt.Errorf("preparing ChaCha20-Poly1305: %w", err)
-	}
-	return &keys{map[cipherSuite]cipher.AEAD{aes256GCM: gcm, chaCha20Poly1305: chacha}, headers}, nil
+	return k.ciphers[suite](key)
 }
 
 func (k *keys) mac(header []byte) []byte {
@@ -110,8 +130,8 @@ func manifestAAD(at int64, prefix []byte) []byte {
 var errAuthentication = errors.New("authentication failed: the data differs from what was written")
 
 // unseal decrypts sealed in place.
-func (k *keys) unseal(r run, counter uint32, sealed, data []byte) ([]byte, error) {
-	plain, err := k.aeads[r.suite].Open(sealed[:0], nonce(r.epoch, counter), sealed, data)
+func (r run) unseal(counter uint32, sealed, data []byte) ([]byte, error) {
+	plain, err := r.aead.Open(sealed[:0], nonce(r.epoch, counter), sealed, data)
 	if err != nil {
 		return nil, errAuthentication
 	}

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -249,7 +250,10 @@ func (s *Spool) beginRun() error {
 	if s.tail.begun {
 		return nil
 	}
-	r := s.newRun(s.tail.segment, s.tail.off)
+	r, err := s.newRun(s.tail.segment, s.tail.off)
+	if err != nil {
+		return err
+	}
 	if err := s.writeAt(s.keys.headerPage(s.geometry, r), r.at); err != nil {
 		return err
 	}
@@ -260,8 +264,18 @@ func (s *Spool) beginRun() error {
 	return nil
 }
 
-func (s *Spool) newRun(segment int, off int64) run {
+// newRun returns a run with a salt that no run had before, so that nothing is
+// sealed twice under a key and nonce even if the flash shows an old state again.
+func (s *Spool) newRun(segment int, off int64) (run, error) {
 	s.tail.epoch++
+	salt := make([]byte, saltSize)
+	if _, err := rand.Read(salt); err != nil {
+		return run{}, fmt.Errorf("generating the salt of a run: %w", err)
+	}
+	aead, err := s.keys.aead(fastest(), salt)
+	if err != nil {
+		return run{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return run{
@@ -269,7 +283,9 @@ func (s *Spool) newRun(segment int, off int64) run {
 		epoch: s.tail.epoch,
 		suite: fastest(),
 		next:  s.index.next,
-	}
+		salt:  salt,
+		aead:  aead,
+	}, nil
 }
 
 // enterRun moves the tail behind the durable header of r.
@@ -291,7 +307,10 @@ func (s *Spool) prepareNextSegment() (*run, error) {
 	if s.tail.ready != nil || s.free() == 0 {
 		return s.tail.ready, nil
 	}
-	r := s.newRun((s.tail.segment+1)%s.geometry.count, 0)
+	r, err := s.newRun((s.tail.segment+1)%s.geometry.count, 0)
+	if err != nil {
+		return nil, err
+	}
 	return &r, s.writeAt(s.keys.headerPage(s.geometry, r), r.at)
 }
 
