@@ -39,6 +39,9 @@ func (d *Dispatcher) updateAfterFailure(dl *delivery) {
 // updateAfterReplies updates the breakers from the server's replies.
 func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	v := &dl.evaluation
+	if d.isUnknownBlock(dl) {
+		v.hold(report.UnknownBlock, dl.result.Mail)
+	}
 	if fault := v.upstreamFault; fault != nil {
 		b := dl.breakerFor(fault.Scope)
 		permanent := fault.Kind == report.Configuration || fault.Kind == report.Blocked
@@ -66,6 +69,22 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	if accountResumed {
 		d.journal.UpstreamResumed(dl.account.Name)
 	}
+}
+
+// isUnknownBlock reports whether MAIL met a policy rejection that the table does not
+// know, and other messages meet it too: then it is the site or the tenant that is
+// rejected.
+func (d *Dispatcher) isUnknownBlock(dl *delivery) bool {
+	mail := dl.result.Mail
+	if !mail.Permanent() || mail.Status.Subject != 7 || dl.envelope.Report || dl.isForeign() {
+		return false
+	}
+	if _, known := dl.route.Classify(mail, "", ""); known {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return dl.route.breaker.IsCommonFault(time.Now(), dl.envelope.ID, mail.Status)
 }
 
 // source is what messages of the same device have in common.

@@ -397,3 +397,52 @@ func TestBreaker_IgnoresASourceOnWhichTheServerDisconnects(t *testing.T) {
 		}
 	})
 }
+
+// TestBreaker_HoldsMailForAnUnknownBlock has a server that rejects every MAIL with a
+// policy code that the table does not know.
+func TestBreaker_HoldsMailForAnUnknownBlock(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.mailReply = func(envelope.Envelope) reply.Reply { return reply.New(550, 7, 799, "Access denied") }
+		if r := w.sendAs("first", 1, 100); r.Code != 550 {
+			t.Errorf("one message alone: got reply %s", r)
+		}
+		for n := range 5 {
+			if r := w.sendAs(fmt.Sprint("other", n), 1, 100); !strings.Contains(r.Text, "is queued") {
+				t.Errorf("got reply %s", r)
+			}
+		}
+		time.Sleep(day)
+		if status := w.d.Status(); status.Held != "configuration" || w.queued() != 5 || !strings.Contains(status.Reason, "5.7.799") {
+			t.Errorf("got %+v, %d queued", status, w.queued())
+		}
+		w.upstream.set(func(f *fakeUpstream) { f.mailReply = nil })
+		time.Sleep(20 * time.Minute)
+		if len(w.upstream.accepted()) != 5 || w.queued() != 0 {
+			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+		}
+	})
+}
+
+// TestBreaker_RefusesAMessageWithAnUnknownCode has a server that rejects MAIL of one
+// sender and accepts the others.
+func TestBreaker_RefusesAMessageWithAnUnknownCode(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.mailReply = func(e envelope.Envelope) reply.Reply {
+			if e.Client.String() == "10.0.0.2" {
+				return reply.New(550, 7, 799, "Access denied")
+			}
+			return reply.Reply{}
+		}
+		for n := range 5 {
+			if r := w.sendAs(fmt.Sprint("bad", n), 2, 100); r.Code != 550 {
+				t.Errorf("got reply %s", r)
+			}
+			if r := w.sendAs(fmt.Sprint("good", n), 1, 100); !strings.Contains(r.Text, "accepted by") {
+				t.Errorf("got reply %s", r)
+			}
+		}
+		if w.queued() != 0 || w.d.Status().Held != "" {
+			t.Errorf("got %d queued, held %q", w.queued(), w.d.Status().Held)
+		}
+	})
+}

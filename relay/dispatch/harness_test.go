@@ -28,6 +28,7 @@ import (
 )
 
 var (
+	senderOK           = reply.New(250, 1, 0, "OK")
 	rcptOK             = reply.New(250, 1, 5, "OK")
 	queuedOK           = reply.New(250, 6, 0, "Queued mail for delivery")
 	userUnknown        = reply.New(550, 1, 1, "User unknown")
@@ -58,6 +59,7 @@ type fakeUpstream struct {
 
 // behaviour configures a fakeUpstream; nil and zero fields have no effect.
 type behaviour struct {
+	mailReply func(e envelope.Envelope) reply.Reply                      // reply to MAIL
 	rcptReply func(e envelope.Envelope, to envelope.Address) reply.Reply // reply to RCPT
 	dataReply func(e envelope.Envelope) reply.Reply                      // reply to the content
 	fail      func(e envelope.Envelope) error
@@ -98,8 +100,13 @@ func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content
 		}
 	}
 	result := upstream.Result{Connection: journal.Connection{Host: "mx"}, Trustee: b.trustee}
+	result.Mail = b.mail(e)
 	for _, to := range e.Recipients {
-		result.Replies = append(result.Replies, b.rcpt(e, to))
+		if result.Mail.Positive() {
+			result.Replies = append(result.Replies, b.rcpt(e, to))
+		} else {
+			result.Replies = append(result.Replies, result.Mail)
+		}
 	}
 	if !shouldSend(slices.Clone(result.Replies)) {
 		return result, nil
@@ -109,6 +116,15 @@ func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content
 		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "connection lost", DuringTransaction: true, Err: err}
 	}
 	return f.data(e, b, result, text), nil
+}
+
+func (b behaviour) mail(e envelope.Envelope) reply.Reply {
+	if b.mailReply != nil {
+		if r := b.mailReply(e); r.Code != 0 {
+			return r
+		}
+	}
+	return senderOK
 }
 
 func (b behaviour) rcpt(e envelope.Envelope, to envelope.Address) reply.Reply {

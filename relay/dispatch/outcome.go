@@ -43,6 +43,12 @@ func (r *Route) evaluate(result upstream.Result) evaluation {
 	return v
 }
 
+// hold makes every reply a fault of the upstream.
+func (v *evaluation) hold(class report.Classification, faultReply reply.Reply) {
+	v.upstreamFault, v.faultReply = &class, faultReply
+	clear(v.outcomes)
+}
+
 // refuse makes permanent replies final that were the upstream's fault otherwise.
 func (v *evaluation) refuse() {
 	v.upstreamFault = nil

@@ -98,6 +98,11 @@ func quoteArgument(text string) string {
 	return "'" + strings.ReplaceAll(singleLine(text), "'", "''") + "'"
 }
 
+// UnknownBlock is the meaning of a policy rejection of MAIL that no table knows and
+// that several messages meet.
+var UnknownBlock = Classification{Kind: Configuration, Cause: "Exchange Online rejects mail whoever sends it",
+	Cure: "look this status code up in Microsoft's list of non-delivery report codes, or ask Microsoft Support"}
+
 // knownReply matches one of Exchange Online's replies, by its status or, if
 // that is too general, by a part of its text.
 type knownReply struct {

@@ -13,7 +13,8 @@ import (
 
 // Result is the server's response to one message.
 type Result struct {
-	Replies    []reply.Reply // one for each recipient, in the envelope's order
+	Mail       reply.Reply   // to MAIL
+	Replies    []reply.Reply // one for each recipient, in the envelope's order; Mail if that was rejected
 	Accepted   bool          // the server accepted the content for the recipients with a 2yz reply
 	Connection journal.Connection
 	Trustee    string // the account that needs Send As permission; empty without a login

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sealpost/hal/fault"
+	"sealpost/relay/reply"
 	"sealpost/relay/report"
 )
 
@@ -46,6 +47,7 @@ type Breaker struct {
 
 	accepted int64                // messages that the server accepted so far
 	suspects map[string]suspicion // by message, and by the source of messages
+	unknown  unknownReply
 }
 
 // NewBreaker returns a breaker in the reset state.
@@ -150,6 +152,26 @@ func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
 	if !suspected {
 		b.suspects[source] = suspicion{b.accepted, now}
 	}
+	return false
+}
+
+// unknownReply is a reply that no table knows, to one message.
+type unknownReply struct {
+	suspicion
+	status  reply.Status
+	message string
+}
+
+// IsCommonFault reports whether a reply that no table knows, which message id got, is
+// the fault of no message: another message got it within the hour, and the server
+// accepted none since; or mail is held back, and this is the probe.
+func (b *Breaker) IsCommonFault(now time.Time, id string, status reply.Status) bool {
+	before := b.unknown
+	if b.Held() || before.status == status && before.message != id &&
+		before.accepted == b.accepted && now.Sub(before.since) < suspicionTime {
+		return true
+	}
+	b.unknown = unknownReply{suspicion{b.accepted, now}, status, id}
 	return false
 }
 

@@ -111,11 +111,11 @@ func (t *Transport) Close() { t.pool.close() }
 // received the message then, as far as is known.
 func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Envelope, content envelope.Content,
 	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
-	conn, replies, err := t.offer(ctx, to, e)
+	conn, mail, replies, err := t.offer(ctx, to, e)
 	if err != nil {
 		return upstream.Result{}, t.unavailable(ctx, err)
 	}
-	result := upstream.Result{Replies: replies, Connection: conn.record}
+	result := upstream.Result{Mail: mail, Replies: replies, Connection: conn.record}
 	if !shouldSend(replies) {
 		t.resetAndRelease(ctx, conn, replies)
 		return result, nil
@@ -137,20 +137,20 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 
 // offer starts a transaction. If a reused connection was closed by the server
 // meanwhile, the next one is tried.
-func (t *Transport) offer(ctx context.Context, to Destination, e envelope.Envelope) (*smtpConn, []reply.Reply, error) {
+func (t *Transport) offer(ctx context.Context, to Destination, e envelope.Envelope) (conn *smtpConn, mail reply.Reply, recipients []reply.Reply, err error) {
 	for {
 		conn, err := t.pool.get(ctx, to)
 		if err != nil {
-			return nil, nil, err
+			return nil, reply.Reply{}, nil, err
 		}
 		mail, replies, err := conn.client.Offer(ctx, e)
 		stale := conn.stale(mail)
 		if err == nil && !stale {
-			return conn, replies, nil
+			return conn, mail, replies, nil
 		}
 		t.pool.drop(conn)
 		if !stale || ctx.Err() != nil {
-			return nil, nil, &hostError{conn.record.Host, &transactionError{err}}
+			return nil, reply.Reply{}, nil, &hostError{conn.record.Host, &transactionError{err}}
 		}
 	}
 }
