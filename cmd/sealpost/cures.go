@@ -12,6 +12,7 @@ var cures = fault.Cures{
 	fault.FactoryState:       "name a settings file with --config FILE, or set the box up over its serial console or with a USB stick",
 	fault.SettingsInvalid:    "",
 	fault.SettingsChanged:    "",
+	fault.SettingsForeign:    "check them, and apply them again over the serial console or with a USB stick",
 	fault.NoTrial:            "check the current settings, and make the change again if it is missing",
 	fault.NoCertificate:      "import one with: sealpost certificate import --pfx FILE",
 	fault.CertificateRefused: "see what the certificate lacks with: sealpost certificate show",

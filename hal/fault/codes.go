@@ -11,6 +11,7 @@ const (
 	FactoryState    Code = "factory-state"    // the box was never set up
 	SettingsInvalid Code = "settings-invalid" // the stored settings cannot be used by this version
 	SettingsChanged Code = "settings-changed" // another process has changed the settings
+	SettingsForeign Code = "settings-foreign" // the settings were not stored by this box
 	NoTrial         Code = "no-trial"         // no settings are on trial any more
 
 	// The client certificate.
@@ -48,7 +49,7 @@ const (
 
 // All are the codes above.
 var All = []Code{
-	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, NoTrial,
+	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, SettingsForeign, NoTrial,
 	NoCertificate, CertificateRefused, RequestPending, NoRequest, RequestNeedsTPM,
 	SpoolForeign, SpoolOtherTPM, SpoolOpening,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,

@@ -12,6 +12,7 @@ import (
 
 	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
 )
 
@@ -36,7 +37,7 @@ func (m *memory) Update(_ context.Context, change func(state.Sections) error) er
 
 func (m *memory) open(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
 	m.opened++
-	return candidate.Checker{Store: m, CheckPath: anyone}, func() error { return m.closed }, nil
+	return candidate.Checker{Store: m, Sealer: keyring.FileSealer(nil), CheckPath: anyone}, func() error { return m.closed }, nil
 }
 
 func (m *memory) apply(t *testing.T, stick fstest.MapFS) Result {

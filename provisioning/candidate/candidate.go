@@ -22,6 +22,7 @@ import (
 
 	"sealpost/hal"
 	"sealpost/hal/fault"
+	"sealpost/provisioning/binding"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/credential"
 	"sealpost/provisioning/identity"
@@ -110,6 +111,8 @@ type checked struct {
 	answer *identity.Client
 	pin    []byte
 	secret *credential.Sealed
+	key    *binding.Key
+	newKey bool
 }
 
 // Check returns all faults of the candidate, and changes nothing.
@@ -202,6 +205,9 @@ func (k Checker) Commit(ctx context.Context, c Candidate) error {
 		}
 		return err
 	}
+	if found.key, found.newKey, err = k.bindingKey(ctx); err != nil {
+		return err
+	}
 	client := found.answer
 	if found.bundle != nil {
 		imported, err := identity.Protect(ctx, k.Protect, *found.bundle)
@@ -249,6 +255,9 @@ func (c checked) put(sections state.Sections, client *identity.Client) error {
 		if c.pin == nil {
 			delete(sections, sectionPIN)
 		}
+	}
+	if err := c.bind(sections); err != nil {
+		return err
 	}
 	if c.Origin == "" {
 		return nil

@@ -64,14 +64,7 @@ func checker(m *memory) Checker {
 		Protect: func(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
 			return keyring.ProtectInFile(key, binding)
 		},
-		Sealer: keyring.Sealer{
-			Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
-				return keyring.SecretInFile(name, secret), nil
-			},
-			Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
-				return keyring.OpenSecret(ctx, nil, name, stored)
-			},
-		},
+		Sealer:    keyring.FileSealer(nil),
 		CheckPath: func(certificate.Path) error { return nil },
 	}
 }

@@ -19,6 +19,7 @@ var cures = fault.Cures{
 	fault.FactoryState:       "set it up here, or with a USB stick",
 	fault.SettingsInvalid:    "",
 	fault.SettingsChanged:    "",
+	fault.SettingsForeign:    "check the settings and the PIN, and apply them again",
 	fault.NoTrial:            "check the current settings under settings in the menu, and make the change again if it is missing",
 	fault.NoCertificate:      "paste a PFX, or make a request, under certificate in the menu",
 	fault.CertificateRefused: "see what the certificate lacks under certificate in the menu",

@@ -20,19 +20,8 @@ func newFlash() *simflash.Flash { return simflash.New(32<<10, 1) }
 
 var application = Application{"https://issuer.example/token", "box"}
 
-func inFile() keyring.Sealer {
-	return keyring.Sealer{
-		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
-			return keyring.SecretInFile(name, secret), nil
-		},
-		Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
-			return keyring.OpenSecret(ctx, nil, name, stored)
-		},
-	}
-}
-
 func vaultOn(flash *simflash.Flash) Vault {
-	return Vault{Store: state.Open(area{flash}), Sealer: inFile(), Application: application}
+	return Vault{Store: state.Open(area{flash}), Sealer: keyring.FileSealer(nil), Application: application}
 }
 
 func stored(t *testing.T, v Vault, kind Kind) string {

@@ -3,7 +3,6 @@
 package credential
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -21,14 +20,7 @@ func TestVault_RefusesACredentialOfAnotherTPM(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = chip.Close() })
-		return keyring.Sealer{
-			Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
-				return keyring.SealSecret(ctx, chip, name, secret)
-			},
-			Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
-				return keyring.OpenSecret(ctx, chip, name, stored)
-			},
-		}
+		return keyring.TPMSealer(chip)
 	}
 	v := vaultOn(newFlash())
 	v.Sealer = newSealer()

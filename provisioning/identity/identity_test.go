@@ -155,22 +155,11 @@ func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {
 	}
 }
 
-func fileSealer() keyring.Sealer {
-	return keyring.Sealer{
-		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
-			return keyring.SecretInFile(name, secret), nil
-		},
-		Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
-			return keyring.OpenSecret(ctx, nil, name, stored)
-		},
-	}
-}
-
 func TestLAN_KeepsItsCertificateUntilTheNameChanges(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
-	first := must(LAN(ctx, store, fileSealer(), "box.example"))
-	again := must(LAN(ctx, store, fileSealer(), "box.example"))
-	renamed := must(LAN(ctx, store, fileSealer(), "other.example"))
+	first := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
+	again := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
+	renamed := must(LAN(ctx, store, keyring.FileSealer(nil), "other.example"))
 	if !first.Leaf.Equal(again.Leaf) {
 		t.Error("it changed by itself")
 	}
@@ -191,10 +180,10 @@ func pemPair(t *testing.T, c tls.Certificate) (certificatePEM, keyPEM []byte) {
 
 func TestLAN_ReplacesItsCertificateOnlyWhenTheTPMKeyIsLost(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
-	must(LAN(ctx, store, fileSealer(), "box.example"))
+	must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
 	for state, kept := range map[hal.TPMState]bool{hal.TPMAbsent: true, hal.TPMReplaced: false} {
 		before := string(store.sections[sectionLAN])
-		sealer := fileSealer()
+		sealer := keyring.FileSealer(nil)
 		sealer.Open = func(context.Context, string, keyring.Secret) ([]byte, error) {
 			return nil, &hal.TPMFault{State: state, Op: "unseal"}
 		}

@@ -14,6 +14,29 @@ type Sealer struct {
 	Open func(ctx context.Context, name string, stored Secret) ([]byte, error)
 }
 
+// TPMSealer seals with tpm.
+func TPMSealer(tpm hal.TPM) Sealer {
+	return Sealer{
+		Seal: func(ctx context.Context, name string, secret []byte) (Secret, error) {
+			return SealSecret(ctx, tpm, name, secret)
+		},
+		Open: func(ctx context.Context, name string, stored Secret) ([]byte, error) {
+			return OpenSecret(ctx, tpm, name, stored)
+		},
+	}
+}
+
+// FileSealer stores secrets in clear text, for boxes whose settings require it, and
+// opens those that tpm sealed before; tpm may be nil.
+func FileSealer(tpm hal.TPM) Sealer {
+	return Sealer{
+		Seal: func(_ context.Context, name string, secret []byte) (Secret, error) {
+			return SecretInFile(name, secret), nil
+		},
+		Open: TPMSealer(tpm).Open,
+	}
+}
+
 // SealSecret encrypts a secret of any size. Only this TPM can decrypt it, and only
 // under the same name.
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {

@@ -55,6 +55,21 @@ func Open(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]
 	return key, nil
 }
 
+// Sealed reports whether there is a key and a TPM seals it.
+func Sealed(ctx context.Context, store Store) (bool, error) {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return false, fmt.Errorf("reading the settings area: %w", err)
+	}
+	var stored keyring.Secret
+	if content, found := sections[section]; found {
+		if err := json.Unmarshal(content, &stored); err != nil {
+			return false, fmt.Errorf("reading the spool's key: %w", err)
+		}
+	}
+	return stored.Protection == keyring.TPMSealed, nil
+}
+
 // Renew generates a new key that replaces the old one, whose spool can no longer
 // be read. The caller wipes it.
 func Renew(ctx context.Context, store Store, sealer keyring.Sealer, size int) ([]byte, error) {

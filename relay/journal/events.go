@@ -211,6 +211,11 @@ func (j *Journal) SpoolClosed(cause error) {
 	j.event(slog.LevelError, EventNoSpool, withCause(cause)...)
 }
 
+// SettingsForeign records that the stored settings were not stored by this box.
+func (j *Journal) SettingsForeign(cause error) {
+	j.event(slog.LevelError, EventSettingsForeign, withCause(cause)...)
+}
+
 // SpoolFault records a failed write to the spool.
 func (j *Journal) SpoolFault(cause error) {
 	j.event(slog.LevelError, EventSpool, withCause(cause)...)

@@ -59,6 +59,7 @@ const (
 	EventRelayServes                  Event = "relay serves"
 	EventUnhealthy                    Event = "unhealthy"
 	EventSettingsApplied              Event = "settings applied"
+	EventSettingsForeign              Event = "settings foreign"
 	EventSettingIgnored               Event = "setting ignored"
 	EventSettingsRolledBack           Event = "settings rolled back"
 	EventNetwork                      Event = "network"

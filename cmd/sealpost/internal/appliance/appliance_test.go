@@ -23,6 +23,7 @@ import (
 	"sealpost/hal/linux/led"
 	"sealpost/hal/linux/network"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 	"sealpost/relay/journal"
@@ -73,7 +74,7 @@ const minimal = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
 
 func commit(t *testing.T, s *storage, c candidate.Candidate) {
 	t.Helper()
-	if err := (candidate.Checker{Store: s.store}).Commit(t.Context(), c); err != nil {
+	if err := (candidate.Checker{Store: s.store, Sealer: keyring.FileSealer(nil)}).Commit(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 }

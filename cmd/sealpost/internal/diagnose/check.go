@@ -17,6 +17,7 @@ import (
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal/fault"
 	"sealpost/hal/linux/clock"
+	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/preflight"
@@ -52,6 +53,7 @@ func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 		checks = append(checks, preflight.Check{Name: name, Run: look})
 	}
 	if inTPM {
+		add("settings", b.checkSettings)
 		add("TPM", func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) })
 	}
 	if traits.ClientCertificate {
@@ -91,6 +93,14 @@ func checkClock(ctx context.Context) []preflight.Finding {
 		return preflight.Clock(true, "")
 	}
 	return preflight.Clock(clock.Trusted(), s.Clock.Doubt)
+}
+
+// checkSettings has a finding only if something is wrong.
+func (b inspection) checkSettings(ctx context.Context) []preflight.Finding {
+	if err := b.Authentic(ctx); errors.Is(err, candidate.ErrForeign) {
+		return preflight.Problem(err)
+	}
+	return nil // a fault of the TPM is another check's
 }
 
 func (b inspection) checkCertificate(ctx context.Context) []preflight.Finding {

@@ -24,11 +24,13 @@ import (
 	"sealpost/hal/fault"
 	"sealpost/hal/linux/flash"
 	"sealpost/hal/linux/tpm"
+	"sealpost/provisioning/binding"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/credential"
 	"sealpost/provisioning/identity"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/spoolkey"
 	"sealpost/provisioning/state"
 )
 
@@ -174,20 +176,23 @@ func (b *Box) Protector() identity.Protector {
 
 // Sealer protects secrets as the settings require.
 func (b *Box) Sealer() keyring.Sealer {
-	sealer := keyring.Sealer{
-		Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
-			return keyring.SealSecret(ctx, b.TPM, name, secret)
-		},
-		Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
-			return keyring.OpenSecret(ctx, b.TPM, name, stored)
-		},
-	}
 	if b.Settings.Keys.Protection == settings.ProtectionFile {
-		sealer.Seal = func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
-			return keyring.SecretInFile(name, secret), nil
+		return keyring.FileSealer(b.TPM)
+	}
+	return keyring.TPMSealer(b.TPM)
+}
+
+// Authentic returns candidate.ErrForeign if the stored settings were not committed on
+// this box. Other errors are those of the state and the TPM. A box that stores its
+// keys in clear text cannot tell, unless its spool shows that it did not always.
+func (b *Box) Authentic(ctx context.Context) error {
+	err := candidate.Authentic(ctx, b.Store, b.Sealer())
+	if errors.Is(err, binding.ErrNone) && b.Settings.Keys.Protection == settings.ProtectionFile {
+		if sealed, unreadable := spoolkey.Sealed(ctx, b.Store); unreadable == nil && !sealed {
+			return nil
 		}
 	}
-	return sealer
+	return err
 }
 
 // Generator creates keys as the settings require: RSA, which token issuers accept.

@@ -109,8 +109,17 @@ func (r *Relay) Route(ctx context.Context) (server.Route, error) {
 	return r.Box.Route(ctx, r.Journal)
 }
 
-// OpenSpool implements [server.Parts].
-func (r *Relay) OpenSpool(ctx context.Context) (*server.Storage, error) { return r.Box.OpenSpool(ctx) }
+// OpenSpool implements [server.Parts]. Once the TPM has opened the spool's key, it
+// also reports settings that were changed outside of the box.
+func (r *Relay) OpenSpool(ctx context.Context) (*server.Storage, error) {
+	opened, err := r.Box.OpenSpool(ctx)
+	if err == nil {
+		if foreign := r.Authentic(ctx); foreign != nil {
+			r.Journal.SettingsForeign(foreign)
+		}
+	}
+	return opened, err
+}
 
 // Temporary implements [server.Parts].
 func (*Relay) Temporary(err error) bool { return Temporary(err) }

@@ -1,0 +1,94 @@
+//go:build !quick
+
+package wire
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/settings"
+	"sealpost/provisioning/state"
+	"sealpost/relay/journal"
+	"sealpost/tests/rigs/parts"
+)
+
+// TestRelay_ReportsSettingsChangedOutside changes the settings in the state as
+// somebody does who has the card in another machine.
+func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
+	chip := parts.StartSwtpm(t)
+	path := filepath.Join(t.TempDir(), "box.state")
+	text := fmt.Sprintf("[keys]\ntpm = %q\n[senders]\naccepted_domains = [\"contoso.com\"]\n[spool]\nsize = \"8 MiB\"\n[upstream.connector]\nhost = \"mx.contoso.com\"\n", chip.Address())
+	options := Options{State: path}
+	parsed, err := settings.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.State.Path = path
+	device, err := AnyState(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := device.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wanted := candidate.Candidate{Settings: text}
+	checker, done, err := options.Checker(t.Context(), wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(checker.Commit(t.Context(), wanted), done()); err != nil {
+		t.Fatal(err)
+	}
+	if events := eventsOfStart(t, options); strings.Contains(events, "settings foreign") {
+		t.Errorf("settings of this box: %s", events)
+	}
+
+	for name, change := range map[string]func(state.Sections){
+		"another host": func(sections state.Sections) {
+			sections["settings"] = bytes.Replace(sections["settings"], []byte("mx.contoso.com"), []byte("mx.attacker.example"), 1)
+		},
+		"no binding, and keys in clear text": func(sections state.Sections) {
+			sections["settings"] = bytes.Replace(sections["settings"], []byte("[keys]"), []byte("[keys]\nprotection = \"file\""), 1)
+			delete(sections, "binding")
+		},
+	} {
+		err = options.WithStore(func(store candidate.Store) error {
+			return store.Update(t.Context(), func(sections state.Sections) error {
+				change(sections)
+				return nil
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events := eventsOfStart(t, options); !strings.Contains(events, `msg="settings foreign"`) || !strings.Contains(events, "settings-foreign") {
+			t.Errorf("%s: %s", name, events)
+		}
+	}
+}
+
+// eventsOfStart opens the spool of a relay and returns its journal.
+func eventsOfStart(t *testing.T, options Options) string {
+	t.Helper()
+	var log strings.Builder
+	box, err := options.Open(ExistingState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := &Relay{Box: box, Journal: journal.New(slog.NewTextHandler(&log, nil))}
+	storage, err := relay.OpenSpool(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(storage.Close(), box.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return log.String()
+}

@@ -1,0 +1,95 @@
+package candidate
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"sealpost/hal"
+	"sealpost/hal/fault"
+	"sealpost/provisioning/binding"
+	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
+)
+
+// Names of the values that a commit binds to the box.
+const (
+	boundSettings = "settings"
+	boundPIN      = "console"
+)
+
+// ErrForeign is returned if the stored settings or the console's PIN were not
+// committed on this box.
+var ErrForeign = fault.New(fault.SettingsForeign, "the settings or the console's PIN were changed outside of this box, stored while its TPM did not work, or stored by an older version")
+
+// settingsValue is what is bound of the stored settings.
+func settingsValue(sections state.Sections) []byte {
+	return []byte(Digest(sections[sectionSettings], sections[sectionSchema]))
+}
+
+// bindingKey returns the key that binds what is committed, and whether it is new. It
+// is nil while the TPM does not work: that must not prevent a commit, which may be
+// the remedy.
+func (k Checker) bindingKey(ctx context.Context) (key *binding.Key, isNew bool, err error) {
+	sections, err := k.Store.Load(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	key, err = binding.Open(ctx, sections, k.Sealer)
+	if err == nil {
+		return key, false, nil
+	}
+	if fault := (*hal.TPMFault)(nil); errors.As(err, &fault) && fault.State != hal.TPMReplaced {
+		return nil, false, nil
+	}
+	if key, err = binding.New(ctx, k.Sealer); err != nil {
+		return nil, false, nil
+	}
+	return key, true, nil
+}
+
+// bind binds what the candidate has written into the sections.
+func (c checked) bind(sections state.Sections) error {
+	var errs []error
+	if c.Settings != "" {
+		if _, onTrial := sections[sectionTrial]; !onTrial || c.key == nil {
+			errs = append(errs, binding.Release(sections, boundSettings))
+		}
+		errs = append(errs, c.key.Bind(sections, boundSettings, settingsValue(sections)))
+	}
+	if c.PIN != nil || c.Settings != "" && c.newKey {
+		errs = append(errs, binding.Release(sections, boundPIN), c.key.Bind(sections, boundPIN, sections[sectionPIN]))
+	}
+	return errors.Join(errs...)
+}
+
+// Authentic returns ErrForeign unless the stored settings and the PIN were committed
+// on this box; it wraps binding.ErrNone if nothing is bound. Other errors are those of
+// the store and the TPM.
+func Authentic(ctx context.Context, store Store, sealer keyring.Sealer) error {
+	sections, err := store.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if _, found := sections[sectionSettings]; !found {
+		return nil
+	}
+	key, err := binding.Open(ctx, sections, sealer)
+	if errors.Is(err, binding.ErrNone) {
+		return ErrForeign.Wrap(err)
+	}
+	if err != nil {
+		return err
+	}
+	var changed []string
+	if !key.Holds(sections, boundSettings, settingsValue(sections)) {
+		changed = append(changed, "settings")
+	}
+	if !key.Holds(sections, boundPIN, sections[sectionPIN]) {
+		changed = append(changed, "PIN")
+	}
+	if changed == nil {
+		return nil
+	}
+	return ErrForeign.With("changed", strings.Join(changed, ", "))
+}
