@@ -27,7 +27,7 @@ help:
 	@echo 'make image, make boot    build the appliance for QEMU; start it with its console in this terminal'
 	@echo 'make fuzz FUZZTIME=60s   run every fuzzer'
 	@echo 'make bench               compare Sealpost with Postfix under the same load'
-	@echo 'make soak CUTS=100       cut the power of a box many times, and send noise to its serial line'
+	@echo 'make soak CUTS=100       cut the power of a box many times, and send it noise and odd messages'
 	@echo 'make licenses            update cmd/sealpost/internal/licenses/licenses.gz after a change of go.mod'
 	@echo 'make clean               remove all build results'
 
@@ -120,13 +120,15 @@ bench: dist/sealpost
 	@go build -o dist/bench ./tests/tools/bench
 	@dist/bench -program dist/sealpost $(BENCH)
 
-# Cuts the power of a box many times, such as make soak CUTS=300, and sends a megabyte
-# of noise to its serial line.
+# Cuts the power of a box many times, such as make soak CUTS=300, sends a megabyte of
+# noise to its serial line, and sends many messages of random content.
 CUTS  := 100
 NOISE := 1048576
+MESSAGES := 20004
 soak:
 	@tests/tools/install $(TEST_PACKAGES)
 	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/storage
+	MESSAGES=$(MESSAGES) go test -count=1 -timeout 1h -v -run TestRandomContent ./tests/suites/endtoend
 	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestConfiguredBox_HandlesConsoleSticksLampAndButton/noise' ./tests/suites/technician
 
 # Builds the appliance for QEMU: a kernel, and an initramfs with the program.

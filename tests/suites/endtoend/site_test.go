@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func withRoot(certificate tls.Certificate, root *parts.Authority) tls.Certificat
 type siteConfig struct {
 	host             string // of the upstream; empty means the MX
 	port             int    // of the upstream
-	listen           string
+	listen, smtps    string
 	allow            string
 	protection       string
 	limits, upstream string // lines of these sections
@@ -152,7 +153,7 @@ func (s *site) settings() string {
 
 [lan]
 smtp = [%q]
-smtps = []
+smtps = [%s]
 allow = [%q]
 hostname = "relay.contoso.com"
 
@@ -188,10 +189,18 @@ format = "json"
 %s
 
 %s
-`, c.site, cmp.Or(c.listen, "127.0.0.1:0"), cmp.Or(c.allow, "127.0.0.0/8"), cmp.Or(c.limits, "connections_per_client = 50"), c.upstream,
+`, c.site, cmp.Or(c.listen, "127.0.0.1:0"), quoted(c.smtps), cmp.Or(c.allow, "127.0.0.0/8"), cmp.Or(c.limits, "connections_per_client = 50"), c.upstream,
 		c.host, cmp.Or(c.port, 25), s.path("ca.pem"),
 		cmp.Or(c.retry, shortRetry), cmp.Or(c.tpm, s.tpm.Address()), cmp.Or(c.protection, "tpm"), cmp.Or(c.spool, "8MiB"),
 		c.journal, c.more)
+}
+
+// quoted returns text as a TOML string, or nothing if it is empty.
+func quoted(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strconv.Quote(text)
 }
 
 func (s *site) path(name string) string { return filepath.Join(s.dir, name) }
