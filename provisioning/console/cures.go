@@ -37,7 +37,7 @@ var cures = fault.Cures{
 	fault.TokenRole:          "the script under tenant in the menu does both",
 	fault.TokenSlow:          "find out which with the checks under tenant in the menu",
 	fault.ApplicationDamaged: "to make another, choose factory reset in the menu",
-	fault.WrongMethod:        "choose preflight in the menu",
+	fault.WrongMethod:        "choose check in the menu",
 	fault.ConnectorUnmatched: "see which names the certificate has under certificate in the menu",
 	fault.DomainUnknown:      "",
 	fault.NoRelay:            "wait a minute, then see the status and the logs",
@@ -49,7 +49,7 @@ var cures = fault.Cures{
 var Steps = tenant.Steps{
 	Secret: "enter it under tenant in the menu of the box's console",
 	Verify: "tenant in the menu of the box's console",
-	Check:  "preflight in the menu of the box's console",
+	Check:  "check in the menu of the box's console",
 }
 
 // Text returns the console's text for err: what is wrong, and what to do.

@@ -50,7 +50,7 @@ func (s *session) choices() []choice {
 		{"certificate", s.certificate},
 		{"network", s.changeNetwork},
 		{"settings", s.settings},
-		{"preflight", s.preflight},
+		{"check", s.preflight},
 		{"test message", s.testFromMenu},
 		{"logs", s.lines(s.box.Logs, "The log is empty.")},
 		{"clock", s.clock},

@@ -273,7 +273,7 @@ func (s *session) preflight(ctx context.Context) error {
 	switch {
 	case err != nil || !done:
 	case problems > 0:
-		s.t.Say("Problems: %d. Correct them as described, then choose preflight in the menu.", problems)
+		s.t.Say("Problems: %d. Correct them as described, then choose check in the menu.", problems)
 	default:
 		s.t.Say("No problems found.")
 	}

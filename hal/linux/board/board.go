@@ -26,6 +26,7 @@ const (
 // Facts are the contents of board.toml.
 type Facts struct {
 	Name  string `toml:"name"`
+	Model string `toml:"model"` // instead of the device tree's
 	State string `toml:"state"` // the state device
 	TPM   string `toml:"tpm"`
 	// Lines are the serial lines for the technician, 115200 baud, 8N1.

@@ -1,6 +1,7 @@
 package appliance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ var _ machine.Machine = (*Appliance)(nil)
 // Status implements machine.Machine.
 func (a *Appliance) Status(context.Context) (machine.Status, error) {
 	s := machine.Status{
-		Board: a.facts.Name, Model: board.Model(), Serial: a.serial, Version: a.build.Version, Uptime: kernel.Uptime(),
+		Board: a.facts.Name, Model: cmp.Or(a.facts.Model, board.Model()), Serial: a.serial, Version: a.build.Version, Uptime: kernel.Uptime(),
 		Memory: kernel.Memory(), Free: kernel.FreeMemory(), Network: a.network.status(), Storage: a.storage.fault, Unhealthy: a.health.problem(),
 	}
 	s.Clock.Trusted = clock.Trusted()
