@@ -51,7 +51,17 @@ func (l Local) Logs(ctx context.Context) ([]string, error) {
 	if pid1Err != nil && err != nil {
 		return nil, err
 	}
-	return append(pid1, relay...), nil
+	return byTime(append(pid1, relay...)), nil
+}
+
+// byTime sorts lines of journals by their first field, the time.
+func byTime(lines []string) []string {
+	slices.SortStableFunc(lines, func(a, b string) int {
+		first, _, _ := strings.Cut(a, " ")
+		second, _, _ := strings.Cut(b, " ")
+		return strings.Compare(first, second)
+	})
+	return lines
 }
 
 // lastLines returns the last lines of a journal.

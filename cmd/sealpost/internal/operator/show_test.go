@@ -27,3 +27,19 @@ func TestQueue_NamesHeldAccountsAndReasons(t *testing.T) {
 		}
 	}
 }
+
+func TestByTime_MergesTheJournalsOfTwoProcesses(t *testing.T) {
+	got := byTime([]string{
+		"time=2026-11-27T01:00:00.000Z level=INFO msg=board",
+		"time=2026-11-27T01:00:09.000Z level=INFO msg=network",
+		"time=2026-11-27T01:00:02.000Z level=INFO msg=started",
+		"time=2026-11-27T01:00:09.000Z level=INFO msg=delivered",
+	})
+	want := []string{"board", "started", "network", "delivered"}
+	for i, line := range got {
+		if !strings.HasSuffix(line, "msg="+want[i]) {
+			t.Errorf("got %q, want the order %v", got, want)
+			break
+		}
+	}
+}
