@@ -2,11 +2,14 @@ package console
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"slices"
 	"strings"
 
 	"sealpost/provisioning/bundle"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/operator"
 )
 
@@ -138,6 +141,9 @@ func (s *session) printRequest(ctx context.Context, settings, domains string) er
 	if err != nil {
 		return err
 	}
+	if !withinDomains(r.Name, domains) {
+		s.t.Say("%s is in none of the accepted domains, so no connector of the tenant can match this certificate. Ctrl-C goes back.", r.Name)
+	}
 	s.t.Say("If another request is pending, it is kept unless you discard it.")
 	err = s.choose(ctx, "Request", "1", []choice{
 		{"create one", func(context.Context) error { return nil }},
@@ -159,6 +165,15 @@ func (s *session) printRequest(ctx context.Context, settings, domains string) er
 		s.t.Print("\n" + strings.TrimSpace(pem) + "\n\n")
 	}
 	return err
+}
+
+// withinDomains reports whether a host name is in one of the domains, which commas
+// separate.
+func withinDomains(name, domains string) bool {
+	wanted := &x509.Certificate{DNSNames: []string{name}}
+	return slices.ContainsFunc(strings.Split(domains, ","), func(domain string) bool {
+		return certificate.NameWithin(wanted, strings.TrimSpace(domain)) != ""
+	})
 }
 
 // askIssued asks for the certificate that was issued for the request.
