@@ -5,7 +5,12 @@
 VERSION := $(shell cat VERSION)+$(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILT   := $(shell git log -1 --format=%cI 2>/dev/null || echo 2026-11-01T00:00:00Z)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.builtAt=$(BUILT)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
+
+# Packages are compiled alike in every folder, for the program and for its tests, so
+# that a new clone and the next command find them in Go's cache.
+export GOFLAGS := -trimpath
+export CGO_ENABLED := 0
 
 # Debian packages of the tests and tools, besides Go.
 RUN_PACKAGES   := swtpm
@@ -70,7 +75,7 @@ SUITES := ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/appli
 .PHONY: test-code test-suites
 test-code:
 	@nice -n 10 $(MAKE) --no-print-directory lint
-	nice -n 10 go test -race -vet=off -count=1 -timeout 15m $(CODE)
+	CGO_ENABLED=1 nice -n 10 go test -race -vet=off -count=1 -timeout 15m $(CODE)
 	@# With the race detector, the spool tests have time for only some crash states.
 	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool
 	@$(MAKE) --no-print-directory build

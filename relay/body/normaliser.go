@@ -59,15 +59,34 @@ func (n *Normaliser) wholeLines(p []byte) (fine int) {
 		return 0
 	}
 	for {
-		cr := bytes.IndexByte(p[fine:], '\r')
-		if cr < 0 || cr > n.maxLine || fine+cr+1 >= len(p) || p[fine+cr+1] != '\n' ||
-			bytes.IndexByte(p[fine:fine+cr], '\n') >= 0 {
+		end := lineEnd(p[fine:])
+		if end < 0 || end > n.maxLine || !bytes.HasPrefix(p[fine+end:], crlf) {
 			return fine
 		}
-		n.fields.text(p[fine : fine+cr])
+		n.fields.text(p[fine : fine+end])
 		n.fields.endLine()
-		fine += cr + len(crlf)
+		fine += end + len(crlf)
 	}
+}
+
+// lineEnd returns the index of the first CR or LF, or -1. It is fast for long lines,
+// and its cost is proportional to the result: content may consist of line endings.
+func lineEnd(p []byte) int {
+	for from, window := 0, 32; from < len(p); window *= 2 {
+		part := p[from:min(from+window, len(p))]
+		lf := bytes.IndexByte(part, '\n')
+		if lf >= 0 {
+			part = part[:lf]
+		}
+		if cr := bytes.IndexByte(part, '\r'); cr >= 0 {
+			return from + cr
+		}
+		if lf >= 0 {
+			return from + lf
+		}
+		from += len(part)
+	}
+	return -1
 }
 
 // fixLine writes p up to the next line ending or to its end, with corrected
@@ -84,7 +103,7 @@ func (n *Normaliser) fixLine(p []byte) (rest []byte, err error) {
 		}
 		return p, n.endLines()
 	}
-	run := bytes.IndexAny(p, "\r\n")
+	run := lineEnd(p)
 	if run < 0 {
 		return nil, n.text(p)
 	}
