@@ -33,7 +33,15 @@ func attempts(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := Enforce(Rights{ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")}}); err != nil {
+	ports, err := freePorts()
+	if err != nil {
+		return err
+	}
+	lacking, err := Enforce(Rights{
+		ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")},
+		Listen: ports[:1], Connect: ports[:1],
+	})
+	if err := errors.Join(err, lacking); err != nil {
 		return err
 	}
 	var wrong []error
@@ -65,6 +73,8 @@ func attempts(dir string) error {
 	check("executing", exec.Command("/bin/true").Run(), false)
 	check("executing itself", exec.Command("/proc/self/exe").Run(), false)
 	check("executing from memory", execute(memory), false)
+	wrong = append(wrong, tryPorts(ports)...)
+	wrong = append(wrong, tryCalls()...)
 	return errors.Join(wrong...)
 }
 
