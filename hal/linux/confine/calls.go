@@ -37,6 +37,8 @@ var forbidden = []struct {
 	{"the machine's clock, name, log, quotas, swap and power", unix.EPERM, []uint32{
 		unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_CLOCK_ADJTIME, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME, unix.SYS_SYSLOG,
 		unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_REBOOT, unix.SYS_VHANGUP}},
+	{"memory shared with other processes, which shmat maps executable", unix.EPERM, []uint32{
+		unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL, unix.SYS_SHMDT, unix.SYS_SEMGET, unix.SYS_SEMCTL, unix.SYS_MSGGET, unix.SYS_MSGCTL, unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK}},
 	{"memory whose pages are executable although nobody asked", unix.EPERM, []uint32{unix.SYS_PERSONALITY}},
 	{"sockets of families that the table of sockets lacks", unix.EPERM, []uint32{unix.SYS_SOCKETPAIR}},
 	{"what only this architecture has", unix.EPERM, ofArchitecture},

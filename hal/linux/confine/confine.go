@@ -57,7 +57,7 @@ func Enforce(r Rights) (lacking error, err error) {
 		return nil, fmt.Errorf("confining the process to its files and ports: %w", err)
 	}
 	if err := filterCalls(); err != nil {
-		return nil, fmt.Errorf("confining the process to its system calls: %w", err)
+		return nil, err
 	}
 	// Its memory must not be dumped, or be readable by its own user.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {

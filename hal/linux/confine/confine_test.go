@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,6 +75,9 @@ func attempts(dir string) error {
 	check("executing itself", exec.Command("/proc/self/exe").Run(), false)
 	check("executing from memory", execute(memory), false)
 	wrong = append(wrong, tryPorts(ports)...)
+	check("ending listening", ForbidListening(), true)
+	_, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0]))
+	check("listening after the end", err, false)
 	wrong = append(wrong, tryCalls()...)
 	return errors.Join(wrong...)
 }

@@ -85,9 +85,28 @@ func socketRule(family, kind, protocol uint32) []unix.SockFilter {
 	}
 }
 
-// filterCalls installs the filter on every thread.
+// ForbidListening keeps the process from opening further listeners. Landlock cannot: it
+// sees bind, and a socket that listens without it gets a port of the kernel's choice.
+func ForbidListening() error {
+	err := install([]unix.SockFilter{
+		load(offsetNumber), skipUnless(unix.SYS_LISTEN, 1), fail(unix.EPERM), result(unix.SECCOMP_RET_ALLOW),
+	})
+	if err != nil {
+		return fmt.Errorf("confining the process to its listeners: %w", err)
+	}
+	return nil
+}
+
+// filterCalls confines the process to its system calls.
 func filterCalls() error {
-	instructions := filter(uint32(os.Getpid()))
+	if err := install(filter(uint32(os.Getpid()))); err != nil {
+		return fmt.Errorf("confining the process to its system calls: %w", err)
+	}
+	return nil
+}
+
+// install adds a filter to every thread. Of several the strictest result counts.
+func install(instructions []unix.SockFilter) error {
 	program := unix.SockFprog{Len: uint16(len(instructions)), Filter: &instructions[0]}
 	// The calling thread must have no_new_privs before; the others get it with the filter.
 	runtime.LockOSThread()

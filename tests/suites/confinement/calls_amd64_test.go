@@ -42,6 +42,11 @@ func (t *thread) bind(port int) error {
 	return t.withSocket(port, func(fd, at, size uintptr) error { return t.try(unix.SYS_BIND, fd, at, size) })
 }
 
+// listen has the kernel choose a port, without bind.
+func (t *thread) listen() error {
+	return t.withSocket(0, func(fd, _, _ uintptr) error { return t.try(unix.SYS_LISTEN, fd, 1) })
+}
+
 // fastOpen connects by TCP Fast Open, which needs no connect.
 func (t *thread) fastOpen(port int) error {
 	return t.withSocket(port, func(fd, at, size uintptr) error {
@@ -71,6 +76,7 @@ func TestCompromisedRelay_CanUseOnlyItsPorts(t *testing.T) {
 		"connecting to another port by Fast Open": func() error { return thread.fastOpen(elsewhere) },
 		"listening on another port":               func() error { return thread.bind(free) },
 		"listening on any port":                   func() error { return thread.bind(0) },
+		"listening without a port of its own":     thread.listen,
 		"listening on the tenant's port":          func() error { return thread.bind(r.tenant.Address().Port) },
 	} {
 		if err := attempt(); !errors.Is(err, fs.ErrPermission) {
@@ -168,6 +174,9 @@ func TestCompromisedRelay_CanMakeOnlyCallsThatItNeeds(t *testing.T) {
 		"reading the kernel's log":     {unix.SYS_SYSLOG, 10, 0, 0},
 		"using ports of the processor": {unix.SYS_IOPL, 0},
 		"memory with new code":         {unix.SYS_MMAP, 0, pageSize, unix.PROT_READ | unix.PROT_EXEC, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS, none, 0},
+		"shared memory":                {unix.SYS_SHMGET, unix.IPC_PRIVATE, pageSize, 0o700},
+		"attaching shared memory":      {unix.SYS_SHMAT, none, 0, 0},
+		"a message queue":              {unix.SYS_MSGGET, none, 0},
 		"turning memory into code":     {unix.SYS_MPROTECT, thread.page, pageSize, unix.PROT_READ | unix.PROT_EXEC},
 	} {
 		if err := thread.try(call[0], call[1:]...); !errors.Is(err, fs.ErrPermission) {

@@ -110,6 +110,14 @@ func (r *Relay) Confine() error {
 	return err
 }
 
+// EndListening implements [server.Parts], on an appliance.
+func (r *Relay) EndListening() error {
+	if !r.Appliance {
+		return nil
+	}
+	return confine.ForbidListening()
+}
+
 // Route implements [server.Parts].
 func (r *Relay) Route(ctx context.Context) (server.Route, error) {
 	return r.Box.Route(ctx, r.Journal)
