@@ -1,14 +1,26 @@
 package operator
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal/linux/flash"
 	"sealpost/provisioning/candidate"
+	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
 )
+
+// inFile stores secrets in clear text.
+var inFile = keyring.Sealer{
+	Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
+		return keyring.SecretInFile(name, secret), nil
+	},
+	Open: func(ctx context.Context, name string, stored keyring.Secret) ([]byte, error) {
+		return keyring.OpenSecret(ctx, nil, name, stored)
+	},
+}
 
 func TestUnlock_CountsWrongPINsInTheState(t *testing.T) {
 	options, number := wire.Options{State: filepath.Join(t.TempDir(), "state")}, "4711"
@@ -16,7 +28,7 @@ func TestUnlock_CountsWrongPINsInTheState(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := options.WithStore(func(store candidate.Store) error {
-		return candidate.Checker{Store: store}.Commit(t.Context(), candidate.Candidate{PIN: &number})
+		return candidate.Checker{Store: store, Sealer: inFile}.Commit(t.Context(), candidate.Candidate{PIN: &number})
 	})
 	if err != nil {
 		t.Fatal(err)
