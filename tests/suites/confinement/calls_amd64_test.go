@@ -5,9 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sealpost/relay/control"
 )
 
 // address puts the IPv4 address 127.0.0.1 with a port into the process.
@@ -57,6 +60,10 @@ func (t *thread) fastOpen(port int) error {
 func TestCompromisedRelay_CanUseOnlyItsPorts(t *testing.T) {
 	r := startRelay(t)
 	r.deliver(t, 1)
+	// The health check connects to the relay's own listeners.
+	if err := (control.Client{Socket: filepath.Join(r.dir, "run", "control.sock")}).Health(t.Context()); err != nil {
+		t.Errorf("the health check: got %v, want no error", err)
+	}
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
