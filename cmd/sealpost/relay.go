@@ -37,7 +37,7 @@ func relayCommand(o *options) *cobra.Command {
 			Appliance: onAppliance, Readable: []string{appliance.NetworkDir}}
 		return errors.Join(r.Run(ctx, version), b.Close())
 	})
-	c.Flags().BoolVar(&onAppliance, "appliance", false, "run as the service of an appliance: confined to the state and the TPM, and holding mail until the clock is set")
+	c.Flags().BoolVar(&onAppliance, "appliance", false, "run as the service of an appliance: confined to the state, the TPM and its ports, and holding mail until the clock is set")
 	return c
 }
 

@@ -42,6 +42,7 @@ const (
 	sectionTrialSchema = "settings on trial schema"
 	sectionOrigins     = "origins"
 	sectionPIN         = "console"
+	sectionWrongPINs   = "console wrong PINs"
 )
 
 // maxOrigins is the number of applied bundles that are remembered.
@@ -252,6 +253,7 @@ func (c checked) put(sections state.Sections, client *identity.Client) error {
 	}
 	if c.PIN != nil {
 		sections[sectionPIN] = c.pin
+		delete(sections, sectionWrongPINs)
 		if c.pin == nil {
 			delete(sections, sectionPIN)
 		}

@@ -58,7 +58,7 @@ func (m *memory) Update(_ context.Context, change func(state.Sections) error) er
 	return nil
 }
 
-func checker(m *memory) Checker {
+func checker(m Store) Checker {
 	return Checker{
 		Store: m,
 		Protect: func(_ context.Context, key crypto.Signer, binding []byte) (keyring.Key, error) {
@@ -86,7 +86,7 @@ func pfx(t *testing.T, password string) []byte {
 	return data
 }
 
-func commit(t *testing.T, m *memory, c Candidate) {
+func commit(t *testing.T, m Store, c Candidate) {
 	t.Helper()
 	if err := checker(m).Commit(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestCommit_WritesEverythingAtOnce(t *testing.T) {
 		t.Errorf("certificate %v, %v", client.Chain, err)
 	}
 	for digits, want := range map[string]bool{"4711": true, "4712": false} {
-		if opens, err := Opens(t.Context(), m, digits); err != nil || opens != want {
+		if opens, _, err := Unlock(t.Context(), m, digits); err != nil || opens != want {
 			t.Errorf("%s opens: %v, %v", digits, opens, err)
 		}
 	}

@@ -2,12 +2,10 @@ package candidate
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 
 	"sealpost/hal/fault"
-	"sealpost/provisioning/pin"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
 )
@@ -24,6 +22,8 @@ type Running struct {
 	Trial bool
 	// Locked reports that the console asks for a PIN.
 	Locked bool
+	// WrongPINs is the number of wrong ones in a row.
+	WrongPINs int
 }
 
 // Load returns the running configuration, or ErrFactory.
@@ -34,7 +34,7 @@ func Load(ctx context.Context, store Store) (Running, error) {
 	}
 	_, trial := sections[sectionTrial]
 	_, locked := sections[sectionPIN]
-	running := Running{string(sections[sectionSettings]), schemaIn(sections), trial, locked}
+	running := Running{string(sections[sectionSettings]), schemaIn(sections), trial, locked, wrongPINs(sections)}
 	if running.Settings == "" {
 		return running, ErrFactory
 	}
@@ -103,21 +103,4 @@ func rollBack(ctx context.Context, store Store) (rolled bool, err error) {
 		return nil
 	})
 	return rolled && err == nil, err
-}
-
-// Opens reports whether digits are the console's PIN, or it has none.
-func Opens(ctx context.Context, store Store, digits string) (bool, error) {
-	sections, err := store.Load(ctx)
-	if err != nil {
-		return false, err
-	}
-	stored, locked := sections[sectionPIN]
-	if !locked {
-		return true, nil
-	}
-	opens, err := pin.Matches(stored, digits)
-	if err != nil {
-		return false, fmt.Errorf("the console's PIN: %w", err)
-	}
-	return opens, nil
 }

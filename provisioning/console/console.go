@@ -11,11 +11,11 @@ import (
 	"sealpost/provisioning/operator"
 )
 
-// Console runs one session after the other on a line. It counts wrong PINs over
-// all of them.
+// Console runs one session after the other on a line. It delays PINs over all of
+// them. The box counts the wrong ones, over restarts and on all lines.
 type Console struct {
 	box   operator.Box
-	wrong int       // wrong PINs in a row
+	wrong int       // wrong PINs in a row, when they were last seen
 	until time.Time // no PIN is accepted before
 }
 
@@ -61,6 +61,9 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	if running.Locked {
+		if running.WrongPINs > s.console.wrong {
+			s.console.delay(running.WrongPINs)
+		}
 		if err := s.unlock(ctx); err != nil {
 			return err
 		}
@@ -143,9 +146,9 @@ func (s *session) unlock(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		right := false
+		right, wrong := false, 0
 		done, err := s.runCancellable(ctx, func(ctx context.Context) (err error) {
-			right, err = s.box.Unlock(ctx, digits)
+			right, wrong, err = s.box.Unlock(ctx, digits)
 			return err
 		})
 		switch {
@@ -157,15 +160,17 @@ func (s *session) unlock(ctx context.Context) error {
 		case !done || digits == "":
 			return invalidInput("")
 		}
-		c.countWrongPIN()
+		// The box's count ends, or stays where flash cannot be written.
+		c.delay(max(wrong, c.wrong+1))
 		return invalidInput("That is not the PIN. If it is lost, reset the box with its button.")
 	})
 }
 
-// countWrongPIN counts a wrong PIN and sets the delay before the next.
-func (c *Console) countWrongPIN() {
-	c.wrong++
-	if over := c.wrong - freePINs; over >= 0 {
+// delay sets the delay before the next PIN. After a restart it begins anew, because
+// the box may not know the time.
+func (c *Console) delay(wrong int) {
+	c.wrong = wrong
+	if over := wrong - freePINs; over >= 0 {
 		pause := maxPINDelay
 		const doublings = 9 // 2^9 s is longer than the longest delay
 		if over < doublings {

@@ -84,7 +84,17 @@ func (b *fakeBox) Running(context.Context) (candidate.Running, error) {
 	return b.running, nil
 }
 
-func (b *fakeBox) Unlock(_ context.Context, digits string) (bool, error) { return digits == b.pin, nil }
+func (b *fakeBox) Unlock(_ context.Context, digits string) (bool, int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case digits == b.pin:
+		b.running.WrongPINs = 0
+	case digits != "":
+		b.running.WrongPINs++
+	}
+	return digits == b.pin, b.running.WrongPINs, nil
+}
 
 func (b *fakeBox) Check(_ context.Context, c candidate.Candidate) error {
 	var faults []error

@@ -193,6 +193,40 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 	})
 }
 
+func TestConsole_RemembersWrongPINsAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := setUpBox()
+		box.running.Locked, box.pin = true, "4711"
+		wrong := func(c *Console, times int) string {
+			line, pull := plug(t.Context(), c)
+			output := line.typeAll("\r")
+			for range times {
+				output = line.typeAll("0000\r")
+			}
+			_ = pull()
+			return output
+		}
+		wrong(New(box), 5)
+		if output := wrong(New(box), 4); strings.Contains(output, "There were") {
+			t.Errorf("after a restart, the 9th: got %q, want no delay yet", output)
+		}
+		wrong(New(box), 1)
+		restarted := New(box)
+		line, pull := plug(t.Context(), restarted)
+		if output := line.typeAll("\r"); !strings.Contains(output, "There were 10 wrong PINs. The next is accepted in 0:01 minutes.") {
+			t.Errorf("after a restart, before the 11th: got %q, want the delay", output)
+		}
+		time.Sleep(2 * time.Second)
+		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
+			t.Errorf("the right one: got %q", output)
+		}
+		_ = pull()
+		if output := wrong(New(box), 9); strings.Contains(output, "There were") {
+			t.Errorf("after the right one: got %q, want no delay", output)
+		}
+	})
+}
+
 func TestConsole_IgnoresNoise(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {

@@ -24,8 +24,9 @@ type Box interface {
 	Status(ctx context.Context) (Status, error)
 	// Running returns the running configuration, or candidate.ErrFactory.
 	Running(ctx context.Context) (candidate.Running, error)
-	// Unlock reports whether digits are the console's PIN.
-	Unlock(ctx context.Context, digits string) (bool, error)
+	// Unlock reports whether digits are the console's PIN. If not, wrong is the number
+	// of wrong PINs in a row, also over restarts.
+	Unlock(ctx context.Context, digits string) (right bool, wrong int, err error)
 
 	// Check returns the faults of a candidate, and changes nothing.
 	Check(ctx context.Context, c candidate.Candidate) error

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -209,6 +210,17 @@ func isGUID(text string) bool {
 
 // URL is the address of an HTTPS endpoint; empty for the default.
 type URL string
+
+// Port returns the TCP port of the endpoint.
+func (u URL) Port() uint16 {
+	const https = 443
+	if parsed, err := url.Parse(string(u)); err == nil {
+		if port, err := strconv.ParseUint(parsed.Port(), 10, 16); err == nil {
+			return uint16(port)
+		}
+	}
+	return https
+}
 
 // UnmarshalText rejects URLs that are not HTTPS or contain a user name.
 func (u *URL) UnmarshalText(text []byte) error {

@@ -45,6 +45,8 @@ type Parts interface {
 	// Policy returns the relay policy, and a function that keeps it up to date
 	// until its context ends; nil if nothing changes.
 	Policy() (policy lan.Policy, watch func(context.Context) error, err error)
+	// EndListening drops the privilege to open listeners: all are open.
+	EndListening() error
 	// OpenSpool recovers the spool. It is called again after some seconds if
 	// [Parts.Temporary] returns true for its error.
 	OpenSpool(ctx context.Context) (*Storage, error)
@@ -116,6 +118,9 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 	listeners, err := listen(config, smtp)
 	defer listeners.close()
 	if err != nil {
+		return err
+	}
+	if err := parts.EndListening(); err != nil {
 		return err
 	}
 	if watch != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,7 +34,15 @@ func attempts(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := Enforce(Rights{ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")}}); err != nil {
+	ports, err := freePorts()
+	if err != nil {
+		return err
+	}
+	lacking, err := Enforce(Rights{
+		ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")},
+		Listen: ports[:1], Connect: ports[:1],
+	})
+	if err := errors.Join(err, lacking); err != nil {
 		return err
 	}
 	var wrong []error
@@ -65,6 +74,11 @@ func attempts(dir string) error {
 	check("executing", exec.Command("/bin/true").Run(), false)
 	check("executing itself", exec.Command("/proc/self/exe").Run(), false)
 	check("executing from memory", execute(memory), false)
+	wrong = append(wrong, tryPorts(ports)...)
+	check("ending listening", ForbidListening(), true)
+	_, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0]))
+	check("listening after the end", err, false)
+	wrong = append(wrong, tryCalls()...)
 	return errors.Join(wrong...)
 }
 

@@ -3,9 +3,10 @@
 // Package mdns answers for one name of the domain local on one interface
 // (RFC 6762), so that a technician finds the box as sealpost.local.
 //
-// It knows multicast queries and responses. It must not know where the box's
-// addresses come from. It sends no queries and does not probe for its name: another
-// device with the same name keeps responding too.
+// It answers sources on the link, at a limited rate. It knows multicast queries and
+// responses. It must not know where the box's addresses come from. It sends no queries
+// and does not probe for its name: another device with the same name keeps responding
+// too.
 package mdns
 
 import (
@@ -134,14 +135,18 @@ func listen(ctx context.Context, network, group string) (net.PacketConn, error) 
 
 // serve answers questions until the socket is closed or broken.
 func (s *responderSocket) serve(r *responder) error {
-	buffer := make([]byte, maxMessage)
+	buffer := make([]byte, maxMessage+1) // a longer message fills it
 	for {
 		n, from, err := s.conn.ReadFrom(buffer)
 		if err != nil {
 			return err
 		}
 		sender, ok := from.(*net.UDPAddr)
-		if !ok {
+		if !ok || n > maxMessage {
+			continue
+		}
+		source := sender.AddrPort().Addr().Unmap().WithZone("")
+		if !r.onLink(source) {
 			continue
 		}
 		response, unicast := r.respond(buffer[:n], sender.Port)
@@ -149,7 +154,9 @@ func (s *responderSocket) serve(r *responder) error {
 		switch {
 		case response == nil:
 		case unicast:
-			_, _ = s.conn.WriteTo(response, sender)
+			if r.mayUnicast(source) {
+				_, _ = s.conn.WriteTo(response, sender)
+			}
 		case s.mayMulticast():
 			_, _ = s.conn.WriteTo(response, s.group)
 		}

@@ -4,8 +4,10 @@ package mdns
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 )
@@ -25,18 +27,68 @@ type responder struct {
 
 	mu        sync.Mutex
 	addresses []netip.Addr
+	subnets   []netip.Prefix // of the addresses
+	unicasts  unicastLimit
 }
 
 func (r *responder) host() string { return r.name() + ".local." }
 
 func (r *responder) set(prefixes []netip.Prefix) {
 	addresses := make([]netip.Addr, 0, len(prefixes))
+	subnets := make([]netip.Prefix, 0, len(prefixes))
 	for _, prefix := range prefixes {
-		addresses = append(addresses, prefix.Addr().WithZone(""))
+		address := prefix.Addr().WithZone("")
+		addresses = append(addresses, address)
+		subnets = append(subnets, netip.PrefixFrom(address, prefix.Bits()))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.addresses = addresses
+	r.addresses, r.subnets = addresses, subnets
+}
+
+// onLink reports whether a source is on the box's link (RFC 6762, section 11). The RFC
+// lets a message to the group pass in any case; its answer could be sent to a victim
+// elsewhere, whose address is forged.
+func (r *responder) onLink(source netip.Addr) bool {
+	if source.IsLinkLocalUnicast() {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.subnets, func(subnet netip.Prefix) bool { return subnet.Contains(source) })
+}
+
+// mayUnicast reports whether a unicast response may be sent to a source now, and
+// counts it.
+func (r *responder) mayUnicast(to netip.Addr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unicasts.allow(to, time.Now())
+}
+
+// unicastLimit counts the unicast responses of one second, for which the RFC has no
+// limit. A resolver needs one or two; the source of a flood may be forged.
+type unicastLimit struct {
+	begin   time.Time
+	total   int
+	sources map[netip.Addr]int // at most maxUnicasts
+}
+
+const (
+	maxUnicasts          = 20 // in a second
+	maxUnicastsPerSource = 5
+)
+
+func (l *unicastLimit) allow(source netip.Addr, now time.Time) bool {
+	if now.Sub(l.begin) >= time.Second {
+		*l = unicastLimit{begin: now, sources: map[netip.Addr]int{}}
+	}
+	if l.total >= maxUnicasts || l.sources[source] >= maxUnicastsPerSource {
+		return false
+	}
+	l.total++
+	l.sources[source]++
+	return true
 }
 
 // respond returns the response to a message from a port, nil for none, and whether

@@ -28,7 +28,7 @@ const timeout = time.Minute
 // shipped one except for the platform: static and without CGO.
 func Build(dir string) (string, error) {
 	program := filepath.Join(dir, "sealpost")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "sealpost/cmd/sealpost")
+	build := exec.Command("go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-o", program, "sealpost/cmd/sealpost")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building sealpost: %w\n%s", err, output)

@@ -27,6 +27,7 @@ import (
 	"sealpost/hal/linux/process"
 	"sealpost/tests/rigs/box"
 	"sealpost/tests/rigs/parts"
+	"sealpost/tests/rigs/tenant"
 )
 
 // relayUser is the user ID of the relay on an appliance.
@@ -35,10 +36,11 @@ const relayUser = 1000
 // confinedRelay is a relay as an appliance runs it.
 type confinedRelay struct {
 	dir, state, address string
+	tenant              *tenant.Tenant
 	pid                 atomic.Int64
 }
 
-// settings are for a relay that gets no mail.
+// settings are for a relay with this address, port of the tenant and authority.
 const settings = `
 [lan]
 smtp = ["%s"]
@@ -49,8 +51,10 @@ allow = ["127.0.0.0/8"]
 accepted_domains = ["contoso.com"]
 
 [upstream.connector]
-host = "127.0.0.1"
-port = 1
+host = "localhost"
+port = %d
+ca = """
+%s"""
 
 [spool]
 size = "8MiB"
@@ -74,11 +78,11 @@ func startRelay(t *testing.T) *confinedRelay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tpm := parts.StartSwtpm(t)
+	tpm := parts.StartSwtpmTCP(t)
 	flags := []string{"--config=", "--state=" + r.state, "--tpm=" + tpm.Address(), "--control=" + filepath.Join(dir, "run", "control.sock")}
 	r.setUp(t, program, flags)
 	child := &process.Child{
-		Name: "relay", Args: append([]string{program, "relay", "--appliance"}, flags...),
+		Name: "relay", Args: append([]string{copyTest(t, dir), trustClock, program, "relay", "--appliance"}, flags...),
 		User: relayUser, Group: relayUser, Capabilities: []uintptr{unix.CAP_NET_BIND_SERVICE},
 		Started: func(pid int) { r.pid.Store(int64(pid)) },
 		Ended:   func(e process.End) { t.Errorf("the relay exited, %s: %s", e.Status, e.Last) },
@@ -102,7 +106,20 @@ func (r *confinedRelay) setUp(t *testing.T, program string, flags []string) {
 	t.Helper()
 	const size = 16 << 20
 	run := filepath.Join(r.dir, "run")
-	wanted, err := json.Marshal(map[string]string{"settings": fmt.Sprintf(settings, r.address)})
+	var authority *parts.Authority
+	authority, r.tenant = startTenant(t)
+	client, err := authority.IssueP256(nil, relayName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Certificate = append(client.Certificate, authority.Certificate.Raw)
+	const password = "secret"
+	pfx, err := parts.PFX(client, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := json.Marshal(map[string]any{"pfx": pfx, "password": password,
+		"settings": fmt.Sprintf(settings, r.address, r.tenant.Address().Port, authority.PEM())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -97,8 +97,13 @@ func (t *thread) mapPage() (err error) {
 // putString writes a string to one half of the page, and returns its address. It
 // overwrites the previous string there.
 func (t *thread) putString(half int, s string) (uintptr, error) {
+	return t.putBytes(half, append([]byte(s), 0))
+}
+
+// putBytes is putString for other data.
+func (t *thread) putBytes(half int, data []byte) (uintptr, error) {
 	at := t.page + uintptr(half)*pageSize/2
-	_, err := unix.PtracePokeData(t.tid, at, append([]byte(s), 0))
+	_, err := unix.PtracePokeData(t.tid, at, data)
 	return at, err
 }
 

@@ -87,14 +87,14 @@ func (l Local) Running(ctx context.Context) (running candidate.Running, err erro
 }
 
 // Unlock implements [api.Box].
-func (l Local) Unlock(ctx context.Context, digits string) (opens bool, err error) {
+func (l Local) Unlock(ctx context.Context, digits string) (right bool, wrong int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wire.LockTimeout)
 	defer cancel()
 	err = l.Options.WithStore(func(store candidate.Store) (err error) {
-		opens, err = candidate.Opens(ctx, store, digits)
+		right, wrong, err = candidate.Unlock(ctx, store, digits)
 		return err
 	})
-	return opens && err == nil, err
+	return right && err == nil, wrong, err
 }
 
 // Check implements [api.Box].

@@ -89,7 +89,8 @@ func texts[T ~string](all []T) []string {
 const TPMTimeout = 3 * time.Second
 
 // Confine implements [server.Parts]: on an appliance it restricts the relay to its
-// state and its TPM. It waits for the TPM, which could not be added later.
+// state, its TPM and its ports. It waits for the TPM, which could not be added later.
+// New settings restart the relay, and the new one uses their ports.
 func (r *Relay) Confine() error {
 	if !r.Appliance {
 		return nil
@@ -97,11 +98,24 @@ func (r *Relay) Confine() error {
 	// Go's resolver and listener read these.
 	read := []string{"/etc/hosts", "/etc/nsswitch.conf", "/proc/sys/net/core/somaxconn"}
 	rights := confine.Rights{ReadWrite: []string{r.Settings.State.Path}, Read: read, ReadIn: r.Readable}
+	rights.Listen, rights.Connect = r.ports()
 	if chip := string(r.Settings.Keys.TPM); filepath.IsAbs(chip) {
 		_ = kernel.AwaitDevice(chip, TPMTimeout+time.Second)
 		rights.ReadWrite = append(rights.ReadWrite, chip)
 	}
-	return confine.Enforce(rights)
+	lacking, err := confine.Enforce(rights)
+	if lacking != nil {
+		r.Journal.MachineFault("confinement", lacking)
+	}
+	return err
+}
+
+// EndListening implements [server.Parts], on an appliance.
+func (r *Relay) EndListening() error {
+	if !r.Appliance {
+		return nil
+	}
+	return confine.ForbidListening()
 }
 
 // Route implements [server.Parts].

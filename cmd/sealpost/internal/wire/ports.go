@@ -1,0 +1,49 @@
+package wire
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ports returns the TCP ports that the relay listens on, and those of the servers that
+// it connects to.
+func (b *Box) ports() (listen, connect []uint16) {
+	s := b.Settings
+	for _, address := range slices.Concat(s.LAN.SMTP, s.LAN.SMTPS) {
+		listen = append(listen, portOf(string(address)))
+	}
+	// The health check connects to the relay's own listeners.
+	for _, address := range s.LAN.SMTP {
+		connect = append(connect, portOf(string(address)))
+	}
+	connect = append(connect, b.upstreamPorts()...)
+	const dns = 53
+	if len(s.Upstream.DNS) == 0 {
+		connect = append(connect, dns)
+	}
+	for _, server := range s.Upstream.DNS {
+		connect = append(connect, server.Port())
+	}
+	if softwareTPM, isTCP := strings.CutPrefix(string(s.Keys.TPM), "tcp:"); isTCP {
+		connect = append(connect, portOf(softwareTPM))
+	}
+	return listen, connect
+}
+
+// upstreamPorts returns the ports of the mail host and of the token endpoint.
+func (b *Box) upstreamPorts() []uint16 {
+	s := b.Settings
+	if !s.Upstream.Method.Traits().Mailbox {
+		return []uint16{uint16(s.Upstream.Connector.Port)}
+	}
+	return []uint16{uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port()}
+}
+
+// portOf returns the port in an address that the settings have checked.
+func portOf(address string) uint16 {
+	_, text, _ := net.SplitHostPort(address)
+	port, _ := strconv.ParseUint(text, 10, 16)
+	return uint16(port)
+}
