@@ -64,27 +64,50 @@ func ParsePFX(data []byte, password string) (Bundle, error) {
 	if err := checkPFX(data); err != nil {
 		return Bundle{}, err
 	}
-	key, first, others, err := pkcs12.DecodeChain(data, password)
+	content, err := open(data, password)
 	if err != nil {
 		return Bundle{}, explain(err)
 	}
-	signer, ok := key.(crypto.Signer)
+	switch {
+	case len(content.certificates.Parsed)+len(content.certificates.unreadable) == 0:
+		return Bundle{}, errNoCert
+	case len(content.keys) == 0:
+		return Bundle{}, errNoKey
+	case len(content.keys) > 1:
+		return Bundle{}, errTwoKeys
+	}
+	signer, ok := content.keys[0].(crypto.Signer)
 	if !ok {
 		return Bundle{}, errKeyUnknown
 	}
 	if _, err := KeyType(signer.Public()); err != nil {
 		return Bundle{}, err
 	}
-	path, err := Order(append([]*x509.Certificate{first}, others...), signer.Public())
+	path, err := content.certificates.Order(signer.Public())
 	if err != nil {
 		return Bundle{}, err
 	}
 	return Bundle{Path: path, Leaf: path.Chain[0], Key: signer}, nil
 }
 
+// open decrypts a PFX.
+func open(data []byte, password string) (pfxContent, error) {
+	key, first, others, err := pkcs12.DecodeChain(data, password)
+	switch {
+	case err == nil:
+		return pfxContent{Certificates{Parsed: append([]*x509.Certificate{first}, others...)}, []any{key}}, nil
+	case verified(err):
+		return readSafes(data, password)
+	}
+	return pfxContent{}, err
+}
+
 // explain turns an error of the decoder into what the technician should do. The
 // decoder reports most causes as text only.
 func explain(err error) error {
+	if errors.Is(err, errKeyUnknown) {
+		return err
+	}
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) || errors.Is(err, pkcs12.ErrDecryption) ||
 		strings.Contains(err.Error(), pkcs12.ErrDecryption.Error()) {
 		return ErrPassword
@@ -101,6 +124,7 @@ func explain(err error) error {
 		{"certificate missing", errNoCert},
 		{"no MAC in data", errNoMAC},
 		{"parsing PKCS#8 private key", errKeyUnknown},
+		{"unknown private key type", errKeyUnknown},
 		{"cannot be encoded in UCS-2", errCharacters},
 		{"indefinite length", errBER},
 	} {

@@ -1,0 +1,43 @@
+package certificate
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+)
+
+// What programs put beside the chain of the box must not prevent its import.
+func TestParsePFX_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
+	for name, certificates := range map[string]int{
+		"gnutls":                  2,
+		"gnutls-full":             3,
+		"openssl-negative-serial": 3,
+		"openssl-underscore":      3,
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := fixture(t, name+".pfx")
+			b, err := ParsePFX(data, password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			readable := len(b.Chain) + len(b.Extra)
+			if b.Root != nil {
+				readable++
+			}
+			if len(b.Chain) != 2 || b.Leaf.Subject.CommonName != "relay.contoso.test" || readable != certificates || !signs(t, b.Key, b.Leaf) {
+				t.Errorf("%v, %d certificates", b, readable)
+			}
+			for _, wrong := range []string{"", "Sealpost"} {
+				if _, err := ParsePFX(data, wrong); !errors.Is(err, ErrPassword) {
+					t.Errorf("password %q: %v", wrong, err)
+				}
+			}
+			// A change of what the MAC covers must not get through.
+			changed := bytes.Clone(data)
+			changed[len(changed)/2] ^= 1
+			if _, err := ParsePFX(changed, password); !errors.Is(err, ErrPassword) {
+				t.Errorf("changed: %v", err)
+			}
+		})
+	}
+}
