@@ -17,7 +17,7 @@ import (
 // their order in the text, and ignores other blocks.
 func ParsePEM(data []byte) (Certificates, error) {
 	if len(data) > MaxInput {
-		return Certificates{}, fmt.Errorf("the file is larger than %d KiB, so it is not a certificate chain: choose another file", MaxInput>>10)
+		return Certificates{}, fmt.Errorf("the file is larger than %d KiB, so it is not a certificate chain: use a file with only the certificate for the box and its chain", MaxInput>>10)
 	}
 	data = UTF8(data)
 	var found Certificates
@@ -32,7 +32,7 @@ func ParsePEM(data []byte) (Certificates, error) {
 	case len(found.unreadable) > 0:
 		return found, fmt.Errorf("certificate 1 in the file cannot be read: get it again from the certification authority (%s)", printable.Line(found.unreadable[0].cause.Error()))
 	}
-	return found, errors.New("the file contains no PEM certificate: ask the certification authority for Base-64 (PEM) with the whole chain")
+	return found, errors.New("the file contains no PEM certificate: ask the certification authority for Base-64 (PEM) with the whole chain, or convert it with OpenSSL: openssl x509 -inform DER for a certificate, openssl pkcs7 -inform DER -print_certs for a .p7b")
 }
 
 // Path is a certificate with its chain.

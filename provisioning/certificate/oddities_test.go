@@ -2,6 +2,7 @@ package certificate
 
 import (
 	"bytes"
+	"encoding/pem"
 	"errors"
 	"testing"
 )
@@ -39,5 +40,17 @@ func TestParsePFX_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 				t.Errorf("changed: %v", err)
 			}
 		})
+	}
+}
+
+func TestParsePEM_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
+	broken := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}})
+	found, err := ParsePEM(append(broken, fixture(t, "chain.pem")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := found.Order(found.Parsed[0].PublicKey)
+	if err != nil || len(path.Chain) != 3 || path.Verify(day, nil) != nil {
+		t.Errorf("a chain of %d, %v", len(path.Chain), err)
 	}
 }

@@ -47,6 +47,9 @@ func (b Bundle) LogValue() slog.Value { return slog.StringValue(b.String()) }
 // ErrPassword is the error for a wrong password.
 var ErrPassword = errors.New("the password does not open this PFX: ask whoever exported it for the password, and check upper and lower case")
 
+// convert is how OpenSSL writes any PFX anew, in a form that the box reads.
+const convert = "convert it with OpenSSL: openssl pkcs12 -legacy -in OLD.pfx -out all.pem, then openssl pkcs12 -export -in all.pem -out NEW.pfx"
+
 var (
 	errNoKey      = errors.New("this PFX contains certificates but no private key: export it again with the private key")
 	errTwoKeys    = errors.New("this PFX contains more than one private key: export only the certificate for the box")
@@ -113,7 +116,7 @@ func explain(err error) error {
 		return ErrPassword
 	}
 	if unsupported, ok := errors.AsType[pkcs12.NotImplementedError](err); ok {
-		return fmt.Errorf("this PFX uses something the box cannot read (%s): export it again with TripleDES-SHA1 or AES256-SHA256", printable.Line(string(unsupported)))
+		return fmt.Errorf("this PFX uses something the box cannot read (%s): export it again with a password, as TripleDES-SHA1 or AES256-SHA256, or %s", printable.Line(string(unsupported)), convert)
 	}
 	for _, known := range []struct {
 		text  string
@@ -132,5 +135,5 @@ func explain(err error) error {
 			return known.cause
 		}
 	}
-	return fmt.Errorf("this PFX is damaged or unusual: copy it again, or export it again (%s)", printable.Line(err.Error()))
+	return fmt.Errorf("this PFX is damaged or unusual (%s): copy it again, or %s", printable.Line(err.Error()), convert)
 }
