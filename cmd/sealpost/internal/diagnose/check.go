@@ -149,7 +149,7 @@ func (b inspection) checkSpool(ctx context.Context) []preflight.Finding {
 
 func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 	var findings []preflight.Finding
-	resolver := dns.Resolver(b.Settings.Upstream.DNS)
+	resolver := dns.New(b.Settings.Upstream.DNS)
 	for _, domain := range b.Settings.AcceptedDomains() {
 		records, err := resolver.LookupMX(ctx, string(domain))
 		var hosts []string

@@ -58,7 +58,7 @@ func TestProbe_ReportsWhichDeliveryMethodsWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			// No name server listens there, so the probe of port 587 fails.
-			resolver := dns.Resolver([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
+			resolver := dns.New([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}).ForDialer()
 			probed, err := Probe(t.Context(), "", reach.Host{Name: "localhost", Port: c.port, Roots: c.roots, Resolver: resolver})
 			if err != nil {
 				t.Fatal(err)
