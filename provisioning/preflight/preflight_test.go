@@ -11,6 +11,7 @@ import (
 
 	"sealpost/hal"
 	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/settings"
 )
 
 func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
@@ -36,9 +37,11 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 		{Spool(900, 1<<20, 500<<20), certificate.Problem, "find out why"},
 		{Held("", ""), certificate.OK, "forwards it"},
 		{Held("the tenant is busy", ""), certificate.Note, "the tenant is busy"},
-		{MX("contoso.com", []string{"mx"}, nil), certificate.OK, "mail goes to mx"},
-		{MX("contoso.com", nil, nil), certificate.Problem, "spelling"},
-		{MX("contoso.com", nil, errors.New("timeout")), certificate.Problem, "network.dns"},
+		{MX("contoso.com", settings.CloudGlobal, []string{"mx"}, nil), certificate.OK, "mail goes to mx"},
+		{MX("contoso.com", settings.CloudGlobal, []string{"contoso-com.mail.protection.office365.us"}, nil), certificate.Note, `a host of another cloud: set upstream.cloud to "gcc-high" or "dod"`},
+		{MX("contoso.com", settings.CloudDoD, []string{"contoso-com.mail.protection.office365.us"}, nil), certificate.OK, "mail goes to"},
+		{MX("contoso.com", settings.CloudGlobal, nil, nil), certificate.Problem, "spelling"},
+		{MX("contoso.com", settings.CloudGlobal, nil, errors.New("timeout")), certificate.Problem, "network.dns"},
 		{Upstream("shown: CN=a", "", nil), certificate.OK, "shown: CN=a"},
 		{Upstream("shown: none", "550 5.7.64", nil), certificate.Problem, "550 5.7.64"},
 		{Upstream("", "", errors.New("port 25 is blocked")), certificate.Problem, "port 25 is blocked"},

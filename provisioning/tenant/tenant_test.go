@@ -55,7 +55,7 @@ func TestScript_MatchesTheReviewedText(t *testing.T) {
 			compare(t, name, got)
 		})
 	}
-	compare(t, "register", Register("Contoso Leeds"))
+	compare(t, "register", Register("Contoso Leeds", settings.CloudGlobal))
 }
 
 func compare(t *testing.T, name, got string) {
@@ -89,7 +89,7 @@ func TestScript_QuotesEveryName(t *testing.T) {
 			t.Fatal(err)
 		}
 		safe(t, name, got)
-		safe(t, name, Register(name))
+		safe(t, name, Register(name, settings.CloudGlobal))
 	}
 }
 
@@ -125,7 +125,7 @@ func TestScript_NamesEachConnectorByItsBox(t *testing.T) {
 
 func TestRegister_LimitsTheLengthOfNames(t *testing.T) {
 	for _, name := range []string{strings.Repeat("n", 300), strings.Repeat("ü'", 150)} {
-		got := regexp.MustCompile(`-DisplayName '(.*)' -Sign`).FindStringSubmatch(Register(name))
+		got := regexp.MustCompile(`-DisplayName '(.*)' -Sign`).FindStringSubmatch(Register(name, settings.CloudGlobal))
 		if len(got) != 2 || len([]rune(strings.ReplaceAll(got[1], "''", "'"))) != 64 {
 			t.Errorf("the name is %q", got)
 		}

@@ -156,7 +156,7 @@ func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 		for _, mx := range records {
 			hosts = append(hosts, strings.TrimSuffix(mx.Host, "."))
 		}
-		findings = append(findings, preflight.MX(string(domain), hosts, err)...)
+		findings = append(findings, preflight.MX(string(domain), b.Settings.Upstream.Cloud, hosts, err)...)
 	}
 	for i, f := range findings {
 		// A fixed host needs no MX.
@@ -164,7 +164,7 @@ func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 			findings[i].Level = certificate.Note
 		}
 	}
-	return findings
+	return append(findings, preflight.Cloud(b.Settings)...)
 }
 
 // checkUpstream makes a delivery without the content.
@@ -201,7 +201,7 @@ func (b inspection) checkMailbox(ctx context.Context) []preflight.Finding {
 			break
 		}
 	}
-	return []preflight.Finding{last}
+	return append(preflight.Cloud(b.Settings), last)
 }
 
 // plainContent is the content of a message; empty for one that is not sent.

@@ -74,6 +74,7 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 		Hello:        hostname,
 		Host:         string(s.Upstream.Connector.Host),
 		Domain:       string(s.AcceptedDomains()[0]),
+		MailHosts:    s.Upstream.MailHosts(),
 		Port:         s.Upstream.Connector.Port,
 		Roots:        roots,
 		Identity:     identity,
