@@ -97,3 +97,30 @@ func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 		}
 	}
 }
+
+func TestCloud_ReportsWhatIsNotCertain(t *testing.T) {
+	parse := func(text string) settings.Settings {
+		s, err := settings.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const mailbox = "method = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n"
+	const application = "[upstream.oauth]\nclient_id = \"8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10\"\n"
+	for _, c := range []struct{ text, want string }{
+		{"[upstream]\n" + mailbox + application, ""},
+		{"[upstream]\ncloud = \"gcc-high\"\n" + mailbox + application, ""},
+		{"[upstream]\ncloud = \"china\"\n" + mailbox + application, "no statement of Microsoft confirms smtp.partner.outlook.cn: "},
+		{"[upstream]\ncloud = \"china\"\n" + mailbox + "host = \"smtp.example\"\n" + application, ""},
+		{"[upstream]\ncloud = \"china\"\n" + mailbox + application + "grant = \"device\"\n", "smtp.partner.outlook.cn and https://partner.outlook.cn/SMTP.Send"},
+		{"[upstream]\ncloud = \"dod\"\n[senders]\naccepted_domains = [\"contoso.com\"]\n", "confirms .mail.protection.office365.us: "},
+		{"[upstream]\n" + mailbox + application + "token_url = \"https://login.microsoftonline.us/t\"\n", `set upstream.cloud to "gcc-high" or "dod"`},
+		{"[upstream]\n" + mailbox + application + "token_url = \"https://issuer.example/t\"\n", ""},
+	} {
+		got := Cloud(parse(c.text))
+		if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || got[0].Level != certificate.Note || !strings.Contains(got[0].Text, c.want)) {
+			t.Errorf("%s\ngot %v\nwant %s", c.text, got, c.want)
+		}
+	}
+}

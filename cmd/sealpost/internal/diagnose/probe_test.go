@@ -82,3 +82,18 @@ func must[T any](value T, err error) T {
 	}
 	return value
 }
+
+func TestProbe_TriesTheSubmissionHostOfTheTenantsCloud(t *testing.T) {
+	resolver := dns.New([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}).ForDialer()
+	for host, want := range map[string]string{
+		"c.mail.protection.outlook.com":        "smtp.office365.com",
+		"c.mail.protection.office365.us":       "smtp.office365.us",
+		"c.mail.protection.partner.outlook.cn": "smtp.partner.outlook.cn",
+		"mail.filter.example":                  "smtp.office365.com",
+	} {
+		probed, err := Probe(t.Context(), "", reach.Host{Name: host, Port: 1, Resolver: resolver})
+		if err != nil || !strings.Contains(probed.Port587.Text, want) || probed.ByMX != strings.HasPrefix(host, "c.") {
+			t.Errorf("%s: got %+v, %v", host, probed, err)
+		}
+	}
+}
