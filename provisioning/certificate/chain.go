@@ -21,9 +21,13 @@ func ParsePEM(data []byte) (Certificates, error) {
 	}
 	data = UTF8(data)
 	var found Certificates
+	pkcs7 := false
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "CERTIFICATE" {
+		switch block.Type {
+		case "CERTIFICATE":
 			found.add(block.Bytes)
+		case "PKCS7":
+			pkcs7 = true
 		}
 	}
 	switch {
@@ -31,6 +35,9 @@ func ParsePEM(data []byte) (Certificates, error) {
 		return found, nil
 	case len(found.unreadable) > 0:
 		return found, fmt.Errorf("certificate 1 in the file cannot be read: get it again from the certification authority (%s)", printable.Line(found.unreadable[0].cause.Error()))
+	}
+	if pkcs7 {
+		return found, errors.New("the file contains PKCS #7 (.p7b) and no PEM certificate: convert it with OpenSSL: openssl pkcs7 -print_certs -in OLD.p7b -out NEW.pem")
 	}
 	return found, errors.New("the file contains no PEM certificate: ask the certification authority for Base-64 (PEM) with the whole chain, or convert it with OpenSSL: openssl x509 -inform DER for a certificate, openssl pkcs7 -inform DER -print_certs for a .p7b")
 }

@@ -11,7 +11,6 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,119 +18,7 @@ import (
 	"time"
 )
 
-// tools is a folder in which openssl and certtool work.
-type tools struct {
-	*testing.T
-	dir string
-}
-
-// run runs a command line in the folder; what it reads comes from stdin.
-func (w tools) run(line string) {
-	w.Helper()
-	args := strings.Fields(line)
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir = w.dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		w.Fatalf("%s: %v\n%s", line, err, out)
-	}
-}
-
-func (w tools) read(name string) []byte {
-	w.Helper()
-	return must(os.ReadFile(filepath.Join(w.dir, name)))
-}
-
-func (w tools) write(name string, data []byte) {
-	w.Helper()
-	if err := os.WriteFile(filepath.Join(w.dir, name), data, 0o600); err != nil {
-		w.Fatal(err)
-	}
-}
-
-// join writes the files to one.
-func (w tools) join(to string, from ...string) {
-	w.Helper()
-	var all []byte
-	for _, name := range from {
-		all = append(all, w.read(name)...)
-	}
-	w.write(to, all)
-}
-
-const (
-	asCA        = "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=keyCertSign"
-	selfSigned3 = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 30"
-)
-
-// tree makes a root, an intermediate and a leaf, each NAME.pem with NAME.key, and
-// chain.pem of all three.
-func tree(t *testing.T) tools {
-	t.Helper()
-	for _, program := range []string{"openssl", "certtool"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Fatalf("%s is missing (Debian: openssl, gnutls-bin): %v", program, err)
-		}
-	}
-	w := tools{t, t.TempDir()}
-	w.write("ca.ext", []byte("basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign\n"))
-	w.write("leaf.ext", []byte("subjectAltName=DNS:relay.contoso.com\n"))
-	w.run(selfSigned3 + " -subj /CN=Root -keyout root.key -out root.pem " + asCA)
-	w.issue("middle", "root", "ca.ext", "-set_serial 2")
-	w.issue("leaf", "middle", "leaf.ext", "-set_serial 3")
-	w.join("chain.pem", "leaf.pem", "middle.pem", "root.pem")
-	w.join("all.pem", "leaf.key", "chain.pem")
-	return w
-}
-
-// issue makes the certificate NAME.pem of an authority, and its key unless there
-// is one.
-func (w tools) issue(name, by, extensions, options string) {
-	w.Helper()
-	if _, err := os.Stat(filepath.Join(w.dir, name+".key")); err != nil {
-		w.run("openssl ecparam -name prime256v1 -genkey -noout -out " + name + ".key")
-	}
-	w.run("openssl req -new -key " + name + ".key -subj /CN=" + name + " -out " + name + ".csr")
-	w.run("openssl x509 -req -days 30 -in " + name + ".csr -CA " + by + ".pem -CAkey " + by + ".key -extfile " + extensions + " -out " + name + ".pem " + options)
-}
-
-const export = "openssl pkcs12 -export -in all.pem -out out.pfx -passout pass:sealpost "
-
-// pfx exports all.pem.
-func (w tools) pfx(options string) []byte {
-	w.Helper()
-	w.run(export + options)
-	return w.read("out.pfx")
-}
-
-// converted does what [convert] says, with the passwords that a person types.
-func (w tools) converted(data []byte) []byte {
-	w.Helper()
-	w.write("OLD.pfx", data)
-	if !strings.HasSuffix(convert, "openssl pkcs12 -legacy -in OLD.pfx -out all.pem, then openssl pkcs12 -export -in all.pem -out NEW.pfx") {
-		w.Fatal("the test does not do what the cure says")
-	}
-	w.run("openssl pkcs12 -legacy -in OLD.pfx -out all.pem -passin pass:sealpost -passout pass:sealpost")
-	w.run("openssl pkcs12 -export -in all.pem -out NEW.pfx -passin pass:sealpost -passout pass:sealpost")
-	return w.read("NEW.pfx")
-}
-
-// newKey gets the certificate for a key of another type.
-func (w tools) newKey(kind string) {
-	w.Helper()
-	w.run("openssl genpkey -out leaf.key " + kind)
-	w.issue("leaf", "middle", "leaf.ext", "-set_serial 4")
-	w.join("chain.pem", "leaf.pem", "middle.pem", "root.pem")
-	w.join("all.pem", "leaf.key", "chain.pem")
-}
-
-// ber writes the outermost SEQUENCE of a DER value with an indefinite length.
-func ber(data []byte) []byte {
-	var outer asn1.RawValue
-	must(asn1.Unmarshal(data, &outer))
-	return append(append([]byte{0x30, 0x80}, outer.Bytes...), 0, 0)
-}
-
-// oddSerial gives the certificate NAME.pem the serial number -1, and signs it anew.
+// oddSerial gives a certificate a serial number that crypto/x509 rejects.
 const oddSerial = "-set_serial -1"
 
 const keyAdvice = "get a certificate for an RSA-2048"
@@ -152,6 +39,7 @@ var refusals = []struct {
 	}, "export only the certificate for the box and its chain", fresh},
 	{"PEM", "", func(w tools) []byte { return w.read("all.pem") }, "export certificate and private key together as PKCS #12", fresh},
 	{"BER", "", func(w tools) []byte { return ber(w.pfx("")) }, convert, tools.converted},
+	{"BER of NSS", "", tools.nss, convert, tools.converted},
 	{"certificate", "", func(w tools) []byte {
 		w.run("openssl x509 -in leaf.pem -outform DER -out leaf.cer")
 		return w.read("leaf.cer")
@@ -185,6 +73,7 @@ var refusals = []struct {
 	{"Camellia, as TripleDES-SHA1", "", func(w tools) []byte { return w.pfx("-certpbe CAMELLIA-256-CBC -keypbe CAMELLIA-256-CBC") }, "TripleDES-SHA1", func(w tools, _ []byte) []byte {
 		return w.pfx("-legacy -certpbe PBE-SHA1-3DES -keypbe PBE-SHA1-3DES -macalg sha1")
 	}},
+	{"3DES in PBES2 of certtool", "", func(w tools) []byte { return w.certtool("--pkcs-cipher 3des") }, convert, tools.converted},
 	{"RC4 of certtool", "", func(w tools) []byte { return w.certtool("--pkcs-cipher arcfour") }, convert, tools.converted},
 	{"bytes after its end", "", func(w tools) []byte { return append(w.pfx(""), '\n') }, "copy it again", fresh},
 	{"bytes after its end, converted", "", func(w tools) []byte { return append(w.pfx(""), '\n') }, convert, tools.converted},
@@ -196,36 +85,27 @@ var refusals = []struct {
 		w.newKey("-algorithm EC -pkeyopt ec_paramgen_curve:brainpoolP256r1")
 		return w.pfx("")
 	}, keyAdvice, rsa2048},
-	{"another key", "", func(w tools) []byte {
-		// OpenSSL does not combine them, but the key may be in the file by itself.
-		return foreign(w)
-	}, "export certificate and key together", fresh},
+	{"another key", "", tools.foreign, "export certificate and key together", fresh},
 	{"leaf with an odd serial", "", func(w tools) []byte {
 		w.issue("leaf", "middle", "leaf.ext", oddSerial)
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}, "ask the certification authority to issue it again", func(w tools, _ []byte) []byte {
 		w.issue("leaf", "middle", "leaf.ext", "-set_serial 5")
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}},
 	{"intermediate with an odd serial", "", func(w tools) []byte {
 		w.issue("middle", "root", "ca.ext", oddSerial)
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}, "ask the certification authority to issue it again", func(w tools, _ []byte) []byte {
 		w.issue("middle", "root", "ca.ext", "-set_serial 5")
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}},
 	{"private root with an odd serial", "", func(w tools) []byte {
 		w.run("openssl req -x509 -key root.key -days 30 -subj /CN=Root -out root.pem -set_serial -1 " + asCA)
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}, "ask the certification authority to issue it again", func(w tools, _ []byte) []byte {
 		w.run("openssl req -x509 -key root.key -days 30 -subj /CN=Root -out root.pem " + asCA)
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}},
 	{"incomplete chain", "", func(w tools) []byte {
 		w.join("all.pem", "leaf.key", "leaf.pem", "root.pem")
@@ -235,27 +115,22 @@ var refusals = []struct {
 	}},
 	{"expired intermediate", "", func(w tools) []byte {
 		w.run("openssl x509 -req -days -1 -in middle.csr -CA root.pem -CAkey root.key -set_serial 6 -extfile ca.ext -out middle.pem")
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}, "with its present chain", func(w tools, _ []byte) []byte {
 		w.issue("middle", "root", "ca.ext", "-set_serial 7")
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}},
 	{"signed with SHA-1", "", func(w tools) []byte {
 		w.issue("leaf", "middle", "leaf.ext", "-sha1 -set_serial 5")
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}, "issue it again with SHA-256", func(w tools, _ []byte) []byte {
 		w.issue("leaf", "middle", "leaf.ext", "-sha256 -set_serial 5")
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}},
 	{"issuer is no authority", "", func(w tools) []byte {
 		w.write("no-ca.ext", []byte("basicConstraints=CA:FALSE\n"))
 		w.issue("middle", "root", "no-ca.ext", "-set_serial 5")
-		w.join("all.pem", "leaf.key", "leaf.pem", "middle.pem", "root.pem")
-		return w.pfx("")
+		return w.joined()
 	}, "get a certificate from a certification authority", fresh},
 	{"PEM too large", "", func(w tools) []byte { return bytes.Repeat(w.read("chain.pem"), 1000) }, "only the certificate for the box and its chain", freshPEM},
 	{"PEM broken", "", func(tools) []byte {
@@ -266,9 +141,21 @@ var refusals = []struct {
 		return w.read("leaf.cer")
 	}, "openssl x509 -inform DER for a certificate", func(w tools, _ []byte) []byte {
 		w.run("openssl x509 -inform DER -in leaf.cer -out leaf.pem")
-		w.join("chain.pem", "leaf.pem", "middle.pem", "root.pem")
+		w.joined()
 		return w.read("chain.pem")
 	}},
+	{"PEM of PKCS #7", "", func(w tools) []byte {
+		w.run("openssl crl2pkcs7 -nocrl -certfile chain.pem -out chain.p7b")
+		return w.read("chain.p7b")
+	}, "openssl pkcs7 -print_certs -in OLD.p7b -out NEW.pem", func(w tools, bad []byte) []byte {
+		w.write("OLD.p7b", bad)
+		w.run("openssl pkcs7 -print_certs -in OLD.p7b -out NEW.pem")
+		return w.read("NEW.pem")
+	}},
+	{"PEM trusted", "", func(w tools) []byte {
+		w.run("openssl x509 -in leaf.pem -trustout -out trusted.pem")
+		return w.read("trusted.pem")
+	}, "ask the certification authority for Base-64 (PEM) with the whole chain", freshPEM},
 	{"PEM in p7b", "", func(w tools) []byte {
 		w.run("openssl crl2pkcs7 -nocrl -certfile chain.pem -outform DER -out chain.p7b")
 		return w.read("chain.p7b")
@@ -294,20 +181,6 @@ func freshPEM(w tools, _ []byte) []byte {
 func rsa2048(w tools, _ []byte) []byte {
 	w.newKey("-algorithm RSA -pkeyopt rsa_keygen_bits:2048")
 	return w.pfx("")
-}
-
-func (w tools) certtool(options string) []byte {
-	w.Helper()
-	w.run("certtool --to-p12 --load-certificate chain.pem --load-privkey leaf.key --p12-name relay --password sealpost --outder --outfile tool.pfx " + options)
-	return w.read("tool.pfx")
-}
-
-// foreign is a PFX whose key is not that of its certificate.
-func foreign(w tools) []byte {
-	w.Helper()
-	w.run("openssl pkcs12 -export -nocerts -inkey middle.key -keypbe NONE -out key.pfx -passout pass:")
-	w.run("certtool --to-p12 --load-certificate leaf.pem --load-privkey middle.key --p12-name relay --password sealpost --outder --outfile foreign.pfx")
-	return w.read("foreign.pfx")
 }
 
 // accept reads a file, as PEM for the name of the case, and verifies its chain.
