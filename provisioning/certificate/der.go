@@ -10,7 +10,8 @@ import (
 )
 
 // Limits of the processor time for a file, as far as its unencrypted parts show
-// it: together about ten seconds on a Raspberry Pi.
+// it: together about ten seconds on a Raspberry Pi, and twice that where [readSafes]
+// decrypts a file again.
 const (
 	// maxIterations is the maximum of key derivation iterations; common exports use
 	// 2,000 to 600,000.

@@ -104,6 +104,7 @@ func (c Cloud) Services() Services {
 // CloudsOf returns the clouds that a mail host belongs to, judged by its name
 // alone; none for a host that is not Exchange Online's.
 func CloudsOf(mailHost string) []Cloud {
+	mailHost = strings.ToLower(mailHost)
 	return slices.DeleteFunc(slices.Clone(Clouds), func(c Cloud) bool {
 		return !slices.ContainsFunc(services[c].MailHosts, func(suffix string) bool { return strings.HasSuffix(mailHost, suffix) })
 	})

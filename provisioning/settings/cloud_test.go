@@ -49,7 +49,7 @@ func TestCloud_SetsEveryDefaultTogether(t *testing.T) {
 				t.Errorf("PowerShell connects to %q and %q", got.ExchangeEnvironment, got.GraphEnvironment)
 			}
 			connector := parsed(t, fmt.Sprintf("%s[upstream]\ncloud = %q\n", minimal, c.cloud))
-			if !slices.ContainsFunc(connector.Upstream.MailHosts(), func(suffix string) bool { return strings.HasSuffix(c.mx, suffix) }) || !slices.Contains(CloudsOf(c.mx), c.cloud) {
+			if !slices.ContainsFunc(connector.Upstream.MailHosts(), func(suffix string) bool { return strings.HasSuffix(c.mx, suffix) }) || !slices.Contains(CloudsOf(strings.ToUpper(c.mx)), c.cloud) {
 				t.Errorf("%s is not a host of the cloud", c.mx)
 			}
 			if unverified := connector.Unverified(); (len(unverified) > 0) != c.unverifiedIMX {
