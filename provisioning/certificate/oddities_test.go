@@ -54,3 +54,18 @@ func TestParsePEM_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 		t.Errorf("a chain of %d, %v", len(path.Chain), err)
 	}
 }
+
+// readSafes reads what the MAC has authenticated, and nothing else.
+func TestParsePFX_AcceptsNoChangedFile(t *testing.T) {
+	data := fixture(t, "openssl-negative-serial.pfx")
+	whole := must(ParsePFX(data, password))
+	const step = 13
+	for at := 0; at < len(data); at += step {
+		changed := bytes.Clone(data)
+		changed[at] ^= 0x20
+		b, err := ParsePFX(changed, password)
+		if err == nil && (!b.Leaf.Equal(whole.Leaf) || !signs(t, b.Key, whole.Leaf) || len(b.Chain) != len(whole.Chain) || len(b.Extra) != len(whole.Extra)) {
+			t.Errorf("accepted with another byte %d: %v", at, b)
+		}
+	}
+}
