@@ -87,7 +87,7 @@ func probeCommand(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		found, err := diagnose.Probe(c.Context(), domain, reach.Host{Name: host, Port: port, Roots: roots, Resolver: dns.Resolver(nil)})
+		found, err := diagnose.Probe(c.Context(), domain, reach.Host{Name: host, Port: port, Roots: roots, Resolver: dns.New(nil).ForDialer()})
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sealpost/hal/fault"
+	"sealpost/provisioning/settings"
 )
 
 func TestSubmission_SendsWithATokenRequestedByTheBoxKey(t *testing.T) {
@@ -28,6 +29,37 @@ func TestSubmission_SendsWithATokenRequestedByTheBoxKey(t *testing.T) {
 	if strings.Contains(journal.String(), appOnly()) || strings.Contains(journal.String(), form.Get("client_assertion")) {
 		t.Error("the token or the assertion is in the journal")
 	}
+}
+
+func TestTenantVerify_AsksForATokenOfTheTenantsCloud(t *testing.T) {
+	for _, name := range settings.Clouds {
+		t.Run(string(name), func(t *testing.T) {
+			c, exchange := newCloud(t), name.Services().Exchange
+			c.respond = respondToken(map[string]any{"aud": exchange, "roles": []string{"SMTP.SendAsApp"}, "appid": boxClient})
+			configure(t, strings.Replace(c.settings(""), "[upstream]", "[upstream]\ncloud = \""+string(name)+"\"", 1))
+			status, out, errs := runCommand("", "tenant", "verify", "--to", "alerts@msp.example")
+			if status != exitDone || !strings.Contains(out, exchange) || len(c.tenant.Messages()) != 1 {
+				t.Errorf("status %d: %s%s", status, out, errs)
+			}
+			if form := c.forms()[0]; form.Get("scope") != exchange+"/.default" {
+				t.Errorf("the scope is %q", form.Get("scope"))
+			}
+			if status, out, errs := runCommand("", "tenant", "register", "--cloud", string(name)); status != exitDone || !strings.Contains(out, "-NoWelcome"+environment(name)+"\n") {
+				t.Errorf("status %d: %s%s", status, out, errs)
+			}
+		})
+	}
+	if status, _, errs := runCommand("", "tenant", "register", "--cloud", "gcc"); status != exitUsage || !strings.Contains(errs, `"gcc" is not a cloud: write "global"`) {
+		t.Errorf("status %d: %s", status, errs)
+	}
+}
+
+// environment is the option of Connect-MgGraph for a cloud.
+func environment(name settings.Cloud) string {
+	if name == settings.CloudGlobal {
+		return ""
+	}
+	return " -Environment " + name.Services().GraphEnvironment
 }
 
 func TestSubmission_ReplacesAForeignSenderWithTheMailbox(t *testing.T) {

@@ -27,10 +27,12 @@ func tenantCommand(o *options) *cobra.Command {
 
 func registerCommand(o *options) *cobra.Command {
 	var site string
+	cloud := settings.CloudGlobal
 	c := leaf("register", "Print the PowerShell that registers the box's application", 0, func(c *cobra.Command, _ []string) error {
-		return o.print(c.OutOrStdout(), operator.PowerShell{PowerShell: tenant.Register(site)})
+		return o.print(c.OutOrStdout(), operator.PowerShell{PowerShell: tenant.Register(site, cloud)})
 	})
 	c.Flags().StringVar(&site, "site", "", "the site's `name`, for people")
+	c.Flags().Var(&cloud, "cloud", "the `cloud` of the tenant, as in upstream.cloud: global, gcc-high, dod or china")
 	return c
 }
 

@@ -10,7 +10,8 @@ import (
 )
 
 // Limits of the processor time for a file, as far as its unencrypted parts show
-// it: together about ten seconds on a Raspberry Pi.
+// it: together about ten seconds on a Raspberry Pi, and twice that where [readSafes]
+// decrypts a file again.
 const (
 	// maxIterations is the maximum of key derivation iterations; common exports use
 	// 2,000 to 600,000.
@@ -20,9 +21,9 @@ const (
 )
 
 var (
-	errBER        = errors.New("this PFX is BER-encoded, which the box cannot read: import it on a Windows machine and export it again from there")
+	errBER        = errors.New("this PFX is BER-encoded, which the box cannot read: import it on a Windows machine and export it again from there, or " + convert)
 	errNotPFX     = errors.New("this is not a PFX: choose the file that was exported with its private key, usually named .pfx or .p12")
-	errIterations = fmt.Errorf("this PFX needs more than %d iterations of key derivation: export it again with the default settings", maxIterations)
+	errIterations = fmt.Errorf("this PFX needs more than %d iterations of key derivation: export it again with the default settings, or %s", maxIterations, convert)
 	errKeySize    = fmt.Errorf("this PFX contains a private key of more than %d KiB: %s", maxKeySize>>10, keyTypeAdvice)
 )
 
@@ -33,7 +34,7 @@ func checkPFX(data []byte) error {
 	case len(data) == 0:
 		return errors.New("the file is empty: copy it again")
 	case len(data) > MaxInput:
-		return fmt.Errorf("the file is larger than %d KiB, so it is not a PFX for one certificate: choose another file", MaxInput>>10)
+		return fmt.Errorf("the file is larger than %d KiB, so it is not a PFX for one certificate: export only the certificate for the box and its chain", MaxInput>>10)
 	case bytes.Contains(data, []byte("-----BEGIN ")):
 		return errors.New("this is PEM text and not a PFX: export certificate and private key together as PKCS #12 (.pfx)")
 	case bytes.HasPrefix(data, []byte{0x30, 0x80}):

@@ -47,6 +47,9 @@ func (b Bundle) LogValue() slog.Value { return slog.StringValue(b.String()) }
 // ErrPassword is the error for a wrong password.
 var ErrPassword = errors.New("the password does not open this PFX: ask whoever exported it for the password, and check upper and lower case")
 
+// convert is how OpenSSL writes any PFX anew, in a form that the box reads.
+const convert = "convert it with OpenSSL: openssl pkcs12 -legacy -in OLD.pfx -out all.pem, then openssl pkcs12 -export -in all.pem -out NEW.pfx"
+
 var (
 	errNoKey      = errors.New("this PFX contains certificates but no private key: export it again with the private key")
 	errTwoKeys    = errors.New("this PFX contains more than one private key: export only the certificate for the box")
@@ -64,33 +67,56 @@ func ParsePFX(data []byte, password string) (Bundle, error) {
 	if err := checkPFX(data); err != nil {
 		return Bundle{}, err
 	}
-	key, first, others, err := pkcs12.DecodeChain(data, password)
+	content, err := open(data, password)
 	if err != nil {
 		return Bundle{}, explain(err)
 	}
-	signer, ok := key.(crypto.Signer)
+	switch {
+	case len(content.certificates.Parsed)+len(content.certificates.unreadable) == 0:
+		return Bundle{}, errNoCert
+	case len(content.keys) == 0:
+		return Bundle{}, errNoKey
+	case len(content.keys) > 1:
+		return Bundle{}, errTwoKeys
+	}
+	signer, ok := content.keys[0].(crypto.Signer)
 	if !ok {
 		return Bundle{}, errKeyUnknown
 	}
 	if _, err := KeyType(signer.Public()); err != nil {
 		return Bundle{}, err
 	}
-	path, err := Order(append([]*x509.Certificate{first}, others...), signer.Public())
+	path, err := content.certificates.Order(signer.Public())
 	if err != nil {
 		return Bundle{}, err
 	}
 	return Bundle{Path: path, Leaf: path.Chain[0], Key: signer}, nil
 }
 
+// open decrypts a PFX.
+func open(data []byte, password string) (pfxContent, error) {
+	key, first, others, err := pkcs12.DecodeChain(data, password)
+	switch {
+	case err == nil:
+		return pfxContent{Certificates{Parsed: append([]*x509.Certificate{first}, others...)}, []any{key}}, nil
+	case verified(err):
+		return readSafes(data, password)
+	}
+	return pfxContent{}, err
+}
+
 // explain turns an error of the decoder into what the technician should do. The
 // decoder reports most causes as text only.
 func explain(err error) error {
+	if errors.Is(err, errKeyUnknown) {
+		return err
+	}
 	if errors.Is(err, pkcs12.ErrIncorrectPassword) || errors.Is(err, pkcs12.ErrDecryption) ||
 		strings.Contains(err.Error(), pkcs12.ErrDecryption.Error()) {
 		return ErrPassword
 	}
 	if unsupported, ok := errors.AsType[pkcs12.NotImplementedError](err); ok {
-		return fmt.Errorf("this PFX uses something the box cannot read (%s): export it again with TripleDES-SHA1 or AES256-SHA256", printable.Line(string(unsupported)))
+		return fmt.Errorf("this PFX uses something the box cannot read (%s): export it again with a password, as TripleDES-SHA1 or AES256-SHA256, or %s", printable.Line(string(unsupported)), convert)
 	}
 	for _, known := range []struct {
 		text  string
@@ -101,6 +127,7 @@ func explain(err error) error {
 		{"certificate missing", errNoCert},
 		{"no MAC in data", errNoMAC},
 		{"parsing PKCS#8 private key", errKeyUnknown},
+		{"unknown private key type", errKeyUnknown},
 		{"cannot be encoded in UCS-2", errCharacters},
 		{"indefinite length", errBER},
 	} {
@@ -108,5 +135,5 @@ func explain(err error) error {
 			return known.cause
 		}
 	}
-	return fmt.Errorf("this PFX is damaged or unusual: copy it again, or export it again (%s)", printable.Line(err.Error()))
+	return fmt.Errorf("this PFX is damaged or unusual (%s): copy it again, or %s", printable.Line(err.Error()), convert)
 }

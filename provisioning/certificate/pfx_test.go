@@ -151,7 +151,7 @@ func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 		{"noise", bytes.Repeat([]byte("noise"), 1000), "not a PFX: choose the file"},
 		{"much noise", make([]byte, 20<<20), "larger than 1024 KiB"},
 		{"PEM", fixture(t, "chain.pem"), "PEM text and not a PFX"},
-		{"certificate", must(ParsePEM(fixture(t, "chain.pem")))[0].Raw, "a certificate without a private key"},
+		{"certificate", must(ParsePEM(fixture(t, "chain.pem"))).Parsed[0].Raw, "a certificate without a private key"},
 		{"key", must(x509.MarshalPKCS8PrivateKey(p256)), "not a PFX"},
 		{"BER", append([]byte{0x30, 0x80}, good...), "BER-encoded, which the box cannot read: import it on a Windows machine"},
 		{"BER within", nestedBER, "BER-encoded"},

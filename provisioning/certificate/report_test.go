@@ -255,33 +255,38 @@ func TestPath_IsBrokenWithoutARoot(t *testing.T) {
 	}
 }
 
+func order(certs []*x509.Certificate, key crypto.PublicKey) (Path, error) {
+	return Certificates{Parsed: certs}.Order(key)
+}
+
 func TestOrder_SortsAChainAndSetsOtherCertificatesAside(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	old := issue(t, &x509.Certificate{NotAfter: day}, "old", key.Public(), a.intermediate, a.key)
 	leaf := issue(t, &x509.Certificate{}, "new", key.Public(), a.intermediate, a.key)
-	p, err := Order([]*x509.Certificate{a.root, other.intermediate, old, a.intermediate, leaf}, key.Public())
+	p, err := order([]*x509.Certificate{a.root, other.intermediate, old, a.intermediate, leaf}, key.Public())
 	if err != nil || !slices.Equal(p.Chain, []*x509.Certificate{leaf, a.intermediate}) || p.Root != a.root || !slices.Equal(p.Extra, []*x509.Certificate{other.intermediate, old}) {
 		t.Errorf("got %+v, %v", p, err)
 	}
 	alone := selfSigned(t, "self", key, time.Hour)
-	if p, err := Order([]*x509.Certificate{alone}, key.Public()); err != nil || len(p.Chain) != 1 {
+	if p, err := order([]*x509.Certificate{alone}, key.Public()); err != nil || len(p.Chain) != 1 {
 		t.Errorf("a self-signed leaf was dropped: %v", err)
 	}
-	if _, err := Order([]*x509.Certificate{leaf}, "no key"); err == nil {
+	if _, err := order([]*x509.Certificate{leaf}, "no key"); err == nil {
 		t.Error("a string passed for a key")
 	}
 }
 
 func TestParsePEM_ReadsChains(t *testing.T) {
 	text := fixture(t, "chain.pem")
-	chain, err := ParsePEM(append([]byte("From: the authority\r\n\r\n"), text...))
+	read, err := ParsePEM(append([]byte("From: the authority\r\n\r\n"), text...))
+	chain := read.Parsed
 	if err != nil || len(chain) != 4 {
 		t.Fatalf("%d certificates, %v", len(chain), err)
 	}
 	again, err := ParsePEM(encodePEM(chain))
-	if err != nil || len(again) != 4 || !again[3].Equal(chain[3]) {
-		t.Errorf("%d certificates, %v", len(again), err)
+	if err != nil || len(again.Parsed) != 4 || !again.Parsed[3].Equal(chain[3]) {
+		t.Errorf("%d certificates, %v", len(again.Parsed), err)
 	}
 	for name, c := range map[string]struct {
 		data []byte
@@ -353,9 +358,9 @@ func FuzzParsePEM(f *testing.F) {
 		if err != nil {
 			return
 		}
-		p, err := Order(certs, certs[0].PublicKey)
-		if err == nil && len(p.Chain)+len(p.Extra) > len(certs) {
-			t.Fatalf("%d and %d of %d", len(p.Chain), len(p.Extra), len(certs))
+		p, err := certs.Order(certs.Parsed[0].PublicKey)
+		if err == nil && len(p.Chain)+len(p.Extra) > len(certs.Parsed) {
+			t.Fatalf("%d and %d of %d", len(p.Chain), len(p.Extra), len(certs.Parsed))
 		}
 		if err == nil {
 			_ = p.Verify(day, nil)

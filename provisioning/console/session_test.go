@@ -65,6 +65,19 @@ func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	}
 }
 
+func TestConsole_AsksForTheCloudOfANationalTenant(t *testing.T) {
+	box := newFakeBox()
+	box.probed.Host = "contoso-com.mail.protection.office365.us"
+	play(t, box, "cloud")
+	if len(box.commits) != 1 {
+		t.Fatalf("commits %v", box.commits)
+	}
+	s, err := settings.Parse([]byte(box.commits[0].Settings))
+	if err != nil || s.Upstream.Cloud != settings.CloudDoD || s.Upstream.Connector.Host != "" {
+		t.Errorf("%v:\n%s", err, box.commits[0].Settings)
+	}
+}
+
 func TestConsole_AsksOnlyForWhatPastedSettingsNeed(t *testing.T) {
 	box := newFakeBox()
 	play(t, box, "paste-submission")

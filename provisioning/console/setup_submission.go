@@ -25,12 +25,32 @@ func (u *setup) loginMailbox() string {
 // far.
 func (u *setup) stepByStep() []step {
 	steps := []step{u.site, u.network, u.domains, u.method}
+	if u.nationalCloud() != settings.CloudGlobal {
+		steps = append(steps, u.cloud)
+	}
 	if u.submits() {
 		steps = append(steps, u.mailbox, u.tenant, u.client, u.grant)
 	} else {
 		steps = append(steps, u.host, u.chooseCertificate)
 	}
 	return append(steps, u.sender, u.alert, u.pin, u.apply)
+}
+
+// nationalCloud is the cloud that the settings name or the mail host belongs to.
+func (u *setup) nationalCloud() settings.Cloud {
+	found := settings.CloudGlobal
+	if clouds := settings.CloudsOf(u.probed.Host); len(clouds) > 0 {
+		found = clouds[0]
+	}
+	return settings.Cloud(orElse(u.draft.get("upstream.cloud"), string(found)))
+}
+
+// cloud asks for the cloud only where it may be another than the global one: most
+// technicians have no answer.
+func (u *setup) cloud(ctx context.Context) error {
+	u.t.Print("\n")
+	u.t.Say("The tenant seems to be in a national cloud of Microsoft: gcc-high, dod or china; or is it in the global one?")
+	return u.ask(ctx, question{"Cloud", string(u.nationalCloud()), func(cloud string) error { return u.draft.put("upstream.cloud", cloud) }})
 }
 
 // byPaste are the questions that remain after a pasted sealpost.toml.

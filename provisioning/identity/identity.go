@@ -160,7 +160,7 @@ func Request(ctx context.Context, store Store, tpm hal.TPM, keyType hal.KeyType,
 
 // Complete stores the certificate for the pending request, if checkPath accepts
 // it.
-func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, checkPath func(certificate.Path) error) (Client, error) {
+func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates certificate.Certificates, checkPath func(certificate.Path) error) (Client, error) {
 	client, err := Match(ctx, store, tpm, certificates, checkPath)
 	if err != nil {
 		return Client{}, err
@@ -170,7 +170,7 @@ func Complete(ctx context.Context, store Store, tpm hal.TPM, certificates []*x50
 
 // Match combines the certificate for the pending request with the request's key,
 // if checkPath accepts it. It stores nothing.
-func Match(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.Certificate, checkPath func(certificate.Path) error) (Client, error) {
+func Match(ctx context.Context, store Store, tpm hal.TPM, certificates certificate.Certificates, checkPath func(certificate.Path) error) (Client, error) {
 	sections, err := store.Load(ctx)
 	if err != nil {
 		return Client{}, fmt.Errorf("reading the settings area: %w", err)
@@ -187,7 +187,7 @@ func Match(ctx context.Context, store Store, tpm hal.TPM, certificates []*x509.C
 	if err != nil {
 		return Client{}, fmt.Errorf("opening the key of the request: %w", err)
 	}
-	path, err := certificate.Order(certificates, signer.Public())
+	path, err := certificates.Order(signer.Public())
 	if err != nil {
 		return Client{}, err
 	}

@@ -31,7 +31,7 @@ func newTPM(t *testing.T) *tpm.TPM {
 func TestComplete_AcceptsOnlyTheCertificateOfTheRequest(t *testing.T) {
 	ctx := context.Background()
 	store, chip := &memory{}, newTPM(t)
-	if _, err := Complete(ctx, store, chip, nil, acceptAny); !errors.Is(err, ErrNoRequest) {
+	if _, err := Complete(ctx, store, chip, certificate.Certificates{}, acceptAny); !errors.Is(err, ErrNoRequest) {
 		t.Errorf("without a request: %v", err)
 	}
 	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}, false)
@@ -50,16 +50,16 @@ func TestComplete_AcceptsOnlyTheCertificateOfTheRequest(t *testing.T) {
 		t.Errorf("the request is for %s: %v", request.Subject, err)
 	}
 	other := must(authority.IssueP256(nil, "relay.contoso.com"))
-	if _, err := Complete(ctx, store, chip, []*x509.Certificate{other.Leaf}, acceptAny); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
+	if _, err := Complete(ctx, store, chip, certificate.Certificates{Parsed: []*x509.Certificate{other.Leaf}}, acceptAny); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
 		t.Errorf("another key's certificate: %v", err)
 	}
 	issued := must(authority.Certify(request.PublicKey, "relay.contoso.com"))
 	chain := []*x509.Certificate{authority.Certificate, issued}
 	unacceptable := errors.New("too old")
-	if _, err := Complete(ctx, store, chip, chain, func(certificate.Path) error { return unacceptable }); !errors.Is(err, unacceptable) {
+	if _, err := Complete(ctx, store, chip, certificate.Certificates{Parsed: chain}, func(certificate.Path) error { return unacceptable }); !errors.Is(err, unacceptable) {
 		t.Errorf("rejected by the check: %v", err)
 	}
-	client, err := Complete(ctx, store, chip, chain, acceptAny)
+	client, err := Complete(ctx, store, chip, certificate.Certificates{Parsed: chain}, acceptAny)
 	if err != nil || client.Key.Protection != keyring.TPMResident || len(client.Chain) != 1 {
 		t.Fatalf("got %v, %v", client, err)
 	}

@@ -4,11 +4,13 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"sealpost/hal"
 	"sealpost/hal/fault"
 	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/settings"
 )
 
 // Network checks the network configuration; trouble is a text for people.
@@ -106,15 +108,39 @@ func Held(reason string, code fault.Code) []Finding {
 	return found
 }
 
-// MX checks the mail hosts of an accepted domain.
-func MX(domain string, hosts []string, err error) []Finding {
+// MX checks the mail hosts of an accepted domain of a tenant in the cloud.
+func MX(domain string, cloud settings.Cloud, hosts []string, err error) []Finding {
 	switch {
 	case err != nil:
 		return problem("%s: looking up its mail host failed: %v: check the name servers in network.dns or upstream.dns, and the spelling of the domain", domain, err)
 	case len(hosts) == 0:
 		return problem("%s has no mail host: check the spelling of the domain", domain)
 	}
+	if clouds := settings.CloudsOf(hosts[0]); len(clouds) > 0 && !slices.Contains(clouds, cloud) {
+		return note("%s: mail goes to %s, a host of another cloud: set upstream.cloud to %s", domain, hosts[0], quoted(clouds))
+	}
 	return ok("%s: mail goes to %s", domain, strings.Join(hosts, ", "))
+}
+
+// Cloud reports what is doubtful about the tenant's cloud; nothing if nothing is.
+func Cloud(s settings.Settings) []Finding {
+	own, others := s.Entra()
+	if s.Upstream.Method.Traits().Mailbox && !own && len(others) > 0 {
+		return note("upstream.oauth.token_url is Entra ID's of another cloud than upstream.cloud: leave it out, and set upstream.cloud to %s", quoted(others))
+	}
+	if unverified := s.Unverified(); len(unverified) > 0 {
+		return note("upstream.cloud is %q: no statement of Microsoft confirms %s: if mail does not leave, ask the tenant's support for it, and set it under upstream", s.Upstream.Cloud, strings.Join(unverified, " and "))
+	}
+	return nil
+}
+
+// quoted lists clouds as the settings name them.
+func quoted(clouds []settings.Cloud) string {
+	names := make([]string, len(clouds))
+	for i, c := range clouds {
+		names[i] = fmt.Sprintf("%q", c)
+	}
+	return strings.Join(names, " or ")
 }
 
 // Upstream checks the tenant's reply to a sender and a recipient, without sending

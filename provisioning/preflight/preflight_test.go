@@ -11,6 +11,7 @@ import (
 
 	"sealpost/hal"
 	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/settings"
 )
 
 func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
@@ -36,9 +37,11 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 		{Spool(900, 1<<20, 500<<20), certificate.Problem, "find out why"},
 		{Held("", ""), certificate.OK, "forwards it"},
 		{Held("the tenant is busy", ""), certificate.Note, "the tenant is busy"},
-		{MX("contoso.com", []string{"mx"}, nil), certificate.OK, "mail goes to mx"},
-		{MX("contoso.com", nil, nil), certificate.Problem, "spelling"},
-		{MX("contoso.com", nil, errors.New("timeout")), certificate.Problem, "network.dns"},
+		{MX("contoso.com", settings.CloudGlobal, []string{"mx"}, nil), certificate.OK, "mail goes to mx"},
+		{MX("contoso.com", settings.CloudGlobal, []string{"contoso-com.mail.protection.office365.us"}, nil), certificate.Note, `a host of another cloud: set upstream.cloud to "gcc-high" or "dod"`},
+		{MX("contoso.com", settings.CloudDoD, []string{"contoso-com.mail.protection.office365.us"}, nil), certificate.OK, "mail goes to"},
+		{MX("contoso.com", settings.CloudGlobal, nil, nil), certificate.Problem, "spelling"},
+		{MX("contoso.com", settings.CloudGlobal, nil, errors.New("timeout")), certificate.Problem, "network.dns"},
 		{Upstream("shown: CN=a", "", nil), certificate.OK, "shown: CN=a"},
 		{Upstream("shown: none", "550 5.7.64", nil), certificate.Problem, "550 5.7.64"},
 		{Upstream("", "", errors.New("port 25 is blocked")), certificate.Problem, "port 25 is blocked"},
@@ -91,6 +94,33 @@ func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 	} {
 		if got := c.probed.Advise(); !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %s", c.probed, got)
+		}
+	}
+}
+
+func TestCloud_ReportsWhatIsNotCertain(t *testing.T) {
+	parse := func(text string) settings.Settings {
+		s, err := settings.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const mailbox = "method = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n"
+	const application = "[upstream.oauth]\nclient_id = \"8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10\"\n"
+	for _, c := range []struct{ text, want string }{
+		{"[upstream]\n" + mailbox + application, ""},
+		{"[upstream]\ncloud = \"gcc-high\"\n" + mailbox + application, ""},
+		{"[upstream]\ncloud = \"china\"\n" + mailbox + application, "no statement of Microsoft confirms smtp.partner.outlook.cn: "},
+		{"[upstream]\ncloud = \"china\"\n" + mailbox + "host = \"smtp.example\"\n" + application, ""},
+		{"[upstream]\ncloud = \"china\"\n" + mailbox + application + "grant = \"device\"\n", "smtp.partner.outlook.cn and https://partner.outlook.cn/SMTP.Send"},
+		{"[upstream]\ncloud = \"dod\"\n[senders]\naccepted_domains = [\"contoso.com\"]\n", "confirms .mail.protection.office365.us: "},
+		{"[upstream]\n" + mailbox + application + "token_url = \"https://login.microsoftonline.us/t\"\n", `set upstream.cloud to "gcc-high" or "dod"`},
+		{"[upstream]\n" + mailbox + application + "token_url = \"https://issuer.example/t\"\n", ""},
+	} {
+		got := Cloud(parse(c.text))
+		if c.want == "" && len(got) > 0 || c.want != "" && (len(got) != 1 || got[0].Level != certificate.Note || !strings.Contains(got[0].Text, c.want)) {
+			t.Errorf("%s\ngot %v\nwant %s", c.text, got, c.want)
 		}
 	}
 }

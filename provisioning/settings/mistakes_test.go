@@ -56,6 +56,7 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 		{"too many recipients", "[limits]\nrecipients = 20000\n", "line 2: limits.recipients is 20000"},
 		{"socket over the state", "[state]\npath = \"box.state\"\n[control]\nsocket = \"./box.state\"\n", "line 4: control.socket is the same as state.path"},
 		{"method of a later release", "[upstream]\nmethod = \"direct\"\n", "line 2: upstream.method: \"direct\" is not in this release"},
+		{"cloud unknown", "[upstream]\ncloud = \"gcc\"\n", "line 2: upstream.cloud: \"gcc\" is not a cloud: write \"global\", \"gcc-high\", \"dod\" or \"china\""},
 		{"method unknown", "[upstream]\nmethod = \"pigeon\"\n", "line 2: upstream.method: \"pigeon\" is not a delivery method"},
 		{"name server without port", "[upstream]\ndns = [\"10.0.0.1\"]\n", "line 2: upstream.dns: \"10.0.0.1\" is not a name server: write it like"},
 		{"own address without its network", "[network]\naddress = \"10.0.0.7\"\ndns = [\"10.0.0.1\"]\n", "line 2: network.address: \"10.0.0.7\" is not an address with its prefix length"},

@@ -51,7 +51,7 @@ func Parse(text []byte) (Settings, error) {
 	return s, nil
 }
 
-// defaults returns the defaults for the method in the text.
+// defaults returns the defaults for the method and the cloud in the text.
 func defaults(tree map[string]any) Settings {
 	s := Default()
 	upstream, _ := tree["upstream"].(map[string]any)
@@ -59,6 +59,8 @@ func defaults(tree map[string]any) Settings {
 	if l := Method(name).Traits().limits; l.connections > 0 {
 		s.Upstream.Connections, s.Upstream.MessagesPerMinute, s.Upstream.RecipientsPerDay = l.connections, l.messagesPerMinute, l.recipientsPerDay
 	}
+	cloud, _ := upstream["cloud"].(string)
+	s.Upstream.Submission.Host = Cloud(cloud).Services().Submission
 	return s
 }
 

@@ -107,6 +107,9 @@ type Senders struct {
 type Upstream struct {
 	// Method is the delivery method. Default: "connector".
 	Method Method `toml:"method"`
+	// Cloud is the Microsoft cloud that the tenant is in: it sets the hosts, the
+	// scopes and PowerShell's environments. Default: "global".
+	Cloud Cloud `toml:"cloud"`
 	// Hold is how long a client waits for Exchange Online's reply before its
 	// message is queued. Default: 5s.
 	Hold Duration `toml:"hold"`
@@ -226,11 +229,12 @@ func Default() Settings {
 		},
 		Upstream: Upstream{
 			Method:      MethodConnector,
+			Cloud:       CloudGlobal,
 			Hold:        seconds(5),
 			Connections: 4,
 			Timeout:     minutes(10),
 			Connector:   Connector{Port: 25},
-			Submission:  Submission{Host: "smtp.office365.com", Port: 587, SendAs: SendAsBounce},
+			Submission:  Submission{Host: CloudGlobal.Services().Submission, Port: 587, SendAs: SendAsBounce},
 			OAuth:       OAuth{Grant: GrantCertificate, Key: KeyOwn, Algorithm: AlgorithmPS256},
 		},
 		Retry:   Retry{First: minutes(1), Longest: hours(1), Age: hours(5 * 24), Warning: hours(4)},

@@ -49,6 +49,7 @@ default = "Printer@CONTOSO.co.uk"
 
 [upstream]
 method = "connector"
+cloud = "gcc-high"
 hold = "2s"
 connections = 3
 dns = ["192.168.10.1:53", "[fd00::1]:5353"]
@@ -131,7 +132,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 		},
 		Senders: Senders{AcceptedDomains: []Domain{"contoso.com", "contoso.co.uk"}, Default: "Printer@contoso.co.uk"},
 		Upstream: Upstream{
-			Method: MethodConnector, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
+			Method: MethodConnector, Cloud: CloudGCCHigh, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
 			MessagesPerMinute: 30, RecipientsPerDay: 10000,
 			DNS:       []netip.AddrPort{netip.MustParseAddrPort("192.168.10.1:53"), netip.MustParseAddrPort("[fd00::1]:5353")},
 			Connector: Connector{Host: "127.0.0.1", Port: 2526, Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}},

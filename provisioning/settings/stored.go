@@ -238,7 +238,7 @@ func setTo(section, from reflect.Value, key string) {
 var decisive = []string{
 	"lan.allow", "lan.smtp", "lan.smtps",
 	"senders.accepted_domains",
-	"upstream.method",
+	"upstream.method", "upstream.cloud",
 	"upstream.connector.host", "upstream.connector.ca_file", "upstream.connector.ca",
 	"upstream.submission.host", "upstream.submission.user", "upstream.submission.own_mailbox",
 	"upstream.submission.ca_file", "upstream.submission.ca",

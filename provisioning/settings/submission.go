@@ -10,7 +10,8 @@ import (
 
 // Submission is the SMTP submission server and the mailbox that logs in.
 type Submission struct {
-	// Host is a name or an address. Default: "smtp.office365.com".
+	// Host is a name or an address. Default: that of the cloud, such as
+	// "smtp.office365.com".
 	Host Host `toml:"host"`
 	// Port is its TCP port; on 465 TLS comes before the greeting (RFC 8314,
 	// 3.3), on any other it begins with STARTTLS. Default: 587.
@@ -80,14 +81,15 @@ type OAuth struct {
 	Roots
 }
 
-// Issuer returns upstream.oauth with the values of Entra ID and Exchange Online
-// for what it omits.
+// Issuer returns upstream.oauth with the values of the cloud's Entra ID and Exchange
+// Online for what it omits.
 func (s Settings) Issuer() OAuth {
 	o := s.Upstream.OAuth
 	if domains := s.AcceptedDomains(); o.Tenant == "" && len(domains) > 0 {
 		o.Tenant = Tenant(domains[0])
 	}
-	const entra = "https://login.microsoftonline.com/"
+	cloud := s.Upstream.Cloud.Services()
+	entra := "https://" + cloud.Authority + "/"
 	if o.TokenURL == "" {
 		o.TokenURL = URL(entra + string(o.Tenant) + "/oauth2/v2.0/token")
 		if o.DeviceURL == "" {
@@ -98,9 +100,9 @@ func (s Settings) Issuer() OAuth {
 		o.Audience = o.TokenURL
 	}
 	if len(o.Scopes) == 0 {
-		o.Scopes = []string{"https://outlook.office365.com/.default"}
+		o.Scopes = []string{cloud.Exchange + "/.default"}
 		if o.Grant == GrantDevice {
-			o.Scopes = []string{"https://outlook.office.com/SMTP.Send", "offline_access"}
+			o.Scopes = []string{cloud.SignIn + "/SMTP.Send", "offline_access"}
 		}
 	}
 	return o
@@ -133,7 +135,7 @@ func (s Settings) checkSubmission(fault func(key, format string, args ...any)) {
 		return
 	}
 	if s.Upstream.Submission.Host == "" {
-		fault("upstream.submission.host", "is empty: leave it out for smtp.office365.com, or name the host")
+		fault("upstream.submission.host", "is empty: leave it out for %s, or name the host", s.Upstream.Cloud.Services().Submission)
 	}
 	if s.Upstream.Submission.User == "" {
 		fault("upstream.submission.user", "is empty: name the mailbox that logs in, like \"printer@contoso.com\"")

@@ -44,6 +44,9 @@ var (
 // ErrOtherIssuer is returned for a token issuer other than Entra ID.
 var ErrOtherIssuer = errors.New("upstream.oauth.token_url names an issuer other than Entra ID, so there is no PowerShell for it: register the application as the issuer's documentation says")
 
+// errOtherCloud is returned for Entra ID of a cloud other than upstream.cloud.
+var errOtherCloud = errors.New("upstream.oauth.token_url is Entra ID's of another cloud than upstream.cloud: leave token_url out, and set upstream.cloud to the tenant's cloud")
+
 // ErrNoName is returned for a connector without a matching certificate.
 var ErrNoName = errors.New("this box has no client certificate with a name in an accepted domain, so no connector can match it: import one, or create a certificate request, first")
 
@@ -67,9 +70,31 @@ type Steps struct {
 	Check  string // check the setup for a connector
 }
 
-// Register returns the PowerShell that registers an application for a site; the
-// name may be empty.
-func Register(site string) string { return fill(partRegister, "%NAME%", quote(displayName(site))) }
+// Register returns the PowerShell that registers an application for a site in a
+// cloud; the name may be empty.
+func Register(site string, cloud settings.Cloud) string {
+	lines := ""
+	if cloud != settings.CloudGlobal {
+		lines = "Write-Host '[upstream]'\nWrite-Host " + quote(`cloud = "`+string(cloud)+`"`) + "\n"
+	}
+	return fill(partRegister, "%NAME%", quote(displayName(site)), "%GRAPH%", graph(cloud), "%CLOUD%", lines)
+}
+
+// graph and exchange are the options that connect to a cloud.
+func graph(cloud settings.Cloud) string {
+	return environment("Environment", cloud.Services().GraphEnvironment)
+}
+
+func exchange(cloud settings.Cloud) string {
+	return environment("ExchangeEnvironmentName", cloud.Services().ExchangeEnvironment)
+}
+
+func environment(option, name string) string {
+	if name == "" {
+		return ""
+	}
+	return " -" + option + " " + name
+}
 
 // Script returns the PowerShell that sets the tenant up for the site, with all
 // values filled in and safely quoted.
@@ -80,15 +105,19 @@ func (s Site) Script() (string, error) {
 	if s.ConnectorName == "" {
 		return "", ErrNoName
 	}
-	return fill(partConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName), "%DONE%", done(s.Steps.Check)), nil
+	return fill(partConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName), "%EXCHANGE%", exchange(s.Settings.Upstream.Cloud), "%DONE%", done(s.Steps.Check)), nil
 }
 
 func (s Site) submission() (string, error) {
 	o := s.Settings.Issuer()
-	if s.Settings.Upstream.OAuth.TokenURL != "" {
+	switch own, others := s.Settings.Entra(); {
+	case own:
+	case len(others) > 0:
+		return "", errOtherCloud
+	default:
 		return "", ErrOtherIssuer
 	}
-	parts := []string{fill(partEntra, "%SITE%", s.label(), "%NAME%", s.name(), "%CLIENT%", quote(o.ClientID), "%TENANT%", quote(string(o.Tenant)))}
+	parts := []string{fill(partEntra, "%SITE%", s.label(), "%NAME%", s.name(), "%CLIENT%", quote(o.ClientID), "%TENANT%", quote(string(o.Tenant)), "%GRAPH%", graph(s.Settings.Upstream.Cloud))}
 	switch o.Grant {
 	case settings.GrantCertificate:
 		parts = append(parts, fill(partCertificate, "%CERTIFICATE%", quote(base64.StdEncoding.EncodeToString(s.Certificate))), partRole)
@@ -125,7 +154,7 @@ func (s Site) mailboxes() string {
 			named = append(named, quote(string(pattern)))
 		}
 	}
-	return fill(partExchange, "%MAILBOXES%", strings.Join(named, ", ")) + domains
+	return fill(partExchange, "%MAILBOXES%", strings.Join(named, ", "), "%EXCHANGE%", exchange(s.Settings.Upstream.Cloud)) + domains
 }
 
 // name is the display name of the objects in the tenant. Two boxes without a site

@@ -43,15 +43,18 @@ func problem(format string, args ...any) preflight.Finding {
 	return preflight.Finding{Level: certificate.Problem, Text: fmt.Sprintf(format, args...)}
 }
 
-// exchangeOnline are the audiences of tokens for Exchange Online.
-var exchangeOnline = []string{
-	"https://outlook.office365.com", "https://outlook.office.com", "00000002-0000-0ff1-ce00-000000000000",
+// exchangeOnline returns the audiences of tokens for Exchange Online in the cloud.
+// The application ID is the same in every cloud.
+func (s Site) exchangeOnline() []string {
+	cloud := s.Settings.Upstream.Cloud.Services()
+	return []string{cloud.Exchange, cloud.SignIn, "00000002-0000-0ff1-ce00-000000000000"}
 }
 
 // forExchange reports whether the settings ask for a token for Exchange Online.
 func (s Site) forExchange() bool {
+	own := s.exchangeOnline()
 	return slices.ContainsFunc(s.Settings.Issuer().Scopes, func(scope string) bool {
-		return strings.HasPrefix(scope, exchangeOnline[0]+"/") || strings.HasPrefix(scope, exchangeOnline[1]+"/")
+		return strings.HasPrefix(scope, own[0]+"/") || strings.HasPrefix(scope, own[1]+"/")
 	})
 }
 
@@ -72,12 +75,12 @@ func (s Site) Audience(t Token) preflight.Finding {
 		return ok("%s", why)
 	}
 	for _, audience := range t.Audience {
-		if slices.Contains(exchangeOnline, strings.TrimSuffix(audience, "/")) {
+		if slices.Contains(s.exchangeOnline(), strings.TrimSuffix(audience, "/")) {
 			return ok("the token is for Exchange Online (%s)", clean(audience))
 		}
 	}
 	return problem("the token is for %s, not for Exchange Online: leave upstream.oauth.scopes out of the settings, or set it to [\"%s/.default\"]",
-		list(t.Audience), exchangeOnline[0])
+		list(t.Audience), s.exchangeOnline()[0])
 }
 
 // Permission checks the role or scope of a token.

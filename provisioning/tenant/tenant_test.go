@@ -55,7 +55,7 @@ func TestScript_MatchesTheReviewedText(t *testing.T) {
 			compare(t, name, got)
 		})
 	}
-	compare(t, "register", Register("Contoso Leeds"))
+	compare(t, "register", Register("Contoso Leeds", settings.CloudGlobal))
 }
 
 func compare(t *testing.T, name, got string) {
@@ -89,7 +89,7 @@ func TestScript_QuotesEveryName(t *testing.T) {
 			t.Fatal(err)
 		}
 		safe(t, name, got)
-		safe(t, name, Register(name))
+		safe(t, name, Register(name, settings.CloudGlobal))
 	}
 }
 
@@ -125,7 +125,7 @@ func TestScript_NamesEachConnectorByItsBox(t *testing.T) {
 
 func TestRegister_LimitsTheLengthOfNames(t *testing.T) {
 	for _, name := range []string{strings.Repeat("n", 300), strings.Repeat("ü'", 150)} {
-		got := regexp.MustCompile(`-DisplayName '(.*)' -Sign`).FindStringSubmatch(Register(name))
+		got := regexp.MustCompile(`-DisplayName '(.*)' -Sign`).FindStringSubmatch(Register(name, settings.CloudGlobal))
 		if len(got) != 2 || len([]rune(strings.ReplaceAll(got[1], "''", "'"))) != 64 {
 			t.Errorf("the name is %q", got)
 		}
@@ -138,6 +138,73 @@ func TestScript_RefusesSitesThatItCannotSetUp(t *testing.T) {
 	}
 	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOtherIssuer {
 		t.Errorf("another issuer: %v", err)
+	}
+}
+
+// in moves submission settings to a cloud.
+func in(cloud settings.Cloud, text string) string {
+	return strings.Replace(text, "[upstream]", "[upstream]\ncloud = \""+string(cloud)+"\"", 1)
+}
+
+func TestScript_ConnectsToTheCloudOfTheTenant(t *testing.T) {
+	for _, c := range []struct {
+		cloud           settings.Cloud
+		graph, exchange string
+	}{
+		{settings.CloudGlobal, "-NoWelcome\n", "-ShowBanner:$false\n"},
+		{settings.CloudGCCHigh, "-NoWelcome -Environment USGov\n", "-ShowBanner:$false -ExchangeEnvironmentName O365USGovGCCHigh\n"},
+		{settings.CloudDoD, "-NoWelcome -Environment USGovDoD\n", "-ShowBanner:$false -ExchangeEnvironmentName O365USGovDoD\n"},
+		{settings.CloudChina, "-NoWelcome -Environment China\n", "-ShowBanner:$false -ExchangeEnvironmentName O365China\n"},
+	} {
+		connector := site(t, in(c.cloud, "[upstream]\n[senders]\naccepted_domains = [\"contoso.com\"]\n"), "", "")
+		connector.ConnectorName = "relay.contoso.com"
+		for name, s := range map[string]Site{
+			"certificate": site(t, in(c.cloud, submitting), "", ""),
+			"secret":      site(t, in(c.cloud, submitting), "", "grant = \"secret\"\n"),
+			"device":      site(t, in(c.cloud, submitting), "", "grant = \"device\"\n"),
+			"connector":   connector,
+		} {
+			got, err := s.Script()
+			if err != nil || strings.Count(got, c.exchange) != 1 || strings.Count(got, "Connect-ExchangeOnline") != 1 {
+				t.Errorf("%s in %s: %v:\n%s", name, c.cloud, err, got)
+			}
+			if name != "connector" && (strings.Count(got, c.graph) != 1 || strings.Count(got, "Connect-MgGraph") != 1) {
+				t.Errorf("%s in %s:\n%s", name, c.cloud, got)
+			}
+		}
+		register := Register("Contoso", c.cloud)
+		if !strings.Contains(register, c.graph) || strings.Contains(register, "cloud = \""+string(c.cloud)+"\"") != (c.cloud != settings.CloudGlobal) || strings.Contains(register, "%") {
+			t.Errorf("register in %s:\n%s", c.cloud, register)
+		}
+		safe(t, string(c.cloud), register)
+	}
+}
+
+func TestScript_AcceptsTheTokenURLOfItsOwnCloudOnly(t *testing.T) {
+	const us = "token_url = \"https://login.microsoftonline.us/contoso.com/oauth2/v2.0/token\"\n"
+	if _, err := site(t, in(settings.CloudGCCHigh, submitting), "", us).Script(); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	if _, err := site(t, submitting, "", us).Script(); err != errOtherCloud {
+		t.Errorf("another's: %v", err)
+	}
+}
+
+func TestAudience_IsExchangeOnlineOfTheCloud(t *testing.T) {
+	for _, cloud := range settings.Clouds {
+		s := site(t, in(cloud, submitting), "", "")
+		for _, other := range settings.Clouds {
+			got := s.Audience(Token{Audience: []string{other.Services().Exchange + "/"}})
+			if (got.Level == certificate.OK) != (cloud == other) {
+				t.Errorf("%s in %s: %s", other, cloud, got)
+			}
+			if want := cloud.Services().Exchange + "/.default"; cloud != other && !strings.Contains(got.Text, want) {
+				t.Errorf("%s in %s: no %s in %s", other, cloud, want, got)
+			}
+		}
+		if got := s.Permission(Token{}); got.Level != certificate.Problem {
+			t.Errorf("the permission in %s is not checked: %s", cloud, got)
+		}
 	}
 }
 

@@ -12,7 +12,9 @@ type classification struct {
 
 const (
 	signInAgainText = "sign in again with a device code"
-	checkScopeText  = "the scope is not valid: for Exchange Online it is https://outlook.office365.com/.default with a certificate or client secret, " +
+	otherCloudText  = "the tenant is in another Microsoft cloud: set the cloud that it is in"
+	checkScopeText  = "the scope is not valid: for Exchange Online leave the scopes out of the settings, and set the cloud that the tenant is in; " +
+		"the global one has https://outlook.office365.com/.default with a certificate or client secret, " +
 		"and https://outlook.office.com/SMTP.Send offline_access after a sign-in"
 	useCertificateText = "use a certificate, which needs no sign-in, or have an administrator except this sign-in from the policy"
 	newCodeText        = "the code was not entered in time: start the sign-in again; if the browser refused it, " +
@@ -21,9 +23,9 @@ const (
 )
 
 // entraErrors classifies codes of Microsoft's reference of Entra ID error
-// codes; 700024, 900023 and 1000502 are not in it, and known from Microsoft's
-// libraries and their issues. Microsoft may change codes, so only text and kind
-// depend on them.
+// codes; 700024, 900023, 900382, 900439 and 1000502 are not in it, and known from
+// Microsoft's libraries and their issues. Microsoft may change codes, so only text
+// and kind depend on them.
 var entraErrors = map[int]classification{
 	7000215: {kind: Configuration, text: "the client secret is wrong: enter the secret's value, not its ID, as it was shown once when it was made " + secretsPageText},
 	7000222: {kind: Configuration, text: "the client secret has expired: make a new one " + secretsPageText + " and enter its value, or use a certificate"},
@@ -39,9 +41,13 @@ var entraErrors = map[int]classification{
 
 	700023: {kind: Configuration, text: checkScopeText},
 	70011:  {kind: Configuration, text: checkScopeText},
-	500011: {kind: Configuration, text: "the tenant does not know the resource that the scope names: check the scope, and that the tenant has Exchange Online"},
+	500011: {kind: Configuration, text: "the tenant does not know the resource that the scope names: check the scope, and that the tenant has Exchange Online in this cloud, or set the cloud that it is in"},
 	65001:  {kind: Configuration, text: "the application's permissions have no consent: have an administrator grant consent under API permissions of the app registration"},
-	90002:  {kind: Configuration, text: "there is no such tenant: check the tenant in the token URL, and that it is the URL of the right cloud"},
+	90002:  {kind: Configuration, text: "there is no such tenant: check the tenant, and set the cloud that it is in"},
+	90038:  {kind: Configuration, text: otherCloudText},
+	900382: {kind: Configuration, text: otherCloudText},
+	900432: {kind: Configuration, text: otherCloudText},
+	900439: {kind: Configuration, text: otherCloudText},
 	900023: {kind: Configuration, text: "the tenant in the token URL is neither an ID nor a domain: check it"},
 
 	500014:  {kind: Configuration, text: "Exchange Online is disabled in the tenant, or its subscription has lapsed: enable Office 365 Exchange Online under Enterprise applications in the Entra admin center, and check the licences"},
@@ -54,7 +60,7 @@ var entraErrors = map[int]classification{
 	70003:   {kind: Configuration, text: "the issuer does not support this grant: check the token URL"},
 	90014:   {kind: Configuration, text: "the request lacks a field: check the client ID, the grant and the scopes"},
 	50059:   {kind: Configuration, text: "the token URL names no tenant: write the tenant's domain or ID in it"},
-	50128:   {kind: Configuration, text: "there is no such tenant: check the tenant in the token URL, and that it is the URL of the right cloud"},
+	50128:   {kind: Configuration, text: "there is no such tenant: check the tenant, and set the cloud that it is in"},
 	50194:   {kind: Configuration, text: "the application belongs to one tenant, and the token URL names another or all: write the tenant of the application"},
 	500021:  {kind: Configuration, text: "a proxy of this network allows only other tenants (tenant restrictions): have the box excepted from it"},
 

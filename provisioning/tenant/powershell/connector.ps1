@@ -8,7 +8,7 @@
 $ErrorActionPreference = 'Stop'
 $name = %NAME%
 
-Connect-ExchangeOnline -ShowBanner:$false
+Connect-ExchangeOnline -ShowBanner:$false%EXCHANGE%
 $rules = @{
   ConnectorType                = 'OnPremises'
   SenderDomains                = '*'

@@ -10,7 +10,7 @@ $name = %NAME%
 $client = %CLIENT%
 
 # The application in Entra ID
-Connect-MgGraph -TenantId %TENANT% -Scopes 'Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All' -NoWelcome
+Connect-MgGraph -TenantId %TENANT% -Scopes 'Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All' -NoWelcome%GRAPH%
 $app = Get-MgApplication -Filter "appId eq '$client'"
 if (-not $app) { throw "No app registration of this tenant has the client ID ${client}: check upstream.oauth.client_id" }
 $principal = Get-MgServicePrincipal -Filter "appId eq '$client'"

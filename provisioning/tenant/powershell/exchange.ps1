@@ -1,4 +1,4 @@
 
 # The mailboxes that log in
-Connect-ExchangeOnline -ShowBanner:$false
+Connect-ExchangeOnline -ShowBanner:$false%EXCHANGE%
 $mailboxes = @(%MAILBOXES%)

@@ -6,11 +6,11 @@
 # One block, so that it stops at the first error even if it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
-Connect-MgGraph -Scopes 'Application.ReadWrite.All' -NoWelcome
+Connect-MgGraph -Scopes 'Application.ReadWrite.All' -NoWelcome%GRAPH%
 $app = New-MgApplication -DisplayName %NAME% -SignInAudience 'AzureADMyOrg'
 Write-Host 'Add this to the settings, then run sealpost tenant script:'
 Write-Host ''
-Write-Host '[upstream.oauth]'
+%CLOUD%Write-Host '[upstream.oauth]'
 Write-Host ('tenant = "' + (Get-MgContext).TenantId + '"')
 Write-Host ('client_id = "' + $app.AppId + '"')
 }

@@ -48,6 +48,7 @@ type Config struct {
 	Hello        string         // EHLO argument
 	Host         string         // fixed host; empty means the MX of Domain
 	Domain       string         // an accepted domain of the tenant
+	MailHosts    []string       // what the names of Exchange Online's MX hosts end in
 	Port         int            // 25, except in tests
 	Roots        *x509.CertPool // nil means the system roots
 	Identity     *Identity      // nil sends no certificate
@@ -142,7 +143,7 @@ func (w method) Hosts(ctx context.Context, to transport.Destination) ([]string, 
 	var hosts []string
 	for _, mx := range records {
 		host := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
-		if IsExchangeOnline(host) {
+		if w.isExchangeOnline(host) {
 			hosts = append(hosts, host)
 		}
 	}
@@ -153,19 +154,11 @@ func (w method) Hosts(ctx context.Context, to transport.Destination) ([]string, 
 	return hosts[:min(len(hosts), maxHosts)], nil
 }
 
-// exchangeOnlineDomains are the domains of Exchange Online's mail hosts,
-// including sovereign clouds. Any other MX is a filter in front of the tenant,
-// which does not know our connector, or a forged response: DNS is not
-// authenticated.
-var exchangeOnlineDomains = []string{
-	".mail.protection.outlook.com", ".mx.microsoft",
-	".mail.protection.office365.us", ".mail.protection.partner.outlook.cn",
-}
-
-// IsExchangeOnline reports whether a mail host belongs to Exchange Online,
-// judged by its name alone.
-func IsExchangeOnline(host string) bool {
-	return slices.ContainsFunc(exchangeOnlineDomains, func(domain string) bool { return strings.HasSuffix(host, domain) })
+// isExchangeOnline judges a mail host by its name. Any other MX is a filter in
+// front of the tenant, which does not know our connector, or a forged response:
+// DNS is not authenticated.
+func (w method) isExchangeOnline(host string) bool {
+	return slices.ContainsFunc(w.config.MailHosts, func(suffix string) bool { return strings.HasSuffix(host, suffix) })
 }
 
 // foreignMX is the error of a domain whose MX is not Exchange Online.
@@ -179,5 +172,5 @@ func (f *foreignMX) Error() string {
 	if len(f.records) > 0 {
 		names = strconv.Quote(strings.TrimSuffix(f.records[0].Host, "."))
 	}
-	return fmt.Sprintf("the MX of %s is %s, not an Exchange Online host: set upstream.connector.host to the tenant's own host", f.domain, names)
+	return fmt.Sprintf("the MX of %s is %s, not an Exchange Online host: set upstream.connector.host to the tenant's own host, or upstream.cloud to the tenant's cloud", f.domain, names)
 }

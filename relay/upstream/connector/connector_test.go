@@ -85,6 +85,7 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 		Hello: "relay.contoso.com", Host: mx, Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Identity:    &Identity{Chain: own.Certificate, Key: own.PrivateKey.(crypto.Signer), Name: "CN=relay.contoso.com", Label: "file"},
 		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},
+		MailHosts: []string{".mail.protection.outlook.com", ".mx.microsoft"},
 	}
 	if change != nil {
 		change(&config)
@@ -180,7 +181,7 @@ func TestHosts_RejectsAForeignMX(t *testing.T) {
 	})
 	_, err := s.deliver(message("1"))
 	u := (*upstream.Unavailable)(nil)
-	if !errors.As(err, &u) || !strings.HasPrefix(u.ClientReply().String(), `451 4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host`) {
+	if !errors.As(err, &u) || !strings.HasPrefix(u.ClientReply().String(), `451 4.3.5 the MX of contoso.com is "mx.filter.example", not an Exchange Online host: set upstream.connector.host`) {
 		t.Errorf("got %v", err)
 	}
 }

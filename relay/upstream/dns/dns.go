@@ -5,9 +5,14 @@
 package dns
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,19 +20,85 @@ import (
 // dialTimeout is the time to connect to one name server.
 const dialTimeout = 5 * time.Second
 
-// Resolver returns a resolver that uses the servers in turn, or the system's if
-// there are none.
-func Resolver(servers []netip.AddrPort) *net.Resolver {
+// Resolver asks name servers. Its errors name the servers that were asked.
+type Resolver struct {
+	inner   *net.Resolver
+	servers string // comma-separated; empty for the system's
+}
+
+// New returns a resolver that uses the servers in turn, or the system's if there
+// are none.
+func New(servers []netip.AddrPort) *Resolver {
+	r := &Resolver{inner: &net.Resolver{PreferGo: true}}
 	if len(servers) == 0 {
-		return &net.Resolver{PreferGo: true}
+		return r
 	}
-	var asked atomic.Uint32
+	names := make([]string, len(servers))
+	for i, server := range servers {
+		names[i] = server.String()
+	}
+	var next atomic.Uint32
 	dialer := net.Dialer{Timeout: dialTimeout}
-	return &net.Resolver{
-		PreferGo: true,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			next := asked.Add(1) - 1
-			return dialer.DialContext(ctx, network, servers[int(next)%len(servers)].String())
-		},
+	r.servers = strings.Join(names, ", ")
+	r.inner.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		server := names[int(next.Add(1)-1)%len(names)]
+		if a, ok := ctx.Value(askedKey{}).(*asked); ok {
+			a.add(server)
+		}
+		return dialer.DialContext(ctx, network, server)
 	}
+	return r
+}
+
+// ForDialer returns the resolver for a net.Dialer. The errors of its lookups
+// name the system's servers, whichever were asked.
+func (r *Resolver) ForDialer() *net.Resolver { return r.inner }
+
+// LookupMX returns the MX records of a domain, sorted by preference.
+func (r *Resolver) LookupMX(ctx context.Context, domain string) ([]*net.MX, error) {
+	var a asked
+	records, err := r.inner.LookupMX(context.WithValue(ctx, askedKey{}, &a), domain)
+	return records, r.correct(err, &a)
+}
+
+// LookupNetIP returns the addresses of a host.
+func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	var a asked
+	addresses, err := r.inner.LookupNetIP(context.WithValue(ctx, askedKey{}, &a), network, host)
+	return addresses, r.correct(err, &a)
+}
+
+// correct names the servers that were asked in the error of a lookup: package net
+// names those of resolv.conf, even if its resolver dials others.
+func (r *Resolver) correct(err error, a *asked) error {
+	fault, ok := errors.AsType[*net.DNSError](err)
+	if !ok || r.servers == "" || fault.Server == "" {
+		return err
+	}
+	corrected := *fault // lookups at the same time share the error
+	corrected.Server = cmp.Or(a.String(), r.servers)
+	return &corrected
+}
+
+// asked are the servers that one lookup asked. It is empty where the answer is
+// that of a lookup at the same time.
+type asked struct {
+	mu      sync.Mutex
+	servers []string
+}
+
+type askedKey struct{}
+
+func (a *asked) add(server string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.Contains(a.servers, server) {
+		a.servers = append(a.servers, server)
+	}
+}
+
+func (a *asked) String() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return strings.Join(a.servers, ", ")
 }

@@ -57,6 +57,7 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 		"an unexpected 3yz reply":      {script("CONTENT", "354 go on"), nil, "said: 354 go on"},
 		"no server":                    {nil, func(c *Config) { c.Port = 1 }, "4.4.1 cannot reach " + mx + ": check the internet line and that outbound port 1 is open"},
 		"unknown name":                 {nil, func(c *Config) { c.Resolver = resolver{unknown: true} }, "4.4.4 the name " + mx + " does not exist in DNS"},
+		"silent name server":           {nil, func(c *Config) { c.Resolver = resolver{silent: "192.0.2.53:53"} }, "4.4.4 no DNS response for " + mx + " from 192.0.2.53:53: check the network"},
 		"the key fails":                {nil, nil, "4.3.5 the key of the client certificate cannot be used: TPM absent"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -124,7 +124,11 @@ func (t *Transport) describeLookup(_ string, err error) (reply.Status, string) {
 	if dns.IsNotFound {
 		return statusNoRoute, fmt.Sprintf("the name %s does not exist in DNS: check %s", dns.Name, t.config.Settings)
 	}
-	return statusNoRoute, fmt.Sprintf("no DNS response for %s: check the network and its name servers", dns.Name)
+	server := ""
+	if dns.Server != "" {
+		server = " from " + dns.Server
+	}
+	return statusNoRoute, fmt.Sprintf("no DNS response for %s%s: check the network and its name servers", dns.Name, server)
 }
 
 func (t *Transport) describeTLS(host string, err error) (reply.Status, string) {

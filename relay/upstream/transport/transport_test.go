@@ -70,11 +70,17 @@ func (s shown) Authenticate(ctx context.Context, client *esmtp.Client) error {
 }
 
 // resolver is a Resolver that resolves every name, or none.
-type resolver struct{ unknown bool }
+type resolver struct {
+	unknown bool
+	silent  string // the server that does not answer
+}
 
 func (n resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
 	if n.unknown {
 		return nil, &net.DNSError{Name: host, Err: "no such host", IsNotFound: true}
+	}
+	if n.silent != "" {
+		return nil, &net.DNSError{Name: host, Err: "i/o timeout", Server: n.silent, IsTimeout: true}
 	}
 	return []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1")}, nil
 }

@@ -159,14 +159,14 @@ func (b inspection) checkSpool(ctx context.Context) []preflight.Finding {
 
 func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 	var findings []preflight.Finding
-	resolver := dns.Resolver(b.Settings.Upstream.DNS)
+	resolver := dns.New(b.Settings.Upstream.DNS)
 	for _, domain := range b.Settings.AcceptedDomains() {
 		records, err := resolver.LookupMX(ctx, string(domain))
 		var hosts []string
 		for _, mx := range records {
 			hosts = append(hosts, strings.TrimSuffix(mx.Host, "."))
 		}
-		findings = append(findings, preflight.MX(string(domain), hosts, err)...)
+		findings = append(findings, preflight.MX(string(domain), b.Settings.Upstream.Cloud, hosts, err)...)
 	}
 	for i, f := range findings {
 		// A fixed host needs no MX.
@@ -174,7 +174,7 @@ func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 			findings[i].Level = certificate.Note
 		}
 	}
-	return findings
+	return append(findings, preflight.Cloud(b.Settings)...)
 }
 
 // checkUpstream makes a delivery without the content.
@@ -211,7 +211,7 @@ func (b inspection) checkMailbox(ctx context.Context) []preflight.Finding {
 			break
 		}
 	}
-	return []preflight.Finding{last}
+	return append(preflight.Cloud(b.Settings), last)
 }
 
 // plainContent is the content of a message; empty for one that is not sent.

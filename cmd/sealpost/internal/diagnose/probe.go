@@ -11,12 +11,9 @@ import (
 
 	"sealpost/hal/fault"
 	"sealpost/provisioning/preflight"
-	"sealpost/relay/upstream/connector"
+	"sealpost/provisioning/settings"
 	"sealpost/relay/upstream/reach"
 )
-
-// submissionHost is Exchange Online's for every tenant.
-const submissionHost = "smtp.office365.com"
 
 // Probe looks how far each delivery method leads from this network to the mail
 // host of a domain, or to h where that has a name.
@@ -31,14 +28,18 @@ func Probe(ctx context.Context, domain string, h reach.Host) (preflight.ProbeRes
 		}
 	}
 	h.Hello = helloName()
-	probed := preflight.ProbeResult{Host: h.Name, Port: h.Port, ByMX: connector.IsExchangeOnline(h.Name)}
+	clouds := settings.CloudsOf(h.Name)
+	probed := preflight.ProbeResult{Host: h.Name, Port: h.Port, ByMX: len(clouds) > 0}
 	submission := h
-	submission.Name, submission.Port = submissionHost, 587
+	submission.Name, submission.Port = string(settings.Default().Upstream.Submission.Host), 587
+	if len(clouds) > 0 {
+		submission.Name = string(clouds[0].Services().Submission)
+	}
 	seen := make(chan reach.Result, 1)
 	go func() { seen <- reach.Probe(ctx, submission) }()
 	describe(&probed, reach.Probe(ctx, h), h.Port)
 	other := <-seen
-	probed.Port587 = preflight.Reach{OK: other.Greeted, Text: text(other.Greeted, fmt.Sprintf("%s answers", submissionHost), other.Err)}
+	probed.Port587 = preflight.Reach{OK: other.Greeted, Text: text(other.Greeted, fmt.Sprintf("%s answers", submission.Name), other.Err)}
 	probed.Advice = probed.Advise()
 	return probed, nil
 }

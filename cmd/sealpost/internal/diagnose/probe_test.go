@@ -58,7 +58,7 @@ func TestProbe_ReportsWhichDeliveryMethodsWork(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			// No name server listens there, so the probe of port 587 fails.
-			resolver := dns.Resolver([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")})
+			resolver := dns.New([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}).ForDialer()
 			probed, err := Probe(t.Context(), "", reach.Host{Name: "localhost", Port: c.port, Roots: c.roots, Resolver: resolver})
 			if err != nil {
 				t.Fatal(err)
@@ -81,4 +81,19 @@ func must[T any](value T, err error) T {
 		panic(err)
 	}
 	return value
+}
+
+func TestProbe_TriesTheSubmissionHostOfTheTenantsCloud(t *testing.T) {
+	resolver := dns.New([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}).ForDialer()
+	for host, want := range map[string]string{
+		"c.mail.protection.outlook.com":        "smtp.office365.com",
+		"c.mail.protection.office365.us":       "smtp.office365.us",
+		"c.mail.protection.partner.outlook.cn": "smtp.partner.outlook.cn",
+		"mail.filter.example":                  "smtp.office365.com",
+	} {
+		probed, err := Probe(t.Context(), "", reach.Host{Name: host, Port: 1, Resolver: resolver})
+		if err != nil || !strings.Contains(probed.Port587.Text, want) || probed.ByMX != strings.HasPrefix(host, "c.") {
+			t.Errorf("%s: got %+v, %v", host, probed, err)
+		}
+	}
 }

@@ -65,7 +65,8 @@ func (v *verification) checkSettings(context.Context) []preflight.Finding {
 	if !s.Upstream.Method.Traits().Mailbox {
 		return preflight.Problem(fault.New(fault.WrongMethod, fmt.Sprintf("upstream.method is %q: this is for %q", s.Upstream.Method, settings.MethodSubmission)))
 	}
-	return passed("%s logs in at %s on port %d; token from %s", s.Upstream.Submission.User, s.Upstream.Submission.Host, s.Upstream.Submission.Port, s.Issuer().TokenURL)
+	found := passed("%s logs in at %s on port %d; token from %s", s.Upstream.Submission.User, s.Upstream.Submission.Host, s.Upstream.Submission.Port, s.Issuer().TokenURL)
+	return append(found, preflight.Cloud(s)...)
 }
 
 // credential checks whether the credential for a token is stored, and whether

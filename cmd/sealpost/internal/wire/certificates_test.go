@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/pem"
 	"strings"
 	"testing"
 
@@ -36,6 +37,18 @@ func TestCheckRequest_RejectsWhatCannotSucceedAndFindsForeignNames(t *testing.T)
 		failed := err != nil && strings.Contains(err.Error(), c.text)
 		if foreign != c.foreign || fault.CodeOf(err) != c.code || failed != (c.text != "") {
 			t.Errorf("%s: foreign %v, %v", c.names, foreign, err)
+		}
+	}
+}
+
+func TestCAPool_SaysWhatIsWrongWithARoot(t *testing.T) {
+	broken := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}))
+	for text, want := range map[string]string{
+		broken:                                 "upstream.connector.ca: certificate 1 in the file cannot be read: get it again from the certification authority (x509: ",
+		"-----BEGIN X-----\n-----END X-----\n": "upstream.connector.ca: the file contains no PEM certificate: ask",
+	} {
+		if _, err := CAPool("upstream.connector", settings.Roots{CA: settings.PEM(text)}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }

@@ -66,8 +66,9 @@ func CAPool(section string, configured settings.Roots) (*x509.CertPool, error) {
 		return nil, nil
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(certificate.UTF8(text)) {
-		return nil, fmt.Errorf("%s contains no certificate in PEM", source)
+	if _, err := certificate.ParsePEM(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
+	pool.AppendCertsFromPEM(certificate.UTF8(text))
 	return pool, nil
 }

@@ -33,7 +33,7 @@ func (b *Box) Issuer() (*oauth.Issuer, error) {
 		Audience:  string(from.Audience),
 		Scopes:    from.Scopes,
 		Roots:     roots,
-		Resolver:  dns.Resolver(b.Settings.Upstream.DNS),
+		Resolver:  dns.New(b.Settings.Upstream.DNS).ForDialer(),
 		Timeout:   min(issuerTimeout, b.Settings.Upstream.Timeout.Duration/2),
 	})
 }

@@ -74,12 +74,13 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 		Hello:        hostname,
 		Host:         string(s.Upstream.Connector.Host),
 		Domain:       string(s.AcceptedDomains()[0]),
+		MailHosts:    s.Upstream.MailHosts(),
 		Port:         s.Upstream.Connector.Port,
 		Roots:        roots,
 		Identity:     identity,
 		Connections:  s.Upstream.Connections,
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
-		Resolver:     dns.Resolver(s.Upstream.DNS),
+		Resolver:     dns.New(s.Upstream.DNS),
 	}, j)
 	r := b.route(up, up.Close)
 	r.Relays = func(sender envelope.Address) bool {
@@ -143,7 +144,7 @@ func (b *Box) Submission(tokens submission.TokenProvider, j *journal.Journal) (*
 		Connections:  s.Upstream.Connections,
 		PerMailbox:   s.Upstream.Method.Traits().ConnectionsPerAccount,
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
-		Resolver:     dns.Resolver(s.Upstream.DNS),
+		Resolver:     dns.New(s.Upstream.DNS),
 		Tokens:       tokens,
 		User: func(sender envelope.Address) envelope.Address {
 			return envelope.Address(to.Mailbox(string(sender)))

@@ -1,0 +1,102 @@
+package settings
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// in returns submission settings of a cloud.
+func in(cloud Cloud) string {
+	return strings.Replace(submitting, "method =", fmt.Sprintf("cloud = %q\nmethod =", cloud), 1)
+}
+
+func TestCloud_SetsEveryDefaultTogether(t *testing.T) {
+	for _, c := range []struct {
+		cloud                               Cloud
+		host, authority, scope, signIn, mx  string
+		exchange, graph                     string
+		unverifiedSubmission, unverifiedIMX bool
+	}{
+		{CloudGlobal, "smtp.office365.com", "login.microsoftonline.com", "https://outlook.office365.com/.default", "https://outlook.office.com/SMTP.Send", "c.mail.protection.outlook.com", "", "", false, false},
+		{CloudGCCHigh, "smtp.office365.us", "login.microsoftonline.us", "https://outlook.office365.us/.default", "https://outlook.office365.us/SMTP.Send", "c.mail.protection.office365.us", "O365USGovGCCHigh", "USGov", false, false},
+		{CloudDoD, "outlook-dod.office365.us", "login.microsoftonline.us", "https://outlook-dod.office365.us/.default", "https://outlook-dod.office365.us/SMTP.Send", "c.mail.protection.office365.us", "O365USGovDoD", "USGovDoD", false, true},
+		{CloudChina, "smtp.partner.outlook.cn", "login.partner.microsoftonline.cn", "https://partner.outlook.cn/.default", "https://partner.outlook.cn/SMTP.Send", "c.mail.protection.partner.outlook.cn", "O365China", "China", true, false},
+	} {
+		t.Run(string(c.cloud), func(t *testing.T) {
+			s := parsed(t, in(c.cloud))
+			issuer := s.Issuer()
+			if s.Upstream.Submission.Host != Host(c.host) || issuer.TokenURL != URL("https://"+c.authority+"/contoso.com/oauth2/v2.0/token") ||
+				issuer.DeviceURL != URL("https://"+c.authority+"/contoso.com/oauth2/v2.0/devicecode") || issuer.Audience != issuer.TokenURL || !reflect.DeepEqual(issuer.Scopes, []string{c.scope}) {
+				t.Errorf("host %s, issuer %+v", s.Upstream.Submission.Host, issuer)
+			}
+			if own, others := s.Entra(); !own || len(others) > 0 {
+				t.Errorf("Entra ID: %v, %v", own, others)
+			}
+			if unverified := s.Unverified(); (len(unverified) > 0) != c.unverifiedSubmission {
+				t.Errorf("unverified for an application: %q", unverified)
+			}
+			device := parsed(t, in(c.cloud)+"grant = \"device\"\n")
+			if got := device.Issuer().Scopes; !reflect.DeepEqual(got, []string{c.signIn, "offline_access"}) {
+				t.Errorf("the scopes of a sign-in are %q", got)
+			}
+			if unverified := device.Unverified(); slices.Contains(unverified, c.signIn) != (c.cloud != CloudGlobal) {
+				t.Errorf("unverified for a sign-in: %q", unverified)
+			}
+			if got := c.cloud.Services(); got.ExchangeEnvironment != c.exchange || got.GraphEnvironment != c.graph {
+				t.Errorf("PowerShell connects to %q and %q", got.ExchangeEnvironment, got.GraphEnvironment)
+			}
+			connector := parsed(t, fmt.Sprintf("%s[upstream]\ncloud = %q\n", minimal, c.cloud))
+			if !slices.ContainsFunc(connector.Upstream.MailHosts(), func(suffix string) bool { return strings.HasSuffix(c.mx, suffix) }) || !slices.Contains(CloudsOf(strings.ToUpper(c.mx)), c.cloud) {
+				t.Errorf("%s is not a host of the cloud", c.mx)
+			}
+			if unverified := connector.Unverified(); (len(unverified) > 0) != c.unverifiedIMX {
+				t.Errorf("unverified for a connector: %q", unverified)
+			}
+			foreign := "c.mail.protection.outlook.com"
+			if accepts := slices.ContainsFunc(connector.Upstream.MailHosts(), func(suffix string) bool { return strings.HasSuffix(foreign, suffix) }); accepts != (c.cloud == CloudGlobal) {
+				t.Errorf("accepts %s: %v", foreign, accepts)
+			}
+		})
+	}
+}
+
+func TestCloud_YieldsToExplicitSettings(t *testing.T) {
+	text := strings.Replace(in(CloudGCCHigh), "user =", "host = \"smtp.example\"\nuser =", 1) + "scopes = [\"mine\"]\ntoken_url = \"https://login.microsoftonline.com/x/oauth2/v2.0/token\"\n"
+	s := parsed(t, text)
+	if issuer := s.Issuer(); s.Upstream.Submission.Host != "smtp.example" || issuer.TokenURL != "https://login.microsoftonline.com/x/oauth2/v2.0/token" || !reflect.DeepEqual(issuer.Scopes, []string{"mine"}) {
+		t.Errorf("host %s, issuer %+v", s.Upstream.Submission.Host, issuer)
+	}
+	if own, others := s.Entra(); own || !reflect.DeepEqual(others, []Cloud{CloudGlobal}) {
+		t.Errorf("Entra ID: %v, %v", own, others)
+	}
+}
+
+func TestEntra_IsFoundByTheHostOfTheTokenURL(t *testing.T) {
+	for _, c := range []struct {
+		cloud  Cloud
+		url    string
+		own    bool
+		others []Cloud
+	}{
+		{CloudGlobal, "https://issuer.example/t", false, nil},
+		{CloudGlobal, "https://login.microsoftonline.us/t/oauth2/v2.0/token", false, []Cloud{CloudGCCHigh, CloudDoD}},
+		{CloudDoD, "https://LOGIN.microsoftonline.us/t/oauth2/v2.0/token", true, []Cloud{CloudGCCHigh, CloudDoD}},
+		{CloudChina, "https://login.partner.microsoftonline.cn:443/t", true, []Cloud{CloudChina}},
+		{CloudGlobal, "https://login.microsoftonline.com.evil.example/t", false, nil},
+	} {
+		s := parsed(t, in(c.cloud)+fmt.Sprintf("token_url = %q\n", c.url))
+		if own, others := s.Entra(); own != c.own || !reflect.DeepEqual(others, c.others) {
+			t.Errorf("%s in %s: %v, %v", c.url, c.cloud, own, others)
+		}
+	}
+}
+
+// An unknown cloud has no safe default: mail would go to another operator.
+func TestParseStored_RefusesAnUnknownCloud(t *testing.T) {
+	if _, err := ParseStored([]byte(in("mars")), Schema+1); err == nil || !strings.Contains(err.Error(), "upstream.cloud") {
+		t.Errorf("got %v", err)
+	}
+}
