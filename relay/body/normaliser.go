@@ -13,9 +13,10 @@ import (
 // device that writes CR CR LF has converted its line endings twice.
 type Normaliser struct {
 	dst       io.Writer
-	maxLine   int // octets of a line, without its ending
-	length    int // octets of the current line so far
-	crs       int // CRs pending until the next octet is known
+	maxLine   int    // octets of a line, without its ending
+	length    int    // octets of the current line so far
+	crs       int    // CRs pending until the next octet is known
+	fixed     []byte // corrected lines that are not written yet
 	lineStart bool
 	eightBit  bool
 	fields    fieldCounter
@@ -32,6 +33,9 @@ func NewNormaliser(dst io.Writer, maxLine int) *Normaliser {
 
 var crlf = []byte("\r\n")
 
+// fixedSize is how many octets of corrected lines are written together.
+const fixedSize = 4096
+
 // Write takes the next part of the content, split anywhere.
 func (n *Normaliser) Write(p []byte) (int, error) {
 	n.eightBit = n.eightBit || hasEightBit(p)
@@ -44,7 +48,10 @@ func (n *Normaliser) Write(p []byte) (int, error) {
 			p = p[fine:]
 			continue
 		}
-		rest, err := n.fixLine(p)
+		rest, err := n.fixLines(p)
+		if err == nil {
+			err = n.flush()
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -89,32 +96,39 @@ func lineEnd(p []byte) int {
 	return -1
 }
 
-// fixLine writes p up to the next line ending or to its end, with corrected
-// line endings, and returns the rest.
-func (n *Normaliser) fixLine(p []byte) (rest []byte, err error) {
-	if n.crs > 0 {
-		switch p[0] {
+// fixLines corrects the lines that p begins with, octet by octet, and returns the rest.
+// It ends at the end of a line where wholeLines may be faster again.
+func (n *Normaliser) fixLines(p []byte) (rest []byte, err error) {
+	const atLeast = 64
+	if n.crs == 0 {
+		if p, err = n.beginning(p); err != nil {
+			return nil, err
+		}
+	}
+	for i, octet := range p {
+		if octet != '\r' && octet != '\n' {
+			if err := n.endLines(); err != nil {
+				return nil, err
+			}
+		}
+		switch octet {
 		case '\r':
 			n.crs++
-			return p[1:], nil
+			continue
 		case '\n':
 			n.crs = 1
-			p = p[1:]
+			err = n.endLines()
+		default:
+			err = n.octet(octet)
 		}
-		return p, n.endLines()
+		if err != nil {
+			return nil, err
+		}
+		if n.lineStart && i >= atLeast {
+			return p[i+1:], nil
+		}
 	}
-	run := lineEnd(p)
-	if run < 0 {
-		return nil, n.text(p)
-	}
-	if err := n.text(p[:run]); err != nil {
-		return nil, err
-	}
-	if p[run] == '\r' {
-		n.crs = 1
-		return p[run+1:], nil
-	}
-	return p[run+1:], n.endLine()
+	return nil, nil
 }
 
 func hasEightBit(p []byte) bool {
@@ -134,13 +148,13 @@ func hasEightBit(p []byte) bool {
 
 // Close ends the last line if necessary.
 func (n *Normaliser) Close() error {
-	if n.crs > 0 {
-		return n.endLines()
+	if n.crs == 0 && !n.lineStart {
+		n.crs = 1
 	}
-	if !n.lineStart {
-		return n.endLine()
+	if err := n.endLines(); err != nil {
+		return err
 	}
-	return nil
+	return n.flush()
 }
 
 // EightBit reports whether the content has octets above 127.
@@ -150,33 +164,57 @@ func (n *Normaliser) EightBit() bool { return n.eightBit }
 // (RFC 5321 section 6.3).
 func (n *Normaliser) Hops() int { return n.fields.received }
 
-func (n *Normaliser) text(p []byte) error {
-	if len(p) == 0 {
-		return nil
+// beginning writes p up to its first line ending, and returns the rest.
+func (n *Normaliser) beginning(p []byte) (rest []byte, err error) {
+	end := lineEnd(p)
+	if end < 0 {
+		end = len(p)
+	}
+	if end == 0 {
+		return p, nil
 	}
 	n.lineStart = false
-	if n.length += len(p); n.length > n.maxLine {
+	if n.length += end; n.length > n.maxLine {
+		return nil, ErrLongLine
+	}
+	n.fields.text(p[:end])
+	_, err = n.dst.Write(p[:end])
+	return p[end:], err
+}
+
+func (n *Normaliser) octet(octet byte) error {
+	if n.length++; n.length > n.maxLine {
 		return ErrLongLine
 	}
-	n.fields.text(p)
-	_, err := n.dst.Write(p)
-	return err
+	n.lineStart = false
+	n.fields.octet(octet)
+	if n.fixed = append(n.fixed, octet); len(n.fixed) < fixedSize {
+		return nil
+	}
+	return n.flush()
 }
 
 // endLines ends a line for each pending CR.
 func (n *Normaliser) endLines() error {
 	for ; n.crs > 0; n.crs-- {
-		if err := n.endLine(); err != nil {
-			return err
+		n.lineStart, n.length = true, 0
+		n.fields.endLine()
+		if n.fixed = append(n.fixed, crlf...); len(n.fixed) >= fixedSize {
+			if err := n.flush(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (n *Normaliser) endLine() error {
-	n.lineStart, n.length = true, 0
-	n.fields.endLine()
-	_, err := n.dst.Write(crlf)
+// flush writes the corrected lines.
+func (n *Normaliser) flush() error {
+	if len(n.fixed) == 0 {
+		return nil
+	}
+	_, err := n.dst.Write(n.fixed)
+	n.fixed = n.fixed[:0]
 	return err
 }
 
@@ -188,6 +226,12 @@ type fieldCounter struct {
 }
 
 var receivedField = []byte("received:")
+
+func (c *fieldCounter) octet(octet byte) {
+	if !c.inBody && len(c.name) < len(receivedField) {
+		c.name = append(c.name, octet)
+	}
+}
 
 func (c *fieldCounter) text(p []byte) {
 	if missing := len(receivedField) - len(c.name); !c.inBody && missing > 0 {
