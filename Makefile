@@ -57,7 +57,7 @@ dist/sealpost:
 check: format
 	go vet ./...
 	go tool staticcheck ./...
-	go test -tags quick ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/suites/architecture ./tests/suites/docs ./tests/rigs/nbd ./tests/tools/structure
+	go test -tags quick,nethttpomithttp2 ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/suites/architecture ./tests/suites/docs ./tests/rigs/nbd ./tests/tools/structure
 
 # The Debian packages that the tests use.
 parts:
