@@ -120,7 +120,8 @@ FUZZTIME := 60s
 fuzz:
 	@tests/tools/fuzz $(FUZZTIME)
 
-# Compares Sealpost with Postfix on one disk, such as make bench BENCH='-only down'.
+# Compares Sealpost with Postfix on one disk, such as make bench BENCH='-only down', and
+# with another build of it: BENCH='-earlier FILE'.
 bench: dist/sealpost
 	@tests/tools/install $(BENCH_PACKAGES)
 	@go build -o dist/bench ./tests/tools/bench

@@ -24,35 +24,49 @@ type system interface {
 	stop() error
 }
 
-// bench holds the disk and the two systems.
+// bench holds the disk and the systems.
 type bench struct {
 	disk     *disk
 	postfix  *postfix
+	earlier  *sealpost // nil if there is none to compare with
 	sealpost *sealpost
 }
 
-func setUp(program string) (*bench, error) {
+// setUp prepares the systems; earlier may be empty.
+func setUp(program, earlier string) (b *bench, err error) {
 	if err := setUpNamespaces(); err != nil {
 		return nil, err
 	}
 	dir := os.TempDir()
-	program, err := filepath.Abs(program)
-	if err == nil {
-		_, err = os.Stat(program)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the program to measure is missing: run make dist/sealpost: %w", err)
-	}
-	b := &bench{}
+	b = &bench{}
 	if b.disk, err = newDisk(dir); err != nil {
 		return nil, err
 	}
 	b.postfix = &postfix{disk: b.disk, dir: filepath.Join(dir, "postfix")}
-	b.sealpost, err = newSealpost(program, filepath.Join(dir, "sealpost"), b.disk)
+	if earlier != "" {
+		if b.earlier, err = newSealpost("Sealpost, earlier", earlier, filepath.Join(dir, "earlier"), b.disk); err != nil {
+			return b, err
+		}
+	}
+	b.sealpost, err = newSealpost("Sealpost", program, filepath.Join(dir, "sealpost"), b.disk)
 	return b, err
 }
 
-func (b *bench) close() { _ = b.sealpost.close() }
+func (b *bench) close() {
+	for _, s := range []*sealpost{b.earlier, b.sealpost} {
+		if s != nil {
+			_ = s.close()
+		}
+	}
+}
+
+// systems returns the systems in the order in which they run.
+func (b *bench) systems() []system {
+	if b.earlier == nil {
+		return []system{b.postfix, b.sealpost}
+	}
+	return []system{b.postfix, b.earlier, b.sealpost}
+}
 
 // results are the measurements of a run.
 type results struct {
@@ -63,21 +77,26 @@ type results struct {
 	cpu            time.Duration
 }
 
-// compare runs each load with both systems.
+// compare runs each load with each system.
 func (b *bench) compare(ctx context.Context, o options) error {
 	runs := selectedRuns(o)
 	if len(runs) > 0 {
 		printHeader()
 	}
 	for _, w := range runs {
-		var both [2]results
-		for i, s := range []system{b.postfix, b.sealpost} {
+		fmt.Println(w)
+		var reference, last results
+		for i, s := range b.systems() {
 			var err error
-			if both[i], err = b.run(ctx, s, w); err != nil {
+			if last, err = b.run(ctx, s, w); err != nil {
 				return fmt.Errorf("%s, %s: %w", s.name(), w, err)
 			}
+			if i == 0 {
+				reference = last
+			}
+			printResults(s.name(), last)
 		}
-		printRun(w, both[0], both[1])
+		printRatios("Sealpost / Postfix", last, reference)
 	}
 	if len(runs) > 0 {
 		printFootnotes()

@@ -18,6 +18,7 @@ import (
 // options are the command line flags.
 type options struct {
 	program  string // path of sealpost
+	earlier  string // path of an earlier sealpost; empty for none
 	messages int    // of 4 KiB in each run
 	only     string // part of the names of the runs to do
 }
@@ -25,6 +26,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.program, "program", "dist/sealpost", "the sealpost `file`")
+	flag.StringVar(&o.earlier, "earlier", "", "an earlier sealpost `file`, measured in the same run")
 	flag.IntVar(&o.messages, "messages", 2000, "how many messages of 4 KiB each run sends; of 1 MiB, a tenth of that")
 	flag.StringVar(&o.only, "only", "", "do only the runs with this `text` in their names")
 	flag.Parse()
@@ -45,7 +47,7 @@ func main() {
 
 // measure does the selected runs and prints the results.
 func measure(ctx context.Context, o options) error {
-	b, err := setUp(o.program)
+	b, err := setUp(o.program, o.earlier)
 	if err != nil {
 		return err
 	}

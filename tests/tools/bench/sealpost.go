@@ -18,6 +18,7 @@ const password = "correct horse"
 // sealpost is Sealpost with its state on the disk, its key in a software TPM, and a
 // mock tenant.
 type sealpost struct {
+	title        string
 	disk         *disk
 	program      string
 	dir          string // everything except the state; not on the disk
@@ -30,8 +31,15 @@ type sealpost struct {
 }
 
 // newSealpost creates the TPM and the certificates.
-func newSealpost(program, dir string, d *disk) (*sealpost, error) {
-	s := &sealpost{disk: d, program: program, dir: dir}
+func newSealpost(title, program, dir string, d *disk) (*sealpost, error) {
+	program, err := filepath.Abs(program)
+	if err == nil {
+		_, err = os.Stat(program)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the program to measure is missing: run make dist/sealpost: %w", err)
+	}
+	s := &sealpost{title: title, disk: d, program: program, dir: dir}
 	authority, err := parts.NewAuthority("Test CA")
 	if err != nil {
 		return nil, err
@@ -61,7 +69,7 @@ func newSealpost(program, dir string, d *disk) (*sealpost, error) {
 	return s, err
 }
 
-func (s *sealpost) name() string { return "Sealpost" }
+func (s *sealpost) name() string { return s.title }
 
 func (s *sealpost) port() int { return int(s.listens.Port()) }
 

@@ -45,16 +45,16 @@ func printHeader() {
 	fmt.Println()
 }
 
-func printRun(w run, postfix, sealpost results) {
-	fmt.Println(w)
-	p, s := postfix.row(), sealpost.row()
-	ratios := make([]float64, len(p))
-	for i := range p {
-		ratios[i] = s[i] / p[i]
+func printResults(name string, r results) {
+	printRow(name, r.row(), func(i int) int { return columns[i].digits })
+}
+
+func printRatios(name string, of, to results) {
+	ratios := of.row()
+	for i, divisor := range to.row() {
+		ratios[i] /= divisor
 	}
-	printRow("Postfix", p, func(i int) int { return columns[i].digits })
-	printRow("Sealpost", s, func(i int) int { return columns[i].digits })
-	printRow("Sealpost / Postfix", ratios, func(i int) int { return columns[i].ratioDigits })
+	printRow(name, ratios, func(i int) int { return columns[i].ratioDigits })
 }
 
 func printRow(name string, row []float64, digits func(column int) int) {
