@@ -6,6 +6,7 @@ import (
 
 	"sealpost/hal/fault"
 	"sealpost/relay/dispatch/throttle"
+	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
 	"sealpost/relay/report"
 	"sealpost/relay/upstream"
@@ -89,7 +90,7 @@ func (d *Dispatcher) isUnknownBlock(dl *delivery) bool {
 
 // source is what messages of the same device have in common.
 func (dl *delivery) source() string {
-	return dl.envelope.Client.String() + " " + string(dl.envelope.Sender)
+	return envelope.ClientNetwork(dl.envelope.Client).String() + " " + string(dl.envelope.Sender)
 }
 
 // isForeign reports whether the sender is outside the domains that the upstream
