@@ -42,7 +42,7 @@ func badPFXs(t *testing.T) []badPFX {
 			[]string{"Test Issuing CA", "again"}},
 		{"with an impostor of the intermediate", pfx(t, withChain(below, must(authority().Impostor(issuing)), authority())), password,
 			[]string{"Test Issuing CA", "again"}},
-		{"of 20 MB of random bytes", randomBytes(20 << 20), password, []string{"not a PFX", "choose another file"}},
+		{"of 20 MB of random bytes", randomBytes(20 << 20), password, []string{"not a PFX", "export only the certificate for the box and its chain"}},
 		{"of 1 KiB of random bytes", randomBytes(1 << 10), password, []string{"not a PFX"}},
 		{"of random bytes in a DER sequence", append([]byte{0x30, 0x82, 0x04, 0x00}, randomBytes(1<<10)...), password, []string{"not a PFX"}},
 		{"that is empty", nil, password, []string{"empty"}},
