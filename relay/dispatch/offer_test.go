@@ -38,6 +38,12 @@ func TestClientWait_EndsWhileTheAttemptContinues(t *testing.T) {
 		if w.queued() != 1 {
 			t.Errorf("got %d queued, want 1", w.queued())
 		}
+		q, _ := w.d.Queue()
+		for item := range q.Items() {
+			if since, sending := w.d.Sending(item); !sending || time.Since(since).Round(time.Second) != 5*time.Second {
+				t.Errorf("%s: got sending %t since %s, want it for 5 s", item.ID, sending, since)
+			}
+		}
 		time.Sleep(time.Minute)
 		if len(w.upstream.offered()) != 1 || len(w.upstream.accepted()) != 1 || w.queued() != 0 {
 			t.Errorf("got %d offers, %d deliveries, %d queued, want 1, 1 and 0", len(w.upstream.offered()), len(w.upstream.accepted()), w.queued())

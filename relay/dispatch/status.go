@@ -99,6 +99,20 @@ func (d *Dispatcher) retry(wanted func(queue.Ticket) bool) error {
 	return lastErr
 }
 
+// Sending reports whether an attempt to deliver a queued message is under way, and
+// since when.
+func (d *Dispatcher) Sending(item queue.Item) (since time.Time, sending bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for a := range d.active {
+		// A message whose client waited too long is queued during its first attempt.
+		if a.message != nil && a.message.envelope.ID == item.ID || a.message == nil && a.ticket.ID == item.Number {
+			return a.begun, true
+		}
+	}
+	return time.Time{}, false
+}
+
 // Drop deletes a message from the queue. No notification is sent.
 func (d *Dispatcher) Drop(item queue.Item) error {
 	q, err := d.Queue()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"strings"
+	"time"
 
 	"sealpost/hal/printable"
 	"sealpost/relay/control"
@@ -42,7 +43,18 @@ func (s *Server) Health(ctx context.Context) error {
 func (s *Server) Status(context.Context) (dispatch.Status, error) { return s.dispatcher.Status(), nil }
 
 // Messages implements [control.Relay].
-func (s *Server) Messages(context.Context) iter.Seq2[queue.Item, error] { return messages(s) }
+func (s *Server) Messages(context.Context) iter.Seq2[queue.Item, error] {
+	return func(yield func(queue.Item, error) bool) {
+		for item, err := range messages(s) {
+			if since, sending := s.dispatcher.Sending(item); sending && item.Last == "" {
+				item.Last = fmt.Sprintf("no reply for %s so far", time.Since(since).Round(time.Second))
+			}
+			if !yield(item, err) {
+				return
+			}
+		}
+	}
+}
 
 // Show implements [control.Relay].
 func (s *Server) Show(_ context.Context, id string) (control.Message, error) { return show(s, id) }
