@@ -77,8 +77,9 @@ SUITES := ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/appli
 test-code:
 	@nice -n 10 $(MAKE) --no-print-directory lint
 	CGO_ENABLED=1 nice -n 10 go test -race -vet=off -count=1 -timeout 15m $(CODE)
-	@# With the race detector, the spool tests have time for only some crash states.
-	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool
+	@# With the race detector, there is time for only some crash states of the spool, and
+	@# none for the key derivation of PFX files.
+	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool ./provisioning/certificate
 	@$(MAKE) --no-print-directory build
 
 test-suites:

@@ -9,6 +9,7 @@ import (
 	"sealpost/hal"
 	"sealpost/hal/fault"
 	"sealpost/provisioning/keyring"
+	"sealpost/provisioning/state"
 )
 
 // fakeTPM seals like a TPM, without secrecy.
@@ -28,53 +29,50 @@ func (f *fakeTPM) sealer() keyring.Sealer {
 func text(s string) *string { return &s }
 
 func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
-	both := Candidate{Settings: before, PIN: text("123456")}
+	// A commit of a PIN takes long, so the cases begin with copies of one.
+	none, both := state.Sections{}, committed(t, nil, Candidate{Settings: before, PIN: text("123456")})
+	onTrial := committed(t, both, Candidate{Settings: after, Trial: true})
 	for name, c := range map[string]struct {
+		before  state.Sections
 		commits []Candidate
 		change  func(m *memory)
 		foreign string // what has changed; "" means nothing
 	}{
-		"the factory state":          {nil, func(*memory) {}, ""},
-		"nothing":                    {[]Candidate{both}, func(*memory) {}, ""},
-		"nothing, without a PIN":     {[]Candidate{{Settings: before}}, func(*memory) {}, ""},
-		"committed again":            {[]Candidate{both, {Settings: after}, {PIN: text("")}, {PIN: text("654321")}}, func(*memory) {}, ""},
-		"a certificate":              {[]Candidate{both, {PFX: pfx(t, "p"), Password: "p"}}, func(*memory) {}, ""},
-		"a trial":                    {[]Candidate{both, {Settings: after, Trial: true}}, func(*memory) {}, ""},
-		"a trial that was confirmed": {[]Candidate{both, {Settings: after, Trial: true}}, func(m *memory) { endTrial(m.sections) }, ""},
-		"a trial that was rolled back": {[]Candidate{both, {Settings: after, Trial: true}, {Settings: before + "#", Trial: true}}, func(m *memory) {
+		"the factory state":          {none, nil, func(*memory) {}, ""},
+		"nothing":                    {both, nil, func(*memory) {}, ""},
+		"nothing, without a PIN":     {none, []Candidate{{Settings: before}}, func(*memory) {}, ""},
+		"committed again":            {both, []Candidate{{Settings: after}, {PIN: text("")}, {PIN: text("654321")}}, func(*memory) {}, ""},
+		"a certificate":              {both, []Candidate{{PFX: pfx(t, "p"), Password: "p"}}, func(*memory) {}, ""},
+		"a trial":                    {onTrial, nil, func(*memory) {}, ""},
+		"a trial that was confirmed": {onTrial, nil, func(m *memory) { endTrial(m.sections) }, ""},
+		"a trial that was rolled back": {onTrial, []Candidate{{Settings: before + "#", Trial: true}}, func(m *memory) {
 			restore(m.sections)
 		}, ""},
-		"settings":             {[]Candidate{both}, func(m *memory) { m.sections[sectionSettings] = []byte(after) }, "settings"},
-		"the schema":           {[]Candidate{both}, func(m *memory) { m.sections[sectionSchema] = []byte("9") }, "settings"},
-		"the PIN":              {[]Candidate{both}, func(m *memory) { m.sections[sectionPIN] = []byte("other") }, "PIN"},
-		"a PIN that is gone":   {[]Candidate{both}, func(m *memory) { delete(m.sections, sectionPIN) }, "PIN"},
-		"a PIN where was none": {[]Candidate{{Settings: before}}, func(m *memory) { m.sections[sectionPIN] = []byte("new") }, "PIN"},
-		"the PIN, then settings are committed": {[]Candidate{both}, func(m *memory) {
+		"settings":             {both, nil, func(m *memory) { m.sections[sectionSettings] = []byte(after) }, "settings"},
+		"the schema":           {both, nil, func(m *memory) { m.sections[sectionSchema] = []byte("9") }, "settings"},
+		"the PIN":              {both, nil, func(m *memory) { m.sections[sectionPIN] = []byte("other") }, "PIN"},
+		"a PIN that is gone":   {both, nil, func(m *memory) { delete(m.sections, sectionPIN) }, "PIN"},
+		"a PIN where was none": {none, []Candidate{{Settings: before}}, func(m *memory) { m.sections[sectionPIN] = []byte("new") }, "PIN"},
+		"the PIN, then settings are committed": {both, nil, func(m *memory) {
 			delete(m.sections, sectionPIN)
 			if err := bindingChecker(m, &fakeTPM{}).Commit(t.Context(), Candidate{Settings: after}); err != nil {
 				t.Fatal(err)
 			}
 		}, "PIN"},
-		"a rolled back trial of foreign settings": {[]Candidate{both, {Settings: after, Trial: true}}, func(m *memory) {
+		"a rolled back trial of foreign settings": {onTrial, nil, func(m *memory) {
 			m.sections[sectionTrial] = []byte(before + "#")
 			restore(m.sections)
 		}, "settings"},
-		"no binding":        {[]Candidate{both}, func(m *memory) { delete(m.sections, "binding") }, "all"},
-		"a damaged binding": {[]Candidate{both}, func(m *memory) { m.sections["binding"] = []byte("{") }, "error"},
-		"without the TPM": {[]Candidate{both}, func(m *memory) {
+		"no binding":        {both, nil, func(m *memory) { delete(m.sections, "binding") }, "all"},
+		"a damaged binding": {both, nil, func(m *memory) { m.sections["binding"] = []byte("{") }, "error"},
+		"without the TPM": {both, nil, func(m *memory) {
 			broken := &fakeTPM{&hal.TPMFault{State: hal.TPMAbsent}}
 			if err := bindingChecker(m, broken).Commit(t.Context(), Candidate{Settings: after}); err != nil {
 				t.Fatal(err)
 			}
 		}, "settings"},
 	} {
-		m := &memory{}
-		for _, each := range c.commits {
-			if err := bindingChecker(m, &fakeTPM{}).Commit(t.Context(), each); err != nil {
-				t.Fatal(err)
-			}
-		}
-		m.sections = maps.Clone(m.sections)
+		m := &memory{sections: committed(t, c.before, c.commits...)}
 		c.change(m)
 		err := Authentic(t.Context(), m, (&fakeTPM{}).sealer())
 		f := fault.List(err)
@@ -89,6 +87,18 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
+}
+
+// committed returns the sections after commits on a box with a TPM.
+func committed(t *testing.T, sections state.Sections, commits ...Candidate) state.Sections {
+	t.Helper()
+	m := &memory{sections: maps.Clone(sections)}
+	for _, each := range commits {
+		if err := bindingChecker(m, &fakeTPM{}).Commit(t.Context(), each); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m.sections
 }
 
 // A box that stores its keys in clear text has nothing to bind the settings to.
