@@ -3,6 +3,7 @@ package submission
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"sealpost/relay/envelope"
@@ -60,8 +61,11 @@ func TestSendAs_ReplacesADeniedSender(t *testing.T) {
 
 func TestSendAs_AsksNoSuccessForTheDefaultSender(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
+	var mu sync.Mutex
 	var rcpt []string
 	s.tenant.SetScript(func(verb, argument string) string {
+		mu.Lock()
+		defer mu.Unlock()
 		if verb == "RCPT" && !slices.Contains(rcpt, argument) {
 			rcpt = append(rcpt, argument)
 		}
@@ -73,11 +77,13 @@ func TestSendAs_AsksNoSuccessForTheDefaultSender(t *testing.T) {
 	if err != nil || !result.Accepted || result.DSN {
 		t.Errorf("%+v, %v", result, err)
 	}
-	if len(rcpt) != 2 || !strings.HasSuffix(rcpt[0], "NOTIFY=SUCCESS,FAILURE") || !strings.HasSuffix(rcpt[1], "NOTIFY=FAILURE") {
-		t.Errorf("the tenant got %q", rcpt)
-	}
 	if result, err = s.deliver(message("2", printer), "From: "+printer+"\r\n\r\nx\r\n"); err != nil || !result.DSN {
 		t.Errorf("%+v, %v", result, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(rcpt) != 3 || !strings.HasSuffix(rcpt[0], "NOTIFY=SUCCESS,FAILURE") || !strings.HasSuffix(rcpt[1], "NOTIFY=FAILURE") {
+		t.Errorf("the tenant got %q", rcpt)
 	}
 }
 
