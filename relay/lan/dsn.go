@@ -7,11 +7,12 @@ import (
 )
 
 // Lengths of RFC 3461 sections 4.2 and 4.4, in octets, and a limit of ours on all
-// original recipients of a message; what is longer is ignored.
+// original recipients of a message, which must fit the queue's record however JSON
+// escapes them; what is longer is ignored.
 const (
 	maxEnvelopeID = 100
 	maxOriginal   = 500
-	maxOriginals  = 256 << 10
+	maxOriginals  = 128 << 10
 )
 
 // takeMailDSN takes the parameters of RFC 3461 from those of MAIL and returns the

@@ -141,6 +141,20 @@ func TestSession_AsksNoSuccessForAReplacedSender(t *testing.T) {
 	}
 }
 
+func TestSession_KeepsPipelinedParametersApart(t *testing.T) {
+	d := &fakeAcceptor{}
+	_, address := start(t, d, nil)
+	say(t, address, "EHLO device", "MAIL FROM:<a@contoso.com> ENVID=1\r\nRCPT TO:<a@x.example> NOTIFY=NEVER\r\nRCPT TO:<b@x.example>\r\nRCPT TO:<c@x.example> NOTIFY=DELAY",
+		"NOOP", "NOOP", "NOOP", "DATA", "x\r\n.", "NOOP", "NOOP", "NOOP")
+	envelopes, _ := d.messages()
+	if len(envelopes) != 1 {
+		t.Fatalf("got %+v", envelopes)
+	}
+	if dsn := envelopes[0].DSN; dsn.ID != "1" || dsn.Of(0).Notify != envelope.NotifyNever || dsn.Of(1).Notify != 0 || dsn.Of(2).Notify != envelope.NotifyDelay {
+		t.Errorf("got %+v", dsn)
+	}
+}
+
 func TestSession_LimitsOriginalRecipients(t *testing.T) {
 	const recipients = 600
 	d := &fakeAcceptor{}

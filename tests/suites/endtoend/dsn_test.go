@@ -70,9 +70,10 @@ func TestDSN_IsPassedOnOrReportedByTheRelay(t *testing.T) {
 			if !offered {
 				want++
 			}
-			messages := awaitMessages(t, upstream, want)
+			awaitMessages(t, upstream, want)
 			s.awaitEmpty()
-			if messages = upstream.Messages(); len(messages) != want {
+			messages := upstream.Messages()
+			if len(messages) != want {
 				t.Errorf("got %d messages, want %d", len(messages), want)
 			}
 			var failed, relayed string
