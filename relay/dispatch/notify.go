@@ -62,8 +62,8 @@ func (dl *delivery) asked(action report.Action, indexes []int) []int {
 }
 
 // notifyOfRelaying notifies the sender that recipients who asked for a notification of
-// success were delivered to a server that will not send one. Like a reply that the
-// client does not wait for, it is lost if the queue cannot take it.
+// success were delivered to a server that will not send one (RFC 3461 section 5.2.2).
+// If the queue cannot take it, it is lost: repeating the delivery would be worse.
 func (d *Dispatcher) notifyOfRelaying(q *queue.Queue, dl *delivery) {
 	if q == nil || dl.err != nil || dl.result.DSN || dl.envelope.Report {
 		return
@@ -115,7 +115,7 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Classify: dl.route.Classify,
 		EnvelopeID: dl.envelope.DSN.ID}
 	if dl.route.notifiesSender(dl.envelope) {
-		n.Return = dl.envelope.DSN.Return // the content is for nobody else
+		n.Return = dl.envelope.DSN.Return // the alert address gets no content
 	}
 	for _, i := range indexes {
 		n.Outcomes = append(n.Outcomes, dl.reportOutcome(i, now))
