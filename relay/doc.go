@@ -9,7 +9,8 @@
 //     own certificate.
 //  3. MAIL assigns the message ID, and policy chooses the sender: a device that
 //     gives none, or one of another domain, sends as the default sender. dispatch
-//     decides whether a message of that size can be accepted.
+//     decides whether a message of that size can be accepted. What the client asks
+//     for about notifications (RFC 3461) stays with the envelope.
 //  4. DATA or BDAT: lan writes a Received field. The content then streams through
 //     the normaliser in body, which ends every line in CRLF, to dispatch. dispatch
 //     buffers it in memory, within one budget for all messages, and writes it to
@@ -29,7 +30,7 @@
 //     an access token (SASL XOAUTH2). If the mailbox may not send as the sender,
 //     header replaces the sender with the default one, if the settings ask for it.
 //  8. upstream/esmtp sends MAIL and every RCPT, pipelined if the server offers
-//     PIPELINING. If the server has closed an idle connection, a new one is used.
+//     PIPELINING, with the parameters for notifications if it offers DSN. If the server has closed an idle connection, a new one is used.
 //  9. dispatch decides by the replies whether to send the content. If only some
 //     recipients were accepted, it first commits the message to the spool: the
 //     others are retried, or their sender is notified.
@@ -47,8 +48,8 @@
 //     the breaker holds all mail back and lets one message through as a probe.
 //     The spool records which recipients have the message.
 //  14. The message is delivered and removed from the spool. If it is rejected, or
-//     expires, report writes a notification to its sender (RFC 3464), which is
-//     then delivered like any other message.
+//     expires, report writes a notification to its sender (RFC 3464), if that did
+//     not decline it, which is then delivered like any other message.
 //  15. journal records each step: in the log, and in memory for those who ask
 //     through control.
 package relay

@@ -164,11 +164,7 @@ func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
 	timeout := d.config.Timeout + time.Duration(dl.envelope.Size/octetsPerSecond)*time.Second
 	ctx, cancel := context.WithTimeout(d.context, timeout)
 	defer cancel()
-	e := dl.envelope
-	e.Recipients = nil
-	for _, i := range dl.pending {
-		e.Recipients = append(e.Recipients, dl.envelope.Recipients[i])
-	}
+	e := dl.envelope.To(dl.pending)
 
 	d.mu.Lock()
 	dl.account.AddRecipients(dl.begun, len(e.Recipients))

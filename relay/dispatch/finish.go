@@ -18,6 +18,8 @@ func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 	if clientReply, final := dl.finalReply(); final && m.finish(clientReply) {
 		if clientReply.Positive() {
 			d.journal.Delivered(dl.envelope.ID, dl.result.Connection, clientReply, dl.took)
+			q, _ := d.Queue()
+			d.notifyOfRelaying(q, dl)
 		} else {
 			d.journal.Refused(dl.envelope.ID, clientReply, dl.took)
 		}
@@ -64,6 +66,7 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 	}
 	if deliveryReply, found := dl.evaluation.deliveryReply(); found {
 		d.journal.Delivered(dl.envelope.ID, dl.result.Connection, deliveryReply, dl.took)
+		d.notifyOfRelaying(q, dl)
 	}
 	if len(failed) > 0 && d.bounce(q, dl, failed, "") {
 		for _, n := range failed {

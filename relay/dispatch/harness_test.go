@@ -68,6 +68,8 @@ type behaviour struct {
 
 	account func(e envelope.Envelope) string
 	trustee string // who would need Send As permission
+
+	offersDSN bool
 }
 
 // set changes the behaviour from the next message on.
@@ -99,7 +101,7 @@ func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content
 			return upstream.Result{}, err
 		}
 	}
-	result := upstream.Result{Connection: journal.Connection{Host: "mx"}, Trustee: b.trustee}
+	result := upstream.Result{Connection: journal.Connection{Host: "mx"}, Trustee: b.trustee, DSN: b.offersDSN}
 	result.Mail = b.mail(e)
 	for _, to := range e.Recipients {
 		if result.Mail.Positive() {

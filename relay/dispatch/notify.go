@@ -32,10 +32,49 @@ func (r *Route) notificationAddress(e envelope.Envelope) (to, sender envelope.Ad
 	if !n.NullSender {
 		sender = n.Sender
 	}
-	if n.NullSender && e.Sender != "" {
+	if r.notifiesSender(e) {
 		return e.Sender, sender
 	}
 	return n.Alert, sender
+}
+
+// notifiesSender reports whether notifications about a message go to its sender.
+func (r *Route) notifiesSender(e envelope.Envelope) bool {
+	return r.Notify.NullSender && e.Sender != ""
+}
+
+// asked returns those of the indexes into pending whose recipient's NOTIFY parameter
+// asks for the notification (RFC 3461 section 4.1). NOTIFY is about notifications to the
+// sender: with NEVER, a failure is in the journal only. If the sender cannot be
+// notified, the alert address is told of failure and delay whatever NOTIFY says, because
+// the operator asked for that, and not of success, which is no trouble.
+func (dl *delivery) asked(action report.Action, indexes []int) []int {
+	event := map[report.Action]envelope.Notify{report.Failed: envelope.NotifyFailure,
+		report.Delayed: envelope.NotifyDelay, report.Relayed: envelope.NotifySuccess}[action]
+	toSender := dl.route.notifiesSender(dl.envelope)
+	var asked []int
+	for _, n := range indexes {
+		if toSender && dl.envelope.DSN.Of(dl.pending[n]).Notify.Of(event) || !toSender && action != report.Relayed {
+			asked = append(asked, n)
+		}
+	}
+	return asked
+}
+
+// notifyOfRelaying notifies the sender that recipients who asked for a notification of
+// success were delivered to a server that will not send one (RFC 3461 section 5.2.2).
+// If the queue cannot take it, it is lost: repeating the delivery would be worse.
+func (d *Dispatcher) notifyOfRelaying(q *queue.Queue, dl *delivery) {
+	if q == nil || dl.err != nil || dl.result.DSN || dl.envelope.Report {
+		return
+	}
+	var relayed []int
+	for n := range dl.pending {
+		if dl.outcome(n) == delivered {
+			relayed = append(relayed, n)
+		}
+	}
+	d.notify(q, report.Relayed, dl, relayed, "")
 }
 
 // bounce notifies the sender that the message was given up for the recipients
@@ -57,9 +96,12 @@ func (d *Dispatcher) bounce(q *queue.Queue, dl *delivery, indexes []int, reason 
 	return true
 }
 
-// notify queues a notification about the message. It returns false if the queue
-// has no room.
+// notify queues a notification about the message for those of the recipients at indexes
+// into pending for which it is asked. It returns false if the queue has no room.
 func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, indexes []int, reason string) bool {
+	if indexes = dl.asked(action, indexes); len(indexes) == 0 {
+		return true
+	}
 	to, sender := dl.route.notificationAddress(dl.envelope)
 	if to == "" {
 		d.journal.CannotNotify(dl.envelope.ID)
@@ -70,7 +112,11 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 	config := dl.route.Notify
 	n := report.Notification{Action: action, Reporter: config.Reporter, From: config.From, To: to, Sender: dl.envelope.Sender,
 		Site: config.Site, ID: dl.envelope.ID, Unique: unique, Arrived: dl.envelope.Received, Now: now,
-		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Classify: dl.route.Classify}
+		RetryUntil: dl.envelope.Received.Add(dl.route.Retry.Age), Reason: reason, Classify: dl.route.Classify,
+		EnvelopeID: dl.envelope.DSN.ID}
+	if dl.route.notifiesSender(dl.envelope) {
+		n.Return = dl.envelope.DSN.Return // the alert address gets no content
+	}
 	for _, i := range indexes {
 		n.Outcomes = append(n.Outcomes, dl.reportOutcome(i, now))
 	}
@@ -80,7 +126,8 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 		// The original is damaged: send the notification without its header.
 		err = n.Write(&text, bytes.NewReader(nil))
 	}
-	e := envelope.Envelope{ID: unique, Sender: sender, Recipients: []envelope.Address{to}, Received: now, Report: true}
+	e := envelope.Envelope{ID: unique, Sender: sender, Recipients: []envelope.Address{to}, Received: now, Report: true,
+		EightBit: bytes.ContainsFunc(text.Bytes(), func(r rune) bool { return r > 127 })}
 	if err == nil {
 		err = d.enqueue(q, e, &text, int64(text.Len()))
 	}
@@ -95,7 +142,8 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 // reportOutcome returns the outcome of the n-th pending recipient for a
 // notification.
 func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
-	o := report.Outcome{Recipient: dl.envelope.Recipients[dl.pending[n]], LastAttempt: now,
+	i := dl.pending[n]
+	o := report.Outcome{Recipient: dl.envelope.Recipients[i], Original: dl.envelope.DSN.Of(i).Original, LastAttempt: now,
 		Host: dl.result.Connection.Host, Trustee: dl.result.Trustee}
 	if dl.err == nil {
 		o.Reply, o.Status = dl.result.Replies[n], dl.result.Replies[n].Status

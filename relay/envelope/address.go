@@ -87,6 +87,9 @@ func isDotString(s string) bool {
 	return true
 }
 
+// IsAtom reports whether s is an atom (RFC 5321 section 4.1.2).
+func IsAtom(s string) bool { return consistsOf(s, atomCharacters) }
+
 func consistsOf(s, characters string) bool {
 	foreign := func(r rune) bool { return !strings.ContainsRune(characters, r) }
 	return s != "" && strings.IndexFunc(s, foreign) < 0

@@ -65,8 +65,8 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	return line, nil
 }
 
-// mail passes MAIL on, with the path as go-smtp reads it and without parameters
-// that are taken and mean nothing here.
+// mail passes MAIL on, with the path as go-smtp reads it, without the parameters of
+// DSN, which the session takes from c, and without those that mean nothing here.
 func (c *clientConn) mail(argument string) ([]byte, error) {
 	path, parameters := normalisePath(argument, "FROM:", c.sessions.config.Hostname)
 	for _, parameter := range parameters {
@@ -76,24 +76,26 @@ func (c *clientConn) mail(argument string) ([]byte, error) {
 			return nil, c.answer(reply.New(552, 3, 4, "%s", tooLargeText(most)))
 		}
 	}
-	return joinCommand("MAIL", path, without(parameters, "RET", "ENVID", "AUTH")), nil // RFC 3461 and 4954
+	c.mailDSN, parameters = takeMailDSN(parameters)
+	return joinCommand("MAIL", path, without(parameters, "AUTH")), nil // RFC 4954
 }
 
 // rcpt passes RCPT on, like mail.
 func (c *clientConn) rcpt(argument string) []byte {
 	path, parameters := normalisePath(argument, "TO:", "")
-	return joinCommand("RCPT", path, without(parameters, "NOTIFY", "ORCPT"))
+	c.rcptDSN, parameters = takeRcptDSN(parameters)
+	return joinCommand("RCPT", path, parameters)
 }
 
 func joinCommand(verb, path string, parameters []string) []byte {
 	return []byte(strings.Join(append([]string{verb, path}, parameters...), " ") + "\r\n")
 }
 
-// without returns the parameters that have none of the names.
-func without(parameters []string, names ...string) []string {
+// without returns the parameters of another name.
+func without(parameters []string, name string) []string {
 	return slices.DeleteFunc(parameters, func(parameter string) bool {
-		name, _, _ := strings.Cut(strings.ToUpper(parameter), "=")
-		return slices.Contains(names, name)
+		its, _, _ := strings.Cut(parameter, "=")
+		return strings.EqualFold(its, name)
 	})
 }
 

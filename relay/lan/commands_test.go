@@ -50,7 +50,7 @@ func TestNormalisePath_CorrectsPathsOfDevices(t *testing.T) {
 var impossible = []string{
 	"This is a LMTP server, use LHLO", "Domain/address argument required for HELO", "Hello *",
 	"Unknown RET value", "Malformed ENVID parameter value", "Malformed AUTH parameter value", "Malformed AUTH parameter mailbox",
-	"Malformed NOTIFY parameter value", "Malformed ORCPT parameter value", "Malformed RRVS parameter value",
+	"Malformed ORCPT parameter value", "Malformed RRVS parameter value",
 	"Malformed BY parameter value", "BY parameter is below server minimum", "Malformed MT-PRIORITY parameter value", "MT-PRIORITY is outside valid range",
 	"Already authenticated", "Missing parameter", "TLS is required", "Invalid base64 data", "Negotiation cancelled", "Authentication succeeded",
 	"Already running in TLS", "TLS not supported", "Ready to start TLS", "Handshake error",

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sealpost/relay/envelope"
 )
 
 // clientConn is a client's connection as go-smtp sees it, in clear and under TLS
@@ -55,7 +57,9 @@ type clientConn struct {
 	hello         bool          // it is EHLO or HELO
 	dropReply     bool          // the next reply is to a command of ours
 	quit          bool          // the client sent QUIT and nothing after it
-	partialReply  []byte        // lines of a reply before its last one
+	mailDSN       envelope.DSN  // parameters of the MAIL on its way to go-smtp
+	rcptDSN       envelope.RecipientDSN
+	partialReply  []byte // lines of a reply before its last one
 }
 
 func newClientConn(conn net.Conn, client netip.Addr, s *sessions) *clientConn {

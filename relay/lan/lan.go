@@ -1,6 +1,6 @@
 // Package lan receives mail from the site's devices: the SMTP listeners on the
-// LAN (RFC 5321, with STARTTLS, SIZE, 8BITMIME, PIPELINING, CHUNKING and
-// ENHANCEDSTATUSCODES).
+// LAN (RFC 5321, with STARTTLS, SIZE, 8BITMIME, PIPELINING, CHUNKING,
+// ENHANCEDSTATUSCODES and DSN).
 //
 // It knows SMTP, the limits of a client's session, and an Acceptor that takes
 // responsibility for messages. It must not know files, upstreams or who may
@@ -97,6 +97,7 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 	s.smtp.MaxMessageBytes = config.Limits.MessageSize
 	s.smtp.MaxRecipients = config.Limits.Recipients
 	s.smtp.MaxLineLength = maxCommandLine // the normaliser limits the lines of messages
+	s.smtp.EnableDSN = true               // offers it; dsn.go reads the parameters
 	s.smtp.ErrorLog = faultLog{j}
 	return s
 }

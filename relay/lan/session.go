@@ -38,6 +38,7 @@ type session struct {
 type transaction struct {
 	clientSender envelope.Address // sender given by the client
 	octets       int64            // announced SIZE; 0 if none
+	originals    int              // octets of original recipients given
 	envelope     envelope.Envelope
 }
 
@@ -65,6 +66,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 		Hello:    s.smtp.Hostname(),
 		Protocol: s.protocol(),
 		Sender:   s.server.policy.Sender(sender),
+		DSN:      s.conn.mailDSN,
 	}
 	if r := s.server.acceptor.Admit(e, options.Size); !r.Positive() {
 		return smtpReply(r)
@@ -77,7 +79,9 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	return nil
 }
 
-// Rcpt adds a recipient.
+// Rcpt adds a recipient. Notifications go to the sender of the envelope: if the policy
+// has replaced the client's, that is not who asked for those of success. Failure and
+// delay are reported to it, as without parameters.
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	recipient, err := envelope.ParseAddress(to)
 	if err != nil {
@@ -85,6 +89,14 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	dsn := s.conn.rcptDSN
+	if s.clientSender != s.envelope.Sender {
+		dsn.Notify = dsn.Notify.WithoutSuccess()
+	}
+	if s.originals += len(dsn.Original); s.originals > maxOriginals {
+		dsn.Original = ""
+	}
+	s.envelope.DSN.Set(len(s.envelope.Recipients), dsn)
 	s.envelope.Recipients = append(s.envelope.Recipients, recipient)
 	return nil
 }

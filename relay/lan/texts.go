@@ -37,6 +37,7 @@ var texts = []struct{ library, ours string }{
 	{"* is not implemented", "%s is not offered by this relay: turn it off on the device"},
 	{"Unknown MAIL FROM argument", "a parameter of MAIL is not known to this relay: turn SMTP extensions off on the device"},
 	{"Unknown RCPT TO argument", "a parameter of RCPT is not known to this relay: turn SMTP extensions off on the device"},
+	{"Malformed NOTIFY parameter value", "NOTIFY=NEVER of RCPT contradicts another event: set NEVER alone on the device, or a list of SUCCESS, FAILURE and DELAY"},
 	{"Missing MAIL FROM command.", "send MAIL first"},
 	{"Missing RCPT TO command.", "send MAIL and RCPT first"},
 	{"Maximum limit of * recipients reached", "a message may have %s recipients (limits.recipients): send the rest in another message"},

@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,7 +49,9 @@ func put(t *testing.T, q *Queue, e envelope.Envelope, content string) Ticket {
 func sample(id string) envelope.Envelope {
 	return envelope.Envelope{ID: id, Client: netip.MustParseAddr("192.168.1.7"), Hello: "printer", Protocol: "ESMTPS",
 		Sender: `"odd name"@contoso.com`, Recipients: []envelope.Address{"a@x.example", "b@[IPv6:::1]"}, EightBit: true,
-		Received: time.UnixMilli(1795300000123), Report: true}
+		Received: time.UnixMilli(1795300000123), Report: true,
+		DSN: envelope.DSN{Return: envelope.ReturnFull, ID: "QQ314159", Recipients: []envelope.RecipientDSN{
+			{}, {Notify: envelope.NotifyFailure | envelope.NotifyDelay, Original: "rfc822;b+2B@x.example"}}}}
 }
 
 func TestQueue_RestoresEnvelopesAndProgress(t *testing.T) {
@@ -76,6 +79,31 @@ func TestQueue_RestoresEnvelopesAndProgress(t *testing.T) {
 			t.Fatal(err)
 		}
 		q, s = open(t, flash)
+	}
+}
+
+func TestRecord_HasDSNOnlyIfGiven(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want envelope.DSN
+	}{
+		"of 0.5.0": {`{"id":"ONE","c":"192.168.1.7","f":"a@contoso.com","t":["a@x.example"],"r":0}`, envelope.DSN{}},
+		"of a message with ENVID": {`{"id":"ONE","c":"192.168.1.7","f":"a@contoso.com","t":["a@x.example"],"r":0,"d":{"i":"7"}}`,
+			envelope.DSN{ID: "7"}},
+		"of a recipient with NOTIFY": {`{"id":"ONE","c":"192.168.1.7","f":"a@contoso.com","t":["a@x.example","b@x.example"],"r":0,"d":{"t":[{},{"n":1}]}}`,
+			envelope.DSN{Recipients: []envelope.RecipientDSN{{}, {Notify: envelope.NotifyNever}}}},
+	} {
+		var r record
+		if err := json.Unmarshal([]byte(c.text), &r); err != nil {
+			t.Fatal(err)
+		}
+		e := r.envelope(0)
+		if !reflect.DeepEqual(e.DSN, c.want) {
+			t.Errorf("a record %s: got %+v", name, e.DSN)
+		}
+		if text, err := json.Marshal(recordOf(e)); err != nil || string(text) != c.text {
+			t.Errorf("a record %s: got %s, %v", name, text, err)
+		}
 	}
 }
 

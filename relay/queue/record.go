@@ -23,10 +23,28 @@ type record struct {
 	EightBit   bool               `json:"8,omitempty"`
 	Received   int64              `json:"r"` // Unix time in ms; 0 if unknown
 	Report     bool               `json:"n,omitempty"`
+	DSN        dsnRecord          `json:"d,omitzero"`
+}
+
+// dsnRecord is an envelope.DSN on flash.
+type dsnRecord struct {
+	Return     envelope.Return   `json:"r,omitempty"`
+	ID         string            `json:"i,omitempty"`
+	Recipients []recipientRecord `json:"t,omitempty"`
+}
+
+// recipientRecord is an envelope.RecipientDSN on flash.
+type recipientRecord struct {
+	Notify   envelope.Notify `json:"n,omitempty"`
+	Original string          `json:"o,omitempty"`
 }
 
 func recordOf(e envelope.Envelope) record {
-	r := record{e.ID, e.Client, e.Hello, e.Protocol, e.Sender, e.Recipients, e.EightBit, 0, e.Report}
+	r := record{e.ID, e.Client, e.Hello, e.Protocol, e.Sender, e.Recipients, e.EightBit, 0, e.Report,
+		dsnRecord{Return: e.DSN.Return, ID: e.DSN.ID}}
+	for _, p := range e.DSN.Recipients {
+		r.DSN.Recipients = append(r.DSN.Recipients, recipientRecord(p))
+	}
 	if !e.Received.IsZero() {
 		r.Received = e.Received.UnixMilli()
 	}
@@ -35,7 +53,11 @@ func recordOf(e envelope.Envelope) record {
 
 func (r record) envelope(size int64) envelope.Envelope {
 	e := envelope.Envelope{ID: r.ID, Client: r.Client, Hello: r.Hello, Protocol: r.Protocol, Sender: r.Sender,
-		Recipients: r.Recipients, Size: size, EightBit: r.EightBit, Report: r.Report}
+		Recipients: r.Recipients, Size: size, EightBit: r.EightBit, Report: r.Report,
+		DSN: envelope.DSN{Return: r.DSN.Return, ID: r.DSN.ID}}
+	for i, p := range r.DSN.Recipients {
+		e.DSN.Set(i, envelope.RecipientDSN(p))
+	}
 	if r.Received != 0 {
 		e.Received = time.UnixMilli(r.Received)
 	}

@@ -21,13 +21,15 @@ type Action string
 const (
 	Failed  Action = "failed"  // given up
 	Delayed Action = "delayed" // still being retried
+	Relayed Action = "relayed" // accepted by a server that does not report delivery (RFC 3461 section 5.2.2)
 )
 
 // Outcome is the outcome for one recipient.
 type Outcome struct {
 	Recipient   envelope.Address
+	Original    string       // envelope.RecipientDSN's; may be empty
 	Reply       reply.Reply  // server's reply; Code 0 if there was none
-	Status      reply.Status // RFC 3463; if invalid, 5.0.0 is reported, or 4.0.0 for Delayed
+	Status      reply.Status // RFC 3463; if invalid, 5.0.0 is reported, 4.0.0 for Delayed, 2.0.0 for Relayed
 	Host        string       // server that replied; empty if none was reached
 	Trustee     string       // account that needs Send As permission; empty without a login
 	LastAttempt time.Time    // zero if there was no attempt
@@ -47,25 +49,34 @@ type Notification struct {
 	Now        time.Time
 	RetryUntil time.Time // for Delayed
 	Outcomes   []Outcome
-	Reason     string     // reason without a full stop, if no reply gives one
-	Classify   Classifier // classifies the replies; nil means ClassifyFor
+	EnvelopeID string          // envelope.DSN's; may be empty
+	Return     envelope.Return // how much of the message is returned if it failed
+	Reason     string          // reason without a full stop, if no reply gives one
+	Classify   Classifier      // classifies the replies; nil means ClassifyFor
 }
 
-// Write writes the notification as ASCII lines ending in CRLF, with the header
-// of the original message up to MaxHeader. It returns an error before writing
-// anything if original cannot be read, From or To is invalid, or Unique or
-// Outcomes is empty.
+// Write writes the notification as lines ending in CRLF, with the header of the
+// original message up to MaxHeader. If a message that failed is to be returned in
+// full, the whole of it follows instead, unless it is larger than MaxOriginal or has
+// lines that not every server relays; then its header must do. Octets above 127 occur
+// only in a message returned in full. Write returns an error before writing anything
+// if original cannot be read, From or To is invalid, or Unique or Outcomes is empty.
 func (n Notification) Write(w io.Writer, original io.Reader) error {
 	if err := n.check(); err != nil {
 		return err
 	}
-	header, err := readHeader(original)
+	read, err := io.ReadAll(io.LimitReader(original, max(MaxHeader, MaxOriginal+1)))
 	if err != nil {
-		return fmt.Errorf("reading the header of message %s: %w", n.ID, err)
+		return fmt.Errorf("reading message %s: %w", n.ID, err)
+	}
+	header := headerOf(read)
+	returned := part{"text/rfc822-headers", transferEncoding(header, n.boundary()), string(header)}
+	if n.Action == Failed && n.Return == envelope.ReturnFull && isReturnable(read, n.boundary()) {
+		returned = part{"message/rfc822", encodingOf(read), string(read)}
 	}
 	buffered := bufio.NewWriter(w)
-	n.writeHeader(buffered)
-	if err := n.writeParts(buffered, header); err != nil {
+	n.writeHeader(buffered, returned.encoding)
+	if err := n.writeParts(buffered, header, returned); err != nil {
 		return fmt.Errorf("writing the notification about message %s: %w", n.ID, err)
 	}
 	return buffered.Flush()
@@ -83,7 +94,12 @@ func (n Notification) check() error {
 	return nil
 }
 
-func (n Notification) writeHeader(w *bufio.Writer) {
+// part is a part of the notification.
+type part struct{ contentType, encoding, content string }
+
+// writeHeader writes the notification's header. A part of 8bit must be declared for the
+// whole (RFC 2045 section 6.4).
+func (n Notification) writeHeader(w *bufio.Writer, encoding string) {
 	domain := host(n.Reporter)
 	contentType := mime.FormatMediaType("multipart/report", map[string]string{
 		"report-type": "delivery-status", "boundary": n.boundary(),
@@ -100,6 +116,9 @@ func (n Notification) writeHeader(w *bufio.Writer) {
 	} {
 		writeLine(w, f)
 	}
+	if encoding == "8bit" {
+		writeLine(w, "Content-Transfer-Encoding: 8bit")
+	}
 	writeLine(w, "")
 }
 
@@ -114,22 +133,21 @@ func (n Notification) token() string {
 // the start of a field: "=_" is never an escape (RFC 2045 section 6.7).
 func (n Notification) boundary() string { return "=_" + n.token() }
 
-func (n Notification) writeParts(w io.Writer, header []byte) error {
+func (n Notification) writeParts(w io.Writer, header []byte, returned part) error {
 	parts := multipart.NewWriter(w)
 	if err := parts.SetBoundary(n.boundary()); err != nil {
 		return err
 	}
-	encoding := transferEncoding(header, n.boundary())
-	for _, part := range []struct{ contentType, encoding, content string }{
+	for _, each := range []part{
 		{"text/plain; charset=utf-8", "quoted-printable", n.text(header)},
 		{"message/delivery-status", "7bit", n.status()},
-		{"text/rfc822-headers", encoding, string(header)},
+		returned,
 	} {
 		to, err := parts.CreatePart(textproto.MIMEHeader{
-			"Content-Type": {part.contentType}, "Content-Transfer-Encoding": {part.encoding},
+			"Content-Type": {each.contentType}, "Content-Transfer-Encoding": {each.encoding},
 		})
 		if err == nil {
-			err = encode(to, part.encoding, part.content)
+			err = encode(to, each.encoding, each.content)
 		}
 		if err != nil {
 			return err

@@ -18,10 +18,17 @@ const maxTextLength = 800
 // status returns the machine-readable part (RFC 3464 section 2).
 func (n Notification) status() string {
 	var b strings.Builder
+	if id, ok := envelope.DecodeXtext(n.EnvelopeID); ok {
+		writeLine(&b, "Original-Envelope-Id: "+id)
+	}
 	writeLine(&b, "Reporting-MTA: dns; "+host(n.Reporter))
 	writeLine(&b, "Arrival-Date: "+n.Arrived.Format(time.RFC1123Z))
 	for _, o := range n.Outcomes {
 		writeLine(&b, "")
+		kind, original, _ := strings.Cut(o.Original, ";")
+		if address, ok := envelope.DecodeXtext(original); ok {
+			writeLine(&b, "Original-Recipient: "+filterCharacters(kind, letters+"-")+"; "+address)
+		}
 		writeLine(&b, "Final-Recipient: rfc822; "+mailbox(o.Recipient))
 		writeLine(&b, "Action: "+string(n.Action))
 		writeLine(&b, "Status: "+n.statusOf(o).String())
@@ -45,12 +52,15 @@ func (n Notification) status() string {
 // general one.
 func (n Notification) statusOf(o Outcome) reply.Status {
 	s := o.Status
-	known := s.Class == 4 || s.Class == 5 && n.Action == Failed
+	known := s.Class == 4 && n.Action != Relayed || s.Class == 5 && n.Action == Failed || s.Class == 2 && n.Action == Relayed
 	if known && s.Subject >= 0 && s.Subject <= 999 && s.Detail >= 0 && s.Detail <= 999 {
 		return s
 	}
-	if n.Action == Delayed {
+	switch n.Action {
+	case Delayed:
 		return status(4, 0, 0)
+	case Relayed:
+		return status(2, 0, 0)
 	}
 	return status(5, 0, 0)
 }

@@ -13,7 +13,15 @@ import (
 
 // intact returns how the parsed notification differs from the expected one.
 func intact(n Notification, p parsed) error {
-	if len(p.header) != 8 || len(p.message) != 2 || len(p.each) != len(n.Outcomes) {
+	messageFields := 2
+	if _, ok := envelope.DecodeXtext(n.EnvelopeID); ok {
+		messageFields++
+	}
+	headerFields := 8
+	if strings.HasSuffix(p.returned, "8bit") {
+		headerFields++
+	}
+	if len(p.header) != headerFields || len(p.message) != messageFields || len(p.each) != len(n.Outcomes) {
 		return fmt.Errorf("%d fields, %d of the message, %d recipients of %d", len(p.header), len(p.message), len(p.each), len(n.Outcomes))
 	}
 	for i, o := range n.Outcomes {
@@ -28,7 +36,9 @@ func intact(n Notification, p parsed) error {
 			}
 		}
 		fields := 3
-		for _, there := range []bool{o.Host != "", o.Reply.Code != 0, !o.LastAttempt.IsZero(), n.Action == Delayed && !n.RetryUntil.IsZero()} {
+		_, original, _ := strings.Cut(o.Original, ";")
+		_, hasOriginal := envelope.DecodeXtext(original)
+		for _, there := range []bool{hasOriginal, o.Host != "", o.Reply.Code != 0, !o.LastAttempt.IsZero(), n.Action == Delayed && !n.RetryUntil.IsZero()} {
 			if there {
 				fields++
 			}
@@ -46,6 +56,8 @@ func intact(n Notification, p parsed) error {
 func FuzzNotification(f *testing.F) {
 	f.Add(true, 550, 5, 1, "User unknown", "anna@fabrikam.com", "mx.fabrikam.com", "Contoso Leeds", "given up after 5 days", []byte(originalHeader))
 	f.Add(false, 451, 4, 7, "a\r\nAction: relayed\r\n\r\n--=_7K2M-1--\r\n", `scan "to" mail@[IPv6:::1]`, "mx\r\nX: y", "Müller\u202e", "", []byte("--=_7K2M-1: x\n--=_7K2M-1--:\n\n"))
+	f.Add(true, 550, 5, 1, "no", "anna@fabrikam.com", "", "QQ+2B1", "rfc822;anna+40x", []byte("Subject: x\r\n\r\nbody \xfc\r\n"))
+	f.Add(true, 550, 5, 1, "no", "anna@fabrikam.com", "", "+0D+0A", "x\r\ny;z", []byte("Subject: x\r\n\r\n--=_7K2M-1--\r\n"))
 	f.Add(true, 0, 0, 0, "", "x\r\nStatus: 2.0.0@y", "", "", "\x00", []byte("Subject: =?utf-8?Q?=0D=0A?=\r \xff\n"+strings.Repeat("x", 3000)))
 	f.Fuzz(func(t *testing.T, failed bool, code, class, detail int, answer, recipient, host, site, reason string, header []byte) {
 		n := delay()
@@ -58,12 +70,21 @@ func FuzzNotification(f *testing.F) {
 			Reply:     reply.Reply{Code: code, Text: answer},
 			Status:    reply.Status{Class: class, Detail: detail},
 			Host:      host,
+			Original:  reason,
 		})
+		n.EnvelopeID, n.Return = site, envelope.ReturnFull
 		n.Sender = envelope.Address(recipient)
 		var out bytes.Buffer
 		err := n.Write(&out, bytes.NewReader(header))
 		p, err2 := parse(out.Bytes())
-		if err := errors.Join(err, err2, plain(out.Bytes())); err != nil {
+		if strings.HasPrefix(p.returned, "message/rfc822 ") {
+			if p.original != string(header) {
+				t.Errorf("the message became %q", p.original)
+			}
+		} else {
+			err = errors.Join(err, plain(out.Bytes()))
+		}
+		if err := errors.Join(err, err2); err != nil {
 			t.Fatalf("%v in\n%s", err, out.Bytes())
 		}
 		if err := intact(n, p); err != nil {

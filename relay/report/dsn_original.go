@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"io"
 	"strings"
 )
 
@@ -10,17 +9,19 @@ import (
 // octets. A longer one is cut after a complete line.
 const MaxHeader = 64 << 10
 
+// MaxOriginal is the maximum size of a message that is returned in full, in octets.
+// Of a larger one only the header is returned, as RFC 3461 section 4.3 allows: it
+// would fill the queue, and the sender's mailbox, a second time.
+const MaxOriginal = 64 << 10
+
 // maxLineLength is the maximum length of a line, in octets without its ending
 // (RFC 5322 section 2.1.1).
 const maxLineLength = 998
 
-// readHeader reads the header only: up to an empty line, or the first line that
+// headerOf returns the header only: up to an empty line, or the first line that
 // is not a field.
-func readHeader(original io.Reader) ([]byte, error) {
-	read, err := io.ReadAll(io.LimitReader(original, MaxHeader))
-	if err != nil {
-		return nil, err
-	}
+func headerOf(read []byte) []byte {
+	read = read[:min(len(read), MaxHeader)]
 	var header []byte
 	for len(read) > 0 {
 		line, rest, whole := bytes.Cut(read, []byte("\n"))
@@ -39,7 +40,7 @@ func readHeader(original io.Reader) ([]byte, error) {
 		}
 		header = append(append(header, line...), "\r\n"...)
 	}
-	return header, nil
+	return header
 }
 
 // isField reports whether a line begins with a field name (RFC 5322 section
@@ -60,6 +61,31 @@ func transferEncoding(header []byte, boundary string) string {
 		foreign := bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' })
 		if foreign || len(line) > maxLineLength {
 			return "quoted-printable"
+		}
+	}
+	return "7bit"
+}
+
+// isReturnable reports whether a message can be returned in full: message/rfc822 allows
+// no encoding (RFC 2046 section 5.2.1).
+func isReturnable(message []byte, boundary string) bool {
+	text, whole := bytes.CutSuffix(message, []byte("\r\n"))
+	if !whole || len(message) > MaxOriginal || bytes.Contains(message, []byte(boundary)) {
+		return false
+	}
+	for line := range bytes.SplitSeq(text, []byte("\r\n")) {
+		if len(line) > maxLineLength || bytes.ContainsAny(line, "\r\n\x00") {
+			return false
+		}
+	}
+	return true
+}
+
+// encodingOf returns the encoding that declares the octets of a message.
+func encodingOf(message []byte) string {
+	for _, octet := range message {
+		if octet > 127 {
+			return "8bit"
 		}
 	}
 	return "7bit"

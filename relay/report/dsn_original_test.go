@@ -3,6 +3,8 @@ package report
 import (
 	"strings"
 	"testing"
+
+	"sealpost/relay/envelope"
 )
 
 func TestNotification_ContainsOnlyTheOriginalHeader(t *testing.T) {
@@ -34,5 +36,58 @@ func TestNotification_TruncatesALongHeader(t *testing.T) {
 	got := mustParse(t, failure(), strings.Repeat(line, 2000)).original
 	if len(got) > MaxHeader || len(got) < MaxHeader-2*len(line) || strings.ReplaceAll(got, strings.ReplaceAll(line, "\n", "\r\n"), "") != "" {
 		t.Errorf("%d octets, ending in %q", len(got), got[len(got)-120:])
+	}
+}
+
+func TestNotification_ReturnsTheWholeMessageIfAsked(t *testing.T) {
+	const header = "Subject: x\r\n"
+	const whole, eightBit, headerOnly = "message/rfc822 7bit", "message/rfc822 8bit", "text/rfc822-headers 7bit"
+	full := func(size int) string {
+		return header + "\r\n" + strings.Repeat(strings.Repeat("y", 62)+"\r\n", size/64)[len(header)+2:]
+	}
+	for name, c := range map[string]struct {
+		action   Action
+		asked    envelope.Return
+		original string
+		want     string
+	}{
+		"whole":                     {Failed, envelope.ReturnFull, header + "\r\nbody\r\n", whole},
+		"without a header":          {Failed, envelope.ReturnFull, "body\r\n", whole},
+		"with octets above 127":     {Failed, envelope.ReturnFull, header + "\r\nf\xc3\xbcr\r\n", eightBit},
+		"of the maximum size":       {Failed, envelope.ReturnFull, full(MaxOriginal), whole},
+		"larger":                    {Failed, envelope.ReturnFull, full(MaxOriginal) + "\r\n", headerOnly},
+		"much larger":               {Failed, envelope.ReturnFull, full(20 * MaxOriginal), headerOnly},
+		"with a long line":          {Failed, envelope.ReturnFull, header + "\r\n" + strings.Repeat("y", 999) + "\r\n", headerOnly},
+		"with NUL":                  {Failed, envelope.ReturnFull, header + "\r\n\x00\r\n", headerOnly},
+		"with a bare CR":            {Failed, envelope.ReturnFull, header + "\r\na\rb\r\n", headerOnly},
+		"with a bare LF":            {Failed, envelope.ReturnFull, header + "\r\na\nb\r\n", headerOnly},
+		"without an end":            {Failed, envelope.ReturnFull, header + "\r\na", headerOnly},
+		"with our boundary":         {Failed, envelope.ReturnFull, header + "\r\n--=_7K2M-1--\r\n", headerOnly},
+		"that is delayed":           {Delayed, envelope.ReturnFull, header + "\r\nbody\r\n", headerOnly},
+		"that is relayed":           {Relayed, envelope.ReturnFull, header + "\r\nbody\r\n", headerOnly},
+		"whose header is asked for": {Failed, envelope.ReturnHeader, header + "\r\nbody\r\n", headerOnly},
+		"without RET":               {Failed, "", header + "\r\nbody\r\n", headerOnly},
+	} {
+		n := failure()
+		n.Action, n.Return = c.action, c.asked
+		raw := write(t, n, c.original)
+		p, err := parse(raw)
+		if err != nil {
+			t.Errorf("a message %s: %v in\n%.2000s", name, err, raw)
+			continue
+		}
+		original := header
+		if c.want != headerOnly {
+			original = c.original
+		}
+		if p.returned != c.want || p.original != original {
+			t.Errorf("a message %s: got %s, %.200q", name, p.returned, p.original)
+		}
+		if declared := p.header.Get("Content-Transfer-Encoding"); (declared == "8bit") != (c.want == eightBit) {
+			t.Errorf("a message %s is declared as %q", name, declared)
+		}
+		if err := plain(raw); err != nil && c.want != eightBit {
+			t.Errorf("a message %s: %v", name, err)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 type parsed struct {
 	header   mail.Header
 	text     string
+	returned string // type and encoding of the third part
 	message  textproto.MIMEHeader
 	each     []textproto.MIMEHeader
 	original string
@@ -41,7 +42,10 @@ func parse(raw []byte) (parsed, error) {
 		if err != nil {
 			return p, fmt.Errorf("part %s: %w", want, err)
 		}
-		if got := part.Header.Get("Content-Type"); got != want || len(part.Header) != 2 {
+		got := part.Header.Get("Content-Type")
+		p.returned = got + " " + part.Header.Get("Content-Transfer-Encoding")
+		full := want == "text/rfc822-headers" && got == "message/rfc822"
+		if got != want && !full || len(part.Header) != 2 {
 			return p, fmt.Errorf("part %v, want %s", part.Header, want)
 		}
 		var from io.Reader = part

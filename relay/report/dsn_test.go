@@ -49,6 +49,16 @@ func delay() Notification {
 	return n
 }
 
+func relayed() Notification {
+	n := failure()
+	n.Action, n.EnvelopeID, n.Return = Relayed, "QQ+2B314159", envelope.ReturnFull
+	n.Outcomes = []Outcome{{
+		Recipient: "anna@fabrikam.com", Original: "rfc822;anna+2Bm@contoso.com", Host: "mx.contoso.com",
+		Reply: reply.New(250, 6, 0, "Queued mail for delivery"), Status: reply.Status{Class: 2, Subject: 6}, LastAttempt: n.Now,
+	}}
+	return n
+}
+
 func write(t *testing.T, n Notification, original string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -72,7 +82,7 @@ func mustParse(t *testing.T, n Notification, original string) parsed {
 }
 
 func TestNotification_HasReadableText(t *testing.T) {
-	for file, n := range map[string]Notification{"failed.eml": failure(), "delayed.eml": delay()} {
+	for file, n := range map[string]Notification{"failed.eml": failure(), "delayed.eml": delay(), "relayed.eml": relayed()} {
 		want, err := os.ReadFile("testdata/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -113,6 +123,23 @@ func TestNotification_ReportsADelay(t *testing.T) {
 	got := mustParse(t, delay(), originalHeader).each[0]
 	if got.Get("Action") != "delayed" || got.Get("Status") != "4.4.1" || got.Get("Will-Retry-Until") != "Sat, 07 Mar 2026 14:05:00 +0000" || len(got) != 4 {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestNotification_NamesWhatTheSenderGave(t *testing.T) {
+	for _, c := range []struct{ id, original, wantID, wantOriginal string }{
+		{"QQ+2B314159", "rfc822;anna+40fabrikam.com", "QQ+314159", "rfc822; anna@fabrikam.com"},
+		{"", "", "", ""},
+		{"a+0D+0AAction: delivered", "rfc822;x+0D+0AAction:+20delivered", "", ""},
+		{"1", "x\r\ny;z", "1", "xy; z"},
+		{"1", "rfc822;" + strings.Repeat("x", 493), "1", "rfc822; " + strings.Repeat("x", 493)},
+	} {
+		n := failure()
+		n.EnvelopeID, n.Outcomes[1].Original = c.id, c.original
+		p := mustParse(t, n, originalHeader)
+		if p.message.Get("Original-Envelope-Id") != c.wantID || p.each[1].Get("Original-Recipient") != c.wantOriginal || p.each[0].Get("Original-Recipient") != "" {
+			t.Errorf("%q and %q: got %v and %v", c.id, c.original, p.message, p.each)
+		}
 	}
 }
 
@@ -238,6 +265,9 @@ func TestNotification_RejectsInvalidStatus(t *testing.T) {
 		{Failed, reply.Status{Class: 4, Subject: 4, Detail: 7}, "4.4.7"},
 		{Delayed, reply.Status{Class: 5, Subject: 1, Detail: 1}, "4.0.0"},
 		{Failed, reply.Status{Class: 2, Subject: 1, Detail: 5}, "5.0.0"},
+		{Relayed, reply.Status{Class: 2, Subject: 6, Detail: 0}, "2.6.0"},
+		{Relayed, reply.Status{Class: 4, Subject: 1, Detail: 1}, "2.0.0"},
+		{Relayed, reply.Status{}, "2.0.0"},
 		{Failed, reply.Status{Class: 5, Subject: -1, Detail: 0}, "5.0.0"},
 		{Failed, reply.Status{Class: 5, Subject: 1, Detail: 1000}, "5.0.0"},
 	} {

@@ -16,8 +16,11 @@ const maxListed = 50
 // subject returns the notification's Subject, in ASCII.
 func (n Notification) subject() string {
 	what := "Undeliverable"
-	if n.Action == Delayed {
+	switch n.Action {
+	case Delayed:
 		what = "Delayed"
+	case Relayed:
+		what = "Relayed"
 	}
 	return what + ": " + n.messageReference() + " of " + ascii(formatTime(n.Arrived))
 }
@@ -43,9 +46,12 @@ func (n Notification) text(header []byte) string {
 	if site := singleLine(n.Site); site != "" {
 		by = "the mail relay of " + site + " (" + host(n.Reporter) + ")"
 	}
-	if n.Action == Delayed {
+	switch n.Action {
+	case Delayed:
 		paragraph("This is " + by + ". The message below has not reached the recipients named here yet. You need not send it again: " + n.retryText())
-	} else {
+	case Relayed:
+		paragraph("This is " + by + ". The message below was passed on for the recipients named here, to a server that does not report delivery. You asked for this report, and it is the last one unless that server returns the message.")
+	default:
 		paragraph("This is " + by + ". The message below could not be delivered to the recipients named here, and delivery will not be retried. Once the cause is fixed, please send it again.")
 	}
 	if n.Sender != n.To {
@@ -127,7 +133,9 @@ func (n Notification) writeRecipient(b *strings.Builder, o Outcome) {
 		if o.Host != "" {
 			by += " " + host(o.Host)
 		}
-		n.writeExplanation(b, indent, o)
+		if n.Action != Relayed {
+			n.writeExplanation(b, indent, o)
+		}
 		writeLine(b, wrap(indent, indent, by+" said: "+singleLine(o.Reply.String())))
 	}
 	writeLine(b, "")

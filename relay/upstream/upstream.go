@@ -17,7 +17,10 @@ type Result struct {
 	Replies    []reply.Reply // one for each recipient, in the envelope's order; Mail if that was rejected
 	Accepted   bool          // the server accepted the content for the recipients with a 2yz reply
 	Connection journal.Connection
-	Trustee    string // the account that needs Send As permission; empty without a login
+	// DSN is set if the server offers DSN and was given the message's parameters: it
+	// notifies the sender of success itself (RFC 3461 section 5.2.1).
+	DSN     bool
+	Trustee string // the account that needs Send As permission; empty without a login
 }
 
 // Unavailable is the error of a delivery without a usable reply. The message

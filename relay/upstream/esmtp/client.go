@@ -1,6 +1,6 @@
 // Package esmtp is the client side of an SMTP session: greeting, EHLO,
 // STARTTLS, AUTH, and mail transactions (RFC 5321, 1870, 2920, 3030, 3207,
-// 4954, 6152).
+// 3461, 4954, 6152).
 //
 // It knows the protocol, limits what a server may send and how long it may
 // take, and passes every line to an observer, without content and secrets. It

@@ -114,6 +114,33 @@ func TestClient_UsesTheServersExtensions(t *testing.T) {
 	}
 }
 
+func TestOffer_PassesDSNParametersOn(t *testing.T) {
+	asking := envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c@x.example", "d@x.example"}, DSN: envelope.DSN{
+		Return: envelope.ReturnHeader, ID: "a+20b", Recipients: []envelope.RecipientDSN{
+			{Notify: envelope.NotifySuccess | envelope.NotifyDelay, Original: "rfc822;b@y.example"}, {Notify: envelope.NotifyNever}}}}
+	plain := []string{"MAIL FROM:<a@contoso.com>", "RCPT TO:<b@x.example>", "RCPT TO:<c@x.example>", "RCPT TO:<d@x.example>"}
+	without := asking
+	without.DSN = envelope.DSN{}
+	for name, c := range map[string]struct {
+		extensions string
+		e          envelope.Envelope
+		want       []string
+	}{
+		"offered": {"PIPELINING DSN", asking, []string{"MAIL FROM:<a@contoso.com> RET=HDRS ENVID=a+20b",
+			"RCPT TO:<b@x.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@y.example", "RCPT TO:<c@x.example> NOTIFY=NEVER", "RCPT TO:<d@x.example>"}},
+		"not offered": {"PIPELINING", asking, plain},
+		"not given":   {"DSN", without, plain},
+	} {
+		client, s := connect(t, c.extensions, "250 ok", "250 ok", "250 ok", "250 ok")
+		if _, _, err := client.Offer(t.Context(), c.e); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(s.lines(client), c.want) {
+			t.Errorf("%s: the server received %q", name, s.received)
+		}
+	}
+}
+
 func TestOffer_SendsNoRcptAfterARejectedMail(t *testing.T) {
 	c, s := connect(t, "NONE", "550 5.7.1 no")
 	mail, recipients, err := c.Offer(context.Background(), letter)

@@ -17,8 +17,8 @@ import (
 // If MAIL is rejected, each recipient gets its reply.
 func (c *Client) Offer(ctx context.Context, e envelope.Envelope) (mail reply.Reply, recipients []reply.Reply, err error) {
 	lines := []string{c.mailLine(e)}
-	for _, recipient := range e.Recipients {
-		lines = append(lines, "RCPT TO:"+recipient.Path())
+	for i, recipient := range e.Recipients {
+		lines = append(lines, c.rcptLine(recipient, e.DSN.Of(i)))
 	}
 	replies, err := c.pipeline(ctx, lines)
 	if len(replies) > 0 {
@@ -44,6 +44,30 @@ func (c *Client) mailLine(e envelope.Envelope) string {
 	}
 	if e.EightBit && c.Offers("8BITMIME") {
 		line += " BODY=8BITMIME"
+	}
+	if !c.Offers("DSN") {
+		return line
+	}
+	if e.DSN.Return != "" {
+		line += " RET=" + string(e.DSN.Return)
+	}
+	if e.DSN.ID != "" {
+		line += " ENVID=" + e.DSN.ID
+	}
+	return line
+}
+
+// rcptLine passes the recipient's parameters on as they came (RFC 3461 section 5.2.1).
+func (c *Client) rcptLine(recipient envelope.Address, dsn envelope.RecipientDSN) string {
+	line := "RCPT TO:" + recipient.Path()
+	if !c.Offers("DSN") {
+		return line
+	}
+	if dsn.Notify != 0 {
+		line += " NOTIFY=" + dsn.Notify.String()
+	}
+	if dsn.Original != "" {
+		line += " ORCPT=" + dsn.Original
 	}
 	return line
 }

@@ -1,7 +1,9 @@
 package submission
 
 import (
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"sealpost/relay/envelope"
@@ -54,6 +56,34 @@ func TestSendAs_ReplacesADeniedSender(t *testing.T) {
 		if log := s.log.String(); !strings.Contains(log, `"event":"sender replaced","id":"1","given":"<`+ups) {
 			t.Errorf("%s: the journal contains\n%s", name, log)
 		}
+	}
+}
+
+func TestSendAs_AsksNoSuccessForTheDefaultSender(t *testing.T) {
+	s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
+	var mu sync.Mutex
+	var rcpt []string
+	s.tenant.SetScript(func(verb, argument string) string {
+		mu.Lock()
+		defer mu.Unlock()
+		if verb == "RCPT" && !slices.Contains(rcpt, argument) {
+			rcpt = append(rcpt, argument)
+		}
+		return ""
+	})
+	e := message("1", ups)
+	e.DSN.Set(0, envelope.RecipientDSN{Notify: envelope.NotifySuccess | envelope.NotifyFailure})
+	result, err := s.deliver(e, alarm)
+	if err != nil || !result.Accepted || result.DSN {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if result, err = s.deliver(message("2", printer), "From: "+printer+"\r\n\r\nx\r\n"); err != nil || !result.DSN {
+		t.Errorf("%+v, %v", result, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(rcpt) != 3 || !strings.HasSuffix(rcpt[0], "NOTIFY=SUCCESS,FAILURE") || !strings.HasSuffix(rcpt[1], "NOTIFY=FAILURE") {
+		t.Errorf("the tenant got %q", rcpt)
 	}
 }
 

@@ -118,6 +118,8 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 	shouldSend func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
 	resent := e
 	resent.Sender = s.config.DefaultSender
+	// Notifications of the server go to the default sender, who did not ask for those of success.
+	resent.DSN = e.DSN.WithoutSuccess()
 	changed, err := header.ReplaceAuthor(content, string(resent.Sender), string(e.Sender))
 	if err != nil {
 		return denied, nil
@@ -129,6 +131,7 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 		return denied, nil
 	}
 	result.Trustee = cmp.Or(s.config.Trustee, account)
+	result.DSN = false
 	if result.Accepted {
 		s.journal.SenderReplaced(e.ID, e.Sender, resent.Sender)
 	}

@@ -115,7 +115,7 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 	if err != nil {
 		return upstream.Result{}, t.unavailable(ctx, err)
 	}
-	result := upstream.Result{Mail: mail, Replies: replies, Connection: conn.record}
+	result := upstream.Result{Mail: mail, Replies: replies, Connection: conn.record, DSN: conn.client.Offers("DSN")}
 	if !shouldSend(replies) {
 		t.resetAndRelease(ctx, conn, replies)
 		return result, nil
