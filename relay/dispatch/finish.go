@@ -25,6 +25,7 @@ func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 		}
 		return
 	}
+	m.failed.Store(true)
 	d.mu.Lock()
 	mustWait := d.queuePending != nil
 	d.mu.Unlock()

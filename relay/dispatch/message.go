@@ -24,7 +24,8 @@ type message struct {
 	stopWait chan struct{} // holds one value once the client should wait no longer
 	replied  chan struct{} // closed once reply is set
 
-	users atomic.Int32 // references to memory
+	users  atomic.Int32 // references to memory
+	failed atomic.Bool  // the attempt has ended, and its result is about to be the reply
 
 	started bool // an attempt has begun; guarded by the dispatcher's mutex
 

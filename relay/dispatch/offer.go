@@ -78,11 +78,15 @@ func (d *Dispatcher) await(ctx context.Context, m *message) reply.Reply {
 			return d.moveToQueue(ctx, m, d.heldReason(m))
 		case <-timer.C:
 			left := m.waitLeft(begun, time.Now(), d.clientWait())
-			if left <= 0 {
+			switch {
+			case left > 0:
+				// SetQueue may be called meanwhile, which shortens the wait.
+				timer.Reset(min(left, max(d.config.ClientWait, time.Second)))
+			case m.failed.Load():
+				timer.Reset(time.Second)
+			default:
 				return d.moveToQueue(ctx, m, "the upstream is slow to reply")
 			}
-			// SetQueue may be called meanwhile, which shortens the wait.
-			timer.Reset(min(left, max(d.config.ClientWait, time.Second)))
 		}
 	}
 }
