@@ -142,6 +142,20 @@ func (c *contentClient) bdat(t *testing.T, random *rand.Rand, content string) st
 	}
 }
 
+// addressesByMode returns the addresses of a site with the setting smtps.
+func (s *site) addressesByMode() map[string]string {
+	s.t.Helper()
+	addresses := map[string]string{}
+	for _, event := range s.events("listening", 2) {
+		if address := event["address"].(string); event["protocol"] == "smtps" {
+			addresses["implicit TLS"] = address
+		} else {
+			addresses["clear"], addresses["STARTTLS"] = address, address
+		}
+	}
+	return addresses
+}
+
 // TestRandomContent_ArrivesAsSent sends random content in clear, after STARTTLS and
 // under implicit TLS, by DATA and by BDAT, to an upstream that takes DATA and one that
 // takes BDAT.
@@ -160,15 +174,7 @@ func TestRandomContent_ArrivesAsSent(t *testing.T) {
 			upstream := startTenant(t, config)
 			s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, smtps: "127.0.0.2:0",
 				limits: "connections_per_client = 50\nline = \"1MiB\"\ntransactions = 100000"}, clientCertificate(t, authority()))
-			addresses := map[string]string{}
-			for _, event := range s.events("listening", 2) {
-				if event["protocol"] == "smtps" {
-					addresses["implicit TLS"] = event["address"].(string)
-				} else {
-					addresses["clear"], addresses["STARTTLS"] = event["address"].(string), event["address"].(string)
-				}
-			}
-			sent := 0
+			addresses, sent := s.addressesByMode(), 0
 			for _, mode := range modes {
 				c := dialContentClient(t, addresses[mode], mode)
 				for command, send := range map[string]func(*testing.T, *rand.Rand, string) string{"DATA": c.data, "BDAT": c.bdat} {
