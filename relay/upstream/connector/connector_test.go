@@ -153,8 +153,8 @@ func TestConnector_JournalsTheDialogueWithoutContent(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.connector.Close()
-	for _, line := range []string{`"line":"< 220 stand-in`, `"line":"> EHLO relay.contoso.com"`, `"line":"> STARTTLS"`,
-		fmt.Sprintf(`"line":"> MAIL FROM:<printer@contoso.com> SIZE=%d"`, len(scan)), fmt.Sprintf(`"line":"> [%d octets of content]"`, len(scan)), `"line":"< 250 2.6.0 <1@stand-in> Queued`, `"line":"> QUIT"`} {
+	for _, line := range []string{`"line":"< 220 mock`, `"line":"> EHLO relay.contoso.com"`, `"line":"> STARTTLS"`,
+		fmt.Sprintf(`"line":"> MAIL FROM:<printer@contoso.com> SIZE=%d"`, len(scan)), fmt.Sprintf(`"line":"> [%d octets of content]"`, len(scan)), `"line":"< 250 2.6.0 <1@mock> Queued`, `"line":"> QUIT"`} {
 		if !strings.Contains(strings.NewReplacer(`\u003e`, ">", `\u003c`, "<").Replace(s.log.String()), line) {
 			t.Errorf("the journal lacks %s", line)
 		}

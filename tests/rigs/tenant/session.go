@@ -44,7 +44,7 @@ func (t *Tenant) serve(conn net.Conn) {
 	if s.config.TLSFirst && !s.handshake() {
 		return
 	}
-	if !s.answer("CONNECT", "", "220 stand-in.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
+	if !s.answer("CONNECT", "", "220 mock.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
 		return
 	}
 	for {
@@ -156,7 +156,7 @@ func (s *session) verb(verb, argument string) bool {
 }
 
 func (s *session) hello() string {
-	lines := []string{"stand-in.mail.protection.outlook.example Hello"}
+	lines := []string{"mock.mail.protection.outlook.example Hello"}
 	lines = append(lines, s.config.Extensions...)
 	if s.state == nil && !s.config.NoSTARTTLS {
 		lines = append(lines, "STARTTLS")
@@ -309,7 +309,7 @@ func (s *session) take(content []byte) bool {
 	s.tenant.messages = append(s.tenant.messages, s.message)
 	number := len(s.tenant.messages)
 	s.tenant.mu.Unlock()
-	_, err := fmt.Fprintf(s.conn, "250 2.6.0 <%d@stand-in> Queued mail for delivery\r\n", number)
+	_, err := fmt.Fprintf(s.conn, "250 2.6.0 <%d@mock> Queued mail for delivery\r\n", number)
 	return err == nil
 }
 

@@ -263,7 +263,7 @@ func (s *demo) show(ctx context.Context, once bool) error {
 
 // nextSteps explains how to continue.
 func (s *demo) nextSteps() string {
-	return fmt.Sprintf(`The relay runs until Ctrl-C. Send another message from a second terminal:
+	return fmt.Sprintf(`The relay runs until Ctrl-C. Send another message from a second terminal; its way is shown here:
 
   printf 'Subject: hello\n\nFrom the terminal.\n' | curl --silent --show-error smtp://%s --mail-from me@contoso.com --mail-rcpt you@fabrikam.example --upload-file -
 
