@@ -35,7 +35,7 @@ func mustFormat(t *testing.T, flash *simflash.Flash) {
 	t.Helper()
 	s, recovery, err := Open(flash, nextKey, Limits{})
 	if err != nil || !recovery.Formatted || recovery.Messages != 0 || len(recovery.Damaged) != 0 {
-		t.Fatalf("%+v, %v", recovery, err)
+		t.Fatalf("got %+v, %v", recovery, err)
 	}
 	_, err = newModel().commit(s, 1, 100)
 	must(t, errors.Join(err, s.Close()))
