@@ -58,16 +58,16 @@ func cable(t *testing.T, path string) *os.File {
 // expect reads until the console has printed text.
 func expect(t *testing.T, end *os.File, text string) {
 	t.Helper()
-	var said strings.Builder
+	var output strings.Builder
 	if err := end.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	for p := make([]byte, 1024); !strings.Contains(said.String(), text); {
+	for p := make([]byte, 1024); !strings.Contains(output.String(), text); {
 		n, err := end.Read(p)
-		if said.Write(p[:n]); err != nil && !os.IsTimeout(err) && n == 0 && said.Len() == 0 {
+		if output.Write(p[:n]); err != nil && !os.IsTimeout(err) && n == 0 && output.Len() == 0 {
 			time.Sleep(10 * time.Millisecond) // nobody has opened the other end yet
 		} else if err != nil {
-			t.Fatalf("%v before %q:\n%s", err, text, said.String())
+			t.Fatalf("%v before %q:\n%s", err, text, output.String())
 		}
 	}
 }
@@ -112,8 +112,8 @@ func TestConsole_PointsToTheButtonForDamagedSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := operator.Local{Options: wire.Options{State: path}}.Running(t.Context())
-	if said := console.Text(err); !strings.Contains(said, "hold the box's button") {
-		t.Errorf("got %v", said)
+	if text := console.Text(err); !strings.Contains(text, "hold the box's button") {
+		t.Errorf("got %v", text)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
 		onConsole, onCommandLine := console.Text(err), cures.Text(err)
 		for _, text := range []string{onConsole, onCommandLine} {
 			if !strings.HasPrefix(text, "making a request: it failed") || strings.Contains(text, "{") {
-				t.Errorf("%s: %s", code, text)
+				t.Errorf("%s: got %s", code, text)
 			}
 		}
 		if commandOrFlag.MatchString(onConsole) {
@@ -140,8 +140,8 @@ func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
 				t.Errorf("%s has no cure for %s", front, code)
 			}
 		}
-		var said struct{ Faults []fault.Fault }
-		if err := json.Unmarshal(fault.Encode(err), &said); err != nil || len(said.Faults) != 1 || said.Faults[0].Code != code || said.Faults[0].Facts["path"] != "box.state" {
+		var decoded struct{ Faults []fault.Fault }
+		if err := json.Unmarshal(fault.Encode(err), &decoded); err != nil || len(decoded.Faults) != 1 || decoded.Faults[0].Code != code || decoded.Faults[0].Facts["path"] != "box.state" {
 			t.Errorf("%s in JSON: %s, %v", code, fault.Encode(err), err)
 		}
 	}

@@ -53,17 +53,17 @@ func askPassword(c *cobra.Command, what string, fd int) (string, error) {
 	defer stop()
 	fmt.Fprintf(c.ErrOrStderr(), "%s: ", what)
 	defer fmt.Fprintln(c.ErrOrStderr())
-	type answer struct {
+	type input struct {
 		password []byte
 		err      error
 	}
-	answered := make(chan answer, 1)
+	typed := make(chan input, 1)
 	go func() {
 		password, err := term.ReadPassword(fd)
-		answered <- answer{password, err}
+		typed <- input{password, err}
 	}()
 	select {
-	case a := <-answered:
+	case a := <-typed:
 		if a.err != nil {
 			return "", fmt.Errorf("asking for a password: %w", a.err)
 		}

@@ -47,11 +47,11 @@ func echoes(t *testing.T, file *os.File) bool {
 	return modes.Lflag&unix.ECHO != 0
 }
 
-func awaitEcho(t *testing.T, file *os.File, wanted bool) {
+func awaitEcho(t *testing.T, file *os.File, want bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); echoes(t, file) != wanted; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); echoes(t, file) != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the terminal's echo did not become %v", wanted)
+			t.Fatalf("the terminal's echo did not become %v", want)
 		}
 	}
 }

@@ -91,8 +91,8 @@ func TestSubmission_HoldsMailWithoutAClientSecret(t *testing.T) {
 	if status, out, errs := runCommand("", "check"); status != exitFailed || strings.Contains(out, "connector") {
 		t.Errorf("status %d, it speaks of a connector: %s%s", status, out, errs)
 	}
-	if asked := len(c.forms()) + len(c.tenant.Logins()); asked > 0 {
-		t.Errorf("somebody was asked %d times with nothing to show", asked)
+	if requests := len(c.forms()) + len(c.tenant.Logins()); requests > 0 {
+		t.Errorf("somebody was asked %d times with nothing to show", requests)
 	}
 }
 

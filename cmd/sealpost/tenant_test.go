@@ -33,10 +33,10 @@ func respondToken(claims map[string]any) func(string, url.Values) (int, any) {
 }
 
 func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
-	loginReply := func(answer string) func(*cloud) {
+	loginReply := func(text string) func(*cloud) {
 		return func(c *cloud) {
 			c.tenant.Reconfigure(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
-				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return answer }}})
+				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return text }}})
 		}
 	}
 	for _, c := range []struct {

@@ -191,7 +191,7 @@ func TestWriteAt_ReportsHowMuchItWroteOnFailure(t *testing.T) {
 		t.Errorf("failed: %d, %v", n, err)
 	}
 	if c := f.Counts(); c != (Counts{Writes: 2, Bytes: 4*SectorSize + 1}) {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v", c)
 	}
 }
 

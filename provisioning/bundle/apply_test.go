@@ -79,7 +79,7 @@ func TestApply_RefusesACertificateForABoxWithoutSettings(t *testing.T) {
 	var m memory
 	v := m.apply(t, fstest.MapFS{"sealpost/contoso.pfx": {Data: pfx(t)}, "sealpost/password.txt": content(password)})
 	if v.Applied || len(v.Faults) != 1 || !strings.HasPrefix(v.Faults[0].Text, "sealpost: this box is not set up") {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v", v)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestApply_SaysWhatCannotBeOpened(t *testing.T) {
 	}
 	v := Apply(t.Context(), fstest.MapFS{"sealpost/sealpost.toml": content(good)}, serial, anyone, open)
 	if v.Applied || len(v.Faults) != 1 || v.Faults[0].Text != "there is no state yet" {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v", v)
 	}
 }
 
@@ -141,8 +141,8 @@ Next: correct the files, eject the stick, and plug it into the box again.
 
 func TestResult_TextSaysWhatToDoAtTheBox(t *testing.T) {
 	v := Rejected(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
-	if said := string(v.Text(serial, time.Time{})); !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
-		t.Errorf("it says\n%s", said)
+	if text := string(v.Text(serial, time.Time{})); !strings.Contains(text, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
+		t.Errorf("it says\n%s", text)
 	}
 	for code, cure := range cures {
 		if strings.Contains(cure, "sealpost ") || strings.Contains(cure, "menu") {

@@ -173,7 +173,7 @@ func TestTrial_IsRolledBackUnlessConfirmed(t *testing.T) {
 		t.Fatalf("on trial: %+v", got)
 	}
 	if rolled, err := rollBack(t.Context(), m); err != nil || !rolled {
-		t.Fatalf("%v, %v", rolled, err)
+		t.Fatalf("got %v, %v", rolled, err)
 	}
 	if got := running(t, m); got != (Running{Settings: before, Schema: 1}) {
 		t.Errorf("rolled back to %+v", got)

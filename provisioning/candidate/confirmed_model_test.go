@@ -125,10 +125,10 @@ func (m *model) pass(d time.Duration) error {
 	until := m.now.Add(d)
 	for m.trial && !m.due.After(until) {
 		m.now = m.due
-		switch other := m.stored.text != m.text; {
-		case other && m.attempted && !m.stored.trial:
+		switch changed := m.stored.text != m.text; {
+		case changed && m.attempted && !m.stored.trial:
 			m.over()
-		case other:
+		case changed:
 			m.begin()
 		default:
 			if m.rollBack() != nil {

@@ -20,15 +20,15 @@ import (
 // a lock.
 type smallArea struct {
 	*simflash.Flash
-	held chan struct{}
+	lock chan struct{}
 }
 
 const smallAreaSize = 2 * 4 * simflash.SectorSize
 
 func (a *smallArea) Lock(ctx context.Context) (func() error, error) {
 	select {
-	case a.held <- struct{}{}:
-		return func() error { <-a.held; return nil }, nil
+	case a.lock <- struct{}{}:
+		return func() error { <-a.lock; return nil }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -280,10 +280,10 @@ func (r *rig) cut(ctx context.Context, possible ...stored) error {
 func (r *rig) powerOff() {
 	r.steps = append(r.steps, "power cut")
 	r.commit.Stop() // the end of its process
-	left := 1 + r.random.IntN(8)
+	chosen := 1 + r.random.IntN(8)
 	for after := range r.area.PowerCut(8) {
 		r.area = &smallArea{after, make(chan struct{}, 1)}
-		if left--; left == 0 {
+		if chosen--; chosen == 0 {
 			break
 		}
 	}
@@ -297,11 +297,11 @@ func (r *rig) start(ctx context.Context, possible ...stored) error {
 		return err
 	}
 	r.model.stored = found
-	known := false
+	expected := false
 	for _, p := range possible {
-		known = known || p == found
+		expected = expected || p == found
 	}
-	if !known {
+	if !expected {
 		return fmt.Errorf("the flash holds %+v, and not one of %+v", found, possible)
 	}
 	r.model.faults = 0
@@ -350,12 +350,12 @@ func (r *rig) check(ctx context.Context) error {
 	if got := r.text(); got != m.inForce {
 		return fmt.Errorf("in force is %q and not %q", got, m.inForce)
 	}
-	var left time.Duration
+	var want time.Duration
 	if m.trial {
-		left = max(0, m.ends.Sub(m.now))
+		want = max(0, m.ends.Sub(m.now))
 	}
-	if trial, remaining := r.commit.Trial(); trial != m.trial || remaining != left {
-		return fmt.Errorf("on trial %t, %s left, and not %t, %s", trial, remaining, m.trial, left)
+	if trial, remaining := r.commit.Trial(); trial != m.trial || remaining != want {
+		return fmt.Errorf("on trial %t, %s left, and not %t, %s", trial, remaining, m.trial, want)
 	}
 	return nil
 }

@@ -229,8 +229,8 @@ func TestRefusal_NamesACureThatHelps(t *testing.T) {
 			}
 		})
 	}
-	for text, met := range all {
-		if !met {
+	for text, covered := range all {
+		if !covered {
 			t.Errorf("no case meets %q", text)
 		}
 	}
@@ -260,9 +260,9 @@ func refusalTexts(t *testing.T) map[string]bool {
 				literal = sum.X
 			}
 			if text, ok := literal.(*ast.BasicLit); ok && text.Kind == token.STRING {
-				words, _, _ := strings.Cut(must(strconv.Unquote(text.Value)), "%")
-				if words != "" && !notOfFiles[words] {
-					found[words] = true
+				prefix, _, _ := strings.Cut(must(strconv.Unquote(text.Value)), "%")
+				if prefix != "" && !notOfFiles[prefix] {
+					found[prefix] = true
 				}
 			}
 			return true

@@ -316,7 +316,7 @@ func FuzzParsePFX(f *testing.F) {
 				continue
 			}
 			if len(b.Chain) == 0 || b.Leaf != b.Chain[0] || b.Key == nil {
-				t.Fatalf("%v", b)
+				t.Fatalf("got %v", b)
 			}
 			if _, err := KeyType(b.Key.Public()); err != nil {
 				t.Fatal(err)

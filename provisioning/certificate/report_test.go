@@ -314,7 +314,7 @@ func TestRequest_ContainsTheNamesAndTheKey(t *testing.T) {
 	request, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil || request.CheckSignature() != nil || request.Subject.CommonName != "relay.contoso.com" ||
 		!slices.Equal(request.DNSNames, []string{"relay.contoso.com", "*.contoso.com"}) || !key.PublicKey.Equal(request.PublicKey) {
-		t.Errorf("%+v, %v", request, err)
+		t.Errorf("got %+v, %v", request, err)
 	}
 	long := strings.Repeat("a", 60) + ".contoso.com"
 	block, _ = pem.Decode(must(Request(key, []string{long})))
@@ -346,7 +346,7 @@ func TestReport_PrintsNoControlCharacters(t *testing.T) {
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "\x1b[2J")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if strings.Contains(fmt.Sprint(r, r.Subject, r.Chain, Bundle{Leaf: leaf}), "\x1b") {
-		t.Errorf("%q", r.String())
+		t.Errorf("got %q", r.String())
 	}
 }
 

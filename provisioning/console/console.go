@@ -191,9 +191,9 @@ func (s *session) greet(ctx context.Context) {
 	s.t.Say("%s, serial number %s, Sealpost %s", orElse(status.Model, "This box"), status.Serial, status.Version)
 }
 
-func orElse(text, other string) string {
+func orElse(text, fallback string) string {
 	if text == "" {
-		return other
+		return fallback
 	}
 	return text
 }

@@ -117,7 +117,7 @@ func record(ctx context.Context, box *fakeBox, script string) (transcript string
 			line.keys <- []byte(keysOf(mark[1]))
 		}
 		if strings.HasPrefix(mark[1], "paste") {
-			time.Sleep(pasteEnds + time.Second)
+			time.Sleep(endPause + time.Second)
 		}
 		if mark[1] == "^C" {
 			time.Sleep(time.Second)

@@ -165,11 +165,11 @@ func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 		box.running.Locked, box.pin = true, "4711"
 		line, pull := plug(t.Context(), New(box))
 		if output := line.typeAll("\r", "4711\r"); !strings.Contains(output, "PIN: ") || !strings.Contains(output, "Menu: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		time.Sleep(idleTimeout)
 		if output := line.typeAll("\r"); !strings.HasSuffix(output, "PIN: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		_ = pull()
 	})
@@ -196,7 +196,7 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 		}
 		line, pull := plug(t.Context(), console)
 		if output := line.typeAll("\r"); !strings.Contains(output, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		time.Sleep(maxPINDelay + time.Second)
 		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
@@ -314,7 +314,7 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 		line, pull := plug(t.Context(), New(stuckBox{setUpBox()}))
 		line.typeAll("\r", "certificate\r", "1\r")
 		if output := line.typeAll("\x03"); !strings.HasSuffix(output, "Menu: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		line.typeAll("certificate\r", "1\r")
 		if err := pull(); !errors.Is(err, ErrGone) {
@@ -328,7 +328,7 @@ func TestConsole_StaysLockedWithoutReadableSettings(t *testing.T) {
 		line, pull := plug(t.Context(), New(brokenBox{newFakeBox()}))
 		output := line.typeAll("\r")
 		if !strings.Contains(output, "The flash failed: replace it") || strings.Contains(output, "Menu") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		_ = pull()
 	})
@@ -340,7 +340,7 @@ func TestConsole_DoesNotAskAgainForStoredSettings(t *testing.T) {
 		line.typeAll("\r", "2\r")
 		line.typeAll(keysOf("paste settings"), "3\r", "\r")
 		if output := line.typeAll("apply\r"); !strings.Contains(output, "Not in force yet: restart the box") || !strings.HasSuffix(output, "Menu: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		_ = pull()
 	})
@@ -360,13 +360,13 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				line, pull := plug(t.Context(), New(c.box))
 				if output := line.typeAll(c.paste...); !strings.HasSuffix(output, `Type "apply" to make these changes; Ctrl-C goes back: `) {
-					t.Fatalf("%s", output)
+					t.Fatalf("got %s", output)
 				}
 				c.box.mu.Lock()
 				c.box.running.Settings = fakeSettings + "# by a stick\n"
 				c.box.mu.Unlock()
 				if output := line.typeAll("apply\r"); !strings.Contains(output, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(output, "Menu: ") {
-					t.Errorf("%s", output)
+					t.Errorf("got %s", output)
 				}
 				if len(c.box.commits) != 0 {
 					t.Errorf("commits %v", c.box.commits)

@@ -159,9 +159,9 @@ func (u *setup) host(ctx context.Context) error {
 	const key, mx = "upstream.connector.host", "MX"
 	u.t.Print("\n")
 	preset := orElse(u.draft.get(key), orElse(u.probed.Host, mx))
-	before, wanted := u.draft.get(key), ""
+	before, value := u.draft.get(key), ""
 	err := u.ask(ctx, question{"The tenant's mail host", preset, func(host string) error {
-		wanted = host
+		value = host
 		if host == mx || before == "" && host == u.probed.Host && u.probed.ByMX {
 			host = ""
 		}
@@ -170,7 +170,7 @@ func (u *setup) host(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if wanted != u.probed.Host && (wanted != mx || before != "") {
+	if value != u.probed.Host && (value != mx || before != "") {
 		if err := u.probe(ctx); err != nil {
 			return err
 		}

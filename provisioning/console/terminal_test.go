@@ -175,7 +175,7 @@ func TestPaste_EndsWithADotOrABlock(t *testing.T) {
 		defer terminal.Close()
 		go func() {
 			line.keys <- []byte(fakePEM)
-			time.Sleep(pasteEnds / 2)
+			time.Sleep(endPause / 2)
 			line.keys <- []byte(fakePEM)
 		}()
 		if got, err := terminal.Paste(t.Context()); string(got) != fakePEM+fakePEM || err != nil {
@@ -210,7 +210,7 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 		go func() {
 			line.keys <- []byte("\r-----BEGIN CERTIFICATE-----\rMIIK\r\r") // an empty line belongs to it
 			for range 3 {
-				time.Sleep(pasteStops)
+				time.Sleep(hintPause)
 				line.keys <- []byte("\r")
 			}
 			line.keys <- []byte{keyInterrupt}
@@ -230,8 +230,8 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 func TestPaste_LimitsItsSize(t *testing.T) {
 	var p paste
 	for range 3 * maxPaste {
-		p.take('A')
-		p.take('\n')
+		p.add('A')
+		p.add('\n')
 	}
 	if len(p.text) > maxPaste || cap(p.text) > 2*maxPaste || len(p.line) > 100 {
 		t.Errorf("%d bytes of text, %d of a line", cap(p.text), len(p.line))

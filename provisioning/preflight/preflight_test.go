@@ -57,7 +57,7 @@ func TestCertificate_ReportsProblemsAsFindings(t *testing.T) {
 	findings := Certificate(certificate.Report{Subject: "CN=a", Findings: []certificate.Finding{
 		{Level: certificate.OK, Text: "fine"}, {Level: certificate.Problem, Text: "expired"}}})
 	if len(findings) != 2 || findings[1].Text != "expired" || findings[1].Level != certificate.Problem {
-		t.Errorf("%v", findings)
+		t.Errorf("got %v", findings)
 	}
 }
 

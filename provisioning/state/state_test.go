@@ -19,7 +19,7 @@ import (
 // area is a simulated flash with a lock.
 type area struct {
 	*simflash.Flash
-	held chan struct{}
+	lock chan struct{}
 }
 
 const testSlot = 2048
@@ -30,8 +30,8 @@ func newArea(seed uint64) *area { return on(simflash.New(2*testSlot, seed)) }
 
 func (a *area) Lock(ctx context.Context) (func() error, error) {
 	select {
-	case a.held <- struct{}{}:
-		return func() error { <-a.held; return nil }, nil
+	case a.lock <- struct{}{}:
+		return func() error { <-a.lock; return nil }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -84,7 +84,7 @@ func TestLoad_ReturnsWhatWasStored(t *testing.T) {
 	})
 	got, _ := Open(a).Load(t.Context())
 	if err != nil || len(got) != 2 || !bytes.Equal(got["key"], []byte{0, 255}) || len(got["none"]) != 0 {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
@@ -170,13 +170,13 @@ func TestUpdate_KeepsConcurrentUpdates(t *testing.T) {
 	}
 	all.Wait()
 	if got, err := one.Load(t.Context()); err != nil || string(got["count"]) != "40" {
-		t.Errorf("%s, %v", got["count"], err)
+		t.Errorf("got %s, %v", got["count"], err)
 	}
 }
 
 func TestStore_FailsWithoutTheLock(t *testing.T) {
 	a := newArea(1)
-	a.held <- struct{}{}
+	a.lock <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Open(a).Load(ctx); !errors.Is(err, context.Canceled) {
@@ -191,7 +191,7 @@ func TestStore_FailsWithoutTheLock(t *testing.T) {
 func TestStore_TimesOutWaitingForTheLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArea(1)
-		a.held <- struct{}{}
+		a.lock <- struct{}{}
 		begun := time.Now()
 		_, err := Open(a).Load(t.Context())
 		if !errors.Is(err, errStuck) || !strings.Contains(err.Error(), "switch the box off and on") {

@@ -139,9 +139,9 @@ func list(all []string) string {
 	return clean(strings.Join(all[:min(some, len(all))], ", "))
 }
 
-func orElse(text, other string) string {
+func orElse(text, fallback string) string {
 	if text == "" {
-		return other
+		return fallback
 	}
 	return text
 }

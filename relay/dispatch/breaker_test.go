@@ -213,11 +213,11 @@ func TestBreaker_CountsConcurrentFailuresOnce(t *testing.T) {
 func TestBreaker_SendsOneProbeAtATime(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		var mu sync.Mutex
-		asked := 0
+		probes := 0
 		w.upstream.fail = func(e envelope.Envelope) error {
 			mu.Lock()
-			asked++
-			n := asked
+			probes++
+			n := probes
 			mu.Unlock()
 			switch {
 			case n == 1:

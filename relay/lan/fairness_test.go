@@ -77,9 +77,9 @@ func TestAdmission_TakesFromThoseWithMost(t *testing.T) {
 // TestEvict_EndsATransactionThatPauses has a client that says MAIL and nothing more.
 func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
-	ours, theirs := net.Pipe()
-	defer theirs.Close()
-	c, _, _ := s.admit(ours, netip.MustParseAddr("192.0.2.1"))
+	server, client := net.Pipe()
+	defer client.Close()
+	c, _, _ := s.admit(server, netip.MustParseAddr("192.0.2.1"))
 	c.inTransaction.Store(true)
 	c.mailAt.Store(time.Now().UnixNano())
 	if s.evict() {

@@ -43,9 +43,9 @@ func (f *flash) Save(ctx context.Context, refresh Secret) error {
 
 func (f *flash) Replace(ctx context.Context, before, refresh Secret) error {
 	f.mu.Lock()
-	other := f.stored != before.Reveal()
+	changed := f.stored != before.Reveal()
 	f.mu.Unlock()
-	if other {
+	if changed {
 		return nil
 	}
 	return f.Save(ctx, refresh)
@@ -78,16 +78,16 @@ func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
 	k := newTokenSource(t, newIssuer(t, server.Server, nil).Delegated(store))
-	given := make(chan Token, 1)
-	go func() { given <- must(k.Token(t.Context())) }()
+	tokens := make(chan Token, 1)
+	go func() { tokens <- must(k.Token(t.Context())) }()
 	<-saving
 	select {
-	case <-given:
+	case <-tokens:
 		t.Error("the access token was given out before the refresh token was saved")
 	default:
 	}
 	close(release)
-	if token := <-given; token.Bearer.Reveal() != "access-1" || store.stored != "refresh-1" {
+	if token := <-tokens; token.Bearer.Reveal() != "access-1" || store.stored != "refresh-1" {
 		t.Errorf("got %q, and stored is %q", token.Bearer.Reveal(), store.stored)
 	}
 }

@@ -70,12 +70,12 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 }
 
 func TestLogin_ChangesNothingOnFailure(t *testing.T) {
-	polled := func(answer issuerResponse) func(url.Values, int) issuerResponse { return codes(aCode, answer) }
+	polled := func(response issuerResponse) func(url.Values, int) issuerResponse { return codes(aCode, response) }
 	for name, c := range map[string]struct {
-		answer func(url.Values, int) issuerResponse
-		code   string
-		text   string
-		within time.Duration
+		respond func(url.Values, int) issuerResponse
+		code    string
+		text    string
+		within  time.Duration
 	}{
 		"declined":                       {polled(entraError(0, "authorization_declined")), "authorization_declined", "declined in the browser", 5 * time.Second},
 		"denied":                         {polled(entraError(0, "access_denied")), "access_denied", "declined in the browser", 5 * time.Second},
@@ -90,7 +90,7 @@ func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &flash{stored: "earlier"}
-			login(t, c.answer, store, func(t *testing.T, _ []DeviceCode, token Token, err error, took time.Duration) {
+			login(t, c.respond, store, func(t *testing.T, _ []DeviceCode, token Token, err error, took time.Duration) {
 				wantFault(t, err, Configuration, c.code, c.text)
 				if took != c.within || !token.Bearer.Empty() {
 					t.Errorf("got %q after %v, want none after %v", token.Bearer.Reveal(), took, c.within)

@@ -134,7 +134,7 @@ func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
 	issuer := must(New(Config{TokenURL: "https://login.example/token", ClientID: clientID}))
 	for name, c := range map[string]struct {
 		make func() error
-		word string
+		text string
 	}{
 		"no client ID":      {func() error { _, err := New(Config{TokenURL: "https://a/t"}); return err }, "client ID"},
 		"clear text":        {func() error { _, err := New(Config{TokenURL: "http://a/t", ClientID: "c"}); return err }, "https://"},
@@ -150,8 +150,8 @@ func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
 		"no certificate":    {func() error { _, err := issuer.Certificate(identity, []byte("x"), PS256); return err }, "reading the certificate"},
 		"another algorithm": {func() error { _, err := issuer.Certificate(identity, identity.leaf, "none"); return err }, "PS256"},
 	} {
-		if err := c.make(); err == nil || !strings.Contains(err.Error(), c.word) {
-			t.Errorf("%s: %v, want a word of %q", name, err, c.word)
+		if err := c.make(); err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v, want a word of %q", name, err, c.text)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func FuzzNotification(f *testing.F) {
 	f.Add(true, 550, 5, 1, "User unknown", "anna@fabrikam.com", "mx.fabrikam.com", "Contoso Leeds", "given up after 5 days", []byte(originalHeader))
 	f.Add(false, 451, 4, 7, "a\r\nAction: relayed\r\n\r\n--=_7K2M-1--\r\n", `scan "to" mail@[IPv6:::1]`, "mx\r\nX: y", "Müller\u202e", "", []byte("--=_7K2M-1: x\n--=_7K2M-1--:\n\n"))
 	f.Add(true, 0, 0, 0, "", "x\r\nStatus: 2.0.0@y", "", "", "\x00", []byte("Subject: =?utf-8?Q?=0D=0A?=\r \xff\n"+strings.Repeat("x", 3000)))
-	f.Fuzz(func(t *testing.T, failed bool, code, class, detail int, answer, recipient, host, site, reason string, header []byte) {
+	f.Fuzz(func(t *testing.T, failed bool, code, class, detail int, replyText, recipient, host, site, reason string, header []byte) {
 		n := delay()
 		if failed {
 			n = failure()
@@ -55,7 +55,7 @@ func FuzzNotification(f *testing.F) {
 		n.Site, n.Reason = site, reason
 		n.Outcomes = append(n.Outcomes, Outcome{
 			Recipient: envelope.Address(recipient),
-			Reply:     reply.Reply{Code: code, Text: answer},
+			Reply:     reply.Reply{Code: code, Text: replyText},
 			Status:    reply.Status{Class: class, Detail: detail},
 			Host:      host,
 		})

@@ -199,8 +199,8 @@ func TestNotification_ListsFiftyRecipientsInTheText(t *testing.T) {
 	if len(p.each) != 120 || p.each[119].Get("Final-Recipient") != "rfc822; r119@fabrikam.com" {
 		t.Errorf("%d recipients are reported", len(p.each))
 	}
-	if told := strings.Count(p.text, "@fabrikam.com"); told != 50 || !strings.Contains(p.text, "... and 70 more") {
-		t.Errorf("%d recipients are told of in\n%s", told, p.text)
+	if listed := strings.Count(p.text, "@fabrikam.com"); listed != 50 || !strings.Contains(p.text, "... and 70 more") {
+		t.Errorf("%d recipients are told of in\n%s", listed, p.text)
 	}
 }
 

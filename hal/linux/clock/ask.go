@@ -26,8 +26,8 @@ const (
 	maxServers = 8
 )
 
-// answer is what a server said.
-type answer struct {
+// response is the time that a server reported, or an error.
+type response struct {
 	Server  string
 	Address string    // that the name led to
 	Start   time.Time // the time at the start, according to the server
@@ -38,19 +38,19 @@ type answer struct {
 
 // setOffset fills in what the machine's clock and its offset from the server's say.
 // Both are read before the clock may be set.
-func (a *answer) setOffset(clock time.Time, offset time.Duration, start time.Time) {
+func (a *response) setOffset(clock time.Time, offset time.Duration, start time.Time) {
 	a.Start = clock.Round(0).Add(offset - clock.Sub(start))
 	a.Precision = 100 * time.Millisecond
 }
 
 // askNTP asks time servers, all at once.
-func askNTP(ctx context.Context, servers []string, start time.Time) []answer {
-	return askAll(ctx, servers, func(ctx context.Context, server string) answer {
+func askNTP(ctx context.Context, servers []string, start time.Time) []response {
+	return askAll(ctx, servers, func(ctx context.Context, server string) response {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, server)
 		if err != nil {
-			return answer{Server: server, Err: err}
+			return response{Server: server, Err: err}
 		}
-		a := answer{Server: server, Address: addresses[0]}
+		a := response{Server: server, Address: addresses[0]}
 		response, err := ntp.QueryWithOptions(a.Address, ntp.QueryOptions{Timeout: queryTimeout})
 		if err == nil {
 			err = response.Validate()
@@ -65,23 +65,23 @@ func askNTP(ctx context.Context, servers []string, start time.Time) []answer {
 }
 
 // askHTTPS asks HTTPS servers, all at once.
-func askHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []answer {
-	return askAll(ctx, servers, func(ctx context.Context, server string) answer {
+func askHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []response {
+	return askAll(ctx, servers, func(ctx context.Context, server string) response {
 		return askDate(ctx, server, roots, start)
 	})
 }
 
-func askAll(ctx context.Context, servers []string, ask func(context.Context, string) answer) []answer {
+func askAll(ctx context.Context, servers []string, ask func(context.Context, string) response) []response {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	servers = servers[:min(len(servers), maxServers)]
-	answers := make(chan answer, len(servers))
+	responses := make(chan response, len(servers))
 	for _, server := range servers {
-		go func() { answers <- ask(ctx, server) }()
+		go func() { responses <- ask(ctx, server) }()
 	}
-	var all []answer
+	var all []response
 	for range servers {
-		all = append(all, <-answers)
+		all = append(all, <-responses)
 	}
 	return all
 }
@@ -89,8 +89,8 @@ func askAll(ctx context.Context, servers []string, ask func(context.Context, str
 // askDate asks one HTTPS server for its date (RFC 9110, section 6.6.1). Its
 // certificate must be valid at that date rather than at the machine's, which may be
 // wrong: whoever has no valid certificate for the name cannot name a date.
-func askDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) answer {
-	a := answer{Server: server}
+func askDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) response {
+	a := response{Server: server}
 	const maxHeader = 16 << 10
 	client := http.Client{
 		Transport: &http.Transport{

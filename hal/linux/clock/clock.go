@@ -140,7 +140,7 @@ func (k *Syncer) Run(ctx context.Context) {
 // servers, and mail waits for the clock: a small step is made on their word, and
 // made again on better evidence.
 func (k *Syncer) sync(ctx context.Context) error {
-	dates := make(chan []answer, 1)
+	dates := make(chan []response, 1)
 	go func() {
 		named, roots := k.config.HTTPS()
 		if len(named) == 0 {
@@ -169,7 +169,7 @@ func (k *Syncer) step(c claim) time.Duration {
 }
 
 // adopt sets the clock to the time that the answers lead to.
-func (k *Syncer) adopt(servers, dates []answer) error {
+func (k *Syncer) adopt(servers, dates []response) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	believed, err := k.judge.decide(time.Since(k.start), servers, dates)

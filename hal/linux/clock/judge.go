@@ -91,7 +91,7 @@ func (j *judge) advance(now time.Duration) {
 
 // decide returns the claim to believe, given the answers of time servers and of
 // HTTPS servers. An error says why none is believed.
-func (j *judge) decide(now time.Duration, servers, dates []answer) (claim, error) {
+func (j *judge) decide(now time.Duration, servers, dates []response) (claim, error) {
 	j.advance(now)
 	byNTP, ntpErr := majority(now, servers)
 	byHTTPS, httpsErr := majority(now, dates)
@@ -154,25 +154,25 @@ func (j *judge) enter(t time.Time, now time.Duration) error {
 
 // majority returns the largest group of answers that agree, if it is more than
 // half of those that answered.
-func majority(now time.Duration, answers []answer) (claim, error) {
-	var answered []answer
+func majority(now time.Duration, responses []response) (claim, error) {
+	var valid []response
 	var silent []string
-	for _, a := range answers {
+	for _, a := range responses {
 		if a.Err != nil {
 			silent = append(silent, fmt.Sprintf("%s: %v", a.Server, a.Err))
 			continue
 		}
-		answered = append(answered, a)
+		valid = append(valid, a)
 	}
-	if len(answered) == 0 {
+	if len(valid) == 0 {
 		if len(silent) == 0 {
 			return claim{}, errNoServer
 		}
 		return claim{}, fmt.Errorf("%w (%s)", errNoServer, strings.Join(silent, "; "))
 	}
-	group := largest(answered)
-	if 2*len(group) <= len(answered) {
-		return claim{}, fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, answered))
+	group := largest(valid)
+	if 2*len(group) <= len(valid) {
+		return claim{}, fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, valid))
 	}
 	c := claim{fewServers, group[0].Start, group[0].Precision, names(group), addresses(group)}
 	if c.addresses >= minServers {
@@ -183,11 +183,11 @@ func majority(now time.Duration, answers []answer) (claim, error) {
 
 // largest returns the largest group of answers that agree with its middle one,
 // which comes first.
-func largest(answered []answer) []answer {
-	var best []answer
-	for i, center := range answered {
-		group := []answer{center}
-		for k, other := range answered {
+func largest(responses []response) []response {
+	var best []response
+	for i, center := range responses {
+		group := []response{center}
+		for k, other := range responses {
 			if k != i && other.Start.Sub(center.Start).Abs() <= agreement {
 				group = append(group, other)
 			}
@@ -201,7 +201,7 @@ func largest(answered []answer) []answer {
 
 // addresses counts the addresses that answered. Two names of one address are one
 // witness.
-func addresses(group []answer) int {
+func addresses(group []response) int {
 	different := map[string]bool{}
 	for _, a := range group {
 		different[a.Address] = true
@@ -209,7 +209,7 @@ func addresses(group []answer) int {
 	return len(different)
 }
 
-func names(group []answer) string {
+func names(group []response) string {
 	var all []string
 	for _, a := range group {
 		all = append(all, a.Server)
@@ -218,9 +218,9 @@ func names(group []answer) string {
 	return strings.Join(all, ", ")
 }
 
-func claims(now time.Duration, answered []answer) string {
+func claims(now time.Duration, responses []response) string {
 	var all []string
-	for _, a := range answered {
+	for _, a := range responses {
 		all = append(all, a.Server+": "+minute(a.Start.Add(now)))
 	}
 	return strings.Join(all, "; ")

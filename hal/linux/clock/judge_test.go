@@ -14,41 +14,41 @@ var (
 	truth = built.AddDate(0, 0, 20)
 )
 
-func says(server string, start time.Time) answer {
-	return answer{Server: server, Address: server, Start: start}
+func from(server string, start time.Time) response {
+	return response{Server: server, Address: server, Start: start}
 }
 
-func alias(server string, start time.Time) answer {
-	return answer{Server: server, Address: "10.0.0.1", Start: start}
+func alias(server string, start time.Time) response {
+	return response{Server: server, Address: "10.0.0.1", Start: start}
 }
 
 func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
 	later := truth.AddDate(10, 0, 0)
 	for _, c := range []struct {
 		name           string
-		servers, dates []answer
+		servers, dates []response
 		want           string // servers, or words of the error
 		doubted        bool
 	}{
-		{"one honest server", []answer{says("a", truth)}, nil, "a", false},
-		{"a second off", []answer{says("a", truth), says("b", truth.Add(time.Second))}, nil, "a, b", false},
-		{"one liar among three", []answer{says("a", later), says("b", truth), says("c", truth)}, nil, "b, c", false},
-		{"one against one", []answer{says("a", later), says("b", truth)}, nil, "disagree", true},
-		{"ten years ahead", []answer{says("a", later)}, nil, "2036", true},
-		{"ten years back", []answer{says("a", truth.AddDate(-10, 0, 0))}, nil, "but it was 2026-11-01", true},
-		{"1970", []answer{says("a", time.Unix(0, 0))}, nil, "1970-01-01", true},
-		{"a box ten years on a shelf", []answer{says("a", later), says("b", later), says("c", later)}, nil, "a, b, c", false},
-		{"one liar with three names", []answer{alias("a", later), alias("b", later), alias("c", later)}, nil, "name 3 servers", true},
-		{"a little before the program was built", []answer{says("a", built.Add(-time.Minute))}, nil, "a", false},
+		{"one honest server", []response{from("a", truth)}, nil, "a", false},
+		{"a second off", []response{from("a", truth), from("b", truth.Add(time.Second))}, nil, "a, b", false},
+		{"one liar among three", []response{from("a", later), from("b", truth), from("c", truth)}, nil, "b, c", false},
+		{"one against one", []response{from("a", later), from("b", truth)}, nil, "disagree", true},
+		{"ten years ahead", []response{from("a", later)}, nil, "2036", true},
+		{"ten years back", []response{from("a", truth.AddDate(-10, 0, 0))}, nil, "but it was 2026-11-01", true},
+		{"1970", []response{from("a", time.Unix(0, 0))}, nil, "1970-01-01", true},
+		{"a box ten years on a shelf", []response{from("a", later), from("b", later), from("c", later)}, nil, "a, b, c", false},
+		{"one liar with three names", []response{alias("a", later), alias("b", later), alias("c", later)}, nil, "name 3 servers", true},
+		{"a little before the program was built", []response{from("a", built.Add(-time.Minute))}, nil, "a", false},
 		{"nobody", nil, nil, "no time server answers", true},
-		{"silence", []answer{{Server: "a", Err: errors.New("i/o timeout")}}, nil, "a: i/o timeout", true},
-		{"a server named twice", []answer{says("a", truth), says("a", truth)}, nil, "a", false},
-		{"one honest, one silent", []answer{{Server: "a", Err: errors.New("x")}, says("b", truth)}, nil, "b", false},
-		{"a date alone", nil, []answer{says("h", later)}, "h", false},
-		{"a date and a server that agrees", []answer{says("a", truth)}, []answer{says("h", truth.Add(time.Second))}, "a, h", false},
-		{"a date against many liars", []answer{says("a", later), says("b", later), says("c", later)}, []answer{says("h", truth)}, "h", false},
-		{"a date of 1970 and a server", []answer{says("a", truth)}, []answer{says("h", time.Unix(0, 0))}, "a", false},
-		{"two dates that disagree, and a server", []answer{says("a", truth)}, []answer{says("h", later), says("g", truth)}, "a", false},
+		{"silence", []response{{Server: "a", Err: errors.New("i/o timeout")}}, nil, "a: i/o timeout", true},
+		{"a server named twice", []response{from("a", truth), from("a", truth)}, nil, "a", false},
+		{"one honest, one silent", []response{{Server: "a", Err: errors.New("x")}, from("b", truth)}, nil, "b", false},
+		{"a date alone", nil, []response{from("h", later)}, "h", false},
+		{"a date and a server that agrees", []response{from("a", truth)}, []response{from("h", truth.Add(time.Second))}, "a, h", false},
+		{"a date against many liars", []response{from("a", later), from("b", later), from("c", later)}, []response{from("h", truth)}, "h", false},
+		{"a date of 1970 and a server", []response{from("a", truth)}, []response{from("h", time.Unix(0, 0))}, "a", false},
+		{"two dates that disagree, and a server", []response{from("a", truth)}, []response{from("h", later), from("g", truth)}, "a", false},
 	} {
 		believed, err := newJudge(built, Record{}).decide(0, c.servers, c.dates)
 		got := believed.from
@@ -65,7 +65,7 @@ func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
 // better evidence tell the truth.
 func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 	lie := truth.AddDate(2, 11, 0)
-	honest := []answer{says("a", truth), says("b", truth), says("c", truth), says("d", truth)}
+	honest := []response{from("a", truth), from("b", truth), from("c", truth), from("d", truth)}
 	for name, tell := range map[string]func(j *judge) error{
 		"four honest servers": func(j *judge) error { _, err := j.decide(time.Hour, honest, nil); return err },
 		"an HTTPS server":     func(j *judge) error { _, err := j.decide(time.Hour, nil, honest[:1]); return err },
@@ -74,7 +74,7 @@ func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 	} {
 		for _, restarted := range []bool{false, true} {
 			j := newJudge(built, Record{})
-			if _, err := j.decide(0, []answer{says("liar", lie)}, nil); err != nil {
+			if _, err := j.decide(0, []response{from("liar", lie)}, nil); err != nil {
 				t.Fatal(err)
 			}
 			j.advance(time.Hour)
@@ -91,10 +91,10 @@ func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A liar that tells the truth first is no better.
-	if _, err := j.decide(time.Hour, []answer{says("liar", truth)}, nil); err != nil {
+	if _, err := j.decide(time.Hour, []response{from("liar", truth)}, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := j.decide(2*time.Hour, []answer{says("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
+	if _, err := j.decide(2*time.Hour, []response{from("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
 		t.Errorf("a liar overruled an HTTPS server: %v", err)
 	}
 }
@@ -125,9 +125,9 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 		for range random.IntN(20) {
 			now += time.Duration(random.Int64N(int64(60 * 24 * time.Hour)))
 			lie := start.Add(time.Duration(random.Int64N(int64(2*maxPowerOff))) - maxPowerOff)
-			var servers, dates []answer
+			var servers, dates []response
 			for n := range random.IntN(5) {
-				a := says(fmt.Sprint("s", n), start.Add(time.Duration(random.Int64N(int64(time.Second)))))
+				a := from(fmt.Sprint("s", n), start.Add(time.Duration(random.Int64N(int64(time.Second)))))
 				switch random.IntN(3) {
 				case 0:
 					a.Start = lie
@@ -137,7 +137,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 				servers = append(servers, a)
 			}
 			if random.IntN(4) == 0 {
-				dates = []answer{says("h", start)}
+				dates = []response{from("h", start)}
 			}
 			switch random.IntN(4) {
 			case 0:
@@ -163,7 +163,7 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 				t.Fatalf("cast %d: the floor is %v and the truth %v:\n%s", cast, j.floor, start.Add(j.at), strings.Join(story, "\n"))
 			}
 		}
-		honest := []answer{says("a", start), says("b", start), says("c", start)}
+		honest := []response{from("a", start), from("b", start), from("c", start)}
 		copied := *j
 		if _, err := copied.decide(now, nil, honest[:1]); err != nil {
 			t.Fatalf("cast %d: an HTTPS server is refused: %v\n%s", cast, err, strings.Join(story, "\n"))

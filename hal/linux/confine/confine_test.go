@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 
 // attempts confines the process and then tries everything it must not.
 func attempts(dir string) error {
-	mine, secret := filepath.Join(dir, "mine"), filepath.Join(dir, "secret")
+	own, secret := filepath.Join(dir, "mine"), filepath.Join(dir, "secret")
 	memory, err := inMemory()
 	if err != nil {
 		return err
@@ -39,15 +39,15 @@ func attempts(dir string) error {
 		return err
 	}
 	lacking, err := Enforce(Rights{
-		ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")},
+		ReadWrite: []string{own, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")},
 		Listen: ports[:1], Connect: ports[:1],
 	})
 	if err := errors.Join(err, lacking); err != nil {
 		return err
 	}
 	var wrong []error
-	check := func(what string, err error, may bool) {
-		if (err == nil) != may {
+	check := func(what string, err error, allowed bool) {
+		if (err == nil) != allowed {
 			wrong = append(wrong, fmt.Errorf("%s: %v", what, err))
 		}
 	}
@@ -58,7 +58,7 @@ func attempts(dir string) error {
 		}
 		return err
 	}
-	check("its own file", open(mine, os.O_RDWR), true)
+	check("its own file", open(own, os.O_RDWR), true)
 	check("what it may read", open(filepath.Join(dir, "readable"), os.O_RDONLY), true)
 	check("what took another file's place", waitFor(filepath.Join(dir, "changing", "later")), true)
 	check("writing there", open(filepath.Join(dir, "changing", "later"), os.O_WRONLY), false)
@@ -68,9 +68,9 @@ func attempts(dir string) error {
 	check("reading /etc/passwd", open("/etc/passwd", os.O_RDONLY), false)
 	check("making a file", open(filepath.Join(dir, "new"), os.O_WRONLY|os.O_CREATE), false)
 	check("making a folder", os.Mkdir(filepath.Join(dir, "folder"), 0o700), false)
-	check("linking", os.Link(mine, filepath.Join(dir, "link")), false)
+	check("linking", os.Link(own, filepath.Join(dir, "link")), false)
 	check("removing", os.Remove(secret), false)
-	check("renaming", os.Rename(secret, mine), false)
+	check("renaming", os.Rename(secret, own), false)
 	check("executing", exec.Command("/bin/true").Run(), false)
 	check("executing itself", exec.Command("/proc/self/exe").Run(), false)
 	check("executing from memory", execute(memory), false)
@@ -130,14 +130,14 @@ func confined(t *testing.T, dir string) string {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := bufio.NewReader(output)
-	if line, err := said.ReadString('\n'); err != nil || line != "confined\n" {
+	stdout := bufio.NewReader(output)
+	if line, err := stdout.ReadString('\n'); err != nil || line != "confined\n" {
 		t.Fatalf("it said %q, %v", line, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "changing", "later"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	rest, err := io.ReadAll(said)
+	rest, err := io.ReadAll(stdout)
 	if err := errors.Join(err, command.Wait()); err != nil {
 		t.Fatalf("%v\n%s", err, rest)
 	}

@@ -179,16 +179,16 @@ func TestReadAt_ReportsATruncatedFile(t *testing.T) {
 
 func TestLock_ExcludesOtherProcessesAndLocks(t *testing.T) {
 	first, path := newDevice(t, 8192)
-	mine := region(t, first, 0, 4096)
+	ownRegion := region(t, first, 0, 4096)
 	// For the kernel, a second open file is like a second process.
-	theirs := region(t, open(t, path), 0, 4096)
+	otherRegion := region(t, open(t, path), 0, 4096)
 	elsewhere := region(t, open(t, path), 4096, 4096)
 
-	unlock, err := mine.Lock(t.Context())
+	unlock, err := ownRegion.Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, r := range map[string]*Region{"other process": theirs, "same region": mine} {
+	for name, r := range map[string]*Region{"other process": otherRegion, "same region": ownRegion} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := r.Lock(ctx)
 		cancel()
@@ -206,7 +206,7 @@ func TestLock_ExcludesOtherProcessesAndLocks(t *testing.T) {
 	if err := errors.Join(unlock(), unlock()); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []*Region{theirs, mine} {
+	for _, r := range []*Region{otherRegion, ownRegion} {
 		unlock, err := r.Lock(t.Context())
 		if err != nil {
 			t.Fatal(err)

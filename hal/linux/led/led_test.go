@@ -53,7 +53,7 @@ func TestPatterns_BlinkDifferently(t *testing.T) {
 			shape.WriteString(step.String() + " ")
 		}
 		if seen[shape.String()] || (p != Healthy && len(p.steps)%2 != 0) {
-			t.Errorf("%s: %s", p.Looks, shape.String())
+			t.Errorf("%s: got %s", p.Looks, shape.String())
 		}
 		seen[shape.String()] = true
 	}

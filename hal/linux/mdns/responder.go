@@ -131,10 +131,10 @@ func (r *responder) announcement() []byte {
 	return r.message(dnsmessage.Header{Response: true, Authoritative: true}, dnsmessage.TypeALL, lifetime, nil)
 }
 
-// message returns a response with the addresses of the wanted type, nil if there are
+// message returns a response with the addresses of type qtype, nil if there are
 // none. A response to a plain DNS resolver repeats its question and has no
 // cache-flush bit.
-func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, ttl uint32, question *dnsmessage.Question) []byte {
+func (r *responder) message(header dnsmessage.Header, qtype dnsmessage.Type, ttl uint32, question *dnsmessage.Question) []byte {
 	name, err := dnsmessage.NewName(r.host())
 	if err != nil {
 		return nil
@@ -149,7 +149,7 @@ func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, tt
 	defer r.mu.Unlock()
 	for _, address := range r.addresses {
 		kind, body := record(address)
-		if wanted == kind || wanted == dnsmessage.TypeALL {
+		if qtype == kind || qtype == dnsmessage.TypeALL {
 			m.Answers = append(m.Answers, dnsmessage.Resource{
 				Header: dnsmessage.ResourceHeader{Name: name, Type: kind, Class: class, TTL: ttl}, Body: body})
 		}

@@ -93,14 +93,14 @@ func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 		"nothing":         nil,
 		"a truncated one": question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)[:30],
 	} {
-		if answer, _ := newResponder().respond(message, port); answer != nil {
-			t.Errorf("%s: got response %x", name, answer)
+		if response, _ := newResponder().respond(message, port); response != nil {
+			t.Errorf("%s: got response %x", name, response)
 		}
 	}
 	withoutAddress := newResponder()
 	withoutAddress.set(nil)
-	if answer, _ := withoutAddress.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
-		t.Errorf("without an address: got response %x", answer)
+	if response, _ := withoutAddress.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); response != nil {
+		t.Errorf("without an address: got response %x", response)
 	}
 	if withoutAddress.announcement() != nil {
 		t.Error("without an address: got an announcement")

@@ -17,20 +17,20 @@ import (
 // length the kernel assigns to its own.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
-// maxSubnet is the shortest prefix that is taken for a site, in bits: a DHCP server
+// minPrefix4 and minPrefix6 are the shortest prefix lengths of one site: a DHCP server
 // that hands out 10.0.0.0/8 describes more than one. In IPv6 a link is a /64.
-const maxSubnet, maxSubnet6 = 16, 64
+const minPrefix4, minPrefix6 = 16, 64
 
-// site is the part of a subnet that is taken for the site of its address.
-func site(prefix netip.Prefix) netip.Prefix {
-	address, bits := prefix.Addr(), maxSubnet
+// siteOf returns the part of a subnet around its address that is assumed to be one site.
+func siteOf(prefix netip.Prefix) netip.Prefix {
+	address, bits := prefix.Addr(), minPrefix4
 	switch {
 	case address.IsLoopback():
 		return prefix.Masked()
 	case linkLocal.Contains(address):
 		return linkLocal
 	case address.Is6():
-		bits = maxSubnet6
+		bits = minPrefix6
 	}
 	return netip.PrefixFrom(address, max(bits, prefix.Bits())).Masked()
 }
@@ -49,7 +49,7 @@ func Subnets() ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the interface address %s: %w", address, err)
 		}
-		subnets = append(subnets, site(prefix))
+		subnets = append(subnets, siteOf(prefix))
 	}
 	slices.SortFunc(subnets, netip.Prefix.Compare)
 	return slices.Compact(subnets), nil

@@ -97,7 +97,7 @@ func TestChild_ReportsAProgramThatCannotStart(t *testing.T) {
 	go child.Run(ctx)
 	defer cancel()
 	if end := await(t, ends); !strings.Contains(end.Status, "/no/such/program") {
-		t.Errorf("%+v", end)
+		t.Errorf("got %+v", end)
 	}
 }
 
@@ -136,15 +136,15 @@ func TestReapOrphans_LeavesOwnChildrenAlone(t *testing.T) {
 }
 
 func TestRestart_TerminatesTheChildGracefully(t *testing.T) {
-	asked := filepath.Join(t.TempDir(), "asked")
-	child, starts, _ := watch(t, "trap 'touch "+asked+"; exit' TERM; echo ready >&2; while :; do sleep 0.01; done")
+	trapped := filepath.Join(t.TempDir(), "asked")
+	child, starts, _ := watch(t, "trap 'touch "+trapped+"; exit' TERM; echo ready >&2; while :; do sleep 0.01; done")
 	await(t, starts)
 	for child.output.String() == "" {
 		time.Sleep(time.Millisecond)
 	}
 	child.Restart()
 	await(t, starts)
-	if _, err := os.Stat(asked); err != nil {
+	if _, err := os.Stat(trapped); err != nil {
 		t.Error(err)
 	}
 }

@@ -18,18 +18,18 @@ import (
 
 // script is a TPM that returns scripted responses to any command: success and a body
 // of at most 255 bytes, each preceded by its length.
-type script struct{ left []byte }
+type script struct{ rest []byte }
 
 func (s *script) exchange([]byte, time.Time) ([]byte, error) {
-	if len(s.left) == 0 {
+	if len(s.rest) == 0 {
 		return nil, io.EOF
 	}
-	n := min(int(s.left[0]), len(s.left)-1)
+	n := min(int(s.rest[0]), len(s.rest)-1)
 	tag := []byte{0x80, 0x01}
 	response := binary.BigEndian.AppendUint32(tag, uint32(responseHeader+n))
 	response = append(response, 0, 0, 0, 0)
-	response = append(response, s.left[1:1+n]...)
-	s.left = s.left[1+n:]
+	response = append(response, s.rest[1:1+n]...)
+	s.rest = s.rest[1+n:]
 	return response, nil
 }
 
@@ -54,8 +54,8 @@ func FuzzTPMResponse(f *testing.F) {
 	readPublic := body(append(append([]byte{}, encoded...), append(tpm2.Marshal(*name), 0, 0)...))
 	session := body(append([]byte{2, 0, 0, 0, 0, 16}, make([]byte, 16)...))
 	var honest []byte
-	for _, answer := range [][]byte{noHandles, noHandles, noHandles, readPublic, session} {
-		honest = append(honest, answer...)
+	for _, response := range [][]byte{noHandles, noHandles, noHandles, readPublic, session} {
+		honest = append(honest, response...)
 	}
 	f.Add(honest)
 	f.Add(append(honest, body([]byte{0x80, 0, 0, 0, 0, 0, 0, 4, 0, 2, 1, 2, 0, 0, 1, 0, 0})...))
@@ -75,7 +75,7 @@ func FuzzTPMResponse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, answers []byte) {
+	f.Fuzz(func(t *testing.T, responses []byte) {
 		for _, use := range []func(*link) error{
 			func(l *link) error { _, err := l.capabilities(); return err },
 			func(l *link) error { _, err := l.sign(obj, request); return err },
@@ -83,7 +83,7 @@ func FuzzTPMResponse(f *testing.F) {
 			func(l *link) error { _, err := l.create(sealedData, []byte{1}); return err },
 			func(l *link) error { _, err := l.importKey(w); return err },
 		} {
-			l := &link{channel: &script{answers}}
+			l := &link{channel: &script{responses}}
 			if l.setUp() != nil {
 				continue
 			}

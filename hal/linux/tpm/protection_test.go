@@ -134,8 +134,8 @@ func TestTPM_EncryptsKeysAndSecretsInTransit(t *testing.T) {
 }
 
 func TestTPM_DetectsAnInterposerWithAnotherRoot(t *testing.T) {
-	mine, other := parts.StartSwtpm(t), parts.StartSwtpm(t)
-	obj, signer := importKey(t, open(t, mine.Address()), hal.ECDSAP256)
+	own, other := parts.StartSwtpm(t), parts.StartSwtpm(t)
+	obj, signer := importKey(t, open(t, own.Address()), hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Fatal(err)
 	}

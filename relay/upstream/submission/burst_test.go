@@ -60,8 +60,8 @@ func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispat
 // burst sends messages from as many clients at once, and returns the replies.
 func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 	var clients sync.WaitGroup
-	answers := make([]reply.Reply, messages)
-	for i := range answers {
+	replies := make([]reply.Reply, messages)
+	for i := range replies {
 		clients.Go(func() {
 			e := message(fmt.Sprint(i), printer)
 			e.Client, e.Received = netip.AddrFrom4([4]byte{10, 0, 0, byte(i % 20)}), time.Now()
@@ -71,11 +71,11 @@ func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 				return
 			}
 			e.Size = int64(len(text))
-			answers[i] = in.Accept(context.Background(), e)
+			replies[i] = in.Accept(context.Background(), e)
 		})
 	}
 	clients.Wait()
-	return answers
+	return replies
 }
 
 func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
@@ -92,9 +92,9 @@ func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 			s := newSite(t, limited, func(config *Config) { config.PerMailbox = c.connections })
 			d := s.dispatcher(t, c.limits)
 			const messages = 500
-			for i, answer := range burst(d, messages) {
-				if answer.Code != 250 {
-					t.Errorf("message %d was answered %s", i, answer)
+			for i, r := range burst(d, messages) {
+				if r.Code != 250 {
+					t.Errorf("message %d was answered %s", i, r)
 				}
 			}
 			for end := time.Now().Add(time.Minute); len(s.tenant.Messages()) < messages && time.Now().Before(end); {
@@ -122,15 +122,15 @@ func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 func checkDenials(t *testing.T, denials []string, learns int) {
 	t.Helper()
 	count := map[string]int{}
-	for _, answer := range denials {
-		count[answer]++
+	for _, text := range denials {
+		count[text]++
 	}
 	if learns > 0 && len(count) != 2 {
 		t.Errorf("the limits met are %v", count)
 	}
-	for answer, n := range count {
+	for text, n := range count {
 		if n > learns {
-			t.Errorf("%d times %s", n, answer)
+			t.Errorf("%d times %s", n, text)
 		}
 	}
 }

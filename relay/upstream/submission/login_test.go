@@ -15,12 +15,12 @@ import (
 const unsuccessful = "535 5.7.3 Authentication unsuccessful [LO4P123CA0001.GBRP123.PROD.OUTLOOK.COM]"
 
 // rejectFirst rejects the logins with the first tokens.
-func rejectFirst(tokens int, answer string) func(*tenant.Config) {
+func rejectFirst(tokens int, text string) func(*tenant.Config) {
 	return func(c *tenant.Config) {
 		c.Submission.CheckLogin = func(_, token string) string {
 			var n int
 			if _, err := fmt.Sscanf(token, "very-secret-token-%d", &n); err != nil || n <= tokens {
-				return answer
+				return text
 			}
 			return ""
 		}
@@ -92,7 +92,7 @@ func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 		for i := range 12 {
 			burst.Go(func() {
 				if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Accepted {
-					t.Errorf("%+v, %v", result, err)
+					t.Errorf("got %+v, %v", result, err)
 				}
 			})
 		}

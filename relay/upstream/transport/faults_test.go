@@ -20,11 +20,11 @@ import (
 func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
 
 func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
-	script := func(at, answer string) func(*tenant.Config) {
+	script := func(at, text string) func(*tenant.Config) {
 		return func(c *tenant.Config) {
 			c.Script = func(verb, _ string) string {
 				if verb == at {
-					return answer
+					return text
 				}
 				return ""
 			}
@@ -76,8 +76,8 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 			if !errors.As(err, &u) {
 				t.Fatalf("got %v", err)
 			}
-			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.text) {
-				t.Errorf("the client gets %q, want %q (%v)", answer, c.text, err)
+			if got := u.ClientReply(); got.Code != 451 || !strings.Contains(got.String(), c.text) {
+				t.Errorf("the client gets %q, want %q (%v)", got, c.text, err)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
 				t.Errorf("sent in clear: %q", clear)

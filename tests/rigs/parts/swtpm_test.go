@@ -60,9 +60,9 @@ func TestSwtpm_AnswersAfterReconnectRestartAndClear(t *testing.T) {
 				if step.name == "stop" {
 					continue
 				}
-				answer := ask(t, s, getRandom)
-				if !bytes.Equal(answer[6:10], []byte{0, 0, 0, 0}) {
-					t.Errorf("%s: got response %x, want success", step.name, answer)
+				response := ask(t, s, getRandom)
+				if !bytes.Equal(response[6:10], []byte{0, 0, 0, 0}) {
+					t.Errorf("%s: got response %x, want success", step.name, response)
 				}
 			}
 		})

@@ -87,8 +87,8 @@ func sendToServingRelay(t *testing.T, b *lab.Box, subject string) error {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		b.AwaitBanner(t)
 		err := b.Send(subject)
-		var answer *textproto.Error
-		if restarting := err != nil && (!errors.As(err, &answer) || answer.Code == 421); !restarting || time.Now().After(deadline) {
+		var rejection *textproto.Error
+		if restarting := err != nil && (!errors.As(err, &rejection) || rejection.Code == 421); !restarting || time.Now().After(deadline) {
 			return err
 		}
 	}

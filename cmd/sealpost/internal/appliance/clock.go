@@ -71,7 +71,7 @@ func (t *timekeeper) store(r clock.Record) {
 	if t.storage.store == nil {
 		return
 	}
-	t.try("clock", t.storage.store.Update(context.WithoutCancel(t.ctx), func(sections state.Sections) error {
+	t.logFault("clock", t.storage.store.Update(context.WithoutCancel(t.ctx), func(sections state.Sections) error {
 		text, err := json.Marshal(r)
 		sections[sectionClock] = text
 		return err

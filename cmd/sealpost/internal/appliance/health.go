@@ -40,7 +40,7 @@ func (h *health) start(device string) {
 		Reboot: func(wrong error) {
 			h.journal.Unhealthy(wrong, "the box restarts")
 			// The watchdog is for a machine that can no longer restart itself.
-			h.try("restart", kernel.Restart())
+			h.logFault("restart", kernel.Restart())
 		},
 	}
 	h.spawn(func(ctx context.Context) {
@@ -49,7 +49,7 @@ func (h *health) start(device string) {
 			if err == nil {
 				feeder.Device, err = watchdog.Open(device)
 			}
-			h.try("watchdog", err)
+			h.logFault("watchdog", err)
 		}
 		feeder.Run(ctx)
 	})

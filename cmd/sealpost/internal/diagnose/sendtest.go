@@ -33,9 +33,9 @@ func SendTest(ctx context.Context, s settings.Settings, to envelope.Address, ste
 	}
 	defer stream.Close()
 	message := testMessage{hello: "test-" + strings.ToLower(rand.Text()[:8]) + ".localhost", to: to, settings: s}
-	answered := make(chan error, 1)
-	go func() { answered <- message.send(ctx) }()
-	return follow(stream, message.hello, answered, step)
+	sent := make(chan error, 1)
+	go func() { sent <- message.send(ctx) }()
+	return follow(stream, message.hello, sent, step)
 }
 
 // testMessage is what is sent to see whether mail arrives.

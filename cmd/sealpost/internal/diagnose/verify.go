@@ -148,8 +148,8 @@ func (v *verification) login(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return v.refused(err)
 	}
-	if answer := result.Replies[0]; !answer.Positive() {
-		return preflight.Problem(errors.New(sentence(answer, user, result.Trustee)))
+	if r := result.Replies[0]; !r.Positive() {
+		return preflight.Problem(errors.New(sentence(r, user, result.Trustee)))
 	}
 	return passed("%s logged in by %s and may send (%s)", result.Connection.Account, result.Connection.Mechanism, result.Connection.TLS)
 }
@@ -161,12 +161,12 @@ func (v *verification) message(ctx context.Context) []preflight.Finding {
 	e := envelope.Envelope{ID: "verify", Sender: envelope.Address(m.from()), Recipients: []envelope.Address{v.to}}
 	content := plainContent(m.text())
 	e.Size = content.Size()
-	result, err := v.deliver(ctx, e, content, func(answers []reply.Reply) bool { return answers[0].Positive() })
+	result, err := v.deliver(ctx, e, content, func(replies []reply.Reply) bool { return replies[0].Positive() })
 	if err != nil {
 		return v.refused(err)
 	}
-	if answer := result.Replies[0]; !result.Accepted || !answer.Positive() {
-		return preflight.Problem(errors.New(sentence(answer, e.Sender, result.Trustee)))
+	if r := result.Replies[0]; !result.Accepted || !r.Positive() {
+		return preflight.Problem(errors.New(sentence(r, e.Sender, result.Trustee)))
 	}
 	return passed("sent to %s as %s: %s", v.to, m.from(), result.Replies[0])
 }
@@ -180,11 +180,11 @@ func (v *verification) refused(err error) []preflight.Finding {
 	}
 	classification, known := report.Classify(fault.ServerReply)
 	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
-		answer := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
+		loginReply := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
 		if known {
-			answer.Meaning = classification.Text()
+			loginReply.Meaning = classification.Text()
 		}
-		return []preflight.Finding{v.site.Login(v.claims, login.Account, answer)}
+		return []preflight.Finding{v.site.Login(v.claims, login.Account, loginReply)}
 	}
 	if known {
 		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, classification.Text()))
@@ -193,12 +193,12 @@ func (v *verification) refused(err error) []preflight.Finding {
 }
 
 // sentence returns a reply with its known meaning.
-func sentence(answer reply.Reply, sender envelope.Address, trustee string) string {
-	classification, known := report.ClassifyFor(answer, sender, trustee)
+func sentence(r reply.Reply, sender envelope.Address, trustee string) string {
+	classification, known := report.ClassifyFor(r, sender, trustee)
 	if !known {
-		return answer.String()
+		return r.String()
 	}
-	return fmt.Sprintf("%s (%s)", classification.Text(), answer)
+	return fmt.Sprintf("%s (%s)", classification.Text(), r)
 }
 
 // noContent makes Deliver stop before the content.

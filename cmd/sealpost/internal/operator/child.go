@@ -112,8 +112,8 @@ func failure(ctx context.Context, err error, stderr []byte) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	if said := fault.Decode(stderr); said != nil {
-		return said
+	if faults := fault.Decode(stderr); faults != nil {
+		return faults
 	}
 	return err
 }

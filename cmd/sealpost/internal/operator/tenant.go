@@ -77,14 +77,14 @@ func (l Local) SignIn(ctx context.Context) iter.Seq2[api.Step, error] {
 		SignedIn
 	}
 	return func(yield func(api.Step, error) bool) {
-		for said, err := range values[line](ctx, signInTimeout, l.command("tenant", "login"), "") {
+		for output, err := range values[line](ctx, signInTimeout, l.command("tenant", "login"), "") {
 			if err != nil {
 				yield(api.Step{}, err)
 				return
 			}
-			steps := []api.Step{{Name: "page", Text: said.URL}, {Name: "code", Text: said.Code}, {Name: "as", Text: said.Mailbox}}
-			if said.URL == "" {
-				steps = []api.Step{{Name: "signed in", Text: said.SignedIn.String()}}
+			steps := []api.Step{{Name: "page", Text: output.URL}, {Name: "code", Text: output.Code}, {Name: "as", Text: output.Mailbox}}
+			if output.URL == "" {
+				steps = []api.Step{{Name: "signed in", Text: output.SignedIn.String()}}
 			}
 			for _, s := range steps {
 				if !yield(s, nil) {

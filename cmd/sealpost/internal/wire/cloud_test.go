@@ -51,15 +51,15 @@ func newNameServer(t *testing.T, mx string) *nameServer {
 			if m.Unpack(buffer[:n]) != nil || len(m.Questions) == 0 {
 				continue
 			}
-			if answer, err := s.answer(m); err == nil {
-				_, _ = conn.WriteTo(answer, from)
+			if response, err := s.respond(m); err == nil {
+				_, _ = conn.WriteTo(response, from)
 			}
 		}
 	}()
 	return s
 }
 
-func (s *nameServer) answer(m dnsmessage.Message) ([]byte, error) {
+func (s *nameServer) respond(m dnsmessage.Message) ([]byte, error) {
 	question := m.Questions[0]
 	s.mu.Lock()
 	s.names = append(s.names, strings.TrimSuffix(question.Name.String(), "."))

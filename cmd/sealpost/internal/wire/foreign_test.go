@@ -38,12 +38,12 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 	if err := device.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wanted := candidate.Candidate{Settings: text}
-	checker, done, err := options.Checker(t.Context(), wanted)
+	c := candidate.Candidate{Settings: text}
+	checker, done, err := options.Checker(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(checker.Commit(t.Context(), wanted), done()); err != nil {
+	if err := errors.Join(checker.Commit(t.Context(), c), done()); err != nil {
 		t.Fatal(err)
 	}
 	if events := eventsOfStart(t, options); strings.Contains(events, "settings foreign") {
@@ -69,7 +69,7 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 			t.Fatal(err)
 		}
 		if events := eventsOfStart(t, options); !strings.Contains(events, `msg="settings foreign"`) || !strings.Contains(events, "settings-foreign") {
-			t.Errorf("%s: %s", name, events)
+			t.Errorf("%s: got %s", name, events)
 		}
 	}
 }
