@@ -54,12 +54,12 @@ func pfx(t testing.TB) []byte {
 
 func content(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 
-func anyone(certificate.Path) error { return nil }
+func acceptAnyPath(certificate.Path) error { return nil }
 
 // all is everything that is said against a stick.
 func all(stick fs.FS) error {
 	b, err := Read(stick, serial)
-	return errors.Join(err, b.Check(anyone))
+	return errors.Join(err, b.Check(acceptAnyPath))
 }
 
 func TestRead_FindsFilesUnderCommonNames(t *testing.T) {
@@ -79,7 +79,7 @@ func TestRead_FindsFilesUnderCommonNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, err := Read(stick, serial)
-			if err := errors.Join(err, b.Check(anyone)); err != nil {
+			if err := errors.Join(err, b.Check(acceptAnyPath)); err != nil {
 				t.Fatal(err)
 			}
 			if b.Settings != good || string(b.PFX) != string(key) || b.Password != password || b.Trial || b.PEM != nil {
@@ -247,11 +247,11 @@ func FuzzBundle(f *testing.F) {
 		if err == nil && b.Origin == "" {
 			t.Error("a bundle without an origin")
 		}
-		for _, said := range []error{err, b.Check(anyone)} {
-			if said == nil {
+		for _, err := range []error{err, b.Check(acceptAnyPath)} {
+			if err == nil {
 				continue
 			}
-			for fault := range strings.Lines(said.Error()) {
+			for fault := range strings.Lines(err.Error()) {
 				if !strings.Contains(fault, ": ") {
 					t.Errorf("no cure in %q", fault)
 				}

@@ -24,12 +24,12 @@ func TestBuffer_ReturnsWhatWasWritten(t *testing.T) {
 		}
 		for range 2 {
 			if got, _ := io.ReadAll(b.Open()); !bytes.Equal(got, want) || b.Size() != int64(size) {
-				t.Errorf("%d bytes came back as %d", size, len(got))
+				t.Errorf("got %d bytes, want the %d that were written", len(got), size)
 			}
 		}
 		b.Release()
 		if budget.Used() != 0 {
-			t.Errorf("%d bytes of the budget are lost", budget.Used())
+			t.Errorf("got %d bytes in use after Release, want 0", budget.Used())
 		}
 	}
 }
@@ -47,7 +47,7 @@ func TestBudget_LimitsAllBuffers(t *testing.T) {
 	}
 	first.Release()
 	if _, err := third.Write([]byte("small")); err != nil {
-		t.Fatalf("after memory was given back: %v", err)
+		t.Fatalf("after Release: %v", err)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestNormaliser_EndsEveryLineInCRLF(t *testing.T) {
 		"no end":            "no end\r\n",
 	} {
 		if got, _ := normalise(t, given); got != want {
-			t.Errorf("%q became %q, want %q", given, got, want)
+			t.Errorf("%q: got %q, want %q", given, got, want)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func TestNormaliser_RejectsALongLine(t *testing.T) {
 		n := NewNormaliser(io.Discard, 10)
 		_, err := io.Copy(n, iotest.OneByteReader(strings.NewReader("short\r\n"+strings.Repeat("x", c.length)+"\r\n")))
 		if errors.Is(err, ErrLongLine) != c.fails {
-			t.Errorf("%d octets: %v", c.length, err)
+			t.Errorf("%d octets: got %v, want an error: %t", c.length, err, c.fails)
 		}
 	}
 }

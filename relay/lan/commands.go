@@ -12,8 +12,8 @@ import (
 	"sealpost/relay/reply"
 )
 
-// command returns the command that go-smtp is to carry out for a line of the
-// client; nothing if the client has its reply already. An error ends the session.
+// command returns the command that go-smtp must execute for a line of the client, or
+// nothing if the client already got a reply. An error ends the session.
 func (c *clientConn) command(line []byte) ([]byte, error) {
 	c.lastCommand, c.quit, c.hello = "", false, false
 	if len(line) > maxCommandLine {
@@ -65,8 +65,8 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	return line, nil
 }
 
-// mail passes MAIL on, with the path as go-smtp reads it and without parameters
-// that are taken and mean nothing here.
+// mail passes MAIL on, with the path as go-smtp reads it and without the parameters
+// that are accepted but have no effect here.
 func (c *clientConn) mail(argument string) ([]byte, error) {
 	path, parameters := normalisePath(argument, "FROM:", c.sessions.config.Hostname)
 	for _, parameter := range parameters {
@@ -168,7 +168,7 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 // replyPrefix is the code and the status of a reply.
 var replyPrefix = regexp.MustCompile(`^[2-5][0-9][0-9] ([245]\.[0-9]+\.[0-9]+ )?`)
 
-// journalRefusal journals a reply that is not positive, with the command that it is to.
+// journalRefusal journals a negative reply with its command.
 func (c *clientConn) journalRefusal(whole []byte) {
 	command := c.lastCommand
 	if c.lastCommand = ""; command == "" || whole[0] < '4' {
@@ -200,7 +200,7 @@ func (c *clientConn) startTLS() ([]byte, error) {
 
 // beginChunk passes BDAT on (RFC 3030 section 2). The chunk follows the command
 // even if that is refused, so an argument that cannot be read ends the session:
-// nobody knows where the next command begins.
+// it is unknown where the next command begins.
 func (c *clientConn) beginChunk(argument string) ([]byte, error) {
 	fields := append(strings.Fields(argument), "", "")
 	octets, err := strconv.ParseUint(fields[0], 10, 63)

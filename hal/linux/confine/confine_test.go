@@ -38,11 +38,11 @@ func attempts(dir string) error {
 	if err != nil {
 		return err
 	}
-	lacking, err := Enforce(Rights{
+	unsupported, err := Enforce(Rights{
 		ReadWrite: []string{own, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")},
 		Listen: ports[:1], Connect: ports[:1],
 	})
-	if err := errors.Join(err, lacking); err != nil {
+	if err := errors.Join(err, unsupported); err != nil {
 		return err
 	}
 	var wrong []error

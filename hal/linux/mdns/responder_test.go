@@ -69,7 +69,7 @@ func TestResponder_AnswersWithAddressesOfTheRequestedType(t *testing.T) {
 func TestResponder_AnswersByUnicastOnRequest(t *testing.T) {
 	packed, unicast := newResponder().respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET|topBit), port)
 	if packed == nil || !unicast {
-		t.Errorf("%v, unicast: %v", packed, unicast)
+		t.Errorf("got %x, unicast %v, want a unicast response", packed, unicast)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestResponder_AnswersPlainDNSQueries(t *testing.T) {
 	m, _ := read(t, packed)
 	first := m.Answers[0].Header
 	if !unicast || m.ID != 77 || len(m.Questions) != 1 || first.Class != dnsmessage.ClassINET || first.TTL != legacyLifetime {
-		t.Errorf("unicast: %v, %+v", unicast, m)
+		t.Errorf("got %+v, unicast %v, want a unicast response for plain DNS", m, unicast)
 	}
 }
 
@@ -129,7 +129,7 @@ func FuzzRespond(f *testing.F) {
 		}
 		m, addresses := read(t, response)
 		if len(addresses) == 0 || !m.Response || len(response) > 512 || from != port && !unicast {
-			t.Errorf("%+v, unicast: %v", m, unicast)
+			t.Errorf("got %+v, unicast %v", m, unicast)
 		}
 	})
 }

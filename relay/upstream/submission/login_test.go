@@ -29,7 +29,7 @@ func rejectFirst(tokens int, text string) func(*tenant.Config) {
 
 func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer      string
+		reply       string
 		connections int
 	}{
 		"on the same connection":                {unsuccessful, 1},
@@ -38,10 +38,10 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 		"on the same, without an enhanced code": {"535 Authentication failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, rejectFirst(1, c.answer), nil)
+			s := newSite(t, rejectFirst(1, c.reply), nil)
 			result, err := s.deliver(message("1", printer), scan)
 			if err != nil || !result.Accepted || s.tokens.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
-				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.tokens.issued, s.tenant.Connections())
+				t.Errorf("got %+v, %v with %d tokens over %d connections", result, err, s.tokens.issued, s.tenant.Connections())
 			}
 			if found := secrets(s.log.String()); found != nil {
 				t.Errorf("the journal contains %q", found)
@@ -52,7 +52,7 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 
 func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer string
+		reply  string
 		text   string
 		logins []int // in total, after each message
 	}{
@@ -63,11 +63,11 @@ func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 		"a reply that repeats the token": {"535 5.7.3 very-secret no", "was refused", []int{2, 3, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, rejectFirst(1000, c.answer), nil)
+			s := newSite(t, rejectFirst(1000, c.reply), nil)
 			for _, logins := range c.logins {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
-				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.text) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
+				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.text) || !strings.HasPrefix(c.reply, fmt.Sprint(u.ServerReply.Code)) {
 					t.Errorf("got %+v", u)
 				}
 				if n := len(s.tenant.Logins()); n != logins {
@@ -102,7 +102,7 @@ func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 		s.tenant.Reconfigure(config)
 	}
 	if s.tokens.issued != 3 {
-		t.Errorf("%d tokens were issued", s.tokens.issued)
+		t.Errorf("got %d tokens issued, want 3", s.tokens.issued)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestLogin_IsRepeatedWhenTheServerForgetsIt(t *testing.T) {
 		return ""
 	})
 	if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted || len(s.tenant.Logins()) != 2 {
-		t.Errorf("%+v, %v after %d logins", result, err, len(s.tenant.Logins()))
+		t.Errorf("got %+v, %v after %d logins", result, err, len(s.tenant.Logins()))
 	}
 }
 

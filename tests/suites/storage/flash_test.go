@@ -81,7 +81,7 @@ func (s *flakySite) reopensSpool(t *testing.T, b *lab.Box) {
 }
 
 // sendToServingRelay sends a message, again if the relay restarts meanwhile because
-// its flash has failed: then it says 421 or closes the connection.
+// its flash has failed: then it replies 421 or closes the connection.
 func sendToServingRelay(t *testing.T, b *lab.Box, subject string) error {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {

@@ -110,7 +110,7 @@ func Run(ctx context.Context, build Build) error {
 	a.clock = newTimekeeper(a.group, a.storage, build.Made, func() []string { return a.network.status().NTP }, a.configuration.httpsTime)
 	a.health = newHealth(a.group, a.relay)
 	a.lamp = newLamp(a.group, facts, a.configuration, a.relay, a.health)
-	a.network.start(a.configuration.hostname, a.relay.awaitFirstBanner, a.clock.askAgain)
+	a.network.start(a.configuration.hostname, a.relay.awaitFirstBanner, a.clock.queryServers)
 	a.keep("control socket", a.answer)
 
 	a.relay.awaitFirstBanner()

@@ -103,9 +103,9 @@ func (r *Relay) Confine() error {
 		_ = kernel.AwaitDevice(chip, TPMTimeout+time.Second)
 		rights.ReadWrite = append(rights.ReadWrite, chip)
 	}
-	lacking, err := confine.Enforce(rights)
-	if lacking != nil {
-		r.Journal.MachineFault("confinement", lacking)
+	unsupported, err := confine.Enforce(rights)
+	if unsupported != nil {
+		r.Journal.MachineFault("confinement", unsupported)
 	}
 	return err
 }
