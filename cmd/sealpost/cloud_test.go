@@ -181,8 +181,8 @@ func (l *log) await(t *testing.T, want string) string {
 	return ""
 }
 
-// startRelay runs the relay of the box that was configured, until the test
-// ends, and gives where it listens.
+// startRelay runs the relay of the configured box until the test ends, and returns its
+// address.
 func startRelay(t *testing.T, args ...string) (address string, journal *log) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())

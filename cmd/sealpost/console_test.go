@@ -41,7 +41,7 @@ func cable(t *testing.T, path string) *os.File {
 	if err := unix.IoctlSetPointerInt(int(end.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
-	// What Fd made blocking could not be waited for with a deadline.
+	// A file that Fd made blocking has no deadlines.
 	if err := unix.SetNonblock(int(end.Fd()), true); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestConsole_PointsToTheButtonForDamagedSettings(t *testing.T) {
 	}
 }
 
-// commandOrFlag is what can be typed only on a command line.
+// commandOrFlag matches what can be typed only on a command line.
 var commandOrFlag = regexp.MustCompile(`\bsealpost [a-z]|(^|\s)--[a-z]`)
 
 func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
@@ -162,7 +162,7 @@ func TestFaults_NameNoCommandBelowTheFrontEnds(t *testing.T) {
 // commands are the commands of this program, as texts name them.
 var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe)\b`)
 
-// stringsOf are the string literals of the Go files below a folder, without
+// stringsOf returns the string literals of the Go files below a folder, without
 // those of tests.
 func stringsOf(t *testing.T, folder string) map[string][]string {
 	t.Helper()

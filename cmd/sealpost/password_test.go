@@ -83,7 +83,7 @@ func TestPassword_IsReadWithoutEchoAndTheTerminalRestored(t *testing.T) {
 			}
 			acting.Wait()
 			awaitEcho(t, program, true)
-			// An interrupted reader goes only now; before that its descriptor must
+			// An interrupted reader ends only now; before that its descriptor must
 			// not be given to another terminal.
 			_, _ = person.WriteString("\n")
 			goleak.VerifyNone(t, others)

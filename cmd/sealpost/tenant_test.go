@@ -84,7 +84,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				t.Errorf("status %d: %s%s", status, out, errs)
 			}
 			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `fails is "`+c.step+`"`) || strings.Contains(out, "hidden") {
-				t.Errorf("it says %s%s", out, errs)
+				t.Errorf("got %s%s", out, errs)
 			}
 			status, out, _ = runCommand("", "tenant", "verify", "--json")
 			for line := range strings.Lines(out) {

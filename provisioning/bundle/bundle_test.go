@@ -28,7 +28,7 @@ const (
 	good     = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
 )
 
-// pfx is a PFX that the password opens.
+// pfx returns a PFX with the password.
 func pfx(t testing.TB) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -56,7 +56,7 @@ func content(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(
 
 func acceptAnyPath(certificate.Path) error { return nil }
 
-// all is everything that is said against a stick.
+// all returns all faults of a stick.
 func all(stick fs.FS) error {
 	b, err := Read(stick, serial)
 	return errors.Join(err, b.Check(acceptAnyPath))
@@ -145,7 +145,8 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 	}
 }
 
-// counting is a stick of which no content may be read.
+// counting is a stick whose .toml files have a given size; it records whether one is
+// read.
 type counting struct {
 	fs.FS
 	size int64
@@ -260,9 +261,9 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-// TestRead_PassesOverNoFileInSilence has files as Windows and certificate authorities
+// TestRead_ReportsEveryIgnoredFile has files as Windows and certificate authorities
 // name them.
-func TestRead_PassesOverNoFileInSilence(t *testing.T) {
+func TestRead_ReportsEveryIgnoredFile(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	for name, want := range map[string]struct{ fault, unused string }{
 		"sealpost.toml.txt": {"the name must be sealpost.toml", ""},

@@ -91,7 +91,7 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 	}
 }
 
-// A box that stores its keys in clear text has nothing to bind the settings to.
+// A box that stores its keys in clear text cannot authenticate the settings.
 func TestCommit_BindsNothingInAFile(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})

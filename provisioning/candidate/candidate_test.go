@@ -23,7 +23,7 @@ const (
 	after  = before + "[network]\nname = \"other\"\n"
 )
 
-// memory is a Store that counts its writes and may be told to fail.
+// memory is a Store that counts its writes and can be made to fail.
 type memory struct {
 	mu       sync.Mutex
 	sections state.Sections
@@ -37,7 +37,7 @@ func (m *memory) Load(context.Context) (state.Sections, error) {
 	return maps.Clone(m.sections), nil
 }
 
-// fail makes every Update return err; nil ends that.
+// fail makes every Update return err, until it is nil.
 func (m *memory) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

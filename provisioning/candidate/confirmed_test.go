@@ -12,7 +12,7 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// appliance applies the settings of a store, and records what is reported about them.
+// appliance is an Applier and a Recorder that records its calls.
 type appliance struct {
 	store    Store
 	mu       sync.Mutex
@@ -63,7 +63,7 @@ func onTrial(t *testing.T) (*ConfirmedCommit, *appliance, *memory) {
 	return c, a, m
 }
 
-// pass lets time pass, and waits until everything that is due is done.
+// pass advances the time, and waits until everything that is due is done.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -226,7 +226,7 @@ func TestConfirmedCommit_RollsBackNow(t *testing.T) {
 func TestConfirmedCommit_StartRollsBackWhatAPowerCutFoundOnTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
-		c.Stop() // the process is gone
+		c.Stop() // the process has ended
 		next := a.confirmedCommit()
 		if err := next.Start(t.Context()); err != nil || running(t, m) != (Running{Settings: before, Schema: 1}) {
 			t.Errorf("%v, stored %+v", err, running(t, m))

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What programs put beside the chain of the box must not prevent its import.
+// Extra certificates beside the chain must not prevent the import.
 func TestParsePFX_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 	for name, certificates := range map[string]int{
 		"gnutls":                  2,
@@ -33,7 +33,7 @@ func TestParsePFX_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 					t.Errorf("password %q: %v", wrong, err)
 				}
 			}
-			// A change of what the MAC covers must not get through.
+			// A change of data under the MAC must be rejected.
 			changed := bytes.Clone(data)
 			changed[len(changed)/2] ^= 1
 			if _, err := ParsePFX(changed, password); !errors.Is(err, ErrPassword) {
@@ -55,7 +55,7 @@ func TestParsePEM_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 	}
 }
 
-// readSafes reads what the MAC has authenticated, and nothing else.
+// readSafes reads only data that the MAC has authenticated.
 func TestParsePFX_AcceptsNoChangedFile(t *testing.T) {
 	data := fixture(t, "openssl-negative-serial.pfx")
 	whole := must(ParsePFX(data, password))

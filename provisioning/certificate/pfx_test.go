@@ -199,7 +199,7 @@ func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 	for name, encoder := range map[string]*pkcs12.Encoder{
 		"RC2": pkcs12.LegacyRC2, "DES": pkcs12.LegacyDES, "2023": pkcs12.Modern2023, "2026": pkcs12.Modern2026,
 	} {
-		// A number that occurs nowhere else in the file, so that every count can be
+		// A number that occurs nowhere else in the file, so that every iteration count can be
 		// found.
 		const odd, many = 0x010203, 0x7f0203
 		hostile := must(encoder.WithIterations(odd).Encode(key, cert, nil, password))

@@ -20,7 +20,7 @@ import (
 	"sealpost/hal"
 )
 
-// worst is the gravest level among the findings.
+// worst returns the most severe level of the findings.
 func worst(r Report) Level {
 	level := OK
 	for _, f := range r.Findings {
@@ -43,8 +43,8 @@ var protection = KeyProtection{"tpm-resident", "it never leaves the TPM", OK}
 
 var day = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// issue makes a certificate of the name for pub, by parent and its key; one
-// that is self-signed where there is no parent.
+// issue issues a certificate for pub, signed by parent with its key; without a parent
+// it is self-signed.
 func issue(t *testing.T, template *x509.Certificate, name string, pub crypto.PublicKey, parent *x509.Certificate, signer crypto.Signer) *x509.Certificate {
 	t.Helper()
 	template.SerialNumber = big.NewInt(1)

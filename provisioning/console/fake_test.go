@@ -17,8 +17,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// fakeBox is a box in memory. As the console expects, it commits nothing that has a
-// fault, and a trial ends.
+// fakeBox is a box in memory. It commits no candidate with a fault, and ends trials.
 type fakeBox struct {
 	mu        sync.Mutex
 	running   candidate.Running

@@ -26,8 +26,7 @@ func setUpBox() *fakeBox {
 	return box
 }
 
-// typeAll types what a technician does after the other, and gives what the
-// console output.
+// typeAll types inputs one after the other, and returns the output of the console.
 func (c *cable) typeAll(keys ...string) string {
 	var output strings.Builder
 	for _, k := range keys {
@@ -268,7 +267,7 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 	})
 }
 
-// loop is a line whose other end sends back everything that it receives.
+// loop is a line whose other end echoes everything that it receives.
 type loop struct {
 	*cable
 	received int
@@ -301,7 +300,7 @@ func TestConsole_ToleratesAnEchoingLine(t *testing.T) {
 	})
 }
 
-// stuckBox takes for ever to look for what keeps mail from arriving.
+// stuckBox never finishes its check.
 type stuckBox struct{ *fakeBox }
 
 func (stuckBox) Certificate(ctx context.Context) (string, error) {
@@ -377,7 +376,7 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 	}
 }
 
-// lateBox stores what it is given, and goes by it after a restart only.
+// lateBox stores settings, and uses them only after a restart.
 type lateBox struct{ *fakeBox }
 
 func (b lateBox) Commit(ctx context.Context, c candidate.Candidate) error {
@@ -391,7 +390,7 @@ func (brokenBox) Running(context.Context) (candidate.Running, error) {
 	return candidate.Running{}, errors.New("the flash failed: replace it")
 }
 
-// streams are a line whose two directions are apart.
+// streams is a line with separate streams for its two directions.
 type streams struct {
 	io.Reader
 	io.Writer
@@ -410,7 +409,7 @@ func FuzzConsole(f *testing.F) {
 			}
 			line, pull := plug(t.Context(), New(box))
 			go func() {
-				// A key after the other, as the console drops what comes while it is busy.
+				// One key after the other, because the console discards input while it is busy.
 				for _, k := range keys {
 					line.keys <- []byte{k}
 					time.Sleep(10 * time.Millisecond)
@@ -431,7 +430,7 @@ func FuzzConsole(f *testing.F) {
 	})
 }
 
-// printed drops what a line does not show.
+// printed removes what a terminal does not show.
 func printed(r rune) rune {
 	if r < ' ' {
 		return -1

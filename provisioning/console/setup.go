@@ -16,7 +16,7 @@ type setup struct {
 	*session
 	draft     draft
 	candidate candidate.Candidate
-	probed    preflight.ProbeResult // of the wanted host; empty if the probe failed
+	probed    preflight.ProbeResult // of the mail host; empty if the probe failed
 	unknown   bool                  // the probe found no mail host of the domain
 }
 

@@ -8,7 +8,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// newerSettings are such as a later version stores.
+// newerSettings are settings that a later version has stored.
 const newerSettings = fakeSettings + "colour = \"blue\"\n[archive]\nkeep = \"30d\"\n"
 
 // newerBox is a box whose settings a later version has stored.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// reading types keys on a terminal, and returns the result of read and the output.
+// reading types keys at a terminal, and returns the result of read and the output.
 func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, error), keys ...string) (value T, output string, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -304,7 +304,7 @@ func FuzzTerminal(f *testing.F) {
 	})
 }
 
-// noise returns random bytes, as a line with interference delivers them.
+// noise returns random bytes, as from a line with interference.
 func noise(size int) []byte {
 	random := rand.NewChaCha8([32]byte{1})
 	p := make([]byte, size)

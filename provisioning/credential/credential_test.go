@@ -53,13 +53,13 @@ func TestVault_KeepsEachKindSeparately(t *testing.T) {
 	}
 }
 
-// between changes the area before an Update, as another process may.
-type between struct {
+// beforeUpdate changes the area before an Update, as another process may.
+type beforeUpdate struct {
 	*state.Store
 	change func()
 }
 
-func (b between) Update(ctx context.Context, change func(state.Sections) error) error {
+func (b beforeUpdate) Update(ctx context.Context, change func(state.Sections) error) error {
 	b.change()
 	return b.Store.Update(ctx, change)
 }
@@ -74,7 +74,7 @@ func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 		t.Errorf("one from before: %v, and there is %q", err, stored(t, v, RefreshToken))
 	}
 	racing := v
-	racing.Store = between{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
+	racing.Store = beforeUpdate{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
 	if err := racing.Replace(t.Context(), RefreshToken, []byte("r2"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "new" {
 		t.Errorf("one of the same moment: %v, and there is %q", err, stored(t, v, RefreshToken))
 	}

@@ -18,7 +18,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// memory is a Store that may be told to fail.
+// memory is a Store that can be made to fail.
 type memory struct {
 	sections state.Sections
 	broken   error

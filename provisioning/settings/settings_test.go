@@ -159,7 +159,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 	}
 }
 
-// Every key must appear in the text above, or the test above proves too little.
+// Every key must appear in the text above; otherwise the test above is incomplete.
 func TestExample_NamesEveryKey(t *testing.T) {
 	lines := keyLines([]byte(everything))
 	for _, key := range knownKeys("", reflect.TypeFor[Settings]()) {

@@ -29,7 +29,7 @@ func keysOf(all Errors) (keys []string) {
 
 func TestParseStored_ReadsWhatTheVersionBeforeWrote(t *testing.T) {
 	text := storedFile(t, "schema-1.toml")
-	for _, schema := range []int{0, 1} { // 0 is a number that is not there
+	for _, schema := range []int{0, 1} { // 0 if there is none
 		s, err := ParseStored(text, schema)
 		if err != nil || s.Ignored != nil || s.Schema != 1 {
 			t.Fatalf("%v, schema %d, ignored %v", err, s.Schema, s.Ignored)
@@ -51,7 +51,7 @@ func TestParseStored_ReadsANewerSchemaAndNamesWhatItIgnores(t *testing.T) {
 	if s.Schema != 2 || s.Network.Address.String() != "192.168.10.25/24" || s.Senders.AcceptedDomains[0] != "contoso.com" || len(s.LAN.Allow) != 1 {
 		t.Errorf("read %+v", s)
 	}
-	// The known pause is longer than the default for the unknown one, so both go.
+	// The known delay is longer than the default for the unknown one, so both are dropped.
 	if s.Journal.Format != FormatText || s.Retry != Default().Retry {
 		t.Errorf("journal %+v, retry %+v", s.Journal, s.Retry)
 	}
@@ -183,8 +183,8 @@ func TestStoredError_NamesMoreThanOneWayOut(t *testing.T) {
 	}
 }
 
-// What Parse takes is taken as stored too, and what is taken as stored can be
-// edited into what Parse takes.
+// A text that Parse accepts is also accepted as stored settings, and stored settings
+// can be edited into a text that Parse accepts.
 func FuzzParseStored(f *testing.F) {
 	for _, name := range []string{"schema-1.toml", "schema-2.toml", "schema-2-method.toml"} {
 		f.Add(storedFile(f, name), 2)

@@ -78,7 +78,7 @@ func TestOpen_NeverReplacesAnUnreadableKey(t *testing.T) {
 	}
 }
 
-// absentTPM is a mock of a TPM that is not there.
+// absentTPM is a mock of a missing TPM.
 type absentTPM struct{ hal.TPM }
 
 func (absentTPM) Seal(context.Context, []byte) (hal.TPMObject, error) {

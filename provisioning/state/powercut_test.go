@@ -10,8 +10,8 @@ import (
 
 const updates = 5
 
-// script runs the updates until the power fails or the store refuses, and
-// tells how many were acknowledged and how many were begun.
+// script runs updates until the power is cut or the store rejects one, and returns how
+// many were acknowledged and how many were begun.
 func script(a *area) (acknowledged, begun int) {
 	store := Open(a)
 	for n := 1; n <= updates; n++ {
@@ -23,7 +23,7 @@ func script(a *area) (acknowledged, begun int) {
 	return acknowledged, begun
 }
 
-// calls is how many writes and flushes the script takes when all goes well.
+// calls returns the number of writes and flushes of the script without a fault.
 func calls(t *testing.T) int {
 	t.Helper()
 	a := newArea(1)
@@ -33,7 +33,7 @@ func calls(t *testing.T) int {
 	return a.Counts().Writes + a.Counts().Flushes
 }
 
-// oneOf loads and tells which update it is, from first to last.
+// oneOf loads the area and returns which update it has, from first to last.
 func oneOf(t *testing.T, a *area, first, last int) int {
 	t.Helper()
 	sections, err := Open(a).Load(t.Context())
@@ -49,8 +49,8 @@ func oneOf(t *testing.T, a *area, first, last int) int {
 	return 0
 }
 
-// cutAgain changes the settings of a box that came back from a power cut, and
-// cuts the power again at each step of that.
+// cutAgain changes the settings after a power cut, and cuts the power again at each
+// step of the change.
 func cutAgain(t *testing.T, after *simflash.Flash) {
 	t.Helper()
 	now := oneOf(t, on(after), 0, updates)
@@ -127,8 +127,8 @@ func TestStore_DistrustsTheFlashAfterAFailedWrite(t *testing.T) {
 	}
 }
 
-// One flush that lied costs at most the update that trusted it, also when the
-// power goes during the update after that.
+// A flush that falsely returned success loses at most the update that relied on it,
+// even if the power is cut during the next update.
 func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 	all := calls(t)
 	for lost := 1; lost <= all; lost++ {
@@ -144,8 +144,8 @@ func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 	}
 }
 
-// A process that was killed leaves a copy that everyone sees and no flush
-// covered: the next update must not overwrite the only durable one first.
+// A process that was killed leaves a copy that can be read but was not flushed: the
+// next update must not overwrite the only durable copy first.
 func TestStore_KeepsTheSettingsOfAKilledProcess(t *testing.T) {
 	for call := 1; call <= 4; call++ {
 		a := newArea(uint64(call))

@@ -37,8 +37,8 @@ func (a *area) Lock(ctx context.Context) (func() error, error) {
 	}
 }
 
-// text is the content after the n-th update: long enough for several sectors,
-// and nothing like that of its neighbours.
+// text returns the content after the n-th update: long enough for several sectors, and
+// different from those before and after it.
 func text(n int) string {
 	if n == 0 {
 		return ""
@@ -219,7 +219,7 @@ func TestStore_LosesAtMostTheLastChangeToAFlippedBit(t *testing.T) {
 			}
 			store := Open(a)
 			for bit := int64(0); bit < 2*testSlot*8; bit++ {
-				// Bits that nothing looks at need not all be tried.
+				// Bits that are never read need not all be tried.
 				at, used := bit/8%testSlot, int64(headerSize+len(slots[bit/8/testSlot].payload))
 				if (at >= 64 && at < headerSize || at >= used) && bit%97 != 0 {
 					continue
@@ -295,7 +295,7 @@ func TestStore_LeavesSettingsOfANewerVersionAlone(t *testing.T) {
 	if err := set(a, 3); !errors.Is(err, ErrNewer) || a.Counts() != before {
 		t.Errorf("update: %v", err)
 	}
-	// A version number that is merely spoilt is damage of that slot alone.
+	// A damaged version number is damage of its slot only.
 	a.FlipBit((testSlot+8)*8 + 7)
 	if got := load(t, a); got != text(2) && got != text(1) {
 		t.Errorf("spoilt version: %.20q", got)

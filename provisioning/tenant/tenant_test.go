@@ -93,8 +93,8 @@ func TestScript_QuotesEveryName(t *testing.T) {
 	}
 }
 
-// safe walks a script as PowerShell reads it, and fails where a name has
-// brought in anything but text.
+// safe parses a script as PowerShell does, and fails if a name has injected anything
+// but text.
 func safe(t *testing.T, name, script string) {
 	t.Helper()
 	if strings.ContainsAny(script, "\r\x00\u200e\u202e\u2028\u00ad") {
@@ -104,7 +104,7 @@ func safe(t *testing.T, name, script string) {
 		code, in := "", false
 		for _, r := range strings.TrimPrefix(line, "# ") {
 			if strings.ContainsRune("'‘’‚‛", r) {
-				in = !in // doubled within, it goes out and in again
+				in = !in // a doubled quote ends and starts the string
 			} else if !in {
 				code += string(r)
 			}
@@ -141,7 +141,7 @@ func TestScript_RefusesSitesThatItCannotSetUp(t *testing.T) {
 	}
 }
 
-// in moves submission settings to a cloud.
+// in returns submission settings for a cloud.
 func in(cloud settings.Cloud, text string) string {
 	return strings.Replace(text, "[upstream]", "[upstream]\ncloud = \""+string(cloud)+"\"", 1)
 }
@@ -213,7 +213,7 @@ func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 	other := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\nscopes = [\"mail\"]\n")
 	good := Token{Audience: []string{"https://outlook.office365.com/"}, Roles: []string{"SMTP.SendAsApp"}, Object: "4711"}
 	signedIn := Token{Audience: []string{"https://outlook.office.com"}, Scopes: []string{"SMTP.Send"}, User: "relay@contoso.com"}
-	refused := Answer{Code: 535, Status: "5.7.3", Text: "535 5.7.3 Authentication unsuccessful"}
+	refused := Reply{Code: 535, Status: "5.7.3", Text: "535 5.7.3 Authentication unsuccessful"}
 	const mailbox = "relay@contoso.com"
 	for _, c := range []struct {
 		name  string
@@ -236,8 +236,8 @@ func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 		{"an object unknown", app.Login(Token{Opaque: true}, mailbox, refused), certificate.Problem, "-User ID -AccessRights FullAccess; ID is the Object ID under Enterprise applications"},
 		{"somebody else signed in", person.Login(Token{User: "bob@contoso.com"}, mailbox, refused), certificate.Problem, "bob@contoso.com signed in: give that account Full Access"},
 		{"the right one signed in", person.Login(signedIn, mailbox, refused), certificate.Problem, "licensed and not blocked"},
-		{"SMTP AUTH off", app.Login(good, mailbox, Answer{Code: 535, Status: "5.7.139", Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}), certificate.Problem, "Set-CASMailbox -Identity 'relay@contoso.com' -SmtpClientAuthenticationDisabled $false"},
-		{"what is known", app.Login(good, mailbox, Answer{Code: 550, Text: "550 5.7.30", Meaning: "use OAuth"}), certificate.Problem, "use OAuth"},
+		{"SMTP AUTH off", app.Login(good, mailbox, Reply{Code: 535, Status: "5.7.139", Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}), certificate.Problem, "Set-CASMailbox -Identity 'relay@contoso.com' -SmtpClientAuthenticationDisabled $false"},
+		{"what is known", app.Login(good, mailbox, Reply{Code: 550, Text: "550 5.7.30", Meaning: "use OAuth"}), certificate.Problem, "use OAuth"},
 		{"what is not known", other.Login(good, mailbox, refused), certificate.Problem, "check the host and the mailbox"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func TestReplaceAuthor_ChangesAMessageWithoutBody(t *testing.T) {
 		"From: old@x.example\r\n": "From: printer@contoso.com\r\nReply-To: old@x.example\r\n",
 	} {
 		if got := replaced(t, given, ""); got != want {
-			t.Errorf("%q became %q", given, got)
+			t.Errorf("%q: got %q", given, got)
 		}
 	}
 }

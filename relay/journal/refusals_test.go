@@ -12,8 +12,8 @@ import (
 	"sealpost/relay/reply"
 )
 
-// TestRefusals_DoNotDisplaceDeliveries floods the journal by every event that a
-// stranger can cause.
+// TestRefusals_DoNotDisplaceDeliveries floods the journal with every event that an
+// unknown client can cause.
 func TestRefusals_DoNotDisplaceDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

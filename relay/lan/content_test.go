@@ -18,7 +18,7 @@ import (
 	"sealpost/relay/reply"
 )
 
-// client is an SMTP client that sends exactly the octets it is told to.
+// client is an SMTP client that sends exactly the given octets.
 type client struct {
 	t    *testing.T
 	conn net.Conn

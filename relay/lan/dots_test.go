@@ -15,8 +15,7 @@ import (
 	"sealpost/relay/journal"
 )
 
-// readContent reads content that arrives in parts of that size, and what
-// follows it.
+// readContent reads content that arrives in parts of a size, and what follows it.
 func readContent(t *testing.T, wire string, size int, limit int64) (content, rest string, err error) {
 	t.Helper()
 	server, client := net.Pipe()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// codes responds to a device code request, and to the polls with the others in
+// codes responds to a device code request with code, and to the polls with polls in
 // turn.
 func codes(code string, polls ...issuerResponse) func(url.Values, int) issuerResponse {
 	return func(form url.Values, n int) issuerResponse {

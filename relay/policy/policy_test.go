@@ -25,7 +25,7 @@ func TestMayRelay_AllowsOnlyTheNetworks(t *testing.T) {
 		}
 	}
 	if (Policy{}).MayRelay(netip.MustParseAddr("127.0.0.1")) {
-		t.Error("a box that was told of no network serves one")
+		t.Error("a policy without networks allows an address")
 	}
 }
 

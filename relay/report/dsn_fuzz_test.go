@@ -73,7 +73,7 @@ func FuzzNotification(f *testing.F) {
 		// endings.
 		same := strings.NewReplacer("\r", "", "\n", "", " ", "")
 		if shown := same.Replace(p.original); !strings.HasPrefix(same.Replace(string(header)), shown) {
-			t.Errorf("the header became %q", p.original)
+			t.Errorf("got original header %q", p.original)
 		}
 	})
 }

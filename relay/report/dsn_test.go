@@ -200,7 +200,7 @@ func TestNotification_ListsFiftyRecipientsInTheText(t *testing.T) {
 		t.Errorf("%d recipients are reported", len(p.each))
 	}
 	if listed := strings.Count(p.text, "@fabrikam.com"); listed != 50 || !strings.Contains(p.text, "... and 70 more") {
-		t.Errorf("%d recipients are told of in\n%s", listed, p.text)
+		t.Errorf("got %d recipients listed, want 50:\n%s", listed, p.text)
 	}
 }
 
@@ -215,15 +215,15 @@ func TestNotification_ContainsForeignTextInItsField(t *testing.T) {
 	n.Outcomes[1].Recipient = envelope.Address(evil)
 	p := mustParse(t, n, "Subject: "+evil+"\r\n")
 	if len(p.each) != 2 || len(p.message) != 2 {
-		t.Errorf("the report became %v %v", p.message, p.each)
+		t.Errorf("got report %v %v", p.message, p.each)
 	}
 	for i, group := range p.each {
 		if len(group) != 6 || len(group["Action"]) != 1 || group.Get("Action") != "failed" || group.Get("Status")[:3] == "2.0" {
-			t.Errorf("recipient %d became %v", i, group)
+			t.Errorf("recipient %d: got %v", i, group)
 		}
 	}
 	if len(p.header) != 8 || strings.ContainsAny(p.text, "\x1b\x00\u202e\u2028") {
-		t.Errorf("the header became %v", p.header)
+		t.Errorf("got header %v", p.header)
 	}
 }
 

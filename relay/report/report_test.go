@@ -65,7 +65,7 @@ func TestClassify_KnowsExchangeOnlinesReplies(t *testing.T) {
 func TestClassify_LeavesUnknownReplies(t *testing.T) {
 	for _, r := range []reply.Reply{
 		reply.New(250, 0, 0, "OK"), reply.New(550, 1, 1, "User unknown"), reply.New(451, 4, 1, "greylisted"),
-		// About the recipient: the message is refused.
+		// Replies about the recipient, which must not hold other mail.
 		reply.New(550, 7, 1, "Access denied"), reply.New(550, 7, 504, "Recipient address rejected"), reply.New(550, 7, 505, "banned recipient"), reply.New(550, 7, 507, "rejected by recipient"), reply.New(550, 7, 703, "blocked by your organization using Tenant Allow Block List"),
 	} {
 		if reading, known := Classify(r); known {

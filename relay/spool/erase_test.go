@@ -80,7 +80,7 @@ func callCount(flash *simflash.Flash) int {
 	return c.Writes + c.Flushes
 }
 
-// checkHalfErased checks what a power cut during Erase left.
+// checkHalfErased checks the flash after a power cut during Erase.
 func checkHalfErased(flash *simflash.Flash, w *model, epoch uint64) (kept bool, err error) {
 	s, recovery, err := Open(flash, testKey, Limits{})
 	if errors.Is(err, ErrForeign) || recovery.Formatted {

@@ -42,7 +42,7 @@ func FuzzParseManifest(f *testing.F) {
 	})
 }
 
-// What FuzzParseHeader makes valid in a header.
+// The parts of a header that FuzzParseHeader makes valid.
 const (
 	fixNothing = iota
 	fixChecksum

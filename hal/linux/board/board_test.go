@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Every board of the tree is read as init reads it.
+// The test reads every board in the tree as init does.
 func TestLoad_ReadsEveryBoard(t *testing.T) {
 	boards, err := filepath.Glob("../../../board/*/board.toml")
 	if err != nil || len(boards) == 0 {

@@ -14,7 +14,7 @@ import (
 
 const key = 88
 
-// keyboard is an input device in the shape of a named pipe.
+// keyboard is a named pipe that acts as an input device.
 type keyboard struct{ *os.File }
 
 func plugIn(t *testing.T, dir string) keyboard {

@@ -13,7 +13,7 @@ import (
 	"github.com/beevik/ntp"
 )
 
-// Servers that are asked if the network and the settings name none.
+// Servers that are queried if the network and the settings name none.
 var (
 	public      = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
 	publicHTTPS = []string{"login.microsoftonline.com", "www.cloudflare.com"}
@@ -22,7 +22,7 @@ var (
 const (
 	// queryTimeout limits one request to one server.
 	queryTimeout = 5 * time.Second
-	// maxServers limits how many are asked at once.
+	// maxServers limits how many servers are queried at once.
 	maxServers = 8
 )
 
@@ -36,14 +36,14 @@ type response struct {
 	Err       error
 }
 
-// setOffset fills in what the machine's clock and its offset from the server's say.
+// setOffset sets Start from the machine's clock and its offset from the server's clock.
 // Both are read before the clock may be set.
 func (a *response) setOffset(clock time.Time, offset time.Duration, start time.Time) {
 	a.Start = clock.Round(0).Add(offset - clock.Sub(start))
 	a.Precision = 100 * time.Millisecond
 }
 
-// askNTP asks time servers, all at once.
+// askNTP queries time servers, all at once.
 func askNTP(ctx context.Context, servers []string, start time.Time) []response {
 	return askAll(ctx, servers, func(ctx context.Context, server string) response {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, server)
@@ -64,7 +64,7 @@ func askNTP(ctx context.Context, servers []string, start time.Time) []response {
 	})
 }
 
-// askHTTPS asks HTTPS servers, all at once.
+// askHTTPS queries HTTPS servers, all at once.
 func askHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []response {
 	return askAll(ctx, servers, func(ctx context.Context, server string) response {
 		return askDate(ctx, server, roots, start)
@@ -88,7 +88,7 @@ func askAll(ctx context.Context, servers []string, ask func(context.Context, str
 
 // askDate asks one HTTPS server for its date (RFC 9110, section 6.6.1). Its
 // certificate must be valid at that date rather than at the machine's, which may be
-// wrong: whoever has no valid certificate for the name cannot name a date.
+// wrong: a server without a valid certificate for the name is not believed.
 func askDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) response {
 	a := response{Server: server}
 	const maxHeader = 16 << 10
@@ -131,7 +131,7 @@ func askDate(ctx context.Context, server string, roots *x509.CertPool, start tim
 		a.Err = verifyAt(response.TLS.PeerCertificates, request.URL.Hostname(), roots, date)
 	}
 	// The date is on average half a second old. The difference of sent and received
-	// is the monotonic clock's.
+	// is measured with the monotonic clock.
 	trip := received.Sub(sent)
 	a.Start = date.Add(time.Second/2 + trip/2 - received.Sub(start))
 	a.Precision = time.Second + trip

@@ -61,8 +61,8 @@ func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
 	}
 }
 
-// TestJudge_LetsBetterEvidenceCorrectALie has one server lie, and then each kind of
-// better evidence tell the truth.
+// TestJudge_LetsBetterEvidenceCorrectALie has one server with a wrong time, and then
+// each kind of better evidence with the right one.
 func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 	lie := truth.AddDate(2, 11, 0)
 	honest := []response{from("a", truth), from("b", truth), from("c", truth), from("d", truth)}
@@ -90,7 +90,7 @@ func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 	if _, err := j.decide(0, nil, honest[:1]); err != nil {
 		t.Fatal(err)
 	}
-	// A liar that tells the truth first is no better.
+	// A server with a wrong time is not believed because it gave the right one before.
 	if _, err := j.decide(time.Hour, []response{from("liar", truth)}, nil); err != nil {
 		t.Error(err)
 	}
@@ -107,15 +107,15 @@ func TestJudge_RefusesATimeThatNobodyCanMean(t *testing.T) {
 	}
 }
 
-// TestJudge_NeverRefusesTheTruthForGood plays a box's life: servers that are honest,
-// lie or say nothing, people who mean well or mistype, and restarts. At any time
-// authenticated servers and people who tell the truth must be believed, and after
-// a restart three honest servers too.
+// TestJudge_NeverRefusesTheTruthForGood simulates a box over years: servers with the
+// right time, a wrong one or none, people who set the clock right or wrong, and
+// restarts. Authenticated servers and people with the right time must always be
+// believed, and after a restart three servers with the right time too.
 func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	for cast := range casts {
+	for simulation := range simulations {
 		start := built.Add(time.Duration(random.Int64N(int64(3 * maxPowerOff)))) // the truth at the start of the run
 		var now time.Duration
 		j := newJudge(built, Record{})
@@ -160,23 +160,23 @@ func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
 				}
 			}
 			if j.floor.After(start.Add(j.at + slack)) {
-				t.Fatalf("cast %d: the floor is %v and the truth %v:\n%s", cast, j.floor, start.Add(j.at), strings.Join(story, "\n"))
+				t.Fatalf("simulation %d: the floor is %v and the truth %v:\n%s", simulation, j.floor, start.Add(j.at), strings.Join(story, "\n"))
 			}
 		}
 		honest := []response{from("a", start), from("b", start), from("c", start)}
 		copied := *j
 		if _, err := copied.decide(now, nil, honest[:1]); err != nil {
-			t.Fatalf("cast %d: an HTTPS server is refused: %v\n%s", cast, err, strings.Join(story, "\n"))
+			t.Fatalf("simulation %d: an HTTPS server is refused: %v\n%s", simulation, err, strings.Join(story, "\n"))
 		}
 		copied = *j
 		if err := copied.enter(start.Add(now), now); err != nil {
-			t.Fatalf("cast %d: a person is refused: %v\n%s", cast, err, strings.Join(story, "\n"))
+			t.Fatalf("simulation %d: a person is refused: %v\n%s", simulation, err, strings.Join(story, "\n"))
 		}
 		for i := range honest {
 			honest[i].Start = start.Add(now)
 		}
 		if _, err := newJudge(built, stored).decide(0, honest, nil); err != nil {
-			t.Fatalf("cast %d: three honest servers are refused after a restart: %v\n%s", cast, err, strings.Join(story, "\n"))
+			t.Fatalf("simulation %d: three honest servers are refused after a restart: %v\n%s", simulation, err, strings.Join(story, "\n"))
 		}
 	}
 }

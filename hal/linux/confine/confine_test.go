@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The confined process is this test's own program, started again: nobody gets
-// out of it, the test neither.
+// TestMain runs the attempts in a confined process of this program, because a
+// confinement cannot be undone.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("CONFINED_TO"); dir != "" {
 		fmt.Println(attempts(dir))
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// attempts confines the process and then tries everything it must not.
+// attempts confines the process and then tries what is allowed and what is not.
 func attempts(dir string) error {
 	own, secret := filepath.Join(dir, "mine"), filepath.Join(dir, "secret")
 	memory, err := inMemory()
@@ -82,7 +82,7 @@ func attempts(dir string) error {
 	return errors.Join(wrong...)
 }
 
-// waitFor reads a file that somebody outside makes.
+// waitFor waits until the test process creates a file, and reads it.
 func waitFor(path string) error {
 	fmt.Println("confined")
 	for range 1000 {
@@ -95,7 +95,7 @@ func waitFor(path string) error {
 	return fs.ErrNotExist
 }
 
-// inMemory is this program again, in no file system.
+// inMemory copies this program into a file in memory.
 func inMemory() (*os.File, error) {
 	fd, err := unix.MemfdCreate("program", 0)
 	if err != nil {
@@ -111,7 +111,7 @@ func inMemory() (*os.File, error) {
 	return file, err
 }
 
-// execute starts the program in file without a look at any path.
+// execute starts the program in file without resolving a path.
 func execute(file *os.File) error {
 	command := exec.Command("/dev/fd/3", "-test.list=none")
 	command.ExtraFiles = []*os.File{file}
@@ -132,7 +132,7 @@ func confined(t *testing.T, dir string) string {
 	}
 	stdout := bufio.NewReader(output)
 	if line, err := stdout.ReadString('\n'); err != nil || line != "confined\n" {
-		t.Fatalf("it said %q, %v", line, err)
+		t.Fatalf("got %q, %v, want \"confined\"", line, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "changing", "later"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestEnforce_AllowsOnlyTheProcessesOwnFiles(t *testing.T) {
 	}
 }
 
-// Unconfined the same attempts succeed, so they are worth something.
+// Without confinement the same attempts succeed, so the other test is meaningful.
 func TestExecute_SucceedsWithoutConfinement(t *testing.T) {
 	memory, err := inMemory()
 	if err != nil {

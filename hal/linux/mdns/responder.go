@@ -47,8 +47,8 @@ func (r *responder) set(prefixes []netip.Prefix) {
 }
 
 // onLink reports whether a source is on the box's link (RFC 6762, section 11). The RFC
-// lets a message to the group pass in any case; its answer could be sent to a victim
-// elsewhere, whose address is forged.
+// accepts every message to the group; but its source may be forged, so that the response
+// would go to a victim elsewhere.
 func (r *responder) onLink(source netip.Addr) bool {
 	if source.IsLinkLocalUnicast() {
 		return true

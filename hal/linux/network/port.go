@@ -182,7 +182,7 @@ func (p port) setRoutes(routes []route) error {
 	return nil
 }
 
-// readList reads a list of the kernel, again if it changed while it was read.
+// readList reads a list from the kernel, and repeats this if the list changed meanwhile.
 func readList[T any](list func() ([]T, error)) ([]T, error) {
 	const attempts = 5
 	var found []T

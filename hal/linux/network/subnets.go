@@ -13,8 +13,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// linkLocal is every IPv6 address of a link (RFC 4291, section 2.4), whatever
-// length the kernel assigns to its own.
+// linkLocal is every link-local IPv6 address (RFC 4291, section 2.4): a link may use
+// more of them than the kernel's /64.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
 // minPrefix4 and minPrefix6 are the shortest prefix lengths of one site: a DHCP server
@@ -36,7 +36,7 @@ func siteOf(prefix netip.Prefix) netip.Prefix {
 }
 
 // Subnets returns the networks that the machine's own addresses are in, each
-// once and in order, the loopback network and the links' own included. Of a large
+// once and in order, including the loopback and link-local networks. Of a large
 // network it returns only the part around the address.
 func Subnets() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
@@ -55,7 +55,7 @@ func Subnets() ([]netip.Prefix, error) {
 	return slices.Compact(subnets), nil
 }
 
-// WatchSubnets calls changed with the [Subnets] at once and after each change,
+// WatchSubnets calls changed with [Subnets] at once and after each change,
 // one call at a time, until ctx ends, and then returns nil. It needs no privileges.
 func WatchSubnets(ctx context.Context, changed func([]netip.Prefix)) error {
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch runs a shell script as a child and gives its ends.
+// watch runs a shell script as a child and returns its starts and ends.
 func watch(t *testing.T, script string) (child *Child, starts chan int, ends chan End) {
 	t.Helper()
 	starts, ends = make(chan int, 100), make(chan End, 100)
@@ -72,7 +72,7 @@ func TestRestart_IsNotReportedAsAnEnd(t *testing.T) {
 	}
 	await(t, starts)
 	if len(ends) != 0 {
-		t.Errorf("told of %+v", <-ends)
+		t.Errorf("got end %+v, want none", <-ends)
 	}
 	child.Kill()
 	if end := await(t, ends); end.Delay != firstDelay {
@@ -108,7 +108,7 @@ func TestChild_KeepsOnlyTheEndOfItsOutput(t *testing.T) {
 	}
 }
 
-// A subreaper (prctl(2)) is left its descendants' orphans, as PID 1 is.
+// A subreaper (prctl(2)) becomes the parent of its descendants' orphans, like PID 1.
 func TestReapOrphans_LeavesOwnChildrenAlone(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)

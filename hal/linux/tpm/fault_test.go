@@ -64,7 +64,7 @@ func TestSign_WorksAfterATPMRestart(t *testing.T) {
 	}
 }
 
-// fail answers a command's first execution with a bare response code instead.
+// fail returns only a response code for the first execution of a command.
 func fail(command tpm2.TPMCC, code tpm2.TPMRC) func(sent, response []byte) []byte {
 	var once sync.Once
 	return func(sent, response []byte) []byte {
@@ -163,7 +163,7 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 		t.Errorf("after: state %s", state)
 	}
 
-	// Importing again, as the advice says, is the cure.
+	// The advice is to import again.
 	again, signer := importKey(t, chip, hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 	"sealpost/hal"
 )
 
-// wrappable is a private key in the TPM's own terms. sensitive is clear.
+// wrappable is a private key in the TPM's structures. sensitive is not encrypted.
 type wrappable struct {
 	keyType   hal.KeyType
 	public    tpm2.TPMTPublic
@@ -70,7 +70,7 @@ func (t *TPM) made(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
 	return *obj, nil
 }
 
-// supports fails with errors.ErrUnsupported where the chip cannot hold a type.
+// supports fails with errors.ErrUnsupported if the chip does not support a key type.
 func (l *link) supports(t hal.KeyType) error {
 	algorithm, parms, err := parameters(t)
 	if err != nil {
@@ -117,8 +117,8 @@ func (l *link) importKey(w *wrappable) (hal.TPMObject, error) {
 	return obj, l.tryKey(obj)
 }
 
-// create makes an object under the storage root key. data is what a sealed
-// object holds, nil for a key.
+// create creates an object under the storage root key. data is the content of a sealed
+// object, and nil for a key.
 func (l *link) create(template tpm2.TPMTPublic, data []byte) (hal.TPMObject, error) {
 	none := hal.TPMObject{}
 	if err := l.ensureRoot(); err != nil {
@@ -145,8 +145,8 @@ func (l *link) create(template tpm2.TPMTPublic, data []byte) (hal.TPMObject, err
 	}, nil
 }
 
-// tryKey makes a signature and checks it: the only proof that the chip holds
-// the key and can use it.
+// tryKey signs and verifies the signature: only this proves that the chip has the key
+// and can use it.
 func (l *link) tryKey(obj hal.TPMObject) error {
 	public, err := decodeKey(obj)
 	if err != nil {
@@ -161,7 +161,7 @@ func (l *link) tryKey(obj hal.TPMObject) error {
 	return err
 }
 
-// newWrappable copies a private key into the TPM's terms.
+// newWrappable converts a private key to the TPM's structures.
 func newWrappable(key crypto.Signer) (*wrappable, error) {
 	keyType, err := typeOf(key.Public())
 	if err != nil {

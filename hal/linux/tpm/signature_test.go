@@ -20,7 +20,7 @@ import (
 
 var hashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 
-// signWith makes one signature and checks it with the standard library.
+// signWith signs once and verifies the signature with the standard library.
 func signWith(signer crypto.Signer, opts crypto.SignerOpts) error {
 	h := opts.HashFunc().New()
 	h.Write([]byte("what is signed"))

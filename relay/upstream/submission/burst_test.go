@@ -21,7 +21,7 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// minute stands for one minute of the mailbox limits.
+// minute represents one minute of the mailbox limits.
 const minute = 200 * time.Millisecond
 
 // limited configures the limits of an Exchange Online mailbox.
@@ -81,8 +81,8 @@ func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 	for name, c := range map[string]struct {
 		limits      throttle.Limits
-		connections int // of the mailbox, as the box is told
-		learns      int // from so many messages that are under way at once
+		connections int // of the mailbox, as configured
+		learns      int // maximum number of messages in flight when it learns a limit
 	}{
 		"that are known":       {throttle.Limits{Connections: 3, Rate: throttle.Rate{Messages: 30, Per: minute}}, 3, 0},
 		"that it has to learn": {throttle.Limits{Connections: 6, Rate: throttle.Rate{Per: minute}}, 6, 6},

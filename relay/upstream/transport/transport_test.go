@@ -72,7 +72,7 @@ func (s shown) Authenticate(ctx context.Context, client *esmtp.Client) error {
 // resolver is a Resolver that resolves every name, or none.
 type resolver struct {
 	unknown bool
-	silent  string // the server that does not answer
+	silent  string // the server that does not respond
 }
 
 func (n resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {

@@ -21,8 +21,8 @@ import (
 // relayName is the name in the relay's certificate.
 const relayName = "relay.contoso.com"
 
-// trustClock is the argument with which this test's program starts another one that
-// takes the clock for set, as on a box that has asked a time server.
+// trustClock is the argument with which this test program starts another one for which
+// the clock is synchronized, as on a box that has queried a time server.
 const trustClock = "trust-the-clock"
 
 func TestMain(m *testing.M) {

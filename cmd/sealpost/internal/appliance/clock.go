@@ -41,7 +41,7 @@ func newTimekeeper(g *group, s *storage, built time.Time, ntp func() []string, h
 			t.setDoubt(err.Error())
 			t.journal.ClockDoubted(err)
 		},
-		Again: t.queryNow,
+		QueryNow: t.queryNow,
 	})
 	return t
 }

@@ -180,7 +180,7 @@ func (v *verification) refused(err error) []preflight.Finding {
 	}
 	classification, known := report.Classify(fault.ServerReply)
 	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
-		loginReply := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
+		loginReply := tenant.Reply{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
 		if known {
 			loginReply.Meaning = classification.Text()
 		}

@@ -243,7 +243,7 @@ func (o Options) Checker(ctx context.Context, c candidate.Candidate) (k candidat
 }
 
 // storedOr returns the settings in the store, as far as this version can read them,
-// or others if there are none.
+// or fallback if there are none.
 func (o Options) storedOr(ctx context.Context, store *state.Store, fallback settings.Settings) settings.Settings {
 	stored, err := candidate.LoadSettings(ctx, store)
 	if err != nil && fault.CodeOf(err) != fault.SettingsInvalid {

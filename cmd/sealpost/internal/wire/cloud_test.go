@@ -23,7 +23,7 @@ import (
 	"sealpost/relay/upstream/submission"
 )
 
-// nameServer knows one MX and no addresses, and records the names it is asked.
+// nameServer has one MX record and no addresses, and records the names in queries.
 type nameServer struct {
 	address string
 	mx      string
@@ -108,7 +108,7 @@ func box(t *testing.T, text string) *Box {
 	return b
 }
 
-// Whatever the box asks for, it asks for in the tenant's cloud.
+// Every request of the box goes to the tenant's cloud.
 func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 	message := envelope.Envelope{ID: "1", Sender: "relay@contoso.com", Recipients: []envelope.Address{"you@contoso.com"}}
 	never := func([]reply.Reply) bool { return false }

@@ -19,8 +19,8 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// TestRelay_ReportsSettingsChangedOutside changes the settings in the state as
-// somebody does who has the card in another machine.
+// TestRelay_ReportsSettingsChangedOutside changes the settings in the state, as on a
+// card in another machine.
 func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 	chip := parts.StartSwtpm(t)
 	path := filepath.Join(t.TempDir(), "box.state")
