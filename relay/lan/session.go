@@ -120,7 +120,7 @@ func (s *session) Data(r io.Reader) error {
 }
 
 // contentSource returns the source of the content: for DATA the connection itself,
-// past go-smtp.
+// without go-smtp.
 func (s *session) contentSource(r io.Reader) (from contentSource, chunked bool) {
 	if _, chunked = r.(*io.PipeReader); chunked {
 		return contentFrom(r), true

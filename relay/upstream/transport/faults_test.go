@@ -77,7 +77,7 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			if got := u.ClientReply(); got.Code != 451 || !strings.Contains(got.String(), c.text) {
-				t.Errorf("the client gets %q, want %q (%v)", got, c.text, err)
+				t.Errorf("got reply %q, want %q (%v)", got, c.text, err)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
 				t.Errorf("sent in clear: %q", clear)
@@ -127,7 +127,7 @@ func TestTransport_RejectsAnUnsolicitedReply(t *testing.T) {
 		})
 		second, err := s.deliver(message("2"))
 		if err != nil || second.Accepted || second.Replies[0].Code != 550 {
-			t.Errorf("%s answered twice: first %v, then %+v, %v", verb, first, second, err)
+			t.Errorf("two replies to %s: got %v, then %+v, %v", verb, first, second, err)
 		}
 	}
 }
@@ -193,7 +193,7 @@ func TestTransport_TimesOutOnAnEndlessServer(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(begun); took > 3*time.Second {
-		t.Errorf("it took %v", took)
+		t.Errorf("got the error after %v, want at most 3s", took)
 	}
 }
 
