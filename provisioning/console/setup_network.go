@@ -137,12 +137,12 @@ func (u *setup) probe(ctx context.Context) error {
 	if !done {
 		return err
 	}
-	w := u.probed
-	u.t.Item("  host", w.Host)
-	u.t.Item("  "+w.PortName(), verdict(w.Port25))
-	u.t.Item("  TLS", verdict(w.STARTTLS))
-	u.t.Item("  port 587", verdict(w.Port587))
-	u.t.Item("  advice", w.Advice)
+	p := u.probed
+	u.t.Item("  host", p.Host)
+	u.t.Item("  "+p.PortName(), verdict(p.Port25))
+	u.t.Item("  TLS", verdict(p.STARTTLS))
+	u.t.Item("  port 587", verdict(p.Port587))
+	u.t.Item("  advice", p.Advice)
 	return nil
 }
 

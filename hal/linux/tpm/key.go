@@ -34,7 +34,7 @@ func (t *TPM) ImportKey(ctx context.Context, key crypto.Signer) (hal.TPMObject, 
 		obj, err = l.importKey(w)
 		return err
 	}})
-	return t.made(&obj, err)
+	return t.created(&obj, err)
 }
 
 // CreateKey implements hal.TPM.
@@ -57,12 +57,12 @@ func (t *TPM) CreateKey(ctx context.Context, keyType hal.KeyType) (hal.TPMObject
 		}
 		return l.tryKey(obj)
 	}})
-	return t.made(&obj, err)
+	return t.created(&obj, err)
 }
 
-// made returns a new object and records its root as the expected one.
+// created returns a new object and records its root as the expected one.
 // After an error obj is not read: the operation may still be writing it.
-func (t *TPM) made(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
+func (t *TPM) created(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
 	if err != nil {
 		return hal.TPMObject{}, err
 	}

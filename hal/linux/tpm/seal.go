@@ -38,7 +38,7 @@ func (t *TPM) Seal(ctx context.Context, secret []byte) (hal.TPMObject, error) {
 		obj, err = l.create(sealedData, secret)
 		return err
 	}})
-	return t.made(&obj, err)
+	return t.created(&obj, err)
 }
 
 // Unseal implements hal.TPM.
