@@ -102,7 +102,7 @@ func TestConsole_RefusesAFileThatIsNoSerialLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := serve(t.Context(), console.New(operator.Local{}), path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, path)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestConsole_PointsToTheButtonForDamagedSettings(t *testing.T) {
 	}
 	_, err := operator.Local{Options: wire.Options{State: path}}.Running(t.Context())
 	if text := console.Text(err); !strings.Contains(text, "hold the box's button") {
-		t.Errorf("got %v", text)
+		t.Errorf("got %v, want text with %q", text, "hold the box's button")
 	}
 }
 
@@ -142,7 +142,7 @@ func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
 		}
 		var decoded struct{ Faults []fault.Fault }
 		if err := json.Unmarshal(fault.Encode(err), &decoded); err != nil || len(decoded.Faults) != 1 || decoded.Faults[0].Code != code || decoded.Faults[0].Facts["path"] != "box.state" {
-			t.Errorf("%s in JSON: %s, %v", code, fault.Encode(err), err)
+			t.Errorf("%s in JSON: got %s, %v, want its code and facts", code, fault.Encode(err), err)
 		}
 	}
 }

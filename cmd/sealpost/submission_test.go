@@ -50,7 +50,7 @@ func TestTenantVerify_AsksForATokenOfTheTenantsCloud(t *testing.T) {
 		})
 	}
 	if status, _, errs := runCommand("", "tenant", "register", "--cloud", "gcc"); status != exitUsage || !strings.Contains(errs, `"gcc" is not a cloud: write "global"`) {
-		t.Errorf("status %d: %s", status, errs)
+		t.Errorf("got status %d and %s, want %d and the clouds", status, errs, exitUsage)
 	}
 }
 

@@ -89,7 +89,7 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 			status, out, _ = runCommand("", "tenant", "verify", "--json")
 			for line := range strings.Lines(out) {
 				if !json.Valid([]byte(line)) {
-					t.Errorf("status %d, not JSON: %s", status, line)
+					t.Errorf("got status %d and %s, want JSON", status, line)
 				}
 			}
 		})
@@ -156,7 +156,7 @@ func TestTenantSecret_IsSentOnlyToTheIssuer(t *testing.T) {
 	}
 	for _, form := range c.forms() {
 		if form.Get("client_secret") != secret {
-			t.Errorf("the issuer got %q", form.Get("client_secret"))
+			t.Errorf("the issuer got %q, want %q", form.Get("client_secret"), secret)
 		}
 	}
 }
@@ -178,7 +178,7 @@ func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 		t.Fatalf("status %d: %s%s", status, out, errs)
 	}
 	if strings.ContainsAny(out, "█▀▄\x1b") {
-		t.Errorf("a QR code without a terminal: %s", out)
+		t.Errorf("got %s, want no QR code without a terminal", out)
 	}
 	if strings.Contains(out+errs, "hidden-code") || strings.Contains(out+errs, refresh) || strings.Contains(out+errs, person) {
 		t.Errorf("it shows a secret: %s%s", out, errs)
@@ -197,7 +197,7 @@ func TestTenant_RefusesCommandsThatTheSettingsDoNotNeed(t *testing.T) {
 	configure(t, c.settings(""))
 	for _, args := range [][]string{{"tenant", "login"}, {"tenant", "secret"}} {
 		if status, _, errs := runCommand("x\n", args...); status != exitFailed || !strings.Contains(errs, `upstream.oauth.grant is "certificate"`) {
-			t.Errorf("%v: status %d: %s", args, status, errs)
+			t.Errorf("%v: got status %d and %s, want %d and the current grant", args, status, errs, exitFailed)
 		}
 	}
 	configure(t, good)
@@ -251,7 +251,7 @@ func TestUsesUTF8_FollowsTheLocale(t *testing.T) {
 	} {
 		environment := map[string]string{"LC_ALL": c.all, "LC_CTYPE": c.ctype, "LANG": c.lang}
 		if got := operator.UsesUTF8(func(name string) string { return environment[name] }); got != c.want {
-			t.Errorf("%+v: %v", c, got)
+			t.Errorf("%+v: got %v, want %v", c, got, c.want)
 		}
 	}
 }

@@ -66,7 +66,7 @@ func TestWords_PutTheCureBehindEachFault(t *testing.T) {
 	err := errors.Join(fmt.Errorf("showing: %w", errNone), New(NoState, "no state").With("path", "box.state"), errors.New("something else"))
 	const want = "showing: there is no certificate: import one\nno state: make box.state\nsomething else"
 	if got := cures.Text(err); got != want {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestList_KeepsTheWordsOfSeveralCausesTogether(t *testing.T) {
 
 func TestMark_GivesACodeOnlyWhereThereIsNone(t *testing.T) {
 	if err := Mark(NoState, errNone); CodeOf(err) != NoCertificate {
-		t.Errorf("got %v", CodeOf(err))
+		t.Errorf("got %v, want %v", CodeOf(err), NoCertificate)
 	}
 	plain := errors.New("plain")
 	if err := Mark(NoState, plain); CodeOf(err) != NoState || err.Error() != "plain" || !errors.Is(err, plain) || Mark(NoState, nil) != nil {

@@ -86,7 +86,7 @@ func TestRead_FindsFilesUnderCommonNames(t *testing.T) {
 				t.Errorf("read %v %q from %v", b.Candidate, b.Settings, b.Files())
 			}
 			if len(b.Files()) != 3 {
-				t.Errorf("names as read: %v", b.Files())
+				t.Errorf("got files %v, want 3", b.Files())
 			}
 		})
 	}
@@ -186,7 +186,7 @@ func (f countedFile) Read(p []byte) (int, error) {
 func TestRead_RefusesLargeFilesUnread(t *testing.T) {
 	stick := &counting{FS: fstest.MapFS{"sealpost/sealpost.toml": content(good)}, size: 5 << 30}
 	if err := all(stick); err == nil || !strings.Contains(err.Error(), "larger than 64 KiB") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "larger than 64 KiB")
 	}
 	if stick.read {
 		t.Error("it was read")

@@ -14,7 +14,7 @@ func TestRead_ReadsTheClientSecretFromTheFirstLine(t *testing.T) {
 	}
 	alone, err := Read(fstest.MapFS{"sealpost/secret.txt": content("s~2")}, serial)
 	if err != nil || alone.ClientSecret != "s~2" {
-		t.Errorf("without settings: %v", err)
+		t.Errorf("without settings: got %q, %v, want s~2", alone.ClientSecret, err)
 	}
 	another, err := Read(fstest.MapFS{"sealpost/sealpost.toml": content(good), "sealpost/secret.txt": content("s~3")}, serial)
 	if err != nil || another.Origin == first.Origin {

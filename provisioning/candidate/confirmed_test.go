@@ -100,7 +100,7 @@ func TestConfirmedCommit_KeepsConfirmedSettings(t *testing.T) {
 			t.Errorf("in force %q, stored %+v", a.text(), running(t, m))
 		}
 		if err := c.Confirm(t.Context()); !errors.Is(err, ErrNoTrial) {
-			t.Errorf("a late confirmation: got %v", err)
+			t.Errorf("a late confirmation: got %v, want %v", err, ErrNoTrial)
 		}
 	})
 }
@@ -111,7 +111,7 @@ func TestConfirmedCommit_ContinuesATrialThatCannotBeConfirmed(t *testing.T) {
 		pass(time.Minute)
 		m.fail(errFlash)
 		if err := c.Confirm(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout-time.Minute {
 			t.Errorf("on trial %t, %s left", trial, remaining)
@@ -244,7 +244,7 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 		m.fail(errFlash)
 		next := a.confirmedCommit()
 		if err := next.Start(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		if trial, remaining := next.Trial(); !trial || remaining != 0 {
 			t.Errorf("on trial %t, %s left", trial, remaining)
@@ -265,7 +265,7 @@ func TestConfirmedCommit_StartWithoutATrialLeavesNothingBehindOnAnError(t *testi
 		a := &appliance{store: m}
 		c := a.confirmedCommit()
 		if err := c.Start(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		m.fail(nil)
 		pass(time.Hour)

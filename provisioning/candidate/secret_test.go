@@ -64,7 +64,7 @@ func TestCommit_RefusesAnUnneededClientSecret(t *testing.T) {
 		m := &memory{}
 		err := checker(m).Commit(t.Context(), c.candidate)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hidden") || strings.Contains(err.Error(), "\n") || m.writes > 0 {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v after %d writes, want one line with %q, without the secret, after none", name, err, m.writes, c.want)
 		}
 		if text := fmt.Sprintf("%v %+v %#v", c.candidate, c.candidate, c.candidate); strings.Contains(text, "hidden") {
 			t.Errorf("%s: it prints %s", name, text)

@@ -30,14 +30,14 @@ func TestParsePFX_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 			}
 			for _, wrong := range []string{"", "Sealpost"} {
 				if _, err := ParsePFX(data, wrong); !errors.Is(err, ErrPassword) {
-					t.Errorf("password %q: %v", wrong, err)
+					t.Errorf("password %q: got %v, want %v", wrong, err, ErrPassword)
 				}
 			}
 			// A change of data under the MAC must be rejected.
 			changed := bytes.Clone(data)
 			changed[len(changed)/2] ^= 1
 			if _, err := ParsePFX(changed, password); !errors.Is(err, ErrPassword) {
-				t.Errorf("changed: %v", err)
+				t.Errorf("changed: got %v, want %v", err, ErrPassword)
 			}
 		})
 	}
@@ -65,7 +65,7 @@ func TestParsePFX_AcceptsNoChangedFile(t *testing.T) {
 		changed[at] ^= 0x20
 		b, err := ParsePFX(changed, password)
 		if err == nil && (!b.Leaf.Equal(whole.Leaf) || !signs(t, b.Key, whole.Leaf) || len(b.Chain) != len(whole.Chain) || len(b.Extra) != len(whole.Extra)) {
-			t.Errorf("accepted with another byte %d: %v", at, b)
+			t.Errorf("byte %d changed: got %v, want an error or the same content", at, b)
 		}
 	}
 }

@@ -153,12 +153,12 @@ func TestExamine_ComparesNamesWithAcceptedDomains(t *testing.T) {
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com", "fabrikam.com"}, a.roots, protection)
 	if findings(r, Problem) != "" || !strings.Contains(findings(r, Note), "fabrikam.com") {
-		t.Errorf("second domain: %s", r)
+		t.Errorf("second domain: got %s, want a note about fabrikam.com and no problem", r)
 	}
 	nameless := a.leaf(t, x509.Certificate{}, "Contoso Relay")
 	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if !strings.Contains(findings(r, Problem), "contains no DNS name") {
-		t.Errorf("no name: %s", r)
+		t.Errorf("no name: got %s, want a problem", r)
 	}
 }
 
@@ -299,7 +299,7 @@ func TestParsePEM_ReadsChains(t *testing.T) {
 		"a key only": {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}}), "no PEM certificate"},
 	} {
 		if _, err := ParsePEM(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
 		}
 	}
 }
@@ -319,7 +319,7 @@ func TestRequest_ContainsTheNamesAndTheKey(t *testing.T) {
 	long := strings.Repeat("a", 60) + ".contoso.com"
 	block, _ = pem.Decode(must(Request(key, []string{long})))
 	if request := must(x509.ParseCertificateRequest(block.Bytes)); request.Subject.CommonName != "" || request.DNSNames[0] != long {
-		t.Errorf("long name: %v", request.Subject)
+		t.Errorf("long name: got %v, want an empty common name and DNS name %s", request.Subject, long)
 	}
 	for _, names := range [][]string{nil, {""}, {"relay"}, {"relay.contoso.com\u200e"}, {"a b.example"}, {"*.*.example.com"}} {
 		if _, err := Request(key, names); err == nil {

@@ -129,7 +129,7 @@ func TestConsole_NamesAnUnknownAuthorityAndAcceptsItsCertificate(t *testing.T) {
 		t.Errorf("commits %v", box.commits)
 	}
 	if last := box.targets[len(box.targets)-1]; last.CA != fakePEM || last.Host != "mail.contoso.com" {
-		t.Errorf("tried at last: %+v", last)
+		t.Errorf("got last target %+v, want mail.contoso.com with the pasted authority", last)
 	}
 }
 
@@ -140,19 +140,19 @@ func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 		line, pull := plug(t.Context(), console)
 		line.typeAll("\r", "1\r", "Contoso Leeds\r", "1\r")
 		if err := pull(); !errors.Is(err, ErrGone) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want %v", err, ErrGone)
 		}
 		line, pull = plug(t.Context(), console)
 		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
-			t.Errorf("after the cable was pulled: %s", output)
+			t.Errorf("after the cable was pulled: got %s, want text with %q", output, "Name of the site [none]: ")
 		}
 		line.typeAll("Contoso Leeds\r")
 		time.Sleep(idleTimeout)
 		if output := line.output(); !strings.Contains(output, "discarded") {
-			t.Errorf("after a while: %s", output)
+			t.Errorf("after a while: got %s, want text with %q", output, "discarded")
 		}
 		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
-			t.Errorf("to the next: %s", output)
+			t.Errorf("to the next: got %s, want text with %q", output, "Name of the site [none]: ")
 		}
 		_ = pull()
 	})
@@ -199,7 +199,7 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 		}
 		time.Sleep(maxPINDelay + time.Second)
 		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
-			t.Errorf("the right one: %s", output)
+			t.Errorf("the right one: got %s, want text with %q", output, "Menu: ")
 		}
 		_ = pull()
 	})
@@ -230,7 +230,7 @@ func TestConsole_RemembersWrongPINsAfterARestart(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
-			t.Errorf("the right one: got %q", output)
+			t.Errorf("the right one: got %q, want text with %q", output, "Menu: ")
 		}
 		_ = pull()
 		if output := wrong(New(box), 9); strings.Contains(output, "There were") {
@@ -317,7 +317,7 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 		}
 		line.typeAll("certificate\r", "1\r")
 		if err := pull(); !errors.Is(err, ErrGone) {
-			t.Error(err)
+			t.Errorf("got %v, want %v", err, ErrGone)
 		}
 	})
 }
@@ -418,7 +418,7 @@ func FuzzConsole(f *testing.F) {
 			time.Sleep(time.Duration(len(keys)+1) * 10 * time.Millisecond)
 			line.output()
 			if err := pull(); !errors.Is(err, ErrGone) {
-				t.Error(err)
+				t.Errorf("got %v, want %v", err, ErrGone)
 			}
 			if len(box.commits) > 0 && !bytes.Contains(bytes.Map(printed, keys), []byte("apply")) {
 				t.Errorf("%d commits of %q", len(box.commits), keys)

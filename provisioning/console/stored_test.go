@@ -29,7 +29,7 @@ func TestConsole_NamesTheKeysThatAChangeTakesOutBeforeItIsApplied(t *testing.T) 
 			}
 		}
 		if output := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(output, "The changes are active.") {
-			t.Fatalf("got %s", output)
+			t.Fatalf("got %s, want text with %q", output, "The changes are active.")
 		}
 		s, err := settings.Parse([]byte(box.commits[0].Settings))
 		if err != nil || s.Limits.Recipients != 30 || s.Network.Address.String() != "192.168.10.30/24" || !box.commits[0].Trial {
@@ -48,7 +48,7 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 		box := newerBox()
 		line, pull := plug(t.Context(), New(box))
 		if output := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(output, "Nothing was changed") {
-			t.Errorf("got %s", output)
+			t.Errorf("got %s, want text with %q", output, "Nothing was changed")
 		}
 		output := line.typeAll("6\r")
 		for _, text := range []string{"colour = \"blue\"", "but stay stored", "archive is not known"} {

@@ -81,7 +81,7 @@ func TestLine_ExplainsInvalidInput(t *testing.T) {
 	} {
 		var invalid invalidInput
 		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.20q: %v", c.keys, err)
+			t.Errorf("%.20q: got %v, want invalid input with %q", c.keys, err, c.want)
 		}
 	}
 }
@@ -89,10 +89,10 @@ func TestLine_ExplainsInvalidInput(t *testing.T) {
 func TestLine_FailsWhenTheConnectionEnds(t *testing.T) {
 	for _, keys := range []string{"", "half a line", "\x1b["} {
 		if _, _, err := reading(t, (*terminal).Line, keys); !errors.Is(err, ErrGone) {
-			t.Errorf("%q: %v", keys, err)
+			t.Errorf("%q: got %v, want %v", keys, err, ErrGone)
 		}
 		if _, _, err := reading(t, (*terminal).Paste, keys); !errors.Is(err, ErrGone) {
-			t.Errorf("paste of %q: %v", keys, err)
+			t.Errorf("paste of %q: got %v, want %v", keys, err, ErrGone)
 		}
 	}
 }
@@ -145,7 +145,7 @@ func TestLine_DiscardsAPastedBlock(t *testing.T) {
 				close(line.keys)
 			}()
 			if _, err := terminal.Line(t.Context()); err == nil || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("%s: %v", c.name, err)
+				t.Errorf("%s: got %v, want an error with %q", c.name, err, c.err)
 			}
 			if got, err := terminal.Line(t.Context()); got != "Leeds" || err != nil {
 				t.Errorf("%s, then: %q, %v", c.name, got, err)
@@ -195,7 +195,7 @@ func TestPaste_RefusesIncompleteText(t *testing.T) {
 		begun := time.Now()
 		_, err := terminal.Paste(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "is incomplete and was discarded") || time.Since(begun) != pasteTimeout {
-			t.Errorf("after %s: %v", time.Since(begun), err)
+			t.Errorf("got %v after %s, want a discarded paste after %s", err, time.Since(begun), pasteTimeout)
 		}
 		close(line.keys)
 		synctest.Wait()
@@ -216,7 +216,7 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 			line.keys <- []byte{keyInterrupt}
 		}()
 		if _, err := terminal.Paste(t.Context()); !errors.Is(err, errBack) {
-			t.Error(err)
+			t.Errorf("got %v, want %v", err, errBack)
 		}
 		output := line.output()
 		if count := strings.Count(output, "The paste is incomplete"); count != 2 {
@@ -237,7 +237,7 @@ func TestPaste_LimitsItsSize(t *testing.T) {
 		t.Errorf("%d bytes of text, %d of a line", cap(p.text), len(p.line))
 	}
 	if _, err := p.end(); err == nil || !strings.Contains(err.Error(), "more than 1 MiB") {
-		t.Error(err)
+		t.Errorf("got %v, want an error with %q", err, "more than 1 MiB")
 	}
 }
 
@@ -269,7 +269,7 @@ func TestTerminal_WrapsAndCleansText(t *testing.T) {
 	for text := range strings.Lines(line.written.String()) {
 		text, ends := strings.CutSuffix(text, "\r\n")
 		if len(text) > columns || !ends {
-			t.Errorf("%d columns: %q", len(text), text)
+			t.Errorf("got %d columns, want at most %d: %q", len(text), columns, text)
 		}
 		if i := strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 			t.Errorf("not ASCII: %q", text)

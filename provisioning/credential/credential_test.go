@@ -79,7 +79,7 @@ func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 		t.Errorf("one of the same moment: %v, and there is %q", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), ClientSecret, nil, []byte("s1")); !errors.Is(err, ErrNone) {
-		t.Errorf("none at all: %v", err)
+		t.Errorf("none at all: got %v, want %v", err, ErrNone)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestVault_RefusesAnotherApplication(t *testing.T) {
 		foreign := v
 		foreign.Application = other
 		if _, err := foreign.Load(t.Context(), RefreshToken); !errors.Is(err, ErrNone) {
-			t.Errorf("%v got %v", other, err)
+			t.Errorf("%v got %v, want %v", other, err, ErrNone)
 		}
 	}
 	if stored(t, v, RefreshToken) != "r1" {
@@ -124,7 +124,7 @@ func TestSave_RefusesEmptyAndOversizedSecrets(t *testing.T) {
 	for _, secret := range []string{"", strings.Repeat("hidden", MaxSize/6+1)} {
 		err := v.Save(t.Context(), ClientSecret, []byte(secret))
 		if err == nil || strings.Contains(err.Error(), "hidden") || stored(t, v, ClientSecret) != "" {
-			t.Errorf("%d bytes: %v", len(secret), err)
+			t.Errorf("%d bytes: got %v, want an error without the secret, and nothing stored", len(secret), err)
 		}
 	}
 }
@@ -140,7 +140,7 @@ func TestLoad_ReportsADamagedCredential(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := v.Load(t.Context(), ClientSecret); err == nil || !strings.Contains(err.Error(), "enter it again") {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: got %v, want an error with %q", text, err, "enter it again")
 		}
 	}
 }

@@ -37,6 +37,6 @@ func TestVault_RefusesACredentialOfAnotherTPM(t *testing.T) {
 	v.Sealer = newSealer()
 	_, err = v.Load(t.Context(), RefreshToken)
 	if fault := (*hal.TPMFault)(nil); !errors.As(err, &fault) || fault.State != hal.TPMReplaced {
-		t.Errorf("another TPM: %v", err)
+		t.Errorf("another TPM: got %v, want state %s", err, hal.TPMReplaced)
 	}
 }

@@ -52,12 +52,12 @@ func TestApplication_IsNotReplacedWhenDamaged(t *testing.T) {
 	own := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
 	own.Key = must(rsaInFile(ctx))
 	if _, err := own.Signer(nil); fault.CodeOf(err) != fault.ApplicationDamaged {
-		t.Errorf("another's key: %v", err)
+		t.Errorf("another's key: got %v, want %s", err, fault.ApplicationDamaged)
 	}
 	for _, text := range []string{"{", "{}", `{"certificate":"AAAA"}`} {
 		store.sections = state.Sections{sectionApplication: []byte(text)}
 		if _, err := OwnApplication(ctx, store, nil, rsaInFile, ""); fault.CodeOf(err) != fault.ApplicationDamaged {
-			t.Errorf("%s: %v", text, err)
+			t.Errorf("%s: got %v, want %s", text, err, fault.ApplicationDamaged)
 		}
 	}
 }

@@ -89,11 +89,11 @@ func TestImport_ChangesNothingAndWipesTheKeyOnFailure(t *testing.T) {
 		return keyring.Key{}, &hal.TPMFault{State: hal.TPMAbsent, Op: "import"}
 	}
 	if _, err := Import(ctx, store, noTPM, bundle(t)); err == nil || !strings.Contains(err.Error(), "TPM absent") {
-		t.Errorf("without a TPM: %v", err)
+		t.Errorf("without a TPM: got %v, want an error with %q", err, "TPM absent")
 	}
 	store.broken = errors.New("EIO")
 	if _, err := Import(ctx, store, inFile, bundle(t)); err == nil || !strings.Contains(err.Error(), "EIO") {
-		t.Errorf("on broken flash: %v", err)
+		t.Errorf("on broken flash: got %v, want an error with %q", err, "EIO")
 	}
 	if string(store.sections[sectionConnector]) != before {
 		t.Error("the stored certificate was changed")
@@ -151,7 +151,7 @@ func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {
 	one, other := bundle(t), bundle(t)
 	key := must(keyring.ProtectInFile(other.Key, binding(one.Leaf)))
 	if _, err := (Client{Chain: one.Chain, Key: key}).Signer(nil); err == nil || !strings.Contains(err.Error(), "import the certificate again") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "import the certificate again")
 	}
 }
 
@@ -189,7 +189,7 @@ func TestLAN_ReplacesItsCertificateOnlyWhenTheTPMKeyIsLost(t *testing.T) {
 		}
 		_, err := LAN(ctx, store, sealer, "box.example")
 		if (err != nil) != kept || (string(store.sections[sectionLAN]) == before) != kept {
-			t.Errorf("TPM %s: %v, kept: %v", state, err, string(store.sections[sectionLAN]) == before)
+			t.Errorf("TPM %s: got %v, kept %t, want kept %t", state, err, string(store.sections[sectionLAN]) == before, kept)
 		}
 	}
 	if passing := must(Ephemeral("box.example")); passing.Leaf.VerifyHostname("box.example") != nil {

@@ -106,12 +106,12 @@ func TestKeyring_PrintsNoKeysOrSecrets(t *testing.T) {
 	for _, clear := range [][]byte{secret, key.Clear[20:40]} {
 		for _, form := range []string{string(clear), hex.EncodeToString(clear), strings.Trim(fmt.Sprint(clear), "[]")} {
 			if strings.Contains(log.String(), form) {
-				t.Errorf("printed: %s", form)
+				t.Errorf("the log contains %s", form)
 			}
 		}
 	}
 	if !strings.Contains(log.String(), "key (file)") {
-		t.Errorf("the protection is not printed: %s", log.String())
+		t.Errorf("the protection is not printed: got %s, want text with %q", log.String(), "key (file)")
 	}
 }
 

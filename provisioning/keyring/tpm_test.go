@@ -195,7 +195,7 @@ func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
 	}
 	for deadline := time.Now().Add(10 * time.Second); signError(signer) != nil; {
 		if time.Now().After(deadline) {
-			t.Fatalf("the TPM is back: %v", signError(signer))
+			t.Fatalf("signing after the TPM is back: %v", signError(signer))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

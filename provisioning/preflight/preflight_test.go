@@ -93,7 +93,7 @@ func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
 		{ProbeResult{Port: 2525}, "neither port 2525 nor port 587"},
 	} {
 		if got := c.probed.Advise(); !strings.Contains(got, c.want) {
-			t.Errorf("%+v: %s", c.probed, got)
+			t.Errorf("%+v: got %s, want text with %q", c.probed, got, c.want)
 		}
 	}
 }

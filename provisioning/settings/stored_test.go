@@ -117,7 +117,7 @@ func TestParseStored_PutsADefaultOnlyWhereThatIsSafe(t *testing.T) {
 		_, err := ParseStored([]byte(text), 2)
 		var refused *StoredError
 		if !errors.As(err, &refused) || refused.Faults[0].Key != fault {
-			t.Errorf("%.80q: %v", text, err)
+			t.Errorf("%.80q: got %v, want a fault of %s", text, err, fault)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestEditStored_GivesATextThatParseReadsAndNamesWhatItDrops(t *testing.T) {
 	}
 	var refused *StoredError
 	if _, _, err := EditStored(storedFile(t, "schema-2-method.toml"), 2); !errors.As(err, &refused) {
-		t.Errorf("without a method: %v", err)
+		t.Errorf("without a method: got %v, want %T", err, refused)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestStoredError_NamesMoreThanOneWayOut(t *testing.T) {
 		for _, schema := range []int{1, 2} {
 			_, err := ParseStored([]byte(text), schema)
 			if err == nil || strings.Contains(err.Error(), "set the box up again") || !strings.Contains(err.Error(), "install the version again") {
-				t.Errorf("%q: %v", text, err)
+				t.Errorf("%q: got %v, want the advice to install the version again", text, err)
 			}
 		}
 	}
@@ -198,7 +198,7 @@ func FuzzParseStored(f *testing.F) {
 		}
 		edited, _, failed := EditStored(text, schema)
 		if (failed == nil) != (err == nil) {
-			t.Errorf("read: %v, edited: %v", err, failed)
+			t.Errorf("got read error %v and edit error %v, want both or neither", err, failed)
 		}
 		if failed != nil {
 			return

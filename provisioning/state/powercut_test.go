@@ -66,7 +66,7 @@ func cutAgain(t *testing.T, after *simflash.Flash) {
 				t.Fatalf("second cut at call %d: %.40q", call, got)
 			}
 			if err := set(a, next+1); err != nil || load(t, a) != text(next+1) {
-				t.Fatalf("after the second cut: %v", err)
+				t.Fatalf("after the second cut: got %q, %v, want %q", load(t, a), err, text(next+1))
 			}
 		}
 	}
@@ -116,14 +116,14 @@ func TestStore_DistrustsTheFlashAfterAFailedWrite(t *testing.T) {
 	c := a.Counts()
 	a.At(c.Writes+c.Flushes+2, simflash.Failed)
 	if err := setIn(store, 2); !errors.Is(err, simflash.ErrIO) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want %v", err, simflash.ErrIO)
 	}
 	before := a.Counts()
 	if err := setIn(store, 3); !errors.Is(err, simflash.ErrIO) || a.Counts() != before {
-		t.Errorf("next update: %v", err)
+		t.Errorf("next update: got %v and calls %+v, want %v and %+v", err, a.Counts(), simflash.ErrIO, before)
 	}
 	if err := store.Erase(t.Context()); !errors.Is(err, simflash.ErrIO) || a.Counts() != before {
-		t.Errorf("erase: %v", err)
+		t.Errorf("erase: got %v and calls %+v, want %v and %+v", err, a.Counts(), simflash.ErrIO, before)
 	}
 }
 

@@ -67,14 +67,14 @@ func load(t *testing.T, a Area) string {
 func TestLoad_ReturnsWhatWasStored(t *testing.T) {
 	a := newArea(1)
 	if sections, err := Open(a).Load(t.Context()); err != nil || sections == nil || len(sections) != 0 {
-		t.Errorf("factory state: %v, %v", sections, err)
+		t.Errorf("factory state: got %v, %v, want no sections", sections, err)
 	}
 	for n := 1; n < 6; n++ {
 		if err := set(a, n); err != nil {
 			t.Fatal(err)
 		}
 		if got := load(t, a); got != text(n) {
-			t.Errorf("update %d: %q", n, got)
+			t.Errorf("update %d: got %q, want %q", n, got, text(n))
 		}
 	}
 	err := Open(a).Update(t.Context(), func(s Sections) error {
@@ -96,7 +96,7 @@ func TestStore_UsesTwoSlotsOfOneMebibyteByDefault(t *testing.T) {
 	for _, off := range []int64{0, SlotSize} {
 		header := make([]byte, 8)
 		if _, err := a.ReadAt(header, off); err != nil || string(header) != "SEALPOST" {
-			t.Errorf("slot at %d: %q, %v", off, header, err)
+			t.Errorf("slot at %d: got %q, %v, want SEALPOST", off, header, err)
 		}
 	}
 }
@@ -144,7 +144,7 @@ func TestUpdate_RefusesOversizedSettings(t *testing.T) {
 		t.Errorf("a refusal stopped later updates: %v", err)
 	}
 	if _, err := Open(on(simflash.New(1024, 1))).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "too small") {
-		t.Errorf("tiny area: %v", err)
+		t.Errorf("tiny area: got %v, want an error with %q", err, "too small")
 	}
 }
 
@@ -180,11 +180,11 @@ func TestStore_FailsWithoutTheLock(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Open(a).Load(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("load: %v", err)
+		t.Errorf("load: got %v, want %v", err, context.Canceled)
 	}
 	err := Open(a).Update(ctx, func(Sections) error { t.Error("changed without the lock"); return nil })
 	if !errors.Is(err, context.Canceled) || a.Counts() != (simflash.Counts{}) {
-		t.Errorf("update: %v", err)
+		t.Errorf("update: got %v and calls %+v, want %v and none", err, a.Counts(), context.Canceled)
 	}
 }
 
@@ -195,7 +195,7 @@ func TestStore_TimesOutWaitingForTheLock(t *testing.T) {
 		begun := time.Now()
 		_, err := Open(a).Load(t.Context())
 		if !errors.Is(err, errStuck) || !strings.Contains(err.Error(), "switch the box off and on") {
-			t.Errorf("load: %v", err)
+			t.Errorf("load: got %v, want %v", err, errStuck)
 		}
 		if waited := time.Since(begun); waited != lockTimeout {
 			t.Errorf("waited %s", waited)
@@ -243,16 +243,16 @@ func TestStore_ReportsDamageOfBothCopiesUntilErased(t *testing.T) {
 	a.FlipBit(headerSize * 8)
 	a.FlipBit((testSlot + headerSize) * 8)
 	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrDamaged) {
-		t.Errorf("load: %v", err)
+		t.Errorf("load: got %v, want %v", err, ErrDamaged)
 	}
 	if err := set(a, 3); !errors.Is(err, ErrDamaged) {
-		t.Errorf("update: %v", err)
+		t.Errorf("update: got %v, want %v", err, ErrDamaged)
 	}
 	if err := Open(a).Erase(t.Context()); err != nil || load(t, a) != "" {
-		t.Errorf("erase: %v", err)
+		t.Errorf("erase: got %q, %v, want an empty state", load(t, a), err)
 	}
 	if err := set(a, 3); err != nil || load(t, a) != text(3) {
-		t.Errorf("after erasing: %v", err)
+		t.Errorf("after erasing: got %q, %v, want %q", load(t, a), err, text(3))
 	}
 }
 
@@ -267,12 +267,12 @@ func TestStore_DoesNotTakeAnUnreadableSlotForAnEmptyOne(t *testing.T) {
 	}
 	a.FailReads(testSlot, 1)
 	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrDamaged) || !errors.Is(err, simflash.ErrIO) {
-		t.Errorf("two bad slots: %v", err)
+		t.Errorf("two bad slots: got %v, want %v and %v", err, ErrDamaged, simflash.ErrIO)
 	}
 	blankButOne := newArea(1)
 	blankButOne.FailReads(0, 1)
 	if _, err := Open(blankButOne).Load(t.Context()); !errors.Is(err, ErrDamaged) {
-		t.Errorf("one bad slot, one blank: %v", err)
+		t.Errorf("one bad slot, one blank: got %v, want %v", err, ErrDamaged)
 	}
 }
 
@@ -290,10 +290,10 @@ func TestStore_LeavesSettingsOfANewerVersionAlone(t *testing.T) {
 	}
 	before := a.Counts()
 	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "written by a newer Sealpost") {
-		t.Errorf("load: %v", err)
+		t.Errorf("load: got %v, want %v", err, ErrNewer)
 	}
 	if err := set(a, 3); !errors.Is(err, ErrNewer) || a.Counts() != before {
-		t.Errorf("update: %v", err)
+		t.Errorf("update: got %v and calls %+v, want %v and %+v", err, a.Counts(), ErrNewer, before)
 	}
 	// A damaged version number is damage of its slot only.
 	a.FlipBit((testSlot+8)*8 + 7)
@@ -345,10 +345,10 @@ func FuzzSlots(f *testing.F) {
 			return
 		}
 		if updated := set(a, 1); updated != nil {
-			t.Fatalf("loaded %v, but: %v", sections, updated)
+			t.Fatalf("updating loaded sections %v: %v", sections, updated)
 		}
 		if got := load(t, a); got != text(1) {
-			t.Fatalf("got %q", got)
+			t.Fatalf("got %q, want %q", got, text(1))
 		}
 	})
 }

@@ -134,10 +134,10 @@ func TestRegister_LimitsTheLengthOfNames(t *testing.T) {
 
 func TestScript_RefusesSitesThatItCannotSetUp(t *testing.T) {
 	if _, err := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "").Script(); err != ErrNoName {
-		t.Errorf("a connector without a certificate: %v", err)
+		t.Errorf("a connector without a certificate: got %v, want %v", err, ErrNoName)
 	}
 	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOtherIssuer {
-		t.Errorf("another issuer: %v", err)
+		t.Errorf("another issuer: got %v, want %v", err, ErrOtherIssuer)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestScript_AcceptsTheTokenURLOfItsOwnCloudOnly(t *testing.T) {
 		t.Errorf("its own: %v", err)
 	}
 	if _, err := site(t, submitting, "", us).Script(); err != errOtherCloud {
-		t.Errorf("another's: %v", err)
+		t.Errorf("another's: got %v, want %v", err, errOtherCloud)
 	}
 }
 

@@ -43,7 +43,7 @@ func TestBudget_LimitsAllBuffers(t *testing.T) {
 		}
 	}
 	if _, err := third.Write([]byte("small")); !errors.Is(err, ErrBudget) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want %v", err, ErrBudget)
 	}
 	first.Release()
 	if _, err := third.Write([]byte("small")); err != nil {
@@ -107,7 +107,7 @@ func TestNormaliser_CountsHopsInTheHeader(t *testing.T) {
 func TestNormaliser_DetectsEightBitContent(t *testing.T) {
 	for content, want := range map[string]bool{"Grüße\r\n": true, "x\xff\r\n": true, "plain\r\n": false} {
 		if _, n := normalise(t, content); n.EightBit() != want {
-			t.Errorf("%q: got %v", content, n.EightBit())
+			t.Errorf("%q: got %v, want %v", content, n.EightBit(), want)
 		}
 	}
 }

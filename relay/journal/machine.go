@@ -36,8 +36,8 @@ func (j *Journal) RelayServes(uptime time.Duration) {
 func tail(text string) string { return text[max(0, len(text)-maxText):] }
 
 // Unhealthy records a failed health check and what is done about it.
-func (j *Journal) Unhealthy(wrong error, cure string) {
-	j.event(slog.LevelError, EventUnhealthy, slog.String("wrong", wrong.Error()), slog.String("cure", cure))
+func (j *Journal) Unhealthy(reason error, cure string) {
+	j.event(slog.LevelError, EventUnhealthy, slog.String("wrong", reason.Error()), slog.String("cure", cure))
 }
 
 // SettingsApplied records that new settings are in force. With a trial above

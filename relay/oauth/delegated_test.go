@@ -120,7 +120,7 @@ func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 	}
 	store.save = nil
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-2" {
-		t.Errorf("got %q", token.Bearer.Reveal())
+		t.Errorf("got %q, want %q", token.Bearer.Reveal(), "access-2")
 	}
 	if got := received(server); !slices.Equal(got, []string{"refresh-0", "refresh-1"}) || !slices.Equal(store.saves, []string{"refresh-1", "refresh-2"}) {
 		t.Errorf("showed %q, saved %q", got, store.saves)
@@ -132,7 +132,7 @@ func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
-		t.Fatal(err)
+		t.Fatalf("got %v, want %v", err, errFlash)
 	}
 	store.save = nil
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-3" || store.stored != "refresh-3" {
@@ -148,7 +148,7 @@ func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
-		t.Fatal(err)
+		t.Fatalf("got %v, want %v", err, errFlash)
 	}
 	store.save, store.stored = nil, "of the sign-in"
 	must(d.Token(t.Context()))
@@ -214,7 +214,7 @@ func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 	wantFault(t, err, Configuration, "", "the box is not signed in")
 	_, err = newIssuer(t, server.Server, nil).Delegated(&flash{loading: errFlash}).Token(t.Context())
 	if !errors.Is(err, errFlash) {
-		t.Error(err)
+		t.Errorf("got %v, want %v", err, errFlash)
 	}
 	wantFault(t, err, Configuration, "", "reading the stored sign-in failed")
 	if len(server.requests()) != 0 {

@@ -54,7 +54,7 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 		}
 		if len(shown) != 1 || shown[0].UserCode != "ABCD-EFGH" || shown[0].VerificationURL != "https://microsoft.com/devicelogin" ||
 			shown[0].Expires.IsZero() {
-			t.Errorf("shown: %+v", shown)
+			t.Errorf("got %+v shown, want one complete device code", shown)
 		}
 		// 5 s, 5 s and slow down (RFC 8628, 3.5), then 10 s each.
 		if took != 30*time.Second {

@@ -233,7 +233,7 @@ func TestFault_ReportsClockSkew(t *testing.T) {
 		server := serve(t, respondInTurn(response))
 		fault := wantFault(t, requestToken(t, server.Server, nil), Configuration, "AADSTS700024", want)
 		if ahead := strings.Contains(fault.Text, "ahead of"); ahead != (off < 0) {
-			t.Errorf("the issuer is at %v: %s", off, fault.Text)
+			t.Errorf("issuer's clock at %v: got %s, want ahead %t", off, fault.Text, off < 0)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func TestMayRelay_AllowsOnlyTheNetworks(t *testing.T) {
 		"127.0.0.1":           false,
 	} {
 		if got := p.MayRelay(netip.MustParseAddr(client)); got != want {
-			t.Errorf("%s: got %v", client, got)
+			t.Errorf("%s: got %v, want %v", client, got, want)
 		}
 	}
 	if (Policy{}).MayRelay(netip.MustParseAddr("127.0.0.1")) {

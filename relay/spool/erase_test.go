@@ -118,7 +118,7 @@ func TestErase_RestoresNothingAfterAPowerCut(t *testing.T) {
 		flash, w, epoch := wrappedRing(t)
 		flash.At(callCount(flash)+call, simflash.Cut)
 		if err := Erase(flash); !errors.Is(err, simflash.ErrPowerCut) {
-			t.Fatalf("cut at call %d: %v", call, err)
+			t.Fatalf("cut at call %d: got %v, want %v", call, err, simflash.ErrPowerCut)
 		}
 		for left := range flash.PowerCut(8) {
 			opens, err := checkHalfErased(left, w, epoch)

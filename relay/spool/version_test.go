@@ -36,7 +36,7 @@ func TestOpen_GoesOnInARingOfFormatVersion1(t *testing.T) {
 	for range 3 {
 		s, recovery := mustOpen(t, flash, Limits{})
 		if len(recovery.Damaged) != 0 {
-			t.Errorf("damaged: %v", recovery.Damaged)
+			t.Errorf("got damaged messages %v, want none", recovery.Damaged)
 		}
 		got, err := readAll(s, 1)
 		if err != nil || string(got) != "written by an older program" {

@@ -35,7 +35,7 @@ func TestLoad_RefusesInvalidFacts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: got %v, want an error with %q", text, err, want)
 		}
 	}
 }

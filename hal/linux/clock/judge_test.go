@@ -95,14 +95,14 @@ func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := j.decide(2*time.Hour, []response{from("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
-		t.Errorf("a liar overruled an HTTPS server: %v", err)
+		t.Errorf("a liar overruled an HTTPS server: got %v, want an error with %q", err, "according to a")
 	}
 }
 
 func TestJudge_RefusesATimeThatNobodyCanMean(t *testing.T) {
 	for at, ok := range map[time.Time]bool{built: true, truth: true, truth.AddDate(10, 0, 0): true, built.AddDate(-1, 0, 0): false, built.AddDate(100, 0, 0): false} {
 		if err := newJudge(built, Record{}).enter(at, 0); (err == nil) != ok {
-			t.Errorf("%v: %v", at, err)
+			t.Errorf("%v: got %v, want accepted %t", at, err, ok)
 		}
 	}
 }

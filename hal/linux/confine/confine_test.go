@@ -155,7 +155,7 @@ func TestEnforce_AllowsOnlyTheProcessesOwnFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.TrimSpace(confined(t, dir)); got != "<nil>" {
-		t.Error(got)
+		t.Errorf("got %v, want %v", got, "<nil>")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 4 {
 		t.Errorf("it left %v", left)

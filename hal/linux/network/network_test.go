@@ -86,7 +86,7 @@ func TestCheckGateway_AcceptsOnlyOtherHostsOfTheSubnet(t *testing.T) {
 		"10.1.0.9": false, "10.1.0.0": false, "10.1.0.255": false, "10.1.1.1": false, "0.0.0.0": false, "fd00::1": false,
 	} {
 		if err := checkGateway(netip.MustParseAddr(gateway), own); (err == nil) != valid {
-			t.Errorf("%s: %v", gateway, err)
+			t.Errorf("%s: got %v, want valid %t", gateway, err, valid)
 		}
 	}
 	if err := checkGateway(netip.Addr{}, own); err == nil {

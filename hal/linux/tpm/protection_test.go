@@ -229,7 +229,7 @@ func TestTPM_EvictsObjectsOfACrashedProgram(t *testing.T) {
 	chip = open(t, swtpm.Address())
 	for _, keyType := range []hal.KeyType{hal.ECDSAP256, hal.ECDSAP384} {
 		if _, signer := importKey(t, chip, keyType); sign(signer) != nil {
-			t.Errorf("%s: %v", keyType, sign(signer))
+			t.Errorf("%s: signing: %v", keyType, sign(signer))
 		}
 	}
 }

@@ -55,7 +55,7 @@ func TestResolver_NamesTheServersThatItAsked(t *testing.T) {
 					t.Errorf("%s: got %v", kind, err)
 				}
 				if ok && fault.IsNotFound != (name == "answers") {
-					t.Errorf("%s: not found is %v: %v", kind, fault.IsNotFound, err)
+					t.Errorf("%s: got not found %t, want %t: %v", kind, fault.IsNotFound, name == "answers", err)
 				}
 			}
 		})
@@ -71,7 +71,7 @@ func TestResolver_NamesOnlyServersOfTheList(t *testing.T) {
 	}
 	for server := range strings.SplitSeq(fault.Server, ", ") {
 		if server != list[0].String() && server != list[1].String() {
-			t.Errorf("%q was not asked: %v", server, err)
+			t.Errorf("got server %q, want one of those configured: %v", server, err)
 		}
 	}
 }

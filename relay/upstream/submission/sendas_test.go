@@ -25,7 +25,7 @@ func TestSendAs_RejectsTheMessageOfADeniedSender(t *testing.T) {
 		s := newSite(t, nil, c.config)
 		result, err := s.deliver(message("1", ups), alarm)
 		if err != nil || result.Accepted || result.Trustee != c.trustee || len(s.tenant.Messages()) != 0 {
-			t.Fatalf("%s: %+v, %v", name, result, err)
+			t.Fatalf("%s: got %+v, %v, want not accepted, trustee %s", name, result, err, c.trustee)
 		}
 		if got := result.Replies[0]; got.Code != 554 || got.Status.Detail != 252 || !strings.Contains(got.Text, ups) {
 			t.Errorf("%s: got reply %s", name, got)
@@ -44,7 +44,7 @@ func TestSendAs_ReplacesADeniedSender(t *testing.T) {
 		})
 		result, err := s.deliver(message("1", ups), alarm)
 		if err != nil || !result.Accepted {
-			t.Fatalf("%s: %+v, %v", name, result, err)
+			t.Fatalf("%s: got %+v, %v, want accepted", name, result, err)
 		}
 		got := s.tenant.Messages()
 		const want = "From: \"UPS, cellar\" <" + printer + ">\r\nReply-To: " + ups + "\r\nSubject: on battery\r\n\r\n20 minutes\r\n"

@@ -145,7 +145,7 @@ func TestSessions_ShareTheFailureOfADeadHost(t *testing.T) {
 	for range 20 {
 		deliveries.Go(func() {
 			if _, err := s.deliver(message("1")); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want an error with %q", err, "did not reply in time")
 			}
 		})
 	}
@@ -172,7 +172,7 @@ func TestPool_ReportsBusyConnections(t *testing.T) {
 	defer cancel()
 	_, err := s.transport.Deliver(ctx, Destination{}, message("2"), scan, always)
 	if err == nil || !strings.Contains(err.Error(), "all connections to the tenant are busy") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "all connections to the tenant are busy")
 	}
 	first.Wait()
 }
@@ -190,7 +190,7 @@ func TestTransport_TimesOutOnAnEndlessServer(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "did not reply in time")
 	}
 	if took := time.Since(begun); took > 3*time.Second {
 		t.Errorf("got the error after %v, want at most 3s", took)

@@ -164,7 +164,7 @@ func TestSessions_NeedOneSignatureInABurst(t *testing.T) {
 		for i := range 100 {
 			burst.Go(func() {
 				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Accepted {
-					t.Errorf("message %d: %+v, %v", i, result, err)
+					t.Errorf("message %d: got %+v, %v, want accepted", i, result, err)
 				}
 			})
 		}
@@ -274,7 +274,7 @@ func TestPool_SeparatesConnectionsByAccount(t *testing.T) {
 		burst.Go(func() {
 			result, err := s.deliverAs(account, message(fmt.Sprint(i)))
 			if err != nil || !result.Accepted || result.Connection.Account != account {
-				t.Errorf("%s: %+v, %v", account, result, err)
+				t.Errorf("%s: got %+v, %v, want accepted for that account", account, result, err)
 			}
 		})
 	}
@@ -291,7 +291,7 @@ func TestPool_ReusesConnectionsForTheSameDestination(t *testing.T) {
 	here, there := Destination{Domain: "contoso.com"}, Destination{Domain: "fabrikam.example"}
 	for i, to := range []Destination{here, here, there, here, there} {
 		if result, err := s.transport.Deliver(ctx, to, message(fmt.Sprint(i)), scan, always); err != nil || !result.Accepted {
-			t.Errorf("to %s: %+v, %v", to.Domain, result, err)
+			t.Errorf("to %s: got %+v, %v, want accepted", to.Domain, result, err)
 		}
 	}
 	if !slices.Equal(s.method.destinations, []Destination{here, there}) || s.tenant.Connections() != 2 {

@@ -116,7 +116,7 @@ func (c *client) flush() syscall.Errno {
 func (c *client) initials() string {
 	c.t.Helper()
 	if code := c.command(commandRead, 0, 0, diskSize, nil); code != 0 {
-		c.t.Fatal(code)
+		c.t.Fatalf("got %v, want %v", code, 0)
 	}
 	content := c.read(diskSize)
 	var s []byte

@@ -138,7 +138,7 @@ func change[Q any](ctx context.Context, c control.Call[Q, none], request Q) erro
 	return err
 }
 
-func call[Q, A any](ctx context.Context, timeout time.Duration, c control.Call[Q, A], request Q) (response A, err error) {
+func call[Q, R any](ctx context.Context, timeout time.Duration, c control.Call[Q, R], request Q) (response R, err error) {
 	const pause = 250 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

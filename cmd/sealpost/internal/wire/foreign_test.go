@@ -47,7 +47,7 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	if events := eventsOfStart(t, options); strings.Contains(events, "settings foreign") {
-		t.Errorf("settings of this box: %s", events)
+		t.Errorf("settings of this box: got %s, want no event about foreign settings", events)
 	}
 
 	for name, change := range map[string]func(state.Sections){

@@ -41,7 +41,7 @@ func TestRetryableGrant_WaitsWhileTPMIsBusy(t *testing.T) {
 		} {
 			_, err := retryableGrant{grant}.Token(t.Context())
 			if fault := (*oauth.Fault)(nil); !errors.As(err, &fault) || fault.Kind != c.kind || !errors.Is(err, c.err) {
-				t.Errorf("%s, by %s: %v", name, grant.Name(), err)
+				t.Errorf("%s, by %s: got %v, want a fault %v because of %v", name, grant.Name(), err, c.kind, c.err)
 			}
 		}
 	}
