@@ -206,6 +206,6 @@ func send(address, sender string) error {
 		return err
 	}
 	defer client.Close()
-	const note = "From: " + boxUser + "\r\nTo: alerts@msp.example\r\nSubject: scan\r\n\r\nhello\r\n"
-	return client.SendMail(sender, []string{"alerts@msp.example"}, strings.NewReader(note))
+	const text = "From: " + boxUser + "\r\nTo: alerts@msp.example\r\nSubject: scan\r\n\r\nhello\r\n"
+	return client.SendMail(sender, []string{"alerts@msp.example"}, strings.NewReader(text))
 }

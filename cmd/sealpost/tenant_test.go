@@ -132,10 +132,10 @@ func TestTenantCertificate_BelongsToTheSigningKey(t *testing.T) {
 		t.Error(err)
 	}
 	if _, again, _ := runCommand("", "tenant", "certificate"); again != out {
-		t.Error("the next time it is another")
+		t.Error("got another certificate on the second call, want the same")
 	}
 	if _, replaced, _ := runCommand("", "tenant", "certificate", "--replace"); replaced == out {
-		t.Error("it is not replaced when that is asked for")
+		t.Error("got the same certificate, want it replaced on request")
 	}
 }
 
@@ -181,7 +181,7 @@ func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 		t.Errorf("got %s, want no QR code without a terminal", out)
 	}
 	if strings.Contains(out+errs, "hidden-code") || strings.Contains(out+errs, refresh) || strings.Contains(out+errs, person) {
-		t.Errorf("it shows a secret: %s%s", out, errs)
+		t.Errorf("the output contains a secret: %s%s", out, errs)
 	}
 	if status, out, errs := runCommand("", "tenant", "verify"); status != exitDone {
 		t.Errorf("status %d: %s%s", status, out, errs)

@@ -52,7 +52,7 @@ func TestFault_KeepsItsCodeOverAProcessBoundary(t *testing.T) {
 		t.Error("a nil fault is taken for one")
 	}
 	if err := fmt.Errorf("both: %w", errors.Join(errors.New("plain"), errNone)); CodeOf(err) != NoCertificate {
-		t.Errorf("behind an error without one the code is %q", CodeOf(err))
+		t.Errorf("after an error without a code: got code %q, want %q", CodeOf(err), NoCertificate)
 	}
 	if faults := List(errors.New("")); len(faults) != 1 || faults[0].Text == "" {
 		t.Errorf("an error without a text gives %v", faults)

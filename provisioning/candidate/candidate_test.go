@@ -246,7 +246,7 @@ func TestLoadSettings_ReadsWhatANewerVersionStored(t *testing.T) {
 		t.Errorf("%v, ignored %v", err, s.Ignored)
 	}
 	if got := running(t, m).Settings; !strings.Contains(got, "archive") {
-		t.Errorf("it is gone from what is stored:\n%s", got)
+		t.Errorf("got stored settings without the unknown key:\n%s", got)
 	}
 	var refused *settings.StoredError
 	if _, err := LoadSettings(t.Context(), &memory{sections: state.Sections{sectionSettings: []byte("upstream.method = 'quantum'")}}); !errors.As(err, &refused) {

@@ -176,7 +176,7 @@ func TestConfirmedCommit_LeavesTheNextTrialAloneWhenTheFirstOnesTimerIsLate(t *t
 		}
 		c.expire(first)
 		if a.text() != after || running(t, m).Settings != after {
-			t.Error("it rolled back what was confirmed")
+			t.Error("got confirmed settings rolled back")
 		}
 		commit(t, m, Candidate{Settings: after + "#", Trial: true})
 		if err := c.Applied(t.Context()); err != nil {
@@ -345,7 +345,7 @@ func TestConfirmedCommit_GivesItsErrorWithoutAStore(t *testing.T) {
 	c := NewConfirmedCommit(ConfirmedCommitConfig{NoStore: missing})
 	for name, call := range map[string]func(context.Context) error{"Start": c.Start, "Applied": c.Applied, "Confirm": c.Confirm, "RollBack": c.RollBack} {
 		if err := call(t.Context()); !errors.Is(err, missing) {
-			t.Errorf("%s gave %v", name, err)
+			t.Errorf("%s: got %v, want %v", name, err, missing)
 		}
 	}
 	c.Stop()

@@ -87,12 +87,12 @@ func readSafes(data []byte, password string) (pfxContent, error) {
 		if _, err := asn1.Unmarshal(safe.FullBytes, &info); err != nil {
 			return found, err
 		}
-		err := found.decrypt
+		read := found.decrypt
 		if info.Type.Equal(oidData) {
-			err = found.readBags
+			read = found.readBags
 			safe = info.Content
 		}
-		if err := err(safe, password); err != nil {
+		if err := read(safe, password); err != nil {
 			return found, err
 		}
 	}

@@ -220,7 +220,7 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 		}
 		output := line.output()
 		if count := strings.Count(output, "The paste is incomplete"); count != 2 {
-			t.Errorf("got it %d times: %q", count, output)
+			t.Errorf("got the fault %d times, want 2: %q", count, output)
 		}
 		close(line.keys)
 		synctest.Wait()

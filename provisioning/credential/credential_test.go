@@ -71,12 +71,12 @@ func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 		t.Errorf("%v, and there is %q", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "r2" {
-		t.Errorf("one from before: %v, and there is %q", err, stored(t, v, RefreshToken))
+		t.Errorf("replacing an older token: got %v, stored %q, want %v, r2", err, stored(t, v, RefreshToken), ErrChanged)
 	}
 	racing := v
 	racing.Store = beforeUpdate{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
 	if err := racing.Replace(t.Context(), RefreshToken, []byte("r2"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "new" {
-		t.Errorf("one of the same moment: %v, and there is %q", err, stored(t, v, RefreshToken))
+		t.Errorf("one of the same time: got %v, stored %q", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), ClientSecret, nil, []byte("s1")); !errors.Is(err, ErrNone) {
 		t.Errorf("none at all: got %v, want %v", err, ErrNone)

@@ -130,7 +130,7 @@ func TestRequest_ReplacesThePendingOneOnlyByACompleteOne(t *testing.T) {
 		{"an impossible name", "not a name", newTPM(), nil, true, "cannot be the name in a certificate"},
 		{"no TPM", "relay.contoso.com", keyTPM{}, nil, true, "TPM absent"},
 		{"broken flash", "relay.contoso.com", newTPM(), errors.New("EIO"), true, "EIO"},
-		{"not told to replace", "relay.contoso.com", newTPM(), nil, false, "a certificate request is pending"},
+		{"without the option to replace", "relay.contoso.com", newTPM(), nil, false, "a certificate request is pending"},
 	} {
 		store.broken = c.broken
 		_, err := Request(ctx, store, c.tpm, hal.ECDSAP256, []string{c.host}, c.replace)
@@ -158,16 +158,16 @@ func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {
 func TestLAN_KeepsItsCertificateUntilTheNameChanges(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	first := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
-	again := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
+	second := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
 	renamed := must(LAN(ctx, store, keyring.FileSealer(nil), "other.example"))
-	if !first.Leaf.Equal(again.Leaf) {
-		t.Error("it changed by itself")
+	if !first.Leaf.Equal(second.Leaf) {
+		t.Error("got a new certificate on the second call, want the first")
 	}
 	if first.Leaf.Equal(renamed.Leaf) || renamed.Leaf.VerifyHostname("other.example") != nil {
-		t.Error("it did not follow the name")
+		t.Error("the certificate is not for the new name")
 	}
-	if _, err := tls.X509KeyPair(pemPair(t, again)); err != nil {
-		t.Errorf("key and certificate do not fit: %v", err)
+	if _, err := tls.X509KeyPair(pemPair(t, second)); err != nil {
+		t.Errorf("key and certificate do not match: %v", err)
 	}
 }
 

@@ -64,7 +64,7 @@ func compare(t *testing.T, name, got string) {
 		t.Errorf("%s was not filled in", place)
 	}
 	if code := regexp.MustCompile(`(?m)^(#.*)?\n`).ReplaceAllString(got, ""); !strings.HasPrefix(code, ". {\n") || !strings.HasSuffix(code, "\n}\n") {
-		t.Errorf("pasted line by line it goes on after a fault:\n%s", code)
+		t.Errorf("the script continues after an error if it is pasted line by line:\n%s", code)
 	}
 	golden := filepath.Join("testdata", name+".ps1")
 	if *update {
@@ -73,7 +73,7 @@ func compare(t *testing.T, name, got string) {
 		}
 	}
 	if want, err := os.ReadFile(golden); err != nil || got != string(want) {
-		t.Errorf("the script is not that of %s (-update writes it anew), %v:\n%s", golden, err, got)
+		t.Errorf("the script differs from %s (-update rewrites it), %v:\n%s", golden, err, got)
 	}
 }
 
@@ -183,10 +183,10 @@ func TestScript_ConnectsToTheCloudOfTheTenant(t *testing.T) {
 func TestScript_AcceptsTheTokenURLOfItsOwnCloudOnly(t *testing.T) {
 	const us = "token_url = \"https://login.microsoftonline.us/contoso.com/oauth2/v2.0/token\"\n"
 	if _, err := site(t, in(settings.CloudGCCHigh, submitting), "", us).Script(); err != nil {
-		t.Errorf("its own: %v", err)
+		t.Errorf("its own cloud: %v", err)
 	}
 	if _, err := site(t, submitting, "", us).Script(); err != errOtherCloud {
-		t.Errorf("another's: got %v, want %v", err, errOtherCloud)
+		t.Errorf("another cloud: got %v, want %v", err, errOtherCloud)
 	}
 }
 

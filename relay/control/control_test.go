@@ -77,15 +77,15 @@ func TestCall_LimitsAnEndlessResponse(t *testing.T) {
 	})}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
-	_, one := endless.Do(t.Context(), socket, None{})
-	var many error
+	_, callErr := endless.Do(t.Context(), socket, None{})
+	var streamErr error
 	for _, err := range endless.Stream(t.Context(), socket, None{}) {
-		many = err
+		streamErr = err
 	}
 	_ = server.Close()
 	serving.Wait()
-	if one == nil || many == nil || written.Load() > 4*maxReply {
-		t.Errorf("got %d bytes written, errors %v and %v", written.Load(), one, many)
+	if callErr == nil || streamErr == nil || written.Load() > 4*maxReply {
+		t.Errorf("got %d bytes written, errors %v and %v, want at most %d and two errors", written.Load(), callErr, streamErr, 4*maxReply)
 	}
 }
 

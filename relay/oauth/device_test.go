@@ -58,7 +58,7 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 		}
 		// 5 s, 5 s and slow down (RFC 8628, 3.5), then 10 s each.
 		if took != 30*time.Second {
-			t.Errorf("it took %v", took)
+			t.Errorf("polling took %v", took)
 		}
 		if got := token.Bearer.Reveal(); got != "access" {
 			t.Errorf("the access token is %q", got)
@@ -112,7 +112,7 @@ func TestLogin_SurvivesTemporaryFailures(t *testing.T) {
 				t.Errorf("Login() = %v, and stored is %q", err, store.stored)
 			}
 			if took != 35*time.Second {
-				t.Errorf("it took %v", took)
+				t.Errorf("polling took %v", took)
 			}
 		})
 }

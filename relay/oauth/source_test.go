@@ -46,7 +46,7 @@ func TestTokenSource_SharesOneRequest(t *testing.T) {
 	}
 	callers.Wait()
 	if requests, signed := len(server.requests()), identity.signed.Load(); requests != 1 || signed != 1 {
-		t.Errorf("%d requests and %d signatures, want one each", requests, signed)
+		t.Errorf("got %d requests and %d signatures, want one each", requests, signed)
 	}
 }
 

@@ -158,7 +158,7 @@ func TestEnforce_AllowsOnlyTheProcessesOwnFiles(t *testing.T) {
 		t.Errorf("got %v, want %v", got, "<nil>")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 4 {
-		t.Errorf("it left %v", left)
+		t.Errorf("got files %v, want 4", left)
 	}
 }
 

@@ -81,7 +81,7 @@ func TestResponderSocket_LimitsUnicastAnswers(t *testing.T) {
 	const most = 2 * 5
 	flooder, other := dialFrom(t, "127.7.0.66", address), dialFrom(t, "127.7.0.1", address)
 	if got := countResponses(t, flooder, message, 1000); got < 1 || got > most {
-		t.Errorf("1000 questions of one source: got %d answers, want at most %d", got, most)
+		t.Errorf("1000 queries from one source: got %d responses, want at most %d", got, most)
 	}
 	if got := countResponses(t, other, message, 1); got != 1 {
 		t.Errorf("another source beside it: got %d answers, want 1", got)

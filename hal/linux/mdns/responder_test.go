@@ -139,7 +139,7 @@ func TestResponder_AnswersForANewHostname(t *testing.T) {
 	r.name = func() string { return name }
 	name = "mail-relay"
 	if response, _ := r.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); response != nil {
-		t.Error("it still responds for the old name")
+		t.Error("the responder still responds for the old name")
 	}
 	response, _ := r.respond(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
 	if m, addresses := read(t, response); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {

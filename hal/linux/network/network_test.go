@@ -75,7 +75,7 @@ func TestLinkLocalCandidate_GivesDistinctAddressesInRange(t *testing.T) {
 	}
 	// 20000 draws of 65024 leave about 17200 different ones.
 	if len(seen) < 15000 {
-		t.Errorf("20000 draws gave %d addresses", len(seen))
+		t.Errorf("got %d different addresses in 20000 draws", len(seen))
 	}
 }
 

@@ -45,7 +45,7 @@ func TestChild_RestartsAfterAGrowingPause(t *testing.T) {
 	_, _, ends := watch(t, "echo last output; exit 3")
 	first, second := await(t, ends), await(t, ends)
 	if first.Status != "exit status 3" || !strings.Contains(first.Last, "last output") {
-		t.Errorf("it ended with %+v", first)
+		t.Errorf("got end %+v, want exit status 3 with the last output", first)
 	}
 	if second.Delay != 2*first.Delay {
 		t.Errorf("delays %v, %v", first.Delay, second.Delay)
@@ -57,7 +57,7 @@ func TestChild_RestartsAfterAKill(t *testing.T) {
 	first := await(t, starts)
 	child.Kill()
 	if end := await(t, ends); end.Status != "signal: killed" {
-		t.Errorf("it ended with %+v", end)
+		t.Errorf("got end %+v, want signal: killed", end)
 	}
 	if second := await(t, starts); second == first {
 		t.Error("the same process")
@@ -86,7 +86,7 @@ func TestRestart_ResetsThePauseOfAFailedChild(t *testing.T) {
 	}
 	child.Restart()
 	if next := await(t, ends); next.Delay != firstDelay {
-		t.Errorf("after it the delay is %v", next.Delay)
+		t.Errorf("got delay %v after Restart, want %v", next.Delay, firstDelay)
 	}
 }
 

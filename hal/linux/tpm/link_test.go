@@ -53,13 +53,13 @@ func FuzzTPMResponse(f *testing.F) {
 	noHandles := body([]byte{0, 0, 0, 0, 1, 0, 0, 0, 0})
 	readPublic := body(append(append([]byte{}, encoded...), append(tpm2.Marshal(*name), 0, 0)...))
 	session := body(append([]byte{2, 0, 0, 0, 0, 16}, make([]byte, 16)...))
-	var honest []byte
+	var valid []byte
 	for _, response := range [][]byte{noHandles, noHandles, noHandles, readPublic, session} {
-		honest = append(honest, response...)
+		valid = append(valid, response...)
 	}
-	f.Add(honest)
-	f.Add(append(honest, body([]byte{0x80, 0, 0, 0, 0, 0, 0, 4, 0, 2, 1, 2, 0, 0, 1, 0, 0})...))
-	f.Add(append(honest, body([]byte{0, 0, 0, 6, 0, 0, 1, 5, 0, 0, 0, 1})...))
+	f.Add(valid)
+	f.Add(append(valid, body([]byte{0x80, 0, 0, 0, 0, 0, 0, 4, 0, 2, 1, 2, 0, 0, 1, 0, 0})...))
+	f.Add(append(valid, body([]byte{0, 0, 0, 6, 0, 0, 1, 5, 0, 0, 0, 1})...))
 	f.Add([]byte{0})
 
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -88,7 +88,7 @@ func FuzzTPMResponse(f *testing.F) {
 				continue
 			}
 			if err := use(l); err != nil && asFault("use", err).Error() == "" {
-				t.Error("an error without a text")
+				t.Errorf("got error %T without a text", err)
 			}
 		}
 	})
@@ -117,12 +117,12 @@ func TestSignature_IsRefusedUnlessItVerifies(t *testing.T) {
 	bad := append([]byte{}, good...)
 	bad[len(bad)-1] ^= 1
 	for _, test := range []struct {
-		made []byte
-		want error
+		signature []byte
+		want      error
 	}{{good, nil}, {bad, errUnverified}, {nil, errUnverified}} {
-		request.make = func(*link, tpm2.AuthHandle) ([]byte, error) { return test.made, nil }
+		request.make = func(*link, tpm2.AuthHandle) ([]byte, error) { return test.signature, nil }
 		if got, err := l.sign(obj, request); !errors.Is(err, test.want) || test.want != nil && got != nil {
-			t.Errorf("signature %x: got %x, error %v, want %v", test.made, got, err, test.want)
+			t.Errorf("signature %x: got %x, error %v, want %v", test.signature, got, err, test.want)
 		}
 	}
 }

@@ -120,7 +120,7 @@ func TestSign_RefusesInvalidRequests(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if signature, err := test.signer.Sign(rand.Reader, make([]byte, test.digest), test.opts); err == nil {
-				t.Errorf("it gave a signature of %d bytes", len(signature))
+				t.Errorf("got a signature of %d bytes, want an error", len(signature))
 			}
 		})
 	}
@@ -136,7 +136,7 @@ func TestCapabilities_ListsSupportedKeyTypes(t *testing.T) {
 		t.Errorf("manufacturer %q, firmware %q", found.Manufacturer, found.Firmware)
 	}
 	if !slices.Equal(found.Keys, chipTypes) {
-		t.Errorf("it holds %v, want %v", found.Keys, chipTypes)
+		t.Errorf("got key types %v, want %v", found.Keys, chipTypes)
 	}
 	if _, err := chip.ImportKey(t.Context(), privateKeys()[hal.RSA4096]); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("importing RSA-4096: %v, want errors.ErrUnsupported", err)

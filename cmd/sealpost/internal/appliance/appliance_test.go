@@ -162,7 +162,7 @@ func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
 	}
 	r.allow()
 	if r.startServing(); !r.serving() {
-		t.Error("after a reset that failed it is not started")
+		t.Error("the relay is not started after a failed reset")
 	}
 	r.stopServing()
 }
@@ -204,7 +204,7 @@ func TestLamp_DistinguishesUnreadableSettingsFromANewBox(t *testing.T) {
 	} {
 		l := &lamp{configuration: c, relay: newRelayProcess(g, new(Appliance{group: g}).child("relay", nil)), health: &health{}}
 		if got := led.PatternFor(l.condition()); got != shown {
-			t.Errorf("the lamp says that %s, not that %s", got.Means, shown.Means)
+			t.Errorf("got lamp pattern for %q, want %q", got.Means, shown.Means)
 		}
 	}
 }

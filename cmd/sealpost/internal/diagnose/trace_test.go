@@ -28,11 +28,11 @@ func TestFollow_GivesTheStepsOfOneMessageUpToItsEnd(t *testing.T) {
 		last := `{"event":"` + end + `","id":"B"}`
 		steps, err := followTest(t, before, received, others, `{"event":"signature"}`, "no JSON", last, others, others)
 		if !errors.Is(err, want) || len(steps) != 3 || steps[0] != "received" || steps[1] != "signed" {
-			t.Errorf("%s: told %q, and ended in %v", end, steps, err)
+			t.Errorf("%s: got steps %q, error %v, want received, signed, the end, and %v", end, steps, err, want)
 		}
 	}
 	if steps, err := followTest(t, before, received); err == nil || !strings.Contains(err.Error(), "see the queue") {
-		t.Errorf("a journal that ends early: told %q, and ended in %v", steps, err)
+		t.Errorf("a journal that ends early: got steps %q, error %v, want an error that names the queue", steps, err)
 	}
 }
 
