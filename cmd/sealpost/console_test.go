@@ -187,7 +187,7 @@ func stringsOf(t *testing.T, folder string) map[string][]string {
 		return nil
 	})
 	if err != nil || len(found) < 10 {
-		t.Fatalf("%d files, %v", len(found), err)
+		t.Fatalf("got %d files, %v, want at least 10", len(found), err)
 	}
 	return found
 }

@@ -79,7 +79,7 @@ func TestPassword_IsReadWithoutEchoAndTheTerminalRestored(t *testing.T) {
 			})
 			got, err := readPassword(command, "Password of the PFX", "")
 			if got != c.want || (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
-				t.Errorf("got %q, %v", got, err)
+				t.Errorf("got %q, %v, want %q, error %q", got, err, c.want, c.fails)
 			}
 			acting.Wait()
 			awaitEcho(t, program, true)
@@ -101,11 +101,11 @@ func TestPassword_IsTheFirstLineOfItsInput(t *testing.T) {
 		command.SetIn(strings.NewReader(given))
 		fromFile, err := readPassword(command, "Password of the PFX", path)
 		if err != nil || fromFile != want {
-			t.Errorf("%q in a file: got %q, %v", given, fromFile, err)
+			t.Errorf("%q in a file: got %q, %v, want %q", given, fromFile, err, want)
 		}
 		fromInput, err := readPassword(command, "Password of the PFX", "")
 		if err != nil || fromInput != want {
-			t.Errorf("%q on standard input: got %q, %v", given, fromInput, err)
+			t.Errorf("%q on standard input: got %q, %v, want %q", given, fromInput, err, want)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestPassword_IsReadFromWindowsFiles(t *testing.T) {
 		}
 		got, err := readPassword(&cobra.Command{}, "Password of the PFX", path)
 		if got != want || (err != nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "save it as UTF-8") {
-			t.Errorf("%q: got %q, %v", given, got, err)
+			t.Errorf("%q: got %q, %v, want %q", given, got, err, want)
 		}
 	}
 }

@@ -131,7 +131,7 @@ func TestTenantCertificate_BelongsToTheSigningKey(t *testing.T) {
 	if err := rsa.VerifyPSS(leaf.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, nil); err != nil {
 		t.Error(err)
 	}
-	if _, again, _ := runCommand("", "tenant", "certificate"); again != out {
+	if _, second, _ := runCommand("", "tenant", "certificate"); second != out {
 		t.Error("got another certificate on the second call, want the same")
 	}
 	if _, replaced, _ := runCommand("", "tenant", "certificate", "--replace"); replaced == out {

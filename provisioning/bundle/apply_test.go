@@ -45,19 +45,19 @@ func (m *memory) apply(t *testing.T, stick fstest.MapFS) Result {
 	return Apply(t.Context(), stick, serial, acceptAnyPath, m.open)
 }
 
-func TestApply_CommitsAStickOnceAndSaysSoTheSecondTime(t *testing.T) {
+func TestApply_CommitsAStickOnlyOnce(t *testing.T) {
 	var m memory
 	stick := fstest.MapFS{"sealpost/sealpost.toml": content(good)}
 	files := []string{"sealpost/sealpost.toml"}
 	if v := m.apply(t, stick); !v.Applied || !slices.Equal(v.Files, files) || v.String() != "applied: sealpost/sealpost.toml" {
-		t.Errorf("first time: got %+v", v)
+		t.Errorf("first time: got %+v, want applied", v)
 	}
 	if running, err := candidate.Load(t.Context(), &m); err != nil || running.Settings != good || running.Trial {
-		t.Errorf("got %v, stored %+v", err, running)
+		t.Errorf("got stored %+v, %v, want the settings without a trial", running, err)
 	}
 	m.closeErr = errors.New("closing failed")
 	if v := m.apply(t, stick); !v.AppliedBefore || v.Applied || v.String() != "applied before, nothing was changed: sealpost/sealpost.toml" {
-		t.Errorf("second time: got %+v", v)
+		t.Errorf("second time: got %+v, want applied before", v)
 	}
 }
 
@@ -65,13 +65,13 @@ func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
 	var m memory
 	v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n[limits]\nrecipients = \"x\"\n"), "sealpost/a.pfx": content("x"), "sealpost/b.pem": content("x")})
 	if v.Applied || v.AppliedBefore || len(v.Faults) < 3 || m.opened > 0 || m.sections != nil {
-		t.Errorf("got %+v, opened %d times", v, m.opened)
+		t.Errorf("got %+v, opened %d times, want at least 3 faults and nothing opened", v, m.opened)
 	}
 	if !strings.HasPrefix(v.String(), "rejected, nothing was changed: ") || strings.Contains(v.String(), "\n") {
-		t.Errorf("as text: got %s", v)
+		t.Errorf("as text: got %s, want one line", v)
 	}
 	if v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n")}); len(v.Faults) == 0 || m.sections != nil {
-		t.Errorf("settings with a fault: got %+v", v)
+		t.Errorf("settings with a fault: got %+v, want a fault and nothing stored", v)
 	}
 }
 
@@ -79,17 +79,17 @@ func TestApply_RefusesACertificateForABoxWithoutSettings(t *testing.T) {
 	var m memory
 	v := m.apply(t, fstest.MapFS{"sealpost/contoso.pfx": {Data: pfx(t)}, "sealpost/password.txt": content(password)})
 	if v.Applied || len(v.Faults) != 1 || !strings.HasPrefix(v.Faults[0].Text, "sealpost: this box is not set up") {
-		t.Errorf("got %+v", v)
+		t.Errorf("got %+v, want the fault that the box is not set up", v)
 	}
 }
 
-func TestApply_SaysWhatCannotBeOpened(t *testing.T) {
+func TestApply_ReturnsTheErrorOfOpen(t *testing.T) {
 	open := func(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
 		return candidate.Checker{}, nil, errors.New("there is no state yet")
 	}
 	v := Apply(t.Context(), fstest.MapFS{"sealpost/sealpost.toml": content(good)}, serial, acceptAnyPath, open)
 	if v.Applied || len(v.Faults) != 1 || v.Faults[0].Text != "there is no state yet" {
-		t.Errorf("got %+v", v)
+		t.Errorf("got %+v, want the error of open", v)
 	}
 }
 
@@ -142,7 +142,7 @@ Next: correct the files, eject the stick, and plug it into the box again.
 func TestResult_TextSaysWhatToDoAtTheBox(t *testing.T) {
 	v := Rejected(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
 	if text := string(v.Text(serial, time.Time{})); !strings.Contains(text, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
-		t.Errorf("got\n%s", text)
+		t.Errorf("got\n%s\nwant the fault with its cure", text)
 	}
 	for code, cure := range cures {
 		if strings.Contains(cure, "sealpost ") || strings.Contains(cure, "menu") {

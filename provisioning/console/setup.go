@@ -120,8 +120,8 @@ func (s *session) newPIN(ctx context.Context) (digits string, err error) {
 			return invalidInput(sentence(err) + ".")
 		}
 		s.t.Print("The same PIN again: ")
-		again, err := s.t.Secret(ctx)
-		if err == nil && again != digits {
+		repeated, err := s.t.Secret(ctx)
+		if err == nil && repeated != digits {
 			return invalidInput("The PINs are different.")
 		}
 		return err

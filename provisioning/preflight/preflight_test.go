@@ -80,15 +80,15 @@ func TestRun_ReportsAHangingCheckAndContinues(t *testing.T) {
 }
 
 func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
-	yes := Reach{OK: true}
+	reached := Reach{OK: true}
 	for _, c := range []struct {
 		probed ProbeResult
 		want   string
 	}{
-		{ProbeResult{Port25: yes, STARTTLS: yes}, "connector: "},
-		{ProbeResult{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
-		{ProbeResult{Port25: yes}, "SMTP inspection"},
-		{ProbeResult{Host: "mx", Port587: yes}, "open port 25 to mx"},
+		{ProbeResult{Port25: reached, STARTTLS: reached}, "connector: "},
+		{ProbeResult{Port25: reached, Authority: "CN=Our CA"}, "Our CA"},
+		{ProbeResult{Port25: reached}, "SMTP inspection"},
+		{ProbeResult{Host: "mx", Port587: reached}, "open port 25 to mx"},
 		{ProbeResult{}, "neither port 25 nor port 587"},
 		{ProbeResult{Port: 2525}, "neither port 2525 nor port 587"},
 	} {

@@ -53,15 +53,15 @@ func oneOf(t *testing.T, a *area, first, last int) int {
 // step of the change.
 func cutAgain(t *testing.T, after *simflash.Flash) {
 	t.Helper()
-	now := oneOf(t, on(after), 0, updates)
+	now := oneOf(t, areaOn(after), 0, updates)
 	next := updates + 1
 	call := 0
-	for again := range after.PowerCut(8) {
+	for afterSecond := range after.PowerCut(8) {
 		call++
-		again.At(call, simflash.Cut)
-		err := set(on(again), next)
-		for last := range again.PowerCut(8) {
-			a := on(last)
+		afterSecond.At(call, simflash.Cut)
+		err := set(areaOn(afterSecond), next)
+		for last := range afterSecond.PowerCut(8) {
+			a := areaOn(last)
 			if got := load(t, a); got != text(next) && (err == nil || got != text(now)) {
 				t.Fatalf("second cut at call %d: %.40q", call, got)
 			}
@@ -78,7 +78,7 @@ func TestStore_SurvivesAPowerCutAtAnyCall(t *testing.T) {
 		a.At(call, simflash.Cut)
 		acknowledged, begun := script(a)
 		for after := range a.PowerCut(64) {
-			oneOf(t, on(after), acknowledged, min(begun, acknowledged+1))
+			oneOf(t, areaOn(after), acknowledged, min(begun, acknowledged+1))
 			cutAgain(t, after)
 		}
 	}
@@ -98,7 +98,7 @@ func TestStore_SurvivesAnErrorAtAnyCall(t *testing.T) {
 					}
 					oneOf(t, a, acknowledged, acknowledged+1)
 					for after := range a.PowerCut(64) {
-						oneOf(t, on(after), acknowledged, acknowledged+1)
+						oneOf(t, areaOn(after), acknowledged, acknowledged+1)
 						cutAgain(t, after)
 					}
 				})
@@ -138,7 +138,7 @@ func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 			a.At(cut, simflash.Cut)
 			acknowledged, begun := script(a)
 			for after := range a.PowerCut(64) {
-				oneOf(t, on(after), acknowledged-1, min(begun, acknowledged+1))
+				oneOf(t, areaOn(after), acknowledged-1, min(begun, acknowledged+1))
 			}
 		}
 	}
@@ -159,7 +159,7 @@ func TestStore_KeepsTheSettingsOfAKilledProcess(t *testing.T) {
 		a.At(c.Writes+c.Flushes+call, simflash.Cut)
 		err := set(a, 2)
 		for after := range a.PowerCut(64) {
-			if got := load(t, on(after)); got != text(2) && (err == nil || got != text(1) && got != "1") {
+			if got := load(t, areaOn(after)); got != text(2) && (err == nil || got != text(1) && got != "1") {
 				t.Fatalf("%.40q", got)
 			}
 		}
@@ -179,7 +179,7 @@ func TestErase_LeavesTheSettingsOrNothingAfterAPowerCut(t *testing.T) {
 			a.At(c.Writes+c.Flushes+call, simflash.Cut)
 			err := Open(a).Erase(t.Context())
 			for after := range a.PowerCut(64) {
-				got := load(t, on(after))
+				got := load(t, areaOn(after))
 				if got != "" && (err == nil || got != text(before)) {
 					t.Fatalf("after %d updates, cut at call %d: %.40q", before, call, got)
 				}

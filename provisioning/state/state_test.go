@@ -24,9 +24,9 @@ type area struct {
 
 const testSlot = 2048
 
-func on(flash *simflash.Flash) *area { return &area{flash, make(chan struct{}, 1)} }
+func areaOn(flash *simflash.Flash) *area { return &area{flash, make(chan struct{}, 1)} }
 
-func newArea(seed uint64) *area { return on(simflash.New(2*testSlot, seed)) }
+func newArea(seed uint64) *area { return areaOn(simflash.New(2*testSlot, seed)) }
 
 func (a *area) Lock(ctx context.Context) (func() error, error) {
 	select {
@@ -84,12 +84,12 @@ func TestLoad_ReturnsWhatWasStored(t *testing.T) {
 	})
 	got, _ := Open(a).Load(t.Context())
 	if err != nil || len(got) != 2 || !bytes.Equal(got["key"], []byte{0, 255}) || len(got["none"]) != 0 {
-		t.Errorf("got %v, %v", got, err)
+		t.Errorf("got sections %v, %v, want key and an empty none", got, err)
 	}
 }
 
 func TestStore_UsesTwoSlotsOfOneMebibyteByDefault(t *testing.T) {
-	a := on(simflash.New(AreaSize, 1))
+	a := areaOn(simflash.New(AreaSize, 1))
 	if err := set(a, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestUpdate_WritesNothingWhenTheChangeIsRefused(t *testing.T) {
 		return refused
 	})
 	if !errors.Is(err, refused) || a.Counts() != before || load(t, a) != text(1) {
-		t.Errorf("%v, %+v", err, a.Counts())
+		t.Errorf("got %v, calls %+v, settings %q, want %v, %+v, %q", err, a.Counts(), load(t, a), refused, before, text(1))
 	}
 }
 
@@ -124,7 +124,7 @@ func TestUpdate_WritesNothingWithoutAChange(t *testing.T) {
 	}
 	before := a.Counts().Writes
 	if err := set(a, 2); err != nil || a.Counts().Writes != before {
-		t.Errorf("%v, %d writes", err, a.Counts().Writes-before)
+		t.Errorf("got %v and %d writes, want none", err, a.Counts().Writes-before)
 	}
 }
 
@@ -138,25 +138,25 @@ func TestUpdate_RefusesOversizedSettings(t *testing.T) {
 		return nil
 	})
 	if err == nil || !strings.Contains(err.Error(), "1536 fit") || load(t, a) != text(1) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v and settings %q, want an error and %q", err, load(t, a), text(1))
 	}
 	if err := set(a, 2); err != nil {
-		t.Errorf("a refusal stopped later updates: %v", err)
+		t.Errorf("updating after the refused one: %v", err)
 	}
-	if _, err := Open(on(simflash.New(1024, 1))).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "too small") {
+	if _, err := Open(areaOn(simflash.New(1024, 1))).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "too small") {
 		t.Errorf("tiny area: got %v, want an error with %q", err, "too small")
 	}
 }
 
 func TestUpdate_KeepsConcurrentUpdates(t *testing.T) {
 	a := newArea(1)
-	one, other := Open(a), Open(a)
+	first, second := Open(a), Open(a)
 	var all sync.WaitGroup
 	for i := range 40 {
 		all.Go(func() {
-			store := one
+			store := first
 			if i%2 == 0 {
-				store = other
+				store = second
 			}
 			err := store.Update(t.Context(), func(s Sections) error {
 				n, _ := strconv.Atoi(string(s["count"]))
@@ -169,8 +169,8 @@ func TestUpdate_KeepsConcurrentUpdates(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got, err := one.Load(t.Context()); err != nil || string(got["count"]) != "40" {
-		t.Errorf("got %s, %v", got["count"], err)
+	if got, err := first.Load(t.Context()); err != nil || string(got["count"]) != "40" {
+		t.Errorf("got count %s, %v, want 40", got["count"], err)
 	}
 }
 
@@ -198,7 +198,7 @@ func TestStore_TimesOutWaitingForTheLock(t *testing.T) {
 			t.Errorf("load: got %v, want %v", err, errStuck)
 		}
 		if waited := time.Since(begun); waited != lockTimeout {
-			t.Errorf("waited %s", waited)
+			t.Errorf("waited %s, want %s", waited, lockTimeout)
 		}
 	})
 }
@@ -227,7 +227,7 @@ func TestStore_LosesAtMostTheLastChangeToAFlippedBit(t *testing.T) {
 				a.FlipBit(bit)
 				sections, err := store.Load(t.Context())
 				if got := string(sections["config"]); err != nil || got != text(updates) && got != text(max(1, updates-1)) {
-					t.Fatalf("bit %d: %.20q, %v", bit, got, err)
+					t.Fatalf("bit %d: got %.20q, %v, want one of the last two updates", bit, got, err)
 				}
 				a.FlipBit(bit)
 			}
@@ -269,9 +269,9 @@ func TestStore_DoesNotTakeAnUnreadableSlotForAnEmptyOne(t *testing.T) {
 	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrDamaged) || !errors.Is(err, simflash.ErrIO) {
 		t.Errorf("two bad slots: got %v, want %v and %v", err, ErrDamaged, simflash.ErrIO)
 	}
-	blankButOne := newArea(1)
-	blankButOne.FailReads(0, 1)
-	if _, err := Open(blankButOne).Load(t.Context()); !errors.Is(err, ErrDamaged) {
+	oneUnreadable := newArea(1)
+	oneUnreadable.FailReads(0, 1)
+	if _, err := Open(oneUnreadable).Load(t.Context()); !errors.Is(err, ErrDamaged) {
 		t.Errorf("one bad slot, one blank: got %v, want %v", err, ErrDamaged)
 	}
 }
@@ -298,7 +298,7 @@ func TestStore_LeavesSettingsOfANewerVersionAlone(t *testing.T) {
 	// A damaged version number is damage of its slot only.
 	a.FlipBit((testSlot+8)*8 + 7)
 	if got := load(t, a); got != text(2) && got != text(1) {
-		t.Errorf("spoilt version: %.20q", got)
+		t.Errorf("damaged version number: got %.20q, want one of the last two updates", got)
 	}
 }
 
@@ -309,7 +309,7 @@ func TestErase_LeavesNoDataBehind(t *testing.T) {
 	}
 	content := make([]byte, a.Size())
 	if _, err := a.ReadAt(content, 0); err != nil || !bytes.Equal(content, make([]byte, a.Size())) {
-		t.Errorf("something is left, or %v", err)
+		t.Errorf("got %v or content that is not zero", err)
 	}
 }
 
@@ -319,10 +319,10 @@ func TestSections_PrintWithoutContent(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("loaded", "sections", s)
 	for _, printed := range []string{fmt.Sprintf("%v %+v %s %#v", s, s, s, s), log.String()} {
 		if strings.Contains(printed, "hunter2") || strings.Contains(printed, "aHVudGVyMg") || strings.Contains(printed, "104 117") {
-			t.Errorf("the secret is in %s", printed)
+			t.Errorf("got printed %s, want it without the secret", printed)
 		}
 		if !strings.Contains(printed, "7 bytes") {
-			t.Errorf("no size in %s", printed)
+			t.Errorf("got printed %s, want the size in it", printed)
 		}
 	}
 }

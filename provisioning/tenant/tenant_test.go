@@ -116,9 +116,9 @@ func safe(t *testing.T, name, script string) {
 }
 
 func TestScript_NamesEachConnectorByItsBox(t *testing.T) {
-	one := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
-	one.ConnectorName = "leeds.contoso.com"
-	if got, err := one.Script(); err != nil || !strings.Contains(got, "$name = 'Sealpost leeds.contoso.com'") {
+	leeds := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
+	leeds.ConnectorName = "leeds.contoso.com"
+	if got, err := leeds.Script(); err != nil || !strings.Contains(got, "$name = 'Sealpost leeds.contoso.com'") {
 		t.Errorf("%v: %s", err, got)
 	}
 }

@@ -159,8 +159,8 @@ func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, r
 // faultCode returns the fault code of a failed delivery: the one in the
 // classification table for the reply, or else the upstream's.
 func (dl *delivery) faultCode(serverReply reply.Reply) fault.Code {
-	if reading, known := dl.route.fault(serverReply); known && reading.Code != "" {
-		return reading.Code
+	if class, known := dl.route.fault(serverReply); known && class.Code != "" {
+		return class.Code
 	}
 	if u := (*upstream.Unavailable)(nil); errors.As(dl.err, &u) && u.Code != "" {
 		return u.Code

@@ -27,9 +27,9 @@ func replaced(t *testing.T, message, former string) string {
 	if err != nil || int64(len(got)) != changed.Size() {
 		t.Errorf("%q: %d octets of %d, %v", got, len(got), changed.Size(), err)
 	}
-	again, _ := io.ReadAll(changed.Open())
-	if !bytes.Equal(got, again) {
-		t.Errorf("%q reads as %q the second time", got, again)
+	reread, _ := io.ReadAll(changed.Open())
+	if !bytes.Equal(got, reread) {
+		t.Errorf("%q reads as %q the second time", got, reread)
 	}
 	return string(got)
 }

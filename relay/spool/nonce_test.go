@@ -81,8 +81,8 @@ func reusedNonces(t *testing.T, run workload, call, limit int, ignoreKey bool, b
 	for after := range flash.PowerCut(limit) {
 		after.At(2+call%4, simflash.Cut)
 		second := runAndClose(after, first, commitOne)
-		for again := range after.PowerCut(limit) {
-			runAndClose(again, second, commitOne)
+		for afterSecond := range after.PowerCut(limit) {
+			runAndClose(afterSecond, second, commitOne)
 		}
 	}
 	return reused

@@ -67,7 +67,7 @@ func TestResponderSocket_AnswersOnlyItsLink(t *testing.T) {
 		address := startOnLoopback(t)
 		for _, message := range [][]byte{plain, unicast} {
 			if got := countResponses(t, dialFrom(t, source, address), message, 1); got != want {
-				t.Errorf("%s: got %d answers, want %d", source, got, want)
+				t.Errorf("%s: got %d responses, want %d", source, got, want)
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func TestResponderSocket_LimitsUnicastAnswers(t *testing.T) {
 		t.Errorf("1000 queries from one source: got %d responses, want at most %d", got, most)
 	}
 	if got := countResponses(t, other, message, 1); got != 1 {
-		t.Errorf("another source beside it: got %d answers, want 1", got)
+		t.Errorf("another source beside it: got %d responses, want 1", got)
 	}
 	all := 0
 	for i := range 250 {
@@ -92,11 +92,11 @@ func TestResponderSocket_LimitsUnicastAnswers(t *testing.T) {
 	}
 	const mostInAll = 5 * 20
 	if all > mostInAll {
-		t.Errorf("250 sources: got %d answers, want at most %d", all, mostInAll)
+		t.Errorf("250 sources: got %d responses, want at most %d", all, mostInAll)
 	}
 	time.Sleep(1100 * time.Millisecond)
 	if got := countResponses(t, flooder, message, 1); got != 1 {
-		t.Errorf("after the flood: got %d answers, want 1", got)
+		t.Errorf("after the flood: got %d responses, want 1", got)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestResponderSocket_IgnoresMessagesThatAreTooLong(t *testing.T) {
 	for octets, want := range map[int]int{maxMessage: 1, maxMessage + 1: 0} {
 		padded := append(message, make([]byte, octets-len(message))...)
 		if got := countResponses(t, dialFrom(t, "127.7.0.1", address), padded, 1); got != want {
-			t.Errorf("%d octets: got %d answers, want %d", octets, got, want)
+			t.Errorf("%d octets: got %d responses, want %d", octets, got, want)
 		}
 	}
 }

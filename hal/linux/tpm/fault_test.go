@@ -164,11 +164,11 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 	}
 
 	// The advice is to import again.
-	again, signer := importKey(t, chip, hal.ECDSAP256)
+	reimported, signer := importKey(t, chip, hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Equal(again.Root, obj.Root) {
+	if bytes.Equal(reimported.Root, obj.Root) {
 		t.Error("the cleared TPM still has its old root")
 	}
 	if state := chip.State(t.Context()); state != hal.TPMReady {

@@ -173,9 +173,9 @@ func TestSign_WorksWithMoreKeysThanSlots(t *testing.T) {
 
 func TestTPM_IsSharedByTwoPrograms(t *testing.T) {
 	swtpm := parts.StartSwtpm(t)
-	one, two := open(t, swtpm.Address()), open(t, swtpm.Address())
-	_, first := importKey(t, one, hal.ECDSAP256)
-	_, second := importKey(t, two, hal.ECDSAP384)
+	firstTPM, secondTPM := open(t, swtpm.Address()), open(t, swtpm.Address())
+	_, first := importKey(t, firstTPM, hal.ECDSAP256)
+	_, second := importKey(t, secondTPM, hal.ECDSAP384)
 	for range 2 {
 		if err := errors.Join(sign(first), sign(second)); err != nil {
 			t.Fatal(err)

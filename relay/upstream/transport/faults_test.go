@@ -74,7 +74,7 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 			_, err := s.deliver(message("1"))
 			u := (*upstream.Unavailable)(nil)
 			if !errors.As(err, &u) {
-				t.Fatalf("got %v", err)
+				t.Fatalf("got %v, want an *upstream.Unavailable", err)
 			}
 			if got := u.ClientReply(); got.Code != 451 || !strings.Contains(got.String(), c.text) {
 				t.Errorf("got reply %q, want %q (%v)", got, c.text, err)
@@ -105,7 +105,7 @@ func TestTransport_WaitsForASlowFinalReply(t *testing.T) {
 		return ""
 	})
 	if result, err := s.deliver(message("1")); err != nil || !result.Accepted {
-		t.Errorf("got %+v, %v", result, err)
+		t.Errorf("got %+v, %v, want accepted", result, err)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestTransport_RejectsAnUnsolicitedReply(t *testing.T) {
 		})
 		second, err := s.deliver(message("2"))
 		if err != nil || second.Accepted || second.Replies[0].Code != 550 {
-			t.Errorf("two replies to %s: got %v, then %+v, %v", verb, first, second, err)
+			t.Errorf("two replies to %s: got %v, then %+v, %v, want reply 550 to the second message", verb, first, second, err)
 		}
 	}
 }
@@ -210,7 +210,7 @@ func TestTransport_DistinguishesLossDuringATransaction(t *testing.T) {
 		_, err := s.deliver(message("1"))
 		u := (*upstream.Unavailable)(nil)
 		if !errors.As(err, &u) || u.DuringTransaction != inTransaction {
-			t.Errorf("hanging up at %s: got DuringTransaction %v, %v", verb, !inTransaction, err)
+			t.Errorf("hanging up at %s: got %v, want DuringTransaction %t", verb, err, inTransaction)
 		}
 	}
 }

@@ -195,8 +195,8 @@ func TestCut_IsReproducibleFromTheSeed(t *testing.T) {
 		s.Cut()
 		return connect(t, s).initials()
 	}
-	if first, again := run(7), run(7); first != again {
-		t.Errorf("the same seed gave different results:\n%s\n%s", first, again)
+	if first, repeated := run(7), run(7); first != repeated {
+		t.Errorf("the same seed gave different results:\n%s\n%s", first, repeated)
 	}
 	if run(7) == run(8) {
 		t.Error("different seeds gave the same result")

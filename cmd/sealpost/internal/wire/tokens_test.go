@@ -63,6 +63,6 @@ func TestTokenProvider_ExplainsALateToken(t *testing.T) {
 	defer cancel()
 	_, err := tokenProvider{source}.Token(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errSlow) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v and %v", err, context.DeadlineExceeded, errSlow)
 	}
 }
