@@ -93,7 +93,7 @@ func TestApply_ReturnsTheErrorOfOpen(t *testing.T) {
 	}
 }
 
-func TestResult_TextSaysWhatHappenedToTheStick(t *testing.T) {
+func TestResult_TextReportsTheResult(t *testing.T) {
 	at := time.Date(2026, 11, 26, 9, 5, 0, 0, time.UTC)
 	for _, c := range []struct {
 		result Result
@@ -139,7 +139,7 @@ Next: correct the files, eject the stick, and plug it into the box again.
 	}
 }
 
-func TestResult_TextSaysWhatToDoAtTheBox(t *testing.T) {
+func TestResult_TextContainsTheCure(t *testing.T) {
 	v := Rejected(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
 	if text := string(v.Text(serial, time.Time{})); !strings.Contains(text, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
 		t.Errorf("got\n%s\nwant the fault with its cure", text)

@@ -36,7 +36,7 @@ func (c *cable) typeAll(keys ...string) string {
 	return output.String()
 }
 
-func TestMenu_DoesWhatItSays(t *testing.T) {
+func TestMenu_RunsEachItem(t *testing.T) {
 	box := setUpBox()
 	box.queue = []operator.Item{{ID: "7", Text: "7, from printer to alice"}, {ID: "8", Text: "8, from printer to bob"}}
 	play(t, box, "menu")

@@ -63,7 +63,7 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 	})
 }
 
-func TestConsole_SaysWhatToDoAboutSettingsThatCannotBeUsed(t *testing.T) {
+func TestConsole_ShowsTheCureForUnusableSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := newFakeBox()
 		box.running.Settings = "[upstream]\nmethod = \"quantum\"\n"

@@ -145,7 +145,7 @@ func TestLoad_ReportsADamagedCredential(t *testing.T) {
 	}
 }
 
-func TestVault_SaysToEnterASecretAgainThatDoesNotDecrypt(t *testing.T) {
+func TestVault_AdvisesToEnterAnUndecryptableSecretAgain(t *testing.T) {
 	v := vaultOn(newFlash())
 	if err := v.Save(t.Context(), ClientSecret, []byte("hunter2")); err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func (absentTPM) Seal(context.Context, []byte) (hal.TPMObject, error) {
 	return hal.TPMObject{}, &hal.TPMFault{State: hal.TPMAbsent, Op: "seal a secret", Err: errors.New("open /dev/tpmrm0: no such file")}
 }
 
-func TestOpen_SaysInOneClauseThatThereIsNoTPM(t *testing.T) {
+func TestOpen_ReportsAMissingTPMInOneClause(t *testing.T) {
 	sealer := keyring.Sealer{Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
 		return keyring.SealSecret(ctx, absentTPM{}, name, secret)
 	}}

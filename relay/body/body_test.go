@@ -47,7 +47,7 @@ func TestBudget_LimitsAllBuffers(t *testing.T) {
 	}
 	first.Release()
 	if _, err := third.Write([]byte("small")); err != nil {
-		t.Fatalf("after Release: %v", err)
+		t.Fatalf("after Release: got %v, want nil", err)
 	}
 }
 
@@ -100,7 +100,7 @@ func TestNormaliser_RejectsALongLine(t *testing.T) {
 func TestNormaliser_CountsHopsInTheHeader(t *testing.T) {
 	header := "Received: a\r\n by b\r\nrEcEiVeD:c\nSubject: Received: no\r\nX-Received: no\r\n\r\n"
 	if _, n := normalise(t, header+"Received: not a field\r\n"); n.Hops() != 2 {
-		t.Errorf("counted %d", n.Hops())
+		t.Errorf("got %d hops, want 2", n.Hops())
 	}
 }
 
@@ -124,14 +124,14 @@ func FuzzNormaliser(f *testing.F) {
 		a.Close()
 		b.Close()
 		if !bytes.Equal(whole.Bytes(), parts.Bytes()) || a.Hops() != b.Hops() {
-			t.Errorf("%q split at %d gives %q, whole %q", content, at, parts.Bytes(), whole.Bytes())
+			t.Errorf("%q split at %d: got %q, want %q as in one piece", content, at, parts.Bytes(), whole.Bytes())
 		}
 		bare := bytes.ReplaceAll(whole.Bytes(), crlf, nil)
 		if bytes.ContainsAny(bare, "\r\n") {
-			t.Errorf("%q leaves a bare line ending: %q", content, whole.Bytes())
+			t.Errorf("%q: got a bare line ending in %q", content, whole.Bytes())
 		}
 		if whole.Len() > 0 && !bytes.HasSuffix(whole.Bytes(), crlf) {
-			t.Errorf("%q has no end: %q", content, whole.Bytes())
+			t.Errorf("%q: got %q, want CRLF at the end", content, whole.Bytes())
 		}
 	})
 }

@@ -212,7 +212,7 @@ func TestSession_EndsAfterAFailedHandshake(t *testing.T) {
 	c.write("MAIL FROM:<a@contoso.com>\r\nRCPT TO:<b@fabrikam.example>\r\nDATA\r\nfirst\r\n.\r\n")
 	rest, _ := io.ReadAll(c.conn)
 	if strings.Contains(string(rest), "250") {
-		t.Errorf("the session went on: %q", rest)
+		t.Errorf("got %q after the end of the session, want nothing", rest)
 	}
 	if _, contents := d.messages(); len(contents) > 0 {
 		t.Errorf("got %q", contents)
@@ -309,7 +309,7 @@ func TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds(t *testing.T) {
 				t.Errorf("the client waited %v", waited)
 			}
 			if _, err := c.r.ReadByte(); err != io.EOF {
-				t.Errorf("the session goes on: %v", err)
+				t.Errorf("got %v, want a closed session", err)
 			}
 			if _, contents := d.messages(); len(contents) > 0 {
 				t.Errorf("got %q", contents)

@@ -194,7 +194,7 @@ func receiveErrorReply(err error) reply.Reply {
 	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):
 		return reply.New(500, 5, 2, "a line of the message is too long")
 	case errors.As(err, &limit):
-		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message) // see texts
+		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message) // replaced later; see texts
 	}
 	return reply.New(451, 4, 2, "the message was cut off: %v", err)
 }

@@ -371,7 +371,7 @@ func TestNote_SurvivesTheMoveOfItsMessage(t *testing.T) {
 		}
 		return id
 	}
-	kept := ID(0)
+	noted := ID(0)
 	for round := range 60 {
 		s, _, err := Open(flash, bytes.Repeat([]byte{1}, KeySize), Limits{})
 		if err != nil {
@@ -379,12 +379,12 @@ func TestNote_SurvivesTheMoveOfItsMessage(t *testing.T) {
 		}
 		switch {
 		case round == 0:
-			kept = put(s, 100)
+			noted = put(s, 100)
 		case round == 5:
-			err = s.Note(kept, []byte("one recipient has it"))
+			err = s.Note(noted, []byte("one recipient has it"))
 		case round > 5:
 			var note []byte
-			if note, err = s.NoteOf(kept); string(note) != "one recipient has it" {
+			if note, err = s.NoteOf(noted); string(note) != "one recipient has it" {
 				t.Fatalf("restart %d: got note %q, %v", round, note, err)
 			}
 		}

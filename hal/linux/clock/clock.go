@@ -146,13 +146,13 @@ func (k *Syncer) sync(ctx context.Context) error {
 		if len(named) == 0 {
 			named = publicHTTPS
 		}
-		dates <- askHTTPS(ctx, named, roots, k.start)
+		dates <- queryHTTPS(ctx, named, roots, k.start)
 	}()
 	own := k.config.Servers()
-	servers := askNTP(ctx, own, k.start)
+	servers := queryNTP(ctx, own, k.start)
 	claim, err := majority(time.Since(k.start), servers)
 	if err != nil {
-		others := askNTP(ctx, public, k.start)
+		others := queryNTP(ctx, public, k.start)
 		if claim, err = majority(time.Since(k.start), others); err == nil || len(own) == 0 {
 			servers = others
 		}

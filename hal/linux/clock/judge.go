@@ -157,12 +157,12 @@ func (j *judge) enter(t time.Time, now time.Duration) error {
 func majority(now time.Duration, responses []response) (claim, error) {
 	var valid []response
 	var silent []string
-	for _, a := range responses {
-		if a.Err != nil {
-			silent = append(silent, fmt.Sprintf("%s: %v", a.Server, a.Err))
+	for _, r := range responses {
+		if r.Err != nil {
+			silent = append(silent, fmt.Sprintf("%s: %v", r.Server, r.Err))
 			continue
 		}
-		valid = append(valid, a)
+		valid = append(valid, r)
 	}
 	if len(valid) == 0 {
 		if len(silent) == 0 {
@@ -203,16 +203,16 @@ func largest(responses []response) []response {
 // once.
 func addresses(group []response) int {
 	different := map[string]bool{}
-	for _, a := range group {
-		different[a.Address] = true
+	for _, r := range group {
+		different[r.Address] = true
 	}
 	return len(different)
 }
 
 func names(group []response) string {
 	var all []string
-	for _, a := range group {
-		all = append(all, a.Server)
+	for _, r := range group {
+		all = append(all, r.Server)
 	}
 	slices.Sort(all)
 	return strings.Join(all, ", ")
@@ -220,8 +220,8 @@ func names(group []response) string {
 
 func claims(now time.Duration, responses []response) string {
 	var all []string
-	for _, a := range responses {
-		all = append(all, a.Server+": "+minute(a.Start.Add(now)))
+	for _, r := range responses {
+		all = append(all, r.Server+": "+minute(r.Start.Add(now)))
 	}
 	return strings.Join(all, "; ")
 }

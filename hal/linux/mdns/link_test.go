@@ -73,7 +73,7 @@ func TestResponderSocket_AnswersOnlyItsLink(t *testing.T) {
 	}
 }
 
-func TestResponderSocket_LimitsUnicastAnswers(t *testing.T) {
+func TestResponderSocket_LimitsUnicastResponses(t *testing.T) {
 	t.Parallel()
 	address := startOnLoopback(t)
 	message := question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)

@@ -107,7 +107,7 @@ func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 	}
 }
 
-func TestResponderSocket_LimitsMulticastAnswers(t *testing.T) {
+func TestResponderSocket_LimitsMulticastResponses(t *testing.T) {
 	s := &responderSocket{}
 	if !s.mayMulticast() || s.mayMulticast() {
 		t.Error("got two multicasts at once, or none")

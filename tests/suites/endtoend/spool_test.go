@@ -59,7 +59,7 @@ func TestState_IsNotWrittenWhileTheTenantAcceptsMail(t *testing.T) {
 	}
 }
 
-func TestSpool_CannotBeReadWithAnotherTPMAndSaysSo(t *testing.T) {
+func TestSpool_ReportsThatAnotherTPMSealedIt(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.SetScript(replyTo("CONNECT", tenant.HangUp))

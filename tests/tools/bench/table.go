@@ -45,8 +45,8 @@ func printHeader() {
 	fmt.Println()
 }
 
-func printRun(w run, postfix, sealpost results) {
-	fmt.Println(w)
+func printRun(r run, postfix, sealpost results) {
+	fmt.Println(r)
 	p, s := postfix.row(), sealpost.row()
 	ratios := make([]float64, len(p))
 	for i := range p {

@@ -36,7 +36,7 @@ func TestFollow_GivesTheStepsOfOneMessageUpToItsEnd(t *testing.T) {
 	}
 }
 
-func TestStepOf_SaysWhatHappened(t *testing.T) {
+func TestStepOf_DescribesEachEvent(t *testing.T) {
 	for want, r := range map[string]journal.Record{
 		"received: 510 octets":                     {Event: journal.EventReceived, ID: "A", Octets: 510},
 		"signed: the TPM signed in 648 ms":         {Event: journal.EventSignature, Key: "tpm-resident", Took: "648.2ms"},

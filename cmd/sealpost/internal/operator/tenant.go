@@ -55,13 +55,13 @@ func (s SignedIn) String() string {
 
 // TenantScript implements [api.Box].
 func (l Local) TenantScript(ctx context.Context) (string, error) {
-	script, err := one[PowerShell](ctx, l.command("tenant", "script", "--console"), "")
+	script, err := singleValue[PowerShell](ctx, l.command("tenant", "script", "--console"), "")
 	return script.PowerShell, err
 }
 
 // TenantCertificate implements [api.Box].
 func (l Local) TenantCertificate(ctx context.Context) (string, error) {
-	certificate, err := one[PEM](ctx, l.command("tenant", "certificate"), "")
+	certificate, err := singleValue[PEM](ctx, l.command("tenant", "certificate"), "")
 	return certificate.String(), err
 }
 

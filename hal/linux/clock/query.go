@@ -38,14 +38,14 @@ type response struct {
 
 // setOffset sets Start from the machine's clock and its offset from the server's clock.
 // Both are read before the clock may be set.
-func (a *response) setOffset(clock time.Time, offset time.Duration, start time.Time) {
-	a.Start = clock.Round(0).Add(offset - clock.Sub(start))
-	a.Precision = 100 * time.Millisecond
+func (r *response) setOffset(clock time.Time, offset time.Duration, start time.Time) {
+	r.Start = clock.Round(0).Add(offset - clock.Sub(start))
+	r.Precision = 100 * time.Millisecond
 }
 
-// askNTP queries time servers, all at once.
-func askNTP(ctx context.Context, servers []string, start time.Time) []response {
-	return askAll(ctx, servers, func(ctx context.Context, server string) response {
+// queryNTP queries time servers, all at once.
+func queryNTP(ctx context.Context, servers []string, start time.Time) []response {
+	return queryAll(ctx, servers, func(ctx context.Context, server string) response {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, server)
 		if err != nil {
 			return response{Server: server, Err: err}
@@ -64,20 +64,20 @@ func askNTP(ctx context.Context, servers []string, start time.Time) []response {
 	})
 }
 
-// askHTTPS queries HTTPS servers, all at once.
-func askHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []response {
-	return askAll(ctx, servers, func(ctx context.Context, server string) response {
-		return askDate(ctx, server, roots, start)
+// queryHTTPS queries HTTPS servers, all at once.
+func queryHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []response {
+	return queryAll(ctx, servers, func(ctx context.Context, server string) response {
+		return queryDate(ctx, server, roots, start)
 	})
 }
 
-func askAll(ctx context.Context, servers []string, ask func(context.Context, string) response) []response {
+func queryAll(ctx context.Context, servers []string, query func(context.Context, string) response) []response {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	servers = servers[:min(len(servers), maxServers)]
 	responses := make(chan response, len(servers))
 	for _, server := range servers {
-		go func() { responses <- ask(ctx, server) }()
+		go func() { responses <- query(ctx, server) }()
 	}
 	var all []response
 	for range servers {
@@ -86,10 +86,10 @@ func askAll(ctx context.Context, servers []string, ask func(context.Context, str
 	return all
 }
 
-// askDate asks one HTTPS server for its date (RFC 9110, section 6.6.1). Its
+// queryDate asks one HTTPS server for its date (RFC 9110, section 6.6.1). Its
 // certificate must be valid at that date rather than at the machine's, which may be
 // wrong: a server without a valid certificate for the name is not believed.
-func askDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) response {
+func queryDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) response {
 	a := response{Server: server}
 	const maxHeader = 16 << 10
 	client := http.Client{
