@@ -50,17 +50,17 @@ func queryNTP(ctx context.Context, servers []string, start time.Time) []response
 		if err != nil {
 			return response{Server: server, Err: err}
 		}
-		a := response{Server: server, Address: addresses[0]}
-		response, err := ntp.QueryWithOptions(a.Address, ntp.QueryOptions{Timeout: queryTimeout})
+		r := response{Server: server, Address: addresses[0]}
+		reply, err := ntp.QueryWithOptions(r.Address, ntp.QueryOptions{Timeout: queryTimeout})
 		if err == nil {
-			err = response.Validate()
+			err = reply.Validate()
 		}
 		if err != nil {
-			a.Err = err
-			return a
+			r.Err = err
+			return r
 		}
-		a.setOffset(time.Now(), response.ClockOffset, start)
-		return a
+		r.setOffset(time.Now(), reply.ClockOffset, start)
+		return r
 	})
 }
 
@@ -86,11 +86,11 @@ func queryAll(ctx context.Context, servers []string, query func(context.Context,
 	return all
 }
 
-// queryDate asks one HTTPS server for its date (RFC 9110, section 6.6.1). Its
+// queryDate queries one HTTPS server for its date (RFC 9110, section 6.6.1). Its
 // certificate must be valid at that date rather than at the machine's, which may be
-// wrong: a server without a valid certificate for the name is not believed.
+// wrong: a server without a valid certificate for the name is not trusted.
 func queryDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) response {
-	a := response{Server: server}
+	r := response{Server: server}
 	const maxHeader = 16 << 10
 	client := http.Client{
 		Transport: &http.Transport{
@@ -103,39 +103,39 @@ func queryDate(ctx context.Context, server string, roots *x509.CertPool, start t
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://"+server+"/", nil)
 	if err != nil {
-		a.Err = err
-		return a
+		r.Err = err
+		return r
 	}
 	request.Header.Set("Cache-Control", "no-cache")
 	addresses, err := net.DefaultResolver.LookupHost(ctx, request.URL.Hostname())
 	if err != nil {
-		a.Err = err
-		return a
+		r.Err = err
+		return r
 	}
-	a.Address = addresses[0]
+	r.Address = addresses[0]
 	sent := time.Now()
 	response, err := client.Do(request)
 	if err != nil {
-		a.Err = err
-		return a
+		r.Err = err
+		return r
 	}
 	_ = response.Body.Close()
 	received := time.Now()
 	date, err := http.ParseTime(response.Header.Get("Date"))
 	switch {
 	case err != nil:
-		a.Err = errors.New("its answer has no date")
+		r.Err = errors.New("its answer has no date")
 	case response.Header.Get("Age") != "":
-		a.Err = errors.New("its answer is from a cache")
+		r.Err = errors.New("its answer is from a cache")
 	default:
-		a.Err = verifyAt(response.TLS.PeerCertificates, request.URL.Hostname(), roots, date)
+		r.Err = verifyAt(response.TLS.PeerCertificates, request.URL.Hostname(), roots, date)
 	}
 	// The date is on average half a second old. The difference of sent and received
 	// is measured with the monotonic clock.
 	trip := received.Sub(sent)
-	a.Start = date.Add(time.Second/2 + trip/2 - received.Sub(start))
-	a.Precision = time.Second + trip
-	return a
+	r.Start = date.Add(time.Second/2 + trip/2 - received.Sub(start))
+	r.Precision = time.Second + trip
+	return r
 }
 
 // verifyAt verifies a server's chain for its name at a time.
