@@ -76,8 +76,8 @@ func (f *TPMFault) Error() string {
 
 func (f *TPMFault) Unwrap() error { return f.Err }
 
-// Tried says in an error of a TPM operation what it was needed for. That replaces the
-// operation of a [TPMFault]; it wraps any other error.
+// Tried adds to an error of a TPM operation what the operation was for. It replaces the
+// operation of a [TPMFault], and wraps any other error.
 func Tried(what string, err error) error {
 	if f, ok := err.(*TPMFault); ok {
 		return &TPMFault{State: f.State, Op: what, Err: f.Err}

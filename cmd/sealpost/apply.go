@@ -29,10 +29,10 @@ func (o outcome) String() string {
 func applyCommand(o *options) *cobra.Command {
 	var check bool
 	c := leaf("apply", "Commit a candidate configuration, JSON on standard input", 0, func(c *cobra.Command, _ []string) error {
-		var wanted candidate.Candidate
+		var config candidate.Candidate
 		decoder := json.NewDecoder(io.LimitReader(c.InOrStdin(), operator.MaxCandidate))
 		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&wanted); err != nil {
+		if err := decoder.Decode(&config); err != nil {
 			return fmt.Errorf("reading the candidate: %w", err)
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), tpmTimeout)
@@ -41,9 +41,9 @@ func applyCommand(o *options) *cobra.Command {
 		if check {
 			do = candidate.Checker.Check
 		}
-		checker, done, err := o.Checker(ctx, wanted)
+		checker, done, err := o.Checker(ctx, config)
 		if err == nil {
-			err = errors.Join(do(checker, ctx, wanted), done())
+			err = errors.Join(do(checker, ctx, config), done())
 		}
 		if printed := o.print(c.OutOrStdout(), outcome{operator.Outcome{Faults: fault.List(err)}}); printed != nil {
 			return printed

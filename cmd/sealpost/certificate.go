@@ -17,14 +17,14 @@ import (
 )
 
 func certificateCommand(o *options) *cobra.Command {
-	c := group("certificate", "The client certificate that is shown to Exchange Online")
+	c := group("certificate", "The client certificate for Exchange Online")
 	c.AddCommand(importCommand(o), showCommand(o), requestCommand(o))
 	return c
 }
 
 func importCommand(o *options) *cobra.Command {
 	var pfx, passwordFile, pem string
-	c := leaf("import (--pfx FILE [--password-file FILE] | --pem FILE)", "Import a certificate with its key, or the one that answers a request", 0,
+	c := leaf("import (--pfx FILE [--password-file FILE] | --pem FILE)", "Import a certificate with its key, or the certificate for a request", 0,
 		func(c *cobra.Command, _ []string) error {
 			switch {
 			case (pfx == "") == (pem == ""):
@@ -36,7 +36,7 @@ func importCommand(o *options) *cobra.Command {
 		})
 	c.Flags().StringVar(&pfx, "pfx", "", "the PKCS#12 `file` with certificate, chain and key")
 	c.Flags().StringVar(&passwordFile, "password-file", "", "a `file` whose first line is the PFX's password; without it the password is asked for")
-	c.Flags().StringVar(&pem, "pem", "", "the PEM `file` of certificate and chain that answers 'sealpost certificate request'")
+	c.Flags().StringVar(&pem, "pem", "", "the PEM `file` of the certificate and chain for 'sealpost certificate request'")
 	return c
 }
 
@@ -89,7 +89,7 @@ func completeRequest(o *options, c *cobra.Command, path string) error {
 }
 
 func showCommand(o *options) *cobra.Command {
-	return leaf("show", "Say what the imported certificate means for the connector", 0, func(c *cobra.Command, _ []string) error {
+	return leaf("show", "Show the certificate, and what the connector must match", 0, func(c *cobra.Command, _ []string) error {
 		err := o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
 			client, err := identity.Load(ctx, b.Store)
 			if err != nil {
@@ -108,7 +108,7 @@ func requestCommand(o *options) *cobra.Command {
 	var names []string
 	var keyType string
 	var replace bool
-	c := leaf("request --name NAME", "Make a key in the TPM and print the request for its certificate", 0, func(c *cobra.Command, _ []string) error {
+	c := leaf("request --name NAME", "Create a key in the TPM and print its certificate request", 0, func(c *cobra.Command, _ []string) error {
 		if len(names) == 0 {
 			return &usageError{errors.New("name the certificate's host with --name, such as relay.contoso.com")}
 		}

@@ -181,8 +181,8 @@ func (l *log) await(t *testing.T, want string) string {
 	return ""
 }
 
-// startRelay runs the relay of the box that was configured, until the test
-// ends, and gives where it listens.
+// startRelay runs the relay of the configured box until the test ends, and returns its
+// address.
 func startRelay(t *testing.T, args ...string) (address string, journal *log) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -206,6 +206,6 @@ func send(address, sender string) error {
 		return err
 	}
 	defer client.Close()
-	const note = "From: " + boxUser + "\r\nTo: alerts@msp.example\r\nSubject: scan\r\n\r\nhello\r\n"
-	return client.SendMail(sender, []string{"alerts@msp.example"}, strings.NewReader(note))
+	const text = "From: " + boxUser + "\r\nTo: alerts@msp.example\r\nSubject: scan\r\n\r\nhello\r\n"
+	return client.SendMail(sender, []string{"alerts@msp.example"}, strings.NewReader(text))
 }

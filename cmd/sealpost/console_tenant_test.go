@@ -68,7 +68,7 @@ func TestConsole_SignsTheBoxIn(t *testing.T) {
 	}
 	box := boxOf(t, c.settings(`grant = "device"`))
 	if text, passed := verify(t, box); passed || !strings.Contains(text, string(fault.NoSignIn)) {
-		t.Errorf("before: %s", text)
+		t.Errorf("before the sign-in: got %s, want %s", text, fault.NoSignIn)
 	}
 	var printed strings.Builder
 	for step, err := range box.SignIn(t.Context()) {
@@ -78,10 +78,10 @@ func TestConsole_SignsTheBoxIn(t *testing.T) {
 		printed.WriteString(step.Name + " " + step.Text + "\n")
 	}
 	if want := "page https://microsoft.com/devicelogin\ncode ABCD-EFGH\nas " + boxUser + "\nsigned in The box is signed in as " + boxUser + ".\n"; printed.String() != want {
-		t.Errorf("got %s", printed.String())
+		t.Errorf("got %s, want %s", printed.String(), want)
 	}
 	if text, passed := verify(t, box); !passed {
-		t.Errorf("after: %s", text)
+		t.Errorf("after the sign-in: got %s, want it to pass", text)
 	}
 }
 
@@ -92,17 +92,17 @@ func TestConsole_AcceptsAClientSecretAndPrintsTheTenantSetup(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text, passed := verify(t, box); !passed {
-		t.Errorf("after the secret: %s", text)
+		t.Errorf("after the secret: got %s, want it to pass", text)
 	}
 	if got := c.forms()[0].Get("client_secret"); got != "very~secret" {
-		t.Errorf("the issuer got %q", got)
+		t.Errorf("the issuer got %q, want %q", got, "very~secret")
 	}
 	if _, err := box.TenantScript(t.Context()); err == nil || !strings.Contains(err.Error(), "other than Entra ID") {
-		t.Errorf("a script for another issuer: %v", err)
+		t.Errorf("a script for another issuer: got %v, want an error with %q", err, "other than Entra ID")
 	}
 	box = boxOf(t, c.settings(""))
 	if pem, err := box.TenantCertificate(t.Context()); err != nil || !strings.HasPrefix(pem, "-----BEGIN CERTIFICATE-----") {
-		t.Errorf("%v: %s", err, pem)
+		t.Errorf("got %s, %v, want a certificate", pem, err)
 	}
 }
 
@@ -111,6 +111,6 @@ func TestTenantScript_NamesOnlyConsoleCommands(t *testing.T) {
 	box := boxOf(t, urls.ReplaceAllString(newCloud(t).settings(`grant = "secret"`), ""))
 	script, err := box.TenantScript(t.Context())
 	if err != nil || !strings.Contains(script, "Connect-ExchangeOnline") || !strings.Contains(script, "tenant in the menu") || strings.Contains(script, "sealpost ") {
-		t.Errorf("%v: %s", err, script)
+		t.Errorf("got %s, %v, want a script for Exchange Online that names the menu", script, err)
 	}
 }

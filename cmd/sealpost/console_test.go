@@ -41,7 +41,7 @@ func cable(t *testing.T, path string) *os.File {
 	if err := unix.IoctlSetPointerInt(int(end.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
-	// What Fd made blocking could not be waited for with a deadline.
+	// A file that Fd made blocking has no deadlines.
 	if err := unix.SetNonblock(int(end.Fd()), true); err != nil {
 		t.Fatal(err)
 	}
@@ -58,16 +58,16 @@ func cable(t *testing.T, path string) *os.File {
 // expect reads until the console has printed text.
 func expect(t *testing.T, end *os.File, text string) {
 	t.Helper()
-	var said strings.Builder
+	var output strings.Builder
 	if err := end.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	for p := make([]byte, 1024); !strings.Contains(said.String(), text); {
+	for p := make([]byte, 1024); !strings.Contains(output.String(), text); {
 		n, err := end.Read(p)
-		if said.Write(p[:n]); err != nil && !os.IsTimeout(err) && n == 0 && said.Len() == 0 {
+		if output.Write(p[:n]); err != nil && !os.IsTimeout(err) && n == 0 && output.Len() == 0 {
 			time.Sleep(10 * time.Millisecond) // nobody has opened the other end yet
 		} else if err != nil {
-			t.Fatalf("%v before %q:\n%s", err, text, said.String())
+			t.Fatalf("%v before %q:\n%s", err, text, output.String())
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestConsole_RefusesAFileThatIsNoSerialLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := serve(t.Context(), console.New(operator.Local{}), path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, path)
 	}
 }
 
@@ -112,12 +112,12 @@ func TestConsole_PointsToTheButtonForDamagedSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := operator.Local{Options: wire.Options{State: path}}.Running(t.Context())
-	if said := console.Text(err); !strings.Contains(said, "hold the box's button") {
-		t.Errorf("got %v", said)
+	if text := console.Text(err); !strings.Contains(text, "hold the box's button") {
+		t.Errorf("got %v, want text with %q", text, "hold the box's button")
 	}
 }
 
-// commandOrFlag is what can be typed only on a command line.
+// commandOrFlag matches what can be typed only on a command line.
 var commandOrFlag = regexp.MustCompile(`\bsealpost [a-z]|(^|\s)--[a-z]`)
 
 func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
@@ -126,7 +126,7 @@ func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
 		onConsole, onCommandLine := console.Text(err), cures.Text(err)
 		for _, text := range []string{onConsole, onCommandLine} {
 			if !strings.HasPrefix(text, "making a request: it failed") || strings.Contains(text, "{") {
-				t.Errorf("%s: %s", code, text)
+				t.Errorf("%s: got %s", code, text)
 			}
 		}
 		if commandOrFlag.MatchString(onConsole) {
@@ -140,9 +140,9 @@ func TestFaults_HaveACureInEachFrontEnd(t *testing.T) {
 				t.Errorf("%s has no cure for %s", front, code)
 			}
 		}
-		var said struct{ Faults []fault.Fault }
-		if err := json.Unmarshal(fault.Encode(err), &said); err != nil || len(said.Faults) != 1 || said.Faults[0].Code != code || said.Faults[0].Facts["path"] != "box.state" {
-			t.Errorf("%s in JSON: %s, %v", code, fault.Encode(err), err)
+		var decoded struct{ Faults []fault.Fault }
+		if err := json.Unmarshal(fault.Encode(err), &decoded); err != nil || len(decoded.Faults) != 1 || decoded.Faults[0].Code != code || decoded.Faults[0].Facts["path"] != "box.state" {
+			t.Errorf("%s in JSON: got %s, %v, want its code and facts", code, fault.Encode(err), err)
 		}
 	}
 }
@@ -162,7 +162,7 @@ func TestFaults_NameNoCommandBelowTheFrontEnds(t *testing.T) {
 // commands are the commands of this program, as texts name them.
 var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe)\b`)
 
-// stringsOf are the string literals of the Go files below a folder, without
+// stringsOf returns the string literals of the Go files below a folder, without
 // those of tests.
 func stringsOf(t *testing.T, folder string) map[string][]string {
 	t.Helper()
@@ -187,7 +187,7 @@ func stringsOf(t *testing.T, folder string) map[string][]string {
 		return nil
 	})
 	if err != nil || len(found) < 10 {
-		t.Fatalf("%d files, %v", len(found), err)
+		t.Fatalf("got %d files, %v, want at least 10", len(found), err)
 	}
 	return found
 }

@@ -105,13 +105,13 @@ func TestRun_NamesTheCommandForADamagedState(t *testing.T) {
 		return run(context.Background(), []string{"certificate", "show"}, strings.NewReader(""), &out, &errs)
 	}
 	if status := show(); status != exitFailed || !strings.Contains(errs.String(), "sealpost state erase --yes") {
-		t.Errorf("status %d: %s", status, errs.String())
+		t.Errorf("got status %d and %s, want %d and the command to erase", status, errs.String(), exitFailed)
 	}
 	if status := run(context.Background(), []string{"state", "erase", "--yes"}, strings.NewReader(""), &out, &errs); status != exitDone {
-		t.Errorf("erasing: status %d: %s", status, errs.String())
+		t.Errorf("erasing: got status %d and %s, want %d", status, errs.String(), exitDone)
 	}
 	if show(); !strings.Contains(errs.String(), "no client certificate yet") {
-		t.Errorf("after erasing: %s", errs.String())
+		t.Errorf("after erasing: got %s, want text with %q", errs.String(), "no client certificate yet")
 	}
 }
 
@@ -119,7 +119,7 @@ func TestCommands_CreateNoStateInVain(t *testing.T) {
 	for _, args := range []string{"certificate show", "certificate request --name not_a_name"} {
 		sealpost(t, sealed, strings.Fields(args)...)
 		if _, err := os.Stat("box.state"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v", args, err)
+			t.Errorf("%s: got %v, want %v", args, err, fs.ErrNotExist)
 		}
 	}
 }

@@ -19,9 +19,8 @@ import (
 const passwordLimit = 4096
 
 // readPassword reads the first line of a file, asks on a terminal without
-// echo, or reads the first line of standard input. what is the text of the
-// prompt.
-func readPassword(c *cobra.Command, what, path string) (string, error) {
+// echo, or reads the first line of standard input.
+func readPassword(c *cobra.Command, prompt, path string) (string, error) {
 	if path != "" {
 		data, err := wire.ReadFile(path, passwordLimit)
 		if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
@@ -32,7 +31,7 @@ func readPassword(c *cobra.Command, what, path string) (string, error) {
 		return strings.TrimSuffix(string(line), "\r"), err
 	}
 	if file, ok := c.InOrStdin().(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		return askPassword(c, what, int(file.Fd()))
+		return askPassword(c, prompt, int(file.Fd()))
 	}
 	line, err := bufio.NewReader(io.LimitReader(c.InOrStdin(), passwordLimit)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -43,7 +42,7 @@ func readPassword(c *cobra.Command, what, path string) (string, error) {
 
 // askPassword asks without echo and restores the terminal even if
 // interrupted.
-func askPassword(c *cobra.Command, what string, fd int) (string, error) {
+func askPassword(c *cobra.Command, prompt string, fd int) (string, error) {
 	before, err := term.GetState(fd)
 	if err != nil {
 		return "", fmt.Errorf("asking for a password: %w", err)
@@ -51,23 +50,23 @@ func askPassword(c *cobra.Command, what string, fd int) (string, error) {
 	defer func() { _ = term.Restore(fd, before) }()
 	ctx, stop := untilStopped(c.Context())
 	defer stop()
-	fmt.Fprintf(c.ErrOrStderr(), "%s: ", what)
+	fmt.Fprintf(c.ErrOrStderr(), "%s: ", prompt)
 	defer fmt.Fprintln(c.ErrOrStderr())
-	type answer struct {
+	type input struct {
 		password []byte
 		err      error
 	}
-	answered := make(chan answer, 1)
+	typed := make(chan input, 1)
 	go func() {
 		password, err := term.ReadPassword(fd)
-		answered <- answer{password, err}
+		typed <- input{password, err}
 	}()
 	select {
-	case a := <-answered:
-		if a.err != nil {
-			return "", fmt.Errorf("asking for a password: %w", a.err)
+	case in := <-typed:
+		if in.err != nil {
+			return "", fmt.Errorf("asking for a password: %w", in.err)
 		}
-		return string(a.password), nil
+		return string(in.password), nil
 	case <-ctx.Done():
 		return "", errors.New("interrupted: nothing was changed")
 	}

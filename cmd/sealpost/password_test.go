@@ -47,11 +47,11 @@ func echoes(t *testing.T, file *os.File) bool {
 	return modes.Lflag&unix.ECHO != 0
 }
 
-func awaitEcho(t *testing.T, file *os.File, wanted bool) {
+func awaitEcho(t *testing.T, file *os.File, want bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); echoes(t, file) != wanted; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); echoes(t, file) != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the terminal's echo did not become %v", wanted)
+			t.Fatalf("the terminal's echo did not become %v", want)
 		}
 	}
 }
@@ -79,11 +79,11 @@ func TestPassword_IsReadWithoutEchoAndTheTerminalRestored(t *testing.T) {
 			})
 			got, err := readPassword(command, "Password of the PFX", "")
 			if got != c.want || (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
-				t.Errorf("got %q, %v", got, err)
+				t.Errorf("got %q, %v, want %q, error %q", got, err, c.want, c.fails)
 			}
 			acting.Wait()
 			awaitEcho(t, program, true)
-			// An interrupted reader goes only now; before that its descriptor must
+			// An interrupted reader ends only now; before that its descriptor must
 			// not be given to another terminal.
 			_, _ = person.WriteString("\n")
 			goleak.VerifyNone(t, others)
@@ -101,11 +101,11 @@ func TestPassword_IsTheFirstLineOfItsInput(t *testing.T) {
 		command.SetIn(strings.NewReader(given))
 		fromFile, err := readPassword(command, "Password of the PFX", path)
 		if err != nil || fromFile != want {
-			t.Errorf("%q in a file: got %q, %v", given, fromFile, err)
+			t.Errorf("%q in a file: got %q, %v, want %q", given, fromFile, err, want)
 		}
 		fromInput, err := readPassword(command, "Password of the PFX", "")
 		if err != nil || fromInput != want {
-			t.Errorf("%q on standard input: got %q, %v", given, fromInput, err)
+			t.Errorf("%q on standard input: got %q, %v, want %q", given, fromInput, err, want)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestPassword_IsReadFromWindowsFiles(t *testing.T) {
 		}
 		got, err := readPassword(&cobra.Command{}, "Password of the PFX", path)
 		if got != want || (err != nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "save it as UTF-8") {
-			t.Errorf("%q: got %q, %v", given, got, err)
+			t.Errorf("%q: got %q, %v, want %q", given, got, err, want)
 		}
 	}
 }

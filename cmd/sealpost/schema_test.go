@@ -49,7 +49,7 @@ func TestRelay_WorksBySettingsThatAnotherVersionHasStored(t *testing.T) {
 	}
 }
 
-// store puts settings into the state as a version of that schema does.
+// store writes settings to the state as a version with that schema does.
 func store(t *testing.T, text string, schema int) {
 	t.Helper()
 	device, err := flash.Open("box.state")

@@ -53,9 +53,9 @@ func stateCommand(o *options) *cobra.Command {
 
 // sure makes a command that cannot be undone and requires --yes.
 func sure(o *options, use, short, warning, yes string, do func(context.Context, *wire.Box) (fmt.Stringer, error)) *cobra.Command {
-	var said bool
+	var confirmed bool
 	c := leaf(use, short, 0, func(c *cobra.Command, _ []string) error {
-		if !said {
+		if !confirmed {
 			return &usageError{errors.New(warning)}
 		}
 		return o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
@@ -66,7 +66,7 @@ func sure(o *options, use, short, warning, yes string, do func(context.Context, 
 			return o.print(c.OutOrStdout(), outcome)
 		})
 	})
-	c.Flags().BoolVar(&said, "yes", false, yes)
+	c.Flags().BoolVar(&confirmed, "yes", false, yes)
 	return c
 }
 

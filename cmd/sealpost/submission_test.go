@@ -18,12 +18,12 @@ func TestSubmission_SendsWithATokenRequestedByTheBoxKey(t *testing.T) {
 	}
 	login := c.tenant.Logins()[0]
 	if login.User != boxUser || login.Token != appOnly() || login.Mechanism != "XOAUTH2" {
-		t.Errorf("it logged in with %+v", login)
+		t.Errorf("got login %+v, want the mailbox and the issued token", login)
 	}
 	form := c.forms()[0]
 	if form.Get("grant_type") != "client_credentials" || form.Get("client_id") != boxClient || form.Get("client_secret") != "" ||
 		strings.Count(form.Get("client_assertion"), ".") != 2 || form.Get("scope") != "https://outlook.office365.com/.default" {
-		t.Errorf("it asked for the token with %v", form)
+		t.Errorf("got token request %v, want client credentials with a signed assertion and the scope", form)
 	}
 	journal.await(t, `event="access token" grant=certificate`)
 	if strings.Contains(journal.String(), appOnly()) || strings.Contains(journal.String(), form.Get("client_assertion")) {
@@ -50,7 +50,7 @@ func TestTenantVerify_AsksForATokenOfTheTenantsCloud(t *testing.T) {
 		})
 	}
 	if status, _, errs := runCommand("", "tenant", "register", "--cloud", "gcc"); status != exitUsage || !strings.Contains(errs, `"gcc" is not a cloud: write "global"`) {
-		t.Errorf("status %d: %s", status, errs)
+		t.Errorf("got status %d and %s, want %d and the clouds", status, errs, exitUsage)
 	}
 }
 
@@ -70,7 +70,7 @@ func TestSubmission_ReplacesAForeignSenderWithTheMailbox(t *testing.T) {
 		t.Fatalf("%v\n%s", err, journal)
 	}
 	if got := c.tenant.Messages()[0]; got.User != boxUser || got.Sender != boxUser {
-		t.Errorf("it left as %s from the mailbox %s", got.Sender, got.User)
+		t.Errorf("got sender %s and mailbox %s, want the mailbox as both", got.Sender, got.User)
 	}
 }
 
@@ -83,16 +83,16 @@ func TestSubmission_HoldsMailWithoutAClientSecret(t *testing.T) {
 	}
 	const cure = "enter it with: sealpost tenant secret"
 	if got := journal.await(t, `event="no access token"`); !strings.Contains(got, "code="+string(fault.NoClientSecret)) {
-		t.Errorf("the journal says %s", got)
+		t.Errorf("got journal %s, want code %s", got, fault.NoClientSecret)
 	}
 	if status, out, errs := runCommand("", "check"); status != exitFailed || !strings.Contains(out, cure) {
 		t.Errorf("status %d: %s%s", status, out, errs)
 	}
 	if status, out, errs := runCommand("", "check"); status != exitFailed || strings.Contains(out, "connector") {
-		t.Errorf("status %d, it speaks of a connector: %s%s", status, out, errs)
+		t.Errorf("got status %d and %s%s, want no mention of a connector", status, out, errs)
 	}
-	if asked := len(c.forms()) + len(c.tenant.Logins()); asked > 0 {
-		t.Errorf("somebody was asked %d times with nothing to show", asked)
+	if requests := len(c.forms()) + len(c.tenant.Logins()); requests > 0 {
+		t.Errorf("somebody was asked %d times with nothing to show", requests)
 	}
 }
 

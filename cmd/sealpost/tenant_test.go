@@ -33,10 +33,10 @@ func respondToken(claims map[string]any) func(string, url.Values) (int, any) {
 }
 
 func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
-	loginReply := func(answer string) func(*cloud) {
+	loginReply := func(text string) func(*cloud) {
 		return func(c *cloud) {
 			c.tenant.Reconfigure(tenant.Config{Certificate: must(c.root.IssueP256(nil, "localhost")),
-				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return answer }}})
+				Submission: &tenant.Submission{CheckLogin: func(string, string) string { return text }}})
 		}
 	}
 	for _, c := range []struct {
@@ -84,12 +84,12 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 				t.Errorf("status %d: %s%s", status, out, errs)
 			}
 			if strings.Count(out, "problem") != 1 || !strings.Contains(errs, `fails is "`+c.step+`"`) || strings.Contains(out, "hidden") {
-				t.Errorf("it says %s%s", out, errs)
+				t.Errorf("got %s%s", out, errs)
 			}
 			status, out, _ = runCommand("", "tenant", "verify", "--json")
 			for line := range strings.Lines(out) {
 				if !json.Valid([]byte(line)) {
-					t.Errorf("status %d, not JSON: %s", status, line)
+					t.Errorf("got status %d and %s, want JSON", status, line)
 				}
 			}
 		})
@@ -131,11 +131,11 @@ func TestTenantCertificate_BelongsToTheSigningKey(t *testing.T) {
 	if err := rsa.VerifyPSS(leaf.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, nil); err != nil {
 		t.Error(err)
 	}
-	if _, again, _ := runCommand("", "tenant", "certificate"); again != out {
-		t.Error("the next time it is another")
+	if _, second, _ := runCommand("", "tenant", "certificate"); second != out {
+		t.Error("got another certificate on the second call, want the same")
 	}
 	if _, replaced, _ := runCommand("", "tenant", "certificate", "--replace"); replaced == out {
-		t.Error("it is not replaced when that is asked for")
+		t.Error("got the same certificate, want it replaced on request")
 	}
 }
 
@@ -156,7 +156,7 @@ func TestTenantSecret_IsSentOnlyToTheIssuer(t *testing.T) {
 	}
 	for _, form := range c.forms() {
 		if form.Get("client_secret") != secret {
-			t.Errorf("the issuer got %q", form.Get("client_secret"))
+			t.Errorf("the issuer got %q, want %q", form.Get("client_secret"), secret)
 		}
 	}
 }
@@ -178,10 +178,10 @@ func TestTenantLogin_ShowsTheCodeAndKeepsTheSignIn(t *testing.T) {
 		t.Fatalf("status %d: %s%s", status, out, errs)
 	}
 	if strings.ContainsAny(out, "█▀▄\x1b") {
-		t.Errorf("a QR code without a terminal: %s", out)
+		t.Errorf("got %s, want no QR code without a terminal", out)
 	}
 	if strings.Contains(out+errs, "hidden-code") || strings.Contains(out+errs, refresh) || strings.Contains(out+errs, person) {
-		t.Errorf("it shows a secret: %s%s", out, errs)
+		t.Errorf("the output contains a secret: %s%s", out, errs)
 	}
 	if status, out, errs := runCommand("", "tenant", "verify"); status != exitDone {
 		t.Errorf("status %d: %s%s", status, out, errs)
@@ -197,7 +197,7 @@ func TestTenant_RefusesCommandsThatTheSettingsDoNotNeed(t *testing.T) {
 	configure(t, c.settings(""))
 	for _, args := range [][]string{{"tenant", "login"}, {"tenant", "secret"}} {
 		if status, _, errs := runCommand("x\n", args...); status != exitFailed || !strings.Contains(errs, `upstream.oauth.grant is "certificate"`) {
-			t.Errorf("%v: status %d: %s", args, status, errs)
+			t.Errorf("%v: got status %d and %s, want %d and the current grant", args, status, errs, exitFailed)
 		}
 	}
 	configure(t, good)
@@ -251,7 +251,7 @@ func TestUsesUTF8_FollowsTheLocale(t *testing.T) {
 	} {
 		environment := map[string]string{"LC_ALL": c.all, "LC_CTYPE": c.ctype, "LANG": c.lang}
 		if got := operator.UsesUTF8(func(name string) string { return environment[name] }); got != c.want {
-			t.Errorf("%+v: %v", c, got)
+			t.Errorf("%+v: got %v, want %v", c, got, c.want)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func TestFault_KeepsItsCodeOverAProcessBoundary(t *testing.T) {
 		t.Error("a nil fault is taken for one")
 	}
 	if err := fmt.Errorf("both: %w", errors.Join(errors.New("plain"), errNone)); CodeOf(err) != NoCertificate {
-		t.Errorf("behind an error without one the code is %q", CodeOf(err))
+		t.Errorf("after an error without a code: got code %q, want %q", CodeOf(err), NoCertificate)
 	}
 	if faults := List(errors.New("")); len(faults) != 1 || faults[0].Text == "" {
 		t.Errorf("an error without a text gives %v", faults)
@@ -66,7 +66,7 @@ func TestWords_PutTheCureBehindEachFault(t *testing.T) {
 	err := errors.Join(fmt.Errorf("showing: %w", errNone), New(NoState, "no state").With("path", "box.state"), errors.New("something else"))
 	const want = "showing: there is no certificate: import one\nno state: make box.state\nsomething else"
 	if got := cures.Text(err); got != want {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestList_KeepsTheWordsOfSeveralCausesTogether(t *testing.T) {
 
 func TestMark_GivesACodeOnlyWhereThereIsNone(t *testing.T) {
 	if err := Mark(NoState, errNone); CodeOf(err) != NoCertificate {
-		t.Errorf("got %v", CodeOf(err))
+		t.Errorf("got %v, want %v", CodeOf(err), NoCertificate)
 	}
 	plain := errors.New("plain")
 	if err := Mark(NoState, plain); CodeOf(err) != NoState || err.Error() != "plain" || !errors.Is(err, plain) || Mark(NoState, nil) != nil {

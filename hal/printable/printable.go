@@ -1,4 +1,4 @@
-// Package printable makes text from others safe to show: in logs, on terminals, in
+// Package printable makes untrusted text safe to show: in logs, on terminals, in
 // replies.
 //
 // It knows Unicode. It must not know where a text comes from or where it goes.

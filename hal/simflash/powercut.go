@@ -17,40 +17,40 @@ func (f *Flash) PowerCut(limit int) iter.Seq[*Flash] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.dead = true
-	open := slices.Sorted(maps.Keys(f.pending))
+	unflushed := slices.Sorted(maps.Keys(f.pending))
 	return func(yield func(*Flash) bool) {
-		given := 0
-		give := func(choose func(versions int) int, torn *rand.Rand) bool {
-			given++
-			return yield(f.restarted(uint64(given), open, choose, torn))
+		count := 0
+		emit := func(choose func(versions int) int, torn *rand.Rand) bool {
+			count++
+			return yield(f.restarted(uint64(count), unflushed, choose, torn))
 		}
-		if total := f.combinations(open, limit/2); total > 0 {
+		if total := f.combinations(unflushed, limit/2); total > 0 {
 			for combination := range total {
-				if !give(digits(combination), nil) {
+				if !emit(chooser(combination), nil) {
 					return
 				}
 			}
-			// With nothing unflushed there is nothing to leave to chance.
+			// With nothing unflushed, there is no other combination.
 			if total == 1 {
 				return
 			}
-		} else if !give(func(int) int { return 0 }, nil) || !give(func(n int) int { return n - 1 }, nil) {
+		} else if !emit(func(int) int { return 0 }, nil) || !emit(func(n int) int { return n - 1 }, nil) {
 			return
 		}
 		random := rand.New(rand.NewPCG(f.seed, uint64(f.counts.Writes+f.counts.Flushes)))
-		for given < limit {
-			if !give(random.IntN, random) {
+		for count < limit {
+			if !emit(random.IntN, random) {
 				return
 			}
 		}
 	}
 }
 
-// combinations counts what may be left of the open sectors; 0 means more than
+// combinations counts the possible contents of the unflushed sectors; 0 means more than
 // limit.
-func (f *Flash) combinations(open []int64, limit int) int {
+func (f *Flash) combinations(unflushed []int64, limit int) int {
 	total := 1
-	for _, n := range open {
+	for _, n := range unflushed {
 		total *= len(f.pending[n]) + 1
 		if total > limit {
 			return 0
@@ -59,8 +59,8 @@ func (f *Flash) combinations(open []int64, limit int) int {
 	return total
 }
 
-// digits turns the number of a combination into one choice for each sector.
-func digits(combination int) func(int) int {
+// chooser returns a function that chooses the version of each sector for a combination.
+func chooser(combination int) func(int) int {
 	return func(versions int) int {
 		digit := combination % versions
 		combination /= versions
@@ -68,21 +68,21 @@ func digits(combination int) func(int) int {
 	}
 }
 
-// restarted is the flash after the cut. choose picks a version for each open
-// sector, 0 being the durable one; torn, if there is one, tears some of them.
-func (f *Flash) restarted(number uint64, open []int64, choose func(versions int) int, torn *rand.Rand) *Flash {
+// restarted returns the flash after the cut. choose picks a version for each unflushed
+// sector, of which 0 is the durable one. If torn is not nil, some sectors are torn.
+func (f *Flash) restarted(number uint64, unflushed []int64, choose func(versions int) int, torn *rand.Rand) *Flash {
 	next := New(f.size, f.seed*1_000_003+number)
 	next.parent = f
 	maps.Copy(next.bad, f.bad)
-	for _, n := range open {
+	for _, n := range unflushed {
 		versions := append([]*sector{f.stored(n)}, f.pending[n]...)
 		chosen := choose(len(versions))
-		left := *versions[chosen]
+		content := *versions[chosen]
 		if torn != nil && chosen > 0 && torn.IntN(4) == 0 {
 			tear := torn.IntN(SectorSize)
-			copy(left[tear:], versions[chosen-1][tear:])
+			copy(content[tear:], versions[chosen-1][tear:])
 		}
-		next.durable[n] = &left
+		next.durable[n] = &content
 	}
 	return next
 }

@@ -25,7 +25,7 @@ var (
 	// ErrPowerCut is the error of the call during which the power was cut, and
 	// of every one after it.
 	ErrPowerCut = errors.New("simulated power cut")
-	// ErrIO is the error of a call that a test makes fail.
+	// ErrIO is the error of a call that fails on a test's request.
 	ErrIO = errors.New("simulated input/output error")
 	// ErrNoSpace is the error of a call that found no space. It is ENOSPC.
 	ErrNoSpace = fmt.Errorf("simulated: %w", syscall.ENOSPC)

@@ -70,7 +70,7 @@ func TestPowerCut_YieldsEverySubsetOfUnflushedSectors(t *testing.T) {
 		delete(whole, want)
 	}
 	if len(whole) > 0 || torn == 0 {
-		t.Errorf("got impossible %v, and %d with torn sectors", whole, torn)
+		t.Errorf("got impossible results %v and %d with torn sectors, want none and some", whole, torn)
 	}
 }
 
@@ -82,7 +82,7 @@ func TestPowerCut_SamplesSubsetsOfManyUnflushedSectors(t *testing.T) {
 		seen[initials(t, after)]++
 	}
 	if len(seen) != 20 || seen[string(bytes.Repeat([]byte("."), 64))] != 1 || seen[string(bytes.Repeat([]byte("x"), 64))] != 1 {
-		t.Errorf("got %d different flashes of 20", len(seen))
+		t.Errorf("got %d different results, want 20, with all and no sectors among them", len(seen))
 	}
 }
 
@@ -92,7 +92,7 @@ func TestFlash_RepeatsItsFaultsForTheSameSeed(t *testing.T) {
 		f.At(2, Failed)
 		write(t, f, "abcdefghijklmnop", 0)
 		if err := f.Flush(); !errors.Is(err, ErrIO) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want %v", err, ErrIO)
 		}
 		write(t, f, "ABCDEFGHIJKLMNOP", 0)
 		for after := range f.PowerCut(10) {
@@ -100,10 +100,10 @@ func TestFlash_RepeatsItsFaultsForTheSameSeed(t *testing.T) {
 		}
 		return all
 	}
-	first, again, other := run(7), run(7), run(8)
+	first, repeated, other := run(7), run(7), run(8)
 	same := true
 	for i := range first {
-		if first[i] != again[i] {
+		if first[i] != repeated[i] {
 			t.Fatal("the same seed gave two results")
 		}
 		same = same && first[i] == other[i]
@@ -119,25 +119,25 @@ func TestFlash_KeepsFlushedDataAndFailsAfterAPowerCut(t *testing.T) {
 	must(t, f.Flush())
 	f.At(3, Cut)
 	if _, err := f.WriteAt([]byte("b"), SectorSize); !errors.Is(err, ErrPowerCut) {
-		t.Errorf("write during the cut: %v", err)
+		t.Errorf("write during the cut: got %v, want %v", err, ErrPowerCut)
 	}
 	if _, err := f.WriteAt([]byte("b"), 0); !errors.Is(err, ErrPowerCut) {
-		t.Errorf("write after the cut: %v", err)
+		t.Errorf("write after the cut: got %v, want %v", err, ErrPowerCut)
 	}
 	if _, err := f.ReadAt(make([]byte, 1), 0); !errors.Is(err, ErrPowerCut) {
-		t.Errorf("read after the cut: %v", err)
+		t.Errorf("read after the cut: got %v, want %v", err, ErrPowerCut)
 	}
 	if err := f.Flush(); !errors.Is(err, ErrPowerCut) {
-		t.Errorf("flush after the cut: %v", err)
+		t.Errorf("flush after the cut: got %v, want %v", err, ErrPowerCut)
 	}
 	for after := range f.PowerCut(8) {
 		if got := initials(t, after); got[0] != 'a' {
-			t.Errorf("flushed sector is %q", got)
+			t.Errorf("got flushed sectors %q, want a first", got)
 		}
 		write(t, after, "c", 0)
-		for again := range after.PowerCut(8) {
-			if got := initials(t, again); got[0] == '.' || got[0] == 'b' {
-				t.Errorf("after a second cut: %q", got)
+		for afterSecond := range after.PowerCut(8) {
+			if got := initials(t, afterSecond); got[0] == '.' || got[0] == 'b' {
+				t.Errorf("after a second cut: got %q, want a or c first", got)
 			}
 		}
 	}
@@ -153,7 +153,7 @@ func TestFlush_ReportsSuccessWhenLost(t *testing.T) {
 		seen[initials(t, after)] = true
 	}
 	if !seen["."] || !seen["a"] {
-		t.Errorf("got only %v", seen)
+		t.Errorf("got %v, want the write both lost and kept", seen)
 	}
 }
 
@@ -164,7 +164,7 @@ func TestFlush_MayShowUnwrittenDataAfterAFailure(t *testing.T) {
 		f.At(2, Failed)
 		write(t, f, "a", 0)
 		if err := f.Flush(); !errors.Is(err, ErrIO) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want %v", err, ErrIO)
 		}
 		shown := initials(t, f)
 		must(t, f.Flush())
@@ -185,13 +185,13 @@ func TestWriteAt_ReportsHowMuchItWroteOnFailure(t *testing.T) {
 	f.At(2, Failed)
 	n, err := f.WriteAt(bytes.Repeat([]byte("a"), 4*SectorSize), 0)
 	if n != 2*SectorSize || !errors.Is(err, ErrIO) || initials(t, f) != "aa......" {
-		t.Errorf("short: %d, %v, %s", n, err, initials(t, f))
+		t.Errorf("short: got %d, %v, %s, want %d, %v, aa......", n, err, initials(t, f), 2*SectorSize, ErrIO)
 	}
 	if n, err := f.WriteAt([]byte("b"), 0); n != 0 || !errors.Is(err, ErrIO) {
-		t.Errorf("failed: %d, %v", n, err)
+		t.Errorf("failed: got %d, %v, want 0, %v", n, err, ErrIO)
 	}
 	if c := f.Counts(); c != (Counts{Writes: 2, Bytes: 4*SectorSize + 1}) {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want %+v", c, (Counts{Writes: 2, Bytes: 4*SectorSize + 1}))
 	}
 }
 
@@ -204,16 +204,16 @@ func TestFlash_KeepsPartOfAWriteWithoutSpace(t *testing.T) {
 		n, err := f.WriteAt(bytes.Repeat([]byte("a"), 2*SectorSize), 0)
 		shown := initials(t, f)
 		if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) || n != SectorSize*bytes.Count([]byte(shown), []byte("a")) {
-			t.Fatalf("%d, %v, %s", n, err, shown)
+			t.Fatalf("got %d octets, %v, content %s, want %v and the octets of whole sectors", n, err, shown, ErrNoSpace)
 		}
 		reached[shown] = true
 		if err := f.Flush(); !errors.Is(err, ErrNoSpace) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want %v", err, ErrNoSpace)
 		}
 		discarded = discarded || initials(t, f) != shown
 	}
 	if len(reached) != 3 || !reached[".."] || !reached["a."] || !reached["aa"] || !discarded {
-		t.Errorf("reached %v, discarded %t", reached, discarded)
+		t.Errorf("got contents %v, discarded %t, want each number of sectors and true", reached, discarded)
 	}
 }
 
@@ -221,16 +221,16 @@ func TestFlash_SimulatesFlippedBitsAndBadSectors(t *testing.T) {
 	f := New(2*SectorSize, 1)
 	f.FlipBit(8*SectorSize + 3)
 	if got := content(t, f); got[SectorSize] != 8 || got[0] != 0 {
-		t.Error("wrong bit")
+		t.Error("FlipBit changed another bit")
 	}
 	f.FailReads(SectorSize+5, 1)
 	if _, err := f.ReadAt(make([]byte, 2*SectorSize), 0); !errors.Is(err, ErrIO) {
-		t.Errorf("bad sector: %v", err)
+		t.Errorf("bad sector: got %v, want %v", err, ErrIO)
 	}
 	if _, err := f.ReadAt(make([]byte, SectorSize), 0); err != nil {
 		t.Errorf("good sector: %v", err)
 	}
 	if _, err := f.WriteAt([]byte("x"), f.Size()); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("beyond the end: %v", err)
+		t.Errorf("beyond the end: got %v, want %v", err, io.ErrUnexpectedEOF)
 	}
 }

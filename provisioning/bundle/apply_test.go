@@ -20,7 +20,7 @@ import (
 type memory struct {
 	sections state.Sections
 	opened   int
-	closed   error // of what ends a checker's use
+	closeErr error // of closing a checker
 }
 
 func (m *memory) Load(context.Context) (state.Sections, error) { return maps.Clone(m.sections), nil }
@@ -37,27 +37,27 @@ func (m *memory) Update(_ context.Context, change func(state.Sections) error) er
 
 func (m *memory) open(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
 	m.opened++
-	return candidate.Checker{Store: m, Sealer: keyring.FileSealer(nil), CheckPath: anyone}, func() error { return m.closed }, nil
+	return candidate.Checker{Store: m, Sealer: keyring.FileSealer(nil), CheckPath: acceptAnyPath}, func() error { return m.closeErr }, nil
 }
 
 func (m *memory) apply(t *testing.T, stick fstest.MapFS) Result {
 	t.Helper()
-	return Apply(t.Context(), stick, serial, anyone, m.open)
+	return Apply(t.Context(), stick, serial, acceptAnyPath, m.open)
 }
 
-func TestApply_CommitsAStickOnceAndSaysSoTheSecondTime(t *testing.T) {
+func TestApply_CommitsAStickOnlyOnce(t *testing.T) {
 	var m memory
 	stick := fstest.MapFS{"sealpost/sealpost.toml": content(good)}
 	files := []string{"sealpost/sealpost.toml"}
 	if v := m.apply(t, stick); !v.Applied || !slices.Equal(v.Files, files) || v.String() != "applied: sealpost/sealpost.toml" {
-		t.Errorf("the first time: %+v", v)
+		t.Errorf("first time: got %+v, want applied", v)
 	}
 	if running, err := candidate.Load(t.Context(), &m); err != nil || running.Settings != good || running.Trial {
-		t.Errorf("%v, stored %+v", err, running)
+		t.Errorf("got stored %+v, %v, want the settings without a trial", running, err)
 	}
-	m.closed = errors.New("closing failed")
+	m.closeErr = errors.New("closing failed")
 	if v := m.apply(t, stick); !v.AppliedBefore || v.Applied || v.String() != "applied before, nothing was changed: sealpost/sealpost.toml" {
-		t.Errorf("the second time: %+v", v)
+		t.Errorf("second time: got %+v, want applied before", v)
 	}
 }
 
@@ -65,13 +65,13 @@ func TestApply_NamesEveryFaultAndOpensNothing(t *testing.T) {
 	var m memory
 	v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n[limits]\nrecipients = \"x\"\n"), "sealpost/a.pfx": content("x"), "sealpost/b.pem": content("x")})
 	if v.Applied || v.AppliedBefore || len(v.Faults) < 3 || m.opened > 0 || m.sections != nil {
-		t.Errorf("%+v, opened %d times", v, m.opened)
+		t.Errorf("got %+v, opened %d times, want at least 3 faults and nothing opened", v, m.opened)
 	}
 	if !strings.HasPrefix(v.String(), "rejected, nothing was changed: ") || strings.Contains(v.String(), "\n") {
-		t.Errorf("as text: %s", v)
+		t.Errorf("as text: got %s, want one line", v)
 	}
 	if v := m.apply(t, fstest.MapFS{"sealpost/sealpost.toml": content("[lan]\nallow = 2\n")}); len(v.Faults) == 0 || m.sections != nil {
-		t.Errorf("settings with a fault: %+v", v)
+		t.Errorf("settings with a fault: got %+v, want a fault and nothing stored", v)
 	}
 }
 
@@ -79,21 +79,21 @@ func TestApply_RefusesACertificateForABoxWithoutSettings(t *testing.T) {
 	var m memory
 	v := m.apply(t, fstest.MapFS{"sealpost/contoso.pfx": {Data: pfx(t)}, "sealpost/password.txt": content(password)})
 	if v.Applied || len(v.Faults) != 1 || !strings.HasPrefix(v.Faults[0].Text, "sealpost: this box is not set up") {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want the fault that the box is not set up", v)
 	}
 }
 
-func TestApply_SaysWhatCannotBeOpened(t *testing.T) {
+func TestApply_ReturnsTheErrorOfOpen(t *testing.T) {
 	open := func(context.Context, candidate.Candidate) (candidate.Checker, func() error, error) {
 		return candidate.Checker{}, nil, errors.New("there is no state yet")
 	}
-	v := Apply(t.Context(), fstest.MapFS{"sealpost/sealpost.toml": content(good)}, serial, anyone, open)
+	v := Apply(t.Context(), fstest.MapFS{"sealpost/sealpost.toml": content(good)}, serial, acceptAnyPath, open)
 	if v.Applied || len(v.Faults) != 1 || v.Faults[0].Text != "there is no state yet" {
-		t.Errorf("%+v", v)
+		t.Errorf("got %+v, want the error of open", v)
 	}
 }
 
-func TestResult_TextSaysWhatHappenedToTheStick(t *testing.T) {
+func TestResult_TextReportsTheResult(t *testing.T) {
 	at := time.Date(2026, 11, 26, 9, 5, 0, 0, time.UTC)
 	for _, c := range []struct {
 		result Result
@@ -134,19 +134,19 @@ Next: correct the files, eject the stick, and plug it into the box again.
 `},
 	} {
 		if got := string(c.result.Text(serial, c.at)); got != strings.ReplaceAll(c.want, "\n", "\r\n") {
-			t.Errorf("got\n%s\nand not\n%s", got, c.want)
+			t.Errorf("got\n%s\nwant\n%s", got, c.want)
 		}
 	}
 }
 
-func TestResult_TextSaysWhatToDoAtTheBox(t *testing.T) {
+func TestResult_TextContainsTheCure(t *testing.T) {
 	v := Rejected(fault.New(fault.StateDamaged, "both copies are damaged").Wrap(errors.New("checksum")))
-	if said := string(v.Text(serial, time.Time{})); !strings.Contains(said, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
-		t.Errorf("it says\n%s", said)
+	if text := string(v.Text(serial, time.Time{})); !strings.Contains(text, "1. both copies are damaged: checksum: hold the box's button for 10 seconds") {
+		t.Errorf("got\n%s\nwant the fault with its cure", text)
 	}
 	for code, cure := range cures {
 		if strings.Contains(cure, "sealpost ") || strings.Contains(cure, "menu") {
-			t.Errorf("%s: at a PC nobody can do this: %s", code, cure)
+			t.Errorf("%s: got cure %q, want one without commands and menus", code, cure)
 		}
 	}
 }

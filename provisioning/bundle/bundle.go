@@ -88,7 +88,7 @@ func Read(stick fs.FS, serial string) (Bundle, error) {
 	}
 	b := Bundle{Folder: folder}
 	r := reader{stick: stick, folder: folder, entries: entries}
-	r.read(&b, others(entries, folder))
+	r.read(&b, foldersForOtherBoxes(entries, folder))
 	return b, errors.Join(r.faults...)
 }
 
@@ -139,8 +139,8 @@ func sameNumber(a, b string) bool {
 	return bare.Replace(b) != "" && strings.EqualFold(bare.Replace(a), bare.Replace(b))
 }
 
-// others returns the folders for other boxes if the common folder is read.
-func others(entries []fs.DirEntry, folder string) []string {
+// foldersForOtherBoxes returns the folders for other boxes if the common folder is read.
+func foldersForOtherBoxes(entries []fs.DirEntry, folder string) []string {
 	var names []string
 	for _, entry := range entries {
 		if folder == Folder && entry.IsDir() && !hidden(entry.Name()) {

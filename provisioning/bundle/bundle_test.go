@@ -28,7 +28,7 @@ const (
 	good     = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
 )
 
-// pfx is a PFX that the password opens.
+// pfx returns a PFX with the password.
 func pfx(t testing.TB) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -54,12 +54,12 @@ func pfx(t testing.TB) []byte {
 
 func content(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 
-func anyone(certificate.Path) error { return nil }
+func acceptAnyPath(certificate.Path) error { return nil }
 
-// all is everything that is said against a stick.
+// all returns all faults of a stick.
 func all(stick fs.FS) error {
 	b, err := Read(stick, serial)
-	return errors.Join(err, b.Check(anyone))
+	return errors.Join(err, b.Check(acceptAnyPath))
 }
 
 func TestRead_FindsFilesUnderCommonNames(t *testing.T) {
@@ -79,14 +79,14 @@ func TestRead_FindsFilesUnderCommonNames(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, err := Read(stick, serial)
-			if err := errors.Join(err, b.Check(anyone)); err != nil {
+			if err := errors.Join(err, b.Check(acceptAnyPath)); err != nil {
 				t.Fatal(err)
 			}
 			if b.Settings != good || string(b.PFX) != string(key) || b.Password != password || b.Trial || b.PEM != nil {
-				t.Errorf("read %v %q from %v", b.Candidate, b.Settings, b.Files())
+				t.Errorf("got %v with settings %q from %v", b.Candidate, b.Settings, b.Files())
 			}
 			if len(b.Files()) != 3 {
-				t.Errorf("names as read: %v", b.Files())
+				t.Errorf("got files %v, want 3", b.Files())
 			}
 		})
 	}
@@ -109,29 +109,29 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 		"the hidden ending": {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good)}, []string{"sealpost/sealpost.toml.txt", "remove .txt"}},
 		"the same beside a PFX": {fstest.MapFS{"sealpost/sealpost.toml.txt": content(good), "sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("correct horse")},
 			[]string{"sealpost/sealpost.toml.txt", "remove .txt"}},
-		"other boxes' alone": {fstest.MapFS{"sealpost/aa/sealpost.toml": content(good), "sealpost/bb/sealpost.toml": content(good)}, []string{"(aa, bb)", "serial number"}},
+		"only other boxes": {fstest.MapFS{"sealpost/aa/sealpost.toml": content(good), "sealpost/bb/sealpost.toml": content(good)}, []string{"(aa, bb)", "serial number"}},
 		"two for this box": {fstest.MapFS{"sealpost/10000000abcdef12/sealpost.toml": content(good), "sealpost/10000000-ABCDEF12/sealpost.toml": content(good)},
 			[]string{"sealpost/10000000-ABCDEF12, sealpost/10000000abcdef12", "delete all but one"}},
-		"an empty file":      {fstest.MapFS{"sealpost/sealpost.toml": content("")}, []string{"sealpost/sealpost.toml: it is empty", "eject the stick"}},
-		"a large file":       {fstest.MapFS{"sealpost/a.pfx": large}, []string{"sealpost/a.pfx: it is larger than 1024 KiB", "replace it"}},
-		"two PFX":            {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.p12": {Data: key}}, []string{"sealpost/a.pfx, sealpost/b.p12: there are 2 PFX files: delete"}},
-		"a PFX and a PEM":    {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.crt": content("x")}, []string{"sealpost/a.pfx, sealpost/b.crt", "delete one"}},
-		"a link":             {fstest.MapFS{"sealpost/a.pfx": {Data: []byte("/etc/passwd"), Mode: fs.ModeSymlink}}, []string{"sealpost/a.pfx: this is a link, not a file: copy"}},
-		"a device":           {fstest.MapFS{"sealpost/a.pfx": {Mode: fs.ModeDevice}}, []string{"sealpost/a.pfx: this is a special file, not a file: copy"}},
-		"a folder":           {fstest.MapFS{"sealpost/a.pfx/x": content("x")}, []string{"sealpost/a.pfx: this is a folder, not a file: copy"}},
-		"10,000 files":       {manyFiles, []string{"sealpost: the folder contains more than 1000 files: delete"}},
-		"no password":        {fstest.MapFS{"sealpost/a.pfx": {Data: key}}, []string{"sealpost/a.pfx: it has a password", "sealpost/password.txt", "serial console"}},
-		"a wrong password":   {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("Wrong")}, []string{"sealpost/password.txt: this password does not open sealpost/a.pfx", "serial console"}},
-		"a password as 16":   {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("\xff\xfec\x00")}, []string{"sealpost/password.txt", "save it again as UTF-8"}},
-		"no certificate":     {fstest.MapFS{"sealpost/a.pem": content("x")}, []string{"sealpost/a.pem: the file contains no PEM certificate: ask"}},
-		"a name that steers": {fstest.MapFS{"sealpost/\x1b[2J.pfx": content("x")}, []string{"sealpost/\ufffd[2J.pfx"}},
+		"an empty file":                {fstest.MapFS{"sealpost/sealpost.toml": content("")}, []string{"sealpost/sealpost.toml: it is empty", "eject the stick"}},
+		"a large file":                 {fstest.MapFS{"sealpost/a.pfx": large}, []string{"sealpost/a.pfx: it is larger than 1024 KiB", "replace it"}},
+		"two PFX":                      {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.p12": {Data: key}}, []string{"sealpost/a.pfx, sealpost/b.p12: there are 2 PFX files: delete"}},
+		"a PFX and a PEM":              {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/b.crt": content("x")}, []string{"sealpost/a.pfx, sealpost/b.crt", "delete one"}},
+		"a link":                       {fstest.MapFS{"sealpost/a.pfx": {Data: []byte("/etc/passwd"), Mode: fs.ModeSymlink}}, []string{"sealpost/a.pfx: this is a link, not a file: copy"}},
+		"a device":                     {fstest.MapFS{"sealpost/a.pfx": {Mode: fs.ModeDevice}}, []string{"sealpost/a.pfx: this is a special file, not a file: copy"}},
+		"a folder":                     {fstest.MapFS{"sealpost/a.pfx/x": content("x")}, []string{"sealpost/a.pfx: this is a folder, not a file: copy"}},
+		"10,000 files":                 {manyFiles, []string{"sealpost: the folder contains more than 1000 files: delete"}},
+		"no password":                  {fstest.MapFS{"sealpost/a.pfx": {Data: key}}, []string{"sealpost/a.pfx: it has a password", "sealpost/password.txt", "serial console"}},
+		"a wrong password":             {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("Wrong")}, []string{"sealpost/password.txt: this password does not open sealpost/a.pfx", "serial console"}},
+		"a password in UTF-16":         {fstest.MapFS{"sealpost/a.pfx": {Data: key}, "sealpost/password.txt": content("\xff\xfec\x00")}, []string{"sealpost/password.txt", "save it again as UTF-8"}},
+		"no certificate":               {fstest.MapFS{"sealpost/a.pem": content("x")}, []string{"sealpost/a.pem: the file contains no PEM certificate: ask"}},
+		"control characters in a name": {fstest.MapFS{"sealpost/\x1b[2J.pfx": content("x")}, []string{"sealpost/\ufffd[2J.pfx"}},
 		"several at once": {fstest.MapFS{"sealpost/sealpost.toml": content("[senders]\naccepted = 1\n[lan]\nallow = 2\n"), "sealpost/a.pfx": content("x"), "sealpost/b.pem": content("x")},
 			[]string{"sealpost/sealpost.toml: line 2: ", "sealpost/sealpost.toml: line 4: ", "sealpost/a.pfx, sealpost/b.pem"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := all(c.stick)
 			if err == nil {
-				t.Fatal("nothing is said against it")
+				t.Fatal("got no error")
 			}
 			for _, text := range c.texts {
 				if !strings.Contains(err.Error(), text) {
@@ -139,13 +139,14 @@ func TestBundle_NamesTheFileAndCureOfEachFault(t *testing.T) {
 				}
 			}
 			if strings.Contains(err.Error(), "Wrong") || strings.Contains(err.Error(), "\x1b") {
-				t.Errorf("got %q", err)
+				t.Errorf("got %q, want neither the password nor control characters", err)
 			}
 		})
 	}
 }
 
-// counting is a stick of which no content may be read.
+// counting is a stick whose .toml files have a given size; it records whether one is
+// read.
 type counting struct {
 	fs.FS
 	size int64
@@ -185,10 +186,10 @@ func (f countedFile) Read(p []byte) (int, error) {
 func TestRead_RefusesLargeFilesUnread(t *testing.T) {
 	stick := &counting{FS: fstest.MapFS{"sealpost/sealpost.toml": content(good)}, size: 5 << 30}
 	if err := all(stick); err == nil || !strings.Contains(err.Error(), "larger than 64 KiB") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "larger than 64 KiB")
 	}
 	if stick.read {
-		t.Error("it was read")
+		t.Error("the file was read")
 	}
 }
 
@@ -207,7 +208,7 @@ func TestRead_FollowsNoSymbolicLinks(t *testing.T) {
 	defer root.Close()
 	b, err := Read(root.FS(), serial)
 	if err == nil || !strings.Contains(err.Error(), "this is a link") || b.Settings != "" {
-		t.Errorf("read %q and said %v", b.Settings, err)
+		t.Errorf("got settings %q, error %v, want none and that it is a link", b.Settings, err)
 	}
 }
 
@@ -227,7 +228,7 @@ func TestOrigin_DependsOnlyOnContents(t *testing.T) {
 		t.Error("other settings have the same origin")
 	}
 	if plain == origin(fstest.MapFS{"sealpost/sealpost.toml": content(good), "sealpost/a.pem": content("x")}) {
-		t.Error("a certificate more has the same origin")
+		t.Error("settings with a certificate have the same origin as without")
 	}
 }
 
@@ -245,13 +246,13 @@ func FuzzBundle(f *testing.F) {
 		}
 		b, err := Read(stick, serial)
 		if err == nil && b.Origin == "" {
-			t.Error("a bundle without an origin")
+			t.Error("got a bundle without an origin")
 		}
-		for _, said := range []error{err, b.Check(anyone)} {
-			if said == nil {
+		for _, err := range []error{err, b.Check(acceptAnyPath)} {
+			if err == nil {
 				continue
 			}
-			for fault := range strings.Lines(said.Error()) {
+			for fault := range strings.Lines(err.Error()) {
 				if !strings.Contains(fault, ": ") {
 					t.Errorf("no cure in %q", fault)
 				}
@@ -260,9 +261,9 @@ func FuzzBundle(f *testing.F) {
 	})
 }
 
-// TestRead_PassesOverNoFileInSilence has files as Windows and certificate authorities
+// TestRead_ReportsEveryIgnoredFile has files as Windows and certificate authorities
 // name them.
-func TestRead_PassesOverNoFileInSilence(t *testing.T) {
+func TestRead_ReportsEveryIgnoredFile(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	for name, want := range map[string]struct{ fault, unused string }{
 		"sealpost.toml.txt": {"the name must be sealpost.toml", ""},
@@ -291,7 +292,7 @@ func TestRead_PassesOverNoFileInSilence(t *testing.T) {
 		}
 		result := Result{Applied: true, Files: b.Files(), Unused: b.Unused}
 		if want.unused != "" && !strings.Contains(string(result.Text("1", time.Time{})), "Not used: "+want.unused) {
-			t.Errorf("%s: the result is\n%s", name, result.Text("1", time.Time{}))
+			t.Errorf("%s: got result without the unused file:\n%s", name, result.Text("1", time.Time{}))
 		}
 	}
 }

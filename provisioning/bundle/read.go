@@ -28,12 +28,12 @@ func (r *reader) fault(format string, args ...any) {
 }
 
 // read fills the bundle. others are the folders for other boxes.
-func (r *reader) read(b *Bundle, others []string) {
+func (r *reader) read(b *Bundle, otherFolders []string) {
 	var text []byte
-	b.settings, text = r.one("settings files", settings.MaxText, func(name string) bool { return strings.EqualFold(name, settingsName) })
+	b.settings, text = r.onlyFile("settings files", settings.MaxText, func(name string) bool { return strings.EqualFold(name, settingsName) })
 	b.Settings = string(text)
-	pfx, pfxData := r.one("PFX files", certificate.MaxInput, endsIn(".pfx", ".p12"))
-	pem, pemData := r.one("certificate files", certificate.MaxInput, endsIn(".pem", ".crt", ".cer"))
+	pfx, pfxData := r.onlyFile("PFX files", certificate.MaxInput, endsIn(".pfx", ".p12"))
+	pem, pemData := r.onlyFile("certificate files", certificate.MaxInput, endsIn(".pem", ".crt", ".cer"))
 	if pfx != "" && pem != "" {
 		r.fault("%s, %s: there are both a PFX and a certificate for a request: delete one of them", printable.Line(pfx), printable.Line(pem))
 	}
@@ -51,7 +51,7 @@ func (r *reader) read(b *Bundle, others []string) {
 	r.checkHiddenExtensions()
 	b.Unused = r.unused(b.Files())
 	if b.settings == "" && b.certificate == "" && b.secret == "" && len(r.faults) == 0 {
-		r.nothing(others)
+		r.reportNoFiles(otherFolders)
 	}
 	// The digest omits the password, which could be guessed from it. A client
 	// secret is random and cannot be.
@@ -64,7 +64,7 @@ func (r *reader) read(b *Bundle, others []string) {
 
 // line reads the first line of the file of that name.
 func (r *reader) line(what, name string) (string, candidate.Password) {
-	found, text := r.one(what, maxPassword, func(n string) bool { return strings.EqualFold(n, name) })
+	found, text := r.onlyFile(what, maxPassword, func(n string) bool { return strings.EqualFold(n, name) })
 	line, err := firstLine(text)
 	if err != nil {
 		r.fault("%s: %w", printable.Line(found), err)
@@ -118,19 +118,19 @@ func (r *reader) unused(used []string) []string {
 // maxUnused is how many unused files a result names.
 const maxUnused = 20
 
-// nothing reports why there is nothing to read.
-func (r *reader) nothing(others []string) {
-	if len(others) > 0 {
+// reportNoFiles reports why there is nothing to read.
+func (r *reader) reportNoFiles(otherFolders []string) {
+	if len(otherFolders) > 0 {
 		const some = 10
 		r.fault("%s: there are folders for other boxes (%s) but none for this one: create a folder with this box's serial number as its name, and copy %s and the PFX into it",
-			r.folder, strings.Join(others[:min(some, len(others))], ", "), settingsName)
+			r.folder, strings.Join(otherFolders[:min(some, len(otherFolders))], ", "), settingsName)
 		return
 	}
-	r.fault("%s: the folder contains neither %s nor a .pfx%s: copy them into it", printable.Line(r.folder), settingsName, r.instead())
+	r.fault("%s: the folder contains neither %s nor a .pfx%s: copy them into it", printable.Line(r.folder), settingsName, r.otherNames())
 }
 
-// instead returns the names of the files that are in the folder.
-func (r *reader) instead() string {
+// otherNames returns the names of the files that are in the folder.
+func (r *reader) otherNames() string {
 	names := r.unused(nil)
 	if len(names) == 0 {
 		return ""
@@ -143,13 +143,13 @@ func endsIn(ends ...string) func(string) bool {
 	return func(name string) bool { return slices.Contains(ends, strings.ToLower(path.Ext(name))) }
 }
 
-// one reads the only file that wanted matches. It returns the path even if the
+// onlyFile reads the only file that match accepts. It returns the path even if the
 // file could not be read, and no path if there is no such file.
-func (r *reader) one(what string, limit int64, wanted func(name string) bool) (string, []byte) {
+func (r *reader) onlyFile(what string, limit int64, match func(name string) bool) (string, []byte) {
 	var found []string
 	var entry fs.DirEntry
 	for _, e := range r.entries {
-		if !hidden(e.Name()) && wanted(e.Name()) {
+		if !hidden(e.Name()) && match(e.Name()) {
 			found, entry = append(found, path.Join(r.folder, e.Name())), e
 		}
 	}

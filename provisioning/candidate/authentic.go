@@ -22,7 +22,7 @@ const (
 // committed on this box.
 var ErrForeign = fault.New(fault.SettingsForeign, "the settings or the console's PIN were changed outside of this box, stored while its TPM did not work, or stored by an older version")
 
-// settingsValue is what is bound of the stored settings.
+// settingsValue returns the part of the stored settings that is bound to the box.
 func settingsValue(sections state.Sections) []byte {
 	return []byte(Digest(sections[sectionSettings], sections[sectionSchema]))
 }

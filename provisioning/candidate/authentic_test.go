@@ -101,7 +101,7 @@ func committed(t *testing.T, sections state.Sections, commits ...Candidate) stat
 	return m.sections
 }
 
-// A box that stores its keys in clear text has nothing to bind the settings to.
+// A box that stores its keys in clear text cannot authenticate the settings.
 func TestCommit_BindsNothingInAFile(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})

@@ -109,7 +109,7 @@ type Checker struct {
 type checked struct {
 	Candidate
 	bundle *certificate.Bundle
-	answer *identity.Client
+	client *identity.Client
 	pin    []byte
 	secret *credential.Sealed
 	key    *binding.Key
@@ -192,7 +192,7 @@ func (k Checker) readPEM(ctx context.Context, c Candidate, found *checked) error
 		return err
 	}
 	client, err := identity.Match(ctx, k.Store, k.TPM, certificates, k.CheckPath)
-	found.answer = &client
+	found.client = &client
 	return err
 }
 
@@ -209,7 +209,7 @@ func (k Checker) Commit(ctx context.Context, c Candidate) error {
 	if found.key, found.newKey, err = k.bindingKey(ctx); err != nil {
 		return err
 	}
-	client := found.answer
+	client := found.client
 	if found.bundle != nil {
 		imported, err := identity.Protect(ctx, k.Protect, *found.bundle)
 		if err != nil {

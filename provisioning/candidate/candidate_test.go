@@ -23,7 +23,7 @@ const (
 	after  = before + "[network]\nname = \"other\"\n"
 )
 
-// memory is a Store that counts its writes and may be told to fail.
+// memory is a Store that counts its writes and can be made to fail.
 type memory struct {
 	mu       sync.Mutex
 	sections state.Sections
@@ -37,7 +37,7 @@ func (m *memory) Load(context.Context) (state.Sections, error) {
 	return maps.Clone(m.sections), nil
 }
 
-// fail makes every Update return err; nil ends that.
+// fail makes every Update return err, until it is nil.
 func (m *memory) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -117,11 +117,11 @@ func TestCommit_WritesEverythingAtOnce(t *testing.T) {
 	}
 	for digits, want := range map[string]bool{"4711": true, "4712": false} {
 		if opens, _, err := Unlock(t.Context(), m, digits); err != nil || opens != want {
-			t.Errorf("%s opens: %v, %v", digits, opens, err)
+			t.Errorf("%s: got %v, %v, want %v", digits, opens, err, want)
 		}
 	}
 	if applied, err := Applied(t.Context(), m, "a"); err != nil || !applied {
-		t.Errorf("applied: %v, %v", applied, err)
+		t.Errorf("got applied %v, %v, want true", applied, err)
 	}
 }
 
@@ -170,16 +170,16 @@ func TestTrial_IsRolledBackUnlessConfirmed(t *testing.T) {
 	commit(t, m, Candidate{Settings: after, Trial: true})
 	commit(t, m, Candidate{Settings: after + "#", Trial: true})
 	if got := running(t, m); got != (Running{Settings: after + "#", Schema: 1, Trial: true}) {
-		t.Fatalf("on trial: %+v", got)
+		t.Fatalf("on trial: got %+v, want %+v", got, (Running{Settings: after + "#", Schema: 1, Trial: true}))
 	}
 	if rolled, err := rollBack(t.Context(), m); err != nil || !rolled {
-		t.Fatalf("%v, %v", rolled, err)
+		t.Fatalf("got %v, %v", rolled, err)
 	}
 	if got := running(t, m); got != (Running{Settings: before, Schema: 1}) {
 		t.Errorf("rolled back to %+v", got)
 	}
 	if rolled, err := rollBack(t.Context(), m); err != nil || rolled {
-		t.Errorf("a second time: %v, %v", rolled, err)
+		t.Errorf("a second time: got %v, %v, want false", rolled, err)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestCommit_RefusesToReplaceNewerSettings(t *testing.T) {
 	var m memory
 	commit(t, &m, Candidate{Settings: before, Base: Version("")})
 	if err := checker(&m).Commit(t.Context(), Candidate{Settings: after, Base: Version("")}); !errors.Is(err, ErrOvertaken) {
-		t.Errorf("over settings that came meanwhile: %v", err)
+		t.Errorf("over settings that came meanwhile: got %v, want %v", err, ErrOvertaken)
 	}
 	if got := running(t, &m).Settings; got != before || m.writes != 1 {
 		t.Errorf("%d writes, in force:\n%s", m.writes, got)
@@ -201,7 +201,7 @@ func TestTrial_StaysOnceConfirmed(t *testing.T) {
 	commit(t, m, Candidate{Settings: before})
 	commit(t, m, Candidate{Settings: after, Trial: true})
 	if err := confirm(t.Context(), m, before); !errors.Is(err, ErrOvertaken) || !running(t, m).Trial {
-		t.Errorf("settings that were not applied yet are confirmed: %v", err)
+		t.Errorf("settings that were not applied yet: got %v, want %v and the trial to continue", err, ErrOvertaken)
 	}
 	if err := confirm(t.Context(), m, after); err != nil {
 		t.Fatal(err)
@@ -246,20 +246,20 @@ func TestLoadSettings_ReadsWhatANewerVersionStored(t *testing.T) {
 		t.Errorf("%v, ignored %v", err, s.Ignored)
 	}
 	if got := running(t, m).Settings; !strings.Contains(got, "archive") {
-		t.Errorf("it is gone from what is stored:\n%s", got)
+		t.Errorf("got stored settings without the unknown key:\n%s", got)
 	}
 	var refused *settings.StoredError
 	if _, err := LoadSettings(t.Context(), &memory{sections: state.Sections{sectionSettings: []byte("upstream.method = 'quantum'")}}); !errors.As(err, &refused) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := LoadSettings(t.Context(), &memory{}); !errors.Is(err, ErrFactory) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, ErrFactory)
 	}
 }
 
 func TestLoad_ReportsTheFactoryState(t *testing.T) {
 	if _, err := Load(t.Context(), &memory{}); !errors.Is(err, ErrFactory) {
-		t.Error(err)
+		t.Errorf("got %v, want %v", err, ErrFactory)
 	}
 }
 
@@ -274,7 +274,7 @@ func TestCommit_LimitsTheListOfOrigins(t *testing.T) {
 	}
 	commit(t, m, Candidate{Settings: after})
 	if last, err := LastOrigin(t.Context(), m); err != nil || last != fmt.Sprint(2*maxOrigins-1) {
-		t.Errorf("the last: %q, %v", last, err)
+		t.Errorf("got last origin %q, %v, want %d", last, err, 2*maxOrigins-1)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// changedStore is a store whose writes are changed by a mistake, which sees
-// the sections before and after a change.
+// changedStore is a store with a mistake, which modifies the sections that a change
+// writes.
 type changedStore struct {
 	Store
 	mistake func(before, after state.Sections)
@@ -28,20 +28,20 @@ func (s changedStore) Update(ctx context.Context, change func(state.Sections) er
 	})
 }
 
-func changed(mistake func(before, after state.Sections)) func(Store) Store {
+func withMistake(mistake func(before, after state.Sections)) func(Store) Store {
 	return func(s Store) Store { return changedStore{s, mistake} }
 }
 
-// mistakes are boxes of which each does one thing wrong. What is wrong is
-// around the ConfirmedCommit: its store, its caller, or whom it calls.
+// mistakes are boxes with one mistake each. The mistakes are outside the
+// ConfirmedCommit: in its store, its caller, or the Applier.
 var mistakes = map[string]variant{
-	"a confirmation does not stop the time": {confirm: func(ctx context.Context, c *ConfirmedCommit, store Store) error {
+	"a confirmation does not stop the timer": {confirm: func(ctx context.Context, c *ConfirmedCommit, store Store) error {
 		if trial, _ := c.Trial(); !trial {
 			return ErrNoTrial
 		}
 		return confirm(ctx, store, c.current().text)
 	}},
-	"what another process has just committed is confirmed unseen": {confirm: func(ctx context.Context, c *ConfirmedCommit, store Store) error {
+	"settings that another process has just committed are confirmed too": {confirm: func(ctx context.Context, c *ConfirmedCommit, store Store) error {
 		if t := c.current(); t != nil && t.known {
 			running, err := Load(ctx, store)
 			if err != nil {
@@ -51,14 +51,14 @@ var mistakes = map[string]variant{
 		}
 		return c.Confirm(ctx)
 	}},
-	"a confirmation is not stored": {store: changed(func(before, after state.Sections) {
+	"a confirmation is not stored": {store: withMistake(func(before, after state.Sections) {
 		if trial, found := before[sectionTrial]; found && string(before[sectionSettings]) == string(after[sectionSettings]) {
 			after[sectionTrial], after[sectionTrialSchema] = trial, before[sectionTrialSchema]
 		}
 	})},
-	"the settings before the second of two trials come back": {store: changed(func(before, after state.Sections) {
-		_, was := before[sectionTrial]
-		if _, is := after[sectionTrial]; was && is {
+	"a rollback restores the settings before the second of two trials": {store: withMistake(func(before, after state.Sections) {
+		_, hadTrial := before[sectionTrial]
+		if _, hasTrial := after[sectionTrial]; hadTrial && hasTrial {
 			after[sectionTrial], after[sectionTrialSchema] = before[sectionSettings], before[sectionSchema]
 		}
 	})},
@@ -69,13 +69,13 @@ var mistakes = map[string]variant{
 	"settings that were rolled back stay in force": {noReload: true},
 }
 
-func TestConfirmedCommit_RandomSequencesFindMistakes(t *testing.T) {
+func TestConfirmedCommit_RandomSequencesDetectMistakes(t *testing.T) {
 	for name, v := range mistakes {
 		const limit = 1000
-		if ran, err := sequences(t, 1, limit, v); err == nil {
-			t.Errorf("%s: not found in %d sequences", name, ran)
+		if ran, err := runSequences(t, 1, limit, v); err == nil {
+			t.Errorf("%s: not detected in %d sequences", name, ran)
 		} else {
-			t.Logf("%s: found by sequence %d: %.400s", name, ran, err)
+			t.Logf("%s: detected by sequence %d: %.400s", name, ran, err)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// schemaOf is the stored schema of the version that wrote a text; the first
-// stores none.
+// schemaOf returns the schema number that the version that wrote a text stores; the
+// first version stores none.
 func schemaOf(text string) []byte {
 	if text == "" || text == "a" {
 		return nil
@@ -18,22 +18,22 @@ func schemaOf(text string) []byte {
 	return []byte{'0' + text[0] - 'a'}
 }
 
-// operation is something that happens to the box, and to the model.
+// operation is an action on the box, with its effect on the model.
 type operation struct {
 	name  string
 	real  func(context.Context) error
 	model func(*model) error
 }
 
-func (r *rig) committing(name string, c Candidate) operation {
+func (r *rig) commitOp(name string, c Candidate) operation {
 	r.commits++
 	c.Settings = string(rune('a' + r.random.IntN(4)))
 	if name == "stick" {
 		c.Origin = fmt.Sprint(r.commits)
 	}
 	return operation{name + " " + c.Settings, func(ctx context.Context) error {
-		// As Checker.Commit does once it has found nothing wrong, in whatever
-		// version wrote this text.
+		// As Checker.Commit does after a successful check, in the version that wrote
+		// this text.
 		return r.store().Update(ctx, func(sections state.Sections) error {
 			err := checked{Candidate: c}.put(sections, nil)
 			sections[sectionSchema] = schemaOf(c.Settings)
@@ -45,11 +45,11 @@ func (r *rig) committing(name string, c Candidate) operation {
 	}}
 }
 
-func (r *rig) applied() operation {
+func (r *rig) appliedOp() operation {
 	return operation{"applied", func(ctx context.Context) error { return r.commit.Applied(ctx) }, (*model).applied}
 }
 
-func (r *rig) confirming() operation {
+func (r *rig) confirmOp() operation {
 	return operation{"confirm", func(ctx context.Context) error {
 		if r.variant.confirm != nil {
 			return r.variant.confirm(ctx, r.commit, r.first)
@@ -58,25 +58,25 @@ func (r *rig) confirming() operation {
 	}, (*model).confirm}
 }
 
-func (r *rig) rollingBack() operation {
+func (r *rig) rollBackOp() operation {
 	return operation{"roll back", func(ctx context.Context) error { return r.commit.RollBack(ctx) }, (*model).rollBack}
 }
 
-func (r *rig) passing() operation {
+func (r *rig) waitOp() operation {
 	lengths := []time.Duration{time.Second, 30 * time.Second, ConfirmTimeout - time.Second, ConfirmTimeout, ConfirmTimeout + time.Second, 7 * time.Minute}
 	d := lengths[r.random.IntN(len(lengths))]
-	return operation{"pass " + d.String(), func(context.Context) error {
+	return operation{"wait " + d.String(), func(context.Context) error {
 		time.Sleep(d)
 		synctest.Wait()
 		return nil
-	}, func(m *model) error { return m.pass(d) }}
+	}, func(m *model) error { return m.advance(d) }}
 }
 
-// expiring is a timer that waited for its turn while its trial ended, as where
-// somebody confirms at the last moment.
-func (r *rig) expiring() operation {
+// lateTimerOp is a timer that fires after its trial has ended, for example because
+// somebody confirmed at the last moment.
+func (r *rig) lateTimerOp() operation {
 	t := r.latest
-	return operation{"timer too late", func(context.Context) error {
+	return operation{"late timer", func(context.Context) error {
 		if t != nil && t != r.commit.current() {
 			r.commit.expire(t)
 		}
@@ -84,29 +84,29 @@ func (r *rig) expiring() operation {
 	}, func(*model) error { return nil }}
 }
 
-// any is an operation without a fault of its own.
-func (r *rig) any() operation {
+// randomOperation returns an operation without a fault.
+func (r *rig) randomOperation() operation {
 	switch n := r.random.IntN(17); {
 	case n < 4:
-		return r.committing("trial", Candidate{Trial: true})
+		return r.commitOp("trial", Candidate{Trial: true})
 	case n < 5:
-		return r.committing("commit", Candidate{})
+		return r.commitOp("commit", Candidate{})
 	case n < 7:
-		return r.committing("stick", Candidate{})
+		return r.commitOp("stick", Candidate{})
 	case n < 9:
-		return r.applied()
+		return r.appliedOp()
 	case n < 11:
-		return r.confirming()
+		return r.confirmOp()
 	case n < 12:
-		return r.rollingBack()
+		return r.rollBackOp()
 	case n < 13:
-		return r.expiring()
+		return r.lateTimerOp()
 	default:
-		return r.passing()
+		return r.waitOp()
 	}
 }
 
-// current is the trial whose time runs, or nil.
+// current returns the trial whose timer runs, or nil.
 func (c *ConfirmedCommit) current() *trial {
 	c.mu.Lock()
 	defer c.mu.Unlock()

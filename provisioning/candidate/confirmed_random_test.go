@@ -14,10 +14,10 @@ import (
 //	go test ./provisioning/candidate -run RandomSequences$ -v -confirmed.seed 4711
 var replay = flag.Uint64("confirmed.seed", 0, "replay the random sequence of this `seed` alone, and print its steps")
 
-// sequences runs the sequences of so many seeds from first up to the first
-// that fails, and tells its seed and how many ran.
-func sequences(t *testing.T, first uint64, count int, v variant) (ran int, err error) {
-	const batch = 1000 // sequences share a bubble: one for each costs as much as the sequence
+// runSequences runs up to count sequences, with seeds from first, until one fails. It
+// returns how many ran; the error names the seed.
+func runSequences(t *testing.T, first uint64, count int, v variant) (ran int, err error) {
+	const batch = 1000 // sequences in one bubble, because a bubble takes as long as a sequence
 	for ran < count && err == nil {
 		synctest.Test(t, func(t *testing.T) {
 			for n := 0; n < batch && ran < count && err == nil; n++ {
@@ -35,13 +35,13 @@ func sequences(t *testing.T, first uint64, count int, v variant) (ran int, err e
 	return ran, err
 }
 
-func TestConfirmedCommit_KeepsToItsModelInRandomSequences(t *testing.T) {
+func TestConfirmedCommit_MatchesItsModelInRandomSequences(t *testing.T) {
 	first, count := uint64(1), randomSequences
 	if *replay != 0 {
 		first, count = *replay, 1
 	}
 	begun := time.Now()
-	ran, err := sequences(t, first, count, variant{})
+	ran, err := runSequences(t, first, count, variant{})
 	if err != nil {
 		t.Fatalf("%v\nto replay it, run this test alone with -confirmed.seed", err)
 	}

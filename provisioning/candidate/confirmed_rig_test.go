@@ -20,50 +20,49 @@ import (
 // a lock.
 type smallArea struct {
 	*simflash.Flash
-	held chan struct{}
+	lock chan struct{}
 }
 
 const smallAreaSize = 2 * 4 * simflash.SectorSize
 
 func (a *smallArea) Lock(ctx context.Context) (func() error, error) {
 	select {
-	case a.held <- struct{}{}:
-		return func() error { <-a.held; return nil }, nil
+	case a.lock <- struct{}{}:
+		return func() error { <-a.lock; return nil }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// faultyStore is the store of the first process, whose writes may be told to
-// fail.
+// faultyStore is the store of the first process, whose writes can be made to fail.
 type faultyStore struct {
 	Store
-	mu     sync.Mutex
-	faults int
-	stuck  bool
+	mu      sync.Mutex
+	faults  int
+	written bool // the writes that fail take effect nevertheless
 }
 
-func (s *faultyStore) inject(faults int, stuck bool) {
+func (s *faultyStore) inject(faults int, written bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults, s.stuck = faults, stuck
+	s.faults, s.written = faults, written
 }
 
 func (s *faultyStore) Update(ctx context.Context, change func(state.Sections) error) error {
-	// A change that is refused writes nothing, so it meets no fault.
+	// A rejected change writes nothing, so no fault is used up.
 	if sections, err := s.Load(ctx); err == nil {
 		if err := change(maps.Clone(sections)); err != nil {
 			return err
 		}
 	}
 	s.mu.Lock()
-	fails, stuck := s.faults > 0, s.stuck
+	fails, written := s.faults > 0, s.written
 	s.faults = max(0, s.faults-1)
 	s.mu.Unlock()
 	if !fails {
 		return s.Store.Update(ctx, change)
 	}
-	if stuck {
+	if written {
 		if err := s.Store.Update(ctx, change); err != nil {
 			return err
 		}
@@ -92,9 +91,9 @@ type rig struct {
 	steps   []string
 	commits int
 
-	mu      sync.Mutex
-	inForce string
-	skip    bool // the next Reload; a mistake of a variant
+	mu         sync.Mutex
+	inForce    string
+	skipReload bool // a variant's mistake: the next Reload does nothing
 }
 
 func newRig(seed uint64, v variant) *rig {
@@ -124,10 +123,10 @@ func (r *rig) Reload(ctx context.Context) {
 	running, _ := Load(ctx, r.first)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.skip {
+	if !r.skipReload {
 		r.inForce = running.Settings
 	}
-	r.skip = false
+	r.skipReload = false
 }
 
 func (r *rig) SettingsApplied(time.Duration) {}
@@ -140,10 +139,10 @@ func (r *rig) RollbackFailed(error) {
 func (r *rig) SettingsRolledBack() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.skip = r.variant.noReload
+	r.skipReload = r.variant.noReload
 }
 
-// run is one sequence; its error says where the box and the model differ.
+// run runs one sequence. The error says where the box and the model differ.
 func (r *rig) run(ctx context.Context) error {
 	defer func() { r.commit.Stop() }()
 	if err := r.start(ctx, r.model.stored); err != nil {
@@ -164,11 +163,11 @@ func (r *rig) run(ctx context.Context) error {
 	// committed meanwhile, and the longest pause.
 	r.inject(0, false)
 	rest := 2*ConfirmTimeout + maxRollbackDelay
-	if err := r.do(ctx, operation{"rest", func(context.Context) error {
+	if err := r.do(ctx, operation{"wait to the end", func(context.Context) error {
 		time.Sleep(rest)
 		synctest.Wait()
 		return nil
-	}, func(m *model) error { return m.pass(rest) }}); err != nil {
+	}, func(m *model) error { return m.advance(rest) }}); err != nil {
 		return err
 	}
 	if onTrial, _ := r.commit.Trial(); onTrial {
@@ -177,28 +176,28 @@ func (r *rig) run(ctx context.Context) error {
 	return r.check(ctx)
 }
 
-// step does one operation, with or without a fault.
+// step does one random operation, sometimes with a fault.
 func (r *rig) step(ctx context.Context) error {
 	switch n := r.random.IntN(16); {
 	case n < 12:
-		o := r.any()
+		o := r.randomOperation()
 		if err := r.do(ctx, o); err != nil {
 			return err
 		}
-		committed := strings.Contains(o.name, " ") && !strings.HasPrefix(o.name, "pass") && !strings.HasPrefix(o.name, "roll")
+		committed := strings.Contains(o.name, " ") && !strings.HasPrefix(o.name, "wait") && !strings.HasPrefix(o.name, "roll")
 		if committed && r.random.IntN(4) > 0 {
-			return r.do(ctx, r.applied())
+			return r.do(ctx, r.appliedOp())
 		}
 		return nil
 	case n < 13:
 		r.inject(1+r.random.IntN(8), r.random.IntN(2) == 0)
 		return nil
 	case n < 14:
-		return r.cut(ctx, r.model.stored)
+		return r.cutPower(ctx, r.model.stored)
 	case n < 15:
-		return r.torn(ctx)
+		return r.cutDuringOperation(ctx)
 	default:
-		return r.broken(ctx)
+		return r.failWrite(ctx)
 	}
 }
 
@@ -212,10 +211,10 @@ func (r *rig) do(ctx context.Context, o operation) error {
 	return nil
 }
 
-func (r *rig) inject(faults int, stuck bool) {
-	r.steps = append(r.steps, fmt.Sprintf("%d faults, stuck %t", faults, stuck))
-	r.first.inject(faults, stuck)
-	r.model.faults, r.model.stuck = faults, stuck
+func (r *rig) inject(faults int, written bool) {
+	r.steps = append(r.steps, fmt.Sprintf("%d faults, written %t", faults, written))
+	r.first.inject(faults, written)
+	r.model.faults, r.model.written = faults, written
 }
 
 // nextCall sets the outcome of one of the next writes and flushes of the flash.
@@ -224,22 +223,22 @@ func (r *rig) nextCall(outcome simflash.Outcome) {
 	r.area.At(counts.Writes+counts.Flushes+1+r.random.IntN(4), outcome)
 }
 
-// torn cuts the power within an operation.
-func (r *rig) torn(ctx context.Context) error {
+// cutDuringOperation cuts the power during a random operation.
+func (r *rig) cutDuringOperation(ctx context.Context) error {
 	r.nextCall(simflash.Cut)
-	o := r.any()
+	o := r.randomOperation()
 	r.steps = append(r.steps, "torn "+o.name)
 	old := r.model.stored
 	err := o.real(ctx)
-	if o.model(&r.model) == nil && err == nil && !strings.HasPrefix(o.name, "pass") {
-		return r.cut(ctx, r.model.stored) // what was acknowledged is kept
+	if o.model(&r.model) == nil && err == nil && !strings.HasPrefix(o.name, "wait") {
+		return r.cutPower(ctx, r.model.stored) // an acknowledged change is durable
 	}
-	return r.cut(ctx, old, r.model.stored)
+	return r.cutPower(ctx, old, r.model.stored)
 }
 
-// broken makes a write of the first process fail. Its store then rejects all others
-// until the power is cut.
-func (r *rig) broken(ctx context.Context) error {
+// failWrite makes a write of the first process fail. Its store then rejects all other
+// writes until the power is cut.
+func (r *rig) failWrite(ctx context.Context) error {
 	r.inject(0, false)
 	r.nextCall(simflash.Failed)
 	r.steps = append(r.steps, "broken roll back")
@@ -248,20 +247,20 @@ func (r *rig) broken(ctx context.Context) error {
 	undone := old
 	undone.undo()
 	if err == nil {
-		return errors.Join(r.model.rollBack(), r.cut(ctx, undone))
+		return errors.Join(r.model.rollBack(), r.cutPower(ctx, undone))
 	}
 	time.Sleep(time.Hour)
 	synctest.Wait()
 	r.model.now = r.model.now.Add(time.Hour)
-	if after, remaining := r.commit.Trial(); remaining > ConfirmTimeout || trial && !after && r.text() != undone.text {
-		return fmt.Errorf("on a broken flash: on trial %t, %s left, in force %q", after, remaining, r.text())
+	if after, remaining := r.commit.Trial(); remaining > ConfirmTimeout || trial && !after && r.activeText() != undone.text {
+		return fmt.Errorf("on a broken flash: on trial %t, %s left, in force %q", after, remaining, r.activeText())
 	}
-	return r.cut(ctx, old, undone)
+	return r.cutPower(ctx, old, undone)
 }
 
-// cut cuts the power and boots, now and then into another cut. The flash then
-// holds one of possible.
-func (r *rig) cut(ctx context.Context, possible ...stored) error {
+// cutPower cuts the power and boots, sometimes with another cut during the boot. The
+// flash must then hold one of the possible states.
+func (r *rig) cutPower(ctx context.Context, possible ...stored) error {
 	r.powerOff()
 	if r.random.IntN(4) == 0 {
 		r.steps = append(r.steps, "torn start")
@@ -276,33 +275,33 @@ func (r *rig) cut(ctx context.Context, possible ...stored) error {
 	return r.start(ctx, possible...)
 }
 
-// powerOff cuts the power, and leaves the box before its start.
+// powerOff cuts the power without a new boot.
 func (r *rig) powerOff() {
 	r.steps = append(r.steps, "power cut")
 	r.commit.Stop() // the end of its process
-	left := 1 + r.random.IntN(8)
+	chosen := 1 + r.random.IntN(8)
 	for after := range r.area.PowerCut(8) {
 		r.area = &smallArea{after, make(chan struct{}, 1)}
-		if left--; left == 0 {
+		if chosen--; chosen == 0 {
 			break
 		}
 	}
 	r.open()
 }
 
-// start boots the box on a flash that holds one of possible.
+// start boots the box on a flash that must hold one of the possible states.
 func (r *rig) start(ctx context.Context, possible ...stored) error {
 	found, err := r.stored(ctx)
 	if err != nil {
 		return err
 	}
 	r.model.stored = found
-	known := false
+	expected := false
 	for _, p := range possible {
-		known = known || p == found
+		expected = expected || p == found
 	}
-	if !known {
-		return fmt.Errorf("the flash holds %+v, and not one of %+v", found, possible)
+	if !expected {
+		return fmt.Errorf("got stored %+v, want one of %+v", found, possible)
 	}
 	r.model.faults = 0
 	if r.random.IntN(4) == 0 {
@@ -314,11 +313,11 @@ func (r *rig) start(ctx context.Context, possible ...stored) error {
 		}
 		return r.commit.Start(ctx)
 	}, (*model).start})
-	r.Reload(ctx) // who goes by the settings reads them at its own start
+	r.Reload(ctx) // components read the settings when they start
 	return err
 }
 
-// stored reads what the flash holds, as a process of its own does.
+// stored reads the state on the flash, as another process does.
 func (r *rig) stored(ctx context.Context) (stored, error) {
 	sections, err := state.Open(r.area).Load(ctx)
 	_, trial := sections[sectionTrial]
@@ -331,7 +330,7 @@ func (r *rig) stored(ctx context.Context) (stored, error) {
 	return found, err
 }
 
-func (r *rig) text() string {
+func (r *rig) activeText() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.inForce
@@ -345,17 +344,17 @@ func (r *rig) check(ctx context.Context) error {
 		return err
 	}
 	if got != m.stored {
-		return fmt.Errorf("stored are %+v and not %+v", got, m.stored)
+		return fmt.Errorf("got stored %+v, want %+v", got, m.stored)
 	}
-	if got := r.text(); got != m.inForce {
-		return fmt.Errorf("in force is %q and not %q", got, m.inForce)
+	if got := r.activeText(); got != m.inForce {
+		return fmt.Errorf("got settings %q in force, want %q", got, m.inForce)
 	}
-	var left time.Duration
+	var want time.Duration
 	if m.trial {
-		left = max(0, m.ends.Sub(m.now))
+		want = max(0, m.ends.Sub(m.now))
 	}
-	if trial, remaining := r.commit.Trial(); trial != m.trial || remaining != left {
-		return fmt.Errorf("on trial %t, %s left, and not %t, %s", trial, remaining, m.trial, left)
+	if trial, remaining := r.commit.Trial(); trial != m.trial || remaining != want {
+		return fmt.Errorf("got trial %t with %s left, want %t with %s", trial, remaining, m.trial, want)
 	}
 	return nil
 }

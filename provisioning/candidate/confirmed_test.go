@@ -12,7 +12,7 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// appliance applies the settings of a store, and records what is reported about them.
+// appliance is an Applier and a Recorder that records its calls.
 type appliance struct {
 	store    Store
 	mu       sync.Mutex
@@ -63,7 +63,7 @@ func onTrial(t *testing.T) (*ConfirmedCommit, *appliance, *memory) {
 	return c, a, m
 }
 
-// pass lets time pass, and waits until everything that is due is done.
+// pass advances the time, and waits until everything that is due is done.
 func pass(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
@@ -100,7 +100,7 @@ func TestConfirmedCommit_KeepsConfirmedSettings(t *testing.T) {
 			t.Errorf("in force %q, stored %+v", a.text(), running(t, m))
 		}
 		if err := c.Confirm(t.Context()); !errors.Is(err, ErrNoTrial) {
-			t.Errorf("a late confirmation: got %v", err)
+			t.Errorf("a late confirmation: got %v, want %v", err, ErrNoTrial)
 		}
 	})
 }
@@ -111,7 +111,7 @@ func TestConfirmedCommit_ContinuesATrialThatCannotBeConfirmed(t *testing.T) {
 		pass(time.Minute)
 		m.fail(errFlash)
 		if err := c.Confirm(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout-time.Minute {
 			t.Errorf("on trial %t, %s left", trial, remaining)
@@ -176,7 +176,7 @@ func TestConfirmedCommit_LeavesTheNextTrialAloneWhenTheFirstOnesTimerIsLate(t *t
 		}
 		c.expire(first)
 		if a.text() != after || running(t, m).Settings != after {
-			t.Error("it rolled back what was confirmed")
+			t.Error("got confirmed settings rolled back")
 		}
 		commit(t, m, Candidate{Settings: after + "#", Trial: true})
 		if err := c.Applied(t.Context()); err != nil {
@@ -226,7 +226,7 @@ func TestConfirmedCommit_RollsBackNow(t *testing.T) {
 func TestConfirmedCommit_StartRollsBackWhatAPowerCutFoundOnTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
-		c.Stop() // the process is gone
+		c.Stop() // the process has ended
 		next := a.confirmedCommit()
 		if err := next.Start(t.Context()); err != nil || running(t, m) != (Running{Settings: before, Schema: 1}) {
 			t.Errorf("%v, stored %+v", err, running(t, m))
@@ -244,7 +244,7 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 		m.fail(errFlash)
 		next := a.confirmedCommit()
 		if err := next.Start(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		if trial, remaining := next.Trial(); !trial || remaining != 0 {
 			t.Errorf("on trial %t, %s left", trial, remaining)
@@ -265,7 +265,7 @@ func TestConfirmedCommit_StartWithoutATrialLeavesNothingBehindOnAnError(t *testi
 		a := &appliance{store: m}
 		c := a.confirmedCommit()
 		if err := c.Start(t.Context()); !errors.Is(err, errFlash) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		m.fail(nil)
 		pass(time.Hour)
@@ -345,7 +345,7 @@ func TestConfirmedCommit_GivesItsErrorWithoutAStore(t *testing.T) {
 	c := NewConfirmedCommit(ConfirmedCommitConfig{NoStore: missing})
 	for name, call := range map[string]func(context.Context) error{"Start": c.Start, "Applied": c.Applied, "Confirm": c.Confirm, "RollBack": c.RollBack} {
 		if err := call(t.Context()); !errors.Is(err, missing) {
-			t.Errorf("%s gave %v", name, err)
+			t.Errorf("%s: got %v, want %v", name, err, missing)
 		}
 	}
 	c.Stop()

@@ -42,7 +42,7 @@ func TestCommit_BindsAClientSecretToTheApplicationInItsSettings(t *testing.T) {
 	}
 	commit(t, m, Candidate{ClientSecret: "second"})
 	if got := secretFor(t, m, submitting); got != "second" {
-		t.Errorf("without settings it is for those in force, and there is %q", got)
+		t.Errorf("without settings: got %q, want the secret for the current settings", got)
 	}
 	other := submitting + "tenant = \"fabrikam.com\"\n"
 	commit(t, m, Candidate{Settings: other})
@@ -64,10 +64,10 @@ func TestCommit_RefusesAnUnneededClientSecret(t *testing.T) {
 		m := &memory{}
 		err := checker(m).Commit(t.Context(), c.candidate)
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hidden") || strings.Contains(err.Error(), "\n") || m.writes > 0 {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v after %d writes, want one line with %q, without the secret, after none", name, err, m.writes, c.want)
 		}
 		if text := fmt.Sprintf("%v %+v %#v", c.candidate, c.candidate, c.candidate); strings.Contains(text, "hidden") {
-			t.Errorf("%s: it prints %s", name, text)
+			t.Errorf("%s: the printed candidate contains the secret: %s", name, text)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// maxWrongPINs is where the count of wrong PINs ends, and with it the writes: the
-// delays have long been at their longest.
+// maxWrongPINs is the highest count of wrong PINs that is stored. Above it nothing is
+// written, because the delay is at its maximum anyway.
 const maxWrongPINs = 99
 
 // Unlock reports whether digits are the console's PIN, or it has none. If not, wrong
@@ -26,11 +26,11 @@ func Unlock(ctx context.Context, store Store, digits string) (right bool, wrong 
 	}
 	wrong = wrongPINs(sections)
 	if digits == "" {
-		return false, wrong, nil // Enter is no guess
+		return false, wrong, nil // Enter alone does not count as a PIN
 	}
-	// Counted before it is compared: otherwise whoever cuts the power after a wrong
-	// PIN guesses without being counted. On flash that can no longer be written the
-	// caller's own count has to do, because the right PIN must still open.
+	// The attempt is counted before the PIN is compared: otherwise a power cut after a
+	// wrong PIN would prevent the count. If flash cannot be written, only the caller
+	// counts, because the right PIN must still be accepted.
 	wrong = min(wrong+1, maxWrongPINs)
 	counted := store.Update(ctx, func(sections state.Sections) error {
 		wrong = min(wrongPINs(sections)+1, maxWrongPINs)

@@ -70,7 +70,7 @@ func TestUnlock_CountsBeforeItCompares(t *testing.T) {
 		a := locked(t, "")
 		ctx, cut := context.WithCancel(t.Context())
 		if right, _, err := Unlock(ctx, cutter{state.Open(a), cut}, digits); right || !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: got %v, %v, want no answer", digits, right, err)
+			t.Errorf("%s: got %v, %v, want false, context.Canceled", digits, right, err)
 		}
 		if r, err := Load(t.Context(), state.Open(a)); err != nil || r.WrongPINs != 1 {
 			t.Errorf("%s: got %d stored wrong PINs, %v, want 1", digits, r.WrongPINs, err)

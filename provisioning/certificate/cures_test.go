@@ -23,13 +23,13 @@ const oddSerial = "-set_serial -1"
 
 const keyAdvice = "get a certificate for an RSA-2048"
 
-// refusals are all ways in which a file is refused, each with what the words say
-// to do, done by real programs.
+// refusals are the ways in which a file can be rejected, each with the cure in its text,
+// done by real programs.
 var refusals = []struct {
 	name     string
 	password string // sealpost if empty
 	bad      func(w tools) []byte
-	want     string // words of the cure
+	want     string // part of the cure's text
 	good     func(w tools, bad []byte) []byte
 }{
 	{"empty", "", func(tools) []byte { return nil }, "copy it again", fresh},
@@ -229,15 +229,15 @@ func TestRefusal_NamesACureThatHelps(t *testing.T) {
 			}
 		})
 	}
-	for text, met := range all {
-		if !met {
+	for text, covered := range all {
+		if !covered {
 			t.Errorf("no case meets %q", text)
 		}
 	}
 }
 
-// refusalTexts returns the beginning of each text with a cure that a file can be
-// refused with, up to its first value.
+// refusalTexts returns the text of each error with which a file can be rejected, up to
+// its first value.
 func refusalTexts(t *testing.T) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
@@ -260,9 +260,9 @@ func refusalTexts(t *testing.T) map[string]bool {
 				literal = sum.X
 			}
 			if text, ok := literal.(*ast.BasicLit); ok && text.Kind == token.STRING {
-				words, _, _ := strings.Cut(must(strconv.Unquote(text.Value)), "%")
-				if words != "" && !notOfFiles[words] {
-					found[words] = true
+				prefix, _, _ := strings.Cut(must(strconv.Unquote(text.Value)), "%")
+				if prefix != "" && !notOfFiles[prefix] {
+					found[prefix] = true
 				}
 			}
 			return true
@@ -271,10 +271,10 @@ func refusalTexts(t *testing.T) map[string]bool {
 	return found
 }
 
-// notOfFiles are the texts that no file can be refused with.
+// notOfFiles are the error texts that are not about a file.
 var notOfFiles = map[string]bool{
 	"a request needs at least one name, such as relay.contoso.com": true, // a name that was typed
 	"signing the certificate request: ":                            true, // a fault of the TPM
-	"the key is of a type the box cannot use: ":                    true, // KeyType is asked before
+	"the key is of a type the box cannot use: ":                    true, // KeyType is called before
 	"deriving a key for one safe: ":                                true, // a fault of the program
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What programs put beside the chain of the box must not prevent its import.
+// Extra certificates beside the chain must not prevent the import.
 func TestParsePFX_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 	for name, certificates := range map[string]int{
 		"gnutls":                  2,
@@ -32,14 +32,14 @@ func TestParsePFX_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 			}
 			for _, wrong := range []string{"", "Sealpost"} {
 				if _, err := ParsePFX(data, wrong); !errors.Is(err, ErrPassword) {
-					t.Errorf("password %q: %v", wrong, err)
+					t.Errorf("password %q: got %v, want %v", wrong, err, ErrPassword)
 				}
 			}
-			// A change of what the MAC covers must not get through.
+			// A change of data under the MAC must be rejected.
 			changed := bytes.Clone(data)
 			changed[len(changed)/2] ^= 1
 			if _, err := ParsePFX(changed, password); !errors.Is(err, ErrPassword) {
-				t.Errorf("changed: %v", err)
+				t.Errorf("changed: got %v, want %v", err, ErrPassword)
 			}
 		})
 	}
@@ -57,7 +57,7 @@ func TestParsePEM_SkipsWhatTheChainDoesNotNeed(t *testing.T) {
 	}
 }
 
-// readSafes reads what the MAC has authenticated, and nothing else.
+// readSafes reads only data that the MAC has authenticated.
 func TestParsePFX_AcceptsNoChangedFile(t *testing.T) {
 	data := fixture(t, "openssl-negative-serial.pfx")
 	whole := must(ParsePFX(data, password))
@@ -67,7 +67,7 @@ func TestParsePFX_AcceptsNoChangedFile(t *testing.T) {
 		changed[at] ^= 0x20
 		b, err := ParsePFX(changed, password)
 		if err == nil && (!b.Leaf.Equal(whole.Leaf) || !signs(t, b.Key, whole.Leaf) || len(b.Chain) != len(whole.Chain) || len(b.Extra) != len(whole.Extra)) {
-			t.Errorf("accepted with another byte %d: %v", at, b)
+			t.Errorf("byte %d changed: got %v, want an error or the same content", at, b)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (b Bundle) LogValue() slog.Value { return slog.StringValue(b.String()) }
 // ErrPassword is the error for a wrong password.
 var ErrPassword = errors.New("the password does not open this PFX: ask whoever exported it for the password, and check upper and lower case")
 
-// convert is how OpenSSL writes any PFX anew, in a form that the box reads.
+// convert tells how to rewrite a PFX with OpenSSL in a form that the box reads.
 const convert = "convert it with OpenSSL: openssl pkcs12 -legacy -in OLD.pfx -out all.pem, then openssl pkcs12 -export -in all.pem -out NEW.pfx"
 
 var (

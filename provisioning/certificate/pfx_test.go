@@ -95,7 +95,7 @@ func TestParsePFX_OpensFilesOfCommonTools(t *testing.T) {
 			checkBundle(t, b, leaf)
 			for _, wrong := range []string{"", "Sealpost", "sealpost "} {
 				if _, err := ParsePFX(data, wrong); !errors.Is(err, ErrPassword) {
-					t.Errorf("password %q: %v", wrong, err)
+					t.Errorf("password %q: got %v, want %v", wrong, err, ErrPassword)
 				}
 			}
 		})
@@ -174,7 +174,7 @@ func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 		})
 	}
 	if _, err := ParsePFX(good, "🔑"); !errors.Is(err, errCharacters) {
-		t.Errorf("password beyond UCS-2: %v", err)
+		t.Errorf("password beyond UCS-2: got %v, want %v", err, errCharacters)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestParsePFX_RefusesTruncatedFiles(t *testing.T) {
 		data := fixture(t, name)
 		for n := 0; n < len(data); n += 100 {
 			if _, err := ParsePFX(data[:n], password); err == nil || !strings.Contains(err.Error(), "copy it again") {
-				t.Errorf("%s cut to %d: %v", name, n, err)
+				t.Errorf("%s cut to %d: got %v, want an error with %q", name, n, err, "copy it again")
 			}
 		}
 	}
@@ -199,7 +199,7 @@ func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 	for name, encoder := range map[string]*pkcs12.Encoder{
 		"RC2": pkcs12.LegacyRC2, "DES": pkcs12.LegacyDES, "2023": pkcs12.Modern2023, "2026": pkcs12.Modern2026,
 	} {
-		// A number that occurs nowhere else in the file, so that every count can be
+		// A number that occurs nowhere else in the file, so that every iteration count can be
 		// found.
 		const odd, many = 0x010203, 0x7f0203
 		hostile := must(encoder.WithIterations(odd).Encode(key, cert, nil, password))
@@ -217,7 +217,7 @@ func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 			t.Errorf("%s: %d counts, want those of MAC, certificates and key", name, found)
 		}
 		if _, err := ParsePFX(hostile, password); !errors.Is(err, errIterations) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want %v", name, err, errIterations)
 		}
 	}
 }
@@ -233,7 +233,7 @@ func TestParsePFX_RefusesOversizedKeys(t *testing.T) {
 		huge := must(asn1.Marshal(asn1.RawValue{Tag: tag, Bytes: bytes.Repeat([]byte{0x55}, maxKeySize+1)}))
 		hostile := must(asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: append(outer.Bytes, huge...)}))
 		if _, err := ParsePFX(hostile, ""); !errors.Is(err, errKeySize) {
-			t.Errorf("tag %d: %v", tag, err)
+			t.Errorf("tag %d: got %v, want %v", tag, err, errKeySize)
 		}
 	}
 }
@@ -316,7 +316,7 @@ func FuzzParsePFX(f *testing.F) {
 				continue
 			}
 			if len(b.Chain) == 0 || b.Leaf != b.Chain[0] || b.Key == nil {
-				t.Fatalf("%v", b)
+				t.Fatalf("got %v", b)
 			}
 			if _, err := KeyType(b.Key.Public()); err != nil {
 				t.Fatal(err)

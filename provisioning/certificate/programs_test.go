@@ -40,7 +40,7 @@ func (w tools) write(name string, data []byte) {
 	}
 }
 
-// join writes the files to one.
+// join concatenates files.
 func (w tools) join(to string, from ...string) {
 	w.Helper()
 	var all []byte
@@ -94,7 +94,7 @@ func (w tools) pfx(options string) []byte {
 	return w.read("out.pfx")
 }
 
-// converted does what [convert] says, with the passwords that a person types.
+// converted runs the commands in [convert], with the passwords that a person types.
 func (w tools) converted(data []byte) []byte {
 	w.Helper()
 	w.write("OLD.pfx", data)
@@ -148,14 +148,14 @@ func (w tools) nss() []byte {
 	return w.read("nss.pfx")
 }
 
-// foreign is a PFX whose key is not that of its certificate.
+// foreign writes a PFX whose key does not belong to its certificate.
 func (w tools) foreign() []byte {
 	w.Helper()
 	w.run("certtool --to-p12 --load-certificate leaf.pem --load-privkey middle.key --p12-name relay --password sealpost --outder --outfile foreign.pfx")
 	return w.read("foreign.pfx")
 }
 
-// Programs have many options, and all of these files are good.
+// The files that programs write with these options are all valid.
 func TestParsePFX_ReadsWhatProgramsWrite(t *testing.T) {
 	w := tree(t)
 	check := func(name string, data []byte) {

@@ -20,7 +20,7 @@ import (
 	"sealpost/hal"
 )
 
-// worst is the gravest level among the findings.
+// worst returns the most severe level of the findings.
 func worst(r Report) Level {
 	level := OK
 	for _, f := range r.Findings {
@@ -43,8 +43,8 @@ var protection = KeyProtection{"tpm-resident", "it never leaves the TPM", OK}
 
 var day = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-// issue makes a certificate of the name for pub, by parent and its key; one
-// that is self-signed where there is no parent.
+// issue issues a certificate for pub, signed by parent with its key; without a parent
+// it is self-signed.
 func issue(t *testing.T, template *x509.Certificate, name string, pub crypto.PublicKey, parent *x509.Certificate, signer crypto.Signer) *x509.Certificate {
 	t.Helper()
 	template.SerialNumber = big.NewInt(1)
@@ -110,22 +110,22 @@ func TestExamine_AcceptsAGoodCertificate(t *testing.T) {
 	}, "relay.contoso.com")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if text := r.String(); !strings.Contains(text, "P-256, in the TPM (tpm-resident)\n") || !strings.Contains(text, "the chain is complete (2 certificates) and leads") {
-		t.Errorf("got\n%s", text)
+		t.Errorf("got\n%s\nwant the key and a complete chain", text)
 	}
 	if worst(r) != OK || !r.Trusted || !r.ClientAuth || !r.ServerAuth || r.DaysLeft != 90 || r.KeyType != string(hal.ECDSAP256) {
-		t.Errorf("%s\n%+v", r, r)
+		t.Errorf("got %s\n%+v, want a trusted certificate without findings", r, r)
 	}
 	if !slices.Equal(r.Names, []string{"relay.contoso.com", "mail.contoso.com"}) {
-		t.Errorf("names %v", r.Names)
+		t.Errorf("got names %v, want both in lower case", r.Names)
 	}
 	for _, want := range []string{"TlsSenderCertificateName is relay.contoso.com", "90 days", "never leaves the TPM", "Test Issuer"} {
 		if !strings.Contains(r.String(), want) {
-			t.Errorf("no %q in\n%s", want, r)
+			t.Errorf("got\n%s\nwant %q in it", r, want)
 		}
 	}
-	var back Report
-	if err := json.Unmarshal(must(json.Marshal(r)), &back); err != nil || back.String() != r.String() {
-		t.Errorf("JSON loses something: %v\n%s", err, back)
+	var decoded Report
+	if err := json.Unmarshal(must(json.Marshal(r)), &decoded); err != nil || decoded.String() != r.String() {
+		t.Errorf("decoded from JSON: got %v\n%s\nwant the same report", err, decoded)
 	}
 }
 
@@ -147,18 +147,18 @@ func TestExamine_ComparesNamesWithAcceptedDomains(t *testing.T) {
 		leaf := a.leaf(t, x509.Certificate{DNSNames: []string{c.name}}, "")
 		r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{c.domain}, a.roots, protection)
 		if (r.Domains[0].Name == c.name) != c.covered || (worst(r) == Problem) == c.covered {
-			t.Errorf("%s for %s: %+v\n%s", c.name, c.domain, r.Domains, r)
+			t.Errorf("%s for %s: got %+v\n%s\nwant covered %t", c.name, c.domain, r.Domains, r, c.covered)
 		}
 	}
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com", "fabrikam.com"}, a.roots, protection)
 	if findings(r, Problem) != "" || !strings.Contains(findings(r, Note), "fabrikam.com") {
-		t.Errorf("second domain: %s", r)
+		t.Errorf("second domain: got %s, want a note about fabrikam.com and no problem", r)
 	}
 	nameless := a.leaf(t, x509.Certificate{}, "Contoso Relay")
 	r = Examine([]*x509.Certificate{nameless, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if !strings.Contains(findings(r, Problem), "contains no DNS name") {
-		t.Errorf("no name: %s", r)
+		t.Errorf("no name: got %s, want a problem", r)
 	}
 }
 
@@ -184,10 +184,10 @@ func TestExamine_ReportsValidityUsageKeyAndProtection(t *testing.T) {
 			leaf := a.leaf(t, c.template, "")
 			r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, c.protection)
 			if worst(r) != c.level || !strings.Contains(findings(r, c.level), c.want) {
-				t.Errorf("want %s %q in\n%s", c.level, c.want, r)
+				t.Errorf("got\n%s\nwant %s %q in it", r, c.level, c.want)
 			}
 			if !r.Trusted {
-				t.Errorf("the chain is not found whole:\n%s", r)
+				t.Errorf("got an untrusted chain, want a trusted one:\n%s", r)
 			}
 		})
 	}
@@ -219,12 +219,12 @@ func TestExamine_ExplainsWhatIsWrongWithAChain(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := Examine(c.chain, day, nil, a.roots, protection)
 			if !strings.Contains(findings(r, Problem), c.want) {
-				t.Errorf("want %q in\n%s", c.want, r)
+				t.Errorf("got\n%s\nwant %q in it", r, c.want)
 			}
 		})
 	}
 	if r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, nil, nil, protection); r.Trusted {
-		t.Error("without roots a chain leads to a root")
+		t.Error("got a trusted chain without any roots")
 	}
 }
 
@@ -250,7 +250,7 @@ func TestPath_IsBrokenWithoutARoot(t *testing.T) {
 	} {
 		err := c.path.Verify(day, a.roots)
 		if (err != nil) != (c.broken != "") || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("the certificate of %q is missing", c.broken)) {
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: got %v, want missing %q", name, err, c.broken)
 		}
 	}
 }
@@ -259,21 +259,21 @@ func order(certs []*x509.Certificate, key crypto.PublicKey) (Path, error) {
 	return Certificates{Parsed: certs}.Order(key)
 }
 
-func TestOrder_SortsAChainAndSetsOtherCertificatesAside(t *testing.T) {
+func TestOrder_SortsAChainAndSeparatesOtherCertificates(t *testing.T) {
 	a, other := newAuthority(t), newAuthority(t)
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	old := issue(t, &x509.Certificate{NotAfter: day}, "old", key.Public(), a.intermediate, a.key)
 	leaf := issue(t, &x509.Certificate{}, "new", key.Public(), a.intermediate, a.key)
 	p, err := order([]*x509.Certificate{a.root, other.intermediate, old, a.intermediate, leaf}, key.Public())
 	if err != nil || !slices.Equal(p.Chain, []*x509.Certificate{leaf, a.intermediate}) || p.Root != a.root || !slices.Equal(p.Extra, []*x509.Certificate{other.intermediate, old}) {
-		t.Errorf("got %+v, %v", p, err)
+		t.Errorf("got %+v, %v, want the chain of the newer leaf, its root, and the rest as extra", p, err)
 	}
 	alone := selfSigned(t, "self", key, time.Hour)
 	if p, err := order([]*x509.Certificate{alone}, key.Public()); err != nil || len(p.Chain) != 1 {
-		t.Errorf("a self-signed leaf was dropped: %v", err)
+		t.Errorf("a self-signed leaf: got chain of %d, %v, want 1", len(p.Chain), err)
 	}
 	if _, err := order([]*x509.Certificate{leaf}, "no key"); err == nil {
-		t.Error("a string passed for a key")
+		t.Error("got no error for a key that is a string")
 	}
 }
 
@@ -282,11 +282,11 @@ func TestParsePEM_ReadsChains(t *testing.T) {
 	read, err := ParsePEM(append([]byte("From: the authority\r\n\r\n"), text...))
 	chain := read.Parsed
 	if err != nil || len(chain) != 4 {
-		t.Fatalf("%d certificates, %v", len(chain), err)
+		t.Fatalf("got %d certificates, %v, want 4", len(chain), err)
 	}
-	again, err := ParsePEM(encodePEM(chain))
-	if err != nil || len(again.Parsed) != 4 || !again.Parsed[3].Equal(chain[3]) {
-		t.Errorf("%d certificates, %v", len(again.Parsed), err)
+	reparsed, err := ParsePEM(encodePEM(chain))
+	if err != nil || len(reparsed.Parsed) != 4 || !reparsed.Parsed[3].Equal(chain[3]) {
+		t.Errorf("encoded and parsed: got %d certificates, %v, want the same 4", len(reparsed.Parsed), err)
 	}
 	for name, c := range map[string]struct {
 		data []byte
@@ -299,7 +299,7 @@ func TestParsePEM_ReadsChains(t *testing.T) {
 		"a key only": {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}}), "no PEM certificate"},
 	} {
 		if _, err := ParsePEM(c.data); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
 		}
 	}
 }
@@ -314,16 +314,16 @@ func TestRequest_ContainsTheNamesAndTheKey(t *testing.T) {
 	request, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil || request.CheckSignature() != nil || request.Subject.CommonName != "relay.contoso.com" ||
 		!slices.Equal(request.DNSNames, []string{"relay.contoso.com", "*.contoso.com"}) || !key.PublicKey.Equal(request.PublicKey) {
-		t.Errorf("%+v, %v", request, err)
+		t.Errorf("got %+v, %v", request, err)
 	}
 	long := strings.Repeat("a", 60) + ".contoso.com"
 	block, _ = pem.Decode(must(Request(key, []string{long})))
 	if request := must(x509.ParseCertificateRequest(block.Bytes)); request.Subject.CommonName != "" || request.DNSNames[0] != long {
-		t.Errorf("long name: %v", request.Subject)
+		t.Errorf("long name: got %v, want an empty common name and DNS name %s", request.Subject, long)
 	}
 	for _, names := range [][]string{nil, {""}, {"relay"}, {"relay.contoso.com\u200e"}, {"a b.example"}, {"*.*.example.com"}} {
 		if _, err := Request(key, names); err == nil {
-			t.Errorf("%q accepted", names)
+			t.Errorf("%q: got no error", names)
 		}
 	}
 }
@@ -336,7 +336,7 @@ func TestKeyType_NamesTheTypeOfAKey(t *testing.T) {
 		hal.ECDSAP384: must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)),
 	} {
 		if got, err := KeyType(key.Public()); err != nil || got != want {
-			t.Errorf("%s, want %s: %v", got, want, err)
+			t.Errorf("got %s, %v, want %s", got, err, want)
 		}
 	}
 }
@@ -346,7 +346,7 @@ func TestReport_PrintsNoControlCharacters(t *testing.T) {
 	leaf := a.leaf(t, x509.Certificate{DNSNames: []string{"relay.contoso.com"}}, "\x1b[2J")
 	r := Examine([]*x509.Certificate{leaf, a.intermediate}, day, []string{"contoso.com"}, a.roots, protection)
 	if strings.Contains(fmt.Sprint(r, r.Subject, r.Chain, Bundle{Leaf: leaf}), "\x1b") {
-		t.Errorf("%q", r.String())
+		t.Errorf("got %q, want no control characters", r.String())
 	}
 }
 
@@ -360,13 +360,13 @@ func FuzzParsePEM(f *testing.F) {
 		}
 		p, err := certs.Order(certs.Parsed[0].PublicKey)
 		if err == nil && len(p.Chain)+len(p.Extra) > len(certs.Parsed) {
-			t.Fatalf("%d and %d of %d", len(p.Chain), len(p.Extra), len(certs.Parsed))
+			t.Fatalf("got a chain of %d and %d extra from %d certificates", len(p.Chain), len(p.Extra), len(certs.Parsed))
 		}
 		if err == nil {
 			_ = p.Verify(day, nil)
 		}
 		if err == nil && Examine(p.Chain, day, []string{"contoso.com"}, nil, protection).Subject == "" && p.Chain[0].Subject.String() != "" {
-			t.Fatal("a report without its subject")
+			t.Fatal("got a report without its subject")
 		}
 	})
 }

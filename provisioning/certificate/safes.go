@@ -16,7 +16,7 @@ import (
 )
 
 // The object identifiers of RFC 7292, RFC 5652 and RFC 8018 that are needed to
-// take a PFX apart.
+// parse a PFX.
 var (
 	oidData       = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
 	oidKeyBag     = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 1}
@@ -49,7 +49,7 @@ type macData struct {
 	Iterations int
 }
 
-// pfxContent is what a PFX holds.
+// pfxContent is the content of a PFX.
 type pfxContent struct {
 	certificates Certificates
 	keys         []any
@@ -87,12 +87,12 @@ func readSafes(data []byte, password string) (pfxContent, error) {
 		if _, err := asn1.Unmarshal(safe.FullBytes, &info); err != nil {
 			return found, err
 		}
-		err := found.decrypt
+		read := found.decrypt
 		if info.Type.Equal(oidData) {
-			err = found.readBags
+			read = found.readBags
 			safe = info.Content
 		}
-		if err := err(safe, password); err != nil {
+		if err := read(safe, password); err != nil {
 			return found, err
 		}
 	}

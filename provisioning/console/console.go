@@ -11,8 +11,9 @@ import (
 	"sealpost/provisioning/operator"
 )
 
-// Console runs one session after the other on a line. It delays PINs over all of
-// them. The box counts the wrong ones, over restarts and on all lines.
+// Console runs one session after the other on a line. After wrong PINs it delays the
+// next one, also in later sessions. The box counts them, over restarts and for all
+// lines.
 type Console struct {
 	box   operator.Box
 	wrong int       // wrong PINs in a row, when they were last seen
@@ -160,14 +161,14 @@ func (s *session) unlock(ctx context.Context) error {
 		case !done || digits == "":
 			return invalidInput("")
 		}
-		// The box's count ends, or stays where flash cannot be written.
+		// The box's count has a maximum, and does not grow if flash cannot be written.
 		c.delay(max(wrong, c.wrong+1))
 		return invalidInput("That is not the PIN. If it is lost, reset the box with its button.")
 	})
 }
 
-// delay sets the delay before the next PIN. After a restart it begins anew, because
-// the box may not know the time.
+// delay sets the delay before the next PIN. After a restart the delay starts again in
+// full, because the box may not know the time.
 func (c *Console) delay(wrong int) {
 	c.wrong = wrong
 	if over := wrong - freePINs; over >= 0 {
@@ -191,9 +192,9 @@ func (s *session) greet(ctx context.Context) {
 	s.t.Say("%s, serial number %s, Sealpost %s", orElse(status.Model, "This box"), status.Serial, status.Version)
 }
 
-func orElse(text, other string) string {
+func orElse(text, fallback string) string {
 	if text == "" {
-		return other
+		return fallback
 	}
 	return text
 }

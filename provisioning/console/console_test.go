@@ -22,7 +22,7 @@ func TestConsole_SetsUpANewBoxUpToATestMessage(t *testing.T) {
 	}
 }
 
-// manual is where a technician reads how the first start goes.
+// manual is the page that shows the dialogue of a first start.
 const manual = "../../docs/console.md"
 
 func TestManual_ShowsTheFirstStart(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 	"sealpost/provisioning/tenant"
 )
 
-// cures are the cures on the console, where nobody can type a command of the
-// program: what to choose in the menu, or to do to the box.
+// cures are the cures on the console, which has no commands: what to choose in the menu,
+// or to do to the box.
 var cures = fault.Cures{
 	fault.NoStorage:          "switch the box off, check that its card or storage is fitted firmly, and switch it on; if this does not help, replace the storage",
 	fault.NoState:            "switch the box off and on; if this does not help, replace the storage",

@@ -17,22 +17,21 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// fakeBox is a box in memory. As the console expects, it commits nothing that has a
-// fault, and a trial ends.
+// fakeBox is a box in memory. It commits no candidate with a fault, and ends trials.
 type fakeBox struct {
-	mu        sync.Mutex
-	running   candidate.Running
-	before    string // the settings that a rollback restores
-	pin       string
-	commits   []candidate.Candidate
-	trialEnds time.Time
-	probed    preflight.ProbeResult
-	requests  []operator.Request
-	targets   []operator.Target
-	tests     []string
-	queue     []operator.Item
-	done      []string // the other calls
-	broken    error    // the error of reading the storage
+	mu         sync.Mutex
+	running    candidate.Running
+	before     string // the settings that a rollback restores
+	pin        string
+	commits    []candidate.Candidate
+	trialEnds  time.Time
+	probed     preflight.ProbeResult
+	requests   []operator.Request
+	targets    []operator.Target
+	tests      []string
+	queue      []operator.Item
+	done       []string // the other calls
+	storageErr error    // of reading the storage
 }
 
 const (
@@ -58,7 +57,7 @@ func (b *fakeBox) Status(context.Context) (operator.Status, error) {
 		Method: "dhcp", Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.10.25/24")},
 		Gateway: netip.MustParseAddr("192.168.10.1"), DNS: []netip.Addr{netip.MustParseAddr("192.168.10.1")}}}
 	b.endTrial()
-	s.Storage = b.broken
+	s.Storage = b.storageErr
 	if b.running.Trial {
 		s.TrialLeft = time.Until(b.trialEnds)
 	}
@@ -75,8 +74,8 @@ func (b *fakeBox) Running(context.Context) (candidate.Running, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.endTrial()
-	if b.broken != nil {
-		return candidate.Running{}, b.broken
+	if b.storageErr != nil {
+		return candidate.Running{}, b.storageErr
 	}
 	if b.running.Settings == "" {
 		return b.running, candidate.ErrFactory

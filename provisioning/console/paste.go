@@ -15,11 +15,11 @@ const (
 	maxPaste = 1 << 20
 	// pasteTimeout is how long a paste may pause in the middle.
 	pasteTimeout = 2 * time.Minute
-	// pasteEnds is the pause after a complete block that ends a paste.
-	pasteEnds = 2 * time.Second
-	// pasteStops is the pause after which Enter was typed by a person and gets a
-	// hint, as after a cable was pulled during a paste.
-	pasteStops = 5 * time.Second
+	// endPause is the pause after a complete block that ends a paste.
+	endPause = 2 * time.Second
+	// hintPause is the pause after which an empty line was typed by a person, who gets
+	// a hint; for example after the cable was pulled out during a paste.
+	hintPause = 5 * time.Second
 )
 
 // Paste reads lines until one that is a single dot, or until nothing follows the
@@ -31,7 +31,7 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 	for {
 		k, err := t.key(ctx, timeout)
 		switch {
-		case errors.Is(err, errIdle) && timeout == pasteEnds:
+		case errors.Is(err, errIdle) && timeout == endPause:
 			return p.end()
 		case errors.Is(err, errIdle) && timeout == pasteTimeout:
 			clear(p.text)
@@ -47,28 +47,28 @@ func (t *terminal) Paste(ctx context.Context) ([]byte, error) {
 		switch empty := k == keyEnter && len(p.line) == 0; {
 		case !empty:
 			last = time.Now()
-		case time.Since(last) > pasteStops:
+		case time.Since(last) > hintPause:
 			t.Say("The paste is incomplete: paste the rest, or cancel with Ctrl-C.")
 		}
-		switch line := p.take(k); {
+		switch line := p.add(k); {
 		case line == ".":
 			p.text = p.text[:max(0, len(p.text)-len(".\n"))]
 			return p.end()
-		case strings.HasPrefix(line, blockEnds) || strings.HasPrefix(line, "END PFX"):
-			timeout = pasteEnds
+		case strings.HasPrefix(line, endMarker) || strings.HasPrefix(line, "END PFX"):
+			timeout = endPause
 		}
 	}
 }
 
 // The markers of a block of PEM or base64.
 const (
-	blockBegins = "-----BEGIN"
-	blockEnds   = "-----END "
+	beginMarker = "-----BEGIN"
+	endMarker   = "-----END "
 )
 
-// discardBlock discards a certificate or key that was pasted at a question for
-// something else: up to its END line, and what follows at once. It shows nothing,
-// because it may be a key.
+// discardBlock discards a certificate or key that was pasted in reply to another
+// question: everything up to its END line and what follows without a pause. It does
+// not echo, because this may be a key.
 func (t *terminal) discardBlock(ctx context.Context) error {
 	var line []byte // its beginning, which may be the marker
 	defer func() { clear(line) }()
@@ -81,11 +81,11 @@ func (t *terminal) discardBlock(ctx context.Context) error {
 			return err
 		case k == keyInterrupt || k == keyEnd:
 			return t.interrupted(ctx)
-		case k == keyEnter && string(line) == blockEnds:
+		case k == keyEnter && string(line) == endMarker:
 			left = 0
 		case k == keyEnter:
 			line = line[:0]
-		case len(line) < len(blockEnds):
+		case len(line) < len(endMarker):
 			line = append(line, k)
 		}
 	}
@@ -97,13 +97,13 @@ func (t *terminal) discardBlock(ctx context.Context) error {
 
 // paste holds what was pasted so far.
 type paste struct {
-	text []byte
-	line []byte // the beginning of the current line, which may be a marker
-	over bool   // the paste is larger than maxPaste
+	text     []byte
+	line     []byte // the beginning of the current line, which may be a marker
+	tooLarge bool   // the paste is larger than maxPaste
 }
 
-// take adds a key and returns the beginning of the line that it ends.
-func (p *paste) take(k byte) (ended string) {
+// add adds a key and, if that ends a line, returns the beginning of the line.
+func (p *paste) add(k byte) (ended string) {
 	const marker = 80
 	switch {
 	case k < ' ' && k != keyEnter && k != '\t':
@@ -114,14 +114,14 @@ func (p *paste) take(k byte) (ended string) {
 	case len(p.line) < marker:
 		p.line = append(p.line, k)
 	}
-	if p.over = p.over || len(p.text) == maxPaste; !p.over {
+	if p.tooLarge = p.tooLarge || len(p.text) == maxPaste; !p.tooLarge {
 		p.text = grow(p.text, k)
 	}
 	return ended
 }
 
 func (p *paste) end() ([]byte, error) {
-	if p.over {
+	if p.tooLarge {
 		clear(p.text)
 		return nil, invalidInput("That was more than 1 MiB and was discarded. Check what is in the clipboard.")
 	}
@@ -144,8 +144,8 @@ func grow(text []byte, b byte) []byte {
 // decodePFX returns the PFX of a paste: base64, with or without BEGIN and END
 // lines as certutil and openssl write them.
 func decodePFX(text []byte) ([]byte, error) {
-	var digits []byte
-	defer func() { clear(digits) }()
+	var encoded []byte
+	defer func() { clear(encoded) }()
 	begun, ended := false, false
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimSpace(line)
@@ -155,14 +155,14 @@ func decodePFX(text []byte) ([]byte, error) {
 		case strings.HasPrefix(marker, "END "):
 			ended = true
 		default:
-			digits = append(digits, line...)
+			encoded = append(encoded, line...)
 		}
 	}
 	if begun && !ended {
 		return nil, invalidInput("The PFX is incomplete: its END line is missing. Nothing was changed. Paste it again, from the BEGIN line to the END line.")
 	}
-	pfx := make([]byte, base64.StdEncoding.DecodedLen(len(digits)))
-	n, err := base64.StdEncoding.Decode(pfx, digits)
+	pfx := make([]byte, base64.StdEncoding.DecodedLen(len(encoded)))
+	n, err := base64.StdEncoding.Decode(pfx, encoded)
 	if err != nil || n == 0 {
 		clear(pfx)
 		return nil, invalidInput("That is not a complete PFX in base64; nothing was changed. Make it with: certutil -encode FILE.pfx FILE.txt (Windows) or: base64 < FILE.pfx (macOS, Linux), and paste all of it.")

@@ -58,7 +58,7 @@ func (c *cable) output() string {
 	return text
 }
 
-// plug connects a technician with a console, until pull.
+// plug connects a technician to a console, until pull is called.
 func plug(ctx context.Context, console *Console) (line *cable, pull func() error) {
 	line = newCable()
 	ended := make(chan error, 1)
@@ -72,10 +72,10 @@ func plug(ctx context.Context, console *Console) (line *cable, pull func() error
 // typed are the places in a dialogue where the technician types.
 var typed = regexp.MustCompile(`«([^»]*)»`)
 
-// keysOf returns what is typed for a mark in a dialogue:
+// keysOf returns the keys for a mark in a dialogue:
 //
 //	«Contoso Leeds»     this text, then Enter
-//	«?4711»             the same, where it must not be shown
+//	«?4711»             the same, but it must not be echoed
 //	«^C»                Ctrl-C
 //	«~16m»              nothing, for 16 minutes
 //	«paste pfx»         the fake box's PFX; likewise authority, settings
@@ -117,7 +117,7 @@ func record(ctx context.Context, box *fakeBox, script string) (transcript string
 			line.keys <- []byte(keysOf(mark[1]))
 		}
 		if strings.HasPrefix(mark[1], "paste") {
-			time.Sleep(pasteEnds + time.Second)
+			time.Sleep(endPause + time.Second)
 		}
 		if mark[1] == "^C" {
 			time.Sleep(time.Second)

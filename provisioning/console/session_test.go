@@ -26,8 +26,7 @@ func setUpBox() *fakeBox {
 	return box
 }
 
-// typeAll types what a technician does after the other, and gives what the
-// console output.
+// typeAll types inputs one after the other, and returns the output of the console.
 func (c *cable) typeAll(keys ...string) string {
 	var output strings.Builder
 	for _, k := range keys {
@@ -37,7 +36,7 @@ func (c *cable) typeAll(keys ...string) string {
 	return output.String()
 }
 
-func TestMenu_DoesWhatItSays(t *testing.T) {
+func TestMenu_RunsEachItem(t *testing.T) {
 	box := setUpBox()
 	box.queue = []operator.Item{{ID: "7", Text: "7, from printer to alice"}, {ID: "8", Text: "8, from printer to bob"}}
 	play(t, box, "menu")
@@ -130,7 +129,7 @@ func TestConsole_NamesAnUnknownAuthorityAndAcceptsItsCertificate(t *testing.T) {
 		t.Errorf("commits %v", box.commits)
 	}
 	if last := box.targets[len(box.targets)-1]; last.CA != fakePEM || last.Host != "mail.contoso.com" {
-		t.Errorf("tried at last: %+v", last)
+		t.Errorf("got last target %+v, want mail.contoso.com with the pasted authority", last)
 	}
 }
 
@@ -141,19 +140,19 @@ func TestConsole_ForgetsUnappliedChangesAtTheEndOfASession(t *testing.T) {
 		line, pull := plug(t.Context(), console)
 		line.typeAll("\r", "1\r", "Contoso Leeds\r", "1\r")
 		if err := pull(); !errors.Is(err, ErrGone) {
-			t.Fatal(err)
+			t.Fatalf("got %v, want %v", err, ErrGone)
 		}
 		line, pull = plug(t.Context(), console)
 		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
-			t.Errorf("after the cable was pulled: %s", output)
+			t.Errorf("after the cable was pulled: got %s, want text with %q", output, "Name of the site [none]: ")
 		}
 		line.typeAll("Contoso Leeds\r")
 		time.Sleep(idleTimeout)
 		if output := line.output(); !strings.Contains(output, "discarded") {
-			t.Errorf("after a while: %s", output)
+			t.Errorf("after a while: got %s, want text with %q", output, "discarded")
 		}
 		if output := line.typeAll("\r", "1\r"); !strings.Contains(output, "Name of the site [none]: ") {
-			t.Errorf("to the next: %s", output)
+			t.Errorf("to the next: got %s, want text with %q", output, "Name of the site [none]: ")
 		}
 		_ = pull()
 	})
@@ -165,11 +164,11 @@ func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 		box.running.Locked, box.pin = true, "4711"
 		line, pull := plug(t.Context(), New(box))
 		if output := line.typeAll("\r", "4711\r"); !strings.Contains(output, "PIN: ") || !strings.Contains(output, "Menu: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		time.Sleep(idleTimeout)
 		if output := line.typeAll("\r"); !strings.HasSuffix(output, "PIN: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		_ = pull()
 	})
@@ -196,11 +195,11 @@ func TestConsole_DelaysAfterWrongPINsAcrossConnections(t *testing.T) {
 		}
 		line, pull := plug(t.Context(), console)
 		if output := line.typeAll("\r"); !strings.Contains(output, "There were 25 wrong PINs. The next is accepted in 5:00 minutes.") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		time.Sleep(maxPINDelay + time.Second)
 		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
-			t.Errorf("the right one: %s", output)
+			t.Errorf("the right one: got %s, want text with %q", output, "Menu: ")
 		}
 		_ = pull()
 	})
@@ -231,7 +230,7 @@ func TestConsole_RemembersWrongPINsAfterARestart(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		if output := line.typeAll("4711\r"); !strings.Contains(output, "Menu: ") {
-			t.Errorf("the right one: got %q", output)
+			t.Errorf("the right one: got %q, want text with %q", output, "Menu: ")
 		}
 		_ = pull()
 		if output := wrong(New(box), 9); strings.Contains(output, "There were") {
@@ -268,7 +267,7 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 	})
 }
 
-// loop is a line whose other end sends back everything that it receives.
+// loop is a line whose other end echoes everything that it receives.
 type loop struct {
 	*cable
 	received int
@@ -301,7 +300,7 @@ func TestConsole_ToleratesAnEchoingLine(t *testing.T) {
 	})
 }
 
-// stuckBox takes for ever to look for what keeps mail from arriving.
+// stuckBox never finishes its check.
 type stuckBox struct{ *fakeBox }
 
 func (stuckBox) Certificate(ctx context.Context) (string, error) {
@@ -314,11 +313,11 @@ func TestConsole_CancelsLongOperations(t *testing.T) {
 		line, pull := plug(t.Context(), New(stuckBox{setUpBox()}))
 		line.typeAll("\r", "certificate\r", "1\r")
 		if output := line.typeAll("\x03"); !strings.HasSuffix(output, "Menu: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		line.typeAll("certificate\r", "1\r")
 		if err := pull(); !errors.Is(err, ErrGone) {
-			t.Error(err)
+			t.Errorf("got %v, want %v", err, ErrGone)
 		}
 	})
 }
@@ -328,7 +327,7 @@ func TestConsole_StaysLockedWithoutReadableSettings(t *testing.T) {
 		line, pull := plug(t.Context(), New(brokenBox{newFakeBox()}))
 		output := line.typeAll("\r")
 		if !strings.Contains(output, "The flash failed: replace it") || strings.Contains(output, "Menu") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		_ = pull()
 	})
@@ -340,7 +339,7 @@ func TestConsole_DoesNotAskAgainForStoredSettings(t *testing.T) {
 		line.typeAll("\r", "2\r")
 		line.typeAll(keysOf("paste settings"), "3\r", "\r")
 		if output := line.typeAll("apply\r"); !strings.Contains(output, "Not in force yet: restart the box") || !strings.HasSuffix(output, "Menu: ") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s", output)
 		}
 		_ = pull()
 	})
@@ -360,13 +359,13 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				line, pull := plug(t.Context(), New(c.box))
 				if output := line.typeAll(c.paste...); !strings.HasSuffix(output, `Type "apply" to make these changes; Ctrl-C goes back: `) {
-					t.Fatalf("%s", output)
+					t.Fatalf("got %s", output)
 				}
 				c.box.mu.Lock()
 				c.box.running.Settings = fakeSettings + "# by a stick\n"
 				c.box.mu.Unlock()
 				if output := line.typeAll("apply\r"); !strings.Contains(output, "Somebody else has changed the settings meanwhile") || !strings.HasSuffix(output, "Menu: ") {
-					t.Errorf("%s", output)
+					t.Errorf("got %s", output)
 				}
 				if len(c.box.commits) != 0 {
 					t.Errorf("commits %v", c.box.commits)
@@ -377,7 +376,7 @@ func TestConsole_DoesNotOverwriteSettingsFromAStick(t *testing.T) {
 	}
 }
 
-// lateBox stores what it is given, and goes by it after a restart only.
+// lateBox stores settings, and uses them only after a restart.
 type lateBox struct{ *fakeBox }
 
 func (b lateBox) Commit(ctx context.Context, c candidate.Candidate) error {
@@ -391,7 +390,7 @@ func (brokenBox) Running(context.Context) (candidate.Running, error) {
 	return candidate.Running{}, errors.New("the flash failed: replace it")
 }
 
-// streams are a line whose two directions are apart.
+// streams is a line with separate streams for its two directions.
 type streams struct {
 	io.Reader
 	io.Writer
@@ -410,7 +409,7 @@ func FuzzConsole(f *testing.F) {
 			}
 			line, pull := plug(t.Context(), New(box))
 			go func() {
-				// A key after the other, as the console drops what comes while it is busy.
+				// One key after the other, because the console discards input while it is busy.
 				for _, k := range keys {
 					line.keys <- []byte{k}
 					time.Sleep(10 * time.Millisecond)
@@ -419,7 +418,7 @@ func FuzzConsole(f *testing.F) {
 			time.Sleep(time.Duration(len(keys)+1) * 10 * time.Millisecond)
 			line.output()
 			if err := pull(); !errors.Is(err, ErrGone) {
-				t.Error(err)
+				t.Errorf("got %v, want %v", err, ErrGone)
 			}
 			if len(box.commits) > 0 && !bytes.Contains(bytes.Map(printed, keys), []byte("apply")) {
 				t.Errorf("%d commits of %q", len(box.commits), keys)
@@ -431,7 +430,7 @@ func FuzzConsole(f *testing.F) {
 	})
 }
 
-// printed drops what a line does not show.
+// printed removes what a terminal does not show.
 func printed(r rune) rune {
 	if r < ' ' {
 		return -1

@@ -16,7 +16,7 @@ type setup struct {
 	*session
 	draft     draft
 	candidate candidate.Candidate
-	probed    preflight.ProbeResult // of the wanted host; empty if the probe failed
+	probed    preflight.ProbeResult // of the mail host; empty if the probe failed
 	unknown   bool                  // the probe found no mail host of the domain
 }
 
@@ -120,8 +120,8 @@ func (s *session) newPIN(ctx context.Context) (digits string, err error) {
 			return invalidInput(sentence(err) + ".")
 		}
 		s.t.Print("The same PIN again: ")
-		again, err := s.t.Secret(ctx)
-		if err == nil && again != digits {
+		repeated, err := s.t.Secret(ctx)
+		if err == nil && repeated != digits {
 			return invalidInput("The PINs are different.")
 		}
 		return err

@@ -170,9 +170,9 @@ func (s *session) printRequest(ctx context.Context, settings, domains string) er
 // withinDomains reports whether a host name is in one of the domains, which commas
 // separate.
 func withinDomains(name, domains string) bool {
-	wanted := &x509.Certificate{DNSNames: []string{name}}
+	template := &x509.Certificate{DNSNames: []string{name}}
 	return slices.ContainsFunc(strings.Split(domains, ","), func(domain string) bool {
-		return certificate.NameWithin(wanted, strings.TrimSpace(domain)) != ""
+		return certificate.NameWithin(template, strings.TrimSpace(domain)) != ""
 	})
 }
 

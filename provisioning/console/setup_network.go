@@ -137,12 +137,12 @@ func (u *setup) probe(ctx context.Context) error {
 	if !done {
 		return err
 	}
-	w := u.probed
-	u.t.Item("  host", w.Host)
-	u.t.Item("  "+w.PortName(), verdict(w.Port25))
-	u.t.Item("  TLS", verdict(w.STARTTLS))
-	u.t.Item("  port 587", verdict(w.Port587))
-	u.t.Item("  advice", w.Advice)
+	p := u.probed
+	u.t.Item("  host", p.Host)
+	u.t.Item("  "+p.PortName(), verdict(p.Port25))
+	u.t.Item("  TLS", verdict(p.STARTTLS))
+	u.t.Item("  port 587", verdict(p.Port587))
+	u.t.Item("  advice", p.Advice)
 	return nil
 }
 
@@ -159,9 +159,9 @@ func (u *setup) host(ctx context.Context) error {
 	const key, mx = "upstream.connector.host", "MX"
 	u.t.Print("\n")
 	preset := orElse(u.draft.get(key), orElse(u.probed.Host, mx))
-	before, wanted := u.draft.get(key), ""
+	before, value := u.draft.get(key), ""
 	err := u.ask(ctx, question{"The tenant's mail host", preset, func(host string) error {
-		wanted = host
+		value = host
 		if host == mx || before == "" && host == u.probed.Host && u.probed.ByMX {
 			host = ""
 		}
@@ -170,7 +170,7 @@ func (u *setup) host(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if wanted != u.probed.Host && (wanted != mx || before != "") {
+	if value != u.probed.Host && (value != mx || before != "") {
 		if err := u.probe(ctx); err != nil {
 			return err
 		}

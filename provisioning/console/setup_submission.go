@@ -25,7 +25,7 @@ func (u *setup) loginMailbox() string {
 // far.
 func (u *setup) stepByStep() []step {
 	steps := []step{u.site, u.network, u.domains, u.method}
-	if u.nationalCloud() != settings.CloudGlobal {
+	if u.likelyCloud() != settings.CloudGlobal {
 		steps = append(steps, u.cloud)
 	}
 	if u.submits() {
@@ -36,8 +36,8 @@ func (u *setup) stepByStep() []step {
 	return append(steps, u.sender, u.alert, u.pin, u.apply)
 }
 
-// nationalCloud is the cloud that the settings name or the mail host belongs to.
-func (u *setup) nationalCloud() settings.Cloud {
+// likelyCloud returns the cloud in the settings, or else that of the mail host.
+func (u *setup) likelyCloud() settings.Cloud {
 	found := settings.CloudGlobal
 	if clouds := settings.CloudsOf(u.probed.Host); len(clouds) > 0 {
 		found = clouds[0]
@@ -45,12 +45,12 @@ func (u *setup) nationalCloud() settings.Cloud {
 	return settings.Cloud(orElse(u.draft.get("upstream.cloud"), string(found)))
 }
 
-// cloud asks for the cloud only where it may be another than the global one: most
-// technicians have no answer.
+// cloud asks for the cloud. It is a question only if the tenant may not be in the global
+// cloud, because most technicians do not know.
 func (u *setup) cloud(ctx context.Context) error {
 	u.t.Print("\n")
 	u.t.Say("The tenant seems to be in a national cloud of Microsoft: gcc-high, dod or china; or is it in the global one?")
-	return u.ask(ctx, question{"Cloud", string(u.nationalCloud()), func(cloud string) error { return u.draft.put("upstream.cloud", cloud) }})
+	return u.ask(ctx, question{"Cloud", string(u.likelyCloud()), func(cloud string) error { return u.draft.put("upstream.cloud", cloud) }})
 }
 
 // byPaste are the questions that remain after a pasted sealpost.toml.
@@ -76,7 +76,7 @@ func (u *setup) mailbox(ctx context.Context) error {
 	u.forgetCertificate()
 	u.t.Print("\n")
 	u.t.Say("The box logs in to one mailbox of the tenant and sends all mail through it.")
-	return u.ask(ctx, question{"Mailbox that logs in", u.draft.get(key), func(a string) error { return u.draft.put(key, a) }})
+	return u.ask(ctx, question{"Mailbox that logs in", u.draft.get(key), func(user string) error { return u.draft.put(key, user) }})
 }
 
 func (u *setup) tenant(ctx context.Context) error {

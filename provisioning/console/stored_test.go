@@ -8,7 +8,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// newerSettings are such as a later version stores.
+// newerSettings are settings that a later version has stored.
 const newerSettings = fakeSettings + "colour = \"blue\"\n[archive]\nkeep = \"30d\"\n"
 
 // newerBox is a box whose settings a later version has stored.
@@ -29,7 +29,7 @@ func TestConsole_NamesTheKeysThatAChangeTakesOutBeforeItIsApplied(t *testing.T) 
 			}
 		}
 		if output := line.typeAll("2\r", "192.168.10.30/24\r", "\r", "\r", "apply\r"); !strings.Contains(output, "The changes are active.") {
-			t.Fatalf("%s", output)
+			t.Fatalf("got %s, want text with %q", output, "The changes are active.")
 		}
 		s, err := settings.Parse([]byte(box.commits[0].Settings))
 		if err != nil || s.Limits.Recipients != 30 || s.Network.Address.String() != "192.168.10.30/24" || !box.commits[0].Trial {
@@ -48,7 +48,7 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 		box := newerBox()
 		line, pull := plug(t.Context(), New(box))
 		if output := line.typeAll("\r", "5\r", "1\r"); !strings.Contains(output, "Nothing was changed") {
-			t.Errorf("%s", output)
+			t.Errorf("got %s, want text with %q", output, "Nothing was changed")
 		}
 		output := line.typeAll("6\r")
 		for _, text := range []string{"colour = \"blue\"", "but stay stored", "archive is not known"} {
@@ -63,7 +63,7 @@ func TestConsole_LeavesUnknownKeysStoredWhereNothingIsChanged(t *testing.T) {
 	})
 }
 
-func TestConsole_SaysWhatToDoAboutSettingsThatCannotBeUsed(t *testing.T) {
+func TestConsole_ShowsTheCureForUnusableSettings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		box := newFakeBox()
 		box.running.Settings = "[upstream]\nmethod = \"quantum\"\n"

@@ -211,10 +211,10 @@ func (t *terminal) readLine(ctx context.Context, show func(string)) (string, err
 		switch {
 		case k == keyEnter:
 			t.Print("\n")
-			if bytes.HasPrefix(line, []byte(blockBegins)) {
+			if bytes.HasPrefix(line, []byte(beginMarker)) {
 				return "", t.discardBlock(ctx)
 			}
-			return answer(line, long)
+			return parseLine(line, long)
 		case k == keyInterrupt || k == keyEnd:
 			return "", t.interrupted(ctx)
 		case k == keyClear:
@@ -257,7 +257,7 @@ func (t *terminal) awaitQuiet(ctx context.Context) error {
 	return nil
 }
 
-func answer(line []byte, long bool) (string, error) {
+func parseLine(line []byte, long bool) (string, error) {
 	switch {
 	case long:
 		return "", invalidInput(fmt.Sprintf("That line has more than %d characters and was discarded. Type a shorter one.", maxLine))

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// reading types keys on a terminal, and returns the result of read and the output.
+// reading types keys at a terminal, and returns the result of read and the output.
 func reading[T any](t *testing.T, read func(*terminal, context.Context) (T, error), keys ...string) (value T, output string, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestLine_ExplainsInvalidInput(t *testing.T) {
 	} {
 		var invalid invalidInput
 		if _, _, err := reading(t, (*terminal).Line, c.keys); !errors.As(err, &invalid) || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.20q: %v", c.keys, err)
+			t.Errorf("%.20q: got %v, want invalid input with %q", c.keys, err, c.want)
 		}
 	}
 }
@@ -89,10 +89,10 @@ func TestLine_ExplainsInvalidInput(t *testing.T) {
 func TestLine_FailsWhenTheConnectionEnds(t *testing.T) {
 	for _, keys := range []string{"", "half a line", "\x1b["} {
 		if _, _, err := reading(t, (*terminal).Line, keys); !errors.Is(err, ErrGone) {
-			t.Errorf("%q: %v", keys, err)
+			t.Errorf("%q: got %v, want %v", keys, err, ErrGone)
 		}
 		if _, _, err := reading(t, (*terminal).Paste, keys); !errors.Is(err, ErrGone) {
-			t.Errorf("paste of %q: %v", keys, err)
+			t.Errorf("paste of %q: got %v, want %v", keys, err, ErrGone)
 		}
 	}
 }
@@ -145,7 +145,7 @@ func TestLine_DiscardsAPastedBlock(t *testing.T) {
 				close(line.keys)
 			}()
 			if _, err := terminal.Line(t.Context()); err == nil || !strings.Contains(err.Error(), c.err) {
-				t.Errorf("%s: %v", c.name, err)
+				t.Errorf("%s: got %v, want an error with %q", c.name, err, c.err)
 			}
 			if got, err := terminal.Line(t.Context()); got != "Leeds" || err != nil {
 				t.Errorf("%s, then: %q, %v", c.name, got, err)
@@ -175,7 +175,7 @@ func TestPaste_EndsWithADotOrABlock(t *testing.T) {
 		defer terminal.Close()
 		go func() {
 			line.keys <- []byte(fakePEM)
-			time.Sleep(pasteEnds / 2)
+			time.Sleep(endPause / 2)
 			line.keys <- []byte(fakePEM)
 		}()
 		if got, err := terminal.Paste(t.Context()); string(got) != fakePEM+fakePEM || err != nil {
@@ -195,7 +195,7 @@ func TestPaste_RefusesIncompleteText(t *testing.T) {
 		begun := time.Now()
 		_, err := terminal.Paste(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "is incomplete and was discarded") || time.Since(begun) != pasteTimeout {
-			t.Errorf("after %s: %v", time.Since(begun), err)
+			t.Errorf("got %v after %s, want a discarded paste after %s", err, time.Since(begun), pasteTimeout)
 		}
 		close(line.keys)
 		synctest.Wait()
@@ -210,17 +210,17 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 		go func() {
 			line.keys <- []byte("\r-----BEGIN CERTIFICATE-----\rMIIK\r\r") // an empty line belongs to it
 			for range 3 {
-				time.Sleep(pasteStops)
+				time.Sleep(hintPause)
 				line.keys <- []byte("\r")
 			}
 			line.keys <- []byte{keyInterrupt}
 		}()
 		if _, err := terminal.Paste(t.Context()); !errors.Is(err, errBack) {
-			t.Error(err)
+			t.Errorf("got %v, want %v", err, errBack)
 		}
 		output := line.output()
 		if count := strings.Count(output, "The paste is incomplete"); count != 2 {
-			t.Errorf("got it %d times: %q", count, output)
+			t.Errorf("got the fault %d times, want 2: %q", count, output)
 		}
 		close(line.keys)
 		synctest.Wait()
@@ -230,14 +230,14 @@ func TestPaste_ExplainsEnterInTheMiddle(t *testing.T) {
 func TestPaste_LimitsItsSize(t *testing.T) {
 	var p paste
 	for range 3 * maxPaste {
-		p.take('A')
-		p.take('\n')
+		p.add('A')
+		p.add('\n')
 	}
 	if len(p.text) > maxPaste || cap(p.text) > 2*maxPaste || len(p.line) > 100 {
 		t.Errorf("%d bytes of text, %d of a line", cap(p.text), len(p.line))
 	}
 	if _, err := p.end(); err == nil || !strings.Contains(err.Error(), "more than 1 MiB") {
-		t.Error(err)
+		t.Errorf("got %v, want an error with %q", err, "more than 1 MiB")
 	}
 }
 
@@ -269,7 +269,7 @@ func TestTerminal_WrapsAndCleansText(t *testing.T) {
 	for text := range strings.Lines(line.written.String()) {
 		text, ends := strings.CutSuffix(text, "\r\n")
 		if len(text) > columns || !ends {
-			t.Errorf("%d columns: %q", len(text), text)
+			t.Errorf("got %d columns, want at most %d: %q", len(text), columns, text)
 		}
 		if i := strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 			t.Errorf("not ASCII: %q", text)
@@ -304,7 +304,7 @@ func FuzzTerminal(f *testing.F) {
 	})
 }
 
-// noise returns random bytes, as a line with interference delivers them.
+// noise returns random bytes, as from a line with interference.
 func noise(size int) []byte {
 	random := rand.NewChaCha8([32]byte{1})
 	p := make([]byte, size)

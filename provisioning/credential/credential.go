@@ -95,7 +95,7 @@ func (v Vault) open(ctx context.Context, kind Kind) (secret, stored []byte, err 
 	return secret, stored, err
 }
 
-// Save replaces the stored credential, of whatever application. When it returns
+// Save replaces the stored credential, also that of another application. When it returns
 // without an error, the new one is durable; after a power cut either the old or
 // the new one is stored completely.
 func (v Vault) Save(ctx context.Context, kind Kind, secret []byte) error {

@@ -53,13 +53,13 @@ func TestVault_KeepsEachKindSeparately(t *testing.T) {
 	}
 }
 
-// between changes the area before an Update, as another process may.
-type between struct {
+// beforeUpdate changes the area before an Update, as another process may.
+type beforeUpdate struct {
 	*state.Store
 	change func()
 }
 
-func (b between) Update(ctx context.Context, change func(state.Sections) error) error {
+func (b beforeUpdate) Update(ctx context.Context, change func(state.Sections) error) error {
 	b.change()
 	return b.Store.Update(ctx, change)
 }
@@ -71,15 +71,15 @@ func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 		t.Errorf("%v, and there is %q", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "r2" {
-		t.Errorf("one from before: %v, and there is %q", err, stored(t, v, RefreshToken))
+		t.Errorf("replacing an older token: got %v, stored %q, want %v, r2", err, stored(t, v, RefreshToken), ErrChanged)
 	}
 	racing := v
-	racing.Store = between{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
+	racing.Store = beforeUpdate{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
 	if err := racing.Replace(t.Context(), RefreshToken, []byte("r2"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "new" {
-		t.Errorf("one of the same moment: %v, and there is %q", err, stored(t, v, RefreshToken))
+		t.Errorf("one of the same time: got %v, stored %q", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), ClientSecret, nil, []byte("s1")); !errors.Is(err, ErrNone) {
-		t.Errorf("none at all: %v", err)
+		t.Errorf("none at all: got %v, want %v", err, ErrNone)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestVault_RefusesAnotherApplication(t *testing.T) {
 		foreign := v
 		foreign.Application = other
 		if _, err := foreign.Load(t.Context(), RefreshToken); !errors.Is(err, ErrNone) {
-			t.Errorf("%v got %v", other, err)
+			t.Errorf("%v got %v, want %v", other, err, ErrNone)
 		}
 	}
 	if stored(t, v, RefreshToken) != "r1" {
@@ -124,7 +124,7 @@ func TestSave_RefusesEmptyAndOversizedSecrets(t *testing.T) {
 	for _, secret := range []string{"", strings.Repeat("hidden", MaxSize/6+1)} {
 		err := v.Save(t.Context(), ClientSecret, []byte(secret))
 		if err == nil || strings.Contains(err.Error(), "hidden") || stored(t, v, ClientSecret) != "" {
-			t.Errorf("%d bytes: %v", len(secret), err)
+			t.Errorf("%d bytes: got %v, want an error without the secret, and nothing stored", len(secret), err)
 		}
 	}
 }
@@ -140,12 +140,12 @@ func TestLoad_ReportsADamagedCredential(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := v.Load(t.Context(), ClientSecret); err == nil || !strings.Contains(err.Error(), "enter it again") {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: got %v, want an error with %q", text, err, "enter it again")
 		}
 	}
 }
 
-func TestVault_SaysToEnterASecretAgainThatDoesNotDecrypt(t *testing.T) {
+func TestVault_AdvisesToEnterAnUndecryptableSecretAgain(t *testing.T) {
 	v := vaultOn(newFlash())
 	if err := v.Save(t.Context(), ClientSecret, []byte("hunter2")); err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func TestVault_RefusesACredentialOfAnotherTPM(t *testing.T) {
 		"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 	save(t, v, RefreshToken, secret)
 	if stored(t, v, RefreshToken) != secret {
-		t.Error("the TPM that sealed it opened another secret")
+		t.Error("the TPM that sealed the secret opened another one")
 	}
 	sections, err := v.Store.Load(t.Context())
 	if err != nil || strings.Contains(string(sections[string(RefreshToken)]), "refresh token, longer") {
@@ -37,6 +37,6 @@ func TestVault_RefusesACredentialOfAnotherTPM(t *testing.T) {
 	v.Sealer = newSealer()
 	_, err = v.Load(t.Context(), RefreshToken)
 	if fault := (*hal.TPMFault)(nil); !errors.As(err, &fault) || fault.State != hal.TPMReplaced {
-		t.Errorf("another TPM: %v", err)
+		t.Errorf("another TPM: got %v, want state %s", err, hal.TPMReplaced)
 	}
 }

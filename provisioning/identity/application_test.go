@@ -23,15 +23,15 @@ func TestOwnApplication_StaysTheSameUntilRenewed(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	first := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
 	if err := first.Certificate.CheckSignature(first.Certificate.SignatureAlgorithm, first.Certificate.RawTBSCertificate, first.Certificate.Signature); err != nil {
-		t.Errorf("its own key did not sign it: %v", err)
+		t.Errorf("verifying the self-signature: %v", err)
 	}
-	again := must(OwnApplication(ctx, store, nil, rsaInFile, "other.contoso.com"))
-	if !again.Certificate.Equal(first.Certificate) {
-		t.Error("it changed by itself")
+	second := must(OwnApplication(ctx, store, nil, rsaInFile, "other.contoso.com"))
+	if !second.Certificate.Equal(first.Certificate) {
+		t.Error("got a new certificate on the second call, want the first")
 	}
 	renewed := must(RenewApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
 	if renewed.Certificate.Equal(first.Certificate) || !must(OwnApplication(ctx, store, nil, rsaInFile, "")).Certificate.Equal(renewed.Certificate) {
-		t.Error("it did not change when it was told to")
+		t.Error("the renewed certificate is not new, or is not stored")
 	}
 }
 
@@ -43,7 +43,7 @@ func TestOwnApplication_KeepsOneOfTwoConcurrentKeys(t *testing.T) {
 		return rsaInFile(ctx)
 	}
 	if second := must(OwnApplication(ctx, store, nil, slow, "second")); !second.Certificate.Equal(first.Certificate) {
-		t.Error("the issuer may know the one, and the box signs by the other")
+		t.Error("got two certificates from concurrent calls, want the one stored first")
 	}
 }
 
@@ -52,12 +52,12 @@ func TestApplication_IsNotReplacedWhenDamaged(t *testing.T) {
 	own := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
 	own.Key = must(rsaInFile(ctx))
 	if _, err := own.Signer(nil); fault.CodeOf(err) != fault.ApplicationDamaged {
-		t.Errorf("another's key: %v", err)
+		t.Errorf("the key of another certificate: got %v, want %s", err, fault.ApplicationDamaged)
 	}
 	for _, text := range []string{"{", "{}", `{"certificate":"AAAA"}`} {
 		store.sections = state.Sections{sectionApplication: []byte(text)}
 		if _, err := OwnApplication(ctx, store, nil, rsaInFile, ""); fault.CodeOf(err) != fault.ApplicationDamaged {
-			t.Errorf("%s: %v", text, err)
+			t.Errorf("%s: got %v, want %s", text, err, fault.ApplicationDamaged)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// memory is a Store that may be told to fail.
+// memory is a Store that can be made to fail.
 type memory struct {
 	sections state.Sections
 	broken   error
@@ -89,11 +89,11 @@ func TestImport_ChangesNothingAndWipesTheKeyOnFailure(t *testing.T) {
 		return keyring.Key{}, &hal.TPMFault{State: hal.TPMAbsent, Op: "import"}
 	}
 	if _, err := Import(ctx, store, noTPM, bundle(t)); err == nil || !strings.Contains(err.Error(), "TPM absent") {
-		t.Errorf("without a TPM: %v", err)
+		t.Errorf("without a TPM: got %v, want an error with %q", err, "TPM absent")
 	}
 	store.broken = errors.New("EIO")
 	if _, err := Import(ctx, store, inFile, bundle(t)); err == nil || !strings.Contains(err.Error(), "EIO") {
-		t.Errorf("on broken flash: %v", err)
+		t.Errorf("on broken flash: got %v, want an error with %q", err, "EIO")
 	}
 	if string(store.sections[sectionConnector]) != before {
 		t.Error("the stored certificate was changed")
@@ -130,7 +130,7 @@ func TestRequest_ReplacesThePendingOneOnlyByACompleteOne(t *testing.T) {
 		{"an impossible name", "not a name", newTPM(), nil, true, "cannot be the name in a certificate"},
 		{"no TPM", "relay.contoso.com", keyTPM{}, nil, true, "TPM absent"},
 		{"broken flash", "relay.contoso.com", newTPM(), errors.New("EIO"), true, "EIO"},
-		{"not told to replace", "relay.contoso.com", newTPM(), nil, false, "a certificate request is pending"},
+		{"without the option to replace", "relay.contoso.com", newTPM(), nil, false, "a certificate request is pending"},
 	} {
 		store.broken = c.broken
 		_, err := Request(ctx, store, c.tpm, hal.ECDSAP256, []string{c.host}, c.replace)
@@ -151,23 +151,23 @@ func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {
 	one, other := bundle(t), bundle(t)
 	key := must(keyring.ProtectInFile(other.Key, binding(one.Leaf)))
 	if _, err := (Client{Chain: one.Chain, Key: key}).Signer(nil); err == nil || !strings.Contains(err.Error(), "import the certificate again") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "import the certificate again")
 	}
 }
 
 func TestLAN_KeepsItsCertificateUntilTheNameChanges(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
 	first := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
-	again := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
+	second := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
 	renamed := must(LAN(ctx, store, keyring.FileSealer(nil), "other.example"))
-	if !first.Leaf.Equal(again.Leaf) {
-		t.Error("it changed by itself")
+	if !first.Leaf.Equal(second.Leaf) {
+		t.Error("got a new certificate on the second call, want the first")
 	}
 	if first.Leaf.Equal(renamed.Leaf) || renamed.Leaf.VerifyHostname("other.example") != nil {
-		t.Error("it did not follow the name")
+		t.Error("the certificate is not for the new name")
 	}
-	if _, err := tls.X509KeyPair(pemPair(t, again)); err != nil {
-		t.Errorf("key and certificate do not fit: %v", err)
+	if _, err := tls.X509KeyPair(pemPair(t, second)); err != nil {
+		t.Errorf("key and certificate do not match: %v", err)
 	}
 }
 
@@ -189,7 +189,7 @@ func TestLAN_ReplacesItsCertificateOnlyWhenTheTPMKeyIsLost(t *testing.T) {
 		}
 		_, err := LAN(ctx, store, sealer, "box.example")
 		if (err != nil) != kept || (string(store.sections[sectionLAN]) == before) != kept {
-			t.Errorf("TPM %s: %v, kept: %v", state, err, string(store.sections[sectionLAN]) == before)
+			t.Errorf("TPM %s: got %v, kept %t, want kept %t", state, err, string(store.sections[sectionLAN]) == before, kept)
 		}
 	}
 	if passing := must(Ephemeral("box.example")); passing.Leaf.VerifyHostname("box.example") != nil {

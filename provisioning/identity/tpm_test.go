@@ -32,14 +32,14 @@ func TestComplete_AcceptsOnlyTheCertificateOfTheRequest(t *testing.T) {
 	ctx := context.Background()
 	store, chip := &memory{}, newTPM(t)
 	if _, err := Complete(ctx, store, chip, certificate.Certificates{}, acceptAny); !errors.Is(err, ErrNoRequest) {
-		t.Errorf("without a request: %v", err)
+		t.Errorf("without a request: got %v, want %v", err, ErrNoRequest)
 	}
 	text, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Request(ctx, store, chip, hal.ECDSAP256, []string{"relay.contoso.com"}, false); !errors.Is(err, ErrPending) {
-		t.Errorf("a second request: %v", err)
+		t.Errorf("a second request: got %v, want %v", err, ErrPending)
 	}
 	if _, err := Import(ctx, store, inFile, bundle(t)); err != nil {
 		t.Errorf("a PFX while the request is pending: %v", err)
@@ -47,17 +47,17 @@ func TestComplete_AcceptsOnlyTheCertificateOfTheRequest(t *testing.T) {
 	block, _ := pem.Decode(text)
 	request := must(x509.ParseCertificateRequest(block.Bytes))
 	if err := request.CheckSignature(); err != nil || request.Subject.CommonName != "relay.contoso.com" {
-		t.Errorf("the request is for %s: %v", request.Subject, err)
+		t.Errorf("got a request for %s, %v, want relay.contoso.com", request.Subject, err)
 	}
 	other := must(authority.IssueP256(nil, "relay.contoso.com"))
 	if _, err := Complete(ctx, store, chip, certificate.Certificates{Parsed: []*x509.Certificate{other.Leaf}}, acceptAny); err == nil || !strings.Contains(err.Error(), "belongs to the private key") {
-		t.Errorf("another key's certificate: %v", err)
+		t.Errorf("another key's certificate: got %v, want an error with %q", err, "belongs to the private key")
 	}
 	issued := must(authority.Certify(request.PublicKey, "relay.contoso.com"))
 	chain := []*x509.Certificate{authority.Certificate, issued}
 	unacceptable := errors.New("too old")
 	if _, err := Complete(ctx, store, chip, certificate.Certificates{Parsed: chain}, func(certificate.Path) error { return unacceptable }); !errors.Is(err, unacceptable) {
-		t.Errorf("rejected by the check: %v", err)
+		t.Errorf("rejected by the check: got %v, want %v", err, unacceptable)
 	}
 	client, err := Complete(ctx, store, chip, certificate.Certificates{Parsed: chain}, acceptAny)
 	if err != nil || client.Key.Protection != keyring.TPMResident || len(client.Chain) != 1 {

@@ -45,8 +45,8 @@ func encrypt(ctx context.Context, tpm hal.TPM, clearText, associated []byte) (*h
 }
 
 // decrypt decrypts what encrypt encrypted; the caller wipes it.
-func decrypt(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, associated []byte) ([]byte, error) {
-	if sealed == nil || len(box) < chacha20poly1305.NonceSize {
+func decrypt(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, blob, associated []byte) ([]byte, error) {
+	if sealed == nil || len(blob) < chacha20poly1305.NonceSize {
 		return nil, ErrDamaged
 	}
 	dataKey, err := tpm.Unseal(ctx, *sealed)
@@ -58,7 +58,7 @@ func decrypt(ctx context.Context, tpm hal.TPM, sealed *hal.TPMObject, box, assoc
 	if err != nil {
 		return nil, ErrDamaged
 	}
-	nonce, encrypted := box[:aead.NonceSize()], box[aead.NonceSize():]
+	nonce, encrypted := blob[:aead.NonceSize()], blob[aead.NonceSize():]
 	clearText, err := aead.Open(nil, nonce, encrypted, associated)
 	if err != nil {
 		return nil, ErrDamaged

@@ -36,14 +36,14 @@ func FuzzStoredKey(f *testing.F) {
 				t.Errorf("signer %v, error %v", signer, err)
 			}
 			if err == nil && key.Protection != keyring.File && signError(signer) == nil {
-				t.Error("it signs without a TPM")
+				t.Error("got a signature without a TPM")
 			}
 		}
 		var secret keyring.Secret
 		if json.Unmarshal(text, &secret) == nil {
 			_, err := keyring.OpenSecret(t.Context(), absent, "token", secret)
 			if err == nil && secret.Protection != keyring.File {
-				t.Error("it opens without a TPM")
+				t.Error("opened a secret without a TPM")
 			}
 		}
 	})

@@ -40,18 +40,18 @@ var (
 	})
 )
 
-// store takes a key through its stored form.
-func store[T any](t *testing.T, v T) T {
+// roundTrip encodes a key as it is stored, and decodes it again.
+func roundTrip[T any](t *testing.T, v T) T {
 	t.Helper()
 	text, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var back T
-	if err := json.Unmarshal(text, &back); err != nil {
+	var decoded T
+	if err := json.Unmarshal(text, &decoded); err != nil {
 		t.Fatal(err)
 	}
-	return back
+	return decoded
 }
 
 func mustSign(t *testing.T, signer crypto.Signer) {
@@ -80,7 +80,7 @@ func signError(signer crypto.Signer) error {
 	return err
 }
 
-func refused(t *testing.T, what string, err error) {
+func wantReplaced(t *testing.T, what string, err error) {
 	t.Helper()
 	fault, ok := errors.AsType[*hal.TPMFault](err)
 	if !ok || fault.State != hal.TPMReplaced || !strings.Contains(err.Error(), "import the certificate again") {
@@ -106,12 +106,12 @@ func TestKeyring_PrintsNoKeysOrSecrets(t *testing.T) {
 	for _, clear := range [][]byte{secret, key.Clear[20:40]} {
 		for _, form := range []string{string(clear), hex.EncodeToString(clear), strings.Trim(fmt.Sprint(clear), "[]")} {
 			if strings.Contains(log.String(), form) {
-				t.Errorf("printed: %s", form)
+				t.Errorf("the log contains %s", form)
 			}
 		}
 	}
 	if !strings.Contains(log.String(), "key (file)") {
-		t.Errorf("the protection is not printed: %s", log.String())
+		t.Errorf("the protection is not printed: got %s, want text with %q", log.String(), "key (file)")
 	}
 }
 
@@ -120,7 +120,7 @@ func TestProtection_ExplainsEachKindInOneClause(t *testing.T) {
 	for _, p := range []keyring.Protection{keyring.TPMResident, keyring.TPMSealed, keyring.File, "magic"} {
 		text := p.Explain()
 		if text == "" || strings.Contains(text, ".") || seen[text] {
-			t.Errorf("%s: %q is not one clause of its own", p, text)
+			t.Errorf("%s: %q is not one clause that differs from the others", p, text)
 		}
 		seen[text] = true
 	}

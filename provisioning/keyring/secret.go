@@ -40,11 +40,11 @@ func FileSealer(tpm hal.TPM) Sealer {
 // SealSecret encrypts a secret of any size. Only this TPM can decrypt it, and only
 // under the same name.
 func SealSecret(ctx context.Context, tpm hal.TPM, name string, secret []byte) (Secret, error) {
-	sealed, box, err := encrypt(ctx, tpm, secret, []byte(secretLabel+name))
+	sealed, blob, err := encrypt(ctx, tpm, secret, []byte(secretLabel+name))
 	if err != nil {
 		return Secret{}, hal.Tried(fmt.Sprintf("protecting the secret %q", name), err)
 	}
-	return Secret{Protection: TPMSealed, Name: name, TPM: sealed, Box: box}, nil
+	return Secret{Protection: TPMSealed, Name: name, TPM: sealed, Box: blob}, nil
 }
 
 // SecretInFile stores a secret in clear text, for boxes whose settings require

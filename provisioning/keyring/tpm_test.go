@@ -54,7 +54,7 @@ func TestProtect_UsesTheBestProtectionOfTheTPM(t *testing.T) {
 			if key.Protection != test.want {
 				t.Errorf("protection %s, want %s", key.Protection, test.want)
 			}
-			signer, err := keyring.Open(chip, store(t, key), binding)
+			signer, err := keyring.Open(chip, roundTrip(t, key), binding)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,7 +73,7 @@ func TestGenerate_MakesAKeyThatSignsARequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := keyring.Open(chip, store(t, key), nil)
+	signer, err := keyring.Open(chip, roundTrip(t, key), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,11 +117,11 @@ func TestOpen_OpensASealedKeyOnlyForItsCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damaged := store(t, key)
+	damaged := roundTrip(t, key)
 	damaged.Box[len(damaged.Box)-1] ^= 1
-	short := store(t, key)
+	short := roundTrip(t, key)
 	short.Box = short.Box[:3]
-	other := store(t, key)
+	other := roundTrip(t, key)
 	if other.Public, err = x509.MarshalPKIXPublicKey(p256().Public()); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
 	}
 	for deadline := time.Now().Add(10 * time.Second); signError(signer) != nil; {
 		if time.Now().After(deadline) {
-			t.Fatalf("the TPM is back: %v", signError(signer))
+			t.Fatalf("signing after the TPM is back: %v", signError(signer))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -220,14 +220,14 @@ func TestOpen_RefusesKeysAndSecretsOfAnotherTPM(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		refused(t, string(key.Protection), signError(signer))
+		wantReplaced(t, string(key.Protection), signError(signer))
 	}
 	secret, err := keyring.SealSecret(t.Context(), chip, "client secret", []byte("hunter2"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = keyring.OpenSecret(t.Context(), thief, "client secret", secret)
-	refused(t, "secret", err)
+	wantReplaced(t, "secret", err)
 }
 
 func TestOpenSecret_ReturnsSecretsOfAnySize(t *testing.T) {
@@ -239,7 +239,7 @@ func TestOpenSecret_ReturnsSecretsOfAnySize(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, stored := range []keyring.Secret{sealed, keyring.SecretInFile("token", secret)} {
-			got, err := keyring.OpenSecret(t.Context(), chip, "token", store(t, stored))
+			got, err := keyring.OpenSecret(t.Context(), chip, "token", roundTrip(t, stored))
 			if err != nil || !bytes.Equal(got, secret) {
 				t.Errorf("%d bytes as %s: got %d bytes, error %v", size, stored.Protection, len(got), err)
 			}
@@ -255,7 +255,7 @@ func TestOpenSecret_RefusesOtherNamesAndDamage(t *testing.T) {
 	}
 	renamed := sealed
 	renamed.Name = "password"
-	damaged := store(t, sealed)
+	damaged := roundTrip(t, sealed)
 	damaged.Box[20] ^= 1
 	tests := map[string]struct {
 		secret keyring.Secret

@@ -17,14 +17,14 @@ func TestMatches_AcceptsOnlyTheSamePIN(t *testing.T) {
 		}
 	}
 	if bytes.Contains(stored, []byte("4711")) {
-		t.Errorf("the PIN stands in its stored form: %s", stored)
+		t.Errorf("got stored form %s, want it without the PIN", stored)
 	}
 }
 
 func TestSeal_RefusesInvalidPINs(t *testing.T) {
 	for _, digits := range []string{"", "123", "12a4", "12 34", "12345678901234567", "١٢٣٤"} {
 		if _, err := Seal(digits); !errors.Is(err, ErrForm) {
-			t.Errorf("%q: %v", digits, err)
+			t.Errorf("%q: got %v, want %v", digits, err, ErrForm)
 		}
 	}
 }
@@ -32,7 +32,7 @@ func TestSeal_RefusesInvalidPINs(t *testing.T) {
 func TestMatches_RefusesDamagedRecords(t *testing.T) {
 	for _, stored := range []string{"", "{}", `{"rounds":1}`, `{"salt":"AA==","rounds":-1,"digest":"AA=="}`, `{"rounds":999999999999,"digest":"AA=="}`} {
 		if ok, err := Matches([]byte(stored), "4711"); ok || err == nil {
-			t.Errorf("%q: %v, %v", stored, ok, err)
+			t.Errorf("%q: got %v, %v, want an error", stored, ok, err)
 		}
 	}
 }

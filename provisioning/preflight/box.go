@@ -122,7 +122,8 @@ func MX(domain string, cloud settings.Cloud, hosts []string, err error) []Findin
 	return ok("%s: mail goes to %s", domain, strings.Join(hosts, ", "))
 }
 
-// Cloud reports what is doubtful about the tenant's cloud; nothing if nothing is.
+// Cloud returns findings about the tenant's cloud that a person should check; none if
+// there are none.
 func Cloud(s settings.Settings) []Finding {
 	own, others := s.Entra()
 	if s.Upstream.Method.Traits().Mailbox && !own && len(others) > 0 {

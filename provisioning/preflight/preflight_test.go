@@ -57,7 +57,7 @@ func TestCertificate_ReportsProblemsAsFindings(t *testing.T) {
 	findings := Certificate(certificate.Report{Subject: "CN=a", Findings: []certificate.Finding{
 		{Level: certificate.OK, Text: "fine"}, {Level: certificate.Problem, Text: "expired"}}})
 	if len(findings) != 2 || findings[1].Text != "expired" || findings[1].Level != certificate.Problem {
-		t.Errorf("%v", findings)
+		t.Errorf("got %v, want both with the problem second", findings)
 	}
 }
 
@@ -74,31 +74,31 @@ func TestRun_ReportsAHangingCheckAndContinues(t *testing.T) {
 			got = append(got, f.String())
 		}
 		if len(got) != 2 || !strings.Contains(got[0], "did not end") || !strings.Contains(got[1], "well") || time.Since(begun) != 150*time.Second {
-			t.Errorf("after %v: %q", time.Since(begun), got)
+			t.Errorf("got %q after %v, want a timeout and well after 2m30s", got, time.Since(begun))
 		}
 	})
 }
 
-func TestAdvise_NamesTheWayThatWorks(t *testing.T) {
-	yes := Reach{OK: true}
+func TestAdvise_RecommendsTheMethodThatWorks(t *testing.T) {
+	reached := Reach{OK: true}
 	for _, c := range []struct {
 		probed ProbeResult
 		want   string
 	}{
-		{ProbeResult{Port25: yes, STARTTLS: yes}, "connector: "},
-		{ProbeResult{Port25: yes, Authority: "CN=Our CA"}, "Our CA"},
-		{ProbeResult{Port25: yes}, "SMTP inspection"},
-		{ProbeResult{Host: "mx", Port587: yes}, "open port 25 to mx"},
+		{ProbeResult{Port25: reached, STARTTLS: reached}, "connector: "},
+		{ProbeResult{Port25: reached, Authority: "CN=Our CA"}, "Our CA"},
+		{ProbeResult{Port25: reached}, "SMTP inspection"},
+		{ProbeResult{Host: "mx", Port587: reached}, "open port 25 to mx"},
 		{ProbeResult{}, "neither port 25 nor port 587"},
 		{ProbeResult{Port: 2525}, "neither port 2525 nor port 587"},
 	} {
 		if got := c.probed.Advise(); !strings.Contains(got, c.want) {
-			t.Errorf("%+v: %s", c.probed, got)
+			t.Errorf("%+v: got %s, want text with %q", c.probed, got, c.want)
 		}
 	}
 }
 
-func TestCloud_ReportsWhatIsNotCertain(t *testing.T) {
+func TestCloud_ReportsUnverifiedValues(t *testing.T) {
 	parse := func(text string) settings.Settings {
 		s, err := settings.Parse([]byte(text))
 		if err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// in returns submission settings of a cloud.
-func in(cloud Cloud) string {
+// inCloud returns submission settings of a cloud.
+func inCloud(cloud Cloud) string {
 	return strings.Replace(submitting, "method =", fmt.Sprintf("cloud = %q\nmethod =", cloud), 1)
 }
 
@@ -26,51 +26,51 @@ func TestCloud_SetsEveryDefaultTogether(t *testing.T) {
 		{CloudChina, "smtp.partner.outlook.cn", "login.partner.microsoftonline.cn", "https://partner.outlook.cn/.default", "https://partner.outlook.cn/SMTP.Send", "c.mail.protection.partner.outlook.cn", "O365China", "China", true, false},
 	} {
 		t.Run(string(c.cloud), func(t *testing.T) {
-			s := parsed(t, in(c.cloud))
+			s := parsed(t, inCloud(c.cloud))
 			issuer := s.Issuer()
 			if s.Upstream.Submission.Host != Host(c.host) || issuer.TokenURL != URL("https://"+c.authority+"/contoso.com/oauth2/v2.0/token") ||
 				issuer.DeviceURL != URL("https://"+c.authority+"/contoso.com/oauth2/v2.0/devicecode") || issuer.Audience != issuer.TokenURL || !reflect.DeepEqual(issuer.Scopes, []string{c.scope}) {
-				t.Errorf("host %s, issuer %+v", s.Upstream.Submission.Host, issuer)
+				t.Errorf("got host %s and issuer %+v, want %s, %s and scope %s", s.Upstream.Submission.Host, issuer, c.host, c.authority, c.scope)
 			}
 			if own, others := s.Entra(); !own || len(others) > 0 {
-				t.Errorf("Entra ID: %v, %v", own, others)
+				t.Errorf("Entra ID: got own %v, others %v, want only its own", own, others)
 			}
 			if unverified := s.Unverified(); (len(unverified) > 0) != c.unverifiedSubmission {
-				t.Errorf("unverified for an application: %q", unverified)
+				t.Errorf("unverified for an application: got %q, want any %t", unverified, c.unverifiedSubmission)
 			}
-			device := parsed(t, in(c.cloud)+"grant = \"device\"\n")
+			device := parsed(t, inCloud(c.cloud)+"grant = \"device\"\n")
 			if got := device.Issuer().Scopes; !reflect.DeepEqual(got, []string{c.signIn, "offline_access"}) {
-				t.Errorf("the scopes of a sign-in are %q", got)
+				t.Errorf("got scopes of a sign-in %q, want %q", got, []string{c.signIn, "offline_access"})
 			}
 			if unverified := device.Unverified(); slices.Contains(unverified, c.signIn) != (c.cloud != CloudGlobal) {
-				t.Errorf("unverified for a sign-in: %q", unverified)
+				t.Errorf("unverified for a sign-in: got %q, want %s only in a national cloud", unverified, c.signIn)
 			}
 			if got := c.cloud.Services(); got.ExchangeEnvironment != c.exchange || got.GraphEnvironment != c.graph {
-				t.Errorf("PowerShell connects to %q and %q", got.ExchangeEnvironment, got.GraphEnvironment)
+				t.Errorf("got PowerShell environments %q and %q, want %q and %q", got.ExchangeEnvironment, got.GraphEnvironment, c.exchange, c.graph)
 			}
 			connector := parsed(t, fmt.Sprintf("%s[upstream]\ncloud = %q\n", minimal, c.cloud))
 			if !slices.ContainsFunc(connector.Upstream.MailHosts(), func(suffix string) bool { return strings.HasSuffix(c.mx, suffix) }) || !slices.Contains(CloudsOf(strings.ToUpper(c.mx)), c.cloud) {
-				t.Errorf("%s is not a host of the cloud", c.mx)
+				t.Errorf("got %s rejected, want it to be a host of %s", c.mx, c.cloud)
 			}
 			if unverified := connector.Unverified(); (len(unverified) > 0) != c.unverifiedIMX {
-				t.Errorf("unverified for a connector: %q", unverified)
+				t.Errorf("unverified for a connector: got %q, want any %t", unverified, c.unverifiedIMX)
 			}
 			foreign := "c.mail.protection.outlook.com"
 			if accepts := slices.ContainsFunc(connector.Upstream.MailHosts(), func(suffix string) bool { return strings.HasSuffix(foreign, suffix) }); accepts != (c.cloud == CloudGlobal) {
-				t.Errorf("accepts %s: %v", foreign, accepts)
+				t.Errorf("%s: got accepted %t, want %t", foreign, accepts, c.cloud == CloudGlobal)
 			}
 		})
 	}
 }
 
 func TestCloud_YieldsToExplicitSettings(t *testing.T) {
-	text := strings.Replace(in(CloudGCCHigh), "user =", "host = \"smtp.example\"\nuser =", 1) + "scopes = [\"mine\"]\ntoken_url = \"https://login.microsoftonline.com/x/oauth2/v2.0/token\"\n"
+	text := strings.Replace(inCloud(CloudGCCHigh), "user =", "host = \"smtp.example\"\nuser =", 1) + "scopes = [\"mine\"]\ntoken_url = \"https://login.microsoftonline.com/x/oauth2/v2.0/token\"\n"
 	s := parsed(t, text)
 	if issuer := s.Issuer(); s.Upstream.Submission.Host != "smtp.example" || issuer.TokenURL != "https://login.microsoftonline.com/x/oauth2/v2.0/token" || !reflect.DeepEqual(issuer.Scopes, []string{"mine"}) {
-		t.Errorf("host %s, issuer %+v", s.Upstream.Submission.Host, issuer)
+		t.Errorf("got host %s and issuer %+v, want the explicit settings", s.Upstream.Submission.Host, issuer)
 	}
 	if own, others := s.Entra(); own || !reflect.DeepEqual(others, []Cloud{CloudGlobal}) {
-		t.Errorf("Entra ID: %v, %v", own, others)
+		t.Errorf("Entra ID: got own %v, others %v, want only %s", own, others, CloudGlobal)
 	}
 }
 
@@ -87,16 +87,16 @@ func TestEntra_IsFoundByTheHostOfTheTokenURL(t *testing.T) {
 		{CloudChina, "https://login.partner.microsoftonline.cn:443/t", true, []Cloud{CloudChina}},
 		{CloudGlobal, "https://login.microsoftonline.com.evil.example/t", false, nil},
 	} {
-		s := parsed(t, in(c.cloud)+fmt.Sprintf("token_url = %q\n", c.url))
+		s := parsed(t, inCloud(c.cloud)+fmt.Sprintf("token_url = %q\n", c.url))
 		if own, others := s.Entra(); own != c.own || !reflect.DeepEqual(others, c.others) {
-			t.Errorf("%s in %s: %v, %v", c.url, c.cloud, own, others)
+			t.Errorf("%s in %s: got own %v, others %v, want %v, %v", c.url, c.cloud, own, others, c.own, c.others)
 		}
 	}
 }
 
 // An unknown cloud has no safe default: mail would go to another operator.
 func TestParseStored_RefusesAnUnknownCloud(t *testing.T) {
-	if _, err := ParseStored([]byte(in("mars")), Schema+1); err == nil || !strings.Contains(err.Error(), "upstream.cloud") {
-		t.Errorf("got %v", err)
+	if _, err := ParseStored([]byte(inCloud("mars")), Schema+1); err == nil || !strings.Contains(err.Error(), "upstream.cloud") {
+		t.Errorf("got %v, want an error with %q", err, "upstream.cloud")
 	}
 }

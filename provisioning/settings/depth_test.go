@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestParse_LimitsTheMemoryOfDeepNesting has texts of the largest size whose only
-// purpose is to be expensive.
+// TestParse_LimitsTheMemoryOfDeepNesting has texts of the maximum size that take much
+// memory to parse.
 func TestParse_LimitsTheMemoryOfDeepNesting(t *testing.T) {
 	const size = 62 << 10
 	for name, text := range map[string]string{

@@ -76,6 +76,6 @@ func isDefault(t *testing.T, s Settings, key, value string) {
 		t.Fatalf("%s = %s: %v", key, value, err)
 	}
 	if none := field.Kind() == reflect.Slice && field.Len()+documented.Len() == 0; !none && !reflect.DeepEqual(documented.Interface(), field.Interface()) {
-		t.Errorf("%s is %v by default, and not %s", key, field, value)
+		t.Errorf("%s: got documented default %s, want %v", key, value, field)
 	}
 }

@@ -131,10 +131,10 @@ func TestParse_ReportsAllMistakesInLineOrder(t *testing.T) {
 
 func TestParse_RejectsTextThatIsNotSettings(t *testing.T) {
 	if _, err := Parse(make([]byte, MaxText+1)); err == nil || !strings.Contains(err.Error(), "larger than 64KiB") {
-		t.Errorf("too large: %v", err)
+		t.Errorf("too large: got %v, want an error with %q", err, "larger than 64KiB")
 	}
 	if _, err := Parse([]byte("\xff\xfe[\x00l\x00")); err == nil || !strings.Contains(err.Error(), "UTF-16") {
-		t.Errorf("UTF-16: %v", err)
+		t.Errorf("UTF-16: got %v, want an error with %q", err, "UTF-16")
 	}
 }
 

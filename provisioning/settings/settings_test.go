@@ -159,7 +159,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 	}
 }
 
-// Every key must appear in the text above, or the test above proves too little.
+// Every key must appear in the text above; otherwise the test above is incomplete.
 func TestExample_NamesEveryKey(t *testing.T) {
 	lines := keyLines([]byte(everything))
 	for _, key := range knownKeys("", reflect.TypeFor[Settings]()) {
@@ -225,11 +225,11 @@ func TestSize_PrintsAsItIsRead(t *testing.T) {
 	for text, want := range map[string]Size{
 		"0": 0, "1": 1, "512MiB": 512 << 20, "500MB": 500e6, "16 KiB": 16 << 10, "3kB": 3000, "2TiB": 2 << 40, "7B": 7,
 	} {
-		var got, again Size
+		var got, reparsed Size
 		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
 			t.Errorf("%q: %d, %v", text, got, err)
 		}
-		if err := again.UnmarshalText([]byte(got.String())); err != nil || again != got {
+		if err := reparsed.UnmarshalText([]byte(got.String())); err != nil || reparsed != got {
 			t.Errorf("%q prints as %q", text, got)
 		}
 	}
@@ -257,11 +257,11 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Parse(written)
+		reparsed, err := Parse(written)
 		if err != nil {
 			t.Fatalf("accepted settings, written out, are refused: %v\n%s", err, written)
 		}
-		if rewritten, _ := toml.Marshal(again); string(rewritten) != string(written) {
+		if rewritten, _ := toml.Marshal(reparsed); string(rewritten) != string(written) {
 			t.Fatalf("%s\nbecame\n%s", written, rewritten)
 		}
 	})

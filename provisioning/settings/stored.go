@@ -191,8 +191,8 @@ func (l *lenient) classify(faults Errors) {
 // whole is never reset, because the box would become unreachable.
 func (l *lenient) fit(lineOf func(key string) int) {
 	reset := map[string]bool{}
-	for again := true; again; {
-		again = false
+	for changed := true; changed; {
+		changed = false
 		for _, e := range l.settings.check() {
 			e.Line = lineOf(e.Key)
 			section, _, _ := strings.Cut(e.Key, ".")
@@ -207,7 +207,7 @@ func (l *lenient) fit(lineOf func(key string) int) {
 				l.faults = append(l.faults, e)
 				continue
 			}
-			reset[key], again = true, true
+			reset[key], changed = true, true
 			setTo(reflect.ValueOf(l.settings).Elem(), reflect.ValueOf(l.defaults), key)
 			e.Key = key
 			l.ignore(e)

@@ -27,33 +27,33 @@ func keysOf(all Errors) (keys []string) {
 	return keys
 }
 
-func TestParseStored_ReadsWhatTheVersionBeforeWrote(t *testing.T) {
+func TestParseStored_ReadsSettingsOfThePreviousVersion(t *testing.T) {
 	text := storedFile(t, "schema-1.toml")
-	for _, schema := range []int{0, 1} { // 0 is a number that is not there
+	for _, schema := range []int{0, 1} { // 0 if there is none
 		s, err := ParseStored(text, schema)
 		if err != nil || s.Ignored != nil || s.Schema != 1 {
-			t.Fatalf("%v, schema %d, ignored %v", err, s.Schema, s.Ignored)
+			t.Fatalf("got %v, schema %d, ignored %v, want schema 1 and none ignored", err, s.Schema, s.Ignored)
 		}
 		if want, err := Parse(text); err != nil || !reflect.DeepEqual(s.Settings, want) {
-			t.Errorf("%v, read %+v", err, s.Settings)
+			t.Errorf("got %+v, want %+v, %v", s.Settings, want, err)
 		}
 	}
 }
 
-func TestParseStored_ReadsANewerSchemaAndNamesWhatItIgnores(t *testing.T) {
+func TestParseStored_ReadsANewerSchemaAndReportsIgnoredKeys(t *testing.T) {
 	s, err := ParseStored(storedFile(t, "schema-2.toml"), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := keysOf(s.Ignored), []string{"lan.greylist", "network.ipv6", "journal.format", "retry.longest", "retry", "archive"}; !sameSet(got, want) {
-		t.Errorf("ignored %q", s.Ignored)
+		t.Errorf("got ignored %q, want %q", got, want)
 	}
 	if s.Schema != 2 || s.Network.Address.String() != "192.168.10.25/24" || s.Senders.AcceptedDomains[0] != "contoso.com" || len(s.LAN.Allow) != 1 {
-		t.Errorf("read %+v", s)
+		t.Errorf("got %+v, want the known settings of schema 2", s)
 	}
-	// The known pause is longer than the default for the unknown one, so both go.
+	// The known delay is longer than the default for the unknown one, so both are dropped.
 	if s.Journal.Format != FormatText || s.Retry != Default().Retry {
-		t.Errorf("journal %+v, retry %+v", s.Journal, s.Retry)
+		t.Errorf("got journal %+v, retry %+v, want the defaults", s.Journal, s.Retry)
 	}
 }
 
@@ -63,11 +63,11 @@ func sameSet(a, b []string) bool {
 	return slices.Equal(a, b)
 }
 
-func TestParseStored_RefusesAMethodThatItDoesNotKnowAndKeepsTheNetwork(t *testing.T) {
+func TestParseStored_RejectsAnUnknownMethodAndKeepsTheNetwork(t *testing.T) {
 	s, err := ParseStored(storedFile(t, "schema-2-method.toml"), 2)
 	var refused *StoredError
 	if !errors.As(err, &refused) || !slices.Equal(keysOf(refused.Faults), []string{"upstream.method"}) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want a fault of upstream.method", err)
 	}
 	for _, text := range []string{"schema 2, this version reads schema 1", `"quantum" is not a delivery method`, "install the version again that wrote them, or replace them"} {
 		if !strings.Contains(err.Error(), text) {
@@ -76,11 +76,11 @@ func TestParseStored_RefusesAMethodThatItDoesNotKnowAndKeepsTheNetwork(t *testin
 	}
 	n := s.Network
 	if n.Address.String() != "192.168.10.25/24" || n.Gateway.String() != "192.168.10.1" || len(n.DNS) != 1 || n.Name != "relay-leeds" {
-		t.Errorf("network %+v", n)
+		t.Errorf("got network %+v, want the stored one", n)
 	}
 }
 
-func TestParseStored_PutsADefaultOnlyWhereThatIsSafe(t *testing.T) {
+func TestParseStored_UsesADefaultOnlyWhereThatIsSafe(t *testing.T) {
 	const minimal = "senders.accepted_domains = [\"contoso.com\"]\n"
 	submission := "upstream.method = \"submission\"\nupstream.submission.user = \"relay@contoso.com\"\nupstream.oauth.client_id = \"8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10\"\n"
 	for text, ignored := range map[string]string{
@@ -97,7 +97,7 @@ func TestParseStored_PutsADefaultOnlyWhereThatIsSafe(t *testing.T) {
 	} {
 		s, err := ParseStored([]byte(text), 2)
 		if err != nil || !slices.Equal(keysOf(s.Ignored), []string{ignored}) || s.Validate() != nil {
-			t.Errorf("%q: %v, ignored %q", text, err, s.Ignored)
+			t.Errorf("%q: got %v, ignored %q, want ignored %q", text, err, s.Ignored, ignored)
 		}
 	}
 	for text, fault := range map[string]string{
@@ -117,12 +117,12 @@ func TestParseStored_PutsADefaultOnlyWhereThatIsSafe(t *testing.T) {
 		_, err := ParseStored([]byte(text), 2)
 		var refused *StoredError
 		if !errors.As(err, &refused) || refused.Faults[0].Key != fault {
-			t.Errorf("%.80q: %v", text, err)
+			t.Errorf("%.80q: got %v, want a fault of %s", text, err, fault)
 		}
 	}
 }
 
-func TestParseStored_BringsAnOlderSchemaUpToItsOwn(t *testing.T) {
+func TestParseStored_MigratesAnOlderSchema(t *testing.T) {
 	renamed := migration(func(tree map[string]any) error {
 		if site, ok := tree["place"]; ok {
 			tree["site"] = site
@@ -134,57 +134,57 @@ func TestParseStored_BringsAnOlderSchemaUpToItsOwn(t *testing.T) {
 	text := []byte("[network]\nname = \"leeds\"\n[place]\nname = \"Leeds\"\n[senders]\naccepted_domains = [\"contoso.com\"]\n")
 	s, _, err := parseStored(text, 1, []migration{renamed})
 	if err != nil || s.Site.Name != "Leeds" || s.Ignored != nil || s.Schema != 1 {
-		t.Errorf("%v, read %+v", err, s)
+		t.Errorf("got %+v, %v, want the site Leeds in schema 1", s, err)
 	}
 	if s, _, err = parseStored(text, 2, []migration{renamed}); err != nil || !slices.Equal(keysOf(s.Ignored), []string{"place"}) {
-		t.Errorf("a text of the schema after the step: %v, ignored %q", err, s.Ignored)
+		t.Errorf("settings that are already in schema 2: got %v, ignored %q, want place ignored", err, s.Ignored)
 	}
 	if s, _, err := parseStored(text, 1, []migration{renamed, failing}); err == nil || !strings.Contains(err.Error(), "from schema 2 to 3: no site") || s.Network.Name != "leeds" {
-		t.Errorf("a step that fails: %v, network %+v", err, s.Network)
+		t.Errorf("a failed migration: got %v, network %+v, want its error and the stored network", err, s.Network)
 	}
 	edited, dropped, err := editStored(text, 1, []migration{renamed})
-	if again, failed := Parse(edited); err != nil || failed != nil || dropped != nil || again.Site.Name != "Leeds" {
-		t.Errorf("for a change: %v, %v, dropped %q:\n%s", err, failed, dropped, edited)
+	if reparsed, failed := Parse(edited); err != nil || failed != nil || dropped != nil || reparsed.Site.Name != "Leeds" {
+		t.Errorf("edited: got %v, %v, dropped %q, want the site Leeds:\n%s", err, failed, dropped, edited)
 	}
 }
 
 func TestSchema_HasAMigrationForEachStep(t *testing.T) {
 	if len(migrations) != Schema-1 {
-		t.Errorf("%d migrations lead to schema %d", len(migrations), Schema)
+		t.Errorf("got %d migrations, want %d", len(migrations), Schema-1)
 	}
 }
 
-func TestEditStored_GivesATextThatParseReadsAndNamesWhatItDrops(t *testing.T) {
+func TestEditStored_ReturnsValidSettingsAndReportsDroppedKeys(t *testing.T) {
 	plain := storedFile(t, "schema-1.toml")
 	if edited, dropped, err := EditStored(plain, 1); err != nil || dropped != nil || string(edited) != string(plain) {
-		t.Errorf("%v, dropped %q:\n%s", err, dropped, edited)
+		t.Errorf("got %v, dropped %q, want the same text:\n%s", err, dropped, edited)
 	}
 	edited, dropped, err := EditStored(storedFile(t, "schema-2.toml"), 2)
 	if err != nil || !sameSet(keysOf(dropped), []string{"lan.greylist", "network.ipv6", "journal.format", "retry.longest", "retry", "archive"}) {
-		t.Errorf("%v, dropped %q", err, dropped)
+		t.Errorf("got %v, dropped %q, want the unknown keys dropped", err, dropped)
 	}
 	if s, err := Parse(edited); err != nil || s.Network.Address.String() != "192.168.10.25/24" {
-		t.Errorf("%v:\n%s", err, edited)
+		t.Errorf("parsing the edited settings: got %v, want the stored address:\n%s", err, edited)
 	}
 	var refused *StoredError
 	if _, _, err := EditStored(storedFile(t, "schema-2-method.toml"), 2); !errors.As(err, &refused) {
-		t.Errorf("without a method: %v", err)
+		t.Errorf("without a method: got %v, want %T", err, refused)
 	}
 }
 
-func TestStoredError_NamesMoreThanOneWayOut(t *testing.T) {
+func TestStoredError_OffersAnotherCureThanSetup(t *testing.T) {
 	for _, text := range []string{"not TOML", "[upstream]\nmethod = \"quantum\"\n", ""} {
 		for _, schema := range []int{1, 2} {
 			_, err := ParseStored([]byte(text), schema)
 			if err == nil || strings.Contains(err.Error(), "set the box up again") || !strings.Contains(err.Error(), "install the version again") {
-				t.Errorf("%q: %v", text, err)
+				t.Errorf("%q: got %v, want the advice to install the version again", text, err)
 			}
 		}
 	}
 }
 
-// What Parse takes is taken as stored too, and what is taken as stored can be
-// edited into what Parse takes.
+// A text that Parse accepts is also accepted as stored settings, and stored settings
+// can be edited into a text that Parse accepts.
 func FuzzParseStored(f *testing.F) {
 	for _, name := range []string{"schema-1.toml", "schema-2.toml", "schema-2-method.toml"} {
 		f.Add(storedFile(f, name), 2)
@@ -194,22 +194,22 @@ func FuzzParseStored(f *testing.F) {
 		strict, refused := Parse(text)
 		s, err := ParseStored(text, schema)
 		if refused == nil && (err != nil || len(s.Ignored) > 0 || !reflect.DeepEqual(s.Settings, strict)) {
-			t.Errorf("stored: %v, ignored %q", err, s.Ignored)
+			t.Errorf("got %v, ignored %q, want the same as Parse returns", err, s.Ignored)
 		}
 		edited, _, failed := EditStored(text, schema)
 		if (failed == nil) != (err == nil) {
-			t.Errorf("read: %v, edited: %v", err, failed)
+			t.Errorf("got read error %v and edit error %v, want both or neither", err, failed)
 		}
 		if failed != nil {
 			return
 		}
-		if again, err := Parse(edited); err != nil || !reflect.DeepEqual(again, s.Settings) {
-			t.Errorf("edited: %v\n%s\nread %+v\nand  %+v", err, edited, again, s.Settings)
+		if reparsed, err := Parse(edited); err != nil || !reflect.DeepEqual(reparsed, s.Settings) {
+			t.Errorf("edited: got %v\n%s\nparsed %+v\nwant   %+v", err, edited, reparsed, s.Settings)
 		}
 	})
 }
 
-func TestStored_AKeyOfAnotherNameNeverWidensWhoMaySend(t *testing.T) {
+func TestParseStored_NeverAllowsMoreClientsForAnUnknownKey(t *testing.T) {
 	const known = "[senders]\naccepted_domains = [\"contoso.com\"]\n"
 	for name, c := range map[string]struct {
 		text   string
@@ -226,7 +226,7 @@ func TestStored_AKeyOfAnotherNameNeverWidensWhoMaySend(t *testing.T) {
 	} {
 		stored, err := ParseStored([]byte(c.text), c.schema)
 		if (err == nil) != c.usable || len(stored.LAN.Allow) != c.allow {
-			t.Errorf("%s: %v, allow %v", name, err, stored.LAN.Allow)
+			t.Errorf("%s: got %v, allow %v, want usable %t and %d networks", name, err, stored.LAN.Allow, c.usable, c.allow)
 		}
 		if !c.usable {
 			continue
@@ -235,8 +235,8 @@ func TestStored_AKeyOfAnotherNameNeverWidensWhoMaySend(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: editing: %v", name, err)
 		}
-		if again, err := Parse(edited); err != nil || len(again.LAN.Allow) != c.allow {
-			t.Errorf("%s: edited to %v, %v\n%s", name, again.LAN.Allow, err, edited)
+		if reparsed, err := Parse(edited); err != nil || len(reparsed.LAN.Allow) != c.allow {
+			t.Errorf("%s: got edited to %v, %v, want %d networks\n%s", name, reparsed.LAN.Allow, err, c.allow, edited)
 		}
 	}
 }

@@ -28,10 +28,10 @@ func parsed(t *testing.T, text string) Settings {
 func TestSubmission_NeedsOnlyAMailboxAndAnApplication(t *testing.T) {
 	s := parsed(t, submitting)
 	if u := s.Upstream; u.Connections != 3 || u.MessagesPerMinute != 30 || u.RecipientsPerDay != 10000 {
-		t.Errorf("a mailbox's limits are not kept: %+v", u)
+		t.Errorf("got %+v, want the limits of a mailbox", u)
 	}
 	if u := s.Upstream.Submission; u.Host != "smtp.office365.com" || u.Port != 587 {
-		t.Errorf("mail goes to %s:%d", u.Host, u.Port)
+		t.Errorf("got server %s:%d, want smtp.office365.com:587", u.Host, u.Port)
 	}
 	want := OAuth{
 		Tenant: "contoso.com", ClientID: guid, Grant: GrantCertificate, Key: KeyOwn, Algorithm: AlgorithmPS256,
@@ -48,7 +48,7 @@ func TestSubmission_NeedsOnlyAMailboxAndAnApplication(t *testing.T) {
 func TestIssuer_RequestsMailboxAndOfflineScopesForSignIn(t *testing.T) {
 	s := parsed(t, submitting+"grant = \"device\"\n")
 	if got := s.Issuer().Scopes; !reflect.DeepEqual(got, []string{"https://outlook.office.com/SMTP.Send", "offline_access"}) {
-		t.Errorf("the scopes are %q", got)
+		t.Errorf("got scopes %q", got)
 	}
 }
 
@@ -59,7 +59,7 @@ func TestTenant_DefaultsToTheFirstAcceptedDomain(t *testing.T) {
 		submitting + "tenant = \"" + strings.ToUpper(guid) + "\"" + domains: guid,
 	} {
 		if got := parsed(t, text).Issuer(); got.Tenant != want || !strings.Contains(string(got.TokenURL), "/"+string(want)+"/") {
-			t.Errorf("the tenant is %s at %s, not %s", got.Tenant, got.TokenURL, want)
+			t.Errorf("got tenant %s at %s, want %s", got.Tenant, got.TokenURL, want)
 		}
 	}
 }
@@ -91,24 +91,24 @@ func TestMailbox_IsTheOneThatLogsInForASender(t *testing.T) {
 		"":                         "relay@contoso.com",
 	} {
 		if got := s.Upstream.Submission.Mailbox(sender); got != want {
-			t.Errorf("%q logs in as %q, not %q", sender, got, want)
+			t.Errorf("%q: got mailbox %q, want %q", sender, got, want)
 		}
 	}
 	if got := s.AcceptedDomains(); !reflect.DeepEqual(got, []Domain{"contoso.com", "fabrikam.com"}) {
-		t.Errorf("the domains are %q", got)
+		t.Errorf("got domains %q", got)
 	}
 }
 
 func TestDefaultSender_IsTheMailboxOnlyForSubmission(t *testing.T) {
 	if got := parsed(t, submitting).DefaultSender(); got != "relay@contoso.com" {
-		t.Errorf("with a submission: %q", got)
+		t.Errorf("submission: got %q, want the mailbox", got)
 	}
 	if got := parsed(t, minimal+"[upstream.submission]\nuser = \"relay@contoso.com\"\n").DefaultSender(); got != "" {
-		t.Errorf("with a connector: %q", got)
+		t.Errorf("connector: got %q, want none", got)
 	}
 	named := parsed(t, submitting+"\n[senders]\ndefault = \"printer@contoso.com\"\n")
 	if got := named.DefaultSender(); got != "printer@contoso.com" {
-		t.Errorf("where one is named: %q", got)
+		t.Errorf("configured: got %q, want the configured one", got)
 	}
 }
 
@@ -120,10 +120,10 @@ func TestParse_ExplainsSubmissionMistakes(t *testing.T) {
 		{"no application's ID", strings.Replace(submitting, guid, "sealpost", 1), "line 6: upstream.oauth.client_id is not an ID of Entra ID"},
 		{"no host", strings.Replace(submitting, "user =", "host = \"\"\nuser =", 1), "line 4: upstream.submission.host is empty"},
 		{"no port", strings.Replace(submitting, "user =", "port = 0\nuser =", 1), "line 4: upstream.submission.port is 0"},
-		{"senders in one text", strings.Replace(submitting, "user =", "own_mailbox = [\"a b\"]\nuser =", 1), "line 4: upstream.submission.own_mailbox: \"a b\" is not a sender"},
-		{"nobody", strings.Replace(submitting, "user =", "own_mailbox = [\"\"]\nuser =", 1), "line 4: upstream.submission.own_mailbox: \"\" is not a sender"},
-		{"everyone nowhere", strings.Replace(submitting, "user =", "own_mailbox = [\"@\"]\nuser =", 1), "line 4: upstream.submission.own_mailbox: \"@\" is not a domain"},
-		{"another way to go on", strings.Replace(submitting, "user =", "send_as = \"drop\"\nuser =", 1), "line 4: upstream.submission.send_as: \"drop\" is not a value of send_as: write \"bounce\" or \"default\""},
+		{"two senders in one string", strings.Replace(submitting, "user =", "own_mailbox = [\"a b\"]\nuser =", 1), "line 4: upstream.submission.own_mailbox: \"a b\" is not a sender"},
+		{"an empty sender", strings.Replace(submitting, "user =", "own_mailbox = [\"\"]\nuser =", 1), "line 4: upstream.submission.own_mailbox: \"\" is not a sender"},
+		{"a sender domain without a name", strings.Replace(submitting, "user =", "own_mailbox = [\"@\"]\nuser =", 1), "line 4: upstream.submission.own_mailbox: \"@\" is not a domain"},
+		{"an unknown send_as", strings.Replace(submitting, "user =", "send_as = \"drop\"\nuser =", 1), "line 4: upstream.submission.send_as: \"drop\" is not a value of send_as: write \"bounce\" or \"default\""},
 		{"tenant", submitting + "tenant = \"Contoso Ltd\"\n", "line 7: upstream.oauth.tenant: \"Contoso Ltd\" is not a tenant"},
 		{"grant", submitting + "grant = \"password\"\n", "line 7: upstream.oauth.grant: \"password\" is not a grant: write \"certificate\", \"secret\" or \"device\""},
 		{"key", submitting + "key = \"tpm\"\n", "line 7: upstream.oauth.key: \"tpm\" is not a key: write \"own\" or \"connector\""},

@@ -48,8 +48,8 @@ var sizeUnits = []struct {
 
 // UnmarshalText reads a whole number with a unit; without one it counts bytes.
 func (s *Size) UnmarshalText(text []byte) error {
-	digits := strings.TrimLeft(string(text), "0123456789")
-	number, unit := string(text[:len(text)-len(digits)]), strings.TrimSpace(digits)
+	rest := strings.TrimLeft(string(text), "0123456789")
+	number, unit := string(text[:len(text)-len(rest)]), strings.TrimSpace(rest)
 	for _, u := range sizeUnits {
 		if unit != u.name || number == "" {
 			continue

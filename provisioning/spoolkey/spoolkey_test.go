@@ -78,14 +78,14 @@ func TestOpen_NeverReplacesAnUnreadableKey(t *testing.T) {
 	}
 }
 
-// absentTPM is a mock of a TPM that is not there.
+// absentTPM is a mock of a missing TPM.
 type absentTPM struct{ hal.TPM }
 
 func (absentTPM) Seal(context.Context, []byte) (hal.TPMObject, error) {
 	return hal.TPMObject{}, &hal.TPMFault{State: hal.TPMAbsent, Op: "seal a secret", Err: errors.New("open /dev/tpmrm0: no such file")}
 }
 
-func TestOpen_SaysInOneClauseThatThereIsNoTPM(t *testing.T) {
+func TestOpen_ReportsAMissingTPMInOneClause(t *testing.T) {
 	sealer := keyring.Sealer{Seal: func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
 		return keyring.SealSecret(ctx, absentTPM{}, name, secret)
 	}}

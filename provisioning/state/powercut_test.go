@@ -10,8 +10,8 @@ import (
 
 const updates = 5
 
-// script runs the updates until the power fails or the store refuses, and
-// tells how many were acknowledged and how many were begun.
+// script runs updates until the power is cut or the store rejects one, and returns how
+// many were acknowledged and how many were begun.
 func script(a *area) (acknowledged, begun int) {
 	store := Open(a)
 	for n := 1; n <= updates; n++ {
@@ -23,7 +23,7 @@ func script(a *area) (acknowledged, begun int) {
 	return acknowledged, begun
 }
 
-// calls is how many writes and flushes the script takes when all goes well.
+// calls returns the number of writes and flushes of the script without a fault.
 func calls(t *testing.T) int {
 	t.Helper()
 	a := newArea(1)
@@ -33,7 +33,7 @@ func calls(t *testing.T) int {
 	return a.Counts().Writes + a.Counts().Flushes
 }
 
-// oneOf loads and tells which update it is, from first to last.
+// oneOf loads the area and returns which update it has, from first to last.
 func oneOf(t *testing.T, a *area, first, last int) int {
 	t.Helper()
 	sections, err := Open(a).Load(t.Context())
@@ -49,24 +49,24 @@ func oneOf(t *testing.T, a *area, first, last int) int {
 	return 0
 }
 
-// cutAgain changes the settings of a box that came back from a power cut, and
-// cuts the power again at each step of that.
+// cutAgain changes the settings after a power cut, and cuts the power again at each
+// step of the change.
 func cutAgain(t *testing.T, after *simflash.Flash) {
 	t.Helper()
-	now := oneOf(t, on(after), 0, updates)
+	now := oneOf(t, areaOn(after), 0, updates)
 	next := updates + 1
 	call := 0
-	for again := range after.PowerCut(8) {
+	for afterSecond := range after.PowerCut(8) {
 		call++
-		again.At(call, simflash.Cut)
-		err := set(on(again), next)
-		for last := range again.PowerCut(8) {
-			a := on(last)
+		afterSecond.At(call, simflash.Cut)
+		err := set(areaOn(afterSecond), next)
+		for last := range afterSecond.PowerCut(8) {
+			a := areaOn(last)
 			if got := load(t, a); got != text(next) && (err == nil || got != text(now)) {
 				t.Fatalf("second cut at call %d: %.40q", call, got)
 			}
 			if err := set(a, next+1); err != nil || load(t, a) != text(next+1) {
-				t.Fatalf("after the second cut: %v", err)
+				t.Fatalf("after the second cut: got %q, %v, want %q", load(t, a), err, text(next+1))
 			}
 		}
 	}
@@ -78,7 +78,7 @@ func TestStore_SurvivesAPowerCutAtAnyCall(t *testing.T) {
 		a.At(call, simflash.Cut)
 		acknowledged, begun := script(a)
 		for after := range a.PowerCut(64) {
-			oneOf(t, on(after), acknowledged, min(begun, acknowledged+1))
+			oneOf(t, areaOn(after), acknowledged, min(begun, acknowledged+1))
 			cutAgain(t, after)
 		}
 	}
@@ -98,7 +98,7 @@ func TestStore_SurvivesAnErrorAtAnyCall(t *testing.T) {
 					}
 					oneOf(t, a, acknowledged, acknowledged+1)
 					for after := range a.PowerCut(64) {
-						oneOf(t, on(after), acknowledged, acknowledged+1)
+						oneOf(t, areaOn(after), acknowledged, acknowledged+1)
 						cutAgain(t, after)
 					}
 				})
@@ -116,19 +116,19 @@ func TestStore_DistrustsTheFlashAfterAFailedWrite(t *testing.T) {
 	c := a.Counts()
 	a.At(c.Writes+c.Flushes+2, simflash.Failed)
 	if err := setIn(store, 2); !errors.Is(err, simflash.ErrIO) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want %v", err, simflash.ErrIO)
 	}
 	before := a.Counts()
 	if err := setIn(store, 3); !errors.Is(err, simflash.ErrIO) || a.Counts() != before {
-		t.Errorf("next update: %v", err)
+		t.Errorf("next update: got %v and calls %+v, want %v and %+v", err, a.Counts(), simflash.ErrIO, before)
 	}
 	if err := store.Erase(t.Context()); !errors.Is(err, simflash.ErrIO) || a.Counts() != before {
-		t.Errorf("erase: %v", err)
+		t.Errorf("erase: got %v and calls %+v, want %v and %+v", err, a.Counts(), simflash.ErrIO, before)
 	}
 }
 
-// One flush that lied costs at most the update that trusted it, also when the
-// power goes during the update after that.
+// A flush that falsely returned success loses at most the update that relied on it,
+// even if the power is cut during the next update.
 func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 	all := calls(t)
 	for lost := 1; lost <= all; lost++ {
@@ -138,14 +138,14 @@ func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 			a.At(cut, simflash.Cut)
 			acknowledged, begun := script(a)
 			for after := range a.PowerCut(64) {
-				oneOf(t, on(after), acknowledged-1, min(begun, acknowledged+1))
+				oneOf(t, areaOn(after), acknowledged-1, min(begun, acknowledged+1))
 			}
 		}
 	}
 }
 
-// A process that was killed leaves a copy that everyone sees and no flush
-// covered: the next update must not overwrite the only durable one first.
+// A process that was killed leaves a copy that can be read but was not flushed: the
+// next update must not overwrite the only durable copy first.
 func TestStore_KeepsTheSettingsOfAKilledProcess(t *testing.T) {
 	for call := 1; call <= 4; call++ {
 		a := newArea(uint64(call))
@@ -159,7 +159,7 @@ func TestStore_KeepsTheSettingsOfAKilledProcess(t *testing.T) {
 		a.At(c.Writes+c.Flushes+call, simflash.Cut)
 		err := set(a, 2)
 		for after := range a.PowerCut(64) {
-			if got := load(t, on(after)); got != text(2) && (err == nil || got != text(1) && got != "1") {
+			if got := load(t, areaOn(after)); got != text(2) && (err == nil || got != text(1) && got != "1") {
 				t.Fatalf("%.40q", got)
 			}
 		}
@@ -179,7 +179,7 @@ func TestErase_LeavesTheSettingsOrNothingAfterAPowerCut(t *testing.T) {
 			a.At(c.Writes+c.Flushes+call, simflash.Cut)
 			err := Open(a).Erase(t.Context())
 			for after := range a.PowerCut(64) {
-				got := load(t, on(after))
+				got := load(t, areaOn(after))
 				if got != "" && (err == nil || got != text(before)) {
 					t.Fatalf("after %d updates, cut at call %d: %.40q", before, call, got)
 				}

@@ -19,26 +19,26 @@ import (
 // area is a simulated flash with a lock.
 type area struct {
 	*simflash.Flash
-	held chan struct{}
+	lock chan struct{}
 }
 
 const testSlot = 2048
 
-func on(flash *simflash.Flash) *area { return &area{flash, make(chan struct{}, 1)} }
+func areaOn(flash *simflash.Flash) *area { return &area{flash, make(chan struct{}, 1)} }
 
-func newArea(seed uint64) *area { return on(simflash.New(2*testSlot, seed)) }
+func newArea(seed uint64) *area { return areaOn(simflash.New(2*testSlot, seed)) }
 
 func (a *area) Lock(ctx context.Context) (func() error, error) {
 	select {
-	case a.held <- struct{}{}:
-		return func() error { <-a.held; return nil }, nil
+	case a.lock <- struct{}{}:
+		return func() error { <-a.lock; return nil }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// text is the content after the n-th update: long enough for several sectors,
-// and nothing like that of its neighbours.
+// text returns the content after the n-th update: long enough for several sectors, and
+// different from those before and after it.
 func text(n int) string {
 	if n == 0 {
 		return ""
@@ -67,14 +67,14 @@ func load(t *testing.T, a Area) string {
 func TestLoad_ReturnsWhatWasStored(t *testing.T) {
 	a := newArea(1)
 	if sections, err := Open(a).Load(t.Context()); err != nil || sections == nil || len(sections) != 0 {
-		t.Errorf("factory state: %v, %v", sections, err)
+		t.Errorf("factory state: got %v, %v, want no sections", sections, err)
 	}
 	for n := 1; n < 6; n++ {
 		if err := set(a, n); err != nil {
 			t.Fatal(err)
 		}
 		if got := load(t, a); got != text(n) {
-			t.Errorf("update %d: %q", n, got)
+			t.Errorf("update %d: got %q, want %q", n, got, text(n))
 		}
 	}
 	err := Open(a).Update(t.Context(), func(s Sections) error {
@@ -84,19 +84,19 @@ func TestLoad_ReturnsWhatWasStored(t *testing.T) {
 	})
 	got, _ := Open(a).Load(t.Context())
 	if err != nil || len(got) != 2 || !bytes.Equal(got["key"], []byte{0, 255}) || len(got["none"]) != 0 {
-		t.Errorf("%v, %v", got, err)
+		t.Errorf("got sections %v, %v, want key and an empty none", got, err)
 	}
 }
 
 func TestStore_UsesTwoSlotsOfOneMebibyteByDefault(t *testing.T) {
-	a := on(simflash.New(AreaSize, 1))
+	a := areaOn(simflash.New(AreaSize, 1))
 	if err := set(a, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, off := range []int64{0, SlotSize} {
 		header := make([]byte, 8)
 		if _, err := a.ReadAt(header, off); err != nil || string(header) != "SEALPOST" {
-			t.Errorf("slot at %d: %q, %v", off, header, err)
+			t.Errorf("slot at %d: got %q, %v, want SEALPOST", off, header, err)
 		}
 	}
 }
@@ -113,7 +113,7 @@ func TestUpdate_WritesNothingWhenTheChangeIsRefused(t *testing.T) {
 		return refused
 	})
 	if !errors.Is(err, refused) || a.Counts() != before || load(t, a) != text(1) {
-		t.Errorf("%v, %+v", err, a.Counts())
+		t.Errorf("got %v, calls %+v, settings %q, want %v, %+v, %q", err, a.Counts(), load(t, a), refused, before, text(1))
 	}
 }
 
@@ -124,7 +124,7 @@ func TestUpdate_WritesNothingWithoutAChange(t *testing.T) {
 	}
 	before := a.Counts().Writes
 	if err := set(a, 2); err != nil || a.Counts().Writes != before {
-		t.Errorf("%v, %d writes", err, a.Counts().Writes-before)
+		t.Errorf("got %v and %d writes, want none", err, a.Counts().Writes-before)
 	}
 }
 
@@ -138,25 +138,25 @@ func TestUpdate_RefusesOversizedSettings(t *testing.T) {
 		return nil
 	})
 	if err == nil || !strings.Contains(err.Error(), "1536 fit") || load(t, a) != text(1) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v and settings %q, want an error and %q", err, load(t, a), text(1))
 	}
 	if err := set(a, 2); err != nil {
-		t.Errorf("a refusal stopped later updates: %v", err)
+		t.Errorf("updating after the refused one: %v", err)
 	}
-	if _, err := Open(on(simflash.New(1024, 1))).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "too small") {
-		t.Errorf("tiny area: %v", err)
+	if _, err := Open(areaOn(simflash.New(1024, 1))).Load(t.Context()); err == nil || !strings.Contains(err.Error(), "too small") {
+		t.Errorf("tiny area: got %v, want an error with %q", err, "too small")
 	}
 }
 
 func TestUpdate_KeepsConcurrentUpdates(t *testing.T) {
 	a := newArea(1)
-	one, other := Open(a), Open(a)
+	first, second := Open(a), Open(a)
 	var all sync.WaitGroup
 	for i := range 40 {
 		all.Go(func() {
-			store := one
+			store := first
 			if i%2 == 0 {
-				store = other
+				store = second
 			}
 			err := store.Update(t.Context(), func(s Sections) error {
 				n, _ := strconv.Atoi(string(s["count"]))
@@ -169,36 +169,36 @@ func TestUpdate_KeepsConcurrentUpdates(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got, err := one.Load(t.Context()); err != nil || string(got["count"]) != "40" {
-		t.Errorf("%s, %v", got["count"], err)
+	if got, err := first.Load(t.Context()); err != nil || string(got["count"]) != "40" {
+		t.Errorf("got count %s, %v, want 40", got["count"], err)
 	}
 }
 
 func TestStore_FailsWithoutTheLock(t *testing.T) {
 	a := newArea(1)
-	a.held <- struct{}{}
+	a.lock <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Open(a).Load(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("load: %v", err)
+		t.Errorf("load: got %v, want %v", err, context.Canceled)
 	}
 	err := Open(a).Update(ctx, func(Sections) error { t.Error("changed without the lock"); return nil })
 	if !errors.Is(err, context.Canceled) || a.Counts() != (simflash.Counts{}) {
-		t.Errorf("update: %v", err)
+		t.Errorf("update: got %v and calls %+v, want %v and none", err, a.Counts(), context.Canceled)
 	}
 }
 
 func TestStore_TimesOutWaitingForTheLock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newArea(1)
-		a.held <- struct{}{}
+		a.lock <- struct{}{}
 		begun := time.Now()
 		_, err := Open(a).Load(t.Context())
 		if !errors.Is(err, errStuck) || !strings.Contains(err.Error(), "switch the box off and on") {
-			t.Errorf("load: %v", err)
+			t.Errorf("load: got %v, want %v", err, errStuck)
 		}
 		if waited := time.Since(begun); waited != lockTimeout {
-			t.Errorf("waited %s", waited)
+			t.Errorf("waited %s, want %s", waited, lockTimeout)
 		}
 	})
 }
@@ -219,7 +219,7 @@ func TestStore_LosesAtMostTheLastChangeToAFlippedBit(t *testing.T) {
 			}
 			store := Open(a)
 			for bit := int64(0); bit < 2*testSlot*8; bit++ {
-				// Bits that nothing looks at need not all be tried.
+				// Bits that are never read need not all be tried.
 				at, used := bit/8%testSlot, int64(headerSize+len(slots[bit/8/testSlot].payload))
 				if (at >= 64 && at < headerSize || at >= used) && bit%97 != 0 {
 					continue
@@ -227,7 +227,7 @@ func TestStore_LosesAtMostTheLastChangeToAFlippedBit(t *testing.T) {
 				a.FlipBit(bit)
 				sections, err := store.Load(t.Context())
 				if got := string(sections["config"]); err != nil || got != text(updates) && got != text(max(1, updates-1)) {
-					t.Fatalf("bit %d: %.20q, %v", bit, got, err)
+					t.Fatalf("bit %d: got %.20q, %v, want one of the last two updates", bit, got, err)
 				}
 				a.FlipBit(bit)
 			}
@@ -243,16 +243,16 @@ func TestStore_ReportsDamageOfBothCopiesUntilErased(t *testing.T) {
 	a.FlipBit(headerSize * 8)
 	a.FlipBit((testSlot + headerSize) * 8)
 	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrDamaged) {
-		t.Errorf("load: %v", err)
+		t.Errorf("load: got %v, want %v", err, ErrDamaged)
 	}
 	if err := set(a, 3); !errors.Is(err, ErrDamaged) {
-		t.Errorf("update: %v", err)
+		t.Errorf("update: got %v, want %v", err, ErrDamaged)
 	}
 	if err := Open(a).Erase(t.Context()); err != nil || load(t, a) != "" {
-		t.Errorf("erase: %v", err)
+		t.Errorf("erase: got %q, %v, want an empty state", load(t, a), err)
 	}
 	if err := set(a, 3); err != nil || load(t, a) != text(3) {
-		t.Errorf("after erasing: %v", err)
+		t.Errorf("after erasing: got %q, %v, want %q", load(t, a), err, text(3))
 	}
 }
 
@@ -263,16 +263,16 @@ func TestStore_DoesNotTakeAnUnreadableSlotForAnEmptyOne(t *testing.T) {
 	}
 	a.FailReads(0, 1)
 	if got := load(t, a); got != text(2) && got != text(1) {
-		t.Errorf("one bad slot: %q", got)
+		t.Errorf("one bad slot: got %q, want %q or %q", got, text(2), text(1))
 	}
 	a.FailReads(testSlot, 1)
 	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrDamaged) || !errors.Is(err, simflash.ErrIO) {
-		t.Errorf("two bad slots: %v", err)
+		t.Errorf("two bad slots: got %v, want %v and %v", err, ErrDamaged, simflash.ErrIO)
 	}
-	blankButOne := newArea(1)
-	blankButOne.FailReads(0, 1)
-	if _, err := Open(blankButOne).Load(t.Context()); !errors.Is(err, ErrDamaged) {
-		t.Errorf("one bad slot, one blank: %v", err)
+	oneUnreadable := newArea(1)
+	oneUnreadable.FailReads(0, 1)
+	if _, err := Open(oneUnreadable).Load(t.Context()); !errors.Is(err, ErrDamaged) {
+		t.Errorf("one bad slot, one blank: got %v, want %v", err, ErrDamaged)
 	}
 }
 
@@ -290,15 +290,15 @@ func TestStore_LeavesSettingsOfANewerVersionAlone(t *testing.T) {
 	}
 	before := a.Counts()
 	if _, err := Open(a).Load(t.Context()); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "written by a newer Sealpost") {
-		t.Errorf("load: %v", err)
+		t.Errorf("load: got %v, want %v", err, ErrNewer)
 	}
 	if err := set(a, 3); !errors.Is(err, ErrNewer) || a.Counts() != before {
-		t.Errorf("update: %v", err)
+		t.Errorf("update: got %v and calls %+v, want %v and %+v", err, a.Counts(), ErrNewer, before)
 	}
-	// A version number that is merely spoilt is damage of that slot alone.
+	// A damaged version number is damage of its slot only.
 	a.FlipBit((testSlot+8)*8 + 7)
 	if got := load(t, a); got != text(2) && got != text(1) {
-		t.Errorf("spoilt version: %.20q", got)
+		t.Errorf("damaged version number: got %.20q, want one of the last two updates", got)
 	}
 }
 
@@ -309,7 +309,7 @@ func TestErase_LeavesNoDataBehind(t *testing.T) {
 	}
 	content := make([]byte, a.Size())
 	if _, err := a.ReadAt(content, 0); err != nil || !bytes.Equal(content, make([]byte, a.Size())) {
-		t.Errorf("something is left, or %v", err)
+		t.Errorf("got %v or content that is not zero", err)
 	}
 }
 
@@ -319,10 +319,10 @@ func TestSections_PrintWithoutContent(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("loaded", "sections", s)
 	for _, printed := range []string{fmt.Sprintf("%v %+v %s %#v", s, s, s, s), log.String()} {
 		if strings.Contains(printed, "hunter2") || strings.Contains(printed, "aHVudGVyMg") || strings.Contains(printed, "104 117") {
-			t.Errorf("the secret is in %s", printed)
+			t.Errorf("got printed %s, want it without the secret", printed)
 		}
 		if !strings.Contains(printed, "7 bytes") {
-			t.Errorf("no size in %s", printed)
+			t.Errorf("got printed %s, want the size in it", printed)
 		}
 	}
 }
@@ -345,10 +345,10 @@ func FuzzSlots(f *testing.F) {
 			return
 		}
 		if updated := set(a, 1); updated != nil {
-			t.Fatalf("loaded %v, but: %v", sections, updated)
+			t.Fatalf("updating loaded sections %v: %v", sections, updated)
 		}
 		if got := load(t, a); got != text(1) {
-			t.Fatalf("got %q", got)
+			t.Fatalf("got %q, want %q", got, text(1))
 		}
 	})
 }

@@ -27,8 +27,8 @@ type Token struct {
 	User     string // the signed-in user
 }
 
-// Answer is the reply of a mail server.
-type Answer struct {
+// Reply is the reply of a mail server.
+type Reply struct {
 	Code    int
 	Status  string // by RFC 3463, such as "5.7.3"
 	Text    string // the complete reply
@@ -104,7 +104,7 @@ func (s Site) Permission(t Token) preflight.Finding {
 }
 
 // Login explains a rejected login to a mailbox.
-func (s Site) Login(t Token, mailbox string, a Answer) preflight.Finding {
+func (s Site) Login(t Token, mailbox string, a Reply) preflight.Finding {
 	const badCredentials = 535
 	refused := "the login of " + clean(mailbox) + " was refused (" + clean(a.Text) + "): "
 	device := s.Settings.Upstream.OAuth.Grant == settings.GrantDevice
@@ -139,9 +139,9 @@ func list(all []string) string {
 	return clean(strings.Join(all[:min(some, len(all))], ", "))
 }
 
-func orElse(text, other string) string {
+func orElse(text, fallback string) string {
 	if text == "" {
-		return other
+		return fallback
 	}
 	return text
 }

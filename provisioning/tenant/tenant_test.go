@@ -64,7 +64,7 @@ func compare(t *testing.T, name, got string) {
 		t.Errorf("%s was not filled in", place)
 	}
 	if code := regexp.MustCompile(`(?m)^(#.*)?\n`).ReplaceAllString(got, ""); !strings.HasPrefix(code, ". {\n") || !strings.HasSuffix(code, "\n}\n") {
-		t.Errorf("pasted line by line it goes on after a fault:\n%s", code)
+		t.Errorf("the script continues after an error if it is pasted line by line:\n%s", code)
 	}
 	golden := filepath.Join("testdata", name+".ps1")
 	if *update {
@@ -73,7 +73,7 @@ func compare(t *testing.T, name, got string) {
 		}
 	}
 	if want, err := os.ReadFile(golden); err != nil || got != string(want) {
-		t.Errorf("the script is not that of %s (-update writes it anew), %v:\n%s", golden, err, got)
+		t.Errorf("the script differs from %s (-update rewrites it), %v:\n%s", golden, err, got)
 	}
 }
 
@@ -93,8 +93,8 @@ func TestScript_QuotesEveryName(t *testing.T) {
 	}
 }
 
-// safe walks a script as PowerShell reads it, and fails where a name has
-// brought in anything but text.
+// safe parses a script as PowerShell does, and fails if a name has injected anything
+// but text.
 func safe(t *testing.T, name, script string) {
 	t.Helper()
 	if strings.ContainsAny(script, "\r\x00\u200e\u202e\u2028\u00ad") {
@@ -104,7 +104,7 @@ func safe(t *testing.T, name, script string) {
 		code, in := "", false
 		for _, r := range strings.TrimPrefix(line, "# ") {
 			if strings.ContainsRune("'‘’‚‛", r) {
-				in = !in // doubled within, it goes out and in again
+				in = !in // a doubled quote ends and starts the string
 			} else if !in {
 				code += string(r)
 			}
@@ -116,9 +116,9 @@ func safe(t *testing.T, name, script string) {
 }
 
 func TestScript_NamesEachConnectorByItsBox(t *testing.T) {
-	one := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
-	one.ConnectorName = "leeds.contoso.com"
-	if got, err := one.Script(); err != nil || !strings.Contains(got, "$name = 'Sealpost leeds.contoso.com'") {
+	leeds := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "")
+	leeds.ConnectorName = "leeds.contoso.com"
+	if got, err := leeds.Script(); err != nil || !strings.Contains(got, "$name = 'Sealpost leeds.contoso.com'") {
 		t.Errorf("%v: %s", err, got)
 	}
 }
@@ -134,14 +134,14 @@ func TestRegister_LimitsTheLengthOfNames(t *testing.T) {
 
 func TestScript_RefusesSitesThatItCannotSetUp(t *testing.T) {
 	if _, err := site(t, "[senders]\naccepted_domains = [\"contoso.com\"]\n", "", "").Script(); err != ErrNoName {
-		t.Errorf("a connector without a certificate: %v", err)
+		t.Errorf("a connector without a certificate: got %v, want %v", err, ErrNoName)
 	}
 	if _, err := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\n").Script(); err != ErrOtherIssuer {
-		t.Errorf("another issuer: %v", err)
+		t.Errorf("another issuer: got %v, want %v", err, ErrOtherIssuer)
 	}
 }
 
-// in moves submission settings to a cloud.
+// in returns submission settings for a cloud.
 func in(cloud settings.Cloud, text string) string {
 	return strings.Replace(text, "[upstream]", "[upstream]\ncloud = \""+string(cloud)+"\"", 1)
 }
@@ -183,10 +183,10 @@ func TestScript_ConnectsToTheCloudOfTheTenant(t *testing.T) {
 func TestScript_AcceptsTheTokenURLOfItsOwnCloudOnly(t *testing.T) {
 	const us = "token_url = \"https://login.microsoftonline.us/contoso.com/oauth2/v2.0/token\"\n"
 	if _, err := site(t, in(settings.CloudGCCHigh, submitting), "", us).Script(); err != nil {
-		t.Errorf("its own: %v", err)
+		t.Errorf("its own cloud: %v", err)
 	}
 	if _, err := site(t, submitting, "", us).Script(); err != errOtherCloud {
-		t.Errorf("another's: %v", err)
+		t.Errorf("another cloud: got %v, want %v", err, errOtherCloud)
 	}
 }
 
@@ -213,7 +213,7 @@ func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 	other := site(t, submitting, "", "token_url = \"https://issuer.example/t\"\nscopes = [\"mail\"]\n")
 	good := Token{Audience: []string{"https://outlook.office365.com/"}, Roles: []string{"SMTP.SendAsApp"}, Object: "4711"}
 	signedIn := Token{Audience: []string{"https://outlook.office.com"}, Scopes: []string{"SMTP.Send"}, User: "relay@contoso.com"}
-	refused := Answer{Code: 535, Status: "5.7.3", Text: "535 5.7.3 Authentication unsuccessful"}
+	refused := Reply{Code: 535, Status: "5.7.3", Text: "535 5.7.3 Authentication unsuccessful"}
 	const mailbox = "relay@contoso.com"
 	for _, c := range []struct {
 		name  string
@@ -236,8 +236,8 @@ func TestSite_NamesTheFirstMissingStepAndItsCure(t *testing.T) {
 		{"an object unknown", app.Login(Token{Opaque: true}, mailbox, refused), certificate.Problem, "-User ID -AccessRights FullAccess; ID is the Object ID under Enterprise applications"},
 		{"somebody else signed in", person.Login(Token{User: "bob@contoso.com"}, mailbox, refused), certificate.Problem, "bob@contoso.com signed in: give that account Full Access"},
 		{"the right one signed in", person.Login(signedIn, mailbox, refused), certificate.Problem, "licensed and not blocked"},
-		{"SMTP AUTH off", app.Login(good, mailbox, Answer{Code: 535, Status: "5.7.139", Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}), certificate.Problem, "Set-CASMailbox -Identity 'relay@contoso.com' -SmtpClientAuthenticationDisabled $false"},
-		{"what is known", app.Login(good, mailbox, Answer{Code: 550, Text: "550 5.7.30", Meaning: "use OAuth"}), certificate.Problem, "use OAuth"},
+		{"SMTP AUTH off", app.Login(good, mailbox, Reply{Code: 535, Status: "5.7.139", Text: "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."}), certificate.Problem, "Set-CASMailbox -Identity 'relay@contoso.com' -SmtpClientAuthenticationDisabled $false"},
+		{"what is known", app.Login(good, mailbox, Reply{Code: 550, Text: "550 5.7.30", Meaning: "use OAuth"}), certificate.Problem, "use OAuth"},
 		{"what is not known", other.Login(good, mailbox, refused), certificate.Problem, "check the host and the mailbox"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -24,12 +24,12 @@ func TestBuffer_ReturnsWhatWasWritten(t *testing.T) {
 		}
 		for range 2 {
 			if got, _ := io.ReadAll(b.Open()); !bytes.Equal(got, want) || b.Size() != int64(size) {
-				t.Errorf("%d bytes came back as %d", size, len(got))
+				t.Errorf("got %d bytes, want the %d that were written", len(got), size)
 			}
 		}
 		b.Release()
 		if budget.Used() != 0 {
-			t.Errorf("%d bytes of the budget are lost", budget.Used())
+			t.Errorf("got %d bytes in use after Release, want 0", budget.Used())
 		}
 	}
 }
@@ -43,11 +43,11 @@ func TestBudget_LimitsAllBuffers(t *testing.T) {
 		}
 	}
 	if _, err := third.Write([]byte("small")); !errors.Is(err, ErrBudget) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want %v", err, ErrBudget)
 	}
 	first.Release()
 	if _, err := third.Write([]byte("small")); err != nil {
-		t.Fatalf("after memory was given back: %v", err)
+		t.Fatalf("after Release: got %v, want nil", err)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestNormaliser_EndsEveryLineInCRLF(t *testing.T) {
 		"no end":            "no end\r\n",
 	} {
 		if got, _ := normalise(t, given); got != want {
-			t.Errorf("%q became %q, want %q", given, got, want)
+			t.Errorf("%q: got %q, want %q", given, got, want)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func TestNormaliser_RejectsALongLine(t *testing.T) {
 		n := NewNormaliser(io.Discard, 10)
 		_, err := io.Copy(n, iotest.OneByteReader(strings.NewReader("short\r\n"+strings.Repeat("x", c.length)+"\r\n")))
 		if errors.Is(err, ErrLongLine) != c.fails {
-			t.Errorf("%d octets: %v", c.length, err)
+			t.Errorf("%d octets: got %v, want an error: %t", c.length, err, c.fails)
 		}
 	}
 }
@@ -100,14 +100,14 @@ func TestNormaliser_RejectsALongLine(t *testing.T) {
 func TestNormaliser_CountsHopsInTheHeader(t *testing.T) {
 	header := "Received: a\r\n by b\r\nrEcEiVeD:c\nSubject: Received: no\r\nX-Received: no\r\n\r\n"
 	if _, n := normalise(t, header+"Received: not a field\r\n"); n.Hops() != 2 {
-		t.Errorf("counted %d", n.Hops())
+		t.Errorf("got %d hops, want 2", n.Hops())
 	}
 }
 
 func TestNormaliser_DetectsEightBitContent(t *testing.T) {
 	for content, want := range map[string]bool{"Grüße\r\n": true, "x\xff\r\n": true, "plain\r\n": false} {
 		if _, n := normalise(t, content); n.EightBit() != want {
-			t.Errorf("%q: got %v", content, n.EightBit())
+			t.Errorf("%q: got %v, want %v", content, n.EightBit(), want)
 		}
 	}
 }
@@ -124,14 +124,14 @@ func FuzzNormaliser(f *testing.F) {
 		a.Close()
 		b.Close()
 		if !bytes.Equal(whole.Bytes(), parts.Bytes()) || a.Hops() != b.Hops() {
-			t.Errorf("%q split at %d gives %q, whole %q", content, at, parts.Bytes(), whole.Bytes())
+			t.Errorf("%q split at %d: got %q, want %q as in one piece", content, at, parts.Bytes(), whole.Bytes())
 		}
 		bare := bytes.ReplaceAll(whole.Bytes(), crlf, nil)
 		if bytes.ContainsAny(bare, "\r\n") {
-			t.Errorf("%q leaves a bare line ending: %q", content, whole.Bytes())
+			t.Errorf("%q: got a bare line ending in %q", content, whole.Bytes())
 		}
 		if whole.Len() > 0 && !bytes.HasSuffix(whole.Bytes(), crlf) {
-			t.Errorf("%q has no end: %q", content, whole.Bytes())
+			t.Errorf("%q: got %q, want CRLF at the end", content, whole.Bytes())
 		}
 	})
 }

@@ -43,7 +43,7 @@ func TestCall_ReturnsTheResponseAndFaultCode(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := echo.Do(t.Context(), socket+"x", "a"); !errors.Is(err, ErrNoRelay) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, ErrNoRelay)
 	}
 }
 
@@ -77,15 +77,15 @@ func TestCall_LimitsAnEndlessResponse(t *testing.T) {
 	})}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
-	_, one := endless.Do(t.Context(), socket, None{})
-	var many error
+	_, callErr := endless.Do(t.Context(), socket, None{})
+	var streamErr error
 	for _, err := range endless.Stream(t.Context(), socket, None{}) {
-		many = err
+		streamErr = err
 	}
 	_ = server.Close()
 	serving.Wait()
-	if one == nil || many == nil || written.Load() > 4*maxReply {
-		t.Errorf("got %d bytes written, errors %v and %v", written.Load(), one, many)
+	if callErr == nil || streamErr == nil || written.Load() > 4*maxReply {
+		t.Errorf("got %d bytes written, errors %v and %v, want at most %d and two errors", written.Load(), callErr, streamErr, 4*maxReply)
 	}
 }
 
@@ -154,7 +154,7 @@ func TestReadJournal_ShowsTheConversationOnRequest(t *testing.T) {
 func TestListen_ReplacesOnlyAStaleSocket(t *testing.T) {
 	socket := serve(t, journal.Discard())
 	if _, err := Listen(socket); err == nil || !strings.Contains(err.Error(), "already listens") {
-		t.Errorf("second relay: got %v", err)
+		t.Errorf("second relay: got %v, want an error with %q", err, "already listens")
 	}
 	dead := filepath.Join(t.TempDir(), "dead")
 	stale, err := net.Listen("unix", dead)
@@ -179,7 +179,7 @@ func TestListen_LeavesAnotherFileAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "is not a socket") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "is not a socket")
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
 		t.Errorf("got file %q, %v", text, err)
@@ -189,6 +189,6 @@ func TestListen_LeavesAnotherFileAlone(t *testing.T) {
 func TestReadJournal_ReturnsErrNoRelay(t *testing.T) {
 	_, err := ReadJournal(context.Background(), filepath.Join(t.TempDir(), "none"), Query{})
 	if !errors.Is(err, ErrNoRelay) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, ErrNoRelay)
 	}
 }

@@ -24,7 +24,7 @@ func TestThrottle_IgnoresMailThatIsNotDue(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(time.Second)
 		if r := w.send(2, 100); !strings.Contains(r.Text, "accepted by mx") {
-			t.Errorf("got reply %s", r)
+			t.Errorf("got reply %s, want accepted by mx", r)
 		}
 	})
 }
@@ -63,7 +63,7 @@ func TestDispatcher_ReportsRefusedMessageWithDamagedContent(t *testing.T) {
 		}
 		time.Sleep(6 * day)
 		if len(w.upstream.accepted()) != 1 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d\n%s", len(w.upstream.accepted()), w.queued(), w.log)
+			t.Errorf("delivered %d, queued %d, want 1 and 0\n%s", len(w.upstream.accepted()), w.queued(), w.log)
 		}
 	})
 }
@@ -77,7 +77,7 @@ func TestDispatcher_SendsNothingItCannotRecord(t *testing.T) {
 		counts := w.flash.Counts()
 		w.flash.At(counts.Writes+counts.Flushes+1, simflash.Failed)
 		if r := w.send(1, 100); r.Code != 451 {
-			t.Errorf("got reply %s", r)
+			t.Errorf("got reply %s, want 451", r)
 		}
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(10 * time.Minute)
@@ -114,7 +114,7 @@ func TestBreaker_ProbesWithALiveMessage(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(30 * time.Second)
 		if r := w.send(2, 700_000); !strings.Contains(r.Text, "accepted by mx") {
-			t.Errorf("got reply %s", r)
+			t.Errorf("got reply %s, want accepted by mx", r)
 		}
 		time.Sleep(2 * time.Hour)
 		if w.queued() != 0 {

@@ -72,9 +72,8 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	}
 }
 
-// isUnknownBlock reports whether MAIL met a policy rejection that the table does not
-// know, and other messages meet it too: then it is the site or the tenant that is
-// rejected.
+// isUnknownBlock reports whether MAIL of several messages got a policy rejection that is
+// not in the table: then the site or the tenant is rejected, and not the messages.
 func (d *Dispatcher) isUnknownBlock(dl *delivery) bool {
 	mail := dl.result.Mail
 	if !mail.Permanent() || mail.Status.Subject != 7 || dl.envelope.Report || dl.isForeign() {
@@ -118,7 +117,7 @@ func (d *Dispatcher) isMessageFault(dl *delivery, b *throttle.Breaker) bool {
 		return !b.Held()
 	}
 	if dl.isForeign() {
-		// Exchange Online says of such a sender what it says without a connector.
+		// Exchange Online's reply to such a sender is the one for a missing connector.
 		return !b.Held()
 	}
 	return b.IsMessageFault(time.Now(), dl.envelope.ID, dl.source())
@@ -161,8 +160,8 @@ func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, r
 // faultCode returns the fault code of a failed delivery: the one in the
 // classification table for the reply, or else the upstream's.
 func (dl *delivery) faultCode(serverReply reply.Reply) fault.Code {
-	if reading, known := dl.route.fault(serverReply); known && reading.Code != "" {
-		return reading.Code
+	if class, known := dl.route.fault(serverReply); known && class.Code != "" {
+		return class.Code
 	}
 	if u := (*upstream.Unavailable)(nil); errors.As(dl.err, &u) && u.Code != "" {
 		return u.Code

@@ -213,11 +213,11 @@ func TestBreaker_CountsConcurrentFailuresOnce(t *testing.T) {
 func TestBreaker_SendsOneProbeAtATime(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		var mu sync.Mutex
-		asked := 0
+		probes := 0
 		w.upstream.fail = func(e envelope.Envelope) error {
 			mu.Lock()
-			asked++
-			n := asked
+			probes++
+			n := probes
 			mu.Unlock()
 			switch {
 			case n == 1:
@@ -247,7 +247,7 @@ func TestBreaker_IsNotResetByAMessageFault(t *testing.T) {
 		for range 20 {
 			w.send(1, 100)
 		}
-		// Most messages have been probes, and so met the fault, by then.
+		// By then most messages have been probes and failed.
 		time.Sleep(3 * time.Hour)
 		var accepted atomic.Bool
 		w.upstream.set(func(f *fakeUpstream) {
@@ -334,8 +334,8 @@ func TestBreaker_IgnoresAMessageOnWhichTheServerDisconnects(t *testing.T) {
 	})
 }
 
-// TestBreaker_IgnoresFaultsOfForeignSenders has a device without a sender of the
-// site, and no default sender.
+// TestBreaker_IgnoresFaultsOfForeignSenders has a device that sends from a foreign
+// domain, and no default sender.
 func TestBreaker_IgnoresFaultsOfForeignSenders(t *testing.T) {
 	withHarness(t, func(s *setup) {
 		s.Route.Relays = func(sender envelope.Address) bool { return sender.Domain() == "contoso.com" }
@@ -369,8 +369,8 @@ func TestBreaker_IgnoresFaultsOfForeignSenders(t *testing.T) {
 	})
 }
 
-// TestBreaker_IgnoresASourceOnWhichTheServerDisconnects has a device all of whose
-// messages are such, each with another ID.
+// TestBreaker_IgnoresASourceOnWhichTheServerDisconnects has a device on whose messages
+// the server disconnects, each with another ID.
 func TestBreaker_IgnoresASourceOnWhichTheServerDisconnects(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		w.upstream.fail = func(e envelope.Envelope) error {

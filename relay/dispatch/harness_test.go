@@ -141,13 +141,13 @@ func (b behaviour) rcpt(e envelope.Envelope, to envelope.Address) reply.Reply {
 func (f *fakeUpstream) data(e envelope.Envelope, b behaviour, result upstream.Result, text string) upstream.Result {
 	r := queuedOK
 	if b.dataReply != nil {
-		if said := b.dataReply(e); said.Code != 0 {
-			r = said
+		if scripted := b.dataReply(e); scripted.Code != 0 {
+			r = scripted
 		}
 	}
 	h := transaction{at: time.Now(), envelope: e, content: text}
-	for i, said := range result.Replies {
-		if said.Positive() {
+	for i, rcptReply := range result.Replies {
+		if rcptReply.Positive() {
 			result.Replies[i] = r
 			h.recipients = append(h.recipients, e.Recipients[i])
 		}

@@ -238,7 +238,7 @@ func TestBounce_IsDelayedWhileTheQueueIsFull(t *testing.T) {
 		}
 		for w.send(1, 1000).Code == 250 {
 		}
-		kept := w.queued()
+		queued := w.queued()
 		var refusals atomic.Int32
 		refuseThree := func(e envelope.Envelope, _ envelope.Address) reply.Reply {
 			if !e.Report && refusals.Add(1) <= 3 {
@@ -254,8 +254,8 @@ func TestBounce_IsDelayedWhileTheQueueIsFull(t *testing.T) {
 				reports++
 			}
 		}
-		if len(w.upstream.accepted()) != kept || w.queued() != 0 || reports+len(w.events("delivered")) < kept {
-			t.Errorf("delivered %d of %d, %d bounces, queued %d", len(w.upstream.accepted()), kept, reports, w.queued())
+		if len(w.upstream.accepted()) != queued || w.queued() != 0 || reports+len(w.events("delivered")) < queued {
+			t.Errorf("delivered %d of %d, %d bounces, queued %d", len(w.upstream.accepted()), queued, reports, w.queued())
 		}
 	})
 }

@@ -72,7 +72,7 @@ func TestClientWait_IsExtendedForALargeBody(t *testing.T) {
 				if waited := time.Since(begun); (waited - c.waited).Abs() > 2*time.Second {
 					t.Errorf("got reply after %s: %s", waited, r)
 				}
-				if kept := strings.Contains(r.Text, "is queued"); kept != c.queued || !r.Positive() {
+				if queued := strings.Contains(r.Text, "is queued"); queued != c.queued || !r.Positive() {
 					t.Errorf("got reply %s", r)
 				}
 				if touched := w.flash.Counts() != before; touched != c.queued {
@@ -179,11 +179,11 @@ func TestDispatcher_DefersMailWhenTheSpoolIsFull(t *testing.T) {
 		if full == 0 || w.queued() == 0 {
 			t.Fatalf("got %d refused, %d queued, want both above 0", full, w.queued())
 		}
-		kept := w.queued()
+		queued := w.queued()
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
-		if len(w.upstream.accepted()) != kept || w.queued() != 0 {
-			t.Errorf("delivered %d of %d, queued %d", len(w.upstream.accepted()), kept, w.queued())
+		if len(w.upstream.accepted()) != queued || w.queued() != 0 {
+			t.Errorf("delivered %d of %d, queued %d", len(w.upstream.accepted()), queued, w.queued())
 		}
 		if r := w.send(1, 1<<20); !strings.Contains(r.Text, "accepted by mx") {
 			t.Errorf("got reply %s", r)

@@ -85,7 +85,7 @@ func TestDispatcher_DeliversOnceUnderRandomFaults(t *testing.T) {
 
 func (w *harness) runRandomTraffic(r *rand.Rand) {
 	w.t.Helper()
-	given := acceptedMail{recipients: map[string][]envelope.Address{}}
+	mail := acceptedMail{recipients: map[string][]envelope.Address{}}
 	for round := range 12 {
 		w.upstream.set(func(f *fakeUpstream) { randomBehaviour(r, f) })
 		var clients sync.WaitGroup
@@ -101,9 +101,9 @@ func (w *harness) runRandomTraffic(r *rand.Rand) {
 			clients.Go(func() {
 				time.Sleep(wait)
 				if r := w.sendAs(id, n%4, size, to...); r.Positive() {
-					given.mu.Lock()
-					defer given.mu.Unlock()
-					given.recipients[id] = to
+					mail.mu.Lock()
+					defer mail.mu.Unlock()
+					mail.recipients[id] = to
 				}
 			})
 		}
@@ -118,12 +118,12 @@ func (w *harness) runRandomTraffic(r *rand.Rand) {
 	}
 	w.upstream.set(func(f *fakeUpstream) { f.behaviour = behaviour{account: f.account} })
 	time.Sleep(day)
-	w.checkDeliveredOnce(given.recipients)
+	w.checkDeliveredOnce(mail.recipients)
 }
 
 // checkDeliveredOnce checks that every accepted message was delivered or given
 // up exactly once for each recipient.
-func (w *harness) checkDeliveredOnce(given map[string][]envelope.Address) {
+func (w *harness) checkDeliveredOnce(accepted map[string][]envelope.Address) {
 	w.t.Helper()
 	had := map[string]int{}
 	for _, h := range w.upstream.accepted() {
@@ -141,7 +141,7 @@ func (w *harness) checkDeliveredOnce(given map[string][]envelope.Address) {
 	for _, e := range w.events("given up") {
 		had[e["id"].(string)+" "+strings.Trim(e["to"].(string), "<>")]++
 	}
-	for id, recipients := range given {
+	for id, recipients := range accepted {
 		for _, to := range recipients {
 			if n := had[id+" "+string(to)]; n != 1 {
 				w.t.Errorf("%s to %s: got %d outcomes, want 1", id, to, n)

@@ -54,7 +54,7 @@ func TestRetry_KeepsDelaysAcrossARestart(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(2 * time.Hour)
 		if len(w.upstream.accepted()) != 1 {
-			t.Errorf("delivered %d", len(w.upstream.accepted()))
+			t.Errorf("delivered %d, want 1", len(w.upstream.accepted()))
 		}
 	})
 }
@@ -77,7 +77,7 @@ func TestRetry_SkipsSettledRecipients(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		got := w.upstream.accepted()
 		if len(got) != 2 || !slices.Equal(got[0].recipients, []envelope.Address{"a@x.example", "c@x.example"}) || !slices.Equal(got[1].recipients, []envelope.Address{"busy@x.example"}) {
-			t.Errorf("delivered: %+v", got)
+			t.Errorf("delivered %+v, want the other recipients first and the busy one later", got)
 		}
 		for _, offer := range w.upstream.offered()[1:] {
 			if len(offer.envelope.Recipients) != 1 {
@@ -95,18 +95,18 @@ func TestBreaker_ResumesWithinMinutesOfRecovery(t *testing.T) {
 		}
 		time.Sleep(day)
 		if n := len(w.upstream.offered()); n < 24 || n > 24*20 {
-			t.Errorf("got %d attempts to the unreachable host in a day", n)
+			t.Errorf("got %d attempts to the unreachable host in a day, want 24 to 480", n)
 		}
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		recovered := time.Now()
 		time.Sleep(7 * time.Minute)
 		if got := w.upstream.accepted(); len(got) != 50 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d", len(got), w.queued())
+			t.Errorf("delivered %d, queued %d, want 50 and 0", len(got), w.queued())
 		} else if last := got[49].at.Sub(recovered); last > 6*time.Minute+time.Second {
 			t.Errorf("got the last delivery after %s, want at most 6m1s", last)
 		}
 		if len(w.events("upstream held")) != 1 || len(w.events("upstream resumed")) != 1 {
-			t.Errorf("got journal %s", w.log)
+			t.Errorf("got journal %s, want one event each of held and resumed", w.log)
 		}
 	})
 }
@@ -217,7 +217,7 @@ func TestDispatcher_SendsLiveMailBesideABacklog(t *testing.T) {
 		}
 		begun := time.Now()
 		if r := w.send(2, 100); !strings.Contains(r.Text, "accepted by mx") || time.Since(begun) > 4*time.Second {
-			t.Errorf("got reply after %s: %s", time.Since(begun), r)
+			t.Errorf("got reply after %s: %s, want accepted within 4s", time.Since(begun), r)
 		}
 	})
 }
@@ -270,7 +270,7 @@ func TestRetryAll_ProbesAtOnce(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if len(w.upstream.accepted()) != 5 || w.queued() != 0 || w.d.Status().Held != "" {
-			t.Errorf("delivered %d, queued %d, %+v", len(w.upstream.accepted()), w.queued(), w.d.Status())
+			t.Errorf("delivered %d, queued %d, status %+v, want 5, 0 and not held", len(w.upstream.accepted()), w.queued(), w.d.Status())
 		}
 	})
 }

@@ -23,7 +23,7 @@ func classifyOtherHost(r reply.Reply, _ envelope.Address, _ string) (report.Clas
 }
 
 func TestRoute_ClassifiesRepliesByItsOwnTable(t *testing.T) {
-	elsewhere := func(c *setup) { c.Classify = classifyOtherHost }
+	otherHost := func(c *setup) { c.Classify = classifyOtherHost }
 	for _, c := range []struct {
 		name   string
 		change func(*setup)
@@ -31,9 +31,9 @@ func TestRoute_ClassifiesRepliesByItsOwnTable(t *testing.T) {
 		held   string
 		text   string // in the client's reply
 	}{
-		{"450 by the other table", elsewhere, reply.New(450, 7, 1, "go away"), "blocked", "this host has blocked us: ask its postmaster"},
+		{"450 by the other table", otherHost, reply.New(450, 7, 1, "go away"), "blocked", "this host has blocked us: ask its postmaster"},
 		{"450 by the default table", nil, reply.New(450, 7, 1, "go away"), "", "is queued"},
-		{"550 by the other table", elsewhere, relayDenied, "", "this host knows no such mailbox: check the address"},
+		{"550 by the other table", otherHost, relayDenied, "", "this host knows no such mailbox: check the address"},
 		{"550 by the default table", nil, relayDenied, "configuration", "no connector of the tenant matches this box"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -140,10 +140,10 @@ func (d *Dispatcher) end(a *attempt) {
 	d.kick()
 }
 
-// releaseWaiting ends the wait of the wanted live messages that have not
+// releaseWaiting ends the wait of the matching live messages that have not
 // started, so that they are queued. The caller holds mu.
-func (d *Dispatcher) releaseWaiting(wanted func(*message) bool) {
-	for m, found := d.live.Pop(wanted); found; m, found = d.live.Pop(wanted) {
+func (d *Dispatcher) releaseWaiting(match func(*message) bool) {
+	for m, found := d.live.Pop(match); found; m, found = d.live.Pop(match) {
 		m.stopWaiting()
 	}
 }

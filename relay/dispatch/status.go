@@ -70,16 +70,16 @@ func (d *Dispatcher) Retry(id queue.ID) error {
 	return d.retry(func(t queue.Ticket) bool { return t.ID == id })
 }
 
-// retry ends the delays of the wanted messages. They leave the schedule
+// retry ends the delays of the matching messages. They leave the schedule
 // meanwhile, so that the progress saved by an attempt is not overwritten with
 // an older one.
-func (d *Dispatcher) retry(wanted func(queue.Ticket) bool) error {
+func (d *Dispatcher) retry(match func(queue.Ticket) bool) error {
 	q, err := d.Queue()
 	if q == nil {
 		return err
 	}
 	d.mu.Lock()
-	postponed := d.backlog.TakeLater(wanted)
+	postponed := d.backlog.TakeLater(match)
 	d.mu.Unlock()
 	var lastErr error
 	for _, t := range postponed {

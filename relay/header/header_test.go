@@ -27,9 +27,9 @@ func replaced(t *testing.T, message, former string) string {
 	if err != nil || int64(len(got)) != changed.Size() {
 		t.Errorf("%q: %d octets of %d, %v", got, len(got), changed.Size(), err)
 	}
-	again, _ := io.ReadAll(changed.Open())
-	if !bytes.Equal(got, again) {
-		t.Errorf("%q reads as %q the second time", got, again)
+	reread, _ := io.ReadAll(changed.Open())
+	if !bytes.Equal(got, reread) {
+		t.Errorf("%q reads as %q the second time", got, reread)
 	}
 	return string(got)
 }
@@ -77,7 +77,7 @@ func TestReplaceAuthor_ChangesAMessageWithoutBody(t *testing.T) {
 		"From: old@x.example\r\n": "From: printer@contoso.com\r\nReply-To: old@x.example\r\n",
 	} {
 		if got := replaced(t, given, ""); got != want {
-			t.Errorf("%q became %q", given, got)
+			t.Errorf("%q: got %q, want %q", given, got, want)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestReplaceAuthor_RejectsALargeHeader(t *testing.T) {
 		"many authors":         strings.Repeat("From: a\r\nX: y\r\n", maxEdits+1),
 	} {
 		if _, err := ReplaceAuthor(text(header), used, ""); !errors.Is(err, ErrTooLarge) {
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: got %v, want %v", name, err, ErrTooLarge)
 		}
 	}
 }

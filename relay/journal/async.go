@@ -8,7 +8,7 @@ import (
 )
 
 // Async passes events to another handler without waiting for it, so that mail does
-// not stop when nobody reads the log. Close ends it.
+// not stop when the log is not read. Close ends it.
 type Async struct {
 	slog.Handler
 	events chan slog.Record

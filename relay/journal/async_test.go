@@ -10,7 +10,7 @@ import (
 	"sealpost/relay/envelope"
 )
 
-// TestAsync_NeverWaitsForItsReader has a log that nobody reads for a while.
+// TestAsync_NeverWaitsForItsReader has a log that is not read for a while.
 func TestAsync_NeverWaitsForItsReader(t *testing.T) {
 	r, w := io.Pipe()
 	a := NewAsync(Text(w, false))

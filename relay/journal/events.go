@@ -59,8 +59,8 @@ func (j *Journal) Listening(address, protocol string) {
 }
 
 // ClientRefused records a rejected connection.
-func (j *Journal) ClientRefused(client netip.Addr, answer reply.Reply) {
-	j.refusal(slog.LevelWarn, EventClientRefused, client, replyAttr(answer))
+func (j *Journal) ClientRefused(client netip.Addr, r reply.Reply) {
+	j.refusal(slog.LevelWarn, EventClientRefused, client, replyAttr(r))
 }
 
 // SessionEnded records the end of a LAN session and how many messages it
@@ -81,8 +81,8 @@ func (j *Journal) TLSFirst(client netip.Addr) {
 }
 
 // CommandRefused records a command of a client and the reply that refused it.
-func (j *Journal) CommandRefused(client netip.Addr, command, answer string) {
-	j.refusal(slog.LevelWarn, EventCommandRefused, client, slog.String("command", command), slog.String("reply", answer))
+func (j *Journal) CommandRefused(client netip.Addr, command, reply string) {
+	j.refusal(slog.LevelWarn, EventCommandRefused, client, slog.String("command", command), slog.String("reply", reply))
 }
 
 // HandshakeFailed records a client whose TLS handshake failed.
@@ -109,35 +109,35 @@ func (j *Journal) Received(e envelope.Envelope) {
 }
 
 // NotReceived records a message that was cut off or exceeded a limit.
-func (j *Journal) NotReceived(id string, client netip.Addr, answer reply.Reply) {
-	j.refusal(slog.LevelWarn, EventNotReceived, client, idAttr(id), replyAttr(answer))
+func (j *Journal) NotReceived(id string, client netip.Addr, r reply.Reply) {
+	j.refusal(slog.LevelWarn, EventNotReceived, client, idAttr(id), replyAttr(r))
 }
 
 // RecipientReply records the upstream's reply for one recipient.
-func (j *Journal) RecipientReply(id string, recipient envelope.Address, answer reply.Reply) {
+func (j *Journal) RecipientReply(id string, recipient envelope.Address, r reply.Reply) {
 	level := slog.LevelInfo
-	if !answer.Positive() {
+	if !r.Positive() {
 		level = slog.LevelWarn
 	}
-	j.event(level, EventRecipient, idAttr(id), slog.String("to", recipient.Path()), replyAttr(answer))
+	j.event(level, EventRecipient, idAttr(id), slog.String("to", recipient.Path()), replyAttr(r))
 }
 
 // Delivered records a delivered message and its connection.
-func (j *Journal) Delivered(id string, c Connection, answer reply.Reply, lasted time.Duration) {
+func (j *Journal) Delivered(id string, c Connection, r reply.Reply, lasted time.Duration) {
 	j.Counters.Delivered.Add(1)
-	j.event(slog.LevelInfo, EventDelivered, idAttr(id), replyAttr(answer), tookAttr(lasted), c.attr())
+	j.event(slog.LevelInfo, EventDelivered, idAttr(id), replyAttr(r), tookAttr(lasted), c.attr())
 }
 
 // Refused records a message with a permanent rejection.
-func (j *Journal) Refused(id string, answer reply.Reply, lasted time.Duration) {
+func (j *Journal) Refused(id string, r reply.Reply, lasted time.Duration) {
 	j.Counters.Refused.Add(1)
-	j.event(slog.LevelWarn, EventRefused, idAttr(id), replyAttr(answer), tookAttr(lasted))
+	j.event(slog.LevelWarn, EventRefused, idAttr(id), replyAttr(r), tookAttr(lasted))
 }
 
 // Deferred records a message with a 4yz reply to the client.
-func (j *Journal) Deferred(id string, answer reply.Reply, cause error, lasted time.Duration) {
+func (j *Journal) Deferred(id string, r reply.Reply, cause error, lasted time.Duration) {
 	j.Counters.Deferred.Add(1)
-	attrs := []slog.Attr{idAttr(id), replyAttr(answer), tookAttr(lasted)}
+	attrs := []slog.Attr{idAttr(id), replyAttr(r), tookAttr(lasted)}
 	if cause != nil {
 		attrs = withCause(cause, attrs...)
 	}
@@ -158,14 +158,14 @@ func (j *Journal) Retrying(id, last string, attempts int, next time.Time) {
 
 // GivenUp records a recipient of a queued message for whom delivery was given
 // up.
-func (j *Journal) GivenUp(id string, recipient envelope.Address, words string) {
+func (j *Journal) GivenUp(id string, recipient envelope.Address, text string) {
 	j.Counters.GivenUp.Add(1)
-	j.event(slog.LevelWarn, EventGivenUp, idAttr(id), slog.String("to", recipient.Path()), slog.String("words", words))
+	j.event(slog.LevelWarn, EventGivenUp, idAttr(id), slog.String("to", recipient.Path()), slog.String("words", text))
 }
 
 // Expired records a queued message that exceeded its maximum age.
-func (j *Journal) Expired(id, words string) {
-	j.event(slog.LevelWarn, EventExpired, idAttr(id), slog.String("last", words))
+func (j *Journal) Expired(id, text string) {
+	j.event(slog.LevelWarn, EventExpired, idAttr(id), slog.String("last", text))
 }
 
 // Notified records a notification about a message, which is a message itself.
@@ -202,8 +202,8 @@ func (j *Journal) SpoolOpened(messages int, octets int64, cipher string, lasted 
 }
 
 // SpoolDamage records damaged data in the spool.
-func (j *Journal) SpoolDamage(words string) {
-	j.event(slog.LevelError, EventSpoolDamaged, slog.String("what", words))
+func (j *Journal) SpoolDamage(text string) {
+	j.event(slog.LevelError, EventSpoolDamaged, slog.String("what", text))
 }
 
 // SpoolClosed records why mail cannot be queued.
@@ -223,7 +223,7 @@ func (j *Journal) SpoolFault(cause error) {
 
 func idAttr(id string) slog.Attr             { return slog.String("id", id) }
 func clientAttr(client netip.Addr) slog.Attr { return slog.String("client", client.Unmap().String()) }
-func replyAttr(answer reply.Reply) slog.Attr { return slog.String("answer", answer.String()) }
+func replyAttr(r reply.Reply) slog.Attr      { return slog.String("answer", r.String()) }
 func tookAttr(d time.Duration) slog.Attr {
 	return slog.String("took", d.Round(100*time.Microsecond).String())
 }

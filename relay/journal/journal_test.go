@@ -134,7 +134,7 @@ func TestSigned_CountsSignatures(t *testing.T) {
 	}
 }
 
-func TestConnection_SaysInOneLineWhatBecameOfOurCertificate(t *testing.T) {
+func TestConnection_DescribesTheClientCertificateInOneLine(t *testing.T) {
 	for want, c := range map[string]Connection{
 		"it did not ask for our certificate":                                            {},
 		"it asked for our certificate, and there is none":                               {Requested: true},

@@ -22,8 +22,8 @@ func (j *Journal) ProcessStarted(name string, pid int, uptime time.Duration) {
 
 // ProcessEnded records the exit of a child process, its last output, and when
 // it is restarted.
-func (j *Journal) ProcessEnded(name, words, last string, pause time.Duration) {
-	j.event(slog.LevelError, EventProcessEnded, slog.String("name", name), slog.String("how", words),
+func (j *Journal) ProcessEnded(name, text, last string, pause time.Duration) {
+	j.event(slog.LevelError, EventProcessEnded, slog.String("name", name), slog.String("how", text),
 		slog.String("last", tail(last)), slog.String("again in", pause.String()))
 }
 
@@ -36,8 +36,8 @@ func (j *Journal) RelayServes(uptime time.Duration) {
 func tail(text string) string { return text[max(0, len(text)-maxText):] }
 
 // Unhealthy records a failed health check and what is done about it.
-func (j *Journal) Unhealthy(wrong error, cure string) {
-	j.event(slog.LevelError, EventUnhealthy, slog.String("wrong", wrong.Error()), slog.String("cure", cure))
+func (j *Journal) Unhealthy(reason error, cure string) {
+	j.event(slog.LevelError, EventUnhealthy, slog.String("wrong", reason.Error()), slog.String("cure", cure))
 }
 
 // SettingsApplied records that new settings are in force. With a trial above
@@ -51,8 +51,8 @@ func (j *Journal) SettingsApplied(trial time.Duration) {
 }
 
 // SettingIgnored records a stored setting unknown to this version.
-func (j *Journal) SettingIgnored(words string) {
-	j.event(slog.LevelWarn, EventSettingIgnored, slog.String("words", words))
+func (j *Journal) SettingIgnored(text string) {
+	j.event(slog.LevelWarn, EventSettingIgnored, slog.String("words", text))
 }
 
 // SettingsRolledBack records that settings on trial were not confirmed.

@@ -70,8 +70,8 @@ func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) 
 
 // UpstreamHeld records that mail is held back, of that account or, if empty,
 // all mail, and when the next probe is sent; until is zero if no probe is planned.
-func (j *Journal) UpstreamHeld(account, kind, words string, code fault.Code, until time.Time) {
-	attrs := append(accountAttr(account), slog.String("kind", kind), slog.String("words", words))
+func (j *Journal) UpstreamHeld(account, kind, text string, code fault.Code, until time.Time) {
+	attrs := append(accountAttr(account), slog.String("kind", kind), slog.String("words", text))
 	if code != "" {
 		attrs = append(attrs, slog.String("code", string(code)))
 	}

@@ -86,23 +86,23 @@ func (d *admission) deliver(admitted *clientConn) {
 	}
 }
 
-func (d *admission) rejectClient(conn net.Conn, client netip.Addr, answer reply.Reply) {
-	d.server.journal.ClientRefused(client, answer)
-	d.reject(conn, answer)
+func (d *admission) rejectClient(conn net.Conn, client netip.Addr, r reply.Reply) {
+	d.server.journal.ClientRefused(client, r)
+	d.reject(conn, r)
 }
 
 // rejectWithReply sends the reply and closes the connection, without delaying
 // other clients.
-func (s *Server) rejectWithReply(conn net.Conn, answer reply.Reply) {
+func (s *Server) rejectWithReply(conn net.Conn, r reply.Reply) {
 	if !s.sessions.rejectSlots.TryAcquire() {
-		closeConn(conn, answer)
+		closeConn(conn, r)
 		return
 	}
 	go func() {
 		defer s.sessions.rejectSlots.Release()
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(lingerTime))
-		if _, err := io.WriteString(conn, answer.String()+"\r\n"); err == nil {
+		if _, err := io.WriteString(conn, r.String()+"\r\n"); err == nil {
 			lingerClose(conn)
 		}
 	}()

@@ -12,8 +12,8 @@ import (
 	"sealpost/relay/reply"
 )
 
-// command returns the command that go-smtp is to carry out for a line of the
-// client; nothing if the client has its reply already. An error ends the session.
+// command returns the command that go-smtp must execute for a line of the client, or
+// nothing if the client already got a reply. An error ends the session.
 func (c *clientConn) command(line []byte) ([]byte, error) {
 	c.lastCommand, c.quit, c.hello = "", false, false
 	if len(line) > maxCommandLine {
@@ -38,7 +38,7 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	case verb == "EHLO", verb == "HELO":
 		const longest = 255 // RFC 5321 section 4.5.3.1.2
 		if len(argument) > longest {
-			return nil, c.answer(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
+			return nil, c.writeReply(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
 		}
 		c.hello, c.needsEHLO, c.extended = true, false, verb == "EHLO"
 		if argument == "" {
@@ -50,9 +50,9 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		return c.beginChunk(argument)
 	case verb == "AUTH":
 		c.lastCommand = "AUTH" // the rest is a secret
-		return nil, c.answer(reply.New(502, 5, 1, "this relay needs no user name and no password: turn SMTP authentication off on the device"))
+		return nil, c.writeReply(reply.New(502, 5, 1, "this relay needs no user name and no password: turn SMTP authentication off on the device"))
 	case verb == "MAIL" && c.needsEHLO:
-		return nil, c.answer(reply.New(503, 5, 1, "send EHLO first: what came before STARTTLS does not count"))
+		return nil, c.writeReply(reply.New(503, 5, 1, "send EHLO first: what came before STARTTLS does not count"))
 	case verb == "MAIL":
 		return c.mail(argument)
 	case verb == "RCPT":
@@ -66,14 +66,15 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 }
 
 // mail passes MAIL on, with the path as go-smtp reads it, without the parameters of
-// DSN, which the session takes from c, and without those that mean nothing here.
+// DSN, which the session takes from c, and without those that are accepted but have no
+// effect here.
 func (c *clientConn) mail(argument string) ([]byte, error) {
 	path, parameters := normalisePath(argument, "FROM:", c.sessions.config.Hostname)
 	for _, parameter := range parameters {
 		name, value, _ := strings.Cut(strings.ToUpper(parameter), "=")
 		octets, err := strconv.ParseUint(value, 10, 63)
 		if most := c.sessions.limits.MessageSize; name == "SIZE" && err == nil && octets > uint64(most) {
-			return nil, c.answer(reply.New(552, 3, 4, "%s", tooLargeText(most)))
+			return nil, c.writeReply(reply.New(552, 3, 4, "%s", tooLargeText(most)))
 		}
 	}
 	c.mailDSN, parameters = takeMailDSN(parameters)
@@ -115,12 +116,12 @@ func normalisePath(argument, prefix, domain string) (path string, parameters []s
 		}
 		path, parameters = rest[1:end], strings.Fields(rest[end+1:])
 	} else {
-		words := strings.Fields(rest)
+		fields := strings.Fields(rest)
 		if strings.ContainsAny(rest, `<>"`) {
 			return argument, nil
 		}
-		if len(words) > 0 {
-			path, parameters = words[0], words[1:]
+		if len(fields) > 0 {
+			path, parameters = fields[0], fields[1:]
 		}
 	}
 	path = strings.TrimSuffix(strings.Trim(path, " \t"), ".")
@@ -170,7 +171,7 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 // replyPrefix is the code and the status of a reply.
 var replyPrefix = regexp.MustCompile(`^[2-5][0-9][0-9] ([245]\.[0-9]+\.[0-9]+ )?`)
 
-// journalRefusal journals a reply that is not positive, with the command that it is to.
+// journalRefusal journals a negative reply with its command.
 func (c *clientConn) journalRefusal(whole []byte) {
 	command := c.lastCommand
 	if c.lastCommand = ""; command == "" || whole[0] < '4' {
@@ -187,9 +188,9 @@ func (c *clientConn) journalRefusal(whole []byte) {
 // may be an attacker's from before the handshake.
 func (c *clientConn) startTLS() ([]byte, error) {
 	if c.secure.Load() {
-		return nil, c.answer(reply.New(503, 5, 1, "TLS is in use already"))
+		return nil, c.writeReply(reply.New(503, 5, 1, "TLS is in use already"))
 	}
-	if err := c.answer(reply.New(220, 0, 0, "ready to start TLS")); err != nil {
+	if err := c.writeReply(reply.New(220, 0, 0, "ready to start TLS")); err != nil {
 		return nil, err
 	}
 	c.useTLS()
@@ -202,12 +203,12 @@ func (c *clientConn) startTLS() ([]byte, error) {
 
 // beginChunk passes BDAT on (RFC 3030 section 2). The chunk follows the command
 // even if that is refused, so an argument that cannot be read ends the session:
-// nobody knows where the next command begins.
+// it is unknown where the next command begins.
 func (c *clientConn) beginChunk(argument string) ([]byte, error) {
-	words := append(strings.Fields(argument), "", "")
-	octets, err := strconv.ParseUint(words[0], 10, 63)
-	last := strings.EqualFold(words[1], "LAST")
-	if err != nil || words[1] != "" && !last || words[2] != "" {
+	fields := append(strings.Fields(argument), "", "")
+	octets, err := strconv.ParseUint(fields[0], 10, 63)
+	last := strings.EqualFold(fields[1], "LAST")
+	if err != nil || fields[1] != "" && !last || fields[2] != "" {
 		return nil, c.endWith(reply.New(501, 5, 4, "BDAT has a number of octets and at most LAST"))
 	}
 	const most = 1<<32 - 1 // of go-smtp
@@ -221,15 +222,15 @@ func (c *clientConn) beginChunk(argument string) ([]byte, error) {
 	return fmt.Appendf(nil, "BDAT %d\r\n", octets), nil
 }
 
-// answer sends a reply past go-smtp.
-func (c *clientConn) answer(r reply.Reply) error {
+// writeReply sends a reply without go-smtp.
+func (c *clientConn) writeReply(r reply.Reply) error {
 	_, err := c.Write([]byte(r.String() + "\r\n"))
 	return err
 }
 
 // endWith sends a last reply and ends the session.
 func (c *clientConn) endWith(r reply.Reply) error {
-	if err := c.answer(r); err != nil {
+	if err := c.writeReply(r); err != nil {
 		return err
 	}
 	return io.EOF

@@ -41,12 +41,12 @@ func TestNormalisePath_CorrectsPathsOfDevices(t *testing.T) {
 		}
 	}
 	if got, _ := normalisePath("TO:<user>", "TO:", ""); got != "TO:<user>" {
-		t.Errorf("a recipient without a domain became %q", got)
+		t.Errorf("a recipient without a domain: got %q", got)
 	}
 }
 
-// impossible are replies of go-smtp that no client of this relay can get: what they
-// are about is turned off or is answered by commands.go.
+// impossible are replies of go-smtp that no client of this relay can get, because the
+// feature is turned off or commands.go replies first.
 var impossible = []string{
 	"This is a LMTP server, use LHLO", "Domain/address argument required for HELO", "Hello *",
 	"Unknown RET value", "Malformed ENVID parameter value", "Malformed AUTH parameter value", "Malformed AUTH parameter mailbox",
@@ -104,8 +104,8 @@ func TestTexts_ReplaceEveryReplyOfTheLibrary(t *testing.T) {
 }
 
 // replyTexts returns the texts of replies in a call of writeResponse or
-// protocolError, in an SMTPError, and in the variables that lead there. Verbs of
-// formats are stars.
+// protocolError, in an SMTPError, and in the variables that are passed to them.
+// Format verbs are replaced by asterisks.
 func replyTexts(n ast.Node) (found []string) {
 	var arguments []ast.Expr
 	switch n := n.(type) {

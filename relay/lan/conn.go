@@ -15,8 +15,8 @@ import (
 )
 
 // clientConn is a client's connection as go-smtp sees it, in clear and under TLS
-// alike: commands arrive line by line, content is read past go-smtp, and replies
-// leave whole. go-smtp does not know whether TLS is in use.
+// alike: commands arrive line by line, content is read without go-smtp, and each
+// reply is sent in one write. go-smtp does not know whether TLS is in use.
 type clientConn struct {
 	net.Conn          // the network connection
 	stream   net.Conn // the socket, or TLS on it
@@ -30,8 +30,8 @@ type clientConn struct {
 	readEnded atomic.Bool // a read returned EOF or failed
 	secure    atomic.Bool // TLS is in use
 	// inTransaction is set from MAIL to the end of the message, and accepting while its
-	// client waits for the last reply. mailAt and lastRead are when the client last said
-	// MAIL and sent something, in nanoseconds since 1970; 0 means never.
+	// client waits for the last reply. mailAt and lastRead are the times of the
+	// client's last MAIL and last input, in nanoseconds since 1970; 0 means never.
 	inTransaction atomic.Bool
 	accepting     atomic.Bool
 	mailAt        atomic.Int64
@@ -45,17 +45,17 @@ type clientConn struct {
 	ready         []byte        // a command on its way to go-smtp
 	chunk         int64         // octets of a BDAT chunk still to come
 	chunksOpen    bool          // a BDAT without LAST was sent
-	chunksAborted bool          // and then something else
+	chunksAborted bool          // and then a command that aborts the transfer
 	ended         bool          // nothing more is read
 	chunkRefused  bool          // go-smtp has replied already and discards the chunk
-	handshake     *tls.Conn     // to be done before the first octet
+	handshake     *tls.Conn     // to complete before the first octet
 	hasRead       bool          // something was read
 	idle          time.Duration // the time without input that ends the session; 0 means the limit
 	needsEHLO     bool          // TLS began and EHLO has not come yet
-	extended      bool          // the client said EHLO
-	lastCommand   string        // the command that the next reply is to
+	extended      bool          // the client sent EHLO
+	lastCommand   string        // the command of the next reply
 	hello         bool          // it is EHLO or HELO
-	dropReply     bool          // the next reply is to a command of ours
+	dropReply     bool          // the next reply is for a command of ours
 	quit          bool          // the client sent QUIT and nothing after it
 	mailDSN       envelope.DSN  // parameters of the MAIL on its way to go-smtp
 	rcptDSN       envelope.RecipientDSN
@@ -204,8 +204,8 @@ func (c *clientConn) next(block []byte) ([]byte, error) {
 	return block[:n], err
 }
 
-// fetch reads from the client. After an error it reads no more, so that nobody
-// waits for a client twice.
+// fetch reads from the client. After an error it reads no more, so that a
+// second wait for the client is avoided.
 func (c *clientConn) fetch(p []byte) (int, error) {
 	if c.readEnded.Load() {
 		return 0, io.EOF

@@ -18,7 +18,7 @@ import (
 	"sealpost/relay/reply"
 )
 
-// client is an SMTP client that sends exactly the octets it is told to.
+// client is an SMTP client that sends exactly the given octets.
 type client struct {
 	t    *testing.T
 	conn net.Conn
@@ -31,16 +31,16 @@ var modes = []string{"clear", "STARTTLS", "implicit TLS"}
 func connect(t *testing.T, s *Server, address, mode string) *client {
 	t.Helper()
 	c := &client{t: t, conn: dial(t, address)}
-	secure := &tls.Config{InsecureSkipVerify: true}
+	tlsConfig := &tls.Config{InsecureSkipVerify: true}
 	if mode == "implicit TLS" {
-		c.conn = tls.Client(c.conn, secure)
+		c.conn = tls.Client(c.conn, tlsConfig)
 	}
 	c.r = bufio.NewReader(c.conn)
 	c.expect(220)
 	c.command(250, "EHLO device")
 	if mode == "STARTTLS" {
 		c.command(220, "STARTTLS")
-		c.conn = tls.Client(c.conn, secure)
+		c.conn = tls.Client(c.conn, tlsConfig)
 		c.r = bufio.NewReader(c.conn)
 		c.command(250, "EHLO device")
 	}
@@ -49,11 +49,11 @@ func connect(t *testing.T, s *Server, address, mode string) *client {
 
 func (c *client) expect(code int) reply.Reply {
 	c.t.Helper()
-	answer, err := reply.Read(c.r, func(string) {})
-	if err != nil || answer.Code != code {
-		c.t.Fatalf("got %v, %v; want %d", answer, err, code)
+	got, err := reply.Read(c.r, func(string) {})
+	if err != nil || got.Code != code {
+		c.t.Fatalf("got %v, %v; want %d", got, err, code)
 	}
-	return answer
+	return got
 }
 
 func (c *client) write(text string) {
@@ -105,7 +105,7 @@ func serveBoth(t *testing.T, d *fakeAcceptor) (*Server, map[string]string) {
 	return s, map[string]string{"clear": address, "STARTTLS": address, "implicit TLS": l.Addr().String()}
 }
 
-// randomContent is made of what parsers of content trip over.
+// randomContent returns content made of sequences that parsers often mishandle.
 func randomContent(random *rand.Rand) string {
 	pieces := []string{"a", ".", "\r", "\n", "\r\n", "\r\n", "\r\r\n", "\r\n.", ".\r\n", "\n.\n", "QUIT\r\n", "STARTTLS\r\n", "BDAT 1 LAST\r\n", "\x00", "é", " "}
 	var b strings.Builder
@@ -124,7 +124,7 @@ func stuffed(content string) string {
 	return content + ".\r\n"
 }
 
-// normalised is content as the next hop is to get it.
+// normalised returns content as the next hop must get it.
 func normalised(t *testing.T, content string) string {
 	var b strings.Builder
 	n := body.NewNormaliser(&foldGuard{Writer: &b}, 1<<20)
@@ -137,9 +137,8 @@ func normalised(t *testing.T, content string) string {
 	return b.String()
 }
 
-// TestContent_ArrivesAlikeByEveryWay sends random content by DATA and BDAT, in
-// clear and under TLS.
-func TestContent_ArrivesAlikeByEveryWay(t *testing.T) {
+// TestContent_IsTheSameByDATAAndBDAT sends random content in clear text and under TLS.
+func TestContent_IsTheSameByDATAAndBDAT(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	for _, mode := range modes {
@@ -183,8 +182,8 @@ func TestContent_ArrivesAlikeByEveryWay(t *testing.T) {
 	}
 }
 
-// TestDATA_EndsAtCRLFUnderTLSAlso has the smallest content whose end was not seen
-// under TLS, and a dot that was lost.
+// TestDATA_EndsAtCRLFUnderTLSAlso sends a CR CR LF before the final dot and before a
+// stuffed dot.
 func TestDATA_EndsAtCRLFUnderTLSAlso(t *testing.T) {
 	for _, mode := range modes {
 		d := &fakeAcceptor{}
@@ -203,7 +202,8 @@ func TestDATA_EndsAtCRLFUnderTLSAlso(t *testing.T) {
 	}
 }
 
-// TestSession_EndsAfterAFailedHandshake has a client that goes on in clear.
+// TestSession_EndsAfterAFailedHandshake has a client that continues in clear text
+// instead of the TLS handshake.
 func TestSession_EndsAfterAFailedHandshake(t *testing.T) {
 	d := &fakeAcceptor{}
 	s, addresses := serveBoth(t, d)
@@ -212,15 +212,15 @@ func TestSession_EndsAfterAFailedHandshake(t *testing.T) {
 	c.write("MAIL FROM:<a@contoso.com>\r\nRCPT TO:<b@fabrikam.example>\r\nDATA\r\nfirst\r\n.\r\n")
 	rest, _ := io.ReadAll(c.conn)
 	if strings.Contains(string(rest), "250") {
-		t.Errorf("the session went on: %q", rest)
+		t.Errorf("got %q after the end of the session, want nothing", rest)
 	}
 	if _, contents := d.messages(); len(contents) > 0 {
 		t.Errorf("got %q", contents)
 	}
 }
 
-// TestSTARTTLS_ForgetsWhatCameBefore has a sender that was set in clear, perhaps by
-// an attacker.
+// TestSTARTTLS_ForgetsWhatCameBefore sends an envelope before STARTTLS, as an attacker
+// could.
 func TestSTARTTLS_ForgetsWhatCameBefore(t *testing.T) {
 	s, addresses := serveBoth(t, &fakeAcceptor{})
 	c := connect(t, s, addresses["clear"], "clear")
@@ -274,7 +274,7 @@ func TestBDAT_RefusedIsDiscarded(t *testing.T) {
 	}
 }
 
-// TestSession_WaitsOnceForAStalledContent measures in idle times.
+// TestSession_WaitsOnceForAStalledContent compares the wait with the idle timeout.
 func TestSession_WaitsOnceForAStalledContent(t *testing.T) {
 	const idle = 500 * time.Millisecond
 	_, address := start(t, &fakeAcceptor{}, func(c *Config) { c.Limits.Idle = idle })
@@ -289,8 +289,8 @@ func TestSession_WaitsOnceForAStalledContent(t *testing.T) {
 	}
 }
 
-// TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds has what devices send that end
-// lines in another way than CR LF.
+// TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds sends content as devices do that
+// do not end lines with CR LF.
 func TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds(t *testing.T) {
 	for _, content := range []string{"Subject: x\n\nx\n.\n", "Subject: x\r\n\r\nx\n.\r\n", "Subject: x\r\rx\r.\r", "x\r\r\n.\r\r\n", ".\n"} {
 		t.Run(strconv.Quote(content), func(t *testing.T) {
@@ -309,7 +309,7 @@ func TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds(t *testing.T) {
 				t.Errorf("the client waited %v", waited)
 			}
 			if _, err := c.r.ReadByte(); err != io.EOF {
-				t.Errorf("the session goes on: %v", err)
+				t.Errorf("got %v, want a closed session", err)
 			}
 			if _, contents := d.messages(); len(contents) > 0 {
 				t.Errorf("got %q", contents)
@@ -318,8 +318,8 @@ func TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds(t *testing.T) {
 	}
 }
 
-// TestDATA_RefusedAtItsBeginningIsReadToItsEnd has content that looks like commands,
-// for which there is no room from the first octet.
+// TestDATA_RefusedAtItsBeginningIsReadToItsEnd sends content that looks like commands,
+// and is too large from its first octet.
 func TestDATA_RefusedAtItsBeginningIsReadToItsEnd(t *testing.T) {
 	for _, content := range []string{"AUTH PLAIN x", "STARTTLS", "BDAT x", "BDAT 100 LAST", "QUIT", "MAIL FROM:<a@contoso.com>\r\nRCPT TO:<evil@fabrikam.example>\r\nDATA"} {
 		d := &fakeAcceptor{size: 1}
@@ -339,7 +339,7 @@ func TestDATA_RefusedAtItsBeginningIsReadToItsEnd(t *testing.T) {
 	}
 }
 
-// TestBDAT_AbortedIsFollowedByNoMessage has what ends an open BDAT transfer.
+// TestBDAT_AbortedIsFollowedByNoMessage sends each command that aborts a BDAT transfer.
 func TestBDAT_AbortedIsFollowedByNoMessage(t *testing.T) {
 	for _, command := range []string{"RSET", "EHLO device", "HELO device"} {
 		for range 20 {
@@ -374,16 +374,16 @@ func TestJournal_HasNoPasswordsOfClients(t *testing.T) {
 	var log strings.Builder
 	config := Config{Hostname: "relay.contoso.com", Limits: testLimits, TLS: &tls.Config{}}
 	s := newSessions(&config, journal.New(journal.Text(&log, true)))
-	ours, theirs := net.Pipe()
-	go func() { _, _ = io.Copy(io.Discard, theirs) }()
-	c := newClientConn(ours, netip.MustParseAddr("192.0.2.1"), s)
+	server, client := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, client) }()
+	c := newClientConn(server, netip.MustParseAddr("192.0.2.1"), s)
 	for _, line := range []string{"AUTH PLAIN c2VjcmV0", "AUTH\tLOGIN c2VjcmV0", "c2VjcmV0", "c2VjcmV0 c2VjcmV0"} {
 		if _, err := c.command([]byte(line + "\r\n")); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = c.Write([]byte("500 5.5.2 no\r\n"))
 	}
-	_ = theirs.Close()
+	_ = client.Close()
 	_ = c.Close()
 	if strings.Contains(log.String(), "c2VjcmV0") || !strings.Contains(log.String(), "command refused") {
 		t.Errorf("got %s", log.String())

@@ -53,14 +53,14 @@ const (
 )
 
 // bareDotTimeout is how long content may pause after a line with a single dot that
-// does not end it: a client that waits for its reply there would wait in vain.
+// does not end it: a client that waits for a reply at that point would get none.
 const bareDotTimeout = 5 * time.Second
 
 // errBareDot is returned if such a pause is too long.
 var errBareDot = errors.New("the end of the content is not CR LF . CR LF")
 
-// seemsEnded reports whether the content so far ends in a line with a single dot,
-// whatever ends the lines.
+// seemsEnded reports whether the content so far ends in a line with a single dot, with
+// any line endings.
 func (d *dotReader) seemsEnded() bool {
 	line := bytes.TrimRight(d.tail, "\r\n")
 	if len(line) == len(d.tail) || !bytes.HasSuffix(line, []byte(".")) {

@@ -15,17 +15,16 @@ import (
 	"sealpost/relay/journal"
 )
 
-// readContent reads content that arrives in parts of that size, and what
-// follows it.
+// readContent reads content that arrives in parts of a size, and what follows it.
 func readContent(t *testing.T, wire string, size int, limit int64) (content, rest string, err error) {
 	t.Helper()
-	ours, theirs := net.Pipe()
-	c := newClientConn(ours, netip.Addr{}, newSessions(&Config{Limits: testLimits}, journal.Discard()))
+	server, client := net.Pipe()
+	c := newClientConn(server, netip.Addr{}, newSessions(&Config{Limits: testLimits}, journal.Discard()))
 	go func() {
 		for part := range slices.Chunk([]byte(wire), size) {
-			_, _ = theirs.Write(part)
+			_, _ = client.Write(part)
 		}
-		_ = theirs.Close()
+		_ = client.Close()
 	}()
 	var b bytes.Buffer
 	err = c.dataContent(limit)(&b)

@@ -51,8 +51,8 @@ func TestAdmission_MakesRoomForOthers(t *testing.T) {
 	busy.expect(250)
 }
 
-// TestAdmission_TakesFromThoseWithMost has one device with one idle connection beside
-// one with many.
+// TestAdmission_TakesFromThoseWithMost has a device with one idle connection and one
+// with many.
 func TestAdmission_TakesFromThoseWithMost(t *testing.T) {
 	_, address := start(t, &fakeAcceptor{}, func(c *Config) { c.Limits.Connections, c.Limits.PerClient = 10, 9 })
 	idle := &client{t: t, conn: dialFrom(t, "127.0.0.1", address)}
@@ -74,12 +74,12 @@ func TestAdmission_TakesFromThoseWithMost(t *testing.T) {
 	idle.command(250, "EHLO device")
 }
 
-// TestEvict_EndsATransactionThatPauses has a client that says MAIL and nothing more.
+// TestEvict_EndsATransactionThatPauses has a client that sends MAIL and nothing more.
 func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
-	ours, theirs := net.Pipe()
-	defer theirs.Close()
-	c, _, _ := s.admit(ours, netip.MustParseAddr("192.0.2.1"))
+	server, client := net.Pipe()
+	defer client.Close()
+	c, _, _ := s.admit(server, netip.MustParseAddr("192.0.2.1"))
 	c.inTransaction.Store(true)
 	c.mailAt.Store(time.Now().UnixNano())
 	if s.evict() {

@@ -207,24 +207,24 @@ func send(t *testing.T, conn net.Conn, sender string) string {
 				t.Fatal(err)
 			}
 		}
-		answer, err := reply.Read(r, func(string) {})
+		got, err := reply.Read(r, func(string) {})
 		if err != nil {
 			t.Fatalf("after %q: %v", line, err)
 		}
-		last = answer.String()
+		last = got.String()
 	}
 	return last
 }
 
 func TestReply_ReachesTheClientUnchanged(t *testing.T) {
-	for _, answer := range []reply.Reply{
+	for _, want := range []reply.Reply{
 		reply.New(451, 4, 1, "cannot reach the tenant"),
 		reply.New(550, 7, 64, "TenantAttribution\nno connector matches"),
 		reply.New(250, 0, 0, "accepted by the tenant"),
 	} {
-		_, address := start(t, &fakeAcceptor{reply: answer}, nil)
-		if got := send(t, dial(t, address), "a@contoso.com"); got != answer.String() {
-			t.Errorf("got %q, want %q", got, answer)
+		_, address := start(t, &fakeAcceptor{reply: want}, nil)
+		if got := send(t, dial(t, address), "a@contoso.com"); got != want.String() {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
@@ -377,9 +377,9 @@ func TestShutdown_LetsTheCurrentMessageFinish(t *testing.T) {
 	d := &fakeAcceptor{wait: make(chan struct{})}
 	s, address := start(t, d, nil)
 	idle := dial(t, address)
-	heard := make(chan string)
+	replies := make(chan string)
 	busy := dial(t, address)
-	go func() { heard <- send(t, busy, "a@contoso.com") }()
+	go func() { replies <- send(t, busy, "a@contoso.com") }()
 	for envelopes, _ := d.messages(); len(envelopes) == 0; envelopes, _ = d.messages() {
 		time.Sleep(time.Millisecond)
 	}
@@ -389,7 +389,7 @@ func TestShutdown_LetsTheCurrentMessageFinish(t *testing.T) {
 		t.Errorf("idle session: got %v", err)
 	}
 	close(d.wait)
-	if got := <-heard; !strings.HasPrefix(got, "250 ") {
+	if got := <-replies; !strings.HasPrefix(got, "250 ") {
 		t.Errorf("got %q", got)
 	}
 	if err := <-stopped; err != nil {

@@ -132,7 +132,7 @@ func (s *session) Data(r io.Reader) error {
 }
 
 // contentSource returns the source of the content: for DATA the connection itself,
-// past go-smtp.
+// without go-smtp.
 func (s *session) contentSource(r io.Reader) (from contentSource, chunked bool) {
 	if _, chunked = r.(*io.PipeReader); chunked {
 		return contentFrom(r), true
@@ -206,7 +206,7 @@ func receiveErrorReply(err error) reply.Reply {
 	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):
 		return reply.New(500, 5, 2, "a line of the message is too long")
 	case errors.As(err, &limit):
-		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message) // see texts
+		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message) // replaced later; see texts
 	}
 	return reply.New(451, 4, 2, "the message was cut off: %v", err)
 }

@@ -51,11 +51,11 @@ func (s *sessions) admit(conn net.Conn, client netip.Addr) (*clientConn, reply.R
 	return c, reply.Reply{}, true
 }
 
-// evict ends the session that has been idle for longest and sends no message, of the
-// clients with most connections: a client that opens many does not take those of
-// the others. It reports whether there is one.
+// evict ends the session that has been idle for longest without sending a message, among
+// the clients with most connections, so that a client that opens many does not displace
+// others. It reports whether there is one.
 func (s *sessions) evict() bool {
-	// A client may take so long from MAIL to DATA, and between two parts of content.
+	// The time that a client may take from MAIL to DATA, and between two parts of content.
 	const transaction, content = 10 * time.Second, 30 * time.Second
 	since := func(at *atomic.Int64) time.Duration { return time.Since(time.Unix(0, at.Load())) }
 	var victim *clientConn

@@ -10,7 +10,7 @@ import (
 // says what to do on the device. A * stands for any text, and %s for that text.
 // Replies that go-smtp cannot give here are absent; a test compares the list with
 // its source.
-var texts = []struct{ library, ours string }{
+var texts = []struct{ library, reply string }{
 	{"* ESMTP Service Ready", "%s ESMTP Sealpost"},
 	{"Roger, accepting mail from <*>", "sender <%s> accepted"},
 	{"I'll make sure <*> gets this", "recipient <%s> accepted"},
@@ -60,9 +60,9 @@ func replyText(text string, messageSize int64) string {
 		before, after, variable := strings.Cut(t.library, "*")
 		switch {
 		case !variable && text == t.library:
-			return t.ours
+			return t.reply
 		case variable && len(text) >= len(before)+len(after) && strings.HasPrefix(text, before) && strings.HasSuffix(text, after):
-			return strings.Replace(t.ours, "%s", text[len(before):len(text)-len(after)], 1)
+			return strings.Replace(t.reply, "%s", text[len(before):len(text)-len(after)], 1)
 		}
 	}
 	return text

@@ -12,9 +12,9 @@ import (
 // tlsHandshake is the first octet of a TLS ClientHello (RFC 8446 section 5.1).
 const tlsHandshake = 0x16
 
-// A client that began with TLS before may take helloTimeout to do so again. Once
-// another client of the same address did not, each waits for mixedTimeout only: a
-// ClientHello comes as soon as the LAN carries it. An address is forgotten after
+// A client that began with TLS before may take helloTimeout to do so again. Once a
+// client of the same address did not, the relay waits only mixedTimeout for each, which
+// is enough for a ClientHello on a LAN. An address is forgotten after
 // tlsFirstMemory without TLS.
 const (
 	helloTimeout   = time.Second
@@ -74,7 +74,7 @@ func (s *sessions) helloWait(client netip.Addr) time.Duration {
 	return known.wait
 }
 
-// recordHello records how a client of an address that is waited for began.
+// recordHello records whether a client of an address with a wait began with TLS.
 func (s *sessions) recordHello(client netip.Addr, secure bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,16 +13,16 @@ type foldGuard struct {
 	begun bool
 }
 
-func (u *foldGuard) Write(p []byte) (int, error) {
-	if !u.begun && len(p) > 0 {
-		u.begun = true
+func (g *foldGuard) Write(p []byte) (int, error) {
+	if !g.begun && len(p) > 0 {
+		g.begun = true
 		if p[0] == ' ' || p[0] == '\t' {
-			if _, err := io.WriteString(u.Writer, "\r\n"); err != nil {
+			if _, err := io.WriteString(g.Writer, "\r\n"); err != nil {
 				return 0, err
 			}
 		}
 	}
-	return u.Writer.Write(p)
+	return g.Writer.Write(p)
 }
 
 // traceName returns the EHLO argument for the trace field, or "unknown" if it

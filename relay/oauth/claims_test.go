@@ -53,7 +53,7 @@ func FuzzClaims(f *testing.F) {
 		texts = append(append(texts, claims.Roles...), claims.Scopes...)
 		for _, text := range texts {
 			if clean(text) != text || utf8.RuneCountInString(text) > maxClaim || len(texts) > 3*maxClaims+4 {
-				t.Errorf("%q", text)
+				t.Errorf("got %q", text)
 			}
 		}
 	})

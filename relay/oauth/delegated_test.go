@@ -43,9 +43,9 @@ func (f *flash) Save(ctx context.Context, refresh Secret) error {
 
 func (f *flash) Replace(ctx context.Context, before, refresh Secret) error {
 	f.mu.Lock()
-	other := f.stored != before.Reveal()
+	changed := f.stored != before.Reveal()
 	f.mu.Unlock()
-	if other {
+	if changed {
 		return nil
 	}
 	return f.Save(ctx, refresh)
@@ -78,16 +78,16 @@ func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
 	k := newTokenSource(t, newIssuer(t, server.Server, nil).Delegated(store))
-	given := make(chan Token, 1)
-	go func() { given <- must(k.Token(t.Context())) }()
+	tokens := make(chan Token, 1)
+	go func() { tokens <- must(k.Token(t.Context())) }()
 	<-saving
 	select {
-	case <-given:
+	case <-tokens:
 		t.Error("the access token was given out before the refresh token was saved")
 	default:
 	}
 	close(release)
-	if token := <-given; token.Bearer.Reveal() != "access-1" || store.stored != "refresh-1" {
+	if token := <-tokens; token.Bearer.Reveal() != "access-1" || store.stored != "refresh-1" {
 		t.Errorf("got %q, and stored is %q", token.Bearer.Reveal(), store.stored)
 	}
 }
@@ -120,7 +120,7 @@ func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 	}
 	store.save = nil
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-2" {
-		t.Errorf("got %q", token.Bearer.Reveal())
+		t.Errorf("got %q, want %q", token.Bearer.Reveal(), "access-2")
 	}
 	if got := received(server); !slices.Equal(got, []string{"refresh-0", "refresh-1"}) || !slices.Equal(store.saves, []string{"refresh-1", "refresh-2"}) {
 		t.Errorf("showed %q, saved %q", got, store.saves)
@@ -132,7 +132,7 @@ func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
-		t.Fatal(err)
+		t.Fatalf("got %v, want %v", err, errFlash)
 	}
 	store.save = nil
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-3" || store.stored != "refresh-3" {
@@ -148,7 +148,7 @@ func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
-		t.Fatal(err)
+		t.Fatalf("got %v, want %v", err, errFlash)
 	}
 	store.save, store.stored = nil, "of the sign-in"
 	must(d.Token(t.Context()))
@@ -214,7 +214,7 @@ func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 	wantFault(t, err, Configuration, "", "the box is not signed in")
 	_, err = newIssuer(t, server.Server, nil).Delegated(&flash{loading: errFlash}).Token(t.Context())
 	if !errors.Is(err, errFlash) {
-		t.Error(err)
+		t.Errorf("got %v, want %v", err, errFlash)
 	}
 	wantFault(t, err, Configuration, "", "reading the stored sign-in failed")
 	if len(server.requests()) != 0 {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// codes responds to a device code request, and to the polls with the others in
+// codes responds to a device code request with code, and to the polls with polls in
 // turn.
 func codes(code string, polls ...issuerResponse) func(url.Values, int) issuerResponse {
 	return func(form url.Values, n int) issuerResponse {
@@ -54,11 +54,11 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 		}
 		if len(shown) != 1 || shown[0].UserCode != "ABCD-EFGH" || shown[0].VerificationURL != "https://microsoft.com/devicelogin" ||
 			shown[0].Expires.IsZero() {
-			t.Errorf("shown: %+v", shown)
+			t.Errorf("got %+v shown, want one complete device code", shown)
 		}
 		// 5 s, 5 s and slow down (RFC 8628, 3.5), then 10 s each.
 		if took != 30*time.Second {
-			t.Errorf("it took %v", took)
+			t.Errorf("polling took %v", took)
 		}
 		if got := token.Bearer.Reveal(); got != "access" {
 			t.Errorf("the access token is %q", got)
@@ -70,12 +70,12 @@ func TestLogin_StoresTheRefreshToken(t *testing.T) {
 }
 
 func TestLogin_ChangesNothingOnFailure(t *testing.T) {
-	polled := func(answer issuerResponse) func(url.Values, int) issuerResponse { return codes(aCode, answer) }
+	polled := func(response issuerResponse) func(url.Values, int) issuerResponse { return codes(aCode, response) }
 	for name, c := range map[string]struct {
-		answer func(url.Values, int) issuerResponse
-		code   string
-		text   string
-		within time.Duration
+		respond func(url.Values, int) issuerResponse
+		code    string
+		text    string
+		within  time.Duration
 	}{
 		"declined":                       {polled(entraError(0, "authorization_declined")), "authorization_declined", "declined in the browser", 5 * time.Second},
 		"denied":                         {polled(entraError(0, "access_denied")), "access_denied", "declined in the browser", 5 * time.Second},
@@ -90,7 +90,7 @@ func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := &flash{stored: "earlier"}
-			login(t, c.answer, store, func(t *testing.T, _ []DeviceCode, token Token, err error, took time.Duration) {
+			login(t, c.respond, store, func(t *testing.T, _ []DeviceCode, token Token, err error, took time.Duration) {
 				wantFault(t, err, Configuration, c.code, c.text)
 				if took != c.within || !token.Bearer.Empty() {
 					t.Errorf("got %q after %v, want none after %v", token.Bearer.Reveal(), took, c.within)
@@ -112,7 +112,7 @@ func TestLogin_SurvivesTemporaryFailures(t *testing.T) {
 				t.Errorf("Login() = %v, and stored is %q", err, store.stored)
 			}
 			if took != 35*time.Second {
-				t.Errorf("it took %v", took)
+				t.Errorf("polling took %v", took)
 			}
 		})
 }

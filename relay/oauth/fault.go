@@ -55,25 +55,25 @@ const (
 )
 
 // faultFromResponse returns the fault in a response without a token.
-func faultFromResponse(host string, a httpResponse, application bool, now time.Time) *Fault {
-	var said struct {
+func faultFromResponse(host string, response httpResponse, application bool, now time.Time) *Fault {
+	var body struct {
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 		Codes       []int  `json:"error_codes"`
 	}
 	// A body that is not JSON is classified by its status.
-	_ = json.Unmarshal(a.body, &said)
-	found, code := classifyError(said.Error, entraCodes(said.Codes, said.Description))
-	if found.text == "" || found.vague && busy(a.status) {
-		found = classifyStatus(host, a)
+	_ = json.Unmarshal(response.body, &body)
+	found, code := classifyError(body.Error, entraCodes(body.Codes, body.Description))
+	if found.text == "" || found.vague && busy(response.status) {
+		found = classifyStatus(host, response)
 	}
-	fault := &Fault{Kind: found.kind, Code: code, Text: found.text, RetryAfter: retryAfter(a.header, now),
-		invalidGrant: said.Error == "invalid_grant"}
+	fault := &Fault{Kind: found.kind, Code: code, Text: found.text, RetryAfter: retryAfter(response.header, now),
+		invalidGrant: body.Error == "invalid_grant"}
 	if application && found.application != "" {
 		fault.Text = found.application
 	}
 	if found.clock {
-		fault.Text += clockSkewText(a.header, now)
+		fault.Text += clockSkewText(response.header, now)
 	}
 	return fault
 }
@@ -122,16 +122,16 @@ func classifyError(code string, entra []int) (classification, string) {
 func busy(status int) bool { return status == http.StatusTooManyRequests || status >= 500 }
 
 // classifyStatus classifies a response that is not an RFC 6749 error.
-func classifyStatus(host string, a httpResponse) classification {
-	at := fmt.Sprintf("%s returned HTTP status %d", host, a.status)
-	switch body := bytes.TrimSpace(a.body); {
-	case a.status == http.StatusTooManyRequests:
+func classifyStatus(host string, response httpResponse) classification {
+	at := fmt.Sprintf("%s returned HTTP status %d", host, response.status)
+	switch body := bytes.TrimSpace(response.body); {
+	case response.status == http.StatusTooManyRequests:
 		return classification{kind: Wait, text: at + ", too many requests: wait"}
-	case a.status >= 500:
+	case response.status >= 500:
 		return classification{kind: Wait, text: at + ", a server error: wait; if it persists, look at status.cloud.microsoft"}
-	case a.status >= 300 && a.status < 400:
+	case response.status >= 300 && response.status < 400:
 		return classification{kind: Configuration, text: at + ", a redirect: check the token URL, and that no captive portal is between the box and the internet"}
-	case a.status >= 400:
+	case response.status >= 400:
 		return classification{kind: Configuration, text: at + " without an OAuth error: check the tenant in the token URL, and that no firewall responds in its place"}
 	case len(body) == 0:
 		return classification{kind: Wait, text: host + " returned an empty response: wait; if it persists, check the token URL"}

@@ -233,7 +233,7 @@ func TestFault_ReportsClockSkew(t *testing.T) {
 		server := serve(t, respondInTurn(response))
 		fault := wantFault(t, requestToken(t, server.Server, nil), Configuration, "AADSTS700024", want)
 		if ahead := strings.Contains(fault.Text, "ahead of"); ahead != (off < 0) {
-			t.Errorf("the issuer is at %v: %s", off, fault.Text)
+			t.Errorf("issuer's clock at %v: got %s, want ahead %t", off, fault.Text, off < 0)
 		}
 	}
 }
@@ -322,7 +322,7 @@ func TestIssuer_RequiresTLS12(t *testing.T) {
 	wantFault(t, err, Configuration, "", "does not speak TLS")
 }
 
-// lateBody is a body that ends properly when the client closes the
+// lateBody is a body that ends without an error only when the client closes the
 // connection.
 type lateBody struct{ ctx context.Context }
 
@@ -354,7 +354,7 @@ var unreachableResolver = &net.Resolver{PreferGo: true, Dial: func(context.Conte
 	return nil, errors.New("no network")
 }}
 
-// resolverWithoutNames uses a name server that knows no name.
+// resolverWithoutNames uses a name server that responds NXDOMAIN to every query.
 func resolverWithoutNames(t *testing.T) *net.Resolver {
 	server := must(net.ListenPacket("udp", "127.0.0.1:0"))
 	done := make(chan struct{})

@@ -65,7 +65,7 @@ func FuzzDeviceResponse(f *testing.F) {
 			return
 		}
 		if code.Interval < 1 || code.Interval > maxInterval || time.Until(code.Expiry) > maxCodeLife || clean(code.UserCode) != code.UserCode {
-			t.Errorf("%+v", code)
+			t.Errorf("got %+v", code)
 		}
 	})
 }

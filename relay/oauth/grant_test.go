@@ -26,7 +26,7 @@ func TestClientSecret_ObtainsAToken(t *testing.T) {
 		t.Fatalf("Token() = %q, %v", token.Bearer.Reveal(), err)
 	}
 	if life := token.Expires.Sub(begun); life < time.Hour || life > time.Hour+time.Minute {
-		t.Errorf("it lasts %v", life)
+		t.Errorf("got lifetime %v, want 1h", life)
 	}
 	form := server.requests()[0]
 	for name, want := range map[string]string{"grant_type": "client_credentials", "client_id": clientID, "client_secret": "hush", "scope": scope} {
@@ -134,7 +134,7 @@ func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
 	issuer := must(New(Config{TokenURL: "https://login.example/token", ClientID: clientID}))
 	for name, c := range map[string]struct {
 		make func() error
-		word string
+		text string
 	}{
 		"no client ID":      {func() error { _, err := New(Config{TokenURL: "https://a/t"}); return err }, "client ID"},
 		"clear text":        {func() error { _, err := New(Config{TokenURL: "http://a/t", ClientID: "c"}); return err }, "https://"},
@@ -144,14 +144,14 @@ func TestIssuer_RejectsInvalidConfiguration(t *testing.T) {
 			_, err := New(Config{TokenURL: "https://a/t", DeviceURL: "http://a/d", ClientID: "c"})
 			return err
 		}, "device code"},
-		"no secret":         {func() error { _, err := issuer.ClientSecret(Secret{}); return err }, "empty"},
-		"an elliptic key":   {func() error { _, err := issuer.Certificate(elliptical, certified(t, elliptical), PS256); return err }, "RSA"},
-		"another's leaf":    {func() error { _, err := issuer.Certificate(identity, certified(t, other), PS256); return err }, "does not match its key"},
-		"no certificate":    {func() error { _, err := issuer.Certificate(identity, []byte("x"), PS256); return err }, "reading the certificate"},
-		"another algorithm": {func() error { _, err := issuer.Certificate(identity, identity.leaf, "none"); return err }, "PS256"},
+		"no secret":               {func() error { _, err := issuer.ClientSecret(Secret{}); return err }, "empty"},
+		"an elliptic key":         {func() error { _, err := issuer.Certificate(elliptical, certified(t, elliptical), PS256); return err }, "RSA"},
+		"the leaf of another key": {func() error { _, err := issuer.Certificate(identity, certified(t, other), PS256); return err }, "does not match its key"},
+		"no certificate":          {func() error { _, err := issuer.Certificate(identity, []byte("x"), PS256); return err }, "reading the certificate"},
+		"another algorithm":       {func() error { _, err := issuer.Certificate(identity, identity.leaf, "none"); return err }, "PS256"},
 	} {
-		if err := c.make(); err == nil || !strings.Contains(err.Error(), c.word) {
-			t.Errorf("%s: %v, want a word of %q", name, err, c.word)
+		if err := c.make(); err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v, want a word of %q", name, err, c.text)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestSecret_IsNeverPrinted(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%v %+v %#v %s %d %x", s, s, s, s, s, s); got != strings.TrimSpace(strings.Repeat("[redacted] ", 6)) ||
 		s.String() != "[redacted]" || s.Reveal() != text {
-		t.Errorf("it prints as %s, and reveals %q", got, s.Reveal())
+		t.Errorf("got printed %s, revealed %q", got, s.Reveal())
 	}
 }
 

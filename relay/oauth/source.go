@@ -103,7 +103,7 @@ func (s *TokenSource) tokenOrRequest(now time.Time) (Token, *request, error) {
 	if s.request == nil && s.ctx.Err() == nil && !now.Before(s.retryAt) {
 		r := &request{done: make(chan struct{})}
 		s.request = r
-		s.work.Go(func() { s.ask(r) })
+		s.work.Go(func() { s.run(r) })
 	}
 	switch {
 	case usable:
@@ -116,8 +116,8 @@ func (s *TokenSource) tokenOrRequest(now time.Time) (Token, *request, error) {
 	return Token{}, nil, s.currentFailure(now)
 }
 
-// ask makes one request, independent of the callers that wait for it.
-func (s *TokenSource) ask(r *request) {
+// run makes one request, independent of the callers that wait for it.
+func (s *TokenSource) run(r *request) {
 	begun := time.Now()
 	token, err := s.grant.Token(s.ctx)
 	if s.observer != nil {
@@ -144,8 +144,8 @@ func (s *TokenSource) setToken(token Token) {
 	s.failures, s.failure, s.retryAt = 0, nil, time.Time{}
 }
 
-// fail sets the time until the issuer is asked again. Jitter keeps boxes that
-// lost the same issuer from coming back in step.
+// fail sets the time of the next request to the issuer. Jitter keeps boxes that lost the
+// same issuer from sending their requests at the same time.
 func (s *TokenSource) fail(err error) {
 	pause := maxPause
 	if s.failures < 16 {

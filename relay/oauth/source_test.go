@@ -46,7 +46,7 @@ func TestTokenSource_SharesOneRequest(t *testing.T) {
 	}
 	callers.Wait()
 	if requests, signed := len(server.requests()), identity.signed.Load(); requests != 1 || signed != 1 {
-		t.Errorf("%d requests and %d signatures, want one each", requests, signed)
+		t.Errorf("got %d requests and %d signatures, want one each", requests, signed)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestTokenSource_ReturnsAValidTokenWhileTheIssuerFails(t *testing.T) {
 		pass(time.Minute)
 		got := (*Fault)(nil)
 		if _, err := ts.Token(t.Context()); !errors.As(err, &got) || got.Text != "down" {
-			t.Errorf("after expiry: %v", err)
+			t.Errorf("after expiry: got %v, want the fault down", err)
 		}
 	})
 }
@@ -260,7 +260,7 @@ func TestClose_CancelsTheCurrentRequest(t *testing.T) {
 		ts.Close()
 		synctest.Wait()
 		if !errors.Is(waited, context.Canceled) {
-			t.Errorf("the waiter got %v", waited)
+			t.Errorf("the waiter got %v, want %v", waited, context.Canceled)
 		}
 		if _, err := ts.Token(t.Context()); !errors.Is(err, errClosed) {
 			t.Errorf("Token() after Close = %v", err)

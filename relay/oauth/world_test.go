@@ -69,7 +69,7 @@ func (a *fakeIssuer) requests() []url.Values {
 
 // serve runs an issuer whose response is a function of the form and of the number
 // of earlier requests.
-func serve(t *testing.T, answer func(form url.Values, n int) issuerResponse) *fakeIssuer {
+func serve(t *testing.T, respond func(form url.Values, n int) issuerResponse) *fakeIssuer {
 	t.Helper()
 	a := new(fakeIssuer)
 	a.Server = serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
@@ -80,7 +80,7 @@ func serve(t *testing.T, answer func(form url.Values, n int) issuerResponse) *fa
 		n := len(a.forms)
 		a.forms = append(a.forms, r.PostForm)
 		a.mu.Unlock()
-		s := answer(r.PostForm, n)
+		s := respond(r.PostForm, n)
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		for name, value := range s.header {
 			w.Header().Set(name, value)

@@ -24,9 +24,9 @@ var (
 	ErrMalformed    = errors.New("not an SMTP reply")
 )
 
-// Read reads one reply of one or more lines. seen is called with each line as
+// Read reads one reply of one or more lines. onLine is called with each line as
 // received, without its line ending. Errors of r are returned unchanged.
-func Read(r *bufio.Reader, seen func(line string)) (Reply, error) {
+func Read(r *bufio.Reader, onLine func(line string)) (Reply, error) {
 	var result Reply
 	var text []string
 	for range MaxLines {
@@ -34,7 +34,7 @@ func Read(r *bufio.Reader, seen func(line string)) (Reply, error) {
 		if err != nil {
 			return Reply{}, err
 		}
-		seen(line)
+		onLine(line)
 		code, rest, more, err := splitLine(line)
 		if err != nil {
 			return Reply{}, err
@@ -94,8 +94,8 @@ func splitLine(line string) (code int, text string, more bool, err error) {
 // cutStatus splits a leading enhanced status code off text. If its class
 // contradicts the reply code, it is left in the text (RFC 2034 section 4).
 func cutStatus(code int, text string) (Status, string) {
-	word, rest, _ := strings.Cut(text, " ")
-	parts := strings.Split(word, ".")
+	prefix, rest, _ := strings.Cut(text, " ")
+	parts := strings.Split(prefix, ".")
 	if len(parts) != 3 {
 		return Status{}, text
 	}

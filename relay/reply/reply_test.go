@@ -63,7 +63,7 @@ func TestRead_RemovesControlCharacters(t *testing.T) {
 		"Zugriff für\u00a0Büro": "Zugriff für Büro",
 	} {
 		if r, err := read("550 " + given + "\r\n"); err != nil || r.Text != want {
-			t.Errorf("%q reads as %q, %v", given, r.Text, err)
+			t.Errorf("%q: got %q, %v, want %q", given, r.Text, err, want)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		if r.Code < 200 || r.Code > 599 || strings.ContainsAny(r.String(), "\r\n\x00\x1b") {
-			t.Errorf("%q was read as %+v", wire, r)
+			t.Errorf("%q: got invalid reply %+v", wire, r)
 		}
 		if !r.Status.IsZero() && r.Status.Class != r.Code/100 {
 			t.Errorf("%q: status %s contradicts code %d", wire, r.Status, r.Code)

@@ -59,7 +59,7 @@ func FuzzNotification(f *testing.F) {
 	f.Add(true, 550, 5, 1, "no", "anna@fabrikam.com", "", "QQ+2B1", "rfc822;anna+40x", []byte("Subject: x\r\n\r\nbody \xfc\r\n"))
 	f.Add(true, 550, 5, 1, "no", "anna@fabrikam.com", "", "+0D+0A", "x\r\ny;z", []byte("Subject: x\r\n\r\n--=_7K2M-1--\r\n"))
 	f.Add(true, 0, 0, 0, "", "x\r\nStatus: 2.0.0@y", "", "", "\x00", []byte("Subject: =?utf-8?Q?=0D=0A?=\r \xff\n"+strings.Repeat("x", 3000)))
-	f.Fuzz(func(t *testing.T, failed bool, code, class, detail int, answer, recipient, host, site, reason string, header []byte) {
+	f.Fuzz(func(t *testing.T, failed bool, code, class, detail int, replyText, recipient, host, site, reason string, header []byte) {
 		n := delay()
 		if failed {
 			n = failure()
@@ -67,7 +67,7 @@ func FuzzNotification(f *testing.F) {
 		n.Site, n.Reason = site, reason
 		n.Outcomes = append(n.Outcomes, Outcome{
 			Recipient: envelope.Address(recipient),
-			Reply:     reply.Reply{Code: code, Text: answer},
+			Reply:     reply.Reply{Code: code, Text: replyText},
 			Status:    reply.Status{Class: class, Detail: detail},
 			Host:      host,
 			Original:  reason,
@@ -94,7 +94,7 @@ func FuzzNotification(f *testing.F) {
 		// endings.
 		same := strings.NewReplacer("\r", "", "\n", "", " ", "")
 		if shown := same.Replace(p.original); !strings.HasPrefix(same.Replace(string(header)), shown) {
-			t.Errorf("the header became %q", p.original)
+			t.Errorf("got original header %q", p.original)
 		}
 	})
 }

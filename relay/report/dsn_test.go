@@ -226,8 +226,8 @@ func TestNotification_ListsFiftyRecipientsInTheText(t *testing.T) {
 	if len(p.each) != 120 || p.each[119].Get("Final-Recipient") != "rfc822; r119@fabrikam.com" {
 		t.Errorf("%d recipients are reported", len(p.each))
 	}
-	if told := strings.Count(p.text, "@fabrikam.com"); told != 50 || !strings.Contains(p.text, "... and 70 more") {
-		t.Errorf("%d recipients are told of in\n%s", told, p.text)
+	if listed := strings.Count(p.text, "@fabrikam.com"); listed != 50 || !strings.Contains(p.text, "... and 70 more") {
+		t.Errorf("got %d recipients listed, want 50:\n%s", listed, p.text)
 	}
 }
 
@@ -242,15 +242,15 @@ func TestNotification_ContainsForeignTextInItsField(t *testing.T) {
 	n.Outcomes[1].Recipient = envelope.Address(evil)
 	p := mustParse(t, n, "Subject: "+evil+"\r\n")
 	if len(p.each) != 2 || len(p.message) != 2 {
-		t.Errorf("the report became %v %v", p.message, p.each)
+		t.Errorf("got report %v %v", p.message, p.each)
 	}
 	for i, group := range p.each {
 		if len(group) != 6 || len(group["Action"]) != 1 || group.Get("Action") != "failed" || group.Get("Status")[:3] == "2.0" {
-			t.Errorf("recipient %d became %v", i, group)
+			t.Errorf("recipient %d: got %v", i, group)
 		}
 	}
 	if len(p.header) != 8 || strings.ContainsAny(p.text, "\x1b\x00\u202e\u2028") {
-		t.Errorf("the header became %v", p.header)
+		t.Errorf("got header %v", p.header)
 	}
 }
 

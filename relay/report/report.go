@@ -98,8 +98,8 @@ func quoteArgument(text string) string {
 	return "'" + strings.ReplaceAll(singleLine(text), "'", "''") + "'"
 }
 
-// UnknownBlock is the meaning of a policy rejection of MAIL that no table knows and
-// that several messages meet.
+// UnknownBlock is the classification of a policy rejection of MAIL that is not in the
+// table and affects several messages.
 var UnknownBlock = Classification{Kind: Configuration, Cause: "Exchange Online rejects mail whoever sends it",
 	Cure: "look this status code up in Microsoft's list of non-delivery report codes, or ask Microsoft Support"}
 

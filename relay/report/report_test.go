@@ -51,11 +51,11 @@ func TestClassify_KnowsExchangeOnlinesReplies(t *testing.T) {
 		"550 5.7.236 Your tenant exceeded its daily limit for onmicrosoft.com":                          WaitReset,
 		"554 5.2.270 message too large after conversion":                                                Message,
 	} {
-		answer, err := reply.Read(bufio.NewReader(strings.NewReader(wire+"\r\n")), func(string) {})
+		r, err := reply.Read(bufio.NewReader(strings.NewReader(wire+"\r\n")), func(string) {})
 		if err != nil {
 			t.Fatal(err)
 		}
-		reading, known := Classify(answer)
+		reading, known := Classify(r)
 		if !known || reading.Kind != want || reading.Cause == "" || reading.Cure == "" {
 			t.Errorf("%s: read as %+v, want %s", wire, reading, want)
 		}
@@ -63,13 +63,13 @@ func TestClassify_KnowsExchangeOnlinesReplies(t *testing.T) {
 }
 
 func TestClassify_LeavesUnknownReplies(t *testing.T) {
-	for _, answer := range []reply.Reply{
+	for _, r := range []reply.Reply{
 		reply.New(250, 0, 0, "OK"), reply.New(550, 1, 1, "User unknown"), reply.New(451, 4, 1, "greylisted"),
-		// About the recipient: the message is refused.
+		// Replies about the recipient, which must not hold other mail.
 		reply.New(550, 7, 1, "Access denied"), reply.New(550, 7, 504, "Recipient address rejected"), reply.New(550, 7, 505, "banned recipient"), reply.New(550, 7, 507, "rejected by recipient"), reply.New(550, 7, 703, "blocked by your organization using Tenant Allow Block List"),
 	} {
-		if reading, known := Classify(answer); known {
-			t.Errorf("%s was read as %+v", answer, reading)
+		if reading, known := Classify(r); known {
+			t.Errorf("%s was read as %+v", r, reading)
 		}
 	}
 }

@@ -135,12 +135,12 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 
 // serve runs until ctx ends or a listener fails.
 func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp *lan.Server, listeners listeners, socket net.Listener) error {
-	controls := control.New(s.journal)
-	control.HandleRelay(controls, s)
+	controlServer := control.New(s.journal)
+	control.HandleRelay(controlServer, s)
 	if s.config.ClockTrusted != nil {
 		s.awaitClock(ctx)
 	}
-	s.running.Go(func() { _ = controls.Serve(socket) })
+	s.running.Go(func() { _ = controlServer.Serve(socket) })
 	if s.config.WatchTPM {
 		s.running.Go(func() { s.watchTPM(ctx) })
 	}
@@ -166,7 +166,7 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 	// Shutdown does not close listeners that are not served yet.
 	listeners.close()
 	s.journal.Stopped()
-	err = errors.Join(err, controls.Close())
+	err = errors.Join(err, controlServer.Close())
 	s.running.Wait()
 	if errors.Is(cause, context.Canceled) {
 		return err
@@ -208,8 +208,8 @@ func (s *Server) watchTPM(ctx context.Context) {
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	for last := ""; ; {
-		asking, cancel := context.WithTimeout(ctx, period)
-		state, advice := s.parts.TPM(asking)
+		callCtx, cancel := context.WithTimeout(ctx, period)
+		state, advice := s.parts.TPM(callCtx)
 		cancel()
 		if state != last && ctx.Err() == nil {
 			s.journal.TPM(state, advice)

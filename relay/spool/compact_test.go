@@ -54,7 +54,7 @@ func TestCreate_FailsAtOnceWhenTheRingIsFull(t *testing.T) {
 		before := flash.Counts()
 		for range 100 {
 			if _, err := s.Create(1, 9000, nil); !errors.Is(err, ErrFull) {
-				t.Fatal(err)
+				t.Fatalf("got %v, want %v", err, ErrFull)
 			}
 		}
 		if after := flash.Counts(); after != before {

@@ -166,7 +166,7 @@ func TestSpool_LosesNoCommittedMessageAfterAFlashError(t *testing.T) {
 			flash, w := simflash.New(testRing, uint64(call)), newModel()
 			flash.At(call, outcome)
 			if err := runUntilError(flash, w, smallMessages); !errors.Is(err, want) {
-				t.Fatalf("call %d failed: got %v", call, err)
+				t.Fatalf("call %d failed: got %v, want %v", call, err, want)
 			}
 			if _, err := checkRing(flash, w.clone()); err != nil {
 				t.Fatalf("restarted after call %d failed: %v", call, err)

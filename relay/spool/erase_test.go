@@ -35,7 +35,7 @@ func mustFormat(t *testing.T, flash *simflash.Flash) {
 	t.Helper()
 	s, recovery, err := Open(flash, nextKey, Limits{})
 	if err != nil || !recovery.Formatted || recovery.Messages != 0 || len(recovery.Damaged) != 0 {
-		t.Fatalf("%+v, %v", recovery, err)
+		t.Fatalf("got %+v, %v", recovery, err)
 	}
 	_, err = newModel().commit(s, 1, 100)
 	must(t, errors.Join(err, s.Close()))
@@ -80,7 +80,7 @@ func callCount(flash *simflash.Flash) int {
 	return c.Writes + c.Flushes
 }
 
-// checkHalfErased checks what a power cut during Erase left.
+// checkHalfErased checks the flash after a power cut during Erase.
 func checkHalfErased(flash *simflash.Flash, w *model, epoch uint64) (kept bool, err error) {
 	s, recovery, err := Open(flash, testKey, Limits{})
 	if errors.Is(err, ErrForeign) || recovery.Formatted {
@@ -118,7 +118,7 @@ func TestErase_RestoresNothingAfterAPowerCut(t *testing.T) {
 		flash, w, epoch := wrappedRing(t)
 		flash.At(callCount(flash)+call, simflash.Cut)
 		if err := Erase(flash); !errors.Is(err, simflash.ErrPowerCut) {
-			t.Fatalf("cut at call %d: %v", call, err)
+			t.Fatalf("cut at call %d: got %v, want %v", call, err, simflash.ErrPowerCut)
 		}
 		for left := range flash.PowerCut(8) {
 			opens, err := checkHalfErased(left, w, epoch)

@@ -30,19 +30,19 @@ func FuzzParseManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var again []byte
+		var encoded []byte
 		size := 0
 		for i := range records {
-			again = records[i].appendTo(again)
+			encoded = records[i].appendTo(encoded)
 			size += records[i].manifestSize()
 		}
-		if !bytes.Equal(again, b) || size != len(b) {
-			t.Errorf("%x: re-encoded as %x, size %d", b, again, size)
+		if !bytes.Equal(encoded, b) || size != len(b) {
+			t.Errorf("%x: got re-encoded as %x, size %d", b, encoded, size)
 		}
 	})
 }
 
-// What FuzzParseHeader makes valid in a header.
+// The parts of a header that FuzzParseHeader makes valid.
 const (
 	fixNothing = iota
 	fixChecksum

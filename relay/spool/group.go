@@ -14,8 +14,8 @@ type group struct {
 	err     error // set before done is closed
 }
 
-func newGroup(enough int64) *group {
-	return &group{limit: enough, closed: make(chan struct{}), done: make(chan struct{})}
+func newGroup(limit int64) *group {
+	return &group{limit: limit, closed: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (g *group) add(r record) {

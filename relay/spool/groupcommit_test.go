@@ -55,15 +55,16 @@ func commitInTurn(t *testing.T, s *Spool, clients, each int, pause func(client i
 	wait.Wait()
 }
 
-func TestGroupCommit_DelaysNoSingleClients(t *testing.T) {
+func TestGroupCommit_DelaysNeitherOneNorTwoClients(t *testing.T) {
 	for clients := 1; clients <= 2; clients++ {
 		synctest.Test(t, func(t *testing.T) {
 			s, _ := mustOpen(t, slowFlash{simflash.New(64<<20, 1)}, Limits{})
 			began := time.Now()
 			commitInTurn(t, s, clients, 100, func(client int) time.Duration { return time.Duration(3+client) * time.Millisecond })
 			// Each commit takes one flush, or waits for the current one first.
-			if took := time.Since(began); took > 100*(time.Duration(2+clients)+2)*time.Millisecond {
-				t.Errorf("%d clients: took %v", clients, took)
+			atMost := 100 * (time.Duration(2+clients) + 2) * time.Millisecond
+			if took := time.Since(began); took > atMost {
+				t.Errorf("%d clients: took %v, want at most %v", clients, took, atMost)
 			}
 			must(t, s.Close())
 		})
@@ -110,11 +111,11 @@ func TestRemove_IsFlushedAfterLazyRemovals(t *testing.T) {
 				}
 				synctest.Wait()
 				for after := range flash.PowerCut(1) {
-					again, recovery := mustOpen(t, after, Limits{})
-					if (recovery.Messages == 0) != durable {
-						t.Errorf("got %d messages after the power cut", recovery.Messages)
+					reopened, recovery := mustOpen(t, after, Limits{})
+					if got := recovery.Messages == 0; got != durable {
+						t.Errorf("%d removals: got durable %t after the power cut, want %t", removals, got, durable)
 					}
-					must(t, errors.Join(w.check(again, ""), again.Close()))
+					must(t, errors.Join(w.check(reopened, ""), reopened.Close()))
 				}
 				_ = s.Close()
 			})

@@ -122,7 +122,7 @@ func (w *model) sync(s *Spool) error {
 
 // adopt takes the state of a spool after a restart as the expected state.
 func (w *model) adopt(s *Spool) error {
-	held := map[string]bool{}
+	present := map[string]bool{}
 	for m := range s.Messages() {
 		envelope, err := s.Envelope(m.ID)
 		if err != nil {
@@ -133,13 +133,13 @@ func (w *model) adopt(s *Spool) error {
 		if err != nil {
 			return err
 		}
-		held[name] = true
+		present[name] = true
 		w.committed[name] = true
 		w.notes[name] = []string{string(note)}
 		delete(w.removed, name)
 	}
 	for name := range w.removed {
-		w.flushed[name] = !held[name]
+		w.flushed[name] = !present[name]
 	}
 	w.memos = []string{string(s.Memo())}
 	return nil

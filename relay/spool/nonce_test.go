@@ -17,7 +17,7 @@ import (
 // nonces records what was sealed under each key and nonce.
 type nonces struct {
 	seen      map[string][sha256.Size]byte
-	reused    *int // how often another plaintext was sealed under the same ones
+	reused    *int // how often another plaintext was sealed under the same key and nonce
 	ignoreKey bool // as if all runs had the same key, which shows that reuse is found
 }
 
@@ -60,29 +60,29 @@ func (r nonceRecorder) Seal(dst, nonce, plain, data []byte) []byte {
 // reusedNonces opens the ring three times: it crashes at a call of the first
 // run and soon after the start of the second. It counts the nonces that sealed two
 // different plaintexts in any history.
-func reusedNonces(t *testing.T, run workload, call, limit int, ignoreKey bool, between func(*Spool)) int {
+func reusedNonces(t *testing.T, run workload, call, limit int, ignoreKey bool, beforeRun func(*Spool)) int {
 	reused := 0
-	live := func(flash *simflash.Flash, before nonces, run workload) nonces {
+	runAndClose := func(flash *simflash.Flash, before nonces, run workload) nonces {
 		after := before.clone()
 		if s, _, err := openWith(flash, after.keys(t), Limits{}); err == nil {
-			between(s)
+			beforeRun(s)
 			_ = run(newModel(), s)
 			_ = s.Close()
 		}
 		return after
 	}
-	one := func(w *model, s *Spool) error {
+	commitOne := func(w *model, s *Spool) error {
 		_, err := w.commit(s, 1, 1234+len(s.index.messages))
 		return err
 	}
 	flash := simflash.New(testRing, uint64(call))
 	flash.At(call, simflash.Cut)
-	first := live(flash, nonces{map[string][sha256.Size]byte{}, &reused, ignoreKey}, run)
+	first := runAndClose(flash, nonces{map[string][sha256.Size]byte{}, &reused, ignoreKey}, run)
 	for after := range flash.PowerCut(limit) {
 		after.At(2+call%4, simflash.Cut)
-		second := live(after, first, one)
-		for again := range after.PowerCut(limit) {
-			live(again, second, one)
+		second := runAndClose(after, first, commitOne)
+		for afterSecond := range after.PowerCut(limit) {
+			runAndClose(afterSecond, second, commitOne)
 		}
 	}
 	return reused
@@ -108,8 +108,8 @@ func TestSpool_ReusesNoNonceAfterAPowerCut(t *testing.T) {
 	}
 }
 
-// reusedNoncesOfCopies opens the ring that many times. Half of the times somebody
-// puts back one of the last copies of the flash before.
+// reusedNoncesOfCopies opens the ring once per run. Before about half of the runs the
+// flash is replaced by one of its last copies.
 func reusedNoncesOfCopies(t *testing.T, seed uint64, runs int, ignoreKey bool) int {
 	reused := 0
 	recorded := nonces{map[string][sha256.Size]byte{}, &reused, ignoreKey}

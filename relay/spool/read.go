@@ -90,14 +90,14 @@ func (s *Spool) readPiece(id ID, index uint32, b []byte) ([]byte, error) {
 		if plain, err = s.unsealAt(at, r, pieceAAD(at.at, id, index), b); err == nil {
 			return plain, nil
 		}
-		now, run, gone := s.piece(id, index)
-		if gone != nil {
-			return nil, gone
+		current, currentRun, locateErr := s.piece(id, index)
+		if locateErr != nil {
+			return nil, locateErr
 		}
-		if now == at {
+		if current == at {
 			return nil, fmt.Errorf("reading %d bytes at %d: %w", at.length, at.at, err)
 		}
-		at, r, err = now, run, nil
+		at, r, err = current, currentRun, nil
 	}
 	return nil, err
 }

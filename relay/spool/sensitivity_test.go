@@ -29,7 +29,7 @@ func TestCrashTests_DetectADroppedFlush(t *testing.T) {
 		}
 	}
 	if detected < 5 {
-		t.Errorf("detected %d times in %d calls", detected, total)
+		t.Errorf("detected after %d of %d calls, want at least 5", detected, total)
 	}
 }
 
@@ -93,7 +93,7 @@ func TestCrashTests_DetectSkippedAuthentication(t *testing.T) {
 		}
 	}
 	if detected < 3 {
-		t.Errorf("detected %d times in %d calls", detected, total)
+		t.Errorf("detected after %d of %d calls, want at least 3", detected, total)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestCrashTests_DetectAReusedEpoch(t *testing.T) {
 	must(t, err)
 	must(t, w.adopt(s))
 	// The highest epoch is in the prepared header of the next segment, the one below
-	// in the previous run. The writer is still waiting for its first wake.
+	// in the previous run. The writer has not written yet.
 	s.tail.epoch -= 2
 	must(t, errors.Join(smallMessages(w, s), s.Close()))
 	if checkAfterCrash(flash, w) == nil {

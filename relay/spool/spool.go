@@ -2,8 +2,8 @@
 // written in order, that loses no committed data in a power cut.
 //
 // It knows bytes and sequence numbers. It must not know SMTP, TLS, addresses or
-// why a message is queued. FORMAT.md describes the layout and justifies each
-// rule.
+// why a message is queued. FORMAT.md describes the layout and the reason for
+// each rule.
 package spool
 
 import (

@@ -54,7 +54,7 @@ func TestOpen_RejectsForeignData(t *testing.T) {
 	_, err := flash.WriteAt([]byte("somebody's photographs"), 300_000)
 	must(t, err)
 	if _, _, err := Open(flash, testKey, Limits{}); !errors.Is(err, ErrForeign) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want %v", err, ErrForeign)
 	}
 	if _, _, err := Open(simflash.New(testRing/2, 1), testKey, Limits{}); err == nil {
 		t.Error("Open accepted a region that is too small")
@@ -218,7 +218,7 @@ func TestSpool_LosesOneMessageToABadSector(t *testing.T) {
 	at := s.index.messages[id].first.at
 	flash.FailReads(at+2000, 1)
 	if _, err := readAll(s, id); !errors.Is(err, ErrDamaged) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, ErrDamaged)
 	}
 	must(t, w.check(s, "envelope 1"))
 	_, err := w.commit(s, 1, 10)
@@ -265,7 +265,7 @@ func TestCommit_RemovesTheMessageWhenItsContextEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Microsecond)
 		defer cancel()
 		if _, err := e.Commit(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 		}
 		e.Abort()
 		time.Sleep(time.Second)
@@ -350,7 +350,7 @@ func TestCommit_FailsAfterTheWriterStopped(t *testing.T) {
 	s.closing = true
 	s.endRound()
 	if err := <-committed; !errors.Is(err, ErrClosed) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, ErrClosed)
 	}
 }
 
@@ -371,7 +371,7 @@ func TestNote_SurvivesTheMoveOfItsMessage(t *testing.T) {
 		}
 		return id
 	}
-	kept := ID(0)
+	noted := ID(0)
 	for round := range 60 {
 		s, _, err := Open(flash, bytes.Repeat([]byte{1}, KeySize), Limits{})
 		if err != nil {
@@ -379,12 +379,12 @@ func TestNote_SurvivesTheMoveOfItsMessage(t *testing.T) {
 		}
 		switch {
 		case round == 0:
-			kept = put(s, 100)
+			noted = put(s, 100)
 		case round == 5:
-			err = s.Note(kept, []byte("one recipient has it"))
+			err = s.Note(noted, []byte("one recipient has it"))
 		case round > 5:
 			var note []byte
-			if note, err = s.NoteOf(kept); string(note) != "one recipient has it" {
+			if note, err = s.NoteOf(noted); string(note) != "one recipient has it" {
 				t.Fatalf("restart %d: got note %q, %v", round, note, err)
 			}
 		}

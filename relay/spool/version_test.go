@@ -30,24 +30,24 @@ func ringOfVersion1(t *testing.T, content string) memoryFlash {
 	return flash
 }
 
-func TestOpen_GoesOnInARingOfFormatVersion1(t *testing.T) {
+func TestOpen_ContinuesARingOfFormatVersion1(t *testing.T) {
 	flash := ringOfVersion1(t, "written by an older program")
 	w := newModel()
 	for range 3 {
 		s, recovery := mustOpen(t, flash, Limits{})
 		if len(recovery.Damaged) != 0 {
-			t.Errorf("damaged: %v", recovery.Damaged)
+			t.Errorf("got damaged messages %v, want none", recovery.Damaged)
 		}
 		got, err := readAll(s, 1)
 		if err != nil || string(got) != "written by an older program" {
-			t.Errorf("got %q, %v", got, err)
+			t.Errorf("got %q, %v, want the content", got, err)
 		}
 		_, err = w.commit(s, 2, 5000)
 		must(t, errors.Join(err, s.Close()))
 	}
 	header := flash[2*pageSize:]
 	if !isHeader(header) || headerVersion(header) != formatVersion {
-		t.Errorf("the run after that of the older program begins with %x", header[:headerSize])
+		t.Errorf("the second run: got header %x, want version %d", header[:headerSize], formatVersion)
 	}
 }
 

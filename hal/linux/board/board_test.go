@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Every board of the tree is read as init reads it.
+// The test reads every board in the tree as init does.
 func TestLoad_ReadsEveryBoard(t *testing.T) {
 	boards, err := filepath.Glob("../../../board/*/board.toml")
 	if err != nil || len(boards) == 0 {
@@ -35,7 +35,7 @@ func TestLoad_RefusesInvalidFacts(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", text, err)
+			t.Errorf("%q: got %v, want an error with %q", text, err, want)
 		}
 	}
 }

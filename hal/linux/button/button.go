@@ -79,7 +79,7 @@ func (b *Button) Run(ctx context.Context) {
 func (b *Button) follow(ctx context.Context, path string) {
 	device, err := os.Open(path)
 	if err != nil {
-		return // it is tried again at the next look
+		return // it is tried again at the next search
 	}
 	defer device.Close()
 	defer context.AfterFunc(ctx, func() { _ = device.Close() })()
@@ -111,7 +111,7 @@ type event struct {
 	value      int32
 }
 
-// eventsIn reads whole events; a part of one is left out.
+// eventsIn returns the complete events in a buffer.
 func eventsIn(data []byte) func(yield func(event) bool) {
 	return func(yield func(event) bool) {
 		for ; len(data) >= sizeOfEvent; data = data[sizeOfEvent:] {
@@ -124,7 +124,7 @@ func eventsIn(data []byte) func(yield func(event) bool) {
 	}
 }
 
-// press takes a change of the key, of whichever device.
+// press handles a change of the key, on any device.
 func (b *Button) press(down bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

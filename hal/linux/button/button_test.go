@@ -14,7 +14,7 @@ import (
 
 const key = 88
 
-// keyboard is an input device in the shape of a named pipe.
+// keyboard is a named pipe that acts as an input device.
 type keyboard struct{ *os.File }
 
 func plugIn(t *testing.T, dir string) keyboard {
@@ -73,12 +73,12 @@ func TestButton_ActsOnceWhenHeld(t *testing.T) {
 	k.sends(t, keyEvent, key, 1)
 	k.sends(t, keyEvent, key, 2) // the repeat
 	if !await(t, pressed) {
-		t.Error("it went up")
+		t.Error("got released on a key repeat, want pressed")
 	}
 	await(t, held)
 	k.sends(t, keyEvent, key, 0)
 	if await(t, pressed) || len(held) > 0 {
-		t.Error("it was held twice")
+		t.Error("got pressed or held again after the release, want neither")
 	}
 }
 

@@ -1,15 +1,15 @@
 // Package clock sets the machine's clock from the servers that have the best
-// evidence, and says whether anyone may rely on it.
+// evidence, and reports whether it is reliable.
 //
-// It knows NTP (RFC 5905), the date of an HTTPS answer, and the kernel's clock. It
+// It knows NTP (RFC 5905), the date of an HTTPS response, and the kernel's clock. It
 // must not know where the time is stored, or what waits for the clock.
 //
 // NTP without authentication can be forged by anybody on the LAN. A single
-// answer may therefore set the clock, but moves nothing that is stored, and better
-// evidence corrects it.
+// response may therefore set the clock, but does not change the stored floor, and
+// better evidence corrects it.
 //
-// Whether the clock is right is the kernel's own flag (STA_UNSYNC, adjtimex(2)),
-// so that any process can read it.
+// The kernel's own flag (STA_UNSYNC, adjtimex(2)) shows whether the clock is right, so
+// that any process can read it.
 package clock
 
 import (
@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	// firstPause and longestPause bound the pauses until a time is found, and
-	// after that it is looked after once in each period.
+	// firstPause and longestPause limit the pauses until a time is found. After that
+	// the servers are queried once per period.
 	firstPause, longestPause = 2 * time.Second, 10 * time.Second
 	period                   = time.Hour
 	// storeInterval is the shortest time between two records.
@@ -39,8 +39,8 @@ func Trusted() bool {
 	return err == nil && timex.Status&unix.STA_UNSYNC == 0
 }
 
-// Trust tells the kernel that its clock is right. The kernel doubts it again by
-// itself after some hours.
+// Trust tells the kernel that its clock is synchronized. The kernel resets this after
+// some hours.
 func Trust() error {
 	timex := unix.Timex{Modes: unix.ADJ_STATUS | unix.ADJ_MAXERROR | unix.ADJ_ESTERROR}
 	if _, err := unix.Adjtimex(&timex); err != nil {
@@ -62,37 +62,37 @@ func Set(t time.Time) error {
 type Config struct {
 	Built  time.Time // when the program was built
 	Stored Record    // of the last run
-	// Servers returns the time servers of the site's network; if they do not help,
-	// the public ones are asked.
+	// Servers returns the time servers of the site's network; if they give no time,
+	// the public ones are queried.
 	Servers func() []string
-	// HTTPS returns the HTTPS servers whose Date is asked for, and the authorities to
+	// HTTPS returns the HTTPS servers to query for their date, and the authorities to
 	// verify them by; no server means the public ones.
 	HTTPS func() ([]string, *x509.CertPool)
-	// Store stores what is known of the time. It is called at most once a day, as it
+	// Store stores the record. It is called at most once a day, because it
 	// writes to flash.
 	Store func(Record)
 	// Stepped is called for each step of the clock, and Doubt once for each new
 	// reason not to believe any server.
 	Stepped func(offset time.Duration, servers string)
 	Doubt   func(error)
-	// Again has the servers asked at once, such as when the network is up.
-	Again <-chan struct{}
+	// QueryNow makes the Syncer query the servers at once, such as when the network is
+	// up.
+	QueryNow <-chan struct{}
 }
 
-// Syncer keeps the machine's clock. It is safe for concurrent use.
+// Syncer keeps the machine's clock synchronized. It is safe for concurrent use.
 type Syncer struct {
 	config Config
 	start  time.Time // with the monotonic clock
 
-	mu     sync.Mutex // held while the clock is judged and set, and not while servers are asked
+	mu     sync.Mutex // held while the clock is judged and set, and not while servers are queried
 	judge  *judge
 	stored time.Time // when the record was stored; zero means not yet
 	// trusted is set after the first step or confirmation, which is logged.
 	trusted bool
 }
 
-// New returns a Syncer, and sets the clock to the last time that is known if it is
-// before that.
+// New returns a Syncer. If the clock is before the last known time, New sets it to that.
 func New(c Config) *Syncer {
 	k := &Syncer{config: c, start: time.Now(), judge: newJudge(c.Built, c.Stored)}
 	first := k.judge.floor
@@ -107,7 +107,7 @@ func New(c Config) *Syncer {
 	return k
 }
 
-// Run keeps the clock until ctx ends.
+// Run keeps the clock synchronized until ctx ends.
 func (k *Syncer) Run(ctx context.Context) {
 	var doubt string
 	for pause := firstPause; ; {
@@ -116,7 +116,7 @@ func (k *Syncer) Run(ctx context.Context) {
 		case err == nil:
 			doubt, pause = "", period
 		case Trusted():
-			// A crystal keeps its time for longer than a kernel trusts it, also one
+			// A crystal stays accurate for longer than the kernel trusts the clock, also one
 			// that was set by hand.
 			_ = Trust()
 			pause = max(pause, longestPause)
@@ -130,29 +130,29 @@ func (k *Syncer) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-k.config.Again:
+		case <-k.config.QueryNow:
 		case <-time.After(pause):
 		}
 	}
 }
 
-// sync asks the servers and sets the clock. Time servers answer sooner than HTTPS
-// servers, and mail waits for the clock: a small step is made on their word, and
-// made again on better evidence.
+// sync queries the servers and sets the clock. Time servers respond sooner than HTTPS
+// servers, and mail waits for the clock: a small step is made by their time alone, and
+// is corrected by better evidence.
 func (k *Syncer) sync(ctx context.Context) error {
-	dates := make(chan []answer, 1)
+	dates := make(chan []response, 1)
 	go func() {
 		named, roots := k.config.HTTPS()
 		if len(named) == 0 {
 			named = publicHTTPS
 		}
-		dates <- askHTTPS(ctx, named, roots, k.start)
+		dates <- queryHTTPS(ctx, named, roots, k.start)
 	}()
 	own := k.config.Servers()
-	servers := askNTP(ctx, own, k.start)
+	servers := queryNTP(ctx, own, k.start)
 	claim, err := majority(time.Since(k.start), servers)
 	if err != nil {
-		others := askNTP(ctx, public, k.start)
+		others := queryNTP(ctx, public, k.start)
 		if claim, err = majority(time.Since(k.start), others); err == nil || len(own) == 0 {
 			servers = others
 		}
@@ -168,8 +168,8 @@ func (k *Syncer) step(c claim) time.Duration {
 	return time.Until(c.start.Add(time.Since(k.start)))
 }
 
-// adopt sets the clock to the time that the answers lead to.
-func (k *Syncer) adopt(servers, dates []answer) error {
+// adopt sets the clock to the time that the responses lead to.
+func (k *Syncer) adopt(servers, dates []response) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	believed, err := k.judge.decide(time.Since(k.start), servers, dates)
@@ -196,7 +196,7 @@ func (k *Syncer) adopt(servers, dates []answer) error {
 	return nil
 }
 
-// Enter takes the time from a person.
+// Enter sets the time that a person entered.
 func (k *Syncer) Enter(t time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -220,5 +220,5 @@ func (k *Syncer) store() {
 	k.config.Store(Record{Floor: k.judge.floor, Last: time.Now()})
 }
 
-// errNoServer is returned if no server answered.
+// errNoServer is returned if no server responded.
 var errNoServer = errors.New("no time server answers: name one that this network reaches in network.ntp, or set the clock on the console")

@@ -11,7 +11,7 @@ import (
 const (
 	// agreement is how far apart two servers may be that agree.
 	agreement = 10 * time.Second
-	// slack is how far before the floor a server may be.
+	// slack is how far before the floor the time of a server may be.
 	slack = 5 * time.Minute
 	// maxPowerOff is the longest that a box may have been off if fewer than minServers
 	// servers say so.
@@ -21,11 +21,11 @@ const (
 	// is ten times better.
 	drift = 1000
 	// farStep is a step that fewer than minServers servers do not decide before the
-	// authenticated servers had their time to answer.
+	// authenticated servers have had time to respond.
 	farStep = 24 * time.Hour
 )
 
-// evidence is what a time rests on. Less evidence does not overrule more.
+// evidence is the reason to believe a time. Less evidence does not overrule more.
 type evidence int
 
 const (
@@ -39,20 +39,20 @@ const (
 // console is where a person enters the time.
 const console = "the console"
 
-// Record is what a box stores of the time.
+// Record is the time that a box stores.
 type Record struct {
-	// Floor is over for certain: the last authenticated time that another witness
+	// Floor is certainly in the past: the last authenticated time that another server
 	// confirmed, plus what the monotonic clock measured since. Servers without
 	// authentication cannot move it.
 	Floor time.Time `json:"floor"`
-	// Last is the last time that was believed. The clock starts from it, and nothing
-	// is judged by it.
+	// Last is the last time that was believed. The clock starts from it, but no time is
+	// judged by it.
 	Last time.Time `json:"last"`
 }
 
-// judge decides which time to believe. It does not use the machine's clock, which
-// the answers move: every time is given by what it says of the start, and by the
-// monotonic clock's time since the start.
+// judge decides which time to believe. It does not use the machine's clock, which the
+// responses change. It represents every time by the corresponding time at the start,
+// and by the time since the start on the monotonic clock.
 type judge struct {
 	built  time.Time // when the program was built; nothing is before it
 	floor  time.Time
@@ -66,7 +66,7 @@ type belief struct {
 	at time.Duration // since the start
 }
 
-// claim is what a group of servers that agree says.
+// claim is the time of a group of servers that agree.
 type claim struct {
 	evidence  evidence
 	start     time.Time // the time at the start
@@ -89,9 +89,9 @@ func (j *judge) advance(now time.Duration) {
 	j.floor, j.at = j.floor.Add(passed-passed/drift), now
 }
 
-// decide returns the claim to believe, given the answers of time servers and of
+// decide returns the claim to believe, given the responses of time servers and of
 // HTTPS servers. An error says why none is believed.
-func (j *judge) decide(now time.Duration, servers, dates []answer) (claim, error) {
+func (j *judge) decide(now time.Duration, servers, dates []response) (claim, error) {
 	j.advance(now)
 	byNTP, ntpErr := majority(now, servers)
 	byHTTPS, httpsErr := majority(now, dates)
@@ -121,7 +121,7 @@ func (j *judge) decide(now time.Duration, servers, dates []answer) (claim, error
 	return byNTP, nil
 }
 
-// doubt says why unauthenticated servers are not believed.
+// doubt returns why unauthenticated servers are not believed.
 func (j *judge) doubt(c claim, now time.Duration) error {
 	t := c.start.Add(now)
 	if t.Before(j.floor.Add(-slack)) {
@@ -137,8 +137,8 @@ func (j *judge) doubt(c claim, now time.Duration) error {
 	return nil
 }
 
-// enter takes the time from a person, who may set the clock back to the time when
-// the program was built.
+// enter sets the time that a person entered. It may be before the current one, but not
+// before the program was built.
 func (j *judge) enter(t time.Time, now time.Duration) error {
 	const longest = 30 * 365 * 24 * time.Hour
 	if t.Before(j.built.Add(-slack)) || t.After(j.built.Add(longest)) {
@@ -152,27 +152,27 @@ func (j *judge) enter(t time.Time, now time.Duration) error {
 	return nil
 }
 
-// majority returns the largest group of answers that agree, if it is more than
-// half of those that answered.
-func majority(now time.Duration, answers []answer) (claim, error) {
-	var answered []answer
+// majority returns the largest group of responses that agree, if it is more than half of
+// the servers that responded.
+func majority(now time.Duration, responses []response) (claim, error) {
+	var valid []response
 	var silent []string
-	for _, a := range answers {
-		if a.Err != nil {
-			silent = append(silent, fmt.Sprintf("%s: %v", a.Server, a.Err))
+	for _, r := range responses {
+		if r.Err != nil {
+			silent = append(silent, fmt.Sprintf("%s: %v", r.Server, r.Err))
 			continue
 		}
-		answered = append(answered, a)
+		valid = append(valid, r)
 	}
-	if len(answered) == 0 {
+	if len(valid) == 0 {
 		if len(silent) == 0 {
 			return claim{}, errNoServer
 		}
 		return claim{}, fmt.Errorf("%w (%s)", errNoServer, strings.Join(silent, "; "))
 	}
-	group := largest(answered)
-	if 2*len(group) <= len(answered) {
-		return claim{}, fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, answered))
+	group := largest(valid)
+	if 2*len(group) <= len(valid) {
+		return claim{}, fmt.Errorf("the time servers disagree (%s): correct network.ntp, or set the clock on the console", claims(now, valid))
 	}
 	c := claim{fewServers, group[0].Start, group[0].Precision, names(group), addresses(group)}
 	if c.addresses >= minServers {
@@ -181,13 +181,13 @@ func majority(now time.Duration, answers []answer) (claim, error) {
 	return c, nil
 }
 
-// largest returns the largest group of answers that agree with its middle one,
-// which comes first.
-func largest(answered []answer) []answer {
-	var best []answer
-	for i, center := range answered {
-		group := []answer{center}
-		for k, other := range answered {
+// largest returns the largest group of responses that agree with its middle one, which
+// comes first.
+func largest(responses []response) []response {
+	var best []response
+	for i, center := range responses {
+		group := []response{center}
+		for k, other := range responses {
 			if k != i && other.Start.Sub(center.Start).Abs() <= agreement {
 				group = append(group, other)
 			}
@@ -199,29 +199,29 @@ func largest(answered []answer) []answer {
 	return best
 }
 
-// addresses counts the addresses that answered. Two names of one address are one
-// witness.
-func addresses(group []answer) int {
+// addresses counts the different addresses in a group: two names of one address count
+// once.
+func addresses(group []response) int {
 	different := map[string]bool{}
-	for _, a := range group {
-		different[a.Address] = true
+	for _, r := range group {
+		different[r.Address] = true
 	}
 	return len(different)
 }
 
-func names(group []answer) string {
+func names(group []response) string {
 	var all []string
-	for _, a := range group {
-		all = append(all, a.Server)
+	for _, r := range group {
+		all = append(all, r.Server)
 	}
 	slices.Sort(all)
 	return strings.Join(all, ", ")
 }
 
-func claims(now time.Duration, answered []answer) string {
+func claims(now time.Duration, responses []response) string {
 	var all []string
-	for _, a := range answered {
-		all = append(all, a.Server+": "+minute(a.Start.Add(now)))
+	for _, r := range responses {
+		all = append(all, r.Server+": "+minute(r.Start.Add(now)))
 	}
 	return strings.Join(all, "; ")
 }

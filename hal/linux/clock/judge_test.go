@@ -14,41 +14,41 @@ var (
 	truth = built.AddDate(0, 0, 20)
 )
 
-func says(server string, start time.Time) answer {
-	return answer{Server: server, Address: server, Start: start}
+func from(server string, start time.Time) response {
+	return response{Server: server, Address: server, Start: start}
 }
 
-func alias(server string, start time.Time) answer {
-	return answer{Server: server, Address: "10.0.0.1", Start: start}
+func alias(server string, start time.Time) response {
+	return response{Server: server, Address: "10.0.0.1", Start: start}
 }
 
-func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
+func TestJudge_ChoosesTheTime(t *testing.T) {
 	later := truth.AddDate(10, 0, 0)
 	for _, c := range []struct {
 		name           string
-		servers, dates []answer
-		want           string // servers, or words of the error
+		servers, dates []response
+		want           string // servers, or text in the error
 		doubted        bool
 	}{
-		{"one honest server", []answer{says("a", truth)}, nil, "a", false},
-		{"a second off", []answer{says("a", truth), says("b", truth.Add(time.Second))}, nil, "a, b", false},
-		{"one liar among three", []answer{says("a", later), says("b", truth), says("c", truth)}, nil, "b, c", false},
-		{"one against one", []answer{says("a", later), says("b", truth)}, nil, "disagree", true},
-		{"ten years ahead", []answer{says("a", later)}, nil, "2036", true},
-		{"ten years back", []answer{says("a", truth.AddDate(-10, 0, 0))}, nil, "but it was 2026-11-01", true},
-		{"1970", []answer{says("a", time.Unix(0, 0))}, nil, "1970-01-01", true},
-		{"a box ten years on a shelf", []answer{says("a", later), says("b", later), says("c", later)}, nil, "a, b, c", false},
-		{"one liar with three names", []answer{alias("a", later), alias("b", later), alias("c", later)}, nil, "name 3 servers", true},
-		{"a little before the program was built", []answer{says("a", built.Add(-time.Minute))}, nil, "a", false},
+		{"one right server", []response{from("a", truth)}, nil, "a", false},
+		{"a second off", []response{from("a", truth), from("b", truth.Add(time.Second))}, nil, "a, b", false},
+		{"one wrong server of three", []response{from("a", later), from("b", truth), from("c", truth)}, nil, "b, c", false},
+		{"one against one", []response{from("a", later), from("b", truth)}, nil, "disagree", true},
+		{"ten years ahead", []response{from("a", later)}, nil, "2036", true},
+		{"ten years back", []response{from("a", truth.AddDate(-10, 0, 0))}, nil, "but it was 2026-11-01", true},
+		{"1970", []response{from("a", time.Unix(0, 0))}, nil, "1970-01-01", true},
+		{"a box ten years on a shelf", []response{from("a", later), from("b", later), from("c", later)}, nil, "a, b, c", false},
+		{"one wrong server with three names", []response{alias("a", later), alias("b", later), alias("c", later)}, nil, "name 3 servers", true},
+		{"a little before the program was built", []response{from("a", built.Add(-time.Minute))}, nil, "a", false},
 		{"nobody", nil, nil, "no time server answers", true},
-		{"silence", []answer{{Server: "a", Err: errors.New("i/o timeout")}}, nil, "a: i/o timeout", true},
-		{"a server named twice", []answer{says("a", truth), says("a", truth)}, nil, "a", false},
-		{"one honest, one silent", []answer{{Server: "a", Err: errors.New("x")}, says("b", truth)}, nil, "b", false},
-		{"a date alone", nil, []answer{says("h", later)}, "h", false},
-		{"a date and a server that agrees", []answer{says("a", truth)}, []answer{says("h", truth.Add(time.Second))}, "a, h", false},
-		{"a date against many liars", []answer{says("a", later), says("b", later), says("c", later)}, []answer{says("h", truth)}, "h", false},
-		{"a date of 1970 and a server", []answer{says("a", truth)}, []answer{says("h", time.Unix(0, 0))}, "a", false},
-		{"two dates that disagree, and a server", []answer{says("a", truth)}, []answer{says("h", later), says("g", truth)}, "a", false},
+		{"silence", []response{{Server: "a", Err: errors.New("i/o timeout")}}, nil, "a: i/o timeout", true},
+		{"a server named twice", []response{from("a", truth), from("a", truth)}, nil, "a", false},
+		{"one right, one silent", []response{{Server: "a", Err: errors.New("x")}, from("b", truth)}, nil, "b", false},
+		{"a date alone", nil, []response{from("h", later)}, "h", false},
+		{"a date and a server that agrees", []response{from("a", truth)}, []response{from("h", truth.Add(time.Second))}, "a, h", false},
+		{"a date against many wrong servers", []response{from("a", later), from("b", later), from("c", later)}, []response{from("h", truth)}, "h", false},
+		{"a date of 1970 and a server", []response{from("a", truth)}, []response{from("h", time.Unix(0, 0))}, "a", false},
+		{"two dates that disagree, and a server", []response{from("a", truth)}, []response{from("h", later), from("g", truth)}, "a", false},
 	} {
 		believed, err := newJudge(built, Record{}).decide(0, c.servers, c.dates)
 		got := believed.from
@@ -56,127 +56,127 @@ func TestJudge_ChoosesTheTimeToBelieve(t *testing.T) {
 			got = err.Error()
 		}
 		if (err != nil) != c.doubted || !strings.Contains(got, c.want) {
-			t.Errorf("%s: %v from %q, %v", c.name, believed.start, believed.from, err)
+			t.Errorf("%s: got %v from %q, %v, want %q", c.name, believed.start, believed.from, err, c.want)
 		}
 	}
 }
 
-// TestJudge_LetsBetterEvidenceCorrectALie has one server lie, and then each kind of
-// better evidence tell the truth.
-func TestJudge_LetsBetterEvidenceCorrectALie(t *testing.T) {
-	lie := truth.AddDate(2, 11, 0)
-	honest := []answer{says("a", truth), says("b", truth), says("c", truth), says("d", truth)}
-	for name, tell := range map[string]func(j *judge) error{
-		"four honest servers": func(j *judge) error { _, err := j.decide(time.Hour, honest, nil); return err },
-		"an HTTPS server":     func(j *judge) error { _, err := j.decide(time.Hour, nil, honest[:1]); return err },
-		"a person":            func(j *judge) error { return j.enter(truth.Add(time.Hour), time.Hour) },
+// TestJudge_LetsBetterEvidenceCorrectAWrongTime has one server with a wrong time, and then
+// each kind of better evidence with the right one.
+func TestJudge_LetsBetterEvidenceCorrectAWrongTime(t *testing.T) {
+	wrongTime := truth.AddDate(2, 11, 0)
+	correct := []response{from("a", truth), from("b", truth), from("c", truth), from("d", truth)}
+	for name, decide := range map[string]func(j *judge) error{
+		"four right servers": func(j *judge) error { _, err := j.decide(time.Hour, correct, nil); return err },
+		"an HTTPS server":    func(j *judge) error { _, err := j.decide(time.Hour, nil, correct[:1]); return err },
+		"a person":           func(j *judge) error { return j.enter(truth.Add(time.Hour), time.Hour) },
 		"a person who sets the clock back to the time of the program": func(j *judge) error { return j.enter(built, time.Hour) },
 	} {
 		for _, restarted := range []bool{false, true} {
 			j := newJudge(built, Record{})
-			if _, err := j.decide(0, []answer{says("liar", lie)}, nil); err != nil {
+			if _, err := j.decide(0, []response{from("wrong", wrongTime)}, nil); err != nil {
 				t.Fatal(err)
 			}
 			j.advance(time.Hour)
 			if restarted {
-				j = newJudge(built, Record{Floor: j.floor, Last: lie})
+				j = newJudge(built, Record{Floor: j.floor, Last: wrongTime})
 			}
-			if err := tell(j); err != nil {
-				t.Errorf("%s, restarted %v: %v", name, restarted, err)
+			if err := decide(j); err != nil {
+				t.Errorf("%s, restarted %v: got %v, want the right time accepted", name, restarted, err)
 			}
 		}
 	}
 	j := newJudge(built, Record{})
-	if _, err := j.decide(0, nil, honest[:1]); err != nil {
+	if _, err := j.decide(0, nil, correct[:1]); err != nil {
 		t.Fatal(err)
 	}
-	// A liar that tells the truth first is no better.
-	if _, err := j.decide(time.Hour, []answer{says("liar", truth)}, nil); err != nil {
+	// A server with a wrong time is not believed because it gave the right one before.
+	if _, err := j.decide(time.Hour, []response{from("wrong", truth)}, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := j.decide(2*time.Hour, []answer{says("liar", lie)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
-		t.Errorf("a liar overruled an HTTPS server: %v", err)
+	if _, err := j.decide(2*time.Hour, []response{from("wrong", wrongTime)}, nil); err == nil || !strings.Contains(err.Error(), "according to a") {
+		t.Errorf("a wrong server overruled an HTTPS server: got %v, want an error with %q", err, "according to a")
 	}
 }
 
-func TestJudge_RefusesATimeThatNobodyCanMean(t *testing.T) {
+func TestJudge_RejectsAnImplausibleTime(t *testing.T) {
 	for at, ok := range map[time.Time]bool{built: true, truth: true, truth.AddDate(10, 0, 0): true, built.AddDate(-1, 0, 0): false, built.AddDate(100, 0, 0): false} {
 		if err := newJudge(built, Record{}).enter(at, 0); (err == nil) != ok {
-			t.Errorf("%v: %v", at, err)
+			t.Errorf("%v: got %v, want accepted %t", at, err, ok)
 		}
 	}
 }
 
-// TestJudge_NeverRefusesTheTruthForGood plays a box's life: servers that are honest,
-// lie or say nothing, people who mean well or mistype, and restarts. At any time
-// authenticated servers and people who tell the truth must be believed, and after
-// a restart three honest servers too.
-func TestJudge_NeverRefusesTheTruthForGood(t *testing.T) {
+// TestJudge_AlwaysAcceptsTheRightTimeFromGoodEvidence simulates a box over years: servers with the
+// right time, a wrong one or none, people who set the clock right or wrong, and
+// restarts. Authenticated servers and people with the right time must always be
+// believed, and after a restart three servers with the right time too.
+func TestJudge_AlwaysAcceptsTheRightTimeFromGoodEvidence(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	for cast := range casts {
+	for simulation := range simulations {
 		start := built.Add(time.Duration(random.Int64N(int64(3 * maxPowerOff)))) // the truth at the start of the run
 		var now time.Duration
 		j := newJudge(built, Record{})
 		var stored Record
-		var story []string
-		tell := func(format string, a ...any) { story = append(story, fmt.Sprintf(format, a...)) }
+		var history []string
+		record := func(format string, a ...any) { history = append(history, fmt.Sprintf(format, a...)) }
 		for range random.IntN(20) {
 			now += time.Duration(random.Int64N(int64(60 * 24 * time.Hour)))
-			lie := start.Add(time.Duration(random.Int64N(int64(2*maxPowerOff))) - maxPowerOff)
-			var servers, dates []answer
+			wrongTime := start.Add(time.Duration(random.Int64N(int64(2*maxPowerOff))) - maxPowerOff)
+			var servers, dates []response
 			for n := range random.IntN(5) {
-				a := says(fmt.Sprint("s", n), start.Add(time.Duration(random.Int64N(int64(time.Second)))))
+				r := from(fmt.Sprint("s", n), start.Add(time.Duration(random.Int64N(int64(time.Second)))))
 				switch random.IntN(3) {
 				case 0:
-					a.Start = lie
+					r.Start = wrongTime
 				case 1:
-					a.Err = errors.New("silent")
+					r.Err = errors.New("silent")
 				}
-				servers = append(servers, a)
+				servers = append(servers, r)
 			}
 			if random.IntN(4) == 0 {
-				dates = []answer{says("h", start)}
+				dates = []response{from("h", start)}
 			}
 			switch random.IntN(4) {
 			case 0:
 				entered := start.Add(now)
 				if random.IntN(2) == 0 {
-					entered = lie.Add(now)
+					entered = wrongTime.Add(now)
 				}
 				err := j.enter(entered, now)
-				tell("%v: a person enters %v: %v", now, entered, err)
+				record("%v: a person enters %v: %v", now, entered, err)
 			case 1:
 				j.advance(now)
 				start, now = start.Add(now).Add(time.Duration(random.Int64N(int64(365*24*time.Hour)))), 0
 				j = newJudge(built, stored)
-				tell("restart at %v, %v stored", start, stored)
+				record("restart at %v, %v stored", start, stored)
 			default:
 				believed, err := j.decide(now, servers, dates)
-				tell("%v: %v and %v say: %v, %v", now, servers, dates, believed.start, err)
+				record("%v: responses %v and %v: got %v, %v", now, servers, dates, believed.start, err)
 				if err == nil {
 					stored = Record{Floor: j.floor, Last: believed.start.Add(now)}
 				}
 			}
 			if j.floor.After(start.Add(j.at + slack)) {
-				t.Fatalf("cast %d: the floor is %v and the truth %v:\n%s", cast, j.floor, start.Add(j.at), strings.Join(story, "\n"))
+				t.Fatalf("simulation %d: the floor is %v and the truth %v:\n%s", simulation, j.floor, start.Add(j.at), strings.Join(history, "\n"))
 			}
 		}
-		honest := []answer{says("a", start), says("b", start), says("c", start)}
+		correct := []response{from("a", start), from("b", start), from("c", start)}
 		copied := *j
-		if _, err := copied.decide(now, nil, honest[:1]); err != nil {
-			t.Fatalf("cast %d: an HTTPS server is refused: %v\n%s", cast, err, strings.Join(story, "\n"))
+		if _, err := copied.decide(now, nil, correct[:1]); err != nil {
+			t.Fatalf("simulation %d: an HTTPS server is refused: %v\n%s", simulation, err, strings.Join(history, "\n"))
 		}
 		copied = *j
 		if err := copied.enter(start.Add(now), now); err != nil {
-			t.Fatalf("cast %d: a person is refused: %v\n%s", cast, err, strings.Join(story, "\n"))
+			t.Fatalf("simulation %d: a person is refused: %v\n%s", simulation, err, strings.Join(history, "\n"))
 		}
-		for i := range honest {
-			honest[i].Start = start.Add(now)
+		for i := range correct {
+			correct[i].Start = start.Add(now)
 		}
-		if _, err := newJudge(built, stored).decide(0, honest, nil); err != nil {
-			t.Fatalf("cast %d: three honest servers are refused after a restart: %v\n%s", cast, err, strings.Join(story, "\n"))
+		if _, err := newJudge(built, stored).decide(0, correct, nil); err != nil {
+			t.Fatalf("simulation %d: three right servers are refused after a restart: %v\n%s", simulation, err, strings.Join(history, "\n"))
 		}
 	}
 }

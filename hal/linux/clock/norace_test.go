@@ -2,5 +2,5 @@
 
 package clock
 
-// casts is the number of random lives of a box.
-const casts = 10_000
+// simulations is the number of random simulations of a box.
+const simulations = 10_000

@@ -2,5 +2,5 @@
 
 package clock
 
-// casts is smaller because the race detector makes each one slow.
-const casts = 500
+// simulations is smaller because the race detector makes each one slow.
+const simulations = 500

@@ -6,12 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newest is the newest system call that this file judges. Later ones do not exist for
-// the process: it was built without them.
+// newest is the newest system call that this file covers. Later ones fail as unknown:
+// the program was built without them.
 const newest = unix.SYS_MSEAL
 
-// forbidden are system calls that always fail. The relay makes none of them, and an
-// attacker in its place would begin with them. What is not listed is allowed: the Go
+// forbidden are system calls that always fail. The relay makes none of them, and
+// they are useful to an attacker. Other calls are allowed: the Go
 // runtime's own calls differ between versions and architectures.
 var forbidden = []struct {
 	reason string
@@ -30,7 +30,7 @@ var forbidden = []struct {
 		unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT,
 		unix.SYS_FANOTIFY_INIT, unix.SYS_FANOTIFY_MARK}},
 	{"the kernel's code", unix.EPERM, []uint32{unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD}},
-	{"large parts of the kernel in which faults are found again and again", unix.EPERM, []uint32{
+	{"large parts of the kernel with frequent vulnerabilities", unix.EPERM, []uint32{
 		unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL}},
 	{"a ring makes system calls that no filter sees", unix.EPERM, []uint32{unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER}},
 	// adjtimex stays: without privileges it only reads, and says whether the clock is set.
@@ -39,9 +39,9 @@ var forbidden = []struct {
 		unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_REBOOT, unix.SYS_VHANGUP}},
 	{"memory shared with other processes, which shmat maps executable", unix.EPERM, []uint32{
 		unix.SYS_SHMGET, unix.SYS_SHMAT, unix.SYS_SHMCTL, unix.SYS_SHMDT, unix.SYS_SEMGET, unix.SYS_SEMCTL, unix.SYS_MSGGET, unix.SYS_MSGCTL, unix.SYS_MQ_OPEN, unix.SYS_MQ_UNLINK}},
-	{"memory whose pages are executable although nobody asked", unix.EPERM, []uint32{unix.SYS_PERSONALITY}},
+	{"memory that is executable without a request for it", unix.EPERM, []uint32{unix.SYS_PERSONALITY}},
 	{"sockets of families that the table of sockets lacks", unix.EPERM, []uint32{unix.SYS_SOCKETPAIR}},
-	{"what only this architecture has", unix.EPERM, ofArchitecture},
+	{"system calls of only this architecture", unix.EPERM, archSpecific},
 }
 
 // condition is what one argument of a call must be: argument & mask == value. A call

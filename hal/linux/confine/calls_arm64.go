@@ -2,9 +2,10 @@ package confine
 
 import "golang.org/x/sys/unix"
 
-// architecture is the kernel's number of it in a filter's data.
+// architecture is the value of this architecture in struct seccomp_data.
 const architecture = unix.AUDIT_ARCH_AARCH64
 
 const callMmap = unix.SYS_MMAP
 
-var ofArchitecture = []uint32{unix.SYS_LOOKUP_DCOOKIE, unix.SYS_NFSSERVCTL}
+// archSpecific are forbidden system calls that only some architectures have.
+var archSpecific = []uint32{unix.SYS_LOOKUP_DCOOKIE, unix.SYS_NFSSERVCTL}

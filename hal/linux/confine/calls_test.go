@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freePorts returns two ports that nobody uses.
+// freePorts returns two unused ports.
 func freePorts() (ports []uint16, err error) {
 	for range 2 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,7 +48,7 @@ func tryPorts(ports []uint16) (wrong []error) {
 	return wrong
 }
 
-// tryCalls makes every call of the tables with arguments that do no harm.
+// tryCalls makes every call of the tables with harmless arguments.
 func tryCalls() (wrong []error) {
 	const none = ^uintptr(0)
 	try := func(reason string, call uint32, want unix.Errno, arguments [6]uintptr) {

@@ -29,9 +29,9 @@ type Rights struct {
 
 // Enforce confines every thread of the process: Landlock (landlock(7)) restricts files
 // and ports, and a seccomp filter (seccomp(2)) what Landlock does not cover. It fails
-// if the kernel does not support both. It returns what the kernel's Landlock is too
-// old for, nil if nothing.
-func Enforce(r Rights) (lacking error, err error) {
+// if the kernel does not support both. unsupported describes
+// the restrictions that the kernel's Landlock is too old for; it is nil if there are none.
+func Enforce(r Rights) (unsupported error, err error) {
 	rules := []landlock.Rule{}
 	if paths := existing(r.ReadWrite); len(paths) > 0 {
 		rules = append(rules, landlock.RWFiles(paths...))

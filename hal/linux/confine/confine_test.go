@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The confined process is this test's own program, started again: nobody gets
-// out of it, the test neither.
+// TestMain runs the attempts in a confined process of this program, because a
+// confinement cannot be undone.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("CONFINED_TO"); dir != "" {
 		fmt.Println(attempts(dir))
@@ -27,9 +27,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// attempts confines the process and then tries everything it must not.
+// attempts confines the process and then tries what is allowed and what is not.
 func attempts(dir string) error {
-	mine, secret := filepath.Join(dir, "mine"), filepath.Join(dir, "secret")
+	own, secret := filepath.Join(dir, "mine"), filepath.Join(dir, "secret")
 	memory, err := inMemory()
 	if err != nil {
 		return err
@@ -38,16 +38,16 @@ func attempts(dir string) error {
 	if err != nil {
 		return err
 	}
-	lacking, err := Enforce(Rights{
-		ReadWrite: []string{mine, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")},
+	unsupported, err := Enforce(Rights{
+		ReadWrite: []string{own, filepath.Join(dir, "absent")}, Read: []string{filepath.Join(dir, "readable")}, ReadIn: []string{filepath.Join(dir, "changing")},
 		Listen: ports[:1], Connect: ports[:1],
 	})
-	if err := errors.Join(err, lacking); err != nil {
+	if err := errors.Join(err, unsupported); err != nil {
 		return err
 	}
 	var wrong []error
-	check := func(what string, err error, may bool) {
-		if (err == nil) != may {
+	check := func(what string, err error, allowed bool) {
+		if (err == nil) != allowed {
 			wrong = append(wrong, fmt.Errorf("%s: %v", what, err))
 		}
 	}
@@ -58,7 +58,7 @@ func attempts(dir string) error {
 		}
 		return err
 	}
-	check("its own file", open(mine, os.O_RDWR), true)
+	check("its own file", open(own, os.O_RDWR), true)
 	check("what it may read", open(filepath.Join(dir, "readable"), os.O_RDONLY), true)
 	check("what took another file's place", waitFor(filepath.Join(dir, "changing", "later")), true)
 	check("writing there", open(filepath.Join(dir, "changing", "later"), os.O_WRONLY), false)
@@ -68,9 +68,9 @@ func attempts(dir string) error {
 	check("reading /etc/passwd", open("/etc/passwd", os.O_RDONLY), false)
 	check("making a file", open(filepath.Join(dir, "new"), os.O_WRONLY|os.O_CREATE), false)
 	check("making a folder", os.Mkdir(filepath.Join(dir, "folder"), 0o700), false)
-	check("linking", os.Link(mine, filepath.Join(dir, "link")), false)
+	check("linking", os.Link(own, filepath.Join(dir, "link")), false)
 	check("removing", os.Remove(secret), false)
-	check("renaming", os.Rename(secret, mine), false)
+	check("renaming", os.Rename(secret, own), false)
 	check("executing", exec.Command("/bin/true").Run(), false)
 	check("executing itself", exec.Command("/proc/self/exe").Run(), false)
 	check("executing from memory", execute(memory), false)
@@ -82,7 +82,7 @@ func attempts(dir string) error {
 	return errors.Join(wrong...)
 }
 
-// waitFor reads a file that somebody outside makes.
+// waitFor waits until the test process creates a file, and reads it.
 func waitFor(path string) error {
 	fmt.Println("confined")
 	for range 1000 {
@@ -95,7 +95,7 @@ func waitFor(path string) error {
 	return fs.ErrNotExist
 }
 
-// inMemory is this program again, in no file system.
+// inMemory copies this program into a file in memory.
 func inMemory() (*os.File, error) {
 	fd, err := unix.MemfdCreate("program", 0)
 	if err != nil {
@@ -111,7 +111,7 @@ func inMemory() (*os.File, error) {
 	return file, err
 }
 
-// execute starts the program in file without a look at any path.
+// execute starts the program in file without resolving a path.
 func execute(file *os.File) error {
 	command := exec.Command("/dev/fd/3", "-test.list=none")
 	command.ExtraFiles = []*os.File{file}
@@ -130,14 +130,14 @@ func confined(t *testing.T, dir string) string {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := bufio.NewReader(output)
-	if line, err := said.ReadString('\n'); err != nil || line != "confined\n" {
-		t.Fatalf("it said %q, %v", line, err)
+	stdout := bufio.NewReader(output)
+	if line, err := stdout.ReadString('\n'); err != nil || line != "confined\n" {
+		t.Fatalf("got %q, %v, want \"confined\"", line, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "changing", "later"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	rest, err := io.ReadAll(said)
+	rest, err := io.ReadAll(stdout)
 	if err := errors.Join(err, command.Wait()); err != nil {
 		t.Fatalf("%v\n%s", err, rest)
 	}
@@ -155,14 +155,14 @@ func TestEnforce_AllowsOnlyTheProcessesOwnFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := strings.TrimSpace(confined(t, dir)); got != "<nil>" {
-		t.Error(got)
+		t.Errorf("got %v, want %v", got, "<nil>")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) != 4 {
-		t.Errorf("it left %v", left)
+		t.Errorf("got files %v, want 4", left)
 	}
 }
 
-// Unconfined the same attempts succeed, so they are worth something.
+// Without confinement the same attempts succeed, so the other test is meaningful.
 func TestExecute_SucceedsWithoutConfinement(t *testing.T) {
 	memory, err := inMemory()
 	if err != nil {

@@ -28,7 +28,7 @@ func and(mask uint32) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask}
 }
 
-// skipUnless skips as many instructions unless the loaded value is k.
+// skipUnless skips a number of instructions unless the loaded value is k.
 func skipUnless(k uint32, instructions int) unix.SockFilter {
 	return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: uint8(instructions), K: k}
 }

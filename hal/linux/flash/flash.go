@@ -4,7 +4,7 @@
 // once, and regions of it.
 //
 // It knows bounds, flushes and locks. It must not know what the bytes mean or
-// how the regions are laid out: that is for those who ask for them.
+// how the regions are laid out: that is up to its callers.
 package flash
 
 import (
@@ -115,7 +115,7 @@ func (d *Device) Flush() error {
 	return d.poisoned
 }
 
-// control runs a system call on the file, again where a signal interrupted it.
+// control runs a system call on the file, again if a signal interrupted it.
 func (d *Device) control(call func(fd int) error) error {
 	raw, err := d.file.SyscallConn()
 	if err != nil {

@@ -71,7 +71,7 @@ func TestCreate_LeavesAnExistingFileAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := Create(path, 8192); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v", err, fs.ErrExist)
 	}
 	if data, _ := os.ReadFile(path); len(data) != 4096 || !strings.HasPrefix(string(data), "mail") {
 		t.Error("the old state was changed")
@@ -82,7 +82,7 @@ func TestCreate_LeavesNothingBehindOnFailure(t *testing.T) {
 	dir := t.TempDir()
 	err := Create(filepath.Join(dir, "box.state"), 1<<60)
 	if err == nil || !strings.Contains(err.Error(), "free some space or set a smaller spool.size") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "free some space or set a smaller spool.size")
 	}
 	if Create(filepath.Join(dir, "box.state"), 0) == nil {
 		t.Error("a state of size 0 was created")
@@ -103,11 +103,11 @@ func TestOpen_RefusesWhatCannotHoldAState(t *testing.T) {
 	}
 	for path, want := range map[string]string{empty: "is empty", dir: "is a directory", "/dev/null": "neither a file nor a block device"} {
 		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("%s: got %v, want an error with %q", path, err, want)
 		}
 	}
 	if _, err := Open(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("missing: %v", err)
+		t.Errorf("missing: got %v, want %v", err, fs.ErrNotExist)
 	}
 }
 
@@ -150,10 +150,10 @@ func TestRegion_RefusesAccessOutOfBounds(t *testing.T) {
 			})
 			buffer := bytes.Repeat([]byte{1}, int(c.len))
 			if n, err := f.ReadAt(buffer, c.off); n != 0 || !errors.Is(err, ErrOutOfRange) {
-				t.Errorf("read: %d, %v", n, err)
+				t.Errorf("read: got %d, %v, want 0, %v", n, err, ErrOutOfRange)
 			}
 			if n, err := f.WriteAt(buffer, c.off); n != 0 || !errors.Is(err, ErrOutOfRange) {
-				t.Errorf("write: %d, %v", n, err)
+				t.Errorf("write: got %d, %v, want 0, %v", n, err, ErrOutOfRange)
 			}
 		})
 	}
@@ -162,7 +162,7 @@ func TestRegion_RefusesAccessOutOfBounds(t *testing.T) {
 	}
 	for _, bounds := range [][2]int64{{0, 8193}, {8192, 1}, {-1, 1}, {0, -1}, {1, maxInt64}} {
 		if _, err := d.Region(bounds[0], bounds[1]); !errors.Is(err, ErrOutOfRange) {
-			t.Errorf("region %v: %v", bounds, err)
+			t.Errorf("region %v: got %v, want %v", bounds, err, ErrOutOfRange)
 		}
 	}
 }
@@ -173,27 +173,27 @@ func TestReadAt_ReportsATruncatedFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := d.ReadAt(make([]byte, 512), 4096); err == nil || !strings.Contains(err.Error(), "was cut short") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "was cut short")
 	}
 }
 
 func TestLock_ExcludesOtherProcessesAndLocks(t *testing.T) {
 	first, path := newDevice(t, 8192)
-	mine := region(t, first, 0, 4096)
+	ownRegion := region(t, first, 0, 4096)
 	// For the kernel, a second open file is like a second process.
-	theirs := region(t, open(t, path), 0, 4096)
+	otherRegion := region(t, open(t, path), 0, 4096)
 	elsewhere := region(t, open(t, path), 4096, 4096)
 
-	unlock, err := mine.Lock(t.Context())
+	unlock, err := ownRegion.Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, r := range map[string]*Region{"other process": theirs, "same region": mine} {
+	for name, r := range map[string]*Region{"other process": otherRegion, "same region": ownRegion} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := r.Lock(ctx)
 		cancel()
 		if !errors.Is(err, ErrInUse) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "in use by another process of Sealpost") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want %v", name, err, ErrInUse)
 		}
 	}
 	unlockElsewhere, err := elsewhere.Lock(t.Context())
@@ -206,7 +206,7 @@ func TestLock_ExcludesOtherProcessesAndLocks(t *testing.T) {
 	if err := errors.Join(unlock(), unlock()); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []*Region{theirs, mine} {
+	for _, r := range []*Region{otherRegion, ownRegion} {
 		unlock, err := r.Lock(t.Context())
 		if err != nil {
 			t.Fatal(err)

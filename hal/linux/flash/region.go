@@ -18,8 +18,8 @@ import (
 // the context was done.
 var ErrInUse = fault.New(fault.StateInUse, "in use by another process of Sealpost")
 
-// lockPoll is how often a lock held elsewhere is tried: the kernel's waiting
-// form could not be cancelled.
+// lockPoll is the interval between attempts to lock: the kernel's blocking call could
+// not be cancelled.
 const lockPoll = 20 * time.Millisecond
 
 // Region is a part of a device, confined to its bounds. Regions share the
@@ -61,8 +61,8 @@ func (r *Region) WriteAt(p []byte, off int64) (int, error) {
 // Flush implements [hal.Flash]; it covers the whole device.
 func (r *Region) Flush() error { return r.device.Flush() }
 
-// lockTimeout is the error of a lock that was not had in time. The end of the
-// context is a cause whose text adds nothing.
+// lockTimeout is the error of a lock that could not be acquired in time. It wraps the
+// error of the context without its text.
 type lockTimeout struct {
 	error
 	cause error

@@ -14,7 +14,7 @@ const longestRecord = 900
 // kernel's command line sets printk.devkmsg, this cannot be changed, and lines may
 // be lost.
 func UnlimitLog() error {
-	const path, unlimited = "/proc/sys/kernel/printk_devkmsg", "on\n" // it wants the end of the line too
+	const path, unlimited = "/proc/sys/kernel/printk_devkmsg", "on\n" // the value must end in a newline
 	if now, err := os.ReadFile(path); err == nil && string(now) == unlimited {
 		return nil // writing it again is refused where the command line has set it
 	}

@@ -39,7 +39,7 @@ func TestPatternFor_ShowsTheMostUrgentConditionFirst(t *testing.T) {
 		{Healthy, func(*Condition) {}},
 	} {
 		if got := PatternFor(everything); got != step.want {
-			t.Errorf("of %+v the lamp says %q, expected %q", everything, got.Means, step.want.Means)
+			t.Errorf("%+v: got %q, want %q", everything, got.Means, step.want.Means)
 		}
 		step.then(&everything)
 	}
@@ -53,7 +53,7 @@ func TestPatterns_BlinkDifferently(t *testing.T) {
 			shape.WriteString(step.String() + " ")
 		}
 		if seen[shape.String()] || (p != Healthy && len(p.steps)%2 != 0) {
-			t.Errorf("%s: %s", p.Looks, shape.String())
+			t.Errorf("%s: got steps %s, want an even number that no other pattern has", p.Looks, shape.String())
 		}
 		seen[shape.String()] = true
 	}
@@ -68,17 +68,17 @@ func TestResetting_BlinksFasterForTenSeconds(t *testing.T) {
 		}
 	}
 	if whole < 10*time.Second || whole > 11*time.Second {
-		t.Errorf("it takes %s", whole)
+		t.Errorf("got %s of blinking, want about 10 s", whole)
 	}
 }
 
 func TestLamp_ShowsThePatternOnADeviceThatAppearsLate(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "green", "brightness")
-	shows := func(want string) {
+	mustShow := func(want string) {
 		t.Helper()
 		if text, err := os.ReadFile(file); err != nil || string(text) != want {
-			t.Errorf("the lamp is at %q, %v, expected %q", text, err, want)
+			t.Errorf("got brightness %q, %v, want %q", text, err, want)
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -92,15 +92,15 @@ func TestLamp_ShowsThePatternOnADeviceThatAppearsLate(t *testing.T) {
 		}
 		time.Sleep(1500 * time.Millisecond)
 		synctest.Wait()
-		shows("0")
+		mustShow("0")
 		time.Sleep(time.Second)
 		synctest.Wait()
-		shows("255")
+		mustShow("255")
 		lamp.Show(ctx, Healthy)
 		for range 5 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			shows("255")
+			mustShow("255")
 		}
 	})
 }

@@ -6,7 +6,7 @@ import "time"
 type Pattern struct {
 	Means string // the state of the box
 	Looks string // how a person would describe it
-	// steps are how long the lamp is on, off, on, and so forth, over and over.
+	// steps are the durations for which the lamp is on and off in turn, repeatedly.
 	steps []time.Duration
 }
 

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// startOnLoopback serves on a socket of the loopback network, of which the responder
-// takes 127.7.0.0/24 for its link.
+// startOnLoopback serves on a loopback socket, with a responder that treats
+// 127.7.0.0/24 as its link.
 func startOnLoopback(t *testing.T) *net.UDPAddr {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -41,8 +41,9 @@ func dialFrom(t *testing.T, source string, to *net.UDPAddr) *net.UDPConn {
 	return conn
 }
 
-// answers asks as often as wanted and counts the answers until there are no more.
-func answers(t *testing.T, conn *net.UDPConn, message []byte, questions int) (count int) {
+// countResponses sends the query as often as questions says, and counts responses until
+// none arrives for a while.
+func countResponses(t *testing.T, conn *net.UDPConn, message []byte, questions int) (count int) {
 	t.Helper()
 	for range questions {
 		if _, err := conn.Write(message); err != nil {
@@ -65,42 +66,42 @@ func TestResponderSocket_AnswersOnlyItsLink(t *testing.T) {
 	for source, want := range map[string]int{"127.7.0.1": 1, "127.7.0.254": 1, "127.7.1.1": 0, "127.0.0.1": 0, "127.8.0.1": 0} {
 		address := startOnLoopback(t)
 		for _, message := range [][]byte{plain, unicast} {
-			if got := answers(t, dialFrom(t, source, address), message, 1); got != want {
-				t.Errorf("%s: got %d answers, want %d", source, got, want)
+			if got := countResponses(t, dialFrom(t, source, address), message, 1); got != want {
+				t.Errorf("%s: got %d responses, want %d", source, got, want)
 			}
 		}
 	}
 }
 
-func TestResponderSocket_LimitsUnicastAnswers(t *testing.T) {
+func TestResponderSocket_LimitsUnicastResponses(t *testing.T) {
 	t.Parallel()
 	address := startOnLoopback(t)
 	message := question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)
-	// The flood may last two of the limit's seconds.
+	// The limit counts per second, and the flood may extend over two of them.
 	const most = 2 * 5
 	flooder, other := dialFrom(t, "127.7.0.66", address), dialFrom(t, "127.7.0.1", address)
-	if got := answers(t, flooder, message, 1000); got < 1 || got > most {
-		t.Errorf("1000 questions of one source: got %d answers, want at most %d", got, most)
+	if got := countResponses(t, flooder, message, 1000); got < 1 || got > most {
+		t.Errorf("1000 queries from one source: got %d responses, want at most %d", got, most)
 	}
-	if got := answers(t, other, message, 1); got != 1 {
-		t.Errorf("another source beside it: got %d answers, want 1", got)
+	if got := countResponses(t, other, message, 1); got != 1 {
+		t.Errorf("another source beside it: got %d responses, want 1", got)
 	}
 	all := 0
 	for i := range 250 {
-		all += answersNow(t, dialFrom(t, netip.AddrFrom4([4]byte{127, 7, 0, byte(2 + i)}).String(), address), message)
+		all += countResponsesNow(t, dialFrom(t, netip.AddrFrom4([4]byte{127, 7, 0, byte(2 + i)}).String(), address), message)
 	}
 	const mostInAll = 5 * 20
 	if all > mostInAll {
-		t.Errorf("250 sources: got %d answers, want at most %d", all, mostInAll)
+		t.Errorf("250 sources: got %d responses, want at most %d", all, mostInAll)
 	}
 	time.Sleep(1100 * time.Millisecond)
-	if got := answers(t, flooder, message, 1); got != 1 {
-		t.Errorf("after the flood: got %d answers, want 1", got)
+	if got := countResponses(t, flooder, message, 1); got != 1 {
+		t.Errorf("after the flood: got %d responses, want 1", got)
 	}
 }
 
-// answersNow asks once and waits for no more than a few milliseconds.
-func answersNow(t *testing.T, conn *net.UDPConn, message []byte) int {
+// countResponsesNow sends the query once and waits for only a few milliseconds.
+func countResponsesNow(t *testing.T, conn *net.UDPConn, message []byte) int {
 	t.Helper()
 	if _, err := conn.Write(message); err != nil {
 		t.Fatal(err)
@@ -118,8 +119,8 @@ func TestResponderSocket_IgnoresMessagesThatAreTooLong(t *testing.T) {
 	message := question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)
 	for octets, want := range map[int]int{maxMessage: 1, maxMessage + 1: 0} {
 		padded := append(message, make([]byte, octets-len(message))...)
-		if got := answers(t, dialFrom(t, "127.7.0.1", address), padded, 1); got != want {
-			t.Errorf("%d octets: got %d answers, want %d", octets, got, want)
+		if got := countResponses(t, dialFrom(t, "127.7.0.1", address), padded, 1); got != want {
+			t.Errorf("%d octets: got %d responses, want %d", octets, got, want)
 		}
 	}
 }

@@ -47,8 +47,8 @@ func (r *responder) set(prefixes []netip.Prefix) {
 }
 
 // onLink reports whether a source is on the box's link (RFC 6762, section 11). The RFC
-// lets a message to the group pass in any case; its answer could be sent to a victim
-// elsewhere, whose address is forged.
+// accepts every message to the group; but its source may be forged, so that the response
+// would go to a victim elsewhere.
 func (r *responder) onLink(source netip.Addr) bool {
 	if source.IsLinkLocalUnicast() {
 		return true
@@ -131,10 +131,10 @@ func (r *responder) announcement() []byte {
 	return r.message(dnsmessage.Header{Response: true, Authoritative: true}, dnsmessage.TypeALL, lifetime, nil)
 }
 
-// message returns a response with the addresses of the wanted type, nil if there are
+// message returns a response with the addresses of type qtype, nil if there are
 // none. A response to a plain DNS resolver repeats its question and has no
 // cache-flush bit.
-func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, ttl uint32, question *dnsmessage.Question) []byte {
+func (r *responder) message(header dnsmessage.Header, qtype dnsmessage.Type, ttl uint32, question *dnsmessage.Question) []byte {
 	name, err := dnsmessage.NewName(r.host())
 	if err != nil {
 		return nil
@@ -149,7 +149,7 @@ func (r *responder) message(header dnsmessage.Header, wanted dnsmessage.Type, tt
 	defer r.mu.Unlock()
 	for _, address := range r.addresses {
 		kind, body := record(address)
-		if wanted == kind || wanted == dnsmessage.TypeALL {
+		if qtype == kind || qtype == dnsmessage.TypeALL {
 			m.Answers = append(m.Answers, dnsmessage.Resource{
 				Header: dnsmessage.ResourceHeader{Name: name, Type: kind, Class: class, TTL: ttl}, Body: body})
 		}

@@ -69,7 +69,7 @@ func TestResponder_AnswersWithAddressesOfTheRequestedType(t *testing.T) {
 func TestResponder_AnswersByUnicastOnRequest(t *testing.T) {
 	packed, unicast := newResponder().respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET|topBit), port)
 	if packed == nil || !unicast {
-		t.Errorf("%v, unicast: %v", packed, unicast)
+		t.Errorf("got %x, unicast %v, want a unicast response", packed, unicast)
 	}
 }
 
@@ -78,7 +78,7 @@ func TestResponder_AnswersPlainDNSQueries(t *testing.T) {
 	m, _ := read(t, packed)
 	first := m.Answers[0].Header
 	if !unicast || m.ID != 77 || len(m.Questions) != 1 || first.Class != dnsmessage.ClassINET || first.TTL != legacyLifetime {
-		t.Errorf("unicast: %v, %+v", unicast, m)
+		t.Errorf("got %+v, unicast %v, want a unicast response for plain DNS", m, unicast)
 	}
 }
 
@@ -93,21 +93,21 @@ func TestResponder_IgnoresUnrelatedMessages(t *testing.T) {
 		"nothing":         nil,
 		"a truncated one": question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET)[:30],
 	} {
-		if answer, _ := newResponder().respond(message, port); answer != nil {
-			t.Errorf("%s: got response %x", name, answer)
+		if response, _ := newResponder().respond(message, port); response != nil {
+			t.Errorf("%s: got response %x", name, response)
 		}
 	}
 	withoutAddress := newResponder()
 	withoutAddress.set(nil)
-	if answer, _ := withoutAddress.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); answer != nil {
-		t.Errorf("without an address: got response %x", answer)
+	if response, _ := withoutAddress.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); response != nil {
+		t.Errorf("without an address: got response %x", response)
 	}
 	if withoutAddress.announcement() != nil {
 		t.Error("without an address: got an announcement")
 	}
 }
 
-func TestResponderSocket_LimitsMulticastAnswers(t *testing.T) {
+func TestResponderSocket_LimitsMulticastResponses(t *testing.T) {
 	s := &responderSocket{}
 	if !s.mayMulticast() || s.mayMulticast() {
 		t.Error("got two multicasts at once, or none")
@@ -129,7 +129,7 @@ func FuzzRespond(f *testing.F) {
 		}
 		m, addresses := read(t, response)
 		if len(addresses) == 0 || !m.Response || len(response) > 512 || from != port && !unicast {
-			t.Errorf("%+v, unicast: %v", m, unicast)
+			t.Errorf("got %+v, unicast %v", m, unicast)
 		}
 	})
 }
@@ -139,7 +139,7 @@ func TestResponder_AnswersForANewHostname(t *testing.T) {
 	r.name = func() string { return name }
 	name = "mail-relay"
 	if response, _ := r.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); response != nil {
-		t.Error("it still responds for the old name")
+		t.Error("the responder still responds for the old name")
 	}
 	response, _ := r.respond(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
 	if m, addresses := read(t, response); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {

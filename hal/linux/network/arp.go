@@ -47,7 +47,7 @@ func (p port) owner(ctx context.Context, sender, target netip.Addr) (net.Hardwar
 		if _, err := conn.WriteTo(p.request(sender, target), &packet.Addr{HardwareAddr: broadcastMAC}); err != nil {
 			return nil, fmt.Errorf("sending an ARP request for %s on %s: %w", target, p.name, err)
 		}
-		if found := p.answer(conn, target, time.Now().Add(arpTimeout)); found != nil {
+		if found := p.awaitReply(conn, target, time.Now().Add(arpTimeout)); found != nil {
 			return found, nil
 		}
 	}
@@ -63,7 +63,7 @@ func (p port) request(sender, target netip.Addr) []byte {
 	return append(frame, target.AsSlice()...)
 }
 
-func (p port) answer(conn *packet.Conn, target netip.Addr, until time.Time) net.HardwareAddr {
+func (p port) awaitReply(conn *packet.Conn, target netip.Addr, until time.Time) net.HardwareAddr {
 	_ = conn.SetReadDeadline(until)
 	buffer := make([]byte, arpReadLimit)
 	for time.Now().Before(until) {

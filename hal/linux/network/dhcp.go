@@ -25,8 +25,8 @@ const (
 )
 
 var (
-	errNoAnswer = errors.New("no DHCP server answers")
-	errNak      = errors.New("the DHCP server refuses the box its former address")
+	errNoReply = errors.New("no DHCP server answers")
+	errNak     = errors.New("the DHCP server refuses the box its former address")
 )
 
 // held is the current lease, with its times on the monotonic clock.
@@ -93,7 +93,7 @@ func (s *session) confirm(ctx context.Context) error {
 		return nil
 	case err == nil:
 		return s.bind(granted)
-	case !errors.Is(err, errNoAnswer):
+	case !errors.Is(err, errNoReply):
 		return s.drop()
 	}
 	if s.held.gateway.IsValid() {
@@ -103,7 +103,7 @@ func (s *session) confirm(ctx context.Context) error {
 		}
 		if gateway != nil {
 			s.held.renewAt = time.Now()
-			s.publish(s.notRenewed(errNoAnswer))
+			s.publish(s.notRenewed(errNoReply))
 			return nil
 		}
 	}
@@ -141,7 +141,7 @@ func (s *session) acquire(ctx context.Context) error {
 }
 
 func noLease(port string, err error) string {
-	if errors.Is(err, errNoAnswer) {
+	if errors.Is(err, errNoReply) {
 		return "No DHCP server answers on " + port + ", so that the box has only a link-local address. Check that the cable leads to the right network and that its DHCP server is on and has free addresses, or set a static address."
 	}
 	return fmt.Sprintf("There is no address by DHCP: %v. Or set a static address.", err)
@@ -228,9 +228,9 @@ func (s *session) message(kind dhcpv4.MessageType, more ...dhcpv4.Modifier) (*dh
 	return message, nil
 }
 
-// exchange sends a message and returns the lease in the first reply of the wanted
+// exchange sends a message and returns the lease in the first reply of that
 // type. The socket receives all traffic of the port, so it is open only meanwhile.
-func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted dhcpv4.MessageType, options ...nclient4.ClientOpt) (lease, error) {
+func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, messageType dhcpv4.MessageType, options ...nclient4.ClientOpt) (lease, error) {
 	options = append([]nclient4.ClientOpt{nclient4.WithTimeout(firstTimeout), nclient4.WithHWAddr(s.port.mac)}, options...)
 	client, err := nclient4.New(s.port.name, options...)
 	if err != nil {
@@ -239,16 +239,16 @@ func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted d
 	defer client.Close()
 
 	var granted lease
-	failure := errNoAnswer
-	_, err = client.SendAndRead(ctx, client.RemoteAddr(), message, func(answer *dhcpv4.DHCPv4) bool {
+	failure := errNoReply
+	_, err = client.SendAndRead(ctx, client.RemoteAddr(), message, func(reply *dhcpv4.DHCPv4) bool {
 		chosen := message.ServerIdentifier()
 		switch {
-		case chosen != nil && !chosen.Equal(answer.ServerIdentifier()):
+		case chosen != nil && !chosen.Equal(reply.ServerIdentifier()):
 			return false
-		case answer.MessageType() == wanted:
-			granted, failure = readLease(answer)
+		case reply.MessageType() == messageType:
+			granted, failure = readLease(reply)
 			return failure == nil
-		case answer.MessageType() == dhcpv4.MessageTypeNak && wanted == dhcpv4.MessageTypeAck:
+		case reply.MessageType() == dhcpv4.MessageTypeNak && messageType == dhcpv4.MessageTypeAck:
 			failure = errNak
 			return true
 		}
@@ -257,7 +257,7 @@ func (s *session) exchange(ctx context.Context, message *dhcpv4.DHCPv4, wanted d
 	if err == nil || errors.Is(err, nclient4.ErrNoResponse) {
 		return granted, failure
 	}
-	return lease{}, fmt.Errorf("%w: %v", errNoAnswer, err)
+	return lease{}, fmt.Errorf("%w: %v", errNoReply, err)
 }
 
 // bind applies a granted lease.

@@ -146,11 +146,11 @@ func FuzzReadLease(f *testing.F) {
 		}
 		for _, r := range l.routes {
 			if err := checkGateway(r.via, l.address); err != nil || !r.to.IsValid() {
-				t.Errorf("route %v: %v", r, err)
+				t.Errorf("got invalid route %v: %v", r, err)
 			}
 		}
 		if len(l.dns) > maxDNS || len(l.ntp) > maxNTP || len(l.routes) > maxRoutes {
-			t.Errorf("more than the limits: %+v", l)
+			t.Errorf("got more than the limits: %+v", l)
 		}
 	})
 }

@@ -75,7 +75,7 @@ func TestLinkLocalCandidate_GivesDistinctAddressesInRange(t *testing.T) {
 	}
 	// 20000 draws of 65024 leave about 17200 different ones.
 	if len(seen) < 15000 {
-		t.Errorf("20000 draws gave %d addresses", len(seen))
+		t.Errorf("got %d different addresses in 20000 draws", len(seen))
 	}
 }
 
@@ -86,7 +86,7 @@ func TestCheckGateway_AcceptsOnlyOtherHostsOfTheSubnet(t *testing.T) {
 		"10.1.0.9": false, "10.1.0.0": false, "10.1.0.255": false, "10.1.1.1": false, "0.0.0.0": false, "fd00::1": false,
 	} {
 		if err := checkGateway(netip.MustParseAddr(gateway), own); (err == nil) != valid {
-			t.Errorf("%s: %v", gateway, err)
+			t.Errorf("%s: got %v, want valid %t", gateway, err, valid)
 		}
 	}
 	if err := checkGateway(netip.Addr{}, own); err == nil {

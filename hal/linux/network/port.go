@@ -146,11 +146,11 @@ func (p port) configure(address netip.Prefix, routes ...route) error {
 		}
 	}
 	if address.IsValid() && !present {
-		wanted := &netlink.Addr{IPNet: ipNet(address)}
+		added := &netlink.Addr{IPNet: ipNet(address)}
 		if address.Addr().IsLinkLocalUnicast() {
-			wanted.Scope = unix.RT_SCOPE_LINK
+			added.Scope = unix.RT_SCOPE_LINK
 		}
-		if err := netlink.AddrReplace(link, wanted); err != nil {
+		if err := netlink.AddrReplace(link, added); err != nil {
 			return fmt.Errorf("giving %s the address %s: %w", p.name, address, err)
 		}
 	}
@@ -165,8 +165,8 @@ func (p port) setRoutes(routes []route) error {
 		return fmt.Errorf("listing the routes of %s: %w", p.name, err)
 	}
 	for _, old := range existing {
-		wanted := slices.ContainsFunc(routes, func(r route) bool { return r.to == destination(old) })
-		if wanted || old.Protocol == unix.RTPROT_KERNEL {
+		keep := slices.ContainsFunc(routes, func(r route) bool { return r.to == destination(old) })
+		if keep || old.Protocol == unix.RTPROT_KERNEL {
 			continue
 		}
 		if err := netlink.RouteDel(&old); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -174,15 +174,15 @@ func (p port) setRoutes(routes []route) error {
 		}
 	}
 	for _, r := range routes {
-		wanted := &netlink.Route{LinkIndex: p.index, Dst: ipNet(r.to), Gw: r.via.AsSlice(), MTU: r.mtu, Protocol: unix.RTPROT_DHCP}
-		if err := netlink.RouteReplace(wanted); err != nil {
+		added := &netlink.Route{LinkIndex: p.index, Dst: ipNet(r.to), Gw: r.via.AsSlice(), MTU: r.mtu, Protocol: unix.RTPROT_DHCP}
+		if err := netlink.RouteReplace(added); err != nil {
 			return fmt.Errorf("setting the route to %s by %s: %w", r.to, r.via, err)
 		}
 	}
 	return nil
 }
 
-// readList reads a list of the kernel, again if it changed while it was read.
+// readList reads a list from the kernel, and repeats this if the list changed meanwhile.
 func readList[T any](list func() ([]T, error)) ([]T, error) {
 	const attempts = 5
 	var found []T

@@ -82,8 +82,8 @@ func (s *session) neighbours(ctx context.Context, gateway netip.Addr) (string, e
 	case len(s.config.DNS) == 0:
 		return "The settings name no DNS server beside the static address. Add at least one.", nil
 	}
-	answer, err := s.port.owner(ctx, own, gateway)
-	if err != nil || answer != nil {
+	mac, err := s.port.owner(ctx, own, gateway)
+	if err != nil || mac != nil {
 		return "", err
 	}
 	return fmt.Sprintf("The gateway %s does not answer. Check its address in the settings, that it is on, and that the cable leads to its network.", gateway), nil

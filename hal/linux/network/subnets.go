@@ -13,30 +13,30 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// linkLocal is every IPv6 address of a link (RFC 4291, section 2.4), whatever
-// length the kernel assigns to its own.
+// linkLocal is every link-local IPv6 address (RFC 4291, section 2.4): a link may use
+// more of them than the kernel's /64.
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
-// maxSubnet is the shortest prefix that is taken for a site, in bits: a DHCP server
+// minPrefix4 and minPrefix6 are the shortest prefix lengths of one site: a DHCP server
 // that hands out 10.0.0.0/8 describes more than one. In IPv6 a link is a /64.
-const maxSubnet, maxSubnet6 = 16, 64
+const minPrefix4, minPrefix6 = 16, 64
 
-// site is the part of a subnet that is taken for the site of its address.
-func site(prefix netip.Prefix) netip.Prefix {
-	address, bits := prefix.Addr(), maxSubnet
+// siteOf returns the part of a subnet around its address that is assumed to be one site.
+func siteOf(prefix netip.Prefix) netip.Prefix {
+	address, bits := prefix.Addr(), minPrefix4
 	switch {
 	case address.IsLoopback():
 		return prefix.Masked()
 	case linkLocal.Contains(address):
 		return linkLocal
 	case address.Is6():
-		bits = maxSubnet6
+		bits = minPrefix6
 	}
 	return netip.PrefixFrom(address, max(bits, prefix.Bits())).Masked()
 }
 
 // Subnets returns the networks that the machine's own addresses are in, each
-// once and in order, the loopback network and the links' own included. Of a large
+// once and in order, including the loopback and link-local networks. Of a large
 // network it returns only the part around the address.
 func Subnets() ([]netip.Prefix, error) {
 	addresses, err := net.InterfaceAddrs()
@@ -49,13 +49,13 @@ func Subnets() ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the interface address %s: %w", address, err)
 		}
-		subnets = append(subnets, site(prefix))
+		subnets = append(subnets, siteOf(prefix))
 	}
 	slices.SortFunc(subnets, netip.Prefix.Compare)
 	return slices.Compact(subnets), nil
 }
 
-// WatchSubnets calls changed with the [Subnets] at once and after each change,
+// WatchSubnets calls changed with [Subnets] at once and after each change,
 // one call at a time, until ctx ends, and then returns nil. It needs no privileges.
 func WatchSubnets(ctx context.Context, changed func([]netip.Prefix)) error {
 	updates, done := make(chan netlink.AddrUpdate), make(chan struct{})

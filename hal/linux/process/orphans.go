@@ -81,7 +81,7 @@ func zombieOf(path string, parent int) (pid int, dead bool) {
 	if err != nil {
 		return 0, false
 	}
-	// The name in brackets may hold anything, brackets included.
+	// The name in brackets may contain any character, including brackets.
 	number, rest, _ := strings.Cut(string(text), " ")
 	fields := strings.Fields(rest[strings.LastIndexByte(rest, ')')+1:])
 	if len(fields) < 2 || fields[0] != "Z" || fields[1] != strconv.Itoa(parent) {

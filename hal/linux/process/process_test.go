@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch runs a shell script as a child and gives its ends.
+// watch runs a shell script as a child and returns its starts and ends.
 func watch(t *testing.T, script string) (child *Child, starts chan int, ends chan End) {
 	t.Helper()
 	starts, ends = make(chan int, 100), make(chan End, 100)
@@ -45,7 +45,7 @@ func TestChild_RestartsAfterAGrowingPause(t *testing.T) {
 	_, _, ends := watch(t, "echo last output; exit 3")
 	first, second := await(t, ends), await(t, ends)
 	if first.Status != "exit status 3" || !strings.Contains(first.Last, "last output") {
-		t.Errorf("it ended with %+v", first)
+		t.Errorf("got end %+v, want exit status 3 with the last output", first)
 	}
 	if second.Delay != 2*first.Delay {
 		t.Errorf("delays %v, %v", first.Delay, second.Delay)
@@ -57,7 +57,7 @@ func TestChild_RestartsAfterAKill(t *testing.T) {
 	first := await(t, starts)
 	child.Kill()
 	if end := await(t, ends); end.Status != "signal: killed" {
-		t.Errorf("it ended with %+v", end)
+		t.Errorf("got end %+v, want signal: killed", end)
 	}
 	if second := await(t, starts); second == first {
 		t.Error("the same process")
@@ -72,7 +72,7 @@ func TestRestart_IsNotReportedAsAnEnd(t *testing.T) {
 	}
 	await(t, starts)
 	if len(ends) != 0 {
-		t.Errorf("told of %+v", <-ends)
+		t.Errorf("got end %+v, want none", <-ends)
 	}
 	child.Kill()
 	if end := await(t, ends); end.Delay != firstDelay {
@@ -86,7 +86,7 @@ func TestRestart_ResetsThePauseOfAFailedChild(t *testing.T) {
 	}
 	child.Restart()
 	if next := await(t, ends); next.Delay != firstDelay {
-		t.Errorf("after it the delay is %v", next.Delay)
+		t.Errorf("got delay %v after Restart, want %v", next.Delay, firstDelay)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestChild_ReportsAProgramThatCannotStart(t *testing.T) {
 	go child.Run(ctx)
 	defer cancel()
 	if end := await(t, ends); !strings.Contains(end.Status, "/no/such/program") {
-		t.Errorf("%+v", end)
+		t.Errorf("got %+v", end)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestChild_KeepsOnlyTheEndOfItsOutput(t *testing.T) {
 	}
 }
 
-// A subreaper (prctl(2)) is left its descendants' orphans, as PID 1 is.
+// A subreaper (prctl(2)) becomes the parent of its descendants' orphans, like PID 1.
 func TestReapOrphans_LeavesOwnChildrenAlone(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
@@ -136,15 +136,15 @@ func TestReapOrphans_LeavesOwnChildrenAlone(t *testing.T) {
 }
 
 func TestRestart_TerminatesTheChildGracefully(t *testing.T) {
-	asked := filepath.Join(t.TempDir(), "asked")
-	child, starts, _ := watch(t, "trap 'touch "+asked+"; exit' TERM; echo ready >&2; while :; do sleep 0.01; done")
+	trapped := filepath.Join(t.TempDir(), "asked")
+	child, starts, _ := watch(t, "trap 'touch "+trapped+"; exit' TERM; echo ready >&2; while :; do sleep 0.01; done")
 	await(t, starts)
 	for child.output.String() == "" {
 		time.Sleep(time.Millisecond)
 	}
 	child.Restart()
 	await(t, starts)
-	if _, err := os.Stat(asked); err != nil {
+	if _, err := os.Stat(trapped); err != nil {
 		t.Error(err)
 	}
 }

@@ -34,10 +34,10 @@ func TestNew_RefusesOnlyMalformedAddresses(t *testing.T) {
 	for address, good := range tests {
 		_, err := tpm.New(address)
 		if (err == nil) != good {
-			t.Errorf("%q: error %v", address, err)
+			t.Errorf("%q: got error %v, want an error: %v", address, err, !good)
 		}
 		if err != nil && !strings.Contains(err.Error(), "write /dev/tpmrm0") {
-			t.Errorf("%q: error %q does not say what to write", address, err)
+			t.Errorf("%q: got error %q, want one that says what to write", address, err)
 		}
 	}
 }
@@ -49,7 +49,7 @@ func FuzzNew(f *testing.F) {
 	f.Fuzz(func(t *testing.T, address string) {
 		_, err := tpm.New(address)
 		if err != nil && (!strings.Contains(err.Error(), "write /dev/tpmrm0") || len(err.Error()) > 1000) {
-			t.Errorf("error %q", err)
+			t.Errorf("%q: got error %q", address, err)
 		}
 	})
 }
@@ -69,7 +69,7 @@ func FuzzLoadKey(f *testing.F) {
 		obj := hal.TPMObject{Root: root, Public: public, Private: private}
 		signer, err := chip.LoadKey(obj)
 		if (signer == nil) == (err == nil) {
-			t.Errorf("signer %v, error %v", signer, err)
+			t.Errorf("got signer %v and error %v, want one of them", signer, err)
 		}
 		if err == nil && signer.Public() == nil {
 			t.Error("a signer without a public key")

@@ -84,8 +84,8 @@ func responseSize(header []byte) (int, error) {
 }
 
 // device is a kernel TPM device such as /dev/tpmrm0. In non-blocking mode the
-// kernel takes the command at once and poll(2) tells when its response is
-// there, which is what makes a deadline possible.
+// kernel accepts the command at once, and poll(2) reports its response, so that a
+// deadline is possible.
 type device struct {
 	fd   int
 	path string

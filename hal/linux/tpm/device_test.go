@@ -99,7 +99,7 @@ func TestTPM_TimesOutOnASilentDevice(t *testing.T) {
 	_, err := chip.Capabilities(t.Context())
 	wantFault(t, err, hal.TPMFailed)
 	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("it took %s", took)
+		t.Errorf("the call took %s", took)
 	}
 }
 

@@ -25,8 +25,8 @@ var (
 	errUnverified  = errors.New("the TPM's signature does not verify")
 )
 
-// isLost reports whether a fresh connection may cure err: the TPM was restarted,
-// or what was loaded into it is gone.
+// isLost reports whether a new connection may resolve err: the TPM was restarted, or
+// has lost the loaded objects.
 func isLost(err error) bool {
 	if errors.Is(err, errBroken) {
 		return true
@@ -48,13 +48,13 @@ func isLost(err error) bool {
 	return errors.Is(code, tpm2.TPMRCHandle) || isUnproven(code)
 }
 
-// isUnproven reports whether the session's proof was refused. Where a fresh
-// session does not cure it, the TPM does not hold the root key it shows.
+// isUnproven reports whether the TPM failed to authenticate the session. If a new
+// session does not help, the TPM does not have the root key that it returned.
 func isUnproven(code tpm2.TPMRC) bool {
 	return errors.Is(code, tpm2.TPMRCAuthFail) || errors.Is(code, tpm2.TPMRCBadAuth)
 }
 
-// breaksLink reports whether the connection is of no more use after err.
+// breaksLink reports whether the connection is unusable after err.
 func breaksLink(err error) bool {
 	if err == nil || errors.Is(err, errors.ErrUnsupported) {
 		return false
@@ -65,7 +65,7 @@ func breaksLink(err error) bool {
 	return true
 }
 
-// stateOf reads the TPM's condition out of an error, TPMReady where the error
+// stateOf returns the state of the TPM that an error indicates: TPMReady if the error
 // is about the request and not about the TPM.
 func stateOf(err error) hal.TPMState {
 	code, isCode := errors.AsType[tpm2.TPMRC](err)
@@ -94,8 +94,7 @@ func stateOf(err error) hal.TPMState {
 	return hal.TPMReady
 }
 
-// isRequest recognises errors that say what was wrong with the request, or that
-// name their own cure.
+// isRequest reports whether an error is about the request, or names its own cure.
 func isRequest(err error) bool {
 	for _, request := range []error{errors.ErrUnsupported, errClosed, errForeignRoot, errOwned} {
 		if errors.Is(err, request) {
@@ -105,7 +104,7 @@ func isRequest(err error) bool {
 	return false
 }
 
-// isAbsence recognises a TPM that could not be reached at all.
+// isAbsence reports whether the TPM could not be reached at all.
 func isAbsence(err error) bool {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Op == "dial"
@@ -129,7 +128,8 @@ func asFault(op string, err error) error {
 	return &hal.TPMFault{State: state, Op: op, Err: err}
 }
 
-// transportError sorts what a channel says into stalled, broken or garbled.
+// transportError classifies an error of a channel as a stall, a lost connection or an
+// invalid response.
 func transportError(err error) error {
 	switch {
 	case err == nil, errors.Is(err, errInvalidResponse):

@@ -64,7 +64,7 @@ func TestSign_WorksAfterATPMRestart(t *testing.T) {
 	}
 }
 
-// fail answers a command's first execution with a bare response code instead.
+// fail returns only a response code for the first execution of a command.
 func fail(command tpm2.TPMCC, code tpm2.TPMRC) func(sent, response []byte) []byte {
 	var once sync.Once
 	return func(sent, response []byte) []byte {
@@ -163,12 +163,12 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 		t.Errorf("after: state %s", state)
 	}
 
-	// Importing again, as the advice says, is the cure.
-	again, signer := importKey(t, chip, hal.ECDSAP256)
+	// The advice is to import again.
+	reimported, signer := importKey(t, chip, hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Equal(again.Root, obj.Root) {
+	if bytes.Equal(reimported.Root, obj.Root) {
 		t.Error("the cleared TPM still has its old root")
 	}
 	if state := chip.State(t.Context()); state != hal.TPMReady {
@@ -177,9 +177,9 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 }
 
 func TestLoadKey_RefusesAKeyWrappedForAnotherTPM(t *testing.T) {
-	mine, other := open(t, parts.StartSwtpm(t).Address()), open(t, parts.StartSwtpm(t).Address())
-	obj, _ := importKey(t, mine, hal.ECDSAP256)
-	sealed, err := mine.Seal(t.Context(), []byte("mine"))
+	own, other := open(t, parts.StartSwtpm(t).Address()), open(t, parts.StartSwtpm(t).Address())
+	obj, _ := importKey(t, own, hal.ECDSAP256)
+	sealed, err := own.Seal(t.Context(), []byte("mine"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +330,7 @@ func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
 		b = binary.BigEndian.AppendUint32(b, code)
 		return append(b, body...)
 	}
-	answers := map[string][]byte{
+	responses := map[string][]byte{
 		"a huge length":          {0x80, 1, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
 		"a length of zero":       {0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0},
 		"success without a body": framed(0, nil),
@@ -339,14 +339,14 @@ func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
 		"short noise":            framed(0, noise(3)),
 		"noise without header":   noise(4096),
 	}
-	for name, answer := range answers {
+	for name, response := range responses {
 		t.Run(name, func(t *testing.T) {
 			address := serve(t, func(conn net.Conn) {
 				for {
 					if _, err := readMessage(conn); err != nil {
 						return
 					}
-					if _, err := conn.Write(answer); err != nil {
+					if _, err := conn.Write(response); err != nil {
 						return
 					}
 				}

@@ -15,7 +15,7 @@ import (
 	"sealpost/hal"
 )
 
-// wrappable is a private key in the TPM's own terms. sensitive is clear.
+// wrappable is a private key in the TPM's structures. sensitive is not encrypted.
 type wrappable struct {
 	keyType   hal.KeyType
 	public    tpm2.TPMTPublic
@@ -34,7 +34,7 @@ func (t *TPM) ImportKey(ctx context.Context, key crypto.Signer) (hal.TPMObject, 
 		obj, err = l.importKey(w)
 		return err
 	}})
-	return t.made(&obj, err)
+	return t.created(&obj, err)
 }
 
 // CreateKey implements hal.TPM.
@@ -57,12 +57,12 @@ func (t *TPM) CreateKey(ctx context.Context, keyType hal.KeyType) (hal.TPMObject
 		}
 		return l.tryKey(obj)
 	}})
-	return t.made(&obj, err)
+	return t.created(&obj, err)
 }
 
-// made returns a new object and records its root as the expected one.
+// created returns a new object and records its root as the expected one.
 // After an error obj is not read: the operation may still be writing it.
-func (t *TPM) made(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
+func (t *TPM) created(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
 	if err != nil {
 		return hal.TPMObject{}, err
 	}
@@ -70,7 +70,7 @@ func (t *TPM) made(obj *hal.TPMObject, err error) (hal.TPMObject, error) {
 	return *obj, nil
 }
 
-// supports fails with errors.ErrUnsupported where the chip cannot hold a type.
+// supports fails with errors.ErrUnsupported if the chip does not support a key type.
 func (l *link) supports(t hal.KeyType) error {
 	algorithm, parms, err := parameters(t)
 	if err != nil {
@@ -117,8 +117,8 @@ func (l *link) importKey(w *wrappable) (hal.TPMObject, error) {
 	return obj, l.tryKey(obj)
 }
 
-// create makes an object under the storage root key. data is what a sealed
-// object holds, nil for a key.
+// create creates an object under the storage root key. data is the content of a sealed
+// object, and nil for a key.
 func (l *link) create(template tpm2.TPMTPublic, data []byte) (hal.TPMObject, error) {
 	none := hal.TPMObject{}
 	if err := l.ensureRoot(); err != nil {
@@ -145,8 +145,8 @@ func (l *link) create(template tpm2.TPMTPublic, data []byte) (hal.TPMObject, err
 	}, nil
 }
 
-// tryKey makes a signature and checks it: the only proof that the chip holds
-// the key and can use it.
+// tryKey signs and verifies the signature: only this proves that the chip has the key
+// and can use it.
 func (l *link) tryKey(obj hal.TPMObject) error {
 	public, err := decodeKey(obj)
 	if err != nil {
@@ -161,7 +161,7 @@ func (l *link) tryKey(obj hal.TPMObject) error {
 	return err
 }
 
-// newWrappable copies a private key into the TPM's terms.
+// newWrappable converts a private key to the TPM's structures.
 func newWrappable(key crypto.Signer) (*wrappable, error) {
 	keyType, err := typeOf(key.Public())
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 	rootHandle = tpm2.TPMHandle(0x81000001)
 
 	// maxLoaded keys stay loaded: TPMs have three slots, and a persistent
-	// root borrows one while it is used.
+	// root occupies one while it is used.
 	maxLoaded = 2
 
 	nonceSize = 16 // bytes
@@ -31,7 +31,7 @@ type link struct {
 	deadline time.Time
 	root     *storageRoot // nil while the TPM has none
 	session  tpm2.Session // salted, encrypts the first command parameter
-	loaded   []loadedKey  // the oldest use first
+	loaded   []loadedKey  // least recently used first
 }
 
 type storageRoot struct {
@@ -73,8 +73,8 @@ func (l *link) Send(command []byte) ([]byte, error) {
 	return response, transportError(err)
 }
 
-// sweep flushes what an earlier client left loaded: without a resource manager
-// it would stay in the way until the TPM restarts.
+// sweep flushes what an earlier client left loaded: without a resource manager it
+// would occupy slots until the TPM restarts.
 func (l *link) sweep() error {
 	for _, kind := range []tpm2.TPMHT{tpm2.TPMHTTransient, tpm2.TPMHTHMACSession, tpm2.TPMHTPolicySession} {
 		listed, err := tpm2.GetCapability{
@@ -96,7 +96,7 @@ func (l *link) sweep() error {
 	return nil
 }
 
-// readRoot finds the storage root key; that there is none is no error.
+// readRoot reads the storage root key, if the TPM has one.
 func (l *link) readRoot() error {
 	l.root = nil
 	read, err := tpm2.ReadPublic{ObjectHandle: rootHandle}.Execute(l)
@@ -170,8 +170,8 @@ func (l *link) parent() (tpm2.AuthHandle, error) {
 }
 
 // authorised adds the reused session to a handle. The object's authorisation
-// value is empty: what the session adds is proof that root answers, and
-// encryption of the first parameter on its way in.
+// value is empty. The session is for two other things: it proves that the TPM with
+// this root responds, and it encrypts the first parameter of the command.
 func (l *link) authorised(h tpm2.NamedHandle) (tpm2.AuthHandle, error) {
 	if l.session == nil {
 		session, _, err := tpm2.HMACSession(l, tpm2.TPMAlgSHA256, nonceSize,
@@ -251,7 +251,7 @@ func (l *link) flush(handle tpm2.TPMHandle) error {
 	return nil
 }
 
-// flushAll frees what this connection holds in the TPM, as far as it goes.
+// flushAll flushes the keys and the session of this connection, and ignores errors.
 func (l *link) flushAll() {
 	for _, key := range l.loaded {
 		_ = l.flush(key.handle.Handle)

@@ -18,18 +18,18 @@ import (
 
 // script is a TPM that returns scripted responses to any command: success and a body
 // of at most 255 bytes, each preceded by its length.
-type script struct{ left []byte }
+type script struct{ rest []byte }
 
 func (s *script) exchange([]byte, time.Time) ([]byte, error) {
-	if len(s.left) == 0 {
+	if len(s.rest) == 0 {
 		return nil, io.EOF
 	}
-	n := min(int(s.left[0]), len(s.left)-1)
+	n := min(int(s.rest[0]), len(s.rest)-1)
 	tag := []byte{0x80, 0x01}
 	response := binary.BigEndian.AppendUint32(tag, uint32(responseHeader+n))
 	response = append(response, 0, 0, 0, 0)
-	response = append(response, s.left[1:1+n]...)
-	s.left = s.left[1+n:]
+	response = append(response, s.rest[1:1+n]...)
+	s.rest = s.rest[1+n:]
 	return response, nil
 }
 
@@ -53,13 +53,13 @@ func FuzzTPMResponse(f *testing.F) {
 	noHandles := body([]byte{0, 0, 0, 0, 1, 0, 0, 0, 0})
 	readPublic := body(append(append([]byte{}, encoded...), append(tpm2.Marshal(*name), 0, 0)...))
 	session := body(append([]byte{2, 0, 0, 0, 0, 16}, make([]byte, 16)...))
-	var honest []byte
-	for _, answer := range [][]byte{noHandles, noHandles, noHandles, readPublic, session} {
-		honest = append(honest, answer...)
+	var valid []byte
+	for _, response := range [][]byte{noHandles, noHandles, noHandles, readPublic, session} {
+		valid = append(valid, response...)
 	}
-	f.Add(honest)
-	f.Add(append(honest, body([]byte{0x80, 0, 0, 0, 0, 0, 0, 4, 0, 2, 1, 2, 0, 0, 1, 0, 0})...))
-	f.Add(append(honest, body([]byte{0, 0, 0, 6, 0, 0, 1, 5, 0, 0, 0, 1})...))
+	f.Add(valid)
+	f.Add(append(valid, body([]byte{0x80, 0, 0, 0, 0, 0, 0, 4, 0, 2, 1, 2, 0, 0, 1, 0, 0})...))
+	f.Add(append(valid, body([]byte{0, 0, 0, 6, 0, 0, 1, 5, 0, 0, 0, 1})...))
 	f.Add([]byte{0})
 
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -75,7 +75,7 @@ func FuzzTPMResponse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Fuzz(func(t *testing.T, answers []byte) {
+	f.Fuzz(func(t *testing.T, responses []byte) {
 		for _, use := range []func(*link) error{
 			func(l *link) error { _, err := l.capabilities(); return err },
 			func(l *link) error { _, err := l.sign(obj, request); return err },
@@ -83,12 +83,12 @@ func FuzzTPMResponse(f *testing.F) {
 			func(l *link) error { _, err := l.create(sealedData, []byte{1}); return err },
 			func(l *link) error { _, err := l.importKey(w); return err },
 		} {
-			l := &link{channel: &script{answers}}
+			l := &link{channel: &script{responses}}
 			if l.setUp() != nil {
 				continue
 			}
 			if err := use(l); err != nil && asFault("use", err).Error() == "" {
-				t.Error("an error without a text")
+				t.Errorf("got error %T without a text", err)
 			}
 		}
 	})
@@ -117,12 +117,12 @@ func TestSignature_IsRefusedUnlessItVerifies(t *testing.T) {
 	bad := append([]byte{}, good...)
 	bad[len(bad)-1] ^= 1
 	for _, test := range []struct {
-		made []byte
-		want error
+		signature []byte
+		want      error
 	}{{good, nil}, {bad, errUnverified}, {nil, errUnverified}} {
-		request.make = func(*link, tpm2.AuthHandle) ([]byte, error) { return test.made, nil }
+		request.make = func(*link, tpm2.AuthHandle) ([]byte, error) { return test.signature, nil }
 		if got, err := l.sign(obj, request); !errors.Is(err, test.want) || test.want != nil && got != nil {
-			t.Errorf("signature %x: got %x, error %v, want %v", test.made, got, err, test.want)
+			t.Errorf("signature %x: got %x, error %v, want %v", test.signature, got, err, test.want)
 		}
 	}
 }

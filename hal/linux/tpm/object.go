@@ -47,7 +47,7 @@ func decodeKey(obj hal.TPMObject) (crypto.PublicKey, error) {
 	return key, nil
 }
 
-// typeOf names the type of a public key, if it is one of hal's.
+// typeOf returns the type of a public key, if it is one of hal's.
 func typeOf(key crypto.PublicKey) (hal.KeyType, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

@@ -23,7 +23,7 @@ func wantFault(t *testing.T, err error, state hal.TPMState) {
 		t.Fatalf("error %v, want a TPM fault in state %q", err, state)
 	}
 	if advice := fault.State.Advice(); !strings.Contains(err.Error(), advice) {
-		t.Errorf("error %q does not say: %s", err, advice)
+		t.Errorf("got error %q, want the advice %q", err, advice)
 	}
 }
 

@@ -134,8 +134,8 @@ func TestTPM_EncryptsKeysAndSecretsInTransit(t *testing.T) {
 }
 
 func TestTPM_DetectsAnInterposerWithAnotherRoot(t *testing.T) {
-	mine, other := parts.StartSwtpm(t), parts.StartSwtpm(t)
-	obj, signer := importKey(t, open(t, mine.Address()), hal.ECDSAP256)
+	own, other := parts.StartSwtpm(t), parts.StartSwtpm(t)
+	obj, signer := importKey(t, open(t, own.Address()), hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func lockOut(t *testing.T, conn transport.TPMCloser) hal.TPMObject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := tpm2.Create{
+	created, err := tpm2.Create{
 		ParentHandle: tpm2.AuthHandle{Handle: rootHandle, Name: root.Name, Auth: tpm2.PasswordAuth(nil)},
 		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
 			UserAuth: tpm2.TPM2BAuth{Buffer: []byte("right")},
@@ -199,7 +199,7 @@ func lockOut(t *testing.T, conn transport.TPMCloser) hal.TPMObject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	obj := hal.TPMObject{Public: tpm2.Marshal(made.OutPublic), Private: tpm2.Marshal(made.OutPrivate)}
+	obj := hal.TPMObject{Public: tpm2.Marshal(created.OutPublic), Private: tpm2.Marshal(created.OutPrivate)}
 	handle := loadRaw(t, conn, obj)
 	handle.Auth = tpm2.PasswordAuth([]byte("wrong"))
 	for range 100 {
@@ -229,7 +229,7 @@ func TestTPM_EvictsObjectsOfACrashedProgram(t *testing.T) {
 	chip = open(t, swtpm.Address())
 	for _, keyType := range []hal.KeyType{hal.ECDSAP256, hal.ECDSAP384} {
 		if _, signer := importKey(t, chip, keyType); sign(signer) != nil {
-			t.Errorf("%s: %v", keyType, sign(signer))
+			t.Errorf("%s: signing: %v", keyType, sign(signer))
 		}
 	}
 }
@@ -245,13 +245,13 @@ func TestImportKey_ExplainsATPMWithAnotherOwner(t *testing.T) {
 		template := tpm2.ECCSRKTemplate
 		template.ObjectAttributes.Restricted = false
 		template.Parameters = tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{CurveID: tpm2.TPMECCNistP256})
-		made, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(template)}.Execute(conn)
+		created, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(template)}.Execute(conn)
 		if err != nil {
 			return err
 		}
 		_, err = tpm2.EvictControl{
 			Auth:             tpm2.TPMRHOwner,
-			ObjectHandle:     tpm2.NamedHandle{Handle: made.ObjectHandle, Name: made.Name},
+			ObjectHandle:     tpm2.NamedHandle{Handle: created.ObjectHandle, Name: created.Name},
 			PersistentHandle: rootHandle,
 		}.Execute(conn)
 		return err

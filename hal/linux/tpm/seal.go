@@ -38,7 +38,7 @@ func (t *TPM) Seal(ctx context.Context, secret []byte) (hal.TPMObject, error) {
 		obj, err = l.create(sealedData, secret)
 		return err
 	}})
-	return t.made(&obj, err)
+	return t.created(&obj, err)
 }
 
 // Unseal implements hal.TPM.
@@ -59,9 +59,9 @@ func (t *TPM) Unseal(ctx context.Context, obj hal.TPMObject) ([]byte, error) {
 	return secret, nil
 }
 
-// unseal loads the object only for as long as it takes. TPM2_Unseal has no
-// command parameter to encrypt, which the reused session would insist on, so
-// the response uses a separate session.
+// unseal loads the object only for the unsealing. TPM2_Unseal has no command parameter
+// to encrypt, which the reused session requires, so a separate session encrypts the
+// response.
 func (l *link) unseal(obj hal.TPMObject) ([]byte, error) {
 	if err := l.requireRoot(obj.Root); err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ import (
 
 var hashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 
-// signWith makes one signature and checks it with the standard library.
+// signWith signs once and verifies the signature with the standard library.
 func signWith(signer crypto.Signer, opts crypto.SignerOpts) error {
 	h := opts.HashFunc().New()
 	h.Write([]byte("what is signed"))
@@ -120,7 +120,7 @@ func TestSign_RefusesInvalidRequests(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			if signature, err := test.signer.Sign(rand.Reader, make([]byte, test.digest), test.opts); err == nil {
-				t.Errorf("it gave a signature of %d bytes", len(signature))
+				t.Errorf("got a signature of %d bytes, want an error", len(signature))
 			}
 		})
 	}
@@ -136,7 +136,7 @@ func TestCapabilities_ListsSupportedKeyTypes(t *testing.T) {
 		t.Errorf("manufacturer %q, firmware %q", found.Manufacturer, found.Firmware)
 	}
 	if !slices.Equal(found.Keys, chipTypes) {
-		t.Errorf("it holds %v, want %v", found.Keys, chipTypes)
+		t.Errorf("got key types %v, want %v", found.Keys, chipTypes)
 	}
 	if _, err := chip.ImportKey(t.Context(), privateKeys()[hal.RSA4096]); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("importing RSA-4096: %v, want errors.ErrUnsupported", err)
@@ -173,9 +173,9 @@ func TestSign_WorksWithMoreKeysThanSlots(t *testing.T) {
 
 func TestTPM_IsSharedByTwoPrograms(t *testing.T) {
 	swtpm := parts.StartSwtpm(t)
-	one, two := open(t, swtpm.Address()), open(t, swtpm.Address())
-	_, first := importKey(t, one, hal.ECDSAP256)
-	_, second := importKey(t, two, hal.ECDSAP384)
+	firstTPM, secondTPM := open(t, swtpm.Address()), open(t, swtpm.Address())
+	_, first := importKey(t, firstTPM, hal.ECDSAP256)
+	_, second := importKey(t, secondTPM, hal.ECDSAP384)
 	for range 2 {
 		if err := errors.Join(sign(first), sign(second)); err != nil {
 			t.Fatal(err)

@@ -107,7 +107,7 @@ func newPSS(key *rsa.PublicKey, digest []byte, hash crypto.Hash, opts *rsa.PSSOp
 	}, nil
 }
 
-// rawRSA is the bare private operation. Padding is not left to the TPM, which
+// rawRSA is the RSA private operation without padding. The TPM does not pad, because it
 // may use a PSS salt that TLS peers reject.
 func rawRSA(padded []byte) func(*link, tpm2.AuthHandle) ([]byte, error) {
 	return func(l *link, key tpm2.AuthHandle) ([]byte, error) {

@@ -70,7 +70,7 @@ func importKey(t *testing.T, chip *tpm.TPM, keyType hal.KeyType) (hal.TPMObject,
 	return obj, signer
 }
 
-// chipTypes are the key types this software TPM holds.
+// chipTypes are the key types that the software TPM supports.
 var chipTypes = []hal.KeyType{hal.RSA2048, hal.RSA3072, hal.ECDSAP256, hal.ECDSAP384}
 
 func TestImportKey_MakesAKeyThatCompletesMutualTLS(t *testing.T) {

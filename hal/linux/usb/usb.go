@@ -35,29 +35,29 @@ type Stick struct {
 func Watch(ctx context.Context, inserted func(context.Context, Stick)) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	in := map[string]context.CancelFunc{}
+	plugged := map[string]context.CancelFunc{} // by the key of the stick
 	var handling sync.WaitGroup
 	defer handling.Wait()
 	defer func() {
-		for _, pulled := range in {
-			pulled()
+		for _, cancel := range plugged {
+			cancel()
 		}
 	}()
 	for ctx.Err() == nil {
-		now := sticks(sysBlock)
-		for key, pulled := range in {
-			if !slices.ContainsFunc(now, func(s Stick) bool { return s.key() == key }) {
-				pulled()
-				delete(in, key)
+		present := sticks(sysBlock)
+		for key, cancel := range plugged {
+			if !slices.ContainsFunc(present, func(s Stick) bool { return s.key() == key }) {
+				cancel()
+				delete(plugged, key)
 			}
 		}
-		for _, s := range now {
-			if _, known := in[s.key()]; known {
+		for _, s := range present {
+			if _, known := plugged[s.key()]; known {
 				continue
 			}
-			stick, pulled := context.WithCancel(ctx)
-			in[s.key()] = pulled
-			handling.Go(func() { inserted(stick, s) })
+			stickCtx, cancel := context.WithCancel(ctx)
+			plugged[s.key()] = cancel
+			handling.Go(func() { inserted(stickCtx, s) })
 		}
 		select {
 		case <-ctx.Done():

@@ -64,6 +64,6 @@ func TestOpen_ReturnsAWatchdogWithoutASettableTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	if device, err := Open(path); device == nil || err == nil {
-		t.Errorf("%v, %v", device, err)
+		t.Errorf("got %v, %v", device, err)
 	}
 }

@@ -117,15 +117,15 @@ func (b *Backlog) Advance(now time.Time) {
 	}
 }
 
-// TakeLater removes the wanted tickets that are not yet due and returns them by
+// TakeLater removes the matching tickets that are not yet due and returns them by
 // due time.
-func (b *Backlog) TakeLater(wanted func(queue.Ticket) bool) []queue.Ticket {
+func (b *Backlog) TakeLater(match func(queue.Ticket) bool) []queue.Ticket {
 	var taken []queue.Ticket
 	waiting := b.later
 	b.later = nil
 	for len(waiting) > 0 {
 		d := heap.Pop(&waiting).(delayedTicket)
-		if wanted(d.ticket) {
+		if match(d.ticket) {
 			taken = append(taken, d.ticket)
 		} else {
 			b.later = append(b.later, d)

@@ -84,8 +84,8 @@ func (b *Breaker) Allows(now time.Time) bool {
 }
 
 // RetryAfter is how long it takes until the next probe may begin, to no more
-// than longest. While a probe is under way, or the breaker is blocked, it is
-// longest: what ends that wakes the caller.
+// than longest. While a probe is in progress, or the breaker is blocked, it is
+// longest: the caller is woken when that ends.
 func (b *Breaker) RetryAfter(now time.Time, longest time.Duration) time.Duration {
 	if b.probe != nil || b.blocked {
 		return longest
@@ -124,12 +124,12 @@ type suspicion struct {
 	since    time.Time
 }
 
-// suspicionTime is how long a source of messages is suspected. After that a fault
-// is the upstream's again, which may have got one meanwhile.
+// suspicionTime is how long a fault is attributed to a source of messages. After that
+// it is attributed to the upstream again, which may have a fault by then.
 const suspicionTime = time.Hour
 
 // IsMessageFault reports whether a fault that would trip the breaker is caused by
-// message id, or by its source, alone: it met such a fault before, and the server
+// message id, or by its source, alone: it had such a fault before, and the server has
 // accepted other messages since. A source is whatever messages of the same kind
 // have in common.
 func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
@@ -155,16 +155,16 @@ func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
 	return false
 }
 
-// unknownReply is a reply that no table knows, to one message.
+// unknownReply is a reply to one message that is not in the table.
 type unknownReply struct {
 	suspicion
 	status  reply.Status
 	message string
 }
 
-// IsCommonFault reports whether a reply that no table knows, which message id got, is
-// the fault of no message: another message got it within the hour, and the server
-// accepted none since; or mail is held back, and this is the probe.
+// IsCommonFault reports whether a reply to message id that is not in the table is not the
+// message's fault: another message got it within the hour, and the server has accepted
+// none since; or mail is held back, and this is the probe.
 func (b *Breaker) IsCommonFault(now time.Time, id string, status reply.Status) bool {
 	before := b.unknown
 	if b.Held() || before.status == status && before.message != id &&

@@ -17,32 +17,32 @@ const (
 var hourly = Delays{First: time.Minute, Longest: time.Hour}
 
 func TestThrottle_IsBoundedInMemoryAndOnFlash(t *testing.T) {
-	l, now := New(Limits{Connections: 3, PerDay: 10_000}, hourly, maxMemo), time.Now()
+	th, now := New(Limits{Connections: 3, PerDay: 10_000}, hourly, maxMemo), time.Now()
 	for i := range 10 * maxAccounts {
-		a := l.Account(fmt.Sprintf("%s%d@contoso.com", strings.Repeat("x", 60), i), now)
+		a := th.Account(fmt.Sprintf("%s%d@contoso.com", strings.Repeat("x", 60), i), now)
 		for hour := range 24 {
 			a.AddRecipients(now.Add(time.Duration(hour-23)*time.Hour), 400+i)
 		}
 	}
-	if len(l.accounts) > maxAccounts+1 {
-		t.Errorf("got %d accounts, want at most 65", len(l.accounts))
+	if len(th.accounts) > maxAccounts+1 {
+		t.Errorf("got %d accounts, want at most 65", len(th.accounts))
 	}
-	text := l.Memo(now)
+	text := th.Memo(now)
 	if len(text) == 0 || len(text) > maxMemo {
 		t.Fatalf("got a memo of %d octets, want 1 to 4096", len(text))
 	}
-	again := New(l.limits, l.retry, maxMemo)
-	again.Restore(text, now)
-	if len(again.accounts) < 8 || again.Recipients(now) == 0 {
-		t.Errorf("restored: got %d accounts with %d recipients", len(again.accounts), again.Recipients(now))
+	restored := New(th.limits, th.retry, maxMemo)
+	restored.Restore(text, now)
+	if len(restored.accounts) < 8 || restored.Recipients(now) == 0 {
+		t.Errorf("restored: got %d accounts with %d recipients", len(restored.accounts), restored.Recipients(now))
 	}
-	for name, a := range again.accounts {
-		if got, want := a.day.total(now), l.accounts[name].day.total(now); got != want {
+	for name, a := range restored.accounts {
+		if got, want := a.day.total(now), th.accounts[name].day.total(now); got != want {
 			t.Errorf("%s: got %d recipients, want %d", name, got, want)
 		}
 	}
-	if later := l.Account("new@contoso.com", now.Add(48*time.Hour)); later == l.accounts[""] || len(l.accounts) > maxAccounts {
-		t.Errorf("two days later: got %d accounts", len(l.accounts))
+	if later := th.Account("new@contoso.com", now.Add(48*time.Hour)); later == th.accounts[""] || len(th.accounts) > maxAccounts {
+		t.Errorf("two days later: got %d accounts", len(th.accounts))
 	}
 }
 

@@ -136,12 +136,12 @@ func TestConnector_SendsTheClientCertificate(t *testing.T) {
 			c := result.Connection
 			if !strings.HasPrefix(name, c.TLS) || !c.Requested || c.Shown != "CN=relay.contoso.com" ||
 				c.Host != mx || c.Peer != "CN="+mx || len(c.Authorities) != 1 || c.Authorities[0] != "CN=Test CA" {
-				t.Errorf("the record is %+v", c)
+				t.Errorf("got connection %+v", c)
 			}
 			messages := s.tenant.Messages()
 			if len(messages) != 1 || string(messages[0].Content) != string(scan) || len(messages[0].Recipients) != 2 ||
 				messages[0].Client.Subject.CommonName != "relay.contoso.com" {
-				t.Errorf("the tenant has %+v", messages)
+				t.Errorf("got messages %+v", messages)
 			}
 		})
 	}
@@ -171,7 +171,7 @@ func TestConnector_ReturnsARelayDenial(t *testing.T) {
 		t.Errorf("got %+v, %v", result, err)
 	}
 	if c := result.Connection; !c.Requested || c.Shown != "" || c.Certificate() != "it asked for our certificate, and there is none" {
-		t.Errorf("the record is %+v", c)
+		t.Errorf("got connection %+v", c)
 	}
 }
 

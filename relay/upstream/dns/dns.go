@@ -42,7 +42,7 @@ func New(servers []netip.AddrPort) *Resolver {
 	r.servers = strings.Join(names, ", ")
 	r.inner.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		server := names[int(next.Add(1)-1)%len(names)]
-		if a, ok := ctx.Value(askedKey{}).(*asked); ok {
+		if a, ok := ctx.Value(queriedServersKey{}).(*queriedServers); ok {
 			a.add(server)
 		}
 		return dialer.DialContext(ctx, network, server)
@@ -56,49 +56,49 @@ func (r *Resolver) ForDialer() *net.Resolver { return r.inner }
 
 // LookupMX returns the MX records of a domain, sorted by preference.
 func (r *Resolver) LookupMX(ctx context.Context, domain string) ([]*net.MX, error) {
-	var a asked
-	records, err := r.inner.LookupMX(context.WithValue(ctx, askedKey{}, &a), domain)
-	return records, r.correct(err, &a)
+	var q queriedServers
+	records, err := r.inner.LookupMX(context.WithValue(ctx, queriedServersKey{}, &q), domain)
+	return records, r.correct(err, &q)
 }
 
 // LookupNetIP returns the addresses of a host.
 func (r *Resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
-	var a asked
-	addresses, err := r.inner.LookupNetIP(context.WithValue(ctx, askedKey{}, &a), network, host)
-	return addresses, r.correct(err, &a)
+	var q queriedServers
+	addresses, err := r.inner.LookupNetIP(context.WithValue(ctx, queriedServersKey{}, &q), network, host)
+	return addresses, r.correct(err, &q)
 }
 
 // correct names the servers that were asked in the error of a lookup: package net
 // names those of resolv.conf, even if its resolver dials others.
-func (r *Resolver) correct(err error, a *asked) error {
+func (r *Resolver) correct(err error, q *queriedServers) error {
 	fault, ok := errors.AsType[*net.DNSError](err)
 	if !ok || r.servers == "" || fault.Server == "" {
 		return err
 	}
 	corrected := *fault // lookups at the same time share the error
-	corrected.Server = cmp.Or(a.String(), r.servers)
+	corrected.Server = cmp.Or(q.String(), r.servers)
 	return &corrected
 }
 
-// asked are the servers that one lookup asked. It is empty where the answer is
-// that of a lookup at the same time.
-type asked struct {
+// queriedServers are the servers that one lookup asked. They are empty if
+// the result was shared with a simultaneous lookup.
+type queriedServers struct {
 	mu      sync.Mutex
 	servers []string
 }
 
-type askedKey struct{}
+type queriedServersKey struct{}
 
-func (a *asked) add(server string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !slices.Contains(a.servers, server) {
-		a.servers = append(a.servers, server)
+func (q *queriedServers) add(server string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !slices.Contains(q.servers, server) {
+		q.servers = append(q.servers, server)
 	}
 }
 
-func (a *asked) String() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return strings.Join(a.servers, ", ")
+func (q *queriedServers) String() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return strings.Join(q.servers, ", ")
 }

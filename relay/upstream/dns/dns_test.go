@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// nameServer answers every question with NXDOMAIN.
+// nameServer responds NXDOMAIN to every query.
 func nameServer(t *testing.T) netip.AddrPort {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -30,19 +30,19 @@ func nameServer(t *testing.T) netip.AddrPort {
 				continue
 			}
 			m.Response, m.RCode, m.Additionals = true, dnsmessage.RCodeNameError, nil
-			reply, err := m.Pack()
+			response, err := m.Pack()
 			if err != nil {
 				continue
 			}
-			conn.WriteTo(reply, from)
+			conn.WriteTo(response, from)
 		}
 	}()
 	return netip.MustParseAddrPort(conn.LocalAddr().String())
 }
 
-func TestResolver_NamesTheServersThatItAsked(t *testing.T) {
+func TestResolver_NamesTheServersThatItQueried(t *testing.T) {
 	dead := netip.MustParseAddrPort("127.0.0.1:1")
-	for name, server := range map[string]netip.AddrPort{"answers": nameServer(t), "is dead": dead} {
+	for name, server := range map[string]netip.AddrPort{"responds": nameServer(t), "is dead": dead} {
 		t.Run(name, func(t *testing.T) {
 			r := New([]netip.AddrPort{server})
 			for kind, lookup := range map[string]func(context.Context) error{
@@ -52,10 +52,10 @@ func TestResolver_NamesTheServersThatItAsked(t *testing.T) {
 				err := lookup(t.Context())
 				fault, ok := errors.AsType[*net.DNSError](err)
 				if !ok || fault.Server != server.String() || !strings.Contains(err.Error(), "on "+server.String()+":") {
-					t.Errorf("%s: got %v", kind, err)
+					t.Errorf("%s: got %v, want server %s", kind, err, server)
 				}
-				if ok && fault.IsNotFound != (name == "answers") {
-					t.Errorf("%s: not found is %v: %v", kind, fault.IsNotFound, err)
+				if ok && fault.IsNotFound != (name == "responds") {
+					t.Errorf("%s: got not found %t, want %t: %v", kind, fault.IsNotFound, name == "responds", err)
 				}
 			}
 		})
@@ -71,7 +71,7 @@ func TestResolver_NamesOnlyServersOfTheList(t *testing.T) {
 	}
 	for server := range strings.SplitSeq(fault.Server, ", ") {
 		if server != list[0].String() && server != list[1].String() {
-			t.Errorf("%q was not asked: %v", server, err)
+			t.Errorf("got server %q, want one of those configured: %v", server, err)
 		}
 	}
 }

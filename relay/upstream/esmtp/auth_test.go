@@ -36,20 +36,20 @@ func (s *secretive) Next(challenge []byte) ([]byte, error) {
 }
 
 // connected returns the two ends of a buffered connection.
-func connected(t *testing.T) (ours, theirs net.Conn) {
+func connected(t *testing.T) (client, server net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	if ours, err = net.Dial("tcp", listener.Addr().String()); err == nil {
-		theirs, err = listener.Accept()
+	if client, err = net.Dial("tcp", listener.Addr().String()); err == nil {
+		server, err = listener.Accept()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ours, theirs
+	return client, server
 }
 
 // connectTLS returns a client over TLS after EHLO.
@@ -63,11 +63,11 @@ func connectTLS(t *testing.T, skip bool, observer Observer, replies ...string) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := connected(t)
+	client, theirs := connected(t)
 	s := &server{conn: tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{certificate}}),
 		replies: append([]string{"250-mx\r\n250 AUTH login XOAUTH2"}, replies...)}
 	s.playing.Go(s.play)
-	conn := tls.Client(ours, &tls.Config{ServerName: "mx", RootCAs: authority.Pool(), InsecureSkipVerify: skip})
+	conn := tls.Client(client, &tls.Config{ServerName: "mx", RootCAs: authority.Pool(), InsecureSkipVerify: skip})
 	ctx := context.Background()
 	err = conn.HandshakeContext(ctx)
 	c := (*Client)(nil)
@@ -88,12 +88,12 @@ func connectTLS(t *testing.T, skip bool, observer Observer, replies ...string) (
 }
 
 func TestAuth_RequiresAVerifiedServer(t *testing.T) {
-	plain, heardPlain := connect(t, "AUTH", "235 ok")
-	skipped, heardSkipped := connectTLS(t, true, silent{}, "235 ok")
+	plain, plainServer := connect(t, "AUTH", "235 ok")
+	skipped, skippedServer := connectTLS(t, true, silent{}, "235 ok")
 	for _, c := range []struct {
 		client *Client
 		server *server
-	}{{plain, heardPlain}, {skipped, heardSkipped}} {
+	}{{plain, plainServer}, {skipped, skippedServer}} {
 		if err := c.client.Auth(context.Background(), &secretive{initial: []byte("x")}); !errors.Is(err, ErrNotVerified) {
 			t.Errorf("got %v", err)
 		}

@@ -38,10 +38,10 @@ type server struct {
 // server that continues with the replies.
 func connect(t *testing.T, extensions string, replies ...string) (*Client, *server) {
 	t.Helper()
-	ours, theirs := net.Pipe()
+	client, theirs := net.Pipe()
 	s := &server{conn: theirs, replies: append([]string{"250-mx\r\n250-" + strings.ReplaceAll(extensions, " ", "\r\n250-") + "\r\n250 HELP"}, replies...)}
 	s.playing.Go(s.play)
-	c, err := Dialogue(context.Background(), ours, silent{}, 2*time.Second)
+	c, err := Dialogue(context.Background(), client, silent{}, 2*time.Second)
 	if err == nil {
 		err = c.Hello(context.Background(), "relay.contoso.com")
 	}
@@ -171,9 +171,9 @@ func TestOffer_PipelinesThousandsOfRecipients(t *testing.T) {
 
 func TestContent_IsDotStuffedWithDATA(t *testing.T) {
 	c, s := connect(t, "NONE", "354 go on", afterDot+"250 2.0.0 taken")
-	answer, err := c.Content(context.Background(), content("a\r\n.b\r\n..\r\n\r\n"))
-	if err != nil || answer != (reply.Reply{Code: 250, Status: reply.Status{Class: 2}, Text: "taken"}) {
-		t.Errorf("got %v, %v", answer, err)
+	got, err := c.Content(context.Background(), content("a\r\n.b\r\n..\r\n\r\n"))
+	if err != nil || got != (reply.Reply{Code: 250, Status: reply.Status{Class: 2}, Text: "taken"}) {
+		t.Errorf("got %v, %v", got, err)
 	}
 	if want := []string{"DATA", "a", "..b", "...", "", "."}; !slices.Equal(s.lines(c), want) {
 		t.Errorf("the server received %q", s.received)
@@ -188,56 +188,56 @@ func TestContent_RejectsAReplyThatIsNotFinal(t *testing.T) {
 	} {
 		c, _ := connect(t, "NONE", replies...)
 		refusal := (*UnexpectedReply)(nil)
-		if answer, err := c.Content(context.Background(), content("")); !errors.As(err, &refusal) {
-			t.Errorf("%s: got %v, %v", name, answer, err)
+		if got, err := c.Content(context.Background(), content("")); !errors.As(err, &refusal) {
+			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
 }
 
 func TestContent_ReturnsARejectionOfDATA(t *testing.T) {
 	c, _ := connect(t, "NONE", "554 5.5.1 no valid recipients")
-	answer, err := c.Content(context.Background(), content("x\r\n"))
-	if err != nil || answer.Code != 554 || !c.Usable() {
-		t.Errorf("got %v, %v", answer, err)
+	got, err := c.Content(context.Background(), content("x\r\n"))
+	if err != nil || got.Code != 554 || !c.Usable() {
+		t.Errorf("got %v, %v", got, err)
 	}
 }
 
 func TestContent_ReadsAnEarlyRejection(t *testing.T) {
-	ours, theirs := net.Pipe()
+	client, server := net.Pipe()
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		r := bufio.NewReader(theirs)
-		_, _ = io.WriteString(theirs, "220 mx\r\n")
+		r := bufio.NewReader(server)
+		_, _ = io.WriteString(server, "220 mx\r\n")
 		_, _ = r.ReadString('\n')
-		_, _ = io.WriteString(theirs, "250-mx\r\n250 CHUNKING\r\n")
+		_, _ = io.WriteString(server, "250-mx\r\n250 CHUNKING\r\n")
 		_, _ = r.ReadString('\n')
-		_, _ = io.WriteString(theirs, "552 5.3.4 too large for us\r\n")
+		_, _ = io.WriteString(server, "552 5.3.4 too large for us\r\n")
 	})
 	// The server stops reading, so sending times out.
-	c, err := Dialogue(context.Background(), ours, silent{}, 100*time.Millisecond)
+	c, err := Dialogue(context.Background(), client, silent{}, 100*time.Millisecond)
 	if err == nil {
 		err = c.Hello(context.Background(), "relay")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := c.Content(context.Background(), content(strings.Repeat("x", 1<<20)))
-	if err != nil || answer.Code != 552 || c.Usable() {
-		t.Errorf("got %v, %v, usable: %v", answer, err, c.Usable())
+	got, err := c.Content(context.Background(), content(strings.Repeat("x", 1<<20)))
+	if err != nil || got.Code != 552 || c.Usable() {
+		t.Errorf("got %v, %v, usable: %v", got, err, c.Usable())
 	}
 	c.Close()
-	_ = theirs.Close()
+	_ = server.Close()
 	serving.Wait()
 }
 
 func TestClient_StopsWaitingWhenCancelled(t *testing.T) {
-	ours, theirs := net.Pipe()
-	defer theirs.Close()
-	defer ours.Close()
+	client, server := net.Pipe()
+	defer server.Close()
+	defer client.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	begun := time.Now()
-	if _, err := Dialogue(ctx, ours, silent{}, time.Minute); err == nil || time.Since(begun) > 10*time.Second {
+	if _, err := Dialogue(ctx, client, silent{}, time.Minute); err == nil || time.Since(begun) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(begun))
 	}
 }

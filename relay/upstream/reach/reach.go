@@ -52,22 +52,22 @@ var errNoTLS = errors.New("the server does not offer STARTTLS")
 
 // Probe probes the host. No mail transaction is started.
 func Probe(ctx context.Context, h Host) Result {
-	var seen Result
+	var result Result
 	dialer := net.Dialer{Timeout: connectTimeout, Resolver: h.Resolver}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(h.Name, strconv.Itoa(h.Port)))
 	if err != nil {
-		seen.Err = err
-		return seen
+		result.Err = err
+		return result
 	}
-	seen.Connected = true
+	result.Connected = true
 	client, err := esmtp.Dialogue(ctx, conn, noObserver{}, replyTimeout)
 	if err != nil {
-		seen.Err = errors.Join(err, conn.Close())
-		return seen
+		result.Err = errors.Join(err, conn.Close())
+		return result
 	}
 	defer client.Close()
-	seen.Err = seen.dialogue(ctx, client, h)
-	return seen
+	result.Err = result.dialogue(ctx, client, h)
+	return result
 }
 
 // dialogue runs the session up to TLS.

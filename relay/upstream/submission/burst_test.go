@@ -21,7 +21,7 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// minute stands for one minute of the mailbox limits.
+// minute represents one minute of the mailbox limits.
 const minute = 200 * time.Millisecond
 
 // limited configures the limits of an Exchange Online mailbox.
@@ -32,7 +32,7 @@ func limited(c *tenant.Config) {
 // dispatcher starts a dispatcher with a spool in front of the submission.
 func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispatcher {
 	t.Helper()
-	kept, _, err := spool.Open(simflash.New(16<<20, 1), bytes.Repeat([]byte{7}, spool.KeySize), spool.Limits{})
+	store, _, err := spool.Open(simflash.New(16<<20, 1), bytes.Repeat([]byte{7}, spool.KeySize), spool.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,14 +43,14 @@ func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispat
 		Retry:  dispatch.Retry{First: minute / 5, Longest: 2 * minute, Age: time.Hour, Warning: time.Hour},
 		Notify: dispatch.Notify{Reporter: "relay.contoso.com", From: printer, Sender: printer, Alert: printer},
 	}, s.submission.journal)
-	d.SetQueue(queue.New(kept))
+	d.SetQueue(queue.New(store))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := d.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		if err := kept.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -60,8 +60,8 @@ func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispat
 // burst sends messages from as many clients at once, and returns the replies.
 func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 	var clients sync.WaitGroup
-	answers := make([]reply.Reply, messages)
-	for i := range answers {
+	replies := make([]reply.Reply, messages)
+	for i := range replies {
 		clients.Go(func() {
 			e := message(fmt.Sprint(i), printer)
 			e.Client, e.Received = netip.AddrFrom4([4]byte{10, 0, 0, byte(i % 20)}), time.Now()
@@ -71,30 +71,30 @@ func burst(d *dispatch.Dispatcher, messages int) []reply.Reply {
 				return
 			}
 			e.Size = int64(len(text))
-			answers[i] = in.Accept(context.Background(), e)
+			replies[i] = in.Accept(context.Background(), e)
 		})
 	}
 	clients.Wait()
-	return answers
+	return replies
 }
 
 func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 	for name, c := range map[string]struct {
 		limits      throttle.Limits
-		connections int // of the mailbox, as the box is told
-		learns      int // from so many messages that are under way at once
+		connections int // of the mailbox, as configured
+		maxDenials  int // at most: the messages in flight when a limit is first reached
 	}{
-		"that are known":       {throttle.Limits{Connections: 3, Rate: throttle.Rate{Messages: 30, Per: minute}}, 3, 0},
-		"that it has to learn": {throttle.Limits{Connections: 6, Rate: throttle.Rate{Per: minute}}, 6, 6},
+		"configured": {throttle.Limits{Connections: 3, Rate: throttle.Rate{Messages: 30, Per: minute}}, 3, 0},
+		"unknown":    {throttle.Limits{Connections: 6, Rate: throttle.Rate{Per: minute}}, 6, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t, limited, func(config *Config) { config.PerMailbox = c.connections })
 			d := s.dispatcher(t, c.limits)
 			const messages = 500
-			for i, answer := range burst(d, messages) {
-				if answer.Code != 250 {
-					t.Errorf("message %d was answered %s", i, answer)
+			for i, r := range burst(d, messages) {
+				if r.Code != 250 {
+					t.Errorf("message %d: got reply %s, want 250", i, r)
 				}
 			}
 			for end := time.Now().Add(time.Minute); len(s.tenant.Messages()) < messages && time.Now().Before(end); {
@@ -107,30 +107,30 @@ func TestSubmission_KeepsTheMailboxLimitsInABurst(t *testing.T) {
 				subjects[subject]++
 			}
 			if len(subjects) != messages || len(s.tenant.Messages()) != messages {
-				t.Errorf("%d messages arrived, %d of them different", len(s.tenant.Messages()), len(subjects))
+				t.Errorf("got %d messages with %d subjects, want %d of each", len(s.tenant.Messages()), len(subjects), messages)
 			}
 			if s.tokens.issued != 1 {
-				t.Errorf("got %d token requests", s.tokens.issued)
+				t.Errorf("got %d token requests, want 1", s.tokens.issued)
 			}
-			checkDenials(t, s.tenant.LimitReplies(), c.learns)
+			checkDenials(t, s.tenant.LimitReplies(), c.maxDenials)
 		})
 	}
 }
 
 // checkDenials fails the test if a limit was exceeded more often than the
 // messages in flight when it was first reached.
-func checkDenials(t *testing.T, denials []string, learns int) {
+func checkDenials(t *testing.T, denials []string, maxDenials int) {
 	t.Helper()
 	count := map[string]int{}
-	for _, answer := range denials {
-		count[answer]++
+	for _, text := range denials {
+		count[text]++
 	}
-	if learns > 0 && len(count) != 2 {
-		t.Errorf("the limits met are %v", count)
+	if maxDenials > 0 && len(count) != 2 {
+		t.Errorf("got limit replies %v, want two different ones", count)
 	}
-	for answer, n := range count {
-		if n > learns {
-			t.Errorf("%d times %s", n, answer)
+	for text, n := range count {
+		if n > maxDenials {
+			t.Errorf("got %d times %s, want at most %d", n, text, maxDenials)
 		}
 	}
 }

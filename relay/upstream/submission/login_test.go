@@ -15,12 +15,12 @@ import (
 const unsuccessful = "535 5.7.3 Authentication unsuccessful [LO4P123CA0001.GBRP123.PROD.OUTLOOK.COM]"
 
 // rejectFirst rejects the logins with the first tokens.
-func rejectFirst(tokens int, answer string) func(*tenant.Config) {
+func rejectFirst(tokens int, text string) func(*tenant.Config) {
 	return func(c *tenant.Config) {
 		c.Submission.CheckLogin = func(_, token string) string {
 			var n int
 			if _, err := fmt.Sscanf(token, "very-secret-token-%d", &n); err != nil || n <= tokens {
-				return answer
+				return text
 			}
 			return ""
 		}
@@ -29,7 +29,7 @@ func rejectFirst(tokens int, answer string) func(*tenant.Config) {
 
 func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer      string
+		reply       string
 		connections int
 	}{
 		"on the same connection":                {unsuccessful, 1},
@@ -38,10 +38,10 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 		"on the same, without an enhanced code": {"535 Authentication failed", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, rejectFirst(1, c.answer), nil)
+			s := newSite(t, rejectFirst(1, c.reply), nil)
 			result, err := s.deliver(message("1", printer), scan)
 			if err != nil || !result.Accepted || s.tokens.issued != 2 || len(s.tenant.Logins()) != 2 || s.tenant.Connections() != c.connections {
-				t.Errorf("%+v, %v with %d tokens over %d connections", result, err, s.tokens.issued, s.tenant.Connections())
+				t.Errorf("got %+v, %v with %d tokens over %d connections, want accepted with 2 over %d", result, err, s.tokens.issued, s.tenant.Connections(), c.connections)
 			}
 			if found := secrets(s.log.String()); found != nil {
 				t.Errorf("the journal contains %q", found)
@@ -52,7 +52,7 @@ func TestLogin_ReplacesARejectedTokenOnce(t *testing.T) {
 
 func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 	for name, c := range map[string]struct {
-		answer string
+		reply  string
 		text   string
 		logins []int // in total, after each message
 	}{
@@ -63,23 +63,23 @@ func TestLogin_ReportsAConfigurationFaultAfterTwoRejections(t *testing.T) {
 		"a reply that repeats the token": {"535 5.7.3 very-secret no", "was refused", []int{2, 3, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, rejectFirst(1000, c.answer), nil)
+			s := newSite(t, rejectFirst(1000, c.reply), nil)
 			for _, logins := range c.logins {
 				_, err := s.deliver(message("1", printer), scan)
 				u := unavailable(t, err)
-				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.text) || !strings.HasPrefix(c.answer, fmt.Sprint(u.ServerReply.Code)) {
-					t.Errorf("got %+v", u)
+				if !u.Configuration || !u.Account || !strings.Contains(u.ClientReply().String(), c.text) || !strings.HasPrefix(c.reply, fmt.Sprint(u.ServerReply.Code)) {
+					t.Errorf("got %+v, want a configuration fault of the account with %q", u, c.text)
 				}
 				if n := len(s.tenant.Logins()); n != logins {
 					t.Errorf("tried to log in %d times, want %d", n, logins)
 				}
 			}
 			if tokens := min(2, c.logins[0]); s.tokens.issued != tokens {
-				t.Errorf("got %d token requests", s.tokens.issued)
+				t.Errorf("got %d token requests, want %d", s.tokens.issued, tokens)
 			}
 			s.tenant.Reconfigure(tenant.Config{Certificate: must(authority().IssueP256(nil, host)), Submission: &tenant.Submission{CheckLogin: acceptLogin}})
 			if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted {
-				t.Errorf("after the correction: %+v, %v", result, err)
+				t.Errorf("after the correction: got %+v, %v, want accepted", result, err)
 			}
 		})
 	}
@@ -92,7 +92,7 @@ func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 		for i := range 12 {
 			burst.Go(func() {
 				if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Accepted {
-					t.Errorf("%+v, %v", result, err)
+					t.Errorf("got %+v, %v, want accepted", result, err)
 				}
 			})
 		}
@@ -102,7 +102,7 @@ func TestLogin_ReplacesAnExpiredTokenForEveryConnection(t *testing.T) {
 		s.tenant.Reconfigure(config)
 	}
 	if s.tokens.issued != 3 {
-		t.Errorf("%d tokens were issued", s.tokens.issued)
+		t.Errorf("got %d tokens issued, want 3", s.tokens.issued)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestLogin_IsRepeatedWhenTheServerForgetsIt(t *testing.T) {
 		return ""
 	})
 	if result, err := s.deliver(message("2", printer), scan); err != nil || !result.Accepted || len(s.tenant.Logins()) != 2 {
-		t.Errorf("%+v, %v after %d logins", result, err, len(s.tenant.Logins()))
+		t.Errorf("got %+v, %v after %d logins, want accepted after 2", result, err, len(s.tenant.Logins()))
 	}
 }
 
@@ -144,7 +144,7 @@ func TestLogin_ReportsTheTokenError(t *testing.T) {
 		s.tokens.err = c.err
 		_, err := s.deliver(message("1", printer), scan)
 		if u := unavailable(t, err); u.Configuration != c.configuration || u.DuringTransaction || !strings.Contains(u.ClientReply().String(), c.text) {
-			t.Errorf("got %+v", u)
+			t.Errorf("got %+v, want configuration %t with %q", u, c.configuration, c.text)
 		}
 		if opened := s.tenant.Connections(); opened != 0 {
 			t.Errorf("got %d connections without a token, want none", opened)
@@ -162,7 +162,7 @@ func TestLogin_ReportsAMissingMechanism(t *testing.T) {
 		_, err := s.deliver(message("1", printer), scan)
 		u := unavailable(t, err)
 		if !strings.Contains(u.Reason, text) || len(s.tenant.Logins()) != 0 || u.Configuration == (text[:4] == "does") {
-			t.Errorf("got %+v with %d logins", u, len(s.tenant.Logins()))
+			t.Errorf("got %+v with %d logins, want none and the reason %q", u, len(s.tenant.Logins()), text)
 		}
 	}
 }
@@ -171,7 +171,7 @@ func TestLogin_IsTemporaryFor4yz(t *testing.T) {
 	s := newSite(t, rejectFirst(1000, "454 4.7.0 Temporary authentication failure"), nil)
 	_, err := s.deliver(message("1", printer), scan)
 	if u := unavailable(t, err); u.Configuration || u.DuringTransaction || u.ServerReply.Code != 454 || len(s.tenant.Logins()) != 1 || s.tokens.issued != 1 {
-		t.Errorf("got %+v after %d logins", u, len(s.tenant.Logins()))
+		t.Errorf("got %+v after %d logins, want a temporary fault with reply 454 after 1", u, len(s.tenant.Logins()))
 	}
 }
 
@@ -193,7 +193,7 @@ func TestLogin_KeepsOtherMailboxesAfterARejection(t *testing.T) {
 			}
 			result, err := s.deliver(e, text)
 			if accepted := err == nil && result.Accepted; accepted != (e.Sender == printer) {
-				t.Errorf("%s: %+v, %v", e.Sender, result, err)
+				t.Errorf("%s: got %+v, %v, want only mail of %s accepted", e.Sender, result, err, printer)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestLogin_LimitsStoredRejections(t *testing.T) {
 		(&login{Submission: s, account: fmt.Sprint(i, "@contoso.com")}).invalidateToken("very-secret-token-1")
 	}
 	if n := len(s.rejected); n > maxRejected {
-		t.Errorf("got %d stored rejections, want at most the limit", n)
+		t.Errorf("got %d stored rejections, want at most %d", n, maxRejected)
 	}
 }
 

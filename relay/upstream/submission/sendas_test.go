@@ -27,26 +27,26 @@ func TestSendAs_RejectsTheMessageOfADeniedSender(t *testing.T) {
 		s := newSite(t, nil, c.config)
 		result, err := s.deliver(message("1", ups), alarm)
 		if err != nil || result.Accepted || result.Trustee != c.trustee || len(s.tenant.Messages()) != 0 {
-			t.Fatalf("%s: %+v, %v", name, result, err)
+			t.Fatalf("%s: got %+v, %v, want not accepted, trustee %s", name, result, err, c.trustee)
 		}
-		if answer := result.Replies[0]; answer.Code != 554 || answer.Status.Detail != 252 || !strings.Contains(answer.Text, ups) {
-			t.Errorf("%s: got reply %s", name, answer)
+		if got := result.Replies[0]; got.Code != 554 || got.Status.Detail != 252 || !strings.Contains(got.Text, ups) {
+			t.Errorf("%s: got reply %s", name, got)
 		}
 	}
 }
 
 func TestSendAs_ReplacesADeniedSender(t *testing.T) {
-	for name, answer := range map[string]string{"after the content": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
+	for name, mailReply := range map[string]string{"after the content": "", "at MAIL": "550 5.7.60 SMTP; Client does not have permissions to send as this sender"} {
 		s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 		s.tenant.SetScript(func(verb, argument string) string {
 			if verb == "MAIL" && strings.Contains(argument, ups) {
-				return answer
+				return mailReply
 			}
 			return ""
 		})
 		result, err := s.deliver(message("1", ups), alarm)
 		if err != nil || !result.Accepted {
-			t.Fatalf("%s: %+v, %v", name, result, err)
+			t.Fatalf("%s: got %+v, %v, want accepted", name, result, err)
 		}
 		got := s.tenant.Messages()
 		const want = "From: \"UPS, cellar\" <" + printer + ">\r\nReply-To: " + ups + "\r\nSubject: on battery\r\n\r\n20 minutes\r\n"
@@ -91,7 +91,7 @@ func TestSendAs_ReplacesADeniedAuthor(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.DefaultSender = printer })
 	result, err := s.deliver(message("1", printer), alarm)
 	if err != nil || !result.Accepted || !strings.Contains(string(s.tenant.Messages()[0].Content), "Reply-To: "+ups) {
-		t.Errorf("%+v, %v", result, err)
+		t.Errorf("got %+v, %v", result, err)
 	}
 }
 
@@ -100,7 +100,7 @@ func TestSendAs_SendsAsAPermittedSender(t *testing.T) {
 		c.Submission.SendAs = func(user, sender string) bool { return sender == ups }
 	}, nil)
 	if result, err := s.deliver(message("1", ups), alarm); err != nil || !result.Accepted || s.tenant.Messages()[0].User != printer {
-		t.Errorf("%+v, %v", result, err)
+		t.Errorf("got %+v, %v", result, err)
 	}
 }
 
@@ -108,6 +108,6 @@ func TestSendAs_RefusesAHeaderThatCannotBeChanged(t *testing.T) {
 	s := newSite(t, nil, func(c *Config) { c.DefaultSender = envelope.Address(printer) })
 	long := content("X: " + strings.Repeat("x", 2<<20) + "\r\n" + string(alarm))
 	if result, err := s.deliver(message("1", ups), long); err != nil || result.Accepted || result.Replies[0].Status.Detail != 252 {
-		t.Errorf("%+v, %v", result, err)
+		t.Errorf("got %+v, %v", result, err)
 	}
 }

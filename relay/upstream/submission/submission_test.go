@@ -225,16 +225,16 @@ func TestSubmission_SeparatesConnectionsByMailbox(t *testing.T) {
 			text := content(strings.ReplaceAll(string(scan), printer, string(sender)))
 			result, err := s.deliver(message(fmt.Sprint(i), sender), text)
 			if err != nil || !result.Accepted || result.Connection.Account != string(sender) {
-				t.Errorf("%s: %+v, %v", sender, result, err)
+				t.Errorf("%s: got %+v, %v, want accepted for the sender's mailbox", sender, result, err)
 			}
 		})
 	}
 	burst.Wait()
 	if got := s.submission.Account(message("1", ups)); got != ups {
-		t.Errorf("the mailbox of %s is %s", ups, got)
+		t.Errorf("got mailbox %s, want %s", got, ups)
 	}
 	if maxOpen := s.tenant.MostOpen(); maxOpen > 4 || s.tokens.issued != 1 {
-		t.Errorf("%d connections at once, %d tokens", maxOpen, s.tokens.issued)
+		t.Errorf("got %d connections at once and %d tokens, want at most 4 and 1 token", maxOpen, s.tokens.issued)
 	}
 }
 
@@ -250,13 +250,13 @@ func TestSubmission_LimitsConnectionsPerMailbox(t *testing.T) {
 	for i := range 30 {
 		burst.Go(func() {
 			if result, err := s.deliver(message(fmt.Sprint(i), printer), scan); err != nil || !result.Accepted {
-				t.Errorf("%d: %+v, %v", i, result, err)
+				t.Errorf("message %d: got %+v, %v, want accepted", i, result, err)
 			}
 		})
 	}
 	burst.Wait()
 	if maxOpen := s.tenant.MostOpen(); maxOpen != 3 || len(s.tenant.LimitReplies()) != 0 {
-		t.Errorf("%d connections at once, denied %v", maxOpen, s.tenant.LimitReplies())
+		t.Errorf("got %d connections at once and denials %v, want 3 and none", maxOpen, s.tenant.LimitReplies())
 	}
 }
 
@@ -271,10 +271,10 @@ func TestSubmission_ClosesAnExcessConnection(t *testing.T) {
 	for n := range 2 {
 		result, err := s.deliver(message("1", printer), scan)
 		if err != nil || result.Accepted || result.Replies[0].Code != 432 {
-			t.Errorf("got %+v, %v", result, err)
+			t.Errorf("got %+v, %v, want reply 432", result, err)
 		}
-		if s.tenant.Connections() != n+1 {
-			t.Errorf("%d connections after %d messages", s.tenant.Connections(), n+1)
+		if got := s.tenant.Connections(); got != n+1 {
+			t.Errorf("got %d connections after %d messages, want one each", got, n+1)
 		}
 	}
 }
@@ -284,7 +284,7 @@ func TestSubmission_ReportsTheDailyLimit(t *testing.T) {
 	for n, accepted := range []bool{true, false} {
 		result, err := s.deliver(message(fmt.Sprint(n), printer), scan)
 		if err != nil || result.Accepted != accepted {
-			t.Fatalf("%d: %+v, %v", n, result, err)
+			t.Fatalf("message %d: got %+v, %v, want accepted %t", n, result, err, accepted)
 		}
 		if class, _ := report.Classify(result.Replies[0]); !accepted && class.Kind != report.WaitReset {
 			t.Errorf("%s: got classification %+v", result.Replies[0], class)
@@ -296,7 +296,7 @@ func TestToken_IsRedactedWhenPrinted(t *testing.T) {
 	token := Token("very-secret-token")
 	text := fmt.Sprintf("%v %s %q %x %#v %+v %d", token, token, token, token, token, []Token{token}, token) + token.LogValue().String() + string(must(token.MarshalText()))
 	if found := secrets(text); found != nil || strings.Contains(text, "76657279") {
-		t.Error(text)
+		t.Errorf("got %s, want no part of the token", text)
 	}
 }
 

@@ -20,11 +20,11 @@ import (
 func expired(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) }
 
 func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
-	script := func(at, answer string) func(*tenant.Config) {
+	script := func(at, text string) func(*tenant.Config) {
 		return func(c *tenant.Config) {
 			c.Script = func(verb, _ string) string {
 				if verb == at {
-					return answer
+					return text
 				}
 				return ""
 			}
@@ -74,10 +74,10 @@ func TestTransport_DescribesFaultsAndSendsNothingInClear(t *testing.T) {
 			_, err := s.deliver(message("1"))
 			u := (*upstream.Unavailable)(nil)
 			if !errors.As(err, &u) {
-				t.Fatalf("got %v", err)
+				t.Fatalf("got %v, want an *upstream.Unavailable", err)
 			}
-			if answer := u.ClientReply(); answer.Code != 451 || !strings.Contains(answer.String(), c.text) {
-				t.Errorf("the client gets %q, want %q (%v)", answer, c.text, err)
+			if got := u.ClientReply(); got.Code != 451 || !strings.Contains(got.String(), c.text) {
+				t.Errorf("got reply %q, want %q (%v)", got, c.text, err)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "MAIL") || strings.Contains(clear, "scan") {
 				t.Errorf("sent in clear: %q", clear)
@@ -105,7 +105,7 @@ func TestTransport_WaitsForASlowFinalReply(t *testing.T) {
 		return ""
 	})
 	if result, err := s.deliver(message("1")); err != nil || !result.Accepted {
-		t.Errorf("got %+v, %v", result, err)
+		t.Errorf("got %+v, %v, want accepted", result, err)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestTransport_RejectsAnUnsolicitedReply(t *testing.T) {
 		})
 		second, err := s.deliver(message("2"))
 		if err != nil || second.Accepted || second.Replies[0].Code != 550 {
-			t.Errorf("%s answered twice: first %v, then %+v, %v", verb, first, second, err)
+			t.Errorf("two replies to %s: got %v, then %+v, %v, want reply 550 to the second message", verb, first, second, err)
 		}
 	}
 }
@@ -145,7 +145,7 @@ func TestSessions_ShareTheFailureOfADeadHost(t *testing.T) {
 	for range 20 {
 		deliveries.Go(func() {
 			if _, err := s.deliver(message("1")); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
-				t.Errorf("got %v", err)
+				t.Errorf("got %v, want an error with %q", err, "did not reply in time")
 			}
 		})
 	}
@@ -172,7 +172,7 @@ func TestPool_ReportsBusyConnections(t *testing.T) {
 	defer cancel()
 	_, err := s.transport.Deliver(ctx, Destination{}, message("2"), scan, always)
 	if err == nil || !strings.Contains(err.Error(), "all connections to the tenant are busy") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "all connections to the tenant are busy")
 	}
 	first.Wait()
 }
@@ -190,10 +190,10 @@ func TestTransport_TimesOutOnAnEndlessServer(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	if _, err := s.transport.Deliver(ctx, Destination{}, message("1"), scan, always); err == nil || !strings.Contains(err.Error(), "did not reply in time") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "did not reply in time")
 	}
 	if took := time.Since(begun); took > 3*time.Second {
-		t.Errorf("it took %v", took)
+		t.Errorf("got the error after %v, want at most 3s", took)
 	}
 }
 
@@ -210,7 +210,7 @@ func TestTransport_DistinguishesLossDuringATransaction(t *testing.T) {
 		_, err := s.deliver(message("1"))
 		u := (*upstream.Unavailable)(nil)
 		if !errors.As(err, &u) || u.DuringTransaction != inTransaction {
-			t.Errorf("hanging up at %s: got DuringTransaction %v, %v", verb, !inTransaction, err)
+			t.Errorf("hanging up at %s: got %v, want DuringTransaction %t", verb, err, inTransaction)
 		}
 	}
 }

@@ -79,19 +79,19 @@ func (t *Transport) openHost(ctx context.Context, host, account string) (*smtpCo
 // transaction is started before it returns.
 func (t *Transport) setUp(ctx context.Context, conn net.Conn, record *journal.Connection, account string) (*esmtp.Client, error) {
 	own := t.method.NewHandshake(record, account)
-	shake := &tlsHandshake{transport: t, method: own, record: record}
+	handshake := &tlsHandshake{transport: t, method: own, record: record}
 	secure := t.startTLS
 	if t.config.Security == ImplicitTLS {
 		secure = t.implicitTLS
 	}
-	client, state, err := secure(ctx, conn, shake.config(), record.ID)
+	client, state, err := secure(ctx, conn, handshake.config(), record.ID)
 	if err != nil {
-		return nil, errors.Join(shake.keyErr, err)
+		return nil, errors.Join(handshake.keyErr, err)
 	}
 	if err := own.Authenticate(ctx, client); err != nil {
 		return nil, err
 	}
-	shake.recordState(state)
+	handshake.recordState(state)
 	return client, nil
 }
 

@@ -36,14 +36,14 @@ type certified struct {
 	key   crypto.Signer
 	chain [][]byte
 
-	mu    sync.Mutex
-	asked []Destination // for the hosts of
+	mu           sync.Mutex
+	destinations []Destination // for the hosts of
 }
 
 func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked = append(c.asked, to)
+	c.destinations = append(c.destinations, to)
 	return []string{mx}, nil
 }
 
@@ -72,7 +72,7 @@ func (s shown) Authenticate(ctx context.Context, client *esmtp.Client) error {
 // resolver is a Resolver that resolves every name, or none.
 type resolver struct {
 	unknown bool
-	silent  string // the server that does not answer
+	silent  string // the server that does not respond
 }
 
 func (n resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
@@ -164,7 +164,7 @@ func TestSessions_NeedOneSignatureInABurst(t *testing.T) {
 		for i := range 100 {
 			burst.Go(func() {
 				if result, err := s.deliver(message(fmt.Sprint(i))); err != nil || !result.Accepted {
-					t.Errorf("message %d: %+v, %v", i, result, err)
+					t.Errorf("message %d: got %+v, %v, want accepted", i, result, err)
 				}
 			})
 		}
@@ -233,8 +233,8 @@ func TestDeliver_ReturnsAReplyPerRecipient(t *testing.T) {
 		})
 		e := message("1", "alice@fabrikam.example", "unknown@fabrikam.example", "busy@fabrikam.example")
 		ctx := context.Background()
-		result, err := s.transport.Deliver(ctx, Destination{}, e, scan, func(answers []reply.Reply) bool {
-			return answers[0].Code == 250 && answers[1].Code == 550 && answers[2].Code == 451
+		result, err := s.transport.Deliver(ctx, Destination{}, e, scan, func(replies []reply.Reply) bool {
+			return replies[0].Code == 250 && replies[1].Code == 550 && replies[2].Code == 451
 		})
 		if err != nil || !result.Accepted || result.Replies[0].Status.Subject != 6 || result.Replies[1].Code != 550 || result.Replies[2].Code != 451 {
 			t.Errorf("got %+v, %v", result, err)
@@ -274,7 +274,7 @@ func TestPool_SeparatesConnectionsByAccount(t *testing.T) {
 		burst.Go(func() {
 			result, err := s.deliverAs(account, message(fmt.Sprint(i)))
 			if err != nil || !result.Accepted || result.Connection.Account != account {
-				t.Errorf("%s: %+v, %v", account, result, err)
+				t.Errorf("%s: got %+v, %v, want accepted for that account", account, result, err)
 			}
 		})
 	}
@@ -291,10 +291,10 @@ func TestPool_ReusesConnectionsForTheSameDestination(t *testing.T) {
 	here, there := Destination{Domain: "contoso.com"}, Destination{Domain: "fabrikam.example"}
 	for i, to := range []Destination{here, here, there, here, there} {
 		if result, err := s.transport.Deliver(ctx, to, message(fmt.Sprint(i)), scan, always); err != nil || !result.Accepted {
-			t.Errorf("to %s: %+v, %v", to.Domain, result, err)
+			t.Errorf("to %s: got %+v, %v, want accepted", to.Domain, result, err)
 		}
 	}
-	if !slices.Equal(s.method.asked, []Destination{here, there}) || s.tenant.Connections() != 2 {
-		t.Errorf("the hosts of %v were asked for, %d connections were opened", s.method.asked, s.tenant.Connections())
+	if !slices.Equal(s.method.destinations, []Destination{here, there}) || s.tenant.Connections() != 2 {
+		t.Errorf("the hosts of %v were asked for, %d connections were opened", s.method.destinations, s.tenant.Connections())
 	}
 }

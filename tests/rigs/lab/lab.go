@@ -141,12 +141,12 @@ func (b *Box) SetUp(t *testing.T, c Candidate) {
 	if err := os.Truncate(disk, stateSize); err != nil {
 		t.Fatal(err)
 	}
-	wanted, err := json.Marshal(c)
+	input, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	apply := exec.Command(program, "apply", "--config=", "--state="+disk, "--tpm="+b.TPM.Address())
-	apply.Stdin = bytes.NewReader(wanted)
+	apply.Stdin = bytes.NewReader(input)
 	if output, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("setting the box up: %v\n%s", err, output)
 	}

@@ -133,7 +133,7 @@ func (m *Machine) run() error {
 	if namespace := m.config.Network.Namespace; namespace != "" {
 		command = append([]string{"ip", "netns", "exec", namespace}, command...)
 	}
-	m.noteStart()
+	m.recordStart()
 	p := &power{program: exec.Command(command[0], command[1:]...), ended: make(chan struct{})}
 	p.program.Stdout, p.program.Stderr = &p.output, &p.output
 	// Its own process group, so that Ctrl-C at the terminal does not reach it.
@@ -223,7 +223,7 @@ func (m *Machine) event(name string) {
 	if name != "RESET" {
 		return
 	}
-	m.noteStart()
+	m.recordStart()
 	if m.config.TPM == nil {
 		return
 	}
@@ -236,7 +236,7 @@ func (m *Machine) event(name string) {
 	}
 }
 
-func (m *Machine) noteStart() {
+func (m *Machine) recordStart() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.starts = append(m.starts, start(len(m.read(kernelLog))))

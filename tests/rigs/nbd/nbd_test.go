@@ -66,8 +66,8 @@ func (c *client) read(n int) []byte {
 	return p
 }
 
-// ask sends an option and returns the kind of each reply up to the last one.
-func (c *client) ask(option uint32, data []byte) (kinds []uint32) {
+// sendOption sends an option and returns the kind of each reply up to the last one.
+func (c *client) sendOption(option uint32, data []byte) (kinds []uint32) {
 	c.t.Helper()
 	c.send(uint64(optionMagic), option, uint32(len(data)), data)
 	for {
@@ -85,7 +85,7 @@ func (c *client) ask(option uint32, data []byte) (kinds []uint32) {
 func connect(t *testing.T, s *Server) *client {
 	t.Helper()
 	c := dial(t, s)
-	if kinds := c.ask(optionGo, make([]byte, 6)); kinds[len(kinds)-1] != replyAck {
+	if kinds := c.sendOption(optionGo, make([]byte, 6)); kinds[len(kinds)-1] != replyAck {
 		t.Fatalf("got replies %x, want the last to be %x", kinds, replyAck)
 	}
 	return c
@@ -116,7 +116,7 @@ func (c *client) flush() syscall.Errno {
 func (c *client) initials() string {
 	c.t.Helper()
 	if code := c.command(commandRead, 0, 0, diskSize, nil); code != 0 {
-		c.t.Fatal(code)
+		c.t.Fatalf("got %v, want %v", code, 0)
 	}
 	content := c.read(diskSize)
 	var s []byte
@@ -154,10 +154,10 @@ func TestServer_ReturnsWhatWasWritten(t *testing.T) {
 func TestServer_SupportsExportName(t *testing.T) {
 	c := dial(t, serve(t, 1))
 	const structuredReplies = 8
-	if kinds := c.ask(structuredReplies, nil); kinds[0] != replyUnsupported {
+	if kinds := c.sendOption(structuredReplies, nil); kinds[0] != replyUnsupported {
 		t.Errorf("got replies %x, want %x first", kinds, replyUnsupported)
 	}
-	c.ask(optionInfo, make([]byte, 6))
+	c.sendOption(optionInfo, make([]byte, 6))
 	c.send(uint64(optionMagic), uint32(optionExportName), uint32(5), []byte("state"))
 	if size := binary.BigEndian.Uint64(c.read(10)); size != diskSize {
 		t.Errorf("got size %d, want %d", size, diskSize)
@@ -195,8 +195,8 @@ func TestCut_IsReproducibleFromTheSeed(t *testing.T) {
 		s.Cut()
 		return connect(t, s).initials()
 	}
-	if first, again := run(7), run(7); first != again {
-		t.Errorf("the same seed gave different results:\n%s\n%s", first, again)
+	if first, repeated := run(7), run(7); first != repeated {
+		t.Errorf("the same seed gave different results:\n%s\n%s", first, repeated)
 	}
 	if run(7) == run(8) {
 		t.Error("different seeds gave the same result")

@@ -50,17 +50,17 @@ func (n *NTP) serve() {
 			continue
 		}
 		now := ntpTime(time.Now().Add(time.Duration(n.offset.Load())))
-		answer := make([]byte, header)
-		answer[0] = 4<<3 | 4 // version 4, server
-		answer[1] = 1        // stratum: a primary server
-		answer[2] = 6        // poll every 64 s
-		answer[3] = 0xec     // precision: a microsecond
-		copy(answer[12:], "GPS\x00")
-		binary.BigEndian.PutUint64(answer[16:], now)
-		copy(answer[24:32], packet[40:48]) // the client's transmit time
-		binary.BigEndian.PutUint64(answer[32:], now)
-		binary.BigEndian.PutUint64(answer[40:], now)
-		_, _ = n.conn.WriteTo(answer, from)
+		response := make([]byte, header)
+		response[0] = 4<<3 | 4 // version 4, server
+		response[1] = 1        // stratum: a primary server
+		response[2] = 6        // poll every 64 s
+		response[3] = 0xec     // precision: a microsecond
+		copy(response[12:], "GPS\x00")
+		binary.BigEndian.PutUint64(response[16:], now)
+		copy(response[24:32], packet[40:48]) // the client's transmit time
+		binary.BigEndian.PutUint64(response[32:], now)
+		binary.BigEndian.PutUint64(response[40:], now)
+		_, _ = n.conn.WriteTo(response, from)
 	}
 }
 

@@ -29,7 +29,7 @@ func (i *Issuer) SignIn(page, code, account string) error {
 		return err
 	}
 	browser := &http.Client{Transport: transport, Jar: jar, Timeout: 20 * time.Second}
-	known := map[string]string{"user_code": code, "login": account, "password": "any"}
+	fields := map[string]string{"user_code": code, "login": account, "password": "any"}
 	at, text, err := read(browser.Get(page))
 	const forms = 6
 	for range forms {
@@ -47,7 +47,7 @@ func (i *Issuer) SignIn(page, code, account string) error {
 		if err != nil {
 			return fmt.Errorf("signing in: %w", err)
 		}
-		at, text, err = read(browser.PostForm(target.String(), fill(text, known)))
+		at, text, err = read(browser.PostForm(target.String(), fill(text, fields)))
 		if err != nil {
 			return fmt.Errorf("signing in: %w", err)
 		}
@@ -56,10 +56,10 @@ func (i *Issuer) SignIn(page, code, account string) error {
 }
 
 // fill returns the form's fields with the known values.
-func fill(text string, known map[string]string) url.Values {
+func fill(text string, fields map[string]string) url.Values {
 	form := url.Values{}
 	for _, input := range formInput.FindAllStringSubmatch(text, -1) {
-		if value, ok := known[input[1]]; ok {
+		if value, ok := fields[input[1]]; ok {
 			form.Set(input[1], value)
 		} else if value := inputValue.FindStringSubmatch(input[0]); value != nil {
 			form.Set(input[1], html.UnescapeString(value[1]))

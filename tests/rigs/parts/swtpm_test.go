@@ -14,7 +14,8 @@ import (
 // getRandom is a TPM2_GetRandom command for four bytes.
 var getRandom = []byte{0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 4}
 
-func ask(t *testing.T, s *parts.Swtpm, command []byte) []byte {
+// exchange sends a command and returns the response.
+func exchange(t *testing.T, s *parts.Swtpm, command []byte) []byte {
 	t.Helper()
 	network, target, _ := strings.Cut(s.Address(), ":")
 	conn, err := net.Dial(network, target)
@@ -36,7 +37,7 @@ func ask(t *testing.T, s *parts.Swtpm, command []byte) []byte {
 	return append(header, rest...)
 }
 
-func TestSwtpm_AnswersAfterReconnectRestartAndClear(t *testing.T) {
+func TestSwtpm_RespondsAfterReconnectRestartAndClear(t *testing.T) {
 	for name, start := range map[string]func(testing.TB) *parts.Swtpm{
 		"unix": parts.StartSwtpm, "tcp": parts.StartSwtpmTCP,
 	} {
@@ -60,9 +61,9 @@ func TestSwtpm_AnswersAfterReconnectRestartAndClear(t *testing.T) {
 				if step.name == "stop" {
 					continue
 				}
-				answer := ask(t, s, getRandom)
-				if !bytes.Equal(answer[6:10], []byte{0, 0, 0, 0}) {
-					t.Errorf("%s: got response %x, want success", step.name, answer)
+				response := exchange(t, s, getRandom)
+				if !bytes.Equal(response[6:10], []byte{0, 0, 0, 0}) {
+					t.Errorf("%s: got response %x, want success", step.name, response)
 				}
 			}
 		})

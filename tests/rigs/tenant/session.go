@@ -44,7 +44,7 @@ func (t *Tenant) serve(conn net.Conn) {
 	if s.config.TLSFirst && !s.handshake() {
 		return
 	}
-	if !s.answer("CONNECT", "", "220 mock.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
+	if !s.reply("CONNECT", "", "220 mock.mail.protection.outlook.example Microsoft ESMTP MAIL Service ready") {
 		return
 	}
 	for {
@@ -110,13 +110,13 @@ func (c plaintextWriter) Write(p []byte) (int, error) {
 	return c.tenant.plaintext.Write(p)
 }
 
-// answer sends the script's reply, or else ours. It returns false if the
+// reply sends the script's reply, or else the standard one. It returns false if the
 // connection must be closed.
-func (s *session) answer(verb, argument, ours string) bool {
+func (s *session) reply(verb, argument, standard string) bool {
 	text := s.scripted(verb, argument)
 	switch text {
 	case "":
-		text = ours
+		text = standard
 	case HangUp:
 		return false
 	case Stall:
@@ -131,7 +131,7 @@ func (s *session) answer(verb, argument, ours string) bool {
 func (s *session) verb(verb, argument string) bool {
 	switch verb {
 	case "EHLO":
-		return s.answer(verb, argument, s.hello())
+		return s.reply(verb, argument, s.hello())
 	case "STARTTLS":
 		return s.startTLS()
 	case "AUTH":
@@ -146,13 +146,13 @@ func (s *session) verb(verb, argument string) bool {
 		return s.chunk(argument)
 	case "RSET":
 		s.message, s.chunks = Message{}, nil
-		return s.answer(verb, argument, "250 2.0.0 Resetting")
+		return s.reply(verb, argument, "250 2.0.0 Resetting")
 	case "QUIT":
 		s.end()
-		s.answer(verb, argument, "221 2.0.0 Service closing transmission channel")
+		s.reply(verb, argument, "221 2.0.0 Service closing transmission channel")
 		return false
 	}
-	return s.answer(verb, argument, "500 5.3.3 Unrecognized command")
+	return s.reply(verb, argument, "500 5.3.3 Unrecognized command")
 }
 
 func (s *session) hello() string {
@@ -168,7 +168,7 @@ func (s *session) hello() string {
 }
 
 func (s *session) startTLS() bool {
-	if !s.answer("STARTTLS", "", "220 2.0.0 SMTP server ready") {
+	if !s.reply("STARTTLS", "", "220 2.0.0 SMTP server ready") {
 		return false
 	}
 	return s.handshake()
@@ -186,31 +186,31 @@ func (s *session) handshake() bool {
 }
 
 func (s *session) mail(argument string) bool {
-	ours := s.admit()
+	reply := s.admit()
 	s.message = Message{}
-	if ours == "" {
-		ours = "250 2.1.0 Sender OK"
+	if reply == "" {
+		reply = "250 2.1.0 Sender OK"
 		s.message = Message{Sender: path(argument), User: s.user}
 	}
-	return s.answer("MAIL", argument, ours)
+	return s.reply("MAIL", argument, reply)
 }
 
 // recipient applies the relay rule or the submission rule.
 func (s *session) recipient(argument string) bool {
-	ours := "250 2.1.5 Recipient OK"
+	reply := "250 2.1.5 Recipient OK"
 	switch {
 	case s.state == nil:
-		ours = "530 5.7.0 Must issue a STARTTLS command first"
+		reply = "530 5.7.0 Must issue a STARTTLS command first"
 	case s.config.Submission != nil && s.message.User == "":
-		ours = "503 5.5.2 Need mail command"
+		reply = "503 5.5.2 Need mail command"
 	case s.config.Submission == nil && !s.attributed():
-		ours = "550 5.7.64 TenantAttribution; Relay Access Denied"
+		reply = "550 5.7.64 TenantAttribution; Relay Access Denied"
 	}
 	text := s.scripted("RCPT", argument)
-	if text == "" && strings.HasPrefix(ours, "250") || strings.HasPrefix(text, "250") {
+	if text == "" && strings.HasPrefix(reply, "250") || strings.HasPrefix(text, "250") {
 		s.message.Recipients = append(s.message.Recipients, path(argument))
 	}
-	return s.answer("RCPT", argument, ours)
+	return s.reply("RCPT", argument, reply)
 }
 
 // attributed reports whether both parts of the relay rule hold: the domain of the
@@ -224,18 +224,18 @@ func (s *session) attributed() bool {
 	names := append([]string{certificate.Subject.CommonName}, certificate.DNSNames...)
 	accepted := s.config.AcceptedDomains
 	_, domain, _ := strings.Cut(s.message.Sender, "@")
-	ours := slices.Contains(accepted, domain) || slices.ContainsFunc(names, func(name string) bool {
+	domainAccepted := slices.Contains(accepted, domain) || slices.ContainsFunc(names, func(name string) bool {
 		return slices.ContainsFunc(accepted, func(d string) bool { return name == d || strings.HasSuffix(name, "."+d) })
 	})
-	return ours && slices.Contains(names, s.config.Connector)
+	return domainAccepted && slices.Contains(names, s.config.Connector)
 }
 
 func (s *session) data() bool {
 	if len(s.message.Recipients) == 0 {
-		return s.answer("DATA", "", "503 5.5.2 Need rcpt command")
+		return s.reply("DATA", "", "503 5.5.2 Need rcpt command")
 	}
 	if text := s.scripted("DATA", ""); text != "" {
-		return s.answer("DATA", "", text)
+		return s.reply("DATA", "", text)
 	}
 	if _, err := io.WriteString(s.conn, "354 Start mail input; end with <CRLF>.<CRLF>\r\n"); err != nil {
 		return false
@@ -257,7 +257,7 @@ func (s *session) chunk(argument string) bool {
 	size, last, _ := strings.Cut(argument, " ")
 	n, err := strconv.Atoi(size)
 	if err != nil {
-		return s.answer("BDAT", argument, "501 5.5.4 Bad size")
+		return s.reply("BDAT", argument, "501 5.5.4 Bad size")
 	}
 	if s.midway(len(s.chunks) == 0) {
 		return false
@@ -267,11 +267,11 @@ func (s *session) chunk(argument string) bool {
 		return false
 	}
 	if len(s.message.Recipients) == 0 {
-		return s.answer("BDAT", argument, "503 5.5.2 Need rcpt command")
+		return s.reply("BDAT", argument, "503 5.5.2 Need rcpt command")
 	}
 	s.chunks = append(s.chunks, part...)
 	if !strings.EqualFold(last, "LAST") {
-		return s.answer("BDAT", argument, "250 2.0.0 Continue")
+		return s.reply("BDAT", argument, "250 2.0.0 Continue")
 	}
 	content := s.chunks
 	s.chunks = nil
@@ -297,10 +297,10 @@ func (s *session) midway(first bool) bool {
 // take stores the message unless the script rejects it.
 func (s *session) take(content []byte) bool {
 	if text := s.scripted("CONTENT", ""); text != "" {
-		return s.answer("CONTENT", "", text)
+		return s.reply("CONTENT", "", text)
 	}
 	if rejection := s.submit(content); rejection != "" {
-		return s.answer("CONTENT", "", rejection)
+		return s.reply("CONTENT", "", rejection)
 	}
 	s.message.Content = bytes.Clone(content)
 	s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume

@@ -82,9 +82,9 @@ func (s *session) login(argument string) bool {
 	mechanism, initial, _ := strings.Cut(argument, " ")
 	switch {
 	case s.config.Submission == nil || s.state == nil:
-		return s.answer("AUTH", argument, "500 5.3.3 Unrecognized command")
+		return s.reply("AUTH", argument, "500 5.3.3 Unrecognized command")
 	case !slices.Contains(s.mechanisms(), mechanism):
-		return s.answer("AUTH", argument, "504 5.7.4 Unrecognized authentication type")
+		return s.reply("AUTH", argument, "504 5.7.4 Unrecognized authentication type")
 	case initial == "":
 		// The initial response did not fit in the command (RFC 4954 section 4).
 		if _, err := io.WriteString(s.conn, "334 \r\n"); err != nil {
@@ -99,7 +99,7 @@ func (s *session) login(argument string) bool {
 	text, err := base64.StdEncoding.DecodeString(initial)
 	user, token, ok := credentials(mechanism, string(text))
 	if err != nil || !ok {
-		return s.answer("AUTH", argument, "501 5.5.4 Invalid arguments")
+		return s.reply("AUTH", argument, "501 5.5.4 Invalid arguments")
 	}
 	s.tenant.mu.Lock()
 	s.tenant.logins = append(s.tenant.logins, Login{mechanism, user, token})
@@ -108,19 +108,19 @@ func (s *session) login(argument string) bool {
 		return s.rejectLogin(argument, rejection)
 	}
 	s.user = user
-	return s.answer("AUTH", argument, "235 2.7.0 Authentication successful")
+	return s.reply("AUTH", argument, "235 2.7.0 Authentication successful")
 }
 
 // rejectLogin sends the reason in a challenge before the reply, as the mechanisms require.
 func (s *session) rejectLogin(argument, rejection string) bool {
 	why := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","schemes":"Bearer","scope":"https://outlook.office.com/"}`))
-	if !s.answer("AUTH", argument, "334 "+why) {
+	if !s.reply("AUTH", argument, "334 "+why) {
 		return false
 	}
 	if line, err := s.r.ReadString('\n'); err != nil || line != "\r\n" && line != "AQ==\r\n" {
 		return false
 	}
-	return s.answer("AUTH", argument, rejection)
+	return s.reply("AUTH", argument, rejection)
 }
 
 // credentials parses the response of XOAUTH2, or of OAUTHBEARER (RFC 7628).
@@ -163,9 +163,9 @@ func (s *session) admit() string {
 }
 
 // deny records the reply to an exceeded limit. The caller holds the tenant's mu.
-func (s *session) deny(answer string) string {
-	s.tenant.limitReplies = append(s.tenant.limitReplies, answer)
-	return answer
+func (s *session) deny(reply string) string {
+	s.tenant.limitReplies = append(s.tenant.limitReplies, reply)
+	return reply
 }
 
 // submit checks a complete message. It returns the rejecting reply, or "".

@@ -21,7 +21,7 @@ func mustHoldMailUntil(t *testing.T, b *lab.Box, s *site.Site, correctTime func(
 		t.Errorf("got %d messages from a box with an untrusted clock, %v, want 0", len(texts), err)
 	}
 	correctTime()
-	askAgain(t, b)
+	queryServers(t, b)
 	b.MustLog(t, "clock set")
 	if _, err := s.Postfix.Messages(1); err != nil {
 		t.Error(err)
@@ -49,10 +49,10 @@ func TestClock_RecoversFromALyingTimeServer(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	s.Time.SetOffset(10 * year)
 	mustHoldMailUntil(t, b, s, func() {
-		// A box may have been off for this long, so the lie is believed, but only
-		// until the server tells the truth.
+		// A box may have been off for this long, so the wrong time is believed, but
+		// only until the server has the right one.
 		s.Time.SetOffset(3*year - 30*24*time.Hour)
-		askAgain(t, b)
+		queryServers(t, b)
 		b.MustLog(t, "clock set")
 		s.Time.SetOffset(0)
 	})
@@ -61,9 +61,9 @@ func TestClock_RecoversFromALyingTimeServer(t *testing.T) {
 	}
 }
 
-// askAgain has the box ask the time servers at once, as it does when its cable is
-// plugged in again.
-func askAgain(t *testing.T, b *lab.Box) {
+// queryServers makes the box query the time servers at once, by unplugging its cable
+// and plugging it in again.
+func queryServers(t *testing.T, b *lab.Box) {
 	t.Helper()
 	mustLogAfter(t, b, noLink+" Plug", b.Unplug)
 	if err := b.Plug(); err != nil {

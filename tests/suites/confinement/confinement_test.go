@@ -118,7 +118,7 @@ func (r *confinedRelay) setUp(t *testing.T, program string, flags []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted, err := json.Marshal(map[string]any{"pfx": pfx, "password": password,
+	input, err := json.Marshal(map[string]any{"pfx": pfx, "password": password,
 		"settings": fmt.Sprintf(settings, r.address, r.tenant.Address().Port, authority.PEM())})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func (r *confinedRelay) setUp(t *testing.T, program string, flags []string) {
 		}
 	}
 	apply := exec.Command(program, append([]string{"apply"}, flags...)...)
-	apply.Stdin = bytes.NewReader(wanted)
+	apply.Stdin = bytes.NewReader(input)
 	if output, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("setting the box up: %v\n%s", err, output)
 	}

@@ -21,8 +21,8 @@ import (
 // relayName is the name in the relay's certificate.
 const relayName = "relay.contoso.com"
 
-// trustClock is the argument with which this test's program starts another one that
-// takes the clock for set, as on a box that has asked a time server.
+// trustClock is the argument with which this test program starts another one for which
+// the clock is synchronized, as on a box that has queried a time server.
 const trustClock = "trust-the-clock"
 
 func TestMain(m *testing.M) {
@@ -97,7 +97,7 @@ func startTenant(t *testing.T) (*parts.Authority, *tenant.Tenant) {
 }
 
 // deliver sends a message and waits until the tenant has as many as wanted.
-func (r *confinedRelay) deliver(t *testing.T, wanted int) {
+func (r *confinedRelay) deliver(t *testing.T, want int) {
 	t.Helper()
 	const timeout = 20 * time.Second
 	client, err := load.Dial(r.address, "")
@@ -108,9 +108,9 @@ func (r *confinedRelay) deliver(t *testing.T, wanted int) {
 	if err := client.Send(load.NewMessage("test", 1<<10)); err != nil {
 		t.Fatalf("sending a message to the relay: %v", err)
 	}
-	for deadline := time.Now().Add(timeout); len(r.tenant.Messages()) < wanted; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(timeout); len(r.tenant.Messages()) < want; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("the tenant got %d messages after %s, want %d", len(r.tenant.Messages()), timeout, wanted)
+			t.Fatalf("the tenant got %d messages after %s, want %d", len(r.tenant.Messages()), timeout, want)
 		}
 	}
 }

@@ -90,8 +90,8 @@ func alternatives(words []string) [][]string {
 			continue
 		}
 		var all [][]string
-		for one := range strings.SplitSeq(word, "|") {
-			all = append(all, append(slices.Clone(words[:i]), one))
+		for option := range strings.SplitSeq(word, "|") {
+			all = append(all, append(slices.Clone(words[:i]), option))
 		}
 		return all
 	}

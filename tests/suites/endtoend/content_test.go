@@ -33,7 +33,7 @@ func messagesOfContentTest(t *testing.T) int {
 	return n
 }
 
-// randomContent is made of what parsers of content trip over.
+// randomContent returns content made of sequences that parsers often mishandle.
 func randomContent(random *rand.Rand) string {
 	pieces := []string{"a", ".", "..", "\r", "\n", "\r\n", "\r\n", "\r\r\n", "\r\n.", ".\r\n", "\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n",
 		"QUIT\r\n", "STARTTLS\r\n", "BDAT 1 LAST\r\n", "MAIL FROM:<a@b>\r\n", "Subject: x\r\n", "\x00", "é", "\xff", " ", "\t"}
@@ -157,8 +157,8 @@ func (s *site) addressesByMode() map[string]string {
 }
 
 // TestRandomContent_ArrivesAsSent sends random content in clear, after STARTTLS and
-// under implicit TLS, by DATA and by BDAT, to an upstream that takes DATA and one that
-// takes BDAT.
+// under implicit TLS, by DATA and by BDAT, to an upstream that supports only DATA and
+// one that supports BDAT.
 func TestRandomContent_ArrivesAsSent(t *testing.T) {
 	seed, modes := rand.Uint64(), []string{"clear", "STARTTLS", "implicit TLS"}
 	t.Logf("seed %d", seed)

@@ -35,61 +35,61 @@ func startIssuerProxy(t *testing.T, issuer *parts.Issuer) *issuerProxy {
 	t.Helper()
 	target := must(url.Parse(issuer.Name()))
 	quiet := log.New(io.Discard, "", 0)
-	f := &issuerProxy{certificate: serverCertificate(t), issuer: &httputil.ReverseProxy{
+	p := &issuerProxy{certificate: serverCertificate(t), issuer: &httputil.ReverseProxy{
 		// The issuer derives its name from the Host header.
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority().Pool()}, DisableKeepAlives: true},
 		ErrorLog:  quiet,
 	}}
-	f.server = httptest.NewUnstartedServer(f)
-	f.server.Config.ErrorLog = quiet
-	f.server.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return &f.certificate, nil
+	p.server = httptest.NewUnstartedServer(p)
+	p.server.Config.ErrorLog = quiet
+	p.server.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return &p.certificate, nil
 	}}
-	f.server.StartTLS()
-	t.Cleanup(f.server.Close)
-	return f
+	p.server.StartTLS()
+	t.Cleanup(p.server.Close)
+	return p
 }
 
 // tokenURL returns the issuer's token URL through this proxy.
-func (f *issuerProxy) tokenURL(issuer *parts.Issuer) string {
-	port := f.server.Listener.Addr().(*net.TCPAddr).Port
+func (p *issuerProxy) tokenURL(issuer *parts.Issuer) string {
+	port := p.server.Listener.Addr().(*net.TCPAddr).Port
 	return strings.Replace(issuer.TokenURL(), issuer.Name(), fmt.Sprintf("https://localhost:%d", port), 1)
 }
 
 // ServeHTTP implements http.Handler.
-func (f *issuerProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	f.requests = append(f.requests, time.Now())
-	handle := f.issuer
-	if f.override != nil {
-		handle = f.override
+func (p *issuerProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	p.requests = append(p.requests, time.Now())
+	handle := p.issuer
+	if p.override != nil {
+		handle = p.override
 	}
-	f.mu.Unlock()
+	p.mu.Unlock()
 	handle.ServeHTTP(w, r)
 }
 
 // setHandler replaces the handler; nil forwards to the issuer.
-func (f *issuerProxy) setHandler(override http.HandlerFunc) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.override = override
+func (p *issuerProxy) setHandler(override http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.override = override
 }
 
 // setCertificate replaces the server certificate.
-func (f *issuerProxy) setCertificate(certificate tls.Certificate) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.certificate = certificate
+func (p *issuerProxy) setCertificate(certificate tls.Certificate) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.certificate = certificate
 }
 
 // requestTimes returns the times of the requests so far.
-func (f *issuerProxy) requestTimes() []time.Time {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]time.Time(nil), f.requests...)
+func (p *issuerProxy) requestTimes() []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]time.Time(nil), p.requests...)
 }
 
 // respondWith returns a handler with a fixed response.

@@ -64,7 +64,7 @@ func TestLimits_AnswerWithTheirOwnCodeAndText(t *testing.T) {
 	}
 }
 
-// beginMessage has a client say MAIL.
+// beginMessage has a client send MAIL.
 func (s *site) beginMessage(conn net.Conn) {
 	s.t.Helper()
 	if _, err := io.WriteString(conn, "EHLO device\r\nMAIL FROM:<"+sender+">\r\n"); err != nil {

@@ -59,7 +59,7 @@ func TestState_IsNotWrittenWhileTheTenantAcceptsMail(t *testing.T) {
 	}
 }
 
-func TestSpool_CannotBeReadWithAnotherTPMAndSaysSo(t *testing.T) {
+func TestSpool_ReportsThatAnotherTPMSealedIt(t *testing.T) {
 	t.Parallel()
 	upstream := startTenant(t, tenantConfig(t))
 	upstream.SetScript(replyTo("CONNECT", tenant.HangUp))
@@ -131,9 +131,9 @@ func TestFlood_OfOneClientBlocksNoOtherAndLosesNothing(t *testing.T) {
 	}
 	upstream.SetScript(nil)
 	s.awaitEmpty()
-	again := must(load.Dial(s.address(), "127.0.0.2"))
-	defer again.Close()
-	if err := again.Send(load.NewMessage("after", 20_000)); err != nil {
+	afterFlood := must(load.Dial(s.address(), "127.0.0.2"))
+	defer afterFlood.Close()
+	if err := afterFlood.Send(load.NewMessage("after", 20_000)); err != nil {
 		t.Errorf("the flooding client got %v after the flood, want the reply 250", err)
 	}
 	for _, message := range upstream.Messages() {

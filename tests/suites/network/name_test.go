@@ -36,11 +36,11 @@ func queryName(t *testing.T, conn net.PacketConn) string {
 	if err != nil {
 		return ""
 	}
-	var answer dnsmessage.Message
-	if err := answer.Unpack(buffer[:n]); err != nil || answer.ID != 7 || len(answer.Answers) == 0 {
-		t.Fatalf("got response %+v, %v, want ID 7 and an answer", answer, err)
+	var response dnsmessage.Message
+	if err := response.Unpack(buffer[:n]); err != nil || response.ID != 7 || len(response.Answers) == 0 {
+		t.Fatalf("got response %+v, %v, want ID 7 and an answer", response, err)
 	}
-	return netip.AddrFrom4(answer.Answers[0].Body.(*dnsmessage.AResource).A).String()
+	return netip.AddrFrom4(response.Answers[0].Body.(*dnsmessage.AResource).A).String()
 }
 
 func TestHostName_FollowsTheAddress(t *testing.T) {

@@ -81,14 +81,14 @@ func (s *flakySite) reopensSpool(t *testing.T, b *lab.Box) {
 }
 
 // sendToServingRelay sends a message, again if the relay restarts meanwhile because
-// its flash has failed: then it says 421 or closes the connection.
+// its flash has failed: then it replies 421 or closes the connection.
 func sendToServingRelay(t *testing.T, b *lab.Box, subject string) error {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		b.AwaitBanner(t)
 		err := b.Send(subject)
-		var answer *textproto.Error
-		if restarting := err != nil && (!errors.As(err, &answer) || answer.Code == 421); !restarting || time.Now().After(deadline) {
+		var rejection *textproto.Error
+		if restarting := err != nil && (!errors.As(err, &rejection) || rejection.Code == 421); !restarting || time.Now().After(deadline) {
 			return err
 		}
 	}

@@ -1,5 +1,5 @@
-// Package storage tests what the box stores: its power is cut again and again, and
-// its flash fails or is slow. Nothing that it answered with 250 may be lost.
+// Package storage tests what the box stores: its power is cut repeatedly, and its
+// flash fails or is slow. No message with reply 250 may be lost.
 package storage
 
 import (

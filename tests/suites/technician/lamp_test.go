@@ -33,18 +33,18 @@ func isAbout(length, want time.Duration) bool {
 // first changes.
 func (f flashes) shows(lights []machine.LampChange, first int) bool {
 	const pause = 700 * time.Millisecond
-	n, same := 0, false
+	n, lengthsMatch := 0, false
 	for i := first + 1; i < len(lights); i++ {
 		length := lights[i].At - lights[i-1].At
 		switch {
 		case lights[i-1].On:
 			n++
-			same = same && isAbout(length, f.length)
+			lengthsMatch = lengthsMatch && isAbout(length, f.length)
 		case length > pause:
-			if same && n == f.n {
+			if lengthsMatch && n == f.n {
 				return true
 			}
-			n, same = 0, true
+			n, lengthsMatch = 0, true
 		}
 	}
 	return false

@@ -93,19 +93,19 @@ func startBoot(t *testing.T, program, dir string) (*exec.Cmd, *machine.Terminal)
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, ours := os.NewFile(uintptr(ends[0]), "its terminal"), os.NewFile(uintptr(ends[1]), "our terminal")
-	conn, err := net.FileConn(ours)
+	programEnd, testEnd := os.NewFile(uintptr(ends[0]), "its terminal"), os.NewFile(uintptr(ends[1]), "our terminal")
+	conn, err := net.FileConn(testEnd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = ours.Close()
+	_ = testEnd.Close()
 	boot := exec.Command(program, "-image", lab.Image, "-dir", dir)
-	boot.Stdin, boot.Stdout, boot.Stderr = theirs, theirs, theirs
+	boot.Stdin, boot.Stdout, boot.Stderr = programEnd, programEnd, programEnd
 	boot.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := boot.Start(); err != nil {
 		t.Fatal(err)
 	}
-	_ = theirs.Close()
+	_ = programEnd.Close()
 	terminal := machine.NewTerminal(conn)
 	t.Cleanup(func() {
 		_ = boot.Process.Signal(syscall.SIGTERM)

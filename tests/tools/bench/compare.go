@@ -83,13 +83,13 @@ func (b *bench) compare(ctx context.Context, o options) error {
 	if len(runs) > 0 {
 		printHeader()
 	}
-	for _, w := range runs {
-		fmt.Println(w)
+	for _, r := range runs {
+		fmt.Println(r)
 		var reference, last results
 		for i, s := range b.systems() {
 			var err error
-			if last, err = b.run(ctx, s, w); err != nil {
-				return fmt.Errorf("%s, %s: %w", s.name(), w, err)
+			if last, err = b.run(ctx, s, r); err != nil {
+				return fmt.Errorf("%s, %s: %w", s.name(), r, err)
 			}
 			if i == 0 {
 				reference = last
@@ -105,55 +105,55 @@ func (b *bench) compare(ctx context.Context, o options) error {
 }
 
 // run starts a system on an empty disk and measures it.
-func (b *bench) run(ctx context.Context, s system, w run) (f results, err error) {
+func (b *bench) run(ctx context.Context, s system, r run) (res results, err error) {
 	if err := b.disk.empty(); err != nil {
-		return f, err
+		return res, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	if err := s.start(ctx, w.healthy); err != nil {
-		return f, err
+	if err := s.start(ctx, r.healthy); err != nil {
+		return res, err
 	}
 	// Warm up: one message per client starts processes and connections.
-	if err := w.send(ctx, s.port(), w.clients); err != nil {
-		return f, err
+	if err := r.send(ctx, s.port(), r.clients); err != nil {
+		return res, err
 	}
 	if err := await(ctx, s.name()+" is idle", s.idle); err != nil {
-		return f, err
+		return res, err
 	}
-	return b.measure(ctx, s, w)
+	return b.measure(ctx, s, r)
 }
 
 // measure sends the load and measures its cost.
-func (b *bench) measure(ctx context.Context, s system, w run) (f results, err error) {
+func (b *bench) measure(ctx context.Context, s system, r run) (res results, err error) {
 	before, err := b.disk.syncedTraffic()
 	if err != nil {
-		return f, err
+		return res, err
 	}
 	usedBefore, err := cpu(s.pid())
 	if err != nil {
-		return f, err
+		return res, err
 	}
 	peak := samplePeakMemory(s.pid())
 	start := time.Now()
-	sendError := w.send(ctx, s.port(), w.messages)
+	sendError := r.send(ctx, s.port(), r.messages)
 	took := time.Since(start)
-	f.memory, err = peak()
+	res.memory, err = peak()
 	if err := errors.Join(sendError, err, b.awaitIdle(ctx, s)); err != nil {
-		return f, err
+		return res, err
 	}
-	if f.highWater, err = highWater(s.pid()); err != nil {
-		return f, err
+	if res.highWater, err = highWater(s.pid()); err != nil {
+		return res, err
 	}
 	used, err := cpu(s.pid())
 	if err != nil {
-		return f, err
+		return res, err
 	}
 	after, err := b.disk.syncedTraffic()
-	written, n := after.minus(before), float64(w.messages)
-	f.rate = n / took.Seconds()
-	f.bytes, f.flushes = float64(written.bytes)/n, float64(written.flushes)/n
-	f.cpu = (used - usedBefore) / time.Duration(w.messages)
-	return f, err
+	written, n := after.minus(before), float64(r.messages)
+	res.rate = n / took.Seconds()
+	res.bytes, res.flushes = float64(written.bytes)/n, float64(written.flushes)/n
+	res.cpu = (used - usedBefore) / time.Duration(r.messages)
+	return res, err
 }
 
 // awaitIdle waits until a system has processed the load.

@@ -27,15 +27,15 @@ type run struct {
 	healthy  bool
 }
 
-func (w run) String() string {
-	size, upstream := fmt.Sprintf("%d KiB", w.size>>10), "down"
-	if w.size >= 1<<20 {
-		size = fmt.Sprintf("%d MiB", w.size>>20)
+func (r run) String() string {
+	size, upstream := fmt.Sprintf("%d KiB", r.size>>10), "down"
+	if r.size >= 1<<20 {
+		size = fmt.Sprintf("%d MiB", r.size>>20)
 	}
-	if w.healthy {
+	if r.healthy {
 		upstream = "healthy"
 	}
-	return fmt.Sprintf("upstream %s, %s, %d client%s", upstream, size, w.clients, strings.Repeat("s", min(1, w.clients-1)))
+	return fmt.Sprintf("upstream %s, %s, %d client%s", upstream, size, r.clients, strings.Repeat("s", min(1, r.clients-1)))
 }
 
 // selectedRuns returns the runs that the options select.
@@ -43,14 +43,14 @@ func selectedRuns(o options) []run {
 	const small = 4 << 10
 	var all []run
 	for _, healthy := range []bool{true, false} {
-		for _, w := range []run{
+		for _, r := range []run{
 			{small, 1, o.messages, healthy},
 			{small, 20, o.messages, healthy},
 			{small, 100, o.messages, healthy},
 			{1 << 20, 10, large(o.messages), healthy},
 		} {
-			if strings.Contains(w.String(), o.only) {
-				all = append(all, w)
+			if strings.Contains(r.String(), o.only) {
+				all = append(all, r)
 			}
 		}
 	}
@@ -61,12 +61,12 @@ func selectedRuns(o options) []run {
 func large(messages int) int { return max(10, messages/10) }
 
 // send sends messages to port by smtp-source. It fails unless each reply is 250.
-func (w run) send(ctx context.Context, port, messages int) error {
+func (r run) send(ctx context.Context, port, messages int) error {
 	const timeout = 3 * time.Minute
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	output, err := exec.CommandContext(ctx, "smtp-source", "-s", strconv.Itoa(min(w.clients, messages)), "-m", strconv.Itoa(messages),
-		"-l", strconv.Itoa(w.size), "-f", sender, "-t", recipient, fmt.Sprintf("%s:%d", host, port)).CombinedOutput()
+	output, err := exec.CommandContext(ctx, "smtp-source", "-s", strconv.Itoa(min(r.clients, messages)), "-m", strconv.Itoa(messages),
+		"-l", strconv.Itoa(r.size), "-f", sender, "-t", recipient, fmt.Sprintf("%s:%d", host, port)).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("sending: smtp-source: %w: %s", errors.Join(err, ctx.Err()), strings.TrimSpace(string(output)))
 	}

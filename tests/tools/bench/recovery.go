@@ -76,7 +76,7 @@ func (b *bench) fill(ctx context.Context) error {
 	output, err := exec.CommandContext(ctx, "smtp-source", "-d", "-s", clients, "-m", tooMany, "-l", strconv.Itoa(4<<10),
 		"-f", sender, "-t", recipient, fmt.Sprintf("%s:%d", host, b.sealpost.port())).CombinedOutput()
 	if err == nil || !strings.Contains(string(output), full) {
-		return fmt.Errorf("filling the ring, which must end with the reply%q: %w: %s", full, err, output)
+		return fmt.Errorf("filling the ring, which must end with the reply %q: %w: %s", full, err, output)
 	}
 	fmt.Printf("  filled by smtp-source over %s connections in %.1f s\n", clients, time.Since(start).Seconds())
 	return nil

@@ -27,7 +27,7 @@ type sealpost struct {
 	upstream     *tenant.Tenant // nil while down
 	box          *box.Box
 	relay        *box.Relay
-	listens      netip.AddrPort
+	address      netip.AddrPort
 }
 
 // newSealpost creates the TPM and the certificates.
@@ -71,7 +71,7 @@ func newSealpost(title, program, dir string, d *disk) (*sealpost, error) {
 
 func (s *sealpost) name() string { return s.title }
 
-func (s *sealpost) port() int { return int(s.listens.Port()) }
+func (s *sealpost) port() int { return int(s.address.Port()) }
 
 func (s *sealpost) pid() int { return s.relay.PID() }
 
@@ -108,7 +108,7 @@ func (s *sealpost) resume() (err error) {
 	if err := s.relay.Await(`"event":"listening"`); err != nil {
 		return err
 	}
-	s.listens, err = netip.ParseAddrPort(fmt.Sprint(s.relay.Log.Events("listening")[0]["address"]))
+	s.address, err = netip.ParseAddrPort(fmt.Sprint(s.relay.Log.Events("listening")[0]["address"]))
 	return err
 }
 

@@ -24,7 +24,6 @@ type event struct {
 	Cause      string
 	Key        string
 	Why        string
-	Words      string
 	Upstream   struct {
 		Host, Address, TLS, Cipher, Peer, Certificate string
 	}

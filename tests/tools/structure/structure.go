@@ -24,9 +24,9 @@ import (
 
 // Count holds the counts of one package.
 type Count struct {
-	Package            string // its folder, from the root of the tree
-	Files, Lines       int    // without tests
-	Links, Back, Large int    // Large is the lines of its largest file
+	Package                  string // its folder, from the root of the tree
+	Files, Lines             int    // without tests
+	Links, Back, LargestFile int    // LargestFile is in lines
 }
 
 // Packages counts each package below folders of a tree.
@@ -70,7 +70,7 @@ func count(folder string) (Count, error) {
 			return Count{}, err
 		}
 		lines := set.File(file.Pos()).LineCount()
-		c.Files, c.Lines, c.Large = c.Files+1, c.Lines+lines, max(c.Large, lines)
+		c.Files, c.Lines, c.LargestFile = c.Files+1, c.Lines+lines, max(c.LargestFile, lines)
 		files = append(files, file)
 	}
 	links := linksOf(set, files)
@@ -176,7 +176,7 @@ func main() {
 	fmt.Fprintln(table, "files\tlines\tlargest\tlinks\tback\t package")
 	var all Count
 	for _, c := range counts {
-		fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%d\t %s\n", c.Files, c.Lines, c.Large, c.Links, c.Back, c.Package)
+		fmt.Fprintf(table, "%d\t%d\t%d\t%d\t%d\t %s\n", c.Files, c.Lines, c.LargestFile, c.Links, c.Back, c.Package)
 		all.Files, all.Lines, all.Links, all.Back = all.Files+c.Files, all.Lines+c.Lines, all.Links+c.Links, all.Back+c.Back
 	}
 	fmt.Fprintf(table, "%d\t%d\t\t%d\t%d\t all\n", all.Files, all.Lines, all.Links, all.Back)

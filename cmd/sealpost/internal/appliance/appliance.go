@@ -72,8 +72,8 @@ func Run(ctx context.Context, build Build) error {
 	}
 	a := &Appliance{group: newGroup(ctx, journal.New(journal.Text(log, false))), build: build, facts: facts}
 	defer a.stop()
-	a.try("kernel log", unlogged)
-	a.try("resolver", linkResolvConf())
+	a.logFault("kernel log", unlogged)
+	a.logFault("resolver", linkResolvConf())
 	a.spawn(process.ReapOrphans)
 	if len(facts.Helper) > 0 {
 		a.spawn(a.child("helper", facts.Helper).Run)
@@ -91,35 +91,35 @@ func Run(ctx context.Context, build Build) error {
 
 	a.storage = openStorage(facts.State)
 	if a.storage.fault != nil {
-		a.try("state", a.storage.fault)
+		a.logFault("state", a.storage.fault)
 	}
 	a.configuration = newConfiguration(a.group, a.storage, a.relay, a.network)
 	a.commit = candidate.NewConfirmedCommit(candidate.ConfirmedCommitConfig{
 		Store: a.storage.candidateStore(), NoStore: a.storage.err(), Applier: a.configuration, Recorder: recorder{a.group},
 	})
 	if a.storage.fault == nil {
-		a.try("settings", a.commit.Start(ctx))
+		a.logFault("settings", a.commit.Start(ctx))
 	}
 	a.configuration.adopt(ctx)
-	a.try("state", a.storage.handOver())
+	a.logFault("state", a.storage.handOver())
 
-	a.try("modules", <-modules)
+	a.logFault("modules", <-modules)
 	a.serial, err = board.Serial()
-	a.try("serial number", err)
+	a.logFault("serial number", err)
 	a.journal.BoardStarted(facts.Name, a.serial, build.Version)
 	a.clock = newTimekeeper(a.group, a.storage, build.Made, func() []string { return a.network.status().NTP }, a.configuration.httpsTime)
 	a.health = newHealth(a.group, a.relay)
 	a.lamp = newLamp(a.group, facts, a.configuration, a.relay, a.health)
-	a.network.start(a.configuration.hostname, a.relay.awaitFirstBanner, a.clock.askAgain)
+	a.network.start(a.configuration.hostname, a.relay.awaitFirstBanner, a.clock.queryServers)
 	a.keep("control socket", a.answer)
 
 	a.relay.awaitFirstBanner()
-	a.lamp.startButton(func() { a.try("reset", a.FactoryReset(ctx, "button")) })
+	a.lamp.startButton(func() { a.logFault("reset", a.FactoryReset(ctx, "button")) })
 	for _, line := range facts.Lines {
 		a.startConsole(line)
 	}
 	a.startSticks()
-	a.try("modules", kernel.LoadModules(board.LaterPath))
+	a.logFault("modules", kernel.LoadModules(board.LaterPath))
 	a.spawn(a.startGadget)
 	a.clock.start()
 	a.health.start(facts.Watchdog)
@@ -185,4 +185,4 @@ func (r recorder) SettingsApplied(trial time.Duration) { r.journal.SettingsAppli
 func (r recorder) SettingsRolledBack() { r.journal.SettingsRolledBack() }
 
 // RollbackFailed implements candidate.Recorder.
-func (r recorder) RollbackFailed(err error) { r.try("settings", err) }
+func (r recorder) RollbackFailed(err error) { r.logFault("settings", err) }

@@ -162,7 +162,7 @@ func TestRelayProcess_IsNotStartedWhileTheBoxIsBeingReset(t *testing.T) {
 	}
 	r.allow()
 	if r.startServing(); !r.serving() {
-		t.Error("after a reset that failed it is not started")
+		t.Error("the relay is not started after a failed reset")
 	}
 	r.stopServing()
 }
@@ -204,7 +204,7 @@ func TestLamp_DistinguishesUnreadableSettingsFromANewBox(t *testing.T) {
 	} {
 		l := &lamp{configuration: c, relay: newRelayProcess(g, new(Appliance{group: g}).child("relay", nil)), health: &health{}}
 		if got := led.PatternFor(l.condition()); got != shown {
-			t.Errorf("the lamp says that %s, not that %s", got.Means, shown.Means)
+			t.Errorf("got lamp pattern for %q, want %q", got.Means, shown.Means)
 		}
 	}
 }
@@ -213,14 +213,14 @@ func TestStickOutcome_OfAStickWhoseProcessWasEndedAfterItsCommitIsApplied(t *tes
 	a := &Appliance{group: newTestGroup(t), storage: newStorage(t)}
 	silent := func() *json.Decoder { return json.NewDecoder(strings.NewReader("")) }
 	if v := a.stickOutcome(t.Context(), silent(), ""); v.Applied || len(v.Faults) != 1 {
-		t.Errorf("before its commit: %v", v)
+		t.Errorf("before its commit: got %v, want a fault", v)
 	}
 	commit(t, a.storage, candidate.Candidate{Settings: minimal, Origin: "a"})
 	if v := a.stickOutcome(t.Context(), silent(), ""); !v.Applied || len(v.Faults) != 0 {
-		t.Errorf("after its commit: %v", v)
+		t.Errorf("after its commit: got %v, want it applied", v)
 	}
 	if v := a.stickOutcome(t.Context(), silent(), "a"); v.Applied {
-		t.Errorf("a stick that changed nothing after one that did: %v", v)
+		t.Errorf("a stick that changed nothing after one that did: got %v, want it not applied", v)
 	}
 }
 

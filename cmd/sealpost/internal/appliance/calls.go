@@ -59,7 +59,7 @@ func (a *Appliance) Restart(_ context.Context, by string) error {
 	a.journal.Restarting(by)
 	a.relay.stopServing()
 	if !a.relay.child.Await(stopTimeout) {
-		a.try("relay", errors.New("it did not stop in time and is killed"))
+		a.logFault("relay", errors.New("it did not stop in time and is killed"))
 	}
 	return kernel.Restart()
 }

@@ -11,16 +11,16 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// sectionClock holds what is known of the time, in the settings area.
+// sectionClock is the section of the settings area that stores the last known time.
 const sectionClock = "clock"
 
-// timekeeper keeps the clock with time servers and by hand, and stores what is
-// known of the time.
+// timekeeper sets the clock from time servers or by hand, and stores the last known
+// time.
 type timekeeper struct {
 	*group
-	storage *storage
-	syncer  *clock.Syncer
-	again   chan struct{} // has the servers asked at once
+	storage  *storage
+	syncer   *clock.Syncer
+	queryNow chan struct{} // makes the syncer query the servers at once
 
 	mu    sync.Mutex
 	doubt string // why the clock is not trusted
@@ -30,7 +30,7 @@ type timekeeper struct {
 // program was built; ntp and https return the servers to ask, and https also the
 // authorities to verify them by.
 func newTimekeeper(g *group, s *storage, built time.Time, ntp func() []string, https func() ([]string, *x509.CertPool)) *timekeeper {
-	t := &timekeeper{group: g, storage: s, again: make(chan struct{}, 1)}
+	t := &timekeeper{group: g, storage: s, queryNow: make(chan struct{}, 1)}
 	t.syncer = clock.New(clock.Config{
 		Built: built, Stored: t.load(), Servers: ntp, HTTPS: https, Store: t.store,
 		Stepped: func(offset time.Duration, from string) {
@@ -41,17 +41,17 @@ func newTimekeeper(g *group, s *storage, built time.Time, ntp func() []string, h
 			t.setDoubt(err.Error())
 			t.journal.ClockDoubted(err)
 		},
-		Again: t.again,
+		QueryNow: t.queryNow,
 	})
 	return t
 }
 
 func (t *timekeeper) start() { t.spawn(t.syncer.Run) }
 
-// askAgain has the time servers asked at once, such as those of a new network.
-func (t *timekeeper) askAgain() {
+// queryServers queries the time servers at once, such as those of a new network.
+func (t *timekeeper) queryServers() {
 	select {
-	case t.again <- struct{}{}:
+	case t.queryNow <- struct{}{}:
 	default:
 	}
 }
@@ -71,7 +71,7 @@ func (t *timekeeper) store(r clock.Record) {
 	if t.storage.store == nil {
 		return
 	}
-	t.try("clock", t.storage.store.Update(context.WithoutCancel(t.ctx), func(sections state.Sections) error {
+	t.logFault("clock", t.storage.store.Update(context.WithoutCancel(t.ctx), func(sections state.Sections) error {
 		text, err := json.Marshal(r)
 		sections[sectionClock] = text
 		return err
@@ -84,7 +84,7 @@ func (t *timekeeper) setDoubt(text string) {
 	t.doubt = text
 }
 
-// doubts says why the clock is not trusted; empty where it is.
+// doubts returns why the clock is not trusted; it is empty if the clock is trusted.
 func (t *timekeeper) doubts() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

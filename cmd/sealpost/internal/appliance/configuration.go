@@ -80,7 +80,7 @@ func (c *configuration) read(ctx context.Context) *settings.Settings {
 	stored, err := c.stored(ctx)
 	unreadable := err != nil && !errors.Is(err, candidate.ErrFactory)
 	if unreadable && c.storage.fault == nil {
-		c.try("settings", err)
+		c.logFault("settings", err)
 	}
 	for _, ignored := range stored.Ignored {
 		c.journal.SettingIgnored(ignored.Error())
@@ -101,7 +101,7 @@ func (c *configuration) read(ctx context.Context) *settings.Settings {
 	}
 	c.relay.listen(addresses)
 	c.network.apply(networkOf(stored.Settings))
-	c.try("host name", kernel.SetHostname(c.name))
+	c.logFault("host name", kernel.SetHostname(c.name))
 	return c.settings
 }
 

@@ -23,11 +23,11 @@ func (a *Appliance) startGadget(context.Context) {
 	}
 	const timeout = time.Minute
 	if err := kernel.AwaitFile(filepath.Join("/sys/class/udc", a.facts.UDC), timeout); err != nil {
-		a.try("USB serial line", err)
+		a.logFault("USB serial line", err)
 		return
 	}
 	if err := gadget.Start(a.facts.UDC, a.serial); err != nil {
-		a.try("USB serial line", err)
+		a.logFault("USB serial line", err)
 		return
 	}
 	a.startConsole(gadget.Line)

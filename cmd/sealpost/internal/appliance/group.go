@@ -27,14 +27,14 @@ func newGroup(ctx context.Context, j *journal.Journal) *group {
 func (g *group) spawn(run func(ctx context.Context)) { g.running.Go(func() { run(g.ctx) }) }
 
 // keep restarts a component when it exits, and logs each new error once.
-func (g *group) keep(part string, run func(ctx context.Context) error) {
+func (g *group) keep(component string, run func(ctx context.Context) error) {
 	const pause = 5 * time.Second
 	g.spawn(func(ctx context.Context) {
 		var last string
 		for ctx.Err() == nil {
 			if err := run(ctx); err != nil && ctx.Err() == nil && err.Error() != last {
 				last = err.Error()
-				g.try(part, err)
+				g.logFault(component, err)
 			}
 			select {
 			case <-ctx.Done():
@@ -44,13 +44,13 @@ func (g *group) keep(part string, run func(ctx context.Context) error) {
 	})
 }
 
-// every calls look at once and then once per period.
-func (g *group) every(period time.Duration, look func(ctx context.Context)) {
+// every calls poll at once and then once per period.
+func (g *group) every(period time.Duration, poll func(ctx context.Context)) {
 	g.spawn(func(ctx context.Context) {
 		ticker := time.NewTicker(period)
 		defer ticker.Stop()
 		for {
-			look(ctx)
+			poll(ctx)
 			select {
 			case <-ctx.Done():
 				return
@@ -60,10 +60,10 @@ func (g *group) every(period time.Duration, look func(ctx context.Context)) {
 	})
 }
 
-// try logs an error after which the box continues.
-func (g *group) try(part string, err error) {
+// logFault logs an error after which the box continues.
+func (g *group) logFault(component string, err error) {
 	if err != nil {
-		g.journal.MachineFault(part, err)
+		g.journal.MachineFault(component, err)
 	}
 }
 

@@ -21,8 +21,8 @@ type health struct {
 	*group
 	relay *relayProcess
 
-	mu    sync.Mutex
-	wrong string // why the relay is unhealthy
+	mu     sync.Mutex
+	reason string // why the relay is unhealthy
 }
 
 func newHealth(g *group, r *relayProcess) *health { return &health{group: g, relay: r} }
@@ -32,15 +32,15 @@ func (h *health) start(device string) {
 	feeder := &watchdog.Feeder{
 		Healthy:      h.check,
 		RestartAfter: restartRelayAfter,
-		Restart: func(wrong error) {
-			h.journal.Unhealthy(wrong, "the relay is killed")
+		Restart: func(reason error) {
+			h.journal.Unhealthy(reason, "the relay is killed")
 			h.relay.child.Kill()
 		},
 		RebootAfter: rebootAfter,
-		Reboot: func(wrong error) {
-			h.journal.Unhealthy(wrong, "the box restarts")
+		Reboot: func(reason error) {
+			h.journal.Unhealthy(reason, "the box restarts")
 			// The watchdog is for a machine that can no longer restart itself.
-			h.try("restart", kernel.Restart())
+			h.logFault("restart", kernel.Restart())
 		},
 	}
 	h.spawn(func(ctx context.Context) {
@@ -49,7 +49,7 @@ func (h *health) start(device string) {
 			if err == nil {
 				feeder.Device, err = watchdog.Open(device)
 			}
-			h.try("watchdog", err)
+			h.logFault("watchdog", err)
 		}
 		feeder.Run(ctx)
 	})
@@ -60,9 +60,9 @@ func (h *health) check(ctx context.Context) error {
 	err := h.relay.check(ctx)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.wrong = ""
+	h.reason = ""
 	if err != nil {
-		h.wrong = err.Error()
+		h.reason = err.Error()
 	}
 	return err
 }
@@ -71,5 +71,5 @@ func (h *health) check(ctx context.Context) error {
 func (h *health) problem() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.wrong
+	return h.reason
 }

@@ -82,7 +82,7 @@ func lastLine(e process.End) string {
 
 // launch starts the relay before its state is available.
 func (r *relayProcess) launch() {
-	r.try("relay", errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)))
+	r.logFault("relay", errors.Join(os.MkdirAll(relayDir, 0o755), os.Chown(relayDir, relayUser, relayUser)))
 	r.startServing()
 }
 
@@ -227,7 +227,7 @@ func (r *relayProcess) handOverTPM(ctx context.Context, chip string, loaded <-ch
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		r.try("TPM", fmt.Errorf("there is no %s: check that the TPM is fitted", chip))
+		r.logFault("TPM", fmt.Errorf("there is no %s: check that the TPM is fitted", chip))
 	}
 	for err != nil && ctx.Err() == nil {
 		err = kernel.AwaitFile(chip, 10*time.Second)
@@ -235,7 +235,7 @@ func (r *relayProcess) handOverTPM(ctx context.Context, chip string, loaded <-ch
 	if ctx.Err() != nil {
 		return
 	}
-	r.try("TPM", os.Chown(chip, relayUser, relayUser))
+	r.logFault("TPM", os.Chown(chip, relayUser, relayUser))
 	if late {
 		r.restart()
 	}

@@ -61,19 +61,19 @@ func (a *Appliance) takeStick(ctx context.Context, s usb.Stick) bundle.Result {
 	defer cancel()
 	child, err := a.startStick(ctx, s)
 	if err != nil {
-		a.try("stick", err)
+		a.logFault("stick", err)
 		return bundle.Rejected(err)
 	}
 	defer child.close()
 	v := a.stickOutcome(ctx, child.Decoder, before)
 	if v.Applied {
 		// Apply the settings even after the timeout: they are stored.
-		a.try("settings", a.commit.Applied(context.WithoutCancel(ctx)))
+		a.logFault("settings", a.commit.Applied(context.WithoutCancel(ctx)))
 	}
 	a.journal.Stick(v.String())
 	var written stickResult
 	if err := child.Decode(&written); err == nil && written.Trouble != "" {
-		a.try("stick", errors.New(written.Trouble))
+		a.logFault("stick", errors.New(written.Trouble))
 	}
 	_ = child.await()
 	return v
@@ -99,7 +99,7 @@ func (a *Appliance) lastBundle(ctx context.Context) string {
 		return ""
 	}
 	origin, err := candidate.LastOrigin(ctx, a.storage.store)
-	a.try("stick", err)
+	a.logFault("stick", err)
 	return origin
 }
 
@@ -136,7 +136,7 @@ func (a *Appliance) startStick(ctx context.Context, s usb.Stick) (stickChild, er
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: unix.CLONE_NEWNS}
 	a.spawn(func(context.Context) {
 		if err := process.Run(command); err != nil {
-			a.try("stick", err)
+			a.logFault("stick", err)
 		}
 		_ = end.Close()
 	})

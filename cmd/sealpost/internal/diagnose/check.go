@@ -126,9 +126,9 @@ func askRelay[A any](ctx context.Context, b inspection, ask func(control.Client,
 		deadline = time.Time{}
 	}
 	for {
-		answer, err := ask(control.Client{Socket: b.Settings.ControlSocket()}, ctx)
+		response, err := ask(control.Client{Socket: b.Settings.ControlSocket()}, ctx)
 		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
-			return answer, err
+			return response, err
 		}
 		time.Sleep(pause)
 	}

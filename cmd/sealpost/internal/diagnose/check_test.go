@@ -19,7 +19,7 @@ func TestCheck_NeedsAnMXOnlyWithoutAConfiguredHost(t *testing.T) {
 		b.Settings.Senders.AcceptedDomains = []settings.Domain{"contoso.com"}
 		b.Settings.Upstream.DNS, b.Settings.Upstream.Connector.Host = []netip.AddrPort{closedPort}, host
 		if got := (inspection{b}).checkDomains(t.Context()); len(got) != 1 || got[0].Level != level {
-			t.Errorf("with the host %q: got %v", host, got)
+			t.Errorf("host %q: got %v, want one finding of level %s", host, got, level)
 		}
 	}
 }
@@ -29,7 +29,7 @@ func TestCheck_SkipsAnUnusedTPM(t *testing.T) {
 		b := &wire.Box{Settings: settings.Default()}
 		b.Settings.Keys.Protection = protection
 		if got := slices.ContainsFunc(checksFor(t.Context(), b), func(c preflight.Check) bool { return c.Name == "TPM" }); got != checked {
-			t.Errorf("with keys.protection %q the TPM is checked: %t", protection, got)
+			t.Errorf("keys.protection %q: got a check of the TPM: %t, want %t", protection, got, checked)
 		}
 	}
 }

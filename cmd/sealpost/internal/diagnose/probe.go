@@ -15,8 +15,8 @@ import (
 	"sealpost/relay/upstream/reach"
 )
 
-// Probe looks how far each delivery method leads from this network to the mail
-// host of a domain, or to h where that has a name.
+// Probe tests how far each delivery method works from this network: with the mail host
+// of a domain, or with h if that has a name.
 func Probe(ctx context.Context, domain string, h reach.Host) (preflight.ProbeResult, error) {
 	if h.Name == "" {
 		records, err := h.Resolver.LookupMX(ctx, domain)
@@ -49,8 +49,8 @@ func unknownDomain(format string, args ...any) error {
 	return fault.Mark(fault.DomainUnknown, fmt.Errorf(format, args...))
 }
 
-// mailHost is the most preferred host; empty where there is none, which a null
-// MX says on purpose (RFC 7505).
+// mailHost returns the most preferred host; empty if there is none, as with a null MX
+// (RFC 7505).
 func mailHost(records []*net.MX) string {
 	if len(records) == 0 {
 		return ""
@@ -67,7 +67,7 @@ func helloName() string {
 	return name
 }
 
-// describe describes what the probe found out about the tenant's host.
+// describe describes the result of the probe of the tenant's host.
 func describe(w *preflight.ProbeResult, s reach.Result, port int) {
 	w.Port25 = preflight.Reach{OK: s.Greeted, Text: text(s.Greeted, fmt.Sprintf("%s answers on port %d", w.Host, port), s.Err)}
 	if !s.Greeted {

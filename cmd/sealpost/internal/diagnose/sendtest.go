@@ -33,14 +33,14 @@ func SendTest(ctx context.Context, s settings.Settings, to envelope.Address, ste
 	}
 	defer stream.Close()
 	message := testMessage{hello: "test-" + strings.ToLower(rand.Text()[:8]) + ".localhost", to: to, settings: s}
-	answered := make(chan error, 1)
-	go func() { answered <- message.send(ctx) }()
-	return follow(stream, message.hello, answered, step)
+	sent := make(chan error, 1)
+	go func() { sent <- message.send(ctx) }()
+	return follow(stream, message.hello, sent, step)
 }
 
 // testMessage is what is sent to see whether mail arrives.
 type testMessage struct {
-	hello    string // by which the journal tells it from other mail
+	hello    string // EHLO name, which identifies the message in the journal
 	to       envelope.Address
 	settings settings.Settings
 }
@@ -67,10 +67,10 @@ func (m testMessage) send(ctx context.Context) error {
 	client := smtp.NewClient(conn)
 	defer client.Close()
 	if err := client.Hello(m.hello); err != nil {
-		return fmt.Errorf("the relay turns this machine away: %w: put it among lan.allow", err)
+		return fmt.Errorf("the relay rejects this machine: %w: add it to lan.allow", err)
 	}
 	if err := client.SendMail(m.from(), []string{string(m.to)}, strings.NewReader(m.text())); err != nil {
-		return fmt.Errorf("the relay answered: %w", err)
+		return fmt.Errorf("the relay replied: %w", err)
 	}
 	return client.Quit()
 }
@@ -84,15 +84,15 @@ func (m testMessage) text() string {
 		"From: " + m.from(), "To: " + string(m.to), "Subject: Sealpost test message", "Date: " + time.Now().Format(time.RFC1123Z),
 		"Message-ID: <" + m.hello + ">", "MIME-Version: 1.0", "Content-Type: text/plain; charset=utf-8", "",
 		"This is a test message of the Sealpost box at " + printableLine(site) + ".",
-		"It came the way that the mail of the printers there comes.", "",
+		"It was sent in the same way as the mail of the devices there.", "",
 	}
 	return strings.Join(lines, "\r\n")
 }
 
-// printableLine keeps a name from being more than a part of a line.
+// printableLine removes line breaks and repeated spaces from a name.
 func printableLine(name string) string { return strings.Join(strings.Fields(name), " ") }
 
-// ownListener is where this machine reaches the relay in clear text.
+// ownListener returns the address at which this machine reaches the relay in clear text.
 func ownListener(s settings.LAN) (string, error) {
 	if len(s.SMTP) == 0 {
 		return "", errors.New("lan.smtp is empty, so nothing can be sent in clear text: test with a device that speaks TLS")

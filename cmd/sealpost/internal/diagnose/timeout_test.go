@@ -7,7 +7,7 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// TestCheckTimeout_IsLongerThanWhatItContains has the default and a long timeout of
+// TestCheckTimeout_IsLongerThanWhatItContains tests the default and a long timeout of
 // the upstream.
 func TestCheckTimeout_IsLongerThanWhatItContains(t *testing.T) {
 	s := settings.Default()

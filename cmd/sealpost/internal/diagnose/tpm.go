@@ -44,7 +44,7 @@ func TPM(ctx context.Context, address string) (found Chip, err error) {
 	if found.State != hal.TPMReady {
 		return found, nil
 	}
-	can, err := t.Capabilities(ctx)
-	found.Manufacturer, found.Firmware, found.Keys = can.Manufacturer, can.Firmware, can.Keys
+	capabilities, err := t.Capabilities(ctx)
+	found.Manufacturer, found.Firmware, found.Keys = capabilities.Manufacturer, capabilities.Firmware, capabilities.Keys
 	return found, err
 }

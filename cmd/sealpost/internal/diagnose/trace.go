@@ -43,16 +43,16 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 	return operator.Step{}, false
 }
 
-// signed says what signed, and in what time.
+// signed describes which key signed, and how long that took.
 func signed(r journal.Record) string {
-	signer, took := "the key in memory", r.Took
+	signer, duration := "the key in memory", r.Took
 	if keyring.Protection(r.Key) == keyring.TPMResident {
 		signer = "the TPM"
 	}
 	if d, err := time.ParseDuration(r.Took); err == nil {
-		took = fmt.Sprintf("%d ms", d.Milliseconds())
+		duration = fmt.Sprintf("%d ms", d.Milliseconds())
 	}
-	return signer + " signed in " + took
+	return signer + " signed in " + duration
 }
 
 // errNotAccepted is the error of a test message that was not accepted.

@@ -11,8 +11,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// told follows the message that came as "test", and gives the steps.
-func told(t *testing.T, journal ...string) (steps []string, err error) {
+// followTest returns the steps of the message with the EHLO name "test".
+func followTest(t *testing.T, journal ...string) (steps []string, err error) {
 	t.Helper()
 	err = follow(strings.NewReader(strings.Join(journal, "\n")), "test", make(chan error), func(s operator.Step) error {
 		steps = append(steps, s.Name)
@@ -24,19 +24,19 @@ func told(t *testing.T, journal ...string) (steps []string, err error) {
 func TestFollow_GivesTheStepsOfOneMessageUpToItsEnd(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	const before, received, others = `{"event":"delivered","id":"A"}`, `{"event":"received","id":"B","hello":"test"}`, `{"event":"refused","id":"C"}`
-	for end, wanted := range map[string]error{"delivered": nil, "queued": nil, "refused": errNotAccepted, "deferred": errNotAccepted} {
+	for end, want := range map[string]error{"delivered": nil, "queued": nil, "refused": errNotAccepted, "deferred": errNotAccepted} {
 		last := `{"event":"` + end + `","id":"B"}`
-		steps, err := told(t, before, received, others, `{"event":"signature"}`, "no JSON", last, others, others)
-		if !errors.Is(err, wanted) || len(steps) != 3 || steps[0] != "received" || steps[1] != "signed" {
-			t.Errorf("%s: told %q, and ended in %v", end, steps, err)
+		steps, err := followTest(t, before, received, others, `{"event":"signature"}`, "no JSON", last, others, others)
+		if !errors.Is(err, want) || len(steps) != 3 || steps[0] != "received" || steps[1] != "signed" {
+			t.Errorf("%s: got steps %q, error %v, want received, signed, the end, and %v", end, steps, err, want)
 		}
 	}
-	if steps, err := told(t, before, received); err == nil || !strings.Contains(err.Error(), "see the queue") {
-		t.Errorf("a journal that ends early: told %q, and ended in %v", steps, err)
+	if steps, err := followTest(t, before, received); err == nil || !strings.Contains(err.Error(), "see the queue") {
+		t.Errorf("a journal that ends early: got steps %q, error %v, want an error that names the queue", steps, err)
 	}
 }
 
-func TestStepOf_SaysWhatHappened(t *testing.T) {
+func TestStepOf_DescribesEachEvent(t *testing.T) {
 	for want, r := range map[string]journal.Record{
 		"received: 510 octets":                     {Event: journal.EventReceived, ID: "A", Octets: 510},
 		"signed: the TPM signed in 648 ms":         {Event: journal.EventSignature, Key: "tpm-resident", Took: "648.2ms"},

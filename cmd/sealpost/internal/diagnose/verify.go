@@ -32,11 +32,11 @@ func Verify(ctx context.Context, b *wire.Box, to envelope.Address) iter.Seq[pref
 // verification is the state of a Verify run.
 type verification struct {
 	*wire.Box
-	site   tenant.Site
-	to     envelope.Address // of the test message; empty for none
-	token  oauth.Token
-	fault  error // why there is no token
-	claims tenant.Token
+	site     tenant.Site
+	to       envelope.Address // of the test message; empty for none
+	token    oauth.Token
+	tokenErr error // why there is no token
+	claims   tenant.Token
 }
 
 // steps returns the checks; each needs the one before it.
@@ -76,8 +76,8 @@ func (v *verification) credential(ctx context.Context) []preflight.Finding {
 	if found[0].Level == certificate.Problem {
 		return found
 	}
-	v.ask(ctx)
-	if fault := (*oauth.Fault)(nil); errors.As(v.fault, &fault) && fault.Err != nil {
+	v.requestToken(ctx)
+	if fault := (*oauth.Fault)(nil); errors.As(v.tokenErr, &fault) && fault.Err != nil {
 		return preflight.Problem(fault)
 	}
 	return found
@@ -107,33 +107,33 @@ func (v *verification) stored(ctx context.Context) []preflight.Finding {
 	return passed("a %s is stored", kind)
 }
 
-// ask requests a token.
-func (v *verification) ask(ctx context.Context) {
+// requestToken requests a token.
+func (v *verification) requestToken(ctx context.Context) {
 	name, err := v.Hostname()
 	if err != nil {
-		v.fault = err
+		v.tokenErr = err
 		return
 	}
 	grant, err := v.Grant(name)
 	if err == nil {
 		v.token, err = grant.Token(ctx)
 	}
-	v.fault = err
+	v.tokenErr = err
 }
 
 // issuer checks whether the issuer was reached, so that it returned a token or an
 // error code.
 func (v *verification) issuer(context.Context) []preflight.Finding {
 	fault := (*oauth.Fault)(nil)
-	if v.fault != nil && (!errors.As(v.fault, &fault) || fault.Code == "") {
-		return preflight.Problem(v.fault)
+	if v.tokenErr != nil && (!errors.As(v.tokenErr, &fault) || fault.Code == "") {
+		return preflight.Problem(v.tokenErr)
 	}
 	return passed("reachable")
 }
 
 func (v *verification) issued(context.Context) []preflight.Finding {
-	if v.fault != nil {
-		return preflight.Problem(v.fault)
+	if v.tokenErr != nil {
+		return preflight.Problem(v.tokenErr)
 	}
 	claims, err := v.token.Claims()
 	v.claims = tenant.Token{Opaque: err != nil, Audience: claims.Audience, Roles: claims.Roles, Scopes: claims.Scopes,
@@ -148,8 +148,8 @@ func (v *verification) login(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return v.refused(err)
 	}
-	if answer := result.Replies[0]; !answer.Positive() {
-		return preflight.Problem(errors.New(sentence(answer, user, result.Trustee)))
+	if r := result.Replies[0]; !r.Positive() {
+		return preflight.Problem(errors.New(sentence(r, user, result.Trustee)))
 	}
 	return passed("%s logged in by %s and may send (%s)", result.Connection.Account, result.Connection.Mechanism, result.Connection.TLS)
 }
@@ -161,12 +161,12 @@ func (v *verification) message(ctx context.Context) []preflight.Finding {
 	e := envelope.Envelope{ID: "verify", Sender: envelope.Address(m.from()), Recipients: []envelope.Address{v.to}}
 	content := plainContent(m.text())
 	e.Size = content.Size()
-	result, err := v.deliver(ctx, e, content, func(answers []reply.Reply) bool { return answers[0].Positive() })
+	result, err := v.deliver(ctx, e, content, func(replies []reply.Reply) bool { return replies[0].Positive() })
 	if err != nil {
 		return v.refused(err)
 	}
-	if answer := result.Replies[0]; !result.Accepted || !answer.Positive() {
-		return preflight.Problem(errors.New(sentence(answer, e.Sender, result.Trustee)))
+	if r := result.Replies[0]; !result.Accepted || !r.Positive() {
+		return preflight.Problem(errors.New(sentence(r, e.Sender, result.Trustee)))
 	}
 	return passed("sent to %s as %s: %s", v.to, m.from(), result.Replies[0])
 }
@@ -180,11 +180,11 @@ func (v *verification) refused(err error) []preflight.Finding {
 	}
 	classification, known := report.Classify(fault.ServerReply)
 	if login := (*submission.LoginRefused)(nil); errors.As(err, &login) {
-		answer := tenant.Answer{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
+		loginReply := tenant.Reply{Code: fault.ServerReply.Code, Status: fault.ServerReply.Status.String(), Text: fault.ServerReply.String()}
 		if known {
-			answer.Meaning = classification.Text()
+			loginReply.Meaning = classification.Text()
 		}
-		return []preflight.Finding{v.site.Login(v.claims, login.Account, answer)}
+		return []preflight.Finding{v.site.Login(v.claims, login.Account, loginReply)}
 	}
 	if known {
 		return preflight.Problem(fmt.Errorf("%s (%s)", fault.Reason, classification.Text()))
@@ -193,12 +193,12 @@ func (v *verification) refused(err error) []preflight.Finding {
 }
 
 // sentence returns a reply with its known meaning.
-func sentence(answer reply.Reply, sender envelope.Address, trustee string) string {
-	classification, known := report.ClassifyFor(answer, sender, trustee)
+func sentence(r reply.Reply, sender envelope.Address, trustee string) string {
+	classification, known := report.ClassifyFor(r, sender, trustee)
 	if !known {
-		return answer.String()
+		return r.String()
 	}
-	return fmt.Sprintf("%s (%s)", classification.Text(), answer)
+	return fmt.Sprintf("%s (%s)", classification.Text(), r)
 }
 
 // noContent makes Deliver stop before the content.
@@ -217,10 +217,10 @@ func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content
 // oneToken always provides the same token.
 type oneToken struct{ token oauth.Token }
 
-// Token implements submission.Tokens.
+// Token implements submission.TokenProvider.
 func (o oneToken) Token(context.Context) (submission.Token, error) {
 	return submission.Token(o.token.Bearer.Reveal()), nil
 }
 
-// Reject implements submission.Tokens.
+// Reject implements submission.TokenProvider.
 func (oneToken) Reject(submission.Token) {}

@@ -138,24 +138,24 @@ func change[Q any](ctx context.Context, c control.Call[Q, none], request Q) erro
 	return err
 }
 
-func call[Q, A any](ctx context.Context, timeout time.Duration, c control.Call[Q, A], request Q) (answer A, err error) {
+func call[Q, R any](ctx context.Context, timeout time.Duration, c control.Call[Q, R], request Q) (response R, err error) {
 	const pause = 250 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
-		answer, err = c.Do(ctx, Socket, request)
+		response, err = c.Do(ctx, Socket, request)
 		starting := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 		switch {
 		case err == nil || !errors.Is(err, control.ErrNoRelay):
-			return answer, err
+			return response, err
 		case !onAppliance():
-			return answer, ErrNoAppliance
+			return response, ErrNoAppliance
 		case !starting:
-			return answer, errNoInit.Wrap(err)
+			return response, errNoInit.Wrap(err)
 		}
 		select {
 		case <-ctx.Done():
-			return answer, errNoInit.Wrap(err)
+			return response, errNoInit.Wrap(err)
 		case <-time.After(pause):
 		}
 	}

@@ -23,8 +23,8 @@ type Outcome struct {
 
 // apply checks or commits a candidate in a child process, whose exit frees the
 // key's memory.
-func (l Local) apply(ctx context.Context, wanted candidate.Candidate, flags ...string) error {
-	text, err := json.Marshal(wanted)
+func (l Local) apply(ctx context.Context, c candidate.Candidate, flags ...string) error {
+	text, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("writing the candidate: %w", err)
 	}

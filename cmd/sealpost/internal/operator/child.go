@@ -37,8 +37,8 @@ func (l Local) command(args ...string) []string {
 	return append(args, "--json", "--config=", "--state="+l.Options.State, "--tpm="+l.Options.TPM, "--control="+l.Options.Control)
 }
 
-// one returns the value that a command prints.
-func one[T any](ctx context.Context, args []string, input string) (value T, err error) {
+// singleValue returns the value that a command prints.
+func singleValue[T any](ctx context.Context, args []string, input string) (value T, err error) {
 	for value, err = range values[T](ctx, childTimeout, args, input) {
 	}
 	return value, err
@@ -112,8 +112,8 @@ func failure(ctx context.Context, err error, stderr []byte) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}
-	if said := fault.Decode(stderr); said != nil {
-		return said
+	if faults := fault.Decode(stderr); faults != nil {
+		return faults
 	}
 	return err
 }

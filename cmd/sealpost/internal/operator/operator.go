@@ -159,7 +159,7 @@ func (l Local) Probe(ctx context.Context, t api.Target) (probed preflight.ProbeR
 	if t.CA != "" {
 		args = append(args, "--ca-file="+standardInput)
 	}
-	return one[preflight.ProbeResult](ctx, l.command(args...), t.CA)
+	return singleValue[preflight.ProbeResult](ctx, l.command(args...), t.CA)
 }
 
 // Preflight implements [api.Box]. If it finds problems, it returns no error.
@@ -185,7 +185,7 @@ func (l Local) SendTest(ctx context.Context, to string) iter.Seq2[api.Step, erro
 
 // Certificate implements [api.Box].
 func (l Local) Certificate(ctx context.Context) (string, error) {
-	report, err := one[certificate.Report](ctx, l.command("certificate", "show"), "")
+	report, err := singleValue[certificate.Report](ctx, l.command("certificate", "show"), "")
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +199,7 @@ func (l Local) Request(ctx context.Context, r api.Request) (string, error) {
 	if r.Replace {
 		args = append(args, "--replace")
 	}
-	request, err := one[PEM](ctx, args, r.Settings)
+	request, err := singleValue[PEM](ctx, args, r.Settings)
 	return strings.TrimSpace(request.PEM), err
 }
 

@@ -6,7 +6,7 @@ import (
 	"sealpost/cmd/sealpost/internal/machine"
 )
 
-func TestStatus_SaysWhyTheRelaySendsNoMail(t *testing.T) {
+func TestStatus_ExplainsWhyTheRelaySendsNoMail(t *testing.T) {
 	set := machine.Clock{Trusted: true}
 	for want, s := range map[string]machine.Status{
 		"": {Clock: set},

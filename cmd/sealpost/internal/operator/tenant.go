@@ -55,13 +55,13 @@ func (s SignedIn) String() string {
 
 // TenantScript implements [api.Box].
 func (l Local) TenantScript(ctx context.Context) (string, error) {
-	script, err := one[PowerShell](ctx, l.command("tenant", "script", "--console"), "")
+	script, err := singleValue[PowerShell](ctx, l.command("tenant", "script", "--console"), "")
 	return script.PowerShell, err
 }
 
 // TenantCertificate implements [api.Box].
 func (l Local) TenantCertificate(ctx context.Context) (string, error) {
-	certificate, err := one[PEM](ctx, l.command("tenant", "certificate"), "")
+	certificate, err := singleValue[PEM](ctx, l.command("tenant", "certificate"), "")
 	return certificate.String(), err
 }
 
@@ -77,14 +77,14 @@ func (l Local) SignIn(ctx context.Context) iter.Seq2[api.Step, error] {
 		SignedIn
 	}
 	return func(yield func(api.Step, error) bool) {
-		for said, err := range values[line](ctx, signInTimeout, l.command("tenant", "login"), "") {
+		for output, err := range values[line](ctx, signInTimeout, l.command("tenant", "login"), "") {
 			if err != nil {
 				yield(api.Step{}, err)
 				return
 			}
-			steps := []api.Step{{Name: "page", Text: said.URL}, {Name: "code", Text: said.Code}, {Name: "as", Text: said.Mailbox}}
-			if said.URL == "" {
-				steps = []api.Step{{Name: "signed in", Text: said.SignedIn.String()}}
+			steps := []api.Step{{Name: "page", Text: output.URL}, {Name: "code", Text: output.Code}, {Name: "as", Text: output.Mailbox}}
+			if output.URL == "" {
+				steps = []api.Step{{Name: "signed in", Text: output.SignedIn.String()}}
 			}
 			for _, s := range steps {
 				if !yield(s, nil) {

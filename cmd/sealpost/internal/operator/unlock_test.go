@@ -38,7 +38,7 @@ func TestUnlock_CountsWrongPINsInTheState(t *testing.T) {
 		right  bool
 		wrong  int
 	}{{"0000", false, 1}, {"0000", false, 2}, {number, true, 0}, {"0000", false, 1}} {
-		// Each one opens the state anew, as the next process does.
+		// Each attempt opens the state again, as another process does.
 		right, wrong, err := Local{Options: options}.Unlock(t.Context(), c.digits)
 		if right != c.right || wrong != c.wrong || err != nil {
 			t.Errorf("%s: got %v, %d wrong, %v, want %v, %d wrong", c.digits, right, wrong, err, c.right, c.wrong)

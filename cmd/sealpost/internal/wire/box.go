@@ -217,9 +217,9 @@ func (b *Box) Vault() credential.Vault {
 
 // Checker returns a checker for a candidate. It uses the state and the TPM of the
 // options, or else of the candidate's or stored settings. The caller calls done.
-func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k candidate.Checker, done func() error, err error) {
+func (o Options) Checker(ctx context.Context, c candidate.Candidate) (k candidate.Checker, done func() error, err error) {
 	// The check reports invalid settings.
-	s, err := settings.Parse([]byte(wanted.Settings))
+	s, err := settings.Parse([]byte(c.Settings))
 	if err != nil {
 		s = settings.Default()
 	}
@@ -232,7 +232,7 @@ func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k can
 	if err != nil {
 		return k, nil, errors.Join(err, device.Close())
 	}
-	if wanted.Settings == "" {
+	if c.Settings == "" {
 		s = o.storedOr(ctx, store, s)
 	}
 	b, err := assemble(s, device, store)
@@ -243,11 +243,11 @@ func (o Options) Checker(ctx context.Context, wanted candidate.Candidate) (k can
 }
 
 // storedOr returns the settings in the store, as far as this version can read them,
-// or others if there are none.
-func (o Options) storedOr(ctx context.Context, store *state.Store, others settings.Settings) settings.Settings {
+// or fallback if there are none.
+func (o Options) storedOr(ctx context.Context, store *state.Store, fallback settings.Settings) settings.Settings {
 	stored, err := candidate.LoadSettings(ctx, store)
 	if err != nil && fault.CodeOf(err) != fault.SettingsInvalid {
-		return others
+		return fallback
 	}
 	o.override(&stored.Settings)
 	return stored.Settings

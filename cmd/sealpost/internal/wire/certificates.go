@@ -81,9 +81,9 @@ func CheckRequest(s settings.Settings, names []string) (foreign bool, err error)
 	if s.Keys.Protection == settings.ProtectionFile {
 		return false, errNeedsTPM
 	}
-	wanted := &x509.Certificate{DNSNames: names}
+	template := &x509.Certificate{DNSNames: names}
 	return s.Upstream.Method.Traits().ClientCertificate && !slices.ContainsFunc(s.AcceptedDomains(), func(domain settings.Domain) bool {
-		return certificate.NameWithin(wanted, string(domain)) != ""
+		return certificate.NameWithin(template, string(domain)) != ""
 	}), nil
 }
 
@@ -164,12 +164,12 @@ func (b *Box) RenewApplication(ctx context.Context) error {
 }
 
 // NeedsGrant returns an error if the settings do not use this grant.
-func (b *Box) NeedsGrant(wanted settings.Grant) error {
+func (b *Box) NeedsGrant(required settings.Grant) error {
 	switch grant := b.Settings.Upstream.OAuth.Grant; {
 	case !b.Settings.Upstream.Method.Traits().Mailbox:
 		return fmt.Errorf("upstream.method is %q, which needs no access token: set it to %q first", b.Settings.Upstream.Method, settings.MethodSubmission)
-	case grant != wanted:
-		return fmt.Errorf("upstream.oauth.grant is %q, which does not use this: set it to %q first", grant, wanted)
+	case grant != required:
+		return fmt.Errorf("upstream.oauth.grant is %q, which does not use this: set it to %q first", grant, required)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func TestCheckRequest_RejectsWhatCannotSucceedAndFindsForeignNames(t *testing.T)
 	}
 }
 
-func TestCAPool_SaysWhatIsWrongWithARoot(t *testing.T) {
+func TestCAPool_ReportsTheFaultOfARoot(t *testing.T) {
 	broken := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{1}}))
 	for text, want := range map[string]string{
 		broken:                                 "upstream.connector.ca: certificate 1 in the file cannot be read: get it again from the certification authority (x509: ",

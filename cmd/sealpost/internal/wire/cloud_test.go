@@ -23,7 +23,7 @@ import (
 	"sealpost/relay/upstream/submission"
 )
 
-// nameServer knows one MX and no addresses, and records the names it is asked.
+// nameServer has one MX record and no addresses, and records the names in queries.
 type nameServer struct {
 	address string
 	mx      string
@@ -51,15 +51,15 @@ func newNameServer(t *testing.T, mx string) *nameServer {
 			if m.Unpack(buffer[:n]) != nil || len(m.Questions) == 0 {
 				continue
 			}
-			if answer, err := s.answer(m); err == nil {
-				_, _ = conn.WriteTo(answer, from)
+			if response, err := s.respond(m); err == nil {
+				_, _ = conn.WriteTo(response, from)
 			}
 		}
 	}()
 	return s
 }
 
-func (s *nameServer) answer(m dnsmessage.Message) ([]byte, error) {
+func (s *nameServer) respond(m dnsmessage.Message) ([]byte, error) {
 	question := m.Questions[0]
 	s.mu.Lock()
 	s.names = append(s.names, strings.TrimSuffix(question.Name.String(), "."))
@@ -108,7 +108,7 @@ func box(t *testing.T, text string) *Box {
 	return b
 }
 
-// Whatever the box asks for, it asks for in the tenant's cloud.
+// Every request of the box goes to the tenant's cloud.
 func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 	message := envelope.Envelope{ID: "1", Sender: "relay@contoso.com", Recipients: []envelope.Address{"you@contoso.com"}}
 	never := func([]reply.Reply) bool { return false }
@@ -128,7 +128,7 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, err := grant.Token(t.Context()); err == nil || !strings.Contains(err.Error(), services.Authority) {
-				t.Errorf("token: %v", err)
+				t.Errorf("token: got %v, want an error with %q", err, services.Authority)
 			}
 			sub, err := b.Submission(fixedToken{}, journal.Discard())
 			if err != nil {
@@ -136,7 +136,7 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 			}
 			defer sub.Close()
 			if _, err := sub.Deliver(t.Context(), message, noMessage{}, never); err == nil || !strings.Contains(err.Error(), string(services.Submission)) {
-				t.Errorf("submission: %v", err)
+				t.Errorf("submission: got %v, want an error with %q", err, string(services.Submission))
 			}
 
 			b = box(t, upstream+"[senders]\naccepted_domains = [\"contoso.com\"]\n")
@@ -146,7 +146,7 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 			}
 			defer route.Close()
 			if _, err := route.Upstream.Deliver(t.Context(), message, noMessage{}, never); err == nil || !strings.Contains(err.Error(), server.mx) {
-				t.Errorf("connector: %v", err)
+				t.Errorf("connector: got %v, want an error with %q", err, server.mx)
 			}
 			for _, name := range []string{services.Authority, string(services.Submission), "contoso.com", server.mx} {
 				if !server.wasAsked(name) {
@@ -167,6 +167,6 @@ func TestCloud_RejectsTheMXOfAnother(t *testing.T) {
 	defer route.Close()
 	message := envelope.Envelope{ID: "1", Sender: "relay@contoso.com", Recipients: []envelope.Address{"you@contoso.com"}}
 	if _, err := route.Upstream.Deliver(t.Context(), message, noMessage{}, func([]reply.Reply) bool { return false }); err == nil || !strings.Contains(err.Error(), "or upstream.cloud to the tenant's cloud") {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want an error with %q", err, "or upstream.cloud to the tenant's cloud")
 	}
 }

@@ -41,7 +41,7 @@ func TestCheckPath_AcceptsANewerCertificateForAnExpiredOne(t *testing.T) {
 	}
 	run("req -new -nodes -newkey rsa:2048 -keyout leaf.key -subj /CN=relay.contoso.com -out leaf.csr")
 	if err := CheckPath(path("-1")); err == nil || !strings.Contains(err.Error(), "expired on") || !strings.Contains(err.Error(), "import a newer one") {
-		t.Errorf("an expired certificate: %v", err)
+		t.Errorf("an expired certificate: got %v, want when it expired and what to do", err)
 	}
 	if err := CheckPath(path("30")); err != nil {
 		t.Errorf("a newer one: %v", err)

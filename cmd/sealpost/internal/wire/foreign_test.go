@@ -19,8 +19,8 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// TestRelay_ReportsSettingsChangedOutside changes the settings in the state as
-// somebody does who has the card in another machine.
+// TestRelay_ReportsSettingsChangedOutside changes the settings in the state, as on a
+// card in another machine.
 func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 	chip := parts.StartSwtpm(t)
 	path := filepath.Join(t.TempDir(), "box.state")
@@ -38,16 +38,16 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 	if err := device.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wanted := candidate.Candidate{Settings: text}
-	checker, done, err := options.Checker(t.Context(), wanted)
+	c := candidate.Candidate{Settings: text}
+	checker, done, err := options.Checker(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(checker.Commit(t.Context(), wanted), done()); err != nil {
+	if err := errors.Join(checker.Commit(t.Context(), c), done()); err != nil {
 		t.Fatal(err)
 	}
 	if events := eventsOfStart(t, options); strings.Contains(events, "settings foreign") {
-		t.Errorf("settings of this box: %s", events)
+		t.Errorf("settings of this box: got %s, want no event about foreign settings", events)
 	}
 
 	for name, change := range map[string]func(state.Sections){
@@ -69,7 +69,7 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 			t.Fatal(err)
 		}
 		if events := eventsOfStart(t, options); !strings.Contains(events, `msg="settings foreign"`) || !strings.Contains(events, "settings-foreign") {
-			t.Errorf("%s: %s", name, events)
+			t.Errorf("%s: got %s", name, events)
 		}
 	}
 }

@@ -2,7 +2,7 @@ package wire
 
 import "testing"
 
-func TestHostname_IsOneForEHLO(t *testing.T) {
+func TestHostname_IsValidInEHLO(t *testing.T) {
 	for name, want := range map[string]string{
 		"relay": "relay", "relay.contoso.com": "relay.contoso.com", "relay.": "relay", "my_relay": "my-relay",
 		"Büro-Relay": "b-ro-relay", "RELAY": "relay", "_": "", "": "",

@@ -77,10 +77,11 @@ func (r *Relay) Run(ctx context.Context, version string) error {
 	return server.Run(ctx, config, r, r.Journal)
 }
 
+// texts converts values to strings.
 func texts[T ~string](all []T) []string {
 	var result []string
-	for _, one := range all {
-		result = append(result, string(one))
+	for _, value := range all {
+		result = append(result, string(value))
 	}
 	return result
 }
@@ -103,9 +104,9 @@ func (r *Relay) Confine() error {
 		_ = kernel.AwaitDevice(chip, TPMTimeout+time.Second)
 		rights.ReadWrite = append(rights.ReadWrite, chip)
 	}
-	lacking, err := confine.Enforce(rights)
-	if lacking != nil {
-		r.Journal.MachineFault("confinement", lacking)
+	unsupported, err := confine.Enforce(rights)
+	if unsupported != nil {
+		r.Journal.MachineFault("confinement", unsupported)
 	}
 	return err
 }
@@ -178,18 +179,18 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // Policy implements [server.Parts]: it allows the networks in the settings, or else
 // the machine's own subnets, as they change.
 func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
-	s, now := r.Settings, &currentPolicy{}
-	var known []netip.Prefix
+	s, current := r.Settings, &currentPolicy{}
+	var previous []netip.Prefix
 	adopt := func(networks []netip.Prefix) {
-		if slices.Equal(networks, known) {
+		if slices.Equal(networks, previous) {
 			return
 		}
-		known = networks
+		previous = networks
 		if r.Appliance {
 			networks = union(networks, loopback)
 		}
 		p := &policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.DefaultSender()), AcceptedDomains: texts(s.AcceptedDomains())}
-		now.Store(p)
+		current.Store(p)
 		var served []string
 		for _, network := range networks {
 			served = append(served, network.String())
@@ -198,14 +199,14 @@ func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
 	}
 	if len(s.LAN.Allow) > 0 {
 		adopt(s.LAN.Allow)
-		return now, nil, nil
+		return current, nil, nil
 	}
 	networks, err := network.Subnets()
 	if err != nil {
 		return nil, nil, err
 	}
 	adopt(networks)
-	return now, func(ctx context.Context) error { return network.WatchSubnets(ctx, adopt) }, nil
+	return current, func(ctx context.Context) error { return network.WatchSubnets(ctx, adopt) }, nil
 }
 
 // union returns the networks of both lists without duplicates.

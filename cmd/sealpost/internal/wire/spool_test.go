@@ -25,7 +25,7 @@ func TestTemporary_RecognizesTemporaryFaults(t *testing.T) {
 		{spool.ErrKey, false},
 	} {
 		if Temporary(c.err) != c.temporary {
-			t.Errorf("%v: %v", c.err, !c.temporary)
+			t.Errorf("%v: got temporary %t, want %t", c.err, !c.temporary, c.temporary)
 		}
 	}
 }

@@ -174,7 +174,7 @@ var errSlow = fault.New(fault.TokenSlow, "the box's key or the token issuer take
 // tokenProvider provides the source's tokens to the submission client.
 type tokenProvider struct{ source *oauth.TokenSource }
 
-// Token implements submission.Tokens.
+// Token implements submission.TokenProvider.
 func (b tokenProvider) Token(ctx context.Context) (submission.Token, error) {
 	token, err := b.source.Token(ctx)
 	if fault := (*oauth.Fault)(nil); errors.As(err, &fault) {
@@ -186,7 +186,7 @@ func (b tokenProvider) Token(ctx context.Context) (submission.Token, error) {
 	return submission.Token(token.Bearer.Reveal()), err
 }
 
-// Reject implements submission.Tokens.
+// Reject implements submission.TokenProvider.
 func (b tokenProvider) Reject(token submission.Token) {
 	b.source.Reject(oauth.Token{Bearer: oauth.NewSecret(string(token))})
 }

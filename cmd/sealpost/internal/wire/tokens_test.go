@@ -41,7 +41,7 @@ func TestRetryableGrant_WaitsWhileTPMIsBusy(t *testing.T) {
 		} {
 			_, err := retryableGrant{grant}.Token(t.Context())
 			if fault := (*oauth.Fault)(nil); !errors.As(err, &fault) || fault.Kind != c.kind || !errors.Is(err, c.err) {
-				t.Errorf("%s, by %s: %v", name, grant.Name(), err)
+				t.Errorf("%s, by %s: got %v, want a fault %v because of %v", name, grant.Name(), err, c.kind, c.err)
 			}
 		}
 	}
@@ -63,6 +63,6 @@ func TestTokenProvider_ExplainsALateToken(t *testing.T) {
 	defer cancel()
 	_, err := tokenProvider{source}.Token(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errSlow) {
-		t.Errorf("got %v", err)
+		t.Errorf("got %v, want %v and %v", err, context.DeadlineExceeded, errSlow)
 	}
 }

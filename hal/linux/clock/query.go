@@ -13,7 +13,7 @@ import (
 	"github.com/beevik/ntp"
 )
 
-// Servers that are asked if the network and the settings name none.
+// Servers that are queried if the network and the settings name none.
 var (
 	public      = []string{"time.windows.com", "time.cloudflare.com", "time.nist.gov"}
 	publicHTTPS = []string{"login.microsoftonline.com", "www.cloudflare.com"}
@@ -22,12 +22,12 @@ var (
 const (
 	// queryTimeout limits one request to one server.
 	queryTimeout = 5 * time.Second
-	// maxServers limits how many are asked at once.
+	// maxServers limits how many servers are queried at once.
 	maxServers = 8
 )
 
-// answer is what a server said.
-type answer struct {
+// response is the time that a server reported, or an error.
+type response struct {
 	Server  string
 	Address string    // that the name led to
 	Start   time.Time // the time at the start, according to the server
@@ -36,61 +36,61 @@ type answer struct {
 	Err       error
 }
 
-// setOffset fills in what the machine's clock and its offset from the server's say.
+// setOffset sets Start from the machine's clock and its offset from the server's clock.
 // Both are read before the clock may be set.
-func (a *answer) setOffset(clock time.Time, offset time.Duration, start time.Time) {
-	a.Start = clock.Round(0).Add(offset - clock.Sub(start))
-	a.Precision = 100 * time.Millisecond
+func (r *response) setOffset(clock time.Time, offset time.Duration, start time.Time) {
+	r.Start = clock.Round(0).Add(offset - clock.Sub(start))
+	r.Precision = 100 * time.Millisecond
 }
 
-// askNTP asks time servers, all at once.
-func askNTP(ctx context.Context, servers []string, start time.Time) []answer {
-	return askAll(ctx, servers, func(ctx context.Context, server string) answer {
+// queryNTP queries time servers, all at once.
+func queryNTP(ctx context.Context, servers []string, start time.Time) []response {
+	return queryAll(ctx, servers, func(ctx context.Context, server string) response {
 		addresses, err := net.DefaultResolver.LookupHost(ctx, server)
 		if err != nil {
-			return answer{Server: server, Err: err}
+			return response{Server: server, Err: err}
 		}
-		a := answer{Server: server, Address: addresses[0]}
-		response, err := ntp.QueryWithOptions(a.Address, ntp.QueryOptions{Timeout: queryTimeout})
+		r := response{Server: server, Address: addresses[0]}
+		reply, err := ntp.QueryWithOptions(r.Address, ntp.QueryOptions{Timeout: queryTimeout})
 		if err == nil {
-			err = response.Validate()
+			err = reply.Validate()
 		}
 		if err != nil {
-			a.Err = err
-			return a
+			r.Err = err
+			return r
 		}
-		a.setOffset(time.Now(), response.ClockOffset, start)
-		return a
+		r.setOffset(time.Now(), reply.ClockOffset, start)
+		return r
 	})
 }
 
-// askHTTPS asks HTTPS servers, all at once.
-func askHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []answer {
-	return askAll(ctx, servers, func(ctx context.Context, server string) answer {
-		return askDate(ctx, server, roots, start)
+// queryHTTPS queries HTTPS servers, all at once.
+func queryHTTPS(ctx context.Context, servers []string, roots *x509.CertPool, start time.Time) []response {
+	return queryAll(ctx, servers, func(ctx context.Context, server string) response {
+		return queryDate(ctx, server, roots, start)
 	})
 }
 
-func askAll(ctx context.Context, servers []string, ask func(context.Context, string) answer) []answer {
+func queryAll(ctx context.Context, servers []string, query func(context.Context, string) response) []response {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	servers = servers[:min(len(servers), maxServers)]
-	answers := make(chan answer, len(servers))
+	responses := make(chan response, len(servers))
 	for _, server := range servers {
-		go func() { answers <- ask(ctx, server) }()
+		go func() { responses <- query(ctx, server) }()
 	}
-	var all []answer
+	var all []response
 	for range servers {
-		all = append(all, <-answers)
+		all = append(all, <-responses)
 	}
 	return all
 }
 
-// askDate asks one HTTPS server for its date (RFC 9110, section 6.6.1). Its
+// queryDate queries one HTTPS server for its date (RFC 9110, section 6.6.1). Its
 // certificate must be valid at that date rather than at the machine's, which may be
-// wrong: whoever has no valid certificate for the name cannot name a date.
-func askDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) answer {
-	a := answer{Server: server}
+// wrong: a server without a valid certificate for the name is not trusted.
+func queryDate(ctx context.Context, server string, roots *x509.CertPool, start time.Time) response {
+	r := response{Server: server}
 	const maxHeader = 16 << 10
 	client := http.Client{
 		Transport: &http.Transport{
@@ -103,39 +103,39 @@ func askDate(ctx context.Context, server string, roots *x509.CertPool, start tim
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodHead, "https://"+server+"/", nil)
 	if err != nil {
-		a.Err = err
-		return a
+		r.Err = err
+		return r
 	}
 	request.Header.Set("Cache-Control", "no-cache")
 	addresses, err := net.DefaultResolver.LookupHost(ctx, request.URL.Hostname())
 	if err != nil {
-		a.Err = err
-		return a
+		r.Err = err
+		return r
 	}
-	a.Address = addresses[0]
+	r.Address = addresses[0]
 	sent := time.Now()
 	response, err := client.Do(request)
 	if err != nil {
-		a.Err = err
-		return a
+		r.Err = err
+		return r
 	}
 	_ = response.Body.Close()
 	received := time.Now()
 	date, err := http.ParseTime(response.Header.Get("Date"))
 	switch {
 	case err != nil:
-		a.Err = errors.New("its answer has no date")
+		r.Err = errors.New("its answer has no date")
 	case response.Header.Get("Age") != "":
-		a.Err = errors.New("its answer is from a cache")
+		r.Err = errors.New("its answer is from a cache")
 	default:
-		a.Err = verifyAt(response.TLS.PeerCertificates, request.URL.Hostname(), roots, date)
+		r.Err = verifyAt(response.TLS.PeerCertificates, request.URL.Hostname(), roots, date)
 	}
 	// The date is on average half a second old. The difference of sent and received
-	// is the monotonic clock's.
+	// is measured with the monotonic clock.
 	trip := received.Sub(sent)
-	a.Start = date.Add(time.Second/2 + trip/2 - received.Sub(start))
-	a.Precision = time.Second + trip
-	return a
+	r.Start = date.Add(time.Second/2 + trip/2 - received.Sub(start))
+	r.Precision = time.Second + trip
+	return r
 }
 
 // verifyAt verifies a server's chain for its name at a time.

@@ -40,7 +40,7 @@ func TestAskDate_BelievesACertificateThatIsValidAtTheDate(t *testing.T) {
 	} {
 		header <- c.header
 		start := time.Now()
-		a := askDate(t.Context(), address, c.roots, start)
+		a := queryDate(t.Context(), address, c.roots, start)
 		switch {
 		case c.err != "":
 			if a.Err == nil || !strings.Contains(a.Err.Error(), c.err) {
@@ -58,7 +58,7 @@ func TestAskDate_FailsWithoutAServer(t *testing.T) {
 	server := httptest.NewTLSServer(nil)
 	server.Close()
 	for _, name := range []string{server.Listener.Addr().String(), "not a name", ""} {
-		if a := askDate(t.Context(), name, nil, time.Now()); a.Err == nil {
+		if a := queryDate(t.Context(), name, nil, time.Now()); a.Err == nil {
 			t.Errorf("%q: no error", name)
 		}
 	}
