@@ -446,3 +446,25 @@ func TestBreaker_RefusesAMessageWithAnUnknownCode(t *testing.T) {
 		}
 	})
 }
+
+// TestBreaker_RefusesAMessageWithAnUnknownCodeAfterAnOutage has a server that was
+// unreachable; the probe then is a message of which only its own sender is rejected.
+func TestBreaker_RefusesAMessageWithAnUnknownCodeAfterAnOutage(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.fail = unreachableHost
+		w.sendAs("bad", 2, 100)
+		w.upstream.set(func(f *fakeUpstream) {
+			f.fail = nil
+			f.mailReply = func(e envelope.Envelope) reply.Reply {
+				if e.Client.String() == "10.0.0.2" {
+					return reply.New(550, 7, 799, "Access denied")
+				}
+				return reply.Reply{}
+			}
+		})
+		time.Sleep(30 * time.Second)
+		if status := w.d.Status(); status.Held != "" || w.queued() != 0 {
+			t.Errorf("held %q: %s, %d queued", status.Held, status.Reason, w.queued())
+		}
+	})
+}

@@ -164,10 +164,11 @@ type unknownReply struct {
 
 // IsCommonFault reports whether a reply that no table knows, which message id got, is
 // the fault of no message: another message got it within the hour, and the server
-// accepted none since; or mail is held back, and this is the probe.
+// accepted none since; or mail is held back because the server rejects it, and this is
+// the probe. After an outage or a delay the probe is a message like any other.
 func (b *Breaker) IsCommonFault(now time.Time, id string, status reply.Status) bool {
 	before := b.unknown
-	if b.Held() || before.status == status && before.message != id &&
+	if b.kind == report.Configuration || b.kind == report.Blocked || before.status == status && before.message != id &&
 		before.accepted == b.accepted && now.Sub(before.since) < suspicionTime {
 		return true
 	}
