@@ -119,7 +119,7 @@ func (k *Key) Bind(sections state.Sections, name string, value []byte) error {
 // Holds reports whether value is a bound value of that name.
 func (k *Key) Holds(sections state.Sections, name string, value []byte) bool {
 	s, err := read(sections)
-	if err != nil {
+	if err != nil || k == nil {
 		return false
 	}
 	for _, mac := range s.MACs[name] {
