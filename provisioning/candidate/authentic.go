@@ -1,6 +1,7 @@
 package candidate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -34,29 +35,30 @@ func damaged(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() == nil && (!errors.As(err, &fault) || fault.State == hal.TPMReplaced)
 }
 
-// bindingKey returns the key that binds what is committed, and whether it is new. It
-// is nil while the TPM does not work: that must not prevent a commit, which may be
-// the remedy.
-func (k Checker) bindingKey(ctx context.Context) (key *binding.Key, isNew bool, err error) {
+// bindingKey gets the key that binds what is committed, which may be new. There is none
+// while the TPM does not work: that must not prevent a commit, which may be the remedy.
+func (k Checker) bindingKey(ctx context.Context, c *checked) error {
 	sections, err := k.Store.Load(ctx)
 	if err != nil {
-		return nil, false, err
+		return err
 	}
-	key, err = binding.Open(ctx, sections, k.Sealer)
-	if err == nil {
-		return key, false, nil
+	c.binding = sections[binding.Section]
+	if c.key, err = binding.Open(ctx, sections, k.Sealer); err == nil {
+		return nil
 	}
 	if fault := (*hal.TPMFault)(nil); errors.As(err, &fault) && fault.State != hal.TPMReplaced {
-		return nil, false, nil
+		return nil
 	}
-	if key, err = binding.New(ctx, k.Sealer); err != nil {
-		return nil, false, nil
-	}
-	return key, true, nil
+	c.key, err = binding.New(ctx, k.Sealer)
+	c.newKey = err == nil
+	return nil
 }
 
 // bind binds what the candidate has written into the sections.
 func (c checked) bind(sections state.Sections) error {
+	if c.newKey && !bytes.Equal(c.binding, sections[binding.Section]) {
+		return ErrOvertaken // with what another process has bound under a key of its own
+	}
 	var errs []error
 	if c.Settings != "" {
 		// During a trial the settings before it stay bound, and no others.

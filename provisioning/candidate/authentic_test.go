@@ -141,6 +141,25 @@ func TestCommit_BindsNoMoreWithEachTrial(t *testing.T) {
 	}
 }
 
+// Two processes commit for the first time, and each has made a key of its own.
+func TestCommit_FailsIfAnotherHasBoundMeanwhile(t *testing.T) {
+	m := &memory{}
+	k := bindingChecker(m, &fakeTPM{})
+	seal := k.Sealer.Seal
+	k.Sealer.Seal = func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
+		if err := bindingChecker(m, &fakeTPM{}).Commit(ctx, Candidate{Settings: before}); err != nil {
+			t.Fatal(err)
+		}
+		return seal(ctx, name, secret)
+	}
+	if err := k.Commit(t.Context(), Candidate{PIN: text("123456")}); !errors.Is(err, ErrOvertaken) {
+		t.Errorf("got %v, want %v", err, ErrOvertaken)
+	}
+	if err := Authentic(t.Context(), m, (&fakeTPM{}).sealer()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A box that stores its keys in clear text has nothing to bind the settings to.
 func TestCommit_BindsNothingInAFile(t *testing.T) {
 	m := &memory{}
