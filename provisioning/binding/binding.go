@@ -20,8 +20,8 @@ import (
 	"sealpost/provisioning/state"
 )
 
-// section of the settings area, and the secret's name.
-const section = "binding"
+// Section of the settings area, and the secret's name.
+const Section = "binding"
 
 // stored is the section's content.
 type stored struct {
@@ -30,7 +30,7 @@ type stored struct {
 }
 
 func read(sections state.Sections) (s stored, err error) {
-	content, found := sections[section]
+	content, found := sections[Section]
 	if !found {
 		return s, nil
 	}
@@ -61,7 +61,7 @@ func Open(ctx context.Context, sections state.Sections, sealer keyring.Sealer) (
 	if s.Key.Name == "" {
 		return nil, ErrNone
 	}
-	clear, err := sealer.Open(ctx, section, s.Key)
+	clear, err := sealer.Open(ctx, Section, s.Key)
 	if err != nil {
 		return nil, hal.Tried("opening the key that binds the settings to this box", err)
 	}
@@ -73,7 +73,7 @@ func Open(ctx context.Context, sections state.Sections, sealer keyring.Sealer) (
 func New(ctx context.Context, sealer keyring.Sealer) (*Key, error) {
 	clear := make([]byte, sha256.Size)
 	_, _ = rand.Read(clear)
-	sealed, err := sealer.Seal(ctx, section, clear)
+	sealed, err := sealer.Seal(ctx, Section, clear)
 	if err != nil {
 		return nil, hal.Tried("creating the key that binds the settings to this box", err)
 	}
@@ -94,11 +94,11 @@ func (k *Key) mac(name string, value []byte) []byte {
 func Release(sections state.Sections, name string) error {
 	s, err := read(sections)
 	if err != nil || s.Key.Name == "" {
-		delete(sections, section)
+		delete(sections, Section)
 		return nil
 	}
 	delete(s.MACs, name)
-	sections[section], err = json.Marshal(s)
+	sections[Section], err = json.Marshal(s)
 	return err
 }
 
@@ -112,14 +112,14 @@ func (k *Key) Bind(sections state.Sections, name string, value []byte) error {
 		s.MACs = map[string][][]byte{}
 	}
 	s.Key, s.MACs[name] = k.sealed, append(s.MACs[name], k.mac(name, value))
-	sections[section], err = json.Marshal(s)
+	sections[Section], err = json.Marshal(s)
 	return err
 }
 
 // Holds reports whether value is a bound value of that name.
 func (k *Key) Holds(sections state.Sections, name string, value []byte) bool {
 	s, err := read(sections)
-	if err != nil {
+	if err != nil || k == nil {
 		return false
 	}
 	for _, mac := range s.MACs[name] {

@@ -1,6 +1,7 @@
 package candidate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -27,33 +28,46 @@ func settingsValue(sections state.Sections) []byte {
 	return []byte(Digest(sections[sectionSettings], sections[sectionSchema]))
 }
 
-// bindingKey returns the key that binds what is committed, and whether it is new. It
-// is nil while the TPM does not work: that must not prevent a commit, which may be
-// the remedy.
-func (k Checker) bindingKey(ctx context.Context) (key *binding.Key, isNew bool, err error) {
+// damaged reports whether an error of the binding is its own, and not a state of the
+// TPM that may pass.
+func damaged(ctx context.Context, err error) bool {
+	fault := (*hal.TPMFault)(nil)
+	return err != nil && ctx.Err() == nil && (!errors.As(err, &fault) || fault.State == hal.TPMReplaced)
+}
+
+// bindingKey gets the key that binds what is committed, which may be new. There is none
+// while the TPM does not work: that must not prevent a commit, which may be the remedy.
+func (k Checker) bindingKey(ctx context.Context, c *checked) error {
 	sections, err := k.Store.Load(ctx)
 	if err != nil {
-		return nil, false, err
+		return err
 	}
-	key, err = binding.Open(ctx, sections, k.Sealer)
-	if err == nil {
-		return key, false, nil
+	c.binding = sections[binding.Section]
+	if c.key, err = binding.Open(ctx, sections, k.Sealer); err == nil {
+		return nil
 	}
 	if fault := (*hal.TPMFault)(nil); errors.As(err, &fault) && fault.State != hal.TPMReplaced {
-		return nil, false, nil
+		return nil
 	}
-	if key, err = binding.New(ctx, k.Sealer); err != nil {
-		return nil, false, nil
-	}
-	return key, true, nil
+	c.key, err = binding.New(ctx, k.Sealer)
+	c.newKey = err == nil
+	return nil
 }
 
 // bind binds what the candidate has written into the sections.
 func (c checked) bind(sections state.Sections) error {
+	if c.newKey && !bytes.Equal(c.binding, sections[binding.Section]) {
+		return ErrOvertaken // with what another process has bound under a key of its own
+	}
 	var errs []error
 	if c.Settings != "" {
-		if _, onTrial := sections[sectionTrial]; !onTrial || c.key == nil {
-			errs = append(errs, binding.Release(sections, boundSettings))
+		// During a trial the settings before it stay bound, and no others.
+		previous := []byte(Digest(sections[sectionTrial], sections[sectionTrialSchema]))
+		_, onTrial := sections[sectionTrial]
+		onTrial = onTrial && c.key.Holds(sections, boundSettings, previous)
+		errs = append(errs, binding.Release(sections, boundSettings))
+		if onTrial {
+			errs = append(errs, c.key.Bind(sections, boundSettings, previous))
 		}
 		errs = append(errs, c.key.Bind(sections, boundSettings, settingsValue(sections)))
 	}
@@ -64,8 +78,9 @@ func (c checked) bind(sections state.Sections) error {
 }
 
 // Authentic returns ErrForeign unless the stored settings and the PIN were committed
-// on this box; it wraps binding.ErrNone if nothing is bound. Other errors are those of
-// the store and the TPM.
+// on this box; it wraps binding.ErrNone if nothing is bound, and the cause if the
+// binding is damaged or of another TPM. Other errors are those of the store and the
+// TPM.
 func Authentic(ctx context.Context, store Store, sealer keyring.Sealer) error {
 	sections, err := store.Load(ctx)
 	if err != nil {
@@ -75,7 +90,7 @@ func Authentic(ctx context.Context, store Store, sealer keyring.Sealer) error {
 		return nil
 	}
 	key, err := binding.Open(ctx, sections, sealer)
-	if errors.Is(err, binding.ErrNone) {
+	if damaged(ctx, err) {
 		return ErrForeign.Wrap(err)
 	}
 	if err != nil {

@@ -1,9 +1,11 @@
 package candidate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"testing"
 
 	"sealpost/hal"
@@ -20,7 +22,10 @@ func (f *fakeTPM) sealer() keyring.Sealer {
 		Seal: func(_ context.Context, name string, secret []byte) (keyring.Secret, error) {
 			return keyring.Secret{Protection: keyring.TPMSealed, Name: name, Clear: secret}, f.fault
 		},
-		Open: func(_ context.Context, _ string, stored keyring.Secret) ([]byte, error) {
+		Open: func(_ context.Context, name string, stored keyring.Secret) ([]byte, error) {
+			if stored.Name != name {
+				return nil, keyring.ErrDamaged
+			}
 			return stored.Clear, f.fault
 		},
 	}
@@ -64,7 +69,17 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 			restore(m.sections)
 		}, "settings"},
 		"no binding":        {both, nil, func(m *memory) { delete(m.sections, "binding") }, "all"},
-		"a damaged binding": {both, nil, func(m *memory) { m.sections["binding"] = []byte("{") }, "error"},
+		"a damaged binding": {both, nil, func(m *memory) { m.sections["binding"] = []byte("{") }, "all"},
+		"a binding that no TPM opens": {both, nil, func(m *memory) {
+			m.sections["binding"] = bytes.Replace(m.sections["binding"], []byte(`"binding"`), []byte(`"other"`), 1)
+		}, "all"},
+		"settings of an earlier trial": {onTrial, nil, func(m *memory) {
+			restore(m.sections)
+			if err := bindingChecker(m, &fakeTPM{}).Commit(t.Context(), Candidate{Settings: before + "#", Trial: true}); err != nil {
+				t.Fatal(err)
+			}
+			m.sections[sectionSettings] = []byte(after)
+		}, "settings"},
 		"without the TPM": {both, nil, func(m *memory) {
 			broken := &fakeTPM{&hal.TPMFault{State: hal.TPMAbsent}}
 			if err := bindingChecker(m, broken).Commit(t.Context(), Candidate{Settings: after}); err != nil {
@@ -99,6 +114,50 @@ func committed(t *testing.T, sections state.Sections, commits ...Candidate) stat
 		}
 	}
 	return m.sections
+}
+
+// Each change of the network is a trial, and the settings area has an end.
+func TestCommit_BindsNoMoreWithEachTrial(t *testing.T) {
+	m := &memory{sections: committed(t, nil, Candidate{Settings: before})}
+	size := 0
+	for n := range 4 {
+		commitOnTrial := Candidate{Settings: before + strings.Repeat("#", n+1), Trial: true}
+		if err := bindingChecker(m, &fakeTPM{}).Commit(t.Context(), commitOnTrial); err != nil {
+			t.Fatal(err)
+		}
+		if n%2 == 0 {
+			endTrial(m.sections)
+		} else {
+			restore(m.sections)
+		}
+		if err := Authentic(t.Context(), m, (&fakeTPM{}).sealer()); err != nil {
+			t.Error(err)
+		}
+		if now := len(m.sections["binding"]); size == 0 {
+			size = now
+		} else if now != size {
+			t.Errorf("the binding has grown from %d to %d bytes", size, now)
+		}
+	}
+}
+
+// Two processes commit for the first time, and each has made a key of its own.
+func TestCommit_FailsIfAnotherHasBoundMeanwhile(t *testing.T) {
+	m := &memory{}
+	k := bindingChecker(m, &fakeTPM{})
+	seal := k.Sealer.Seal
+	k.Sealer.Seal = func(ctx context.Context, name string, secret []byte) (keyring.Secret, error) {
+		if err := bindingChecker(m, &fakeTPM{}).Commit(ctx, Candidate{Settings: before}); err != nil {
+			t.Fatal(err)
+		}
+		return seal(ctx, name, secret)
+	}
+	if err := k.Commit(t.Context(), Candidate{PIN: text("123456")}); !errors.Is(err, ErrOvertaken) {
+		t.Errorf("got %v, want %v", err, ErrOvertaken)
+	}
+	if err := Authentic(t.Context(), m, (&fakeTPM{}).sealer()); err != nil {
+		t.Error(err)
+	}
 }
 
 // A box that stores its keys in clear text cannot authenticate the settings.

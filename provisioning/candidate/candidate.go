@@ -112,8 +112,11 @@ type checked struct {
 	client *identity.Client
 	pin    []byte
 	secret *credential.Sealed
-	key    *binding.Key
-	newKey bool
+	// key binds what is committed; nil if nothing can. If it is new, it replaces the
+	// one in binding.
+	key     *binding.Key
+	newKey  bool
+	binding []byte
 }
 
 // Check returns all faults of the candidate, and changes nothing.
@@ -206,7 +209,7 @@ func (k Checker) Commit(ctx context.Context, c Candidate) error {
 		}
 		return err
 	}
-	if found.key, found.newKey, err = k.bindingKey(ctx); err != nil {
+	if err := k.bindingKey(ctx, &found); err != nil {
 		return err
 	}
 	client := found.client

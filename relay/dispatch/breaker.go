@@ -40,8 +40,8 @@ func (d *Dispatcher) updateAfterFailure(dl *delivery) {
 // updateAfterReplies updates the breakers from the server's replies.
 func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	v := &dl.evaluation
-	if d.isUnknownBlock(dl) {
-		v.hold(report.UnknownBlock, dl.result.Mail)
+	if block, found := d.unknownBlock(dl); found {
+		v.hold(block, dl.result.Mail)
 	}
 	if fault := v.upstreamFault; fault != nil {
 		b := dl.breakerFor(fault.Scope)
@@ -72,19 +72,27 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	}
 }
 
-// isUnknownBlock reports whether MAIL of several messages got a policy rejection that is
-// not in the table: then the site or the tenant is rejected, and not the messages.
-func (d *Dispatcher) isUnknownBlock(dl *delivery) bool {
+// unknownBlock returns the fault of a policy rejection of MAIL that is not in the table,
+// if several messages get it: then the site or the tenant is rejected, or the account if
+// all of them were its own.
+func (d *Dispatcher) unknownBlock(dl *delivery) (block report.Classification, found bool) {
 	mail := dl.result.Mail
 	if !mail.Permanent() || mail.Status.Subject != 7 || dl.envelope.Report || dl.isForeign() {
-		return false
+		return block, false
 	}
 	if _, known := dl.route.Classify(mail, "", ""); known {
-		return false
+		return block, false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return dl.route.breaker.IsCommonFault(time.Now(), dl.envelope.ID, mail.Status)
+	if dl.account.Name != "" && dl.account.Breaker.IsRejecting() {
+		return report.UnknownAccountBlock, true
+	}
+	common, ofAccount := dl.route.breaker.IsCommonFault(time.Now(), dl.envelope.ID, dl.account.Name, mail.Status)
+	if ofAccount && dl.account.Name != "" {
+		return report.UnknownAccountBlock, common
+	}
+	return report.UnknownBlock, common
 }
 
 // source is what messages of the same device have in common.

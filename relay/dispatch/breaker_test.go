@@ -446,3 +446,55 @@ func TestBreaker_RefusesAMessageWithAnUnknownCode(t *testing.T) {
 		}
 	})
 }
+
+// TestBreaker_RefusesAMessageWithAnUnknownCodeAfterAnOutage has a server that was
+// unreachable; the probe then is a message of which only its own sender is rejected.
+func TestBreaker_RefusesAMessageWithAnUnknownCodeAfterAnOutage(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.fail = unreachableHost
+		w.sendAs("bad", 2, 100)
+		w.upstream.set(func(f *fakeUpstream) {
+			f.fail = nil
+			f.mailReply = func(e envelope.Envelope) reply.Reply {
+				if e.Client.String() == "10.0.0.2" {
+					return reply.New(550, 7, 799, "Access denied")
+				}
+				return reply.Reply{}
+			}
+		})
+		time.Sleep(30 * time.Second)
+		if status := w.d.Status(); status.Held != "" || w.queued() != 0 {
+			t.Errorf("held %q: %s, %d queued", status.Held, status.Reason, w.queued())
+		}
+	})
+}
+
+// TestBreaker_HoldsOneAccountForAnUnknownBlock has a server that rejects MAIL of one
+// account and accepts the others.
+func TestBreaker_HoldsOneAccountForAnUnknownBlock(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.account = func(e envelope.Envelope) string { return e.Client.String() }
+		w.upstream.mailReply = func(e envelope.Envelope) reply.Reply {
+			if e.Client.String() == "10.0.0.2" {
+				return reply.New(550, 7, 799, "Access denied")
+			}
+			return reply.Reply{}
+		}
+		for n := range 3 {
+			w.sendAs(fmt.Sprint("bad", n), 2, 100)
+		}
+		if r := w.sendAs("good", 1, 100); !strings.Contains(r.Text, "accepted by") {
+			t.Errorf("another account: got reply %s", r)
+		}
+		status := w.d.Status()
+		if status.Held != "" || len(status.Accounts) != 1 || status.Accounts[0].Held != "configuration" || w.queued() != 2 {
+			t.Errorf("got %+v, %d queued", status, w.queued())
+		}
+		time.Sleep(day)
+		w.upstream.set(func(f *fakeUpstream) { f.mailReply = nil })
+		time.Sleep(time.Hour)
+		if w.queued() != 0 {
+			t.Errorf("%d queued after the end of the block", w.queued())
+		}
+	})
+}

@@ -103,6 +103,9 @@ func quoteArgument(text string) string {
 var UnknownBlock = Classification{Kind: Configuration, Cause: "Exchange Online rejects mail whoever sends it",
 	Cure: "look this status code up in Microsoft's list of non-delivery report codes, or ask Microsoft Support"}
 
+// UnknownAccountBlock is its meaning if all of them were of one account.
+var UnknownAccountBlock = Classification{Kind: Configuration, Scope: Account, Cause: "Exchange Online rejects the mail of this mailbox", Cure: UnknownBlock.Cure}
+
 // knownReply matches one of Exchange Online's replies, by its status or, if
 // that is too general, by a part of its text.
 type knownReply struct {

@@ -76,7 +76,9 @@ func (s *Spool) recover() (Recovery, error) {
 	}
 	segment := make([]byte, s.geometry.segment)
 	for _, r := range first {
-		p.segment(segment, r)
+		if err := p.segment(segment, r); err != nil {
+			return p.recovery, err
+		}
 	}
 	p.finish(first)
 	p.recovery.Cipher = first[len(first)-1].suite.String()
@@ -159,11 +161,17 @@ func (p *replay) read(b []byte, at int64) {
 	}
 }
 
-// segment replays one segment into the index.
-func (p *replay) segment(segment []byte, r run) {
+// segment replays one segment into the index. It fails if a newer program has begun a
+// run in it.
+func (p *replay) segment(segment []byte, r run) error {
 	s := p.spool
 	number := s.index.segmentOf(r.at)
 	p.read(segment, r.at)
+	for off := pageSize; off < len(segment); off += pageSize {
+		if _, err := s.keys.readHeader(segment[off:off+pageSize], s.geometry, r.at+int64(off)); errors.Is(err, ErrForeign) {
+			return err
+		}
+	}
 	frames, before := 0, p.epoch
 	end := s.keys.scan(segment, s.geometry, r.at, r, visitor{
 		run: func(r run) {
@@ -184,6 +192,7 @@ func (p *replay) segment(segment []byte, r run) {
 	if p.epoch > before {
 		p.epochSegment, p.epochEnd = number, int64(end)
 	}
+	return nil
 }
 
 // frame replays one frame. The last frame of a run may be torn: its pieces are

@@ -51,21 +51,24 @@ func TestOpen_ContinuesARingOfFormatVersion1(t *testing.T) {
 	}
 }
 
-// The other segments may hold mail that this program would overwrite.
+// The runs behind it may hold mail that this program would overwrite. Where no segment
+// is free, only the one that an older program ended in has such a header.
 func TestOpen_RefusesARingWithOneHeaderOfANewerVersion(t *testing.T) {
-	flash := make(memoryFlash, testRing)
-	s, _ := mustOpen(t, flash, Limits{})
-	_, err := newModel().commit(s, 1, 5000)
-	must(t, errors.Join(err, s.Close()))
-	newer := bytes.Clone(flash[:headerSize])
-	binary.LittleEndian.PutUint16(newer[8:], formatVersion+1)
-	binary.LittleEndian.PutUint32(newer[checksumAt:], headerChecksum(newer))
-	copy(flash[2*minSegment:], newer)
-	before := bytes.Clone(flash)
-	if _, _, err := Open(flash, testKey, Limits{}); !errors.Is(err, ErrForeign) {
-		t.Errorf("got %v, want ErrForeign", err)
-	}
-	if !bytes.Equal(flash, before) {
-		t.Error("Open changed the ring")
+	for _, at := range []int{2 * minSegment, 3 * pageSize, 9 * pageSize} {
+		flash := make(memoryFlash, testRing)
+		s, _ := mustOpen(t, flash, Limits{})
+		_, err := newModel().commit(s, 1, 5000)
+		must(t, errors.Join(err, s.Close()))
+		newer := bytes.Clone(flash[:headerSize])
+		binary.LittleEndian.PutUint16(newer[8:], formatVersion+1)
+		binary.LittleEndian.PutUint32(newer[checksumAt:], headerChecksum(newer))
+		copy(flash[at:], newer)
+		before := bytes.Clone(flash)
+		if _, _, err := Open(flash, testKey, Limits{}); !errors.Is(err, ErrForeign) {
+			t.Errorf("a header at %d: got %v, want ErrForeign", at, err)
+		}
+		if !bytes.Equal(flash, before) {
+			t.Errorf("a header at %d: Open changed the ring", at)
+		}
 	}
 }

@@ -158,21 +158,30 @@ func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
 // unknownReply is a reply to one message that is not in the table.
 type unknownReply struct {
 	suspicion
-	status  reply.Status
-	message string
+	status           reply.Status
+	message, account string
 }
 
-// IsCommonFault reports whether a reply to message id that is not in the table is not the
-// message's fault: another message got it within the hour, and the server has accepted
-// none since; or mail is held back, and this is the probe.
-func (b *Breaker) IsCommonFault(now time.Time, id string, status reply.Status) bool {
+// IsRejecting reports whether mail is held back because the server rejects it, and not
+// because of an outage or a delay, after which the probe is a message like any other.
+func (b *Breaker) IsRejecting() bool {
+	return b.kind == report.Configuration || b.kind == report.Blocked
+}
+
+// IsCommonFault reports whether a reply that no table knows, which message id of an
+// account got, is the fault of no message: another message got it within the hour, and
+// the server accepted none since; or the server rejects all mail, and this is the probe.
+// ofAccount reports that both were of this account.
+func (b *Breaker) IsCommonFault(now time.Time, id, account string, status reply.Status) (common, ofAccount bool) {
 	before := b.unknown
-	if b.Held() || before.status == status && before.message != id &&
-		before.accepted == b.accepted && now.Sub(before.since) < suspicionTime {
-		return true
+	switch {
+	case b.IsRejecting():
+		return true, false
+	case before.status == status && before.message != id && before.accepted == b.accepted && now.Sub(before.since) < suspicionTime:
+		return true, before.account == account
 	}
-	b.unknown = unknownReply{suspicion{b.accepted, now}, status, id}
-	return false
+	b.unknown = unknownReply{suspicion{b.accepted, now}, status, id, account}
+	return false, false
 }
 
 // Forget drops what IsMessageFault recorded for a finished message, or for a source.

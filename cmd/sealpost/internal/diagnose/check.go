@@ -52,8 +52,8 @@ func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	add := func(name string, look func(context.Context) []preflight.Finding) {
 		checks = append(checks, preflight.Check{Name: name, Run: look})
 	}
+	add("settings", b.checkSettings)
 	if inTPM {
-		add("settings", b.checkSettings)
 		add("TPM", func(ctx context.Context) []preflight.Finding { return preflight.TPM(b.TPM.State(ctx)) })
 	}
 	if traits.ClientCertificate {

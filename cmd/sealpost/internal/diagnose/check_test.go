@@ -2,13 +2,17 @@ package diagnose
 
 import (
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal/fault"
+	"sealpost/hal/linux/flash"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/state"
 )
 
 func TestCheck_NeedsAnMXOnlyWithoutAConfiguredHost(t *testing.T) {
@@ -21,6 +25,42 @@ func TestCheck_NeedsAnMXOnlyWithoutAConfiguredHost(t *testing.T) {
 		if got := (inspection{b}).checkDomains(t.Context()); len(got) != 1 || got[0].Level != level {
 			t.Errorf("host %q: got %v, want one finding of level %s", host, got, level)
 		}
+	}
+}
+
+// Whoever changes the settings outside of the box can change keys.protection too.
+func TestCheck_ReportsForeignSettingsOfABoxWithKeysInClearText(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "box.state")
+	if err := flash.Create(path, state.AreaSize); err != nil {
+		t.Fatal(err)
+	}
+	device, err := flash.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	store, err := wire.StoreIn(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = store.Update(t.Context(), func(sections state.Sections) error {
+		sections["settings"] = []byte("[keys]\nprotection = \"file\"\n")
+		sections["spool"] = []byte(`{"protection":"tpm-sealed","name":"spool"}`)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &wire.Box{Settings: settings.Default(), Store: store}
+	b.Settings.Keys.Protection = settings.ProtectionFile
+	var found []preflight.Finding
+	for _, c := range checksFor(t.Context(), b) {
+		if c.Name == "settings" {
+			found = append(found, c.Run(t.Context())...)
+		}
+	}
+	if len(found) != 1 || found[0].Code != fault.SettingsForeign {
+		t.Errorf("got %v", found)
 	}
 }
 

@@ -184,10 +184,12 @@ func (b *Box) Sealer() keyring.Sealer {
 
 // Authentic returns candidate.ErrForeign if the stored settings were not committed on
 // this box. Other errors are those of the state and the TPM. A box that stores its
-// keys in clear text cannot tell, unless its spool shows that it did not always.
+// keys in clear text cannot tell, unless its spool shows that it did not always. The
+// TPM that sealed the binding may then be gone.
 func (b *Box) Authentic(ctx context.Context) error {
 	err := candidate.Authentic(ctx, b.Store, b.Sealer())
-	if errors.Is(err, binding.ErrNone) && b.Settings.Keys.Protection == settings.ProtectionFile {
+	lost := (*hal.TPMFault)(nil)
+	if b.Settings.Keys.Protection == settings.ProtectionFile && (errors.Is(err, binding.ErrNone) || errors.As(err, &lost)) {
 		if sealed, unreadable := spoolkey.Sealed(ctx, b.Store); unreadable == nil && !sealed {
 			return nil
 		}

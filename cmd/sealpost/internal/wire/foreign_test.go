@@ -74,6 +74,49 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 	}
 }
 
+// TestRelay_TrustsSettingsWithoutATPMAnyMore replaces a broken TPM by keys in clear
+// text: no commit can bind settings then.
+func TestRelay_TrustsSettingsWithoutATPMAnyMore(t *testing.T) {
+	chip := parts.StartSwtpm(t)
+	path := filepath.Join(t.TempDir(), "box.state")
+	const common = "[senders]\naccepted_domains = [\"contoso.com\"]\n[spool]\nsize = \"8 MiB\"\n[upstream.connector]\nhost = \"mx.contoso.com\"\n"
+	sealed := fmt.Sprintf("[keys]\ntpm = %q\n", chip.Address()) + common
+	clearText := "[keys]\ntpm = \"/nonexistent/tpm\"\nprotection = \"file\"\n" + common
+	options := Options{State: path}
+	parsed, err := settings.Parse([]byte(sealed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.State.Path = path
+	device, err := AnyState(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := device.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{sealed, clearText} {
+		wanted := candidate.Candidate{Settings: text}
+		checker, done, err := options.Checker(t.Context(), wanted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(checker.Commit(t.Context(), wanted), done()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	box, err := options.Open(ExistingState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(box.FormatSpool(t.Context()), box.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if events := eventsOfStart(t, options); strings.Contains(events, "settings foreign") {
+		t.Error(events)
+	}
+}
+
 // eventsOfStart opens the spool of a relay and returns its journal.
 func eventsOfStart(t *testing.T, options Options) string {
 	t.Helper()
