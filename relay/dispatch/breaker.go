@@ -40,8 +40,13 @@ func (d *Dispatcher) updateAfterFailure(dl *delivery) {
 // updateAfterReplies updates the breakers from the server's replies.
 func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	v := &dl.evaluation
-	if block, found := d.unknownBlock(dl); found {
-		v.hold(block, dl.result.Mail)
+	switch d.unknownExtent(dl) {
+	case throttle.OneSource:
+		v.postpone()
+	case throttle.OneAccount:
+		v.hold(report.UnknownAccountBlock, dl.result.Mail)
+	case throttle.AllMail:
+		v.hold(report.UnknownBlock, dl.result.Mail)
 	}
 	if fault := v.upstreamFault; fault != nil {
 		b := dl.breakerFor(fault.Scope)
@@ -72,27 +77,22 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	}
 }
 
-// unknownBlock returns the fault of a policy rejection of MAIL that is not in the table,
-// if several messages get it: then the site or the tenant is rejected, or the account if
-// all of them were its own.
-func (d *Dispatcher) unknownBlock(dl *delivery) (block report.Classification, found bool) {
+// unknownExtent returns how much mail is affected by a policy rejection of MAIL that is
+// not in the table.
+func (d *Dispatcher) unknownExtent(dl *delivery) throttle.Extent {
 	mail := dl.result.Mail
 	if !mail.Permanent() || mail.Status.Subject != 7 || dl.envelope.Report || dl.isForeign() {
-		return block, false
+		return throttle.OneMessage
 	}
 	if _, known := dl.route.Classify(mail, "", ""); known {
-		return block, false
+		return throttle.OneMessage
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if dl.account.Name != "" && dl.account.Breaker.IsRejecting() {
-		return report.UnknownAccountBlock, true
+		return throttle.OneAccount
 	}
-	common, ofAccount := dl.route.breaker.IsCommonFault(time.Now(), dl.envelope.ID, dl.account.Name, mail.Status)
-	if ofAccount && dl.account.Name != "" {
-		return report.UnknownAccountBlock, common
-	}
-	return report.UnknownBlock, common
+	return dl.route.breaker.ExtentOf(time.Now(), dl.envelope.ID, dl.source(), dl.account.Name, mail.Status)
 }
 
 // source is what messages of the same device have in common.

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -399,7 +400,7 @@ func TestBreaker_IgnoresASourceOnWhichTheServerDisconnects(t *testing.T) {
 }
 
 // TestBreaker_HoldsMailForAnUnknownBlock has a server that rejects every MAIL with a
-// policy code that the table does not know.
+// policy code that is not in the table.
 func TestBreaker_HoldsMailForAnUnknownBlock(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		w.upstream.mailReply = func(envelope.Envelope) reply.Reply { return reply.New(550, 7, 799, "Access denied") }
@@ -407,7 +408,7 @@ func TestBreaker_HoldsMailForAnUnknownBlock(t *testing.T) {
 			t.Errorf("one message alone: got reply %s", r)
 		}
 		for n := range 5 {
-			if r := w.sendAs(fmt.Sprint("other", n), 1, 100); !strings.Contains(r.Text, "is queued") {
+			if r := w.sendAs(fmt.Sprint("other", n), 1+n%2, 100); !strings.Contains(r.Text, "is queued") {
 				t.Errorf("got reply %s", r)
 			}
 		}
@@ -416,9 +417,42 @@ func TestBreaker_HoldsMailForAnUnknownBlock(t *testing.T) {
 			t.Errorf("got %+v, %d queued", status, w.queued())
 		}
 		w.upstream.set(func(f *fakeUpstream) { f.mailReply = nil })
-		time.Sleep(20 * time.Minute)
+		time.Sleep(time.Hour)
 		if len(w.upstream.accepted()) != 5 || w.queued() != 0 {
 			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+		}
+	})
+}
+
+// TestBreaker_DoesNotHoldMailForTheUnknownCodeOfOneSource has a device whose messages are
+// all rejected, at times between which no other device sends.
+func TestBreaker_DoesNotHoldMailForTheUnknownCodeOfOneSource(t *testing.T) {
+	withHarness(t, nil, func(w *harness) {
+		w.upstream.mailReply = func(e envelope.Envelope) reply.Reply {
+			if e.Client.String() == "10.0.0.2" {
+				return reply.New(550, 7, 799, "Access denied")
+			}
+			return reply.Reply{}
+		}
+		if r := w.sendAs("first", 2, 100); r.Code != 550 {
+			t.Errorf("the first message: got reply %s", r)
+		}
+		for n := range 10 {
+			if r := w.sendAs(fmt.Sprint("bad", n), 2, 100); !strings.Contains(r.Text, "is queued") || !strings.Contains(r.Text, "5.7.799") {
+				t.Errorf("got reply %s", r)
+			}
+			time.Sleep(7 * time.Minute)
+		}
+		if status := w.d.Status(); status.Held != "" || w.queued() != 10 {
+			t.Errorf("got held %q, %d queued, want 10 queued and nothing held", status.Held, w.queued())
+		}
+		if r := w.sendAs("good", 1, 100); !strings.Contains(r.Text, "accepted by") {
+			t.Errorf("another device: got reply %s", r)
+		}
+		// Now the server accepts mail: the messages are at fault.
+		time.Sleep(3 * time.Hour)
+		if accepted := w.upstream.accepted(); w.queued() != 0 || !slices.ContainsFunc(accepted, func(h transaction) bool { return h.envelope.Report }) {
+			t.Errorf("got %d queued, %d accepted, want the messages returned", w.queued(), len(accepted))
 		}
 	})
 }
@@ -473,15 +507,20 @@ func TestBreaker_RefusesAMessageWithAnUnknownCodeAfterAnOutage(t *testing.T) {
 // account and accepts the others.
 func TestBreaker_HoldsOneAccountForAnUnknownBlock(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
-		w.upstream.account = func(e envelope.Envelope) string { return e.Client.String() }
+		w.upstream.account = func(e envelope.Envelope) string {
+			if e.Client.String() == "10.0.0.1" {
+				return "good@contoso.com"
+			}
+			return "bad@contoso.com"
+		}
 		w.upstream.mailReply = func(e envelope.Envelope) reply.Reply {
-			if e.Client.String() == "10.0.0.2" {
+			if e.Client.String() != "10.0.0.1" {
 				return reply.New(550, 7, 799, "Access denied")
 			}
 			return reply.Reply{}
 		}
 		for n := range 3 {
-			w.sendAs(fmt.Sprint("bad", n), 2, 100)
+			w.sendAs(fmt.Sprint("bad", n), 2+n%2, 100)
 		}
 		if r := w.sendAs("good", 1, 100); !strings.Contains(r.Text, "accepted by") {
 			t.Errorf("another account: got reply %s", r)

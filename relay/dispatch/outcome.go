@@ -46,8 +46,11 @@ func (r *Route) evaluate(result upstream.Result) evaluation {
 // hold makes every reply a fault of the upstream.
 func (v *evaluation) hold(class report.Classification, faultReply reply.Reply) {
 	v.upstreamFault, v.faultReply = &class, faultReply
-	clear(v.outcomes)
+	v.postpone()
 }
+
+// postpone leaves every recipient to a later attempt.
+func (v *evaluation) postpone() { clear(v.outcomes) }
 
 // refuse makes permanent replies final that were the upstream's fault otherwise.
 func (v *evaluation) refuse() {

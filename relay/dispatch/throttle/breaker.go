@@ -158,8 +158,8 @@ func (b *Breaker) IsMessageFault(now time.Time, id, source string) bool {
 // unknownReply is a reply to one message that is not in the table.
 type unknownReply struct {
 	suspicion
-	status           reply.Status
-	message, account string
+	status                   reply.Status
+	message, source, account string
 }
 
 // IsRejecting reports whether mail is held back because the server rejects it, and not
@@ -168,20 +168,37 @@ func (b *Breaker) IsRejecting() bool {
 	return b.kind == report.Configuration || b.kind == report.Blocked
 }
 
-// IsCommonFault reports whether a reply that no table knows, which message id of an
-// account got, is the fault of no message: another message got it within the hour, and
-// the server accepted none since; or the server rejects all mail, and this is the probe.
-// ofAccount reports that both were of this account.
-func (b *Breaker) IsCommonFault(now time.Time, id, account string, status reply.Status) (common, ofAccount bool) {
-	before := b.unknown
+// Extent is how much mail a rejection affects.
+type Extent int
+
+// The extents of a rejection.
+const (
+	OneMessage Extent = iota
+	OneSource         // several messages of one source
+	OneAccount        // messages of several sources of one account
+	AllMail
+)
+
+// ExtentOf returns how much mail is affected by a reply to message id that is not in
+// the table: that depends on which message got the same reply before, while the server
+// has accepted none since. If the server rejects all mail, this message is the probe.
+func (b *Breaker) ExtentOf(now time.Time, id, source, account string, status reply.Status) Extent {
+	before, remembered := b.unknown, max(suspicionTime, 2*b.retry.Longest)
 	switch {
 	case b.IsRejecting():
-		return true, false
-	case before.status == status && before.message != id && before.accepted == b.accepted && now.Sub(before.since) < suspicionTime:
-		return true, before.account == account
+		return AllMail
+	case before.status != status || before.message == id || before.accepted != b.accepted || now.Sub(before.since) > remembered:
+		b.unknown = unknownReply{suspicion{b.accepted, now}, status, id, source, account}
+		return OneMessage
 	}
-	b.unknown = unknownReply{suspicion{b.accepted, now}, status, id, account}
-	return false, false
+	b.unknown.since = now
+	switch {
+	case before.source == source:
+		return OneSource
+	case before.account == account && account != "":
+		return OneAccount
+	}
+	return AllMail
 }
 
 // Forget drops what IsMessageFault recorded for a finished message, or for a source.
