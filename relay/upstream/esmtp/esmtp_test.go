@@ -117,7 +117,7 @@ func TestClient_UsesTheServersExtensions(t *testing.T) {
 func TestOffer_PassesDSNParametersOn(t *testing.T) {
 	asking := envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c@x.example", "d@x.example"}, DSN: envelope.DSN{
 		Return: envelope.ReturnHeader, ID: "a+20b", Recipients: []envelope.RecipientDSN{
-			{Notify: envelope.NotifySuccess | envelope.NotifyDelay, Original: "rfc822;b@y.example"}, {Notify: envelope.NotifyNever}}}}
+			{Notify: envelope.NotifySuccess | envelope.NotifyDelay, Original: "rfc822;b@y.example"}, {Notify: envelope.NotifyNever, Original: "x400;c"}}}}
 	plain := []string{"MAIL FROM:<a@contoso.com>", "RCPT TO:<b@x.example>", "RCPT TO:<c@x.example>", "RCPT TO:<d@x.example>"}
 	without := asking
 	without.DSN = envelope.DSN{}

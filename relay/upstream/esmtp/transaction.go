@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"sealpost/relay/envelope"
@@ -57,7 +58,9 @@ func (c *Client) mailLine(e envelope.Envelope) string {
 	return line
 }
 
-// rcptLine passes the recipient's parameters on as they came (RFC 3461 section 5.2.1).
+// rcptLine passes the recipient's parameters on as they came (RFC 3461 section 5.2.1),
+// except for an original recipient that is no mail address: a server may reject its
+// type, and with it the message.
 func (c *Client) rcptLine(recipient envelope.Address, dsn envelope.RecipientDSN) string {
 	line := "RCPT TO:" + recipient.Path()
 	if !c.Offers("DSN") {
@@ -66,7 +69,7 @@ func (c *Client) rcptLine(recipient envelope.Address, dsn envelope.RecipientDSN)
 	if dsn.Notify != 0 {
 		line += " NOTIFY=" + dsn.Notify.String()
 	}
-	if dsn.Original != "" {
+	if kind, _, _ := strings.Cut(dsn.Original, ";"); strings.EqualFold(kind, "rfc822") {
 		line += " ORCPT=" + dsn.Original
 	}
 	return line
