@@ -66,7 +66,7 @@ func TestThrottle_LimitsEachMailboxSeparately(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute)
 			if n := len(w.upstream.accepted()); n != 85 || w.queued() != 0 || w.assigned() != 0 {
-				t.Errorf("restarted: %v: delivered %d, queued %d, %d owners", restarted, n, w.queued(), w.assigned())
+				t.Errorf("restarted %v: got %d delivered, %d queued, %d assigned; want 85, 0 and 0", restarted, n, w.queued(), w.assigned())
 			}
 			if apart := minSpacing(w.upstream.offered(), "1@contoso.com", 30); apart < time.Minute && !restarted {
 				t.Errorf("got 31 messages of one mailbox within %s, want at least 1m", apart)

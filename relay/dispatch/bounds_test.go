@@ -63,7 +63,7 @@ func TestDispatcher_ReportsRefusedMessageWithDamagedContent(t *testing.T) {
 		}
 		time.Sleep(6 * day)
 		if len(w.upstream.accepted()) != 1 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d, want 1 and 0\n%s", len(w.upstream.accepted()), w.queued(), w.log)
+			t.Errorf("got %d delivered, %d queued, want 1 and 0\n%s", len(w.upstream.accepted()), w.queued(), w.log)
 		}
 	})
 }
@@ -82,7 +82,7 @@ func TestDispatcher_SendsNothingItCannotRecord(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(10 * time.Minute)
 		if n := len(w.upstream.accepted()); n != 0 {
-			t.Errorf("delivered %d, want 0: the deliveries cannot be recorded", n)
+			t.Errorf("got %d delivered, want 0: the deliveries cannot be recorded", n)
 		}
 		if err := errors.Join(w.d.Close(context.Background()), w.spool.Close()); !errors.Is(err, spool.ErrPoisoned) {
 			t.Errorf("Close: got %v, want ErrPoisoned", err)
@@ -90,7 +90,7 @@ func TestDispatcher_SendsNothingItCannotRecord(t *testing.T) {
 		w.open()
 		time.Sleep(10 * time.Minute)
 		if n := len(w.upstream.accepted()); n != 5 {
-			t.Errorf("after the restart: delivered %d, want 5", n)
+			t.Errorf("after the restart: got %d delivered, want 5", n)
 		}
 	})
 }

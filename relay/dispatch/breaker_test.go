@@ -54,7 +54,7 @@ func TestBreaker_HoldsAllMailUntilUpstreamRecovers(t *testing.T) {
 				w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 				time.Sleep(c.recovery)
 				if len(w.upstream.accepted()) != 10 || w.queued() != 0 {
-					t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+					t.Errorf("got %d delivered, %d queued, want 10 and 0", len(w.upstream.accepted()), w.queued())
 				}
 			})
 		})
@@ -104,7 +104,7 @@ func TestBreaker_IgnoresAFaultOfOneMessage(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		if n := len(w.upstream.accepted()); n < 199 {
-			t.Errorf("delivered %d, want 200", n)
+			t.Errorf("got %d delivered, want at least 199", n)
 		}
 		if n := len(w.events("upstream held")); n > 3 {
 			t.Errorf("got %d trips, want at most 3", n)
@@ -131,7 +131,7 @@ func TestThrottle_LowersAndRaisesConnections(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		if len(w.upstream.accepted()) != 40 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+			t.Errorf("got %d delivered, %d queued, want 40 and 0", len(w.upstream.accepted()), w.queued())
 		}
 		if slots := w.d.Status().Slots; slots > 3 {
 			t.Errorf("got %d slots, want at most 3", slots)
@@ -151,11 +151,11 @@ func TestThrottle_LimitsRate(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		offers := w.upstream.offered()
 		if len(w.upstream.accepted()) != 100 {
-			t.Fatalf("delivered %d, want 100", len(w.upstream.accepted()))
+			t.Fatalf("got %d delivered, want 100", len(w.upstream.accepted()))
 		}
 		for i := range offers {
 			if i+30 < len(offers) && offers[i+30].at.Sub(offers[i].at) < time.Minute {
-				t.Fatalf("messages %d to %d were sent within %s, want at least 1m", i, i+30, offers[i+30].at.Sub(offers[i].at))
+				t.Fatalf("messages %d to %d: got %s between them, want at least 1m", i, i+30, offers[i+30].at.Sub(offers[i].at))
 			}
 		}
 	})
@@ -172,11 +172,11 @@ func TestThrottle_CountsDailyRecipientsAcrossARestart(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if n := len(w.upstream.accepted()); n != 50 {
-			t.Errorf("delivered %d messages of 2 recipients, want 50", n)
+			t.Errorf("got %d messages of 2 recipients delivered, want 50", n)
 		}
 		time.Sleep(25 * time.Hour)
 		if n := len(w.upstream.accepted()); n != 60 || w.queued() != 0 {
-			t.Errorf("next day: delivered %d, queued %d, want 60 and 0", n, w.queued())
+			t.Errorf("next day: got %d delivered, %d queued, want 60 and 0", n, w.queued())
 		}
 	})
 }
@@ -293,12 +293,12 @@ func TestBreaker_HoldsBouncesToo(t *testing.T) {
 		w.sendAs("other", 2, 100)
 		time.Sleep(day)
 		if events := w.events("no notification"); len(events) > 0 {
-			t.Errorf("got %v, want the bounce to wait", events)
+			t.Errorf("got %v, want the notification to wait", events)
 		}
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(2 * time.Hour)
 		if len(w.upstream.accepted()) != 2 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+			t.Errorf("got %d delivered, %d queued, want 2 and 0", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }
@@ -316,7 +316,7 @@ func TestBreaker_IgnoresAMessageOnWhichTheServerDisconnects(t *testing.T) {
 		}
 		time.Sleep(2 * time.Hour)
 		if n := len(w.upstream.accepted()); n != 9 {
-			t.Errorf("delivered %d, want 9", n)
+			t.Errorf("got %d delivered, want 9", n)
 		}
 		for range 24 {
 			if r := w.send(1, 100); !strings.Contains(r.Text, "accepted by") {
@@ -419,7 +419,7 @@ func TestBreaker_HoldsMailForAnUnknownBlock(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.mailReply = nil })
 		time.Sleep(time.Hour)
 		if len(w.upstream.accepted()) != 5 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+			t.Errorf("got %d delivered, %d queued, want 5 and 0", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }
@@ -498,7 +498,7 @@ func TestBreaker_RefusesAMessageWithAnUnknownCodeAfterAnOutage(t *testing.T) {
 		})
 		time.Sleep(30 * time.Second)
 		if status := w.d.Status(); status.Held != "" || w.queued() != 0 {
-			t.Errorf("held %q: %s, %d queued", status.Held, status.Reason, w.queued())
+			t.Errorf("got held %q: %s, %d queued; want neither", status.Held, status.Reason, w.queued())
 		}
 	})
 }
@@ -533,7 +533,7 @@ func TestBreaker_HoldsOneAccountForAnUnknownBlock(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.mailReply = nil })
 		time.Sleep(time.Hour)
 		if w.queued() != 0 {
-			t.Errorf("%d queued after the end of the block", w.queued())
+			t.Errorf("after the end of the block: got %d queued, want 0", w.queued())
 		}
 	})
 }

@@ -38,7 +38,7 @@ func (d *Dispatcher) giveUpDamaged(q *queue.Queue, ticket queue.Ticket, dl *deli
 // is removed at once, because a full ring cannot advance past it; its envelope
 // stays in memory.
 func (d *Dispatcher) reportDamage(q *queue.Queue, ticket queue.Ticket, dl *delivery) {
-	reported := d.bounce(q, dl, dl.unsettled(), "the message was damaged in the relay's storage, please send it again")
+	reported := d.notifyOfFailure(q, dl, dl.unsettled(), "the message was damaged in the relay's storage, please send it again")
 	d.remove(q, ticket, dl.envelope)
 	d.mu.Lock()
 	defer d.mu.Unlock()

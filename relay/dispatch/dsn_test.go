@@ -32,8 +32,8 @@ func (w *harness) sendAsking(sender envelope.Address, dsn envelope.DSN) reply.Re
 	return in.Accept(context.Background(), e)
 }
 
-// asking returns one recipient for each NOTIFY.
-func asking(each ...envelope.Notify) (dsn envelope.DSN) {
+// dsnWith returns one recipient for each NOTIFY.
+func dsnWith(each ...envelope.Notify) (dsn envelope.DSN) {
 	for _, n := range each {
 		dsn.Recipients = append(dsn.Recipients, envelope.RecipientDSN{Notify: n})
 	}
@@ -49,7 +49,7 @@ func (w *harness) reported() (byAction map[string][]string, to []envelope.Addres
 			continue
 		}
 		if each.envelope.DSN.Recipients != nil || each.envelope.DSN.Return != "" {
-			w.t.Errorf("a notification has the parameters %+v", each.envelope.DSN)
+			w.t.Errorf("notification: got DSN parameters %+v, want none", each.envelope.DSN)
 		}
 		to = append(to, each.envelope.Recipients...)
 		recipient := ""
@@ -93,7 +93,7 @@ func TestNotify_DecidesWhatTheSenderHears(t *testing.T) {
 						return c.rcptReply(e, to)
 					}
 				})
-				w.sendAsking("printer@contoso.com", asking(each...))
+				w.sendAsking("printer@contoso.com", dsnWith(each...))
 				time.Sleep(c.after)
 				got, to := w.reported()
 				for _, action := range []string{"failed", "delayed", "relayed"} {
@@ -140,14 +140,14 @@ func TestNotify_HoldsForPartsOfAMessage(t *testing.T) {
 				return rcptOK
 			}
 		})
-		dsn := asking(envelope.NotifyNever, 0, envelope.NotifySuccess, notifyAll)
+		dsn := dsnWith(envelope.NotifyNever, 0, envelope.NotifySuccess, notifyAll)
 		dsn.Recipients[3].Original = "rfc822;r+33@y.example"
 		w.sendAsking("printer@contoso.com", dsn)
 		w.restart()
 		time.Sleep(time.Hour)
 		got, _ := w.reported()
 		if failed, relayed := strings.Join(got["failed"], " "), strings.Join(got["relayed"], " "); failed != "r1" || relayed != "r2 r3" || w.queued() != 0 {
-			t.Errorf("failed %q, relayed %q, %d queued", failed, relayed, w.queued())
+			t.Errorf("got failed %q, relayed %q, %d queued; want r1, r2 r3 and 0", failed, relayed, w.queued())
 		}
 		last := w.upstream.accepted()
 		if text := last[len(last)-1].content; !strings.Contains(text, "Original-Recipient: rfc822; r3@y.example") {
@@ -156,7 +156,7 @@ func TestNotify_HoldsForPartsOfAMessage(t *testing.T) {
 		for _, each := range w.upstream.offered() {
 			for i, to := range each.envelope.Recipients {
 				if want := dsn.Of(int(to[1] - '0')); !each.envelope.Report && each.envelope.DSN.Of(i) != want {
-					t.Errorf("%s was offered with %+v, want %+v", to, each.envelope.DSN.Of(i), want)
+					t.Errorf("%s: got DSN parameters %+v, want %+v", to, each.envelope.DSN.Of(i), want)
 				}
 			}
 		}
@@ -186,7 +186,7 @@ func TestNotify_DoesNotSilenceTheAlertAddress(t *testing.T) {
 						return refuse(e, to)
 					}
 				})
-				dsn := asking(envelope.NotifyNever, envelope.NotifySuccess, envelope.NotifySuccess)
+				dsn := dsnWith(envelope.NotifyNever, envelope.NotifySuccess, envelope.NotifySuccess)
 				dsn.Return = envelope.ReturnFull
 				w.sendAsking(c.sender, dsn)
 				time.Sleep(time.Hour)
@@ -211,7 +211,7 @@ func TestReturn_AndEnvelopeIDAreInTheNotification(t *testing.T) {
 	for ret, whole := range map[envelope.Return]bool{"": false, envelope.ReturnHeader: false, envelope.ReturnFull: true} {
 		withHarness(t, nil, func(w *harness) {
 			w.upstream.set(func(f *fakeUpstream) { f.rcptReply = deferThenReply(userUnknown) })
-			dsn := asking(0)
+			dsn := dsnWith(0)
 			dsn.Return, dsn.ID = ret, "QQ+2B314159"
 			w.sendAsking("printer@contoso.com", dsn)
 			w.restart()

@@ -69,7 +69,7 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 		d.journal.Delivered(dl.envelope.ID, dl.result.Connection, deliveryReply, dl.took)
 		d.notifyOfRelaying(q, dl)
 	}
-	if len(failed) > 0 && d.bounce(q, dl, failed, "") {
+	if len(failed) > 0 && d.notifyOfFailure(q, dl, failed, "") {
 		for _, n := range failed {
 			dl.progress.Settled = dl.progress.Settled.Add(dl.pending[n])
 		}
@@ -186,7 +186,7 @@ func (d *Dispatcher) tooOld(dl *delivery, now time.Time) bool {
 // expire gives up a message for its age, if its sender can be notified.
 func (d *Dispatcher) expire(q *queue.Queue, ticket queue.Ticket, dl *delivery) bool {
 	reason := "it could not be delivered in time; the last attempt: " + dl.text()
-	if !d.bounce(q, dl, dl.unsettled(), reason) {
+	if !d.notifyOfFailure(q, dl, dl.unsettled(), reason) {
 		return false
 	}
 	d.journal.Expired(dl.envelope.ID, dl.text())

@@ -75,7 +75,7 @@ func TestBreaker_HoldsMailOfOneMailbox(t *testing.T) {
 				w.upstream.set(func(f *fakeUpstream) { f.fail, f.rcptReply = nil, nil })
 				time.Sleep(c.recovery)
 				if n := len(w.upstream.accepted()); n != 120 || w.queued() != 0 || len(w.d.Status().Accounts) != 0 {
-					t.Errorf("delivered %d, queued %d, %+v", n, w.queued(), w.d.Status())
+					t.Errorf("got %d delivered, %d queued, status %+v; want 120, 0 and no accounts", n, w.queued(), w.d.Status())
 				}
 			})
 		})
@@ -108,7 +108,7 @@ func TestBreaker_LetsAClientsOtherMailboxesPass(t *testing.T) {
 			}
 			time.Sleep(10 * time.Minute)
 			if n := len(w.upstream.accepted()); n != 20 || w.queued() != 20 {
-				t.Errorf("restarted %v: delivered %d, queued %d", restarted, n, w.queued())
+				t.Errorf("restarted %v: got %d delivered, %d queued, want 20 and 20", restarted, n, w.queued())
 			}
 			if status := w.d.Status(); status.Held != "" || len(status.Accounts) != 1 {
 				t.Errorf("restarted %v: got status %+v", restarted, status)
@@ -153,7 +153,7 @@ func TestDispatcher_ReturnsMailOfAMailboxHeldForDays(t *testing.T) {
 			w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 			time.Sleep(20 * time.Minute)
 			if n := len(w.upstream.accepted()); w.queued() != 0 || n != 2 {
-				t.Errorf("%q: delivered %d, queued %d", name, n, w.queued())
+				t.Errorf("%q: got %d delivered, %d queued, want 2 and 0", name, n, w.queued())
 			}
 		})
 	}

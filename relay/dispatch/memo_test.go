@@ -68,7 +68,7 @@ func TestMemo_DelaysNoClientWhileItIsWritten(t *testing.T) {
 	select {
 	case <-written:
 	default:
-		t.Error("no memo was written")
+		t.Error("got no memo, want one")
 	}
 	close(release)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

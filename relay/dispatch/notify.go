@@ -43,27 +43,27 @@ func (r *Route) notifiesSender(e envelope.Envelope) bool {
 	return r.Notify.NullSender && e.Sender != ""
 }
 
-// asked returns those of the indexes into pending whose recipient's NOTIFY parameter
-// asks for the notification (RFC 3461 section 4.1). NOTIFY is about notifications to the
+// requested returns those of the indexes into pending whose recipient's NOTIFY parameter
+// requests the notification (RFC 3461 section 4.1). NOTIFY controls notifications to the
 // sender: with NEVER, a failure is in the journal only. If the sender cannot be
-// notified, the alert address is told of failure and delay whatever NOTIFY says, because
-// the operator asked for that, and not of success, which is no trouble.
-func (dl *delivery) asked(action report.Action, indexes []int) []int {
+// notified, the alert address is notified of failure and delay whatever NOTIFY is,
+// because the operator configured that, and not of success, which needs no action.
+func (dl *delivery) requested(action report.Action, indexes []int) []int {
 	event := map[report.Action]envelope.Notify{report.Failed: envelope.NotifyFailure,
 		report.Delayed: envelope.NotifyDelay, report.Relayed: envelope.NotifySuccess}[action]
 	toSender := dl.route.notifiesSender(dl.envelope)
-	var asked []int
+	var requested []int
 	for _, n := range indexes {
 		if toSender && dl.envelope.DSN.Of(dl.pending[n]).Notify.Of(event) || !toSender && action != report.Relayed {
-			asked = append(asked, n)
+			requested = append(requested, n)
 		}
 	}
-	return asked
+	return requested
 }
 
-// notifyOfRelaying notifies the sender that recipients who asked for a notification of
-// success were delivered to a server that will not send one (RFC 3461 section 5.2.2).
-// If the queue cannot take it, it is lost: repeating the delivery would be worse.
+// notifyOfRelaying notifies the sender that the message was relayed to
+// a server that will not send the requested notification of success (RFC 3461 section 5.2.2).
+// If the queue has no room for it, it is lost: repeating the delivery would be worse.
 func (d *Dispatcher) notifyOfRelaying(q *queue.Queue, dl *delivery) {
 	if q == nil || dl.err != nil || dl.result.DSN || dl.envelope.Report {
 		return
@@ -77,10 +77,10 @@ func (d *Dispatcher) notifyOfRelaying(q *queue.Queue, dl *delivery) {
 	d.notify(q, report.Relayed, dl, relayed, "")
 }
 
-// bounce notifies the sender that the message was given up for the recipients
+// notifyOfFailure notifies the sender that the message was given up for the recipients
 // at indexes into pending. It returns false if the queue has no room for the
 // notification; the recipients then stay pending.
-func (d *Dispatcher) bounce(q *queue.Queue, dl *delivery, indexes []int, reason string) bool {
+func (d *Dispatcher) notifyOfFailure(q *queue.Queue, dl *delivery, indexes []int, reason string) bool {
 	notified := dl.envelope.Report && d.redirectToAlert(q, dl) || !dl.envelope.Report && d.notify(q, report.Failed, dl, indexes, reason)
 	if !notified {
 		return false
@@ -97,9 +97,9 @@ func (d *Dispatcher) bounce(q *queue.Queue, dl *delivery, indexes []int, reason 
 }
 
 // notify queues a notification about the message for those of the recipients at indexes
-// into pending for which it is asked. It returns false if the queue has no room.
+// into pending for which it is requested. It returns false if the queue has no room.
 func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, indexes []int, reason string) bool {
-	if indexes = dl.asked(action, indexes); len(indexes) == 0 {
+	if indexes = dl.requested(action, indexes); len(indexes) == 0 {
 		return true
 	}
 	to, sender := dl.route.notificationAddress(dl.envelope)
@@ -153,8 +153,8 @@ func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
 	return o
 }
 
-// redirectToAlert sends a notification that its recipient did not accept to the
-// alert address, once. No notification is ever sent about a notification.
+// redirectToAlert sends a notification that the server rejected to the alert
+// address, once. No notification is ever sent about a notification.
 func (d *Dispatcher) redirectToAlert(q *queue.Queue, dl *delivery) bool {
 	alert := dl.route.Notify.Alert
 	if alert == "" || dl.envelope.Recipients[0] == alert {

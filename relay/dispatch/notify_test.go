@@ -39,15 +39,15 @@ func TestBounce_ExplainsARefusalAfter250(t *testing.T) {
 		}
 		e, text := got[0].envelope, got[0].content
 		if e.Sender != "" || !slices.Equal(e.Recipients, []envelope.Address{"printer@contoso.com"}) || !e.Report {
-			t.Errorf("got bounce from %s to %v", e.Sender.Path(), e.Recipients)
+			t.Errorf("got a notification from %s to %v", e.Sender.Path(), e.Recipients)
 		}
 		for _, want := range []string{"Action: failed", "Status: 5.2.252", "may not send as this sender", "Add-RecipientPermission", "Subject: M1", "Remote-MTA: dns; mx"} {
 			if !strings.Contains(strings.ReplaceAll(text, "=\r\n", ""), want) {
-				t.Errorf("notification lacks %q:\n%s", want, text)
+				t.Errorf("got no %q in the notification:\n%s", want, text)
 			}
 		}
 		if strings.Contains(text, "xxxx") {
-			t.Error("bounce contains the body")
+			t.Error("got the body in the notification, want only the header")
 		}
 	})
 }
@@ -175,7 +175,7 @@ func TestNotification_IsSentForDelayAndExpiry(t *testing.T) {
 		w.send(1, 100)
 		time.Sleep(3*time.Hour + 50*time.Minute)
 		if len(w.upstream.accepted()) != 0 {
-			t.Errorf("warned after less than four hours")
+			t.Errorf("got a notification of delay before four hours, want none")
 		}
 		time.Sleep(6 * day)
 		got := w.upstream.accepted()
@@ -222,11 +222,11 @@ func TestDispatcher_ReportsDamagedMessageToItsSender(t *testing.T) {
 			notified = notified || h.envelope.Report && strings.Contains(h.content, "damaged in the relay")
 			arrived = arrived || h.envelope.ID == "M2"
 			if h.envelope.ID == "M1" {
-				t.Error("a damaged message was delivered")
+				t.Error("got the damaged message delivered, want a notification of failure")
 			}
 		}
 		if !notified || !arrived || w.queued() != 0 {
-			t.Errorf("notified: %v, the other arrived: %v, %d queued\n%s", notified, arrived, w.queued(), w.log)
+			t.Errorf("got notified %v, other message delivered %v, %d queued; want true, true and 0\n%s", notified, arrived, w.queued(), w.log)
 		}
 	})
 }
@@ -255,7 +255,7 @@ func TestBounce_IsDelayedWhileTheQueueIsFull(t *testing.T) {
 			}
 		}
 		if len(w.upstream.accepted()) != queued || w.queued() != 0 || reports+len(w.events("delivered")) < queued {
-			t.Errorf("delivered %d of %d, %d bounces, queued %d", len(w.upstream.accepted()), queued, reports, w.queued())
+			t.Errorf("got %d of %d delivered, %d notifications, %d queued; want all delivered and reported", len(w.upstream.accepted()), queued, reports, w.queued())
 		}
 	})
 }

@@ -131,7 +131,7 @@ func TestIncoming_StreamsALargeMessageIntoTheSpool(t *testing.T) {
 			t.Errorf("delivered %d, queued %d, want 1 and 0", len(got), w.queued())
 		}
 		if used := w.d.config.Memory.Used(); used != 0 {
-			t.Errorf("%d bytes of memory in use", used)
+			t.Errorf("got %d bytes of memory in use, want 0", used)
 		}
 	})
 }
@@ -183,7 +183,7 @@ func TestDispatcher_DefersMailWhenTheSpoolIsFull(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
 		if len(w.upstream.accepted()) != queued || w.queued() != 0 {
-			t.Errorf("delivered %d of %d, queued %d", len(w.upstream.accepted()), queued, w.queued())
+			t.Errorf("got %d of %d delivered, %d queued, want all", len(w.upstream.accepted()), queued, w.queued())
 		}
 		if r := w.send(1, 1<<20); !strings.Contains(r.Text, "accepted by mx") {
 			t.Errorf("got reply %s", r)
@@ -210,7 +210,7 @@ func TestStop_QueuesMessagesOfWaitingClients(t *testing.T) {
 		w.restart()
 		time.Sleep(time.Minute)
 		if len(w.upstream.accepted()) != 10 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+			t.Errorf("got %d delivered, %d queued, want 10 and 0", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }

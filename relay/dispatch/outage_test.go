@@ -17,7 +17,7 @@ func TestThrottle_IsNotUsedUpByAnOutage(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
 		if n := len(w.upstream.accepted()); n != 1 {
-			t.Errorf("an hour after the outage: delivered %d, want 1", n)
+			t.Errorf("an hour after the outage: got %d delivered, want 1", n)
 		}
 	})
 }

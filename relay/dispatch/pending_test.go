@@ -49,7 +49,7 @@ func TestQueuePending_DelaysAMessageThatMustBeQueued(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.fail = nil })
 		time.Sleep(time.Hour)
 		if len(w.upstream.accepted()) != 1 || w.queued() != 0 || w.d.config.Memory.Used() != 0 {
-			t.Errorf("delivered %d, queued %d, %d bytes in use", len(w.upstream.accepted()), w.queued(), w.d.config.Memory.Used())
+			t.Errorf("got %d delivered, %d queued, %d bytes in use; want 1, 0 and 0", len(w.upstream.accepted()), w.queued(), w.d.config.Memory.Used())
 		}
 	})
 }
@@ -173,7 +173,7 @@ func TestMoveToQueue_WaitsForTheQueue(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if len(w.upstream.accepted()) != 1 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+			t.Errorf("got %d delivered, %d queued, want 1 and 0", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }

@@ -60,7 +60,7 @@ func TestAttempt_EndsAfterItsClientWasDeferred(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if len(w.upstream.accepted()) != 1 || w.d.config.Memory.Used() != 0 {
-			t.Errorf("%d arrived, %d bytes in use", len(w.upstream.accepted()), w.d.config.Memory.Used())
+			t.Errorf("got %d delivered, %d bytes in use, want 1 and 0", len(w.upstream.accepted()), w.d.config.Memory.Used())
 		}
 	})
 }
@@ -90,7 +90,7 @@ func TestSetQueue_QueuesMessagesOfWaitingClients(t *testing.T) {
 			}
 		}
 		if len(w.upstream.accepted()) != 6 || w.queued() != 0 {
-			t.Errorf("delivered %d, queued %d", len(w.upstream.accepted()), w.queued())
+			t.Errorf("got %d delivered, %d queued, want 6 and 0", len(w.upstream.accepted()), w.queued())
 		}
 	})
 }
@@ -102,7 +102,7 @@ func TestMessage_IsNotFinishedOnceQueued(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m.finish(reply.New(451, 3, 0, "no room")) {
-			t.Error("finish accepted a reply to a queued message")
+			t.Error("finish: got true for a queued message, want false")
 		}
 		_ = w.d.queue.Remove(m.ticket.ID)
 	})

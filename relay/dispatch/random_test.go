@@ -125,25 +125,25 @@ func (w *harness) runRandomTraffic(r *rand.Rand) {
 // up exactly once for each recipient.
 func (w *harness) checkDeliveredOnce(accepted map[string][]envelope.Address) {
 	w.t.Helper()
-	had := map[string]int{}
+	outcomes := map[string]int{}
 	for _, h := range w.upstream.accepted() {
 		for _, to := range h.recipients {
 			if !h.envelope.Report {
-				had[h.envelope.ID+" "+string(to)]++
+				outcomes[h.envelope.ID+" "+string(to)]++
 			}
 		}
 	}
-	for who, n := range had {
+	for recipient, n := range outcomes {
 		if n > 1 {
-			w.t.Errorf("%s: got %d deliveries, want 1", who, n)
+			w.t.Errorf("%s: got %d deliveries, want 1", recipient, n)
 		}
 	}
 	for _, e := range w.events("given up") {
-		had[e["id"].(string)+" "+strings.Trim(e["to"].(string), "<>")]++
+		outcomes[e["id"].(string)+" "+strings.Trim(e["to"].(string), "<>")]++
 	}
 	for id, recipients := range accepted {
 		for _, to := range recipients {
-			if n := had[id+" "+string(to)]; n != 1 {
+			if n := outcomes[id+" "+string(to)]; n != 1 {
 				w.t.Errorf("%s to %s: got %d outcomes, want 1", id, to, n)
 			}
 		}

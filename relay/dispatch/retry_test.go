@@ -54,7 +54,7 @@ func TestRetry_KeepsDelaysAcrossARestart(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = nil })
 		time.Sleep(2 * time.Hour)
 		if len(w.upstream.accepted()) != 1 {
-			t.Errorf("delivered %d, want 1", len(w.upstream.accepted()))
+			t.Errorf("got %d delivered, want 1", len(w.upstream.accepted()))
 		}
 	})
 }
@@ -129,7 +129,7 @@ func TestDispatcher_SendsOtherMailPastAFailingMessage(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		if len(w.upstream.accepted()) != 20 {
-			t.Errorf("delivered %d, want 20", len(w.upstream.accepted()))
+			t.Errorf("got %d delivered, want 20", len(w.upstream.accepted()))
 		}
 		failing.Store(false)
 		time.Sleep(time.Hour)
@@ -213,7 +213,7 @@ func TestDispatcher_SendsLiveMailBesideABacklog(t *testing.T) {
 		w.upstream.set(func(f *fakeUpstream) { f.delay = func(envelope.Envelope) time.Duration { return time.Second } })
 		time.Sleep(20 * time.Second)
 		if w.queued() == 0 {
-			t.Fatal("no backlog")
+			t.Fatal("got 0 queued, want a backlog")
 		}
 		begun := time.Now()
 		if r := w.send(2, 100); !strings.Contains(r.Text, "accepted by mx") || time.Since(begun) > 4*time.Second {
@@ -270,7 +270,7 @@ func TestRetryAll_ProbesAtOnce(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if len(w.upstream.accepted()) != 5 || w.queued() != 0 || w.d.Status().Held != "" {
-			t.Errorf("delivered %d, queued %d, status %+v, want 5, 0 and not held", len(w.upstream.accepted()), w.queued(), w.d.Status())
+			t.Errorf("got %d delivered, %d queued, status %+v, want 5, 0 and not held", len(w.upstream.accepted()), w.queued(), w.d.Status())
 		}
 	})
 }

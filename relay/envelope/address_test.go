@@ -6,7 +6,7 @@ import (
 )
 
 func TestAddress_IsQuotedAsNeeded(t *testing.T) {
-	for given, want := range map[string]string{
+	for input, want := range map[string]string{
 		"printer@contoso.com":     "<printer@contoso.com>",
 		"scan.to.mail@Contoso.de": "<scan.to.mail@Contoso.de>",
 		"scan to mail@contoso.de": `<"scan to mail"@contoso.de>`,
@@ -17,9 +17,9 @@ func TestAddress_IsQuotedAsNeeded(t *testing.T) {
 		"root@[IPv6:fe80::1]":     "<root@[IPv6:fe80::1]>",
 		"ups@my_printer":          "<ups@my_printer>",
 	} {
-		address, err := ParseAddress(given)
+		address, err := ParseAddress(input)
 		if err != nil || address.Path() != want {
-			t.Errorf("%s: got %s, %v; want %s", given, address.Path(), err, want)
+			t.Errorf("%s: got %s, %v; want %s", input, address.Path(), err, want)
 		}
 	}
 	if got := Address("").Path(); got != "<>" {
@@ -28,14 +28,14 @@ func TestAddress_IsQuotedAsNeeded(t *testing.T) {
 }
 
 func TestParseAddress_RejectsInvalidAddresses(t *testing.T) {
-	for _, given := range []string{
+	for _, input := range []string{
 		"", "printer", "@contoso.com", "a@", "a@b@contoso.com", "a@contoso..com", "a@con toso.com",
 		"ä@contoso.com", "a@contösö.com", "a\r\nRCPT TO:<x@y>@contoso.com", "a@b>\r\nDATA",
 		strings.Repeat("a", 65) + "@contoso.com", "a@" + strings.Repeat("b.", 128) + "com",
 		"a@" + strings.Repeat("b", 64) + ".com", "a@[192.168.1", "a@[not-an-address]", "a@[fe80::1%eth0]",
 	} {
-		if address, err := ParseAddress(given); err == nil {
-			t.Errorf("%q was taken as %q", given, address)
+		if address, err := ParseAddress(input); err == nil {
+			t.Errorf("%q: got %q, want an error", input, address)
 		}
 	}
 }
@@ -58,7 +58,7 @@ func FuzzParseAddress(f *testing.F) {
 			return
 		}
 		if path := address.Path(); strings.ContainsAny(path, "\r\n\x00") || !strings.HasSuffix(path, ">") {
-			t.Errorf("%q gives the path %q", s, path)
+			t.Errorf("%q: got path %q, want one line in angle brackets", s, path)
 		}
 	})
 }

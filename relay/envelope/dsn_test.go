@@ -7,14 +7,14 @@ import (
 )
 
 func TestDecodeXtext_AcceptsXtextOfPrintableASCII(t *testing.T) {
-	for given, want := range map[string]string{
+	for input, want := range map[string]string{
 		"QQ314159": "QQ314159", "a+40b": "a@b", "Bob@Example.ORG": "Bob@Example.ORG", "+2B+3D": "+=", "a+20b": "a b",
 		`\x{C4}@b`: `\x{C4}@b`, // RFC 6533 section 3
 		"":         "", "+": "", "a+4": "", "a+4g": "", "a+4b": "", "a=b": "", "a b": "", "a\tb": "", "+0D+0A": "", "+00": "", "+C4": "", "ä": "", "+20": "",
 	} {
-		text, ok := DecodeXtext(given)
+		text, ok := DecodeXtext(input)
 		if ok != (want != "") || ok && text != want {
-			t.Errorf("%q: got %q, %v; want %q", given, text, ok, want)
+			t.Errorf("%q: got %q, %v; want %q", input, text, ok, want)
 		}
 	}
 }
@@ -29,10 +29,10 @@ func FuzzDecodeXtext(f *testing.F) {
 			return
 		}
 		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			t.Errorf("%q may end a parameter", s)
+			t.Errorf("DecodeXtext(%q): got no error, want one: the text may end a parameter", s)
 		}
 		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
-			t.Errorf("%q gives %q, which does not fit a field", s, text)
+			t.Errorf("%q: got %q, want printable ASCII", s, text)
 		}
 	})
 }
@@ -52,7 +52,7 @@ func TestNotify_AsksForEvents(t *testing.T) {
 		NotifySuccess | NotifyFailure | NotifyDelay: {"SUCCESS,FAILURE,DELAY", true, true, true, "FAILURE,DELAY"},
 	} {
 		if n.String() != want.text || n.Of(NotifySuccess) != want.success || n.Of(NotifyFailure) != want.failure || n.Of(NotifyDelay) != want.delay {
-			t.Errorf("%q: success %v, failure %v, delay %v", n, n.Of(NotifySuccess), n.Of(NotifyFailure), n.Of(NotifyDelay))
+			t.Errorf("got %q, success %v, failure %v, delay %v; want %+v", n, n.Of(NotifySuccess), n.Of(NotifyFailure), n.Of(NotifyDelay), want)
 		}
 		if got := n.WithoutSuccess().String(); got != want.withoutSuccess {
 			t.Errorf("%q without success: got %q, want %q", n, got, want.withoutSuccess)

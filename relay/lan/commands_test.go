@@ -12,7 +12,7 @@ import (
 )
 
 func TestNormalisePath_CorrectsPathsOfDevices(t *testing.T) {
-	for given, want := range map[string]string{
+	for input, want := range map[string]string{
 		"FROM:<a@b.example>":                        "FROM:<a@b.example>",
 		"from: <a@b.example> SIZE=1":                "FROM:<a@b.example> SIZE=1",
 		"FROM:a@b.example":                          "FROM:<a@b.example>",
@@ -35,9 +35,9 @@ func TestNormalisePath_CorrectsPathsOfDevices(t *testing.T) {
 		"FROM:<a@b.example>\tSIZE=1 SMTPUTF8":       "FROM:<a@b.example> SIZE=1 SMTPUTF8",
 		"FROM:<a@b.example> <evil@evil.example>":    "FROM:<a@b.example> <evil@evil.example>",
 	} {
-		path, parameters := normalisePath(given, "FROM:", "box.example")
+		path, parameters := normalisePath(input, "FROM:", "box.example")
 		if got := strings.Join(append([]string{path}, parameters...), " "); got != want {
-			t.Errorf("%q: got %q, want %q", given, got, want)
+			t.Errorf("%q: got %q, want %q", input, got, want)
 		}
 	}
 	if got, _ := normalisePath("TO:<user>", "TO:", ""); got != "TO:<user>" {
@@ -87,7 +87,7 @@ func TestTexts_ReplaceEveryReplyOfTheLibrary(t *testing.T) {
 					known["* is not implemented"] = true
 				}
 				if !listed {
-					t.Errorf("go-smtp's %s replies %q, which texts does not replace", name, text)
+					t.Errorf("go-smtp's %s: got reply %q, want one that texts replaces", name, text)
 				}
 				if !used {
 					known[text] = true
@@ -98,7 +98,7 @@ func TestTexts_ReplaceEveryReplyOfTheLibrary(t *testing.T) {
 	}
 	for text, found := range known {
 		if !found {
-			t.Errorf("go-smtp never replies %q", text)
+			t.Errorf("got no reply %q in go-smtp, want one", text)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func TestContent_IsTheSameByDATAAndBDAT(t *testing.T) {
 					}
 					_, contents := d.messages()
 					if len(contents) != 2*i+1 && chunked == false || len(contents) != 2*i+2 && chunked {
-						t.Fatalf("%q, BDAT %v: %d messages arrived", content, chunked, len(contents))
+						t.Fatalf("%q, BDAT %v: got %d messages, want %d and one more by BDAT", content, chunked, len(contents), 2*i+1)
 					}
 					got := contents[len(contents)-1]
 					if _, got, _ = strings.Cut(got, ";\r\n\t"); !strings.Contains(got, "\r\n") {
@@ -285,7 +285,7 @@ func TestSession_WaitsOnceForAStalledContent(t *testing.T) {
 	c.write("Subject: x\r\n")
 	c.expect(451)
 	if waited := time.Since(begun); waited > idle*9/5 {
-		t.Errorf("the client waited %v for its reply, want %v", waited, idle)
+		t.Errorf("got a reply after %v, want about %v", waited, idle)
 	}
 }
 
@@ -306,7 +306,7 @@ func TestDATA_WithoutCRLFAtItsEndIsRefusedWithinSeconds(t *testing.T) {
 				t.Errorf("got %q", r.Text)
 			}
 			if waited := time.Since(begun); waited > 3*bareDotTimeout {
-				t.Errorf("the client waited %v", waited)
+				t.Errorf("got a reply after %v, want at most %v", waited, 3*bareDotTimeout)
 			}
 			if _, err := c.r.ReadByte(); err != io.EOF {
 				t.Errorf("got %v, want a closed session", err)

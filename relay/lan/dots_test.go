@@ -114,7 +114,7 @@ func FuzzContent(f *testing.F) {
 			behind = append(behind, d.consume(part)...)
 		}
 		if (d.state == ended) != whole {
-			t.Fatalf("%q: ended: %v", wire, d.state == ended)
+			t.Fatalf("%q: got ended %v, want %v", wire, d.state == ended, whole)
 		}
 		if got := d.w.(*bytes.Buffer).String(); whole && (got != want || string(behind) != rest) {
 			t.Errorf("%q: got %q, then %q", wire, got, behind)

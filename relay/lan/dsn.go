@@ -15,9 +15,9 @@ const (
 	maxOriginals  = 128 << 10
 )
 
-// takeMailDSN takes the parameters of RFC 3461 from those of MAIL and returns the
-// others. A value that is malformed is ignored: the client then gets what it would
-// get without the parameter. go-smtp would refuse the command, and changes xtext.
+// takeMailDSN parses the parameters of MAIL that RFC 3461 defines and returns the
+// others unchanged. A value that is malformed is ignored: the client then gets what it would
+// get without the parameter. go-smtp would reject the command, and it decodes xtext.
 func takeMailDSN(parameters []string) (dsn envelope.DSN, others []string) {
 	for _, parameter := range parameters {
 		name, value, _ := strings.Cut(parameter, "=")
@@ -37,15 +37,15 @@ func takeMailDSN(parameters []string) (dsn envelope.DSN, others []string) {
 	return dsn, others
 }
 
-// takeRcptDSN does the same for RCPT. Only NEVER together with another event is left
-// for go-smtp to refuse: whichever of them counted, the client may have meant the other.
+// takeRcptDSN does the same for RCPT. It leaves only NEVER together with
+// another event for go-smtp to reject, because it is unclear which the client means.
 func takeRcptDSN(parameters []string) (dsn envelope.RecipientDSN, others []string) {
-	var words []string
+	var events []string
 	for _, parameter := range parameters {
 		name, value, _ := strings.Cut(parameter, "=")
 		switch strings.ToUpper(name) {
 		case "NOTIFY":
-			words = append(words, strings.Split(value, ",")...)
+			events = append(events, strings.Split(value, ",")...)
 		case "ORCPT":
 			if isOriginal(value) {
 				dsn.Original = value
@@ -54,8 +54,8 @@ func takeRcptDSN(parameters []string) (dsn envelope.RecipientDSN, others []strin
 			others = append(others, parameter)
 		}
 	}
-	for _, word := range words {
-		dsn.Notify |= envelope.EventNamed(word)
+	for _, event := range events {
+		dsn.Notify |= envelope.EventNamed(event)
 	}
 	if dsn.Notify&envelope.NotifyNever != 0 && dsn.Notify != envelope.NotifyNever {
 		others = append(others, "NOTIFY="+dsn.Notify.String())

@@ -11,7 +11,7 @@ import (
 )
 
 func TestMailDSN_IgnoresMalformedValues(t *testing.T) {
-	for given, want := range map[string]struct {
+	for input, want := range map[string]struct {
 		ret    envelope.Return
 		id     string
 		others string
@@ -26,15 +26,15 @@ func TestMailDSN_IgnoresMalformedValues(t *testing.T) {
 		"ENVID=+0D+0A ENVID=a=b ENVID=ä":      {},
 		"RETURN=FULL NOTIFY=NEVER XENVID=abc": {"", "", "RETURN=FULL NOTIFY=NEVER XENVID=abc"},
 	} {
-		dsn, others := takeMailDSN(strings.Fields(given))
+		dsn, others := takeMailDSN(strings.Fields(input))
 		if dsn.Return != want.ret || dsn.ID != want.id || strings.Join(others, " ") != want.others {
-			t.Errorf("%.80q: got %+v, %q", given, dsn, others)
+			t.Errorf("%.80q: got %+v, %q", input, dsn, others)
 		}
 	}
 }
 
 func TestRcptDSN_LeavesOnlyContradictions(t *testing.T) {
-	for given, want := range map[string]struct{ notify, original, others string }{
+	for input, want := range map[string]struct{ notify, original, others string }{
 		"":             {},
 		"NOTIFY=NEVER": {"NEVER", "", ""},
 		"notify=delay,Failure ORCPT=rfc822;Bob@Example.ORG": {"FAILURE,DELAY", "rfc822;Bob@Example.ORG", ""},
@@ -54,9 +54,9 @@ func TestRcptDSN_LeavesOnlyContradictions(t *testing.T) {
 		"ORCPT=x400;" + strings.Repeat("x", 495):            {"", "x400;" + strings.Repeat("x", 495), ""},
 		"ORCPT=rfc822;" + strings.Repeat("x", 500):          {},
 	} {
-		dsn, others := takeRcptDSN(strings.Fields(given))
+		dsn, others := takeRcptDSN(strings.Fields(input))
 		if dsn.Notify.String() != want.notify || dsn.Original != want.original || strings.Join(others, " ") != want.others {
-			t.Errorf("%.80q: got %+v, %q", given, dsn, others)
+			t.Errorf("%.80q: got %+v, %q", input, dsn, others)
 		}
 	}
 }
@@ -70,18 +70,18 @@ func FuzzDSN(f *testing.F) {
 		rcpt, others := takeRcptDSN(strings.Fields(parameters))
 		for value, most := range map[string]int{string(mail.Return): 4, mail.ID: maxEnvelopeID, rcpt.Original: maxOriginal} {
 			if len(value) > most || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' || r == '=' }) {
-				t.Errorf("%q gives %q", parameters, value)
+				t.Errorf("%q: got value %q, want at most %d printable octets", parameters, value, most)
 			}
 		}
 		never := rcpt.Notify&envelope.NotifyNever != 0 && rcpt.Notify != envelope.NotifyNever
 		if left := strings.Contains(strings.ToUpper(strings.Join(others, " ")), "NOTIFY="+rcpt.Notify.String()); never && !left {
-			t.Errorf("%q contradicts itself, and is taken for %s", parameters, rcpt.Notify)
+			t.Errorf("%q: got %s accepted, want the contradiction left to go-smtp", parameters, rcpt.Notify)
 		}
 	})
 }
 
-// say sends lines on a new connection and returns the last line of each reply.
-func say(t *testing.T, address string, lines ...string) []string {
+// sendLines sends lines on a new connection and returns the last line of each reply.
+func sendLines(t *testing.T, address string, lines ...string) []string {
 	t.Helper()
 	conn := dial(t, address)
 	r := bufio.NewReader(conn)
@@ -94,7 +94,7 @@ func say(t *testing.T, address string, lines ...string) []string {
 		}
 		got, err := reply.Read(r, func(string) {})
 		if err != nil {
-			t.Fatalf("after %q: %v", line, err)
+			t.Fatalf("after %q: got error %v", line, err)
 		}
 		replies = append(replies, got.String())
 	}
@@ -104,7 +104,7 @@ func say(t *testing.T, address string, lines ...string) []string {
 func TestSession_TakesDSNParameters(t *testing.T) {
 	d := &fakeAcceptor{}
 	_, address := start(t, d, nil)
-	replies := say(t, address, "EHLO device", "MAIL FROM:<a@contoso.com> RET=FULL ENVID=QQ314159",
+	replies := sendLines(t, address, "EHLO device", "MAIL FROM:<a@contoso.com> RET=FULL ENVID=QQ314159",
 		"RCPT TO:<a@x.example>", "RCPT TO:<b@x.example> NOTIFY=NEVER,FAILURE",
 		"RCPT TO:<c@x.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;c@y.example", "RCPT TO:<d@x.example> NOTIFY=sometimes",
 		"DATA", "Subject: x\r\n\r\nx\r\n.",
@@ -113,7 +113,7 @@ func TestSession_TakesDSNParameters(t *testing.T) {
 		t.Errorf("got %q, want %q", replies[3], want)
 	}
 	if !strings.Contains(replies[0], "DSN") {
-		t.Errorf("EHLO offers %q", replies[0])
+		t.Errorf("EHLO: got %q, want DSN", replies[0])
 	}
 	envelopes, _ := d.messages()
 	if len(envelopes) != 2 || len(envelopes[0].Recipients) != 3 {
@@ -125,7 +125,7 @@ func TestSession_TakesDSNParameters(t *testing.T) {
 		t.Errorf("got %+v", dsn)
 	}
 	if next := envelopes[1].DSN; next.Return != "" || next.ID != "" || next.Recipients != nil {
-		t.Errorf("the next message has %+v", next)
+		t.Errorf("next message: got DSN parameters %+v, want none", next)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestSession_AsksNoSuccessForAReplacedSender(t *testing.T) {
 	for sender, want := range map[string]string{"a@contoso.com": "SUCCESS", "root@localhost": "NEVER", "": "NEVER"} {
 		d := &fakeAcceptor{}
 		_, address := start(t, d, nil)
-		say(t, address, "EHLO device", "MAIL FROM:<"+sender+"> ENVID=1", "RCPT TO:<a@x.example> NOTIFY=SUCCESS", "RCPT TO:<b@x.example> NOTIFY=DELAY", "DATA", "x\r\n.")
+		sendLines(t, address, "EHLO device", "MAIL FROM:<"+sender+"> ENVID=1", "RCPT TO:<a@x.example> NOTIFY=SUCCESS", "RCPT TO:<b@x.example> NOTIFY=DELAY", "DATA", "x\r\n.")
 		envelopes, _ := d.messages()
 		if len(envelopes) != 1 || envelopes[0].DSN.Of(0).Notify.String() != want || envelopes[0].DSN.Of(1).Notify != envelope.NotifyDelay || envelopes[0].DSN.ID != "1" {
 			t.Errorf("%q: got %+v", sender, envelopes)
@@ -144,7 +144,7 @@ func TestSession_AsksNoSuccessForAReplacedSender(t *testing.T) {
 func TestSession_KeepsPipelinedParametersApart(t *testing.T) {
 	d := &fakeAcceptor{}
 	_, address := start(t, d, nil)
-	say(t, address, "EHLO device", "MAIL FROM:<a@contoso.com> ENVID=1\r\nRCPT TO:<a@x.example> NOTIFY=NEVER\r\nRCPT TO:<b@x.example>\r\nRCPT TO:<c@x.example> NOTIFY=DELAY",
+	sendLines(t, address, "EHLO device", "MAIL FROM:<a@contoso.com> ENVID=1\r\nRCPT TO:<a@x.example> NOTIFY=NEVER\r\nRCPT TO:<b@x.example>\r\nRCPT TO:<c@x.example> NOTIFY=DELAY",
 		"NOOP", "NOOP", "NOOP", "DATA", "x\r\n.", "NOOP", "NOOP", "NOOP")
 	envelopes, _ := d.messages()
 	if len(envelopes) != 1 {
@@ -164,7 +164,7 @@ func TestSession_LimitsOriginalRecipients(t *testing.T) {
 	for range recipients {
 		lines = append(lines, "RCPT TO:<a@x.example> ORCPT="+original)
 	}
-	say(t, address, append(lines, "DATA", "x\r\n.")...)
+	sendLines(t, address, append(lines, "DATA", "x\r\n.")...)
 	envelopes, _ := d.messages()
 	if len(envelopes) != 1 || len(envelopes[0].Recipients) != recipients || len(envelopes[0].DSN.Recipients) != maxOriginals/maxOriginal {
 		t.Errorf("got %d recipients with ORCPT, want %d", len(envelopes[0].DSN.Recipients), maxOriginals/maxOriginal)

@@ -44,7 +44,7 @@ func TestAdmission_MakesRoomForOthers(t *testing.T) {
 		t.Errorf("another client got %q", got)
 	}
 	if waited := time.Since(begun); waited > 2*time.Second {
-		t.Errorf("another client waited %v", waited)
+		t.Errorf("another client: got a reply after %v, want at most 2s", waited)
 	}
 	busy.command(354, "DATA")
 	busy.write("x\r\n.\r\n")
@@ -83,22 +83,22 @@ func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 	c.inTransaction.Store(true)
 	c.mailAt.Store(time.Now().UnixNano())
 	if s.evict() {
-		t.Error("ended a transaction that has just begun")
+		t.Error("transaction that has just begun: got it ended")
 	}
 	c.mailAt.Store(time.Now().Add(-time.Minute).UnixNano()) // and NOOP since
 	c.receiving.Store(true)
 	if s.evict() {
-		t.Error("ended a session that receives a message")
+		t.Error("session that receives a message: got it ended")
 	}
 	c.lastRead.Store(time.Now().Add(-time.Minute).UnixNano())
 	c.accepting.Store(true)
 	if s.evict() {
-		t.Error("ended a session that waits for its reply")
+		t.Error("session that waits for its reply: got it ended")
 	}
 	c.accepting.Store(false)
 	c.receiving.Store(false)
 	if !s.evict() || len(s.open) > 0 || len(s.clients) > 0 {
-		t.Error("did not end a transaction that paused for a minute")
+		t.Error("transaction that paused for a minute: got it open, want it ended")
 	}
 	_ = c.Close()
 }

@@ -150,7 +150,7 @@ func dial(t *testing.T, address string) net.Conn {
 func TestServer_PlaysTheDialogues(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/*.dialogue")
 	if err != nil || len(scripts) == 0 {
-		t.Fatalf("no dialogues: %v", err)
+		t.Fatalf("got no dialogues: %v", err)
 	}
 	for _, script := range scripts {
 		t.Run(filepath.Base(script), func(t *testing.T) {
@@ -209,7 +209,7 @@ func send(t *testing.T, conn net.Conn, sender string) string {
 		}
 		got, err := reply.Read(r, func(string) {})
 		if err != nil {
-			t.Fatalf("after %q: %v", line, err)
+			t.Fatalf("after %q: got error %v", line, err)
 		}
 		last = got.String()
 	}
@@ -301,12 +301,12 @@ func TestTLSFirst_WorksFromTheSecondAttempt(t *testing.T) {
 		return conn.Close()
 	}
 	if err := overTLS(); err == nil {
-		t.Error("first attempt: TLS handshake succeeded on a plain port")
+		t.Error("first attempt: got a TLS handshake on a plain port, want an error")
 	}
 	// The relay reads the ClientHello shortly after the device gave up.
 	for deadline := time.Now().Add(10 * time.Second); overTLS() != nil; {
 		if time.Now().After(deadline) {
-			t.Fatal("device not recognised")
+			t.Fatal("got no TLS handshake within 10s, want the device recognised")
 		}
 	}
 	for range 2 {
@@ -323,19 +323,19 @@ func TestTLSFirst_HardlyDelaysPlainClientsOfTheSameAddress(t *testing.T) {
 	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
 	c := newClientConn(nil, netip.MustParseAddr("192.0.2.1"), s)
 	if wait := s.helloWait(c.client); wait != 0 {
-		t.Errorf("waits %v for an unknown client", wait)
+		t.Errorf("unknown client: got a wait of %v, want 0", wait)
 	}
 	c.recordTLSFirst()
 	if wait := s.helloWait(c.client); wait != helloTimeout {
-		t.Errorf("waits %v after a ClientHello, want %v", wait, helloTimeout)
+		t.Errorf("after a ClientHello: got a wait of %v, want %v", wait, helloTimeout)
 	}
 	s.recordHello(c.client, false)
 	if wait := s.helloWait(c.client); wait != mixedTimeout {
-		t.Errorf("waits %v after a plain client, want %v", wait, mixedTimeout)
+		t.Errorf("after a plain client: got a wait of %v, want %v", wait, mixedTimeout)
 	}
 	s.tlsFirst[c.client] = tlsFirst{helloTimeout, time.Now().Add(-2 * tlsFirstMemory)}
 	if wait := s.helloWait(c.client); wait != 0 || len(s.tlsFirst) > 0 {
-		t.Errorf("waits %v for a client that was last seen two days ago", wait)
+		t.Errorf("client last seen two days ago: got a wait of %v, want 0", wait)
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"sealpost/relay/reply"
 )
 
-// intact returns how the parsed notification differs from the expected one.
-func intact(n Notification, p parsed) error {
+// checkNotification returns how the parsed notification differs from the expected one.
+func checkNotification(n Notification, p parsed) error {
 	messageFields := 2
 	if _, ok := envelope.DecodeXtext(n.EnvelopeID); ok {
 		messageFields++
@@ -22,7 +22,7 @@ func intact(n Notification, p parsed) error {
 		headerFields++
 	}
 	if len(p.header) != headerFields || len(p.message) != messageFields || len(p.each) != len(n.Outcomes) {
-		return fmt.Errorf("%d fields, %d of the message, %d recipients of %d", len(p.header), len(p.message), len(p.each), len(n.Outcomes))
+		return fmt.Errorf("got %d header fields, %d per-message fields, %d recipients; want %d, %d and %d", len(p.header), len(p.message), len(p.each), headerFields, messageFields, len(n.Outcomes))
 	}
 	for i, o := range n.Outcomes {
 		got := p.each[i]
@@ -47,7 +47,7 @@ func intact(n Notification, p parsed) error {
 			return fmt.Errorf("recipient %d has %d fields, want %d: %v", i, len(got), fields, got)
 		}
 		if diagnosis := got.Get("Diagnostic-Code"); o.Reply.Code != 0 && !strings.HasPrefix(diagnosis, fmt.Sprintf("smtp; %d", o.Reply.Code)) {
-			return fmt.Errorf("recipient %d has the answer %q", i, diagnosis)
+			return fmt.Errorf("recipient %d: got Diagnostic-Code %q, want reply code %d", i, diagnosis, o.Reply.Code)
 		}
 	}
 	return nil
@@ -79,16 +79,16 @@ func FuzzNotification(f *testing.F) {
 		p, err2 := parse(out.Bytes())
 		if strings.HasPrefix(p.returned, "message/rfc822 ") {
 			if p.original != string(header) {
-				t.Errorf("the message became %q", p.original)
+				t.Errorf("got original %q, want %q", p.original, header)
 			}
 		} else {
-			err = errors.Join(err, plain(out.Bytes()))
+			err = errors.Join(err, checkSevenBit(out.Bytes()))
 		}
 		if err := errors.Join(err, err2); err != nil {
-			t.Fatalf("%v in\n%s", err, out.Bytes())
+			t.Fatalf("got error %v in\n%s", err, out.Bytes())
 		}
-		if err := intact(n, p); err != nil {
-			t.Errorf("%v in\n%s", err, out.Bytes())
+		if err := checkNotification(n, p); err != nil {
+			t.Errorf("got error %v in\n%s", err, out.Bytes())
 		}
 		// The notification contains the beginning of the header, except for line
 		// endings.

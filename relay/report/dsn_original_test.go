@@ -47,7 +47,7 @@ func TestNotification_ReturnsTheWholeMessageIfAsked(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		action   Action
-		asked    envelope.Return
+		ret      envelope.Return
 		original string
 		want     string
 	}{
@@ -65,15 +65,15 @@ func TestNotification_ReturnsTheWholeMessageIfAsked(t *testing.T) {
 		"with our boundary":         {Failed, envelope.ReturnFull, header + "\r\n--=_7K2M-1--\r\n", headerOnly},
 		"that is delayed":           {Delayed, envelope.ReturnFull, header + "\r\nbody\r\n", headerOnly},
 		"that is relayed":           {Relayed, envelope.ReturnFull, header + "\r\nbody\r\n", headerOnly},
-		"whose header is asked for": {Failed, envelope.ReturnHeader, header + "\r\nbody\r\n", headerOnly},
+		"whose header is requested": {Failed, envelope.ReturnHeader, header + "\r\nbody\r\n", headerOnly},
 		"without RET":               {Failed, "", header + "\r\nbody\r\n", headerOnly},
 	} {
 		n := failure()
-		n.Action, n.Return = c.action, c.asked
+		n.Action, n.Return = c.action, c.ret
 		raw := write(t, n, c.original)
 		p, err := parse(raw)
 		if err != nil {
-			t.Errorf("a message %s: %v in\n%.2000s", name, err, raw)
+			t.Errorf("message %s: got error %v in\n%.2000s", name, err, raw)
 			continue
 		}
 		original := header
@@ -84,10 +84,10 @@ func TestNotification_ReturnsTheWholeMessageIfAsked(t *testing.T) {
 			t.Errorf("a message %s: got %s, %.200q", name, p.returned, p.original)
 		}
 		if declared := p.header.Get("Content-Transfer-Encoding"); (declared == "8bit") != (c.want == eightBit) {
-			t.Errorf("a message %s is declared as %q", name, declared)
+			t.Errorf("message %s: got Content-Transfer-Encoding %q, want %s content", name, declared, c.want)
 		}
-		if err := plain(raw); err != nil && c.want != eightBit {
-			t.Errorf("a message %s: %v", name, err)
+		if err := checkSevenBit(raw); err != nil && c.want != eightBit {
+			t.Errorf("message %s: got %v, want 7-bit text", name, err)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func parse(raw []byte) (parsed, error) {
 	p.header = m.Header
 	kind, parameters, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/report" || parameters["report-type"] != "delivery-status" {
-		return p, fmt.Errorf("%s: %w", m.Header.Get("Content-Type"), err)
+		return p, fmt.Errorf("got Content-Type %s: %w", m.Header.Get("Content-Type"), err)
 	}
 	parts := multipart.NewReader(m.Body, parameters["boundary"])
 	var contents []string
@@ -46,7 +46,7 @@ func parse(raw []byte) (parsed, error) {
 		p.returned = got + " " + part.Header.Get("Content-Transfer-Encoding")
 		full := want == "text/rfc822-headers" && got == "message/rfc822"
 		if got != want && !full || len(part.Header) != 2 {
-			return p, fmt.Errorf("part %v, want %s", part.Header, want)
+			return p, fmt.Errorf("got part %v, want %s", part.Header, want)
 		}
 		var from io.Reader = part
 		if part.Header.Get("Content-Transfer-Encoding") == "quoted-printable" {
@@ -59,7 +59,7 @@ func parse(raw []byte) (parsed, error) {
 		contents = append(contents, string(content))
 	}
 	if _, err := parts.NextRawPart(); !errors.Is(err, io.EOF) {
-		return p, fmt.Errorf("behind the last part: %w", err)
+		return p, fmt.Errorf("after the last part: got error %w, want EOF", err)
 	}
 	p.text, p.original = contents[0], contents[2]
 	p.message, p.each, err = groups(contents[1])
@@ -83,19 +83,19 @@ func groups(status string) (message textproto.MIMEHeader, each []textproto.MIMEH
 	}
 }
 
-// plain returns an error for anything but ASCII in CRLF lines of at most 998
+// checkSevenBit returns an error for anything but ASCII in CRLF lines of at most 998
 // octets, which a mail server need not accept.
-func plain(raw []byte) error {
+func checkSevenBit(raw []byte) error {
 	text, whole := bytes.CutSuffix(raw, []byte("\r\n"))
 	if !whole {
 		return errors.New("the last line has no end")
 	}
 	for line := range bytes.SplitSeq(text, []byte("\r\n")) {
 		if len(line) > 998 {
-			return fmt.Errorf("a line of %d octets", len(line))
+			return fmt.Errorf("got a line of %d octets, want at most 998", len(line))
 		}
 		if i := bytes.IndexFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r > '~' }); i >= 0 {
-			return fmt.Errorf("octet %#x in %q", line[i], line)
+			return fmt.Errorf("got octet %#x in %q, want printable ASCII", line[i], line)
 		}
 	}
 	return nil

@@ -71,12 +71,12 @@ func write(t *testing.T, n Notification, original string) []byte {
 func mustParse(t *testing.T, n Notification, original string) parsed {
 	t.Helper()
 	raw := write(t, n, original)
-	if err := plain(raw); err != nil {
-		t.Errorf("%v in\n%s", err, raw)
+	if err := checkSevenBit(raw); err != nil {
+		t.Errorf("got %v in\n%s", err, raw)
 	}
 	p, err := parse(raw)
 	if err != nil {
-		t.Fatalf("%v in\n%s", err, raw)
+		t.Fatalf("got error %v in\n%s", err, raw)
 	}
 	return p
 }
@@ -100,7 +100,7 @@ func TestNotification_ReportsEveryRecipient(t *testing.T) {
 		t.Errorf("of the message: %v", got)
 	}
 	if len(p.each) != 2 {
-		t.Fatalf("%d recipients", len(p.each))
+		t.Fatalf("got %d recipients, want 2", len(p.each))
 	}
 	for field, want := range map[string]string{
 		"Final-Recipient":   `rfc822; "scan to mail"@fabrikam.com`,
@@ -115,7 +115,7 @@ func TestNotification_ReportsEveryRecipient(t *testing.T) {
 		}
 	}
 	if len(p.each[1]) != 6 {
-		t.Errorf("more than asked for: %v", p.each[1])
+		t.Errorf("second recipient: got %v, want 6 fields", p.each[1])
 	}
 }
 
@@ -175,7 +175,7 @@ func TestNotification_NamesTheMessageInTheSubject(t *testing.T) {
 func TestNotification_ExplainsReplies(t *testing.T) {
 	for _, c := range []struct {
 		action Action
-		answer reply.Reply
+		reply  reply.Reply
 		want   string
 	}{
 		{Failed, reply.New(550, 7, 68, "TenantInboundAttribution"), "The tenant rejects direct send: use the connector method"},
@@ -191,11 +191,11 @@ func TestNotification_ExplainsReplies(t *testing.T) {
 		{Failed, reply.Reply{}, "No mail server replied for this recipient."},
 	} {
 		n := failure()
-		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "anna@fabrikam.com", Reply: c.answer}}
+		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "anna@fabrikam.com", Reply: c.reply}}
 		text := mustParse(t, n, originalHeader).text
 		unwrapped := strings.ReplaceAll(text, "\r\n    ", " ")
-		if !strings.Contains(unwrapped, c.want) || c.answer.Code != 0 && !strings.Contains(unwrapped, "The server said: "+c.answer.String()) {
-			t.Errorf("no %q in\n%s", c.want, text)
+		if !strings.Contains(unwrapped, c.want) || c.reply.Code != 0 && !strings.Contains(unwrapped, "The server said: "+c.reply.String()) {
+			t.Errorf("got no %q in\n%s", c.want, text)
 		}
 	}
 }
@@ -211,7 +211,7 @@ func TestNotification_IdentifiesTheMessage(t *testing.T) {
 	} {
 		text := mustParse(t, n, header).text
 		if !strings.Contains(strings.ReplaceAll(text, "\r\n(", " ("), want) {
-			t.Errorf("no %q in\n%s", want, text)
+			t.Errorf("got no %q in\n%s", want, text)
 		}
 	}
 }
@@ -224,7 +224,7 @@ func TestNotification_ListsFiftyRecipientsInTheText(t *testing.T) {
 	}
 	p := mustParse(t, n, originalHeader)
 	if len(p.each) != 120 || p.each[119].Get("Final-Recipient") != "rfc822; r119@fabrikam.com" {
-		t.Errorf("%d recipients are reported", len(p.each))
+		t.Errorf("got %d recipients, want 120", len(p.each))
 	}
 	if listed := strings.Count(p.text, "@fabrikam.com"); listed != 50 || !strings.Contains(p.text, "... and 70 more") {
 		t.Errorf("got %d recipients listed, want 50:\n%s", listed, p.text)
@@ -257,7 +257,7 @@ func TestNotification_ContainsForeignTextInItsField(t *testing.T) {
 func TestNotification_RejectsInvalidStatus(t *testing.T) {
 	for _, c := range []struct {
 		action Action
-		given  reply.Status
+		status reply.Status
 		want   string
 	}{
 		{Failed, reply.Status{}, "5.0.0"},
@@ -272,41 +272,41 @@ func TestNotification_RejectsInvalidStatus(t *testing.T) {
 		{Failed, reply.Status{Class: 5, Subject: 1, Detail: 1000}, "5.0.0"},
 	} {
 		n := failure()
-		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "a@b", Status: c.given}}
+		n.Action, n.Outcomes = c.action, []Outcome{{Recipient: "a@b", Status: c.status}}
 		if got := mustParse(t, n, "").each[0].Get("Status"); got != c.want {
-			t.Errorf("%s, %v: %s, want %s", c.action, c.given, got, c.want)
+			t.Errorf("%s, %v: got %s, want %s", c.action, c.status, got, c.want)
 		}
 	}
 }
 
 func TestWrite_RejectsAnInvalidNotification(t *testing.T) {
-	spoil := func(how func(n *Notification)) Notification {
+	changed := func(change func(n *Notification)) Notification {
 		n := failure()
-		how(&n)
+		change(&n)
 		return n
 	}
 	for name, c := range map[string]struct {
 		n        Notification
 		original io.Reader
 	}{
-		"to nobody":              {spoil(func(n *Notification) { n.To = "" }), strings.NewReader("")},
-		"from nobody":            {spoil(func(n *Notification) { n.From = "a\r\nb@c" }), strings.NewReader("")},
-		"without a recipient":    {spoil(func(n *Notification) { n.Outcomes = nil }), strings.NewReader("")},
-		"without a name":         {spoil(func(n *Notification) { n.Unique = "!" }), strings.NewReader("")},
+		"without a To address":   {changed(func(n *Notification) { n.To = "" }), strings.NewReader("")},
+		"with a CRLF in From":    {changed(func(n *Notification) { n.From = "a\r\nb@c" }), strings.NewReader("")},
+		"without a recipient":    {changed(func(n *Notification) { n.Outcomes = nil }), strings.NewReader("")},
+		"without a name":         {changed(func(n *Notification) { n.Unique = "!" }), strings.NewReader("")},
 		"an original unreadable": {failure(), iotest.ErrReader(io.ErrUnexpectedEOF)},
 	} {
 		var out bytes.Buffer
 		if err := c.n.Write(&out, c.original); err == nil || out.Len() != 0 {
-			t.Errorf("%s: %v after %d bytes", name, err, out.Len())
+			t.Errorf("%s: got error %v after %d bytes, want one before the first", name, err, out.Len())
 		}
 	}
 }
 
-// limited is a Writer that fails after a number of octets.
-type limited int
+// limitedWriter is a Writer that fails after a number of octets.
+type limitedWriter int
 
-func (l *limited) Write(p []byte) (int, error) {
-	if *l -= limited(len(p)); *l < 0 {
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if *l -= limitedWriter(len(p)); *l < 0 {
 		return 0, io.ErrShortWrite
 	}
 	return len(p), nil
@@ -316,9 +316,9 @@ func TestWrite_ReturnsWriteErrors(t *testing.T) {
 	long := strings.Repeat("X: y\r\n", 2000)
 	whole := len(write(t, failure(), long))
 	for room := 0; room < whole; room += 500 {
-		l := limited(room)
+		l := limitedWriter(room)
 		if err := failure().Write(&l, strings.NewReader(long)); !errors.Is(err, io.ErrShortWrite) {
-			t.Errorf("room for %d of %d octets: %v", room, whole, err)
+			t.Errorf("room for %d of %d octets: got error %v, want io.ErrShortWrite", room, whole, err)
 		}
 	}
 }

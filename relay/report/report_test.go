@@ -55,9 +55,9 @@ func TestClassify_KnowsExchangeOnlinesReplies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reading, known := Classify(r)
-		if !known || reading.Kind != want || reading.Cause == "" || reading.Cure == "" {
-			t.Errorf("%s: read as %+v, want %s", wire, reading, want)
+		class, known := Classify(r)
+		if !known || class.Kind != want || class.Cause == "" || class.Cure == "" {
+			t.Errorf("%s: got %+v, want %s", wire, class, want)
 		}
 	}
 }
@@ -68,8 +68,8 @@ func TestClassify_LeavesUnknownReplies(t *testing.T) {
 		// Replies about the recipient, which must not hold other mail.
 		reply.New(550, 7, 1, "Access denied"), reply.New(550, 7, 504, "Recipient address rejected"), reply.New(550, 7, 505, "banned recipient"), reply.New(550, 7, 507, "rejected by recipient"), reply.New(550, 7, 703, "blocked by your organization using Tenant Allow Block List"),
 	} {
-		if reading, known := Classify(r); known {
-			t.Errorf("%s was read as %+v", r, reading)
+		if class, known := Classify(r); known {
+			t.Errorf("%s: got %+v, want no classification", r, class)
 		}
 	}
 }
@@ -80,8 +80,8 @@ func TestClassify_DistinguishesDisabledSMTPAUTH(t *testing.T) {
 		off + "Tenant. Visit https://aka.ms/smtp_auth_disabled for more information.":  "SMTP AUTH is off for the tenant",
 		off + "Mailbox. Visit https://aka.ms/smtp_auth_disabled for more information.": "SMTP AUTH is off for the mailbox",
 	} {
-		if reading, _ := Classify(reply.New(535, 7, 139, "%s", text)); reading.Cause != cause {
-			t.Errorf("%s: read as %+v", text, reading)
+		if class, _ := Classify(reply.New(535, 7, 139, "%s", text)); class.Cause != cause {
+			t.Errorf("%s: got %+v, want cause %q", text, class, cause)
 		}
 	}
 }
@@ -99,12 +99,12 @@ func TestClassifyFor_ReturnsTheSendAsCommand(t *testing.T) {
 		{"", "relay@contoso.com", ""},
 		{"ups@contoso.com", "", ""},
 	} {
-		reading, known := ClassifyFor(denied, c.sender, c.trustee)
-		if !known || reading.Kind != Message || reading.Command != c.want || !strings.HasSuffix(reading.Text(), c.want) {
-			t.Errorf("%s: %+v, want %s", c.sender, reading, c.want)
+		class, known := ClassifyFor(denied, c.sender, c.trustee)
+		if !known || class.Kind != Message || class.Command != c.want || !strings.HasSuffix(class.Text(), c.want) {
+			t.Errorf("%s: got %+v, want %s", c.sender, class, c.want)
 		}
 	}
 	if !IsSendAsDenied(denied) || IsSendAsDenied(reply.New(554, 2, 0, "SubmissionQuotaExceededException")) {
-		t.Error("a denied sender is not told from others")
+		t.Error("IsSendAsDenied: got false for a denied sender, or true for another error")
 	}
 }

@@ -64,7 +64,7 @@ func TestGroupCommit_DelaysNeitherOneNorTwoClients(t *testing.T) {
 			// Each commit takes one flush, or waits for the current one first.
 			atMost := 100 * (time.Duration(2+clients) + 2) * time.Millisecond
 			if took := time.Since(began); took > atMost {
-				t.Errorf("%d clients: took %v, want at most %v", clients, took, atMost)
+				t.Errorf("%d clients: got %v, want at most %v", clients, took, atMost)
 			}
 			must(t, s.Close())
 		})

@@ -58,29 +58,29 @@ func TestAdaptiveLimit_IgnoresATimeInTheFuture(t *testing.T) {
 func TestBreaker_AllowsOneProbeAfterThePause(t *testing.T) {
 	b, now := NewBreaker(hourly), time.Now()
 	if !b.Allows(now) || b.Held() {
-		t.Fatal("new breaker holds mail back")
+		t.Fatal("new breaker: got mail held, want none")
 	}
 	if !b.Trip(now, now, report.Configuration, "no connector", "") || b.Allows(now) {
 		t.Fatalf("after Trip: got %+v", b.Hold())
 	}
 	later := b.Hold().Until
 	if !b.Allows(later) {
-		t.Fatal("no probe allowed after the pause")
+		t.Fatal("after the pause: got no probe allowed, want one")
 	}
 	b.Begin("probe")
 	if b.Allows(later) {
-		t.Error("second probe allowed beside the first")
+		t.Error("during a probe: got a second one allowed, want none")
 	}
 	b.End("another")
 	if b.Allows(later) {
-		t.Error("End of another attempt ended the probe")
+		t.Error("after End of another attempt: got a second probe allowed, want none")
 	}
 	b.End("probe")
 	if !b.Allows(later) {
-		t.Error("no probe allowed after the first ended without a reply")
+		t.Error("after a probe without a reply: got no probe allowed, want one")
 	}
 	if !b.Succeeded(true) || b.Held() || b.Succeeded(true) {
-		t.Error("Succeeded: want the breaker reset exactly once")
+		t.Error("Succeeded: got the breaker not reset or reset twice, want the breaker reset exactly once")
 	}
 }
 
@@ -106,7 +106,7 @@ func TestBreaker_RecognisesMessageFaults(t *testing.T) {
 	}
 	b.Succeeded(true)
 	if !b.IsMessageFault(now, "M1", "from M1") || b.IsMessageFault(now, "M2", "from M2") {
-		t.Error("after another message was accepted: want a message fault for M1 only")
+		t.Error("after another message was accepted: got a message fault for M2 or none for M1, want M1 only")
 	}
 	b.Trip(now, now, report.Blocked, "blocked", "")
 	if b.IsMessageFault(now, "M1", "from M1") {

@@ -22,15 +22,15 @@ type recorder struct{ lines []string }
 func (r *recorder) Sent(line string)     { r.lines = append(r.lines, "> "+line) }
 func (r *recorder) Received(line string) { r.lines = append(r.lines, "< "+line) }
 
-// secretive is a SASL mechanism with an initial response and a response to
-// challenges.
-type secretive struct {
+// fakeMechanism is a SASL mechanism that records the challenges and gives each an
+// empty response.
+type fakeMechanism struct {
 	initial    []byte
 	challenges []string
 }
 
-func (s *secretive) Start() (string, []byte, error) { return "XOAUTH2", s.initial, nil }
-func (s *secretive) Next(challenge []byte) ([]byte, error) {
+func (s *fakeMechanism) Start() (string, []byte, error) { return "XOAUTH2", s.initial, nil }
+func (s *fakeMechanism) Next(challenge []byte) ([]byte, error) {
 	s.challenges = append(s.challenges, string(challenge))
 	return nil, nil
 }
@@ -89,16 +89,16 @@ func connectTLS(t *testing.T, skip bool, observer Observer, replies ...string) (
 
 func TestAuth_RequiresAVerifiedServer(t *testing.T) {
 	plain, plainServer := connect(t, "AUTH", "235 ok")
-	skipped, skippedServer := connectTLS(t, true, silent{}, "235 ok")
+	skipped, skippedServer := connectTLS(t, true, discardingObserver{}, "235 ok")
 	for _, c := range []struct {
 		client *Client
 		server *server
 	}{{plain, plainServer}, {skipped, skippedServer}} {
-		if err := c.client.Auth(context.Background(), &secretive{initial: []byte("x")}); !errors.Is(err, ErrNotVerified) {
+		if err := c.client.Auth(context.Background(), &fakeMechanism{initial: []byte("x")}); !errors.Is(err, ErrNotVerified) {
 			t.Errorf("got %v", err)
 		}
 		if received := c.server.lines(c.client); len(received) != 0 {
-			t.Errorf("the server received %q", received)
+			t.Errorf("got %q at the server, want nothing", received)
 		}
 	}
 }
@@ -110,33 +110,33 @@ func TestAuth_RedactsTheSecret(t *testing.T) {
 	if got := c.Mechanisms(); !slices.Equal(got, []string{"LOGIN", "XOAUTH2"}) {
 		t.Errorf("the server offers %q", got)
 	}
-	refusal := (*UnexpectedReply)(nil)
-	if err := c.Auth(context.Background(), &secretive{initial: []byte("the secret")}); !errors.As(err, &refusal) || strings.Contains(err.Error(), secret) {
+	unexpected := (*UnexpectedReply)(nil)
+	if err := c.Auth(context.Background(), &fakeMechanism{initial: []byte("the secret")}); !errors.As(err, &unexpected) || strings.Contains(err.Error(), secret) {
 		t.Errorf("got %v", err)
 	}
-	if err := c.Auth(context.Background(), &secretive{initial: []byte("the secret")}); err != nil {
+	if err := c.Auth(context.Background(), &fakeMechanism{initial: []byte("the secret")}); err != nil {
 		t.Error(err)
 	}
 	if received := s.lines(c); !slices.Equal(received, []string{"AUTH XOAUTH2 " + secret, "AUTH XOAUTH2 " + secret}) {
-		t.Errorf("the server received %q", received)
+		t.Errorf("got %q at the server, want AUTH with the secret twice", received)
 	}
 	text := strings.Join(seen.lines, "\n")
 	if strings.Contains(text, secret) || strings.Count(text, "> AUTH XOAUTH2 [redacted]") != 2 {
-		t.Errorf("the observer saw\n%s", text)
+		t.Errorf("got observed lines\n%s\nwant the secret redacted twice", text)
 	}
 }
 
-// bearing is a mechanism with a secret in its initial response.
-type bearing struct{ secretive }
+// secretMechanism is a mechanism with a secret in its initial response.
+type secretMechanism struct{ fakeMechanism }
 
-func (*bearing) Secret() string { return "the token" }
+func (*secretMechanism) Secret() string { return "the token" }
 
 func TestAuth_RedactsASecretRepeatedByTheServer(t *testing.T) {
 	seen := &recorder{}
 	c, _ := connectTLS(t, false, seen, "535-5.7.3 not the token\r\n535 5.7.3 that you have shown: the token.")
-	err := c.Auth(context.Background(), &bearing{secretive{initial: []byte("user=x auth=the token")}})
+	err := c.Auth(context.Background(), &secretMechanism{fakeMechanism{initial: []byte("user=x auth=the token")}})
 	if text := fmt.Sprint(err, seen.lines); strings.Contains(text, "the token") || strings.Count(text, "[redacted]") < 3 {
-		t.Errorf("shown is %s", text)
+		t.Errorf("got shown text %s, want the token redacted", text)
 	}
 }
 
@@ -144,45 +144,45 @@ func TestAuth_RedactsASecretInAChallenge(t *testing.T) {
 	reason := base64.StdEncoding.EncodeToString([]byte(`{"status":"401","token":"the token"}`))
 	seen := &recorder{}
 	c, _ := connectTLS(t, false, seen, "334 "+reason, "535 5.7.3 no")
-	m := &bearing{secretive{initial: []byte("user=x auth=the token")}}
+	m := &secretMechanism{fakeMechanism{initial: []byte("user=x auth=the token")}}
 	if err := c.Auth(context.Background(), m); err == nil || strings.Contains(fmt.Sprint(err, seen.lines), reason) {
-		t.Errorf("shown is %v, %q", err, seen.lines)
+		t.Errorf("got error %v, observed lines %q, want neither to contain the challenge", err, seen.lines)
 	}
 	if len(m.challenges) != 1 || !strings.Contains(m.challenges[0], "401") {
-		t.Errorf("the mechanism was given %q", m.challenges)
+		t.Errorf("got challenges %q, want one with 401", m.challenges)
 	}
 }
 
-// polite is a mechanism that responds to a challenge with one octet (RFC 7628).
-type polite struct{ secretive }
+// oneOctetMechanism is a mechanism that responds to a challenge with one octet (RFC 7628).
+type oneOctetMechanism struct{ fakeMechanism }
 
-func (*polite) Next([]byte) ([]byte, error) { return []byte{1}, nil }
+func (*oneOctetMechanism) Next([]byte) ([]byte, error) { return []byte{1}, nil }
 
 func TestAuth_RedactsAResponseRepeatedLater(t *testing.T) {
 	response := base64.StdEncoding.EncodeToString([]byte("user=x auth=the token"))
 	seen := &recorder{}
 	c, _ := connectTLS(t, false, seen, "334 ", "535 5.7.3 you said "+response)
-	err := c.Auth(context.Background(), &polite{secretive{initial: []byte("user=x auth=the token")}})
+	err := c.Auth(context.Background(), &oneOctetMechanism{fakeMechanism{initial: []byte("user=x auth=the token")}})
 	if text := fmt.Sprint(err, seen.lines); strings.Contains(text, response) {
-		t.Errorf("shown is %s", text)
+		t.Errorf("got shown text %s, want no response in it", text)
 	}
 }
 
 func TestAuth_ReadsTheReasonBeforeTheReply(t *testing.T) {
-	c, s := connectTLS(t, false, silent{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
-	m := &secretive{initial: []byte("x")}
-	refusal := (*UnexpectedReply)(nil)
-	if err := c.Auth(context.Background(), m); !errors.As(err, &refusal) || refusal.Reply.Code != 535 || refusal.Command != "AUTH XOAUTH2" {
+	c, s := connectTLS(t, false, discardingObserver{}, "334 "+base64.StdEncoding.EncodeToString([]byte(`{"status":"401"}`)), "535 5.7.3 no", "235 2.7.0 ok")
+	m := &fakeMechanism{initial: []byte("x")}
+	unexpected := (*UnexpectedReply)(nil)
+	if err := c.Auth(context.Background(), m); !errors.As(err, &unexpected) || unexpected.Reply.Code != 535 || unexpected.Command != "AUTH XOAUTH2" {
 		t.Errorf("got %v", err)
 	}
 	if !slices.Equal(m.challenges, []string{`{"status":"401"}`}) {
-		t.Errorf("the mechanism was given %q", m.challenges)
+		t.Errorf("got challenges %q, want one with 401", m.challenges)
 	}
 	if err := c.Auth(context.Background(), m); err != nil {
-		t.Errorf("the next login: %v", err)
+		t.Errorf("next login: got error %v", err)
 	}
 	if received := s.lines(c); len(received) != 3 || received[1] != "" {
-		t.Errorf("the server received %q", received)
+		t.Errorf("got %q at the server, want three lines, the second empty", received)
 	}
 }
 
@@ -196,24 +196,24 @@ func TestAuth_IsLimited(t *testing.T) {
 		"challenges without end":    {"x", slices.Repeat([]string{"334 "}, 100)},
 		"a challenge without end":   {"x", []string{"334 " + strings.Repeat("QUJD", 10_000), "235 ok"}},
 	} {
-		client, s := connectTLS(t, false, silent{}, c.replies...)
-		if err := client.Auth(context.Background(), &secretive{initial: []byte(c.initial)}); err == nil {
-			t.Errorf("%s is taken for a login", name)
+		client, s := connectTLS(t, false, discardingObserver{}, c.replies...)
+		if err := client.Auth(context.Background(), &fakeMechanism{initial: []byte(c.initial)}); err == nil {
+			t.Errorf("%s: got no error, want one", name)
 		}
 		if received := s.lines(client); len(received) > 1+maxChallenges {
-			t.Errorf("%s: the server received %d lines", name, len(received))
+			t.Errorf("%s: got %d lines at the server, want at most %d", name, len(received), 1+maxChallenges)
 		}
 	}
 }
 
 func TestAuth_WaitsForTheChallengeWithoutInitialResponse(t *testing.T) {
 	for command, initial := range map[string][]byte{"AUTH XOAUTH2": nil, "AUTH XOAUTH2 =": {}} {
-		c, s := connectTLS(t, false, silent{}, "334 ", "235 ok")
-		if err := c.Auth(context.Background(), &secretive{initial: initial}); err != nil {
+		c, s := connectTLS(t, false, discardingObserver{}, "334 ", "235 ok")
+		if err := c.Auth(context.Background(), &fakeMechanism{initial: initial}); err != nil {
 			t.Error(err)
 		}
 		if received := s.lines(c); !slices.Equal(received, []string{command, ""}) {
-			t.Errorf("the server received %q", received)
+			t.Errorf("got %q at the server, want %q and an empty line", received, command)
 		}
 	}
 }
@@ -223,7 +223,7 @@ func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 	for _, c := range []struct {
 		length  int // in base64
 		replies []string
-		alone   bool // the command
+		alone   bool // the command is sent without the initial response
 	}{
 		{room / 4 * 4, []string{"235 ok"}, false},
 		{room/4*4 + 4, []string{"334 ", "235 ok"}, true},
@@ -234,8 +234,8 @@ func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 		encoded := base64.StdEncoding.EncodeToString(initial)
 		seen := &recorder{}
 		client, s := connectTLS(t, false, seen, c.replies...)
-		err := client.Auth(context.Background(), &secretive{initial: initial})
-		if refusal := (*UnexpectedReply)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &refusal) || len(c.replies) == 2 && err != nil {
+		err := client.Auth(context.Background(), &fakeMechanism{initial: initial})
+		if unexpected := (*UnexpectedReply)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &unexpected) || len(c.replies) == 2 && err != nil {
 			t.Errorf("%d octets: got %v", c.length, err)
 		}
 		want := []string{"AUTH XOAUTH2 " + encoded}
@@ -243,10 +243,10 @@ func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 			want = []string{"AUTH XOAUTH2", encoded}[:len(c.replies)]
 		}
 		if received := s.lines(client); !slices.Equal(received, want) {
-			t.Errorf("%d octets: the server received %.80q", c.length, received)
+			t.Errorf("%d octets: got %.80q at the server, want %.80q", c.length, received, want)
 		}
 		if text := strings.Join(seen.lines, "\n"); strings.Contains(text, encoded) {
-			t.Errorf("the observer saw %.80s", text)
+			t.Errorf("got observed lines %.80s, want no secret", text)
 		}
 	}
 }

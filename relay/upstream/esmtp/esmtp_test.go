@@ -41,7 +41,7 @@ func connect(t *testing.T, extensions string, replies ...string) (*Client, *serv
 	client, theirs := net.Pipe()
 	s := &server{conn: theirs, replies: append([]string{"250-mx\r\n250-" + strings.ReplaceAll(extensions, " ", "\r\n250-") + "\r\n250 HELP"}, replies...)}
 	s.playing.Go(s.play)
-	c, err := Dialogue(context.Background(), client, silent{}, 2*time.Second)
+	c, err := Dialogue(context.Background(), client, discardingObserver{}, 2*time.Second)
 	if err == nil {
 		err = c.Hello(context.Background(), "relay.contoso.com")
 	}
@@ -86,10 +86,10 @@ func (s *server) lines(c *Client) []string {
 	return s.received[1:]
 }
 
-type silent struct{}
+type discardingObserver struct{}
 
-func (silent) Sent(string)     {}
-func (silent) Received(string) {}
+func (discardingObserver) Sent(string)     {}
+func (discardingObserver) Received(string) {}
 
 type content string
 
@@ -109,7 +109,7 @@ func TestClient_UsesTheServersExtensions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want := []string{mail, "RCPT TO:<b@x.example>", `RCPT TO:<"c d"@x.example>`}; !slices.Equal(s.lines(c), want) {
-			t.Errorf("%s: the server received %q", extensions, s.received)
+			t.Errorf("%s: got %q at the server, want %q", extensions, s.received, want)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func TestOffer_PassesDSNParametersOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !slices.Equal(s.lines(client), c.want) {
-			t.Errorf("%s: the server received %q", name, s.received)
+			t.Errorf("%s: got %q at the server, want %q", name, s.received, c.want)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestOffer_SendsNoRcptAfterARejectedMail(t *testing.T) {
 		t.Errorf("got %v, %v, %v", mail, recipients, err)
 	}
 	if received := s.lines(c); len(received) != 1 {
-		t.Errorf("the server received %q", received)
+		t.Errorf("got %q at the server, want one line", received)
 	}
 }
 
@@ -165,7 +165,7 @@ func TestOffer_PipelinesThousandsOfRecipients(t *testing.T) {
 		t.Fatalf("got %s and %d replies, %v", mail, len(recipientReplies), err)
 	}
 	if first, last := recipientReplies[0], recipientReplies[len(recipientReplies)-1]; first.Code != 250 || last.Code != 550 {
-		t.Errorf("from %s to %s", first, last)
+		t.Errorf("got first reply %s and last reply %s, want 250 and 550", first, last)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestContent_IsDotStuffedWithDATA(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if want := []string{"DATA", "a", "..b", "...", "", "."}; !slices.Equal(s.lines(c), want) {
-		t.Errorf("the server received %q", s.received)
+		t.Errorf("got %q at the server, want %q", s.received, want)
 	}
 }
 
@@ -187,8 +187,8 @@ func TestContent_RejectsAReplyThatIsNotFinal(t *testing.T) {
 		"421 after the content": {"354 go on", afterDot + "421 4.3.2 closing"},
 	} {
 		c, _ := connect(t, "NONE", replies...)
-		refusal := (*UnexpectedReply)(nil)
-		if got, err := c.Content(context.Background(), content("")); !errors.As(err, &refusal) {
+		unexpected := (*UnexpectedReply)(nil)
+		if got, err := c.Content(context.Background(), content("")); !errors.As(err, &unexpected) {
 			t.Errorf("%s: got %v, %v", name, got, err)
 		}
 	}
@@ -214,7 +214,7 @@ func TestContent_ReadsAnEarlyRejection(t *testing.T) {
 		_, _ = io.WriteString(server, "552 5.3.4 too large for us\r\n")
 	})
 	// The server stops reading, so sending times out.
-	c, err := Dialogue(context.Background(), client, silent{}, 100*time.Millisecond)
+	c, err := Dialogue(context.Background(), client, discardingObserver{}, 100*time.Millisecond)
 	if err == nil {
 		err = c.Hello(context.Background(), "relay")
 	}
@@ -237,7 +237,7 @@ func TestClient_StopsWaitingWhenCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	begun := time.Now()
-	if _, err := Dialogue(ctx, client, silent{}, time.Minute); err == nil || time.Since(begun) > 10*time.Second {
+	if _, err := Dialogue(ctx, client, discardingObserver{}, time.Minute); err == nil || time.Since(begun) > 10*time.Second {
 		t.Errorf("got %v after %v", err, time.Since(begun))
 	}
 }
@@ -275,7 +275,7 @@ func TestClient_IsNotAffectedByAnEarlierContext(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		if conn.last.Before(time.Now()) {
-			t.Errorf("the next wait ends at %v", conn.last)
+			t.Errorf("got deadline %v, want a later one than now", conn.last)
 		}
 	})
 }
