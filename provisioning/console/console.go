@@ -12,12 +12,12 @@ import (
 )
 
 // Console runs one session after the other on a line. After wrong PINs it delays the
-// next one, also in later sessions. The box counts them, over restarts and for all
-// lines.
+// next PIN, also in later sessions. The box counts wrong PINs across restarts and for
+// all lines together.
 type Console struct {
 	box   operator.Box
-	wrong int       // wrong PINs in a row, when they were last seen
-	until time.Time // no PIN is accepted before
+	wrong int       // wrong PINs since the last right one, as last read from the box
+	until time.Time // no PIN is accepted before this time
 }
 
 // New returns the console of a box.
@@ -97,7 +97,7 @@ func (s *session) awaitEnter(ctx context.Context) error {
 		var invalid invalidInput
 		switch {
 		case errors.Is(err, errBack):
-			s.t.Print(banner) // the line is quiet again
+			s.t.Print(banner) // after Ctrl-C
 		case err == nil || !errors.As(err, &invalid) && !errors.Is(err, errIdle):
 			return err
 		}

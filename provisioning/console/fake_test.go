@@ -17,7 +17,8 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// fakeBox is a box in memory. It commits no candidate with a fault, and ends trials.
+// fakeBox is a box in memory. Commit rejects a candidate with a fault, and a trial
+// that is not confirmed ends with a rollback.
 type fakeBox struct {
 	mu         sync.Mutex
 	running    candidate.Running
@@ -30,7 +31,7 @@ type fakeBox struct {
 	targets    []operator.Target
 	tests      []string
 	queue      []operator.Item
-	done       []string // the other calls
+	calls      []string // of Retry, Drop, Restart, FactoryReset and SetClock
 	storageErr error    // of reading the storage
 }
 
@@ -219,7 +220,7 @@ func (b *fakeBox) Queue(context.Context) (operator.Queue, error) {
 }
 
 func (b *fakeBox) record(text string) error {
-	b.done = append(b.done, text)
+	b.calls = append(b.calls, text)
 	return nil
 }
 

@@ -41,8 +41,8 @@ func TestMenu_RunsEachItem(t *testing.T) {
 	box.queue = []operator.Item{{ID: "7", Text: "7, from printer to alice"}, {ID: "8", Text: "8, from printer to bob"}}
 	play(t, box, "menu")
 	want := []string{"retry", "drop 8", "clock 2026-11-22T10:15:00Z", "restart", "reset"}
-	if fmt.Sprint(box.done) != fmt.Sprint(want) {
-		t.Errorf("did %q", box.done)
+	if fmt.Sprint(box.calls) != fmt.Sprint(want) {
+		t.Errorf("did %q", box.calls)
 	}
 	if len(box.commits) != 2 || *box.commits[0].PIN != "4711" || *box.commits[1].PIN != "" {
 		t.Errorf("%d commits", len(box.commits))
@@ -260,8 +260,8 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 				t.Errorf("%s: answered with %d bytes", c.name, len(output))
 			}
 			_ = pull()
-			if len(c.box.commits)+len(c.box.done) > 0 {
-				t.Errorf("%s: %d commits, %q", c.name, len(c.box.commits), c.box.done)
+			if len(c.box.commits)+len(c.box.calls) > 0 {
+				t.Errorf("%s: %d commits, %q", c.name, len(c.box.commits), c.box.calls)
 			}
 		}
 	})
@@ -291,8 +291,8 @@ func TestConsole_ToleratesAnEchoingLine(t *testing.T) {
 			go func() { ended <- New(box).Run(t.Context(), line) }()
 			time.Sleep(time.Hour)
 			synctest.Wait()
-			if line.received > 1<<20 || len(box.commits)+len(box.done) > 0 {
-				t.Errorf("%d bytes in an hour, %d commits, %q", line.received, len(box.commits), box.done)
+			if line.received > 1<<20 || len(box.commits)+len(box.calls) > 0 {
+				t.Errorf("%d bytes in an hour, %d commits, %q", line.received, len(box.commits), box.calls)
 			}
 			close(line.keys)
 			<-ended
@@ -423,7 +423,7 @@ func FuzzConsole(f *testing.F) {
 			if len(box.commits) > 0 && !bytes.Contains(bytes.Map(printed, keys), []byte("apply")) {
 				t.Errorf("%d commits of %q", len(box.commits), keys)
 			}
-			if strings.Contains(strings.Join(box.done, " "), "reset") && !bytes.Contains(bytes.Map(printed, keys), []byte("erase everything")) {
+			if strings.Contains(strings.Join(box.calls, " "), "reset") && !bytes.Contains(bytes.Map(printed, keys), []byte("erase everything")) {
 				t.Errorf("a reset of %q", keys)
 			}
 		})

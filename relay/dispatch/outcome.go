@@ -43,7 +43,7 @@ func (r *Route) evaluate(result upstream.Result) evaluation {
 	return v
 }
 
-// hold makes every reply a fault of the upstream.
+// hold records a fault of the upstream and leaves every recipient pending.
 func (v *evaluation) hold(class report.Classification, faultReply reply.Reply) {
 	v.upstreamFault, v.faultReply = &class, faultReply
 	v.postpone()
@@ -52,7 +52,7 @@ func (v *evaluation) hold(class report.Classification, faultReply reply.Reply) {
 // postpone leaves every recipient to a later attempt.
 func (v *evaluation) postpone() { clear(v.outcomes) }
 
-// refuse makes permanent replies final that were the upstream's fault otherwise.
+// refuse ignores the upstream's fault: recipients with a permanent reply are refused.
 func (v *evaluation) refuse() {
 	v.upstreamFault = nil
 	for i, each := range v.replies {

@@ -36,9 +36,9 @@ type session struct {
 
 // transaction is the state of a mail transaction.
 type transaction struct {
-	clientSender envelope.Address // sender given by the client
+	clientSender envelope.Address // sender in the client's MAIL command
 	octets       int64            // announced SIZE; 0 if none
-	originals    int              // octets of original recipients given
+	originals    int              // octets of the original recipients (ORCPT)
 	envelope     envelope.Envelope
 }
 
@@ -79,9 +79,9 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	return nil
 }
 
-// Rcpt adds a recipient. Notifications go to the sender of the envelope: if the policy
-// has replaced the client's, that is not who asked for those of success. Failure and
-// delay are reported to it, as without parameters.
+// Rcpt adds a recipient. Notifications go to the sender of the envelope. If the policy
+// has replaced the client's sender, a notification of success is not requested, because
+// the new sender did not request it; failure and delay are reported to the new sender.
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	recipient, err := envelope.ParseAddress(to)
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *session) Data(r io.Reader) error {
 	s.conn.receiving.Store(true)
 	defer s.conn.receiving.Store(false)
 	s.mu.Lock()
-	given, e, octets := s.clientSender, s.envelope, s.octets
+	clientSender, e, octets := s.clientSender, s.envelope, s.octets
 	s.mu.Unlock()
 	e.Received = time.Now()
 	content := s.server.acceptor.Begin(e, octets)
@@ -123,8 +123,8 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.conn.messages.Add(1)
 	s.server.journal.Received(e)
-	if given != e.Sender {
-		s.server.journal.SenderReplaced(e.ID, given, e.Sender)
+	if clientSender != e.Sender {
+		s.server.journal.SenderReplaced(e.ID, clientSender, e.Sender)
 	}
 	s.conn.accepting.Store(true)
 	defer s.conn.accepting.Store(false)
@@ -153,14 +153,15 @@ func (s *session) checkChunks(r reply.Reply, ok bool) (reply.Reply, bool) {
 	return r, ok
 }
 
-// receive reads the content behind our trace field and completes the envelope.
+// receive writes our trace field, copies the content after it and completes the
+// envelope.
 // If it fails, it returns the client's reply and false.
 func (s *session) receive(e *envelope.Envelope, content Incoming, from contentSource) (reply.Reply, bool) {
 	counted := &octetCounter{Writer: content}
 	normaliser := body.NewNormaliser(counted, s.server.config.Limits.Line)
 	_, err := io.WriteString(counted, traceField(*e, s.server.config.Hostname))
 	if err != nil {
-		// The content is read to its end all the same: it must not be read as commands.
+		// The content must still be read to its end, or it would be read as commands.
 		_ = from(failed{err})
 	} else if err = from(&foldGuard{Writer: normaliser}); err == nil {
 		err = normaliser.Close()

@@ -20,14 +20,14 @@ func TestServer_ReturnsTheReasonWithoutAQueue(t *testing.T) {
 	if status, err := s.Status(t.Context()); err != nil || !strings.Contains(status.Spool, "TPM absent: check that it is fitted") {
 		t.Errorf("got status %+v, %v", status, err)
 	}
-	for name, ask := range map[string]func() error{
+	for name, call := range map[string]func() error{
 		"show":   func() error { _, err := s.Show(t.Context(), "X"); return err },
 		"retry":  func() error { _, err := s.Retry(t.Context(), "X"); return err },
 		"drop":   func() error { _, err := s.Drop(t.Context(), "X"); return err },
 		"stat":   func() error { _, err := s.SpoolStat(t.Context()); return err },
 		"verify": func() error { _, err := s.SpoolVerify(t.Context()); return err },
 	} {
-		if err := ask(); err == nil || !strings.Contains(err.Error(), "TPM absent") {
+		if err := call(); err == nil || !strings.Contains(err.Error(), "TPM absent") {
 			t.Errorf("%s: got %v, want the reason", name, err)
 		}
 	}

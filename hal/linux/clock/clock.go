@@ -116,8 +116,8 @@ func (k *Syncer) Run(ctx context.Context) {
 		case err == nil:
 			doubt, pause = "", period
 		case Trusted():
-			// A crystal stays accurate for longer than the kernel trusts the clock, also one
-			// that was set by hand.
+			// The crystal keeps the clock accurate for longer than the kernel trusts it. This
+			// includes a clock that was set by hand.
 			_ = Trust()
 			pause = max(pause, longestPause)
 		default:
@@ -142,23 +142,23 @@ func (k *Syncer) Run(ctx context.Context) {
 func (k *Syncer) sync(ctx context.Context) error {
 	dates := make(chan []response, 1)
 	go func() {
-		named, roots := k.config.HTTPS()
-		if len(named) == 0 {
-			named = publicHTTPS
+		hosts, roots := k.config.HTTPS()
+		if len(hosts) == 0 {
+			hosts = publicHTTPS
 		}
-		dates <- queryHTTPS(ctx, named, roots, k.start)
+		dates <- queryHTTPS(ctx, hosts, roots, k.start)
 	}()
-	own := k.config.Servers()
-	servers := queryNTP(ctx, own, k.start)
+	siteServers := k.config.Servers()
+	servers := queryNTP(ctx, siteServers, k.start)
 	claim, err := majority(time.Since(k.start), servers)
 	if err != nil {
-		others := queryNTP(ctx, public, k.start)
-		if claim, err = majority(time.Since(k.start), others); err == nil || len(own) == 0 {
-			servers = others
+		publicResponses := queryNTP(ctx, public, k.start)
+		if claim, err = majority(time.Since(k.start), publicResponses); err == nil || len(siteServers) == 0 {
+			servers = publicResponses
 		}
 	}
 	if err == nil && (claim.evidence >= manyServers || k.step(claim).Abs() < farStep) {
-		_ = k.adopt(servers, nil) // the error is found again
+		_ = k.adopt(servers, nil) // the next adopt returns the error, if it remains
 	}
 	return k.adopt(servers, <-dates)
 }
@@ -168,7 +168,7 @@ func (k *Syncer) step(c claim) time.Duration {
 	return time.Until(c.start.Add(time.Since(k.start)))
 }
 
-// adopt sets the clock to the time that the responses lead to.
+// adopt sets the clock to the time that the judge decides on from the responses.
 func (k *Syncer) adopt(servers, dates []response) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -31,7 +31,7 @@ var (
 
 // owner sends ARP requests for target and returns the hardware address of
 // the first that answers, nil if none does within about a second. The sender
-// 0.0.0.0 makes it a probe that leaves the neighbours' tables alone (RFC 5227).
+// 0.0.0.0 makes it a probe, which does not change the ARP caches of other hosts (RFC 5227).
 func (p port) owner(ctx context.Context, sender, target netip.Addr) (net.HardwareAddr, error) {
 	conn, err := packet.Listen(&net.Interface{Index: p.index, HardwareAddr: p.mac}, packet.Datagram, unix.ETH_P_ARP, nil)
 	if err != nil {

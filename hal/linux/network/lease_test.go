@@ -32,7 +32,7 @@ func seconds(code dhcpv4.OptionCode, d time.Duration) dhcpv4.Modifier {
 	return dhcpv4.WithOption(dhcpv4.Option{Code: code, Value: dhcpv4.Duration(d)})
 }
 
-func TestReadLease_RefusesUnusableOffers(t *testing.T) {
+func TestReadLease_RejectsUnusableOffers(t *testing.T) {
 	tests := map[string]struct {
 		change dhcpv4.Modifier
 		text   string
@@ -54,7 +54,7 @@ func TestReadLease_RefusesUnusableOffers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, err := readLease(offer(t, test.change))
 			if err == nil || !strings.Contains(err.Error(), test.text) {
-				t.Errorf("%+v, %v does not name %q", l, err, test.text)
+				t.Errorf("got %+v, %v, want an error with %q", l, err, test.text)
 			}
 		})
 	}
@@ -84,7 +84,7 @@ func TestReadLease_BoundsAndOrdersTimes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, err := readLease(offer(t, test.changes...))
 			if err != nil || l.lifetime != test.lifetime || l.renew != test.renew || l.rebind != test.rebind {
-				t.Errorf("lifetime %v, T1 %v, T2 %v, %v", l.lifetime, l.renew, l.rebind, err)
+				t.Errorf("got lifetime %v, T1 %v, T2 %v, %v; want %v, %v and %v", l.lifetime, l.renew, l.rebind, err, test.lifetime, test.renew, test.rebind)
 			}
 		})
 	}
@@ -100,7 +100,7 @@ func TestReadLease_PrefersClasslessRoutesToTheRouter(t *testing.T) {
 		t.Fatal(err)
 	}
 	if l.gateway.String() != "10.1.0.254" || len(l.routes) != 2 || !strings.Contains(l.warning, "10.9.0.1 lies outside") {
-		t.Errorf("gateway %s, routes %v, warning %q", l.gateway, l.routes, l.warning)
+		t.Errorf("got gateway %s, routes %v, warning %q", l.gateway, l.routes, l.warning)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestReadLease_LimitsTheNumberOfRoutes(t *testing.T) {
 	}
 	l, err := readLease(offer(t, dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(routes...))))
 	if err != nil || len(l.routes) != maxRoutes {
-		t.Errorf("%d routes, %v", len(l.routes), err)
+		t.Errorf("got %d routes, %v, want %d", len(l.routes), err, maxRoutes)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestReadLease_IgnoresUnusableMTUs(t *testing.T) {
 	for mtu, want := range map[uint16]int{0: 0, 68: 0, 575: 0, 576: 576, 1400: 1400, 1500: 1500, 9000: 0} {
 		l, err := readLease(offer(t, dhcpv4.WithOption(dhcpv4.Option{Code: dhcpv4.OptionInterfaceMTU, Value: dhcpv4.Uint16(mtu)})))
 		if err != nil || l.routes[0].mtu != want {
-			t.Errorf("for the MTU %d the box uses %d, %v", mtu, l.routes[0].mtu, err)
+			t.Errorf("MTU %d: got %d, %v, want %d", mtu, l.routes[0].mtu, err, want)
 		}
 	}
 }
@@ -142,7 +142,7 @@ func FuzzReadLease(f *testing.F) {
 			t.Error(err)
 		}
 		if l.lifetime < minLease || l.renew >= l.rebind || l.rebind >= l.lifetime || l.renew <= 0 || l.renew > maxRenew {
-			t.Errorf("lifetime %v, T1 %v, T2 %v", l.lifetime, l.renew, l.rebind)
+			t.Errorf("got lifetime %v, T1 %v, T2 %v", l.lifetime, l.renew, l.rebind)
 		}
 		for _, r := range l.routes {
 			if err := checkGateway(r.via, l.address); err != nil || !r.to.IsValid() {

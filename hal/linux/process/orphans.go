@@ -13,27 +13,27 @@ import (
 	"syscall"
 )
 
-// own are the processes that this package started; each has a goroutine that waits
-// for it. The lock is held from the start of a process until it is listed.
-var own = struct {
+// children are the processes that this package started; each has a goroutine that
+// waits for it. The lock is held from the start of a process until it is listed.
+var children = struct {
 	sync.Mutex
 	pids map[int]bool
 }{pids: map[int]bool{}}
 
-// start starts a command and lists it as our own until release is called,
+// start starts a command and lists it in children until release is called,
 // after its end.
 func start(command *exec.Cmd) (release func(), err error) {
-	own.Lock()
-	defer own.Unlock()
+	children.Lock()
+	defer children.Unlock()
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
 	pid := command.Process.Pid
-	own.pids[pid] = true
+	children.pids[pid] = true
 	return func() {
-		own.Lock()
-		defer own.Unlock()
-		delete(own.pids, pid)
+		children.Lock()
+		defer children.Unlock()
+		delete(children.pids, pid)
 	}, nil
 }
 
@@ -64,29 +64,29 @@ func ReapOrphans(ctx context.Context) {
 }
 
 func reap() {
-	own.Lock()
-	defer own.Unlock()
+	children.Lock()
+	defer children.Unlock()
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
-		if pid, dead := zombieOf(path, os.Getpid()); dead && !own.pids[pid] {
+		if pid, dead := zombieOf(path, os.Getpid()); dead && !children.pids[pid] {
 			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
 		}
 	}
 }
 
-// zombieOf reads a process's number from its stat (proc(5)), and whether it is
-// an ended child of parent.
+// zombieOf parses a process's stat file (proc(5)) and returns its PID, and whether it
+// is an ended child of parent.
 func zombieOf(path string, parent int) (pid int, dead bool) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, false
 	}
 	// The name in brackets may contain any character, including brackets.
-	number, rest, _ := strings.Cut(string(text), " ")
+	pidText, rest, _ := strings.Cut(string(text), " ")
 	fields := strings.Fields(rest[strings.LastIndexByte(rest, ')')+1:])
 	if len(fields) < 2 || fields[0] != "Z" || fields[1] != strconv.Itoa(parent) {
 		return 0, false
 	}
-	pid, err = strconv.Atoi(number)
+	pid, err = strconv.Atoi(pidText)
 	return pid, err == nil
 }

@@ -22,7 +22,7 @@ func Isolated() bool { return os.Getenv(inside) != "" }
 // In that run, Isolate returns false immediately.
 func Isolate() (status int, outside bool, err error) {
 	if Isolated() {
-		return 0, false, settle()
+		return 0, false, setUpNetwork()
 	}
 	command := exec.Command("/proc/self/exe", os.Args[1:]...)
 	command.Args[0] = os.Args[0]
@@ -39,9 +39,9 @@ func Isolate() (status int, outside bool, err error) {
 	return command.ProcessState.ExitCode(), true, nil
 }
 
-// settle brings up the loopback interface and makes 127.0.0.1 the resolver of the
+// setUpNetwork brings up the loopback interface and makes 127.0.0.1 the resolver of the
 // programs in the namespace.
-func settle() error {
+func setUpNetwork() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err
@@ -52,12 +52,12 @@ func settle() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
-	own := filepath.Join(os.TempDir(), fmt.Sprintf("resolv.conf.%d", os.Getpid()))
-	if err := os.WriteFile(own, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("resolv.conf.%d", os.Getpid()))
+	if err := os.WriteFile(path, []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
 		return err
 	}
-	if err := syscall.Mount(own, "/etc/resolv.conf", "", syscall.MS_BIND, ""); err != nil {
+	if err := syscall.Mount(path, "/etc/resolv.conf", "", syscall.MS_BIND, ""); err != nil {
 		return fmt.Errorf("setting the resolver: %w", err)
 	}
-	return os.Remove(own)
+	return os.Remove(path)
 }

@@ -74,13 +74,13 @@ func openFlakySite(t *testing.T) *flakySite {
 
 func (s *flakySite) newConfiguration(t *testing.T, name, ports string) configuration {
 	t.Helper()
-	own, err := s.Authority.IssueP256(nil, name, connectorName)
+	certificate, err := s.Authority.IssueP256(nil, name, connectorName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	own.Certificate = append(own.Certificate, s.Authority.Certificate.Raw)
+	certificate.Certificate = append(certificate.Certificate, s.Authority.Certificate.Raw)
 	c := configuration{name: name, ports: ports}
-	if c.pfx, err = parts.PFX(own, s.Password); err != nil {
+	if c.pfx, err = parts.PFX(certificate, s.Password); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -175,9 +175,9 @@ func (s *flakySite) runTurn(t *testing.T, b *lab.Box, turn int, devices *load.Tr
 	}
 	s.checkConsistent(t, b)
 	c := s.configurations[1-activeConfiguration(b)]
-	other := lab.NewStick(t, map[string]string{
+	stick := lab.NewStick(t, map[string]string{
 		"sealpost/sealpost.toml": s.settings(c, turn), "sealpost/own.pfx": string(c.pfx), "sealpost/password.txt": s.Password})
-	if err := b.Insert(fmt.Sprintf("stick%d", turn), other.Image); err != nil {
+	if err := b.Insert(fmt.Sprintf("stick%d", turn), stick.Image); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(rand.N(5 * time.Second))

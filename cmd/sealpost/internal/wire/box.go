@@ -145,9 +145,9 @@ func (b *Box) Hostname() (string, error) {
 	return hostname(name)
 }
 
-// hostname turns the name of a machine into one for EHLO (RFC 5321 section 2.3.5),
-// which Exchange Online checks: machines are called my_relay, or have a dot at the
-// end.
+// hostname converts the name of a machine to one that is valid in EHLO (RFC 5321
+// section 2.3.5), which Exchange Online checks. Names such as my_relay and those with a
+// dot at the end are not.
 func hostname(name string) (string, error) {
 	valid := strings.Trim(strings.Map(func(r rune) rune {
 		if r <= unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || r == '.') {
@@ -183,13 +183,14 @@ func (b *Box) Sealer() keyring.Sealer {
 }
 
 // Authentic returns candidate.ErrForeign if the stored settings were not committed on
-// this box. Other errors are those of the state and the TPM. A box that stores its
-// keys in clear text cannot tell, unless its spool shows that it did not always. The
-// TPM that sealed the binding may then be gone.
+// this box. Other errors are those of the state and the TPM. A box that has always
+// stored its keys in clear text has no binding to check, so Authentic returns nil. If
+// the spool's key is sealed, keys were protected by a TPM before, and Authentic returns
+// the error, even if that TPM has been removed.
 func (b *Box) Authentic(ctx context.Context) error {
 	err := candidate.Authentic(ctx, b.Store, b.Sealer())
-	lost := (*hal.TPMFault)(nil)
-	if b.Settings.Keys.Protection == settings.ProtectionFile && (errors.Is(err, binding.ErrNone) || errors.As(err, &lost)) {
+	tpmFault := (*hal.TPMFault)(nil)
+	if b.Settings.Keys.Protection == settings.ProtectionFile && (errors.Is(err, binding.ErrNone) || errors.As(err, &tpmFault)) {
 		if sealed, unreadable := spoolkey.Sealed(ctx, b.Store); unreadable == nil && !sealed {
 			return nil
 		}
