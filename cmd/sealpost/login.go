@@ -30,7 +30,7 @@ func loginCommand(o *options) *cobra.Command {
 }
 
 func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
-	if err := b.NeedsGrant(settings.GrantDevice); err != nil {
+	if err := b.RequireGrant(settings.GrantDevice); err != nil {
 		return err
 	}
 	if err := canSeal(ctx, b); err != nil {

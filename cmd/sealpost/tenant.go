@@ -72,7 +72,7 @@ func applicationCommand(o *options) *cobra.Command {
 	var replace bool
 	c := leaf("certificate", "Print the certificate for token requests, to upload to the app registration", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
-			if err := b.NeedsGrant(settings.GrantCertificate); err != nil {
+			if err := b.RequireGrant(settings.GrantCertificate); err != nil {
 				return err
 			}
 			if replace {
@@ -107,7 +107,7 @@ func secretCommand(o *options) *cobra.Command {
 	var file string
 	c := leaf("secret", "Enter the application's client secret", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
-			if err := b.NeedsGrant(settings.GrantSecret); err != nil {
+			if err := b.RequireGrant(settings.GrantSecret); err != nil {
 				return err
 			}
 			secret, err := readPassword(c, "Client secret (its value, not its ID)", file)

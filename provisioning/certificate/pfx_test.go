@@ -66,10 +66,10 @@ func checkBundle(t *testing.T, b Bundle, leaf string) {
 	}
 	want := []string{leaf, "Example Issuing CA", "Example Policy CA"}
 	if fmt.Sprint(names) != fmt.Sprint(want) || len(b.Extra) != 0 || b.Leaf != b.Chain[0] {
-		t.Errorf("chain %v, %d extra; want %v", names, len(b.Extra), want)
+		t.Errorf("got chain %v, %d extra, want %v and 0", names, len(b.Extra), want)
 	}
 	if !signs(t, b.Key, b.Leaf) {
-		t.Error("the key is not the leaf's")
+		t.Error("got a key that is not the leaf's")
 	}
 }
 
@@ -169,7 +169,7 @@ func TestParsePFX_ExplainsWhatIsWrong(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, c.want)
 			}
 			if err != nil && strings.Contains(err.Error(), password+"\"") {
-				t.Error("the password is in the error")
+				t.Error("got the password in the error")
 			}
 		})
 	}
@@ -182,7 +182,7 @@ func must2(_ ed25519.PublicKey, key ed25519.PrivateKey, err error) ed25519.Priva
 	return must(key, err)
 }
 
-func TestParsePFX_RefusesTruncatedFiles(t *testing.T) {
+func TestParsePFX_RejectsTruncatedFiles(t *testing.T) {
 	for _, name := range []string{"openssl-legacy.pfx", "java17.pfx"} {
 		data := fixture(t, name)
 		for n := 0; n < len(data); n += 100 {
@@ -193,7 +193,7 @@ func TestParsePFX_RefusesTruncatedFiles(t *testing.T) {
 	}
 }
 
-func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
+func TestParsePFX_RejectsExpensiveFilesAtOnce(t *testing.T) {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	cert := selfSigned(t, "a.example", key, time.Hour)
 	for name, encoder := range map[string]*pkcs12.Encoder{
@@ -209,12 +209,12 @@ func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 				hostile[at+2] = 0x7f
 				found++
 				if got, want := costOf(hostile).iterations.Int64(), found*many+(3-found)*odd; got != want {
-					t.Errorf("%s: counted %d rounds, want %d", name, got, want)
+					t.Errorf("%s: got %d iterations, want %d", name, got, want)
 				}
 			}
 		}
 		if found != 3 {
-			t.Errorf("%s: %d counts, want those of MAC, certificates and key", name, found)
+			t.Errorf("%s: got %d iteration counts, want 3: those of MAC, certificates and key", name, found)
 		}
 		if _, err := ParsePFX(hostile, password); !errors.Is(err, errIterations) {
 			t.Errorf("%s: got %v, want %v", name, err, errIterations)
@@ -222,7 +222,7 @@ func TestParsePFX_RefusesExpensiveFilesAtOnce(t *testing.T) {
 	}
 }
 
-func TestParsePFX_RefusesOversizedKeys(t *testing.T) {
+func TestParsePFX_RejectsOversizedKeys(t *testing.T) {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	data := must(pkcs12.Passwordless.Encode(key, selfSigned(t, "a.example", key, time.Hour), nil, ""))
 	var outer asn1.RawValue
@@ -251,10 +251,10 @@ func TestBundle_PrintsWithoutItsKey(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("opened", "bundle", b)
 	for _, printed := range []string{fmt.Sprintf("%v %+v %#v %s", b, b, b, b), fmt.Sprintf("%v", &b), log.String()} {
 		if strings.Contains(printed, d.String()[:20]) || strings.Contains(printed, d.Text(16)[:20]) {
-			t.Error("the key is printed")
+			t.Error("got the key in the printed text")
 		}
 		if !strings.Contains(printed, "relay.contoso.com") {
-			t.Errorf("no name in %s", printed)
+			t.Errorf("got %s, want the name in it", printed)
 		}
 	}
 }
@@ -280,11 +280,11 @@ func TestWipeKey_ErasesThePrivateNumbers(t *testing.T) {
 		WipeKey(key)
 		for i, n := range numbers {
 			if n.Sign() != 0 {
-				t.Errorf("%s: number %d is still there", name, i)
+				t.Errorf("%s: got number %d unchanged, want 0", name, i)
 			}
 			for _, word := range words[i] {
 				if word != 0 {
-					t.Errorf("%s: number %d is still in memory", name, i)
+					t.Errorf("%s: got number %d still in memory, want it wiped", name, i)
 				}
 			}
 		}
@@ -303,7 +303,7 @@ func FuzzParsePFX(f *testing.F) {
 	source := must(ParsePFX(fixture(f, "openssl-aes128-sha512.pfx"), password))
 	f.Add(must(pkcs12.Passwordless.Encode(source.Key, source.Leaf, source.Chain[1:], "")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		// Allowed rounds would take too long for a fuzzer.
+		// The allowed number of iterations would take too long for a fuzzer.
 		if checkPFX(data) == nil && costOf(data).iterations.Cmp(big.NewInt(100_000)) > 0 {
 			return
 		}
@@ -311,7 +311,7 @@ func FuzzParsePFX(f *testing.F) {
 			b, err := ParsePFX(data, password)
 			if err != nil {
 				if !strings.Contains(err.Error(), ": ") {
-					t.Fatalf("no cure in %q", err)
+					t.Fatalf("got no cure in %q", err)
 				}
 				continue
 			}

@@ -25,13 +25,13 @@ func (c *Cloud) UnmarshalText(text []byte) error {
 	return choose(c, text, "a cloud", Clouds...)
 }
 
-// String and Type make it the value of a flag.
+// String implements pflag.Value.
 func (c *Cloud) String() string { return string(*c) }
 
-// Type implements the flag's type.
+// Type implements pflag.Value.
 func (*Cloud) Type() string { return "cloud" }
 
-// Set implements the flag's value.
+// Set implements pflag.Value.
 func (c *Cloud) Set(text string) error { return c.UnmarshalText([]byte(text)) }
 
 // Services are what differs between the clouds.
@@ -95,8 +95,8 @@ var services = map[Cloud]Services{
 // Services returns the services of the cloud; those of the global one if the
 // cloud is not set.
 func (c Cloud) Services() Services {
-	if own, known := services[c]; known {
-		return own
+	if found, known := services[c]; known {
+		return found
 	}
 	return services[CloudGlobal]
 }
@@ -110,9 +110,9 @@ func CloudsOf(mailHost string) []Cloud {
 	})
 }
 
-// MailHosts are what the names of the tenant's MX hosts may end in. The global
-// cloud stands for all, as it is the default, which works with a connector of
-// any cloud.
+// MailHosts are what the names of the tenant's MX hosts may end in. With the global
+// cloud, the default, those of every cloud are allowed, because a connector needs no
+// other setting that depends on the cloud.
 func (u Upstream) MailHosts() []string {
 	if u.Cloud != CloudGlobal {
 		return u.Cloud.Services().MailHosts
@@ -128,19 +128,20 @@ func (u Upstream) MailHosts() []string {
 	return all
 }
 
-// Entra returns whether Entra ID of the cloud issues the tokens, and for another
-// token_url the clouds whose Entra ID does; none for another issuer.
-func (s Settings) Entra() (own bool, others []Cloud) {
-	at, err := url.Parse(string(s.Upstream.OAuth.TokenURL))
+// Entra reports whether the tokens are issued by the Entra ID of the tenant's cloud, and
+// returns the clouds whose Entra ID token_url names. They are none if token_url is not
+// set, or names another issuer.
+func (s Settings) Entra() (ofCloud bool, named []Cloud) {
+	tokenURL, err := url.Parse(string(s.Upstream.OAuth.TokenURL))
 	if s.Upstream.OAuth.TokenURL == "" || err != nil {
 		return err == nil, nil
 	}
 	for _, c := range Clouds {
-		if strings.EqualFold(at.Hostname(), services[c].Authority) {
-			others = append(others, c)
+		if strings.EqualFold(tokenURL.Hostname(), services[c].Authority) {
+			named = append(named, c)
 		}
 	}
-	return slices.ContainsFunc(others, func(c Cloud) bool { return c.Services().Authority == s.Upstream.Cloud.Services().Authority }), others
+	return slices.ContainsFunc(named, func(c Cloud) bool { return c.Services().Authority == s.Upstream.Cloud.Services().Authority }), named
 }
 
 // Unverified returns which of the values that the settings leave to the cloud are

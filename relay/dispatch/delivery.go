@@ -158,7 +158,7 @@ func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
 // send delivers over the route and updates throttle and breakers from the
 // result.
 func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
-	// The slowest server for which the timeout still allows.
+	// The timeout is extended for transfers down to this rate.
 	const octetsPerSecond = 4 << 10
 	dl.begun = time.Now()
 	timeout := d.config.Timeout + time.Duration(dl.envelope.Size/octetsPerSecond)*time.Second

@@ -61,9 +61,9 @@ func (dl *delivery) requested(action report.Action, indexes []int) []int {
 	return requested
 }
 
-// notifyOfRelaying notifies the sender that the message was relayed to
-// a server that will not send the requested notification of success (RFC 3461 section 5.2.2).
-// If the queue has no room for it, it is lost: repeating the delivery would be worse.
+// notifyOfRelaying notifies the sender that the message was relayed to a server that
+// will not send the requested notification of success (RFC 3461 section 5.2.2). If the
+// queue has no room for it, it is lost: repeating the delivery would be worse.
 func (d *Dispatcher) notifyOfRelaying(q *queue.Queue, dl *delivery) {
 	if q == nil || dl.err != nil || dl.result.DSN || dl.envelope.Report {
 		return

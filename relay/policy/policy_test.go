@@ -25,13 +25,13 @@ func TestMayRelay_AllowsOnlyTheNetworks(t *testing.T) {
 		}
 	}
 	if (Policy{}).MayRelay(netip.MustParseAddr("127.0.0.1")) {
-		t.Error("a policy without networks allows an address")
+		t.Error("policy without networks: got an address allowed, want none")
 	}
 }
 
 func TestSender_ReplacesForeignSenders(t *testing.T) {
 	domains := []string{"contoso.com", "contoso.de"}
-	for _, c := range []struct{ standIn, given, want envelope.Address }{
+	for _, c := range []struct{ defaultSender, sender, want envelope.Address }{
 		{"printer@contoso.com", "scanner@contoso.com", "scanner@contoso.com"},
 		{"printer@contoso.com", "scanner@Contoso.DE", "scanner@Contoso.DE"},
 		{"printer@contoso.com", "root@localhost", "printer@contoso.com"},
@@ -40,9 +40,9 @@ func TestSender_ReplacesForeignSenders(t *testing.T) {
 		{"", "root@localhost", "root@localhost"},
 		{"", "", ""},
 	} {
-		p := Policy{AcceptedDomains: domains, DefaultSender: c.standIn}
-		if got := p.Sender(c.given); got != c.want {
-			t.Errorf("%q with default %q: got %q, want %q", c.given, c.standIn, got, c.want)
+		p := Policy{AcceptedDomains: domains, DefaultSender: c.defaultSender}
+		if got := p.Sender(c.sender); got != c.want {
+			t.Errorf("%q with default %q: got %q, want %q", c.sender, c.defaultSender, got, c.want)
 		}
 	}
 }

@@ -21,8 +21,8 @@ const pollInterval = time.Second
 
 const keyEvent = 1 // EV_KEY
 
-// An event is a time, as long as the processor has it, a type, a code, and a
-// value.
+// struct input_event is a timeval, whose size depends on the processor, a type, a
+// code and a value.
 const (
 	sizeOfTime  = int(unsafe.Sizeof(unix.Timeval{}))
 	sizeOfEvent = sizeOfTime + 8
@@ -30,17 +30,17 @@ const (
 
 // Button is a key of any of several input devices.
 type Button struct {
-	Devices string // a pattern of names
-	Key     uint16 // its code (linux/input-event-codes.h)
+	Devices string // a file name pattern, as in filepath.Glob
+	Key     uint16 // key code (linux/input-event-codes.h)
 	Hold    time.Duration
-	// Pressed is called when the key goes down and up. The keys of a device that
-	// disappears are up.
+	// Pressed is called when the key goes down and up. If a device
+	// disappears, its keys count as released.
 	Pressed func(down bool)
 	// Held is called once for each press that lasts for Hold.
 	Held func()
 
-	mu   sync.Mutex
-	held *time.Timer // nil while the key is up
+	mu        sync.Mutex
+	holdTimer *time.Timer // calls Held; nil while the key is up
 }
 
 // Run reads the devices, including new ones, until ctx ends.
@@ -96,7 +96,7 @@ func (b *Button) follow(ctx context.Context, path string) {
 			return
 		}
 		for event := range eventsIn(buffer[:n]) {
-			// A value of 2 is the repeat of a key that is down.
+			// A value of 2 is the automatic repeat of a key that is held down.
 			if event.kind == keyEvent && event.code == b.Key && event.value != 2 && down != (event.value == 1) {
 				down = !down
 				b.press(down)
@@ -105,7 +105,7 @@ func (b *Button) follow(ctx context.Context, path string) {
 	}
 }
 
-// event is what happened to one key.
+// event is an input event without its time.
 type event struct {
 	kind, code uint16
 	value      int32
@@ -128,12 +128,12 @@ func eventsIn(data []byte) func(yield func(event) bool) {
 func (b *Button) press(down bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held != nil {
-		b.held.Stop()
-		b.held = nil
+	if b.holdTimer != nil {
+		b.holdTimer.Stop()
+		b.holdTimer = nil
 	}
 	if down {
-		b.held = time.AfterFunc(b.Hold, b.Held)
+		b.holdTimer = time.AfterFunc(b.Hold, b.Held)
 	}
 	b.Pressed(down)
 }

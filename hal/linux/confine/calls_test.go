@@ -23,24 +23,24 @@ func freePorts() (ports []uint16, err error) {
 	return ports, nil
 }
 
-// tryPorts uses the first port, which is allowed, and the second.
+// tryPorts uses the first port, which is allowed, and the second, which is not.
 func tryPorts(ports []uint16) (wrong []error) {
-	own, other := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	l, err := net.Listen("tcp", own)
+	allowed, forbidden := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
+	l, err := net.Listen("tcp", allowed)
 	if err != nil {
-		return []error{fmt.Errorf("listening on its port: %w", err)}
+		return []error{fmt.Errorf("listening on the allowed port: %w", err)}
 	}
 	defer l.Close()
-	conn, err := net.Dial("tcp", own)
+	conn, err := net.Dial("tcp", allowed)
 	if err != nil {
-		return []error{fmt.Errorf("connecting to its port: %w", err)}
+		return []error{fmt.Errorf("connecting to the allowed port: %w", err)}
 	}
 	conn.Close()
-	if _, err := net.Listen("tcp", other); !errors.Is(err, fs.ErrPermission) {
-		wrong = append(wrong, fmt.Errorf("listening on another port: %w", err))
+	if _, err := net.Listen("tcp", forbidden); !errors.Is(err, fs.ErrPermission) {
+		wrong = append(wrong, fmt.Errorf("listening on a forbidden port: got %w, want permission denied", err))
 	}
-	if _, err := net.Dial("tcp", other); !errors.Is(err, fs.ErrPermission) {
-		wrong = append(wrong, fmt.Errorf("connecting to another port: %w", err))
+	if _, err := net.Dial("tcp", forbidden); !errors.Is(err, fs.ErrPermission) {
+		wrong = append(wrong, fmt.Errorf("connecting to a forbidden port: got %w, want permission denied", err))
 	}
 	if _, err := net.InterfaceAddrs(); err != nil {
 		wrong = append(wrong, fmt.Errorf("reading the machine's addresses: %w", err))

@@ -19,14 +19,14 @@ const Line = "/dev/ttyGS0"
 
 const configfs = "/sys/kernel/config"
 
-// Linux Foundation's identity of a serial gadget, by which PCs know it.
+// USB vendor and product ID of the Linux Foundation, which need no driver setup on a PC.
 const (
 	vendor  = "0x1d6b"
 	product = "0x0104" // Multifunction Composite Gadget
 )
 
-// Start makes the line on a USB device controller, named as under
-// /sys/class/udc.
+// Start creates the serial device on a USB device controller, whose name is one of
+// those in /sys/class/udc.
 func Start(controller, serial string) error {
 	if err := unix.Mount("configfs", configfs, "configfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EBUSY) {
 		return fmt.Errorf("mounting configfs on %s: %w", configfs, err)
@@ -34,7 +34,8 @@ func Start(controller, serial string) error {
 	return start(filepath.Join(configfs, "usb_gadget"), controller, serial)
 }
 
-// start describes the gadget in a folder like configfs's, and binds it.
+// start describes the gadget in the folder gadgets, which configfs provides, and binds
+// it to the controller.
 func start(gadgets, controller, serial string) error {
 	dir := filepath.Join(gadgets, "sealpost")
 	const configuration, function = "configs/c.1", "functions/acm.usb0"
@@ -59,11 +60,11 @@ func start(gadgets, controller, serial string) error {
 	if err := os.Symlink(filepath.Join(dir, function), link); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("making the USB serial line: %w", err)
 	}
-	bound := filepath.Join(dir, "UDC")
-	if now, err := os.ReadFile(bound); err == nil && strings.TrimSpace(string(now)) == controller {
+	udcFile := filepath.Join(dir, "UDC")
+	if current, err := os.ReadFile(udcFile); err == nil && strings.TrimSpace(string(current)) == controller {
 		return nil
 	}
-	if err := os.WriteFile(bound, []byte(controller), 0o644); err != nil {
+	if err := os.WriteFile(udcFile, []byte(controller), 0o644); err != nil {
 		return fmt.Errorf("binding the USB serial line to %s: %w", controller, err)
 	}
 	return nil

@@ -57,7 +57,7 @@ func TestResponder_AnswersWithAddressesOfTheRequestedType(t *testing.T) {
 		packed, unicast := newResponder().respond(question(t, "SEALPOST-1234.Local.", kind, dnsmessage.ClassINET), port)
 		m, addresses := read(t, packed)
 		if !slices.Equal(addresses, want) || unicast {
-			t.Errorf("%v: got %v, unicast: %v", kind, addresses, unicast)
+			t.Errorf("%v: got %v, unicast %v, want %v by multicast", kind, addresses, unicast, want)
 		}
 		first := m.Answers[0].Header
 		if m.ID != 0 || !m.Response || !m.Authoritative || len(m.Questions) != 0 || first.Class&topBit == 0 || first.TTL != lifetime {
@@ -139,7 +139,7 @@ func TestResponder_AnswersForANewHostname(t *testing.T) {
 	r.name = func() string { return name }
 	name = "mail-relay"
 	if response, _ := r.respond(question(t, "sealpost-1234.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port); response != nil {
-		t.Error("the responder still responds for the old name")
+		t.Error("got a response for the old name, want none")
 	}
 	response, _ := r.respond(question(t, "mail-relay.local.", dnsmessage.TypeA, dnsmessage.ClassINET), port)
 	if m, addresses := read(t, response); len(addresses) == 0 || m.Answers[0].Header.Name.String() != "mail-relay.local." {

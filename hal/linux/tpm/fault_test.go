@@ -57,7 +57,7 @@ func TestSign_WorksAfterATPMRestart(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got, err := chip.Unseal(t.Context(), sealed); err != nil || string(got) != "still here" {
-					t.Fatalf("unsealing: %q, %v", got, err)
+					t.Fatalf("Unseal: got %q, %v, want \"still here\"", got, err)
 				}
 			}
 		})
@@ -151,7 +151,7 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	if state := chip.State(t.Context()); state != hal.TPMReady {
-		t.Errorf("before: state %s", state)
+		t.Errorf("before: got state %s, want ready", state)
 	}
 	if err := swtpm.Clear(); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 	_, err = chip.Unseal(t.Context(), sealed)
 	wantFault(t, err, hal.TPMReplaced)
 	if state := chip.State(t.Context()); state != hal.TPMReplaced {
-		t.Errorf("after: state %s", state)
+		t.Errorf("after: got state %s, want replaced", state)
 	}
 
 	// The advice is to import again.
@@ -169,31 +169,31 @@ func TestState_RecognizesAClearedTPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	if bytes.Equal(reimported.Root, obj.Root) {
-		t.Error("the cleared TPM still has its old root")
+		t.Error("got the old root in the cleared TPM, want a new one")
 	}
 	if state := chip.State(t.Context()); state != hal.TPMReady {
-		t.Errorf("after importing again: state %s", state)
+		t.Errorf("after importing again: got state %s, want ready", state)
 	}
 }
 
-func TestLoadKey_RefusesAKeyWrappedForAnotherTPM(t *testing.T) {
-	own, other := open(t, parts.StartSwtpm(t).Address()), open(t, parts.StartSwtpm(t).Address())
-	obj, _ := importKey(t, own, hal.ECDSAP256)
-	sealed, err := own.Seal(t.Context(), []byte("mine"))
+func TestLoadKey_RejectsAKeyWrappedForAnotherTPM(t *testing.T) {
+	chip, otherChip := open(t, parts.StartSwtpm(t).Address()), open(t, parts.StartSwtpm(t).Address())
+	obj, _ := importKey(t, chip, hal.ECDSAP256)
+	sealed, err := chip.Seal(t.Context(), []byte("mine"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	fromOther, _ := importKey(t, other, hal.ECDSAP256)
+	fromOther, _ := importKey(t, otherChip, hal.ECDSAP256)
 	for name, root := range map[string][]byte{"its own root": obj.Root, "the root of the other TPM": fromOther.Root} {
 		t.Run(name, func(t *testing.T) {
 			foreign, foreignSealed := obj, sealed
 			foreign.Root, foreignSealed.Root = root, root
-			signer, err := other.LoadKey(foreign)
+			signer, err := otherChip.LoadKey(foreign)
 			if err != nil {
 				t.Fatal(err)
 			}
 			wantFault(t, sign(signer), hal.TPMReplaced)
-			_, err = other.Unseal(t.Context(), foreignSealed)
+			_, err = otherChip.Unseal(t.Context(), foreignSealed)
 			wantFault(t, err, hal.TPMReplaced)
 		})
 	}
@@ -208,7 +208,7 @@ func TestState_TracksAnAbsentTPMUntilItReturns(t *testing.T) {
 	}
 	wantFault(t, sign(signer), hal.TPMAbsent)
 	if state := chip.State(t.Context()); state != hal.TPMAbsent {
-		t.Errorf("state %s", state)
+		t.Errorf("got state %s, want absent", state)
 	}
 	_, err := chip.Capabilities(t.Context())
 	wantFault(t, err, hal.TPMAbsent)
@@ -226,7 +226,7 @@ func TestNew_AcceptsAMissingTPM(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			chip := open(t, address)
 			if state := chip.State(t.Context()); state != hal.TPMAbsent {
-				t.Errorf("state %s", state)
+				t.Errorf("got state %s, want absent", state)
 			}
 			_, err := chip.ImportKey(t.Context(), privateKeys()[hal.ECDSAP256])
 			wantFault(t, err, hal.TPMAbsent)
@@ -256,13 +256,13 @@ func TestSign_TimesOutOnASilentSocket(t *testing.T) {
 		all.Go(func() {
 			err := sign(signer)
 			if fault, ok := errors.AsType[*hal.TPMFault](err); !ok || fault.State != hal.TPMFailed {
-				t.Errorf("error %v, want a TPM fault in state failed", err)
+				t.Errorf("got error %v, want a TPM fault in state failed", err)
 			}
 		})
 	}
 	all.Wait()
 	if took := time.Since(start); took > 5*timeout {
-		t.Errorf("20 signers waited %s for a timeout of %s", took, timeout)
+		t.Errorf("20 signers: got errors after %s, want at most %s", took, 5*timeout)
 	}
 }
 
@@ -278,11 +278,11 @@ func TestTPM_ReturnsWhenTheContextEnds(t *testing.T) {
 		"queuing": func() error { _, err := chip.Capabilities(ctx); return err },
 	} {
 		if err := call(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: error %v, want the context's", name, err)
+			t.Errorf("%s: got error %v, want the context's", name, err)
 		}
 	}
 	if took := time.Since(start); took > time.Second {
-		t.Errorf("the calls took %s", took)
+		t.Errorf("got errors after %s, want at most 1s", took)
 	}
 }
 
@@ -305,7 +305,7 @@ func TestTPM_CompletesAnAbandonedOperation(t *testing.T) {
 		cancel()
 	}()
 	if _, err := chip.ImportKey(ctx, privateKeys()[hal.ECDSAP256]); !errors.Is(err, context.Canceled) {
-		t.Fatalf("error %v, want the context's", err)
+		t.Fatalf("got error %v, want the context's", err)
 	}
 	close(release)
 	_, signer := importKey(t, chip, hal.ECDSAP256)
@@ -353,10 +353,10 @@ func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
 			})
 			chip := open(t, address, tpm.WithTimeout(2*time.Second))
 			if err := sign(loadForeignKey(t, chip)); err == nil {
-				t.Error("signing succeeded")
+				t.Error("sign: got no error, want one")
 			}
 			if _, err := chip.Capabilities(t.Context()); err == nil {
-				t.Error("probing succeeded")
+				t.Error("Capabilities: got no error, want one")
 			}
 			if state := chip.State(t.Context()); state == hal.TPMReady {
 				t.Error("got state ready")
@@ -365,7 +365,7 @@ func TestTPM_ReportsInvalidResponsesAsFaults(t *testing.T) {
 	}
 }
 
-func TestSign_RefusesATamperedResponse(t *testing.T) {
+func TestSign_RejectsATamperedResponse(t *testing.T) {
 	swtpm := parts.StartSwtpm(t)
 	first := open(t, swtpm.Address())
 	obj, _ := importKey(t, first, hal.RSA2048)
@@ -392,7 +392,7 @@ func TestClose_MakesLaterCallsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := sign(signer); err == nil {
-		t.Error("signing succeeded")
+		t.Error("sign: got no error, want one")
 	}
 	if err := chip.Close(); err != nil {
 		t.Error(err)

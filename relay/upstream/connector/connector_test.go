@@ -80,10 +80,10 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	s := &site{tenant: must(tenant.Start(tc)), log: &bytes.Buffer{}}
 	t.Cleanup(s.tenant.Close)
 	s.journal = journal.New(journal.JSON(s.log, true))
-	own := must(authority().IssueP256(nil, "relay.contoso.com"))
+	certificate := must(authority().IssueP256(nil, "relay.contoso.com"))
 	config := Config{
 		Hello: "relay.contoso.com", Host: mx, Port: s.tenant.Address().Port, Roots: authority().Pool(),
-		Identity:    &Identity{Chain: own.Certificate, Key: own.PrivateKey.(crypto.Signer), Name: "CN=relay.contoso.com", Label: "file"},
+		Identity:    &Identity{Chain: certificate.Certificate, Key: certificate.PrivateKey.(crypto.Signer), Name: "CN=relay.contoso.com", Label: "file"},
 		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},
 		MailHosts: []string{".mail.protection.outlook.com", ".mx.microsoft"},
 	}
@@ -156,11 +156,11 @@ func TestConnector_JournalsTheDialogueWithoutContent(t *testing.T) {
 	for _, line := range []string{`"line":"< 220 mock`, `"line":"> EHLO relay.contoso.com"`, `"line":"> STARTTLS"`,
 		fmt.Sprintf(`"line":"> MAIL FROM:<printer@contoso.com> SIZE=%d"`, len(scan)), fmt.Sprintf(`"line":"> [%d octets of content]"`, len(scan)), `"line":"< 250 2.6.0 <1@mock> Queued`, `"line":"> QUIT"`} {
 		if !strings.Contains(strings.NewReplacer(`\u003e`, ">", `\u003c`, "<").Replace(s.log.String()), line) {
-			t.Errorf("the journal lacks %s", line)
+			t.Errorf("got a journal without %s", line)
 		}
 	}
 	if strings.Contains(s.log.String(), "leading dot") {
-		t.Error("the journal holds the content")
+		t.Error("got the content in the journal")
 	}
 }
 

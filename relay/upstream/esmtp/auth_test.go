@@ -63,8 +63,8 @@ func connectTLS(t *testing.T, skip bool, observer Observer, replies ...string) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, theirs := connected(t)
-	s := &server{conn: tls.Server(theirs, &tls.Config{Certificates: []tls.Certificate{certificate}}),
+	client, serverEnd := connected(t)
+	s := &server{conn: tls.Server(serverEnd, &tls.Config{Certificates: []tls.Certificate{certificate}}),
 		replies: append([]string{"250-mx\r\n250 AUTH login XOAUTH2"}, replies...)}
 	s.playing.Go(s.play)
 	conn := tls.Client(client, &tls.Config{ServerName: "mx", RootCAs: authority.Pool(), InsecureSkipVerify: skip})
@@ -95,7 +95,7 @@ func TestAuth_RequiresAVerifiedServer(t *testing.T) {
 		server *server
 	}{{plain, plainServer}, {skipped, skippedServer}} {
 		if err := c.client.Auth(context.Background(), &fakeMechanism{initial: []byte("x")}); !errors.Is(err, ErrNotVerified) {
-			t.Errorf("got %v", err)
+			t.Errorf("got %v, want ErrNotVerified", err)
 		}
 		if received := c.server.lines(c.client); len(received) != 0 {
 			t.Errorf("got %q at the server, want nothing", received)
@@ -108,7 +108,7 @@ func TestAuth_RedactsTheSecret(t *testing.T) {
 	seen := &recorder{}
 	c, s := connectTLS(t, false, seen, "500 5.3.3 Unrecognized command AUTH XOAUTH2 "+secret, "235 2.7.0 ok")
 	if got := c.Mechanisms(); !slices.Equal(got, []string{"LOGIN", "XOAUTH2"}) {
-		t.Errorf("the server offers %q", got)
+		t.Errorf("got mechanisms %q, want LOGIN and XOAUTH2", got)
 	}
 	unexpected := (*UnexpectedReply)(nil)
 	if err := c.Auth(context.Background(), &fakeMechanism{initial: []byte("the secret")}); !errors.As(err, &unexpected) || strings.Contains(err.Error(), secret) {
@@ -219,14 +219,14 @@ func TestAuth_WaitsForTheChallengeWithoutInitialResponse(t *testing.T) {
 }
 
 func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
-	const room = 512 - len("AUTH XOAUTH2 \r\n")
+	const maxInitial = 512 - len("AUTH XOAUTH2 \r\n")
 	for _, c := range []struct {
-		length  int // in base64
-		replies []string
-		alone   bool // the command is sent without the initial response
+		length   int // in base64
+		replies  []string
+		separate bool // the initial response is sent after the command's 334
 	}{
-		{room / 4 * 4, []string{"235 ok"}, false},
-		{room/4*4 + 4, []string{"334 ", "235 ok"}, true},
+		{maxInitial / 4 * 4, []string{"235 ok"}, false},
+		{maxInitial/4*4 + 4, []string{"334 ", "235 ok"}, true},
 		{4096, []string{"334 ", "235 ok"}, true},
 		{4096, []string{"504 5.5.4 no"}, true},
 	} {
@@ -235,11 +235,11 @@ func TestAuth_SendsALongInitialResponseSeparately(t *testing.T) {
 		seen := &recorder{}
 		client, s := connectTLS(t, false, seen, c.replies...)
 		err := client.Auth(context.Background(), &fakeMechanism{initial: initial})
-		if unexpected := (*UnexpectedReply)(nil); len(c.replies) == 1 && c.alone != errors.As(err, &unexpected) || len(c.replies) == 2 && err != nil {
+		if unexpected := (*UnexpectedReply)(nil); len(c.replies) == 1 && c.separate != errors.As(err, &unexpected) || len(c.replies) == 2 && err != nil {
 			t.Errorf("%d octets: got %v", c.length, err)
 		}
 		want := []string{"AUTH XOAUTH2 " + encoded}
-		if c.alone {
+		if c.separate {
 			want = []string{"AUTH XOAUTH2", encoded}[:len(c.replies)]
 		}
 		if received := s.lines(client); !slices.Equal(received, want) {

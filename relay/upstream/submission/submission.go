@@ -118,7 +118,7 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 	shouldSend func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
 	resent := e
 	resent.Sender = s.config.DefaultSender
-	// Notifications of the server go to the default sender, who did not ask for those of success.
+	// Notifications of the server go to the default sender, who did not request those of success.
 	resent.DSN = e.DSN.WithoutSuccess()
 	changed, err := header.ReplaceAuthor(content, string(resent.Sender), string(e.Sender))
 	if err != nil {

@@ -189,13 +189,13 @@ func TestSubmission_LogsInAsTheMailbox(t *testing.T) {
 				t.Errorf("got logins %+v", logins)
 			}
 			if got := s.tenant.Messages(); len(got) != 2 || got[0].User != printer || string(got[0].Content) != string(scan) {
-				t.Errorf("the tenant got %+v", got)
+				t.Errorf("got messages %+v, want 2 of %s", got, printer)
 			}
 			if clear := s.tenant.Plaintext(); strings.Contains(clear, "AUTH") {
-				t.Errorf("sent in clear: %q", clear)
+				t.Errorf("got %q in clear text, want no AUTH", clear)
 			}
 			if found := secrets(s.log.String()); found != nil || !strings.Contains(s.log.String(), "> AUTH "+c.mechanism+" [redacted]") {
-				t.Errorf("the journal contains %q\n%s", found, s.log)
+				t.Errorf("got secrets %q in the journal, want AUTH redacted:\n%s", found, s.log)
 			}
 		})
 	}
@@ -287,7 +287,7 @@ func TestSubmission_ReportsTheDailyLimit(t *testing.T) {
 			t.Fatalf("message %d: got %+v, %v, want accepted %t", n, result, err, accepted)
 		}
 		if class, _ := report.Classify(result.Replies[0]); !accepted && class.Kind != report.WaitReset {
-			t.Errorf("%s: got classification %+v", result.Replies[0], class)
+			t.Errorf("%s: got classification %+v, want WaitReset", result.Replies[0], class)
 		}
 	}
 }
@@ -307,7 +307,7 @@ func unavailable(t *testing.T, err error) *upstream.Unavailable {
 		t.Fatalf("got %v", err)
 	}
 	if found := secrets(err.Error()); found != nil {
-		t.Errorf("the error contains %q: %v", found, err)
+		t.Errorf("got secrets %q in the error: %v", found, err)
 	}
 	return u
 }

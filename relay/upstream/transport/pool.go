@@ -69,9 +69,9 @@ func (p *pool) get(ctx context.Context, to Destination) (*smtpConn, error) {
 	}
 }
 
-// tryGet returns an idle connection to the destination, or room for a new one,
-// or, if only another destination's idle connection is in the way, that one, or
-// else a channel to wait for.
+// tryGet returns the first of these that there is: an idle connection to the
+// destination; room for a new one; an idle connection to another destination, which
+// the caller closes to make room; a channel that is closed when a connection is freed.
 func (p *pool) tryGet(to Destination) (conn *smtpConn, room bool, freed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

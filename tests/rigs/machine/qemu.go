@@ -13,8 +13,7 @@ const (
 	lampLog   = "lamp" // a line for each change of the lamp
 )
 
-// arguments returns the QEMU arguments that wire the board as in
-// board/qemu/board.toml.
+// arguments returns the QEMU arguments for the devices in board/qemu/board.toml.
 func (m *Machine) arguments() []string {
 	arguments := []string{
 		"-nodefaults", "-no-user-config", "-display", "none",
@@ -26,8 +25,8 @@ func (m *Machine) arguments() []string {
 		"-append", "console=hvc0 loglevel=7 panic=5 kpti=off mitigations=off " + m.config.Kernel,
 		"-qmp", "unix:" + m.path("control") + ",server=on,wait=off",
 		"-chardev", "socket,id=console,server=on,wait=off,path=" + m.path("console"), "-serial", "chardev:console",
-		// PCI, because the longer queues of memory-mapped devices make the guest's
-		// buffers take 4 MB per serial port.
+		// virtio over PCI: the queues of a memory-mapped device are longer, and the
+		// guest would allocate 4 MB of buffers for each serial port.
 		"-device", "virtio-serial-pci,max_ports=8",
 		"-device", "qemu-xhci", "-device", "usb-kbd",
 		"-device", "i6300esb", "-action", "watchdog=reset",
@@ -66,17 +65,17 @@ func (m *Machine) disk() []string {
 }
 
 func (m *Machine) network() []string {
-	back := "user,id=lan,restrict=on"
+	backend := "user,id=lan,restrict=on"
 	switch {
 	case m.config.Network.Tap != "":
-		back = "tap,id=lan,script=no,downscript=no,ifname=" + m.config.Network.Tap
+		backend = "tap,id=lan,script=no,downscript=no,ifname=" + m.config.Network.Tap
 	case m.config.Network.Socket != "":
-		back = "stream,id=lan,server=off,addr.type=unix,addr.path=" + m.config.Network.Socket
+		backend = "stream,id=lan,server=off,addr.type=unix,addr.path=" + m.config.Network.Socket
 	case m.config.Network.Outside:
-		back = "user,id=lan"
+		backend = "user,id=lan"
 	}
 	for port, host := range m.config.Network.Forward {
-		back += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, port)
+		backend += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, port)
 	}
-	return []string{"-netdev", back, "-device", "virtio-net-pci,romfile=,id=nic,netdev=lan,mac=" + m.config.MAC}
+	return []string{"-netdev", backend, "-device", "virtio-net-pci,romfile=,id=nic,netdev=lan,mac=" + m.config.MAC}
 }

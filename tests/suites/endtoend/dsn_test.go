@@ -41,7 +41,7 @@ func TestDSN_IsPassedOnOrReportedByTheRelay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var seen commands
-			var known atomic.Bool
+			var rejectBusy atomic.Bool // replies 550 for the busy recipients instead of 451
 			config := tenantConfig(t)
 			config.Extensions = slices.DeleteFunc(slices.Clone(tenant.Extensions), func(e string) bool { return e == "DSN" && !offered })
 			config.Script = func(verb, argument string) string {
@@ -52,7 +52,7 @@ func TestDSN_IsPassedOnOrReportedByTheRelay(t *testing.T) {
 				switch {
 				case !strings.Contains(argument, "busy"):
 					return ""
-				case known.Load():
+				case rejectBusy.Load():
 					return "550 5.1.1 User unknown"
 				}
 				return "451 4.7.1 greylisted"
@@ -65,7 +65,7 @@ func TestDSN_IsPassedOnOrReportedByTheRelay(t *testing.T) {
 			s.events("retrying", 3) // the pending recipients are stored within two seconds
 			s.relay.Kill()
 			s.start()
-			known.Store(true)
+			rejectBusy.Store(true)
 			want := 2 // the message, and a notification of failure
 			if !offered {
 				want++
@@ -97,10 +97,10 @@ func TestDSN_IsPassedOnOrReportedByTheRelay(t *testing.T) {
 			mail, alice, busy := seen.of("FROM:<"+sender), seen.of("TO:<alice"), seen.of("TO:<busy@")
 			if offered {
 				if !strings.HasSuffix(mail[0], " RET=FULL ENVID=QQ+2B314159") || alice[0] != "TO:<alice@fabrikam.example> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;alice@contoso.com" || !slices.Equal(busy, []string{"TO:<busy@fabrikam.example> NOTIFY=NEVER"}) {
-					t.Errorf("the tenant got %q, %q, %q", mail, alice, busy)
+					t.Errorf("got MAIL and RCPT %q, %q, %q at the tenant", mail, alice, busy)
 				}
 			} else if strings.Contains(mail[0], "ENVID") || alice[0] != "TO:<alice@fabrikam.example>" || !slices.Equal(busy, []string{"TO:<busy@fabrikam.example>"}) {
-				t.Errorf("the tenant got %q, %q, %q", mail, alice, busy)
+				t.Errorf("got MAIL and RCPT %q, %q, %q at the tenant", mail, alice, busy)
 			}
 		})
 	}

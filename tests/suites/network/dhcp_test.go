@@ -68,9 +68,9 @@ func TestLease_IsRequestedAgainWhenTheCableIsPluggedInAgain(t *testing.T) {
 	s.plugIn()
 	status = s.await("a lease of the other network", hasLease("10.9.8.0/24"))
 	if hasAddressIn("192.168.7.0/24")(status) {
-		t.Errorf("the previous address is still there: %v", status.Addresses)
+		t.Errorf("got addresses %v, want none of the previous network", status.Addresses)
 	}
 	if routes := s.ip("-n", s.box, "-4", "route"); strings.Contains(routes, "192.168.7") {
-		t.Errorf("routes of the previous network are still there: %s", routes)
+		t.Errorf("got routes %s, want none of the previous network", routes)
 	}
 }

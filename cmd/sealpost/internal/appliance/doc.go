@@ -18,7 +18,7 @@
 //     there is one, starts now, because it may provide the TPM.
 //  4. Kernel modules load in parallel.
 //  5. relayProcess.launch starts the relay's process early, because loading a
-//     program takes as long as the devices do. It waits for its state, which
+//     program takes as long as the devices take to appear. It waits for its state, which
 //     belongs to root until step 7.
 //  6. storage.open waits for the state device, and the confirmed commit rolls
 //     back settings that were on trial at a power cut, before the relay reads

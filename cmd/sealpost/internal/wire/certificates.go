@@ -34,9 +34,9 @@ func (b *Box) clientIdentity(ctx context.Context, j *journal.Journal) (*connecto
 		return nil, nil, fmt.Errorf("opening the key of the client certificate: %w", err)
 	}
 	leaf := client.Chain[0]
-	shown := &connector.Identity{Chain: client.DER(), Key: signer, Name: CommonName(leaf), Label: string(client.Key.Protection)}
-	j.Identity(shown.Name, shown.Label, leaf.NotAfter)
-	return shown, leaf, nil
+	connectorIdentity := &connector.Identity{Chain: client.DER(), Key: signer, Name: CommonName(leaf), Label: string(client.Key.Protection)}
+	j.Identity(connectorIdentity.Name, connectorIdentity.Label, leaf.NotAfter)
+	return connectorIdentity, leaf, nil
 }
 
 // CommonName returns the common name of a certificate, or its first DNS name.
@@ -52,12 +52,12 @@ func CommonName(leaf *x509.Certificate) string {
 func (b *Box) lanCertificate(ctx context.Context, hostname string, j *journal.Journal) (*tls.Certificate, error) {
 	ctx, cancel := context.WithTimeout(ctx, unsealTimeout)
 	defer cancel()
-	own, err := identity.LAN(ctx, b.Store, b.Sealer(), hostname)
+	certificate, err := identity.LAN(ctx, b.Store, b.Sealer(), hostname)
 	if err != nil {
 		j.LANCertificate(err)
-		own, err = identity.Ephemeral(hostname)
+		certificate, err = identity.Ephemeral(hostname)
 	}
-	return &own, err
+	return &certificate, err
 }
 
 // CheckPath rejects a certificate that Exchange Online could not use.
@@ -104,8 +104,8 @@ func (b *Box) Examine(client identity.Client) certificate.Report {
 // trustAnchors returns the roots we assume the server trusts: a configured host
 // trusts its own CA.
 func (b *Box) trustAnchors() *x509.CertPool {
-	if own, err := CAPool("upstream.connector", b.Settings.Upstream.Connector.Roots); err == nil && own != nil {
-		return own
+	if roots, err := CAPool("upstream.connector", b.Settings.Upstream.Connector.Roots); err == nil && roots != nil {
+		return roots
 	}
 	return publicRoots()
 }
@@ -139,11 +139,11 @@ func (b *Box) Application(ctx context.Context) (leaf *x509.Certificate, protecti
 	if err != nil {
 		return nil, "", err
 	}
-	own, err := identity.OwnApplication(ctx, b.Store, b.TPM, b.Generator(), name)
+	application, err := identity.OwnApplication(ctx, b.Store, b.TPM, b.Generator(), name)
 	if err != nil {
 		return nil, "", err
 	}
-	return own.Certificate, string(own.Key.Protection), nil
+	return application.Certificate, string(application.Key.Protection), nil
 }
 
 // ErrConnectorSigns is returned if the box has no separate certificate to
@@ -163,8 +163,8 @@ func (b *Box) RenewApplication(ctx context.Context) error {
 	return err
 }
 
-// NeedsGrant returns an error if the settings do not use this grant.
-func (b *Box) NeedsGrant(required settings.Grant) error {
+// RequireGrant returns an error if the settings do not use this grant.
+func (b *Box) RequireGrant(required settings.Grant) error {
 	switch grant := b.Settings.Upstream.OAuth.Grant; {
 	case !b.Settings.Upstream.Method.Traits().Mailbox:
 		return fmt.Errorf("upstream.method is %q, which needs no access token: set it to %q first", b.Settings.Upstream.Method, settings.MethodSubmission)

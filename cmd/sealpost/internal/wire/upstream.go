@@ -131,15 +131,15 @@ func (b *Box) Submission(tokens submission.TokenProvider, j *journal.Journal) (*
 		return nil, err
 	}
 	s := b.Settings
-	to := s.Upstream.Submission
-	roots, err := CAPool("upstream.submission", to.Roots)
+	section := s.Upstream.Submission
+	roots, err := CAPool("upstream.submission", section.Roots)
 	if err != nil {
 		return nil, err
 	}
 	config := submission.Config{
 		Hello:        hostname,
-		Host:         string(to.Host),
-		Port:         to.Port,
+		Host:         string(section.Host),
+		Port:         section.Port,
 		Roots:        roots,
 		Connections:  s.Upstream.Connections,
 		PerMailbox:   s.Upstream.Method.Traits().ConnectionsPerAccount,
@@ -147,14 +147,14 @@ func (b *Box) Submission(tokens submission.TokenProvider, j *journal.Journal) (*
 		Resolver:     dns.New(s.Upstream.DNS),
 		Tokens:       tokens,
 		User: func(sender envelope.Address) envelope.Address {
-			return envelope.Address(to.Mailbox(string(sender)))
+			return envelope.Address(section.Mailbox(string(sender)))
 		},
 	}
 	const implicitTLS = 465 // RFC 8314 section 3.3
-	if to.Port == implicitTLS {
+	if section.Port == implicitTLS {
 		config.Security = transport.ImplicitTLS
 	}
-	if to.SendAs == settings.SendAsDefault {
+	if section.SendAs == settings.SendAsDefault {
 		config.DefaultSender = envelope.Address(s.DefaultSender())
 	}
 	return submission.New(config, j), nil
