@@ -9,6 +9,7 @@ here=$(dirname "$0")
 firmware=$images/rpi-firmware
 card=$images/card
 
+# choice is the content of partition 1, which selects a slot; slot is that of each slot.
 rm -rf "$card"
 mkdir -p "$card/choice" "$card/slot/overlays"
 cp "$here/autoboot.txt" "$card/choice/"

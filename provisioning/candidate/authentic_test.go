@@ -57,7 +57,7 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 		"the schema":           {both, nil, func(m *memory) { m.sections[sectionSchema] = []byte("9") }, "settings"},
 		"the PIN":              {both, nil, func(m *memory) { m.sections[sectionPIN] = []byte("other") }, "PIN"},
 		"a PIN that is gone":   {both, nil, func(m *memory) { delete(m.sections, sectionPIN) }, "PIN"},
-		"a PIN where was none": {none, []Candidate{{Settings: before}}, func(m *memory) { m.sections[sectionPIN] = []byte("new") }, "PIN"},
+		"a PIN where there was none": {none, []Candidate{{Settings: before}}, func(m *memory) { m.sections[sectionPIN] = []byte("new") }, "PIN"},
 		"the PIN, then settings are committed": {both, nil, func(m *memory) {
 			delete(m.sections, sectionPIN)
 			if err := bindingChecker(m, &fakeTPM{}).Commit(t.Context(), Candidate{Settings: after}); err != nil {
@@ -93,13 +93,13 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 		f := fault.List(err)
 		switch {
 		case c.foreign == "" && err != nil, c.foreign != "" && err == nil:
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: got %v, want foreign %q", name, err, c.foreign)
 		case c.foreign == "settings" || c.foreign == "PIN":
 			if !errors.Is(err, ErrForeign) || f[0].Facts["changed"] != c.foreign {
 				t.Errorf("%s: got %v, %v, want %s", name, err, f[0].Facts, c.foreign)
 			}
 		case c.foreign == "all" && !errors.Is(err, ErrForeign):
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: got %v, want %v", name, err, ErrForeign)
 		}
 	}
 }
@@ -116,7 +116,8 @@ func committed(t *testing.T, sections state.Sections, commits ...Candidate) stat
 	return m.sections
 }
 
-// Each change of the network is a trial, and the settings area has an end.
+// TestCommit_BindsNoMoreWithEachTrial checks that trials do not fill the settings area:
+// each change of the network is a trial.
 func TestCommit_BindsNoMoreWithEachTrial(t *testing.T) {
 	m := &memory{sections: committed(t, nil, Candidate{Settings: before})}
 	size := 0
@@ -136,12 +137,13 @@ func TestCommit_BindsNoMoreWithEachTrial(t *testing.T) {
 		if now := len(m.sections["binding"]); size == 0 {
 			size = now
 		} else if now != size {
-			t.Errorf("the binding has grown from %d to %d bytes", size, now)
+			t.Errorf("got a binding of %d bytes, want %d as before", now, size)
 		}
 	}
 }
 
-// Two processes commit for the first time, and each has made a key of its own.
+// TestCommit_FailsIfAnotherHasBoundMeanwhile has two processes that commit for the first
+// time, and each creates a key for the binding.
 func TestCommit_FailsIfAnotherHasBoundMeanwhile(t *testing.T) {
 	m := &memory{}
 	k := bindingChecker(m, &fakeTPM{})
@@ -160,12 +162,13 @@ func TestCommit_FailsIfAnotherHasBoundMeanwhile(t *testing.T) {
 	}
 }
 
-// A box that stores its keys in clear text cannot authenticate the settings.
+// TestCommit_BindsNothingInAFile has a box that stores its keys in clear text: it cannot
+// authenticate the settings.
 func TestCommit_BindsNothingInAFile(t *testing.T) {
 	m := &memory{}
 	commit(t, m, Candidate{Settings: before})
 	if _, found := m.sections["binding"]; found {
-		t.Error("the settings are bound to a key in clear text")
+		t.Error("got a binding, want none: its key would be in clear text")
 	}
 }
 

@@ -49,9 +49,9 @@ func TestOwnApplication_KeepsOneOfTwoConcurrentKeys(t *testing.T) {
 
 func TestApplication_IsNotReplacedWhenDamaged(t *testing.T) {
 	ctx, store := context.Background(), &memory{}
-	own := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
-	own.Key = must(rsaInFile(ctx))
-	if _, err := own.Signer(nil); fault.CodeOf(err) != fault.ApplicationDamaged {
+	application := must(OwnApplication(ctx, store, nil, rsaInFile, "relay.contoso.com"))
+	application.Key = must(rsaInFile(ctx))
+	if _, err := application.Signer(nil); fault.CodeOf(err) != fault.ApplicationDamaged {
 		t.Errorf("the key of another certificate: got %v, want %s", err, fault.ApplicationDamaged)
 	}
 	for _, text := range []string{"{", "{}", `{"certificate":"AAAA"}`} {

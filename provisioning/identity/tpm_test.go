@@ -74,15 +74,15 @@ func TestOwnApplication_CreatesItsKeyInTheTPM(t *testing.T) {
 	ctx, store, chip := context.Background(), &memory{}, newTPM(t)
 	generate := func(ctx context.Context) (keyring.Key, error) { return keyring.Generate(ctx, chip, hal.RSA2048) }
 	must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
-	own := must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
-	if own.Key.Protection != keyring.TPMResident {
-		t.Errorf("the key is %s", own.Key.Protection)
+	application := must(OwnApplication(ctx, store, chip, generate, "relay.contoso.com"))
+	if application.Key.Protection != keyring.TPMResident {
+		t.Errorf("the key is %s", application.Key.Protection)
 	}
-	signer := must(own.Signer(chip))
+	signer := must(application.Signer(chip))
 	digest := sha256.Sum256([]byte("an assertion"))
 	options := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
 	signature := must(signer.Sign(rand.Reader, digest[:], options))
-	if err := rsa.VerifyPSS(own.Certificate.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, options); err != nil {
+	if err := rsa.VerifyPSS(application.Certificate.PublicKey.(*rsa.PublicKey), crypto.SHA256, digest[:], signature, options); err != nil {
 		t.Error(err)
 	}
 }

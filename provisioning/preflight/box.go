@@ -125,9 +125,9 @@ func MX(domain string, cloud settings.Cloud, hosts []string, err error) []Findin
 // Cloud returns findings about the tenant's cloud that a person should check; none if
 // there are none.
 func Cloud(s settings.Settings) []Finding {
-	own, others := s.Entra()
-	if s.Upstream.Method.Traits().Mailbox && !own && len(others) > 0 {
-		return note("upstream.oauth.token_url is Entra ID's of another cloud than upstream.cloud: leave it out, and set upstream.cloud to %s", quoted(others))
+	ofCloud, named := s.Entra()
+	if s.Upstream.Method.Traits().Mailbox && !ofCloud && len(named) > 0 {
+		return note("upstream.oauth.token_url is Entra ID's of another cloud than upstream.cloud: leave it out, and set upstream.cloud to %s", quoted(named))
 	}
 	if unverified := s.Unverified(); len(unverified) > 0 {
 		return note("upstream.cloud is %q: no statement of Microsoft confirms %s: if mail does not leave, ask the tenant's support for it, and set it under upstream", s.Upstream.Cloud, strings.Join(unverified, " and "))

@@ -32,8 +32,8 @@ func TestCloud_SetsEveryDefaultTogether(t *testing.T) {
 				issuer.DeviceURL != URL("https://"+c.authority+"/contoso.com/oauth2/v2.0/devicecode") || issuer.Audience != issuer.TokenURL || !reflect.DeepEqual(issuer.Scopes, []string{c.scope}) {
 				t.Errorf("got host %s and issuer %+v, want %s, %s and scope %s", s.Upstream.Submission.Host, issuer, c.host, c.authority, c.scope)
 			}
-			if own, others := s.Entra(); !own || len(others) > 0 {
-				t.Errorf("Entra ID: got own %v, others %v, want only its own", own, others)
+			if ofCloud, named := s.Entra(); !ofCloud || len(named) > 0 {
+				t.Errorf("Entra ID: got tenant's cloud %v, named clouds %v, want only the tenant's cloud", ofCloud, named)
 			}
 			if unverified := s.Unverified(); (len(unverified) > 0) != c.unverifiedSubmission {
 				t.Errorf("unverified for an application: got %q, want any %t", unverified, c.unverifiedSubmission)
@@ -69,17 +69,17 @@ func TestCloud_YieldsToExplicitSettings(t *testing.T) {
 	if issuer := s.Issuer(); s.Upstream.Submission.Host != "smtp.example" || issuer.TokenURL != "https://login.microsoftonline.com/x/oauth2/v2.0/token" || !reflect.DeepEqual(issuer.Scopes, []string{"mine"}) {
 		t.Errorf("got host %s and issuer %+v, want the explicit settings", s.Upstream.Submission.Host, issuer)
 	}
-	if own, others := s.Entra(); own || !reflect.DeepEqual(others, []Cloud{CloudGlobal}) {
-		t.Errorf("Entra ID: got own %v, others %v, want only %s", own, others, CloudGlobal)
+	if ofCloud, named := s.Entra(); ofCloud || !reflect.DeepEqual(named, []Cloud{CloudGlobal}) {
+		t.Errorf("Entra ID: got tenant's cloud %v, named clouds %v, want only %s", ofCloud, named, CloudGlobal)
 	}
 }
 
 func TestEntra_IsFoundByTheHostOfTheTokenURL(t *testing.T) {
 	for _, c := range []struct {
-		cloud  Cloud
-		url    string
-		own    bool
-		others []Cloud
+		cloud   Cloud
+		url     string
+		ofCloud bool
+		named   []Cloud
 	}{
 		{CloudGlobal, "https://issuer.example/t", false, nil},
 		{CloudGlobal, "https://login.microsoftonline.us/t/oauth2/v2.0/token", false, []Cloud{CloudGCCHigh, CloudDoD}},
@@ -88,8 +88,8 @@ func TestEntra_IsFoundByTheHostOfTheTokenURL(t *testing.T) {
 		{CloudGlobal, "https://login.microsoftonline.com.evil.example/t", false, nil},
 	} {
 		s := parsed(t, inCloud(c.cloud)+fmt.Sprintf("token_url = %q\n", c.url))
-		if own, others := s.Entra(); own != c.own || !reflect.DeepEqual(others, c.others) {
-			t.Errorf("%s in %s: got own %v, others %v, want %v, %v", c.url, c.cloud, own, others, c.own, c.others)
+		if ofCloud, named := s.Entra(); ofCloud != c.ofCloud || !reflect.DeepEqual(named, c.named) {
+			t.Errorf("%s in %s: got tenant's cloud %v, named clouds %v, want %v, %v", c.url, c.cloud, ofCloud, named, c.ofCloud, c.named)
 		}
 	}
 }

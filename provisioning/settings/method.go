@@ -52,8 +52,8 @@ func (m Method) Traits() Traits { return methods[m] }
 // reads reports whether the method reads a section.
 func (m Method) reads(section string) bool {
 	for other, traits := range methods {
-		for _, own := range traits.sections {
-			if own == section {
+		for _, used := range traits.sections {
+			if used == section {
 				return other == m
 			}
 		}

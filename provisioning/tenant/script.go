@@ -110,9 +110,9 @@ func (s Site) Script() (string, error) {
 
 func (s Site) submission() (string, error) {
 	o := s.Settings.Issuer()
-	switch own, others := s.Settings.Entra(); {
-	case own:
-	case len(others) > 0:
+	switch ofCloud, named := s.Settings.Entra(); {
+	case ofCloud:
+	case len(named) > 0:
 		return "", errOtherCloud
 	default:
 		return "", ErrOtherIssuer

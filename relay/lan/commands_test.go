@@ -41,7 +41,7 @@ func TestNormalisePath_CorrectsPathsOfDevices(t *testing.T) {
 		}
 	}
 	if got, _ := normalisePath("TO:<user>", "TO:", ""); got != "TO:<user>" {
-		t.Errorf("a recipient without a domain: got %q", got)
+		t.Errorf("recipient without a domain: got %q, want it unchanged", got)
 	}
 }
 
@@ -64,15 +64,15 @@ func TestTexts_ReplaceEveryReplyOfTheLibrary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{}
+	inSource := map[string]bool{} // by text, whether it was found in the source
 	for _, text := range impossible {
-		known[text] = false
+		inSource[text] = false
 	}
 	for _, text := range texts {
-		known[text.library] = false
+		inSource[text.library] = false
 	}
 	for _, text := range tooLargeTexts {
-		known[text] = false
+		inSource[text] = false
 	}
 	for _, name := range []string{"conn.go", "server.go", "data.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(strings.TrimSpace(string(dir)), name), nil, 0)
@@ -81,22 +81,22 @@ func TestTexts_ReplaceEveryReplyOfTheLibrary(t *testing.T) {
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			for _, text := range replyTexts(n) {
-				used, listed := known[text]
+				seen, listed := inSource[text]
 				if parameter, ok := strings.CutSuffix(text, " is not implemented"); ok && strings.ToUpper(parameter) == parameter {
-					listed, used = true, true
-					known["* is not implemented"] = true
+					listed, seen = true, true
+					inSource["* is not implemented"] = true
 				}
 				if !listed {
 					t.Errorf("go-smtp's %s: got reply %q, want one that texts replaces", name, text)
 				}
-				if !used {
-					known[text] = true
+				if !seen {
+					inSource[text] = true
 				}
 			}
 			return true
 		})
 	}
-	for text, found := range known {
+	for text, found := range inSource {
 		if !found {
 			t.Errorf("got no reply %q in go-smtp, want one", text)
 		}

@@ -8,9 +8,9 @@ import "crypto/tls"
 //
 // own returns the certificate and may block; only devices that use TLS wait for
 // it.
-func TLS(own func() (*tls.Certificate, error)) *tls.Config {
+func TLS(certificate func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() },
 		MinVersion:     tls.VersionTLS10,
 		CipherSuites:   cipherSuites(),
 	}

@@ -10,22 +10,22 @@ import (
 	"testing"
 )
 
-// flash is a Store in memory.
-type flash struct {
+// memoryStore is a Store in memory.
+type memoryStore struct {
 	mu      sync.Mutex
 	stored  string
 	saves   []string
-	save    func(refresh string) error // instead, if it is not nil
-	loading error
+	save    func(refresh string) error // called first, if it is not nil
+	loadErr error
 }
 
-func (f *flash) Load(context.Context) (Secret, error) {
+func (f *memoryStore) Load(context.Context) (Secret, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return NewSecret(f.stored), f.loading
+	return NewSecret(f.stored), f.loadErr
 }
 
-func (f *flash) Save(ctx context.Context, refresh Secret) error {
+func (f *memoryStore) Save(ctx context.Context, refresh Secret) error {
 	if f.save != nil {
 		if err := f.save(refresh.Reveal()); err != nil {
 			return err
@@ -41,7 +41,7 @@ func (f *flash) Save(ctx context.Context, refresh Secret) error {
 	return nil
 }
 
-func (f *flash) Replace(ctx context.Context, before, refresh Secret) error {
+func (f *memoryStore) Replace(ctx context.Context, before, refresh Secret) error {
 	f.mu.Lock()
 	changed := f.stored != before.Reveal()
 	f.mu.Unlock()
@@ -74,7 +74,7 @@ func received(a *fakeIssuer) []string {
 
 func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{stored: "refresh-0"}
+	store := &memoryStore{stored: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
 	k := newTokenSource(t, newIssuer(t, server.Server, nil).Delegated(store))
@@ -83,21 +83,21 @@ func TestDelegated_StoresTheRefreshTokenFirst(t *testing.T) {
 	<-saving
 	select {
 	case <-tokens:
-		t.Error("the access token was given out before the refresh token was saved")
+		t.Error("got the access token before the refresh token was saved")
 	default:
 	}
 	close(release)
 	if token := <-tokens; token.Bearer.Reveal() != "access-1" || store.stored != "refresh-1" {
-		t.Errorf("got %q, and stored is %q", token.Bearer.Reveal(), store.stored)
+		t.Errorf("got token %q, stored %q", token.Bearer.Reveal(), store.stored)
 	}
 }
 
 func TestDelegated_DoesNotSaveAnUnchangedToken(t *testing.T) {
 	for name, refresh := range map[string]string{"repeated": "refresh-0", "left out": ""} {
 		server := serve(t, respondInTurn(tokenResponse("access", refresh, 3600)))
-		store := &flash{stored: "refresh-0"}
+		store := &memoryStore{stored: "refresh-0"}
 		if _, err := newIssuer(t, server.Server, nil).Delegated(store).Token(t.Context()); err != nil || len(store.saves) != 0 {
-			t.Errorf("%s: %v, saved %q", name, err, store.saves)
+			t.Errorf("%s: got %v, saved %q, want nothing saved", name, err, store.saves)
 		}
 	}
 }
@@ -106,13 +106,13 @@ var errFlash = errors.New("the flash is read-only")
 
 func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
+	store := &memoryStore{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	for range 3 {
 		token, err := d.Token(t.Context())
 		wantFault(t, err, Configuration, "", "is not used", "check the box's flash", "read-only")
 		if !errors.Is(err, errFlash) || !token.Bearer.Empty() {
-			t.Errorf("Token() = %q, %v", token.Bearer.Reveal(), err)
+			t.Errorf("got token %q, %v", token.Bearer.Reveal(), err)
 		}
 	}
 	if requests := len(server.requests()); requests != 1 {
@@ -123,29 +123,29 @@ func TestDelegated_FailsWhenTheRefreshTokenCannotBeSaved(t *testing.T) {
 		t.Errorf("got %q, want %q", token.Bearer.Reveal(), "access-2")
 	}
 	if got := received(server); !slices.Equal(got, []string{"refresh-0", "refresh-1"}) || !slices.Equal(store.saves, []string{"refresh-1", "refresh-2"}) {
-		t.Errorf("showed %q, saved %q", got, store.saves)
+		t.Errorf("got refresh tokens %q at the issuer, saved %q", got, store.saves)
 	}
 }
 
 func TestDelegated_TriesTheOldTokenAfterAFailedSave(t *testing.T) {
 	server := serve(t, rotating(func(refresh string) bool { return refresh == "refresh-0" }))
-	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
+	store := &memoryStore{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
 		t.Fatalf("got %v, want %v", err, errFlash)
 	}
 	store.save = nil
 	if token := must(d.Token(t.Context())); token.Bearer.Reveal() != "access-3" || store.stored != "refresh-3" {
-		t.Errorf("got %q, and stored is %q", token.Bearer.Reveal(), store.stored)
+		t.Errorf("got token %q, stored %q", token.Bearer.Reveal(), store.stored)
 	}
 	if got := received(server); !slices.Equal(got, []string{"refresh-0", "refresh-1", "refresh-0"}) {
-		t.Errorf("showed %q", got)
+		t.Errorf("got refresh tokens %q at the issuer", got)
 	}
 }
 
 func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{stored: "refresh-0", save: func(string) error { return errFlash }}
+	store := &memoryStore{stored: "refresh-0", save: func(string) error { return errFlash }}
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	if _, err := d.Token(t.Context()); !errors.Is(err, errFlash) {
 		t.Fatalf("got %v, want %v", err, errFlash)
@@ -153,26 +153,26 @@ func TestDelegated_PrefersANewSignIn(t *testing.T) {
 	store.save, store.stored = nil, "of the sign-in"
 	must(d.Token(t.Context()))
 	if got := received(server); !slices.Equal(got, []string{"refresh-0", "of the sign-in"}) {
-		t.Errorf("showed %q", got)
+		t.Errorf("got refresh tokens %q at the issuer", got)
 	}
 }
 
-// cutPower refreshes with a store that never finishes a write, and returns the
-// flash for the next start.
-func cutPower(t *testing.T, server *fakeIssuer) *flash {
-	store := &flash{stored: "refresh-0"}
+// cutPower requests a token with a store that never finishes a write, and returns the
+// store for the next start.
+func cutPower(t *testing.T, server *fakeIssuer) *memoryStore {
+	store := &memoryStore{stored: "refresh-0"}
 	writing, cut := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(writing); <-cut; return errors.New("no power") }
 	var before sync.WaitGroup
 	d := newIssuer(t, server.Server, nil).Delegated(store)
 	before.Go(func() {
 		if token, err := d.Token(t.Context()); err == nil {
-			t.Errorf("%q was given out", token.Bearer.Reveal())
+			t.Errorf("got token %q, want none", token.Bearer.Reveal())
 		}
 	})
 	<-writing
 	t.Cleanup(func() { close(cut); before.Wait() })
-	return &flash{stored: store.stored}
+	return &memoryStore{stored: store.stored}
 }
 
 func TestDelegated_KeepsTheOldTokenAfterAPowerCut(t *testing.T) {
@@ -180,7 +180,7 @@ func TestDelegated_KeepsTheOldTokenAfterAPowerCut(t *testing.T) {
 	after := cutPower(t, server)
 	token, err := newIssuer(t, server.Server, nil).Delegated(after).Token(t.Context())
 	if err != nil || token.Bearer.Reveal() != "access-2" || after.stored != "refresh-2" {
-		t.Errorf("Token() = %q, %v, and stored is %q", token.Bearer.Reveal(), err, after.stored)
+		t.Errorf("got token %q, %v, stored %q", token.Bearer.Reveal(), err, after.stored)
 	}
 }
 
@@ -197,22 +197,22 @@ func TestDelegated_AsksForASignInWhenTheTokenIsRevoked(t *testing.T) {
 }
 
 func TestDelegated_KeepsASignInMadeMeanwhile(t *testing.T) {
-	store := &flash{stored: "refresh-0"}
+	store := &memoryStore{stored: "refresh-0"}
 	server := serve(t, rotating(func(string) bool {
 		_ = store.Save(t.Context(), NewSecret("of a new sign-in")) // by another process
 		return true
 	}))
 	token, err := newIssuer(t, server.Server, nil).Delegated(store).Token(t.Context())
 	if err != nil || token.Bearer.Empty() || store.stored != "of a new sign-in" {
-		t.Errorf("Token() = %q, %v, and stored is %q", token.Bearer.Reveal(), err, store.stored)
+		t.Errorf("got token %q, %v, stored %q", token.Bearer.Reveal(), err, store.stored)
 	}
 }
 
 func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 	server := serve(t, rotating(anything))
-	_, err := newIssuer(t, server.Server, nil).Delegated(new(flash)).Token(t.Context())
+	_, err := newIssuer(t, server.Server, nil).Delegated(new(memoryStore)).Token(t.Context())
 	wantFault(t, err, Configuration, "", "the box is not signed in")
-	_, err = newIssuer(t, server.Server, nil).Delegated(&flash{loading: errFlash}).Token(t.Context())
+	_, err = newIssuer(t, server.Server, nil).Delegated(&memoryStore{loadErr: errFlash}).Token(t.Context())
 	if !errors.Is(err, errFlash) {
 		t.Errorf("got %v, want %v", err, errFlash)
 	}
@@ -224,7 +224,7 @@ func TestDelegated_AsksForASignInWithoutAToken(t *testing.T) {
 
 func TestClose_WaitsForTheRefreshTokenToBeSaved(t *testing.T) {
 	server := serve(t, rotating(anything))
-	store := &flash{stored: "refresh-0"}
+	store := &memoryStore{stored: "refresh-0"}
 	saving, release := make(chan struct{}), make(chan struct{})
 	store.save = func(string) error { close(saving); <-release; return nil }
 	k := NewTokenSource(newIssuer(t, server.Server, nil).Delegated(store), nil)
@@ -236,6 +236,6 @@ func TestClose_WaitsForTheRefreshTokenToBeSaved(t *testing.T) {
 	close(release)
 	<-closed
 	if store.stored != "refresh-1" {
-		t.Errorf("stored is %q", store.stored)
+		t.Errorf("got %q stored, want refresh-1", store.stored)
 	}
 }

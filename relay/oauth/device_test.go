@@ -31,7 +31,7 @@ const (
 
 // login signs in within a synctest bubble, where polling takes no real time; the
 // issuer runs outside.
-func login(t *testing.T, respond func(url.Values, int) issuerResponse, store *flash, check func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration)) *fakeIssuer {
+func login(t *testing.T, respond func(url.Values, int) issuerResponse, store *memoryStore, check func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration)) *fakeIssuer {
 	t.Helper()
 	server := serve(t, respond)
 	issuer := newIssuer(t, server.Server, func(c *Config) { c.Scopes = []string{"https://outlook.office.com/SMTP.Send", "offline_access"} })
@@ -45,7 +45,7 @@ func login(t *testing.T, respond func(url.Values, int) issuerResponse, store *fl
 }
 
 func TestLogin_StoresTheRefreshToken(t *testing.T) {
-	store := new(flash)
+	store := new(memoryStore)
 	polls := []issuerResponse{entraError(pending, "authorization_pending"), {status: 400, body: `{"error":"slow_down"}`},
 		entraError(pending, "authorization_pending"), tokenResponse("access", "refresh", 3600)}
 	server := login(t, codes(aCode, polls...), store, func(t *testing.T, shown []DeviceCode, token Token, err error, took time.Duration) {
@@ -89,7 +89,7 @@ func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 		"no code":                        {respondInTurn(ok(`{}`)), "", "check the device code URL", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := &flash{stored: "earlier"}
+			store := &memoryStore{stored: "earlier"}
 			login(t, c.respond, store, func(t *testing.T, _ []DeviceCode, token Token, err error, took time.Duration) {
 				wantFault(t, err, Configuration, c.code, c.text)
 				if took != c.within || !token.Bearer.Empty() {
@@ -104,7 +104,7 @@ func TestLogin_ChangesNothingOnFailure(t *testing.T) {
 }
 
 func TestLogin_SurvivesTemporaryFailures(t *testing.T) {
-	store := new(flash)
+	store := new(memoryStore)
 	down := issuerResponse{status: 503}
 	login(t, codes(aCode, down, down, tokenResponse("access", "refresh", 3600)), store,
 		func(t *testing.T, _ []DeviceCode, _ Token, err error, took time.Duration) {
@@ -128,7 +128,7 @@ func TestLogin_LimitsIntervalAndExpiry(t *testing.T) {
 		{"-5", "5", defaultCodeLife, 5 * time.Second},
 	} {
 		code := `{"device_code":"hidden","user_code":"A","verification_uri":"https://x.example/","expires_in":` + c.lifetime + `,"interval":` + c.interval + `}`
-		login(t, codes(code, tokenResponse("access", "refresh", 3600)), new(flash), func(t *testing.T, shown []DeviceCode, _ Token, err error, took time.Duration) {
+		login(t, codes(code, tokenResponse("access", "refresh", 3600)), new(memoryStore), func(t *testing.T, shown []DeviceCode, _ Token, err error, took time.Duration) {
 			if err != nil || took != c.polls {
 				t.Errorf("interval %s: got %v after %v", c.interval, err, took)
 			}
@@ -147,7 +147,7 @@ func TestLogin_IsUnaffectedByAClockStep(t *testing.T) {
 }
 
 func TestLogin_FailsWhenTheTokenCannotBeStored(t *testing.T) {
-	store := &flash{stored: "earlier", save: func(string) error { return errFlash }}
+	store := &memoryStore{stored: "earlier", save: func(string) error { return errFlash }}
 	login(t, codes(aCode, tokenResponse("access", "refresh", 3600)), store, func(t *testing.T, _ []DeviceCode, token Token, err error, _ time.Duration) {
 		wantFault(t, err, Configuration, "", "check the box's flash")
 		if !token.Bearer.Empty() || store.stored != "earlier" {
@@ -169,7 +169,7 @@ func TestLogin_IsNotUndoneByAnEarlierRefresh(t *testing.T) {
 	issuer := newIssuer(t, server.Server, nil)
 	synctest.Test(t, func(t *testing.T) {
 		saving, release := make(chan struct{}), make(chan struct{})
-		store := &flash{stored: "earlier"}
+		store := &memoryStore{stored: "earlier"}
 		store.save = func(refresh string) error {
 			if refresh == "of the refresh" {
 				close(saving)
@@ -193,7 +193,7 @@ func TestLogin_IsNotUndoneByAnEarlierRefresh(t *testing.T) {
 
 func TestLogin_ReportsAMissingURL(t *testing.T) {
 	server := serve(t, respondInTurn(ok("")))
-	_, err := newIssuer(t, server.Server, func(c *Config) { c.DeviceURL = "" }).Delegated(new(flash)).Login(t.Context(), func(DeviceCode) {})
+	_, err := newIssuer(t, server.Server, func(c *Config) { c.DeviceURL = "" }).Delegated(new(memoryStore)).Login(t.Context(), func(DeviceCode) {})
 	wantFault(t, err, Configuration, "", "endpoints of the app registration")
 }
 
@@ -203,7 +203,7 @@ func TestLogin_ReportsCancellation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		store := &flash{stored: "earlier"}
+		store := &memoryStore{stored: "earlier"}
 		_, err := issuer.Delegated(store).Login(ctx, func(DeviceCode) {})
 		if !errors.Is(err, context.DeadlineExceeded) || store.stored != "earlier" {
 			t.Errorf("Login() = %v, and stored is %q", err, store.stored)

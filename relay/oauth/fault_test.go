@@ -29,14 +29,14 @@ func wantFault(t *testing.T, err error, kind Kind, code string, texts ...string)
 	t.Helper()
 	fault := (*Fault)(nil)
 	if !errors.As(err, &fault) {
-		t.Fatalf("%v, want a fault", err)
+		t.Fatalf("got %v, want a fault", err)
 	}
 	if fault.Kind != kind || fault.Code != code {
-		t.Errorf("%s fault %q, want %s %q", fault.Kind, fault.Code, kind, code)
+		t.Errorf("got %s fault %q, want %s %q", fault.Kind, fault.Code, kind, code)
 	}
 	for _, text := range texts {
 		if !strings.Contains(err.Error(), text) {
-			t.Errorf("%q lacks %q", err, text)
+			t.Errorf("got %q, want %q in it", err, text)
 		}
 	}
 	return fault
@@ -197,7 +197,7 @@ func TestFault_DescribesInvalidResponses(t *testing.T) {
 			server := serve(t, respondInTurn(c.issuerResponse))
 			wantFault(t, requestToken(t, server.Server, nil), c.kind, c.code, c.text)
 			if requests := len(server.requests()); requests != 1 {
-				t.Errorf("got %d requests", requests)
+				t.Errorf("got %d requests, want 1", requests)
 			}
 		})
 	}
@@ -217,23 +217,23 @@ func TestRetryAfter_IsLimited(t *testing.T) {
 	} {
 		server := serve(t, respondInTurn(issuerResponse{503, map[string]string{"Retry-After": field, "Date": date}, ""}))
 		if got := wantFault(t, requestToken(t, server.Server, nil), Wait, "").RetryAfter; got != want {
-			t.Errorf("Retry-After: %s is read as %v, want %v", field, got, want)
+			t.Errorf("Retry-After: %s: got %v, want %v", field, got, want)
 		}
 	}
 }
 
 func TestFault_ReportsClockSkew(t *testing.T) {
-	for off, want := range map[time.Duration]string{
+	for offset, want := range map[time.Duration]string{
 		-3 * time.Hour: "clock; it is 3h0m",
 		3 * time.Hour:  "clock; it is ",
 		0:              "it agrees with the issuer's",
 	} {
 		response := entraError(700024, "invalid_client")
-		response.header = map[string]string{"Date": time.Now().Add(off).UTC().Format(http.TimeFormat)}
+		response.header = map[string]string{"Date": time.Now().Add(offset).UTC().Format(http.TimeFormat)}
 		server := serve(t, respondInTurn(response))
 		fault := wantFault(t, requestToken(t, server.Server, nil), Configuration, "AADSTS700024", want)
-		if ahead := strings.Contains(fault.Text, "ahead of"); ahead != (off < 0) {
-			t.Errorf("issuer's clock at %v: got %s, want ahead %t", off, fault.Text, off < 0)
+		if ahead := strings.Contains(fault.Text, "ahead of"); ahead != (offset < 0) {
+			t.Errorf("issuer's clock at %v: got %s, want ahead %t", offset, fault.Text, offset < 0)
 		}
 	}
 }
@@ -383,6 +383,6 @@ func TestToken_ReturnsTheContextErrorWhenCancelled(t *testing.T) {
 	cancel()
 	_, err := must(newIssuer(t, server.Server, nil).ClientSecret(NewSecret("hush"))).Token(ctx)
 	if fault := (*Fault)(nil); errors.As(err, &fault) || !errors.Is(err, context.Canceled) {
-		t.Errorf("Token() = %v", err)
+		t.Errorf("got %v, want the context's error", err)
 	}
 }

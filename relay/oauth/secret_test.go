@@ -111,7 +111,7 @@ func grants(t *testing.T, server *httptest.Server) []Grant {
 	return []Grant{
 		must(issuer.ClientSecret(NewSecret("S3cr3t/+Value"))),
 		must(issuer.Certificate(identity, identity.leaf, PS256)),
-		issuer.Delegated(&flash{stored: "0.R3fr3sh-Token"}),
+		issuer.Delegated(&memoryStore{stored: "0.R3fr3sh-Token"}),
 	}
 }
 

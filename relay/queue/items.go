@@ -41,13 +41,13 @@ func (q *Queue) Items() iter.Seq[Item] {
 }
 
 // Find returns the message with that ID, or spool.ErrNotFound.
-func (q *Queue) Find(name string) (Item, error) {
+func (q *Queue) Find(id string) (Item, error) {
 	for item := range q.Items() {
-		if item.ID == name {
+		if item.ID == id {
 			return item, nil
 		}
 	}
-	return Item{}, fmt.Errorf("%s: %w", name, spool.ErrNotFound)
+	return Item{}, fmt.Errorf("%s: %w", id, spool.ErrNotFound)
 }
 
 func (q *Queue) item(t Ticket) (Item, error) {

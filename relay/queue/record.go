@@ -67,7 +67,7 @@ func (r record) envelope(size int64) envelope.Envelope {
 // Progress is the delivery state of a message.
 type Progress struct {
 	Attempts int       `json:"attempts,omitempty"` // that got a reply
-	Next     time.Time `json:"next,omitzero"`      // not retried before
+	Next     time.Time `json:"next,omitzero"`      // no retry before this time
 	Warned   bool      `json:"warned,omitempty"`   // its sender was notified of the delay
 	Settled  Set       `json:"settled,omitempty"`  // recipients with a final outcome
 	Last     string    `json:"last,omitempty"`     // description of the last attempt

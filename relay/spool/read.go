@@ -84,33 +84,33 @@ func (s *Spool) runAt(at int64) run {
 // readPiece reads and authenticates a piece, into b if that is large enough. If
 // the piece is moved meanwhile, it is read at its new location.
 func (s *Spool) readPiece(id ID, index uint32, b []byte) ([]byte, error) {
-	at, r, err := s.piece(id, index)
+	location, r, err := s.piece(id, index)
 	for err == nil {
 		var plain []byte
-		if plain, err = s.unsealAt(at, r, pieceAAD(at.at, id, index), b); err == nil {
+		if plain, err = s.unsealAt(location, r, pieceAAD(location.at, id, index), b); err == nil {
 			return plain, nil
 		}
 		current, currentRun, locateErr := s.piece(id, index)
 		if locateErr != nil {
 			return nil, locateErr
 		}
-		if current == at {
-			return nil, fmt.Errorf("reading %d bytes at %d: %w", at.length, at.at, err)
+		if current == location {
+			return nil, fmt.Errorf("reading %d bytes at %d: %w", location.length, location.at, err)
 		}
-		at, r, err = current, currentRun, nil
+		location, r, err = current, currentRun, nil
 	}
 	return nil, err
 }
 
-func (s *Spool) unsealAt(at ref, r run, data, b []byte) ([]byte, error) {
-	if at.at == 0 || r.aead == nil {
+func (s *Spool) unsealAt(location ref, r run, data, b []byte) ([]byte, error) {
+	if location.at == 0 || r.aead == nil {
 		return nil, errAuthentication
 	}
-	sealed := slices.Grow(b[:0], at.sealed())[:at.sealed()]
-	if _, err := s.flash.ReadAt(sealed, at.at); err != nil {
+	sealed := slices.Grow(b[:0], location.sealed())[:location.sealed()]
+	if _, err := s.flash.ReadAt(sealed, location.at); err != nil {
 		return nil, err
 	}
-	return r.unseal(at.counter, sealed, data)
+	return r.unseal(location.counter, sealed, data)
 }
 
 // maxDamage is how many damage reports are kept.
@@ -138,7 +138,7 @@ func (s *Spool) Damages() []Damage {
 }
 
 // Content reads a message's content. All bytes returned are authenticated; if
-// authentication fails, the message is marked as damaged and Read returns
+// authentication fails, the message is marked as damaged and the reader returns
 // ErrDamaged.
 func (s *Spool) Content(id ID) (io.ReadCloser, error) {
 	return s.openReader(id, func(m *message) (skip, size int64) { return int64(m.envelope), m.size })

@@ -35,7 +35,7 @@ func plugIn(t *testing.T, dir string) keyboard {
 	return keyboard{pipe}
 }
 
-func (k keyboard) sends(t *testing.T, kind, code uint16, value int32) {
+func (k keyboard) send(t *testing.T, kind, code uint16, value int32) {
 	t.Helper()
 	data := make([]byte, sizeOfEvent)
 	binary.NativeEndian.PutUint16(data[sizeOfTime:], kind)
@@ -70,13 +70,13 @@ func TestButton_ActsOnceWhenHeld(t *testing.T) {
 	dir := t.TempDir()
 	pressed, held := watch(t, dir, 20*time.Millisecond)
 	k := plugIn(t, dir) // after Run has started
-	k.sends(t, keyEvent, key, 1)
-	k.sends(t, keyEvent, key, 2) // the repeat
+	k.send(t, keyEvent, key, 1)
+	k.send(t, keyEvent, key, 2) // automatic repeat
 	if !await(t, pressed) {
 		t.Error("got released on a key repeat, want pressed")
 	}
 	await(t, held)
-	k.sends(t, keyEvent, key, 0)
+	k.send(t, keyEvent, key, 0)
 	if await(t, pressed) || len(held) > 0 {
 		t.Error("got pressed or held again after the release, want neither")
 	}
@@ -86,12 +86,12 @@ func TestButton_DoesNothingWhenReleasedEarly(t *testing.T) {
 	dir := t.TempDir()
 	k := plugIn(t, dir)
 	pressed, held := watch(t, dir, time.Hour)
-	k.sends(t, keyEvent, key+1, 1) // another key
-	k.sends(t, 4, key, 1)          // and no key at all
-	k.sends(t, keyEvent, key, 1)
-	k.sends(t, keyEvent, key, 0)
+	k.send(t, keyEvent, key+1, 1) // another key
+	k.send(t, 4, key, 1)          // not a key event
+	k.send(t, keyEvent, key, 1)
+	k.send(t, keyEvent, key, 0)
 	if !await(t, pressed) || await(t, pressed) || len(held) > 0 {
-		t.Error("not pressed once and let go")
+		t.Error("got other events than one press and one release")
 	}
 }
 
@@ -99,13 +99,13 @@ func TestButton_IsReleasedWhenItsDeviceIsUnplugged(t *testing.T) {
 	dir := t.TempDir()
 	pressed, held := watch(t, dir, time.Hour)
 	k := plugIn(t, dir)
-	k.sends(t, keyEvent, key, 1)
+	k.send(t, keyEvent, key, 1)
 	await(t, pressed)
 	if err := errors.Join(os.Remove(filepath.Join(dir, "event0")), k.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if await(t, pressed) || len(held) > 0 {
-		t.Error("the key is still down")
+		t.Error("got the key held after the device was unplugged, want released")
 	}
 }
 
@@ -118,7 +118,7 @@ func FuzzEvents(f *testing.F) {
 			found++
 		}
 		if found != len(data)/sizeOfEvent {
-			t.Errorf("%d events in %d bytes", found, len(data))
+			t.Errorf("got %d events in %d bytes, want %d", found, len(data), len(data)/sizeOfEvent)
 		}
 	})
 }

@@ -124,11 +124,11 @@ func (s *session) acquire(ctx context.Context) error {
 			return s.bind(granted)
 		}
 		if now.method == MethodNone {
-			own, err := s.linkLocal(ctx)
+			linkLocal, err := s.linkLocal(ctx)
 			if err != nil {
 				return err
 			}
-			if own.IsValid() {
+			if linkLocal.IsValid() {
 				now.method = MethodLinkLocal
 			}
 		}
@@ -194,15 +194,15 @@ func (s *session) notRenewed(err error) string {
 func (s *session) extend(ctx context.Context) (lease, error) {
 	ctx, cancel := context.WithDeadline(ctx, s.held.stageEnds())
 	defer cancel()
-	own := s.held.address.Addr().AsSlice()
-	request, err := s.message(dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(own))
+	leased := s.held.address.Addr().AsSlice()
+	request, err := s.message(dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(leased))
 	if err != nil {
 		return lease{}, err
 	}
 	options := []nclient4.ClientOpt{nclient4.WithRetry(attempts)}
 	if s.held.renewing() {
 		options = append(options,
-			nclient4.WithUnicast(&net.UDPAddr{IP: own, Port: nclient4.ClientPort}),
+			nclient4.WithUnicast(&net.UDPAddr{IP: leased, Port: nclient4.ClientPort}),
 			nclient4.WithServerAddr(&net.UDPAddr{IP: s.held.server.AsSlice(), Port: nclient4.ServerPort}))
 	}
 	return s.exchange(ctx, request, dhcpv4.MessageTypeAck, options...)

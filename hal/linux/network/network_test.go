@@ -80,16 +80,16 @@ func TestLinkLocalCandidate_GivesDistinctAddressesInRange(t *testing.T) {
 }
 
 func TestCheckGateway_AcceptsOnlyOtherHostsOfTheSubnet(t *testing.T) {
-	own := netip.MustParsePrefix("10.1.0.9/24")
+	address := netip.MustParsePrefix("10.1.0.9/24")
 	for gateway, valid := range map[string]bool{
 		"10.1.0.1": true, "10.1.0.254": true,
 		"10.1.0.9": false, "10.1.0.0": false, "10.1.0.255": false, "10.1.1.1": false, "0.0.0.0": false, "fd00::1": false,
 	} {
-		if err := checkGateway(netip.MustParseAddr(gateway), own); (err == nil) != valid {
+		if err := checkGateway(netip.MustParseAddr(gateway), address); (err == nil) != valid {
 			t.Errorf("%s: got %v, want valid %t", gateway, err, valid)
 		}
 	}
-	if err := checkGateway(netip.Addr{}, own); err == nil {
+	if err := checkGateway(netip.Addr{}, address); err == nil {
 		t.Error("an empty gateway was accepted")
 	}
 }

@@ -50,12 +50,12 @@ func find(name string) (port, cable, error) {
 	slices.SortFunc(links, func(a, b netlink.Link) int { return a.Attrs().Index - b.Attrs().Index })
 	interfaces := os.DirFS(sysClassNet)
 	for _, link := range links {
-		at := link.Attrs()
-		if at.Name == name || name == "" && wired(interfaces, at.Name) {
+		attributes := link.Attrs()
+		if attributes.Name == name || name == "" && wired(interfaces, attributes.Name) {
 			// Without the kernel's count, a loss is noticed only while it lasts.
-			losses, _ := fs.ReadFile(interfaces, at.Name+"/carrier_down_count")
-			return port{index: at.Index, name: at.Name, mac: at.HardwareAddr},
-				cable{in: at.RawFlags&unix.IFF_LOWER_UP != 0, losses: string(losses)}, nil
+			losses, _ := fs.ReadFile(interfaces, attributes.Name+"/carrier_down_count")
+			return port{index: attributes.Index, name: attributes.Name, mac: attributes.HardwareAddr},
+				cable{in: attributes.RawFlags&unix.IFF_LOWER_UP != 0, losses: string(losses)}, nil
 		}
 	}
 	return port{}, cable{}, nil
@@ -87,7 +87,7 @@ func bringUp(name string) error {
 }
 
 // bringUp brings the port up, with IPv6 addresses by SLAAC (RFC 4862), and
-// with ARP announcements of new addresses, which update the neighbours' tables.
+// with ARP announcements of new addresses, which update the ARP caches of other hosts.
 func (p port) bringUp() error {
 	for _, knob := range []struct{ path, value string }{
 		{"ipv4/conf/" + p.name + "/arp_notify", "1"},

@@ -153,7 +153,7 @@ func (l *link) tryKey(obj hal.TPMObject) error {
 		return err
 	}
 	digest := sha256.Sum256(obj.Public)
-	request, err := newSignature(public, digest[:], crypto.SHA256)
+	request, err := newSignRequest(public, digest[:], crypto.SHA256)
 	if err != nil {
 		return err
 	}

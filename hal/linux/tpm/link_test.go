@@ -71,7 +71,7 @@ func FuzzTPMResponse(f *testing.F) {
 		f.Fatal(err)
 	}
 	obj := hal.TPMObject{Root: encoded, Public: tpm2.Marshal(tpm2.New2B(w.public)), Private: []byte{0, 1, 1}}
-	request, err := newSignature(key.Public(), make([]byte, 32), crypto.SHA256)
+	request, err := newSignRequest(key.Public(), make([]byte, 32), crypto.SHA256)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestSignature_IsRefusedUnlessItVerifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	digest := make([]byte, 32)
-	request, err := newSignature(key.Public(), digest, crypto.SHA256)
+	request, err := newSignRequest(key.Public(), digest, crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -134,8 +134,8 @@ func TestTPM_EncryptsKeysAndSecretsInTransit(t *testing.T) {
 }
 
 func TestTPM_DetectsAnInterposerWithAnotherRoot(t *testing.T) {
-	own, other := parts.StartSwtpm(t), parts.StartSwtpm(t)
-	obj, signer := importKey(t, open(t, own.Address()), hal.ECDSAP256)
+	swtpm, other := parts.StartSwtpm(t), parts.StartSwtpm(t)
+	obj, signer := importKey(t, open(t, swtpm.Address()), hal.ECDSAP256)
 	if err := sign(signer); err != nil {
 		t.Fatal(err)
 	}

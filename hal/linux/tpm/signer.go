@@ -39,7 +39,7 @@ func (s *signer) Public() crypto.PublicKey { return s.public }
 // timeout of one operation.
 func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	const name = "sign"
-	request, err := newSignature(s.public, digest, opts)
+	request, err := newSignRequest(s.public, digest, opts)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -56,15 +56,15 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 	return signature, nil
 }
 
-// signature is one request for a signature, ready for the TPM.
-type signature struct {
-	// make signs with the loaded key in the TPM.
+// signRequest is a request for one signature.
+type signRequest struct {
+	// make returns the signature that the TPM makes with a loaded key.
 	make func(l *link, key tpm2.AuthHandle) ([]byte, error)
 	// valid checks the signature that the TPM returned.
 	valid func(signature []byte) bool
 }
 
-func newSignature(public crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (*signature, error) {
+func newSignRequest(public crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (*signRequest, error) {
 	hash := opts.HashFunc()
 	if _, ok := digestInfo[hash]; !ok || len(digest) != hash.Size() {
 		return nil, fmt.Errorf("a digest of %d bytes for hash %v is not supported", len(digest), hash)
@@ -81,12 +81,12 @@ func newSignature(public crypto.PublicKey, digest []byte, opts crypto.SignerOpts
 	return nil, fmt.Errorf("a key of type %T cannot sign", public)
 }
 
-func newPKCS1v15(key *rsa.PublicKey, digest []byte, hash crypto.Hash) (*signature, error) {
+func newPKCS1v15(key *rsa.PublicKey, digest []byte, hash crypto.Hash) (*signRequest, error) {
 	padded, err := padPKCS1v15(digest, hash, key.Size())
 	if err != nil {
 		return nil, err
 	}
-	return &signature{
+	return &signRequest{
 		make: rawRSA(padded),
 		valid: func(signature []byte) bool {
 			return rsa.VerifyPKCS1v15(key, hash, digest, signature) == nil
@@ -94,12 +94,12 @@ func newPKCS1v15(key *rsa.PublicKey, digest []byte, hash crypto.Hash) (*signatur
 	}, nil
 }
 
-func newPSS(key *rsa.PublicKey, digest []byte, hash crypto.Hash, opts *rsa.PSSOptions) (*signature, error) {
+func newPSS(key *rsa.PublicKey, digest []byte, hash crypto.Hash, opts *rsa.PSSOptions) (*signRequest, error) {
 	padded, err := padPSS(digest, opts, hash, key.Size())
 	if err != nil {
 		return nil, err
 	}
-	return &signature{
+	return &signRequest{
 		make: rawRSA(padded),
 		valid: func(signature []byte) bool {
 			return rsa.VerifyPSS(key, hash, digest, signature, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto}) == nil
@@ -125,13 +125,13 @@ func rawRSA(padded []byte) func(*link, tpm2.AuthHandle) ([]byte, error) {
 
 // newECDSA truncates the digest to the curve's size (FIPS 186-5, 6.4.1), because a
 // TPM accepts no digest longer than the curve's order.
-func newECDSA(key *ecdsa.PublicKey, digest []byte) *signature {
+func newECDSA(key *ecdsa.PublicKey, digest []byte) *signRequest {
 	truncated := digest[:min(len(digest), (key.Curve.Params().BitSize+7)/8)]
 	hash := tpm2.TPMAlgSHA256
 	if len(truncated) == crypto.SHA384.Size() {
 		hash = tpm2.TPMAlgSHA384
 	}
-	return &signature{
+	return &signRequest{
 		make: func(l *link, handle tpm2.AuthHandle) ([]byte, error) {
 			rsp, err := tpm2.Sign{
 				KeyHandle: handle,
@@ -158,7 +158,7 @@ func newECDSA(key *ecdsa.PublicKey, digest []byte) *signature {
 	}
 }
 
-func (l *link) sign(obj hal.TPMObject, request *signature) ([]byte, error) {
+func (l *link) sign(obj hal.TPMObject, request *signRequest) ([]byte, error) {
 	handle, err := l.key(obj)
 	if err != nil {
 		return nil, err

@@ -38,8 +38,8 @@ type server struct {
 // server that continues with the replies.
 func connect(t *testing.T, extensions string, replies ...string) (*Client, *server) {
 	t.Helper()
-	client, theirs := net.Pipe()
-	s := &server{conn: theirs, replies: append([]string{"250-mx\r\n250-" + strings.ReplaceAll(extensions, " ", "\r\n250-") + "\r\n250 HELP"}, replies...)}
+	client, serverEnd := net.Pipe()
+	s := &server{conn: serverEnd, replies: append([]string{"250-mx\r\n250-" + strings.ReplaceAll(extensions, " ", "\r\n250-") + "\r\n250 HELP"}, replies...)}
 	s.playing.Go(s.play)
 	c, err := Dialogue(context.Background(), client, discardingObserver{}, 2*time.Second)
 	if err == nil {

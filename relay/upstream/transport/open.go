@@ -78,8 +78,8 @@ func (t *Transport) openHost(ctx context.Context, host, account string) (*smtpCo
 // setUp runs the session up to the point where mail may be sent. No mail
 // transaction is started before it returns.
 func (t *Transport) setUp(ctx context.Context, conn net.Conn, record *journal.Connection, account string) (*esmtp.Client, error) {
-	own := t.method.NewHandshake(record, account)
-	handshake := &tlsHandshake{transport: t, method: own, record: record}
+	methodHandshake := t.method.NewHandshake(record, account)
+	handshake := &tlsHandshake{transport: t, method: methodHandshake, record: record}
 	secure := t.startTLS
 	if t.config.Security == ImplicitTLS {
 		secure = t.implicitTLS
@@ -88,7 +88,7 @@ func (t *Transport) setUp(ctx context.Context, conn net.Conn, record *journal.Co
 	if err != nil {
 		return nil, errors.Join(handshake.keyErr, err)
 	}
-	if err := own.Authenticate(ctx, client); err != nil {
+	if err := methodHandshake.Authenticate(ctx, client); err != nil {
 		return nil, err
 	}
 	handshake.recordState(state)

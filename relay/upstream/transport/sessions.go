@@ -71,8 +71,8 @@ func (s *sessions) enter(ctx context.Context, to Destination) (leave func(error)
 }
 
 func isAccountFault(err error) bool {
-	own := (*AccountFault)(nil)
-	return errors.As(err, &own)
+	accountFault := (*AccountFault)(nil)
+	return errors.As(err, &accountFault)
 }
 
 // recordOrigin records a full handshake, and copies its data to a connection

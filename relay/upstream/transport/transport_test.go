@@ -122,8 +122,8 @@ func newSite(t *testing.T, changeTenant func(*tenant.Config), change func(*Confi
 	s := &site{tenant: must(tenant.Start(tc)), log: &bytes.Buffer{}}
 	t.Cleanup(s.tenant.Close)
 	s.journal = journal.New(journal.JSON(s.log, true))
-	own := must(authority().IssueP256(nil, "relay.contoso.com"))
-	s.method = &certified{key: own.PrivateKey.(crypto.Signer), chain: own.Certificate}
+	certificate := must(authority().IssueP256(nil, "relay.contoso.com"))
+	s.method = &certified{key: certificate.PrivateKey.(crypto.Signer), chain: certificate.Certificate}
 	config := Config{
 		Hello: "relay.contoso.com", HostName: "the tenant", Settings: "upstream.host", Port: s.tenant.Address().Port, Roots: authority().Pool(),
 		Connections: 4, ReplyTimeout: 5 * time.Second, Resolver: resolver{},

@@ -79,8 +79,8 @@ func (n *network) startStack(link stack.LinkEndpoint, virtualIPs []string) error
 		return errors.New(err.String())
 	}
 	for _, ip := range append(virtualIPs, gatewayIP) {
-		own := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: address(ip, 0).Addr.WithPrefix()}
-		if err := n.stack.AddProtocolAddress(nic, own, stack.AddressProperties{}); err != nil {
+		protocolAddress := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: address(ip, 0).Addr.WithPrefix()}
+		if err := n.stack.AddProtocolAddress(nic, protocolAddress, stack.AddressProperties{}); err != nil {
 			return errors.New(err.String())
 		}
 	}

@@ -50,8 +50,8 @@ func processTree(pid int) ([]process, error) {
 func parseProcess(stat []byte) (process, error) {
 	var p process
 	var user, system, waitedUser, waitedSystem int64
-	numberEnd, nameEnd := bytes.IndexByte(stat, ' '), bytes.LastIndexByte(stat, ')')
-	if numberEnd < 0 || nameEnd < numberEnd {
+	pidEnd, nameEnd := bytes.IndexByte(stat, ' '), bytes.LastIndexByte(stat, ')')
+	if pidEnd < 0 || nameEnd < pidEnd {
 		return p, fmt.Errorf("not a line of /proc/PID/stat: %q", stat)
 	}
 	// After the name in brackets: the state is field 3, the parent 4, the times
@@ -60,7 +60,7 @@ func parseProcess(stat []byte) (process, error) {
 	if len(fields) < 15 {
 		return p, fmt.Errorf("not a line of /proc/PID/stat: %q", stat)
 	}
-	_, err := fmt.Sscan(strings.Join(append([]string{string(stat[:numberEnd]), fields[1]}, fields[11:15]...), " "),
+	_, err := fmt.Sscan(strings.Join(append([]string{string(stat[:pidEnd]), fields[1]}, fields[11:15]...), " "),
 		&p.pid, &p.parent, &user, &system, &waitedUser, &waitedSystem)
 	p.cpu = time.Duration(user+system+waitedUser+waitedSystem) * 10 * time.Millisecond
 	return p, err

@@ -44,12 +44,12 @@ func newSealpost(title, program, dir string, d *disk) (*sealpost, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := authority.IssueP256(nil, "relay.contoso.com")
+	certificate, err := authority.IssueP256(nil, "relay.contoso.com")
 	if err != nil {
 		return nil, err
 	}
-	own.Certificate = append(own.Certificate, authority.Certificate.Raw)
-	pfx, err := parts.PFX(own, password)
+	certificate.Certificate = append(certificate.Certificate, authority.Certificate.Raw)
+	pfx, err := parts.PFX(certificate, password)
 	if err != nil {
 		return nil, err
 	}

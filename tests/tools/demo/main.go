@@ -140,12 +140,12 @@ func (s *demo) startTenant(_, dir string) error {
 	if err != nil {
 		return err
 	}
-	own, err := authority.IssueRSA2048("relay.contoso.com")
+	certificate, err := authority.IssueRSA2048("relay.contoso.com")
 	if err != nil {
 		return err
 	}
-	own.Certificate = append(own.Certificate, authority.Certificate.Raw)
-	pfx, err := parts.PFX(own, password)
+	certificate.Certificate = append(certificate.Certificate, authority.Certificate.Raw)
+	pfx, err := parts.PFX(certificate, password)
 	if err != nil {
 		return err
 	}
@@ -263,11 +263,11 @@ func (s *demo) show(ctx context.Context, once bool) error {
 
 // nextSteps explains how to continue.
 func (s *demo) nextSteps() string {
-	return fmt.Sprintf(`The relay runs until Ctrl-C. Send another message from a second terminal; its way is shown here:
+	return fmt.Sprintf(`The relay runs until Ctrl-C. Send another message from a second terminal; its trace is printed here:
 
   printf 'Subject: hello\n\nFrom the terminal.\n' | curl --silent --show-error smtp://%s --mail-from me@contoso.com --mail-rcpt you@fabrikam.example --upload-file -
 
-Read the whole conversation with the tenant, line by line:
+Read the whole SMTP dialogue with the tenant, line by line:
 
   %s journal --conversation --config %s
 `, listen, relative(s.box.Program), relative(s.box.Config))

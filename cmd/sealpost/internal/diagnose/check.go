@@ -140,8 +140,8 @@ func (b inspection) checkRelay(ctx context.Context) []preflight.Finding {
 		return preflight.Problem(err)
 	}
 	found := preflight.Held(status.Reason, status.Code)
-	for _, own := range status.Accounts {
-		found = append(found, preflight.Held(own.Account+": "+own.Reason, own.Code)...)
+	for _, account := range status.Accounts {
+		found = append(found, preflight.Held(account.Account+": "+account.Reason, account.Code)...)
 	}
 	return found
 }

@@ -89,15 +89,15 @@ func (b *Box) signed(ctx context.Context, issuer *oauth.Issuer, name string) (oa
 		}
 		return issuer.Certificate(key, client.Chain[0].Raw, algorithm)
 	}
-	own, err := identity.OwnApplication(ctx, b.Store, b.TPM, b.Generator(), name)
+	application, err := identity.OwnApplication(ctx, b.Store, b.TPM, b.Generator(), name)
 	if err != nil {
 		return nil, err
 	}
-	key, err := own.Signer(b.TPM)
+	key, err := application.Signer(b.TPM)
 	if err != nil {
 		return nil, err
 	}
-	return issuer.Certificate(key, own.Certificate.Raw, algorithm)
+	return issuer.Certificate(key, application.Certificate.Raw, algorithm)
 }
 
 // lazyGrant is a grant that reads its credential from the state for each token,
