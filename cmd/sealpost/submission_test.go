@@ -27,7 +27,7 @@ func TestSubmission_SendsWithATokenRequestedByTheBoxKey(t *testing.T) {
 	}
 	journal.await(t, `event="access token" grant=certificate`)
 	if strings.Contains(journal.String(), appOnly()) || strings.Contains(journal.String(), form.Get("client_assertion")) {
-		t.Error("the token or the assertion is in the journal")
+		t.Error("got the token or the assertion in the journal, want neither")
 	}
 }
 
@@ -39,13 +39,13 @@ func TestTenantVerify_AsksForATokenOfTheTenantsCloud(t *testing.T) {
 			configure(t, strings.Replace(c.settings(""), "[upstream]", "[upstream]\ncloud = \""+string(name)+"\"", 1))
 			status, out, errs := runCommand("", "tenant", "verify", "--to", "alerts@msp.example")
 			if status != exitDone || !strings.Contains(out, exchange) || len(c.tenant.Messages()) != 1 {
-				t.Errorf("status %d: %s%s", status, out, errs)
+				t.Errorf("got status %d: %s%s", status, out, errs)
 			}
 			if form := c.forms()[0]; form.Get("scope") != exchange+"/.default" {
-				t.Errorf("the scope is %q", form.Get("scope"))
+				t.Errorf("got scope %q, want %s/.default", form.Get("scope"), exchange)
 			}
 			if status, out, errs := runCommand("", "tenant", "register", "--cloud", string(name)); status != exitDone || !strings.Contains(out, "-NoWelcome"+environment(name)+"\n") {
-				t.Errorf("status %d: %s%s", status, out, errs)
+				t.Errorf("got status %d: %s%s", status, out, errs)
 			}
 		})
 	}
@@ -86,13 +86,13 @@ func TestSubmission_HoldsMailWithoutAClientSecret(t *testing.T) {
 		t.Errorf("got journal %s, want code %s", got, fault.NoClientSecret)
 	}
 	if status, out, errs := runCommand("", "check"); status != exitFailed || !strings.Contains(out, cure) {
-		t.Errorf("status %d: %s%s", status, out, errs)
+		t.Errorf("got status %d: %s%s", status, out, errs)
 	}
 	if status, out, errs := runCommand("", "check"); status != exitFailed || strings.Contains(out, "connector") {
 		t.Errorf("got status %d and %s%s, want no mention of a connector", status, out, errs)
 	}
 	if requests := len(c.forms()) + len(c.tenant.Logins()); requests > 0 {
-		t.Errorf("somebody was asked %d times with nothing to show", requests)
+		t.Errorf("got %d token requests and logins, want none without a secret", requests)
 	}
 }
 
@@ -105,6 +105,6 @@ func TestTestMessage_IsSentThroughTheMailbox(t *testing.T) {
 	startRelay(t)
 	status, out, errs := runCommand("", "send-test", "--to", "alerts@msp.example")
 	if status != exitDone || !strings.Contains(out, "logged in as "+boxUser) || !strings.Contains(out, "delivered") {
-		t.Errorf("status %d: %s%s", status, out, errs)
+		t.Errorf("got status %d: %s%s", status, out, errs)
 	}
 }

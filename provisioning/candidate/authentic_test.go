@@ -53,10 +53,10 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 		"a trial that was rolled back": {onTrial, []Candidate{{Settings: before + "#", Trial: true}}, func(m *memory) {
 			restore(m.sections)
 		}, ""},
-		"settings":             {both, nil, func(m *memory) { m.sections[sectionSettings] = []byte(after) }, "settings"},
-		"the schema":           {both, nil, func(m *memory) { m.sections[sectionSchema] = []byte("9") }, "settings"},
-		"the PIN":              {both, nil, func(m *memory) { m.sections[sectionPIN] = []byte("other") }, "PIN"},
-		"a PIN that is gone":   {both, nil, func(m *memory) { delete(m.sections, sectionPIN) }, "PIN"},
+		"settings":                   {both, nil, func(m *memory) { m.sections[sectionSettings] = []byte(after) }, "settings"},
+		"the schema":                 {both, nil, func(m *memory) { m.sections[sectionSchema] = []byte("9") }, "settings"},
+		"the PIN":                    {both, nil, func(m *memory) { m.sections[sectionPIN] = []byte("other") }, "PIN"},
+		"a PIN that is gone":         {both, nil, func(m *memory) { delete(m.sections, sectionPIN) }, "PIN"},
 		"a PIN where there was none": {none, []Candidate{{Settings: before}}, func(m *memory) { m.sections[sectionPIN] = []byte("new") }, "PIN"},
 		"the PIN, then settings are committed": {both, nil, func(m *memory) {
 			delete(m.sections, sectionPIN)

@@ -28,13 +28,13 @@ func calls(t *testing.T) int {
 	t.Helper()
 	a := newArea(1)
 	if acknowledged, _ := script(a); acknowledged != updates {
-		t.Fatal("the script does not run")
+		t.Fatal("got an error without a fault, want every update acknowledged")
 	}
 	return a.Counts().Writes + a.Counts().Flushes
 }
 
-// oneOf loads the area and returns which update it has, from first to last.
-func oneOf(t *testing.T, a *area, first, last int) int {
+// loadedUpdate loads the area and returns which update it has, from first to last.
+func loadedUpdate(t *testing.T, a *area, first, last int) int {
 	t.Helper()
 	sections, err := Open(a).Load(t.Context())
 	if err != nil {
@@ -45,7 +45,7 @@ func oneOf(t *testing.T, a *area, first, last int) int {
 			return n
 		}
 	}
-	t.Fatalf("neither of updates %d to %d: %.40q", first, last, sections["config"])
+	t.Fatalf("got %.40q, want one of updates %d to %d", sections["config"], first, last)
 	return 0
 }
 
@@ -53,7 +53,7 @@ func oneOf(t *testing.T, a *area, first, last int) int {
 // step of the change.
 func cutAgain(t *testing.T, after *simflash.Flash) {
 	t.Helper()
-	now := oneOf(t, areaOn(after), 0, updates)
+	now := loadedUpdate(t, areaOn(after), 0, updates)
 	next := updates + 1
 	call := 0
 	for afterSecond := range after.PowerCut(8) {
@@ -63,7 +63,7 @@ func cutAgain(t *testing.T, after *simflash.Flash) {
 		for last := range afterSecond.PowerCut(8) {
 			a := areaOn(last)
 			if got := load(t, a); got != text(next) && (err == nil || got != text(now)) {
-				t.Fatalf("second cut at call %d: %.40q", call, got)
+				t.Fatalf("second cut at call %d: got %.40q", call, got)
 			}
 			if err := set(a, next+1); err != nil || load(t, a) != text(next+1) {
 				t.Fatalf("after the second cut: got %q, %v, want %q", load(t, a), err, text(next+1))
@@ -78,7 +78,7 @@ func TestStore_SurvivesAPowerCutAtAnyCall(t *testing.T) {
 		a.At(call, simflash.Cut)
 		acknowledged, begun := script(a)
 		for after := range a.PowerCut(64) {
-			oneOf(t, areaOn(after), acknowledged, min(begun, acknowledged+1))
+			loadedUpdate(t, areaOn(after), acknowledged, min(begun, acknowledged+1))
 			cutAgain(t, after)
 		}
 	}
@@ -86,19 +86,19 @@ func TestStore_SurvivesAPowerCutAtAnyCall(t *testing.T) {
 
 func TestStore_SurvivesAnErrorAtAnyCall(t *testing.T) {
 	for call := 1; call <= calls(t); call++ {
-		for _, fate := range []simflash.Outcome{simflash.Failed, simflash.Short} {
+		for _, outcome := range []simflash.Outcome{simflash.Failed, simflash.Short} {
 			for seed := range uint64(4) {
-				t.Run(fmt.Sprintf("call %d fate %d seed %d", call, fate, seed), func(t *testing.T) {
+				t.Run(fmt.Sprintf("call %d outcome %d seed %d", call, outcome, seed), func(t *testing.T) {
 					t.Parallel()
 					a := newArea(seed)
-					a.At(call, fate)
+					a.At(call, outcome)
 					acknowledged, _ := script(a)
 					if acknowledged == updates {
-						t.Fatal("the error was swallowed")
+						t.Fatal("got every update acknowledged, want an error")
 					}
-					oneOf(t, a, acknowledged, acknowledged+1)
+					loadedUpdate(t, a, acknowledged, acknowledged+1)
 					for after := range a.PowerCut(64) {
-						oneOf(t, areaOn(after), acknowledged, acknowledged+1)
+						loadedUpdate(t, areaOn(after), acknowledged, acknowledged+1)
 						cutAgain(t, after)
 					}
 				})
@@ -127,7 +127,7 @@ func TestStore_DistrustsTheFlashAfterAFailedWrite(t *testing.T) {
 	}
 }
 
-// A flush that falsely returned success loses at most the update that relied on it,
+// TestStore_LosesAtMostOneUpdateToALostFlush: a flush that falsely returned success loses at most the update that relied on it,
 // even if the power is cut during the next update.
 func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 	all := calls(t)
@@ -138,14 +138,15 @@ func TestStore_LosesAtMostOneUpdateToALostFlush(t *testing.T) {
 			a.At(cut, simflash.Cut)
 			acknowledged, begun := script(a)
 			for after := range a.PowerCut(64) {
-				oneOf(t, areaOn(after), acknowledged-1, min(begun, acknowledged+1))
+				loadedUpdate(t, areaOn(after), acknowledged-1, min(begun, acknowledged+1))
 			}
 		}
 	}
 }
 
-// A process that was killed leaves a copy that can be read but was not flushed: the
-// next update must not overwrite the only durable copy first.
+// TestStore_KeepsTheSettingsOfAKilledProcess: a process that was killed leaves a copy that
+// can be read but was not flushed. The next update must not overwrite the only durable
+// copy first.
 func TestStore_KeepsTheSettingsOfAKilledProcess(t *testing.T) {
 	for call := 1; call <= 4; call++ {
 		a := newArea(uint64(call))
@@ -160,7 +161,7 @@ func TestStore_KeepsTheSettingsOfAKilledProcess(t *testing.T) {
 		err := set(a, 2)
 		for after := range a.PowerCut(64) {
 			if got := load(t, areaOn(after)); got != text(2) && (err == nil || got != text(1) && got != "1") {
-				t.Fatalf("%.40q", got)
+				t.Fatalf("cut at call %d: got %.40q, want update 1 or 2", call, got)
 			}
 		}
 	}
@@ -181,7 +182,7 @@ func TestErase_LeavesTheSettingsOrNothingAfterAPowerCut(t *testing.T) {
 			for after := range a.PowerCut(64) {
 				got := load(t, areaOn(after))
 				if got != "" && (err == nil || got != text(before)) {
-					t.Fatalf("after %d updates, cut at call %d: %.40q", before, call, got)
+					t.Fatalf("after %d updates, cut at call %d: got %.40q", before, call, got)
 				}
 				cutAgain(t, after)
 			}

@@ -164,11 +164,11 @@ func clockSkewText(header http.Header, now time.Time) string {
 	if err != nil {
 		return ""
 	}
-	switch off := now.Sub(date).Round(time.Second); {
-	case off >= minReportedSkew:
-		return fmt.Sprintf("; it is %v ahead of the issuer's", off)
-	case off <= -minReportedSkew:
-		return fmt.Sprintf("; it is %v behind the issuer's", -off)
+	switch skew := now.Sub(date).Round(time.Second); {
+	case skew >= minReportedSkew:
+		return fmt.Sprintf("; it is %v ahead of the issuer's", skew)
+	case skew <= -minReportedSkew:
+		return fmt.Sprintf("; it is %v behind the issuer's", -skew)
 	}
 	return "; it agrees with the issuer's now"
 }

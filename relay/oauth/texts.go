@@ -6,7 +6,7 @@ type classification struct {
 	text string
 	// application is the text if no person signs in; empty means text.
 	application string
-	clock       bool // the text ends with the box's clock
+	clock       bool // the text is about the box's clock: its difference from the issuer's is appended
 	vague       bool // an HTTP status that asks to wait takes precedence
 }
 

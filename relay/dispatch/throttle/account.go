@@ -73,8 +73,8 @@ func (a *Account) Allows(now time.Time) bool {
 	return a.Breaker.Allows(now) && a.inFlight < a.Slots(now) && a.LimitedFor(now) == 0
 }
 
-// RetryAfter returns how long the limits and the breaker delay the next
-// attempt; 0 if at most the end of another attempt is needed.
+// RetryAfter returns how long the limits and the breaker delay the next attempt. It is
+// 0 also if the next attempt only has to wait for the end of another.
 func (a *Account) RetryAfter(now time.Time) time.Duration {
 	if a.Breaker.Held() {
 		return max(a.LimitedFor(now), a.Breaker.until.Sub(now))

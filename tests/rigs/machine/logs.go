@@ -55,7 +55,7 @@ type LampChange struct {
 // LampChanges returns all changes of the lamp over all starts of the box. The
 // first of each start is the initial state.
 func (m *Machine) LampChanges() ([]LampChange, error) {
-	var lights []LampChange
+	var changes []LampChange
 	for line := range strings.Lines(m.read(lampLog)) {
 		at, brightness, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		if !ok || !strings.HasSuffix(line, "\n") {
@@ -65,20 +65,20 @@ func (m *Machine) LampChanges() ([]LampChange, error) {
 		if err != nil {
 			return nil, err
 		}
-		lights = append(lights, LampChange{when, brightness != "0"})
+		changes = append(changes, LampChange{when, brightness != "0"})
 	}
-	return lights, nil
+	return changes, nil
 }
 
 // AwaitLamp waits for at least n changes and returns all changes.
 func (m *Machine) AwaitLamp(n int) ([]LampChange, error) {
-	var lights []LampChange
+	var changes []LampChange
 	var failure error
 	err := m.await(fmt.Sprintf("the lamp did not change %d times", n), func() bool {
-		lights, failure = m.LampChanges()
-		return failure != nil || len(lights) >= n
+		changes, failure = m.LampChanges()
+		return failure != nil || len(changes) >= n
 	})
-	return lights, errors.Join(err, failure)
+	return changes, errors.Join(err, failure)
 }
 
 func seconds(text string) (time.Duration, error) {
