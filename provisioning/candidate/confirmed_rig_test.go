@@ -159,8 +159,8 @@ func (r *rig) run(ctx context.Context) error {
 			return err
 		}
 	}
-	// After this time nothing is pending: one trial, one more for settings that were
-	// committed meanwhile, and the longest pause.
+	// After this time nothing is pending: the timeout of one trial, that of another for
+	// settings that were committed meanwhile, and the longest rollback delay.
 	r.inject(0, false)
 	rest := 2*ConfirmTimeout + maxRollbackDelay
 	if err := r.do(ctx, operation{"wait to the end", func(context.Context) error {

@@ -43,7 +43,7 @@ func save(t *testing.T, v Vault, kind Kind, secret string) {
 func TestVault_KeepsEachKindSeparately(t *testing.T) {
 	v := vaultOn(newFlash())
 	if got := stored(t, v, RefreshToken); got != "" {
-		t.Errorf("a new box has %q", got)
+		t.Errorf("new box: got %q, want nothing", got)
 	}
 	save(t, v, ClientSecret, "s1")
 	save(t, v, RefreshToken, "r1")
@@ -68,7 +68,7 @@ func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 	v := vaultOn(newFlash())
 	save(t, v, RefreshToken, "r1")
 	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r2")); err != nil || stored(t, v, RefreshToken) != "r2" {
-		t.Errorf("%v, and there is %q", err, stored(t, v, RefreshToken))
+		t.Errorf("got %v, stored %q, want r2", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), RefreshToken, []byte("r1"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "r2" {
 		t.Errorf("replacing an older token: got %v, stored %q, want %v, r2", err, stored(t, v, RefreshToken), ErrChanged)
@@ -76,14 +76,14 @@ func TestReplace_ReplacesOnlyTheExpectedCredential(t *testing.T) {
 	racing := v
 	racing.Store = beforeUpdate{v.Store.(*state.Store), func() { save(t, v, RefreshToken, "new") }}
 	if err := racing.Replace(t.Context(), RefreshToken, []byte("r2"), []byte("r3")); !errors.Is(err, ErrChanged) || stored(t, v, RefreshToken) != "new" {
-		t.Errorf("one of the same time: got %v, stored %q", err, stored(t, v, RefreshToken))
+		t.Errorf("replaced at the same time: got %v, stored %q, want ErrChanged and new", err, stored(t, v, RefreshToken))
 	}
 	if err := v.Replace(t.Context(), ClientSecret, nil, []byte("s1")); !errors.Is(err, ErrNone) {
-		t.Errorf("none at all: got %v, want %v", err, ErrNone)
+		t.Errorf("nothing stored: got %v, want %v", err, ErrNone)
 	}
 }
 
-func TestVault_RefusesAnotherApplication(t *testing.T) {
+func TestVault_RejectsAnotherApplication(t *testing.T) {
 	v := vaultOn(newFlash())
 	save(t, v, RefreshToken, "r1")
 	for _, other := range []Application{
@@ -92,11 +92,11 @@ func TestVault_RefusesAnotherApplication(t *testing.T) {
 		foreign := v
 		foreign.Application = other
 		if _, err := foreign.Load(t.Context(), RefreshToken); !errors.Is(err, ErrNone) {
-			t.Errorf("%v got %v, want %v", other, err, ErrNone)
+			t.Errorf("%v: got %v, want %v", other, err, ErrNone)
 		}
 	}
 	if stored(t, v, RefreshToken) != "r1" {
-		t.Error("its own application has lost it")
+		t.Error("got no r1 for the application that stored it")
 	}
 }
 
@@ -109,17 +109,17 @@ func TestVault_KeepsARefreshTokenOverAPowerCut(t *testing.T) {
 		flash.At(c.Writes+c.Flushes+call, simflash.Cut)
 		err := vaultOn(flash).Save(t.Context(), RefreshToken, []byte("r2"))
 		if call == calls && err != nil {
-			t.Fatalf("a save takes more than %d calls: %v", calls-1, err)
+			t.Fatalf("got error %v at call %d, want a save of fewer calls", err, calls)
 		}
 		for after := range flash.PowerCut(32) {
 			if got := stored(t, vaultOn(after), RefreshToken); got != "r2" && (err == nil || got != "r1") {
-				t.Fatalf("cut at call %d: %q is left", call, got)
+				t.Fatalf("cut at call %d: got %q stored, want r1 or r2", call, got)
 			}
 		}
 	}
 }
 
-func TestSave_RefusesEmptyAndOversizedSecrets(t *testing.T) {
+func TestSave_RejectsEmptyAndOversizedSecrets(t *testing.T) {
 	v := vaultOn(newFlash())
 	for _, secret := range []string{"", strings.Repeat("hidden", MaxSize/6+1)} {
 		err := v.Save(t.Context(), ClientSecret, []byte(secret))

@@ -47,7 +47,7 @@ type Incoming interface {
 // Policy decides which clients may relay and under which sender.
 type Policy interface {
 	MayRelay(client netip.Addr) bool
-	Sender(given envelope.Address) envelope.Address
+	Sender(clientSender envelope.Address) envelope.Address
 }
 
 // Limits limits the resources of clients.

@@ -28,9 +28,9 @@ func (p Policy) MayRelay(client netip.Addr) bool {
 // Sender returns the reverse-path of a message. Exchange Online relays only for
 // senders in an accepted domain; a missing or foreign sender is replaced by the
 // default sender, if there is one.
-func (p Policy) Sender(given envelope.Address) envelope.Address {
-	if p.DefaultSender == "" || slices.Contains(p.AcceptedDomains, given.Domain()) {
-		return given
+func (p Policy) Sender(clientSender envelope.Address) envelope.Address {
+	if p.DefaultSender == "" || slices.Contains(p.AcceptedDomains, clientSender.Domain()) {
+		return clientSender
 	}
 	return p.DefaultSender
 }

@@ -96,7 +96,7 @@ type content string
 func (c content) Open() io.Reader { return strings.NewReader(string(c)) }
 func (c content) Size() int64     { return int64(len(c)) }
 
-var letter = envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c d@x.example"}, Size: 12, EightBit: true}
+var testEnvelope = envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c d@x.example"}, Size: 12, EightBit: true}
 
 func TestClient_UsesTheServersExtensions(t *testing.T) {
 	for extensions, mail := range map[string]string{
@@ -105,7 +105,7 @@ func TestClient_UsesTheServersExtensions(t *testing.T) {
 		"NONE":          "MAIL FROM:<a@contoso.com>",
 	} {
 		c, s := connect(t, extensions, "250 ok", "250 ok", "250 ok")
-		if _, _, err := c.Offer(context.Background(), letter); err != nil {
+		if _, _, err := c.Offer(context.Background(), testEnvelope); err != nil {
 			t.Fatal(err)
 		}
 		if want := []string{mail, "RCPT TO:<b@x.example>", `RCPT TO:<"c d"@x.example>`}; !slices.Equal(s.lines(c), want) {
@@ -115,21 +115,21 @@ func TestClient_UsesTheServersExtensions(t *testing.T) {
 }
 
 func TestOffer_PassesDSNParametersOn(t *testing.T) {
-	asking := envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c@x.example", "d@x.example"}, DSN: envelope.DSN{
+	withDSN := envelope.Envelope{Sender: "a@contoso.com", Recipients: []envelope.Address{"b@x.example", "c@x.example", "d@x.example"}, DSN: envelope.DSN{
 		Return: envelope.ReturnHeader, ID: "a+20b", Recipients: []envelope.RecipientDSN{
 			{Notify: envelope.NotifySuccess | envelope.NotifyDelay, Original: "rfc822;b@y.example"}, {Notify: envelope.NotifyNever, Original: "x400;c"}}}}
 	plain := []string{"MAIL FROM:<a@contoso.com>", "RCPT TO:<b@x.example>", "RCPT TO:<c@x.example>", "RCPT TO:<d@x.example>"}
-	without := asking
-	without.DSN = envelope.DSN{}
+	withoutDSN := withDSN
+	withoutDSN.DSN = envelope.DSN{}
 	for name, c := range map[string]struct {
 		extensions string
 		e          envelope.Envelope
 		want       []string
 	}{
-		"offered": {"PIPELINING DSN", asking, []string{"MAIL FROM:<a@contoso.com> RET=HDRS ENVID=a+20b",
+		"offered": {"PIPELINING DSN", withDSN, []string{"MAIL FROM:<a@contoso.com> RET=HDRS ENVID=a+20b",
 			"RCPT TO:<b@x.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@y.example", "RCPT TO:<c@x.example> NOTIFY=NEVER", "RCPT TO:<d@x.example>"}},
-		"not offered": {"PIPELINING", asking, plain},
-		"not given":   {"DSN", without, plain},
+		"not offered": {"PIPELINING", withDSN, plain},
+		"not given":   {"DSN", withoutDSN, plain},
 	} {
 		client, s := connect(t, c.extensions, "250 ok", "250 ok", "250 ok", "250 ok")
 		if _, _, err := client.Offer(t.Context(), c.e); err != nil {
@@ -143,7 +143,7 @@ func TestOffer_PassesDSNParametersOn(t *testing.T) {
 
 func TestOffer_SendsNoRcptAfterARejectedMail(t *testing.T) {
 	c, s := connect(t, "NONE", "550 5.7.1 no")
-	mail, recipients, err := c.Offer(context.Background(), letter)
+	mail, recipients, err := c.Offer(context.Background(), testEnvelope)
 	if err != nil || mail.Code != 550 || len(recipients) != 2 || recipients[1] != mail {
 		t.Errorf("got %v, %v, %v", mail, recipients, err)
 	}
@@ -246,7 +246,7 @@ func TestClient_StopsWaitingWhenCancelled(t *testing.T) {
 type lateDeadlineConn struct {
 	net.Conn
 	release chan struct{}
-	last    time.Time
+	last    time.Time // the deadline that was set last
 }
 
 func (s *lateDeadlineConn) SetDeadline(at time.Time) error {

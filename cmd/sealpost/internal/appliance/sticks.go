@@ -24,17 +24,17 @@ import (
 // stickTimeout limits the processing of a stick.
 const stickTimeout = 2 * time.Minute
 
-// doneShown is how long the lamp shows that a stick is done.
+// doneShown is how long the lamp shows that a stick was applied.
 const doneShown = time.Minute
 
 // startSticks processes each stick that is plugged in, one at a time.
 func (a *Appliance) startSticks() {
-	var one sync.Mutex
+	var processing sync.Mutex
 	a.spawn(func(ctx context.Context) {
-		usb.Watch(ctx, func(in context.Context, s usb.Stick) {
-			one.Lock()
-			defer one.Unlock()
-			if in.Err() != nil {
+		usb.Watch(ctx, func(inserted context.Context, s usb.Stick) {
+			processing.Lock()
+			defer processing.Unlock()
+			if inserted.Err() != nil {
 				return
 			}
 			a.lamp.showStick(led.StickWorking)
@@ -43,11 +43,11 @@ func (a *Appliance) startSticks() {
 				pattern = led.StickDone
 				// A stick that stays in must not hide the state of mail forever.
 				var cancel context.CancelFunc
-				in, cancel = context.WithTimeout(in, doneShown)
+				inserted, cancel = context.WithTimeout(inserted, doneShown)
 				defer cancel()
 			}
 			a.lamp.showStick(pattern)
-			<-in.Done()
+			<-inserted.Done()
 			a.lamp.showStick(nil)
 		})
 	})
@@ -124,7 +124,7 @@ func (a *Appliance) startStick(ctx context.Context, s usb.Stick) (stickChild, er
 	if err != nil {
 		return stickChild{}, err
 	}
-	if deadline, some := ctx.Deadline(); some {
+	if deadline, found := ctx.Deadline(); found {
 		const killDelay = 5 * time.Second // until a killed child has exited
 		err = output.SetReadDeadline(deadline.Add(killDelay))
 	}
