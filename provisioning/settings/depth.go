@@ -38,9 +38,9 @@ func checkDepth(text []byte) error {
 	return nil
 }
 
-// endOfString returns the length of the string that a text begins with, and how many
-// lines it ends. A string that does not end is one quotation mark: the parser says
-// so.
+// endOfString returns the length of the string that a text begins with, and the number
+// of line ends in it. For a string without a closing quotation mark the length is 1; the
+// parser reports that error.
 func endOfString(text []byte) (length, lines int) {
 	quote, width := text[0], 1
 	if len(text) >= 3 && text[1] == quote && text[2] == quote {

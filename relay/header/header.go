@@ -35,17 +35,17 @@ const (
 var ErrTooLarge = errors.New("header too large to change")
 
 // ReplaceAuthor returns the message with address as its author. The author's
-// name is kept. If there is no Reply-To, one is added: the address in From, or
-// else former, which may be empty. A Sender field is removed, because it named
+// name is kept. If there is no Reply-To, one is added: the address in From, or else
+// originalSender, which may be empty. A Sender field is removed, because it named
 // the sender for the previous author.
-func ReplaceAuthor(content Content, address, former string) (Content, error) {
+func ReplaceAuthor(content Content, address, originalSender string) (Content, error) {
 	s := scan{r: bufio.NewReader(content.Open())}
 	if err := s.header(); err != nil {
 		return nil, fmt.Errorf("reading the header: %w", err)
 	}
 	author := parseMailbox(s.from)
 	fields := field("From", author.name, address)
-	if reply := cmp.Or(author.address, validAddress(former)); !s.replyTo && reply != "" {
+	if reply := cmp.Or(author.address, validAddress(originalSender)); !s.replyTo && reply != "" {
 		fields += field("Reply-To", "", reply)
 	}
 	if s.headless {

@@ -32,19 +32,19 @@ func checkNotification(n Notification, p parsed) error {
 		}
 		for field, value := range want {
 			if len(got[field]) != 1 || got.Get(field) != value {
-				return fmt.Errorf("recipient %d has %s %q, want %q", i, field, got[field], value)
+				return fmt.Errorf("recipient %d: got %s %q, want %q", i, field, got[field], value)
 			}
 		}
 		fields := 3
 		_, original, _ := strings.Cut(o.Original, ";")
 		_, hasOriginal := envelope.DecodeXtext(original)
-		for _, there := range []bool{hasOriginal, o.Host != "", o.Reply.Code != 0, !o.LastAttempt.IsZero(), n.Action == Delayed && !n.RetryUntil.IsZero()} {
-			if there {
+		for _, present := range []bool{hasOriginal, o.Host != "", o.Reply.Code != 0, !o.LastAttempt.IsZero(), n.Action == Delayed && !n.RetryUntil.IsZero()} {
+			if present {
 				fields++
 			}
 		}
 		if len(got) != fields {
-			return fmt.Errorf("recipient %d has %d fields, want %d: %v", i, len(got), fields, got)
+			return fmt.Errorf("recipient %d: got %d fields, want %d: %v", i, len(got), fields, got)
 		}
 		if diagnosis := got.Get("Diagnostic-Code"); o.Reply.Code != 0 && !strings.HasPrefix(diagnosis, fmt.Sprintf("smtp; %d", o.Reply.Code)) {
 			return fmt.Errorf("recipient %d: got Diagnostic-Code %q, want reply code %d", i, diagnosis, o.Reply.Code)

@@ -69,7 +69,7 @@ func TestCompromisedRelay_CanUseOnlyItsPorts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	elsewhere := other.Addr().(*net.TCPAddr).Port
+	otherPort := other.Addr().(*net.TCPAddr).Port
 	thread, err := seize(int(r.pid.Load()))
 	if err != nil {
 		t.Fatal(err)
@@ -79,8 +79,8 @@ func TestCompromisedRelay_CanUseOnlyItsPorts(t *testing.T) {
 	}
 	const free = 2525
 	for name, attempt := range map[string]func() error{
-		"connecting to another port":              func() error { return thread.connect(elsewhere) },
-		"connecting to another port by Fast Open": func() error { return thread.fastOpen(elsewhere) },
+		"connecting to another port":              func() error { return thread.connect(otherPort) },
+		"connecting to another port by Fast Open": func() error { return thread.fastOpen(otherPort) },
 		"listening on another port":               func() error { return thread.bind(free) },
 		"listening on any port":                   func() error { return thread.bind(0) },
 		"listening without a port of its own":     thread.listen,
