@@ -17,7 +17,7 @@ var replay = flag.Uint64("confirmed.seed", 0, "replay the random sequence of thi
 // runSequences runs up to count sequences, with seeds from first, until one fails. It
 // returns how many ran; the error names the seed.
 func runSequences(t *testing.T, first uint64, count int, v variant) (ran int, err error) {
-	const batch = 1000 // sequences in one bubble, because a bubble takes as long as a sequence
+	const batch = 1000 // sequences in one bubble, because starting a bubble takes as long as a sequence
 	for ran < count && err == nil {
 		synctest.Test(t, func(t *testing.T) {
 			for n := 0; n < batch && ran < count && err == nil; n++ {

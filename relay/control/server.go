@@ -135,7 +135,8 @@ func HandleStream[Request, Response any](s *Server, call Call[Request, Response]
 }
 
 // handle registers do for a call whose request is decoded into the result of
-// newRequest. It has no type parameters because there are many calls.
+// newRequest. It has no type parameters, so that its code is compiled once and not for
+// every call.
 func (s *Server) handle(name string, newRequest func() any, do func(ctx context.Context, request any, send func(any) error) error) {
 	s.mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
 		request := newRequest()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAskDate_BelievesACertificateThatIsValidAtTheDate(t *testing.T) {
+func TestQueryDate_AcceptsACertificateThatIsValidAtTheDate(t *testing.T) {
 	header := make(chan http.Header, 1)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for name, values := range <-header {
@@ -35,31 +35,31 @@ func TestAskDate_BelievesACertificateThatIsValidAtTheDate(t *testing.T) {
 		{"a certificate that has expired by then", http.Header{"Date": {expired.Format(http.TimeFormat)}}, trusted, time.Time{}, "not valid at the date"},
 		{"an unknown authority", http.Header{"Date": {in2030.Format(http.TimeFormat)}}, x509.NewCertPool(), time.Time{}, "unknown authority"},
 		{"no date", http.Header{"Date": nil}, trusted, time.Time{}, "no date"},
-		{"a date that is none", http.Header{"Date": {"today"}}, trusted, time.Time{}, "no date"},
+		{"an invalid date", http.Header{"Date": {"today"}}, trusted, time.Time{}, "no date"},
 		{"a cache", http.Header{"Date": {in2030.Format(http.TimeFormat)}, "Age": {"86400"}}, trusted, time.Time{}, "from a cache"},
 	} {
 		header <- c.header
 		start := time.Now()
-		a := queryDate(t.Context(), address, c.roots, start)
+		r := queryDate(t.Context(), address, c.roots, start)
 		switch {
 		case c.err != "":
-			if a.Err == nil || !strings.Contains(a.Err.Error(), c.err) {
-				t.Errorf("%s: got %v, want %q", c.name, a.Err, c.err)
+			if r.Err == nil || !strings.Contains(r.Err.Error(), c.err) {
+				t.Errorf("%s: got %v, want %q", c.name, r.Err, c.err)
 			}
-		case a.Err != nil:
-			t.Errorf("%s: %v", c.name, a.Err)
-		case a.Start.Before(c.want.Add(-time.Minute)) || a.Start.After(c.want.Add(time.Minute)) || a.Address != "127.0.0.1":
-			t.Errorf("%s: got %v from %s, want %v", c.name, a.Start, a.Address, c.want)
+		case r.Err != nil:
+			t.Errorf("%s: got error %v", c.name, r.Err)
+		case r.Start.Before(c.want.Add(-time.Minute)) || r.Start.After(c.want.Add(time.Minute)) || r.Address != "127.0.0.1":
+			t.Errorf("%s: got %v from %s, want %v", c.name, r.Start, r.Address, c.want)
 		}
 	}
 }
 
-func TestAskDate_FailsWithoutAServer(t *testing.T) {
+func TestQueryDate_FailsWithoutAServer(t *testing.T) {
 	server := httptest.NewTLSServer(nil)
 	server.Close()
 	for _, name := range []string{server.Listener.Addr().String(), "not a name", ""} {
-		if a := queryDate(t.Context(), name, nil, time.Now()); a.Err == nil {
-			t.Errorf("%q: no error", name)
+		if r := queryDate(t.Context(), name, nil, time.Now()); r.Err == nil {
+			t.Errorf("%q: got no error, want one", name)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func TestProbe_ReportsWhichDeliveryMethodsWork(t *testing.T) {
 	authority := must(parts.NewAuthority("Test CA"))
 	good, other := must(authority.IssueP256(nil, "localhost")), must(authority.IssueP256(nil, "mail.example"))
 	good.Certificate = append(good.Certificate, authority.Certificate.Raw)
-	at := func(config tenant.Config) int {
+	startTenant := func(config tenant.Config) int {
 		server := must(tenant.Start(config))
 		t.Cleanup(server.Close)
 		return server.Address().Port
@@ -50,10 +50,10 @@ func TestProbe_ReportsWhichDeliveryMethodsWork(t *testing.T) {
 		port25, tls  bool
 		text, advice string
 	}{
-		"a good host":                    {at(connector(good)), known, true, true, "its certificate is valid", "connector: "},
-		"an unknown authority":           {at(connector(good)), empty, true, false, "unknown authority", "connector, if this is your own host"},
-		"a certificate for another name": {at(connector(other)), known, true, false, "not localhost", "a device in between"},
-		"a host without STARTTLS":        {at(inClear), known, true, false, "the server does not offer STARTTLS", "a device in between"},
+		"a good host":                    {startTenant(connector(good)), known, true, true, "its certificate is valid", "connector: "},
+		"an unknown authority":           {startTenant(connector(good)), empty, true, false, "unknown authority", "connector, if this is your own host"},
+		"a certificate for another name": {startTenant(connector(other)), known, true, false, "not localhost", "a device in between"},
+		"a host without STARTTLS":        {startTenant(inClear), known, true, false, "the server does not offer STARTTLS", "a device in between"},
 		"a closed port":                  {1, known, false, false, "not tried", "neither port 1 nor port 587"},
 	} {
 		t.Run(name, func(t *testing.T) {
