@@ -2,6 +2,6 @@
 
 package spool
 
-// The race detector makes each state about ten times slower, and fewer states
-// are enough for it.
+// With the race detector, the check of each flash state after a power cut is about ten
+// times slower, and fewer states are enough; see norace_test.go.
 const perCut, minStates, bitFlips, cutStep, copiedRuns = 50, 1_500, 250, 12, 100
