@@ -58,7 +58,7 @@ func onTrial(t *testing.T) (*ConfirmedCommit, *appliance, *memory) {
 		t.Fatal(err)
 	}
 	if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
-		t.Fatalf("on trial %t, %s remaining, in force %q", trial, remaining, a.text())
+		t.Fatalf("got on trial %t, %s remaining, in force %q", trial, remaining, a.text())
 	}
 	return c, a, m
 }
@@ -76,14 +76,14 @@ func TestConfirmedCommit_RollsBackUnconfirmedSettings(t *testing.T) {
 		c, a, m := onTrial(t)
 		pass(ConfirmTimeout - time.Nanosecond)
 		if trial, remaining := c.Trial(); !trial || remaining != time.Nanosecond || a.text() != after {
-			t.Errorf("shortly before: %t, %s remaining, in force %q", trial, remaining, a.text())
+			t.Errorf("shortly before the timeout: got on trial %t, %s remaining, in force %q", trial, remaining, a.text())
 		}
 		pass(time.Nanosecond)
 		if trial, _ := c.Trial(); trial || a.text() != before || running(t, m) != (Running{Settings: before, Schema: 1}) {
-			t.Errorf("after it: on trial %t, in force %q, stored %+v", trial, a.text(), running(t, m))
+			t.Errorf("after the timeout: got on trial %t, in force %q, stored %+v", trial, a.text(), running(t, m))
 		}
 		if want := []string{"applied, trial 2m0s", "rolled back"}; !slices.Equal(a.recorded, want) || a.faults != nil {
-			t.Errorf("recorded %q, %q", a.recorded, a.faults)
+			t.Errorf("got recorded %q, faults %q", a.recorded, a.faults)
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestConfirmedCommit_KeepsConfirmedSettings(t *testing.T) {
 		}
 		pass(time.Hour)
 		if a.text() != after || running(t, m) != (Running{Settings: after, Schema: 1}) {
-			t.Errorf("in force %q, stored %+v", a.text(), running(t, m))
+			t.Errorf("got %q in force, stored %+v", a.text(), running(t, m))
 		}
 		if err := c.Confirm(t.Context()); !errors.Is(err, ErrNoTrial) {
 			t.Errorf("a late confirmation: got %v, want %v", err, ErrNoTrial)
@@ -114,12 +114,12 @@ func TestConfirmedCommit_ContinuesATrialThatCannotBeConfirmed(t *testing.T) {
 			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout-time.Minute {
-			t.Errorf("on trial %t, %s left", trial, remaining)
+			t.Errorf("got on trial %t, %s left", trial, remaining)
 		}
 		m.fail(nil)
 		pass(time.Minute)
 		if a.text() != before {
-			t.Errorf("in force %q", a.text())
+			t.Errorf("got %q in force", a.text())
 		}
 	})
 }
@@ -134,11 +134,11 @@ func TestConfirmedCommit_RollsBackTwoTrialsInARowToTheSettingsBeforeTheFirst(t *
 		}
 		pass(ConfirmTimeout - time.Second)
 		if a.text() != after+"#" {
-			t.Errorf("the first trial's end took the second's settings: in force %q", a.text())
+			t.Errorf("after the timeout of the first trial: got settings %q in force, want those of the second", a.text())
 		}
 		pass(time.Second)
 		if a.text() != before {
-			t.Errorf("in force %q", a.text())
+			t.Errorf("got %q in force", a.text())
 		}
 	})
 }
@@ -154,13 +154,13 @@ func TestConfirmedCommit_RestartsTheTrialForSettingsThatAreNotAppliedYet(t *test
 			commit(t, m, second)
 			pass(time.Second)
 			if trial, remaining := c.Trial(); !trial || remaining != ConfirmTimeout || a.text() != after {
-				t.Errorf("%s: on trial %t, %s remaining, in force %q", name, trial, remaining, a.text())
+				t.Errorf("%s: got on trial %t, %s remaining, in force %q", name, trial, remaining, a.text())
 			}
 			if err := c.Applied(t.Context()); err != nil || a.text() != second.Settings {
-				t.Errorf("%s: %v, in force %q", name, err, a.text())
+				t.Errorf("%s: got %v, in force %q", name, err, a.text())
 			}
 			if trial, _ := c.Trial(); trial != second.Trial {
-				t.Errorf("%s: on trial %t", name, trial)
+				t.Errorf("%s: got on trial %t", name, trial)
 			}
 			c.Stop()
 		})
@@ -184,7 +184,7 @@ func TestConfirmedCommit_LeavesTheNextTrialAloneWhenTheFirstOnesTimerIsLate(t *t
 		}
 		c.expire(first)
 		if trial, _ := c.Trial(); !trial || a.text() != after+"#" {
-			t.Errorf("on trial %t, in force %q", trial, a.text())
+			t.Errorf("got on trial %t, in force %q", trial, a.text())
 		}
 		c.Stop()
 	})
@@ -196,12 +196,12 @@ func TestConfirmedCommit_RepeatsARollbackThatFailsAndRecordsEachErrorOnce(t *tes
 		m.fail(errFlash)
 		pass(time.Hour)
 		if trial, remaining := c.Trial(); !trial || remaining != 0 || a.text() != after || len(a.faults) != 1 {
-			t.Errorf("on trial %t, %s remaining, in force %q, faults %q", trial, remaining, a.text(), a.faults)
+			t.Errorf("got on trial %t, %s remaining, in force %q, faults %q", trial, remaining, a.text(), a.faults)
 		}
 		m.fail(nil)
 		pass(maxRollbackDelay)
 		if trial, _ := c.Trial(); trial || a.text() != before || len(a.faults) != 1 {
-			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
+			t.Errorf("got on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
 		}
 	})
 }
@@ -218,21 +218,21 @@ func TestConfirmedCommit_RollsBackNow(t *testing.T) {
 			t.Errorf("got %v, in force %q", err, a.text())
 		}
 		if trial, _ := c.Trial(); trial {
-			t.Error("still on trial")
+			t.Error("got settings still on trial, want none")
 		}
 	})
 }
 
-func TestConfirmedCommit_StartRollsBackWhatAPowerCutFoundOnTrial(t *testing.T) {
+func TestConfirmedCommit_StartRollsBackSettingsThatAPowerCutLeftOnTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, a, m := onTrial(t)
 		c.Stop() // the process has ended
 		next := a.confirmedCommit()
 		if err := next.Start(t.Context()); err != nil || running(t, m) != (Running{Settings: before, Schema: 1}) {
-			t.Errorf("%v, stored %+v", err, running(t, m))
+			t.Errorf("got %v, stored %+v", err, running(t, m))
 		}
 		if a.text() != after {
-			t.Error("Start called the Applier")
+			t.Error("got a call of the Applier by Start, want none")
 		}
 	})
 }
@@ -247,12 +247,12 @@ func TestConfirmedCommit_StartRepeatsARollbackThatFails(t *testing.T) {
 			t.Errorf("got %v, want %v", err, errFlash)
 		}
 		if trial, remaining := next.Trial(); !trial || remaining != 0 {
-			t.Errorf("on trial %t, %s left", trial, remaining)
+			t.Errorf("got on trial %t, %s left", trial, remaining)
 		}
 		m.fail(nil)
 		pass(firstRollbackDelay)
 		if trial, _ := next.Trial(); trial || a.text() != before {
-			t.Errorf("on trial %t, in force %q", trial, a.text())
+			t.Errorf("got on trial %t, in force %q", trial, a.text())
 		}
 	})
 }
@@ -270,7 +270,7 @@ func TestConfirmedCommit_StartWithoutATrialLeavesNothingBehindOnAnError(t *testi
 		m.fail(nil)
 		pass(time.Hour)
 		if a.recorded != nil || a.text() != "" {
-			t.Errorf("recorded %q, in force %q", a.recorded, a.text())
+			t.Errorf("got recorded %q, in force %q, want neither", a.recorded, a.text())
 		}
 	})
 }
@@ -297,7 +297,7 @@ func TestConfirmedCommit_StopEndsAnAttemptThatWaitsForTheStore(t *testing.T) {
 		c.Stop()
 		pass(time.Hour)
 		if trial, _ := c.Trial(); trial || a.text() != after || a.faults != nil {
-			t.Errorf("on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
+			t.Errorf("got on trial %t, in force %q, faults %q", trial, a.text(), a.faults)
 		}
 	})
 }
@@ -336,11 +336,11 @@ func TestConfirmedCommit_IsSafeForConcurrentUse(t *testing.T) {
 	users.Wait()
 	c.Stop()
 	if trial, _ := c.Trial(); trial {
-		t.Error("a trial outlives Stop")
+		t.Error("got a trial after Stop, want none")
 	}
 }
 
-func TestConfirmedCommit_GivesItsErrorWithoutAStore(t *testing.T) {
+func TestConfirmedCommit_ReturnsItsErrorWithoutAStore(t *testing.T) {
 	missing := errors.New("no storage")
 	c := NewConfirmedCommit(ConfirmedCommitConfig{NoStore: missing})
 	for name, call := range map[string]func(context.Context) error{"Start": c.Start, "Applied": c.Applied, "Confirm": c.Confirm, "RollBack": c.RollBack} {

@@ -52,14 +52,14 @@ func TestProtect_UsesTheBestProtectionOfTheTPM(t *testing.T) {
 				t.Fatal(err)
 			}
 			if key.Protection != test.want {
-				t.Errorf("protection %s, want %s", key.Protection, test.want)
+				t.Errorf("got protection %s, want %s", key.Protection, test.want)
 			}
 			signer, err := keyring.Open(chip, roundTrip(t, key), binding)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !test.key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(signer.Public()) {
-				t.Error("the signer has another public key")
+				t.Error("got a signer with another public key")
 			}
 			mustSign(t, signer)
 			mustSign(t, signer)
@@ -89,7 +89,7 @@ func TestGenerate_MakesAKeyThatSignsARequest(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := keyring.Generate(t.Context(), chip, hal.RSA4096); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("a type the chip cannot hold: %v, want errors.ErrUnsupported", err)
+		t.Errorf("unsupported key type: got %v, want errors.ErrUnsupported", err)
 	}
 }
 
@@ -103,10 +103,10 @@ func TestProtect_FailsWithoutTheTPM(t *testing.T) {
 		stored, err := keyring.Protect(t.Context(), chip, key, binding)
 		fault, ok := errors.AsType[*hal.TPMFault](err)
 		if !ok || fault.State != hal.TPMAbsent {
-			t.Errorf("%T: error %v, want an absent TPM", key, err)
+			t.Errorf("%T: got error %v, want an absent TPM", key, err)
 		}
 		if stored.Protection != "" {
-			t.Errorf("%T: stored as %s", key, stored.Protection)
+			t.Errorf("%T: got a key stored as %s, want none", key, stored.Protection)
 		}
 	}
 }
@@ -131,8 +131,8 @@ func TestOpen_OpensASealedKeyOnlyForItsCertificate(t *testing.T) {
 		binding []byte
 	}{
 		{"another certificate", key, []byte("another")},
-		{"a damaged box", damaged, binding},
-		{"a cut box", short, binding},
+		{"a damaged encrypted part", damaged, binding},
+		{"a truncated encrypted part", short, binding},
 		{"another public key", other, binding},
 	}
 	for _, test := range tests {
@@ -143,7 +143,7 @@ func TestOpen_OpensASealedKeyOnlyForItsCertificate(t *testing.T) {
 			}
 			err = signError(signer)
 			if err == nil || !strings.Contains(err.Error(), "import the certificate again") {
-				t.Errorf("error %v does not say what to do", err)
+				t.Errorf("got error %v, want one with \"import the certificate again\"", err)
 			}
 		})
 	}
@@ -168,7 +168,7 @@ func TestOpen_RefusesInvalidStoredKeysWithACure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := keyring.Open(chip, key, binding)
 			if err == nil || !strings.Contains(err.Error(), "import the certificate again") {
-				t.Errorf("error %v does not say what to do", err)
+				t.Errorf("got error %v, want one with \"import the certificate again\"", err)
 			}
 		})
 	}
@@ -185,17 +185,17 @@ func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
 	}
 	signer, err := keyring.Open(open(t, swtpm), key, binding)
 	if err != nil {
-		t.Fatalf("opening while the TPM is stopped: %v", err)
+		t.Fatalf("opening while the TPM is stopped: got error %v", err)
 	}
 	if fault, ok := errors.AsType[*hal.TPMFault](signError(signer)); !ok || fault.State != hal.TPMAbsent {
-		t.Fatalf("signing while the TPM is stopped: %v, want an absent TPM", signError(signer))
+		t.Fatalf("signing while the TPM is stopped: got %v, want an absent TPM", signError(signer))
 	}
 	if err := swtpm.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); signError(signer) != nil; {
 		if time.Now().After(deadline) {
-			t.Fatalf("signing after the TPM is back: %v", signError(signer))
+			t.Fatalf("signing after the TPM is back: got error %v", signError(signer))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -206,7 +206,7 @@ func TestSealedSigner_UnsealsOnceAndRetriesFailures(t *testing.T) {
 }
 
 func TestOpen_RefusesKeysAndSecretsOfAnotherTPM(t *testing.T) {
-	chip, thief := open(t, parts.StartSwtpm(t)), open(t, parts.StartSwtpm(t))
+	chip, otherChip := open(t, parts.StartSwtpm(t)), open(t, parts.StartSwtpm(t))
 	resident, err := keyring.Protect(t.Context(), chip, p256(), binding)
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestOpen_RefusesKeysAndSecretsOfAnotherTPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []keyring.Key{resident, sealed} {
-		signer, err := keyring.Open(thief, key, binding)
+		signer, err := keyring.Open(otherChip, key, binding)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestOpen_RefusesKeysAndSecretsOfAnotherTPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = keyring.OpenSecret(t.Context(), thief, "client secret", secret)
+	_, err = keyring.OpenSecret(t.Context(), otherChip, "client secret", secret)
 	wantReplaced(t, "secret", err)
 }
 
@@ -261,7 +261,7 @@ func TestOpenSecret_RefusesOtherNamesAndDamage(t *testing.T) {
 		secret keyring.Secret
 		name   string
 	}{
-		"asked under another name": {sealed, "password"},
+		"requested under another name": {sealed, "password"},
 		"renamed":                  {renamed, "password"},
 		"damaged":                  {damaged, "token"},
 		"file under another name":  {keyring.SecretInFile("token", nil), "password"},
