@@ -262,11 +262,11 @@ func TestOpenSecret_RefusesOtherNamesAndDamage(t *testing.T) {
 		name   string
 	}{
 		"requested under another name": {sealed, "password"},
-		"renamed":                  {renamed, "password"},
-		"damaged":                  {damaged, "token"},
-		"file under another name":  {keyring.SecretInFile("token", nil), "password"},
-		"unknown protection":       {keyring.Secret{Name: "token", Protection: "magic"}, "token"},
-		"nothing sealed":           {keyring.Secret{Name: "token", Protection: keyring.TPMSealed}, "token"},
+		"renamed":                      {renamed, "password"},
+		"damaged":                      {damaged, "token"},
+		"file under another name":      {keyring.SecretInFile("token", nil), "password"},
+		"unknown protection":           {keyring.Secret{Name: "token", Protection: "magic"}, "token"},
+		"nothing sealed":               {keyring.Secret{Name: "token", Protection: keyring.TPMSealed}, "token"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

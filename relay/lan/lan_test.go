@@ -256,20 +256,20 @@ func TestAdmission_RejectsForeignNetworks(t *testing.T) {
 
 func TestAdmission_LimitsConnectionsPerClient(t *testing.T) {
 	_, address := start(t, &fakeAcceptor{}, nil)
-	var first net.Conn
+	var last net.Conn
 	for i := range testLimits.PerClient {
 		conn := dial(t, address)
 		if line, _ := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "220") {
 			t.Fatalf("connection %d: got %q", i, line)
 		}
-		first = conn
+		last = conn
 	}
 	extra := dial(t, address)
 	if all, _ := io.ReadAll(extra); !strings.HasPrefix(string(all), "421 4.7.0 too many connections from 127.0.0.1") {
 		t.Errorf("extra connection: got %q", all)
 	}
-	_, _ = io.WriteString(first, "QUIT\r\n")
-	_, _ = io.ReadAll(first)
+	_, _ = io.WriteString(last, "QUIT\r\n")
+	_, _ = io.ReadAll(last)
 	if line, _ := bufio.NewReader(dial(t, address)).ReadString('\n'); !strings.HasPrefix(line, "220") {
 		t.Errorf("after one closed: got %q", line)
 	}
@@ -360,7 +360,7 @@ func TestSession_DefersAMessageWithoutRoom(t *testing.T) {
 	d := &fakeAcceptor{size: 100}
 	_, address := start(t, d, nil)
 	if got := send(t, dial(t, address), "a@contoso.com"); !strings.HasPrefix(got, "452 4.3.1 ") {
-		t.Errorf("got %q", got)
+		t.Errorf("got %q, want 452 4.3.1", got)
 	}
 }
 
