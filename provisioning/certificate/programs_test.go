@@ -99,7 +99,7 @@ func (w tools) converted(data []byte) []byte {
 	w.Helper()
 	w.write("OLD.pfx", data)
 	if !strings.HasSuffix(convert, "openssl pkcs12 -legacy -in OLD.pfx -out all.pem, then openssl pkcs12 -export -in all.pem -out NEW.pfx") {
-		w.Fatal("the test does not do what the cure says")
+		w.Fatalf("got another cure than the commands that this test runs: %s", convert)
 	}
 	w.run("openssl pkcs12 -legacy -in OLD.pfx -out all.pem -passin pass:sealpost -passout pass:sealpost")
 	w.run("openssl pkcs12 -export -in all.pem -out NEW.pfx -passin pass:sealpost -passout pass:sealpost")

@@ -64,7 +64,7 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	d.mu.Lock()
 	resumed, accountResumed := dl.route.breaker.Succeeded(accepted), dl.account.Breaker.Succeeded(accepted)
 	if accepted {
-		// Only mail of others shows that a fault is this source's.
+		// This source's mail was accepted, so earlier faults were not caused by the source.
 		dl.route.breaker.Forget(dl.source())
 		dl.account.Breaker.Forget(dl.source())
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// DSN holds what a client asked for about delivery status notifications (RFC 3461).
+// DSN holds what a client requested about delivery status notifications (RFC 3461).
 // The zero value means nothing.
 type DSN struct {
 	Return Return

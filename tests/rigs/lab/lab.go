@@ -62,12 +62,12 @@ func makeImage() error {
 	if err := os.MkdirAll(Image, 0o755); err != nil {
 		return err
 	}
-	turn, err := os.Open(Image)
+	lock, err := os.Open(Image)
 	if err != nil {
 		return err
 	}
-	defer turn.Close()
-	if err := unix.Flock(int(turn.Fd()), unix.LOCK_EX); err != nil {
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
 	output, err := exec.Command("make", "--no-print-directory", "-C", "../../..", "image", "dist/sealpost").CombinedOutput()

@@ -169,8 +169,8 @@ type currentPolicy struct {
 func (c *currentPolicy) MayRelay(client netip.Addr) bool { return c.Load().MayRelay(client) }
 
 // Sender implements lan.Policy.
-func (c *currentPolicy) Sender(given envelope.Address) envelope.Address {
-	return c.Load().Sender(given)
+func (c *currentPolicy) Sender(clientSender envelope.Address) envelope.Address {
+	return c.Load().Sender(clientSender)
 }
 
 // loopback is the box itself, which sends test messages on an appliance.
