@@ -8,6 +8,7 @@ package certificate
 import (
 	"crypto"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -64,6 +65,9 @@ var (
 // Files that would take too much processor time are rejected first, as far as
 // their unencrypted parts show it.
 func ParsePFX(data []byte, password string) (Bundle, error) {
+	if block, _ := pem.Decode(UTF8(data)); block != nil && block.Type == "PKCS12" {
+		data = block.Bytes // as certtool writes it by default
+	}
 	if err := checkPFX(data); err != nil {
 		return Bundle{}, err
 	}

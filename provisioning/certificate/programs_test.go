@@ -166,6 +166,8 @@ func TestParsePFX_ReadsWhatProgramsWrite(t *testing.T) {
 	for _, cipher := range []string{"3des-pkcs12", "aes-256", "rc2-40"} {
 		check("certtool "+cipher, w.certtool("--pkcs-cipher "+cipher))
 	}
+	w.run("certtool --to-p12 --load-certificate chain.pem --load-privkey leaf.key --p12-name relay --password sealpost --outfile pem.p12")
+	check("certtool in PEM", w.read("pem.p12"))
 	check("certtool with an authority", w.certtool("--load-ca-certificate root.pem"))
 	w.run("openssl req -x509 -key root.key -days 30 -subj /CN=Other -out other.pem -set_serial -1 " + asCA)
 	for _, options := range []string{
