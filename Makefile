@@ -77,9 +77,9 @@ SUITES := ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/appli
 test-code:
 	@nice -n 10 $(MAKE) --no-print-directory lint
 	CGO_ENABLED=1 nice -n 10 go test -race -vet=off -count=1 -timeout 15m $(CODE)
-	@# With the race detector, there is time for only some crash states of the spool, and
-	@# none for the key derivation of PFX files.
-	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool ./provisioning/certificate
+	@# With the race detector, which makes them ten times slower, these packages have time
+	@# for fewer crash states, random faults, noise and key derivations.
+	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool ./relay/dispatch ./provisioning/certificate ./provisioning/console
 	@$(MAKE) --no-print-directory build
 
 test-suites:

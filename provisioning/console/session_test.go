@@ -246,12 +246,12 @@ func TestConsole_IgnoresNoise(t *testing.T) {
 			keys []byte
 			box  *fakeBox
 		}{
-			{"noise", noise(1 << 20), newFakeBox()},
-			{"noise in the menu", noise(1 << 20), setUpBox()},
-			{"letters", bytes.Repeat([]byte("A"), 1<<20), setUpBox()},
-			{"Enter", bytes.Repeat([]byte("\r"), 1<<20), setUpBox()},
-			{"Ctrl-C", bytes.Repeat([]byte("\x03"), 1<<20), newFakeBox()},
-			{"lines", bytes.Repeat([]byte("x\r"), 1<<19), newFakeBox()},
+			{"noise", noise(noiseSize), newFakeBox()},
+			{"noise in the menu", noise(noiseSize), setUpBox()},
+			{"letters", bytes.Repeat([]byte("A"), noiseSize), setUpBox()},
+			{"Enter", bytes.Repeat([]byte("\r"), noiseSize), setUpBox()},
+			{"Ctrl-C", bytes.Repeat([]byte("\x03"), noiseSize), newFakeBox()},
+			{"lines", bytes.Repeat([]byte("x\r"), noiseSize/2), newFakeBox()},
 		} {
 			line, pull := plug(t.Context(), New(c.box))
 			line.keys <- c.keys

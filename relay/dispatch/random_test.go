@@ -65,7 +65,7 @@ type acceptedMail struct {
 }
 
 func TestDispatcher_DeliversOnceUnderRandomFaults(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(randomRuns) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			change := func(c *setup) {
 				c.Memory = body.NewBudget(3 << 20)
