@@ -79,7 +79,7 @@ func TestUnlock_CountsBeforeItCompares(t *testing.T) {
 }
 
 func TestUnlock_WritesABoundedNumberOfTimes(t *testing.T) {
-	const counted, attempts, most = "96", 10, maxWrongPINs - 96
+	const counted, attempts, most = "97", 4, maxWrongPINs - 97
 	a := locked(t, counted)
 	begun := a.Counts()
 	for range attempts {

@@ -147,7 +147,7 @@ func TestContent_IsTheSameByDATAAndBDAT(t *testing.T) {
 			d := &fakeAcceptor{}
 			s, addresses := serveBoth(t, d)
 			c := connect(t, s, addresses[mode], mode)
-			for i := range 500 {
+			for i := range 100 {
 				content := randomContent(random)
 				want := normalised(t, content)
 				for _, chunked := range []bool{false, true} {
