@@ -248,6 +248,12 @@ func FreePort() (int, error) {
 	var failure error
 	for range attempts {
 		port := lowest + rand.IntN(highest-lowest)
+		// The name is taken until this process ends, so that no other test gets the port
+		// before the server listens.
+		if _, err := net.Listen("unix", fmt.Sprintf("@sealpost-test-port-%d", port)); err != nil {
+			failure = err
+			continue
+		}
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			return port, listener.Close()
