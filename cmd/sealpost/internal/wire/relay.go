@@ -129,6 +129,8 @@ func (r *Relay) Route(ctx context.Context) (server.Route, error) {
 func (r *Relay) OpenSpool(ctx context.Context) (*server.Storage, error) {
 	opened, err := r.Box.OpenSpool(ctx)
 	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, unsealTimeout)
+		defer cancel()
 		if foreign := r.Authentic(ctx); foreign != nil {
 			r.Journal.SettingsForeign(foreign)
 		}
