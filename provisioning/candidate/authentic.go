@@ -23,9 +23,9 @@ const (
 // committed on this box.
 var ErrForeign = fault.New(fault.SettingsForeign, "the settings or the console's PIN were changed outside of this box, stored while its TPM did not work, or stored by an older version")
 
-// settingsValue returns the part of the stored settings that is bound to the box.
-func settingsValue(sections state.Sections) []byte {
-	return []byte(Digest(sections[sectionSettings], sections[sectionSchema]))
+// settingsValue returns what is bound to the box of settings in these two sections.
+func settingsValue(sections state.Sections, text, schema string) []byte {
+	return []byte(Digest(sections[text], sections[schema]))
 }
 
 // damaged reports whether an error of the binding is its own, and not a state of the
@@ -46,7 +46,7 @@ func (k Checker) bindingKey(ctx context.Context, c *checked) error {
 	if c.key, err = binding.Open(ctx, sections, k.Sealer); err == nil {
 		return nil
 	}
-	if fault := (*hal.TPMFault)(nil); errors.As(err, &fault) && fault.State != hal.TPMReplaced {
+	if !damaged(ctx, err) {
 		return nil
 	}
 	c.key, err = binding.New(ctx, k.Sealer)
@@ -62,14 +62,14 @@ func (c checked) bind(sections state.Sections) error {
 	var errs []error
 	if c.Settings != "" {
 		// During a trial the settings before it stay bound, and no others.
-		previous := []byte(Digest(sections[sectionTrial], sections[sectionTrialSchema]))
+		previous := settingsValue(sections, sectionTrial, sectionTrialSchema)
 		_, onTrial := sections[sectionTrial]
 		onTrial = onTrial && c.key.Holds(sections, boundSettings, previous)
 		errs = append(errs, binding.Release(sections, boundSettings))
 		if onTrial {
 			errs = append(errs, c.key.Bind(sections, boundSettings, previous))
 		}
-		errs = append(errs, c.key.Bind(sections, boundSettings, settingsValue(sections)))
+		errs = append(errs, c.key.Bind(sections, boundSettings, settingsValue(sections, sectionSettings, sectionSchema)))
 	}
 	if c.PIN != nil || c.Settings != "" && c.newKey {
 		errs = append(errs, binding.Release(sections, boundPIN), c.key.Bind(sections, boundPIN, sections[sectionPIN]))
@@ -97,7 +97,7 @@ func Authentic(ctx context.Context, store Store, sealer keyring.Sealer) error {
 		return err
 	}
 	var changed []string
-	if !key.Holds(sections, boundSettings, settingsValue(sections)) {
+	if !key.Holds(sections, boundSettings, settingsValue(sections, sectionSettings, sectionSchema)) {
 		changed = append(changed, "settings")
 	}
 	if !key.Holds(sections, boundPIN, sections[sectionPIN]) {

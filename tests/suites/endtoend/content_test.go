@@ -156,6 +156,16 @@ func (s *site) addressesByMode() map[string]string {
 	return addresses
 }
 
+// tenantThatTakes returns the configuration of a tenant that takes content by DATA, or
+// else by BDAT.
+func tenantThatTakes(t *testing.T, command string) tenant.Config {
+	config := tenantConfig(t)
+	config.Extensions = slices.DeleteFunc(slices.Clone(tenant.Extensions), func(each string) bool {
+		return each == "CHUNKING" && command == "DATA"
+	})
+	return config
+}
+
 // TestRandomContent_ArrivesAsSent sends random content in clear, after STARTTLS and
 // under implicit TLS, by DATA and by BDAT, to an upstream that supports only DATA and
 // one that supports BDAT.
@@ -167,11 +177,7 @@ func TestRandomContent_ArrivesAsSent(t *testing.T) {
 		t.Run("upstream "+upstreamCommand, func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 0))
-			config := tenantConfig(t)
-			config.Extensions = slices.DeleteFunc(slices.Clone(tenant.Extensions), func(each string) bool {
-				return each == "CHUNKING" && upstreamCommand == "DATA"
-			})
-			upstream := startTenant(t, config)
+			upstream := startTenant(t, tenantThatTakes(t, upstreamCommand))
 			s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, smtps: "127.0.0.2:0",
 				limits: "connections_per_client = 50\nline = \"1MiB\"\ntransactions = 100000"}, clientCertificate(t, authority()))
 			addresses, sent := s.addressesByMode(), 0

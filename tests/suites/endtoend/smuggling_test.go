@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"sealpost/tests/rigs/tenant"
 )
 
 // endsOfData are what some servers take for the end of DATA, which is CRLF.CRLF only
@@ -34,11 +32,7 @@ func TestSmuggling_DeliversOneMessage(t *testing.T) {
 	for _, upstreamCommand := range []string{"DATA", "BDAT"} {
 		t.Run("upstream "+upstreamCommand, func(t *testing.T) {
 			t.Parallel()
-			config := tenantConfig(t)
-			config.Extensions = slices.DeleteFunc(slices.Clone(tenant.Extensions), func(each string) bool {
-				return each == "CHUNKING" && upstreamCommand == "DATA"
-			})
-			upstream := startTenant(t, config)
+			upstream := startTenant(t, tenantThatTakes(t, upstreamCommand))
 			s := relaySite(t, siteConfig{host: "localhost", port: upstream.Address().Port, smtps: "127.0.0.2:0",
 				limits: "connections_per_client = 50\ntransactions = 1000"}, clientCertificate(t, authority()))
 			sent := 0

@@ -23,29 +23,8 @@ import (
 // card in another machine.
 func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 	chip := parts.StartSwtpm(t)
-	path := filepath.Join(t.TempDir(), "box.state")
 	text := fmt.Sprintf("[keys]\ntpm = %q\n[senders]\naccepted_domains = [\"contoso.com\"]\n[spool]\nsize = \"8 MiB\"\n[upstream.connector]\nhost = \"mx.contoso.com\"\n", chip.Address())
-	options := Options{State: path}
-	parsed, err := settings.Parse([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed.State.Path = path
-	device, err := AnyState(parsed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := device.Close(); err != nil {
-		t.Fatal(err)
-	}
-	c := candidate.Candidate{Settings: text}
-	checker, done, err := options.Checker(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(checker.Commit(t.Context(), c), done()); err != nil {
-		t.Fatal(err)
-	}
+	options := boxWith(t, text)
 	if events := eventsOfStart(t, options); strings.Contains(events, "settings foreign") {
 		t.Errorf("settings of this box: got %s, want no event about foreign settings", events)
 	}
@@ -59,7 +38,7 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 			delete(sections, "binding")
 		},
 	} {
-		err = options.WithStore(func(store candidate.Store) error {
+		err := options.WithStore(func(store candidate.Store) error {
 			return store.Update(t.Context(), func(sections state.Sections) error {
 				change(sections)
 				return nil
@@ -78,33 +57,10 @@ func TestRelay_ReportsSettingsChangedOutside(t *testing.T) {
 // text: no commit can bind settings then.
 func TestRelay_TrustsSettingsWithoutATPMAnyMore(t *testing.T) {
 	chip := parts.StartSwtpm(t)
-	path := filepath.Join(t.TempDir(), "box.state")
 	const common = "[senders]\naccepted_domains = [\"contoso.com\"]\n[spool]\nsize = \"8 MiB\"\n[upstream.connector]\nhost = \"mx.contoso.com\"\n"
 	sealed := fmt.Sprintf("[keys]\ntpm = %q\n", chip.Address()) + common
 	clearText := "[keys]\ntpm = \"/nonexistent/tpm\"\nprotection = \"file\"\n" + common
-	options := Options{State: path}
-	parsed, err := settings.Parse([]byte(sealed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed.State.Path = path
-	device, err := AnyState(parsed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := device.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{sealed, clearText} {
-		wanted := candidate.Candidate{Settings: text}
-		checker, done, err := options.Checker(t.Context(), wanted)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(checker.Commit(t.Context(), wanted), done()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	options := boxWith(t, sealed, clearText)
 	box, err := options.Open(ExistingState)
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +71,35 @@ func TestRelay_TrustsSettingsWithoutATPMAnyMore(t *testing.T) {
 	if events := eventsOfStart(t, options); strings.Contains(events, "settings foreign") {
 		t.Error(events)
 	}
+}
+
+// boxWith returns the options of a new state, after a commit of each of the settings.
+func boxWith(t *testing.T, texts ...string) Options {
+	t.Helper()
+	options := Options{State: filepath.Join(t.TempDir(), "box.state")}
+	parsed, err := settings.Parse([]byte(texts[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed.State.Path = options.State
+	device, err := AnyState(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := device.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range texts {
+		c := candidate.Candidate{Settings: text}
+		checker, done, err := options.Checker(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(checker.Commit(t.Context(), c), done()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return options
 }
 
 // eventsOfStart opens the spool of a relay and returns its journal.
