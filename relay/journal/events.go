@@ -90,6 +90,16 @@ func (j *Journal) HandshakeFailed(client netip.Addr, cause error) {
 	j.refusal(slog.LevelWarn, EventTLSHandshakeFailed, client, withCause(cause)...)
 }
 
+// LegacyTLS records a client that uses TLS that only LegacyTLS of package lan allows.
+func (j *Journal) LegacyTLS(client netip.Addr, version, suite string) {
+	j.event(slog.LevelInfo, EventLegacyTLS, clientAttr(client), slog.String("version", version), slog.String("cipher", suite))
+}
+
+// LoginRefused records a login that was refused, with the name that the client gave.
+func (j *Journal) LoginRefused(client netip.Addr, name, mechanism string, r reply.Reply) {
+	j.refusal(slog.LevelWarn, EventLoginRefused, client, slog.String("user", name), slog.String("mechanism", mechanism), replyAttr(r))
+}
+
 // ListenerFault records a log message of the SMTP server library.
 func (j *Journal) ListenerFault(text string) {
 	j.event(slog.LevelWarn, EventListener, slog.String("fault", text))

@@ -30,6 +30,8 @@ const (
 	EventLogIncomplete                Event = "log incomplete"
 	EventRefusalsNotShown             Event = "refusals not shown"
 	EventTLSHandshakeFailed           Event = "TLS handshake failed"
+	EventLegacyTLS                    Event = "legacy TLS"
+	EventLoginRefused                 Event = "login refused"
 	EventTLSHelloOnAPlainPort         Event = "TLS hello on a plain port"
 	EventListener                     Event = "listener"
 	EventSenderReplaced               Event = "sender replaced"

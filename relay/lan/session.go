@@ -14,6 +14,7 @@ import (
 
 	"sealpost/relay/body"
 	"sealpost/relay/envelope"
+	"sealpost/relay/policy"
 	"sealpost/relay/reply"
 )
 
@@ -36,6 +37,8 @@ type session struct {
 
 // transaction is the state of a mail transaction.
 type transaction struct {
+	client       policy.Client
+	limits       policy.Limits    // of its device
 	clientSender envelope.Address // sender in the client's MAIL command
 	octets       int64            // announced SIZE; 0 if none
 	originals    int              // octets of the original recipients (ORCPT)
@@ -60,13 +63,24 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 			return smtpReply(reply.New(553, 1, 7, "the sender address is not valid: %v", err))
 		}
 	}
+	client := s.conn.identity
+	used, v := s.server.policy.Sender(client, sender)
+	if v.Refused() {
+		return smtpReply(v.Reply)
+	}
+	limits := s.server.policy.Access(client).Device.Limits
+	perMinute := limit(limits.MessagesPerMinute, s.server.config.Limits.PerMinute)
+	if s.conn.sessions.countMessage(client.Address, perMinute) {
+		return smtpReply(reply.New(450, 7, 1, "%s has sent %d messages within a minute: try again later", client.Address.Unmap(), perMinute))
+	}
 	e := envelope.Envelope{
 		ID:       rand.Text()[:12],
 		Client:   s.conn.client,
 		Hello:    s.smtp.Hostname(),
 		Protocol: s.protocol(),
-		Sender:   s.server.policy.Sender(sender),
+		Sender:   used,
 		DSN:      s.conn.mailDSN,
+		Share:    limits.SpoolShare,
 	}
 	if r := s.server.acceptor.Admit(e, options.Size); !r.Positive() {
 		return smtpReply(r)
@@ -75,7 +89,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	defer s.mu.Unlock()
 	s.conn.inTransaction.Store(true)
 	s.conn.mailAt.Store(time.Now().UnixNano())
-	s.transaction = transaction{clientSender: sender, octets: options.Size, envelope: e}
+	s.transaction = transaction{client: client, limits: limits, clientSender: sender, octets: options.Size, envelope: e}
 	return nil
 }
 
@@ -89,6 +103,12 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if v := s.server.policy.Recipient(s.client, recipient); v.Refused() {
+		return smtpReply(v.Reply)
+	}
+	if most := s.limits.Recipients; most > 0 && len(s.envelope.Recipients) >= most {
+		return smtpReply(reply.New(452, 5, 3, "a message of this device may have %d recipients: send the rest in another message", most))
+	}
 	dsn := s.conn.rcptDSN
 	if s.clientSender != s.envelope.Sender {
 		dsn.Notify = dsn.Notify.WithoutSuccess()
@@ -103,7 +123,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 
 // Data receives the message and keeps the client waiting until it is delivered
 // or durable.
-func (s *session) Data(r io.Reader) error {
+func (s *session) Data(from io.Reader) error {
 	s.conn.receiving.Store(true)
 	defer s.conn.receiving.Store(false)
 	s.mu.Lock()
@@ -111,13 +131,14 @@ func (s *session) Data(r io.Reader) error {
 	s.mu.Unlock()
 	e.Received = time.Now()
 	content := s.server.acceptor.Begin(e, octets)
-	from, chunked := s.contentSource(r)
-	failure, ok := s.receive(&e, content, from)
+	source, chunked := s.contentSource(from)
+	failure, ok := s.receive(&e, content, source)
 	if chunked {
 		failure, ok = s.checkChunks(failure, ok)
 	}
 	if !ok {
 		content.Abandon()
+		s.conn.record(0, failure.String())
 		s.server.journal.NotReceived(e.ID, e.Client, failure)
 		return smtpReply(failure)
 	}
@@ -128,16 +149,22 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.conn.accepting.Store(true)
 	defer s.conn.accepting.Store(false)
-	return smtpReply(content.Accept(s.server.context, e))
+	r := content.Accept(s.server.context, e)
+	if r.Positive() {
+		s.conn.record(1, "")
+	} else {
+		s.conn.record(0, r.String())
+	}
+	return smtpReply(r)
 }
 
 // contentSource returns the source of the content: for DATA the connection itself,
 // without go-smtp.
 func (s *session) contentSource(r io.Reader) (from contentSource, chunked bool) {
 	if _, chunked = r.(*io.PipeReader); chunked {
-		return contentFrom(r), true
+		return contentFrom(r, s.conn.messageSize()), true
 	}
-	return s.conn.dataContent(s.server.config.Limits.MessageSize), false
+	return s.conn.dataContent(s.conn.messageSize()), false
 }
 
 // checkChunks corrects go-smtp's BDAT: it treats a truncated chunk as complete,
@@ -228,10 +255,15 @@ func (s *session) protocol() string {
 	switch {
 	case !s.conn.extended:
 		return "SMTP"
-	case s.conn.secure.Load():
-		return "ESMTPS"
 	}
-	return "ESMTP"
+	protocol := "ESMTP"
+	if s.conn.secure.Load() {
+		protocol += "S"
+	}
+	if s.conn.identity.User != nil {
+		protocol += "A"
+	}
+	return protocol
 }
 
 // smtpReply converts a reply for go-smtp, which sends any *smtp.SMTPError

@@ -46,7 +46,7 @@ func (p Policy) Decide(r Request) Decision {
 		return !v.Refused()
 	}
 	c := r.Client
-	_, v := p.Connect(c.Address, c.MAC, "the relay")
+	_, v := p.Connect(c, "the relay")
 	if !note("client", v, "%s may connect", c.Address.Unmap()) {
 		d.Refusal = v.Reply
 		return d

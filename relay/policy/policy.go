@@ -134,10 +134,13 @@ func refuse(rule string, code, subject, detail int, format string, args ...any) 
 	return Verdict{reply.New(code, subject, detail, format, args...), rule}
 }
 
+// Client returns a client that has not logged in, and of which only the address is known.
+func (p Policy) Client(address netip.Addr) Client { return Client{Address: address} }
+
 // Access returns what a client may do.
-func (p Policy) Access(client netip.Addr, mac string) Access {
-	client = client.Unmap().WithZone("")
-	device, rule, listed := p.device(client, mac)
+func (p Policy) Access(c Client) Access {
+	client := c.Address.Unmap().WithZone("")
+	device, rule, listed := p.device(client, c.MAC)
 	a := Access{Device: device,
 		RequireTLS:  device.RequireTLS || contains(p.RequireTLS, client),
 		LegacyTLS:   device.LegacyTLS || contains(p.LegacyTLS, client),
@@ -180,8 +183,8 @@ func (p Policy) device(client netip.Addr, mac string) (best Device, rule string,
 }
 
 // Connect decides whether a client may connect. hostname is the relay's.
-func (p Policy) Connect(client netip.Addr, mac, hostname string) (Access, Verdict) {
-	a := p.Access(client, mac)
+func (p Policy) Connect(c Client, hostname string) (Access, Verdict) {
+	a, client := p.Access(c), c.Address
 	switch {
 	case a.Allowed, a.Login:
 		return a, Verdict{Rule: a.Rule}
@@ -193,7 +196,7 @@ func (p Policy) Connect(client netip.Addr, mac, hostname string) (Access, Verdic
 
 // Recipient decides whether mail may be sent to a recipient.
 func (p Policy) Recipient(c Client, recipient envelope.Address) Verdict {
-	a := p.Access(c.Address, c.MAC)
+	a := p.Access(c)
 	list, rule := p.Recipients, "recipients.allow"
 	if len(a.Device.Recipients) > 0 {
 		list, rule = a.Device.Recipients, a.Rule+".recipients"

@@ -45,17 +45,17 @@ func TestAccess_AllowsOnlyNetworksAndDevices(t *testing.T) {
 		"127.0.0.1":           false,
 		"10.9.1.1":            false,
 	} {
-		if got := p.Access(netip.MustParseAddr(client), ""); got.Allowed != want {
+		if got := p.Access(Client{Address: netip.MustParseAddr(client)}); got.Allowed != want {
 			t.Errorf("%s: got %+v, want allowed %v", client, got, want)
 		}
 	}
-	if got := p.Access(netip.MustParseAddr("10.9.1.1"), ""); !got.Login || !got.RequireAuth {
+	if got := p.Access(client("10.9.1.1")); !got.Login || !got.RequireAuth {
 		t.Errorf("an address of users: got %+v, want a login", got)
 	}
-	if got := p.Access(netip.MustParseAddr("8.8.8.8"), "00:1e:8f:12:34:56"); !got.Allowed || !got.LegacyTLS || got.Rule != "device 00:1e:8f:12:34:56" {
+	if got := p.Access(Client{Address: netip.MustParseAddr("8.8.8.8"), MAC: "00:1e:8f:12:34:56"}); !got.Allowed || !got.LegacyTLS || got.Rule != "device 00:1e:8f:12:34:56" {
 		t.Errorf("a listed MAC: got %+v", got)
 	}
-	if (Policy{}).Access(netip.MustParseAddr("127.0.0.1"), "").Allowed {
+	if (Policy{}).Access(client("127.0.0.1")).Allowed {
 		t.Error("policy without networks: got an address allowed, want none")
 	}
 }

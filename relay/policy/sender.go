@@ -10,7 +10,7 @@ import (
 
 // Sender decides under which sender a message is sent (RFC 5321 section 3.3).
 func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Verdict) {
-	a := p.Access(c.Address, c.MAC)
+	a := p.Access(c)
 	if v := p.mayBegin(c, a); v.Refused() {
 		return "", v
 	}
@@ -35,7 +35,7 @@ func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Ver
 func (p Policy) mayBegin(c Client, a Access) Verdict {
 	switch {
 	case !a.Allowed && !a.Login:
-		_, v := p.Connect(c.Address, c.MAC, "the relay")
+		_, v := p.Connect(c, "the relay")
 		return v
 	case a.RequireTLS && !c.Secure:
 		return refuse(a.ruleFor("tls", "lan.require_tls", a.Device.RequireTLS), 530, 7, 0, "TLS is required: turn on TLS or STARTTLS on the device")
@@ -187,7 +187,7 @@ func (s choice) replacementRule() string {
 // recipients see. It returns the author to use instead, or "" to keep them. sender is
 // the result of Sender.
 func (p Policy) From(c Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, Verdict) {
-	s := choice{policy: p, client: c, access: p.Access(c.Address, c.MAC)}
+	s := choice{policy: p, client: c, access: p.Access(c)}
 	rule, restricted := s.restriction()
 	foreign := slices.IndexFunc(authors, func(author envelope.Address) bool {
 		if strings.EqualFold(string(author), string(sender)) || author == untagged(sender, s.access.Device.Tag) {
