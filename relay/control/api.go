@@ -3,8 +3,11 @@ package control
 import (
 	"context"
 	"iter"
+	"net/netip"
 
 	"sealpost/relay/dispatch"
+	"sealpost/relay/envelope"
+	"sealpost/relay/policy"
 	"sealpost/relay/queue"
 	"sealpost/relay/spool"
 )
@@ -27,6 +30,8 @@ type Relay interface {
 	Drop(ctx context.Context, id string) (Done, error)
 	// SpoolStat returns how full the spool is.
 	SpoolStat(ctx context.Context) (spool.Stat, error)
+	// Explain decides on a message that a client would send, without sending it.
+	Explain(ctx context.Context, q Question) (policy.Decision, error)
 	// SpoolVerify reads every message in the spool.
 	SpoolVerify(ctx context.Context) (Verification, error)
 }
@@ -42,6 +47,16 @@ type Done struct {
 	Done string   `json:"done"`
 	ID   string   `json:"id,omitempty"`
 	To   []string `json:"to,omitempty"`
+}
+
+// Question is a message that a client would send.
+type Question struct {
+	Client  netip.Addr         `json:"client"`
+	TLS     bool               `json:"tls"`    // the client uses TLS
+	User    string             `json:"user"`   // that it logs in as; empty without a login
+	From    envelope.Address   `json:"from"`   // sender in MAIL
+	To      []envelope.Address `json:"to"`     // recipients in RCPT
+	Authors []envelope.Address `json:"author"` // in the field From
 }
 
 // Verification is the result of reading the whole spool.
@@ -60,14 +75,15 @@ type Selection struct {
 
 // The calls of [Relay].
 const (
-	callHealth Call[None, None]            = "health"
-	callStatus Call[None, dispatch.Status] = "status"
-	callQueue  Call[None, queue.Item]      = "queue/list"
-	callShow   Call[Selection, Message]    = "queue/show"
-	callRetry  Call[Selection, Done]       = "queue/retry"
-	callDrop   Call[Selection, Done]       = "queue/drop"
-	callStat   Call[None, spool.Stat]      = "spool/stat"
-	callVerify Call[None, Verification]    = "spool/verify"
+	callHealth  Call[None, None]                = "health"
+	callStatus  Call[None, dispatch.Status]     = "status"
+	callQueue   Call[None, queue.Item]          = "queue/list"
+	callShow    Call[Selection, Message]        = "queue/show"
+	callRetry   Call[Selection, Done]           = "queue/retry"
+	callDrop    Call[Selection, Done]           = "queue/drop"
+	callStat    Call[None, spool.Stat]          = "spool/stat"
+	callVerify  Call[None, Verification]        = "spool/verify"
+	callExplain Call[Question, policy.Decision] = "explain"
 )
 
 // HandleRelay makes the server handle the calls of [Relay].
@@ -79,6 +95,7 @@ func HandleRelay(s *Server, r Relay) {
 	Handle(s, callRetry, func(ctx context.Context, q Selection) (Done, error) { return r.Retry(ctx, q.ID) })
 	Handle(s, callDrop, func(ctx context.Context, q Selection) (Done, error) { return r.Drop(ctx, q.ID) })
 	Handle(s, callStat, func(ctx context.Context, _ None) (spool.Stat, error) { return r.SpoolStat(ctx) })
+	Handle(s, callExplain, r.Explain)
 	Handle(s, callVerify, func(ctx context.Context, _ None) (Verification, error) { return r.SpoolVerify(ctx) })
 }
 
@@ -127,4 +144,9 @@ func (c Client) SpoolStat(ctx context.Context) (spool.Stat, error) {
 // SpoolVerify implements [Relay].
 func (c Client) SpoolVerify(ctx context.Context) (Verification, error) {
 	return callVerify.Do(ctx, c.Socket, None{})
+}
+
+// Explain implements [Relay].
+func (c Client) Explain(ctx context.Context, q Question) (policy.Decision, error) {
+	return callExplain.Do(ctx, c.Socket, q)
 }

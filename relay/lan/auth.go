@@ -113,7 +113,7 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 	} else {
 		right = s.config.Users.Authenticate(ctx, given.name, given.password)
 	}
-	switch {
+	switch right = right && known; {
 	case ctx.Err() != nil:
 		return reply.New(454, 7, 0, "the login could not be checked in time: try again")
 	case !right:
@@ -121,13 +121,14 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 		r := reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device")
 		s.journal.LoginRefused(c.client, given.name, given.mechanism, r)
 		return r
-	case !known || !user.MayLogIn(c.client, access.Allowed):
-		r := reply.New(535, 7, 8, "this user may not log in from %s", c.client.Unmap())
-		s.journal.LoginRefused(c.client, given.name, given.mechanism, r)
-		return r
+	}
+	used, v := s.policy.LogIn(c.identity, user)
+	if v.Refused() {
+		s.journal.LoginRefused(c.client, given.name, given.mechanism, v.Reply)
+		return v.Reply
 	}
 	s.guesses.record(c.client, given.name, true)
-	c.identity.User = &user
+	c.identity.User = used
 	return welcome
 }
 

@@ -53,6 +53,7 @@ type Policy interface {
 	Client(address netip.Addr) policy.Client
 	Access(c policy.Client) policy.Access
 	Connect(c policy.Client, hostname string) (policy.Access, policy.Verdict)
+	LogIn(c policy.Client, u policy.User) (*policy.User, policy.Verdict)
 	Sender(c policy.Client, sender envelope.Address) (envelope.Address, policy.Verdict)
 	Recipient(c policy.Client, recipient envelope.Address) policy.Verdict
 	From(c policy.Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, policy.Verdict)

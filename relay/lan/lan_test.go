@@ -300,18 +300,21 @@ func TestTLSFirst_WorksFromTheFirstAttempt(t *testing.T) {
 		}
 		return conn.Close()
 	}
+	plain := func(from string) {
+		conn := dialFrom(t, from, address)
+		defer conn.Close()
+		if got := send(t, conn, "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
+			t.Errorf("plain client of %s: got %q", from, got)
+		}
+	}
 	for range 3 {
 		if err := overTLS("127.0.0.2"); err != nil {
 			t.Errorf("a device that begins with TLS: got %v", err)
 		}
-		if got := send(t, dialFrom(t, "127.0.0.2", address), "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
-			t.Errorf("plain client of the same address: got %q", got)
-		}
+		plain("127.0.0.2")
 	}
 	// An address whose first clients were plain is recognised from its second attempt.
-	if got := send(t, dialFrom(t, "127.0.0.3", address), "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
-		t.Errorf("plain client: got %q", got)
-	}
+	plain("127.0.0.3")
 	if err := overTLS("127.0.0.3"); err == nil {
 		t.Error("TLS of a plain address: got a handshake at the first attempt, want an error")
 	}

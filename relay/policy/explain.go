@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strings"
 
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
@@ -29,7 +30,7 @@ type Decision struct {
 
 // Step is the decision on one part of the message.
 type Step struct {
-	Part    string `json:"part"` // "client", "sender", "recipient" or "author"
+	Part    string `json:"part"` // "client", "login", "sender", "recipient" or "author"
 	Outcome string `json:"outcome"`
 	Rule    string `json:"rule"` // the setting that decides; empty if none had to
 }
@@ -50,6 +51,19 @@ func (p Policy) Decide(r Request) Decision {
 	if !note("client", v, "%s may connect", c.Address.Unmap()) {
 		d.Refusal = v.Reply
 		return d
+	}
+	if c.User != nil {
+		var used *User
+		used, v = p.LogIn(c, *c.User)
+		outcome := c.User.Name + " logs in"
+		if used == nil {
+			outcome = "every login is accepted, as no user"
+		}
+		if !note("login", v, "%s", outcome) {
+			d.Refusal = v.Reply
+			return d
+		}
+		c.User = used
 	}
 	d.Sender, v = p.Sender(c, r.Sender)
 	outcome := fmt.Sprintf("%s stays", r.Sender.Path())
@@ -85,4 +99,26 @@ func (p Policy) Decide(r Request) Decision {
 	}
 	d.Sent = true
 	return d
+}
+
+// String returns one line for each step, and what would be sent.
+func (d Decision) String() string {
+	var b strings.Builder
+	for _, step := range d.Steps {
+		fmt.Fprintf(&b, "%-10s %s", step.Part, step.Outcome)
+		if step.Rule != "" {
+			fmt.Fprintf(&b, "  [%s]", step.Rule)
+		}
+		b.WriteString("\n")
+	}
+	if !d.Sent {
+		b.WriteString("result     nothing would be sent")
+		return b.String()
+	}
+	var to []string
+	for _, recipient := range d.Recipients {
+		to = append(to, recipient.Path())
+	}
+	fmt.Fprintf(&b, "result     it would be sent from %s to %s", d.Sender.Path(), strings.Join(to, ", "))
+	return b.String()
 }

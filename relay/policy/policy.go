@@ -94,15 +94,6 @@ type User struct {
 	Recipients []Pattern      // that it may send to; none means those of its device
 }
 
-// MayLogIn reports whether the user may log in from an address. allowed reports that
-// the address may send without a login too.
-func (u User) MayLogIn(client netip.Addr, allowed bool) bool {
-	if len(u.Clients) == 0 {
-		return allowed
-	}
-	return contains(u.Clients, client.Unmap().WithZone(""))
-}
-
 // Client is who sends.
 type Client struct {
 	Address netip.Addr
@@ -192,6 +183,21 @@ func (p Policy) Connect(c Client, hostname string) (Access, Verdict) {
 		return a, refuse(a.Rule+".refuse", 554, 7, 1, "%s does not relay for %s: it is refused by the settings of this device", hostname, client.Unmap())
 	}
 	return a, refuse(a.Rule, 554, 7, 1, "%s does not relay for %s: add its network to lan.allow", hostname, client.Unmap())
+}
+
+// LogIn decides on the login of a client as a user whose password it has. It returns the
+// user, or nil for a device of which every login is accepted.
+func (p Policy) LogIn(c Client, u User) (*User, Verdict) {
+	a := p.Access(c)
+	switch {
+	case a.RequireTLS && !c.Secure:
+		return nil, refuse(a.ruleFor("tls", "lan.require_tls", a.Device.RequireTLS), 538, 7, 11, "TLS is required before a login: turn on TLS or STARTTLS on the device")
+	case a.Device.Auth == AnyLogin:
+		return nil, Verdict{Rule: a.Rule + ".auth"}
+	case len(u.Clients) == 0 && a.Allowed, contains(u.Clients, c.Address.Unmap().WithZone("")):
+		return &u, Verdict{Rule: "the users"}
+	}
+	return nil, refuse("the addresses of user "+u.Name, 535, 7, 8, "this user may not log in from %s", c.Address.Unmap())
 }
 
 // Recipient decides whether mail may be sent to a recipient.

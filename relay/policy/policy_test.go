@@ -208,13 +208,24 @@ func TestRecipient_IsOneThatTheClientMaySendTo(t *testing.T) {
 	}
 }
 
-func TestMayLogIn_IsLimitedToTheAddressesOfTheUser(t *testing.T) {
-	bound := User{Clients: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}}
-	at := netip.MustParseAddr("::ffff:10.9.1.1")
-	if !bound.MayLogIn(at, false) || bound.MayLogIn(netip.MustParseAddr("10.8.1.1"), true) {
-		t.Error("a user with addresses: want exactly these")
+func TestLogIn_IsLimitedToTheAddressesOfTheUser(t *testing.T) {
+	bound := User{Name: "erp", Clients: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}}
+	for _, c := range []struct {
+		client string
+		user   User
+		want   bool
+	}{
+		{"::ffff:10.9.1.1", bound, true},
+		{"192.168.10.7", bound, false},
+		{"10.9.1.1", User{Name: "a"}, false},
+		{"192.168.10.7", User{Name: "a"}, true},
+	} {
+		if used, v := site().LogIn(client(c.client), c.user); (used != nil) != c.want || v.Refused() == c.want {
+			t.Errorf("%s as %s: got %v, %v, want %v", c.client, c.user.Name, used, v, c.want)
+		}
 	}
-	if (User{}).MayLogIn(at, false) || !(User{}).MayLogIn(at, true) {
-		t.Error("a user without addresses: want the clients that may send anyway")
+	any := Client{Address: netip.MustParseAddr("192.168.10.7"), MAC: "00:1e:8f:12:34:56"}
+	if used, v := site().LogIn(any, bound); used != nil || v.Refused() {
+		t.Errorf("a device of which every login is accepted: got %v, %v, want no user", used, v)
 	}
 }

@@ -64,7 +64,7 @@ func randomRequest(random *rand.Rand) Request {
 	r := Request{Client: Client{Address: netip.MustParseAddr(one(random, clients)), MAC: one(random, macs), Secure: random.IntN(2) == 0},
 		Sender: one(random, mailbox), Recipients: some(random, mailbox[1:], 3), Authors: some(random, mailbox[1:], 2)}
 	if random.IntN(3) == 0 {
-		r.Client.User = &User{Name: "u", Senders: some(random, pattern[:4], 2), Recipients: some(random, append([]Pattern{Own}, pattern...), 2)}
+		r.Client.User = &User{Name: "u", Clients: randomNetworks(random, 1), Senders: some(random, pattern[:4], 2), Recipients: some(random, append([]Pattern{Own}, pattern...), 2)}
 	}
 	return r
 }
@@ -114,6 +114,9 @@ func faultOf(p Policy, r Request, d Decision) string {
 		return slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(address) })
 	}
 	known := listed || inside(p.Networks) || inside(p.Learning)
+	if device.Auth == AnyLogin {
+		r.Client.User = nil // whatever it logs in as
+	}
 	switch {
 	case device.Refuse:
 		return "a refused device sends"
@@ -123,6 +126,8 @@ func faultOf(p Policy, r Request, d Decision) string {
 		return "it sends in clear text"
 	case device.Auth == LoginMissing && r.Client.User == nil:
 		return "it sends without a login"
+	case r.Client.User != nil && len(r.Client.User.Clients) > 0 && !inside(r.Client.User.Clients):
+		return "it sends as a user of other addresses"
 	}
 	untaggedSender := d.Sender
 	if device.Tag != "" {

@@ -13,6 +13,7 @@ import (
 	"sealpost/hal/printable"
 	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
+	"sealpost/relay/policy"
 	"sealpost/relay/queue"
 	"sealpost/relay/spool"
 )
@@ -109,6 +110,11 @@ func (o Offline) Drop(_ context.Context, id string) (control.Done, error) { retu
 
 // SpoolStat implements [control.Relay].
 func (o Offline) SpoolStat(context.Context) (spool.Stat, error) { return stat(o) }
+
+// Explain implements [control.Relay].
+func (o Offline) Explain(context.Context, control.Question) (policy.Decision, error) {
+	return policy.Decision{}, control.ErrNoRelay
+}
 
 // SpoolVerify implements [control.Relay].
 func (o Offline) SpoolVerify(context.Context) (control.Verification, error) { return verify(o) }

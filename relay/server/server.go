@@ -24,6 +24,7 @@ import (
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/lan"
+	"sealpost/relay/policy"
 )
 
 // stopTimeout is how long messages in flight may take to finish on shutdown.
@@ -35,6 +36,12 @@ type Route struct {
 	Close func()
 }
 
+// Policy is the relay policy, for single commands and for a whole message.
+type Policy interface {
+	lan.Policy
+	Decide(r policy.Request) policy.Decision
+}
+
 // Parts opens the parts of a relay. Each method is called once, in this order,
 // unless stated otherwise.
 type Parts interface {
@@ -44,7 +51,7 @@ type Parts interface {
 	Route(ctx context.Context) (Route, error)
 	// Policy returns the relay policy, and a function that keeps it up to date
 	// until its context ends; nil if nothing changes.
-	Policy() (policy lan.Policy, watch func(context.Context) error, err error)
+	Policy() (policy Policy, watch func(context.Context) error, err error)
 	// EndListening drops the privilege to open listeners: all are open.
 	EndListening() error
 	// OpenSpool recovers the spool. It is called again after some seconds if
@@ -68,6 +75,7 @@ type Config struct {
 	SMTP     []string
 	SMTPS    []string
 	Limits   lan.Limits
+	Users    lan.Users
 	Dispatch dispatch.Config
 	WatchTPM bool // set if the keys are in the TPM
 	// ClockTrusted reports whether the time is known; mail is held until then. It is
@@ -80,6 +88,7 @@ type Server struct {
 	config      Config
 	parts       Parts
 	journal     *journal.Journal
+	policy      Policy
 	dispatcher  *dispatch.Dispatcher
 	certificate func() (*tls.Certificate, error) // the first call waits for the TPM
 	running     sync.WaitGroup
@@ -109,12 +118,19 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 	defer route.Close()
 	s.dispatcher = dispatch.New(config.Dispatch, route.Route, j)
 	defer s.closeSpool()
-	policy, watch, err := parts.Policy()
+	rules, watch, err := parts.Policy()
 	if err != nil {
 		return err
 	}
+	s.policy = rules
 	s.certificate = sync.OnceValues(func() (*tls.Certificate, error) { return parts.Certificate(ctx) })
-	smtp := lan.New(lan.Config{Hostname: config.Hostname, TLS: lan.TLS(s.certificate), Limits: config.Limits}, policy, acceptor{s.dispatcher}, j)
+	smtp := lan.New(lan.Config{
+		Hostname:  config.Hostname,
+		TLS:       lan.TLS(s.certificate),
+		LegacyTLS: lan.LegacyTLS(s.certificate),
+		Limits:    config.Limits,
+		Users:     config.Users,
+	}, rules, acceptor{s.dispatcher}, j)
 	listeners, err := listen(config, smtp)
 	defer listeners.close()
 	if err != nil {

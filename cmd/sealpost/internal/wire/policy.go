@@ -9,8 +9,8 @@ import (
 	"sealpost/hal/linux/network"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/envelope"
-	"sealpost/relay/lan"
 	"sealpost/relay/policy"
+	"sealpost/relay/server"
 )
 
 // policyFor returns the policy of the settings for networks that may send. nullSender
@@ -72,7 +72,7 @@ type currentPolicy struct {
 	neighbours network.Neighbours
 }
 
-var _ lan.Policy = (*currentPolicy)(nil)
+var _ server.Policy = (*currentPolicy)(nil)
 
 // Client implements lan.Policy.
 func (c *currentPolicy) Client(address netip.Addr) policy.Client {
@@ -88,6 +88,14 @@ func (c *currentPolicy) Access(client policy.Client) policy.Access {
 func (c *currentPolicy) Connect(client policy.Client, hostname string) (policy.Access, policy.Verdict) {
 	return c.current.Load().Connect(client, hostname)
 }
+
+// LogIn implements lan.Policy.
+func (c *currentPolicy) LogIn(client policy.Client, u policy.User) (*policy.User, policy.Verdict) {
+	return c.current.Load().LogIn(client, u)
+}
+
+// Decide decides on a whole message.
+func (c *currentPolicy) Decide(r policy.Request) policy.Decision { return c.current.Load().Decide(r) }
 
 // Sender implements lan.Policy.
 func (c *currentPolicy) Sender(client policy.Client, sender envelope.Address) (envelope.Address, policy.Verdict) {
@@ -109,7 +117,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 
 // Policy implements [server.Parts]: it allows the networks in the settings, or else
 // the machine's own subnets, as they change.
-func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
+func (r *Relay) Policy() (server.Policy, func(context.Context) error, error) {
 	s := r.Settings
 	current := &currentPolicy{}
 	var previous []netip.Prefix
