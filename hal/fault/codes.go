@@ -45,6 +45,10 @@ const (
 	// A site.
 	DomainUnknown Code = "domain-unknown" // DNS names no mail host of the domain
 
+	// Devices.
+	LearnTime Code = "learn-time" // learn mode would last too long
+	NoDevice  Code = "no-device"  // no device of that address was seen
+
 	// Processes.
 	NoRelay     Code = "no-relay"     // no relay answers
 	NoAppliance Code = "no-appliance" // the machine was not started by sealpost init
@@ -58,5 +62,5 @@ var All = []Code{
 	UserExists, NoUser,
 	SpoolForeign, SpoolOtherTPM, SpoolOpening,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
-	DomainUnknown, NoRelay, NoAppliance, NoInit,
+	DomainUnknown, LearnTime, NoDevice, NoRelay, NoAppliance, NoInit,
 }

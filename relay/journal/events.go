@@ -100,6 +100,19 @@ func (j *Journal) LoginRefused(client netip.Addr, name, mechanism string, r repl
 	j.refusal(slog.LevelWarn, EventLoginRefused, client, slog.String("user", name), slog.String("mechanism", mechanism), replyAttr(r))
 }
 
+// LearnModeBegan records that everything in some networks may send until a time.
+func (j *Journal) LearnModeBegan(networks []netip.Prefix, until time.Time) {
+	j.event(slog.LevelWarn, EventLearnMode, slog.Any("networks", networks), slog.String("until", until.Format(time.RFC3339)))
+}
+
+// LearnModeEnded records that only the networks in the settings may send again.
+func (j *Journal) LearnModeEnded() { j.event(slog.LevelInfo, EventLearnModeEnded) }
+
+// DeviceSilent records a device that sent regularly and has sent nothing for too long.
+func (j *Journal) DeviceSilent(client netip.Addr, name string, last time.Time) {
+	j.event(slog.LevelWarn, EventDeviceSilent, clientAttr(client), slog.String("name", name), slog.String("last", last.Format(time.RFC3339)))
+}
+
 // ListenerFault records a log message of the SMTP server library.
 func (j *Journal) ListenerFault(text string) {
 	j.event(slog.LevelWarn, EventListener, slog.String("fault", text))

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
@@ -66,6 +67,9 @@ type Device struct {
 	Recipients []Pattern        // that it may send to; none means those of the policy
 	Tag        string           // added to the local part of its sender; may be empty
 	Limits     Limits
+	// SilentAfter is the time without mail after which an alert is raised; 0 = by its
+	// habit.
+	SilentAfter time.Duration
 }
 
 // Auth is what a device does about SMTP AUTH (RFC 4954).
@@ -101,6 +105,9 @@ type Client struct {
 	Secure  bool   // TLS is in use
 	User    *User  // nil if it has not logged in
 }
+
+// RuleLearning is the rule of a client that may send only while learn mode lasts.
+const RuleLearning = "learn mode"
 
 // Access is what a client may do before it sends anything.
 type Access struct {
@@ -143,7 +150,7 @@ func (p Policy) Access(c Client) Access {
 	case contains(p.Networks, client):
 		a.Allowed, a.Rule = true, "lan.allow"
 	case contains(p.Learning, client):
-		a.Allowed, a.Rule = true, "learn mode"
+		a.Allowed, a.Rule = true, RuleLearning
 	case contains(p.Logins, client):
 		a.Login, a.RequireAuth, a.Rule = true, true, "the addresses of a user"
 	default:

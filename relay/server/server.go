@@ -16,10 +16,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"sealpost/relay/control"
+	"sealpost/relay/device"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
@@ -40,6 +42,8 @@ type Route struct {
 type Policy interface {
 	lan.Policy
 	Decide(r policy.Request) policy.Decision
+	// Learn opens networks; none closes them again.
+	Learn(networks []netip.Prefix)
 }
 
 // Parts opens the parts of a relay. Each method is called once, in this order,
@@ -57,6 +61,11 @@ type Parts interface {
 	// OpenSpool recovers the spool. It is called again after some seconds if
 	// [Parts.Temporary] returns true for its error.
 	OpenSpool(ctx context.Context) (*Storage, error)
+	// Subnets returns the machine's own subnets.
+	Subnets() ([]netip.Prefix, error)
+	// LoadDevices returns what StoreDevices has stored; empty if nothing was.
+	LoadDevices(ctx context.Context) ([]byte, error)
+	StoreDevices(ctx context.Context, text []byte) error
 	// Temporary reports whether an error may resolve without intervention.
 	Temporary(err error) bool
 	// Certificate returns the box's own certificate for the LAN. It may be
@@ -89,6 +98,8 @@ type Server struct {
 	parts       Parts
 	journal     *journal.Journal
 	policy      Policy
+	devices     *device.Registry
+	learning    learning
 	dispatcher  *dispatch.Dispatcher
 	certificate func() (*tls.Certificate, error) // the first call waits for the TPM
 	running     sync.WaitGroup
@@ -102,7 +113,7 @@ type Server struct {
 func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &Server{config: config, parts: parts, journal: j}
+	s := &Server{config: config, parts: parts, journal: j, devices: device.New(time.Now)}
 	socket, err := control.Listen(config.Socket)
 	if err != nil {
 		return err
@@ -130,6 +141,7 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 		LegacyTLS: lan.LegacyTLS(s.certificate),
 		Limits:    config.Limits,
 		Users:     config.Users,
+		Recorder:  s.devices,
 	}, rules, acceptor{s.dispatcher}, j)
 	listeners, err := listen(config, smtp)
 	defer listeners.close()
@@ -161,6 +173,8 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 		s.running.Go(func() { s.watchTPM(ctx) })
 	}
 	s.running.Go(func() { s.watchSpool(ctx, cancel) })
+	s.loadDevices(ctx)
+	s.running.Go(func() { s.watchDevices(ctx) })
 	for _, l := range listeners {
 		s.running.Go(func() {
 			if err := l.serve(l.Listener); err != nil && ctx.Err() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"sealpost/hal/linux/network"
@@ -52,6 +53,7 @@ func policyFor(s settings.Settings, networks []netip.Prefix, nullSender bool) po
 				Recipients:        d.RecipientsPerMessage,
 				SpoolShare:        d.SpoolShare,
 			},
+			SilentAfter: d.SilentAfter.Duration,
 		})
 	}
 	return p
@@ -66,13 +68,29 @@ func patterns[T ~string](all []T) []policy.Pattern {
 	return result
 }
 
-// currentPolicy is the policy as it is now: it changes with the box's subnets.
+// currentPolicy is the policy as it is now: it changes with the box's subnets and with
+// learn mode.
 type currentPolicy struct {
 	current    atomic.Pointer[policy.Policy]
 	neighbours network.Neighbours
+	mu         sync.Mutex // held while current is replaced
 }
 
 var _ server.Policy = (*currentPolicy)(nil)
+
+// change replaces the policy by a changed copy.
+func (c *currentPolicy) change(change func(*policy.Policy)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed := *c.current.Load()
+	change(&changed)
+	c.current.Store(&changed)
+}
+
+// Learn implements [server.Policy].
+func (c *currentPolicy) Learn(networks []netip.Prefix) {
+	c.change(func(p *policy.Policy) { p.Learning = networks })
+}
 
 // Client implements lan.Policy.
 func (c *currentPolicy) Client(address netip.Addr) policy.Client {
@@ -112,6 +130,9 @@ func (c *currentPolicy) From(client policy.Client, sender envelope.Address, auth
 	return c.current.Load().From(client, sender, authors)
 }
 
+// Subnets implements [server.Parts].
+func (*Relay) Subnets() ([]netip.Prefix, error) { return network.Subnets() }
+
 // loopback is the box itself, which sends test messages on an appliance.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
@@ -119,7 +140,9 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // the machine's own subnets, as they change.
 func (r *Relay) Policy() (server.Policy, func(context.Context) error, error) {
 	s := r.Settings
+	p := policyFor(s, nil, r.nullSender)
 	current := &currentPolicy{}
+	current.current.Store(&p)
 	var previous []netip.Prefix
 	adopt := func(networks []netip.Prefix) {
 		if slices.Equal(networks, previous) {
@@ -129,8 +152,7 @@ func (r *Relay) Policy() (server.Policy, func(context.Context) error, error) {
 		if r.Appliance {
 			networks = union(networks, loopback)
 		}
-		p := policyFor(s, networks, r.nullSender)
-		current.current.Store(&p)
+		current.change(func(p *policy.Policy) { p.Networks = networks })
 		var served []string
 		for _, network := range networks {
 			served = append(served, network.String())
