@@ -210,9 +210,13 @@ func (p Policy) LogIn(c Client, u User) (*User, Verdict) {
 // Recipient decides whether mail may be sent to a recipient.
 func (p Policy) Recipient(c Client, recipient envelope.Address) Verdict {
 	a := p.Access(c)
-	list, rule := p.Recipients, "recipients.allow"
-	if len(a.Device.Recipients) > 0 {
+	var list []Pattern
+	rule := ""
+	switch {
+	case len(a.Device.Recipients) > 0:
 		list, rule = a.Device.Recipients, a.Rule+".recipients"
+	case len(p.Recipients) > 0:
+		list, rule = p.Recipients, "recipients.allow"
 	}
 	if len(list) > 0 && !p.reaches(list, recipient) {
 		return refuse(rule, 550, 7, 1, "%s may not send to %s (%s)", c.Address.Unmap(), recipient.Path(), rule)
