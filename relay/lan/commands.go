@@ -40,7 +40,7 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		if len(argument) > longest {
 			return nil, c.writeReply(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
 		}
-		c.isHello, c.needsEHLO, c.extended = true, false, verb == "EHLO"
+		c.isHello, c.needsEHLO, c.extended, c.greeted = true, false, verb == "EHLO", true
 		c.setSeen(func(s *seen) { s.hello = argument })
 		if argument == "" {
 			c.quirk("no name in HELO")
@@ -56,7 +56,13 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	case verb == "MAIL" && c.needsEHLO:
 		return nil, c.writeReply(reply.New(503, 5, 1, "send EHLO first: what came before STARTTLS does not count"))
 	case verb == "MAIL":
-		return c.mail(argument)
+		mail, err := c.mail(argument)
+		if len(mail) > 0 && !c.greeted {
+			c.quirk("no HELO")
+			c.greeted, c.dropReply = true, true
+			mail = append([]byte("HELO unknown\r\n"), mail...)
+		}
+		return mail, err
 	case verb == "RCPT":
 		return c.rcpt(argument)
 	case verb == "DATA", verb == "RSET", verb == "NOOP", verb == "VRFY", verb == "EXPN", verb == "HELP":

@@ -60,6 +60,7 @@ type clientConn struct {
 	access        policy.Access // when it connected
 	needsEHLO     bool          // TLS began and EHLO has not come yet
 	extended      bool          // the client sent EHLO
+	greeted       bool          // it sent EHLO or HELO
 	lastCommand   string        // the command of the next reply
 	isHello       bool          // it is EHLO or HELO
 	dropReply     bool          // the next reply is for a command of ours
