@@ -50,7 +50,7 @@ var rules = []struct {
 	{"relay/oauth", nil},
 	{"relay/report", []string{"relay/envelope", "relay/reply"}},
 	{"relay/journal", []string{"relay/envelope", "relay/reply"}},
-	{"relay/lan", []string{"relay/envelope", "relay/reply", "relay/body", "relay/journal"}},
+	{"relay/lan", []string{"relay/envelope", "relay/reply", "relay/body", "relay/header", "relay/journal"}},
 	{"relay/queue", []string{"relay/envelope", "relay/spool"}},
 	{"relay/dispatch/throttle", []string{"relay/reply", "relay/report"}},
 	{"relay/dispatch/fairqueue", []string{"relay/queue"}},
