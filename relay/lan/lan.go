@@ -54,7 +54,7 @@ type Policy interface {
 type Limits struct {
 	MessageSize  int64         // octets of a message
 	Recipients   int           // recipients of a message
-	Line         int           // octets of a line of a message
+	Line         int           // octets of a line of a header
 	Connections  int           // concurrent connections
 	PerClient    int           // concurrent connections from one address
 	Transactions int           // messages in a session
@@ -96,7 +96,7 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 	s.smtp.TLSConfig = config.TLS // offers STARTTLS, which clientConn carries out
 	s.smtp.MaxMessageBytes = config.Limits.MessageSize
 	s.smtp.MaxRecipients = config.Limits.Recipients
-	s.smtp.MaxLineLength = maxCommandLine // the normaliser limits the lines of messages
+	s.smtp.MaxLineLength = maxCommandLine // the normaliser limits the lines of headers
 	s.smtp.EnableDSN = true               // offers it; dsn.go reads the parameters
 	s.smtp.ErrorLog = faultLog{j}
 	return s
