@@ -131,26 +131,23 @@ func unescaped(p []byte) []byte {
 func (e *addressEncoder) word(raw []byte) {
 	last := len(e.phrase) - 1
 	if e.joined && last >= 0 {
-		raw = append(bytes.Clone(e.phrase[last].raw), raw...)
-		e.space, e.phrase = e.phrase[last].space, e.phrase[:last]
+		e.phrase[last].text = append(e.phrase[last].text, raw...)
+		return
 	}
-	w := textWord{space: e.space, text: raw, raw: raw}
-	if !isASCII(raw) {
-		w.text, w.encode = unquoted(raw), true
-	}
-	e.phrase = append(e.phrase, w)
+	e.phrase = append(e.phrase, textWord{space: e.space, text: bytes.Clone(raw)})
 	e.space, e.joined = nil, true
 }
 
 // unquoted returns a word of atoms and quoted strings as text.
 func unquoted(raw []byte) (text []byte) {
 	for len(raw) > 0 {
-		if n := quotedStringLength(raw); raw[0] == '"' && n > 0 {
+		if raw[0] == '"' {
+			n := quotedStringLength(raw)
 			text = append(text, unescaped(raw[1:n-1])...)
 			raw = raw[n:]
 			continue
 		}
-		n := max(atomLength(raw), 1)
+		n := atomLength(raw)
 		text = append(text, raw[:n]...)
 		raw = raw[n:]
 	}
@@ -162,6 +159,11 @@ func (e *addressEncoder) flush() {
 	if len(e.phrase) == 0 {
 		e.joined = false
 		return
+	}
+	for i, word := range e.phrase {
+		if !isASCII(word.text) {
+			e.phrase[i].text, e.phrase[i].encode = unquoted(word.text), true
+		}
 	}
 	e.separate(e.phrase[0].space, e.phrase[0].encode)
 	e.words(e.phrase)

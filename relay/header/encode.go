@@ -101,15 +101,8 @@ func questionMarks(p []byte) []byte {
 var windows1252 = [32]rune{'€', 0x81, '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', 0x8d, 'Ž', 0x8f,
 	0x90, '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', 0x9d, 'ž', 'Ÿ'}
 
-// decodeText returns octets of an unknown character set as text: UTF-8 if they are valid,
-// else windows-1252, which contains the Latin-1 of most devices.
-func decodeText(p []byte) string {
-	if utf8.Valid(p) {
-		return string(p)
-	}
-	return decodeWindows1252(p)
-}
-
+// decodeWindows1252 returns octets that are not UTF-8 as text. The set contains the Latin-1
+// of most devices.
 func decodeWindows1252(p []byte) string {
 	var b strings.Builder
 	for _, octet := range p {
@@ -141,7 +134,6 @@ const maxEncodedLine = 76
 // textWord is a word of text with the white space before it.
 type textWord struct {
 	space, text []byte
-	raw         []byte // as it was written, in a phrase
 	encode      bool
 }
 

@@ -27,7 +27,11 @@ func splitParameters(value []byte) (parts [][]byte) {
 	for i := 0; i < len(value); i++ {
 		switch value[i] {
 		case '"':
-			i += max(quotedStringLength(value[i:])-1, 0)
+			length := quotedStringLength(value[i:])
+			if length == 0 { // it has no end
+				return append(parts, value[begin:])
+			}
+			i += length - 1
 		case ';':
 			parts = append(parts, value[begin:i])
 			begin = i + 1

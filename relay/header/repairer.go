@@ -54,6 +54,7 @@ type Repairer struct {
 	done    []Repair
 	held    []byte // the header so far
 	line    int    // where its last line begins
+	scanned int    // octets in which the end of that line was looked for
 	begun   bool   // its first line was seen
 	inBody  bool
 }
@@ -77,8 +78,12 @@ func (r *Repairer) Write(p []byte) (int, error) {
 	}
 	r.held = append(r.held, p...)
 	for {
-		length := bytes.IndexByte(r.held[r.line:], '\n') + 1
+		length := bytes.IndexByte(r.held[r.scanned:], '\n') + 1
 		full := length > 0
+		if full {
+			length += r.scanned - r.line
+		}
+		r.scanned = len(r.held)
 		if !full {
 			if len(r.held) <= maxRepaired {
 				return len(p), nil
@@ -87,7 +92,7 @@ func (r *Repairer) Write(p []byte) (int, error) {
 		}
 		line := r.held[r.line : r.line+length]
 		if !r.begun && full && nameLength(line) == 0 && mboxLine().Match(line) {
-			r.held, r.begun = r.held[length:], true
+			r.held, r.begun, r.scanned = r.held[length:], true, 0
 			r.note(MboxLineRemoved)
 			continue
 		}
@@ -98,6 +103,7 @@ func (r *Repairer) Write(p []byte) (int, error) {
 		if r.line += length; r.line > maxRepaired {
 			return len(p), r.pass()
 		}
+		r.scanned = r.line
 	}
 }
 

@@ -267,3 +267,23 @@ func BenchmarkRepairer(b *testing.B) {
 		}
 	}
 }
+
+// TestRepairer_TakesLittleTimeForAnyHeader has headers that make slow parsers slow.
+func TestRepairer_TakesLittleTimeForAnyHeader(t *testing.T) {
+	const size = maxRepaired - 2000
+	for _, piece := range []string{"\"a\"", "\"\\", "(", "()", "<", "<a@b>", "a@b,", "a,", "ü,", "ü ", "ü\"ü\"", "=?", "=?utf-8?q?a?= ", ":", ";x=ü", ";x=\"\\\"", " ", "\t\"", "\r\n ", "\r\nFrom: ü", "\r\nTo: (", "\r\na:", "\r\nFrom: a@b"} {
+		for _, name := range []string{"From: ü", "To: ü", "Subject: ü", "Content-Type: ü"} {
+			content := name + strings.Repeat(piece, size/len(piece))
+			begun := time.Now()
+			var out bytes.Buffer
+			w := NewRepairer(&out, testRepairs)
+			_, _ = w.Write([]byte(content + "\r\n\r\n"))
+			_ = w.Close()
+			if took := time.Since(begun); took > 2*time.Second {
+				t.Errorf("%s and many %q: took %v", name, piece, took)
+			} else if testing.Verbose() && took > 30*time.Millisecond {
+				t.Logf("%s and many %q: took %v", name, piece, took)
+			}
+		}
+	}
+}

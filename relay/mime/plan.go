@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -22,22 +23,14 @@ type treatment uint8
 
 const (
 	keep          treatment = iota
-	toQuoted                // to quoted-printable
-	toBase64                //
-	rewrapBase64            // shorter lines
-	rebreakQuoted           // shorter lines
+	toQuoted                // encode in quoted-printable
+	toBase64                // encode in base64
+	rewrapBase64            // is base64, needs shorter lines
+	rebreakQuoted           // is quoted-printable, needs shorter lines
 )
 
 func (p *plan) needed() bool {
-	return p.text || bytes.ContainsFunc(treatments(p.parts), func(r rune) bool { return r != rune(keep) })
-}
-
-func treatments(parts []treatment) []byte {
-	all := make([]byte, len(parts))
-	for i, part := range parts {
-		all[i] = byte(part)
-	}
-	return all
+	return p.text || slices.ContainsFunc(p.parts, func(t treatment) bool { return t != keep })
 }
 
 // analyse reads a message and makes the plan, or returns nil if it cannot be read.
@@ -121,8 +114,11 @@ func (a *analysis) checkUTF8(piece []byte) {
 }
 
 func (a *analysis) endLeaf(bool) {
-	t := a.treatment()
-	a.parts = append(a.parts, t)
+	t := keep
+	if len(a.parts) < maxParts {
+		t = a.treatment()
+		a.parts = append(a.parts, t)
+	}
 	a.whole = a.whole && (t != keep || !a.eightBit)
 	if a.entity.top && a.eightBit {
 		a.charset = "utf-8"
