@@ -12,9 +12,10 @@
 //     decides whether a message of that size can be accepted. What the client asks
 //     for about notifications (RFC 3461) stays with the envelope.
 //  4. DATA or BDAT: lan writes a Received field. The content then streams through
-//     the normaliser in body, which ends every line in CRLF, to dispatch. dispatch
-//     buffers it in memory, within one budget for all messages, and writes it to
-//     the spool when the budget is used up.
+//     the normaliser in body, which ends every line in CRLF, and the repairer in
+//     header, which adds what a header must have, to dispatch. dispatch buffers it in
+//     memory, within one budget for all messages, and writes it to the spool when the
+//     budget is used up.
 //  5. The message is complete, and the client waits for the reply.
 //  6. dispatch sends the message over its route at once (cut-through delivery). If
 //     the route's circuit breaker holds mail back, or its throttle allows no more
@@ -29,8 +30,10 @@
 //     For submission the host is the submission server, and a mailbox logs in with
 //     an access token (SASL XOAUTH2). If the mailbox may not send as the sender,
 //     header replaces the sender with the default one, if the settings ask for it.
-//  8. upstream/esmtp sends MAIL and every RCPT, pipelined if the server offers
-//     PIPELINING, with the parameters for notifications if it offers DSN. If the server has closed an idle connection, a new one is used.
+//  8. mime re-encodes a body that the server could not take, with octets above 127
+//     or long lines. upstream/esmtp sends MAIL and every RCPT, pipelined if the server
+//     offers PIPELINING, with the parameters for notifications if it offers DSN. If the
+//     server has closed an idle connection, a new one is used.
 //  9. dispatch decides by the replies whether to send the content. If only some
 //     recipients were accepted, it first commits the message to the spool: the
 //     others are retried, or their sender is notified.

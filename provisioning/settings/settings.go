@@ -85,7 +85,8 @@ type Limits struct {
 	MessageSize Size `toml:"message_size"`
 	// Recipients is the maximum number of recipients of one message. Default: 500.
 	Recipients int `toml:"recipients"`
-	// Line is the longest line of a message, in bytes. Default: 16 KiB.
+	// Line is the longest line of a header, in bytes; a message with a longer one is
+	// refused. Default: 16 KiB.
 	Line Size `toml:"line"`
 	// Connections is the maximum number of LAN connections at once. Default: 200.
 	Connections int `toml:"connections"`

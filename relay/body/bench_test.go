@@ -16,6 +16,7 @@ func BenchmarkNormaliser(b *testing.B) {
 		{"LF", "\n"},
 		{"CR", "\r"},
 		{"short lines with CR", "x\r"},
+		{"short lines with NUL", "x\x00\r\n"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			const size, part = 1 << 20, 4096

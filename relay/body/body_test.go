@@ -84,16 +84,49 @@ func TestNormaliser_EndsEveryLineInCRLF(t *testing.T) {
 	}
 }
 
-func TestNormaliser_RejectsALongLine(t *testing.T) {
+func TestNormaliser_RejectsALongLineOfTheHeaderOnly(t *testing.T) {
+	const limit = 2000
 	for _, c := range []struct {
+		before string
 		length int
 		fails  bool
-	}{{10, false}, {11, true}} {
-		n := NewNormaliser(io.Discard, 10)
-		_, err := io.Copy(n, iotest.OneByteReader(strings.NewReader("short\r\n"+strings.Repeat("x", c.length)+"\r\n")))
-		if errors.Is(err, ErrLongLine) != c.fails {
-			t.Errorf("%d octets: got %v, want an error: %t", c.length, err, c.fails)
+	}{
+		{"X: y\r\nSubject: ", limit - 9, false}, {"X: y\r\nSubject: ", limit - 8, true},
+		{"X: y\r\n ", limit - 1, false}, {"X: y\r\n ", limit, true},
+		{"", 2 * limit, false}, {" ", 2 * limit, false}, {"X: y\r\n", 2 * limit, false}, {"X: y\r\n\r\nX: ", 2 * limit, false}, {"X: y\r\nHello\r\nX: ", 2 * limit, false},
+	} {
+		content := c.before + strings.Repeat("x", c.length) + "\r\nX: y\r\n"
+		for name, r := range map[string]io.Reader{"whole": strings.NewReader(content), "octets": iotest.OneByteReader(strings.NewReader(content))} {
+			n := NewNormaliser(io.Discard, limit)
+			_, err := io.Copy(struct{ io.Writer }{n}, struct{ io.Reader }{r})
+			if errors.Is(err, ErrLongLine) != c.fails {
+				t.Errorf("%q and %d octets, %s: got %v, want an error: %t", c.before, c.length, name, err, c.fails)
+			}
+			if err == nil && !n.LongLines() {
+				t.Errorf("%q and %d octets, %s: got no long lines", c.before, c.length, name)
+			}
 		}
+	}
+}
+
+func TestNormaliser_ReportsLinesOver998Octets(t *testing.T) {
+	for length, want := range map[int]bool{998: false, 999: true} {
+		for _, ending := range []string{"", "\n", "\r\n", "\r\n\r\nx\r\n"} {
+			if _, n := normalise(t, "x\r\n"+strings.Repeat("x", length)+ending); n.LongLines() != want {
+				t.Errorf("%d octets: got %t", length, n.LongLines())
+			}
+		}
+	}
+}
+
+func TestNormaliser_RemovesNULs(t *testing.T) {
+	for given, want := range map[string]string{"\x00": "", "a\x00b": "ab\r\n", "a\r\x00\n": "a\r\n", "a\r\n\x00.\r\n": "a\r\n.\r\n"} {
+		if got, n := normalise(t, given); got != want || !n.NULs() {
+			t.Errorf("%q: got %q, %t, want %q", given, got, n.NULs(), want)
+		}
+	}
+	if _, n := normalise(t, "a\r\n"); n.NULs() {
+		t.Error("got NULs in a text")
 	}
 }
 
@@ -101,6 +134,9 @@ func TestNormaliser_CountsHopsInTheHeader(t *testing.T) {
 	header := "Received: a\r\n by b\r\nrEcEiVeD:c\nSubject: Received: no\r\nX-Received: no\r\n\r\n"
 	if _, n := normalise(t, header+"Received: not a field\r\n"); n.Hops() != 2 {
 		t.Errorf("got %d hops, want 2", n.Hops())
+	}
+	if _, n := normalise(t, "From a@b Thu Jan  1 00:00:00 1970\r\nReceived : a\r\nText\r\nReceived: no\r\n"); n.Hops() != 1 {
+		t.Errorf("got %d hops, want 1", n.Hops())
 	}
 }
 

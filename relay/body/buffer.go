@@ -1,5 +1,5 @@
 // Package body holds the content of messages in flight in memory, within one
-// budget for all of them, and normalises line endings for SMTP.
+// budget for all of them, and normalises line endings for SMTP, without NUL octets.
 //
 // It knows bytes and lines. It must not know envelopes, clients or
 // destinations.

@@ -10,23 +10,30 @@ import (
 // Normaliser copies a message's content with every line ended by CRLF. Exchange
 // Online rejects a bare CR or LF (550 5.6.11), RFC 5321 section 2.3.8 forbids
 // both, and SMTP smuggling relies on them. CRs before an LF are one line ending: a
-// device that writes CR CR LF has converted its line endings twice.
+// device that writes CR CR LF has converted its line endings twice. NUL octets are
+// removed, because RFC 5321 section 4.5.2 allows a server to reject them.
 type Normaliser struct {
 	dst       io.Writer
-	maxLine   int    // octets of a line, without its ending
+	maxLine   int    // octets of a line in the header, without its ending
+	longest   int    // octets of the longest line
 	length    int    // octets of the current line so far
 	crs       int    // CRs pending until the next octet is known
 	fixed     []byte // corrected lines that are not written yet
 	lineStart bool
 	eightBit  bool
+	nul       bool
 	fields    fieldCounter
 }
 
 // ErrLongLine is returned for a line over the limit.
-var ErrLongLine = errors.New("a line is too long")
+var ErrLongLine = errors.New("a line of the header is too long")
+
+// longLine is the number of octets of the longest line that every server accepts, without
+// its ending (RFC 5321 section 4.5.3.1.6).
+const longLine = 998
 
 // NewNormaliser returns a normaliser that writes to dst and accepts lines of at
-// most maxLine octets, without the line ending.
+// most maxLine octets in the header, without the line ending.
 func NewNormaliser(dst io.Writer, maxLine int) *Normaliser {
 	return &Normaliser{dst: dst, maxLine: maxLine, lineStart: true}
 }
@@ -40,6 +47,10 @@ const fixedSize = 4096
 func (n *Normaliser) Write(p []byte) (int, error) {
 	n.eightBit = n.eightBit || hasEightBit(p)
 	total := len(p)
+	if bytes.IndexByte(p, 0) >= 0 {
+		n.nul = true
+		p = bytes.ReplaceAll(p, []byte{0}, nil)
+	}
 	for len(p) > 0 {
 		if fine := n.wholeLines(p); fine > 0 {
 			if _, err := n.dst.Write(p[:fine]); err != nil {
@@ -67,13 +78,23 @@ func (n *Normaliser) wholeLines(p []byte) (fine int) {
 	}
 	for {
 		end := lineEnd(p[fine:])
-		if end < 0 || end > n.maxLine || !bytes.HasPrefix(p[fine+end:], crlf) {
+		if end < 0 || !bytes.HasPrefix(p[fine+end:], crlf) {
+			return fine
+		}
+		if end > longLine && n.tooLong(p[fine:], end) {
 			return fine
 		}
 		n.fields.text(p[fine : fine+end])
 		n.fields.endLine()
 		fine += end + len(crlf)
 	}
+}
+
+// tooLong notes the length of a line so far, which begins with start, and reports whether
+// it is over the limit.
+func (n *Normaliser) tooLong(start []byte, length int) bool {
+	n.longest = max(n.longest, length)
+	return length > n.maxLine && n.fields.inHeader(start)
 }
 
 // lineEnd returns the index of the first CR or LF, or -1. It is fast for long lines,
@@ -160,6 +181,12 @@ func (n *Normaliser) Close() error {
 // EightBit reports whether the content has octets above 127.
 func (n *Normaliser) EightBit() bool { return n.eightBit }
 
+// LongLines reports whether the content has lines of more than 998 octets.
+func (n *Normaliser) LongLines() bool { return n.longest > longLine }
+
+// NULs reports whether the content had NUL octets.
+func (n *Normaliser) NULs() bool { return n.nul }
+
 // Hops returns the number of Received fields in the header, for loop detection
 // (RFC 5321 section 6.3).
 func (n *Normaliser) Hops() int { return n.fields.received }
@@ -174,20 +201,20 @@ func (n *Normaliser) beginning(p []byte) (rest []byte, err error) {
 		return p, nil
 	}
 	n.lineStart = false
-	if n.length += end; n.length > n.maxLine {
+	n.fields.text(p[:end])
+	if n.length += end; n.length > longLine && n.tooLong(nil, n.length) {
 		return nil, ErrLongLine
 	}
-	n.fields.text(p[:end])
 	_, err = n.dst.Write(p[:end])
 	return p[end:], err
 }
 
 func (n *Normaliser) octet(octet byte) error {
-	if n.length++; n.length > n.maxLine {
-		return ErrLongLine
-	}
 	n.lineStart = false
 	n.fields.octet(octet)
+	if n.length++; n.length > longLine && n.tooLong(nil, n.length) {
+		return ErrLongLine
+	}
 	if n.fixed = append(n.fixed, octet); len(n.fixed) < fixedSize {
 		return nil
 	}
@@ -216,33 +243,4 @@ func (n *Normaliser) flush() error {
 	_, err := n.dst.Write(n.fixed)
 	n.fixed = n.fixed[:0]
 	return err
-}
-
-// fieldCounter counts the Received fields of a header.
-type fieldCounter struct {
-	received int
-	inBody   bool
-	name     []byte // the beginning of the current line
-}
-
-var receivedField = []byte("received:")
-
-func (c *fieldCounter) octet(octet byte) {
-	if !c.inBody && len(c.name) < len(receivedField) {
-		c.name = append(c.name, octet)
-	}
-}
-
-func (c *fieldCounter) text(p []byte) {
-	if missing := len(receivedField) - len(c.name); !c.inBody && missing > 0 {
-		c.name = append(c.name, p[:min(missing, len(p))]...)
-	}
-}
-
-func (c *fieldCounter) endLine() {
-	if !c.inBody && bytes.EqualFold(c.name, receivedField) {
-		c.received++
-	}
-	c.inBody = c.inBody || len(c.name) == 0
-	c.name = c.name[:0]
 }

@@ -19,6 +19,9 @@ type trackedContent struct {
 // Open implements envelope.Content.
 func (c *trackedContent) Open() io.Reader { return trackedReader{c, c.Content.Open()} }
 
+// Inspect returns a reader of the content for another purpose than sending.
+func (c *trackedContent) Inspect() io.Reader { return inspectingReader{c, c.Content.Open()} }
+
 type trackedReader struct {
 	content *trackedContent
 	io.Reader
@@ -30,6 +33,17 @@ func (r trackedReader) Read(p []byte) (int, error) {
 	if n > 0 {
 		r.content.lastRead.Store(time.Now().UnixNano())
 	}
+	if err != nil && err != io.EOF {
+		r.content.readErr.Store(&err)
+	}
+	return n, err
+}
+
+type inspectingReader trackedReader
+
+// Read implements io.Reader.
+func (r inspectingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
 	if err != nil && err != io.EOF {
 		r.content.readErr.Store(&err)
 	}

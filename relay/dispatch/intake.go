@@ -88,10 +88,10 @@ func (in *Incoming) moveToSpool() error {
 	if q == nil {
 		return &reply.Error{Reply: reply.New(451, 3, 0, "insufficient memory for this message, and it cannot be queued: %v", reason)}
 	}
-	// The rest of the content may contain octets above 127; declaring 8BITMIME is
-	// harmless.
+	// The rest of the content may contain octets above 127 and long lines. Declaring
+	// 8BITMIME is harmless, and content is examined before it is changed.
 	e := in.envelope
-	e.EightBit = true
+	e.EightBit, e.LongLines = true, true
 	draft, err := q.Begin(e, max(in.expected, in.memory.Size()))
 	if err == nil {
 		in.draft = draft

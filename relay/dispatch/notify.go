@@ -127,7 +127,8 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 		err = n.Write(&text, bytes.NewReader(nil))
 	}
 	e := envelope.Envelope{ID: unique, Sender: sender, Recipients: []envelope.Address{to}, Received: now, Report: true,
-		EightBit: bytes.ContainsFunc(text.Bytes(), func(r rune) bool { return r > 127 })}
+		EightBit:  bytes.ContainsFunc(text.Bytes(), func(r rune) bool { return r > 127 }),
+		LongLines: true} // the content that it returns may have some
 	if err == nil {
 		err = d.enqueue(q, e, &text, int64(text.Len()))
 	}

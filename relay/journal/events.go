@@ -131,6 +131,12 @@ func (j *Journal) Received(e envelope.Envelope) {
 		slog.Int("recipients", len(e.Recipients)), slog.Int64("octets", e.Size))
 }
 
+// ContentRepaired records what was changed in a message, because mail servers reject it or
+// show it badly.
+func (j *Journal) ContentRepaired(id string, repairs []string) {
+	j.event(slog.LevelInfo, EventContentRepaired, idAttr(id), slog.Any("repairs", repairs))
+}
+
 // NotReceived records a message that was cut off or exceeded a limit.
 func (j *Journal) NotReceived(id string, client netip.Addr, r reply.Reply) {
 	j.refusal(slog.LevelWarn, EventNotReceived, client, idAttr(id), replyAttr(r))

@@ -39,6 +39,7 @@ const (
 	EventListener                     Event = "listener"
 	EventSenderReplaced               Event = "sender replaced"
 	EventReceived                     Event = "received"
+	EventContentRepaired              Event = "content repaired"
 	EventNotReceived                  Event = "not received"
 	EventRecipient                    Event = "recipient"
 	EventDelivered                    Event = "delivered"

@@ -3,17 +3,21 @@ package lan
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"sealpost/relay/body"
+	"sealpost/relay/header"
 	"sealpost/relay/journal"
 	"sealpost/relay/policy"
 	"sealpost/relay/reply"
@@ -125,17 +129,30 @@ func stuffed(content string) string {
 	return content + ".\r\n"
 }
 
-// normalised returns content as the next hop must get it.
-func normalised(t *testing.T, content string) string {
+var testTrace = regexp.MustCompile(`^Received: .*\r\n.* id (\w+);\r\n\t(.*)\r\n`)
+
+// asReceived returns a message as the next hop must get it after content was sent. got is
+// what it got, for the ID and the time in the trace field.
+func asReceived(t *testing.T, content, got string) string {
+	t.Helper()
+	trace := testTrace.FindStringSubmatch(got)
+	if trace == nil {
+		t.Fatalf("%q: got %q", content, got)
+	}
+	date, err := time.Parse(time.RFC1123Z, trace[2])
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b strings.Builder
-	n := body.NewNormaliser(&foldGuard{Writer: &b}, 1<<20)
+	r := header.NewRepairer(&b, header.Repairs{Sender: "a@contoso.com", Date: date, MessageID: trace[1] + "@relay.contoso.com"})
+	n := body.NewNormaliser(r, 1<<20)
 	if _, err := io.WriteString(n, content); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Close(); err != nil {
+	if err := errors.Join(n.Close(), r.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return b.String()
+	return trace[0] + b.String()
 }
 
 // TestContent_IsTheSameByDATAAndBDAT sends random content in clear text and under TLS.
@@ -150,9 +167,9 @@ func TestContent_IsTheSameByDATAAndBDAT(t *testing.T) {
 			c := connect(t, s, addresses[mode], mode)
 			for i := range 100 {
 				content := randomContent(random)
-				want := normalised(t, content)
 				for _, chunked := range []bool{false, true} {
 					c.envelope()
+					sent := content
 					if chunked {
 						c.bdat(random, content)
 					} else {
@@ -161,7 +178,7 @@ func TestContent_IsTheSameByDATAAndBDAT(t *testing.T) {
 						c.expect(250)
 						// DATA cannot carry a last line without its end.
 						if content != "" && !strings.HasSuffix(content, "\r\n") {
-							want = normalised(t, content+"\r\n")
+							sent += "\r\n"
 						}
 					}
 					_, contents := d.messages()
@@ -169,13 +186,9 @@ func TestContent_IsTheSameByDATAAndBDAT(t *testing.T) {
 						t.Fatalf("%q, BDAT %v: got %d messages, want %d and one more by BDAT", content, chunked, len(contents), 2*i+1)
 					}
 					got := contents[len(contents)-1]
-					if _, got, _ = strings.Cut(got, ";\r\n\t"); !strings.Contains(got, "\r\n") {
-						t.Fatalf("%q: got %q", content, got)
-					}
-					if _, got, _ = strings.Cut(got, "\r\n"); got != want {
+					if want := asReceived(t, sent, got); got != want {
 						t.Fatalf("%q, BDAT %v: got %q, want %q", content, chunked, got, want)
 					}
-					want = normalised(t, content)
 				}
 			}
 			c.command(221, "QUIT")
@@ -390,4 +403,46 @@ func TestJournal_HasNoPasswordsOfClients(t *testing.T) {
 	if strings.Contains(log.String(), "c2VjcmV0") || !strings.Contains(log.String(), "command refused") {
 		t.Errorf("got %s", log.String())
 	}
+}
+
+// TestJournal_HasOneEventForEachMessageThatWasRepaired sends one that is complete and
+// others that are not.
+func TestJournal_HasOneEventForEachMessageThatWasRepaired(t *testing.T) {
+	const complete = "Date: Thu, 26 Nov 2026 09:00:00 +0100\r\nTo: b@fabrikam.example\r\nMessage-ID: <1@device>\r\nFrom: a@contoso.com\r\n"
+	for content, want := range map[string]string{
+		complete + "\r\nGrüße":          "",
+		complete + "\r\n\x00":           `["nul removed"]`,
+		complete + "Subject: ü\r\n\r\n": `["header encoded"]`,
+		"Hello":                         `["date added","from added","destination added","message-id added","header added"]`,
+	} {
+		var log lockedLog
+		s, address := startWithJournal(t, &fakeAcceptor{}, nil, journal.New(journal.JSON(&log, false)))
+		c := connect(t, s, address, "clear")
+		c.envelope()
+		c.command(354, "DATA")
+		c.write(stuffed(content))
+		c.expect(250)
+		_, repairs, found := strings.Cut(log.String(), `"content repaired"`)
+		if found != (want != "") || !strings.Contains(repairs, want) || strings.Contains(repairs, "content repaired") {
+			t.Errorf("%q: got %s, want %s", content, log.String(), want)
+		}
+	}
+}
+
+// lockedLog is a log that can be read while it is written.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -82,7 +82,7 @@ type Recorder interface {
 type Limits struct {
 	MessageSize  int64         // octets of a message
 	Recipients   int           // recipients of a message
-	Line         int           // octets of a line of a message
+	Line         int           // octets of a line of a header
 	Connections  int           // concurrent connections
 	PerClient    int           // concurrent connections from one address
 	PerMinute    int           // messages from one address in a minute; 0 = no limit
@@ -129,7 +129,7 @@ func New(config Config, p Policy, acceptor Acceptor, j *journal.Journal) *Server
 	s.smtp.TLSConfig = config.TLS // offers STARTTLS, which clientConn carries out
 	s.smtp.MaxMessageBytes = config.Limits.MessageSize
 	s.smtp.MaxRecipients = config.Limits.Recipients
-	s.smtp.MaxLineLength = maxCommandLine // the normaliser limits the lines of messages
+	s.smtp.MaxLineLength = maxCommandLine // the normaliser limits the lines of headers
 	s.smtp.EnableDSN = true               // offers it; dsn.go reads the parameters
 	s.smtp.ErrorLog = faultLog{j}
 	return s

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -109,6 +110,11 @@ var ownCertificate = sync.OnceValue(func() tls.Certificate {
 
 func start(t *testing.T, d *fakeAcceptor, change func(*Config)) (*Server, string) {
 	t.Helper()
+	return startWithJournal(t, d, change, journal.Discard())
+}
+
+func startWithJournal(t *testing.T, d *fakeAcceptor, change func(*Config), j *journal.Journal) (*Server, string) {
+	t.Helper()
 	if d.reply.Code == 0 {
 		d.reply = reply.New(250, 0, 0, "taken")
 	}
@@ -120,7 +126,7 @@ func start(t *testing.T, d *fakeAcceptor, change func(*Config)) (*Server, string
 		change(&config)
 	}
 	p := policy.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
-	s := New(config, p, d, journal.Discard())
+	s := New(config, p, d, j)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +168,7 @@ func TestServer_PlaysTheDialogues(t *testing.T) {
 	}
 }
 
-func TestSession_AddsOnlyTheTraceField(t *testing.T) {
+func TestSession_AddsTheTraceFieldAndWhatIsMissing(t *testing.T) {
 	d := &fakeAcceptor{}
 	_, address := start(t, d, nil)
 	if err := dialogue.Play(dial(t, address), "testdata/plain.dialogue"); err != nil {
@@ -182,7 +188,9 @@ func TestSession_AddsOnlyTheTraceField(t *testing.T) {
 	if !strings.HasPrefix(trace, want) {
 		t.Errorf("got trace field %q", trace)
 	}
-	if content != " scan\r\n\r\n.a line that begins with a dot\r\n" {
+	fields, text, _ := strings.Cut(content, "\r\n\r\n")
+	added := regexp.MustCompile(`^ scan\r\nDate: .*\r\nFrom: printer@contoso.com\r\nTo: undisclosed-recipients:;\r\nMessage-ID: <` + e.ID + `@relay.contoso.com>$`)
+	if !added.MatchString(fields) || text != ".a line that begins with a dot\r\n" {
 		t.Errorf("got content %q", content)
 	}
 }

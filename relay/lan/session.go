@@ -14,6 +14,7 @@ import (
 
 	"sealpost/relay/body"
 	"sealpost/relay/envelope"
+	"sealpost/relay/header"
 	"sealpost/relay/policy"
 	"sealpost/relay/reply"
 )
@@ -127,12 +128,12 @@ func (s *session) Data(from io.Reader) error {
 	s.conn.receiving.Store(true)
 	defer s.conn.receiving.Store(false)
 	s.mu.Lock()
-	clientSender, e, octets := s.clientSender, s.envelope, s.octets
+	client, clientSender, e, octets := s.client, s.clientSender, s.envelope, s.octets
 	s.mu.Unlock()
 	e.Received = time.Now()
 	content := s.server.acceptor.Begin(e, octets)
 	source, chunked := s.contentSource(from)
-	failure, ok := s.receive(&e, content, source)
+	repairs, failure, ok := s.receive(&e, client, content, source)
 	if chunked {
 		failure, ok = s.checkChunks(failure, ok)
 	}
@@ -144,6 +145,12 @@ func (s *session) Data(from io.Reader) error {
 	}
 	s.conn.messages.Add(1)
 	s.server.journal.Received(e)
+	for _, name := range repairs {
+		s.conn.quirk(name)
+	}
+	if len(repairs) > 0 {
+		s.server.journal.ContentRepaired(e.ID, repairs)
+	}
 	if clientSender != e.Sender {
 		s.server.journal.SenderReplaced(e.ID, clientSender, e.Sender)
 	}
@@ -180,28 +187,80 @@ func (s *session) checkChunks(r reply.Reply, ok bool) (reply.Reply, bool) {
 	return r, ok
 }
 
-// receive writes our trace field, copies the content after it and completes the
-// envelope.
+// receive writes our trace field, copies the content after it, repaired, and completes
+// the envelope. It returns the names of what was repaired.
 // If it fails, it returns the client's reply and false.
-func (s *session) receive(e *envelope.Envelope, content Incoming, from contentSource) (reply.Reply, bool) {
+func (s *session) receive(e *envelope.Envelope, client policy.Client, content Incoming, from contentSource) (repairs []string, failure reply.Reply, ok bool) {
+	hostname := s.server.config.Hostname
 	counted := &octetCounter{Writer: content}
-	normaliser := body.NewNormaliser(counted, s.server.config.Limits.Line)
-	_, err := io.WriteString(counted, traceField(*e, s.server.config.Hostname))
+	author := authorCheck{policy: s.server.policy, client: client, sender: e.Sender}
+	repairer := header.NewRepairer(counted, header.Repairs{
+		Sender:    authorOf(e.Sender, hostname),
+		Date:      e.Received,
+		MessageID: e.ID + "@" + hostname,
+		Author:    author.replacement,
+	})
+	normaliser := body.NewNormaliser(repairer, s.server.config.Limits.Line)
+	_, err := io.WriteString(counted, traceField(*e, hostname))
 	if err != nil {
 		// The content must still be read to its end, or it would be read as commands.
 		_ = from(failed{err})
-	} else if err = from(&foldGuard{Writer: normaliser}); err == nil {
-		err = normaliser.Close()
+	} else if err = from(normaliser); err == nil {
+		if err = normaliser.Close(); err == nil {
+			err = repairer.Close()
+		}
 	}
 	if err != nil {
-		return receiveErrorReply(err), false
+		return nil, receiveErrorReply(err), false
 	}
 	if normaliser.Hops() >= maxHops {
-		return reply.New(554, 4, 6, "too many hops: the message has passed %d hosts and seems to loop", normaliser.Hops()), false
+		return nil, reply.New(554, 4, 6, "too many hops: the message has passed %d hosts and seems to loop", normaliser.Hops()), false
+	}
+	if author.verdict.Refused() {
+		return nil, author.verdict.Reply, false
 	}
 	e.Received = time.Now()
-	e.Size, e.EightBit = counted.octets, normaliser.EightBit()
-	return reply.Reply{}, true
+	e.Size, e.EightBit, e.LongLines = counted.octets, normaliser.EightBit(), normaliser.LongLines()
+	return repairNames(normaliser, repairer), reply.Reply{}, true
+}
+
+// authorCheck asks the policy for the author of one message.
+type authorCheck struct {
+	policy  Policy
+	client  policy.Client
+	sender  envelope.Address
+	verdict policy.Verdict
+}
+
+// replacement returns the address that replaces the authors, or "" to keep them.
+func (a *authorCheck) replacement(authors []string) string {
+	var given []envelope.Address
+	for _, author := range authors {
+		given = append(given, envelope.Address(author))
+	}
+	var instead envelope.Address
+	instead, a.verdict = a.policy.From(a.client, a.sender, given)
+	return string(instead)
+}
+
+// authorOf returns the author of a message without From.
+func authorOf(sender envelope.Address, hostname string) string {
+	if sender == "" {
+		return "MAILER-DAEMON@" + hostname
+	}
+	path := sender.Path()
+	return path[1 : len(path)-1]
+}
+
+// repairNames returns the names of what was changed in a content.
+func repairNames(normaliser *body.Normaliser, repairer *header.Repairer) (names []string) {
+	if normaliser.NULs() {
+		names = append(names, "nul removed")
+	}
+	for _, repair := range repairer.Done() {
+		names = append(names, string(repair))
+	}
+	return names
 }
 
 // failed is a writer that accepts nothing.
@@ -231,8 +290,10 @@ func receiveErrorReply(err error) reply.Reply {
 		return replyErr.Reply
 	case errors.Is(err, errBareDot):
 		return reply.New(554, 5, 2, "the message must end with CR LF . CR LF, but a bare LF or CR stands there: set the device's line endings to CR LF, or update its software")
+	case errors.Is(err, header.ErrTooLarge):
+		return reply.New(552, 3, 4, "the header of the message is too large")
 	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):
-		return reply.New(500, 5, 2, "a line of the message is too long")
+		return reply.New(500, 5, 2, "a line of the message's header is too long")
 	case errors.As(err, &limit):
 		return reply.New(limit.Code, limit.EnhancedCode[1], limit.EnhancedCode[2], "%s", limit.Message) // replaced later; see texts
 	}

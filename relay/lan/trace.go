@@ -1,29 +1,9 @@
 package lan
 
 import (
-	"io"
 	"net/netip"
 	"strings"
 )
-
-// foldGuard keeps content that begins with white space from becoming a
-// continuation of our trace field.
-type foldGuard struct {
-	io.Writer
-	begun bool
-}
-
-func (g *foldGuard) Write(p []byte) (int, error) {
-	if !g.begun && len(p) > 0 {
-		g.begun = true
-		if p[0] == ' ' || p[0] == '\t' {
-			if _, err := io.WriteString(g.Writer, "\r\n"); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return g.Writer.Write(p)
-}
 
 // traceName returns the EHLO argument for the trace field, or "unknown" if it
 // contains characters that could end the field or open a comment.

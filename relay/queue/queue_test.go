@@ -48,7 +48,7 @@ func put(t *testing.T, q *Queue, e envelope.Envelope, content string) Ticket {
 
 func sample(id string) envelope.Envelope {
 	return envelope.Envelope{ID: id, Client: netip.MustParseAddr("192.168.1.7"), Hello: "printer", Protocol: "ESMTPS",
-		Sender: `"odd name"@contoso.com`, Recipients: []envelope.Address{"a@x.example", "b@[IPv6:::1]"}, EightBit: true,
+		Sender: `"odd name"@contoso.com`, Recipients: []envelope.Address{"a@x.example", "b@[IPv6:::1]"}, EightBit: true, LongLines: true,
 		Received: time.UnixMilli(1795300000123), Report: true,
 		DSN: envelope.DSN{Return: envelope.ReturnFull, ID: "QQ314159", Recipients: []envelope.RecipientDSN{
 			{}, {Notify: envelope.NotifyFailure | envelope.NotifyDelay, Original: "rfc822;b+2B@x.example"}}}}

@@ -21,6 +21,7 @@ type record struct {
 	Sender     envelope.Address   `json:"f"`
 	Recipients []envelope.Address `json:"t"`
 	EightBit   bool               `json:"8,omitempty"`
+	LongLines  bool               `json:"l,omitempty"`
 	Received   int64              `json:"r"` // Unix time in ms; 0 if unknown
 	Report     bool               `json:"n,omitempty"`
 	DSN        dsnRecord          `json:"d,omitzero"`
@@ -40,8 +41,8 @@ type recipientRecord struct {
 }
 
 func recordOf(e envelope.Envelope) record {
-	r := record{e.ID, e.Client, e.Hello, e.Protocol, e.Sender, e.Recipients, e.EightBit, 0, e.Report,
-		dsnRecord{Return: e.DSN.Return, ID: e.DSN.ID}}
+	r := record{ID: e.ID, Client: e.Client, Hello: e.Hello, Protocol: e.Protocol, Sender: e.Sender, Recipients: e.Recipients,
+		EightBit: e.EightBit, LongLines: e.LongLines, Report: e.Report, DSN: dsnRecord{Return: e.DSN.Return, ID: e.DSN.ID}}
 	for _, p := range e.DSN.Recipients {
 		r.DSN.Recipients = append(r.DSN.Recipients, recipientRecord(p))
 	}
@@ -53,7 +54,7 @@ func recordOf(e envelope.Envelope) record {
 
 func (r record) envelope(size int64) envelope.Envelope {
 	e := envelope.Envelope{ID: r.ID, Client: r.Client, Hello: r.Hello, Protocol: r.Protocol, Sender: r.Sender,
-		Recipients: r.Recipients, Size: size, EightBit: r.EightBit, Report: r.Report,
+		Recipients: r.Recipients, Size: size, EightBit: r.EightBit, LongLines: r.LongLines, Report: r.Report,
 		DSN: envelope.DSN{Return: r.DSN.Return, ID: r.DSN.ID}}
 	for i, p := range r.DSN.Recipients {
 		e.DSN.Set(i, envelope.RecipientDSN(p))

@@ -111,7 +111,7 @@ func (t *Transport) Close() { t.pool.close() }
 // received the message then, as far as is known.
 func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Envelope, content envelope.Content,
 	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
-	conn, mail, replies, err := t.offer(ctx, to, e)
+	conn, content, mail, replies, err := t.offer(ctx, to, e, content)
 	if err != nil {
 		return upstream.Result{}, t.unavailable(ctx, err)
 	}
@@ -135,22 +135,24 @@ func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Enve
 	return result, nil
 }
 
-// offer starts a transaction. If a reused connection was closed by the server
-// meanwhile, the next one is tried.
-func (t *Transport) offer(ctx context.Context, to Destination, e envelope.Envelope) (conn *smtpConn, mail reply.Reply, recipients []reply.Reply, err error) {
+// offer starts a transaction, and returns the content as the server can take it. If a
+// reused connection was closed by the server meanwhile, the next one is tried.
+func (t *Transport) offer(ctx context.Context, to Destination, e envelope.Envelope, content envelope.Content) (
+	conn *smtpConn, recoded envelope.Content, mail reply.Reply, recipients []reply.Reply, err error) {
 	for {
 		conn, err := t.pool.get(ctx, to)
 		if err != nil {
-			return nil, reply.Reply{}, nil, err
+			return nil, nil, reply.Reply{}, nil, err
 		}
-		mail, replies, err := conn.client.Offer(ctx, e)
+		offered, recoded := conn.client.Recode(e, content)
+		mail, replies, err := conn.client.Offer(ctx, offered)
 		stale := conn.stale(mail)
 		if err == nil && !stale {
-			return conn, mail, replies, nil
+			return conn, recoded, mail, replies, nil
 		}
 		t.pool.drop(conn)
 		if !stale || ctx.Err() != nil {
-			return nil, reply.Reply{}, nil, &hostError{conn.record.Host, &transactionError{err}}
+			return nil, nil, reply.Reply{}, nil, &hostError{conn.record.Host, &transactionError{err}}
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (c *Client) Close() { _ = c.conn.Close() }
 // digest.
 func NewMessage(name string, size int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Subject: %s\r\n\r\n", name)
+	fmt.Fprintf(&b, "Subject: %s\r\nDate: Fri, 27 Nov 2026 08:00:00 +0000\r\nFrom: %s\r\nTo: %s\r\nMessage-ID: <%s.%d@load.example>\r\n\r\n", name, Sender, Recipient, name, size)
 	random := rand.New(rand.NewPCG(uint64(size), uint64(len(name))))
 	for b.Len() < size {
 		fmt.Fprintf(&b, "%s %016x%016x%016x%016x\r\n", name, random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64())

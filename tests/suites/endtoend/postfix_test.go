@@ -3,6 +3,13 @@ package endtoend
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
+	"net/mail"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +19,8 @@ import (
 // verifiedClientCert is what Postfix logs in a Received field for a verified client.
 const verifiedClientCert = `(Client CN "relay.contoso.com", Issuer "Test CA" (verified OK))`
 
-const utf8Message = "From: Drucker <printer@contoso.com>\r\nSubject: Prüfbericht\r\n" +
+const utf8Message = "From: Drucker <printer@contoso.com>\r\nSubject: Bericht\r\n" +
+	"Date: Thu, 26 Nov 2026 09:00:00 +0100\r\nTo: " + recipient + "\r\nMessage-ID: <1@device>\r\n" +
 	"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
 	"Grüße aus dem Keller: 25 °C, 日本語, 🖨\r\n"
 
@@ -67,19 +75,37 @@ func countContaining(texts []string, part string) int {
 	return count
 }
 
-func TestContent_ArrivesUnchanged(t *testing.T) {
-	const header = "Subject: difficult\n\n"
-	body := strings.Join([]string{
-		".", "..", ".leading dot", "", "trailing blanks  \t", strings.Repeat("long line ", 1200),
-		"caf\xe9 \x80\xff", "From a line that mailboxes fear", "=3D %FROM_ADDRESS%", "", "", "end",
+// TestContent_ArrivesAsTheServerCanTakeIt sends content to servers with and without
+// extensions. It arrives unchanged, or if it must be re-encoded, its parts decode to what
+// was sent.
+func TestContent_ArrivesAsTheServerCanTakeIt(t *testing.T) {
+	difficult := strings.Join([]string{
+		".", "..", ".leading dot", "", "trailing blanks  \t", "From a line that mailboxes fear", "=3D %FROM_ADDRESS%", "", "", "end",
 	}, "\n") + "\n"
-	for name, without := range map[string]string{"BDAT": "", "DATA": "chunking", "no extensions": "chunking, pipelining, 8bitmime, size"} {
+	const eightBit = "caf\xe9 \x80\xff\n"
+	long := strings.Repeat("long line ", 5000) + "\n"
+	multi := "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: 8bit\n\n" + difficult + eightBit +
+		"\n--b\nContent-Type: application/octet-stream\n\n" + eightBit + long + "\n--b\nContent-Type: image/png\nContent-Transfer-Encoding: base64\n\n" + strings.Repeat("QUJD", 1000) + "\n--b--\n"
+	header := strings.ReplaceAll(strings.TrimSuffix(completeHeader, "\r\n"), "\r\n", "\n")
+	for name, c := range map[string]struct {
+		without, message string
+		sevenBit, same   bool
+	}{
+		"BDAT":                               {"", "\n" + difficult + eightBit, false, true},
+		"DATA":                               {"chunking", "\n" + difficult + eightBit, false, true},
+		"long lines":                         {"", "\n" + difficult + eightBit + long, true, false},
+		"parts with long lines":              {"", multi, false, false},
+		"no 8BITMIME":                        {"8bitmime", "\n" + difficult + eightBit, true, false},
+		"no 8BITMIME, parts with long lines": {"8bitmime", multi, true, false},
+		"no extensions":                      {"chunking, pipelining, 8bitmime, size", multi, true, false},
+		"no extensions, ASCII":               {"chunking, pipelining, 8bitmime, size", "\n" + difficult, true, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			certificate := clientCertificate(t, authority())
-			postfix := startPostfix(t, parts.PostfixConfig{Clients: []*x509.Certificate{certificate.Leaf}, Without: without})
+			postfix := startPostfix(t, parts.PostfixConfig{Clients: []*x509.Certificate{certificate.Leaf}, Without: c.without})
 			s := relaySite(t, siteConfig{host: "localhost", port: postfix.Port}, certificate)
-			if output, err := s.smtplib(strings.ReplaceAll(header+body, "\n", "\r\n"), recipient); err != nil {
+			if output, err := s.smtplib(strings.ReplaceAll(header+c.message, "\n", "\r\n"), recipient); err != nil {
 				t.Fatalf("%v: %s\n%s", err, output, s.relay.Log)
 			}
 			messages, err := postfix.Messages(1)
@@ -87,10 +113,56 @@ func TestContent_ArrivesUnchanged(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, got, found := strings.Cut(messages[0], header)
-			if got = strings.TrimSuffix(got, "\n"); !found || got != body {
-				t.Errorf("got content\n%q\nwant\n%q", got, body)
+			got = strings.TrimSuffix(got, "\n")
+			if !found || (got == c.message) != c.same {
+				t.Errorf("got content\n%q\nwant the same as this: %t\n%q", got, c.same, c.message)
+			}
+			if c.sevenBit && strings.IndexFunc(got, func(r rune) bool { return r > 127 }) >= 0 {
+				t.Errorf("got octets above 127 in\n%q", got)
+			}
+			for line := range strings.SplitSeq(got, "\n") {
+				if len(line) > 998 {
+					t.Errorf("got a line of %d octets", len(line))
+				}
+			}
+			if got, want := decodedParts(t, header+got), decodedParts(t, header+c.message); !slices.Equal(got, want) {
+				t.Errorf("got parts\n%q\nwant\n%q", got, want)
 			}
 		})
+	}
+}
+
+// decodedParts returns the decoded content of each part of a message.
+func decodedParts(t *testing.T, message string) (all []string) {
+	t.Helper()
+	m, err := mail.ReadMessage(strings.NewReader(message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	decode := func(header interface{ Get(string) string }, body io.Reader) {
+		switch header.Get("Content-Transfer-Encoding") {
+		case "base64":
+			body = base64.NewDecoder(base64.StdEncoding, body)
+		case "quoted-printable":
+			body = quotedprintable.NewReader(body)
+		}
+		decoded, err := io.ReadAll(body)
+		if err != nil {
+			t.Errorf("decoding a part of %q: %v", message, err)
+		}
+		all = append(all, strings.ReplaceAll(string(decoded), "\r\n", "\n"))
+	}
+	mediaType, parameters, _ := mime.ParseMediaType(m.Header.Get("Content-Type"))
+	if !strings.HasPrefix(mediaType, "multipart/") {
+		decode(m.Header, m.Body)
+		return all
+	}
+	for r := multipart.NewReader(m.Body, parameters["boundary"]); ; {
+		part, err := r.NextRawPart()
+		if err != nil {
+			return all
+		}
+		decode(part.Header, part)
 	}
 }
 
