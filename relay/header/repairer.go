@@ -130,7 +130,7 @@ func (r *Repairer) endHeader() error {
 	h.read(section)
 	h.complete()
 	h.encode()
-	out := h.section(section)
+	out := slices.Clip(h.section(section)) // it may be section, and rest follows that
 	switch {
 	case len(section) == 0 && !separated:
 		r.note(HeaderAdded)

@@ -141,6 +141,14 @@ func TestRepairer_RefusesALargeHeader(t *testing.T) {
 	}
 }
 
+func TestRepairer_AddsAnEmptyLineToACompleteHeader(t *testing.T) {
+	const header = complete + "From: a@contoso.com\r\n"
+	got, done := repairedWith(t, testRepairs, header+"Toner is low.\r\n")
+	if want := header + "\r\nToner is low.\r\n"; got != want || !slices.Equal(done, []Repair{EmptyLineAdded}) {
+		t.Errorf("got %q, %q, want %q", got, done, want)
+	}
+}
+
 // randomMessage returns a message made of what devices send, with CRLF line endings.
 func randomMessage(random *rand.Rand) string {
 	pieces := []string{"From: ", "from :", "From:", "Subject: ", "Date: ", "Date: Thu, 26 Nov 2026 09:00:00 +0100\r\n", "Message-ID: ", "<1@device>", "To: ", "Cc: ",

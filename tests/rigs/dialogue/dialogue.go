@@ -37,18 +37,24 @@ import (
 const timeout = 20 * time.Second
 
 type player struct {
-	conn net.Conn
-	r    *bufio.Reader
+	conn    net.Conn
+	r       *bufio.Reader
+	options *tls.Config
 }
 
 // Play plays the client's side of a script file over conn. It fails at the first
 // step that differs.
 func Play(conn net.Conn, script string) error {
+	return PlayTLS(conn, script, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10})
+}
+
+// PlayTLS is Play with the client's options of TLS.
+func PlayTLS(conn net.Conn, script string, options *tls.Config) error {
 	text, err := os.ReadFile(script)
 	if err != nil {
 		return err
 	}
-	p := &player{conn, bufio.NewReader(conn)}
+	p := &player{conn, bufio.NewReader(conn), options}
 	for i, line := range strings.Split(string(text), "\n") {
 		if line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "@") || strings.HasPrefix(line, "D:") {
 			continue
@@ -123,7 +129,7 @@ func (p *player) act(action string) error {
 	case "close":
 		return p.conn.Close()
 	case "starttls", "tls":
-		conn := tls.Client(p.conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10})
+		conn := tls.Client(p.conn, p.options)
 		p.conn, p.r = conn, bufio.NewReader(conn)
 		return conn.Handshake()
 	}
