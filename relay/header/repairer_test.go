@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/mail"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -320,6 +322,27 @@ func TestAddresses_ReadsWhatGoReads(t *testing.T) {
 		list, err := mail.ParseAddressList(value)
 		if (err == nil && len(list) > 0) != (want != "") {
 			t.Errorf("%q: net/mail returns %v, %v", value, list, err)
+		}
+	}
+}
+
+// TestRepairs_AreDocumented looks for each name in the page about content.
+func TestRepairs_AreDocumented(t *testing.T) {
+	source, err := os.ReadFile("repairer.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/content.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`Repair = "(.*)"`).FindAllSubmatch(source, -1)
+	if len(names) == 0 {
+		t.Fatal("got no names")
+	}
+	for _, name := range names {
+		if name := string(name[1]); name != string(AuthorReplaced) && !strings.Contains(string(page), "| `"+name+"` |") {
+			t.Errorf("docs/content.md does not explain %q", name)
 		}
 	}
 }
