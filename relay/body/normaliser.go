@@ -11,7 +11,7 @@ import (
 // Online rejects a bare CR or LF (550 5.6.11), RFC 5321 section 2.3.8 forbids
 // both, and SMTP smuggling relies on them. CRs before an LF are one line ending: a
 // device that writes CR CR LF has converted its line endings twice. NUL octets are
-// removed, because RFC 5321 section 4.5.2 allows a server to reject them.
+// removed, because no content but a binary one may have them (RFC 2045 section 2).
 type Normaliser struct {
 	dst       io.Writer
 	maxLine   int    // octets of a line in the header, without its ending

@@ -41,7 +41,11 @@ func (e *addressEncoder) token(value []byte) (length int) {
 		}
 		e.literal(questionMarks(value[:length]))
 	case '(':
-		length = commentLength(value)
+		if length = commentLength(value); length == 0 {
+			length = len(value)
+			e.literal(questionMarks(value))
+			break
+		}
 		e.comment(value[:length])
 	case '"':
 		length = quotedStringLength(value)
@@ -93,7 +97,8 @@ func quotedStringLength(value []byte) int {
 	return 0
 }
 
-// commentLength returns the length of the comment that value begins with.
+// commentLength returns the length of the comment that value begins with, or 0 if it has
+// no end.
 func commentLength(value []byte) int {
 	depth := 0
 	for i := 0; i < len(value); i++ {
@@ -108,7 +113,7 @@ func commentLength(value []byte) int {
 			}
 		}
 	}
-	return len(value)
+	return 0
 }
 
 // unescaped returns the content of a quoted string or comment without its backslashes and
@@ -198,7 +203,7 @@ func (e *addressEncoder) comment(raw []byte) {
 	e.separate(e.space, true)
 	e.wordWriter.space(e.space)
 	e.write("(")
-	e.wordWriter.encoded(unescaped(bytes.TrimSuffix(raw[1:], []byte(")"))))
+	e.wordWriter.encoded(unescaped(raw[1 : len(raw)-1]))
 	e.write(")")
 	e.space, e.encoded = nil, true
 }

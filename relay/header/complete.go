@@ -1,7 +1,6 @@
 package header
 
 import (
-	"net/mail"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,32 +26,17 @@ var onlyOnce = []struct {
 	{"references", nil},
 }
 
-func isDate(value []byte) bool {
-	_, err := mail.ParseDate(unfolded(value))
-	return err == nil
-}
+var date = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:[A-Za-z]{3}[ \t]*,)?[ \t]*[0-9]{1,2}[ \t]+[A-Za-z]{3}[ \t]+[0-9]{2,4}[ \t]+[0-9]{2}:[0-9]{2}(?::[0-9]{2})?[ \t]+(?:[+-][0-9]{4}|[A-Za-z]+)`)
+})
+
+func isDate(value []byte) bool { return date().MatchString(unfolded(value)) }
 
 var messageID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^<[^<>@\s]+@[^<>@\s]+>$`) })
 
 func isMessageID(value []byte) bool { return messageID().MatchString(unfolded(value)) }
 
 func isAddressList(value []byte) bool { return len(addresses(value)) > 0 }
-
-// addresses returns the addresses of a list in which octets above 127 are allowed in
-// names, or nil if it is not well-formed.
-func addresses(value []byte) []string {
-	encoded := encodeAddresses(value, 0)
-	// Names in character sets that Go does not know are of no interest here.
-	list, err := mail.ParseAddressList(strings.ReplaceAll(unfolded(encoded), "=?", "="))
-	if err != nil {
-		return nil
-	}
-	var all []string
-	for _, each := range list {
-		all = append(all, each.Address)
-	}
-	return all
-}
 
 // complete leaves one of each field that may occur once, adds what is missing, and puts
 // the author right.

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/mail"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -189,8 +191,9 @@ func checkRepaired(t *testing.T, message string) {
 			t.Fatalf("%q became\n%q: %d %s", message, got, n, name)
 		}
 	}
-	if addresses([]byte(read.Header.Get("From"))) == nil {
-		t.Fatalf("%q is from %q", message, read.Header.Get("From"))
+	from := strings.ReplaceAll(read.Header.Get("From"), "=?", "=") // Go does not know every character set
+	if _, err := mail.ParseAddressList(from); err != nil {
+		t.Fatalf("%q is from %q: %v", message, from, err)
 	}
 	header, body, found := strings.Cut(got, "\r\n\r\n")
 	if !found {
@@ -300,6 +303,62 @@ func TestRepairer_TakesLittleTimeForAnyHeader(t *testing.T) {
 			} else if testing.Verbose() && took > 30*time.Millisecond {
 				t.Logf("%s and many %q: took %v", name, piece, took)
 			}
+		}
+	}
+}
+
+// TestAddresses_ReadsWhatGoReads compares with net/mail.
+func TestAddresses_ReadsWhatGoReads(t *testing.T) {
+	for value, want := range map[string]string{
+		"a@x.example": "a@x.example",
+		" A B <a@x.example>, c@x.example (d (e))": "a@x.example c@x.example",
+		"\"A, B\" <a@x.example>":                  "a@x.example",
+		"J. Q. Public <\"a b\"@x.example>":        "\"a b\"@x.example",
+		"All: a@x.example, B <b@x.example>;":      "a@x.example b@x.example",
+		"a@[192.0.2.1]":                           "a@[192.0.2.1]",
+		"=?utf-8?q?=C3=BC?= <a@x.example>":        "a@x.example",
+		"Büro <a@x.example>":                      "a@x.example",
+		"Scanner":                                 "",
+		"<>":                                      "",
+		"a@":                                      "",
+		"@x.example":                              "",
+		"a@x.example b@x.example":                 "",
+		"A <a@x.example":                          "",
+		"a@x.example (":                           "",
+		"a@x.example )":                           "",
+		"undisclosed-recipients:;":                "",
+		"A [2] <a@x.example>":                     "",
+		"a..b@x.example":                          "",
+		"a@.x":                                    "",
+		"":                                        "",
+	} {
+		if got := strings.Join(addresses([]byte(value)), " "); got != want {
+			t.Errorf("%q: got %q, want %q", value, got, want)
+		}
+		list, err := mail.ParseAddressList(value)
+		if (err == nil && len(list) > 0) != (want != "") {
+			t.Errorf("%q: net/mail returns %v, %v", value, list, err)
+		}
+	}
+}
+
+// TestRepairs_AreDocumented looks for each name in the page about content.
+func TestRepairs_AreDocumented(t *testing.T) {
+	source, err := os.ReadFile("repairer.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/content.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`Repair = "(.*)"`).FindAllSubmatch(source, -1)
+	if len(names) == 0 {
+		t.Fatal("got no names")
+	}
+	for _, name := range names {
+		if name := string(name[1]); name != string(AuthorReplaced) && !strings.Contains(string(page), "| `"+name+"` |") {
+			t.Errorf("docs/content.md does not explain %q", name)
 		}
 	}
 }

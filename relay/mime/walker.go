@@ -157,7 +157,7 @@ func (w *walker) endHeader() {
 		e.composite = true
 		w.depth++
 	default:
-		e.opaque = e.opaque || e.isMultipart() || e.isMessage() || w.parts > maxParts
+		e.opaque = e.opaque || e.isMultipart() || e.isMessage() && e.isIdentity() || w.parts > maxParts
 		w.state = inLeaf
 	}
 	w.handler.header(e, w.held)
