@@ -2,7 +2,7 @@
 // 8.3): it is checked as a whole and committed as a whole, in one write of the
 // settings area.
 //
-// It combines settings, certificate, client secret and PIN. It must not know
+// It combines settings, certificate, client secret, PIN and users. It must not know
 // where they came from, a cable or a stick, nor the network, files or processes.
 //
 // A network change can cut off the person who made it. It is therefore committed
@@ -30,6 +30,7 @@ import (
 	"sealpost/provisioning/pin"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
+	"sealpost/provisioning/user"
 )
 
 // Sections of the settings area that this package owns. The two schema sections
@@ -71,6 +72,8 @@ type Candidate struct {
 	PIN      *string  `json:"pin,omitempty"`      // the console's; "" removes it
 	// ClientSecret is the secret of the application in the settings.
 	ClientSecret Password `json:"client_secret,omitempty"`
+	// Users are changes of the users as whom devices log in.
+	Users []user.Change `json:"users,omitempty"`
 	// Origin is the digest of the files that the candidate was read from; it
 	// prevents applying them twice. See [Applied].
 	Origin string `json:"origin,omitempty"`
@@ -112,6 +115,7 @@ type checked struct {
 	client *identity.Client
 	pin    []byte
 	secret *credential.Sealed
+	users  *user.Prepared
 	// key binds what is committed; nil if nothing can. If it is new, it replaces the
 	// one in binding.
 	key     *binding.Key
@@ -131,7 +135,7 @@ func (k Checker) Check(ctx context.Context, c Candidate) error {
 func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 	found := checked{Candidate: c}
 	var faults []error
-	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.PIN == nil && c.ClientSecret == "" {
+	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.PIN == nil && c.ClientSecret == "" && len(c.Users) == 0 {
 		faults = append(faults, errNothing)
 	}
 	if c.Settings != "" {
@@ -154,6 +158,7 @@ func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 		_, err := k.vault(ctx, c)
 		faults = append(faults, err)
 	}
+	faults = append(faults, user.Check(c.Users))
 	return found, errors.Join(faults...)
 }
 
@@ -225,6 +230,13 @@ func (k Checker) Commit(ctx context.Context, c Candidate) error {
 			return err
 		}
 	}
+	if len(c.Users) > 0 {
+		users, err := user.Prepare(ctx, k.Sealer, c.Users)
+		if err != nil {
+			return err
+		}
+		found.users = &users
+	}
 	return k.Store.Update(ctx, func(sections state.Sections) error { return found.put(sections, client) })
 }
 
@@ -251,6 +263,11 @@ func (c checked) put(sections state.Sections, client *identity.Client) error {
 	}
 	if c.secret != nil {
 		if err := c.secret.Put(sections); err != nil {
+			return err
+		}
+	}
+	if c.users != nil {
+		if err := c.users.Put(sections); err != nil {
 			return err
 		}
 	}
