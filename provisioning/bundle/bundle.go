@@ -1,11 +1,12 @@
 // Package bundle applies the files of a USB stick: a folder sealpost with
-// settings, a certificate, the certificate's password, and the client secret of
-// an application.
+// settings, a certificate, the certificate's password, the client secret of an
+// application, and the users as whom devices log in.
 //
 //	sealpost/sealpost.toml
 //	sealpost/contoso.pfx         or .p12; or .pem or .crt, the certificate for a request
 //	sealpost/password.txt        the PFX's password in its first line
 //	sealpost/secret.txt          the client secret in its first line
+//	sealpost/users.txt           a user per line: name, password and perhaps cram-md5
 //	sealpost/<serial number>/…   the same for one box, which then ignores the others
 //
 // It knows the names, sizes and types of these files, and commits them if they
@@ -53,13 +54,13 @@ type Bundle struct {
 	// Unused are the other files of the folder, for the result.
 	Unused []string
 
-	settings, certificate, password, secret string // paths on the stick; empty for none
+	settings, certificate, password, secret, users string // paths on the stick; empty for none
 }
 
 // Files returns the paths of the files that were read.
 func (b Bundle) Files() []string {
 	var files []string
-	for _, file := range []string{b.settings, b.certificate, b.password, b.secret} {
+	for _, file := range []string{b.settings, b.certificate, b.password, b.secret, b.users} {
 		if file != "" {
 			files = append(files, file)
 		}
@@ -88,7 +89,7 @@ func Read(stick fs.FS, serial string) (Bundle, error) {
 	}
 	b := Bundle{Folder: folder}
 	r := reader{stick: stick, folder: folder, entries: entries}
-	r.read(&b, foldersForOtherBoxes(entries, folder))
+	r.read(&b, serial, foldersForOtherBoxes(entries, folder))
 	return b, errors.Join(r.faults...)
 }
 
@@ -210,12 +211,21 @@ func (b Bundle) passwordFault() error {
 		printable.Line(b.password), printable.Line(b.certificate))
 }
 
+// plain returns a text without its byte order mark.
+func plain(text []byte) ([]byte, error) {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("it is saved as UTF-16 (\"Unicode\"): save it again as UTF-8")
+	}
+	return bytes.TrimPrefix(text, []byte("\ufeff")), nil
+}
+
 // firstLine returns the first line, without a byte order mark or line ending.
 func firstLine(text []byte) (string, error) {
-	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
-		return "", errors.New("it is saved as UTF-16 (\"Unicode\"): save it again as UTF-8")
+	text, err := plain(text)
+	if err != nil {
+		return "", err
 	}
-	line, _, _ := bytes.Cut(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\n"))
+	line, _, _ := bytes.Cut(text, []byte("\n"))
 	return strings.TrimSuffix(string(line), "\r"), nil
 }
 

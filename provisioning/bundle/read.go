@@ -28,7 +28,7 @@ func (r *reader) fault(format string, args ...any) {
 }
 
 // read fills the bundle. others are the folders for other boxes.
-func (r *reader) read(b *Bundle, otherFolders []string) {
+func (r *reader) read(b *Bundle, serial string, otherFolders []string) {
 	var text []byte
 	b.settings, text = r.onlyFile("settings files", settings.MaxText, func(name string) bool { return strings.EqualFold(name, settingsName) })
 	b.Settings = string(text)
@@ -48,16 +48,20 @@ func (r *reader) read(b *Bundle, otherFolders []string) {
 	if b.secret != "" && b.ClientSecret == "" && len(r.faults) == 0 {
 		r.fault("%s: its first line is empty: write the client secret's value there", printable.Line(b.secret))
 	}
+	users := r.readUsers(b, serial)
 	r.checkHiddenExtensions()
 	b.Unused = r.unused(b.Files())
-	if b.settings == "" && b.certificate == "" && b.secret == "" && len(r.faults) == 0 {
+	if b.settings == "" && b.certificate == "" && b.secret == "" && b.users == "" && len(r.faults) == 0 {
 		r.reportNoFiles(otherFolders)
 	}
 	// The digest omits the password, which could be guessed from it. A client
-	// secret is random and cannot be.
+	// secret is random and cannot be, and from a fingerprint guessing is expensive.
 	parts := [][]byte{text, pfxData, pemData}
 	if b.ClientSecret != "" {
 		parts = append(parts, []byte(b.ClientSecret))
+	}
+	if users != nil {
+		parts = append(parts, users)
 	}
 	b.Origin = candidate.Digest(parts...)
 }
@@ -80,7 +84,7 @@ func (r *reader) checkHiddenExtensions() {
 		if !isText || hidden(e.Name()) {
 			continue
 		}
-		meant := slices.ContainsFunc([]string{settingsName, passwordName, secretName}, func(name string) bool { return strings.EqualFold(shown, name) })
+		meant := slices.ContainsFunc([]string{settingsName, passwordName, secretName, usersName}, func(name string) bool { return strings.EqualFold(shown, name) })
 		if meant || endsIn(".pfx", ".p12", ".pem", ".crt", ".cer")(shown) {
 			r.fault("%s: the name must be %s: show file name extensions in Windows, and remove .txt", printable.Line(path.Join(r.folder, e.Name())), printable.Line(shown))
 		}

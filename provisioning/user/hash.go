@@ -55,3 +55,9 @@ func (h hash) matches(password string) bool {
 	usable := h.Kind == argon2id && len(h.Digest) == digestSize && h.Passes > 0 && h.Passes <= maxHashPasses && h.Memory > 0 && h.Memory <= maxHashMemory
 	return usable && subtle.ConstantTimeCompare(h.derive(password), h.Digest) == 1
 }
+
+// Fingerprint identifies a text with passwords. Guessing them from it costs as much as
+// from a stored hash.
+func Fingerprint(text, salt []byte) []byte {
+	return argon2.IDKey(text, salt, hashPasses, hashMemory, hashThreads, digestSize)
+}
