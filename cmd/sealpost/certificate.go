@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/terminal"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal"
 	"sealpost/provisioning/certificate"
@@ -50,7 +51,7 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err != nil {
 		return err
 	}
-	password, err := readPassword(c, "Password of the PFX", passwordFile)
+	password, err := terminal.Password(c, "Password of the PFX", passwordFile)
 	if err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func TestFaults_NameNoCommandBelowTheFrontEnds(t *testing.T) {
 }
 
 // commands are the commands of this program, as texts name them.
-var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe)\b`)
+var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe|user)\b`)
 
 // stringsOf returns the string literals of the Go files below a folder, without
 // those of tests.

@@ -73,10 +73,14 @@ func (c checked) bind(sections state.Sections) error {
 		}
 		errs = append(errs, c.key.Bind(sections, boundSettings, settingsValue(sections, sectionSettings, sectionSchema)))
 	}
-	if c.PIN != nil || c.Settings != "" && c.newKey {
+	// A new key binds everything, unless the stored settings are of another: then they
+	// must stay foreign.
+	_, configured := sections[sectionSettings]
+	everything := c.newKey && (c.Settings != "" || !configured)
+	if c.PIN != nil || everything {
 		errs = append(errs, binding.Release(sections, boundPIN), c.key.Bind(sections, boundPIN, sections[sectionPIN]))
 	}
-	if c.users != nil || c.Settings != "" && c.newKey {
+	if c.users != nil || everything {
 		errs = append(errs, binding.Release(sections, boundUsers), c.key.Bind(sections, boundUsers, sections[user.Section]))
 	}
 	return errors.Join(errs...)

@@ -72,6 +72,7 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 		}, "settings"},
 		"a user":                  {both, []Candidate{{Users: []user.Change{printer}}, {Settings: after}}, func(*memory) {}, ""},
 		"a user that was removed": {both, []Candidate{{Users: []user.Change{printer}}, {Users: []user.Change{{User: printer.User, Remove: true}}}}, func(*memory) {}, ""},
+		"users before settings":   {none, []Candidate{{Users: []user.Change{printer}}, {Settings: before}}, func(*memory) {}, ""},
 		"a foreign user":          {both, nil, func(m *memory) { m.sections[user.Section] = []byte("[]") }, "users"},
 		"users that are gone":     {both, []Candidate{{Users: []user.Change{printer}}}, func(m *memory) { delete(m.sections, user.Section) }, "users"},
 		"no binding":              {both, nil, func(m *memory) { delete(m.sections, "binding") }, "all"},

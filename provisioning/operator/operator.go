@@ -15,6 +15,7 @@ import (
 	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/user"
 )
 
 // Box is the box that a person operates. Its errors are faults (see hal/fault) if
@@ -49,6 +50,9 @@ type Box interface {
 	// Request creates a key in the TPM and returns its certificate request in
 	// PEM.
 	Request(ctx context.Context, r Request) (string, error)
+
+	// Users returns the users as whom devices log in; Commit changes them.
+	Users(ctx context.Context) ([]user.User, error)
 
 	// TenantScript returns the PowerShell that configures the tenant for the box.
 	TenantScript(ctx context.Context) (string, error)

@@ -150,6 +150,26 @@ func ParseAddress(text string) (string, error) {
 	return "", fmt.Errorf("%.80q is not a mail address or a domain: write it like printer@contoso.com or @contoso.com", text)
 }
 
+// Parse returns a user who is bound to these networks and addresses.
+func Parse(name string, clients, senders, recipients []string) (User, error) {
+	u := User{Name: name}
+	faults := []error{CheckName(name)}
+	for _, text := range clients {
+		network, err := ParseClient(text)
+		u.Clients, faults = append(u.Clients, network), append(faults, err)
+	}
+	for _, bound := range []struct {
+		from []string
+		to   *[]string
+	}{{senders, &u.Senders}, {recipients, &u.Recipients}} {
+		for _, text := range bound.from {
+			address, err := ParseAddress(text)
+			*bound.to, faults = append(*bound.to, address), append(faults, err)
+		}
+	}
+	return u, errors.Join(faults...)
+}
+
 // Check returns all faults of the changes.
 func Check(changes []Change) error {
 	var faults []error

@@ -22,6 +22,7 @@ import (
 	"sealpost/provisioning/certificate"
 	api "sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/user"
 	"sealpost/relay/control"
 )
 
@@ -97,6 +98,17 @@ func (l Local) Unlock(ctx context.Context, digits string) (right bool, wrong int
 	return right && err == nil, wrong, err
 }
 
+// Users implements [api.Box].
+func (l Local) Users(ctx context.Context) (users []user.User, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wire.LockTimeout)
+	defer cancel()
+	err = l.Options.WithStore(func(store candidate.Store) (err error) {
+		users, err = user.Load(ctx, store)
+		return err
+	})
+	return users, err
+}
+
 // Check implements [api.Box].
 func (l Local) Check(ctx context.Context, c candidate.Candidate) error {
 	return l.apply(ctx, c, "--check")
@@ -109,7 +121,7 @@ func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 		return err
 	}
 	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.ClientSecret == "" {
-		return nil // a PIN affects no other process
+		return nil // a PIN affects no other process, and the relay notices changed users
 	}
 	err := machine.Client{}.Applied(ctx)
 	if errors.Is(err, machine.ErrNoAppliance) {
