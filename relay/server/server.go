@@ -52,9 +52,9 @@ type Parts interface {
 	OpenSpool(ctx context.Context) (*Storage, error)
 	// Temporary reports whether an error may resolve without intervention.
 	Temporary(err error) bool
-	// Certificate returns the box's own certificate for the LAN. It may be
-	// called at any time and may wait for the TPM.
-	Certificate(ctx context.Context) (*tls.Certificate, error)
+	// Certificates returns the box's certificates for the LAN, the preferred one first.
+	// It may be called at any time and may wait for the TPM.
+	Certificates(ctx context.Context) ([]tls.Certificate, error)
 	// TPM returns the state of the TPM and advice. It is called periodically.
 	TPM(ctx context.Context) (state, advice string)
 }
@@ -77,12 +77,12 @@ type Config struct {
 
 // Server is a running relay.
 type Server struct {
-	config      Config
-	parts       Parts
-	journal     *journal.Journal
-	dispatcher  *dispatch.Dispatcher
-	certificate func() (*tls.Certificate, error) // the first call waits for the TPM
-	running     sync.WaitGroup
+	config       Config
+	parts        Parts
+	journal      *journal.Journal
+	dispatcher   *dispatch.Dispatcher
+	certificates func() ([]tls.Certificate, error) // the first call waits for the TPM
+	running      sync.WaitGroup
 
 	mu      sync.Mutex // guards storage; nothing else is locked under it
 	storage *Storage   // nil while the spool is not open
@@ -113,8 +113,8 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 	if err != nil {
 		return err
 	}
-	s.certificate = sync.OnceValues(func() (*tls.Certificate, error) { return parts.Certificate(ctx) })
-	smtp := lan.New(lan.Config{Hostname: config.Hostname, TLS: lan.TLS(s.certificate), Limits: config.Limits}, policy, acceptor{s.dispatcher}, j)
+	s.certificates = sync.OnceValues(func() ([]tls.Certificate, error) { return parts.Certificates(ctx) })
+	smtp := lan.New(lan.Config{Hostname: config.Hostname, TLS: lan.TLS(s.certificates), Limits: config.Limits}, policy, acceptor{s.dispatcher}, j)
 	listeners, err := listen(config, smtp)
 	defer listeners.close()
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 		})
 	}
 	s.openSpool(ctx)
-	_, _ = s.certificate()
+	_, _ = s.certificates()
 	s.journal.Started(s.config.Version, s.config.Method)
 	<-ctx.Done()
 

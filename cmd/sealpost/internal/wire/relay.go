@@ -141,9 +141,9 @@ func (r *Relay) OpenSpool(ctx context.Context) (*server.Storage, error) {
 // Temporary implements [server.Parts].
 func (*Relay) Temporary(err error) bool { return Temporary(err) }
 
-// Certificate implements [server.Parts].
-func (r *Relay) Certificate(ctx context.Context) (*tls.Certificate, error) {
-	return r.lanCertificate(ctx, r.hostname, r.Journal)
+// Certificates implements [server.Parts].
+func (r *Relay) Certificates(ctx context.Context) ([]tls.Certificate, error) {
+	return r.lanCertificates(ctx, r.Journal)
 }
 
 // TPM implements [server.Parts].
