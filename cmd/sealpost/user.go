@@ -20,7 +20,7 @@ func userCommand(o *options) *cobra.Command {
 		}),
 		leaf("remove NAME", "Remove a user", 1, func(c *cobra.Command, args []string) error {
 			change := user.Change{User: user.User{Name: args[0]}, Remove: true}
-			return o.commit(c, wire.ExistingState, candidate.Candidate{Users: []user.Change{change}}, stored{"there is no user " + args[0] + " any more"})
+			return o.commit(c, wire.ExistingState, candidate.Candidate{Users: []user.Change{change}}, stored{"the users without " + args[0]})
 		}))
 	return c
 }

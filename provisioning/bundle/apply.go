@@ -16,6 +16,10 @@ import (
 // ResultName is the file in [Folder] with the result of a stick.
 const ResultName = "result.txt"
 
+// AuthorityName is the file in [Folder] with the certificate of the box's own CA for the
+// LAN, which the box writes.
+const AuthorityName = "sealpost-ca.crt"
+
 // Result is the result of applying a stick.
 type Result struct {
 	Applied       bool           `json:"applied,omitempty"` // to this box, now

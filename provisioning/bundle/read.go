@@ -32,8 +32,10 @@ func (r *reader) read(b *Bundle, serial string, otherFolders []string) {
 	var text []byte
 	b.settings, text = r.onlyFile("settings files", settings.MaxText, func(name string) bool { return strings.EqualFold(name, settingsName) })
 	b.Settings = string(text)
-	pfx, pfxData := r.onlyFile("PFX files", certificate.MaxInput, endsIn(".pfx", ".p12"))
-	pem, pemData := r.onlyFile("certificate files", certificate.MaxInput, endsIn(".pem", ".crt", ".cer"))
+	pfx, pfxData := r.onlyFile("PFX files", certificate.MaxInput, func(name string) bool { return !strings.EqualFold(name, lanName) && endsIn(".pfx", ".p12")(name) })
+	pem, pemData := r.onlyFile("certificate files", certificate.MaxInput, func(name string) bool {
+		return !strings.EqualFold(name, AuthorityName) && endsIn(".pem", ".crt", ".cer")(name)
+	})
 	if pfx != "" && pem != "" {
 		r.fault("%s, %s: there are both a PFX and a certificate for a request: delete one of them", printable.Line(pfx), printable.Line(pem))
 	}
@@ -48,10 +50,14 @@ func (r *reader) read(b *Bundle, serial string, otherFolders []string) {
 	if b.secret != "" && b.ClientSecret == "" && len(r.faults) == 0 {
 		r.fault("%s: its first line is empty: write the client secret's value there", printable.Line(b.secret))
 	}
+	b.lan, b.LAN = r.onlyFile("PFX files for the LAN", certificate.MaxInput, func(name string) bool { return strings.EqualFold(name, lanName) })
+	if b.lan != "" {
+		b.lanPassword, b.LANPassword = r.line("password files", lanPasswordName)
+	}
 	users := r.readUsers(b, serial)
 	r.checkHiddenExtensions()
 	b.Unused = r.unused(b.Files())
-	if b.settings == "" && b.certificate == "" && b.secret == "" && b.users == "" && len(r.faults) == 0 {
+	if b.settings == "" && b.certificate == "" && b.secret == "" && b.lan == "" && b.users == "" && len(r.faults) == 0 {
 		r.reportNoFiles(otherFolders)
 	}
 	// The digest omits the password, which could be guessed from it. A client
@@ -60,8 +66,10 @@ func (r *reader) read(b *Bundle, serial string, otherFolders []string) {
 	if b.ClientSecret != "" {
 		parts = append(parts, []byte(b.ClientSecret))
 	}
-	if users != nil {
-		parts = append(parts, users)
+	for _, optional := range [][]byte{b.LAN, users} {
+		if optional != nil {
+			parts = append(parts, optional)
+		}
 	}
 	b.Origin = candidate.Digest(parts...)
 }
@@ -84,7 +92,7 @@ func (r *reader) checkHiddenExtensions() {
 		if !isText || hidden(e.Name()) {
 			continue
 		}
-		meant := slices.ContainsFunc([]string{settingsName, passwordName, secretName, usersName}, func(name string) bool { return strings.EqualFold(shown, name) })
+		meant := slices.ContainsFunc([]string{settingsName, passwordName, secretName, lanPasswordName, usersName}, func(name string) bool { return strings.EqualFold(shown, name) })
 		if meant || endsIn(".pfx", ".p12", ".pem", ".crt", ".cer")(shown) {
 			r.fault("%s: the name must be %s: show file name extensions in Windows, and remove .txt", printable.Line(path.Join(r.folder, e.Name())), printable.Line(shown))
 		}
@@ -104,7 +112,7 @@ func (r *reader) unused(used []string) []string {
 	var unused []string
 	for _, e := range r.entries {
 		name := path.Join(r.folder, e.Name())
-		if hidden(e.Name()) || e.IsDir() || slices.Contains(used, name) || strings.EqualFold(e.Name(), ResultName) {
+		if hidden(e.Name()) || e.IsDir() || slices.Contains(used, name) || strings.EqualFold(e.Name(), ResultName) || strings.EqualFold(e.Name(), AuthorityName) {
 			continue
 		}
 		about := ""

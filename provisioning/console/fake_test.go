@@ -108,6 +108,9 @@ func (b *fakeBox) Check(_ context.Context, c candidate.Candidate) error {
 		faults = append(faults, errors.New("the password of the PFX is wrong: type it again"))
 	}
 	faults = append(faults, user.Check(c.Users))
+	if c.LAN != nil && (string(c.LAN) != fakePFX || c.LANPassword != fakePassword) {
+		faults = append(faults, errors.New("the password of the PFX is wrong: type it again"))
+	}
 	if c.PEM != nil && !strings.HasPrefix(string(c.PEM), "-----BEGIN CERTIFICATE-----") {
 		faults = append(faults, errors.New("this is no certificate in PEM: paste the certificate"))
 	}
@@ -124,6 +127,7 @@ func (b *fakeBox) Commit(ctx context.Context, c candidate.Candidate) error {
 		return candidate.ErrOvertaken
 	}
 	c.PFX = append([]byte(nil), c.PFX...) // the console clears its own
+	c.LAN = append([]byte(nil), c.LAN...)
 	b.commits = append(b.commits, c)
 	if c.Trial && b.running.Settings != "" {
 		b.before, b.running.Trial, b.trialEnds = b.running.Settings, true, time.Now().Add(2*time.Minute)
@@ -200,6 +204,8 @@ func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[operator.Step
 func (b *fakeBox) Certificate(context.Context) (string, error) {
 	return "certificate  CN=relay.contoso.com\nkey          RSA-2048, in the TPM (tpm-resident)\n", nil
 }
+
+func (b *fakeBox) Authority(context.Context) (string, error) { return fakePEM, nil }
 
 func (b *fakeBox) Request(_ context.Context, r operator.Request) (string, error) {
 	b.requests = append(b.requests, r)

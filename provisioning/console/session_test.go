@@ -49,6 +49,14 @@ func TestMenu_RunsEachItem(t *testing.T) {
 	}
 }
 
+func TestConsole_ShowsAndReplacesTheLANsCertificates(t *testing.T) {
+	box := setUpBox()
+	play(t, box, "lan")
+	if len(box.commits) != 2 || string(box.commits[0].LAN) != fakePFX || box.commits[0].LANPassword != fakePassword || box.commits[0].PFX != nil || !box.commits[1].RemoveLAN {
+		t.Errorf("commits %v", box.commits)
+	}
+}
+
 func TestConsole_AddsReplacesAndRemovesUsers(t *testing.T) {
 	box := setUpBox()
 	play(t, box, "users")

@@ -47,6 +47,8 @@ type Box interface {
 
 	// Certificate describes the client certificate.
 	Certificate(ctx context.Context) (string, error)
+	// Authority returns the certificate of the box's own CA for the LAN, in PEM.
+	Authority(ctx context.Context) (string, error)
 	// Request creates a key in the TPM and returns its certificate request in
 	// PEM.
 	Request(ctx context.Context, r Request) (string, error)

@@ -120,7 +120,8 @@ func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 	if err := l.apply(ctx, c); err != nil {
 		return err
 	}
-	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.ClientSecret == "" {
+	c.PIN, c.Users = nil, nil
+	if c.Empty() {
 		return nil // a PIN affects no other process, and the relay notices changed users
 	}
 	err := machine.Client{}.Applied(ctx)
@@ -202,6 +203,12 @@ func (l Local) Certificate(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return report.String(), nil
+}
+
+// Authority implements [api.Box].
+func (l Local) Authority(ctx context.Context) (string, error) {
+	ca, err := singleValue[PEM](ctx, l.command("certificate", "ca"), "")
+	return strings.TrimSpace(ca.PEM), err
 }
 
 // Request implements [api.Box].

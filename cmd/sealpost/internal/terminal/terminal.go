@@ -1,7 +1,8 @@
-// Package terminal reads secrets from a terminal without echo, from standard input, and
-// from files.
+// Package terminal is the side of a terminal at which the program is: it reads secrets
+// from one without echo, from standard input and from files, and runs a dialogue on a
+// serial line.
 //
-// It must not know what a secret is for.
+// It must not know what a secret is for, or what is said on the line.
 package terminal
 
 import (

@@ -248,7 +248,7 @@ func (o Options) Checker(ctx context.Context, c candidate.Candidate) (k candidat
 
 // Checker returns a checker for a candidate whose settings are those of the box.
 func (b *Box) Checker() candidate.Checker {
-	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), CheckPath: CheckPath}
+	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), CheckPath: CheckPath, CheckServer: CheckServer}
 }
 
 // Users returns the directory of the users as whom devices log in. report is called for
