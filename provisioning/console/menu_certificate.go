@@ -55,12 +55,14 @@ func (s *session) showAuthority(ctx context.Context) error {
 
 // importLAN uploads the site's own server certificate for the LAN.
 func (s *session) importLAN(ctx context.Context) error {
-	c, err := s.askPFX(ctx)
+	c, err := s.askPFXAs(ctx, func(pfx []byte, password candidate.Password) candidate.Candidate {
+		return candidate.Candidate{LAN: pfx, LANPassword: password}
+	})
 	if err != nil {
 		return err
 	}
-	defer clear(c.PFX)
-	_, err = s.commit(ctx, candidate.Candidate{LAN: c.PFX, LANPassword: c.Password})
+	defer clear(c.LAN)
+	_, err = s.commit(ctx, c)
 	return err
 }
 
