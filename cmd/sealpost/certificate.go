@@ -108,14 +108,19 @@ func completeRequest(o *options, c *cobra.Command, path string) error {
 func showCommand(o *options) *cobra.Command {
 	return leaf("show", "Show the certificate, and what the connector must match", 0, func(c *cobra.Command, _ []string) error {
 		err := o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
+			lan, err := identity.DescribeLAN(ctx, b.Store)
+			if err != nil {
+				return err
+			}
 			client, err := identity.Load(ctx, b.Store)
+			if errors.Is(err, identity.ErrNone) && len(lan) > 0 && !o.json {
+				return errors.Join(err, o.print(c.OutOrStdout(), certificate.Report{LAN: lan}))
+			}
 			if err != nil {
 				return err
 			}
 			report := b.Examine(client)
-			if report.LAN, err = identity.DescribeLAN(ctx, b.Store); err != nil {
-				return err
-			}
+			report.LAN = lan
 			return o.print(c.OutOrStdout(), report)
 		})
 		if errors.Is(err, fs.ErrNotExist) {

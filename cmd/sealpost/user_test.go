@@ -85,6 +85,7 @@ func TestCertificate_ServesTheLAN(t *testing.T) {
 	runAll(t, []commandLine{
 		{"certificate ca --out ca.pem", "", exitDone, ""},
 		{"certificate ca", "", exitDone, "-----BEGIN CERTIFICATE-----"},
+		{"certificate show", "", exitFailed, "on the LAN   the box's own CA, CN=Sealpost CA"},
 		{"certificate import --lan", "", exitUsage, "name either --pfx FILE"},
 		{"certificate import --remove --pfx lan.pfx", "", exitUsage, "--remove with --lan alone"},
 		{"certificate import --lan --pem ca.pem", "", exitUsage, "--lan goes with --pfx"},
