@@ -5,44 +5,57 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/terminal"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal"
+	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
 	"sealpost/provisioning/identity"
 )
 
 func certificateCommand(o *options) *cobra.Command {
-	c := group("certificate", "The client certificate for Exchange Online")
-	c.AddCommand(importCommand(o), showCommand(o), requestCommand(o))
+	c := group("certificate", "The client certificate for Exchange Online, and those for the LAN")
+	c.AddCommand(importCommand(o), showCommand(o), requestCommand(o), authorityCommand(o))
 	return c
 }
 
 func importCommand(o *options) *cobra.Command {
 	var pfx, passwordFile, pem string
-	c := leaf("import (--pfx FILE [--password-file FILE] | --pem FILE)", "Import a certificate with its key, or the certificate for a request", 0,
+	var lan, remove bool
+	c := leaf("import ([--lan] --pfx FILE [--password-file FILE] | --pem FILE | --lan --remove)", "Import a certificate with its key, or the certificate for a request", 0,
 		func(c *cobra.Command, _ []string) error {
 			switch {
+			case remove && lan && pfx == "" && pem == "":
+				return o.commit(c, wire.ExistingState, candidate.Candidate{RemoveLAN: true}, stored{"the box uses certificates of its own for the LAN" + afterRestart})
+			case remove || lan && pem != "":
+				return &usageError{errors.New("--lan goes with --pfx FILE or --remove, and --remove with --lan alone")}
 			case (pfx == "") == (pem == ""):
 				return &usageError{errors.New("name either --pfx FILE or --pem FILE")}
 			case pem != "":
 				return completeRequest(o, c, pem)
 			}
-			return importPFX(o, c, pfx, passwordFile)
+			return importPFX(o, c, pfx, passwordFile, lan)
 		})
 	c.Flags().StringVar(&pfx, "pfx", "", "the PKCS#12 `file` with certificate, chain and key")
 	c.Flags().StringVar(&passwordFile, "password-file", "", "a `file` whose first line is the PFX's password; without it the password is asked for")
 	c.Flags().StringVar(&pem, "pem", "", "the PEM `file` of the certificate and chain for 'sealpost certificate request'")
+	c.Flags().BoolVar(&lan, "lan", false, "the site's own server certificate for the devices on the LAN")
+	c.Flags().BoolVar(&remove, "remove", false, "remove the site's certificate: the box uses its own")
 	return c
 }
 
+// afterRestart says when another certificate for the LAN is used.
+const afterRestart = "; a running relay uses it after a restart"
+
 // importPFX reads the file before it opens or creates the state, so that a bad
 // file changes nothing.
-func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
+func importPFX(o *options, c *cobra.Command, path, passwordFile string, lan bool) error {
 	if _, err := o.Settings(); err != nil {
 		return err
 	}
@@ -50,9 +63,13 @@ func importPFX(o *options, c *cobra.Command, path, passwordFile string) error {
 	if err != nil {
 		return err
 	}
-	password, err := readPassword(c, "Password of the PFX", passwordFile)
+	password, err := terminal.Password(c, "Password of the PFX", passwordFile)
 	if err != nil {
 		return err
+	}
+	if lan {
+		change := candidate.Candidate{LAN: data, LANPassword: candidate.Password(password)}
+		return o.commit(c, wire.AnyState, change, stored{"the site's certificate for the LAN" + afterRestart})
 	}
 	bundle, err := certificate.ParsePFX(data, password)
 	if err != nil {
@@ -91,11 +108,20 @@ func completeRequest(o *options, c *cobra.Command, path string) error {
 func showCommand(o *options) *cobra.Command {
 	return leaf("show", "Show the certificate, and what the connector must match", 0, func(c *cobra.Command, _ []string) error {
 		err := o.withBox(c, wire.ExistingState, func(ctx context.Context, b *wire.Box) error {
-			client, err := identity.Load(ctx, b.Store)
+			lan, err := identity.DescribeLAN(ctx, b.Store)
 			if err != nil {
 				return err
 			}
-			return o.print(c.OutOrStdout(), b.Examine(client))
+			client, err := identity.Load(ctx, b.Store)
+			if errors.Is(err, identity.ErrNone) && len(lan) > 0 && !o.json {
+				return errors.Join(err, o.print(c.OutOrStdout(), certificate.Report{LAN: lan}))
+			}
+			if err != nil {
+				return err
+			}
+			report := b.Examine(client)
+			report.LAN = lan
+			return o.print(c.OutOrStdout(), report)
 		})
 		if errors.Is(err, fs.ErrNotExist) {
 			return identity.ErrNone
@@ -140,6 +166,24 @@ func requestCommand(o *options) *cobra.Command {
 	c.Flags().StringSliceVar(&names, "name", nil, "a `name` for the certificate; the first is its common name")
 	c.Flags().StringVar(&keyType, "key", string(hal.RSA2048), "the key's `type`: RSA-2048, RSA-3072, P-256 or P-384")
 	c.Flags().BoolVar(&replace, "replace", false, "replace the pending request and its key")
+	return c
+}
+
+func authorityCommand(o *options) *cobra.Command {
+	var out string
+	c := leaf("ca", "Print the certificate of the box's own CA, which PCs and devices on the LAN may trust", 0, func(c *cobra.Command, _ []string) error {
+		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
+			ca, err := b.Authority(ctx)
+			if err == nil && out != "" {
+				return os.WriteFile(out, ca, 0o644)
+			}
+			if err != nil {
+				return err
+			}
+			return o.print(c.OutOrStdout(), operator.PEM{PEM: string(ca)})
+		})
+	})
+	c.Flags().StringVar(&out, "out", "", "write it to this `file`")
 	return c
 }
 

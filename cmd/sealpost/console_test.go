@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/terminal"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/hal/fault"
 	"sealpost/provisioning/console"
@@ -79,7 +80,7 @@ func TestConsole_ReturnsWithItsLine(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	first := cable(t, line)
-	go func() { ended <- serve(ctx, console.New(box), line) }()
+	go func() { ended <- terminal.Serve(ctx, console.New(box), line) }()
 	expect(t, first, "Press Enter")
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func TestConsole_RefusesAFileThatIsNoSerialLine(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := serve(t.Context(), console.New(operator.Local{}), path); err == nil || !strings.Contains(err.Error(), path) {
+	if err := terminal.Serve(t.Context(), console.New(operator.Local{}), path); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("got %v, want an error with %q", err, path)
 	}
 }
@@ -160,7 +161,7 @@ func TestFaults_NameNoCommandBelowTheFrontEnds(t *testing.T) {
 }
 
 // commands are the commands of this program, as texts name them.
-var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe)\b`)
+var commands = regexp.MustCompile(`\bsealpost (certificate|check|config|journal|queue|relay|send-test|spool (stat|verify|dump|format)|state|tenant|tpm|probe|user)\b`)
 
 // stringsOf returns the string literals of the Go files below a folder, without
 // those of tests.

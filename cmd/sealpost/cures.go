@@ -19,6 +19,8 @@ var cures = fault.Cures{
 	fault.RequestPending:     "import the certificate with: sealpost certificate import --pem FILE, or discard that request and its key with --replace",
 	fault.NoRequest:          "import a PFX, or make a request first with: sealpost certificate request --name NAME",
 	fault.RequestNeedsTPM:    "",
+	fault.UserExists:         "replace it with --replace, or choose another name",
+	fault.NoUser:             "see the names with: sealpost user list",
 	fault.SpoolForeign:       "to discard its contents and create a new spool: sealpost spool format --yes",
 	fault.SpoolOtherTPM:      "or discard the mail with: sealpost spool format --yes",
 	fault.SpoolOpening:       "wait a minute and try again; until then mail is relayed without it",

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/provisioning/candidate"
 )
 
 // usageError is the error of an invalid command line.
@@ -81,6 +82,16 @@ func (o *options) withBox(c *cobra.Command, open wire.Opener, do func(context.Co
 	ctx, cancel := context.WithTimeout(c.Context(), tpmTimeout)
 	defer cancel()
 	return errors.Join(do(ctx, b), b.Close())
+}
+
+// commit commits a candidate to the box, and prints done.
+func (o *options) commit(c *cobra.Command, open wire.Opener, change candidate.Candidate, done fmt.Stringer) error {
+	return o.withBox(c, open, func(ctx context.Context, b *wire.Box) error {
+		if err := b.Checker().Commit(ctx, change); err != nil {
+			return err
+		}
+		return o.print(c.OutOrStdout(), done)
+	})
 }
 
 // print writes a value as JSON or as text.

@@ -15,7 +15,6 @@ import (
 	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/relay/control"
-	"sealpost/relay/queue"
 	"sealpost/relay/server"
 )
 
@@ -26,9 +25,9 @@ func queueCommand(o *options) *cobra.Command {
 			return o.withRelay(c, func(ctx context.Context, r control.Relay) error { return o.printQueue(ctx, c, r) })
 		}),
 		leaf("show ID", "Show a message: its envelope, the last reply and its header", 1, func(c *cobra.Command, args []string) error {
-			return ask(o, c, func(ctx context.Context, r control.Relay) (shown, error) {
+			return ask(o, c, func(ctx context.Context, r control.Relay) (operator.Message, error) {
 				m, err := r.Show(ctx, args[0])
-				return shown{m}, err
+				return operator.Message{Message: m}, err
 			})
 		}),
 		retryCommand(o), dropCommand(o))
@@ -40,9 +39,9 @@ func retryCommand(o *options) *cobra.Command {
 		if len(args) > 1 || slices.Contains(args, "") {
 			return &usageError{errors.New("sealpost queue retry takes one ID, or none to retry all messages")}
 		}
-		return ask(o, c, func(ctx context.Context, r control.Relay) (done, error) {
+		return ask(o, c, func(ctx context.Context, r control.Relay) (operator.Done, error) {
 			d, err := r.Retry(ctx, strings.Join(args, ""))
-			return done{d}, err
+			return operator.Done{Done: d}, err
 		})
 	}}
 }
@@ -53,9 +52,9 @@ func dropCommand(o *options) *cobra.Command {
 		if !sure {
 			return &usageError{errors.New("this permanently deletes the message: add --yes to confirm")}
 		}
-		return ask(o, c, func(ctx context.Context, r control.Relay) (done, error) {
+		return ask(o, c, func(ctx context.Context, r control.Relay) (operator.Done, error) {
 			d, err := r.Drop(ctx, args[0])
-			return done{d}, err
+			return operator.Done{Done: d}, err
 		})
 	})
 	c.Flags().BoolVar(&sure, "yes", false, "confirm the deletion")
@@ -126,7 +125,7 @@ func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Re
 			fmt.Fprintln(table, "ID\tAGE\tOCTETS\tFROM\tTO\tATTEMPTS\tNEXT\tLAST")
 		}
 		count++
-		fmt.Fprintln(table, row(item, time.Now()))
+		fmt.Fprintln(table, operator.Row(item, time.Now()))
 	}
 	if o.json {
 		return nil
@@ -134,60 +133,4 @@ func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Re
 	summary, codes := operator.Summary(status, count)
 	fmt.Fprintln(table, cures.AppendAll(summary, codes))
 	return table.Flush()
-}
-
-func row(item queue.Item, now time.Time) string {
-	to, next, last := "", "due", item.Last
-	if len(item.Recipients) > 0 {
-		to = string(item.Recipients[0])
-	}
-	if more := len(item.Recipients) - 1; more > 0 {
-		to += fmt.Sprintf(" +%d", more)
-	}
-	if item.Next.After(now) {
-		next = item.Next.Local().Format(time.TimeOnly)
-	}
-	if item.Damage != "" {
-		next, last = "never", "damaged: "+item.Damage
-	}
-	const maxLength = 70
-	if len(last) > maxLength {
-		last = strings.ToValidUTF8(last[:maxLength], "") + "…"
-	}
-	return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s", item.ID, now.Sub(item.Received).Round(time.Second), item.Octets,
-		item.Sender.Path(), to, item.Attempts, next, last)
-}
-
-// done prints what a call changed.
-type done struct{ control.Done }
-
-func (d done) String() string {
-	return strings.TrimPrefix(strings.TrimSuffix(d.ID+": "+d.Done.Done+" (recipients: "+strings.Join(d.To, ", ")+")", " (recipients: )"), ": ")
-}
-
-// shown prints a message.
-type shown struct{ control.Message }
-
-func (s shown) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  number %d, %d octets, from %s, received %s\n", s.ID, s.Number, s.Octets, s.Client, s.Received.Local().Format(time.DateTime))
-	fmt.Fprintf(&b, "sender      %s\n", s.Sender.Path())
-	for _, r := range s.Recipients {
-		fmt.Fprintf(&b, "pending     %s\n", r.Path())
-	}
-	for _, r := range s.Settled {
-		fmt.Fprintf(&b, "finished    %s\n", r.Path())
-	}
-	fmt.Fprintf(&b, "attempts    %d\n", s.Attempts)
-	if s.Last != "" {
-		fmt.Fprintf(&b, "last reply  %s\n", s.Last)
-	}
-	if !s.Next.IsZero() {
-		fmt.Fprintf(&b, "next        %s\n", s.Next.Local().Format(time.DateTime))
-	}
-	if s.Damage != "" {
-		fmt.Fprintf(&b, "damaged     %s\n", s.Damage)
-	}
-	b.WriteString("\n" + s.Header)
-	return b.String()
 }

@@ -4,29 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/relay/control"
-	"sealpost/relay/spool"
 )
 
 func spoolCommand(o *options) *cobra.Command {
 	c := group("spool", "The spool on flash that holds the queued mail")
 	c.AddCommand(
 		leaf("stat", "Show how full it is", 0, func(c *cobra.Command, _ []string) error {
-			return ask(o, c, func(ctx context.Context, r control.Relay) (stat, error) {
+			return ask(o, c, func(ctx context.Context, r control.Relay) (operator.SpoolStat, error) {
 				s, err := r.SpoolStat(ctx)
-				return stat{s}, err
+				return operator.SpoolStat{Stat: s}, err
 			})
 		}),
 		leaf("verify", "Read every message completely and check it", 0, func(c *cobra.Command, _ []string) error {
-			return ask(o, c, func(ctx context.Context, r control.Relay) (verified, error) {
+			return ask(o, c, func(ctx context.Context, r control.Relay) (operator.SpoolVerification, error) {
 				v, err := r.SpoolVerify(ctx)
-				return verified{v}, err
+				return operator.SpoolVerification{Verification: v}, err
 			})
 		}),
 		leaf("dump", "Print the ring record by record without message contents; while a relay runs, the end may be incomplete", 0,
@@ -68,24 +66,6 @@ func sure(o *options, use, short, warning, yes string, do func(context.Context, 
 	})
 	c.Flags().BoolVar(&confirmed, "yes", false, yes)
 	return c
-}
-
-// stat prints the usage of the spool.
-type stat struct{ spool.Stat }
-
-func (s stat) String() string {
-	return fmt.Sprintf("%s from %s, %d octets, %d damaged\nring of %d bytes in %d segments, %d of them free\nroom for %d octets more",
-		operator.Count(s.Messages, "message"), operator.Count(s.Clients, "client"), s.Bytes, s.Damaged, s.Size, s.Segments, s.Free, s.Room)
-}
-
-// verified prints the result of reading the whole spool.
-type verified struct{ control.Verification }
-
-func (v verified) String() string {
-	if len(v.Damages) == 0 {
-		return operator.Count(v.Messages, "message") + ", none damaged"
-	}
-	return fmt.Sprintf("%s; damage:\n%s", operator.Count(v.Messages, "message"), strings.Join(v.Damages, "\n"))
 }
 
 // formatted is printed after the ring was formatted.

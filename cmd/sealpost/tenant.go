@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealpost/cmd/sealpost/internal/operator"
+	"sealpost/cmd/sealpost/internal/terminal"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/provisioning/console"
 	"sealpost/provisioning/credential"
@@ -110,7 +111,7 @@ func secretCommand(o *options) *cobra.Command {
 			if err := b.RequireGrant(settings.GrantSecret); err != nil {
 				return err
 			}
-			secret, err := readPassword(c, "Client secret (its value, not its ID)", file)
+			secret, err := terminal.Password(c, "Client secret (its value, not its ID)", file)
 			if err != nil {
 				return err
 			}

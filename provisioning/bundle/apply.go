@@ -16,11 +16,16 @@ import (
 // ResultName is the file in [Folder] with the result of a stick.
 const ResultName = "result.txt"
 
+// AuthorityName is the file in [Folder] with the certificate of the box's own CA for the
+// LAN, which the box writes.
+const AuthorityName = "sealpost-ca.crt"
+
 // Result is the result of applying a stick.
 type Result struct {
 	Applied       bool           `json:"applied,omitempty"` // to this box, now
 	AppliedBefore bool           `json:"before,omitempty"`  // so nothing was changed
 	Files         []string       `json:"files,omitempty"`   // the files that were read
+	Users         []string       `json:"users,omitempty"`   // the names of the users in them
 	Unused        []string       `json:"unused,omitempty"`  // other files of the folder
 	Faults        []*fault.Fault `json:"faults,omitempty"`
 }
@@ -61,7 +66,7 @@ func Apply(ctx context.Context, stick fs.FS, serial string, checkPath func(certi
 	default:
 		r.Applied = true
 	}
-	r.Files, r.Unused = b.Files(), b.Unused
+	r.Files, r.Users, r.Unused = b.Files(), b.userNames(), b.Unused
 	return r
 }
 
@@ -120,6 +125,9 @@ func (r Result) Text(serial string, now time.Time) []byte {
 	for i, name := range r.Files {
 		line("%-6s %s", []string{"Read:", ""}[min(i, 1)], name)
 	}
+	for i, name := range r.Users {
+		line("%-6s %s", []string{"Users:", ""}[min(i, 1)], name)
+	}
 	for i, name := range r.Unused {
 		line("%-9s %s", []string{"Not used:", ""}[min(i, 1)], name)
 	}
@@ -131,6 +139,10 @@ func (r Result) Text(serial string, now time.Time) []byte {
 		line("Next: pull the stick out, and delete the PFX, the password and the secret from")
 		line("it: the box has its own copy. Send a test message from a device. If the lamp is")
 		line("not on steadily after a minute, the serial console says why.")
+		if len(r.Users) > 0 {
+			line("")
+			line("%s still contains the passwords of the users: delete it as well.", usersName)
+		}
 	case r.AppliedBefore:
 		line("This box has already applied exactly these files. Nothing was changed.")
 		line("")

@@ -1,11 +1,13 @@
 // Package bundle applies the files of a USB stick: a folder sealpost with
-// settings, a certificate, the certificate's password, and the client secret of
-// an application.
+// settings, a certificate, the certificate's password, the client secret of an
+// application, and the users as whom devices log in.
 //
 //	sealpost/sealpost.toml
 //	sealpost/contoso.pfx         or .p12; or .pem or .crt, the certificate for a request
 //	sealpost/password.txt        the PFX's password in its first line
 //	sealpost/secret.txt          the client secret in its first line
+//	sealpost/lan.pfx             the site's own server certificate for the LAN; its password in lan-password.txt
+//	sealpost/users.txt           a user per line: name, password and perhaps cram-md5
 //	sealpost/<serial number>/…   the same for one box, which then ignores the others
 //
 // It knows the names, sizes and types of these files, and commits them if they
@@ -36,6 +38,10 @@ const (
 	settingsName = "sealpost.toml"
 	passwordName = "password.txt"
 	secretName   = "secret.txt"
+	// The site's own certificate for the LAN has a name of its own, because any other
+	// PFX is the client certificate.
+	lanName         = "lan.pfx"
+	lanPasswordName = "lan-password.txt"
 	// maxPassword is the largest file with a password or a secret, in bytes.
 	maxPassword = 4096
 	// maxEntries is the maximum number of files and folders in a folder.
@@ -53,13 +59,13 @@ type Bundle struct {
 	// Unused are the other files of the folder, for the result.
 	Unused []string
 
-	settings, certificate, password, secret string // paths on the stick; empty for none
+	settings, certificate, password, secret, lan, lanPassword, users string // paths on the stick; empty for none
 }
 
 // Files returns the paths of the files that were read.
 func (b Bundle) Files() []string {
 	var files []string
-	for _, file := range []string{b.settings, b.certificate, b.password, b.secret} {
+	for _, file := range []string{b.settings, b.certificate, b.password, b.secret, b.lan, b.lanPassword, b.users} {
 		if file != "" {
 			files = append(files, file)
 		}
@@ -88,7 +94,7 @@ func Read(stick fs.FS, serial string) (Bundle, error) {
 	}
 	b := Bundle{Folder: folder}
 	r := reader{stick: stick, folder: folder, entries: entries}
-	r.read(&b, foldersForOtherBoxes(entries, folder))
+	r.read(&b, serial, foldersForOtherBoxes(entries, folder))
 	return b, errors.Join(r.faults...)
 }
 
@@ -156,7 +162,7 @@ func hidden(name string) bool { return strings.HasPrefix(name, ".") }
 // Check returns the faults in the contents of the files. checkPath rejects a
 // certificate that Exchange Online could not use.
 func (b Bundle) Check(checkPath func(certificate.Path) error) error {
-	return errors.Join(b.checkSettings(), b.checkCertificate(checkPath))
+	return errors.Join(b.checkSettings(), b.checkCertificate(checkPath), b.checkLAN())
 }
 
 func (b Bundle) checkSettings() error {
@@ -200,6 +206,23 @@ func (b Bundle) checkCertificate(checkPath func(certificate.Path) error) error {
 	return nil
 }
 
+// checkLAN checks that the password opens the certificate for the LAN.
+func (b Bundle) checkLAN() error {
+	if len(b.LAN) == 0 {
+		return nil
+	}
+	opened, err := certificate.ParsePFX(b.LAN, string(b.LANPassword))
+	if errors.Is(err, certificate.ErrPassword) {
+		return fmt.Errorf("%s: its password is not in the first line of %s: write it there, and check upper and lower case",
+			printable.Line(b.lan), printable.Line(path.Join(b.Folder, lanPasswordName)))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", printable.Line(b.lan), err)
+	}
+	certificate.WipeKey(opened.Key)
+	return nil
+}
+
 // passwordFault names both ways to enter the right password.
 func (b Bundle) passwordFault() error {
 	if b.password == "" {
@@ -210,12 +233,21 @@ func (b Bundle) passwordFault() error {
 		printable.Line(b.password), printable.Line(b.certificate))
 }
 
+// plain returns a text without its byte order mark.
+func plain(text []byte) ([]byte, error) {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("it is saved as UTF-16 (\"Unicode\"): save it again as UTF-8")
+	}
+	return bytes.TrimPrefix(text, []byte("\ufeff")), nil
+}
+
 // firstLine returns the first line, without a byte order mark or line ending.
 func firstLine(text []byte) (string, error) {
-	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
-		return "", errors.New("it is saved as UTF-16 (\"Unicode\"): save it again as UTF-8")
+	text, err := plain(text)
+	if err != nil {
+		return "", err
 	}
-	line, _, _ := bytes.Cut(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\n"))
+	line, _, _ := bytes.Cut(text, []byte("\n"))
 	return strings.TrimSuffix(string(line), "\r"), nil
 }
 

@@ -28,12 +28,14 @@ func (r *reader) fault(format string, args ...any) {
 }
 
 // read fills the bundle. others are the folders for other boxes.
-func (r *reader) read(b *Bundle, otherFolders []string) {
+func (r *reader) read(b *Bundle, serial string, otherFolders []string) {
 	var text []byte
 	b.settings, text = r.onlyFile("settings files", settings.MaxText, func(name string) bool { return strings.EqualFold(name, settingsName) })
 	b.Settings = string(text)
-	pfx, pfxData := r.onlyFile("PFX files", certificate.MaxInput, endsIn(".pfx", ".p12"))
-	pem, pemData := r.onlyFile("certificate files", certificate.MaxInput, endsIn(".pem", ".crt", ".cer"))
+	pfx, pfxData := r.onlyFile("PFX files", certificate.MaxInput, func(name string) bool { return !strings.EqualFold(name, lanName) && endsIn(".pfx", ".p12")(name) })
+	pem, pemData := r.onlyFile("certificate files", certificate.MaxInput, func(name string) bool {
+		return !strings.EqualFold(name, AuthorityName) && endsIn(".pem", ".crt", ".cer")(name)
+	})
 	if pfx != "" && pem != "" {
 		r.fault("%s, %s: there are both a PFX and a certificate for a request: delete one of them", printable.Line(pfx), printable.Line(pem))
 	}
@@ -48,16 +50,26 @@ func (r *reader) read(b *Bundle, otherFolders []string) {
 	if b.secret != "" && b.ClientSecret == "" && len(r.faults) == 0 {
 		r.fault("%s: its first line is empty: write the client secret's value there", printable.Line(b.secret))
 	}
+	b.lan, b.LAN = r.onlyFile("PFX files for the LAN", certificate.MaxInput, func(name string) bool { return strings.EqualFold(name, lanName) })
+	if b.lan != "" {
+		b.lanPassword, b.LANPassword = r.line("password files", lanPasswordName)
+	}
+	users := r.readUsers(b, serial)
 	r.checkHiddenExtensions()
 	b.Unused = r.unused(b.Files())
-	if b.settings == "" && b.certificate == "" && b.secret == "" && len(r.faults) == 0 {
+	if b.settings == "" && b.certificate == "" && b.secret == "" && b.lan == "" && b.users == "" && len(r.faults) == 0 {
 		r.reportNoFiles(otherFolders)
 	}
 	// The digest omits the password, which could be guessed from it. A client
-	// secret is random and cannot be.
+	// secret is random and cannot be, and from a fingerprint guessing is expensive.
 	parts := [][]byte{text, pfxData, pemData}
 	if b.ClientSecret != "" {
 		parts = append(parts, []byte(b.ClientSecret))
+	}
+	for _, optional := range [][]byte{b.LAN, users} {
+		if optional != nil {
+			parts = append(parts, optional)
+		}
 	}
 	b.Origin = candidate.Digest(parts...)
 }
@@ -80,7 +92,7 @@ func (r *reader) checkHiddenExtensions() {
 		if !isText || hidden(e.Name()) {
 			continue
 		}
-		meant := slices.ContainsFunc([]string{settingsName, passwordName, secretName}, func(name string) bool { return strings.EqualFold(shown, name) })
+		meant := slices.ContainsFunc([]string{settingsName, passwordName, secretName, lanPasswordName, usersName}, func(name string) bool { return strings.EqualFold(shown, name) })
 		if meant || endsIn(".pfx", ".p12", ".pem", ".crt", ".cer")(shown) {
 			r.fault("%s: the name must be %s: show file name extensions in Windows, and remove .txt", printable.Line(path.Join(r.folder, e.Name())), printable.Line(shown))
 		}
@@ -100,7 +112,7 @@ func (r *reader) unused(used []string) []string {
 	var unused []string
 	for _, e := range r.entries {
 		name := path.Join(r.folder, e.Name())
-		if hidden(e.Name()) || e.IsDir() || slices.Contains(used, name) || strings.EqualFold(e.Name(), ResultName) {
+		if hidden(e.Name()) || e.IsDir() || slices.Contains(used, name) || strings.EqualFold(e.Name(), ResultName) || strings.EqualFold(e.Name(), AuthorityName) {
 			continue
 		}
 		about := ""

@@ -11,17 +11,19 @@ import (
 	"sealpost/provisioning/binding"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
+	"sealpost/provisioning/user"
 )
 
 // Names of the values that a commit binds to the box.
 const (
 	boundSettings = "settings"
 	boundPIN      = "console"
+	boundUsers    = "users"
 )
 
-// ErrForeign is returned if the stored settings or the console's PIN were not
-// committed on this box.
-var ErrForeign = fault.New(fault.SettingsForeign, "the settings or the console's PIN were changed outside of this box, stored while its TPM did not work, or stored by an older version")
+// ErrForeign is returned if the stored settings, the users or the console's PIN were
+// not committed on this box.
+var ErrForeign = fault.New(fault.SettingsForeign, "the settings, the users or the console's PIN were changed outside of this box, stored while its TPM did not work, or stored by an older version")
 
 // settingsValue returns what is bound to the box of settings in these two sections.
 func settingsValue(sections state.Sections, text, schema string) []byte {
@@ -71,14 +73,21 @@ func (c checked) bind(sections state.Sections) error {
 		}
 		errs = append(errs, c.key.Bind(sections, boundSettings, settingsValue(sections, sectionSettings, sectionSchema)))
 	}
-	if c.PIN != nil || c.Settings != "" && c.newKey {
+	// A new key binds everything, unless the stored settings are of another: then they
+	// must stay foreign.
+	_, configured := sections[sectionSettings]
+	everything := c.newKey && (c.Settings != "" || !configured)
+	if c.PIN != nil || everything {
 		errs = append(errs, binding.Release(sections, boundPIN), c.key.Bind(sections, boundPIN, sections[sectionPIN]))
+	}
+	if c.users != nil || everything {
+		errs = append(errs, binding.Release(sections, boundUsers), c.key.Bind(sections, boundUsers, sections[user.Section]))
 	}
 	return errors.Join(errs...)
 }
 
-// Authentic returns ErrForeign unless the stored settings and the PIN were committed
-// on this box; it wraps binding.ErrNone if nothing is bound, and the cause if the
+// Authentic returns ErrForeign unless the stored settings, the PIN and the users were
+// committed on this box; it wraps binding.ErrNone if nothing is bound, and the cause if the
 // binding is damaged or of another TPM. Other errors are those of the store and the
 // TPM.
 func Authentic(ctx context.Context, store Store, sealer keyring.Sealer) error {
@@ -102,6 +111,9 @@ func Authentic(ctx context.Context, store Store, sealer keyring.Sealer) error {
 	}
 	if !key.Holds(sections, boundPIN, sections[sectionPIN]) {
 		changed = append(changed, "PIN")
+	}
+	if !key.Holds(sections, boundUsers, sections[user.Section]) {
+		changed = append(changed, "users")
 	}
 	if changed == nil {
 		return nil

@@ -12,6 +12,7 @@ import (
 	"sealpost/hal/fault"
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/state"
+	"sealpost/provisioning/user"
 )
 
 // fakeTPM seals like a TPM, without secrecy.
@@ -35,6 +36,7 @@ func text(s string) *string { return &s }
 
 func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 	// A commit of a PIN takes long, so the cases begin with copies of one.
+	printer := user.Change{User: user.User{Name: "printer", CRAMMD5: true}, Password: "long enough"}
 	none, both := state.Sections{}, committed(t, nil, Candidate{Settings: before, PIN: text("123456")})
 	onTrial := committed(t, both, Candidate{Settings: after, Trial: true})
 	for name, c := range map[string]struct {
@@ -68,8 +70,13 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 			m.sections[sectionTrial] = []byte(before + "#")
 			restore(m.sections)
 		}, "settings"},
-		"no binding":        {both, nil, func(m *memory) { delete(m.sections, "binding") }, "all"},
-		"a damaged binding": {both, nil, func(m *memory) { m.sections["binding"] = []byte("{") }, "all"},
+		"a user":                  {both, []Candidate{{Users: []user.Change{printer}}, {Settings: after}}, func(*memory) {}, ""},
+		"a user that was removed": {both, []Candidate{{Users: []user.Change{printer}}, {Users: []user.Change{{User: printer.User, Remove: true}}}}, func(*memory) {}, ""},
+		"users before settings":   {none, []Candidate{{Users: []user.Change{printer}}, {Settings: before}}, func(*memory) {}, ""},
+		"a foreign user":          {both, nil, func(m *memory) { m.sections[user.Section] = []byte("[]") }, "users"},
+		"users that are gone":     {both, []Candidate{{Users: []user.Change{printer}}}, func(m *memory) { delete(m.sections, user.Section) }, "users"},
+		"no binding":              {both, nil, func(m *memory) { delete(m.sections, "binding") }, "all"},
+		"a damaged binding":       {both, nil, func(m *memory) { m.sections["binding"] = []byte("{") }, "all"},
 		"a binding that no TPM opens": {both, nil, func(m *memory) {
 			m.sections["binding"] = bytes.Replace(m.sections["binding"], []byte(`"binding"`), []byte(`"other"`), 1)
 		}, "all"},
@@ -94,7 +101,7 @@ func TestAuthentic_FindsWhatThisBoxDidNotCommit(t *testing.T) {
 		switch {
 		case c.foreign == "" && err != nil, c.foreign != "" && err == nil:
 			t.Errorf("%s: got %v, want foreign %q", name, err, c.foreign)
-		case c.foreign == "settings" || c.foreign == "PIN":
+		case c.foreign == "settings" || c.foreign == "PIN" || c.foreign == "users":
 			if !errors.Is(err, ErrForeign) || f[0].Facts["changed"] != c.foreign {
 				t.Errorf("%s: got %v, %v, want %s", name, err, f[0].Facts, c.foreign)
 			}

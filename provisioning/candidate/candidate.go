@@ -2,7 +2,7 @@
 // 8.3): it is checked as a whole and committed as a whole, in one write of the
 // settings area.
 //
-// It combines settings, certificate, client secret and PIN. It must not know
+// It combines settings, certificate, client secret, PIN and users. It must not know
 // where they came from, a cable or a stick, nor the network, files or processes.
 //
 // A network change can cut off the person who made it. It is therefore committed
@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"sealpost/hal"
 	"sealpost/hal/fault"
@@ -30,6 +29,7 @@ import (
 	"sealpost/provisioning/pin"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
+	"sealpost/provisioning/user"
 )
 
 // Sections of the settings area that this package owns. The two schema sections
@@ -71,6 +71,13 @@ type Candidate struct {
 	PIN      *string  `json:"pin,omitempty"`      // the console's; "" removes it
 	// ClientSecret is the secret of the application in the settings.
 	ClientSecret Password `json:"client_secret,omitempty"`
+	// LAN is a PFX with the site's own server certificate for the LAN.
+	LAN         []byte   `json:"lan,omitempty"`
+	LANPassword Password `json:"lan_password,omitempty"`
+	// RemoveLAN removes the site's certificate: the box uses its own.
+	RemoveLAN bool `json:"remove_lan,omitempty"`
+	// Users are changes of the users as whom devices log in.
+	Users []user.Change `json:"users,omitempty"`
 	// Origin is the digest of the files that the candidate was read from; it
 	// prevents applying them twice. See [Applied].
 	Origin string `json:"origin,omitempty"`
@@ -103,6 +110,8 @@ type Checker struct {
 	Sealer  keyring.Sealer
 	// CheckPath rejects a certificate that Exchange Online could not use.
 	CheckPath func(certificate.Path) error
+	// CheckServer rejects a certificate that devices on the LAN could not use.
+	CheckServer func(certificate.Path) error
 }
 
 // checked is a candidate with its parsed parts.
@@ -112,6 +121,9 @@ type checked struct {
 	client *identity.Client
 	pin    []byte
 	secret *credential.Sealed
+	users  *user.Prepared
+	lan    *certificate.Bundle
+	site   *identity.Site
 	// key binds what is committed; nil if nothing can. If it is new, it replaces the
 	// one in binding.
 	key     *binding.Key
@@ -122,16 +134,28 @@ type checked struct {
 // Check returns all faults of the candidate, and changes nothing.
 func (k Checker) Check(ctx context.Context, c Candidate) error {
 	found, err := k.check(ctx, c)
-	if found.bundle != nil {
-		certificate.WipeKey(found.bundle.Key)
-	}
+	found.wipe()
 	return err
+}
+
+// wipe wipes the keys of the candidate's PFX files.
+func (c checked) wipe() {
+	for _, bundle := range []*certificate.Bundle{c.bundle, c.lan} {
+		if bundle != nil {
+			certificate.WipeKey(bundle.Key)
+		}
+	}
+}
+
+// Empty reports that the candidate would change nothing.
+func (c Candidate) Empty() bool {
+	return c.Settings == "" && c.PFX == nil && c.PEM == nil && c.PIN == nil && c.ClientSecret == "" && len(c.Users) == 0 && c.LAN == nil && !c.RemoveLAN
 }
 
 func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 	found := checked{Candidate: c}
 	var faults []error
-	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.PIN == nil && c.ClientSecret == "" {
+	if c.Empty() {
 		faults = append(faults, errNothing)
 	}
 	if c.Settings != "" {
@@ -154,6 +178,10 @@ func (k Checker) check(ctx context.Context, c Candidate) (checked, error) {
 		_, err := k.vault(ctx, c)
 		faults = append(faults, err)
 	}
+	if c.LAN != nil {
+		faults = append(faults, k.readLAN(c, &found))
+	}
+	faults = append(faults, user.Check(c.Users))
 	return found, errors.Join(faults...)
 }
 
@@ -189,6 +217,15 @@ func (k Checker) readPFX(c Candidate, found *checked) error {
 	return k.CheckPath(bundle.Path)
 }
 
+func (k Checker) readLAN(c Candidate, found *checked) error {
+	bundle, err := certificate.ParsePFX(c.LAN, string(c.LANPassword))
+	if err != nil {
+		return err
+	}
+	found.lan = &bundle
+	return k.CheckServer(bundle.Path)
+}
+
 func (k Checker) readPEM(ctx context.Context, c Candidate, found *checked) error {
 	certificates, err := certificate.ParsePEM(c.PEM)
 	if err != nil {
@@ -203,29 +240,48 @@ func (k Checker) readPEM(ctx context.Context, c Candidate, found *checked) error
 // nothing.
 func (k Checker) Commit(ctx context.Context, c Candidate) error {
 	found, err := k.check(ctx, c)
+	defer found.wipe()
 	if err != nil {
-		if found.bundle != nil {
-			certificate.WipeKey(found.bundle.Key)
-		}
 		return err
 	}
 	if err := k.bindingKey(ctx, &found); err != nil {
 		return err
 	}
-	client := found.client
-	if found.bundle != nil {
-		imported, err := identity.Protect(ctx, k.Protect, *found.bundle)
+	if err := k.protect(ctx, &found); err != nil {
+		return err
+	}
+	return k.Store.Update(ctx, found.put)
+}
+
+// protect hashes and seals the secrets of a candidate.
+func (k Checker) protect(ctx context.Context, c *checked) (err error) {
+	if c.bundle != nil {
+		imported, err := identity.Protect(ctx, k.Protect, *c.bundle)
 		if err != nil {
 			return err
 		}
-		client = &imported
+		c.client = &imported
+	}
+	if c.lan != nil {
+		site, err := identity.ProtectSite(ctx, k.Sealer, *c.lan)
+		if err != nil {
+			return err
+		}
+		c.site = &site
 	}
 	if c.ClientSecret != "" {
-		if found.secret, err = k.sealSecret(ctx, c); err != nil {
+		if c.secret, err = k.sealSecret(ctx, c.Candidate); err != nil {
 			return err
 		}
 	}
-	return k.Store.Update(ctx, func(sections state.Sections) error { return found.put(sections, client) })
+	if len(c.Users) > 0 {
+		users, err := user.Prepare(ctx, k.Sealer, c.Users)
+		if err != nil {
+			return err
+		}
+		c.users = &users
+	}
+	return nil
 }
 
 func (k Checker) sealSecret(ctx context.Context, c Candidate) (*credential.Sealed, error) {
@@ -235,80 +291,6 @@ func (k Checker) sealSecret(ctx context.Context, c Candidate) (*credential.Seale
 	}
 	sealed, err := vault.Seal(ctx, credential.ClientSecret, []byte(c.ClientSecret))
 	return &sealed, err
-}
-
-// put writes the candidate's changes into the sections.
-func (c checked) put(sections state.Sections, client *identity.Client) error {
-	if c.Settings != "" {
-		if err := c.putSettings(sections); err != nil {
-			return err
-		}
-	}
-	if client != nil {
-		if err := client.Put(sections); err != nil {
-			return err
-		}
-	}
-	if c.secret != nil {
-		if err := c.secret.Put(sections); err != nil {
-			return err
-		}
-	}
-	if c.PIN != nil {
-		sections[sectionPIN] = c.pin
-		delete(sections, sectionWrongPINs)
-		if c.pin == nil {
-			delete(sections, sectionPIN)
-		}
-	}
-	if err := c.bind(sections); err != nil {
-		return err
-	}
-	if c.Origin == "" {
-		return nil
-	}
-	return remember(sections, c.Origin)
-}
-
-func (c checked) putSettings(sections state.Sections) error {
-	before, found := sections[sectionSettings]
-	if c.Base != "" && c.Base != Version(string(before)) {
-		return ErrOvertaken
-	}
-	_, onTrial := sections[sectionTrial]
-	switch {
-	case !c.Trial || !found:
-		endTrial(sections)
-	case !onTrial: // after two trials in a row, roll back to before the first
-		move(sections, sectionTrial, sectionSettings)
-		move(sections, sectionTrialSchema, sectionSchema)
-	}
-	sections[sectionSettings] = []byte(c.Settings)
-	sections[sectionSchema] = strconv.AppendInt(nil, settings.Schema, 10)
-	return nil
-}
-
-// endTrial confirms the settings on trial.
-func endTrial(sections state.Sections) {
-	delete(sections, sectionTrial)
-	delete(sections, sectionTrialSchema)
-}
-
-// restore ends a trial and restores the previous settings.
-func restore(sections state.Sections) {
-	move(sections, sectionSettings, sectionTrial)
-	move(sections, sectionSchema, sectionTrialSchema)
-}
-
-// move renames a section and replaces the target; if the source is missing, the
-// target is deleted.
-func move(sections state.Sections, to, from string) {
-	content, found := sections[from]
-	delete(sections, from)
-	delete(sections, to)
-	if found {
-		sections[to] = content
-	}
 }
 
 // Version identifies a settings text; the text of the factory state is empty.

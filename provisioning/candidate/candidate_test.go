@@ -15,6 +15,7 @@ import (
 	"sealpost/provisioning/keyring"
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/state"
+	"sealpost/provisioning/user"
 	"sealpost/tests/rigs/parts"
 )
 
@@ -66,6 +67,12 @@ func checker(m Store) Checker {
 		},
 		Sealer:    keyring.FileSealer(nil),
 		CheckPath: func(certificate.Path) error { return nil },
+		CheckServer: func(path certificate.Path) error {
+			if path.Chain[0].VerifyHostname("relay.contoso.com") != nil {
+				return errors.New("not for this box")
+			}
+			return nil
+		},
 	}
 }
 
@@ -285,5 +292,33 @@ func TestCandidate_PrintsWithoutSecrets(t *testing.T) {
 		if text := fmt.Sprintf(verb, c) + fmt.Sprintf(verb, c.Password); strings.Contains(text, "hunter2") || strings.Contains(text, number) {
 			t.Errorf("%s prints %s", verb, text)
 		}
+	}
+}
+
+func TestCommit_StoresUsersAndTheSitesCertificateInOneWrite(t *testing.T) {
+	m := &memory{}
+	printer := user.Change{User: user.User{Name: "printer"}, Password: "long enough"}
+	commit(t, m, Candidate{Settings: before, Users: []user.Change{printer}, LAN: pfx(t, "p"), LANPassword: "p"})
+	users, err := user.Load(t.Context(), m)
+	if err != nil || len(users) != 1 || m.writes != 1 {
+		t.Fatalf("got users %v, %v after %d writes", users, err, m.writes)
+	}
+	if lines, err := identity.DescribeLAN(t.Context(), m); err != nil || len(lines) != 1 {
+		t.Errorf("got %q, %v, want the site's certificate", lines, err)
+	}
+	for name, c := range map[string]Candidate{
+		"a wrong password":       {LAN: pfx(t, "p"), LANPassword: "q"},
+		"a user that exists":     {Users: []user.Change{printer}, RemoveLAN: true},
+		"a short password":       {Users: []user.Change{{User: user.User{Name: "scanner"}, Password: "short"}}},
+		"another's name":         {Users: []user.Change{{User: user.User{Name: "a b"}, Remove: true}}},
+		"nothing that it can do": {},
+	} {
+		if err := checker(m).Commit(t.Context(), c); err == nil || m.writes != 1 {
+			t.Errorf("%s: got %v after %d writes, want an error and no write", name, err, m.writes)
+		}
+	}
+	commit(t, m, Candidate{RemoveLAN: true, Users: []user.Change{{User: printer.User, Remove: true}}})
+	if err := checker(m).Commit(t.Context(), Candidate{RemoveLAN: true}); !errors.Is(err, identity.ErrNoSite) {
+		t.Errorf("got %v, want %v", err, identity.ErrNoSite)
 	}
 }

@@ -35,7 +35,7 @@ func (r *rig) commitOp(name string, c Candidate) operation {
 		// As Checker.Commit does after a successful check, in the version that wrote
 		// this text.
 		return r.store().Update(ctx, func(sections state.Sections) error {
-			err := checked{Candidate: c}.put(sections, nil)
+			err := checked{Candidate: c}.put(sections)
 			sections[sectionSchema] = schemaOf(c.Settings)
 			return err
 		})

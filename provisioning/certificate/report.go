@@ -52,6 +52,8 @@ type Report struct {
 	ClientAuth bool      `json:"client_auth"`
 	ServerAuth bool      `json:"server_auth"`
 	Findings   []Finding `json:"findings"`
+	// LAN says which certificates devices on the LAN get; the caller adds it.
+	LAN []string `json:"lan,omitempty"`
 }
 
 // KeyProtection describes the protection of the private key.

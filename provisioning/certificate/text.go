@@ -37,5 +37,8 @@ func (r Report) String() string {
 		}
 		fmt.Fprintf(&b, "%-12s %s\n", mark, f.Text)
 	}
+	for i, text := range r.LAN {
+		fmt.Fprintf(&b, "%-12s %s\n", []string{"on the LAN", ""}[min(i, 1)], text)
+	}
 	return b.String()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/user"
 )
 
 // fakeBox is a box in memory. Commit rejects a candidate with a fault, and a trial
@@ -105,6 +107,10 @@ func (b *fakeBox) Check(_ context.Context, c candidate.Candidate) error {
 	if c.PFX != nil && (string(c.PFX) != fakePFX || c.Password != fakePassword) {
 		faults = append(faults, errors.New("the password of the PFX is wrong: type it again"))
 	}
+	faults = append(faults, user.Check(c.Users))
+	if c.LAN != nil && (string(c.LAN) != fakePFX || c.LANPassword != fakePassword) {
+		faults = append(faults, errors.New("the password of the PFX is wrong: type it again"))
+	}
 	if c.PEM != nil && !strings.HasPrefix(string(c.PEM), "-----BEGIN CERTIFICATE-----") {
 		faults = append(faults, errors.New("this is no certificate in PEM: paste the certificate"))
 	}
@@ -121,6 +127,7 @@ func (b *fakeBox) Commit(ctx context.Context, c candidate.Candidate) error {
 		return candidate.ErrOvertaken
 	}
 	c.PFX = append([]byte(nil), c.PFX...) // the console clears its own
+	c.LAN = append([]byte(nil), c.LAN...)
 	b.commits = append(b.commits, c)
 	if c.Trial && b.running.Settings != "" {
 		b.before, b.running.Trial, b.trialEnds = b.running.Settings, true, time.Now().Add(2*time.Minute)
@@ -132,6 +139,22 @@ func (b *fakeBox) Commit(ctx context.Context, c candidate.Candidate) error {
 		b.pin, b.running.Locked = *c.PIN, *c.PIN != ""
 	}
 	return nil
+}
+
+// Users returns what the commits left.
+func (b *fakeBox) Users(context.Context) ([]user.User, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var users []user.User
+	for _, c := range b.commits {
+		for _, change := range c.Users {
+			users = slices.DeleteFunc(users, func(u user.User) bool { return strings.EqualFold(u.Name, change.Name) })
+			if !change.Remove {
+				users = append(users, change.User)
+			}
+		}
+	}
+	return users, nil
 }
 
 func (b *fakeBox) Confirm(context.Context) error {
@@ -181,6 +204,8 @@ func (b *fakeBox) SendTest(_ context.Context, to string) iter.Seq2[operator.Step
 func (b *fakeBox) Certificate(context.Context) (string, error) {
 	return "certificate  CN=relay.contoso.com\nkey          RSA-2048, in the TPM (tpm-resident)\n", nil
 }
+
+func (b *fakeBox) Authority(context.Context) (string, error) { return fakePEM, nil }
 
 func (b *fakeBox) Request(_ context.Context, r operator.Request) (string, error) {
 	b.requests = append(b.requests, r)

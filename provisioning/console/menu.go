@@ -58,6 +58,7 @@ func (s *session) choices() []choice {
 		{"restart", s.restart},
 		{"factory reset", s.reset},
 		{"tenant", s.tenantMenu},
+		{"users", s.users},
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"sealpost/provisioning/candidate"
 )
 
-// certificate is the menu of the client certificate.
+// certificate is the menu of the client certificate and of those for the LAN.
 func (s *session) certificate(ctx context.Context) error {
 	return s.choose(ctx, "Certificate", "1", []choice{
 		{"show it", s.showCertificate},
@@ -30,7 +30,40 @@ func (s *session) certificate(ctx context.Context) error {
 			_, err = s.commit(ctx, candidate.Candidate{PEM: pem})
 			return err
 		}},
+		{"show the box's own CA for the LAN", s.showAuthority},
+		{"paste a PFX for the LAN in base64", s.importLAN},
+		{"remove the PFX for the LAN", func(ctx context.Context) error {
+			s.t.Say("Devices then get certificates of the box's own CA.")
+			_, err := s.commit(ctx, candidate.Candidate{RemoveLAN: true})
+			return err
+		}},
 	})
+}
+
+// showAuthority prints the CA's certificate unwrapped, so that it can be copied.
+func (s *session) showAuthority(ctx context.Context) error {
+	_, err := s.runCancellable(ctx, func(ctx context.Context) error {
+		pem, err := s.box.Authority(ctx)
+		if err == nil {
+			s.t.Say("PCs and devices that trust this certificate trust the box:")
+			s.t.Print(ascii(pem) + "\n")
+		}
+		return err
+	})
+	return err
+}
+
+// importLAN uploads the site's own server certificate for the LAN.
+func (s *session) importLAN(ctx context.Context) error {
+	c, err := s.askPFXAs(ctx, func(pfx []byte, password candidate.Password) candidate.Candidate {
+		return candidate.Candidate{LAN: pfx, LANPassword: password}
+	})
+	if err != nil {
+		return err
+	}
+	defer clear(c.LAN)
+	_, err = s.commit(ctx, c)
+	return err
 }
 
 func (s *session) showCertificate(ctx context.Context) error {

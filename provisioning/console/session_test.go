@@ -49,6 +49,31 @@ func TestMenu_RunsEachItem(t *testing.T) {
 	}
 }
 
+func TestConsole_ShowsAndReplacesTheLANsCertificates(t *testing.T) {
+	box := setUpBox()
+	play(t, box, "lan")
+	if len(box.commits) != 2 || string(box.commits[0].LAN) != fakePFX || box.commits[0].LANPassword != fakePassword || box.commits[0].PFX != nil || !box.commits[1].RemoveLAN {
+		t.Errorf("commits %v", box.commits)
+	}
+}
+
+func TestConsole_AddsReplacesAndRemovesUsers(t *testing.T) {
+	box := setUpBox()
+	play(t, box, "users")
+	if len(box.commits) != 3 || box.commits[0].Users[0].Password != "first password" || box.commits[1].Users[0].Password != "second~password" || !box.commits[1].Users[0].Replace {
+		t.Fatalf("commits %v", box.commits)
+	}
+	if first := box.commits[0].Users[0].User.String(); first != "printer; from 192.168.10.25; as printer@contoso.com; to @contoso.com, ops@msp.example" {
+		t.Errorf("added %s", first)
+	}
+	if second := box.commits[1].Users[0].User.String(); second != "printer; CRAM-MD5; from 192.168.10.25; as printer@contoso.com; to @contoso.com, ops@msp.example" {
+		t.Errorf("replaced by %s", second)
+	}
+	if users, _ := box.Users(t.Context()); len(users) != 0 {
+		t.Errorf("left %v", users)
+	}
+}
+
 func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	box := newFakeBox()
 	box.probed.Port25, box.probed.STARTTLS = preflight.Reach{Text: "i/o timeout"}, preflight.Reach{Text: "not tried"}

@@ -54,11 +54,20 @@ func (u *setup) pastePFX(ctx context.Context) error {
 	return err
 }
 
-// askPFX asks for a PFX and its password until the box accepts them.
-func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error) {
+// askPFX asks for the PFX of the client certificate, with its password.
+func (s *session) askPFX(ctx context.Context) (candidate.Candidate, error) {
+	return s.askPFXAs(ctx, func(pfx []byte, password candidate.Password) candidate.Candidate {
+		return candidate.Candidate{PFX: pfx, Password: password}
+	})
+}
+
+// askPFXAs asks for a PFX and its password until the box accepts the candidate that use
+// makes of them.
+func (s *session) askPFXAs(ctx context.Context, use func([]byte, candidate.Password) candidate.Candidate) (c candidate.Candidate, err error) {
+	var pfx []byte
 	defer func() {
 		if err != nil {
-			clear(c.PFX)
+			clear(pfx)
 		}
 	}()
 	err = s.askUntilValid(ctx, func() error {
@@ -68,7 +77,7 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 			return err
 		}
 		defer clear(text)
-		c.PFX, err = decodePFX(text)
+		pfx, err = decodePFX(text)
 		return err
 	})
 	if err != nil {
@@ -80,8 +89,8 @@ func (s *session) askPFX(ctx context.Context) (c candidate.Candidate, err error)
 		if err != nil {
 			return err
 		}
-		c.Password = candidate.Password(password)
-		return s.check(ctx, candidate.Candidate{PFX: c.PFX, Password: c.Password})
+		c = use(pfx, candidate.Password(password))
+		return s.check(ctx, c)
 	})
 	return c, err
 }

@@ -3,9 +3,7 @@ package identity
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"maps"
 	"strings"
@@ -152,47 +150,5 @@ func TestSigner_RefusesAKeyOfAnotherCertificate(t *testing.T) {
 	key := must(keyring.ProtectInFile(other.Key, binding(one.Leaf)))
 	if _, err := (Client{Chain: one.Chain, Key: key}).Signer(nil); err == nil || !strings.Contains(err.Error(), "import the certificate again") {
 		t.Errorf("got %v, want an error with %q", err, "import the certificate again")
-	}
-}
-
-func TestLAN_KeepsItsCertificateUntilTheNameChanges(t *testing.T) {
-	ctx, store := context.Background(), &memory{}
-	first := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
-	second := must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
-	renamed := must(LAN(ctx, store, keyring.FileSealer(nil), "other.example"))
-	if !first.Leaf.Equal(second.Leaf) {
-		t.Error("got a new certificate on the second call, want the first")
-	}
-	if first.Leaf.Equal(renamed.Leaf) || renamed.Leaf.VerifyHostname("other.example") != nil {
-		t.Error("the certificate is not for the new name")
-	}
-	if _, err := tls.X509KeyPair(pemPair(t, second)); err != nil {
-		t.Errorf("key and certificate do not match: %v", err)
-	}
-}
-
-func pemPair(t *testing.T, c tls.Certificate) (certificatePEM, keyPEM []byte) {
-	t.Helper()
-	der := must(x509.MarshalPKCS8PrivateKey(c.PrivateKey))
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-}
-
-func TestLAN_ReplacesItsCertificateOnlyWhenTheTPMKeyIsLost(t *testing.T) {
-	ctx, store := context.Background(), &memory{}
-	must(LAN(ctx, store, keyring.FileSealer(nil), "box.example"))
-	for state, kept := range map[hal.TPMState]bool{hal.TPMAbsent: true, hal.TPMReplaced: false} {
-		before := string(store.sections[sectionLAN])
-		sealer := keyring.FileSealer(nil)
-		sealer.Open = func(context.Context, string, keyring.Secret) ([]byte, error) {
-			return nil, &hal.TPMFault{State: state, Op: "unseal"}
-		}
-		_, err := LAN(ctx, store, sealer, "box.example")
-		if (err != nil) != kept || (string(store.sections[sectionLAN]) == before) != kept {
-			t.Errorf("TPM %s: got %v, kept %t, want kept %t", state, err, string(store.sections[sectionLAN]) == before, kept)
-		}
-	}
-	if passing := must(Ephemeral("box.example")); passing.Leaf.VerifyHostname("box.example") != nil {
-		t.Error("the passing certificate is for another name")
 	}
 }

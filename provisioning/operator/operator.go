@@ -15,6 +15,7 @@ import (
 	"sealpost/hal/fault"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/user"
 )
 
 // Box is the box that a person operates. Its errors are faults (see hal/fault) if
@@ -46,9 +47,14 @@ type Box interface {
 
 	// Certificate describes the client certificate.
 	Certificate(ctx context.Context) (string, error)
+	// Authority returns the certificate of the box's own CA for the LAN, in PEM.
+	Authority(ctx context.Context) (string, error)
 	// Request creates a key in the TPM and returns its certificate request in
 	// PEM.
 	Request(ctx context.Context, r Request) (string, error)
+
+	// Users returns the users as whom devices log in; Commit changes them.
+	Users(ctx context.Context) ([]user.User, error)
 
 	// TenantScript returns the PowerShell that configures the tenant for the box.
 	TenantScript(ctx context.Context) (string, error)

@@ -23,6 +23,7 @@ import (
 const (
 	headerSize    = 512
 	checksumAt    = 32
+	checksumEnd   = checksumAt + sha256.Size
 	magic         = "SEALPOST"
 	formatVersion = 1
 )

@@ -87,6 +87,21 @@ func (s *Store) Load(ctx context.Context) (sections Sections, err error) {
 	return sections, err
 }
 
+// Version returns a value that is another one after each change. It reads only the
+// headers of the slots and does not wait for a lock, so it is cheap; during a change it
+// may be that of neither the old nor the new sections.
+func (s *Store) Version() (string, error) {
+	headers := make([]byte, 0, 2*checksumEnd)
+	for i := range 2 {
+		header := make([]byte, headerSize)
+		if _, err := s.area.ReadAt(header, slotOffset(s.area, i)); err != nil {
+			return "", fmt.Errorf("reading the header of settings slot %d: %w", i, err)
+		}
+		headers = append(headers, header[:checksumEnd]...)
+	}
+	return string(headers), nil
+}
+
 // Update calls change with the sections and stores them. After an error of change
 // the area is unchanged. After any other error it contains either the old or the
 // new sections.

@@ -352,3 +352,25 @@ func FuzzSlots(f *testing.F) {
 		}
 	})
 }
+
+func TestVersion_ChangesWithEachUpdate(t *testing.T) {
+	store := Open(newArea(1))
+	seen := make(map[string]int)
+	for i := range 5 {
+		version, err := store.Version()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, found := seen[version]; found {
+			t.Errorf("update %d has the version of %d", i, before)
+		}
+		seen[version] = i
+		err = store.Update(t.Context(), func(sections Sections) error {
+			sections["a"] = []byte{byte(i % 2)}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -8,22 +8,44 @@ import (
 	"strings"
 )
 
-// TLS returns the TLS configuration for devices, with the box's own certificate: TLS 1.2
+// TLS returns the TLS configuration for devices, with the box's own certificates: TLS 1.2
 // and 1.3, with the suites that Go considers secure.
 //
-// certificate may block; only devices that use TLS wait for it.
-func TLS(certificate func() (*tls.Certificate, error)) *tls.Config {
+// certificates returns them, the preferred one first, and may block; only devices that
+// use TLS wait for it.
+func TLS(certificates func() ([]tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() },
-		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			all, err := certificates()
+			if err != nil {
+				return nil, err
+			}
+			return choose(all, *hello)
+		},
+		MinVersion: tls.VersionTLS12,
 	}
+}
+
+// choose returns the first certificate whose key the client supports, else the last,
+// whatever the name (SNI) that the client knows the box by.
+func choose(all []tls.Certificate, hello tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if len(all) == 0 {
+		return nil, errors.New("there is no certificate for the LAN")
+	}
+	hello.ServerName = ""
+	for i := range all {
+		if hello.SupportsCertificate(&all[i]) == nil {
+			return &all[i], nil
+		}
+	}
+	return &all[len(all)-1], nil
 }
 
 // LegacyTLS returns the configuration for devices that support only old TLS: TLS 1.0 and
 // 1.1 too, RSA key exchange, and 3DES, which every implementation of TLS 1.1 has (RFC
 // 4346 section 9). It never allows RC4, nor SSL 3.0, which Go does not have.
-func LegacyTLS(certificate func() (*tls.Certificate, error)) *tls.Config {
-	config := TLS(certificate)
+func LegacyTLS(certificates func() ([]tls.Certificate, error)) *tls.Config {
+	config := TLS(certificates)
 	config.MinVersion = tls.VersionTLS10
 	for _, suite := range tls.CipherSuites() {
 		config.CipherSuites = append(config.CipherSuites, suite.ID)

@@ -68,9 +68,9 @@ type Parts interface {
 	StoreDevices(ctx context.Context, text []byte) error
 	// Temporary reports whether an error may resolve without intervention.
 	Temporary(err error) bool
-	// Certificate returns the box's own certificate for the LAN. It may be
-	// called at any time and may wait for the TPM.
-	Certificate(ctx context.Context) (*tls.Certificate, error)
+	// Certificates returns the box's certificates for the LAN, the preferred one first.
+	// It may be called at any time and may wait for the TPM.
+	Certificates(ctx context.Context) ([]tls.Certificate, error)
 	// TPM returns the state of the TPM and advice. It is called periodically.
 	TPM(ctx context.Context) (state, advice string)
 }
@@ -94,15 +94,15 @@ type Config struct {
 
 // Server is a running relay.
 type Server struct {
-	config      Config
-	parts       Parts
-	journal     *journal.Journal
-	policy      Policy
-	devices     *device.Registry
-	learning    learning
-	dispatcher  *dispatch.Dispatcher
-	certificate func() (*tls.Certificate, error) // the first call waits for the TPM
-	running     sync.WaitGroup
+	config       Config
+	parts        Parts
+	journal      *journal.Journal
+	policy       Policy
+	devices      *device.Registry
+	learning     learning
+	dispatcher   *dispatch.Dispatcher
+	certificates func() ([]tls.Certificate, error) // the first call waits for the TPM
+	running      sync.WaitGroup
 
 	mu      sync.Mutex // guards storage; nothing else is locked under it
 	storage *Storage   // nil while the spool is not open
@@ -134,11 +134,11 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 		return err
 	}
 	s.policy = rules
-	s.certificate = sync.OnceValues(func() (*tls.Certificate, error) { return parts.Certificate(ctx) })
+	s.certificates = sync.OnceValues(func() ([]tls.Certificate, error) { return parts.Certificates(ctx) })
 	smtp := lan.New(lan.Config{
 		Hostname:  config.Hostname,
-		TLS:       lan.TLS(s.certificate),
-		LegacyTLS: lan.LegacyTLS(s.certificate),
+		TLS:       lan.TLS(s.certificates),
+		LegacyTLS: lan.LegacyTLS(s.certificates),
 		Limits:    config.Limits,
 		Users:     config.Users,
 		Recorder:  s.devices,
@@ -183,7 +183,7 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 		})
 	}
 	s.openSpool(ctx)
-	_, _ = s.certificate()
+	_, _ = s.certificates()
 	s.journal.Started(s.config.Version, s.config.Method)
 	<-ctx.Done()
 

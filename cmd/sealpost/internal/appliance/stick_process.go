@@ -14,6 +14,7 @@ import (
 	"sealpost/hal/linux/clock"
 	"sealpost/hal/linux/usb"
 	"sealpost/provisioning/bundle"
+	"sealpost/provisioning/candidate"
 )
 
 // stickDir is the mount point of a stick, in its own mount namespace.
@@ -48,8 +49,28 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 	var result stickResult
 	if err := volume.WriteFile(path.Join(bundle.Folder, bundle.ResultName), v.Text(serial, now)); err != nil {
 		result.Trouble = err.Error()
+	} else if err := writeAuthority(ctx, o, volume); err != nil {
+		result.Trouble = err.Error()
 	}
 	return errors.Join(results.Encode(result), volume.Unmount())
+}
+
+// writeAuthority writes the certificate of the box's own CA, for the PCs and devices that
+// are to trust it. A box without settings has none yet.
+func writeAuthority(ctx context.Context, o wire.Options, volume *usb.Volume) error {
+	o.Config = "" // the settings are in the state
+	b, err := o.Open(wire.ExistingState)
+	if errors.Is(err, candidate.ErrFactory) || errors.Is(err, wire.ErrNoState) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ca, err := b.Authority(ctx)
+	if err == nil {
+		err = volume.WriteFile(path.Join(bundle.Folder, bundle.AuthorityName), ca)
+	}
+	return errors.Join(err, b.Close())
 }
 
 // applyVolume applies a mounted stick. It leaves no file open, so that the volume

@@ -14,7 +14,7 @@ import (
 
 // MaxCandidate is the largest candidate in JSON, where binary parts are a third
 // larger.
-const MaxCandidate = 2*certificate.MaxInput + 2*settings.MaxText
+const MaxCandidate = 4*certificate.MaxInput + 2*settings.MaxText
 
 // Outcome is the result of a check or commit.
 type Outcome struct {

@@ -22,6 +22,7 @@ import (
 	"sealpost/provisioning/certificate"
 	api "sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/user"
 	"sealpost/relay/control"
 )
 
@@ -97,6 +98,17 @@ func (l Local) Unlock(ctx context.Context, digits string) (right bool, wrong int
 	return right && err == nil, wrong, err
 }
 
+// Users implements [api.Box].
+func (l Local) Users(ctx context.Context) (users []user.User, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wire.LockTimeout)
+	defer cancel()
+	err = l.Options.WithStore(func(store candidate.Store) (err error) {
+		users, err = user.Load(ctx, store)
+		return err
+	})
+	return users, err
+}
+
 // Check implements [api.Box].
 func (l Local) Check(ctx context.Context, c candidate.Candidate) error {
 	return l.apply(ctx, c, "--check")
@@ -108,8 +120,9 @@ func (l Local) Commit(ctx context.Context, c candidate.Candidate) error {
 	if err := l.apply(ctx, c); err != nil {
 		return err
 	}
-	if c.Settings == "" && c.PFX == nil && c.PEM == nil && c.ClientSecret == "" {
-		return nil // a PIN affects no other process
+	c.PIN, c.Users = nil, nil
+	if c.Empty() {
+		return nil // a PIN affects no other process, and the relay notices changed users
 	}
 	err := machine.Client{}.Applied(ctx)
 	if errors.Is(err, machine.ErrNoAppliance) {
@@ -190,6 +203,12 @@ func (l Local) Certificate(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return report.String(), nil
+}
+
+// Authority implements [api.Box].
+func (l Local) Authority(ctx context.Context) (string, error) {
+	ca, err := singleValue[PEM](ctx, l.command("certificate", "ca"), "")
+	return strings.TrimSpace(ca.PEM), err
 }
 
 // Request implements [api.Box].

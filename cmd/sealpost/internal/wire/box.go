@@ -32,6 +32,7 @@ import (
 	"sealpost/provisioning/settings"
 	"sealpost/provisioning/spoolkey"
 	"sealpost/provisioning/state"
+	"sealpost/provisioning/user"
 )
 
 // LockTimeout is how long to wait for another sealpost command.
@@ -242,7 +243,18 @@ func (o Options) Checker(ctx context.Context, c candidate.Candidate) (k candidat
 	if err != nil {
 		return k, nil, err
 	}
-	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), CheckPath: CheckPath}, b.Close, nil
+	return b.Checker(), b.Close, nil
+}
+
+// Checker returns a checker for a candidate whose settings are those of the box.
+func (b *Box) Checker() candidate.Checker {
+	return candidate.Checker{Store: b.Store, TPM: b.TPM, Protect: b.Protector(), Sealer: b.Sealer(), CheckPath: CheckPath, CheckServer: CheckServer}
+}
+
+// Users returns the directory of the users as whom devices log in. report is called for
+// each new reason why it cannot read them.
+func (b *Box) Users(report func(error)) *user.Directory {
+	return user.NewDirectory(b.Store, b.Sealer(), report)
 }
 
 // storedOr returns the settings in the store, as far as this version can read them,

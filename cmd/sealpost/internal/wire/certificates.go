@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -47,18 +48,52 @@ func CommonName(leaf *x509.Certificate) string {
 	return "CN=" + leaf.Subject.CommonName
 }
 
-// lanCertificate returns the LAN certificate; if the TPM is unavailable, an
+// lanCertificates returns the certificates for the LAN; if the TPM is unavailable, an
 // ephemeral one, so that devices can still send.
-func (b *Box) lanCertificate(ctx context.Context, hostname string, j *journal.Journal) (*tls.Certificate, error) {
+func (b *Box) lanCertificates(ctx context.Context, j *journal.Journal) ([]tls.Certificate, error) {
+	names, err := b.lanNames()
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, unsealTimeout)
 	defer cancel()
-	certificate, err := identity.LAN(ctx, b.Store, b.Sealer(), hostname)
-	if err != nil {
-		j.LANCertificate(err)
-		certificate, err = identity.Ephemeral(hostname)
+	all, err := identity.LAN(ctx, b.Store, b.Sealer(), names)
+	if err == nil {
+		return all, nil
 	}
-	return &certificate, err
+	j.LANCertificate(err)
+	passing, err := identity.Ephemeral(names)
+	return []tls.Certificate{passing}, err
 }
+
+// lanNames are the names by which devices know the box.
+func (b *Box) lanNames() ([]string, error) {
+	hostname, err := b.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	names := []string{hostname}
+	if local := string(b.Settings.Network.Name) + ".local"; local != hostname && local != ".local" {
+		names = append(names, local)
+	}
+	return names, nil
+}
+
+// Authority returns the certificate of the box's own CA for the LAN, in PEM.
+func (b *Box) Authority(ctx context.Context) ([]byte, error) {
+	names, err := b.lanNames()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := identity.LANAuthority(ctx, b.Store, b.Sealer(), names)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}), nil
+}
+
+// CheckServer rejects a certificate for the LAN that devices could not use.
+func CheckServer(path certificate.Path) error { return identity.CheckServer(path, time.Now()) }
 
 // CheckPath rejects a certificate that Exchange Online could not use.
 func CheckPath(path certificate.Path) error {

@@ -6,8 +6,8 @@ import (
 
 	"sealpost/hal/linux/network"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/user"
 	"sealpost/relay/control"
-	"sealpost/relay/lan"
 	"sealpost/relay/policy"
 	"sealpost/relay/server"
 )
@@ -30,13 +30,13 @@ func (o Options) Explain(ctx context.Context, q control.Question) (policy.Decisi
 	if err != nil {
 		return policy.Decision{}, err
 	}
-	d, err = explain(s, b.relaysNullSender(ctx), nil, q)
+	d, err = explain(s, b.relaysNullSender(ctx), b.Users(func(error) {}), q)
 	return d, errors.Join(err, b.Close())
 }
 
 // explain decides by the settings. nullSender reports whether the route relays mail with
 // the null reverse-path.
-func explain(s settings.Settings, nullSender bool, users lan.Users, q control.Question) (policy.Decision, error) {
+func explain(s settings.Settings, nullSender bool, users *user.Directory, q control.Question) (policy.Decision, error) {
 	networks := s.LAN.Allow
 	if len(networks) == 0 {
 		var err error
@@ -45,7 +45,7 @@ func explain(s settings.Settings, nullSender bool, users lan.Users, q control.Qu
 		}
 	}
 	p := policyFor(s, networks, nullSender)
-	current := &currentPolicy{}
+	current := &currentPolicy{users: users}
 	current.current.Store(&p)
-	return server.Explain(current, users, q)
+	return server.Explain(current, lanUsers(users), q)
 }

@@ -9,6 +9,7 @@ import (
 
 	"sealpost/hal/linux/network"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/user"
 	"sealpost/relay/envelope"
 	"sealpost/relay/policy"
 	"sealpost/relay/server"
@@ -72,8 +73,18 @@ func patterns[T ~string](all []T) []policy.Pattern {
 // learn mode.
 type currentPolicy struct {
 	current    atomic.Pointer[policy.Policy]
+	users      *user.Directory // nil if there are none
 	neighbours network.Neighbours
 	mu         sync.Mutex // held while current is replaced
+}
+
+// now returns the policy, with the networks from which users may log in.
+func (c *currentPolicy) now() policy.Policy {
+	p := *c.current.Load()
+	if c.users != nil {
+		p.Logins = c.users.Clients()
+	}
+	return p
 }
 
 var _ server.Policy = (*currentPolicy)(nil)
@@ -99,35 +110,35 @@ func (c *currentPolicy) Client(address netip.Addr) policy.Client {
 
 // Access implements lan.Policy.
 func (c *currentPolicy) Access(client policy.Client) policy.Access {
-	return c.current.Load().Access(client)
+	return c.now().Access(client)
 }
 
 // Connect implements lan.Policy.
 func (c *currentPolicy) Connect(client policy.Client, hostname string) (policy.Access, policy.Verdict) {
-	return c.current.Load().Connect(client, hostname)
+	return c.now().Connect(client, hostname)
 }
 
 // LogIn implements lan.Policy.
 func (c *currentPolicy) LogIn(client policy.Client, u policy.User) (*policy.User, policy.Verdict) {
-	return c.current.Load().LogIn(client, u)
+	return c.now().LogIn(client, u)
 }
 
 // Decide decides on a whole message.
-func (c *currentPolicy) Decide(r policy.Request) policy.Decision { return c.current.Load().Decide(r) }
+func (c *currentPolicy) Decide(r policy.Request) policy.Decision { return c.now().Decide(r) }
 
 // Sender implements lan.Policy.
 func (c *currentPolicy) Sender(client policy.Client, sender envelope.Address) (envelope.Address, policy.Verdict) {
-	return c.current.Load().Sender(client, sender)
+	return c.now().Sender(client, sender)
 }
 
 // Recipient implements lan.Policy.
 func (c *currentPolicy) Recipient(client policy.Client, recipient envelope.Address) policy.Verdict {
-	return c.current.Load().Recipient(client, recipient)
+	return c.now().Recipient(client, recipient)
 }
 
 // From implements lan.Policy.
 func (c *currentPolicy) From(client policy.Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, policy.Verdict) {
-	return c.current.Load().From(client, sender, authors)
+	return c.now().From(client, sender, authors)
 }
 
 // Subnets implements [server.Parts].
@@ -141,7 +152,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 func (r *Relay) Policy() (server.Policy, func(context.Context) error, error) {
 	s := r.Settings
 	p := policyFor(s, nil, r.nullSender)
-	current := &currentPolicy{}
+	current := &currentPolicy{users: r.users}
 	current.current.Store(&p)
 	var previous []netip.Prefix
 	adopt := func(networks []netip.Prefix) {

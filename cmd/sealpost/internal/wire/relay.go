@@ -12,6 +12,7 @@ import (
 	"sealpost/hal/linux/confine"
 	"sealpost/hal/linux/kernel"
 	"sealpost/provisioning/settings"
+	"sealpost/provisioning/user"
 	"sealpost/relay/body"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/journal"
@@ -30,6 +31,7 @@ type Relay struct {
 	Readable []string
 
 	hostname   string
+	users      *user.Directory
 	nullSender bool // the route relays mail with the null reverse-path
 }
 
@@ -42,7 +44,9 @@ func (r *Relay) Run(ctx context.Context, version string) error {
 		return err
 	}
 	s := r.Settings
+	r.users = r.Users(func(err error) { r.Journal.MachineFault("users", err) })
 	config := server.Config{
+		Users:    lanUsers(r.users),
 		Version:  version,
 		Method:   string(s.Upstream.Method),
 		Hostname: r.hostname,
@@ -139,9 +143,9 @@ func (r *Relay) OpenSpool(ctx context.Context) (*server.Storage, error) {
 // Temporary implements [server.Parts].
 func (*Relay) Temporary(err error) bool { return Temporary(err) }
 
-// Certificate implements [server.Parts].
-func (r *Relay) Certificate(ctx context.Context) (*tls.Certificate, error) {
-	return r.lanCertificate(ctx, r.hostname, r.Journal)
+// Certificates implements [server.Parts].
+func (r *Relay) Certificates(ctx context.Context) ([]tls.Certificate, error) {
+	return r.lanCertificates(ctx, r.Journal)
 }
 
 // TPM implements [server.Parts].

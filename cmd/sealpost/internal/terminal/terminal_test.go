@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal returns both ends of a pseudo-terminal.
-func terminal(t *testing.T) (person, program *os.File) {
+// pseudoTerminal returns both ends of a pseudo-terminal.
+func pseudoTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -67,7 +67,7 @@ func TestPassword_IsReadWithoutEchoAndTheTerminalRestored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			others := goleak.IgnoreCurrent()
-			person, program := terminal(t)
+			person, program := pseudoTerminal(t)
 			command := &cobra.Command{}
 			command.SetContext(t.Context())
 			command.SetIn(program)
@@ -77,7 +77,7 @@ func TestPassword_IsReadWithoutEchoAndTheTerminalRestored(t *testing.T) {
 				awaitEcho(t, program, false)
 				c.act(person)
 			})
-			got, err := readPassword(command, "Password of the PFX", "")
+			got, err := Password(command, "Password of the PFX", "")
 			if got != c.want || (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("got %q, %v, want %q, error %q", got, err, c.want, c.fails)
 			}
@@ -99,11 +99,11 @@ func TestPassword_IsTheFirstLineOfItsInput(t *testing.T) {
 		}
 		command := &cobra.Command{}
 		command.SetIn(strings.NewReader(given))
-		fromFile, err := readPassword(command, "Password of the PFX", path)
+		fromFile, err := Password(command, "Password of the PFX", path)
 		if err != nil || fromFile != want {
 			t.Errorf("%q in a file: got %q, %v, want %q", given, fromFile, err, want)
 		}
-		fromInput, err := readPassword(command, "Password of the PFX", "")
+		fromInput, err := Password(command, "Password of the PFX", "")
 		if err != nil || fromInput != want {
 			t.Errorf("%q on standard input: got %q, %v, want %q", given, fromInput, err, want)
 		}
@@ -116,9 +116,27 @@ func TestPassword_IsReadFromWindowsFiles(t *testing.T) {
 		if err := os.WriteFile(path, []byte(given), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := readPassword(&cobra.Command{}, "Password of the PFX", path)
+		got, err := Password(&cobra.Command{}, "Password of the PFX", path)
 		if got != want || (err != nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "save it as UTF-8") {
 			t.Errorf("%q: got %q, %v, want %q", given, got, err, want)
+		}
+	}
+}
+
+func TestNewPassword_IsTypedTwice(t *testing.T) {
+	for typed, want := range map[string]string{"correct horse\ncorrect horse\n": "", "correct horse\ncorrect house\n": "the two are different"} {
+		person, program := pseudoTerminal(t)
+		command := &cobra.Command{}
+		command.SetContext(t.Context())
+		command.SetIn(program)
+		command.SetErr(&bytes.Buffer{})
+		// The terminal holds the second line until it is asked for.
+		if _, err := person.WriteString(typed); err != nil {
+			t.Fatal(err)
+		}
+		got, err := NewPassword(command, "Password", "")
+		if got != "correct horse" || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %q, %v, want an error with %q", typed, got, err, want)
 		}
 	}
 }
