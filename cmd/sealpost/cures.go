@@ -20,6 +20,8 @@ var cures = fault.Cures{
 	fault.NoRequest:          "import a PFX, or make a request first with: sealpost certificate request --name NAME",
 	fault.RequestNeedsTPM:    "",
 	fault.UserExists:         "replace it with --replace, or choose another name",
+	fault.LearnTime:          "give a shorter time with --for",
+	fault.NoDevice:           "see the addresses with: sealpost devices",
 	fault.NoUser:             "see the names with: sealpost user list",
 	fault.SpoolForeign:       "to discard its contents and create a new spool: sealpost spool format --yes",
 	fault.SpoolOtherTPM:      "or discard the mail with: sealpost spool format --yes",

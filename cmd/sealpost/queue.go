@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +19,9 @@ func queueCommand(o *options) *cobra.Command {
 	c := group("queue", "The queued mail")
 	c.AddCommand(
 		leaf("list", "List the queued messages, and why they are queued", 0, func(c *cobra.Command, _ []string) error {
-			return o.withRelay(c, func(ctx context.Context, r control.Relay) error { return o.printQueue(ctx, c, r) })
+			return o.withRelay(c, func(ctx context.Context, r control.Relay) error {
+				return operator.PrintQueue(ctx, c.OutOrStdout(), r, o.json, cures)
+			})
 		}),
 		leaf("show ID", "Show a message: its envelope, the last reply and its header", 1, func(c *cobra.Command, args []string) error {
 			return ask(o, c, func(ctx context.Context, r control.Relay) (operator.Message, error) {
@@ -94,43 +93,4 @@ func (o *options) withRelay(c *cobra.Command, do func(context.Context, control.R
 		return errors.Join(err, b.Close())
 	}
 	return errors.Join(do(ctx, server.Offline{Storage: storage}), storage.Close(), b.Close())
-}
-
-// printQueue prints one message per line and then the status; as JSON the status
-// comes first.
-func (o *options) printQueue(ctx context.Context, c *cobra.Command, r control.Relay) error {
-	status, err := r.Status(ctx)
-	if err != nil {
-		return err
-	}
-	out := json.NewEncoder(c.OutOrStdout())
-	if o.json {
-		if err := out.Encode(status); err != nil {
-			return err
-		}
-	}
-	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
-	count := 0
-	for item, err := range r.Messages(ctx) {
-		if err == nil && o.json {
-			err = out.Encode(item)
-		}
-		if err != nil {
-			return err
-		}
-		if o.json {
-			continue
-		}
-		if count == 0 {
-			fmt.Fprintln(table, "ID\tAGE\tOCTETS\tFROM\tTO\tATTEMPTS\tNEXT\tLAST")
-		}
-		count++
-		fmt.Fprintln(table, operator.Row(item, time.Now()))
-	}
-	if o.json {
-		return nil
-	}
-	summary, codes := operator.Summary(status, count)
-	fmt.Fprintln(table, cures.AppendAll(summary, codes))
-	return table.Flush()
 }

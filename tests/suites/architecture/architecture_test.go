@@ -47,17 +47,18 @@ var rules = []struct {
 	{"relay/header", nil},
 	{"relay/mime", []string{"relay/header"}},
 	{"relay/spool", []string{"hal"}},
-	{"relay/policy", []string{"relay/envelope"}},
+	{"relay/policy", []string{"relay/envelope", "relay/reply"}},
+	{"relay/device", []string{"relay/envelope"}},
 	{"relay/oauth", nil},
 	{"relay/report", []string{"relay/envelope", "relay/reply"}},
 	{"relay/journal", []string{"relay/envelope", "relay/reply"}},
-	{"relay/lan", []string{"relay/envelope", "relay/reply", "relay/body", "relay/header", "relay/journal"}},
+	{"relay/lan", []string{"relay/envelope", "relay/reply", "relay/body", "relay/header", "relay/journal", "relay/policy", "relay/device"}},
 	{"relay/queue", []string{"relay/envelope", "relay/spool"}},
 	{"relay/dispatch/throttle", []string{"relay/reply", "relay/report"}},
 	{"relay/dispatch/fairqueue", []string{"relay/queue"}},
 	{"relay/dispatch", []string{"relay/dispatch/throttle", "relay/dispatch/fairqueue", "relay/envelope", "relay/reply", "relay/body", "relay/spool", "relay/queue", "relay/journal", "relay/report", "relay/upstream"}},
-	{"relay/control", []string{"relay/journal", "relay/dispatch", "relay/queue", "relay/spool"}},
-	{"relay/server", []string{"relay/envelope", "relay/journal", "relay/lan", "relay/dispatch", "relay/control", "relay/queue", "relay/spool"}},
+	{"relay/control", []string{"relay/journal", "relay/dispatch", "relay/queue", "relay/spool", "relay/envelope", "relay/policy", "relay/device"}},
+	{"relay/server", []string{"relay/envelope", "relay/journal", "relay/lan", "relay/dispatch", "relay/control", "relay/queue", "relay/spool", "relay/policy", "relay/device"}},
 	{"relay/upstream/dns", nil},
 	{"relay/upstream/esmtp", []string{"relay/envelope", "relay/mime", "relay/reply"}},
 	{"relay/upstream/reach", []string{"relay/upstream/esmtp"}},
@@ -85,7 +86,7 @@ var rules = []struct {
 	{"cmd/sealpost/internal/wire", []string{"hal", "hal/", "relay/", "provisioning/"}},
 	{"cmd/sealpost/internal/diagnose", []string{"hal", "hal/linux/clock", "hal/linux/tpm", "relay/", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
 	{"cmd/sealpost/internal/terminal", []string{"cmd/sealpost/internal/wire"}},
-	{"cmd/sealpost/internal/operator", []string{"relay/control", "relay/dispatch", "relay/journal", "relay/queue", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine", "cmd/sealpost/internal/diagnose"}},
+	{"cmd/sealpost/internal/operator", []string{"relay/control", "relay/envelope", "relay/dispatch", "relay/journal", "relay/queue", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine", "cmd/sealpost/internal/diagnose"}},
 	{"cmd/sealpost/internal/appliance", []string{"hal", "hal/linux/", "relay/control", "relay/journal", "relay/server", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
 	{"cmd/sealpost", []string{"hal", "hal/", "relay/", "provisioning/", "cmd/sealpost/internal/"}},
 	{"board/", nil},
@@ -98,7 +99,7 @@ var rules = []struct {
 var everywhere = []string{"hal/fault", "hal/printable"}
 
 // pure packages do no I/O.
-var pure = []string{"relay/envelope", "relay/policy", "relay/report", "provisioning/settings", "provisioning/tenant"}
+var pure = []string{"relay/envelope", "relay/policy", "relay/device", "relay/report", "provisioning/settings", "provisioning/tenant"}
 
 // impure packages of the standard library do I/O.
 var impure = []string{"os", "net", "net/http", "os/exec", "syscall", "log/slog"}

@@ -1,0 +1,50 @@
+package operator
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"sealpost/relay/control"
+	"sealpost/relay/envelope"
+)
+
+// Question is a message that a device would send, as a person types it.
+type Question struct {
+	Client, From, User string
+	To, Authors        []string
+	TLS                bool
+}
+
+// Parse reads the question for a relay.
+func (q Question) Parse() (parsed control.Question, err error) {
+	if q.Client == "" || len(q.To) == 0 {
+		return parsed, errors.New("name the device's address and at least one recipient")
+	}
+	parsed.User, parsed.TLS = q.User, q.TLS
+	if parsed.Client, err = netip.ParseAddr(q.Client); err != nil {
+		return parsed, fmt.Errorf("%q is not an IP address", q.Client)
+	}
+	if from := strings.Trim(q.From, "<> "); from != "" {
+		if parsed.From, err = envelope.ParseAddress(from); err != nil {
+			return parsed, fmt.Errorf("the sender %q: %w", from, err)
+		}
+	}
+	if parsed.To, err = parseAddresses("the recipient", q.To); err != nil {
+		return parsed, err
+	}
+	parsed.Authors, err = parseAddresses("the author", q.Authors)
+	return parsed, err
+}
+
+func parseAddresses(what string, texts []string) (all []envelope.Address, err error) {
+	for _, text := range texts {
+		address, err := envelope.ParseAddress(strings.Trim(text, "<> "))
+		if err != nil {
+			return nil, fmt.Errorf("%s %q: %w", what, text, err)
+		}
+		all = append(all, address)
+	}
+	return all, nil
+}
