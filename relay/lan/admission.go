@@ -63,7 +63,7 @@ func (d *admission) receive() {
 
 func (d *admission) check(conn net.Conn) {
 	client := d.server.policy.Client(peer(conn))
-	access, v := d.server.policy.Connect(client, d.server.config.Hostname)
+	access, v := d.server.policy.Connect(client)
 	if v.Refused() {
 		d.rejectClient(conn, client, v.Reply)
 		return

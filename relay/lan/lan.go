@@ -52,7 +52,7 @@ type Policy interface {
 	// Client returns what is known of the client at an address.
 	Client(address netip.Addr) policy.Client
 	Access(c policy.Client) policy.Access
-	Connect(c policy.Client, hostname string) (policy.Access, policy.Verdict)
+	Connect(c policy.Client) (policy.Access, policy.Verdict)
 	LogIn(c policy.Client, u policy.User) (*policy.User, policy.Verdict)
 	Sender(c policy.Client, sender envelope.Address) (envelope.Address, policy.Verdict)
 	Recipient(c policy.Client, recipient envelope.Address) policy.Verdict

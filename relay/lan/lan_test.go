@@ -125,7 +125,7 @@ func startWithJournal(t *testing.T, d *fakeAcceptor, change func(*Config), j *jo
 	if change != nil {
 		change(&config)
 	}
-	p := policy.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
+	p := policy.Policy{Hostname: "relay.contoso.com", Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
 	s := New(config, p, d, j)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

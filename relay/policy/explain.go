@@ -47,7 +47,7 @@ func (p Policy) Decide(r Request) Decision {
 		return !v.Refused()
 	}
 	c := r.Client
-	_, v := p.Connect(c, "the relay")
+	_, v := p.Connect(c)
 	if !note("client", v, "%s may connect", c.Address.Unmap()) {
 		d.Refusal = v.Reply
 		return d

@@ -17,6 +17,7 @@ import (
 
 // Policy is the relay policy from the settings.
 type Policy struct {
+	Hostname string         // of the relay, for replies
 	Networks []netip.Prefix // may send
 	Learning []netip.Prefix // may send too, for a while
 	Logins   []netip.Prefix // may log in as a user, and then send
@@ -180,16 +181,16 @@ func (p Policy) device(client netip.Addr, mac string) (best Device, rule string,
 	return best, rule, listed
 }
 
-// Connect decides whether a client may connect. hostname is the relay's.
-func (p Policy) Connect(c Client, hostname string) (Access, Verdict) {
+// Connect decides whether a client may connect.
+func (p Policy) Connect(c Client) (Access, Verdict) {
 	a, client := p.Access(c), c.Address
 	switch {
 	case a.Allowed, a.Login:
 		return a, Verdict{Rule: a.Rule}
 	case a.Device.Refuse:
-		return a, refuse(a.Rule+".refuse", 554, 7, 1, "%s does not relay for %s: it is refused by the settings of this device", hostname, client.Unmap())
+		return a, refuse(a.Rule+".refuse", 554, 7, 1, "%s does not relay for %s: it is refused by the settings of this device", p.Hostname, client.Unmap())
 	}
-	return a, refuse(a.Rule, 554, 7, 1, "%s does not relay for %s: add its network to lan.allow", hostname, client.Unmap())
+	return a, refuse(a.Rule, 554, 7, 1, "%s does not relay for %s: add its network to lan.allow", p.Hostname, client.Unmap())
 }
 
 // LogIn decides on the login of a client as a user whose password it has. It returns the

@@ -12,6 +12,7 @@ import (
 func site() Policy {
 	prefix := netip.MustParsePrefix
 	return Policy{
+		Hostname:        "the relay",
 		Networks:        []netip.Prefix{prefix("192.168.10.0/24"), prefix("fd00:1::/64"), prefix("fe80::/10")},
 		Logins:          []netip.Prefix{prefix("10.9.0.0/16")},
 		RequireTLS:      []netip.Prefix{prefix("192.168.10.128/26")},

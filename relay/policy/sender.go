@@ -35,7 +35,7 @@ func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Ver
 func (p Policy) mayBegin(c Client, a Access) Verdict {
 	switch {
 	case !a.Allowed && !a.Login:
-		_, v := p.Connect(c, "the relay")
+		_, v := p.Connect(c)
 		return v
 	case a.RequireTLS && !c.Secure:
 		return refuse(a.ruleFor("tls", "lan.require_tls", a.Device.RequireTLS), 530, 7, 0, "TLS is required: turn on TLS or STARTTLS on the device")

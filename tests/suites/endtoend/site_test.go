@@ -91,6 +91,8 @@ type siteConfig struct {
 	spool            string // size of the ring
 	tpm              string // instead of the site's own
 	journal          string // lines of this section
+	domains          string // accepted domains, such as `"contoso.com"`
+	lan, senders     string // further lines of these sections
 	more             string // further sections
 }
 
@@ -156,12 +158,14 @@ smtp = [%q]
 smtps = [%s]
 allow = [%q]
 hostname = "relay.contoso.com"
+%s
 
 [limits]
 %s
 
 [senders]
-accepted_domains = ["contoso.com"]
+accepted_domains = [%s]
+%s
 
 [upstream]
 %s
@@ -189,7 +193,7 @@ format = "json"
 %s
 
 %s
-`, c.site, cmp.Or(c.listen, "127.0.0.1:0"), quoted(c.smtps), cmp.Or(c.allow, "127.0.0.0/8"), cmp.Or(c.limits, "connections_per_client = 50"), c.upstream,
+`, c.site, cmp.Or(c.listen, "127.0.0.1:0"), quoted(c.smtps), cmp.Or(c.allow, "127.0.0.0/8"), c.lan, cmp.Or(c.limits, "connections_per_client = 50"), cmp.Or(c.domains, `"contoso.com"`), c.senders, c.upstream,
 		c.host, cmp.Or(c.port, 25), s.path("ca.pem"),
 		cmp.Or(c.retry, shortRetry), cmp.Or(c.tpm, s.tpm.Address()), cmp.Or(c.protection, "tpm"), cmp.Or(c.spool, "8MiB"),
 		c.journal, c.more)

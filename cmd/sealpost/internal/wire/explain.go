@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -44,7 +45,7 @@ func explain(s settings.Settings, nullSender bool, users *user.Directory, q cont
 			return policy.Decision{}, err
 		}
 	}
-	p := policyFor(s, networks, nullSender)
+	p := policyFor(s, cmp.Or(string(s.LAN.Hostname), "the relay"), networks, nullSender)
 	current := &currentPolicy{users: users}
 	current.current.Store(&p)
 	return server.Explain(current, lanUsers(users), q)

@@ -17,8 +17,9 @@ import (
 
 // policyFor returns the policy of the settings for networks that may send. nullSender
 // reports whether the route relays mail with the null reverse-path.
-func policyFor(s settings.Settings, networks []netip.Prefix, nullSender bool) policy.Policy {
+func policyFor(s settings.Settings, hostname string, networks []netip.Prefix, nullSender bool) policy.Policy {
 	p := policy.Policy{
+		Hostname:        hostname,
 		Networks:        networks,
 		RequireTLS:      s.LAN.RequireTLS,
 		LegacyTLS:       s.LAN.LegacyTLS,
@@ -114,8 +115,8 @@ func (c *currentPolicy) Access(client policy.Client) policy.Access {
 }
 
 // Connect implements lan.Policy.
-func (c *currentPolicy) Connect(client policy.Client, hostname string) (policy.Access, policy.Verdict) {
-	return c.now().Connect(client, hostname)
+func (c *currentPolicy) Connect(client policy.Client) (policy.Access, policy.Verdict) {
+	return c.now().Connect(client)
 }
 
 // LogIn implements lan.Policy.
@@ -151,7 +152,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 // the machine's own subnets, as they change.
 func (r *Relay) Policy() (server.Policy, func(context.Context) error, error) {
 	s := r.Settings
-	p := policyFor(s, nil, r.nullSender)
+	p := policyFor(s, r.hostname, nil, r.nullSender)
 	current := &currentPolicy{users: r.users}
 	current.current.Store(&p)
 	var previous []netip.Prefix
