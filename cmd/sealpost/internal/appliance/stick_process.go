@@ -66,6 +66,9 @@ func writeAuthority(ctx context.Context, o wire.Options, volume *usb.Volume) err
 	if err != nil {
 		return err
 	}
+	const timeout = 20 * time.Second // the settings are applied even if the TPM does not reply
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	ca, err := b.Authority(ctx)
 	if err == nil {
 		err = volume.WriteFile(path.Join(bundle.Folder, bundle.AuthorityName), ca)
