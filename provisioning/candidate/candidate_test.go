@@ -3,9 +3,12 @@ package candidate
 import (
 	"context"
 	"crypto"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -292,6 +295,21 @@ func TestCandidate_PrintsWithoutSecrets(t *testing.T) {
 		if text := fmt.Sprintf(verb, c) + fmt.Sprintf(verb, c.Password); strings.Contains(text, "hunter2") || strings.Contains(text, number) {
 			t.Errorf("%s prints %s", verb, text)
 		}
+	}
+}
+
+func TestCandidate_KeepsItsUsersBetweenProcesses(t *testing.T) {
+	sent := Candidate{Users: []user.Change{{User: user.User{Name: "printer", Clients: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, Password: "long enough", Replace: true}}}
+	encoded, err := json.Marshal(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var received Candidate
+	if err := json.Unmarshal(encoded, &received); err != nil || !reflect.DeepEqual(received, sent) {
+		t.Errorf("got %v, %v", received.Users, err)
+	}
+	if printed := fmt.Sprintf("%v %+v %#v", sent, sent, sent); strings.Contains(printed, "long enough") {
+		t.Errorf("prints the password: %s", printed)
 	}
 }
 

@@ -49,28 +49,33 @@ func ApplyStick(ctx context.Context, o wire.Options, disk, serial string, out io
 	var result stickResult
 	if err := volume.WriteFile(path.Join(bundle.Folder, bundle.ResultName), v.Text(serial, now)); err != nil {
 		result.Trouble = err.Error()
-	} else if err := writeAuthority(ctx, o, volume); err != nil {
+	}
+	ca, err := authority(ctx, o)
+	if err == nil && ca != nil {
+		err = volume.WriteFile(path.Join(bundle.Folder, bundle.AuthorityName), ca)
+	}
+	if err != nil && result.Trouble == "" {
 		result.Trouble = err.Error()
 	}
 	return errors.Join(results.Encode(result), volume.Unmount())
 }
 
-// writeAuthority writes the certificate of the box's own CA, for the PCs and devices that
+// authority returns the certificate of the box's own CA, for the PCs and devices that
 // are to trust it. A box without settings has none yet.
-func writeAuthority(ctx context.Context, o wire.Options, volume *usb.Volume) error {
+func authority(ctx context.Context, o wire.Options) ([]byte, error) {
+	const timeout = 20 * time.Second // the settings are applied even if the TPM does not reply
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	o.Config = "" // the settings are in the state
 	b, err := o.Open(wire.ExistingState)
 	if errors.Is(err, candidate.ErrFactory) || errors.Is(err, wire.ErrNoState) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ca, err := b.Authority(ctx)
-	if err == nil {
-		err = volume.WriteFile(path.Join(bundle.Folder, bundle.AuthorityName), ca)
-	}
-	return errors.Join(err, b.Close())
+	return ca, errors.Join(err, b.Close())
 }
 
 // applyVolume applies a mounted stick. It leaves no file open, so that the volume
