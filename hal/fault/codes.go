@@ -21,6 +21,10 @@ const (
 	NoRequest          Code = "no-request"          // no certificate was requested
 	RequestNeedsTPM    Code = "request-needs-tpm"   // keys are stored in clear text
 
+	// The users.
+	UserExists Code = "user-exists" // another user has this name
+	NoUser     Code = "no-user"     // no user has this name
+
 	// The spool.
 	SpoolForeign  Code = "spool-foreign"   // the ring contains no spool of this box
 	SpoolOtherTPM Code = "spool-other-tpm" // the spool was sealed by another TPM
@@ -41,6 +45,10 @@ const (
 	// A site.
 	DomainUnknown Code = "domain-unknown" // DNS names no mail host of the domain
 
+	// Devices.
+	LearnTime Code = "learn-time" // learn mode would last too long
+	NoDevice  Code = "no-device"  // no device of that address was seen
+
 	// Processes.
 	NoRelay     Code = "no-relay"     // no relay answers
 	NoAppliance Code = "no-appliance" // the machine was not started by sealpost init
@@ -51,7 +59,8 @@ const (
 var All = []Code{
 	NoStorage, NoState, StateInUse, StateDamaged, StateNewer, FactoryState, SettingsInvalid, SettingsChanged, SettingsForeign, NoTrial,
 	NoCertificate, CertificateRefused, RequestPending, NoRequest, RequestNeedsTPM,
+	UserExists, NoUser,
 	SpoolForeign, SpoolOtherTPM, SpoolOpening,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
-	DomainUnknown, NoRelay, NoAppliance, NoInit,
+	DomainUnknown, LearnTime, NoDevice, NoRelay, NoAppliance, NoInit,
 }

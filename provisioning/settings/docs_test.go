@@ -20,6 +20,10 @@ func keys(prefix string, t reflect.Type) []string {
 			names = append(names, keys(name+".", field.Type)...)
 			continue
 		}
+		if isTables(field.Type) {
+			names = append(names, keys(name+".", field.Type.Elem())...)
+			continue
+		}
 		names = append(names, name)
 	}
 	return names
@@ -63,6 +67,9 @@ func isDefault(t *testing.T, s Settings, key, value string) {
 	t.Helper()
 	field, known := reflect.ValueOf(s), true
 	for name := range strings.SplitSeq(key, ".") {
+		if isTables(field.Type()) {
+			field = reflect.New(field.Type().Elem()).Elem()
+		}
 		if field, known = fieldNamed(field, name); !known {
 			t.Fatalf("there is no setting %s", key)
 		}

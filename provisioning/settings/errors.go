@@ -46,6 +46,14 @@ func (e Errors) has(key string) bool {
 	return slices.ContainsFunc(e, func(known Error) bool { return known.Key == key })
 }
 
+// covers reports whether there is an error for key or, if it is a table of an array,
+// for a key of it.
+func (e Errors) covers(key string) bool {
+	return slices.ContainsFunc(e, func(known Error) bool {
+		return known.Key == key || strings.HasSuffix(key, "]") && strings.HasPrefix(known.Key, key+".")
+	})
+}
+
 // result returns e as an error, sorted by line; nil if it is empty.
 func (e Errors) result() error {
 	if len(e) == 0 {

@@ -2,7 +2,9 @@ package settings
 
 import (
 	"encoding"
+	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,14 +29,19 @@ func joinKey(path, name string) string {
 
 // keyLines maps each dotted key and section of a well-formed text to its line.
 func keyLines(text []byte) map[string]int {
-	lines := map[string]int{}
+	lines, tables := map[string]int{}, map[string]int{}
 	var p unstable.Parser
 	section := ""
 	p.Reset(text)
 	for p.NextExpression() {
 		switch e := p.Expression(); e.Kind {
-		case unstable.Table, unstable.ArrayTable:
+		case unstable.Table:
 			section = noteKey(&p, lines, "", e)
+		case unstable.ArrayTable:
+			name := noteKey(&p, lines, "", e)
+			tables[name]++
+			section = element(name, tables[name])
+			lines[section] = p.Shape(lastKey(e).Raw).Start.Line
 		case unstable.KeyValue:
 			noteKeyValue(&p, lines, section, e)
 		}
@@ -66,6 +73,20 @@ func noteKey(p *unstable.Parser, lines map[string]int, section string, e *unstab
 	return key
 }
 
+// lastKey returns the last part of e's dotted key.
+func lastKey(e *unstable.Node) (last *unstable.Node) {
+	for it := e.Key(); it.Next(); {
+		last = it.Node()
+	}
+	return last
+}
+
+// element returns the key of the nth table of an array, counted from 1.
+func element(array string, n int) string { return fmt.Sprintf("%s[%d]", array, n) }
+
+// elementIndex matches what element adds to a key.
+var elementIndex = regexp.MustCompile(`\[[0-9]+\]`)
+
 // fields returns the fields of a section, with embedded structs flattened.
 func fields(section reflect.Type) []reflect.StructField {
 	return slices.DeleteFunc(reflect.VisibleFields(section), func(f reflect.StructField) bool { return f.Anonymous })
@@ -85,14 +106,20 @@ func isSection(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
+// isTables reports whether t is an array of tables.
+func isTables(t reflect.Type) bool { return t.Kind() == reflect.Slice && isSection(t.Elem()) }
+
 // knownKeys lists every key and section of the schema below prefix.
 func knownKeys(prefix string, t reflect.Type) []string {
 	var keys []string
 	for _, field := range fields(t) {
 		key := joinKey(prefix, field.Tag.Get("toml"))
 		keys = append(keys, key)
-		if isSection(field.Type) {
+		switch {
+		case isSection(field.Type):
 			keys = append(keys, knownKeys(key, field.Type)...)
+		case isTables(field.Type):
+			keys = append(keys, knownKeys(key, field.Type.Elem())...)
 		}
 	}
 	return keys
@@ -102,6 +129,7 @@ func knownKeys(prefix string, t reflect.Type) []string {
 // there is none.
 func nearestKey(unknown string) string {
 	all := knownKeys("", reflect.TypeFor[Settings]())
+	unknown = elementIndex.ReplaceAllString(unknown, "")
 	name := unknown[strings.LastIndexByte(unknown, '.')+1:]
 	nearest, best := "", len(unknown)/3+2
 	for _, key := range all {

@@ -40,7 +40,7 @@ func Parse(text []byte) (Settings, error) {
 	r := reader{lines: keyLines(text)}
 	r.section("", tree, reflect.ValueOf(&s).Elem())
 	for _, e := range s.check() {
-		if !r.errs.has(e.Key) && !slices.Contains(r.meant, e.Key) {
+		if !r.errs.covers(e.Key) && !slices.Contains(r.meant, e.Key) {
 			e.Line = r.lineOf(e.Key)
 			r.errs = append(r.errs, e)
 		}
@@ -139,6 +139,10 @@ func (r *reader) section(path string, tree map[string]any, target reflect.Value)
 			r.unknownKey(key)
 			continue
 		}
+		if isTables(field.Type()) {
+			r.tables(key, tree[name], field)
+			continue
+		}
 		if isSection(field.Type()) {
 			if sub, ok := tree[name].(map[string]any); ok {
 				r.section(key, sub, field)
@@ -151,6 +155,25 @@ func (r *reader) section(path string, tree map[string]any, target reflect.Value)
 			r.fault(key, "%s: %v", key, err)
 		}
 	}
+}
+
+// tables assigns every table of an array to an element of target.
+func (r *reader) tables(path string, value any, target reflect.Value) {
+	array, ok := value.([]any)
+	if !ok {
+		r.fault(path, "%s can be there several times: write each as [[%s]] with its keys on the lines below", path, path)
+		return
+	}
+	all := reflect.MakeSlice(target.Type(), len(array), len(array))
+	for i, item := range array {
+		key := element(path, i+1)
+		if tree, ok := item.(map[string]any); ok {
+			r.section(key, tree, all.Index(i))
+		} else {
+			r.fault(path, "%s can be there several times: write each as [[%s]] with its keys on the lines below", path, path)
+		}
+	}
+	target.Set(all)
 }
 
 // assign sets field to the value; on an error field is unchanged.

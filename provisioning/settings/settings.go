@@ -10,18 +10,20 @@ import "net/netip"
 
 // Settings is a complete sealpost.toml: what the text omits has its default.
 type Settings struct {
-	Site     Site     `toml:"site"`
-	Network  Network  `toml:"network"`
-	LAN      LAN      `toml:"lan"`
-	Limits   Limits   `toml:"limits"`
-	Senders  Senders  `toml:"senders"`
-	Upstream Upstream `toml:"upstream"`
-	Retry    Retry    `toml:"retry"`
-	Keys     Keys     `toml:"keys"`
-	Spool    Spool    `toml:"spool"`
-	State    State    `toml:"state"`
-	Control  Control  `toml:"control"`
-	Journal  Journal  `toml:"journal"`
+	Site       Site       `toml:"site"`
+	Network    Network    `toml:"network"`
+	LAN        LAN        `toml:"lan"`
+	Limits     Limits     `toml:"limits"`
+	Senders    Senders    `toml:"senders"`
+	Recipients Recipients `toml:"recipients"`
+	Devices    []Device   `toml:"device"`
+	Upstream   Upstream   `toml:"upstream"`
+	Retry      Retry      `toml:"retry"`
+	Keys       Keys       `toml:"keys"`
+	Spool      Spool      `toml:"spool"`
+	State      State      `toml:"state"`
+	Control    Control    `toml:"control"`
+	Journal    Journal    `toml:"journal"`
 }
 
 // Site describes the site of the box.
@@ -63,6 +65,14 @@ type LAN struct {
 	// Allow lists the networks that may send. Default: empty, meaning the
 	// box's own subnets.
 	Allow []netip.Prefix `toml:"allow"`
+	// RequireTLS lists the networks whose devices may not send in clear text.
+	// Default: empty, none.
+	RequireTLS []netip.Prefix `toml:"require_tls"`
+	// LegacyTLS lists the networks whose devices may use TLS 1.0 and 1.1, and cipher
+	// suites without forward secrecy. Default: empty, none.
+	LegacyTLS []netip.Prefix `toml:"legacy_tls"`
+	// RequireAuth lists the networks whose devices must log in. Default: empty, none.
+	RequireAuth []netip.Prefix `toml:"require_auth"`
 	// Hostname is the name in the greeting. Default: empty, meaning the
 	// machine's host name.
 	Hostname Host `toml:"hostname"`
@@ -83,6 +93,9 @@ type Limits struct {
 	// ConnectionsPerClient is the maximum number of connections at once from one address.
 	// Default: 20.
 	ConnectionsPerClient int `toml:"connections_per_client"`
+	// MessagesPerMinute is the maximum number of messages from one address in a
+	// minute. Default: 0, no limit.
+	MessagesPerMinute int `toml:"messages_per_minute"`
 	// Memory is the maximum RAM for messages in flight, in bytes; what does not fit
 	// goes through the spool. Default: 256 MiB.
 	Memory Size `toml:"memory"`
@@ -102,6 +115,15 @@ type Senders struct {
 	// Default is the sender for mail without a sender or from another domain; it
 	// is in an accepted domain. Default: empty; see [Settings.DefaultSender].
 	Default Address `toml:"default"`
+	// Map replaces senders, before the other rules. Default: empty.
+	Map []Rewrite `toml:"map"`
+	// Foreign is what happens with a sender of another domain, and Empty with mail
+	// without a sender. Default: "replace" if there is a default sender, else "keep".
+	Foreign Treatment `toml:"foreign"`
+	Empty   Treatment `toml:"empty"`
+	// From is what happens with an author (the header field From) that the device may
+	// not use as its sender. Default: "replace".
+	From Treatment `toml:"from"`
 }
 
 // Upstream is how mail is sent to Microsoft 365.
@@ -228,6 +250,7 @@ func Default() Settings {
 			Idle:                 minutes(5),
 			Transactions:         10000,
 		},
+		Senders: Senders{From: TreatmentReplace},
 		Upstream: Upstream{
 			Method:      MethodConnector,
 			Cloud:       CloudGlobal,

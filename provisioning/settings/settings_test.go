@@ -30,6 +30,9 @@ name = "mailbox"
 smtp = [":2525", "127.0.0.1:25", "[::1]:25"]
 smtps = []
 allow = ["192.168.10.0/24", "fd00::/8"]
+require_tls = ["192.168.10.0/25"]
+legacy_tls = ["192.168.10.128/25"]
+require_auth = ["fd00::/16"]
 hostname = "Relay.Contoso.com"
 
 [limits]
@@ -38,6 +41,7 @@ recipients = 100
 line = 2000
 connections = 10
 connections_per_client = 2
+messages_per_minute = 60
 memory = "64MiB"
 session = "30m"
 idle = "1m30s"
@@ -46,6 +50,9 @@ transactions = 5
 [senders]
 accepted_domains = ["Contoso.com", "contoso.co.uk"]
 default = "Printer@CONTOSO.co.uk"
+foreign = "refuse"
+empty = "keep"
+from = "keep"
 
 [upstream]
 method = "connector"
@@ -94,6 +101,33 @@ protection = "file"
 size = "8MiB"
 client_share = 25
 
+[recipients]
+allow = ["own"]
+
+[[senders.map]]
+from = "scanner@mfp.local"
+to = "scanner@contoso.com"
+
+[[device]]
+address = "10.1.2.3"
+name = "Canon"
+refuse = true
+tls = "required"
+auth = "required"
+sender = "canon@contoso.com"
+senders = ["@contoso.com"]
+recipients = ["own"]
+tag = "lobby"
+connections = 1
+messages_per_minute = 2
+message_size = "3MiB"
+recipients_per_message = 4
+spool_share = 5
+silent_after = "26h"
+
+[[device]]
+mac = "00:1e:8f:12:34:56"
+
 [state]
 path = "/dev/mmcblk0p3"
 
@@ -125,12 +159,24 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 			SMTPS:    []Listen{},
 			Allow:    []netip.Prefix{netip.MustParsePrefix("192.168.10.0/24"), netip.MustParsePrefix("fd00::/8")},
 			Hostname: "relay.contoso.com",
+
+			RequireTLS:  []netip.Prefix{netip.MustParsePrefix("192.168.10.0/25")},
+			LegacyTLS:   []netip.Prefix{netip.MustParsePrefix("192.168.10.128/25")},
+			RequireAuth: []netip.Prefix{netip.MustParsePrefix("fd00::/16")},
 		},
 		Limits: Limits{
-			MessageSize: 35e6, Recipients: 100, Line: 2000, Connections: 10, ConnectionsPerClient: 2,
+			MessagesPerMinute: 60,
+			MessageSize:       35e6, Recipients: 100, Line: 2000, Connections: 10, ConnectionsPerClient: 2,
 			Memory: 64 << 20, Session: minutes(30), Idle: seconds(90), Transactions: 5,
 		},
-		Senders: Senders{AcceptedDomains: []Domain{"contoso.com", "contoso.co.uk"}, Default: "Printer@contoso.co.uk"},
+		Senders: Senders{AcceptedDomains: []Domain{"contoso.com", "contoso.co.uk"}, Default: "Printer@contoso.co.uk",
+			Map: []Rewrite{{"scanner@mfp.local", "scanner@contoso.com"}}, Foreign: TreatmentRefuse, Empty: TreatmentKeep, From: TreatmentKeep},
+		Recipients: Recipients{Allow: []RecipientPattern{RecipientsOwn}},
+		Devices: []Device{{
+			Address: Clients{netip.MustParsePrefix("10.1.2.3/32")}, Name: "Canon", Refuse: true, TLS: DeviceTLSRequired, Auth: DeviceAuthRequired,
+			Sender: "canon@contoso.com", Senders: []SenderPattern{"@contoso.com"}, Recipients: []RecipientPattern{RecipientsOwn}, Tag: "lobby",
+			Connections: 1, MessagesPerMinute: 2, MessageSize: 3 << 20, RecipientsPerMessage: 4, SpoolShare: 5, SilentAfter: hours(26),
+		}, {MAC: "00:1e:8f:12:34:56"}},
 		Upstream: Upstream{
 			Method: MethodConnector, Cloud: CloudGCCHigh, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
 			MessagesPerMinute: 30, RecipientsPerDay: 10000,
@@ -161,7 +207,10 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 
 // Every key must appear in the text above; otherwise the test above is incomplete.
 func TestExample_NamesEveryKey(t *testing.T) {
-	lines := keyLines([]byte(everything))
+	lines := map[string]int{}
+	for key, line := range keyLines([]byte(everything)) {
+		lines[elementIndex.ReplaceAllString(key, "")] = line
+	}
 	for _, key := range knownKeys("", reflect.TypeFor[Settings]()) {
 		if lines[key] == 0 {
 			t.Errorf("%s is not in the example", key)

@@ -96,8 +96,17 @@ func removeUnknown(tree map[string]any, section reflect.Value) {
 		field, known := fieldNamed(section, name)
 		if !known {
 			delete(tree, name)
-		} else if sub, isTable := value.(map[string]any); isTable && isSection(field.Type()) {
+			continue
+		}
+		if sub, isTable := value.(map[string]any); isTable && isSection(field.Type()) {
 			removeUnknown(sub, field)
+		}
+		if array, ok := value.([]any); ok && isTables(field.Type()) {
+			for _, item := range array {
+				if sub, isTable := item.(map[string]any); isTable {
+					removeUnknown(sub, reflect.New(field.Type().Elem()).Elem())
+				}
+			}
 		}
 	}
 }
@@ -236,8 +245,9 @@ func setTo(section, from reflect.Value, key string) {
 // who may send it, and whom the box trusts. They have no safe default: it could
 // permit what the settings forbid.
 var decisive = []string{
-	"lan.allow", "lan.smtp", "lan.smtps",
-	"senders.accepted_domains",
+	"lan.allow", "lan.smtp", "lan.smtps", "lan.require_tls", "lan.require_auth",
+	"senders.accepted_domains", "senders.map", "senders.foreign", "senders.empty", "senders.from",
+	"recipients.allow", "device",
 	"upstream.method", "upstream.cloud",
 	"upstream.connector.host", "upstream.connector.ca_file", "upstream.connector.ca",
 	"upstream.submission.host", "upstream.submission.user", "upstream.submission.own_mailbox",
@@ -249,8 +259,9 @@ var decisive = []string{
 
 // hasSafeDefault reports whether the default may replace a key or a section.
 func hasSafeDefault(key string, method Method) bool {
+	key = elementIndex.ReplaceAllString(key, "")
 	return !slices.ContainsFunc(decisive, func(d string) bool {
-		section := d[:strings.LastIndexByte(d, '.')]
-		return method.reads(section) && (d == key || strings.HasPrefix(d, key+"."))
+		section := d[:max(0, strings.LastIndexByte(d, '.'))]
+		return method.reads(section) && (d == key || strings.HasPrefix(d, key+".") || strings.HasPrefix(key, d+"."))
 	})
 }

@@ -24,6 +24,7 @@ func (s Settings) check() Errors {
 	s.checkListeners(fault)
 	s.checkNetwork(fault)
 	s.checkAllow(fault)
+	s.checkDevices(fault)
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
@@ -55,13 +56,8 @@ func (s Settings) check() Errors {
 
 // checkAllow rejects public networks that are larger than a site.
 func (s Settings) checkAllow(fault func(key, format string, args ...any)) {
-	const largest, largest6 = 16, 32
 	for _, network := range s.LAN.Allow {
-		bits := largest
-		if network.Addr().Is6() {
-			bits = largest6
-		}
-		if address := network.Addr(); network.Bits() < bits && !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast() {
+		if isPublicNetwork(network) {
 			fault("lan.allow", "lists %s, a large part of the internet: list the networks of your devices", network)
 		}
 	}
@@ -119,6 +115,9 @@ func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 	}
 	if share := s.Spool.ClientShare; share < 1 || share > 100 {
 		fault("spool.client_share", "is %d: write a percentage from 1 to 100", share)
+	}
+	if s.Limits.MessagesPerMinute < 0 {
+		fault("limits.messages_per_minute", "is %d: write 0 for no limit", s.Limits.MessagesPerMinute)
 	}
 	if s.Upstream.MessagesPerMinute < 0 {
 		fault("upstream.messages_per_minute", "is %d: write 0 for no fixed limit", s.Upstream.MessagesPerMinute)

@@ -2,9 +2,15 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"net/netip"
+	"time"
 
+	"sealpost/relay/device"
 	"sealpost/relay/dispatch"
+	"sealpost/relay/envelope"
+	"sealpost/relay/policy"
 	"sealpost/relay/queue"
 	"sealpost/relay/spool"
 )
@@ -27,6 +33,12 @@ type Relay interface {
 	Drop(ctx context.Context, id string) (Done, error)
 	// SpoolStat returns how full the spool is.
 	SpoolStat(ctx context.Context) (spool.Stat, error)
+	// Devices returns the devices that the relay has seen, the last ones first.
+	Devices(ctx context.Context) iter.Seq2[Device, error]
+	// Learn begins or ends learn mode, or only returns it.
+	Learn(ctx context.Context, q LearnMode) (LearnMode, error)
+	// Explain decides on a message that a client would send, without sending it.
+	Explain(ctx context.Context, q Question) (policy.Decision, error)
 	// SpoolVerify reads every message in the spool.
 	SpoolVerify(ctx context.Context) (Verification, error)
 }
@@ -42,6 +54,47 @@ type Done struct {
 	Done string   `json:"done"`
 	ID   string   `json:"id,omitempty"`
 	To   []string `json:"to,omitempty"`
+}
+
+// Device is a device with what the settings say of it.
+type Device struct {
+	device.Device
+	Name    string `json:"name,omitempty"`
+	Allowed bool   `json:"allowed"`
+	Rule    string `json:"rule"`    // the setting that decides on that
+	Listed  bool   `json:"listed"`  // the settings have a [[device]] for it
+	Learned bool   `json:"learned"` // it may send only while learn mode lasts
+}
+
+// Title names the device for people.
+func (d Device) Title() string {
+	switch {
+	case d.Name != "":
+		return fmt.Sprintf("%s (%s)", d.Name, d.Address)
+	case d.Vendor != "":
+		return fmt.Sprintf("%s (%s)", d.Vendor, d.Address)
+	}
+	return d.Address.String()
+}
+
+// LearnMode is a time during which everything in some networks may send.
+type LearnMode struct {
+	// For is how long it lasts, or still lasts; 0 means none, and ends it.
+	For time.Duration `json:"for"`
+	// Networks are those that are open; none means the box's own subnets.
+	Networks []netip.Prefix `json:"networks,omitempty"`
+	// Query only asks.
+	Query bool `json:"query,omitempty"`
+}
+
+// Question is a message that a client would send.
+type Question struct {
+	Client  netip.Addr         `json:"client"`
+	TLS     bool               `json:"tls"`    // the client uses TLS
+	User    string             `json:"user"`   // that it logs in as; empty without a login
+	From    envelope.Address   `json:"from"`   // sender in MAIL
+	To      []envelope.Address `json:"to"`     // recipients in RCPT
+	Authors []envelope.Address `json:"author"` // in the field From
 }
 
 // Verification is the result of reading the whole spool.
@@ -60,14 +113,17 @@ type Selection struct {
 
 // The calls of [Relay].
 const (
-	callHealth Call[None, None]            = "health"
-	callStatus Call[None, dispatch.Status] = "status"
-	callQueue  Call[None, queue.Item]      = "queue/list"
-	callShow   Call[Selection, Message]    = "queue/show"
-	callRetry  Call[Selection, Done]       = "queue/retry"
-	callDrop   Call[Selection, Done]       = "queue/drop"
-	callStat   Call[None, spool.Stat]      = "spool/stat"
-	callVerify Call[None, Verification]    = "spool/verify"
+	callHealth  Call[None, None]                = "health"
+	callStatus  Call[None, dispatch.Status]     = "status"
+	callQueue   Call[None, queue.Item]          = "queue/list"
+	callShow    Call[Selection, Message]        = "queue/show"
+	callRetry   Call[Selection, Done]           = "queue/retry"
+	callDrop    Call[Selection, Done]           = "queue/drop"
+	callStat    Call[None, spool.Stat]          = "spool/stat"
+	callVerify  Call[None, Verification]        = "spool/verify"
+	callDevices Call[None, Device]              = "devices"
+	callLearn   Call[LearnMode, LearnMode]      = "devices/learn"
+	callExplain Call[Question, policy.Decision] = "explain"
 )
 
 // HandleRelay makes the server handle the calls of [Relay].
@@ -79,6 +135,9 @@ func HandleRelay(s *Server, r Relay) {
 	Handle(s, callRetry, func(ctx context.Context, q Selection) (Done, error) { return r.Retry(ctx, q.ID) })
 	Handle(s, callDrop, func(ctx context.Context, q Selection) (Done, error) { return r.Drop(ctx, q.ID) })
 	Handle(s, callStat, func(ctx context.Context, _ None) (spool.Stat, error) { return r.SpoolStat(ctx) })
+	HandleStream(s, callDevices, func(ctx context.Context, _ None) iter.Seq2[Device, error] { return r.Devices(ctx) })
+	Handle(s, callLearn, r.Learn)
+	Handle(s, callExplain, r.Explain)
 	Handle(s, callVerify, func(ctx context.Context, _ None) (Verification, error) { return r.SpoolVerify(ctx) })
 }
 
@@ -127,4 +186,19 @@ func (c Client) SpoolStat(ctx context.Context) (spool.Stat, error) {
 // SpoolVerify implements [Relay].
 func (c Client) SpoolVerify(ctx context.Context) (Verification, error) {
 	return callVerify.Do(ctx, c.Socket, None{})
+}
+
+// Explain implements [Relay].
+func (c Client) Explain(ctx context.Context, q Question) (policy.Decision, error) {
+	return callExplain.Do(ctx, c.Socket, q)
+}
+
+// Devices implements [Relay].
+func (c Client) Devices(ctx context.Context) iter.Seq2[Device, error] {
+	return callDevices.Stream(ctx, c.Socket, None{})
+}
+
+// Learn implements [Relay].
+func (c Client) Learn(ctx context.Context, q LearnMode) (LearnMode, error) {
+	return callLearn.Do(ctx, c.Socket, q)
 }

@@ -25,7 +25,7 @@ func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
 	q := d.queue
 	d.mu.Unlock()
 	if mustQueue && q != nil {
-		if err := q.Room(e.Client, octets); err != nil {
+		if err := q.Room(e, octets); err != nil {
 			return cannotQueueReply(err)
 		}
 	}

@@ -39,15 +39,14 @@ const (
 	LineFolded       Repair = "line folded"
 )
 
-// maxRepaired is the size of the largest header that is repaired: each session may hold
-// one in memory.
+// maxRepaired is the size of the largest header: each session may hold one in memory.
 const maxRepaired = 128 << 10
 
 // Repairer copies a message and repairs its header on the way: it adds the fields that a
 // message must have (RFC 5322 section 3.6, RFC 6409 section 8), leaves one of each field
 // that may occur once, and replaces octets above 127. It holds the header section in
-// memory; a larger one than 128 KiB, and every body, passes unchanged. Lines must end in
-// CRLF.
+// memory, and fails with ErrTooLarge for a larger one than 128 KiB, because the author of
+// such a message cannot be checked. Every body passes unchanged. Lines must end in CRLF.
 type Repairer struct {
 	dst     io.Writer
 	repairs Repairs
@@ -57,6 +56,7 @@ type Repairer struct {
 	scanned int    // octets in which the end of that line was looked for
 	begun   bool   // its first line was seen
 	inBody  bool
+	failed  bool // the header is too large
 }
 
 // NewRepairer returns a repairer that writes to dst.
@@ -73,7 +73,10 @@ func (r *Repairer) note(repair Repair) {
 
 // Write takes the next part of the message, split anywhere.
 func (r *Repairer) Write(p []byte) (int, error) {
-	if r.inBody {
+	switch {
+	case r.failed:
+		return 0, ErrTooLarge
+	case r.inBody:
 		return r.dst.Write(p)
 	}
 	r.held = append(r.held, p...)
@@ -101,7 +104,8 @@ func (r *Repairer) Write(p []byte) (int, error) {
 			return len(p), r.endHeader()
 		}
 		if r.line += length; r.line > maxRepaired {
-			return len(p), r.pass()
+			r.failed, r.held = true, nil
+			return 0, ErrTooLarge
 		}
 		r.scanned = r.line
 	}
@@ -118,14 +122,6 @@ func (r *Repairer) Close() error {
 	return r.endHeader()
 }
 
-// pass writes a header that is too large as it is.
-func (r *Repairer) pass() error {
-	r.inBody = true
-	_, err := r.dst.Write(r.held)
-	r.held = nil
-	return err
-}
-
 // endHeader writes the header repaired, and what follows it as it is.
 func (r *Repairer) endHeader() error {
 	section, rest := r.held[:r.line], r.held[r.line:]
@@ -134,7 +130,7 @@ func (r *Repairer) endHeader() error {
 	h.read(section)
 	h.complete()
 	h.encode()
-	out := h.section(section)
+	out := slices.Clip(h.section(section)) // it may be section, and rest follows that
 	switch {
 	case len(section) == 0 && !separated:
 		r.note(HeaderAdded)

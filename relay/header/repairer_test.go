@@ -2,6 +2,7 @@ package header
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"mime"
@@ -123,15 +124,30 @@ func TestRepairer_ReplacesTheAuthor(t *testing.T) {
 
 const used2 = "used@contoso.com"
 
-func TestRepairer_PassesALargeHeader(t *testing.T) {
+func TestRepairer_RefusesALargeHeader(t *testing.T) {
 	for _, header := range []string{strings.Repeat("X: ü\r\n", maxRepaired/4), "X: " + strings.Repeat("x", maxRepaired+1) + "\r\n"} {
-		if got, done := repairedWith(t, testRepairs, header+"\r\nbody"); got != header+"\r\nbody" || len(done) > 0 {
-			t.Errorf("got %d octets, %q, want them unchanged", len(got), done)
+		var out bytes.Buffer
+		r := NewRepairer(&out, testRepairs)
+		for range 2 {
+			if _, err := io.WriteString(r, header+"\r\nbody"); !errors.Is(err, ErrTooLarge) {
+				t.Errorf("got %v, want %v", err, ErrTooLarge)
+			}
+		}
+		if out.Len() > 0 {
+			t.Errorf("got %d octets written, want none", out.Len())
 		}
 	}
 	line := strings.Repeat("x", 3*maxRepaired)
 	if got, _ := repairedWith(t, testRepairs, line); !strings.HasSuffix(got, addedID+"\r\n"+line) {
 		t.Errorf("a long line at the beginning is not a body")
+	}
+}
+
+func TestRepairer_AddsAnEmptyLineToACompleteHeader(t *testing.T) {
+	const header = complete + "From: a@contoso.com\r\n"
+	got, done := repairedWith(t, testRepairs, header+"Toner is low.\r\n")
+	if want := header + "\r\nToner is low.\r\n"; got != want || !slices.Equal(done, []Repair{EmptyLineAdded}) {
+		t.Errorf("got %q, %q, want %q", got, done, want)
 	}
 }
 

@@ -90,6 +90,29 @@ func (j *Journal) HandshakeFailed(client netip.Addr, cause error) {
 	j.refusal(slog.LevelWarn, EventTLSHandshakeFailed, client, withCause(cause)...)
 }
 
+// LegacyTLS records a client that uses TLS that only LegacyTLS of package lan allows.
+func (j *Journal) LegacyTLS(client netip.Addr, version, suite string) {
+	j.event(slog.LevelInfo, EventLegacyTLS, clientAttr(client), slog.String("version", version), slog.String("cipher", suite))
+}
+
+// LoginRefused records a login that was refused, with the name that the client gave.
+func (j *Journal) LoginRefused(client netip.Addr, name, mechanism string, r reply.Reply) {
+	j.refusal(slog.LevelWarn, EventLoginRefused, client, slog.String("user", name), slog.String("mechanism", mechanism), replyAttr(r))
+}
+
+// LearnModeBegan records that everything in some networks may send until a time.
+func (j *Journal) LearnModeBegan(networks []netip.Prefix, until time.Time) {
+	j.event(slog.LevelWarn, EventLearnMode, slog.Any("networks", networks), slog.String("until", until.Format(time.RFC3339)))
+}
+
+// LearnModeEnded records that only the networks in the settings may send again.
+func (j *Journal) LearnModeEnded() { j.event(slog.LevelInfo, EventLearnModeEnded) }
+
+// DeviceSilent records a device that sent regularly and has sent nothing for too long.
+func (j *Journal) DeviceSilent(client netip.Addr, name string, last time.Time) {
+	j.event(slog.LevelWarn, EventDeviceSilent, clientAttr(client), slog.String("name", name), slog.String("last", last.Format(time.RFC3339)))
+}
+
 // ListenerFault records a log message of the SMTP server library.
 func (j *Journal) ListenerFault(text string) {
 	j.event(slog.LevelWarn, EventListener, slog.String("fault", text))

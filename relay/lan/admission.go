@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"time"
 
+	"sealpost/relay/device"
+	"sealpost/relay/policy"
 	"sealpost/relay/reply"
 )
 
@@ -15,14 +17,14 @@ import (
 type admission struct {
 	net.Listener
 	server   *Server
+	smtps    bool // for implicit TLS
 	reject   func(net.Conn, reply.Reply)
-	useTLS   func(*clientConn) // begins TLS if the client does; may wait for it
 	admitted chan net.Conn
 	failed   chan error
 }
 
-func (s *Server) admit(l net.Listener, reject func(net.Conn, reply.Reply), useTLS func(*clientConn)) *admission {
-	d := &admission{l, s, reject, useTLS, make(chan net.Conn), make(chan error)}
+func (s *Server) admit(l net.Listener, smtps bool, reject func(net.Conn, reply.Reply)) *admission {
+	d := &admission{l, s, smtps, reject, make(chan net.Conn), make(chan error)}
 	go d.receive()
 	return d
 }
@@ -60,25 +62,27 @@ func (d *admission) receive() {
 }
 
 func (d *admission) check(conn net.Conn) {
-	client := peer(conn)
-	if !d.server.policy.MayRelay(client) {
-		d.rejectClient(conn, client, reply.New(554, 7, 1, "%s does not relay for %s: add its network to lan.allow", d.server.config.Hostname, client.Unmap()))
+	client := d.server.policy.Client(peer(conn))
+	access, v := d.server.policy.Connect(client, d.server.config.Hostname)
+	if v.Refused() {
+		d.rejectClient(conn, client, v.Reply)
 		return
 	}
-	admitted, r, ok := d.server.sessions.admit(conn, client)
+	admitted, r, ok := d.server.sessions.admit(conn, client, access)
 	if !ok {
 		d.rejectClient(conn, client, r)
 		return
 	}
-	if d.server.sessions.helloWait(client) > 0 {
-		go d.deliver(admitted) // useTLS may wait for the client
+	admitted.server, admitted.listener, admitted.smtps = d.server, d.Listener.Addr().String(), d.smtps
+	if d.server.sessions.helloWait(admitted.hello(), d.smtps) > 0 {
+		go d.deliver(admitted) // it may wait for the client
 		return
 	}
 	d.deliver(admitted)
 }
 
 func (d *admission) deliver(admitted *clientConn) {
-	d.useTLS(admitted)
+	d.server.useTLSIfFirst(admitted)
 	select {
 	case d.admitted <- admitted:
 	case <-d.server.context.Done():
@@ -86,8 +90,9 @@ func (d *admission) deliver(admitted *clientConn) {
 	}
 }
 
-func (d *admission) rejectClient(conn net.Conn, client netip.Addr, r reply.Reply) {
-	d.server.journal.ClientRefused(client, r)
+func (d *admission) rejectClient(conn net.Conn, client policy.Client, r reply.Reply) {
+	d.server.journal.ClientRefused(client.Address, r)
+	d.server.sessions.record(device.Observation{Client: client.Address, MAC: client.MAC, Refused: true, Refusal: r.String()})
 	d.reject(conn, r)
 }
 

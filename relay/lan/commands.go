@@ -15,7 +15,7 @@ import (
 // command returns the command that go-smtp must execute for a line of the client, or
 // nothing if the client already got a reply. An error ends the session.
 func (c *clientConn) command(line []byte) ([]byte, error) {
-	c.lastCommand, c.quit, c.hello = "", false, false
+	c.lastCommand, c.quit, c.isHello = "", false, false
 	if len(line) > maxCommandLine {
 		return nil, c.endWith(reply.New(500, 5, 2, "a command line may have %d octets", maxCommandLine))
 	}
@@ -40,8 +40,10 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		if len(argument) > longest {
 			return nil, c.writeReply(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
 		}
-		c.hello, c.needsEHLO, c.extended = true, false, verb == "EHLO"
+		c.isHello, c.needsEHLO, c.extended, c.greeted = true, false, verb == "EHLO", true
+		c.setSeen(func(s *seen) { s.hello = argument })
 		if argument == "" {
+			c.quirk("no name in HELO")
 			return []byte(verb + " unknown\r\n"), nil // some devices have no name
 		}
 	case verb == "QUIT":
@@ -50,13 +52,19 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		return c.beginChunk(argument)
 	case verb == "AUTH":
 		c.lastCommand = "AUTH" // the rest is a secret
-		return nil, c.writeReply(reply.New(502, 5, 1, "this relay needs no user name and no password: turn SMTP authentication off on the device"))
+		return nil, c.auth(argument)
 	case verb == "MAIL" && c.needsEHLO:
 		return nil, c.writeReply(reply.New(503, 5, 1, "send EHLO first: what came before STARTTLS does not count"))
 	case verb == "MAIL":
-		return c.mail(argument)
+		mail, err := c.mail(argument)
+		if len(mail) > 0 && !c.greeted {
+			c.quirk("no HELO")
+			c.greeted, c.dropReply = true, true
+			mail = append([]byte("HELO unknown\r\n"), mail...)
+		}
+		return mail, err
 	case verb == "RCPT":
-		return c.rcpt(argument), nil
+		return c.rcpt(argument)
 	case verb == "DATA", verb == "RSET", verb == "NOOP", verb == "VRFY", verb == "EXPN", verb == "HELP":
 	default:
 		// It may be content, or a password.
@@ -70,34 +78,80 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 // effect here.
 func (c *clientConn) mail(argument string) ([]byte, error) {
 	path, parameters := normalisePath(argument, "FROM:", c.sessions.config.Hostname)
+	c.pathQuirk(argument, "FROM:", path)
 	for _, parameter := range parameters {
 		name, value, _ := strings.Cut(strings.ToUpper(parameter), "=")
 		octets, err := strconv.ParseUint(value, 10, 63)
-		if most := c.sessions.limits.MessageSize; name == "SIZE" && err == nil && octets > uint64(most) {
+		if most := c.messageSize(); name == "SIZE" && err == nil && octets > uint64(most) {
 			return nil, c.writeReply(reply.New(552, 3, 4, "%s", tooLargeText(most)))
 		}
 	}
 	c.mailDSN, parameters = takeMailDSN(parameters)
-	return joinCommand("MAIL", path, without(parameters, "AUTH")), nil // RFC 4954
+	parameters, unsupported := c.knownParameters(parameters, "SIZE", "BODY", "SMTPUTF8", "REQUIRETLS", "RET", "ENVID")
+	if unsupported != "" {
+		return nil, c.writeReply(unsupportedParameter("MAIL", unsupported))
+	}
+	return joinCommand("MAIL", path, parameters), nil
 }
 
 // rcpt passes RCPT on, like mail.
-func (c *clientConn) rcpt(argument string) []byte {
+func (c *clientConn) rcpt(argument string) ([]byte, error) {
 	path, parameters := normalisePath(argument, "TO:", "")
+	c.pathQuirk(argument, "TO:", path)
 	c.rcptDSN, parameters = takeRcptDSN(parameters)
-	return joinCommand("RCPT", path, parameters)
+	parameters, unsupported := c.knownParameters(parameters, "NOTIFY", "ORCPT")
+	if unsupported != "" {
+		return nil, c.writeReply(unsupportedParameter("RCPT", unsupported))
+	}
+	return joinCommand("RCPT", path, parameters), nil
+}
+
+// essential are parameters whose effect the client relies on: delivery at another time
+// (RFC 4865, RFC 2852) or only to the same owner of a mailbox (RFC 7293).
+var essential = []string{"HOLDFOR", "HOLDUNTIL", "BY", "RRVS"}
+
+// knownParameters returns those of the parameters that are known, and the first one that
+// cannot be ignored. The others have no effect here, such as AUTH (RFC 4954 section 5).
+func (c *clientConn) knownParameters(parameters []string, known ...string) (kept []string, unsupported string) {
+	for _, parameter := range parameters {
+		name, _, _ := strings.Cut(strings.ToUpper(parameter), "=")
+		switch {
+		case slices.Contains(known, name):
+			kept = append(kept, parameter)
+		case slices.Contains(essential, name):
+			return nil, name
+		case name != "AUTH":
+			c.quirk("unknown parameter")
+		}
+	}
+	return kept, ""
+}
+
+func unsupportedParameter(command, name string) reply.Reply {
+	return reply.New(555, 5, 4, "%s of %s is not offered by this relay: turn it off on the device", name, command)
+}
+
+// pathQuirk notes how a path differs from what normalisePath makes of it.
+func (c *clientConn) pathQuirk(argument, prefix, path string) {
+	rest := argument[min(len(prefix), len(argument)):]
+	trimmed := strings.TrimLeft(rest, " \t")
+	switch {
+	case len(trimmed) < len(rest):
+		c.quirk("space before the address")
+	case trimmed != "" && trimmed[0] != '<':
+		c.quirk("address without brackets")
+	case path != argument && !strings.HasPrefix(trimmed, path[min(len(prefix), len(path)):]):
+		c.quirk("address corrected")
+	}
+}
+
+// messageSize is the largest message that the client may send, in octets.
+func (c *clientConn) messageSize() int64 {
+	return limit(c.access.Device.Limits.MessageSize, c.sessions.limits.MessageSize)
 }
 
 func joinCommand(verb, path string, parameters []string) []byte {
 	return []byte(strings.Join(append([]string{verb, path}, parameters...), " ") + "\r\n")
-}
-
-// without returns the parameters of another name.
-func without(parameters []string, name string) []string {
-	return slices.DeleteFunc(parameters, func(parameter string) bool {
-		its, _, _ := strings.Cut(parameter, "=")
-		return strings.EqualFold(its, name)
-	})
 }
 
 // normalisePath splits the argument of MAIL or RCPT, which begins with FROM: or TO:, and
@@ -154,18 +208,32 @@ func endOfPath(path string) int {
 func (c *clientConn) rewriteReply(whole []byte) []byte {
 	first, rest, _ := bytes.Cut(whole, []byte("\r\n"))
 	switch {
-	case c.hello && bytes.HasPrefix(whole, []byte("250")):
+	case c.isHello && bytes.HasPrefix(whole, []byte("250")):
+		if c.extended {
+			rest = c.withAuth(rest)
+		}
 		if c.secure.Load() {
 			rest = bytes.Replace(rest, []byte("250-STARTTLS\r\n"), nil, 1)
 		}
+		rest = bytes.Replace(rest, fmt.Appendf(nil, "SIZE %d", c.sessions.limits.MessageSize), fmt.Appendf(nil, "SIZE %d", c.messageSize()), 1)
 		whole = append([]byte(string(first[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
 	case len(rest) == 0:
 		if prefix := replyPrefix.Find(first); prefix != nil {
-			whole = []byte(string(prefix) + replyText(string(first[len(prefix):]), c.sessions.limits.MessageSize) + "\r\n")
+			whole = []byte(string(prefix) + replyText(string(first[len(prefix):]), c.messageSize()) + "\r\n")
 		}
 	}
-	c.hello = false
+	c.isHello = false
 	return whole
+}
+
+// withAuth adds the mechanisms to the lines of the reply to EHLO, before the last one.
+// Old clients read only the form with an equals sign.
+func (c *clientConn) withAuth(lines []byte) []byte {
+	offered := strings.Join(c.offeredAuth(), " ")
+	if offered == "" {
+		return lines
+	}
+	return append([]byte("250-AUTH "+offered+"\r\n250-AUTH="+offered+"\r\n"), lines...)
 }
 
 // replyPrefix is the code and the status of a reply.
@@ -181,6 +249,7 @@ func (c *clientConn) journalRefusal(whole []byte) {
 	if len(command) > longest {
 		command = command[:longest] + " ..."
 	}
+	c.record(0, strings.TrimRight(string(whole), "\r\n"))
 	c.sessions.journal.CommandRefused(c.client, command, strings.ReplaceAll(strings.TrimRight(string(whole), "\r\n"), "\r\n", " "))
 }
 

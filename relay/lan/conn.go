@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sealpost/relay/envelope"
+	"sealpost/relay/policy"
 )
 
 // clientConn is a client's connection as go-smtp sees it, in clear and under TLS
@@ -20,9 +21,13 @@ import (
 type clientConn struct {
 	net.Conn          // the network connection
 	stream   net.Conn // the socket, or TLS on it
+	server   *Server
 	sessions *sessions
 	client   netip.Addr
 	begun    time.Time
+	listener string // its address
+	smtps    bool   // it is for implicit TLS
+	seen     seen   // what the Recorder has not been told yet
 
 	messages  atomic.Int64
 	receiving atomic.Bool // a message is being received
@@ -51,10 +56,13 @@ type clientConn struct {
 	handshake     *tls.Conn     // to complete before the first octet
 	hasRead       bool          // something was read
 	idle          time.Duration // the time without input that ends the session; 0 means the limit
+	identity      policy.Client // with its user
+	access        policy.Access // when it connected
 	needsEHLO     bool          // TLS began and EHLO has not come yet
 	extended      bool          // the client sent EHLO
+	greeted       bool          // it sent EHLO or HELO
 	lastCommand   string        // the command of the next reply
-	hello         bool          // it is EHLO or HELO
+	isHello       bool          // it is EHLO or HELO
 	dropReply     bool          // the next reply is for a command of ours
 	quit          bool          // the client sent QUIT and nothing after it
 	mailDSN       envelope.DSN  // parameters of the MAIL on its way to go-smtp
@@ -62,8 +70,8 @@ type clientConn struct {
 	partialReply  []byte // lines of a reply before its last one
 }
 
-func newClientConn(conn net.Conn, client netip.Addr, s *sessions) *clientConn {
-	c := &clientConn{Conn: conn, sessions: s, client: client, begun: time.Now()}
+func newClientConn(conn net.Conn, client policy.Client, access policy.Access, s *sessions) *clientConn {
+	c := &clientConn{Conn: conn, sessions: s, client: client.Address, identity: client, access: access, begun: time.Now()}
 	c.stream = &socket{Conn: conn, client: c}
 	c.lastRead.Store(c.begun.UnixNano())
 	return c
@@ -72,9 +80,14 @@ func newClientConn(conn net.Conn, client netip.Addr, s *sessions) *clientConn {
 // useTLS begins TLS with what was read so far. The handshake is done before the
 // next octet is read or written.
 func (c *clientConn) useTLS() {
-	c.handshake = tls.Server(&socket{Conn: c.Conn, client: c, read: bytes.Clone(c.pending)}, c.sessions.config.TLS)
+	config := c.sessions.config.TLS
+	if c.access.LegacyTLS {
+		config = c.sessions.config.LegacyTLS
+	}
+	c.handshake = tls.Server(&socket{Conn: c.Conn, client: c, read: bytes.Clone(c.pending)}, config)
 	c.stream, c.pending = c.handshake, nil
 	c.secure.Store(true)
+	c.identity.Secure, c.identity.User = true, nil // RFC 3207 section 4.2
 }
 
 // completeHandshake does the TLS handshake if it is due. After a failed handshake
@@ -83,12 +96,20 @@ func (c *clientConn) completeHandshake() error {
 	if c.handshake == nil {
 		return nil
 	}
-	err := c.handshake.HandshakeContext(context.Background())
+	secure := c.handshake
 	c.handshake = nil
-	if err != nil {
+	if err := secure.HandshakeContext(context.Background()); err != nil {
 		c.readEnded.Store(true)
-		c.sessions.journal.HandshakeFailed(c.client, err)
+		c.sessions.journal.HandshakeFailed(c.client, withAdvice(err))
+		c.record(0, "TLS handshake failed: "+err.Error())
 		return io.EOF
+	}
+	state := secure.ConnectionState()
+	version := tls.VersionName(state.Version)
+	c.setSeen(func(s *seen) { s.tls = version })
+	if isLegacy(state) {
+		c.sessions.journal.LegacyTLS(c.client, version, tls.CipherSuiteName(state.CipherSuite))
+		c.quirk("legacy TLS")
 	}
 	return nil
 }
@@ -142,7 +163,11 @@ func (c *clientConn) readLine() ([]byte, error) {
 		if !c.hasRead {
 			c.hasRead = true
 			if part[0] == tlsHandshake && !c.secure.Load() {
-				c.recordTLSFirst()
+				c.recordLateHello()
+				return nil, io.EOF
+			}
+			if isSSL2(part) {
+				c.sessions.journal.HandshakeFailed(c.client, errSSL2)
 				return nil, io.EOF
 			}
 		}
@@ -259,6 +284,7 @@ func (c *clientConn) Close() error {
 	var err error
 	c.closeOnce.Do(func() {
 		c.sessions.leave(c)
+		c.record(0, "")
 		c.sessions.journal.SessionEnded(c.client, int(c.messages.Load()), time.Since(c.begun))
 		if secure, ok := c.stream.(*tls.Conn); ok {
 			_ = secure.CloseWrite()

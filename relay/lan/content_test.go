@@ -19,6 +19,7 @@ import (
 	"sealpost/relay/body"
 	"sealpost/relay/header"
 	"sealpost/relay/journal"
+	"sealpost/relay/policy"
 	"sealpost/relay/reply"
 )
 
@@ -389,7 +390,8 @@ func TestJournal_HasNoPasswordsOfClients(t *testing.T) {
 	s := newSessions(&config, journal.New(journal.Text(&log, true)))
 	server, client := net.Pipe()
 	go func() { _, _ = io.Copy(io.Discard, client) }()
-	c := newClientConn(server, netip.MustParseAddr("192.0.2.1"), s)
+	c := newClientConn(server, policy.Client{Address: netip.MustParseAddr("192.0.2.1")}, policy.Access{}, s)
+	c.server = &Server{config: config, policy: policy.Policy{}}
 	for _, line := range []string{"AUTH PLAIN c2VjcmV0", "AUTH\tLOGIN c2VjcmV0", "c2VjcmV0", "c2VjcmV0 c2VjcmV0"} {
 		if _, err := c.command([]byte(line + "\r\n")); err != nil {
 			t.Fatal(err)

@@ -17,14 +17,29 @@ type contentSource func(w io.Writer) error
 // blocks is a pool of read buffers.
 var blocks = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// contentFrom returns the content that go-smtp reads.
-func contentFrom(r io.Reader) contentSource {
+// contentFrom returns the content that go-smtp reads. It fails with smtp.ErrDataTooLarge
+// for more than limit octets.
+func contentFrom(r io.Reader, limit int64) contentSource {
 	return func(w io.Writer) error {
+		w = &limitedWriter{w, limit}
 		block := blocks.Get().(*[32 << 10]byte)
 		defer blocks.Put(block)
 		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, block[:])
 		return err
 	}
+}
+
+// limitedWriter writes up to limit octets.
+type limitedWriter struct {
+	io.Writer
+	limit int64
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if l.limit -= int64(len(p)); l.limit < 0 {
+		return 0, smtp.ErrDataTooLarge
+	}
+	return l.Writer.Write(p)
 }
 
 // dotReader reads the content of DATA up to the line with a single dot, and

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -13,13 +12,14 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"sealpost/relay/journal"
+	"sealpost/relay/policy"
 )
 
 // readContent reads content that arrives in parts of a size, and what follows it.
 func readContent(t *testing.T, wire string, size int, limit int64) (content, rest string, err error) {
 	t.Helper()
 	server, client := net.Pipe()
-	c := newClientConn(server, netip.Addr{}, newSessions(&Config{Limits: testLimits}, journal.Discard()))
+	c := newClientConn(server, policy.Client{}, policy.Access{}, newSessions(&Config{Limits: testLimits}, journal.Discard()))
 	go func() {
 		for part := range slices.Chunk([]byte(wire), size) {
 			_, _ = client.Write(part)

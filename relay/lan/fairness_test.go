@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sealpost/relay/journal"
+	"sealpost/relay/policy"
 )
 
 // dialFrom connects from an address of the loopback network.
@@ -79,7 +80,7 @@ func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
 	server, client := net.Pipe()
 	defer client.Close()
-	c, _, _ := s.admit(server, netip.MustParseAddr("192.0.2.1"))
+	c, _, _ := s.admit(server, policy.Client{Address: netip.MustParseAddr("192.0.2.1")}, policy.Access{})
 	c.inTransaction.Store(true)
 	c.mailAt.Store(time.Now().UnixNano())
 	if s.evict() {

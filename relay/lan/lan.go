@@ -3,8 +3,8 @@
 // ENHANCEDSTATUSCODES and DSN).
 //
 // It knows SMTP, the limits of a client's session, and an Acceptor that takes
-// responsibility for messages. It must not know files, upstreams or who may
-// send: it asks a Policy.
+// responsibility for messages. It must not know files, upstreams, who may send or
+// what users there are: it asks a Policy and Users.
 package lan
 
 import (
@@ -20,8 +20,10 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"sealpost/relay/device"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
+	"sealpost/relay/policy"
 	"sealpost/relay/reply"
 )
 
@@ -44,10 +46,36 @@ type Incoming interface {
 	Abandon()
 }
 
-// Policy decides which clients may relay and under which sender.
+// Policy decides who may send, as whom, and to whom: a [policy.Policy], as it is at
+// the time of each call.
 type Policy interface {
-	MayRelay(client netip.Addr) bool
-	Sender(clientSender envelope.Address) envelope.Address
+	// Client returns what is known of the client at an address.
+	Client(address netip.Addr) policy.Client
+	Access(c policy.Client) policy.Access
+	Connect(c policy.Client, hostname string) (policy.Access, policy.Verdict)
+	LogIn(c policy.Client, u policy.User) (*policy.User, policy.Verdict)
+	Sender(c policy.Client, sender envelope.Address) (envelope.Address, policy.Verdict)
+	Recipient(c policy.Client, recipient envelope.Address) policy.Verdict
+	From(c policy.Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, policy.Verdict)
+}
+
+// Users are the local users, who can log in (RFC 4954). They may change at any time.
+type Users interface {
+	// Empty reports whether there are none; a login is then not offered.
+	Empty() bool
+	// Authenticate reports whether a user has this password. It takes some time.
+	Authenticate(ctx context.Context, name, password string) bool
+	// OffersCRAM reports whether a user can log in by CRAM-MD5.
+	OffersCRAM() bool
+	// AnswersChallenge reports whether the digest answers the challenge (RFC 2195).
+	AnswersChallenge(ctx context.Context, name string, challenge, digest []byte) bool
+	// User returns what a user may do, and false if there is no such user.
+	User(name string) (policy.User, bool)
+}
+
+// Recorder records what devices do. It must not block.
+type Recorder interface {
+	Record(o device.Observation)
 }
 
 // Limits limits the resources of clients.
@@ -57,6 +85,7 @@ type Limits struct {
 	Line         int           // octets of a line of a header
 	Connections  int           // concurrent connections
 	PerClient    int           // concurrent connections from one address
+	PerMinute    int           // messages from one address in a minute; 0 = no limit
 	Transactions int           // messages in a session
 	Session      time.Duration // maximum duration of a session
 	Idle         time.Duration // maximum time without input
@@ -68,9 +97,12 @@ const maxCommandLine = 64 << 10
 
 // Config is the configuration of a server.
 type Config struct {
-	Hostname string      // in greetings and trace fields
-	TLS      *tls.Config // with the box's own certificate
-	Limits   Limits
+	Hostname  string      // in greetings and trace fields
+	TLS       *tls.Config // with the box's own certificate
+	LegacyTLS *tls.Config // the same for devices that support only old TLS
+	Limits    Limits
+	Users     Users
+	Recorder  Recorder
 }
 
 // Server is the SMTP server for the LAN.
@@ -82,13 +114,14 @@ type Server struct {
 
 	smtp     *smtp.Server
 	sessions *sessions
+	guesses  *guesses
 	context  context.Context // of messages being accepted
 	cancel   context.CancelFunc
 }
 
 // New returns a server without listeners.
-func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *Server {
-	s := &Server{config: config, policy: policy, acceptor: acceptor, journal: j}
+func New(config Config, p Policy, acceptor Acceptor, j *journal.Journal) *Server {
+	s := &Server{config: config, policy: p, acceptor: acceptor, journal: j, guesses: newGuesses(time.Now)}
 	s.sessions = newSessions(&s.config, j)
 	s.context, s.cancel = context.WithCancel(context.Background())
 	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))
@@ -105,13 +138,14 @@ func New(config Config, policy Policy, acceptor Acceptor, j *journal.Journal) *S
 // Serve serves SMTP clients on l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtp")
-	return s.smtp.Serve(s.admit(l, s.rejectWithReply, s.useTLSIfFirst))
+	return s.smtp.Serve(s.admit(l, false, s.rejectWithReply))
 }
 
-// ServeTLS serves clients with implicit TLS on l until Shutdown (RFC 8314).
+// ServeTLS serves clients with implicit TLS on l until Shutdown (RFC 8314). A client
+// that waits for a greeting gets it in clear text, with STARTTLS.
 func (s *Server) ServeTLS(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtps")
-	return s.smtp.Serve(s.admit(l, closeConn, (*clientConn).useTLS))
+	return s.smtp.Serve(s.admit(l, true, closeConn))
 }
 
 // Shutdown closes the listeners and idle sessions, and lets active messages

@@ -296,10 +296,10 @@ func TestSession_TimesOut(t *testing.T) {
 	}
 }
 
-func TestTLSFirst_WorksFromTheSecondAttempt(t *testing.T) {
+func TestTLSFirst_WorksFromTheFirstAttempt(t *testing.T) {
 	_, address := start(t, &fakeAcceptor{}, nil)
-	overTLS := func() error {
-		conn := tls.Client(dial(t, address), &tls.Config{InsecureSkipVerify: true})
+	overTLS := func(from string) error {
+		conn := tls.Client(dialFrom(t, from, address), &tls.Config{InsecureSkipVerify: true})
 		if err := conn.Handshake(); err != nil {
 			return err
 		}
@@ -308,43 +308,55 @@ func TestTLSFirst_WorksFromTheSecondAttempt(t *testing.T) {
 		}
 		return conn.Close()
 	}
-	if err := overTLS(); err == nil {
-		t.Error("first attempt: got a TLS handshake on a plain port, want an error")
+	plain := func(from string) {
+		conn := dialFrom(t, from, address)
+		defer conn.Close()
+		if got := send(t, conn, "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
+			t.Errorf("plain client of %s: got %q", from, got)
+		}
+	}
+	for range 3 {
+		if err := overTLS("127.0.0.2"); err != nil {
+			t.Errorf("a device that begins with TLS: got %v", err)
+		}
+		plain("127.0.0.2")
+	}
+	// An address whose first clients were plain is recognised from its second attempt.
+	plain("127.0.0.3")
+	if err := overTLS("127.0.0.3"); err == nil {
+		t.Error("TLS of a plain address: got a handshake at the first attempt, want an error")
 	}
 	// The relay reads the ClientHello shortly after the device gave up.
-	for deadline := time.Now().Add(10 * time.Second); overTLS() != nil; {
+	for deadline := time.Now().Add(10 * time.Second); overTLS("127.0.0.3") != nil; {
 		if time.Now().After(deadline) {
 			t.Fatal("got no TLS handshake within 10s, want the device recognised")
 		}
 	}
-	for range 2 {
-		if err := overTLS(); err != nil {
-			t.Errorf("later attempt: got %v", err)
-		}
-		if got := send(t, dial(t, address), "a@contoso.com"); !strings.HasPrefix(got, "250 ") {
-			t.Errorf("plain client of the same address: got %q", got)
-		}
-	}
 }
 
-func TestTLSFirst_HardlyDelaysPlainClientsOfTheSameAddress(t *testing.T) {
+func TestHelloWait_HardlyDelaysPlainClients(t *testing.T) {
 	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
-	c := newClientConn(nil, netip.MustParseAddr("192.0.2.1"), s)
-	if wait := s.helloWait(c.client); wait != 0 {
-		t.Errorf("unknown client: got a wait of %v, want 0", wait)
+	c := newClientConn(nil, policy.Client{Address: netip.MustParseAddr("192.0.2.1")}, policy.Access{}, s)
+	wait := func(name string, want time.Duration) {
+		t.Helper()
+		if got := s.helloWait(c.hello(), c.smtps); got != want {
+			t.Errorf("%s: got a wait of %v, want %v", name, got, want)
+		}
 	}
-	c.recordTLSFirst()
-	if wait := s.helloWait(c.client); wait != helloTimeout {
-		t.Errorf("after a ClientHello: got a wait of %v, want %v", wait, helloTimeout)
-	}
-	s.recordHello(c.client, false)
-	if wait := s.helloWait(c.client); wait != mixedTimeout {
-		t.Errorf("after a plain client: got a wait of %v, want %v", wait, mixedTimeout)
-	}
-	s.tlsFirst[c.client] = tlsFirst{helloTimeout, time.Now().Add(-2 * tlsFirstMemory)}
-	if wait := s.helloWait(c.client); wait != 0 || len(s.tlsFirst) > 0 {
-		t.Errorf("client last seen two days ago: got a wait of %v, want 0", wait)
-	}
+	wait("unknown client", unknownTimeout)
+	s.recordHello(c)
+	wait("plain client", 0)
+	c.recordLateHello()
+	wait("after a late ClientHello", smtpsTimeout)
+	s.recordHello(c)
+	wait("after another plain client", mixedTimeout)
+	c.secure.Store(true)
+	s.recordHello(c)
+	wait("after TLS again", helloTimeout)
+	s.hellos[c.hello()] = begins{0, time.Now().Add(-2 * helloMemory)}
+	wait("last seen two days ago", unknownTimeout)
+	c.listener, c.smtps = "another", true
+	wait("unknown client on a port for implicit TLS", smtpsTimeout)
 }
 
 func TestServeTLS_UsesImplicitTLS(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"sealpost/relay/body"
 	"sealpost/relay/envelope"
 	"sealpost/relay/header"
+	"sealpost/relay/policy"
 	"sealpost/relay/reply"
 )
 
@@ -37,6 +38,8 @@ type session struct {
 
 // transaction is the state of a mail transaction.
 type transaction struct {
+	client       policy.Client
+	limits       policy.Limits    // of its device
 	clientSender envelope.Address // sender in the client's MAIL command
 	octets       int64            // announced SIZE; 0 if none
 	originals    int              // octets of the original recipients (ORCPT)
@@ -61,13 +64,24 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 			return smtpReply(reply.New(553, 1, 7, "the sender address is not valid: %v", err))
 		}
 	}
+	client := s.conn.identity
+	used, v := s.server.policy.Sender(client, sender)
+	if v.Refused() {
+		return smtpReply(v.Reply)
+	}
+	limits := s.server.policy.Access(client).Device.Limits
+	perMinute := limit(limits.MessagesPerMinute, s.server.config.Limits.PerMinute)
+	if s.conn.sessions.countMessage(client.Address, perMinute) {
+		return smtpReply(reply.New(450, 7, 1, "%s has sent %d messages within a minute: try again later", client.Address.Unmap(), perMinute))
+	}
 	e := envelope.Envelope{
 		ID:       rand.Text()[:12],
 		Client:   s.conn.client,
 		Hello:    s.smtp.Hostname(),
 		Protocol: s.protocol(),
-		Sender:   s.server.policy.Sender(sender),
+		Sender:   used,
 		DSN:      s.conn.mailDSN,
+		Share:    limits.SpoolShare,
 	}
 	if r := s.server.acceptor.Admit(e, options.Size); !r.Positive() {
 		return smtpReply(r)
@@ -76,7 +90,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	defer s.mu.Unlock()
 	s.conn.inTransaction.Store(true)
 	s.conn.mailAt.Store(time.Now().UnixNano())
-	s.transaction = transaction{clientSender: sender, octets: options.Size, envelope: e}
+	s.transaction = transaction{client: client, limits: limits, clientSender: sender, octets: options.Size, envelope: e}
 	return nil
 }
 
@@ -90,6 +104,12 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if v := s.server.policy.Recipient(s.client, recipient); v.Refused() {
+		return smtpReply(v.Reply)
+	}
+	if most := s.limits.Recipients; most > 0 && len(s.envelope.Recipients) >= most {
+		return smtpReply(reply.New(452, 5, 3, "a message of this device may have %d recipients: send the rest in another message", most))
+	}
 	dsn := s.conn.rcptDSN
 	if s.clientSender != s.envelope.Sender {
 		dsn.Notify = dsn.Notify.WithoutSuccess()
@@ -104,26 +124,30 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 
 // Data receives the message and keeps the client waiting until it is delivered
 // or durable.
-func (s *session) Data(r io.Reader) error {
+func (s *session) Data(from io.Reader) error {
 	s.conn.receiving.Store(true)
 	defer s.conn.receiving.Store(false)
 	s.mu.Lock()
-	clientSender, e, octets := s.clientSender, s.envelope, s.octets
+	client, clientSender, e, octets := s.client, s.clientSender, s.envelope, s.octets
 	s.mu.Unlock()
 	e.Received = time.Now()
 	content := s.server.acceptor.Begin(e, octets)
-	from, chunked := s.contentSource(r)
-	repairs, failure, ok := s.receive(&e, content, from)
+	source, chunked := s.contentSource(from)
+	repairs, failure, ok := s.receive(&e, client, content, source)
 	if chunked {
 		failure, ok = s.checkChunks(failure, ok)
 	}
 	if !ok {
 		content.Abandon()
+		s.conn.record(0, failure.String())
 		s.server.journal.NotReceived(e.ID, e.Client, failure)
 		return smtpReply(failure)
 	}
 	s.conn.messages.Add(1)
 	s.server.journal.Received(e)
+	for _, name := range repairs {
+		s.conn.quirk(name)
+	}
 	if len(repairs) > 0 {
 		s.server.journal.ContentRepaired(e.ID, repairs)
 	}
@@ -132,16 +156,22 @@ func (s *session) Data(r io.Reader) error {
 	}
 	s.conn.accepting.Store(true)
 	defer s.conn.accepting.Store(false)
-	return smtpReply(content.Accept(s.server.context, e))
+	r := content.Accept(s.server.context, e)
+	if r.Positive() {
+		s.conn.record(1, "")
+	} else {
+		s.conn.record(0, r.String())
+	}
+	return smtpReply(r)
 }
 
 // contentSource returns the source of the content: for DATA the connection itself,
 // without go-smtp.
 func (s *session) contentSource(r io.Reader) (from contentSource, chunked bool) {
 	if _, chunked = r.(*io.PipeReader); chunked {
-		return contentFrom(r), true
+		return contentFrom(r, s.conn.messageSize()), true
 	}
-	return s.conn.dataContent(s.server.config.Limits.MessageSize), false
+	return s.conn.dataContent(s.conn.messageSize()), false
 }
 
 // checkChunks corrects go-smtp's BDAT: it treats a truncated chunk as complete,
@@ -160,14 +190,15 @@ func (s *session) checkChunks(r reply.Reply, ok bool) (reply.Reply, bool) {
 // receive writes our trace field, copies the content after it, repaired, and completes
 // the envelope. It returns the names of what was repaired.
 // If it fails, it returns the client's reply and false.
-func (s *session) receive(e *envelope.Envelope, content Incoming, from contentSource) (repairs []string, failure reply.Reply, ok bool) {
+func (s *session) receive(e *envelope.Envelope, client policy.Client, content Incoming, from contentSource) (repairs []string, failure reply.Reply, ok bool) {
 	hostname := s.server.config.Hostname
 	counted := &octetCounter{Writer: content}
+	author := authorCheck{policy: s.server.policy, client: client, sender: e.Sender}
 	repairer := header.NewRepairer(counted, header.Repairs{
 		Sender:    authorOf(e.Sender, hostname),
 		Date:      e.Received,
 		MessageID: e.ID + "@" + hostname,
-		Author:    s.author,
+		Author:    author.replacement,
 	})
 	normaliser := body.NewNormaliser(repairer, s.server.config.Limits.Line)
 	_, err := io.WriteString(counted, traceField(*e, hostname))
@@ -185,13 +216,32 @@ func (s *session) receive(e *envelope.Envelope, content Incoming, from contentSo
 	if normaliser.Hops() >= maxHops {
 		return nil, reply.New(554, 4, 6, "too many hops: the message has passed %d hosts and seems to loop", normaliser.Hops()), false
 	}
+	if author.verdict.Refused() {
+		return nil, author.verdict.Reply, false
+	}
 	e.Received = time.Now()
 	e.Size, e.EightBit, e.LongLines = counted.octets, normaliser.EightBit(), normaliser.LongLines()
 	return repairNames(normaliser, repairer), reply.Reply{}, true
 }
 
-// author returns the address that replaces the authors of a message, or "" to keep them.
-func (s *session) author([]string) string { return "" }
+// authorCheck asks the policy for the author of one message.
+type authorCheck struct {
+	policy  Policy
+	client  policy.Client
+	sender  envelope.Address
+	verdict policy.Verdict
+}
+
+// replacement returns the address that replaces the authors, or "" to keep them.
+func (a *authorCheck) replacement(authors []string) string {
+	var given []envelope.Address
+	for _, author := range authors {
+		given = append(given, envelope.Address(author))
+	}
+	var instead envelope.Address
+	instead, a.verdict = a.policy.From(a.client, a.sender, given)
+	return string(instead)
+}
 
 // authorOf returns the author of a message without From.
 func authorOf(sender envelope.Address, hostname string) string {
@@ -240,6 +290,8 @@ func receiveErrorReply(err error) reply.Reply {
 		return replyErr.Reply
 	case errors.Is(err, errBareDot):
 		return reply.New(554, 5, 2, "the message must end with CR LF . CR LF, but a bare LF or CR stands there: set the device's line endings to CR LF, or update its software")
+	case errors.Is(err, header.ErrTooLarge):
+		return reply.New(552, 3, 4, "the header of the message is too large")
 	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):
 		return reply.New(500, 5, 2, "a line of the message's header is too long")
 	case errors.As(err, &limit):
@@ -264,10 +316,15 @@ func (s *session) protocol() string {
 	switch {
 	case !s.conn.extended:
 		return "SMTP"
-	case s.conn.secure.Load():
-		return "ESMTPS"
 	}
-	return "ESMTP"
+	protocol := "ESMTP"
+	if s.conn.secure.Load() {
+		protocol += "S"
+	}
+	if s.conn.identity.User != nil {
+		protocol += "A"
+	}
+	return protocol
 }
 
 // smtpReply converts a reply for go-smtp, which sends any *smtp.SMTPError

@@ -9,6 +9,7 @@ import (
 
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
+	"sealpost/relay/policy"
 	"sealpost/relay/reply"
 )
 
@@ -22,33 +23,75 @@ type sessions struct {
 	mu       sync.Mutex
 	open     map[*clientConn]struct{}
 	clients  map[netip.Prefix]int
-	tlsFirst map[netip.Addr]tlsFirst // addresses from which clients began with TLS on a plain port
+	rates    map[netip.Prefix]*rate
+	hellos   map[hello]begins
 	draining bool
 }
 
 func newSessions(config *Config, j *journal.Journal) *sessions {
 	const maxRejects = 32
 	return &sessions{config: config, limits: config.Limits, journal: j, rejectSlots: make(slots, maxRejects),
-		open: make(map[*clientConn]struct{}), clients: make(map[netip.Prefix]int), tlsFirst: make(map[netip.Addr]tlsFirst)}
+		open: make(map[*clientConn]struct{}), clients: make(map[netip.Prefix]int),
+		rates: make(map[netip.Prefix]*rate), hellos: make(map[hello]begins)}
 }
 
 // admit opens a session, or returns the reply for a rejected client. If there are
 // too many connections it ends an idle one.
-func (s *sessions) admit(conn net.Conn, client netip.Addr) (*clientConn, reply.Reply, bool) {
+func (s *sessions) admit(conn net.Conn, who policy.Client, access policy.Access) (*clientConn, reply.Reply, bool) {
+	client := who.Address
+	most := limit(access.Device.Limits.Connections, s.limits.PerClient)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.draining:
 		return nil, reply.New(421, 3, 2, "the relay is stopping, try again later"), false
-	case s.clients[envelope.ClientNetwork(client)] >= s.limits.PerClient:
+	case s.clients[envelope.ClientNetwork(client)] >= most:
 		return nil, reply.New(421, 7, 0, "too many connections from %s, try again later", client), false
 	case len(s.open) >= s.limits.Connections && !s.evict():
 		return nil, reply.New(421, 3, 2, "too many connections, try again later"), false
 	}
-	c := newClientConn(conn, client, s)
+	c := newClientConn(conn, who, access, s)
 	s.open[c] = struct{}{}
 	s.clients[envelope.ClientNetwork(client)]++
 	return c, reply.Reply{}, true
+}
+
+// limit returns the limit of a device, or else that of every client.
+func limit[T int | int64](ofDevice, ofAll T) T {
+	if ofDevice > 0 {
+		return ofDevice
+	}
+	return ofAll
+}
+
+// rate counts the messages of one client.
+type rate struct {
+	begun time.Time // of the current minute
+	count int
+}
+
+// maxRates is how many clients' rates are kept.
+const maxRates = 4096
+
+// countMessage counts a message of a client, and reports whether it exceeds the limit,
+// which is a number of messages in a minute; 0 means none.
+func (s *sessions) countMessage(client netip.Addr, most int) (tooMany bool) {
+	if most == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, now := envelope.ClientNetwork(client), time.Now()
+	r := s.rates[key]
+	if r == nil || now.Sub(r.begun) >= time.Minute {
+		if len(s.rates) >= maxRates {
+			clear(s.rates)
+		}
+		r = &rate{begun: now}
+		s.rates[key] = r
+	}
+	r.count++
+	return r.count > most
 }
 
 // evict ends the session that has been idle for longest without sending a message, among

@@ -1,29 +1,69 @@
 package lan
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
 
-// TLS returns the TLS configuration for devices, with the box's own
-// certificate. It allows what old devices support: without TLS they would send
-// in clear text, which is worse.
+// TLS returns the TLS configuration for devices, with the box's own certificate: TLS 1.2
+// and 1.3, with the suites that Go considers secure.
 //
-// own returns the certificate and may block; only devices that use TLS wait for
-// it.
+// certificate may block; only devices that use TLS wait for it.
 func TLS(certificate func() (*tls.Certificate, error)) *tls.Config {
 	return &tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate() },
-		MinVersion:     tls.VersionTLS10,
-		CipherSuites:   cipherSuites(),
+		MinVersion:     tls.VersionTLS12,
 	}
 }
 
-// cipherSuites returns Go's preferred suites and, after them, suites without
-// forward secrecy for old devices; never RC4 or 3DES.
-func cipherSuites() []uint16 {
-	var ids []uint16
+// LegacyTLS returns the configuration for devices that support only old TLS: TLS 1.0 and
+// 1.1 too, RSA key exchange, and 3DES, which every implementation of TLS 1.1 has (RFC
+// 4346 section 9). It never allows RC4, nor SSL 3.0, which Go does not have.
+func LegacyTLS(certificate func() (*tls.Certificate, error)) *tls.Config {
+	config := TLS(certificate)
+	config.MinVersion = tls.VersionTLS10
 	for _, suite := range tls.CipherSuites() {
-		ids = append(ids, suite.ID)
+		config.CipherSuites = append(config.CipherSuites, suite.ID)
 	}
-	return append(ids,
-		tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
-		tls.TLS_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA)
+	config.CipherSuites = append(config.CipherSuites, legacySuites...)
+	return config
+}
+
+// legacySuites are those that only LegacyTLS allows, the best first.
+var legacySuites = []uint16{
+	tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256,
+	tls.TLS_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_RSA_WITH_AES_128_CBC_SHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_256_CBC_SHA,
+	tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA, tls.TLS_RSA_WITH_3DES_EDE_CBC_SHA,
+}
+
+// isLegacy reports whether a connection is one that only LegacyTLS allows.
+func isLegacy(state tls.ConnectionState) bool {
+	return state.Version < tls.VersionTLS12 || slices.Contains(legacySuites, state.CipherSuite)
+}
+
+// withAdvice says what to do about a handshake that failed because the device is old.
+func withAdvice(err error) error {
+	switch text := err.Error(); {
+	case strings.Contains(text, "unsupported versions: [300]"):
+		return fmt.Errorf("the device supports only SSL 3.0, which is not allowed: update it, or turn TLS off on it: %w", err)
+	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "no cipher suite supported by both"):
+		return fmt.Errorf("the device supports only old TLS: update it, or allow that with tls = \"legacy\" for this device: %w", err)
+	case strings.Contains(text, "unknown certificate"), strings.Contains(text, "bad certificate"), strings.Contains(text, "unknown certificate authority"):
+		return fmt.Errorf("the device does not trust the box's certificate: install the box's CA certificate on it, or turn off its check: %w", err)
+	}
+	return err
+}
+
+// errSSL2 is the fault of a device that begins with a ClientHello of SSL 2.0, which also
+// old software with SSL 3.0 and TLS 1.0 does (RFC 5246 appendix E.2).
+var errSSL2 = errors.New("the device begins with a hello of SSL 2.0: turn SSL 2.0 off on it, update it, or turn TLS off on it")
+
+// isSSL2 reports whether input begins with such a hello.
+func isSSL2(input []byte) bool {
+	const clientHello = 1
+	return len(input) > 4 && input[0]&0x80 != 0 && input[2] == clientHello && input[3] <= 3
 }

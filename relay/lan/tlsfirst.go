@@ -5,39 +5,51 @@ import (
 	"time"
 )
 
-// A device set to "SSL" begins with TLS on any port, but an SMTP server speaks
-// first. Our greeting makes its first attempt fail, but its ClientHello is
-// recognised; later connections from that address may speak first for a moment.
+// An SMTP server speaks first, a TLS client does too: a device set to "SSL" on a port for
+// STARTTLS, or to STARTTLS on the port for implicit TLS, would wait for ever. So the relay
+// waits a moment for the ClientHello of an address that it does not know on that
+// port, and remembers what its clients do.
 
 // tlsHandshake is the first octet of a TLS ClientHello (RFC 8446 section 5.1).
 const tlsHandshake = 0x16
 
-// A client that began with TLS before may take helloTimeout to do so again. Once a
-// client of the same address did not, the relay waits only mixedTimeout for each, which
-// is enough for a ClientHello on a LAN. An address is forgotten after
-// tlsFirstMemory without TLS.
+// How long the relay waits for a ClientHello, which arrives within milliseconds on a
+// LAN, before it greets in clear text.
 const (
-	helloTimeout   = time.Second
-	mixedTimeout   = 100 * time.Millisecond
-	tlsFirstMemory = 24 * time.Hour
+	unknownTimeout = 250 * time.Millisecond // on a port for STARTTLS
+	helloTimeout   = time.Second            // an address that began with TLS before
+	mixedTimeout   = 100 * time.Millisecond // one of which other clients do not
+	smtpsTimeout   = 3 * time.Second        // on a port for implicit TLS
 )
 
-// tlsFirst is an address from which a client began with TLS.
-type tlsFirst struct {
-	wait time.Duration // for a ClientHello
-	last time.Time     // when one began with TLS
+// helloMemory is how long the relay remembers an address.
+const helloMemory = 24 * time.Hour
+
+// maxHellos is how many addresses it remembers.
+const maxHellos = 4096
+
+// hello is a client's address and the listener that it connects to.
+type hello struct {
+	client   netip.Addr
+	listener string
 }
+
+// begins is what clients of an address did.
+type begins struct {
+	wait time.Duration // for a ClientHello; 0 means none
+	last time.Time
+}
+
+func (c *clientConn) hello() hello { return hello{c.client, c.listener} }
 
 // useTLSIfFirst begins TLS if the client does.
 func (s *Server) useTLSIfFirst(c *clientConn) {
-	wait := s.sessions.helloWait(c.client)
-	if wait == 0 {
-		return
+	if wait := s.sessions.helloWait(c.hello(), c.smtps); wait > 0 {
+		if c.peekHello(wait) {
+			c.useTLS()
+		}
+		s.sessions.recordHello(c)
 	}
-	if c.peekHello(wait) {
-		c.useTLS()
-	}
-	s.sessions.recordHello(c.client, c.secure.Load())
 }
 
 // peekHello reports whether a ClientHello arrives in time.
@@ -46,46 +58,58 @@ func (c *clientConn) peekHello(wait time.Duration) bool {
 	_ = c.Conn.SetReadDeadline(time.Now().Add(wait))
 	n, _ := c.Conn.Read(first)
 	c.pending = first[:n]
+	if n == 1 && first[0] != tlsHandshake {
+		c.quirk("commands before the greeting")
+	}
 	return n == 1 && first[0] == tlsHandshake
 }
 
-// recordTLSFirst records that the client's address begins with TLS.
-func (c *clientConn) recordTLSFirst() {
-	const maxClients = 1024
-	s := c.sessions
-	s.mu.Lock()
-	if len(s.tlsFirst) >= maxClients {
-		clear(s.tlsFirst)
-	}
-	s.tlsFirst[c.client] = tlsFirst{helloTimeout, time.Now()}
-	s.mu.Unlock()
-	s.journal.TLSFirst(c.client)
-}
-
-// helloWait is how long to wait for a ClientHello; 0 means not at all.
-func (s *sessions) helloWait(client netip.Addr) time.Duration {
+// helloWait is how long to wait for a ClientHello.
+func (s *sessions) helloWait(key hello, smtps bool) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.tlsFirst[client]
-	if time.Since(known.last) > tlsFirstMemory {
-		delete(s.tlsFirst, client)
-		return 0
-	}
-	return known.wait
-}
-
-// recordHello records whether a client of an address with a wait began with TLS.
-func (s *sessions) recordHello(client netip.Addr, secure bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	known, ok := s.tlsFirst[client]
+	known, ok := s.hellos[key]
 	switch {
-	case !ok:
-		return
-	case secure:
-		known.last = time.Now()
-	default:
+	case ok && time.Since(known.last) < helloMemory:
+		return known.wait
+	case smtps:
+		return smtpsTimeout
+	}
+	return unknownTimeout
+}
+
+// recordHello records whether a client began with TLS.
+func (s *sessions) recordHello(c *clientConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.hellos[c.hello()]
+	known.last = time.Now()
+	switch {
+	case c.secure.Load():
+		known.wait = max(known.wait, helloTimeout)
+		if c.smtps {
+			known.wait = smtpsTimeout
+		}
+	case ok && known.wait > 0, c.smtps:
 		known.wait = mixedTimeout
 	}
-	s.tlsFirst[client] = known
+	s.remember(c.hello(), known)
+}
+
+// remember stores what an address does. The caller holds s.mu.
+func (s *sessions) remember(key hello, known begins) {
+	if len(s.hellos) >= maxHellos {
+		clear(s.hellos)
+	}
+	s.hellos[key] = known
+}
+
+// recordLateHello records a client whose ClientHello came after our greeting, so that
+// its next attempt succeeds.
+func (c *clientConn) recordLateHello() {
+	s := c.sessions
+	s.mu.Lock()
+	s.remember(c.hello(), begins{smtpsTimeout, time.Now()})
+	s.mu.Unlock()
+	s.journal.TLSFirst(c.client)
 }

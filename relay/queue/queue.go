@@ -74,7 +74,7 @@ func (q *Queue) Begin(e envelope.Envelope, expected int64) (*Draft, error) {
 		return nil, fmt.Errorf("encoding the envelope: %w", err)
 	}
 	client := ClientOf(e.Client)
-	entry, err := q.spool.Create(client, expected, record)
+	entry, err := q.spool.CreateWithin(client, e.Share, expected, record)
 	if err != nil {
 		return nil, err
 	}
@@ -184,10 +184,9 @@ type errReader struct{ err error }
 
 func (b errReader) Read([]byte) (int, error) { return 0, b.err }
 
-// Room returns the spool's error if a message of that client and size does not
-// fit.
-func (q *Queue) Room(client netip.Addr, size int64) error {
-	return q.spool.Room(ClientOf(client), size)
+// Room returns the spool's error if a message of that envelope and size does not fit.
+func (q *Queue) Room(e envelope.Envelope, size int64) error {
+	return q.spool.Room(ClientOf(e.Client), e.Share, size)
 }
 
 // Fault returns the error of the flash once it has failed; see

@@ -13,6 +13,7 @@ import (
 	"sealpost/hal/printable"
 	"sealpost/relay/control"
 	"sealpost/relay/dispatch"
+	"sealpost/relay/policy"
 	"sealpost/relay/queue"
 	"sealpost/relay/spool"
 )
@@ -109,6 +110,21 @@ func (o Offline) Drop(_ context.Context, id string) (control.Done, error) { retu
 
 // SpoolStat implements [control.Relay].
 func (o Offline) SpoolStat(context.Context) (spool.Stat, error) { return stat(o) }
+
+// Devices implements [control.Relay].
+func (o Offline) Devices(context.Context) iter.Seq2[control.Device, error] {
+	return func(yield func(control.Device, error) bool) { yield(control.Device{}, control.ErrNoRelay) }
+}
+
+// Learn implements [control.Relay].
+func (o Offline) Learn(context.Context, control.LearnMode) (control.LearnMode, error) {
+	return control.LearnMode{}, control.ErrNoRelay
+}
+
+// Explain implements [control.Relay].
+func (o Offline) Explain(context.Context, control.Question) (policy.Decision, error) {
+	return policy.Decision{}, control.ErrNoRelay
+}
 
 // SpoolVerify implements [control.Relay].
 func (o Offline) SpoolVerify(context.Context) (control.Verification, error) { return verify(o) }

@@ -16,14 +16,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"sealpost/relay/control"
+	"sealpost/relay/device"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/lan"
+	"sealpost/relay/policy"
 )
 
 // stopTimeout is how long messages in flight may take to finish on shutdown.
@@ -35,6 +38,14 @@ type Route struct {
 	Close func()
 }
 
+// Policy is the relay policy, for single commands and for a whole message.
+type Policy interface {
+	lan.Policy
+	Decide(r policy.Request) policy.Decision
+	// Learn opens networks; none closes them again.
+	Learn(networks []netip.Prefix)
+}
+
 // Parts opens the parts of a relay. Each method is called once, in this order,
 // unless stated otherwise.
 type Parts interface {
@@ -44,12 +55,17 @@ type Parts interface {
 	Route(ctx context.Context) (Route, error)
 	// Policy returns the relay policy, and a function that keeps it up to date
 	// until its context ends; nil if nothing changes.
-	Policy() (policy lan.Policy, watch func(context.Context) error, err error)
+	Policy() (policy Policy, watch func(context.Context) error, err error)
 	// EndListening drops the privilege to open listeners: all are open.
 	EndListening() error
 	// OpenSpool recovers the spool. It is called again after some seconds if
 	// [Parts.Temporary] returns true for its error.
 	OpenSpool(ctx context.Context) (*Storage, error)
+	// Subnets returns the machine's own subnets.
+	Subnets() ([]netip.Prefix, error)
+	// LoadDevices returns what StoreDevices has stored; empty if nothing was.
+	LoadDevices(ctx context.Context) ([]byte, error)
+	StoreDevices(ctx context.Context, text []byte) error
 	// Temporary reports whether an error may resolve without intervention.
 	Temporary(err error) bool
 	// Certificate returns the box's own certificate for the LAN. It may be
@@ -68,6 +84,7 @@ type Config struct {
 	SMTP     []string
 	SMTPS    []string
 	Limits   lan.Limits
+	Users    lan.Users
 	Dispatch dispatch.Config
 	WatchTPM bool // set if the keys are in the TPM
 	// ClockTrusted reports whether the time is known; mail is held until then. It is
@@ -80,6 +97,9 @@ type Server struct {
 	config      Config
 	parts       Parts
 	journal     *journal.Journal
+	policy      Policy
+	devices     *device.Registry
+	learning    learning
 	dispatcher  *dispatch.Dispatcher
 	certificate func() (*tls.Certificate, error) // the first call waits for the TPM
 	running     sync.WaitGroup
@@ -93,7 +113,7 @@ type Server struct {
 func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &Server{config: config, parts: parts, journal: j}
+	s := &Server{config: config, parts: parts, journal: j, devices: device.New(time.Now)}
 	socket, err := control.Listen(config.Socket)
 	if err != nil {
 		return err
@@ -109,12 +129,20 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 	defer route.Close()
 	s.dispatcher = dispatch.New(config.Dispatch, route.Route, j)
 	defer s.closeSpool()
-	policy, watch, err := parts.Policy()
+	rules, watch, err := parts.Policy()
 	if err != nil {
 		return err
 	}
+	s.policy = rules
 	s.certificate = sync.OnceValues(func() (*tls.Certificate, error) { return parts.Certificate(ctx) })
-	smtp := lan.New(lan.Config{Hostname: config.Hostname, TLS: lan.TLS(s.certificate), Limits: config.Limits}, policy, acceptor{s.dispatcher}, j)
+	smtp := lan.New(lan.Config{
+		Hostname:  config.Hostname,
+		TLS:       lan.TLS(s.certificate),
+		LegacyTLS: lan.LegacyTLS(s.certificate),
+		Limits:    config.Limits,
+		Users:     config.Users,
+		Recorder:  s.devices,
+	}, rules, acceptor{s.dispatcher}, j)
 	listeners, err := listen(config, smtp)
 	defer listeners.close()
 	if err != nil {
@@ -145,6 +173,8 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 		s.running.Go(func() { s.watchTPM(ctx) })
 	}
 	s.running.Go(func() { s.watchSpool(ctx, cancel) })
+	s.loadDevices(ctx)
+	s.running.Go(func() { s.watchDevices(ctx) })
 	for _, l := range listeners {
 		s.running.Go(func() {
 			if err := l.serve(l.Listener); err != nil && ctx.Err() == nil {

@@ -13,6 +13,7 @@ type Entry struct {
 	id            ID
 	message       *message
 	client        uint64
+	share         int64  // bytes that the client's messages may take; 0 = no limit
 	buffer        []byte // the incomplete piece
 	envelope      int
 	written       int64 // bytes of envelope and content so far
@@ -36,10 +37,16 @@ func (g geometry) flashCost(bytes int64) int64 {
 // removals are pending, it waits for them. Errors: ErrFull, ErrShare,
 // ErrPoisoned, ErrClosed, ErrTooLong.
 func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, error) {
+	return s.CreateWithin(client, 0, declared, envelope)
+}
+
+// CreateWithin is Create for a client whose messages may take that percentage of the
+// flash at most; 0 means the share of every client.
+func (s *Spool) CreateWithin(client uint64, percent int, declared int64, envelope []byte) (*Entry, error) {
 	if len(envelope) > MaxEnvelope {
 		return nil, fmt.Errorf("envelope of %d bytes: %w", len(envelope), ErrTooLong)
 	}
-	e := &Entry{spool: s, client: client, envelope: len(envelope)}
+	e := &Entry{spool: s, client: client, share: s.share(percent), envelope: len(envelope)}
 	total := int64(len(envelope)) + max(declared, 0)
 	s.mu.Lock()
 	err := e.reserve(s.geometry.flashCost(total), total)
@@ -61,10 +68,18 @@ func (s *Spool) Create(client uint64, declared int64, envelope []byte) (*Entry, 
 	return e, nil
 }
 
-// Room returns the error that Create would return for a message of that client
-// and size.
-func (s *Spool) Room(client uint64, bytes int64) error {
-	e := &Entry{spool: s, client: client}
+// share returns the share of a client in bytes; 0 means no limit.
+func (s *Spool) share(percent int) int64 {
+	if percent == 0 {
+		return s.limits.Share
+	}
+	return s.flash.Size() / 100 * int64(percent)
+}
+
+// Room returns the error that CreateWithin would return for a message of that client,
+// percentage and size.
+func (s *Spool) Room(client uint64, percent int, bytes int64) error {
+	e := &Entry{spool: s, client: client, share: s.share(percent)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := e.reserve(s.geometry.flashCost(bytes), bytes)
@@ -99,11 +114,11 @@ func (e *Entry) tryReserve(flash, share int64) error {
 	left := s.space() - s.reserved - s.inFlight - flash
 	used := s.index.clients[e.client]
 	switch others := used - e.reservedShare; {
-	case s.limits.Share > 0 && used+share > s.limits.Share:
+	case e.share > 0 && used+share > e.share:
 		return ErrShare
 	case left < 0:
 		return ErrFull
-	case s.limits.Share > 0 && others > 0 && used+share > left+left/4:
+	case e.share > 0 && others > 0 && used+share > left+left/4:
 		return ErrShare
 	}
 	s.reserved += flash

@@ -10,6 +10,10 @@
 //	S: -- close              the server closes the connection
 //	C: -- starttls           the client starts TLS
 //	C: -- 3000 x A           the client sends a line of 3000 "A"
+//	C: -- raw "a\r\nb\n"     the client sends these octets, quoted as in Go
+//	C: -- tls                the client begins with TLS
+//	@ name value             an option for the test
+//	D: Subject: scan         a line of the message that is delivered, for the test
 //	# a comment
 //
 // An asterisk matches any text.
@@ -33,20 +37,26 @@ import (
 const timeout = 20 * time.Second
 
 type player struct {
-	conn net.Conn
-	r    *bufio.Reader
+	conn    net.Conn
+	r       *bufio.Reader
+	options *tls.Config
 }
 
 // Play plays the client's side of a script file over conn. It fails at the first
 // step that differs.
 func Play(conn net.Conn, script string) error {
+	return PlayTLS(conn, script, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10})
+}
+
+// PlayTLS is Play with the client's options of TLS.
+func PlayTLS(conn net.Conn, script string, options *tls.Config) error {
 	text, err := os.ReadFile(script)
 	if err != nil {
 		return err
 	}
-	p := &player{conn, bufio.NewReader(conn)}
+	p := &player{conn, bufio.NewReader(conn), options}
 	for i, line := range strings.Split(string(text), "\n") {
-		if line == "" || strings.HasPrefix(line, "#") {
+		if line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "@") || strings.HasPrefix(line, "D:") {
 			continue
 		}
 		if err := p.step(line); err != nil {
@@ -54,6 +64,24 @@ func Play(conn net.Conn, script string) error {
 		}
 	}
 	return nil
+}
+
+// Options returns the options in a script file, and the lines of the message that is
+// delivered.
+func Options(script string) (options map[string]string, delivered []string, err error) {
+	text, err := os.ReadFile(script)
+	options = map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(line, "\n")
+		if option, found := strings.CutPrefix(line, "@ "); found {
+			name, value, _ := strings.Cut(option, " ")
+			options[name] = value
+		}
+		if content, found := strings.CutPrefix(line, "D:"); found {
+			delivered = append(delivered, strings.TrimPrefix(content, " "))
+		}
+	}
+	return options, delivered, err
 }
 
 func (p *player) step(line string) error {
@@ -89,11 +117,19 @@ func (p *player) act(action string) error {
 		}
 		return p.send(strings.Repeat(text, n))
 	}
+	if quoted, found := strings.CutPrefix(action, "raw "); found {
+		octets, err := strconv.Unquote(quoted)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(p.conn, octets)
+		return err
+	}
 	switch action {
 	case "close":
 		return p.conn.Close()
-	case "starttls":
-		conn := tls.Client(p.conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10})
+	case "starttls", "tls":
+		conn := tls.Client(p.conn, p.options)
 		p.conn, p.r = conn, bufio.NewReader(conn)
 		return conn.Handshake()
 	}

@@ -5,23 +5,17 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
-	"slices"
-	"sync/atomic"
 	"time"
 
 	"sealpost/hal/linux/clock"
 	"sealpost/hal/linux/confine"
 	"sealpost/hal/linux/kernel"
-	"sealpost/hal/linux/network"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/body"
 	"sealpost/relay/dispatch"
-	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
 	"sealpost/relay/lan"
-	"sealpost/relay/policy"
 	"sealpost/relay/server"
 )
 
@@ -35,7 +29,8 @@ type Relay struct {
 	// Readable are paths that a confined relay may read, files and directories.
 	Readable []string
 
-	hostname string
+	hostname   string
+	nullSender bool // the route relays mail with the null reverse-path
 }
 
 var _ server.Parts = (*Relay)(nil)
@@ -66,6 +61,7 @@ func (r *Relay) Run(ctx context.Context, version string) error {
 			Line:         int(s.Limits.Line),
 			Connections:  s.Limits.Connections,
 			PerClient:    s.Limits.ConnectionsPerClient,
+			PerMinute:    s.Limits.MessagesPerMinute,
 			Transactions: s.Limits.Transactions,
 			Session:      s.Limits.Session.Duration,
 			Idle:         s.Limits.Idle.Duration,
@@ -121,7 +117,9 @@ func (r *Relay) EndListening() error {
 
 // Route implements [server.Parts].
 func (r *Relay) Route(ctx context.Context) (server.Route, error) {
-	return r.Box.Route(ctx, r.Journal)
+	route, err := r.Box.Route(ctx, r.Journal)
+	r.nullSender = route.Notify.NullSender
+	return route, err
 }
 
 // OpenSpool implements [server.Parts]. Once the TPM has opened the spool's key, it
@@ -160,66 +158,6 @@ func (r *Relay) memory() int64 {
 		limit = min(limit, total/4)
 	}
 	return limit
-}
-
-// currentPolicy is the current policy; it changes with the box's subnets.
-type currentPolicy struct {
-	atomic.Pointer[policy.Policy]
-}
-
-// MayRelay implements lan.Policy.
-func (c *currentPolicy) MayRelay(client netip.Addr) bool { return c.Load().MayRelay(client) }
-
-// Sender implements lan.Policy.
-func (c *currentPolicy) Sender(clientSender envelope.Address) envelope.Address {
-	return c.Load().Sender(clientSender)
-}
-
-// loopback is the box itself, which sends test messages on an appliance.
-var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-
-// Policy implements [server.Parts]: it allows the networks in the settings, or else
-// the machine's own subnets, as they change.
-func (r *Relay) Policy() (lan.Policy, func(context.Context) error, error) {
-	s, current := r.Settings, &currentPolicy{}
-	var previous []netip.Prefix
-	adopt := func(networks []netip.Prefix) {
-		if slices.Equal(networks, previous) {
-			return
-		}
-		previous = networks
-		if r.Appliance {
-			networks = union(networks, loopback)
-		}
-		p := &policy.Policy{Networks: networks, DefaultSender: envelope.Address(s.DefaultSender()), AcceptedDomains: texts(s.AcceptedDomains())}
-		current.Store(p)
-		var served []string
-		for _, network := range networks {
-			served = append(served, network.String())
-		}
-		r.Journal.Serving(served)
-	}
-	if len(s.LAN.Allow) > 0 {
-		adopt(s.LAN.Allow)
-		return current, nil, nil
-	}
-	networks, err := network.Subnets()
-	if err != nil {
-		return nil, nil, err
-	}
-	adopt(networks)
-	return current, func(ctx context.Context) error { return network.WatchSubnets(ctx, adopt) }, nil
-}
-
-// union returns the networks of both lists without duplicates.
-func union(a, b []netip.Prefix) []netip.Prefix {
-	all := slices.Clone(a)
-	for _, network := range b {
-		if !slices.Contains(all, network) {
-			all = append(all, network)
-		}
-	}
-	return all
 }
 
 // LogHandler returns the log handler that the settings require.

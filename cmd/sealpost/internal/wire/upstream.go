@@ -3,10 +3,12 @@ package wire
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"slices"
 	"time"
 
 	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/identity"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/dispatch"
 	"sealpost/relay/dispatch/throttle"
@@ -90,11 +92,23 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 	r.Notify = dispatch.Notify{
 		Reporter: hostname, Site: s.Site.Name, Alert: envelope.Address(s.Site.Alert),
 		From: from, Sender: cmp.Or(envelope.Address(s.DefaultSender()), from),
-		NullSender: leaf != nil && slices.ContainsFunc(s.Senders.AcceptedDomains, func(accepted settings.Domain) bool {
-			return certificate.NameWithin(leaf, string(accepted)) != ""
-		}),
+		NullSender: relaysNullSender(s, leaf),
 	}
 	return r, nil
+}
+
+// relaysNullSender reports whether Exchange Online relays mail with the null
+// reverse-path: only for a client certificate of an accepted domain.
+func relaysNullSender(s settings.Settings, leaf *x509.Certificate) bool {
+	return leaf != nil && slices.ContainsFunc(s.Senders.AcceptedDomains, func(accepted settings.Domain) bool {
+		return certificate.NameWithin(leaf, string(accepted)) != ""
+	})
+}
+
+// relaysNullSender reports whether the route of the settings does.
+func (b *Box) relaysNullSender(ctx context.Context) bool {
+	client, err := identity.Load(ctx, b.Store)
+	return err == nil && b.Settings.Upstream.Method.Traits().ClientCertificate && relaysNullSender(b.Settings, client.Chain[0])
 }
 
 // submissionRoute logs in with access tokens. Notifications are sent from the

@@ -1,0 +1,61 @@
+package device
+
+import (
+	"math/bits"
+	"net/netip"
+	"time"
+)
+
+// A device sends daily if it sent on at least regularDays of the last 14 days before its
+// last message, and has sent for a week, so that a weekend is part of its habit. It has
+// fallen silent after the longest gap so far and a quarter, but not before shortest.
+const (
+	regularDays = 5
+	regularTime = 7 * 24 * time.Hour
+	shortest    = 26 * time.Hour
+)
+
+// Silent returns the devices that have fallen silent since the last call, and marks them.
+// after returns the time without mail that the settings set for a device; 0 means by
+// its habit. The time before the relay was started does not count: it could not receive
+// anything.
+func (r *Registry) Silent(after func(Device) time.Duration) []Device {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var silent []Device
+	now := r.now().UTC().Truncate(time.Second)
+	for _, d := range r.devices {
+		if d.LastSent.After(now) { // the clock was wrong
+			d.LastSent = now
+		}
+		limit := after(d.clone())
+		if limit == 0 {
+			limit = d.expected()
+		}
+		if limit == 0 || d.LastSent.IsZero() || !d.Silent.IsZero() || now.Sub(later(d.LastSent, r.since)) < limit {
+			continue
+		}
+		d.Silent, r.changed = now, true
+		silent = append(silent, d.clone())
+	}
+	return silent
+}
+
+// expected returns within what time a device sends again; 0 if it is not regular.
+func (d *Device) expected() time.Duration {
+	const fortnight = 1<<14 - 1
+	if bits.OnesCount32(d.Habit.Days&fortnight) < regularDays || d.LastSent.Sub(d.FirstSent) < regularTime {
+		return 0
+	}
+	return max(shortest, d.Habit.Gap+d.Habit.Gap/4)
+}
+
+// Find returns the device at an address.
+func (r *Registry) Find(address netip.Addr) (Device, bool) {
+	for _, d := range r.List() {
+		if d.Address == address.Unmap().WithZone("") {
+			return d, true
+		}
+	}
+	return Device{}, false
+}

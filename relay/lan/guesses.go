@@ -1,0 +1,98 @@
+package lan
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"sealpost/relay/envelope"
+)
+
+// guesses slows down who guesses passwords: from one address, and of one user from all
+// addresses but those that the user has logged in from.
+type guesses struct {
+	now func() time.Time
+
+	mu      sync.Mutex // guards the rest; nothing else is locked under it
+	wrong   map[string]attempts
+	trusted map[string]time.Time // a user and an address, and when it last logged in
+}
+
+// attempts are the wrong passwords in a row.
+type attempts struct {
+	count int
+	until time.Time // no password is checked before
+	last  time.Time
+}
+
+const (
+	freeGuesses  = 5 // wrong passwords before the first delay
+	firstBlock   = 10 * time.Second
+	longestBlock = 15 * time.Minute
+	guessMemory  = time.Hour
+	maxGuessers  = 4096
+	trustMemory  = 30 * 24 * time.Hour
+)
+
+func newGuesses(now func() time.Time) *guesses {
+	return &guesses{now: now, wrong: make(map[string]attempts), trusted: make(map[string]time.Time)}
+}
+
+// keys returns what a login counts against.
+func (g *guesses) keys(client netip.Addr, name string) []string {
+	address := envelope.ClientNetwork(client).String()
+	name = strings.ToLower(name)
+	if at, ok := g.trusted[name+" "+address]; ok && g.now().Sub(at) < trustMemory {
+		return []string{name + " " + address}
+	}
+	return []string{"from " + address, "as " + name}
+}
+
+// blocked returns how long no password is checked; 0 means that one may be now.
+func (g *guesses) blocked(client netip.Addr, name string) (wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, key := range g.keys(client, name) {
+		wait = max(wait, g.wrong[key].until.Sub(g.now()))
+	}
+	return wait
+}
+
+// record records the result of a login.
+func (g *guesses) record(client netip.Addr, name string, right bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	if right {
+		for _, key := range g.keys(client, name) {
+			delete(g.wrong, key)
+		}
+		limitSize(g.trusted, maxGuessers)
+		g.trusted[strings.ToLower(name)+" "+envelope.ClientNetwork(client).String()] = now
+		return
+	}
+	for _, key := range g.keys(client, name) {
+		a := g.wrong[key]
+		if now.Sub(a.last) > guessMemory {
+			a = attempts{}
+		}
+		a.count, a.last = a.count+1, now
+		if a.count >= freeGuesses {
+			a.until = now.Add(min(firstBlock<<min(a.count-freeGuesses, 10), longestBlock))
+		}
+		limitSize(g.wrong, maxGuessers)
+		g.wrong[key] = a
+	}
+}
+
+// limitSize removes entries so that one more has room. A guesser with many addresses
+// displaces others, but then each of its addresses has only some guesses.
+func limitSize[V any](m map[string]V, most int) {
+	for key := range m {
+		if len(m) < most {
+			return
+		}
+		delete(m, key)
+	}
+}
