@@ -158,6 +158,9 @@ func randomMessage(random *rand.Rand) string {
 		"a@x.example", "<a@x.example>", "<", ">", "(", ")", "\"", "\\", ",", ";", ":", "@", "Büro", "\xfc\xdf", "\x80", "=?utf-8?q?a?=", " ", " ", "\t", "\r\n ",
 		"\r\n", "\r\n", "\r\n", "\r\n\r\n", "Hello", "From a@b Thu Jan  1 00:00:00 1970\r\n", "\x1b", "\x7f", "[1]", "undisclosed:;"}
 	var b strings.Builder
+	if random.IntN(3) == 0 {
+		b.WriteString(complete + author)
+	}
 	for range random.IntN(40) {
 		piece := pieces[random.IntN(len(pieces))]
 		if random.IntN(60) == 0 {
@@ -194,6 +197,13 @@ func checkRepaired(t *testing.T, message string) {
 	from := strings.ReplaceAll(read.Header.Get("From"), "=?", "=") // Go does not know every character set
 	if _, err := mail.ParseAddressList(from); err != nil {
 		t.Fatalf("%q is from %q: %v", message, from, err)
+	}
+	// Whatever begins the body, its text is what the message ends with.
+	if _, body, found := strings.Cut(got, "\r\n\r\n"); found && slices.Contains(done, EmptyLineAdded) {
+		before := strings.TrimSuffix(message, body)
+		if before == message && body != "" || strings.HasSuffix(before, "\r\n\r\n") || isHeaderLine([]byte(body), false) {
+			t.Fatalf("%q became\n%q", message, got)
+		}
 	}
 	header, body, found := strings.Cut(got, "\r\n\r\n")
 	if !found {
