@@ -217,12 +217,33 @@ func checkRepaired(t *testing.T, message string) {
 	}
 }
 
+// checkAuthor checks that a replaced author is the only one, whatever the message says.
+func checkAuthor(t *testing.T, message string) {
+	t.Helper()
+	r := testRepairs
+	r.Author = func([]string) string { return used2 }
+	got, _ := repairedWith(t, r, message)
+	read, err := mail.ReadMessage(strings.NewReader(got))
+	if err != nil {
+		t.Fatalf("%q became\n%q: %v", message, got, err)
+	}
+	list, err := mail.ParseAddressList(strings.ReplaceAll(read.Header.Get("From"), "=?", "="))
+	if err != nil || len(list) != 1 || !strings.EqualFold(list[0].Address, used2) || len(read.Header["From"]) != 1 {
+		t.Fatalf("%q became\n%q: from %v, %v", message, got, list, err)
+	}
+	if again, _ := repairedWith(t, r, got); again != got {
+		t.Fatalf("%q became\n%q, and then\n%q", message, got, again)
+	}
+}
+
 func TestRepairer_HoldsForAnyMessage(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 5000 {
-		checkRepaired(t, randomMessage(random))
+		message := randomMessage(random)
+		checkRepaired(t, message)
+		checkAuthor(t, message)
 	}
 }
 
@@ -268,6 +289,7 @@ func FuzzRepairer(f *testing.F) {
 			message += "\r\n"
 		}
 		checkRepaired(t, message)
+		checkAuthor(t, message)
 	})
 }
 
