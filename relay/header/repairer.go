@@ -14,7 +14,7 @@ type Repairs struct {
 	Sender    string    // the envelope sender as an addr-spec, for a missing From; empty for none
 	Date      time.Time // for a missing Date
 	MessageID string    // for a missing Message-ID, without brackets
-	// Author returns the address that replaces the author's, or "" to keep it. authors are
+	// Author returns the addr-spec that replaces the author's, or "" to keep it. authors are
 	// the addresses in From as far as they can be read. Nil keeps every author.
 	Author func(authors []string) string
 }

@@ -158,6 +158,9 @@ func randomMessage(random *rand.Rand) string {
 		"a@x.example", "<a@x.example>", "<", ">", "(", ")", "\"", "\\", ",", ";", ":", "@", "Büro", "\xfc\xdf", "\x80", "=?utf-8?q?a?=", " ", " ", "\t", "\r\n ",
 		"\r\n", "\r\n", "\r\n", "\r\n\r\n", "Hello", "From a@b Thu Jan  1 00:00:00 1970\r\n", "\x1b", "\x7f", "[1]", "undisclosed:;"}
 	var b strings.Builder
+	if random.IntN(3) == 0 {
+		b.WriteString(complete + author)
+	}
 	for range random.IntN(40) {
 		piece := pieces[random.IntN(len(pieces))]
 		if random.IntN(60) == 0 {
@@ -195,6 +198,13 @@ func checkRepaired(t *testing.T, message string) {
 	if _, err := mail.ParseAddressList(from); err != nil {
 		t.Fatalf("%q is from %q: %v", message, from, err)
 	}
+	// Whatever begins the body, its text is what the message ends with.
+	if _, body, found := strings.Cut(got, "\r\n\r\n"); found && slices.Contains(done, EmptyLineAdded) {
+		before := strings.TrimSuffix(message, body)
+		if before == message && body != "" || strings.HasSuffix(before, "\r\n\r\n") || isHeaderLine([]byte(body), false) {
+			t.Fatalf("%q became\n%q", message, got)
+		}
+	}
 	header, body, found := strings.Cut(got, "\r\n\r\n")
 	if !found {
 		header = got
@@ -207,12 +217,33 @@ func checkRepaired(t *testing.T, message string) {
 	}
 }
 
+// checkAuthor checks that a replaced author is the only one, whatever the message says.
+func checkAuthor(t *testing.T, message string) {
+	t.Helper()
+	r := testRepairs
+	r.Author = func([]string) string { return used2 }
+	got, _ := repairedWith(t, r, message)
+	read, err := mail.ReadMessage(strings.NewReader(got))
+	if err != nil {
+		t.Fatalf("%q became\n%q: %v", message, got, err)
+	}
+	list, err := mail.ParseAddressList(strings.ReplaceAll(read.Header.Get("From"), "=?", "="))
+	if err != nil || len(list) != 1 || !strings.EqualFold(list[0].Address, used2) || len(read.Header["From"]) != 1 {
+		t.Fatalf("%q became\n%q: from %v, %v", message, got, list, err)
+	}
+	if again, _ := repairedWith(t, r, got); again != got {
+		t.Fatalf("%q became\n%q, and then\n%q", message, got, again)
+	}
+}
+
 func TestRepairer_HoldsForAnyMessage(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 5000 {
-		checkRepaired(t, randomMessage(random))
+		message := randomMessage(random)
+		checkRepaired(t, message)
+		checkAuthor(t, message)
 	}
 }
 
@@ -258,6 +289,7 @@ func FuzzRepairer(f *testing.F) {
 			message += "\r\n"
 		}
 		checkRepaired(t, message)
+		checkAuthor(t, message)
 	})
 }
 
@@ -357,7 +389,7 @@ func TestRepairs_AreDocumented(t *testing.T) {
 		t.Fatal("got no names")
 	}
 	for _, name := range names {
-		if name := string(name[1]); name != string(AuthorReplaced) && !strings.Contains(string(page), "| `"+name+"` |") {
+		if name := string(name[1]); !strings.Contains(string(page), "| `"+name+"` |") {
 			t.Errorf("docs/content.md does not explain %q", name)
 		}
 	}

@@ -240,7 +240,7 @@ func (a *authorCheck) replacement(authors []string) string {
 	}
 	var instead envelope.Address
 	instead, a.verdict = a.policy.From(a.client, a.sender, given)
-	return string(instead)
+	return addrSpec(instead)
 }
 
 // authorOf returns the author of a message without From.
@@ -248,7 +248,13 @@ func authorOf(sender envelope.Address, hostname string) string {
 	if sender == "" {
 		return "MAILER-DAEMON@" + hostname
 	}
-	path := sender.Path()
+	return addrSpec(sender)
+}
+
+// addrSpec returns an address as a header has it, with its local part quoted if necessary
+// (RFC 5322 section 3.4.1).
+func addrSpec(a envelope.Address) string {
+	path := a.Path()
 	return path[1 : len(path)-1]
 }
 

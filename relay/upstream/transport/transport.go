@@ -144,7 +144,7 @@ func (t *Transport) offer(ctx context.Context, to Destination, e envelope.Envelo
 		if err != nil {
 			return nil, nil, reply.Reply{}, nil, err
 		}
-		offered, recoded := conn.client.Recode(e, content)
+		offered, recoded := conn.client.Recode(ctx, e, content)
 		mail, replies, err := conn.client.Offer(ctx, offered)
 		stale := conn.stale(mail)
 		if err == nil && !stale {
