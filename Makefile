@@ -10,7 +10,9 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 # Packages are compiled alike in every folder, for the program and for its tests, so
 # that a new clone and the next command find them in Go's cache. They lack HTTP/2,
 # which no client or server of the program uses: half a megabyte.
-export GOFLAGS := -trimpath -tags=nethttpomithttp2
+# What no message waits for is compiled without inlining: another half a megabyte.
+NO_INLINING := github.com/... net/http crypto/x509 encoding/asn1 regexp/... sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/...
+export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l)
 export CGO_ENABLED := 0
 
 # Debian packages of the tests and tools, besides Go.
