@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,17 +55,24 @@ func (o *options) printFindings(c *cobra.Command, findings iter.Seq[preflight.Fi
 
 func verifyCommand(o *options) *cobra.Command {
 	var to string
+	var wait bool
 	c := leaf("verify", "Check each step to the mailbox, and name the first that fails", 0, func(c *cobra.Command, _ []string) error {
 		var recipient settings.Address
 		if err := recipient.UnmarshalText([]byte(to)); err != nil {
 			return &usageError{fmt.Errorf("--to: %w", err)}
 		}
 		return o.withBox(c, wire.AnyState, func(_ context.Context, b *wire.Box) error {
+			if wait {
+				diagnose.AwaitRights(c.Context(), b, func(refusal preflight.Finding) {
+					fmt.Fprintf(c.ErrOrStderr(), "%s not yet: %s\n", time.Now().Format(time.TimeOnly), refusal.Text)
+				})
+			}
 			_, err := o.printFindings(c, diagnose.Verify(c.Context(), b, envelope.Address(recipient)), true)
 			return err
 		})
 	})
 	c.Flags().StringVar(&to, "to", "", "also send a test message to this `address`")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until the rights of the application are in effect, up to two hours, without sending anything")
 	return c
 }
 

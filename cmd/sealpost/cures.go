@@ -31,7 +31,7 @@ var cures = fault.Cures{
 	fault.SignInOther:        "or sign in as the mailbox with: sealpost tenant login",
 	fault.SignInRefused:      "then sign in again with: sealpost tenant login",
 	fault.TokenScope:         "then sign in again with: sealpost tenant login",
-	fault.TokenRole:          "the script does both: sealpost tenant script",
+	fault.ApplicationRefused: "the script sets it up: sealpost tenant script; then wait with: sealpost tenant verify --wait",
 	fault.TokenSlow:          "find out which with: sealpost tenant verify",
 	fault.ApplicationDamaged: "make another with: sealpost tenant certificate --replace",
 	fault.WrongMethod:        "use: sealpost check",

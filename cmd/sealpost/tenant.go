@@ -38,10 +38,13 @@ func registerCommand(o *options) *cobra.Command {
 }
 
 func scriptCommand(o *options) *cobra.Command {
-	var onConsole bool
+	var onConsole, legacy, whatIf, undo bool
 	c := leaf("script", "Print the PowerShell that sets the tenant up for this box, with all values filled in", 0, func(c *cobra.Command, _ []string) error {
 		return o.withBox(c, wire.AnyState, func(ctx context.Context, b *wire.Box) error {
-			site := tenant.Site{Settings: b.Settings, Steps: tenant.Steps{Secret: "enter it with: sealpost tenant secret", Verify: "sealpost tenant verify", Check: "sealpost check"}}
+			site := tenant.Site{Settings: b.Settings, Steps: tenant.Steps{Secret: "enter it with: sealpost tenant secret", Verify: "sealpost tenant verify", Check: "sealpost check"}, WhatIf: whatIf}
+			if legacy {
+				site.Recipe = tenant.RecipePermissions
+			}
 			if onConsole {
 				site.Steps = console.Steps
 			}
@@ -57,13 +60,20 @@ func scriptCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := site.Script()
+			write := site.Script
+			if undo {
+				write = site.Undo
+			}
+			text, err := write()
 			if err != nil {
 				return err
 			}
 			return o.print(c.OutOrStdout(), operator.PowerShell{PowerShell: text})
 		})
 	})
+	c.Flags().BoolVar(&legacy, "legacy", false, "for submission: the older setup, with a permission in Entra ID and Full Access to the mailboxes")
+	c.Flags().BoolVar(&whatIf, "what-if", false, "a script that only shows what it would change")
+	c.Flags().BoolVar(&undo, "undo", false, "a script that removes what the other has set up")
 	c.Flags().BoolVar(&onConsole, "console", false, "print the steps that follow in the wording of the serial console")
 	_ = c.Flags().MarkHidden("console")
 	return c

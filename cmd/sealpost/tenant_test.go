@@ -51,8 +51,8 @@ func TestTenantVerify_NamesTheFirstMissingStep(t *testing.T) {
 		{"the issuer", "", func(c *cloud) { c.issuer.Close() }, "issuer", "localhost refused the connection"},
 		{"the upload", "", func(c *cloud) { c.respond = respondError(700027) }, "token", "upload the certificate"},
 		{"the right scope", "", func(c *cloud) { c.respond = respondToken(map[string]any{"aud": "https://graph.microsoft.com"}) }, "audience", "https://graph.microsoft.com"},
-		{"the role", "", func(c *cloud) { c.respond = respondToken(map[string]any{"aud": "https://outlook.office365.com"}) }, "permission", "SMTP.SendAsApp"},
-		{"the service principal", "", loginReply("535 5.7.3 Authentication unsuccessful"), "login", "New-ServicePrincipal -AppId '" + boxClient + "'"},
+		{"the role, which RBAC for Applications does not need", "", func(c *cloud) { c.respond = respondToken(map[string]any{"aud": "https://outlook.office365.com"}) }, "", ""},
+		{"the rights", "", loginReply("535 5.7.3 Authentication unsuccessful"), "login", "Test-ServicePrincipalAuthorization -Identity "},
 		{"SMTP AUTH", "", loginReply("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Mailbox."), "login", "Set-CASMailbox -Identity '" + boxUser + "'"},
 		{"a busy server", "", func(c *cloud) {
 			c.tenant.SetScript(func(verb, _ string) string {

@@ -36,7 +36,7 @@ const (
 	SignInOther        Code = "sign-in-other"       // another account signed the box in
 	SignInRefused      Code = "sign-in-refused"     // the mailbox rejects the sign-in
 	TokenScope         Code = "token-scope"         // the token lacks the scope
-	TokenRole          Code = "token-role"          // the token lacks the role
+	ApplicationRefused Code = "application-refused" // it has no right to the mailbox
 	TokenSlow          Code = "token-slow"          // the key or the issuer takes too long
 	ApplicationDamaged Code = "application-damaged" // the certificate that signs for tokens, or its key
 	WrongMethod        Code = "wrong-method"        // the command does not apply to the delivery method
@@ -61,6 +61,6 @@ var All = []Code{
 	NoCertificate, CertificateRefused, RequestPending, NoRequest, RequestNeedsTPM,
 	UserExists, NoUser,
 	SpoolForeign, SpoolOtherTPM, SpoolOpening,
-	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, TokenRole, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
+	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, ApplicationRefused, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
 	DomainUnknown, LearnTime, NoDevice, NoRelay, NoAppliance, NoInit,
 }

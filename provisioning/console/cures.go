@@ -38,7 +38,7 @@ var cures = fault.Cures{
 	fault.SignInOther:        "or sign in as the mailbox under tenant in the menu",
 	fault.SignInRefused:      "then sign in again under tenant in the menu",
 	fault.TokenScope:         "then sign in again under tenant in the menu",
-	fault.TokenRole:          "the script under tenant in the menu does both",
+	fault.ApplicationRefused: "the script under tenant in the menu sets it up",
 	fault.TokenSlow:          "find out which with the checks under tenant in the menu",
 	fault.ApplicationDamaged: "to make another, choose factory reset in the menu",
 	fault.WrongMethod:        "choose check in the menu",

@@ -29,8 +29,10 @@ var (
 	partExchange string
 	//go:embed powershell/domain.ps1
 	partDomain string
-	//go:embed powershell/principal.ps1
-	partPrincipal string
+	//go:embed powershell/rbac.ps1
+	partRBAC string
+	//go:embed powershell/permissions.ps1
+	partPermissions string
 	//go:embed powershell/smtpauth.ps1
 	partSMTPAUTH string
 	//go:embed powershell/sendas.ps1
@@ -39,6 +41,10 @@ var (
 	partDone string
 	//go:embed powershell/connector.ps1
 	partConnector string
+	//go:embed powershell/undo_submission.ps1
+	partUndoSubmission string
+	//go:embed powershell/undo_connector.ps1
+	partUndoConnector string
 )
 
 // ErrOtherIssuer is returned for a token issuer other than Entra ID.
@@ -61,7 +67,24 @@ type Site struct {
 	ConnectorName string
 	// Steps are the steps that follow on the box, in the wording of the front end.
 	Steps Steps
+	// Recipe is how the application gets its right to send.
+	Recipe Recipe
+	// WhatIf makes a script only show what it would change.
+	WhatIf bool
 }
+
+// Recipe is how an application gets the right to send from mailboxes.
+type Recipe int
+
+// The recipes.
+const (
+	// RecipeRBAC assigns a role in Exchange Online for these mailboxes only, without a
+	// permission in Entra ID (RBAC for Applications).
+	RecipeRBAC Recipe = iota
+	// RecipePermissions is the older one: SMTP.SendAsApp in Entra ID, and Full Access and
+	// Send As for each mailbox.
+	RecipePermissions
+)
 
 // Steps say how to do on the box what a script cannot do.
 type Steps struct {
@@ -105,30 +128,74 @@ func (s Site) Script() (string, error) {
 	if s.ConnectorName == "" {
 		return "", ErrNoName
 	}
-	return fill(partConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName), "%EXCHANGE%", exchange(s.Settings.Upstream.Cloud), "%DONE%", done(s.Steps.Check)), nil
+	return fill(partConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%CERTIFICATE%", quote(s.ConnectorName), "%EXCHANGE%", exchange(s.Settings.Upstream.Cloud), "%WHATIF%", s.whatIf(), "%DONE%", done(s.Steps.Check)), nil
+}
+
+// Undo returns the PowerShell that removes what Script has set up, with either recipe.
+func (s Site) Undo() (string, error) {
+	cloud := exchange(s.Settings.Upstream.Cloud)
+	if !s.Settings.Upstream.Method.Traits().Mailbox {
+		if s.ConnectorName == "" && s.Settings.Site.Name == "" {
+			return "", ErrNoName
+		}
+		return fill(partUndoConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%EXCHANGE%", cloud, "%WHATIF%", s.whatIf()), nil
+	}
+	if err := s.checkIssuer(); err != nil {
+		return "", err
+	}
+	mailboxes, domains := s.mailboxes()
+	return fill(partUndoSubmission, "%SITE%", s.label(), "%NAME%", s.name(), "%CLIENT%", quote(s.Settings.Issuer().ClientID), "%EXCHANGE%", cloud,
+		"%MAILBOXES%", mailboxes, "%DOMAINS%", domains, "%WHATIF%", s.whatIf()), nil
+}
+
+// whatIf is the content of the options that each changing command gets.
+func (s Site) whatIf() string {
+	if s.WhatIf {
+		return " WhatIf = $true "
+	}
+	return ""
+}
+
+// checkIssuer returns an error if there is no PowerShell for the token issuer.
+func (s Site) checkIssuer() error {
+	switch ofCloud, named := s.Settings.Entra(); {
+	case ofCloud:
+		return nil
+	case len(named) > 0:
+		return errOtherCloud
+	}
+	return ErrOtherIssuer
 }
 
 func (s Site) submission() (string, error) {
 	o := s.Settings.Issuer()
-	switch ofCloud, named := s.Settings.Entra(); {
-	case ofCloud:
-	case len(named) > 0:
-		return "", errOtherCloud
-	default:
-		return "", ErrOtherIssuer
+	if err := s.checkIssuer(); err != nil {
+		return "", err
 	}
-	parts := []string{fill(partEntra, "%SITE%", s.label(), "%NAME%", s.name(), "%CLIENT%", quote(o.ClientID), "%TENANT%", quote(string(o.Tenant)), "%GRAPH%", graph(s.Settings.Upstream.Cloud))}
+	scopes := "'Application.ReadWrite.All'"
+	if s.Recipe == RecipePermissions {
+		scopes += ", 'AppRoleAssignment.ReadWrite.All'"
+	}
+	parts := []string{fill(partEntra, "%SCOPES%", scopes, "%WHATIF%", s.whatIf(), "%SITE%", s.label(), "%NAME%", s.name(), "%CLIENT%", quote(o.ClientID), "%TENANT%", quote(string(o.Tenant)), "%GRAPH%", graph(s.Settings.Upstream.Cloud))}
 	switch o.Grant {
 	case settings.GrantCertificate:
-		parts = append(parts, fill(partCertificate, "%CERTIFICATE%", quote(base64.StdEncoding.EncodeToString(s.Certificate))), partRole)
+		parts = append(parts, fill(partCertificate, "%CERTIFICATE%", quote(base64.StdEncoding.EncodeToString(s.Certificate))))
 	case settings.GrantSecret:
-		parts = append(parts, fill(partSecret, "%SECRET%", clean(s.Steps.Secret)), partRole)
+		parts = append(parts, fill(partSecret, "%SECRET%", clean(s.Steps.Secret)))
 	case settings.GrantDevice:
 		parts = append(parts, partDevice)
 	}
-	parts = append(parts, s.mailboxes())
-	if o.Grant != settings.GrantDevice { // with a sign-in, the person's permissions apply
-		parts = append(parts, partPrincipal)
+	byApplication := o.Grant != settings.GrantDevice // with a sign-in, the person's permissions apply
+	if byApplication && s.Recipe == RecipePermissions {
+		parts = append(parts, partRole)
+	}
+	mailboxes, domains := s.mailboxes()
+	parts = append(parts, fill(partExchange, "%MAILBOXES%", mailboxes, "%EXCHANGE%", exchange(s.Settings.Upstream.Cloud)), domains)
+	switch {
+	case byApplication && s.Recipe == RecipePermissions:
+		parts = append(parts, partPermissions)
+	case byApplication:
+		parts = append(parts, partRBAC)
 	}
 	parts = append(parts, partSMTPAUTH)
 	submission := s.Settings.Upstream.Submission
@@ -140,13 +207,14 @@ func (s Site) submission() (string, error) {
 
 // done returns the text at the end of a script.
 func done(next string) string {
-	return quote("Done. It can take an hour to take effect in Exchange Online. Then verify it: " + next)
+	return quote("Done. It can take up to two hours to take effect in Exchange Online. Then verify it: " + next)
 }
 
-// mailboxes returns the part that lists the mailboxes that log in.
-func (s Site) mailboxes() string {
+// mailboxes returns the list of the mailboxes that log in, and the part that adds those of
+// whole domains.
+func (s Site) mailboxes() (list, domains string) {
 	submission := s.Settings.Upstream.Submission
-	named, domains := []string{quote(string(submission.User))}, ""
+	named := []string{quote(string(submission.User))}
 	for _, pattern := range submission.OwnMailbox {
 		if strings.HasPrefix(string(pattern), "@") {
 			domains += fill(partDomain, "%PATTERN%", quote("*"+string(pattern)))
@@ -154,7 +222,7 @@ func (s Site) mailboxes() string {
 			named = append(named, quote(string(pattern)))
 		}
 	}
-	return fill(partExchange, "%MAILBOXES%", strings.Join(named, ", "), "%EXCHANGE%", exchange(s.Settings.Upstream.Cloud)) + domains
+	return strings.Join(named, ", "), domains
 }
 
 // name is the display name of the objects in the tenant. Two boxes without a site

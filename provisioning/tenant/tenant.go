@@ -98,9 +98,9 @@ func (s Site) Permission(t Token) preflight.Finding {
 	}
 	const role = "SMTP.SendAsApp"
 	if slices.Contains(t.Roles, role) {
-		return ok("the token has the role %s", role)
+		return ok("the token has the role %s, so Exchange Online also requires permissions for the mailbox", role)
 	}
-	return problem("the token has the roles %s but not %s: add that application permission of Office 365 Exchange Online to the app registration and grant admin consent", list(t.Roles), role).WithCode(fault.TokenRole)
+	return ok("the token has no role in Entra ID: Exchange Online decides by its own (RBAC for Applications)")
 }
 
 // Login explains a rejected login to a mailbox.
@@ -125,9 +125,9 @@ func (s Site) Login(t Token, mailbox string, a Reply) preflight.Finding {
 	if t.Object != "" {
 		object, where = quote(t.Object), ""
 	}
-	return problem("%sExchange Online does not know the application, or it has no right to the mailbox: "+
-		"New-ServicePrincipal -AppId %s -ObjectId %s -DisplayName 'Sealpost'; Add-MailboxPermission -Identity %s -User %[3]s -AccessRights FullAccess%[5]s; then wait up to an hour",
-		refused, quote(s.Settings.Upstream.OAuth.ClientID), object, quote(mailbox), where)
+	return problem("%sExchange Online does not know the application, or it has no right to the mailbox, or the rights are less than two hours old. "+
+		"Test-ServicePrincipalAuthorization -Identity %s -Resource %s shows its rights%s",
+		refused, object, quote(mailbox), where).WithCode(fault.ApplicationRefused)
 }
 
 // list joins the first values, or returns "(none)".

@@ -6,12 +6,14 @@
 # One block, so that it stops at the first error even if it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
+$whatIf = @{%WHATIF%}
 $name = %NAME%
 $client = %CLIENT%
 
 # The application in Entra ID
-Connect-MgGraph -TenantId %TENANT% -Scopes 'Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All' -NoWelcome%GRAPH%
+Connect-MgGraph -TenantId %TENANT% -Scopes %SCOPES% -NoWelcome%GRAPH%
 $app = Get-MgApplication -Filter "appId eq '$client'"
 if (-not $app) { throw "No app registration of this tenant has the client ID ${client}: check upstream.oauth.client_id" }
 $principal = Get-MgServicePrincipal -Filter "appId eq '$client'"
-if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client }
+if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client @whatIf }
+if (-not $principal) { throw 'The application has no service principal yet, so the rest cannot be shown: run this without --what-if' }

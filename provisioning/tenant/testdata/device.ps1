@@ -6,19 +6,21 @@
 # One block, so that it stops at the first error even if it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
+$whatIf = @{}
 $name = 'Sealpost Contoso Leeds'
 $client = '8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10'
 
 # The application in Entra ID
-Connect-MgGraph -TenantId 'contoso.com' -Scopes 'Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All' -NoWelcome
+Connect-MgGraph -TenantId 'contoso.com' -Scopes 'Application.ReadWrite.All' -NoWelcome
 $app = Get-MgApplication -Filter "appId eq '$client'"
 if (-not $app) { throw "No app registration of this tenant has the client ID ${client}: check upstream.oauth.client_id" }
 $principal = Get-MgServicePrincipal -Filter "appId eq '$client'"
-if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client }
+if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client @whatIf }
+if (-not $principal) { throw 'The application has no service principal yet, so the rest cannot be shown: run this without --what-if' }
 
 # Allow the sign-in with a device code. The person who signs in, or an
 # administrator, is asked for consent.
-Update-MgApplication -ApplicationId $app.Id -IsFallbackPublicClient
+Update-MgApplication -ApplicationId $app.Id -IsFallbackPublicClient @whatIf
 
 # The mailboxes that log in
 Connect-ExchangeOnline -ShowBanner:$false
@@ -26,7 +28,7 @@ $mailboxes = @('relay@contoso.com')
 
 # Enable SMTP AUTH, which OAuth needs too. The setting of a mailbox overrides that
 # of the tenant.
-foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false -WarningAction SilentlyContinue }
+foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false -WarningAction SilentlyContinue @whatIf }
 
-Write-Host 'Done. It can take an hour to take effect in Exchange Online. Then verify it: sealpost tenant verify'
+Write-Host 'Done. It can take up to two hours to take effect in Exchange Online. Then verify it: sealpost tenant verify'
 }

@@ -6,48 +6,49 @@
 # One block, so that it stops at the first error even if it is pasted.
 . {
 $ErrorActionPreference = 'Stop'
+$whatIf = @{}
 $name = 'Sealpost Contoso Leeds'
 $client = '8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10'
 
 # The application in Entra ID
-Connect-MgGraph -TenantId 'contoso.com' -Scopes 'Application.ReadWrite.All', 'AppRoleAssignment.ReadWrite.All' -NoWelcome
+Connect-MgGraph -TenantId 'contoso.com' -Scopes 'Application.ReadWrite.All' -NoWelcome
 $app = Get-MgApplication -Filter "appId eq '$client'"
 if (-not $app) { throw "No app registration of this tenant has the client ID ${client}: check upstream.oauth.client_id" }
 $principal = Get-MgServicePrincipal -Filter "appId eq '$client'"
-if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client }
+if (-not $principal) { $principal = New-MgServicePrincipal -AppId $client @whatIf }
+if (-not $principal) { throw 'The application has no service principal yet, so the rest cannot be shown: run this without --what-if' }
 
 # The client secret is shown only once: enter it with: sealpost tenant secret
 $known = (Get-MgApplication -ApplicationId $app.Id -Property 'id,passwordCredentials').PasswordCredentials
 if (-not ($known | Where-Object { $_.DisplayName -eq $name -and $_.EndDateTime -gt (Get-Date) })) {
-  $secret = Add-MgApplicationPassword -ApplicationId $app.Id -PasswordCredential @{ DisplayName = $name; EndDateTime = (Get-Date).AddYears(1) }
-  Write-Host ('The client secret, valid until ' + $secret.EndDateTime + ': ' + $secret.SecretText)
+  $secret = Add-MgApplicationPassword -ApplicationId $app.Id -PasswordCredential @{ DisplayName = $name; EndDateTime = (Get-Date).AddYears(1) } @whatIf
+  if ($secret) { Write-Host ('The client secret, valid until ' + $secret.EndDateTime + ': ' + $secret.SecretText) }
 }
 else { Write-Host ('A client secret ' + $name + ' exists already and cannot be shown again. If it was not entered on a box, delete it under Certificates & secrets of the app registration, and run this again.') }
-
-# The application permission to send, with admin consent
-$exchange = Get-MgServicePrincipal -Filter "appId eq '00000002-0000-0ff1-ce00-000000000000'"
-$role = $exchange.AppRoles | Where-Object { $_.Value -eq 'SMTP.SendAsApp' }
-$given = Get-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $principal.Id -All
-if (-not ($given | Where-Object { $_.AppRoleId -eq $role.Id })) {
-  New-MgServicePrincipalAppRoleAssignment -ServicePrincipalId $principal.Id -PrincipalId $principal.Id -ResourceId $exchange.Id -AppRoleId $role.Id | Out-Null
-}
 
 # The mailboxes that log in
 Connect-ExchangeOnline -ShowBanner:$false
 $mailboxes = @('relay@contoso.com')
 
-# The service principal in Exchange Online, and its permission for the mailboxes
+# The service principal in Exchange Online, and its right to send from these mailboxes
+# only (RBAC for Applications). The application needs no permission in Entra ID.
 if (-not (Get-ServicePrincipal | Where-Object { $_.AppId -eq $client })) {
-  New-ServicePrincipal -AppId $client -ObjectId $principal.Id -DisplayName $name | Out-Null
+  New-ServicePrincipal -AppId $client -ObjectId $principal.Id -DisplayName $name @whatIf | Out-Null
 }
-foreach ($mailbox in $mailboxes) {
-  Add-MailboxPermission -Identity $mailbox -User $principal.Id -AccessRights FullAccess -AutoMapping $false -WarningAction SilentlyContinue | Out-Null
-  Add-RecipientPermission -Identity $mailbox -Trustee $principal.Id -AccessRights SendAs -Confirm:$false -WarningAction SilentlyContinue | Out-Null
+$filter = ($mailboxes | ForEach-Object { "PrimarySmtpAddress -eq '$($_ -replace "'", "''")'" }) -join ' -or '
+if (Get-ManagementScope | Where-Object { $_.Name -eq $name }) { Set-ManagementScope -Identity $name -RecipientRestrictionFilter $filter @whatIf }
+else { New-ManagementScope -Name $name -RecipientRestrictionFilter $filter @whatIf | Out-Null }
+if (-not (Get-ManagementRoleAssignment -RoleAssignee $principal.Id -ErrorAction SilentlyContinue | Where-Object { $_.Name -eq $name })) {
+  if ($whatIf.WhatIf) { Write-Host "What if: assigning the role Application SMTP.SendAsApp to the application, for the mailboxes in the scope $name" }
+  else { New-ManagementRoleAssignment -Name $name -Role 'Application SMTP.SendAsApp' -App $principal.Id -CustomResourceScope $name | Out-Null }
+}
+if (-not $whatIf.WhatIf) {
+  foreach ($mailbox in $mailboxes) { Test-ServicePrincipalAuthorization -Identity $principal.Id -Resource $mailbox | Format-Table RoleName, AllowedResourceScope, InScope }
 }
 
 # Enable SMTP AUTH, which OAuth needs too. The setting of a mailbox overrides that
 # of the tenant.
-foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false -WarningAction SilentlyContinue }
+foreach ($mailbox in $mailboxes) { Set-CASMailbox -Identity $mailbox -SmtpClientAuthenticationDisabled $false -WarningAction SilentlyContinue @whatIf }
 
-Write-Host 'Done. It can take an hour to take effect in Exchange Online. Then verify it: sealpost tenant verify'
+Write-Host 'Done. It can take up to two hours to take effect in Exchange Online. Then verify it: sealpost tenant verify'
 }
