@@ -11,7 +11,7 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 # that a new clone and the next command find them in Go's cache. They lack HTTP/2,
 # which no client or server of the program uses: half a megabyte.
 # What no message waits for is compiled without inlining: another half a megabyte.
-NO_INLINING := github.com/... net/http crypto/x509 encoding/asn1 regexp/... sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/...
+NO_INLINING := github.com/... net/http crypto/x509 encoding/asn1 sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/...
 export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l)
 export CGO_ENABLED := 0
 

@@ -89,7 +89,7 @@ func (h *repair) keepOne(name string, wellFormed func([]byte) bool) int {
 // (RFC 5322 section 3.6.3).
 func (h *repair) isWithoutDestination() bool {
 	return !slices.ContainsFunc(h.fields, func(f headerField) bool {
-		return f.name() == "bcc" || (f.name() == "to" || f.name() == "cc") && f.text() != ""
+		return f.lower == "bcc" || (f.lower == "to" || f.lower == "cc") && f.text() != ""
 	})
 }
 
@@ -153,9 +153,11 @@ func (h *repair) replaceAuthor(i int, authors []string, replacement string) {
 func (h *repair) setFrom(i int, author mailbox) {
 	previous := h.fields[i]
 	title, value, _ := strings.Cut(strings.TrimSuffix(field("From", author.name, author.address), "\r\n"), ":")
-	h.fields[i] = headerField{title: title, value: []byte(value), changed: true}
+	h.fields[i] = newField(title, []byte(value))
+	h.fields[i].changed = true
 	if previous.text() != "" && !slices.Contains(h.done, FromAdded) && !slices.Contains(h.done, FromRepaired) {
-		previous.title, previous.changed = "X-Original-From", true
+		previous = newField("X-Original-From", previous.value)
+		previous.changed = true
 		h.fields = slices.Insert(h.fields, i+1, previous)
 	}
 }

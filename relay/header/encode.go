@@ -29,12 +29,12 @@ var structuredFields = map[string]bool{"received": true, "return-path": true, "d
 func (h *repair) encode() {
 	for i := range h.fields {
 		f := &h.fields[i]
-		value, changed := encodeValue(f.name(), f.value)
+		value, changed := encodeValue(f.lower, f.value)
 		if changed {
 			f.value, f.changed = value, true
 			h.note(HeaderEncoded)
 		}
-		if value, changed = fold(len(f.title)+1, f.value, isUnstructured(f.name())); changed {
+		if value, changed = fold(len(f.title)+1, f.value, isUnstructured(f.lower)); changed {
 			f.value, f.changed = value, true
 			h.note(LineFolded)
 		}

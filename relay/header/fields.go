@@ -2,24 +2,30 @@ package header
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
 // headerField is one field of a header.
 type headerField struct {
 	title   string // its name as written
+	lower   string // its name in lower case
 	value   []byte // what follows the colon, with its folding, without the last CRLF
 	changed bool
 }
-
-// name returns the name in lower case.
-func (f headerField) name() string { return strings.ToLower(f.title) }
 
 // text returns the value unfolded, without white space around it.
 func (f headerField) text() string { return unfolded(f.value) }
 
 func unfolded(value []byte) string {
+	if bytes.IndexByte(value, '\n') < 0 {
+		return string(bytes.TrimSpace(value))
+	}
 	return strings.TrimSpace(strings.ReplaceAll(string(value), "\r\n", ""))
+}
+
+func newField(title string, value []byte) headerField {
+	return headerField{title: title, lower: strings.ToLower(title), value: value}
 }
 
 // repair is the work on one header.
@@ -40,7 +46,7 @@ func (h *repair) read(section []byte) {
 		}
 		colon := bytes.IndexByte(line, ':')
 		name := bytes.TrimRight(line[:colon], " \t")
-		f := headerField{title: string(name), value: bytes.Clone(line[colon+1:])}
+		f := newField(string(name), line[colon+1:len(line):len(line)])
 		if len(name) < colon {
 			f.changed = true
 			h.note(NameTidied)
@@ -70,13 +76,15 @@ func (h *repair) section(original []byte) []byte {
 
 // add adds a field at the end.
 func (h *repair) add(title, value string) {
-	h.fields = append(h.fields, headerField{title: title, value: []byte(" " + value), changed: true})
+	f := newField(title, []byte(" "+value))
+	f.changed = true
+	h.fields = append(h.fields, f)
 }
 
 // all returns the indexes of the fields of that name.
 func (h *repair) all(name string) (indexes []int) {
 	for i, f := range h.fields {
-		if f.name() == name {
+		if f.lower == name {
 			indexes = append(indexes, i)
 		}
 	}
@@ -85,19 +93,16 @@ func (h *repair) all(name string) (indexes []int) {
 
 // remove removes the fields of that name that are empty.
 func (h *repair) removeEmpty(name string) {
-	var left []headerField
-	for _, f := range h.fields {
-		if f.name() == name && f.text() == "" {
-			h.changed = true
-			continue
-		}
-		left = append(left, f)
-	}
-	h.fields = left
+	h.fields = slices.DeleteFunc(h.fields, func(f headerField) bool {
+		empty := f.lower == name && f.text() == ""
+		h.changed = h.changed || empty
+		return empty
+	})
 }
 
 // setAside renames a field that is replaced or may not occur twice.
 func (h *repair) setAside(i int) {
-	h.fields[i].title = "X-Original-" + h.fields[i].title
+	value := h.fields[i].value
+	h.fields[i] = newField("X-Original-"+h.fields[i].title, value)
 	h.fields[i].changed = true
 }

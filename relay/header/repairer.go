@@ -79,7 +79,12 @@ func (r *Repairer) Write(p []byte) (int, error) {
 	case r.inBody:
 		return r.dst.Write(p)
 	}
-	r.held = append(r.held, p...)
+	borrowed := len(r.held) == 0
+	if borrowed {
+		r.held = p[:len(p):len(p)] // most headers are complete in the first part
+	} else {
+		r.held = append(r.held, p...)
+	}
 	for {
 		length := bytes.IndexByte(r.held[r.scanned:], '\n') + 1
 		full := length > 0
@@ -89,6 +94,9 @@ func (r *Repairer) Write(p []byte) (int, error) {
 		r.scanned = len(r.held)
 		if !full {
 			if len(r.held) <= maxRepaired {
+				if borrowed {
+					r.held = bytes.Clone(r.held)
+				}
 				return len(p), nil
 			}
 			length = len(r.held) - r.line
@@ -140,10 +148,11 @@ func (r *Repairer) endHeader() error {
 		out = append(out, "\r\n"...)
 	}
 	r.inBody, r.held = true, nil
-	if _, err := r.dst.Write(append(out, rest...)); err != nil {
-		return err
+	_, err := r.dst.Write(out)
+	if err == nil && len(rest) > 0 {
+		_, err = r.dst.Write(rest)
 	}
-	return nil
+	return err
 }
 
 // maxName is the length of the longest field name. Real ones are shorter by far; a text

@@ -132,6 +132,22 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 	return welcome
 }
 
+// refreshUser looks the user up again, who may have been changed or removed since the
+// login. It returns the reply for one who was removed.
+func (c *clientConn) refreshUser() reply.Reply {
+	if c.identity.User == nil {
+		return reply.Reply{}
+	}
+	user, known := c.server.config.Users.User(c.identity.User.Name)
+	if !known {
+		c.identity.User = nil
+		c.endAfterReply()
+		return reply.New(421, 7, 0, "the user of this session was removed")
+	}
+	c.identity.User = &user
+	return reply.Reply{}
+}
+
 // plain reads the message of PLAIN (RFC 4616): authorization identity, name, password.
 func (c *clientConn) plain(initial string) (credentials, error) {
 	message, err := c.response(initial, "")

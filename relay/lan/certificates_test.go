@@ -49,7 +49,7 @@ func TestTLS_GivesEachClientACertificateThatItSupports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer ours.Close()
-			server := tls.Server(theirs, TLS(func() ([]tls.Certificate, error) { return both, nil }))
+			server := tls.Server(theirs, LegacyTLS(func() ([]tls.Certificate, error) { return both, nil }))
 			go func() { _ = server.Handshake(); _ = theirs.Close() }()
 			c.client.InsecureSkipVerify = true
 			client := tls.Client(ours, c.client)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,9 +217,8 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 		rest = bytes.Replace(rest, fmt.Appendf(nil, "SIZE %d", c.sessions.limits.MessageSize), fmt.Appendf(nil, "SIZE %d", c.messageSize()), 1)
 		whole = append([]byte(string(first[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
 	case len(rest) == 0:
-		if prefix := replyPrefix.Find(first); prefix != nil {
-			whole = []byte(string(prefix) + replyText(string(first[len(prefix):]), c.messageSize()) + "\r\n")
-		}
+		prefix := first[:prefixLength(first)]
+		whole = []byte(string(prefix) + replyText(string(first[len(prefix):]), c.messageSize()) + "\r\n")
 	}
 	c.isHello = false
 	return whole
@@ -236,8 +234,19 @@ func (c *clientConn) withAuth(lines []byte) []byte {
 	return append([]byte("250-AUTH "+offered+"\r\n250-AUTH="+offered+"\r\n"), lines...)
 }
 
-// replyPrefix is the code and the status of a reply.
-var replyPrefix = regexp.MustCompile(`^[2-5][0-9][0-9] ([245]\.[0-9]+\.[0-9]+ )?`)
+// prefixLength returns the length of the code and the status that a reply begins with,
+// with the space after them.
+func prefixLength(line []byte) int {
+	const code = len("250 ")
+	if len(line) < code {
+		return len(line)
+	}
+	status, _, found := bytes.Cut(line[code:], []byte(" "))
+	if !found || len(status) < len("2.0.0") || status[1] != '.' || bytes.ContainsFunc(status, func(r rune) bool { return r != '.' && (r < '0' || r > '9') }) {
+		return code
+	}
+	return code + len(status) + 1
+}
 
 // journalRefusal journals a negative reply with its command.
 func (c *clientConn) journalRefusal(whole []byte) {

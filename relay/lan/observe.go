@@ -38,6 +38,9 @@ func (c *clientConn) setSeen(change func(*seen)) {
 func (c *clientConn) record(messages int, refusal string) {
 	c.seen.mu.Lock()
 	defer c.seen.mu.Unlock()
+	if messages == 0 && refusal == "" && c.seen.hello == "" && len(c.seen.quirks) == 0 {
+		return // such as the health check, which only looks at the greeting
+	}
 	o := device.Observation{
 		Client: c.client, MAC: c.identity.MAC, Hello: c.seen.hello, TLS: c.seen.tls, Login: c.seen.login,
 		Quirks: c.seen.quirks, Messages: messages, Refused: refusal != "", Refusal: refusal,

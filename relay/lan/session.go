@@ -64,6 +64,9 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 			return smtpReply(reply.New(553, 1, 7, "the sender address is not valid: %v", err))
 		}
 	}
+	if r := s.conn.refreshUser(); r.Code != 0 {
+		return smtpReply(r)
+	}
 	client := s.conn.identity
 	used, v := s.server.policy.Sender(client, sender)
 	if v.Refused() {

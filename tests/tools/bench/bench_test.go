@@ -61,10 +61,10 @@ func TestRun_IsNamedAfterItsLoad(t *testing.T) {
 		names = append(names, w.String())
 	}
 	got := strings.Join(names, "; ")
-	if got != "upstream healthy, 1 MiB, 10 clients; upstream down, 1 MiB, 10 clients" {
-		t.Errorf("got %q, want the two runs with 1 MiB", got)
+	if got != "upstream healthy, 1 MiB, 10 clients; upstream healthy, 1 MiB, 10 clients, STARTTLS; upstream down, 1 MiB, 10 clients" {
+		t.Errorf("got %q, want the three runs with 1 MiB", got)
 	}
-	if one := selectedRuns(options{messages: 2000, only: "1 client"}); len(one) != 2 {
-		t.Errorf("got %v, want two runs", one)
+	if one := selectedRuns(options{messages: 2000, only: "1 client"}); len(one) != 3 {
+		t.Errorf("got %v, want three runs", one)
 	}
 }

@@ -43,6 +43,9 @@ func setUp(program, earlier string) (b *bench, err error) {
 		return nil, err
 	}
 	b.postfix = &postfix{disk: b.disk, dir: filepath.Join(dir, "postfix")}
+	if b.postfix.certificate, err = serverCertificate(); err != nil {
+		return nil, err
+	}
 	if earlier != "" {
 		if b.earlier, err = newSealpost("Sealpost, earlier", earlier, filepath.Join(dir, "earlier"), b.disk); err != nil {
 			return b, err

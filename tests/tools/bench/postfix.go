@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,10 +23,11 @@ const (
 
 // postfix is Postfix with its queue on the disk, and smtp-sink behind it.
 type postfix struct {
-	disk   *disk
-	dir    string // configuration and log, not on the disk
-	master *exec.Cmd
-	sink   *exec.Cmd
+	disk        *disk
+	dir         string // configuration and log, not on the disk
+	certificate []byte // of the server with its key, in PEM
+	master      *exec.Cmd
+	sink        *exec.Cmd
 }
 
 func (p *postfix) name() string { return "Postfix" }
@@ -86,6 +89,8 @@ mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = %[2]s/server.pem
 relayhost = [127.0.0.1]:%[3]d
 `
 
@@ -100,7 +105,8 @@ func (p *postfix) configure(upstream int) error {
 	}
 	if err := errors.Join(os.MkdirAll(p.queue(), 0o755), os.RemoveAll(p.dir), os.MkdirAll(data, 0o755),
 		os.WriteFile(filepath.Join(p.dir, "main.cf"), fmt.Appendf(nil, mainCF, p.queue(), p.dir, upstream), 0o644),
-		os.WriteFile(filepath.Join(p.dir, "master.cf"), services, 0o644)); err != nil {
+		os.WriteFile(filepath.Join(p.dir, "master.cf"), services, 0o644),
+		os.WriteFile(filepath.Join(p.dir, "server.pem"), p.certificate, 0o600)); err != nil {
 		return err
 	}
 	for _, command := range [][]string{
@@ -115,6 +121,25 @@ func (p *postfix) configure(upstream int) error {
 		}
 	}
 	return nil
+}
+
+// serverCertificate returns a P-256 certificate under a CA with the chain and the key, as
+// Sealpost's own for the LAN.
+func serverCertificate() ([]byte, error) {
+	authority, err := parts.NewAuthority("Bench CA")
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := authority.IssueP256(nil, "mail.contoso.com")
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+	return append(append(text, parts.PEM(certificate.Certificate...)...), authority.PEM()...), nil
 }
 
 // idle reports whether all mail is delivered or waits for a retry.

@@ -12,7 +12,7 @@ import (
 func printIntroduction(d *disk, o options) {
 	fmt.Printf(`Postfix and Sealpost under the same load, in turn, on the same ext4 on a loop device (%s).
 
-The load is smtp-source with one connection per message: %d messages of 4 KiB or %d of 1 MiB per run,
+The load is smtp-source, or Go's SMTP client for STARTTLS, with one connection per message: %d messages of 4 KiB or %d of 1 MiB per run,
 after one message per client that is not counted. Accepted: the reply is 250.
 Flash: all writes to the loop device by its counters (sectors written, flush requests), from a sync before
 the first message to a sync %s after the last, when the queue is idle. Nothing is subtracted.
