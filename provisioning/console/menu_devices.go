@@ -122,5 +122,5 @@ func (s *session) sayLearning(l operator.Learning) {
 	for _, network := range l.Networks {
 		networks = append(networks, settings.Clients{Prefix: network}.String())
 	}
-	s.t.Say("Learn mode: everything in %s may send until %s UTC.", strings.Join(networks, ", "), time.Now().Add(l.For).UTC().Format("15:04:05"))
+	s.t.Say("Learn mode: everything in %s may send until %s UTC.", strings.Join(networks, ", "), time.Now().Add(l.For).UTC().Format("15:04"))
 }
