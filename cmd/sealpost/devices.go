@@ -69,8 +69,8 @@ func learnCommand(o *options) *cobra.Command {
 	c := leaf("learn", "Let everything in a network send for a while, to find out what does", 0, func(c *cobra.Command, _ []string) error {
 		for _, text := range networks {
 			network, err := netip.ParsePrefix(text)
-			if err != nil {
-				return &usageError{fmt.Errorf("--network %s is not a network, such as 192.168.10.0/24", text)}
+			if err != nil || settings.IsPublicNetwork(network) {
+				return &usageError{fmt.Errorf("--network %s is not a network of a site, such as 192.168.10.0/24", text)}
 			}
 			mode.Networks = append(mode.Networks, network)
 		}

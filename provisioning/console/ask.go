@@ -82,7 +82,8 @@ type choice struct {
 	do   func(context.Context) error
 }
 
-// choose shows the choices and runs the one whose number or name is typed.
+// choose shows the choices and runs the one whose number or name is typed. What follows a
+// colon in a name explains it.
 func (s *session) choose(ctx context.Context, prompt, preset string, choices []choice) error {
 	for i, c := range choices {
 		s.t.Say("  %2d  %s", i+1, c.name)
@@ -90,7 +91,8 @@ func (s *session) choose(ctx context.Context, prompt, preset string, choices []c
 	var chosen choice
 	err := s.ask(ctx, question{prompt, preset, func(answer string) error {
 		for i, c := range choices {
-			if answer == strconv.Itoa(i+1) || strings.EqualFold(answer, c.name) {
+			name, _, _ := strings.Cut(c.name, ":")
+			if answer == strconv.Itoa(i+1) || strings.EqualFold(answer, name) {
 				chosen = c
 				return nil
 			}

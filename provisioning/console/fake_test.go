@@ -35,6 +35,8 @@ type fakeBox struct {
 	queue      []operator.Item
 	calls      []string // of Retry, Drop, Restart, FactoryReset and SetClock
 	storageErr error    // of reading the storage
+	devices    operator.Devices
+	questions  []operator.Question
 }
 
 const (
@@ -155,6 +157,32 @@ func (b *fakeBox) Users(context.Context) ([]user.User, error) {
 		}
 	}
 	return users, nil
+}
+
+func (b *fakeBox) Devices(context.Context) (operator.Devices, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.devices, nil
+}
+
+func (b *fakeBox) Learn(_ context.Context, l operator.Learning) (operator.Learning, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.devices.Learning = l
+	return l, nil
+}
+
+func (b *fakeBox) Explain(_ context.Context, q operator.Question) ([]operator.Step, error) {
+	b.questions = append(b.questions, q)
+	if q.Client == "192.168.10.99" {
+		return nil, errors.New("the relay does not run")
+	}
+	return []operator.Step{
+		{Name: "client", Text: q.Client + " may connect  [lan.allow]"},
+		{Name: "sender", Text: "<scanner@mfp.local> becomes <printer@contoso.com>  [senders.foreign]"},
+		{Name: "recipient", Text: "<boss@contoso.com> is accepted"},
+		{Name: "result", Text: "it would be sent from <printer@contoso.com> to <boss@contoso.com>"},
+	}, nil
 }
 
 func (b *fakeBox) Confirm(context.Context) error {

@@ -59,6 +59,7 @@ func (s *session) choices() []choice {
 		{"factory reset", s.reset},
 		{"tenant", s.tenantMenu},
 		{"users", s.users},
+		{"devices", s.devices},
 	}
 }
 

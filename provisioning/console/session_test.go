@@ -426,11 +426,14 @@ func FuzzConsole(f *testing.F) {
 	f.Add([]byte("\r5\r2\r192.168.10.30/24\r\r\rapply\rconfirm\r"), true)
 	f.Add([]byte("\r3\r13\rerase everything\r4\r2\rBEGIN PFX\rAAAA\rEND PFX\r"), true)
 	f.Add([]byte("\r2\r[senders]\raccepted_domains = [\"contoso.com\"]\r.\r3\r\rapply\r"), false)
+	f.Add([]byte("\r16\r2\r1h\r\r16\r3\r192.168.20.7\rapply\r16\r4\r192.168.10.20\rname=a\rapply\r16\r5\r192.168.10.20\rapply\r"), true)
+	f.Add([]byte("\r16\r6\r192.168.10.20\r\ra@b\r\r\r\r"), true)
 	f.Fuzz(func(t *testing.T, keys []byte, wasSetUp bool) {
 		synctest.Test(t, func(t *testing.T) {
 			box := newFakeBox()
 			if wasSetUp {
 				box = setUpBox()
+				box.devices = seenDevices()
 			}
 			line, pull := plug(t.Context(), New(box))
 			go func() {

@@ -56,6 +56,13 @@ type Box interface {
 	// Users returns the users as whom devices log in; Commit changes them.
 	Users(ctx context.Context) ([]user.User, error)
 
+	// Devices returns what the relay has seen of devices; Commit changes their settings.
+	Devices(ctx context.Context) (Devices, error)
+	// Learn begins or ends learn mode, and returns it.
+	Learn(ctx context.Context, l Learning) (Learning, error)
+	// Explain returns the decision on each part of a message, and what would be sent.
+	Explain(ctx context.Context, q Question) ([]Step, error)
+
 	// TenantScript returns the PowerShell that configures the tenant for the box.
 	TenantScript(ctx context.Context) (string, error)
 	// TenantCertificate returns the certificate that signs for tokens, in PEM.

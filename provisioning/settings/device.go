@@ -85,7 +85,7 @@ func (s Settings) checkDevices(fault func(key, format string, args ...any)) {
 			fault(key+".mac", "is %s, as that of a device above: put what is set for it into one [[device]]", d.MAC)
 		}
 		addresses[d.Address.Prefix], macs[d.MAC] = true, true
-		if d.Address.IsValid() && isPublicNetwork(d.Address.Prefix) {
+		if d.Address.IsValid() && IsPublicNetwork(d.Address.Prefix) {
 			fault(key+".address", "is %s, a large part of the internet: list the addresses of your devices", d.Address)
 		}
 		for _, limit := range []struct {
@@ -146,8 +146,8 @@ func (s Settings) accepts(sender Address) bool {
 	return len(domains) == 0 || slices.Contains(domains, sender.Domain())
 }
 
-// isPublicNetwork reports whether a network is larger than a site and not private.
-func isPublicNetwork(network netip.Prefix) bool {
+// IsPublicNetwork reports whether a network is larger than a site and not private.
+func IsPublicNetwork(network netip.Prefix) bool {
 	const largest, largest6 = 16, 32
 	bits := largest
 	if network.Addr().Is6() {

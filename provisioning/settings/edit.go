@@ -89,6 +89,36 @@ func RemoveDevice(text []byte, which string) ([]byte, error) {
 	return edited, nil
 }
 
+// DeviceKeys returns the keys of a [[device]] that EditDevice changes.
+func DeviceKeys() (keys []string) {
+	for _, f := range fields(reflect.TypeFor[Device]()) {
+		if key := f.Tag.Get("toml"); key != "address" && key != "mac" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// DeviceText returns a [[device]] of a settings text as EditDevice writes it; empty if
+// there is none for which.
+func DeviceText(text []byte, which string) (string, error) {
+	s, err := Parse(text)
+	if err != nil {
+		return "", err
+	}
+	wanted, err := deviceNamed(which)
+	if err != nil {
+		return "", err
+	}
+	for _, d := range s.Devices {
+		if d.Address == wanted.Address && d.MAC == wanted.MAC {
+			block, err := d.text()
+			return string(block), err
+		}
+	}
+	return "", nil
+}
+
 // deviceNamed returns a device of which only the address or the MAC address is set.
 func deviceNamed(which string) (d Device, err error) {
 	if d.MAC.UnmarshalText([]byte(which)) == nil && d.MAC != "" {
@@ -103,12 +133,8 @@ func deviceNamed(which string) (d Device, err error) {
 // set sets one key from what a person typed.
 func (d *Device) set(key, value string) error {
 	field, known := fieldNamed(reflect.ValueOf(d).Elem(), key)
-	if !known || key == "address" || key == "mac" {
-		var names []string
-		for _, f := range fields(reflect.TypeFor[Device]())[2:] {
-			names = append(names, f.Tag.Get("toml"))
-		}
-		return fmt.Errorf("there is no setting %q of a device: choose from %s", key, strings.Join(names, ", "))
+	if !known || !slices.Contains(DeviceKeys(), key) {
+		return fmt.Errorf("there is no setting %q of a device: choose from %s", key, strings.Join(DeviceKeys(), ", "))
 	}
 	if value == "" {
 		field.SetZero()
@@ -132,7 +158,7 @@ func (d *Device) set(key, value string) error {
 		}
 	}
 	if err := assign(field, given); err != nil {
-		return fmt.Errorf("%s: %w", key, err)
+		return fmt.Errorf("the setting %s: %w", key, err)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func (s Settings) check() Errors {
 // checkAllow rejects public networks that are larger than a site.
 func (s Settings) checkAllow(fault func(key, format string, args ...any)) {
 	for _, network := range s.LAN.Allow {
-		if isPublicNetwork(network) {
+		if IsPublicNetwork(network) {
 			fault("lan.allow", "lists %s, a large part of the internet: list the networks of your devices", network)
 		}
 	}

@@ -72,7 +72,7 @@ func New(now func() time.Time) *Registry {
 // Record records what was seen of a client.
 func (r *Registry) Record(o Observation) {
 	key := envelope.ClientNetwork(o.Client)
-	if !key.IsValid() {
+	if !key.IsValid() || o.isCheck() {
 		return
 	}
 	r.mu.Lock()

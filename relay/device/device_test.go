@@ -57,6 +57,21 @@ func TestRecord_KeepsWhatWasSeen(t *testing.T) {
 	}
 }
 
+func TestRecord_IgnoresTheBoxsOwnCheck(t *testing.T) {
+	s := newSite()
+	for _, address := range []string{"127.0.0.1", "::ffff:127.0.0.1", "::1"} {
+		s.Record(Observation{Client: netip.MustParseAddr(address)})
+	}
+	if _, changed, err := s.Encode(); len(s.List()) > 0 || changed || err != nil {
+		t.Errorf("got %v, changed %v, %v", s.List(), changed, err)
+	}
+	s.Record(Observation{Client: netip.MustParseAddr("127.0.0.1"), Hello: "program"})
+	s.Record(Observation{Client: netip.MustParseAddr("192.168.10.20")})
+	if len(s.List()) != 2 {
+		t.Errorf("got %v, want both", s.List())
+	}
+}
+
 func TestRecord_IsBounded(t *testing.T) {
 	s := newSite()
 	s.sends("192.168.10.20")

@@ -16,3 +16,9 @@ type Observation struct {
 	Refused  bool     // a connection, a command or a message was refused
 	Refusal  string   // the reply
 }
+
+// isCheck reports whether a program of the box itself only looked whether the relay
+// greets, as the appliance does every few seconds.
+func (o Observation) isCheck() bool {
+	return o.Client.Unmap().IsLoopback() && o.Hello == "" && o.Messages == 0 && !o.Refused
+}

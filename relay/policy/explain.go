@@ -111,14 +111,17 @@ func (d Decision) String() string {
 		}
 		b.WriteString("\n")
 	}
+	return b.String() + "result     " + d.Result()
+}
+
+// Result says what would be sent.
+func (d Decision) Result() string {
 	if !d.Sent {
-		b.WriteString("result     nothing would be sent")
-		return b.String()
+		return "nothing would be sent"
 	}
 	var to []string
 	for _, recipient := range d.Recipients {
 		to = append(to, recipient.Path())
 	}
-	fmt.Fprintf(&b, "result     it would be sent from %s to %s", d.Sender.Path(), strings.Join(to, ", "))
-	return b.String()
+	return fmt.Sprintf("it would be sent from %s to %s", d.Sender.Path(), strings.Join(to, ", "))
 }

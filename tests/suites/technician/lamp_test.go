@@ -1,6 +1,7 @@
 package technician
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -146,4 +147,7 @@ func isErasedByButton(t *testing.T, b *lab.Box) {
 	b.MustLog(t, lab.Started)
 	awaitLamp(t, b, factoryPattern)
 	mustBeNew(t, b)
+	if bytes.Contains(settingsArea(t, b), []byte(sectionDevices)) {
+		t.Error("the settings area still has the devices")
+	}
 }

@@ -50,6 +50,7 @@ func TestConfiguredBox_HandlesConsoleSticksLampAndButton(t *testing.T) {
 	})
 	shared.Case(t, "applies a stick that is removed early completely or not at all", func(t *testing.T, b *lab.Box) { survivesPulledSticks(t, s, b) })
 	shared.Case(t, "shows by its lamp whether mail is held", func(t *testing.T, b *lab.Box) { showsHeldMailByLamp(t, s, b) })
+	shared.Case(t, "lets a device in, limits it, and reports its silence", func(t *testing.T, b *lab.Box) { adoptsADevice(t, s, b) })
 	shared.Case(t, "is erased only by a long press of its button", isErasedByButton)
 	shared.Retire(t)
 }

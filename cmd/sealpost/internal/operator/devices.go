@@ -8,10 +8,10 @@ import (
 	"net/netip"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"sealpost/hal/fault"
 	"sealpost/hal/printable"
+	api "sealpost/provisioning/operator"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/control"
 )
@@ -37,6 +37,29 @@ func Devices(ctx context.Context, r control.Relay) (list DeviceList, err error) 
 	return list, err
 }
 
+// Devices implements [api.Box].
+func (l Local) Devices(ctx context.Context) (devices api.Devices, err error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	list, err := Devices(ctx, l.relay())
+	for _, d := range list.Devices {
+		devices.Seen = append(devices.Seen, api.Device{
+			Address: d.Address, Name: d.Name, Maker: d.Vendor, Hello: d.Hello, MAC: d.MAC, TLS: d.TLS, User: d.User, Login: d.Login != "",
+			Quirks: d.Quirks, LastSent: d.LastSent, Messages: d.Messages, Refusal: d.Refusal, Silent: d.Silent,
+			Allowed: d.Allowed, Learned: d.Learned, Listed: d.Listed})
+	}
+	devices.Learning = api.Learning{For: list.Learning.For, Networks: list.Learning.Networks}
+	return devices, err
+}
+
+// Learn implements [api.Box].
+func (l Local) Learn(ctx context.Context, mode api.Learning) (api.Learning, error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	begun, err := l.relay().Learn(ctx, control.LearnMode{For: mode.For, Networks: mode.Networks})
+	return api.Learning{For: begun.For, Networks: begun.Networks}, err
+}
+
 // String returns one line for each device, and another for one that needs attention.
 func (l DeviceList) String() string {
 	var b strings.Builder
@@ -51,7 +74,7 @@ func (l DeviceList) String() string {
 	fmt.Fprintln(table, "ADDRESS\tDEVICE\tLAST MESSAGE\tMESSAGES\tTLS\tNOTES")
 	for _, d := range l.Devices {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", d.Address, printable.Line(cmp.Or(d.Name, d.Vendor, d.Hello, d.MAC, "-")),
-			since(d.LastSent), d.Messages, cmp.Or(d.TLS, "-"), printable.Line(strings.Join(l.notes(d), "; ")))
+			api.Since(d.LastSent), d.Messages, cmp.Or(d.TLS, "-"), printable.Line(strings.Join(l.notes(d), "; ")))
 	}
 	_ = table.Flush()
 	return b.String()
@@ -60,7 +83,7 @@ func (l DeviceList) String() string {
 // notes say what is special about a device.
 func (l DeviceList) notes(d control.Device) (notes []string) {
 	if !d.Silent.IsZero() {
-		notes = append(notes, "silent: an alert was raised "+since(d.Silent))
+		notes = append(notes, "silent: an alert was raised "+api.Since(d.Silent))
 	}
 	if d.Learned {
 		notes = append(notes, "may send during learn mode only: "+l.AdoptCommand+d.Address.String())
@@ -85,22 +108,6 @@ func networks(all []netip.Prefix) string {
 		texts = append(texts, n.String())
 	}
 	return strings.Join(texts, ", ")
-}
-
-// since returns how long ago something was.
-func since(t time.Time) string {
-	switch age := time.Since(t); {
-	case t.IsZero():
-		return "never"
-	case age < time.Minute:
-		return "just now"
-	case age < time.Hour:
-		return fmt.Sprintf("%d min ago", int(age.Minutes()))
-	case age < 48*time.Hour:
-		return fmt.Sprintf("%d h ago", int(age.Hours()))
-	default:
-		return fmt.Sprintf("%d days ago", int(age.Hours()/24))
-	}
 }
 
 // Adopt returns a change of settings that lists devices, so that they may send. which are

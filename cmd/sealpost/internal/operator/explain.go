@@ -1,20 +1,40 @@
 package operator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 
+	api "sealpost/provisioning/operator"
 	"sealpost/relay/control"
 	"sealpost/relay/envelope"
 )
 
 // Question is a message that a device would send, as a person types it.
-type Question struct {
-	Client, From, User string
-	To, Authors        []string
-	TLS                bool
+type Question api.Question
+
+// Explain implements [api.Box].
+func (l Local) Explain(ctx context.Context, q api.Question) (steps []api.Step, err error) {
+	parsed, err := Question(q).Parse()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
+	defer cancel()
+	d, err := l.relay().Explain(ctx, parsed)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range d.Steps {
+		text := step.Outcome
+		if step.Rule != "" {
+			text += "  [" + step.Rule + "]"
+		}
+		steps = append(steps, api.Step{Name: step.Part, Text: text})
+	}
+	return append(steps, api.Step{Name: "result", Text: d.Result()}), nil
 }
 
 // Parse reads the question for a relay.
