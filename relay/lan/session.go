@@ -199,6 +199,7 @@ func (s *session) receive(e *envelope.Envelope, client policy.Client, content In
 		Date:      e.Received,
 		MessageID: e.ID + "@" + hostname,
 		Author:    author.replacement,
+		MaySend:   author.maySend,
 	})
 	normaliser := body.NewNormaliser(repairer, s.server.config.Limits.Line)
 	_, err := io.WriteString(counted, traceField(*e, hostname))
@@ -234,13 +235,22 @@ type authorCheck struct {
 
 // replacement returns the address that replaces the authors, or "" to keep them.
 func (a *authorCheck) replacement(authors []string) string {
-	var given []envelope.Address
-	for _, author := range authors {
-		given = append(given, envelope.Address(author))
-	}
 	var instead envelope.Address
-	instead, a.verdict = a.policy.From(a.client, a.sender, given)
+	instead, a.verdict = a.policy.From(a.client, a.sender, asAddresses(authors))
 	return addrSpec(instead)
+}
+
+// maySend reports whether the client may send as each of these.
+func (a *authorCheck) maySend(senders []string) bool {
+	instead, v := a.policy.From(a.client, a.sender, asAddresses(senders))
+	return instead == "" && !v.Refused()
+}
+
+func asAddresses(texts []string) (all []envelope.Address) {
+	for _, text := range texts {
+		all = append(all, envelope.Address(text))
+	}
+	return all
 }
 
 // authorOf returns the author of a message without From.
