@@ -41,8 +41,11 @@ type clientConn struct {
 	accepting     atomic.Bool
 	mailAt        atomic.Int64
 	lastRead      atomic.Int64
-	truncated     atomic.Bool // the connection ended within a BDAT chunk
-	closeOnce     sync.Once
+	// octets is how many were read in all; contentAt and contentFrom are the time and octets
+	// at which the content of the current message began.
+	octets, contentAt, contentFrom atomic.Int64
+	truncated                      atomic.Bool // the connection ended within a BDAT chunk
+	closeOnce                      sync.Once
 
 	// Only the goroutine that serves the connection uses these.
 	block         []byte        // backing array of pending

@@ -125,7 +125,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 // Data receives the message and keeps the client waiting until it is delivered
 // or durable.
 func (s *session) Data(from io.Reader) error {
-	s.conn.receiving.Store(true)
+	s.conn.beginContent()
 	defer s.conn.receiving.Store(false)
 	s.mu.Lock()
 	client, clientSender, e, octets := s.client, s.clientSender, s.envelope, s.octets
