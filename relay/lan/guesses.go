@@ -33,6 +33,7 @@ const (
 	guessMemory  = time.Hour
 	maxGuessers  = 4096
 	trustMemory  = 30 * 24 * time.Hour
+	maxKeptName  = 64 // octets; no user's name is longer
 )
 
 func newGuesses(now func() time.Time) *guesses {
@@ -42,7 +43,7 @@ func newGuesses(now func() time.Time) *guesses {
 // keys returns what a login counts against.
 func (g *guesses) keys(client netip.Addr, name string) []string {
 	address := envelope.ClientNetwork(client).String()
-	name = strings.ToLower(name)
+	name = keptName(name)
 	if at, ok := g.trusted[name+" "+address]; ok && g.now().Sub(at) < trustMemory {
 		return []string{name + " " + address}
 	}
@@ -69,7 +70,7 @@ func (g *guesses) record(client netip.Addr, name string, right bool) {
 			delete(g.wrong, key)
 		}
 		limitSize(g.trusted, maxGuessers)
-		g.trusted[strings.ToLower(name)+" "+envelope.ClientNetwork(client).String()] = now
+		g.trusted[keptName(name)+" "+envelope.ClientNetwork(client).String()] = now
 		return
 	}
 	for _, key := range g.keys(client, name) {
@@ -84,6 +85,11 @@ func (g *guesses) record(client netip.Addr, name string, right bool) {
 		limitSize(g.wrong, maxGuessers)
 		g.wrong[key] = a
 	}
+}
+
+// keptName is a name as it is kept, however long a client's is.
+func keptName(name string) string {
+	return strings.ToLower(name[:min(len(name), maxKeptName)])
 }
 
 // limitSize removes entries so that one more has room. A guesser with many addresses
