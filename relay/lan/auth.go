@@ -115,15 +115,18 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 	} else {
 		right = s.config.Users.Authenticate(ctx, given.name, given.password)
 	}
-	// Guesses over many connections at once are checked before the first one is wrong.
-	switch wait := s.guesses.blocked(c.client, given.name); {
-	case wait > 0:
-		return refuse(tooManyGuesses(wait))
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return reply.New(454, 7, 0, "the login could not be checked in time: try again")
-	case !right || !known:
-		s.guesses.record(c.client, given.name, false)
+	}
+	if !right || !known {
+		// Guesses over many connections at once are checked before the first one is wrong.
+		if wait := s.guesses.record(c.client, given.name, false); wait > 0 {
+			return refuse(tooManyGuesses(wait))
+		}
 		return refuse(reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device"))
+	}
+	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
+		return refuse(tooManyGuesses(wait))
 	}
 	used, v := s.policy.LogIn(c.identity, user)
 	if v.Refused() {

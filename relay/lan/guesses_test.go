@@ -21,8 +21,10 @@ func newGuesser(t *testing.T) *guesser {
 	return g
 }
 
+// wrong records wrong passwords, each after the delay.
 func (g *guesser) wrong(n int, client, name string) {
 	for range n {
+		g.now = g.now.Add(g.blocked(netip.MustParseAddr(client), name))
 		g.record(netip.MustParseAddr(client), name, false)
 	}
 }
