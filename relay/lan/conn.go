@@ -103,7 +103,7 @@ func (c *clientConn) completeHandshake() error {
 	c.handshake = nil
 	if err := secure.HandshakeContext(context.Background()); err != nil {
 		c.readEnded.Store(true)
-		c.sessions.journal.HandshakeFailed(c.client, withAdvice(err))
+		c.sessions.journal.HandshakeFailed(c.client, withAdvice(err, c.access.LegacyTLS))
 		c.record(0, "TLS handshake failed: "+err.Error())
 		return io.EOF
 	}
