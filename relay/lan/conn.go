@@ -46,6 +46,7 @@ type clientConn struct {
 	octets, contentAt, contentFrom atomic.Int64
 	truncated                      atomic.Bool // the connection ended within a BDAT chunk
 	closeOnce                      sync.Once
+	closed                         atomic.Bool // go-smtp has ended the session
 
 	// Only the goroutine that serves the connection uses these.
 	block         []byte        // backing array of pending
@@ -133,7 +134,8 @@ func (c *clientConn) endAfterReply() { c.draining.Store(true) }
 
 // Read returns one command line, or content of a BDAT chunk.
 func (c *clientConn) Read(p []byte) (int, error) {
-	if c.ended {
+	// go-smtp would execute what was pipelined, without a session.
+	if c.ended || c.closed.Load() {
 		return 0, io.EOF
 	}
 	if len(c.ready) == 0 && c.chunk > 0 {
@@ -264,7 +266,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 		c.dropReply = false
 		return len(p), nil
 	}
-	whole = c.rewriteReply(whole)
+	whole = printableReply(c.rewriteReply(whole))
 	c.journalRefusal(whole)
 	if err := c.completeHandshake(); err != nil {
 		return 0, err
@@ -286,6 +288,7 @@ func isContinuation(line []byte) bool {
 func (c *clientConn) Close() error {
 	var err error
 	c.closeOnce.Do(func() {
+		c.closed.Store(true)
 		c.sessions.leave(c)
 		c.record(0, "")
 		c.sessions.journal.SessionEnded(c.client, int(c.messages.Load()), time.Since(c.begun))

@@ -93,6 +93,13 @@ func (d *fakeAcceptor) messages() ([]envelope.Envelope, []string) {
 	return d.envelopes, d.contents
 }
 
+// unfinished is the number of messages neither accepted nor abandoned.
+func (d *fakeAcceptor) unfinished() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open
+}
+
 var testLimits = Limits{MessageSize: 20000, Recipients: 3, Line: 1000, Connections: 4, PerClient: 3,
 	Transactions: 3, Session: time.Minute, Idle: 30 * time.Second}
 
