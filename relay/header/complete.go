@@ -51,6 +51,7 @@ func (h *repair) complete() {
 		h.note(DateAdded)
 	}
 	h.completeAuthor()
+	h.checkSender()
 	if h.isWithoutDestination() {
 		h.removeEmpty("to")
 		h.removeEmpty("cc")
@@ -146,6 +147,20 @@ func (h *repair) replaceAuthor(i int, authors []string, replacement string) {
 		h.setAside(i)
 	}
 	h.note(AuthorReplaced)
+}
+
+// checkSender sets a Sender aside that the caller does not allow, or that cannot be read.
+// Mail programs show it beside the author.
+func (h *repair) checkSender() {
+	if h.repairs.MaySend == nil {
+		return
+	}
+	for _, i := range h.all("sender") {
+		if senders := addresses(h.fields[i].value); senders == nil || !h.repairs.MaySend(senders) {
+			h.setAside(i)
+			h.note(SenderRenamed)
+		}
+	}
 }
 
 // setFrom replaces a From field and keeps its value as X-Original-From, unless that is

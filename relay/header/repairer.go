@@ -17,6 +17,8 @@ type Repairs struct {
 	// Author returns the addr-spec that replaces the author's, or "" to keep it. authors are
 	// the addresses in From as far as they can be read. Nil keeps every author.
 	Author func(authors []string) string
+	// MaySend reports whether a Sender may name these addresses. Nil keeps every Sender.
+	MaySend func(senders []string) bool
 }
 
 // Repair names a change to a header.
@@ -35,6 +37,7 @@ const (
 	FromRepaired     Repair = "from repaired"
 	DestinationAdded Repair = "destination added"
 	AuthorReplaced   Repair = "author replaced"
+	SenderRenamed    Repair = "sender renamed"
 	HeaderEncoded    Repair = "header encoded"
 	LineFolded       Repair = "line folded"
 )

@@ -236,6 +236,24 @@ func checkAuthor(t *testing.T, message string) {
 	}
 }
 
+func TestRepairer_RenamesASenderThatMayNotBe(t *testing.T) {
+	r := testRepairs
+	r.MaySend = func(senders []string) bool { return slices.Equal(senders, []string{"scan@contoso.com"}) }
+	for sender, want := range map[string]string{
+		"Sender: Hall <scan@contoso.com>\r\n":            "Sender: Hall <scan@contoso.com>\r\n",
+		"Sender: boss@contoso.com\r\n":                   "X-Original-Sender: boss@contoso.com\r\n",
+		"Sender:\r\n <boss@contoso.com>\r\n":             "X-Original-Sender:\r\n <boss@contoso.com>\r\n",
+		"Sender: scan@contoso.com, boss@contoso.com\r\n": "X-Original-Sender: scan@contoso.com, boss@contoso.com\r\n",
+		"Sender: <boss@contoso.com\r\n":                  "X-Original-Sender: <boss@contoso.com\r\n",
+		"Sender:\r\n":                                    "X-Original-Sender:\r\n",
+	} {
+		got, _ := repairedWith(t, r, "From: scan@contoso.com\r\n"+sender+"To: a@contoso.com\r\n\r\n")
+		if !strings.HasPrefix(got, "From: scan@contoso.com\r\n"+want+"To: ") {
+			t.Errorf("%q became\n%q, want %q", sender, got, want)
+		}
+	}
+}
+
 func TestRepairer_HoldsForAnyMessage(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

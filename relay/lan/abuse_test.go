@@ -87,14 +87,9 @@ func TestSession_AbandonsUnfinishedMessages(t *testing.T) {
 	if err := s.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}
-	open := func() int {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.open
-	}
-	for deadline := time.Now().Add(5 * time.Second); open() != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); d.unfinished() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("got %d open messages, want 0", open())
+			t.Fatalf("got %d open messages, want 0", d.unfinished())
 		}
 	}
 }

@@ -99,10 +99,12 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 		return welcome
 	}
 	s := c.server
-	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
-		r := reply.New(454, 7, 0, "too many wrong passwords: try again in %s", wait.Round(time.Second))
+	refuse := func(r reply.Reply) reply.Reply {
 		s.journal.LoginRefused(c.client, given.name, given.mechanism, r)
 		return r
+	}
+	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
+		return refuse(tooManyGuesses(wait))
 	}
 	user, known := s.config.Users.User(given.name)
 	ctx, cancel := context.WithTimeout(s.context, authTimeout)
@@ -113,19 +115,22 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 	} else {
 		right = s.config.Users.Authenticate(ctx, given.name, given.password)
 	}
-	switch right = right && known; {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return reply.New(454, 7, 0, "the login could not be checked in time: try again")
-	case !right:
-		s.guesses.record(c.client, given.name, false)
-		r := reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device")
-		s.journal.LoginRefused(c.client, given.name, given.mechanism, r)
-		return r
+	}
+	if !right || !known {
+		// Guesses over many connections at once are checked before the first one is wrong.
+		if wait := s.guesses.record(c.client, given.name, false); wait > 0 {
+			return refuse(tooManyGuesses(wait))
+		}
+		return refuse(reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device"))
+	}
+	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
+		return refuse(tooManyGuesses(wait))
 	}
 	used, v := s.policy.LogIn(c.identity, user)
 	if v.Refused() {
-		s.journal.LoginRefused(c.client, given.name, given.mechanism, v.Reply)
-		return v.Reply
+		return refuse(v.Reply)
 	}
 	s.guesses.record(c.client, given.name, true)
 	c.identity.User = used
@@ -146,6 +151,10 @@ func (c *clientConn) refreshUser() reply.Reply {
 	}
 	c.identity.User = &user
 	return reply.Reply{}
+}
+
+func tooManyGuesses(wait time.Duration) reply.Reply {
+	return reply.New(454, 7, 0, "too many wrong passwords: try again in %s", (wait + time.Second - 1).Truncate(time.Second))
 }
 
 // plain reads the message of PLAIN (RFC 4616): authorization identity, name, password.

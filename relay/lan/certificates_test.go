@@ -2,61 +2,42 @@ package lan
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"math/big"
-	"net"
 	"testing"
 	"time"
 )
 
-func selfSigned(t *testing.T, key crypto.Signer) tls.Certificate {
-	t.Helper()
+func selfSigned(key crypto.Signer) tls.Certificate {
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"box.example"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func TestTLS_GivesEachClientACertificateThatItSupports(t *testing.T) {
-	modern, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	both := []tls.Certificate{selfSigned(t, modern), selfSigned(t, old)}
 	rsaOnly := []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_RSA_WITH_AES_128_CBC_SHA}
 	for name, c := range map[string]struct {
 		client *tls.Config
 		want   x509.PublicKeyAlgorithm
 	}{
-		"TLS 1.3":                       {&tls.Config{}, x509.ECDSA},
-		"TLS 1.2 with ECDSA":            {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, x509.ECDSA},
-		"an unknown name, only ECDSA":   {&tls.Config{ServerName: "other.example", MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, x509.ECDSA},
-		"TLS 1.2 with RSA":              {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: rsaOnly}, x509.RSA},
-		"TLS 1.0 without key agreement": {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}, x509.RSA},
+		"TLS 1.3":                      {&tls.Config{}, x509.ECDSA},
+		"TLS 1.2 with ECDSA":           {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, x509.ECDSA},
+		"an unknown name, only ECDSA":  {&tls.Config{ServerName: "other.example", MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}}, x509.ECDSA},
+		"TLS 1.2 with RSA":             {&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: rsaOnly}, x509.RSA},
+		"TLS 1.0 and RSA key exchange": {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA}}, x509.RSA},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := net.Pipe()
-			defer ours.Close()
-			server := tls.Server(theirs, LegacyTLS(func() ([]tls.Certificate, error) { return both, nil }))
-			go func() { _ = server.Handshake(); _ = theirs.Close() }()
-			c.client.InsecureSkipVerify = true
-			client := tls.Client(ours, c.client)
-			if err := client.Handshake(); err != nil {
+			state, err := handshake(t, LegacyTLS(certificatesOfTest), c.client)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if got := client.ConnectionState().PeerCertificates[0].PublicKeyAlgorithm; got != c.want {
+			if got := state.PeerCertificates[0].PublicKeyAlgorithm; got != c.want {
 				t.Errorf("got a certificate with %s, want %s", got, c.want)
 			}
 		})

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sealpost/hal/printable"
 	"sealpost/relay/reply"
 )
 
@@ -222,6 +223,16 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 	}
 	c.isHello = false
 	return whole
+}
+
+// printableReply makes what a reply quotes of a command printable, and shortens it: it may
+// be any octets.
+func printableReply(whole []byte) []byte {
+	lines := strings.Split(strings.TrimSuffix(string(whole), "\r\n"), "\r\n")
+	for i, line := range lines {
+		lines[i] = truncateLines(printable.Line(line))
+	}
+	return []byte(strings.Join(lines, "\r\n") + "\r\n")
 }
 
 // withAuth adds the mechanisms to the lines of the reply to EHLO, before the last one.

@@ -41,8 +41,12 @@ type clientConn struct {
 	accepting     atomic.Bool
 	mailAt        atomic.Int64
 	lastRead      atomic.Int64
-	truncated     atomic.Bool // the connection ended within a BDAT chunk
-	closeOnce     sync.Once
+	// octets is how many were read in all; contentAt and contentFrom are the time and octets
+	// at which the content of the current message began.
+	octets, contentAt, contentFrom atomic.Int64
+	truncated                      atomic.Bool // the connection ended within a BDAT chunk
+	closeOnce                      sync.Once
+	closed                         atomic.Bool // go-smtp has ended the session
 
 	// Only the goroutine that serves the connection uses these.
 	block         []byte        // backing array of pending
@@ -100,7 +104,7 @@ func (c *clientConn) completeHandshake() error {
 	c.handshake = nil
 	if err := secure.HandshakeContext(context.Background()); err != nil {
 		c.readEnded.Store(true)
-		c.sessions.journal.HandshakeFailed(c.client, withAdvice(err))
+		c.sessions.journal.HandshakeFailed(c.client, withAdvice(err, c.access.LegacyTLS))
 		c.record(0, "TLS handshake failed: "+err.Error())
 		return io.EOF
 	}
@@ -130,7 +134,8 @@ func (c *clientConn) endAfterReply() { c.draining.Store(true) }
 
 // Read returns one command line, or content of a BDAT chunk.
 func (c *clientConn) Read(p []byte) (int, error) {
-	if c.ended {
+	// go-smtp would execute what was pipelined, without a session.
+	if c.ended || c.closed.Load() {
 		return 0, io.EOF
 	}
 	if len(c.ready) == 0 && c.chunk > 0 {
@@ -261,7 +266,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 		c.dropReply = false
 		return len(p), nil
 	}
-	whole = c.rewriteReply(whole)
+	whole = printableReply(c.rewriteReply(whole))
 	c.journalRefusal(whole)
 	if err := c.completeHandshake(); err != nil {
 		return 0, err
@@ -283,6 +288,7 @@ func isContinuation(line []byte) bool {
 func (c *clientConn) Close() error {
 	var err error
 	c.closeOnce.Do(func() {
+		c.closed.Store(true)
 		c.sessions.leave(c)
 		c.record(0, "")
 		c.sessions.journal.SessionEnded(c.client, int(c.messages.Load()), time.Since(c.begun))

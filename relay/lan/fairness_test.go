@@ -75,6 +75,26 @@ func TestAdmission_TakesFromThoseWithMost(t *testing.T) {
 	idle.command(250, "EHLO device")
 }
 
+// TestEvict_EndsContentThatDrips has a client that sends an octet each second.
+func TestEvict_EndsContentThatDrips(t *testing.T) {
+	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
+	server, client := net.Pipe()
+	defer client.Close()
+	c, _, _ := s.admit(server, policy.Client{Address: netip.MustParseAddr("192.0.2.1")}, policy.Access{})
+	c.beginContent()
+	c.octets.Add(20)
+	c.contentAt.Store(time.Now().Add(-20 * time.Second).UnixNano())
+	if s.evict() {
+		t.Error("content that has just begun: got it ended")
+	}
+	c.contentAt.Store(time.Now().Add(-time.Minute).UnixNano())
+	c.lastRead.Store(time.Now().UnixNano())
+	if !s.evict() {
+		t.Error("content of 20 octets in a minute: got it going on, want it ended")
+	}
+	_ = c.Close()
+}
+
 // TestEvict_EndsATransactionThatPauses has a client that sends MAIL and nothing more.
 func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 	s := newSessions(&Config{Limits: testLimits}, journal.Discard())
@@ -87,9 +107,14 @@ func TestEvict_EndsATransactionThatPauses(t *testing.T) {
 		t.Error("transaction that has just begun: got it ended")
 	}
 	c.mailAt.Store(time.Now().Add(-time.Minute).UnixNano()) // and NOOP since
-	c.receiving.Store(true)
+	c.beginContent()
 	if s.evict() {
 		t.Error("session that receives a message: got it ended")
+	}
+	c.contentAt.Store(time.Now().Add(-time.Minute).UnixNano())
+	c.octets.Store(100 << 10)
+	if s.evict() {
+		t.Error("session that has received 100 KiB within a minute: got it ended")
 	}
 	c.lastRead.Store(time.Now().Add(-time.Minute).UnixNano())
 	c.accepting.Store(true)

@@ -33,6 +33,7 @@ const (
 	guessMemory  = time.Hour
 	maxGuessers  = 4096
 	trustMemory  = 30 * 24 * time.Hour
+	maxKeptName  = 64 // octets; no user's name is longer
 )
 
 func newGuesses(now func() time.Time) *guesses {
@@ -42,7 +43,7 @@ func newGuesses(now func() time.Time) *guesses {
 // keys returns what a login counts against.
 func (g *guesses) keys(client netip.Addr, name string) []string {
 	address := envelope.ClientNetwork(client).String()
-	name = strings.ToLower(name)
+	name = keptName(name)
 	if at, ok := g.trusted[name+" "+address]; ok && g.now().Sub(at) < trustMemory {
 		return []string{name + " " + address}
 	}
@@ -50,17 +51,23 @@ func (g *guesses) keys(client netip.Addr, name string) []string {
 }
 
 // blocked returns how long no password is checked; 0 means that one may be now.
-func (g *guesses) blocked(client netip.Addr, name string) (wait time.Duration) {
+func (g *guesses) blocked(client netip.Addr, name string) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.wait(client, name)
+}
+
+// wait is blocked for a caller that holds g.mu.
+func (g *guesses) wait(client netip.Addr, name string) (wait time.Duration) {
 	for _, key := range g.keys(client, name) {
 		wait = max(wait, g.wrong[key].until.Sub(g.now()))
 	}
 	return wait
 }
 
-// record records the result of a login.
-func (g *guesses) record(client netip.Addr, name string, right bool) {
+// record records the result of a login. A wrong password that was checked while a delay
+// began does not count; record then returns what is left of the delay.
+func (g *guesses) record(client netip.Addr, name string, right bool) (wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
@@ -69,8 +76,11 @@ func (g *guesses) record(client netip.Addr, name string, right bool) {
 			delete(g.wrong, key)
 		}
 		limitSize(g.trusted, maxGuessers)
-		g.trusted[strings.ToLower(name)+" "+envelope.ClientNetwork(client).String()] = now
-		return
+		g.trusted[keptName(name)+" "+envelope.ClientNetwork(client).String()] = now
+		return 0
+	}
+	if wait := g.wait(client, name); wait > 0 {
+		return wait
 	}
 	for _, key := range g.keys(client, name) {
 		a := g.wrong[key]
@@ -84,6 +94,12 @@ func (g *guesses) record(client netip.Addr, name string, right bool) {
 		limitSize(g.wrong, maxGuessers)
 		g.wrong[key] = a
 	}
+	return 0
+}
+
+// keptName is a name as it is kept, however long a client's is.
+func keptName(name string) string {
+	return strings.ToLower(name[:min(len(name), maxKeptName)])
 }
 
 // limitSize removes entries so that one more has room. A guesser with many addresses

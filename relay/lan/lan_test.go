@@ -93,6 +93,13 @@ func (d *fakeAcceptor) messages() ([]envelope.Envelope, []string) {
 	return d.envelopes, d.contents
 }
 
+// unfinished is the number of messages neither accepted nor abandoned.
+func (d *fakeAcceptor) unfinished() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open
+}
+
 var testLimits = Limits{MessageSize: 20000, Recipients: 3, Line: 1000, Connections: 4, PerClient: 3,
 	Transactions: 3, Session: time.Minute, Idle: 30 * time.Second}
 
@@ -113,7 +120,17 @@ func start(t *testing.T, d *fakeAcceptor, change func(*Config)) (*Server, string
 	return startWithJournal(t, d, change, journal.Discard())
 }
 
+// testPolicy is the policy of most tests.
+func testPolicy() policy.Policy {
+	return policy.Policy{Hostname: "relay.contoso.com", Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
+}
+
 func startWithJournal(t *testing.T, d *fakeAcceptor, change func(*Config), j *journal.Journal) (*Server, string) {
+	t.Helper()
+	return startWithPolicy(t, d, change, testPolicy(), j)
+}
+
+func startWithPolicy(t *testing.T, d *fakeAcceptor, change func(*Config), p policy.Policy, j *journal.Journal) (*Server, string) {
 	t.Helper()
 	if d.reply.Code == 0 {
 		d.reply = reply.New(250, 0, 0, "taken")
@@ -125,7 +142,6 @@ func startWithJournal(t *testing.T, d *fakeAcceptor, change func(*Config), j *jo
 	if change != nil {
 		change(&config)
 	}
-	p := policy.Policy{Hostname: "relay.contoso.com", Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
 	s := New(config, p, d, j)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -128,7 +128,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 // Data receives the message and keeps the client waiting until it is delivered
 // or durable.
 func (s *session) Data(from io.Reader) error {
-	s.conn.receiving.Store(true)
+	s.conn.beginContent()
 	defer s.conn.receiving.Store(false)
 	s.mu.Lock()
 	client, clientSender, e, octets := s.client, s.clientSender, s.envelope, s.octets
@@ -202,6 +202,7 @@ func (s *session) receive(e *envelope.Envelope, client policy.Client, content In
 		Date:      e.Received,
 		MessageID: e.ID + "@" + hostname,
 		Author:    author.replacement,
+		MaySend:   author.maySend,
 	})
 	normaliser := body.NewNormaliser(repairer, s.server.config.Limits.Line)
 	_, err := io.WriteString(counted, traceField(*e, hostname))
@@ -237,13 +238,22 @@ type authorCheck struct {
 
 // replacement returns the address that replaces the authors, or "" to keep them.
 func (a *authorCheck) replacement(authors []string) string {
-	var given []envelope.Address
-	for _, author := range authors {
-		given = append(given, envelope.Address(author))
-	}
 	var instead envelope.Address
-	instead, a.verdict = a.policy.From(a.client, a.sender, given)
+	instead, a.verdict = a.policy.From(a.client, a.sender, asAddresses(authors))
 	return addrSpec(instead)
+}
+
+// maySend reports whether the client may send as each of these.
+func (a *authorCheck) maySend(senders []string) bool {
+	instead, v := a.policy.From(a.client, a.sender, asAddresses(senders))
+	return instead == "" && !v.Refused()
+}
+
+func asAddresses(texts []string) (all []envelope.Address) {
+	for _, text := range texts {
+		all = append(all, envelope.Address(text))
+	}
+	return all
 }
 
 // authorOf returns the author of a message without From.

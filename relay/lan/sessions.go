@@ -98,13 +98,9 @@ func (s *sessions) countMessage(client netip.Addr, most int) (tooMany bool) {
 // the clients with most connections, so that a client that opens many does not displace
 // others. It reports whether there is one.
 func (s *sessions) evict() bool {
-	// The time that a client may take from MAIL to DATA, and between two parts of content.
-	const transaction, content = 10 * time.Second, 30 * time.Second
-	since := func(at *atomic.Int64) time.Duration { return time.Since(time.Unix(0, at.Load())) }
 	var victim *clientConn
 	for c := range s.open {
-		if c.accepting.Load() || c.receiving.Load() && since(&c.lastRead) < content ||
-			!c.receiving.Load() && c.inTransaction.Load() && since(&c.mailAt) < transaction {
+		if c.isBusy() {
 			continue
 		}
 		if victim != nil {
@@ -121,6 +117,31 @@ func (s *sessions) evict() bool {
 	s.forget(victim)
 	victim.end()
 	return true
+}
+
+// isBusy reports whether a session makes progress with a message, at the pace of the
+// slowest device.
+func (c *clientConn) isBusy() bool {
+	// The time that a client may take from MAIL to DATA, and between two parts of content;
+	// and the octets of content in a second that it must send after that time.
+	const transaction, content, slowest = 10 * time.Second, 30 * time.Second, 1 << 10
+	switch {
+	case c.accepting.Load():
+		return true
+	case !c.receiving.Load():
+		return c.inTransaction.Load() && since(&c.mailAt) < transaction
+	}
+	taken := since(&c.contentAt)
+	return since(&c.lastRead) < content && (taken < content || float64(c.octets.Load()-c.contentFrom.Load()) >= slowest*taken.Seconds())
+}
+
+func since(at *atomic.Int64) time.Duration { return time.Since(time.Unix(0, at.Load())) }
+
+// beginContent records that the content of a message follows.
+func (c *clientConn) beginContent() {
+	c.contentAt.Store(time.Now().UnixNano())
+	c.contentFrom.Store(c.octets.Load())
+	c.receiving.Store(true)
 }
 
 func (s *sessions) leave(c *clientConn) {

@@ -50,6 +50,7 @@ func (s *socket) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n, err := s.Conn.Read(p)
+	c.octets.Add(int64(n))
 	c.lastRead.Store(time.Now().UnixNano())
 	return n, err
 }

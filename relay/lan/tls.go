@@ -67,12 +67,16 @@ func isLegacy(state tls.ConnectionState) bool {
 	return state.Version < tls.VersionTLS12 || slices.Contains(legacySuites, state.CipherSuite)
 }
 
-// withAdvice says what to do about a handshake that failed because the device is old.
-func withAdvice(err error) error {
+// withAdvice says what to do about a handshake that failed because the device is old, if
+// it may use old TLS or may not.
+func withAdvice(err error, legacy bool) error {
 	switch text := err.Error(); {
 	case strings.Contains(text, "unsupported versions: [300]"):
 		return fmt.Errorf("the device supports only SSL 3.0, which is not allowed: update it, or turn TLS off on it: %w", err)
 	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "no cipher suite supported by both"):
+		if legacy {
+			return fmt.Errorf("the device supports only TLS that is not even allowed with tls = \"legacy\": update it, or turn TLS off on it: %w", err)
+		}
 		return fmt.Errorf("the device supports only old TLS: update it, or allow that with tls = \"legacy\" for this device: %w", err)
 	case strings.Contains(text, "unknown certificate"), strings.Contains(text, "bad certificate"), strings.Contains(text, "unknown certificate authority"):
 		return fmt.Errorf("the device does not trust the box's certificate: install the box's CA certificate on it, or turn off its check: %w", err)

@@ -232,7 +232,10 @@ func (p Policy) Recipient(c Client, recipient envelope.Address) Verdict {
 // reaches reports whether a recipient is in a list. An address that some server may read
 // as a route to another one never is.
 func (p Policy) reaches(list []Pattern, recipient envelope.Address) bool {
-	if strings.ContainsAny(localPart(recipient), "%!@:") {
+	// IMCEA begins an address that Exchange has encapsulated, such as
+	// IMCEASMTP-user+40fabrikam+2Ecom.
+	const encapsulated = "IMCEA"
+	if local := localPart(recipient); strings.ContainsAny(local, "%!@:") || strings.HasPrefix(strings.ToUpper(local), encapsulated) {
 		return false
 	}
 	return slices.ContainsFunc(list, func(pattern Pattern) bool {

@@ -195,6 +195,7 @@ func TestRecipient_IsOneThatTheClientMaySendTo(t *testing.T) {
 		{client("192.168.10.20"), "Boss@fabrikam.com", true},
 		{client("192.168.10.20"), "a@fabrikam.com", false},
 		{client("192.168.10.20"), "a%gmail.com@contoso.com", false},
+		{client("192.168.10.20"), "IMCEASMTP-a+40gmail+2Ecom@contoso.com", false},
 		{client("192.168.10.20"), "gmail.com!a@contoso.com", false},
 		{client("192.168.10.20"), "a@[192.168.10.1]", false},
 		{client("192.168.10.20"), "a@contoso.com.evil.org", false},

@@ -12,7 +12,7 @@ import (
 
 // packages names the Debian package of each program that the tests call.
 var packages = map[string]string{
-	"swaks": "swaks", "smtp-source": "postfix", "python3": "python3", "openssl": "openssl", "gcore": "gdb",
+	"swaks": "swaks", "curl": "curl", "msmtp": "msmtp", "smtp-source": "postfix", "python3": "python3", "openssl": "openssl", "gcore": "gdb",
 }
 
 // call runs a program and returns its output, standard error included.
