@@ -22,7 +22,9 @@ func TestStoreDevices_AndCommitsDoNotDisturbEachOther(t *testing.T) {
 			}
 		}
 	})
-	text := func(i int) string { return fmt.Sprintf("[keys]\nprotection = \"file\"\n[senders]\naccepted_domains = [\"contoso.com\"]\n[site]\nname = \"commit %d\"\n", i) }
+	text := func(i int) string {
+		return fmt.Sprintf("[keys]\nprotection = \"file\"\n[senders]\naccepted_domains = [\"contoso.com\"]\n[site]\nname = \"commit %d\"\n", i)
+	}
 	both.Go(func() {
 		before := ""
 		for i := range rounds {
