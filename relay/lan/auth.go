@@ -94,7 +94,7 @@ func (c *clientConn) auth(argument string) error {
 // checkLogin logs the client in, or returns the reply that refuses it.
 func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.Reply {
 	welcome := reply.New(235, 7, 0, "logged in")
-	c.setSeen(func(s *seen) { s.login = given.mechanism })
+	c.observe(func(s *observed) { s.login = given.mechanism })
 	if access.Device.Auth == policy.AnyLogin {
 		return welcome
 	}
@@ -103,8 +103,8 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 		s.journal.LoginRefused(c.client, given.name, given.mechanism, r)
 		return r
 	}
-	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
-		return refuse(tooManyGuesses(wait))
+	if wait := s.logins.delay(c.client, given.name); wait > 0 {
+		return refuse(tooManyLogins(wait))
 	}
 	user, known := s.config.Users.User(given.name)
 	ctx, cancel := context.WithTimeout(s.context, authTimeout)
@@ -120,19 +120,19 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 	}
 	if !right || !known {
 		// Guesses over many connections at once are checked before the first one is wrong.
-		if wait := s.guesses.record(c.client, given.name, false); wait > 0 {
-			return refuse(tooManyGuesses(wait))
+		if wait := s.logins.record(c.client, given.name, false); wait > 0 {
+			return refuse(tooManyLogins(wait))
 		}
 		return refuse(reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device"))
 	}
-	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
-		return refuse(tooManyGuesses(wait))
+	if wait := s.logins.delay(c.client, given.name); wait > 0 {
+		return refuse(tooManyLogins(wait))
 	}
 	used, v := s.policy.LogIn(c.identity, user)
 	if v.Refused() {
 		return refuse(v.Reply)
 	}
-	s.guesses.record(c.client, given.name, true)
+	s.logins.record(c.client, given.name, true)
 	c.identity.User = used
 	return welcome
 }
@@ -153,7 +153,7 @@ func (c *clientConn) refreshUser() reply.Reply {
 	return reply.Reply{}
 }
 
-func tooManyGuesses(wait time.Duration) reply.Reply {
+func tooManyLogins(wait time.Duration) reply.Reply {
 	return reply.New(454, 7, 0, "too many wrong passwords: try again in %s", (wait + time.Second - 1).Truncate(time.Second))
 }
 

@@ -250,8 +250,8 @@ func TestAuth_ChecksFewGuessesAtOnce(t *testing.T) {
 		for range guessers {
 			codes[(<-replies).Code]++
 		}
-		if codes[535] > freeGuesses || codes[235] > 0 {
-			t.Errorf("got replies %v, want at most %d of 535 and none of 235", codes, freeGuesses)
+		if codes[535] > freeFailures || codes[235] > 0 {
+			t.Errorf("got replies %v, want at most %d of 535 and none of 235", codes, freeFailures)
 		}
 	})
 }
@@ -264,12 +264,12 @@ func TestAuth_DefersALoginThatTakesTooLong(t *testing.T) {
 		conn := newClientConn(nil, policy.Client{Address: netip.MustParseAddr("127.0.0.9")}, policy.Access{Allowed: true}, s.sessions)
 		conn.server = s
 		given := credentials{mechanism: "PLAIN", name: "printer", password: rightPassword}
-		for range 2 * freeGuesses {
+		for range 2 * freeFailures {
 			if got := conn.checkLogin(policy.Access{Allowed: true}, given); got.Code != 454 {
 				t.Errorf("got %v, want 454", got)
 			}
 		}
-		if wait := s.guesses.blocked(conn.client, "printer"); wait > 0 {
+		if wait := s.logins.delay(conn.client, "printer"); wait > 0 {
 			t.Errorf("got a delay of %v for logins that were not checked, want none", wait)
 		}
 	})

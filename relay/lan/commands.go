@@ -41,7 +41,7 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 			return nil, c.writeReply(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
 		}
 		c.isHello, c.needsEHLO, c.extended, c.greeted = true, false, verb == "EHLO", true
-		c.setSeen(func(s *seen) { s.hello = argument })
+		c.observe(func(s *observed) { s.hello = argument })
 		if argument == "" {
 			c.quirk("no name in HELO")
 			return []byte(verb + " unknown\r\n"), nil // some devices have no name

@@ -25,9 +25,9 @@ type clientConn struct {
 	sessions *sessions
 	client   netip.Addr
 	begun    time.Time
-	listener string // its address
-	smtps    bool   // it is for implicit TLS
-	seen     seen   // what the Recorder has not been told yet
+	listener string   // its address
+	smtps    bool     // it is for implicit TLS
+	observed observed // what the Recorder has not been told yet
 
 	messages  atomic.Int64
 	receiving atomic.Bool // a message is being received
@@ -110,7 +110,7 @@ func (c *clientConn) completeHandshake() error {
 	}
 	state := secure.ConnectionState()
 	version := tls.VersionName(state.Version)
-	c.setSeen(func(s *seen) { s.tls = version })
+	c.observe(func(s *observed) { s.tls = version })
 	if isLegacy(state) {
 		c.sessions.journal.LegacyTLS(c.client, version, tls.CipherSuiteName(state.CipherSuite))
 		c.quirk("legacy TLS")
@@ -168,7 +168,7 @@ func (c *clientConn) readLine() ([]byte, error) {
 		if !c.hasRead {
 			c.hasRead = true
 			if part[0] == tlsHandshake && !c.secure.Load() {
-				c.recordLateHello()
+				c.recordLateClientHello()
 				return nil, io.EOF
 			}
 			if isSSL2(part) {

@@ -78,8 +78,8 @@ type Auth string
 
 // The values of Auth. The zero value is that of its network.
 const (
-	AnyLogin     Auth = "any"      // every user name and password is accepted, as no login
-	LoginMissing Auth = "required" // it must log in as a user
+	AnyLogin      Auth = "any"      // every user name and password is accepted, as no login
+	LoginRequired Auth = "required" // it must log in as a user
 )
 
 // Limits are limits of one client; zero means that of every client.
@@ -143,7 +143,7 @@ func (p Policy) Access(c Client) Access {
 	a := Access{Device: device,
 		RequireTLS:  device.RequireTLS || contains(p.RequireTLS, client),
 		LegacyTLS:   device.LegacyTLS || contains(p.LegacyTLS, client),
-		RequireAuth: device.Auth == LoginMissing || device.Auth == "" && contains(p.RequireAuth, client),
+		RequireAuth: device.Auth == LoginRequired || device.Auth == "" && contains(p.RequireAuth, client),
 	}
 	switch {
 	case listed:
