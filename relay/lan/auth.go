@@ -93,10 +93,8 @@ func (c *clientConn) auth(argument string) error {
 
 // checkLogin logs the client in, or returns the reply that refuses it.
 func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.Reply {
-	welcome := reply.New(235, 7, 0, "logged in")
-	c.observe(func(s *observed) { s.login = given.mechanism })
 	if access.Device.Auth == policy.AnyLogin {
-		return welcome
+		return c.loggedIn(given)
 	}
 	s := c.server
 	refuse := func(r reply.Reply) reply.Reply {
@@ -123,7 +121,7 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 		if wait := s.logins.record(c.client, given.name, false); wait > 0 {
 			return refuse(tooManyLogins(wait))
 		}
-		return refuse(reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device"))
+		return refuse(wrongLogin(given.mechanism))
 	}
 	if wait := s.logins.delay(c.client, given.name); wait > 0 {
 		return refuse(tooManyLogins(wait))
@@ -134,7 +132,21 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 	}
 	s.logins.record(c.client, given.name, true)
 	c.identity.User = used
-	return welcome
+	return c.loggedIn(given)
+}
+
+func (c *clientConn) loggedIn(given credentials) reply.Reply {
+	c.observe(func(o *observed) { o.login = given.mechanism })
+	return reply.New(235, 7, 0, "logged in")
+}
+
+// wrongLogin is the reply to a login that is not a user's. It is the same whether there is
+// a user of that name, so that nobody can find out names.
+func wrongLogin(mechanism string) reply.Reply {
+	if mechanism == "CRAM-MD5" {
+		return reply.New(535, 7, 8, "the user name or the password is wrong, or the user was added without CRAM-MD5: correct them on the device, or choose LOGIN or PLAIN there")
+	}
+	return reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device")
 }
 
 // refreshUser looks the user up again, who may have been changed or removed since the

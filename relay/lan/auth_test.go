@@ -106,7 +106,7 @@ func TestAuth_AnswersEachDialogue(t *testing.T) {
 		"LOGIN, not base64":              {steps: []step{{"AUTH LOGIN", username}, {"printer!", "501 5.5.2"}, {"NOOP", "250"}}},
 		"LOGIN, an empty password":       {steps: []step{{"AUTH LOGIN", username}, {b64("printer"), prompt}, {"", "535 5.7.8"}}},
 		"CRAM-MD5 that nobody has":       {steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer 00"), "535 5.7.8"}}},
-		"CRAM-MD5, wrong":                {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer " + strings.Repeat("0", 32)), "535 5.7.8"}}},
+		"CRAM-MD5, wrong":                {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer " + strings.Repeat("0", 32)), "535 5.7.8 the user name or the password is wrong, or the user was added without CRAM-MD5"}}},
 		"CRAM-MD5 without a name":        {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64(strings.Repeat("0", 32)), "501 5.5.2"}}},
 		"CRAM-MD5, no digits":            {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer x"), "501 5.5.2"}}},
 		"CRAM-MD5 at once":               {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5 " + b64("printer x"), "334 "}, {"*", "501 5.5.0"}}},

@@ -54,14 +54,19 @@ func (s *Server) detectTLS(c *clientConn) {
 
 // receivesClientHello reports whether a ClientHello arrives in time.
 func (c *clientConn) receivesClientHello(wait time.Duration) bool {
-	first := make([]byte, 1)
+	first := make([]byte, ssl2Prefix) // enough to recognise a ClientHello of SSL 2.0 too
 	_ = c.Conn.SetReadDeadline(time.Now().Add(wait))
 	n, _ := c.Conn.Read(first)
 	c.pending = first[:n]
-	if n == 1 && first[0] != tlsHandshake {
+	switch {
+	case n == 0:
+		return false
+	case first[0] == tlsHandshake:
+		return true
+	case !isSSL2(c.pending):
 		c.quirk("commands before the greeting")
 	}
-	return n == 1 && first[0] == tlsHandshake
+	return false
 }
 
 // clientHelloWait is how long to wait for a ClientHello.

@@ -216,6 +216,9 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 			rest = bytes.Replace(rest, []byte("250-STARTTLS\r\n"), nil, 1)
 		}
 		rest = bytes.Replace(rest, fmt.Appendf(nil, "SIZE %d", c.sessions.limits.MessageSize), fmt.Appendf(nil, "SIZE %d", c.messageSize()), 1)
+		if most := c.access.Device.Limits.Recipients; most > 0 && most < c.sessions.limits.Recipients {
+			rest = bytes.Replace(rest, fmt.Appendf(nil, "RCPTMAX=%d", c.sessions.limits.Recipients), fmt.Appendf(nil, "RCPTMAX=%d", most), 1)
+		}
 		whole = append([]byte(string(first[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
 	case len(rest) == 0:
 		prefix := first[:prefixLength(first)]

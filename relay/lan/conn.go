@@ -104,8 +104,7 @@ func (c *clientConn) completeHandshake() error {
 	c.handshake = nil
 	if err := secure.HandshakeContext(context.Background()); err != nil {
 		c.readEnded.Store(true)
-		c.sessions.journal.HandshakeFailed(c.client, withAdvice(err, c.access.LegacyTLS))
-		c.record(0, "TLS handshake failed: "+err.Error())
+		c.handshakeFailed(withAdvice(err, c.access.LegacyTLS))
 		return io.EOF
 	}
 	state := secure.ConnectionState()
@@ -116,6 +115,12 @@ func (c *clientConn) completeHandshake() error {
 		c.quirk("legacy TLS")
 	}
 	return nil
+}
+
+// handshakeFailed records why, with what to do about it.
+func (c *clientConn) handshakeFailed(err error) {
+	c.sessions.journal.HandshakeFailed(c.client, err)
+	c.record(0, "TLS handshake failed: "+err.Error())
 }
 
 // end ends the session, or lets its message finish first.
@@ -172,7 +177,7 @@ func (c *clientConn) readLine() ([]byte, error) {
 				return nil, io.EOF
 			}
 			if isSSL2(part) {
-				c.sessions.journal.HandshakeFailed(c.client, errSSL2)
+				c.handshakeFailed(errSSL2)
 				return nil, io.EOF
 			}
 		}

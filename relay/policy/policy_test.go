@@ -106,11 +106,11 @@ func TestSender_AppliesTheRules(t *testing.T) {
 		{name: "empty kept", client: client("192.168.10.7"), change: func(p *Policy) { p.Empty, p.NullSender = Keep, true }, wantRule: "senders.empty"},
 		{name: "empty that the tenant does not relay", client: client("192.168.10.7"), change: func(p *Policy) { p.Empty = Keep }, wantRule: "senders.empty",
 			refused: "553 5.7.1 mail without a sender is not relayed by the tenant: set a sender on the device, or senders.default"},
-		{name: "restricted device", client: client("192.168.10.20"), sender: "ceo@contoso.com", want: "canon@contoso.com", wantRule: "device 192.168.10.20.senders"},
-		{name: "device's network", client: client("192.168.10.21"), sender: "a@gmail.com", want: "floor2+lobby@contoso.com", wantRule: "device 192.168.10.16/28.tag"},
+		{name: "restricted device", client: client("192.168.10.20"), sender: "ceo@contoso.com", want: "canon@contoso.com", wantRule: "senders of device 192.168.10.20"},
+		{name: "device's network", client: client("192.168.10.21"), sender: "a@gmail.com", want: "floor2+lobby@contoso.com", wantRule: "sender of device 192.168.10.16/28, tag of device 192.168.10.16/28"},
 		{name: "tag stays", client: client("192.168.10.21"), sender: "a+b@contoso.com", want: "a+b@contoso.com"},
 		{name: "MAC before address", client: Client{Address: netip.MustParseAddr("192.168.10.20"), MAC: "00:1e:8f:12:34:56"}, sender: "a@gmail.com", want: "mac@contoso.com",
-			wantRule: "device 00:1e:8f:12:34:56.sender"},
+			wantRule: "sender of device 00:1e:8f:12:34:56"},
 		{name: "user", client: Client{Address: netip.MustParseAddr("192.168.10.7"), User: bound}, sender: "ceo@contoso.com", want: "erp@contoso.com", wantRule: "the senders of user erp"},
 		{name: "user's domain", client: Client{Address: netip.MustParseAddr("192.168.10.7"), User: bound}, sender: "x@contoso.de", want: "x@contoso.de"},
 		{name: "user and device disagree", client: Client{Address: netip.MustParseAddr("192.168.10.20"), User: bound}, sender: "canon@contoso.com",
@@ -125,8 +125,8 @@ func TestSender_AppliesTheRules(t *testing.T) {
 			refused: "554 5.7.1 the relay does not relay for 203.0.113.5: add its network to lan.allow"},
 		{name: "stranger who can log in", client: client("10.9.1.1"), sender: "a@contoso.com", wantRule: "the addresses of a user",
 			refused: "530 5.7.0 authentication is required: set a user name and a password on the device"},
-		{name: "refused device", client: client("192.168.10.30"), sender: "a@contoso.com", wantRule: "device 192.168.10.30.refuse",
-			refused: "554 5.7.1 the relay does not relay for 192.168.10.30: it is refused by the settings of this device"},
+		{name: "refused device", client: client("192.168.10.30"), sender: "a@contoso.com", wantRule: "refuse of device 192.168.10.30",
+			refused: "554 5.7.1 the relay does not relay for 192.168.10.30: the settings refuse this device"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := site()

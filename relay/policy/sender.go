@@ -15,20 +15,20 @@ func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Ver
 		return "", v
 	}
 	s := senderRules{policy: p, client: c, access: a}
-	var v Verdict
+	var rules []string
 	for _, rule := range []func(envelope.Address) (envelope.Address, Verdict){s.rewrite, s.nullSender, s.foreign, s.restricted} {
 		var applied Verdict
 		if sender, applied = rule(sender); applied.Refused() {
 			return "", applied
 		}
 		if applied.Rule != "" {
-			v = applied
+			rules = append(rules, applied.Rule)
 		}
 	}
 	if tag := a.Device.Tag; tag != "" && sender != "" && !strings.Contains(localPart(sender), "+") {
-		sender, v.Rule = withTag(sender, tag), a.Rule+".tag"
+		sender, rules = withTag(sender, tag), append(rules, a.setting("tag"))
 	}
-	return sender, v
+	return sender, Verdict{Rule: strings.Join(rules, ", ")}
 }
 
 // maySend decides whether the client may send at all, now.
@@ -49,7 +49,7 @@ func (p Policy) maySend(c Client, a Access) Verdict {
 func (a Access) ruleFor(key, network string, ofDevice bool) string {
 	switch {
 	case ofDevice:
-		return a.Rule + "." + key
+		return a.setting(key)
 	case a.Login:
 		return a.Rule
 	}
@@ -146,7 +146,7 @@ func (s senderRules) restriction() (rule string, restricted bool) {
 	case s.client.User != nil && len(s.client.User.Senders) > 0:
 		return "the senders of user " + s.client.User.Name, true
 	case len(s.access.Device.Senders) > 0:
-		return s.access.Rule + ".senders", true
+		return s.access.setting("senders"), true
 	}
 	return "", false
 }
@@ -178,7 +178,7 @@ func (s senderRules) replacement() envelope.Address {
 
 func (s senderRules) replacementRule() string {
 	if s.access.Device.Sender != "" {
-		return s.access.Rule + ".sender"
+		return s.access.setting("sender")
 	}
 	return "senders.default"
 }

@@ -55,7 +55,7 @@ func (s *Server) Learn(_ context.Context, q control.LearnMode) (control.LearnMod
 	defer l.mu.Unlock()
 	switch {
 	case q.For < 0, q.For > maxLearnTime:
-		return control.LearnMode{}, fault.New(fault.LearnTime, fmt.Sprintf("learn mode lasts up to %s", maxLearnTime))
+		return control.LearnMode{}, fault.New(fault.LearnTime, fmt.Sprintf("learn mode lasts up to %d hours", int(maxLearnTime.Hours())))
 	case q.Query:
 	case q.For == 0:
 		s.endLearning()
