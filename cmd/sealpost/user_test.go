@@ -94,7 +94,7 @@ func TestCertificate_ServesTheLAN(t *testing.T) {
 		{"certificate import --lan --pfx lan.pfx", "wrong horse\n", exitFailed, "password"},
 		{"certificate import --lan --pfx lan.pfx", "correct horse\n", exitDone, "stored: the site's certificate for the LAN"},
 		{"certificate import --pfx lan.pfx", "correct horse\n", exitFailed, ""},
-		{"certificate import --lan --remove", "", exitDone, "certificates of its own"},
+		{"certificate import --lan --remove", "", exitDone, "certificates of the box's own CA"},
 	})
 	text, err := os.ReadFile("ca.pem")
 	if err != nil {

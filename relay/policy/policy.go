@@ -208,7 +208,7 @@ func (p Policy) LogIn(c Client, u User) (*User, Verdict) {
 	case len(u.Clients) == 0 && a.Allowed, contains(u.Clients, c.Address.Unmap().WithZone("")):
 		return &u, Verdict{Rule: "the users"}
 	}
-	return nil, refuse("the addresses of user "+u.Name, 535, 7, 8, "this user may not log in from %s", c.Address.Unmap())
+	return nil, refuse("the addresses of user "+u.Name, 535, 7, 8, "this user may not log in from %s: bind the user to this address too, or log in as another", c.Address.Unmap())
 }
 
 // Recipient decides whether mail may be sent to a recipient.

@@ -114,7 +114,7 @@ func TestSender_AppliesTheRules(t *testing.T) {
 		{name: "user", client: Client{Address: netip.MustParseAddr("192.168.10.7"), User: bound}, sender: "ceo@contoso.com", want: "erp@contoso.com", wantRule: "the senders of user erp"},
 		{name: "user's domain", client: Client{Address: netip.MustParseAddr("192.168.10.7"), User: bound}, sender: "x@contoso.de", want: "x@contoso.de"},
 		{name: "user and device disagree", client: Client{Address: netip.MustParseAddr("192.168.10.20"), User: bound}, sender: "canon@contoso.com",
-			refused: "553 5.7.1 192.168.10.20 may not send as <canon@contoso.com>", wantRule: "the senders of user erp"},
+			refused: "553 5.7.1 192.168.10.20 may not send as <canon@contoso.com> (the senders of user erp)", wantRule: "the senders of user erp"},
 		{name: "clear text", client: client("192.168.10.130"), sender: "a@contoso.com", wantRule: "lan.require_tls",
 			refused: "530 5.7.0 TLS is required: turn on TLS or STARTTLS on the device"},
 		{name: "TLS", client: Client{Address: netip.MustParseAddr("192.168.10.130"), Secure: true}, sender: "a@contoso.com", want: "a@contoso.com"},

@@ -119,7 +119,7 @@ func (s senderRules) restricted(sender envelope.Address) (envelope.Address, Verd
 	if candidates := s.candidates(); len(candidates) > 0 {
 		return candidates[0], Verdict{Rule: rule}
 	}
-	return "", refuse(rule, 553, 7, 1, "%s may not send as %s", s.client.Address.Unmap(), sender.Path())
+	return "", refuse(rule, 553, 7, 1, "%s may not send as %s (%s)", s.client.Address.Unmap(), sender.Path(), rule)
 }
 
 // candidates are the senders that may replace one of another client, the best first.
