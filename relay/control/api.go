@@ -35,7 +35,9 @@ type Relay interface {
 	SpoolStat(ctx context.Context) (spool.Stat, error)
 	// Devices returns the devices that the relay has seen, the last ones first.
 	Devices(ctx context.Context) iter.Seq2[Device, error]
-	// Learn begins or ends learn mode, or only returns it.
+	// LearnMode returns learn mode; the zero LearnMode if it is off.
+	LearnMode(ctx context.Context) (LearnMode, error)
+	// Learn begins or ends learn mode.
 	Learn(ctx context.Context, q LearnMode) (LearnMode, error)
 	// Explain decides on a message that a client would send, without sending it.
 	Explain(ctx context.Context, q Question) (policy.Decision, error)
@@ -83,8 +85,6 @@ type LearnMode struct {
 	For time.Duration `json:"for"`
 	// Networks are those that are open; none means the box's own subnets.
 	Networks []netip.Prefix `json:"networks,omitempty"`
-	// Query only asks.
-	Query bool `json:"query,omitempty"`
 }
 
 // Question is a message that a client would send.
@@ -113,17 +113,18 @@ type Selection struct {
 
 // The calls of [Relay].
 const (
-	callHealth  Call[None, None]                = "health"
-	callStatus  Call[None, dispatch.Status]     = "status"
-	callQueue   Call[None, queue.Item]          = "queue/list"
-	callShow    Call[Selection, Message]        = "queue/show"
-	callRetry   Call[Selection, Done]           = "queue/retry"
-	callDrop    Call[Selection, Done]           = "queue/drop"
-	callStat    Call[None, spool.Stat]          = "spool/stat"
-	callVerify  Call[None, Verification]        = "spool/verify"
-	callDevices Call[None, Device]              = "devices"
-	callLearn   Call[LearnMode, LearnMode]      = "devices/learn"
-	callExplain Call[Question, policy.Decision] = "explain"
+	callHealth    Call[None, None]                = "health"
+	callStatus    Call[None, dispatch.Status]     = "status"
+	callQueue     Call[None, queue.Item]          = "queue/list"
+	callShow      Call[Selection, Message]        = "queue/show"
+	callRetry     Call[Selection, Done]           = "queue/retry"
+	callDrop      Call[Selection, Done]           = "queue/drop"
+	callStat      Call[None, spool.Stat]          = "spool/stat"
+	callVerify    Call[None, Verification]        = "spool/verify"
+	callDevices   Call[None, Device]              = "devices"
+	callLearnMode Call[None, LearnMode]           = "devices/learnmode"
+	callLearn     Call[LearnMode, LearnMode]      = "devices/learn"
+	callExplain   Call[Question, policy.Decision] = "explain"
 )
 
 // HandleRelay makes the server handle the calls of [Relay].
@@ -136,6 +137,7 @@ func HandleRelay(s *Server, r Relay) {
 	Handle(s, callDrop, func(ctx context.Context, q Selection) (Done, error) { return r.Drop(ctx, q.ID) })
 	Handle(s, callStat, func(ctx context.Context, _ None) (spool.Stat, error) { return r.SpoolStat(ctx) })
 	HandleStream(s, callDevices, func(ctx context.Context, _ None) iter.Seq2[Device, error] { return r.Devices(ctx) })
+	Handle(s, callLearnMode, func(ctx context.Context, _ None) (LearnMode, error) { return r.LearnMode(ctx) })
 	Handle(s, callLearn, r.Learn)
 	Handle(s, callExplain, r.Explain)
 	Handle(s, callVerify, func(ctx context.Context, _ None) (Verification, error) { return r.SpoolVerify(ctx) })
@@ -196,6 +198,11 @@ func (c Client) Explain(ctx context.Context, q Question) (policy.Decision, error
 // Devices implements [Relay].
 func (c Client) Devices(ctx context.Context) iter.Seq2[Device, error] {
 	return callDevices.Stream(ctx, c.Socket, None{})
+}
+
+// LearnMode implements [Relay].
+func (c Client) LearnMode(ctx context.Context) (LearnMode, error) {
+	return callLearnMode.Do(ctx, c.Socket, None{})
 }
 
 // Learn implements [Relay].

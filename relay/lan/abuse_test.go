@@ -70,6 +70,39 @@ func TestClose_LetsASendingClientReadTheReply(t *testing.T) {
 	}
 }
 
+// TestSession_EndsDuringChunks has clients that close or quit just when content would
+// begin.
+func TestSession_EndsDuringChunks(t *testing.T) {
+	for _, end := range []string{"BDAT 0\r\n", "BDAT 0\r\nQUIT\r\n", "BDAT 5\r\n", "BDAT 5 LAST\r\n", "BDAT 5\r\na"} {
+		for range 50 {
+			d, _ := serveOctets(t, strings.NewReader(mailCommands+end))
+			if envelopes, _ := d.messages(); len(envelopes) > 0 {
+				t.Errorf("%q: got a message, want none", end)
+			}
+		}
+	}
+}
+
+func TestSession_TakesEmptyChunks(t *testing.T) {
+	d, conn := serveOctets(t, strings.NewReader(mailCommands+"BDAT 0\r\nBDAT 3\r\na:bBDAT 0\r\nBDAT 0 LAST\r\n"))
+	if _, contents := d.messages(); len(contents) != 1 || !strings.Contains(contents[0], "\r\na:b\r\n") {
+		t.Errorf("got %q after %q", contents, conn.sent.String())
+	}
+}
+
+// TestMAIL_IsRefusedInATransaction has a client whose second message must not be sent to
+// nobody.
+func TestMAIL_IsRefusedInATransaction(t *testing.T) {
+	d, conn := serveOctets(t, strings.NewReader(mailCommands+"MAIL FROM:<c@contoso.com>\r\nDATA\r\nx\r\n.\r\nMAIL FROM:<d@contoso.com>\r\n"))
+	envelopes, _ := d.messages()
+	if len(envelopes) != 1 || envelopes[0].Sender != "a@contoso.com" || len(envelopes[0].Recipients) != 1 {
+		t.Errorf("got %+v", envelopes)
+	}
+	if all := conn.sent.String(); !strings.Contains(all, "503 5.5.1 a message has begun already") || !strings.Contains(all, "sender <d@contoso.com> accepted") {
+		t.Errorf("got replies %q", all)
+	}
+}
+
 func TestSession_AbandonsUnfinishedMessages(t *testing.T) {
 	d := &fakeAcceptor{}
 	s, address := start(t, d, nil)

@@ -55,6 +55,9 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		return nil, c.auth(argument)
 	case verb == "MAIL" && c.needsEHLO:
 		return nil, c.writeReply(reply.New(503, 5, 1, "send EHLO first: what came before STARTTLS does not count"))
+	case verb == "MAIL" && c.inTransaction.Load() && !c.chunksOpen:
+		// go-smtp would send the message without the recipients that it has accepted.
+		return nil, c.writeReply(reply.New(503, 5, 1, "a message has begun already: send RSET first"))
 	case verb == "MAIL":
 		mail, err := c.mail(argument)
 		if len(mail) > 0 && !c.greeted {
@@ -306,6 +309,17 @@ func (c *clientConn) beginChunk(argument string) ([]byte, error) {
 	const most = 1<<32 - 1 // of go-smtp
 	if octets > most {
 		return nil, c.endWith(reply.New(552, 3, 4, "a BDAT chunk of %d octets is too large", octets))
+	}
+	// go-smtp receives content concurrently, and panics if the session ends before that
+	// begins. So it gets no chunk that is empty, and none before its first octet.
+	switch {
+	case octets == 0 && !last && c.hasRecipient:
+		c.lastCommand = ""
+		return nil, c.writeReply(reply.New(250, 0, 0, "chunk received"))
+	case octets > 0:
+		if c.pending, err = c.next(c.commandBlock()); err != nil {
+			return nil, err
+		}
 	}
 	c.chunk, c.chunksOpen, c.lastCommand = int64(octets), !last, ""
 	if last {

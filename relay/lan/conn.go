@@ -55,6 +55,7 @@ type clientConn struct {
 	chunk         int64         // octets of a BDAT chunk still to come
 	chunksOpen    bool          // a BDAT without LAST was sent
 	chunksAborted bool          // and then a command that aborts the transfer
+	hasRecipient  bool          // the message has a recipient
 	ended         bool          // nothing more is read
 	chunkRefused  bool          // go-smtp has replied already and discards the chunk
 	handshake     *tls.Conn     // to complete before the first octet

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -23,17 +24,8 @@ type recorded struct {
 	io.Reader
 	mu     sync.Mutex
 	sent   bytes.Buffer // by the server
-	read   int          // octets that the server has read
 	closed chan struct{}
 	once   sync.Once
-}
-
-func (r *recorded) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.read += n
-	return n, err
 }
 
 func (r *recorded) Write(p []byte) (int, error) {
@@ -154,6 +146,9 @@ func FuzzCommand(f *testing.F) {
 			t.Errorf("got %d messages, want at most %d", len(envelopes), most)
 		}
 		for _, e := range envelopes {
+			if len(e.Recipients) == 0 {
+				t.Errorf("got a message of %q to nobody", e.Sender)
+			}
 			for _, path := range append(e.Recipients, e.Sender) {
 				if got := path.Path(); strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
 					t.Errorf("got the path %q", got)
@@ -178,16 +173,24 @@ func (r *recorded) isSecured(line string) bool {
 // endless is a client that never ends its line.
 type endless struct{}
 
-func (endless) Read(p []byte) (int, error) { return copy(p, bytes.Repeat([]byte("A"), len(p))), nil }
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'A'
+	}
+	return len(p), nil
+}
 
-// TestCommand_ReadsABoundedLine has a client that never ends a command, a response of AUTH,
-// or what follows a reply that ends the session.
-func TestCommand_ReadsABoundedLine(t *testing.T) {
+// TestCommand_UsesBoundedMemory has a client that never ends a command or a response of
+// AUTH.
+func TestCommand_UsesBoundedMemory(t *testing.T) {
 	for _, begin := range []string{"", "EHLO ", "EHLO x\r\nMAIL FROM:<", "EHLO x\r\nAUTH PLAIN ", "EHLO x\r\nAUTH LOGIN\r\n", "EHLO x\r\nBDAT "} {
-		const most = 1 << 20
-		_, conn := serveOctets(t, io.MultiReader(strings.NewReader(begin), io.LimitReader(endless{}, most)))
-		if !strings.Contains(conn.sent.String(), "\n50") {
-			t.Errorf("%q: got %q", begin, conn.sent.String())
+		const octets, most = 64 << 20, 4 << 20
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, conn := serveOctets(t, io.MultiReader(strings.NewReader(begin), io.LimitReader(endless{}, octets)))
+		runtime.ReadMemStats(&after)
+		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > most || !strings.Contains(conn.sent.String(), "\n50") {
+			t.Errorf("%q: got %d octets allocated, want at most %d; got replies %q", begin, allocated, most, conn.sent.String())
 		}
 	}
 }

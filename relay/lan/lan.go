@@ -138,6 +138,7 @@ func New(config Config, p Policy, acceptor Acceptor, j *journal.Journal) *Server
 // Serve serves SMTP clients on l until Shutdown.
 func (s *Server) Serve(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtp")
+	defer s.closeAtEnd(l)()
 	return s.smtp.Serve(s.admit(l, false, s.rejectWithReply))
 }
 
@@ -145,7 +146,14 @@ func (s *Server) Serve(l net.Listener) error {
 // that waits for a greeting gets it in clear text, with STARTTLS.
 func (s *Server) ServeTLS(l net.Listener) error {
 	s.journal.Listening(l.Addr().String(), "smtps")
+	defer s.closeAtEnd(l)()
 	return s.smtp.Serve(s.admit(l, true, closeConn))
+}
+
+// closeAtEnd closes a listener at the end of Shutdown: go-smtp closes only those that it
+// serves when Shutdown begins.
+func (s *Server) closeAtEnd(l net.Listener) (stop func() bool) {
+	return context.AfterFunc(s.context, func() { _ = l.Close() })
 }
 
 // Shutdown closes the listeners and idle sessions, and lets active messages

@@ -433,6 +433,26 @@ func TestShutdown_LetsTheCurrentMessageFinish(t *testing.T) {
 	}
 }
 
+// TestShutdown_EndsAServerThatJustBegins has Shutdown before, and while, a listener is
+// served.
+func TestShutdown_EndsAServerThatJustBegins(t *testing.T) {
+	for range 20 {
+		s := New(Config{Limits: testLimits}, testPolicy(), &fakeAcceptor{}, journal.Discard())
+		var serving sync.WaitGroup
+		for range 2 {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			serving.Go(func() { _ = s.Serve(l) })
+		}
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		serving.Wait()
+	}
+}
+
 func TestTraceName_RejectsHeaderInjection(t *testing.T) {
 	for hello, want := range map[string]string{
 		"printer":              "printer",

@@ -122,6 +122,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	}
 	s.envelope.DSN.Set(len(s.envelope.Recipients), dsn)
 	s.envelope.Recipients = append(s.envelope.Recipients, recipient)
+	s.conn.hasRecipient = true
 	return nil
 }
 
@@ -324,6 +325,7 @@ func (s *session) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conn.inTransaction.Store(false)
+	s.conn.hasRecipient = false
 	s.transaction = transaction{}
 }
 

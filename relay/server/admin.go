@@ -116,6 +116,11 @@ func (o Offline) Devices(context.Context) iter.Seq2[control.Device, error] {
 	return func(yield func(control.Device, error) bool) { yield(control.Device{}, control.ErrNoRelay) }
 }
 
+// LearnMode implements [control.Relay].
+func (o Offline) LearnMode(context.Context) (control.LearnMode, error) {
+	return control.LearnMode{}, control.ErrNoRelay
+}
+
 // Learn implements [control.Relay].
 func (o Offline) Learn(context.Context, control.LearnMode) (control.LearnMode, error) {
 	return control.LearnMode{}, control.ErrNoRelay

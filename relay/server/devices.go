@@ -48,6 +48,22 @@ func (s *Server) describe(d device.Device) control.Device {
 		Learned: access.Rule == policy.RuleLearning, Listed: strings.HasPrefix(access.Rule, "device ")}
 }
 
+// LearnMode implements [control.Relay].
+func (s *Server) LearnMode(context.Context) (control.LearnMode, error) {
+	s.learning.mu.Lock()
+	defer s.learning.mu.Unlock()
+	return s.learning.mode(), nil
+}
+
+// mode returns learn mode as it is now. The caller holds mu.
+func (l *learnMode) mode() control.LearnMode {
+	left := time.Until(l.until).Round(time.Second)
+	if left <= 0 {
+		return control.LearnMode{}
+	}
+	return control.LearnMode{Networks: l.networks, For: left}
+}
+
 // Learn implements [control.Relay].
 func (s *Server) Learn(_ context.Context, q control.LearnMode) (control.LearnMode, error) {
 	l := &s.learning
@@ -56,7 +72,6 @@ func (s *Server) Learn(_ context.Context, q control.LearnMode) (control.LearnMod
 	switch {
 	case q.For < 0, q.For > maxLearnTime:
 		return control.LearnMode{}, fault.New(fault.LearnTime, fmt.Sprintf("learn mode lasts up to %d hours", int(maxLearnTime.Hours())))
-	case q.Query:
 	case q.For == 0:
 		s.endLearning()
 	default:
@@ -71,10 +86,7 @@ func (s *Server) Learn(_ context.Context, q control.LearnMode) (control.LearnMod
 		l.networks, l.until = networks, time.Now().Add(q.For)
 		s.journal.LearnModeBegan(networks, l.until)
 	}
-	if time.Now().After(l.until) {
-		return control.LearnMode{}, nil
-	}
-	return control.LearnMode{Networks: l.networks, For: time.Until(l.until).Round(time.Second)}, nil
+	return l.mode(), nil
 }
 
 // endLearning closes the networks. The caller holds learning.mu.

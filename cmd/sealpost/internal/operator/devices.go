@@ -34,7 +34,7 @@ func Devices(ctx context.Context, r control.Relay) (list DeviceList, err error) 
 		}
 		list.Devices = append(list.Devices, d)
 	}
-	list.Learning, err = r.Learn(ctx, control.LearnMode{Query: true})
+	list.Learning, err = r.LearnMode(ctx)
 	return list, err
 }
 
