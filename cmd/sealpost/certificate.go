@@ -32,7 +32,7 @@ func importCommand(o *options) *cobra.Command {
 		func(c *cobra.Command, _ []string) error {
 			switch {
 			case remove && lan && pfx == "" && pem == "":
-				return o.commit(c, wire.ExistingState, candidate.Candidate{RemoveLAN: true}, stored{"the box uses certificates of its own for the LAN" + afterRestart})
+				return o.commit(c, wire.ExistingState, candidate.Candidate{RemoveLAN: true}, stored{"devices get certificates of the box's own CA" + afterRestart})
 			case remove || lan && pem != "":
 				return &usageError{errors.New("--lan goes with --pfx FILE or --remove, and --remove with --lan alone")}
 			case (pfx == "") == (pem == ""):
@@ -51,7 +51,7 @@ func importCommand(o *options) *cobra.Command {
 }
 
 // afterRestart says when another certificate for the LAN is used.
-const afterRestart = "; a running relay uses it after a restart"
+const afterRestart = "; a running relay changes that when it is restarted"
 
 // importPFX reads the file before it opens or creates the state, so that a bad
 // file changes nothing.

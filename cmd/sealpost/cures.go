@@ -21,7 +21,7 @@ var cures = fault.Cures{
 	fault.RequestNeedsTPM:    "",
 	fault.UserExists:         "replace it with --replace, or choose another name",
 	fault.LearnTime:          "give a shorter time with --for",
-	fault.NoDevice:           "see the addresses with: sealpost devices",
+	fault.NoDevice:           "see the addresses with: sealpost devices; let in one that has not connected yet with: sealpost devices set ADDRESS name=NAME",
 	fault.NoUser:             "see the names with: sealpost user list",
 	fault.SpoolForeign:       "to discard its contents and create a new spool: sealpost spool format --yes",
 	fault.SpoolOtherTPM:      "or discard the mail with: sealpost spool format --yes",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,35 +24,36 @@ func devicesCommand(o *options) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				change, adopted, err := list.Adopt(which)
-				if err != nil {
-					return err
-				}
-				return o.edit(c, change, strings.Join(adopted, ", ")+" may send")
+				return o.edit(c, func(text []byte) ([]byte, string, error) { return list.Adopt(text, which) })
 			})
 		}},
-		&cobra.Command{Use: "set ADDRESS KEY=VALUE...", Short: "Change what the settings say of one device", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, args []string) error {
+		&cobra.Command{Use: "set ADDRESS KEY=VALUE...", Short: "Change what the settings say of a device or a network; one that they do not list may send from then on", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, args []string) error {
 			changes, err := operator.ParseChanges(args[1:])
 			if err != nil {
 				return &usageError{err}
 			}
-			return o.edit(c, func(text []byte) ([]byte, error) { return settings.EditDevice(text, args[0], changes) }, "changed "+args[0])
+			return o.edit(c, func(text []byte) ([]byte, string, error) { return operator.SetDevice(text, args[0], changes) })
 		}},
 		leaf("remove ADDRESS", "Remove a device from the settings", 1, func(c *cobra.Command, args []string) error {
-			return o.edit(c, func(text []byte) ([]byte, error) { return settings.RemoveDevice(text, args[0]) }, "removed "+args[0])
+			return o.edit(c, func(text []byte) ([]byte, string, error) { return operator.RemoveDevice(text, args[0]) })
 		}))
 	return c
 }
 
 func (o *options) devices(ctx context.Context, r control.Relay) (operator.DeviceList, error) {
 	list, err := operator.Devices(ctx, r)
-	list.AdoptCommand = "sealpost devices adopt "
+	list.Command = "sealpost devices"
 	return list, err
 }
 
-// edit changes the settings file.
-func (o *options) edit(c *cobra.Command, change func([]byte) ([]byte, error), done string) error {
-	if err := o.EditSettings(change); err != nil {
+// edit changes the settings file. change says what it has done.
+func (o *options) edit(c *cobra.Command, change func([]byte) ([]byte, string, error)) error {
+	var done string
+	err := o.EditSettings(func(text []byte) (edited []byte, err error) {
+		edited, done, err = change(text)
+		return edited, err
+	})
+	if err != nil {
 		return err
 	}
 	fmt.Fprintln(c.OutOrStdout(), done+" (written to "+o.Config+"): restart the relay to apply it")
@@ -85,7 +85,7 @@ func learnCommand(o *options) *cobra.Command {
 		})
 	})
 	c.Flags().DurationVar(&mode.For, "for", time.Hour, "how long, up to 2h")
-	c.Flags().StringArrayVar(&networks, "network", nil, "a network to open; default: the machine's own")
-	c.Flags().BoolVar(&stop, "stop", false, "end it now")
+	c.Flags().StringArrayVar(&networks, "network", nil, "a `network` to open; several are allowed; default: the machine's own")
+	c.Flags().BoolVar(&stop, "stop", false, "end learn mode")
 	return c
 }

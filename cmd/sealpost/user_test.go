@@ -89,12 +89,12 @@ func TestCertificate_ServesTheLAN(t *testing.T) {
 		{"certificate import --lan", "", exitUsage, "name either --pfx FILE"},
 		{"certificate import --remove --pfx lan.pfx", "", exitUsage, "--remove with --lan alone"},
 		{"certificate import --lan --pem ca.pem", "", exitUsage, "--lan goes with --pfx"},
-		{"certificate import --lan --remove", "", exitFailed, "there is none of the site"},
+		{"certificate import --lan --remove", "", exitFailed, "the site has no certificate for the LAN"},
 		{"certificate import --lan --pfx client.pfx", "correct horse\n", exitFailed, "not for server authentication"},
 		{"certificate import --lan --pfx lan.pfx", "wrong horse\n", exitFailed, "password"},
 		{"certificate import --lan --pfx lan.pfx", "correct horse\n", exitDone, "stored: the site's certificate for the LAN"},
 		{"certificate import --pfx lan.pfx", "correct horse\n", exitFailed, ""},
-		{"certificate import --lan --remove", "", exitDone, "certificates of its own"},
+		{"certificate import --lan --remove", "", exitDone, "certificates of the box's own CA"},
 	})
 	text, err := os.ReadFile("ca.pem")
 	if err != nil {

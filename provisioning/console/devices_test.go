@@ -54,7 +54,7 @@ func TestConsole_ListsAdoptsAndChangesDevices(t *testing.T) {
 
 func device(address, name string) settings.Device {
 	a := netip.MustParseAddr(address)
-	return settings.Device{Address: settings.Clients{Prefix: netip.PrefixFrom(a, a.BitLen())}, Name: name}
+	return settings.Device{Address: settings.AddressOrNetwork{Prefix: netip.PrefixFrom(a, a.BitLen())}, Name: name}
 }
 
 func with(d settings.Device, change func(*settings.Device)) settings.Device {

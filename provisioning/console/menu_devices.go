@@ -120,7 +120,7 @@ func (s *session) sayLearning(l operator.Learning) {
 	}
 	var networks []string
 	for _, network := range l.Networks {
-		networks = append(networks, settings.Clients{Prefix: network}.String())
+		networks = append(networks, settings.AddressOrNetwork{Prefix: network}.String())
 	}
 	s.t.Say("Learn mode: everything in %s may send until %s UTC.", strings.Join(networks, ", "), time.Now().Add(l.For).UTC().Format("15:04"))
 }

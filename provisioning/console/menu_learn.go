@@ -81,7 +81,7 @@ func (s *session) askLearnNetworks(ctx context.Context) (networks []netip.Prefix
 	err = s.ask(ctx, question{"Network to open, such as 192.168.10.0/24", strings.Join(own, ", "), func(answer string) error {
 		networks = nil
 		for _, text := range words(answer) {
-			var network settings.Clients
+			var network settings.AddressOrNetwork
 			if err := network.UnmarshalText([]byte(text)); err != nil {
 				return invalidInput(sentence(err) + ".")
 			}

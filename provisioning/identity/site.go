@@ -25,7 +25,7 @@ import (
 const sectionSite = "lan site"
 
 // ErrNoSite is returned if the site has uploaded no certificate for the LAN.
-var ErrNoSite = errors.New("the box uses certificates of its own for the LAN: there is none of the site")
+var ErrNoSite = errors.New("the site has no certificate for the LAN in the box: devices get those of the box's own CA already")
 
 // siteRecord is the stored form of the site's own certificate for the LAN.
 type siteRecord struct {

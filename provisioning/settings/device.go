@@ -12,7 +12,7 @@ import (
 // What it omits is as for every device.
 type Device struct {
 	// Address is the device's IP address, or a network as "192.168.10.0/24".
-	Address Clients `toml:"address"`
+	Address AddressOrNetwork `toml:"address"`
 	// MAC is the device's hardware address, which finds it under any IP address of
 	// the box's own network. Either Address or MAC is set.
 	MAC MAC `toml:"mac"`
@@ -157,34 +157,34 @@ func IsPublicNetwork(network netip.Prefix) bool {
 	return network.Bits() < bits && !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast()
 }
 
-// Clients is an address or a network, written as "192.168.10.20" or
+// AddressOrNetwork is an address or a network, written as "192.168.10.20" or
 // "192.168.10.0/24"; the zero value, written as "", is none.
-type Clients struct{ netip.Prefix }
+type AddressOrNetwork struct{ netip.Prefix }
 
 // UnmarshalText reads an address or a network.
-func (c *Clients) UnmarshalText(text []byte) error {
+func (c *AddressOrNetwork) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
-		*c = Clients{}
+		*c = AddressOrNetwork{}
 		return nil
 	}
 	if address, err := parseAddress(string(text)); err == nil {
 		address = address.Unmap()
-		*c = Clients{netip.PrefixFrom(address, address.BitLen())}
+		*c = AddressOrNetwork{netip.PrefixFrom(address, address.BitLen())}
 		return nil
 	}
 	network, err := parsePrefix(string(text))
 	if err != nil && !strings.Contains(string(text), "/") {
 		return fmt.Errorf("%q is not an address: write it like \"192.168.10.20\", or a network like \"192.168.10.0/24\"", text)
 	}
-	*c = Clients{network}
+	*c = AddressOrNetwork{network}
 	return err
 }
 
 // MarshalText writes the form that UnmarshalText reads.
-func (c Clients) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+func (c AddressOrNetwork) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // String returns an address without its prefix length.
-func (c Clients) String() string {
+func (c AddressOrNetwork) String() string {
 	switch {
 	case !c.IsValid():
 		return ""

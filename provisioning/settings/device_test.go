@@ -48,7 +48,7 @@ func TestParse_ReadsDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Device{{
-		Address: Clients{netip.MustParsePrefix("192.168.10.20/32")}, Name: "Canon, 2nd floor", TLS: DeviceTLSLegacy, Auth: DeviceAuthAny,
+		Address: AddressOrNetwork{netip.MustParsePrefix("192.168.10.20/32")}, Name: "Canon, 2nd floor", TLS: DeviceTLSLegacy, Auth: DeviceAuthAny,
 		Sender: "canon@contoso.com", Senders: []SenderPattern{"canon@contoso.com"}, Recipients: []RecipientPattern{RecipientsOwn, "boss@fabrikam.com"},
 		Tag: "floor2", Connections: 3, MessagesPerMinute: 10, MessageSize: 20 << 20, RecipientsPerMessage: 5, SpoolShare: 10, SilentAfter: Duration{26 * time.Hour},
 	}, {MAC: "00:1e:8f:12:34:56", Refuse: true}}

@@ -173,7 +173,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 			Map: []Rewrite{{"scanner@mfp.local", "scanner@contoso.com"}}, Foreign: TreatmentRefuse, Empty: TreatmentKeep, From: TreatmentKeep},
 		Recipients: Recipients{Allow: []RecipientPattern{RecipientsOwn}},
 		Devices: []Device{{
-			Address: Clients{netip.MustParsePrefix("10.1.2.3/32")}, Name: "Canon", Refuse: true, TLS: DeviceTLSRequired, Auth: DeviceAuthRequired,
+			Address: AddressOrNetwork{netip.MustParsePrefix("10.1.2.3/32")}, Name: "Canon", Refuse: true, TLS: DeviceTLSRequired, Auth: DeviceAuthRequired,
 			Sender: "canon@contoso.com", Senders: []SenderPattern{"@contoso.com"}, Recipients: []RecipientPattern{RecipientsOwn}, Tag: "lobby",
 			Connections: 1, MessagesPerMinute: 2, MessageSize: 3 << 20, RecipientsPerMessage: 4, SpoolShare: 5, SilentAfter: hours(26),
 		}, {MAC: "00:1e:8f:12:34:56"}},

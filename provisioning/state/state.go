@@ -106,7 +106,8 @@ func (s *Store) Version() (string, error) {
 // the area is unchanged. After any other error it contains either the old or the
 // new sections.
 func (s *Store) Update(ctx context.Context, change func(Sections) error) error {
-	return s.locked(ctx, "changing", func() error {
+	var refused error
+	err := s.locked(ctx, "changing", func() error {
 		current, err := readSlots(s.area)
 		if err != nil {
 			return err
@@ -115,8 +116,8 @@ func (s *Store) Update(ctx context.Context, change func(Sections) error) error {
 		if err != nil {
 			return err
 		}
-		if err := change(sections); err != nil {
-			return err
+		if refused = change(sections); refused != nil {
+			return refused
 		}
 		payload, err := json.Marshal(sections)
 		if err != nil {
@@ -128,6 +129,10 @@ func (s *Store) Update(ctx context.Context, change func(Sections) error) error {
 		}
 		return s.write(current, payload)
 	})
+	if refused != nil {
+		return refused // it says itself what is wrong
+	}
+	return err
 }
 
 // write stores payload in the older slot, and in both if neither is valid.

@@ -112,7 +112,7 @@ func TestUpdate_WritesNothingWhenTheChangeIsRefused(t *testing.T) {
 		s["config"] = nil
 		return refused
 	})
-	if !errors.Is(err, refused) || a.Counts() != before || load(t, a) != text(1) {
+	if err != refused || a.Counts() != before || load(t, a) != text(1) {
 		t.Errorf("got %v, calls %+v, settings %q, want %v, %+v, %q", err, a.Counts(), load(t, a), refused, before, text(1))
 	}
 }

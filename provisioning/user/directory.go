@@ -50,8 +50,8 @@ type Directory struct {
 	// remembered holds a MAC of the right password of those who logged in, so that a
 	// device that logs in for each message costs one hash.
 	remembered map[string][]byte
-	// opened holds the passwords for CRAM-MD5 that were unsealed.
-	opened map[string][]byte
+	// unsealed holds passwords for CRAM-MD5, by the salt of their hash.
+	unsealed map[string][]byte
 }
 
 // NewDirectory returns the directory of the users in store. report is called for each
@@ -92,16 +92,16 @@ func (d *Directory) refresh() {
 // forget forgets what is known of users that no longer exist. What remains is of no use
 // with another stored hash. The caller holds mu.
 func (d *Directory) forget() {
-	remembered, opened := make(map[string][]byte), make(map[string][]byte)
+	remembered, unsealed := make(map[string][]byte), make(map[string][]byte)
 	for name, r := range d.users {
 		if mac, found := d.remembered[name]; found {
 			remembered[name] = mac
 		}
-		if password, found := d.opened[string(r.Hash.Salt)]; found {
-			opened[string(r.Hash.Salt)] = password
+		if password, found := d.unsealed[string(r.Hash.Salt)]; found {
+			unsealed[string(r.Hash.Salt)] = password
 		}
 	}
-	d.remembered, d.opened = remembered, opened
+	d.remembered, d.unsealed = remembered, unsealed
 }
 
 func (d *Directory) load() (map[string]record, error) {
@@ -227,11 +227,11 @@ func (d *Directory) AnswersChallenge(ctx context.Context, name string, challenge
 	password := d.secret // of a name without one, for an equal amount of work
 	known = known && r.Sealed != nil
 	if known {
-		opened, err := d.open(ctx, r)
+		unsealed, err := d.open(ctx, r)
 		if err != nil {
 			return false
 		}
-		password = opened
+		password = unsealed
 	}
 	if len(digest) == hex.EncodedLen(md5.Size) {
 		decoded, err := hex.DecodeString(string(digest))
@@ -249,7 +249,7 @@ func (d *Directory) AnswersChallenge(ctx context.Context, name string, challenge
 func (d *Directory) open(ctx context.Context, r record) ([]byte, error) {
 	id := string(r.Hash.Salt) // of this password, not of the one that replaces it
 	d.mu.Lock()
-	password, found := d.opened[id]
+	password, found := d.unsealed[id]
 	d.mu.Unlock()
 	if found {
 		return password, nil
@@ -264,6 +264,6 @@ func (d *Directory) open(ctx context.Context, r record) ([]byte, error) {
 		}
 		return nil, err
 	}
-	d.opened[id] = password
+	d.unsealed[id] = password
 	return password, nil
 }

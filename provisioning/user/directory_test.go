@@ -188,10 +188,10 @@ func TestAnswersChallenge_UnsealsOnce(t *testing.T) {
 	cram := change("printer", "right password")
 	cram.CRAMMD5 = true
 	d, _ := directory(t, cram)
-	opened, fail := 0, errors.New("the TPM is busy")
+	unsealed, fail := 0, errors.New("the TPM is busy")
 	open := d.sealer.Open
 	d.sealer.Open = func(ctx context.Context, name string, s keyring.Secret) ([]byte, error) {
-		if opened++; opened == 1 {
+		if unsealed++; unsealed == 1 {
 			return nil, fail
 		}
 		return open(ctx, name, s)
@@ -205,8 +205,8 @@ func TestAnswersChallenge_UnsealsOnce(t *testing.T) {
 			t.Errorf("answer %d: got %t, want %t", i, got, want)
 		}
 	}
-	if opened != 2 || !errors.Is(reported, fail) {
-		t.Errorf("unsealed %d times, reported %v", opened, reported)
+	if unsealed != 2 || !errors.Is(reported, fail) {
+		t.Errorf("unsealed %d times, reported %v", unsealed, reported)
 	}
 }
 

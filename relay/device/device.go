@@ -56,8 +56,8 @@ type Habit struct {
 
 // Registry is the devices of a site. It is safe for concurrent use.
 type Registry struct {
-	now   func() time.Time
-	since time.Time // the relay runs
+	now     func() time.Time
+	started time.Time // when the relay started
 
 	mu      sync.Mutex // guards the rest; nothing else is locked under it
 	devices map[netip.Prefix]*Device
@@ -66,13 +66,13 @@ type Registry struct {
 
 // New returns a registry without devices.
 func New(now func() time.Time) *Registry {
-	return &Registry{now: now, since: now(), devices: make(map[netip.Prefix]*Device)}
+	return &Registry{now: now, started: now(), devices: make(map[netip.Prefix]*Device)}
 }
 
 // Record records what was seen of a client.
 func (r *Registry) Record(o Observation) {
 	key := envelope.ClientNetwork(o.Client)
-	if !key.IsValid() || o.isCheck() {
+	if !key.IsValid() || o.isHealthCheck() {
 		return
 	}
 	r.mu.Lock()
@@ -89,9 +89,9 @@ func (r *Registry) Record(o Observation) {
 	if o.MAC != "" {
 		d.MAC, d.Vendor = o.MAC, Vendor(o.MAC)
 	}
-	set(&d.Hello, o.Hello)
-	set(&d.Login, o.Login)
-	set(&d.User, o.User)
+	setIfGiven(&d.Hello, o.Hello)
+	setIfGiven(&d.Login, o.Login)
+	setIfGiven(&d.User, o.User)
 	for _, quirk := range o.Quirks {
 		if !slices.Contains(d.Quirks, quirk) && len(d.Quirks) < maxQuirks {
 			d.Quirks = append(d.Quirks, quirk)
@@ -103,12 +103,12 @@ func (r *Registry) Record(o Observation) {
 	}
 	if o.Messages > 0 {
 		d.TLS = o.TLS
-		d.sent(now, o.Messages)
+		d.recordSent(now, o.Messages)
 	}
 }
 
-// sent records accepted messages.
-func (d *Device) sent(now time.Time, messages int) {
+// recordSent records accepted messages.
+func (d *Device) recordSent(now time.Time, messages int) {
 	if d.FirstSent.IsZero() {
 		d.FirstSent = now
 	} else {
@@ -158,7 +158,7 @@ func (d *Device) clone() Device {
 	return c
 }
 
-func set(field *string, value string) {
+func setIfGiven(field *string, value string) {
 	if value != "" {
 		*field = truncate(value)
 	}

@@ -17,8 +17,8 @@ type Observation struct {
 	Refusal  string   // the reply
 }
 
-// isCheck reports whether a program of the box itself only looked whether the relay
+// isHealthCheck reports whether a program of the box itself only looked whether the relay
 // greets, as the appliance does every few seconds.
-func (o Observation) isCheck() bool {
+func (o Observation) isHealthCheck() bool {
 	return o.Client.Unmap().IsLoopback() && o.Hello == "" && o.Messages == 0 && !o.Refused
 }

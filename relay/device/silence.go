@@ -8,11 +8,11 @@ import (
 
 // A device sends daily if it sent on at least regularDays of the last 14 days before its
 // last message, and has sent for a week, so that a weekend is part of its habit. It has
-// fallen silent after the longest gap so far and a quarter, but not before shortest.
+// fallen silent after the longest gap so far and a quarter, but not before minSilence.
 const (
 	regularDays = 5
 	regularTime = 7 * 24 * time.Hour
-	shortest    = 26 * time.Hour
+	minSilence  = 26 * time.Hour
 )
 
 // Silent returns the devices that have fallen silent since the last call, and marks them.
@@ -30,9 +30,9 @@ func (r *Registry) Silent(after func(Device) time.Duration) []Device {
 		}
 		limit := after(d.clone())
 		if limit == 0 {
-			limit = d.expected()
+			limit = d.silenceLimit()
 		}
-		if limit == 0 || d.LastSent.IsZero() || !d.Silent.IsZero() || now.Sub(later(d.LastSent, r.since)) < limit {
+		if limit == 0 || d.LastSent.IsZero() || !d.Silent.IsZero() || now.Sub(later(d.LastSent, r.started)) < limit {
 			continue
 		}
 		d.Silent, r.changed = now, true
@@ -41,13 +41,13 @@ func (r *Registry) Silent(after func(Device) time.Duration) []Device {
 	return silent
 }
 
-// expected returns within what time a device sends again; 0 if it is not regular.
-func (d *Device) expected() time.Duration {
+// silenceLimit returns within what time a device sends again; 0 if it is not regular.
+func (d *Device) silenceLimit() time.Duration {
 	const fortnight = 1<<14 - 1
 	if bits.OnesCount32(d.Habit.Days&fortnight) < regularDays || d.LastSent.Sub(d.FirstSent) < regularTime {
 		return 0
 	}
-	return max(shortest, d.Habit.Gap+d.Habit.Gap/4)
+	return max(minSilence, d.Habit.Gap+d.Habit.Gap/4)
 }
 
 // Find returns the device at an address.

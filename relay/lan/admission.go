@@ -74,7 +74,7 @@ func (d *admission) check(conn net.Conn) {
 		return
 	}
 	admitted.server, admitted.listener, admitted.smtps = d.server, d.Listener.Addr().String(), d.smtps
-	if d.server.sessions.helloWait(admitted.hello(), d.smtps) > 0 {
+	if d.server.sessions.clientHelloWait(admitted.listenerClient(), d.smtps) > 0 {
 		go d.deliver(admitted) // it may wait for the client
 		return
 	}
@@ -82,7 +82,7 @@ func (d *admission) check(conn net.Conn) {
 }
 
 func (d *admission) deliver(admitted *clientConn) {
-	d.server.useTLSIfFirst(admitted)
+	d.server.detectTLS(admitted)
 	select {
 	case d.admitted <- admitted:
 	case <-d.server.context.Done():

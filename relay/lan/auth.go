@@ -93,18 +93,16 @@ func (c *clientConn) auth(argument string) error {
 
 // checkLogin logs the client in, or returns the reply that refuses it.
 func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.Reply {
-	welcome := reply.New(235, 7, 0, "logged in")
-	c.setSeen(func(s *seen) { s.login = given.mechanism })
 	if access.Device.Auth == policy.AnyLogin {
-		return welcome
+		return c.loggedIn(given)
 	}
 	s := c.server
 	refuse := func(r reply.Reply) reply.Reply {
 		s.journal.LoginRefused(c.client, given.name, given.mechanism, r)
 		return r
 	}
-	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
-		return refuse(tooManyGuesses(wait))
+	if wait := s.logins.delay(c.client, given.name); wait > 0 {
+		return refuse(tooManyLogins(wait))
 	}
 	user, known := s.config.Users.User(given.name)
 	ctx, cancel := context.WithTimeout(s.context, authTimeout)
@@ -120,21 +118,35 @@ func (c *clientConn) checkLogin(access policy.Access, given credentials) reply.R
 	}
 	if !right || !known {
 		// Guesses over many connections at once are checked before the first one is wrong.
-		if wait := s.guesses.record(c.client, given.name, false); wait > 0 {
-			return refuse(tooManyGuesses(wait))
+		if wait := s.logins.record(c.client, given.name, false); wait > 0 {
+			return refuse(tooManyLogins(wait))
 		}
-		return refuse(reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device"))
+		return refuse(wrongLogin(given.mechanism))
 	}
-	if wait := s.guesses.blocked(c.client, given.name); wait > 0 {
-		return refuse(tooManyGuesses(wait))
+	if wait := s.logins.delay(c.client, given.name); wait > 0 {
+		return refuse(tooManyLogins(wait))
 	}
 	used, v := s.policy.LogIn(c.identity, user)
 	if v.Refused() {
 		return refuse(v.Reply)
 	}
-	s.guesses.record(c.client, given.name, true)
+	s.logins.record(c.client, given.name, true)
 	c.identity.User = used
-	return welcome
+	return c.loggedIn(given)
+}
+
+func (c *clientConn) loggedIn(given credentials) reply.Reply {
+	c.observe(func(o *observed) { o.login = given.mechanism })
+	return reply.New(235, 7, 0, "logged in")
+}
+
+// wrongLogin is the reply to a login that is not a user's. It is the same whether there is
+// a user of that name, so that nobody can find out names.
+func wrongLogin(mechanism string) reply.Reply {
+	if mechanism == "CRAM-MD5" {
+		return reply.New(535, 7, 8, "the user name or the password is wrong, or the user was added without CRAM-MD5: correct them on the device, or choose LOGIN or PLAIN there")
+	}
+	return reply.New(535, 7, 8, "the user name or the password is wrong: correct them on the device")
 }
 
 // refreshUser looks the user up again, who may have been changed or removed since the
@@ -153,7 +165,7 @@ func (c *clientConn) refreshUser() reply.Reply {
 	return reply.Reply{}
 }
 
-func tooManyGuesses(wait time.Duration) reply.Reply {
+func tooManyLogins(wait time.Duration) reply.Reply {
 	return reply.New(454, 7, 0, "too many wrong passwords: try again in %s", (wait + time.Second - 1).Truncate(time.Second))
 }
 

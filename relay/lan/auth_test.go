@@ -106,7 +106,7 @@ func TestAuth_AnswersEachDialogue(t *testing.T) {
 		"LOGIN, not base64":              {steps: []step{{"AUTH LOGIN", username}, {"printer!", "501 5.5.2"}, {"NOOP", "250"}}},
 		"LOGIN, an empty password":       {steps: []step{{"AUTH LOGIN", username}, {b64("printer"), prompt}, {"", "535 5.7.8"}}},
 		"CRAM-MD5 that nobody has":       {steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer 00"), "535 5.7.8"}}},
-		"CRAM-MD5, wrong":                {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer " + strings.Repeat("0", 32)), "535 5.7.8"}}},
+		"CRAM-MD5, wrong":                {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer " + strings.Repeat("0", 32)), "535 5.7.8 the user name or the password is wrong, or the user was added without CRAM-MD5"}}},
 		"CRAM-MD5 without a name":        {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64(strings.Repeat("0", 32)), "501 5.5.2"}}},
 		"CRAM-MD5, no digits":            {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer x"), "501 5.5.2"}}},
 		"CRAM-MD5 at once":               {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5 " + b64("printer x"), "334 "}, {"*", "501 5.5.0"}}},
@@ -250,8 +250,8 @@ func TestAuth_ChecksFewGuessesAtOnce(t *testing.T) {
 		for range guessers {
 			codes[(<-replies).Code]++
 		}
-		if codes[535] > freeGuesses || codes[235] > 0 {
-			t.Errorf("got replies %v, want at most %d of 535 and none of 235", codes, freeGuesses)
+		if codes[535] > freeFailures || codes[235] > 0 {
+			t.Errorf("got replies %v, want at most %d of 535 and none of 235", codes, freeFailures)
 		}
 	})
 }
@@ -264,12 +264,12 @@ func TestAuth_DefersALoginThatTakesTooLong(t *testing.T) {
 		conn := newClientConn(nil, policy.Client{Address: netip.MustParseAddr("127.0.0.9")}, policy.Access{Allowed: true}, s.sessions)
 		conn.server = s
 		given := credentials{mechanism: "PLAIN", name: "printer", password: rightPassword}
-		for range 2 * freeGuesses {
+		for range 2 * freeFailures {
 			if got := conn.checkLogin(policy.Access{Allowed: true}, given); got.Code != 454 {
 				t.Errorf("got %v, want 454", got)
 			}
 		}
-		if wait := s.guesses.blocked(conn.client, "printer"); wait > 0 {
+		if wait := s.logins.delay(conn.client, "printer"); wait > 0 {
 			t.Errorf("got a delay of %v for logins that were not checked, want none", wait)
 		}
 	})

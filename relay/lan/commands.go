@@ -41,7 +41,7 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 			return nil, c.writeReply(reply.New(501, 5, 2, "the name of the device is longer than %d octets: correct it on the device", longest))
 		}
 		c.isHello, c.needsEHLO, c.extended, c.greeted = true, false, verb == "EHLO", true
-		c.setSeen(func(s *seen) { s.hello = argument })
+		c.observe(func(s *observed) { s.hello = argument })
 		if argument == "" {
 			c.quirk("no name in HELO")
 			return []byte(verb + " unknown\r\n"), nil // some devices have no name
@@ -219,6 +219,9 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 			rest = bytes.Replace(rest, []byte("250-STARTTLS\r\n"), nil, 1)
 		}
 		rest = bytes.Replace(rest, fmt.Appendf(nil, "SIZE %d", c.sessions.limits.MessageSize), fmt.Appendf(nil, "SIZE %d", c.messageSize()), 1)
+		if most := c.access.Device.Limits.Recipients; most > 0 && most < c.sessions.limits.Recipients {
+			rest = bytes.Replace(rest, fmt.Appendf(nil, "RCPTMAX=%d", c.sessions.limits.Recipients), fmt.Appendf(nil, "RCPTMAX=%d", most), 1)
+		}
 		whole = append([]byte(string(first[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
 	case len(rest) == 0:
 		prefix := first[:prefixLength(first)]

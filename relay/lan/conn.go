@@ -25,9 +25,9 @@ type clientConn struct {
 	sessions *sessions
 	client   netip.Addr
 	begun    time.Time
-	listener string // its address
-	smtps    bool   // it is for implicit TLS
-	seen     seen   // what the Recorder has not been told yet
+	listener string   // its address
+	smtps    bool     // it is for implicit TLS
+	observed observed // what the Recorder has not been told yet
 
 	messages  atomic.Int64
 	receiving atomic.Bool // a message is being received
@@ -105,18 +105,23 @@ func (c *clientConn) completeHandshake() error {
 	c.handshake = nil
 	if err := secure.HandshakeContext(context.Background()); err != nil {
 		c.readEnded.Store(true)
-		c.sessions.journal.HandshakeFailed(c.client, withAdvice(err, c.access.LegacyTLS))
-		c.record(0, "TLS handshake failed: "+err.Error())
+		c.handshakeFailed(withAdvice(err, c.access.LegacyTLS))
 		return io.EOF
 	}
 	state := secure.ConnectionState()
 	version := tls.VersionName(state.Version)
-	c.setSeen(func(s *seen) { s.tls = version })
+	c.observe(func(s *observed) { s.tls = version })
 	if isLegacy(state) {
 		c.sessions.journal.LegacyTLS(c.client, version, tls.CipherSuiteName(state.CipherSuite))
 		c.quirk("legacy TLS")
 	}
 	return nil
+}
+
+// handshakeFailed records why, with what to do about it.
+func (c *clientConn) handshakeFailed(err error) {
+	c.sessions.journal.HandshakeFailed(c.client, err)
+	c.record(0, "TLS handshake failed: "+err.Error())
 }
 
 // end ends the session, or lets its message finish first.
@@ -169,11 +174,11 @@ func (c *clientConn) readLine() ([]byte, error) {
 		if !c.hasRead {
 			c.hasRead = true
 			if part[0] == tlsHandshake && !c.secure.Load() {
-				c.recordLateHello()
+				c.recordLateClientHello()
 				return nil, io.EOF
 			}
 			if isSSL2(part) {
-				c.sessions.journal.HandshakeFailed(c.client, errSSL2)
+				c.handshakeFailed(errSSL2)
 				return nil, io.EOF
 			}
 		}

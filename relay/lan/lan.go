@@ -114,14 +114,14 @@ type Server struct {
 
 	smtp     *smtp.Server
 	sessions *sessions
-	guesses  *guesses
+	logins   *loginLimiter
 	context  context.Context // of messages being accepted
 	cancel   context.CancelFunc
 }
 
 // New returns a server without listeners.
 func New(config Config, p Policy, acceptor Acceptor, j *journal.Journal) *Server {
-	s := &Server{config: config, policy: p, acceptor: acceptor, journal: j, guesses: newGuesses(time.Now)}
+	s := &Server{config: config, policy: p, acceptor: acceptor, journal: j, logins: newLoginLimiter(time.Now)}
 	s.sessions = newSessions(&s.config, j)
 	s.context, s.cancel = context.WithCancel(context.Background())
 	s.smtp = smtp.NewServer(smtp.BackendFunc(s.newSession))

@@ -355,24 +355,24 @@ func TestHelloWait_HardlyDelaysPlainClients(t *testing.T) {
 	c := newClientConn(nil, policy.Client{Address: netip.MustParseAddr("192.0.2.1")}, policy.Access{}, s)
 	wait := func(name string, want time.Duration) {
 		t.Helper()
-		if got := s.helloWait(c.hello(), c.smtps); got != want {
+		if got := s.clientHelloWait(c.listenerClient(), c.smtps); got != want {
 			t.Errorf("%s: got a wait of %v, want %v", name, got, want)
 		}
 	}
-	wait("unknown client", unknownTimeout)
-	s.recordHello(c)
+	wait("unknown client", unknownWait)
+	s.recordClientHello(c)
 	wait("plain client", 0)
-	c.recordLateHello()
-	wait("after a late ClientHello", smtpsTimeout)
-	s.recordHello(c)
-	wait("after another plain client", mixedTimeout)
+	c.recordLateClientHello()
+	wait("after a late ClientHello", smtpsWait)
+	s.recordClientHello(c)
+	wait("after another plain client", mixedWait)
 	c.secure.Store(true)
-	s.recordHello(c)
-	wait("after TLS again", helloTimeout)
-	s.hellos[c.hello()] = begins{0, time.Now().Add(-2 * helloMemory)}
-	wait("last seen two days ago", unknownTimeout)
+	s.recordClientHello(c)
+	wait("after TLS again", tlsWait)
+	s.tlsHistory[c.listenerClient()] = tlsHistory{0, time.Now().Add(-2 * tlsHistoryAge)}
+	wait("last seen two days ago", unknownWait)
 	c.listener, c.smtps = "another", true
-	wait("unknown client on a port for implicit TLS", smtpsTimeout)
+	wait("unknown client on a port for implicit TLS", smtpsWait)
 }
 
 func TestServeTLS_UsesImplicitTLS(t *testing.T) {

@@ -20,19 +20,19 @@ type sessions struct {
 	journal     *journal.Journal
 	rejectSlots slots
 
-	mu       sync.Mutex
-	open     map[*clientConn]struct{}
-	clients  map[netip.Prefix]int
-	rates    map[netip.Prefix]*rate
-	hellos   map[hello]begins
-	draining bool
+	mu         sync.Mutex
+	open       map[*clientConn]struct{}
+	clients    map[netip.Prefix]int
+	rates      map[netip.Prefix]*rate
+	tlsHistory map[listenerClient]tlsHistory
+	draining   bool
 }
 
 func newSessions(config *Config, j *journal.Journal) *sessions {
 	const maxRejects = 32
 	return &sessions{config: config, limits: config.Limits, journal: j, rejectSlots: make(slots, maxRejects),
 		open: make(map[*clientConn]struct{}), clients: make(map[netip.Prefix]int),
-		rates: make(map[netip.Prefix]*rate), hellos: make(map[hello]begins)}
+		rates: make(map[netip.Prefix]*rate), tlsHistory: make(map[listenerClient]tlsHistory)}
 }
 
 // admit opens a session, or returns the reply for a rejected client. If there are

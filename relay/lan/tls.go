@@ -88,8 +88,11 @@ func withAdvice(err error, legacy bool) error {
 // old software with SSL 3.0 and TLS 1.0 does (RFC 5246 appendix E.2).
 var errSSL2 = errors.New("the device begins with a hello of SSL 2.0: turn SSL 2.0 off on it, update it, or turn TLS off on it")
 
+// ssl2Prefix is how many octets of a ClientHello of SSL 2.0 isSSL2 needs.
+const ssl2Prefix = 5
+
 // isSSL2 reports whether input begins with such a hello.
 func isSSL2(input []byte) bool {
 	const clientHello = 1
-	return len(input) > 4 && input[0]&0x80 != 0 && input[2] == clientHello && input[3] <= 3
+	return len(input) >= ssl2Prefix && input[0]&0x80 != 0 && input[2] == clientHello && input[3] <= 3
 }

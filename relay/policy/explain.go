@@ -32,7 +32,15 @@ type Decision struct {
 type Step struct {
 	Part    string `json:"part"` // "client", "login", "sender", "recipient" or "author"
 	Outcome string `json:"outcome"`
-	Rule    string `json:"rule"` // the setting that decides; empty if none had to
+	Rule    string `json:"rule"` // the settings that decide; empty if none had to
+}
+
+// Text is the outcome with the settings that decide, unless it names them already.
+func (s Step) Text() string {
+	if s.Rule == "" || strings.HasSuffix(s.Outcome, "("+s.Rule+")") {
+		return s.Outcome
+	}
+	return s.Outcome + "  [" + s.Rule + "]"
 }
 
 // Decide decides on a whole message, as the relay does command by command.
@@ -105,11 +113,7 @@ func (p Policy) Decide(r Request) Decision {
 func (d Decision) String() string {
 	var b strings.Builder
 	for _, step := range d.Steps {
-		fmt.Fprintf(&b, "%-10s %s", step.Part, step.Outcome)
-		if step.Rule != "" {
-			fmt.Fprintf(&b, "  [%s]", step.Rule)
-		}
-		b.WriteString("\n")
+		fmt.Fprintf(&b, "%-10s %s\n", step.Part, step.Text())
 	}
 	return b.String() + "result     " + d.Result()
 }

@@ -78,8 +78,8 @@ type Auth string
 
 // The values of Auth. The zero value is that of its network.
 const (
-	AnyLogin     Auth = "any"      // every user name and password is accepted, as no login
-	LoginMissing Auth = "required" // it must log in as a user
+	AnyLogin      Auth = "any"      // every user name and password is accepted, as no login
+	LoginRequired Auth = "required" // it must log in as a user
 )
 
 // Limits are limits of one client; zero means that of every client.
@@ -120,10 +120,13 @@ type Access struct {
 	RequireTLS, LegacyTLS, RequireAuth bool
 }
 
+// setting names a setting of the client's device.
+func (a Access) setting(key string) string { return key + " of " + a.Rule }
+
 // Verdict is the decision on one command.
 type Verdict struct {
 	Reply reply.Reply // that refuses it; the zero Reply if it is accepted
-	Rule  string      // the setting that decides; empty if none had to
+	Rule  string      // the settings that decide, with commas between them; empty if none had to
 }
 
 // Refused reports whether the command is refused.
@@ -143,7 +146,7 @@ func (p Policy) Access(c Client) Access {
 	a := Access{Device: device,
 		RequireTLS:  device.RequireTLS || contains(p.RequireTLS, client),
 		LegacyTLS:   device.LegacyTLS || contains(p.LegacyTLS, client),
-		RequireAuth: device.Auth == LoginMissing || device.Auth == "" && contains(p.RequireAuth, client),
+		RequireAuth: device.Auth == LoginRequired || device.Auth == "" && contains(p.RequireAuth, client),
 	}
 	switch {
 	case listed:
@@ -188,7 +191,7 @@ func (p Policy) Connect(c Client) (Access, Verdict) {
 	case a.Allowed, a.Login:
 		return a, Verdict{Rule: a.Rule}
 	case a.Device.Refuse:
-		return a, refuse(a.Rule+".refuse", 554, 7, 1, "%s does not relay for %s: it is refused by the settings of this device", p.Hostname, client.Unmap())
+		return a, refuse(a.setting("refuse"), 554, 7, 1, "%s does not relay for %s: the settings refuse this device", p.Hostname, client.Unmap())
 	}
 	return a, refuse(a.Rule, 554, 7, 1, "%s does not relay for %s: add its network to lan.allow", p.Hostname, client.Unmap())
 }
@@ -201,11 +204,11 @@ func (p Policy) LogIn(c Client, u User) (*User, Verdict) {
 	case a.RequireTLS && !c.Secure:
 		return nil, refuse(a.ruleFor("tls", "lan.require_tls", a.Device.RequireTLS), 538, 7, 11, "TLS is required before a login: turn on TLS or STARTTLS on the device")
 	case a.Device.Auth == AnyLogin:
-		return nil, Verdict{Rule: a.Rule + ".auth"}
+		return nil, Verdict{Rule: a.setting("auth")}
 	case len(u.Clients) == 0 && a.Allowed, contains(u.Clients, c.Address.Unmap().WithZone("")):
 		return &u, Verdict{Rule: "the users"}
 	}
-	return nil, refuse("the addresses of user "+u.Name, 535, 7, 8, "this user may not log in from %s", c.Address.Unmap())
+	return nil, refuse("the addresses of user "+u.Name, 535, 7, 8, "this user may not log in from %s: bind the user to this address too, or log in as another", c.Address.Unmap())
 }
 
 // Recipient decides whether mail may be sent to a recipient.
@@ -215,7 +218,7 @@ func (p Policy) Recipient(c Client, recipient envelope.Address) Verdict {
 	rule := ""
 	switch {
 	case len(a.Device.Recipients) > 0:
-		list, rule = a.Device.Recipients, a.Rule+".recipients"
+		list, rule = a.Device.Recipients, a.setting("recipients")
 	case len(p.Recipients) > 0:
 		list, rule = p.Recipients, "recipients.allow"
 	}

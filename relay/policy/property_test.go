@@ -49,7 +49,7 @@ func randomPolicy(random *rand.Rand) Policy {
 		p.Rewrites = append(p.Rewrites, Rewrite{one(random, []Pattern{"@mfp.local", "a@mfp.local", "a@gmail.com"}), one(random, mailbox[1:3])})
 	}
 	for range random.IntN(4) {
-		d := Device{MAC: one(random, macs), Refuse: random.IntN(5) == 0, RequireTLS: random.IntN(5) == 0, Auth: one(random, []Auth{"", "", AnyLogin, LoginMissing}),
+		d := Device{MAC: one(random, macs), Refuse: random.IntN(5) == 0, RequireTLS: random.IntN(5) == 0, Auth: one(random, []Auth{"", "", AnyLogin, LoginRequired}),
 			Sender: one(random, []envelope.Address{"", "a@contoso.com"}), Senders: some(random, pattern[:4], 2), Recipients: some(random, append([]Pattern{Own}, pattern...), 2),
 			Tag: one(random, []string{"", "t"})}
 		if d.MAC == "" {
@@ -124,7 +124,7 @@ func faultOf(p Policy, r Request, d Decision) string {
 		return "a stranger sends"
 	case (device.RequireTLS || inside(p.RequireTLS)) && !r.Client.Secure:
 		return "it sends in clear text"
-	case device.Auth == LoginMissing && r.Client.User == nil:
+	case device.Auth == LoginRequired && r.Client.User == nil:
 		return "it sends without a login"
 	case r.Client.User != nil && len(r.Client.User.Clients) > 0 && !inside(r.Client.User.Clients):
 		return "it sends as a user of other addresses"

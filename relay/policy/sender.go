@@ -11,28 +11,28 @@ import (
 // Sender decides under which sender a message is sent (RFC 5321 section 3.3).
 func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Verdict) {
 	a := p.Access(c)
-	if v := p.mayBegin(c, a); v.Refused() {
+	if v := p.maySend(c, a); v.Refused() {
 		return "", v
 	}
-	s := choice{policy: p, client: c, access: a}
-	var v Verdict
+	s := senderRules{policy: p, client: c, access: a}
+	var rules []string
 	for _, rule := range []func(envelope.Address) (envelope.Address, Verdict){s.rewrite, s.nullSender, s.foreign, s.restricted} {
 		var applied Verdict
 		if sender, applied = rule(sender); applied.Refused() {
 			return "", applied
 		}
 		if applied.Rule != "" {
-			v = applied
+			rules = append(rules, applied.Rule)
 		}
 	}
 	if tag := a.Device.Tag; tag != "" && sender != "" && !strings.Contains(localPart(sender), "+") {
-		sender, v.Rule = withTag(sender, tag), a.Rule+".tag"
+		sender, rules = withTag(sender, tag), append(rules, a.setting("tag"))
 	}
-	return sender, v
+	return sender, Verdict{Rule: strings.Join(rules, ", ")}
 }
 
-// mayBegin decides whether the client may send at all, now.
-func (p Policy) mayBegin(c Client, a Access) Verdict {
+// maySend decides whether the client may send at all, now.
+func (p Policy) maySend(c Client, a Access) Verdict {
 	switch {
 	case !a.Allowed && !a.Login:
 		_, v := p.Connect(c)
@@ -40,7 +40,7 @@ func (p Policy) mayBegin(c Client, a Access) Verdict {
 	case a.RequireTLS && !c.Secure:
 		return refuse(a.ruleFor("tls", "lan.require_tls", a.Device.RequireTLS), 530, 7, 0, "TLS is required: turn on TLS or STARTTLS on the device")
 	case a.RequireAuth && c.User == nil:
-		return refuse(a.ruleFor("auth", "lan.require_auth", a.Device.Auth == LoginMissing), 530, 7, 0, "authentication is required: set a user name and a password on the device")
+		return refuse(a.ruleFor("auth", "lan.require_auth", a.Device.Auth == LoginRequired), 530, 7, 0, "authentication is required: set a user name and a password on the device")
 	}
 	return Verdict{}
 }
@@ -49,22 +49,22 @@ func (p Policy) mayBegin(c Client, a Access) Verdict {
 func (a Access) ruleFor(key, network string, ofDevice bool) string {
 	switch {
 	case ofDevice:
-		return a.Rule + "." + key
+		return a.setting(key)
 	case a.Login:
 		return a.Rule
 	}
 	return network
 }
 
-// choice chooses the sender of one message.
-type choice struct {
+// senderRules choose the sender of one message.
+type senderRules struct {
 	policy Policy
 	client Client
 	access Access
 }
 
 // rewrite applies the first of the rewrites, the addresses before the domains.
-func (s choice) rewrite(sender envelope.Address) (envelope.Address, Verdict) {
+func (s senderRules) rewrite(sender envelope.Address) (envelope.Address, Verdict) {
 	var found *Rewrite
 	for i, r := range s.policy.Rewrites {
 		if r.From.Matches(sender) && (found == nil || found.From.isDomain() && !r.From.isDomain()) {
@@ -77,7 +77,7 @@ func (s choice) rewrite(sender envelope.Address) (envelope.Address, Verdict) {
 	return found.To, Verdict{Rule: "senders.map"}
 }
 
-func (s choice) nullSender(sender envelope.Address) (envelope.Address, Verdict) {
+func (s senderRules) nullSender(sender envelope.Address) (envelope.Address, Verdict) {
 	if sender != "" {
 		return sender, Verdict{}
 	}
@@ -97,7 +97,7 @@ func (s choice) nullSender(sender envelope.Address) (envelope.Address, Verdict) 
 	return "", Verdict{Rule: "senders.empty"}
 }
 
-func (s choice) foreign(sender envelope.Address) (envelope.Address, Verdict) {
+func (s senderRules) foreign(sender envelope.Address) (envelope.Address, Verdict) {
 	if sender == "" || s.policy.accepts(sender) {
 		return sender, Verdict{}
 	}
@@ -111,7 +111,7 @@ func (s choice) foreign(sender envelope.Address) (envelope.Address, Verdict) {
 }
 
 // restricted limits the sender to those of the device and of the user.
-func (s choice) restricted(sender envelope.Address) (envelope.Address, Verdict) {
+func (s senderRules) restricted(sender envelope.Address) (envelope.Address, Verdict) {
 	rule, restricted := s.restriction()
 	if !restricted || sender == "" || s.mayUse(sender) {
 		return sender, Verdict{}
@@ -119,11 +119,11 @@ func (s choice) restricted(sender envelope.Address) (envelope.Address, Verdict) 
 	if candidates := s.candidates(); len(candidates) > 0 {
 		return candidates[0], Verdict{Rule: rule}
 	}
-	return "", refuse(rule, 553, 7, 1, "%s may not send as %s", s.client.Address.Unmap(), sender.Path())
+	return "", refuse(rule, 553, 7, 1, "%s may not send as %s (%s)", s.client.Address.Unmap(), sender.Path(), rule)
 }
 
 // candidates are the senders that may replace one of another client, the best first.
-func (s choice) candidates() []envelope.Address {
+func (s senderRules) candidates() []envelope.Address {
 	candidates := []envelope.Address{s.access.Device.Sender}
 	lists := [][]Pattern{s.access.Device.Senders}
 	if s.client.User != nil {
@@ -141,24 +141,24 @@ func (s choice) candidates() []envelope.Address {
 }
 
 // restriction names the setting that restricts the client's senders.
-func (s choice) restriction() (rule string, restricted bool) {
+func (s senderRules) restriction() (rule string, restricted bool) {
 	switch {
 	case s.client.User != nil && len(s.client.User.Senders) > 0:
 		return "the senders of user " + s.client.User.Name, true
 	case len(s.access.Device.Senders) > 0:
-		return s.access.Rule + ".senders", true
+		return s.access.setting("senders"), true
 	}
 	return "", false
 }
 
 // mayUse reports whether the device and the user may use a sender.
-func (s choice) mayUse(sender envelope.Address) bool {
+func (s senderRules) mayUse(sender envelope.Address) bool {
 	return (len(s.access.Device.Senders) == 0 || matchesAny(s.access.Device.Senders, sender)) &&
 		(s.client.User == nil || len(s.client.User.Senders) == 0 || matchesAny(s.client.User.Senders, sender))
 }
 
 // treatment returns the treatment that a setting means.
-func (s choice) treatment(setting Treatment) Treatment {
+func (s senderRules) treatment(setting Treatment) Treatment {
 	switch {
 	case setting == "" && s.replacement() != "":
 		return Replace
@@ -169,16 +169,16 @@ func (s choice) treatment(setting Treatment) Treatment {
 }
 
 // replacement is the sender that replaces one that cannot be used.
-func (s choice) replacement() envelope.Address {
+func (s senderRules) replacement() envelope.Address {
 	if s.access.Device.Sender != "" {
 		return s.access.Device.Sender
 	}
 	return s.policy.DefaultSender
 }
 
-func (s choice) replacementRule() string {
+func (s senderRules) replacementRule() string {
 	if s.access.Device.Sender != "" {
-		return s.access.Rule + ".sender"
+		return s.access.setting("sender")
 	}
 	return "senders.default"
 }
@@ -187,7 +187,7 @@ func (s choice) replacementRule() string {
 // recipients see. It returns the author to use instead, or "" to keep them. sender is
 // the result of Sender.
 func (p Policy) From(c Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, Verdict) {
-	s := choice{policy: p, client: c, access: p.Access(c)}
+	s := senderRules{policy: p, client: c, access: p.Access(c)}
 	rule, restricted := s.restriction()
 	foreign := slices.IndexFunc(authors, func(author envelope.Address) bool {
 		if strings.EqualFold(string(author), string(sender)) || author == untagged(sender, s.access.Device.Tag) {

@@ -19,11 +19,11 @@ import (
 // stored, which wears the flash.
 const silencePeriod, storePeriod = 10 * time.Second, 6 * time.Hour
 
-// maxLearning is how long learn mode may last.
-const maxLearning = 2 * time.Hour
+// maxLearnTime is how long learn mode may last.
+const maxLearnTime = 2 * time.Hour
 
-// learning is learn mode: networks are open until a time.
-type learning struct {
+// learnMode is learn mode: networks are open until a time.
+type learnMode struct {
 	mu       sync.Mutex // guards the rest; the policy's lock is taken under it
 	networks []netip.Prefix
 	until    time.Time
@@ -56,7 +56,7 @@ func (s *Server) LearnMode(context.Context) (control.LearnMode, error) {
 }
 
 // mode returns learn mode as it is now. The caller holds mu.
-func (l *learning) mode() control.LearnMode {
+func (l *learnMode) mode() control.LearnMode {
 	left := time.Until(l.until).Round(time.Second)
 	if left <= 0 {
 		return control.LearnMode{}
@@ -70,8 +70,8 @@ func (s *Server) Learn(_ context.Context, q control.LearnMode) (control.LearnMod
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case q.For < 0, q.For > maxLearning:
-		return control.LearnMode{}, fault.New(fault.LearnTime, fmt.Sprintf("learn mode lasts up to %s", maxLearning))
+	case q.For < 0, q.For > maxLearnTime:
+		return control.LearnMode{}, fault.New(fault.LearnTime, fmt.Sprintf("learn mode lasts up to %d hours", int(maxLearnTime.Hours())))
 	case q.For == 0:
 		s.endLearning()
 	default:

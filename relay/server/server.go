@@ -99,7 +99,7 @@ type Server struct {
 	journal      *journal.Journal
 	policy       Policy
 	devices      *device.Registry
-	learning     learning
+	learning     learnMode
 	dispatcher   *dispatch.Dispatcher
 	certificates func() ([]tls.Certificate, error) // the first call waits for the TPM
 	running      sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"sealpost/hal/fault"
 	"sealpost/hal/printable"
@@ -21,8 +22,8 @@ type DeviceList struct {
 	Devices []control.Device `json:"devices"`
 	// Learning is learn mode; the zero value if it is off.
 	Learning control.LearnMode `json:"learning"`
-	// AdoptCommand is what lets a refused device in; its address follows.
-	AdoptCommand string `json:"-"`
+	// Command is the command of the devices, for the cures in the notes.
+	Command string `json:"-"`
 }
 
 // Devices returns what a relay has seen of devices.
@@ -43,13 +44,18 @@ func (l Local) Devices(ctx context.Context) (devices api.Devices, err error) {
 	defer cancel()
 	list, err := Devices(ctx, l.relay())
 	for _, d := range list.Devices {
-		devices.Seen = append(devices.Seen, api.Device{
-			Address: d.Address, Name: d.Name, Maker: d.Vendor, Hello: d.Hello, MAC: d.MAC, TLS: d.TLS, User: d.User, Login: d.Login != "",
-			Quirks: d.Quirks, LastSent: d.LastSent, Messages: d.Messages, Refusal: d.Refusal, Silent: d.Silent,
-			Allowed: d.Allowed, Learned: d.Learned, Listed: d.Listed})
+		devices.Seen = append(devices.Seen, seen(d))
 	}
 	devices.Learning = api.Learning{For: list.Learning.For, Networks: list.Learning.Networks}
 	return devices, err
+}
+
+// seen returns what an operator sees of a device.
+func seen(d control.Device) api.Device {
+	return api.Device{
+		Address: d.Address, Name: d.Name, Maker: d.Vendor, Hello: d.Hello, MAC: d.MAC, TLS: d.TLS, User: d.User, Login: d.Login != "",
+		Quirks: d.Quirks, LastSent: d.LastSent, Messages: d.Messages, Refusal: d.Refusal, Silent: d.Silent,
+		Allowed: d.Allowed, Learned: d.Learned, Listed: d.Listed}
 }
 
 // Learn implements [api.Box].
@@ -64,7 +70,7 @@ func (l Local) Learn(ctx context.Context, mode api.Learning) (api.Learning, erro
 func (l DeviceList) String() string {
 	var b strings.Builder
 	if l.Learning.For > 0 {
-		fmt.Fprintf(&b, "learn mode: everything in %s may send for another %s\n", networks(l.Learning.Networks), l.Learning.For)
+		fmt.Fprintf(&b, "learn mode: everything in %s may send until %s\n", networks(l.Learning.Networks), time.Now().Add(l.Learning.For).Format("15:04 MST"))
 	}
 	if len(l.Devices) == 0 {
 		b.WriteString("no device has connected yet")
@@ -85,14 +91,16 @@ func (l DeviceList) notes(d control.Device) (notes []string) {
 	if !d.Silent.IsZero() {
 		notes = append(notes, "silent: an alert was raised "+api.Since(d.Silent))
 	}
-	if d.Learned {
-		notes = append(notes, "may send during learn mode only: "+l.AdoptCommand+d.Address.String())
+	switch {
+	case d.Learned:
+		notes = append(notes, fmt.Sprintf("may send during learn mode only; let it in for good: %s adopt %s", l.Command, d.Address))
+	case !d.Allowed && d.Listed:
+		notes = append(notes, fmt.Sprintf("the settings refuse its mail; let it in: %s set %s refuse=", l.Command, d.Address))
+	case !d.Allowed:
+		notes = append(notes, fmt.Sprintf("may not send; let it in: %s adopt %s", l.Command, d.Address))
 	}
 	if d.Refusal != "" {
 		notes = append(notes, "refused: "+d.Refusal)
-	}
-	if !d.Allowed {
-		notes = append(notes, "let it in: "+l.AdoptCommand+d.Address.String())
 	}
 	if d.User != "" {
 		notes = append(notes, "user "+d.User)
@@ -110,38 +118,61 @@ func networks(all []netip.Prefix) string {
 	return strings.Join(texts, ", ")
 }
 
-// Adopt returns a change of settings that lists devices, so that they may send. which are
-// their addresses; without any it means those that have sent only because of learn mode.
-// It returns the names of the adopted devices too.
-func (l DeviceList) Adopt(which []string) (change func([]byte) ([]byte, error), adopted []string, err error) {
-	names := map[string]string{}
+// Adopt lists devices in a settings text, so that they may send, and says which. which
+// are their addresses; without any it means those that have sent only because of learn
+// mode and are not listed yet.
+func (l DeviceList) Adopt(text []byte, which []string) (edited []byte, done string, err error) {
+	names, all := map[string]string{}, len(which) == 0
 	for _, d := range l.Devices {
-		if d.Learned && d.Messages > 0 && len(which) == 0 {
+		names[d.Address.String()] = cmp.Or(d.Name, d.Vendor)
+		if all && seen(d).Adoptable() {
 			which = append(which, d.Address.String())
 		}
-		names[d.Address.String()] = cmp.Or(d.Name, d.Vendor)
 	}
-	if len(which) == 0 {
-		return nil, nil, fault.New(fault.NoDevice, "no device has sent only because of learn mode")
-	}
+	var adopted []string
 	for _, address := range which {
-		if _, seen := names[address]; !seen {
-			return nil, nil, fault.New(fault.NoDevice, "the relay has not seen this device").With("address", address)
+		name, seen := names[address]
+		if !seen {
+			return nil, "", fault.New(fault.NoDevice, fmt.Sprintf("no device with the address %.50q has connected", address))
+		}
+		block, err := settings.DeviceText(text, address)
+		switch {
+		case err != nil:
+			return nil, "", err
+		case block != "" && all:
+			continue
+		case block != "":
+			return nil, "", fmt.Errorf("the settings list %s already: change what they say with: %s set %s KEY=VALUE", address, l.Command, address)
+		}
+		changes := map[string]string{}
+		if name != "" {
+			changes["name"] = name
+		}
+		if text, err = settings.EditDevice(text, address, changes); err != nil {
+			return nil, "", err
 		}
 		adopted = append(adopted, address)
 	}
-	return func(text []byte) (_ []byte, err error) {
-		for _, address := range adopted {
-			changes := map[string]string{}
-			if names[address] != "" {
-				changes["name"] = names[address]
-			}
-			if text, err = settings.EditDevice(text, address, changes); err != nil {
-				return nil, err
-			}
-		}
-		return text, nil
-	}, adopted, nil
+	if len(adopted) == 0 {
+		return nil, "", fault.New(fault.NoDevice, "no device has sent only because of learn mode, or the settings list them all")
+	}
+	return text, "let in: " + strings.Join(adopted, ", "), nil
+}
+
+// SetDevice changes a device in a settings text, or lists it, and says which.
+func SetDevice(text []byte, which string, changes map[string]string) (edited []byte, done string, err error) {
+	done = "changed " + which
+	if block, err := settings.DeviceText(text, which); err == nil && block == "" {
+		done = "listed " + which
+	}
+	edited, err = settings.EditDevice(text, which, changes)
+	return edited, done, err
+}
+
+// RemoveDevice removes a device from a settings text.
+func RemoveDevice(text []byte, which string) (edited []byte, done string, err error) {
+	edited, err = settings.RemoveDevice(text, which)
+	return edited, "removed " + which, err
 }
 
 // ParseChanges reads key=value arguments.
@@ -150,12 +181,12 @@ func ParseChanges(arguments []string) (map[string]string, error) {
 	for _, argument := range arguments {
 		key, value, found := strings.Cut(argument, "=")
 		if !found {
-			return nil, fmt.Errorf("%q is not a change: write it like tls=legacy, and tls= to remove a setting", argument)
+			return nil, fmt.Errorf("%q is not a change: write it like tls=legacy, or tls= to remove a setting", argument)
 		}
 		changes[key] = value
 	}
 	if len(changes) == 0 {
-		return nil, errors.New("name at least one change, like tls=legacy")
+		return nil, errors.New("name at least one change, such as tls=legacy")
 	}
 	return changes, nil
 }

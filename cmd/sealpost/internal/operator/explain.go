@@ -28,11 +28,7 @@ func (l Local) Explain(ctx context.Context, q api.Question) (steps []api.Step, e
 		return nil, err
 	}
 	for _, step := range d.Steps {
-		text := step.Outcome
-		if step.Rule != "" {
-			text += "  [" + step.Rule + "]"
-		}
-		steps = append(steps, api.Step{Name: step.Part, Text: text})
+		steps = append(steps, api.Step{Name: step.Part, Text: step.Text()})
 	}
 	return append(steps, api.Step{Name: "result", Text: d.Result()}), nil
 }
@@ -44,11 +40,11 @@ func (q Question) Parse() (parsed control.Question, err error) {
 	}
 	parsed.User, parsed.TLS = q.User, q.TLS
 	if parsed.Client, err = netip.ParseAddr(q.Client); err != nil {
-		return parsed, fmt.Errorf("%q is not an IP address", q.Client)
+		return parsed, fmt.Errorf("%.50q is not an IP address: write it like 192.168.10.20", q.Client)
 	}
 	if from := strings.Trim(q.From, "<> "); from != "" {
 		if parsed.From, err = envelope.ParseAddress(from); err != nil {
-			return parsed, fmt.Errorf("the sender %q: %w", from, err)
+			return parsed, fmt.Errorf("the sender %.100q is not a mail address: write it like printer@contoso.com", from)
 		}
 	}
 	if parsed.To, err = parseAddresses("the recipient", q.To); err != nil {
@@ -62,7 +58,7 @@ func parseAddresses(what string, texts []string) (all []envelope.Address, err er
 	for _, text := range texts {
 		address, err := envelope.ParseAddress(strings.Trim(text, "<> "))
 		if err != nil {
-			return nil, fmt.Errorf("%s %q: %w", what, text, err)
+			return nil, fmt.Errorf("%s %.100q is not a mail address: write it like printer@contoso.com", what, text)
 		}
 		all = append(all, address)
 	}

@@ -27,7 +27,7 @@ func (o Options) EditSettings(change func(text []byte) ([]byte, error)) error {
 	}
 	edited, err := change(text)
 	if err != nil {
-		return fmt.Errorf("changing %s: %w", o.Config, err)
+		return fmt.Errorf("%s was not changed: %w", o.Config, err)
 	}
 	if err := replaceFile(path, edited); err != nil {
 		return fmt.Errorf("writing %s: %w", o.Config, err)

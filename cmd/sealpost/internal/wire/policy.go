@@ -79,8 +79,8 @@ type currentPolicy struct {
 	mu         sync.Mutex // held while current is replaced
 }
 
-// now returns the policy, with the networks from which users may log in.
-func (c *currentPolicy) now() policy.Policy {
+// snapshot returns the policy, with the networks from which users may log in.
+func (c *currentPolicy) snapshot() policy.Policy {
 	p := *c.current.Load()
 	if c.users != nil {
 		p.Logins = c.users.Clients()
@@ -111,35 +111,35 @@ func (c *currentPolicy) Client(address netip.Addr) policy.Client {
 
 // Access implements lan.Policy.
 func (c *currentPolicy) Access(client policy.Client) policy.Access {
-	return c.now().Access(client)
+	return c.snapshot().Access(client)
 }
 
 // Connect implements lan.Policy.
 func (c *currentPolicy) Connect(client policy.Client) (policy.Access, policy.Verdict) {
-	return c.now().Connect(client)
+	return c.snapshot().Connect(client)
 }
 
 // LogIn implements lan.Policy.
 func (c *currentPolicy) LogIn(client policy.Client, u policy.User) (*policy.User, policy.Verdict) {
-	return c.now().LogIn(client, u)
+	return c.snapshot().LogIn(client, u)
 }
 
 // Decide decides on a whole message.
-func (c *currentPolicy) Decide(r policy.Request) policy.Decision { return c.now().Decide(r) }
+func (c *currentPolicy) Decide(r policy.Request) policy.Decision { return c.snapshot().Decide(r) }
 
 // Sender implements lan.Policy.
 func (c *currentPolicy) Sender(client policy.Client, sender envelope.Address) (envelope.Address, policy.Verdict) {
-	return c.now().Sender(client, sender)
+	return c.snapshot().Sender(client, sender)
 }
 
 // Recipient implements lan.Policy.
 func (c *currentPolicy) Recipient(client policy.Client, recipient envelope.Address) policy.Verdict {
-	return c.now().Recipient(client, recipient)
+	return c.snapshot().Recipient(client, recipient)
 }
 
 // From implements lan.Policy.
 func (c *currentPolicy) From(client policy.Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, policy.Verdict) {
-	return c.now().From(client, sender, authors)
+	return c.snapshot().From(client, sender, authors)
 }
 
 // Subnets implements [server.Parts].
@@ -156,7 +156,7 @@ func (r *Relay) Policy() (server.Policy, func(context.Context) error, error) {
 	current := &currentPolicy{users: r.users}
 	current.current.Store(&p)
 	var previous []netip.Prefix
-	adopt := func(networks []netip.Prefix) {
+	serve := func(networks []netip.Prefix) {
 		if slices.Equal(networks, previous) {
 			return
 		}
@@ -172,15 +172,15 @@ func (r *Relay) Policy() (server.Policy, func(context.Context) error, error) {
 		r.Journal.Serving(served)
 	}
 	if len(s.LAN.Allow) > 0 {
-		adopt(s.LAN.Allow)
+		serve(s.LAN.Allow)
 		return current, nil, nil
 	}
 	networks, err := network.Subnets()
 	if err != nil {
 		return nil, nil, err
 	}
-	adopt(networks)
-	return current, func(ctx context.Context) error { return network.WatchSubnets(ctx, adopt) }, nil
+	serve(networks)
+	return current, func(ctx context.Context) error { return network.WatchSubnets(ctx, serve) }, nil
 }
 
 // union returns the networks of both lists without duplicates.

@@ -7,8 +7,8 @@ import (
 	"sealpost/relay/device"
 )
 
-// seen is what was seen of a client.
-type seen struct {
+// observed is what was seen of a client.
+type observed struct {
 	mu                sync.Mutex // the goroutine that receives by BDAT uses it too
 	hello, tls, login string
 	quirks            []string
@@ -19,36 +19,36 @@ const maxQuirks = 16
 
 // quirk notes how a client differs from the standards.
 func (c *clientConn) quirk(name string) {
-	c.seen.mu.Lock()
-	defer c.seen.mu.Unlock()
-	if !slices.Contains(c.seen.quirks, name) && len(c.seen.quirks) < maxQuirks {
-		c.seen.quirks = append(c.seen.quirks, name)
+	c.observed.mu.Lock()
+	defer c.observed.mu.Unlock()
+	if !slices.Contains(c.observed.quirks, name) && len(c.observed.quirks) < maxQuirks {
+		c.observed.quirks = append(c.observed.quirks, name)
 	}
 }
 
-// setSeen changes what was seen of the client.
-func (c *clientConn) setSeen(change func(*seen)) {
-	c.seen.mu.Lock()
-	defer c.seen.mu.Unlock()
-	change(&c.seen)
+// observe changes what was seen of the client.
+func (c *clientConn) observe(change func(*observed)) {
+	c.observed.mu.Lock()
+	defer c.observed.mu.Unlock()
+	change(&c.observed)
 }
 
 // record tells the Recorder what was seen of the client since the last call: a number of
 // messages, and a refusal if there was one.
 func (c *clientConn) record(messages int, refusal string) {
-	c.seen.mu.Lock()
-	defer c.seen.mu.Unlock()
-	if messages == 0 && refusal == "" && c.seen.hello == "" && len(c.seen.quirks) == 0 {
+	c.observed.mu.Lock()
+	defer c.observed.mu.Unlock()
+	if messages == 0 && refusal == "" && c.observed.hello == "" && len(c.observed.quirks) == 0 {
 		return // such as the health check, which only looks at the greeting
 	}
 	o := device.Observation{
-		Client: c.client, MAC: c.identity.MAC, Hello: c.seen.hello, TLS: c.seen.tls, Login: c.seen.login,
-		Quirks: c.seen.quirks, Messages: messages, Refused: refusal != "", Refusal: refusal,
+		Client: c.client, MAC: c.identity.MAC, Hello: c.observed.hello, TLS: c.observed.tls, Login: c.observed.login,
+		Quirks: c.observed.quirks, Messages: messages, Refused: refusal != "", Refusal: refusal,
 	}
 	if c.identity.User != nil {
 		o.User = c.identity.User.Name
 	}
-	c.seen.quirks = nil
+	c.observed.quirks = nil
 	c.sessions.record(o)
 }
 
