@@ -356,14 +356,15 @@ func TestDATA_RefusedAtItsBeginningIsReadToItsEnd(t *testing.T) {
 // TestBDAT_AbortedIsFollowedByNoMessage sends each command that aborts a BDAT transfer.
 func TestBDAT_AbortedIsFollowedByNoMessage(t *testing.T) {
 	for _, command := range []string{"RSET", "EHLO device", "HELO device"} {
+		s, addresses := serveBoth(t, &fakeAcceptor{})
 		for range 20 {
-			s, addresses := serveBoth(t, &fakeAcceptor{})
 			c := connect(t, s, addresses["clear"], "clear")
 			c.envelope()
 			c.write("BDAT 3\r\nabc")
 			c.expect(250)
 			c.command(250, command)
 			c.command(421, "MAIL FROM:<a@contoso.com>")
+			_ = c.conn.Close()
 		}
 	}
 }
