@@ -111,7 +111,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		return smtpReply(v.Reply)
 	}
 	if most := s.limits.Recipients; most > 0 && len(s.envelope.Recipients) >= most {
-		return smtpReply(reply.New(452, 5, 3, "the limit of recipients for a message of this device is %d: send the rest in another message", most))
+		return smtpReply(reply.New(452, 5, 3, "a message of this device may have %d recipients: send the rest in another message", most))
 	}
 	dsn := s.conn.rcptDSN
 	if s.clientSender != s.envelope.Sender {
