@@ -51,7 +51,7 @@ func importCommand(o *options) *cobra.Command {
 }
 
 // afterRestart says when another certificate for the LAN is used.
-const afterRestart = "; a running relay changes that when it is restarted"
+const afterRestart = "; restart a running relay to apply it"
 
 // importPFX reads the file before it opens or creates the state, so that a bad
 // file changes nothing.

@@ -38,7 +38,8 @@ type Device struct {
 	// (RFC 5233). Default: empty, none.
 	Tag Tag `toml:"tag"`
 	// Connections, MessagesPerMinute, MessageSize, RecipientsPerMessage and SpoolShare
-	// lower limits for the device. Default: 0, those of the sections limits and spool.
+	// are limits of the device. MessageSize and RecipientsPerMessage are at most those
+	// of the section limits. Default: 0, those of the sections limits and spool.
 	Connections          int  `toml:"connections"`
 	MessagesPerMinute    int  `toml:"messages_per_minute"`
 	MessageSize          Size `toml:"message_size"`
@@ -98,6 +99,12 @@ func (s Settings) checkDevices(fault func(key, format string, args ...any)) {
 			if limit.value < 0 {
 				fault(key+"."+limit.name, "is less than zero: leave it out for the limit of every device")
 			}
+		}
+		if size := d.MessageSize; size > 0 && (size < minMessageSize || size > s.Limits.MessageSize) {
+			fault(key+".message_size", "is %s: write a size from %s to limits.message_size, which is %s", size, minMessageSize, s.Limits.MessageSize)
+		}
+		if d.RecipientsPerMessage > s.Limits.Recipients {
+			fault(key+".recipients_per_message", "is %d, more than limits.recipients, which is %d: write a lower number, or raise limits.recipients", d.RecipientsPerMessage, s.Limits.Recipients)
 		}
 		if d.SpoolShare < 0 || d.SpoolShare > 100 {
 			fault(key+".spool_share", "is %d: write a percentage from 1 to 100", d.SpoolShare)

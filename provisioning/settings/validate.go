@@ -97,15 +97,17 @@ func (s Settings) checkRanges(fault func(key, format string, args ...any)) {
 	}
 }
 
+// minMessageSize is the smallest limit of a message (RFC 5321 section 4.5.3.1.7).
+const minMessageSize Size = 64 << 10
+
 // checkLimits compares limits with each other and with the minimums of SMTP.
 func (s Settings) checkLimits(fault func(key, format string, args ...any)) {
 	const shortest, longest = 998, 1 << 20 // RFC 5321 section 4.5.3.1.6 allows lines of 998
 	if line := s.Limits.Line; line > 0 && (line < shortest || line > longest) {
 		fault("limits.line", "is %s: write a size from %dB to %s", line, shortest, Size(longest))
 	}
-	const smallest = 64 << 10 // RFC 5321 section 4.5.3.1.7
-	if size := s.Limits.MessageSize; size > 0 && size < smallest {
-		fault("limits.message_size", "is %s: write at least %s, the smallest limit that SMTP allows (RFC 5321)", size, Size(smallest))
+	if size := s.Limits.MessageSize; size > 0 && size < minMessageSize {
+		fault("limits.message_size", "is %s: write at least %s, the smallest limit that SMTP allows (RFC 5321)", size, minMessageSize)
 	}
 	if largest := s.Spool.Size / 2; s.Limits.MessageSize > max(s.Limits.Memory, largest) {
 		fault("limits.message_size", "is %s, limits.memory is %s and half of spool.size %s, so the largest messages could never be accepted: lower limits.message_size or raise one of the others", s.Limits.MessageSize, s.Limits.Memory, largest)

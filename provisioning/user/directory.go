@@ -127,7 +127,7 @@ func (d *Directory) find(name string) (record, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refresh()
-	r, found := d.users[key(name)]
+	r, found := d.users[nameKey(name)]
 	return r, found
 }
 
@@ -199,7 +199,7 @@ func (d *Directory) Authenticate(ctx context.Context, name, password string) boo
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.remembered[key(name)] = mac
+	d.remembered[nameKey(name)] = mac
 	return true
 }
 
@@ -215,7 +215,7 @@ func (d *Directory) mac(r record, password string) []byte {
 func (d *Directory) recalls(name string, mac []byte) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	remembered, found := d.remembered[key(name)]
+	remembered, found := d.remembered[nameKey(name)]
 	return found && hmac.Equal(remembered, mac)
 }
 

@@ -29,7 +29,7 @@ type record struct {
 }
 
 // secretName binds a sealed password to its user.
-func secretName(name string) string { return fmt.Sprintf("user %q", key(name)) }
+func secretName(name string) string { return fmt.Sprintf("user %q", nameKey(name)) }
 
 // read returns the stored users by the key of their name.
 func read(sections state.Sections) (map[string]record, error) {
@@ -43,7 +43,7 @@ func read(sections state.Sections) (map[string]record, error) {
 		return nil, fmt.Errorf("reading the stored users: %w: add the users again", err)
 	}
 	for _, r := range list {
-		users[key(r.Name)] = r
+		users[nameKey(r.Name)] = r
 	}
 	return users, nil
 }
@@ -114,12 +114,12 @@ func (p Prepared) Put(sections state.Sections) error {
 		users = make(map[string]record) // they cannot be used, and are added again
 	}
 	for i, c := range p.changes {
-		before, exists := users[key(c.Name)]
+		before, exists := users[nameKey(c.Name)]
 		switch {
 		case c.Remove && !exists:
 			return ErrNone.With("name", c.Name)
 		case c.Remove:
-			delete(users, key(c.Name))
+			delete(users, nameKey(c.Name))
 			continue
 		case exists && !c.Replace:
 			return ErrExists.With("name", c.Name)
@@ -128,7 +128,7 @@ func (p Prepared) Put(sections state.Sections) error {
 		if exists && c.Keep {
 			r.Clients, r.Senders, r.Recipients = before.Clients, before.Senders, before.Recipients
 		}
-		users[key(c.Name)] = r
+		users[nameKey(c.Name)] = r
 	}
 	if len(users) > MaxUsers {
 		return errTooMany

@@ -93,8 +93,8 @@ type Change struct {
 // Format keeps every verb from printing the password.
 func (c Change) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "change of the user %q", c.Name) }
 
-// key is the form in which names are compared.
-func key(name string) string { return strings.ToLower(name) }
+// nameKey is the form in which names are compared.
+func nameKey(name string) string { return strings.ToLower(name) }
 
 // CheckName returns an error for an invalid name.
 func CheckName(name string) error {
@@ -184,21 +184,21 @@ func (c Change) check() error {
 	if c.Remove {
 		return errors.Join(faults...)
 	}
-	of := func(err error) {
+	addFault := func(err error) {
 		if err != nil {
 			faults = append(faults, fmt.Errorf("the user %.70q: %w", c.Name, err))
 		}
 	}
-	of(CheckPassword(c.Password))
+	addFault(CheckPassword(c.Password))
 	if len(c.Clients) > maxClients || len(c.Senders) > maxSenders || len(c.Recipients) > maxRecipients {
-		of(fmt.Errorf("it is bound to more than %d networks, %d senders or %d recipients: use larger networks, or domains", maxClients, maxSenders, maxRecipients))
+		addFault(fmt.Errorf("it is bound to more than %d networks, %d senders or %d recipients: use larger networks, or domains", maxClients, maxSenders, maxRecipients))
 	}
 	if slices.ContainsFunc(c.Clients, func(p netip.Prefix) bool { return !p.IsValid() }) {
-		of(errors.New("one of its networks is not valid: write it like 192.168.10.0/24"))
+		addFault(errors.New("one of its networks is not valid: write it like 192.168.10.0/24"))
 	}
 	for _, address := range slices.Concat(c.Senders, c.Recipients) {
 		_, err := ParseAddress(address)
-		of(err)
+		addFault(err)
 	}
 	return errors.Join(faults...)
 }
