@@ -28,7 +28,7 @@ var cures = fault.Cures{
 	fault.RequestNeedsTPM:    "",
 	fault.UserExists:         "choose to replace it, or type another name",
 	fault.LearnTime:          "choose a shorter time",
-	fault.NoDevice:           "let it send during learn mode, or add a [[device]] to the settings",
+	fault.NoDevice:           "choose set under devices in the menu to list it",
 	fault.NoUser:             "see the names under users in the menu",
 	fault.SpoolForeign:       "to discard its contents and create a new spool, choose factory reset in the menu",
 	fault.SpoolOtherTPM:      "or discard the mail: choose factory reset in the menu",

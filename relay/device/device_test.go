@@ -29,7 +29,7 @@ func (s *site) sends(address string) {
 func byHabit(Device) time.Duration { return 0 }
 
 func (s *site) silent(after func(Device) time.Duration) (addresses []string) {
-	for _, d := range s.Silent(after) {
+	for _, d := range s.MarkSilent(after) {
 		addresses = append(addresses, d.Address.String())
 	}
 	return addresses

@@ -15,11 +15,11 @@ const (
 	minSilence  = 26 * time.Hour
 )
 
-// Silent returns the devices that have fallen silent since the last call, and marks them.
+// MarkSilent returns the devices that have fallen silent since the last call, and marks them.
 // after returns the time without mail that the settings set for a device; 0 means by
 // its habit. The time before the relay was started does not count: it could not receive
 // anything.
-func (r *Registry) Silent(after func(Device) time.Duration) []Device {
+func (r *Registry) MarkSilent(after func(Device) time.Duration) []Device {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var silent []Device

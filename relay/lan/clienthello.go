@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// An SMTP server speaks first, a TLS client does too: a device set to "SSL" on a port for
-// STARTTLS, or to STARTTLS on the port for implicit TLS, would wait for ever. So the relay
-// waits a moment for the ClientHello of an address that it does not know on that
-// port, and remembers what its clients do.
+// In SMTP the server sends first, in TLS the client. A device set to "SSL" on a port for
+// STARTTLS, or to STARTTLS on the port for implicit TLS, would wait for the relay, and the
+// relay for the device. So the relay waits a moment for the ClientHello of an address that
+// it does not know on that port, and remembers what its clients do.
 
 // tlsHandshake is the first octet of a TLS ClientHello (RFC 8446 section 5.1).
 const tlsHandshake = 0x16

@@ -57,7 +57,7 @@ func TestRecorder_LearnsWhatToDoAboutAFailedHandshake(t *testing.T) {
 		t.Fatal(err)
 	}
 	recorder.expect(t, "SSL 2.0", func(o device.Observation) bool {
-		return strings.HasPrefix(o.Refusal, "TLS handshake failed: the device begins with a hello of SSL 2.0")
+		return strings.HasPrefix(o.Refusal, "TLS handshake failed: the device begins with a ClientHello of SSL 2.0")
 	})
 }
 

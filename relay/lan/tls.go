@@ -86,7 +86,7 @@ func withAdvice(err error, legacy bool) error {
 
 // errSSL2 is the fault of a device that begins with a ClientHello of SSL 2.0, which also
 // old software with SSL 3.0 and TLS 1.0 does (RFC 5246 appendix E.2).
-var errSSL2 = errors.New("the device begins with a hello of SSL 2.0: turn SSL 2.0 off on it, update it, or turn TLS off on it")
+var errSSL2 = errors.New("the device begins with a ClientHello of SSL 2.0: turn SSL 2.0 off on it, update it, or turn TLS off on it")
 
 // ssl2Prefix is how many octets of a ClientHello of SSL 2.0 isSSL2 needs.
 const ssl2Prefix = 5

@@ -148,7 +148,7 @@ func TestTLS_SaysWhatToDoForOldDevices(t *testing.T) {
 
 func TestSSL2_IsRecognised(t *testing.T) {
 	for input, want := range map[string]bool{
-		"\x80\x2e\x01\x00\x02": true,  // a hello of SSL 2.0
+		"\x80\x2e\x01\x00\x02": true,  // a ClientHello of SSL 2.0
 		"\x80\x67\x01\x03\x01": true,  // one that offers TLS 1.0 too
 		"\x16\x03\x01\x00\x50": false, // a hello of TLS
 		"EHLO device\r\n":      false,

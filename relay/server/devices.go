@@ -136,7 +136,7 @@ func (s *Server) silentAfter(d device.Device) time.Duration {
 
 // checkSilence raises one alert for the devices that have fallen silent.
 func (s *Server) checkSilence() {
-	silent := s.devices.Silent(s.silentAfter)
+	silent := s.devices.MarkSilent(s.silentAfter)
 	if len(silent) == 0 {
 		return
 	}
