@@ -11,7 +11,9 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 # that a new clone and the next command find them in Go's cache. They lack HTTP/2,
 # which no client or server of the program uses: half a megabyte.
 # What no message waits for is compiled without inlining: another half a megabyte.
-NO_INLINING := github.com/... net/http crypto/x509 encoding/asn1 sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/...
+NO_INLINING := github.com/... golang.org/x/net/... golang.org/x/oauth2/... golang.org/x/sys/... vendor/golang.org/x/... software.sslmate.com/... go.bug.st/... rsc.io/... \
+	net net/http crypto/x509 encoding/asn1 encoding/json encoding/pem mime/... text/... \
+	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/control sealpost/relay/oauth sealpost/relay/report sealpost/relay/server
 export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l)
 export CGO_ENABLED := 0
 

@@ -156,6 +156,20 @@ func Upstream(certificate string, refused string, err error) []Finding {
 	return ok("it accepts our mail (%s)", certificate)
 }
 
+// DANE says whether a host publishes TLSA records for its mail port (RFC 7672), and whether
+// the name server has validated that. Delivery does not depend on it: the certificate is
+// checked by the public authorities.
+func DANE(host string, records int, validated bool) []Finding {
+	how := "not validated by the name server"
+	if validated {
+		how = "validated by the name server"
+	}
+	if records == 0 {
+		return ok("%s has no TLSA records for DANE (%s)", host, how)
+	}
+	return ok("%s has TLSA records for DANE (%d, %s); the box checks its certificate by the public authorities", host, records, how)
+}
+
 // Authority returns the issuer of a chain.
 func Authority(chain []*x509.Certificate) string {
 	if len(chain) == 0 {

@@ -42,6 +42,8 @@ func TestFinding_NamesEachFaultAndItsCure(t *testing.T) {
 		{MX("contoso.com", settings.CloudDoD, []string{"contoso-com.mail.protection.office365.us"}, nil), certificate.OK, "mail goes to"},
 		{MX("contoso.com", settings.CloudGlobal, nil, nil), certificate.Problem, "spelling"},
 		{MX("contoso.com", settings.CloudGlobal, nil, errors.New("timeout")), certificate.Problem, "network.dns"},
+		{DANE("mx.contoso.com", 0, false), certificate.OK, "mx.contoso.com has no TLSA records for DANE (not validated by the name server)"},
+		{DANE("mx.contoso.com", 2, true), certificate.OK, "has TLSA records for DANE (2, validated by the name server)"},
 		{Upstream("shown: CN=a", "", nil), certificate.OK, "shown: CN=a"},
 		{Upstream("shown: none", "550 5.7.64", nil), certificate.Problem, "550 5.7.64"},
 		{Upstream("", "", errors.New("port 25 is blocked")), certificate.Problem, "port 25 is blocked"},

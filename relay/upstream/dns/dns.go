@@ -1,7 +1,7 @@
 // Package dns makes a resolver for the system's name servers or for given ones.
 //
-// It knows how a resolver reaches its servers. It must not know what is asked,
-// or what an answer is used for.
+// It knows how a resolver reaches its servers, and the records that package net does not
+// look up. It must not know what an answer is used for.
 package dns
 
 import (

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -197,7 +198,20 @@ func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
 	if err == nil && !result.Replies[0].Positive() {
 		refused = result.Replies[0].String()
 	}
-	return preflight.Upstream(result.Connection.Certificate(), refused, err)
+	return append(preflight.Upstream(result.Connection.Certificate(), refused, err), b.checkDANE(ctx, result.Connection.Host)...)
+}
+
+// checkDANE has no finding for a host without a domain name, or if the records cannot be
+// looked up: delivery does not need them.
+func (b inspection) checkDANE(ctx context.Context, host string) []preflight.Finding {
+	if _, err := netip.ParseAddr(host); err == nil || !strings.Contains(host, ".") {
+		return nil
+	}
+	records, validated, err := dns.New(b.Settings.Upstream.DNS).LookupTLSA(ctx, host, uint16(b.Settings.Upstream.Connector.Port))
+	if err != nil {
+		return nil
+	}
+	return preflight.DANE(host, len(records), validated)
 }
 
 // checkMailbox runs the verification and returns its last step: the first problem
