@@ -309,7 +309,7 @@ func receiveErrorReply(err error) reply.Reply {
 	case errors.As(err, &replyErr):
 		return replyErr.Reply
 	case errors.Is(err, errBareDot):
-		return reply.New(554, 5, 2, "the message must end with CR LF . CR LF, but a bare LF or CR stands there: set the device's line endings to CR LF, or update its software")
+		return reply.New(554, 5, 2, "the message must end with CR LF . CR LF, but its end has a bare LF or CR: set the device's line endings to CR LF, or update its software")
 	case errors.Is(err, header.ErrTooLarge):
 		return reply.New(552, 3, 4, "the header of the message is too large")
 	case errors.Is(err, smtp.ErrTooLongLine), errors.Is(err, body.ErrLongLine):

@@ -163,6 +163,8 @@ func TestFrom_ReplacesAuthorsThatTheClientMayNotUse(t *testing.T) {
 		{name: "kept", client: "192.168.10.7", change: func(p *Policy) { p.Author = Keep }, sender: "a@contoso.com", authors: "b@gmail.com"},
 		{name: "kept, but not another device's", client: "192.168.10.20", change: func(p *Policy) { p.Author = Keep }, sender: "canon@contoso.com", authors: "ceo@contoso.com", want: "canon@contoso.com"},
 		{name: "refused", client: "192.168.10.7", change: func(p *Policy) { p.Author = Refuse }, sender: "a@contoso.com", authors: "b@gmail.com", refused: true},
+		{name: "what the sender is mapped from", client: "192.168.10.7", change: func(p *Policy) { p.Author = Refuse }, sender: "scans@contoso.com", authors: "x@mfp.local", want: "scans@contoso.com"},
+		{name: "what another sender is mapped from", client: "192.168.10.7", change: func(p *Policy) { p.Author = Refuse }, sender: "a@contoso.com", authors: "x@mfp.local", refused: true},
 		{name: "foreign sender that is kept", client: "192.168.10.7", sender: "b@gmail.com", authors: "B@gmail.com"},
 		{name: "null sender", client: "192.168.10.7", authors: "b@gmail.com", want: "printer@contoso.com"},
 	} {

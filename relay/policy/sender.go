@@ -183,6 +183,13 @@ func (s senderRules) replacementRule() string {
 	return "senders.default"
 }
 
+// maps reports whether the rewrites make an author the sender. Such an author is what the
+// device calls itself, and not somebody else.
+func (s senderRules) maps(author, sender envelope.Address) bool {
+	rewritten, v := s.rewrite(author)
+	return v.Rule != "" && rewritten == untagged(sender, s.access.Device.Tag)
+}
+
 // From decides on the authors of a message (RFC 5322 section 3.6.2), which its
 // recipients see. It returns the author to use instead, or "" to keep them. sender is
 // the result of Sender.
@@ -208,7 +215,7 @@ func (p Policy) From(c Client, sender envelope.Address, authors []envelope.Addre
 	switch {
 	case p.Author == Keep && rule == "senders.from", p.Author != Refuse && instead == "" && !restricted:
 		return "", Verdict{Rule: "senders.from"}
-	case p.Author == Refuse, instead == "":
+	case p.Author == Refuse && !s.maps(authors[foreign], sender), instead == "":
 		return "", refuse(rule, 550, 7, 1, "the author %s in From is not one that this device may send as: set the device's own address", authors[foreign].Path())
 	}
 	return untagged(instead, s.access.Device.Tag), Verdict{Rule: rule}
