@@ -25,7 +25,7 @@ func TestAbandonedTransfer_ReplyIsNotSentForTheNextMessage(t *testing.T) {
 	for range 100 {
 		conn := s.dial("127.0.0.1")
 		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
-		_, _ = io.WriteString(conn, "EHLO x\r\n"+known+"BDAT 0\r\nRSET\r\n"+known+chunk+unknown+chunk+"QUIT\r\n")
+		_, _ = io.WriteString(conn, "EHLO x\r\n"+known+"BDAT 1\r\nxRSET\r\n"+known+chunk+unknown+chunk+"QUIT\r\n")
 		all, _ := io.ReadAll(conn)
 		_ = conn.Close()
 		_, last, aborted := strings.Cut(string(all), "transaction reset\r\n")
