@@ -64,7 +64,11 @@ type Registry struct {
 	changed bool // since the last Encode
 }
 
-// New returns a registry without devices.
+// uptime is how long the relay runs, whatever happened to the clock since.
+func (r *Registry) uptime() time.Duration { return r.now().Sub(r.started) }
+
+// New returns a registry without devices. now returns the time with a reading of the
+// monotonic clock, as time.Now does.
 func New(now func() time.Time) *Registry {
 	return &Registry{now: now, started: now(), devices: make(map[netip.Prefix]*Device)}
 }
@@ -103,18 +107,19 @@ func (r *Registry) Record(o Observation) {
 	}
 	if o.Messages > 0 {
 		d.TLS = o.TLS
-		d.recordSent(now, o.Messages)
+		d.recordSent(now, r.uptime(), o.Messages)
 	}
 }
 
-// recordSent records accepted messages.
-func (d *Device) recordSent(now time.Time, messages int) {
+// recordSent records accepted messages. A gap counts only while the relay runs: before, it
+// could receive nothing, or its clock was wrong.
+func (d *Device) recordSent(now time.Time, uptime time.Duration, messages int) {
 	if d.FirstSent.IsZero() {
 		d.FirstSent = now
 	} else {
-		d.Habit.Gap = max(d.Habit.Gap, now.Sub(d.LastSent))
+		d.Habit.Gap = max(d.Habit.Gap, min(now.Sub(d.LastSent), uptime))
 	}
-	day := now.Unix() / int64((24 * time.Hour).Seconds())
+	day := dayOf(now)
 	if ago := day - d.Habit.Day; ago > 0 {
 		d.Habit.Days, d.Habit.Day = d.Habit.Days<<min(ago, 32), day
 	}
@@ -122,6 +127,9 @@ func (d *Device) recordSent(now time.Time, messages int) {
 	d.Messages += int64(messages)
 	d.LastSent, d.Silent, d.Refusal = later(d.LastSent, now), time.Time{}, ""
 }
+
+// dayOf returns the days since 1970.
+func dayOf(t time.Time) int64 { return t.Unix() / int64((24 * time.Hour).Seconds()) }
 
 // makeRoom forgets a device if there are too many. The caller holds mu.
 func (r *Registry) makeRoom() {
