@@ -150,18 +150,25 @@ func wrongLogin(mechanism string) reply.Reply {
 }
 
 // refreshUser looks the user up again, who may have been changed or removed since the
-// login. It returns the reply for one who was removed.
+// login. It returns the reply for one who could not log in now.
 func (c *clientConn) refreshUser() reply.Reply {
 	if c.identity.User == nil {
 		return reply.Reply{}
 	}
-	user, known := c.server.config.Users.User(c.identity.User.Name)
-	if !known {
+	end := func(text string) reply.Reply {
 		c.identity.User = nil
 		c.endAfterReply()
-		return reply.New(421, 7, 0, "the user of this session was removed")
+		return reply.New(421, 7, 0, "%s", text)
 	}
-	c.identity.User = &user
+	user, known := c.server.config.Users.User(c.identity.User.Name)
+	if !known {
+		return end("the user of this session was removed")
+	}
+	used, v := c.server.policy.LogIn(c.identity, user)
+	if v.Refused() {
+		return end("the user of this session may no longer log in from here")
+	}
+	c.identity.User = used
 	return reply.Reply{}
 }
 
