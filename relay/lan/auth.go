@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,8 +54,11 @@ var errCancelled = errors.New("cancelled")
 
 // auth carries out AUTH (RFC 4954).
 func (c *clientConn) auth(argument string) error {
-	mechanism, initial, _ := strings.Cut(argument, " ")
-	mechanism, initial = strings.ToUpper(mechanism), strings.TrimSpace(initial)
+	mechanism, initial := argument, ""
+	if end := strings.IndexAny(argument, " \t"); end >= 0 {
+		mechanism, initial = argument[:end], strings.TrimSpace(argument[end:])
+	}
+	mechanism = strings.ToUpper(mechanism)
 	access := c.server.policy.Access(c.identity)
 	offered := c.offeredAuth()
 	switch {
@@ -77,7 +81,7 @@ func (c *clientConn) auth(argument string) error {
 	case "CRAM-MD5":
 		given, err = c.cramMD5()
 	default:
-		return c.writeReply(reply.New(504, 5, 4, "AUTH %s is not supported: choose one of %s on the device", truncated(mechanism), strings.Join(offered, ", ")))
+		return c.writeReply(reply.New(504, 5, 4, "%s is not supported: choose one of %s on the device", mechanismName(mechanism), strings.Join(offered, ", ")))
 	}
 	switch {
 	case errors.Is(err, errCancelled):
@@ -253,8 +257,12 @@ func (e malformedError) Is(target error) bool { return target == errMalformed }
 
 func malformed(format string, args ...any) error { return malformedError(fmt.Sprintf(format, args...)) }
 
-// truncated limits what a reply quotes of a command.
-func truncated(text string) string {
-	const longest = 40
-	return text[:min(len(text), longest)]
+// mechanismName names a mechanism that is not supported. Anything else may be a password,
+// which must not be in a reply: replies are journalled.
+func mechanismName(mechanism string) string {
+	known := []string{"ANONYMOUS", "DIGEST-MD5", "EXTERNAL", "GSSAPI", "KERBEROS_V4", "NTLM", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2"}
+	if slices.Contains(known, mechanism) {
+		return "AUTH " + mechanism
+	}
+	return "this kind of AUTH"
 }
