@@ -9,9 +9,11 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"sealpost/hal/printable"
 	"sealpost/relay/envelope"
 )
 
@@ -139,11 +141,17 @@ func (r *Registry) makeRoom() {
 	var victim netip.Prefix
 	for key, d := range r.devices {
 		v := r.devices[victim]
-		if v == nil || d.Messages == 0 && v.Messages > 0 || (d.Messages == 0) == (v.Messages == 0) && d.Last.Before(v.Last) {
+		if v == nil || compareWorth(*d, *v) < 0 {
 			victim = key
 		}
 	}
 	delete(r.devices, victim)
+}
+
+// compareWorth orders devices by which is worth keeping: one that has sent something, then
+// the one that was seen last.
+func compareWorth(a, b Device) int {
+	return cmp.Or(cmp.Compare(min(a.Messages, 1), min(b.Messages, 1)), a.Last.Compare(b.Last))
 }
 
 // List returns the devices, those seen last first.
@@ -172,7 +180,12 @@ func setIfGiven(field *string, value string) {
 	}
 }
 
-func truncate(text string) string { return text[:min(len(text), maxText)] }
+// truncate shortens a client's text. What is not printable needs six octets where it is
+// stored.
+func truncate(text string) string {
+	text = printable.Line(text[:min(len(text), maxText)])
+	return strings.ToValidUTF8(text[:min(len(text), maxText)], "")
+}
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"sealpost/relay/envelope"
 )
@@ -23,7 +24,7 @@ func (r *Registry) NotStored() {
 }
 
 // Encode returns the stored form of the registry, and false if nothing has changed since
-// the last call. Devices that do not fit are left out, those seen longest ago first.
+// the last call. Of devices that do not fit, those are left out that makeRoom forgets first.
 func (r *Registry) Encode() (text []byte, changed bool, err error) {
 	r.mu.Lock()
 	changed, r.changed = r.changed, false
@@ -32,6 +33,7 @@ func (r *Registry) Encode() (text []byte, changed bool, err error) {
 		return nil, false, nil
 	}
 	all := r.List()
+	slices.SortStableFunc(all, func(a, b Device) int { return compareWorth(b, a) })
 	for {
 		if text, err = json.Marshal(stored{all}); err != nil {
 			return nil, false, fmt.Errorf("encoding the devices: %w", err)
