@@ -28,7 +28,7 @@ var (
 // addresses returns the addresses of a list in which octets above 127 are allowed in
 // names, or nil if it is not well-formed or has none.
 func addresses(value []byte) (all []string) {
-	rest, ok := withoutComments([]byte(unfolded(encodeAddresses(value, 0))))
+	rest, ok := withoutComments(bytes.ReplaceAll(encodeAddresses(value, 0), []byte("\r\n"), nil))
 	inGroup, separated := false, true
 	for rest = strings.TrimLeft(rest, " \t"); ok && rest != ""; rest = strings.TrimLeft(rest, " \t") {
 		if group := groupSyntax().FindString(rest); group != "" && !inGroup && separated {

@@ -381,6 +381,8 @@ func TestAddresses_ReadsWhatGoReads(t *testing.T) {
 		"A [2] <a@x.example>":                     "",
 		"a..b@x.example":                          "",
 		"a@.x":                                    "",
+		"a@x.example\f":                           "",
+		"\v<a@x.example>":                         "",
 		"":                                        "",
 	} {
 		if got := strings.Join(addresses([]byte(value)), " "); got != want {
