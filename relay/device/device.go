@@ -7,6 +7,7 @@ package device
 
 import (
 	"cmp"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 )
 
 // maxDevices is how many devices are remembered. Of more, those that only were refused go
-// first, then those that were not seen for longest.
+// first, then those that sent on the fewest days, then those that were not seen for longest.
 const maxDevices = 512
 
 // Limits of what a client can make the relay store.
@@ -148,10 +149,11 @@ func (r *Registry) makeRoom() {
 	delete(r.devices, victim)
 }
 
-// compareWorth orders devices by which is worth keeping: one that has sent something, then
-// the one that was seen last.
+// compareWorth orders devices by which is worth keeping: one that has sent on several days,
+// then the one that was seen last.
 func compareWorth(a, b Device) int {
-	return cmp.Or(cmp.Compare(min(a.Messages, 1), min(b.Messages, 1)), a.Last.Compare(b.Last))
+	days := func(d Device) int { return min(bits.OnesCount32(d.Habit.Days), regularDays) }
+	return cmp.Or(cmp.Compare(days(a), days(b)), a.Last.Compare(b.Last))
 }
 
 // List returns the devices, those seen last first.

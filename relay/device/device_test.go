@@ -99,6 +99,20 @@ func TestRecord_IsBounded(t *testing.T) {
 	}
 }
 
+// TestRecord_KeepsDevicesWithAHabit has a machine send one message from each of many
+// addresses.
+func TestRecord_KeepsDevicesWithAHabit(t *testing.T) {
+	s := newSite()
+	sendDaily(s, 7)
+	for i := range 2 * maxDevices {
+		s.at = s.at.Add(time.Second)
+		s.sends(fmt.Sprintf("10.0.%d.%d", i>>8, i&255))
+	}
+	if _, found := s.Find(netip.MustParseAddr("192.168.10.20")); !found {
+		t.Error("the device that sends daily was displaced")
+	}
+}
+
 // TestEncode_KeepsTheDevicesThatSend has clients that are refused and give as much text as
 // they can, which is stored in its longest form.
 func TestEncode_KeepsTheDevicesThatSend(t *testing.T) {
