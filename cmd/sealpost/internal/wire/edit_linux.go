@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,7 +21,9 @@ func lockFile(path string) (unlock func(), err error) {
 		if err != nil {
 			return func() {}, nil
 		}
-		if syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil && isAt(file, path) {
+		// A network file system may know no locks.
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) && isAt(file, path) {
 			return func() { _ = file.Close() }, nil
 		}
 		_ = file.Close()
