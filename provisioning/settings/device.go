@@ -153,15 +153,24 @@ func (s Settings) accepts(sender Address) bool {
 	return len(domains) == 0 || slices.Contains(domains, sender.Domain())
 }
 
-// IsPublicNetwork reports whether a network is larger than a site and not private.
+// privateNetworks are those that no router of the internet forwards.
+var privateNetworks = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10"),
+}
+
+// IsPublicNetwork reports whether a network is larger than a site and not private as a
+// whole: 10.0.0.0/7 is half private.
 func IsPublicNetwork(network netip.Prefix) bool {
 	const largest, largest6 = 16, 32
 	bits := largest
 	if network.Addr().Is6() {
 		bits = largest6
 	}
-	address := network.Addr()
-	return network.Bits() < bits && !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast()
+	return network.Bits() < bits && !slices.ContainsFunc(privateNetworks, func(private netip.Prefix) bool {
+		return private.Bits() <= network.Bits() && private.Contains(network.Addr())
+	})
 }
 
 // AddressOrNetwork is an address or a network, written as "192.168.10.20" or

@@ -83,7 +83,10 @@ func RemoveDevice(text []byte, which string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Devices = slices.Delete(s.Devices, at, at+1); len(result.Devices) != len(s.Devices) {
+	if s.Devices = slices.Delete(s.Devices, at, at+1); len(s.Devices) == 0 {
+		s.Devices = nil
+	}
+	if !reflect.DeepEqual(result, s) {
 		return nil, errNotEdited
 	}
 	return edited, nil
@@ -184,12 +187,16 @@ func (d Device) text() ([]byte, error) {
 // replaceDevice replaces the [[device]] number at, counted from 0, by block, but keeps
 // its comments that have a line of their own. If at is negative it adds the block.
 func replaceDevice(text []byte, at int, block []byte) ([]byte, error) {
-	lines := bytes.SplitAfter(text, []byte("\n"))
+	lines, lineEnd := bytes.SplitAfter(text, []byte("\n")), []byte("\n")
+	if bytes.HasSuffix(lines[0], []byte("\r\n")) { // a text from Windows
+		lineEnd = []byte("\r\n")
+		block = bytes.ReplaceAll(block, []byte("\n"), lineEnd)
+	}
 	if at < 0 {
 		if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
-			text = append(bytes.Clone(text), '\n')
+			text = slices.Concat(text, lineEnd)
 		}
-		return slices.Concat(text, []byte("\n"), block), nil
+		return slices.Concat(text, lineEnd, block), nil
 	}
 	begin, end := deviceLines(text, at, len(lines))
 	if begin == 0 {
@@ -207,6 +214,9 @@ func replaceDevice(text []byte, at int, block []byte) ([]byte, error) {
 	return slices.Concat(bytes.Join(lines[:begin-1], nil), block, kept, bytes.Join(lines[end:], nil)), nil
 }
 
+// byteOrderMark is what editors on Windows may write before a text.
+const byteOrderMark = "\ufeff"
+
 func isBlankOrComment(line []byte) bool {
 	trimmed := bytes.TrimSpace(line)
 	return len(trimmed) == 0 || trimmed[0] == '#'
@@ -216,7 +226,7 @@ func isBlankOrComment(line []byte) bool {
 // and the last line that belongs to it; 0 if there is no such header.
 func deviceLines(text []byte, at, last int) (begin, end int) {
 	var p unstable.Parser
-	p.Reset(text)
+	p.Reset(bytes.TrimPrefix(text, []byte(byteOrderMark)))
 	for n := 0; p.NextExpression(); {
 		e := p.Expression()
 		if e.Kind != unstable.Table && e.Kind != unstable.ArrayTable {

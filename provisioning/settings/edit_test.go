@@ -94,3 +94,19 @@ func TestRemoveDevice_KeepsTheOthers(t *testing.T) {
 		t.Error("a device that is not there: got no error")
 	}
 }
+
+// TestEditDevice_KeepsTheFormOfATextFromWindows has a byte order mark and CRLF.
+func TestEditDevice_KeepsTheFormOfATextFromWindows(t *testing.T) {
+	text := []byte("\ufeff[senders]\r\naccepted_domains = [\"contoso.com\"]\r\n[[device]]\r\naddress = \"10.0.0.1\"\r\n# lobby\r\n[[device]]\r\naddress = \"10.0.0.2\"")
+	edited, err := EditDevice(text, "10.0.0.1", map[string]string{"name": "New"})
+	if err == nil {
+		edited, err = EditDevice(edited, "10.0.0.3", map[string]string{"name": "Third"})
+	}
+	if err == nil {
+		edited, err = RemoveDevice(edited, "10.0.0.2")
+	}
+	want := "\ufeff[senders]\r\naccepted_domains = [\"contoso.com\"]\r\n[[device]]\r\naddress = '10.0.0.1'\r\nname = 'New'\r\n# lobby\r\n\r\n[[device]]\r\naddress = '10.0.0.3'\r\nname = 'Third'\r\n"
+	if err != nil || string(edited) != want {
+		t.Errorf("got  %q, %v\nwant %q", edited, err, want)
+	}
+}

@@ -130,6 +130,9 @@ func ParseClient(text string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("%.50q is not an address or network: write it like 192.168.10.25 or 192.168.10.0/24", text)
 	}
+	if settings.IsPublicNetwork(network) { // a user's networks may connect
+		return netip.Prefix{}, fmt.Errorf("%.50q is a large part of the internet: name the networks of your devices", text)
+	}
 	return network.Masked(), nil
 }
 
@@ -195,6 +198,9 @@ func (c Change) check() error {
 	}
 	if slices.ContainsFunc(c.Clients, func(p netip.Prefix) bool { return !p.IsValid() }) {
 		addFault(errors.New("one of its networks is not valid: write it like 192.168.10.0/24"))
+	}
+	if slices.ContainsFunc(c.Clients, settings.IsPublicNetwork) {
+		of(errors.New("one of its networks is a large part of the internet: name the networks of your devices"))
 	}
 	for _, address := range slices.Concat(c.Senders, c.Recipients) {
 		_, err := ParseAddress(address)

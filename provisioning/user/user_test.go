@@ -64,6 +64,7 @@ func TestParseClient_ReadsAddressesAndNetworks(t *testing.T) {
 	for text, want := range map[string]string{
 		"192.168.10.25": "192.168.10.25/32", "192.168.10.25/24": "192.168.10.0/24", "fd00::1": "fd00::1/128", "::ffff:10.0.0.1": "10.0.0.1/32",
 		"": "", "printer": "", "192.168.10.0/33": "", "fe80::1%eth0": "",
+		"10.0.0.0/8": "10.0.0.0/8", "0.0.0.0/0": "", "10.0.0.1/0": "", "::/0": "", "203.0.0.0/8": "",
 	} {
 		got, err := ParseClient(text)
 		if (err == nil) != (want != "") || err == nil && got.String() != want {

@@ -7,16 +7,19 @@ package device
 
 import (
 	"cmp"
+	"math/bits"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"sealpost/hal/printable"
 	"sealpost/relay/envelope"
 )
 
 // maxDevices is how many devices are remembered. Of more, those that only were refused go
-// first, then those that were not seen for longest.
+// first, then those that sent on the fewest days, then those that were not seen for longest.
 const maxDevices = 512
 
 // Limits of what a client can make the relay store.
@@ -64,7 +67,11 @@ type Registry struct {
 	changed bool // since the last Encode
 }
 
-// New returns a registry without devices.
+// uptime is how long the relay runs, whatever happened to the clock since.
+func (r *Registry) uptime() time.Duration { return r.now().Sub(r.started) }
+
+// New returns a registry without devices. now returns the time with a reading of the
+// monotonic clock, as time.Now does.
 func New(now func() time.Time) *Registry {
 	return &Registry{now: now, started: now(), devices: make(map[netip.Prefix]*Device)}
 }
@@ -103,18 +110,19 @@ func (r *Registry) Record(o Observation) {
 	}
 	if o.Messages > 0 {
 		d.TLS = o.TLS
-		d.recordSent(now, o.Messages)
+		d.recordSent(now, r.uptime(), o.Messages)
 	}
 }
 
-// recordSent records accepted messages.
-func (d *Device) recordSent(now time.Time, messages int) {
+// recordSent records accepted messages. A gap counts only while the relay runs: before, it
+// could receive nothing, or its clock was wrong.
+func (d *Device) recordSent(now time.Time, uptime time.Duration, messages int) {
 	if d.FirstSent.IsZero() {
 		d.FirstSent = now
 	} else {
-		d.Habit.Gap = max(d.Habit.Gap, now.Sub(d.LastSent))
+		d.Habit.Gap = max(d.Habit.Gap, min(now.Sub(d.LastSent), uptime))
 	}
-	day := now.Unix() / int64((24 * time.Hour).Seconds())
+	day := dayOf(now)
 	if ago := day - d.Habit.Day; ago > 0 {
 		d.Habit.Days, d.Habit.Day = d.Habit.Days<<min(ago, 32), day
 	}
@@ -122,6 +130,9 @@ func (d *Device) recordSent(now time.Time, messages int) {
 	d.Messages += int64(messages)
 	d.LastSent, d.Silent, d.Refusal = later(d.LastSent, now), time.Time{}, ""
 }
+
+// dayOf returns the days since 1970.
+func dayOf(t time.Time) int64 { return t.Unix() / int64((24 * time.Hour).Seconds()) }
 
 // makeRoom forgets a device if there are too many. The caller holds mu.
 func (r *Registry) makeRoom() {
@@ -131,11 +142,18 @@ func (r *Registry) makeRoom() {
 	var victim netip.Prefix
 	for key, d := range r.devices {
 		v := r.devices[victim]
-		if v == nil || d.Messages == 0 && v.Messages > 0 || (d.Messages == 0) == (v.Messages == 0) && d.Last.Before(v.Last) {
+		if v == nil || compareWorth(*d, *v) < 0 {
 			victim = key
 		}
 	}
 	delete(r.devices, victim)
+}
+
+// compareWorth orders devices by which is worth keeping: one that has sent on several days,
+// then the one that was seen last.
+func compareWorth(a, b Device) int {
+	days := func(d Device) int { return min(bits.OnesCount32(d.Habit.Days), regularDays) }
+	return cmp.Or(cmp.Compare(days(a), days(b)), a.Last.Compare(b.Last))
 }
 
 // List returns the devices, those seen last first.
@@ -164,7 +182,12 @@ func setIfGiven(field *string, value string) {
 	}
 }
 
-func truncate(text string) string { return text[:min(len(text), maxText)] }
+// truncate shortens a client's text. What is not printable needs six octets where it is
+// stored.
+func truncate(text string) string {
+	text = printable.Line(text[:min(len(text), maxText)])
+	return strings.ToValidUTF8(text[:min(len(text), maxText)], "")
+}
 
 func later(a, b time.Time) time.Time {
 	if b.After(a) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // site is a registry with a clock that the test sets.
@@ -95,6 +96,51 @@ func TestRecord_IsBounded(t *testing.T) {
 	text, _, err := s.Encode()
 	if err != nil || len(text) > maxStored {
 		t.Errorf("got %d octets to store, %v, want at most %d", len(text), err, maxStored)
+	}
+}
+
+// TestRecord_KeepsDevicesWithAHabit has a machine send one message from each of many
+// addresses.
+func TestRecord_KeepsDevicesWithAHabit(t *testing.T) {
+	s := newSite()
+	sendDaily(s, 7)
+	for i := range 2 * maxDevices {
+		s.at = s.at.Add(time.Second)
+		s.sends(fmt.Sprintf("10.0.%d.%d", i>>8, i&255))
+	}
+	if _, found := s.Find(netip.MustParseAddr("192.168.10.20")); !found {
+		t.Error("the device that sends daily was displaced")
+	}
+}
+
+// TestEncode_KeepsTheDevicesThatSend has clients that are refused and give as much text as
+// they can, which is stored in its longest form.
+func TestEncode_KeepsTheDevicesThatSend(t *testing.T) {
+	s := newSite()
+	s.sends("192.168.10.20")
+	var quirks []string
+	for i := range maxQuirks {
+		quirks = append(quirks, fmt.Sprintf("%s %d", strings.Repeat("q", 60), i))
+	}
+	for i := range maxDevices {
+		s.at = s.at.Add(time.Second)
+		s.Record(Observation{Client: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Hello: strings.Repeat("\x1b\xff<", 100), Refused: true, Refusal: strings.Repeat("\x00", 1000), Quirks: quirks})
+	}
+	text, _, err := s.Encode()
+	restored := New(func() time.Time { return s.at })
+	if err != nil || restored.Restore(text) != nil || len(text) > maxStored {
+		t.Fatalf("got %d octets, %v", len(text), err)
+	}
+	if len(restored.List()) == maxDevices {
+		t.Fatal("all of them fit: the test needs longer texts")
+	}
+	if _, found := restored.Find(netip.MustParseAddr("192.168.10.20")); !found {
+		t.Error("the device that sends was left out for those that were refused")
+	}
+	for _, d := range restored.List() {
+		if strings.ContainsAny(d.Hello+d.Refusal, "\x00\x1b") || !utf8.ValidString(d.Hello) || len(d.Hello) > maxText {
+			t.Fatalf("got %q, %q, want printable texts", d.Hello, d.Refusal)
+		}
 	}
 }
 

@@ -17,28 +17,38 @@ const (
 
 // MarkSilent returns the devices that have fallen silent since the last call, and marks them.
 // after returns the time without mail that the settings set for a device; 0 means by
-// its habit. The time before the relay was started does not count: it could not receive
+// its habit. The clock must be right. The time before the relay was started does not count: it could not receive
 // anything.
 func (r *Registry) MarkSilent(after func(Device) time.Duration) []Device {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var silent []Device
-	now := r.now().UTC().Truncate(time.Second)
+	now, uptime := r.now().UTC().Truncate(time.Second), r.uptime()
 	for _, d := range r.devices {
-		if d.LastSent.After(now) { // the clock was wrong
-			d.LastSent = now
-		}
+		d.correct(now)
 		limit := after(d.clone())
 		if limit == 0 {
 			limit = d.silenceLimit()
 		}
-		if limit == 0 || d.LastSent.IsZero() || !d.Silent.IsZero() || now.Sub(later(d.LastSent, r.started)) < limit {
+		if limit == 0 || d.LastSent.IsZero() || !d.Silent.IsZero() || min(now.Sub(d.LastSent), uptime) < limit {
 			continue
 		}
 		d.Silent, r.changed = now, true
 		silent = append(silent, d.clone())
 	}
 	return silent
+}
+
+// correct removes times after now, when the clock was wrong.
+func (d *Device) correct(now time.Time) {
+	for _, at := range []*time.Time{&d.First, &d.Last, &d.FirstSent, &d.LastSent} {
+		if at.After(now) {
+			*at = now
+		}
+	}
+	if today := dayOf(now); d.Habit.Day > today {
+		d.Habit.Days, d.Habit.Day = 0, today
+	}
 }
 
 // silenceLimit returns within what time a device sends again; 0 if it is not regular.

@@ -3,6 +3,7 @@ package device
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"sealpost/relay/envelope"
 )
@@ -15,16 +16,24 @@ type stored struct {
 // maxStored is how much space the stored form may take, in octets.
 const maxStored = 256 << 10
 
+// NotStored says that what the last Encode returned could not be stored.
+func (r *Registry) NotStored() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changed = true
+}
+
 // Encode returns the stored form of the registry, and false if nothing has changed since
-// the last call. Devices that do not fit are left out, those seen longest ago first.
+// the last call. Of devices that do not fit, those are left out that makeRoom forgets first.
 func (r *Registry) Encode() (text []byte, changed bool, err error) {
-	all := r.List()
 	r.mu.Lock()
 	changed, r.changed = r.changed, false
 	r.mu.Unlock()
 	if !changed {
 		return nil, false, nil
 	}
+	all := r.List()
+	slices.SortStableFunc(all, func(a, b Device) int { return compareWorth(b, a) })
 	for {
 		if text, err = json.Marshal(stored{all}); err != nil {
 			return nil, false, fmt.Errorf("encoding the devices: %w", err)

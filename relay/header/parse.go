@@ -28,7 +28,7 @@ var (
 // addresses returns the addresses of a list in which octets above 127 are allowed in
 // names, or nil if it is not well-formed or has none.
 func addresses(value []byte) (all []string) {
-	rest, ok := withoutComments([]byte(unfolded(encodeAddresses(value, 0))))
+	rest, ok := withoutComments(bytes.ReplaceAll(encodeAddresses(value, 0), []byte("\r\n"), nil))
 	inGroup, separated := false, true
 	for rest = strings.TrimLeft(rest, " \t"); ok && rest != ""; rest = strings.TrimLeft(rest, " \t") {
 		if group := groupSyntax().FindString(rest); group != "" && !inGroup && separated {
@@ -42,7 +42,7 @@ func addresses(value []byte) (all []string) {
 			rest, inGroup, separated = rest[1:], false, false
 		default:
 			m := mailboxSyntax().FindStringSubmatch(rest)
-			if m == nil || !separated || !isDomain(m[2]+m[4]) {
+			if m == nil || !separated || !isDomain(m[2]+m[4]) || hasEncodedWord(m[1]+m[3]) {
 				return nil
 			}
 			all = append(all, m[1]+m[3])
@@ -54,6 +54,10 @@ func addresses(value []byte) (all []string) {
 	}
 	return all
 }
+
+// hasEncodedWord reports whether an address may contain an encoded word, which RFC 2047
+// section 5 forbids: some mail programs decode it, and show another address.
+func hasEncodedWord(address string) bool { return strings.Contains(address, "=?") }
 
 // isDomain reports whether a domain literal holds an IP address.
 func isDomain(domain string) bool {

@@ -77,6 +77,7 @@ func TestRepairer_PutsFieldsRight(t *testing.T) {
 		{author + "Sender: x\r\nSender: s@x.example\r\n", author + "X-Original-Sender: x\r\nSender: s@x.example\r\n", []Repair{DuplicateRenamed}},
 		{"From: x@\r\n" + author, "X-Original-From: x@\r\n" + author, []Repair{DuplicateRenamed}},
 		{"From: a@x.example, b@x.example\r\n", "From: a@x.example, b@x.example\r\n", nil},
+		{"From: =?utf-8?q?ceo=40x.example=00?=@contoso.com\r\n", "From: \"=?utf-8?q?ceo=40x.example=00?=@contoso.com\" <scan@contoso.com>\r\nX-Original-From: =?utf-8?q?ceo=40x.example=00?=@contoso.com\r\n", []Repair{FromRepaired}},
 		{"From: Scanner\r\n", "From: \"Scanner\" <scan@contoso.com>\r\nX-Original-From: Scanner\r\n", []Repair{FromRepaired}},
 		{"From: <>\r\n", "From: scan@contoso.com\r\nX-Original-From: <>\r\n", []Repair{FromRepaired}},
 		{"From: scanner@\r\n", "From: \"scanner@\" <scan@contoso.com>\r\nX-Original-From: scanner@\r\n", []Repair{FromRepaired}},
@@ -380,6 +381,8 @@ func TestAddresses_ReadsWhatGoReads(t *testing.T) {
 		"A [2] <a@x.example>":                     "",
 		"a..b@x.example":                          "",
 		"a@.x":                                    "",
+		"a@x.example\f":                           "",
+		"\v<a@x.example>":                         "",
 		"":                                        "",
 	} {
 		if got := strings.Join(addresses([]byte(value)), " "); got != want {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,8 +54,11 @@ var errCancelled = errors.New("cancelled")
 
 // auth carries out AUTH (RFC 4954).
 func (c *clientConn) auth(argument string) error {
-	mechanism, initial, _ := strings.Cut(argument, " ")
-	mechanism, initial = strings.ToUpper(mechanism), strings.TrimSpace(initial)
+	mechanism, initial := argument, ""
+	if end := strings.IndexAny(argument, " \t"); end >= 0 {
+		mechanism, initial = argument[:end], strings.TrimSpace(argument[end:])
+	}
+	mechanism = strings.ToUpper(mechanism)
 	access := c.server.policy.Access(c.identity)
 	offered := c.offeredAuth()
 	switch {
@@ -77,7 +81,7 @@ func (c *clientConn) auth(argument string) error {
 	case "CRAM-MD5":
 		given, err = c.cramMD5()
 	default:
-		return c.writeReply(reply.New(504, 5, 4, "AUTH %s is not supported: choose one of %s on the device", truncated(mechanism), strings.Join(offered, ", ")))
+		return c.writeReply(reply.New(504, 5, 4, "%s is not supported: choose one of %s on the device", mechanismName(mechanism), strings.Join(offered, ", ")))
 	}
 	switch {
 	case errors.Is(err, errCancelled):
@@ -150,18 +154,25 @@ func wrongLogin(mechanism string) reply.Reply {
 }
 
 // refreshUser looks the user up again, who may have been changed or removed since the
-// login. It returns the reply for one who was removed.
+// login. It returns the reply for one who could not log in now.
 func (c *clientConn) refreshUser() reply.Reply {
 	if c.identity.User == nil {
 		return reply.Reply{}
 	}
-	user, known := c.server.config.Users.User(c.identity.User.Name)
-	if !known {
+	end := func(text string) reply.Reply {
 		c.identity.User = nil
 		c.endAfterReply()
-		return reply.New(421, 7, 0, "the user of this session was removed")
+		return reply.New(421, 7, 0, "%s", text)
 	}
-	c.identity.User = &user
+	user, known := c.server.config.Users.User(c.identity.User.Name)
+	if !known {
+		return end("the user of this session was removed")
+	}
+	used, v := c.server.policy.LogIn(c.identity, user)
+	if v.Refused() {
+		return end("the user of this session may no longer log in from here")
+	}
+	c.identity.User = used
 	return reply.Reply{}
 }
 
@@ -246,8 +257,12 @@ func (e malformedError) Is(target error) bool { return target == errMalformed }
 
 func malformed(format string, args ...any) error { return malformedError(fmt.Sprintf(format, args...)) }
 
-// truncated limits what a reply quotes of a command.
-func truncated(text string) string {
-	const longest = 40
-	return text[:min(len(text), longest)]
+// mechanismName names a mechanism that is not supported. Anything else may be a password,
+// which must not be in a reply: replies are journalled.
+func mechanismName(mechanism string) string {
+	known := []string{"ANONYMOUS", "DIGEST-MD5", "EXTERNAL", "GSSAPI", "KERBEROS_V4", "NTLM", "OAUTHBEARER", "SCRAM-SHA-1", "SCRAM-SHA-256", "XOAUTH2"}
+	if slices.Contains(known, mechanism) {
+		return "AUTH " + mechanism
+	}
+	return "this kind of AUTH"
 }

@@ -111,6 +111,8 @@ func TestAuth_AnswersEachDialogue(t *testing.T) {
 		"CRAM-MD5, no digits":            {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5", "334 "}, {b64("printer x"), "501 5.5.2"}}},
 		"CRAM-MD5 at once":               {users: fakeUsers{cram: true}, steps: []step{{"AUTH CRAM-MD5 " + b64("printer x"), "334 "}, {"*", "501 5.5.0"}}},
 		"an unknown mechanism":           {steps: []step{{"AUTH XOAUTH2 x", "504 5.5.4 AUTH XOAUTH2 is not supported: choose one of PLAIN, LOGIN on the device"}}},
+		"a password instead":             {steps: []step{{"AUTH " + right, "504 5.5.4 this kind of AUTH is not supported"}}},
+		"PLAIN after a tab":              {steps: []step{{"AUTH\tPLAIN\t" + right, "235 2.7.0"}}},
 		"no mechanism":                   {steps: []step{{"AUTH", "504 5.5.4"}}},
 		"twice":                          {steps: []step{{"AUTH PLAIN " + right, "235"}, {"AUTH PLAIN " + right, "503 5.5.1"}}},
 		"in a transaction":               {steps: []step{{"MAIL FROM:<a@contoso.com>", "250"}, {"AUTH PLAIN " + right, "503 5.5.1"}, {"RSET", "250"}, {"AUTH PLAIN " + right, "235"}}},

@@ -24,6 +24,7 @@ type clientConn struct {
 	server   *Server
 	sessions *sessions
 	client   netip.Addr
+	counted  netip.Prefix // what the limits on the client count
 	begun    time.Time
 	listener string   // its address
 	smtps    bool     // it is for implicit TLS
@@ -76,7 +77,7 @@ type clientConn struct {
 }
 
 func newClientConn(conn net.Conn, client policy.Client, access policy.Access, s *sessions) *clientConn {
-	c := &clientConn{Conn: conn, sessions: s, client: client.Address, identity: client, access: access, begun: time.Now()}
+	c := &clientConn{Conn: conn, sessions: s, client: client.Address, counted: countedAs(client.Address, access), identity: client, access: access, begun: time.Now()}
 	c.stream = &socket{Conn: conn, client: c}
 	c.lastRead.Store(c.begun.UnixNano())
 	return c

@@ -75,8 +75,7 @@ func (g *loginLimiter) record(client netip.Addr, name string, right bool) (wait 
 		for _, key := range g.keys(client, name) {
 			delete(g.failures, key)
 		}
-		limitSize(g.trusted, maxFailures)
-		g.trusted[keptName(name)+" "+envelope.ClientNetwork(client).String()] = now
+		g.trust(client, name, now)
 		return 0
 	}
 	if wait := g.delayLocked(client, name); wait > 0 {
@@ -95,6 +94,20 @@ func (g *loginLimiter) record(client netip.Addr, name string, right bool) (wait 
 		g.failures[key] = a
 	}
 	return 0
+}
+
+// trust records a login. The caller holds g.mu.
+func (g *loginLimiter) trust(client netip.Addr, name string, at time.Time) {
+	limitSize(g.trusted, maxFailures)
+	g.trusted[keptName(name)+" "+envelope.ClientNetwork(client).String()] = at
+}
+
+// RememberLogin records that a client logged in before the server was created, so that it
+// is not slowed down by the guesses of others.
+func (s *Server) RememberLogin(client netip.Addr, name string, at time.Time) {
+	s.logins.mu.Lock()
+	defer s.logins.mu.Unlock()
+	s.logins.trust(client, name, at)
 }
 
 // keptName is a name as it is kept, however long a client's is.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sealpost/relay/journal"
 )
 
 // guesser is a loginLimiter with a clock that the test moves.
@@ -126,5 +128,21 @@ func TestLoginLimiter_UseBoundedMemory(t *testing.T) {
 	}
 	if entries := len(g.loginLimiter.failures) + len(g.trusted); entries > 2*maxFailures || size > entries*128 {
 		t.Errorf("got %d entries with %d octets, want at most %d of 128", entries, size, 2*maxFailures)
+	}
+}
+
+func TestRememberLogin_KeepsADeviceFromTheDelaysOfOthers(t *testing.T) {
+	s := New(Config{Hostname: "relay.contoso.com", Limits: testLimits}, testPolicy(), &fakeAcceptor{}, journal.Discard())
+	defer s.cancel()
+	printer, old, guesser := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.66")
+	s.RememberLogin(printer, "Printer", time.Now().Add(-24*time.Hour))
+	s.RememberLogin(old, "Printer", time.Now().Add(-2*trustAge))
+	for range freeFailures {
+		s.logins.record(guesser, "printer", false)
+	}
+	for client, want := range map[netip.Addr]bool{printer: false, old: true, guesser: true} {
+		if wait := s.logins.delay(client, "printer"); (wait > 0) != want {
+			t.Errorf("%v: got a delay of %v, want one: %v", client, wait, want)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	}
 	limits := s.server.policy.Access(client).Device.Limits
 	perMinute := limit(limits.MessagesPerMinute, s.server.config.Limits.PerMinute)
-	if s.conn.sessions.countMessage(client.Address, perMinute) {
+	if s.conn.sessions.countMessage(s.conn.counted, perMinute) {
 		return smtpReply(reply.New(450, 7, 1, "%s has sent %d messages within a minute: try again later", client.Address.Unmap(), perMinute))
 	}
 	e := envelope.Envelope{

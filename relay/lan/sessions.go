@@ -45,15 +45,24 @@ func (s *sessions) admit(conn net.Conn, who policy.Client, access policy.Access)
 	switch {
 	case s.draining:
 		return nil, reply.New(421, 3, 2, "the relay is stopping, try again later"), false
-	case s.clients[envelope.ClientNetwork(client)] >= most:
+	case s.clients[countedAs(client, access)] >= most:
 		return nil, reply.New(421, 7, 0, "too many connections from %s, try again later", client), false
 	case len(s.open) >= s.limits.Connections && !s.evict():
 		return nil, reply.New(421, 3, 2, "too many connections, try again later"), false
 	}
 	c := newClientConn(conn, who, access, s)
 	s.open[c] = struct{}{}
-	s.clients[envelope.ClientNetwork(client)]++
+	s.clients[c.counted]++
 	return c, reply.Reply{}, true
+}
+
+// countedAs is what the limits on a client count: a device that is listed by its address,
+// or else the client's network, in which others must not use up what a listed one may do.
+func countedAs(client netip.Addr, access policy.Access) netip.Prefix {
+	if listed := access.Device.Clients; listed.IsValid() && listed.IsSingleIP() {
+		return listed
+	}
+	return envelope.ClientNetwork(client)
 }
 
 // limit returns the limit of a device, or else that of every client.
@@ -75,20 +84,20 @@ const maxRates = 4096
 
 // countMessage counts a message of a client, and reports whether it exceeds the limit,
 // which is a number of messages in a minute; 0 means none.
-func (s *sessions) countMessage(client netip.Addr, most int) (tooMany bool) {
+func (s *sessions) countMessage(client netip.Prefix, most int) (tooMany bool) {
 	if most == 0 {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key, now := envelope.ClientNetwork(client), time.Now()
-	r := s.rates[key]
+	now := time.Now()
+	r := s.rates[client]
 	if r == nil || now.Sub(r.begun) >= time.Minute {
 		if len(s.rates) >= maxRates {
 			clear(s.rates)
 		}
 		r = &rate{begun: now}
-		s.rates[key] = r
+		s.rates[client] = r
 	}
 	r.count++
 	return r.count > most
@@ -104,7 +113,7 @@ func (s *sessions) evict() bool {
 			continue
 		}
 		if victim != nil {
-			count, most := s.clients[envelope.ClientNetwork(c.client)], s.clients[envelope.ClientNetwork(victim.client)]
+			count, most := s.clients[c.counted], s.clients[victim.counted]
 			if count < most || count == most && c.lastRead.Load() >= victim.lastRead.Load() {
 				continue
 			}
@@ -156,9 +165,8 @@ func (s *sessions) forget(c *clientConn) {
 		return
 	}
 	delete(s.open, c)
-	from := envelope.ClientNetwork(c.client)
-	if s.clients[from]--; s.clients[from] == 0 {
-		delete(s.clients, from)
+	if s.clients[c.counted]--; s.clients[c.counted] == 0 {
+		delete(s.clients, c.counted)
 	}
 }
 

@@ -172,7 +172,9 @@ func (s *Server) storeDevices() {
 	if err == nil && changed {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
-		err = s.parts.StoreDevices(ctx, text)
+		if err = s.parts.StoreDevices(ctx, text); err != nil {
+			s.devices.NotStored()
+		}
 	}
 	if err != nil {
 		s.journal.MachineFault("devices", err)

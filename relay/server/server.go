@@ -174,6 +174,11 @@ func (s *Server) serve(ctx context.Context, cancel context.CancelCauseFunc, smtp
 	}
 	s.running.Go(func() { s.watchSpool(ctx, cancel) })
 	s.loadDevices(ctx)
+	for _, d := range s.devices.List() {
+		if d.User != "" {
+			smtp.RememberLogin(d.Address, d.User, d.Last)
+		}
+	}
 	s.running.Go(func() { s.watchDevices(ctx) })
 	for _, l := range listeners {
 		s.running.Go(func() {

@@ -43,6 +43,14 @@ type attempt struct {
 	to, authors        []string
 }
 
+// inFrom returns the authors in the field From: the sender, unless others are given.
+func (a attempt) inFrom() []string {
+	if len(a.authors) == 0 {
+		return []string{a.from}
+	}
+	return a.authors
+}
+
 var (
 	devicesOfTest    = []string{"127.0.10.1", "127.0.10.2", "127.0.10.3", "127.0.10.4", "127.0.10.5", "127.0.10.9", "127.0.10.17"}
 	sendersOfTest    = []string{"", "a@contoso.com", "b@contoso.com", "A@Contoso.COM", "a+t@contoso.com", "a@contoso.de", "a@gmail.com", "a@mfp.local"}
@@ -139,7 +147,9 @@ func TestExplain_SaysWhatThenHappens(t *testing.T) {
 			for range random.IntN(2) + 1 {
 				a.to = append(a.to, pick(random, recipientsOfTest))
 			}
-			a.authors = []string{pick(random, sendersOfTest[1:])}
+			if a.from == "" || random.IntN(2) == 0 {
+				a.authors = []string{pick(random, sendersOfTest[1:])}
+			}
 			want := s.explain(a)
 			got, before := s.attempt(a), len(upstream.Messages())
 			if !slices.Equal(got, want.refusals()) {
@@ -155,7 +165,7 @@ func TestExplain_SaysWhatThenHappens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			author := a.authors[0]
+			author := strings.Join(a.inFrom(), ", ")
 			if want.Author != "" {
 				author = want.Author
 			}
@@ -224,7 +234,7 @@ func (s *site) attempt(a attempt) (refused []string) {
 		}
 	}
 	if accepted > 0 && ask("DATA") {
-		ask("From: " + strings.Join(a.authors, ", ") + "\r\nSubject: x\r\n\r\ntext\r\n.")
+		ask("From: " + strings.Join(a.inFrom(), ", ") + "\r\nSubject: x\r\n\r\ntext\r\n.")
 	}
 	return refused
 }

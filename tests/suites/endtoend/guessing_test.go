@@ -95,4 +95,13 @@ func TestGuessing_IsSlowedDownAndLeavesDevicesAlone(t *testing.T) {
 	if events := s.events("login refused", 10); strings.Contains(journal, "a guess") || events[0]["client"] != guesser || events[0]["user"] != "user0" {
 		t.Errorf("got %v and a journal with a password: %t", events[0], strings.Contains(journal, "a guess"))
 	}
+
+	// After a restart, which forgets the guesses but not the devices.
+	s.stop()
+	s.start()
+	for n := range 5 {
+		expect("a guess after the restart", s.login(fmt.Sprintf("127.50.3.%d", n+1), "canon", "a guess"), wrong)
+	}
+	expect("the sixth", s.login("127.50.3.9", "canon", password), tooMany)
+	expect("the device, after the restart", s.login(device, "canon", password), "")
 }

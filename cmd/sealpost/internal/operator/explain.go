@@ -50,7 +50,9 @@ func (q Question) Parse() (parsed control.Question, err error) {
 	if parsed.To, err = parseAddresses("the recipient", q.To); err != nil {
 		return parsed, err
 	}
-	parsed.Authors, err = parseAddresses("the author", q.Authors)
+	if parsed.Authors, err = parseAddresses("the author", q.Authors); len(q.Authors) == 0 && parsed.From != "" {
+		parsed.Authors = []envelope.Address{parsed.From} // devices write the same in both places
+	}
 	return parsed, err
 }
 

@@ -12,7 +12,8 @@ import (
 // errStored is returned for a change of settings that are not in a file.
 var errStored = errors.New("the settings are stored in the state: change them on the console or with a USB stick, or name a settings file with --config FILE")
 
-// EditSettings changes the settings file, all of it or nothing.
+// EditSettings changes the settings file, all of it or nothing. Another call, also of
+// another process, waits for it.
 func (o Options) EditSettings(change func(text []byte) ([]byte, error)) error {
 	if o.Config == "" {
 		return errStored
@@ -21,6 +22,11 @@ func (o Options) EditSettings(change func(text []byte) ([]byte, error)) error {
 	if err != nil {
 		path = o.Config
 	}
+	unlock, err := lockFile(path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	text, err := ReadFile(path, settings.MaxText)
 	if err != nil {
 		return err
