@@ -200,7 +200,7 @@ func (c Change) check() error {
 		addFault(errors.New("one of its networks is not valid: write it like 192.168.10.0/24"))
 	}
 	if slices.ContainsFunc(c.Clients, settings.IsPublicNetwork) {
-		of(errors.New("one of its networks is a large part of the internet: name the networks of your devices"))
+		addFault(errors.New("one of its networks is a large part of the internet: name the networks of your devices"))
 	}
 	for _, address := range slices.Concat(c.Senders, c.Recipients) {
 		_, err := ParseAddress(address)
