@@ -137,6 +137,13 @@ func (d *Directory) Lookup(name string) (User, bool) {
 	return r.User, found
 }
 
+// PasswordVersion returns a text that is another one after each change of the user's
+// password, and says nothing about it; empty if there is no such user.
+func (d *Directory) PasswordVersion(name string) string {
+	r, _ := d.find(name)
+	return hex.EncodeToString(r.Hash.Salt)
+}
+
 // Empty reports that there are no users, so that nobody can log in.
 func (d *Directory) Empty() bool {
 	d.mu.Lock()

@@ -44,6 +44,20 @@ func TestAuthenticate_AcceptsTheRightPasswordOnly(t *testing.T) {
 	}
 }
 
+func TestPasswordVersion_ChangesWithThePassword(t *testing.T) {
+	d, m := directory(t, change("printer", "right password"))
+	first := d.PasswordVersion("PRINTER")
+	again := change("printer", "right password")
+	again.Replace = true
+	if err := put(t, m.sections, again); err != nil {
+		t.Fatal(err)
+	}
+	m.version, d.checked = "2", time.Time{}
+	if second := d.PasswordVersion("printer"); first == "" || second == "" || first == second || d.PasswordVersion("nobody") != "" {
+		t.Errorf("got %q, then %q, want two versions, and none of nobody", first, second)
+	}
+}
+
 func TestAuthenticate_HashesOnceForADeviceThatLogsInOften(t *testing.T) {
 	d, _ := directory(t, change("printer", "right password"))
 	if !d.Authenticate(t.Context(), "printer", "right password") {

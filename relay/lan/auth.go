@@ -168,6 +168,9 @@ func (c *clientConn) refreshUser() reply.Reply {
 	if !known {
 		return end("the user of this session was removed")
 	}
+	if user.Password != c.identity.User.Password {
+		return end("the password of this session's user was changed: set it on the device")
+	}
 	used, v := c.server.policy.LogIn(c.identity, user)
 	if v.Refused() {
 		return end("the user of this session may no longer log in from here")

@@ -94,6 +94,7 @@ type Limits struct {
 // User is a local user who has logged in.
 type User struct {
 	Name       string
+	Password   string         // another text after each change of the password, not the password
 	Clients    []netip.Prefix // addresses that it may log in from; none means that of every device
 	Senders    []Pattern      // that it may use; none means those of its device
 	Recipients []Pattern      // that it may send to; none means those of its device

@@ -196,17 +196,19 @@ func (s senderRules) maps(author, sender envelope.Address) bool {
 func (p Policy) From(c Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, Verdict) {
 	s := senderRules{policy: p, client: c, access: p.Access(c)}
 	rule, restricted := s.restriction()
-	foreign := slices.IndexFunc(authors, func(author envelope.Address) bool {
-		if strings.EqualFold(string(author), string(sender)) || author == untagged(sender, s.access.Device.Tag) {
-			return false
-		}
-		return restricted && !s.mayUse(author) || !p.accepts(author)
-	})
+	first := func(isForeign func(envelope.Address) bool) int {
+		return slices.IndexFunc(authors, func(author envelope.Address) bool {
+			own := strings.EqualFold(string(author), string(sender)) || author == untagged(sender, s.access.Device.Tag)
+			return !own && isForeign(author)
+		})
+	}
+	// The restriction comes first: senders.from does not lift it.
+	foreign := first(func(author envelope.Address) bool { return restricted && !s.mayUse(author) })
+	if foreign < 0 {
+		rule, foreign = "senders.from", first(func(author envelope.Address) bool { return !p.accepts(author) })
+	}
 	if foreign < 0 {
 		return "", Verdict{}
-	}
-	if !restricted || s.mayUse(authors[foreign]) {
-		rule = "senders.from"
 	}
 	instead := sender
 	if candidates := s.candidates(); instead == "" && len(candidates) > 0 {

@@ -14,7 +14,7 @@ var _ lan.Users = users{}
 // User implements lan.Users.
 func (u users) User(name string) (policy.User, bool) {
 	found, known := u.Lookup(name)
-	return policy.User{Name: found.Name, Clients: found.Clients, Senders: patterns(found.Senders), Recipients: patterns(found.Recipients)}, known
+	return policy.User{Name: found.Name, Password: u.PasswordVersion(name), Clients: found.Clients, Senders: patterns(found.Senders), Recipients: patterns(found.Recipients)}, known
 }
 
 // lanUsers returns the users for a relay; nil without a directory.
