@@ -87,9 +87,13 @@ func (l Local) Running(ctx context.Context) (running candidate.Running, err erro
 	return running, err
 }
 
+// unlockTimeout is longer than a slow board takes for the hash of a PIN and two writes,
+// while other processes write too.
+const unlockTimeout = 20 * time.Second
+
 // Unlock implements [api.Box].
 func (l Local) Unlock(ctx context.Context, digits string) (right bool, wrong int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, wire.LockTimeout)
+	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
 	defer cancel()
 	err = l.Options.WithStore(func(store candidate.Store) (err error) {
 		right, wrong, err = candidate.Unlock(ctx, store, digits)
