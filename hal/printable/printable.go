@@ -18,6 +18,9 @@ func Line(text string) string { return replace(text, "") }
 func Text(text string) string { return replace(text, "\n\t") }
 
 func replace(text, keep string) string {
+	if isPrintableASCII(text) {
+		return text
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsPrint(r), strings.ContainsRune(keep, r):
@@ -27,4 +30,15 @@ func replace(text, keep string) string {
 		}
 		return unicode.ReplacementChar
 	}, text)
+}
+
+// isPrintableASCII reports whether nothing of a text has to be replaced, as it is for most
+// texts.
+func isPrintableASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -20,13 +20,13 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 		return nil, c.endWith(reply.New(500, 5, 2, "a command line may have %d octets", maxCommandLine))
 	}
 	text := strings.TrimRight(string(line), "\r\n")
-	verb, argument := text, ""
+	word, argument := text, ""
 	if end := strings.IndexAny(text, " \t"); end >= 0 {
-		verb, argument = text[:end], strings.TrimSpace(text[end:])
+		word, argument = text[:end], strings.TrimSpace(text[end:])
 	}
-	verb = strings.ToUpper(verb)
-	if c.lastCommand = verb; argument != "" {
-		c.lastCommand += " " + argument
+	verb := strings.ToUpper(word)
+	if c.lastCommand = text; verb != word {
+		c.lastCommand = verb + text[len(word):]
 	}
 	startTLS := strings.HasPrefix(verb, "STARTTLS")
 	if c.chunksOpen && (startTLS || slices.Contains([]string{"RSET", "EHLO", "HELO"}, verb)) {
@@ -218,14 +218,18 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 		if c.secure.Load() {
 			rest = bytes.Replace(rest, []byte("250-STARTTLS\r\n"), nil, 1)
 		}
-		rest = bytes.Replace(rest, fmt.Appendf(nil, "SIZE %d", c.sessions.limits.MessageSize), fmt.Appendf(nil, "SIZE %d", c.messageSize()), 1)
+		if most, all := c.messageSize(), c.sessions.limits.MessageSize; most != all {
+			rest = bytes.Replace(rest, fmt.Appendf(nil, "SIZE %d", all), fmt.Appendf(nil, "SIZE %d", most), 1)
+		}
 		if most := c.access.Device.Limits.Recipients; most > 0 && most < c.sessions.limits.Recipients {
 			rest = bytes.Replace(rest, fmt.Appendf(nil, "RCPTMAX=%d", c.sessions.limits.Recipients), fmt.Appendf(nil, "RCPTMAX=%d", most), 1)
 		}
 		whole = append([]byte(string(first[:4])+c.sessions.config.Hostname+"\r\n"), rest...)
 	case len(rest) == 0:
-		prefix := first[:prefixLength(first)]
-		whole = []byte(string(prefix) + replyText(string(first[len(prefix):]), c.messageSize()) + "\r\n")
+		prefix, text := first[:prefixLength(first)], string(first[prefixLength(first):])
+		if ours := replyText(text, c.messageSize()); ours != text {
+			whole = []byte(string(prefix) + ours + "\r\n")
+		}
 	}
 	c.isHello = false
 	return whole
@@ -234,11 +238,14 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 // printableReply makes what a reply quotes of a command printable, and shortens it: it may
 // be any octets.
 func printableReply(whole []byte) []byte {
-	lines := strings.Split(strings.TrimSuffix(string(whole), "\r\n"), "\r\n")
-	for i, line := range lines {
-		lines[i] = truncateLines(printable.Line(line))
+	if len(whole) <= maxReplyLine && !bytes.ContainsFunc(whole, func(r rune) bool { return r > '~' || r < ' ' && r != '\r' && r != '\n' }) {
+		return whole
 	}
-	return []byte(strings.Join(lines, "\r\n") + "\r\n")
+	var shown []byte
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(whole), "\r\n"), "\r\n") {
+		shown = append(append(shown, truncateLine(printable.Line(line))...), "\r\n"...)
+	}
+	return shown
 }
 
 // withAuth adds the mechanisms to the lines of the reply to EHLO, before the last one.

@@ -265,7 +265,7 @@ func (c *clientConn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	whole := append(c.partialReply, p...)
-	c.partialReply = c.partialReply[:0]
+	c.partialReply = whole[:0]
 	if c.chunk > 0 {
 		c.chunkRefused, c.chunksOpen, c.lastCommand = true, false, "BDAT"
 	}

@@ -354,22 +354,19 @@ func smtpReply(r reply.Reply) error {
 	return &smtp.SMTPError{
 		Code:         r.Code,
 		EnhancedCode: smtp.EnhancedCode{r.Status.Class, r.Status.Subject, r.Status.Detail},
-		Message:      truncateLines(r.Text),
+		Message:      r.Text,
 	}
 }
 
-// truncateLines truncates each line of a reply's text to the length that a
-// client must accept (RFC 5321 section 4.5.3.1.5), allowing for code and
-// status.
-func truncateLines(text string) string {
-	const maxLine = 490
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		if len(line) > maxLine {
-			lines[i] = strings.ToValidUTF8(line[:maxLine], "") + " ..."
-		}
+// maxReplyLine is less than the length of a line that a client must accept (RFC 5321
+// section 4.5.3.1.5).
+const maxReplyLine = 490
+
+func truncateLine(line string) string {
+	if len(line) <= maxReplyLine {
+		return line
 	}
-	return strings.Join(lines, "\n")
+	return strings.ToValidUTF8(line[:maxReplyLine], "") + " ..."
 }
 
 // traceField returns our Received field (RFC 5321 section 4.4).

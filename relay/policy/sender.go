@@ -14,7 +14,7 @@ func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Ver
 	if v := p.maySend(c, a); v.Refused() {
 		return "", v
 	}
-	s := senderRules{policy: p, client: c, access: a}
+	s := &senderRules{policy: p, client: c, access: a}
 	var rules []string
 	for _, rule := range []func(envelope.Address) (envelope.Address, Verdict){s.rewrite, s.nullSender, s.foreign, s.restricted} {
 		var applied Verdict
@@ -64,7 +64,7 @@ type senderRules struct {
 }
 
 // rewrite applies the first of the rewrites, the addresses before the domains.
-func (s senderRules) rewrite(sender envelope.Address) (envelope.Address, Verdict) {
+func (s *senderRules) rewrite(sender envelope.Address) (envelope.Address, Verdict) {
 	var found *Rewrite
 	for i, r := range s.policy.Rewrites {
 		if r.From.Matches(sender) && (found == nil || found.From.isDomain() && !r.From.isDomain()) {
@@ -77,7 +77,7 @@ func (s senderRules) rewrite(sender envelope.Address) (envelope.Address, Verdict
 	return found.To, Verdict{Rule: "senders.map"}
 }
 
-func (s senderRules) nullSender(sender envelope.Address) (envelope.Address, Verdict) {
+func (s *senderRules) nullSender(sender envelope.Address) (envelope.Address, Verdict) {
 	if sender != "" {
 		return sender, Verdict{}
 	}
@@ -97,7 +97,7 @@ func (s senderRules) nullSender(sender envelope.Address) (envelope.Address, Verd
 	return "", Verdict{Rule: "senders.empty"}
 }
 
-func (s senderRules) foreign(sender envelope.Address) (envelope.Address, Verdict) {
+func (s *senderRules) foreign(sender envelope.Address) (envelope.Address, Verdict) {
 	if sender == "" || s.policy.accepts(sender) {
 		return sender, Verdict{}
 	}
@@ -111,7 +111,7 @@ func (s senderRules) foreign(sender envelope.Address) (envelope.Address, Verdict
 }
 
 // restricted limits the sender to those of the device and of the user.
-func (s senderRules) restricted(sender envelope.Address) (envelope.Address, Verdict) {
+func (s *senderRules) restricted(sender envelope.Address) (envelope.Address, Verdict) {
 	rule, restricted := s.restriction()
 	if !restricted || sender == "" || s.mayUse(sender) {
 		return sender, Verdict{}
@@ -123,7 +123,7 @@ func (s senderRules) restricted(sender envelope.Address) (envelope.Address, Verd
 }
 
 // candidates are the senders that may replace one of another client, the best first.
-func (s senderRules) candidates() []envelope.Address {
+func (s *senderRules) candidates() []envelope.Address {
 	candidates := []envelope.Address{s.access.Device.Sender}
 	lists := [][]Pattern{s.access.Device.Senders}
 	if s.client.User != nil {
@@ -141,7 +141,7 @@ func (s senderRules) candidates() []envelope.Address {
 }
 
 // restriction names the setting that restricts the client's senders.
-func (s senderRules) restriction() (rule string, restricted bool) {
+func (s *senderRules) restriction() (rule string, restricted bool) {
 	switch {
 	case s.client.User != nil && len(s.client.User.Senders) > 0:
 		return "the senders of user " + s.client.User.Name, true
@@ -152,13 +152,13 @@ func (s senderRules) restriction() (rule string, restricted bool) {
 }
 
 // mayUse reports whether the device and the user may use a sender.
-func (s senderRules) mayUse(sender envelope.Address) bool {
+func (s *senderRules) mayUse(sender envelope.Address) bool {
 	return (len(s.access.Device.Senders) == 0 || matchesAny(s.access.Device.Senders, sender)) &&
 		(s.client.User == nil || len(s.client.User.Senders) == 0 || matchesAny(s.client.User.Senders, sender))
 }
 
 // treatment returns the treatment that a setting means.
-func (s senderRules) treatment(setting Treatment) Treatment {
+func (s *senderRules) treatment(setting Treatment) Treatment {
 	switch {
 	case setting == "" && s.replacement() != "":
 		return Replace
@@ -169,14 +169,14 @@ func (s senderRules) treatment(setting Treatment) Treatment {
 }
 
 // replacement is the sender that replaces one that cannot be used.
-func (s senderRules) replacement() envelope.Address {
+func (s *senderRules) replacement() envelope.Address {
 	if s.access.Device.Sender != "" {
 		return s.access.Device.Sender
 	}
 	return s.policy.DefaultSender
 }
 
-func (s senderRules) replacementRule() string {
+func (s *senderRules) replacementRule() string {
 	if s.access.Device.Sender != "" {
 		return s.access.setting("sender")
 	}
@@ -185,7 +185,7 @@ func (s senderRules) replacementRule() string {
 
 // maps reports whether the rewrites make an author the sender. Such an author is what the
 // device calls itself, and not somebody else.
-func (s senderRules) maps(author, sender envelope.Address) bool {
+func (s *senderRules) maps(author, sender envelope.Address) bool {
 	rewritten, v := s.rewrite(author)
 	return v.Rule != "" && rewritten == untagged(sender, s.access.Device.Tag)
 }

@@ -38,7 +38,8 @@ func listen(config Config, smtp *lan.Server) (listeners, error) {
 }
 
 func (all *listeners) open(address string, serve func(net.Listener) error) error {
-	l, err := net.Listen("tcp", address)
+	// Keep-alive probes are needless: each session has a time limit.
+	l, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", address)
 	if err != nil {
 		cure := "choose another port in lan.smtp and lan.smtps"
 		if strings.Contains(err.Error(), "permission denied") {

@@ -104,8 +104,8 @@ func (s *sealpost) resume() (err error) {
 	if s.relay, err = s.box.StartRelay(); err != nil {
 		return err
 	}
-	// It may listen a moment after it has started.
-	if err := s.relay.Await(`"event":"listening"`); err != nil {
+	// A new box makes its keys for the LAN before it has started; it listens earlier.
+	if err := errors.Join(s.relay.Await(`"event":"listening"`), s.relay.Await(`"event":"relay started"`)); err != nil {
 		return err
 	}
 	s.address, err = netip.ParseAddrPort(fmt.Sprint(s.relay.Log.Events("listening")[0]["address"]))
