@@ -3,6 +3,7 @@ package appliance
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"sealpost/tests/rigs/lab"
 )
@@ -13,6 +14,8 @@ func TestBoxWithoutStorage_ReportsTheDeviceAndOffersTheOtherCommands(t *testing.
 	b.SwitchOn(t)
 	b.MustLog(t, lab.Started)
 	terminal := b.PlugIn(t)
+	// A time before the program was built is refused.
+	later := time.Now().UTC().Add(time.Hour).Format(time.DateTime)
 	lab.Play(t, terminal, `
 	expect Press Enter to begin
 	send
@@ -31,7 +34,7 @@ func TestBoxWithoutStorage_ReportsTheDeviceAndOffersTheOtherCommands(t *testing.
 	expect Menu:
 	send clock
 	expect Time in UTC
-	send 2026-11-27 10:00:00
+	send `+later+`
 	expect The clock is set.
 	expect Menu:
 	send restart
