@@ -14,7 +14,8 @@ type Connection struct {
 	Host    string // verified host name
 	Address string // IP address and port
 
-	TLS     string // protocol version, such as "TLS 1.3"
+	Policy  string // what TLS was wanted, such as "verified certificate"
+	TLS     string // protocol version, such as "TLS 1.3"; "none" in clear
 	Cipher  string
 	Peer    string // subject of the server's certificate
 	Issuer  string
@@ -46,7 +47,7 @@ func (c Connection) Certificate() string {
 func (c Connection) attr() slog.Attr {
 	attrs := []any{
 		slog.String("connection", c.ID), slog.String("host", c.Host), slog.String("address", c.Address),
-		slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
+		slog.String("wanted", c.Policy), slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
 		slog.String("peer", c.Peer), slog.String("issuer", c.Issuer),
 		slog.String("certificate", c.Certificate()), slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
 		slog.String("shown", c.Shown), slog.String("key", c.Key),
