@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sealpost/hal/fault"
+	"sealpost/relay/reply"
 )
 
 // Connection describes one connection to the upstream; it is part of each
@@ -113,6 +114,22 @@ func (j *Journal) TokenRequested(grant string, cause error, lasted time.Duration
 		return
 	}
 	j.event(slog.LevelInfo, EventAccessToken, attrs...)
+}
+
+// Transaction records what became of a message at the mail host of one domain: the reply
+// to the first of its recipients there.
+func (j *Journal) Transaction(id, domain string, c Connection, r reply.Reply) {
+	level := slog.LevelInfo
+	if !r.Positive() {
+		level = slog.LevelWarn
+	}
+	j.event(level, EventTransaction, idAttr(id), slog.String("domain", domain), replyAttr(r), c.attr())
+}
+
+// PolicyFault records why the TLS policy that a domain announces could not be had, and
+// the mode of the one that is used instead.
+func (j *Journal) PolicyFault(domain, mode string, cause error) {
+	j.event(slog.LevelWarn, EventTLSPolicy, withCause(cause, slog.String("domain", domain), slog.String("mode", mode))...)
 }
 
 // Conversation records the SMTP dialogue on one connection.

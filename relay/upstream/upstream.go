@@ -20,7 +20,22 @@ type Result struct {
 	// DSN is set if the server offers DSN and was given the message's parameters: it
 	// notifies the sender of success itself (RFC 3461 section 5.2.1).
 	DSN     bool
-	Trustee string // the account that needs Send As permission; empty without a login
+	// Unanswered is set for recipients whose transaction ended without a reply to its
+	// content, which the server may have accepted. Nil means none.
+	Unanswered []bool
+	Trustee    string // the account that needs Send As permission; empty without a login
+}
+
+// Transactions are the decisions of the caller of a delivery, which may take several
+// transactions, one after another. Replies have the envelope's order; their code is 0
+// for recipients that have no reply yet.
+type Transactions struct {
+	// ShouldSend is called after the replies to every RCPT of a transaction, and decides
+	// whether its content is sent.
+	ShouldSend func(replies []reply.Reply) bool
+	// Settled is called after each transaction but the last, with the final replies so
+	// far. It returns once they are durable.
+	Settled func(replies []reply.Reply)
 }
 
 // Unavailable is the error of a delivery without a usable reply. The message
@@ -30,6 +45,9 @@ type Unavailable struct {
 	Reason            string       // cause and advice, for people
 	ServerReply       reply.Reply  // reply with which the server rejected the session, or zero
 	DuringTransaction bool         // the connection was lost during this message's transaction
+	// Unanswered is set if the content was sent and no reply came: the server may have
+	// accepted it.
+	Unanswered bool
 	// Account is set if the fault concerns only the message's account.
 	Account bool
 	// Configuration is set if a configuration change is needed, although no reply

@@ -24,6 +24,14 @@ const (
 	maxRecords   = 100             // of an answer that are read
 )
 
+// serverFailure is the error of a server that answers that it has no answer: those of the
+// domain fail, or its records are not signed as DNSSEC requires.
+type serverFailure struct{ code dnsmessage.RCode }
+
+func (f *serverFailure) Error() string {
+	return "the server answers " + strings.TrimPrefix(f.code.String(), "RCode")
+}
+
 // answer is what a name server says about a name and a type.
 type answer struct {
 	records   []dnsmessage.ResourceBody // in the order of the message
@@ -31,9 +39,10 @@ type answer struct {
 	notFound  bool                      // the name does not exist
 }
 
-// query asks the servers in turn until one answers. The error is a *net.DNSError.
+// query asks the servers in turn until one answers. The error is a *net.DNSError; its
+// IsTimeout is set if none of them answered at all.
 func (r *Resolver) query(ctx context.Context, name string, kind dnsmessage.Type) (answer, error) {
-	fault := &net.DNSError{Name: name, IsTemporary: true}
+	fault := &net.DNSError{Name: name, IsTemporary: true, IsTimeout: true}
 	fqdn, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
 	if err != nil {
 		return answer{}, &net.DNSError{Err: err.Error(), Name: name}
@@ -53,7 +62,9 @@ func (r *Resolver) query(ctx context.Context, name string, kind dnsmessage.Type)
 			}
 		}
 		failures = append(failures, fmt.Sprintf("%s: %v", server, err))
-		fault.IsTimeout = errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
+		if errors.As(err, new(*serverFailure)) {
+			fault.IsTimeout = false
+		}
 	}
 	fault.Err, fault.Server = strings.Join(failures, "; "), strings.Join(servers, ", ")
 	return answer{}, fault
@@ -183,7 +194,7 @@ func checkResponse(response []byte, id uint16, asked dnsmessage.Question) (trunc
 	case !header.Response || header.ID != id || len(questions) != 1 || questions[0].Type != asked.Type || !sameName(questions[0].Name, asked.Name):
 		return false, errors.New("the response is to another question")
 	case header.RCode != dnsmessage.RCodeSuccess && header.RCode != dnsmessage.RCodeNameError:
-		return false, fmt.Errorf("the server answers %s", strings.TrimPrefix(header.RCode.String(), "RCode"))
+		return false, &serverFailure{header.RCode}
 	}
 	return header.Truncated, nil
 }

@@ -1,10 +1,15 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"os"
 	"sync"
 	"time"
+
+	"sealpost/relay/upstream/esmtp"
 )
 
 // backOff remembers the hosts that failed, so that a dead host is not tried for each
@@ -34,6 +39,13 @@ func (h *HeldHost) Error() string {
 }
 
 func (h *HeldHost) Unwrap() error { return h.Err }
+
+// isHostFault reports whether an error concerns a host whatever is sent to it: it cannot
+// be reached, or it hangs up or refuses service before a transaction.
+func isHostFault(err error) bool {
+	op, refusal := (*net.OpError)(nil), (*esmtp.UnexpectedReply)(nil)
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &refusal) || errors.Is(err, esmtp.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded)
+}
 
 func newBackOff(first, longest time.Duration) *backOff {
 	return &backOff{first: first, longest: longest, hosts: make(map[string]failedHost)}

@@ -59,7 +59,7 @@ func (t *Transport) openAny(ctx context.Context, to Destination) (*smtpConn, err
 		}
 		err = &hostError{host.Name, fault}
 		t.journal.ConnectFailed(host.Name, err, time.Since(begun))
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && isHostFault(fault) {
 			t.backOff.failed(host.Name, fault, time.Now())
 		}
 		if ctx.Err() != nil || isAccountFault(err) {
