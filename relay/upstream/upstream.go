@@ -19,7 +19,7 @@ type Result struct {
 	Connection journal.Connection
 	// DSN is set if the server offers DSN and was given the message's parameters: it
 	// notifies the sender of success itself (RFC 3461 section 5.2.1).
-	DSN     bool
+	DSN bool
 	// Unanswered is set for recipients whose transaction ended without a reply to its
 	// content, which the server may have accepted. Nil means none.
 	Unanswered []bool

@@ -117,7 +117,9 @@ func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envel
 	domains := byDomain(e.Recipients)
 	for n, domain := range domains {
 		one, err := d.transport.Deliver(ctx, transport.Destination{Domain: domain.name}, e.To(domain.recipients), content,
-			func(replies []reply.Reply) bool { return tx.ShouldSend(merge(result.Replies, domain.recipients, replies)) })
+			func(replies []reply.Reply) bool {
+				return tx.ShouldSend(merge(result.Replies, domain.recipients, replies))
+			})
 		u := (*upstream.Unavailable)(nil)
 		if errors.As(err, &u) {
 			one.Replies = slices.Repeat([]reply.Reply{replyTo(u)}, len(domain.recipients))

@@ -104,7 +104,7 @@ func newPublisher(t *testing.T, certificateFor string) *publisher {
 }
 
 const (
-	enforced = "version: STSv1\nmode: enforce\nmx: mx.contoso.com\nmax_age: 86400\n"
+	enforced  = "version: STSv1\nmode: enforce\nmx: mx.contoso.com\nmax_age: 86400\n"
 	inTesting = "version: STSv1\nmode: testing\nmx: mx.contoso.com\nmax_age: 86400\n"
 )
 
