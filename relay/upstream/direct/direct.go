@@ -138,7 +138,10 @@ func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envel
 		if one.Accepted {
 			result.Accepted, result.DSN = true, result.DSN && one.DSN
 		}
-		if n < len(domains)-1 && tx.Settled != nil {
+		if stopped {
+			break
+		}
+		if n < len(domains)-1 {
 			tx.Settled(result.Replies)
 		}
 	}
