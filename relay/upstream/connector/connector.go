@@ -23,7 +23,6 @@ import (
 
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
-	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/esmtp"
 	"sealpost/relay/upstream/transport"
@@ -86,13 +85,12 @@ func (c *Connector) Close() { c.transport.Close() }
 // whole site.
 func (c *Connector) Account(envelope.Envelope) string { return "" }
 
-// Deliver offers one message. After the replies to every RCPT, shouldSend
-// decides whether the content is sent to the accepted recipients. The error is
-// always an *upstream.Unavailable; no recipient has received the message then,
-// as far as is known.
+// Deliver offers one message in one transaction. The error is always an
+// *upstream.Unavailable; no recipient has received the message then, as far as is
+// known.
 func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
-	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
-	return c.transport.Deliver(ctx, c.to, e, content, shouldSend)
+	tx upstream.Transactions) (upstream.Result, error) {
+	return c.transport.Deliver(ctx, c.to, e, content, tx)
 }
 
 // method is the connector's part of the transport: the tenant's MX, and our

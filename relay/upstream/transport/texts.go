@@ -64,10 +64,11 @@ var (
 func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavailable {
 	var (
 		inTransaction *transactionError
+		unanswered    *esmtp.Unanswered
 		atHost        *hostError
 		configuration configurationError
 	)
-	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &inTransaction), Account: isAccountFault(err), Err: err,
+	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &inTransaction), Unanswered: errors.As(err, &unanswered), Account: isAccountFault(err), Err: err,
 		Configuration: errors.As(err, &configuration) && configuration.Configuration()}
 	host := t.config.HostName
 	if errors.As(err, &atHost) {

@@ -131,18 +131,18 @@ func New(config Config, method Method, j *journal.Journal) *Transport {
 // close afterwards.
 func (t *Transport) Close() { t.pool.close() }
 
-// Deliver offers one message to the destination. After the replies to every
-// RCPT, shouldSend decides whether the content is sent to the accepted
-// recipients. The error is always an *upstream.Unavailable; no recipient has
-// received the message then, as far as is known.
+// Deliver offers one message to the destination in one transaction: the content
+// is sent to the accepted recipients if tx.ShouldSend returns true. The error is
+// always an *upstream.Unavailable; no recipient has received the message then, as
+// far as is known.
 func (t *Transport) Deliver(ctx context.Context, to Destination, e envelope.Envelope, content envelope.Content,
-	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
+	tx upstream.Transactions) (upstream.Result, error) {
 	conn, content, mail, replies, err := t.offer(ctx, to, e, content)
 	if err != nil {
 		return upstream.Result{}, t.unavailable(ctx, err)
 	}
 	result := upstream.Result{Mail: mail, Replies: replies, Connection: conn.record, DSN: conn.client.Offers("DSN")}
-	if !shouldSend(replies) {
+	if !tx.ShouldSend(replies) {
 		t.resetAndRelease(ctx, conn, replies)
 		return result, nil
 	}
