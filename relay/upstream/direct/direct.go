@@ -114,12 +114,18 @@ func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envel
 	}
 	result := upstream.Result{Replies: make([]reply.Reply, len(e.Recipients)), DSN: true}
 	var unreachable *upstream.Unavailable
+	stopped := false
 	domains := byDomain(e.Recipients)
 	for n, domain := range domains {
-		one, err := d.transport.Deliver(ctx, transport.Destination{Domain: domain.name}, e.To(domain.recipients), content,
-			func(replies []reply.Reply) bool {
-				return tx.ShouldSend(merge(result.Replies, domain.recipients, replies))
-			})
+		one, err := d.transport.Deliver(ctx, transport.Destination{Domain: domain.name}, e.To(domain.recipients), content, upstream.Transactions{
+			ShouldSend: func(replies []reply.Reply) bool {
+				if !slices.ContainsFunc(replies, reply.Reply.Positive) {
+					return false
+				}
+				stopped = !tx.ShouldSend(merge(result.Replies, domain.recipients, replies))
+				return !stopped
+			},
+		})
 		u := (*upstream.Unavailable)(nil)
 		if errors.As(err, &u) {
 			one.Replies = slices.Repeat([]reply.Reply{replyTo(u)}, len(domain.recipients))
