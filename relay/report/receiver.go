@@ -42,7 +42,7 @@ var receiverReplies = []knownReply{
 }
 
 func notAuthenticated(cause string) Classification {
-	return Classification{Kind: Message, Cause: cause, Cure: "publish the records that sealpost check names, then have it sent again"}
+	return Classification{Kind: Message, Cause: cause, Cure: "have SPF, DKIM and DMARC published for the domain, then send it again"}
 }
 
 var (
