@@ -28,6 +28,14 @@ func (s Settings) check() Errors {
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
+	if len(s.Upstream.Method) == 0 {
+		fault("upstream.method", "is an empty list: write \"connector\" or \"submission\", or both in the order of preference")
+	}
+	for i, m := range s.Upstream.Method {
+		if slices.Contains(s.Upstream.Method[:i], m) {
+			fault("upstream.method", "names %q twice: leave out one of them", m)
+		}
+	}
 	if s.Upstream.Method.Traits().ClientCertificate && len(s.Senders.AcceptedDomains) == 0 {
 		fault("senders.accepted_domains", "is empty: list the tenant's accepted domains, like [\"contoso.com\"]")
 	}

@@ -32,13 +32,17 @@ func (b *Box) ports() (listen, connect []uint16) {
 	return listen, connect
 }
 
-// upstreamPorts returns the ports of the mail host and of the token endpoint.
+// upstreamPorts returns the ports of the mail hosts and of the token endpoint.
 func (b *Box) upstreamPorts() []uint16 {
 	s := b.Settings
-	if !s.Upstream.Method.Traits().Mailbox {
-		return []uint16{uint16(s.Upstream.Connector.Port)}
+	var ports []uint16
+	if s.Upstream.Method.Traits().ClientCertificate {
+		ports = append(ports, uint16(s.Upstream.Connector.Port))
 	}
-	return []uint16{uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port()}
+	if s.Upstream.Method.Traits().Mailbox {
+		ports = append(ports, uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port())
+	}
+	return ports
 }
 
 // portOf returns the port in an address that the settings have checked.
