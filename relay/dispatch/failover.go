@@ -112,7 +112,7 @@ func (d *Dispatcher) offerAgain(dl *delivery, m *message) bool {
 	now, to := time.Now(), m.to
 	for _, r := range d.routes[dl.route.number+1:] {
 		to.Bound = r.number + 1
-		if d.stopping || r.heldBy(r.accountOf(to, now)) != nil || d.queue != nil && d.queueReason(to, now) != "" {
+		if d.stopping || d.queue != nil && d.queueReason(to, now) != "" {
 			continue
 		}
 		m.to, m.started, m.instead = to, false, dl.route.labelled(dl.text())

@@ -125,7 +125,21 @@ func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content
 	if err != nil {
 		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "connection lost", DuringTransaction: true, Err: err}
 	}
+	if b.unanswered != nil {
+		if taken, unanswered := b.unanswered(e, ""); unanswered {
+			if taken {
+				f.data(e, b, result, text)
+			}
+			return upstream.Result{}, noReply()
+		}
+	}
 	return f.data(e, b, result, text), nil
+}
+
+// noReply is the error of content that got no reply.
+func noReply() error {
+	return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "no reply to the content",
+		DuringTransaction: true, Unanswered: true, Err: errors.New("connection lost")}
 }
 
 func (b behaviour) mail(e envelope.Envelope) reply.Reply {
