@@ -309,6 +309,7 @@ func (w *harness) runRandomRoutes(r *rand.Rand, l *ledger, routes []*ledgerRoute
 	time.Sleep(day)
 	// Its next message is the probe of the first route, which takes all mail from then on.
 	w.send(1, 100)
+	time.Sleep(time.Minute)
 	w.checkRoutes(l, mail.recipients)
 }
 
