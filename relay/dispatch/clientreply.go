@@ -18,7 +18,11 @@ func (dl *delivery) finalReply() (clientReply reply.Reply, final bool) {
 	case dl.err != nil:
 		return reply.Reply{}, false
 	case dl.evaluation.all(delivered):
-		return reply.New(250, 0, 0, "accepted by %s: %s", dl.result.Connection.Host, dl.evaluation.replies[0]), true
+		accepted := reply.New(250, 0, 0, "accepted by %s: %s", dl.result.Connection.Host, dl.evaluation.replies[0])
+		if dl.instead != "" {
+			accepted.Text += fmt.Sprintf("\nsent by %s, because of %s", dl.route.Name, dl.instead)
+		}
+		return accepted, true
 	case dl.evaluation.all(refused):
 		return dl.combinedReply(), true
 	}
