@@ -157,6 +157,8 @@ type Upstream struct {
 	// with the method "submission".
 	Submission Submission `toml:"submission"`
 	OAuth      OAuth      `toml:"oauth"`
+	// Direct is read only with direct delivery.
+	Direct Direct `toml:"direct"`
 }
 
 // Connector is the tenant's host that accepts mail with a client certificate.
@@ -260,6 +262,7 @@ func Default() Settings {
 			Connector:   Connector{Port: 25},
 			Submission:  Submission{Host: CloudGlobal.Services().Submission, Port: 587, SendAs: SendAsBounce},
 			OAuth:       OAuth{Grant: GrantCertificate, Key: KeyOwn, Algorithm: AlgorithmPS256},
+			Direct:      Direct{DKIM: DKIM{Selector: "sealpost", Algorithms: []DKIMAlgorithm{DKIMRSA, DKIMEd25519}}},
 		},
 		Retry:   Retry{First: minutes(1), Longest: hours(1), Age: hours(5 * 24), Warning: hours(4)},
 		Keys:    Keys{TPM: "/dev/tpmrm0", Protection: ProtectionTPM},

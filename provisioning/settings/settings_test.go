@@ -87,6 +87,11 @@ algorithm = "RS256"
 ca_file = ""
 ca = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"
 
+[upstream.direct.dkim]
+domains = ["Contoso.com"]
+selector = "Relay-1"
+algorithms = ["ed25519"]
+
 [retry]
 first = "30s"
 longest = "20m"
@@ -192,6 +197,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 				Scopes: []string{"mail.send", "offline_access"}, Audience: "https://issuer.contoso.com", Algorithm: AlgorithmRS256,
 				Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"},
 			},
+			Direct: Direct{DKIM: DKIM{Domains: []Domain{"contoso.com"}, Selector: "relay-1", Algorithms: []DKIMAlgorithm{DKIMEd25519}}},
 		},
 		Retry:   Retry{First: seconds(30), Longest: minutes(20), Age: hours(72), Warning: minutes(90)},
 		Keys:    Keys{TPM: "unix:/run/swtpm.sock", Protection: ProtectionFile},

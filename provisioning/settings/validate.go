@@ -36,6 +36,7 @@ func (s Settings) check() Errors {
 		fault("senders.default", "is in %s, which is not among senders.accepted_domains: add the domain there or use another sender", d)
 	}
 	s.checkSubmission(fault)
+	s.checkDKIM(fault)
 	for _, c := range []struct {
 		section string
 		Roots

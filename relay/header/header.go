@@ -1,6 +1,6 @@
 // Package header repairs the header of a message while it is received (RFC 5322
-// section 3.6, RFC 6409 section 8), and replaces its author, when the message must be
-// sent under another sender.
+// section 3.6, RFC 6409 section 8), replaces its author, when the message must be sent
+// under another sender, and finds the author's domain.
 //
 // It knows fields and mailboxes as written in a header, and leaves everything
 // else unchanged. It must not know envelopes, who may send as whom, or where a
