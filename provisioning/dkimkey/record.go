@@ -124,7 +124,19 @@ type Lookup func(ctx context.Context, name string) ([]string, error)
 // Published is the result of a comparison with DNS.
 type Published struct {
 	Record
-	Err error // nil if it is published
+	Err    error // nil if it is published
+	lookup bool  // Err is that of the lookup
+}
+
+// Reason says why the record counts as missing; empty if it is published.
+func (p Published) Reason() string {
+	switch {
+	case p.Err == nil:
+		return ""
+	case p.lookup:
+		return "cannot be looked up: " + p.Err.Error()
+	}
+	return p.Err.Error()
 }
 
 // Compare looks up the records of the set in the domains.
@@ -135,11 +147,13 @@ func (s Set) Compare(ctx context.Context, domains []string, lookup Lookup) ([]Pu
 	}
 	var all []Published
 	for _, r := range records {
+		p := Published{Record: r}
 		texts, err := lookup(ctx, r.Name)
-		if err == nil {
+		if p.lookup = err != nil; !p.lookup {
 			err = r.Compare(texts)
 		}
-		all = append(all, Published{r, err})
+		p.Err = err
+		all = append(all, p)
 	}
 	return all, nil
 }

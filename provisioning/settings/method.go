@@ -1,14 +1,13 @@
 package settings
 
-import "fmt"
-
-// Method is a delivery method: how mail leaves for Microsoft 365.
+// Method is a delivery method: how mail leaves.
 type Method string
 
 // The methods of this release.
 const (
 	MethodConnector  Method = "connector"  // an inbound connector, on a client certificate
 	MethodSubmission Method = "submission" // a mailbox, on an access token
+	MethodDirect     Method = "direct"     // the mail hosts of each recipient's domain
 )
 
 // Traits are the properties of a delivery method. Other code asks for a trait,
@@ -22,6 +21,9 @@ type Traits struct {
 	// by its client certificate, and that the mail host is by default the MX of
 	// an accepted domain.
 	ClientCertificate bool
+	// RecipientMX reports whether mail goes to the mail hosts of each recipient's domain
+	// (RFC 5321 section 5).
+	RecipientMX bool
 	// ConnectionsPerAccount is the upstream's limit of connections for each
 	// account; 0 if there are no accounts.
 	ConnectionsPerAccount int
@@ -44,6 +46,11 @@ var methods = map[Method]Traits{
 		limits:                struct{ connections, messagesPerMinute, recipientsPerDay int }{3, 30, 10000},
 		sections:              []string{"upstream.submission", "upstream.oauth"},
 	},
+	MethodDirect: {
+		RecipientMX: true,
+		limits:      struct{ connections, messagesPerMinute, recipientsPerDay int }{10, 0, 0},
+		sections:    []string{"upstream.direct"},
+	},
 }
 
 // Traits returns the traits of the method; the zero value if it is unknown.
@@ -63,8 +70,5 @@ func (m Method) reads(section string) bool {
 
 // UnmarshalText accepts the methods of this release.
 func (m *Method) UnmarshalText(text []byte) error {
-	if string(text) == "direct" {
-		return fmt.Errorf("%q is not in this release: write \"connector\" or \"submission\"", text)
-	}
-	return choose(m, text, "a delivery method", MethodConnector, MethodSubmission)
+	return choose(m, text, "a delivery method", MethodConnector, MethodSubmission, MethodDirect)
 }

@@ -87,10 +87,20 @@ algorithm = "RS256"
 ca_file = ""
 ca = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"
 
+[upstream.direct]
+port = 2527
+resolver = "tls://dns.contoso.com@192.0.2.53:853"
+ca_file = "/etc/mx.pem"
+ca = ""
+
 [upstream.direct.dkim]
 domains = ["Contoso.com"]
 selector = "Relay-1"
 algorithms = ["ed25519"]
+
+[[upstream.direct.domain]]
+name = "Fabrikam.com"
+tls = "encrypt"
 
 [retry]
 first = "30s"
@@ -197,7 +207,11 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 				Scopes: []string{"mail.send", "offline_access"}, Audience: "https://issuer.contoso.com", Algorithm: AlgorithmRS256,
 				Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"},
 			},
-			Direct: Direct{DKIM: DKIM{Domains: []Domain{"contoso.com"}, Selector: "relay-1", Algorithms: []DKIMAlgorithm{DKIMEd25519}}},
+			Direct: Direct{
+				Port: 2527, Resolver: "tls://dns.contoso.com@192.0.2.53:853", Roots: Roots{CAFile: "/etc/mx.pem"},
+				DKIM:    DKIM{Domains: []Domain{"contoso.com"}, Selector: "relay-1", Algorithms: []DKIMAlgorithm{DKIMEd25519}},
+				Domains: []DirectDomain{{Name: "fabrikam.com", TLS: DomainTLSEncrypt}},
+			},
 		},
 		Retry:   Retry{First: seconds(30), Longest: minutes(20), Age: hours(72), Warning: minutes(90)},
 		Keys:    Keys{TPM: "unix:/run/swtpm.sock", Protection: ProtectionFile},

@@ -28,7 +28,7 @@ func (s Settings) check() Errors {
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
-	if s.Upstream.Method.Traits().ClientCertificate && len(s.Senders.AcceptedDomains) == 0 {
+	if !s.Upstream.Method.Traits().Mailbox && len(s.Senders.AcceptedDomains) == 0 {
 		fault("senders.accepted_domains", "is empty: list the tenant's accepted domains, like [\"contoso.com\"]")
 	}
 	if d := s.Senders.Default.Domain(); d != "" && len(s.Senders.AcceptedDomains) > 0 &&
@@ -36,6 +36,7 @@ func (s Settings) check() Errors {
 		fault("senders.default", "is in %s, which is not among senders.accepted_domains: add the domain there or use another sender", d)
 	}
 	s.checkSubmission(fault)
+	s.checkDirect(fault)
 	s.checkDKIM(fault)
 	for _, c := range []struct {
 		section string
@@ -44,6 +45,7 @@ func (s Settings) check() Errors {
 		{"upstream.connector", s.Upstream.Connector.Roots},
 		{"upstream.submission", s.Upstream.Submission.Roots},
 		{"upstream.oauth", s.Upstream.OAuth.Roots},
+		{"upstream.direct", s.Upstream.Direct.Roots},
 	} {
 		if c.CA != "" && c.CAFile != "" {
 			fault(c.section+".ca", "and %s.ca_file are both set: remove one of them", c.section)

@@ -63,7 +63,7 @@ func (dl *delivery) combinedReply() reply.Reply {
 	} else {
 		combined.Text = fmt.Sprintf("not sent, because %s did not accept every recipient\n%s", host, dl.rejectedRecipients())
 	}
-	if combined.Positive() {
+	if !combined.Transient() && !combined.Permanent() {
 		return reply.New(451, 3, 0, "%s accepted the recipients, but the message was not sent", host)
 	}
 	return dl.withExplanation(combined, replies)
@@ -75,7 +75,7 @@ func (dl *delivery) rejectedRecipients() string {
 	const maxLines = 20
 	var lines []string
 	for n, rcptReply := range dl.result.Replies {
-		if !rcptReply.Positive() {
+		if rcptReply.Transient() || rcptReply.Permanent() {
 			lines = append(lines, fmt.Sprintf("%s: %s", dl.envelope.Recipients[dl.pending[n]].Path(), rcptReply))
 		}
 	}

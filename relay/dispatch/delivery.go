@@ -11,6 +11,7 @@ import (
 	"sealpost/relay/envelope"
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
+	"sealpost/relay/spool"
 	"sealpost/relay/upstream"
 )
 
@@ -69,15 +70,22 @@ func (d *Dispatcher) deliver(a *attempt) {
 func (d *Dispatcher) deliverLive(a *attempt) {
 	m := a.message
 	dl := a.delivery(d.withReceivedTime(m.envelope), queue.Progress{}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
-	d.send(dl, func(replies []reply.Reply) bool {
-		if !anyPositive(replies) {
-			return false
-		}
-		if !slices.ContainsFunc(replies, func(rcptReply reply.Reply) bool { return !rcptReply.Positive() }) {
-			return true
-		}
-		q, _ := d.Queue()
-		return m.enqueue(q) == nil
+	d.send(dl, upstream.Transactions{
+		ShouldSend: func(replies []reply.Reply) bool {
+			if !anyPositive(replies) {
+				return false
+			}
+			if !slices.ContainsFunc(replies, func(rcptReply reply.Reply) bool { return !rcptReply.Positive() }) {
+				return true
+			}
+			q, _ := d.Queue()
+			return m.enqueue(q) == nil
+		},
+		// A message of several transactions was queued before the first one's content.
+		Settled: func(replies []reply.Reply) {
+			q, _ := d.Queue()
+			d.settle(q, m.ticket.ID, dl, replies)
+		},
 	})
 	a.notOffered = dl.neverOffered()
 	d.finishLive(a, dl)
@@ -110,9 +118,26 @@ func (d *Dispatcher) deliverQueued(a *attempt) {
 		return
 	}
 	dl := a.delivery(d.withReceivedTime(e), progress, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
-	d.send(dl, anyPositive)
+	d.send(dl, upstream.Transactions{
+		ShouldSend: anyPositive,
+		Settled:    func(replies []reply.Reply) { d.settle(q, a.ticket.ID, dl, replies) },
+	})
 	a.notOffered = dl.neverOffered()
 	d.finishQueued(q, a.ticket, dl)
+}
+
+// settle saves which recipients have the message, before the message's next
+// transaction begins: a power cut must not repeat this one. A refused recipient
+// stays pending until the notification about it is queued.
+func (d *Dispatcher) settle(q *queue.Queue, id queue.ID, dl *delivery, replies []reply.Reply) {
+	for n, i := range dl.pending {
+		if replies[n].Positive() {
+			dl.progress.Settled = dl.progress.Settled.Add(i)
+		}
+	}
+	if err := q.SaveNow(d.context, id, dl.progress); err != nil && !errors.Is(err, spool.ErrNotFound) {
+		d.journal.SpoolFault(err)
+	}
 }
 
 // due returns when a queued message may be tried. A time beyond the longest
@@ -157,7 +182,7 @@ func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
 
 // send delivers over the route and updates throttle and breakers from the
 // result.
-func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
+func (d *Dispatcher) send(dl *delivery, tx upstream.Transactions) {
 	// The timeout is extended for transfers down to this rate.
 	const octetsPerSecond = 4 << 10
 	dl.begun = time.Now()
@@ -170,7 +195,7 @@ func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
 	dl.account.AddRecipients(dl.begun, len(e.Recipients))
 	d.saveMemoWhenDue(dl.begun)
 	d.mu.Unlock()
-	dl.result, dl.err = dl.route.Upstream.Deliver(ctx, e, dl.content, shouldSend)
+	dl.result, dl.err = dl.route.Upstream.Deliver(ctx, e, dl.content, tx)
 	dl.took = time.Since(dl.begun)
 	if dl.neverOffered() {
 		d.mu.Lock()
@@ -182,7 +207,9 @@ func (d *Dispatcher) send(dl *delivery, shouldSend func([]reply.Reply) bool) {
 		return
 	}
 	for i, rcptReply := range dl.result.Replies {
-		d.journal.RecipientReply(e.ID, e.Recipients[i], rcptReply)
+		if rcptReply.Code != 0 {
+			d.journal.RecipientReply(e.ID, e.Recipients[i], rcptReply)
+		}
 	}
 	dl.evaluation = dl.route.evaluate(dl.result)
 	d.updateAfterReplies(dl)

@@ -70,6 +70,11 @@ type behaviour struct {
 	trustee string // who would need Send As permission
 
 	offersDSN bool
+
+	// byDomain makes one transaction for each domain of recipients, in their order;
+	// unanswered reports whether the reply to the content of a transaction does not come.
+	byDomain   bool
+	unanswered func(e envelope.Envelope, domain string) (accepted, unanswered bool)
 }
 
 // set changes the behaviour from the next message on.
@@ -88,7 +93,7 @@ func (f *fakeUpstream) Account(e envelope.Envelope) string {
 	return f.account(e)
 }
 
-func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
+func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, tx upstream.Transactions) (upstream.Result, error) {
 	b := f.enter(e)
 	defer f.leave()
 	if b.fail != nil {
@@ -101,6 +106,9 @@ func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content
 			return upstream.Result{}, err
 		}
 	}
+	if b.byDomain {
+		return f.deliverByDomain(ctx, b, e, content, tx)
+	}
 	result := upstream.Result{Connection: journal.Connection{Host: "mx"}, Trustee: b.trustee, DSN: b.offersDSN}
 	result.Mail = b.mail(e)
 	for _, to := range e.Recipients {
@@ -110,7 +118,7 @@ func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content
 			result.Replies = append(result.Replies, result.Mail)
 		}
 	}
-	if !shouldSend(slices.Clone(result.Replies)) {
+	if !tx.ShouldSend(slices.Clone(result.Replies)) {
 		return result, nil
 	}
 	text, err := b.read(ctx, content)

@@ -87,7 +87,7 @@ func (d *Dispatcher) notifyOfFailure(q *queue.Queue, dl *delivery, indexes []int
 	}
 	for _, n := range indexes {
 		text := reason
-		if dl.err == nil && n < len(dl.result.Replies) {
+		if dl.err == nil && n < len(dl.result.Replies) && dl.result.Replies[n].Code != 0 {
 			rcptReply := dl.result.Replies[n]
 			text = dl.withExplanation(rcptReply, []reply.Reply{rcptReply}).String()
 		}
@@ -146,7 +146,7 @@ func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
 	i := dl.pending[n]
 	o := report.Outcome{Recipient: dl.envelope.Recipients[i], Original: dl.envelope.DSN.Of(i).Original, LastAttempt: now,
 		Host: dl.result.Connection.Host, Trustee: dl.result.Trustee}
-	if dl.err == nil {
+	if dl.err == nil && dl.result.Replies[n].Code != 0 {
 		o.Reply, o.Status = dl.result.Replies[n], dl.result.Replies[n].Status
 		return o
 	}

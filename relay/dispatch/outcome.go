@@ -30,6 +30,7 @@ func (r *Route) evaluate(result upstream.Result) evaluation {
 	for i, rcptReply := range result.Replies {
 		class, isFault := r.fault(rcptReply)
 		switch {
+		case len(result.Unanswered) > 0 && result.Unanswered[i]:
 		case rcptReply.Positive() && result.Accepted:
 			v.outcomes[i] = delivered
 		case rcptReply.Positive():
@@ -43,14 +44,20 @@ func (r *Route) evaluate(result upstream.Result) evaluation {
 	return v
 }
 
-// hold records a fault of the upstream and leaves every recipient pending.
+// hold records a fault of the upstream and leaves the recipients pending.
 func (v *evaluation) hold(class report.Classification, faultReply reply.Reply) {
 	v.upstreamFault, v.faultReply = &class, faultReply
 	v.postpone()
 }
 
-// postpone leaves every recipient to a later attempt.
-func (v *evaluation) postpone() { clear(v.outcomes) }
+// postpone leaves every recipient that does not have the message to a later attempt.
+func (v *evaluation) postpone() {
+	for i, o := range v.outcomes {
+		if o != delivered {
+			v.outcomes[i] = pending
+		}
+	}
+}
 
 // refuse ignores the upstream's fault: recipients with a permanent reply are refused.
 func (v *evaluation) refuse() {
@@ -89,16 +96,18 @@ func (v evaluation) deliveryReply() (deliveryReply reply.Reply, found bool) {
 }
 
 // worstReply returns the first reply of the most severe class: permanent before
-// transient before positive.
+// transient before none before positive.
 func (v evaluation) worstReply() reply.Reply {
 	severity := func(r reply.Reply) int {
 		switch {
 		case r.Permanent():
-			return 2
+			return 3
 		case r.Transient():
-			return 1
+			return 2
+		case r.Positive():
+			return 0
 		}
-		return 0
+		return 1
 	}
 	worst := v.replies[0]
 	for _, rcptReply := range v.replies[1:] {

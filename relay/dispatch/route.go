@@ -17,10 +17,9 @@ type Upstream interface {
 	// Account returns the account whose limits a message counts against, or ""
 	// if the upstream has no accounts.
 	Account(e envelope.Envelope) string
-	// Deliver offers one message. After the replies to every RCPT, shouldSend
-	// decides whether the content is sent.
-	Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
-		shouldSend func(replies []reply.Reply) bool) (upstream.Result, error)
+	// Deliver offers one message, in one transaction or several. The error is an
+	// *upstream.Unavailable if no transaction got a usable reply.
+	Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, tx upstream.Transactions) (upstream.Result, error)
 }
 
 // Retry is the retry schedule of a message.

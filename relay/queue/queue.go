@@ -24,7 +24,7 @@ import (
 type ID = spool.ID
 
 // Queue is the mail in one spool. It is safe for concurrent use, and has no
-// lock besides the spool's. Only Draft.Commit waits for flash writes, and so do
+// lock besides the spool's. Only Draft.Commit and SaveNow wait for flash writes, and so do
 // Begin, Write and Room while space is being freed; Load and content read from
 // flash.
 type Queue struct {
@@ -143,6 +143,15 @@ func (q *Queue) Save(id ID, p Progress) error {
 		return err
 	}
 	return q.spool.Note(id, note)
+}
+
+// SaveNow stores a message's progress, and returns once it is durable. After
+// spool.ErrFull, it becomes durable once the spool has room.
+func (q *Queue) SaveNow(ctx context.Context, id ID, p Progress) error {
+	if err := q.Save(id, p); err != nil {
+		return err
+	}
+	return q.spool.Sync(ctx)
 }
 
 // MakeDue clears the time before which a message is not retried.

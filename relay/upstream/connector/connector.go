@@ -23,7 +23,6 @@ import (
 
 	"sealpost/relay/envelope"
 	"sealpost/relay/journal"
-	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/esmtp"
 	"sealpost/relay/upstream/transport"
@@ -86,13 +85,12 @@ func (c *Connector) Close() { c.transport.Close() }
 // whole site.
 func (c *Connector) Account(envelope.Envelope) string { return "" }
 
-// Deliver offers one message. After the replies to every RCPT, shouldSend
-// decides whether the content is sent to the accepted recipients. The error is
-// always an *upstream.Unavailable; no recipient has received the message then,
-// as far as is known.
+// Deliver offers one message in one transaction. The error is always an
+// *upstream.Unavailable; no recipient has received the message then, as far as is
+// known.
 func (c *Connector) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
-	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
-	return c.transport.Deliver(ctx, c.to, e, content, shouldSend)
+	tx upstream.Transactions) (upstream.Result, error) {
+	return c.transport.Deliver(ctx, c.to, e, content, tx)
 }
 
 // method is the connector's part of the transport: the tenant's MX, and our
@@ -132,19 +130,19 @@ func (i *handshake) Authenticate(ctx context.Context, client *esmtp.Client) erro
 
 // Hosts implements transport.Method: it returns the fixed host, or the domain's
 // MX hosts that belong to Exchange Online.
-func (w method) Hosts(ctx context.Context, to transport.Destination) ([]string, error) {
+func (w method) Hosts(ctx context.Context, to transport.Destination) ([]transport.Host, error) {
 	if w.config.Host != "" {
-		return []string{w.config.Host}, nil
+		return []transport.Host{{Name: w.config.Host}}, nil
 	}
 	records, err := w.config.Resolver.LookupMX(ctx, to.Domain)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the MX of %s: %w", to.Domain, err)
 	}
-	var hosts []string
+	var hosts []transport.Host
 	for _, mx := range records {
 		host := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
 		if w.isExchangeOnline(host) {
-			hosts = append(hosts, host)
+			hosts = append(hosts, transport.Host{Name: host})
 		}
 	}
 	if len(hosts) == 0 {

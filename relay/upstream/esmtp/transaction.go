@@ -17,6 +17,7 @@ import (
 // in the envelope's order; mail is returned with an error too, if it was read.
 // If MAIL is rejected, each recipient gets its reply.
 func (c *Client) Offer(ctx context.Context, e envelope.Envelope) (mail reply.Reply, recipients []reply.Reply, err error) {
+	defer c.watch(ctx)()
 	lines := []string{c.mailLine(e)}
 	for i, recipient := range e.Recipients {
 		lines = append(lines, c.rcptLine(recipient, e.DSN.Of(i)))
@@ -108,10 +109,20 @@ func (c *Client) pipeline(ctx context.Context, lines []string) ([]reply.Reply, e
 	return replies, nil
 }
 
+// Unanswered is the error of content that the server may have received as a
+// whole, but whose reply did not come: it may have accepted the message (RFC
+// 1047).
+type Unanswered struct{ Err error }
+
+func (u *Unanswered) Error() string { return u.Err.Error() }
+func (u *Unanswered) Unwrap() error { return u.Err }
+
 // Content sends the message to the accepted recipients and returns the final
 // reply. It uses BDAT if the server offers CHUNKING (RFC 3030), which saves a
-// round trip and dot-stuffing.
+// round trip and dot-stuffing. The error is an *Unanswered if the server may have
+// received the content as a whole.
 func (c *Client) Content(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+	defer c.watch(ctx)()
 	send := c.sendDATA
 	if c.Offers("CHUNKING") {
 		send = c.sendBDAT
@@ -120,7 +131,11 @@ func (c *Client) Content(ctx context.Context, content envelope.Content) (reply.R
 	if err != nil {
 		return reply.Reply{}, err
 	}
-	return r, checkFinal("the content", r)
+	err = checkFinal("the content", r)
+	if err != nil && r.Code != ServiceClosing {
+		err = &Unanswered{err}
+	}
+	return r, err
 }
 
 // checkFinal rejects a reply that is not final: an intermediate one (3yz), or
@@ -138,10 +153,13 @@ func (c *Client) sendBDAT(ctx context.Context, content envelope.Content) (reply.
 	}
 	c.observer.Sent(fmt.Sprintf("BDAT %d LAST", content.Size()))
 	fmt.Fprintf(c.w, "BDAT %d LAST\r\n", content.Size())
-	if err := c.copyContent(ctx, content, c.w); err != nil {
+	if sent, err := c.copyContent(ctx, content, c.w); err != nil {
+		if sent == content.Size() {
+			err = &Unanswered{err}
+		}
 		return c.readEarlyReply(ctx, err)
 	}
-	return c.readReplyWithin(ctx, "the content", contentReplyTimeout)
+	return c.readContentReply(ctx)
 }
 
 func (c *Client) sendDATA(ctx context.Context, content envelope.Content) (reply.Reply, error) {
@@ -152,29 +170,43 @@ func (c *Client) sendDATA(ctx context.Context, content envelope.Content) (reply.
 	if r.Code != 354 {
 		return r, &UnexpectedReply{"DATA", r}
 	}
-	if err := c.copyContent(ctx, content, &dotStuffer{w: c.w, lineStart: true}); err != nil {
+	if _, err := c.copyContent(ctx, content, &dotStuffer{w: c.w, lineStart: true}); err != nil {
 		return c.readEarlyReply(ctx, err)
 	}
 	if err := c.send(ctx, "."); err != nil {
-		return c.readEarlyReply(ctx, err)
+		return c.readEarlyReply(ctx, &Unanswered{err})
 	}
-	return c.readReplyWithin(ctx, "the content", contentReplyTimeout)
+	return c.readContentReply(ctx)
 }
 
-// copyContent writes the content, with the full timeout for each block.
-func (c *Client) copyContent(ctx context.Context, content envelope.Content, dst io.Writer) error {
+// readContentReply reads the reply to content that was sent as a whole.
+func (c *Client) readContentReply(ctx context.Context) (reply.Reply, error) {
+	r, err := c.readReplyWithin(ctx, "the content", contentReplyTimeout)
+	if err != nil {
+		err = &Unanswered{err}
+	}
+	return r, err
+}
+
+// copyContent writes the content, with the full timeout for each block, and returns
+// the number of octets written.
+func (c *Client) copyContent(ctx context.Context, content envelope.Content, dst io.Writer) (sent int64, err error) {
 	c.observer.Sent(fmt.Sprintf("[%d octets of content]", content.Size()))
 	source := content.Open()
 	for {
 		n, err := c.copyBlock(ctx, dst, source)
+		sent += n
 		if err != nil {
-			return fmt.Errorf("sending the content: %w", err)
+			return sent, fmt.Errorf("sending the content: %w", err)
 		}
-		if n == 0 {
-			return nil
+		if n < contentBlock {
+			return sent, nil
 		}
 	}
 }
+
+// contentBlock is how many octets of content are written within one timeout.
+const contentBlock = 64 << 10
 
 func (c *Client) copyBlock(ctx context.Context, dst io.Writer, source io.Reader) (int64, error) {
 	release, err := c.setDeadline(ctx, c.timeout)
@@ -182,8 +214,7 @@ func (c *Client) copyBlock(ctx context.Context, dst io.Writer, source io.Reader)
 		return 0, err
 	}
 	defer release()
-	const block = 64 << 10
-	n, err := io.Copy(dst, io.LimitReader(source, block))
+	n, err := io.Copy(dst, io.LimitReader(source, contentBlock))
 	if err == nil {
 		err = c.w.Flush()
 	}

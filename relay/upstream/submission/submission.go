@@ -19,7 +19,6 @@ import (
 	"sealpost/relay/envelope"
 	"sealpost/relay/header"
 	"sealpost/relay/journal"
-	"sealpost/relay/reply"
 	"sealpost/relay/report"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/transport"
@@ -89,20 +88,19 @@ func (s *Submission) Close() { s.transport.Close() }
 // Account returns the mailbox against whose limits a message counts.
 func (s *Submission) Account(e envelope.Envelope) string { return string(s.config.User(e.Sender)) }
 
-// Deliver offers one message. After the replies to every RCPT, shouldSend
-// decides whether the content is sent to the accepted recipients; it is called
-// again if the message is resent with the default sender. The error is always
-// an *upstream.Unavailable; no recipient has received the message then, as far
-// as is known.
+// Deliver offers one message in one transaction, and in another one if it is
+// resent with the default sender, for which tx.ShouldSend is called again. The
+// error is always an *upstream.Unavailable; no recipient has received the message
+// then, as far as is known.
 func (s *Submission) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content,
-	shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
+	tx upstream.Transactions) (upstream.Result, error) {
 	account := s.Account(e)
-	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, e, content, shouldSend)
+	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, e, content, tx)
 	result.Trustee = cmp.Or(s.config.Trustee, account)
 	if err != nil || !isSenderDenied(result) || s.config.DefaultSender == "" {
 		return result, err
 	}
-	return s.deliverAsDefault(ctx, e, content, shouldSend, result)
+	return s.deliverAsDefault(ctx, e, content, tx, result)
 }
 
 // isSenderDenied reports whether the message was not accepted because the
@@ -115,7 +113,7 @@ func isSenderDenied(result upstream.Result) bool {
 // header; the header alone may have been denied. If that is denied too, it
 // returns the first denial, which names the original sender.
 func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, content envelope.Content,
-	shouldSend func([]reply.Reply) bool, denied upstream.Result) (upstream.Result, error) {
+	tx upstream.Transactions, denied upstream.Result) (upstream.Result, error) {
 	resent := e
 	resent.Sender = s.config.DefaultSender
 	// Notifications of the server go to the default sender, who did not request those of success.
@@ -126,7 +124,7 @@ func (s *Submission) deliverAsDefault(ctx context.Context, e envelope.Envelope, 
 	}
 	resent.Size = changed.Size()
 	account := s.Account(resent)
-	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, resent, changed, shouldSend)
+	result, err := s.transport.Deliver(ctx, transport.Destination{Account: account}, resent, changed, tx)
 	if err == nil && isSenderDenied(result) {
 		return denied, nil
 	}

@@ -148,7 +148,7 @@ func someAccepted(replies []reply.Reply) bool {
 func (s *site) deliver(e envelope.Envelope, text content) (upstream.Result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
 	defer cancel()
-	return s.submission.Deliver(ctx, e, text, someAccepted)
+	return s.submission.Deliver(ctx, e, text, upstream.Transactions{ShouldSend: someAccepted})
 }
 
 // secrets returns the tokens in a text, plain or in base64.

@@ -171,8 +171,8 @@ func TestPool_ReportsBusyConnections(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	_, err := s.transport.Deliver(ctx, Destination{}, message("2"), scan, always)
-	if err == nil || !strings.Contains(err.Error(), "all connections to the tenant are busy") {
-		t.Errorf("got %v, want an error with %q", err, "all connections to the tenant are busy")
+	if err == nil || !strings.Contains(err.Error(), "all connections to the mail host are busy") {
+		t.Errorf("got %v, want an error with %q", err, "all connections to the mail host are busy")
 	}
 	first.Wait()
 }
@@ -198,19 +198,39 @@ func TestTransport_TimesOutOnAnEndlessServer(t *testing.T) {
 }
 
 func TestTransport_DistinguishesLossDuringATransaction(t *testing.T) {
-	for verb, inTransaction := range map[string]bool{"CONNECT": false, "EHLO": false, "MAIL": true, "RCPT": true, "CONTENT": true} {
-		s := newSite(t, func(c *tenant.Config) {
-			c.Script = func(command, _ string) string {
-				if command == verb {
-					return tenant.HangUp
+	for _, c := range []struct {
+		verb, reply   string
+		inTransaction bool
+		unanswered    bool // the server may have the message
+	}{
+		{"CONNECT", tenant.HangUp, false, false},
+		{"EHLO", tenant.HangUp, false, false},
+		{"MAIL", tenant.HangUp, true, false},
+		{"RCPT", tenant.HangUp, true, false},
+		{"DATA", tenant.HangUp, true, false},
+		{"MIDWAY", tenant.HangUp, true, true}, // all octets are on their way already
+		{"CONTENT", tenant.HangUp, true, true},
+		{"CONTENT", "354 go on", true, true},
+		{"CONTENT", "421 4.3.2 closing", true, false},
+	} {
+		for _, extension := range []string{"CHUNKING", "PIPELINING"} {
+			s := newSite(t, func(config *tenant.Config) {
+				config.Extensions = []string{"SIZE 157286400", extension}
+				config.Script = func(command, _ string) string {
+					if command == c.verb {
+						return c.reply
+					}
+					return ""
 				}
-				return ""
+			}, nil)
+			_, err := s.deliver(message("1"))
+			u := (*upstream.Unavailable)(nil)
+			if c.verb == "DATA" && extension == "CHUNKING" && err == nil {
+				continue
 			}
-		}, nil)
-		_, err := s.deliver(message("1"))
-		u := (*upstream.Unavailable)(nil)
-		if !errors.As(err, &u) || u.DuringTransaction != inTransaction {
-			t.Errorf("hanging up at %s: got %v, want DuringTransaction %t", verb, err, inTransaction)
+			if !errors.As(err, &u) || u.DuringTransaction != c.inTransaction || u.Unanswered != c.unanswered {
+				t.Errorf("%s at %s with %s: got %+v, %v, want DuringTransaction %t, Unanswered %t", c.reply, c.verb, extension, u, err, c.inTransaction, c.unanswered)
+			}
 		}
 	}
 }

@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	errNoTLS = errors.New("the server does not offer STARTTLS")
-	errBusy  = errors.New("all connections to the tenant are busy, try again later")
+	// ErrNoTLS is the error of a server that does not offer STARTTLS (RFC 3207).
+	ErrNoTLS = errors.New("the server does not offer STARTTLS")
+	errBusy  = errors.New("all connections to the mail host are busy, try again later")
 )
 
 // AccountFault wraps an error that concerns one account only.
@@ -63,10 +64,11 @@ var (
 func (t *Transport) unavailable(ctx context.Context, err error) *upstream.Unavailable {
 	var (
 		inTransaction *transactionError
+		unanswered    *esmtp.Unanswered
 		atHost        *hostError
 		configuration configurationError
 	)
-	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &inTransaction), Account: isAccountFault(err), Err: err,
+	u := &upstream.Unavailable{Status: statusBroken, DuringTransaction: errors.As(err, &inTransaction), Unanswered: errors.As(err, &unanswered), Account: isAccountFault(err), Err: err,
 		Configuration: errors.As(err, &configuration) && configuration.Configuration()}
 	host := t.config.HostName
 	if errors.As(err, &atHost) {
@@ -139,7 +141,7 @@ func (t *Transport) describeTLS(host string, err error) (reply.Status, string) {
 		record       tls.RecordHeaderError
 	)
 	switch {
-	case errors.Is(err, errNoTLS):
+	case errors.Is(err, ErrNoTLS):
 		return statusSecurity, host + " does not offer STARTTLS" + cure
 	case errors.Is(err, esmtp.ErrEarlyData):
 		return statusSecurity, host + " sent clear text after agreeing to STARTTLS: somebody may be tampering with the connection: " + adviceFirewall

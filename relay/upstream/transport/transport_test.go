@@ -40,11 +40,11 @@ type certified struct {
 	destinations []Destination // for the hosts of
 }
 
-func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
+func (c *certified) Hosts(_ context.Context, to Destination) ([]Host, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.destinations = append(c.destinations, to)
-	return []string{mx}, nil
+	return []Host{{Name: mx}}, nil
 }
 
 func (c *certified) Describe(string, error) (s reply.Status, r string, code fault.Code) {
@@ -145,7 +145,8 @@ func message(id string, recipients ...envelope.Address) envelope.Envelope {
 
 const scan content = "Subject: scan\r\n\r\n.leading dot\r\n..two\r\nend\r\n"
 
-func always([]reply.Reply) bool { return true }
+// always sends the content whatever the replies are.
+var always = upstream.Transactions{ShouldSend: func([]reply.Reply) bool { return true }}
 
 func (s *site) deliver(e envelope.Envelope) (upstream.Result, error) {
 	return s.deliverAs("", e)
@@ -233,15 +234,15 @@ func TestDeliver_ReturnsAReplyPerRecipient(t *testing.T) {
 		})
 		e := message("1", "alice@fabrikam.example", "unknown@fabrikam.example", "busy@fabrikam.example")
 		ctx := context.Background()
-		result, err := s.transport.Deliver(ctx, Destination{}, e, scan, func(replies []reply.Reply) bool {
+		result, err := s.transport.Deliver(ctx, Destination{}, e, scan, upstream.Transactions{ShouldSend: func(replies []reply.Reply) bool {
 			return replies[0].Code == 250 && replies[1].Code == 550 && replies[2].Code == 451
-		})
+		}})
 		if err != nil || !result.Accepted || result.Replies[0].Status.Subject != 6 || result.Replies[1].Code != 550 || result.Replies[2].Code != 451 {
 			t.Errorf("got %+v, %v", result, err)
 		}
-		result, err = s.transport.Deliver(ctx, Destination{}, e, scan, func([]reply.Reply) bool { return false })
+		result, err = s.transport.Deliver(ctx, Destination{}, e, scan, upstream.Transactions{ShouldSend: func([]reply.Reply) bool { return false }})
 		if err != nil || result.Accepted || len(s.tenant.Messages()) != 1 {
-			t.Errorf("with shouldSend false: got %+v, %v", result, err)
+			t.Errorf("with ShouldSend false: got %+v, %v", result, err)
 		}
 		if _, err := s.deliver(message("2")); err != nil || s.tenant.Connections() != 1 {
 			t.Errorf("after a transaction given up: %v, %d connections", err, s.tenant.Connections())

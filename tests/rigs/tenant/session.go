@@ -303,8 +303,10 @@ func (s *session) take(content []byte) bool {
 		return s.reply("CONTENT", "", rejection)
 	}
 	s.message.Content = bytes.Clone(content)
-	s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume
-	s.message.Client = first(s.state.PeerCertificates)
+	if s.state != nil { // a script may accept mail in clear
+		s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume
+		s.message.Client = first(s.state.PeerCertificates)
+	}
 	s.tenant.mu.Lock()
 	s.tenant.messages = append(s.tenant.messages, s.message)
 	number := len(s.tenant.messages)

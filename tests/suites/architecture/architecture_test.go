@@ -65,6 +65,8 @@ var rules = []struct {
 	{"relay/upstream/reach", []string{"relay/upstream/esmtp"}},
 	{"relay/upstream/transport", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp"}},
 	{"relay/upstream/connector", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp", "relay/upstream/transport"}},
+	{"relay/upstream/mtasts", nil},
+	{"relay/upstream/direct", []string{"relay/envelope", "relay/mime", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/dns", "relay/upstream/mtasts", "relay/upstream/esmtp", "relay/upstream/transport"}},
 	{"relay/upstream/submission", []string{"relay/envelope", "relay/reply", "relay/header", "relay/journal", "relay/report", "relay/upstream", "relay/upstream/esmtp", "relay/upstream/transport"}},
 	{"relay/upstream", []string{"relay/reply", "relay/journal"}},
 
@@ -88,7 +90,7 @@ var rules = []struct {
 	{"cmd/sealpost/internal/wire", []string{"hal", "hal/", "relay/", "provisioning/"}},
 	{"cmd/sealpost/internal/diagnose", []string{"hal", "hal/linux/clock", "hal/linux/tpm", "relay/", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
 	{"cmd/sealpost/internal/terminal", []string{"cmd/sealpost/internal/wire"}},
-	{"cmd/sealpost/internal/operator", []string{"relay/control", "relay/envelope", "relay/dispatch", "relay/journal", "relay/queue", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine", "cmd/sealpost/internal/diagnose"}},
+	{"cmd/sealpost/internal/operator", []string{"hal", "relay/control", "relay/envelope", "relay/dispatch", "relay/journal", "relay/queue", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine", "cmd/sealpost/internal/diagnose"}},
 	{"cmd/sealpost/internal/appliance", []string{"hal", "hal/linux/", "relay/control", "relay/journal", "relay/server", "relay/spool", "provisioning/", "cmd/sealpost/internal/wire", "cmd/sealpost/internal/machine"}},
 	{"cmd/sealpost", []string{"hal", "hal/", "relay/", "provisioning/", "cmd/sealpost/internal/"}},
 	{"board/", nil},

@@ -190,7 +190,7 @@ func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
 	if n.Alert != "" {
 		e.Recipients[0] = n.Alert
 	}
-	result, err := route.Upstream.Deliver(ctx, e, plainContent(""), noContent)
+	result, err := route.Upstream.Deliver(ctx, e, plainContent(""), upstream.Transactions{ShouldSend: noContent})
 	if fault := (*upstream.Unavailable)(nil); errors.As(err, &fault) {
 		err = errors.New(fault.Reason)
 	}

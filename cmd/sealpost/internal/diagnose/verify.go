@@ -144,7 +144,7 @@ func (v *verification) issued(context.Context) []preflight.Finding {
 // login makes a delivery to the mailbox itself, without the content.
 func (v *verification) login(ctx context.Context) []preflight.Finding {
 	user := envelope.Address(v.Settings.Upstream.Submission.User)
-	result, err := v.deliver(ctx, envelope.Envelope{ID: "verify", Sender: user, Recipients: []envelope.Address{user}}, plainContent(""), noContent)
+	result, err := v.deliver(ctx, envelope.Envelope{ID: "verify", Sender: user, Recipients: []envelope.Address{user}}, plainContent(""), upstream.Transactions{ShouldSend: noContent})
 	if err != nil {
 		return v.refused(err)
 	}
@@ -161,7 +161,7 @@ func (v *verification) message(ctx context.Context) []preflight.Finding {
 	e := envelope.Envelope{ID: "verify", Sender: envelope.Address(m.from()), Recipients: []envelope.Address{v.to}}
 	content := plainContent(m.text())
 	e.Size = content.Size()
-	result, err := v.deliver(ctx, e, content, func(replies []reply.Reply) bool { return replies[0].Positive() })
+	result, err := v.deliver(ctx, e, content, upstream.Transactions{ShouldSend: func(replies []reply.Reply) bool { return replies[0].Positive() }})
 	if err != nil {
 		return v.refused(err)
 	}
@@ -205,13 +205,13 @@ func sentence(r reply.Reply, sender envelope.Address, trustee string) string {
 func noContent([]reply.Reply) bool { return false }
 
 // deliver makes one attempt with the token.
-func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, shouldSend func([]reply.Reply) bool) (upstream.Result, error) {
+func (v *verification) deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, tx upstream.Transactions) (upstream.Result, error) {
 	up, err := v.Submission(oneToken{v.token}, journal.Discard())
 	if err != nil {
 		return upstream.Result{}, err
 	}
 	defer up.Close()
-	return up.Deliver(ctx, e, content, shouldSend)
+	return up.Deliver(ctx, e, content, tx)
 }
 
 // oneToken always provides the same token.

@@ -20,6 +20,7 @@ import (
 	"sealpost/relay/journal"
 	"sealpost/relay/oauth"
 	"sealpost/relay/reply"
+	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/submission"
 )
 
@@ -111,7 +112,7 @@ func box(t *testing.T, text string) *Box {
 // Every request of the box goes to the tenant's cloud.
 func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 	message := envelope.Envelope{ID: "1", Sender: "relay@contoso.com", Recipients: []envelope.Address{"you@contoso.com"}}
-	never := func([]reply.Reply) bool { return false }
+	never := upstream.Transactions{ShouldSend: func([]reply.Reply) bool { return false }}
 	for _, cloud := range settings.Clouds {
 		t.Run(string(cloud), func(t *testing.T) {
 			services := cloud.Services()
@@ -166,7 +167,7 @@ func TestCloud_RejectsTheMXOfAnother(t *testing.T) {
 	}
 	defer route.Close()
 	message := envelope.Envelope{ID: "1", Sender: "relay@contoso.com", Recipients: []envelope.Address{"you@contoso.com"}}
-	if _, err := route.Upstream.Deliver(t.Context(), message, noMessage{}, func([]reply.Reply) bool { return false }); err == nil || !strings.Contains(err.Error(), "or upstream.cloud to the tenant's cloud") {
+	if _, err := route.Upstream.Deliver(t.Context(), message, noMessage{}, upstream.Transactions{ShouldSend: func([]reply.Reply) bool { return false }}); err == nil || !strings.Contains(err.Error(), "or upstream.cloud to the tenant's cloud") {
 		t.Errorf("got %v, want an error with %q", err, "or upstream.cloud to the tenant's cloud")
 	}
 }

@@ -32,13 +32,22 @@ func (b *Box) ports() (listen, connect []uint16) {
 	return listen, connect
 }
 
-// upstreamPorts returns the ports of the mail host and of the token endpoint.
+// upstreamPorts returns the ports of the mail hosts, of the token endpoint, and of what
+// says which TLS a mail host must have.
 func (b *Box) upstreamPorts() []uint16 {
 	s := b.Settings
-	if !s.Upstream.Method.Traits().Mailbox {
-		return []uint16{uint16(s.Upstream.Connector.Port)}
+	switch traits := s.Upstream.Method.Traits(); {
+	case traits.Mailbox:
+		return []uint16{uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port()}
+	case traits.RecipientMX:
+		const https = 443
+		ports := []uint16{uint16(s.Upstream.Direct.Port), https}
+		if server, _ := s.Upstream.Direct.Resolver.Server(); server.IsValid() {
+			ports = append(ports, server.Port())
+		}
+		return ports
 	}
-	return []uint16{uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port()}
+	return []uint16{uint16(s.Upstream.Connector.Port)}
 }
 
 // portOf returns the port in an address that the settings have checked.

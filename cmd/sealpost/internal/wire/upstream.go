@@ -29,8 +29,11 @@ const replyTimeout = time.Minute
 // Route opens the delivery route in the settings. This is the only place that
 // distinguishes the delivery methods.
 func (b *Box) Route(ctx context.Context, j *journal.Journal) (server.Route, error) {
-	if b.Settings.Upstream.Method.Traits().Mailbox {
+	switch traits := b.Settings.Upstream.Method.Traits(); {
+	case traits.Mailbox:
 		return b.submissionRoute(j)
+	case traits.RecipientMX:
+		return b.directRoute(j)
 	}
 	return b.connectorRoute(ctx, j)
 }
