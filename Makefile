@@ -13,8 +13,8 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 # What no message waits for is compiled without inlining: another half a megabyte. Of two
 # patterns that match a package, the later one counts.
 NO_INLINING := github.com/... golang.org/x/net/... golang.org/x/oauth2/... vendor/golang.org/x/... software.sslmate.com/... go.bug.st/... rsc.io/... \
-	net/http crypto/x509 encoding/asn1 encoding/pem mime/... text/... \
-	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/oauth sealpost/relay/report
+	net/http net/url net/textproto crypto/x509 crypto/elliptic math/big encoding/asn1 encoding/pem encoding/json reflect regexp/syntax log/slog mime/... text/... \
+	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/oauth sealpost/relay/report sealpost/relay/control sealpost/relay/server sealpost/relay/upstream/mtasts
 INLINING := github.com/emersion/... sealpost/hal/linux/flash
 export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l) $(INLINING:%=-gcflags=%=)
 export CGO_ENABLED := 0
