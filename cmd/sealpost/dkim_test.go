@@ -127,7 +127,7 @@ func TestDKIM_RotatesKeysByCommands(t *testing.T) {
 	must("signs since", "activate")
 	refused(fault.DKIMRotated, "retire")
 
-	second, next := zoneLines(t, must("", "rotate", "--json"))
+	second, _ := zoneLines(t, must("", "rotate", "--json"))
 	if second == first {
 		t.Errorf("got twice the keys %s", first)
 	}
