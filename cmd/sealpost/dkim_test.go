@@ -14,11 +14,11 @@ import (
 	"sealpost/hal/fault"
 )
 
-// keyServer is a name server with TXT records.
+// keyServer is a name server with one record for each name and type.
 type keyServer struct {
 	address string
 	mu      sync.Mutex
-	texts   map[string][]string // the strings of one record, by its name
+	records map[string]map[dnsmessage.Type]dnsmessage.ResourceBody
 }
 
 func newKeyServer(t *testing.T) *keyServer {
@@ -27,7 +27,7 @@ func newKeyServer(t *testing.T) *keyServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &keyServer{address: conn.LocalAddr().String(), texts: make(map[string][]string)}
+	s := &keyServer{address: conn.LocalAddr().String(), records: make(map[string]map[dnsmessage.Type]dnsmessage.ResourceBody)}
 	done := make(chan struct{})
 	t.Cleanup(func() { conn.Close(); <-done })
 	go func() {
@@ -54,20 +54,30 @@ func (s *keyServer) respond(m dnsmessage.Message) ([]byte, error) {
 	m.Response, m.RCode, m.Additionals = true, dnsmessage.RCodeNameError, nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if texts, found := s.texts[question.Name.String()]; found && question.Type == dnsmessage.TypeTXT {
+	if bodies, found := s.records[question.Name.String()]; found {
 		m.RCode = dnsmessage.RCodeSuccess
-		m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, Type: dnsmessage.TypeTXT}, Body: &dnsmessage.TXTResource{TXT: texts}}}
+		if body, found := bodies[question.Type]; found {
+			m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, Type: question.Type}, Body: body}}
+		}
 	}
 	return m.Pack()
 }
 
-// publish publishes lines of a zone file.
-func (s *keyServer) publish(lines []string) {
+// add adds a record.
+func (s *keyServer) add(name string, kind dnsmessage.Type, body dnsmessage.ResourceBody) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.records[name] == nil {
+		s.records[name] = make(map[dnsmessage.Type]dnsmessage.ResourceBody)
+	}
+	s.records[name][kind] = body
+}
+
+// publish publishes lines of a zone file.
+func (s *keyServer) publish(lines []string) {
 	for _, line := range lines {
 		name, quoted, _ := strings.Cut(line, " 3600 IN TXT ( ")
-		s.texts[name] = strings.Split(strings.Trim(strings.TrimSuffix(quoted, " )"), `"`), `" "`)
+		s.add(name, dnsmessage.TypeTXT, &dnsmessage.TXTResource{TXT: strings.Split(strings.Trim(strings.TrimSuffix(quoted, " )"), `"`), `" "`)})
 	}
 }
 
@@ -144,4 +154,47 @@ func TestDKIM_RotatesKeysByCommands(t *testing.T) {
 	if shown := must(third, "show"); strings.Contains(shown, first) || strings.Contains(shown, second) {
 		t.Errorf("got %s, want only %s", shown, third)
 	}
+}
+
+// TestCheck_LooksUpWhatReceiversDo checks direct delivery before and after the records are
+// published.
+func TestCheck_LooksUpWhatReceiversDo(t *testing.T) {
+	server := newKeyServer(t)
+	configure(t, strings.Replace(good, "[keys]", "[lan]\nhostname = \"mail.contoso.com\"\n[keys]", 1)+fmt.Sprintf("[upstream]\nmethod = \"direct\"\ndns = [%q]\ntimeout = \"5s\"\n[upstream.direct]\nport = 1\n", server.address))
+	check := func(wants ...string) {
+		t.Helper()
+		_, out, errs := runCommand("", "check")
+		for _, want := range wants {
+			if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+				t.Errorf("got %s%s, want %q", out, errs, want)
+			}
+		}
+	}
+	check("problem reverse DNS mail.contoso.com, by which the box introduces itself, has no public address",
+		"note DKIM there are no keys yet", "note DMARC contoso.com has no DMARC record")
+
+	text := func(name, value string) {
+		server.add(name, dnsmessage.TypeTXT, &dnsmessage.TXTResource{TXT: []string{value}})
+	}
+	server.add("mail.contoso.com.", dnsmessage.TypeA, &dnsmessage.AResource{A: [4]byte{203, 0, 113, 5}})
+	server.add("contoso.com.", dnsmessage.TypeMX, &dnsmessage.MXResource{MX: dnsmessage.MustNewName("localhost.")})
+	text("contoso.com.", "v=spf1 ip4:198.51.100.0/24 -all")
+	text("_dmarc.contoso.com.", "v=DMARC1; p=reject")
+	_, out, _ := runCommand("", "dkim", "record", "--json")
+	keys, lines := zoneLines(t, out)
+	check("problem reverse DNS 203.0.113.5 has no name", "note DKIM not published yet: mail is sent without a signature until the keys "+keys,
+		"problem SPF the SPF record of contoso.com does not permit 203.0.113.5 (fail): add ip4:203.0.113.5",
+		"problem DMARC mail from contoso.com does not pass", "note port 25 localhost cannot be reached on port 1")
+
+	server.publish(lines)
+	if status, _, errs := runCommand("", "dkim", "activate"); status != exitDone {
+		t.Fatal(errs)
+	}
+	server.add("5.113.0.203.in-addr.arpa.", dnsmessage.TypePTR, &dnsmessage.PTRResource{PTR: dnsmessage.MustNewName("mail.contoso.com.")})
+	text("contoso.com.", "v=spf1 a:mail.contoso.com -all")
+	check("ok reverse DNS 203.0.113.5 is mail.contoso.com", "ok DKIM mail from contoso.com is signed by "+keys,
+		"ok SPF contoso.com permits 203.0.113.5", "ok DMARC mail from contoso.com passes; the policy at contoso.com is reject")
+
+	server.publish([]string{strings.Replace(lines[0], "p=MIIB", "p=AAAA", 1)})
+	check("problem DKIM receivers cannot verify the signatures: " + keys + "-r._domainkey.contoso.com is published with another key")
 }

@@ -102,6 +102,17 @@ func (k Keys) Pending() *Set {
 	return k.Active
 }
 
+// SigningDomain returns the one of domains that signs for an author: the author's, or the
+// nearest above it, which DMARC accepts too (RFC 9989); empty for none.
+func SigningDomain(author string, domains []string) (nearest string) {
+	for _, domain := range domains {
+		if (author == domain || strings.HasSuffix(author, "."+domain)) && len(domain) > len(nearest) {
+			nearest = domain
+		}
+	}
+	return nearest
+}
+
 // Load returns the stored keys; none is no error.
 func Load(ctx context.Context, store Store) (Keys, error) {
 	sections, err := store.Load(ctx)

@@ -124,8 +124,8 @@ type Lookup func(ctx context.Context, name string) ([]string, error)
 // Published is the result of a comparison with DNS.
 type Published struct {
 	Record
-	Err    error // nil if it is published
-	lookup bool  // Err is that of the lookup
+	Err     error // nil if it is published
+	Unknown bool  // Err is that of the lookup
 }
 
 // Reason says why the record counts as missing; empty if it is published.
@@ -133,7 +133,7 @@ func (p Published) Reason() string {
 	switch {
 	case p.Err == nil:
 		return ""
-	case p.lookup:
+	case p.Unknown:
 		return "cannot be looked up: " + p.Err.Error()
 	}
 	return p.Err.Error()
@@ -149,7 +149,7 @@ func (s Set) Compare(ctx context.Context, domains []string, lookup Lookup) ([]Pu
 	for _, r := range records {
 		p := Published{Record: r}
 		texts, err := lookup(ctx, r.Name)
-		if p.lookup = err != nil; !p.lookup {
+		if p.Unknown = err != nil; !p.Unknown {
 			err = r.Compare(texts)
 		}
 		p.Err = err

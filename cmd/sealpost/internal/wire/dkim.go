@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -111,22 +110,11 @@ func (s *dkimSigner) Sign(_ envelope.Envelope, content envelope.Content) (envelo
 	if err != nil {
 		return nil, err
 	}
-	domain := signingDomain(author, domains)
+	domain := dkimkey.SigningDomain(author, domains)
 	if domain == "" {
 		return content, nil
 	}
 	return signer.Sign(content, domain)
-}
-
-// signingDomain returns the domain that is the author's, or the nearest one above it, which
-// DMARC accepts too (RFC 9989 section 5.1.1); empty for none.
-func signingDomain(author string, domains []string) (nearest string) {
-	for _, domain := range domains {
-		if (author == domain || strings.HasSuffix(author, "."+domain)) && len(domain) > len(nearest) {
-			nearest = domain
-		}
-	}
-	return nearest
 }
 
 // current returns the active keys, and reads them again if they may have changed. After an
