@@ -51,7 +51,8 @@ func scriptCommand(o *options) *cobra.Command {
 			var err error
 			if b.Settings.Upstream.Method.Traits().ClientCertificate {
 				site.ConnectorName, err = b.ConnectorName(ctx)
-			} else if b.Settings.Upstream.OAuth.Grant == settings.GrantCertificate {
+			}
+			if err == nil && b.Settings.Upstream.Method.Traits().Mailbox && b.Settings.Upstream.OAuth.Grant == settings.GrantCertificate {
 				var leaf *x509.Certificate
 				if leaf, _, err = b.Application(ctx); err == nil {
 					site.Certificate = leaf.Raw

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"sealpost/provisioning/candidate"
@@ -214,17 +215,15 @@ func (u *setup) summary() {
 	if dns := d.get("network.dns"); dns != "" {
 		address += ", DNS " + dns
 	}
-	method, credential := u.deliveryRows()
-	for _, row := range [][2]string{
+	for _, row := range slices.Concat([][2]string{
 		{"site", orElse(d.get("site.name"), none)},
 		{"network", address},
 		{"domains", orElse(d.get("senders.accepted_domains"), "the domain of the mailbox")},
-		method,
-		credential,
+	}, u.deliveryRows(), [][2]string{
 		{"sender", orElse(d.get("senders.default"), orElse(u.loginMailbox(), none))},
 		{"alerts to", orElse(d.get("site.alert"), "nobody")},
 		{"PIN", lock},
-	} {
+	}) {
 		u.t.Item("  "+row[0], row[1])
 	}
 }

@@ -113,6 +113,9 @@ func (u *setup) method(ctx context.Context) error {
 			method = "" // the default
 			u.candidate.ClientSecret = ""
 		}
+		if len(settings.SplitMethods(method)) > 1 {
+			return u.draft.putList("upstream.method", method)
+		}
 		return u.draft.put("upstream.method", method)
 	}})
 }

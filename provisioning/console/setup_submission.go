@@ -8,10 +8,15 @@ import (
 	"sealpost/provisioning/settings"
 )
 
-// submits reports whether the delivery method is submission.
-func (u *setup) submits() bool {
-	return settings.Method(u.draft.get("upstream.method")).Traits().Mailbox
+// methods returns the delivery methods so far.
+func (u *setup) methods() settings.Methods {
+	return settings.SplitMethods(orElse(u.draft.get("upstream.method"), string(settings.MethodConnector)))
 }
+
+func (u *setup) traits() settings.Traits { return u.methods().Traits() }
+
+// submits reports whether submission is a delivery method.
+func (u *setup) submits() bool { return u.traits().Mailbox }
 
 // loginMailbox is the mailbox that logs in; empty if none does.
 func (u *setup) loginMailbox() string {
@@ -30,7 +35,8 @@ func (u *setup) stepByStep() []step {
 	}
 	if u.submits() {
 		steps = append(steps, u.mailbox, u.tenant, u.client, u.grant)
-	} else {
+	}
+	if u.traits().ClientCertificate {
 		steps = append(steps, u.host, u.chooseCertificate)
 	}
 	return append(steps, u.sender, u.alert, u.pin, u.apply)
@@ -56,10 +62,10 @@ func (u *setup) cloud(ctx context.Context) error {
 // byPaste are the questions that remain after a pasted sealpost.toml.
 func (u *setup) byPaste() []step {
 	steps := []step{u.pasteSettings}
-	switch {
-	case !u.submits() || u.draft.get("upstream.oauth.key") == string(settings.KeyConnector):
+	if u.traits().ClientCertificate || u.draft.get("upstream.oauth.key") == string(settings.KeyConnector) {
 		steps = append(steps, u.chooseCertificate)
-	case u.draft.get("upstream.oauth.grant") == string(settings.GrantSecret):
+	}
+	if u.submits() && u.draft.get("upstream.oauth.grant") == string(settings.GrantSecret) {
 		steps = append(steps, u.clientSecret)
 	}
 	return append(steps, u.pin, u.apply)
@@ -133,31 +139,45 @@ func (s *session) askClientSecret(ctx context.Context) (candidate.Password, erro
 	return candidate.Password(strings.TrimSpace(text)), err
 }
 
-// deliveryRows are the rows of the summary for the delivery method and for its
-// credential.
-func (u *setup) deliveryRows() (method, credential [2]string) {
-	d := u.draft
-	if !u.submits() {
-		certificate := "none for now"
-		switch {
-		case u.candidate.PFX != nil:
-			certificate = "the PFX that you pasted"
-		case u.candidate.PEM != nil:
-			certificate = "the certificate for the request"
+// deliveryRows are the rows of the summary for the delivery methods, in the order of
+// preference, and for their credentials.
+func (u *setup) deliveryRows() [][2]string {
+	d, credentials := u.draft, [][2]string(nil)
+	var methods []string
+	for _, m := range u.methods() {
+		if m.Traits().Mailbox {
+			methods = append(methods, "submission as "+d.get("upstream.submission.user"))
+			credentials = append(credentials, [2]string{"token by", u.tokenSource()})
+			continue
 		}
-		return [2]string{"method", "connector at " + orElse(d.get("upstream.connector.host"), "the MX of the first domain")}, [2]string{"certificate", certificate}
+		methods = append(methods, "connector at "+orElse(d.get("upstream.connector.host"), "the MX of the first domain"))
+		credentials = append(credentials, [2]string{"certificate", u.certificateSource()})
 	}
-	token := "a key in the TPM"
-	switch settings.Grant(d.get("upstream.oauth.grant")) {
-	case settings.GrantSecret:
-		token = "a client secret, to be entered later under tenant in the menu"
-		if u.candidate.ClientSecret != "" {
-			token = "the client secret that you entered"
-		}
-	case settings.GrantDevice:
-		token = "a sign-in, which follows"
+	return append([][2]string{{"method", strings.Join(methods, ", then ")}}, credentials...)
+}
+
+// certificateSource says which client certificate the candidate has.
+func (u *setup) certificateSource() string {
+	switch {
+	case u.candidate.PFX != nil:
+		return "the PFX that you pasted"
+	case u.candidate.PEM != nil:
+		return "the certificate for the request"
 	}
-	return [2]string{"method", "submission as " + d.get("upstream.submission.user")}, [2]string{"token by", token}
+	return "none for now"
+}
+
+// tokenSource says how the box will get its access tokens.
+func (u *setup) tokenSource() string {
+	switch grant := settings.Grant(u.draft.get("upstream.oauth.grant")); {
+	case grant == settings.GrantSecret && u.candidate.ClientSecret != "":
+		return "the client secret that you entered"
+	case grant == settings.GrantSecret:
+		return "a client secret, to be entered later under tenant in the menu"
+	case grant == settings.GrantDevice:
+		return "a sign-in, which follows"
+	}
+	return "a key in the TPM"
 }
 
 // setUpTenant shows what the tenant needs before mail can be sent.

@@ -149,12 +149,13 @@ func (s Settings) Entra() (ofCloud bool, named []Cloud) {
 func (s Settings) Unverified() []string {
 	cloud := s.Upstream.Cloud.Services()
 	var used []string
-	switch {
-	case s.Upstream.Method.Traits().Mailbox:
+	traits := s.Upstream.Method.Traits()
+	if traits.Mailbox {
 		used = append(used, s.Issuer().Scopes...)
 		used = append(used, string(s.Upstream.Submission.Host))
-	case s.Upstream.Connector.Host == "":
-		used = cloud.MailHosts
+	}
+	if traits.ClientCertificate && s.Upstream.Connector.Host == "" {
+		used = append(used, cloud.MailHosts...)
 	}
 	return slices.DeleteFunc(slices.Clone(cloud.Unverified), func(value string) bool { return !slices.Contains(used, value) })
 }

@@ -1,5 +1,10 @@
 package settings
 
+import (
+	"slices"
+	"strings"
+)
+
 // Method is a delivery method: how mail leaves.
 type Method string
 
@@ -56,16 +61,78 @@ var methods = map[Method]Traits{
 // Traits returns the traits of the method; the zero value if it is unknown.
 func (m Method) Traits() Traits { return methods[m] }
 
-// reads reports whether the method reads a section.
-func (m Method) reads(section string) bool {
-	for other, traits := range methods {
-		for _, used := range traits.sections {
-			if used == section {
-				return other == m
-			}
+// Methods are delivery methods in the order of preference: the next one takes over
+// while those before it accept no mail. One alone may be written without brackets.
+type Methods []Method
+
+// String lists the methods.
+func (ms Methods) String() string {
+	names := make([]string, len(ms))
+	for i, m := range ms {
+		names[i] = string(m)
+	}
+	return strings.Join(names, ", ")
+}
+
+// SplitMethods returns the methods in a list as String writes it, known or not.
+func SplitMethods(list string) Methods {
+	var ms Methods
+	for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+		ms = append(ms, Method(name))
+	}
+	return ms
+}
+
+// Traits returns what at least one of the methods has. Limits belong to one method
+// and are left out.
+func (ms Methods) Traits() Traits {
+	var all Traits
+	for _, m := range ms {
+		t := m.Traits()
+		all.Mailbox = all.Mailbox || t.Mailbox
+		all.ClientCertificate = all.ClientCertificate || t.ClientCertificate
+		all.RecipientMX = all.RecipientMX || t.RecipientMX
+		all.sections = append(all.sections, t.sections...)
+	}
+	return all
+}
+
+// reads reports whether one of the methods reads a section.
+func (ms Methods) reads(section string) bool {
+	for m, traits := range methods {
+		if slices.Contains(traits.sections, section) {
+			return slices.Contains(ms, m)
 		}
 	}
 	return true
+}
+
+// UpstreamLimits are the limits of one delivery method; 0 means none.
+type UpstreamLimits struct {
+	Connections           int // at once, in all
+	ConnectionsPerAccount int
+	MessagesPerMinute     int // for each account
+	RecipientsPerDay      int // in 24 hours, for each account
+}
+
+// LimitsOf returns the limits of one of the methods. Each of several keeps to the
+// settings, and to its own defaults where they are lower.
+func (u Upstream) LimitsOf(m Method) UpstreamLimits {
+	t := m.Traits()
+	l := UpstreamLimits{u.Connections, t.ConnectionsPerAccount, u.MessagesPerMinute, u.RecipientsPerDay}
+	if len(u.Method) > 1 {
+		l.MessagesPerMinute = stricter(l.MessagesPerMinute, t.limits.messagesPerMinute)
+		l.RecipientsPerDay = stricter(l.RecipientsPerDay, t.limits.recipientsPerDay)
+	}
+	return l
+}
+
+// stricter returns the lower of two limits, of which 0 means none.
+func stricter(a, b int) int {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // UnmarshalText accepts the methods of this release.

@@ -56,6 +56,9 @@ func defaults(tree map[string]any) Settings {
 	s := Default()
 	upstream, _ := tree["upstream"].(map[string]any)
 	name, _ := upstream["method"].(string)
+	if list, _ := upstream["method"].([]any); len(list) == 1 {
+		name, _ = list[0].(string)
+	}
 	if l := Method(name).Traits().limits; l.connections > 0 {
 		s.Upstream.Connections, s.Upstream.MessagesPerMinute, s.Upstream.RecipientsPerDay = l.connections, l.messagesPerMinute, l.recipientsPerDay
 	}
@@ -191,6 +194,9 @@ func assign(field reflect.Value, value any) error {
 
 func assignList(field reflect.Value, value any) error {
 	list, ok := value.([]any)
+	if !ok && field.Type() == reflect.TypeFor[Methods]() {
+		list, ok = []any{value}, true
+	}
 	if !ok {
 		return errors.New("must be a list: put the value in brackets, like [\"…\"]")
 	}

@@ -128,8 +128,9 @@ type Senders struct {
 
 // Upstream is how mail is sent to Microsoft 365.
 type Upstream struct {
-	// Method is the delivery method. Default: "connector".
-	Method Method `toml:"method"`
+	// Method is the delivery method, or a list of them in the order of preference.
+	// Default: "connector".
+	Method Methods `toml:"method"`
 	// Cloud is the Microsoft cloud that the tenant is in: it sets the hosts, the
 	// scopes and PowerShell's environments. Default: "global".
 	Cloud Cloud `toml:"cloud"`
@@ -137,7 +138,7 @@ type Upstream struct {
 	// message is queued. Default: 5s.
 	Hold Duration `toml:"hold"`
 	// Connections is the maximum number of connections to the upstream at once. Default: 4;
-	// with the method "submission" 3, with "direct" 10.
+	// with the method "submission" alone 3, with "direct" alone 10.
 	Connections int `toml:"connections"`
 	// DNS lists name servers as "ip:port". Default: empty, meaning the system's.
 	DNS []netip.AddrPort `toml:"dns"`
@@ -146,7 +147,7 @@ type Upstream struct {
 	Timeout Duration `toml:"timeout"`
 	// MessagesPerMinute is the maximum number of messages sent in a minute; 0 = no fixed
 	// limit; Sealpost still slows down when Exchange Online throttles it.
-	// Default: 0; with the method "submission" 30.
+	// Default: 0; with the method "submission" 30. See [Upstream.LimitsOf].
 	MessagesPerMinute int `toml:"messages_per_minute"`
 	// RecipientsPerDay is the maximum number of recipients in 24 hours; 0 = no fixed limit.
 	// Default: 0; with the method "submission" 10000.
@@ -254,7 +255,7 @@ func Default() Settings {
 		},
 		Senders: Senders{From: TreatmentReplace},
 		Upstream: Upstream{
-			Method:      MethodConnector,
+			Method:      Methods{MethodConnector},
 			Cloud:       CloudGlobal,
 			Hold:        seconds(5),
 			Connections: 4,

@@ -193,7 +193,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 			Connections: 1, MessagesPerMinute: 2, MessageSize: 3 << 20, RecipientsPerMessage: 4, SpoolShare: 5, SilentAfter: hours(26),
 		}, {MAC: "00:1e:8f:12:34:56"}},
 		Upstream: Upstream{
-			Method: MethodConnector, Cloud: CloudGCCHigh, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
+			Method: Methods{MethodConnector}, Cloud: CloudGCCHigh, Hold: seconds(2), Connections: 3, Timeout: minutes(5),
 			MessagesPerMinute: 30, RecipientsPerDay: 10000,
 			DNS:       []netip.AddrPort{netip.MustParseAddrPort("192.168.10.1:53"), netip.MustParseAddrPort("[fd00::1]:5353")},
 			Connector: Connector{Host: "127.0.0.1", Port: 2526, Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}},

@@ -259,10 +259,10 @@ var decisive = []string{
 }
 
 // hasSafeDefault reports whether the default may replace a key or a section.
-func hasSafeDefault(key string, method Method) bool {
+func hasSafeDefault(key string, methods Methods) bool {
 	key = elementIndex.ReplaceAllString(key, "")
 	return !slices.ContainsFunc(decisive, func(d string) bool {
 		section := d[:max(0, strings.LastIndexByte(d, '.'))]
-		return method.reads(section) && (d == key || strings.HasPrefix(d, key+".") || strings.HasPrefix(key, d+"."))
+		return methods.reads(section) && (d == key || strings.HasPrefix(d, key+".") || strings.HasPrefix(key, d+"."))
 	})
 }

@@ -28,7 +28,15 @@ func (s Settings) check() Errors {
 	if _, err := netip.ParseAddr(string(s.LAN.Hostname)); err == nil {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
-	if !s.Upstream.Method.Traits().Mailbox && len(s.Senders.AcceptedDomains) == 0 {
+	if len(s.Upstream.Method) == 0 {
+		fault("upstream.method", "is an empty list: write \"connector\", \"submission\" or \"direct\", or several in the order of preference")
+	}
+	for i, m := range s.Upstream.Method {
+		if slices.Contains(s.Upstream.Method[:i], m) {
+			fault("upstream.method", "names %q twice: leave out one of them", m)
+		}
+	}
+	if traits := s.Upstream.Method.Traits(); (traits.ClientCertificate || traits.RecipientMX) && len(s.Senders.AcceptedDomains) == 0 {
 		fault("senders.accepted_domains", "is empty: list the tenant's accepted domains, like [\"contoso.com\"]")
 	}
 	if d := s.Senders.Default.Domain(); d != "" && len(s.Senders.AcceptedDomains) > 0 &&

@@ -122,9 +122,27 @@ func environment(option, name string) string {
 // Script returns the PowerShell that sets the tenant up for the site, with all
 // values filled in and safely quoted.
 func (s Site) Script() (string, error) {
-	if s.Settings.Upstream.Method.Traits().Mailbox {
-		return s.submission()
+	return s.forEachMethod(s.connector, s.submission)
+}
+
+// forEachMethod returns the PowerShell for each delivery method, one after the other.
+func (s Site) forEachMethod(connector, submission func() (string, error)) (string, error) {
+	var parts []string
+	for _, m := range s.Settings.Upstream.Method {
+		write := connector
+		if m.Traits().Mailbox {
+			write = submission
+		}
+		text, err := write()
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, text)
 	}
+	return strings.Join(parts, "\n"), nil
+}
+
+func (s Site) connector() (string, error) {
 	if s.ConnectorName == "" {
 		return "", ErrNoName
 	}
@@ -133,13 +151,18 @@ func (s Site) Script() (string, error) {
 
 // Undo returns the PowerShell that removes what Script has set up, with either recipe.
 func (s Site) Undo() (string, error) {
-	cloud := exchange(s.Settings.Upstream.Cloud)
-	if !s.Settings.Upstream.Method.Traits().Mailbox {
-		if s.ConnectorName == "" && s.Settings.Site.Name == "" {
-			return "", ErrNoName
-		}
-		return fill(partUndoConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%EXCHANGE%", cloud, "%WHATIF%", s.whatIf()), nil
+	return s.forEachMethod(s.undoConnector, s.undoSubmission)
+}
+
+func (s Site) undoConnector() (string, error) {
+	if s.ConnectorName == "" && s.Settings.Site.Name == "" {
+		return "", ErrNoName
 	}
+	return fill(partUndoConnector, "%SITE%", s.label(), "%NAME%", s.name(), "%EXCHANGE%", exchange(s.Settings.Upstream.Cloud), "%WHATIF%", s.whatIf()), nil
+}
+
+func (s Site) undoSubmission() (string, error) {
+	cloud := exchange(s.Settings.Upstream.Cloud)
 	if err := s.checkIssuer(); err != nil {
 		return "", err
 	}

@@ -99,7 +99,7 @@ func TestThrottle_AdaptsEachMailboxSeparately(t *testing.T) {
 		w.d.mu.Lock()
 		defer w.d.mu.Unlock()
 		for name, want := range map[string]int{"1@contoso.com": 1, "2@contoso.com": 3} {
-			if slots := w.d.route.throttle.Account(name, time.Now()).Slots(time.Now()); slots != want {
+			if slots := w.d.routes[0].throttle.Account(name, time.Now()).Slots(time.Now()); slots != want {
 				t.Errorf("%s: got %d slots, want %d", name, slots, want)
 			}
 		}

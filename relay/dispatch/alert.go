@@ -13,8 +13,7 @@ import (
 // Alert queues a mail to the alert address. Without such an address, or without room in
 // the queue, it does nothing but journal that.
 func (d *Dispatcher) Alert(subject, text string) {
-	route := d.route
-	config, unique := route.Notify, rand.Text()[:12]
+	config, unique := d.routes[0].Notify, rand.Text()[:12]
 	if config.Alert == "" {
 		d.journal.CannotNotify(unique)
 		return

@@ -59,7 +59,7 @@ func TestAlert_IsOnlyJournaledWithoutAnAddressOrAQueue(t *testing.T) {
 	} {
 		withHarness(t, func(s *setup) { s.Notify.Alert = c.alert }, func(w *harness) {
 			original := w.d
-			w.d = New(w.setup.Config, w.setup.Route, original.journal)
+			w.d = New(w.setup.Config, []Route{w.setup.Route}, original.journal)
 			w.d.Alert("a device is silent", "text")
 			if n := len(w.events(c.event)); n != 1 || len(w.events("notified")) > 0 {
 				t.Errorf("%s: got %d events %q:\n%s", name, n, c.event, w.log)

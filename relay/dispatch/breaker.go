@@ -70,10 +70,10 @@ func (d *Dispatcher) updateAfterReplies(dl *delivery) {
 	}
 	d.mu.Unlock()
 	if resumed {
-		d.journal.UpstreamResumed("")
+		d.journal.UpstreamResumed(dl.route.label(), "")
 	}
 	if accountResumed {
-		d.journal.UpstreamResumed(dl.account.Name)
+		d.journal.UpstreamResumed(dl.route.label(), dl.account.Name)
 	}
 }
 
@@ -155,13 +155,13 @@ func (d *Dispatcher) trip(dl *delivery, b *throttle.Breaker, kind report.Kind, r
 		// A server that refuses one account still accepts mail of the others.
 		resumed, account = dl.route.breaker.Reset(), dl.account.Name
 	}
-	d.releaseWaiting(func(m *message) bool { return m.route == dl.route && (account == "" || m.account == account) })
+	d.releaseWaiting(func(m *message) bool { return d.heldBy(m.to, now) != nil })
 	d.mu.Unlock()
 	if resumed {
-		d.journal.UpstreamResumed("")
+		d.journal.UpstreamResumed(dl.route.label(), "")
 	}
 	if changed {
-		d.journal.UpstreamHeld(account, string(kind), reason, code, until)
+		d.journal.UpstreamHeld(dl.route.label(), account, string(kind), reason, code, until)
 	}
 }
 

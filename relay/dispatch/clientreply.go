@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +18,11 @@ func (dl *delivery) finalReply() (clientReply reply.Reply, final bool) {
 	case dl.err != nil:
 		return reply.Reply{}, false
 	case dl.evaluation.all(delivered):
-		return reply.New(250, 0, 0, "accepted by %s: %s", dl.result.Connection.Host, dl.evaluation.replies[0]), true
+		accepted := reply.New(250, 0, 0, "accepted by %s: %s", dl.result.Connection.Host, dl.evaluation.replies[0])
+		if dl.instead != "" {
+			accepted.Text += fmt.Sprintf("\nsent by %s, because of %s", dl.route.Name, dl.instead)
+		}
+		return accepted, true
 	case dl.evaluation.all(refused):
 		return dl.combinedReply(), true
 	}
@@ -58,10 +63,11 @@ func replyFor(err error) reply.Reply {
 func (dl *delivery) combinedReply() reply.Reply {
 	host, replies, combined := dl.result.Connection.Host, dl.result.Replies, dl.evaluation.worstReply()
 	unanimous := !slices.ContainsFunc(replies, func(r reply.Reply) bool { return r != replies[0] })
-	if unanimous {
+	switch {
+	case unanimous && host != "":
 		combined.Text = fmt.Sprintf("%s said: %s", host, combined)
-	} else {
-		combined.Text = fmt.Sprintf("not sent, because %s did not accept every recipient\n%s", host, dl.rejectedRecipients())
+	case !unanimous:
+		combined.Text = fmt.Sprintf("not sent, because %s did not accept every recipient\n%s", cmp.Or(host, "the mail hosts"), dl.rejectedRecipients())
 	}
 	if !combined.Transient() && !combined.Permanent() {
 		return reply.New(451, 3, 0, "%s accepted the recipients, but the message was not sent", host)

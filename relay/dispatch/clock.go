@@ -16,18 +16,22 @@ const clockUnset report.Kind = "clock"
 func (d *Dispatcher) AwaitClock(reason string) {
 	d.mu.Lock()
 	d.clockUnknown = true
-	d.route.breaker.Block(time.Now(), clockUnset, reason)
+	for _, r := range d.routes {
+		r.breaker.Block(time.Now(), clockUnset, reason)
+	}
 	d.mu.Unlock()
-	d.journal.UpstreamHeld("", string(clockUnset), reason, "", time.Time{})
+	d.journal.UpstreamHeld("", "", string(clockUnset), reason, "", time.Time{})
 }
 
 // ClockSet ends AwaitClock: mail is sent from now on.
 func (d *Dispatcher) ClockSet() {
 	d.mu.Lock()
 	d.clockUnknown, d.clockSet = false, time.Now()
-	d.route.breaker.Unblock()
+	for _, r := range d.routes {
+		r.breaker.Unblock()
+	}
 	d.mu.Unlock()
-	d.journal.UpstreamResumed("")
+	d.journal.UpstreamResumed("", "")
 	d.kick()
 }
 

@@ -16,7 +16,7 @@ func (d *Dispatcher) removeUnreadable(q *queue.Queue, ticket queue.Ticket, err e
 	if errors.Is(err, spool.ErrNotFound) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.backlog.ClearAccount(ticket.ID)
+		d.backlog.Forget(ticket.ID)
 		return
 	}
 	d.journal.Damaged(uint64(ticket.ID), "", err)

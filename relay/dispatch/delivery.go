@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sealpost/relay/dispatch/fairqueue"
 	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/queue"
@@ -24,7 +25,8 @@ type attempt struct {
 	message    *message     // nil for a queued message
 	ticket     queue.Ticket // for a queued message
 	large      bool
-	notOffered bool // MAIL was never sent for the message
+	instead    string // why the routes before this one do not take mail
+	notOffered bool   // MAIL was never sent for the message
 }
 
 // delivery is one message sent over one route, counted against one account, and
@@ -35,7 +37,13 @@ type delivery struct {
 	pending  []int // recipients to send to, as indexes into envelope.Recipients
 	route    *Route
 	account  *throttle.Account
+	to       fairqueue.Assignment
+	instead  string // why the routes before this one do not take mail
 	content  *trackedContent
+
+	wasBound bool   // an earlier delivery bound the message to the route
+	stored   string // Progress.Route in the spool, or about to be there
+	sent     bool   // the content was sent in this delivery, or may have been
 
 	begun        time.Time
 	took         time.Duration
@@ -45,8 +53,9 @@ type delivery struct {
 	messageFault bool            // only this message causes the fault, so the breaker is not tripped
 }
 
-func (a *attempt) delivery(e envelope.Envelope, p queue.Progress, content *trackedContent) *delivery {
-	dl := &delivery{envelope: e, progress: p, content: content, route: a.route, account: a.account}
+func (a *attempt) delivery(e envelope.Envelope, p queue.Progress, to fairqueue.Assignment, content *trackedContent) *delivery {
+	dl := &delivery{envelope: a.route.withReversePath(e), progress: p, content: content, route: a.route, account: a.account,
+		to: to, instead: a.instead, wasBound: to.Bound != 0 && p.Route != "", stored: p.Route}
 	for i := range e.Recipients {
 		if !p.Settled.Has(i) {
 			dl.pending = append(dl.pending, i)
@@ -69,18 +78,9 @@ func (d *Dispatcher) deliver(a *attempt) {
 // recipients are retried, or the sender is notified of them.
 func (d *Dispatcher) deliverLive(a *attempt) {
 	m := a.message
-	dl := a.delivery(d.withReceivedTime(m.envelope), queue.Progress{}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
+	dl := a.delivery(d.withReceivedTime(m.envelope), queue.Progress{}, fairqueue.Assignment{Accounts: m.to.Accounts}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
 	d.send(dl, upstream.Transactions{
-		ShouldSend: func(replies []reply.Reply) bool {
-			if !anyPositive(replies) {
-				return false
-			}
-			if !slices.ContainsFunc(replies, func(rcptReply reply.Reply) bool { return !rcptReply.Positive() }) {
-				return true
-			}
-			q, _ := d.Queue()
-			return m.enqueue(q) == nil
-		},
+		ShouldSend: func(replies []reply.Reply) bool { return anyPositive(replies) && d.bindLive(m, dl, replies) },
 		// A message of several transactions was queued before the first one's content.
 		Settled: func(replies []reply.Reply) {
 			q, _ := d.Queue()
@@ -114,12 +114,13 @@ func (d *Dispatcher) deliverQueued(a *attempt) {
 		d.postpone(a.ticket, due)
 		return
 	}
-	if !d.assign(a, e) {
+	to, assigned := d.assign(a, e, progress)
+	if !assigned {
 		return
 	}
-	dl := a.delivery(d.withReceivedTime(e), progress, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
+	dl := a.delivery(d.withReceivedTime(e), progress, to, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
 	d.send(dl, upstream.Transactions{
-		ShouldSend: anyPositive,
+		ShouldSend: func(replies []reply.Reply) bool { return anyPositive(replies) && d.bindQueued(q, a.ticket.ID, dl) },
 		Settled:    func(replies []reply.Reply) { d.settle(q, a.ticket.ID, dl, replies) },
 	})
 	a.notOffered = dl.neverOffered()
@@ -154,30 +155,27 @@ func (r *Route) due(q *queue.Queue, p queue.Progress, now time.Time) time.Time {
 }
 
 // assign counts the attempt against the message's account, which is known only
-// once the envelope was read. It returns false if that account must wait; the
-// message is then back on the schedule.
-func (d *Dispatcher) assign(a *attempt, e envelope.Envelope) bool {
-	name := a.route.Upstream.Account(e)
-	if name == "" {
-		return true
-	}
+// once the envelope was read, as is the route that it is bound to. It returns false if
+// the message must wait or take another route; it is then back on the schedule.
+func (d *Dispatcher) assign(a *attempt, e envelope.Envelope, p queue.Progress) (to fairqueue.Assignment, assigned bool) {
+	to = d.assignment(e)
+	to.Bound = d.bound(p.Route)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.backlog.SetAccount(a.ticket.ID, name)
+	d.backlog.Assign(a.ticket.ID, to)
 	now := time.Now()
-	account := a.route.throttle.Account(name, now)
-	if account == a.account {
-		return true
-	}
-	if !account.Allows(now) {
+	account := a.route.accountOf(to, now)
+	if !d.prefers(a.route, to, now) || account != a.account && !account.Allows(now) {
 		d.backlog.PushFront(a.ticket)
-		return false
+		return to, false
 	}
-	a.account.Cancel()
-	a.account = account
-	account.Breaker.Begin(a)
-	account.Begin()
-	return true
+	if account != a.account {
+		a.account.Cancel()
+		a.account = account
+		account.Breaker.Begin(a)
+		account.Begin()
+	}
+	return to, true
 }
 
 // send delivers over the route and updates throttle and breakers from the
@@ -206,6 +204,7 @@ func (d *Dispatcher) send(dl *delivery, tx upstream.Transactions) {
 		d.updateAfterFailure(dl)
 		return
 	}
+	dl.result.Connection.Route, dl.result.Connection.Instead = dl.route.label(), dl.instead
 	for i, rcptReply := range dl.result.Replies {
 		if rcptReply.Code != 0 {
 			d.journal.RecipientReply(e.ID, e.Recipients[i], rcptReply)

@@ -25,6 +25,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,11 +42,11 @@ type Config struct {
 	Memory     *body.Budget  // for messages in flight
 }
 
-// Dispatcher sends messages over its route, now or later. It is safe for
+// Dispatcher sends messages over its routes, now or later. It is safe for
 // concurrent use.
 type Dispatcher struct {
 	config  Config
-	route   *Route
+	routes  []*Route // in the order of preference
 	journal *journal.Journal
 	wake    chan struct{}
 	context context.Context // of the attempts
@@ -68,10 +69,11 @@ type Dispatcher struct {
 	stopping     bool
 }
 
-// New returns a dispatcher that sends over route at once. Clients whose mail
-// must be queued wait for SetQueue or SetQueueError.
-func New(config Config, route Route, j *journal.Journal) *Dispatcher {
-	d := &Dispatcher{config: config, route: route.start(), journal: j,
+// New returns a dispatcher that sends at once, over the first of the routes that
+// accepts mail. There is at least one, and at most fairqueue.MaxRoutes. Clients
+// whose mail must be queued wait for SetQueue or SetQueueError.
+func New(config Config, routes []Route, j *journal.Journal) *Dispatcher {
+	d := &Dispatcher{config: config, routes: start(routes), journal: j,
 		wake:         make(chan struct{}, 1),
 		setMemo:      (*queue.Queue).SetMemo,
 		queueErr:     errNoSpool,
@@ -113,8 +115,8 @@ func (d *Dispatcher) Close(ctx context.Context) error {
 	d.cancel()
 	d.mu.Lock()
 	q, text := d.queue, []byte(nil)
-	if d.route.throttle.MemoNeeded() {
-		text = d.route.throttle.Memo(time.Now())
+	if slices.ContainsFunc(d.routes, func(r *Route) bool { return r.throttle.MemoNeeded() }) {
+		text = d.memo(time.Now())
 	}
 	d.mu.Unlock()
 	if q == nil || text == nil {

@@ -15,6 +15,8 @@ import (
 // waiting.
 func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 	m := a.message
+	dl.release()
+	m.bind(dl.progress.Route)
 	if clientReply, final := dl.finalReply(); final && m.finish(clientReply) {
 		if clientReply.Positive() {
 			d.journal.Delivered(dl.envelope.ID, dl.result.Connection, clientReply, dl.took)
@@ -23,6 +25,9 @@ func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 		} else {
 			d.journal.Refused(dl.envelope.ID, clientReply, dl.took)
 		}
+		return
+	}
+	if d.offerAgain(dl, m) {
 		return
 	}
 	m.failed.Store(true)
@@ -43,7 +48,7 @@ func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 		d.journal.Deferred(dl.envelope.ID, clientReply, dl.err, dl.took)
 		return
 	}
-	m.ensureReply(func() reply.Reply { return d.queuedReply(m.envelope, dl.text()) })
+	m.ensureReply(func() reply.Reply { return d.queuedReply(m.envelope, dl.route.labelled(dl.text())) })
 	d.finishQueued(q, m.ticket, dl)
 }
 
@@ -53,7 +58,11 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 		d.giveUpDamaged(q, ticket, dl, err)
 		return
 	}
+	dl.release()
 	if dl.err != nil && d.context.Err() != nil {
+		if dl.progress.Route != dl.stored {
+			d.save(q, ticket.ID, dl.progress)
+		}
 		return
 	}
 	var failed []int
@@ -107,12 +116,13 @@ func (d *Dispatcher) remove(q *queue.Queue, ticket queue.Ticket, e envelope.Enve
 	if err := q.Remove(ticket.ID); err != nil && !errors.Is(err, spool.ErrNotFound) {
 		d.journal.SpoolFault(err)
 	}
-	route := d.routeOf(e)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	route.breaker.Forget(e.ID)
-	route.throttle.Forget(d.backlog.Account(ticket.ID), e.ID)
-	d.backlog.ClearAccount(ticket.ID)
+	for _, r := range d.routes {
+		r.breaker.Forget(e.ID)
+		r.throttle.Forget(d.backlog.Assignment(ticket.ID).Accounts[r.number], e.ID)
+	}
+	d.backlog.Forget(ticket.ID)
 }
 
 // reschedule puts a message back on the schedule: at once if the upstream is at
@@ -123,13 +133,15 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 	if d.tooOld(dl, now) && d.expire(q, ticket, dl) {
 		return
 	}
-	dl.progress.Last = dl.text()
+	dl.progress.Last = dl.route.labelled(dl.text())
+	dl.to.Bound = d.bound(dl.progress.Route)
 	if dl.isUpstreamFault() {
-		if len(dl.progress.Settled) > 0 {
+		if len(dl.progress.Settled) > 0 || dl.progress.Route != dl.stored {
 			d.save(q, ticket.ID, dl.progress)
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		d.backlog.Assign(ticket.ID, dl.to)
 		if dl.neverOffered() {
 			d.backlog.PushFront(ticket)
 		} else {
@@ -146,7 +158,10 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 	}
 	d.save(q, ticket.ID, dl.progress)
 	d.journal.Retrying(dl.envelope.ID, dl.progress.Last, dl.progress.Attempts, dl.progress.Next)
-	d.postpone(ticket, dl.progress.Next)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.backlog.Assign(ticket.ID, dl.to)
+	d.backlog.Postpone(ticket, dl.progress.Next)
 }
 
 // isUpstreamFault reports whether the delivery failed for a reason other than
@@ -173,23 +188,30 @@ func (d *Dispatcher) tooOld(dl *delivery, now time.Time) bool {
 		return false
 	}
 	to, sender := dl.route.notificationAddress(dl.envelope)
-	notification := envelope.Envelope{Sender: sender, Recipients: []envelope.Address{to}, Report: true}
-	route := d.routeOf(notification)
-	account := route.Upstream.Account(notification)
+	notification := d.assignment(envelope.Envelope{Sender: sender, Recipients: []envelope.Address{to}, Report: true})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := route.heldBy(route.throttle.Account(account, now))
-	outage := dl.isUpstreamFault() && b != nil
-	return !outage || b.Hold().Since.Sub(dl.envelope.Received) > maxAge
+	breakers := d.heldBy(notification, now)
+	if !dl.isUpstreamFault() || len(breakers) == 0 {
+		return true
+	}
+	// The outage began when the last of the routes failed.
+	var since time.Time
+	for _, b := range breakers {
+		if b.Hold().Since.After(since) {
+			since = b.Hold().Since
+		}
+	}
+	return since.Sub(dl.envelope.Received) > maxAge
 }
 
 // expire gives up a message for its age, if its sender can be notified.
 func (d *Dispatcher) expire(q *queue.Queue, ticket queue.Ticket, dl *delivery) bool {
-	reason := "it could not be delivered in time; the last attempt: " + dl.text()
+	reason := "it could not be delivered in time; the last attempt: " + dl.route.labelled(dl.text())
 	if !d.notifyOfFailure(q, dl, dl.unsettled(), reason) {
 		return false
 	}
-	d.journal.Expired(dl.envelope.ID, dl.text())
+	d.journal.Expired(dl.envelope.ID, dl.route.labelled(dl.text()))
 	d.remove(q, ticket, dl.envelope)
 	return true
 }

@@ -60,7 +60,7 @@ func TestDispatcher_RemovesUnreadableMessages(t *testing.T) {
 func TestDispatcher_DefersMailForASiteFaultWithoutAQueue(t *testing.T) {
 	withHarness(t, nil, func(w *harness) {
 		original := w.d
-		w.d = New(w.setup.Config, w.setup.Route, original.journal)
+		w.d = New(w.setup.Config, []Route{w.setup.Route}, original.journal)
 		w.upstream.set(func(f *fakeUpstream) { f.rcptReply = alwaysReply(relayDenied) })
 		if r := w.send(1, 100); !strings.HasPrefix(r.String(), "451 4.7.64 mx said: 550 5.7.64 Tenant") || !strings.Contains(r.Text, "no connector of the tenant matches") {
 			t.Errorf("got reply %s", r)

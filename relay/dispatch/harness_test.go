@@ -125,7 +125,21 @@ func (f *fakeUpstream) Deliver(ctx context.Context, e envelope.Envelope, content
 	if err != nil {
 		return upstream.Result{}, &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "connection lost", DuringTransaction: true, Err: err}
 	}
+	if b.unanswered != nil {
+		if taken, unanswered := b.unanswered(e, ""); unanswered {
+			if taken {
+				f.data(e, b, result, text)
+			}
+			return upstream.Result{}, noReply()
+		}
+	}
 	return f.data(e, b, result, text), nil
+}
+
+// noReply is the error of content that got no reply.
+func noReply() error {
+	return &upstream.Unavailable{Status: reply.Status{Class: 4, Subject: 4, Detail: 2}, Reason: "no reply to the content",
+		DuringTransaction: true, Unanswered: true, Err: errors.New("connection lost")}
 }
 
 func (b behaviour) mail(e envelope.Envelope) reply.Reply {
@@ -236,14 +250,15 @@ const day = 24 * time.Hour
 type setup struct {
 	Config
 	Route
+	others []Route // after Route
 }
 
 var defaultSetup = setup{
-	Config{
+	Config: Config{
 		ClientWait: 5 * time.Second,
 		Timeout:    10 * time.Minute,
 	},
-	Route{
+	Route: Route{
 		Limits: throttle.Limits{Connections: 4},
 		Retry:  Retry{First: time.Minute, Longest: time.Hour, Age: 5 * day, Warning: 4 * time.Hour},
 		Notify: Notify{Reporter: "relay.contoso.com", From: "mailer-daemon@contoso.com", Sender: "box@contoso.com", NullSender: true},
@@ -311,9 +326,12 @@ func (w *harness) open() {
 	w.d.SetQueue(queue.New(opened))
 }
 
+// routes returns the route of setup, and those after it.
+func (w *harness) routes() []Route { return append([]Route{w.setup.Route}, w.setup.others...) }
+
 // start starts a dispatcher without a queue.
 func (w *harness) start() {
-	w.d = New(w.setup.Config, w.setup.Route, journal.New(journal.JSON(w.log, false)))
+	w.d = New(w.setup.Config, w.routes(), journal.New(journal.JSON(w.log, false)))
 }
 
 func (w *harness) close() {

@@ -17,11 +17,10 @@ import (
 // content is sent. octets is the SIZE parameter of MAIL (RFC 1870), or 0 if the
 // client gave none. The client gets a reply that is not positive.
 func (d *Dispatcher) Admit(e envelope.Envelope, octets int64) reply.Reply {
-	route := d.routeOf(e)
-	account := route.Upstream.Account(e)
+	to := d.assignment(e)
 	d.mu.Lock()
 	now := time.Now()
-	mustQueue := route.heldBy(route.throttle.Account(account, now)) != nil && d.queueReason(route, account, now) != ""
+	mustQueue := d.heldBy(to, now) != nil && d.queueReason(to, now) != ""
 	q := d.queue
 	d.mu.Unlock()
 	if mustQueue && q != nil {
@@ -124,7 +123,7 @@ func (in *Incoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply
 	if err != nil {
 		return d.recordDeferred(e, cannotQueueReply(err))
 	}
-	d.schedule(ticket, d.routeOf(e).Upstream.Account(e))
+	d.schedule(ticket, d.assignment(e))
 	return d.queuedReply(e, "too large for memory")
 }
 

@@ -95,14 +95,16 @@ func TestMemo_DelaysNoClientWhileItIsWritten(t *testing.T) {
 // recipientsIn returns how many recipients a memo counts.
 func recipientsIn(t *testing.T, memo []byte) int {
 	t.Helper()
-	var accounts map[string]struct {
-		Day struct{ Counts []int }
+	var all struct {
+		Routes map[string]map[string]struct {
+			Day struct{ Counts []int }
+		}
 	}
-	if err := json.Unmarshal(memo, &accounts); err != nil {
+	if err := json.Unmarshal(memo, &all); err != nil {
 		t.Fatal(err)
 	}
 	total := 0
-	for _, account := range accounts {
+	for _, account := range all.Routes[""] {
 		for _, n := range account.Day.Counts {
 			total += n
 		}

@@ -17,8 +17,6 @@ import (
 // message is a live message: its client waits for the reply.
 type message struct {
 	envelope envelope.Envelope
-	route    *Route
-	account  string
 	deadline time.Time     // of waiting for the queue
 	lastRead atomic.Int64  // when content was last sent to the upstream, Unix time in ns
 	stopWait chan struct{} // holds one value once the client should wait no longer
@@ -27,9 +25,13 @@ type message struct {
 	users  atomic.Int32 // references to memory
 	failed atomic.Bool  // the attempt has ended, and its result is about to be the reply
 
-	started bool // an attempt has begun; guarded by the dispatcher's mutex
+	// Guarded by the dispatcher's mutex. Whoever changes to.Bound holds mu too.
+	started bool // an attempt has begun
+	to      fairqueue.Assignment
+	instead string // why the message is bound to a later route
 
 	mu     sync.Mutex
+	bound  string // Progress.Route of the message once it is queued
 	memory *body.Buffer
 	ticket queue.Ticket
 	queued bool
@@ -37,8 +39,7 @@ type message struct {
 }
 
 func (d *Dispatcher) newMessage(e envelope.Envelope, memory *body.Buffer) *message {
-	route := d.routeOf(e)
-	m := &message{envelope: e, route: route, account: route.Upstream.Account(e), memory: memory,
+	m := &message{envelope: e, to: d.assignment(e), memory: memory,
 		deadline: time.Now().Add(d.config.Timeout), stopWait: make(chan struct{}, 1), replied: make(chan struct{})}
 	m.use()
 	return m
@@ -46,7 +47,18 @@ func (d *Dispatcher) newMessage(e envelope.Envelope, memory *body.Buffer) *messa
 
 // flow returns the fair queue's flow of the message.
 func (m *message) flow() fairqueue.Flow {
-	return fairqueue.Flow{Client: queue.ClientOf(m.envelope.Client), Account: m.account}
+	return fairqueue.Flow{Client: queue.ClientOf(m.envelope.Client), Assignment: m.to}
+}
+
+// bind binds the message to a route, or to none, from the time on at which it is
+// queued. It returns true if it is queued already and must be bound there.
+func (m *message) bind(route string) (queued bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.queued {
+		m.bound = route
+	}
+	return m.queued
 }
 
 // stopWaiting ends the client's wait; the message is then queued.
@@ -100,7 +112,7 @@ func (m *message) enqueue(q *queue.Queue) error {
 	if q == nil {
 		return errNoSpool
 	}
-	draft, err := q.Begin(m.envelope, m.memory.Size())
+	draft, err := q.BeginBound(m.envelope, m.memory.Size(), m.bound)
 	if err != nil {
 		return err
 	}

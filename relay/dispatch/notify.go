@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -36,6 +37,15 @@ func (r *Route) notificationAddress(e envelope.Envelope) (to, sender envelope.Ad
 		return e.Sender, sender
 	}
 	return n.Alert, sender
+}
+
+// withReversePath returns a notification's envelope with the reverse-path under which
+// this route relays it: another route may have been in use when it was queued.
+func (r *Route) withReversePath(e envelope.Envelope) envelope.Envelope {
+	if e.Report && !r.only && (e.Sender != "" || !r.Notify.NullSender) {
+		e.Sender = cmp.Or(r.Notify.Sender, r.Notify.From)
+	}
+	return e
 }
 
 // notifiesSender reports whether notifications about a message go to its sender.
@@ -195,6 +205,6 @@ func (d *Dispatcher) enqueue(q *queue.Queue, e envelope.Envelope, content io.Rea
 	if err != nil {
 		return err
 	}
-	d.schedule(ticket, d.routeOf(e).Upstream.Account(e))
+	d.schedule(ticket, d.assignment(e))
 	return nil
 }

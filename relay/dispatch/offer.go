@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"sealpost/relay/dispatch/fairqueue"
 	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
@@ -16,7 +18,7 @@ import (
 func (d *Dispatcher) offer(ctx context.Context, m *message) reply.Reply {
 	defer m.release()
 	d.mu.Lock()
-	reason := d.queueReason(m.route, m.account, time.Now())
+	reason := d.queueReason(m.to, time.Now())
 	// Without a queue the client can only wait.
 	mayWait := reason == "" || d.queue == nil && !d.stopping
 	if mayWait {
@@ -30,32 +32,48 @@ func (d *Dispatcher) offer(ctx context.Context, m *message) reply.Reply {
 	return d.await(ctx, m)
 }
 
-// queueReason returns why a message of that account must be queued rather than
-// sent while its client waits, or "" if it may be sent. The caller holds mu.
-func (d *Dispatcher) queueReason(r *Route, account string, now time.Time) string {
+// queueReason returns why a message must be queued rather than sent while its client
+// waits, or "" if it may be sent. The caller holds mu.
+func (d *Dispatcher) queueReason(to fairqueue.Assignment, now time.Time) string {
 	if d.stopping {
 		return errStopping.Error()
 	}
-	acct := r.throttle.Account(account, now)
+	var reasons []string
+	for _, r := range d.routes {
+		if !r.mayTake(to) {
+			continue
+		}
+		reason, held := d.queueReasonOn(r, r.accountOf(to, now), now)
+		if !held {
+			return reason
+		}
+		reasons = append(reasons, r.labelled(reason))
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// queueReasonOn is queueReason for one route; held reports whether a breaker is the
+// reason. A message may be sent as a probe if no other waits to be it.
+func (d *Dispatcher) queueReasonOn(r *Route, acct *throttle.Account, now time.Time) (reason string, held bool) {
 	for _, b := range []*throttle.Breaker{r.breaker, acct.Breaker} {
 		if b.Held() && (!b.Allows(now) || d.backlog.Due() > 0 || d.live.Len() > 0) {
-			return b.Hold().Reason
+			return b.Hold().Reason, true
 		}
 	}
 	switch {
 	case acct.LimitedFor(now) > d.config.ClientWait:
-		return "the sending limit is reached for now"
-	case len(d.active) >= r.throttle.Slots(now) && d.allSlow(now):
-		return "the upstream is slow to reply"
+		return "the sending limit is reached for now", false
+	case r.active >= r.throttle.Slots(now) && d.allSlow(r, now):
+		return "the upstream is slow to reply", false
 	}
-	return ""
+	return "", false
 }
 
-// allSlow reports whether every active attempt has taken longer than a client
-// would wait. The caller holds mu.
-func (d *Dispatcher) allSlow(now time.Time) bool {
+// allSlow reports whether every active attempt on a route has taken longer than a
+// client would wait. The caller holds mu.
+func (d *Dispatcher) allSlow(r *Route, now time.Time) bool {
 	for a := range d.active {
-		if now.Sub(a.begun) < d.config.ClientWait {
+		if a.route == r && now.Sub(a.begun) < d.config.ClientWait {
 			return false
 		}
 	}
@@ -104,8 +122,9 @@ func (d *Dispatcher) clientWait() time.Duration {
 func (d *Dispatcher) heldReason(m *message) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if b := m.route.heldBy(m.route.throttle.Account(m.account, time.Now())); b != nil {
-		return b.Hold().Reason
+	now := time.Now()
+	if d.heldBy(m.to, now) != nil {
+		return d.reasons(d.routes, m.to, now)
 	}
 	return errStopping.Error()
 }
@@ -114,35 +133,48 @@ func (d *Dispatcher) heldReason(m *message) string {
 // returns the client's 250. An active attempt continues; if the message cannot
 // be queued, its result is the client's reply.
 func (d *Dispatcher) moveToQueue(ctx context.Context, m *message, reason string) reply.Reply {
-	d.mu.Lock()
-	started := m.started
-	if !started {
-		d.live.Remove(m.flow(), m)
-	}
-	d.mu.Unlock()
+	idle := d.withdraw(m)
 	q, queueErr := d.awaitQueue(ctx, m.deadline)
 	err := m.enqueue(q)
 	if errors.Is(err, errNoSpool) {
 		err = queueErr
 	}
-	if err != nil && started {
+	for wait := err != nil && !idle; wait; {
 		select {
 		case <-m.replied:
+			wait = false
 		case <-ctx.Done():
+			wait = false
+		case <-m.stopWait:
+			// The attempt may have left the message to another route, which is held back too.
+			wait = !d.withdraw(m)
 		}
 	}
 	return m.ensureReply(func() reply.Reply {
+		idle := d.withdraw(m)
 		// The attempt may have queued the message meanwhile.
 		if !m.queued {
 			clientReply := cannotQueueReply(err)
 			clientReply.Text = fmt.Sprintf("%s; it was not sent at once: %s", clientReply.Text, reason)
 			return d.recordDeferred(m.envelope, clientReply)
 		}
-		if !started {
-			d.schedule(m.ticket, m.account)
+		if idle {
+			d.schedule(m.ticket, fairqueue.Assignment{Accounts: m.to.Accounts})
 		}
 		return d.queuedReply(m.envelope, reason)
 	})
+}
+
+// withdraw takes a live message off the schedule. It returns false if an attempt is
+// under way.
+func (d *Dispatcher) withdraw(m *message) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m.started {
+		return false
+	}
+	d.live.Remove(m.flow(), m)
+	return true
 }
 
 // queuedReply returns the client's reply to a message that is durable in the

@@ -17,7 +17,7 @@ func (d *Dispatcher) SetQueue(q *queue.Queue) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.queue, d.queueErr = q, nil
-	d.route.throttle.Restore(memo, time.Now())
+	d.restoreMemo(memo, time.Now())
 	for _, t := range tickets {
 		d.backlog.Push(t)
 	}
@@ -94,24 +94,4 @@ func (d *Dispatcher) Failed() error {
 		return nil
 	}
 	return q.Fault()
-}
-
-// saveMemoWhenDue writes the throttle's memo in the background, so that no
-// delivery waits for flash. One writer at a time keeps the memos in order. The
-// caller holds mu.
-func (d *Dispatcher) saveMemoWhenDue(now time.Time) {
-	t := d.route.throttle
-	if d.queue == nil || d.savingMemo || !t.MemoDue() {
-		return
-	}
-	d.savingMemo = true
-	q, text := d.queue, t.Memo(now)
-	d.running.Go(func() {
-		// Failed reports a failed flash; any other error only loses counts at a restart.
-		_ = d.setMemo(q, text)
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.savingMemo = false
-		d.saveMemoWhenDue(time.Now())
-	})
 }

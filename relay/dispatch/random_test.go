@@ -148,9 +148,9 @@ func (w *harness) checkDeliveredOnce(accepted map[string][]envelope.Address) {
 			}
 		}
 	}
-	byAccount := w.d.backlog.Messages("box@contoso.com")
+	byAccount := w.d.backlog.Messages(0, "box@contoso.com")
 	for client := range 4 {
-		byAccount += w.d.backlog.Messages(fmt.Sprintf("%d@contoso.com", client))
+		byAccount += w.d.backlog.Messages(0, fmt.Sprintf("%d@contoso.com", client))
 	}
 	if assigned := w.assigned(); assigned != 0 || byAccount != 0 {
 		w.t.Errorf("got %d assigned messages, %d by account, want 0", assigned, byAccount)

@@ -8,7 +8,6 @@ import (
 	"sealpost/relay/envelope"
 	"sealpost/relay/reply"
 	"sealpost/relay/report"
-	"sealpost/relay/spool"
 	"sealpost/relay/upstream"
 )
 
@@ -35,7 +34,9 @@ func (r Retry) delays() throttle.Delays { return throttle.Delays{First: r.First,
 // Route is a delivery method with its limits, retries and notifications. The
 // caller fills in the exported fields and passes it to New.
 type Route struct {
-	Name     string // for people
+	// Name is the delivery method, for people and in the spool. Of several routes, each
+	// has another one.
+	Name     string
 	Upstream Upstream
 	Limits   throttle.Limits
 	Retry    Retry
@@ -48,19 +49,44 @@ type Route struct {
 	// another sender that is refused is at fault itself. Nil means every sender.
 	Relays func(sender envelope.Address) bool
 
+	number int  // in the order of preference, from 0
+	only   bool // there is no other route
+
 	// Guarded by Dispatcher.mu.
 	breaker  *throttle.Breaker
 	throttle *throttle.Throttle
+	active   int // attempts in progress
 }
 
-// start returns a copy of the route with its breaker and throttle.
-func (r Route) start() *Route {
-	if r.Classify == nil {
-		r.Classify = report.ClassifyFor
+// start returns copies of the routes with their breakers and throttles.
+func start(routes []Route) []*Route {
+	started := make([]*Route, 0, len(routes))
+	for i, r := range routes {
+		r.number, r.only = i, len(routes) == 1
+		if r.Classify == nil {
+			r.Classify = report.ClassifyFor
+		}
+		r.breaker = throttle.NewBreaker(r.Retry.delays())
+		r.throttle = throttle.New(r.Limits, r.Retry.delays())
+		started = append(started, &r)
 	}
-	r.breaker = throttle.NewBreaker(r.Retry.delays())
-	r.throttle = throttle.New(r.Limits, r.Retry.delays(), spool.MaxMemo)
-	return &r
+	return started
+}
+
+// label returns the name, or "" if it goes without saying.
+func (r *Route) label() string {
+	if r.only {
+		return ""
+	}
+	return r.Name
+}
+
+// labelled returns text with the name before it, unless that goes without saying.
+func (r *Route) labelled(text string) string {
+	if r.only || text == "" {
+		return text
+	}
+	return r.Name + ": " + text
 }
 
 // fault returns the classification of a reply that does not concern one message
@@ -83,6 +109,3 @@ func (r *Route) heldBy(a *throttle.Account) *throttle.Breaker {
 	}
 	return account
 }
-
-// routeOf returns the route of a message.
-func (d *Dispatcher) routeOf(envelope.Envelope) *Route { return d.route }

@@ -1,6 +1,8 @@
 package dispatch
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"sealpost/relay/dispatch/fairqueue"
@@ -41,10 +43,22 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 		return 0, false
 	}
 	d.backlog.Advance(now)
-	r := d.route
-	for len(d.active) < r.throttle.Slots(now) {
+	wait = maxWait
+	for _, r := range d.routes {
+		wait = min(wait, d.startOn(r, now, maxWait))
+	}
+	if due, found := d.backlog.NextDue(); found {
+		wait = min(wait, max(due.Sub(now), 0)+time.Millisecond)
+	}
+	return wait, true
+}
+
+// startOn begins the attempts that may begin now on one route, and returns how long
+// until another may, at most longest. The caller holds mu.
+func (d *Dispatcher) startOn(r *Route, now time.Time, longest time.Duration) time.Duration {
+	for r.active < r.throttle.Slots(now) {
 		if !r.breaker.Allows(now) {
-			return r.breaker.RetryAfter(now, maxWait), true
+			return r.breaker.RetryAfter(now, longest)
 		}
 		a := d.next(r, now)
 		if a == nil {
@@ -52,14 +66,10 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 		}
 		d.begin(a)
 	}
-	wait = maxWait
 	if retryAfter := r.throttle.RetryAfter(now); retryAfter > 0 {
-		wait = min(wait, retryAfter)
+		return min(longest, retryAfter)
 	}
-	if due, found := d.backlog.NextDue(); found {
-		wait = min(wait, max(due.Sub(now), 0)+time.Millisecond)
-	}
-	return wait, true
+	return longest
 }
 
 // next picks the next attempt of a route, live mail and the backlog in turn, or
@@ -77,29 +87,29 @@ func (d *Dispatcher) next(r *Route, now time.Time) *attempt {
 }
 
 func (d *Dispatcher) nextLive(r *Route, now time.Time) *attempt {
-	m, found := d.live.Pop(func(m *message) bool { return m.route == r && r.throttle.Account(m.account, now).Allows(now) })
+	m, found := d.live.Pop(func(m *message) bool { return d.takes(r, m.to, now) })
 	if !found {
 		return nil
 	}
-	return &attempt{begun: now, route: r, account: r.throttle.Account(m.account, now), message: m, large: m.envelope.Size >= fairqueue.LargeSize}
+	return &attempt{begun: now, route: r, account: r.accountOf(m.to, now), message: m, large: m.envelope.Size >= fairqueue.LargeSize}
 }
 
 // nextQueued reserves one connection for small mail, if there is more than one.
 func (d *Dispatcher) nextQueued(r *Route, now time.Time) *attempt {
 	largeActive := 0
 	for a := range d.active {
-		if a.large {
+		if a.large && a.route == r {
 			largeActive++
 		}
 	}
 	// Two of eight turns begin with large mail.
 	const turns, largeTurns = 8, 2
-	allowed := func(t queue.Ticket) bool { return r.throttle.Account(d.backlog.Account(t.ID), now).Allows(now) }
+	allowed := func(t queue.Ticket) bool { return d.takes(r, d.backlog.Assignment(t.ID), now) }
 	t, found := d.backlog.Pop(allowed, largeActive < max(1, r.throttle.Slots(now)-1), d.turn%turns < largeTurns)
 	if !found {
 		return nil
 	}
-	return &attempt{begun: now, route: r, account: r.throttle.Account(d.backlog.Account(t.ID), now), ticket: t, large: t.Size >= fairqueue.LargeSize}
+	return &attempt{begun: now, route: r, account: r.accountOf(d.backlog.Assignment(t.ID), now), ticket: t, large: t.Size >= fairqueue.LargeSize}
 }
 
 // begin starts an attempt. While a breaker holds mail back, the attempt is its
@@ -108,8 +118,12 @@ func (d *Dispatcher) begin(a *attempt) {
 	a.route.breaker.Begin(a)
 	a.account.Breaker.Begin(a)
 	a.account.Begin()
+	a.route.active++
 	d.active[a] = struct{}{}
-	if a.message != nil {
+	if a.message == nil {
+		a.instead = d.insteadOf(a.route, d.backlog.Assignment(a.ticket.ID), a.begun)
+	} else {
+		a.instead = cmp.Or(d.insteadOf(a.route, a.message.to, a.begun), a.message.instead)
 		a.message.started = true
 		a.message.use()
 	}
@@ -130,6 +144,7 @@ func (d *Dispatcher) end(a *attempt) {
 		return
 	}
 	delete(d.active, a)
+	a.route.active--
 	if a.notOffered {
 		a.account.Cancel()
 	} else {
@@ -148,13 +163,14 @@ func (d *Dispatcher) releaseWaiting(match func(*message) bool) {
 	}
 }
 
-// schedule puts a queued message on the schedule; account is empty if unknown.
-func (d *Dispatcher) schedule(t queue.Ticket, account string) {
+// schedule puts a queued message on the schedule.
+func (d *Dispatcher) schedule(t queue.Ticket, to fairqueue.Assignment) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.backlog.SetAccount(t.ID, account)
+	d.backlog.Assign(t.ID, to)
 	d.backlog.Push(t)
-	if d.route.breaker.Allows(time.Now()) {
+	now := time.Now()
+	if slices.ContainsFunc(d.routes, func(r *Route) bool { return r.breaker.Allows(now) }) {
 		d.kick()
 	}
 }

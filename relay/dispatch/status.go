@@ -5,22 +5,35 @@ import (
 	"time"
 
 	"sealpost/hal/fault"
+	"sealpost/relay/dispatch/fairqueue"
 	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/queue"
 	"sealpost/relay/spool"
 )
 
-// Status is the state of the upstream and the queue.
+// Status is the state of the upstream and the queue. Of several routes, it has the
+// sums, and mail is held back if each of them holds it back.
 type Status struct {
 	HoldStatus
-	Accounts   []HoldStatus `json:"accounts,omitempty"`   // accounts whose mail is held back separately
-	Due        int          `json:"due"`                  // messages that may be sent now
-	Later      int          `json:"later"`                // messages that wait for their next attempt
-	Active     int          `json:"active"`               // attempts in progress
-	Slots      int          `json:"slots"`                // attempts that may run at once
-	Recipients int          `json:"recipients"`           // of the last 24 hours
-	Spool      string       `json:"spool,omitempty"`      // why mail cannot be queued; empty if it can
-	SpoolCode  fault.Code   `json:"spool_code,omitempty"` // fault code of that, if any
+	Routes     []RouteStatus `json:"routes,omitempty"`     // in the order of preference, if there are several
+	Accounts   []HoldStatus  `json:"accounts,omitempty"`   // accounts whose mail is held back separately
+	Due        int           `json:"due"`                  // messages that may be sent now
+	Later      int           `json:"later"`                // messages that wait for their next attempt
+	Active     int           `json:"active"`               // attempts in progress
+	Slots      int           `json:"slots"`                // attempts that may run at once
+	Recipients int           `json:"recipients"`           // of the last 24 hours
+	Spool      string        `json:"spool,omitempty"`      // why mail cannot be queued; empty if it can
+	SpoolCode  fault.Code    `json:"spool_code,omitempty"` // fault code of that, if any
+}
+
+// RouteStatus is the state of one of several routes.
+type RouteStatus struct {
+	Name string `json:"name"` // the delivery method
+	HoldStatus
+	Accounts   []HoldStatus `json:"accounts,omitempty"` // accounts whose mail is held back separately
+	Active     int          `json:"active"`
+	Slots      int          `json:"slots"`
+	Recipients int          `json:"recipients"` // of the last 24 hours
 }
 
 // HoldStatus describes why mail is held back; the zero value means that it is
@@ -46,16 +59,37 @@ func holdStatus(account string, b *throttle.Breaker) HoldStatus {
 func (d *Dispatcher) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now, r := time.Now(), d.route
-	s := Status{HoldStatus: holdStatus("", r.breaker), Due: d.backlog.Due(), Later: d.backlog.Later(),
-		Active: len(d.active), Slots: r.throttle.Slots(now), Recipients: r.throttle.Recipients(now)}
-	for _, a := range r.throttle.Held() {
-		if d.backlog.Messages(a.Name) > 0 {
-			s.Accounts = append(s.Accounts, holdStatus(a.Name, a.Breaker))
+	now := time.Now()
+	s := Status{Due: d.backlog.Due(), Later: d.backlog.Later(), Active: len(d.active)}
+	held := d.heldBy(fairqueue.Assignment{}, now)
+	if len(held) > 0 {
+		s.HoldStatus = holdStatus("", held[0])
+	}
+	for _, r := range d.routes {
+		each := d.routeStatus(r, now)
+		s.Slots += each.Slots
+		s.Recipients += each.Recipients
+		if r.only || len(held) == len(d.routes) {
+			s.Accounts = append(s.Accounts, each.Accounts...)
+		}
+		if !r.only {
+			s.Routes = append(s.Routes, each)
 		}
 	}
 	if d.queueErr != nil {
 		s.Spool, s.SpoolCode = d.queueErr.Error(), fault.CodeOf(d.queueErr)
+	}
+	return s
+}
+
+// routeStatus returns the state of a route. The caller holds mu.
+func (d *Dispatcher) routeStatus(r *Route, now time.Time) RouteStatus {
+	s := RouteStatus{Name: r.Name, HoldStatus: holdStatus("", r.breaker), Active: r.active,
+		Slots: r.throttle.Slots(now), Recipients: r.throttle.Recipients(now)}
+	for _, a := range r.throttle.Held() {
+		if d.backlog.Messages(r.number, a.Name) > 0 {
+			s.Accounts = append(s.Accounts, holdStatus(a.Name, a.Breaker))
+		}
 	}
 	return s
 }
@@ -86,13 +120,17 @@ func (d *Dispatcher) retry(match func(queue.Ticket) bool) error {
 		if err := q.MakeDue(t.ID); err != nil && !errors.Is(err, spool.ErrNotFound) && !errors.Is(err, spool.ErrDamaged) {
 			lastErr = err
 		}
-		d.schedule(t, "")
+		d.mu.Lock()
+		d.backlog.Push(t)
+		d.mu.Unlock()
 	}
 	now := time.Now()
 	d.mu.Lock()
-	d.route.breaker.ProbeNow(now)
-	for _, a := range d.route.throttle.Held() {
-		a.Breaker.ProbeNow(now)
+	for _, r := range d.routes {
+		r.breaker.ProbeNow(now)
+		for _, a := range r.throttle.Held() {
+			a.Breaker.ProbeNow(now)
+		}
 	}
 	d.mu.Unlock()
 	d.kick()

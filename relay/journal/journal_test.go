@@ -150,7 +150,7 @@ func TestConnection_DescribesTheClientCertificateInOneLine(t *testing.T) {
 func TestUpstreamHeld_LeavesOutATimeThatIsNotPlanned(t *testing.T) {
 	for until, want := range map[time.Time]bool{{}: false, time.Unix(1, 0): true} {
 		var log bytes.Buffer
-		New(slog.NewTextHandler(&log, nil)).UpstreamHeld("", "clock", "the clock is not set", "", until)
+		New(slog.NewTextHandler(&log, nil)).UpstreamHeld("", "", "clock", "the clock is not set", "", until)
 		if got := strings.Contains(log.String(), "until="); got != want {
 			t.Errorf("until %s: %s", until, log.String())
 		}

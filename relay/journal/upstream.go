@@ -11,6 +11,8 @@ import (
 // Connection describes one connection to the upstream; it is part of each
 // delivery's event.
 type Connection struct {
+	Route   string // delivery method; empty if there is only one
+	Instead string // why the routes before it were not used; empty if there are none
 	ID      string // identifies the connection in the journal
 	Host    string // verified host name
 	Address string // IP address and port
@@ -46,13 +48,19 @@ func (c Connection) Certificate() string {
 }
 
 func (c Connection) attr() slog.Attr {
-	attrs := []any{
+	var attrs []any
+	if c.Route != "" {
+		attrs = append(attrs, slog.String("route", c.Route))
+	}
+	if c.Instead != "" {
+		attrs = append(attrs, slog.String("because", c.Instead))
+	}
+	attrs = append(attrs,
 		slog.String("connection", c.ID), slog.String("host", c.Host), slog.String("address", c.Address),
 		slog.String("wanted", c.Policy), slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
 		slog.String("peer", c.Peer), slog.String("issuer", c.Issuer),
 		slog.String("certificate", c.Certificate()), slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
-		slog.String("shown", c.Shown), slog.String("key", c.Key),
-	}
+		slog.String("shown", c.Shown), slog.String("key", c.Key))
 	if c.Account != "" {
 		attrs = append(attrs, slog.String("account", c.Account), slog.String("mechanism", c.Mechanism))
 	}
@@ -72,8 +80,9 @@ func (j *Journal) ConnectFailed(host string, cause error, lasted time.Duration) 
 
 // UpstreamHeld records that mail is held back, of that account or, if empty,
 // all mail, and when the next probe is sent; until is zero if no probe is planned.
-func (j *Journal) UpstreamHeld(account, kind, text string, code fault.Code, until time.Time) {
-	attrs := append(accountAttr(account), slog.String("kind", kind), slog.String("words", text))
+// route names the delivery method; it is empty if there is only one.
+func (j *Journal) UpstreamHeld(route, account, kind, text string, code fault.Code, until time.Time) {
+	attrs := append(flowAttrs(route, account), slog.String("kind", kind), slog.String("words", text))
 	if code != "" {
 		attrs = append(attrs, slog.String("code", string(code)))
 	}
@@ -84,8 +93,16 @@ func (j *Journal) UpstreamHeld(account, kind, text string, code fault.Code, unti
 }
 
 // UpstreamResumed records that the mail is sent again.
-func (j *Journal) UpstreamResumed(account string) {
-	j.event(slog.LevelInfo, EventUpstreamResumed, accountAttr(account)...)
+func (j *Journal) UpstreamResumed(route, account string) {
+	j.event(slog.LevelInfo, EventUpstreamResumed, flowAttrs(route, account)...)
+}
+
+// flowAttrs says which mail is concerned.
+func flowAttrs(route, account string) []slog.Attr {
+	if route == "" {
+		return accountAttr(account)
+	}
+	return append([]slog.Attr{slog.String("route", route)}, accountAttr(account)...)
 }
 
 func accountAttr(name string) []slog.Attr {

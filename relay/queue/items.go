@@ -23,7 +23,8 @@ type Item struct {
 	Received   time.Time          `json:"received,omitzero"`
 	Attempts   int                `json:"attempts"`
 	Next       time.Time          `json:"next,omitzero"`
-	Last       string             `json:"last,omitempty"` // description of the last attempt
+	Last       string             `json:"last,omitempty"`  // description of the last attempt
+	Route      string             `json:"route,omitempty"` // the only route that may send it; see Progress.Route
 	Report     bool               `json:"notification,omitempty"`
 	Damage     string             `json:"damage,omitempty"` // why it cannot be read; it can only be dropped
 }
@@ -59,7 +60,7 @@ func (q *Queue) item(t Ticket) (Item, error) {
 		return Item{ID: fmt.Sprint(t.ID), Number: t.ID, Octets: t.Size, Damage: err.Error()}, nil
 	}
 	item := Item{ID: e.ID, Number: t.ID, Sender: e.Sender, Octets: t.Size, Received: e.Received, Attempts: p.Attempts,
-		Next: p.Next, Last: p.Last, Report: e.Report}
+		Next: p.Next, Last: p.Last, Route: p.Route, Report: e.Report}
 	if e.Client.IsValid() {
 		item.Client = e.Client.Unmap().String()
 	}

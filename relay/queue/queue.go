@@ -69,7 +69,15 @@ type Draft struct {
 // Begin reserves space for a message. expected is the expected size in octets,
 // or 0. It returns the spool's errors.
 func (q *Queue) Begin(e envelope.Envelope, expected int64) (*Draft, error) {
-	record, err := json.Marshal(recordOf(e))
+	return q.BeginBound(e, expected, "")
+}
+
+// BeginBound is Begin for a message with this Progress.Route, which becomes durable
+// together with the message.
+func (q *Queue) BeginBound(e envelope.Envelope, expected int64, route string) (*Draft, error) {
+	r := recordOf(e)
+	r.Route = route
+	record, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the envelope: %w", err)
 	}
@@ -112,13 +120,14 @@ func (q *Queue) Load(id ID) (envelope.Envelope, Progress, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return envelope.Envelope{}, Progress{}, fmt.Errorf("reading the envelope: %w", err)
 	}
-	progress, err := q.progress(info)
+	progress, err := q.progress(info, Progress{Route: r.Route})
 	return r.envelope(info.Size), progress, err
 }
 
-func (q *Queue) progress(info spool.Message) (Progress, error) {
+// progress returns a message's progress, or initial if none was saved.
+func (q *Queue) progress(info spool.Message, initial Progress) (Progress, error) {
 	if !info.Noted {
-		return Progress{}, nil
+		return initial, nil
 	}
 	note, err := q.spool.NoteOf(info.ID)
 	if errors.Is(err, spool.ErrNotFound) {
@@ -130,7 +139,7 @@ func (q *Queue) progress(info spool.Message) (Progress, error) {
 	}
 	if err != nil {
 		// Without its note the message is delivered twice; giving it up would lose it.
-		return Progress{}, nil
+		return initial, nil
 	}
 	return p, nil
 }

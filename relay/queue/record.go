@@ -25,6 +25,7 @@ type record struct {
 	Received   int64              `json:"r"` // Unix time in ms; 0 if unknown
 	Report     bool               `json:"n,omitempty"`
 	DSN        dsnRecord          `json:"d,omitzero"`
+	Route      string             `json:"w,omitempty"` // Progress.Route before the first note
 }
 
 // dsnRecord is an envelope.DSN on flash.
@@ -72,6 +73,9 @@ type Progress struct {
 	Warned   bool      `json:"warned,omitempty"`   // its sender was notified of the delay
 	Settled  Set       `json:"settled,omitempty"`  // recipients with a final outcome
 	Last     string    `json:"last,omitempty"`     // description of the last attempt
+	// Route is the only route that may send the message, because its server may have
+	// it without having replied; empty if any may.
+	Route string `json:"route,omitempty"`
 }
 
 // Set is a set of recipients by index into the envelope, eight to a byte.

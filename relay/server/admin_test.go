@@ -11,7 +11,7 @@ import (
 )
 
 func TestServer_ReturnsTheReasonWithoutAQueue(t *testing.T) {
-	s := &Server{dispatcher: dispatch.New(dispatch.Config{}, dispatch.Route{}, journal.Discard())}
+	s := &Server{dispatcher: dispatch.New(dispatch.Config{}, []dispatch.Route{{}}, journal.Discard())}
 	defer func() { _ = s.dispatcher.Close(context.Background()) }()
 	s.dispatcher.SetQueueError(errors.New("TPM absent: check that it is fitted"))
 	for _, err := range s.Messages(t.Context()) {

@@ -6,7 +6,7 @@
 //
 // Startup: the control socket comes first, so that a second relay on the same
 // state fails before it touches anything. The process then drops its
-// privileges, opens the route and the listeners, and serves. The spool is
+// privileges, opens the routes and the listeners, and serves. The spool is
 // opened last, while the listeners serve: recovery takes time, and clients that
 // connect before it is open wait for it.
 package server
@@ -51,8 +51,8 @@ type Policy interface {
 type Parts interface {
 	// Confine drops the privileges that relaying does not need.
 	Confine() error
-	// Route opens the delivery route.
-	Route(ctx context.Context) (Route, error)
+	// Routes opens the delivery routes, in the order of preference.
+	Routes(ctx context.Context) ([]Route, error)
 	// Policy returns the relay policy, and a function that keeps it up to date
 	// until its context ends; nil if nothing changes.
 	Policy() (policy Policy, watch func(context.Context) error, err error)
@@ -78,7 +78,7 @@ type Parts interface {
 // Config is the configuration of a server.
 type Config struct {
 	Version  string // for the journal
-	Method   string // delivery method, for the journal
+	Method   string // delivery methods, for the journal
 	Hostname string // in the greeting
 	Socket   string // path of the control socket
 	SMTP     []string
@@ -122,12 +122,16 @@ func Run(ctx context.Context, config Config, parts Parts, j *journal.Journal) er
 	if err := parts.Confine(); err != nil {
 		return err
 	}
-	route, err := parts.Route(ctx)
+	routes, err := parts.Routes(ctx)
 	if err != nil {
 		return err
 	}
-	defer route.Close()
-	s.dispatcher = dispatch.New(config.Dispatch, route.Route, j)
+	var opened []dispatch.Route
+	for _, r := range routes {
+		defer r.Close()
+		opened = append(opened, r.Route)
+	}
+	s.dispatcher = dispatch.New(config.Dispatch, opened, j)
 	defer s.closeSpool()
 	rules, watch, err := parts.Policy()
 	if err != nil {

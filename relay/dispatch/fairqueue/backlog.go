@@ -16,46 +16,61 @@ const LargeSize = 1 << 20
 type Backlog struct {
 	small, large *FairQueue[queue.Ticket]
 	later        delayed
-	accounts     map[queue.ID]string // only known, non-empty ones
-	messages     map[string]int      // by account
+	assignments  map[queue.ID]Assignment // only those that are not zero
+	messages     map[routeAccount]int
+}
+
+// routeAccount is an account of one route.
+type routeAccount struct {
+	route int
+	name  string
 }
 
 // NewBacklog returns an empty schedule.
 func NewBacklog() *Backlog {
 	return &Backlog{small: New[queue.Ticket](), large: New[queue.Ticket](),
-		accounts: make(map[queue.ID]string), messages: make(map[string]int)}
+		assignments: make(map[queue.ID]Assignment), messages: make(map[routeAccount]int)}
 }
 
-// SetAccount records the account of a message; an empty name is ignored.
-func (b *Backlog) SetAccount(id queue.ID, account string) {
-	if account == "" || b.accounts[id] == account {
+// Assign records the assignment of a message that is not on the schedule.
+func (b *Backlog) Assign(id queue.ID, to Assignment) {
+	if b.assignments[id] == to {
 		return
 	}
-	b.ClearAccount(id)
-	b.accounts[id] = account
-	b.messages[account]++
-}
-
-// ClearAccount forgets the account of a message that has left the spool.
-func (b *Backlog) ClearAccount(id queue.ID) {
-	account, known := b.accounts[id]
-	if !known {
-		return
-	}
-	delete(b.accounts, id)
-	if b.messages[account]--; b.messages[account] == 0 {
-		delete(b.messages, account)
+	b.count(b.assignments[id], -1)
+	b.count(to, 1)
+	b.assignments[id] = to
+	if to == (Assignment{}) {
+		delete(b.assignments, id)
 	}
 }
 
-// Account returns the account set by SetAccount, or "".
-func (b *Backlog) Account(id queue.ID) string { return b.accounts[id] }
+// Forget drops the assignment of a message that has left the spool.
+func (b *Backlog) Forget(id queue.ID) { b.Assign(id, Assignment{}) }
 
-// Messages returns how many messages are known to belong to the account.
-func (b *Backlog) Messages(account string) int { return b.messages[account] }
+// count adds n to the messages of each account.
+func (b *Backlog) count(a Assignment, n int) {
+	for route, name := range a.Accounts {
+		if name == "" {
+			continue
+		}
+		key := routeAccount{route, name}
+		if b.messages[key] += n; b.messages[key] == 0 {
+			delete(b.messages, key)
+		}
+	}
+}
 
-// Assigned returns how many messages have a known account.
-func (b *Backlog) Assigned() int { return len(b.accounts) }
+// Assignment returns what Assign recorded.
+func (b *Backlog) Assignment(id queue.ID) Assignment { return b.assignments[id] }
+
+// Messages returns how many messages are known to belong to a route's account.
+func (b *Backlog) Messages(route int, account string) int {
+	return b.messages[routeAccount{route, account}]
+}
+
+// Assigned returns how many messages have a known assignment.
+func (b *Backlog) Assigned() int { return len(b.assignments) }
 
 // queueOf returns the queue for tickets of that size.
 func (b *Backlog) queueOf(t queue.Ticket) *FairQueue[queue.Ticket] {
@@ -65,7 +80,7 @@ func (b *Backlog) queueOf(t queue.Ticket) *FairQueue[queue.Ticket] {
 	return b.small
 }
 
-func (b *Backlog) flow(t queue.Ticket) Flow { return Flow{t.Client, b.accounts[t.ID]} }
+func (b *Backlog) flow(t queue.Ticket) Flow { return Flow{t.Client, b.assignments[t.ID]} }
 
 // Push adds a due ticket to the end of its flow.
 func (b *Backlog) Push(t queue.Ticket) { b.queueOf(t).Push(b.flow(t), t) }

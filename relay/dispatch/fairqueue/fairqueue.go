@@ -2,17 +2,28 @@
 // so that one busy client cannot starve the others, and small mail overtakes
 // large.
 //
-// It must not know replies, routes or when the server accepts mail: its caller
-// decides which values are allowed. Nothing in it has a lock.
+// It must not know replies, how a route sends or when the server accepts mail: its
+// caller decides which values are allowed. Nothing in it has a lock.
 package fairqueue
 
 import "slices"
 
-// Flow identifies mail that keeps its order: one client's mail of one account.
-// A flow whose account must wait does not block the client's others.
+// MaxRoutes is the number of routes that a message may have accounts on.
+const MaxRoutes = 4
+
+// Assignment is what decides where a message waits: the accounts that it counts
+// against, and whether it is bound to one route. The zero value means that nothing
+// is known.
+type Assignment struct {
+	Accounts [MaxRoutes]string // by route; empty if unknown, or if its upstream has no accounts
+	Bound    int               // 1 + the number of the only route that may send it; 0 if any may
+}
+
+// Flow identifies mail that keeps its order: one client's mail of the same
+// assignment. A flow that must wait does not block the client's others.
 type Flow struct {
-	Client  uint64 // see queue.ClientOf
-	Account string // empty if unknown, or if the upstream has no accounts
+	Client uint64 // see queue.ClientOf
+	Assignment
 }
 
 // FairQueue holds values by flow: in order within a flow, and the flows in

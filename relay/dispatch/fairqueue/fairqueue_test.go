@@ -25,7 +25,7 @@ func TestFairQueue_AlternatesFlowsInOrder(t *testing.T) {
 		q.Push(Flow{Client: 1}, value)
 	}
 	q.Push(Flow{Client: 2}, 10)
-	q.Push(Flow{Client: 1, Account: "a"}, 20)
+	q.Push(Flow{Client: 1, Assignment: of("a", 0)}, 20)
 	q.PushFront(Flow{Client: 1}, -1)
 	if got := drain(q, all); !slices.Equal(got, []int{-1, 10, 20, 0, 1, 2, 3}) || q.Len() != 0 {
 		t.Errorf("got %v, Len %d", got, q.Len())
@@ -93,20 +93,42 @@ func TestBacklog_PrefersSmallMail(t *testing.T) {
 	}
 }
 
+// of returns the assignment to an account of the first route.
+func of(account string, bound int) Assignment {
+	return Assignment{Accounts: [MaxRoutes]string{account}, Bound: bound}
+}
+
 func TestBacklog_CountsMessagesByAccount(t *testing.T) {
 	b := NewBacklog()
-	b.SetAccount(1, "a")
-	b.SetAccount(1, "a")
-	b.SetAccount(2, "a")
-	b.SetAccount(2, "b")
-	b.SetAccount(3, "")
-	if b.Messages("a") != 1 || b.Messages("b") != 1 || b.Assigned() != 2 || b.Account(2) != "b" {
-		t.Errorf("got %d of a, %d of b, %d in total, want 1, 1 and 2", b.Messages("a"), b.Messages("b"), b.Assigned())
+	b.Assign(1, of("a", 0))
+	b.Assign(1, of("a", 2))
+	b.Assign(2, of("a", 0))
+	b.Assign(2, Assignment{Accounts: [MaxRoutes]string{"b", "a"}})
+	b.Assign(3, of("", 0))
+	if b.Messages(0, "a") != 1 || b.Messages(0, "b") != 1 || b.Messages(1, "a") != 1 || b.Assigned() != 2 || b.Assignment(1) != of("a", 2) {
+		t.Errorf("got %v, %v", b.assignments, b.messages)
 	}
-	b.ClearAccount(1)
-	b.ClearAccount(2)
-	b.ClearAccount(3)
+	for id := range queue.ID(4) {
+		b.Forget(id)
+	}
 	if b.Assigned() != 0 || len(b.messages) != 0 {
-		t.Errorf("got %v, %v, want empty", b.accounts, b.messages)
+		t.Errorf("got %v, %v, want empty", b.assignments, b.messages)
+	}
+}
+
+func TestBacklog_LetsAMessageBoundToAnotherRouteWaitAlone(t *testing.T) {
+	b := NewBacklog()
+	b.Assign(1, of("", 1))
+	for id := range queue.ID(3) {
+		b.Push(queue.Ticket{ID: id + 1, Client: 7})
+	}
+	free := func(t queue.Ticket) bool { return b.Assignment(t.ID).Bound != 1 }
+	for want := range queue.ID(2) {
+		if got, found := b.Pop(free, true, false); !found || got.ID != want+2 {
+			t.Errorf("got ticket %d, %t, want %d", got.ID, found, want+2)
+		}
+	}
+	if got, found := b.Pop(free, true, false); found {
+		t.Errorf("got ticket %d, want none", got.ID)
 	}
 }

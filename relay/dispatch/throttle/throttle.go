@@ -34,14 +34,13 @@ type Rate struct {
 type Throttle struct {
 	limits   Limits
 	retry    Delays
-	maxMemo  int // octets
 	accounts map[string]*Account
 }
 
 // New returns a throttle without counts. retry applies to the breakers of its
-// accounts; maxMemo limits the result of Memo, in octets.
-func New(limits Limits, retry Delays, maxMemo int) *Throttle {
-	return &Throttle{limits: limits, retry: retry, maxMemo: maxMemo, accounts: make(map[string]*Account)}
+// accounts.
+func New(limits Limits, retry Delays) *Throttle {
+	return &Throttle{limits: limits, retry: retry, accounts: make(map[string]*Account)}
 }
 
 // maxAccounts is how many accounts are tracked; any others share the account
@@ -146,10 +145,11 @@ func (t *Throttle) MemoNeeded() bool {
 	return false
 }
 
-// Memo returns the state that must survive a restart as JSON for Restore:
-// accounts with the most recipients first, as many as fit. Accounts that do not
-// fit count as saved too, because another memo could not hold them either.
-func (t *Throttle) Memo(now time.Time) []byte {
+// Memo returns the state that must survive a restart as JSON for Restore, at most
+// longest octets: accounts with the most recipients first, as many as fit. Accounts
+// that do not fit count as saved too, because another memo could not hold them
+// either.
+func (t *Throttle) Memo(now time.Time, longest int) []byte {
 	names := slices.SortedFunc(maps.Keys(t.accounts), func(a, b string) int {
 		return cmp.Or(t.accounts[b].day.total(now)-t.accounts[a].day.total(now), cmp.Compare(a, b))
 	})
@@ -161,7 +161,7 @@ func (t *Throttle) Memo(now time.Time) []byte {
 		a := t.accounts[name]
 		memos[name] = memo{a.connections, a.rate, a.day}
 		text, err := json.Marshal(memos)
-		if err != nil || len(text) > t.maxMemo {
+		if err != nil || len(text) > longest {
 			break
 		}
 		largest = text

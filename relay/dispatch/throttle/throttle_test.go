@@ -17,7 +17,7 @@ const (
 var hourly = Delays{First: time.Minute, Longest: time.Hour}
 
 func TestThrottle_IsBoundedInMemoryAndOnFlash(t *testing.T) {
-	th, now := New(Limits{Connections: 3, PerDay: 10_000}, hourly, maxMemo), time.Now()
+	th, now := New(Limits{Connections: 3, PerDay: 10_000}, hourly), time.Now()
 	for i := range 10 * maxAccounts {
 		a := th.Account(fmt.Sprintf("%s%d@contoso.com", strings.Repeat("x", 60), i), now)
 		for hour := range 24 {
@@ -27,11 +27,11 @@ func TestThrottle_IsBoundedInMemoryAndOnFlash(t *testing.T) {
 	if len(th.accounts) > maxAccounts+1 {
 		t.Errorf("got %d accounts, want at most 65", len(th.accounts))
 	}
-	text := th.Memo(now)
+	text := th.Memo(now, maxMemo)
 	if len(text) == 0 || len(text) > maxMemo {
 		t.Fatalf("got a memo of %d octets, want 1 to 4096", len(text))
 	}
-	restored := New(th.limits, th.retry, maxMemo)
+	restored := New(th.limits, th.retry)
 	restored.Restore(text, now)
 	if len(restored.accounts) < 8 || restored.Recipients(now) == 0 {
 		t.Errorf("restored: got %d accounts with %d recipients", len(restored.accounts), restored.Recipients(now))
@@ -127,14 +127,14 @@ func TestBreaker_RecognisesMessageFaults(t *testing.T) {
 
 func TestThrottle_IsNotDueForMemoWhenAccountsDoNotFit(t *testing.T) {
 	const perDay, maxMemo = 10_000, 4096
-	th, now := New(Limits{Connections: 3, PerDay: perDay}, Delays{time.Second, time.Minute}, maxMemo), time.Now()
+	th, now := New(Limits{Connections: 3, PerDay: perDay}, Delays{time.Second, time.Minute}), time.Now()
 	for i := range 60 {
 		th.Account(fmt.Sprintf("scanner-%02d-on-the-second-floor@contoso.com", i), now).AddRecipients(now, perDay/50)
 	}
 	if !th.MemoDue() {
 		t.Fatal("MemoDue: got false, want true")
 	}
-	if memo := th.Memo(now); len(memo) == 0 || len(memo) > maxMemo || th.MemoDue() {
+	if memo := th.Memo(now, maxMemo); len(memo) == 0 || len(memo) > maxMemo || th.MemoDue() {
 		t.Errorf("got a memo of %d octets, MemoDue %v, want false", len(memo), th.MemoDue())
 	}
 }

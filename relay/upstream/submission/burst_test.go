@@ -38,11 +38,11 @@ func (s *site) dispatcher(t *testing.T, limits throttle.Limits) *dispatch.Dispat
 	}
 	d := dispatch.New(dispatch.Config{
 		ClientWait: 100 * time.Millisecond, Timeout: 10 * time.Second, Memory: body.NewBudget(64 << 20),
-	}, dispatch.Route{
+	}, []dispatch.Route{{
 		Upstream: s.submission, Limits: limits,
 		Retry:  dispatch.Retry{First: minute / 5, Longest: 2 * minute, Age: time.Hour, Warning: time.Hour},
 		Notify: dispatch.Notify{Reporter: "relay.contoso.com", From: printer, Sender: printer, Alert: printer},
-	}, s.submission.journal)
+	}}, s.submission.journal)
 	d.SetQueue(queue.New(store))
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

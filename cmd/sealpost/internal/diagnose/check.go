@@ -62,13 +62,20 @@ func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 	}
 	add("relay", b.checkRelay)
 	add("spool", b.checkSpool)
+	upstream := func(m settings.Method) string {
+		if len(b.Settings.Upstream.Method) > 1 {
+			return string(m)
+		}
+		return "upstream"
+	}
 	if traits.Mailbox {
 		// It does several steps, each within its own timeout.
 		steps := len((&verification{}).steps())
-		checks = append(checks, preflight.Check{Name: "upstream", Run: b.checkMailbox, Timeout: time.Duration(steps) * checkTimeout(b.Settings)})
-	} else {
+		checks = append(checks, preflight.Check{Name: upstream(settings.MethodSubmission), Run: b.checkMailbox, Timeout: time.Duration(steps) * checkTimeout(b.Settings)})
+	}
+	if traits.ClientCertificate {
 		add("domains", b.checkDomains)
-		add("upstream", b.checkUpstream)
+		add(upstream(settings.MethodConnector), b.checkUpstream)
 	}
 	if traits.RecipientMX {
 		checks = append(checks, authentication{b, dns.New(b.Settings.Upstream.DNS)}.checks()...)
@@ -183,7 +190,7 @@ func (b inspection) checkDomains(ctx context.Context) []preflight.Finding {
 
 // checkUpstream makes a delivery without the content.
 func (b inspection) checkUpstream(ctx context.Context) []preflight.Finding {
-	route, err := b.Route(ctx, journal.Discard())
+	route, err := b.Route(ctx, settings.MethodConnector, journal.Discard())
 	if err != nil {
 		return preflight.Problem(err)
 	}

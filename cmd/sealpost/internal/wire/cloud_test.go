@@ -141,7 +141,7 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 			}
 
 			b = box(t, upstream+"[senders]\naccepted_domains = [\"contoso.com\"]\n")
-			route, err := b.Route(t.Context(), journal.Discard())
+			route, err := b.Route(t.Context(), settings.MethodConnector, journal.Discard())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +161,7 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 func TestCloud_RejectsTheMXOfAnother(t *testing.T) {
 	server := newNameServer(t, "contoso-com.mail.protection.outlook.com")
 	b := box(t, fmt.Sprintf("[upstream]\ncloud = \"china\"\ndns = [%q]\n[senders]\naccepted_domains = [\"contoso.com\"]\n", server.address))
-	route, err := b.Route(t.Context(), journal.Discard())
+	route, err := b.Route(t.Context(), settings.MethodConnector, journal.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 
 // directRoute delivers to the mail hosts of the recipients' domains. Any host accepts the
 // null reverse-path of notifications.
-func (b *Box) directRoute(j *journal.Journal) (server.Route, error) {
+func (b *Box) directRoute(m settings.Method, j *journal.Journal) (server.Route, error) {
 	s := b.Settings
 	hostname, err := b.Hostname()
 	if err != nil {
@@ -34,7 +34,7 @@ func (b *Box) directRoute(j *journal.Journal) (server.Route, error) {
 		Hello:        hostname,
 		Port:         s.Upstream.Direct.Port,
 		Roots:        roots,
-		Connections:  s.Upstream.Connections,
+		Connections:  s.Upstream.LimitsOf(m).Connections,
 		PerDomain:    connectionsPerDomain,
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:     resolver,
@@ -42,7 +42,7 @@ func (b *Box) directRoute(j *journal.Journal) (server.Route, error) {
 		Signer:       newDKIMSigner(b, func(err error) { j.MachineFault("DKIM", err) }),
 		Domains:      directDomains(s.Upstream.Direct),
 	}, j)
-	r := b.route(up, up.Close)
+	r := b.route(m, up, up.Close)
 	r.Classify = report.ClassifyReceiver
 	from := envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0]))
 	r.Notify = dispatch.Notify{

@@ -36,18 +36,22 @@ func (b *Box) ports() (listen, connect []uint16) {
 // says which TLS a mail host must have.
 func (b *Box) upstreamPorts() []uint16 {
 	s := b.Settings
-	switch traits := s.Upstream.Method.Traits(); {
-	case traits.Mailbox:
-		return []uint16{uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port()}
-	case traits.RecipientMX:
+	traits := s.Upstream.Method.Traits()
+	var ports []uint16
+	if traits.ClientCertificate {
+		ports = append(ports, uint16(s.Upstream.Connector.Port))
+	}
+	if traits.Mailbox {
+		ports = append(ports, uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port())
+	}
+	if traits.RecipientMX {
 		const https = 443
-		ports := []uint16{uint16(s.Upstream.Direct.Port), https}
+		ports = append(ports, uint16(s.Upstream.Direct.Port), https)
 		if server, _ := s.Upstream.Direct.Resolver.Server(); server.IsValid() {
 			ports = append(ports, server.Port())
 		}
-		return ports
 	}
-	return []uint16{uint16(s.Upstream.Connector.Port)}
+	return ports
 }
 
 // portOf returns the port in an address that the settings have checked.

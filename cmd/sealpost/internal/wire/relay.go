@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sealpost/hal/linux/clock"
@@ -32,7 +33,7 @@ type Relay struct {
 
 	hostname   string
 	users      *user.Directory
-	nullSender bool // the route relays mail with the null reverse-path
+	nullSender bool // every route relays mail with the null reverse-path
 }
 
 var _ server.Parts = (*Relay)(nil)
@@ -48,7 +49,7 @@ func (r *Relay) Run(ctx context.Context, version string) error {
 	config := server.Config{
 		Users:    lanUsers(r.users),
 		Version:  version,
-		Method:   string(s.Upstream.Method),
+		Method:   s.Upstream.Method.String(),
 		Hostname: r.hostname,
 		Socket:   s.ControlSocket(),
 		SMTP:     texts(s.LAN.SMTP),
@@ -119,11 +120,11 @@ func (r *Relay) EndListening() error {
 	return confine.ForbidListening()
 }
 
-// Route implements [server.Parts].
-func (r *Relay) Route(ctx context.Context) (server.Route, error) {
-	route, err := r.Box.Route(ctx, r.Journal)
-	r.nullSender = route.Notify.NullSender
-	return route, err
+// Routes implements [server.Parts].
+func (r *Relay) Routes(ctx context.Context) ([]server.Route, error) {
+	routes, err := r.Box.Routes(ctx, r.Journal)
+	r.nullSender = !slices.ContainsFunc(routes, func(route server.Route) bool { return !route.Notify.NullSender })
+	return routes, err
 }
 
 // OpenSpool implements [server.Parts]. Once the TPM has opened the spool's key, it

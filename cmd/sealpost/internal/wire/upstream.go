@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"time"
 
@@ -26,29 +27,71 @@ import (
 // would allow minutes, but a client is waiting too.
 const replyTimeout = time.Minute
 
-// Route opens the delivery route in the settings. This is the only place that
-// distinguishes the delivery methods.
-func (b *Box) Route(ctx context.Context, j *journal.Journal) (server.Route, error) {
-	switch traits := b.Settings.Upstream.Method.Traits(); {
-	case traits.Mailbox:
-		return b.submissionRoute(j)
-	case traits.RecipientMX:
-		return b.directRoute(j)
+// Routes opens the delivery routes in the settings, in the order of preference. If
+// there are several, one that cannot be opened does not keep mail from the others: it
+// fails each attempt, and is opened again for the next one.
+func (b *Box) Routes(ctx context.Context, j *journal.Journal) ([]server.Route, error) {
+	var (
+		routes []server.Route
+		faults []error
+	)
+	methods := b.Settings.Upstream.Method
+	for _, m := range methods {
+		r, err := b.Route(ctx, m, j)
+		if err != nil {
+			faults = append(faults, err)
+			r = b.unopened(m, err, j)
+		}
+		routes = append(routes, r)
 	}
-	return b.connectorRoute(ctx, j)
+	if len(faults) == len(methods) {
+		for _, r := range routes {
+			r.Close()
+		}
+		return nil, errors.Join(faults...)
+	}
+	b.shareNotifier(routes)
+	return routes, nil
+}
+
+// Route opens the delivery route of one method. This is the only place that
+// distinguishes the delivery methods.
+func (b *Box) Route(ctx context.Context, m settings.Method, j *journal.Journal) (server.Route, error) {
+	switch traits := m.Traits(); {
+	case traits.Mailbox:
+		return b.submissionRoute(m, j)
+	case traits.RecipientMX:
+		return b.directRoute(m, j)
+	}
+	return b.connectorRoute(ctx, m, j)
+}
+
+// shareNotifier lets every route send notifications from the mailbox of the one that
+// may use no other sender: which route a notification takes is not known when it is
+// written.
+func (b *Box) shareNotifier(routes []server.Route) {
+	s := b.Settings
+	mailbox := envelope.Address(s.Upstream.Submission.User)
+	if !s.Upstream.Method.Traits().Mailbox || !slices.Contains(texts(s.AcceptedDomains()), mailbox.Domain()) {
+		return
+	}
+	for i := range routes {
+		routes[i].Notify.From, routes[i].Notify.Sender = mailbox, mailbox
+	}
 }
 
 // route returns what all delivery methods have in common.
-func (b *Box) route(u dispatch.Upstream, closes func()) server.Route {
+func (b *Box) route(m settings.Method, u dispatch.Upstream, closes func()) server.Route {
 	s := b.Settings
+	limits := s.Upstream.LimitsOf(m)
 	return server.Route{Close: closes, Route: dispatch.Route{
-		Name:     string(s.Upstream.Method),
+		Name:     string(m),
 		Upstream: u,
 		Limits: throttle.Limits{
-			Connections: s.Upstream.Connections,
-			PerAccount:  s.Upstream.Method.Traits().ConnectionsPerAccount,
-			Rate:        throttle.Rate{Messages: s.Upstream.MessagesPerMinute},
-			PerDay:      s.Upstream.RecipientsPerDay,
+			Connections: limits.Connections,
+			PerAccount:  limits.ConnectionsPerAccount,
+			Rate:        throttle.Rate{Messages: limits.MessagesPerMinute},
+			PerDay:      limits.RecipientsPerDay,
 		},
 		Retry: dispatch.Retry{
 			First:   s.Retry.First.Duration,
@@ -61,7 +104,7 @@ func (b *Box) route(u dispatch.Upstream, closes func()) server.Route {
 
 // connectorRoute delivers with the client certificate. Exchange Online relays mail
 // with the null reverse-path only if the certificate is for an accepted domain.
-func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Route, error) {
+func (b *Box) connectorRoute(ctx context.Context, m settings.Method, j *journal.Journal) (server.Route, error) {
 	s := b.Settings
 	hostname, err := b.Hostname()
 	if err != nil {
@@ -83,11 +126,11 @@ func (b *Box) connectorRoute(ctx context.Context, j *journal.Journal) (server.Ro
 		Port:         s.Upstream.Connector.Port,
 		Roots:        roots,
 		Identity:     identity,
-		Connections:  s.Upstream.Connections,
+		Connections:  s.Upstream.LimitsOf(m).Connections,
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:     dns.New(s.Upstream.DNS),
 	}, j)
-	r := b.route(up, up.Close)
+	r := b.route(m, up, up.Close)
 	r.Relays = func(sender envelope.Address) bool {
 		return slices.Contains(texts(s.AcceptedDomains()), sender.Domain())
 	}
@@ -108,15 +151,15 @@ func relaysNullSender(s settings.Settings, leaf *x509.Certificate) bool {
 	})
 }
 
-// relaysNullSender reports whether the route of the settings does.
+// relaysNullSender reports whether every route of the settings does.
 func (b *Box) relaysNullSender(ctx context.Context) bool {
 	client, err := identity.Load(ctx, b.Store)
-	return err == nil && b.Settings.Upstream.Method.Traits().ClientCertificate && relaysNullSender(b.Settings, client.Chain[0])
+	return err == nil && !b.Settings.Upstream.Method.Traits().Mailbox && relaysNullSender(b.Settings, client.Chain[0])
 }
 
 // submissionRoute logs in with access tokens. Notifications are sent from the
 // mailbox itself, which needs no further permission.
-func (b *Box) submissionRoute(j *journal.Journal) (server.Route, error) {
+func (b *Box) submissionRoute(m settings.Method, j *journal.Journal) (server.Route, error) {
 	s := b.Settings
 	hostname, err := b.Hostname()
 	if err != nil {
@@ -132,7 +175,7 @@ func (b *Box) submissionRoute(j *journal.Journal) (server.Route, error) {
 		source.Close()
 		return server.Route{}, err
 	}
-	r := b.route(up, func() {
+	r := b.route(m, up, func() {
 		up.Close()
 		source.Close()
 	})
@@ -159,7 +202,7 @@ func (b *Box) Submission(tokens submission.TokenProvider, j *journal.Journal) (*
 		Port:         section.Port,
 		Roots:        roots,
 		Connections:  s.Upstream.Connections,
-		PerMailbox:   s.Upstream.Method.Traits().ConnectionsPerAccount,
+		PerMailbox:   settings.MethodSubmission.Traits().ConnectionsPerAccount,
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:     dns.New(s.Upstream.DNS),
 		Tokens:       tokens,
