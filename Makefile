@@ -11,10 +11,10 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 # that a new clone and the next command find them in Go's cache. They lack HTTP/2,
 # which no client or server of the program uses: half a megabyte.
 # What no message waits for is compiled without inlining: another half a megabyte. So is
-# crypto/tls, whose time is in the ciphers. Of two patterns that match a package, the later
-# one counts.
+# what waits for the network or the kernel, and crypto/tls, whose time is in the ciphers.
+# Of two patterns that match a package, the later one counts.
 NO_INLINING := github.com/... blitiri.com.ar/... golang.org/x/net/... golang.org/x/oauth2/... vendor/golang.org/x/... software.sslmate.com/... go.bug.st/... rsc.io/... \
-	crypto/tls net/http net/url net/textproto crypto/x509 crypto/elliptic math/big encoding/asn1 encoding/pem encoding/json reflect regexp/syntax log/slog mime/... text/... \
+	crypto/tls fmt net os net/http net/url net/textproto crypto/x509 crypto/elliptic math/big encoding/asn1 encoding/pem encoding/json reflect regexp/syntax log/slog mime/... text/... \
 	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/oauth sealpost/relay/report sealpost/relay/control sealpost/relay/server sealpost/relay/upstream/mtasts
 INLINING := github.com/emersion/... sealpost/hal/linux/flash
 export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l) $(INLINING:%=-gcflags=%=)
