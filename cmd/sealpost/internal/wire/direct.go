@@ -39,6 +39,7 @@ func (b *Box) directRoute(m settings.Method, j *journal.Journal) (server.Route, 
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:     resolver,
 		Policies:     mtasts.NewCache(resolver, roots, policyStore{b.Store}),
+		Signer:       newDKIMSigner(b, func(err error) { j.MachineFault("DKIM", err) }),
 		Domains:      directDomains(s.Upstream.Direct),
 	}, j)
 	r := b.route(m, up, up.Close)
