@@ -14,8 +14,12 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 # what waits for the network or the kernel, and crypto/tls, whose time is in the ciphers.
 # Of two patterns that match a package, the later one counts.
 NO_INLINING := github.com/... blitiri.com.ar/... golang.org/x/net/... golang.org/x/oauth2/... vendor/golang.org/x/... software.sslmate.com/... go.bug.st/... rsc.io/... \
-	crypto/tls fmt net os net/http net/url net/textproto crypto/x509 crypto/elliptic math/big encoding/asn1 encoding/pem encoding/json reflect regexp/syntax log/slog mime/... text/... \
-	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/oauth sealpost/relay/report sealpost/relay/control sealpost/relay/server sealpost/relay/upstream/mtasts
+	net net/http net/url crypto/tls crypto/x509 crypto/rsa crypto/ecdsa crypto/ecdh crypto/ed25519 crypto/elliptic math/big \
+	encoding/asn1 encoding/pem encoding/json encoding/base64 encoding/hex mime/... text/... html/... compress/... regexp/... \
+	os/... flag sort log reflect golang.org/x/crypto/... golang.org/x/sys/... golang.org/x/term/... \
+	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/oauth sealpost/relay/report \
+	sealpost/relay/server sealpost/relay/control sealpost/relay/device sealpost/relay/dkim \
+	sealpost/relay/upstream/dns sealpost/relay/upstream/mtasts sealpost/relay/upstream/reach
 INLINING := github.com/emersion/... sealpost/hal/linux/flash
 export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l) $(INLINING:%=-gcflags=%=)
 export CGO_ENABLED := 0
