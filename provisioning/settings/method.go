@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -115,24 +116,16 @@ type UpstreamLimits struct {
 	RecipientsPerDay      int // in 24 hours, for each account
 }
 
-// LimitsOf returns the limits of one of the methods. Each of several keeps to the
-// settings, and to its own defaults where they are lower.
+// LimitsOf returns the limits of one of the methods. With several, a limit that is set
+// applies to each, and otherwise each has its own default.
 func (u Upstream) LimitsOf(m Method) UpstreamLimits {
 	t := m.Traits()
 	l := UpstreamLimits{u.Connections, t.ConnectionsPerAccount, u.MessagesPerMinute, u.RecipientsPerDay}
 	if len(u.Method) > 1 {
-		l.MessagesPerMinute = stricter(l.MessagesPerMinute, t.limits.messagesPerMinute)
-		l.RecipientsPerDay = stricter(l.RecipientsPerDay, t.limits.recipientsPerDay)
+		l.MessagesPerMinute = cmp.Or(l.MessagesPerMinute, t.limits.messagesPerMinute)
+		l.RecipientsPerDay = cmp.Or(l.RecipientsPerDay, t.limits.recipientsPerDay)
 	}
 	return l
-}
-
-// stricter returns the lower of two limits, of which 0 means none.
-func stricter(a, b int) int {
-	if a == 0 || b == 0 {
-		return max(a, b)
-	}
-	return min(a, b)
 }
 
 // UnmarshalText accepts the methods of this release.

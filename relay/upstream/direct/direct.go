@@ -112,7 +112,7 @@ func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envel
 		return upstream.Result{}, &upstream.Unavailable{Status: statusConfiguration, Configuration: true,
 			Reason: "the message cannot be signed: " + err.Error(), Err: err}
 	}
-	result := upstream.Result{Replies: make([]reply.Reply, len(e.Recipients)), DSN: true}
+	result := upstream.Result{Replies: make([]reply.Reply, len(e.Recipients)), Hosts: make([]string, len(e.Recipients)), DSN: true}
 	var unreachable *upstream.Unavailable
 	stopped := false
 	domains := byDomain(e.Recipients)
@@ -135,6 +135,9 @@ func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envel
 		} else {
 			d.reach.succeeded()
 			result.Connection = one.Connection
+			for _, i := range domain.recipients {
+				result.Hosts[i] = one.Connection.Host
+			}
 			d.journal.Transaction(e.ID, domain.name, one.Connection, one.Replies[0])
 		}
 		result.Replies = merge(result.Replies, domain.recipients, one.Replies)

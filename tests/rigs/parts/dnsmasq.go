@@ -11,9 +11,12 @@ import (
 // Dnsmasq is a real name server on 127.0.0.1 that knows only the given records and
 // asks no other server.
 type Dnsmasq struct {
-	Address string // "127.0.0.1:port", UDP and TCP
-	cmd     *exec.Cmd
-	output  *strings.Builder
+	Address   string // "127.0.0.1:port", UDP and TCP
+	program   string
+	arguments []string
+	port      int
+	cmd       *exec.Cmd
+	output    *strings.Builder
 }
 
 // NewDnsmasq starts a name server with records in the form of its own options,
@@ -42,17 +45,26 @@ func newDnsmasq(port int, records []string) (*Dnsmasq, error) {
 	for _, record := range records {
 		arguments = append(arguments, "--"+record)
 	}
-	d := &Dnsmasq{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), output: &strings.Builder{}}
-	d.cmd = exec.Command(program, arguments...)
-	d.cmd.Stdout, d.cmd.Stderr = d.output, d.output
-	if err := d.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting dnsmasq: %w", err)
-	}
-	if err := await("dnsmasq did not start", func() bool { return Listens(port) }); err != nil {
-		d.Close()
-		return nil, fmt.Errorf("%w: %s", err, d.output)
+	d := &Dnsmasq{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), program: program, arguments: arguments, port: port}
+	if err := d.Start(); err != nil {
+		return nil, err
 	}
 	return d, nil
+}
+
+// Start starts the server again after Close, on the same port.
+func (d *Dnsmasq) Start() error {
+	d.output = &strings.Builder{}
+	d.cmd = exec.Command(d.program, d.arguments...)
+	d.cmd.Stdout, d.cmd.Stderr = d.output, d.output
+	if err := d.cmd.Start(); err != nil {
+		return fmt.Errorf("starting dnsmasq: %w", err)
+	}
+	if err := await("dnsmasq did not start", func() bool { return Listens(d.port) }); err != nil {
+		d.Close()
+		return fmt.Errorf("%w: %s", err, d.output)
+	}
+	return nil
 }
 
 // Close stops the server.

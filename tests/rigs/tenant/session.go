@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // session is a connection to the tenant.
@@ -302,7 +303,7 @@ func (s *session) take(content []byte) bool {
 	if rejection := s.submit(content); rejection != "" {
 		return s.reply("CONTENT", "", rejection)
 	}
-	s.message.Content = bytes.Clone(content)
+	s.message.At, s.message.Content = time.Now(), bytes.Clone(content)
 	if s.state != nil { // a script may accept mail in clear
 		s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume
 		s.message.Client = first(s.state.PeerCertificates)

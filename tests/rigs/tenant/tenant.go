@@ -18,6 +18,7 @@ import (
 
 // Message is a message that the tenant accepted.
 type Message struct {
+	At         time.Time // when its content had arrived
 	Sender     string
 	User       string // the mailbox that logged in
 	Recipients []string
@@ -61,6 +62,7 @@ var Extensions = []string{"SIZE 157286400", "PIPELINING", "DSN", "ENHANCEDSTATUS
 type Tenant struct {
 	listener net.Listener
 	closed   chan struct{}
+	once     sync.Once // of closing closed
 	running  sync.WaitGroup
 
 	mu           sync.Mutex
@@ -189,9 +191,10 @@ func (t *Tenant) DropConnections() {
 	}
 }
 
-// Close stops the tenant and waits until its connections are closed.
+// Close stops the tenant and waits until its connections are closed. Another call does
+// nothing.
 func (t *Tenant) Close() {
-	close(t.closed)
+	t.once.Do(func() { close(t.closed) })
 	_ = t.listener.Close()
 	t.DropConnections()
 	t.running.Wait()

@@ -19,14 +19,14 @@ import (
 	"sealpost/tests/rigs/parts"
 )
 
-// greylist is a Postfix policy server that defers the first attempt of each recipient of
-// one domain.
+// greylist is a Postfix policy server that defers the first two attempts of each recipient
+// of one domain, and refuses recipients named "unknown".
 func greylist(t *testing.T, domain string) (address string) {
 	t.Helper()
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))
 	t.Cleanup(func() { _ = listener.Close() })
 	var mu sync.Mutex
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -45,10 +45,13 @@ func greylist(t *testing.T, domain string) (address string) {
 					}
 					mu.Lock()
 					action := "dunno"
-					if strings.HasSuffix(to, "@"+domain) && !seen[to] {
+					switch {
+					case strings.HasPrefix(to, "unknown@"):
+						action = "550 5.1.1 no such user"
+					case strings.HasSuffix(to, "@"+domain) && seen[to] < 2:
 						action = "451 4.7.1 greylisted, try again later"
 					}
-					seen[to] = true
+					seen[to]++
 					mu.Unlock()
 					if _, err := fmt.Fprintf(conn, "action=%s\n\n", action); err != nil {
 						return
@@ -130,7 +133,9 @@ func newReceivers(t *testing.T, policies map[string]string, zones ...parts.Zone)
 			zones[i].Records = append(zone.Records, "mta-sts CNAME policy.lab.example.", `_mta-sts TXT "v=STSv1; id=1;"`)
 		}
 	}
-	policyHost(t, "127.0.0.31", policies)
+	if len(policies) > 0 {
+		policyHost(t, "127.0.0.31", policies)
+	}
 	resolver, err := parts.NewUnbound(folder(t), zones...)
 	if err != nil {
 		t.Fatal(err)
