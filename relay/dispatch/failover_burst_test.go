@@ -27,7 +27,9 @@ func TestRoutes_KeepTheirLimitsInABurst(t *testing.T) {
 	second := throttle.Limits{Connections: 3, PerAccount: 3, Rate: throttle.Rate{Messages: 30}, PerDay: 700}
 	withRoutes(t, func(c *setup) { c.Limits, c.others[0].Limits = first, second }, func(w *harness, one, two *fakeUpstream) {
 		for _, f := range []*fakeUpstream{one, two} {
-			f.set(func(f *fakeUpstream) { f.delay = func(envelope.Envelope) time.Duration { return 200 * time.Millisecond } })
+			f.set(func(f *fakeUpstream) {
+				f.delay = func(envelope.Envelope) time.Duration { return 200 * time.Millisecond }
+			})
 		}
 		two.set(func(f *fakeUpstream) { f.account = func(envelope.Envelope) string { return "box@contoso.com" } })
 		for n := range messages {

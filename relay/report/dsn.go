@@ -31,6 +31,7 @@ type Outcome struct {
 	Reply       reply.Reply  // server's reply; Code 0 if there was none
 	Status      reply.Status // RFC 3463; if invalid, 5.0.0 is reported, 4.0.0 for Delayed, 2.0.0 for Relayed
 	Host        string       // server that replied; empty if none was reached
+	Route       string       // delivery method of the attempt; empty if there is only one
 	Trustee     string       // account that needs Send As permission; empty without a login
 	LastAttempt time.Time    // zero if there was no attempt
 }

@@ -133,6 +133,9 @@ func (n Notification) writeRecipient(b *strings.Builder, o Outcome) {
 		if o.Host != "" {
 			by += " " + host(o.Host)
 		}
+		if o.Route != "" {
+			by += ", by " + singleLine(o.Route) + ","
+		}
 		if n.Action != Relayed {
 			n.writeExplanation(b, indent, o)
 		}
