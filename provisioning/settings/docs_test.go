@@ -51,14 +51,16 @@ func TestDocumentation_StatesTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	connector := Default()
+	direct := defaults(map[string]any{"upstream": map[string]any{"method": string(MethodDirect)}})
 	submission := defaults(map[string]any{"upstream": map[string]any{"method": string(MethodSubmission)}})
-	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)`(?:; with submission `([^`]+)`)? \\|").FindAllStringSubmatch(string(page), -1)
+	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)`(?:; with submission `([^`]+)`)?(?:[;,] with direct `([^`]+)`)? \\|").FindAllStringSubmatch(string(page), -1)
 	if len(rows) < 35 {
 		t.Errorf("only %d defaults were found: has the format of the table changed?", len(rows))
 	}
 	for _, row := range rows {
 		isDefault(t, connector, row[1], row[2])
 		isDefault(t, submission, row[1], cmp.Or(row[3], row[2]))
+		isDefault(t, direct, row[1], cmp.Or(row[4], row[2]))
 	}
 }
 

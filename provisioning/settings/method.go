@@ -2,18 +2,18 @@ package settings
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 )
 
-// Method is a delivery method: how mail leaves for Microsoft 365.
+// Method is a delivery method: how mail leaves.
 type Method string
 
 // The methods of this release.
 const (
 	MethodConnector  Method = "connector"  // an inbound connector, on a client certificate
 	MethodSubmission Method = "submission" // a mailbox, on an access token
+	MethodDirect     Method = "direct"     // the mail hosts of each recipient's domain
 )
 
 // Traits are the properties of a delivery method. Other code asks for a trait,
@@ -27,6 +27,9 @@ type Traits struct {
 	// by its client certificate, and that the mail host is by default the MX of
 	// an accepted domain.
 	ClientCertificate bool
+	// RecipientMX reports whether mail goes to the mail hosts of each recipient's domain
+	// (RFC 5321 section 5).
+	RecipientMX bool
 	// ConnectionsPerAccount is the upstream's limit of connections for each
 	// account; 0 if there are no accounts.
 	ConnectionsPerAccount int
@@ -48,6 +51,11 @@ var methods = map[Method]Traits{
 		ConnectionsPerAccount: 3, // Exchange Online's limit for each mailbox
 		limits:                struct{ connections, messagesPerMinute, recipientsPerDay int }{3, 30, 10000},
 		sections:              []string{"upstream.submission", "upstream.oauth"},
+	},
+	MethodDirect: {
+		RecipientMX: true,
+		limits:      struct{ connections, messagesPerMinute, recipientsPerDay int }{10, 0, 0},
+		sections:    []string{"upstream.direct"},
 	},
 }
 
@@ -84,6 +92,7 @@ func (ms Methods) Traits() Traits {
 		t := m.Traits()
 		all.Mailbox = all.Mailbox || t.Mailbox
 		all.ClientCertificate = all.ClientCertificate || t.ClientCertificate
+		all.RecipientMX = all.RecipientMX || t.RecipientMX
 		all.sections = append(all.sections, t.sections...)
 	}
 	return all
@@ -121,8 +130,5 @@ func (u Upstream) LimitsOf(m Method) UpstreamLimits {
 
 // UnmarshalText accepts the methods of this release.
 func (m *Method) UnmarshalText(text []byte) error {
-	if string(text) == "direct" {
-		return fmt.Errorf("%q is not in this release: write \"connector\" or \"submission\"", text)
-	}
-	return choose(m, text, "a delivery method", MethodConnector, MethodSubmission)
+	return choose(m, text, "a delivery method", MethodConnector, MethodSubmission, MethodDirect)
 }

@@ -110,7 +110,7 @@ type Limits struct {
 // Senders says which senders mail may have.
 type Senders struct {
 	// AcceptedDomains are the tenant's accepted domains, in lower case.
-	// Required with the method "connector".
+	// Required with the methods "connector" and "direct".
 	AcceptedDomains []Domain `toml:"accepted_domains"`
 	// Default is the sender for mail without a sender or from another domain; it
 	// is in an accepted domain. Default: empty; see [Settings.DefaultSender].
@@ -138,7 +138,7 @@ type Upstream struct {
 	// message is queued. Default: 5s.
 	Hold Duration `toml:"hold"`
 	// Connections is the maximum number of connections to the upstream at once. Default: 4;
-	// with the method "submission" alone 3.
+	// with the method "submission" alone 3, with "direct" alone 10.
 	Connections int `toml:"connections"`
 	// DNS lists name servers as "ip:port". Default: empty, meaning the system's.
 	DNS []netip.AddrPort `toml:"dns"`
@@ -158,6 +158,8 @@ type Upstream struct {
 	// with the method "submission".
 	Submission Submission `toml:"submission"`
 	OAuth      OAuth      `toml:"oauth"`
+	// Direct is read only with the method "direct".
+	Direct Direct `toml:"direct"`
 }
 
 // Connector is the tenant's host that accepts mail with a client certificate.
@@ -261,6 +263,7 @@ func Default() Settings {
 			Connector:   Connector{Port: 25},
 			Submission:  Submission{Host: CloudGlobal.Services().Submission, Port: 587, SendAs: SendAsBounce},
 			OAuth:       OAuth{Grant: GrantCertificate, Key: KeyOwn, Algorithm: AlgorithmPS256},
+			Direct:      Direct{Port: 25},
 		},
 		Retry:   Retry{First: minutes(1), Longest: hours(1), Age: hours(5 * 24), Warning: hours(4)},
 		Keys:    Keys{TPM: "/dev/tpmrm0", Protection: ProtectionTPM},

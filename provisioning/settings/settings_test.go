@@ -87,6 +87,16 @@ algorithm = "RS256"
 ca_file = ""
 ca = "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"
 
+[upstream.direct]
+port = 2527
+resolver = "tls://dns.contoso.com@192.0.2.53:853"
+ca_file = "/etc/mx.pem"
+ca = ""
+
+[[upstream.direct.domain]]
+name = "Fabrikam.com"
+tls = "encrypt"
+
 [retry]
 first = "30s"
 longest = "20m"
@@ -191,6 +201,10 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 				TokenURL: "https://issuer.contoso.com/token", DeviceURL: "https://issuer.contoso.com/device",
 				Scopes: []string{"mail.send", "offline_access"}, Audience: "https://issuer.contoso.com", Algorithm: AlgorithmRS256,
 				Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"},
+			},
+			Direct: Direct{
+				Port: 2527, Resolver: "tls://dns.contoso.com@192.0.2.53:853", Roots: Roots{CAFile: "/etc/mx.pem"},
+				Domains: []DirectDomain{{Name: "fabrikam.com", TLS: DomainTLSEncrypt}},
 			},
 		},
 		Retry:   Retry{First: seconds(30), Longest: minutes(20), Age: hours(72), Warning: minutes(90)},

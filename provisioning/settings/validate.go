@@ -29,14 +29,14 @@ func (s Settings) check() Errors {
 		fault("lan.hostname", "is an address: write a name like \"relay.contoso.com\"")
 	}
 	if len(s.Upstream.Method) == 0 {
-		fault("upstream.method", "is an empty list: write \"connector\" or \"submission\", or both in the order of preference")
+		fault("upstream.method", "is an empty list: write \"connector\", \"submission\" or \"direct\", or several in the order of preference")
 	}
 	for i, m := range s.Upstream.Method {
 		if slices.Contains(s.Upstream.Method[:i], m) {
 			fault("upstream.method", "names %q twice: leave out one of them", m)
 		}
 	}
-	if s.Upstream.Method.Traits().ClientCertificate && len(s.Senders.AcceptedDomains) == 0 {
+	if traits := s.Upstream.Method.Traits(); (traits.ClientCertificate || traits.RecipientMX) && len(s.Senders.AcceptedDomains) == 0 {
 		fault("senders.accepted_domains", "is empty: list the tenant's accepted domains, like [\"contoso.com\"]")
 	}
 	if d := s.Senders.Default.Domain(); d != "" && len(s.Senders.AcceptedDomains) > 0 &&
@@ -44,6 +44,7 @@ func (s Settings) check() Errors {
 		fault("senders.default", "is in %s, which is not among senders.accepted_domains: add the domain there or use another sender", d)
 	}
 	s.checkSubmission(fault)
+	s.checkDirect(fault)
 	for _, c := range []struct {
 		section string
 		Roots
@@ -51,6 +52,7 @@ func (s Settings) check() Errors {
 		{"upstream.connector", s.Upstream.Connector.Roots},
 		{"upstream.submission", s.Upstream.Submission.Roots},
 		{"upstream.oauth", s.Upstream.OAuth.Roots},
+		{"upstream.direct", s.Upstream.Direct.Roots},
 	} {
 		if c.CA != "" && c.CAFile != "" {
 			fault(c.section+".ca", "and %s.ca_file are both set: remove one of them", c.section)

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -62,10 +63,11 @@ func replyFor(err error) reply.Reply {
 func (dl *delivery) combinedReply() reply.Reply {
 	host, replies, combined := dl.result.Connection.Host, dl.result.Replies, dl.evaluation.worstReply()
 	unanimous := !slices.ContainsFunc(replies, func(r reply.Reply) bool { return r != replies[0] })
-	if unanimous {
+	switch {
+	case unanimous && host != "":
 		combined.Text = fmt.Sprintf("%s said: %s", host, combined)
-	} else {
-		combined.Text = fmt.Sprintf("not sent, because %s did not accept every recipient\n%s", host, dl.rejectedRecipients())
+	case !unanimous:
+		combined.Text = fmt.Sprintf("not sent, because %s did not accept every recipient\n%s", cmp.Or(host, "the mail hosts"), dl.rejectedRecipients())
 	}
 	if !combined.Transient() && !combined.Permanent() {
 		return reply.New(451, 3, 0, "%s accepted the recipients, but the message was not sent", host)

@@ -12,7 +12,6 @@ import (
 	"sealpost/relay/envelope"
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
-	"sealpost/relay/spool"
 	"sealpost/relay/upstream"
 )
 
@@ -136,9 +135,7 @@ func (d *Dispatcher) settle(q *queue.Queue, id queue.ID, dl *delivery, replies [
 			dl.progress.Settled = dl.progress.Settled.Add(i)
 		}
 	}
-	if err := q.SaveNow(d.context, id, dl.progress); err != nil && !errors.Is(err, spool.ErrNotFound) {
-		d.journal.SpoolFault(err)
-	}
+	d.saveNow(q, id, dl.progress)
 }
 
 // due returns when a queued message may be tried. A time beyond the longest

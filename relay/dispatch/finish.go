@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"sealpost/relay/envelope"
@@ -66,6 +67,7 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 		return
 	}
 	var failed []int
+	before := slices.Clone(dl.progress.Settled)
 	for n, i := range dl.pending {
 		switch dl.outcome(n) {
 		case delivered:
@@ -81,11 +83,17 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 	if len(failed) > 0 && d.notifyOfFailure(q, dl, failed, "") {
 		for _, n := range failed {
 			dl.progress.Settled = dl.progress.Settled.Add(dl.pending[n])
+			dl.progress.Failed = dl.progress.Failed.Add(dl.pending[n])
 		}
 	}
 	if len(dl.unsettled()) == 0 {
 		d.remove(q, ticket, dl.envelope)
 		return
+	}
+	if !slices.Equal(dl.progress.Settled, before) {
+		// A power cut must neither repeat a delivery nor a notification.
+		d.saveNow(q, ticket.ID, dl.progress)
+		dl.stored = dl.progress.Route
 	}
 	d.reschedule(q, ticket, dl)
 }
@@ -175,6 +183,13 @@ func (dl *delivery) isUpstreamFault() bool {
 
 func (d *Dispatcher) save(q *queue.Queue, id queue.ID, p queue.Progress) {
 	if err := q.Save(id, p); err != nil && !errors.Is(err, spool.ErrNotFound) {
+		d.journal.SpoolFault(err)
+	}
+}
+
+// saveNow is save that returns once the progress is durable.
+func (d *Dispatcher) saveNow(q *queue.Queue, id queue.ID, p queue.Progress) {
+	if err := q.SaveNow(d.context, id, p); err != nil && !errors.Is(err, spool.ErrNotFound) {
 		d.journal.SpoolFault(err)
 	}
 }

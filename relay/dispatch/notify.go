@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"sealpost/relay/envelope"
@@ -130,6 +131,9 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 	for _, i := range indexes {
 		n.Outcomes = append(n.Outcomes, dl.reportOutcome(i, now))
 	}
+	if action == report.Failed {
+		n.Others = dl.others(indexes)
+	}
 	var text bytes.Buffer
 	err := n.Write(&text, dl.content.Content.Open())
 	if err != nil {
@@ -155,13 +159,44 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
 	i := dl.pending[n]
 	o := report.Outcome{Recipient: dl.envelope.Recipients[i], Original: dl.envelope.DSN.Of(i).Original, LastAttempt: now,
-		Host: dl.result.Connection.Host, Route: dl.route.label(), Trustee: dl.result.Trustee}
+		Host: dl.hostOf(n), Route: dl.route.label(), Own: dl.err == nil && dl.result.Hosts != nil && dl.result.Hosts[n] == "", Trustee: dl.result.Trustee}
 	if dl.err == nil && dl.result.Replies[n].Code != 0 {
 		o.Reply, o.Status = dl.result.Replies[n], dl.result.Replies[n].Status
 		return o
 	}
 	o.Status = replyFor(dl.err).Status
 	return o
+}
+
+// hostOf returns the server that replied for the n-th pending recipient, or "".
+func (dl *delivery) hostOf(n int) string {
+	if dl.result.Hosts != nil {
+		return dl.result.Hosts[n]
+	}
+	return dl.result.Connection.Host
+}
+
+// others returns the state of the recipients that a notification is not about. indexes
+// into pending are those that it is about.
+func (dl *delivery) others(indexes []int) []report.Other {
+	about := make(map[int]bool)
+	for _, n := range indexes {
+		about[dl.pending[n]] = true
+	}
+	var others []report.Other
+	for i, recipient := range dl.envelope.Recipients {
+		state := report.OtherPending
+		switch n := slices.Index(dl.pending, i); {
+		case about[i]:
+			continue
+		case dl.progress.Failed.Has(i), n >= 0 && dl.outcome(n) == refused:
+			state = report.OtherFailed
+		case dl.progress.Settled.Has(i):
+			state = report.OtherRelayed
+		}
+		others = append(others, report.Other{Recipient: recipient, State: state})
+	}
+	return others
 }
 
 // redirectToAlert sends a notification that the server rejected to the alert

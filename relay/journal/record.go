@@ -82,6 +82,8 @@ const (
 	EventSignature                    Event = "signature"
 	EventNoAccessToken                Event = "no access token"
 	EventAccessToken                  Event = "access token"
+	EventTransaction                  Event = "transaction"
+	EventTLSPolicy                    Event = "TLS policy"
 	EventSMTP                         Event = "smtp"
 )
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sealpost/hal/fault"
+	"sealpost/relay/reply"
 )
 
 // Connection describes one connection to the upstream; it is part of each
@@ -16,7 +17,8 @@ type Connection struct {
 	Host    string // verified host name
 	Address string // IP address and port
 
-	TLS     string // protocol version, such as "TLS 1.3"
+	Policy  string // what TLS was wanted, such as "verified certificate"
+	TLS     string // protocol version, such as "TLS 1.3"; "none" in clear
 	Cipher  string
 	Peer    string // subject of the server's certificate
 	Issuer  string
@@ -55,7 +57,7 @@ func (c Connection) attr() slog.Attr {
 	}
 	attrs = append(attrs,
 		slog.String("connection", c.ID), slog.String("host", c.Host), slog.String("address", c.Address),
-		slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
+		slog.String("wanted", c.Policy), slog.String("tls", c.TLS), slog.String("cipher", c.Cipher), slog.Bool("resumed", c.Resumed),
 		slog.String("peer", c.Peer), slog.String("issuer", c.Issuer),
 		slog.String("certificate", c.Certificate()), slog.Bool("requested", c.Requested), slog.Any("authorities", c.Authorities),
 		slog.String("shown", c.Shown), slog.String("key", c.Key))
@@ -129,6 +131,22 @@ func (j *Journal) TokenRequested(grant string, cause error, lasted time.Duration
 		return
 	}
 	j.event(slog.LevelInfo, EventAccessToken, attrs...)
+}
+
+// Transaction records what became of a message at the mail host of one domain: the reply
+// to the first of its recipients there.
+func (j *Journal) Transaction(id, domain string, c Connection, r reply.Reply) {
+	level := slog.LevelInfo
+	if !r.Positive() {
+		level = slog.LevelWarn
+	}
+	j.event(level, EventTransaction, idAttr(id), slog.String("domain", domain), replyAttr(r), c.attr())
+}
+
+// PolicyFault records why the TLS policy that a domain announces could not be had, and
+// the mode of the one that is used instead.
+func (j *Journal) PolicyFault(domain, mode string, cause error) {
+	j.event(slog.LevelWarn, EventTLSPolicy, withCause(cause, slog.String("domain", domain), slog.String("mode", mode))...)
 }
 
 // Conversation records the SMTP dialogue on one connection.

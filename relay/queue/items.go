@@ -18,7 +18,8 @@ type Item struct {
 	Client     string             `json:"client,omitempty"`
 	Sender     envelope.Address   `json:"from"`
 	Recipients []envelope.Address `json:"to"`
-	Settled    []envelope.Address `json:"settled,omitempty"` // recipients with a final outcome
+	Settled    []envelope.Address `json:"settled,omitempty"` // recipients to whom it was delivered
+	Failed     []envelope.Address `json:"failed,omitempty"`  // recipients for whom it was given up
 	Octets     int64              `json:"octets"`
 	Received   time.Time          `json:"received,omitzero"`
 	Attempts   int                `json:"attempts"`
@@ -65,9 +66,12 @@ func (q *Queue) item(t Ticket) (Item, error) {
 		item.Client = e.Client.Unmap().String()
 	}
 	for i, r := range e.Recipients {
-		if p.Settled.Has(i) {
+		switch {
+		case p.Failed.Has(i):
+			item.Failed = append(item.Failed, r)
+		case p.Settled.Has(i):
 			item.Settled = append(item.Settled, r)
-		} else {
+		default:
 			item.Recipients = append(item.Recipients, r)
 		}
 	}

@@ -72,6 +72,7 @@ type Progress struct {
 	Next     time.Time `json:"next,omitzero"`      // no retry before this time
 	Warned   bool      `json:"warned,omitempty"`   // its sender was notified of the delay
 	Settled  Set       `json:"settled,omitempty"`  // recipients with a final outcome
+	Failed   Set       `json:"failed,omitempty"`   // those of them that were given up
 	Last     string    `json:"last,omitempty"`     // description of the last attempt
 	// Route is the only route that may send the message, because its server may have
 	// it without having replied; empty if any may.
@@ -108,6 +109,11 @@ func (p Progress) encode() ([]byte, error) {
 	if len(note) > spool.MaxNote && p.Last != "" {
 		// The recipients matter more than the description.
 		p.Last = ""
+		return p.encode()
+	}
+	if len(note) > spool.MaxNote && len(p.Failed) > 0 {
+		// It is only shown; Settled prevents duplicates.
+		p.Failed = nil
 		return p.encode()
 	}
 	if len(note) > spool.MaxNote {

@@ -30,11 +30,28 @@ type Outcome struct {
 	Original    string       // envelope.RecipientDSN's; may be empty
 	Reply       reply.Reply  // server's reply; Code 0 if there was none
 	Status      reply.Status // RFC 3463; if invalid, 5.0.0 is reported, 4.0.0 for Delayed, 2.0.0 for Relayed
+	Own         bool         // the reply is the relay's own: no server was asked
 	Host        string       // server that replied; empty if none was reached
 	Route       string       // delivery method of the attempt; empty if there is only one
 	Trustee     string       // account that needs Send As permission; empty without a login
 	LastAttempt time.Time    // zero if there was no attempt
 }
+
+// Other is a recipient of the message that a notification is not about.
+type Other struct {
+	Recipient envelope.Address
+	State     OtherState
+}
+
+// OtherState is what became of such a recipient.
+type OtherState string
+
+// The states, as the text says them.
+const (
+	OtherRelayed OtherState = "passed on to its mail server"
+	OtherPending OtherState = "still being tried"
+	OtherFailed  OtherState = "given up"
+)
 
 // Notification is a delivery status notification (RFC 3464).
 type Notification struct {
@@ -50,6 +67,7 @@ type Notification struct {
 	Now        time.Time
 	RetryUntil time.Time // for Delayed
 	Outcomes   []Outcome
+	Others     []Other         // told to people only: a machine expects what was requested
 	EnvelopeID string          // envelope.DSN's; may be empty
 	Return     envelope.Return // how much of the message is returned if it failed
 	Reason     string          // reason without a full stop, if no reply gives one

@@ -35,7 +35,7 @@ func (n Notification) status() string {
 		if o.Host != "" {
 			writeLine(&b, "Remote-MTA: dns; "+host(o.Host))
 		}
-		if o.Reply.Code != 0 {
+		if o.Reply.Code != 0 && !o.Own {
 			writeLine(&b, fold("Diagnostic-Code: smtp; "+ascii(singleLine(o.Reply.String()))))
 		}
 		if !o.LastAttempt.IsZero() {

@@ -68,7 +68,24 @@ func (n Notification) text(header []byte) string {
 		}
 		n.writeRecipient(&b, o)
 	}
+	n.writeOthers(&b)
 	return b.String()
+}
+
+// writeOthers writes what became of the message's other recipients.
+func (n Notification) writeOthers(b *strings.Builder) {
+	if len(n.Others) == 0 {
+		return
+	}
+	writeLine(b, "The other recipients of the message:")
+	for i, other := range n.Others {
+		if i == maxListed {
+			writeLine(b, fmt.Sprintf("... and %d more.", len(n.Others)-maxListed))
+			break
+		}
+		writeLine(b, wrap("    ", "        ", mailbox(other.Recipient)+": "+string(other.State)))
+	}
+	writeLine(b, "")
 }
 
 func (n Notification) retryText() string {
@@ -129,17 +146,20 @@ func (n Notification) writeRecipient(b *strings.Builder, o Outcome) {
 	if o.Reply.Code == 0 {
 		writeLine(b, wrap(indent, indent, "No mail server replied for this recipient."))
 	} else {
-		by := "The server"
-		if o.Host != "" {
-			by += " " + host(o.Host)
+		by := "The server said"
+		switch {
+		case o.Own:
+			by = "No mail server was asked"
+		case o.Host != "":
+			by = "The server " + host(o.Host) + " said"
 		}
-		if o.Route != "" {
-			by += ", by " + singleLine(o.Route) + ","
+		if o.Route != "" && !o.Own {
+			by += ", by " + singleLine(o.Route)
 		}
 		if n.Action != Relayed {
 			n.writeExplanation(b, indent, o)
 		}
-		writeLine(b, wrap(indent, indent, by+" said: "+singleLine(o.Reply.String())))
+		writeLine(b, wrap(indent, indent, by+": "+singleLine(o.Reply.String())))
 	}
 	writeLine(b, "")
 }

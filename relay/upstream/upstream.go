@@ -35,6 +35,9 @@ type Result struct {
 	Replies    []reply.Reply
 	Accepted   bool // the content was accepted for the recipients with a 2yz reply
 	Connection journal.Connection
+	// Hosts has the server that each recipient's reply came from, empty for a reply of
+	// the relay's own. Nil means that all came over Connection.
+	Hosts []string
 	// Unanswered is set for the recipients whose content was sent without a reply to it,
 	// while a server replied for others; nil if there are none.
 	Unanswered []bool

@@ -130,19 +130,19 @@ func (i *handshake) Authenticate(ctx context.Context, client *esmtp.Client) erro
 
 // Hosts implements transport.Method: it returns the fixed host, or the domain's
 // MX hosts that belong to Exchange Online.
-func (w method) Hosts(ctx context.Context, to transport.Destination) ([]string, error) {
+func (w method) Hosts(ctx context.Context, to transport.Destination) ([]transport.Host, error) {
 	if w.config.Host != "" {
-		return []string{w.config.Host}, nil
+		return []transport.Host{{Name: w.config.Host}}, nil
 	}
 	records, err := w.config.Resolver.LookupMX(ctx, to.Domain)
 	if err != nil {
 		return nil, fmt.Errorf("looking up the MX of %s: %w", to.Domain, err)
 	}
-	var hosts []string
+	var hosts []transport.Host
 	for _, mx := range records {
 		host := strings.ToLower(strings.TrimSuffix(mx.Host, "."))
 		if w.isExchangeOnline(host) {
-			hosts = append(hosts, host)
+			hosts = append(hosts, transport.Host{Name: host})
 		}
 	}
 	if len(hosts) == 0 {

@@ -155,24 +155,3 @@ func TestLookupTLSA_AsksTheNextServer(t *testing.T) {
 		t.Error("a name that is too long: got no error")
 	}
 }
-
-func FuzzTLSARecords(f *testing.F) {
-	name := dnsmessage.MustNewName("_25._tcp.mx.contoso.com.")
-	question := dnsmessage.Question{Name: name, Type: typeTLSA, Class: dnsmessage.ClassINET}
-	good := dnsmessage.Message{Header: dnsmessage.Header{ID: 1, Response: true}, Questions: []dnsmessage.Question{question},
-		Answers: []dnsmessage.Resource{alias(name.String(), "a.contoso.com."), tlsaRecord("a.contoso.com.", 3, 1, 1, 1)}}
-	packed, err := good.Pack()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(packed)
-	f.Fuzz(func(t *testing.T, response []byte) {
-		if _, err := checkResponse(response, 1, question); err != nil {
-			return
-		}
-		records, _, err := tlsaRecords(response, name)
-		if len(records) > maxRecords || err != nil && len(records) > 0 {
-			t.Errorf("got %d records, %v", len(records), err)
-		}
-	})
-}

@@ -72,10 +72,11 @@ type Client struct {
 	observer   Observer
 	timeout    time.Duration
 	extensions map[string]string
-	verified   bool   // TLS with a verified certificate
-	response   string // SASL response in base64, redacted for the observer
-	secret     string // secret contained in the response
-	broken     bool   // a write failed, so the state of the server is unknown
+	verified   bool            // TLS with a verified certificate
+	response   string          // SASL response in base64, redacted for the observer
+	secret     string          // secret contained in the response
+	broken     bool            // a write failed, so the state of the server is unknown
+	watched    context.Context // whose end ends reads and writes; nil for none
 }
 
 // Dialogue starts a session on conn by reading the greeting. A *tls.Conn must
@@ -239,14 +240,32 @@ func (c *Client) setDeadline(ctx context.Context, timeout time.Duration) (releas
 	if err := c.conn.SetDeadline(deadline); err != nil {
 		return nil, fmt.Errorf("setting the deadline: %w", err)
 	}
-	ended := make(chan struct{})
+	if c.watched == ctx {
+		if ctx.Err() != nil { // its end may have come before the deadline was set
+			_ = c.conn.SetDeadline(past)
+		}
+		return func() {}, nil
+	}
+	return c.watch(ctx), nil
+}
+
+// watch makes the end of ctx end reads and writes, until release. Watching it
+// once for several commands is cheaper than once for each.
+func (c *Client) watch(ctx context.Context) (release func()) {
+	conn, ended := c.conn, make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		_ = c.conn.SetDeadline(time.Unix(1, 0))
+		_ = conn.SetDeadline(past)
 	})
+	outer := c.watched
+	c.watched = ctx
 	return func() {
+		c.watched = outer
 		if !stop() {
 			<-ended
 		}
-	}, nil
+	}
 }
+
+// past is a deadline that ends reads and writes at once.
+var past = time.Unix(1, 0)

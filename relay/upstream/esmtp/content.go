@@ -17,9 +17,14 @@ func (c *Client) Recode(ctx context.Context, e envelope.Envelope, content envelo
 	if !sevenBit && !e.LongLines {
 		return e, content
 	}
-	content = mime.Recode(inspected{content, ctx}, sevenBit)
+	content = mime.Recode(Inspected(ctx, content), sevenBit)
 	e.Size = content.Size()
 	return e, content
+}
+
+// Inspected returns content whose inspection, as opposed to sending, ends with ctx.
+func Inspected(ctx context.Context, content envelope.Content) envelope.Content {
+	return inspected{content, ctx}
 }
 
 // inspected is content whose inspection ends with a context: reading a large message from

@@ -17,6 +17,7 @@ import (
 // in the envelope's order; mail is returned with an error too, if it was read.
 // If MAIL is rejected, each recipient gets its reply.
 func (c *Client) Offer(ctx context.Context, e envelope.Envelope) (mail reply.Reply, recipients []reply.Reply, err error) {
+	defer c.watch(ctx)()
 	lines := []string{c.mailLine(e)}
 	for i, recipient := range e.Recipients {
 		lines = append(lines, c.rcptLine(recipient, e.DSN.Of(i)))
@@ -121,6 +122,7 @@ func (u *Unanswered) Unwrap() error { return u.Err }
 // round trip and dot-stuffing. The error is an *Unanswered if the server may have
 // received the content as a whole.
 func (c *Client) Content(ctx context.Context, content envelope.Content) (reply.Reply, error) {
+	defer c.watch(ctx)()
 	send := c.sendDATA
 	if c.Offers("CHUNKING") {
 		send = c.sendBDAT
@@ -197,11 +199,14 @@ func (c *Client) copyContent(ctx context.Context, content envelope.Content, dst 
 		if err != nil {
 			return sent, fmt.Errorf("sending the content: %w", err)
 		}
-		if n == 0 {
+		if n < contentBlock {
 			return sent, nil
 		}
 	}
 }
+
+// contentBlock is how many octets of content are written within one timeout.
+const contentBlock = 64 << 10
 
 func (c *Client) copyBlock(ctx context.Context, dst io.Writer, source io.Reader) (int64, error) {
 	release, err := c.setDeadline(ctx, c.timeout)
@@ -209,8 +214,7 @@ func (c *Client) copyBlock(ctx context.Context, dst io.Writer, source io.Reader)
 		return 0, err
 	}
 	defer release()
-	const block = 64 << 10
-	n, err := io.Copy(dst, io.LimitReader(source, block))
+	n, err := io.Copy(dst, io.LimitReader(source, contentBlock))
 	if err == nil {
 		err = c.w.Flush()
 	}

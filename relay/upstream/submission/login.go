@@ -20,11 +20,11 @@ type method struct{ *Submission }
 
 // Hosts implements transport.Method: it returns the host once there is a token
 // for the login.
-func (m method) Hosts(ctx context.Context, _ transport.Destination) ([]string, error) {
+func (m method) Hosts(ctx context.Context, _ transport.Destination) ([]transport.Host, error) {
 	if _, err := m.token(ctx); err != nil {
 		return nil, err
 	}
-	return []string{m.config.Host}, nil
+	return []transport.Host{{Name: m.config.Host}}, nil
 }
 
 // NewHandshake implements transport.Method.

@@ -171,8 +171,8 @@ func TestPool_ReportsBusyConnections(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	_, err := s.transport.Deliver(ctx, Destination{}, message("2"), scan, always)
-	if err == nil || !strings.Contains(err.Error(), "all connections to the tenant are busy") {
-		t.Errorf("got %v, want an error with %q", err, "all connections to the tenant are busy")
+	if err == nil || !strings.Contains(err.Error(), "all connections to the mail host are busy") {
+		t.Errorf("got %v, want an error with %q", err, "all connections to the mail host are busy")
 	}
 	first.Wait()
 }

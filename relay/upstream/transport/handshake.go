@@ -16,17 +16,23 @@ type tlsHandshake struct {
 	transport *Transport
 	method    Handshake
 	record    *journal.Connection
+	policy    TLSPolicy
 	keyErr    error // why our key could not sign; crypto/tls keeps only the text
 }
 
 func (h *tlsHandshake) config() *tls.Config {
-	return &tls.Config{
+	config := &tls.Config{
 		ServerName:           h.record.Host,
 		RootCAs:              h.transport.config.Roots,
 		MinVersion:           tls.VersionTLS12,
 		ClientSessionCache:   h.transport.sessions,
 		GetClientCertificate: h.clientCertificate,
 	}
+	if h.policy.Verify != nil {
+		// Verify sees a session only once: it is not resumed under another policy.
+		config.InsecureSkipVerify, config.VerifyConnection, config.ClientSessionCache = true, h.policy.Verify, nil
+	}
+	return config
 }
 
 // clientCertificate returns our certificate even if the server's list of
@@ -44,6 +50,10 @@ func (h *tlsHandshake) clientCertificate(request *tls.CertificateRequestInfo) (*
 
 // recordState records the state of an established connection.
 func (h *tlsHandshake) recordState(state tls.ConnectionState) {
+	if !state.HandshakeComplete {
+		h.record.TLS = "none"
+		return
+	}
 	h.record.TLS = tls.VersionName(state.Version)
 	h.record.Cipher = tls.CipherSuiteName(state.CipherSuite)
 	h.record.Peer = state.PeerCertificates[0].Subject.String()

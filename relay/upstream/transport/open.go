@@ -44,16 +44,24 @@ func (t *Transport) openAny(ctx context.Context, to Destination) (*smtpConn, err
 		return nil, err
 	}
 	for _, host := range hosts {
+		if fault := t.backOff.check(host.Name, begun); fault != nil {
+			err = &hostError{host.Name, fault}
+			continue
+		}
 		conn, fault := t.openHost(ctx, host, to.Account)
 		if errors.Is(fault, ErrRetryOnNewConnection) {
 			conn, fault = t.openHost(ctx, host, to.Account)
 		}
 		if fault == nil {
+			t.backOff.succeeded(host.Name)
 			t.journal.Connected(conn.record, time.Since(begun))
 			return conn, nil
 		}
-		err = &hostError{host, fault}
-		t.journal.ConnectFailed(host, err, time.Since(begun))
+		err = &hostError{host.Name, fault}
+		t.journal.ConnectFailed(host.Name, err, time.Since(begun))
+		if ctx.Err() == nil && isHostFault(fault) {
+			t.backOff.failed(host.Name, fault, time.Now())
+		}
 		if ctx.Err() != nil || isAccountFault(err) {
 			break
 		}
@@ -61,13 +69,21 @@ func (t *Transport) openAny(ctx context.Context, to Destination) (*smtpConn, err
 	return nil, err
 }
 
-func (t *Transport) openHost(ctx context.Context, host, account string) (*smtpConn, error) {
-	conn, err := t.dial(ctx, host)
+func (t *Transport) openHost(ctx context.Context, host Host, account string) (*smtpConn, error) {
+	var addresses []netip.Addr
+	policy := verified
+	if host.Secure != nil {
+		var err error
+		if addresses, policy, err = host.Secure(ctx); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := t.dial(ctx, host.Name, addresses)
 	if err != nil {
 		return nil, err
 	}
-	record := journal.Connection{ID: rand.Text()[:8], Host: host, Address: conn.RemoteAddr().String()}
-	client, err := t.setUp(ctx, conn, &record, account)
+	record := journal.Connection{ID: rand.Text()[:8], Host: host.Name, Address: conn.RemoteAddr().String(), Policy: policy.Name}
+	client, err := t.setUp(ctx, conn, &record, policy, account)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -77,14 +93,14 @@ func (t *Transport) openHost(ctx context.Context, host, account string) (*smtpCo
 
 // setUp runs the session up to the point where mail may be sent. No mail
 // transaction is started before it returns.
-func (t *Transport) setUp(ctx context.Context, conn net.Conn, record *journal.Connection, account string) (*esmtp.Client, error) {
+func (t *Transport) setUp(ctx context.Context, conn net.Conn, record *journal.Connection, policy TLSPolicy, account string) (*esmtp.Client, error) {
 	methodHandshake := t.method.NewHandshake(record, account)
-	handshake := &tlsHandshake{transport: t, method: methodHandshake, record: record}
+	handshake := &tlsHandshake{transport: t, method: methodHandshake, record: record, policy: policy}
 	secure := t.startTLS
 	if t.config.Security == ImplicitTLS {
 		secure = t.implicitTLS
 	}
-	client, state, err := secure(ctx, conn, handshake.config(), record.ID)
+	client, state, err := secure(ctx, conn, handshake, record.ID)
 	if err != nil {
 		return nil, errors.Join(handshake.keyErr, err)
 	}
@@ -95,8 +111,8 @@ func (t *Transport) setUp(ctx context.Context, conn net.Conn, record *journal.Co
 	return client, nil
 }
 
-// startTLS switches to TLS with STARTTLS.
-func (t *Transport) startTLS(ctx context.Context, conn net.Conn, config *tls.Config, id string) (*esmtp.Client, tls.ConnectionState, error) {
+// startTLS switches to TLS with STARTTLS, or stays in clear where the policy allows that.
+func (t *Transport) startTLS(ctx context.Context, conn net.Conn, handshake *tlsHandshake, id string) (*esmtp.Client, tls.ConnectionState, error) {
 	var none tls.ConnectionState
 	client, err := esmtp.Dialogue(ctx, conn, t.journal.Conversation(id), t.config.ReplyTimeout)
 	if err != nil {
@@ -106,15 +122,18 @@ func (t *Transport) startTLS(ctx context.Context, conn net.Conn, config *tls.Con
 		return nil, none, err
 	}
 	if !client.Offers("STARTTLS") {
-		return nil, none, errNoTLS
+		if handshake.policy.Clear {
+			return client, none, nil
+		}
+		return nil, none, ErrNoTLS
 	}
-	state, err := client.StartTLS(ctx, config)
+	state, err := client.StartTLS(ctx, handshake.config())
 	return client, state, err
 }
 
 // implicitTLS starts with TLS.
-func (t *Transport) implicitTLS(ctx context.Context, conn net.Conn, config *tls.Config, id string) (*esmtp.Client, tls.ConnectionState, error) {
-	secured := tls.Client(conn, config)
+func (t *Transport) implicitTLS(ctx context.Context, conn net.Conn, handshake *tlsHandshake, id string) (*esmtp.Client, tls.ConnectionState, error) {
+	secured := tls.Client(conn, handshake.config())
 	limited, cancel := context.WithTimeout(ctx, t.config.ReplyTimeout)
 	defer cancel()
 	if err := secured.HandshakeContext(limited); err != nil {
@@ -124,14 +143,16 @@ func (t *Transport) implicitTLS(ctx context.Context, conn net.Conn, config *tls.
 	return client, secured.ConnectionState(), err
 }
 
-// dial tries the host's addresses in turn, IPv4 first: Exchange Online accepts
+// dial tries the given addresses in turn, or else the host's, IPv4 first: Exchange Online accepts
 // IPv6 only from addresses with reverse DNS, which few sites have.
-func (t *Transport) dial(ctx context.Context, host string) (net.Conn, error) {
+func (t *Transport) dial(ctx context.Context, host string, addresses []netip.Addr) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()
-	addresses, err := t.addresses(ctx, host)
-	if err != nil {
-		return nil, err
+	if addresses == nil {
+		var err error
+		if addresses, err = t.addresses(ctx, host); err != nil {
+			return nil, err
+		}
 	}
 	dialer := net.Dialer{Timeout: connectTimeout}
 	var failures []error

@@ -16,20 +16,26 @@ import (
 // connection.
 type sessions struct {
 	tls.ClientSessionCache
-	turn chan struct{}
 
 	mu        sync.Mutex
 	resumable bool
 	origins   map[string]journal.Connection // connection of each host's full handshake
-	failure   error                         // of the last open, if it failed
-	failed    Destination                   // its destination
-	failedAt  time.Time
+	turns     map[string]*turn              // by domain, while somebody opens or waits
+}
+
+// turn is the turn to open a connection to one domain.
+type turn struct {
+	taken    chan struct{} // holds one value while taken
+	users    int
+	failure  error       // of the last open, if it failed
+	failed   Destination // its destination
+	failedAt time.Time
 }
 
 func newSessions() *sessions {
 	const hosts = 8
-	return &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(hosts), turn: make(chan struct{}, 1),
-		origins: make(map[string]journal.Connection)}
+	return &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(hosts),
+		origins: make(map[string]journal.Connection), turns: make(map[string]*turn)}
 }
 
 // Put implements tls.ClientSessionCache.
@@ -40,34 +46,61 @@ func (s *sessions) Put(key string, state *tls.ClientSessionState) {
 	s.ClientSessionCache.Put(key, state)
 }
 
-// enter waits for the turn to open a connection. Callers that waited while
+// enter waits for the turn to open a connection to a domain. Callers that waited while
 // another failed share that failure, so that a dead host delays many clients no
-// longer than one; faults of another domain or account are not shared.
+// longer than one; faults of another account are not shared.
 func (s *sessions) enter(ctx context.Context, to Destination) (leave func(error), err error) {
 	since := time.Now()
+	s.mu.Lock()
+	t := s.join(to.Domain)
+	s.mu.Unlock()
 	select {
-	case s.turn <- struct{}{}:
+	case t.taken <- struct{}{}:
 	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.part(to.Domain, t)
 		return nil, errBusy
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.resumable:
-		<-s.turn
+		<-t.taken
+		s.part(to.Domain, t)
 		return func(error) {}, nil
-	case s.failedAt.After(since) && (s.failed == to || s.failed.Domain == to.Domain && !isAccountFault(s.failure)):
-		<-s.turn
-		return nil, s.failure
+	case t.failedAt.After(since) && (t.failed == to || !isAccountFault(t.failure)):
+		<-t.taken
+		s.part(to.Domain, t)
+		return nil, t.failure
 	}
 	return func(failure error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if failure != nil && ctx.Err() == nil {
-			s.mu.Lock()
-			s.failure, s.failed, s.failedAt = failure, to, time.Now()
-			s.mu.Unlock()
+			t.failure, t.failed, t.failedAt = failure, to, time.Now()
 		}
-		<-s.turn
+		<-t.taken
+		s.part(to.Domain, t)
 	}, nil
+}
+
+// join returns the domain's turn, for a user that will part. The caller holds mu.
+func (s *sessions) join(domain string) *turn {
+	t := s.turns[domain]
+	if t == nil {
+		t = &turn{taken: make(chan struct{}, 1)}
+		s.turns[domain] = t
+	}
+	t.users++
+	return t
+}
+
+// part ends the use of a turn. The caller holds mu.
+func (s *sessions) part(domain string, t *turn) {
+	if t.users--; t.users == 0 {
+		delete(s.turns, domain)
+	}
 }
 
 func isAccountFault(err error) bool {

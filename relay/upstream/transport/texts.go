@@ -16,8 +16,9 @@ import (
 )
 
 var (
-	errNoTLS = errors.New("the server does not offer STARTTLS")
-	errBusy  = errors.New("all connections to the tenant are busy, try again later")
+	// ErrNoTLS is the error of a server that does not offer STARTTLS (RFC 3207).
+	ErrNoTLS = errors.New("the server does not offer STARTTLS")
+	errBusy  = errors.New("all connections to the mail host are busy, try again later")
 )
 
 // AccountFault wraps an error that concerns one account only.
@@ -140,7 +141,7 @@ func (t *Transport) describeTLS(host string, err error) (reply.Status, string) {
 		record       tls.RecordHeaderError
 	)
 	switch {
-	case errors.Is(err, errNoTLS):
+	case errors.Is(err, ErrNoTLS):
 		return statusSecurity, host + " does not offer STARTTLS" + cure
 	case errors.Is(err, esmtp.ErrEarlyData):
 		return statusSecurity, host + " sent clear text after agreeing to STARTTLS: somebody may be tampering with the connection: " + adviceFirewall

@@ -1,6 +1,6 @@
 // Package transport delivers messages to a mail host: it finds the host,
 // switches to TLS with a verified certificate, and pools connections. All
-// delivery methods with a single host share it.
+// delivery methods share it.
 //
 // It knows connections and their errors. It must not know how a host
 // authenticates us, which the Method implements, what happens to a rejected
@@ -27,7 +27,7 @@ import (
 type Method interface {
 	// Hosts returns the mail hosts of a destination in the order to try (RFC
 	// 5321 section 5.1).
-	Hosts(ctx context.Context, to Destination) ([]string, error)
+	Hosts(ctx context.Context, to Destination) ([]Host, error)
 	// NewHandshake returns the authentication for one connection, which
 	// fills in the record. account is the Destination's.
 	NewHandshake(record *journal.Connection, account string) Handshake
@@ -35,6 +35,28 @@ type Method interface {
 	// any other error.
 	Describe(host string, err error) (status reply.Status, reason string, code fault.Code)
 }
+
+// Host is a mail host of a destination.
+type Host struct {
+	Name string
+	// Secure returns the host's addresses, nil for those that the Resolver finds, and
+	// what TLS it must have. It is called before each connection. Nil means a
+	// certificate for the host's name under a trusted root.
+	Secure func(ctx context.Context) ([]netip.Addr, TLSPolicy, error)
+}
+
+// TLSPolicy is what TLS a host must have.
+type TLSPolicy struct {
+	Name string // for people
+	// Verify replaces the verification of the certificate.
+	Verify func(tls.ConnectionState) error
+	// Clear is set if mail may be sent in clear to a host that does not offer
+	// STARTTLS.
+	Clear bool
+}
+
+// verified is the policy of hosts without another one.
+var verified = TLSPolicy{Name: "verified certificate"}
 
 // Destination identifies connections that may be shared: reuse is limited to
 // messages with the same destination.
@@ -60,7 +82,7 @@ type Resolver interface {
 // Security is how a connection switches to TLS.
 type Security int
 
-// Mail is never sent without TLS.
+// Mail is sent without TLS only if the host's TLSPolicy allows it.
 const (
 	STARTTLS    Security = iota // the STARTTLS command (RFC 3207)
 	ImplicitTLS                 // TLS from the start (RFC 8314 section 3.3)
@@ -80,6 +102,9 @@ type Config struct {
 	PerDestination int
 	ReplyTimeout   time.Duration // maximum wait for one reply
 	Resolver       Resolver
+	// BackOff is how long a host that failed is not tried again, at first and at most;
+	// it doubles. Zero means not at all.
+	BackOff struct{ First, Longest time.Duration }
 }
 
 // idleTimeout is how long an idle connection is kept.
@@ -91,12 +116,13 @@ type Transport struct {
 	method   Method
 	journal  *journal.Journal
 	sessions *sessions
+	backOff  *backOff
 	pool     *pool
 }
 
 // New returns a transport without open connections.
 func New(config Config, method Method, j *journal.Journal) *Transport {
-	t := &Transport{config: config, method: method, journal: j, sessions: newSessions()}
+	t := &Transport{config: config, method: method, journal: j, sessions: newSessions(), backOff: newBackOff(config.BackOff.First, config.BackOff.Longest)}
 	t.pool = newPool(config.Connections, config.PerDestination, idleTimeout, t.open)
 	return t
 }

@@ -40,11 +40,11 @@ type certified struct {
 	destinations []Destination // for the hosts of
 }
 
-func (c *certified) Hosts(_ context.Context, to Destination) ([]string, error) {
+func (c *certified) Hosts(_ context.Context, to Destination) ([]Host, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.destinations = append(c.destinations, to)
-	return []string{mx}, nil
+	return []Host{{Name: mx}}, nil
 }
 
 func (c *certified) Describe(string, error) (s reply.Status, r string, code fault.Code) {

@@ -1,6 +1,7 @@
 package parts
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -26,12 +28,17 @@ type PostfixConfig struct {
 	TLSRequired bool                // TLS requires a verified certificate
 	Without     string              // EHLO keywords that are not offered, such as "chunking"
 	Port        int                 // 0 means any free port
+	Address     string              // to listen on; empty means 127.0.0.1
+	Domains     []string            // whose mail it accepts from everyone, as their mail host
+	NoTLS       bool                // STARTTLS is not offered
+	Policy      string              // "address:port" of a policy server that is asked for each recipient
 }
 
 // Postfix is a real Postfix server that relays only for clients with a verified
 // certificate. It relays to smtp-sink, which stores each message in a file.
 type Postfix struct {
 	Port   int
+	listen string // address and port
 	dir    string
 	sink   *sink
 	server *exec.Cmd // nil while stopped
@@ -61,6 +68,7 @@ func NewPostfix(dir string, config PostfixConfig) (*Postfix, error) {
 			return nil, err
 		}
 	}
+	p.listen = net.JoinHostPort(cmp.Or(config.Address, "127.0.0.1"), strconv.Itoa(p.Port))
 	if p.sink, err = startSink(filepath.Join(dir, "sink")); err != nil {
 		return nil, err
 	}
@@ -83,7 +91,7 @@ func (p *Postfix) start() error {
 		p.server = nil
 		return fmt.Errorf("starting Postfix: %w", err)
 	}
-	if err := await("Postfix did not start", func() bool { return Listens(p.Port) }); err != nil {
+	if err := await("Postfix did not start", func() bool { return listensAt(p.listen) }); err != nil {
 		return fmt.Errorf("%w:\n%s", err, p.Log())
 	}
 	return nil
@@ -101,7 +109,7 @@ func (p *Postfix) stop() error {
 	_ = p.server.Wait()
 	p.server = nil
 	// Its children listen a moment longer than the master.
-	return errors.Join(err, await("Postfix did not stop", func() bool { return !Listens(p.Port) }))
+	return errors.Join(err, await("Postfix did not stop", func() bool { return !listensAt(p.listen) }))
 }
 
 // Restart restarts the server, which drops every connection and TLS session.
@@ -121,17 +129,29 @@ func (p *Postfix) configure(config PostfixConfig, sinkPort int) error {
 	if config.TLSRequired {
 		tlsLevel = "smtpd_tls_security_level = encrypt\nsmtpd_tls_req_ccert = yes"
 	}
+	if config.NoTLS {
+		tlsLevel = "smtpd_tls_security_level = none"
+	}
+	policy := ""
+	if config.Policy != "" {
+		policy = "check_policy_service inet:" + config.Policy
+	}
+	clientCA := chain // it must not be empty
+	if config.ClientCA != nil {
+		clientCA = PEM(config.ClientCA.Raw)
+	}
 	protocols := config.TLS
 	if protocols == "" {
 		protocols = ">=TLSv1.2"
 	}
-	main := fmt.Sprintf(mainCF, p.dir, tlsLevel, protocols, sinkPort, config.Without)
+	main := fmt.Sprintf(mainCF, p.dir, tlsLevel, protocols, sinkPort, config.Without,
+		strings.Join(config.Domains, " "), policy)
 	return errors.Join(
 		p.write("main.cf", main),
-		p.write("master.cf", fmt.Sprintf(masterCF, p.Port)),
+		p.write("master.cf", fmt.Sprintf(masterCF, p.listen)),
 		p.write("clients", clients.String()),
 		p.write("server.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))+string(chain)),
-		p.write("client-ca.pem", string(PEM(config.ClientCA.Raw))),
+		p.write("client-ca.pem", string(clientCA)),
 	)
 }
 
@@ -153,8 +173,9 @@ local_recipient_maps =
 alias_maps =
 mynetworks_style = host
 mynetworks =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
+inet_interfaces = loopback-only
+inet_protocols = all
+relay_domains = %[6]s
 smtpd_tls_chain_files = %[1]s/server.pem
 smtpd_tls_CAfile = %[1]s/client-ca.pem
 %[2]s
@@ -164,7 +185,7 @@ smtpd_tls_protocols = %[3]s
 smtpd_tls_mandatory_protocols = %[3]s
 smtpd_tls_fingerprint_digest = sha256
 smtpd_relay_restrictions = check_ccert_access texthash:%[1]s/clients, reject_unauth_destination
-smtpd_recipient_restrictions =
+smtpd_recipient_restrictions = %[7]s
 smtpd_client_connection_rate_limit = 0
 smtpd_client_connection_count_limit = 0
 smtpd_discard_ehlo_keywords = %[5]s
@@ -175,7 +196,7 @@ smtp_line_length_limit = 0
 local_header_rewrite_clients =
 `
 
-const masterCF = `%d inet n - n - - smtpd
+const masterCF = `%s inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -232,8 +253,10 @@ func await(failure string, condition func() bool) error {
 }
 
 // Listens reports whether a port of this machine accepts connections.
-func Listens(port int) bool {
-	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+func Listens(port int) bool { return listensAt(fmt.Sprintf("127.0.0.1:%d", port)) }
+
+func listensAt(address string) bool {
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return false
 	}

@@ -304,8 +304,10 @@ func (s *session) take(content []byte) bool {
 		return s.reply("CONTENT", "", rejection)
 	}
 	s.message.At, s.message.Content = time.Now(), bytes.Clone(content)
-	s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume
-	s.message.Client = first(s.state.PeerCertificates)
+	if s.state != nil { // a script may accept mail in clear
+		s.message.TLS, s.message.Resumed = *s.state, s.state.DidResume
+		s.message.Client = first(s.state.PeerCertificates)
+	}
 	s.tenant.mu.Lock()
 	s.tenant.messages = append(s.tenant.messages, s.message)
 	number := len(s.tenant.messages)

@@ -64,6 +64,8 @@ var rules = []struct {
 	{"relay/upstream/reach", []string{"relay/upstream/esmtp"}},
 	{"relay/upstream/transport", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp"}},
 	{"relay/upstream/connector", []string{"relay/envelope", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/esmtp", "relay/upstream/transport"}},
+	{"relay/upstream/mtasts", nil},
+	{"relay/upstream/direct", []string{"relay/envelope", "relay/mime", "relay/reply", "relay/journal", "relay/upstream", "relay/upstream/dns", "relay/upstream/mtasts", "relay/upstream/esmtp", "relay/upstream/transport"}},
 	{"relay/upstream/submission", []string{"relay/envelope", "relay/reply", "relay/header", "relay/journal", "relay/report", "relay/upstream", "relay/upstream/esmtp", "relay/upstream/transport"}},
 	{"relay/upstream", []string{"relay/reply", "relay/journal"}},
 

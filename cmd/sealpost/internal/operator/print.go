@@ -58,6 +58,9 @@ func (s Message) String() string {
 	for _, r := range s.Settled {
 		fmt.Fprintf(&b, "finished    %s\n", r.Path())
 	}
+	for _, r := range s.Failed {
+		fmt.Fprintf(&b, "given up    %s\n", r.Path())
+	}
 	fmt.Fprintf(&b, "attempts    %d\n", s.Attempts)
 	if s.Last != "" {
 		fmt.Fprintf(&b, "last reply  %s\n", s.Last)

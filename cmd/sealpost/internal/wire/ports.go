@@ -32,15 +32,24 @@ func (b *Box) ports() (listen, connect []uint16) {
 	return listen, connect
 }
 
-// upstreamPorts returns the ports of the mail hosts and of the token endpoint.
+// upstreamPorts returns the ports of the mail hosts, of the token endpoint, and of what
+// says which TLS a mail host must have.
 func (b *Box) upstreamPorts() []uint16 {
 	s := b.Settings
+	traits := s.Upstream.Method.Traits()
 	var ports []uint16
-	if s.Upstream.Method.Traits().ClientCertificate {
+	if traits.ClientCertificate {
 		ports = append(ports, uint16(s.Upstream.Connector.Port))
 	}
-	if s.Upstream.Method.Traits().Mailbox {
+	if traits.Mailbox {
 		ports = append(ports, uint16(s.Upstream.Submission.Port), s.Issuer().TokenURL.Port())
+	}
+	if traits.RecipientMX {
+		const https = 443
+		ports = append(ports, uint16(s.Upstream.Direct.Port), https)
+		if server, _ := s.Upstream.Direct.Resolver.Server(); server.IsValid() {
+			ports = append(ports, server.Port())
+		}
 	}
 	return ports
 }

@@ -44,7 +44,7 @@ func publicRoots() *x509.CertPool {
 // AllRoots returns the public authorities and those in the text of the settings.
 func AllRoots(s settings.Settings) *x509.CertPool {
 	pool := publicRoots()
-	for _, named := range []settings.Roots{s.Upstream.Connector.Roots, s.Upstream.Submission.Roots, s.Upstream.OAuth.Roots} {
+	for _, named := range []settings.Roots{s.Upstream.Connector.Roots, s.Upstream.Submission.Roots, s.Upstream.OAuth.Roots, s.Upstream.Direct.Roots} {
 		pool.AppendCertsFromPEM([]byte(named.CA))
 	}
 	return pool

@@ -57,8 +57,11 @@ func (b *Box) Routes(ctx context.Context, j *journal.Journal) ([]server.Route, e
 // Route opens the delivery route of one method. This is the only place that
 // distinguishes the delivery methods.
 func (b *Box) Route(ctx context.Context, m settings.Method, j *journal.Journal) (server.Route, error) {
-	if m.Traits().Mailbox {
+	switch traits := m.Traits(); {
+	case traits.Mailbox:
 		return b.submissionRoute(m, j)
+	case traits.RecipientMX:
+		return b.directRoute(m, j)
 	}
 	return b.connectorRoute(ctx, m, j)
 }
