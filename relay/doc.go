@@ -17,9 +17,10 @@
 //     memory, within one budget for all messages, and writes it to the spool when the
 //     budget is used up.
 //  5. The message is complete, and the client waits for the reply.
-//  6. dispatch sends the message over its route at once (cut-through delivery). If
-//     the route's circuit breaker holds mail back, or its throttle allows no more
-//     for now, step 12 follows.
+//  6. dispatch sends the message at once (cut-through delivery), over the first route
+//     whose circuit breaker does not hold mail back. If each does, or the route's
+//     throttle allows no more for now, step 12 follows. A route that fails leaves the
+//     message to the next one, unless its server may have it.
 //  7. upstream/transport takes an idle connection from its pool or opens one. For a
 //     connector the host is the MX of the first accepted domain, which upstream/dns
 //     looks up, or a fixed host. IPv4 is tried first, then greeting, EHLO and

@@ -98,12 +98,16 @@ func SpoolOpening() []Finding {
 	return note("it is still being opened; until then mail is relayed but cannot be queued")
 }
 
-// Held checks whether mail is held.
-func Held(reason string, code fault.Code) []Finding {
+// Held checks whether mail is held; substitute is the delivery method that it leaves by
+// instead, or empty.
+func Held(reason string, code fault.Code, substitute string) []Finding {
 	if reason == "" {
 		return ok("it accepts mail and forwards it")
 	}
 	found := note("it accepts mail and queues it for now: %s", reason)
+	if substitute != "" {
+		found = note("it accepts mail and sends it by %s: %s", substitute, reason)
+	}
 	found[0].Code = code
 	return found
 }

@@ -93,6 +93,7 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 	if !slices.Equal(dl.progress.Settled, before) {
 		// A power cut must neither repeat a delivery nor a notification.
 		d.saveNow(q, ticket.ID, dl.progress)
+		dl.stored = dl.progress.Route
 	}
 	d.reschedule(q, ticket, dl)
 }

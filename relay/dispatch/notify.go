@@ -159,7 +159,7 @@ func (d *Dispatcher) notify(q *queue.Queue, action report.Action, dl *delivery, 
 func (dl *delivery) reportOutcome(n int, now time.Time) report.Outcome {
 	i := dl.pending[n]
 	o := report.Outcome{Recipient: dl.envelope.Recipients[i], Original: dl.envelope.DSN.Of(i).Original, LastAttempt: now,
-		Host: dl.hostOf(n), Own: dl.err == nil && dl.result.Hosts != nil && dl.result.Hosts[n] == "", Trustee: dl.result.Trustee}
+		Host: dl.hostOf(n), Route: dl.route.label(), Own: dl.err == nil && dl.result.Hosts != nil && dl.result.Hosts[n] == "", Trustee: dl.result.Trustee}
 	if dl.err == nil && dl.result.Replies[n].Code != 0 {
 		o.Reply, o.Status = dl.result.Replies[n], dl.result.Replies[n].Status
 		return o

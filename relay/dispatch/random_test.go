@@ -148,10 +148,12 @@ func (w *harness) checkDeliveredOnce(accepted map[string][]envelope.Address) {
 			}
 		}
 	}
+	w.d.mu.Lock()
 	byAccount := w.d.backlog.Messages(0, "box@contoso.com")
 	for client := range 4 {
 		byAccount += w.d.backlog.Messages(0, fmt.Sprintf("%d@contoso.com", client))
 	}
+	w.d.mu.Unlock()
 	if assigned := w.assigned(); assigned != 0 || byAccount != 0 {
 		w.t.Errorf("got %d assigned messages, %d by account, want 0", assigned, byAccount)
 	}

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"sealpost/hal/fault"
@@ -53,6 +54,45 @@ func holdStatus(account string, b *throttle.Breaker) HoldStatus {
 	}
 	h := b.Hold()
 	return HoldStatus{account, string(h.Kind), h.Reason, h.Code, h.Since, h.Until}
+}
+
+// Reason says which mail is held back and why.
+type Reason struct {
+	Text string
+	Code fault.Code // if any
+}
+
+// Holds lists why mail is held back, of each route and account.
+func (s Status) Holds() []Reason {
+	var holds []Reason
+	add := func(of string, h HoldStatus) {
+		if h.Held != "" {
+			holds = append(holds, Reason{of + h.Reason, h.Code})
+		}
+	}
+	if len(s.Routes) == 0 {
+		add("", s.HoldStatus)
+		for _, a := range s.Accounts {
+			add(a.Account+": ", a)
+		}
+	}
+	for _, r := range s.Routes {
+		add(r.Name+": ", r.HoldStatus)
+		for _, a := range r.Accounts {
+			add(r.Name+", "+a.Account+": ", a)
+		}
+	}
+	return holds
+}
+
+// Substitute returns the name of the route that mail takes because those before it hold
+// it back; empty if it takes the first, or none.
+func (s Status) Substitute() string {
+	free := slices.IndexFunc(s.Routes, func(r RouteStatus) bool { return r.Held == "" })
+	if free <= 0 {
+		return ""
+	}
+	return s.Routes[free].Name
 }
 
 // Status returns the current state.

@@ -32,6 +32,7 @@ type Outcome struct {
 	Status      reply.Status // RFC 3463; if invalid, 5.0.0 is reported, 4.0.0 for Delayed, 2.0.0 for Relayed
 	Own         bool         // the reply is the relay's own: no server was asked
 	Host        string       // server that replied; empty if none was reached
+	Route       string       // delivery method of the attempt; empty if there is only one
 	Trustee     string       // account that needs Send As permission; empty without a login
 	LastAttempt time.Time    // zero if there was no attempt
 }

@@ -153,6 +153,9 @@ func (n Notification) writeRecipient(b *strings.Builder, o Outcome) {
 		case o.Host != "":
 			by = "The server " + host(o.Host) + " said"
 		}
+		if o.Route != "" && !o.Own {
+			by += ", by " + singleLine(o.Route)
+		}
 		if n.Action != Relayed {
 			n.writeExplanation(b, indent, o)
 		}

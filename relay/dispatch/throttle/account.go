@@ -90,8 +90,15 @@ func (a *Account) LimitedFor(now time.Time) time.Duration {
 		// If only messages in flight count, the end of one wakes the caller.
 		return cmp.Or(a.recent.retryAfter(now), time.Second)
 	}
-	if a.limits.PerDay > 0 && a.day.total(now) >= a.limits.PerDay {
-		return a.day.retryAfter(now)
+	if a.limits.PerDay > 0 {
+		switch total := a.day.total(now); {
+		case total >= a.limits.PerDay:
+			return a.day.retryAfter(now)
+		case total+a.inFlight >= a.limits.PerDay:
+			// The recipients of a message are counted some time after its Begin; the end of
+			// one wakes the caller.
+			return time.Second
+		}
 	}
 	return 0
 }

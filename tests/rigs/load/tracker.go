@@ -146,12 +146,16 @@ func (t *Tracker) allArrived(arrived map[string]bool) bool {
 	return true
 }
 
-// Check checks that every message answered with 250 arrived intact, and returns
-// their number.
-func (tr *Tracker) Check(t testing.TB, upstream *tenant.Tenant) (answered int) {
+// Check checks that every message answered with 250 arrived intact at one of the
+// tenants, and returns their number.
+func (tr *Tracker) Check(t testing.TB, upstreams ...*tenant.Tenant) (answered int) {
 	t.Helper()
+	var messages []tenant.Message
+	for _, upstream := range upstreams {
+		messages = append(messages, upstream.Messages()...)
+	}
 	arrived, duplicates := map[string]bool{}, 0
-	for _, message := range upstream.Messages() {
+	for _, message := range messages {
 		name, intact := ParseMessage(message.Content)
 		switch {
 		case !intact || !tr.offered[name]:

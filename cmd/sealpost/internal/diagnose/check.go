@@ -150,9 +150,12 @@ func (b inspection) checkRelay(ctx context.Context) []preflight.Finding {
 	if err != nil {
 		return preflight.Problem(err)
 	}
-	found := preflight.Held(status.Reason, status.Code)
-	for _, account := range status.Accounts {
-		found = append(found, preflight.Held(account.Account+": "+account.Reason, account.Code)...)
+	var found []preflight.Finding
+	for _, h := range status.Holds() {
+		found = append(found, preflight.Held(h.Text, h.Code, status.Substitute())...)
+	}
+	if len(found) == 0 {
+		return preflight.Held("", "", "")
 	}
 	return found
 }

@@ -32,7 +32,11 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 	case journal.EventSignature:
 		return operator.Step{Name: "signed", Text: signed(r)}, false
 	case journal.EventDelivered:
-		return operator.Step{Name: "delivered", Text: r.Answer + " (after " + r.Took + ")"}, true
+		by := ""
+		if r.Upstream.Route != "" {
+			by = " by " + r.Upstream.Route
+		}
+		return operator.Step{Name: "delivered", Text: r.Answer + " (after " + r.Took + by + ")"}, true
 	case journal.EventRefused:
 		return operator.Step{Name: "refused", Text: r.Answer}, true
 	case journal.EventDeferred:

@@ -42,6 +42,11 @@ func (r ProbeResult) String() string {
 		r.Host, r.PortName(), r.Port25.Text, r.STARTTLS.Text, r.Port587.Text, r.Advice)
 }
 
+// onlyBy says why a message waits for one route.
+func onlyBy(route string) string {
+	return "only by " + route + ": its server may have the message, because it did not reply to it"
+}
+
 // Done prints what a call changed.
 type Done struct{ control.Done }
 
@@ -68,6 +73,9 @@ func (s Message) String() string {
 	fmt.Fprintf(&b, "attempts    %d\n", s.Attempts)
 	if s.Last != "" {
 		fmt.Fprintf(&b, "last reply  %s\n", s.Last)
+	}
+	if s.Route != "" {
+		fmt.Fprintf(&b, "route       %s\n", onlyBy(s.Route))
 	}
 	if !s.Next.IsZero() {
 		fmt.Fprintf(&b, "next        %s\n", s.Next.Local().Format(time.DateTime))

@@ -120,6 +120,9 @@ func describe(item queue.Item) string {
 	case item.Last != "":
 		text += "\n" + item.Last
 	}
+	if item.Route != "" {
+		text += "\n" + onlyBy(item.Route)
+	}
 	return text
 }
 
@@ -131,21 +134,34 @@ func Summary(s dispatch.Status, count int) (text string, codes []fault.Code) {
 		text = "mail cannot be queued: " + s.Spool
 	case s.Held == "stopped":
 		text += "; " + s.Reason
-	case s.Held != "":
+	case s.Held != "" && len(s.Routes) == 0:
 		text += "; held since " + holdText(s.HoldStatus)
 	}
-	for _, a := range s.Accounts {
-		text += fmt.Sprintf("; the mail of %s is held since %s", a.Account, holdText(a))
-	}
-	for _, code := range []fault.Code{s.SpoolCode, s.Code} {
-		if code != "" {
+	add := func(code fault.Code) {
+		if code != "" && !slices.Contains(codes, code) {
 			codes = append(codes, code)
 		}
 	}
-	for _, a := range s.Accounts {
-		if a.Code != "" && !slices.Contains(codes, a.Code) {
-			codes = append(codes, a.Code)
+	add(s.SpoolCode)
+	add(s.Code)
+	accounts := func(route string, held []dispatch.HoldStatus) {
+		for _, a := range held {
+			text += fmt.Sprintf("; the mail of %s is held%s since %s", a.Account, route, holdText(a))
+			add(a.Code)
 		}
+	}
+	if len(s.Routes) == 0 {
+		accounts("", s.Accounts)
+	}
+	for _, r := range s.Routes {
+		if r.Held != "" {
+			text += fmt.Sprintf("; %s is held since %s", r.Name, holdText(r.HoldStatus))
+			add(r.Code)
+		}
+		accounts(" by "+r.Name, r.Accounts)
+	}
+	if route := s.Substitute(); route != "" {
+		text += "; mail leaves by " + route
 	}
 	return text, codes
 }
