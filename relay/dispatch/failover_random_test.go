@@ -24,7 +24,7 @@ import (
 type ledger struct {
 	mu       sync.Mutex
 	run      int                   // of the dispatcher; the next begins with a power cut
-	pending  map[string]string     // by message: the only route that may send it, because content is unanswered
+	pending  map[string]string     // by message and recipient: the only route that may send it, because content is unanswered
 	done     map[string]acceptance // by message and recipient: the server's 2yz reply
 	received map[string]int        // by message and recipient: deliveries
 	allowed  map[string]int        // by message and recipient: deliveries that may be repeated over the same route
@@ -56,6 +56,7 @@ const (
 	misconfigured
 	refusesRecipients
 	refusesTenant
+	greylists
 	tooMany
 	busy
 	losesReplies
@@ -106,8 +107,8 @@ func (r *ledgerRoute) Deliver(ctx context.Context, e envelope.Envelope, content 
 	}
 	result := upstream.Result{Connection: journal.Connection{Host: r.name}, Mail: senderOK}
 	for range e.Recipients {
-		to := map[int]reply.Reply{refusesRecipients: userUnknown, refusesTenant: relayDenied, tooMany: tooManyConnections, busy: serverBusy}[fault]
-		if to.Code == 0 || fault == refusesRecipients && len(result.Replies)%2 == 1 || fault == busy && coin {
+		to := map[int]reply.Reply{refusesRecipients: userUnknown, refusesTenant: relayDenied, greylists: greylisted, tooMany: tooManyConnections, busy: serverBusy}[fault]
+		if to.Code == 0 || (fault == refusesRecipients || fault == greylists) && (len(result.Replies)%2 == 1) == coin || fault == busy && coin {
 			to = rcptOK
 		}
 		result.Replies = append(result.Replies, to)
@@ -116,13 +117,13 @@ func (r *ledgerRoute) Deliver(ctx context.Context, e envelope.Envelope, content 
 		l.refused(run, r, e, result.Replies)
 		return result, nil
 	}
-	l.begin(run, r, e)
+	l.begin(run, r, e, result.Replies)
 	err := sleep(ctx, during)
 	if fault == losesReplies || err != nil {
 		l.unanswered(run, r, e, result.Replies, coin)
 		return upstream.Result{}, noReply()
 	}
-	final := queuedOK
+	final, offered := queuedOK, slices.Clone(result.Replies)
 	if fault == busy {
 		final = serverBusy
 	}
@@ -132,7 +133,7 @@ func (r *ledgerRoute) Deliver(ctx context.Context, e envelope.Envelope, content 
 		}
 	}
 	result.Accepted = final.Positive()
-	if !l.answered(run, r, e, result) {
+	if !l.answered(run, r, e, offered, result) {
 		return upstream.Result{}, noReply()
 	}
 	return result, nil
@@ -140,23 +141,26 @@ func (r *ledgerRoute) Deliver(ctx context.Context, e envelope.Envelope, content 
 
 func keyOf(e envelope.Envelope, to envelope.Address) string { return e.ID + " " + string(to) }
 
-// begin records that content is sent over a route.
-func (l *ledger) begin(run int, r *ledgerRoute, e envelope.Envelope) {
+// begin records that content is sent over a route, to the recipients with a 2yz reply.
+func (l *ledger) begin(run int, r *ledgerRoute, e envelope.Envelope, replies []reply.Reply) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if run != l.run {
 		return // the box has no power
 	}
 	l.sent[r]++
-	if bound := l.pending[e.ID]; bound != "" && bound != r.name {
-		l.faults[fmt.Sprintf("%s: sent over %s while %s may have it", e.ID, r.name, bound)] = struct{}{}
-	}
-	for _, to := range e.Recipients {
+	for i, to := range e.Recipients {
+		if !replies[i].Positive() {
+			continue
+		}
+		if bound := l.pending[keyOf(e, to)]; bound != "" && bound != r.name {
+			l.faults[fmt.Sprintf("%s: sent over %s while %s may have it", keyOf(e, to), r.name, bound)] = struct{}{}
+		}
+		l.pending[keyOf(e, to)] = r.name
 		if a, accepted := l.done[keyOf(e, to)]; accepted {
 			l.faults[fmt.Sprintf("%s: sent over %s after %s had answered at %s", keyOf(e, to), r.name, a.route.name, a.at.Format(time.TimeOnly))] = struct{}{}
 		}
 	}
-	l.pending[e.ID] = r.name
 }
 
 // unanswered records content that got no reply.
@@ -172,9 +176,9 @@ func (l *ledger) unanswered(run int, r *ledgerRoute, e envelope.Envelope, replie
 	}
 }
 
-// answered records the reply to content. It returns false if the power was cut
+// answered records the reply to content, after these to RCPT. It returns false if the power was cut
 // before: nobody gets the reply.
-func (l *ledger) answered(run int, r *ledgerRoute, e envelope.Envelope, result upstream.Result) bool {
+func (l *ledger) answered(run int, r *ledgerRoute, e envelope.Envelope, replies []reply.Reply, result upstream.Result) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, to := range e.Recipients {
@@ -188,20 +192,22 @@ func (l *ledger) answered(run int, r *ledgerRoute, e envelope.Envelope, result u
 		}
 		l.done[keyOf(e, to)] = acceptance{time.Now(), r}
 	}
-	if run == l.run {
-		delete(l.pending, e.ID)
+	for i, to := range e.Recipients {
+		if run == l.run && (replies[i].Positive() || replies[i].Permanent()) {
+			delete(l.pending, keyOf(e, to))
+		}
 	}
 	return run == l.run
 }
 
-// refused records replies without content, after which the message is free if they
-// are permanent.
+// refused records replies without content. A recipient with a permanent one is free.
 func (l *ledger) refused(run int, r *ledgerRoute, e envelope.Envelope, replies []reply.Reply) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	permanent := !slices.ContainsFunc(replies, func(each reply.Reply) bool { return !each.Permanent() })
-	if run == l.run && permanent && l.pending[e.ID] == r.name {
-		delete(l.pending, e.ID)
+	for i, to := range e.Recipients {
+		if run == l.run && replies[i].Permanent() && l.pending[keyOf(e, to)] == r.name {
+			delete(l.pending, keyOf(e, to))
+		}
 	}
 }
 
@@ -215,8 +221,7 @@ func (l *ledger) cut() {
 		if time.Since(a.at) <= spool.LazyDelay+time.Second {
 			delete(l.done, key)
 			l.allowed[key]++
-			id, _, _ := strings.Cut(key, " ")
-			l.pending[id] = a.route.name
+			l.pending[key] = a.route.name
 		}
 	}
 }
