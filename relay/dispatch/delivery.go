@@ -210,6 +210,12 @@ func (d *Dispatcher) send(dl *delivery, tx upstream.Transactions) {
 		}
 	}
 	dl.evaluation = dl.route.evaluate(dl.result)
+	for n := range dl.evaluation.outcomes {
+		// A 2yz reply without content is the one to RCPT.
+		if dl.evaluation.outcomes[n] == delivered && !dl.sentTo(n) {
+			dl.evaluation.outcomes[n] = pending
+		}
+	}
 	d.updateAfterReplies(dl)
 }
 
