@@ -89,6 +89,18 @@ func TestConsole_SetsUpAMailboxWithoutShowingTheClientSecret(t *testing.T) {
 	}
 }
 
+func TestConsole_SetsUpTwoDeliveryMethods(t *testing.T) {
+	box := newFakeBox()
+	play(t, box, "both")
+	if len(box.commits) != 1 || box.commits[0].ClientSecret != "very~secret" || box.commits[0].PFX == nil {
+		t.Fatalf("commits %v", box.commits)
+	}
+	s, err := settings.Parse([]byte(box.commits[0].Settings))
+	if err != nil || s.Upstream.Method.String() != "connector, submission" || s.Upstream.Submission.User != "relay@contoso.com" {
+		t.Errorf("%v:\n%s", err, box.commits[0].Settings)
+	}
+}
+
 func TestConsole_AsksForTheCloudOfANationalTenant(t *testing.T) {
 	box := newFakeBox()
 	box.probed.Host = "contoso-com.mail.protection.office365.us"

@@ -145,13 +145,16 @@ func (u *setup) deliveryRows() [][2]string {
 	d, credentials := u.draft, [][2]string(nil)
 	var methods []string
 	for _, m := range u.methods() {
-		if m.Traits().Mailbox {
+		switch traits := m.Traits(); {
+		case traits.Mailbox:
 			methods = append(methods, "submission as "+d.get("upstream.submission.user"))
 			credentials = append(credentials, [2]string{"token by", u.tokenSource()})
-			continue
+		case traits.RecipientMX:
+			methods = append(methods, "direct, to the recipients' mail hosts")
+		default:
+			methods = append(methods, "connector at "+orElse(d.get("upstream.connector.host"), "the MX of the first domain"))
+			credentials = append(credentials, [2]string{"certificate", u.certificateSource()})
 		}
-		methods = append(methods, "connector at "+orElse(d.get("upstream.connector.host"), "the MX of the first domain"))
-		credentials = append(credentials, [2]string{"certificate", u.certificateSource()})
 	}
 	return append([][2]string{{"method", strings.Join(methods, ", then ")}}, credentials...)
 }

@@ -53,6 +53,8 @@ var ErrOtherIssuer = errors.New("upstream.oauth.token_url names an issuer other 
 // errOtherCloud is returned for Entra ID of a cloud other than upstream.cloud.
 var errOtherCloud = errors.New("upstream.oauth.token_url is Entra ID's of another cloud than upstream.cloud: leave token_url out, and set upstream.cloud to the tenant's cloud")
 
+var errNoTenant = errors.New("mail leaves for the recipients' own mail hosts (upstream.method), so there is nothing to set up in a tenant")
+
 // ErrNoName is returned for a connector without a matching certificate.
 var ErrNoName = errors.New("this box has no client certificate with a name in an accepted domain, so no connector can match it: import one, or create a certificate request, first")
 
@@ -130,7 +132,10 @@ func (s Site) forEachMethod(connector, submission func() (string, error)) (strin
 	var parts []string
 	for _, m := range s.Settings.Upstream.Method {
 		write := connector
-		if m.Traits().Mailbox {
+		switch traits := m.Traits(); {
+		case traits.RecipientMX:
+			continue // no tenant takes part
+		case traits.Mailbox:
 			write = submission
 		}
 		text, err := write()
@@ -138,6 +143,9 @@ func (s Site) forEachMethod(connector, submission func() (string, error)) (strin
 			return "", err
 		}
 		parts = append(parts, text)
+	}
+	if len(parts) == 0 {
+		return "", errNoTenant
 	}
 	return strings.Join(parts, "\n"), nil
 }

@@ -71,6 +71,31 @@ func TestScript_MatchesTheReviewedText(t *testing.T) {
 	compare(t, "register", Register("Contoso Leeds", settings.CloudGlobal))
 }
 
+func TestScript_IsForEachMethodOfAList(t *testing.T) {
+	text := strings.Replace(submitting, `"submission"`, `["connector", "direct", "submission"]`, 1)
+	s := site(t, text, "", "grant = \"secret\"\n[senders]\naccepted_domains = [\"contoso.com\"]\n")
+	s.ConnectorName = "relay.contoso.com"
+	for name, write := range map[string]func(Site) (string, error){"Script": Site.Script, "Undo": Site.Undo} {
+		alone := func(m settings.Method) string {
+			one := s
+			one.Settings.Upstream.Method = settings.Methods{m}
+			text, err := write(one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+		got, err := write(s)
+		if want := alone(settings.MethodConnector) + "\n" + alone(settings.MethodSubmission); err != nil || got != want {
+			t.Errorf("%s: got %v\n%s\nwant\n%s", name, err, got, want)
+		}
+	}
+	s.Settings.Upstream.Method = settings.Methods{settings.MethodDirect}
+	if _, err := s.Script(); err != errNoTenant {
+		t.Errorf("got %v, want %v", err, errNoTenant)
+	}
+}
+
 func compare(t *testing.T, name, got string) {
 	t.Helper()
 	if place := regexp.MustCompile(`%[A-Z]+%`).FindString(got); place != "" {

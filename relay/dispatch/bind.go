@@ -16,16 +16,16 @@ import (
 
 // bindQueued binds a queued message to the delivery's route, durably. It returns false
 // if the content must not be sent.
-func (d *Dispatcher) bindQueued(q *queue.Queue, id queue.ID, dl *delivery) bool {
+func (d *Dispatcher) bindQueued(q *queue.Queue, id queue.ID, dl *delivery, replies []reply.Reply) bool {
 	if dl.route.only || dl.stored == dl.route.Name {
-		dl.sent = true
+		dl.addSent(replies)
 		return true
 	}
 	dl.progress.Route, dl.stored = dl.route.Name, dl.route.Name
 	err := q.SaveNow(d.context, id, dl.progress)
 	// A full spool has room again only once mail is sent; the note follows then.
 	if err == nil || errors.Is(err, spool.ErrFull) || errors.Is(err, spool.ErrNotFound) {
-		dl.sent = true
+		dl.addSent(replies)
 		return true
 	}
 	d.journal.SpoolFault(err)
@@ -37,18 +37,19 @@ func (d *Dispatcher) bindQueued(q *queue.Queue, id queue.ID, dl *delivery) bool 
 func (d *Dispatcher) bindLive(m *message, dl *delivery, replies []reply.Reply) bool {
 	q, _ := d.Queue()
 	if m.bind(dl.route.label()) {
-		return d.bindQueued(q, m.ticket.ID, dl)
+		return d.bindQueued(q, m.ticket.ID, dl, replies)
 	}
 	if slices.ContainsFunc(replies, func(r reply.Reply) bool { return !r.Positive() }) && m.enqueue(q) != nil {
 		return false
 	}
-	dl.progress.Route, dl.stored, dl.sent = dl.route.label(), dl.route.label(), true
+	dl.progress.Route, dl.stored = dl.route.label(), dl.route.label()
+	dl.addSent(replies)
 	return true
 }
 
-// release ends the binding after a delivery, unless the server may have the message
-// without having replied: it did not reply to the content now, or did not then and has
-// not refused the message since.
+// release ends the binding after a delivery, unless the server may have the message for
+// some recipient without having replied: it did not reply to the content now, or did not
+// then and has neither replied to it nor refused the recipient since.
 func (dl *delivery) release() {
 	if !dl.isUnanswered() && (!dl.wasBound || dl.isAnswered()) {
 		dl.progress.Route = ""
@@ -61,11 +62,32 @@ func (dl *delivery) isUnanswered() bool {
 		return slices.Contains(dl.result.Unanswered, true)
 	}
 	u := dl.unavailable()
-	return dl.sent && (u == nil || u.Unanswered)
+	return dl.sent != nil && (u == nil || u.Unanswered)
 }
 
-// isAnswered reports whether the server replied to the content, or refused the message
-// before it for good.
+// isAnswered reports whether the server replied to the content for each recipient, or
+// refused the recipient for good.
 func (dl *delivery) isAnswered() bool {
-	return dl.err == nil && (dl.sent || !slices.ContainsFunc(dl.result.Replies, func(r reply.Reply) bool { return !r.Permanent() }))
+	if dl.err != nil {
+		return false
+	}
+	for n, r := range dl.result.Replies {
+		if !r.Permanent() && !dl.sentTo(n) {
+			return false
+		}
+	}
+	return true
+}
+
+// sentTo reports whether the content was sent to the n-th pending recipient.
+func (dl *delivery) sentTo(n int) bool { return n < len(dl.sent) && dl.sent[n] }
+
+// addSent records that the content is sent to the recipients with a 2yz reply.
+func (dl *delivery) addSent(replies []reply.Reply) {
+	if dl.sent == nil {
+		dl.sent = make([]bool, len(replies))
+	}
+	for n, r := range replies {
+		dl.sent[n] = dl.sent[n] || r.Positive()
+	}
 }

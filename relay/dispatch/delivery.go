@@ -42,7 +42,7 @@ type delivery struct {
 
 	wasBound bool   // an earlier delivery bound the message to the route
 	stored   string // Progress.Route in the spool, or about to be there
-	sent     bool   // the content was sent in this delivery, or may have been
+	sent     []bool // by index into pending: its content was sent in this delivery, or may have been; nil before
 
 	begun        time.Time
 	took         time.Duration
@@ -119,8 +119,10 @@ func (d *Dispatcher) deliverQueued(a *attempt) {
 	}
 	dl := a.delivery(d.withReceivedTime(e), progress, to, &trackedContent{Content: q.Content(a.ticket.ID, e.Size), lastRead: new(atomic.Int64)})
 	d.send(dl, upstream.Transactions{
-		ShouldSend: func(replies []reply.Reply) bool { return anyPositive(replies) && d.bindQueued(q, a.ticket.ID, dl) },
-		Settled:    func(replies []reply.Reply) { d.settle(q, a.ticket.ID, dl, replies) },
+		ShouldSend: func(replies []reply.Reply) bool {
+			return anyPositive(replies) && d.bindQueued(q, a.ticket.ID, dl, replies)
+		},
+		Settled: func(replies []reply.Reply) { d.settle(q, a.ticket.ID, dl, replies) },
 	})
 	a.notOffered = dl.neverOffered()
 	d.finishQueued(q, a.ticket, dl)
@@ -208,6 +210,12 @@ func (d *Dispatcher) send(dl *delivery, tx upstream.Transactions) {
 		}
 	}
 	dl.evaluation = dl.route.evaluate(dl.result)
+	for n := range dl.evaluation.outcomes {
+		// A 2yz reply without content is the one to RCPT.
+		if dl.evaluation.outcomes[n] == delivered && !dl.sentTo(n) {
+			dl.evaluation.outcomes[n] = pending
+		}
+	}
 	d.updateAfterReplies(dl)
 }
 

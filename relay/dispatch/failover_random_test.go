@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -24,7 +25,7 @@ import (
 type ledger struct {
 	mu       sync.Mutex
 	run      int                   // of the dispatcher; the next begins with a power cut
-	pending  map[string]string     // by message: the only route that may send it, because content is unanswered
+	pending  map[string]string     // by message and recipient: the only route that may send it, because content is unanswered
 	done     map[string]acceptance // by message and recipient: the server's 2yz reply
 	received map[string]int        // by message and recipient: deliveries
 	allowed  map[string]int        // by message and recipient: deliveries that may be repeated over the same route
@@ -42,6 +43,7 @@ type acceptance struct {
 type ledgerRoute struct {
 	name   string
 	ledger *ledger
+	split  bool // it makes a transaction for each recipient
 
 	mu     sync.Mutex
 	random *rand.Rand
@@ -56,6 +58,7 @@ const (
 	misconfigured
 	refusesRecipients
 	refusesTenant
+	greylists
 	tooMany
 	busy
 	losesReplies
@@ -89,78 +92,133 @@ func (r *ledgerRoute) pick() (fault int, before, during time.Duration, coin bool
 	return fault, before, during, r.random.IntN(2) == 0
 }
 
-func (r *ledgerRoute) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, tx upstream.Transactions) (upstream.Result, error) {
-	l := r.ledger
-	l.mu.Lock()
-	run := l.run
-	l.mu.Unlock()
-	fault, before, during, coin := r.pick()
+// Deliver makes one transaction, or one for each recipient.
+func (r *ledgerRoute) Deliver(ctx context.Context, e envelope.Envelope, _ envelope.Content, tx upstream.Transactions) (upstream.Result, error) {
+	r.ledger.mu.Lock()
+	d := &ledgerDelivery{r: r, run: r.ledger.run, e: e, tx: tx, result: upstream.Result{Connection: journal.Connection{Host: r.name}, Mail: senderOK,
+		Replies: make([]reply.Reply, len(e.Recipients)), Unanswered: make([]bool, len(e.Recipients))}}
+	r.ledger.mu.Unlock()
+	all := make([]int, len(e.Recipients))
+	for i := range all {
+		all[i] = i
+	}
+	if !r.split {
+		_, err := d.transaction(ctx, all)
+		if err != nil {
+			return upstream.Result{}, err
+		}
+		return d.result, nil
+	}
+	var err error
+	for n := range all {
+		more, failed := d.transaction(ctx, all[n:n+1])
+		if failed != nil {
+			err, d.result.Replies[n] = failed, reply.Reply{}
+		}
+		if u := (*upstream.Unavailable)(nil); errors.As(failed, &u) && u.Unanswered {
+			d.result.Unanswered[n] = true
+		}
+		if !more {
+			break
+		}
+		if n < len(all)-1 {
+			tx.Settled(slices.Clone(d.result.Replies))
+		}
+	}
+	if err != nil && !slices.ContainsFunc(d.result.Replies, func(each reply.Reply) bool { return each.Code != 0 }) && !slices.Contains(d.result.Unanswered, true) {
+		return upstream.Result{}, err
+	}
+	return d.result, nil
+}
+
+// ledgerDelivery is a message on its way over a ledgerRoute.
+type ledgerDelivery struct {
+	r      *ledgerRoute
+	run    int
+	e      envelope.Envelope
+	tx     upstream.Transactions
+	result upstream.Result
+}
+
+// transaction offers the message to the recipients of these indexes. more is false if
+// no other transaction may follow.
+func (d *ledgerDelivery) transaction(ctx context.Context, indexes []int) (more bool, err error) {
+	l, e := d.r.ledger, d.e.To(indexes)
+	fault, before, during, coin := d.r.pick()
 	switch fault {
 	case dead:
-		return upstream.Result{}, unreachableHost(e)
+		return true, unreachableHost(e)
 	case misconfigured:
-		return upstream.Result{}, unusable(e)
+		return true, unusable(e)
 	}
 	if err := sleep(ctx, before); err != nil {
-		return upstream.Result{}, &upstream.Unavailable{Reason: "stopping", DuringTransaction: true, Err: err}
+		return true, &upstream.Unavailable{Reason: "stopping", DuringTransaction: true, Err: err}
 	}
-	result := upstream.Result{Connection: journal.Connection{Host: r.name}, Mail: senderOK}
-	for range e.Recipients {
-		to := map[int]reply.Reply{refusesRecipients: userUnknown, refusesTenant: relayDenied, tooMany: tooManyConnections, busy: serverBusy}[fault]
-		if to.Code == 0 || fault == refusesRecipients && len(result.Replies)%2 == 1 || fault == busy && coin {
+	var offered []reply.Reply
+	for n, i := range indexes {
+		to := map[int]reply.Reply{refusesRecipients: userUnknown, refusesTenant: relayDenied, greylists: greylisted, tooMany: tooManyConnections, busy: serverBusy}[fault]
+		if to.Code == 0 || (fault == refusesRecipients || fault == greylists) && (n%2 == 1) == coin || fault == busy && coin {
 			to = rcptOK
 		}
-		result.Replies = append(result.Replies, to)
+		offered = append(offered, to)
+		d.result.Replies[i] = to
 	}
-	if !tx.ShouldSend(slices.Clone(result.Replies)) {
-		l.refused(run, r, e, result.Replies)
-		return result, nil
+	if !slices.ContainsFunc(offered, reply.Reply.Positive) {
+		l.refused(d.run, d.r, e, offered)
+		return true, nil
 	}
-	l.begin(run, r, e)
-	err := sleep(ctx, during)
+	if !d.tx.ShouldSend(slices.Clone(d.result.Replies)) {
+		l.refused(d.run, d.r, e, offered)
+		return false, nil
+	}
+	l.begin(d.run, d.r, e, offered)
+	err = sleep(ctx, during)
 	if fault == losesReplies || err != nil {
-		l.unanswered(run, r, e, result.Replies, coin)
-		return upstream.Result{}, noReply()
+		l.unanswered(e, offered, coin)
+		return true, noReply()
 	}
 	final := queuedOK
 	if fault == busy {
 		final = serverBusy
 	}
-	for i, each := range result.Replies {
-		if each.Positive() {
-			result.Replies[i] = final
+	for n, i := range indexes {
+		if offered[n].Positive() {
+			d.result.Replies[i] = final
 		}
 	}
-	result.Accepted = final.Positive()
-	if !l.answered(run, r, e, result) {
-		return upstream.Result{}, noReply()
+	if !l.answered(d.run, d.r, e, offered, final) {
+		return true, noReply()
 	}
-	return result, nil
+	d.result.Accepted = d.result.Accepted || final.Positive()
+	return true, nil
 }
 
 func keyOf(e envelope.Envelope, to envelope.Address) string { return e.ID + " " + string(to) }
 
-// begin records that content is sent over a route.
-func (l *ledger) begin(run int, r *ledgerRoute, e envelope.Envelope) {
+// begin records that content is sent over a route, to the recipients with a 2yz reply.
+func (l *ledger) begin(run int, r *ledgerRoute, e envelope.Envelope, replies []reply.Reply) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if run != l.run {
 		return // the box has no power
 	}
 	l.sent[r]++
-	if bound := l.pending[e.ID]; bound != "" && bound != r.name {
-		l.faults[fmt.Sprintf("%s: sent over %s while %s may have it", e.ID, r.name, bound)] = struct{}{}
-	}
-	for _, to := range e.Recipients {
+	for i, to := range e.Recipients {
+		if !replies[i].Positive() {
+			continue
+		}
+		if bound := l.pending[keyOf(e, to)]; bound != "" && bound != r.name {
+			l.faults[fmt.Sprintf("%s: sent over %s while %s may have it", keyOf(e, to), r.name, bound)] = struct{}{}
+		}
+		l.pending[keyOf(e, to)] = r.name
 		if a, accepted := l.done[keyOf(e, to)]; accepted {
 			l.faults[fmt.Sprintf("%s: sent over %s after %s had answered at %s", keyOf(e, to), r.name, a.route.name, a.at.Format(time.TimeOnly))] = struct{}{}
 		}
 	}
-	l.pending[e.ID] = r.name
 }
 
 // unanswered records content that got no reply.
-func (l *ledger) unanswered(run int, r *ledgerRoute, e envelope.Envelope, replies []reply.Reply, taken bool) {
+func (l *ledger) unanswered(e envelope.Envelope, replies []reply.Reply, taken bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lost++
@@ -172,36 +230,36 @@ func (l *ledger) unanswered(run int, r *ledgerRoute, e envelope.Envelope, replie
 	}
 }
 
-// answered records the reply to content. It returns false if the power was cut
-// before: nobody gets the reply.
-func (l *ledger) answered(run int, r *ledgerRoute, e envelope.Envelope, result upstream.Result) bool {
+// answered records the final reply to content, after these to RCPT. It returns false if
+// the power was cut before: nobody gets the reply.
+func (l *ledger) answered(run int, r *ledgerRoute, e envelope.Envelope, replies []reply.Reply, final reply.Reply) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, to := range e.Recipients {
-		if !result.Replies[i].Positive() {
-			continue
+		key := keyOf(e, to)
+		if final.Positive() && replies[i].Positive() {
+			l.received[key]++
+			if run != l.run {
+				l.allowed[key]++
+			} else {
+				l.done[key] = acceptance{time.Now(), r}
+			}
 		}
-		l.received[keyOf(e, to)]++
-		if run != l.run {
-			l.allowed[keyOf(e, to)]++
-			continue
+		if run == l.run && (replies[i].Positive() || replies[i].Permanent()) {
+			delete(l.pending, key)
 		}
-		l.done[keyOf(e, to)] = acceptance{time.Now(), r}
-	}
-	if run == l.run {
-		delete(l.pending, e.ID)
 	}
 	return run == l.run
 }
 
-// refused records replies without content, after which the message is free if they
-// are permanent.
+// refused records replies without content. A recipient with a permanent one is free.
 func (l *ledger) refused(run int, r *ledgerRoute, e envelope.Envelope, replies []reply.Reply) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	permanent := !slices.ContainsFunc(replies, func(each reply.Reply) bool { return !each.Permanent() })
-	if run == l.run && permanent && l.pending[e.ID] == r.name {
-		delete(l.pending, e.ID)
+	for i, to := range e.Recipients {
+		if run == l.run && replies[i].Permanent() && l.pending[keyOf(e, to)] == r.name {
+			delete(l.pending, keyOf(e, to))
+		}
 	}
 }
 
@@ -215,8 +273,7 @@ func (l *ledger) cut() {
 		if time.Since(a.at) <= spool.LazyDelay+time.Second {
 			delete(l.done, key)
 			l.allowed[key]++
-			id, _, _ := strings.Cut(key, " ")
-			l.pending[id] = a.route.name
+			l.pending[key] = a.route.name
 		}
 	}
 }
@@ -246,7 +303,7 @@ func TestRoutes_DeliverOnceUnderRandomFaults(t *testing.T) {
 				faults: map[string]struct{}{}, sent: map[*ledgerRoute]int{}}
 			var routes []*ledgerRoute
 			for i, name := range []string{"first", "second", "third"}[:2+seed%2] {
-				routes = append(routes, &ledgerRoute{name: name, ledger: l, random: rand.New(rand.NewPCG(seed, uint64(i+2)))})
+				routes = append(routes, &ledgerRoute{name: name, ledger: l, split: (seed/2+uint64(i))%3 == 0, random: rand.New(rand.NewPCG(seed, uint64(i+2)))})
 			}
 			withHarness(t, func(c *setup) {
 				c.Memory = body.NewBudget(3 << 20)

@@ -153,8 +153,12 @@ func relaysNullSender(s settings.Settings, leaf *x509.Certificate) bool {
 
 // relaysNullSender reports whether every route of the settings does.
 func (b *Box) relaysNullSender(ctx context.Context) bool {
+	traits := b.Settings.Upstream.Method.Traits()
+	if !traits.ClientCertificate {
+		return !traits.Mailbox
+	}
 	client, err := identity.Load(ctx, b.Store)
-	return err == nil && !b.Settings.Upstream.Method.Traits().Mailbox && relaysNullSender(b.Settings, client.Chain[0])
+	return err == nil && !traits.Mailbox && relaysNullSender(b.Settings, client.Chain[0])
 }
 
 // submissionRoute logs in with access tokens. Notifications are sent from the
