@@ -129,6 +129,9 @@ func TestDKIM_RotatesKeysByCommands(t *testing.T) {
 	}
 	must("mail is sent without a signature", "show")
 	refused(fault.DKIMRotating, "rotate")
+	if errs := refused(fault.DKIMUnpublished, "activate"); strings.Count(errs, "is not published") != 4 {
+		t.Errorf("got %s, want four missing records", errs)
+	}
 	server.publish(lines[:3])
 	if errs := refused(fault.DKIMUnpublished, "activate"); strings.Count(errs, "is not published") != 1 || !strings.Contains(errs, first+"-e._domainkey.fabrikam.com") {
 		t.Errorf("got %s, want the missing record", errs)

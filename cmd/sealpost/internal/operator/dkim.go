@@ -162,7 +162,7 @@ func RotateDKIM(ctx context.Context, b *wire.Box, replace bool) (fmt.Stringer, e
 }
 
 // ActivateDKIM makes the next keys sign if all their records are published, or the active
-// ones in further domains. Otherwise its error has a fault for each record that is not.
+// ones in further domains. Otherwise its fault names those that are not.
 func ActivateDKIM(ctx context.Context, b *wire.Box) (fmt.Stringer, error) {
 	keys, err := dkimkey.Load(ctx, b.Store)
 	if err != nil {
@@ -179,14 +179,18 @@ func ActivateDKIM(ctx context.Context, b *wire.Box) (fmt.Stringer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var missing []error
+	var missing []string
 	for _, record := range found {
+		text := record.Name + " " + record.Reason()
+		if record.Unknown {
+			return nil, errors.New(text)
+		}
 		if record.Err != nil {
-			missing = append(missing, fault.New(fault.DKIMUnpublished, record.Name+" "+record.Reason()))
+			missing = append(missing, text)
 		}
 	}
 	if len(missing) > 0 {
-		return nil, errors.Join(missing...)
+		return nil, fault.New(fault.DKIMUnpublished, strings.Join(missing, "; "))
 	}
 	keys, err = dkimkey.Activate(ctx, b.Store, set.Name, domains, time.Now())
 	return describeDKIM(keys), err
