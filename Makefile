@@ -141,16 +141,18 @@ bench: dist/sealpost
 	@dist/bench -program dist/sealpost $(BENCH)
 
 # Cuts the power of a box many times, such as make soak CUTS=300, sends a megabyte of
-# noise to its serial line, sends many messages of random content, and kills a relay with
-# two routes.
+# noise to its serial line, sends many messages of random content, makes everything around
+# a relay with all delivery methods fail for LOSSLESS, and kills a relay with two routes.
 CUTS  := 100
 NOISE := 1048576
 MESSAGES := 20004
 ROUTE_KILLS := 100
+LOSSLESS := 30m
 soak:
 	@tests/tools/install $(TEST_PACKAGES)
 	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/storage
 	MESSAGES=$(MESSAGES) go test -count=1 -timeout 1h -v -run TestRandomContent ./tests/suites/endtoend
+	LOSSLESS=$(LOSSLESS) go test -count=1 -timeout 2h -v -run TestLossless ./tests/suites/endtoend
 	ROUTE_KILLS=$(ROUTE_KILLS) go test -count=1 -timeout 1h -v -run TestRoutesKill ./tests/suites/endtoend
 	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestConfiguredBox_HandlesConsoleSticksLampAndButton/noise' ./tests/suites/technician
 

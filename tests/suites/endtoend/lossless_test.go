@@ -184,9 +184,6 @@ func (w *faultyWorld) round(under time.Duration) {
 	}
 	w.run("queue", "retry")
 	w.awaitEmpty()
-	if os.Getenv("LOSSLESS_LOG") != "" {
-		w.t.Log(w.relay.Log)
-	}
 	tracker.Check(w.t, w.connector, w.mailbox, w.servers["direct"])
 	w.checkArrivals()
 }
