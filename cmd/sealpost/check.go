@@ -10,9 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealpost/cmd/sealpost/internal/diagnose"
+	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/cmd/sealpost/internal/wire"
 	"sealpost/provisioning/certificate"
-	"sealpost/provisioning/operator"
+	api "sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/envelope"
@@ -76,14 +77,6 @@ func verifyCommand(o *options) *cobra.Command {
 	return c
 }
 
-// probeResult prints preflight.ProbeResult.
-type probeResult struct{ preflight.ProbeResult }
-
-func (r probeResult) String() string {
-	return fmt.Sprintf("host      %s\n%-9s %s\nTLS       %s\nport 587  %s\nadvice    %s",
-		r.Host, r.PortName(), r.Port25.Text, r.STARTTLS.Text, r.Port587.Text, r.Advice)
-}
-
 func probeCommand(o *options) *cobra.Command {
 	var domain, host, caFile string
 	var port int
@@ -99,7 +92,7 @@ func probeCommand(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return o.printLine(c.OutOrStdout(), probeResult{found})
+		return o.printLine(c.OutOrStdout(), operator.ProbeResult{ProbeResult: found})
 	})
 	c.Flags().StringVar(&domain, "domain", "", "an accepted `domain`, whose MX is the tenant's host")
 	c.Flags().StringVar(&host, "host", "", "the tenant's `host`, instead of the MX")
@@ -122,7 +115,7 @@ func sendTestCommand(o *options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return diagnose.SendTest(c.Context(), s, envelope.Address(recipient), func(s operator.Step) error { return o.printLine(c.OutOrStdout(), s) })
+		return diagnose.SendTest(c.Context(), s, envelope.Address(recipient), func(s api.Step) error { return o.printLine(c.OutOrStdout(), s) })
 	})
 	c.Flags().StringVar(&to, "to", "", "the `address` of the recipient")
 	return c

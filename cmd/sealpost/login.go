@@ -3,16 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"sealpost/cmd/sealpost/internal/operator"
 	"sealpost/cmd/sealpost/internal/wire"
-	"sealpost/hal"
 	"sealpost/provisioning/settings"
 	"sealpost/relay/oauth"
 )
@@ -33,7 +29,7 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 	if err := b.RequireGrant(settings.GrantDevice); err != nil {
 		return err
 	}
-	if err := canSeal(ctx, b); err != nil {
+	if err := operator.CanSeal(ctx, b); err != nil {
 		return err
 	}
 	issuer, err := b.Issuer()
@@ -42,7 +38,7 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 	}
 	token, err := issuer.Delegated(wire.RefreshTokens{Vault: b.Vault()}).Login(ctx, func(code oauth.DeviceCode) {
 		prompt := operator.SignInPrompt{URL: code.VerificationURL, Code: code.UserCode, Expires: code.Expires, Mailbox: string(b.Settings.Upstream.Submission.User)}
-		if showsBlocks(out) {
+		if operator.ShowsBlocks(out) {
 			prompt.QRCode = operator.QRCode(code.VerificationURL)
 		}
 		_ = o.printLine(out, prompt)
@@ -53,21 +49,4 @@ func (o *options) login(ctx context.Context, out io.Writer, b *wire.Box) error {
 	// An opaque token is also valid.
 	claims, _ := token.Claims()
 	return o.printLine(out, operator.SignedIn{User: claims.User})
-}
-
-// canSeal checks, before a sign-in, that the TPM can seal the refresh token.
-func canSeal(ctx context.Context, b *wire.Box) error {
-	if b.Settings.Keys.Protection == settings.ProtectionFile {
-		return nil
-	}
-	if state := b.TPM.State(ctx); state != hal.TPMReady && state != hal.TPMReplaced {
-		return fmt.Errorf("the TPM, which has to seal the sign-in, is %s: %s", state, state.Advice())
-	}
-	return nil
-}
-
-// showsBlocks reports whether out is a terminal that can show a QR code in block characters.
-func showsBlocks(out io.Writer) bool {
-	file, isFile := out.(*os.File)
-	return isFile && term.IsTerminal(int(file.Fd())) && operator.UsesUTF8(os.Getenv)
 }

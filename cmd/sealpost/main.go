@@ -69,6 +69,6 @@ func command(o *options) *cobra.Command {
 	flags.StringVar(&o.Control, "control", "", "the control `socket`, instead of the settings' control.socket")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), queueCommand(o), spoolCommand(o), stateCommand(o), tpmCommand(o), versionCommand(o), licensesCommand(), initCommand(), applyCommand(o), stickCommand(o), checkCommand(o), probeCommand(o), sendTestCommand(o), consoleCommand(o), tenantCommand(o), explainCommand(o), devicesCommand(o), userCommand(o))
+	root.AddCommand(relayCommand(o), certificateCommand(o), configCommand(o), journalCommand(o), queueCommand(o), spoolCommand(o), stateCommand(o), tpmCommand(o), versionCommand(o), licensesCommand(), initCommand(), applyCommand(o), stickCommand(o), checkCommand(o), probeCommand(o), sendTestCommand(o), consoleCommand(o), tenantCommand(o), dkimCommand(o), explainCommand(o), devicesCommand(o), userCommand(o))
 	return root
 }

@@ -1,12 +1,11 @@
 package main
 
 import (
-	"fmt"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"sealpost/cmd/sealpost/internal/operator"
 )
 
 // version is set by the linker: the release, or the commit it was built from.
@@ -21,38 +20,8 @@ func built() time.Time {
 	return t
 }
 
-// build describes the program.
-type build struct {
-	Version string `json:"version"`
-	Go      string `json:"go"`
-	Target  string `json:"target"`
-	Static  bool   `json:"static"`
-}
-
-func thisBuild() build {
-	b := build{Version: version, Go: runtime.Version(), Target: runtime.GOOS + "/" + runtime.GOARCH}
-	info, _ := debug.ReadBuildInfo()
-	for _, setting := range info.Settings {
-		switch setting.Key {
-		case "CGO_ENABLED":
-			b.Static = setting.Value == "0"
-		case "GOARM":
-			b.Target += "/v" + setting.Value
-		}
-	}
-	return b
-}
-
-func (b build) String() string {
-	linking := "statically linked"
-	if !b.Static {
-		linking = "dynamically linked"
-	}
-	return fmt.Sprintf("sealpost %s for %s, %s, %s", b.Version, b.Target, linking, b.Go)
-}
-
 func versionCommand(o *options) *cobra.Command {
 	return leaf("version", "Print the version and the platform", 0, func(c *cobra.Command, _ []string) error {
-		return o.print(c.OutOrStdout(), thisBuild())
+		return o.print(c.OutOrStdout(), operator.ThisBuild(version))
 	})
 }

@@ -42,6 +42,13 @@ const (
 	WrongMethod        Code = "wrong-method"        // the command does not apply to the delivery method
 	ConnectorUnmatched Code = "connector-unmatched" // no connector of the tenant matches this box
 
+	// The DKIM keys.
+	NoDKIMKeys      Code = "no-dkim-keys"     // there are none yet
+	DKIMUnpublished Code = "dkim-unpublished" // DNS lacks a record of the keys
+	DKIMRotating    Code = "dkim-rotating"    // a rotation has not ended
+	DKIMRotated     Code = "dkim-rotated"     // no rotation is under way
+	DKIMInFlight    Code = "dkim-in-flight"   // mail signed with the old keys may be on its way
+
 	// A site.
 	DomainUnknown Code = "domain-unknown" // DNS names no mail host of the domain
 
@@ -62,5 +69,6 @@ var All = []Code{
 	UserExists, NoUser,
 	SpoolForeign, SpoolOtherTPM, SpoolOpening,
 	NoClientSecret, NoSignIn, SignInOther, SignInRefused, TokenScope, ApplicationRefused, TokenSlow, ApplicationDamaged, WrongMethod, ConnectorUnmatched,
+	NoDKIMKeys, DKIMUnpublished, DKIMRotating, DKIMRotated, DKIMInFlight,
 	DomainUnknown, LearnTime, NoDevice, NoRelay, NoAppliance, NoInit,
 }

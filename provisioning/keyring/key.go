@@ -30,10 +30,12 @@ func Protect(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return Key{}, hal.Tried("protecting the key", err)
 	}
-	return sealKey(ctx, tpm, key, binding)
+	return Seal(ctx, tpm, key, binding)
 }
 
-func sealKey(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte) (Key, error) {
+// Seal protects a private key of a type that no TPM holds, such as Ed25519: it is
+// tpm-sealed. The rest is as in [Protect].
+func Seal(ctx context.Context, tpm hal.TPM, key crypto.Signer, binding []byte) (Key, error) {
 	public, private, err := encode(key)
 	if err != nil {
 		return Key{}, err

@@ -15,6 +15,8 @@ type Direct struct {
 	Resolver ValidatingResolver `toml:"resolver"`
 	// Domains are the domains whose mail hosts need less than verified TLS. Default: none.
 	Domains []DirectDomain `toml:"domain"`
+	// DKIM says how mail is signed.
+	DKIM DKIM `toml:"dkim"`
 	Roots
 }
 

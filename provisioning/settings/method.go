@@ -53,9 +53,10 @@ var methods = map[Method]Traits{
 		sections:              []string{"upstream.submission", "upstream.oauth"},
 	},
 	MethodDirect: {
-		RecipientMX: true,
-		limits:      struct{ connections, messagesPerMinute, recipientsPerDay int }{10, 0, 0},
-		sections:    []string{"upstream.direct"},
+		RecipientMX:           true,
+		ConnectionsPerAccount: 2, // for each domain: receivers count the connections of a sender
+		limits:                struct{ connections, messagesPerMinute, recipientsPerDay int }{10, 0, 0},
+		sections:              []string{"upstream.direct"},
 	},
 }
 

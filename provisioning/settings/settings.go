@@ -263,7 +263,7 @@ func Default() Settings {
 			Connector:   Connector{Port: 25},
 			Submission:  Submission{Host: CloudGlobal.Services().Submission, Port: 587, SendAs: SendAsBounce},
 			OAuth:       OAuth{Grant: GrantCertificate, Key: KeyOwn, Algorithm: AlgorithmPS256},
-			Direct:      Direct{Port: 25},
+			Direct:      Direct{Port: 25, DKIM: DKIM{Selector: "sealpost", Algorithms: []DKIMAlgorithm{DKIMRSA, DKIMEd25519}}},
 		},
 		Retry:   Retry{First: minutes(1), Longest: hours(1), Age: hours(5 * 24), Warning: hours(4)},
 		Keys:    Keys{TPM: "/dev/tpmrm0", Protection: ProtectionTPM},

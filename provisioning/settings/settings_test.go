@@ -93,6 +93,11 @@ resolver = "tls://dns.contoso.com@192.0.2.53:853"
 ca_file = "/etc/mx.pem"
 ca = ""
 
+[upstream.direct.dkim]
+domains = ["Contoso.com"]
+selector = "Relay-1"
+algorithms = ["ed25519"]
+
 [[upstream.direct.domain]]
 name = "Fabrikam.com"
 tls = "encrypt"
@@ -204,6 +209,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 			},
 			Direct: Direct{
 				Port: 2527, Resolver: "tls://dns.contoso.com@192.0.2.53:853", Roots: Roots{CAFile: "/etc/mx.pem"},
+				DKIM:    DKIM{Domains: []Domain{"contoso.com"}, Selector: "relay-1", Algorithms: []DKIMAlgorithm{DKIMEd25519}},
 				Domains: []DirectDomain{{Name: "fabrikam.com", TLS: DomainTLSEncrypt}},
 			},
 		},

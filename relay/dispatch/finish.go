@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sealpost/relay/dispatch/throttle"
 	"sealpost/relay/envelope"
 	"sealpost/relay/queue"
 	"sealpost/relay/reply"
@@ -144,13 +145,18 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 	dl.progress.Last = dl.route.labelled(dl.text())
 	dl.to.Bound = d.bound(dl.progress.Route)
 	if dl.isUpstreamFault() {
-		if len(dl.progress.Settled) > 0 || dl.progress.Route != dl.stored {
+		// While the upstream accepts no mail a warning could not leave either.
+		warned := dl.route.Domains && d.warnIfDue(q, dl, now)
+		if warned || len(dl.progress.Settled) > 0 || dl.progress.Route != dl.stored {
 			d.save(q, ticket.ID, dl.progress)
+		}
+		if warned {
+			d.probeNext(dl, now)
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.backlog.Assign(ticket.ID, dl.to)
-		if dl.neverOffered() {
+		if dl.neverOffered() && !warned {
 			d.backlog.PushFront(ticket)
 		} else {
 			// Let other messages go first: this one may be the cause.
@@ -160,16 +166,44 @@ func (d *Dispatcher) reschedule(q *queue.Queue, ticket queue.Ticket, dl *deliver
 	}
 	dl.progress.Next = now.Add(dl.route.Retry.delays().After(dl.progress.Attempts))
 	dl.progress.Attempts++
-	// While the upstream accepts no mail a warning could not leave either.
-	if !dl.progress.Warned && !dl.envelope.Report && now.Sub(dl.envelope.Received) >= dl.route.Retry.Warning {
-		dl.progress.Warned = d.notify(q, report.Delayed, dl, dl.unsettled(), "")
-	}
+	d.warnIfDue(q, dl, now)
 	d.save(q, ticket.ID, dl.progress)
 	d.journal.Retrying(dl.envelope.ID, dl.progress.Last, dl.progress.Attempts, dl.progress.Next)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.backlog.Assign(ticket.ID, dl.to)
 	d.backlog.Postpone(ticket, dl.progress.Next)
+}
+
+// warnIfDue notifies the sender of a message that is delayed for long, once.
+func (d *Dispatcher) warnIfDue(q *queue.Queue, dl *delivery, now time.Time) (warned bool) {
+	if dl.progress.Warned || dl.envelope.Report || now.Sub(dl.envelope.Received) < dl.route.Retry.Warning ||
+		dl.isUpstreamFault() && len(d.holdingNotification(dl, now)) > 0 {
+		return false
+	}
+	dl.progress.Warned = d.notify(q, report.Delayed, dl, dl.unsettled(), "")
+	return dl.progress.Warned
+}
+
+// holdingNotification returns the breakers that hold a notification about the message
+// back, none if it can leave.
+func (d *Dispatcher) holdingNotification(dl *delivery, now time.Time) []*throttle.Breaker {
+	to, sender := dl.route.notificationAddress(dl.envelope)
+	notification := d.assignment(envelope.Envelope{Sender: sender, Recipients: []envelope.Address{to}, Report: true})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.heldBy(notification, now)
+}
+
+// probeNext lets the next message to an unreachable domain be tried at once: it may be due for a
+// notification like the one before it.
+func (d *Dispatcher) probeNext(dl *delivery, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if dl.route.Domains && dl.account.Name != "" {
+		dl.account.Breaker.ProbeNow(now)
+		d.kick()
+	}
 }
 
 // isUpstreamFault reports whether the delivery failed for a reason other than
@@ -202,15 +236,13 @@ func (d *Dispatcher) tooOld(dl *delivery, now time.Time) bool {
 	if now.Sub(dl.envelope.Received) <= maxAge {
 		return false
 	}
-	to, sender := dl.route.notificationAddress(dl.envelope)
-	notification := d.assignment(envelope.Envelope{Sender: sender, Recipients: []envelope.Address{to}, Report: true})
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	breakers := d.heldBy(notification, now)
+	breakers := d.holdingNotification(dl, now)
 	if !dl.isUpstreamFault() || len(breakers) == 0 {
 		return true
 	}
 	// The outage began when the last of the routes failed.
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var since time.Time
 	for _, b := range breakers {
 		if b.Hold().Since.After(since) {
@@ -228,5 +260,6 @@ func (d *Dispatcher) expire(q *queue.Queue, ticket queue.Ticket, dl *delivery) b
 	}
 	d.journal.Expired(dl.envelope.ID, dl.route.labelled(dl.text()))
 	d.remove(q, ticket, dl.envelope)
+	d.probeNext(dl, time.Now())
 	return true
 }

@@ -45,6 +45,9 @@ type Route struct {
 	// needs Send As permission) are empty where only the kind matters. Replies it
 	// does not know count by their code. Nil means report.ClassifyFor.
 	Classify report.Classifier
+	// Domains is set if the accounts are the domains of recipients: the sender of a message
+	// that waits for one of them is notified of the delay.
+	Domains bool
 	// Relays reports whether the upstream relays mail of a sender. A message of
 	// another sender that is refused is at fault itself. Nil means every sender.
 	Relays func(sender envelope.Address) bool

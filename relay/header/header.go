@@ -1,6 +1,6 @@
 // Package header repairs the header of a message while it is received (RFC 5322
-// section 3.6, RFC 6409 section 8), and replaces its author, when the message must be
-// sent under another sender.
+// section 3.6, RFC 6409 section 8), replaces its author, when the message must be sent
+// under another sender, and finds the author's domain.
 //
 // It knows fields and mailboxes as written in a header, and leaves everything
 // else unchanged. It must not know envelopes, who may send as whom, or where a
@@ -58,6 +58,31 @@ func ReplaceAuthor(content Content, address, originalSender string) (Content, er
 	}
 	edits[0].insert = fields
 	return editedContent{content, edits, content.Size() + int64(len(fields)) - s.dropped}, nil
+}
+
+// AuthorDomain returns the domain of the first author in lower case, or "" if the message
+// has no author with a domain name. It reads the header, by the content's method Inspect if
+// it has one.
+func AuthorDomain(content Content) (string, error) {
+	var r io.Reader
+	if c, ok := content.(interface{ Inspect() io.Reader }); ok {
+		r = c.Inspect()
+	} else {
+		r = content.Open()
+	}
+	s := scan{r: bufio.NewReader(r)}
+	if err := s.header(); err != nil {
+		return "", fmt.Errorf("reading the author: %w", err)
+	}
+	all := addresses(s.from)
+	if len(all) == 0 {
+		return "", nil
+	}
+	domain := strings.ToLower(all[0][strings.LastIndexByte(all[0], '@')+1:])
+	if strings.HasPrefix(domain, "[") {
+		return "", nil
+	}
+	return domain, nil
 }
 
 // edit is a change at an offset: octets removed and text inserted.

@@ -59,6 +59,26 @@ func TestReplaceAuthor_KeepsNameAndReplyTo(t *testing.T) {
 	}
 }
 
+func TestAuthorDomain_IsThatOfTheFirstAuthor(t *testing.T) {
+	for message, want := range map[string]string{
+		"To: b@y.example\r\nFrom: a@X.Example\r\n\r\n":                                  "x.example",
+		"From: \"b@y.example\"\r\n <a@x.example>, c@z.example\r\nFrom: d@w.example\r\n": "x.example",
+		"from : a (b@y.example) <a@x.example> (z)\r\n\r\nFrom: b@y.example\r\n":         "x.example",
+		"From: a@[192.0.2.1]\r\n\r\n":                                                   "",
+		"From: a\r\n\r\n":                                                               "",
+		"From: a@x.example, b\r\n\r\n":                                                  "",
+		"To: a\r\n\r\nFrom: a@x.example\r\n":                                            "",
+		"":                                                                              "",
+	} {
+		if got, err := AuthorDomain(text(message)); got != want || err != nil {
+			t.Errorf("%q: got %q, %v, want %q", message, got, err, want)
+		}
+	}
+	if _, err := AuthorDomain(text("From: " + strings.Repeat("x", maxField) + "\r\n\r\n")); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a long author: got %v", err)
+	}
+}
+
 func TestReplaceAuthor_LeavesTextWithoutSeparator(t *testing.T) {
 	for given, want := range map[string]string{
 		"From: old@x.example\r\nThe UPS says\r\nSender: battery\r\nFrom: 230 V\r\n": "From: printer@contoso.com\r\nReply-To: old@x.example\r\nThe UPS says\r\nSender: battery\r\nFrom: 230 V\r\n",

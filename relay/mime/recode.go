@@ -62,5 +62,8 @@ type recoded struct {
 // Open implements Content.
 func (r recoded) Open() io.Reader { return newReader(r.content.Open(), r.plan) }
 
+// Inspect returns a reader of the content for another purpose than sending.
+func (r recoded) Inspect() io.Reader { return newReader(inspect(r.content), r.plan) }
+
 // Size implements Content.
 func (r recoded) Size() int64 { return r.size }

@@ -267,6 +267,22 @@ func TestRecode_LeavesErrorsToTheReader(t *testing.T) {
 	}
 }
 
+// inspectable is content that may not be sent yet.
+type inspectable struct{ text }
+
+func (inspectable) Open() io.Reader { panic("opened for sending") }
+
+// Inspect returns a reader of the content for another purpose than sending.
+func (i inspectable) Inspect() io.Reader { return i.text.Open() }
+
+func TestRecode_InspectsWithoutSending(t *testing.T) {
+	const message = "Subject: s\r\n\r\nü\r\n"
+	got, err := io.ReadAll(inspect(Recode(inspectable{message}, true)))
+	if err != nil || string(got) != recode(t, message, true) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func FuzzRecode(f *testing.F) {
 	f.Add("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nü\r\n--b--\r\n", true)
 	f.Add("Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=BC = \r\n", false)

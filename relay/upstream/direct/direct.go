@@ -89,8 +89,6 @@ func New(config Config, j *journal.Journal) *Direct {
 		PerDestination: config.PerDomain,
 		ReplyTimeout:   config.ReplyTimeout,
 	}
-	// A host that is down for minutes is not tried for each message; the messages' own
-	// delays reach an hour.
 	t.BackOff.First, t.BackOff.Longest = time.Minute, 15*time.Minute
 	return &Direct{config: config, journal: j, transport: transport.New(t, method{config, j}, j)}
 }
@@ -99,13 +97,21 @@ func New(config Config, j *journal.Journal) *Direct {
 // close afterwards.
 func (d *Direct) Close() { d.transport.Close() }
 
-// Account returns "": every receiver has limits of its own.
-func (d *Direct) Account(envelope.Envelope) string { return "" }
+// Account returns the domain of the recipients, which is held back alone when its hosts
+// fail; "" if there are several.
+func (d *Direct) Account(e envelope.Envelope) string {
+	domains := byDomain(e.Recipients)
+	if len(domains) != 1 {
+		return ""
+	}
+	return domains[0].name
+}
 
 // Deliver offers one message to the mail hosts of each recipient's domain, one domain
-// after another. A domain that cannot be reached gives its recipients a transient reply,
-// so that it does not hold the others' mail back; the error, an *upstream.Unavailable,
-// means that no domain can be reached.
+// after another. The error is an *upstream.Unavailable: of the only domain, or of the
+// line, if several domains in a row cannot be reached. One of several domains that
+// cannot be reached gives its recipients a transient reply, so that it does not hold the
+// others' mail back.
 func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envelope.Content, tx upstream.Transactions) (upstream.Result, error) {
 	e, content, err := d.prepare(ctx, e, content)
 	if err != nil {
@@ -128,10 +134,12 @@ func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envel
 		})
 		u := (*upstream.Unavailable)(nil)
 		if errors.As(err, &u) {
-			one.Replies = slices.Repeat([]reply.Reply{replyTo(u)}, len(domain.recipients))
-			if d.reach.failed(domain.name, u) {
+			deadLine := d.reach.failed(domain.name, u)
+			if !errors.As(err, new(*noMail)) && (deadLine || len(domains) == 1) {
+				u.Account = !deadLine
 				unreachable = u
 			}
+			one.Replies = slices.Repeat([]reply.Reply{replyTo(u)}, len(domain.recipients))
 		} else {
 			d.reach.succeeded()
 			result.Connection = one.Connection
@@ -154,7 +162,8 @@ func (d *Direct) Deliver(ctx context.Context, e envelope.Envelope, content envel
 			tx.Settled(result.Replies)
 		}
 	}
-	if unreachable != nil && !slices.ContainsFunc(result.Replies, func(r reply.Reply) bool { return r.Positive() || r.Permanent() }) && result.Unanswered == nil {
+	if unreachable != nil && !slices.ContainsFunc(result.Replies, func(r reply.Reply) bool { return r.Positive() || r.Permanent() }) &&
+		(len(domains) == 1 || result.Unanswered == nil) {
 		return upstream.Result{}, unreachable
 	}
 	return result, nil

@@ -99,7 +99,7 @@ func TestDirect_SendsOnlyOverTheTLSThatTheDomainMustHave(t *testing.T) {
 			if c.change != nil {
 				c.change(l)
 			}
-			result, _, err := l.deliver(t, "x@a.com")
+			result, err := l.deliverTo(t, "x@a.com")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -202,22 +202,23 @@ func TestDirect_TellsADeadLineFromADeadDomain(t *testing.T) {
 		l.receivers[host].stop()
 	}
 	for _, recipient := range []envelope.Address{"1@a.com", "2@a.com", "3@a.com", "1@b.com"} {
-		if result, _, err := l.deliver(t, recipient); err != nil || result.Replies[0].Code != 451 {
-			t.Errorf("%s: got %v, %v, want a transient reply", recipient, result.Replies, err)
+		u := (*upstream.Unavailable)(nil)
+		if _, _, err := l.deliver(t, recipient); !errors.As(err, &u) || !u.Account {
+			t.Errorf("%s: got %v, want only its domain unavailable", recipient, err)
 		}
 	}
 	u := (*upstream.Unavailable)(nil)
-	if _, _, err := l.deliver(t, "1@c.com"); !errors.As(err, &u) || !strings.Contains(u.Reason, "outbound port") {
+	if _, _, err := l.deliver(t, "1@c.com"); !errors.As(err, &u) || u.Account || !strings.Contains(u.Reason, "outbound port") {
 		t.Errorf("the third domain: got %v, want no domain reachable", err)
 	}
 	if result, _, err := l.deliver(t, "1@c.com", "1@d.com"); err != nil || !result.Accepted {
 		t.Errorf("a domain that works: got %v, %v", result.Replies, err)
 	}
-	if result, _, err := l.deliver(t, "1@a.com"); err != nil || result.Replies[0].Code != 451 {
-		t.Errorf("after that: got %v, %v, want a transient reply", result.Replies, err)
+	if _, _, err := l.deliver(t, "1@a.com"); !errors.As(err, &u) || !u.Account {
+		t.Errorf("after that: got %v, want only its domain unavailable", err)
 	}
 	l.zones.silent = true
-	if _, _, err := l.deliver(t, "1@e.com"); !errors.As(err, &u) || !strings.Contains(u.Reason, "no DNS response") {
+	if _, _, err := l.deliver(t, "1@e.com"); !errors.As(err, &u) || u.Account || !strings.Contains(u.Reason, "no DNS response") {
 		t.Errorf("without DNS: got %v, want no domain reachable", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -195,6 +196,17 @@ func (l *lab) deliver(t *testing.T, recipients ...envelope.Address) (result upst
 		Settled:    func(replies []reply.Reply) { settled = append(settled, slices.Clone(replies)) },
 	})
 	return result, settled, err
+}
+
+// deliverTo sends a message to one domain. A domain that is unavailable alone counts as a
+// transient reply.
+func (l *lab) deliverTo(t *testing.T, recipient envelope.Address) (upstream.Result, error) {
+	t.Helper()
+	result, _, err := l.deliver(t, recipient)
+	if u := (*upstream.Unavailable)(nil); errors.As(err, &u) && u.Account {
+		return upstream.Result{Replies: []reply.Reply{u.ClientReply()}}, nil
+	}
+	return result, err
 }
 
 // ee returns TLSA records of the usage DANE-EE for a receiver's key.

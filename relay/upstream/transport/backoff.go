@@ -2,7 +2,6 @@ package transport
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -12,8 +11,8 @@ import (
 	"sealpost/relay/upstream/esmtp"
 )
 
-// backOff remembers the hosts that failed, so that a dead host is not tried for each
-// message. It is safe for concurrent use.
+// backOff remembers the hosts that failed, so that a dead host does not delay each
+// connection to the others. It is safe for concurrent use.
 type backOff struct {
 	first, longest time.Duration
 
@@ -21,24 +20,11 @@ type backOff struct {
 	hosts map[string]failedHost
 }
 
-// failedHost is a host that is not tried until a time.
+// failedHost is a host that is tried last until a time.
 type failedHost struct {
 	until time.Time
 	delay time.Duration
-	err   error // of the last try
 }
-
-// HeldHost is the error of a host that is not tried, because it failed shortly before.
-type HeldHost struct {
-	Until time.Time
-	Err   error // of the last try
-}
-
-func (h *HeldHost) Error() string {
-	return fmt.Sprintf("it is not tried before %s, because it failed: %v", h.Until.UTC().Format("15:04:05 MST"), h.Err)
-}
-
-func (h *HeldHost) Unwrap() error { return h.Err }
 
 // isHostFault reports whether an error concerns a host whatever is sent to it: it cannot
 // be reached, or it hangs up or refuses service before a transaction.
@@ -51,18 +37,23 @@ func newBackOff(first, longest time.Duration) *backOff {
 	return &backOff{first: first, longest: longest, hosts: make(map[string]failedHost)}
 }
 
-// check returns a *HeldHost if the host must not be tried yet.
-func (b *backOff) check(host string, now time.Time) error {
+// order returns the hosts with those last that failed shortly before.
+func (b *backOff) order(hosts []Host, now time.Time) []Host {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if failed, found := b.hosts[host]; found && now.Before(failed.until) {
-		return &HeldHost{failed.until, failed.err}
+	var first, last []Host
+	for _, host := range hosts {
+		if failed, found := b.hosts[host.Name]; found && now.Before(failed.until) {
+			last = append(last, host)
+		} else {
+			first = append(first, host)
+		}
 	}
-	return nil
+	return append(first, last...)
 }
 
-// failed holds the host back, each time for twice as long.
-func (b *backOff) failed(host string, err error, now time.Time) {
+// failed puts the host last, each time for twice as long.
+func (b *backOff) failed(host string, now time.Time) {
 	if b.first == 0 {
 		return
 	}
@@ -77,7 +68,7 @@ func (b *backOff) failed(host string, err error, now time.Time) {
 		maps.DeleteFunc(b.hosts, func(_ string, f failedHost) bool { return !now.Before(f.until) })
 	}
 	if len(b.hosts) < maxHosts {
-		b.hosts[host] = failedHost{now.Add(delay), delay, err}
+		b.hosts[host] = failedHost{now.Add(delay), delay}
 	}
 }
 

@@ -1,52 +1,60 @@
 package transport
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 	"time"
 )
 
-func TestBackOff_HoldsAFailedHostEachTimeForTwiceAsLong(t *testing.T) {
+func names(hosts []Host) (text string) {
+	for _, host := range hosts {
+		text += host.Name
+	}
+	return text
+}
+
+func TestBackOff_PutsAFailedHostLastEachTimeForTwiceAsLong(t *testing.T) {
+	hosts := []Host{{Name: "a"}, {Name: "b"}, {Name: "c"}}
 	b := newBackOff(time.Minute, 5*time.Minute)
 	now := time.Now()
-	cause := errors.New("no route to host")
 	for _, delay := range []time.Duration{1, 2, 4, 5, 5} {
-		b.failed("mx", cause, now)
-		held := (*HeldHost)(nil)
-		if err := b.check("mx", now.Add(delay*time.Minute-1)); !errors.As(err, &held) || !errors.Is(err, cause) {
-			t.Errorf("before %d minutes: got %v, want %v", delay, err, cause)
-		}
-		if err := b.check("other", now); err != nil {
-			t.Errorf("another host: got %v", err)
+		b.failed("a", now)
+		if got := names(b.order(hosts, now.Add(delay*time.Minute-1))); got != "bca" {
+			t.Errorf("before %d minutes: got %s, want bca", delay, got)
 		}
 		now = now.Add(delay * time.Minute)
-		if err := b.check("mx", now); err != nil {
-			t.Errorf("after %d minutes: got %v", delay, err)
+		if got := names(b.order(hosts, now)); got != "abc" {
+			t.Errorf("after %d minutes: got %s, want abc", delay, got)
 		}
 	}
-	b.failed("mx", cause, now)
-	b.succeeded("mx")
-	if err := b.check("mx", now); err != nil {
-		t.Errorf("after a success: got %v", err)
+	for _, host := range hosts {
+		b.failed(host.Name, now)
+	}
+	if got := names(b.order(hosts, now)); got != "abc" {
+		t.Errorf("if all failed: got %s, want abc", got)
+	}
+	b.succeeded("b")
+	if got := names(b.order(hosts, now)); got != "bac" {
+		t.Errorf("after a success of b: got %s, want bac", got)
 	}
 }
 
 func TestBackOff_IsBounded(t *testing.T) {
 	b, now := newBackOff(time.Minute, time.Hour), time.Now()
 	for i := range 5000 {
-		b.failed(fmt.Sprint(i), errors.New("dead"), now)
+		b.failed(fmt.Sprint(i), now)
 	}
 	if len(b.hosts) > 1000 {
 		t.Errorf("got %d hosts, want at most 1000", len(b.hosts))
 	}
-	b.failed("later", errors.New("dead"), now.Add(2*time.Minute))
-	if b.check("later", now.Add(2*time.Minute)) == nil {
+	hosts := []Host{{Name: "later"}, {Name: "other"}}
+	b.failed("later", now.Add(2*time.Minute))
+	if got := names(b.order(hosts, now.Add(2*time.Minute))); got != "otherlater" {
 		t.Error("hosts whose time is over displace new ones")
 	}
 	none := newBackOff(0, 0)
-	none.failed("mx", errors.New("dead"), now)
-	if err := none.check("mx", now); err != nil {
-		t.Errorf("without a delay: got %v", err)
+	none.failed("later", now)
+	if got := names(none.order(hosts, now)); got != "laterother" {
+		t.Errorf("without a delay: got %s", got)
 	}
 }

@@ -43,11 +43,7 @@ func (t *Transport) openAny(ctx context.Context, to Destination) (*smtpConn, err
 	if err != nil {
 		return nil, err
 	}
-	for _, host := range hosts {
-		if fault := t.backOff.check(host.Name, begun); fault != nil {
-			err = &hostError{host.Name, fault}
-			continue
-		}
+	for _, host := range t.backOff.order(hosts, begun) {
 		conn, fault := t.openHost(ctx, host, to.Account)
 		if errors.Is(fault, ErrRetryOnNewConnection) {
 			conn, fault = t.openHost(ctx, host, to.Account)
@@ -60,7 +56,7 @@ func (t *Transport) openAny(ctx context.Context, to Destination) (*smtpConn, err
 		err = &hostError{host.Name, fault}
 		t.journal.ConnectFailed(host.Name, err, time.Since(begun))
 		if ctx.Err() == nil && isHostFault(fault) {
-			t.backOff.failed(host.Name, fault, time.Now())
+			t.backOff.failed(host.Name, time.Now())
 		}
 		if ctx.Err() != nil || isAccountFault(err) {
 			break

@@ -102,8 +102,8 @@ type Config struct {
 	PerDestination int
 	ReplyTimeout   time.Duration // maximum wait for one reply
 	Resolver       Resolver
-	// BackOff is how long a host that failed is not tried again, at first and at most;
-	// it doubles. Zero means not at all.
+	// BackOff is how long a host that failed is tried after the destination's other hosts,
+	// at first and at most; it doubles. Zero means not at all.
 	BackOff struct{ First, Longest time.Duration }
 }
 

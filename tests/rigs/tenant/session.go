@@ -297,7 +297,8 @@ func (s *session) midway(first bool) bool {
 
 // take stores the message unless the script rejects it.
 func (s *session) take(content []byte) bool {
-	if text := s.scripted("CONTENT", ""); text != "" {
+	text := s.scripted("CONTENT", "")
+	if text != "" && text != Take {
 		return s.reply("CONTENT", "", text)
 	}
 	if rejection := s.submit(content); rejection != "" {
@@ -312,6 +313,9 @@ func (s *session) take(content []byte) bool {
 	s.tenant.messages = append(s.tenant.messages, s.message)
 	number := len(s.tenant.messages)
 	s.tenant.mu.Unlock()
+	if text == Take {
+		return false
+	}
 	_, err := fmt.Fprintf(s.conn, "250 2.6.0 <%d@mock> Queued mail for delivery\r\n", number)
 	return err == nil
 }

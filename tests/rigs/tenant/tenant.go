@@ -32,6 +32,7 @@ type Message struct {
 const (
 	HangUp = "\x00hang up" // close the connection, after or instead of a reply
 	Stall  = "\x00stall"   // never reply
+	Take   = "\x00take"    // to CONTENT: accept the message, and hang up without a reply
 )
 
 // Script returns the reply to a verb; "" means the default reply. Verbs are the

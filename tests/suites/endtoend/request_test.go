@@ -80,7 +80,8 @@ const tenantHost = "contoso-com.mail.protection.outlook.com"
 // machine.
 func startDNS(t *testing.T, mx string) *parts.Dnsmasq {
 	t.Helper()
-	dns, err := parts.NewDnsmasq("mx-host=contoso.com,"+mx+",0", "host-record="+mx+",127.0.0.1")
+	dns, err := parts.NewDnsmasq("mx-host=contoso.com,"+mx+",0", "host-record="+mx+",127.0.0.1",
+		"mx-host="+recipientDomain+","+recipientHost+",0", "host-record="+recipientHost+",127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
 	}

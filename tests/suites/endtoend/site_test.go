@@ -28,6 +28,9 @@ const (
 	password  = "correct horse battery"
 	sender    = "printer@contoso.com"
 	recipient = "alice@fabrikam.example"
+
+	recipientDomain = "fabrikam.example"
+	recipientHost   = "mx.fabrikam.example"
 )
 
 // program is the path of the sealpost binary that all tests run.

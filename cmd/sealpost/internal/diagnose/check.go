@@ -77,6 +77,9 @@ func checksFor(ctx context.Context, box *wire.Box) []preflight.Check {
 		add("domains", b.checkDomains)
 		add(upstream(settings.MethodConnector), b.checkUpstream)
 	}
+	if traits.RecipientMX {
+		checks = append(checks, authentication{b, dns.New(b.Settings.Upstream.DNS)}.checks()...)
+	}
 	const timeout = 10 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

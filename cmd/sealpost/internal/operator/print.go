@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"sealpost/provisioning/preflight"
 	"sealpost/relay/control"
 	"sealpost/relay/queue"
 	"sealpost/relay/spool"
@@ -31,6 +32,14 @@ func Row(item queue.Item, now time.Time) string {
 	}
 	return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s", item.ID, now.Sub(item.Received).Round(time.Second), item.Octets,
 		item.Sender.Path(), to, item.Attempts, next, last)
+}
+
+// ProbeResult prints which delivery methods work.
+type ProbeResult struct{ preflight.ProbeResult }
+
+func (r ProbeResult) String() string {
+	return fmt.Sprintf("host      %s\n%-9s %s\nTLS       %s\nport 587  %s\nadvice    %s",
+		r.Host, r.PortName(), r.Port25.Text, r.STARTTLS.Text, r.Port587.Text, r.Advice)
 }
 
 // onlyBy says why a message waits for one route.

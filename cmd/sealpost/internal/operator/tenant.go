@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"sealpost/cmd/sealpost/internal/wire"
+	"sealpost/hal"
 	api "sealpost/provisioning/operator"
 	"sealpost/provisioning/preflight"
+	"sealpost/provisioning/settings"
 )
 
 // PEM is a certificate or a request as a command prints it.
@@ -39,6 +42,17 @@ type SignInPrompt struct {
 func (p SignInPrompt) String() string {
 	return fmt.Sprintf("%sTo sign this box in, open in any browser\n\n    %s\n\nand enter the code\n\n    %s\n\nbefore %s. Sign in as %s. Waiting ...",
 		p.QRCode, p.URL, p.Code, p.Expires.Format("15:04"), p.Mailbox)
+}
+
+// CanSeal checks, before a sign-in, that the TPM can seal the refresh token.
+func CanSeal(ctx context.Context, b *wire.Box) error {
+	if b.Settings.Keys.Protection == settings.ProtectionFile {
+		return nil
+	}
+	if state := b.TPM.State(ctx); state != hal.TPMReady && state != hal.TPMReplaced {
+		return fmt.Errorf("the TPM, which has to seal the sign-in, is %s: %s", state, state.Advice())
+	}
+	return nil
 }
 
 // SignedIn says that a sign-in succeeded.

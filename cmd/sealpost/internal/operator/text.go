@@ -2,8 +2,11 @@ package operator
 
 import (
 	"fmt"
+	"io"
+	"os"
 	"strings"
 
+	"golang.org/x/term"
 	"rsc.io/qr"
 )
 
@@ -23,6 +26,12 @@ func UsesUTF8(environment func(string) string) bool {
 		}
 	}
 	return false
+}
+
+// ShowsBlocks reports whether out is a terminal that can show a QR code in block characters.
+func ShowsBlocks(out io.Writer) bool {
+	file, isFile := out.(*os.File)
+	return isFile && term.IsTerminal(int(file.Fd())) && UsesUTF8(os.Getenv)
 }
 
 // QRCode returns a QR code in half blocks, two modules per character; empty if the

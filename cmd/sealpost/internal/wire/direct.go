@@ -35,14 +35,15 @@ func (b *Box) directRoute(m settings.Method, j *journal.Journal) (server.Route, 
 		Port:         s.Upstream.Direct.Port,
 		Roots:        roots,
 		Connections:  s.Upstream.LimitsOf(m).Connections,
-		PerDomain:    connectionsPerDomain,
+		PerDomain:    s.Upstream.LimitsOf(m).ConnectionsPerAccount,
 		ReplyTimeout: min(replyTimeout, s.Upstream.Timeout.Duration),
 		Resolver:     resolver,
 		Policies:     mtasts.NewCache(resolver, roots, policyStore{b.Store}),
+		Signer:       newDKIMSigner(b, func(err error) { j.MachineFault("DKIM", err) }),
 		Domains:      directDomains(s.Upstream.Direct),
 	}, j)
 	r := b.route(m, up, up.Close)
-	r.Classify = report.ClassifyReceiver
+	r.Classify, r.Domains = report.ClassifyReceiver, true
 	from := envelope.Address("mailer-daemon@" + string(s.AcceptedDomains()[0]))
 	r.Notify = dispatch.Notify{
 		Reporter: hostname, Site: s.Site.Name, Alert: envelope.Address(s.Site.Alert),
@@ -50,10 +51,6 @@ func (b *Box) directRoute(m settings.Method, j *journal.Journal) (server.Route, 
 	}
 	return r, nil
 }
-
-// connectionsPerDomain leaves connections for other domains while one is slow; receivers
-// count the connections of a sender.
-const connectionsPerDomain = 2
 
 // directResolver returns the resolver that validates, or else one that does not.
 func (b *Box) directResolver() *dns.Resolver {
