@@ -80,10 +80,12 @@ func (d *Dispatcher) deliverLive(a *attempt) {
 	dl := a.delivery(d.withReceivedTime(m.envelope), queue.Progress{}, fairqueue.Assignment{Accounts: m.to.Accounts}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
 	d.send(dl, upstream.Transactions{
 		ShouldSend: func(replies []reply.Reply) bool { return anyPositive(replies) && d.bindLive(m, dl, replies) },
-		// A message of several transactions was queued before the first one's content.
 		Settled: func(replies []reply.Reply) {
-			q, _ := d.Queue()
-			d.settle(q, m.ticket.ID, dl, replies)
+			// The message was queued before its first content.
+			if ticket, queued := m.inQueue(); queued {
+				q, _ := d.Queue()
+				d.settle(q, ticket.ID, dl, replies)
+			}
 		},
 	})
 	a.notOffered = dl.neverOffered()

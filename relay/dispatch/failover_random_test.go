@@ -45,6 +45,8 @@ type ledgerRoute struct {
 	ledger *ledger
 	split  bool // it makes a transaction for each recipient
 
+	accounts bool // each client has one
+
 	mu     sync.Mutex
 	random *rand.Rand
 	faulty bool
@@ -67,7 +69,12 @@ const (
 	anything
 )
 
-func (r *ledgerRoute) Account(envelope.Envelope) string { return "" }
+func (r *ledgerRoute) Account(e envelope.Envelope) string {
+	if !r.accounts {
+		return ""
+	}
+	return accountByClient(e)
+}
 
 // pick returns what happens to a message: the fault of the round, and delays around
 // the time at which clients stop waiting.
@@ -149,6 +156,9 @@ func (d *ledgerDelivery) transaction(ctx context.Context, indexes []int) (more b
 	case dead:
 		return true, unreachableHost(e)
 	case misconfigured:
+		if d.r.accounts {
+			return true, loginRefused(d.r.Account(e))(e)
+		}
 		return true, unusable(e)
 	}
 	if err := sleep(ctx, before); err != nil {
@@ -303,7 +313,7 @@ func TestRoutes_DeliverOnceUnderRandomFaults(t *testing.T) {
 				faults: map[string]struct{}{}, sent: map[*ledgerRoute]int{}}
 			var routes []*ledgerRoute
 			for i, name := range []string{"first", "second", "third"}[:2+seed%2] {
-				routes = append(routes, &ledgerRoute{name: name, ledger: l, split: (seed/2+uint64(i))%3 == 0, random: rand.New(rand.NewPCG(seed, uint64(i+2)))})
+				routes = append(routes, &ledgerRoute{name: name, ledger: l, split: (seed/2+uint64(i))%3 == 0, accounts: (seed/3+uint64(i))%3 == 1, random: rand.New(rand.NewPCG(seed, uint64(i+2)))})
 			}
 			withHarness(t, func(c *setup) {
 				c.Memory = body.NewBudget(3 << 20)

@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ type message struct {
 	to      fairqueue.Assignment
 	instead string // why the message is bound to a later route
 
-	mu     sync.Mutex
+	mu     commitLock
 	bound  string // Progress.Route of the message once it is queued
 	memory *body.Buffer
 	ticket queue.Ticket
@@ -38,9 +37,20 @@ type message struct {
 	reply  reply.Reply
 }
 
+// commitLock is a mutex that is held during a flash write. It is a channel because a
+// goroutine that waits for a sync.Mutex stops the fake clock of a test, and with it the
+// spool, which waits a moment for other commits.
+type commitLock chan struct{}
+
+// Lock implements sync.Locker.
+func (l commitLock) Lock() { l <- struct{}{} }
+
+// Unlock implements sync.Locker.
+func (l commitLock) Unlock() { <-l }
+
 func (d *Dispatcher) newMessage(e envelope.Envelope, memory *body.Buffer) *message {
 	m := &message{envelope: e, to: d.assignment(e), memory: memory,
-		deadline: time.Now().Add(d.config.Timeout), stopWait: make(chan struct{}, 1), replied: make(chan struct{})}
+		deadline: time.Now().Add(d.config.Timeout), stopWait: make(chan struct{}, 1), replied: make(chan struct{}), mu: make(commitLock, 1)}
 	m.use()
 	return m
 }
@@ -126,6 +136,13 @@ func (m *message) enqueue(q *queue.Queue) error {
 	}
 	m.queued = true
 	return nil
+}
+
+// inQueue returns the message's ticket, if it is queued.
+func (m *message) inQueue() (ticket queue.Ticket, queued bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ticket, m.queued
 }
 
 // use adds a reference to the content in memory.

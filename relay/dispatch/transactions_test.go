@@ -34,6 +34,12 @@ func (f *fakeUpstream) deliverByDomain(ctx context.Context, b behaviour, e envel
 				indexes, result.Replies[i] = append(indexes, i), b.rcpt(e, to)
 			}
 		}
+		if !slices.ContainsFunc(indexes, func(i int) bool { return result.Replies[i].Positive() }) {
+			if n < len(domains)-1 {
+				tx.Settled(slices.Clone(result.Replies))
+			}
+			continue
+		}
 		if !tx.ShouldSend(slices.Clone(result.Replies)) {
 			return result, nil
 		}
@@ -99,6 +105,37 @@ func TestTransactions_QueueALiveMessageBeforeTheFirstContent(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTransactions_SettleNothingBeforeTheMessageIsQueued(t *testing.T) {
+	for _, withQueue := range []bool{true, false} {
+		withHarness(t, nil, func(w *harness) {
+			w.upstream.byDomain = true
+			w.upstream.rcptReply = func(_ envelope.Envelope, to envelope.Address) reply.Reply {
+				if to.Domain() == "x.example" {
+					return userUnknown
+				}
+				return rcptOK
+			}
+			original := w.d
+			if !withQueue {
+				w.start()
+				w.d.SetQueueError(errNoSpool)
+			}
+			r := w.send(1, 100, "a@x.example", "b@y.example")
+			time.Sleep(time.Hour)
+			got := w.upstream.deliveriesTo()
+			if want := map[bool]int{true: 250, false: 550}[withQueue]; r.Code != want || got["a@x.example"] != 0 || withQueue != (got["b@y.example"] == 1) {
+				t.Errorf("with a queue %t: got reply %s, deliveries %v", withQueue, r, got)
+			}
+			if w.d != original {
+				if err := w.d.Close(context.Background()); err != nil {
+					t.Error(err)
+				}
+				w.d = original
+			}
+		})
+	}
 }
 
 func TestTransactions_AreDurableBeforeTheNextOneBegins(t *testing.T) {
