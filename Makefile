@@ -16,10 +16,10 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 NO_INLINING := github.com/... blitiri.com.ar/... golang.org/x/net/... golang.org/x/oauth2/... vendor/golang.org/x/... software.sslmate.com/... go.bug.st/... rsc.io/... \
 	net net/http net/url crypto/tls crypto/x509 crypto/rsa crypto/ecdsa crypto/ecdh crypto/ed25519 crypto/elliptic math/big \
 	encoding/asn1 encoding/pem encoding/json encoding/base64 encoding/hex mime/... text/... html/... compress/... regexp/... \
-	os/... flag sort log reflect golang.org/x/crypto/... golang.org/x/sys/... golang.org/x/term/... \
+	os/... flag sort log reflect fmt golang.org/x/crypto/... golang.org/x/sys/... golang.org/x/term/... \
 	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/oauth sealpost/relay/report \
 	sealpost/relay/server sealpost/relay/control sealpost/relay/device sealpost/relay/dkim \
-	sealpost/relay/upstream/dns sealpost/relay/upstream/mtasts sealpost/relay/upstream/reach
+	sealpost/relay/upstream/dns sealpost/relay/upstream/mtasts sealpost/relay/upstream/reach sealpost/relay/upstream/direct sealpost/relay/upstream/submission sealpost/relay/mime
 INLINING := github.com/emersion/... sealpost/hal/linux/flash
 export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l) $(INLINING:%=-gcflags=%=)
 export CGO_ENABLED := 0
@@ -141,16 +141,18 @@ bench: dist/sealpost
 	@dist/bench -program dist/sealpost $(BENCH)
 
 # Cuts the power of a box many times, such as make soak CUTS=300, sends a megabyte of
-# noise to its serial line, sends many messages of random content, and kills a relay with
-# two routes.
+# noise to its serial line, sends many messages of random content, makes everything around
+# a relay with all delivery methods fail for LOSSLESS, and kills a relay with two routes.
 CUTS  := 100
 NOISE := 1048576
 MESSAGES := 20004
 ROUTE_KILLS := 100
+LOSSLESS := 30m
 soak:
 	@tests/tools/install $(TEST_PACKAGES)
 	CUTS=$(CUTS) go test -count=1 -timeout 4h -v -run TestPowerCut_LosesNothingAnswered250 ./tests/suites/storage
 	MESSAGES=$(MESSAGES) go test -count=1 -timeout 1h -v -run TestRandomContent ./tests/suites/endtoend
+	LOSSLESS=$(LOSSLESS) go test -count=1 -timeout 2h -v -run TestLossless ./tests/suites/endtoend
 	ROUTE_KILLS=$(ROUTE_KILLS) go test -count=1 -timeout 1h -v -run TestRoutesKill ./tests/suites/endtoend
 	NOISE=$(NOISE) go test -count=1 -timeout 1h -v -run 'TestConfiguredBox_HandlesConsoleSticksLampAndButton/noise' ./tests/suites/technician
 

@@ -158,6 +158,9 @@ type Upstream struct {
 	// with the method "submission".
 	Submission Submission `toml:"submission"`
 	OAuth      OAuth      `toml:"oauth"`
+	// Recipients are domains of recipients whose mail leaves by some of the methods only.
+	// Default: none.
+	Recipients []RecipientMethods `toml:"recipients"`
 	// Direct is read only with the method "direct".
 	Direct Direct `toml:"direct"`
 }

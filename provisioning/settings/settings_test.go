@@ -102,6 +102,10 @@ algorithms = ["ed25519"]
 name = "Fabrikam.com"
 tls = "encrypt"
 
+[[upstream.recipients]]
+domain = "own"
+method = "connector"
+
 [retry]
 first = "30s"
 longest = "20m"
@@ -207,6 +211,7 @@ func TestParse_ReadsEveryKey(t *testing.T) {
 				Scopes: []string{"mail.send", "offline_access"}, Audience: "https://issuer.contoso.com", Algorithm: AlgorithmRS256,
 				Roots: Roots{CA: "-----BEGIN CERTIFICATE-----\nBBBB\n-----END CERTIFICATE-----\n"},
 			},
+			Recipients: []RecipientMethods{{Domain: DomainsOwn, Method: Methods{MethodConnector}}},
 			Direct: Direct{
 				Port: 2527, Resolver: "tls://dns.contoso.com@192.0.2.53:853", Roots: Roots{CAFile: "/etc/mx.pem"},
 				DKIM:    DKIM{Domains: []Domain{"contoso.com"}, Selector: "relay-1", Algorithms: []DKIMAlgorithm{DKIMEd25519}},

@@ -255,7 +255,7 @@ var decisive = []string{
 	"upstream.oauth.tenant", "upstream.oauth.client_id", "upstream.oauth.grant", "upstream.oauth.key",
 	"upstream.oauth.token_url", "upstream.oauth.device_url", "upstream.oauth.scopes", "upstream.oauth.audience",
 	"upstream.oauth.ca_file", "upstream.oauth.ca",
-	"upstream.direct.resolver", "upstream.direct.domain", "upstream.direct.ca_file", "upstream.direct.ca",
+	"upstream.recipients", "upstream.direct.resolver", "upstream.direct.domain", "upstream.direct.ca_file", "upstream.direct.ca",
 }
 
 // hasSafeDefault reports whether the default may replace a key or a section.

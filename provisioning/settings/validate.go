@@ -45,6 +45,7 @@ func (s Settings) check() Errors {
 	}
 	s.checkSubmission(fault)
 	s.checkDirect(fault)
+	s.checkRecipientMethods(fault)
 	s.checkDKIM(fault)
 	for _, c := range []struct {
 		section string

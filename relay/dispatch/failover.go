@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -16,15 +17,41 @@ func (r *Route) accountOf(to fairqueue.Assignment, now time.Time) *throttle.Acco
 }
 
 // mayTake reports whether a message is free to take the route.
-func (r *Route) mayTake(to fairqueue.Assignment) bool { return to.Bound == 0 || to.Bound == r.number+1 }
+func (r *Route) mayTake(to fairqueue.Assignment) bool {
+	if to.Bound != 0 {
+		return to.Bound == r.number+1
+	}
+	return to.Barred&r.bit() == 0
+}
 
-// assignment returns the accounts of a message on each route.
+// bit is the route's in Assignment.Barred.
+func (r *Route) bit() uint8 { return 1 << r.number }
+
+// assignment returns the accounts of a message on each route, and the routes that do not
+// take its recipients.
 func (d *Dispatcher) assignment(e envelope.Envelope) fairqueue.Assignment {
-	var to fairqueue.Assignment
+	to := fairqueue.Assignment{Barred: d.barred(e.Recipients)}
 	for _, r := range d.routes {
 		to.Accounts[r.number] = r.Upstream.Account(r.withReversePath(e))
 	}
 	return to
+}
+
+// barred returns the routes that do not take all of the recipients; none if no route does,
+// as with mail that was queued under other settings.
+func (d *Dispatcher) barred(recipients []envelope.Address) (barred uint8) {
+	left := false
+	for _, r := range d.routes {
+		if r.Takes != nil && slices.ContainsFunc(recipients, func(a envelope.Address) bool { return !r.Takes(a) }) {
+			barred |= r.bit()
+		} else {
+			left = true
+		}
+	}
+	if !left {
+		return 0
+	}
+	return barred
 }
 
 // bound returns Assignment.Bound for the route of that name. A route that is no
@@ -48,11 +75,11 @@ func (d *Dispatcher) takes(r *Route, to fairqueue.Assignment, now time.Time) boo
 // the one that it is bound to. A route that holds mail back takes its probe all the
 // same: it comes before the others. The caller holds mu.
 func (d *Dispatcher) prefers(r *Route, to fairqueue.Assignment, now time.Time) bool {
-	if to.Bound != 0 {
+	if to.Bound != 0 || !r.mayTake(to) {
 		return r.mayTake(to)
 	}
 	for _, before := range d.routes[:r.number] {
-		if before.heldBy(before.accountOf(to, now)) == nil {
+		if before.mayTake(to) && before.heldBy(before.accountOf(to, now)) == nil {
 			return false
 		}
 	}
@@ -111,6 +138,9 @@ func (d *Dispatcher) offerAgain(dl *delivery, m *message) bool {
 	defer d.mu.Unlock()
 	now, to := time.Now(), m.to
 	for _, r := range d.routes[dl.route.number+1:] {
+		if to.Barred&r.bit() != 0 {
+			continue
+		}
 		to.Bound = r.number + 1
 		if d.stopping || d.queue != nil && d.queueReason(to, now) != "" {
 			continue

@@ -40,7 +40,9 @@ type Incoming struct {
 	expected   int64     // octets
 	deadline   time.Time // of waiting for the queue
 	memory     *body.Buffer
-	draft      *queue.Draft
+	drafts     drafts // of parts; nil while the content is in memory
+	parts      []envelope.Envelope
+	queue      *queue.Queue // of drafts
 }
 
 // Begin prepares to receive a message's content. expected is the number of
@@ -54,7 +56,7 @@ func (d *Dispatcher) Begin(e envelope.Envelope, expected int64) *Incoming {
 // spool that is still being created or opened. If the content cannot be stored
 // at all, the error is a *reply.Error for the client.
 func (in *Incoming) Write(p []byte) (int, error) {
-	if in.draft != nil {
+	if in.drafts != nil {
 		return in.stream(p)
 	}
 	n, err := in.memory.Write(p)
@@ -69,7 +71,7 @@ func (in *Incoming) Write(p []byte) (int, error) {
 }
 
 func (in *Incoming) stream(p []byte) (int, error) {
-	n, err := in.draft.Write(p)
+	n, err := in.drafts.Write(p)
 	if err != nil {
 		err = &reply.Error{Reply: cannotQueueReply(err)}
 	}
@@ -91,10 +93,11 @@ func (in *Incoming) moveToSpool() error {
 	// 8BITMIME is harmless, and content is examined before it is changed.
 	e := in.envelope
 	e.EightBit, e.LongLines = true, true
-	draft, err := q.Begin(e, max(in.expected, in.memory.Size()))
+	parts := d.split(e)
+	started, err := begin(q, parts, max(in.expected, in.memory.Size()))
 	if err == nil {
-		in.draft = draft
-		_, err = io.Copy(draft, in.memory.Open())
+		in.drafts, in.parts, in.queue = started, parts, q
+		_, err = io.Copy(started, in.memory.Open())
 	}
 	in.memory.Release()
 	if err != nil {
@@ -106,9 +109,7 @@ func (in *Incoming) moveToSpool() error {
 // Abandon discards what was received.
 func (in *Incoming) Abandon() {
 	in.memory.Release()
-	if in.draft != nil {
-		in.draft.Abort()
-	}
+	in.drafts.abort()
 }
 
 // Accept takes responsibility for the message (RFC 5321 section 6.1) and
@@ -116,15 +117,14 @@ func (in *Incoming) Abandon() {
 // message or that it is durable in the spool.
 func (in *Incoming) Accept(ctx context.Context, e envelope.Envelope) reply.Reply {
 	d := in.dispatcher
-	if in.draft == nil {
-		return d.offer(ctx, d.newMessage(d.clearUnreliableTime(e), in.memory))
+	if in.drafts != nil {
+		return d.commitParts(ctx, in.queue, in.drafts, in.parts, "too large for memory")
 	}
-	ticket, err := in.draft.Commit(ctx)
-	if err != nil {
-		return d.recordDeferred(e, cannotQueueReply(err))
+	e = d.clearUnreliableTime(e)
+	if parts := d.split(e); len(parts) > 1 {
+		return d.queueParts(ctx, in, parts)
 	}
-	d.schedule(ticket, d.assignment(e))
-	return d.queuedReply(e, "too large for memory")
+	return d.offer(ctx, d.newMessage(e, in.memory))
 }
 
 // cannotQueueReply returns the client's reply when the spool rejects the

@@ -48,6 +48,8 @@ type Route struct {
 	// Domains is set if the accounts are the domains of recipients: the sender of a message
 	// that waits for one of them is notified of the delay.
 	Domains bool
+	// Takes reports whether the route is for a recipient. Nil means every recipient.
+	Takes func(recipient envelope.Address) bool
 	// Relays reports whether the upstream relays mail of a sender. A message of
 	// another sender that is refused is at fault itself. Nil means every sender.
 	Relays func(sender envelope.Address) bool

@@ -17,6 +17,7 @@ const MaxRoutes = 4
 type Assignment struct {
 	Accounts [MaxRoutes]string // by route; empty if unknown, or if its upstream has no accounts
 	Bound    int               // 1 + the number of the only route that may send it; 0 if any may
+	Barred   uint8             // a bit for each route that does not take its recipients
 }
 
 // Flow identifies mail that keeps its order: one client's mail of the same

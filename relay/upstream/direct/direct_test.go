@@ -90,8 +90,7 @@ func TestDirect_SendsOnlyOverTheTLSThatTheDomainMustHave(t *testing.T) {
 		{name: "a mail host without address", change: func(l *lab) { l.zones.addresses[host] = nil }, want: "451 4.4.4 the mail host mx.a.com has no address in DNS", refused: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var l *lab
-			l = newLab(t, func(config *Config, _ *zones) {
+			l := newLab(t, func(config *Config, _ *zones) {
 				if c.setting != "" {
 					config.Domains = map[string]TLS{domain: c.setting}
 				}

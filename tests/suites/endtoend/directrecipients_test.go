@@ -86,3 +86,35 @@ func TestDirect_TellsFiveDomainsApartEvenAfterAKill(t *testing.T) {
 		}
 	}
 }
+
+func TestRoutes_FollowTheRecipientsDomains(t *testing.T) {
+	t.Parallel()
+	r := newReceivers(t, nil, parts.Zone{Name: "plain.example", Records: []string{"@ MX 10 mx1.lab.example."}})
+	upstream := startTenant(t, tenantConfig(t))
+	s := r.site(t, "")
+	s.importPFX(clientCertificate(t, authority()))
+	s.stop()
+	s.config.host, s.config.port = "localhost", upstream.Address().Port
+	s.config.upstream = "method = [\"connector\", \"direct\"]"
+	s.config.more += "\n[[upstream.recipients]]\ndomain = \"own\"\nmethod = \"connector\"\n[[upstream.recipients]]\ndomain = \"*\"\nmethod = \"direct\"\n"
+	s.configure()
+	s.start()
+	if output, err := s.swaks("--to", "bob@contoso.com"); err != nil || !strings.Contains(output, "accepted by localhost") {
+		t.Errorf("to an own domain: %v\n%s", err, output)
+	}
+	if output, err := s.swaks("--to", "alice@plain.example"); err != nil || !strings.Contains(output, "accepted by mx1.lab.example") {
+		t.Errorf("to another domain: %v\n%s", err, output)
+	}
+	if output, err := s.swaks("--to", "alice@plain.example,bob@contoso.com"); err != nil || !strings.Contains(output, "is queued and will be sent") {
+		t.Errorf("to both: %v\n%s", err, output)
+	}
+	s.awaitEmpty()
+	if direct, err := r.public.Messages(2); err != nil || len(direct) != 2 || len(upstream.Messages()) != 2 {
+		t.Errorf("got %d directly, %v, and %d by the connector, want 2 and 2", len(direct), err, len(upstream.Messages()))
+	}
+	for _, m := range upstream.Messages() {
+		if strings.Join(m.Recipients, " ") != "bob@contoso.com" {
+			t.Errorf("the connector got a message to %v", m.Recipients)
+		}
+	}
+}

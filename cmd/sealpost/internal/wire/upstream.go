@@ -87,6 +87,7 @@ func (b *Box) route(m settings.Method, u dispatch.Upstream, closes func()) serve
 	return server.Route{Close: closes, Route: dispatch.Route{
 		Name:     string(m),
 		Upstream: u,
+		Takes:    b.takes(m),
 		Limits: throttle.Limits{
 			Connections: limits.Connections,
 			PerAccount:  limits.ConnectionsPerAccount,
@@ -100,6 +101,16 @@ func (b *Box) route(m settings.Method, u dispatch.Upstream, closes func()) serve
 			Warning: s.Retry.Warning.Duration,
 		},
 	}}
+}
+
+// takes returns which recipients' mail leaves by a method; nil means all.
+func (b *Box) takes(m settings.Method) func(envelope.Address) bool {
+	if len(b.Settings.Upstream.Recipients) == 0 {
+		return nil
+	}
+	return func(recipient envelope.Address) bool {
+		return slices.Contains(b.Settings.MethodsFor(recipient.Domain()), m)
+	}
 }
 
 // connectorRoute delivers with the client certificate. Exchange Online relays mail
