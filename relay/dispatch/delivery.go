@@ -77,7 +77,7 @@ func (d *Dispatcher) deliver(a *attempt) {
 // recipients are retried, or the sender is notified of them.
 func (d *Dispatcher) deliverLive(a *attempt) {
 	m := a.message
-	dl := a.delivery(d.withReceivedTime(m.envelope), queue.Progress{}, fairqueue.Assignment{Accounts: m.to.Accounts}, &trackedContent{Content: m.memory, lastRead: &m.lastRead})
+	dl := a.delivery(d.withReceivedTime(m.envelope), queue.Progress{}, m.to.Free(), &trackedContent{Content: m.memory, lastRead: &m.lastRead})
 	d.send(dl, upstream.Transactions{
 		ShouldSend: func(replies []reply.Reply) bool { return anyPositive(replies) && d.bindLive(m, dl, replies) },
 		Settled: func(replies []reply.Reply) {

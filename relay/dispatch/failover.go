@@ -106,8 +106,7 @@ func (d *Dispatcher) heldBy(to fairqueue.Assignment, now time.Time) []*throttle.
 // insteadOf returns why the routes before r do not take mail; empty if r is the first
 // or one of them does. The caller holds mu.
 func (d *Dispatcher) insteadOf(r *Route, to fairqueue.Assignment, now time.Time) string {
-	to.Bound = 0
-	return d.reasons(d.routes[:r.number], to, now)
+	return d.reasons(d.routes[:r.number], to.Free(), now)
 }
 
 // reasons returns why each of the routes holds a message back that may take it; those

@@ -354,3 +354,26 @@ func TestRoutes_ANotificationNamesTheOneThatFailed(t *testing.T) {
 		}
 	})
 }
+
+func TestRoutes_OneThatDoesNotTakeTheRecipientIsNotOfferedTheMessage(t *testing.T) {
+	withRoutes(t, func(c *setup) {
+		c.others[0].Takes = func(to envelope.Address) bool { return to.Domain() == "x.example" }
+	}, func(w *harness, first, second *fakeUpstream) {
+		first.set(func(f *fakeUpstream) { f.fail = unreachableHost })
+		if r := w.send(1, 100, "a@y.example"); r.Code != 250 || !strings.Contains(r.Text, "is queued") {
+			t.Errorf("got reply %s", r)
+		}
+		if r := w.send(1, 100, "a@x.example"); !strings.Contains(r.Text, "sent by second") {
+			t.Errorf("got reply %s", r)
+		}
+		time.Sleep(time.Hour)
+		if got := ids(second.accepted()); got != "M2" || w.queued() != 1 {
+			t.Errorf("got %q accepted by second, %d queued", got, w.queued())
+		}
+		first.set(func(f *fakeUpstream) { f.fail = nil })
+		time.Sleep(time.Hour)
+		if got := ids(first.accepted()); got != "M1" || w.queued() != 0 {
+			t.Errorf("got %q accepted by first, %d queued", got, w.queued())
+		}
+	})
+}

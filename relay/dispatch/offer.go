@@ -159,7 +159,7 @@ func (d *Dispatcher) moveToQueue(ctx context.Context, m *message, reason string)
 			return d.recordDeferred(m.envelope, clientReply)
 		}
 		if idle {
-			d.schedule(m.ticket, fairqueue.Assignment{Accounts: m.to.Accounts})
+			d.schedule(m.ticket, m.to.Free())
 		}
 		return d.queuedReply(m.envelope, reason)
 	})

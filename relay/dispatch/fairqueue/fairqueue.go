@@ -20,6 +20,12 @@ type Assignment struct {
 	Barred   uint8             // a bit for each route that does not take its recipients
 }
 
+// Free returns the assignment of the message once it is bound to no route.
+func (a Assignment) Free() Assignment {
+	a.Bound = 0
+	return a
+}
+
 // Flow identifies mail that keeps its order: one client's mail of the same
 // assignment. A flow that must wait does not block the client's others.
 type Flow struct {

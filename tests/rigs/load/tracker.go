@@ -13,8 +13,24 @@ import (
 	"sealpost/tests/rigs/tenant"
 )
 
-// Flap changes the tenant's behaviour at random until ctx ends.
+// Flap changes the tenant's behaviour at random until ctx ends, and drops connections at
+// any time: a reply may be lost.
 func Flap(ctx context.Context, upstream *tenant.Tenant) {
+	flap(ctx, func(script tenant.Script) {
+		upstream.SetScript(script)
+		if rand.N(3) == 0 {
+			upstream.DropConnections()
+		}
+	})
+}
+
+// FlapBetweenMessages is Flap without lost replies: a message that the tenant has is
+// answered.
+func FlapBetweenMessages(ctx context.Context, upstream *tenant.Tenant) {
+	flap(ctx, upstream.Restart)
+}
+
+func flap(ctx context.Context, change func(tenant.Script)) {
 	scripts := []tenant.Script{
 		nil,
 		nil,
@@ -28,10 +44,7 @@ func Flap(ctx context.Context, upstream *tenant.Tenant) {
 		},
 	}
 	for ctx.Err() == nil {
-		upstream.SetScript(scripts[rand.N(len(scripts))])
-		if rand.N(3) == 0 {
-			upstream.DropConnections()
-		}
+		change(scripts[rand.N(len(scripts))])
 		wait(ctx, 50*time.Millisecond+rand.N(400*time.Millisecond))
 	}
 }
