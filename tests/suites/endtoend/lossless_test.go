@@ -190,11 +190,12 @@ func (w *faultyWorld) round(under time.Duration) {
 		w.behave(route, nil)
 	}
 	// Limits that were lowered rise slowly.
-	const timeout = 5 * time.Minute
+	const timeout = 3 * time.Minute
 	queued := func() bool { return strings.Contains(w.run("queue", "list", "--json").Out, `"number"`) }
 	for end := time.Now().Add(timeout); queued(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.t.Fatalf("the queue is not empty after %s: %s", timeout, w.run("queue", "list").Out)
+			lines := strings.Split(w.relay.Log.String(), "\n")
+			w.t.Fatalf("the queue is not empty after %s: %s\n%s", timeout, w.run("status", "--json").Out, strings.Join(lines[max(0, len(lines)-100):], "\n"))
 		}
 	}
 	tracker.Check(w.t, w.connector, w.mailbox, w.servers["direct"])
