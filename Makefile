@@ -16,7 +16,7 @@ GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
 NO_INLINING := github.com/... blitiri.com.ar/... golang.org/x/net/... golang.org/x/oauth2/... vendor/golang.org/x/... software.sslmate.com/... go.bug.st/... rsc.io/... \
 	net net/http net/url crypto/tls crypto/x509 crypto/rsa crypto/ecdsa crypto/ecdh crypto/ed25519 crypto/elliptic math/big \
 	encoding/asn1 encoding/pem encoding/json encoding/base64 encoding/hex mime/... text/... html/... compress/... regexp/... \
-	os/... flag sort log reflect fmt golang.org/x/crypto/... golang.org/x/sys/... golang.org/x/term/... \
+	os/... flag sort log log/slog reflect fmt time golang.org/x/crypto/... golang.org/x/sys/... golang.org/x/term/... \
 	sealpost/provisioning/... sealpost/cmd/... sealpost/hal/linux/... sealpost/relay/oauth sealpost/relay/report \
 	sealpost/relay/server sealpost/relay/control sealpost/relay/device sealpost/relay/dkim \
 	sealpost/relay/upstream/dns sealpost/relay/upstream/mtasts sealpost/relay/upstream/reach sealpost/relay/upstream/direct sealpost/relay/upstream/submission sealpost/relay/mime

@@ -246,6 +246,13 @@ func (b *fakeBox) TenantScript(context.Context) (string, error) {
 
 func (b *fakeBox) TenantCertificate(context.Context) (string, error) { return fakePEM, nil }
 
+func (b *fakeBox) DKIM(_ context.Context, action operator.DKIMAction) (string, error) {
+	if action == operator.DKIMActivate {
+		return "", fault.New(fault.DKIMUnpublished, "sealpost-20261127a-r._domainkey.contoso.com is not in DNS")
+	}
+	return "DKIM " + string(action), nil
+}
+
 func (b *fakeBox) SignIn(context.Context) iter.Seq2[operator.Step, error] {
 	return func(yield func(operator.Step, error) bool) {
 		_ = yield(operator.Step{Name: "page", Text: "https://microsoft.com/devicelogin"}, nil) &&

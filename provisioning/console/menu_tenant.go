@@ -7,6 +7,7 @@ import (
 	"sealpost/hal/printable"
 	"sealpost/provisioning/candidate"
 	"sealpost/provisioning/certificate"
+	"sealpost/provisioning/operator"
 )
 
 // tenantMenu is the menu of the Microsoft 365 tenant.
@@ -17,6 +18,23 @@ func (s *session) tenantMenu(ctx context.Context) error {
 		{"print the certificate for token requests, to upload it", s.printApplication},
 		{"enter the client secret", s.newClientSecret},
 		{"sign in with a device code", s.signIn},
+		{"the keys that sign mail of direct delivery (DKIM)", s.dkim},
+	})
+}
+
+// dkim is the menu of the keys that sign by DKIM.
+func (s *session) dkim(ctx context.Context) error {
+	do := func(action operator.DKIMAction) func(context.Context) error {
+		return func(ctx context.Context) error {
+			return s.printText(ctx, func(ctx context.Context) (string, error) { return s.box.DKIM(ctx, action) })
+		}
+	}
+	return s.choose(ctx, "DKIM", "1", []choice{
+		{"show the keys, and what to do next", do(operator.DKIMShow)},
+		{"print the DNS records to publish", do(operator.DKIMRecord)},
+		{"look the records up, and sign with their keys if all are published", do(operator.DKIMActivate)},
+		{"make new keys, to replace the present ones", do(operator.DKIMRotate)},
+		{"delete the old keys, a week after they were replaced", do(operator.DKIMRetire)},
 	})
 }
 

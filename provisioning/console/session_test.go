@@ -477,3 +477,7 @@ func printed(r rune) rune {
 	}
 	return r
 }
+
+func TestConsole_ManagesTheKeysOfDKIM(t *testing.T) {
+	play(t, setUpBox(), "dkim")
+}

@@ -69,6 +69,8 @@ type Box interface {
 	TenantCertificate(ctx context.Context) (string, error)
 	// SignIn yields the page and code for a sign-in, and ends when it is done.
 	SignIn(ctx context.Context) iter.Seq2[Step, error]
+	// DKIM does something with the keys that sign by DKIM, and returns what to show.
+	DKIM(ctx context.Context, action DKIMAction) (string, error)
 	// VerifyTenant checks each step to the mailbox up to the first problem.
 	VerifyTenant(ctx context.Context) iter.Seq2[preflight.Finding, error]
 
@@ -156,3 +158,15 @@ type Item struct {
 	ID   string
 	Text string
 }
+
+// DKIMAction is what to do with the keys that sign by DKIM.
+type DKIMAction string
+
+// The actions.
+const (
+	DKIMShow     DKIMAction = "show"     // the keys, and what is to be done
+	DKIMRecord   DKIMAction = "record"   // the DNS records to publish; makes keys if there are none
+	DKIMRotate   DKIMAction = "rotate"   // makes the next keys
+	DKIMActivate DKIMAction = "activate" // signs by the next keys, if they are published
+	DKIMRetire   DKIMAction = "retire"   // deletes the old keys
+)

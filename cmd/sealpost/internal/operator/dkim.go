@@ -11,6 +11,7 @@ import (
 	"sealpost/hal/fault"
 	"sealpost/provisioning/dkimkey"
 	"sealpost/provisioning/keyring"
+	api "sealpost/provisioning/operator"
 )
 
 // DKIMRecord is a key record as a command prints it.
@@ -219,4 +220,25 @@ func RetireDKIM(ctx context.Context, b *wire.Box, force bool) (fmt.Stringer, err
 		retired.Records = append(retired.Records, r.Name)
 	}
 	return retired, err
+}
+
+// DKIM implements [api.Box].
+func (l Local) DKIM(ctx context.Context, action api.DKIMAction) (string, error) {
+	command := l.command("dkim", string(action))
+	switch action {
+	case api.DKIMRecord, api.DKIMRotate:
+		return textOf[DKIMRecords](ctx, command)
+	case api.DKIMRetire:
+		return textOf[DKIMRetired](ctx, command)
+	}
+	return textOf[DKIMKeys](ctx, command)
+}
+
+// textOf runs a command of this program, and returns its result as a person reads it.
+func textOf[T fmt.Stringer](ctx context.Context, command []string) (string, error) {
+	result, err := singleValue[T](ctx, command, "")
+	if err != nil {
+		return "", err
+	}
+	return result.String(), nil
 }
