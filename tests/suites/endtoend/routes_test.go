@@ -170,8 +170,8 @@ func TestRoutes_TheSecondOneTakesOverAndTheFirstOneReturns(t *testing.T) {
 			if c.preferred == "submission" {
 				slices.Reverse(names)
 			}
-			w := startTwoRoutes(t, names, siteConfig{upstream: "hold = \"1s\"\ntimeout = \"2s\"", spool: "64MiB"})
-			// Each route has a token or a session before the fault.
+			w := startTwoRoutes(t, names, siteConfig{upstream: "hold = \"1s\"\ntimeout = \"8s\"", spool: "64MiB"})
+			// The time limit of an attempt is more than a busy machine needs for a reply.
 			w.sendNamed("before", 1)
 			c.break_(w)
 			begun := time.Now()
