@@ -66,7 +66,7 @@ func greylist(t *testing.T, domain string) (address string) {
 // policyHost serves MTA-STS policies by HTTPS on a free address of this machine.
 func policyHost(t *testing.T, policies map[string]string) (address string) {
 	t.Helper()
-	names := []string{}
+	names := []string{"policy.lab.example"}
 	for domain := range policies {
 		names = append(names, "mta-sts."+domain)
 	}
