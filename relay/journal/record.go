@@ -102,7 +102,7 @@ type Record struct {
 	Cause    string
 	Code     fault.Code
 	Grant    string
-	Upstream struct{ Route, Host, Address, TLS, Certificate, Account string }
+	Upstream struct{ Route, Host, Address, Wanted, TLS, Certificate, Account string }
 }
 
 // Read returns the events of a JSON journal until its end, with an error if it

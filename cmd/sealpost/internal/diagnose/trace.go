@@ -22,7 +22,7 @@ func StepOf(r journal.Record) (s operator.Step, last bool) {
 		if r.Upstream.Account != "" {
 			shown = "logged in as " + r.Upstream.Account
 		}
-		return operator.Step{Name: "connected", Text: fmt.Sprintf("%s at %s, %s, %s", r.Upstream.Host, r.Upstream.Address, r.Upstream.TLS, shown)}, false
+		return operator.Step{Name: "connected", Text: fmt.Sprintf("%s at %s, %s (%s), %s", r.Upstream.Host, r.Upstream.Address, r.Upstream.TLS, r.Upstream.Wanted, shown)}, false
 	case journal.EventUpstreamNotConnected:
 		return operator.Step{Name: "no answer", Text: r.Cause}, false
 	case journal.EventAccessToken:
