@@ -26,7 +26,9 @@ func checkCommand(o *options) *cobra.Command {
 		return o.withBox(c, wire.AnyState, func(_ context.Context, b *wire.Box) error {
 			problems, err := o.printFindings(c, diagnose.Check(c.Context(), b), false)
 			if err == nil && problems > 0 {
-				err = fmt.Errorf("%d problems prevent delivery", problems)
+				if err = errors.New("1 problem prevents delivery"); problems > 1 {
+					err = fmt.Errorf("%d problems prevent delivery", problems)
+				}
 			}
 			return err
 		})

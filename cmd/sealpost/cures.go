@@ -5,7 +5,7 @@ import "sealpost/hal/fault"
 // cures are the cures on the command line.
 var cures = fault.Cures{
 	fault.NoStorage:          "check that the storage is fitted, and restart the box; if this does not help, replace the storage",
-	fault.NoState:            "an import or the relay creates it; use --state for another one",
+	fault.NoState:            "an import, sealpost dkim record or the relay creates it; use --state for another one",
 	fault.StateInUse:         "stop that one first, or wait until its command has ended",
 	fault.StateDamaged:       "erase them with: sealpost state erase --yes, and set the box up again; if it happens again, replace the flash",
 	fault.StateNewer:         "install that version again, or erase them with: sealpost state erase --yes, and set the box up again",
@@ -38,7 +38,7 @@ var cures = fault.Cures{
 	fault.ConnectorUnmatched: "see which names the certificate has with: sealpost certificate show",
 	fault.NoDKIMKeys:         "make some, and print their records, with: sealpost dkim record",
 	fault.DKIMUnpublished:    "publish the records of: sealpost dkim record; then use: sealpost dkim activate; DNS servers may remember for an hour that a record was missing",
-	fault.DKIMRotating:       "finish the rotation first: sealpost dkim show says what is missing",
+	fault.DKIMRotating:       "publish the records of: sealpost dkim record; then use: sealpost dkim activate; to make other keys instead, add --replace",
 	fault.DKIMRotated:        "",
 	fault.DKIMInFlight:       "wait until then, or add --force",
 	fault.DomainUnknown:      "",

@@ -45,7 +45,7 @@ var cures = fault.Cures{
 	fault.ConnectorUnmatched: "see which names the certificate has under certificate in the menu",
 	fault.NoDKIMKeys:         "make some with: tenant, DKIM, print the DNS records",
 	fault.DKIMUnpublished:    "publish it in DNS, then try again; DNS servers may remember for an hour that a record was missing",
-	fault.DKIMRotating:       "finish the rotation first: tenant, DKIM, show the keys",
+	fault.DKIMRotating:       "publish their records, and activate them under: tenant, DKIM",
 	fault.DKIMRotated:        "",
 	fault.DKIMInFlight:       "wait until then",
 	fault.DomainUnknown:      "",

@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -86,6 +87,9 @@ func (s Settings) checkDirect(fault func(key, format string, args ...any)) {
 		key := fmt.Sprintf("upstream.direct.domain[%d]", i+1)
 		if d.Name == "" {
 			fault(key+".name", "is empty: name the domain of the recipients")
+		}
+		if d.Name != "" && slices.ContainsFunc(s.Upstream.Direct.Domains[:i], func(other DirectDomain) bool { return other.Name == d.Name }) {
+			fault(key+".name", "is %s, as in a table above: leave out one of them", d.Name)
 		}
 		if d.TLS == "" {
 			fault(key+".tls", "is empty: write \"encrypt\" or \"may\"")

@@ -59,6 +59,7 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 		{"a resolver elsewhere", "[upstream.direct]\nresolver = \"192.168.10.1:53\"\n", "line 2: upstream.direct.resolver: \"192.168.10.1:53\" is not on this machine"},
 		{"a resolver without a name", "[upstream.direct]\nresolver = \"tls://192.0.2.53:853\"\n", "is not a validating resolver"},
 		{"a domain without TLS", "[[upstream.direct.domain]]\nname = \"a.com\"\n", "upstream.direct.domain[1].tls is empty"},
+		{"a domain of TLS twice", "[[upstream.direct.domain]]\nname = \"a.com\"\ntls = \"may\"\n[[upstream.direct.domain]]\nname = \"A.com\"\ntls = \"verify\"\n", "line 5: upstream.direct.domain[2].name is a.com, as in a table above"},
 		{"a domain's TLS", "[[upstream.direct.domain]]\nname = \"a.com\"\ntls = \"none\"\n", "\"none\" is not a value of tls: write \"verify\", \"encrypt\" or \"may\""},
 		{"cloud unknown", "[upstream]\ncloud = \"gcc\"\n", "line 2: upstream.cloud: \"gcc\" is not a cloud: write \"global\", \"gcc-high\", \"dod\" or \"china\""},
 		{"no DKIM algorithm", "[upstream.direct.dkim]\nalgorithms = []\n", "line 2: upstream.direct.dkim.algorithms is empty: write [\"rsa\"]"},
@@ -102,6 +103,7 @@ func TestParse_NamesTheLineAndCureOfEachMistake(t *testing.T) {
 func TestParse_ExplainsSenderMistakes(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"no settings", "", "senders.accepted_domains is empty: list the tenant's accepted domains"},
+		{"direct, no settings", "[upstream]\nmethod = \"direct\"\n", "senders.accepted_domains is empty: list the domains of your senders"},
 		{"empty section", "[senders]\n", "line 1: senders.accepted_domains is empty"},
 		{"foreign default", "[senders]\naccepted_domains = [\"contoso.com\"]\ndefault = \"a@sub.contoso.com\"\n",
 			"line 3: senders.default is in sub.contoso.com, which is not among senders.accepted_domains"},

@@ -59,7 +59,7 @@ func (s Settings) checkRecipientMethods(fault func(key, format string, args ...a
 		if r.Domain == "" {
 			fault(key+".domain", "is empty: name the domain of the recipients, \"own\" or \"*\"")
 		}
-		if slices.ContainsFunc(s.Upstream.Recipients[:i], func(other RecipientMethods) bool { return other.Domain == r.Domain }) {
+		if r.Domain != "" && slices.ContainsFunc(s.Upstream.Recipients[:i], func(other RecipientMethods) bool { return other.Domain == r.Domain }) {
 			fault(key+".domain", "is %s, as in a table above: leave out one of them", r.Domain)
 		}
 		if len(r.Method) == 0 {

@@ -37,7 +37,11 @@ func (s Settings) check() Errors {
 		}
 	}
 	if traits := s.Upstream.Method.Traits(); (traits.ClientCertificate || traits.RecipientMX) && len(s.Senders.AcceptedDomains) == 0 {
-		fault("senders.accepted_domains", "is empty: list the tenant's accepted domains, like [\"contoso.com\"]")
+		whose := "the tenant's accepted domains"
+		if !traits.ClientCertificate && !traits.Mailbox {
+			whose = "the domains of your senders"
+		}
+		fault("senders.accepted_domains", "is empty: list %s, like [\"contoso.com\"]", whose)
 	}
 	if d := s.Senders.Default.Domain(); d != "" && len(s.Senders.AcceptedDomains) > 0 &&
 		!slices.Contains(s.Senders.AcceptedDomains, d) {

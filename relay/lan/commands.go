@@ -69,6 +69,8 @@ func (c *clientConn) command(line []byte) ([]byte, error) {
 	case verb == "RCPT":
 		return c.rcpt(argument)
 	case verb == "DATA", verb == "RSET", verb == "NOOP", verb == "VRFY", verb == "EXPN", verb == "HELP":
+	case verb == ".": // of dataContent, after the content
+		c.lastCommand = "DATA"
 	default:
 		// It may be content, or a password.
 		c.lastCommand = "an unknown command"

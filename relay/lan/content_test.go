@@ -406,6 +406,25 @@ func TestJournal_HasNoPasswordsOfClients(t *testing.T) {
 	}
 }
 
+// TestJournal_NamesDATAIfTheMessageIsRefused checks the command of a reply to content.
+func TestJournal_NamesDATAIfTheMessageIsRefused(t *testing.T) {
+	var log strings.Builder
+	config := Config{Hostname: "relay.contoso.com", Limits: testLimits, TLS: &tls.Config{}}
+	s := newSessions(&config, journal.New(journal.Text(&log, true)))
+	server, client := net.Pipe()
+	go func() { _, _ = io.Copy(io.Discard, client) }()
+	c := newClientConn(server, policy.Client{Address: netip.MustParseAddr("192.0.2.1")}, policy.Access{}, s)
+	if _, err := c.command([]byte(".\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = c.Write([]byte("550 5.1.1 no such user\r\n"))
+	_ = client.Close()
+	_ = c.Close()
+	if !strings.Contains(log.String(), "command=DATA") {
+		t.Errorf("got %s", log.String())
+	}
+}
+
 // TestJournal_HasOneEventForEachMessageThatWasRepaired sends one that is complete and
 // others that are not.
 func TestJournal_HasOneEventForEachMessageThatWasRepaired(t *testing.T) {

@@ -47,7 +47,7 @@ func TestDirect_SendsOnlyOverTheTLSThatTheDomainMustHave(t *testing.T) {
 	}{
 		{name: "a public certificate", want: "verified certificate"},
 		{name: "a private certificate", change: privately, want: "451 4.7.5 the certificate of mx.a.com is not trusted: it is not verified by a public root", refused: true},
-		{name: "no TLS", change: noTLS, want: "451 4.7.5 mx.a.com does not offer STARTTLS; mail for it is held", refused: true},
+		{name: "no TLS", change: noTLS, want: "451 4.7.5 mx.a.com does not offer STARTTLS; mail to this domain is held", refused: true},
 		{name: "a private certificate, which the settings accept", change: privately, setting: Encrypt, want: "any certificate, by the settings"},
 		{name: "no TLS, where the settings demand it", change: noTLS, setting: Encrypt, want: "451 4.7.5 mx.a.com does not offer STARTTLS", refused: true},
 		{name: "no TLS, which the settings accept", change: noTLS, setting: May, want: "if offered, by the settings"},

@@ -42,7 +42,7 @@ func (n *notInPolicy) Error() string {
 }
 
 // heldAdvice says what follows from a host that lacks the TLS that it must have.
-const heldAdvice = "; mail for it is held, not sent without: tell its postmaster, or accept less for this domain with upstream.direct.domain"
+const heldAdvice = "; mail to this domain is held: tell its postmaster, or accept weaker TLS for it with upstream.direct.domain"
 
 // Describe implements transport.Method.
 func (method) Describe(host string, err error) (reply.Status, string, fault.Code) {

@@ -193,7 +193,7 @@ func TestDirect_SendsByWhatTheDomainsPublish(t *testing.T) {
 		{zone: parts.Zone{Name: "empty.example"}, reply: "550 5.1.2 the domain empty.example has no mail host"},
 		{zone: parts.Zone{Name: "dead.example", Records: []string{"@ MX 10 dead.lab.example.", "@ MX 20 mx1.lab.example."}}, host: "mx1", wanted: "verified certificate", reply: "250"},
 		{zone: parts.Zone{Name: "grey.example", Records: mx("mx1")}, host: "mx1", wanted: "verified certificate", reply: "250"},
-		{zone: parts.Zone{Name: "clear.example", Records: mx("mx3")}, held: "mx3.lab.example does not offer STARTTLS; mail for it is held"},
+		{zone: parts.Zone{Name: "clear.example", Records: mx("mx3")}, held: "mx3.lab.example does not offer STARTTLS; mail to this domain is held"},
 		{zone: parts.Zone{Name: "ipv6.example", Records: mx("mx6")}, host: "mx6", wanted: "verified certificate", reply: "250"},
 		{zone: parts.Zone{Name: "encrypt.example", Records: mx("mx2")}, host: "mx2", wanted: "any certificate, by the settings", reply: "250"},
 		{zone: parts.Zone{Name: "may.example", Records: mx("mx3")}, host: "mx3", wanted: "if offered, by the settings", reply: "250"},

@@ -176,7 +176,7 @@ func (s *dkimSigner) load() error {
 	return nil
 }
 
-var errUnsigned = errors.New("no DKIM keys are active, so mail is sent without a signature")
+var errUnsigned = errors.New("no DKIM keys are active, so mail is sent without a signature: publish their records and activate them")
 
 // fail reports a failure once. The caller holds mu.
 func (s *dkimSigner) fail(err error) {
