@@ -40,7 +40,7 @@ type answer struct {
 }
 
 // query asks the servers in turn until one answers. The error is a *net.DNSError; its
-// IsTimeout is set if none of them answered at all.
+// IsTimeout is set if none of them answers at all, whatever it is asked.
 func (r *Resolver) query(ctx context.Context, name string, kind dnsmessage.Type) (answer, error) {
 	fault := &net.DNSError{Name: name, IsTemporary: true, IsTimeout: true}
 	fqdn, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
@@ -60,14 +60,30 @@ func (r *Resolver) query(ctx context.Context, name string, kind dnsmessage.Type)
 			if found, err = parseAnswer(response, fqdn, kind); err == nil {
 				return found, nil
 			}
+			fault.IsTimeout = false
 		}
 		failures = append(failures, fmt.Sprintf("%s: %v", server, err))
 		if errors.As(err, new(*serverFailure)) {
 			fault.IsTimeout = false
 		}
 	}
+	if fault.IsTimeout && r.answersRoot(ctx, servers) {
+		fault.IsTimeout = false
+	}
 	fault.Err, fault.Server = strings.Join(failures, "; "), strings.Join(servers, ", ")
 	return answer{}, fault
+}
+
+// answersRoot reports whether a server answers about the root, which it knows without
+// asking others: a server may wait for the servers of a domain longer than it is waited for.
+func (r *Resolver) answersRoot(ctx context.Context, servers []string) bool {
+	for _, server := range servers {
+		_, err := r.ask(ctx, server, dnsmessage.MustNewName("."), dnsmessage.TypeNS)
+		if err == nil || errors.As(err, new(*serverFailure)) {
+			return true
+		}
+	}
+	return false
 }
 
 // nameServers returns the given servers, or else the system's.
