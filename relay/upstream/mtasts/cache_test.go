@@ -277,3 +277,20 @@ func TestCache_IsBounded(t *testing.T) {
 		t.Errorf("stored %d domains, %v, want at most %d", strings.Count(string(store.text), "policy"), err, maxStored)
 	}
 }
+
+func TestCache_StoresLittleOfLargePolicies(t *testing.T) {
+	store := &memory{}
+	c, _ := newCache(newPublisher(t, "mta-sts.contoso.com"), store)
+	c.loaded = true
+	for i := range maxDomains {
+		hosts := []string{strings.Repeat("x", i)}
+		if i%2 == 0 {
+			hosts[0] = strings.Repeat("x", maxPolicy-200)
+		}
+		c.set(strings.Repeat("d", i%50)+string(rune('0'+i/50))+".com", entry{Policy: Policy{Mode: Enforce, MX: hosts, MaxAge: time.Hour}, ID: "1", Fetched: c.now().Add(time.Duration(i) * time.Second)})
+	}
+	c.set("contoso.com", entry{Policy: Policy{Mode: Enforce, MX: []string{"mx.contoso.com"}, MaxAge: time.Hour}, ID: "1", Fetched: c.now().Add(time.Hour)})
+	if err := c.save(t.Context()); err != nil || len(store.text) > maxStoredSize+len("{}") || len(store.text) < maxStoredSize/2 || !strings.Contains(string(store.text), `"contoso.com"`) {
+		t.Errorf("stored %d octets, %v, want at most %d, with contoso.com", len(store.text), err, maxStoredSize)
+	}
+}
