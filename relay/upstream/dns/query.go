@@ -2,6 +2,7 @@ package dns
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -22,6 +23,7 @@ const (
 	queryTimeout = 3 * time.Second // of one query to one server
 	maxResponse  = 1232            // octets by UDP, without fragments (DNS Flag Day 2020)
 	maxRecords   = 100             // of an answer that are read
+	idLength     = 2               // octets of the ID, with which a message begins
 )
 
 // serverFailure is the error of a server that answers that it has no answer: those of the
@@ -181,8 +183,13 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, packed 
 			return nil, err
 		}
 		response := make([]byte, maxResponse)
-		n, err := conn.Read(response)
-		return response[:n], err
+		for {
+			n, err := conn.Read(response)
+			// Anybody can send a datagram with the address of the server and a guessed ID.
+			if err != nil || n >= idLength && bytes.Equal(response[:idLength], packed[:idLength]) {
+				return response[:n], err
+			}
+		}
 	}
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...)); err != nil {
 		return nil, err

@@ -53,3 +53,27 @@ func TestResolver_TellsADomainThatFailsFromServersThatAreSilent(t *testing.T) {
 		})
 	}
 }
+
+func TestResolver_IgnoresADatagramWithAnotherID(t *testing.T) {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	go func() {
+		packed := make([]byte, 2048)
+		n, client, err := server.ReadFrom(packed)
+		var query dnsmessage.Message
+		if err != nil || query.Unpack(packed[:n]) != nil {
+			return
+		}
+		good := zone(t, false, contoso...)("udp", query)
+		for _, datagram := range [][]byte{{1}, append([]byte{good[0] ^ 1}, good[1:]...), good} {
+			_, _ = server.WriteTo(datagram, client)
+		}
+	}()
+	hosts, _, err := New([]netip.AddrPort{server.LocalAddr().(*net.UDPAddr).AddrPort()}).MX(t.Context(), "contoso.com")
+	if len(hosts) != 2 || err != nil {
+		t.Errorf("got %v, %v, want the server's answer", hosts, err)
+	}
+}
