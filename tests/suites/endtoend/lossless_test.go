@@ -103,7 +103,8 @@ func (w *faultyWorld) note(times map[string][]time.Time, route string) {
 	times[route] = append(times[route], time.Now())
 }
 
-// faults are the ways in which a server fails.
+// faults are the ways in which a server fails. A reply that throttles the site, such as 451
+// 4.7.500, is not among them: mail then waits for its limit, which rises slowly.
 var faults = []map[string]string{
 	nil,
 	nil,
@@ -112,7 +113,7 @@ var faults = []map[string]string{
 	{"EHLO": "554 5.3.2 go away"},
 	{"STARTTLS": "454 4.7.0 TLS not available"},
 	{"MAIL": "432 4.3.2 Concurrent connections limit exceeded"},
-	{"MAIL": "451 4.7.500 Server busy. Please try again later"},
+	{"MAIL": "451 4.3.2 Please try again later"},
 	{"MAIL": tenant.Stall},
 	{"RCPT": "451 4.7.1 greylisted"},
 	{"RCPT": "550 5.7.64 TenantAttribution; Relay Access Denied"},
