@@ -16,15 +16,16 @@ import (
 // sums, and mail is held back if each of them holds it back.
 type Status struct {
 	HoldStatus
-	Routes     []RouteStatus `json:"routes,omitempty"`     // in the order of preference, if there are several
-	Accounts   []HoldStatus  `json:"accounts,omitempty"`   // accounts whose mail is held back separately
-	Due        int           `json:"due"`                  // messages that may be sent now
-	Later      int           `json:"later"`                // messages that wait for their next attempt
-	Active     int           `json:"active"`               // attempts in progress
-	Slots      int           `json:"slots"`                // attempts that may run at once
-	Recipients int           `json:"recipients"`           // of the last 24 hours
-	Spool      string        `json:"spool,omitempty"`      // why mail cannot be queued; empty if it can
-	SpoolCode  fault.Code    `json:"spool_code,omitempty"` // fault code of that, if any
+	ByRecipient bool          `json:"by_recipient,omitempty"` // some routes take some recipients only
+	Routes      []RouteStatus `json:"routes,omitempty"`       // in the order of preference, if there are several
+	Accounts    []HoldStatus  `json:"accounts,omitempty"`     // accounts whose mail is held back separately
+	Due         int           `json:"due"`                    // messages that may be sent now
+	Later       int           `json:"later"`                  // messages that wait for their next attempt
+	Active      int           `json:"active"`                 // attempts in progress
+	Slots       int           `json:"slots"`                  // attempts that may run at once
+	Recipients  int           `json:"recipients"`             // of the last 24 hours
+	Spool       string        `json:"spool,omitempty"`        // why mail cannot be queued; empty if it can
+	SpoolCode   fault.Code    `json:"spool_code,omitempty"`   // fault code of that, if any
 }
 
 // RouteStatus is the state of one of several routes.
@@ -88,6 +89,9 @@ func (s Status) Holds() []Reason {
 // Substitute returns the name of the route that mail takes because those before it hold
 // it back; empty if it takes the first, or none.
 func (s Status) Substitute() string {
+	if s.ByRecipient {
+		return "" // mail that the first route holds back may take no other
+	}
 	free := slices.IndexFunc(s.Routes, func(r RouteStatus) bool { return r.Held == "" })
 	if free <= 0 {
 		return ""
@@ -100,7 +104,8 @@ func (d *Dispatcher) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	s := Status{Due: d.backlog.Due(), Later: d.backlog.Later(), Active: len(d.active)}
+	s := Status{Due: d.backlog.Due(), Later: d.backlog.Later(), Active: len(d.active),
+		ByRecipient: slices.ContainsFunc(d.routes, func(r *Route) bool { return r.Takes != nil })}
 	held := d.heldBy(fairqueue.Assignment{}, now)
 	if len(held) > 0 {
 		s.HoldStatus = holdStatus("", held[0])

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"sealpost/relay/journal"
 	"sealpost/relay/upstream/dns"
@@ -49,6 +50,9 @@ func (m method) Hosts(ctx context.Context, to transport.Destination) ([]transpor
 	}
 	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
 	slices.SortStableFunc(records, func(a, b dns.MX) int { return cmp.Compare(a.Preference, b.Preference) })
+	if records = m.beforeSelf(records); len(records) == 0 {
+		return nil, refusal(554, 4, 6, "mail for %s would loop: its mail host is this one, %s", to.Domain, m.config.Hello)
+	}
 
 	policy, err := m.config.Policies.Policy(ctx, to.Domain)
 	if err != nil {
@@ -61,6 +65,17 @@ func (m method) Hosts(ctx context.Context, to transport.Destination) ([]transpor
 		hosts = append(hosts, transport.Host{Name: mx.Host, Secure: d.secure})
 	}
 	return hosts, nil
+}
+
+// beforeSelf returns the sorted records that are preferred to that of this host: others
+// would send the mail back (RFC 5321 section 5.1).
+func (m method) beforeSelf(records []dns.MX) []dns.MX {
+	self := slices.IndexFunc(records, func(mx dns.MX) bool { return strings.EqualFold(mx.Host, m.config.Hello) })
+	if self < 0 {
+		return records
+	}
+	own := records[self].Preference
+	return slices.DeleteFunc(records, func(mx dns.MX) bool { return mx.Preference >= own })
 }
 
 // destination is one mail host of a domain.

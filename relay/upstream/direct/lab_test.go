@@ -60,7 +60,7 @@ func (z *zones) MX(_ context.Context, domain string) ([]dns.MX, bool, error) {
 	if !found {
 		return nil, false, &net.DNSError{Err: "no such host", Name: domain, IsNotFound: true}
 	}
-	return records, z.validated, nil
+	return slices.Clone(records), z.validated, nil
 }
 
 func (z *zones) Addresses(_ context.Context, host string) (addresses []netip.Addr, validated bool, err error) {

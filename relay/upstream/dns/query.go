@@ -2,6 +2,7 @@ package dns
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -22,6 +23,7 @@ const (
 	queryTimeout = 3 * time.Second // of one query to one server
 	maxResponse  = 1232            // octets by UDP, without fragments (DNS Flag Day 2020)
 	maxRecords   = 100             // of an answer that are read
+	idLength     = 2               // octets of the ID, with which a message begins
 )
 
 // serverFailure is the error of a server that answers that it has no answer: those of the
@@ -40,7 +42,7 @@ type answer struct {
 }
 
 // query asks the servers in turn until one answers. The error is a *net.DNSError; its
-// IsTimeout is set if none of them answered at all.
+// IsTimeout is set if none of them answers at all, whatever it is asked.
 func (r *Resolver) query(ctx context.Context, name string, kind dnsmessage.Type) (answer, error) {
 	fault := &net.DNSError{Name: name, IsTemporary: true, IsTimeout: true}
 	fqdn, err := dnsmessage.NewName(strings.TrimSuffix(name, ".") + ".")
@@ -60,14 +62,30 @@ func (r *Resolver) query(ctx context.Context, name string, kind dnsmessage.Type)
 			if found, err = parseAnswer(response, fqdn, kind); err == nil {
 				return found, nil
 			}
+			fault.IsTimeout = false
 		}
 		failures = append(failures, fmt.Sprintf("%s: %v", server, err))
 		if errors.As(err, new(*serverFailure)) {
 			fault.IsTimeout = false
 		}
 	}
+	if fault.IsTimeout && r.answersRoot(ctx, servers) {
+		fault.IsTimeout = false
+	}
 	fault.Err, fault.Server = strings.Join(failures, "; "), strings.Join(servers, ", ")
 	return answer{}, fault
+}
+
+// answersRoot reports whether a server answers about the root, which it knows without
+// asking others: a server may wait for the servers of a domain longer than it is waited for.
+func (r *Resolver) answersRoot(ctx context.Context, servers []string) bool {
+	for _, server := range servers {
+		_, err := r.ask(ctx, server, dnsmessage.MustNewName("."), dnsmessage.TypeNS)
+		if err == nil || errors.As(err, new(*serverFailure)) {
+			return true
+		}
+	}
+	return false
 }
 
 // nameServers returns the given servers, or else the system's.
@@ -165,8 +183,13 @@ func (r *Resolver) exchange(ctx context.Context, network, server string, packed 
 			return nil, err
 		}
 		response := make([]byte, maxResponse)
-		n, err := conn.Read(response)
-		return response[:n], err
+		for {
+			n, err := conn.Read(response)
+			// Anybody can send a datagram with the address of the server and a guessed ID.
+			if err != nil || n >= idLength && bytes.Equal(response[:idLength], packed[:idLength]) {
+				return response[:n], err
+			}
+		}
 	}
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(packed))), packed...)); err != nil {
 		return nil, err

@@ -34,11 +34,15 @@ type Store interface {
 // Timeouts and limits.
 const (
 	fetchTimeout = 30 * time.Second
-	// retryFetch is how long a policy that could not be fetched is not fetched again
-	// (RFC 8461 section 3.3).
+	// retryFetch is how long a policy is not fetched again, whatever its record says (RFC
+	// 8461 section 3.3): each may cause a write to flash.
 	retryFetch = 5 * time.Minute
 	maxDomains = 500 // in memory
 	maxStored  = 200 // that outlive a restart
+	// maxStoredSize is the octets of what is stored, so that strangers' policies do not
+	// take the room of keys and certificates. A policy usually has 200.
+	maxStoredSize  = 64 << 10
+	maxStoredEntry = 2 << 10 // of one policy
 )
 
 // Cache keeps the policies of domains. It is safe for concurrent use; its mutex is not
@@ -107,7 +111,7 @@ func (c *Cache) Policy(ctx context.Context, domain string) (Policy, error) {
 	case err != nil:
 		// Whoever can suppress the record must not end a policy that is known.
 		return current, loadErr
-	case id == "", fresh:
+	case id == "", fresh, known.valid(now) && now.Sub(known.Fetched) < retryFetch:
 		return current, loadErr
 	case now.Sub(known.failed) < retryFetch && now.Sub(known.failed) >= 0:
 		return current, known.reason
@@ -214,11 +218,7 @@ func (c *Cache) save(ctx context.Context) error {
 	stored := maps.Clone(c.domains)
 	c.mu.Unlock()
 	maps.DeleteFunc(stored, func(_ string, e entry) bool { return e.Policy.Mode != Enforce || !e.valid(now) })
-	latest := slices.SortedFunc(maps.Keys(stored), func(a, b string) int { return stored[b].Fetched.Compare(stored[a].Fetched) })
-	for _, domain := range latest[min(len(latest), maxStored):] {
-		delete(stored, domain)
-	}
-	text, err := json.Marshal(stored)
+	text, err := encode(stored)
 	if err == nil {
 		err = c.store.Save(ctx, text)
 	}
@@ -226,4 +226,24 @@ func (c *Cache) save(ctx context.Context) error {
 		return fmt.Errorf("storing the MTA-STS policies: %w", err)
 	}
 	return nil
+}
+
+// encode returns the entries to be stored: the latest that fit, without those that are too
+// large.
+func encode(entries map[string]entry) ([]byte, error) {
+	stored, room := make(map[string]json.RawMessage), maxStoredSize
+	latest := slices.SortedFunc(maps.Keys(entries), func(a, b string) int { return entries[b].Fetched.Compare(entries[a].Fetched) })
+	for _, domain := range latest {
+		text, err := json.Marshal(entries[domain])
+		if err != nil {
+			return nil, err
+		}
+		const punctuation = len(`"":,`)
+		size := len(domain) + len(text) + punctuation
+		if size <= min(room, maxStoredEntry) && len(stored) < maxStored {
+			stored[domain] = text
+			room -= size
+		}
+	}
+	return json.Marshal(stored)
 }

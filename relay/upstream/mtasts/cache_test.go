@@ -138,6 +138,10 @@ func TestCache_FetchesAPolicyOncePerID(t *testing.T) {
 		}
 	}
 	p.publish("2", enforced)
+	if got := mode(t, c); got != Testing || p.fetched() != 1 {
+		t.Errorf("a new id at once: got %s after %d requests, want testing after 1", got, p.fetched())
+	}
+	*now = now.Add(10 * time.Minute)
 	if got := mode(t, c); got != Enforce || p.fetched() != 2 {
 		t.Errorf("a new id: got %s after %d requests, want enforce after 2", got, p.fetched())
 	}
@@ -179,8 +183,9 @@ func TestCache_FollowsADomainThatGivesUpItsPolicy(t *testing.T) {
 	p := newPublisher(t, "mta-sts.contoso.com")
 	p.publish("1", enforced)
 	store := &memory{}
-	c, _ := newCache(p, store)
+	c, now := newCache(p, store)
 	mode(t, c)
+	*now = now.Add(10 * time.Minute)
 	p.publish("2", "version: STSv1\nmode: none\nmax_age: 86400\n")
 	if got := mode(t, c); got != None {
 		t.Errorf("got %s, want none", got)
@@ -240,7 +245,7 @@ func TestCache_DoesNotReplaceWhatItCouldNotRead(t *testing.T) {
 	p := newPublisher(t, "mta-sts.contoso.com")
 	p.publish("1", enforced)
 	store := &memory{text: []byte(`{"fabrikam.com":{"policy":{"mode":"enforce","mx":["mx.fabrikam.com"],"max_age":86400000000000},"id":"1","fetched":"2026-11-27T11:00:00Z"}}`), err: errors.New("flash fails")}
-	c, _ := newCache(p, store)
+	c, now := newCache(p, store)
 	if _, err := c.Policy(t.Context(), "contoso.com"); err == nil || !strings.Contains(err.Error(), "flash fails") {
 		t.Errorf("got %v, want the error of the store", err)
 	}
@@ -251,6 +256,7 @@ func TestCache_DoesNotReplaceWhatItCouldNotRead(t *testing.T) {
 	if got, _ := c.Policy(t.Context(), "fabrikam.com"); got.Mode != Enforce {
 		t.Errorf("a stored domain: got %s, want enforce", got.Mode)
 	}
+	*now = now.Add(10 * time.Minute)
 	p.publish("2", enforced)
 	mode(t, c)
 	if !strings.Contains(string(store.text), "fabrikam.com") || !strings.Contains(string(store.text), "contoso.com") {
@@ -275,5 +281,22 @@ func TestCache_IsBounded(t *testing.T) {
 	}
 	if err := c.save(t.Context()); err != nil || strings.Count(string(store.text), "policy") > maxStored {
 		t.Errorf("stored %d domains, %v, want at most %d", strings.Count(string(store.text), "policy"), err, maxStored)
+	}
+}
+
+func TestCache_StoresLittleOfLargePolicies(t *testing.T) {
+	store := &memory{}
+	c, _ := newCache(newPublisher(t, "mta-sts.contoso.com"), store)
+	c.loaded = true
+	for i := range maxDomains {
+		hosts := []string{strings.Repeat("x", i)}
+		if i%2 == 0 {
+			hosts[0] = strings.Repeat("x", maxPolicy-200)
+		}
+		c.set(strings.Repeat("d", i%50)+string(rune('0'+i/50))+".com", entry{Policy: Policy{Mode: Enforce, MX: hosts, MaxAge: time.Hour}, ID: "1", Fetched: c.now().Add(time.Duration(i) * time.Second)})
+	}
+	c.set("contoso.com", entry{Policy: Policy{Mode: Enforce, MX: []string{"mx.contoso.com"}, MaxAge: time.Hour}, ID: "1", Fetched: c.now().Add(time.Hour)})
+	if err := c.save(t.Context()); err != nil || len(store.text) > maxStoredSize+len("{}") || len(store.text) < maxStoredSize/2 || !strings.Contains(string(store.text), `"contoso.com"`) {
+		t.Errorf("stored %d octets, %v, want at most %d, with contoso.com", len(store.text), err, maxStoredSize)
 	}
 }

@@ -59,7 +59,9 @@ func (h *tlsHandshake) recordState(state tls.ConnectionState) {
 	h.record.Peer = state.PeerCertificates[0].Subject.String()
 	h.record.Issuer = state.PeerCertificates[0].Issuer.String()
 	h.record.Resumed = state.DidResume
-	h.transport.sessions.recordOrigin(h.record)
+	if h.policy.Verify == nil { // else it is never resumed, and there is no end to the hosts
+		h.transport.sessions.recordOrigin(h.record)
+	}
 }
 
 // distinguishedNames decodes the names that a server lists, at most maxNames.

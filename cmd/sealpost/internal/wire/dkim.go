@@ -96,8 +96,8 @@ func newDKIMSigner(b *Box, report func(error)) *dkimSigner {
 }
 
 // Sign implements direct.Signer. It returns the content without a signature if no keys are
-// active, or none for the domain of the author. The error is that of the key, which may be
-// temporary, of the settings area, or of the content.
+// active, or none for the domain of the author, or if its header cannot be signed. The
+// error is that of the key, which may be temporary, of the settings area, or of the content.
 func (s *dkimSigner) Sign(_ envelope.Envelope, content envelope.Content) (envelope.Content, error) {
 	signer, domains, err := s.current()
 	if err != nil || signer == nil {
@@ -114,7 +114,11 @@ func (s *dkimSigner) Sign(_ envelope.Envelope, content envelope.Content) (envelo
 	if domain == "" {
 		return content, nil
 	}
-	return signer.Sign(content, domain)
+	signed, err := signer.Sign(content, domain)
+	if errors.Is(err, dkim.ErrLargeHeader) || errors.Is(err, dkim.ErrNoAuthor) {
+		return content, nil // an error would hold all mail for this message
+	}
+	return signed, err
 }
 
 // current returns the active keys, and reads them again if they may have changed. After an

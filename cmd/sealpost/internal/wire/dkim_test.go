@@ -221,3 +221,17 @@ func TestDKIMSigner_SurvivesAnUnreadableState(t *testing.T) {
 		}
 	})
 }
+
+func TestDKIMSigner_DoesNotHoldAllMailForOneHeader(t *testing.T) {
+	b := dkimBox(t)
+	activate(t, b, rotateKeys(t, b).Next.Name, "contoso.com")
+	s := newDKIMSigner(b, func(err error) { t.Error(err) })
+	text := textContent("From: a@contoso.com\r\n" + strings.Repeat("text without an empty line before it\r\n", 1<<15) + "\r\n")
+	content, err := s.Sign(envelope.Envelope{}, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content.Size() != text.Size() {
+		t.Errorf("got %d octets, want the message as it was", content.Size())
+	}
+}
