@@ -10,6 +10,9 @@ import (
 	"sealpost/relay/envelope"
 )
 
+// limitReached is why mail waits for a limit.
+const limitReached = "the sending limit is reached for now"
+
 // accountOf returns the account of the route that a message counts against. The
 // caller holds Dispatcher.mu.
 func (r *Route) accountOf(to fairqueue.Assignment, now time.Time) *throttle.Account {
@@ -71,19 +74,27 @@ func (d *Dispatcher) takes(r *Route, to fairqueue.Assignment, now time.Time) boo
 	return d.prefers(r, to, now) && r.accountOf(to, now).Allows(now)
 }
 
-// prefers reports whether r is the first route that does not hold a message back, or
-// the one that it is bound to. A route that holds mail back takes its probe all the
-// same: it comes before the others. The caller holds mu.
+// prefers reports whether r is the first route that does not hold a message back and whose
+// limits are not exhausted, or the one that it is bound to. A route that holds mail back
+// takes its probe all the same: it comes before the others. The caller holds mu.
 func (d *Dispatcher) prefers(r *Route, to fairqueue.Assignment, now time.Time) bool {
 	if to.Bound != 0 || !r.mayTake(to) {
 		return r.mayTake(to)
 	}
 	for _, before := range d.routes[:r.number] {
-		if before.mayTake(to) && before.heldBy(before.accountOf(to, now)) == nil {
+		account := before.accountOf(to, now)
+		if before.mayTake(to) && before.heldBy(account) == nil && !isExhausted(account, now) {
 			return false
 		}
 	}
 	return true
+}
+
+// isExhausted reports whether a limit, such as that of a day, keeps an account's mail back
+// for so long that the next route takes it.
+func isExhausted(account *throttle.Account, now time.Time) bool {
+	const tooLong = 2 * time.Minute
+	return account.LimitedFor(now) > tooLong
 }
 
 // heldBy returns the breakers that hold a message back, one for each route that it may
@@ -114,8 +125,14 @@ func (d *Dispatcher) insteadOf(r *Route, to fairqueue.Assignment, now time.Time)
 func (d *Dispatcher) reasons(routes []*Route, to fairqueue.Assignment, now time.Time) string {
 	var reasons []string
 	for _, r := range routes {
-		if b := r.heldBy(r.accountOf(to, now)); b != nil && r.mayTake(to) {
+		account := r.accountOf(to, now)
+		b := r.heldBy(account)
+		switch {
+		case !r.mayTake(to):
+		case b != nil:
 			reasons = append(reasons, r.labelled(b.Hold().Reason))
+		case isExhausted(account, now):
+			reasons = append(reasons, r.labelled(limitReached))
 		}
 	}
 	return strings.Join(reasons, "; ")

@@ -377,3 +377,20 @@ func TestRoutes_OneThatDoesNotTakeTheRecipientIsNotOfferedTheMessage(t *testing.
 		}
 	})
 }
+
+func TestRoutes_TheNextOneTakesOverWhenALimitIsUsedUpForLong(t *testing.T) {
+	withRoutes(t, func(c *setup) { c.Limits.PerDay = 5 }, func(w *harness, first, second *fakeUpstream) {
+		for range 10 {
+			if r := w.send(1, 100); r.Code != 250 || !strings.HasPrefix(r.Text, "accepted") {
+				t.Errorf("got reply %s", r)
+			}
+		}
+		if len(first.accepted()) != 5 || len(second.accepted()) != 5 || w.queued() != 0 {
+			t.Errorf("got %d over first, %d over second, %d queued, want 5, 5 and none", len(first.accepted()), len(second.accepted()), w.queued())
+		}
+		time.Sleep(25 * time.Hour)
+		if w.send(1, 100); len(first.accepted()) != 6 {
+			t.Errorf("a day later: got %d over first, want 6", len(first.accepted()))
+		}
+	})
+}

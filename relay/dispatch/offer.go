@@ -52,8 +52,8 @@ func (d *Dispatcher) queueReason(to fairqueue.Assignment, now time.Time) string 
 	return strings.Join(reasons, "; ")
 }
 
-// queueReasonOn is queueReason for one route; held reports whether a breaker is the
-// reason. A message may be sent as a probe if no other waits to be it.
+// queueReasonOn is queueReason for one route; held reports whether a breaker or an
+// exhausted limit is the reason, so that the next route takes the message. A message may be sent as a probe if no other waits to be it.
 func (d *Dispatcher) queueReasonOn(r *Route, acct *throttle.Account, now time.Time) (reason string, held bool) {
 	for _, b := range []*throttle.Breaker{r.breaker, acct.Breaker} {
 		if b.Held() && (!b.Allows(now) || d.backlog.Due() > 0 || d.live.Len() > 0) {
@@ -62,7 +62,7 @@ func (d *Dispatcher) queueReasonOn(r *Route, acct *throttle.Account, now time.Ti
 	}
 	switch {
 	case acct.LimitedFor(now) > d.config.ClientWait:
-		return "the sending limit is reached for now", false
+		return limitReached, isExhausted(acct, now)
 	case r.active >= r.throttle.Slots(now) && d.allSlow(r, now):
 		return "the upstream is slow to reply", false
 	}
