@@ -53,7 +53,8 @@ func (d *Dispatcher) queueReason(to fairqueue.Assignment, now time.Time) string 
 }
 
 // queueReasonOn is queueReason for one route; held reports whether a breaker or an
-// exhausted limit is the reason, so that the next route takes the message. A message may be sent as a probe if no other waits to be it.
+// exhausted limit is the reason, so that the next route takes the message. A message may
+// be sent as a probe if no other waits to be it.
 func (d *Dispatcher) queueReasonOn(r *Route, acct *throttle.Account, now time.Time) (reason string, held bool) {
 	for _, b := range []*throttle.Breaker{r.breaker, acct.Breaker} {
 		if b.Held() && (!b.Allows(now) || d.backlog.Due() > 0 || d.live.Len() > 0) {

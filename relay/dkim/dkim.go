@@ -21,6 +21,7 @@ import (
 	"strings"
 
 	"sealpost/relay/envelope"
+	"sealpost/relay/header"
 )
 
 // Key is a key that signs, published under its selector in each domain that signs. Its
@@ -76,7 +77,7 @@ var ErrNoAuthor = errors.New("the message has no author to sign")
 // (RFC 6376 section 5.3). The error is [ErrNoAuthor], [ErrLargeHeader], that of reading, or
 // wraps that of the key.
 func (s *Signer) Sign(content envelope.Content, domain string) (envelope.Content, error) {
-	r := bufio.NewReaderSize(inspect(content), chunkSize)
+	r := bufio.NewReaderSize(header.Inspect(content), chunkSize)
 	header, err := readHeader(r)
 	if err != nil {
 		return nil, fmt.Errorf("reading the header to sign it: %w", err)
@@ -106,14 +107,6 @@ func (s *Signer) Sign(content envelope.Content, domain string) (envelope.Content
 		fields = append(fields, crlf...)
 	}
 	return signedContent{content, fields}, nil
-}
-
-// inspect opens content that is not read for sending.
-func inspect(content envelope.Content) io.Reader {
-	if c, ok := content.(interface{ Inspect() io.Reader }); ok {
-		return c.Inspect()
-	}
-	return content.Open()
 }
 
 var crlf = []byte("\r\n")
@@ -166,7 +159,7 @@ type signedContent struct {
 func (s signedContent) Open() io.Reader { return s.before(s.content.Open()) }
 
 // Inspect returns a reader of the content for another purpose than sending.
-func (s signedContent) Inspect() io.Reader { return s.before(inspect(s.content)) }
+func (s signedContent) Inspect() io.Reader { return s.before(header.Inspect(s.content)) }
 
 func (s signedContent) before(rest io.Reader) io.Reader {
 	return io.MultiReader(bytes.NewReader(s.fields), rest)

@@ -17,6 +17,7 @@ import (
 	msgauth "github.com/emersion/go-msgauth/dkim"
 
 	"sealpost/relay/envelope"
+	"sealpost/relay/header"
 )
 
 const domain = "contoso.com"
@@ -116,7 +117,7 @@ func TestSign_IsVerifiedAndCanBeReadAgain(t *testing.T) {
 	if again := read(t, signed); again != first || !strings.HasSuffix(first, message) {
 		t.Errorf("got %q and then %q, want twice the message after its signatures", first, again)
 	}
-	inspected, err := io.ReadAll(inspect(signed))
+	inspected, err := io.ReadAll(header.Inspect(signed))
 	if err != nil || string(inspected) != first {
 		t.Errorf("inspected: got %q, %v", inspected, err)
 	}
@@ -292,7 +293,7 @@ func TestSign_InspectsWithoutSending(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := io.ReadAll(inspect(signed))
+	all, err := io.ReadAll(header.Inspect(signed))
 	if err != nil || verify(string(all)) != nil {
 		t.Errorf("got %q, %v", all, err)
 	}

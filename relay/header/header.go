@@ -60,17 +60,19 @@ func ReplaceAuthor(content Content, address, originalSender string) (Content, er
 	return editedContent{content, edits, content.Size() + int64(len(fields)) - s.dropped}, nil
 }
 
-// AuthorDomain returns the domain of the first author in lower case, or "" if the message
-// has no author with a domain name. It reads the header, by the content's method Inspect if
-// it has one.
-func AuthorDomain(content Content) (string, error) {
-	var r io.Reader
+// Inspect opens content for another purpose than sending it: by its method Inspect if it
+// has one, because reading by Open counts as progress of a transfer.
+func Inspect(content Content) io.Reader {
 	if c, ok := content.(interface{ Inspect() io.Reader }); ok {
-		r = c.Inspect()
-	} else {
-		r = content.Open()
+		return c.Inspect()
 	}
-	s := scan{r: bufio.NewReader(r)}
+	return content.Open()
+}
+
+// AuthorDomain returns the domain of the first author in lower case, or "" if the message
+// has no author with a domain name. It inspects the header.
+func AuthorDomain(content Content) (string, error) {
+	s := scan{r: bufio.NewReader(Inspect(content))}
 	if err := s.header(); err != nil {
 		return "", fmt.Errorf("reading the author: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"unicode/utf8"
+
+	"sealpost/relay/header"
 )
 
 // plan is what is to be done with a message.
@@ -36,7 +38,7 @@ func (p *plan) needed() bool {
 // analyse reads a message and makes the plan, or returns nil if it cannot be read.
 func analyse(content Content, sevenBit bool) *plan {
 	a := &analysis{plan: plan{sevenBit: sevenBit, charset: "us-ascii", whole: true}}
-	w := newWalker(inspect(content), a)
+	w := newWalker(header.Inspect(content), a)
 	for {
 		if err := w.step(); errors.Is(err, io.EOF) {
 			return &a.plan

@@ -6,7 +6,11 @@
 // sends.
 package mime
 
-import "io"
+import (
+	"io"
+
+	"sealpost/relay/header"
+)
 
 // Content is a message with CRLF line endings that can be read more than once.
 type Content interface {
@@ -37,19 +41,11 @@ func Recode(content Content, sevenBit bool) Content {
 	if p == nil || !p.needed() {
 		return content
 	}
-	size, err := io.Copy(io.Discard, newReader(inspect(content), p))
+	size, err := io.Copy(io.Discard, newReader(header.Inspect(content), p))
 	if err != nil {
 		return content
 	}
 	return recoded{content, p, size}
-}
-
-// inspect opens content that is not read for sending.
-func inspect(content Content) io.Reader {
-	if c, ok := content.(interface{ Inspect() io.Reader }); ok {
-		return c.Inspect()
-	}
-	return content.Open()
 }
 
 // recoded is content that is rewritten while it is read.
@@ -63,7 +59,7 @@ type recoded struct {
 func (r recoded) Open() io.Reader { return newReader(r.content.Open(), r.plan) }
 
 // Inspect returns a reader of the content for another purpose than sending.
-func (r recoded) Inspect() io.Reader { return newReader(inspect(r.content), r.plan) }
+func (r recoded) Inspect() io.Reader { return newReader(header.Inspect(r.content), r.plan) }
 
 // Size implements Content.
 func (r recoded) Size() int64 { return r.size }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"sealpost/relay/header"
 )
 
 type text string
@@ -277,7 +279,7 @@ func (i inspectable) Inspect() io.Reader { return i.text.Open() }
 
 func TestRecode_InspectsWithoutSending(t *testing.T) {
 	const message = "Subject: s\r\n\r\nü\r\n"
-	got, err := io.ReadAll(inspect(Recode(inspectable{message}, true)))
+	got, err := io.ReadAll(header.Inspect(Recode(inspectable{message}, true)))
 	if err != nil || string(got) != recode(t, message, true) {
 		t.Errorf("got %q, %v", got, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"sealpost/relay/envelope"
+	"sealpost/relay/header"
 	"sealpost/relay/mime"
 )
 
@@ -36,13 +37,7 @@ type inspected struct {
 
 // Inspect returns a reader of the content for another purpose than sending.
 func (i inspected) Inspect() io.Reader {
-	r := contextReader{ctx: i.ctx}
-	if content, ok := i.Content.(interface{ Inspect() io.Reader }); ok {
-		r.Reader = content.Inspect()
-	} else {
-		r.Reader = i.Open()
-	}
-	return r
+	return contextReader{i.ctx, header.Inspect(i.Content)}
 }
 
 type contextReader struct {

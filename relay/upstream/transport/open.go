@@ -139,8 +139,8 @@ func (t *Transport) implicitTLS(ctx context.Context, conn net.Conn, handshake *t
 	return client, secured.ConnectionState(), err
 }
 
-// dial tries the given addresses in turn, or else the host's, IPv4 first: Exchange Online accepts
-// IPv6 only from addresses with reverse DNS, which few sites have.
+// dial tries the given addresses in turn, or else the host's, IPv4 first: Exchange Online
+// accepts IPv6 only from addresses with reverse DNS, which few sites have.
 func (t *Transport) dial(ctx context.Context, host string, addresses []netip.Addr) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
 	defer cancel()
