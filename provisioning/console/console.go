@@ -88,17 +88,23 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// awaitEnter waits for Enter and ignores all other input.
+// awaitEnter waits for Enter on an empty line and ignores all other input, such as that of
+// a computer that looks for a modem. What follows Enter at once is discarded too: until a
+// computer that has just opened the line turns off its echo, it returns the banner.
 func (s *session) awaitEnter(ctx context.Context) error {
 	const banner = "\nSealpost. Press Enter to begin. "
 	s.t.Print(banner)
 	for {
-		_, err := s.t.Line(ctx)
+		text, err := s.t.Line(ctx)
 		var invalid invalidInput
 		switch {
+		case err == nil:
+			if err := s.t.awaitQuiet(ctx); err != nil || text == "" {
+				return err
+			}
 		case errors.Is(err, errBack):
 			s.t.Print(banner) // after Ctrl-C
-		case err == nil || !errors.As(err, &invalid) && !errors.Is(err, errIdle):
+		case !errors.As(err, &invalid) && !errors.Is(err, errIdle):
 			return err
 		}
 	}

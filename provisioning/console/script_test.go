@@ -22,12 +22,13 @@ var update = flag.Bool("update", false, "write the current dialogues")
 type cable struct {
 	keys chan []byte // closed to pull it out
 	rest []byte
+	idle bool // no session has begun
 
 	mu      sync.Mutex
 	written bytes.Buffer
 }
 
-func newCable() *cable { return &cable{keys: make(chan []byte)} }
+func newCable() *cable { return &cable{keys: make(chan []byte), idle: true} }
 
 func (c *cable) Read(p []byte) (int, error) {
 	if len(c.rest) == 0 {
@@ -50,11 +51,15 @@ func (c *cable) Write(p []byte) (int, error) {
 
 // output waits until the console waits, and returns what it has written since.
 func (c *cable) output() string {
+	if c.idle {
+		time.Sleep(250 * time.Millisecond) // the console discards input for a moment
+	}
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	text := strings.ReplaceAll(c.written.String(), "\r\n", "\n")
 	c.written.Reset()
+	c.idle = strings.HasSuffix(text, "Press Enter to begin. ")
 	return text
 }
 

@@ -204,7 +204,25 @@ func TestConsole_AsksForThePINAgainAfterAPause(t *testing.T) {
 			t.Errorf("got %s", output)
 		}
 		time.Sleep(idleTimeout)
+		line.output()
 		if output := line.typeAll("\r"); !strings.HasSuffix(output, "PIN: ") {
+			t.Errorf("got %s", output)
+		}
+		_ = pull()
+	})
+}
+
+// A computer echoes what it receives until a program has opened its end in raw mode.
+func TestConsole_IsNotAnsweredByItsOwnEcho(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box := setUpBox()
+		box.running.Locked, box.pin = true, "4711"
+		line, pull := plug(t.Context(), New(box))
+		echoed := strings.ReplaceAll(line.output(), "\n", "\r")
+		line.typeAll("AT\r", echoed)
+		time.Sleep(time.Second)
+		output := line.typeAll("\r", "4711\r")
+		if strings.Contains(output, "not the PIN") || !strings.Contains(output, "Menu: ") {
 			t.Errorf("got %s", output)
 		}
 		_ = pull()
