@@ -18,7 +18,7 @@ func TestAsync_NeverWaitsForItsReader(t *testing.T) {
 	const events = 3 * asyncEvents
 	begun := time.Now()
 	for range events {
-		j.Received(envelope.Envelope{ID: "1"})
+		j.Received(envelope.Envelope{ID: "1"}, nil)
 	}
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("%d events took %v", events, took)

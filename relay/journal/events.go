@@ -123,18 +123,17 @@ func (j *Journal) SenderReplaced(id string, given, used envelope.Address) {
 	j.event(slog.LevelInfo, EventSenderReplaced, idAttr(id), slog.String("given", given.Path()), slog.String("used", used.Path()))
 }
 
-// Received records a message that was received in full.
-func (j *Journal) Received(e envelope.Envelope) {
+// Received records a message that was received in full, and what was changed in it because
+// mail servers reject it or show it badly.
+func (j *Journal) Received(e envelope.Envelope, repairs []string) {
 	j.Counters.Received.Add(1)
-	j.event(slog.LevelInfo, EventReceived, idAttr(e.ID), clientAttr(e.Client), slog.String("hello", e.Hello),
+	attributes := []slog.Attr{idAttr(e.ID), clientAttr(e.Client), slog.String("hello", e.Hello),
 		slog.String("protocol", e.Protocol), slog.String("from", e.Sender.Path()),
-		slog.Int("recipients", len(e.Recipients)), slog.Int64("octets", e.Size))
-}
-
-// ContentRepaired records what was changed in a message, because mail servers reject it or
-// show it badly.
-func (j *Journal) ContentRepaired(id string, repairs []string) {
-	j.event(slog.LevelInfo, EventContentRepaired, idAttr(id), slog.Any("repairs", repairs))
+		slog.Int("recipients", len(e.Recipients)), slog.Int64("octets", e.Size)}
+	if len(repairs) > 0 {
+		attributes = append(attributes, slog.Any("repairs", repairs))
+	}
+	j.event(slog.LevelInfo, EventReceived, attributes...)
 }
 
 // NotReceived records a message that was cut off or exceeded a limit.

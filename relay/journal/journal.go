@@ -52,9 +52,10 @@ func Discard() *Journal { return New(slog.DiscardHandler) }
 
 func (j *Journal) event(level slog.Level, name Event, attrs ...slog.Attr) {
 	record := slog.NewRecord(time.Now(), level, string(name), 0)
-	for _, attr := range attrs {
-		record.AddAttrs(bounded(attr))
+	for i := range attrs {
+		attrs[i] = bounded(attrs[i])
 	}
+	record.AddAttrs(attrs...)
 	j.recent.add(record)
 	ctx := context.Background()
 	if j.log.Enabled(ctx, level) {

@@ -26,7 +26,7 @@ func TestEvent_IsOneLine(t *testing.T) {
 	} {
 		var log bytes.Buffer
 		j := format(&log)
-		j.Received(envelope.Envelope{ID: "1", Hello: "x\nevent=delivered\x1b[2J" + strings.Repeat("y", 100_000), Sender: "a@b.example"})
+		j.Received(envelope.Envelope{ID: "1", Hello: "x\nevent=delivered\x1b[2J" + strings.Repeat("y", 100_000), Sender: "a@b.example"}, nil)
 		long := strings.Repeat("é", 100_000)
 		j.Connected(Connection{Peer: long, Authorities: []string{long, long}}, 0)
 		j.Conversation("C").Received("220 \nforged")
@@ -111,7 +111,7 @@ func TestFollow_ReturnsEventsInOrder(t *testing.T) {
 	for range 4 {
 		writers.Go(func() {
 			for range 100 {
-				j.Received(envelope.Envelope{ID: "1"})
+				j.Received(envelope.Envelope{ID: "1"}, nil)
 			}
 		})
 	}

@@ -39,7 +39,6 @@ const (
 	EventListener                     Event = "listener"
 	EventSenderReplaced               Event = "sender replaced"
 	EventReceived                     Event = "received"
-	EventContentRepaired              Event = "content repaired"
 	EventNotReceived                  Event = "not received"
 	EventRecipient                    Event = "recipient"
 	EventDelivered                    Event = "delivered"

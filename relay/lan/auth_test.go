@@ -59,7 +59,7 @@ func (f *fakeUsers) User(name string) (policy.User, bool) {
 }
 
 // authPolicy has networks for each setting about logins.
-func authPolicy() policy.Policy {
+func authPolicy() *policy.Policy {
 	p := testPolicy()
 	p.RequireTLS = []netip.Prefix{netip.MustParsePrefix("127.0.1.0/24")}
 	p.RequireAuth = []netip.Prefix{netip.MustParsePrefix("127.0.2.0/24")}

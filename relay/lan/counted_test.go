@@ -12,7 +12,7 @@ import (
 // TestSessions_CountAListedDeviceAlone has a device with limits of its own in an IPv6
 // network that others use, too.
 func TestSessions_CountAListedDeviceAlone(t *testing.T) {
-	p := policy.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("fd00::/64")}, Devices: []policy.Device{
+	p := &policy.Policy{Networks: []netip.Prefix{netip.MustParsePrefix("fd00::/64")}, Devices: []policy.Device{
 		{Clients: netip.MustParsePrefix("fd00::7/128"), Limits: policy.Limits{Connections: 1, MessagesPerMinute: 1}}}}
 	s := New(Config{Hostname: "relay.contoso.com", Limits: testLimits}, p, &fakeAcceptor{}, journal.Discard())
 	defer s.cancel()

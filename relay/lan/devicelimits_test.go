@@ -14,7 +14,7 @@ import (
 // The addresses of a device with limits of its own, and of one without.
 const limited, unlimited = "127.0.4.1", "127.0.5.1"
 
-func limitedPolicy() policy.Policy {
+func limitedPolicy() *policy.Policy {
 	p := testPolicy()
 	p.Devices = []policy.Device{{Clients: netip.MustParsePrefix(limited + "/32"), Limits: policy.Limits{
 		Connections: 2, MessagesPerMinute: 2, MessageSize: 1000, Recipients: 2, SpoolShare: 7,

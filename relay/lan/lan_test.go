@@ -121,8 +121,8 @@ func start(t *testing.T, d *fakeAcceptor, change func(*Config)) (*Server, string
 }
 
 // testPolicy is the policy of most tests.
-func testPolicy() policy.Policy {
-	return policy.Policy{Hostname: "relay.contoso.com", Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
+func testPolicy() *policy.Policy {
+	return &policy.Policy{Hostname: "relay.contoso.com", Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/15")}, AcceptedDomains: []string{"contoso.com"}, DefaultSender: "box@contoso.com"}
 }
 
 func startWithJournal(t *testing.T, d *fakeAcceptor, change func(*Config), j *journal.Journal) (*Server, string) {
@@ -130,7 +130,7 @@ func startWithJournal(t *testing.T, d *fakeAcceptor, change func(*Config), j *jo
 	return startWithPolicy(t, d, change, testPolicy(), j)
 }
 
-func startWithPolicy(t *testing.T, d *fakeAcceptor, change func(*Config), p policy.Policy, j *journal.Journal) (*Server, string) {
+func startWithPolicy(t *testing.T, d *fakeAcceptor, change func(*Config), p *policy.Policy, j *journal.Journal) (*Server, string) {
 	t.Helper()
 	if d.reply.Code == 0 {
 		d.reply = reply.New(250, 0, 0, "taken")

@@ -148,12 +148,9 @@ func (s *session) Data(from io.Reader) error {
 		return smtpReply(failure)
 	}
 	s.conn.messages.Add(1)
-	s.server.journal.Received(e)
+	s.server.journal.Received(e, repairs)
 	for _, name := range repairs {
 		s.conn.quirk(name)
-	}
-	if len(repairs) > 0 {
-		s.server.journal.ContentRepaired(e.ID, repairs)
 	}
 	if clientSender != e.Sender {
 		s.server.journal.SenderReplaced(e.ID, clientSender, e.Sender)

@@ -10,7 +10,7 @@ import (
 // TestFrom_RestrictsEachOfSeveralAuthors has a user with a sender outside of the accepted
 // domains, which senders.from keeps, and an author beside it that the user may not be.
 func TestFrom_RestrictsEachOfSeveralAuthors(t *testing.T) {
-	p := Policy{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, AcceptedDomains: []string{"contoso.com"},
+	p := &Policy{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, AcceptedDomains: []string{"contoso.com"},
 		DefaultSender: "box@contoso.com", Author: Keep}
 	c := Client{Address: netip.MustParseAddr("10.0.0.1"), User: &User{Name: "erp", Senders: []Pattern{"erp@contoso.com", "@fabrikam.com"}}}
 	for _, authors := range [][]envelope.Address{

@@ -44,7 +44,7 @@ func (s Step) Text() string {
 }
 
 // Decide decides on a whole message, as the relay does command by command.
-func (p Policy) Decide(r Request) Decision {
+func (p *Policy) Decide(r Request) Decision {
 	var d Decision
 	// note adds a step, and reports whether the message goes on.
 	note := func(part string, v Verdict, outcome string, args ...any) bool {

@@ -113,10 +113,10 @@ const RuleLearning = "learn mode"
 
 // Access is what a client may do before it sends anything.
 type Access struct {
-	Allowed bool   // it may send
-	Login   bool   // it may connect, and send once it has logged in
-	Rule    string // the setting that decides
-	Device  Device // the zero Device if none is listed for the client
+	Allowed bool    // it may send
+	Login   bool    // it may connect, and send once it has logged in
+	Rule    string  // the setting that decides
+	Device  *Device // a zero Device if none is listed for the client
 
 	RequireTLS, LegacyTLS, RequireAuth bool
 }
@@ -138,10 +138,10 @@ func refuse(rule string, code, subject, detail int, format string, args ...any) 
 }
 
 // Client returns a client that has not logged in, and of which only the address is known.
-func (p Policy) Client(address netip.Addr) Client { return Client{Address: address} }
+func (p *Policy) Client(address netip.Addr) Client { return Client{Address: address} }
 
 // Access returns what a client may do.
-func (p Policy) Access(c Client) Access {
+func (p *Policy) Access(c Client) Access {
 	client := c.Address.Unmap().WithZone("")
 	device, rule, listed := p.device(client, c.MAC)
 	a := Access{Device: device,
@@ -166,8 +166,10 @@ func (p Policy) Access(c Client) Access {
 
 // device returns what is listed for a client: by its MAC, or else by the smallest
 // network.
-func (p Policy) device(client netip.Addr, mac string) (best Device, rule string, listed bool) {
-	for _, d := range p.Devices {
+func (p *Policy) device(client netip.Addr, mac string) (best *Device, rule string, listed bool) {
+	best = new(Device)
+	for i := range p.Devices {
+		d := &p.Devices[i]
 		switch {
 		case mac != "" && d.MAC == mac:
 			return d, "device " + mac, true
@@ -186,7 +188,7 @@ func (p Policy) device(client netip.Addr, mac string) (best Device, rule string,
 }
 
 // Connect decides whether a client may connect.
-func (p Policy) Connect(c Client) (Access, Verdict) {
+func (p *Policy) Connect(c Client) (Access, Verdict) {
 	a, client := p.Access(c), c.Address
 	switch {
 	case a.Allowed, a.Login:
@@ -199,7 +201,7 @@ func (p Policy) Connect(c Client) (Access, Verdict) {
 
 // LogIn decides on the login of a client as a user whose password it has. It returns the
 // user, or nil for a device of which every login is accepted.
-func (p Policy) LogIn(c Client, u User) (*User, Verdict) {
+func (p *Policy) LogIn(c Client, u User) (*User, Verdict) {
 	a := p.Access(c)
 	switch {
 	case a.RequireTLS && !c.Secure:
@@ -213,7 +215,7 @@ func (p Policy) LogIn(c Client, u User) (*User, Verdict) {
 }
 
 // Recipient decides whether mail may be sent to a recipient.
-func (p Policy) Recipient(c Client, recipient envelope.Address) Verdict {
+func (p *Policy) Recipient(c Client, recipient envelope.Address) Verdict {
 	a := p.Access(c)
 	var list []Pattern
 	rule := ""
@@ -235,7 +237,7 @@ func (p Policy) Recipient(c Client, recipient envelope.Address) Verdict {
 
 // reaches reports whether a recipient is in a list. An address that some server may read
 // as a route to another one never is.
-func (p Policy) reaches(list []Pattern, recipient envelope.Address) bool {
+func (p *Policy) reaches(list []Pattern, recipient envelope.Address) bool {
 	// IMCEA begins an address that Exchange has encapsulated, such as
 	// IMCEASMTP-user+40fabrikam+2Ecom.
 	const encapsulated = "IMCEA"
@@ -251,7 +253,7 @@ func (p Policy) reaches(list []Pattern, recipient envelope.Address) bool {
 }
 
 // accepts reports whether a sender is in an accepted domain.
-func (p Policy) accepts(sender envelope.Address) bool {
+func (p *Policy) accepts(sender envelope.Address) bool {
 	return len(p.AcceptedDomains) == 0 || slices.Contains(p.AcceptedDomains, sender.Domain())
 }
 

@@ -9,9 +9,9 @@ import (
 )
 
 // site is a policy with a rule of each kind.
-func site() Policy {
+func site() *Policy {
 	prefix := netip.MustParsePrefix
-	return Policy{
+	return &Policy{
 		Hostname:        "the relay",
 		Networks:        []netip.Prefix{prefix("192.168.10.0/24"), prefix("fd00:1::/64"), prefix("fe80::/10")},
 		Logins:          []netip.Prefix{prefix("10.9.0.0/16")},
@@ -56,7 +56,7 @@ func TestAccess_AllowsOnlyNetworksAndDevices(t *testing.T) {
 	if got := p.Access(Client{Address: netip.MustParseAddr("8.8.8.8"), MAC: "00:1e:8f:12:34:56"}); !got.Allowed || !got.LegacyTLS || got.Rule != "device 00:1e:8f:12:34:56" {
 		t.Errorf("a listed MAC: got %+v", got)
 	}
-	if (Policy{}).Access(client("127.0.0.1")).Allowed {
+	if (&Policy{}).Access(client("127.0.0.1")).Allowed {
 		t.Error("policy without networks: got an address allowed, want none")
 	}
 }
@@ -72,7 +72,7 @@ func TestSender_ReplacesForeignSenders(t *testing.T) {
 		{"", "root@localhost", "root@localhost"},
 		{"", "", ""},
 	} {
-		p := Policy{Networks: anywhere, AcceptedDomains: domains, DefaultSender: c.defaultSender, NullSender: true}
+		p := &Policy{Networks: anywhere, AcceptedDomains: domains, DefaultSender: c.defaultSender, NullSender: true}
 		if got, v := p.Sender(client("192.168.10.7"), c.sender); got != c.want || v.Refused() {
 			t.Errorf("%q with default %q: got %q, %v, want %q", c.sender, c.defaultSender, got, v, c.want)
 		}
@@ -131,7 +131,7 @@ func TestSender_AppliesTheRules(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := site()
 			if c.change != nil {
-				c.change(&p)
+				c.change(p)
 			}
 			got, v := p.Sender(c.client, c.sender)
 			refusal := ""
@@ -171,7 +171,7 @@ func TestFrom_ReplacesAuthorsThatTheClientMayNotUse(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := site()
 			if c.change != nil {
-				c.change(&p)
+				c.change(p)
 			}
 			var authors []envelope.Address
 			for _, author := range strings.Fields(c.authors) {

@@ -36,9 +36,9 @@ func randomNetworks(random *rand.Rand, most int) (result []netip.Prefix) {
 	return result
 }
 
-func randomPolicy(random *rand.Rand) Policy {
+func randomPolicy(random *rand.Rand) *Policy {
 	treatments := []Treatment{"", Replace, Keep, Refuse}
-	p := Policy{
+	p := &Policy{
 		Networks: randomNetworks(random, 2), Learning: randomNetworks(random, 1), Logins: randomNetworks(random, 1),
 		RequireTLS: randomNetworks(random, 1), LegacyTLS: randomNetworks(random, 1), RequireAuth: randomNetworks(random, 1),
 		AcceptedDomains: []string{"contoso.com", "contoso.de"}, DefaultSender: one(random, []envelope.Address{"", "b@contoso.com"}),
@@ -70,7 +70,7 @@ func randomRequest(random *rand.Rand) Request {
 }
 
 // mayBe says in other words than the package which address a client may show as its own.
-func mayBe(p Policy, c Client, a envelope.Address, d Device) bool {
+func mayBe(p *Policy, c Client, a envelope.Address, d *Device) bool {
 	in := func(list []Pattern) bool {
 		return len(list) == 0 || slices.ContainsFunc(list, func(l Pattern) bool {
 			return strings.EqualFold(string(l), string(a)) || strings.HasPrefix(string(l), "@") && strings.HasSuffix(strings.ToLower(string(a)), string(l))
@@ -107,7 +107,7 @@ func TestDecide_NeverRelaysForAStrangerOrUnderAForeignName(t *testing.T) {
 }
 
 // faultOf returns what is wrong with a message that is sent, or "".
-func faultOf(p Policy, r Request, d Decision) string {
+func faultOf(p *Policy, r Request, d Decision) string {
 	address := r.Client.Address.Unmap().WithZone("")
 	device, _, listed := p.device(address, r.Client.MAC)
 	inside := func(list []netip.Prefix) bool {
@@ -177,7 +177,7 @@ func userRecipients(c Client) []Pattern {
 	return c.User.Recipients
 }
 
-func listedRecipient(p Policy, list []Pattern, a envelope.Address) bool {
+func listedRecipient(p *Policy, list []Pattern, a envelope.Address) bool {
 	local, domain, found := strings.Cut(string(a), "@")
 	if !found || strings.ContainsAny(local, "%!:") || strings.Contains(domain, "@") {
 		return false

@@ -9,7 +9,7 @@ import (
 )
 
 // Sender decides under which sender a message is sent (RFC 5321 section 3.3).
-func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Verdict) {
+func (p *Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Verdict) {
 	a := p.Access(c)
 	if v := p.maySend(c, a); v.Refused() {
 		return "", v
@@ -32,7 +32,7 @@ func (p Policy) Sender(c Client, sender envelope.Address) (envelope.Address, Ver
 }
 
 // maySend decides whether the client may send at all, now.
-func (p Policy) maySend(c Client, a Access) Verdict {
+func (p *Policy) maySend(c Client, a Access) Verdict {
 	switch {
 	case !a.Allowed && !a.Login:
 		_, v := p.Connect(c)
@@ -58,7 +58,7 @@ func (a Access) ruleFor(key, network string, ofDevice bool) string {
 
 // senderRules choose the sender of one message.
 type senderRules struct {
-	policy Policy
+	policy *Policy
 	client Client
 	access Access
 }
@@ -193,7 +193,7 @@ func (s *senderRules) maps(author, sender envelope.Address) bool {
 // From decides on the authors of a message (RFC 5322 section 3.6.2), which its
 // recipients see. It returns the author to use instead, or "" to keep them. sender is
 // the result of Sender.
-func (p Policy) From(c Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, Verdict) {
+func (p *Policy) From(c Client, sender envelope.Address, authors []envelope.Address) (envelope.Address, Verdict) {
 	s := senderRules{policy: p, client: c, access: p.Access(c)}
 	rule, restricted := s.restriction()
 	first := func(isForeign func(envelope.Address) bool) int {

@@ -80,12 +80,14 @@ type currentPolicy struct {
 }
 
 // snapshot returns the policy, with the networks from which users may log in.
-func (c *currentPolicy) snapshot() policy.Policy {
-	p := *c.current.Load()
-	if c.users != nil {
-		p.Logins = c.users.Clients()
+func (c *currentPolicy) snapshot() *policy.Policy {
+	current := c.current.Load()
+	if c.users == nil {
+		return current
 	}
-	return p
+	p := *current
+	p.Logins = c.users.Clients()
+	return &p
 }
 
 var _ server.Policy = (*currentPolicy)(nil)
