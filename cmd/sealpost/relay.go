@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ func relayCommand(o *options) *cobra.Command {
 		}
 		ctx, stop := untilStopped(c.Context())
 		defer stop()
-		output := journal.NewAsync(wire.LogHandler(b.Settings.Journal, c.ErrOrStderr()))
+		output := journal.NewAsync(c.ErrOrStderr(), func(w io.Writer) slog.Handler { return wire.LogHandler(b.Settings.Journal, w) })
 		defer output.Close()
 		log := journal.New(output)
 		if b.Created {

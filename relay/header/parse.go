@@ -28,6 +28,9 @@ var (
 // addresses returns the addresses of a list in which octets above 127 are allowed in
 // names, or nil if it is not well-formed or has none.
 func addresses(value []byte) (all []string) {
+	if text := bytes.Trim(value, " \t\r\n"); isPlainAddress(text) {
+		return []string{string(text)}
+	}
 	rest, ok := withoutComments(bytes.ReplaceAll(encodeAddresses(value, 0), []byte("\r\n"), nil))
 	inGroup, separated := false, true
 	for rest = strings.TrimLeft(rest, " \t"); ok && rest != ""; rest = strings.TrimLeft(rest, " \t") {
@@ -53,6 +56,29 @@ func addresses(value []byte) (all []string) {
 		return nil
 	}
 	return all
+}
+
+// isPlainAddress reports whether a value is nothing but an addr-spec of two dot-atoms, as
+// that of most devices is. It is for speed only.
+func isPlainAddress(value []byte) bool {
+	local, domain, found := bytes.Cut(value, []byte("@"))
+	return found && isDotAtom(local) && isDotAtom(domain) && !bytes.Contains(value, []byte("=?"))
+}
+
+// isDotAtom reports whether a text is a dot-atom-text (RFC 5322 section 3.2.3).
+func isDotAtom(text []byte) bool {
+	previous := byte('.')
+	for _, c := range text {
+		switch {
+		case c == '.' && previous == '.':
+			return false
+		case c == '.', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', bytes.IndexByte([]byte("!#$%&'*+/=?^_`{|}~-"), c) >= 0:
+		default:
+			return false
+		}
+		previous = c
+	}
+	return previous != '.'
 }
 
 // hasEncodedWord reports whether an address may contain an encoded word, which RFC 2047

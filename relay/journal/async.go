@@ -2,15 +2,17 @@ package journal
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
 )
 
-// Async passes events to another handler without waiting for it, so that mail does
-// not stop when the log is not read. Close ends it.
+// Async writes events without waiting for the writer, so that mail does not stop when the
+// log is not read. Close ends it.
 type Async struct {
 	slog.Handler
+	lines  *lineBuffer // of Handler
 	events chan slog.Record
 	lost   atomic.Int64
 	stop   chan struct{} // closed by Close
@@ -20,9 +22,11 @@ type Async struct {
 // asyncEvents is how many events wait for the handler.
 const asyncEvents = 1024
 
-// NewAsync returns a handler in front of h. Call Close.
-func NewAsync(h slog.Handler) *Async {
-	a := &Async{Handler: h, events: make(chan slog.Record, asyncEvents), stop: make(chan struct{}), done: make(chan struct{})}
+// NewAsync returns a handler that writes to w what the handler made by format writes. Call
+// Close.
+func NewAsync(w io.Writer, format func(io.Writer) slog.Handler) *Async {
+	waiting := &lineBuffer{to: w}
+	a := &Async{Handler: format(waiting), lines: waiting, events: make(chan slog.Record, asyncEvents), stop: make(chan struct{}), done: make(chan struct{})}
 	go a.run()
 	return a
 }
@@ -45,6 +49,7 @@ func (a *Async) run() {
 			a.write(r)
 			continue
 		default:
+			a.lines.flush()
 		}
 		select {
 		case r := <-a.events:
@@ -72,5 +77,28 @@ func (a *Async) Close() {
 	select {
 	case <-a.done:
 	case <-time.After(time.Second):
+	}
+}
+
+// lineBuffer collects whole lines, so that many events cost one write.
+type lineBuffer struct {
+	to      io.Writer
+	waiting []byte
+}
+
+// Write takes a line. Errors are ignored: nobody can be told.
+func (l *lineBuffer) Write(line []byte) (int, error) {
+	const most = 16 << 10
+	if len(l.waiting)+len(line) > most {
+		l.flush()
+	}
+	l.waiting = append(l.waiting, line...)
+	return len(line), nil
+}
+
+func (l *lineBuffer) flush() {
+	if len(l.waiting) > 0 {
+		_, _ = l.to.Write(l.waiting)
+		l.waiting = l.waiting[:0]
 	}
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"bufio"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 // TestAsync_NeverWaitsForItsReader has a log that is not read for a while.
 func TestAsync_NeverWaitsForItsReader(t *testing.T) {
 	r, w := io.Pipe()
-	a := NewAsync(Text(w, false))
+	a := NewAsync(w, func(w io.Writer) slog.Handler { return Text(w, false) })
 	j := New(a)
 	const events = 3 * asyncEvents
 	begun := time.Now()

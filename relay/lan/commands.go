@@ -240,7 +240,11 @@ func (c *clientConn) rewriteReply(whole []byte) []byte {
 // printableReply makes what a reply quotes of a command printable, and shortens it: it may
 // be any octets.
 func printableReply(whole []byte) []byte {
-	if len(whole) <= maxReplyLine && !bytes.ContainsFunc(whole, func(r rune) bool { return r > '~' || r < ' ' && r != '\r' && r != '\n' }) {
+	plain := len(whole) <= maxReplyLine
+	for _, c := range whole {
+		plain = plain && c <= '~' && (c >= ' ' || c == '\r' || c == '\n')
+	}
+	if plain {
 		return whole
 	}
 	var shown []byte

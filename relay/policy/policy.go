@@ -113,10 +113,10 @@ const RuleLearning = "learn mode"
 
 // Access is what a client may do before it sends anything.
 type Access struct {
-	Allowed bool    // it may send
-	Login   bool    // it may connect, and send once it has logged in
-	Rule    string  // the setting that decides
-	Device  *Device // a zero Device if none is listed for the client
+	Allowed bool   // it may send
+	Login   bool   // it may connect, and send once it has logged in
+	Rule    string // the setting that decides
+	Device  Device // the zero Device if none is listed for the client
 
 	RequireTLS, LegacyTLS, RequireAuth bool
 }
@@ -166,16 +166,15 @@ func (p *Policy) Access(c Client) Access {
 
 // device returns what is listed for a client: by its MAC, or else by the smallest
 // network.
-func (p *Policy) device(client netip.Addr, mac string) (best *Device, rule string, listed bool) {
-	best = new(Device)
+func (p *Policy) device(client netip.Addr, mac string) (best Device, rule string, listed bool) {
 	for i := range p.Devices {
 		d := &p.Devices[i]
 		switch {
 		case mac != "" && d.MAC == mac:
-			return d, "device " + mac, true
+			return *d, "device " + mac, true
 		case !d.Clients.IsValid() || !d.Clients.Contains(client):
 		case !listed || d.Clients.Bits() > best.Clients.Bits():
-			best, listed = d, true
+			best, listed = *d, true
 		}
 	}
 	if listed {

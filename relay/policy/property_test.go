@@ -70,7 +70,7 @@ func randomRequest(random *rand.Rand) Request {
 }
 
 // mayBe says in other words than the package which address a client may show as its own.
-func mayBe(p *Policy, c Client, a envelope.Address, d *Device) bool {
+func mayBe(p *Policy, c Client, a envelope.Address, d Device) bool {
 	in := func(list []Pattern) bool {
 		return len(list) == 0 || slices.ContainsFunc(list, func(l Pattern) bool {
 			return strings.EqualFold(string(l), string(a)) || strings.HasPrefix(string(l), "@") && strings.HasSuffix(strings.ToLower(string(a)), string(l))

@@ -85,8 +85,12 @@ func (c *currentPolicy) snapshot() *policy.Policy {
 	if c.users == nil {
 		return current
 	}
+	logins := c.users.Clients()
+	if len(logins) == 0 {
+		return current
+	}
 	p := *current
-	p.Logins = c.users.Clients()
+	p.Logins = logins
 	return &p
 }
 
