@@ -190,7 +190,10 @@ func TestDispatcher_SleepsWhileAProbeIsActive(t *testing.T) {
 			f.delay = func(envelope.Envelope) time.Duration { return 5 * time.Minute }
 		})
 		time.Sleep(time.Minute)
-		if wait, _ := w.d.start(time.Now()); wait < 10*time.Second {
+		w.d.mu.Lock()
+		wait := w.d.start(time.Now())
+		w.d.mu.Unlock()
+		if wait < 10*time.Second {
 			t.Errorf("got next check after %s, want at least 10s", wait)
 		}
 	})

@@ -18,17 +18,22 @@ import (
 func (d *Dispatcher) offer(ctx context.Context, m *message) reply.Reply {
 	defer m.release()
 	d.mu.Lock()
-	reason := d.queueReason(m.to, time.Now())
+	now := time.Now()
+	reason := d.queueReason(m.to, now)
 	// Without a queue the client can only wait.
 	mayWait := reason == "" || d.queue == nil && !d.stopping
 	if mayWait {
 		d.live.Push(m.flow(), m)
+		d.start(now)
 	}
+	waiting := !m.started
 	d.mu.Unlock()
-	if !mayWait {
+	switch {
+	case !mayWait:
 		return d.moveToQueue(ctx, m, reason)
+	case waiting:
+		d.kick() // run sleeps until something else
 	}
-	d.kick()
 	return d.await(ctx, m)
 }
 

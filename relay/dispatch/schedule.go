@@ -20,8 +20,10 @@ func (d *Dispatcher) kick() {
 // run starts attempts until Stop.
 func (d *Dispatcher) run() {
 	for {
-		wait, more := d.start(time.Now())
-		if !more {
+		d.mu.Lock()
+		stopping, wait := d.stopping, d.start(time.Now())
+		d.mu.Unlock()
+		if stopping {
 			return
 		}
 		timer := time.NewTimer(wait)
@@ -33,14 +35,12 @@ func (d *Dispatcher) run() {
 	}
 }
 
-// start begins every attempt that may begin now. It returns how long run may
-// sleep unless woken; more is false after Stop.
-func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
+// start begins every attempt that may begin now, none after Stop. It returns how long run
+// may sleep unless woken. The caller holds mu.
+func (d *Dispatcher) start(now time.Time) (wait time.Duration) {
 	const maxWait = time.Minute
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.stopping {
-		return 0, false
+		return maxWait
 	}
 	d.backlog.Advance(now)
 	wait = maxWait
@@ -50,7 +50,7 @@ func (d *Dispatcher) start(now time.Time) (wait time.Duration, more bool) {
 	if due, found := d.backlog.NextDue(); found {
 		wait = min(wait, max(due.Sub(now), 0)+time.Millisecond)
 	}
-	return wait, true
+	return wait
 }
 
 // startOn begins the attempts that may begin now on one route, and returns how long
@@ -152,7 +152,9 @@ func (d *Dispatcher) end(a *attempt) {
 	}
 	a.route.breaker.End(a)
 	a.account.Breaker.End(a)
-	d.kick()
+	if d.live.Len() > 0 || d.backlog.Due() > 0 || d.backlog.Later() > 0 {
+		d.kick()
+	}
 }
 
 // releaseWaiting ends the wait of the matching live messages that have not
