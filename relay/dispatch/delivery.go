@@ -206,11 +206,6 @@ func (d *Dispatcher) send(dl *delivery, tx upstream.Transactions) {
 		return
 	}
 	dl.result.Connection.Route, dl.result.Connection.Instead = dl.route.label(), dl.instead
-	for i, rcptReply := range dl.result.Replies {
-		if rcptReply.Code != 0 {
-			d.journal.RecipientReply(e.ID, e.Recipients[i], rcptReply)
-		}
-	}
 	dl.evaluation = dl.route.evaluate(dl.result)
 	for n := range dl.evaluation.outcomes {
 		// A 2yz reply without content is the one to RCPT.
@@ -218,7 +213,21 @@ func (d *Dispatcher) send(dl *delivery, tx upstream.Transactions) {
 			dl.evaluation.outcomes[n] = pending
 		}
 	}
+	for i, rcptReply := range dl.result.Replies {
+		// The only recipient's is in the record of the delivery.
+		if rcptReply.Code != 0 && (dl.onlyRecipient() == "" || dl.outcome(i) != delivered) {
+			d.journal.RecipientReply(e.ID, e.Recipients[i], rcptReply)
+		}
+	}
 	d.updateAfterReplies(dl)
+}
+
+// onlyRecipient returns the recipient if the delivery is for one only, else "".
+func (dl *delivery) onlyRecipient() envelope.Address {
+	if len(dl.pending) != 1 {
+		return ""
+	}
+	return dl.envelope.Recipients[dl.pending[0]]
 }
 
 // unavailable returns the error of a delivery without a usable reply, or nil if

@@ -52,7 +52,10 @@ type Dispatcher struct {
 	context context.Context // of the attempts
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	setMemo func(*queue.Queue, []byte) error
+	// attempts are received by goroutines that have run one and wait for the next.
+	attempts chan *attempt
+	stopped  chan struct{} // closed by Stop
+	setMemo  func(*queue.Queue, []byte) error
 
 	mu           sync.Mutex
 	queue        *queue.Queue
@@ -75,6 +78,8 @@ type Dispatcher struct {
 func New(config Config, routes []Route, j *journal.Journal) *Dispatcher {
 	d := &Dispatcher{config: config, routes: start(routes), journal: j,
 		wake:         make(chan struct{}, 1),
+		attempts:     make(chan *attempt),
+		stopped:      make(chan struct{}),
 		setMemo:      (*queue.Queue).SetMemo,
 		queueErr:     errNoSpool,
 		queuePending: make(chan struct{}),
@@ -94,6 +99,9 @@ func New(config Config, routes []Route, j *journal.Journal) *Dispatcher {
 func (d *Dispatcher) Stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.stopping {
+		close(d.stopped)
+	}
 	d.stopping = true
 	d.endQueueWait()
 	d.releaseWaiting(func(*message) bool { return true })

@@ -21,7 +21,7 @@ func (d *Dispatcher) finishLive(a *attempt, dl *delivery) {
 	m.bind(dl.progress.Route)
 	if clientReply, final := dl.finalReply(); final && m.finish(clientReply) {
 		if clientReply.Positive() {
-			d.journal.Delivered(dl.envelope.ID, dl.result.Connection, clientReply, dl.took)
+			d.journal.Delivered(dl.envelope.ID, dl.onlyRecipient(), dl.result.Connection, clientReply, dl.took)
 			q, _ := d.Queue()
 			d.notifyOfRelaying(q, dl)
 		} else {
@@ -78,7 +78,7 @@ func (d *Dispatcher) finishQueued(q *queue.Queue, ticket queue.Ticket, dl *deliv
 		}
 	}
 	if deliveryReply, found := dl.evaluation.deliveryReply(); found {
-		d.journal.Delivered(dl.envelope.ID, dl.result.Connection, deliveryReply, dl.took)
+		d.journal.Delivered(dl.envelope.ID, dl.onlyRecipient(), dl.result.Connection, deliveryReply, dl.took)
 		d.notifyOfRelaying(q, dl)
 	}
 	if len(failed) > 0 && d.notifyOfFailure(q, dl, failed, "") {

@@ -127,13 +127,28 @@ func (d *Dispatcher) begin(a *attempt) {
 		a.message.started = true
 		a.message.use()
 	}
-	d.running.Go(func() {
+	select {
+	case d.attempts <- a:
+	default:
+		d.running.Go(func() { d.work(a) })
+	}
+}
+
+// work runs an attempt, and then others until Stop: a goroutine whose stack has grown to
+// what a delivery needs is worth keeping. There are as many as there were attempts at once.
+func (d *Dispatcher) work(a *attempt) {
+	for {
 		d.deliver(a)
 		d.end(a)
 		if a.message != nil {
 			a.message.release()
 		}
-	})
+		select {
+		case a = <-d.attempts:
+		case <-d.stopped:
+			return
+		}
+	}
 }
 
 // end removes an attempt and frees its slot. Calling it again does nothing.

@@ -28,8 +28,8 @@ var (
 // addresses returns the addresses of a list in which octets above 127 are allowed in
 // names, or nil if it is not well-formed or has none.
 func addresses(value []byte) (all []string) {
-	if text := bytes.Trim(value, " \t\r\n"); isPlainAddress(text) {
-		return []string{string(text)}
+	if address, found := plainAddress(value); found {
+		return []string{address}
 	}
 	rest, ok := withoutComments(bytes.ReplaceAll(encodeAddresses(value, 0), []byte("\r\n"), nil))
 	inGroup, separated := false, true
@@ -58,11 +58,20 @@ func addresses(value []byte) (all []string) {
 	return all
 }
 
-// isPlainAddress reports whether a value is nothing but an addr-spec of two dot-atoms, as
-// that of most devices is. It is for speed only.
-func isPlainAddress(value []byte) bool {
+// plainAddress returns the address if a value is nothing but an addr-spec of two dot-atoms,
+// in angle brackets or not, as that of most devices is. It is for speed only.
+func plainAddress(value []byte) (address string, found bool) {
+	value = bytes.Trim(value, " \t\r\n")
+	if inside, opened := bytes.CutPrefix(value, []byte("<")); opened {
+		if value, found = bytes.CutSuffix(inside, []byte(">")); !found {
+			return "", false
+		}
+	}
 	local, domain, found := bytes.Cut(value, []byte("@"))
-	return found && isDotAtom(local) && isDotAtom(domain) && !bytes.Contains(value, []byte("=?"))
+	if !found || !isDotAtom(local) || !isDotAtom(domain) || bytes.Contains(value, []byte("=?")) {
+		return "", false
+	}
+	return string(value), true
 }
 
 // isDotAtom reports whether a text is a dot-atom-text (RFC 5322 section 3.2.3).

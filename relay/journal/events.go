@@ -141,7 +141,8 @@ func (j *Journal) NotReceived(id string, client netip.Addr, r reply.Reply) {
 	j.refusal(slog.LevelWarn, EventNotReceived, client, idAttr(id), replyAttr(r))
 }
 
-// RecipientReply records the upstream's reply for one recipient.
+// RecipientReply records the upstream's reply for one recipient of several, or a reply that
+// is not positive.
 func (j *Journal) RecipientReply(id string, recipient envelope.Address, r reply.Reply) {
 	level := slog.LevelInfo
 	if !r.Positive() {
@@ -150,10 +151,16 @@ func (j *Journal) RecipientReply(id string, recipient envelope.Address, r reply.
 	j.event(level, EventRecipient, idAttr(id), slog.String("to", recipient.Path()), replyAttr(r))
 }
 
-// Delivered records a delivered message and its connection.
-func (j *Journal) Delivered(id string, c Connection, r reply.Reply, lasted time.Duration) {
+// Delivered records a delivered message and its connection. recipient is the only one, or
+// empty if RecipientReply has recorded several.
+func (j *Journal) Delivered(id string, recipient envelope.Address, c Connection, r reply.Reply, lasted time.Duration) {
 	j.Counters.Delivered.Add(1)
-	j.event(slog.LevelInfo, EventDelivered, idAttr(id), replyAttr(r), tookAttr(lasted), c.attr())
+	attributes := make([]slog.Attr, 0, 5)
+	attributes = append(attributes, idAttr(id))
+	if recipient != "" {
+		attributes = append(attributes, slog.String("to", recipient.Path()))
+	}
+	j.event(slog.LevelInfo, EventDelivered, append(attributes, replyAttr(r), tookAttr(lasted), c.attr())...)
 }
 
 // Refused records a message with a permanent rejection.

@@ -50,7 +50,7 @@ func TestDelivered_RecordsTheConnection(t *testing.T) {
 	var log bytes.Buffer
 	c := Connection{ID: "C1", Host: "mx", Address: "192.0.2.1:25", TLS: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Peer: "CN=mx",
 		Issuer: "CN=ca", Requested: true, Authorities: []string{"CN=ca"}, Shown: "CN=relay", Key: "tpm-resident", Account: "a@contoso.com", Mechanism: "XOAUTH2"}
-	New(JSON(&log, false)).Delivered("1", c, reply.New(250, 0, 0, "taken"), 1500*time.Millisecond)
+	New(JSON(&log, false)).Delivered("1", "", c, reply.New(250, 0, 0, "taken"), 1500*time.Millisecond)
 	var event struct {
 		Event, ID, Answer, Took string
 		Upstream                struct {

@@ -18,7 +18,7 @@ func TestRefusals_DoNotDisplaceDeliveries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		j := New(Text(&log, true))
-		j.Delivered("first", Connection{}, reply.New(250, 0, 0, ""), 0)
+		j.Delivered("first", "", Connection{}, reply.New(250, 0, 0, ""), 0)
 		rejection := reply.New(554, 7, 1, "no")
 		const flood = 2000
 		for i := range flood {

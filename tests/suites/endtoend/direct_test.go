@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -218,7 +219,7 @@ func TestDirect_SendsByWhatTheDomainsPublish(t *testing.T) {
 	for _, c := range cases {
 		name, last := c.zone.Name, ""
 		for {
-			for _, event := range s.relay.Log.Events("recipient") {
+			for _, event := range slices.Concat(s.relay.Log.Events("recipient"), s.relay.Log.Events("delivered")) {
 				if event["to"] == "<alice@"+name+">" {
 					last, _ = event["answer"].(string)
 				}
