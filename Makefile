@@ -29,6 +29,7 @@ RUN_PACKAGES   := swtpm
 IMAGE_PACKAGES := kmod cpio
 BOOT_PACKAGES  := $(RUN_PACKAGES) $(IMAGE_PACKAGES) qemu-system-arm dosfstools mtools
 TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl gnutls-bin libnss3-tools postfix swaks msmtp libnet-ssleay-perl python3 python3-dkim python3-nacl curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm unbound ldnsutils
+CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-dev libelf-dev python3 cpio rsync device-tree-compiler genimage dosfstools mtools xz-utils
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
 .PHONY: help run check test release-check build lint fuzz bench soak image boot parts licenses clean
@@ -41,6 +42,7 @@ help:
 	@echo 'make release-check       before a release, besides make test: checks that the build is reproducible'
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               build the program for each target into dist/'
+	@echo 'make card BOARD=rpi4     build the image of a card for a Raspberry Pi: rpi4, cm4 or rpi3'
 	@echo 'make image, make boot    build the appliance for QEMU; start it with its console in this terminal'
 	@echo 'make fuzz FUZZTIME=60s   run every fuzzer'
 	@echo 'make bench               compare Sealpost with Postfix under the same load'
@@ -125,7 +127,7 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image
+	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/debian
 	@tests/tools/vulncheck
 
 # Runs every fuzzer for FUZZTIME. Failing inputs are stored in testdata.
@@ -160,6 +162,14 @@ soak:
 image: $(DIST)/sealpost-linux-arm64
 	@tests/tools/install $(IMAGE_PACKAGES)
 	@board/qemu/image $< $(DIST)/qemu
+
+# Builds the image of a card into dist/BOARD, from Debian's packages only: the kernel,
+# with the program in it, the firmware, and room for the state.
+BOARD := rpi4
+.PHONY: card
+card: $(DIST)/sealpost-linux-arm64
+	@tests/tools/install $(CARD_PACKAGES)
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) board/card $(BOARD) $< $(DIST)/card $(DIST)/$(BOARD) sealpost-$(BOARD)-$(shell cat VERSION)
 
 # Starts the appliance with its serial console in this terminal.
 boot:

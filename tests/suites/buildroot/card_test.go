@@ -53,7 +53,7 @@ func images(t *testing.T, name string) string {
 	dir := t.TempDir()
 	config := read(t, boards, name, "config.txt")
 	files := map[string]string{
-		"Image": "64-bit kernel", "zImage": "32-bit kernel", "board.dtb": "device tree",
+		"Image": "kernel", "board.dtb": "device tree",
 		"rpi-firmware/start.elf": "firmware", "rpi-firmware/fixup.dat": "second firmware file",
 		"rpi-firmware/config.txt":             config,
 		"rpi-firmware/cmdline.txt":            read(t, boards, name, "cmdline.txt"),
@@ -145,11 +145,7 @@ func checkBootPartition(t *testing.T, card string, parts []partition, name strin
 // checkSlots checks that both slots have a kernel, firmware and the board's files.
 func checkSlots(t *testing.T, card string, parts []partition, name string) {
 	t.Helper()
-	kernel := "Image"
-	if name == "rpi3" {
-		kernel = "zImage"
-	}
-	want := []string{kernel, "board.dtb", "cmdline.txt", "config.txt", "fixup.dat",
+	want := []string{"Image", "board.dtb", "cmdline.txt", "config.txt", "fixup.dat",
 		"overlays/disable-bt.dtbo", "overlays/dwc2.dtbo", "overlays/gpio-key.dtbo", "overlays/gpio-led.dtbo", "overlays/tpm-slb9670.dtbo", "start.elf"}
 	slices.Sort(want)
 	for _, slot := range parts[1:3] {

@@ -68,15 +68,11 @@ func TestCheckFragments_RejectsAKernelWithoutConfiguration(t *testing.T) {
 	}
 }
 
-// fragmentsOf returns the fragments of a board, base first.
-func fragmentsOf(t *testing.T, name string) string {
+// allFragments returns the fragments, base first.
+func allFragments(t *testing.T) string {
 	t.Helper()
-	base := "bcm2711"
-	if name == "rpi3" {
-		base = "bcm2837"
-	}
 	var all strings.Builder
-	for _, fragment := range []string{base, "raspberrypi", "system", "safety"} {
+	for _, fragment := range []string{"soc", "raspberrypi", "system", "safety"} {
 		all.WriteString(read(t, tree, "fragments", fragment+".config"))
 	}
 	return all.String()
@@ -105,7 +101,7 @@ func target(t *testing.T, name, kernel string) (dir string, environment []string
 
 func TestRootFileSystem_ContainsOnlyTheProgramAndBoardTOML(t *testing.T) {
 	for _, name := range names {
-		dir, environment := target(t, name, fragmentsOf(t, name))
+		dir, environment := target(t, name, allFragments(t))
 		root := filepath.Join(dir, "target")
 		for _, script := range []string{"post-build.sh", "post-fakeroot.sh"} {
 			if output, err := run(script, environment, root, name); err != nil {
@@ -129,7 +125,7 @@ func TestRootFileSystem_ContainsOnlyTheProgramAndBoardTOML(t *testing.T) {
 }
 
 func TestRootFileSystem_MissingProgramFailsTheBuild(t *testing.T) {
-	dir, environment := target(t, "cm4", fragmentsOf(t, "cm4"))
+	dir, environment := target(t, "cm4", allFragments(t))
 	if err := os.Remove(filepath.Join(dir, "target/init")); err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +136,7 @@ func TestRootFileSystem_MissingProgramFailsTheBuild(t *testing.T) {
 
 func TestBuild_FailsWhenTheKernelLacksASymbol(t *testing.T) {
 	for _, name := range names {
-		kernel := strings.Replace(fragmentsOf(t, name), "CONFIG_TCG_TIS_SPI=y\n", "", 1)
+		kernel := strings.Replace(allFragments(t), "CONFIG_TCG_TIS_SPI=y\n", "", 1)
 		dir, environment := target(t, name, kernel)
 		output, err := run("post-build.sh", environment, filepath.Join(dir, "target"), name)
 		if err == nil || !strings.Contains(output, "CONFIG_TCG_TIS_SPI should be y and is n") {
