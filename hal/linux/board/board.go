@@ -28,7 +28,10 @@ type Facts struct {
 	Name  string `toml:"name"`
 	Model string `toml:"model"` // instead of the device tree's
 	State string `toml:"state"` // the state device
-	TPM   string `toml:"tpm"`
+	// Partition is the PARTUUID of the state, to which State becomes a link; empty if State
+	// is a device.
+	Partition string `toml:"partition"`
+	TPM       string `toml:"tpm"`
 	// Lines are the serial lines for the technician, 115200 baud, 8N1.
 	Lines []string `toml:"lines"`
 	// LED is a pattern for the brightness file of the state lamp.

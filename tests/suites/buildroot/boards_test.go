@@ -27,9 +27,9 @@ var names = []string{"cm4", "rpi4", "rpi3"}
 
 // boardConfig holds the keys of a board.toml that other files repeat.
 type boardConfig struct {
-	State, LED, UDC string
-	Lines           []string
-	Key             int
+	Partition, LED, UDC string
+	Lines               []string
+	Key                 int
 }
 
 func readBoardConfig(t *testing.T, name string) boardConfig {

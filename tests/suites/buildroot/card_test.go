@@ -20,7 +20,8 @@ type partition struct {
 	start, size int64
 }
 
-func partitions(t *testing.T, image string) []partition {
+// bootRecord returns the master boot record of a card.
+func bootRecord(t *testing.T, image string) []byte {
 	t.Helper()
 	file, err := os.Open(image)
 	if err != nil {
@@ -34,6 +35,17 @@ func partitions(t *testing.T, image string) []partition {
 	if record[510] != 0x55 || record[511] != 0xaa {
 		t.Fatal("the card has no master boot record")
 	}
+	return record
+}
+
+func diskSignature(t *testing.T, image string) uint32 {
+	t.Helper()
+	return binary.LittleEndian.Uint32(bootRecord(t, image)[440:])
+}
+
+func partitions(t *testing.T, image string) []partition {
+	t.Helper()
+	record := bootRecord(t, image)
 	var all []partition
 	for i := range 4 {
 		entry := record[446+16*i:]
@@ -112,8 +124,8 @@ func TestCard_HasTwoSlotsAndRoomForTheState(t *testing.T) {
 			checkSlots(t, card, parts, name)
 
 			state := parts[3]
-			if want := "/dev/mmcblk0p4"; readBoardConfig(t, name).State != want {
-				t.Errorf("board.toml: got state %s, want %s", readBoardConfig(t, name).State, want)
+			if id := fmt.Sprintf("%08x-04", diskSignature(t, card)); readBoardConfig(t, name).Partition != id {
+				t.Errorf("board.toml: got partition %s, want %s", readBoardConfig(t, name).Partition, id)
 			}
 			if state.kind != 0xda || state.size < minStateSize {
 				t.Errorf("got a state partition of %d bytes and type %#x, want at least %d and 0xda", state.size, state.kind, minStateSize)

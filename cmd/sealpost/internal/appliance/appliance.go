@@ -89,7 +89,7 @@ func Run(ctx context.Context, build Build) error {
 	a.relay.launch()
 	a.spawn(func(ctx context.Context) { a.relay.handOverTPM(ctx, facts.TPM, loaded) })
 
-	a.storage = openStorage(facts.State)
+	a.storage = openStorage(facts.State, facts.Partition)
 	if a.storage.fault != nil {
 		a.logFault("state", a.storage.fault)
 	}

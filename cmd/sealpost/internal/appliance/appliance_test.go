@@ -38,7 +38,7 @@ func newStorage(t *testing.T) *storage {
 	if err := flash.Create(path, state.AreaSize+1<<20); err != nil {
 		t.Fatal(err)
 	}
-	s := openStorage(path)
+	s := openStorage(path, "")
 	if s.fault != nil {
 		t.Fatal(s.fault)
 	}

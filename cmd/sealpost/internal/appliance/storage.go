@@ -27,16 +27,22 @@ type storage struct {
 // errNoStorage is the fault of a box whose state device cannot be used.
 var errNoStorage = fault.New(fault.NoStorage, "the storage of this box cannot be used")
 
-// openStorage waits for the state device and opens the settings area.
-func openStorage(path string) *storage {
+// openStorage waits for the state device and opens the settings area. partition is the
+// PARTUUID to which path becomes a link; empty if path is a device.
+func openStorage(path, partition string) *storage {
 	s := &storage{path: path}
-	if err := s.open(); err != nil {
+	if err := s.open(partition); err != nil {
 		s.fault = errNoStorage.With("path", path).Wrap(err)
 	}
 	return s
 }
 
-func (s *storage) open() error {
+func (s *storage) open(partition string) error {
+	if partition != "" {
+		if err := kernel.LinkPartition(partition, s.path, DeviceTimeout); err != nil {
+			return fmt.Errorf("the storage device did not appear: %w", err)
+		}
+	}
 	if err := kernel.AwaitDevice(s.path, DeviceTimeout); err != nil {
 		return fmt.Errorf("the storage device did not appear: %w", err)
 	}
