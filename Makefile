@@ -127,7 +127,7 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/debian
+	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download
 	@tests/tools/vulncheck
 
 # Runs every fuzzer for FUZZTIME. Failing inputs are stored in testdata.

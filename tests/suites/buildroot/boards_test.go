@@ -173,7 +173,7 @@ func TestScripts_PassShellcheck(t *testing.T) {
 	if err != nil || len(scripts) != 3 {
 		t.Fatalf("got scripts %v, %v, want 3", scripts, err)
 	}
-	scripts = append(scripts, filepath.Join(tree, "check-fragments"), filepath.Join(boards, "qemu", "image"), filepath.Join(boards, "card"), filepath.Join(boards, "debian"))
+	scripts = append(scripts, filepath.Join(tree, "check-fragments"), filepath.Join(boards, "qemu", "image"), filepath.Join(boards, "card"), filepath.Join(boards, "download"))
 	for _, script := range scripts {
 		if output, err := exec.Command("sh", "-n", script).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", script, err, output)
