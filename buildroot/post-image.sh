@@ -27,6 +27,11 @@ sed -n 's/^dtoverlay=\([^,]*\).*/\1/p' "$firmware/config.txt" | while read -r ov
     cp "$firmware/overlays/$overlay.dtbo" "$card/slot/overlays/"
 done
 
+# The same files always make the same image.
+if [ -n "${SOURCE_DATE_EPOCH:-}" ]; then
+    find "$card" -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
+fi
+
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 genimage --config "$here/genimage.cfg" --rootpath "$card" --tmppath "$scratch" \
