@@ -189,7 +189,7 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/debian/configured board/debian/postinst board/debian/prerm board/debian/postrm
+	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image tests/suites/release/testdata/root.sh tests/suites/release/testdata/guest.sh board/debian/configured board/debian/postinst board/debian/prerm board/debian/postrm
 	@tests/tools/vulncheck
 
 # Runs every fuzzer for FUZZTIME. Failing inputs are stored in testdata.

@@ -72,7 +72,7 @@ systemctl is-failed --quiet sealpost && fail "the unit fails before it is set up
 journalctl --no-pager --output cat --unit sealpost | grep 'not set up' || fail "nothing says that it is not set up"
 man_page=/usr/share/man/man1/sealpost-certificate-import.1.gz
 for file in $man_page /usr/share/bash-completion/completions/sealpost /usr/share/doc/sealpost/copyright; do
-    test -s $file || fail "$file is missing"
+    test -s "$file" || fail "$file is missing"
 done
 
 step set up
@@ -148,6 +148,6 @@ step purge
 dpkg --purge sealpost || fail "not purged"
 ls -d $state /etc/sealpost 2>&1
 for left in $state /etc/sealpost /etc/systemd/system/multi-user.target.wants/sealpost.service; do
-    test ! -e $left || fail "the purge left $left"
+    test ! -e "$left" || fail "the purge left $left"
 done
 step finished
