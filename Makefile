@@ -32,7 +32,7 @@ TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6
 CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-dev libelf-dev python3 cpio rsync device-tree-compiler genimage dosfstools mtools xz-utils
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
-.PHONY: help run check test release-check build lint fuzz bench soak image boot parts licenses clean
+.PHONY: help run check test release-check release-test build lint fuzz bench soak image boot parts licenses clean
 
 help:
 	@echo 'make run                 relay a message on this machine; CONFIG=my.toml: relay to your tenant'
@@ -40,6 +40,8 @@ help:
 	@echo 'make test                all tests; installs the packages that they need'
 	@echo 'make parts               only installs the packages of make test'
 	@echo 'make release-check       before a release, besides make test: checks that the build is reproducible'
+	@echo 'make release KEY=FILE    the programs and Debian packages with checksums, signed, in dist/release'
+	@echo 'make release-test        before a release: installs the package on a Debian in QEMU'
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               build the program for each target into dist/'
 	@echo 'make card BOARD=rpi4     build the image of a card for a Raspberry Pi: rpi4, cm4 or rpi3'
@@ -118,6 +120,68 @@ $(DIST)/sealpost-linux-amd64: export GOARCH = amd64
 $(TARGETS:%=$(DIST)/sealpost-%):
 	@GOOS=linux $(GOBUILD) -o $@ ./cmd/sealpost
 
+# A release: the programs and their Debian packages, bills of materials, licences and
+# checksums. KEY=FILE signs the checksums by an SSH key. Everything follows from the
+# commit: two builds of it are bit-identical, except for a signature by an ECDSA key.
+RELEASE := $(DIST)/release
+PAGES   := $(DIST)/pages
+EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 1793491200)
+# Debian sorts 0.5.0+git1793491200 after every earlier commit, and before 0.5.1.
+DEB_VERSION := $(shell cat VERSION)+git$(EPOCH)
+DEBS := $(RELEASE)/sealpost_$(DEB_VERSION)_amd64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_arm64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb
+.PHONY: release debs pages
+release: $(TARGETS:%=$(DIST)/sealpost-%)
+	@rm -rf $(RELEASE)
+	@mkdir -p $(RELEASE)
+	@$(MAKE) --no-print-directory debs
+	@for target in $(TARGETS); do \
+		cp $(DIST)/sealpost-$$target $(RELEASE)/ && \
+		go run ./tests/tools/sbom -program $(DIST)/sealpost-$$target -version '$(VERSION)' -date '$(BUILT)' \
+			>$(RELEASE)/sealpost-$$target.cdx.json || exit 1; \
+	done
+	@cp $(PAGES)/licenses $(RELEASE)/LICENSES.txt
+	@cp VERSION $(RELEASE)/VERSION
+	@cd $(RELEASE) && sha256sum -- * >../SHA256SUMS && mv ../SHA256SUMS .
+ifdef KEY
+	@ssh-keygen -q -Y sign -n sealpost-release -f '$(KEY)' $(RELEASE)/SHA256SUMS
+else
+	@echo 'This release is unsigned: make release KEY=FILE signs it by an SSH key (docs/release.md).'
+endif
+	@cd $(RELEASE) && stat -c '%n  %s bytes' -- *
+
+# The manual pages, the completion and the licences, as the program of this machine
+# prints them.
+pages:
+	@rm -rf $(PAGES)
+	@mkdir -p $(PAGES)/man
+	@$(GOBUILD) -o $(PAGES)/program ./cmd/sealpost
+	@go run ./tests/tools/manual -program $(PAGES)/program -dir $(PAGES)/man -date '$(firstword $(subst T, ,$(BUILT)))'
+	@$(PAGES)/program completion bash >$(PAGES)/completion.bash
+	@$(PAGES)/program licenses >$(PAGES)/licenses
+	@cat board/debian/copyright $(PAGES)/licenses >$(PAGES)/copyright
+
+debs: $(DEBS)
+
+$(RELEASE)/sealpost_$(DEB_VERSION)_amd64.deb: $(DIST)/sealpost-linux-amd64
+$(RELEASE)/sealpost_$(DEB_VERSION)_arm64.deb: $(DIST)/sealpost-linux-arm64
+$(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb: $(DIST)/sealpost-linux-armv7
+.PHONY: $(DEBS)
+$(DEBS): pages $(DIST)/package
+	@mkdir -p $(RELEASE)
+	@SOURCE_DATE_EPOCH=$(EPOCH) DEB_VERSION='$(DEB_VERSION)' DEB_ARCH=$(patsubst %.deb,%,$(lastword $(subst _, ,$@))) \
+		PROGRAM=$(filter $(DIST)/sealpost-%,$^) PAGES=$(PAGES) $(DIST)/package -config board/debian/nfpm.yaml -target $(RELEASE)
+
+# A module of its own, without the flags that matter to the program.
+.PHONY: $(DIST)/package
+$(DIST)/package:
+	@cd tests/tools/package && GOFLAGS=-trimpath go build -o '$(abspath $@)' .
+
+# Installs the package on a fresh Debian with systemd in QEMU, relays, upgrades, removes
+# and purges.
+release-test:
+	@tests/tools/install $(TEST_PACKAGES) qemu-system-x86 mmdebstrap e2fsprogs
+	go test -tags release -count=1 -timeout 30m -v ./tests/suites/release
+
 .PHONY: format
 format:
 	@unformatted=$$(gofmt -l board cmd hal relay provisioning tests); \
@@ -127,7 +191,8 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download
+	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download \
+		board/debian/configured board/debian/postinst board/debian/prerm board/debian/postrm tests/suites/release/testdata/*.sh
 	@tests/tools/vulncheck
 
 # Runs every fuzzer for FUZZTIME. Failing inputs are stored in testdata.
