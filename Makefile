@@ -234,7 +234,7 @@ BOARD := rpi4
 .PHONY: card
 card: $(DIST)/sealpost-linux-arm64
 	@tests/tools/install $(CARD_PACKAGES)
-	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) board/card $(BOARD) $< $(DIST)/card $(DIST)/$(BOARD) sealpost-$(BOARD)-$(shell cat VERSION)
+	@SOURCE_DATE_EPOCH=$(EPOCH) board/card $(BOARD) $< $(DIST)/card $(DIST)/$(BOARD) sealpost-$(BOARD)-$(shell cat VERSION)
 
 # Starts the appliance with its serial console in this terminal.
 boot:

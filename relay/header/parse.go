@@ -68,7 +68,7 @@ func plainAddress(value []byte) (address string, found bool) {
 		}
 	}
 	local, domain, found := bytes.Cut(value, []byte("@"))
-	if !found || !isDotAtom(local) || !isDotAtom(domain) || bytes.Contains(value, []byte("=?")) {
+	if !found || !isDotAtom(local) || !isDotAtom(domain) || hasEncodedWord(string(value)) {
 		return "", false
 	}
 	return string(value), true

@@ -7,7 +7,7 @@
 # Installs the program built by "make build" and does not rebuild it: the box runs the
 # tested binary, and Buildroot needs no Go and no modules, which it does not download
 # for a local source tree.
-SEALPOST_PROGRAM = $(BR2_EXTERNAL_SEALPOST_PATH)/../dist/sealpost-linux-$(if $(BR2_aarch64),arm64,armv7)
+SEALPOST_PROGRAM = $(BR2_EXTERNAL_SEALPOST_PATH)/../dist/sealpost-linux-arm64
 
 define SEALPOST_INSTALL_TARGET_CMDS
 	test -f $(SEALPOST_PROGRAM) || \

@@ -38,12 +38,14 @@ func openStorage(path, partition string) *storage {
 }
 
 func (s *storage) open(partition string) error {
+	var err error
 	if partition != "" {
-		if err := kernel.LinkPartition(partition, s.path, DeviceTimeout); err != nil {
-			return fmt.Errorf("the storage device did not appear: %w", err)
-		}
+		err = kernel.LinkPartition(partition, s.path, DeviceTimeout)
 	}
-	if err := kernel.AwaitDevice(s.path, DeviceTimeout); err != nil {
+	if err == nil {
+		err = kernel.AwaitDevice(s.path, DeviceTimeout)
+	}
+	if err != nil {
 		return fmt.Errorf("the storage device did not appear: %w", err)
 	}
 	device, err := flash.Open(s.path)
