@@ -32,7 +32,7 @@ TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6
 CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-dev libelf-dev python3 cpio rsync device-tree-compiler genimage dosfstools mtools xz-utils
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
-.PHONY: help run check test release-check release-test build lint fuzz bench soak image boot parts licenses clean
+.PHONY: help run check test release-check release-test card-test build lint fuzz bench soak image boot parts licenses clean
 
 help:
 	@echo 'make run                 relay a message on this machine; CONFIG=my.toml: relay to your tenant'
@@ -45,6 +45,7 @@ help:
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               build the program for each target into dist/'
 	@echo 'make card BOARD=rpi4     build the image of a card for a Raspberry Pi: rpi4, cm4 or rpi3'
+	@echo 'make card-test BOARD=...  also start it in an emulated Raspberry Pi, and relay a message'
 	@echo 'make image, make boot    build the appliance for QEMU; start it with its console in this terminal'
 	@echo 'make fuzz FUZZTIME=60s   run every fuzzer'
 	@echo 'make bench               compare Sealpost with Postfix under the same load'
@@ -191,7 +192,7 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download \
+	shellcheck tests/tools/install tests/tools/qemu tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download \
 		board/debian/configured board/debian/postinst board/debian/prerm board/debian/postrm tests/suites/release/testdata/*.sh
 	@tests/tools/vulncheck
 
@@ -235,6 +236,12 @@ BOARD := rpi4
 card: $(DIST)/sealpost-linux-arm64
 	@tests/tools/install $(CARD_PACKAGES)
 	@SOURCE_DATE_EPOCH=$(EPOCH) board/card $(BOARD) $< $(DIST)/card $(DIST)/$(BOARD) sealpost-$(BOARD)-$(shell cat VERSION)
+
+# Starts the card of BOARD in QEMU's emulated Raspberry Pi: its first start, a message, a
+# power cut, and its other slot.
+card-test: card
+	@tests/tools/install $(RUN_PACKAGES) mtools device-tree-compiler
+	go test -vet=off -tags release -count=1 -timeout 20m -v -run '/$(BOARD)$$' ./tests/suites/card
 
 # Starts the appliance with its serial console in this terminal.
 boot:

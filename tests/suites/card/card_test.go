@@ -43,10 +43,11 @@ type bench struct {
 // newBench flashes the image of a board to a card. It fails without the image.
 func newBench(t *testing.T, name string) *bench {
 	t.Helper()
-	images, err := filepath.Glob(filepath.Join(dist, name, "sealpost-"+name+"-*.img"))
-	if err != nil || len(images) != 1 {
-		t.Fatalf("got images %v, %v, want one: make card BOARD=%s", images, err, name)
+	version, err := os.ReadFile("../../../VERSION")
+	if err != nil {
+		t.Fatal(err)
 	}
+	image := filepath.Join(dist, name, "sealpost-"+name+"-"+strings.TrimSpace(string(version))+".img")
 	qemu, err := exec.Command("../../tools/qemu", dist+"/emulator").Output()
 	if err != nil {
 		t.Fatalf("finding a QEMU: %v", err)
@@ -66,7 +67,9 @@ func newBench(t *testing.T, name string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		b.off(t)
+		if b.board != nil {
+			_ = b.board.Close()
+		}
 		if err := b.site.Close(); err != nil {
 			t.Error(err)
 		}
@@ -76,7 +79,7 @@ func newBench(t *testing.T, name string) *bench {
 	if b.config.Board.HasTPM() {
 		b.config.TPM = parts.StartSwtpmControl(t)
 	}
-	if err := pi.Flash(images[0], b.config.Card); err != nil {
+	if err := pi.Flash(image, b.config.Card); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -95,6 +98,7 @@ func (b *bench) on(t *testing.T) *machine.Terminal {
 		t.Fatal(err)
 	}
 	terminal := machine.NewTerminal(line)
+	terminal.Timeout = limit
 	t.Cleanup(func() { _ = terminal.Close() })
 	return terminal
 }
@@ -102,9 +106,6 @@ func (b *bench) on(t *testing.T) *machine.Terminal {
 // off cuts the power of the board and of its TPM.
 func (b *bench) off(t *testing.T) {
 	t.Helper()
-	if b.board == nil {
-		return
-	}
 	if err := b.board.Close(); err != nil {
 		t.Error(err)
 	}
