@@ -28,7 +28,7 @@ export CGO_ENABLED := 0
 RUN_PACKAGES   := swtpm
 IMAGE_PACKAGES := kmod cpio
 BOOT_PACKAGES  := $(RUN_PACKAGES) $(IMAGE_PACKAGES) qemu-system-arm dosfstools mtools
-TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl gnutls-bin libnss3-tools postfix swaks msmtp libnet-ssleay-perl python3 python3-dkim python3-nacl curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm unbound ldnsutils
+TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl gnutls-bin libnss3-tools postfix swaks msmtp libnet-ssleay-perl python3 python3-dkim python3-nacl curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm unbound ldnsutils device-tree-compiler xz-utils
 CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-dev libelf-dev python3 cpio rsync device-tree-compiler genimage dosfstools mtools xz-utils
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
@@ -126,6 +126,7 @@ $(TARGETS:%=$(DIST)/sealpost-%):
 # commit: two builds of it are bit-identical, except for a signature by an ECDSA key.
 RELEASE := $(DIST)/release
 PAGES   := $(DIST)/pages
+comma   := ,
 EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 1793491200)
 # Debian sorts 0.5.0+git1793491200 after every earlier commit, and before 0.5.1.
 DEB_VERSION := $(shell cat VERSION)+git$(EPOCH)
@@ -178,10 +179,11 @@ $(DIST)/package:
 	@cd tests/tools/package && GOFLAGS=-trimpath go build -o '$(abspath $@)' .
 
 # Installs the package on a fresh Debian with systemd in QEMU, relays, upgrades, removes
-# and purges.
+# and purges. BUILDROOT=FOLDER, a checkout of Buildroot, also compares its card with that
+# of make card.
 release-test:
-	@tests/tools/install $(TEST_PACKAGES) qemu-system-x86 mmdebstrap e2fsprogs
-	go test -tags release -count=1 -timeout 30m -v ./tests/suites/release
+	@tests/tools/install $(TEST_PACKAGES) qemu-system-x86 mmdebstrap e2fsprogs $(if $(BUILDROOT),$(CARD_PACKAGES))
+	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),4h,30m) -v ./tests/suites/release
 
 .PHONY: format
 format:
