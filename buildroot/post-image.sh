@@ -13,6 +13,10 @@ card=$images/card
 rm -rf "$card"
 mkdir -p "$card/choice" "$card/slot/overlays"
 cp "$here/autoboot.txt" "$card/choice/"
+# The firmware's licence demands that it accompanies the firmware.
+if [ -f "$images/LICENSES.txt" ]; then
+    cp "$images/LICENSES.txt" "$card/choice/"
+fi
 if [ -f "$firmware/bootcode.bin" ]; then
     # The Pi 3's ROM loads bootcode.bin from the first partition, which must also have
     # a config.txt.
