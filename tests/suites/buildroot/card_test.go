@@ -1,6 +1,7 @@
 package buildroot
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -180,5 +181,23 @@ func TestCard_MissingOverlayFailsTheBuild(t *testing.T) {
 	}
 	if output, err := run("post-image.sh", nil, dir, "rpi4"); err == nil || !strings.Contains(output, "tpm-slb9670.dtbo") {
 		t.Errorf("got %v, want an error that names tpm-slb9670.dtbo\n%s", err, output)
+	}
+}
+
+func TestCard_SameFilesMakeTheSameImage(t *testing.T) {
+	var sums []string
+	for range 2 {
+		dir := images(t, "rpi4")
+		if output, err := run("post-image.sh", []string{"SOURCE_DATE_EPOCH=1793491200"}, dir, "rpi4"); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+		image, err := os.ReadFile(filepath.Join(dir, "sdcard.img"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(image)))
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("two images of the same files have the SHA-256 %s", sums)
 	}
 }
