@@ -132,6 +132,8 @@ PAGES   := $(DIST)/pages
 EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 1793491200)
 # Debian sorts 0.5.0+git1793491200 after every earlier commit, and before 0.5.1.
 DEB_VERSION := $(RELEASED)+git$(EPOCH)
+# Who answers for the packages: MAINTAINER='Name <address>'.
+MAINTAINER := Sealpost <root@localhost>
 DEBS := $(RELEASE)/sealpost_$(DEB_VERSION)_amd64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_arm64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb
 .PHONY: release debs pages
 release: $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
@@ -161,7 +163,7 @@ endif
 	@cd $(RELEASE) && stat -c '%n  %s bytes' -- *
 
 # The manual pages, the completion and the licences, as the program of this machine
-# prints them.
+# prints them, and Debian's changelog.
 pages:
 	@rm -rf $(PAGES)
 	@mkdir -p $(PAGES)/man
@@ -170,6 +172,8 @@ pages:
 	@$(PAGES)/program completion bash >$(PAGES)/completion.bash
 	@$(PAGES)/program licenses >$(PAGES)/licenses
 	@cat board/debian/copyright $(PAGES)/licenses >$(PAGES)/copyright
+	@printf 'sealpost (%s) unstable; urgency=medium\n\n  * CHANGELOG.md has the changes.\n\n -- %s  %s\n' '$(DEB_VERSION)' '$(MAINTAINER)' \
+		"$$(LC_ALL=C date --utc --rfc-email --date=@$(EPOCH))" | gzip -9n >$(PAGES)/changelog.gz
 
 debs: $(DEBS)
 
@@ -179,7 +183,7 @@ $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb: $(DIST)/sealpost-linux-armv7
 .PHONY: $(DEBS)
 $(DEBS): pages $(DIST)/package
 	@mkdir -p $(RELEASE)
-	@SOURCE_DATE_EPOCH=$(EPOCH) DEB_VERSION='$(DEB_VERSION)' DEB_ARCH=$(patsubst %.deb,%,$(lastword $(subst _, ,$@))) \
+	@SOURCE_DATE_EPOCH=$(EPOCH) MAINTAINER='$(MAINTAINER)' DEB_VERSION='$(DEB_VERSION)' DEB_ARCH=$(patsubst %.deb,%,$(lastword $(subst _, ,$@))) \
 		PROGRAM=$(filter $(DIST)/sealpost-%,$^) PAGES=$(PAGES) $(DIST)/package -config board/debian/nfpm.yaml -target $(RELEASE)
 
 # Modules of their own, without the flags that matter to the program.

@@ -97,6 +97,11 @@ func TestRelease_IsReproducibleSignedAndDescribed(t *testing.T) {
 	for _, target := range []string{"linux-amd64", "linux-arm64", "linux-armv7"} {
 		compareModules(t, filepath.Join(first, "sealpost-"+target))
 	}
+	packages, err := filepath.Glob(filepath.Join(first, "*.deb"))
+	if err != nil || len(packages) != 3 {
+		t.Errorf("got the packages %q, %v", packages, err)
+	}
+	t.Logf("%s", run(t, "lintian", append([]string{"--allow-root", "--fail-on", "error,warning", "--tag-display-limit", "0"}, packages...)...))
 	for _, board := range boards {
 		checkCard(t, first, board)
 	}
