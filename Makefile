@@ -211,7 +211,7 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download board/licenses \
+	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download board/mirror board/licenses \
 		board/debian/configured board/debian/postinst board/debian/prerm board/debian/postrm tests/suites/release/testdata/*.sh
 	@tests/tools/vulncheck
 

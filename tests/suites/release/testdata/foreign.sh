@@ -4,6 +4,7 @@
 set -eu
 arch=$1
 deb=$2
+mirror=$("$(dirname "$0")/../../../../board/mirror")
 cd "$3"
 
 fail() { echo "FAILED: $*"; exit 1; }
@@ -12,9 +13,6 @@ for qemu in aarch64 arm; do
     cat /usr/lib/binfmt.d/qemu-$qemu.conf >/proc/sys/fs/binfmt_misc/register
 done
 
-# shellcheck disable=SC2016 # apt replaces these
-mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
-    awk '$2 == "bookworm" || $2 == "trixie" { print; exit }')
 mmdebstrap --quiet --mode=root --architectures="$arch" --variant=minbase --include=systemd,tpm-udev \
     --skip=check/qemu --skip=output/mknod "${mirror##* }" root "${mirror% *}"
 cp "$deb" root/sealpost.deb
