@@ -34,7 +34,7 @@ CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-
 PACKAGE_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs lintian qemu-user-static
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
-.PHONY: help run check test release-check release-test build lint fuzz bench soak image boot parts licenses clean
+.PHONY: help run check test release-check release-test card-test build lint fuzz bench soak image boot parts licenses clean
 
 help:
 	@echo 'make run                 relay a message on this machine; CONFIG=my.toml: relay to your tenant'
@@ -47,6 +47,7 @@ help:
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               build the program for each target into dist/'
 	@echo 'make card BOARD=rpi4     build the image of a card for a Raspberry Pi: rpi4, cm4 or rpi3'
+	@echo 'make card-test BOARD=...  also start it in an emulated Raspberry Pi, and relay a message'
 	@echo 'make image, make boot    build the appliance for QEMU; start it with its console in this terminal'
 	@echo 'make fuzz FUZZTIME=60s   run every fuzzer'
 	@echo 'make bench               compare Sealpost with Postfix under the same load'
@@ -211,7 +212,7 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download board/mirror board/licenses \
+	shellcheck tests/tools/install tests/tools/qemu tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download board/mirror board/licenses \
 		board/debian/configured board/debian/postinst board/debian/prerm board/debian/postrm tests/suites/release/testdata/*.sh
 	@tests/tools/vulncheck
 
@@ -260,6 +261,12 @@ card: $(DIST)/sealpost-linux-arm64 $(DIST)/sbom
 	@SOURCE_DATE_EPOCH=$(EPOCH) board/card $(BOARD) $< $(CARD_CACHE) $(DIST)/$(BOARD) $(notdir $(CARD))
 	@$(SBOM) -program $< -board $(BOARD) -image $(CARD).img.xz -debian $(CARD_CACHE)/debian -root $(DIST)/$(BOARD)/root \
 		-partitions $(DIST)/$(BOARD)/images/card -overlays $(DIST)/$(BOARD)/images/overlays >$(CARD).cdx.json
+
+# Starts the card of BOARD in QEMU's emulated Raspberry Pi: its first start, a message, a
+# power cut, and its other slot.
+card-test: card
+	@tests/tools/install $(RUN_PACKAGES) mtools device-tree-compiler
+	go test -vet=off -tags release -count=1 -timeout 20m -v -run '/$(BOARD)$$' ./tests/suites/card
 
 # Starts the appliance with its serial console in this terminal.
 boot:

@@ -12,6 +12,9 @@ import (
 
 // Terminal reads from and types to the serial console.
 type Terminal struct {
+	// Timeout is how long Expect waits, a minute by default.
+	Timeout time.Duration
+
 	conn net.Conn
 
 	mu     sync.Mutex
@@ -22,7 +25,7 @@ type Terminal struct {
 
 // NewTerminal reads and writes conn until it is closed.
 func NewTerminal(conn net.Conn) *Terminal {
-	t := &Terminal{conn: conn}
+	t := &Terminal{Timeout: timeout, conn: conn}
 	go t.read()
 	return t
 }
@@ -53,7 +56,7 @@ func (t *Terminal) Transcript() string {
 }
 
 // Expect waits for the text after the previous match.
-func (t *Terminal) Expect(text string) error { return t.expect(text, timeout) }
+func (t *Terminal) Expect(text string) error { return t.expect(text, t.Timeout) }
 
 // PressUntil waits until the output stops, and then presses Enter periodically
 // until the console shows the text.

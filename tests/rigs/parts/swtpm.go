@@ -28,6 +28,7 @@ type Swtpm struct {
 	dir     string
 	network string // "unix" or "tcp"
 	target  string // socket path or host:port
+	channel string // of swtpm: "--server" for commands, "--ctrl" for a QEMU, which opens the other one
 	cmd     *exec.Cmd
 	exited  chan error
 }
@@ -35,12 +36,18 @@ type Swtpm struct {
 // NewSwtpm starts a software TPM that keeps its state in dir and listens on a
 // unix socket. It creates dir if necessary; the caller closes the TPM, and dir stays.
 func NewSwtpm(dir string) (*Swtpm, error) {
-	return newSwtpm(dir, "unix")
+	return newSwtpm(dir, "unix", "--server")
+}
+
+// NewSwtpmControl is NewSwtpm for a QEMU, which sends commands through swtpm's control
+// channel.
+func NewSwtpmControl(dir string) (*Swtpm, error) {
+	return newSwtpm(dir, "unix", "--ctrl")
 }
 
 // NewSwtpmTCP is NewSwtpm on a free TCP port of 127.0.0.1.
 func NewSwtpmTCP(dir string) (*Swtpm, error) {
-	return newSwtpm(dir, "tcp")
+	return newSwtpm(dir, "tcp", "--server")
 }
 
 // StartSwtpm starts a new software TPM on a unix socket and stops it when the test
@@ -54,6 +61,12 @@ func StartSwtpm(t testing.TB) *Swtpm {
 func StartSwtpmTCP(t testing.TB) *Swtpm {
 	t.Helper()
 	return startSwtpm(t, NewSwtpmTCP)
+}
+
+// StartSwtpmControl is StartSwtpm for a QEMU, see [NewSwtpmControl].
+func StartSwtpmControl(t testing.TB) *Swtpm {
+	t.Helper()
+	return startSwtpm(t, NewSwtpmControl)
 }
 
 func startSwtpm(t testing.TB, start func(dir string) (*Swtpm, error)) *Swtpm {
@@ -76,11 +89,11 @@ func startSwtpm(t testing.TB, start func(dir string) (*Swtpm, error)) *Swtpm {
 	return s
 }
 
-func newSwtpm(dir, network string) (*Swtpm, error) {
+func newSwtpm(dir, network, channel string) (*Swtpm, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the software TPM's folder: %w", err)
 	}
-	s := &Swtpm{dir: dir, network: network}
+	s := &Swtpm{dir: dir, network: network, channel: channel}
 	switch network {
 	case "unix":
 		socketDir, err := os.MkdirTemp("", "swtpm")
@@ -114,7 +127,7 @@ func (s *Swtpm) Start() error {
 	}
 	s.cmd = exec.Command(program, "socket", "--tpm2",
 		"--tpmstate", "dir="+s.dir,
-		"--server", s.serverFlag(),
+		s.channel, s.channelAddress(),
 		"--flags", "startup-clear,not-need-init")
 	// Its own process group, so that Ctrl-C at the terminal does not reach it.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -129,7 +142,7 @@ func (s *Swtpm) Start() error {
 	return s.awaitReady(output)
 }
 
-func (s *Swtpm) serverFlag() string {
+func (s *Swtpm) channelAddress() string {
 	if s.network == "unix" {
 		return "type=unixio,path=" + s.target
 	}

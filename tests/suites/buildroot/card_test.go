@@ -2,62 +2,16 @@ package buildroot
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"sealpost/tests/rigs/card"
 )
-
-const sector = 512
-
-// partition is an entry of a master boot record, with start and size in bytes.
-type partition struct {
-	kind        byte
-	start, size int64
-}
-
-// bootRecord returns the master boot record of a card.
-func bootRecord(t *testing.T, image string) []byte {
-	t.Helper()
-	file, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	record := make([]byte, sector)
-	if _, err := file.Read(record); err != nil {
-		t.Fatal(err)
-	}
-	if record[510] != 0x55 || record[511] != 0xaa {
-		t.Fatal("the card has no master boot record")
-	}
-	return record
-}
-
-func diskSignature(t *testing.T, image string) uint32 {
-	t.Helper()
-	return binary.LittleEndian.Uint32(bootRecord(t, image)[440:])
-}
-
-func partitions(t *testing.T, image string) []partition {
-	t.Helper()
-	record := bootRecord(t, image)
-	var all []partition
-	for i := range 4 {
-		entry := record[446+16*i:]
-		all = append(all, partition{
-			kind:  entry[4],
-			start: int64(binary.LittleEndian.Uint32(entry[8:])) * sector,
-			size:  int64(binary.LittleEndian.Uint32(entry[12:])) * sector,
-		})
-	}
-	return all
-}
 
 // images creates Buildroot's images folder as after a build for a board, with
 // placeholders for compiled and downloaded files.
@@ -82,30 +36,23 @@ func images(t *testing.T, name string) string {
 	return dir
 }
 
-// listing returns the files of a FAT partition.
-func listing(t *testing.T, image string, p partition) []string {
+// mustFiles returns the files of a FAT partition.
+func mustFiles(t *testing.T, c *card.Card, number int) []string {
 	t.Helper()
-	output, err := exec.Command("mdir", "-/", "-b", "-i", fmt.Sprintf("%s@@%d", image, p.start), "::").Output()
+	files, err := c.Files(number)
 	if err != nil {
-		t.Fatalf("listing a partition: %v", err)
+		t.Fatal(err)
 	}
-	var files []string
-	for line := range strings.Lines(string(output)) {
-		if line = strings.TrimPrefix(strings.TrimSpace(line), "::/"); !strings.HasSuffix(line, "/") {
-			files = append(files, line)
-		}
-	}
-	slices.Sort(files)
 	return files
 }
 
-func content(t *testing.T, image string, p partition, name string) string {
+func content(t *testing.T, c *card.Card, number int, name string) string {
 	t.Helper()
-	output, err := exec.Command("mtype", "-i", fmt.Sprintf("%s@@%d", image, p.start), "::"+name).Output()
+	text, err := c.Read(number, name)
 	if err != nil {
-		t.Fatalf("reading %s: %v", name, err)
+		t.Fatal(err)
 	}
-	return string(output)
+	return string(text)
 }
 
 // minStateSize is the settings area and a spool of the default size.
@@ -119,20 +66,22 @@ func TestCard_HasTwoSlotsAndRoomForTheState(t *testing.T) {
 			if output, err := run("post-image.sh", nil, dir, name); err != nil {
 				t.Fatalf("%v\n%s", err, output)
 			}
-			card := filepath.Join(dir, "sdcard.img")
-			parts := partitions(t, card)
-			checkBootPartition(t, card, parts, name)
-			checkSlots(t, card, parts, name)
+			made, err := card.Open(filepath.Join(dir, "sdcard.img"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkBootPartition(t, made, name)
+			checkSlots(t, made, name)
 
-			state := parts[3]
-			if id := fmt.Sprintf("%08x-04", diskSignature(t, card)); readBoardConfig(t, name).Partition != id {
+			state := made.Partitions[3]
+			if id := fmt.Sprintf("%08x-04", made.Signature); readBoardConfig(t, name).Partition != id {
 				t.Errorf("board.toml: got partition %s, want %s", readBoardConfig(t, name).Partition, id)
 			}
-			if state.kind != 0xda || state.size < minStateSize {
-				t.Errorf("got a state partition of %d bytes and type %#x, want at least %d and 0xda", state.size, state.kind, minStateSize)
+			if state.Type != 0xda || state.Size < minStateSize {
+				t.Errorf("got a state partition of %d bytes and type %#x, want at least %d and 0xda", state.Size, state.Type, minStateSize)
 			}
 			// Writing the image to a card again keeps its mail and settings.
-			if info, err := os.Stat(card); err != nil || info.Size() > state.start {
+			if info, err := os.Stat(made.Path); err != nil || info.Size() > state.Start {
 				t.Errorf("the image overlaps the state partition: %v %v", info, err)
 			}
 		})
@@ -140,35 +89,35 @@ func TestCard_HasTwoSlotsAndRoomForTheState(t *testing.T) {
 }
 
 // checkBootPartition checks the partition that the firmware reads first.
-func checkBootPartition(t *testing.T, card string, parts []partition, name string) {
+func checkBootPartition(t *testing.T, made *card.Card, name string) {
 	t.Helper()
 	want := []string{"autoboot.txt"}
 	if name == "rpi3" {
 		want = append(want, "bootcode.bin", "config.txt")
 	}
-	if files := listing(t, card, parts[0]); !slices.Equal(files, want) {
+	if files := mustFiles(t, made, 1); !slices.Equal(files, want) {
 		t.Errorf("first partition: got %v, want %v", files, want)
 	}
-	autoboot := content(t, card, parts[0], "autoboot.txt")
+	autoboot := content(t, made, 1, "autoboot.txt")
 	if autoboot != "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n" {
 		t.Errorf("got autoboot.txt %q, want slots 2 and 3", autoboot)
 	}
 }
 
 // checkSlots checks that both slots have a kernel, firmware and the board's files.
-func checkSlots(t *testing.T, card string, parts []partition, name string) {
+func checkSlots(t *testing.T, made *card.Card, name string) {
 	t.Helper()
 	want := []string{"Image", "board.dtb", "cmdline.txt", "config.txt", "fixup.dat",
 		"overlays/disable-bt.dtbo", "overlays/dwc2.dtbo", "overlays/gpio-key.dtbo", "overlays/gpio-led.dtbo", "overlays/tpm-slb9670.dtbo", "start.elf"}
 	slices.Sort(want)
-	for _, slot := range parts[1:3] {
-		if slot.kind != 0xc {
-			t.Errorf("got a slot of type %#x, want 0xc", slot.kind)
+	for _, slot := range []int{2, 3} {
+		if kind := made.Partitions[slot-1].Type; kind != 0xc {
+			t.Errorf("got a slot of type %#x, want 0xc", kind)
 		}
-		if files := listing(t, card, slot); !slices.Equal(files, want) {
+		if files := mustFiles(t, made, slot); !slices.Equal(files, want) {
 			t.Errorf("slot: got %v, want %v", files, want)
 		}
-		if content(t, card, slot, "config.txt") != read(t, boards, name, "config.txt") {
+		if content(t, made, slot, "config.txt") != read(t, boards, name, "config.txt") {
 			t.Error("the slot's config.txt differs from the board's")
 		}
 	}
