@@ -2,7 +2,8 @@
 # make help lists the others.
 
 # A release, and the commit it was built from as build metadata (semver.org).
-VERSION := $(shell cat VERSION)+$(shell git describe --always --dirty 2>/dev/null || echo unknown)
+RELEASED := $(shell cat VERSION)
+VERSION := $(RELEASED)+$(shell git describe --always --dirty 2>/dev/null || echo unknown)
 BUILT   := $(shell git log -1 --format=%cI 2>/dev/null || echo 2026-11-01T00:00:00Z)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.builtAt=$(BUILT)
 GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
@@ -30,6 +31,7 @@ IMAGE_PACKAGES := kmod cpio
 BOOT_PACKAGES  := $(RUN_PACKAGES) $(IMAGE_PACKAGES) qemu-system-arm dosfstools mtools
 TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl gnutls-bin libnss3-tools postfix swaks msmtp libnet-ssleay-perl python3 python3-dkim python3-nacl curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm unbound ldnsutils device-tree-compiler xz-utils
 CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-dev libelf-dev python3 cpio rsync device-tree-compiler genimage dosfstools mtools xz-utils
+PACKAGE_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs lintian qemu-user-static
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
 .PHONY: help run check test release-check release-test card-test build lint fuzz bench soak image boot parts licenses clean
@@ -40,8 +42,8 @@ help:
 	@echo 'make test                all tests; installs the packages that they need'
 	@echo 'make parts               only installs the packages of make test'
 	@echo 'make release-check       before a release, besides make test: checks that the build is reproducible'
-	@echo 'make release KEY=FILE    the programs and Debian packages with checksums, signed, in dist/release'
-	@echo 'make release-test        before a release: installs the package on a Debian in QEMU'
+	@echo 'make release KEY=FILE    the programs, Debian packages and cards with checksums, signed, in dist/release'
+	@echo 'make release-test        before a release: makes one twice, and installs the package on a Debian in QEMU'
 	@echo 'make lint                gofmt, vet, staticcheck, govulncheck'
 	@echo 'make build               build the program for each target into dist/'
 	@echo 'make card BOARD=rpi4     build the image of a card for a Raspberry Pi: rpi4, cm4 or rpi3'
@@ -121,25 +123,36 @@ $(DIST)/sealpost-linux-amd64: export GOARCH = amd64
 $(TARGETS:%=$(DIST)/sealpost-%):
 	@GOOS=linux $(GOBUILD) -o $@ ./cmd/sealpost
 
-# A release: the programs and their Debian packages, bills of materials, licences and
-# checksums. KEY=FILE signs the checksums by an SSH key. Everything follows from the
-# commit: two builds of it are bit-identical, except for a signature by an ECDSA key.
+# A release: the programs and their Debian packages, the images of the cards, bills of
+# materials, licences and checksums. KEY=FILE signs the checksums by an SSH key; CARDS=
+# leaves the cards out. Everything follows from the commit: two builds of it are
+# bit-identical, except for a signature by an ECDSA key.
+CARDS   := rpi4 cm4 rpi3
 RELEASE := $(DIST)/release
 PAGES   := $(DIST)/pages
 comma   := ,
 EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 1793491200)
 # Debian sorts 0.5.0+git1793491200 after every earlier commit, and before 0.5.1.
-DEB_VERSION := $(shell cat VERSION)+git$(EPOCH)
+DEB_VERSION := $(RELEASED)+git$(EPOCH)
+# Who answers for the packages: MAINTAINER='Name <address>'.
+MAINTAINER := Sealpost <root@localhost>
 DEBS := $(RELEASE)/sealpost_$(DEB_VERSION)_amd64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_arm64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb
 .PHONY: release debs pages
-release: $(TARGETS:%=$(DIST)/sealpost-%)
+release: $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
 	@rm -rf $(RELEASE)
 	@mkdir -p $(RELEASE)
 	@$(MAKE) --no-print-directory debs
 	@for target in $(TARGETS); do \
 		cp $(DIST)/sealpost-$$target $(RELEASE)/ && \
-		go run ./tests/tools/sbom -program $(DIST)/sealpost-$$target -version '$(VERSION)' -date '$(BUILT)' \
-			>$(RELEASE)/sealpost-$$target.cdx.json || exit 1; \
+		$(SBOM) -program $(DIST)/sealpost-$$target >$(RELEASE)/sealpost-$$target.cdx.json || exit 1; \
+	done
+	@for board in $(CARDS); do \
+		$(MAKE) --no-print-directory card BOARD=$$board && \
+		cp $(DIST)/$$board/sealpost-$$board-$(RELEASED).img.xz $(DIST)/$$board/sealpost-$$board-$(RELEASED).cdx.json $(RELEASE)/ && \
+		cp $(DIST)/$$board/images/LICENSES.txt $(RELEASE)/LICENSES-cards.txt && \
+		cp $(DIST)/$$board/images/SOURCE-OFFER.txt $(RELEASE)/ && \
+		cp $(CARD_CACHE)/debian/usr/src/linux-source-*.tar.xz \
+			"$(RELEASE)/linux-source-$$(awk '$$3 == "linux" { print $$2 }' $(CARD_CACHE)/debian/packages).tar.xz" || exit 1; \
 	done
 	@cp $(PAGES)/licenses $(RELEASE)/LICENSES.txt
 	@cp VERSION $(RELEASE)/VERSION
@@ -152,7 +165,7 @@ endif
 	@cd $(RELEASE) && stat -c '%n  %s bytes' -- *
 
 # The manual pages, the completion and the licences, as the program of this machine
-# prints them.
+# prints them, and Debian's changelog.
 pages:
 	@rm -rf $(PAGES)
 	@mkdir -p $(PAGES)/man
@@ -161,6 +174,8 @@ pages:
 	@$(PAGES)/program completion bash >$(PAGES)/completion.bash
 	@$(PAGES)/program licenses >$(PAGES)/licenses
 	@cat board/debian/copyright $(PAGES)/licenses >$(PAGES)/copyright
+	@printf 'sealpost (%s) unstable; urgency=medium\n\n  * CHANGELOG.md has the changes.\n\n -- %s  %s\n' '$(DEB_VERSION)' '$(MAINTAINER)' \
+		"$$(LC_ALL=C date --utc --rfc-email --date=@$(EPOCH))" | gzip -9n >$(PAGES)/changelog.gz
 
 debs: $(DEBS)
 
@@ -170,20 +185,26 @@ $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb: $(DIST)/sealpost-linux-armv7
 .PHONY: $(DEBS)
 $(DEBS): pages $(DIST)/package
 	@mkdir -p $(RELEASE)
-	@SOURCE_DATE_EPOCH=$(EPOCH) DEB_VERSION='$(DEB_VERSION)' DEB_ARCH=$(patsubst %.deb,%,$(lastword $(subst _, ,$@))) \
+	@SOURCE_DATE_EPOCH=$(EPOCH) MAINTAINER='$(MAINTAINER)' DEB_VERSION='$(DEB_VERSION)' DEB_ARCH=$(patsubst %.deb,%,$(lastword $(subst _, ,$@))) \
 		PROGRAM=$(filter $(DIST)/sealpost-%,$^) PAGES=$(PAGES) $(DIST)/package -config board/debian/nfpm.yaml -target $(RELEASE)
 
-# A module of its own, without the flags that matter to the program.
-.PHONY: $(DIST)/package
-$(DIST)/package:
-	@cd tests/tools/package && GOFLAGS=-trimpath go build -o '$(abspath $@)' .
+# Modules of their own, without the flags that matter to the program.
+.PHONY: $(DIST)/package $(DIST)/sbom
+$(DIST)/package $(DIST)/sbom:
+	@cd tests/tools/$(notdir $@) && GOFLAGS=-trimpath go build -o '$(abspath $@)' .
 
-# Installs the package on a fresh Debian with systemd in QEMU, relays, upgrades, removes
-# and purges. BUILDROOT=FOLDER, a checkout of Buildroot, also compares its card with that
-# of make card.
+# Prints a bill of materials.
+SBOM = $(DIST)/sbom -version '$(VERSION)' -date '$(BUILT)' -licences cmd/sealpost/internal/licenses/licenses.gz
+
+# Before a release: makes one twice, compares the cards with their bills of materials,
+# and installs the package on a fresh Debian with systemd in QEMU, relays, upgrades,
+# removes and purges. It starts each card in an emulated Raspberry Pi. BUILDROOT=FOLDER, a
+# checkout of Buildroot, also compares its card with that of make card.
 release-test:
-	@tests/tools/install $(TEST_PACKAGES) qemu-system-x86 mmdebstrap e2fsprogs $(if $(BUILDROOT),$(CARD_PACKAGES))
-	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),4h,30m) -v ./tests/suites/release
+	@tests/tools/install $(TEST_PACKAGES) $(CARD_PACKAGES) $(PACKAGE_PACKAGES)
+	cd tests/tools/sbom && GOFLAGS= go vet ./... && GOFLAGS= go test -count=1 ./...
+	for board in $(CARDS); do $(MAKE) --no-print-directory card-test BOARD=$$board || exit 1; done
+	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),5h,3h) -v ./tests/suites/release
 
 .PHONY: format
 format:
@@ -194,7 +215,7 @@ lint: format
 	go vet ./...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
-	shellcheck tests/tools/install tests/tools/qemu tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download \
+	shellcheck tests/tools/install tests/tools/qemu tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download board/mirror board/licenses \
 		board/debian/configured board/debian/postinst board/debian/prerm board/debian/postrm tests/suites/release/testdata/*.sh
 	@tests/tools/vulncheck
 
@@ -232,12 +253,17 @@ image: $(DIST)/sealpost-linux-arm64
 	@board/qemu/image $< $(DIST)/qemu
 
 # Builds the image of a card into dist/BOARD, from Debian's packages only: the kernel,
-# with the program in it, the firmware, and room for the state.
-BOARD := rpi4
+# with the program in it, the firmware, and room for the state. Its bill of materials is
+# beside it. CARD_CACHE has the packages and the kernel.
+BOARD      := rpi4
+CARD_CACHE := $(DIST)/card
+CARD        = $(DIST)/$(BOARD)/sealpost-$(BOARD)-$(RELEASED)
 .PHONY: card
-card: $(DIST)/sealpost-linux-arm64
+card: $(DIST)/sealpost-linux-arm64 $(DIST)/sbom
 	@tests/tools/install $(CARD_PACKAGES)
-	@SOURCE_DATE_EPOCH=$(EPOCH) board/card $(BOARD) $< $(DIST)/card $(DIST)/$(BOARD) sealpost-$(BOARD)-$(shell cat VERSION)
+	@SOURCE_DATE_EPOCH=$(EPOCH) board/card $(BOARD) $< $(CARD_CACHE) $(DIST)/$(BOARD) $(notdir $(CARD))
+	@$(SBOM) -program $< -board $(BOARD) -image $(CARD).img.xz -debian $(CARD_CACHE)/debian -root $(DIST)/$(BOARD)/root \
+		-partitions $(DIST)/$(BOARD)/images/card -overlays $(DIST)/$(BOARD)/images/overlays >$(CARD).cdx.json
 
 # Starts the card of BOARD in QEMU's emulated Raspberry Pi: its first start, a message, a
 # power cut, and its other slot.

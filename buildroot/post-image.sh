@@ -17,6 +17,10 @@ trap 'rm -rf "$scratch"' EXIT
 rm -rf "$card"
 mkdir -p "$card/choice" "$card/slot"
 cp "$here/autoboot.txt" "$card/choice/"
+# The firmware's licence demands that it accompanies the firmware.
+if [ -f "$images/LICENSES.txt" ]; then
+    cp "$images/LICENSES.txt" "$card/choice/"
+fi
 if [ -f "$firmware/bootcode.bin" ]; then
     # The Pi 3's ROM loads bootcode.bin from the first partition, which must also have
     # a config.txt.
@@ -33,11 +37,13 @@ for overlay in "$here"/../board/overlays/*.dtso; do
     dtc -@ -q -I dts -O dtb -o "$scratch/$(basename "$overlay" .dtso).dtbo" "$overlay"
 done
 # devicetree NAME FIRMWARE-NAME OVERLAY... makes the file that the firmware looks for
-# from the kernel's.
+# from the kernel's, and lists the overlays for the bill of materials.
+: > "$images/overlays"
 devicetree() {
     from=$images/$1.dtb
     to=$card/slot/$2.dtb
     shift 2
+    for overlay in "$@"; do basename "$overlay" .dtbo | sed 's/$/.dtso/'; done >> "$images/overlays"
     fdtoverlay -i "$from" -o "$to" "$@"
 }
 case $board in

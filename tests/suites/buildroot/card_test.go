@@ -1,8 +1,10 @@
 package buildroot
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -121,5 +123,23 @@ func checkSlots(t *testing.T, made *card.Card, name string) {
 		if content(t, made, slot, "config.txt") != read(t, boards, name, "config.txt") {
 			t.Error("the slot's config.txt differs from the board's")
 		}
+	}
+}
+
+func TestCard_SameFilesMakeTheSameImage(t *testing.T) {
+	var sums []string
+	for range 2 {
+		dir := images(t, "rpi4")
+		if output, err := run("post-image.sh", []string{"SOURCE_DATE_EPOCH=1793491200"}, dir, "rpi4"); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+		image, err := os.ReadFile(filepath.Join(dir, "sdcard.img"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(image)))
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("two images of the same files have the SHA-256 %s", sums)
 	}
 }

@@ -144,6 +144,24 @@ await listening
 send again
 await delivered again
 
+step direct
+# A site without a tenant, with its keys in quotes.
+cat >/etc/sealpost/sealpost.toml <<'C'
+lan = { allow = ["127.0.0.0/8"], hostname = "relay.contoso.test" }
+senders = { "accepted_domains" = ["contoso.test"] }
+upstream = { "method" = "direct" }
+spool = { size = "16MiB" }
+state = { path = "/var/lib/sealpost/box.state" }
+control = { socket = "/run/sealpost/control.sock" }
+C
+sealpost config check sealpost.toml || fail "the settings for direct delivery are wrong"
+systemctl restart sealpost || fail "the unit does not restart"
+[ "$(systemctl show --property ActiveState --value sealpost)" = active ] || fail "direct delivery is skipped"
+await listening
+# No name server replies, so the message waits.
+send direct
+await sh -c 'sealpost queue list | grep -q alice@contoso.test'
+
 step purge
 dpkg --purge sealpost || fail "not purged"
 ls -d $state /etc/sealpost 2>&1

@@ -3,12 +3,10 @@
 # mirror that apt uses. At the end of its start the guest runs guest.sh from the tar
 # archive on its second disk, and turns itself off.
 set -eu
+mirror=$("$(dirname "$0")/../../../../board/mirror")
 cd "$1"
 
 packages=systemd,systemd-sysv,dbus,udev,linux-image-amd64,initramfs-tools,postfix,openssl,iproute2,tpm-udev
-# shellcheck disable=SC2016 # apt replaces these
-mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
-    awk '$2 == "bookworm" || $2 == "trixie" { print; exit }')
 suite=${mirror##* }
 mmdebstrap --quiet --variant=minbase --include="$packages" "$suite" root.tar "${mirror% *}"
 

@@ -1,0 +1,230 @@
+//go:build release
+
+package release
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// boards are those of the Makefile's CARDS.
+var boards = []string{"rpi4", "cm4", "rpi3"}
+
+// component is the part of a component of CycloneDX that is compared.
+type component struct {
+	Type, Name, Version, PURL string
+	Hashes                    []struct{ Alg, Content string }
+	Licenses                  []struct {
+		License    struct{ ID, Name string }
+		Expression string
+	}
+	Evidence struct{ Occurrences []struct{ Location string } }
+}
+
+func (c component) licence() string {
+	if len(c.Licenses) != 1 {
+		return ""
+	}
+	return c.Licenses[0].License.ID + c.Licenses[0].License.Name + c.Licenses[0].Expression
+}
+
+// components reads a bill of materials.
+func components(t *testing.T, file string) []component {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bom struct {
+		BOMFormat  string
+		Components []component
+	}
+	if err := json.Unmarshal(content, &bom); err != nil || bom.BOMFormat != "CycloneDX" {
+		t.Fatalf("%s is not a CycloneDX file: %v", file, err)
+	}
+	return bom.Components
+}
+
+// checkCard compares the bill of materials of a card with the files in its image.
+func checkCard(t *testing.T, dir, board string) {
+	t.Helper()
+	version, err := os.ReadFile(filepath.Join(root, "VERSION"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, fmt.Sprintf("sealpost-%s-%s", board, strings.TrimSpace(string(version))))
+	on := unpackCard(t, name+".img.xz")
+	parts := components(t, name+".cdx.json")
+	listed := map[string]string{}
+	for _, c := range parts {
+		for _, at := range c.Evidence.Occurrences {
+			listed[at.Location] = c.Hashes[0].Content
+		}
+	}
+	for file, sum := range on {
+		if listed[file] != sum {
+			t.Errorf("%s: the card has %s with SHA-256 %s, the bill of materials says %q", board, file, sum, listed[file])
+		}
+	}
+	for file := range listed {
+		if on[file] == "" {
+			t.Errorf("%s: the bill of materials has %s, which is not on the card", board, file)
+		}
+	}
+	if len(on) < 15 {
+		t.Errorf("%s: the card has %d files only", board, len(on))
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "LICENSES-cards.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLicences(t, parts, string(text))
+	if sum := fmt.Sprintf("%x", sha256.Sum256(text)); on["partition1/LICENSES.txt"] != sum {
+		t.Errorf("%s: the licences on the card are not those of the release", board)
+	}
+}
+
+// checkLicences checks that each component has a licence whose text is there. A file has
+// that of what it was made from.
+func checkLicences(t *testing.T, parts []component, text string) {
+	t.Helper()
+	offered := []string{"Sealpost has no licence yet"}
+	for _, c := range parts {
+		heading := c.Name + " " + c.Version
+		switch {
+		case c.Type == "file" || c.Name == "sealpost":
+			continue
+		case c.Name == "std":
+			heading = "Go's standard library"
+		}
+		if !strings.Contains(text, "\n== "+heading+": ") {
+			t.Errorf("LICENSES-cards.txt has no licence of %s", heading)
+		}
+		offered = append(offered, c.licence())
+	}
+	for _, c := range parts {
+		if c.licence() == "" || !slices.Contains(offered, c.licence()) {
+			t.Errorf("the licence of %s is %q, whose text is missing", c.Name, c.licence())
+		}
+	}
+	for _, want := range []string{offered[0], "GNU GENERAL PUBLIC LICENSE", "This copyright does *not* cover user programs",
+		"developing for, \n   running or using a Raspberry Pi device", "THE SOURCE OF LINUX"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("LICENSES-cards.txt lacks the text %q", want)
+		}
+	}
+}
+
+// unpackCard returns the SHA-256 of each file in the partitions of a card, and in the
+// initramfs of its kernel.
+func unpackCard(t *testing.T, compressed string) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	image := filepath.Join(dir, "image")
+	run(t, "sh", "-c", `xz -dc "$0" >"$1"`, compressed, image)
+	file, err := os.Open(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	record := make([]byte, 512)
+	if _, err := io.ReadFull(file, record); err != nil {
+		t.Fatal(err)
+	}
+	sums := map[string]string{}
+	var kernels []string
+	for i := 1; i <= 3; i++ {
+		name := fmt.Sprintf("partition%d", i)
+		start := int64(binary.LittleEndian.Uint32(record[446+16*(i-1)+8:])) * 512
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		run(t, "mcopy", "-s", "-n", "-i", fmt.Sprintf("%s@@%d", image, start), "::*", filepath.Join(dir, name))
+		err := fs.WalkDir(os.DirFS(dir), name, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(filepath.Join(dir, path))
+			sums[path] = fmt.Sprintf("%x", sha256.Sum256(content))
+			if entry.Name() == "Image" {
+				kernels = append(kernels, path)
+				unpackInitramfs(t, content, sums)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(kernels, []string{"partition2/Image", "partition3/Image"}) {
+		t.Errorf("the card has the kernels %q", kernels)
+	}
+	return sums
+}
+
+// unpackInitramfs finds the compressed archive in a kernel and adds its files.
+func unpackInitramfs(t *testing.T, kernel []byte, sums map[string]string) {
+	t.Helper()
+	for rest := kernel; ; rest = rest[1:] {
+		at := bytes.Index(rest, []byte{0x1f, 0x8b, 8})
+		if at < 0 {
+			t.Fatal("the kernel has no initramfs")
+		}
+		rest = rest[at:]
+		r, err := gzip.NewReader(bytes.NewReader(rest))
+		if err != nil {
+			continue
+		}
+		r.Multistream(false)
+		archive, err := io.ReadAll(r)
+		if err != nil || !bytes.HasPrefix(archive, []byte("070701")) {
+			continue
+		}
+		if err := readCPIO(archive, sums); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+}
+
+// readCPIO adds the regular files of an archive in the format newc (cpio(5)).
+func readCPIO(archive []byte, sums map[string]string) error {
+	for len(archive) >= 110 {
+		field := func(i int) int {
+			n, err := strconv.ParseUint(string(archive[6+8*i:14+8*i]), 16, 32)
+			if err != nil {
+				return -1
+			}
+			return int(n)
+		}
+		mode, size, length := field(1), field(6), field(11)
+		data := (110 + length + 3) &^ 3
+		if mode < 0 || size < 0 || length < 1 || data+size > len(archive) {
+			break
+		}
+		name := string(archive[110 : 110+length-1])
+		switch {
+		case name == "TRAILER!!!":
+			return nil
+		case mode&0o170000 == 0o100000:
+			sums["initramfs/"+name] = fmt.Sprintf("%x", sha256.Sum256(archive[data:data+size]))
+		case mode&0o170000 != 0o040000:
+			return fmt.Errorf("%s of the initramfs is no file and no folder", name)
+		}
+		archive = archive[min(len(archive), (data+size+3)&^3):]
+	}
+	return errors.New("the initramfs is damaged")
+}
