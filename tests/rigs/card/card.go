@@ -58,6 +58,15 @@ func Open(path string) (*Card, error) {
 	return c, nil
 }
 
+// Resize changes the size of a partition, in bytes, in the partition table of a card.
+func Resize(card io.WriterAt, number int, size int64) error {
+	sectors := binary.LittleEndian.AppendUint32(nil, uint32(size/sector))
+	if _, err := card.WriteAt(sectors, int64(446+16*(number-1)+12)); err != nil {
+		return fmt.Errorf("changing the size of partition %d: %w", number, err)
+	}
+	return nil
+}
+
 // Files returns the sorted paths of the files in a FAT partition.
 func (c *Card) Files(number int) ([]string, error) {
 	output, err := c.mtools(number, "", "mdir", "-/", "-b")

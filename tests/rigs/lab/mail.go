@@ -28,8 +28,11 @@ func (b *Box) AwaitBanner(t *testing.T) {
 }
 
 // Greeting returns the first line that the box sends, or "" if it does not listen.
-func (b *Box) Greeting() string {
-	conn, err := net.Dial("tcp", b.Address(25))
+func (b *Box) Greeting() string { return Greeting(b.Address(25)) }
+
+// Greeting returns the first line that a server sends, or "" if it does not listen.
+func Greeting(address string) string {
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return ""
 	}
@@ -42,7 +45,12 @@ func (b *Box) Greeting() string {
 
 // Send sends a message to the box as a device does.
 func (b *Box) Send(subject string) error {
-	conn, err := net.Dial("tcp", b.Address(25))
+	return Send(b.Address(25), "printer@"+site.Domain, subject)
+}
+
+// Send sends a message in clear text, as an old device does.
+func Send(address, sender, subject string) error {
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return err
 	}
@@ -52,7 +60,7 @@ func (b *Box) Send(subject string) error {
 		return errors.Join(err, conn.Close())
 	}
 	defer client.Close()
-	if err := errors.Join(client.Mail("printer@"+site.Domain), client.Rcpt("alice@fabrikam.example")); err != nil {
+	if err := errors.Join(client.Mail(sender), client.Rcpt("alice@fabrikam.example")); err != nil {
 		return err
 	}
 	content, err := client.Data()

@@ -13,6 +13,8 @@ import (
 type NTP struct {
 	conn   net.PacketConn
 	offset atomic.Int64 // nanoseconds
+
+	answered atomic.Int64
 }
 
 // NewNTP starts a time server at a UDP address, such as "127.0.0.1:123".
@@ -33,6 +35,9 @@ func ServeNTP(conn net.PacketConn) *NTP {
 
 // SetOffset sets the offset that is added to the time.
 func (n *NTP) SetOffset(offset time.Duration) { n.offset.Store(int64(offset)) }
+
+// Answered returns how many requests it has answered.
+func (n *NTP) Answered() int64 { return n.answered.Load() }
 
 // Close stops the server.
 func (n *NTP) Close() error { return n.conn.Close() }
@@ -61,6 +66,7 @@ func (n *NTP) serve() {
 		binary.BigEndian.PutUint64(response[32:], now)
 		binary.BigEndian.PutUint64(response[40:], now)
 		_, _ = n.conn.WriteTo(response, from)
+		n.answered.Add(1)
 	}
 }
 

@@ -56,8 +56,16 @@ var Boards = map[string]Board{
 // HasTPM reports whether the emulated board can have a TPM.
 func (b Board) HasTPM() bool { return b.tpm }
 
-// Flash writes an image to a new card.
-func Flash(image, path string) error {
+// Flash writes an image to a new card. The last partition, with the state, gets a size of
+// its own, in bytes.
+func Flash(image, path string, state int64) error {
+	made, err := card.Open(image)
+	if err != nil {
+		return err
+	}
+	if size := made.Partitions[3].Size; size < state {
+		return fmt.Errorf("the image's state has %d bytes, less than %d", size, state)
+	}
 	from, err := os.Open(image)
 	if err != nil {
 		return err
@@ -68,7 +76,7 @@ func Flash(image, path string) error {
 		return err
 	}
 	_, err = io.Copy(to, from)
-	return errors.Join(err, to.Truncate(cardSize), to.Close())
+	return errors.Join(err, to.Truncate(cardSize), card.Resize(to, 4, state), to.Close())
 }
 
 // Config configures a machine.

@@ -94,6 +94,9 @@ func (s *Site) serve(ctx context.Context) {
 	}
 }
 
+// TimeRequests returns how often the box has asked for the time.
+func (s *Site) TimeRequests() int64 { return s.time.Answered() }
+
 // Socket returns the Unix socket that QEMU's network device connects to.
 func (s *Site) Socket() string { return s.socket.Addr().String() }
 
