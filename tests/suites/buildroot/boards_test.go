@@ -85,6 +85,8 @@ func TestConfigurations_MatchTheBoards(t *testing.T) {
 			fmt.Sprintf("BR2_ROOTFS_POST_SCRIPT_ARGS=%q", name),
 			fmt.Sprintf("BR2_PACKAGE_RPI_FIRMWARE_CONFIG_FILE=%q", "$(BR2_EXTERNAL_SEALPOST_PATH)/../board/"+name+"/config.txt"),
 			fmt.Sprintf("BR2_PACKAGE_RPI_FIRMWARE_CMDLINE_FILE=%q", "$(BR2_EXTERNAL_SEALPOST_PATH)/../board/"+name+"/cmdline.txt"),
+			// Otherwise Buildroot adds /dev/console after post-fakeroot.sh.
+			"BR2_ROOTFS_DEVICE_CREATION_STATIC=y", `BR2_ROOTFS_STATIC_DEVICE_TABLE=""`,
 		} {
 			if !slices.Contains(lines, want) {
 				t.Errorf("%s lacks %s", name, want)

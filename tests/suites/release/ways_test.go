@@ -72,6 +72,7 @@ func withBuildroot(t *testing.T, board string) built {
 		t.Fatal(err)
 	}
 	output := filepath.Join(top, "dist/buildroot-"+board)
+	run(t, "make", "--no-print-directory", "-C", root, "dist/sealpost-linux-arm64")
 	run(t, "make", "-C", checkout, "O="+output, "BR2_EXTERNAL="+filepath.Join(top, "buildroot"), "BR2_DEFCONFIG="+defconfig, "defconfig")
 	run(t, "make", "-C", output, "sealpost-reinstall", "all")
 	kernel := regexp.MustCompile(`BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE="(.*)"`).FindSubmatch(settings)
