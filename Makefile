@@ -29,7 +29,7 @@ export CGO_ENABLED := 0
 RUN_PACKAGES   := swtpm
 IMAGE_PACKAGES := kmod cpio
 BOOT_PACKAGES  := $(RUN_PACKAGES) $(IMAGE_PACKAGES) qemu-system-arm dosfstools mtools
-TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl gnutls-bin libnss3-tools postfix swaks msmtp libnet-ssleay-perl python3 python3-dkim python3-nacl curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm unbound ldnsutils
+TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl gnutls-bin libnss3-tools postfix swaks msmtp libnet-ssleay-perl python3 python3-dkim python3-nacl curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm unbound ldnsutils device-tree-compiler xz-utils
 CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-dev libelf-dev python3 cpio rsync device-tree-compiler genimage dosfstools mtools xz-utils
 PACKAGE_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs lintian qemu-user-static
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
@@ -130,6 +130,7 @@ $(TARGETS:%=$(DIST)/sealpost-%):
 CARDS   := rpi4 cm4 rpi3
 RELEASE := $(DIST)/release
 PAGES   := $(DIST)/pages
+comma   := ,
 EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 1793491200)
 # Debian sorts 0.5.0+git1793491200 after every earlier commit, and before 0.5.1.
 DEB_VERSION := $(RELEASED)+git$(EPOCH)
@@ -197,11 +198,12 @@ SBOM = $(DIST)/sbom -version '$(VERSION)' -date '$(BUILT)' -licences cmd/sealpos
 
 # Before a release: makes one twice, compares the cards with their bills of materials,
 # and installs the package on a fresh Debian with systemd in QEMU, relays, upgrades,
-# removes and purges.
+# removes and purges. BUILDROOT=FOLDER, a checkout of Buildroot, also compares its card
+# with that of make card.
 release-test:
 	@tests/tools/install $(TEST_PACKAGES) $(CARD_PACKAGES) $(PACKAGE_PACKAGES)
 	cd tests/tools/sbom && GOFLAGS= go vet ./... && GOFLAGS= go test -count=1 ./...
-	go test -tags release -count=1 -timeout 3h -v ./tests/suites/release
+	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),6h,3h) -v ./tests/suites/release
 
 .PHONY: format
 format:

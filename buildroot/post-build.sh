@@ -8,8 +8,10 @@ set -eu
 here=$(dirname "$0")
 install -D -m 644 "$here/../board/$2/board.toml" "$1/etc/sealpost/board.toml"
 
-# The fragments in Buildroot's configuration, with its variable replaced.
-fragments=$(sed -n 's/^BR2_LINUX_KERNEL_\(CUSTOM_CONFIG_FILE\|CONFIG_FRAGMENT_FILES\)="\(.*\)"$/\2/p' "$BR2_CONFIG" |
-    sed "s|\$(BR2_EXTERNAL_SEALPOST_PATH)|$here|g")
-# shellcheck disable=SC2086
-"$here/check-fragments" "$BUILD_DIR/linux-custom/.config" $fragments
+# setting SYMBOL prints a value in Buildroot's configuration, with its variable replaced.
+setting() {
+    sed -n "s/^$1=\"\(.*\)\"\$/\1/p" "$BR2_CONFIG" | sed "s|\$(BR2_EXTERNAL_SEALPOST_PATH)|$here|g"
+}
+# shellcheck disable=SC2046
+"$here/check-fragments" "$BUILD_DIR/linux-$(setting BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE)/.config" \
+    $(setting BR2_LINUX_KERNEL_CUSTOM_CONFIG_FILE) $(setting BR2_LINUX_KERNEL_CONFIG_FRAGMENT_FILES)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Removes everything from the root file system that the box does not need. Buildroot
-# calls it on a copy of its target, as
+# calls it on a copy of its target, board/card on its own, as
 #
 #     buildroot/post-fakeroot.sh ROOT BOARD
 set -eu
@@ -16,3 +16,7 @@ find "$1" -mindepth 1 -depth \
 # Without a console, the kernel starts the program without standard files, and Go
 # opens /dev/null instead.
 : > "$1/dev/null"
+# The modes are those of no device table and no umask.
+find "$1" -type d -exec chmod 755 {} +
+chmod 755 "$1/init"
+chmod 644 "$1/dev/null" "$1/etc/sealpost/board.toml"

@@ -5,32 +5,37 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"sealpost/tests/rigs/card"
 )
+
+// firmware has the files of Buildroot's package rpi-firmware, by the symbol that selects
+// them.
+var firmware = map[string][]string{
+	"BR2_PACKAGE_RPI_FIRMWARE_BOOTCODE_BIN=y": {"bootcode.bin"},
+	"BR2_PACKAGE_RPI_FIRMWARE_VARIANT_PI=y":   {"start.elf", "fixup.dat"},
+	"BR2_PACKAGE_RPI_FIRMWARE_VARIANT_PI4=y":  {"start4.elf", "fixup4.dat"},
+}
 
 // images creates Buildroot's images folder as after a build for a board, with
 // placeholders for compiled and downloaded files.
 func images(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
-	config := read(t, boards, name, "config.txt")
 	files := map[string]string{
-		"Image": "kernel", "board.dtb": "device tree",
-		"rpi-firmware/start.elf": "firmware", "rpi-firmware/fixup.dat": "second firmware file",
-		"rpi-firmware/config.txt":             config,
-		"rpi-firmware/cmdline.txt":            read(t, boards, name, "cmdline.txt"),
-		"rpi-firmware/overlays/unwanted.dtbo": "an overlay that config.txt does not use",
+		"Image":                    "kernel",
+		"rpi-firmware/config.txt":  read(t, boards, name, "config.txt"),
+		"rpi-firmware/cmdline.txt": read(t, boards, name, "cmdline.txt"),
 	}
-	if name == "rpi3" {
-		files["rpi-firmware/bootcode.bin"] = "first-stage firmware"
+	for _, tree := range trees[name] {
+		files[tree.kernel+".dtb"] = compile(t, tree.mode, "-@")
 	}
-	for _, match := range regexp.MustCompile(`(?m)^dtoverlay=([^,\n]+)`).FindAllStringSubmatch(config, -1) {
-		files["rpi-firmware/overlays/"+match[1]+".dtbo"] = "overlay"
+	for _, line := range settings(read(t, tree, "configs", "sealpost_"+name+"_defconfig")) {
+		for _, file := range firmware[line] {
+			files["rpi-firmware/"+file] = "firmware " + file
+		}
 	}
 	put(t, dir, files)
 	return dir
@@ -62,14 +67,7 @@ func TestCard_HasTwoSlotsAndRoomForTheState(t *testing.T) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := images(t, name)
-			if output, err := run("post-image.sh", nil, dir, name); err != nil {
-				t.Fatalf("%v\n%s", err, output)
-			}
-			made, err := card.Open(filepath.Join(dir, "sdcard.img"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			made := makeCard(t, images(t, name), name)
 			checkBootPartition(t, made, name)
 			checkSlots(t, made, name)
 
@@ -107,8 +105,13 @@ func checkBootPartition(t *testing.T, made *card.Card, name string) {
 // checkSlots checks that both slots have a kernel, firmware and the board's files.
 func checkSlots(t *testing.T, made *card.Card, name string) {
 	t.Helper()
-	want := []string{"Image", "board.dtb", "cmdline.txt", "config.txt", "fixup.dat",
-		"overlays/disable-bt.dtbo", "overlays/dwc2.dtbo", "overlays/gpio-key.dtbo", "overlays/gpio-led.dtbo", "overlays/tpm-slb9670.dtbo", "start.elf"}
+	want := []string{"Image", "cmdline.txt", "config.txt", "start4.elf", "fixup4.dat"}
+	if name == "rpi3" {
+		want = []string{"Image", "cmdline.txt", "config.txt", "start.elf", "fixup.dat"}
+	}
+	for _, tree := range trees[name] {
+		want = append(want, tree.firmware+".dtb")
+	}
 	slices.Sort(want)
 	for _, slot := range []int{2, 3} {
 		if kind := made.Partitions[slot-1].Type; kind != 0xc {
@@ -120,16 +123,6 @@ func checkSlots(t *testing.T, made *card.Card, name string) {
 		if content(t, made, slot, "config.txt") != read(t, boards, name, "config.txt") {
 			t.Error("the slot's config.txt differs from the board's")
 		}
-	}
-}
-
-func TestCard_MissingOverlayFailsTheBuild(t *testing.T) {
-	dir := images(t, "rpi4")
-	if err := os.Remove(filepath.Join(dir, "rpi-firmware/overlays/tpm-slb9670.dtbo")); err != nil {
-		t.Fatal(err)
-	}
-	if output, err := run("post-image.sh", nil, dir, "rpi4"); err == nil || !strings.Contains(output, "tpm-slb9670.dtbo") {
-		t.Errorf("got %v, want an error that names tpm-slb9670.dtbo\n%s", err, output)
 	}
 }
 

@@ -84,14 +84,14 @@ func target(t *testing.T, name, kernel string) (dir string, environment []string
 	t.Helper()
 	dir = t.TempDir()
 	put(t, dir, map[string]string{
-		"target/init":                "the program",
-		"target/etc/passwd":          "root:x:0:0::/root:/bin/sh\n",
-		"target/usr/lib/libc.so":     "a library",
-		"target/run/lock/.empty":     "",
-		"target/tmp/.empty":          "",
-		"target/dev/.empty":          "",
-		"build/linux-custom/.config": kernel,
-		".config":                    read(t, tree, "configs", "sealpost_"+name+"_defconfig"),
+		"target/init":            "the program",
+		"target/etc/passwd":      "root:x:0:0::/root:/bin/sh\n",
+		"target/usr/lib/libc.so": "a library",
+		"target/run/lock/.empty": "",
+		"target/tmp/.empty":      "",
+		"target/dev/.empty":      "",
+		"build/linux-" + setting(t, name, "BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE") + "/.config": kernel,
+		".config": read(t, tree, "configs", "sealpost_"+name+"_defconfig"),
 	})
 	if err := os.Symlink("../usr/lib/os-release", filepath.Join(dir, "target/etc/os-release")); err != nil {
 		t.Fatal(err)
