@@ -198,12 +198,13 @@ SBOM = $(DIST)/sbom -version '$(VERSION)' -date '$(BUILT)' -licences cmd/sealpos
 
 # Before a release: makes one twice, compares the cards with their bills of materials,
 # and installs the package on a fresh Debian with systemd in QEMU, relays, upgrades,
-# removes and purges. BUILDROOT=FOLDER, a checkout of Buildroot, also compares its card
-# with that of make card.
+# removes and purges. It starts each card in an emulated Raspberry Pi. BUILDROOT=FOLDER, a
+# checkout of Buildroot, also compares its card with that of make card.
 release-test:
 	@tests/tools/install $(TEST_PACKAGES) $(CARD_PACKAGES) $(PACKAGE_PACKAGES)
 	cd tests/tools/sbom && GOFLAGS= go vet ./... && GOFLAGS= go test -count=1 ./...
-	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),6h,3h) -v ./tests/suites/release
+	for board in $(CARDS); do $(MAKE) --no-print-directory card-test BOARD=$$board || exit 1; done
+	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),5h,3h) -v ./tests/suites/release
 
 .PHONY: format
 format:

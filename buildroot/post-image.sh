@@ -37,7 +37,8 @@ for overlay in "$here"/../board/overlays/*.dtso; do
     dtc -@ -q -I dts -O dtb -o "$scratch/$(basename "$overlay" .dtso).dtbo" "$overlay"
 done
 # devicetree NAME FIRMWARE-NAME OVERLAY... makes the file that the firmware looks for
-# from the kernel's.
+# from the kernel's, and lists the overlays for the bill of materials.
+: > "$images/overlays"
 devicetree() {
     from=$images/$1.dtb
     to=$card/slot/$2.dtb

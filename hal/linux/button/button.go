@@ -38,6 +38,9 @@ type Button struct {
 	Pressed func(down bool)
 	// Held is called once for each press that lasts for Hold.
 	Held func()
+	// Stuck is called if the key is down when a device appears. It counts as pressed only
+	// after it was released: a short circuit must not act like a person.
+	Stuck func(device string)
 
 	mu        sync.Mutex
 	holdTimer *time.Timer // calls Held; nil while the key is up
@@ -83,6 +86,10 @@ func (b *Button) follow(ctx context.Context, path string) {
 	}
 	defer device.Close()
 	defer context.AfterFunc(ctx, func() { _ = device.Close() })()
+	stuck := isDown(device, b.Key)
+	if stuck {
+		b.Stuck(path)
+	}
 	down := false
 	defer func() {
 		if down {
@@ -97,12 +104,31 @@ func (b *Button) follow(ctx context.Context, path string) {
 		}
 		for event := range eventsIn(buffer[:n]) {
 			// A value of 2 is the automatic repeat of a key that is held down.
-			if event.kind == keyEvent && event.code == b.Key && event.value != 2 && down != (event.value == 1) {
+			if event.kind != keyEvent || event.code != b.Key || event.value == 2 {
+				continue
+			}
+			if stuck = stuck && event.value == 1; !stuck && down != (event.value == 1) {
 				down = !down
 				b.press(down)
 			}
 		}
 	}
+}
+
+// isDown reports whether a key of an input device is down: EVIOCGKEY of linux/input.h.
+// Of a device without that state, it is not.
+func isDown(device *os.File, key uint16) bool {
+	const get, size = 0x18, 0x300 / 8 // KEY_MAX is 0x2ff
+	const request = 2<<30 | size<<16 | 'E'<<8 | get
+	var keys [size]byte
+	down := false
+	if conn, err := device.SyscallConn(); err == nil && int(key/8) < size {
+		_ = conn.Control(func(fd uintptr) {
+			_, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, request, uintptr(unsafe.Pointer(&keys)))
+			down = errno == 0 && keys[key/8]&(1<<(key%8)) != 0
+		})
+	}
+	return down
 }
 
 // event is an input event without its time.

@@ -51,7 +51,7 @@ func watch(t *testing.T, dir string, hold time.Duration) (pressed <-chan bool, h
 	t.Helper()
 	presses, holds := make(chan bool, 10), make(chan struct{}, 10)
 	b := &Button{Devices: filepath.Join(dir, "event*"), Key: key, Hold: hold,
-		Pressed: func(down bool) { presses <- down }, Held: func() { holds <- struct{}{} }}
+		Pressed: func(down bool) { presses <- down }, Held: func() { holds <- struct{}{} }, Stuck: func(device string) { t.Errorf("%s is a pipe, and has no key that is down", device) }}
 	go b.Run(t.Context())
 	return presses, holds
 }

@@ -152,6 +152,9 @@ func (p *Pi) load(c *card.Card, b Board) error {
 
 func (p *Pi) arguments(config Config) []string {
 	arguments := []string{
+		// With a thread for each processor, they and the USB controller's timer wait for
+		// QEMU's lock most of the time: a TPM command takes seconds instead of milliseconds.
+		"-accel", "tcg,thread=single",
 		"-M", config.Board.machine, "-m", config.Board.memory, "-display", "none", "-no-reboot",
 		"-kernel", p.path(filepath.Base(p.Selection.Kernel)), "-dtb", p.path("devicetree"), "-append", p.Selection.CommandLine,
 		"-drive", "if=sd,format=raw,file=" + config.Card,

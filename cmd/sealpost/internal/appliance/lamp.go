@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -83,6 +84,9 @@ func (l *lamp) startButton(reset func()) {
 			l.shown.ButtonHeld = down
 		},
 		Held: reset,
+		Stuck: func(device string) {
+			l.journal.MachineFault("button", fmt.Errorf("it was already pressed when %s appeared, and erases nothing until it has been released: release it, or look for a short circuit", device))
+		},
 	}
 	l.spawn(b.Run)
 }
