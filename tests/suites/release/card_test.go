@@ -6,19 +6,28 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"sealpost/tests/rigs/card"
 )
+
+func open(t *testing.T, path string) *card.Card {
+	t.Helper()
+	c, err := card.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
 
 // boards are those of the Makefile's CARDS.
 var boards = []string{"rpi4", "cm4", "rpi3"}
@@ -132,41 +141,27 @@ func checkLicences(t *testing.T, parts []component, text string) {
 // initramfs of its kernel.
 func unpackCard(t *testing.T, compressed string) map[string]string {
 	t.Helper()
-	dir := t.TempDir()
-	image := filepath.Join(dir, "image")
+	image := filepath.Join(t.TempDir(), "image")
 	run(t, "sh", "-c", `xz -dc "$0" >"$1"`, compressed, image)
-	file, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	record := make([]byte, 512)
-	if _, err := io.ReadFull(file, record); err != nil {
-		t.Fatal(err)
-	}
+	c := open(t, image)
 	sums := map[string]string{}
 	var kernels []string
-	for i := 1; i <= 3; i++ {
-		name := fmt.Sprintf("partition%d", i)
-		start := int64(binary.LittleEndian.Uint32(record[446+16*(i-1)+8:])) * 512
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+	for number := 1; number <= 3; number++ {
+		names, err := c.Files(number)
+		if err != nil {
 			t.Fatal(err)
 		}
-		run(t, "mcopy", "-s", "-n", "-i", fmt.Sprintf("%s@@%d", image, start), "::*", filepath.Join(dir, name))
-		err := fs.WalkDir(os.DirFS(dir), name, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.IsDir() {
-				return err
+		for _, name := range names {
+			content, err := c.Read(number, name)
+			if err != nil {
+				t.Fatal(err)
 			}
-			content, err := os.ReadFile(filepath.Join(dir, path))
+			path := fmt.Sprintf("partition%d/%s", number, name)
 			sums[path] = fmt.Sprintf("%x", sha256.Sum256(content))
-			if entry.Name() == "Image" {
+			if name == "Image" {
 				kernels = append(kernels, path)
 				unpackInitramfs(t, content, sums)
 			}
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
 	}
 	if !slices.Equal(kernels, []string{"partition2/Image", "partition3/Image"}) {

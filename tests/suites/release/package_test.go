@@ -17,7 +17,7 @@ import (
 )
 
 // guestTimeout is for a machine that is emulated without KVM and shares two cores.
-const guestTimeout = 20 * time.Minute
+const guestTimeout = 40 * time.Minute
 
 // progress matches what dpkg and the firmware draw on a terminal.
 var progress = regexp.MustCompile(`\(Reading database \.\.\. \d+%|\x1b\S*`)

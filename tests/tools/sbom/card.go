@@ -160,7 +160,7 @@ func (c *card) origin(file, name string) (*cyclonedx.Licenses, []*part, error) {
 }
 
 // appliedOverlays returns the sources of the overlays in the device trees, which
-// board/card lists.
+// post-image.sh lists for each of them.
 func (c *card) appliedOverlays() ([]*part, error) {
 	content, err := os.ReadFile(c.overlays)
 	if err != nil {
@@ -172,7 +172,9 @@ func (c *card) appliedOverlays() ([]*part, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, p)
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
 	}
 	return all, nil
 }

@@ -76,7 +76,7 @@ func placeholders(t *testing.T) options {
 		"root/init":                                read(t, program),
 		"root/dev/null":                            "",
 		"root/etc/sealpost/board.toml":             read(t, top+"/board/rpi4/board.toml"),
-		"overlays":                                 "sealpost.dtso\n",
+		"overlays":                                 "sealpost.dtso\notg.dtso\nsealpost.dtso\n",
 		"card.img.xz":                              "image",
 	})
 	o := inputs()
@@ -157,7 +157,7 @@ func TestCard_SaysWhereEachFileIsAndWhatItIsMadeOf(t *testing.T) {
 	}
 	for at, want := range map[string]string{
 		"partition1/autoboot.txt": "", "partition1/config.txt": "", "partition2/config.txt": "",
-		"partition3/start4.elf": "raspi-firmware", "partition2/board.dtb": "linux sealpost.dtso",
+		"partition3/start4.elf": "raspi-firmware", "partition2/board.dtb": "linux sealpost.dtso otg.dtso",
 		"partition3/Image": "linux dev/null etc/sealpost/board.toml sealpost", "initramfs/dev/null": "",
 	} {
 		ref, ok := got[at]

@@ -25,7 +25,7 @@ inside dpkg --verify sealpost
 inside id sealpost | grep tss || fail "the user is not in the group tss"
 [ "$(inside stat --format '%U %G %a' /var/lib/sealpost)" = "sealpost sealpost 700" ] || fail "the state is not the user's own"
 [ -L root/etc/systemd/system/multi-user.target.wants/sealpost.service ] || fail "the unit is not enabled"
-inside systemd-analyze verify sealpost.service || fail "the unit has mistakes"
+inside systemd-analyze --man=no verify sealpost.service || fail "the unit has mistakes"
 inside sealpost version
 inside sealpost config check /etc/sealpost/sealpost.toml && fail "the installed settings are complete"
 printf '[senders]\naccepted_domains = ["contoso.com"]\n' >root/tmp/sealpost.toml
