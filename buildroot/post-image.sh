@@ -46,7 +46,6 @@ devicetree() {
     for overlay in "$@"; do basename "$overlay" .dtbo | sed 's/$/.dtso/'; done >> "$images/overlays"
     fdtoverlay -i "$from" -o "$to" "$@"
 }
-: > "$images/overlays"
 case $board in
 rpi4) devicetree bcm2711-rpi-4-b bcm2711-rpi-4-b "$scratch/sealpost.dtbo" ;;
 cm4) devicetree bcm2711-rpi-cm4-io bcm2711-rpi-cm4 "$scratch/sealpost.dtbo" "$scratch/otg.dtbo" ;;

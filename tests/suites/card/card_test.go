@@ -146,7 +146,7 @@ func (b *bench) awaitTime(t *testing.T) {
 // since the power came.
 func (b *bench) awaitService(t *testing.T) time.Duration {
 	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); ; time.Sleep(500 * time.Millisecond) {
 		if strings.HasPrefix(lab.Greeting(b.address), "220 ") {
 			return time.Since(b.started)
 		}
