@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sealpost/tests/rigs/parts"
 	"strings"
 	"testing"
 	"time"
@@ -72,30 +73,6 @@ func seed(t *testing.T, dir string) string {
 	return archive
 }
 
-// startTPM starts a software TPM for QEMU and returns its control socket.
-func startTPM(t *testing.T, ctx context.Context, dir string) string {
-	t.Helper()
-	state := filepath.Join(dir, "tpm")
-	if err := os.Mkdir(state, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "tpm.sock")
-	swtpm := exec.CommandContext(ctx, "swtpm", "socket", "--tpm2", "--tpmstate", "dir="+state,
-		"--ctrl", "type=unixio,path="+socket, "--flags", "not-need-init,startup-clear")
-	if err := swtpm.Start(); err != nil {
-		t.Fatalf("starting the software TPM: %v", err)
-	}
-	t.Cleanup(func() { _ = swtpm.Process.Kill(); _ = swtpm.Wait() })
-	for range 100 {
-		if _, err := os.Stat(socket); err == nil {
-			return socket
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("the software TPM has made no socket in five seconds")
-	return ""
-}
-
 // TestPackage_InstallsRelaysUpgradesAndPurges does what an administrator does, on a
 // fresh Debian: guest.sh has the steps.
 func TestPackage_InstallsRelaysUpgradesAndPurges(t *testing.T) {
@@ -104,7 +81,7 @@ func TestPackage_InstallsRelaysUpgradesAndPurges(t *testing.T) {
 	archive := seed(t, dir)
 	ctx, cancel := context.WithTimeout(t.Context(), guestTimeout)
 	defer cancel()
-	socket := startTPM(t, ctx, dir)
+	socket := strings.TrimPrefix(parts.StartSwtpmControl(t).Address(), "unix:")
 	guest := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "1024",
 		"-display", "none", "-nodefaults", "-serial", "stdio", "-nic", "none", "-no-reboot", "-snapshot",
 		"-kernel", filepath.Join(image, "vmlinuz"), "-initrd", filepath.Join(image, "initrd"),
