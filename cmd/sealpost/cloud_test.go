@@ -172,7 +172,7 @@ func (l *log) String() string {
 // occurrence on.
 func (l *log) await(t *testing.T, want string) string {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if text := l.String(); strings.Contains(text, want) {
 			return text[strings.LastIndex(text, want):]
 		}

@@ -60,7 +60,7 @@ func cable(t *testing.T, path string) *os.File {
 func expect(t *testing.T, end *os.File, text string) {
 	t.Helper()
 	var output strings.Builder
-	if err := end.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := end.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for p := make([]byte, 1024); !strings.Contains(output.String(), text); {

@@ -16,6 +16,7 @@ func TestSubmission_SendsWithATokenRequestedByTheBoxKey(t *testing.T) {
 	if err := send(address, boxUser); err != nil {
 		t.Fatalf("%v\n%s", err, journal)
 	}
+	journal.await(t, "event=delivered")
 	login := c.tenant.Logins()[0]
 	if login.User != boxUser || login.Token != appOnly() || login.Mechanism != "XOAUTH2" {
 		t.Errorf("got login %+v, want the mailbox and the issued token", login)
@@ -69,6 +70,7 @@ func TestSubmission_ReplacesAForeignSenderWithTheMailbox(t *testing.T) {
 	if err := send(address, "scanner@localhost.localdomain"); err != nil {
 		t.Fatalf("%v\n%s", err, journal)
 	}
+	journal.await(t, "event=delivered")
 	if got := c.tenant.Messages()[0]; got.User != boxUser || got.Sender != boxUser {
 		t.Errorf("got sender %s and mailbox %s, want the mailbox as both", got.Sender, got.User)
 	}

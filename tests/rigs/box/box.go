@@ -22,7 +22,7 @@ import (
 )
 
 // timeout limits the start and the stop of the relay, and each command.
-const timeout = time.Minute
+const timeout = 2 * time.Minute
 
 // Build compiles the program into dir and returns its path. The build is the
 // shipped one except for the platform: static and without CGO.

@@ -10,19 +10,19 @@ import (
 	"testing"
 	"time"
 
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/site"
 )
 
 // AwaitBanner waits until the box greets SMTP clients.
 func (b *Box) AwaitBanner(t *testing.T) {
 	t.Helper()
-	const limit = time.Minute
-	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); ; time.Sleep(20 * time.Millisecond) {
 		if greeting := b.Greeting(); strings.HasPrefix(greeting, "220 ") {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("no greeting within %s:\n%s", limit, b.KernelLog())
+			t.Fatalf("no greeting within %s:\n%s", machine.WaitLimit, b.KernelLog())
 		}
 	}
 }
@@ -54,7 +54,7 @@ func Send(address, sender, subject string) error {
 	if err != nil {
 		return err
 	}
-	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(machine.WaitLimit))
 	client, err := smtp.NewClient(conn, "box")
 	if err != nil {
 		return errors.Join(err, conn.Close())
@@ -102,7 +102,7 @@ func MustArrive(t *testing.T, s *site.Site, send func()) string {
 // MustAccept waits until the box accepts a message, to deliver or to queue it.
 func (b *Box) MustAccept(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+	for deadline := time.Now().Add(machine.WaitLimit); ; time.Sleep(time.Second) {
 		err := b.Send("to be queued")
 		if err == nil {
 			return

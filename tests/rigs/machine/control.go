@@ -27,7 +27,7 @@ type reply struct {
 // dialControl connects to QEMU at path as soon as it listens, and calls event for
 // each QMP event. It fails if QEMU ends.
 func dialControl(path string, ended <-chan struct{}, event func(name string)) (*control, error) {
-	for deadline := time.Now().Add(timeout); ; {
+	for deadline := time.Now().Add(WaitLimit); ; {
 		conn, err := net.Dial("unix", path)
 		if err == nil {
 			c := &control{conn: conn, replies: make(chan reply, 1), done: make(chan struct{})}
@@ -73,7 +73,7 @@ func (c *control) execute(command string, arguments map[string]any) error {
 	if len(arguments) > 0 {
 		message["arguments"] = arguments
 	}
-	_ = c.conn.SetWriteDeadline(time.Now().Add(timeout))
+	_ = c.conn.SetWriteDeadline(time.Now().Add(WaitLimit))
 	if err := json.NewEncoder(c.conn).Encode(message); err != nil {
 		return fmt.Errorf("QEMU command %s: %w", command, err)
 	}
@@ -85,9 +85,9 @@ func (c *control) execute(command string, arguments map[string]any) error {
 		return nil
 	case <-c.done:
 		return fmt.Errorf("QEMU command %s: it has ended", command)
-	case <-time.After(timeout):
+	case <-time.After(WaitLimit):
 		_ = c.conn.Close() // a late reply must not be taken for the next command's
-		return fmt.Errorf("QEMU command %s: no answer within %s", command, timeout)
+		return fmt.Errorf("QEMU command %s: no answer within %s", command, WaitLimit)
 	}
 }
 

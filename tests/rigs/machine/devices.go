@@ -64,7 +64,7 @@ func (m *Machine) Remove(name string) error {
 		return err
 	}
 	// QEMU releases the image a moment later.
-	for deadline := time.Now().Add(timeout); ; time.Sleep(pollInterval) {
+	for deadline := time.Now().Add(WaitLimit); ; time.Sleep(pollInterval) {
 		err := m.Execute("blockdev-del", object{"node-name": name})
 		if err == nil {
 			return nil

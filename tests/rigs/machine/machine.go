@@ -22,8 +22,9 @@ import (
 )
 
 const (
-	// timeout limits each wait for QEMU and the box.
-	timeout = time.Minute
+	// WaitLimit limits each wait for QEMU and the box. It is long, because on a shared
+	// host an emulated processor may be several times slower than usual.
+	WaitLimit = 3 * time.Minute
 	// pollInterval is the time between two checks of a condition.
 	pollInterval = 20 * time.Millisecond
 )
@@ -262,7 +263,7 @@ func (m *Machine) Console() (net.Conn, error) { return m.cable("console") }
 func (m *Machine) USBCable() (net.Conn, error) { return m.cable("cable") }
 
 func (m *Machine) cable(socket string) (net.Conn, error) {
-	conn, err := net.DialTimeout("unix", m.path(socket), timeout)
+	conn, err := net.DialTimeout("unix", m.path(socket), WaitLimit)
 	if err != nil {
 		return nil, fmt.Errorf("plugging in the cable: %w", err)
 	}
@@ -279,7 +280,7 @@ func (m *Machine) read(name string) string {
 
 // await waits until a condition holds, and fails when the machine has ended.
 func (m *Machine) await(failure string, holds func() bool) error {
-	deadline := time.After(timeout)
+	deadline := time.After(WaitLimit)
 	p := m.session()
 	for {
 		// Checked first, so that the last output is not missed.
@@ -297,7 +298,7 @@ func (m *Machine) await(failure string, holds func() bool) error {
 		}
 		select {
 		case <-deadline:
-			return fmt.Errorf("%s within %s:\n%s", failure, timeout, m.KernelLog())
+			return fmt.Errorf("%s within %s:\n%s", failure, WaitLimit, m.KernelLog())
 		case <-time.After(pollInterval):
 		}
 	}

@@ -25,7 +25,7 @@ type Terminal struct {
 
 // NewTerminal reads and writes conn until it is closed.
 func NewTerminal(conn net.Conn) *Terminal {
-	t := &Terminal{Timeout: timeout, conn: conn}
+	t := &Terminal{Timeout: WaitLimit, conn: conn}
 	go t.read()
 	return t
 }
@@ -63,7 +63,7 @@ func (t *Terminal) Expect(text string) error { return t.expect(text, t.Timeout) 
 func (t *Terminal) PressUntil(text string) error {
 	const interval = 2 * time.Second
 	t.awaitSilence()
-	for deadline := time.Now().Add(timeout); ; {
+	for deadline := time.Now().Add(WaitLimit); ; {
 		if err := t.Send(""); err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func (t *Terminal) Send(line string) error { return t.Type(line + "\r") }
 
 // Type types keys.
 func (t *Terminal) Type(keys string) error {
-	_ = t.conn.SetWriteDeadline(time.Now().Add(timeout))
+	_ = t.conn.SetWriteDeadline(time.Now().Add(WaitLimit))
 	if _, err := io.WriteString(t.conn, keys); err != nil {
 		return fmt.Errorf("typing %q: %w; the whole transcript:\n%s", keys, err, t.Transcript())
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/site"
 )
 
@@ -63,7 +64,7 @@ func restartsRelay(t *testing.T, s *site.Site, b *lab.Box, signal string) {
 	if err := b.Fault(signal, "relay"); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := start.Add(time.Minute); b.Greeting() != ""; time.Sleep(20 * time.Millisecond) {
+	for deadline := start.Add(machine.WaitLimit); b.Greeting() != ""; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the relay still serves a minute after the signal")
 		}

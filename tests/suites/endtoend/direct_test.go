@@ -214,7 +214,7 @@ func TestDirect_SendsByWhatTheDomainsPublish(t *testing.T) {
 	}
 	sending.Wait()
 
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	table := "domain            wanted of TLS                              had      host             reply\n"
 	for _, c := range cases {
 		name, last := c.zone.Name, ""

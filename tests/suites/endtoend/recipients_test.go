@@ -31,7 +31,7 @@ func startSelectiveTenant(t *testing.T, busy *atomic.Bool) *tenant.Tenant {
 // awaitMessages waits until the tenant has n messages, and returns them.
 func awaitMessages(t *testing.T, upstream *tenant.Tenant, n int) []tenant.Message {
 	t.Helper()
-	const timeout = 30 * time.Second
+	const timeout = time.Minute
 	for deadline := time.Now().Add(timeout); ; time.Sleep(10 * time.Millisecond) {
 		messages := upstream.Messages()
 		if len(messages) >= n {

@@ -289,7 +289,7 @@ func (s *site) address() string {
 // events waits until the journal has n events of that name, and returns them.
 func (s *site) events(name string, n int) []box.Event {
 	s.t.Helper()
-	const timeout = 20 * time.Second
+	const timeout = time.Minute
 	for deadline := time.Now().Add(timeout); ; time.Sleep(5 * time.Millisecond) {
 		events := s.relay.Log.Events(name)
 		if len(events) >= n {

@@ -50,7 +50,7 @@ func (s *site) mustLogSignatureFailure(want string) {
 // awaitDelivery sends messages until one is delivered.
 func (s *site) awaitDelivery() {
 	s.t.Helper()
-	const timeout = 15 * time.Second
+	const timeout = time.Minute
 	for deadline := time.Now().Add(timeout); ; {
 		output, err := s.swaks()
 		if err == nil && strings.Contains(output, "accepted by") {

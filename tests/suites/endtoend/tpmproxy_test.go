@@ -130,7 +130,7 @@ func (p *tpmProxy) resume() {
 // awaitStalled waits until a command is delayed.
 func (p *tpmProxy) awaitStalled(t *testing.T) {
 	t.Helper()
-	const timeout = 20 * time.Second
+	const timeout = time.Minute
 	select {
 	case <-p.stalled:
 	case <-time.After(timeout):

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/nbd"
 )
 
@@ -72,7 +73,7 @@ func (s *flakySite) reopensSpool(t *testing.T, b *lab.Box) {
 	}
 	arrived := len(s.tenant.Messages())
 	s.tenant.SetScript(nil)
-	for deadline := time.Now().Add(time.Minute); len(s.tenant.Messages()) == arrived; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); len(s.tenant.Messages()) == arrived; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the queued mail was not delivered within a minute")
 		}
@@ -84,7 +85,7 @@ func (s *flakySite) reopensSpool(t *testing.T, b *lab.Box) {
 // its flash has failed: then it replies 421 or closes the connection.
 func sendToServingRelay(t *testing.T, b *lab.Box, subject string) error {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); ; time.Sleep(200 * time.Millisecond) {
 		b.AwaitBanner(t)
 		err := b.Send(subject)
 		var rejection *textproto.Error
@@ -108,7 +109,7 @@ func (s *flakySite) servesWithoutFlash(t *testing.T, b *lab.Box) {
 	lab.Play(t, terminal, "send\nexpect Menu:\nsend 1\nexpect relay\nexpect Menu:\n")
 	t.Log(terminal.Transcript())
 	s.tenant.SetScript(nil)
-	for deadline := time.Now().Add(2 * time.Minute); b.Send("by cut-through") != nil; time.Sleep(time.Second) {
+	for deadline := time.Now().Add(machine.WaitLimit); b.Send("by cut-through") != nil; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
 			t.Fatal("no mail was delivered within two minutes, although the tenant accepts it")
 		}

@@ -15,6 +15,7 @@ import (
 
 	"sealpost/tests/rigs/lab"
 	"sealpost/tests/rigs/load"
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/parts"
 	"sealpost/tests/rigs/site"
 	"sealpost/tests/rigs/tenant"
@@ -154,7 +155,7 @@ func TestPowerCut_LosesNothingAnswered250(t *testing.T) {
 	stop()
 	wg.Wait()
 	s.tenant.SetScript(nil)
-	devices.Await(s.tenant, time.Minute)
+	devices.Await(s.tenant, machine.WaitLimit)
 	if t.Failed() || !devices.Await(s.tenant, time.Second) {
 		terminal := b.PlugIn(t)
 		t.Log(terminal.Play("send\nexpect Menu:\nsend 3\nexpect Menu:\nsend 2\nexpect Menu:\n"), terminal.Transcript())
@@ -188,7 +189,7 @@ func (s *flakySite) runTurn(t *testing.T, b *lab.Box, turn int, devices *load.Tr
 func (s *flakySite) checkConsistent(t *testing.T, b *lab.Box) {
 	t.Helper()
 	before, name := len(s.tenant.Messages()), ""
-	for deadline := time.Now().Add(time.Minute); name == ""; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); name == ""; time.Sleep(50 * time.Millisecond) {
 		if now := s.tenant.Messages(); len(now) > before {
 			name = now[len(now)-1].Client.Subject.CommonName
 		}

@@ -96,7 +96,7 @@ var (
 // awaitLine waits for a line on the console and returns its value.
 func awaitLine(t *testing.T, terminal *machine.Terminal, line *regexp.Regexp) string {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); ; time.Sleep(50 * time.Millisecond) {
 		if found := line.FindStringSubmatch(terminal.Transcript()); found != nil {
 			return found[1]
 		}

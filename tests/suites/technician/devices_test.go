@@ -34,7 +34,7 @@ func adoptsADevice(t *testing.T, s *site.Site, b *lab.Box) {
 	if err := lab.NewStick(t, strict).Insert(b, "strict"); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); !strings.HasPrefix(b.Greeting(), "554 "); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); !strings.HasPrefix(b.Greeting(), "554 "); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("got greeting %q, want 554", b.Greeting())
 		}
@@ -153,7 +153,7 @@ func mustLimitRecipients(t *testing.T, b *lab.Box) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	_ = conn.SetDeadline(time.Now().Add(machine.WaitLimit))
 	client, err := smtp.NewClient(conn, "box")
 	if err != nil {
 		t.Fatal(errors.Join(err, conn.Close()))
@@ -171,7 +171,7 @@ func mustLimitRecipients(t *testing.T, b *lab.Box) {
 func mustAlert(t *testing.T, s *site.Site, subject string) {
 	t.Helper()
 	var texts []string
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); ; time.Sleep(100 * time.Millisecond) {
 		var err error
 		if texts, err = s.Postfix.Messages(0); err != nil {
 			t.Fatal(err)

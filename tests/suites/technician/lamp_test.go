@@ -58,7 +58,7 @@ func awaitLamp(t *testing.T, b *lab.Box, f flashes) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); ; time.Sleep(50 * time.Millisecond) {
 		lights, err := b.LampChanges()
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func awaitSteady(t *testing.T, b *lab.Box) {
 	t.Helper()
 	const longest = 3 * time.Second
 	since, count := time.Now(), -1
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); ; time.Sleep(50 * time.Millisecond) {
 		lights, err := b.LampChanges()
 		if err != nil {
 			t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sealpost/tests/rigs/lab"
+	"sealpost/tests/rigs/machine"
 	"sealpost/tests/rigs/site"
 )
 
@@ -68,7 +69,7 @@ func hostname(name string) string { return name + "." + site.Domain }
 // certificate.
 func mustServeAs(t *testing.T, s *site.Site, b *lab.Box, name string) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !servesAs(b, name); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(machine.WaitLimit); !servesAs(b, name); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("got greeting %[2]q, want host name %[1]s", hostname(name), b.Greeting())
 		}
