@@ -76,21 +76,24 @@ func TestAuthenticate_HashesOnceForADeviceThatLogsInOften(t *testing.T) {
 	}
 }
 
+// The shortest time of several attempts is compared, because other work on the machine
+// makes single attempts longer.
 func TestAuthenticate_TakesAsLongForAnUnknownName(t *testing.T) {
 	d, _ := directory(t, change("printer", "right password"))
-	measure := func(name string) time.Duration {
-		fastest := time.Hour
-		for range 5 {
-			begun := time.Now()
-			d.Authenticate(t.Context(), name, "wrong password")
-			fastest = min(fastest, time.Since(begun))
+	shortest := func(name string, before time.Duration) time.Duration {
+		begun := time.Now()
+		d.Authenticate(t.Context(), name, "wrong password")
+		return min(before, time.Since(begun))
+	}
+	known, unknown := time.Hour, time.Hour
+	const least, most = 5, 60 // attempts
+	for n := range most {
+		known, unknown = shortest("printer", known), shortest("nobody", unknown)
+		if n >= least && unknown > known/3 && known > unknown/3 {
+			return
 		}
-		return fastest
 	}
-	known, unknown := measure("printer"), measure("nobody")
-	if unknown < known/3 || known < unknown/3 {
-		t.Errorf("a known name took %s, an unknown one %s", known, unknown)
-	}
+	t.Errorf("a known name took %s, an unknown one %s", known, unknown)
 }
 
 func TestAuthenticate_RunsFewHashesAtOnce(t *testing.T) {

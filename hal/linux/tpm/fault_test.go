@@ -268,7 +268,7 @@ func TestSign_TimesOutOnASilentSocket(t *testing.T) {
 
 func TestTPM_ReturnsWhenTheContextEnds(t *testing.T) {
 	address := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
-	chip := open(t, address, tpm.WithTimeout(2*time.Second))
+	chip := open(t, address, tpm.WithTimeout(20*time.Second))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -281,8 +281,8 @@ func TestTPM_ReturnsWhenTheContextEnds(t *testing.T) {
 			t.Errorf("%s: got error %v, want the context's", name, err)
 		}
 	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("got errors after %s, want at most 1s", took)
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("got errors after %s, want at most 10s", took)
 	}
 }
 

@@ -55,7 +55,7 @@ func TestUsers_AreNoticedByARunningRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for begun := time.Now(); users.Empty(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(begun) > 5*time.Second {
+		if time.Since(begun) > time.Minute {
 			t.Fatal("the user was not noticed")
 		}
 	}
