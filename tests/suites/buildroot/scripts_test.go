@@ -144,3 +144,19 @@ func TestBuild_FailsWhenTheKernelLacksASymbol(t *testing.T) {
 		}
 	}
 }
+
+// TestQEMUImage_MissingModuleFailsTheBuild runs the script of make image on a kernel without
+// modules, with a stand-in for Go.
+func TestQEMUImage_MissingModuleFailsTheBuild(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir, map[string]string{"bin/go": "#!/bin/sh\n", "program": "the program",
+		"made/cache/kernel/lib/modules/1.0/modules.dep": "", "made/cache/kernel/boot/vmlinuz-1.0": "kernel"})
+	if err := os.Chmod(filepath.Join(dir, "bin/go"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(filepath.Join(boards, "qemu/image"), filepath.Join(dir, "program"), filepath.Join(dir, "made"))
+	command.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
+	if output, err := command.CombinedOutput(); err == nil || !strings.Contains(string(output), "board/qemu/modules: missing virtio_pci") {
+		t.Errorf("got %v, want an error that names virtio_pci\n%s", err, output)
+	}
+}
