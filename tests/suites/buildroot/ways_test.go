@@ -1,6 +1,7 @@
 package buildroot
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -24,6 +25,7 @@ shift 3
 cat "$@" > "$out/.config"
 `,
 	"bin/make": `#!/bin/sh
+[ -z "${MAKEFLAGS-}" ] || { echo "unexpected: MAKEFLAGS=$MAKEFLAGS" >&2; exit 2; }
 for argument; do
     case $argument in O=*) out=${argument#O=} ;; esac
 done
@@ -145,13 +147,19 @@ func TestWays_MakeTheSameCard(t *testing.T) {
 			t.Parallel()
 			version := setting(t, name, "BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE")
 			dir, environment := standInCache(t, version)
-			put(t, dir, map[string]string{"program": "the program"})
+			put(t, dir, map[string]string{"program": "the program", "made/earlier.img": "", "made/earlier.img.xz": ""})
 			// The modes must not follow from the umask of whoever makes a card.
 			command := exec.Command("sh", "-c", `umask 027; exec "$@"`, "sh", filepath.Join(boards, "card"), name,
 				filepath.Join(dir, "program"), filepath.Join(dir, "cache"), filepath.Join(dir, "made"), "card")
-			command.Env = append(os.Environ(), environment...)
+			// Variables of make card are not for the kernel's make.
+			command.Env = append(append(os.Environ(), "MAKEFLAGS= -- VERSION=1"), environment...)
 			if output, err := command.CombinedOutput(); err != nil || strings.Contains(string(output), "Debian has another") {
 				t.Fatalf("%v\n%s", err, output)
+			}
+
+			found, err := filepath.Glob(filepath.Join(dir, "made/*.img*"))
+			if want := []string{filepath.Join(dir, "made/card.img"), filepath.Join(dir, "made/card.img.xz")}; err != nil || !slices.Equal(found, want) {
+				t.Errorf("got images %v, %v, want %v", found, err, want)
 			}
 
 			var fragments strings.Builder
@@ -205,10 +213,46 @@ func TestMakeCard_SaysThatDebianHasAnotherKernel(t *testing.T) {
 	version := setting(t, "cm4", "BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE")
 	dir, environment := standInCache(t, version+"1")
 	// It ends at the missing program.
-	command := exec.Command(filepath.Join(boards, "card"), "cm4", filepath.Join(dir, "none"), filepath.Join(dir, "cache"), filepath.Join(dir, "made"), "card")
-	command.Env = append(os.Environ(), environment...)
-	output, _ := command.CombinedOutput()
-	if !strings.Contains(string(output), "names Linux "+version+", Debian has another: linux-source-") {
+	if output := failing(t, dir, "cache", environment); !strings.Contains(output, "names Linux "+version+", Debian has another: linux-source-") {
 		t.Errorf("want a line that names both kernels, got\n%s", output)
+	}
+}
+
+// failing runs the script of make card without a program, and returns its output.
+func failing(t *testing.T, dir, cache string, environment []string) string {
+	t.Helper()
+	command := exec.Command(filepath.Join(boards, "card"), "cm4", filepath.Join(dir, "none"), filepath.Join(dir, cache), filepath.Join(dir, "made"), "card")
+	command.Env = append(os.Environ(), environment...)
+	output, err := command.CombinedOutput()
+	if err == nil {
+		t.Errorf("got no error, want one:\n%s", output)
+	}
+	return string(output)
+}
+
+// TestMakeCard_DownloadsTheKernelThatIsConfigured has an older kernel in its cache, with its
+// objects, and no network.
+func TestMakeCard_DownloadsTheKernelThatIsConfigured(t *testing.T) {
+	version := setting(t, "cm4", "BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE")
+	for _, older := range []string{version[:strings.LastIndex(version, ".")] + ".1", "5.10.1"} {
+		dir, environment := standInCache(t, older)
+		put(t, dir, map[string]string{"cache/linux/Makefile": "", "cache/kernel/vmlinux.o": "", "bin/apt-get": "#!/bin/sh\nexit 100\n"})
+		if err := os.Chmod(filepath.Join(dir, "bin/apt-get"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if output := failing(t, dir, "cache", environment); !strings.Contains(output, "Downloading the kernel's source") {
+			t.Errorf("%s: want a download, got\n%s", older, output)
+		}
+		for _, left := range []string{"cache/linux", "cache/kernel"} {
+			if _, err := os.Stat(filepath.Join(dir, left)); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: %s is still there: %v", older, left, err)
+			}
+		}
+	}
+}
+
+func TestMakeCard_RejectsAFolderWithASpace(t *testing.T) {
+	if output := failing(t, t.TempDir(), "a cache", nil); !strings.Contains(output, "a space or a colon") {
+		t.Errorf("want an error that names the space, got\n%s", output)
 	}
 }
