@@ -3,7 +3,8 @@
 
 # A release, and the commit it was built from as build metadata (semver.org).
 RELEASED := $(shell cat VERSION)
-VERSION := $(RELEASED)+$(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# Git's default length grows with the clone.
+VERSION := $(RELEASED)+$(shell git describe --always --dirty --abbrev=7 2>/dev/null || echo unknown)
 BUILT   := $(shell git log -1 --format=%cI 2>/dev/null || echo 2026-11-01T00:00:00Z)
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) -X main.builtAt=$(BUILT)
 GOBUILD := go build -buildvcs=false -ldflags '$(LDFLAGS)'
@@ -31,7 +32,7 @@ IMAGE_PACKAGES := kmod cpio
 BOOT_PACKAGES  := $(RUN_PACKAGES) $(IMAGE_PACKAGES) qemu-system-arm dosfstools mtools
 TEST_PACKAGES  := $(BOOT_PACKAGES) ca-certificates iproute2 exfatprogs gcc libc6-dev git openssl gnutls-bin libnss3-tools postfix swaks msmtp libnet-ssleay-perl python3 python3-dkim python3-nacl curl gdb dnsmasq-base genimage shellcheck dovecot-core dovecot-submissiond nodejs npm unbound ldnsutils device-tree-compiler xz-utils
 CARD_PACKAGES  := gcc-aarch64-linux-gnu gcc libc6-dev make flex bison bc libssl-dev libelf-dev python3 cpio rsync device-tree-compiler genimage dosfstools mtools xz-utils
-PACKAGE_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs lintian qemu-user-static
+PACKAGE_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs lintian qemu-user-static openssh-client
 BENCH_PACKAGES := $(RUN_PACKAGES) postfix e2fsprogs mount
 
 .PHONY: help run check test release-check release-test card-test build lint fuzz bench soak image boot parts licenses clean
@@ -126,8 +127,9 @@ $(TARGETS:%=$(DIST)/sealpost-%):
 # A release: the programs and their Debian packages, the images of the cards, bills of
 # materials, licences and checksums. KEY=FILE signs the checksums by an SSH key; CARDS=
 # leaves the cards out. Everything follows from the commit: two builds of it are
-# bit-identical, except for a signature by an ECDSA key.
+# bit-identical, except for a signature by ECDSA or by a security token.
 CARDS   := rpi4 cm4 rpi3
+LINUX    = $$(awk '$$3 == "linux" { print $$2 }' $(CARD_CACHE)/debian/packages)
 RELEASE := $(DIST)/release
 PAGES   := $(DIST)/pages
 comma   := ,
@@ -139,6 +141,11 @@ MAINTAINER := Sealpost <root@localhost>
 DEBS := $(RELEASE)/sealpost_$(DEB_VERSION)_amd64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_arm64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb
 .PHONY: release debs pages
 release: $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
+	@git rev-parse --quiet --verify HEAD >/dev/null || { echo 'Git does not tell the commit of the release: run make in a clone, as its owner.' >&2; exit 1; }
+ifdef KEY
+	@tests/tools/install openssh-client
+	@[ -r '$(KEY)' ] || { echo 'The key cannot be read: $(KEY)' >&2; exit 1; }
+endif
 	@rm -rf $(RELEASE)
 	@mkdir -p $(RELEASE)
 	@$(MAKE) --no-print-directory debs
@@ -152,7 +159,9 @@ release: $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
 		cp $(DIST)/$$board/images/LICENSES.txt $(RELEASE)/LICENSES-cards.txt && \
 		cp $(DIST)/$$board/images/SOURCE-OFFER.txt $(RELEASE)/ && \
 		cp $(CARD_CACHE)/debian/usr/src/linux-source-*.tar.xz \
-			"$(RELEASE)/linux-source-$$(awk '$$3 == "linux" { print $$2 }' $(CARD_CACHE)/debian/packages).tar.xz" || exit 1; \
+			"$(RELEASE)/linux-source-$(LINUX).tar.xz" && \
+		git ls-files -z board buildroot | tar --create --null --files-from=- --sort=name --owner=0 --group=0 --numeric-owner \
+			--mode=u=rwX,go=rX --mtime=@$(EPOCH) --use-compress-program='xz --threads=1' --file="$(RELEASE)/linux-build-$(LINUX).tar.xz" || exit 1; \
 	done
 	@cp $(PAGES)/licenses $(RELEASE)/LICENSES.txt
 	@cp VERSION $(RELEASE)/VERSION
@@ -162,6 +171,7 @@ ifdef KEY
 else
 	@echo 'This release is unsigned: make release KEY=FILE signs it by an SSH key (docs/release.md).'
 endif
+	@case '$(VERSION)' in *-dirty) echo 'This release has changes that are in no commit.' ;; esac
 	@cd $(RELEASE) && stat -c '%n  %s bytes' -- *
 
 # The manual pages, the completion and the licences, as the program of this machine

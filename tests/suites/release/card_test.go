@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,30 @@ func checkLicences(t *testing.T, parts []component, text string) {
 		"developing for, \n   running or using a Raspberry Pi device", "THE SOURCE OF LINUX"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("LICENSES-cards.txt lacks the text %q", want)
+		}
+	}
+}
+
+// checkSourceOfLinux checks that both archives of the source of Linux are there, by the
+// names in the offer, with what the kernel and its device trees are made from.
+func checkSourceOfLinux(t *testing.T, dir string) {
+	t.Helper()
+	offer, err := os.ReadFile(filepath.Join(dir, "SOURCE-OFFER.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	archives := regexp.MustCompile(`linux-(source|build)-\S+\.tar\.xz`).FindAllString(string(offer), -1)
+	if len(archives) != 2 {
+		t.Fatalf("the offer names the archives %q, want two", archives)
+	}
+	if _, err := os.Stat(filepath.Join(dir, archives[0])); err != nil {
+		t.Error(err)
+	}
+	content := strings.Split(run(t, "tar", "-tf", filepath.Join(dir, archives[1])), "\n")
+	for _, file := range []string{"board/card", "board/overlays/sealpost.dtso", "board/overlays/otg.dtso", "buildroot/configs/sealpost_rpi4_defconfig",
+		"buildroot/fragments/soc.config", "buildroot/check-fragments", "buildroot/post-image.sh"} {
+		if !slices.Contains(content, file) {
+			t.Errorf("%s lacks %s", archives[1], file)
 		}
 	}
 }

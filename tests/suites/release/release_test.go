@@ -105,6 +105,7 @@ func TestRelease_IsReproducibleSignedAndDescribed(t *testing.T) {
 	for _, board := range boards {
 		checkCard(t, first, board)
 	}
+	checkSourceOfLinux(t, first)
 	bills, err := filepath.Glob(filepath.Join(first, "*.cdx.json"))
 	if err != nil || len(bills) != 3+len(boards) {
 		t.Errorf("got the bills of materials %q, %v", bills, err)
