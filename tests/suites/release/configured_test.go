@@ -3,10 +3,12 @@
 package release
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -40,5 +42,26 @@ func TestConfigured_SkipsOnlyTheInstalledSettings(t *testing.T) {
 				t.Errorf("got %v and %q, want configured %v", err, output, c.configured)
 			}
 		})
+	}
+}
+
+// TestConfigured_LeavesAnUnreadableFileToTheRelay runs as another user, as the unit does: a
+// unit that is skipped has not failed, and nobody would notice.
+func TestConfigured_LeavesAnUnreadableFileToTheRelay(t *testing.T) {
+	script, err := os.Open(filepath.Join(root, "board/debian/configured"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer script.Close()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "sealpost.toml")
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.WriteFile(file, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command("sh", "-s", file)
+	command.Stdin = script
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if output, err := command.CombinedOutput(); err != nil || len(output) > 0 {
+		t.Errorf("got %v and %q, want that the unit starts", err, output)
 	}
 }
