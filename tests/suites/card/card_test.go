@@ -47,7 +47,9 @@ func newBench(t *testing.T, name string) *bench {
 		t.Fatal(err)
 	}
 	image := filepath.Join(dist, name, "sealpost-"+name+"-"+strings.TrimSpace(string(version))+".img")
-	qemu, err := exec.Command("../../tools/qemu", dist+"/emulator").Output()
+	find := exec.Command("../../tools/qemu", dist+"/emulator")
+	find.Stderr = os.Stderr
+	qemu, err := find.Output()
 	if err != nil {
 		t.Fatalf("finding a QEMU: %v", err)
 	}

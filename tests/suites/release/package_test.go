@@ -11,10 +11,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sealpost/tests/rigs/parts"
 	"strings"
 	"testing"
 	"time"
+
+	"sealpost/tests/rigs/parts"
 )
 
 // guestTimeout is for a machine that is emulated without KVM and shares two cores.
@@ -31,7 +32,8 @@ func debian(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := filepath.Abs(filepath.Join(root, "dist", fmt.Sprintf("debian-%.8x", sha256.Sum256(script))))
+	inputs := append(script, run(t, filepath.Join(root, "board/mirror"))...)
+	dir, err := filepath.Abs(filepath.Join(root, "dist", fmt.Sprintf("debian-%.8x", sha256.Sum256(inputs))))
 	if err != nil {
 		t.Fatal(err)
 	}

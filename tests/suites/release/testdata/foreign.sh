@@ -8,7 +8,8 @@ mirror=$("$(dirname "$0")/../../../../board/mirror")
 cd "$3"
 
 fail() { echo "FAILED: $*"; exit 1; }
-mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc ||
+    fail "the kernel has no binfmt_misc for a user namespace: Linux 6.7 or later has"
 for qemu in aarch64 arm; do
     cat /usr/lib/binfmt.d/qemu-$qemu.conf >/proc/sys/fs/binfmt_misc/register
 done
@@ -19,7 +20,8 @@ cp "$deb" root/sealpost.deb
 
 inside() { chroot root env PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 echo "== install"
-inside dpkg --install /sealpost.deb | tee log || fail "not installed"
+inside dpkg --install /sealpost.deb >log 2>&1 || { cat log; fail "not installed"; }
+cat log
 grep -q 'not set up: edit /etc/sealpost/sealpost.toml' log || fail "nothing says that it is not set up"
 inside dpkg --verify sealpost
 inside id sealpost | grep tss || fail "the user is not in the group tss"
