@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"sealpost/tests/rigs/pi"
 )
 
 // tree is the BR2_EXTERNAL tree; boards is the folder of the boards.
@@ -80,6 +82,10 @@ func TestConfigurations_MatchTheBoards(t *testing.T) {
 		t.Fatalf("got configurations %v, %v, want one for each of %v", found, err, names)
 	}
 	for _, name := range names {
+		// make card-test would run nothing.
+		if _, ok := pi.Boards[name]; !ok {
+			t.Errorf("the rig pi has no board %s", name)
+		}
 		lines := settings(read(t, tree, "configs", "sealpost_"+name+"_defconfig"))
 		for _, want := range []string{
 			fmt.Sprintf("BR2_ROOTFS_POST_SCRIPT_ARGS=%q", name),

@@ -33,6 +33,12 @@ func open(t *testing.T, path string) *card.Card {
 // boards are those of the Makefile's CARDS.
 var boards = []string{"rpi4", "cm4", "rpi3"}
 
+// usbModes are the modes that the kernel's device trees give the USB port of the cable;
+// the suite buildroot has stand-ins for these trees.
+var usbModes = map[string]string{
+	"bcm2711-rpi-4-b": "peripheral", "bcm2711-rpi-cm4-io": "host", "bcm2837-rpi-3-b": "host", "bcm2837-rpi-3-b-plus": "host",
+}
+
 // component is the part of a component of CycloneDX that is compared.
 type component struct {
 	Type, Name, Version, PURL string
@@ -134,6 +140,17 @@ func checkLicences(t *testing.T, parts []component, text string) {
 		"developing for, \n   running or using a Raspberry Pi device", "THE SOURCE OF LINUX"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("LICENSES-cards.txt lacks the text %q", want)
+		}
+	}
+}
+
+// checkUSBModes checks what the suite buildroot assumes of the kernel's device trees.
+func checkUSBModes(t *testing.T, cache string) {
+	t.Helper()
+	for tree, want := range usbModes {
+		path := filepath.Join(cache, "kernel/arch/arm64/boot/dts/broadcom", tree+".dtb")
+		if mode := strings.TrimSpace(run(t, "fdtget", path, "/soc/usb@7e980000", "dr_mode")); mode != want {
+			t.Errorf("%s: got USB mode %s, want %s", tree, mode, want)
 		}
 	}
 }

@@ -106,6 +106,7 @@ func TestRelease_IsReproducibleSignedAndDescribed(t *testing.T) {
 		checkCard(t, first, board)
 	}
 	checkSourceOfLinux(t, first)
+	checkUSBModes(t, cache)
 	bills, err := filepath.Glob(filepath.Join(first, "*.cdx.json"))
 	if err != nil || len(bills) != 3+len(boards) {
 		t.Errorf("got the bills of materials %q, %v", bills, err)

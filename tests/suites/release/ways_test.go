@@ -18,12 +18,6 @@ import (
 	"sealpost/tests/rigs/card"
 )
 
-// usbModes are the modes that the kernel's device trees give the USB port of the cable;
-// the suite buildroot has stand-ins for these trees.
-var usbModes = map[string]string{
-	"bcm2711-rpi-4-b": "peripheral", "bcm2711-rpi-cm4-io": "host", "bcm2837-rpi-3-b": "host", "bcm2837-rpi-3-b-plus": "host",
-}
-
 // byTheCompiler matches a line of the kernel's configuration that says what the compiler
 // is and can, which differs between the ways.
 var byTheCompiler = regexp.MustCompile(`^(# )?CONFIG_(ARM64_)?(CC|GCC|CLANG|AS|LD|LLD|RUSTC|RUSTC_LLVM|PAHOLE)_(VERSION|IS|HAS|HAVE|CAN|NO|SUPPORTS|ASM_GOTO|IMPLICIT)`)
@@ -210,11 +204,5 @@ func TestWays_BuildrootMakesTheCardOfMakeCard(t *testing.T) {
 	same(t, "card", 13, partitions(t, buildroot.card), byMakeCard)
 	if buildroot.card.Signature != makeCard.card.Signature || buildroot.card.Partitions != makeCard.card.Partitions {
 		t.Errorf("the partitions differ: %+v by Buildroot, %+v by make card", buildroot.card, makeCard.card)
-	}
-	for tree, want := range usbModes {
-		path := filepath.Join(root, "dist/card/kernel/arch/arm64/boot/dts/broadcom", tree+".dtb")
-		if mode := strings.TrimSpace(run(t, "fdtget", path, "/soc/usb@7e980000", "dr_mode")); mode != want {
-			t.Errorf("%s: got USB mode %s, want %s", tree, mode, want)
-		}
 	}
 }
