@@ -42,6 +42,9 @@ type Button struct {
 	// after it was released: a short circuit must not act like a person.
 	Stuck func(device string)
 
+	// down is isDown; a test has no device with a state.
+	down func(device *os.File, key uint16) bool
+
 	mu        sync.Mutex
 	holdTimer *time.Timer // calls Held; nil while the key is up
 }
@@ -86,7 +89,11 @@ func (b *Button) follow(ctx context.Context, path string) {
 	}
 	defer device.Close()
 	defer context.AfterFunc(ctx, func() { _ = device.Close() })()
-	stuck := isDown(device, b.Key)
+	atStart := isDown
+	if b.down != nil {
+		atStart = b.down
+	}
+	stuck := atStart(device, b.Key)
 	if stuck {
 		b.Stuck(path)
 	}

@@ -109,6 +109,31 @@ func TestButton_IsReleasedWhenItsDeviceIsUnplugged(t *testing.T) {
 	}
 }
 
+func TestButton_IgnoresAKeyThatIsDownFromTheStartUntilItsRelease(t *testing.T) {
+	dir := t.TempDir()
+	k := plugIn(t, dir)
+	presses, holds, stuck := make(chan bool, 10), make(chan struct{}, 10), make(chan string, 10)
+	b := &Button{Devices: filepath.Join(dir, "event*"), Key: key, Hold: 20 * time.Millisecond,
+		Pressed: func(down bool) { presses <- down }, Held: func() { holds <- struct{}{} }, Stuck: func(device string) { stuck <- device },
+		down: func(_ *os.File, code uint16) bool { return code == key }}
+	go b.Run(t.Context())
+	if device := await(t, stuck); device != filepath.Join(dir, "event0") {
+		t.Errorf("got %s, want event0", device)
+	}
+	k.send(t, keyEvent, key, 1)
+	k.send(t, keyEvent, key, 2)
+	time.Sleep(5 * b.Hold)
+	if len(presses) > 0 || len(holds) > 0 {
+		t.Error("got pressed or held, want neither before the release")
+	}
+	k.send(t, keyEvent, key, 0)
+	k.send(t, keyEvent, key, 1)
+	if !await(t, presses) {
+		t.Error("got released, want pressed")
+	}
+	await(t, holds)
+}
+
 func FuzzEvents(f *testing.F) {
 	f.Add(make([]byte, sizeOfEvent+1))
 	f.Add([]byte{})
