@@ -230,15 +230,31 @@ func unpackInitramfs(t *testing.T, kernel []byte, sums map[string]string) {
 		if err != nil || !bytes.HasPrefix(archive, []byte("070701")) {
 			continue
 		}
-		if err := readCPIO(archive, sums); err != nil {
+		files, err := readCPIO(archive)
+		if err != nil {
 			t.Fatal(err)
+		}
+		for name, file := range files {
+			switch {
+			case file.mode&0o170000 == 0o100000:
+				sums["initramfs/"+name] = fmt.Sprintf("%x", sha256.Sum256(file.content))
+			case file.mode&0o170000 != 0o040000:
+				t.Errorf("%s of the initramfs is no file and no folder", name)
+			}
 		}
 		return
 	}
 }
 
-// readCPIO adds the regular files of an archive in the format newc (cpio(5)).
-func readCPIO(archive []byte, sums map[string]string) error {
+// archived is a file in an archive.
+type archived struct {
+	mode, owner, group, major, minor int
+	content                          []byte
+}
+
+// readCPIO returns the files in an archive of the format newc (cpio(5)).
+func readCPIO(archive []byte) (map[string]archived, error) {
+	files := map[string]archived{}
 	for len(archive) >= 110 {
 		field := func(i int) int {
 			n, err := strconv.ParseUint(string(archive[6+8*i:14+8*i]), 16, 32)
@@ -253,15 +269,11 @@ func readCPIO(archive []byte, sums map[string]string) error {
 			break
 		}
 		name := string(archive[110 : 110+length-1])
-		switch {
-		case name == "TRAILER!!!":
-			return nil
-		case mode&0o170000 == 0o100000:
-			sums["initramfs/"+name] = fmt.Sprintf("%x", sha256.Sum256(archive[data:data+size]))
-		case mode&0o170000 != 0o040000:
-			return fmt.Errorf("%s of the initramfs is no file and no folder", name)
+		if name == "TRAILER!!!" {
+			return files, nil
 		}
+		files[name] = archived{mode, field(2), field(3), field(9), field(10), archive[data : data+size]}
 		archive = archive[min(len(archive), (data+size+3)&^3):]
 	}
-	return errors.New("the initramfs is damaged")
+	return nil, errors.New("the archive is damaged")
 }

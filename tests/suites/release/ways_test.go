@@ -3,15 +3,12 @@
 package release
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -90,38 +87,15 @@ func files(t *testing.T, path string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive := bytes.NewReader(content)
-	// read returns the next bytes, and skips to a multiple of four.
-	read := func(size int64) []byte {
-		data := make([]byte, size)
-		if _, err := io.ReadFull(archive, data); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		position := archive.Size() - int64(archive.Len())
-		if _, err := archive.Seek(-position&3, io.SeekCurrent); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		return data
+	archive, err := readCPIO(content)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
 	}
 	all := map[string]string{}
-	for {
-		header := make([]byte, 110)
-		if _, err := io.ReadFull(archive, header); err != nil || string(header[:6]) != "070701" {
-			t.Fatalf("%s has no header of a file: %q %v", path, header, err)
-		}
-		field := func(number int) int64 {
-			value, err := strconv.ParseInt(string(header[6+8*number:14+8*number]), 16, 64)
-			if err != nil {
-				t.Fatalf("%s: %v", path, err)
-			}
-			return value
-		}
-		name := strings.TrimRight(string(read(field(11))), "\x00")
-		if name == "TRAILER!!!" {
-			return all
-		}
-		all[name] = fmt.Sprintf("mode %o of %d:%d, device %d:%d, %q", field(1), field(2), field(3), field(9), field(10), read(field(6)))
+	for name, file := range archive {
+		all[name] = fmt.Sprintf("mode %o of %d:%d, device %d:%d, %q", file.mode, file.owner, file.group, file.major, file.minor, file.content)
 	}
+	return all
 }
 
 // symbols returns the lines of the kernel's configuration, with its version, without
