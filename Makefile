@@ -23,7 +23,9 @@ NO_INLINING := github.com/... blitiri.com.ar/... golang.org/x/net/... golang.org
 	sealpost/relay/server sealpost/relay/control sealpost/relay/device sealpost/relay/dkim \
 	sealpost/relay/upstream/dns sealpost/relay/upstream/mtasts sealpost/relay/upstream/reach sealpost/relay/upstream/direct sealpost/relay/upstream/submission sealpost/relay/mime
 INLINING := github.com/emersion/... sealpost/hal/linux/flash
-export GOFLAGS := -trimpath -tags=nethttpomithttp2 $(NO_INLINING:%=-gcflags=%=-l) $(INLINING:%=-gcflags=%=)
+# The tags of GOFLAGS, which a flag -tags replaces.
+TAGS := nethttpomithttp2
+export GOFLAGS := -trimpath -tags=$(TAGS) $(NO_INLINING:%=-gcflags=%=-l) $(INLINING:%=-gcflags=%=)
 export CGO_ENABLED := 0
 
 # Debian packages of the tests and tools, besides Go.
@@ -76,7 +78,7 @@ dist/sealpost:
 check: format
 	go vet ./...
 	go tool staticcheck ./...
-	go test -tags quick,nethttpomithttp2 ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/suites/architecture ./tests/suites/docs ./tests/rigs/nbd ./tests/tools/structure
+	go test -tags $(TAGS),quick ./cmd/... ./hal/... ./provisioning/... ./relay/... ./tests/suites/architecture ./tests/suites/docs ./tests/rigs/nbd ./tests/tools/structure
 
 # The Debian packages that the tests use.
 parts:
@@ -108,7 +110,7 @@ test-suites:
 # For a release, besides make test: builds the program in two folders without a cache,
 # which takes long.
 release-check:
-	go test -tags release -count=1 -timeout 15m -v ./tests/suites/build
+	go test -tags $(TAGS),release -count=1 -timeout 15m -v ./tests/suites/build
 
 # Builds the program for each target and prints its size.
 DIST    := dist
@@ -214,7 +216,7 @@ release-test:
 	@tests/tools/install $(TEST_PACKAGES) $(CARD_PACKAGES) $(PACKAGE_PACKAGES)
 	cd tests/tools/sbom && GOFLAGS= go vet ./... && GOFLAGS= go test -count=1 ./...
 	for board in $(CARDS); do $(MAKE) --no-print-directory card-test BOARD=$$board || exit 1; done
-	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),5h,3h) -v ./tests/suites/release
+	BUILDROOT='$(abspath $(BUILDROOT))' go test -tags $(TAGS),release$(if $(BUILDROOT),$(comma)buildroot) -count=1 -timeout $(if $(BUILDROOT),5h,3h) -v ./tests/suites/release
 
 .PHONY: format
 format:
@@ -223,7 +225,7 @@ format:
 
 lint: format
 	go vet ./...
-	go vet -tags release,buildroot,nethttpomithttp2 ./tests/suites/...
+	go vet -tags $(TAGS),release,buildroot ./tests/suites/...
 	go tool staticcheck ./...
 	@tests/tools/install shellcheck
 	shellcheck tests/tools/install tests/tools/qemu tests/tools/vulncheck tests/tools/fuzz .ci/run board/qemu/image board/card board/download board/mirror board/licenses \
@@ -280,7 +282,7 @@ card: $(DIST)/sealpost-linux-arm64 $(DIST)/sbom
 # power cut, and its other slot.
 card-test: card
 	@tests/tools/install $(RUN_PACKAGES) mtools device-tree-compiler
-	go test -vet=off -tags release -count=1 -timeout 20m -v -run '/$(BOARD)$$' ./tests/suites/card
+	go test -vet=off -tags $(TAGS),release -count=1 -timeout 20m -v -run '/$(BOARD)$$' ./tests/suites/card
 
 # Starts the appliance with its serial console in this terminal.
 boot:
