@@ -59,7 +59,8 @@ rpi3)
     ;;
 esac
 
-# The same files always make the same image.
+# The same files always make the same image. FAT has local times.
+export TZ=UTC
 if [ -n "${SOURCE_DATE_EPOCH:-}" ]; then
     find "$card" -exec touch --date="@$SOURCE_DATE_EPOCH" {} +
 fi
