@@ -137,8 +137,8 @@ DEB_VERSION := $(RELEASED)+git$(EPOCH)
 # Who answers for the packages: MAINTAINER='Name <address>'.
 MAINTAINER := Sealpost <root@localhost>
 DEBS := $(RELEASE)/sealpost_$(DEB_VERSION)_amd64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_arm64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb
-.PHONY: release debs pages
-release: $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
+.PHONY: release release-key debs pages
+release: release-key $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
 	@rm -rf $(RELEASE)
 	@mkdir -p $(RELEASE)
 	@$(MAKE) --no-print-directory debs
@@ -163,6 +163,13 @@ else
 	@echo 'This release is unsigned: make release KEY=FILE signs it by an SSH key (docs/release.md).'
 endif
 	@cd $(RELEASE) && stat -c '%n  %s bytes' -- *
+
+# A wrong file is reported before the half hour of work that ends with the signature, and
+# before the previous release is removed.
+release-key:
+ifdef KEY
+	@[ -r '$(KEY)' ] || { echo 'There is no file $(KEY) to sign the release by: KEY=FILE is a private key of ssh-keygen (docs/release.md).' >&2; exit 1; }
+endif
 
 # The manual pages, the completion and the licences, as the program of this machine
 # prints them, and Debian's changelog.
