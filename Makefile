@@ -141,13 +141,9 @@ DEB_VERSION := $(RELEASED)+git$(EPOCH)
 # Who answers for the packages: MAINTAINER='Name <address>'.
 MAINTAINER := Sealpost <root@localhost>
 DEBS := $(RELEASE)/sealpost_$(DEB_VERSION)_amd64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_arm64.deb $(RELEASE)/sealpost_$(DEB_VERSION)_armhf.deb
-.PHONY: release debs pages
-release: $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
+.PHONY: release release-key debs pages
+release: release-key $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
 	@git rev-parse --quiet --verify HEAD >/dev/null || { echo 'Git does not tell the commit of the release: run make in a clone, as its owner.' >&2; exit 1; }
-ifdef KEY
-	@tests/tools/install openssh-client
-	@[ -r '$(KEY)' ] || { echo 'The key cannot be read: $(KEY)' >&2; exit 1; }
-endif
 	@rm -rf $(RELEASE)
 	@mkdir -p $(RELEASE)
 	@$(MAKE) --no-print-directory debs
@@ -175,6 +171,14 @@ else
 endif
 	@case '$(VERSION)' in *-dirty) echo 'This release has changes that are in no commit.' ;; esac
 	@cd $(RELEASE) && stat -c '%n  %s bytes' -- *
+
+# A wrong file is reported before the half hour of work that ends with the signature, and
+# before the previous release is removed.
+release-key:
+ifdef KEY
+	@tests/tools/install openssh-client
+	@[ -r '$(KEY)' ] || { echo 'There is no file $(KEY) to sign the release by: KEY=FILE is a private key of ssh-keygen (docs/release.md).' >&2; exit 1; }
+endif
 
 # The manual pages, the completion and the licences, as the program of this machine
 # prints them, and Debian's changelog.
