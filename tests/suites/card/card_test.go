@@ -24,7 +24,7 @@ const (
 	mac  = "b8:27:eb:12:34:56"
 	// limit is for what the emulated board does by itself, on a machine that does other
 	// work too.
-	limit = 3 * time.Minute
+	limit = 5 * time.Minute
 )
 
 // screens makes the tests write the console output to docs/screens.
@@ -102,7 +102,12 @@ func (b *bench) on(t *testing.T) *machine.Terminal {
 	}
 	terminal := machine.NewTerminal(line)
 	terminal.Timeout = limit
-	t.Cleanup(func() { _ = terminal.Close() })
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the console:\n%s", terminal.Transcript())
+		}
+		_ = terminal.Close()
+	})
 	return terminal
 }
 
