@@ -3,81 +3,21 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
 
 	"sealpost/hal/fault"
+	"sealpost/tests/rigs/parts"
 )
 
-// keyServer is a name server with one record for each name and type.
-type keyServer struct {
-	address string
-	mu      sync.Mutex
-	records map[string]map[dnsmessage.Type]dnsmessage.ResourceBody
-}
-
-func newKeyServer(t *testing.T) *keyServer {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &keyServer{address: conn.LocalAddr().String(), records: make(map[string]map[dnsmessage.Type]dnsmessage.ResourceBody)}
-	done := make(chan struct{})
-	t.Cleanup(func() { conn.Close(); <-done })
-	go func() {
-		defer close(done)
-		for buffer := make([]byte, 512); ; {
-			n, from, err := conn.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if m.Unpack(buffer[:n]) != nil || len(m.Questions) == 0 {
-				continue
-			}
-			if response, err := s.respond(m); err == nil {
-				_, _ = conn.WriteTo(response, from)
-			}
-		}
-	}()
-	return s
-}
-
-func (s *keyServer) respond(m dnsmessage.Message) ([]byte, error) {
-	question := m.Questions[0]
-	m.Response, m.RCode, m.Additionals = true, dnsmessage.RCodeNameError, nil
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if bodies, found := s.records[question.Name.String()]; found {
-		m.RCode = dnsmessage.RCodeSuccess
-		if body, found := bodies[question.Type]; found {
-			m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: question.Name, Class: dnsmessage.ClassINET, Type: question.Type}, Body: body}}
-		}
-	}
-	return m.Pack()
-}
-
-// add adds a record.
-func (s *keyServer) add(name string, kind dnsmessage.Type, body dnsmessage.ResourceBody) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.records[name] == nil {
-		s.records[name] = make(map[dnsmessage.Type]dnsmessage.ResourceBody)
-	}
-	s.records[name][kind] = body
-}
-
 // publish publishes lines of a zone file.
-func (s *keyServer) publish(lines []string) {
+func publish(server *parts.NameServer, lines []string) {
 	for _, line := range lines {
 		name, quoted, _ := strings.Cut(line, " 3600 IN TXT ( ")
-		s.add(name, dnsmessage.TypeTXT, &dnsmessage.TXTResource{TXT: strings.Split(strings.Trim(strings.TrimSuffix(quoted, " )"), `"`), `" "`)})
+		server.Add(name, dnsmessage.TypeTXT, &dnsmessage.TXTResource{TXT: strings.Split(strings.Trim(strings.TrimSuffix(quoted, " )"), `"`), `" "`)})
 	}
 }
 
@@ -99,8 +39,8 @@ func zoneLines(t *testing.T, out string) (keys string, lines []string) {
 
 // TestDKIM_RotatesKeysByCommands goes through a rotation with a name server.
 func TestDKIM_RotatesKeysByCommands(t *testing.T) {
-	server := newKeyServer(t)
-	configure(t, strings.Replace(good, `["contoso.com"]`, `["contoso.com", "fabrikam.com"]`, 1)+fmt.Sprintf("[upstream]\ndns = [%q]\n", server.address))
+	server := parts.StartNameServer(t)
+	configure(t, strings.Replace(good, `["contoso.com"]`, `["contoso.com", "fabrikam.com"]`, 1)+fmt.Sprintf("[upstream]\ndns = [%q]\n", server.Address()))
 	must := func(want string, args ...string) string {
 		t.Helper()
 		status, out, errs := runCommand("", append([]string{"dkim"}, args...)...)
@@ -132,11 +72,11 @@ func TestDKIM_RotatesKeysByCommands(t *testing.T) {
 	if errs := refused(fault.DKIMUnpublished, "activate"); strings.Count(errs, "is not published") != 4 {
 		t.Errorf("got %s, want four missing records", errs)
 	}
-	server.publish(lines[:3])
+	publish(server, lines[:3])
 	if errs := refused(fault.DKIMUnpublished, "activate"); strings.Count(errs, "is not published") != 1 || !strings.Contains(errs, first+"-e._domainkey.fabrikam.com") {
 		t.Errorf("got %s, want the missing record", errs)
 	}
-	server.publish(lines)
+	publish(server, lines)
 	must("signs since", "activate")
 	refused(fault.DKIMRotated, "retire")
 
@@ -149,7 +89,7 @@ func TestDKIM_RotatesKeysByCommands(t *testing.T) {
 		t.Errorf("got %s", shown)
 	}
 	third, next := zoneLines(t, must("", "rotate", "--replace", "--json"))
-	server.publish(next)
+	publish(server, next)
 	must("retire the old keys after", "activate")
 	refused(fault.DKIMRotating, "rotate")
 	refused(fault.DKIMInFlight, "retire")
@@ -162,8 +102,8 @@ func TestDKIM_RotatesKeysByCommands(t *testing.T) {
 // TestCheck_LooksUpWhatReceiversDo checks direct delivery before and after the records are
 // published.
 func TestCheck_LooksUpWhatReceiversDo(t *testing.T) {
-	server := newKeyServer(t)
-	configure(t, strings.Replace(good, "[keys]", "[lan]\nhostname = \"mail.contoso.com\"\n[keys]", 1)+fmt.Sprintf("[upstream]\nmethod = \"direct\"\ndns = [%q]\ntimeout = \"5s\"\n[upstream.direct]\nport = 1\n", server.address))
+	server := parts.StartNameServer(t)
+	configure(t, strings.Replace(good, "[keys]", "[lan]\nhostname = \"mail.contoso.com\"\n[keys]", 1)+fmt.Sprintf("[upstream]\nmethod = \"direct\"\ndns = [%q]\ntimeout = \"5s\"\n[upstream.direct]\nport = 1\n", server.Address()))
 	check := func(wants ...string) {
 		t.Helper()
 		_, out, errs := runCommand("", "check")
@@ -177,10 +117,10 @@ func TestCheck_LooksUpWhatReceiversDo(t *testing.T) {
 		"note DKIM there are no keys yet", "note DMARC contoso.com has no DMARC record")
 
 	text := func(name, value string) {
-		server.add(name, dnsmessage.TypeTXT, &dnsmessage.TXTResource{TXT: []string{value}})
+		server.Add(name, dnsmessage.TypeTXT, &dnsmessage.TXTResource{TXT: []string{value}})
 	}
-	server.add("mail.contoso.com.", dnsmessage.TypeA, &dnsmessage.AResource{A: [4]byte{203, 0, 113, 5}})
-	server.add("contoso.com.", dnsmessage.TypeMX, &dnsmessage.MXResource{MX: dnsmessage.MustNewName("localhost.")})
+	server.Add("mail.contoso.com.", dnsmessage.TypeA, &dnsmessage.AResource{A: [4]byte{203, 0, 113, 5}})
+	server.Add("contoso.com.", dnsmessage.TypeMX, &dnsmessage.MXResource{MX: dnsmessage.MustNewName("localhost.")})
 	text("contoso.com.", "v=spf1 ip4:198.51.100.0/24 -all")
 	text("_dmarc.contoso.com.", "v=DMARC1; p=reject")
 	_, out, _ := runCommand("", "dkim", "record", "--json")
@@ -189,15 +129,15 @@ func TestCheck_LooksUpWhatReceiversDo(t *testing.T) {
 		"problem SPF the SPF record of contoso.com does not permit 203.0.113.5 (fail): add ip4:203.0.113.5",
 		"problem DMARC mail from contoso.com does not pass", "note port 25 localhost cannot be reached on port 1")
 
-	server.publish(lines)
+	publish(server, lines)
 	if status, _, errs := runCommand("", "dkim", "activate"); status != exitDone {
 		t.Fatal(errs)
 	}
-	server.add("5.113.0.203.in-addr.arpa.", dnsmessage.TypePTR, &dnsmessage.PTRResource{PTR: dnsmessage.MustNewName("mail.contoso.com.")})
+	server.Add("5.113.0.203.in-addr.arpa.", dnsmessage.TypePTR, &dnsmessage.PTRResource{PTR: dnsmessage.MustNewName("mail.contoso.com.")})
 	text("contoso.com.", "v=spf1 a:mail.contoso.com -all")
 	check("ok reverse DNS 203.0.113.5 is mail.contoso.com", "ok DKIM mail from contoso.com is signed by "+keys,
 		"ok SPF contoso.com permits 203.0.113.5", "ok DMARC mail from contoso.com passes; the policy at contoso.com is reject")
 
-	server.publish([]string{strings.Replace(lines[0], "p=MIIB", "p=AAAA", 1)})
+	publish(server, []string{strings.Replace(lines[0], "p=MIIB", "p=AAAA", 1)})
 	check("problem DKIM receivers cannot verify the signatures: " + keys + "-r._domainkey.contoso.com is published with another key")
 }

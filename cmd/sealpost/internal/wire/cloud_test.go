@@ -5,12 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -22,64 +20,15 @@ import (
 	"sealpost/relay/reply"
 	"sealpost/relay/upstream"
 	"sealpost/relay/upstream/submission"
+	"sealpost/tests/rigs/parts"
 )
 
-// nameServer has one MX record and no addresses, and records the names in queries.
-type nameServer struct {
-	address string
-	mx      string
-	mu      sync.Mutex
-	names   []string
-}
-
-func newNameServer(t *testing.T, mx string) *nameServer {
+// newNameServer starts a name server with the mail host of contoso.com.
+func newNameServer(t *testing.T, mx string) *parts.NameServer {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &nameServer{address: conn.LocalAddr().String(), mx: mx}
-	done := make(chan struct{})
-	t.Cleanup(func() { conn.Close(); <-done })
-	go func() {
-		defer close(done)
-		for buffer := make([]byte, 512); ; {
-			n, from, err := conn.ReadFrom(buffer)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if m.Unpack(buffer[:n]) != nil || len(m.Questions) == 0 {
-				continue
-			}
-			if response, err := s.respond(m); err == nil {
-				_, _ = conn.WriteTo(response, from)
-			}
-		}
-	}()
-	return s
-}
-
-func (s *nameServer) respond(m dnsmessage.Message) ([]byte, error) {
-	question := m.Questions[0]
-	s.mu.Lock()
-	s.names = append(s.names, strings.TrimSuffix(question.Name.String(), "."))
-	s.mu.Unlock()
-	m.Response, m.RCode, m.Additionals = true, dnsmessage.RCodeNameError, nil
-	if question.Type == dnsmessage.TypeMX {
-		m.RCode = dnsmessage.RCodeSuccess
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: question.Name, Type: dnsmessage.TypeMX, Class: dnsmessage.ClassINET, TTL: 60},
-			Body:   &dnsmessage.MXResource{MX: dnsmessage.MustNewName(s.mx + ".")},
-		}}
-	}
-	return m.Pack()
-}
-
-func (s *nameServer) wasAsked(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Contains(s.names, name)
+	server := parts.StartNameServer(t)
+	server.Add("contoso.com.", dnsmessage.TypeMX, &dnsmessage.MXResource{MX: dnsmessage.MustNewName(mx + ".")})
+	return server
 }
 
 type fixedToken struct{}
@@ -116,8 +65,9 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 	for _, cloud := range settings.Clouds {
 		t.Run(string(cloud), func(t *testing.T) {
 			services := cloud.Services()
-			server := newNameServer(t, "contoso-com"+services.MailHosts[0])
-			upstream := fmt.Sprintf("[upstream]\ncloud = %q\ndns = [%q]\n", cloud, server.address)
+			mx := "contoso-com" + services.MailHosts[0]
+			server := newNameServer(t, mx)
+			upstream := fmt.Sprintf("[upstream]\ncloud = %q\ndns = [%q]\n", cloud, server.Address())
 
 			b := box(t, upstream+"method = \"submission\"\n[upstream.submission]\nuser = \"relay@contoso.com\"\n[upstream.oauth]\nclient_id = \"8b2f1c6e-0d3a-4a55-9b1f-2f0c7f1f9a10\"\n")
 			issuer, err := b.Issuer()
@@ -146,12 +96,12 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer route.Close()
-			if _, err := route.Upstream.Deliver(t.Context(), message, noMessage{}, never); err == nil || !strings.Contains(err.Error(), server.mx) {
-				t.Errorf("connector: got %v, want an error with %q", err, server.mx)
+			if _, err := route.Upstream.Deliver(t.Context(), message, noMessage{}, never); err == nil || !strings.Contains(err.Error(), mx) {
+				t.Errorf("connector: got %v, want an error with %q", err, mx)
 			}
-			for _, name := range []string{services.Authority, string(services.Submission), "contoso.com", server.mx} {
-				if !server.wasAsked(name) {
-					t.Errorf("%s was not looked up: %q", name, server.names)
+			for _, name := range []string{services.Authority, string(services.Submission), "contoso.com", mx} {
+				if asked := server.Asked(); !slices.Contains(asked, name) {
+					t.Errorf("%s was not looked up: %q", name, asked)
 				}
 			}
 		})
@@ -160,7 +110,7 @@ func TestCloud_IsWhereTheBoxLooks(t *testing.T) {
 
 func TestCloud_RejectsTheMXOfAnother(t *testing.T) {
 	server := newNameServer(t, "contoso-com.mail.protection.outlook.com")
-	b := box(t, fmt.Sprintf("[upstream]\ncloud = \"china\"\ndns = [%q]\n[senders]\naccepted_domains = [\"contoso.com\"]\n", server.address))
+	b := box(t, fmt.Sprintf("[upstream]\ncloud = \"china\"\ndns = [%q]\n[senders]\naccepted_domains = [\"contoso.com\"]\n", server.Address()))
 	route, err := b.Route(t.Context(), settings.MethodConnector, journal.Discard())
 	if err != nil {
 		t.Fatal(err)
