@@ -42,7 +42,7 @@ var cures = fault.Cures{
 	fault.DKIMRotated:        "",
 	fault.DKIMInFlight:       "wait until then, or add --force",
 	fault.DomainUnknown:      "",
-	fault.NoRelay:            "start it with: sealpost relay",
+	fault.NoRelay:            "start it with: sealpost relay; as a service with: systemctl start sealpost",
 	fault.NoAppliance:        "this works only on a box that was started by sealpost init",
 	fault.NoInit:             "restart the box",
 }

@@ -44,6 +44,9 @@ type Device struct {
 // error wraps [fs.ErrNotExist] where there is none.
 func Open(path string) (*Device, error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("opening the state: %w: only root and its owner may", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the state: %w", err)
 	}
