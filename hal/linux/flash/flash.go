@@ -45,7 +45,7 @@ type Device struct {
 func Open(path string) (*Device, error) {
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("opening the state: %w: only root and its owner may", err)
+		return nil, fmt.Errorf("opening the state: %w: only root and its owner may open it", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the state: %w", err)
