@@ -97,15 +97,15 @@ SUITES := ./tests/suites/technician ./tests/suites/endtoend ./tests/suites/appli
 .PHONY: test-code test-suites
 test-code:
 	@nice -n 10 $(MAKE) --no-print-directory lint
-	CGO_ENABLED=1 nice -n 10 go test -race -vet=off -count=1 -timeout 15m $(CODE)
+	CGO_ENABLED=1 nice -n 10 go test -race -vet=off -count=1 -timeout 30m $(CODE)
 	@# With the race detector, which makes them ten times slower, these packages have time
 	@# for fewer crash states, random faults, noise and key derivations; relay/header has
 	@# no goroutines.
-	nice -n 10 go test -vet=off -count=1 -timeout 5m ./relay/spool ./relay/dispatch ./relay/header ./provisioning/certificate ./provisioning/console
+	nice -n 10 go test -vet=off -count=1 -timeout 15m ./relay/spool ./relay/dispatch ./relay/header ./provisioning/certificate ./provisioning/console
 	@$(MAKE) --no-print-directory build
 
 test-suites:
-	go test -vet=off -count=1 -timeout 15m $(SUITES)
+	go test -vet=off -count=1 -timeout 30m $(SUITES)
 
 # For a release, besides make test: builds the program in two folders without a cache,
 # which takes long.
