@@ -153,14 +153,16 @@ release: release-key $(TARGETS:%=$(DIST)/sealpost-%) $(DIST)/sbom
 	done
 	@for board in $(CARDS); do \
 		$(MAKE) --no-print-directory card BOARD=$$board && \
-		cp $(DIST)/$$board/sealpost-$$board-$(RELEASED).img.xz $(DIST)/$$board/sealpost-$$board-$(RELEASED).cdx.json $(RELEASE)/ && \
-		cp $(DIST)/$$board/images/LICENSES.txt $(RELEASE)/LICENSES-cards.txt && \
-		cp $(DIST)/$$board/images/SOURCE-OFFER.txt $(RELEASE)/ && \
-		cp $(CARD_CACHE)/debian/usr/src/linux-source-*.tar.xz \
-			"$(RELEASE)/linux-source-$(LINUX).tar.xz" && \
-		git ls-files -z board buildroot | tar --create --null --files-from=- --sort=name --owner=0 --group=0 --numeric-owner \
-			--mode=u=rwX,go=rX --mtime=@$(EPOCH) --use-compress-program='xz --threads=1' --file="$(RELEASE)/linux-build-$(LINUX).tar.xz" || exit 1; \
+		cp $(DIST)/$$board/sealpost-$$board-$(RELEASED).img.xz $(DIST)/$$board/sealpost-$$board-$(RELEASED).cdx.json $(RELEASE)/ || exit 1; \
 	done
+ifneq ($(strip $(CARDS)),)
+	@# The licences and the source of Linux are the same for all cards.
+	@cp $(DIST)/$(firstword $(CARDS))/images/LICENSES.txt $(RELEASE)/LICENSES-cards.txt
+	@cp $(DIST)/$(firstword $(CARDS))/images/SOURCE-OFFER.txt $(RELEASE)/
+	@cp $(CARD_CACHE)/debian/usr/src/linux-source-*.tar.xz "$(RELEASE)/linux-source-$(LINUX).tar.xz"
+	@git ls-files -z board buildroot | tar --create --null --files-from=- --sort=name --owner=0 --group=0 --numeric-owner \
+		--mode=u=rwX,go=rX --mtime=@$(EPOCH) --use-compress-program='xz --threads=1' --file="$(RELEASE)/linux-build-$(LINUX).tar.xz"
+endif
 	@cp $(PAGES)/licenses $(RELEASE)/LICENSES.txt
 	@cp VERSION $(RELEASE)/VERSION
 	@cd $(RELEASE) && sha256sum -- * >../SHA256SUMS && mv ../SHA256SUMS .
