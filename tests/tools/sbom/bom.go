@@ -19,8 +19,8 @@ type bom struct {
 // part is a component, with what it was made from or needs, and where it is.
 type part struct {
 	cyclonedx.Component
-	on []*part
-	at []cyclonedx.EvidenceOccurrence
+	dependsOn   []*part
+	occurrences []cyclonedx.EvidenceOccurrence
 }
 
 // newBOM begins a bill of materials, whose first part is what it describes.
@@ -66,7 +66,7 @@ func (b *bom) addFile(file, name string, licence *cyclonedx.Licenses, at ...stri
 
 func (p *part) occurs(at ...string) {
 	for _, location := range at {
-		p.at = append(p.at, cyclonedx.EvidenceOccurrence{Location: location})
+		p.occurrences = append(p.occurrences, cyclonedx.EvidenceOccurrence{Location: location})
 	}
 }
 
@@ -74,8 +74,8 @@ func (b *bom) finish() *cyclonedx.BOM {
 	var components []cyclonedx.Component
 	var dependencies []cyclonedx.Dependency
 	for i, p := range b.parts {
-		if len(p.at) > 0 {
-			p.Evidence = &cyclonedx.Evidence{Occurrences: &p.at}
+		if len(p.occurrences) > 0 {
+			p.Evidence = &cyclonedx.Evidence{Occurrences: &p.occurrences}
 		}
 		if i == 0 {
 			b.bom.Metadata.Component = &p.Component
@@ -83,7 +83,7 @@ func (b *bom) finish() *cyclonedx.BOM {
 			components = append(components, p.Component)
 		}
 		on := []string{}
-		for _, other := range p.on {
+		for _, other := range p.dependsOn {
 			on = append(on, other.BOMRef)
 		}
 		dependencies = append(dependencies, cyclonedx.Dependency{Ref: p.BOMRef, Dependencies: &on})

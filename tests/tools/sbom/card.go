@@ -81,7 +81,7 @@ func (c *card) addProgram() (err error) {
 	}
 	c.program = c.add(cyclonedx.Component{Type: cyclonedx.ComponentTypeApplication, BOMRef: "sealpost@" + c.version, Name: "sealpost",
 		Version: c.version, Hashes: hashes(sum), Licenses: named(noLicence)})
-	c.program.on, err = c.addModules(c.options)
+	c.program.dependsOn, err = c.addModules(c.options)
 	return err
 }
 
@@ -117,7 +117,7 @@ func (c *card) addPartitions() error {
 		partitions []string
 	}{{"choice", []string{"partition1"}}, {"slot", []string{"partition2", "partition3"}}} {
 		err := walk(filepath.Join(c.partitions, place.folder), func(file, name string) error {
-			licence, on, err := c.origin(file, name)
+			licence, dependsOn, err := c.origin(file, name)
 			if err != nil {
 				return err
 			}
@@ -129,8 +129,8 @@ func (c *card) addPartitions() error {
 			if err != nil {
 				return err
 			}
-			if p.on = on; !slices.Contains(c.whole().on, p) {
-				c.whole().on = append(c.whole().on, p)
+			if p.dependsOn = dependsOn; !slices.Contains(c.whole().dependsOn, p) {
+				c.whole().dependsOn = append(c.whole().dependsOn, p)
 			}
 			return nil
 		})

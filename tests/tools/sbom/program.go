@@ -14,7 +14,7 @@ func readProgram(o options) (*bom, error) {
 		return nil, err
 	}
 	b.whole().Licenses = named(noLicence)
-	b.whole().on, err = b.addModules(o)
+	b.whole().dependsOn, err = b.addModules(o)
 	return b, err
 }
 
